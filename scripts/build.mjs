@@ -1,0 +1,101 @@
+// Builds dist/ from src/, the committed assembly/core.wasm and tfjs's SIMD binary. Needs only `dependencies`.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const at = (...parts) => join(root, ...parts);
+
+/** What every bundle of ours shares. */
+export const esbuildDefaults = {
+  absWorkingDir: root,
+  bundle: true,
+  format: 'esm',
+  target: 'es2022',
+  platform: 'neutral',
+  mainFields: ['module', 'main'],
+  conditions: [],
+  legalComments: 'none',
+  logLevel: 'warning',
+};
+
+const write = (path, contents) => {
+  writeFileSync(`${path}.${process.pid}.tmp`, contents);
+  renameSync(`${path}.${process.pid}.tmp`, path);
+};
+
+function buildWasmModules() {
+  const binaries = {
+    core: readFileSync(at('assembly', 'core.wasm')),
+    tfjs: readFileSync(at('node_modules', '@tensorflow', 'tfjs-backend-wasm', 'dist', 'tfjs-backend-wasm-simd.wasm')),
+  };
+  const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
+  const hashes = Object.entries(binaries)
+    .map(([name, bytes]) => `export const ${name}WasmSha256 = '${sha256(bytes)}';\n`)
+    .join('');
+  for (const [name, bytes] of Object.entries(binaries)) write(at('dist', `${name}.wasm`), bytes);
+  write(
+    at('dist', 'wasm.inline.js'),
+    `const decode = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));\n` +
+      Object.entries(binaries)
+        .map(([name, bytes]) => `export const ${name}Wasm = () => decode('${bytes.toString('base64')}');\n`)
+        .join('') +
+      hashes,
+  );
+  write(
+    at('dist', 'wasm.static.js'),
+    `import core from './core.wasm';\nimport tfjs from './tfjs.wasm';\n` +
+      `export const coreWasm = () => core;\nexport const tfjsWasm = () => tfjs;\n${hashes}`,
+  );
+}
+
+/** tfjs's Emscripten glue and its node, browser and worker branches are replaced by nothing: `core/` loads the binary. */
+const withoutEmscripten = {
+  name: 'without-emscripten',
+  setup(build) {
+    build.onResolve({ filter: /wasm-out\/|^(node-fetch|util|fs|path|crypto|worker_threads|perf_hooks|os|string_decoder)$/ }, (args) => ({
+      path: args.path,
+      namespace: 'empty',
+    }));
+    build.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: 'export default undefined; export const wasmWorkerContents = "";' }));
+  },
+};
+
+async function buildTfjs() {
+  await build({
+    ...esbuildDefaults,
+    entryPoints: [at('src', 'gradient', 'tfjs-entry.ts')],
+    outfile: at('dist', 'tfjs.js'),
+    minify: true,
+    define: { process: 'undefined', 'process.env': 'undefined' },
+    plugins: [withoutEmscripten],
+  });
+}
+
+async function buildEntries() {
+  const entries = { index: 'src/index.ts', edge: 'src/edge/index.ts', cli: 'src/cli/main.ts' };
+  for (const [name, source] of Object.entries(entries)) {
+    if (!existsSync(at(source))) continue;
+    await build({
+      ...esbuildDefaults,
+      entryPoints: [at(source)],
+      outfile: at('dist', `${name}.js`),
+      external: ['#wasm', '#tfjs', 'node:*'],
+      ...(name === 'cli' ? { banner: { js: '#!/usr/bin/env node' } } : {}),
+    });
+  }
+}
+
+export async function buildAll() {
+  mkdirSync(at('dist'), { recursive: true });
+  if (!existsSync(at('assembly', 'core.wasm'))) {
+    throw new Error('assembly/core.wasm is missing: run npm run build:assembly');
+  }
+  buildWasmModules();
+  await buildTfjs();
+  await buildEntries();
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await buildAll();

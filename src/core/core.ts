@@ -1,0 +1,281 @@
+/**
+ * The compute core: tfjs-backend-wasm's binary and ours, instantiated on ONE memory, behind one small allocator.
+ * Replaces tfjs's Emscripten glue (no fetch, no eval, no Blob, no process), so it loads the same way in every runtime,
+ * and makes running out of memory and failing kernels typed errors instead of silence (stock malloc answers 0 and the
+ * caller then writes to address 0).
+ */
+import * as bundled from '#wasm';
+import { InvalidArgumentError, KernelError, OutOfMemoryError, UnsupportedError, requireInteger } from './errors.ts';
+import type { CoreKernels } from './kernels.ts';
+import { limits } from './limits.ts';
+
+/** A compiled module, or the bytes of one where the runtime may compile. */
+export type WasmSource = WebAssembly.Module | Uint8Array<ArrayBuffer>;
+
+export interface CoreOptions {
+  /** Cap of the WebAssembly heap in bytes. Rounded down to whole 64 KiB pages. Default: `limits.heapBytes`. */
+  readonly heapLimitBytes?: number;
+  /** Compiled modules to use instead of the packaged ones (for hosts that compile at deploy time). */
+  readonly wasm?: { readonly core?: WasmSource; readonly tfjs?: WasmSource };
+}
+
+/** The exports of tfjs-backend-wasm's binary that we call by name; `gradient/` binds the kernels by string. */
+export interface TfjsBinary {
+  readonly memory: WebAssembly.Memory;
+  readonly malloc: (bytes: number) => number;
+  readonly free: (pointer: number) => void;
+  readonly stackSave: () => number;
+  readonly stackRestore: (pointer: number) => void;
+  readonly stackAlloc: (bytes: number) => number;
+  readonly [name: string]: unknown;
+}
+
+const PAGE_BYTES = 65_536;
+
+export class Core implements Disposable {
+  readonly memory: WebAssembly.Memory;
+  readonly kernels: CoreKernels;
+  readonly tfjs: TfjsBinary;
+  readonly heapLimitBytes: number;
+  /** Bytes now allocated through this object and the high-water mark of the heap itself. */
+  #disposed = false;
+  readonly #live = new Set<number>();
+
+  constructor(tfjs: TfjsBinary, kernels: CoreKernels, heapLimitBytes: number) {
+    this.tfjs = tfjs;
+    this.memory = tfjs.memory;
+    this.kernels = kernels;
+    this.heapLimitBytes = heapLimitBytes;
+  }
+
+  /** Size of the heap in bytes. WebAssembly memory never shrinks, so this is its high-water mark too. */
+  get heapBytes(): number {
+    return this.memory.buffer.byteLength;
+  }
+
+  /** Allocations made by `allocate` and not yet freed: zero when nothing leaks. */
+  get liveAllocations(): number {
+    return this.#live.size;
+  }
+
+  /**
+   * Reserves `bytes` on the heap (16-byte alignment is NOT promised; wasm loads need none).
+   * @throws OutOfMemoryError when the heap is at its cap. Everything allocated before stays valid.
+   */
+  allocate(bytes: number, purpose: string): number {
+    const pointer = allocateOrThrow(this.tfjs, bytes, purpose, this.heapLimitBytes);
+    this.#live.add(pointer);
+    return pointer;
+  }
+
+  free(pointer: number): void {
+    if (!this.#live.delete(pointer)) {
+      throw new InvalidArgumentError({ field: 'pointer', expected: 'a live allocation', got: `${pointer}` });
+    }
+    this.tfjs.free(pointer);
+  }
+
+  /**
+   * Runs `body` with a scratch allocator whose allocations are freed when `body` returns or throws; a kernel that
+   * throws leaves the C++ shadow stack where it was.
+   */
+  scoped<T>(body: (scratch: Scratch) => T): T {
+    const stack = this.tfjs.stackSave();
+    const scratch = new Scratch(this);
+    try {
+      return body(scratch);
+    } finally {
+      scratch.release();
+      this.tfjs.stackRestore(stack);
+    }
+  }
+
+  /** A view of `length` f32 at `pointer`. It dies when memory grows: take views last, after every allocation. */
+  f32(pointer: number, length: number): Float32Array<ArrayBuffer> {
+    return new Float32Array(this.memory.buffer as ArrayBuffer, pointer, length);
+  }
+
+  f64(pointer: number, length: number): Float64Array<ArrayBuffer> {
+    return new Float64Array(this.memory.buffer as ArrayBuffer, pointer, length);
+  }
+
+  i32(pointer: number, length: number): Int32Array<ArrayBuffer> {
+    return new Int32Array(this.memory.buffer as ArrayBuffer, pointer, length);
+  }
+
+  u8(pointer: number, length: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.memory.buffer as ArrayBuffer, pointer, length);
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    for (const pointer of this.#live) this.tfjs.free(pointer);
+    this.#live.clear();
+  }
+}
+
+/** Allocations that end together; see `Core.scoped`. */
+export class Scratch {
+  readonly #core: Core;
+  readonly #pointers: number[] = [];
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  bytes(count: number, purpose = 'scratch'): number {
+    const pointer = this.#core.allocate(count, purpose);
+    this.#pointers.push(pointer);
+    return pointer;
+  }
+
+  f32(count: number, purpose?: string): number {
+    return this.bytes(count * 4, purpose);
+  }
+
+  f64(count: number, purpose?: string): number {
+    return this.bytes(count * 8, purpose);
+  }
+
+  i32(count: number, purpose?: string): number {
+    return this.bytes(count * 4, purpose);
+  }
+
+  /** Copies a typed array onto the heap. */
+  upload(data: Float32Array | Float64Array | Int32Array | Uint8Array, purpose?: string): number {
+    const pointer = this.bytes(data.byteLength, purpose);
+    this.#core.u8(pointer, data.byteLength).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    return pointer;
+  }
+
+  release(): void {
+    for (const pointer of this.#pointers) this.#core.free(pointer);
+    this.#pointers.length = 0;
+  }
+}
+
+/** malloc that never answers 0. Shared with the tfjs backend, whose own caller would write to address 0. */
+export function allocateOrThrow(tfjs: TfjsBinary, bytes: number, purpose: string, heapLimitBytes: number): number {
+  // malloc(0) may answer 0; one byte keeps every pointer distinct and real.
+  const pointer = tfjs.malloc(bytes === 0 ? 1 : bytes) >>> 0;
+  if (pointer === 0) {
+    throw new OutOfMemoryError({
+      field: purpose,
+      expected: `room for ${bytes} bytes in a heap of at most ${heapLimitBytes} bytes`,
+      got: `${tfjs.memory.buffer.byteLength} bytes of heap in use and no free block of that size`,
+      requestedBytes: bytes,
+    });
+  }
+  return pointer;
+}
+
+/**
+ * Loads both binaries on one memory.
+ * @throws UnsupportedError where the runtime has no 128-bit SIMD (results would differ), or forbids compiling wasm and
+ *   no module was given.
+ */
+export async function openCore(options: CoreOptions = {}): Promise<Core> {
+  const heapLimitBytes =
+    options.heapLimitBytes === undefined
+      ? limits.heapBytes
+      : requireInteger('heapLimitBytes', options.heapLimitBytes, 2 ** 20, limits.heapBytes);
+  const [tfjsModule, coreModule] = await Promise.all([
+    compile('wasm.tfjs', options.wasm?.tfjs ?? bundled.tfjsWasm()),
+    compile('wasm.core', options.wasm?.core ?? bundled.coreWasm()),
+  ]);
+
+  let memory: WebAssembly.Memory | undefined;
+  const heap = (): WebAssembly.Memory => {
+    if (memory === undefined) throw new KernelError({ field: 'memory', expected: 'a memory', got: 'none yet' });
+    return memory;
+  };
+  const tfjsInstance = await WebAssembly.instantiate(tfjsModule, {
+    env: {
+      abort: () => {
+        throw new KernelError({ field: 'tfjs-backend-wasm', expected: 'a kernel that returns', got: 'abort()' });
+      },
+      emscripten_memcpy_big: (to: number, from: number, bytes: number) => {
+        new Uint8Array(heap().buffer).copyWithin(to >>> 0, from >>> 0, (from >>> 0) + (bytes >>> 0));
+      },
+      emscripten_get_heap_max: () => heapLimitBytes,
+      emscripten_resize_heap: (requestedBytes: number) => growHeap(heap(), requestedBytes >>> 0, heapLimitBytes),
+    },
+    wasi_snapshot_preview1: {
+      fd_close: () => 0,
+      fd_seek: () => 0,
+      // The only writer is XNNPACK's failure log ("XNN status for … is not successful"): an error, not a log line.
+      fd_write: (_descriptor: number, vectorsPtr: number, vectorCount: number) => {
+        throw new KernelError({
+          field: 'XNNPACK',
+          expected: 'success',
+          got: readLogLine(heap(), vectorsPtr >>> 0, vectorCount),
+        });
+      },
+    },
+  });
+  const tfjs = tfjsInstance.exports as unknown as TfjsBinary;
+  memory = tfjs.memory;
+  (tfjs['__wasm_call_ctors'] as () => void)();
+  (tfjs['init'] as () => void)();
+  const coreInstance = await WebAssembly.instantiate(coreModule, { env: { memory } });
+  return new Core(tfjs, coreInstance.exports as unknown as CoreKernels, heapLimitBytes);
+}
+
+/** SHA-256 of the packaged binaries, for records. */
+export const binaryHashes = { core: bundled.coreWasmSha256, tfjs: bundled.tfjsWasmSha256 } as const;
+
+async function compile(field: string, source: WasmSource): Promise<WebAssembly.Module> {
+  if (source instanceof WebAssembly.Module) return source;
+  // The binaries contain SIMD instructions, so validating them is the feature probe.
+  if (!WebAssembly.validate(source)) {
+    throw new UnsupportedError({
+      field,
+      expected: 'a runtime with WebAssembly 128-bit SIMD',
+      got: 'one that rejects our binary',
+    });
+  }
+  try {
+    return await WebAssembly.compile(source);
+  } catch (cause) {
+    throw new UnsupportedError({
+      field,
+      expected: 'a runtime that compiles WebAssembly from bytes, or a WebAssembly.Module in options.wasm',
+      got: String(cause),
+      cause,
+    });
+  }
+}
+
+/** Grows at least to `requestedBytes`, geometrically while there is room; 0 tells malloc there is none. */
+function growHeap(memory: WebAssembly.Memory, requestedBytes: number, limitBytes: number): number {
+  const nowBytes = memory.buffer.byteLength;
+  const limitPages = Math.floor(limitBytes / PAGE_BYTES);
+  const neededPages = Math.ceil(requestedBytes / PAGE_BYTES);
+  if (neededPages > limitPages) return 0;
+  // 1/8 headroom: doubling would waste up to half of a 96 MB edge heap; exact growth costs a detach per allocation.
+  const roomyPages = Math.min(limitPages, neededPages + Math.ceil(nowBytes / PAGE_BYTES / 8));
+  for (const pages of [roomyPages, neededPages]) {
+    try {
+      memory.grow(Math.max(0, pages - nowBytes / PAGE_BYTES));
+      return 1;
+    } catch {
+      // The engine refused this much: try the bare minimum, then give up.
+    }
+  }
+  return 0;
+}
+
+function readLogLine(memory: WebAssembly.Memory, vectorsPtr: number, vectorCount: number): string {
+  const view = new DataView(memory.buffer);
+  let text = '';
+  for (let i = 0; i < vectorCount; i++) {
+    const pointer = view.getUint32(vectorsPtr + i * 8, true);
+    const length = view.getUint32(vectorsPtr + i * 8 + 4, true);
+    text += new TextDecoder().decode(new Uint8Array(memory.buffer, pointer, Math.min(length, 512)));
+  }
+  return text.trim();
+}

@@ -1,0 +1,41 @@
+/**
+ * Every cap of trajport: its value, its unit and its reason, in one place.
+ * A cap exists so that a lying header or an absurd option costs a typed error instead of memory or time.
+ */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+
+export const limits = {
+  /** Ranks above this occur in no network format; a rank of 100,000 is an attack on the parser. */
+  tensorRank: 8,
+  /** 2^31 − 1 elements (8 GiB of f32) is more than a wasm32 heap holds. */
+  tensorElements: 2 ** 31 - 1,
+  /** Longest tensor, layer or entry name. The longest in torchvision and Hugging Face checkpoints is below 150. */
+  nameLength: 1024,
+  /** safetensors' own cap for its JSON header is 100 MB; no trajectory needs more than a tenth of it. */
+  safetensorsHeaderBytes: 10 * MiB,
+  /** Tensors in one safetensors file: the largest published single files hold a few thousand. */
+  safetensorsTensors: 100_000,
+  /** Entries in one ZIP: two for each checkpoint and some for metadata. */
+  zipEntries: 65_535,
+  /** Size of `trajectory.json`. */
+  manifestBytes: 16 * MiB,
+  /** What one ZIP entry may expand to unless the caller allows more. */
+  entryBytes: 512 * MiB,
+  /** Largest expansion factor of a deflate stream that we accept: deflate itself cannot exceed 1032. Real bundles stay below 20. */
+  inflateRatio: 1032,
+  /** Checkpoints in one bundle. */
+  checkpoints: 10_000,
+  /** Layers in one graph. */
+  graphNodes: 10_000,
+  /** Linear sum assignment: an n × n f32 matrix of this n takes 1 GiB, half of what a wasm32 heap of 2 GiB offers. */
+  assignmentSize: 16_384,
+  /** Classes of a data set (labels are one byte). */
+  classes: 256,
+  /** Steps of a transfer schedule. */
+  scheduleSteps: 10_000,
+  /** The heap of the WebAssembly memory unless the caller sets another: what tfjs's binary itself can address. */
+  heapBytes: 2 * GiB,
+} as const;

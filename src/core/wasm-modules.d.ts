@@ -1,0 +1,12 @@
+/**
+ * The type of `#wasm`, which package.json resolves to static imports under workerd (it forbids compiling from bytes)
+ * and to inlined bytes everywhere else.
+ */
+export type WasmSource = WebAssembly.Module | Uint8Array<ArrayBuffer>;
+/** Our own kernels, built from `assembly/`. */
+export function coreWasm(): WasmSource;
+/** tfjs-backend-wasm's SIMD binary. */
+export function tfjsWasm(): WasmSource;
+/** SHA-256 of the two binaries, lower-case hex, fixed when the package was built. */
+export const coreWasmSha256: string;
+export const tfjsWasmSha256: string;

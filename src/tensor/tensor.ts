@@ -1,0 +1,106 @@
+/**
+ * Named tensors in JavaScript memory: the currency between floors. A network's parameters, its gradients and its
+ * buffers are all a `NamedTensors`; only `core/` and `gradient/` know the WebAssembly heap.
+ */
+import { InvalidArgumentError, NotFiniteError } from '../core/errors.ts';
+
+/** A dense f32 tensor, C order. `data.length` is the product of `shape`. */
+export interface Tensor {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** Parameter name → tensor, in the order of the graph (PyTorch's names and layouts: OIHW, [out, in]). */
+export type NamedTensors = ReadonlyMap<string, Tensor>;
+
+/** All numbers of a network: what is trained, and what is counted along the way (batch-norm statistics). */
+export interface NetworkState {
+  readonly parameters: NamedTensors;
+  /** `running_mean` and `running_var` of batch norm; empty for networks without. Never permuted by gradient matching alone. */
+  readonly buffers: NamedTensors;
+}
+
+/** Number of elements of a shape; 1 for the scalar shape []. */
+export function elementCount(shape: readonly number[]): number {
+  let count = 1;
+  for (const extent of shape) count *= extent;
+  return count;
+}
+
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((extent, axis) => extent === b[axis]);
+}
+
+/** @throws InvalidArgumentError where the data does not fill the shape. */
+export function tensor(shape: readonly number[], data: Float32Array): Tensor {
+  if (data.length !== elementCount(shape)) {
+    throw new InvalidArgumentError({
+      field: 'tensor.data',
+      expected: `${elementCount(shape)} elements for shape [${shape.join(', ')}]`,
+      got: `${data.length}`,
+    });
+  }
+  return { shape, data };
+}
+
+export function zeros(shape: readonly number[]): Tensor {
+  return { shape, data: new Float32Array(elementCount(shape)) };
+}
+
+/** The tensor of that name. @throws InvalidArgumentError where there is none. */
+export function getTensor(tensors: NamedTensors, name: string): Tensor {
+  const found = tensors.get(name);
+  if (found === undefined) {
+    throw new InvalidArgumentError({ field: name, expected: 'a tensor of this name', got: 'none' });
+  }
+  return found;
+}
+
+/** Bytes of all tensors together. */
+export function byteCount(tensors: NamedTensors): number {
+  let bytes = 0;
+  for (const { data } of tensors.values()) bytes += data.byteLength;
+  return bytes;
+}
+
+/**
+ * Throws unless `b` has exactly the names and shapes of `a`; the message names the first difference.
+ * @param role what `b` is called in the message, e.g. `target`.
+ */
+export function requireSameLayout(role: string, a: NamedTensors, b: NamedTensors): void {
+  for (const [name, { shape }] of a) {
+    const other = b.get(name);
+    if (other === undefined) {
+      throw new InvalidArgumentError({
+        field: `${role}.${name}`,
+        expected: `a tensor of shape [${shape.join(', ')}]`,
+        got: 'none of that name',
+      });
+    }
+    if (!sameShape(shape, other.shape)) {
+      throw new InvalidArgumentError({
+        field: `${role}.${name}`,
+        expected: `shape [${shape.join(', ')}]`,
+        got: `[${other.shape.join(', ')}]`,
+      });
+    }
+  }
+  for (const name of b.keys()) {
+    if (!a.has(name)) {
+      throw new InvalidArgumentError({ field: `${role}.${name}`, expected: 'no tensor of this name', got: 'one' });
+    }
+  }
+}
+
+/** @throws NotFiniteError naming the first tensor and index that holds NaN or an infinity. */
+export function requireFinite(role: string, tensors: NamedTensors): void {
+  for (const [name, { data }] of tensors) {
+    for (let i = 0; i < data.length; i++) {
+      // x − x is 0 for finite x and NaN otherwise: one subtraction instead of a call to Number.isFinite.
+      const x = data[i] as number;
+      if (x - x !== 0) {
+        throw new NotFiniteError({ field: `${role}.${name}[${i}]`, expected: 'a finite number', got: `${x}` });
+      }
+    }
+  }
+}
