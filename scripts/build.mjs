@@ -54,12 +54,12 @@ function buildWasmModules() {
 /** tfjs's Emscripten glue and its node, browser and worker branches are replaced by nothing: `core/` loads the binary. */
 const withoutEmscripten = {
   name: 'without-emscripten',
-  setup(build) {
-    build.onResolve({ filter: /wasm-out\/|^(node-fetch|util|fs|path|crypto|worker_threads|perf_hooks|os|string_decoder)$/ }, (args) => ({
+  setup(pipeline) {
+    pipeline.onResolve({ filter: /wasm-out\/|^(node-fetch|util|fs|path|crypto|worker_threads|perf_hooks|os|string_decoder)$/ }, (args) => ({
       path: args.path,
       namespace: 'empty',
     }));
-    build.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: 'export default undefined; export const wasmWorkerContents = "";' }));
+    pipeline.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: 'export default undefined; export const wasmWorkerContents = "";' }));
   },
 };
 
