@@ -1,3 +1,3 @@
 // The surface of the core binary: a line a kernel. Kernels see pointers and counts only; they allocate nothing and
 // have no data segment, because the memory belongs to tfjs-backend-wasm's allocator.
-export { matmulF32 } from "./matmul";
+export { matmulF32, matmulScratchBytes, productF32 } from "./matmul";
