@@ -1,0 +1,96 @@
+/**
+ * A network's state as a safetensors file: PyTorch's names and layouts, so that `load_state_dict(strict=True)` takes
+ * it, and so that PyTorch's own files come in.
+ */
+import { MalformedFileError, describe } from '../core/errors.ts';
+import { type NamedTensors, type NetworkState, type Tensor, sameShape } from '../tensor/tensor.ts';
+import { type RawTensor, rawToFloat32, readSafetensors, writeSafetensors } from './safetensors.ts';
+
+/** What tensors a network has; `parameterLayout(graph)` of `model/` gives one. */
+export interface StateLayout {
+  readonly parameters: readonly { readonly name: string; readonly shape: readonly number[] }[];
+  readonly buffers: readonly { readonly name: string; readonly shape: readonly number[] }[];
+}
+
+/**
+ * PyTorch's batch norm counts its batches in an I64 scalar beside the running statistics. Nothing here depends on it
+ * (statistics are re-estimated as a whole), but strict loading in PyTorch demands it: written as 0, ignored on reading.
+ */
+const COUNTER_SUFFIX = '.num_batches_tracked';
+const MEAN_SUFFIX = '.running_mean';
+
+function counterNames(layout: StateLayout): string[] {
+  return layout.buffers
+    .filter(({ name }) => name.endsWith(MEAN_SUFFIX))
+    .map(({ name }) => name.slice(0, -MEAN_SUFFIX.length) + COUNTER_SUFFIX);
+}
+
+const shapeText = (shape: readonly number[]): string => `shape [${shape.join(', ')}]`;
+
+/**
+ * The canonical file of a state: counters first (8-byte elements before 4-byte ones), then parameters and buffers in
+ * the order of the graph, all F32. Equal states give equal bytes.
+ * @throws MalformedFileError where the state does not have exactly the layout's tensors.
+ */
+export function stateToSafetensors(
+  layout: StateLayout,
+  state: NetworkState,
+  metadata?: ReadonlyMap<string, string>,
+): Uint8Array<ArrayBuffer> {
+  const tensors = new Map<string, RawTensor>();
+  for (const name of counterNames(layout)) tensors.set(name, { dtype: 'I64', shape: [], bytes: new Uint8Array(8) });
+  for (const role of ['parameters', 'buffers'] as const) {
+    if (state[role].size !== layout[role].length) {
+      throw new MalformedFileError({ field: `state.${role}`, expected: `${layout[role].length} tensors`, got: `${state[role].size}` });
+    }
+    for (const { name, shape } of layout[role]) {
+      const tensor = state[role].get(name);
+      if (tensor === undefined || !sameShape(tensor.shape, shape)) {
+        throw new MalformedFileError({
+          field: `state.${role}.${name}`,
+          expected: shapeText(shape),
+          got: tensor === undefined ? 'none of that name' : shapeText(tensor.shape),
+        });
+      }
+      const { buffer, byteOffset, byteLength } = tensor.data;
+      tensors.set(name, { dtype: 'F32', shape, bytes: new Uint8Array(buffer, byteOffset, byteLength) });
+    }
+  }
+  return writeSafetensors(tensors, metadata);
+}
+
+/**
+ * Reads a state of the given layout; F64, F16, BF16 and integers become f32.
+ * Missing, unexpected and misshapen tensors are errors that name the first culprit; batch counters are ignored.
+ * @param field what the file is called in errors.
+ * @throws MalformedFileError, LimitError, UnsupportedError
+ */
+export function stateFromSafetensors(layout: StateLayout, bytes: Uint8Array, field = 'safetensors'): NetworkState {
+  return stateFromRawTensors(layout, readSafetensors(bytes, field).tensors, field);
+}
+
+/** As `stateFromSafetensors`, from tensors of any file. */
+export function stateFromRawTensors(layout: StateLayout, raw: ReadonlyMap<string, RawTensor>, field: string): NetworkState {
+  const used = new Set<string>();
+  const take = (name: string, shape: readonly number[]): Tensor => {
+    const found = raw.get(name);
+    if (found === undefined || !sameShape(found.shape, shape)) {
+      throw new MalformedFileError({
+        field: `${field}.${name}`,
+        expected: shapeText(shape),
+        got: found === undefined ? 'no tensor of that name' : shapeText(found.shape),
+      });
+    }
+    used.add(name);
+    return { shape, data: rawToFloat32(`${field}.${name}`, found) };
+  };
+  const collect = (infos: StateLayout['parameters']): NamedTensors =>
+    new Map(infos.map(({ name, shape }) => [name, take(name, shape)]));
+  const state = { parameters: collect(layout.parameters), buffers: collect(layout.buffers) };
+  const counters = new Set(counterNames(layout));
+  for (const [name, { shape }] of raw) {
+    if (used.has(name) || (counters.has(name) && shape.length <= 1)) continue;
+    throw new MalformedFileError({ field: `${field}.${name}`, expected: 'a tensor of the network', got: `an unexpected ${describe(name)}` });
+  }
+  return state;
+}
