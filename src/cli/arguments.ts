@@ -1,0 +1,190 @@
+/**
+ * Typed options over node:util's parseArgs (the one parser that Node, Deno and Bun share). Every value is checked here,
+ * so that a wrong command line costs a sentence and exit code 2 before anything is opened or computed.
+ */
+import { parseArgs } from 'node:util';
+import { displayWidth } from '../report/text.ts';
+import { UsageError } from './exit.ts';
+
+interface Described {
+  /** What stands after the option in the help, e.g. `FILE`. */
+  readonly metavar?: string;
+  readonly help: string;
+  readonly short?: string;
+}
+
+export type OptionSpec =
+  | (Described & { readonly kind: 'flag' })
+  | (Described & { readonly kind: 'string'; readonly default?: string })
+  | (Described & { readonly kind: 'integer' | 'number'; readonly minimum?: number; readonly maximum?: number; readonly default?: number })
+  | (Described & { readonly kind: 'bytes'; readonly default?: number })
+  | (Described & { readonly kind: 'integers'; readonly minimum?: number; readonly maximum?: number; readonly default?: readonly number[] })
+  | (Described & { readonly kind: 'choice'; readonly choices: readonly string[]; readonly default?: string })
+  | (Described & { readonly kind: 'strings'; readonly default?: readonly string[] });
+
+export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
+
+type ValueOfKind<S extends OptionSpec> = S extends { kind: 'flag' }
+  ? boolean
+  : S extends { kind: 'integer' | 'number' | 'bytes' }
+    ? number
+    : S extends { kind: 'integers' }
+      ? readonly number[]
+      : S extends { kind: 'strings' }
+        ? readonly string[]
+        : S extends { kind: 'choice'; choices: readonly (infer C)[] }
+          ? C
+          : string;
+
+/** Option name → value; an option without a default may be undefined. */
+export type ValuesOf<S extends OptionSpecs> = {
+  readonly [K in keyof S]: S[K] extends { kind: 'flag' } | { default: unknown } ? ValueOfKind<S[K]> : ValueOfKind<S[K]> | undefined;
+};
+
+export interface Parsed<S extends OptionSpecs> {
+  readonly values: ValuesOf<S>;
+  readonly positionals: readonly string[];
+}
+
+/** @throws UsageError that names the option at fault and, for a misspelt one, the nearest that exists. */
+export function parseArguments<S extends OptionSpecs>(argv: readonly string[], specs: S): Parsed<S> {
+  const config: Record<string, { type: 'string' | 'boolean'; short?: string; multiple: true }> = {};
+  for (const [name, spec] of Object.entries(specs)) {
+    config[name] = { type: spec.kind === 'flag' ? 'boolean' : 'string', multiple: true, ...(spec.short === undefined ? {} : { short: spec.short }) };
+  }
+  // Not strict: parseArgs' own messages differ between runtimes and suggest nothing. The tokens say all that is needed.
+  const { tokens } = parseArgs({ args: [...argv], options: config, strict: false, allowPositionals: true, tokens: true });
+  const values: Record<string, unknown> = {};
+  const positionals: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === 'positional') positionals.push(token.value);
+    if (token.kind !== 'option') continue;
+    // `Object.hasOwn`: an option called --constructor must not find Object.prototype's.
+    const spec = Object.hasOwn(specs, token.name) ? specs[token.name] : undefined;
+    if (spec === undefined) throw unknownOption(token.rawName, Object.keys(specs));
+    const shown = `--${token.name}`;
+    if (Object.hasOwn(values, token.name)) throw new UsageError(`${shown} is given twice`);
+    values[token.name] = valueOf(shown, spec, token.value, token.inlineValue === true);
+  }
+  for (const [name, spec] of Object.entries(specs)) {
+    if (Object.hasOwn(values, name)) continue;
+    if (spec.kind === 'flag') values[name] = false;
+    else if (spec.default !== undefined) values[name] = spec.default;
+  }
+  return { values: values as ValuesOf<S>, positionals };
+}
+
+function valueOf(shown: string, spec: OptionSpec, text: string | undefined, inline: boolean): unknown {
+  if (spec.kind === 'flag') {
+    if (inline) throw new UsageError(`${shown} takes no value`);
+    return true;
+  }
+  // `--out --json` is a forgotten value, `--momentum -0.5` a wrong one: the number check says the latter better.
+  if (text === undefined || (!inline && /^-(?![\d.])/.test(text) && text !== '-')) {
+    throw new UsageError(`${shown} needs a value${spec.metavar === undefined ? '' : `: ${shown} ${spec.metavar}`}`);
+  }
+  switch (spec.kind) {
+    case 'string':
+      if (text === '') throw new UsageError(`${shown} needs a value that is not empty`);
+      return text;
+    case 'strings':
+      return splitList(shown, text);
+    case 'integer':
+    case 'number':
+      return numberOf(shown, text, spec.kind === 'integer', spec.minimum, spec.maximum);
+    case 'integers':
+      return splitList(shown, text).map((item) => numberOf(shown, item, true, spec.minimum, spec.maximum));
+    case 'bytes':
+      return bytesOf(shown, text);
+    case 'choice': {
+      if (spec.choices.includes(text)) return text;
+      const nearest = nearestName(text, spec.choices);
+      throw new UsageError(
+        `${shown} is one of ${spec.choices.join(', ')}, not ${JSON.stringify(text)}`,
+        nearest === undefined ? undefined : `${shown} ${nearest}`,
+      );
+    }
+  }
+}
+
+function splitList(shown: string, text: string): string[] {
+  const items = text.split(',').map((item) => item.trim());
+  if (items.some((item) => item === '')) throw new UsageError(`${shown} is a list separated by commas, not ${JSON.stringify(text)}`);
+  return items;
+}
+
+function numberOf(shown: string, text: string, integer: boolean, minimum = -Infinity, maximum = Infinity): number {
+  // Decimal notation only: Number() would take '', '0x10' and ' 1 ' too.
+  const value = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : NaN;
+  const valid = Number.isFinite(value) && (!integer || Number.isSafeInteger(value)) && value >= minimum && value <= maximum;
+  if (!valid) {
+    const kind = integer ? 'an integer' : 'a number';
+    const range =
+      minimum > -Infinity && maximum < Infinity
+        ? ` from ${minimum} to ${maximum}`
+        : minimum > -Infinity
+          ? ` of at least ${minimum}`
+          : maximum < Infinity
+            ? ` of at most ${maximum}`
+            : '';
+    throw new UsageError(`${shown} is ${kind}${range}, not ${JSON.stringify(text)}`);
+  }
+  return value;
+}
+
+/** Factors of the units that a size may carry: powers of 1000 and of 1024. */
+const byteUnits: Readonly<Record<string, number>> = {
+  '': 1, b: 1, k: 1024, kb: 1e3, kib: 1024, m: 1024 ** 2, mb: 1e6, mib: 1024 ** 2, g: 1024 ** 3, gb: 1e9, gib: 1024 ** 3,
+};
+
+function bytesOf(shown: string, text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmg]?i?b?)$/i.exec(text);
+  const factor = byteUnits[(match?.[2] ?? '?').toLowerCase()];
+  const bytes = match === null || factor === undefined ? NaN : Math.floor(Number(match[1]) * factor);
+  if (!Number.isSafeInteger(bytes)) throw new UsageError(`${shown} is a size such as 96MiB or 2GB, not ${JSON.stringify(text)}`);
+  return bytes;
+}
+
+function unknownOption(rawName: string, known: readonly string[]): UsageError {
+  const bare = rawName.replace(/^-+/, '');
+  const nearest = nearestName(bare, known);
+  return new UsageError(`unknown option ${rawName}`, nearest === undefined ? undefined : `--${nearest}`);
+}
+
+/** The candidate that was probably meant: one that begins with `name`, else the one fewest edits away, if few. */
+export function nearestName(name: string, candidates: readonly string[]): string | undefined {
+  const wanted = name.toLowerCase();
+  if (wanted.length >= 3) {
+    const completed = candidates.filter((candidate) => candidate.startsWith(wanted));
+    if (completed.length === 1) return completed[0];
+  }
+  let best: string | undefined;
+  let bestDistance = Math.max(1, Math.floor(displayWidth(name) / 3)) + 1;
+  for (const candidate of candidates) {
+    const distance = editDistance(wanted, candidate.toLowerCase());
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+/** Edits (insert, delete, replace, swap of neighbours) between two short words. */
+function editDistance(a: string, b: string): number {
+  if (a.length > 64 || b.length > 64) return Infinity;
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1];
+      let cost = Math.min((last[j] as number) + 1, (row[j - 1] as number) + 1, (last[j - 1] as number) + (same ? 0 : 1));
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) cost = Math.min(cost, (beforeLast[j - 2] as number) + 1);
+      row.push(cost);
+    }
+    beforeLast = last;
+    last = row;
+  }
+  return last[b.length] as number;
+}

@@ -1,0 +1,68 @@
+/** Exit codes, and the errors that only a command line can make. */
+import { TrajportError } from '../core/errors.ts';
+
+/** What the process answers. Documented in docs/cli.md; a code never changes meaning between versions. */
+export const exitCodes = {
+  ok: 0,
+  /** The command ran, and what it checked falls short (`verify` found a difference, a hash disagrees). */
+  fellShort: 1,
+  /** The command line itself is wrong: unknown option, missing value, value out of range. */
+  usage: 2,
+  /** A file, a network or data given cannot be used: missing, malformed, mismatching, not finite. */
+  badInput: 3,
+  /** The byte budget, the heap limit or the machine's memory does not suffice. */
+  outOfMemory: 4,
+  /** A fault of trajport itself. */
+  internal: 70,
+  /** Ended by SIGINT (128 + 2) or SIGTERM (128 + 15), with nothing partial left behind. */
+  interrupted: 130,
+  terminated: 143,
+} as const;
+
+export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+/** The command line is wrong; `suggestion` says what was probably meant. */
+export class UsageError extends Error {
+  readonly suggestion: string | undefined;
+  constructor(message: string, suggestion?: string) {
+    super(message);
+    this.name = 'UsageError';
+    this.suggestion = suggestion;
+  }
+}
+
+/** A file could not be read or written, said in a person's words. */
+export class FileError extends Error {
+  readonly path: string;
+  constructor(path: string, message: string, cause?: unknown) {
+    super(`${path}: ${message}`, cause === undefined ? undefined : { cause });
+    this.name = 'FileError';
+    this.path = path;
+  }
+}
+
+/** Whether `error` is what an aborted signal throws. */
+export function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError';
+}
+
+export function exitCodeOf(error: unknown): ExitCode {
+  if (isAbort(error)) return exitCodes.interrupted;
+  if (error instanceof UsageError) return exitCodes.usage;
+  if (error instanceof FileError) return exitCodes.badInput;
+  if (error instanceof TrajportError) {
+    if (error.code === 'budget' || error.code === 'out-of-memory') return exitCodes.outOfMemory;
+    return error.code === 'kernel' ? exitCodes.internal : exitCodes.badInput;
+  }
+  // What engines throw when an array or a memory cannot be had: V8's "Array buffer allocation failed", JavaScriptCore's "Out of memory".
+  if (error instanceof RangeError && /allocation|memory|array length/i.test(error.message)) return exitCodes.outOfMemory;
+  return exitCodes.internal;
+}
+
+/** The record that `--json` prints for a failure. */
+export function errorRecord(error: unknown): Readonly<Record<string, unknown>> {
+  const exitCode = exitCodeOf(error);
+  if (error instanceof TrajportError) return { ...error.toJSON(), exitCode };
+  if (error instanceof Error) return { error: error.name, message: error.message, exitCode };
+  return { error: 'Error', message: String(error), exitCode };
+}

@@ -1,0 +1,104 @@
+/**
+ * Everything a command says goes through here: text for people on stdout, or with --json one object a line on stdout;
+ * warnings and the progress line on stderr, the latter only where a person watches.
+ */
+import { formatProgress } from '../report/progress.ts';
+
+/** The part of a stream that is needed: node:process's in Node, Deno and Bun, an array in tests. */
+export interface Sink {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+export interface OutputOptions {
+  readonly stdout: Sink;
+  readonly stderr: Sink;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  /** NO_COLOR and TERM, as in the process's environment. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Milliseconds of any clock; only the progress line looks at it. */
+  readonly now: () => number;
+}
+
+export type Style = 'bold' | 'faint' | 'red' | 'green' | 'yellow' | 'blue';
+
+const escapes: Readonly<Record<Style, string>> = {
+  bold: '\u001b[1m', faint: '\u001b[2m', red: '\u001b[31m', green: '\u001b[32m', yellow: '\u001b[33m', blue: '\u001b[34m',
+};
+
+/** 80 ms: a terminal over ssh keeps up, and the bar still looks alive. */
+const PROGRESS_INTERVAL_MS = 80;
+
+export class Output {
+  readonly json: boolean;
+  readonly #options: OutputOptions;
+  #progressShown = false;
+  #progressAt = -Infinity;
+  #stage = '';
+  #stageAt = 0;
+
+  constructor(options: OutputOptions) {
+    this.#options = options;
+    this.json = options.json;
+  }
+
+  /** Text for people; dropped with --json. A line end is added. */
+  text(text: string): void {
+    if (this.json) return;
+    this.clearProgress();
+    this.#options.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+  }
+
+  /** A record for machines; dropped without --json. */
+  record(record: Readonly<Record<string, unknown>>): void {
+    if (!this.json) return;
+    this.clearProgress();
+    this.#options.stdout.write(`${JSON.stringify(record)}\n`);
+  }
+
+  /** A remark on stderr, in either mode. */
+  warn(text: string): void {
+    this.clearProgress();
+    this.#options.stderr.write(`${this.#styled(this.#options.stderr, 'yellow', 'note:')} ${text}\n`);
+  }
+
+  error(text: string): void {
+    this.clearProgress();
+    this.#options.stderr.write(`${this.#styled(this.#options.stderr, 'red', 'error:')} ${text}\n`);
+  }
+
+  /** `text` in a style where stdout is a terminal that shows colour, else as it is. */
+  style(style: Style, text: string): string {
+    return this.#styled(this.#options.stdout, style, text);
+  }
+
+  /** Redraws the progress line. `label` names the stage; a new label starts a new estimate. */
+  progress(label: string, done: number, total: number, detail: Readonly<Record<string, number | string>>): void {
+    const { stderr, quiet, now } = this.#options;
+    if (quiet || stderr.isTTY !== true) return;
+    const time = now();
+    if (label !== this.#stage) {
+      this.#stage = label;
+      this.#stageAt = time;
+    } else if (time - this.#progressAt < PROGRESS_INTERVAL_MS && done < total) return;
+    this.#progressAt = time;
+    this.#progressShown = true;
+    // One cell less than the terminal has: writing its last column makes some terminals wrap.
+    const line = formatProgress({ label, done, total, elapsedMs: time - this.#stageAt, detail }, (stderr.columns ?? 80) - 1);
+    stderr.write(`\r\u001b[2K${line}`);
+  }
+
+  clearProgress(): void {
+    if (!this.#progressShown) return;
+    this.#progressShown = false;
+    this.#options.stderr.write('\r\u001b[2K');
+  }
+
+  #styled(stream: Sink, style: Style, text: string): string {
+    const { NO_COLOR, TERM } = this.#options.environment;
+    const colour = stream.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && TERM !== 'dumb';
+    return colour ? `${escapes[style]}${text}\u001b[0m` : text;
+  }
+}

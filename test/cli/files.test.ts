@@ -1,0 +1,70 @@
+import { chmodSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FileError } from '../../src/cli/exit.ts';
+import { openRandomAccess, prepareOutput, readWhole, writeAtomically } from '../../src/cli/files.node.ts';
+
+let directory: string;
+beforeEach(() => void (directory = mkdtempSync(join(tmpdir(), 'trajport-files-'))));
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+describe('writing', () => {
+  it('replaces a file as a whole and leaves no other behind', () => {
+    const path = join(directory, 'a.bin');
+    writeAtomically(path, 'old');
+    writeAtomically(path, new Uint8Array([1, 2, 3]));
+    expect([...readFileSync(path)]).toEqual([1, 2, 3]);
+    expect(readdirSync(directory)).toEqual(['a.bin']);
+  });
+
+  it('keeps the old file and removes the temporary one where the new cannot be put in place', () => {
+    mkdirSync(join(directory, 'taken', 'inside'), { recursive: true });
+    expect(() => writeAtomically(join(directory, 'taken'), 'x')).toThrow(FileError);
+    expect(() => writeAtomically(join(directory, 'missing', 'x'), 'x')).toThrow(/no such file/);
+    expect(readdirSync(directory)).toEqual(['taken']);
+  });
+
+  it('writes through a link to the file it names', () => {
+    writeFileSync(join(directory, 'real'), 'old');
+    symlinkSync(join(directory, 'real'), join(directory, 'link'));
+    writeAtomically(join(directory, 'link'), 'new');
+    expect(readFileSync(join(directory, 'real'), 'utf8')).toBe('new');
+  });
+
+  it('finds out before the work that a result could not be written', () => {
+    expect(prepareOutput(join(directory, 'deep', 'er', 'x'))).toBe(join(directory, 'deep', 'er', 'x'));
+    expect(() => prepareOutput(directory)).toThrow(/is a directory/);
+    writeFileSync(join(directory, 'file'), '');
+    expect(() => prepareOutput(join(directory, 'file', 'x'))).toThrow(FileError);
+    expect(() => prepareOutput(join(directory, 'file'), [join(directory, '.', 'file')])).toThrow(/both an input and an output/);
+    if (process.getuid?.() !== 0) {
+      chmodSync(directory, 0o500);
+      expect(() => prepareOutput(join(directory, 'x'))).toThrow(/no permission/);
+      chmodSync(directory, 0o700);
+    }
+    expect(readdirSync(join(directory, 'deep', 'er'))).toEqual([]);
+  });
+});
+
+describe('reading', () => {
+  it('says which file, why, and how much is read at most', () => {
+    writeFileSync(join(directory, 'big'), new Uint8Array(3000));
+    expect(readWhole(join(directory, 'big'), 3000)).toHaveLength(3000);
+    expect(() => readWhole(join(directory, 'big'), 2048)).toThrow(/big: has 2\.9 KiB; at most 2\.0 KiB are read/);
+    expect(() => readWhole(join(directory, 'none'), 10)).toThrow(/none: no such file/);
+    expect(() => readWhole(directory, 10)).toThrow(/not a regular file/);
+  });
+
+  it('reads parts of a file, and refuses those beyond its end', async () => {
+    writeFileSync(join(directory, 'part'), Uint8Array.from({ length: 100 }, (_, i) => i));
+    const file = openRandomAccess(join(directory, 'part'));
+    expect(file.byteLength).toBe(100);
+    expect([...(await file.read(10, 3))]).toEqual([10, 11, 12]);
+    await expect(async () => file.read(98, 3)).rejects.toThrow(/ended at byte 100, 1 bytes early/);
+    const aborted = AbortSignal.abort();
+    await expect(async () => file.read(0, 1, aborted)).rejects.toThrow(/abort/i);
+    file.close();
+  });
+});

@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest';
+import { Output } from '../../src/cli/output.ts';
+
+function harness(options: { tty?: boolean; json?: boolean; quiet?: boolean; environment?: Record<string, string> } = {}) {
+  const stdout: string[] = [];
+  const stderr: string[] = [];
+  let time = 0;
+  const sink = (lines: string[]) => ({ write: (text: string) => lines.push(text), isTTY: options.tty === true, columns: 60 });
+  const output = new Output({
+    stdout: sink(stdout), stderr: sink(stderr), json: options.json === true, quiet: options.quiet === true, environment: options.environment ?? {}, now: () => time,
+  });
+  return { output, stdout, stderr, wait: (ms: number) => void (time += ms) };
+}
+
+describe('output', () => {
+  it('with --json prints one object a line on stdout and nothing else there', () => {
+    const { output, stdout, stderr } = harness({ json: true, tty: true });
+    output.text('for people');
+    output.progress('GMT', 1, 10, {});
+    output.warn('a remark');
+    output.record({ event: 'result', text: 'a\nb' });
+    expect(stdout.join('')).toBe('{"event":"result","text":"a\\nb"}\n');
+    expect(stderr.join('')).toContain('a remark');
+  });
+
+  it('without --json prints text and no records', () => {
+    const { output, stdout } = harness();
+    output.record({ event: 'result' });
+    output.text('line');
+    expect(stdout).toEqual(['line\n']);
+  });
+
+  it('colours only a terminal that allows it', () => {
+    expect(harness({ tty: true }).output.style('bold', 'x')).toBe('\u001b[1mx\u001b[0m');
+    expect(harness().output.style('bold', 'x')).toBe('x');
+    expect(harness({ tty: true, environment: { NO_COLOR: '1' } }).output.style('bold', 'x')).toBe('x');
+    expect(harness({ tty: true, environment: { NO_COLOR: '' } }).output.style('bold', 'x')).not.toBe('x');
+    expect(harness({ tty: true, environment: { TERM: 'dumb' } }).output.style('bold', 'x')).toBe('x');
+  });
+
+  it('draws progress only where a person watches, not too often, and wipes it before text', () => {
+    const { output, stdout, stderr, wait } = harness({ tty: true });
+    output.progress('GMT', 1, 10, {});
+    wait(10);
+    output.progress('GMT', 2, 10, {});
+    expect(stderr).toHaveLength(1);
+    wait(100);
+    output.progress('GMT', 3, 10, {});
+    expect(stderr).toHaveLength(2);
+    output.progress('GMT', 10, 10, {});
+    expect(stderr).toHaveLength(3);
+    output.text('done');
+    expect(stderr.at(-1)).toBe('\r\u001b[2K');
+    expect(stdout).toEqual(['done\n']);
+    for (const silent of [harness(), harness({ tty: true, quiet: true })]) {
+      silent.output.progress('GMT', 1, 10, {});
+      expect(silent.stderr).toEqual([]);
+    }
+  });
+});
