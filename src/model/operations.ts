@@ -1,0 +1,210 @@
+/**
+ * What every operation accepts, gives and owns: one rule a kind. A new operation is a member of `Operations`
+ * in `graph.ts` and a rule here; how it carries permutations stands in `permutation-spec.ts`, its arithmetic in `gradient/`.
+ */
+import { InvalidArgumentError } from '../core/errors.ts';
+import { elementCount, sameShape } from '../tensor/tensor.ts';
+import type { FieldReader } from './fields.ts';
+import type { GraphNode, NodeOf, OperationName, OperationOf, Padding, Pair, ParameterRole, Shape } from './graph.ts';
+
+export interface ParameterDeclaration {
+  readonly suffix: string;
+  readonly shape: Shape;
+  readonly role: ParameterRole;
+  readonly fanIn: number;
+}
+
+export interface OperationRule<K extends OperationName> {
+  /** Fewest and most inputs. */
+  readonly arity: readonly [number, number];
+  /** The operation's own fields; the caller refuses what is left. */
+  readonly parse: (fields: FieldReader) => OperationOf<K>;
+  /** Shape of the value. @throws InvalidArgumentError where the inputs do not fit. */
+  readonly shape: (node: NodeOf<K>, inputs: readonly Shape[]) => Shape;
+  /** Parameters and buffers in PyTorch's order. */
+  readonly parameters: (node: NodeOf<K>, inputs: readonly Shape[]) => readonly ParameterDeclaration[];
+}
+
+const ONE: readonly [number, number] = [1, 1];
+const none = (): readonly ParameterDeclaration[] => [];
+
+interface Named {
+  readonly name: string;
+  readonly op: string;
+}
+
+function misfit(node: Named, expected: string, got: string): never {
+  throw new InvalidArgumentError({ field: `graph node ${JSON.stringify(node.name)} (${node.op})`, expected, got });
+}
+
+const show = (shape: Shape): string => `[${shape.join(', ')}]`;
+
+/** The one input as [channels, height, width]. */
+function asImage(node: Named, inputs: readonly Shape[]): readonly [number, number, number] {
+  const [channels, height, width, ...rest] = inputs[0] ?? [];
+  if (channels === undefined || height === undefined || width === undefined || rest.length > 0) {
+    return misfit(node, 'an input of shape [channels, height, width]', show(inputs[0] ?? []));
+  }
+  return [channels, height, width];
+}
+
+const first = (inputs: readonly Shape[]): Shape => inputs[0] ?? [];
+
+/** floor((extent + padding − dilation · (kernel − 1) − 1) / stride) + 1: the windows that fit, as PyTorch counts them. */
+function windows(
+  node: Named,
+  [, height, width]: readonly [number, number, number],
+  [kernelHeight, kernelWidth]: Pair,
+  [strideHeight, strideWidth]: Pair,
+  [top, bottom, left, right]: Padding,
+  [dilationHeight, dilationWidth]: Pair,
+): Pair {
+  const rows = Math.floor((height + top + bottom - dilationHeight * (kernelHeight - 1) - 1) / strideHeight) + 1;
+  const columns = Math.floor((width + left + right - dilationWidth * (kernelWidth - 1) - 1) / strideWidth) + 1;
+  if (rows < 1 || columns < 1) {
+    misfit(node, `an input that holds one window of ${kernelHeight}×${kernelWidth}`, `${height}×${width} before padding`);
+  }
+  return [rows, columns];
+}
+
+/** An operation without parameters that leaves the shape as it is. */
+function elementwise<K extends OperationName>(parse: (fields: FieldReader) => OperationOf<K>): OperationRule<K> {
+  return { arity: ONE, parse, shape: (_node, inputs) => first(inputs), parameters: none };
+}
+
+function pool<K extends 'max_pool' | 'average_pool'>(op: K): OperationRule<K> {
+  return {
+    arity: ONE,
+    parse: (fields) => {
+      const kernel = fields.pair('kernel');
+      return { op, kernel, stride: fields.pair('stride', kernel), padding: fields.padding('padding') } as OperationOf<K>;
+    },
+    shape: (node: NodeOf<'max_pool' | 'average_pool'>, inputs) => {
+      const image = asImage(node, inputs);
+      const [top, bottom, left, right] = node.padding;
+      // Otherwise a window could lie in the padding alone: a maximum of nothing.
+      if (Math.max(top, bottom) >= node.kernel[0] || Math.max(left, right) >= node.kernel[1]) {
+        misfit(node, `padding below the kernel ${show(node.kernel)}`, show(node.padding));
+      }
+      return [image[0], ...windows(node, image, node.kernel, node.stride, node.padding, [1, 1])];
+    },
+    parameters: none,
+  };
+}
+
+function globalPool<K extends 'global_max_pool' | 'global_average_pool'>(op: K): OperationRule<K> {
+  return {
+    arity: ONE,
+    parse: () => ({ op }) as OperationOf<K>,
+    shape: (node: NodeOf<'global_max_pool' | 'global_average_pool'>, inputs) => [asImage(node, inputs)[0], 1, 1],
+    parameters: none,
+  };
+}
+
+const rules: { readonly [K in OperationName]: OperationRule<K> } = {
+  dense: {
+    arity: ONE,
+    parse: (fields) => ({ op: 'dense', out: fields.count('out'), bias: fields.flag('bias', true) }),
+    shape: (node, inputs) => {
+      if (first(inputs).length !== 1) misfit(node, 'an input of shape [features] (flatten before it?)', show(first(inputs)));
+      return [node.out];
+    },
+    parameters: ({ out, bias }, inputs) => {
+      const fanIn = elementCount(first(inputs));
+      const weight: ParameterDeclaration = { suffix: 'weight', shape: [out, fanIn], role: 'weight', fanIn };
+      return bias ? [weight, { suffix: 'bias', shape: [out], role: 'bias', fanIn }] : [weight];
+    },
+  },
+  conv2d: {
+    arity: ONE,
+    parse: (fields) => ({
+      op: 'conv2d',
+      out: fields.count('out'),
+      kernel: fields.pair('kernel'),
+      stride: fields.pair('stride', [1, 1]),
+      padding: fields.padding('padding'),
+      dilation: fields.pair('dilation', [1, 1]),
+      groups: fields.count('groups', 1),
+      bias: fields.flag('bias', true),
+    }),
+    shape: (node, inputs) => {
+      const image = asImage(node, inputs);
+      if (image[0] % node.groups !== 0 || node.out % node.groups !== 0) {
+        misfit(node, `input and output channels divisible by ${node.groups} groups`, `${image[0]} and ${node.out}`);
+      }
+      return [node.out, ...windows(node, image, node.kernel, node.stride, node.padding, node.dilation)];
+    },
+    parameters: (node, inputs) => {
+      const perGroup = asImage(node, inputs)[0] / node.groups;
+      const fanIn = perGroup * node.kernel[0] * node.kernel[1];
+      const weight: ParameterDeclaration = {
+        suffix: 'weight',
+        shape: [node.out, perGroup, ...node.kernel],
+        role: 'weight',
+        fanIn,
+      };
+      return node.bias ? [weight, { suffix: 'bias', shape: [node.out], role: 'bias', fanIn }] : [weight];
+    },
+  },
+  relu: elementwise(() => ({ op: 'relu' })),
+  silu: elementwise(() => ({ op: 'silu' })),
+  tanh: elementwise(() => ({ op: 'tanh' })),
+  sigmoid: elementwise(() => ({ op: 'sigmoid' })),
+  leaky_relu: elementwise((fields) => ({ op: 'leaky_relu', slope: fields.number('slope', 0.01, 0, 1) })),
+  gelu: elementwise((fields) => ({ op: 'gelu', approximate: fields.choice('approximate', ['none', 'tanh'], 'none') })),
+  max_pool: pool('max_pool'),
+  average_pool: pool('average_pool'),
+  global_max_pool: globalPool('global_max_pool'),
+  global_average_pool: globalPool('global_average_pool'),
+  batch_norm: {
+    arity: ONE,
+    parse: (fields) => ({
+      op: 'batch_norm',
+      epsilon: fields.number('epsilon', 1e-5, 1e-12, 1),
+      momentum: fields.number('momentum', 0.1, 0, 1),
+    }),
+    shape: (node, inputs) => {
+      const shape = first(inputs);
+      if (shape.length !== 1 && shape.length !== 3) misfit(node, 'an input [features] or [channels, height, width]', show(shape));
+      return shape;
+    },
+    parameters: (_node, inputs) => {
+      const shape = first(inputs).slice(0, 1);
+      return [
+        { suffix: 'weight', shape, role: 'scale', fanIn: 0 },
+        { suffix: 'bias', shape, role: 'shift', fanIn: 0 },
+        { suffix: 'running_mean', shape, role: 'running_mean', fanIn: 0 },
+        { suffix: 'running_var', shape, role: 'running_variance', fanIn: 0 },
+      ];
+    },
+  },
+  flatten: {
+    arity: ONE,
+    parse: () => ({ op: 'flatten' }),
+    shape: (_node, inputs) => [elementCount(first(inputs))],
+    parameters: none,
+  },
+  add: {
+    arity: [2, Infinity],
+    parse: () => ({ op: 'add' }),
+    shape: (node, inputs) => {
+      for (const shape of inputs) {
+        if (!sameShape(shape, first(inputs))) misfit(node, 'inputs of one shape', inputs.map(show).join(' and '));
+      }
+      return first(inputs);
+    },
+    parameters: none,
+  },
+};
+
+export const operationNames: ReadonlySet<string> = new Set(Object.keys(rules));
+
+/** The rule of a node's operation, widened to take any node (TypeScript cannot correlate the union of rules with the union of nodes). */
+export function ruleOf(operation: { readonly op: OperationName }): {
+  readonly arity: readonly [number, number];
+  readonly parse: (fields: FieldReader) => OperationOf<OperationName>;
+  readonly shape: (node: GraphNode, inputs: readonly Shape[]) => Shape;
+  readonly parameters: (node: GraphNode, inputs: readonly Shape[]) => readonly ParameterDeclaration[];
+} {
+  return rules[operation.op] as never;
+}
