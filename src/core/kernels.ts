@@ -18,4 +18,21 @@ export interface MatmulKernels {
   ): void;
 }
 
-export interface CoreKernels extends MatmulKernels {}
+/** Linear sum assignment (`assembly/assignment*.ts`), each for f32 and f64 matrices. Wrapper: `matching/assignment.ts`. */
+export interface AssignmentKernels {
+  assignmentScratchBytes(rows: number, columns: number): number;
+  assignmentOpen(scratchPtr: number, matrixPtr: number, rows: number, columns: number, pricesPtr: number, columnOfRowPtr: number): void;
+  assignmentColumnMaximaF32(matrixPtr: number, rows: number, columns: number, maximaPtr: number, limit: number): number;
+  assignmentColumnMaximaF64(matrixPtr: number, rows: number, columns: number, maximaPtr: number, limit: number): number;
+  assignmentNegateF32(valuesPtr: number, count: number): void;
+  assignmentNegateF64(valuesPtr: number, count: number): void;
+  assignmentStartF32(scratchPtr: number): void;
+  assignmentStartF64(scratchPtr: number): void;
+  /** Rows still free after about `budget` more paths, or −1 − row for a row that cannot have a column. */
+  assignmentAugmentF32(scratchPtr: number, budget: number): number;
+  assignmentAugmentF64(scratchPtr: number, budget: number): number;
+  assignmentCertifyF32(matrixPtr: number, first: number, last: number, columns: number, pricesPtr: number, columnOfRowPtr: number): number;
+  assignmentCertifyF64(matrixPtr: number, first: number, last: number, columns: number, pricesPtr: number, columnOfRowPtr: number): number;
+}
+
+export interface CoreKernels extends MatmulKernels, AssignmentKernels {}

@@ -1,0 +1,195 @@
+// Linear sum assignment, dense: one shortest augmenting path from a free row over the whole matrix.
+import { BLOCK, Problem } from "./assignment";
+
+/**
+ * Dijkstra from `start` to the nearest free column, then the change of prices and the augmentation.
+ * Distances are relative: the start row's own price is a constant that cancels. Answers false when no free column can
+ * be reached (every way crosses a forbidden pair).
+ *
+ * A scanned column gets the price +Infinity until the end, so the vector loop needs no mask for it. `sink` prunes:
+ * a column that lies no nearer than the nearest free column is never stored. Ties: the lowest column index is scanned
+ * first, and the first free column found at the shortest distance is the one taken.
+ */
+export function densePhase<T>(problem: Problem, start: i32): bool {
+  const columns = problem.columns;
+  const prices = problem.prices;
+  const distances = problem.distances;
+  const blockMinima = problem.blockMinima;
+  const predecessors = problem.predecessors;
+  const rowOfColumn = problem.rowOfColumn;
+  const blocks = (columns + BLOCK - 1) / BLOCK;
+
+  scanFirst<T>(problem, start);
+  let sink = -1;
+  let sinkDistance: f64 = Infinity;
+  for (let k = 0, count = problem.freeColumnCount; k < count; k++) {
+    const j = load<i32>(problem.freeColumns + (<usize>k << 2));
+    const distance = load<f64>(distances + (<usize>j << 3));
+    if (distance < sinkDistance) {
+      sinkDistance = distance;
+      sink = j;
+    }
+  }
+
+  let scanned = 0;
+  for (;;) {
+    // The nearest open column, lowest index first.
+    let nearest: f64 = Infinity;
+    let block = 0;
+    for (let b = 0; b < blocks; b++) {
+      const value = load<f64>(blockMinima + (<usize>b << 3));
+      if (value < nearest) {
+        nearest = value;
+        block = b;
+      }
+    }
+    if (!(nearest < sinkDistance)) break;
+    let column = block * BLOCK;
+    while (load<f64>(distances + (<usize>column << 3)) !== nearest) column++;
+    store<f64>(distances + (<usize>column << 3), Infinity);
+    store<f64>(blockMinima + (<usize>block << 3), blockMinimum(distances + (<usize>(block * BLOCK) << 3)));
+
+    const row = load<i32>(rowOfColumn + (<usize>column << 2));
+    const price = load<f64>(prices + (<usize>column << 3));
+    const at = problem.matrix + <usize>row * <usize>columns * sizeof<T>();
+    store<i32>(problem.scannedColumns + (<usize>scanned << 2), column);
+    store<f64>(problem.scannedPrices + (<usize>scanned << 3), price);
+    store<f64>(problem.scannedDistances + (<usize>scanned << 3), nearest);
+    scanned++;
+    store<f64>(prices + (<usize>column << 3), Infinity);
+    const base = nearest + (<f64>load<T>(at + <usize>column * sizeof<T>()) - price);
+
+    let j = 0;
+    const bases = f64x2.splat(base);
+    let bounds = f64x2.splat(sinkDistance);
+    for (; j + 4 <= columns; j += 4) {
+      const eight = <usize>j << 3;
+      let low: v128, high: v128;
+      if (sizeof<T>() === 4) {
+        const values = v128.load(at + (<usize>j << 2));
+        low = f64x2.promote_low_f32x4(values);
+        high = f64x2.promote_low_f32x4(v128.shuffle<u64>(values, values, 1, 1));
+      } else {
+        low = v128.load(at + eight);
+        high = v128.load(at + eight, 16);
+      }
+      low = f64x2.add(f64x2.sub(v128.load(prices + eight), low), bases);
+      high = f64x2.add(f64x2.sub(v128.load(prices + eight, 16), high), bases);
+      const nearerLow = f64x2.lt(low, f64x2.pmin(bounds, v128.load(distances + eight)));
+      const nearerHigh = f64x2.lt(high, f64x2.pmin(bounds, v128.load(distances + eight, 16)));
+      if (v128.any_true(v128.or(nearerLow, nearerHigh))) {
+        let bits = i64x2.bitmask(nearerLow) | (i64x2.bitmask(nearerHigh) << 2);
+        const oldSink = sinkDistance;
+        do {
+          const lane = ctz<i32>(bits);
+          bits &= bits - 1;
+          const k = j + lane;
+          const distance = lane < 2
+            ? lane === 0 ? f64x2.extract_lane(low, 0) : f64x2.extract_lane(low, 1)
+            : lane === 2 ? f64x2.extract_lane(high, 0) : f64x2.extract_lane(high, 1);
+          store<f64>(distances + (<usize>k << 3), distance);
+          store<i32>(predecessors + (<usize>k << 2), row);
+          const minimum = blockMinima + (<usize>(k / BLOCK) << 3);
+          if (distance < load<f64>(minimum)) store<f64>(minimum, distance);
+          if (load<i32>(rowOfColumn + (<usize>k << 2)) < 0 && distance < sinkDistance) {
+            sinkDistance = distance;
+            sink = k;
+          }
+        } while (bits !== 0);
+        if (sinkDistance !== oldSink) bounds = f64x2.splat(sinkDistance);
+      }
+    }
+    for (; j < columns; j++) {
+      const distance = load<f64>(prices + (<usize>j << 3)) - <f64>load<T>(at + <usize>j * sizeof<T>()) + base;
+      if (distance < load<f64>(distances + (<usize>j << 3)) && distance < sinkDistance) {
+        store<f64>(distances + (<usize>j << 3), distance);
+        store<i32>(predecessors + (<usize>j << 2), row);
+        const minimum = blockMinima + (<usize>(j / BLOCK) << 3);
+        if (distance < load<f64>(minimum)) store<f64>(minimum, distance);
+        if (load<i32>(rowOfColumn + (<usize>j << 2)) < 0) {
+          sinkDistance = distance;
+          sink = j;
+        }
+      }
+    }
+  }
+
+  for (let k = 0; k < scanned; k++) {
+    // Rounding can bring the sink a hair nearer than a column scanned before: prices still must not fall.
+    const rise = sink < 0 ? 0 : max<f64>(0, sinkDistance - load<f64>(problem.scannedDistances + (<usize>k << 3)));
+    const price = load<f64>(problem.scannedPrices + (<usize>k << 3)) + rise;
+    store<f64>(prices + (<usize>load<i32>(problem.scannedColumns + (<usize>k << 2)) << 3), price);
+  }
+  if (sink < 0) return false;
+  augmentTo(problem, start, sink);
+  return true;
+}
+
+/** Distances of all columns from the start row, which none can undercut yet: plain stores and block minima. */
+function scanFirst<T>(problem: Problem, start: i32): void {
+  const columns = problem.columns;
+  const prices = problem.prices;
+  const distances = problem.distances;
+  const at = problem.matrix + <usize>start * <usize>columns * sizeof<T>();
+  const starts = i32x4.splat(start);
+  let j = 0;
+  for (; j + 4 <= columns; j += 4) {
+    const eight = <usize>j << 3;
+    let low: v128, high: v128;
+    if (sizeof<T>() === 4) {
+      const values = v128.load(at + (<usize>j << 2));
+      low = f64x2.promote_low_f32x4(values);
+      high = f64x2.promote_low_f32x4(v128.shuffle<u64>(values, values, 1, 1));
+    } else {
+      low = v128.load(at + eight);
+      high = v128.load(at + eight, 16);
+    }
+    v128.store(distances + eight, f64x2.sub(v128.load(prices + eight), low));
+    v128.store(distances + eight, f64x2.sub(v128.load(prices + eight, 16), high), 16);
+    v128.store(problem.predecessors + (<usize>j << 2), starts);
+  }
+  for (; j < columns; j++) {
+    store<f64>(distances + (<usize>j << 3), load<f64>(prices + (<usize>j << 3)) - <f64>load<T>(at + <usize>j * sizeof<T>()));
+    store<i32>(problem.predecessors + (<usize>j << 2), start);
+  }
+  const blocks = (columns + BLOCK - 1) / BLOCK;
+  for (; j < blocks * BLOCK; j++) store<f64>(distances + (<usize>j << 3), Infinity);
+  for (let b = 0; b < blocks; b++) {
+    store<f64>(problem.blockMinima + (<usize>b << 3), blockMinimum(distances + (<usize>(b * BLOCK) << 3)));
+  }
+}
+
+function blockMinimum(at: usize): f64 {
+  let a = v128.load(at);
+  let b = v128.load(at, 16);
+  for (let k: usize = 32; k < <usize>BLOCK << 3; k += 32) {
+    a = f64x2.pmin(a, v128.load(at + k));
+    b = f64x2.pmin(b, v128.load(at + k, 16));
+  }
+  a = f64x2.pmin(a, b);
+  return min<f64>(f64x2.extract_lane(a, 0), f64x2.extract_lane(a, 1));
+}
+
+/** Flips the assigned and unassigned pairs along the way from `start` to the free column `sink`. */
+export function augmentTo(problem: Problem, start: i32, sink: i32): void {
+  let column = sink;
+  let row: i32;
+  do {
+    row = load<i32>(problem.predecessors + (<usize>column << 2));
+    const previous = load<i32>(problem.columnOfRow + (<usize>row << 2));
+    store<i32>(problem.columnOfRow + (<usize>row << 2), column);
+    store<i32>(problem.rowOfColumn + (<usize>column << 2), row);
+    column = previous;
+  } while (row !== start);
+  // Keep the free columns ascending: O(free), and few are free once rows need paths.
+  const list = problem.freeColumns;
+  let kept = 0;
+  for (let k = 0; k < problem.freeColumnCount; k++) {
+    const j = load<i32>(list + (<usize>k << 2));
+    if (j !== sink) {
+      store<i32>(list + (<usize>kept << 2), j);
+      kept++;
+    }
+  }
+  problem.freeColumnCount = kept;
+}

@@ -1,0 +1,346 @@
+/**
+ * Linear sum assignment: which column belongs to which row so that the summed similarity is largest. Exact: f64 prices
+ * on f32 or f64 similarities. The kernels are `assembly/assignment*.ts`; how and why they work: `docs/assignment.md`.
+ *
+ * Deterministic: the result is a function of the matrix, the direction and the warm start alone, the same bytes in
+ * every runtime. Where several assignments are optimal, rows are served in ascending order, a row takes the lowest of
+ * its equally good columns at the current prices, and of equally short ways the one found first in ascending column order.
+ */
+import { type Core, Scratch } from '../core/core.ts';
+import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireInteger } from '../core/errors.ts';
+import type { AssignmentKernels } from '../core/kernels.ts';
+import { limits } from '../core/limits.ts';
+
+/** Row-major similarities, [rows, columns]. */
+export interface SimilarityMatrix {
+  readonly rows: number;
+  readonly columns: number;
+  readonly data: Float32Array | Float64Array;
+}
+
+/**
+ * Prices that prove an assignment optimal: maximising, rows[i] + columns[j] ≥ similarity[i, j] everywhere (≤ when
+ * minimising) with equality on assigned pairs, and 0 for whatever stays unassigned; all up to f64 rounding.
+ */
+export interface Duals {
+  readonly rows: Float64Array;
+  readonly columns: Float64Array;
+}
+
+export interface AssignmentOptions {
+  /**
+   * Duals of a similar problem of the same size, say the last step's. They change the time taken, not the optimal value
+   * (between equally good assignments the choice may differ). Without effect on matrices that are not square, where
+   * the duals of unassigned columns must start from zero.
+   */
+  readonly warmStart?: Duals;
+  /** Also computes `certificate`, in one more pass over the matrix. */
+  readonly certify?: boolean;
+  /** Looked at between slices of at most some milliseconds; throws its reason. */
+  readonly signal?: AbortSignal;
+}
+
+export interface AssignmentResult {
+  /** Column of each row, [rows]; −1 for a row left over when there are more rows than columns. */
+  readonly assignment: Int32Array;
+  /** Sum of the assigned similarities, added in f64 in ascending row order. */
+  readonly objective: number;
+  readonly duals: Duals;
+  /** Upper bound, from the duals, on how far `objective` is from the optimum: 0 but for rounding. */
+  readonly certificate?: number;
+}
+
+/** f64 values beyond this could overflow once as many as `limits.assignmentSize` are added up. */
+const LARGEST_F64 = 1e300;
+const LARGEST_F32 = 3.4028234663852886e38;
+/** What is copied and looked at in one go: it then is still in the L2 cache for the look. */
+const SLICE_BYTES = 256 * 1024;
+/** Matrix elements a slice may touch between two looks at `signal`: some milliseconds. */
+const SLICE_ELEMENTS = 4 * 1024 * 1024;
+
+/**
+ * Solves the linear sum assignment problem exactly.
+ *
+ * A pair that must not be assigned is marked −Infinity when maximising, +Infinity when minimising.
+ * @throws InvalidArgumentError when sizes and data disagree, or no complete assignment avoids the forbidden pairs.
+ * @throws NotFiniteError for NaN or for an infinity that is not the mark of a forbidden pair.
+ * @throws LimitError beyond `limits.assignmentSize` rows or columns, or for an f64 beyond ±1e300.
+ * @throws OutOfMemoryError when the heap cannot take the matrix and about 1 % more.
+ * @throws whatever `signal` is aborted with.
+ */
+export function linearSumAssignment(
+  core: Core,
+  similarity: SimilarityMatrix,
+  options: AssignmentOptions & { readonly maximize?: boolean } = {},
+): AssignmentResult {
+  const { rows, columns, data } = requireMatrix(similarity);
+  const maximize = options.maximize ?? true;
+  const warmStart = requireWarmStart(options.warmStart, rows, columns);
+  // The kernels want rows ≤ columns and the largest sum; everything else is turned into that on the way in and back.
+  const transposed = rows > columns;
+  const problem = transposed ? { rows: columns, columns: rows } : { rows, columns };
+  return core.scoped((scratch) => {
+    const kernels = kernelsFor(core, data instanceof Float64Array);
+    const matrixPtr = scratch.bytes(data.byteLength, 'similarity matrix');
+    const state = allocate(core, scratch, problem.rows, problem.columns, data.BYTES_PER_ELEMENT);
+    const upload = { data, rows, columns, transposed, maximize };
+    const finite = copyIn(core, kernels, state, matrixPtr, upload, options.signal);
+    if (!finite) refuseNonFinite(upload);
+    const start = warmStart === undefined ? undefined : (maximize ? warmStart.columns : warmStart.columns.map((v) => -v));
+    return turn(solve(core, kernels, state, matrixPtr, start, options), transposed, maximize);
+  });
+}
+
+/**
+ * The same for a square f32 similarity [n, n] that already lies on the heap, maximising, without a copy. The matrix is
+ * only read. Errors as `linearSumAssignment`.
+ */
+export function assignOnHeap(core: Core, similarityPtr: number, n: number, options: AssignmentOptions = {}): AssignmentResult {
+  requireInteger('similarityPtr', similarityPtr, 0, core.heapBytes);
+  requireInteger('n', n, 0);
+  requireSize('n', n);
+  if (similarityPtr + n * n * 4 > core.heapBytes) {
+    throw new InvalidArgumentError({
+      field: 'similarityPtr',
+      expected: `the address of ${n} × ${n} f32 on the heap`,
+      got: `${similarityPtr} of ${core.heapBytes} bytes`,
+    });
+  }
+  const warmStart = requireWarmStart(options.warmStart, n, n);
+  return core.scoped((scratch) => {
+    const kernels = kernelsFor(core, false);
+    const state = allocate(core, scratch, n, n, 4);
+    let finite = true;
+    core.f32(state.maximaPtr, n).fill(-Infinity);
+    const step = Math.max(1, Math.floor(SLICE_ELEMENTS / Math.max(1, n)));
+    for (let row = 0; row < n; row += step) {
+      options.signal?.throwIfAborted();
+      const count = Math.min(step, n - row);
+      if (kernels.columnMaxima(similarityPtr + row * n * 4, count, n, state.maximaPtr, LARGEST_F32) === 0) finite = false;
+    }
+    if (!finite) {
+      refuseNonFinite({ data: core.f32(similarityPtr, n * n), rows: n, columns: n, transposed: false, maximize: true });
+    }
+    return solve(core, kernels, state, similarityPtr, warmStart?.columns, options);
+  });
+}
+
+interface TypedKernels {
+  readonly columnMaxima: AssignmentKernels['assignmentColumnMaximaF32'];
+  readonly negate: AssignmentKernels['assignmentNegateF32'];
+  readonly start: AssignmentKernels['assignmentStartF32'];
+  readonly augment: AssignmentKernels['assignmentAugmentF32'];
+  readonly certify: AssignmentKernels['assignmentCertifyF32'];
+  readonly open: AssignmentKernels['assignmentOpen'];
+}
+
+function kernelsFor(core: Core, wide: boolean): TypedKernels {
+  const k = core.kernels;
+  const open = k.assignmentOpen;
+  return wide
+    ? { open, columnMaxima: k.assignmentColumnMaximaF64, negate: k.assignmentNegateF64, start: k.assignmentStartF64, augment: k.assignmentAugmentF64, certify: k.assignmentCertifyF64 }
+    : { open, columnMaxima: k.assignmentColumnMaximaF32, negate: k.assignmentNegateF32, start: k.assignmentStartF32, augment: k.assignmentAugmentF32, certify: k.assignmentCertifyF32 };
+}
+
+interface State {
+  readonly rows: number;
+  readonly columns: number;
+  readonly elementBytes: number;
+  readonly scratchPtr: number;
+  /** f64 [columns]; the column maxima (of the matrix's type) share its memory until the prices are made of them. */
+  readonly pricesPtr: number;
+  readonly maximaPtr: number;
+  readonly columnOfRowPtr: number;
+}
+
+function allocate(core: Core, scratch: Scratch, rows: number, columns: number, elementBytes: number): State {
+  const pricesPtr = scratch.f64(columns, 'assignment prices');
+  return {
+    rows,
+    columns,
+    elementBytes,
+    pricesPtr,
+    maximaPtr: scratch.bytes(columns * elementBytes, 'column maxima'),
+    columnOfRowPtr: scratch.i32(rows, 'assignment'),
+    scratchPtr: scratch.bytes(core.kernels.assignmentScratchBytes(rows, columns) >>> 0, 'assignment scratch'),
+  };
+}
+
+interface Upload {
+  readonly data: Float32Array | Float64Array;
+  readonly rows: number;
+  readonly columns: number;
+  readonly transposed: boolean;
+  readonly maximize: boolean;
+}
+
+/** Copies the matrix to the heap slice by slice, turned so that the kernels can take it; answers whether all is finite. */
+function copyIn(core: Core, kernels: TypedKernels, state: State, matrixPtr: number, upload: Upload, signal?: AbortSignal): boolean {
+  const { data, transposed, maximize } = upload;
+  const { rows, columns, elementBytes } = state;
+  const wide = data instanceof Float64Array;
+  const heap = wide ? core.f64(matrixPtr, data.length) : core.f32(matrixPtr, data.length);
+  const maxima = wide ? core.f64(state.maximaPtr, columns) : core.f32(state.maximaPtr, columns);
+  maxima.fill(-Infinity);
+  const step = Math.max(1, Math.floor(SLICE_BYTES / (elementBytes * Math.max(1, columns))));
+  let finite = true;
+  for (let row = 0; row < rows; row += step) {
+    signal?.throwIfAborted();
+    const last = Math.min(rows, row + step);
+    if (transposed) {
+      for (let i = row; i < last; i++) {
+        for (let j = 0; j < columns; j++) heap[i * columns + j] = data[j * rows + i] as number;
+      }
+    } else {
+      heap.set(data.subarray(row * columns, last * columns), row * columns);
+    }
+    const slicePtr = matrixPtr + row * columns * elementBytes;
+    if (!maximize) kernels.negate(slicePtr, (last - row) * columns);
+    const within = kernels.columnMaxima(slicePtr, last - row, columns, state.maximaPtr, wide ? LARGEST_F64 : LARGEST_F32);
+    if (within === 0) finite = false;
+  }
+  return finite;
+}
+
+/** Starting prices, free rows' greedy choice, shortest augmenting paths, result. The matrix is maximised, rows ≤ columns. */
+function solve(
+  core: Core,
+  kernels: TypedKernels,
+  state: State,
+  matrixPtr: number,
+  warmPrices: Float64Array | undefined,
+  options: AssignmentOptions,
+): AssignmentResult {
+  const { rows, columns, scratchPtr, pricesPtr, columnOfRowPtr } = state;
+  const prices = core.f64(pricesPtr, columns);
+  if (rows < columns) {
+    prices.fill(0);
+  } else if (warmPrices !== undefined) {
+    prices.set(warmPrices);
+  } else {
+    const wide = state.elementBytes === 8;
+    const maxima = wide ? core.f64(state.maximaPtr, columns) : core.f32(state.maximaPtr, columns);
+    for (let j = 0; j < columns; j++) {
+      const maximum = maxima[j] as number;
+      if (maximum === -Infinity) throw infeasible(`column ${j} is forbidden to every row`);
+      prices[j] = maximum / 2;
+    }
+  }
+  kernels.open(scratchPtr, matrixPtr, rows, columns, pricesPtr, columnOfRowPtr);
+  if (rows > 0) {
+    options.signal?.throwIfAborted();
+    kernels.start(scratchPtr);
+    const budget = Math.max(1, Math.floor(SLICE_ELEMENTS / (rows * columns)));
+    for (;;) {
+      options.signal?.throwIfAborted();
+      const left = kernels.augment(scratchPtr, budget);
+      if (left < 0) throw infeasible(`no way to give row ${-1 - left} a column`);
+      if (left === 0) break;
+    }
+  }
+
+  const duals: Duals = { rows: new Float64Array(rows), columns: prices.slice() };
+  const assignment = core.i32(columnOfRowPtr, rows).slice();
+  const matrix = state.elementBytes === 8 ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
+  let objective = 0;
+  for (let i = 0; i < rows; i++) {
+    const j = assignment[i] as number;
+    const value = matrix[i * columns + j] as number;
+    objective += value;
+    duals.rows[i] = value - (duals.columns[j] as number);
+  }
+  if (options.certify !== true) return { assignment, objective, duals };
+  let certificate = 0;
+  const step = Math.max(1, Math.floor(SLICE_ELEMENTS / Math.max(1, columns)));
+  for (let row = 0; row < rows; row += step) {
+    options.signal?.throwIfAborted();
+    certificate += kernels.certify(matrixPtr, row, Math.min(rows, row + step), columns, pricesPtr, columnOfRowPtr);
+  }
+  return { assignment, objective, duals, certificate };
+}
+
+/** Undoes the transposition and the sign, for the caller's view. */
+function turn(result: AssignmentResult, transposed: boolean, maximize: boolean): AssignmentResult {
+  let { assignment, objective } = result;
+  let { rows, columns } = result.duals;
+  if (!maximize) {
+    // 0 − x, not −x: no negative zeros for callers that print or hash.
+    objective = 0 - objective;
+    rows = rows.map((u) => 0 - u);
+    columns = columns.map((v) => 0 - v);
+  }
+  if (transposed) {
+    const inverse = new Int32Array(columns.length).fill(-1);
+    for (let i = 0; i < assignment.length; i++) inverse[assignment[i] as number] = i;
+    assignment = inverse;
+    [rows, columns] = [columns, rows];
+  }
+  const turned = { assignment, objective, duals: { rows, columns } };
+  return result.certificate === undefined ? turned : { ...turned, certificate: result.certificate };
+}
+
+function infeasible(got: string): InvalidArgumentError {
+  return new InvalidArgumentError({
+    field: 'similarity',
+    expected: 'a complete assignment that avoids the forbidden pairs',
+    got,
+  });
+}
+
+/** Throws for the first value that may not be there; returns when only marks of forbidden pairs are not finite. */
+function refuseNonFinite({ data, columns, maximize }: Upload): void {
+  const forbidden = maximize ? -Infinity : Infinity;
+  for (let k = 0; k < data.length; k++) {
+    const value = data[k] as number;
+    if (value === forbidden) continue;
+    const field = `similarity[${Math.floor(k / columns)}, ${k % columns}]`;
+    if (!Number.isFinite(value)) {
+      throw new NotFiniteError({ field, expected: `a finite number, or ${forbidden} for a forbidden pair`, got: `${value}` });
+    }
+    if (Math.abs(value) > LARGEST_F64) {
+      throw new LimitError({ field, expected: `a magnitude of at most ${LARGEST_F64}`, got: `${value}` });
+    }
+  }
+}
+
+function requireSize(field: string, size: number): void {
+  if (size > limits.assignmentSize) {
+    throw new LimitError({ field, expected: `at most limits.assignmentSize = ${limits.assignmentSize}`, got: `${size}` });
+  }
+}
+
+function requireMatrix(similarity: SimilarityMatrix): SimilarityMatrix {
+  const { rows, columns, data } = similarity;
+  requireInteger('similarity.rows', rows, 0);
+  requireInteger('similarity.columns', columns, 0);
+  requireSize('similarity.rows', rows);
+  requireSize('similarity.columns', columns);
+  if (!(data instanceof Float32Array || data instanceof Float64Array) || data.length !== rows * columns) {
+    throw new InvalidArgumentError({
+      field: 'similarity.data',
+      expected: `a Float32Array or Float64Array of ${rows} × ${columns} = ${rows * columns} elements`,
+      got: data instanceof Float32Array || data instanceof Float64Array ? `${data.length} elements` : describe(data),
+    });
+  }
+  return similarity;
+}
+
+/** The warm start to use: checked always, used only for square matrices. */
+function requireWarmStart(duals: Duals | undefined, rows: number, columns: number): Duals | undefined {
+  if (duals === undefined) return undefined;
+  for (const [side, size] of [['rows', rows], ['columns', columns]] as const) {
+    const values = duals[side];
+    if (!(values instanceof Float64Array) || values.length !== size) {
+      throw new InvalidArgumentError({
+        field: `warmStart.${side}`,
+        expected: `a Float64Array of ${size} elements`,
+        got: values instanceof Float64Array ? `${values.length} elements` : describe(values),
+      });
+    }
+    const bad = values.findIndex((value) => !(Math.abs(value) <= LARGEST_F64));
+    if (bad >= 0) {
+      throw new NotFiniteError({ field: `warmStart.${side}[${bad}]`, expected: `a finite number within ±${LARGEST_F64}`, got: `${values[bad]}` });
+    }
+  }
+  return rows === columns ? duals : undefined;
+}
