@@ -7,3 +7,11 @@ export {
   assignmentStartF32, assignmentStartF64, assignmentAugmentF32, assignmentAugmentF64,
   assignmentCertifyF32, assignmentCertifyF64,
 } from "./assignment";
+export { padImagesF32, rotateFilterF32, tapOffsets, windowOffsets } from "./convolution";
+export { reverseAxesF32, transposeF32 } from "./layout";
+export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 } from "./pooling";
+export { addSumsF32, columnProductSumsF32, columnSquareSumsF32, columnSumsF32 } from "./reduction";
+export { fillRowsF32, normaliseF32, normaliseGradientF32 } from "./normalisation";
+export { addF32, leakyReluF32, leakyReluGradientF32, scaleF32, smoothMapF32, smoothMapGradientF32 } from "./activation";
+export { countCorrectF32, softmaxCrossEntropyF32 } from "./loss";
+export { adamwF32, sgdF32 } from "./optimiser";

@@ -11,7 +11,8 @@
 //
 // Addressing: element (i, l) of A is at aPtr + 4 · (rowOffset(i) + innerOffset(l)), where an offset is the index times
 // its stride, or an i32 table's entry times its stride when a table is given. Permuted operands ("permutation folded into
-// packing") and convolutions (a table of pixel offsets and a table of tap offsets) are the same product.
+// packing") and convolutions (a table of pixel offsets and a table of tap offsets) are the same product. A run says that
+// the entries of a table count up by one inside aligned groups of that many, which lets packing load vectors.
 
 const MR: i32 = 2;
 const NR: i32 = 16;
@@ -38,14 +39,19 @@ function tableEntry(tablePtr: usize, index: i32): i32 {
  * beyond `count`. `stride` and `table` address the packed axis, `innerStride` and `innerTable` the k axis.
  */
 function pack(
-  sourcePtr: usize, targetPtr: usize, first: i32, count: i32, lanes: i32, stride: i32, table: usize,
-  innerFirst: i32, innerCount: i32, innerStride: i32, innerTable: usize,
+  sourcePtr: usize, targetPtr: usize, first: i32, count: i32, lanes: i32, stride: i32, table: usize, run: i32,
+  innerFirst: i32, innerCount: i32, innerStride: i32, innerTable: usize, innerRun: i32,
 ): void {
+  const innerRuns = innerTable != 0 && innerStride == 1 && innerRun >= 4 && innerRun % 4 == 0 && innerCount % 4 == 0;
   for (let p: i32 = 0; p < count; p += lanes) {
     const panelPtr = targetPtr + ((<usize>(p * innerCount)) << 2);
     const valid = min(lanes, count - p);
-    if (valid == lanes && table == 0 && stride == 1) {
-      packContiguous(sourcePtr, panelPtr, first + p, lanes, innerFirst, innerCount, innerStride, innerTable);
+    if (valid == lanes && stride == 1 && (table == 0 || run % lanes == 0)) {
+      packContiguous(sourcePtr, panelPtr, tableEntry(table, first + p), lanes, innerFirst, innerCount, innerStride, innerTable);
+      continue;
+    }
+    if (innerRuns && lanes == 2 && valid == 2) {
+      packPairRuns(sourcePtr, panelPtr, first + p, stride, table, innerTable + ((<usize>innerFirst) << 2), innerCount);
       continue;
     }
     if (valid < lanes) memory.fill(panelPtr, 0, (<usize>(innerCount * lanes)) << 2);
@@ -157,6 +163,23 @@ function packPair(
   }
 }
 
+/** Two positions into a panel of 2 lanes, k through a table whose entries come in runs of 4. */
+function packPairRuns(
+  sourcePtr: usize, outPtr: usize, first: i32, stride: i32, table: usize, innerPtr: usize, innerCount: i32,
+): void {
+  const p0 = sourcePtr + ((<usize>(tableEntry(table, first) * stride)) << 2);
+  const p1 = sourcePtr + ((<usize>(tableEntry(table, first + 1) * stride)) << 2);
+  const end = innerPtr + ((<usize>innerCount) << 2);
+  for (; innerPtr < end; innerPtr += 16) {
+    const at = (<usize>load<i32>(innerPtr)) << 2;
+    const r0 = v128.load(p0 + at);
+    const r1 = v128.load(p1 + at);
+    v128.store(outPtr, v128.shuffle<f32>(r0, r1, 0, 4, 1, 5));
+    v128.store(outPtr, v128.shuffle<f32>(r0, r1, 2, 6, 3, 7), 16);
+    outPtr += 32;
+  }
+}
+
 /** A 2 × 16 tile: rows at c0Ptr and c1Ptr (+)= panel of A · panel of B over `count` steps of k. */
 function tile(count: i32, aPtr: usize, bPtr: usize, c0Ptr: usize, c1Ptr: usize, add: bool): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
@@ -225,15 +248,15 @@ export function matmulF32(
   lda: i32, ldb: i32, ldc: i32, aRowsPtr: usize, aInnerPtr: usize, bInnerPtr: usize, bColumnsPtr: usize, scratchPtr: usize,
 ): void {
   productF32(
-    aPtr, transposeA ? 1 : lda, transposeA ? lda : 1, aRowsPtr, aInnerPtr,
+    aPtr, transposeA ? 1 : lda, transposeA ? lda : 1, aRowsPtr, 1, aInnerPtr, 1,
     bPtr, transposeB ? 1 : ldb, transposeB ? ldb : 1, bInnerPtr, bColumnsPtr,
     cPtr, ldc, m, n, k, accumulate, scratchPtr,
   );
 }
 
-/** The product with free strides of both axes of both operands (elements); see the head of this file. */
+/** The product with free strides of both axes of both operands (elements) and runs of A's tables; see the head of this file. */
 export function productF32(
-  aPtr: usize, aRowStride: i32, aInnerStride: i32, aRowsPtr: usize, aInnerPtr: usize,
+  aPtr: usize, aRowStride: i32, aInnerStride: i32, aRowsPtr: usize, aRowsRun: i32, aInnerPtr: usize, aInnerRun: i32,
   bPtr: usize, bInnerStride: i32, bColumnStride: i32, bInnerPtr: usize, bColumnsPtr: usize,
   cPtr: usize, ldc: i32, m: i32, n: i32, k: i32, accumulate: bool, scratchPtr: usize,
 ): void {
@@ -251,10 +274,10 @@ export function productF32(
     for (let pc: i32 = 0; pc < k; pc += KC) {
       const depth = min(KC, k - pc);
       const add = accumulate || pc > 0;
-      pack(bPtr, packedBPtr, jc, columns, NR, bColumnStride, bColumnsPtr, pc, depth, bInnerStride, bInnerPtr);
+      pack(bPtr, packedBPtr, jc, columns, NR, bColumnStride, bColumnsPtr, 1, pc, depth, bInnerStride, bInnerPtr, 1);
       for (let ic: i32 = 0; ic < m; ic += MC) {
         const rows = min(MC, m - ic);
-        pack(aPtr, packedAPtr, ic, rows, MR, aRowStride, aRowsPtr, pc, depth, aInnerStride, aInnerPtr);
+        pack(aPtr, packedAPtr, ic, rows, MR, aRowStride, aRowsPtr, aRowsRun, pc, depth, aInnerStride, aInnerPtr, aInnerRun);
         for (let j: i32 = 0; j < columns; j += NR) {
           const bPanelPtr = packedBPtr + ((<usize>(j * depth)) << 2);
           const width = min(NR, columns - j);

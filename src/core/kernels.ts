@@ -12,8 +12,8 @@ export interface MatmulKernels {
     aRowsPtr: number, aInnerPtr: number, bInnerPtr: number, bColumnsPtr: number, scratchPtr: number,
   ): void;
   productF32(
-    aPtr: number, aRowStride: number, aInnerStride: number, aRowsPtr: number, aInnerPtr: number,
-    bPtr: number, bInnerStride: number, bColumnStride: number, bInnerPtr: number, bColumnsPtr: number,
+    aPtr: number, aRowStride: number, aInnerStride: number, aRowsPtr: number, aRowsRun: number,
+    aInnerPtr: number, aInnerRun: number, bPtr: number, bInnerStride: number, bColumnStride: number, bInnerPtr: number, bColumnsPtr: number,
     cPtr: number, ldc: number, m: number, n: number, k: number, accumulate: number, scratchPtr: number,
   ): void;
 }
@@ -35,4 +35,109 @@ export interface AssignmentKernels {
   assignmentCertifyF64(matrixPtr: number, first: number, last: number, columns: number, pricesPtr: number, columnOfRowPtr: number): number;
 }
 
-export interface CoreKernels extends MatmulKernels, AssignmentKernels {}
+/** Around the products of a convolution (`assembly/convolution.ts`). */
+export interface ConvolutionKernels {
+  padImagesF32(
+    xPtr: number, outPtr: number, count: number, height: number, width: number, channels: number, outHeight: number,
+    outWidth: number, top: number, left: number, stepY: number, stepX: number,
+  ): void;
+  rotateFilterF32(weightPtr: number, outPtr: number, taps: number, groupIn: number, outChannels: number, groups: number): void;
+  tapOffsets(
+    tablePtr: number, width: number, channels: number, kernelHeight: number, kernelWidth: number, groupChannels: number,
+    dilationY: number, dilationX: number,
+  ): void;
+  windowOffsets(
+    tablePtr: number, count: number, height: number, width: number, channels: number, outHeight: number, outWidth: number,
+    strideY: number, strideX: number,
+  ): void;
+}
+
+/** Changes of layout (`assembly/layout.ts`). */
+export interface LayoutKernels {
+  reverseAxesF32(fromPtr: number, toPtr: number, a: number, b: number, c: number): void;
+  transposeF32(fromPtr: number, toPtr: number, count: number, rows: number, columns: number): void;
+}
+
+/** Pooling of NHWC images (`assembly/pooling.ts`). */
+export interface PoolingKernels {
+  averagePoolF32(
+    xPtr: number, outPtr: number, count: number, height: number, width: number, channels: number, outHeight: number,
+    outWidth: number, kernelHeight: number, kernelWidth: number, strideY: number, strideX: number, top: number, left: number,
+  ): void;
+  averagePoolGradientF32(
+    dyPtr: number, dxPtr: number, count: number, height: number, width: number, channels: number, outHeight: number,
+    outWidth: number, kernelHeight: number, kernelWidth: number, strideY: number, strideX: number, top: number, left: number,
+  ): void;
+  maxPoolF32(
+    xPtr: number, outPtr: number, tapPtr: number, count: number, height: number, width: number, channels: number,
+    outHeight: number, outWidth: number, kernelHeight: number, kernelWidth: number, strideY: number, strideX: number,
+    top: number, left: number,
+  ): void;
+  maxPoolGradientF32(
+    dyPtr: number, tapPtr: number, dxPtr: number, count: number, height: number, width: number, channels: number,
+    outHeight: number, outWidth: number, kernelWidth: number, strideY: number, strideX: number, top: number, left: number,
+  ): void;
+}
+
+/** Sums over rows in f64 (`assembly/reduction.ts`). */
+export interface ReductionKernels {
+  addSumsF32(sumsPtr: number, toPtr: number, columns: number): void;
+  columnProductSumsF32(aPtr: number, bPtr: number, rows: number, columns: number, sumsPtr: number): void;
+  columnSquareSumsF32(xPtr: number, rows: number, columns: number, sumsPtr: number): void;
+  columnSumsF32(xPtr: number, rows: number, columns: number, sumsPtr: number): void;
+}
+
+/** Affine maps per channel (`assembly/normalisation.ts`). */
+export interface NormalisationKernels {
+  fillRowsF32(yPtr: number, rowPtr: number, rows: number, columns: number): void;
+  normaliseF32(
+    xPtr: number, yPtr: number, rows: number, channels: number, meanPtr: number, scalePtr: number, shiftPtr: number,
+  ): void;
+  normaliseGradientF32(
+    dyPtr: number, xPtr: number, dxPtr: number, rows: number, channels: number, meanPtr: number, scalePtr: number,
+    offsetPtr: number, slopePtr: number,
+  ): void;
+}
+
+/** Element-wise maps (`assembly/activation.ts`). */
+export interface ActivationKernels {
+  addF32(xPtr: number, yPtr: number, count: number): void;
+  leakyReluF32(xPtr: number, yPtr: number, count: number, slope: number): void;
+  leakyReluGradientF32(dyPtr: number, yPtr: number, dxPtr: number, count: number, slope: number): void;
+  scaleF32(xPtr: number, count: number, factor: number): void;
+  smoothMapF32(kind: number, xPtr: number, yPtr: number, count: number): void;
+  smoothMapGradientF32(kind: number, dyPtr: number, xPtr: number, dxPtr: number, count: number): void;
+}
+
+/** Softmax cross-entropy (`assembly/loss.ts`). */
+export interface LossKernels {
+  countCorrectF32(logitsPtr: number, labelsPtr: number, rows: number, classes: number): number;
+  softmaxCrossEntropyF32(
+    logitsPtr: number, labelsPtr: number, gradientPtr: number, rows: number, classes: number, scale: number,
+  ): number;
+}
+
+/** Parameter updates in place (`assembly/optimiser.ts`). */
+export interface OptimiserKernels {
+  adamwF32(
+    weightPtr: number, gradientPtr: number, firstPtr: number, secondPtr: number, count: number, shrink: number,
+    beta1: number, oneMinusBeta1: number, beta2: number, oneMinusBeta2: number, step: number, rootCorrection: number,
+    epsilon: number,
+  ): void;
+  sgdF32(
+    weightPtr: number, gradientPtr: number, velocityPtr: number, count: number, rate: number, momentum: number,
+    decay: number,
+  ): void;
+}
+
+/** All of them. Each part of the house adds its own line. */
+export interface CoreKernels extends MatmulKernels {}
+export interface CoreKernels extends AssignmentKernels {}
+export interface CoreKernels extends ConvolutionKernels {}
+export interface CoreKernels extends LayoutKernels {}
+export interface CoreKernels extends PoolingKernels {}
+export interface CoreKernels extends ReductionKernels {}
+export interface CoreKernels extends NormalisationKernels {}
+export interface CoreKernels extends ActivationKernels {}
+export interface CoreKernels extends LossKernels {}
+export interface CoreKernels extends OptimiserKernels {}

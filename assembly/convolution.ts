@@ -1,0 +1,84 @@
+// What a convolution needs around the matrix product. All three directions are `productF32` over a padded copy of one
+// operand, addressed by a table of pixel offsets and a table of tap offsets: no im2col matrix is ever stored.
+
+/**
+ * out [count, outHeight, outWidth, channels] = 0, then out[n, top + y · stepY, left + x · stepX] = x[n, y, x]; positions outside
+ * are dropped (negative `top` and `left` crop). Steps above 1 insert zeros between pixels, as gradients of strided convolutions need.
+ */
+export function padImagesF32(
+  xPtr: usize, outPtr: usize, count: i32, height: i32, width: i32, channels: i32,
+  outHeight: i32, outWidth: i32, top: i32, left: i32, stepY: i32, stepX: i32,
+): void {
+  const pixelBytes = (<usize>channels) << 2;
+  memory.fill(outPtr, 0, <usize>count * outHeight * outWidth * pixelBytes);
+  // First and last column that land inside.
+  const firstX = left >= 0 ? 0 : (-left + stepX - 1) / stepX;
+  const lastX = min(width - 1, (outWidth - 1 - left) >= 0 ? (outWidth - 1 - left) / stepX : -1);
+  if (lastX < firstX) return;
+  for (let n: i32 = 0; n < count; n++) {
+    for (let y: i32 = 0; y < height; y++) {
+      const outY = top + y * stepY;
+      if (outY < 0 || outY >= outHeight) continue;
+      let fromPtr = xPtr + (<usize>((n * height + y) * width + firstX)) * pixelBytes;
+      let toPtr = outPtr + (<usize>((n * outHeight + outY) * outWidth + left + firstX * stepX)) * pixelBytes;
+      if (stepX == 1) {
+        memory.copy(toPtr, fromPtr, (<usize>(lastX - firstX + 1)) * pixelBytes);
+        continue;
+      }
+      for (let x = firstX; x <= lastX; x++) {
+        memory.copy(toPtr, fromPtr, pixelBytes);
+        fromPtr += pixelBytes;
+        toPtr += <usize>stepX * pixelBytes;
+      }
+    }
+  }
+}
+
+/** Offsets in elements of the windows' first pixels in a padded image [count, height, width, channels]: one i32 for each output pixel. */
+export function windowOffsets(
+  tablePtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32, strideY: i32, strideX: i32,
+): void {
+  for (let n: i32 = 0; n < count; n++) {
+    for (let y: i32 = 0; y < outHeight; y++) {
+      for (let x: i32 = 0; x < outWidth; x++) {
+        store<i32>(tablePtr, ((n * height + y * strideY) * width + x * strideX) * channels);
+        tablePtr += 4;
+      }
+    }
+  }
+}
+
+/** Offsets of the taps inside a window, in the order (ky, kx, channel) over the first `groupChannels` channels. */
+export function tapOffsets(
+  tablePtr: usize, width: i32, channels: i32, kernelHeight: i32, kernelWidth: i32, groupChannels: i32, dilationY: i32, dilationX: i32,
+): void {
+  for (let ky: i32 = 0; ky < kernelHeight; ky++) {
+    for (let kx: i32 = 0; kx < kernelWidth; kx++) {
+      for (let c: i32 = 0; c < groupChannels; c++) {
+        store<i32>(tablePtr, (ky * dilationY * width + kx * dilationX) * channels + c);
+        tablePtr += 4;
+      }
+    }
+  }
+}
+
+/**
+ * The filter of the input gradient: rotated by half a turn, channels exchanged group by group.
+ * weight [taps, groupIn, out] → out [groups, taps, groupOut, groupIn], out = groups · groupOut.
+ */
+export function rotateFilterF32(weightPtr: usize, outPtr: usize, taps: i32, groupIn: i32, outChannels: i32, groups: i32): void {
+  const groupOut = outChannels / groups;
+  for (let g: i32 = 0; g < groups; g++) {
+    for (let t: i32 = taps - 1; t >= 0; t--) {
+      const tapPtr = weightPtr + ((<usize>(t * groupIn * outChannels + g * groupOut)) << 2);
+      for (let o: i32 = 0; o < groupOut; o++) {
+        let fromPtr = tapPtr + ((<usize>o) << 2);
+        for (let c: i32 = 0; c < groupIn; c++) {
+          store<f32>(outPtr, load<f32>(fromPtr));
+          outPtr += 4;
+          fromPtr += (<usize>outChannels) << 2;
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,43 @@
+// Softmax cross-entropy with integer labels, and the count of right answers.
+import { expF64, logF64 } from "./exponential";
+
+/**
+ * Σ_i (log Σ_j exp(logits[i, j]) − logits[i, label_i]) over the rows, in f64.
+ * With `gradientPtr` ≠ 0 also gradient[i, j] = (softmax(logits[i])_j − [j = label_i]) · scale. `gradientPtr` may be `logitsPtr`.
+ */
+export function softmaxCrossEntropyF32(
+  logitsPtr: usize, labelsPtr: usize, gradientPtr: usize, rows: i32, classes: i32, scale: f64,
+): f64 {
+  let loss: f64 = 0;
+  for (let i: i32 = 0; i < rows; i++) {
+    const label = load<i32>(labelsPtr + ((<usize>i) << 2));
+    let largest = load<f32>(logitsPtr);
+    for (let j: i32 = 1; j < classes; j++) largest = max(largest, load<f32>(logitsPtr + ((<usize>j) << 2)));
+    let sum: f64 = 0;
+    for (let j: i32 = 0; j < classes; j++) sum += expF64(<f64>load<f32>(logitsPtr + ((<usize>j) << 2)) - <f64>largest);
+    loss += logF64(sum) - (<f64>load<f32>(logitsPtr + ((<usize>label) << 2)) - <f64>largest);
+    if (gradientPtr != 0) {
+      for (let j: i32 = 0; j < classes; j++) {
+        const probability = expF64(<f64>load<f32>(logitsPtr + ((<usize>j) << 2)) - <f64>largest) / sum;
+        store<f32>(gradientPtr + ((<usize>j) << 2), <f32>((probability - (j == label ? 1.0 : 0.0)) * scale));
+      }
+      gradientPtr += (<usize>classes) << 2;
+    }
+    logitsPtr += (<usize>classes) << 2;
+  }
+  return loss;
+}
+
+/** Rows whose first largest logit is at the label. */
+export function countCorrectF32(logitsPtr: usize, labelsPtr: usize, rows: i32, classes: i32): i32 {
+  let correct: i32 = 0;
+  for (let i: i32 = 0; i < rows; i++) {
+    let best: i32 = 0;
+    for (let j: i32 = 1; j < classes; j++) {
+      if (load<f32>(logitsPtr + ((<usize>j) << 2)) > load<f32>(logitsPtr + ((<usize>best) << 2))) best = j;
+    }
+    if (best == load<i32>(labelsPtr + ((<usize>i) << 2))) correct++;
+    logitsPtr += (<usize>classes) << 2;
+  }
+  return correct;
+}
