@@ -1,0 +1,98 @@
+/**
+ * How permutations pass through each operation: given the axes of a node's inputs, the axes of its value and of each of
+ * its parameters. One rule a kind of operation; the rest of the permutation spec follows.
+ */
+import type { Axis, AxisSets } from './axis-sets.ts';
+import { nodePath, type GraphNode, type NodeOf, type OperationName, type Shape } from './graph.ts';
+
+/** The axes of a value, without the batch axis. */
+export type ValueAxes = readonly Axis[];
+
+export interface NodeAxes {
+  readonly value: ValueAxes;
+  /** By the suffix of the parameter or buffer. */
+  readonly parameters: Readonly<Record<string, readonly Axis[]>>;
+}
+
+type Rule<K extends OperationName> = (node: NodeOf<K>, inputs: readonly ValueAxes[], shape: Shape, sets: AxisSets) => NodeAxes;
+
+export const reasons = {
+  input: 'network input',
+  output: 'class axis of the output',
+  spatial: 'spatial position',
+  kernel: 'kernel position',
+  single: 'one unit alone',
+} as const;
+
+const first = (inputs: readonly ValueAxes[]): ValueAxes => inputs[0] ?? [];
+
+/** The operation acts on every element by itself, so what permutes its input permutes its output. */
+const elementwise = (_node: GraphNode, inputs: readonly ValueAxes[]): NodeAxes => ({ value: first(inputs), parameters: {} });
+
+const spatial = (sets: AxisSets, shape: Shape): ValueAxes => shape.slice(1).map((extent) => sets.fixed(extent, reasons.spatial));
+
+/** Channels keep their places; height and width are new and fixed. */
+const pooling = (_node: GraphNode, inputs: readonly ValueAxes[], shape: Shape, sets: AxisSets): NodeAxes => ({
+  value: [first(inputs)[0] ?? [], ...spatial(sets, shape)],
+  parameters: {},
+});
+
+const convolution: Rule<'conv2d'> = (node, inputs, shape, sets) => {
+  const channels = first(inputs)[0] ?? [];
+  const kernel = node.kernel.map((extent) => sets.fixed(extent, reasons.kernel));
+  let out: Axis;
+  let perGroup = channels;
+  if (node.groups === 1) {
+    out = sets.create(node.out, node.name);
+  } else {
+    // Whole groups move with their inputs, and the channels within a group in the same way in every group.
+    const halves = sets.splitAt(channels, node.groups);
+    const within = sets.create(node.out / node.groups, node.name);
+    if (halves === null) {
+      sets.fix(channels, `not divisible into the ${node.groups} groups of ${nodePath(node)}`);
+      perGroup = sets.fixed(1, reasons.single);
+      out = [...sets.fixed(node.groups, `groups of ${nodePath(node)}`), ...within];
+    } else {
+      perGroup = halves[1];
+      out = [...halves[0], ...within];
+    }
+  }
+  return { value: [out, ...spatial(sets, shape)], parameters: { weight: [out, perGroup, ...kernel], bias: [out] } };
+};
+
+const rules: { readonly [K in OperationName]: Rule<K> } = {
+  dense: (node, inputs, _shape, sets) => {
+    const out = sets.create(node.out, node.name);
+    return { value: [out], parameters: { weight: [out, first(inputs)[0] ?? []], bias: [out] } };
+  },
+  conv2d: convolution,
+  relu: elementwise,
+  silu: elementwise,
+  tanh: elementwise,
+  sigmoid: elementwise,
+  leaky_relu: elementwise,
+  gelu: elementwise,
+  max_pool: pooling,
+  average_pool: pooling,
+  global_max_pool: pooling,
+  global_average_pool: pooling,
+  batch_norm: (_node, inputs) => {
+    const channels = [first(inputs)[0] ?? []];
+    return {
+      value: first(inputs),
+      parameters: { weight: channels, bias: channels, running_mean: channels, running_var: channels },
+    };
+  },
+  flatten: (_node, inputs) => ({ value: [first(inputs).flat()], parameters: {} }),
+  add: (node, inputs, _shape, sets) => {
+    for (const other of inputs.slice(1)) {
+      for (const [axis, factors] of first(inputs).entries()) sets.unify(factors, other[axis] ?? [], `the addition ${JSON.stringify(node.name)}`);
+    }
+    return { value: first(inputs), parameters: {} };
+  },
+};
+
+/** The rule of a node's operation, widened to take any node. */
+export function permutationRuleOf(node: GraphNode): Rule<OperationName> {
+  return rules[node.op] as never;
+}

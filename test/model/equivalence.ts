@@ -1,0 +1,90 @@
+/**
+ * π-equivalence by brute force: random parameters, a random permutation of every group, outputs before and after.
+ * Permutes by the definition (view indices one by one), so it is independent of `src/matching`.
+ */
+import { parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
+import type { PermutationSpec } from '../../src/model/permutation-spec.ts';
+import { Random, streams } from '../../src/tensor/random.ts';
+import { elementCount } from '../../src/tensor/tensor.ts';
+import { forward } from './forward.ts';
+
+export interface Equivalence {
+  /** Largest |difference| of an output, relative to the largest |output|. */
+  readonly difference: number;
+  /** Fraction of all parameters that changed. */
+  readonly moved: number;
+  /** Groups whose permutation alone changes some tensor. */
+  readonly movingGroups: number;
+}
+
+export function randomParameters(graph: ModelGraph, random: Random): Map<string, Float64Array> {
+  const { parameters, buffers } = parameterLayout(graph);
+  return new Map(
+    [...parameters, ...buffers].map(({ name, shape, role, fanIn }) => {
+      const scale = role === 'weight' ? Math.sqrt(6 / fanIn) : 1;
+      // Scales and variances stay away from 0, so that no unit is dead by accident.
+      const shift = role === 'scale' || role === 'running_variance' ? 1.5 : 0;
+      return [name, Float64Array.from({ length: elementCount(shape) }, () => scale * (random.uniform() * 2 - 1) + shift)];
+    }),
+  );
+}
+
+/** permuted[i] = original[perm[i]] along every axis of the view that belongs to a group. */
+export function permuteByDefinition(
+  spec: PermutationSpec,
+  parameters: ReadonlyMap<string, Float64Array>,
+  permutations: ReadonlyMap<string, Int32Array>,
+): Map<string, Float64Array> {
+  const result = new Map<string, Float64Array>();
+  for (const [name, original] of parameters) {
+    const { view, axes } = spec.tensors.get(name)!;
+    result.set(
+      name,
+      original.map((_unused, flat) => {
+        let rest = flat;
+        let from = 0;
+        let stride = 1;
+        for (let axis = view.length - 1; axis >= 0; axis--) {
+          const index = rest % view[axis]!;
+          rest = Math.floor(rest / view[axis]!);
+          const id = axes[axis] ?? null;
+          from += (id === null ? index : (permutations.get(id)?.[index] ?? index)) * stride;
+          stride *= view[axis]!;
+        }
+        return original[from]!;
+      }),
+    );
+  }
+  return result;
+}
+
+export function measureEquivalence(graph: ModelGraph, spec: PermutationSpec, seed: number, training = false): Equivalence {
+  const random = new Random(seed, streams.permutation);
+  const parameters = randomParameters(graph, random);
+  const permutations = new Map(spec.groups.map(({ id, size }) => [id, random.permutation(size)]));
+  const permuted = permuteByDefinition(spec, parameters, permutations);
+  let difference = 0;
+  let largest = 0;
+  for (let trial = 0; trial < 3; trial++) {
+    const input = Float64Array.from({ length: elementCount(graph.input) }, () => random.uniform() * 2 - 1);
+    const before = forward(graph, parameters, input, training);
+    const after = forward(graph, permuted, input, training);
+    for (const [i, value] of before.entries()) {
+      difference = Math.max(difference, Math.abs(value - after[i]!));
+      largest = Math.max(largest, Math.abs(value));
+    }
+  }
+  let moved = 0;
+  let total = 0;
+  for (const [name, original] of parameters) {
+    const other = permuted.get(name)!;
+    total += original.length;
+    for (const [i, value] of original.entries()) if (value !== other[i]) moved += 1;
+  }
+  const movingGroups = spec.groups.filter(({ id, size }) => {
+    const reversed = new Map([[id, Int32Array.from({ length: size }, (_unused, i) => size - 1 - i)]]);
+    const alone = permuteByDefinition(spec, parameters, reversed);
+    return [...parameters].some(([name, original]) => original.some((value, i) => value !== alone.get(name)![i]));
+  }).length;
+  return { difference: difference / largest, moved: moved / total, movingGroups };
+}

@@ -1,0 +1,148 @@
+/**
+ * A slow, plain f64 forward pass of a graph for one input: the independent twin that the tests compare against. It
+ * shares nothing with `src/gradient` and little with `src/model` (only the graph's types and shapes).
+ */
+import { inferShapes, type GraphNode, type ModelGraph } from '../../src/model/graph.ts';
+
+export type Values = { readonly shape: readonly number[]; readonly data: Float64Array };
+export type Parameters64 = ReadonlyMap<string, Float64Array>;
+
+const at = (data: Float64Array, index: number): number => data[index] as number;
+
+/** The output of the network in evaluation mode; `training` normalises batch norm by the statistics of this one input. */
+export function forward(graph: ModelGraph, parameters: Parameters64, input: Float64Array, training = false): Float64Array {
+  const shapes = inferShapes(graph);
+  const values = new Map<string, Values>([['input', { shape: graph.input, data: input }]]);
+  for (const node of graph.nodes) {
+    const inputs = node.inputs.map((name) => values.get(name) as Values);
+    const shape = shapes.get(node.name) as readonly number[];
+    values.set(node.name, { shape, data: evaluate(node, inputs, shape, parameters, training) });
+  }
+  return (values.get(graph.output) as Values).data;
+}
+
+function evaluate(node: GraphNode, inputs: readonly Values[], shape: readonly number[], parameters: Parameters64, training: boolean): Float64Array {
+  const { data, shape: from } = inputs[0] as Values;
+  const get = (suffix: string): Float64Array | undefined => parameters.get(`${node.name}.${suffix}`);
+  const each = (f: (x: number) => number): Float64Array => data.map(f);
+  switch (node.op) {
+    case 'dense': {
+      const weight = get('weight') as Float64Array;
+      const bias = get('bias');
+      return Float64Array.from({ length: node.out }, (_unused, o) => {
+        let sum = bias === undefined ? 0 : at(bias, o);
+        for (let i = 0; i < data.length; i++) sum += at(weight, o * data.length + i) * at(data, i);
+        return sum;
+      });
+    }
+    case 'conv2d':
+      return convolve(node, data, from, shape, get('weight') as Float64Array, get('bias'));
+    case 'relu':
+      return each((x) => Math.max(x, 0));
+    case 'silu':
+      return each((x) => x / (1 + Math.exp(-x)));
+    case 'tanh':
+      return each(Math.tanh);
+    case 'sigmoid':
+      return each((x) => 1 / (1 + Math.exp(-x)));
+    case 'leaky_relu':
+      return each((x) => (x < 0 ? x * node.slope : x));
+    case 'gelu':
+      return each((x) => 0.5 * x * (1 + Math.tanh(0.7978845608028654 * (x + 0.044715 * x ** 3))));
+    case 'max_pool':
+    case 'average_pool':
+      return pool(node, data, from, shape);
+    case 'global_max_pool':
+    case 'global_average_pool': {
+      const [channels, height, width] = from as [number, number, number];
+      const area = height * width;
+      return Float64Array.from({ length: channels }, (_unused, c) => {
+        const plane = data.subarray(c * area, (c + 1) * area);
+        return node.op === 'global_max_pool' ? Math.max(...plane) : plane.reduce((sum, x) => sum + x, 0) / area;
+      });
+    }
+    case 'batch_norm': {
+      const channels = from[0] as number;
+      const area = data.length / channels;
+      return data.map((x, i) => {
+        const c = Math.floor(i / area);
+        const plane = data.subarray(c * area, (c + 1) * area);
+        const batchMean = plane.reduce((sum, v) => sum + v, 0) / area;
+        const batchVariance = plane.reduce((sum, v) => sum + (v - batchMean) ** 2, 0) / area;
+        const mean = training ? batchMean : at(get('running_mean') as Float64Array, c);
+        const variance = training ? batchVariance : at(get('running_var') as Float64Array, c);
+        return ((x - mean) / Math.sqrt(variance + node.epsilon)) * at(get('weight') as Float64Array, c) + at(get('bias') as Float64Array, c);
+      });
+    }
+    case 'flatten':
+      return data;
+    case 'add':
+      return data.map((_unused, i) => inputs.reduce((sum, value) => sum + at(value.data, i), 0));
+  }
+}
+
+function convolve(
+  node: Extract<GraphNode, { op: 'conv2d' }>,
+  data: Float64Array,
+  from: readonly number[],
+  shape: readonly number[],
+  weight: Float64Array,
+  bias: Float64Array | undefined,
+): Float64Array {
+  const [channels, height, width] = from as [number, number, number];
+  const [out, rows, columns] = shape as [number, number, number];
+  const [kh, kw] = node.kernel;
+  const inGroup = channels / node.groups;
+  const outGroup = out / node.groups;
+  const result = new Float64Array(out * rows * columns);
+  for (let o = 0; o < out; o++) {
+    for (let y = 0; y < rows; y++) {
+      for (let x = 0; x < columns; x++) {
+        let sum = bias === undefined ? 0 : at(bias, o);
+        for (let i = 0; i < inGroup; i++) {
+          for (let u = 0; u < kh; u++) {
+            for (let v = 0; v < kw; v++) {
+              const row = y * node.stride[0] + u * node.dilation[0] - node.padding[0];
+              const column = x * node.stride[1] + v * node.dilation[1] - node.padding[2];
+              if (row < 0 || row >= height || column < 0 || column >= width) continue;
+              const c = Math.floor(o / outGroup) * inGroup + i;
+              sum += at(data, (c * height + row) * width + column) * at(weight, ((o * inGroup + i) * kh + u) * kw + v);
+            }
+          }
+        }
+        result[(o * rows + y) * columns + x] = sum;
+      }
+    }
+  }
+  return result;
+}
+
+function pool(
+  node: Extract<GraphNode, { op: 'max_pool' | 'average_pool' }>,
+  data: Float64Array,
+  from: readonly number[],
+  shape: readonly number[],
+): Float64Array {
+  const [, height, width] = from as [number, number, number];
+  const [channels, rows, columns] = shape as [number, number, number];
+  const result = new Float64Array(channels * rows * columns);
+  for (let i = 0; i < result.length; i++) {
+    const c = Math.floor(i / (rows * columns));
+    const y = Math.floor(i / columns) % rows;
+    const x = i % columns;
+    let most = -Infinity;
+    let sum = 0;
+    for (let u = 0; u < node.kernel[0]; u++) {
+      for (let v = 0; v < node.kernel[1]; v++) {
+        const row = y * node.stride[0] + u - node.padding[0];
+        const column = x * node.stride[1] + v - node.padding[2];
+        if (row < 0 || row >= height || column < 0 || column >= width) continue;
+        const value = at(data, (c * height + row) * width + column);
+        most = Math.max(most, value);
+        sum += value;
+      }
+    }
+    result[i] = node.op === 'max_pool' ? most : sum / (node.kernel[0] * node.kernel[1]);
+  }
+  return result;
+}
