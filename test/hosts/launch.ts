@@ -33,6 +33,8 @@ export interface HostOptions {
 export interface HostSession extends AsyncDisposable {
   readonly host: Host;
   readonly version: string;
+  /** Its scratch folder, gone when the session is closed. */
+  readonly folder: string | undefined;
   /** Milliseconds from the start of the process until the entry was loaded, the last time. */
   readonly startMs: number;
   /** @throws HostFailure of kind `threw`, `timeout` or `crash`. */
@@ -87,6 +89,9 @@ export async function openHost(host: Host, entry: string, options: HostOptions =
   return {
     host,
     version: status.version,
+    get folder() {
+      return transport?.folder;
+    },
     get startMs() {
       return startMs;
     },
