@@ -15,3 +15,4 @@ export { fillRowsF32, normaliseF32, normaliseGradientF32 } from "./normalisation
 export { addF32, leakyReluF32, leakyReluGradientF32, scaleF32, smoothMapF32, smoothMapGradientF32 } from "./activation";
 export { countCorrectF32, softmaxCrossEntropyF32 } from "./loss";
 export { adamwF32, sgdF32 } from "./optimiser";
+export { gatherColumnDifferencesF32, gatherRowDifferencesF32 } from "./permute";

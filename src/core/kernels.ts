@@ -130,6 +130,17 @@ export interface OptimiserKernels {
   ): void;
 }
 
+/** Differences of gathered rows and columns (`assembly/permute.ts`); strides, counts and widths in elements, tables are i32. */
+export interface PermuteKernels {
+  gatherColumnDifferencesF32(
+    sourcePtr: number, sourceStride: number, nowPtr: number, beforePtr: number, count: number,
+    outPtr: number, outStride: number, rows: number,
+  ): void;
+  gatherRowDifferencesF32(
+    sourcePtr: number, nowPtr: number, beforePtr: number, count: number, outPtr: number, width: number,
+  ): void;
+}
+
 /** All of them. Each part of the house adds its own line. */
 export interface CoreKernels extends MatmulKernels {}
 export interface CoreKernels extends AssignmentKernels {}
@@ -141,3 +152,4 @@ export interface CoreKernels extends NormalisationKernels {}
 export interface CoreKernels extends ActivationKernels {}
 export interface CoreKernels extends LossKernels {}
 export interface CoreKernels extends OptimiserKernels {}
+export interface CoreKernels extends PermuteKernels {}

@@ -1,0 +1,263 @@
+/**
+ * Which unit of the source is which of the target: coordinate descent over the permutation groups (git re-basin's weight
+ * matching, on gradients), each lap an exact linear sum assignment with the other groups held fast (Gauss–Seidel).
+ */
+import { InvalidArgumentError, describe, requireInteger, requireNumber } from '../core/errors.ts';
+import type { Random } from '../tensor/random.ts';
+import { assignOnHeap } from './assignment.ts';
+import type { Duals } from './assignment.ts';
+import type { GradientHistory } from './history.ts';
+import { assignedSum, matchingObjective, similarityDeviation } from './objective.ts';
+import { identity, isIdentity, requirePermutations } from './permutation.ts';
+import type { Permutations } from './permutation.ts';
+
+export interface MatchingOptions {
+  /** Where to start, usually the last step's permutations (warm) or the identity. */
+  readonly start: Permutations;
+  /** Starts from the identity instead where that has the larger objective. Default false. */
+  readonly orIdentity?: boolean;
+  /** Draws the order of the groups in every sweep, and the signs of the final check. */
+  readonly random: Random;
+  /** Orders to follow instead of drawing, group ids, one list a sweep; sweeps beyond the last list are drawn. */
+  readonly orders?: readonly (readonly string[])[];
+  /** Default 100, as in the official code. */
+  readonly maxSweeps?: number;
+  /** A lap counts as progress when its objective grows by more than this share of it. Default 1e-7. */
+  readonly relativeTolerance?: number;
+  /** … and by more than this. Default 0. */
+  readonly absoluteTolerance?: number;
+  /** Looked at between laps. @throws its reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called after each lap with what was solved, for replays and traces. The matrix is only valid during the call. */
+  readonly onLap?: (lap: MatchingLap) => void;
+}
+
+export interface MatchingLap {
+  readonly sweep: number;
+  readonly group: string;
+  /** [size, size] */
+  readonly similarity: Float32Array;
+  readonly assignment: Int32Array;
+  /** Σᵢ similarity[i, ·] before and after the assignment. */
+  readonly before: number;
+  readonly after: number;
+}
+
+export interface MatchingCounts {
+  readonly sweeps: number;
+  /** Assignment problems solved; `skippedLaps` needed none because nothing around the group had moved. */
+  readonly assignments: number;
+  readonly skippedLaps: number;
+  /** Similarity matrices computed whole, updated in the changed places, and taken as they were. */
+  readonly recomputed: number;
+  readonly updated: number;
+  readonly reused: number;
+  /** Floating-point operations of similarity products, and what recomputing every lap would have taken. */
+  readonly similarityFlops: number;
+  readonly similarityFlopsWithoutReuse: number;
+}
+
+/** How a solve ended. Immutable; every number in it but `timings` is a function of the history and the options. */
+export interface MatchingResult {
+  /** Every group of the spec, frozen ones included. */
+  readonly permutations: Permutations;
+  /** Σ over pairs and permutable tensors of ⟨target, π(source)⟩, summed in f64 from the stored pairs. */
+  readonly objective: number;
+  readonly startObjective: number;
+  /** Σ‖target − π(source)‖² over the same, = squared norms − 2 · objective. */
+  readonly residual: number;
+  /** objective ÷ half the squared norms: at most 1, reached when the permuted source equals the target. */
+  readonly relativeObjective: number;
+  readonly sweeps: number;
+  /** The last sweep improved nothing, and the final check agreed. */
+  readonly converged: boolean;
+  readonly startedFrom: 'start' | 'identity';
+  /** Largest relative deviation that the final check saw between an updated similarity and its definition. */
+  readonly largestDeviation: number;
+  readonly counts: MatchingCounts;
+  /** Wall-clock milliseconds; never part of a hash. */
+  readonly timings: { readonly similarityMs: number; readonly assignmentMs: number };
+}
+
+/** Updates of f32 matrices drift by about 1e-7 each; beyond this a matrix is computed anew and the descent goes on. */
+const LARGEST_DEVIATION = 5e-6;
+
+/**
+ * Maximises Σ⟨target, π(source)⟩ over all permutations that the history's spec allows. The objective never falls; ties keep
+ * the current permutation.
+ * @throws InvalidArgumentError for permutations that are not bijections of the spec's groups, a frozen group that does not
+ *   start at home, unknown ids in `orders`, or a history without pairs.
+ */
+export function solveMatching(history: GradientHistory, options: MatchingOptions): MatchingResult {
+  return new Descent(history, options).run();
+}
+
+class Descent {
+  readonly #history: GradientHistory;
+  readonly #options: MatchingOptions;
+  readonly #relativeTolerance: number;
+  readonly #absoluteTolerance: number;
+  readonly #maxSweeps: number;
+  readonly #orders: readonly (readonly number[])[];
+  readonly #duals = new Map<number, Duals>();
+  /** The permutations the group's assignment was last solved with, while nothing around it has moved since. */
+  readonly #settled = new Set<number>();
+  #permutations: Int32Array[];
+  #startedFrom: 'start' | 'identity' = 'start';
+  #assignments = 0;
+  #skippedLaps = 0;
+  #largestDeviation = 0;
+  #similarityMs = 0;
+  #assignmentMs = 0;
+
+  constructor(history: GradientHistory, options: MatchingOptions) {
+    const { layout } = history;
+    if (history.pairs === 0) {
+      throw new InvalidArgumentError({ field: 'history', expected: 'at least one gradient pair', got: 'none' });
+    }
+    requirePermutations(layout.spec, options.start, 'start');
+    const moving = new Set(layout.groups.map(({ id }) => id));
+    for (const [id, perm] of options.start) {
+      if (!moving.has(id) && !isIdentity(perm)) {
+        throw new InvalidArgumentError({ field: `start.${id}`, expected: 'the identity (the group is frozen)', got: 'another' });
+      }
+    }
+    this.#history = history;
+    this.#options = options;
+    this.#relativeTolerance = requireNumber('relativeTolerance', options.relativeTolerance ?? 1e-7, 0, 1);
+    this.#absoluteTolerance = requireNumber('absoluteTolerance', options.absoluteTolerance ?? 0, 0);
+    this.#maxSweeps = requireInteger('maxSweeps', options.maxSweeps ?? 100, 0);
+    this.#orders = (options.orders ?? []).map((order, sweep) =>
+      order.map((id) => {
+        const index = layout.groups.findIndex((group) => group.id === id);
+        if (index >= 0) return index;
+        throw new InvalidArgumentError({ field: `orders[${sweep}]`, expected: `groups of ${describe([...moving])}`, got: describe(id) });
+      }),
+    );
+    this.#permutations = layout.groups.map(({ id }) => (options.start.get(id) as Int32Array).slice());
+  }
+
+  run(): MatchingResult {
+    const history = this.#history;
+    const before = history.similarities.counts;
+    let startObjective = matchingObjective(history, this.#permutations);
+    if (this.#options.orIdentity === true && history.identityObjective > startObjective) {
+      this.#startedFrom = 'identity';
+      this.#permutations = history.layout.groups.map(({ size }) => identity(size));
+      startObjective = history.identityObjective;
+    }
+    let sweeps = 0;
+    let converged = history.layout.groups.length === 0;
+    while (!converged && sweeps < this.#maxSweeps) {
+      const progress = this.#sweep(sweeps++);
+      converged = !progress && this.#check();
+    }
+    const objective = matchingObjective(history, this.#permutations);
+    const counts = history.similarities.counts;
+    return Object.freeze({
+      permutations: this.#allPermutations(),
+      objective,
+      startObjective,
+      residual: history.squaredNorms - 2 * objective,
+      relativeObjective: history.squaredNorms === 0 ? 0 : (2 * objective) / history.squaredNorms,
+      sweeps,
+      converged,
+      startedFrom: this.#startedFrom,
+      largestDeviation: this.#largestDeviation,
+      counts: Object.freeze({
+        sweeps,
+        assignments: this.#assignments,
+        skippedLaps: this.#skippedLaps,
+        recomputed: counts.recomputed - before.recomputed,
+        updated: counts.updated - before.updated,
+        reused: counts.reused - before.reused,
+        similarityFlops: counts.flops - before.flops,
+        similarityFlopsWithoutReuse: counts.flopsWithoutReuse - before.flopsWithoutReuse,
+      }),
+      timings: Object.freeze({ similarityMs: this.#similarityMs, assignmentMs: this.#assignmentMs }),
+    });
+  }
+
+  /** One lap for every group. @returns whether any made progress. */
+  #sweep(sweep: number): boolean {
+    const order = this.#orders[sweep] ?? this.#options.random.permutation(this.#history.layout.groups.length);
+    let progress = false;
+    for (const group of order) {
+      this.#options.signal?.throwIfAborted();
+      if (this.#settled.has(group)) this.#skippedLaps++;
+      else if (this.#lap(sweep, group)) progress = true;
+    }
+    return progress;
+  }
+
+  /** Solves one group's assignment. @returns whether its objective grew by more than the tolerances. */
+  #lap(sweep: number, group: number): boolean {
+    const { core, layout, similarities } = this.#history;
+    const { id, size } = layout.groups[group] as (typeof layout.groups)[number];
+    const current = this.#permutations[group] as Int32Array;
+    return core.scoped((scratch) => {
+      const similarityPtr = scratch.f32(size * size, `similarity of ${id}`);
+      const started = performance.now();
+      similarities.write(group, this.#permutations, similarityPtr);
+      const written = performance.now();
+      const duals = this.#duals.get(group);
+      const solved = assignOnHeap(core, similarityPtr, size, duals === undefined ? {} : { warmStart: duals });
+      this.#similarityMs += written - started;
+      this.#assignmentMs += performance.now() - written;
+      this.#assignments++;
+      this.#duals.set(group, solved.duals);
+      this.#settled.add(group);
+      const similarity = core.f32(similarityPtr, size * size);
+      const before = assignedSum(similarity, current);
+      const after = assignedSum(similarity, solved.assignment);
+      this.#options.onLap?.({ sweep, group: id, similarity, assignment: solved.assignment, before, after });
+      if (!(after > before) || !this.#accept(group, solved.assignment)) return false;
+      return after > before + Math.max(this.#absoluteTolerance, this.#relativeTolerance * Math.abs(before));
+    });
+  }
+
+  /** Takes the assignment, and wakes the groups whose similarity it enters. @returns false where it was refused. */
+  #accept(group: number, assignment: Int32Array): boolean {
+    const { groups } = this.#history.layout;
+    const terms = groups[group]?.terms ?? [];
+    const next = this.#permutations.with(group, assignment);
+    // A tensor that carries the group twice makes the lap's problem quadratic: its linear part may promise too much.
+    if (terms.some(({ other }) => other === group)) {
+      if (!(matchingObjective(this.#history, next) > matchingObjective(this.#history, this.#permutations))) return false;
+    }
+    this.#permutations = next;
+    for (const { other } of terms) this.#settled.delete(other);
+    return true;
+  }
+
+  /**
+   * Compares every similarity that was updated in place with its definition; one that has drifted is computed anew at the
+   * next sweep. @returns whether all agree.
+   */
+  #check(): boolean {
+    const { core, layout, similarities } = this.#history;
+    let agrees = true;
+    layout.groups.forEach(({ size }, group) => {
+      if (similarities.updatesSinceRecomputation(group) === 0) return;
+      const deviation = core.scoped((scratch) => {
+        const pointer = scratch.f32(size * size, 'similarity');
+        similarities.write(group, this.#permutations, pointer);
+        return similarityDeviation(this.#history, group, this.#permutations, core.f32(pointer, size * size), () =>
+          this.#options.random.below(2) === 0 ? -1 : 1,
+        );
+      });
+      this.#largestDeviation = Math.max(this.#largestDeviation, deviation);
+      if (deviation <= LARGEST_DEVIATION) return;
+      similarities.invalidate(group);
+      this.#settled.delete(group);
+      agrees = false;
+    });
+    return agrees;
+  }
+
+  #allPermutations(): Permutations {
+    const { layout } = this.#history;
+    const solved = new Map(layout.groups.map(({ id }, index) => [id, this.#permutations[index] as Int32Array]));
+    return new Map(layout.spec.groups.map(({ id, size }) => [id, solved.get(id) ?? identity(size)]));
+  }
+}

@@ -1,0 +1,267 @@
+/**
+ * The gradient pairs met along the trajectory, as matching needs them. Tensors that one group alone permutes are summed
+ * into that group's similarity when a pair comes, because no other permutation touches them; tensors that two groups
+ * permute are kept, slice by slice, under a byte budget.
+ */
+import type { Core } from '../core/core.ts';
+import { BudgetError, InvalidArgumentError, requireInteger } from '../core/errors.ts';
+import type { PermutationSpec } from '../model/permutation-spec.ts';
+import { getTensor, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
+import type { NamedTensors } from '../tensor/tensor.ts';
+import { matchingLayout, toSlices } from './layout.ts';
+import type { MatchingLayout, PairedTensor, StaticTensor } from './layout.ts';
+import { SimilarityCache } from './similarity.ts';
+
+export interface HistoryOptions {
+  /** Bytes that the history may hold in JavaScript memory: stored gradients and one similarity matrix (or two) a group. */
+  readonly budgetBytes: number;
+  /** Divide each pair's tensor by the product of its two Frobenius norms where that is above 1e-12. Default false. */
+  readonly normalise?: boolean;
+  /** Groups that must stay where they are. */
+  readonly frozenGroups?: readonly string[];
+}
+
+/** What a history of `pairs` gradient pairs takes. */
+export interface HistorySize {
+  /** Independent of the number of pairs: the similarity matrices. */
+  readonly fixedBytes: number;
+  readonly bytesPerPair: number;
+  readonly totalBytes: number;
+}
+
+/** One side of one stored pair of a tensor: `slices` matrices [rows, columns]. */
+export interface StoredPair {
+  readonly target: Float32Array;
+  readonly source: Float32Array;
+}
+
+/** Below this product of norms, normalising would divide noise by noise; the official code's bound. */
+const SMALLEST_NORM_PRODUCT = 1e-12;
+
+/** Bytes of a history, before anything is computed. @throws as `matchingLayout` does. */
+export function historySize(
+  spec: PermutationSpec,
+  pairs: number,
+  frozenGroups: readonly string[] = [],
+): HistorySize {
+  return sizeOf(matchingLayout(spec, frozenGroups), pairs);
+}
+
+function sizeOf(layout: MatchingLayout, pairs: number): HistorySize {
+  const withStatics = new Set(layout.statics.map(({ group }) => group));
+  let fixedBytes = 0;
+  layout.groups.forEach(({ size, terms }, index) => {
+    fixedBytes += 4 * size * size * (Number(withStatics.has(index)) + Number(terms.length > 0));
+  });
+  // Target and source, 4 bytes each.
+  const bytesPerPair = layout.paired.reduce((bytes, { elements }) => bytes + 8 * elements, 0);
+  return { fixedBytes, bytesPerPair, totalBytes: fixedBytes + pairs * bytesPerPair };
+}
+
+export class GradientHistory {
+  readonly core: Core;
+  readonly layout: MatchingLayout;
+  readonly normalise: boolean;
+  readonly budgetBytes: number;
+  /** What was derived from the pairs and can be brought up to date cheaply. */
+  readonly similarities: SimilarityCache;
+  /** Changes whenever stored pairs are taken away, so that what was derived from them is known to be stale. */
+  generation = 0;
+  readonly #size: HistorySize;
+  readonly #statics: (Float32Array | null)[];
+  readonly #stored: ReadonlyMap<string, StoredPair[]>;
+  #pairs = 0;
+  #squaredNorms = 0;
+  #identityObjective = 0;
+  #productFlops = 0;
+
+  /**
+   * @throws InvalidArgumentError for a bad option, UnsupportedError for a tensor with three permuted axes.
+   * @throws BudgetError where not even one pair fits.
+   */
+  constructor(core: Core, spec: PermutationSpec, options: HistoryOptions) {
+    this.core = core;
+    this.budgetBytes = requireInteger('budgetBytes', options.budgetBytes, 0);
+    this.normalise = options.normalise ?? false;
+    this.layout = matchingLayout(spec, options.frozenGroups);
+    this.#size = sizeOf(this.layout, 1);
+    this.#statics = this.layout.groups.map(() => null);
+    this.#stored = new Map(this.layout.paired.map(({ name }) => [name, []]));
+    this.#requireRoom(1);
+    this.similarities = new SimilarityCache(this);
+  }
+
+  /** Pairs added since the last `clear`. */
+  get pairs(): number {
+    return this.#pairs;
+  }
+
+  /** Bytes accounted to the budget: similarity matrices and stored gradients. */
+  get bytes(): number {
+    return this.#size.fixedBytes + this.#pairs * this.#size.bytesPerPair;
+  }
+
+  /** How many pairs the budget holds; Infinity where every tensor is summed as it comes. */
+  get capacity(): number {
+    if (this.#size.bytesPerPair === 0) return Infinity;
+    return Math.floor((this.budgetBytes - this.#size.fixedBytes) / this.#size.bytesPerPair);
+  }
+
+  /** Σ over pairs and permutable tensors of ‖target‖² + ‖source‖² (of the normalised tensors where `normalise`). */
+  get squaredNorms(): number {
+    return this.#squaredNorms;
+  }
+
+  /** Σ⟨target, source⟩ with nothing permuted. */
+  get identityObjective(): number {
+    return this.#identityObjective;
+  }
+
+  /** Floating-point operations spent on similarity products by `add`. */
+  get productFlops(): number {
+    return this.#productFlops;
+  }
+
+  /** Stored gradients of a tensor that two groups permute, one entry a pair. */
+  stored(tensor: PairedTensor): readonly StoredPair[] {
+    return this.#stored.get(tensor.name) as StoredPair[];
+  }
+
+  /** The summed similarity [size, size] of the tensors that this group alone permutes, or null where there are none yet. */
+  staticSimilarity(group: number): Float32Array | null {
+    return this.#statics[group] ?? null;
+  }
+
+  /**
+   * Adds one gradient pair. Tensors that no group permutes are ignored, and so are tensors of the spec that neither side has
+   * (buffers have no gradients).
+   * @throws InvalidArgumentError where the two disagree or a shape is not the spec's; NotFiniteError for NaN or infinities.
+   * @throws BudgetError where the pair does not fit; `requiredBytes` is the budget that would do.
+   * After these nothing has been added. @throws OutOfMemoryError of the WebAssembly heap, after which the history is empty.
+   */
+  add(target: NamedTensors, source: NamedTensors): void {
+    requireSameLayout('source', target, source);
+    this.#requireKnownShapes(target);
+    requireFinite('target', target);
+    requireFinite('source', source);
+    this.#requireRoom(this.#pairs + 1);
+
+    try {
+      this.#sum(target, source);
+    } catch (error) {
+      // Out of heap between two tensors: a history with half a pair would be silently wrong.
+      this.clear();
+      throw error;
+    }
+    this.#pairs++;
+  }
+
+  #sum(target: NamedTensors, source: NamedTensors): void {
+    for (const tensor of this.layout.statics) {
+      const t = target.get(tensor.name);
+      if (t !== undefined) this.#addStatic(tensor, t.data, getTensor(source, tensor.name).data);
+    }
+    for (const tensor of this.layout.paired) {
+      const t = getTensor(target, tensor.name).data;
+      const s = getTensor(source, tensor.name).data;
+      const [targetScale, sourceScale] = this.#account(t, s);
+      this.#stored.get(tensor.name)?.push({
+        target: toSlices(tensor, t, targetScale),
+        source: toSlices(tensor, s, sourceScale),
+      });
+    }
+  }
+
+  /** Forgets all pairs (GMT gathers them anew at every step). */
+  clear(): void {
+    this.#statics.fill(null);
+    for (const pairs of this.#stored.values()) pairs.length = 0;
+    this.#pairs = 0;
+    this.#squaredNorms = 0;
+    this.#identityObjective = 0;
+    this.generation++;
+  }
+
+  #requireKnownShapes(tensors: NamedTensors): void {
+    for (const [name, { shape }] of tensors) {
+      const known = this.layout.spec.tensors.get(name);
+      if (known === undefined || !sameShape(known.shape, shape)) {
+        throw new InvalidArgumentError({
+          field: name,
+          expected: known === undefined ? 'a tensor of the permutation spec' : `shape [${known.shape.join(', ')}]`,
+          got: known === undefined ? 'one it lacks' : `[${shape.join(', ')}]`,
+        });
+      }
+    }
+    for (const { name } of this.layout.paired) getTensor(tensors, name);
+  }
+
+  #requireRoom(pairs: number): void {
+    const requiredBytes = this.#size.fixedBytes + pairs * this.#size.bytesPerPair;
+    if (requiredBytes <= this.budgetBytes) return;
+    throw new BudgetError({
+      field: 'budgetBytes',
+      expected: `at least ${requiredBytes} bytes for ${pairs} gradient pair${pairs === 1 ? '' : 's'} (${this.#size.fixedBytes} for similarities and ${this.#size.bytesPerPair} a pair)`,
+      got: `${this.budgetBytes}, which holds ${Math.max(0, this.capacity)}`,
+      requiredBytes,
+    });
+  }
+
+  /** Adds to the norms and the identity objective; answers what both sides are to be multiplied with. */
+  #account(target: Float32Array, source: Float32Array): readonly [number, number] {
+    let tt = 0;
+    let ss = 0;
+    let ts = 0;
+    for (let i = 0; i < target.length; i++) {
+      const t = target[i] as number;
+      const s = source[i] as number;
+      tt += t * t;
+      ss += s * s;
+      ts += t * s;
+    }
+    const product = Math.sqrt(tt) * Math.sqrt(ss);
+    const divide = this.normalise && product > SMALLEST_NORM_PRODUCT;
+    const targetScale = divide ? 1 / Math.sqrt(tt) : 1;
+    const sourceScale = divide ? 1 / Math.sqrt(ss) : 1;
+    this.#squaredNorms += tt * targetScale * targetScale + ss * sourceScale * sourceScale;
+    this.#identityObjective += ts * targetScale * sourceScale;
+    return [targetScale, sourceScale];
+  }
+
+  /** similarity [size, size] += T · Sᵀ, where T and S are [size, before · after]; no copy is made to get there. */
+  #addStatic(tensor: StaticTensor, target: Float32Array, source: Float32Array): void {
+    const { size, before, after } = tensor;
+    const [targetScale, sourceScale] = this.#account(target, source);
+    const inner = before * after;
+    const similarity = (this.#statics[tensor.group] ??= new Float32Array(size * size));
+    this.#productFlops += 2 * size * size * inner;
+    this.core.scoped((scratch) => {
+      const { core } = this;
+      const cPtr = scratch.upload(similarity, `similarity of ${tensor.name}`);
+      const aPtr = scratch.upload(scaled(target, targetScale), `target gradient of ${tensor.name}`);
+      const bPtr = scratch.upload(scaled(source, sourceScale), `source gradient of ${tensor.name}`);
+      // Position l of the inner axis is at p · size · after + q; a plain stride where one of the two extents is 1.
+      const plain = before === 1 || after === 1;
+      const innerStride = before === 1 ? 1 : after === 1 ? size : 1;
+      const table = plain ? 0 : scratch.upload(innerOffsets(before, size, after), 'offsets');
+      const scratchPtr = scratch.bytes(core.kernels.matmulScratchBytes(size, size, inner), 'packed panels');
+      core.kernels.productF32(
+        aPtr, after, innerStride, 0, 1, table, 1,
+        bPtr, innerStride, after, table, 0,
+        cPtr, size, size, size, inner, 1, scratchPtr,
+      );
+      similarity.set(core.f32(cPtr, size * size));
+    });
+  }
+}
+
+function innerOffsets(before: number, size: number, after: number): Int32Array {
+  const offsets = new Int32Array(before * after);
+  for (let p = 0, l = 0; p < before; p++) for (let q = 0; q < after; q++) offsets[l++] = p * size * after + q;
+  return offsets;
+}
+
+function scaled(data: Float32Array, scale: number): Float32Array {
+  return scale === 1 ? data : data.map((x) => x * scale);
+}
+

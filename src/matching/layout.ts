@@ -1,0 +1,153 @@
+/**
+ * How the tensors of a network enter matching, derived once from its permutation spec: which move with one group (their
+ * similarity does not depend on other permutations), which with two, and which not at all.
+ */
+import { InvalidArgumentError, UnsupportedError, describe } from '../core/errors.ts';
+import type { PermutationSpec } from '../model/permutation-spec.ts';
+import { elementCount } from '../tensor/tensor.ts';
+
+export interface GroupLayout {
+  readonly id: string;
+  readonly size: number;
+  /** Terms of this group that depend on another group's permutation. */
+  readonly terms: readonly TermLayout[];
+}
+
+/** One axis of a paired tensor, seen from the group that carries it. */
+export interface TermLayout {
+  readonly tensor: PairedTensor;
+  /** The group sits on the rows of the slices or on their columns. */
+  readonly side: 'rows' | 'columns';
+  /** Index of the group on the other side; it may be the same group. */
+  readonly other: number;
+}
+
+/** A tensor that one group alone permutes: [before, size, after] around its axis. */
+export interface StaticTensor {
+  readonly name: string;
+  readonly group: number;
+  readonly before: number;
+  readonly size: number;
+  readonly after: number;
+}
+
+/** A tensor that two groups permute, kept as `slices` matrices [rows, columns], one for each place on the other axes. */
+export interface PairedTensor {
+  readonly name: string;
+  readonly rowGroup: number;
+  readonly columnGroup: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly slices: number;
+  readonly elements: number;
+  /** Extents before, between and behind the two axes. */
+  readonly extents: readonly [number, number, number];
+}
+
+export interface MatchingLayout {
+  readonly spec: PermutationSpec;
+  readonly groups: readonly GroupLayout[];
+  readonly statics: readonly StaticTensor[];
+  readonly paired: readonly PairedTensor[];
+}
+
+/**
+ * @param frozenGroups groups that stay where they are; their axes count as fixed.
+ * @throws InvalidArgumentError for an unknown frozen group.
+ * @throws UnsupportedError for a tensor with three or more permuted axes.
+ */
+export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly string[] = []): MatchingLayout {
+  for (const id of frozenGroups) {
+    if (!spec.groups.some((group) => group.id === id)) {
+      throw new InvalidArgumentError({
+        field: 'frozenGroups',
+        expected: `groups of ${describe(spec.groups.map((group) => group.id))}`,
+        got: describe(id),
+      });
+    }
+  }
+  const moving = spec.groups.filter(({ id }) => !frozenGroups.includes(id));
+  const indexOf = new Map(moving.map(({ id }, index) => [id, index]));
+  const carried = new Set(moving.flatMap(({ members }) => members.map(({ tensor }) => tensor)));
+  const statics: StaticTensor[] = [];
+  const paired: PairedTensor[] = [];
+  for (const [name, { view, axes }] of spec.tensors) {
+    if (!carried.has(name)) continue;
+    const moved = axes.flatMap((group, axis) => {
+      const index = group === null ? undefined : indexOf.get(group);
+      return index === undefined ? [] : [{ axis, group: index }];
+    });
+    const [first, second] = moved;
+    if (first === undefined) continue;
+    if (second === undefined) {
+      statics.push({
+        name,
+        group: first.group,
+        before: elementCount(view.slice(0, first.axis)),
+        size: view[first.axis] as number,
+        after: elementCount(view.slice(first.axis + 1)),
+      });
+      continue;
+    }
+    if (moved.length > 2) {
+      throw new UnsupportedError({
+        field: name,
+        expected: 'at most two permuted axes',
+        got: `${moved.length} in the view [${view.join(', ')}]`,
+      });
+    }
+    const extents = [
+      elementCount(view.slice(0, first.axis)),
+      elementCount(view.slice(first.axis + 1, second.axis)),
+      elementCount(view.slice(second.axis + 1)),
+    ] as const;
+    const rows = view[first.axis] as number;
+    const columns = view[second.axis] as number;
+    paired.push({
+      name,
+      rowGroup: first.group,
+      columnGroup: second.group,
+      rows,
+      columns,
+      slices: elementCount(extents),
+      elements: elementCount(view),
+      extents,
+    });
+  }
+  const groups = moving.map(({ id, size }, index) => ({
+    id,
+    size,
+    terms: paired.flatMap((tensor): TermLayout[] => [
+      ...(tensor.rowGroup === index ? [{ tensor, side: 'rows' as const, other: tensor.columnGroup }] : []),
+      ...(tensor.columnGroup === index ? [{ tensor, side: 'columns' as const, other: tensor.rowGroup }] : []),
+    ]),
+  }));
+  return { spec, groups, statics, paired };
+}
+
+/**
+ * [a, rows, b, columns, c] → [a · b · c][rows][columns], each element times `scale`: the order in which both sides' products
+ * read contiguous memory and a change of either permutation touches whole rows or columns.
+ */
+export function toSlices(tensor: PairedTensor, data: Float32Array, scale: number): Float32Array {
+  const [before, between, behind] = tensor.extents;
+  const { rows, columns } = tensor;
+  if (tensor.slices === 1 && scale === 1) return data.slice();
+  const out = new Float32Array(data.length);
+  let at = 0;
+  // Written in order: a 3 × 3 kernel would be nine write streams a power of two apart, which evict one another from L1.
+  for (let i = 0; i < before; i++) {
+    for (let j = 0; j < between; j++) {
+      for (let k = 0; k < behind; k++) {
+        for (let row = 0; row < rows; row++) {
+          let from = (((i * rows + row) * between + j) * columns) * behind + k;
+          for (let column = 0; column < columns; column++) {
+            out[at++] = (data[from] as number) * scale;
+            from += behind;
+          }
+        }
+      }
+    }
+  }
+  return out;
+}

@@ -1,0 +1,266 @@
+// Gradient history and coordinate descent against their definitions in plain f64 loops.
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Core, openCore } from '../../src/core/core.ts';
+import { BudgetError, InvalidArgumentError, NotFiniteError } from '../../src/core/errors.ts';
+import { linearSumAssignment } from '../../src/matching/assignment.ts';
+import { type MatchingLap, solveMatching } from '../../src/matching/coordinate-descent.ts';
+import { GradientHistory, historySize } from '../../src/matching/history.ts';
+import { similarityDeviation } from '../../src/matching/objective.ts';
+import { identityPermutations, permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
+import { Random, streams } from '../../src/tensor/random.ts';
+import { coordinateDescent, objectiveOf, type Pair, randomTensors, similarityOf, specOf } from './straightforward.ts';
+
+let core: Core;
+beforeAll(async () => {
+  core = await openCore();
+});
+afterAll(() => core[Symbol.dispose]());
+
+const budgetBytes = 2 ** 26;
+const random = (seed: number): Random => new Random(seed, streams.sweepOrder);
+
+/** A chain of convolutions and a head behind a flattening: static, paired and fixed tensors, a split axis, a middle axis. */
+const chain = specOf(
+  {
+    'c0.weight': [[11, 'a'], [2, null], [3, null], [3, null]],
+    'c0.bias': [[11, 'a']],
+    'c1.weight': [[9, 'b'], [11, 'a'], [3, null], [3, null]],
+    'c1.bias': [[9, 'b']],
+    'd0.weight': [[17, 'h'], [9, 'b'], [4, null]],
+    'd0.bias': [[17, 'h']],
+    'd1.weight': [[5, null], [17, 'h']],
+    'd1.bias': [[5, null]],
+    odd: [[2, null], [9, 'b'], [3, null], [11, 'a'], [2, null]],
+    middle: [[2, null], [17, 'h'], [3, null]],
+  },
+  { 'd0.weight': [17, 36] },
+);
+/** A residual stream: one group on both axes of a square weight. */
+const loop = specOf({ first: [[12, 'r'], [6, null]], square: [[12, 'r'], [12, 'r']], last: [[4, null], [12, 'r']] });
+
+function pairsOf(spec: typeof chain, count: number, seed: number, hidden = false): Pair[] {
+  const perms = randomPermutations(spec, seed);
+  return Array.from({ length: count }, (_, index) => {
+    const source = randomTensors(spec, seed + 10 * index + 1);
+    if (!hidden) return { target: randomTensors(spec, seed + 10 * index + 2), source };
+    // A target that is the permuted source and some noise.
+    const noise = randomTensors(spec, seed + 10 * index + 2);
+    const target = new Map(
+      [...permuteTensors(spec, source, perms)].map(([name, { shape, data }]) => [
+        name,
+        { shape, data: data.map((x, i) => x + 0.3 * (noise.get(name)?.data[i] ?? 0)) },
+      ]),
+    );
+    return { target, source };
+  });
+}
+
+function historyOf(spec: typeof chain, pairs: readonly Pair[], options: { normalise?: boolean; frozenGroups?: string[] } = {}): GradientHistory {
+  const history = new GradientHistory(core, spec, { budgetBytes, ...options });
+  for (const { target, source } of pairs) history.add(target, source);
+  return history;
+}
+
+function relative(got: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < expected.length; i++) {
+    difference += ((got[i] as number) - (expected[i] as number)) ** 2;
+    norm += (expected[i] as number) ** 2;
+  }
+  return Math.sqrt(difference / norm);
+}
+
+function inOrder(spec: typeof chain, perms: ReadonlyMap<string, Int32Array>): Int32Array[] {
+  return spec.groups.map(({ id }) => perms.get(id) as Int32Array);
+}
+
+function similarity(history: GradientHistory, group: number, perms: readonly Int32Array[], size: number): Float32Array {
+  return core.scoped((scratch) => {
+    const pointer = scratch.f32(size * size);
+    history.similarities.write(group, perms, pointer);
+    return core.f32(pointer, size * size).slice();
+  });
+}
+
+describe('similarity', () => {
+  test.each([false, true])('is the definition within 1e-6, normalised: %s', (normalise) => {
+    const pairs = pairsOf(chain, 3, 5);
+    const history = historyOf(chain, pairs, { normalise });
+    const perms = randomPermutations(chain, 7);
+    chain.groups.forEach(({ id, size }, group) => {
+      const got = similarity(history, group, inOrder(chain, perms), size);
+      expect(relative(got, similarityOf(chain, pairs, id, perms, normalise)), id).toBeLessThan(1e-6);
+    });
+  });
+
+  test('stays within 1e-6 of the definition while permutations and pairs come', () => {
+    const pairs = pairsOf(chain, 4, 50);
+    const history = historyOf(chain, pairs.slice(0, 2));
+    const perms = new Map([...randomPermutations(chain, 8)].map(([id, perm]) => [id, perm.slice()]));
+    const draw = random(3);
+    for (let step = 0; step < 12; step++) {
+      if (step === 4) history.add((pairs[2] as Pair).target, (pairs[2] as Pair).source);
+      if (step === 8) history.add((pairs[3] as Pair).target, (pairs[3] as Pair).source);
+      chain.groups.forEach(({ id, size }, group) => {
+        const got = similarity(history, group, inOrder(chain, perms), size);
+        expect(relative(got, similarityOf(chain, pairs.slice(0, history.pairs), id, perms)), `${id} at ${step}`).toBeLessThan(1e-6);
+        // A transposition somewhere: two rows or columns change.
+        const perm = perms.get(id) as Int32Array;
+        const [i, j] = [draw.below(size), draw.below(size)];
+        [perm[i], perm[j]] = [perm[j] as number, perm[i] as number];
+      });
+    }
+    const { updated, recomputed, flops, flopsWithoutReuse } = history.similarities.counts;
+    expect(updated).toBeGreaterThan(20);
+    expect(recomputed).toBeLessThanOrEqual(2 * chain.groups.length);
+    expect(flops).toBeLessThan(0.6 * flopsWithoutReuse);
+  });
+
+  test('the final check sees a single wrong entry', () => {
+    const history = historyOf(chain, pairsOf(chain, 2, 9));
+    const perms = inOrder(chain, randomPermutations(chain, 1));
+    const matrix = similarity(history, 1, perms, 9);
+    const sign = (unit: number): number => (unit % 3 === 0 ? -1 : 1);
+    expect(similarityDeviation(history, 1, perms, matrix, sign)).toBeLessThan(1e-6);
+    matrix[40] = (matrix[40] as number) * 1.01 + 0.01;
+    expect(similarityDeviation(history, 1, perms, matrix, sign)).toBeGreaterThan(1e-5);
+  });
+});
+
+describe('solveMatching', () => {
+  test('finds a hidden permutation under noise', () => {
+    const pairs = pairsOf(chain, 3, 21, true);
+    const result = solveMatching(historyOf(chain, pairs), { start: identityPermutations(chain), random: random(1) });
+    expect(result.permutations).toEqual(randomPermutations(chain, 21));
+    expect(result.converged).toBe(true);
+    expect(result.relativeObjective).toBeGreaterThan(0.9);
+  });
+
+  test.each([false, true])('walks the official loop along given orders to the same end, normalised: %s', (normalise) => {
+    for (const seed of [100, 200, 300]) {
+      const pairs = pairsOf(chain, 2, seed);
+      const orders = Array.from({ length: 100 }, (_, sweep) => [...random(seed + sweep).permutation(3)].map((i) => chain.groups[i]?.id as string));
+      const assign = (data: Float64Array, n: number): Int32Array => linearSumAssignment(core, { rows: n, columns: n, data }).assignment;
+      const expected = coordinateDescent(chain, pairs, (sweep) => orders[sweep] as string[], assign, normalise);
+      const result = solveMatching(historyOf(chain, pairs, { normalise }), { start: identityPermutations(chain), random: random(1), orders });
+      expect(result.permutations).toEqual(expected.permutations);
+      expect(result.sweeps).toBe(expected.sweeps);
+    }
+  });
+
+  test('objective, residual and start are the sums over index tuples; no lap loses', () => {
+    for (const [spec, seed] of [[chain, 31], [loop, 32]] as const) {
+      const pairs = pairsOf(spec, 3, seed);
+      const start = randomPermutations(spec, 5);
+      const laps: Omit<MatchingLap, 'similarity'>[] = [];
+      const result = solveMatching(historyOf(spec, pairs), { start, random: random(2), onLap: (lap) => laps.push(lap) });
+      const expected = objectiveOf(spec, pairs, result.permutations);
+      expect(Math.abs(result.objective - expected)).toBeLessThan(1e-6 * Math.abs(expected));
+      expect(Math.abs(result.startObjective - objectiveOf(spec, pairs, start))).toBeLessThan(1e-5 * Math.abs(expected));
+      expect(result.objective).toBeGreaterThan(result.startObjective);
+      let residual = 0;
+      for (const { target, source } of pairs) {
+        const permuted = permuteTensors(spec, source, result.permutations);
+        for (const [name, { data }] of target) {
+          if (spec.tensors.get(name)?.axes.every((group) => group === null)) continue;
+          data.forEach((t, i) => (residual += (t - (permuted.get(name)?.data[i] as number)) ** 2));
+        }
+      }
+      expect(Math.abs(result.residual - residual)).toBeLessThan(1e-6 * residual);
+      expect(result.converged).toBe(true);
+      for (const { before, after } of laps) expect(after).toBeGreaterThanOrEqual(before - 1e-9 * Math.abs(before));
+    }
+  });
+
+  test('is a function of history and options; takes the better start; keeps frozen groups', () => {
+    const pairs = pairsOf(chain, 2, 41);
+    const solve = (): ReturnType<typeof solveMatching> =>
+      solveMatching(historyOf(chain, pairs), { start: identityPermutations(chain), random: random(6) });
+    const first = solve();
+    const { timings: _, ...rest } = solve();
+    expect(first).toMatchObject(rest);
+    expect(Object.isFrozen(first)).toBe(true);
+
+    const warm = solveMatching(historyOf(chain, pairs), { start: first.permutations, orIdentity: true, random: random(6) });
+    expect(warm.startedFrom).toBe('start');
+    expect(warm.objective).toBeGreaterThanOrEqual(first.objective);
+    const worse = [...Array(50).keys()].map((seed) => randomPermutations(chain, seed)).find((p) => objectiveOf(chain, pairs, p) < objectiveOf(chain, pairs, identityPermutations(chain)));
+    const cold = solveMatching(historyOf(chain, pairs), { start: worse as Map<string, Int32Array>, orIdentity: true, random: random(6) });
+    expect(cold.startedFrom).toBe('identity');
+    expect(cold.permutations).toEqual(first.permutations);
+
+    const frozen = solveMatching(historyOf(chain, pairs, { frozenGroups: ['b'] }), { start: identityPermutations(chain), random: random(6) });
+    expect([...(frozen.permutations.get('b') as Int32Array)]).toEqual([...Array(9).keys()]);
+    expect(frozen.permutations.get('a')).not.toEqual(identityPermutations(chain).get('a'));
+    expect(() => solveMatching(historyOf(chain, pairs, { frozenGroups: ['b'] }), { start: first.permutations, random: random(6) })).toThrow(/start\.b/);
+  });
+
+  test('solves again after more pairs as if the history had been built at once', () => {
+    const pairs = pairsOf(chain, 4, 61, true);
+    const history = historyOf(chain, pairs.slice(0, 2));
+    const once = solveMatching(history, { start: identityPermutations(chain), random: random(1) });
+    for (const { target, source } of pairs.slice(2)) history.add(target, source);
+    const again = solveMatching(history, { start: once.permutations, random: random(2) });
+    const whole = solveMatching(historyOf(chain, pairs), { start: once.permutations, random: random(2) });
+    expect(again.permutations).toEqual(whole.permutations);
+    expect(again.counts.similarityFlops).toBeLessThan(whole.counts.similarityFlops);
+    history.clear();
+    for (const { target, source } of pairs) history.add(target, source);
+    expect(solveMatching(history, { start: once.permutations, random: random(2) }).objective).toBe(whole.objective);
+  });
+
+  test('refuses what it cannot solve', () => {
+    const empty = new GradientHistory(core, chain, { budgetBytes });
+    expect(() => solveMatching(empty, { start: identityPermutations(chain), random: random(1) })).toThrow(/history: expected at least one gradient pair/);
+    const history = historyOf(chain, pairsOf(chain, 1, 3));
+    expect(() => solveMatching(history, { start: identityPermutations(chain), random: random(1), orders: [['zz']] })).toThrow(/orders\[0\]/);
+    const aborted = AbortSignal.abort(new Error('enough'));
+    expect(() => solveMatching(history, { start: identityPermutations(chain), random: random(1), signal: aborted })).toThrow('enough');
+    expect(() => solveMatching(history, { start: new Map(), random: random(1) })).toThrow(InvalidArgumentError);
+  });
+});
+
+describe('GradientHistory', () => {
+  test('holds as many pairs as the budget says, and names the budget that would do', () => {
+    const size = historySize(chain, 2);
+    const paired = 9 * 11 * 9 + 17 * 9 * 4 + 2 * 9 * 3 * 11 * 2;
+    expect(size.bytesPerPair).toBe(8 * paired);
+    expect(size.totalBytes).toBe(size.fixedBytes + 16 * paired);
+    const history = new GradientHistory(core, chain, { budgetBytes: size.totalBytes + 100 });
+    expect(history.capacity).toBe(2);
+    const [pair] = pairsOf(chain, 1, 1) as [Pair];
+    history.add(pair.target, pair.source);
+    history.add(pair.target, pair.source);
+    const error = (() => {
+      try {
+        history.add(pair.target, pair.source);
+      } catch (caught) {
+        return caught;
+      }
+    })();
+    expect(error).toBeInstanceOf(BudgetError);
+    expect((error as BudgetError).requiredBytes).toBe(size.totalBytes + size.bytesPerPair);
+    expect(history.pairs).toBe(2);
+    expect(() => new GradientHistory(core, chain, { budgetBytes: 10 })).toThrow(BudgetError);
+  });
+
+  test('refuses gradients that do not fit, and adds nothing then', () => {
+    const history = new GradientHistory(core, chain, { budgetBytes });
+    const [{ target, source }] = pairsOf(chain, 1, 2) as [Pair];
+    const bad = new Map(source);
+    bad.set('c0.bias', { shape: [11], data: new Float32Array(11).fill(Number.NaN) });
+    expect(() => history.add(target, bad)).toThrow(NotFiniteError);
+    bad.delete('c0.bias');
+    expect(() => history.add(target, bad)).toThrow(/source\.c0\.bias/);
+    expect(() => history.add(new Map(), new Map())).toThrow(InvalidArgumentError);
+    expect(history.pairs).toBe(0);
+    expect(history.squaredNorms).toBe(0);
+    expect(() => new GradientHistory(core, chain, { budgetBytes, frozenGroups: ['zz'] })).toThrow(/frozenGroups/);
+  });
+
+  test('leaves nothing on the heap', () => {
+    solveMatching(historyOf(chain, pairsOf(chain, 2, 4)), { start: identityPermutations(chain), random: random(1) });
+    expect(core.liveAllocations).toBe(0);
+  });
+});
