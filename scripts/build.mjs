@@ -64,38 +64,55 @@ const withoutEmscripten = {
 };
 
 async function buildTfjs() {
-  await build({
+  return build({
     ...esbuildDefaults,
     entryPoints: [at('src', 'gradient', 'tfjs-entry.ts')],
     outfile: at('dist', 'tfjs.js'),
     minify: true,
     define: { process: 'undefined', 'process.env': 'undefined' },
     plugins: [withoutEmscripten],
+    metafile: true,
   });
 }
 
 async function buildEntries() {
   const entries = { index: 'src/index.ts', edge: 'src/edge/index.ts', cli: 'src/cli/main.ts' };
+  const results = [];
   for (const [name, source] of Object.entries(entries)) {
     if (!existsSync(at(source))) continue;
-    await build({
+    results.push(await build({
       ...esbuildDefaults,
       entryPoints: [at(source)],
       outfile: at('dist', `${name}.js`),
       external: ['#wasm', '#tfjs', 'node:*'],
       ...(name === 'cli' ? { banner: { js: '#!/usr/bin/env node' } } : {}),
-    });
+      metafile: true,
+    }));
   }
+  return results;
 }
 
+/** Names of the npm packages that went into a bundle: the package needs their licence notices. */
+function bundledPackages(results) {
+  const names = new Set();
+  for (const { metafile } of results) {
+    for (const file of Object.keys(metafile.inputs)) {
+      const name = /node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*node_modules\/)/.exec(file)?.[1];
+      if (name !== undefined) names.add(name);
+    }
+  }
+  return [...names].toSorted();
+}
+
+/** Builds everything; answers the names of the npm packages whose code is now in dist/. */
 export async function buildAll() {
   mkdirSync(at('dist'), { recursive: true });
   if (!existsSync(at('assembly', 'core.wasm'))) {
     throw new Error('assembly/core.wasm is missing: run npm run build:assembly');
   }
   buildWasmModules();
-  await buildTfjs();
-  await buildEntries();
+  const results = [await buildTfjs(), ...(await buildEntries())];
+  return bundledPackages(results);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await buildAll();
