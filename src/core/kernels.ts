@@ -138,6 +138,28 @@ export interface PermuteKernels {
   ): void;
   gatherRowDifferencesF32(
     sourcePtr: number, nowPtr: number, beforePtr: number, count: number, outPtr: number, width: number,
+/** f64 functions without tables (`assembly/elementary.ts`). Wrapper: `elementary.ts`. */
+export interface ElementaryKernels {
+  cosF64(x: number): number;
+  erfF64(x: number): number;
+  expF64(x: number): number;
+  expm1F64(x: number): number;
+  logF64(x: number): number;
+  powF64(base: number, exponent: number): number;
+  sigmoidF64(x: number): number;
+  sinF64(x: number): number;
+  tanhF64(x: number): number;
+}
+
+/** Random numbers in bulk (`assembly/random.ts`). Wrapper: `tensor/random.ts`. */
+export interface RandomKernels {
+  fillNormalF32(
+    outPtr: number, count: number, mean: number, deviation: number, firstBlock: number, index: number, stream: number,
+    keyLow: number, keyHigh: number,
+  ): void;
+  fillUniformF32(
+    outPtr: number, count: number, low: number, high: number, firstBlock: number, index: number, stream: number,
+    keyLow: number, keyHigh: number,
   ): void;
 }
 
@@ -153,3 +175,5 @@ export interface CoreKernels extends ActivationKernels {}
 export interface CoreKernels extends LossKernels {}
 export interface CoreKernels extends OptimiserKernels {}
 export interface CoreKernels extends PermuteKernels {}
+export interface CoreKernels extends ElementaryKernels {}
+export interface CoreKernels extends RandomKernels {}

@@ -3,7 +3,8 @@
  * easy as 1, 2, 3", SC 2011). Counter-based: number i of a stream is a function of (seed, stream, index, i), so streams
  * never overlap, need no state to be stored, and are the same in every runtime.
  */
-import { InvalidArgumentError, requireInteger } from '../core/errors.ts';
+import type { Core } from '../core/core.ts';
+import { requireInteger, requireNumber } from '../core/errors.ts';
 
 /** One purpose, one stream: drawing more for one never shifts another. */
 export const streams = {
@@ -63,8 +64,8 @@ function multiplyHigh(a: number, b: number): number {
   return aHigh * bHigh + Math.floor(middle / 65_536) + Math.floor((aLow * bHigh + (middle % 65_536)) / 65_536);
 }
 
-/** The key and the first counter of a stream; shared with the bulk fills. Checks all three. */
-export function philoxSetup(seed: number, stream: Stream, index: number): { key: Uint32Array; counter: Uint32Array } {
+/** The key and the first counter of a stream. Checks all three. */
+function philoxSetup(seed: number, stream: Stream, index: number): { key: Uint32Array; counter: Uint32Array } {
   requireInteger('seed', seed, 0);
   requireInteger('stream', stream, 0, WORDS - 1);
   requireInteger('index', index, 0, WORDS - 1);
@@ -134,8 +135,48 @@ export class Random {
   }
 }
 
-/** @throws InvalidArgumentError unless `seed` can seed a stream. */
-export function requireSeed(seed: unknown, field = 'seed'): number {
-  if (typeof seed === 'number' && Number.isSafeInteger(seed) && seed >= 0) return seed;
-  throw new InvalidArgumentError({ field, expected: `an integer in [0, ${Number.MAX_SAFE_INTEGER}]`, got: String(seed) });
+/**
+ * Fills `data` with uniform numbers: element i is low + (high − low) · (word i of the stream >>> 8) / 2^24, rounded to
+ * f32 (so `high` itself can occur by rounding).
+ * @throws InvalidArgumentError for a bound that is not finite.
+ */
+export function fillUniform(core: Core, data: Float32Array, low: number, high: number, seed: number, stream: Stream, index = 0): void {
+  requireNumber('low', low);
+  requireNumber('high', high);
+  fill(core, data, low, high, seed, stream, index, 'fillUniformF32');
+}
+
+/**
+ * Fills `data` with normal numbers by Box–Muller in f64: elements 2i and 2i + 1 come from the words 2i and 2i + 1 of the
+ * stream. The tails end at 6.8 standard deviations.
+ * @throws InvalidArgumentError for a mean or deviation that is not finite, or a negative deviation.
+ */
+export function fillNormal(core: Core, data: Float32Array, mean: number, standardDeviation: number, seed: number, stream: Stream, index = 0): void {
+  requireNumber('mean', mean);
+  requireNumber('standardDeviation', standardDeviation, 0);
+  fill(core, data, mean, standardDeviation, seed, stream, index, 'fillNormalF32');
+}
+
+/** Elements a call: 256 KiB of scratch, whatever the size of the tensor. A multiple of 4, so that chunks end with blocks. */
+const CHUNK_ELEMENTS = 65_536;
+
+function fill(
+  core: Core,
+  data: Float32Array,
+  a: number,
+  b: number,
+  seed: number,
+  stream: Stream,
+  index: number,
+  kernel: 'fillUniformF32' | 'fillNormalF32',
+): void {
+  const { key } = philoxSetup(seed, stream, index);
+  core.scoped((scratch) => {
+    const pointer = scratch.f32(Math.min(data.length, CHUNK_ELEMENTS), 'random numbers');
+    for (let start = 0; start < data.length; start += CHUNK_ELEMENTS) {
+      const count = Math.min(CHUNK_ELEMENTS, data.length - start);
+      core.kernels[kernel](pointer, count, a, b, start / 4, index, stream, key[0] as number, key[1] as number);
+      data.set(core.f32(pointer, count), start);
+    }
+  });
 }
