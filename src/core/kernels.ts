@@ -138,6 +138,9 @@ export interface PermuteKernels {
   ): void;
   gatherRowDifferencesF32(
     sourcePtr: number, nowPtr: number, beforePtr: number, count: number, outPtr: number, width: number,
+  ): void;
+}
+
 /** f64 functions without tables (`assembly/elementary.ts`). Wrapper: `elementary.ts`. */
 export interface ElementaryKernels {
   cosF64(x: number): number;
