@@ -28,6 +28,8 @@ export interface MatchingOptions {
   readonly absoluteTolerance?: number;
   /** Looked at between laps. @throws its reason. */
   readonly signal?: AbortSignal | undefined;
+  /** Books the time of `body` on a part; the library itself reads no clock. */
+  readonly measure?: <T>(part: 'similarity' | 'assignment', body: () => T) => T;
   /** Called after each lap with what was solved, for replays and traces. The matrix is only valid during the call. */
   readonly onLap?: (lap: MatchingLap) => void;
 }
@@ -44,9 +46,7 @@ export interface MatchingLap {
 }
 
 export interface MatchingCounts {
-  readonly sweeps: number;
-  /** Assignment problems solved; `skippedLaps` needed none because nothing around the group had moved. */
-  readonly assignments: number;
+  /** Laps that needed no assignment because nothing around the group had moved. */
   readonly skippedLaps: number;
   /** Similarity matrices computed whole, updated in the changed places, and taken as they were. */
   readonly recomputed: number;
@@ -57,7 +57,7 @@ export interface MatchingCounts {
   readonly similarityFlopsWithoutReuse: number;
 }
 
-/** How a solve ended. Immutable; every number in it but `timings` is a function of the history and the options. */
+/** How a solve ended. Immutable; a function of the history and the options. */
 export interface MatchingResult {
   /** Every group of the spec, frozen ones included. */
   readonly permutations: Permutations;
@@ -74,9 +74,9 @@ export interface MatchingResult {
   readonly startedFrom: 'start' | 'identity';
   /** Largest relative deviation that the final check saw between an updated similarity and its definition. */
   readonly largestDeviation: number;
+  /** Assignment problems solved. */
+  readonly assignments: number;
   readonly counts: MatchingCounts;
-  /** Wall-clock milliseconds; never part of a hash. */
-  readonly timings: { readonly similarityMs: number; readonly assignmentMs: number };
 }
 
 /** Updates of f32 matrices drift by about 1e-7 each; beyond this a matrix is computed anew and the descent goes on. */
@@ -98,6 +98,7 @@ class Descent {
   readonly #relativeTolerance: number;
   readonly #absoluteTolerance: number;
   readonly #maxSweeps: number;
+  readonly #measure: NonNullable<MatchingOptions['measure']>;
   readonly #orders: readonly (readonly number[])[];
   readonly #duals = new Map<number, Duals>();
   /** The permutations the group's assignment was last solved with, while nothing around it has moved since. */
@@ -107,8 +108,6 @@ class Descent {
   #assignments = 0;
   #skippedLaps = 0;
   #largestDeviation = 0;
-  #similarityMs = 0;
-  #assignmentMs = 0;
 
   constructor(history: GradientHistory, options: MatchingOptions) {
     const { layout } = history;
@@ -127,6 +126,7 @@ class Descent {
     this.#relativeTolerance = requireNumber('relativeTolerance', options.relativeTolerance ?? 1e-7, 0, 1);
     this.#absoluteTolerance = requireNumber('absoluteTolerance', options.absoluteTolerance ?? 0, 0);
     this.#maxSweeps = requireInteger('maxSweeps', options.maxSweeps ?? 100, 0);
+    this.#measure = options.measure ?? ((_, body) => body());
     this.#orders = (options.orders ?? []).map((order, sweep) =>
       order.map((id) => {
         const index = layout.groups.findIndex((group) => group.id === id);
@@ -164,9 +164,8 @@ class Descent {
       converged,
       startedFrom: this.#startedFrom,
       largestDeviation: this.#largestDeviation,
+      assignments: this.#assignments,
       counts: Object.freeze({
-        sweeps,
-        assignments: this.#assignments,
         skippedLaps: this.#skippedLaps,
         recomputed: counts.recomputed - before.recomputed,
         updated: counts.updated - before.updated,
@@ -174,7 +173,6 @@ class Descent {
         similarityFlops: counts.flops - before.flops,
         similarityFlopsWithoutReuse: counts.flopsWithoutReuse - before.flopsWithoutReuse,
       }),
-      timings: Object.freeze({ similarityMs: this.#similarityMs, assignmentMs: this.#assignmentMs }),
     });
   }
 
@@ -197,13 +195,11 @@ class Descent {
     const current = this.#permutations[group] as Int32Array;
     return core.scoped((scratch) => {
       const similarityPtr = scratch.f32(size * size, `similarity of ${id}`);
-      const started = performance.now();
-      similarities.write(group, this.#permutations, similarityPtr);
-      const written = performance.now();
+      this.#measure('similarity', () => similarities.write(group, this.#permutations, similarityPtr));
       const duals = this.#duals.get(group);
-      const solved = assignOnHeap(core, similarityPtr, size, duals === undefined ? {} : { warmStart: duals });
-      this.#similarityMs += written - started;
-      this.#assignmentMs += performance.now() - written;
+      const solved = this.#measure('assignment', () =>
+        assignOnHeap(core, similarityPtr, size, duals === undefined ? {} : { warmStart: duals }),
+      );
       this.#assignments++;
       this.#duals.set(group, solved.duals);
       this.#settled.add(group);
