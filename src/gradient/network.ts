@@ -1,0 +1,259 @@
+/**
+ * A compiled graph: gradients, evaluation, logits, batch-norm statistics and training. States go in and come out as
+ * `NetworkState` in PyTorch's names and layouts; between calls nothing stays on the heap except open trainers.
+ */
+import { InvalidArgumentError, UnsupportedError, describe, requireInteger } from '../core/errors.ts';
+import type { Batch } from '../data/image-set.ts';
+import { outputClasses, parameterLayout, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
+import { elementCount, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
+import type { BatchStatistics } from './operation.ts';
+import { requireOptimiser, type OptimiserSettings } from './optimiser.ts';
+import { HeapParameters } from './parameters.ts';
+import { TapePass, compileGraph, type CompiledGraph, type PassOptions } from './tape.ts';
+import type { HeapTensor, TensorHeap } from './tensor-heap.ts';
+import { Trainer } from './trainer.ts';
+
+export interface NetworkOptions {
+  /**
+   * Most images on the heap at once. A gradient is then accumulated over parts of each batch: the same to rounding (1e-6), with
+   * less memory. Refused for batch norm, whose statistics depend on the whole batch.
+   */
+  readonly microBatch?: number;
+}
+
+export interface GradientResult {
+  /** Mean cross-entropy of each batch. */
+  readonly losses: readonly number[];
+  /** Mean over the batches, in the graph's order of parameters. */
+  readonly gradients: NamedTensors;
+}
+
+export interface Evaluation {
+  /** Mean cross-entropy. */
+  readonly loss: number;
+  /** 0 to 1. */
+  readonly accuracy: number;
+  readonly correct: number;
+  readonly count: number;
+}
+
+/** Images at once where nothing but memory depends on it: evaluation and logits. */
+const EVALUATION_CHUNK = 256;
+
+export class Network implements Disposable {
+  readonly graph: ModelGraph;
+  readonly layout: ParameterLayout;
+  readonly classes: number;
+  readonly #heap: TensorHeap;
+  readonly #compiled: CompiledGraph;
+  readonly #microBatch: number | undefined;
+  readonly #inputElements: number;
+
+  constructor(heap: TensorHeap, graph: ModelGraph, options: NetworkOptions) {
+    this.#heap = heap;
+    this.graph = graph;
+    this.layout = parameterLayout(graph);
+    this.classes = outputClasses(graph);
+    this.#compiled = compileGraph(graph, new Set(this.layout.parameters.map(({ node }) => node)));
+    this.#inputElements = elementCount(graph.input);
+    this.#microBatch =
+      options.microBatch === undefined ? undefined : requireInteger('options.microBatch', options.microBatch, 1);
+    const dependent = graph.nodes.find((node) => node.op === 'batch_norm');
+    if (this.#microBatch !== undefined && dependent !== undefined) {
+      throw new UnsupportedError({
+        field: 'options.microBatch',
+        expected: `no micro-batches, because the statistics of ${describe(dependent.name)} (batch_norm) belong to the whole batch`,
+        got: `${this.#microBatch}`,
+      });
+    }
+  }
+
+  /**
+   * The gradient of the mean over `batches` of the mean softmax cross-entropy; batch norm in training mode, state unchanged.
+   * @throws InvalidArgumentError for no batches, a wrong size, a label out of range, or a state that is not the graph's.
+   * @throws OutOfMemoryError; everything is freed then and the next call works.
+   */
+  gradient(state: NetworkState, batches: readonly Batch[]): GradientResult {
+    if (batches.length === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one batch', got: 'none' });
+    return this.#heap.scope(() => {
+      const parameters = new HeapParameters(this.#heap, this.layout, state, true);
+      const losses = batches.map((batch) => this.accumulateGradient(parameters, batch));
+      if (batches.length > 1) parameters.scaleGradients(1 / batches.length);
+      return { losses, gradients: parameters.readGradients() };
+    });
+  }
+
+  /**
+   * Loss and accuracy over all images of all batches; batch norm by its running statistics.
+   * @throws as `gradient`.
+   */
+  evaluate(state: NetworkState, batches: Iterable<Batch>): Evaluation {
+    return this.#heap.scope(() => {
+      const parameters = new HeapParameters(this.#heap, this.layout, state, false);
+      const { kernels } = this.#heap.core;
+      let loss = 0;
+      let correct = 0;
+      let count = 0;
+      for (const batch of batches) {
+        this.#requireBatch(batch);
+        for (const [first, rows] of parts(batch.count, this.#microBatch ?? EVALUATION_CHUNK)) {
+          const logits = this.#forward(parameters, batch, first, rows);
+          this.#withLabels(batch, first, rows, (labels) => {
+            loss += kernels.softmaxCrossEntropyF32(logits.pointer, labels, 0, rows, this.classes, 0);
+            correct += kernels.countCorrectF32(logits.pointer, labels, rows, this.classes);
+          });
+          logits.release();
+        }
+        count += batch.count;
+      }
+      if (count === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one image', got: 'none' });
+      return { loss: loss / count, accuracy: correct / count, correct, count };
+    });
+  }
+
+  /** Scores [count, classes] in evaluation mode. @throws as `gradient`. */
+  logits(state: NetworkState, batch: Batch): Float32Array {
+    this.#requireBatch(batch);
+    const scores = new Float32Array(batch.count * this.classes);
+    this.#heap.scope(() => {
+      const parameters = new HeapParameters(this.#heap, this.layout, state, false);
+      for (const [first, rows] of parts(batch.count, this.#microBatch ?? EVALUATION_CHUNK)) {
+        const logits = this.#forward(parameters, batch, first, rows);
+        scores.set(this.#heap.core.f32(logits.pointer, logits.elements), first * this.classes);
+        logits.release();
+      }
+    });
+    return scores;
+  }
+
+  /**
+   * The state with batch-norm statistics estimated anew: the cumulative average over `batches` of batch mean and unbiased batch
+   * variance (PyTorch's reset followed by momentum None). A network without batch norm comes back as it is.
+   * @throws as `gradient`.
+   */
+  estimateStatistics(state: NetworkState, batches: readonly Batch[]): NetworkState {
+    if (this.layout.buffers.length === 0) return state;
+    if (batches.length === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one batch', got: 'none' });
+    const buffers = new Map<string, Tensor>(
+      this.layout.buffers.map(({ name, shape }) => [name, { shape, data: new Float32Array(elementCount(shape)) }]),
+    );
+    return this.#heap.scope(() => {
+      const parameters = new HeapParameters(this.#heap, this.layout, state, false);
+      for (const [index, batch] of batches.entries()) {
+        this.#requireBatch(batch);
+        const onStatistics = (statistics: BatchStatistics): void => {
+          averageInto(buffers, `${statistics.node}.running_mean`, statistics.mean, 1, 1 / (index + 1));
+          const unbiased = statistics.rows / (statistics.rows - 1);
+          averageInto(buffers, `${statistics.node}.running_var`, statistics.variance, unbiased, 1 / (index + 1));
+        };
+        const pass = this.#pass(parameters, { training: true, record: false, onStatistics });
+        pass.forward(this.#upload(batch, 0, batch.count)).release();
+      }
+      return { parameters: state.parameters, buffers };
+    });
+  }
+
+  /**
+   * A trainer that holds the parameters on the heap until it is disposed.
+   * @throws InvalidArgumentError for settings out of range or a state that is not the graph's.
+   */
+  trainer(state: NetworkState, optimiser: OptimiserSettings): Trainer {
+    requireOptimiser(optimiser);
+    return new Trainer(this, this.#heap, state, optimiser);
+  }
+
+  /** Adds the gradient of one batch's mean loss to `parameters` and returns that loss. For `Trainer`. */
+  accumulateGradient(
+    parameters: HeapParameters,
+    batch: Batch,
+    onStatistics?: (statistics: BatchStatistics) => void,
+  ): number {
+    this.#requireBatch(batch);
+    const { kernels } = this.#heap.core;
+    let loss = 0;
+    for (const [first, rows] of parts(batch.count, this.#microBatch ?? batch.count)) {
+      const pass = this.#pass(parameters, { training: true, record: true, ...(onStatistics ? { onStatistics } : {}) });
+      const logits = pass.forward(this.#upload(batch, first, rows));
+      // The logits' gradient overwrites them unless the output node kept them.
+      const gradient = logits.references === 1 ? logits : this.#heap.allocate(logits.shape, 'gradient of the logits');
+      this.#withLabels(batch, first, rows, (labels) => {
+        loss += kernels.softmaxCrossEntropyF32(logits.pointer, labels, gradient.pointer, rows, this.classes, 1 / batch.count);
+      });
+      if (gradient !== logits) logits.release();
+      pass.backward(gradient);
+    }
+    return loss / batch.count;
+  }
+
+  [Symbol.dispose](): void {
+    // A network holds no heap of its own.
+  }
+
+  #pass(parameters: HeapParameters, options: PassOptions): TapePass {
+    return new TapePass(this.#heap, this.#compiled, parameters, options);
+  }
+
+  /** Logits [rows, classes] in evaluation mode. */
+  #forward(parameters: HeapParameters, batch: Batch, first: number, rows: number): HeapTensor {
+    return this.#pass(parameters, { training: false, record: false }).forward(this.#upload(batch, first, rows));
+  }
+
+  /** Rows of a batch as NHWC. */
+  #upload(batch: Batch, first: number, rows: number): HeapTensor {
+    const { core } = this.#heap;
+    const data = batch.inputs.subarray(first * this.#inputElements, (first + rows) * this.#inputElements);
+    const [channels = 1, height, width] = this.graph.input;
+    if (height === undefined || width === undefined) return this.#heap.upload(data, [rows, channels], 'inputs');
+    const shape = [rows, height, width, channels];
+    if (channels === 1) return this.#heap.upload(data, shape, 'inputs');
+    const images = this.#heap.allocate(shape, 'inputs');
+    core.scoped((scratch) => {
+      core.kernels.transposeF32(scratch.upload(data, 'inputs'), images.pointer, rows, channels, height * width);
+    });
+    return images;
+  }
+
+  #withLabels(batch: Batch, first: number, rows: number, body: (labelsPtr: number) => void): void {
+    this.#heap.core.scoped((scratch) => body(scratch.upload(batch.labels.subarray(first, first + rows), 'labels')));
+  }
+
+  #requireBatch(batch: Batch): void {
+    requireInteger('batch.count', batch.count, 1);
+    const expected = batch.count * this.#inputElements;
+    if (batch.inputs.length !== expected) {
+      throw new InvalidArgumentError({
+        field: 'batch.inputs',
+        expected: `${expected} values: ${batch.count} inputs of [${this.graph.input.join(', ')}]`,
+        got: `${batch.inputs.length}`,
+      });
+    }
+    if (batch.labels.length !== batch.count) {
+      throw new InvalidArgumentError({ field: 'batch.labels', expected: `${batch.count} labels`, got: `${batch.labels.length}` });
+    }
+    for (let i = 0; i < batch.count; i++) {
+      const label = batch.labels[i] as number;
+      if (label < 0 || label >= this.classes) {
+        throw new InvalidArgumentError({
+          field: `batch.labels[${i}]`,
+          expected: `a class below ${this.classes}, the network's number of outputs`,
+          got: `${label}`,
+        });
+      }
+    }
+  }
+}
+
+/** Consecutive [first, rows] that cover `count`. */
+function* parts(count: number, size: number): Generator<readonly [number, number]> {
+  for (let first = 0; first < count; first += size) yield [first, Math.min(size, count - first)];
+}
+
+/** buffer += (scale · value − buffer) · weight. */
+function averageInto(buffers: NamedTensors, name: string, values: Float64Array, scale: number, weight: number): void {
+  const { data } = buffers.get(name) as Tensor;
+  for (let c = 0; c < data.length; c++) {
+    const before = data[c] as number;
+    data[c] = before + ((values[c] as number) * scale - before) * weight;
+  }
+}
+

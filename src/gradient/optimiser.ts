@@ -1,0 +1,85 @@
+/** SGD with momentum and AdamW in PyTorch's forms, updating parameters in place on the heap. */
+import { requireNumber } from '../core/errors.ts';
+import type { HeapParameters } from './parameters.ts';
+import type { HeapTensor, TensorHeap } from './tensor-heap.ts';
+
+export type OptimiserSettings =
+  | { readonly kind: 'sgd'; readonly momentum: number; readonly weightDecay: number }
+  | {
+      readonly kind: 'adamw';
+      readonly beta1: number;
+      readonly beta2: number;
+      readonly epsilon: number;
+      readonly weightDecay: number;
+    };
+
+/** @throws InvalidArgumentError naming the setting out of range. */
+export function requireOptimiser(settings: OptimiserSettings): void {
+  requireNumber('optimiser.weightDecay', settings.weightDecay, 0);
+  if (settings.kind === 'sgd') {
+    requireNumber('optimiser.momentum', settings.momentum, 0, 1);
+    return;
+  }
+  const belowOne = 1 - Number.EPSILON;
+  requireNumber('optimiser.beta1', settings.beta1, 0, belowOne);
+  requireNumber('optimiser.beta2', settings.beta2, 0, belowOne);
+  requireNumber('optimiser.epsilon', settings.epsilon, Number.MIN_VALUE);
+}
+
+export class Optimiser {
+  readonly #heap: TensorHeap;
+  readonly #settings: OptimiserSettings;
+  /** Per parameter: the velocity, or the first and second moment. */
+  readonly #moments = new Map<string, readonly HeapTensor[]>();
+  /** β^t by repeated products: `Math.pow` differs between engines. */
+  #beta1Power = 1;
+  #beta2Power = 1;
+
+  constructor(heap: TensorHeap, parameters: HeapParameters, settings: OptimiserSettings) {
+    this.#heap = heap;
+    this.#settings = settings;
+    try {
+      for (const name of parameters.names) {
+        const moments: HeapTensor[] = [];
+        this.#moments.set(name, moments);
+        for (let i = 0; i < (settings.kind === 'sgd' ? 1 : 2); i++) {
+          moments.push(heap.zeros(parameters.value(name).shape, `optimiser's moment of ${name}`));
+        }
+      }
+    } catch (error) {
+      this.release();
+      throw error;
+    }
+  }
+
+  /** Applies the gradients that `parameters` holds. */
+  step(parameters: HeapParameters, learningRate: number): void {
+    const { kernels } = this.#heap.core;
+    const settings = this.#settings;
+    if (settings.kind === 'adamw') {
+      this.#beta1Power *= settings.beta1;
+      this.#beta2Power *= settings.beta2;
+    }
+    for (const [name, [first, second]] of this.#moments) {
+      const weight = parameters.value(name);
+      const gradientPtr = parameters.gradient(name).pointer;
+      const firstPtr = (first as HeapTensor).pointer;
+      if (settings.kind === 'sgd') {
+        const { momentum, weightDecay } = settings;
+        kernels.sgdF32(weight.pointer, gradientPtr, firstPtr, weight.elements, learningRate, momentum, weightDecay);
+      } else {
+        const { beta1, beta2, epsilon, weightDecay } = settings;
+        kernels.adamwF32(
+          weight.pointer, gradientPtr, firstPtr, (second as HeapTensor).pointer, weight.elements,
+          1 - learningRate * weightDecay, beta1, 1 - beta1, beta2, 1 - beta2,
+          learningRate / (1 - this.#beta1Power), Math.sqrt(1 - this.#beta2Power), epsilon,
+        );
+      }
+    }
+  }
+
+  release(): void {
+    for (const moments of this.#moments.values()) for (const moment of moments) moment.release();
+    this.#moments.clear();
+  }
+}

@@ -1,0 +1,79 @@
+/** Training in place: parameters, gradients and the optimiser's moments stay on the heap from step to step. */
+import { InvalidArgumentError, requireNumber } from '../core/errors.ts';
+import type { Batch } from '../data/image-set.ts';
+import type { NodeOf } from '../model/graph.ts';
+import type { NetworkState } from '../tensor/tensor.ts';
+import type { Network } from './network.ts';
+import type { BatchStatistics } from './operation.ts';
+import { Optimiser, type OptimiserSettings } from './optimiser.ts';
+import { HeapParameters } from './parameters.ts';
+import type { TensorHeap } from './tensor-heap.ts';
+
+export class Trainer implements Disposable {
+  readonly #network: Network;
+  readonly #heap: TensorHeap;
+  readonly #parameters: HeapParameters;
+  readonly #optimiser: Optimiser;
+  #disposed = false;
+
+  constructor(network: Network, heap: TensorHeap, state: NetworkState, settings: OptimiserSettings) {
+    this.#network = network;
+    this.#heap = heap;
+    this.#parameters = new HeapParameters(heap, network.layout, state, true);
+    try {
+      this.#optimiser = new Optimiser(heap, this.#parameters, settings);
+    } catch (error) {
+      this.#parameters.release();
+      throw error;
+    }
+  }
+
+  /**
+   * One step down the gradient of the batch's mean cross-entropy; running statistics of batch norm move by its momentum.
+   * @returns the loss before the step.
+   * @throws as `Network.gradient`; the parameters are unchanged then.
+   */
+  step(batch: Batch, learningRate: number): number {
+    this.#requireOpen();
+    requireNumber('learningRate', learningRate, 0);
+    const seen: BatchStatistics[] = [];
+    this.#parameters.zeroGradients();
+    const loss = this.#heap.scope(() =>
+      this.#network.accumulateGradient(this.#parameters, batch, (statistics) => seen.push(statistics)),
+    );
+    for (const statistics of seen) this.#moveStatistics(statistics);
+    this.#optimiser.step(this.#parameters, learningRate);
+    return loss;
+  }
+
+  /** A copy of the state now. */
+  state(): NetworkState {
+    this.#requireOpen();
+    return this.#parameters.readState();
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#optimiser.release();
+    this.#parameters.release();
+  }
+
+  #requireOpen(): void {
+    if (this.#disposed) throw new InvalidArgumentError({ field: 'trainer', expected: 'an open trainer', got: 'a disposed one' });
+  }
+
+  /** running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. */
+  #moveStatistics({ node, rows, mean, variance }: BatchStatistics): void {
+    const { momentum } = this.#network.graph.nodes.find(({ name }) => name === node) as NodeOf<'batch_norm'>;
+    const move = (suffix: string, values: Float64Array, scale: number): void => {
+      const running = this.#parameters.value(`${node}.${suffix}`);
+      const view = this.#heap.core.f32(running.pointer, running.elements);
+      for (let c = 0; c < view.length; c++) {
+        view[c] = (1 - momentum) * (view[c] as number) + momentum * scale * (values[c] as number);
+      }
+    };
+    move('running_mean', mean, 1);
+    move('running_var', variance, rows / (rows - 1));
+  }
+}
