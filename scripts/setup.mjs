@@ -37,7 +37,7 @@ function missing(folder, wanted) {
     .map(([name]) => name);
 }
 
-/** Installs what is missing: `run` is what using trajport takes (about 70 MB), `check` adds compilers and test tools. */
+/** Installs what is missing: `run` is what using trajport takes (about 80 MB), `check` adds compilers and test tools. */
 export function ensureInstalled(what) {
   const { dependencies, devDependencies } = readJson(join(root, 'package.json'));
   const absent = missing(root, what === 'run' ? dependencies : { ...dependencies, ...devDependencies });
