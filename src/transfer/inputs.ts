@@ -1,0 +1,91 @@
+/**
+ * What every job checks before it computes: that network, weights and data belong together. Each refusal names the
+ * field at fault, so that a wrong class count is not met as a shape error five floors below.
+ */
+import { InvalidArgumentError, requireNumber } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import { splitRows } from '../data/image-set.ts';
+import type { ImageSet } from '../data/image-set.ts';
+import { outputClasses, parameterLayout } from '../model/graph.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import { elementCount, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
+import type { NetworkState, Tensor } from '../tensor/tensor.ts';
+
+/** @throws InvalidArgumentError where data and network disagree in shape or classes, or the data is empty or mislabelled. */
+export function requireData(graph: ModelGraph, data: ImageSet): void {
+  if (data.count === 0) {
+    throw new InvalidArgumentError({ field: 'data.count', expected: 'at least one image', got: '0' });
+  }
+  const imageShape = [data.channels, data.height, data.width];
+  const fits =
+    sameShape(imageShape, graph.input) || (graph.input.length === 1 && graph.input[0] === elementCount(imageShape));
+  if (!fits) {
+    throw new InvalidArgumentError({
+      field: 'data',
+      expected: `images of shape [${graph.input.join(', ')}], the input of the network`,
+      got: `[${imageShape.join(', ')}]`,
+    });
+  }
+  const classes = outputClasses(graph);
+  if (data.classes !== classes || classes > limits.classes) {
+    throw new InvalidArgumentError({
+      field: 'data.classes',
+      expected: `${classes}, the outputs of the network (at most ${limits.classes})`,
+      got: `${data.classes}`,
+    });
+  }
+  if (data.labels.length !== data.count || data.images.length !== data.count * elementCount(imageShape)) {
+    throw new InvalidArgumentError({
+      field: 'data',
+      expected: `${data.count} labels and ${data.count * elementCount(imageShape)} bytes of images`,
+      got: `${data.labels.length} and ${data.images.length}`,
+    });
+  }
+  for (let row = 0; row < data.count; row++) {
+    if ((data.labels[row] as number) >= classes) {
+      throw new InvalidArgumentError({
+        field: `data.labels[${row}]`,
+        expected: `a class below ${classes}`,
+        got: `${data.labels[row]}`,
+      });
+    }
+  }
+}
+
+/**
+ * @param role what the state is called in messages: `source`, `target`, `initial` …
+ * @throws InvalidArgumentError for a missing, unexpected or misshapen tensor; NotFiniteError for NaN or infinity.
+ */
+export function requireState(role: string, graph: ModelGraph, state: NetworkState): void {
+  const layout = parameterLayout(graph);
+  requireSameLayout(role, expectedTensors(layout.parameters), state.parameters);
+  requireSameLayout(role, expectedTensors(layout.buffers), state.buffers);
+  requireFinite(role, state.parameters);
+  requireFinite(role, state.buffers);
+}
+
+/** Training rows and held-out rows of a seeded split; with fraction 0 nothing is held out. */
+export function splitData(
+  data: ImageSet,
+  heldOutFraction: number,
+  seed: number,
+): { readonly training: Int32Array; readonly heldOut: Int32Array } {
+  requireNumber('heldOutFraction', heldOutFraction, 0, 0.9);
+  const split = splitRows(data.count, heldOutFraction, seed);
+  if (split.training.length === 0) {
+    throw new InvalidArgumentError({
+      field: 'data.count',
+      expected: `enough images for a training part beside a held-out fraction of ${heldOutFraction}`,
+      got: `${data.count}`,
+    });
+  }
+  return split;
+}
+
+/** Layout as tensors without storage of their own: only names and shapes are compared. */
+function expectedTensors(
+  layout: readonly { readonly name: string; readonly shape: readonly number[] }[],
+): ReadonlyMap<string, Tensor> {
+  const none = new Float32Array(0);
+  return new Map(layout.map(({ name, shape }) => [name, { shape, data: none }]));
+}

@@ -1,0 +1,121 @@
+/**
+ * How each method finds the permutation of a step: the four strategies behind one function type.
+ */
+import { InvalidArgumentError } from '../core/errors.ts';
+import type { Batch } from '../data/image-set.ts';
+import type { Network } from '../gradient/engine.ts';
+import { solveMatching } from '../matching/coordinate-descent.ts';
+import type { MatchingResult } from '../matching/coordinate-descent.ts';
+import type { GradientHistory } from '../matching/history.ts';
+import { identityPermutations, permuteTensors } from '../matching/permutation.ts';
+import type { Permutations } from '../matching/permutation.ts';
+import type { PermutationSpec } from '../model/permutation-spec.ts';
+import { Random, streams } from '../tensor/random.ts';
+import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
+import { breathe } from './progress.ts';
+import type { TransferSettings } from './settings.ts';
+import type { Stopwatch } from './timing.ts';
+import { add, subtract } from './trajectory.ts';
+
+/** Everything the strategies share during one transfer. */
+export interface MatchingContext {
+  readonly settings: TransferSettings;
+  readonly spec: PermutationSpec;
+  readonly network: Network;
+  /** θ₂⁰ with its buffers. */
+  readonly target: NetworkState;
+  /** θ₁ at a step of the schedule; step 0 is θ₁⁰. */
+  readonly sourceAt: (step: number) => Promise<NamedTensors>;
+  /** The next g mini-batches of the seeded order. */
+  readonly drawBatches: () => readonly Batch[];
+  /** The source's update up to a point, without the parameters that the caller skips. */
+  readonly updateTo: (source: NamedTensors) => Promise<NamedTensors>;
+  readonly history: GradientHistory;
+  readonly stopwatch: Stopwatch;
+  readonly signal: AbortSignal | undefined;
+  readonly counts: { gradients: number; matchings: number; assignments: number };
+}
+
+/** Finds π of `step` given that of the step before; undefined where the method does not match at this step. */
+export type Matcher = (step: number, previous: Permutations) => Promise<MatchingResult | undefined>;
+
+/** @throws InvalidArgumentError where `oracle` lacks the truly trained target. */
+export function matcherFor(context: MatchingContext, oracleTarget: NetworkState | undefined): Matcher {
+  switch (context.settings.method) {
+    case 'naive':
+      return async () => undefined;
+    case 'fgmt':
+      return fastGradientMatcher(context);
+    case 'gmt':
+      return gradientMatcher(context);
+    case 'oracle':
+      if (oracleTarget === undefined) {
+        throw new InvalidArgumentError({
+          field: 'oracleTarget',
+          expected: 'the weights the target truly reached by training, for the method `oracle`',
+          got: 'none',
+        });
+      }
+      return oracleMatcher(context, oracleTarget);
+  }
+}
+
+/** FGMT: the pair at point t = step − 1 joins those of the earlier steps, which are kept as they were. */
+function fastGradientMatcher(context: MatchingContext): Matcher {
+  return async (step, previous) => {
+    await addPair(context, step - 1, previous);
+    return solve(context, step, previous);
+  };
+}
+
+/** GMT: all pairs t = 0 … step − 1 anew, the target's side along the permutation of the step before. */
+function gradientMatcher(context: MatchingContext): Matcher {
+  return async (step, previous) => {
+    context.history.clear();
+    for (let point = 0; point < step; point++) await addPair(context, point, previous);
+    return solve(context, step, previous);
+  };
+}
+
+/** Oracle: one matching of the whole updates θ₂ᵀ − θ₂⁰ and θ₁ᵀ − θ₁⁰, kept for all steps. */
+function oracleMatcher(context: MatchingContext, oracleTarget: NetworkState): Matcher {
+  return async (step) => {
+    if (step > 1) return undefined;
+    const sourceUpdate = subtract(await context.sourceAt(context.settings.steps), await context.sourceAt(0));
+    context.history.add(subtract(oracleTarget.parameters, context.target.parameters), sourceUpdate);
+    return solve(context, step, identityPermutations(context.spec));
+  };
+}
+
+/** Adds the gradients of target and source at one point of the schedule, both over the SAME g mini-batches. */
+async function addPair(context: MatchingContext, point: number, permutations: Permutations): Promise<void> {
+  const { network, target, stopwatch, counts, settings } = context;
+  const source = await context.sourceAt(point);
+  const update = permuteTensors(context.spec, await context.updateTo(source), permutations);
+  const batches = context.drawBatches();
+  const gradientOf = (state: NetworkState): NamedTensors => {
+    counts.gradients += settings.batchesPerStep;
+    return stopwatch.measure('gradients', () => network.gradient(state, batches).gradients);
+  };
+  // Training mode uses batch statistics, so which buffers ride along makes no difference.
+  const targetGradient = gradientOf({ parameters: add(target.parameters, update), buffers: target.buffers });
+  await breathe(context.signal);
+  const sourceGradient = gradientOf({ parameters: source, buffers: target.buffers });
+  stopwatch.measure('similarity', () => {
+    context.history.add(targetGradient, sourceGradient);
+  });
+  await breathe(context.signal);
+}
+
+function solve(context: MatchingContext, step: number, previous: Permutations): MatchingResult {
+  const { settings, counts } = context;
+  const result = solveMatching(context.history, {
+    start: settings.start === 'previous' ? previous : identityPermutations(context.spec),
+    random: new Random(settings.seed, streams.sweepOrder, step),
+    maxSweeps: settings.maxSweeps,
+    measure: context.stopwatch.measure,
+  });
+  counts.matchings++;
+  counts.assignments += result.assignments;
+  return result;
+}

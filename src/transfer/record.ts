@@ -1,0 +1,69 @@
+/**
+ * How a result came about: a plain JSON record that goes with every result, and the one hash that stands for it.
+ */
+import { binaryHashes } from '../core/core.ts';
+import { sha256Hex } from '../core/sha256.ts';
+import { stateToSafetensors } from '../bundle/network-state.ts';
+import type { ImageSet } from '../data/image-set.ts';
+import { parameterLayout } from '../model/graph.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import type { NetworkState } from '../tensor/tensor.ts';
+
+/** JSON values only: what is recorded must survive any transport. */
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
+
+/** The part that all records share. `settings` holds every option with its default filled in. */
+export interface ResultRecord {
+  readonly kind: 'train' | 'transfer';
+  readonly recordVersion: 1;
+  readonly settings: { readonly [key: string]: Json };
+  /** SHA-256 of what went in, by role. */
+  readonly inputs: { readonly [role: string]: string };
+  readonly binaries: { readonly core: string; readonly tfjs: string };
+  /** SHA-256 of the resulting state. */
+  readonly sha256: string;
+}
+
+/** SHA-256 (lower-case hex) of the canonical safetensors file of a state: the identity of a network's weights. */
+export async function stateSha256(graph: ModelGraph, state: NetworkState): Promise<string> {
+  return sha256Hex(stateToSafetensors(parameterLayout(graph), state));
+}
+
+/** SHA-256 of pixels and labels, in that order. */
+export async function dataSha256(data: ImageSet): Promise<string> {
+  const bytes = new Uint8Array(data.images.length + data.labels.length);
+  bytes.set(data.images);
+  bytes.set(data.labels, data.images.length);
+  return sha256Hex(bytes);
+}
+
+/** SHA-256 of a graph's JSON. */
+export async function graphSha256(graph: ModelGraph): Promise<string> {
+  return sha256Hex(new TextEncoder().encode(JSON.stringify(graph)));
+}
+
+export async function makeRecord(
+  kind: ResultRecord['kind'],
+  settings: { readonly [key: string]: Json },
+  inputs: { readonly [role: string]: string },
+  graph: ModelGraph,
+  state: NetworkState,
+): Promise<ResultRecord> {
+  return deepFreeze({
+    kind,
+    recordVersion: 1,
+    settings,
+    inputs: { graph: await graphSha256(graph), ...inputs },
+    binaries: { ...binaryHashes },
+    sha256: await stateSha256(graph, state),
+  });
+}
+
+/** Freezes a plain record through and through. Typed arrays and maps are left as they are. */
+export function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && !(value instanceof Map)) {
+    for (const child of Object.values(value)) deepFreeze(child);
+    Object.freeze(value);
+  }
+  return value;
+}

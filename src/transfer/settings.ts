@@ -1,0 +1,135 @@
+/**
+ * The options of a transfer, with their defaults and their checks, in one place: what `transfer` runs, `plan`
+ * estimates and the record states are the same settings.
+ */
+import { InvalidArgumentError, describe, requireChoice, requireInteger, requireNumber } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import type { PermutationSpec } from '../model/permutation-spec.ts';
+import type { NetworkState } from '../tensor/tensor.ts';
+import type { ScheduleKind } from './schedule.ts';
+import { stopRules } from './stop-rule.ts';
+import type { StopRule } from './stop-rule.ts';
+
+/**
+ * - `naive`: the source's update added as it is (π = identity), the plain parameter shift.
+ * - `fgmt`: fast gradient matching along the trajectory, 2·T·g gradients.
+ * - `gmt`: gradient matching along the trajectory, every pair anew at each step, T·(T+1)·g gradients.
+ * - `oracle`: one matching of the source's whole update with that of a truly trained target; a yardstick.
+ */
+export type TransferMethod = 'naive' | 'fgmt' | 'gmt' | 'oracle';
+
+export const transferMethods: readonly TransferMethod[] = ['naive', 'fgmt', 'gmt', 'oracle'];
+
+/** What may be chosen; every member has the default named. */
+export interface TransferChoices {
+  /** T: steps from the target's start to its end. Default 10; with `trajectory: 'real'` one for each later checkpoint. */
+  readonly steps?: number;
+  /** `linear`: only the two ends of the source's trajectory, joined by a line (default). `real`: its checkpoints. */
+  readonly trajectory?: 'linear' | 'real';
+  /** Spacing of the steps on the line. Default `cosine`: long strides first. */
+  readonly schedule?: ScheduleKind;
+  /** g: mini-batches averaged for one gradient, the same ones for source and target. Default 1. */
+  readonly batchesPerStep?: number;
+  /** Images a mini-batch. Default 128. */
+  readonly batchSize?: number;
+  /** Share of the data held out for the stop rule. Default 0.1. */
+  readonly heldOutFraction?: number;
+  /** Default `held-out`, or `last` where nothing is held out. */
+  readonly stopRule?: StopRule;
+  /** Mini-batches to re-estimate batch-norm statistics from at each step. Default 20; unused without batch norm. */
+  readonly statisticsBatches?: number;
+  /** Cap of the gradient history in bytes. Default 512 MiB. */
+  readonly historyBudgetBytes?: number;
+  /** Divide each term of the similarity by the norms of its two gradients. Default false (harmful in conv nets). */
+  readonly normalise?: boolean;
+  /** Permutation groups that stay the identity. */
+  readonly frozenGroups?: readonly string[];
+  /** Parameters, by name or by a prefix that ends at a dot, whose update is not carried over: the target keeps its own. */
+  readonly skipParameters?: readonly string[];
+  /** Sweeps of coordinate descent a step at most. Default 100. */
+  readonly maxSweeps?: number;
+  /** Start of each step's coordinate descent: `identity` as the official code, or the `previous` step's. Default `identity`. */
+  readonly start?: 'identity' | 'previous';
+}
+
+/** `TransferChoices` with nothing left open. */
+export interface TransferSettings extends Required<TransferChoices> {
+  readonly method: TransferMethod;
+  readonly seed: number;
+}
+
+/**
+ * Fills in the defaults and checks everything that can be checked without the data.
+ * @param checkpointCount checkpoints of the source from its chosen start to its chosen end.
+ * @throws InvalidArgumentError naming the option.
+ */
+export function readSettings(
+  method: TransferMethod,
+  seed: number,
+  choices: TransferChoices,
+  checkpointCount: number,
+): TransferSettings {
+  requireChoice('method', method, transferMethods);
+  requireInteger('seed', seed, 0);
+  if (checkpointCount < 2) {
+    throw new InvalidArgumentError({
+      field: 'source.checkpoints',
+      expected: 'at least 2, the start and the end of a trajectory',
+      got: `${checkpointCount}`,
+    });
+  }
+  const trajectory = requireChoice('trajectory', choices.trajectory ?? 'linear', ['linear', 'real']);
+  const defaultSteps = trajectory === 'real' ? checkpointCount - 1 : 10;
+  const heldOutFraction = requireNumber('heldOutFraction', choices.heldOutFraction ?? 0.1, 0, 0.9);
+  return {
+    method,
+    seed,
+    steps: requireInteger('steps', choices.steps ?? defaultSteps, 1, limits.scheduleSteps),
+    trajectory,
+    schedule: requireChoice('schedule', choices.schedule ?? 'cosine', ['cosine', 'uniform']),
+    batchesPerStep: requireInteger('batchesPerStep', choices.batchesPerStep ?? 1, 1),
+    batchSize: requireInteger('batchSize', choices.batchSize ?? 128, 1),
+    heldOutFraction,
+    stopRule: requireChoice('stopRule', choices.stopRule ?? (heldOutFraction > 0 ? 'held-out' : 'last'), stopRules),
+    statisticsBatches: requireInteger('statisticsBatches', choices.statisticsBatches ?? 20, 1),
+    historyBudgetBytes: requireInteger('historyBudgetBytes', choices.historyBudgetBytes ?? 512 * 2 ** 20, 0),
+    normalise: choices.normalise ?? false,
+    frozenGroups: choices.frozenGroups ?? [],
+    skipParameters: choices.skipParameters ?? [],
+    maxSweeps: requireInteger('maxSweeps', choices.maxSweeps ?? 100, 1, 10_000),
+    start: requireChoice('start', choices.start ?? 'identity', ['identity', 'previous']),
+  };
+}
+
+/** @throws InvalidArgumentError for a frozen group that the network does not have. */
+export function requireGroups(frozenGroups: readonly string[], spec: PermutationSpec): void {
+  const known = spec.groups.map((group) => group.id);
+  for (const id of frozenGroups) {
+    if (!known.includes(id)) {
+      throw new InvalidArgumentError({
+        field: 'frozenGroups',
+        expected: `permutation groups of this network (${known.join(', ')})`,
+        got: describe(id),
+      });
+    }
+  }
+}
+
+/**
+ * Whether a parameter's update is left out.
+ * @throws InvalidArgumentError for an entry that names no parameter.
+ */
+export function skipPredicate(skipParameters: readonly string[], state: NetworkState): (name: string) => boolean {
+  const matches = (entry: string, name: string): boolean => name === entry || name.startsWith(`${entry}.`);
+  const names = [...state.parameters.keys()];
+  for (const entry of skipParameters) {
+    if (!names.some((name) => matches(entry, name))) {
+      throw new InvalidArgumentError({
+        field: 'skipParameters',
+        expected: `a parameter of the network or the prefix of some (${names.slice(0, 6).join(', ')}, …)`,
+        got: describe(entry),
+      });
+    }
+  }
+  return (name) => skipParameters.some((entry) => matches(entry, name));
+}

@@ -1,0 +1,68 @@
+/**
+ * Where a run's milliseconds went. The only file of the library that reads a clock: timings are reported beside a
+ * result and are never part of what is hashed (edge runtimes freeze their clocks during CPU work anyway).
+ */
+
+import type { Core } from '../core/core.ts';
+import { matmul } from '../core/matmul.ts';
+
+/** What time is booked on. */
+export type TimedPart = 'gradients' | 'similarity' | 'assignment' | 'evaluation';
+
+/** Wall milliseconds by what they were spent on; `otherMs` is the rest of `totalMs`. */
+export interface Timings {
+  readonly gradientsMs: number;
+  readonly similarityMs: number;
+  readonly assignmentMs: number;
+  readonly evaluationMs: number;
+  readonly otherMs: number;
+  readonly totalMs: number;
+}
+
+export class Stopwatch {
+  readonly #start = performance.now();
+  readonly #spentMs: Record<TimedPart, number> = { gradients: 0, similarity: 0, assignment: 0, evaluation: 0 };
+
+  /** Runs `body` and books its time on `part`. */
+  readonly measure = <T>(part: TimedPart, body: () => T): T => {
+    const start = performance.now();
+    try {
+      return body();
+    } finally {
+      this.#spentMs[part] += performance.now() - start;
+    }
+  };
+
+  read(): Timings {
+    const totalMs = performance.now() - this.#start;
+    const { gradients, similarity, assignment, evaluation } = this.#spentMs;
+    return {
+      gradientsMs: gradients,
+      similarityMs: similarity,
+      assignmentMs: assignment,
+      evaluationMs: evaluation,
+      otherMs: Math.max(0, totalMs - gradients - similarity - assignment - evaluation),
+      totalMs,
+    };
+  }
+}
+
+/**
+ * FLOP/s of a 512³ matrix product on this machine now, the better of three: about 0.03 s in all. Meant for estimates;
+ * where the clock is frozen (edge isolates during CPU work) there is nothing to measure and the answer is undefined.
+ */
+export function measureFlopRate(core: Core): number | undefined {
+  const n = 512;
+  let bestMs = Infinity;
+  core.scoped((scratch) => {
+    const [a, b, c] = [scratch.f32(n * n), scratch.f32(n * n), scratch.f32(n * n)] as const;
+    core.f32(a, n * n).fill(0.5);
+    core.f32(b, n * n).fill(0.25);
+    for (let run = 0; run < 3; run++) {
+      const start = performance.now();
+      matmul(core, { a, b, c, m: n, n, k: n });
+      bestMs = Math.min(bestMs, performance.now() - start);
+    }
+  });
+  return bestMs > 0 ? (2 * n ** 3 * 1000) / bestMs : undefined;
+}

@@ -1,0 +1,205 @@
+/**
+ * Training: makes a source trajectory from scratch or from given weights, and is the onward fine-tuning of a
+ * transferred network. Every choice is seeded; the result records them.
+ */
+import { cos } from '../core/elementary.ts';
+import {
+  InvalidArgumentError,
+  NotFiniteError,
+  describe,
+  requireChoice,
+  requireInteger,
+  requireNumber,
+} from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import { BatchSampler, makeBatch } from '../data/image-set.ts';
+import type { ImageSet } from '../data/image-set.ts';
+import type { OptimiserSettings } from '../gradient/engine.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import { initialise } from '../model/initialise.ts';
+import type { InitialScheme } from '../model/initialise.ts';
+import { Random, streams } from '../tensor/random.ts';
+import type { NetworkState } from '../tensor/tensor.ts';
+import { useCompute } from './compute.ts';
+import type { Compute } from './compute.ts';
+import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
+import type { Evaluation } from './evaluate.ts';
+import { requireData, requireState, splitData } from './inputs.ts';
+import { Breather } from './progress.ts';
+import type { JobControl } from './progress.ts';
+import { dataSha256, deepFreeze, makeRecord, stateSha256 } from './record.ts';
+import type { ResultRecord } from './record.ts';
+import { trajectoryFromStates } from './trajectory.ts';
+import type { Trajectory } from './trajectory.ts';
+
+export interface TrainOptions extends JobControl {
+  readonly graph: ModelGraph;
+  readonly data: ImageSet;
+  readonly seed: number;
+  /** Passes over the training part; give either `epochs` or `iterations`. */
+  readonly epochs?: number;
+  /** Optimiser steps, where an epoch is too coarse (onward training of a transferred network). */
+  readonly iterations?: number;
+  /** Images a step. Default 128. */
+  readonly batchSize?: number;
+  /** Default: SGD with momentum 0.9 and no weight decay. */
+  readonly optimiser?: OptimiserSettings;
+  /** Default 0.01. */
+  readonly learningRate?: number;
+  /** `cosine`: the rate of epoch e of E is ½·(1 + cos(π·e/E)) times `learningRate`. Default `constant`. */
+  readonly learningRateSchedule?: 'constant' | 'cosine';
+  /** Weights to start from; drawn from `seed` where absent. */
+  readonly initial?: NetworkState;
+  readonly initialScheme?: InitialScheme;
+  /** Epochs whose end is kept as a checkpoint besides the start and the end. Default: all. */
+  readonly checkpointEpochs?: readonly number[];
+  /** Share of `data` kept out of training and used for the evaluations. Default 0.1; with 0 nothing is evaluated. */
+  readonly heldOutFraction?: number;
+  /** Iterations after which to evaluate as well as at the end of each epoch. */
+  readonly evaluateAt?: readonly number[];
+  readonly compute?: Compute;
+}
+
+export interface Checkpoint {
+  /** `start`, `epoch-1`, … or `iteration-N` for the end of a training counted in iterations. */
+  readonly label: string;
+  readonly iteration: number;
+  readonly state: NetworkState;
+}
+
+export interface TrainResult {
+  readonly graph: ModelGraph;
+  /** The weights after the last iteration. */
+  readonly state: NetworkState;
+  readonly checkpoints: readonly Checkpoint[];
+  /** Held-out evaluations in the order of their iterations; iteration 0 is before training. */
+  readonly evaluations: readonly { readonly iteration: number; readonly heldOut: Evaluation }[];
+  /** Training loss of each iteration. */
+  readonly losses: readonly number[];
+  readonly record: ResultRecord;
+  /** The checkpoints as a trajectory, ready for `transfer`. */
+  readonly trajectory: Trajectory;
+}
+
+const DEFAULT_OPTIMISER: OptimiserSettings = { kind: 'sgd', momentum: 0.9, weightDecay: 0 };
+
+/**
+ * Trains `graph` on `data`.
+ * @throws InvalidArgumentError for options, shapes and labels that do not fit; NotFiniteError when the loss diverges;
+ *   OutOfMemoryError at the heap's cap. Rejects with the signal's reason when aborted.
+ */
+export async function train(options: TrainOptions): Promise<TrainResult> {
+  const { graph, data, seed } = options;
+  requireInteger('seed', seed, 0);
+  requireData(graph, data);
+  const settings = readSettings(options);
+  const { training, heldOut } = splitData(data, settings.heldOutFraction, seed);
+  const batchesPerEpoch = Math.ceil(training.length / settings.batchSize);
+  const iterations = settings.iterations ?? (settings.epochs as number) * batchesPerEpoch;
+  const epochs = Math.ceil(iterations / batchesPerEpoch);
+
+  const { core, engine } = await useCompute(options.compute);
+  const start = options.initial ?? initialise(core, graph, { seed, scheme: settings.initialScheme });
+  requireState('initial', graph, start);
+  const rates = epochRates(epochs, settings.learningRate, (epoch) =>
+    settings.learningRateSchedule === 'constant' ? 1 : 0.5 * (1 + cos(core, (Math.PI * epoch) / epochs)),
+  );
+
+  using network = engine.compile(graph);
+  using trainer = network.trainer(start, settings.optimiser);
+  const sampler = new BatchSampler(training, settings.batchSize, new Random(seed, streams.batches));
+  const breather = new Breather(options.signal, 8);
+  const checkpoints: Checkpoint[] = [{ label: 'start', iteration: 0, state: start }];
+  const evaluations: { iteration: number; heldOut: Evaluation }[] = [];
+  const losses: number[] = [];
+  const evaluateNow = async (iteration: number, state: NetworkState): Promise<void> => {
+    if (heldOut.length === 0 || evaluations.at(-1)?.iteration === iteration) return;
+    const control = { signal: options.signal };
+    evaluations.push({
+      iteration,
+      heldOut: await evaluateRows(network, state, data, heldOut, EVALUATION_BATCH, control),
+    });
+  };
+
+  await evaluateNow(0, start);
+  for (let iteration = 1; iteration <= iterations; iteration++) {
+    const epoch = Math.floor((iteration - 1) / batchesPerEpoch);
+    const loss = trainer.step(makeBatch(data, sampler.next()), rates[epoch] as number);
+    if (!Number.isFinite(loss)) {
+      throw new NotFiniteError({
+        field: `loss of iteration ${iteration}`,
+        expected: `a finite number (a learning rate of ${settings.learningRate} may be too high)`,
+        got: describe(loss),
+      });
+    }
+    losses.push(loss);
+    const endsEpoch = iteration % batchesPerEpoch === 0;
+    const last = iteration === iterations;
+    if (endsEpoch || last || settings.evaluateAt.includes(iteration)) {
+      const state = trainer.state();
+      await evaluateNow(iteration, state);
+      const finished = Math.ceil(iteration / batchesPerEpoch);
+      if (last || (endsEpoch && (settings.checkpointEpochs?.includes(finished) ?? true))) {
+        checkpoints.push({ label: endsEpoch ? `epoch-${finished}` : `iteration-${iteration}`, iteration, state });
+      }
+    }
+    options.onProgress?.({
+      stage: 'train',
+      done: iteration,
+      total: iterations,
+      detail: { loss, ...(endsEpoch && heldOut.length > 0 ? { heldOut: evaluations.at(-1)?.heldOut.accuracy ?? 0 } : {}) },
+    });
+    await breather.pause();
+  }
+
+  const state = (checkpoints.at(-1) as Checkpoint).state;
+  const record = await makeRecord(
+    'train',
+    { ...settings, optimiser: { ...settings.optimiser }, iterations, seed },
+    {
+      data: await dataSha256(data),
+      initial: await stateSha256(graph, start),
+    },
+    graph,
+    state,
+  );
+  return Object.freeze({
+    graph,
+    state,
+    checkpoints: Object.freeze(checkpoints),
+    evaluations: deepFreeze(evaluations),
+    losses: Object.freeze(losses),
+    record,
+    trajectory: trajectoryFromStates(graph, checkpoints),
+  });
+}
+
+/** The options with their defaults, as they go into the record. */
+function readSettings(options: TrainOptions) {
+  if ((options.epochs === undefined) === (options.iterations === undefined)) {
+    throw new InvalidArgumentError({
+      field: 'epochs',
+      expected: 'either `epochs` or `iterations`',
+      got: options.epochs === undefined ? 'neither' : 'both',
+    });
+  }
+  return {
+    epochs: options.epochs === undefined ? null : requireInteger('epochs', options.epochs, 1, limits.checkpoints - 1),
+    iterations: options.iterations === undefined ? null : requireInteger('iterations', options.iterations, 1),
+    batchSize: requireInteger('batchSize', options.batchSize ?? 128, 1),
+    optimiser: options.optimiser ?? DEFAULT_OPTIMISER,
+    learningRate: requireNumber('learningRate', options.learningRate ?? 0.01, 0),
+    learningRateSchedule: requireChoice('learningRateSchedule', options.learningRateSchedule ?? 'constant', [
+      'constant',
+      'cosine',
+    ]),
+    initialScheme: options.initialScheme ?? 'pytorch',
+    checkpointEpochs: options.checkpointEpochs ?? null,
+    heldOutFraction: options.heldOutFraction ?? 0.1,
+    evaluateAt: options.evaluateAt ?? [],
+  };
+}
+
+function epochRates(epochs: number, learningRate: number, factor: (epoch: number) => number): readonly number[] {
+  return Array.from({ length: epochs }, (_, epoch) => learningRate * factor(epoch));
+}

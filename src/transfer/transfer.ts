@@ -1,0 +1,295 @@
+/**
+ * Learning transfer (Chijiwa, ICLR 2024): carries a source's trajectory over to a target by matching the gradients met
+ * along both, θ₂ˢ = θ₂⁰ + π_s(θ₁ˢ − θ₁⁰). This file walks the steps; `matchers.ts` finds π_s.
+ */
+import { BatchSampler, makeBatch } from '../data/image-set.ts';
+import type { Batch, ImageSet } from '../data/image-set.ts';
+import type { MatchingResult } from '../matching/coordinate-descent.ts';
+import { GradientHistory } from '../matching/history.ts';
+import { identityPermutations, permuteTensors } from '../matching/permutation.ts';
+import type { Permutations } from '../matching/permutation.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import { derivePermutationSpec } from '../model/permutation-spec.ts';
+import { Random, streams } from '../tensor/random.ts';
+import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
+import { useCompute } from './compute.ts';
+import type { Compute } from './compute.ts';
+import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
+import type { Evaluation } from './evaluate.ts';
+import { requireData, requireState, splitData } from './inputs.ts';
+import { matcherFor } from './matchers.ts';
+import type { MatchingContext } from './matchers.ts';
+import { breathe } from './progress.ts';
+import type { JobControl } from './progress.ts';
+import { dataSha256, deepFreeze, makeRecord, stateSha256 } from './record.ts';
+import type { ResultRecord } from './record.ts';
+import { checkpointSteps, scheduleFractions } from './schedule.ts';
+import { readSettings, requireGroups, skipPredicate } from './settings.ts';
+import type { TransferChoices, TransferMethod } from './settings.ts';
+import { chooseStep, requireScores } from './stop-rule.ts';
+import { Stopwatch } from './timing.ts';
+import type { Timings } from './timing.ts';
+import { add, checkpointNumber, interpolate, subtract, withoutUpdates } from './trajectory.ts';
+import type { Trajectory } from './trajectory.ts';
+
+export interface TransferOptions extends TransferChoices, JobControl {
+  /** The source's trajectory: an opened bundle, the `trajectory` of a training, or `trajectoryFromStates`. */
+  readonly source: Trajectory;
+  /** The weights the transfer starts from, θ₂⁰. */
+  readonly target: NetworkState;
+  /** Training images of the task the source learnt. */
+  readonly data: ImageSet;
+  readonly method: TransferMethod;
+  readonly seed: number;
+  /** Labels of the checkpoints that begin and end the part of the trajectory to carry over. Default: first and last. */
+  readonly from?: string;
+  readonly to?: string;
+  /** `oracle` only: weights that the target truly reached by training. */
+  readonly oracleTarget?: NetworkState;
+  readonly compute?: Compute;
+}
+
+/** What happened at one step. Step 0 is the target before any transfer. */
+export interface TransferStep {
+  readonly step: number;
+  /** Where along the trajectory: the fraction of the line, or of the checkpoints. */
+  readonly fraction: number;
+  /** Σ over gradient pairs of ⟨target gradient, π(source gradient)⟩: what the matching maximised. */
+  readonly objective?: number;
+  /** Σ over gradient pairs of ‖target gradient − π(source gradient)‖²: what it thereby minimised. */
+  readonly residual?: number;
+  readonly sweeps?: number;
+  readonly converged?: boolean;
+  readonly heldOut?: Evaluation;
+  /** Share of held-out images classified as the source's last checkpoint does (stop rule `label-free` only). */
+  readonly agreement?: number;
+}
+
+export interface TransferCounts {
+  /** Backward passes of one mini-batch. */
+  readonly gradients: number;
+  readonly matchings: number;
+  readonly assignments: number;
+}
+
+export interface TransferResult {
+  readonly graph: ModelGraph;
+  /** The transferred network, ready to use or to train onward. */
+  readonly state: NetworkState;
+  readonly method: TransferMethod;
+  readonly chosenStep: number;
+  readonly steps: readonly TransferStep[];
+  /** π of the chosen step; the identity for step 0. */
+  readonly permutations: Permutations;
+  readonly counts: TransferCounts;
+  /** Wall time; not part of the record, and never hashed. */
+  readonly timings: Timings;
+  readonly record: ResultRecord;
+}
+
+/**
+ * Transfers the source's trajectory to the target.
+ * @throws InvalidArgumentError for options and inputs that do not fit, NotFiniteError for NaN or infinite weights,
+ *   BudgetError when the gradient history cannot fit its budget, OutOfMemoryError at the heap's cap. Rejects with the
+ *   signal's reason when aborted.
+ */
+export async function transfer(options: TransferOptions): Promise<TransferResult> {
+  const stopwatch = new Stopwatch();
+  const { source, target, data, signal } = options;
+  const { graph } = source;
+  const first = options.from === undefined ? 0 : checkpointNumber(source, 'from', options.from);
+  const last =
+    options.to === undefined ? source.checkpoints.length - 1 : checkpointNumber(source, 'to', options.to);
+  const settings = readSettings(options.method, options.seed, options, last - first + 1);
+  requireData(graph, data);
+  requireState('target', graph, target);
+  if (options.oracleTarget !== undefined) requireState('oracleTarget', graph, options.oracleTarget);
+  const spec = derivePermutationSpec(graph);
+  requireGroups(settings.frozenGroups, spec);
+  const skip = skipPredicate(settings.skipParameters, target);
+  const { training, heldOut } = splitData(data, settings.heldOutFraction, settings.seed);
+  requireScores(settings.stopRule, heldOut.length);
+
+  const readSource = async (number: number): Promise<NetworkState> => {
+    const state = await source.readCheckpoint(number, signal);
+    requireState(`source.${source.checkpoints[number]?.label}`, graph, state);
+    return state;
+  };
+  const sourceStart = await readSource(first);
+  const sourceEnd = await readSource(last);
+
+  const compute = await useCompute(options.compute);
+  const { points, fractions } = pointsOf(compute, settings, first, last);
+  const sourceAt = async (step: number): Promise<NamedTensors> => {
+    const point = points[step] as number;
+    if (settings.trajectory === 'real') return (await readSource(point)).parameters;
+    if (point === 0) return sourceStart.parameters;
+    if (point === 1) return sourceEnd.parameters;
+    return interpolate(sourceStart.parameters, sourceEnd.parameters, point);
+  };
+
+  using network = compute.engine.compile(graph);
+  const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.batches, 1));
+  const drawBatches = (count: number): Batch[] =>
+    Array.from({ length: count }, () => makeBatch(data, sampler.next()));
+  const context: MatchingContext = {
+    settings,
+    spec,
+    network,
+    target,
+    sourceAt,
+    drawBatches: () => drawBatches(settings.batchesPerStep),
+    updateTo: async (point) => withoutUpdates(subtract(point, sourceStart.parameters), skip),
+    history: new GradientHistory(compute.core, spec, {
+      budgetBytes: settings.historyBudgetBytes,
+      normalise: settings.normalise,
+      frozenGroups: settings.frozenGroups,
+    }),
+    stopwatch,
+    signal,
+    counts: { gradients: 0, matchings: 0, assignments: 0 },
+  };
+  const match = matcherFor(context, options.oracleTarget);
+  const score = await scorer(context, data, heldOut, sourceEnd);
+
+  let permutations = identityPermutations(spec);
+  let kept = { state: target, permutations, step: 0 };
+  const steps: TransferStep[] = [{ step: 0, fraction: 0, ...(await score(target)) }];
+  for (let step = 1; step <= settings.steps; step++) {
+    const matching = await match(step, permutations);
+    permutations = matching?.permutations ?? permutations;
+    const update = await context.updateTo(await sourceAt(step));
+    const shifted = { parameters: add(target.parameters, permuteTensors(spec, update, permutations)), buffers: target.buffers };
+    const state = reestimated(context, shifted, () => drawStatistics(data, training, settings, step));
+    steps.push({
+      step,
+      fraction: fractions[step] as number,
+      ...(matching === undefined ? {} : summary(matching)),
+      ...(await score(state)),
+    });
+    // Only the state that the rule would choose now is kept, so that T does not multiply the memory.
+    if (chooseStep(settings.stopRule, steps.map(asScore)) === step) kept = { state, permutations, step };
+    options.onProgress?.({ stage: 'transfer', done: step, total: settings.steps, detail: progressDetail(steps) });
+    await breathe(signal);
+  }
+
+  const record = await makeRecord(
+    'transfer',
+    { ...settings, from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '', chosenStep: kept.step },
+    {
+      data: await dataSha256(data),
+      sourceStart: await stateSha256(graph, sourceStart),
+      sourceEnd: await stateSha256(graph, sourceEnd),
+      target: await stateSha256(graph, target),
+    },
+    graph,
+    kept.state,
+  );
+  return Object.freeze({
+    graph,
+    state: kept.state,
+    method: settings.method,
+    chosenStep: kept.step,
+    steps: deepFreeze(steps),
+    permutations: kept.permutations,
+    counts: Object.freeze({ ...context.counts }),
+    timings: Object.freeze(stopwatch.read()),
+    record,
+  });
+}
+
+type Settings = MatchingContext['settings'];
+
+/** The points of the schedule: fractions of the line, or checkpoint numbers; and both as fractions for the report. */
+function pointsOf(
+  compute: Compute,
+  settings: Settings,
+  first: number,
+  last: number,
+): { readonly points: readonly number[]; readonly fractions: readonly number[] } {
+  if (settings.trajectory === 'linear') {
+    const fractions = scheduleFractions(compute.core, settings.steps, settings.schedule);
+    return { points: fractions, fractions };
+  }
+  const numbers = checkpointSteps(last - first + 1, settings.steps);
+  return {
+    points: numbers.map((number) => first + number),
+    fractions: numbers.map((number) => number / (last - first)),
+  };
+}
+
+type Score = Pick<TransferStep, 'heldOut' | 'agreement'>;
+
+/** Scores a state on the held-out rows, with what the stop rule asks for and no more. */
+async function scorer(
+  context: MatchingContext,
+  data: ImageSet,
+  heldOut: Int32Array,
+  sourceEnd: NetworkState,
+): Promise<(state: NetworkState) => Promise<Score>> {
+  if (heldOut.length === 0) return async () => ({});
+  const { network, stopwatch, signal, settings } = context;
+  const predict = async (state: NetworkState): Promise<Uint8Array> => {
+    const predictions = new Uint8Array(heldOut.length);
+    for (let start = 0; start < heldOut.length; start += EVALUATION_BATCH) {
+      const batch = makeBatch(data, heldOut.subarray(start, Math.min(start + EVALUATION_BATCH, heldOut.length)));
+      const logits = stopwatch.measure('evaluation', () => network.logits(state, batch));
+      predictions.set(largestIndices(logits, batch.count), start);
+      await breathe(signal);
+    }
+    return predictions;
+  };
+  const taught = settings.stopRule === 'label-free' ? await predict(sourceEnd) : undefined;
+  return async (state) => {
+    const evaluation = await evaluateRows(network, state, data, heldOut, EVALUATION_BATCH, { signal }, stopwatch);
+    if (taught === undefined) return { heldOut: evaluation };
+    const predictions = await predict(state);
+    let agreeing = 0;
+    for (let row = 0; row < taught.length; row++) if (predictions[row] === taught[row]) agreeing++;
+    return { heldOut: evaluation, agreement: agreeing / taught.length };
+  };
+}
+
+/** Index of the largest of each row of [count, classes]; the first among equals. */
+function largestIndices(logits: Float32Array, count: number): Uint8Array {
+  const classes = logits.length / count;
+  const indices = new Uint8Array(count);
+  for (let row = 0; row < count; row++) {
+    let best = 0;
+    for (let c = 1; c < classes; c++) {
+      if ((logits[row * classes + c] as number) > (logits[row * classes + best] as number)) best = c;
+    }
+    indices[row] = best;
+  }
+  return indices;
+}
+
+/** A shifted network's batch-norm statistics belong to neither parent: they are estimated anew (PAPER, BN batches). */
+function reestimated(context: MatchingContext, state: NetworkState, batches: () => readonly Batch[]): NetworkState {
+  if (state.buffers.size === 0) return state;
+  return context.stopwatch.measure('evaluation', () => context.network.estimateStatistics(state, batches()));
+}
+
+/** Batches for the statistics come from a stream of their own, so that they do not shift those of the gradients. */
+function drawStatistics(data: ImageSet, training: Int32Array, settings: Settings, step: number): readonly Batch[] {
+  const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.statistics, step));
+  return Array.from({ length: settings.statisticsBatches }, () => makeBatch(data, sampler.next()));
+}
+
+function summary(matching: MatchingResult): Omit<TransferStep, 'step' | 'fraction'> {
+  const { objective, residual, sweeps, converged } = matching;
+  return { objective, residual, sweeps, converged };
+}
+
+function asScore(step: TransferStep): { step: number; accuracy: number | undefined; agreement: number | undefined } {
+  return { step: step.step, accuracy: step.heldOut?.accuracy, agreement: step.agreement };
+}
+
+function progressDetail(steps: readonly TransferStep[]): Record<string, number> {
+  const { heldOut, objective, sweeps } = steps.at(-1) as TransferStep;
+  return {
+    ...(heldOut === undefined ? {} : { heldOut: heldOut.accuracy }),
+    ...(objective === undefined ? {} : { objective }),
+    ...(sweeps === undefined ? {} : { sweeps }),
+  };
+}

@@ -1,0 +1,109 @@
+/**
+ * Verification by function: a randomly permuted network must compute the same as the original while its weights moved.
+ * That proves a permutation spec on the very weights it will be used on (π-equivalence).
+ */
+import { requireInteger } from '../core/errors.ts';
+import type { Batch } from '../data/image-set.ts';
+import { permuteTensors, randomPermutations } from '../matching/permutation.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import { outputClasses } from '../model/graph.ts';
+import { derivePermutationSpec, lintPermutationSpec } from '../model/permutation-spec.ts';
+import type { SpecProblem } from '../model/permutation-spec.ts';
+import { fillUniform, streams } from '../tensor/random.ts';
+import { elementCount, getTensor } from '../tensor/tensor.ts';
+import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
+import { useCompute } from './compute.ts';
+import type { Compute } from './compute.ts';
+import { requireState } from './inputs.ts';
+
+export interface VerifyOptions {
+  readonly graph: ModelGraph;
+  readonly state: NetworkState;
+  /** Draws the permutation and the inputs. Default 1. */
+  readonly seed?: number;
+  /** Random inputs to compare outputs on. Default 16. */
+  readonly inputs?: number;
+  readonly compute?: Compute;
+}
+
+export interface Verification {
+  readonly passed: boolean;
+  /** What is wrong with the permutation spec itself; empty when it is sound. */
+  readonly problems: readonly SpecProblem[];
+  /** Permutation groups and the units in them. */
+  readonly groups: readonly { readonly id: string; readonly size: number }[];
+  /** Share of the parameters' elements whose value changed under the permutation, 0 to 1. */
+  readonly movedFraction: number;
+  /** Largest |difference| of an output, evaluation mode; and of a training-mode loss, which uses batch statistics. */
+  readonly largestOutputDifference: number;
+  readonly trainingLossDifference: number;
+  /** Largest |output|, the scale of the differences. */
+  readonly largestOutput: number;
+  /** Largest difference ÷ largest output that passes: f32 sums in another order. */
+  readonly tolerance: number;
+}
+
+/** Sums of a few thousand f32 terms in another order differ by about 1e-6 of their scale; deep nets by ten times that. */
+const RELATIVE_TOLERANCE = 1e-4;
+
+/**
+ * @throws InvalidArgumentError, NotFiniteError for a state that does not fit the graph.
+ */
+export async function verify(options: VerifyOptions): Promise<Verification> {
+  const { graph, state } = options;
+  const seed = requireInteger('seed', options.seed ?? 1, 0);
+  const count = requireInteger('inputs', options.inputs ?? 16, 1, 4096);
+  requireState('state', graph, state);
+  const { core, engine } = await useCompute(options.compute);
+  const spec = derivePermutationSpec(graph);
+  const problems = lintPermutationSpec(graph, spec);
+  const permutations = randomPermutations(spec, seed);
+  const permuted: NetworkState = {
+    parameters: permuteTensors(spec, state.parameters, permutations),
+    buffers: permuteTensors(spec, state.buffers, permutations),
+  };
+
+  const inputs = new Float32Array(count * elementCount(graph.input));
+  fillUniform(core, inputs, -1, 1, seed, streams.permutation, 1);
+  const classes = outputClasses(graph);
+  const batch: Batch = { inputs, labels: Int32Array.from({ length: count }, (_, row) => row % classes), count };
+  using network = engine.compile(graph);
+  const before = network.logits(state, batch);
+  const after = network.logits(permuted, batch);
+  const [lossBefore, lossAfter] = [state, permuted].map((side) => network.gradient(side, [batch]).losses[0] as number);
+
+  let largestOutputDifference = 0;
+  let largestOutput = 0;
+  for (let i = 0; i < before.length; i++) {
+    largestOutputDifference = Math.max(largestOutputDifference, Math.abs((before[i] as number) - (after[i] as number)));
+    largestOutput = Math.max(largestOutput, Math.abs(before[i] as number));
+  }
+  const trainingLossDifference = Math.abs((lossBefore as number) - (lossAfter as number));
+  const movedFraction = changedFraction(state.parameters, permuted.parameters);
+  const tolerance = RELATIVE_TOLERANCE * Math.max(largestOutput, 1e-30);
+  return {
+    passed:
+      problems.length === 0 &&
+      (spec.groups.length === 0 || movedFraction > 0) &&
+      largestOutputDifference <= tolerance &&
+      trainingLossDifference <= RELATIVE_TOLERANCE * Math.max(1, lossBefore as number),
+    problems,
+    groups: spec.groups.map(({ id, size }) => ({ id, size })),
+    movedFraction,
+    largestOutputDifference,
+    trainingLossDifference,
+    largestOutput,
+    tolerance,
+  };
+}
+
+function changedFraction(before: NamedTensors, after: NamedTensors): number {
+  let changed = 0;
+  let total = 0;
+  for (const [name, { data }] of before) {
+    const other = getTensor(after, name).data;
+    for (let i = 0; i < data.length; i++) if (data[i] !== other[i]) changed++;
+    total += data.length;
+  }
+  return total === 0 ? 0 : changed / total;
+}
