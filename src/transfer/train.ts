@@ -18,7 +18,7 @@ import type { OptimiserSettings } from '../gradient/engine.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { initialise } from '../model/initialise.ts';
 import type { InitialScheme } from '../model/initialise.ts';
-import { Random, streams } from '../tensor/random.ts';
+import { Random, requireSeed, streams } from '../tensor/random.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
@@ -90,7 +90,7 @@ const DEFAULT_OPTIMISER: OptimiserSettings = { kind: 'sgd', momentum: 0.9, weigh
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { graph, data, seed } = options;
-  requireInteger('seed', seed, 0);
+  requireSeed(seed);
   requireData(graph, data);
   const settings = readSettings(options);
   const { training, heldOut } = splitData(data, settings.heldOutFraction, seed);

@@ -1,0 +1,52 @@
+import { afterAll, expect, test } from 'vitest';
+import { openCompute } from '../../src/transfer/compute.ts';
+import { evaluate } from '../../src/transfer/evaluate.ts';
+import { train } from '../../src/transfer/train.ts';
+import { networks, quadrants } from './networks.ts';
+
+const compute = await openCompute();
+afterAll(() => compute[Symbol.dispose]());
+const data = quadrants(400, 3);
+const graph = networks.mlp;
+const options = { graph, data, seed: 1, epochs: 4, batchSize: 32, learningRate: 0.05, compute };
+
+test('training learns, keeps its checkpoints and says how it came about', async () => {
+  const result = await train(options);
+  expect(result.checkpoints.map(({ label }) => label)).toEqual(['start', 'epoch-1', 'epoch-2', 'epoch-3', 'epoch-4']);
+  expect(result.losses).toHaveLength(4 * Math.ceil(360 / 32));
+  const unseen = await evaluate({ graph, state: result.state, data: quadrants(300, 4), compute });
+  const before = await evaluate({ graph, state: result.checkpoints[0]!.state, data: quadrants(300, 4), compute });
+  expect(before.accuracy).toBeLessThan(0.6);
+  expect(unseen.accuracy).toBeGreaterThan(0.95);
+  expect(unseen.correct).toBe(Math.round(unseen.accuracy * 300));
+  expect(result.record.settings).toMatchObject({ epochs: 4, seed: 1, learningRateSchedule: 'constant' });
+});
+
+test('AdamW and the cosine rate train too, and two runs are equal to the last bit', async () => {
+  const run = () =>
+    train({
+      ...options,
+      learningRate: 0.003,
+      learningRateSchedule: 'cosine',
+      optimiser: { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 },
+    });
+  const [one, two] = [await run(), await run()];
+  expect(one.record.sha256).toBe(two.record.sha256);
+  expect(one.evaluations.at(-1)?.heldOut.accuracy).toBeGreaterThan(0.9);
+});
+
+test('iterations instead of epochs, evaluated where asked', async () => {
+  const result = await train({ graph, data, seed: 1, iterations: 25, batchSize: 32, evaluateAt: [10, 20], compute });
+  expect(result.losses).toHaveLength(25);
+  expect(result.evaluations.map(({ iteration }) => iteration)).toEqual([0, 10, 12, 20, 24, 25]);
+  expect(result.checkpoints.at(-1)?.label).toBe('iteration-25');
+});
+
+test.each([
+  ['neither epochs nor iterations', { epochs: undefined }, 'invalid-argument', 'epochs'],
+  ['both', { iterations: 3 }, 'invalid-argument', 'epochs'],
+  ['a rate that diverges', { learningRate: 1e30 }, 'not-finite', expect.stringContaining('loss of iteration')],
+  ['everything held out', { heldOutFraction: 1 }, 'invalid-argument', 'heldOutFraction'],
+])('%s: a typed error', async (_, change, code, field) => {
+  await expect(train({ ...options, ...change } as typeof options)).rejects.toMatchObject({ code, field });
+});

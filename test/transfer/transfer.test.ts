@@ -1,0 +1,187 @@
+/**
+ * The transfer floor as a whole. The strongest check needs no tolerance on accuracy: a target that IS the source's
+ * start with its units permuted must receive the source's whole update permuted likewise, by every method that matches.
+ */
+import { afterAll, describe, expect, test } from 'vitest';
+import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
+import { initialise } from '../../src/model/initialise.ts';
+import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
+import { getTensor } from '../../src/tensor/tensor.ts';
+import type { NamedTensors, NetworkState } from '../../src/tensor/tensor.ts';
+import { openCompute } from '../../src/transfer/compute.ts';
+import { stateSha256 } from '../../src/transfer/record.ts';
+import { train } from '../../src/transfer/train.ts';
+import { transfer } from '../../src/transfer/transfer.ts';
+import type { TransferOptions } from '../../src/transfer/transfer.ts';
+import { networks, quadrants } from './networks.ts';
+
+const compute = await openCompute();
+afterAll(() => compute[Symbol.dispose]());
+
+const data = quadrants(400, 3);
+const trained = async (graph: (typeof networks)[keyof typeof networks], seed: number, initial?: NetworkState) =>
+  train({ graph, data, seed, epochs: 3, batchSize: 32, learningRate: 0.05, compute, ...(initial ? { initial } : {}) });
+
+function largestDifference(a: NamedTensors, b: NamedTensors): number {
+  let largest = 0;
+  for (const [name, { data: values }] of a) {
+    const other = getTensor(b, name).data;
+    for (let i = 0; i < values.length; i++) {
+      largest = Math.max(largest, Math.abs((values[i] as number) - (other[i] as number)));
+    }
+  }
+  return largest;
+}
+
+describe.each(Object.entries(networks))('%s', (_, graph) => {
+  test.each(['fgmt', 'gmt', 'oracle'] as const)('%s gives a permuted twin the source’s update, permuted', async (method) => {
+    const source = await trained(graph, 1);
+    const spec = derivePermutationSpec(graph);
+    const hidden = randomPermutations(spec, 77);
+    const permuted = (state: NetworkState): NetworkState => ({
+      parameters: permuteTensors(spec, state.parameters, hidden),
+      buffers: permuteTensors(spec, state.buffers, hidden),
+    });
+    const start = source.checkpoints[0]?.state as NetworkState;
+    const target = permuted(start);
+    const expected = permuted(source.state);
+    const result = await transfer({
+      source: source.trajectory,
+      target,
+      data,
+      method,
+      seed: 5,
+      steps: 4,
+      batchSize: 64,
+      batchesPerStep: 2,
+      stopRule: 'last',
+      oracleTarget: expected,
+      compute,
+    });
+    expect(largestDifference(target.parameters, expected.parameters)).toBeGreaterThan(0.01);
+    expect(largestDifference(result.state.parameters, expected.parameters)).toBeLessThanOrEqual(1e-5);
+    expect(result.chosenStep).toBe(4);
+    const gradients = { fgmt: 2 * 4 * 2, gmt: 4 * 5 * 2, oracle: 0 }[method];
+    expect(result.counts.gradients).toBe(gradients);
+    for (const step of result.steps.slice(1, method === 'oracle' ? 2 : undefined)) {
+      expect(step.objective).toBeGreaterThan(0);
+      expect(step.converged).toBe(true);
+    }
+  });
+
+  test('the same seed gives the same SHA-256, another seed another', async () => {
+    const source = await trained(graph, 1);
+    const target = initialise(compute.core, graph, { seed: 2 });
+    const run = (seed: number) =>
+      transfer({ source: source.trajectory, target, data, method: 'gmt', seed, steps: 3, batchSize: 32, stopRule: 'last', compute });
+    const [first, again, other] = [await run(9), await run(9), await run(10)];
+    expect(first.record).toEqual(again.record);
+    expect(first.record.sha256).toBe(await stateSha256(graph, first.state));
+    expect(other.record.sha256).not.toBe(first.record.sha256);
+  });
+});
+
+test('naive adds the source’s update as it is, at every step of the line', async () => {
+  const source = await trained(networks.mlp, 1);
+  const start = source.checkpoints[0]?.state as NetworkState;
+  const target = initialise(compute.core, networks.mlp, { seed: 2 });
+  const result = await transfer({ source: source.trajectory, target, data, method: 'naive', seed: 1, steps: 3, stopRule: 'last', compute });
+  for (const [name, { data: values }] of result.state.parameters) {
+    const [t, s0, s1] = [target, start, source.state].map((state) => getTensor(state.parameters, name).data);
+    for (let i = 0; i < values.length; i++) {
+      const sum = (t?.[i] as number) + Math.fround((s1?.[i] as number) - (s0?.[i] as number));
+      expect(values[i]).toBe(Math.fround(sum));
+    }
+  }
+  expect(result.counts).toEqual({ gradients: 0, matchings: 0, assignments: 0 });
+});
+
+test('a real trajectory visits the checkpoints; frozen groups stay; skipped parameters keep the target’s values', async () => {
+  const graph = networks.mlp;
+  const source = await trained(graph, 1);
+  const target = initialise(compute.core, graph, { seed: 2 });
+  const spec = derivePermutationSpec(graph);
+  const frozen = spec.groups[0]?.id as string;
+  const result = await transfer({
+    source: source.trajectory, target, data, method: 'fgmt', seed: 1, trajectory: 'real', stopRule: 'last',
+    frozenGroups: [frozen], skipParameters: ['linear3'], compute,
+  });
+  expect(result.steps).toHaveLength(source.checkpoints.length);
+  expect([...(result.permutations.get(frozen) as Int32Array)]).toEqual([...Array(24).keys()]);
+  expect(getTensor(result.state.parameters, 'linear3.weight').data).toEqual(getTensor(target.parameters, 'linear3.weight').data);
+  expect(getTensor(result.state.parameters, 'linear1.weight').data).not.toEqual(getTensor(target.parameters, 'linear1.weight').data);
+});
+
+test('stop rules keep the step they name', async () => {
+  const graph = networks.mlp;
+  const source = await trained(graph, 1);
+  const target = initialise(compute.core, graph, { seed: 2 });
+  const run = (stopRule: 'held-out' | 'label-free') =>
+    transfer({ source: source.trajectory, target, data, method: 'fgmt', seed: 1, stopRule, compute });
+  const heldOut = await run('held-out');
+  const best = Math.max(...heldOut.steps.map((step) => step.heldOut?.accuracy ?? 0));
+  expect(heldOut.steps[heldOut.chosenStep]?.heldOut?.accuracy).toBe(best);
+  expect(best).toBeGreaterThan(heldOut.steps[0]?.heldOut?.accuracy ?? 1);
+  const free = await run('label-free');
+  expect(free.steps[free.chosenStep]?.agreement).toBe(Math.max(...free.steps.map((step) => step.agreement ?? 0)));
+});
+
+test('an abort rejects with its reason and leaves nothing allocated', async () => {
+  const graph = networks['small-conv'];
+  const source = await trained(graph, 1);
+  const target = initialise(compute.core, graph, { seed: 2 });
+  const before = compute.core.liveAllocations;
+  const controller = new AbortController();
+  const reason = new Error('enough');
+  const running = transfer({
+    source: source.trajectory, target, data, method: 'gmt', seed: 1, signal: controller.signal, compute,
+    onProgress: ({ done }) => {
+      if (done === 2) controller.abort(reason);
+    },
+  });
+  await expect(running).rejects.toBe(reason);
+  expect(compute.core.liveAllocations).toBe(before);
+  await expect(transfer({ source: source.trajectory, target, data, method: 'naive', seed: 1, compute })).resolves.toBeDefined();
+});
+
+describe('bad input: a typed error that names the culprit', async () => {
+  const graph = networks.mlp;
+  const source = await trained(graph, 1);
+  const target = initialise(compute.core, graph, { seed: 2 });
+  const good: TransferOptions = { source: source.trajectory, target, data, method: 'fgmt', seed: 1, steps: 2, compute };
+  const withWeight = (change: (weights: Float32Array) => void): NetworkState => {
+    const parameters = new Map(target.parameters);
+    const old = getTensor(target.parameters, 'linear1.weight');
+    const weights = old.data.slice();
+    change(weights);
+    parameters.set('linear1.weight', { shape: old.shape, data: weights });
+    return { parameters, buffers: target.buffers };
+  };
+  const renamed = (): NetworkState => {
+    const parameters = new Map(target.parameters);
+    parameters.delete('linear1.bias');
+    return { parameters, buffers: target.buffers };
+  };
+  const cases: [string, Partial<TransferOptions>, string, string][] = [
+    ['NaN in the target', { target: withWeight((w) => (w[3] = Number.NaN)) }, 'not-finite', 'target.linear1.weight[3]'],
+    ['infinity in the target', { target: withWeight((w) => (w[0] = Infinity)) }, 'not-finite', 'target.linear1.weight[0]'],
+    ['a missing tensor', { target: renamed() }, 'invalid-argument', 'target.linear1.bias'],
+    ['another network’s weights', { target: initialise(compute.core, networks['small-conv'], { seed: 1 }) }, 'invalid-argument', 'target.linear1.weight'],
+    ['too many classes', { data: { ...data, classes: 5 } }, 'invalid-argument', 'data.classes'],
+    ['a label out of range', { data: { ...data, labels: data.labels.map((l, i) => (i === 7 ? 9 : l)) } }, 'invalid-argument', 'data.labels[7]'],
+    ['no images', { data: { ...data, count: 0, images: new Uint8Array(0), labels: new Uint8Array(0) } }, 'invalid-argument', 'data.count'],
+    ['images of another size', { data: { ...data, height: 4, width: 16 } }, 'invalid-argument', 'data'],
+    ['zero steps', { steps: 0 }, 'invalid-argument', 'steps'],
+    ['an unknown method', { method: 'best' as 'gmt' }, 'invalid-argument', 'method'],
+    ['an unknown checkpoint', { to: 'epoch-99' }, 'invalid-argument', 'to'],
+    ['an unknown group', { frozenGroups: ['nobody'] }, 'invalid-argument', 'frozenGroups'],
+    ['an unknown parameter', { skipParameters: ['nobody'] }, 'invalid-argument', 'skipParameters'],
+    ['oracle without its target', { method: 'oracle' }, 'invalid-argument', 'oracleTarget'],
+    ['a stop rule without held-out data', { stopRule: 'held-out', heldOutFraction: 0 }, 'invalid-argument', 'stopRule'],
+    ['a budget too small', { historyBudgetBytes: 100 }, 'budget', 'historyBudgetBytes'],
+    ['a negative seed', { seed: -1 }, 'invalid-argument', 'seed'],
+  ];
+  test.each(cases)('%s', async (_, change, code, field) => {
+    await expect(transfer({ ...good, ...change })).rejects.toMatchObject({ code, field });
+  });
+});
