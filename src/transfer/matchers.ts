@@ -108,14 +108,16 @@ async function addPair(context: MatchingContext, point: number, permutations: Pe
 }
 
 function solve(context: MatchingContext, step: number, previous: Permutations): MatchingResult {
-  const { settings, counts } = context;
+  const { settings, counts, stopwatch } = context;
   const result = solveMatching(context.history, {
     start: settings.start === 'previous' ? previous : identityPermutations(context.spec),
     random: new Random(settings.seed, streams.sweepOrder, step),
     maxSweeps: settings.maxSweeps,
-    measure: context.stopwatch.measure,
+    signal: context.signal,
   });
+  stopwatch.add('similarity', result.timings.similarityMs);
+  stopwatch.add('assignment', result.timings.assignmentMs);
   counts.matchings++;
-  counts.assignments += result.assignments;
+  counts.assignments += result.counts.assignments;
   return result;
 }

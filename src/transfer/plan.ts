@@ -1,6 +1,7 @@
 /**
  * What a transfer will cost, before running it: gradients, FLOPs, bytes and, given a measured rate, seconds.
  */
+import { historySize } from '../matching/history.ts';
 import { gradientCost } from '../model/cost.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { parameterLayout } from '../model/graph.ts';
@@ -40,10 +41,8 @@ export interface TransferPlan {
   };
   readonly bytes: {
     readonly parameters: number;
-    /** Gradient pairs that must be kept in JavaScript memory. */
+    /** Gradient pairs and similarity matrices kept in JavaScript memory; what `historyBudgetBytes` must allow. */
     readonly history: number;
-    /** Similarity matrices of terms that carry one permutation alone. */
-    readonly staticSimilarity: number;
     /** Peak of the WebAssembly heap: weights, gradients and activations of one mini-batch, or the largest matching. */
     readonly heap: number;
   };
@@ -68,15 +67,10 @@ export function plan(options: PlanOptions): TransferPlan {
   );
 
   let similarity = 0;
-  let historyElements = 0;
-  const kept = new Set<string>();
-  for (const { tensor, flops, alone, elements } of terms) {
-    // A term that carries one permutation is summed once a pair; the others are recomputed in every sweep.
+  for (const { flops, alone } of terms) {
+    // A term that carries one permutation is summed once a pair; the others are reckoned anew in every sweep, which is
+    // an upper bound: similarities are updated in the changed places only.
     similarity += alone ? flops * pairsSolved.added : flops * pairsSolved.inSolves * sweeps;
-    if (!alone && !kept.has(tensor)) {
-      kept.add(tensor);
-      historyElements += elements;
-    }
   }
   const squares = moving.map(({ size }) => size * size);
   const assignments = moving.length * matchings * sweeps;
@@ -98,8 +92,7 @@ export function plan(options: PlanOptions): TransferPlan {
     flops,
     bytes: {
       parameters: parameterBytes,
-      history: pairsKept * 2 * historyElements * 4,
-      staticSimilarity: sum(squares) * 4,
+      history: historySize(spec, pairsKept, settings.frozenGroups).totalBytes,
       heap: Math.max(2 * parameterBytes + cost.activationBytes, 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
     },
     ...(flopsPerSecond === undefined
@@ -139,7 +132,7 @@ function termCost(spec: PermutationSpec, tensor: string, size: number, frozenGro
   const entry = spec.tensors.get(tensor);
   const elements = elementCount(entry?.shape ?? []);
   const groups = new Set((entry?.axes ?? []).filter((axis) => axis !== null && !frozenGroups.includes(axis)));
-  return { tensor, elements, flops: 2 * size * elements, alone: groups.size <= 1 };
+  return { elements, flops: 2 * size * elements, alone: groups.size <= 1 };
 }
 
 function sum(values: readonly number[]): number {

@@ -7,7 +7,7 @@ import { permuteTensors, randomPermutations } from '../../src/matching/permutati
 import { initialise } from '../../src/model/initialise.ts';
 import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { getTensor } from '../../src/tensor/tensor.ts';
-import type { NamedTensors, NetworkState } from '../../src/tensor/tensor.ts';
+import type { NamedTensors, NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
 import { stateSha256 } from '../../src/transfer/record.ts';
 import { train } from '../../src/transfer/train.ts';
@@ -150,7 +150,7 @@ describe('bad input: a typed error that names the culprit', async () => {
   const target = initialise(compute.core, graph, { seed: 2 });
   const good: TransferOptions = { source: source.trajectory, target, data, method: 'fgmt', seed: 1, steps: 2, compute };
   const withWeight = (change: (weights: Float32Array) => void): NetworkState => {
-    const parameters = new Map(target.parameters);
+    const parameters = new Map<string, Tensor>(target.parameters);
     const old = getTensor(target.parameters, 'linear1.weight');
     const weights = old.data.slice();
     change(weights);
@@ -158,7 +158,7 @@ describe('bad input: a typed error that names the culprit', async () => {
     return { parameters, buffers: target.buffers };
   };
   const renamed = (): NetworkState => {
-    const parameters = new Map(target.parameters);
+    const parameters = new Map<string, Tensor>(target.parameters);
     parameters.delete('linear1.bias');
     return { parameters, buffers: target.buffers };
   };
