@@ -14,8 +14,6 @@ export { evaluate } from './transfer/evaluate.ts';
 export type { EvaluateOptions, Evaluation } from './transfer/evaluate.ts';
 export { verify } from './transfer/verify.ts';
 export type { Verification, VerifyOptions } from './transfer/verify.ts';
-export { plan } from './transfer/plan.ts';
-export type { PlanOptions, TransferPlan } from './transfer/plan.ts';
 export { stopRules } from './transfer/stop-rule.ts';
 export type { StopRule } from './transfer/stop-rule.ts';
 export type { ScheduleKind } from './transfer/schedule.ts';

@@ -2,7 +2,7 @@
 import { requireInteger } from '../core/errors.ts';
 import { makeBatch } from '../data/image-set.ts';
 import type { ImageSet } from '../data/image-set.ts';
-import type { Network } from '../gradient/engine.ts';
+import type { Network } from '../gradient/network.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';

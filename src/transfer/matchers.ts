@@ -3,7 +3,7 @@
  */
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
-import type { Network } from '../gradient/engine.ts';
+import type { Network } from '../gradient/network.ts';
 import { solveMatching } from '../matching/coordinate-descent.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import type { GradientHistory } from '../matching/history.ts';
@@ -108,16 +108,15 @@ async function addPair(context: MatchingContext, point: number, permutations: Pe
 }
 
 function solve(context: MatchingContext, step: number, previous: Permutations): MatchingResult {
-  const { settings, counts, stopwatch } = context;
+  const { settings, counts } = context;
   const result = solveMatching(context.history, {
     start: settings.start === 'previous' ? previous : identityPermutations(context.spec),
     random: new Random(settings.seed, streams.sweepOrder, step),
     maxSweeps: settings.maxSweeps,
     signal: context.signal,
+    measure: context.stopwatch.measure,
   });
-  stopwatch.add('similarity', result.timings.similarityMs);
-  stopwatch.add('assignment', result.timings.assignmentMs);
   counts.matchings++;
-  counts.assignments += result.counts.assignments;
+  counts.assignments += result.assignments;
   return result;
 }

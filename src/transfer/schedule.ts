@@ -3,7 +3,7 @@
  * checkpoint numbers of the real trajectory.
  */
 import type { Core } from '../core/core.ts';
-import { cos } from '../core/elementary.ts';
+import { elementary } from '../core/elementary.ts';
 import { InvalidArgumentError, requireInteger } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 
@@ -17,9 +17,10 @@ export type ScheduleKind = 'cosine' | 'uniform';
  */
 export function scheduleFractions(core: Core, steps: number, kind: ScheduleKind): readonly number[] {
   requireInteger('steps', steps, 1, limits.scheduleSteps);
+  const { cos } = elementary(core);
   const increments: number[] = [];
   for (let t = 0; t < steps; t++) {
-    increments.push(kind === 'uniform' ? 1 : 1 + cos(core, (Math.PI * t) / steps));
+    increments.push(kind === 'uniform' ? 1 : 1 + cos((Math.PI * t) / steps));
   }
   let total = 0;
   for (const increment of increments) total += increment;

@@ -5,7 +5,6 @@
 import { InvalidArgumentError, describe, requireChoice, requireInteger, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
-import { requireSeed } from '../tensor/random.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { ScheduleKind } from './schedule.ts';
 import { stopRules } from './stop-rule.ts';
@@ -71,7 +70,7 @@ export function readSettings(
   checkpointCount: number,
 ): TransferSettings {
   requireChoice('method', method, transferMethods);
-  requireSeed(seed);
+  requireInteger('seed', seed, 0);
   if (checkpointCount < 2) {
     throw new InvalidArgumentError({
       field: 'source.checkpoints',

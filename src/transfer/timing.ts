@@ -1,6 +1,5 @@
 /**
- * Where a run's milliseconds went. Clocks are read here and in the matching's own
- * split of its time, nowhere else in the library: timings are reported beside a
+ * Where a run's milliseconds went. The only file of the library that reads a clock: timings are reported beside a
  * result and are never part of what is hashed (edge runtimes freeze their clocks during CPU work anyway).
  */
 
@@ -33,11 +32,6 @@ export class Stopwatch {
       this.#spentMs[part] += performance.now() - start;
     }
   };
-
-  /** Books milliseconds that somebody else measured. */
-  add(part: TimedPart, milliseconds: number): void {
-    this.#spentMs[part] += milliseconds;
-  }
 
   read(): Timings {
     const totalMs = performance.now() - this.#start;

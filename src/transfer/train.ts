@@ -2,7 +2,7 @@
  * Training: makes a source trajectory from scratch or from given weights, and is the onward fine-tuning of a
  * transferred network. Every choice is seeded; the result records them.
  */
-import { cos } from '../core/elementary.ts';
+import { elementary } from '../core/elementary.ts';
 import {
   InvalidArgumentError,
   NotFiniteError,
@@ -14,11 +14,11 @@ import {
 import { limits } from '../core/limits.ts';
 import { BatchSampler, makeBatch } from '../data/image-set.ts';
 import type { ImageSet } from '../data/image-set.ts';
-import type { OptimiserSettings } from '../gradient/engine.ts';
+import type { OptimiserSettings } from '../gradient/optimiser.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { initialise } from '../model/initialise.ts';
-import type { InitialScheme } from '../model/initialise.ts';
-import { Random, requireSeed, streams } from '../tensor/random.ts';
+import type { InitialiseOptions } from '../model/initialise.ts';
+import { Random, streams } from '../tensor/random.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
@@ -50,7 +50,7 @@ export interface TrainOptions extends JobControl {
   readonly learningRateSchedule?: 'constant' | 'cosine';
   /** Weights to start from; drawn from `seed` where absent. */
   readonly initial?: NetworkState;
-  readonly initialScheme?: InitialScheme;
+  readonly initialScheme?: NonNullable<InitialiseOptions['scheme']>;
   /** Epochs whose end is kept as a checkpoint besides the start and the end. Default: all. */
   readonly checkpointEpochs?: readonly number[];
   /** Share of `data` kept out of training and used for the evaluations. Default 0.1; with 0 nothing is evaluated. */
@@ -90,7 +90,7 @@ const DEFAULT_OPTIMISER: OptimiserSettings = { kind: 'sgd', momentum: 0.9, weigh
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { graph, data, seed } = options;
-  requireSeed(seed);
+  requireInteger('seed', seed, 0);
   requireData(graph, data);
   const settings = readSettings(options);
   const { training, heldOut } = splitData(data, settings.heldOutFraction, seed);
@@ -101,8 +101,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const { core, engine } = await useCompute(options.compute);
   const start = options.initial ?? initialise(core, graph, { seed, scheme: settings.initialScheme });
   requireState('initial', graph, start);
+  const { cos } = elementary(core);
   const rates = epochRates(epochs, settings.learningRate, (epoch) =>
-    settings.learningRateSchedule === 'constant' ? 1 : 0.5 * (1 + cos(core, (Math.PI * epoch) / epochs)),
+    settings.learningRateSchedule === 'constant' ? 1 : 0.5 * (1 + cos((Math.PI * epoch) / epochs)),
   );
 
   using network = engine.compile(graph);

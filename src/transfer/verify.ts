@@ -9,7 +9,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import { outputClasses } from '../model/graph.ts';
 import { derivePermutationSpec, lintPermutationSpec } from '../model/permutation-spec.ts';
 import type { SpecProblem } from '../model/permutation-spec.ts';
-import { fillUniform, requireSeed, streams } from '../tensor/random.ts';
+import { fillUniform, streams } from '../tensor/random.ts';
 import { elementCount, getTensor } from '../tensor/tensor.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
@@ -51,7 +51,7 @@ const RELATIVE_TOLERANCE = 1e-4;
  */
 export async function verify(options: VerifyOptions): Promise<Verification> {
   const { graph, state } = options;
-  const seed = requireSeed(options.seed ?? 1);
+  const seed = requireInteger('seed', options.seed ?? 1, 0);
   const count = requireInteger('inputs', options.inputs ?? 16, 1, 4096);
   requireState('state', graph, state);
   const { core, engine } = await useCompute(options.compute);

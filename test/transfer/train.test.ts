@@ -26,7 +26,7 @@ test('AdamW and the cosine rate train too, and two runs are equal to the last bi
   const run = () =>
     train({
       ...options,
-      learningRate: 0.003,
+      learningRate: 0.01,
       learningRateSchedule: 'cosine',
       optimiser: { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 },
     });

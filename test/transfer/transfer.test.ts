@@ -1,10 +1,12 @@
 /**
  * The transfer floor as a whole. The strongest check needs no tolerance on accuracy: a target that IS the source's
- * start with its units permuted must receive the source's whole update permuted likewise, by every method that matches.
+ * start with its units permuted must become the source's end with its units permuted likewise, by every method that matches.
  */
 import { afterAll, describe, expect, test } from 'vitest';
+import { makeBatch } from '../../src/data/image-set.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { initialise } from '../../src/model/initialise.ts';
+import type { ModelGraph } from '../../src/model/graph.ts';
 import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { getTensor } from '../../src/tensor/tensor.ts';
 import type { NamedTensors, NetworkState, Tensor } from '../../src/tensor/tensor.ts';
@@ -33,8 +35,17 @@ function largestDifference(a: NamedTensors, b: NamedTensors): number {
   return largest;
 }
 
+/** Over all images; batch norm with the statistics of `expected`, so that only the parameters differ. */
+function largestLogitDifference(graph: ModelGraph, parameters: NamedTensors, expected: NetworkState): number {
+  using network = compute.engine.compile(graph);
+  const batch = makeBatch(data, Int32Array.from({ length: data.count }, (_, row) => row));
+  const wanted = network.logits(expected, batch);
+  const got = network.logits({ parameters, buffers: expected.buffers }, batch);
+  return wanted.reduce((largest, value, i) => Math.max(largest, Math.abs(value - (got[i] as number))), 0);
+}
+
 describe.each(Object.entries(networks))('%s', (_, graph) => {
-  test.each(['fgmt', 'gmt', 'oracle'] as const)('%s gives a permuted twin the source’s update, permuted', async (method) => {
+  test.each(['fgmt', 'gmt', 'oracle'] as const)('%s makes a permuted twin of the source’s start one of its end', async (method) => {
     const source = await trained(graph, 1);
     const spec = derivePermutationSpec(graph);
     const hidden = randomPermutations(spec, 77);
@@ -52,14 +63,15 @@ describe.each(Object.entries(networks))('%s', (_, graph) => {
       method,
       seed: 5,
       steps: 4,
-      batchSize: 64,
+      batchSize: 180,
       batchesPerStep: 2,
       stopRule: 'last',
       oracleTarget: expected,
       compute,
     });
     expect(largestDifference(target.parameters, expected.parameters)).toBeGreaterThan(0.01);
-    expect(largestDifference(result.state.parameters, expected.parameters)).toBeLessThanOrEqual(1e-5);
+    // Units that are dead on this data have no gradient and may land anywhere: functions are compared, not weights.
+    expect(largestLogitDifference(graph, result.state.parameters, expected)).toBeLessThanOrEqual(1e-4);
     expect(result.chosenStep).toBe(4);
     const gradients = { fgmt: 2 * 4 * 2, gmt: 4 * 5 * 2, oracle: 0 }[method];
     expect(result.counts.gradients).toBe(gradients);
@@ -67,6 +79,8 @@ describe.each(Object.entries(networks))('%s', (_, graph) => {
       expect(step.objective).toBeGreaterThan(0);
       expect(step.converged).toBe(true);
     }
+    const last = result.steps.findLast((step) => step.residual !== undefined);
+    expect(Math.abs(last?.residual as number)).toBeLessThanOrEqual(1e-5 * (last?.objective as number));
   });
 
   test('the same seed gives the same SHA-256, another seed another', async () => {
@@ -178,7 +192,7 @@ describe('bad input: a typed error that names the culprit', async () => {
     ['an unknown parameter', { skipParameters: ['nobody'] }, 'invalid-argument', 'skipParameters'],
     ['oracle without its target', { method: 'oracle' }, 'invalid-argument', 'oracleTarget'],
     ['a stop rule without held-out data', { stopRule: 'held-out', heldOutFraction: 0 }, 'invalid-argument', 'stopRule'],
-    ['a budget too small', { historyBudgetBytes: 100 }, 'budget', 'historyBudgetBytes'],
+    ['a budget too small', { historyBudgetBytes: 100 }, 'budget', 'budgetBytes'],
     ['a negative seed', { seed: -1 }, 'invalid-argument', 'seed'],
   ];
   test.each(cases)('%s', async (_, change, code, field) => {
