@@ -18,3 +18,7 @@ export { adamwF32, sgdF32 } from "./optimiser";
 export { gatherColumnDifferencesF32, gatherRowDifferencesF32 } from "./permute";
 export { cosF64, erfF64, expF64, expm1F64, logF64, powF64, sigmoidF64, sinF64, tanhF64 } from "./elementary";
 export { fillNormalF32, fillUniformF32 } from "./random";
+export { crc32, crc32Tables } from "./checksum";
+export { inflateRun } from "./inflate";
+export { deflateBlock } from "./deflate";
+export { xorBytes, splitPlanes, joinPlanes, quantiseSteps, addSteps, packNibbles, unpackNibbles } from "./codec";

@@ -166,6 +166,21 @@ export interface RandomKernels {
   ): void;
 }
 
+/** CRC-32, DEFLATE, byte planes and quantised steps (`assembly/{checksum,inflate,deflate,codec}.ts`). Wrapper: `bundle/codec-instance.ts`. */
+export interface CodecKernels {
+  crc32Tables(tablePtr: number): void;
+  crc32(tablePtr: number, ptr: number, bytes: number, before: number): number;
+  inflateRun(statePtr: number, inPtr: number, inBytes: number, inputEnds: number, outPtr: number, outBytes: number): number;
+  deflateBlock(statePtr: number, inPtr: number, bytes: number, final: number, outPtr: number): number;
+  xorBytes(dstPtr: number, srcPtr: number, bytes: number): void;
+  splitPlanes(srcPtr: number, dstPtr: number, count: number): void;
+  joinPlanes(srcPtr: number, dstPtr: number, count: number): void;
+  quantiseSteps(targetPtr: number, decodedPtr: number, scalesPtr: number, stepsPtr: number, count: number, levels: number): void;
+  addSteps(decodedPtr: number, scalesPtr: number, stepsPtr: number, count: number): void;
+  packNibbles(srcPtr: number, dstPtr: number, count: number): void;
+  unpackNibbles(srcPtr: number, dstPtr: number, count: number): void;
+}
+
 /** All of them. Each part of the house adds its own line. */
 export interface CoreKernels extends MatmulKernels {}
 export interface CoreKernels extends AssignmentKernels {}
@@ -180,3 +195,4 @@ export interface CoreKernels extends OptimiserKernels {}
 export interface CoreKernels extends PermuteKernels {}
 export interface CoreKernels extends ElementaryKernels {}
 export interface CoreKernels extends RandomKernels {}
+export interface CoreKernels extends CodecKernels {}

@@ -26,6 +26,18 @@ export const limits = {
   entryBytes: 512 * MiB,
   /** Largest expansion factor of a deflate stream that we accept: deflate itself cannot exceed 1032. Real bundles stay below 20. */
   inflateRatio: 1032,
+  /** Central directory of a ZIP: 65,535 entries with names of 150 bytes take half of this. */
+  zipDirectoryBytes: 32 * MiB,
+  /**
+   * What all deflated entries of one ZIP may expand to: this many times the archive's own size, and at least
+   * `inflateFloorBytes`. Bundles stay below 10 times; a bomb of a megabyte claims a gigabyte.
+   */
+  inflateExpansion: 64,
+  inflateFloorBytes: 64 * MiB,
+  /** A source without random access (stream, response, server without Range) is read into memory up to this size. */
+  streamedSourceBytes: 1 * GiB,
+  /** A server that sends nothing for this long has stalled. */
+  networkIdleMs: 30_000,
   /** Checkpoints in one bundle. */
   checkpoints: 10_000,
   /** Layers in one graph. */

@@ -1,0 +1,96 @@
+/**
+ * Everything a bundle can be read from, as one interface of two members. Sources with random access are read where
+ * needed; streams are read into memory first, up to a cap.
+ */
+import { InvalidArgumentError, LimitError, NetworkError, UnsupportedError, describe } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import { openHttp } from './http-source.ts';
+import { concatBytes } from './zip-format.ts';
+
+export interface RandomAccess {
+  readonly byteLength: number;
+  /** Exactly `length` bytes from `offset`; asked for ranges within the file only. */
+  read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+}
+
+export type ByteSource = Uint8Array | ArrayBuffer | Blob | Response | ReadableStream<Uint8Array> | URL | RandomAccess;
+
+export interface SourceOptions {
+  readonly signal?: AbortSignal;
+  /** Cap for sources that must be read into memory; default `limits.streamedSourceBytes`. */
+  readonly maximumBytes?: number;
+  /** For URLs: another `fetch` (a service binding, a test). */
+  readonly fetch?: typeof globalThis.fetch;
+  /** For URLs: a server that sends nothing for this long has stalled; default `limits.networkIdleMs`. */
+  readonly idleMs?: number;
+}
+
+/** Random access to bytes in memory. */
+export function memorySource(bytes: Uint8Array): RandomAccess {
+  return { byteLength: bytes.byteLength, read: async (offset, length) => bytes.subarray(offset, offset + length) };
+}
+
+/** @throws InvalidArgumentError, UnsupportedError, LimitError, NetworkError */
+export async function openSource(source: ByteSource, options: SourceOptions = {}): Promise<RandomAccess> {
+  options.signal?.throwIfAborted();
+  if (source instanceof Uint8Array) return memorySource(source);
+  if (source instanceof ArrayBuffer) return memorySource(new Uint8Array(source));
+  if (typeof Blob !== 'undefined' && source instanceof Blob) {
+    return {
+      byteLength: source.size,
+      read: async (offset, length) => new Uint8Array(await source.slice(offset, offset + length).arrayBuffer()),
+    };
+  }
+  if (source instanceof Response) return memorySource(await readResponse(source, options));
+  if (source instanceof ReadableStream) return memorySource(await readStream(source, options));
+  if (source instanceof URL) {
+    if (source.protocol === 'http:' || source.protocol === 'https:') return openHttp(source, options);
+    if (source.protocol === 'blob:' || source.protocol === 'data:') {
+      return memorySource(await readResponse(await (options.fetch ?? fetch)(source), options));
+    }
+    throw new UnsupportedError({ field: 'source', expected: 'a URL of http, https, blob or data', got: source.protocol });
+  }
+  if (isRandomAccess(source)) return source;
+  throw new InvalidArgumentError({
+    field: 'source',
+    expected: 'Uint8Array, ArrayBuffer, Blob, Response, ReadableStream, URL, or { byteLength, read }',
+    got: describe(source),
+  });
+}
+
+function isRandomAccess(source: unknown): source is RandomAccess {
+  const { byteLength, read } = (source ?? {}) as Partial<RandomAccess>;
+  return typeof read === 'function' && Number.isSafeInteger(byteLength) && (byteLength as number) >= 0;
+}
+
+async function readResponse(response: Response, options: SourceOptions): Promise<Uint8Array> {
+  if (!response.ok) throw new NetworkError({ field: 'source', expected: 'a successful response', got: `status ${response.status}` });
+  if (response.bodyUsed) throw new InvalidArgumentError({ field: 'source', expected: 'an unread response', got: 'one whose body was read' });
+  return response.body === null ? new Uint8Array(0) : readStream(response.body, options);
+}
+
+/** Reads a stream to its end. @throws LimitError above `maximumBytes`; the stream is cancelled then. */
+export async function readStream(stream: ReadableStream<Uint8Array>, options: SourceOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+  const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
+  const reader = stream.getReader();
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  try {
+    for (;;) {
+      options.signal?.throwIfAborted();
+      const { done, value } = await reader.read();
+      if (done) return concatBytes(parts);
+      if (!(value instanceof Uint8Array)) {
+        throw new InvalidArgumentError({ field: 'source', expected: 'a stream of Uint8Array', got: describe(value) });
+      }
+      bytes += value.byteLength;
+      if (bytes > maximumBytes) {
+        throw new LimitError({ field: 'source', expected: `at most ${maximumBytes} bytes in memory`, got: 'more' });
+      }
+      parts.push(value);
+    }
+  } catch (error) {
+    await reader.cancel(error).catch(() => undefined);
+    throw error;
+  }
+}

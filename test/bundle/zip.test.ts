@@ -1,0 +1,221 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { deflateRawSync } from 'node:zlib';
+import { describe, expect, test } from 'vitest';
+import { type RandomAccess, memorySource } from '../../src/bundle/byte-source.ts';
+import { openCodec } from '../../src/bundle/codec-instance.ts';
+import { type EntryFacts, centralHeader, endRecords, localHeader } from '../../src/bundle/zip-format.ts';
+import { openZip } from '../../src/bundle/zip-reader.ts';
+import { ZipWriter, memorySink } from '../../src/bundle/zip-writer.ts';
+import { concat, expectTyped, utf8 } from './support.ts';
+
+const codec = await openCodec();
+
+async function readAll(bytes: Uint8Array): Promise<Map<string, string>> {
+  const zip = await openZip(memorySource(bytes));
+  const contents = new Map<string, string>();
+  for (const name of zip.entries.keys()) contents.set(name, new TextDecoder().decode(await zip.read(name)));
+  return contents;
+}
+
+async function archive(contents: Readonly<Record<string, string>>): Promise<Uint8Array<ArrayBuffer>> {
+  const { sink, bytes } = memorySink();
+  const writer = await ZipWriter.open(sink);
+  for (const [name, text] of Object.entries(contents)) await writer.addStored(name, new Uint8Array(utf8(text)));
+  await writer.finish();
+  return bytes();
+}
+
+/** A hand-made archive: every record can be bent before it is laid down. */
+interface Bend {
+  local?: (record: DataView, bytes: Uint8Array) => void;
+  central?: (record: DataView, bytes: Uint8Array) => void;
+  end?: (record: DataView, bytes: Uint8Array) => void;
+  stored?: Uint8Array;
+  facts?: Partial<EntryFacts>;
+  between?: Uint8Array;
+  beforeDirectory?: Uint8Array;
+  afterDirectory?: Uint8Array;
+  tail?: Uint8Array;
+}
+
+function handmade(bend: Bend = {}): Uint8Array {
+  const edit = (bytes: Uint8Array, change?: (record: DataView, bytes: Uint8Array) => void): Uint8Array => {
+    change?.(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), bytes);
+    return bytes;
+  };
+  const content = utf8('hello hello hello hello');
+  const stored = bend.stored ?? deflateRawSync(content);
+  const facts: EntryFacts = {
+    name: 'a.txt', method: 8, crc32: codec.crc32(content), compressedBytes: stored.byteLength, bytes: content.byteLength, offset: 0, ...bend.facts,
+  };
+  const front = concat(edit(localHeader(facts), bend.local), stored, bend.between ?? new Uint8Array(0), bend.beforeDirectory ?? new Uint8Array(0));
+  const directory = edit(centralHeader(facts), bend.central);
+  return concat(front, directory, bend.afterDirectory ?? new Uint8Array(0), edit(endRecords(1, front.byteLength, directory.byteLength), bend.end), bend.tail ?? new Uint8Array(0));
+}
+
+describe('reading', () => {
+  test('the unbent archive is good', async () => {
+    expect(await readAll(handmade())).toEqual(new Map([['a.txt', 'hello hello hello hello']]));
+  });
+
+  test.each<[string, Bend]>([
+    ['a CRC-32 that is wrong in both headers', { facts: { crc32: 1 } }],
+    ['a local CRC-32 of its own', { local: (r) => r.setUint32(14, 5, true) }],
+    ['a local size of its own', { local: (r) => r.setUint32(22, 5, true) }],
+    ['a local compressed size of its own', { local: (r) => r.setUint32(18, 5, true) }],
+    ['a local method of its own', { local: (r) => r.setUint16(8, 0, true) }],
+    ['a local name of its own', { local: (_, b) => void (b[30] = 0x62) }],
+    ['a local encryption flag', { local: (r) => r.setUint16(6, 1, true) }],
+    ['a central encryption flag', { central: (r) => r.setUint16(8, 1, true) }],
+    ['a descriptor flag in one place', { local: (r) => r.setUint16(6, 8, true) }],
+    ['a UTF-8 flag in one place', { central: (r) => r.setUint16(8, 0x800, true) }],
+    ['a descriptor that is promised and missing', { local: (r) => r.setUint16(6, 8, true), central: (r) => r.setUint16(8, 8, true) }],
+    ['bytes between content and directory', { between: utf8('PK') }],
+    ['bytes between directory and end', { afterDirectory: utf8('?') }],
+    ['bytes behind the end', { tail: utf8('!') }],
+    ['a comment that is longer than the file', { end: (r) => r.setUint16(20, 1, true) }],
+    ['a second end record in the comment', { end: (r) => r.setUint16(20, 22, true), tail: concat(utf8('PK\x05\x06'), new Uint8Array(18)) }],
+    ['one entry that is counted as two', { end: (r) => [8, 10].forEach((at) => r.setUint16(at, 2, true)) }],
+    ['one entry that is counted as none', { end: (r) => [8, 10].forEach((at) => r.setUint16(at, 0, true)) }],
+    ['disk 1', { end: (r) => r.setUint16(4, 1, true) }],
+    ['an entry on disk 1', { central: (r) => r.setUint16(34, 1, true) }],
+    ['a directory of 4 GiB', { end: (r) => r.setUint32(12, 0xffff_fffe, true) }],
+    ['a directory offset of 4 GiB', { end: (r) => r.setUint32(16, 0xffff_fffe, true) }],
+    ['a ZIP64 sentinel without its field', { central: (r) => r.setUint32(24, 0xffff_ffff, true) }],
+    ['an extra field that runs past the header', { central: (r) => r.setUint16(30, 9, true) }],
+    ['an entry that begins elsewhere', { central: (r) => r.setUint32(42, 1, true) }],
+    ['content that is longer than declared', { facts: { bytes: 5 } }],
+    ['content that is shorter than declared', { facts: { bytes: 50 } }],
+    ['more than DEFLATE could give', { facts: { bytes: 2 ** 30 } }],
+    ['a symbolic link', { central: (r) => r.setUint32(38, 0xa1ff_0000, true) }],
+    ['a device', { central: (r) => r.setUint32(38, 0x61ff_0000, true) }],
+    ['stored content of another size', { stored: utf8('hello'), facts: { method: 0, bytes: 4 } }],
+  ])('refuses %s', async (_, bend) => {
+    const error = await expectTyped(() => readAll(handmade(bend)));
+    expect(['malformed-file', 'limit']).toContain(error.code);
+  });
+
+  test.each<[string, Bend]>([
+    ['another method', { facts: { method: 93 } }],
+    ['encryption, both headers agreeing', { local: (r) => r.setUint16(6, 1, true), central: (r) => r.setUint16(8, 1, true) }],
+  ])('%s is unsupported', async (_, bend) => {
+    await expectTyped(() => readAll(handmade(bend)), 'unsupported');
+  });
+
+  test.each(['', '/', '/a', 'a//b', 'a/', './a', 'a/..', '../a', 'a\\b', 'C:a', 'c:/a', 'a\0b', 'a\nb', 'a\u007fb', 'a\u0085b', 'n'.repeat(1025)])(
+    'refuses the name %j', async (name) => {
+      await expectTyped(() => readAll(handmade({ facts: { name } })));
+    });
+
+  test.each(['a b', 'a.', '.a', '...', 'con', 'é/ü', '\u202eexe', 'ab:c', '__proto__', 'constructor', 'n'.repeat(1024)])(
+    'accepts the name %j', async (name) => {
+      expect([...(await readAll(handmade({ facts: { name } }))).keys()]).toEqual([name]);
+    });
+
+  test('bytes above 127 need the UTF-8 flag, and must be UTF-8', async () => {
+    const both = (bend: (record: DataView, bytes: Uint8Array) => void): Bend => ({ local: bend, central: bend, facts: { name: 'é.txt' } });
+    const flagAt = (r: DataView): number => (r.getUint32(0, true) === 0x0403_4b50 ? 6 : 8);
+    await expectTyped(() => readAll(handmade(both((r) => r.setUint16(flagAt(r), 0, true)))), 'malformed-file');
+    await expectTyped(() => readAll(handmade(both((r, b) => void (b[r.getUint32(0, true) === 0x0403_4b50 ? 30 : 46] = 0xff)))), 'malformed-file');
+  });
+
+  test('refuses names that collide', async () => {
+    for (const [a, b] of [['a', 'a'], ['é', 'e\u0301'], ['a', 'a/b'], ['a/b', 'a/b/c/d']] as const) {
+      const facts = { method: 0, crc32: 0, compressedBytes: 0, bytes: 0 };
+      const first = { ...facts, name: a, offset: 0 };
+      const second = { ...facts, name: b, offset: localHeader(first).byteLength };
+      const front = concat(localHeader(first), localHeader(second));
+      const directory = concat(centralHeader(first), centralHeader(second));
+      await expectTyped(() => readAll(concat(front, directory, endRecords(2, front.byteLength, directory.byteLength))), 'malformed-file');
+    }
+  });
+
+  test('refuses every truncation and every shift', async () => {
+    const good = handmade();
+    for (let length = 0; length < good.byteLength; length++) await expectTyped(() => readAll(good.subarray(0, length)));
+    await expectTyped(() => readAll(concat(utf8('#!'), good)), 'malformed-file');
+    await expectTyped(() => readAll(concat(good, good)), 'malformed-file');
+  });
+
+  test('caps hold before anything is read', async () => {
+    const zeros = deflateRawSync(new Uint8Array(1 << 20));
+    const bomb = handmade({ stored: zeros, facts: { bytes: 1 << 20, crc32: codec.crc32(new Uint8Array(1 << 20)) } });
+    expect((await (await openZip(memorySource(bomb))).read('a.txt')).byteLength).toBe(1 << 20);
+    await expectTyped(() => openZip(memorySource(bomb), { inflatedBytes: 1 << 19 }), 'limit');
+    await expectTyped(() => openZip(memorySource(bomb), { entryBytes: 1 << 19 }), 'limit');
+  });
+
+  test('a source that gives too little or too much is not believed', async () => {
+    const good = handmade();
+    for (const delta of [-1, 1]) {
+      const source: RandomAccess = { byteLength: good.byteLength, read: async (offset, length) => new Uint8Array(good.subarray(offset, offset + length + delta)).slice(0, length + delta) };
+      const padded: RandomAccess = delta < 0 ? source : { byteLength: good.byteLength, read: async (_, length) => new Uint8Array(length + 1) };
+      await expectTyped(() => openZip(padded), 'malformed-file');
+    }
+  });
+});
+
+describe('writing', () => {
+  test('what is written is read, and equal arguments give equal bytes', async () => {
+    const contents = { 'b.txt': 'second', 'a.txt': '', 'folder/é.txt': 'third' };
+    const bytes = await archive(contents);
+    expect(await readAll(bytes)).toEqual(new Map(Object.entries(contents)));
+    expect(await archive(contents)).toEqual(bytes);
+  });
+
+  test('refuses names that it would not read', async () => {
+    await expectTyped(() => archive({ '../a': '' }), 'malformed-file');
+    await expectTyped(() => archive({ a: '', 'a/b': '' }), 'malformed-file');
+  });
+
+  test('an archive beyond 4 GiB is written and read: its middle is never made', async () => {
+    // Three entries of 2.5 GB of zeros, by count alone: the sink keeps small parts and the length of large ones.
+    const entryBytes = 2_500_000_000;
+    const block = new Uint8Array(1 << 26);
+    let crc = 0;
+    for (let left = entryBytes; left > 0; left -= block.byteLength) crc = codec.crc32(block.subarray(0, Math.min(left, block.byteLength)), crc);
+    const segments: { offset: number; bytes: Uint8Array }[] = [];
+    let length = 0;
+    const writer = await ZipWriter.open((bytes) => {
+      if (bytes !== block && bytes.buffer !== block.buffer) segments.push({ offset: length, bytes });
+      length += bytes.byteLength;
+    });
+    const parts = Array.from({ length: Math.ceil(entryBytes / block.byteLength) }, (_, i) => block.subarray(0, Math.min(block.byteLength, entryBytes - i * block.byteLength)));
+    for (const name of ['0', '1', '2']) await writer.addPacked(name, { method: 0, crc32: crc, bytes: entryBytes, parts });
+    await writer.addStored('last', new Uint8Array(utf8('the end')));
+    expect(await writer.finish()).toBe(length);
+    expect(length).toBeGreaterThan(7.5e9);
+    const sparse: RandomAccess = {
+      byteLength: length,
+      read: async (offset, n) => {
+        const out = new Uint8Array(n);
+        for (const segment of segments) {
+          const from = Math.max(offset, segment.offset);
+          const to = Math.min(offset + n, segment.offset + segment.bytes.byteLength);
+          if (from < to) out.set(segment.bytes.subarray(from - segment.offset, to - segment.offset), from - offset);
+        }
+        return out;
+      },
+    };
+    const zip = await openZip(sparse, { entryBytes: 3e9 });
+    expect([...zip.entries.values()].map(({ offset, bytes }) => [offset > 2 ** 32, bytes])).toEqual([[false, 2.5e9], [false, 2.5e9], [true, 2.5e9], [true, 7]]);
+    expect(new TextDecoder().decode(await zip.read('last'))).toBe('the end');
+  });
+
+  const python = (() => {
+    try {
+      return execFileSync('python3', ['-c', 'import zipfile; print("ok")']).toString().trim() === 'ok';
+    } catch {
+      return false;
+    }
+  })();
+  test.skipIf(!python)('Python\'s zipfile reads it (skipped where there is no python3)', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'trajport-')), 'a.zip');
+    writeFileSync(path, await archive({ 'a/b.txt': 'text', 'é': 'more' }));
+    const script = 'import zipfile,sys,json; z=zipfile.ZipFile(sys.argv[1]); assert z.testzip() is None; print(json.dumps({n: z.read(n).decode() for n in z.namelist()}))';
+    expect(JSON.parse(execFileSync('python3', ['-c', script, path]).toString())).toEqual({ 'a/b.txt': 'text', 'é': 'more' });
+  });
+});
