@@ -64,5 +64,5 @@ export function measureFlopRate(core: Core): number | undefined {
       bestMs = Math.min(bestMs, performance.now() - start);
     }
   });
-  return bestMs > 0 ? (2 * n ** 3 * 1000) / bestMs : undefined;
+  return bestMs > 0 ? (2 * n * n * n * 1000) / bestMs : undefined;
 }
