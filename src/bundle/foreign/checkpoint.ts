@@ -1,0 +1,101 @@
+/** What every reader of people's files gives, and what it is given: bytes in, named tensors out. */
+import { LimitError, MalformedFileError, describe } from '../../core/errors.ts';
+import { limits } from '../../core/limits.ts';
+import type { RawTensor } from '../safetensors.ts';
+
+/** One file: its name (for its kind and for errors) and all of its bytes. */
+export interface ForeignFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Reads a file that the first one names, e.g. a shard. The path is relative to the folder of the first file, has been
+ * checked to stay inside it, and its separators are '/'.
+ */
+export type ReadBeside = (path: string, signal?: AbortSignal) => Promise<Uint8Array>;
+
+export interface ReadForeignOptions {
+  /** Needed for files in parts; without it such files are refused. */
+  readonly readBeside?: ReadBeside;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * How kernels lie in memory. `pytorch`: [out, in] and OIHW. `keras`: [in, out] and HWIO; names that end in `kernel` are
+ * turned by `mapNames`.
+ */
+export type KernelConvention = 'pytorch' | 'keras';
+
+export interface ForeignCheckpoint {
+  /** By the file's own names, in the file's order. Bytes may be views of the file's. */
+  readonly tensors: ReadonlyMap<string, RawTensor>;
+  /** What the file says besides tensors, as text: epoch numbers, descriptions. */
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly convention: KernelConvention;
+}
+
+/** Collects tensors under names that must be new and of bounded length and number. */
+export class TensorCollector {
+  readonly tensors = new Map<string, RawTensor>();
+  readonly #field: string;
+
+  constructor(field: string) {
+    this.#field = field;
+  }
+
+  /** @throws MalformedFileError, LimitError */
+  add(name: string, tensor: RawTensor): void {
+    requireNameLength(this.#field, name);
+    if (this.tensors.has(name)) {
+      throw new MalformedFileError({ field: this.#field, expected: 'names that occur once', got: `${describe(name)} twice` });
+    }
+    if (this.tensors.size >= limits.safetensorsTensors) {
+      throw new LimitError({ field: this.#field, expected: `at most ${limits.safetensorsTensors} tensors`, got: 'more' });
+    }
+    this.tensors.set(name, tensor);
+  }
+}
+
+export function requireNameLength(field: string, name: string): void {
+  if (name.length > limits.nameLength) {
+    throw new LimitError({ field, expected: `names of at most ${limits.nameLength} characters`, got: `${name.length}` });
+  }
+}
+
+/**
+ * Elements of a shape read from a file.
+ * @throws LimitError beyond `limits.tensorRank` or `limits.tensorElements`, whatever the order of the extents.
+ */
+export function countElements(field: string, shape: readonly number[]): number {
+  if (shape.length > limits.tensorRank) {
+    throw new LimitError({ field, expected: `at most ${limits.tensorRank} axes`, got: `${shape.length}` });
+  }
+  let product = 1;
+  for (const extent of shape) {
+    if (!Number.isSafeInteger(extent) || extent < 0) {
+      throw new MalformedFileError({ field, expected: 'extents that are integers ≥ 0', got: describe(extent) });
+    }
+    product *= Math.max(extent, 1);
+    if (product > limits.tensorElements) {
+      throw new LimitError({ field, expected: `at most ${limits.tensorElements} elements`, got: `[${shape.join(', ')}]` });
+    }
+  }
+  return shape.includes(0) ? 0 : product;
+}
+
+/**
+ * Reads a part that a file names, refusing names that lead out of its folder.
+ * @throws MalformedFileError for a path that is not plainly relative; UnsupportedError without `readBeside`.
+ */
+export async function readPart(field: string, path: string, options: ReadForeignOptions): Promise<Uint8Array> {
+  options.signal?.throwIfAborted();
+  requireNameLength(field, path);
+  // eslint-disable-next-line no-control-regex
+  const plain = path !== '' && !/[\u0000-\u001f\\:]/.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+  if (!plain) throw new MalformedFileError({ field, expected: 'the name of a file in the same folder', got: describe(path) });
+  if (options.readBeside === undefined) {
+    throw new MalformedFileError({ field, expected: `the part ${describe(path)} beside the file`, got: 'this file alone' });
+  }
+  return options.readBeside(path, options.signal);
+}

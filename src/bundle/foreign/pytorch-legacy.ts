@@ -1,0 +1,56 @@
+/**
+ * torch.save's form before PyTorch 1.6 (and `_use_new_zipfile_serialization=False` since): five pickles in a row, then
+ * each storage as an element count and its bytes. The still older tar form is refused.
+ */
+import { MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
+import { dtypeBits } from '../dtype.ts';
+import { ByteCursor } from './byte-cursor.ts';
+import type { ForeignCheckpoint, ForeignFile } from './checkpoint.ts';
+import { PyDict, PyList, PyTuple, readPickle } from './pickle.ts';
+import { TorchStorage, type TorchValue, flattenTorch, materialiseTorch, torchHost } from './pytorch-values.ts';
+
+/** The first pickle of every such file, whole: protocol 2, the magic number as a LONG1 of ten bytes, STOP. */
+const MAGIC = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
+const FORMAT_VERSION = 1001;
+
+export function isLegacyPytorch(bytes: Uint8Array): boolean {
+  return bytes.byteLength >= MAGIC.length && MAGIC.every((byte, i) => bytes[i] === byte);
+}
+
+/** @throws MalformedFileError, UnsupportedError, LimitError */
+export function readLegacyPytorch({ name: field, bytes }: ForeignFile): ForeignCheckpoint {
+  if (!isLegacyPytorch(bytes)) throw new MalformedFileError({ field, expected: "torch.save's magic number", got: describe(bytes.subarray(0, 16)) });
+  const cursor = new ByteCursor(field, bytes, MAGIC.length);
+  const host = torchHost(field);
+  const version = readPickle(cursor, host);
+  if (version !== FORMAT_VERSION) throw new UnsupportedError({ field, expected: `format version ${FORMAT_VERSION}`, got: describe(version) });
+  requireLittleEndian(field, readPickle(cursor, host));
+  const flat = flattenTorch(field, readPickle(cursor, host));
+  const stored = readStorages(field, cursor, readPickle(cursor, host), host.storages);
+  const bytesOf = ({ key }: TorchStorage): Uint8Array => stored.get(key) as Uint8Array;
+  return { tensors: materialiseTorch(field, flat, bytesOf), metadata: flat.metadata, convention: 'pytorch' };
+}
+
+function requireLittleEndian(field: string, system: TorchValue): void {
+  const entry = system instanceof PyDict ? system.entries.find(([key]) => key === 'little_endian') : undefined;
+  if (entry?.[1] !== true) throw new UnsupportedError({ field, expected: 'little-endian elements', got: 'a file that does not say so' });
+}
+
+/** The bytes of every storage in the order of `keys`, up to the end of the file. */
+function readStorages(field: string, cursor: ByteCursor, keys: TorchValue, declared: ReadonlyMap<string, TorchStorage>): Map<string, Uint8Array> {
+  if (!(keys instanceof PyList || keys instanceof PyTuple)) cursor.fail('a list of storage keys', describe(keys));
+  const stored = new Map<string, Uint8Array>();
+  for (const key of keys.items) {
+    const storage = typeof key === 'string' ? declared.get(key) : undefined;
+    if (storage === undefined || stored.has(storage.key)) cursor.fail('keys of storages used above, each once', describe(key));
+    const elements = cursor.u64();
+    const width = storage.dtype === undefined ? 1 : dtypeBits[storage.dtype] / 8;
+    if (elements * width !== storage.bytes) cursor.fail(`${storage.bytes / width} elements of storage ${describe(key)}`, `${elements}`);
+    stored.set(storage.key, cursor.bytes(storage.bytes));
+  }
+  for (const key of declared.keys()) {
+    if (!stored.has(key)) throw new MalformedFileError({ field, expected: `the bytes of storage ${describe(key)}`, got: 'none' });
+  }
+  if (cursor.remaining > 0) cursor.fail('the end of the file', `${cursor.remaining} more bytes`);
+  return stored;
+}

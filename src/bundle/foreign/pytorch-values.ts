@@ -1,0 +1,274 @@
+/**
+ * What torch.save's pickles may hold: storages, tensors that are views of them, and the few names that a dict of
+ * tensors needs. Nothing here reads tensor bytes; it says which bytes of which storage a tensor is.
+ */
+import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
+import { limits } from '../../core/limits.ts';
+import { type Dtype, dtypeBits } from '../dtype.ts';
+import type { RawTensor } from '../safetensors.ts';
+import { TensorCollector, countElements, requireNameLength } from './checkpoint.ts';
+import { type PickleHost, PyDict, PyGlobal, PyList, PyTuple, type PyValue } from './pickle.ts';
+
+/** A named run of bytes elsewhere in the file. */
+export class TorchStorage {
+  readonly key: string;
+  /** Undefined for untyped storages, whose elements are bytes until a tensor says more. */
+  readonly dtype: Dtype | undefined;
+  readonly bytes: number;
+  constructor(key: string, dtype: Dtype | undefined, bytes: number) {
+    this.key = key;
+    this.dtype = dtype;
+    this.bytes = bytes;
+  }
+}
+
+/** A view of a storage; offset and strides count elements. */
+export class TorchTensor {
+  readonly storage: TorchStorage;
+  readonly dtype: Dtype;
+  readonly offset: number;
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+  constructor(storage: TorchStorage, dtype: Dtype, offset: number, shape: readonly number[], strides: readonly number[]) {
+    this.storage = storage;
+    this.dtype = dtype;
+    this.offset = offset;
+    this.shape = shape;
+    this.strides = strides;
+  }
+}
+
+/** A value that holds no tensor: a device, a layout, a defaultdict's factory. Kept as its name only. */
+class TorchOther {
+  readonly name: string;
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+export type TorchObject = TorchStorage | TorchTensor | TorchOther;
+export type TorchValue = PyValue<TorchObject>;
+
+const storageDtypes: Readonly<Record<string, Dtype>> = {
+  'torch.FloatStorage': 'F32', 'torch.DoubleStorage': 'F64', 'torch.HalfStorage': 'F16', 'torch.BFloat16Storage': 'BF16',
+  'torch.LongStorage': 'I64', 'torch.IntStorage': 'I32', 'torch.ShortStorage': 'I16', 'torch.CharStorage': 'I8', 'torch.ByteStorage': 'U8',
+  'torch.BoolStorage': 'BOOL', 'torch.ComplexFloatStorage': 'C64',
+};
+const untypedStorages = new Set(['torch.storage.UntypedStorage', 'torch.UntypedStorage', 'torch.storage._UntypedStorage']);
+
+const torchDtypes: Readonly<Record<string, Dtype>> = {
+  'torch.float32': 'F32', 'torch.float64': 'F64', 'torch.float16': 'F16', 'torch.bfloat16': 'BF16', 'torch.int64': 'I64', 'torch.int32': 'I32',
+  'torch.int16': 'I16', 'torch.int8': 'I8', 'torch.uint8': 'U8', 'torch.uint16': 'U16', 'torch.uint32': 'U32', 'torch.uint64': 'U64',
+  'torch.bool': 'BOOL', 'torch.complex64': 'C64',
+};
+
+const isIntegers = (values: readonly unknown[]): values is readonly number[] => values.every((value) => Number.isSafeInteger(value) && (value as number) >= 0);
+
+/**
+ * The storage of a persistent id `('storage', type, key, location, elements[, view])`. Its location (cpu, cuda:0) means
+ * nothing here.
+ */
+function storageOf(field: string, id: TorchValue): TorchStorage {
+  const fail = (expected: string, got: unknown): never => {
+    throw new MalformedFileError({ field: `${field}: a storage`, expected, got: describe(got) });
+  };
+  if (!(id instanceof PyTuple) || id.items[0] !== 'storage') return fail("a tuple that begins with 'storage'", id);
+  const [, type, key, , elements, view] = id.items;
+  if (!(type instanceof PyGlobal)) return fail('a storage type', type);
+  const dtype = Object.hasOwn(storageDtypes, type.name) ? storageDtypes[type.name] : undefined;
+  if (dtype === undefined && !untypedStorages.has(type.name)) return fail('a storage type', type.name);
+  if (typeof key !== 'string') return fail('a key that is a string', key);
+  if (typeof elements !== 'number' || !isIntegers([elements])) return fail('an element count that is an integer ≥ 0', elements);
+  countElements(`${field}: a storage`, [elements]);
+  // Views of storages went out of use with PyTorch 0.4.
+  if (view !== undefined && view !== null) throw new UnsupportedError({ field, expected: 'storages that are not views of others', got: 'a view' });
+  return new TorchStorage(key, dtype, elements * (dtype === undefined ? 1 : dtypeBits[dtype] / 8));
+}
+
+/** What a file's pickles mean: the allow-list, and every storage that they named. */
+export interface TorchHost extends PickleHost<TorchObject> {
+  readonly storages: ReadonlyMap<string, TorchStorage>;
+}
+
+/** `field` names the file in errors. */
+export function torchHost(field: string): TorchHost {
+  const storages = new Map<string, TorchStorage>();
+  const calls: Readonly<Record<string, (args: readonly TorchValue[]) => TorchValue>> = {
+    'collections.OrderedDict': (args) => dictOf(field, args),
+    'collections.defaultdict': () => new PyDict(),
+    'torch.Size': ([items]) => (items instanceof PyTuple ? items : new PyTuple([])),
+    'torch.device': () => new TorchOther('torch.device'),
+    // (storage, offset, shape, strides[, requires_grad, hooks, metadata]); version 3 inserts the element type.
+    'torch._utils._rebuild_tensor': (args) => tensorOf(field, args, undefined),
+    'torch._utils._rebuild_tensor_v2': (args) => tensorOf(field, args, undefined),
+    'torch._utils._rebuild_tensor_v3': (args) => tensorOf(field, args, args[6]),
+    'torch._utils._rebuild_parameter': (args) => parameterOf(field, args),
+    'torch._utils._rebuild_parameter_with_state': (args) => parameterOf(field, args),
+  };
+  const named = (name: string): boolean => Object.hasOwn(storageDtypes, name) || untypedStorages.has(name) || Object.hasOwn(torchDtypes, name);
+  return {
+    allows: (name) => Object.hasOwn(calls, name) || named(name),
+    call: (name, args) => {
+      const call = Object.hasOwn(calls, name) ? calls[name] : undefined;
+      if (call === undefined) throw new UnsupportedError({ field, expected: 'calls that a dict of tensors needs', got: describe(name) });
+      return call(args);
+    },
+    persistent: (id) => {
+      const storage = storageOf(field, id);
+      const before = storages.get(storage.key);
+      if (before === undefined) storages.set(storage.key, storage);
+      else if (before.bytes !== storage.bytes || before.dtype !== storage.dtype) {
+        throw new MalformedFileError({ field, expected: `storage ${describe(storage.key)} to be one`, got: 'two sizes or types of it' });
+      }
+      return before ?? storage;
+    },
+    storages,
+  };
+}
+
+function dictOf(field: string, args: readonly TorchValue[]): PyDict<TorchObject> {
+  const dict = new PyDict<TorchObject>();
+  // Python 2 wrote the items into the call; Python 3 sets them afterwards.
+  const [items] = args;
+  if (items === undefined) return dict;
+  if (!(items instanceof PyList)) throw new MalformedFileError({ field, expected: 'an OrderedDict of a list of pairs', got: describe(items) });
+  for (const pair of items.items) {
+    const fits = (pair instanceof PyTuple || pair instanceof PyList) && pair.items.length === 2;
+    if (!fits || !dict.add(pair.items[0] as TorchValue, pair.items[1] as TorchValue)) {
+      throw new MalformedFileError({ field, expected: 'pairs with keys that occur once', got: describe(pair) });
+    }
+  }
+  return dict;
+}
+
+function parameterOf(field: string, [tensor]: readonly TorchValue[]): TorchTensor {
+  if (!(tensor instanceof TorchTensor)) throw new MalformedFileError({ field, expected: 'a parameter made of a tensor', got: describe(tensor) });
+  return tensor;
+}
+
+function tensorOf(field: string, [storage, offset, shape, strides]: readonly TorchValue[], type: TorchValue | undefined): TorchTensor {
+  const fail = (expected: string, got: unknown): never => {
+    throw new MalformedFileError({ field: `${field}: a tensor`, expected, got: describe(got) });
+  };
+  if (!(storage instanceof TorchStorage)) return fail('a storage', storage);
+  if (typeof offset !== 'number' || !isIntegers([offset])) return fail('an offset that is an integer ≥ 0', offset);
+  if (!(shape instanceof PyTuple) || !isIntegers(shape.items)) return fail('a shape of integers ≥ 0', shape);
+  if (!(strides instanceof PyTuple) || !isIntegers(strides.items) || strides.items.length !== shape.items.length) {
+    return fail(`${shape.items.length} strides that are integers ≥ 0`, strides);
+  }
+  const named = type instanceof PyGlobal && Object.hasOwn(torchDtypes, type.name) ? torchDtypes[type.name] : undefined;
+  const dtype = named ?? storage.dtype;
+  if (dtype === undefined) return fail('an element type', type);
+  if (storage.dtype !== undefined && storage.dtype !== dtype) return fail(`elements of ${storage.dtype}, the storage's`, dtype);
+  const elements = countElements(`${field}: a tensor's shape`, shape.items);
+  const available = Math.floor((storage.bytes * 8) / dtypeBits[dtype]);
+  const last = shape.items.reduce((sum, extent, axis) => sum + (extent - 1) * (strides.items[axis] as number), offset);
+  if (elements > 0 && !(last < available)) return fail(`a view within the ${available} elements of its storage`, last);
+  // An expanded view (stride 0) turns a few bytes into gigabytes.
+  if (elements > Math.max(available, 1)) {
+    throw new LimitError({ field: `${field}: a tensor`, expected: `at most the ${available} elements of its storage`, got: `${elements} in [${shape.items.join(', ')}]` });
+  }
+  return new TorchTensor(storage, dtype, offset, shape.items, strides.items);
+}
+
+export interface FlattenedTorch {
+  readonly tensors: readonly (readonly [string, TorchTensor])[];
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+/** Values that one file may nest: a memo makes a list of lists of lists exponential in its bytes. */
+const FLATTENED_VALUES = 1_000_000;
+const FLATTENED_DEPTH = 32;
+
+/**
+ * Nested containers as one list with dotted names: `{'state_dict': {'fc.weight': …}}` gives `state_dict.fc.weight`,
+ * items of lists are numbered. Numbers and strings become metadata.
+ * @throws UnsupportedError where there is no tensor at all; LimitError for nesting without end.
+ */
+export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
+  const tensors: [string, TorchTensor][] = [];
+  const metadata = new Map<string, string>();
+  let visited = 0;
+  const visit = (name: string, value: TorchValue, depth: number): void => {
+    if (++visited > FLATTENED_VALUES) throw new LimitError({ field, expected: `at most ${FLATTENED_VALUES} values`, got: 'more' });
+    if (depth > FLATTENED_DEPTH) throw new LimitError({ field, expected: `nesting of at most ${FLATTENED_DEPTH}`, got: 'deeper' });
+    const child = (key: string): string => {
+      const full = name === '' ? key : `${name}.${key}`;
+      requireNameLength(field, full);
+      return full;
+    };
+    if (value instanceof TorchTensor) tensors.push([name === '' ? 'tensor' : name, value]);
+    else if (value instanceof PyDict) {
+      for (const [key, item] of value.entries) {
+        if (typeof key === 'string' || typeof key === 'number') visit(child(String(key)), item, depth + 1);
+        else visit(child(key === null ? 'None' : describe(key)), item, depth + 1);
+      }
+    } else if (value instanceof PyList || value instanceof PyTuple) {
+      for (const [index, item] of value.items.entries()) visit(child(String(index)), item, depth + 1);
+    } else if ((typeof value === 'string' && value.length <= limits.nameLength) || typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean') {
+      metadata.set(name, String(value));
+    }
+  };
+  visit('', root, 0);
+  if (tensors.length === 0) {
+    throw new UnsupportedError({ field, expected: 'tensors in dicts, lists or tuples', got: 'no tensor' });
+  }
+  return { tensors, metadata };
+}
+
+/** Bytes that copies of strided views may take in all, in multiples of what is stored: transposed and tied views are few. */
+const COPIES_OF_STORAGE = 4;
+
+/** The tensors' bytes: views where elements are contiguous, copies where they are not. `bytesOf` gives a storage's. */
+export function materialiseTorch(field: string, flat: FlattenedTorch, bytesOf: (storage: TorchStorage) => Uint8Array): Map<string, RawTensor> {
+  const collected = new TensorCollector(field);
+  const stored = new Map(flat.tensors.map(([, { storage }]) => [storage.key, storage.bytes]));
+  let copyBudget = COPIES_OF_STORAGE * [...stored.values()].reduce((sum, bytes) => sum + bytes, 0);
+  for (const [name, tensor] of flat.tensors) {
+    const { dtype, shape } = tensor;
+    const width = dtypeBits[dtype] / 8;
+    const elements = countElements(`${field}.${name}`, shape);
+    const bytes = bytesOf(tensor.storage);
+    if (elements === 0) collected.add(name, { dtype, shape, bytes: new Uint8Array(0) });
+    else if (isContiguous(shape, tensor.strides)) {
+      collected.add(name, { dtype, shape, bytes: bytes.subarray(tensor.offset * width, (tensor.offset + elements) * width) });
+    } else {
+      copyBudget -= elements * width;
+      if (copyBudget < 0) {
+        throw new LimitError({ field: `${field}.${name}`, expected: `strided views of at most ${COPIES_OF_STORAGE} times the stored bytes`, got: 'more' });
+      }
+      collected.add(name, { dtype, shape, bytes: gather(bytes, tensor, elements, width) });
+    }
+  }
+  return collected.tensors;
+}
+
+function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
+  let expected = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    const extent = shape[axis] as number;
+    // The stride of an axis of one element is never taken, and PyTorch leaves anything there.
+    if (extent !== 1 && strides[axis] !== expected) return false;
+    expected *= extent;
+  }
+  return true;
+}
+
+/** Row-major copy of a strided view. */
+function gather(bytes: Uint8Array, { offset, shape, strides }: TorchTensor, elements: number, width: number): Uint8Array {
+  const result = new Uint8Array(elements * width);
+  const index = shape.map(() => 0);
+  let from = offset * width;
+  for (let i = 0; i < elements; i++) {
+    for (let b = 0; b < width; b++) result[i * width + b] = bytes[from + b] as number;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      const stride = (strides[axis] as number) * width;
+      index[axis] = (index[axis] as number) + 1;
+      from += stride;
+      if ((index[axis] as number) < (shape[axis] as number)) break;
+      from -= stride * (shape[axis] as number);
+      index[axis] = 0;
+    }
+  }
+  return result;
+}

@@ -1,0 +1,38 @@
+import { existsSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
+import { expectTyped } from '../support.ts';
+import { expectVector, vector } from './support.ts';
+
+describe('PyTorch files', () => {
+  it.each(['state-dict.pt', 'state-dict-protocol4.pt', 'views.pt', 'dtypes.pth', 'checkpoint.pt'])('%s: every tensor as torch holds it', async (name) => {
+    expectVector(name, (await readPytorch(vector(name))).tensors);
+  });
+
+  it('keeps numbers and strings of a training checkpoint as metadata', async () => {
+    const { metadata } = await readPytorch(vector('checkpoint.pt'));
+    expect(Object.fromEntries(metadata)).toMatchObject({ epoch: '7', best: '0.5', arch: 'small', done: 'true', 'size.1': '4', 'optimizer.param_groups.0.lr': '0.1' });
+  });
+
+  it.each([
+    ['refused-whole-model.pt', 'unsupported', 'torch.nn.modules.container.Sequential'],
+    ['refused-call.pt', 'unsupported', 'posix.system'],
+    ['refused-expanded.pt', 'limit', '1000000'],
+  ] as const)('refuses %s (%s, naming %s), and executes nothing', async (name, code, named) => {
+    const error = await expectTyped(() => readPytorch(vector(name)), code);
+    expect(error.message).toContain(named);
+    expect(existsSync('/tmp/trajport-was-here')).toBe(false);
+  });
+
+  it('copies nothing of a contiguous tensor and gathers a strided one', async () => {
+    const { tensors } = await readPytorch(vector('views.pt'));
+    const [same, offset, transposed] = ['same', 'offset', 'transposed'].map((name) => tensors.get(name)?.bytes);
+    expect(offset?.buffer).toBe(same?.buffer);
+    expect(transposed?.buffer).not.toBe(same?.buffer);
+  });
+
+  it('refuses every truncation', async () => {
+    const { name, bytes } = vector('state-dict.pt');
+    for (let length = 0; length < bytes.length; length += 41) await expectTyped(() => readPytorch({ name, bytes: bytes.subarray(0, length) }));
+  });
+});

@@ -1,0 +1,99 @@
+"""Makes the vectors beside it with the real libraries: torch, numpy, h5py, onnx, safetensors' layout by hand.
+
+Debian: apt-get install python3-torch python3-h5py python3-onnx; /usr/bin/python3 generate.py
+What each file holds is written to expected.json: name -> {dtype, shape, values}, so that tests need no Python.
+Made with torch 1.13, numpy 1.24, h5py 3.7, onnx 1.12.
+"""
+import json
+import os
+import struct
+from collections import OrderedDict
+
+import numpy as np
+import torch
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+expected = {}
+
+
+def at(name):
+    return os.path.join(HERE, name)
+
+
+TORCH = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+         torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL", torch.complex64: "C64"}
+
+
+def record(file, tensors):
+    """tensors: name -> torch tensor or (dtype name, numpy array)."""
+    listed = {}
+    for name, tensor in tensors.items():
+        if isinstance(tensor, tuple):
+            dtype, array = tensor
+        else:
+            dtype, array = TORCH[tensor.dtype], tensor.detach().to(torch.float64).numpy() if tensor.dtype != torch.complex64 else None
+        listed[name] = {"dtype": dtype, "shape": list(array.shape), "values": [float(v) for v in np.asarray(array, dtype=np.float64).ravel()]}
+    expected[file] = listed
+
+
+def values(*shape, seed=0):
+    """Numbers that F16 and BF16 hold exactly, all different."""
+    count = int(np.prod(shape)) if shape else 1
+    return ((np.arange(count) - seed) / 8).reshape(shape).astype(np.float32)
+
+
+def make_torch():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(OrderedDict([
+        ("conv", torch.nn.Conv2d(1, 2, 3)), ("norm", torch.nn.BatchNorm2d(2)), ("relu", torch.nn.ReLU()),
+        ("flatten", torch.nn.Flatten()), ("head", torch.nn.Linear(8, 3)),
+    ]))
+    state = model.state_dict()
+    torch.save(state, at("state-dict.pt"))
+    record("state-dict.pt", state)
+    torch.save(state, at("state-dict-legacy.pt"), _use_new_zipfile_serialization=False)
+    record("state-dict-legacy.pt", state)
+    torch.save(state, at("state-dict-protocol4.pt"), pickle_protocol=4)
+    record("state-dict-protocol4.pt", state)
+
+    base = torch.from_numpy(values(4, 6))
+    views = {
+        "transposed": base.t(), "sliced": base[1:3, ::2], "offset": base[2], "same": base, "scalar": base[3, 5],
+        "empty": torch.zeros(0, 3), "one": base[:, 1:2],
+        "permuted": torch.from_numpy(values(2, 3, 4, 5)).permute(3, 2, 0, 1), "channels_last": torch.from_numpy(values(2, 3, 2, 2)).contiguous(memory_format=torch.channels_last),
+    }
+    for suffix, new in (("", True), ("-legacy", False)):
+        torch.save(views, at(f"views{suffix}.pt"), _use_new_zipfile_serialization=new)
+        record(f"views{suffix}.pt", views)
+
+    dtypes = {str(dtype).split(".")[1]: torch.from_numpy(values(3)).mul(8).to(dtype) for dtype in TORCH if dtype != torch.complex64}
+    torch.save(dtypes, at("dtypes.pth"))
+    record("dtypes.pth", dtypes)
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(2, 1, 4, 4)).sum().backward()
+    optimizer.step()
+    checkpoint = {"epoch": 7, "best": 0.5, "arch": "small", "done": True, "note": None, "size": torch.Size([1, 4, 4]),
+                  "state_dict": model.state_dict(), "optimizer": optimizer.state_dict(), "parameter": torch.nn.Parameter(torch.ones(2))}
+    torch.save(checkpoint, at("checkpoint.pt"))
+    flat = {f"state_dict.{k}": v for k, v in checkpoint["state_dict"].items()}
+    for index, state in checkpoint["optimizer"]["state"].items():
+        flat[f"optimizer.state.{index}.momentum_buffer"] = state["momentum_buffer"]
+    flat["parameter"] = checkpoint["parameter"]
+    record("checkpoint.pt", flat)
+
+    # What must be refused.
+    torch.save(model, at("refused-whole-model.pt"))
+    torch.save({"weight": torch.ones(1).expand(1000, 1000)}, at("refused-expanded.pt"))
+
+    class Evil:
+        def __reduce__(self):
+            return (os.system, ("touch /tmp/trajport-was-here",))
+    torch.save({"weight": torch.ones(2), "evil": Evil()}, at("refused-call.pt"))
+    torch.save({"weight": torch.ones(2), "evil": Evil()}, at("refused-call-legacy.pt"), _use_new_zipfile_serialization=False)
+
+
+make_torch()
+with open(at("expected.json"), "w") as out:
+    json.dump(expected, out, separators=(",", ":"), sort_keys=True)
+    out.write("\n")
