@@ -72,9 +72,8 @@ export function* conformance(core: Core, folders: readonly string[], options: Re
   using engine = openGradientEngine(core);
   for (const reference of cases) {
     const name = reference.manifest.case;
-    const network = attempt(name, 'graph', () => engine.compile(reference.graph));
+    using network = attempt(name, 'graph', () => engine.compile(reference.graph));
     if (network === undefined) continue;
-    using _disposed = network;
     const training = attempt(name, 'first training epoch', () => trainingLine(network, reference));
     if (training !== undefined) yield training;
     for (const [run, record] of Object.entries(reference.manifest.runs)) {
