@@ -4,8 +4,8 @@
  * hold never decides how much memory is taken. Calls are synchronous and finish what they begin, so one instance
  * serves a realm.
  */
-import * as bundled from '#wasm';
 import { MalformedFileError } from '../core/errors.ts';
+import { openKernelInstance } from '../core/kernel-instance.ts';
 import type { CodecKernels } from '../core/kernels.ts';
 
 /** Bytes come out in order; `finish` checks that there are no more and that the checksum holds. */
@@ -62,11 +62,8 @@ export function openCodec(): Promise<Codec> {
 }
 
 async function instantiate(): Promise<Codec> {
-  const memory = new WebAssembly.Memory({ initial: Math.ceil(endPtr / 65_536) });
-  const source = bundled.coreWasm();
-  const module = source instanceof WebAssembly.Module ? source : await WebAssembly.compile(source);
-  const instance = await WebAssembly.instantiate(module, { env: { memory } });
-  return new Codec(memory, instance.exports as unknown as CodecKernels);
+  const { memory, kernels } = await openKernelInstance(endPtr);
+  return new Codec(memory, kernels);
 }
 
 export class Codec {
@@ -124,13 +121,13 @@ export class Codec {
     let crc = 0;
     let done = false;
     // What the last run gave and nobody has taken yet.
-    const window = { begin: outputPtr, end: outputPtr };
+    const ready = { begin: outputPtr, end: outputPtr };
     const run = (): void => {
       const input = compressed.subarray(consumed, consumed + INPUT_BYTES);
       heap.set(input, inputPtr);
       // What came before stands before the window, as far back as a match may reach.
       const history = Math.min(produced, HISTORY_BYTES);
-      heap.copyWithin(outputPtr - history, window.end - history, window.end);
+      heap.copyWithin(outputPtr - history, ready.end - history, ready.end);
       this.#view.setInt32(inflateStatePtr + state.history, history, true);
       const ends = consumed + input.byteLength === compressed.byteLength ? 1 : 0;
       const result = this.#kernels.inflateRun(inflateStatePtr, inputPtr, input.byteLength, ends, outputPtr, OUTPUT_BYTES);
@@ -140,28 +137,28 @@ export class Codec {
       produced += outUsed;
       if (produced > bytes) throw new MalformedFileError({ field, expected: `${bytes} bytes of content`, got: 'more' });
       crc = this.#kernels.crc32(tablesPtr, outputPtr, outUsed, crc) >>> 0;
-      window.begin = outputPtr;
-      window.end = outputPtr + outUsed;
+      ready.begin = outputPtr;
+      ready.end = outputPtr + outUsed;
       done = result === 1;
     };
     return {
       readInto: (target) => {
         let filled = 0;
         while (filled < target.byteLength) {
-          if (window.begin === window.end) {
+          if (ready.begin === ready.end) {
             if (done) throw new MalformedFileError({ field, expected: `${bytes} bytes of content`, got: `${produced}` });
             run();
           }
-          const n = Math.min(window.end - window.begin, target.byteLength - filled);
-          target.set(heap.subarray(window.begin, window.begin + n), filled);
-          window.begin += n;
+          const n = Math.min(ready.end - ready.begin, target.byteLength - filled);
+          target.set(heap.subarray(ready.begin, ready.begin + n), filled);
+          ready.begin += n;
           filled += n;
         }
       },
       finish: () => {
         // The end-of-block code may still be unread; it yields nothing more.
-        for (; window.begin === window.end; run()) if (done) break;
-        if (window.begin !== window.end || produced !== bytes) {
+        for (; ready.begin === ready.end; run()) if (done) break;
+        if (ready.begin !== ready.end || produced !== bytes) {
           throw new MalformedFileError({ field, expected: `${bytes} bytes of content`, got: `${produced}` });
         }
         requireLeft(field, 0, compressed.byteLength - consumed, true);

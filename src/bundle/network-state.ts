@@ -4,7 +4,7 @@
  */
 import { MalformedFileError, describe } from '../core/errors.ts';
 import { type NamedTensors, type NetworkState, type Tensor, sameShape } from '../tensor/tensor.ts';
-import { type RawTensor, rawToFloat32, readSafetensors, writeSafetensors } from './safetensors.ts';
+import { type RawTensor, rawToFloat32, readSafetensors, safetensorsHeader, writeSafetensors } from './safetensors.ts';
 
 /** What tensors a network has; `parameterLayout(graph)` of `model/` gives one. */
 export interface StateLayout {
@@ -26,6 +26,14 @@ function counterNames(layout: StateLayout): string[] {
 }
 
 const shapeText = (shape: readonly number[]): string => `shape [${shape.join(', ')}]`;
+
+/** The header of every canonical file of that layout, and how many bytes of data follow it. */
+export function canonicalHeader(layout: StateLayout): ReturnType<typeof safetensorsHeader> {
+  return safetensorsHeader([
+    ...counterNames(layout).map((name) => ({ name, dtype: 'I64' as const, shape: [] })),
+    ...[...layout.parameters, ...layout.buffers].map(({ name, shape }) => ({ name, dtype: 'F32' as const, shape })),
+  ]);
+}
 
 /**
  * The canonical file of a state: counters first (8-byte elements before 4-byte ones), then parameters and buffers in

@@ -29,7 +29,8 @@ export interface EndRecord {
   readonly entries: number;
   readonly directoryOffset: number;
   readonly directoryBytes: number;
-  readonly commentBytes: number;
+  /** Everything behind the directory, as it stands in the file. */
+  readonly bytes: Uint8Array;
 }
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -94,7 +95,7 @@ export function parseEndRecord(field: string, tail: Uint8Array, fileBytes: numbe
   if (record.entries > limits.zipEntries) {
     throw new LimitError({ field, expected: `at most ${limits.zipEntries} entries`, got: `${record.entries}` });
   }
-  return { entries: record.entries, directoryOffset: record.directoryOffset, directoryBytes: record.directoryBytes, commentBytes };
+  return { entries: record.entries, directoryOffset: record.directoryOffset, directoryBytes: record.directoryBytes, bytes: tail.subarray(directoryEnd) };
 }
 
 type NarrowEnd = Readonly<Record<'entries' | 'directoryBytes' | 'directoryOffset', number>>;

@@ -35,8 +35,11 @@ export interface StoredEntry {
   readonly stored: Uint8Array;
   /** The local header as it stands in the file. */
   readonly localHeader: Uint8Array;
-  /** The content in order, counted and checked; one at a time may be in use. */
-  readonly reader: ByteReader;
+  /**
+   * Begins to read the content, counted and checked. The codec's windows are shared: read and finish before
+   * anything is awaited.
+   */
+  open(): ByteReader;
 }
 
 export class ZipReader {
@@ -77,18 +80,19 @@ export class ZipReader {
     const { begin, end } = checkLocalHeader(label, region, entry);
     requireReadable(label, entry);
     const stored = region.subarray(begin, end);
-    const reader =
+    const open = (): ByteReader =>
       entry.method === methods.stored
         ? this.#codec.stored(label, stored, entry.crc32)
         : this.#codec.inflate(label, stored, entry.bytes, entry.crc32);
-    return { stored, localHeader: region.subarray(0, begin), reader };
+    return { stored, localHeader: region.subarray(0, begin), open };
   }
 
   /** The whole content of an entry. */
   async read(name: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
     const entry = this.entry(name);
-    const { reader } = await this.readStored(entry, signal);
+    const { open } = await this.readStored(entry, signal);
     const content = new Uint8Array(entry.bytes);
+    const reader = open();
     reader.readInto(content);
     reader.finish();
     return content;

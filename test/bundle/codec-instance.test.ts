@@ -2,20 +2,10 @@
 import { crc32 as zlibCrc32, constants, deflateRawSync, inflateRawSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { type Codec, openCodec } from '../../src/bundle/codec-instance.ts';
+import { generator } from './generator.ts';
 import { concat, expectTyped } from './support.ts';
 
 const codec: Codec = await openCodec();
-
-/** xorshift32: enough for test data, and the same everywhere. */
-export function generator(seed: number): () => number {
-  let x = seed | 1;
-  return () => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return x >>> 0;
-  };
-}
 
 type Kind = 'zeros' | 'noise' | 'skewed' | 'runs' | 'text' | 'one value' | 'fibonacci';
 const kinds: readonly Kind[] = ['zeros', 'noise', 'skewed', 'runs', 'text', 'one value', 'fibonacci'];

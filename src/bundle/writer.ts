@@ -1,0 +1,190 @@
+/**
+ * Writes trajectory bundles, one checkpoint at a time: two files' worth of memory, however long the trajectory.
+ */
+import type { Core } from '../core/core.ts';
+import { InvalidArgumentError, LimitError, describe, requireInteger } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import { sha256Hex } from '../core/sha256.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import { initialise } from '../model/initialise.ts';
+import { type NetworkState, requireFinite } from '../tensor/tensor.ts';
+import { type Codec, openCodec } from './codec-instance.ts';
+import { type Coding, type ParameterRange, encodeFile } from './coding.ts';
+import type { JsonValue } from './json.ts';
+import { type CheckpointLayout, checkpointLayout } from './layout.ts';
+import { type CheckpointRecord, MANIFEST_ENTRY, type SeedRecord, entryName, printManifest } from './manifest.ts';
+import { stateToSafetensors } from './network-state.ts';
+import { methods } from './zip-format.ts';
+import { type ByteSink, type PackedContent, ZipWriter, memorySink } from './zip-writer.ts';
+
+export interface CheckpointContent {
+  readonly label: string;
+  readonly epoch?: number;
+  readonly state: NetworkState;
+  /**
+   * How the state was initialised. Given (and given `core`), the checkpoint is stored as this record alone, once the
+   * initialiser has been seen to make exactly this state.
+   */
+  readonly seed?: { readonly seed: number; readonly scheme?: SeedRecord['scheme']; readonly mode?: SeedRecord['mode'] };
+}
+
+export interface BundleContent {
+  readonly graph: ModelGraph;
+  readonly checkpoints: Iterable<CheckpointContent> | AsyncIterable<CheckpointContent>;
+  /** Any record of how the trajectory came about; must be JSON. */
+  readonly training?: unknown;
+}
+
+export interface BundleOptions {
+  /**
+   * `lossless` (default): XOR with the previous checkpoint, byte planes. `full`: plain safetensors files.
+   * `int8`, `int4`: quantised steps, lossy; the manifest states the error of each.
+   */
+  readonly coding?: 'lossless' | 'full' | 'int8' | 'int4';
+  /** Every so many checkpoints one stands alone, which bounds what reading one costs. Default 16 for `lossless`, none else. */
+  readonly keyFrameEvery?: number;
+  /** Needed to store an initial checkpoint as its seed. */
+  readonly core?: Core;
+  readonly signal?: AbortSignal;
+}
+
+/** @throws InvalidArgumentError, LimitError, MalformedFileError, NotFiniteError */
+export async function writeBundle(content: BundleContent, options: BundleOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+  const { sink, bytes } = memorySink();
+  await writeBundleTo(sink, content, options);
+  return bytes();
+}
+
+/** As `writeBundle`, piece by piece into a sink. Returns the length in bytes. */
+export async function writeBundleTo(sink: ByteSink, content: BundleContent, options: BundleOptions = {}): Promise<number> {
+  const layout = checkpointLayout(content.graph);
+  if (layout.fileBytes > limits.entryBytes) {
+    throw new LimitError({ field: 'graph', expected: `checkpoints of at most ${limits.entryBytes} bytes`, got: `${layout.fileBytes}` });
+  }
+  const training = jsonOf(content.training);
+  const zip = await ZipWriter.open(sink);
+  const encoder = new CheckpointEncoder(content.graph, layout, await openCodec(), options);
+  const records: CheckpointRecord[] = [];
+  const labels = new Set<string>();
+  for await (const checkpoint of content.checkpoints) {
+    options.signal?.throwIfAborted();
+    requireLabel(checkpoint, labels);
+    if (records.length >= limits.checkpoints) {
+      throw new LimitError({ field: 'checkpoints', expected: `at most ${limits.checkpoints}`, got: 'more' });
+    }
+    const { record, packed } = await encoder.encode(records.length, checkpoint);
+    if (packed !== undefined && record.entry !== null) await zip.addPacked(record.entry, packed);
+    records.push(record);
+  }
+  if (records.length === 0) throw new InvalidArgumentError({ field: 'checkpoints', expected: 'at least one', got: 'none' });
+  await zip.addStored(MANIFEST_ENTRY, printManifest({ graph: content.graph, checkpoints: records, training }));
+  return zip.finish();
+}
+
+/** Through text and back: what could not be read again must not be written. */
+function jsonOf(training: unknown): JsonValue {
+  if (training === undefined) return null;
+  const text = JSON.stringify(training) as string | undefined;
+  if (text === undefined) throw new InvalidArgumentError({ field: 'training', expected: 'JSON', got: describe(training) });
+  return JSON.parse(text) as JsonValue;
+}
+
+function requireLabel({ label, epoch }: CheckpointContent, labels: Set<string>): void {
+  if (typeof label !== 'string' || label === '' || label.length > limits.nameLength || labels.has(label)) {
+    throw new InvalidArgumentError({ field: 'checkpoint.label', expected: 'a text that no other checkpoint has', got: describe(label) });
+  }
+  if (epoch !== undefined && !(Number.isFinite(epoch) && epoch >= 0)) {
+    throw new InvalidArgumentError({ field: `checkpoint ${label} epoch`, expected: 'a number ≥ 0', got: describe(epoch) });
+  }
+  labels.add(label);
+}
+
+class CheckpointEncoder {
+  readonly #graph: ModelGraph;
+  readonly #layout: CheckpointLayout;
+  readonly #codec: Codec;
+  readonly #options: BundleOptions;
+  readonly #keyFrameEvery: number;
+  /** The previous checkpoint: as it was, and as a reader has it. The same bytes unless the coding loses some. */
+  #previous: Uint8Array<ArrayBuffer> | undefined;
+  #decoded: Uint8Array<ArrayBuffer> | undefined;
+  #sinceKeyFrame = 0;
+
+  constructor(graph: ModelGraph, layout: CheckpointLayout, codec: Codec, options: BundleOptions) {
+    this.#graph = graph;
+    this.#layout = layout;
+    this.#codec = codec;
+    this.#options = options;
+    const fallback = (options.coding ?? 'lossless') === 'lossless' ? 16 : limits.checkpoints;
+    this.#keyFrameEvery = requireInteger('keyFrameEvery', options.keyFrameEvery ?? fallback, 1, limits.checkpoints);
+  }
+
+  async encode(index: number, checkpoint: CheckpointContent): Promise<{ record: CheckpointRecord; packed: PackedContent | undefined }> {
+    requireFinite(`checkpoint ${checkpoint.label}`, checkpoint.state.parameters);
+    requireFinite(`checkpoint ${checkpoint.label}`, checkpoint.state.buffers);
+    const file = stateToSafetensors(this.#layout.state, checkpoint.state);
+    const { range } = this.#layout;
+    const stepNorm = this.#previous === undefined ? 0 : distance(file, this.#previous, range);
+    const seed = this.#seedOf(checkpoint, file);
+    const coding = this.#chooseCoding(seed !== undefined);
+    const lossy = coding === 'int8' || coding === 'int4';
+    const packed = coding === 'seed' ? undefined : encodeFile(this.#codec, coding, file, this.#decoded, range);
+    const decoded = lossy ? (this.#decoded as Uint8Array<ArrayBuffer>) : file;
+    const lost = lossy ? distance(file, decoded, range) : 0;
+    const record: CheckpointRecord = {
+      label: checkpoint.label,
+      epoch: checkpoint.epoch ?? null,
+      coding,
+      entry: entryName(index, coding),
+      bytes: decoded.byteLength,
+      sha256: await sha256Hex(decoded),
+      storedSha256: packed === undefined ? null : await storedSha256(packed),
+      stepNorm,
+      stepError: stepNorm === 0 ? 0 : lost / stepNorm,
+      ...(seed === undefined ? {} : { seed }),
+    };
+    this.#sinceKeyFrame = isKey(coding) ? 1 : this.#sinceKeyFrame + 1;
+    this.#previous = file;
+    // Quantising works on `decoded` in place, so it must not be the file itself.
+    const quantises = this.#options.coding === 'int8' || this.#options.coding === 'int4';
+    this.#decoded = lossy ? decoded : quantises ? file.slice() : file;
+    return { record, packed };
+  }
+
+  #chooseCoding(hasSeed: boolean): Coding {
+    const wanted = this.#options.coding ?? 'lossless';
+    if (hasSeed) return 'seed';
+    if (wanted === 'full') return 'full';
+    if (this.#decoded === undefined || this.#sinceKeyFrame >= this.#keyFrameEvery) return 'planes';
+    return wanted === 'lossless' ? 'xor' : wanted;
+  }
+
+  /** The record that makes this very state, or undefined. */
+  #seedOf({ seed }: CheckpointContent, file: Uint8Array): SeedRecord | undefined {
+    const { core } = this.#options;
+    if (seed === undefined || core === undefined) return undefined;
+    const record: SeedRecord = { seed: seed.seed, scheme: seed.scheme ?? 'pytorch', mode: seed.mode ?? 'fan_in' };
+    const made = stateToSafetensors(this.#layout.state, initialise(core, this.#graph, record));
+    return made.every((byte, i) => byte === file[i]) ? record : undefined;
+  }
+}
+
+const isKey = (coding: Coding): boolean => coding === 'full' || coding === 'planes' || coding === 'seed';
+
+async function storedSha256({ parts, method }: PackedContent): Promise<string> {
+  if (method === methods.stored && parts.length === 1) return sha256Hex(parts[0] as Uint8Array);
+  return sha256Hex(new Uint8Array(await new Blob([...parts]).arrayBuffer()));
+}
+
+/** Euclidean distance of the parameters of two files, in f64, in the order of the file. */
+function distance(a: Uint8Array<ArrayBuffer>, b: Uint8Array<ArrayBuffer>, { begin, end }: ParameterRange): number {
+  // Our own files begin on 8-byte boundaries of their buffers and align their data, so views are possible.
+  const x = new Float32Array(a.buffer, a.byteOffset + begin, (end - begin) / 4);
+  const y = new Float32Array(b.buffer, b.byteOffset + begin, (end - begin) / 4);
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) {
+    const difference = (x[i] as number) - (y[i] as number);
+    sum += difference * difference;
+  }
+  return Math.sqrt(sum);
+}

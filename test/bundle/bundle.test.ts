@@ -1,0 +1,210 @@
+// Bundles: what is written is read, in few bytes, from any source; what was bent is noticed.
+import { createHash } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { type RandomAccess, memorySource } from '../../src/bundle/byte-source.ts';
+import { stateFromSafetensors, stateToSafetensors } from '../../src/bundle/network-state.ts';
+import { openBundle } from '../../src/bundle/reader.ts';
+import { readSafetensors } from '../../src/bundle/safetensors.ts';
+import { type BundleOptions, type CheckpointContent, writeBundle } from '../../src/bundle/writer.ts';
+import { openZip } from '../../src/bundle/zip-reader.ts';
+import { openCore } from '../../src/core/core.ts';
+import { type ModelGraph, parameterLayout } from '../../src/model/graph.ts';
+import { initialise } from '../../src/model/initialise.ts';
+import { preset } from '../../src/model/presets.ts';
+import type { NamedTensors, NetworkState } from '../../src/tensor/tensor.ts';
+import { generator } from './generator.ts';
+import { expectTyped } from './support.ts';
+
+const core = await openCore();
+const mlp = preset('mlp', { input: [20], widths: [70, 30], classes: 5 });
+const residual = preset('resnet-small', { input: [1, 8, 8], classes: 4, width: 4 });
+
+/** A trajectory of small seeded steps, as training makes them; buffers move too. */
+export function trajectory(graph: ModelGraph, count: number, seed = 1): CheckpointContent[] {
+  const next = generator(seed);
+  const noise = (): number => (next() + next() + next() + next()) / 2 ** 33 - 1;
+  const move = (tensors: NamedTensors, scale: number): NamedTensors =>
+    new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x) => x + noise() * scale) }]));
+  let state: NetworkState = initialise(core, graph, { seed });
+  return Array.from({ length: count }, (_, i) => {
+    if (i > 0) state = { parameters: move(state.parameters, 0.01 / i), buffers: move(state.buffers, 0.1) };
+    return { label: i === 0 ? 'initial' : `epoch ${i}`, epoch: i, state, ...(i === 0 ? { seed: { seed } } : {}) };
+  });
+}
+
+const bitsOf = (state: NetworkState): string[] =>
+  [...state.parameters, ...state.buffers].map(([name, { shape, data }]) => `${name} ${shape.join('x')} ${createHash('sha256').update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)).digest('hex')}`);
+
+/** Counts what is asked of a source. */
+function counting(bytes: Uint8Array): RandomAccess & { reads: [number, number][]; total(): number } {
+  const reads: [number, number][] = [];
+  return {
+    byteLength: bytes.byteLength, reads, total: () => reads.reduce((sum, [, length]) => sum + length, 0),
+    read: async (offset, length) => {
+      reads.push([offset, length]);
+      return bytes.subarray(offset, offset + length);
+    },
+  };
+}
+
+describe.each([['an MLP', mlp], ['a batch-norm residual net', residual]] as const)('%s', (_, graph) => {
+  test.each<BundleOptions>([
+    {}, { core }, { coding: 'full' }, { coding: 'lossless', keyFrameEvery: 1 }, { coding: 'lossless', keyFrameEvery: 3, core },
+  ])('is read back bit for bit, coded with $coding, key frame every $keyFrameEvery', async (options) => {
+    const checkpoints = trajectory(graph, 7);
+    const bytes = await writeBundle({ graph, checkpoints, training: { seed: 1, nested: [1.5, 'a'] } }, options);
+    using bundle = await openBundle(bytes);
+    expect(bundle.graph).toEqual(graph);
+    expect(bundle.manifest.training).toEqual({ seed: 1, nested: [1.5, 'a'] });
+    // Out of order too: a chain must be followed from any point.
+    for (const index of [6, 0, 3, 2, 1, 4, 5, 6, 5]) {
+      const { label, state } = checkpoints[index] as CheckpointContent;
+      expect(bitsOf(await bundle.readCheckpoint(label))).toEqual(bitsOf(state));
+      const file = await bundle.readCheckpointFile(index);
+      expect(Buffer.compare(file, stateToSafetensors(parameterLayout(graph), state))).toBe(0);
+      expect(createHash('sha256').update(file).digest('hex')).toBe(bundle.checkpoint(index).sha256);
+    }
+    expect((await bundle.verify()).passed).toBe(true);
+    expect(Buffer.compare(await writeBundle({ graph, checkpoints, training: { seed: 1, nested: [1.5, 'a'] } }, options), bytes)).toBe(0);
+  });
+
+  test.each([['int8', 0.011], ['int4', 0.2]] as const)('%s: every error is the one stated, and below %d of the step', async (coding, bound) => {
+    const checkpoints = trajectory(graph, 9);
+    const bytes = await writeBundle({ graph, checkpoints }, { coding });
+    using bundle = await openBundle(bytes);
+    const norm = (a: NamedTensors, b: NamedTensors): number =>
+      Math.sqrt([...a].reduce((sum, [name, { data }]) => sum + data.reduce((part, x, i) => part + (x - (b.get(name)?.data[i] as number)) ** 2, 0), 0));
+    for (const [index, { state }] of checkpoints.entries()) {
+      const read = await bundle.readCheckpoint(index);
+      const { stepNorm, stepError } = bundle.checkpoint(index);
+      if (index > 0) expect(stepNorm).toBeCloseTo(norm(state.parameters, (checkpoints[index - 1] as CheckpointContent).state.parameters), 9);
+      expect(stepError * stepNorm).toBeCloseTo(norm(read.parameters, state.parameters), 9);
+      expect(stepError).toBeLessThan(bound);
+      // Buffers are never quantised, and the coding is not vacuous.
+      expect(bitsOf({ parameters: new Map(), buffers: read.buffers })).toEqual(bitsOf({ parameters: new Map(), buffers: state.buffers }));
+      if (index > 0) expect(stepError).toBeGreaterThan(0);
+    }
+    expect((await bundle.verify()).passed).toBe(true);
+  });
+});
+
+test('every entry whose name ends in .safetensors is one, and reading needs no trajport', async () => {
+  const bytes = await writeBundle({ graph: mlp, checkpoints: trajectory(mlp, 3) }, { coding: 'full' });
+  const zip = await openZip(memorySource(bytes));
+  expect([...zip.entries.keys()]).toEqual(['checkpoints/0000.safetensors', 'checkpoints/0001.safetensors', 'checkpoints/0002.safetensors', 'trajectory.json']);
+  expect(readSafetensors(await zip.read('checkpoints/0001.safetensors')).tensors.size).toBe(6);
+});
+
+describe('what is touched', () => {
+  const graph = preset('mlp', { input: [200], widths: [300], classes: 10 });
+  test('opening reads the end only; a checkpoint its own bytes and its chain', async () => {
+    const bytes = await writeBundle({ graph, checkpoints: trajectory(graph, 12) }, { keyFrameEvery: 4 });
+    const source = counting(bytes);
+    using bundle = await openBundle(source);
+    expect(source.reads).toEqual([[bytes.byteLength - 65_633, 65_633]]);
+    const zip = await openZip(memorySource(bytes));
+    const region = (index: number): [number, number] => {
+      const { offset, end } = zip.entry(bundle.checkpoint(index).entry as string);
+      return [offset, end - offset];
+    };
+    source.reads.length = 0;
+    await bundle.readCheckpoint(4);
+    expect(source.reads).toEqual([region(4)]);
+    source.reads.length = 0;
+    await bundle.readCheckpoint(7);
+    expect(source.reads).toEqual([region(5), region(6), region(7)]);
+    source.reads.length = 0;
+    await bundle.readCheckpoint(2);
+    expect(source.reads).toEqual([region(0), region(1), region(2)]);
+    source.reads.length = 0;
+    await bundle.readCheckpoint(2);
+    expect(source.reads).toEqual([]);
+  });
+});
+
+test('every kind of source gives the same', async () => {
+  const checkpoints = trajectory(mlp, 3);
+  const bytes = await writeBundle({ graph: mlp, checkpoints });
+  const stream = (): ReadableStream<Uint8Array> => new Blob([bytes]).stream();
+  for (const source of [bytes, bytes.buffer, new Blob([bytes]), new Response(bytes), stream(), counting(bytes), new URL(`data:application/zip;base64,${Buffer.from(bytes).toString('base64')}`)]) {
+    using bundle = await openBundle(source);
+    expect(bitsOf(await bundle.readCheckpoint('epoch 2'))).toEqual(bitsOf((checkpoints[2] as CheckpointContent).state));
+  }
+  await expectTyped(() => openBundle(stream(), { maximumBytes: 100 }), 'limit');
+  await expectTyped(() => openBundle(new Response('no', { status: 404 })), 'network');
+  await expectTyped(() => openBundle('bundle.zip' as never), 'invalid-argument');
+  await expectTyped(() => openBundle(new URL('ftp://localhost/a')), 'unsupported');
+});
+
+test('concurrent reads of two bundles do not disturb each other', async () => {
+  const checkpoints = trajectory(mlp, 6);
+  const others = trajectory(residual, 6);
+  using a = await openBundle(new Blob([await writeBundle({ graph: mlp, checkpoints })]));
+  using b = await openBundle(new Blob([await writeBundle({ graph: residual, checkpoints: others })]));
+  const order = [5, 0, 3, 1, 4, 2];
+  const read = await Promise.all(order.flatMap((i) => [a.readCheckpoint(i), b.readCheckpoint(i)]));
+  expect(read.map(bitsOf)).toEqual(order.flatMap((i) => [checkpoints[i] as CheckpointContent, others[i] as CheckpointContent]).map(({ state }) => bitsOf(state)));
+});
+
+describe('refusals', () => {
+  test('of what cannot be written', async () => {
+    const [first, second] = trajectory(mlp, 2) as [CheckpointContent, CheckpointContent];
+    const write = (checkpoints: CheckpointContent[]) => writeBundle({ graph: mlp, checkpoints });
+    await expectTyped(() => write([]), 'invalid-argument');
+    await expectTyped(() => write([first, { ...second, label: 'initial' }]), 'invalid-argument');
+    await expectTyped(() => write([{ ...first, label: '' }]), 'invalid-argument');
+    await expectTyped(() => write([{ ...first, epoch: Number.NaN }]), 'invalid-argument');
+    await expectTyped(() => writeBundle({ graph: residual, checkpoints: [first] }), 'malformed-file');
+    const [name, { shape, data }] = [...first.state.parameters][0] as [string, { shape: readonly number[]; data: Float32Array }];
+    const bent = new Map(first.state.parameters).set(name, { shape, data: data.map((x, i) => (i === 3 ? Number.NaN : x)) });
+    expect((await expectTyped(() => write([{ ...first, state: { ...first.state, parameters: bent } }]), 'not-finite')).field).toContain(`${name}[3]`);
+  });
+
+  test('of a checkpoint that is not there, and of a bundle that was disposed', async () => {
+    const bundle = await openBundle(await writeBundle({ graph: mlp, checkpoints: trajectory(mlp, 2) }));
+    await expectTyped(() => bundle.readCheckpoint('epoch 9'), 'invalid-argument');
+    await expectTyped(() => bundle.readCheckpoint(2), 'invalid-argument');
+    bundle[Symbol.dispose]();
+    await expectTyped(() => bundle.readCheckpoint(0), 'invalid-argument');
+  });
+
+  test('a seed is stored only where it makes the state', async () => {
+    const [first] = trajectory(mlp, 1) as [CheckpointContent];
+    using honest = await openBundle(await writeBundle({ graph: mlp, checkpoints: [first] }, { core }));
+    expect(honest.checkpoint(0)).toMatchObject({ coding: 'seed', storedBytes: 0 });
+    using other = await openBundle(await writeBundle({ graph: mlp, checkpoints: [{ ...first, seed: { seed: 2 } }] }, { core }));
+    expect(other.checkpoint(0).coding).toBe('planes');
+  });
+
+  test('abort', async () => {
+    const bytes = await writeBundle({ graph: mlp, checkpoints: trajectory(mlp, 2) });
+    using bundle = await openBundle(bytes);
+    await expect(bundle.readCheckpoint(1, AbortSignal.abort())).rejects.toThrow(/abort/i);
+    await expect(openBundle(bytes, { signal: AbortSignal.abort() })).rejects.toThrow(/abort/i);
+    expect(await bundle.readCheckpoint(1)).toBeDefined();
+  });
+});
+
+test('every flipped bit is noticed', async () => {
+  const tiny = preset('mlp', { input: [3], widths: [4], classes: 2 });
+  const bytes = await writeBundle({ graph: tiny, checkpoints: trajectory(tiny, 3), training: { a: 1 } });
+  const next = generator(5);
+  for (let round = 0; round < 1500; round++) {
+    const bit = next() % (bytes.byteLength * 8);
+    const bent = Uint8Array.from(bytes);
+    bent[bit >> 3] = (bent[bit >> 3] as number) ^ (1 << (bit & 7));
+    let noticed = true;
+    try {
+      using bundle = await openBundle(bent);
+      noticed = !(await bundle.verify()).passed;
+    } catch (error) {
+      await expectTyped(() => Promise.reject(error));
+    }
+    if (!noticed) expect({ bit, noticed }).toEqual({ bit, noticed: true });
+  }
+});
+
+test('states of other files go through the layout of the graph', async () => {
+  const [{ state }] = trajectory(residual, 1) as [CheckpointContent];
+  expect(bitsOf(stateFromSafetensors(parameterLayout(residual), stateToSafetensors(parameterLayout(residual), state)))).toEqual(bitsOf(state));
+});
