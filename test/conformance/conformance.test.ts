@@ -4,9 +4,9 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { openCore } from '../../src/core/core.ts';
+import { openCompute } from '../../src/transfer/compute.ts';
 import { largestDifference, relativeError, tensorsError } from './errors.ts';
-import { conformance } from './report.ts';
+import { conformance, type ReportLine } from './report.ts';
 
 const cases = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'shared', 'cases');
 const present = existsSync(cases);
@@ -14,13 +14,14 @@ if (!present) console.warn('SKIPPED: the reference cases (../shared/cases) are n
 
 describe.skipIf(!present)('reference cases of the official code', () => {
   test.each(['mlp_digits8', 'conv4', 'convbn4', 'safetensors'])('%s', async (name) => {
-    using core = await openCore();
-    const lines = [...conformance(core, [join(cases, name)], { draws: 0 })];
+    using compute = await openCompute();
+    const lines: ReportLine[] = [];
+    for await (const line of conformance(compute, [join(cases, name)], { draws: 0 })) lines.push(line);
     expect(lines.length).toBeGreaterThan(4);
     for (const { run, failures } of lines) expect(failures, run).toEqual([]);
     // Not vacuous: gradients, laps and steps were really looked at.
     if (name !== 'safetensors') expect(lines.some(({ checked }) => Number(checked?.['gradients']) > 0 && Number(checked?.['laps']) > 0)).toBe(true);
-    expect(core.liveAllocations).toBe(0);
+    expect(compute.core.liveAllocations).toBe(0);
   });
 });
 

@@ -1,7 +1,7 @@
 // npm run -s conformance -- DIR… [--json] [--draws N]: replays reference cases with our engine, a line a run; exit code 1
 // when anything falls short, 2 for a bad call.
 import { parseArgs } from 'node:util';
-import { openCore } from '../../src/core/core.ts';
+import { openCompute } from '../../src/transfer/compute.ts';
 import { conformance, type ReportLine } from './report.ts';
 
 const { values, positionals } = parseArgs({
@@ -38,9 +38,9 @@ function text(line: ReportLine): string {
     .join('  ');
 }
 
-using core = await openCore();
+using compute = await openCompute();
 let failed = 0;
-for (const line of conformance(core, positionals, { draws })) {
+for await (const line of conformance(compute, positionals, { draws })) {
   if (!line.pass) failed++;
   console.log(values.json ? JSON.stringify(line) : text(line));
 }

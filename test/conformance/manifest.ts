@@ -57,6 +57,8 @@ export interface RunRecord {
     readonly batch?: number;
     readonly bn_iters?: number;
     readonly bn_batch?: number;
+    /** The weight of a step as a Python expression; null for equal steps. */
+    readonly schedule?: string | null;
   };
   readonly val_accs: readonly number[];
   readonly best_iter: number;

@@ -1,12 +1,12 @@
 // One record a run, and the bounds it is held to: those of the cases' README, and of our own where it names none.
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Core } from '../../src/core/core.ts';
-import { openGradientEngine } from '../../src/gradient/engine.ts';
 import type { Network } from '../../src/gradient/network.ts';
+import type { Compute } from '../../src/transfer/compute.ts';
 import { largest } from './errors.ts';
-import { type FreeRunning, type OwnDraws, ownDraws, replayFreeRunning } from './free-running.ts';
+import { type FreeRunning, replayFreeRunning } from './free-running.ts';
 import type { RunRecord } from './manifest.ts';
+import { type OwnDraws, ownDraws } from './own-draws.ts';
 import { ReferenceCase } from './reference-case.ts';
 import { replaySafetensors } from './safetensors.ts';
 import { type KnifeEdge, replayTeacherForced, type TeacherForced } from './teacher-forced.ts';
@@ -55,35 +55,37 @@ export interface ReportOptions {
  * Replays all cases and safetensors files in the folders; a folder that holds neither stands for its subfolders. Whatever
  * throws becomes a failing line: one broken case must not hide the others.
  */
-export function* conformance(core: Core, folders: readonly string[], options: ReportOptions): Generator<ReportLine> {
+export async function* conformance(compute: Compute, folders: readonly string[], options: ReportOptions): AsyncGenerator<ReportLine> {
   const failed: ReportLine[] = [];
-  const attempt = <T>(name: string, run: string, body: () => T): T | undefined => {
+  const attempt = async <T>(name: string, run: string, body: () => T | Promise<T>): Promise<T | undefined> => {
     try {
-      return body();
+      return await body();
     } catch (error) {
       failed.push({ case: name, run, pass: false, failures: [error instanceof Error ? error.message : String(error)] });
       return undefined;
     }
   };
-  const directories = folders.flatMap((folder) => attempt(folder, 'folder', () => expand(folder)) ?? []);
-  const cases = directories
-    .filter((directory) => existsSync(join(directory, 'manifest.json')))
-    .flatMap((directory) => attempt(directory, 'manifest', () => [new ReferenceCase(directory)]) ?? []);
-  using engine = openGradientEngine(core);
+  const directories: string[] = [];
+  for (const folder of folders) directories.push(...((await attempt(folder, 'folder', () => expand(folder))) ?? []));
+  const cases: ReferenceCase[] = [];
+  for (const directory of directories.filter((name) => existsSync(join(name, 'manifest.json')))) {
+    const reference = await attempt(directory, 'manifest', () => new ReferenceCase(directory));
+    if (reference !== undefined) cases.push(reference);
+  }
   for (const reference of cases) {
     const name = reference.manifest.case;
-    using network = attempt(name, 'graph', () => engine.compile(reference.graph));
+    using network = await attempt(name, 'graph', () => compute.engine.compile(reference.graph));
     if (network === undefined) continue;
-    const training = attempt(name, 'first training epoch', () => trainingLine(network, reference));
+    const training = await attempt(name, 'first training epoch', () => trainingLine(network, reference));
     if (training !== undefined) yield training;
     for (const [run, record] of Object.entries(reference.manifest.runs)) {
-      const line = attempt(name, run, () => runLine(core, network, reference, run, record, options));
+      const line = await attempt(name, run, () => runLine(compute, network, reference, run, record, options));
       if (line !== undefined) yield line;
     }
   }
   for (const directory of directories) {
     for (const file of safetensorsFiles(directory)) {
-      const line = attempt('safetensors', file, () => safetensorsLine(join(directory, file), file, [...cases, ...neighbours(directory, cases)]));
+      const line = await attempt('safetensors', file, () => safetensorsLine(join(directory, file), file, [...cases, ...neighbours(directory, cases)]));
       if (line !== undefined) yield line;
     }
   }
@@ -122,19 +124,19 @@ function trainingLine(network: Network, reference: ReferenceCase): ReportLine | 
   };
 }
 
-function runLine(core: Core, network: Network, reference: ReferenceCase, name: string, run: RunRecord, options: ReportOptions): ReportLine {
+async function runLine(compute: Compute, network: Network, reference: ReferenceCase, name: string, run: RunRecord, options: ReportOptions): Promise<ReportLine> {
   const { manifest, hasBatchNorm } = reference;
-  const forced = replayTeacherForced(core, network, reference, run, hasBatchNorm ? bounds.gradientWithBatchNorm : bounds.gradient);
+  const forced = replayTeacherForced(compute.core, network, reference, run, hasBatchNorm ? bounds.gradientWithBatchNorm : bounds.gradient);
   const failures = forcedFailures(forced, hasBatchNorm);
   const matches = run.mode === 'fgmt' || run.mode === 'gmt';
   const comparable = typeof manifest.free_running_comparable === 'boolean' ? manifest.free_running_comparable : manifest.free_running_comparable[name] === true;
-  const freeRunning = matches && comparable ? replayFreeRunning(core, network, reference, run) : undefined;
+  const freeRunning = matches && comparable ? replayFreeRunning(compute.core, network, reference, run) : undefined;
   if (freeRunning !== undefined) {
     if (freeRunning.agreement < 1) failures.push(`free-running permutations agree in ${freeRunning.agreement} only`);
     failures.push(...accuracyFailures('free-running', freeRunning.accuracies));
   }
   const spread = manifest.fragility?.[name]?.other_batches_12;
-  const draws = matches && spread !== undefined && options.draws > 0 ? ownDraws(core, network, reference, run, spread, options.draws) : undefined;
+  const draws = matches && spread !== undefined && options.draws > 0 ? await ownDraws(compute, reference, run, spread, options.draws) : undefined;
   if (draws !== undefined) failures.push(...above('mean of own draws, in their deviations', Math.abs(draws.deviations), bounds.drawDeviations));
   return {
     case: manifest.case,
