@@ -33,7 +33,7 @@ export const limits = {
    * `inflateFloorBytes`. Bundles stay below 10 times; a bomb of a megabyte claims a gigabyte.
    */
   inflateExpansion: 64,
-  inflateFloorBytes: 64 * MiB,
+  inflateFloorBytes: 48 * MiB,
   /** A source without random access (stream, response, server without Range) is read into memory up to this size. */
   streamedSourceBytes: 1 * GiB,
   /** A server that sends nothing for this long has stalled. */
