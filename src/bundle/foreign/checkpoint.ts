@@ -1,6 +1,7 @@
 /** What every reader of people's files gives, and what it is given: bytes in, named tensors out. */
 import { LimitError, MalformedFileError, describe } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
+import { dtypeBits } from '../dtype.ts';
 import type { RawTensor } from '../safetensors.ts';
 
 /** One file: its name (for its kind and for errors) and all of its bytes. */
@@ -98,4 +99,12 @@ export async function readPart(field: string, path: string, options: ReadForeign
     throw new MalformedFileError({ field, expected: `the part ${describe(path)} beside the file`, got: 'this file alone' });
   }
   return options.readBeside(path, options.signal);
+}
+
+/** @throws MalformedFileError where a tensor's bytes do not fill its shape. */
+export function requireBytesOfShape(name: string, { dtype, shape, bytes }: RawTensor): void {
+  const expected = (countElements(name, shape) * dtypeBits[dtype]) / 8;
+  if (bytes.byteLength !== expected) {
+    throw new MalformedFileError({ field: name, expected: `${expected} bytes for [${shape.join(', ')}] of ${dtype}`, got: `${bytes.byteLength}` });
+  }
 }

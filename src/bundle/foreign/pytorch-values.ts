@@ -8,6 +8,7 @@ import { type Dtype, dtypeBits } from '../dtype.ts';
 import type { RawTensor } from '../safetensors.ts';
 import { TensorCollector, countElements, requireNameLength } from './checkpoint.ts';
 import { type PickleHost, PyDict, PyGlobal, PyList, PyTuple, type PyValue } from './pickle.ts';
+import { gather, isContiguous } from './strided.ts';
 
 /** A named run of bytes elsewhere in the file. */
 export class TorchStorage {
@@ -230,45 +231,15 @@ export function materialiseTorch(field: string, flat: FlattenedTorch, bytesOf: (
     const elements = countElements(`${field}.${name}`, shape);
     const bytes = bytesOf(tensor.storage);
     if (elements === 0) collected.add(name, { dtype, shape, bytes: new Uint8Array(0) });
-    else if (isContiguous(shape, tensor.strides)) {
+    else if (isContiguous(tensor)) {
       collected.add(name, { dtype, shape, bytes: bytes.subarray(tensor.offset * width, (tensor.offset + elements) * width) });
     } else {
       copyBudget -= elements * width;
       if (copyBudget < 0) {
         throw new LimitError({ field: `${field}.${name}`, expected: `strided views of at most ${COPIES_OF_STORAGE} times the stored bytes`, got: 'more' });
       }
-      collected.add(name, { dtype, shape, bytes: gather(bytes, tensor, elements, width) });
+      collected.add(name, { dtype, shape, bytes: gather(bytes, tensor, width) });
     }
   }
   return collected.tensors;
-}
-
-function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
-  let expected = 1;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    const extent = shape[axis] as number;
-    // The stride of an axis of one element is never taken, and PyTorch leaves anything there.
-    if (extent !== 1 && strides[axis] !== expected) return false;
-    expected *= extent;
-  }
-  return true;
-}
-
-/** Row-major copy of a strided view. */
-function gather(bytes: Uint8Array, { offset, shape, strides }: TorchTensor, elements: number, width: number): Uint8Array {
-  const result = new Uint8Array(elements * width);
-  const index = shape.map(() => 0);
-  let from = offset * width;
-  for (let i = 0; i < elements; i++) {
-    for (let b = 0; b < width; b++) result[i * width + b] = bytes[from + b] as number;
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      const stride = (strides[axis] as number) * width;
-      index[axis] = (index[axis] as number) + 1;
-      from += stride;
-      if ((index[axis] as number) < (shape[axis] as number)) break;
-      from -= stride * (shape[axis] as number);
-      index[axis] = 0;
-    }
-  }
-  return result;
 }

@@ -52,13 +52,18 @@ export function numbersOf({ dtype, bytes }: RawTensor): number[] {
   }
 }
 
-/** Names, types, shapes and every element equal what the library that wrote the file holds. */
-export function expectVector(name: string, tensors: ReadonlyMap<string, RawTensor>): void {
+/** What the library that wrote the vector holds. */
+export function expectedTensors(name: string): Readonly<Record<string, ExpectedTensor>> {
   const expected = expectedFiles[name];
   if (expected === undefined) throw new Error(`expected.json has nothing of ${name}`);
+  return expected;
+}
+
+/** Names, types, shapes and every element equal what the library that wrote the file holds. */
+export function expectVector(name: string, tensors: ReadonlyMap<string, RawTensor>): void {
   const got = Object.fromEntries(
     [...tensors].map(([tensor, raw]) => [tensor, { dtype: raw.dtype, shape: [...raw.shape], values: numbersOf(raw) }]),
   );
   expect(Object.keys(got).length).toBeGreaterThan(0);
-  expect(got).toEqual(expected);
+  expect(got).toEqual(expectedTensors(name));
 }

@@ -93,7 +93,22 @@ def make_torch():
     torch.save({"weight": torch.ones(2), "evil": Evil()}, at("refused-call-legacy.pt"), _use_new_zipfile_serialization=False)
 
 
+def make_numpy():
+    arrays = {
+        "F32": values(2, 3), "F64": values(4).astype(np.float64), "F16": values(2, 2).astype(np.float16), "I64": np.arange(3), "I32": np.arange(12, dtype=np.int32).reshape(3, 4),
+        "I16": np.arange(2, dtype=np.int16), "I8": np.arange(2, dtype=np.int8), "U8": np.arange(5, dtype=np.uint8), "BOOL": np.array([True, False]),
+        "U16": np.arange(2, dtype=np.uint16), "U32": np.arange(2, dtype=np.uint32), "U64": np.arange(2, dtype=np.uint64),
+    }
+    named = {f"layer.{dtype}": (dtype, array) for dtype, array in arrays.items()}
+    named["scalar"] = ("F32", np.float32(1.5))
+    named["empty"] = ("F32", np.zeros((0, 3), np.float32))
+    named["long"] = ("F32", values(1000)[:, None][:40])
+    np.savez(at("arrays.npz"), **{name: array for name, (_, array) in named.items()})
+    record("arrays.npz", named)
+
+
 make_torch()
+make_numpy()
 with open(at("expected.json"), "w") as out:
     json.dump(expected, out, separators=(",", ":"), sort_keys=True)
     out.write("\n")

@@ -1,0 +1,173 @@
+/**
+ * Rules that rename and turn tensors. A rule file is a JSON list; the first rule whose pattern fits a name applies:
+ *   [{ "from": "encoder.**", "to": null },
+ *    { "from": "fc*.weight", "to": "linears.$1.weight" },
+ *    { "from": "dense/kernel", "to": "linears.0.weight", "view": [7, 7, 64, 512], "transpose": [3, 2, 0, 1], "shape": [512, 3136] }]
+ */
+import { InvalidArgumentError, LimitError, MalformedFileError, describe } from '../../core/errors.ts';
+import { limits } from '../../core/limits.ts';
+import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJson } from '../json.ts';
+import type { RawTensor } from '../safetensors.ts';
+import { type KernelConvention, countElements } from './checkpoint.ts';
+import { NamePattern, checkTemplate, fillTemplate } from './name-pattern.ts';
+import { transposeRaw } from './strided.ts';
+
+export interface NameRule {
+  /** Pattern of names in the file: `*` within a part, `**` across parts. */
+  readonly from: string;
+  /** Template of the new name, with $1 for the first wildcard; null leaves the tensor out. */
+  readonly to: string | null;
+  /** Extents to read the tensor with before its axes are turned. */
+  readonly view?: readonly number[];
+  /**
+   * Order of axes, as numpy's `transpose`; `true`: Keras's kernels to PyTorch's; `false`: as it is.
+   * Left out, kernels of Keras and TensorFlow.js files are turned and nothing else.
+   */
+  readonly transpose?: boolean | readonly number[];
+  /** Extents of the result, where they differ from the turned view's. */
+  readonly shape?: readonly number[];
+}
+
+export interface Renamed {
+  readonly from: string;
+  /** Undefined where a rule leaves the tensor out. */
+  readonly to: string | undefined;
+  readonly tensor: RawTensor;
+  /** Whether the tensor's elements were put in another order. */
+  readonly turned: boolean;
+}
+
+/** More rules than any network has tensors help nobody, and rules × tensors is the time it takes. */
+const RULES = 10_000;
+
+interface CompiledRule {
+  readonly rule: NameRule;
+  readonly pattern: NamePattern;
+}
+
+/**
+ * Checks rules from a JSON file.
+ * @throws MalformedFileError, InvalidArgumentError, LimitError naming the rule.
+ */
+export function parseNameRules(bytes: Uint8Array, field = 'rules'): readonly NameRule[] {
+  if (bytes.byteLength > limits.manifestBytes) throw new LimitError({ field, expected: `at most ${limits.manifestBytes} bytes`, got: `${bytes.byteLength}` });
+  const json = parseJson(decodeUtf8(field, bytes), { field });
+  if (!Array.isArray(json)) throw new MalformedFileError({ field, expected: 'a list of rules', got: describe(json) });
+  const rules = (json as readonly JsonValue[]).map((item, index) => {
+    if (!isJsonObject(item)) throw new MalformedFileError({ field: `${field}[${index}]`, expected: 'an object', got: describe(item) });
+    return parseRule(`${field}[${index}]`, item);
+  });
+  compileRules(field, rules);
+  return rules;
+}
+
+function parseRule(field: string, item: JsonObject): NameRule {
+  const known = ['from', 'to', 'view', 'transpose', 'shape'];
+  const unknown = Object.keys(item).find((key) => !known.includes(key));
+  if (unknown !== undefined) throw new InvalidArgumentError({ field, expected: known.join(', '), got: describe(unknown) });
+  const { from, to, view, transpose, shape } = item;
+  if (typeof from !== 'string') throw new InvalidArgumentError({ field: `${field}.from`, expected: 'a pattern', got: describe(from) });
+  if (typeof to !== 'string' && to !== null) throw new InvalidArgumentError({ field: `${field}.to`, expected: 'a template, or null', got: describe(to) });
+  return {
+    from,
+    to,
+    ...(view === undefined ? {} : { view: integers(`${field}.view`, view) }),
+    ...(transpose === undefined ? {} : { transpose: typeof transpose === 'boolean' ? transpose : integers(`${field}.transpose`, transpose) }),
+    ...(shape === undefined ? {} : { shape: integers(`${field}.shape`, shape) }),
+  };
+}
+
+function integers(field: string, value: JsonValue): readonly number[] {
+  if (!Array.isArray(value) || !value.every((item) => Number.isSafeInteger(item) && (item as number) >= 0)) {
+    throw new InvalidArgumentError({ field, expected: 'a list of integers ≥ 0', got: describe(value) });
+  }
+  return value as readonly number[];
+}
+
+function compileRules(field: string, rules: readonly NameRule[]): readonly CompiledRule[] {
+  if (rules.length > RULES) throw new LimitError({ field, expected: `at most ${RULES} rules`, got: `${rules.length}` });
+  return rules.map((rule, index) => {
+    const pattern = new NamePattern(`${field}[${index}].from`, rule.from);
+    if (rule.to !== null) checkTemplate(`${field}[${index}].to`, rule.to, pattern);
+    return { rule, pattern };
+  });
+}
+
+/** Keras's names for what PyTorch calls otherwise. */
+const kerasSuffixes: Readonly<Record<string, string>> = {
+  kernel: 'weight', depthwise_kernel: 'weight', gamma: 'weight', beta: 'bias', moving_mean: 'running_mean', moving_variance: 'running_var',
+};
+
+/** `dense/kernel:0` → `dense.weight`. */
+function pytorchName(name: string): string {
+  const parts = name.replace(/:\d+$/, '').split(/[/.]/);
+  const last = parts.at(-1) as string;
+  if (Object.hasOwn(kerasSuffixes, last)) parts[parts.length - 1] = kerasSuffixes[last] as string;
+  return parts.join('.');
+}
+
+/**
+ * Every tensor under its new name, in the file's order. Tensors that no rule fits keep their names; those of Keras and
+ * TensorFlow.js files get PyTorch's (`dense/kernel` → `dense.weight`), after the rules.
+ * @param inputExtents [C, H, W] of what is flattened before the dense layer whose weight has that (new) name: Keras
+ *   flattens [H, W, C], so the inputs of such a layer come in another order.
+ * @throws InvalidArgumentError where a rule's view or order does not fit its tensor.
+ */
+export function renameTensors(
+  tensors: ReadonlyMap<string, RawTensor>,
+  convention: KernelConvention,
+  rules: readonly NameRule[] = [],
+  inputExtents: ReadonlyMap<string, readonly [number, number, number]> = new Map(),
+): readonly Renamed[] {
+  const compiled = compileRules('rules', rules);
+  return [...tensors].map(([from, tensor]) => {
+    let rule: NameRule | undefined;
+    let to: string | undefined = from;
+    for (const candidate of compiled) {
+      const captures = candidate.pattern.match(from);
+      if (captures === undefined) continue;
+      rule = candidate.rule;
+      to = rule.to === null ? undefined : fillTemplate(rule.to, captures);
+      break;
+    }
+    if (to === undefined) return { from, to, tensor, turned: false };
+    if (convention === 'keras') to = pytorchName(to);
+    const turned = turn(from, tensor, rule, convention, inputExtents.get(to));
+    return { from, to, tensor: turned, turned: turned.bytes !== tensor.bytes };
+  });
+}
+
+function turn(name: string, tensor: RawTensor, rule: NameRule | undefined, convention: KernelConvention, extents: readonly [number, number, number] | undefined): RawTensor {
+  const viewed = rule?.view === undefined ? tensor : reshape(`${name}: view`, tensor, rule.view);
+  const last = name.replace(/:\d+$/, '').split(/[/.]/).at(-1) as string;
+  const isKernel = convention === 'keras' && (last === 'kernel' || last === 'depthwise_kernel');
+  const transpose = rule?.transpose ?? isKernel;
+  let result = viewed;
+  if (transpose === true) result = turnKernel(name, viewed, last === 'depthwise_kernel', extents);
+  else if (transpose !== false) result = transposeRaw(`${name}: transpose`, viewed, transpose);
+  return rule?.shape === undefined ? result : reshape(`${name}: shape`, result, rule.shape);
+}
+
+/** Keras's kernel in PyTorch's order of axes. */
+function turnKernel(name: string, tensor: RawTensor, depthwise: boolean, extents: readonly [number, number, number] | undefined): RawTensor {
+  const { shape } = tensor;
+  if (shape.length === 4 && depthwise) {
+    // [H, W, C, multiplier] → [C · multiplier, 1, H, W]
+    const [height, width, channels, multiplier] = shape as [number, number, number, number];
+    return reshape(name, transposeRaw(name, tensor, [2, 3, 0, 1]), [channels * multiplier, 1, height, width]);
+  }
+  if (shape.length === 4) return transposeRaw(name, tensor, [3, 2, 0, 1]);
+  if (shape.length === 2 && extents !== undefined && shape[0] === extents[0] * extents[1] * extents[2]) {
+    const [channels, height, width] = extents;
+    const [, out] = shape as [number, number];
+    return reshape(name, transposeRaw(name, reshape(name, tensor, [height, width, channels, out]), [3, 2, 0, 1]), [out, channels * height * width]);
+  }
+  return shape.length === 2 ? transposeRaw(name, tensor, [1, 0]) : tensor;
+}
+
+function reshape(field: string, tensor: RawTensor, shape: readonly number[]): RawTensor {
+  if (countElements(field, shape) !== countElements(field, tensor.shape)) {
+    throw new InvalidArgumentError({ field, expected: `extents of the ${countElements(field, tensor.shape)} elements of [${tensor.shape.join(', ')}]`, got: describe(shape) });
+  }
+  return { dtype: tensor.dtype, shape, bytes: tensor.bytes };
+}

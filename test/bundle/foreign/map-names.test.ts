@@ -1,0 +1,147 @@
+import { describe, expect, it } from 'vitest';
+import { parseGraph, parameterLayout } from '../../../src/model/graph.ts';
+import { describeMisfits, flattenedInputs, mapNames, requireFit } from '../../../src/bundle/foreign/map-names.ts';
+import { NamePattern, fillTemplate } from '../../../src/bundle/foreign/name-pattern.ts';
+import { type NameRule, parseNameRules } from '../../../src/bundle/foreign/name-rules.ts';
+import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
+import type { RawTensor } from '../../../src/bundle/safetensors.ts';
+import { expectTyped, utf8 } from '../support.ts';
+import { numbersOf, vector } from './support.ts';
+
+const f32 = (shape: readonly number[], values?: readonly number[]): RawTensor => {
+  const count = shape.reduce((product, extent) => product * extent, 1);
+  const data = Float32Array.from(values ?? Array.from({ length: count }, (_, i) => i));
+  return { dtype: 'F32', shape, bytes: new Uint8Array(data.buffer) };
+};
+
+/** The network of state-dict.pt: conv 1→2 3×3, batch norm, relu, flatten, linear 8→3. */
+const graph = parseGraph({
+  version: 1,
+  input: [1, 4, 4],
+  nodes: [
+    { name: 'conv', op: 'conv2d', inputs: ['input'], out: 2, kernel: [3, 3], bias: true },
+    { name: 'norm', op: 'batch_norm', inputs: ['conv'] },
+    { name: 'relu', op: 'relu', inputs: ['norm'] },
+    { name: 'flatten', op: 'flatten', inputs: ['relu'] },
+    { name: 'head', op: 'dense', inputs: ['flatten'], out: 3, bias: true },
+  ],
+  output: 'head',
+});
+const layout = parameterLayout(graph);
+
+describe('name patterns', () => {
+  it.each([
+    ['*.weight', 'fc.weight', ['fc']],
+    ['*.weight', 'a.fc.weight', undefined],
+    ['**.weight', 'a.fc.weight', ['a.fc']],
+    ['layers/*/vars/*', 'layers/dense/vars/0', ['dense', '0']],
+    ['a**b*', 'aXbYbZ', ['XbY', 'Z']],
+    ['a.b', 'a.b', []],
+    ['a.b', 'aXb', undefined],
+    ['*', '', undefined],
+  ])('%s on %s: %j', (pattern, name, captures) => {
+    expect(new NamePattern('p', pattern).match(name)).toEqual(captures);
+  });
+
+  it('takes polynomial time where a backtracking matcher takes exponential', () => {
+    expect(new NamePattern('p', '**a**a**a**a**a**a**a**b').match('a'.repeat(1000))).toBeUndefined();
+  });
+
+  it('fills templates', () => {
+    expect(fillTemplate('$2.$1.$$', ['x', 'y$1'])).toBe('y$1.x.$');
+  });
+});
+
+describe('mapping to a network', () => {
+  it('finds a state dict inside a training checkpoint, and leaves out optimiser states and batch counters', async () => {
+    const { tensors } = await readPytorch(vector('checkpoint.pt'));
+    const { report, tensors: mapped } = mapNames(tensors, layout);
+    expect(describeMisfits(report)).toEqual([]);
+    expect(report).toMatchObject({ fits: true, prefix: 'state_dict.' });
+    expect(report.ignored).toContain('state_dict.norm.num_batches_tracked');
+    expect(report.ignored).toContain('optimizer.state.0.momentum_buffer');
+    expect([...mapped.keys()]).toEqual([...layout.parameters, ...layout.buffers].map(({ name }) => name));
+    expect(mapped.get('head.weight')).toEqual(tensors.get('state_dict.head.weight'));
+  });
+
+  it('says exactly what does not fit', async () => {
+    const tensors = new Map(layout.parameters.map(({ name, shape }) => [name, f32(shape)]));
+    tensors.delete('conv.bias');
+    tensors.set('extra.weight', f32([2, 2]));
+    tensors.set('head.weight', f32([8, 3]));
+    tensors.set('other.gamma', f32([2]));
+    const rules: NameRule[] = [{ from: '*.gamma', to: 'norm.weight' }];
+    const { report } = mapNames(tensors, layout, rules);
+    expect(describeMisfits(report)).toEqual([
+      'missing: conv.bias [2]',
+      'missing: norm.running_mean [2]',
+      'missing: norm.running_var [2]',
+      'unexpected: extra.weight [2, 2]',
+      'shape: head.weight expected [3, 8], got [8, 3]',
+      'more than one tensor for norm.weight: norm.weight, other.gamma',
+    ]);
+    const error = await expectTyped(() => requireFit('file.pt', report), 'malformed-file');
+    expect(error.message).toContain('head.weight expected [3, 8], got [8, 3]');
+  });
+
+  it('does not choose between a network and its average', () => {
+    const tensors = new Map([...layout.parameters, ...layout.buffers].flatMap(({ name, shape }) => ['model.', 'ema.'].map((prefix) => [prefix + name, f32(shape)] as const)));
+    expect(mapNames(tensors, layout).report.missing.length).toBe(layout.parameters.length + layout.buffers.length);
+    expect(mapNames(tensors, layout, [{ from: 'model.**', to: '$1' }, { from: 'ema.**', to: null }]).report.fits).toBe(true);
+  });
+
+  it("turns Keras's kernels, the inputs of a layer behind a flatten among them", () => {
+    const tensors = new Map([
+      ['conv/kernel:0', f32([3, 3, 1, 2])], ['conv/bias:0', f32([2])],
+      ['norm/gamma:0', f32([2])], ['norm/beta:0', f32([2])], ['norm/moving_mean:0', f32([2])], ['norm/moving_variance:0', f32([2])],
+      ['head/kernel:0', f32([8, 3])], ['head/bias:0', f32([3])],
+    ]);
+    const { tensors: mapped, report } = mapNames(tensors, layout, [], { convention: 'keras', inputExtents: flattenedInputs(graph) });
+    expect(describeMisfits(report)).toEqual([]);
+    // Element (o, i, y, x) of the convolution was element (y, x, i, o).
+    expect(numbersOf(mapped.get('conv.weight') as RawTensor)).toEqual(
+      [0, 1].flatMap((o) => [0, 1, 2].flatMap((y) => [0, 1, 2].map((x) => (y * 3 + x) * 2 + o))),
+    );
+    // Input (c, y, x) of the dense layer was input (y, x, c).
+    expect(numbersOf(mapped.get('head.weight') as RawTensor)).toEqual(
+      [0, 1, 2].flatMap((o) => [0, 1].flatMap((c) => [0, 1].flatMap((y) => [0, 1].map((x) => ((y * 2 + x) * 2 + c) * 3 + o)))),
+    );
+    expect(report.mapped.find(({ to }) => to === 'head.bias')).toEqual({ from: 'head/bias:0', to: 'head.bias', turned: false });
+  });
+
+  it('applies views, orders and shapes of rules', () => {
+    const { tensors } = mapNames(
+      new Map([['w', f32([12])]]),
+      { parameters: [{ name: 'x', shape: [2, 6] }], buffers: [] },
+      [{ from: 'w', to: 'x', view: [2, 3, 2], transpose: [2, 1, 0], shape: [2, 6] }],
+    );
+    expect(numbersOf(tensors.get('x') as RawTensor)).toEqual([0, 6, 2, 8, 4, 10, 1, 7, 3, 9, 5, 11]);
+  });
+
+  it('refuses orders that are not of the axes, and views of other sizes', async () => {
+    const apply = (rule: Omit<NameRule, 'from' | 'to'>) => mapNames(new Map([['w', f32([2, 3])]]), layout, [{ from: 'w', to: 'w', ...rule }]);
+    await expectTyped(() => apply({ transpose: [0, 0] }), 'invalid-argument');
+    await expectTyped(() => apply({ transpose: [0] }), 'invalid-argument');
+    await expectTyped(() => apply({ view: [5] }), 'invalid-argument');
+  });
+});
+
+describe('rule files', () => {
+  const parse = (value: unknown) => parseNameRules(utf8(JSON.stringify(value)));
+
+  it('are lists of rules', () => {
+    const rules = [{ from: 'a.*', to: 'b.$1', transpose: true }, { from: '**', to: null }];
+    expect(parse(rules)).toEqual(rules);
+  });
+
+  it.each([
+    ['another key', [{ from: 'a', to: 'b', form: 'c' }], '"form"'],
+    ['a reference to no wildcard', [{ from: 'a.*', to: 'b.$2' }], '$1 to $1'],
+    ['a dollar that refers to nothing', [{ from: 'a', to: '$' }], 'no wildcard'],
+    ['no list', {}, 'list of rules'],
+    ['an order of fractions', [{ from: 'a', to: 'b', transpose: [0.5] }], 'integers'],
+    ['no target', [{ from: 'a' }], 'null'],
+  ])('refuse %s', async (_what, value, named) => {
+    expect((await expectTyped(() => parse(value))).message).toContain(named);
+  });
+});
