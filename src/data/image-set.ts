@@ -248,3 +248,43 @@ export function* sequentialBatches(set: ImageSet, batchSize: number, rows?: Int3
   const order = rows ?? Int32Array.from({ length: set.count }, (_unused, row) => row);
   for (let start = 0; start < order.length; start += batchSize) yield makeBatch(set, order.subarray(start, start + batchSize));
 }
+
+/**
+ * The images of some classes only, relabelled 0 … k − 1 in the order given (the ten-class subset of CIFAR-100, say).
+ * @throws InvalidArgumentError for a class that occurs twice, is out of range or has no image.
+ */
+export function selectClasses(set: ImageSet, classes: readonly number[]): ImageSet {
+  const relabelled = new Map<number, number>();
+  for (const [index, label] of classes.entries()) {
+    requireInteger(`classes[${index}]`, label, 0, set.classes - 1);
+    if (relabelled.has(label) || !set.labels.includes(label)) {
+      throw new InvalidArgumentError({ field: `classes[${index}]`, expected: 'a class that has images, named once', got: `${label}` });
+    }
+    relabelled.set(label, index);
+  }
+  const rows = Int32Array.from(set.labels.keys()).filter((row) => relabelled.has(set.labels[row] as number));
+  const selected = selectRows(set, rows);
+  return imageSet({ ...selected, labels: selected.labels.map((label) => relabelled.get(label) as number), classes: classes.length });
+}
+
+/** The set with every `factor` × `factor` block of pixels averaged (rounded half up); incomplete blocks at the edges are dropped. */
+export function shrink(set: ImageSet, factor: number): ImageSet {
+  requireInteger('factor', factor, 1, Math.min(set.height, set.width));
+  const height = Math.floor(set.height / factor);
+  const width = Math.floor(set.width / factor);
+  const planes = set.count * set.channels;
+  const images = new Uint8Array(planes * height * width);
+  for (let plane = 0; plane < planes; plane++) {
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        let sum = 0;
+        for (let dy = 0; dy < factor; dy++) {
+          const start = (plane * set.height + y * factor + dy) * set.width + x * factor;
+          for (let dx = 0; dx < factor; dx++) sum += set.images[start + dx] as number;
+        }
+        images[(plane * height + y) * width + x] = Math.floor(sum / (factor * factor) + 0.5);
+      }
+    }
+  }
+  return imageSet({ ...set, images, height, width });
+}

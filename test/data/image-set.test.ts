@@ -1,0 +1,148 @@
+import { describe, expect, test } from 'vitest';
+import {
+  BatchSampler, channelStatistics, imageSet, makeBatch, normalised, selectClasses, selectRows, sequentialBatches, shrink, splitRows,
+  type ImageSet,
+} from '../../src/data/image-set.ts';
+import { Random, streams } from '../../src/tensor/random.ts';
+
+/** Five images of 2 channels, 2 × 3; pixel p of image i is 40 · i + p. */
+const set: ImageSet = imageSet({
+  name: 'five',
+  images: Uint8Array.from({ length: 60 }, (_unused, p) => 40 * Math.floor(p / 12) + (p % 12)),
+  labels: Uint8Array.of(0, 2, 1, 2, 0),
+  channels: 2,
+  height: 2,
+  width: 3,
+  scale: [0.1, 1 / 3],
+  offset: [-0.5, 7],
+});
+
+describe('imageSet', () => {
+  test('classes default to the largest label + 1', () => {
+    expect([set.count, set.classes]).toEqual([5, 3]);
+  });
+
+  test.each<[string, object, RegExp]>([
+    ['no images', { images: new Uint8Array(), labels: new Uint8Array() }, /five.labels: expected at least one image/],
+    ['too few bytes', { images: new Uint8Array(59) }, /five.images: expected 5 images of 2×2×3 bytes, got 59 bytes/],
+    ['a label out of range', { classes: 2 }, /five.labels\[1\]: expected a label below 2, got 2/],
+    ['more classes than a byte counts', { classes: 257 }, /five.classes/],
+    ['a scale of the wrong length', { scale: [1] }, /five.scale: expected 2 numbers/],
+    ['an offset that is not finite', { offset: [0, Number.NaN] }, /five.offset: expected a finite number/],
+  ])('%s is refused', (_what, change, message) => {
+    const { images, labels, channels, height, width, name } = set;
+    expect(() => imageSet({ name, images, labels, channels, height, width, ...change })).toThrow(message);
+  });
+});
+
+describe('makeBatch', () => {
+  test('u8 · scale + offset per channel, each step rounded to f32; rows in the order given, repeats allowed', () => {
+    const batch = makeBatch(set, [4, 1, 4]);
+    expect([...batch.labels]).toEqual([0, 2, 0]);
+    const expected = [4, 1, 4].flatMap((image) =>
+      Array.from({ length: 12 }, (_unused, p) => {
+        const channel = p < 6 ? 0 : 1;
+        const scaled = Math.fround((40 * image + p) * Math.fround(set.scale[channel]!));
+        return Math.fround(scaled + Math.fround(set.offset[channel]!));
+      }),
+    );
+    expect([...batch.inputs]).toEqual(expected);
+  });
+
+  test.each([[[]], [[5]], [[-1]], [[0.5]]])('rows %j are refused', (rows) => {
+    expect(() => makeBatch(set, rows)).toThrow(/^rows/);
+  });
+});
+
+test('normalised: a set has mean 0 and deviation 1 by its own statistics', () => {
+  const { mean, standardDeviation } = channelStatistics(set);
+  const { inputs } = makeBatch(normalised(set, mean, standardDeviation), [0, 1, 2, 3, 4]);
+  for (const channel of [0, 1]) {
+    const values = [...inputs].filter((_unused, i) => Math.floor(i / 6) % 2 === channel);
+    const average = values.reduce((sum, x) => sum + x, 0) / values.length;
+    const variance = values.reduce((sum, x) => sum + (x - average) ** 2, 0) / values.length;
+    expect(average).toBeCloseTo(0, 5);
+    expect(variance).toBeCloseTo(1, 5);
+  }
+});
+
+test('a deviation of 0 cannot normalise', () => {
+  expect(() => normalised(set, [0, 0], [1, 0])).toThrow(/standardDeviation/);
+});
+
+describe('splitRows', () => {
+  test('two ascending parts that make up the whole, of the size asked for', () => {
+    const { training, heldOut } = splitRows(1000, 0.1, 3);
+    expect(heldOut.length).toBe(100);
+    expect([...training, ...heldOut].toSorted((a, b) => a - b)).toEqual(Array.from({ length: 1000 }, (_unused, i) => i));
+    for (const part of [training, heldOut]) expect(part).toEqual(part.toSorted());
+    expect(splitRows(1000, 0.1, 4).heldOut).not.toEqual(heldOut);
+    expect(splitRows(1000, 0.1, 3).heldOut).toEqual(heldOut);
+  });
+
+  test('a fraction of 0 holds nothing out, a tiny one at least one row', () => {
+    expect(splitRows(10, 0, 1).heldOut.length).toBe(0);
+    expect(splitRows(10, 0.001, 1).heldOut.length).toBe(1);
+  });
+
+  test.each([[1, 0.5], [10, 1], [10, 0.96]])('%d rows and a fraction of %d leave nothing to train on', (count, fraction) => {
+    expect(() => splitRows(count, fraction, 1)).toThrow(/heldOutFraction/);
+  });
+
+  test.each([[10, -0.1], [10, Number.NaN], [0, 0.1]])('count %d and fraction %d are refused', (count, fraction) => {
+    expect(() => splitRows(count, fraction, 1)).toThrow(/^(heldOutFraction|count)/);
+  });
+});
+
+describe('BatchSampler', () => {
+  test('an epoch visits every row once; its last batch is smaller; the next epoch has another order', () => {
+    const rows = Int32Array.from({ length: 10 }, (_unused, i) => 100 + i);
+    const sampler = new BatchSampler(rows, 4, new Random(1, streams.batches));
+    expect([sampler.batchesPerEpoch, sampler.epoch]).toEqual([3, -1]);
+    const epochs = [0, 1].map((epoch) => {
+      const batches = Array.from({ length: 3 }, () => {
+        const batch = sampler.next();
+        expect(sampler.epoch).toBe(epoch);
+        return batch;
+      });
+      expect(sampler.atEpochEnd).toBe(true);
+      expect(batches.map(({ length }) => length)).toEqual([4, 4, 2]);
+      return batches.flatMap((batch) => [...batch]);
+    });
+    for (const epoch of epochs) expect(epoch.toSorted()).toEqual([...rows]);
+    expect(epochs[0]).not.toEqual(epochs[1]);
+    expect([...rows]).toEqual([...rows].toSorted());
+  });
+
+  test('a batch larger than the rows is all of them', () => {
+    expect(new BatchSampler(Int32Array.of(7, 8), 5, new Random(1, streams.batches)).next().length).toBe(2);
+  });
+
+  test('no rows and a batch size of 0 are refused', () => {
+    expect(() => new BatchSampler(new Int32Array(), 1, new Random(1, streams.batches))).toThrow(/rows/);
+    expect(() => new BatchSampler(Int32Array.of(1), 0, new Random(1, streams.batches))).toThrow(/batchSize/);
+  });
+});
+
+test('sequentialBatches cover the rows in order', () => {
+  expect([...sequentialBatches(set, 2)].map(({ labels }) => [...labels])).toEqual([[0, 2], [1, 2], [0]]);
+  expect([...sequentialBatches(set, 2, Int32Array.of(3))].map(({ count }) => count)).toEqual([1]);
+});
+
+test('selectRows and selectClasses copy what they name', () => {
+  const rows = selectRows(set, [3, 0]);
+  expect([...rows.labels]).toEqual([2, 0]);
+  expect(rows.images[0]).toBe(120);
+  const classes = selectClasses(set, [2, 0]);
+  expect([...classes.labels]).toEqual([1, 0, 0, 1]);
+  expect([classes.classes, classes.images[12]]).toEqual([2, 40]);
+  expect(() => selectClasses(set, [2, 2])).toThrow(/classes\[1\]/);
+  expect(() => selectClasses(set, [3])).toThrow(/classes\[0\]/);
+});
+
+test('shrink averages whole blocks, half up', () => {
+  const small = shrink(set, 2);
+  expect([small.height, small.width]).toEqual([1, 1]);
+  // Channel 0 of image 0: (0 + 1 + 3 + 4) / 4 = 2; channel 1: (6 + 7 + 9 + 10) / 4 = 8.
+  expect([...small.images.subarray(0, 4)]).toEqual([2, 8, 42, 48]);
+});
