@@ -4,11 +4,11 @@
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
 import type { Network } from '../gradient/network.ts';
-import { solveMatching } from '../matching/coordinate-descent.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import type { GradientHistory } from '../matching/history.ts';
 import { identityPermutations, permuteTensors } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
+import { matchingSolvers } from '../matching/solvers.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
@@ -109,7 +109,7 @@ async function addPair(context: MatchingContext, point: number, permutations: Pe
 
 function solve(context: MatchingContext, step: number, previous: Permutations): MatchingResult {
   const { settings, counts } = context;
-  const result = solveMatching(context.history, {
+  const result = matchingSolvers[settings.solver](context.history, {
     start: settings.start === 'previous' ? previous : identityPermutations(context.spec),
     random: new Random(settings.seed, streams.sweepOrder, step),
     maxSweeps: settings.maxSweeps,

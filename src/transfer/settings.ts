@@ -4,6 +4,8 @@
  */
 import { InvalidArgumentError, describe, requireChoice, requireInteger, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { solverNames } from '../matching/solvers.ts';
+import type { SolverName } from '../matching/solvers.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { ScheduleKind } from './schedule.ts';
@@ -50,6 +52,8 @@ export interface TransferChoices {
   readonly maxSweeps?: number;
   /** Start of each step's coordinate descent: `identity` as the official code, or the `previous` step's. Default `identity`. */
   readonly start?: 'identity' | 'previous';
+  /** How each matching is solved. Default `coordinate-descent`. */
+  readonly solver?: SolverName;
 }
 
 /** `TransferChoices` with nothing left open. */
@@ -98,6 +102,7 @@ export function readSettings(
     skipParameters: choices.skipParameters ?? [],
     maxSweeps: requireInteger('maxSweeps', choices.maxSweeps ?? 100, 1, 10_000),
     start: requireChoice('start', choices.start ?? 'identity', ['identity', 'previous']),
+    solver: requireChoice('solver', choices.solver ?? 'coordinate-descent', solverNames),
   };
 }
 
