@@ -1,11 +1,16 @@
 // Every parser of people's files as a target for mutation fuzzing: bytes in; anything but a value or a typed error is a bug.
 import { LimitError } from '../../../src/core/errors.ts';
 import { ByteCursor } from '../../../src/bundle/foreign/byte-cursor.ts';
+import { readGguf } from '../../../src/bundle/foreign/gguf.ts';
+import { parseNameRules } from '../../../src/bundle/foreign/name-rules.ts';
+import { readOnnx } from '../../../src/bundle/foreign/onnx.ts';
 import { readPickle } from '../../../src/bundle/foreign/pickle.ts';
 import { readLegacyPytorch } from '../../../src/bundle/foreign/pytorch-legacy.ts';
 import { flattenTorch, materialiseTorch, torchHost } from '../../../src/bundle/foreign/pytorch-values.ts';
 import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
 import { memorySource } from '../../../src/bundle/byte-source.ts';
+import { readShardedSafetensors } from '../../../src/bundle/foreign/sharded-safetensors.ts';
+import { readTfjs } from '../../../src/bundle/foreign/tfjs.ts';
 import { openZip } from '../../../src/bundle/zip-reader.ts';
 import { vector } from './support.ts';
 
@@ -17,6 +22,17 @@ export interface FuzzTarget {
 }
 
 const files = (...names: readonly string[]) => async (): Promise<Uint8Array[]> => names.map((name) => vector(name).bytes);
+
+const texts = (...values: readonly unknown[]) => async (): Promise<Uint8Array[]> => values.map((value) => new TextEncoder().encode(JSON.stringify(value)));
+const readBeside = async (): Promise<Uint8Array> => new Uint8Array(16);
+
+const tfjsModel = {
+  format: 'layers-model',
+  modelTopology: { config: [1, 2.5e3, null, true, 'text'] },
+  weightsManifest: [{ paths: ['group1-shard1of1.bin'], weights: [{ name: 'dense/kernel', shape: [2, 1], dtype: 'float32' }, { name: 'b', shape: [4], dtype: 'float32', quantization: { dtype: 'float16' } }] }],
+};
+const shardIndex = { metadata: { total_size: 16 }, weight_map: { 'a.weight': 'model-00001-of-00002.safetensors', 'b.weight': 'model-00002-of-00002.safetensors' } };
+const rules = [{ from: 'fc*.weight', to: 'linears.$1.weight', transpose: [1, 0] }, { from: 'encoder.**', to: null }];
 
 /** `data.pkl` of PyTorch files: behind a ZIP's checksums hardly any damage would reach the unpickler. */
 async function pickles(): Promise<Uint8Array[]> {
@@ -37,4 +53,9 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   { name: 'pickle', seeds: pickles, parse: parsePickle },
   { name: 'pytorch-legacy', seeds: files('state-dict-legacy.pt', 'views-legacy.pt', 'refused-call-legacy.pt'), parse: (bytes) => readLegacyPytorch({ name: 'fuzz', bytes }) },
   { name: 'pytorch', seeds: files('state-dict.pt', 'views.pt', 'dtypes.pth'), parse: (bytes) => readPytorch({ name: 'fuzz', bytes }) },
+  { name: 'gguf', seeds: files('model.gguf'), parse: (bytes) => readGguf({ name: 'fuzz', bytes }) },
+  { name: 'onnx', seeds: files('model.onnx', 'external.onnx'), parse: (bytes) => readOnnx({ name: 'fuzz', bytes }, { readBeside }) },
+  { name: 'tfjs', seeds: texts(tfjsModel), parse: (bytes) => readTfjs({ name: 'fuzz', bytes }, { readBeside }) },
+  { name: 'sharded-safetensors', seeds: texts(shardIndex), parse: (bytes) => readShardedSafetensors({ name: 'fuzz', bytes }, { readBeside }) },
+  { name: 'name-rules', seeds: texts(rules), parse: (bytes) => parseNameRules(bytes) },
 ];

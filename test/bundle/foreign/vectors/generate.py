@@ -107,8 +107,56 @@ def make_numpy():
     record("arrays.npz", named)
 
 
+def make_onnx():
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    arrays = {"fc.weight": ("F32", values(3, 4)), "half": ("F16", values(3).astype(np.float16)), "double": ("F64", values(2).astype(np.float64)),
+              "shape": ("I64", np.array([-1, 4])), "flags": ("BOOL", np.array([True, False])), "scalar": ("F32", np.array(2.5, np.float32))}
+    raw = [numpy_helper.from_array(array, name) for name, (_, array) in arrays.items()]
+    lists = {
+        "listed.float": ("F32", TensorProto.FLOAT, np.array([1.5, -2], np.float32)), "listed.int64": ("I64", TensorProto.INT64, np.array([-3, 2 ** 40])),
+        "listed.int8": ("I8", TensorProto.INT8, np.array([-1, 7], np.int8)), "listed.double": ("F64", TensorProto.DOUBLE, np.array([0.1, 3])),
+        "listed.uint32": ("U32", TensorProto.UINT32, np.array([1, 2 ** 31], np.uint32)), "listed.int32": ("I32", TensorProto.INT32, np.array([-5, 5], np.int32)),
+        "listed.half": ("F16", TensorProto.FLOAT16, np.array([1.5, -2], np.float16)), "listed.bfloat": ("BF16", TensorProto.BFLOAT16, np.array([1.5, -2], np.float32)),
+    }
+    listed = [helper.make_tensor(name, kind, array.shape, array) for name, (_, kind, array) in lists.items()]
+
+    def model(initialisers):
+        node = helper.make_node("Gemm", ["x", "fc.weight"], ["y"], transB=1)
+        graph = helper.make_graph([node], "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+                                  [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])], initializer=initialisers)
+        return helper.make_model(graph, producer_name="generate.py")
+
+    onnx.save(model(raw + listed), at("model.onnx"))
+    record("model.onnx", {**arrays, **{name: (dtype, array) for name, (dtype, _, array) in lists.items()}})
+    onnx.save(model([numpy_helper.from_array(arrays["fc.weight"][1], "fc.weight"), numpy_helper.from_array(arrays["double"][1], "double")]), at("external.onnx"),
+              save_as_external_data=True, all_tensors_to_one_file=True, location="external.onnx.data", size_threshold=0)
+    record("external.onnx", {"fc.weight": arrays["fc.weight"], "double": arrays["double"]})
+
+
+def make_gguf():
+    """By hand, after the published description: Debian has no gguf package."""
+    def text(value):
+        raw = value.encode()
+        return struct.pack("<Q", len(raw)) + raw
+    tensors = {"token_embd.weight": ("F32", 0, values(3, 4)), "blk.0.half": ("F16", 1, values(2, 3, 2).astype(np.float16)), "blk.0.bias": ("F64", 28, values(5).astype(np.float64))}
+    pairs = [text("general.architecture") + struct.pack("<I", 8) + text("llama"), text("general.alignment") + struct.pack("<II", 4, 64),
+             text("llama.rope") + struct.pack("<If", 6, 0.5), text("tokens") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("bc"),
+             text("scores") + struct.pack("<IIQ3f", 9, 6, 3, 1, 2, 3), text("general.flag") + struct.pack("<IB", 7, 1)]
+    infos, data = b"", b""
+    for name, (_, kind, array) in tensors.items():
+        infos += text(name) + struct.pack("<I", array.ndim) + struct.pack(f"<{array.ndim}Q", *reversed(array.shape)) + struct.pack("<IQ", kind, len(data))
+        data += array.tobytes() + bytes(-array.nbytes % 64)
+    head = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(pairs)) + b"".join(pairs) + infos
+    with open(at("model.gguf"), "wb") as out:
+        out.write(head + bytes(-len(head) % 64) + data)
+    record("model.gguf", {name: (dtype, array) for name, (dtype, _, array) in tensors.items()})
+
+
 make_torch()
 make_numpy()
+make_onnx()
+make_gguf()
 with open(at("expected.json"), "w") as out:
     json.dump(expected, out, separators=(",", ":"), sort_keys=True)
     out.write("\n")

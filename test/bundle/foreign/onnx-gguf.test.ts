@@ -1,0 +1,63 @@
+import { describe, expect, it } from 'vitest';
+import { readGguf } from '../../../src/bundle/foreign/gguf.ts';
+import { looksLikeOnnx, readOnnx } from '../../../src/bundle/foreign/onnx.ts';
+import { expectTyped } from '../support.ts';
+import { besideVector, expectVector, vector } from './support.ts';
+
+describe('ONNX', () => {
+  it('reads initialisers of every type, raw and listed, as onnx holds them', async () => {
+    const { tensors, metadata } = await readOnnx(vector('model.onnx'));
+    expectVector('model.onnx', tensors);
+    expect(metadata.get('producer_name')).toBe('generate.py');
+  });
+
+  it('reads external data beside the file', async () => {
+    expectVector('external.onnx', (await readOnnx(vector('external.onnx'), besideVector('external.onnx'))).tensors);
+  });
+
+  it('refuses external data that is cut short, elsewhere or not given', async () => {
+    await expectTyped(() => readOnnx(vector('external.onnx'), { readBeside: async () => new Uint8Array(10) }), 'malformed-file');
+    expect((await expectTyped(() => readOnnx(vector('external.onnx')), 'malformed-file')).message).toContain('external.onnx.data');
+    const { name, bytes } = vector('external.onnx');
+    const text = Buffer.from(bytes).toString('latin1').replaceAll('external.onnx.data', '../external.onnx.d');
+    await expectTyped(() => readOnnx({ name, bytes: Buffer.from(text, 'latin1') }, besideVector('external.onnx')), 'malformed-file');
+  });
+
+  it('refuses truncations within the graph', async () => {
+    const { name, bytes } = vector('model.onnx');
+    for (let length = 0; length < 500; length += 3) await expectTyped(() => readOnnx({ name, bytes: bytes.subarray(0, length) }));
+  });
+
+  it('is told from other files by its first bytes', () => {
+    expect(looksLikeOnnx(vector('model.onnx').bytes)).toBe(true);
+    for (const other of ['state-dict.pt', 'state-dict-legacy.pt', 'model.gguf', 'arrays.npz', 'expected.json']) expect(looksLikeOnnx(vector(other).bytes)).toBe(false);
+  });
+});
+
+describe('GGUF', () => {
+  it('reads tensors in the order of extents that numpy had, and values as text', () => {
+    const { tensors, metadata } = readGguf(vector('model.gguf'));
+    expectVector('model.gguf', tensors);
+    expect(Object.fromEntries(metadata)).toEqual({
+      'general.architecture': 'llama', 'general.alignment': '64', 'llama.rope': '0.5', tokens: '2 values', scores: '3 values', 'general.flag': 'true',
+    });
+  });
+
+  it('refuses quantised tensors, naming tensor and type', async () => {
+    const { name, bytes } = vector('model.gguf');
+    const damaged = bytes.slice();
+    // ggml type 28 (F64) of the last tensor becomes 12 (Q4_K).
+    const at = Buffer.from(damaged).lastIndexOf(Buffer.from([28, 0, 0, 0]));
+    damaged[at] = 12;
+    expect((await expectTyped(() => readGguf({ name, bytes: damaged }), 'unsupported')).message).toContain('blk.0.bias');
+  });
+
+  it('refuses overlaps and truncations', async () => {
+    const { name, bytes } = vector('model.gguf');
+    const damaged = bytes.slice();
+    const at = Buffer.from(damaged).lastIndexOf(Buffer.from([28, 0, 0, 0])) + 4;
+    damaged.fill(0, at, at + 8);
+    await expectTyped(() => readGguf({ name, bytes: damaged }), 'malformed-file');
+    for (let length = 0; length < bytes.length - 64; length += 3) await expectTyped(() => readGguf({ name, bytes: bytes.subarray(0, length) }));
+  });
+});
