@@ -1,11 +1,13 @@
 /** The portable suite: every file of it, and the entry that the launcher runs in each host. */
 import './assignment.ts';
+import './bundle.ts';
 import './core.ts';
 import './gradient.ts';
 import './matching.ts';
 import './matmul.ts';
 import './random.ts';
 import './safetensors.ts';
+import './transfer.ts';
 import { fingerprints, runAll } from './harness.ts';
 import type { PortableResult } from './harness.ts';
 import { detectRuntime } from './runtime.ts';

@@ -1,0 +1,107 @@
+/**
+ * The whole way for one small network, and SHA-256 of everything that came out: what the identity command runs in each
+ * host. Train two bases, fine-tune one of them, pack its trajectory into a bundle, port it by FGMT and GMT, train onward.
+ */
+import { evaluate, openCompute, stateSha256, train, transfer, verify } from '../../src/index.ts';
+import type { TransferResult } from '../../src/index.ts';
+import { generateTaskPair } from '../../src/data/generated.ts';
+import type { ImageSet } from '../../src/data/image-set.ts';
+import type { ModelGraph } from '../../src/model/graph.ts';
+import type { NetworkState } from '../../src/tensor/tensor.ts';
+import { preset } from '../../src/model/presets.ts';
+import { sha256Hex } from '../../src/core/sha256.ts';
+
+export const networks = ['mlp', 'conv', 'resnet'] as const;
+export type NetworkName = (typeof networks)[number];
+
+export interface IdentityResult {
+  /** SHA-256 over `parts`, in order. */
+  readonly sha256: string;
+  /** Hashes by name of what came out on the way: tells where two runtimes part. */
+  readonly parts: Readonly<Record<string, string>>;
+}
+
+/** The heap of a Worker: every host keeps to it, so that none can take a way that another has no room for. */
+const HEAP_LIMIT_BYTES = 96 * 2 ** 20;
+const BATCH_SIZE = 32;
+
+function graphOf(network: NetworkName, data: ImageSet): ModelGraph {
+  const shape = { input: [data.channels, data.height, data.width], classes: data.classes };
+  switch (network) {
+    case 'mlp':
+      return preset('mlp', { ...shape, widths: [96, 64] });
+    case 'conv':
+      return preset('small-conv', { ...shape, width: 8 });
+    case 'resnet':
+      return preset('resnet-small', { ...shape, width: 4 });
+  }
+}
+
+export async function run({ network }: { readonly network: NetworkName }): Promise<IdentityResult> {
+  using compute = await openCompute({ heapLimitBytes: HEAP_LIMIT_BYTES });
+  const { before, after } = generateTaskPair(compute.core, { seed: 11, trainCount: 384, testCount: 256 });
+  const graph = graphOf(network, before.train);
+  const parts: Record<string, string> = {};
+  const common = { graph, batchSize: BATCH_SIZE, compute } as const;
+  const sgd = { kind: 'sgd', momentum: 0.9, weightDecay: 1e-4 } as const;
+
+  const base = async (seed: number): Promise<NetworkState> =>
+    (await train({ ...common, data: before.train, seed, iterations: 20, learningRate: 0.02, optimiser: sgd })).state;
+  const source = await base(1);
+  const target = await base(2);
+  parts['source base'] = await stateSha256(graph, source);
+  parts['target base'] = await stateSha256(graph, target);
+
+  const tuned = await train({
+    ...common,
+    data: after.train,
+    seed: 3,
+    epochs: 2,
+    checkpointEpochs: [0, 1, 2],
+    learningRate: 1e-3,
+    optimiser: { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 },
+    initial: source,
+  });
+  parts['losses'] = await numbersSha256(tuned.losses);
+  const bundle = tuned.trajectory;
+  for (const method of ['fgmt', 'gmt'] as const) {
+    const ported = await transfer({
+      source: bundle,
+      target,
+      data: after.train,
+      method,
+      ...(method === 'fgmt' ? { steps: 4, trajectory: 'linear' } : { trajectory: 'real' }),
+      batchSize: BATCH_SIZE,
+      seed: 4,
+      statisticsBatches: 4,
+      compute,
+    });
+    parts[`${method} state`] = ported.record.sha256;
+    parts[`${method} steps`] = await stepsSha256(ported);
+    const onward = await train({ ...common, data: after.train, seed: 5, iterations: 20, learningRate: 0.01, optimiser: sgd, initial: ported.state });
+    parts[`${method} onward losses`] = await numbersSha256(onward.losses);
+    const { state } = onward;
+    parts[`${method} onward state`] = await stateSha256(graph, state);
+    const { loss, correct } = await evaluate({ graph, state, data: after.test, compute });
+    parts[`${method} onward test`] = await numbersSha256([loss, correct]);
+  }
+  const { largestOutputDifference } = await verify({ graph, state: target, seed: 6, compute });
+  parts['verify'] = await numbersSha256([largestOutputDifference]);
+  return { sha256: await textSha256(Object.values(parts).join('\n')), parts };
+}
+
+async function stepsSha256({ chosenStep, steps, permutations }: TransferResult): Promise<string> {
+  const numbers = steps.flatMap(({ step, fraction, objective, sweeps, heldOut }) => {
+    if (heldOut === undefined) throw new Error('nothing was held out');
+    return [step, fraction, objective ?? NaN, sweeps ?? NaN, heldOut.loss, heldOut.accuracy];
+  });
+  return numbersSha256([chosenStep, ...numbers, ...[...permutations.values()].flatMap((perm) => [...perm])]);
+}
+
+function numbersSha256(numbers: readonly number[]): Promise<string> {
+  return sha256Hex(new Uint8Array(new Float64Array(numbers).buffer));
+}
+
+function textSha256(text: string): Promise<string> {
+  return sha256Hex(new TextEncoder().encode(text));
+}
