@@ -12,8 +12,8 @@ import { hostStatus, hosts, isHost, openHost, requireAllHosts } from '../hosts/l
 import type { Host, HostSession } from '../hosts/launch.ts';
 import { root } from '../hosts/root.ts';
 import type { IdentityResult } from './job.ts';
+import { networks } from './networks.ts';
 
-const networks = ['mlp', 'conv', 'resnet'] as const;
 const expectedFile = join(root, 'test', 'identity', 'expected.json');
 
 interface Line {

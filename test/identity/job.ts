@@ -2,6 +2,8 @@
  * The whole way for one small network, and SHA-256 of everything that came out: what the identity command runs in each
  * host. Train two bases, fine-tune one of them, pack its trajectory into a bundle, port it by FGMT and GMT, train onward.
  */
+import { openBundle } from '../../src/bundle/reader.ts';
+import { writeBundle } from '../../src/bundle/writer.ts';
 import { evaluate, openCompute, stateSha256, train, transfer, verify } from '../../src/index.ts';
 import type { TransferResult } from '../../src/index.ts';
 import { generateTaskPair } from '../../src/data/generated.ts';
@@ -10,9 +12,7 @@ import type { ModelGraph } from '../../src/model/graph.ts';
 import type { NetworkState } from '../../src/tensor/tensor.ts';
 import { preset } from '../../src/model/presets.ts';
 import { sha256Hex } from '../../src/core/sha256.ts';
-
-export const networks = ['mlp', 'conv', 'resnet'] as const;
-export type NetworkName = (typeof networks)[number];
+import type { NetworkName } from './networks.ts';
 
 export interface IdentityResult {
   /** SHA-256 over `parts`, in order. */
@@ -63,7 +63,10 @@ export async function run({ network }: { readonly network: NetworkName }): Promi
     initial: source,
   });
   parts['losses'] = await numbersSha256(tuned.losses);
-  const bundle = tuned.trajectory;
+  const file = await writeBundle({ graph, checkpoints: tuned.checkpoints });
+  parts['bundle'] = await sha256Hex(file);
+
+  using bundle = await openBundle(file);
   for (const method of ['fgmt', 'gmt'] as const) {
     const ported = await transfer({
       source: bundle,
@@ -93,7 +96,7 @@ export async function run({ network }: { readonly network: NetworkName }): Promi
 async function stepsSha256({ chosenStep, steps, permutations }: TransferResult): Promise<string> {
   const numbers = steps.flatMap(({ step, fraction, objective, sweeps, heldOut }) => {
     if (heldOut === undefined) throw new Error('nothing was held out');
-    return [step, fraction, objective ?? NaN, sweeps ?? NaN, heldOut.loss, heldOut.accuracy];
+    return [step, fraction, objective ?? -1, sweeps ?? -1, heldOut.loss, heldOut.accuracy];
   });
   return numbersSha256([chosenStep, ...numbers, ...[...permutations.values()].flatMap((perm) => [...perm])]);
 }
