@@ -25,3 +25,47 @@ export type { JobControl, ProgressEvent } from './transfer/progress.ts';
 export type { Timings } from './transfer/timing.ts';
 export { closeSharedCompute, openCompute } from './transfer/compute.ts';
 export type { Compute } from './transfer/compute.ts';
+
+// Bundles and weights
+export { TrajectoryBundle, openBundle } from './bundle/reader.ts';
+export type { BundleCheckpoint, BundleVerdict, OpenBundleOptions } from './bundle/reader.ts';
+export { writeBundle, writeBundleTo } from './bundle/writer.ts';
+export type { BundleContent, BundleOptions, CheckpointContent } from './bundle/writer.ts';
+export type { ByteSource, RandomAccess } from './bundle/byte-source.ts';
+export type { Coding } from './bundle/coding.ts';
+export { stateFromSafetensors, stateToSafetensors } from './bundle/network-state.ts';
+export { readSafetensors, writeSafetensors } from './bundle/safetensors.ts';
+
+// Networks
+export { GraphBuilder, sequential } from './model/builder.ts';
+export type { Layer, Residual } from './model/builder.ts';
+export { preset, presetNames } from './model/presets.ts';
+export type { PresetName, PresetOptions } from './model/presets.ts';
+export { inferShapes, outputClasses, parameterLayout, parseGraph } from './model/graph.ts';
+export type { GraphNode, ModelGraph, ParameterInfo, ParameterLayout } from './model/graph.ts';
+export { initialise } from './model/initialise.ts';
+export { derivePermutationSpec, lintPermutationSpec } from './model/permutation-spec.ts';
+export type { PermutationGroup, PermutationSpec, SpecProblem, TensorSpec } from './model/permutation-spec.ts';
+
+// Data
+export { channelStatistics, imageSet, normalised, selectClasses, selectRows, splitRows } from './data/image-set.ts';
+export type { Batch, ImageSet } from './data/image-set.ts';
+export { generateTaskPair } from './data/generated.ts';
+
+// Matching, public in its own right
+export { linearSumAssignment } from './matching/assignment.ts';
+export type { AssignmentOptions, AssignmentResult, Duals, SimilarityMatrix } from './matching/assignment.ts';
+export { composePermutations, identityPermutations, invertPermutations, permuteTensors, randomPermutations } from './matching/permutation.ts';
+export type { Permutations } from './matching/permutation.ts';
+export { GradientHistory, historySize } from './matching/history.ts';
+export { matchingSolvers, solverNames } from './matching/solvers.ts';
+export type { MatchingSolver, SolverName } from './matching/solvers.ts';
+export type { MatchingOptions, MatchingResult } from './matching/coordinate-descent.ts';
+
+// Foundations
+export { openCore } from './core/core.ts';
+export type { Core, CoreOptions } from './core/core.ts';
+export * from './core/errors.ts';
+export { limits } from './core/limits.ts';
+export type { NamedTensors, NetworkState, Tensor } from './tensor/tensor.ts';
+export type { OptimiserSettings } from './gradient/optimiser.ts';
