@@ -44,6 +44,8 @@ export const limits = {
   graphNodes: 10_000,
   /** Linear sum assignment: an n × n f32 matrix of this n takes 1 GiB, half of what a wasm32 heap of 2 GiB offers. */
   assignmentSize: 16_384,
+  /** One image file after decompression: the 50,000 training images of CIFAR together take 154 MB. */
+  imageFileBytes: 1 * GiB,
   /** Classes of a data set (labels are one byte). */
   classes: 256,
   /** Steps of a transfer schedule. */

@@ -1,0 +1,71 @@
+/**
+ * The IDX format of MNIST and its kin, plain or gzip: big-endian magic (0, 0, type, rank), one u32 an axis, then the
+ * elements. Any size of image; labels are bytes, so at most 256 classes.
+ */
+import { LimitError, MalformedFileError, UnsupportedError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import { gunzip, isGzip } from './gzip.ts';
+import { imageSet, type ImageSet } from './image-set.ts';
+
+const UNSIGNED_BYTE = 0x08;
+
+/**
+ * An array of bytes from an IDX file.
+ * @param name how errors call the file
+ * @param rank number of axes that it must have
+ * @throws MalformedFileError for a wrong magic, an empty axis, missing or surplus bytes; UnsupportedError for elements
+ *   other than unsigned bytes; LimitError beyond `limits.imageFileBytes`.
+ */
+export async function readIdx(name: string, file: Uint8Array, rank: number): Promise<{ readonly shape: readonly number[]; readonly data: Uint8Array }> {
+  const bytes = isGzip(file) ? await gunzip(name, file) : file;
+  const headerBytes = 4 + 4 * rank;
+  const [zero, anotherZero, type, axes] = bytes;
+  if (bytes.length < 4 || zero !== 0 || anotherZero !== 0 || type === 0 || axes !== rank) {
+    throw new MalformedFileError({
+      field: name,
+      expected: `an IDX file of ${rank} axes (magic ${UNSIGNED_BYTE * 256 + rank})`,
+      got: bytes.length < 4 ? `${bytes.length} bytes` : `magic ${new DataView(bytes.buffer, bytes.byteOffset).getUint32(0)}`,
+    });
+  }
+  if (type !== UNSIGNED_BYTE) throw new UnsupportedError({ field: name, expected: 'IDX of unsigned bytes (type 8)', got: `type ${type}` });
+  if (bytes.length < headerBytes) {
+    throw new MalformedFileError({ field: name, expected: `a header of ${headerBytes} bytes`, got: `${bytes.length} bytes` });
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const shape = Array.from({ length: rank }, (_unused, axis) => view.getUint32(4 + 4 * axis));
+  const product = shape.reduce((total, extent) => total * extent, 1);
+  if (product === 0) throw new MalformedFileError({ field: name, expected: 'at least one element', got: `shape [${shape.join(', ')}]` });
+  if (product > limits.imageFileBytes) {
+    throw new LimitError({ field: name, expected: `at most ${limits.imageFileBytes} bytes`, got: `shape [${shape.join(', ')}]` });
+  }
+  if (bytes.length !== headerBytes + product) {
+    throw new MalformedFileError({
+      field: name,
+      expected: `${headerBytes + product} bytes for shape [${shape.join(', ')}]`,
+      got: `${bytes.length} bytes`,
+    });
+  }
+  return { shape, data: bytes.subarray(headerBytes) };
+}
+
+/**
+ * A grey image set from its two IDX files.
+ * @param fields.classes default: the largest label + 1
+ * @throws what `readIdx` throws; MalformedFileError where images and labels differ in number; InvalidArgumentError for a
+ *   label that is not below `classes`.
+ */
+export async function imageSetFromIdx(fields: {
+  readonly name: string;
+  readonly images: Uint8Array;
+  readonly labels: Uint8Array;
+  readonly classes?: number;
+}): Promise<ImageSet> {
+  const images = await readIdx(`${fields.name} images`, fields.images, 3);
+  const labels = await readIdx(`${fields.name} labels`, fields.labels, 1);
+  const [count, height, width] = images.shape as [number, number, number];
+  if (labels.data.length !== count) {
+    throw new MalformedFileError({ field: `${fields.name} labels`, expected: `${count} labels, one an image`, got: `${labels.data.length}` });
+  }
+  const classes = fields.classes === undefined ? {} : { classes: fields.classes };
+  return imageSet({ name: fields.name, images: images.data, labels: labels.data, channels: 1, height, width, ...classes });
+}

@@ -1,0 +1,229 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { deflateRawSync, gzipSync } from 'node:zlib';
+import { describe, expect, test } from 'vitest';
+import { TrajportError } from '../../src/core/errors.ts';
+import { imageSetFromCifar } from '../../src/data/cifar.ts';
+import { gunzip } from '../../src/data/gzip.ts';
+import { imageSetFromIdx, readIdx } from '../../src/data/idx.ts';
+import { officialFiles } from '../../src/data/official-files.ts';
+import { readTar } from '../../src/data/tar.ts';
+
+/** Bytes that compress a little, longer than the windows of the decoder. */
+const noise = (length: number): Buffer => {
+  let state = 1;
+  return Buffer.from(Uint8Array.from({ length }, () => ((state = (Math.imul(state, 1103515245) + 12345) >>> 0) >>> 28) * 3));
+};
+
+async function failure(promise: Promise<unknown>): Promise<{ code: string; message: string }> {
+  const error = await promise.then(() => undefined, (caught: unknown) => caught);
+  expect(error).toBeInstanceOf(TrajportError);
+  return error as TrajportError;
+}
+
+describe('gunzip', () => {
+  test.each([0, 1, 65_535, 262_144, 262_145, 1_000_003])('%d bytes at every level as zlib wrote them', async (length) => {
+    const content = noise(length);
+    for (const level of [0, 1, 9]) expect(Buffer.compare(await gunzip('x', gzipSync(content, { level })), content)).toBe(0);
+  });
+
+  test('name, comment, extra field and header checksum are passed over', async () => {
+    const body = Buffer.concat([deflateRawSync(Buffer.from('abc')), Buffer.from([0xc2, 0x41, 0x24, 0x35, 3, 0, 0, 0])]);
+    const head = Buffer.from([0x1f, 0x8b, 8, 4 + 8 + 16 + 2, 0, 0, 0, 0, 0, 3, 2, 0, 7, 7, 0x61, 0, 0x62, 0x63, 0, 9, 9]);
+    expect(Buffer.from(await gunzip('x', Buffer.concat([head, body]))).toString()).toBe('abc');
+  });
+
+  const whole = gzipSync(noise(10_000));
+  const changed = (at: number, value: number): Buffer => {
+    const copy = Buffer.from(whole);
+    copy[at < 0 ? copy.length + at : at] = value;
+    return copy;
+  };
+  test.each<[string, Buffer, string]>([
+    ['no bytes', Buffer.alloc(0), 'malformed-file'],
+    ['other bytes', Buffer.from('hello, world, hello'), 'malformed-file'],
+    ['a header alone', whole.subarray(0, 10), 'malformed-file'],
+    ['a stream cut short', whole.subarray(0, 2000), 'malformed-file'],
+    ['a lost last byte', whole.subarray(0, -1), 'malformed-file'],
+    ['bytes behind the end', Buffer.concat([whole, Buffer.from([0])]), 'malformed-file'],
+    ['a second member', Buffer.concat([whole, whole]), 'malformed-file'],
+    ['a wrong CRC-32', changed(-5, (whole.at(-5)! + 1) & 255), 'malformed-file'],
+    ['a size that is too small', changed(-4, whole.at(-4)! - 1), 'malformed-file'],
+    ['a size that is too large', changed(-4, whole.at(-4)! + 1), 'malformed-file'],
+    ['a size that DEFLATE cannot reach', changed(-2, 200), 'malformed-file'],
+    ['a size beyond all caps', changed(-1, 200), 'malformed-file'],
+    ['reserved flags', changed(3, 0x40), 'malformed-file'],
+    ['an endless file name', Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 0]), Buffer.alloc(40, 65)]), 'malformed-file'],
+  ])('%s is refused', async (_what, bytes, code) => {
+    const { code: got, message } = await failure(gunzip('file', bytes));
+    expect(got).toBe(code);
+    expect(message).toMatch(/^file: expected/);
+  });
+
+  test('a bomb stops at the limit before anything is inflated', async () => {
+    const { code } = await failure(gunzip('bomb', gzipSync(Buffer.alloc(5_000_000)), 1_000_000));
+    expect(code).toBe('limit');
+  });
+
+  test('every single-byte change is refused or gives the same bytes', async () => {
+    const content = noise(300);
+    const packed = gzipSync(content);
+    for (let at = 0; at < packed.length; at++) {
+      const copy = Buffer.from(packed);
+      copy[at]! ^= 0x55;
+      const result = await gunzip('x', copy).catch((error: unknown) => error);
+      if (result instanceof Uint8Array) expect(Buffer.compare(result, content)).toBe(0);
+      else expect(result).toBeInstanceOf(TrajportError);
+    }
+  });
+});
+
+const u32 = (...values: number[]): Buffer => Buffer.concat(values.map((value) => Buffer.from([value >>> 24, value >>> 16, value >>> 8, value].map((byte) => byte & 255))));
+const idxImages = (count: number, height: number, width: number, bytes = count * height * width): Buffer =>
+  Buffer.concat([u32(2051, count, height, width), Buffer.from(Array.from({ length: bytes }, (_unused, i) => i & 255))]);
+const idxLabels = (...labels: number[]): Buffer => Buffer.concat([u32(2049, labels.length), Buffer.from(labels)]);
+
+describe('imageSetFromIdx', () => {
+  test('any size of image, plain and gzip alike', async () => {
+    const plain = await imageSetFromIdx({ name: 'small', images: idxImages(3, 2, 5), labels: idxLabels(4, 0, 1) });
+    expect([plain.count, plain.channels, plain.height, plain.width, plain.classes]).toEqual([3, 1, 2, 5, 5]);
+    expect([...plain.images]).toEqual(Array.from({ length: 30 }, (_unused, i) => i));
+    const packed = await imageSetFromIdx({ name: 'small', images: gzipSync(idxImages(3, 2, 5)), labels: gzipSync(idxLabels(4, 0, 1)) });
+    expect({ ...packed, images: [...packed.images], labels: [...packed.labels] }).toEqual({ ...plain, images: [...plain.images], labels: [...plain.labels] });
+  });
+
+  test('a view into a larger buffer is read where it lies', async () => {
+    const buffer = Buffer.concat([Buffer.alloc(3), idxLabels(9, 8)]);
+    expect([...(await readIdx('x', buffer.subarray(3), 1)).data]).toEqual([9, 8]);
+  });
+
+  test('256 classes', async () => {
+    expect((await imageSetFromIdx({ name: 'x', images: idxImages(1, 1, 1), labels: idxLabels(255) })).classes).toBe(256);
+  });
+
+  const labels = idxLabels(0, 1);
+  test.each<[string, { images?: Uint8Array; labels?: Uint8Array; classes?: number }, string, RegExp]>([
+    ['an empty file', { images: Buffer.alloc(0) }, 'malformed-file', /x images: expected an IDX file of 3 axes \(magic 2051\), got 0 bytes/],
+    ['labels as images', { images: labels }, 'malformed-file', /magic 2051\), got magic 2049/],
+    ['floats', { images: Buffer.concat([u32(0x0d03, 1, 1, 1), u32(0)]) }, 'unsupported', /type 13/],
+    ['half a header', { images: u32(2051, 2) }, 'malformed-file', /a header of 16 bytes/],
+    ['a pixel missing', { images: idxImages(2, 2, 2, 7) }, 'malformed-file', /expected 24 bytes for shape \[2, 2, 2\], got 23/],
+    ['a pixel too many', { images: idxImages(2, 2, 2, 9) }, 'malformed-file', /got 25/],
+    ['no images', { images: idxImages(0, 2, 2) }, 'malformed-file', /at least one element/],
+    ['images without pixels', { images: idxImages(2, 0, 2) }, 'malformed-file', /at least one element/],
+    ['a count beyond all memory', { images: u32(2051, 0xffffffff, 0xffffffff, 0xffffffff) }, 'limit', /x images/],
+    ['fewer labels than images', { labels: idxLabels(1) }, 'malformed-file', /x labels: expected 2 labels, one an image, got 1/],
+    ['a label out of range', { classes: 1 }, 'invalid-argument', /x.labels\[1\]: expected a label below 1, got 1/],
+  ])('%s is refused', async (_what, change, code, message) => {
+    const error = await failure(imageSetFromIdx({ name: 'x', images: idxImages(2, 2, 2), labels, ...change }));
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(message);
+  });
+});
+
+describe('imageSetFromCifar', () => {
+  const record = (labelBytes: number[], fill: number): Buffer => Buffer.concat([Buffer.from(labelBytes), Buffer.alloc(3072, fill)]);
+
+  test('CIFAR-10: files follow one another', async () => {
+    const files = [Buffer.concat([record([3], 1), record([9], 2)]), gzipSync(record([0], 3))];
+    const set = await imageSetFromCifar({ name: 'c', files, format: 'cifar10' });
+    expect([set.count, set.channels, set.height, set.width, set.classes]).toEqual([3, 3, 32, 32, 10]);
+    expect([...set.labels]).toEqual([3, 9, 0]);
+    expect([set.images[0], set.images[3072], set.images.at(-1)]).toEqual([1, 2, 3]);
+  });
+
+  test('CIFAR-100: fine or coarse labels; in records of CIFAR-10 with 100 classes', async () => {
+    const file = Buffer.concat([record([4, 0], 0), record([13, 99], 0)]);
+    expect([...(await imageSetFromCifar({ name: 'c', files: [file], format: 'cifar100-fine' })).labels]).toEqual([0, 99]);
+    const coarse = await imageSetFromCifar({ name: 'c', files: [file], format: 'cifar100-coarse' });
+    expect([[...coarse.labels], coarse.classes]).toEqual([[4, 13], 20]);
+    expect((await imageSetFromCifar({ name: 'c', files: [record([99], 0)], format: 'cifar10', classes: 100 })).classes).toBe(100);
+  });
+
+  test.each<[string, Buffer[], string, RegExp]>([
+    ['no files', [], 'invalid-argument', /c.labels: expected at least one image/],
+    ['an empty file', [Buffer.alloc(0)], 'malformed-file', /c file 1: expected a multiple of 3073 bytes/],
+    ['a lost byte', [record([1], 0), record([1], 0).subarray(1)], 'malformed-file', /c file 2: .*got 3072 bytes/],
+    ['a label of 10', [record([10], 0)], 'invalid-argument', /c.labels\[0\]: expected a label below 10/],
+  ])('%s is refused', async (_what, files, code, message) => {
+    const error = await failure(imageSetFromCifar({ name: 'c', files, format: 'cifar10' }));
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(message);
+  });
+
+  test('records of the other kind are refused', async () => {
+    expect((await failure(imageSetFromCifar({ name: 'c', files: [record([1], 0)], format: 'cifar100-fine' }))).message).toMatch(/multiple of 3074/);
+  });
+});
+
+describe('readTar', () => {
+  /** One ustar entry; the checksum is taken over the header with spaces in its own place. */
+  const entry = (name: string, content: string, type = '0', size = content.length): Buffer => {
+    const header = Buffer.alloc(512);
+    header.write(name, 0);
+    header.write(size.toString(8).padStart(11, '0'), 124);
+    header.write('        ', 148);
+    header.write(type, 156);
+    header.write('ustar\u000000', 257);
+    header.write(header.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, '0') + '\0 ', 148);
+    return Buffer.concat([header, Buffer.from(content), Buffer.alloc((512 - (content.length % 512)) % 512)]);
+  };
+  const archive = Buffer.concat([entry('d/', '', '5'), entry('d/a', 'hello'), entry('d/b', 'x'.repeat(600)), Buffer.alloc(1024)]);
+
+  test('regular files by name', () => {
+    const files = readTar('t', archive);
+    expect([...files.keys()]).toEqual(['d/a', 'd/b']);
+    expect(Buffer.from(files.get('d/a')!).toString()).toBe('hello');
+    expect(files.get('d/b')!.length).toBe(600);
+  });
+
+  test.each<[string, Buffer, RegExp]>([
+    ['a changed header', Buffer.concat([Buffer.from('D'), archive.subarray(1)]), /checksum/],
+    ['an entry beyond the end', entry('a', 'hello', '0', 9999), /an entry of 9999 bytes/],
+    ['half a header', archive.subarray(0, 700), /whole blocks/],
+    ['no tar at all', Buffer.alloc(512, 65), /octal/],
+  ])('%s is refused', (_what, bytes, message) => {
+    expect(() => readTar('t', bytes)).toThrow(message);
+  });
+});
+
+test('official files: SHA-256 are hashes, names are unique within a set', () => {
+  for (const { sha256, urls } of officialFiles) {
+    expect(sha256).toMatch(/^[0-9a-f]{64}$/);
+    expect(urls.length).toBeGreaterThan(0);
+  }
+  expect(new Set(officialFiles.map(({ dataset, file }) => `${dataset}/${file}`)).size).toBe(officialFiles.length);
+});
+
+const data = new URL('../../../shared/data/', import.meta.url);
+
+describe.skipIf(!existsSync(data))('real files (skipped where ../shared is absent)', () => {
+  const read = (path: string): Uint8Array => readFileSync(new URL(path, data));
+
+  test('the test part of MNIST and of Fashion-MNIST: hashes, counts, first pixels and labels', async () => {
+    for (const [dataset, firstLabels, total] of [['mnist', [7, 2, 1], 264_923_200], ['fashion-mnist', [9, 2, 1], undefined]] as const) {
+      const images = read(`${dataset}/t10k-images-idx3-ubyte.gz`);
+      const official = officialFiles.find((entry) => entry.dataset === dataset && entry.file === 't10k-images-idx3-ubyte.gz')!;
+      expect(createHash('sha256').update(images).digest('hex')).toBe(official.sha256);
+      expect(images.length).toBe(official.bytes);
+      const set = await imageSetFromIdx({ name: dataset, images, labels: read(`${dataset}/t10k-labels-idx1-ubyte.gz`) });
+      expect([set.count, set.height, set.width, set.classes]).toEqual([10_000, 28, 28, 10]);
+      expect([...set.labels.subarray(0, 3)]).toEqual(firstLabels);
+      if (total !== undefined) expect(set.images.reduce((sum, pixel) => sum + pixel, 0)).toBe(total);
+    }
+  });
+
+  test('optdigits: 1797 images of 8×8 with the pixel sum of scikit-learn\'s digits', async () => {
+    const set = await imageSetFromIdx({ name: 'digits', images: read('digits8x8/t10k-images-idx3-ubyte.gz'), labels: read('digits8x8/t10k-labels-idx1-ubyte.gz') });
+    expect([set.count, set.height]).toEqual([1797, 8]);
+    expect(set.images.reduce((sum, pixel) => sum + pixel, 0)).toBe(561_718);
+  });
+
+  test('CIFAR-100 in records of CIFAR-10', async () => {
+    const set = await imageSetFromCifar({ name: 'cifar100', files: [read('cifar100/test-1.bin.gz')], format: 'cifar10', classes: 100 });
+    expect([set.count, set.classes]).toEqual([2000, 100]);
+    const counts = new Int32Array(100);
+    for (const label of set.labels) counts[label]! += 1;
+    expect(new Set(counts)).toEqual(new Set([20]));
+  });
+});
