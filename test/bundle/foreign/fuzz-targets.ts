@@ -1,6 +1,7 @@
 // Every parser of people's files as a target for mutation fuzzing: bytes in; anything but a value or a typed error is a bug.
 import { LimitError } from '../../../src/core/errors.ts';
 import { ByteCursor } from '../../../src/bundle/foreign/byte-cursor.ts';
+import { readForeign } from '../../../src/bundle/foreign/formats.ts';
 import { readGguf } from '../../../src/bundle/foreign/gguf.ts';
 import { parseNameRules } from '../../../src/bundle/foreign/name-rules.ts';
 import { readOnnx } from '../../../src/bundle/foreign/onnx.ts';
@@ -9,7 +10,6 @@ import { readLegacyPytorch } from '../../../src/bundle/foreign/pytorch-legacy.ts
 import { flattenTorch, materialiseTorch, torchHost } from '../../../src/bundle/foreign/pytorch-values.ts';
 import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
 import { memorySource } from '../../../src/bundle/byte-source.ts';
-import { readShardedSafetensors } from '../../../src/bundle/foreign/sharded-safetensors.ts';
 import { readTfjs } from '../../../src/bundle/foreign/tfjs.ts';
 import { openZip } from '../../../src/bundle/zip-reader.ts';
 import { vector } from './support.ts';
@@ -56,6 +56,6 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   { name: 'gguf', seeds: files('model.gguf'), parse: (bytes) => readGguf({ name: 'fuzz', bytes }) },
   { name: 'onnx', seeds: files('model.onnx', 'external.onnx'), parse: (bytes) => readOnnx({ name: 'fuzz', bytes }, { readBeside }) },
   { name: 'tfjs', seeds: texts(tfjsModel), parse: (bytes) => readTfjs({ name: 'fuzz', bytes }, { readBeside }) },
-  { name: 'sharded-safetensors', seeds: texts(shardIndex), parse: (bytes) => readShardedSafetensors({ name: 'fuzz', bytes }, { readBeside }) },
+  { name: 'sharded', seeds: texts(shardIndex), parse: (bytes) => readForeign({ name: 'fuzz', bytes }, { readBeside }) },
   { name: 'name-rules', seeds: texts(rules), parse: (bytes) => parseNameRules(bytes) },
 ];

@@ -1,11 +1,12 @@
 /**
- * safetensors in parts, as Hugging Face writes them: `model.safetensors.index.json` maps each tensor's name to the file
- * beside it that holds it. Every shard must hold exactly the tensors that the index says.
+ * Checkpoints in parts, as Hugging Face writes them: `model.safetensors.index.json` (or `pytorch_model.bin.index.json`)
+ * maps each tensor's name to the file beside it that holds it. Every shard must hold exactly the tensors that the index
+ * says.
  */
 import { LimitError, MalformedFileError, describe } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type JsonObject, decodeUtf8, isJsonObject, parseJsonObject } from '../json.ts';
-import { type RawTensor, readSafetensors } from '../safetensors.ts';
+import type { RawTensor } from '../safetensors.ts';
 import { type ForeignCheckpoint, type ForeignFile, type ReadForeignOptions, TensorCollector, readPart } from './checkpoint.ts';
 
 /** Files of one model: the largest published have a few hundred. */
@@ -16,13 +17,20 @@ export function isShardIndex(json: JsonObject): boolean {
   return isJsonObject(json['weight_map']);
 }
 
-/** @throws MalformedFileError, LimitError */
-export async function readShardedSafetensors({ name: field, bytes }: ForeignFile, options: ReadForeignOptions): Promise<ForeignCheckpoint> {
+/**
+ * @param readShard reads one file of any single-file kind.
+ * @throws MalformedFileError, LimitError, and what `readShard` throws.
+ */
+export async function readSharded(
+  { name: field, bytes }: ForeignFile,
+  options: ReadForeignOptions,
+  readShard: (file: ForeignFile) => Promise<ForeignCheckpoint>,
+): Promise<ForeignCheckpoint> {
   const shards = parseIndex(field, bytes);
   const metadata = new Map<string, string>();
   const read = new Map<string, RawTensor>();
   for (const [shard, names] of shards) {
-    const file = readSafetensors(await readPart(field, shard, options), shard);
+    const file = await readShard({ name: shard, bytes: await readPart(field, shard, options) });
     for (const [name, tensor] of file.tensors) {
       if (!names.delete(name)) throw new MalformedFileError({ field: `${shard}.${name}`, expected: `a tensor that ${field} places in this shard`, got: 'another' });
       read.set(name, tensor);

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { readShardedSafetensors } from '../../../src/bundle/foreign/sharded-safetensors.ts';
+import { readForeign } from '../../../src/bundle/foreign/formats.ts';
 import { type RawTensor, writeSafetensors } from '../../../src/bundle/safetensors.ts';
 import { expectTyped, utf8 } from '../support.ts';
+import { vector } from './support.ts';
 
 const tensor = (...values: number[]): RawTensor => ({ dtype: 'F32', shape: [values.length], bytes: new Uint8Array(new Float32Array(values).buffer) });
 const shards: Record<string, Uint8Array> = {
@@ -10,12 +11,21 @@ const shards: Record<string, Uint8Array> = {
 };
 const [first, second] = Object.keys(shards) as [string, string];
 const read = (weightMap: Record<string, unknown>) =>
-  readShardedSafetensors(
+  readForeign(
     { name: 'model.safetensors.index.json', bytes: utf8(JSON.stringify({ metadata: { total_size: 16 }, weight_map: weightMap })) },
     { readBeside: async (path) => shards[path] ?? new Uint8Array(0) },
   );
 
-describe('safetensors in parts', () => {
+describe('checkpoints in parts', () => {
+  it('gathers PyTorch shards too', async () => {
+    const whole = (await readForeign(vector('state-dict.pt'))).tensors;
+    const map = Object.fromEntries([...whole.keys()].map((name) => [name, 'pytorch_model-00001-of-00001.bin']));
+    const file = { name: 'pytorch_model.bin.index.json', bytes: utf8(JSON.stringify({ weight_map: map })) };
+    const { tensors, format } = await readForeign(file, { readBeside: async () => vector('state-dict.pt').bytes });
+    expect(format).toBe('sharded');
+    expect(tensors).toEqual(whole);
+  });
+
   it('gathers the tensors of every shard', async () => {
     const { tensors, metadata } = await read({ a: first, c: second, b: first });
     expect([...tensors].map(([name, { bytes }]) => [name, [...new Float32Array(bytes.slice().buffer)]])).toEqual([['a', [1]], ['b', [2, 3]], ['c', [4]]]);
@@ -36,7 +46,7 @@ describe('safetensors in parts', () => {
 
   it('says what is missing where there are no other files', async () => {
     const error = await expectTyped(() =>
-      readShardedSafetensors({ name: 'index.json', bytes: utf8(JSON.stringify({ weight_map: { a: 'shard.safetensors' } })) }, {}),
+      readForeign({ name: 'index.json', bytes: utf8(JSON.stringify({ weight_map: { a: 'shard.safetensors' } })) }),
     );
     expect(error.message).toContain('shard.safetensors');
   });

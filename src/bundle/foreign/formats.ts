@@ -1,0 +1,98 @@
+/**
+ * The kinds of people's files: how each is told from the others, and what reads it. By content first, since names lie;
+ * by name only where bytes say nothing.
+ */
+import { MalformedFileError, UnsupportedError, TrajportError, describe } from '../../core/errors.ts';
+import { memorySource } from '../byte-source.ts';
+import { type JsonObject, decodeUtf8, parseJsonObject } from '../json.ts';
+import { readSafetensors } from '../safetensors.ts';
+import { openZip } from '../zip-reader.ts';
+import type { ForeignCheckpoint, ForeignFile, ReadForeignOptions } from './checkpoint.ts';
+import { isGguf, readGguf } from './gguf.ts';
+import { looksLikeOnnx, readOnnx } from './onnx.ts';
+import { isLegacyPytorch, readLegacyPytorch } from './pytorch-legacy.ts';
+import { pytorchFolder, readPytorch } from './pytorch.ts';
+import { isShardIndex, readSharded } from './sharded.ts';
+import { isTfjsModel, readTfjs } from './tfjs.ts';
+
+export type ForeignFormat = 'safetensors' | 'sharded' | 'pytorch' | 'pytorch-legacy' | 'tfjs' | 'gguf' | 'onnx';
+
+/** What people call each kind. */
+export const foreignFormatNames: Readonly<Record<ForeignFormat, string>> = {
+  safetensors: 'safetensors',
+  sharded: 'safetensors or PyTorch in parts, with an index',
+  pytorch: 'PyTorch',
+  'pytorch-legacy': 'PyTorch before 1.6',
+  tfjs: 'TensorFlow.js',
+  gguf: 'GGUF',
+  onnx: 'ONNX',
+};
+
+const readers: Readonly<Record<ForeignFormat, (file: ForeignFile, options: ReadForeignOptions) => ForeignCheckpoint | Promise<ForeignCheckpoint>>> = {
+  safetensors: ({ name, bytes }) => ({ ...readSafetensors(bytes, name), convention: 'pytorch' }),
+  sharded: (file, options) => readSharded(file, options, (shard) => readForeign(shard, options.signal === undefined ? {} : { signal: options.signal })),
+  pytorch: readPytorch,
+  'pytorch-legacy': readLegacyPytorch,
+  tfjs: readTfjs,
+  gguf: readGguf,
+  onnx: readOnnx,
+};
+
+const startsWith = (bytes: Uint8Array, prefix: readonly number[]): boolean => prefix.every((byte, i) => bytes[i] === byte);
+
+/**
+ * The kind of a file, or undefined where it is none that we read. A bundle is none: it is opened by `openBundle`.
+ * @throws MalformedFileError, LimitError for archives and JSON documents that cannot be read.
+ */
+export async function detect(file: ForeignFile): Promise<ForeignFormat | undefined> {
+  const { name, bytes } = file;
+  if (startsWith(bytes, [0x50, 0x4b, 0x03, 0x04])) return detectArchive(file);
+  if (isLegacyPytorch(bytes)) return 'pytorch-legacy';
+  if (isGguf(bytes)) return 'gguf';
+  if (bytes[0] === 0x7b) return detectJson(file);
+  // A length below 2^48 and then the header.
+  if (bytes[8] === 0x7b && bytes[6] === 0 && bytes[7] === 0) return 'safetensors';
+  if (looksLikeOnnx(bytes)) return 'onnx';
+  if (/\.onnx$/i.test(name)) return 'onnx';
+  return /\.safetensors$/i.test(name) ? 'safetensors' : undefined;
+}
+
+async function detectArchive({ name, bytes }: ForeignFile): Promise<ForeignFormat | undefined> {
+  const { entries } = await openZip(memorySource(bytes), { field: name, entryBytes: Number.MAX_SAFE_INTEGER });
+  return pytorchFolder(entries.keys()) === undefined ? undefined : 'pytorch';
+}
+
+function detectJson({ name, bytes }: ForeignFile): ForeignFormat | undefined {
+  let json: JsonObject;
+  try {
+    json = parseJsonObject(decodeUtf8(name, bytes), { field: name });
+  } catch (error) {
+    // A safetensors file whose header is 123 bytes long begins with '{' too.
+    if (error instanceof TrajportError && bytes[8] === 0x7b) return 'safetensors';
+    throw error;
+  }
+  if (isTfjsModel(json)) return 'tfjs';
+  return isShardIndex(json) ? 'sharded' : undefined;
+}
+
+export interface ForeignFileRead extends ForeignCheckpoint {
+  readonly format: ForeignFormat;
+}
+
+/**
+ * Reads a checkpoint file of any kind.
+ * @throws UnsupportedError for kinds we do not know; MalformedFileError, LimitError, and the reader's errors.
+ */
+export async function readForeign(file: ForeignFile, options: ReadForeignOptions = {}): Promise<ForeignFileRead> {
+  options.signal?.throwIfAborted();
+  if (file.bytes.byteLength === 0) throw new MalformedFileError({ field: file.name, expected: 'a file with content', got: 'an empty one' });
+  const format = await detect(file);
+  if (format === undefined) {
+    throw new UnsupportedError({
+      field: file.name,
+      expected: `a file of ${Object.values(foreignFormatNames).join(', ')}`,
+      got: `bytes that begin with ${describe(String.fromCharCode(...file.bytes.subarray(0, 8)))}`,
+    });
+  }
+  return { ...(await readers[format](file, options)), format };
+}
