@@ -1,0 +1,94 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openCore, type Core } from '../../src/core/core.ts';
+import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
+import { sequential } from '../../src/model/builder.ts';
+import { gradientCost } from '../../src/model/cost.ts';
+import type { ModelGraph } from '../../src/model/graph.ts';
+import { initialise } from '../../src/model/initialise.ts';
+import { preset } from '../../src/model/presets.ts';
+import { elementCount } from '../../src/tensor/tensor.ts';
+
+describe('gradientCost', () => {
+  test('an MLP by hand: no input gradient for the first layer', () => {
+    const cost = gradientCost(preset('mlp', { input: [784], classes: 10, widths: [512] }), 128);
+    const first = 2 * 128 * 784 * 512;
+    const second = 2 * 128 * 512 * 10;
+    const relu = 128 * 512;
+    expect(cost.forwardFlops).toBe(first + second + relu);
+    expect(cost.flops).toBe(2 * first + 3 * second + 2 * relu);
+    expect(cost.parameterElements).toBe(784 * 512 + 512 + 5120 + 10);
+    // Input and hidden values are kept; the gradient of the scores stands beside that of the hidden layer.
+    expect(cost.activationBytes).toBe(4 * 128 * (784 + 512 + 10 + 512));
+  });
+
+  test('Conv8 at 32×32 takes 1.26 GFLOP an image', () => {
+    expect(gradientCost(preset('conv8', { input: [3, 32, 32], classes: 10 }), 1).flops / 1e9).toBeCloseTo(1.26, 2);
+  });
+
+  test('groups divide a convolution', () => {
+    const graph = (groups: number): ModelGraph => sequential([8, 6, 6], [{ op: 'conv2d', name: 'c', out: 8, kernel: 3, groups }]);
+    expect(gradientCost(graph(4), 3).flops * 4).toBe(gradientCost(graph(1), 3).flops);
+    expect(gradientCost(graph(8), 3).parameterElements).toBe(80);
+  });
+
+  test('a batch of no images is refused', () => {
+    expect(() => gradientCost(preset('mlp', { input: [4], classes: 2 }), 0)).toThrow(/batch/);
+  });
+});
+
+describe('the estimate of activation bytes against what the engine allocates', () => {
+  let core: Core;
+  let engine: GradientEngine;
+  beforeAll(async () => {
+    core = await openCore();
+    engine = openGradientEngine(core);
+  });
+  afterAll(() => {
+    engine[Symbol.dispose]();
+    core[Symbol.dispose]();
+  });
+
+  test.each<[string, ModelGraph, number]>([
+    ['mlp', preset('mlp', { input: [1, 28, 28], classes: 10, widths: [2048] }), 256],
+    ['conv8', preset('conv8', { input: [3, 32, 32], classes: 10, width: 0.25 }), 8],
+    ['resnet-small', preset('resnet-small', { input: [1, 28, 28], classes: 10 }), 16],
+  ])('%s: between 70 and 110 %% of the measured peak', (_name, graph, count) => {
+    using network = engine.compile(graph);
+    const state = initialise(core, graph, { seed: 1 });
+    const { activationBytes, parameterElements } = gradientCost(graph, count);
+    const peak = peakBytes(core, () => {
+      network.gradient(state, [{ inputs: new Float32Array(count * elementCount(graph.input)).fill(0.1), labels: new Int32Array(count), count }]);
+    });
+    // Parameters and their gradients are on the heap too; the rest beyond the estimate is workspace.
+    const measured = peak - 8 * parameterElements;
+    expect(activationBytes / measured).toBeGreaterThan(0.7);
+    expect(activationBytes / measured).toBeLessThan(1.1);
+  });
+});
+
+/** Most bytes that `body` had allocated through `core` at once. */
+function peakBytes(core: Core, body: () => void): number {
+  const sizes = new Map<number, number>();
+  const { allocate, free } = core;
+  let live = 0;
+  let peak = 0;
+  Object.assign(core, {
+    allocate: (bytes: number, purpose: string) => {
+      const pointer = allocate.call(core, bytes, purpose);
+      sizes.set(pointer, bytes);
+      live += bytes;
+      peak = Math.max(peak, live);
+      return pointer;
+    },
+    free: (pointer: number) => {
+      live -= sizes.get(pointer) ?? 0;
+      free.call(core, pointer);
+    },
+  });
+  try {
+    body();
+  } finally {
+    Object.assign(core, { allocate, free });
+  }
+  return peak;
+}
