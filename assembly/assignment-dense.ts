@@ -121,7 +121,7 @@ export function densePhase<T>(problem: Problem, start: i32): bool {
     store<f64>(prices + (<usize>load<i32>(problem.scannedColumns + (<usize>k << 2)) << 3), price);
   }
   if (sink < 0) return false;
-  augmentTo(problem, start, sink);
+  augmentTo<T>(problem, start, sink);
   return true;
 }
 
@@ -171,7 +171,7 @@ function blockMinimum(at: usize): f64 {
 }
 
 /** Flips the assigned and unassigned pairs along the way from `start` to the free column `sink`. */
-export function augmentTo(problem: Problem, start: i32, sink: i32): void {
+export function augmentTo<T>(problem: Problem, start: i32, sink: i32): void {
   let column = sink;
   let row: i32;
   do {
@@ -179,6 +179,10 @@ export function augmentTo(problem: Problem, start: i32, sink: i32): void {
     const previous = load<i32>(problem.columnOfRow + (<usize>row << 2));
     store<i32>(problem.columnOfRow + (<usize>row << 2), column);
     store<i32>(problem.rowOfColumn + (<usize>column << 2), row);
+    if (problem.sparse !== 0) {
+      const at = problem.matrix + (<usize>row * <usize>problem.columns + <usize>column) * sizeof<T>();
+      store<f64>(problem.ownValues + (<usize>row << 3), <f64>load<T>(at));
+    }
     column = previous;
   } while (row !== start);
   // Keep the free columns ascending: O(free), and few are free once rows need paths.

@@ -4,8 +4,8 @@ export { matmulF32, matmulScratchBytes, productF32 } from "./matmul";
 export {
   assignmentScratchBytes, assignmentOpen,
   assignmentColumnMaximaF32, assignmentColumnMaximaF64, assignmentNegateF32, assignmentNegateF64,
-  assignmentStartF32, assignmentStartF64, assignmentAugmentF32, assignmentAugmentF64,
-  assignmentCertifyF32, assignmentCertifyF64,
+  assignmentAdvanceF32, assignmentAdvanceF64,
+  assignmentCertifyF32, assignmentCertifyF64, assignmentCounter,
 } from "./assignment";
 export { padImagesF32, rotateFilterF32, tapOffsets, windowOffsets } from "./convolution";
 export { reverseAxesF32, transposeF32 } from "./layout";

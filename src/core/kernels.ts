@@ -20,17 +20,19 @@ export interface MatmulKernels {
 
 /** Linear sum assignment (`assembly/assignment*.ts`), each for f32 and f64 matrices. Wrapper: `matching/assignment.ts`. */
 export interface AssignmentKernels {
-  assignmentScratchBytes(rows: number, columns: number): number;
-  assignmentOpen(scratchPtr: number, matrixPtr: number, rows: number, columns: number, pricesPtr: number, columnOfRowPtr: number): void;
+  assignmentScratchBytes(rows: number, columns: number, elementBytes: number, sparse: number): number;
+  assignmentOpen(
+    scratchPtr: number, matrixPtr: number, rows: number, columns: number, elementBytes: number, sparse: number,
+    pricesPtr: number, columnOfRowPtr: number,
+  ): void;
+  assignmentCounter(scratchPtr: number, which: number): number;
   assignmentColumnMaximaF32(matrixPtr: number, rows: number, columns: number, maximaPtr: number, limit: number): number;
   assignmentColumnMaximaF64(matrixPtr: number, rows: number, columns: number, maximaPtr: number, limit: number): number;
   assignmentNegateF32(valuesPtr: number, count: number): void;
   assignmentNegateF64(valuesPtr: number, count: number): void;
-  assignmentStartF32(scratchPtr: number): void;
-  assignmentStartF64(scratchPtr: number): void;
-  /** Rows still free after about `budget` more paths, or −1 − row for a row that cannot have a column. */
-  assignmentAugmentF32(scratchPtr: number, budget: number): number;
-  assignmentAugmentF64(scratchPtr: number, budget: number): number;
+  /** 0: solved; 1: `budget` elements of work done and more to do; −1 − row: that row cannot have a column. */
+  assignmentAdvanceF32(scratchPtr: number, budget: number): number;
+  assignmentAdvanceF64(scratchPtr: number, budget: number): number;
   assignmentCertifyF32(matrixPtr: number, first: number, last: number, columns: number, pricesPtr: number, columnOfRowPtr: number): number;
   assignmentCertifyF64(matrixPtr: number, first: number, last: number, columns: number, pricesPtr: number, columnOfRowPtr: number): number;
 }

@@ -7,7 +7,7 @@
  * its equally good columns at the current prices, and of equally short ways the one found first in ascending column order.
  */
 import { type Core, Scratch } from '../core/core.ts';
-import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireInteger } from '../core/errors.ts';
+import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireChoice, requireInteger } from '../core/errors.ts';
 import type { AssignmentKernels } from '../core/kernels.ts';
 import { limits } from '../core/limits.ts';
 
@@ -27,7 +27,12 @@ export interface Duals {
   readonly columns: Float64Array;
 }
 
+/** 'sparse' works on short candidate lists, 'dense' on the whole matrix; 'auto' takes the faster. All are exact. */
+export type AssignmentMethod = 'auto' | 'sparse' | 'dense';
+const methods: readonly AssignmentMethod[] = ['auto', 'sparse', 'dense'];
+
 export interface AssignmentOptions {
+  readonly method?: AssignmentMethod;
   /**
    * Duals of a similar problem of the same size, say the last step's. They change the time taken, not the optimal value
    * (between equally good assignments the choice may differ). Without effect on matrices that are not square, where
@@ -52,7 +57,8 @@ export interface AssignmentResult {
 
 /** f64 values beyond this could overflow once as many as `limits.assignmentSize` are added up. */
 const LARGEST_F64 = 1e300;
-const LARGEST_F32 = 3.4028234663852886e38;
+/** Sparse solving of f32 subtracts in f32: beyond this, prices could overflow, and the dense solver takes over. */
+const LARGEST_SPARSE_F32 = 1e33;
 /** What is copied and looked at in one go: it then is still in the L2 cache for the look. */
 const SLICE_BYTES = 256 * 1024;
 /** Matrix elements a slice may touch between two looks at `signal`: some milliseconds. */
@@ -76,18 +82,19 @@ export function linearSumAssignment(
   const { rows, columns, data } = requireMatrix(similarity);
   const maximize = options.maximize ?? true;
   const warmStart = requireWarmStart(options.warmStart, rows, columns);
+  const method = requireChoice('method', options.method ?? 'auto', methods);
   // The kernels want rows ≤ columns and the largest sum; everything else is turned into that on the way in and back.
   const transposed = rows > columns;
   const problem = transposed ? { rows: columns, columns: rows } : { rows, columns };
   return core.scoped((scratch) => {
     const kernels = kernelsFor(core, data instanceof Float64Array);
     const matrixPtr = scratch.bytes(data.byteLength, 'similarity matrix');
-    const state = allocate(core, scratch, problem.rows, problem.columns, data.BYTES_PER_ELEMENT);
+    const state = allocate(core, scratch, problem.rows, problem.columns, data.BYTES_PER_ELEMENT, method);
     const upload = { data, rows, columns, transposed, maximize };
-    const finite = copyIn(core, kernels, state, matrixPtr, upload, options.signal);
-    if (!finite) refuseNonFinite(upload);
+    const ordinary = copyIn(core, kernels, state, matrixPtr, upload, options.signal);
+    const largest = ordinary ? 0 : largestMagnitude(upload);
     const start = warmStart === undefined ? undefined : (maximize ? warmStart.columns : warmStart.columns.map((v) => -v));
-    return turn(solve(core, kernels, state, matrixPtr, start, options), transposed, maximize);
+    return turn(solve(core, kernels, state, matrixPtr, largest, start, options), transposed, maximize);
   });
 }
 
@@ -107,29 +114,31 @@ export function assignOnHeap(core: Core, similarityPtr: number, n: number, optio
     });
   }
   const warmStart = requireWarmStart(options.warmStart, n, n);
+  const method = requireChoice('method', options.method ?? 'auto', methods);
   return core.scoped((scratch) => {
     const kernels = kernelsFor(core, false);
-    const state = allocate(core, scratch, n, n, 4);
-    let finite = true;
+    const state = allocate(core, scratch, n, n, 4, method);
+    let ordinary = true;
     core.f32(state.maximaPtr, n).fill(-Infinity);
     const step = Math.max(1, Math.floor(SLICE_ELEMENTS / Math.max(1, n)));
     for (let row = 0; row < n; row += step) {
       options.signal?.throwIfAborted();
       const count = Math.min(step, n - row);
-      if (kernels.columnMaxima(similarityPtr + row * n * 4, count, n, state.maximaPtr, LARGEST_F32) === 0) finite = false;
+      if (kernels.columnMaxima(similarityPtr + row * n * 4, count, n, state.maximaPtr, LARGEST_SPARSE_F32) === 0) ordinary = false;
     }
-    if (!finite) {
-      refuseNonFinite({ data: core.f32(similarityPtr, n * n), rows: n, columns: n, transposed: false, maximize: true });
-    }
-    return solve(core, kernels, state, similarityPtr, warmStart?.columns, options);
+    const matrix = { data: core.f32(similarityPtr, n * n), rows: n, columns: n, transposed: false, maximize: true };
+    const largest = ordinary ? 0 : largestMagnitude(matrix);
+    return solve(core, kernels, state, similarityPtr, largest, warmStart?.columns, options);
   });
 }
+
+/** Up to this many rows the dense solver alone is as fast: lists have a price, too. */
+const DENSE_ROWS = 256;
 
 interface TypedKernels {
   readonly columnMaxima: AssignmentKernels['assignmentColumnMaximaF32'];
   readonly negate: AssignmentKernels['assignmentNegateF32'];
-  readonly start: AssignmentKernels['assignmentStartF32'];
-  readonly augment: AssignmentKernels['assignmentAugmentF32'];
+  readonly advance: AssignmentKernels['assignmentAdvanceF32'];
   readonly certify: AssignmentKernels['assignmentCertifyF32'];
   readonly open: AssignmentKernels['assignmentOpen'];
 }
@@ -138,14 +147,16 @@ function kernelsFor(core: Core, wide: boolean): TypedKernels {
   const k = core.kernels;
   const open = k.assignmentOpen;
   return wide
-    ? { open, columnMaxima: k.assignmentColumnMaximaF64, negate: k.assignmentNegateF64, start: k.assignmentStartF64, augment: k.assignmentAugmentF64, certify: k.assignmentCertifyF64 }
-    : { open, columnMaxima: k.assignmentColumnMaximaF32, negate: k.assignmentNegateF32, start: k.assignmentStartF32, augment: k.assignmentAugmentF32, certify: k.assignmentCertifyF32 };
+    ? { open, columnMaxima: k.assignmentColumnMaximaF64, negate: k.assignmentNegateF64, advance: k.assignmentAdvanceF64, certify: k.assignmentCertifyF64 }
+    : { open, columnMaxima: k.assignmentColumnMaximaF32, negate: k.assignmentNegateF32, advance: k.assignmentAdvanceF32, certify: k.assignmentCertifyF32 };
 }
 
 interface State {
   readonly rows: number;
   readonly columns: number;
   readonly elementBytes: number;
+  /** 1: candidate lists, 0: the whole matrix from the start. */
+  readonly sparse: number;
   readonly scratchPtr: number;
   /** f64 [columns]; the column maxima (of the matrix's type) share its memory until the prices are made of them. */
   readonly pricesPtr: number;
@@ -153,8 +164,12 @@ interface State {
   readonly columnOfRowPtr: number;
 }
 
-function allocate(core: Core, scratch: Scratch, rows: number, columns: number, elementBytes: number): State {
+function allocate(
+  core: Core, scratch: Scratch, rows: number, columns: number, elementBytes: number, method: AssignmentMethod,
+): State {
   const pricesPtr = scratch.f64(columns, 'assignment prices');
+  const lists = method === 'sparse' || (method === 'auto' && rows > DENSE_ROWS);
+  const sparse = lists ? 1 : 0;
   return {
     rows,
     columns,
@@ -162,7 +177,8 @@ function allocate(core: Core, scratch: Scratch, rows: number, columns: number, e
     pricesPtr,
     maximaPtr: scratch.bytes(columns * elementBytes, 'column maxima'),
     columnOfRowPtr: scratch.i32(rows, 'assignment'),
-    scratchPtr: scratch.bytes(core.kernels.assignmentScratchBytes(rows, columns) >>> 0, 'assignment scratch'),
+    sparse,
+    scratchPtr: scratch.bytes(core.kernels.assignmentScratchBytes(rows, columns, elementBytes, sparse) >>> 0, 'assignment scratch'),
   };
 }
 
@@ -174,7 +190,10 @@ interface Upload {
   readonly maximize: boolean;
 }
 
-/** Copies the matrix to the heap slice by slice, turned so that the kernels can take it; answers whether all is finite. */
+/**
+ * Copies the matrix to the heap slice by slice, turned so that the kernels can take it, and finds the column maxima.
+ * Answers whether all of it is finite and of a magnitude that needs no closer look.
+ */
 function copyIn(core: Core, kernels: TypedKernels, state: State, matrixPtr: number, upload: Upload, signal?: AbortSignal): boolean {
   const { data, transposed, maximize } = upload;
   const { rows, columns, elementBytes } = state;
@@ -183,7 +202,7 @@ function copyIn(core: Core, kernels: TypedKernels, state: State, matrixPtr: numb
   const maxima = wide ? core.f64(state.maximaPtr, columns) : core.f32(state.maximaPtr, columns);
   maxima.fill(-Infinity);
   const step = Math.max(1, Math.floor(SLICE_BYTES / (elementBytes * Math.max(1, columns))));
-  let finite = true;
+  let ordinary = true;
   for (let row = 0; row < rows; row += step) {
     signal?.throwIfAborted();
     const last = Math.min(rows, row + step);
@@ -196,10 +215,10 @@ function copyIn(core: Core, kernels: TypedKernels, state: State, matrixPtr: numb
     }
     const slicePtr = matrixPtr + row * columns * elementBytes;
     if (!maximize) kernels.negate(slicePtr, (last - row) * columns);
-    const within = kernels.columnMaxima(slicePtr, last - row, columns, state.maximaPtr, wide ? LARGEST_F64 : LARGEST_F32);
-    if (within === 0) finite = false;
+    const within = kernels.columnMaxima(slicePtr, last - row, columns, state.maximaPtr, wide ? LARGEST_F64 : LARGEST_SPARSE_F32);
+    if (within === 0) ordinary = false;
   }
-  return finite;
+  return ordinary;
 }
 
 /** Starting prices, free rows' greedy choice, shortest augmenting paths, result. The matrix is maximised, rows ≤ columns. */
@@ -208,6 +227,7 @@ function solve(
   kernels: TypedKernels,
   state: State,
   matrixPtr: number,
+  largest: number,
   warmPrices: Float64Array | undefined,
   options: AssignmentOptions,
 ): AssignmentResult {
@@ -226,19 +246,17 @@ function solve(
       prices[j] = maximum / 2;
     }
   }
-  kernels.open(scratchPtr, matrixPtr, rows, columns, pricesPtr, columnOfRowPtr);
+  const tooLarge = largest > LARGEST_SPARSE_F32 || (warmPrices ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);
+  const sparse = state.elementBytes === 4 && tooLarge ? 0 : state.sparse;
+  kernels.open(scratchPtr, matrixPtr, rows, columns, state.elementBytes, sparse, pricesPtr, columnOfRowPtr);
   if (rows > 0) {
-    options.signal?.throwIfAborted();
-    kernels.start(scratchPtr);
-    const budget = Math.max(1, Math.floor(SLICE_ELEMENTS / (rows * columns)));
     for (;;) {
       options.signal?.throwIfAborted();
-      const left = kernels.augment(scratchPtr, budget);
+      const left = kernels.advance(scratchPtr, SLICE_ELEMENTS);
       if (left < 0) throw infeasible(`no way to give row ${-1 - left} a column`);
       if (left === 0) break;
     }
   }
-
   const duals: Duals = { rows: new Float64Array(rows), columns: prices.slice() };
   const assignment = core.i32(columnOfRowPtr, rows).slice();
   const matrix = state.elementBytes === 8 ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
@@ -287,20 +305,25 @@ function infeasible(got: string): InvalidArgumentError {
   });
 }
 
-/** Throws for the first value that may not be there; returns when only marks of forbidden pairs are not finite. */
-function refuseNonFinite({ data, columns, maximize }: Upload): void {
+/** Throws for the first value that may not be there; else answers the largest magnitude that is not a mark of a forbidden pair. */
+function largestMagnitude({ data, columns, maximize }: Upload): number {
+  let largest = 0;
   const forbidden = maximize ? -Infinity : Infinity;
   for (let k = 0; k < data.length; k++) {
     const value = data[k] as number;
     if (value === forbidden) continue;
+    const magnitude = Math.abs(value);
+    if (magnitude <= LARGEST_F64) {
+      if (magnitude > largest) largest = magnitude;
+      continue;
+    }
     const field = `similarity[${Math.floor(k / columns)}, ${k % columns}]`;
     if (!Number.isFinite(value)) {
       throw new NotFiniteError({ field, expected: `a finite number, or ${forbidden} for a forbidden pair`, got: `${value}` });
     }
-    if (Math.abs(value) > LARGEST_F64) {
-      throw new LimitError({ field, expected: `a magnitude of at most ${LARGEST_F64}`, got: `${value}` });
-    }
+    throw new LimitError({ field, expected: `a magnitude of at most ${LARGEST_F64}`, got: `${value}` });
   }
+  return largest;
 }
 
 function requireSize(field: string, size: number): void {

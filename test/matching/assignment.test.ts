@@ -82,22 +82,23 @@ describe('optimal value', () => {
   for (const [name, kind] of Object.entries(smallKinds)) {
     test(`600 matrices: ${name}, f32, sizes 0 to 12, against brute force and an independent solver`, () => {
       const random = uniformFrom(name.length * 7919);
+      const methods = ['dense', 'sparse'];
       for (let k = 0; k < 600; k++) {
         const rows = below(random, 13);
         const columns = k % 3 === 0 ? below(random, 13) : rows;
         const data = Float32Array.from(kind(random, rows, columns));
-        expectOptimal(data, rows, columns, solveAndCheck(data, rows, columns).objective);
+        expectOptimal(data, rows, columns, solveAndCheck(data, rows, columns, { method: methods[k % 2] }).objective);
       }
     });
 
-    test(`8 matrices: ${name}, f64 and f32, sizes around 70 and 300`, () => {
+    test(`24 matrices: ${name}, f64 and f32, sizes around 70 and 300`, () => {
       const random = uniformFrom(name.length * 104_729);
-      for (let k = 0; k < 8; k++) {
-        const rows = k < 6 ? 60 + below(random, 20) : 290 + below(random, 20);
+      for (let k = 0; k < 24; k++) {
+        const rows = k < 20 ? 60 + below(random, 20) : 290 + below(random, 20);
         const columns = k % 2 === 0 ? rows : rows + below(random, 9) - 4;
         const wide = kind(random, rows, columns);
         const data = k % 4 < 2 ? wide : Float32Array.from(wide);
-        expectOptimal(data, rows, columns, solveAndCheck(data, rows, columns).objective);
+        expectOptimal(data, rows, columns, solveAndCheck(data, rows, columns, { method: k % 3 === 0 ? 'dense' : 'sparse' }).objective);
       }
     });
   }
@@ -127,8 +128,10 @@ describe('optimal value', () => {
       if (Number.isNaN(optimum)) {
         refused++;
         expect(() => linearSumAssignment(core, { rows, columns, data })).toThrow(InvalidArgumentError);
+        expect(() => solveAndCheck(data, rows, columns, { method: 'sparse' })).toThrow(InvalidArgumentError);
       } else {
         expect(solveAndCheck(data, rows, columns).objective).toBe(optimum);
+        expect(solveAndCheck(data, rows, columns, { method: 'sparse' }).objective).toBe(optimum);
         const costs = data.map((value) => -value);
         expect(linearSumAssignment(core, { rows, columns, data: costs }, { maximize: false }).objective).toBe(0 - optimum);
       }
