@@ -14,6 +14,8 @@ export { evaluate } from './transfer/evaluate.ts';
 export type { EvaluateOptions, Evaluation } from './transfer/evaluate.ts';
 export { verify } from './transfer/verify.ts';
 export type { Verification, VerifyOptions } from './transfer/verify.ts';
+export { plan } from './transfer/plan.ts';
+export type { PlanOptions, TransferPlan } from './transfer/plan.ts';
 export { stopRules } from './transfer/stop-rule.ts';
 export type { StopRule } from './transfer/stop-rule.ts';
 export type { ScheduleKind } from './transfer/schedule.ts';
@@ -51,6 +53,9 @@ export type { PermutationGroup, PermutationSpec, SpecProblem, TensorSpec } from 
 export { channelStatistics, imageSet, normalised, selectClasses, selectRows, splitRows } from './data/image-set.ts';
 export type { Batch, ImageSet } from './data/image-set.ts';
 export { generateTaskPair } from './data/generated.ts';
+export { imageSetFromIdx } from './data/idx.ts';
+export { imageSetFromCifar } from './data/cifar.ts';
+export { officialFiles } from './data/official-files.ts';
 
 // Matching, public in its own right
 export { linearSumAssignment } from './matching/assignment.ts';

@@ -1,0 +1,142 @@
+/**
+ * What a transfer will cost, before running it: gradients, FLOPs, bytes and, given a measured rate, seconds.
+ */
+import { historySize } from '../matching/history.ts';
+import { gradientCost } from '../model/cost.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import { parameterLayout } from '../model/graph.ts';
+import { derivePermutationSpec } from '../model/permutation-spec.ts';
+import type { PermutationSpec } from '../model/permutation-spec.ts';
+import { elementCount } from '../tensor/tensor.ts';
+import type { Compute } from './compute.ts';
+import { requireGroups, readSettings } from './settings.ts';
+import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
+import { measureFlopRate } from './timing.ts';
+
+export interface PlanOptions extends TransferChoices {
+  readonly graph: ModelGraph;
+  readonly method: TransferMethod;
+  /** Checkpoints of the source, where the real trajectory is followed. Default: only its two ends. */
+  readonly checkpoints?: number;
+  /** Sweeps of coordinate descent to reckon with. Default 4, what MLPs and small conv nets take. */
+  readonly sweeps?: number;
+  /** Rate in FLOP/s that turns FLOPs into seconds. Default: measured on a matrix product when `compute` is given. */
+  readonly flopsPerSecond?: number;
+  readonly compute?: Compute;
+}
+
+export interface TransferPlan {
+  readonly method: TransferMethod;
+  readonly steps: number;
+  /** Backward passes of one mini-batch. */
+  readonly gradients: number;
+  readonly matchings: number;
+  /** Linear assignments, `sweeps` for each group and matching. */
+  readonly assignments: number;
+  readonly flops: {
+    readonly gradients: number;
+    readonly similarity: number;
+    /** An assignment of n units is reckoned at 40·n² operations: measured growth is near quadratic to n = 4096. */
+    readonly assignment: number;
+  };
+  readonly bytes: {
+    readonly parameters: number;
+    /** Gradient pairs and similarity matrices kept in JavaScript memory; what `historyBudgetBytes` must allow. */
+    readonly history: number;
+    /** Peak of the WebAssembly heap: weights, gradients and activations of one mini-batch, or the largest matching. */
+    readonly heap: number;
+  };
+  /** Absent where no rate was given or measured. */
+  readonly seconds?: number;
+}
+
+/** @throws InvalidArgumentError for options that `transfer` would refuse too. */
+export function plan(options: PlanOptions): TransferPlan {
+  const settings = readSettings(options.method, 0, options, options.checkpoints ?? 2);
+  const spec = derivePermutationSpec(options.graph);
+  requireGroups(settings.frozenGroups, spec);
+  const sweeps = options.sweeps ?? 4;
+  const cost = gradientCost(options.graph, settings.batchSize);
+  const { gradients, matchings, pairsSolved, pairsKept } = pairCounts(settings);
+  const moving = spec.groups.filter((group) => !settings.frozenGroups.includes(group.id));
+  const parameters = new Set(parameterLayout(options.graph).parameters.map(({ name }) => name));
+  const terms = moving.flatMap((group) =>
+    group.members
+      .filter(({ tensor }) => parameters.has(tensor))
+      .map(({ tensor }) => termCost(spec, tensor, group.size, settings.frozenGroups)),
+  );
+
+  let similarity = 0;
+  for (const { flops, alone } of terms) {
+    // A term that carries one permutation is summed once a pair; the others are reckoned anew in every sweep, which is
+    // an upper bound: similarities are updated in the changed places only.
+    similarity += alone ? flops * pairsSolved.added : flops * pairsSolved.inSolves * sweeps;
+  }
+  const squares = moving.map(({ size }) => size * size);
+  const assignments = moving.length * matchings * sweeps;
+  const flops = {
+    gradients: gradients * cost.flops,
+    similarity,
+    assignment: matchings * sweeps * 40 * sum(squares),
+  };
+  const parameterBytes = cost.parameterElements * 4;
+  const flopsPerSecond =
+    options.flopsPerSecond ?? (options.compute === undefined ? undefined : measureFlopRate(options.compute.core));
+  const largestTensor = Math.max(0, ...terms.map(({ elements }) => elements));
+  return {
+    method: settings.method,
+    steps: settings.steps,
+    gradients,
+    matchings,
+    assignments,
+    flops,
+    bytes: {
+      parameters: parameterBytes,
+      history: historySize(spec, pairsKept, settings.frozenGroups).totalBytes,
+      heap: Math.max(2 * parameterBytes + cost.activationBytes, 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
+    },
+    ...(flopsPerSecond === undefined
+      ? {}
+      : { seconds: (flops.gradients + flops.similarity + flops.assignment) / flopsPerSecond }),
+  };
+}
+
+/** Numbers of gradients and of pairs, by method: `added` pairs are summed as they come, `inSolves` counts them per solve. */
+function pairCounts(settings: TransferSettings) {
+  const { steps, batchesPerStep, method } = settings;
+  const triangle = (steps * (steps + 1)) / 2;
+  switch (method) {
+    case 'naive':
+      return { gradients: 0, matchings: 0, pairsSolved: { added: 0, inSolves: 0 }, pairsKept: 0 };
+    case 'oracle':
+      return { gradients: 0, matchings: 1, pairsSolved: { added: 1, inSolves: 1 }, pairsKept: 1 };
+    case 'fgmt':
+      return {
+        gradients: 2 * steps * batchesPerStep,
+        matchings: steps,
+        pairsSolved: { added: steps, inSolves: triangle },
+        pairsKept: steps,
+      };
+    case 'gmt':
+      return {
+        gradients: 2 * triangle * batchesPerStep,
+        matchings: steps,
+        pairsSolved: { added: triangle, inSolves: triangle },
+        pairsKept: steps,
+      };
+  }
+}
+
+/** One term of a group's similarity: [n, n] += T[n, rest] · S[n, rest]ᵀ. */
+function termCost(spec: PermutationSpec, tensor: string, size: number, frozenGroups: readonly string[]) {
+  const entry = spec.tensors.get(tensor);
+  const elements = elementCount(entry?.shape ?? []);
+  const groups = new Set((entry?.axes ?? []).filter((axis) => axis !== null && !frozenGroups.includes(axis)));
+  return { elements, flops: 2 * size * elements, alone: groups.size <= 1 };
+}
+
+function sum(values: readonly number[]): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}
