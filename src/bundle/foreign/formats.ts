@@ -9,13 +9,15 @@ import { readSafetensors } from '../safetensors.ts';
 import { openZip } from '../zip-reader.ts';
 import type { ForeignCheckpoint, ForeignFile, ReadForeignOptions } from './checkpoint.ts';
 import { isGguf, readGguf } from './gguf.ts';
+import { isHdf5 } from './hdf5.ts';
+import { KERAS_WEIGHTS, readKeras, readKerasHdf5 } from './keras.ts';
 import { looksLikeOnnx, readOnnx } from './onnx.ts';
 import { isLegacyPytorch, readLegacyPytorch } from './pytorch-legacy.ts';
 import { pytorchFolder, readPytorch } from './pytorch.ts';
 import { isShardIndex, readSharded } from './sharded.ts';
 import { isTfjsModel, readTfjs } from './tfjs.ts';
 
-export type ForeignFormat = 'safetensors' | 'sharded' | 'pytorch' | 'pytorch-legacy' | 'tfjs' | 'gguf' | 'onnx';
+export type ForeignFormat = 'safetensors' | 'sharded' | 'pytorch' | 'pytorch-legacy' | 'tfjs' | 'gguf' | 'onnx' | 'keras-hdf5' | 'keras';
 
 /** What people call each kind. */
 export const foreignFormatNames: Readonly<Record<ForeignFormat, string>> = {
@@ -26,6 +28,8 @@ export const foreignFormatNames: Readonly<Record<ForeignFormat, string>> = {
   tfjs: 'TensorFlow.js',
   gguf: 'GGUF',
   onnx: 'ONNX',
+  'keras-hdf5': 'HDF5 (Keras)',
+  keras: 'Keras',
 };
 
 const readers: Readonly<Record<ForeignFormat, (file: ForeignFile, options: ReadForeignOptions) => ForeignCheckpoint | Promise<ForeignCheckpoint>>> = {
@@ -36,6 +40,8 @@ const readers: Readonly<Record<ForeignFormat, (file: ForeignFile, options: ReadF
   tfjs: readTfjs,
   gguf: readGguf,
   onnx: readOnnx,
+  'keras-hdf5': readKerasHdf5,
+  keras: readKeras,
 };
 
 const startsWith = (bytes: Uint8Array, prefix: readonly number[]): boolean => prefix.every((byte, i) => bytes[i] === byte);
@@ -49,6 +55,7 @@ export async function detect(file: ForeignFile): Promise<ForeignFormat | undefin
   if (startsWith(bytes, [0x50, 0x4b, 0x03, 0x04])) return detectArchive(file);
   if (isLegacyPytorch(bytes)) return 'pytorch-legacy';
   if (isGguf(bytes)) return 'gguf';
+  if (isHdf5(bytes)) return 'keras-hdf5';
   if (bytes[0] === 0x7b) return detectJson(file);
   // A length below 2^48 and then the header.
   if (bytes[8] === 0x7b && bytes[6] === 0 && bytes[7] === 0) return 'safetensors';
@@ -59,6 +66,7 @@ export async function detect(file: ForeignFile): Promise<ForeignFormat | undefin
 
 async function detectArchive({ name, bytes }: ForeignFile): Promise<ForeignFormat | undefined> {
   const { entries } = await openZip(memorySource(bytes), { field: name, entryBytes: Number.MAX_SAFE_INTEGER });
+  if (entries.has(KERAS_WEIGHTS)) return 'keras';
   return pytorchFolder(entries.keys()) === undefined ? undefined : 'pytorch';
 }
 

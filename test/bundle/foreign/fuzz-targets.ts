@@ -3,6 +3,7 @@ import { LimitError } from '../../../src/core/errors.ts';
 import { ByteCursor } from '../../../src/bundle/foreign/byte-cursor.ts';
 import { readForeign } from '../../../src/bundle/foreign/formats.ts';
 import { readGguf } from '../../../src/bundle/foreign/gguf.ts';
+import { readHdf5 } from '../../../src/bundle/foreign/hdf5.ts';
 import { parseNameRules } from '../../../src/bundle/foreign/name-rules.ts';
 import { readOnnx } from '../../../src/bundle/foreign/onnx.ts';
 import { readPickle } from '../../../src/bundle/foreign/pickle.ts';
@@ -54,6 +55,7 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   { name: 'pytorch-legacy', seeds: files('state-dict-legacy.pt', 'views-legacy.pt', 'refused-call-legacy.pt'), parse: (bytes) => readLegacyPytorch({ name: 'fuzz', bytes }) },
   { name: 'pytorch', seeds: files('state-dict.pt', 'views.pt', 'dtypes.pth'), parse: (bytes) => readPytorch({ name: 'fuzz', bytes }) },
   { name: 'gguf', seeds: files('model.gguf'), parse: (bytes) => readGguf({ name: 'fuzz', bytes }) },
+  { name: 'hdf5', seeds: files('keras2.h5', 'mixed.h5', 'latest.h5', 'refused-chunked.h5'), parse: (bytes) => readHdf5('fuzz', bytes) },
   { name: 'onnx', seeds: files('model.onnx', 'external.onnx'), parse: (bytes) => readOnnx({ name: 'fuzz', bytes }, { readBeside }) },
   { name: 'tfjs', seeds: texts(tfjsModel), parse: (bytes) => readTfjs({ name: 'fuzz', bytes }, { readBeside }) },
   { name: 'sharded', seeds: texts(shardIndex), parse: (bytes) => readForeign({ name: 'fuzz', bytes }, { readBeside }) },

@@ -153,8 +153,59 @@ def make_gguf():
     record("model.gguf", {name: (dtype, array) for name, (dtype, _, array) in tensors.items()})
 
 
+def make_hdf5():
+    """Files laid out as Keras 2 (model.save, save_weights) and Keras 3 (.weights.h5 inside .keras) lay them out."""
+    import io
+    import zipfile
+
+    import h5py
+    conv, head = values(3, 3, 1, 2), values(8, 3, seed=4)
+    keras2 = {"model_weights/conv2d/conv2d/kernel:0": conv, "model_weights/conv2d/conv2d/bias:0": values(2), "model_weights/dense/dense/kernel:0": head,
+              "model_weights/dense/dense/bias:0": values(3), "optimizer_weights/SGD/iter:0": np.array(7)}
+    for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+        keras2[f"model_weights/batch_normalization/batch_normalization/{name}:0"] = values(2, seed=len(name))
+    keras3 = {"layers/conv2d/vars/0": conv, "layers/conv2d/vars/1": values(2), "layers/dense/vars/0": head, "layers/dense/vars/1": values(3), "optimizer/vars/0": np.array(7)}
+    for index in range(4):
+        keras3[f"layers/batch_normalization/vars/{index}"] = values(2, seed=index)
+    mixed = {"half": values(4).astype(np.float16), "double": values(2, 2).astype(np.float64), "bool": np.array([True, False]), "uint8": np.arange(4, dtype=np.uint8),
+             "int64": np.array([-1, 2]), "scalar": np.float32(1.5), "empty": np.zeros((0, 3), np.float32), **{f"many/{i}": np.float32(i) for i in range(40)}}
+
+    def dtype_of(array):
+        return {"f": "F", "i": "I", "u": "U"}.get(array.dtype.kind, "") + str(8 * array.dtype.itemsize) if array.dtype.kind != "b" else "BOOL"
+
+    def write(target, arrays, numbered=False, **how):
+        with h5py.File(target, "w", **how) as file:
+            file.attrs["layer_names"] = [b"conv2d", b"dense"]
+            for path, array in arrays.items():
+                file.create_dataset(path, data=array)
+        return {numbered_name(path) if numbered else path: (dtype_of(np.asarray(array)), np.asarray(array)) for path, array in arrays.items()}
+
+    def numbered_name(path):
+        layer, _, index = path.rpartition("/vars/")
+        kind = layer.rpartition("/")[2]
+        table = {"conv2d": ["kernel", "bias"], "dense": ["kernel", "bias"], "batch_normalization": ["gamma", "beta", "moving_mean", "moving_variance"]}
+        return f"{layer}/{table[kind][int(index)]}" if kind in table else path
+
+    record("keras2.h5", write(at("keras2.h5"), keras2))
+    record("mixed.h5", write(at("mixed.h5"), mixed))
+    record("latest.h5", write(at("latest.h5"), {k: v for k, v in mixed.items() if "/" not in k}, libver="latest"))
+    inner = io.BytesIO()
+    listed = write(inner, keras3, numbered=True)
+    with zipfile.ZipFile(at("model.keras"), "w") as archive:
+        for name, content in (("metadata.json", b'{"keras_version": "3.4.1"}'), ("config.json", b'{"class_name": "Sequential"}'), ("model.weights.h5", inner.getvalue())):
+            archive.writestr(zipfile.ZipInfo(name), content)
+    record("model.keras", listed)
+    with h5py.File(at("refused-chunked.h5"), "w") as file:
+        file.create_dataset("w", data=values(64), chunks=(16,), compression="gzip")
+    with h5py.File(at("refused-strings.h5"), "w") as file:
+        file.create_dataset("names", data=np.array([b"a", b"bc"]))
+    with h5py.File(at("refused-big-endian.h5"), "w") as file:
+        file.create_dataset("w", data=values(2).astype(">f4"))
+
+
 make_torch()
 make_numpy()
+make_hdf5()
 make_onnx()
 make_gguf()
 with open(at("expected.json"), "w") as out:

@@ -1,0 +1,330 @@
+/**
+ * HDF5, as much as network weights need (Keras, h5py): groups of both generations, contiguous and compact datasets of
+ * little-endian numbers. Chunks, filters, strings, compounds and groups in fractal heaps are typed refusals.
+ * A reader of our own, because a library that follows addresses in a damaged file may follow them for ever: here every
+ * step is counted against the file's size, every group is entered once, and nothing recurses beyond a cap.
+ */
+import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
+import { type Dtype, dtypeBits } from '../dtype.ts';
+import { decodeUtf8 } from '../json.ts';
+import type { RawTensor } from '../safetensors.ts';
+import { ByteCursor } from './byte-cursor.ts';
+import { TensorCollector, countElements, requireNameLength } from './checkpoint.ts';
+
+const SIGNATURE = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a];
+const OFFSET_BYTES = 8;
+const GROUP_DEPTH = 32;
+
+const messageTypes = { dataspace: 1, linkInfo: 2, datatype: 3, link: 6, layout: 8, continuation: 16, symbolTable: 17 } as const;
+
+export function isHdf5(bytes: Uint8Array): boolean {
+  return SIGNATURE.every((byte, i) => bytes[i] === byte);
+}
+
+/** Every dataset by its path, e.g. `model_weights/dense/kernel:0`. @throws MalformedFileError, UnsupportedError, LimitError */
+export function readHdf5(field: string, bytes: Uint8Array): ReadonlyMap<string, RawTensor> {
+  const file = new Hdf5File(field, bytes);
+  file.readGroup('', file.rootAddress(), 0);
+  return file.datasets.tensors;
+}
+
+interface Message {
+  readonly type: number;
+  readonly data: Uint8Array;
+}
+
+/** Addresses of all ones mean: nothing there. */
+const isUndefined = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0xff);
+
+/** A length of 1, 2, 4 or 8 bytes, as the two lowest flags say. */
+function sizedInteger(cursor: ByteCursor, flags: number): number {
+  switch (flags & 3) {
+    case 0: return cursor.u8();
+    case 1: return cursor.u16();
+    case 2: return cursor.u32();
+    default: return cursor.u64();
+  }
+}
+
+class Hdf5File {
+  readonly datasets: TensorCollector;
+  readonly #field: string;
+  readonly #bytes: Uint8Array;
+  readonly #entered = new Set<number>();
+  /** Messages, nodes and symbols that may still be read: a good file holds each once, in eight bytes or more. */
+  #steps: number;
+
+  constructor(field: string, bytes: Uint8Array) {
+    this.#field = field;
+    this.#bytes = bytes;
+    this.#steps = 1000 + bytes.byteLength / 4;
+    this.datasets = new TensorCollector(field);
+  }
+
+  #at(address: number): ByteCursor {
+    return new ByteCursor(this.#field, this.#bytes).seek(address);
+  }
+
+  #step(): void {
+    if (--this.#steps < 0) throw new LimitError({ field: this.#field, expected: 'each part of the file to be read about once', got: 'parts that refer to one another' });
+  }
+
+  #unsupported(what: string, expected: string, got: string): never {
+    throw new UnsupportedError({ field: `${this.#field}: ${what}`, expected, got });
+  }
+
+  #expectText(cursor: ByteCursor, text: string): void {
+    const got = cursor.bytes(text.length);
+    if (String.fromCharCode(...got) !== text) cursor.fail(`'${text}'`, describe(String.fromCharCode(...got)));
+  }
+
+  /** Address of the root group's object header. */
+  rootAddress(): number {
+    if (!isHdf5(this.#bytes)) throw new MalformedFileError({ field: this.#field, expected: "HDF5's signature", got: describe(this.#bytes.subarray(0, 8)) });
+    const cursor = this.#at(SIGNATURE.length);
+    const version = cursor.u8();
+    if (version > 3) this.#unsupported('superblock', 'version 0 to 3', `${version}`);
+    if (version <= 1) cursor.skip(4);
+    const [offsets, lengths] = [cursor.u8(), cursor.u8()];
+    if (offsets !== OFFSET_BYTES || lengths !== OFFSET_BYTES) this.#unsupported('superblock', 'offsets and lengths of 8 bytes', `${offsets} and ${lengths}`);
+    if (version <= 1) cursor.skip(version === 0 ? 9 : 13);
+    else cursor.skip(1);
+    const base = cursor.u64();
+    if (base !== 0) this.#unsupported('superblock', 'addresses from the beginning of the file', `from ${base}`);
+    // Free space or extension, end of file, driver or root: the last before the root group's entry.
+    cursor.skip(OFFSET_BYTES);
+    const end = cursor.u64();
+    if (end > this.#bytes.byteLength) cursor.fail(`an end by byte ${this.#bytes.byteLength}, that of the file`, `${end}`);
+    if (version <= 1) cursor.skip(2 * OFFSET_BYTES);
+    return cursor.u64();
+  }
+
+  /** Reads a group's members, and theirs. */
+  readGroup(path: string, address: number, depth: number, messages = this.#messages(address)): void {
+    if (depth > GROUP_DEPTH) throw new LimitError({ field: `${this.#field}: ${path}`, expected: `groups nested at most ${GROUP_DEPTH} deep`, got: 'deeper' });
+    if (this.#entered.has(address)) this.#unsupported(path, 'groups that are linked once', 'a second link');
+    this.#entered.add(address);
+    for (const [name, member] of this.#members(path, messages)) {
+      const full = path === '' ? name : `${path}/${name}`;
+      requireNameLength(this.#field, full);
+      const inner = this.#messages(member);
+      if (inner.some(({ type }) => type === messageTypes.datatype)) this.datasets.add(full, this.#dataset(full, inner));
+      else this.readGroup(full, member, depth + 1, inner);
+    }
+  }
+
+  /** Names and object headers of a group's members, in the file's order: names in order in old groups. */
+  #members(path: string, messages: readonly Message[]): [string, number][] {
+    const members: [string, number][] = [];
+    for (const { type, data } of messages) {
+      const cursor = new ByteCursor(`${this.#field}: ${path}`, data);
+      if (type === messageTypes.symbolTable) {
+        const [tree, heap] = [cursor.u64(), cursor.u64()];
+        this.#readTree(tree, this.#heapData(heap), members);
+      } else if (type === messageTypes.link) {
+        const link = this.#readLink(cursor);
+        if (link !== undefined) members.push(link);
+      } else if (type === messageTypes.linkInfo) {
+        cursor.skip(1);
+        if ((cursor.u8() & 1) !== 0) cursor.skip(8);
+        if (!isUndefined(cursor.bytes(OFFSET_BYTES))) this.#unsupported(path, 'links in the group itself', 'links in a fractal heap');
+      }
+    }
+    return members;
+  }
+
+  /** A link message: hard links give a member, soft and external ones none. */
+  #readLink(cursor: ByteCursor): [string, number] | undefined {
+    const version = cursor.u8();
+    if (version !== 1) this.#unsupported('link', 'version 1', `${version}`);
+    const flags = cursor.u8();
+    const type = (flags & 8) !== 0 ? cursor.u8() : 0;
+    if ((flags & 4) !== 0) cursor.skip(8);
+    if ((flags & 16) !== 0) cursor.skip(1);
+    const length = sizedInteger(cursor, flags);
+    const name = this.#name(cursor.bytes(length));
+    return type === 0 ? [name, cursor.u64()] : undefined;
+  }
+
+  #name(bytes: Uint8Array): string {
+    const name = decodeUtf8(this.#field, bytes);
+    requireNameLength(this.#field, name);
+    if (name === '' || name.includes('/')) throw new MalformedFileError({ field: this.#field, expected: "names that are not empty and have no '/'", got: describe(name) });
+    return name;
+  }
+
+  /** The names of an old group. */
+  #heapData(address: number): Uint8Array {
+    const cursor = this.#at(address);
+    this.#expectText(cursor, 'HEAP');
+    cursor.skip(4);
+    const length = cursor.u64();
+    cursor.skip(OFFSET_BYTES);
+    return this.#at(cursor.u64()).bytes(length);
+  }
+
+  /** A B-tree of old groups: inner nodes lead to symbol nodes. */
+  #readTree(address: number, names: Uint8Array, members: [string, number][]): void {
+    const pending = [address];
+    for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
+      this.#step();
+      const cursor = this.#at(node);
+      this.#expectText(cursor, 'TREE');
+      const [type, level, used] = [cursor.u8(), cursor.u8(), cursor.u16()];
+      if (type !== 0) cursor.fail('a tree of symbols', `type ${type}`);
+      cursor.skip(2 * OFFSET_BYTES);
+      const children: number[] = [];
+      for (let i = 0; i < used; i++) {
+        this.#step();
+        cursor.skip(OFFSET_BYTES);
+        children.push(cursor.u64());
+      }
+      if (level > 0) pending.push(...children.toReversed());
+      else for (const child of children) this.#readSymbols(child, names, members);
+    }
+  }
+
+  #readSymbols(address: number, names: Uint8Array, members: [string, number][]): void {
+    const cursor = this.#at(address);
+    this.#expectText(cursor, 'SNOD');
+    cursor.skip(2);
+    const count = cursor.u16();
+    for (let i = 0; i < count; i++) {
+      this.#step();
+      const [nameAt, header, cache] = [cursor.u64(), cursor.u64(), cursor.u32()];
+      cursor.skip(20);
+      const end = names.indexOf(0, nameAt);
+      if (nameAt >= names.byteLength || end < 0) cursor.fail(`a name within the ${names.byteLength} bytes of names`, `one at ${nameAt}`);
+      // Cache type 2 is a soft link.
+      if (cache !== 2) members.push([this.#name(names.subarray(nameAt, end)), header]);
+    }
+  }
+
+  /** The messages of an object header of either version, continuations included. */
+  #messages(address: number): Message[] {
+    const messages: Message[] = [];
+    const cursor = this.#at(address);
+    const modern = this.#bytes[address] === 0x4f;
+    const blocks: [number, number][] = [];
+    let flags = 0;
+    if (modern) {
+      this.#expectText(cursor, 'OHDR');
+      const version = cursor.u8();
+      if (version !== 2) this.#unsupported('object header', 'version 2', `${version}`);
+      flags = cursor.u8();
+      if ((flags & 0x20) !== 0) cursor.skip(16);
+      if ((flags & 0x10) !== 0) cursor.skip(4);
+      const length = sizedInteger(cursor, flags);
+      blocks.push([cursor.at, length]);
+    } else {
+      const version = cursor.u8();
+      if (version !== 1) this.#unsupported('object header', 'version 1 or 2', `${version}`);
+      cursor.skip(7);
+      const length = cursor.u32();
+      cursor.skip(4);
+      blocks.push([cursor.at, length]);
+    }
+    for (let block = blocks.shift(); block !== undefined; block = blocks.shift()) {
+      this.#step();
+      for (const message of this.#blockMessages(block, modern, (flags & 4) !== 0)) {
+        if (message.type === messageTypes.continuation) {
+          const target = new ByteCursor(this.#field, message.data);
+          const [at, length] = [target.u64(), target.u64()];
+          // Newer blocks stand between a signature and a checksum.
+          if (modern) this.#expectText(this.#at(at), 'OCHK');
+          if (modern && length < 8) target.fail('a block of 8 bytes or more', `${length}`);
+          blocks.push(modern ? [at + 4, length - 8] : [at, length]);
+        } else messages.push(message);
+      }
+    }
+    return messages;
+  }
+
+  #blockMessages([at, length]: [number, number], modern: boolean, ordered: boolean): Message[] {
+    const cursor = new ByteCursor(this.#field, this.#at(at).bytes(length));
+    const head = modern ? (ordered ? 6 : 4) : 8;
+    const messages: Message[] = [];
+    // What is left at the end of a newer block is a gap.
+    while (cursor.remaining >= head) {
+      this.#step();
+      const [type, size] = [modern ? cursor.u8() : cursor.u16(), cursor.u16()];
+      const flags = cursor.u8();
+      cursor.skip(head - (modern ? 4 : 5));
+      const data = cursor.bytes(size);
+      const wanted = (Object.values(messageTypes) as number[]).includes(type);
+      // A shared message stands elsewhere; h5py shares only named types.
+      if (wanted && (flags & 2) !== 0) this.#unsupported('object header', 'messages of its own', 'a shared message');
+      if (wanted) messages.push({ type, data });
+    }
+    return messages;
+  }
+
+  #dataset(path: string, messages: readonly Message[]): RawTensor {
+    const label = `${this.#field}: ${path}`;
+    const only = (type: number, what: string): ByteCursor => {
+      const found = messages.filter((message) => message.type === type);
+      if (found.length !== 1) throw new MalformedFileError({ field: label, expected: `one ${what}`, got: `${found.length}` });
+      return new ByteCursor(`${label} ${what}`, (found[0] as Message).data);
+    };
+    const dtype = this.#dtype(label, only(messageTypes.datatype, 'datatype'));
+    const shape = this.#shape(label, only(messageTypes.dataspace, 'dataspace'));
+    const byteLength = (countElements(label, shape) * dtypeBits[dtype]) / 8;
+    return { dtype, shape, bytes: this.#content(label, only(messageTypes.layout, 'layout'), byteLength) };
+  }
+
+  #shape(label: string, cursor: ByteCursor): number[] {
+    const version = cursor.u8();
+    const rank = cursor.u8();
+    cursor.skip(1);
+    if (version === 1) cursor.skip(5);
+    // Type 2 is a dataspace without elements at all.
+    else if (version !== 2 || cursor.u8() === 2) this.#unsupported(label, 'a simple dataspace', `version ${version}`);
+    return Array.from({ length: rank }, () => cursor.u64());
+  }
+
+  #dtype(label: string, cursor: ByteCursor): Dtype {
+    const kind = cursor.u8() & 15;
+    const bits = cursor.u8();
+    cursor.skip(2);
+    const size = cursor.u32();
+    const [fixed, float, enumeration] = [0, 1, 8];
+    if (kind === fixed || kind === float) {
+      if ((bits & 1) !== 0) this.#unsupported(label, 'little-endian elements', 'big-endian ones');
+      const [from, precision] = [cursor.u16(), cursor.u16()];
+      if (from !== 0 || precision !== 8 * size) this.#unsupported(label, `all ${8 * size} bits of an element`, `${precision} bits from ${from}`);
+    }
+    if (kind === fixed) {
+      const signed = (bits & 8) !== 0;
+      const dtype = ({ 1: ['U8', 'I8'], 2: ['U16', 'I16'], 4: ['U32', 'I32'], 8: ['U64', 'I64'] } as const)[size as 1]?.[signed ? 1 : 0];
+      if (dtype !== undefined) return dtype;
+    } else if (kind === float) {
+      cursor.skip(1);
+      const exponentBits = cursor.u8();
+      const dtype = ({ '2,5': 'F16', '2,8': 'BF16', '4,8': 'F32', '8,11': 'F64' } as const)[`${size},${exponentBits}` as '2,5'];
+      if (dtype !== undefined) return dtype;
+    } else if (kind === enumeration && size === 1) {
+      // h5py's booleans.
+      return 'BOOL';
+    }
+    return this.#unsupported(label, 'integers, floats or booleans', `type class ${kind} of ${size} bytes`);
+  }
+
+  #content(label: string, cursor: ByteCursor, byteLength: number): Uint8Array {
+    const version = cursor.u8();
+    if (version !== 3 && version !== 4) this.#unsupported(label, 'layout version 3 or 4', `${version}`);
+    const kind = cursor.u8();
+    const [compact, contiguous] = [0, 1];
+    if (kind === compact) {
+      const size = cursor.u16();
+      if (size !== byteLength) cursor.fail(`${byteLength} bytes`, `${size}`);
+      return cursor.bytes(size);
+    }
+    if (kind !== contiguous) this.#unsupported(label, 'contiguous elements', 'chunks');
+    const address = cursor.bytes(OFFSET_BYTES);
+    const size = cursor.u64();
+    if (byteLength === 0) return new Uint8Array(0);
+    if (isUndefined(address)) this.#unsupported(label, 'elements that were written', 'none yet');
+    if (size !== byteLength) cursor.fail(`${byteLength} bytes`, `${size}`);
+    return this.#at(new ByteCursor(label, address).u64()).bytes(byteLength);
+  }
+}

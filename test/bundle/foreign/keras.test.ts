@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest';
+import { detect, readForeign } from '../../../src/bundle/foreign/formats.ts';
+import { readHdf5 } from '../../../src/bundle/foreign/hdf5.ts';
+import { parseGraph } from '../../../src/model/graph.ts';
+import { describeMisfits } from '../../../src/bundle/foreign/map-names.ts';
+import { stateFromForeign } from '../../../src/bundle/foreign/network.ts';
+import { expectTyped } from '../support.ts';
+import { expectVector, expectedTensors, vector } from './support.ts';
+
+describe('HDF5', () => {
+  it.each(['mixed.h5', 'latest.h5', 'keras2.h5'])('%s: every dataset as h5py holds it', (name) => {
+    expectVector(name, readHdf5(name, vector(name).bytes));
+  });
+
+  it.each([['refused-chunked.h5', 'chunks'], ['refused-strings.h5', 'type class 3'], ['refused-big-endian.h5', 'big-endian']])('refuses %s: %s', async (name, named) => {
+    expect((await expectTyped(() => readHdf5(name, vector(name).bytes), 'unsupported')).message).toContain(named);
+  });
+
+  it('refuses truncations', async () => {
+    const { bytes } = vector('keras2.h5');
+    for (let length = 0; length < bytes.length; length += 97) await expectTyped(() => readHdf5('cut', bytes.subarray(0, length)));
+  });
+
+  it('ends where a group holds itself', async () => {
+    const bytes = vector('keras2.h5').bytes.slice();
+    const view = new DataView(bytes.buffer);
+    // Every reference to the object header of the first inner group becomes one to the root's.
+    const root = Number(view.getBigUint64(64, true));
+    const names = Buffer.from(bytes).indexOf('SNOD');
+    view.setBigUint64(names + 16, BigInt(root), true);
+    await expectTyped(() => readHdf5('loop', bytes), 'unsupported');
+  });
+});
+
+describe('Keras', () => {
+  it('gives numbered variables their names', async () => {
+    const read = await readForeign({ ...vector('model.keras'), name: 'x' });
+    expect(read.convention).toBe('keras');
+    expectVector('model.keras', read.tensors);
+  });
+
+  it('is told from HDF5 and ZIP files of other kinds', async () => {
+    expect(await detect({ ...vector('model.keras'), name: 'x' })).toBe('keras');
+    expect(await detect({ ...vector('keras2.h5'), name: 'x' })).toBe('keras-hdf5');
+  });
+
+  it.each([
+    ['keras2.h5', [{ from: 'optimizer_weights/**', to: null }, { from: 'model_weights/*/*/**', to: '$1.$3' }]],
+    ['model.keras', [{ from: 'optimizer/**', to: null }, { from: 'layers/**', to: '$1' }]],
+  ] as const)('%s becomes the state of a network, kernels turned and flattened images reordered', async (name, rules) => {
+    const graph = parseGraph({
+      version: 1,
+      input: [1, 4, 4],
+      nodes: [
+        { name: 'conv2d', op: 'conv2d', inputs: ['input'], out: 2, kernel: [3, 3], bias: true },
+        { name: 'batch_normalization', op: 'batch_norm', inputs: ['conv2d'] },
+        { name: 'flatten', op: 'flatten', inputs: ['batch_normalization'] },
+        { name: 'dense', op: 'dense', inputs: ['flatten'], out: 3, bias: true },
+      ],
+      output: 'dense',
+    });
+    const { state, report } = stateFromForeign(graph, await readForeign(vector(name)), rules, name);
+    expect(describeMisfits(report)).toEqual([]);
+    const kernel = Object.entries(expectedTensors(name)).find(([path]) => path.includes('conv2d/') && path.includes('kernel'))?.[1].values as readonly number[];
+    // PyTorch's (o, i, y, x) is Keras's (y, x, i, o).
+    expect([...(state?.parameters.get('conv2d.weight')?.data ?? [])]).toEqual([0, 1].flatMap((o) => Array.from({ length: 9 }, (_, yx) => kernel[2 * yx + o])));
+    expect(state?.buffers.size).toBe(2);
+  });
+});
