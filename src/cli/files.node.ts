@@ -111,6 +111,8 @@ export function readWhole(path: string, limitBytes: number): Uint8Array<ArrayBuf
 export interface FileAccess {
   readonly byteLength: number;
   read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
+  /** The first `length` bytes, at once. */
+  peek(length: number): Uint8Array;
   close(): void;
 }
 
@@ -123,6 +125,11 @@ export function openRandomAccess(path: string): FileAccess {
       signal?.throwIfAborted();
       const bytes = new Uint8Array(length);
       readExactly(file, path, bytes, offset);
+      return bytes;
+    },
+    peek: (length) => {
+      const bytes = new Uint8Array(length);
+      readExactly(file, path, bytes, 0);
       return bytes;
     },
     close: () => closeSync(file),

@@ -39,7 +39,7 @@ export const EVALUATION_BATCH = 256;
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { graph, state, data } = options;
-  const batchSize = requireInteger('batchSize', options.batchSize ?? EVALUATION_BATCH, 1, data.count || 1);
+  const batchSize = requireInteger('batchSize', options.batchSize ?? EVALUATION_BATCH, 1);
   requireData(graph, data);
   requireState('state', graph, state);
   const { engine } = await useCompute(options.compute);

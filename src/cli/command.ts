@@ -1,0 +1,95 @@
+/** What a command is, what it gets, and how its help is written. */
+import type { Compute } from '../index.ts';
+import { formatBytes, displayWidth } from '../report/text.ts';
+import type { OptionSpec, OptionSpecs, ValuesOf } from './arguments.ts';
+import type { ExitCode } from './exit.ts';
+import type { Output } from './output.ts';
+
+/** Options that every command takes. */
+export const globalOptions = {
+  seed: { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'everything random follows from this number' },
+  'heap-limit': { kind: 'bytes', metavar: 'SIZE', help: 'cap of the WebAssembly heap, e.g. 96MiB' },
+  json: { kind: 'flag', help: 'print one JSON object a line on stdout and nothing else there' },
+  quiet: { kind: 'flag', short: 'q', help: 'no progress line' },
+  help: { kind: 'flag', short: 'h', help: 'this text' },
+} as const satisfies OptionSpecs;
+
+export type GlobalValues = ValuesOf<typeof globalOptions>;
+
+export interface Context {
+  readonly output: Output;
+  readonly signal: AbortSignal;
+  /** Opens the compute core on first use, under `--heap-limit`; closed when the command ends. */
+  compute(): Promise<Compute>;
+}
+
+export interface Example {
+  readonly say: string;
+  readonly run: string;
+}
+
+export interface Command<S extends OptionSpecs = OptionSpecs> {
+  readonly name: string;
+  readonly summary: string;
+  /** Arguments without a dash, e.g. `BUNDLE`; a trailing `?` makes one optional. */
+  readonly positionals: readonly string[];
+  readonly options: S;
+  readonly examples: readonly Example[];
+  /** What a reader of the help should know besides; one paragraph an item. */
+  readonly notes?: readonly string[];
+  run(context: Context, values: ValuesOf<S> & GlobalValues, positionals: readonly string[]): Promise<ExitCode>;
+}
+
+/** Keeps the option types of a command while it is defined. */
+export function defineCommand<const S extends OptionSpecs>(command: Command<S>): Command<S> {
+  return command;
+}
+
+/** The help of one command: examples first, since most readers copy one. */
+export function commandHelp(command: Command): string {
+  const usage = ['trajport', command.name, ...new Set(command.positionals.map((name) => (name.endsWith('?') ? `[${name.slice(0, -1)}]` : name))), '[options]'];
+  const lines = [`${capital(command.summary)}.`, '', 'Usage', `  ${usage.join(' ')}`, '', 'Examples'];
+  for (const { say, run } of command.examples) lines.push(`  # ${say}`, `  ${run}`, '');
+  if (Object.keys(command.options).length > 0) lines.push('Options', ...optionLines(command.options), '');
+  lines.push('Everywhere', ...optionLines(globalOptions));
+  for (const note of command.notes ?? []) lines.push('', ...wrap(note, 88, ''));
+  return `${lines.join('\n')}\n`;
+}
+
+function optionLines(options: OptionSpecs): string[] {
+  const heads = Object.entries(options).map(([name, spec]) => {
+    const short = spec.short === undefined ? '' : `-${spec.short}, `;
+    const value = spec.kind === 'flag' ? '' : ` ${spec.metavar ?? (spec.kind === 'choice' ? spec.choices.join('|') : 'VALUE')}`;
+    return `  ${short}--${name}${value}`;
+  });
+  const column = Math.min(30, Math.max(...heads.map(displayWidth)) + 2);
+  return Object.values(options).flatMap((spec, i) => {
+    const head = heads[i] as string;
+    const text = wrap(spec.help + defaultOf(spec), 96 - column, '');
+    const first = displayWidth(head) + 2 <= column ? [head.padEnd(column) + (text.shift() ?? '')] : [head];
+    return [...first, ...text.map((line) => ' '.repeat(column) + line)];
+  });
+}
+
+function defaultOf(spec: OptionSpec): string {
+  if (spec.kind === 'flag' || spec.default === undefined) return '';
+  if (spec.kind === 'bytes') return ` (default ${formatBytes(spec.default)})`;
+  return ` (default ${Array.isArray(spec.default) ? spec.default.join(',') : spec.default})`;
+}
+
+function wrap(text: string, width: number, indent: string): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && displayWidth(line) + 1 + displayWidth(word) > width) {
+      lines.push(indent + line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  if (line !== '') lines.push(indent + line);
+  return lines;
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,123 @@
+/** `trajport download`: the official image files, each checked against its SHA-256 before it gets its name. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { IntegrityError, LimitError, NetworkError } from '../../core/errors.ts';
+import { sha256Hex } from '../../core/sha256.ts';
+import { gunzip } from '../../data/gzip.ts';
+import { officialFiles } from '../../data/official-files.ts';
+import type { OfficialFile } from '../../data/official-files.ts';
+import { readTar } from '../../data/tar.ts';
+import { formatBytes } from '../../report/text.ts';
+import { nearestName } from '../arguments.ts';
+import { defineCommand } from '../command.ts';
+import type { Context } from '../command.ts';
+import { UsageError, exitCodes } from '../exit.ts';
+import { prepareOutput, readWhole, writeAtomically } from '../files.node.ts';
+
+/** Largest file or archive content: CIFAR-10's archive has 170 MB and unpacks to 184 MB. */
+const LIMIT_BYTES = 256 * 2 ** 20;
+
+const names = [...new Set(officialFiles.map(({ dataset }) => dataset as string))];
+
+const options = {
+  to: { kind: 'string', metavar: 'DIR', default: 'images', help: 'the folder that gets one folder a data set' },
+  mirror: { kind: 'string', metavar: 'URL', help: 'fetch from URL + file name instead (the hashes stay)' },
+} as const;
+
+export const download = defineCommand({
+  name: 'download',
+  summary: `fetch the official files of ${names.join(', ')}, checking SHA-256`,
+  positionals: names.map(() => 'SET?'),
+  options,
+  examples: [
+    { say: "both data sets of the paper's smallest experiment, 42 MB (what no SET means)", run: 'trajport download mnist fashion-mnist --to images' },
+    { say: 'then the demo on them', run: 'trajport demo --data images' },
+    { say: 'CIFAR, 170 MB each, unpacked into a folder for --data', run: 'trajport download cifar10 cifar100 --to images' },
+  ],
+  notes: ['Files that are there with the right hash are not fetched again.'],
+  async run(context, values, wanted) {
+    const { output } = context;
+    const chosen = wanted.length === 0 ? ['mnist', 'fashion-mnist'] : [...new Set(wanted)];
+    for (const name of chosen) {
+      if (names.includes(name)) continue;
+      const nearest = nearestName(name, names);
+      throw new UsageError(`there is no data set ${JSON.stringify(name)} to download; there are ${names.join(', ')}`, nearest && `trajport download ${nearest}`);
+    }
+    for (const file of officialFiles.filter(({ dataset }) => chosen.includes(dataset))) {
+      const path = join(values.to, file.dataset, file.file);
+      prepareOutput(path);
+      const urls = values.mirror === undefined ? file.urls : [(values.mirror.endsWith('/') ? values.mirror : `${values.mirror}/`) + file.file];
+      const present = existsSync(path) ? await whenRight(path, file) : undefined;
+      const bytes = present ?? (await fetchChecked(context, urls, file));
+      if (present === undefined) writeAtomically(path, bytes);
+      output.text(`${present === undefined ? 'fetched' : 'have   '} ${path}  ${formatBytes(bytes.length)}`);
+      output.record({ event: 'file', path, sha256: file.sha256, bytes: bytes.length, fetched: present === undefined });
+      if (file.members !== undefined) await unpack(context, join(values.to, file.dataset), file, bytes);
+    }
+    return exitCodes.ok;
+  },
+});
+
+/** The file's bytes where its hash is right; anything else there is fetched anew and replaced. */
+async function whenRight(path: string, { sha256 }: OfficialFile): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const bytes = readWhole(path, LIMIT_BYTES);
+  return (await sha256Hex(bytes)) === sha256 ? bytes : undefined;
+}
+
+async function unpack({ output, signal }: Context, folder: string, file: OfficialFile, archive: Uint8Array): Promise<void> {
+  const members = readTar(file.file, await gunzip(file.file, archive, LIMIT_BYTES));
+  for (const member of file.members ?? []) {
+    signal.throwIfAborted();
+    const bytes = members.get(member);
+    if (bytes === undefined) throw new IntegrityError({ field: file.file, expected: `an entry ${member}`, got: 'none' });
+    const path = join(folder, member.split('/').at(-1) as string);
+    writeAtomically(path, bytes);
+    output.text(`        ${path}  ${formatBytes(bytes.length)}`);
+    output.record({ event: 'file', path, bytes: bytes.length, fetched: false });
+  }
+}
+
+/** @throws NetworkError when no mirror answers, IntegrityError when what came is not the official file. */
+async function fetchChecked({ output, signal }: Context, urls: readonly string[], file: OfficialFile): Promise<Uint8Array<ArrayBuffer>> {
+  let failure: unknown;
+  for (const url of urls) {
+    try {
+      const bytes = await fetchBytes(url, file, signal, (done, total) => output.progress(file.file, done, total, {}));
+      const sha256 = await sha256Hex(bytes);
+      if (sha256 === file.sha256) return bytes;
+      failure = new IntegrityError({ field: url, expected: `SHA-256 ${file.sha256}`, got: sha256 });
+    } catch (error) {
+      signal.throwIfAborted();
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+async function fetchBytes(url: string, file: OfficialFile, signal: AbortSignal, onProgress: (done: number, total: number) => void): Promise<Uint8Array<ArrayBuffer>> {
+  let response: Response;
+  try {
+    response = await fetch(url, { signal });
+  } catch (cause) {
+    throw new NetworkError({ field: url, expected: 'an answer', got: cause instanceof Error ? cause.message : String(cause), cause });
+  }
+  if (!response.ok || response.body === null) throw new NetworkError({ field: url, expected: 'status 200', got: String(response.status) });
+  // A server that sends more than the file has is cut off there.
+  const limit = file.bytes ?? LIMIT_BYTES;
+  const announced = Number(response.headers.get('content-length') ?? NaN);
+  const pieces: Uint8Array[] = [];
+  let done = 0;
+  for await (const piece of response.body) {
+    done += piece.length;
+    if (done > limit) throw new LimitError({ field: url, expected: `at most ${limit} bytes`, got: 'more' });
+    pieces.push(piece);
+    onProgress(done, file.bytes ?? (Number.isFinite(announced) ? announced : limit));
+  }
+  const bytes = new Uint8Array(done);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}

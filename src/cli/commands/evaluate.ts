@@ -1,0 +1,61 @@
+/** `trajport evaluate`: loss and accuracy of weights on images. */
+import { evaluate } from '../../index.ts';
+import type { NetworkState } from '../../tensor/tensor.ts';
+import { formatTable } from '../../report/table.ts';
+import { formatPercent } from '../../report/text.ts';
+import { defineCommand } from '../command.ts';
+import { UsageError, exitCodes } from '../exit.ts';
+import { checkpointIndex, dataOptions, dataSummary, graphOf, isBundle, loadData, modelOptions, openBundleFile, readWeights } from '../shared.ts';
+
+const options = {
+  ...dataOptions,
+  ...modelOptions,
+  part: { kind: 'choice', choices: ['test', 'train'], default: 'test', help: 'which images' },
+  checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: one checkpoint only (default: all)' },
+  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 256, help: 'images a forward pass' },
+} as const;
+
+export const evaluateCommand = defineCommand({
+  name: 'evaluate',
+  summary: 'loss and accuracy of weights on images',
+  positionals: ['WEIGHTS'],
+  options,
+  examples: [
+    { say: 'transferred weights, with the network of the bundle they came from', run: 'trajport evaluate v2-ported.safetensors --graph fine-tune.zip --data generated:after' },
+    { say: 'every checkpoint of a bundle', run: 'trajport evaluate fine-tune.zip --data generated:after' },
+    { say: 'a PyTorch MLP saved as safetensors', run: 'trajport evaluate mlp.safetensors --model mlp --widths 512,512 --data mnist' },
+  ],
+  async run({ output, signal, compute }, values, [path]) {
+    const weights = path as string;
+    const bundled = isBundle(weights);
+    if (values.checkpoint !== undefined && !bundled) throw new UsageError('--checkpoint needs a bundle');
+    const data = await loadData(values, values.part, compute);
+    const rows: string[][] = [];
+    const score = async (label: string, graph: Parameters<typeof evaluate>[0]['graph'], state: NetworkState): Promise<void> => {
+      const result = await evaluate({
+        graph, state, data, batchSize: Math.min(values['batch-size'], data.count), compute: await compute(), signal,
+        onProgress: ({ done, total }) => output.progress(`evaluating ${label}`, done, total, {}),
+      });
+      output.record({ event: 'result', command: 'evaluate', weights, checkpoint: bundled ? label : null, data: data.name, part: values.part, ...result });
+      rows.push([label, formatPercent(result.accuracy, 2), result.loss.toFixed(4), `${result.correct} of ${result.count}`]);
+    };
+    output.text(`${dataSummary(data)}, ${values.part} part\n`);
+    if (bundled) {
+      using opened = await openBundleFile(weights, signal);
+      const { bundle } = opened;
+      const chosen = values.checkpoint === undefined ? bundle.checkpoints.keys() : [checkpointIndex(bundle, values.checkpoint)];
+      for (const index of chosen) await score(bundle.checkpoints[index]?.label ?? '', bundle.graph, await bundle.readCheckpoint(index));
+    } else {
+      const graph = await graphOf(values, data);
+      if (graph === undefined) throw new UsageError('safetensors hold no network: give --graph BUNDLE, --graph FILE.json or --model NAME');
+      await score(weights, graph, await readWeights(weights, graph));
+    }
+    output.text(
+      formatTable(
+        [{ title: 'weights' }, { title: 'accuracy, %', align: 'right' }, { title: 'loss', align: 'right' }, { title: 'right', align: 'right' }],
+        rows,
+      ),
+    );
+    return exitCodes.ok;
+  },
+});

@@ -1,0 +1,101 @@
+/** `trajport train`: makes the trajectory that a transfer carries over. */
+import { stateToSafetensors } from '../../bundle/network-state.ts';
+import { writeBundle } from '../../bundle/writer.ts';
+import { limits } from '../../core/limits.ts';
+import { parameterLayout } from '../../model/graph.ts';
+import { train } from '../../index.ts';
+import type { OptimiserSettings } from '../../gradient/optimiser.ts';
+import { formatTable } from '../../report/table.ts';
+import { formatBytes, formatPercent } from '../../report/text.ts';
+import { defineCommand } from '../command.ts';
+import { UsageError, exitCodes } from '../exit.ts';
+import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { dataOptions, dataSummary, graphOf, graphSummary, loadData, modelOptions, readWeights } from '../shared.ts';
+
+const options = {
+  ...dataOptions,
+  ...modelOptions,
+  epochs: { kind: 'integer', metavar: 'N', minimum: 1, maximum: limits.checkpoints - 1, help: 'passes over the training images (default 10)' },
+  iterations: { kind: 'integer', metavar: 'N', minimum: 1, help: 'optimiser steps instead of epochs' },
+  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 128, help: 'images a step' },
+  optimiser: { kind: 'choice', choices: ['sgd', 'adamw'], default: 'sgd', help: 'sgd (with momentum) or adamw' },
+  momentum: { kind: 'number', metavar: 'X', minimum: 0, maximum: 1, default: 0.9, help: 'sgd: momentum' },
+  'weight-decay': { kind: 'number', metavar: 'X', minimum: 0, default: 0, help: 'weight decay' },
+  'learning-rate': { kind: 'number', metavar: 'X', minimum: 0, help: 'default 0.01 for sgd, 0.001 for adamw' },
+  'learning-rate-schedule': { kind: 'choice', choices: ['constant', 'cosine'], default: 'constant', help: 'constant, or cosine down to zero by epoch' },
+  initial: { kind: 'string', metavar: 'FILE', help: 'weights to start from (safetensors, or the last checkpoint of a bundle): this is fine-tuning' },
+  checkpoints: { kind: 'integers', metavar: 'N,N…', minimum: 1, help: 'epochs to keep besides start and end (default: all)' },
+  'held-out': { kind: 'number', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images kept out of training, for the evaluations shown' },
+  out: { kind: 'string', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
+  final: { kind: 'string', metavar: 'FILE', help: 'the last weights as safetensors' },
+} as const;
+
+export const trainCommand = defineCommand({
+  name: 'train',
+  summary: 'train a network and keep its trajectory as a bundle',
+  positionals: [],
+  options,
+  examples: [
+    { say: 'a base network on generated data', run: 'trajport train --widths 512 --epochs 5 --out base.zip --final v1.safetensors' },
+    { say: 'its fine-tune on the second task: the trajectory worth porting', run: 'trajport train --data generated:after --widths 512 --initial v1.safetensors --out fine-tune.zip' },
+    { say: 'on MNIST, as the paper does', run: 'trajport train --data mnist --model mlp --widths 4096 --epochs 10 --out source.trajectory.zip' },
+    { say: 'a convolutional net with AdamW', run: 'trajport train --data cifar10 --model conv8 --width 0.5 --optimiser adamw --out conv.zip' },
+  ],
+  notes: ['The same options and seed give the same bytes in Node, Deno, Bun and browsers.'],
+  async run({ output, signal, compute }, values) {
+    if (values.out === undefined && values.final === undefined) throw new UsageError('nothing would be written: give --out FILE, --final FILE or both');
+    if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
+    for (const path of [values.out, values.final]) if (path !== undefined) prepareOutput(path, [values.initial, values.graph]);
+    const data = await loadData(values, 'train', compute);
+    const graph = await graphOf(values, data, 'mlp');
+    if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
+    const initial = values.initial === undefined ? undefined : await readWeights(values.initial, graph);
+    const optimiser: OptimiserSettings =
+      values.optimiser === 'sgd'
+        ? { kind: 'sgd', momentum: values.momentum, weightDecay: values['weight-decay'] }
+        : { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: values['weight-decay'] };
+    output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
+
+    const result = await train({
+      graph, data, seed: values.seed, batchSize: values['batch-size'], optimiser,
+      learningRate: values['learning-rate'] ?? (values.optimiser === 'sgd' ? 0.01 : 0.001),
+      learningRateSchedule: values['learning-rate-schedule'],
+      heldOutFraction: values['held-out'],
+      ...(values.iterations === undefined ? { epochs: values.epochs ?? 10 } : { iterations: values.iterations }),
+      ...(initial === undefined ? {} : { initial }),
+      ...(values.checkpoints === undefined ? {} : { checkpointEpochs: values.checkpoints }),
+      compute: await compute(), signal,
+      onProgress: ({ done, total, detail }) => output.progress('training', done, total, detail),
+    });
+
+    for (const { iteration, heldOut } of result.evaluations) output.record({ event: 'evaluation', iteration, ...heldOut });
+    if (result.evaluations.length > 0) {
+      output.text(
+        `\n${formatTable(
+          [{ title: 'iteration', align: 'right' }, { title: 'held-out loss', align: 'right' }, { title: 'held-out accuracy, %', align: 'right' }],
+          result.evaluations.map(({ iteration, heldOut }) => [String(iteration), heldOut.loss.toFixed(4), formatPercent(heldOut.accuracy, 2)]),
+        )}`,
+      );
+    }
+    const written: Record<string, string | number> = {};
+    if (values.out !== undefined) {
+      const bytes = await writeBundle({ graph, checkpoints: result.checkpoints, training: result.record });
+      signal.throwIfAborted();
+      writeAtomically(values.out, bytes);
+      written['bundle'] = values.out;
+      written['bundleBytes'] = bytes.length;
+      output.text(`wrote ${values.out}: ${result.checkpoints.length} checkpoints, ${formatBytes(bytes.length)}`);
+    }
+    if (values.final !== undefined) {
+      writeAtomically(values.final, stateToSafetensors(parameterLayout(graph), result.state));
+      written['final'] = values.final;
+      output.text(`wrote ${values.final}`);
+    }
+    output.text(output.style('faint', `weights sha256 ${result.record.sha256}`));
+    output.record({
+      event: 'result', command: 'train', sha256: result.record.sha256, checkpoints: result.checkpoints.map(({ label, iteration }) => ({ label, iteration })),
+      heldOut: result.evaluations.at(-1)?.heldOut ?? null, ...written, record: result.record,
+    });
+    return exitCodes.ok;
+  },
+});

@@ -1,0 +1,174 @@
+/** `trajport transfer`: carries a bundle's trajectory over to other base weights. */
+import { stateToSafetensors } from '../../bundle/network-state.ts';
+import { limits } from '../../core/limits.ts';
+import { parameterLayout } from '../../model/graph.ts';
+import { initialise } from '../../model/initialise.ts';
+import { evaluate, stopRules, transfer, transferMethods } from '../../index.ts';
+import type { ImageSet } from '../../data/image-set.ts';
+import type { NetworkState } from '../../tensor/tensor.ts';
+import type { TransferOptions, TransferResult } from '../../index.ts';
+import { formatTable } from '../../report/table.ts';
+import { formatDuration, formatInteger, formatPercent } from '../../report/text.ts';
+import { defineCommand } from '../command.ts';
+import type { Context } from '../command.ts';
+import { hasPart } from '../data.node.ts';
+import { UsageError, exitCodes } from '../exit.ts';
+import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { dataOptions, dataSummary, graphSummary, loadData, openBundleFile, readWeights } from '../shared.ts';
+
+/** Options that say how to transfer; `plan` takes the same. */
+export const transferOptions = {
+  method: { kind: 'choice', choices: transferMethods, default: 'gmt', help: 'gmt (best), fgmt (fastest that matches), naive (plain shift), oracle (yardstick; needs --oracle-target)' },
+  steps: { kind: 'integer', metavar: 'T', minimum: 1, maximum: limits.scheduleSteps, help: 'steps along the trajectory (default 10, or its checkpoints with --trajectory real)' },
+  trajectory: { kind: 'choice', choices: ['linear', 'real'], default: 'linear', help: 'the line between first and last checkpoint, or all checkpoints' },
+  schedule: { kind: 'choice', choices: ['cosine', 'uniform'], default: 'cosine', help: 'spacing of the steps on the line' },
+  'batches-per-step': { kind: 'integer', metavar: 'G', minimum: 1, default: 1, help: 'mini-batches averaged for one gradient' },
+  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 128, help: 'images a mini-batch' },
+  'history-budget': { kind: 'bytes', metavar: 'SIZE', default: 512 * 2 ** 20, help: 'cap of the gradient history' },
+  freeze: { kind: 'strings', metavar: 'GROUP,…', help: 'permutation groups that stay as they are (see inspect)' },
+  'normalise-terms': { kind: 'flag', help: 'divide each similarity term by its norms (harmless in MLPs, bad in conv nets)' },
+} as const;
+
+const options = {
+  ...dataOptions,
+  ...transferOptions,
+  target: { kind: 'string', metavar: 'FILE', help: 'the base weights to port to (safetensors, or the last checkpoint of a bundle)' },
+  'target-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'port to fresh random weights of this seed instead' },
+  'oracle-target': { kind: 'string', metavar: 'FILE', help: 'oracle: the weights that the target truly reached by training' },
+  'held-out': { kind: 'number', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images held out for the stop rule' },
+  'stop-rule': { kind: 'choice', choices: stopRules, help: 'which step is kept: best on the held-out images (default), agreeing most with the source (label-free), or the last' },
+  'statistics-batches': { kind: 'integer', metavar: 'N', minimum: 1, default: 20, help: 'mini-batches to re-estimate batch-norm statistics from' },
+  skip: { kind: 'strings', metavar: 'NAME,…', help: 'parameters, or prefixes of some, whose change is not carried over' },
+  from: { kind: 'string', metavar: 'LABEL', help: 'first checkpoint of the part to carry over' },
+  to: { kind: 'string', metavar: 'LABEL', help: 'last checkpoint of the part to carry over' },
+  out: { kind: 'string', metavar: 'FILE', help: 'the transferred weights as safetensors' },
+  record: { kind: 'string', metavar: 'FILE', help: 'how the result came about, as JSON' },
+} as const;
+
+export const transferCommand = defineCommand({
+  name: 'transfer',
+  summary: 'port the trajectory in a bundle to other base weights',
+  positionals: ['BUNDLE'],
+  options,
+  examples: [
+    { say: 'port a fine-tune to the new base', run: 'trajport transfer fine-tune.zip --target v2.safetensors --data generated:after --out v2-ported.safetensors' },
+    { say: 'twice as fast or more, nearly as good', run: 'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --method fgmt --out v2-ported.safetensors' },
+    { say: 'to a network that was never trained', run: 'trajport transfer source.trajectory.zip --target-seed 2 --data mnist --out ported.safetensors --record record.json' },
+    { say: 'keep the new base\'s head, choose the step without labels', run: 'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --skip linear3 --stop-rule label-free --out ported.safetensors' },
+  ],
+  notes: [
+    'The data is the task that the source learnt. No step is ever chosen on test images; where DATA has a test part, the accuracy on it is shown for the target, the plain shift (Naive) and the result.',
+    'SHA-256 of the written file is the one shown and recorded: the same command gives the same bytes in every runtime.',
+  ],
+  async run(context, values, [path]) {
+    const { output, signal, compute } = context;
+    const bundlePath = path as string;
+    if ((values.target === undefined) === (values['target-seed'] === undefined)) throw new UsageError('give either --target FILE or --target-seed N');
+    if (values.method === 'oracle' && values['oracle-target'] === undefined) throw new UsageError('--method oracle needs --oracle-target FILE');
+    if (values.out === undefined && values.record === undefined) throw new UsageError('nothing would be written: give --out FILE, --record FILE or both');
+    for (const file of [values.out, values.record]) {
+      if (file !== undefined) prepareOutput(file, [bundlePath, values.target, values['oracle-target']]);
+    }
+    using opened = await openBundleFile(bundlePath, signal);
+    const { graph } = opened.bundle;
+    const data = await loadData(values, 'train', compute);
+    const target =
+      values.target === undefined
+        ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
+        : await readWeights(values.target, graph);
+    const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph);
+    output.text(`${graphSummary(graph)}\n${dataSummary(data)}\n`);
+
+    const common = {
+      source: opened.bundle, target, data, seed: values.seed, trajectory: values.trajectory, schedule: values.schedule,
+      batchesPerStep: values['batches-per-step'], batchSize: values['batch-size'], heldOutFraction: values['held-out'],
+      historyBudgetBytes: values['history-budget'], statisticsBatches: values['statistics-batches'], normalise: values['normalise-terms'],
+      ...(values.steps === undefined ? {} : { steps: values.steps }),
+      ...(values['stop-rule'] === undefined ? {} : { stopRule: values['stop-rule'] }),
+      ...(values.freeze === undefined ? {} : { frozenGroups: values.freeze }),
+      ...(values.skip === undefined ? {} : { skipParameters: values.skip }),
+      ...(values.from === undefined ? {} : { from: values.from }),
+      ...(values.to === undefined ? {} : { to: values.to }),
+      ...(oracleTarget === undefined ? {} : { oracleTarget }),
+      compute: await compute(), signal,
+    } satisfies Omit<TransferOptions, 'method'>;
+    const result = await transfer({
+      ...common,
+      method: values.method,
+      onProgress: ({ done, total, detail }) => output.progress(`porting by ${values.method}`, done, total, detail),
+    });
+    const naive = values.method === 'naive' ? result : await transfer({ ...common, method: 'naive' });
+    const test = hasPart(values.data, 'test') ? await loadData(values, 'test', compute) : undefined;
+    const accuracies = test === undefined ? undefined : await testAccuracies(context, result, naive, target, test);
+
+    if (values.out !== undefined) writeAtomically(values.out, stateToSafetensors(parameterLayout(graph), result.state));
+    const record = { ...result.record, steps: result.steps, counts: result.counts, permutations: permutationsOf(result), test: accuracies ?? null };
+    if (values.record !== undefined) writeAtomically(values.record, `${JSON.stringify(record, null, 2)}\n`);
+    for (const step of result.steps) output.record({ event: 'step', ...step });
+    output.record({
+      event: 'result', command: 'transfer', method: result.method, chosenStep: result.chosenStep, sha256: result.record.sha256, counts: result.counts,
+      timings: result.timings, test: accuracies ?? null, naiveHeldOut: naive.steps[naive.chosenStep]?.heldOut?.accuracy ?? null,
+      out: values.out ?? null, recordFile: values.record ?? null,
+    });
+    output.text(stepsTable(context, result));
+    output.text(summaryLines(result, accuracies, values.out, values.record));
+    output.text(output.style('faint', `weights sha256 ${result.record.sha256}`));
+    return exitCodes.ok;
+  },
+});
+
+interface TestAccuracies {
+  readonly target: number;
+  readonly naive: number;
+  readonly transferred: number;
+}
+
+async function testAccuracies(
+  { compute, signal }: Context,
+  result: TransferResult,
+  naive: TransferResult,
+  target: NetworkState,
+  data: ImageSet,
+): Promise<TestAccuracies> {
+  const handle = await compute();
+  const accuracyOf = async (state: NetworkState): Promise<number> =>
+    (await evaluate({ graph: result.graph, state, data, compute: handle, signal })).accuracy;
+  return { target: await accuracyOf(target), naive: await accuracyOf(naive.state), transferred: await accuracyOf(result.state) };
+}
+
+/** Group id → permutation as a plain array: permuted[i] = original[perm[i]]. */
+function permutationsOf(result: TransferResult): Record<string, readonly number[]> {
+  return Object.fromEntries([...result.permutations].map(([group, permutation]) => [group, [...permutation]]));
+}
+
+function stepsTable({ output }: Context, result: TransferResult): string {
+  return formatTable(
+    [
+      { title: 'step', align: 'right' }, { title: 'along', align: 'right' }, { title: 'objective', align: 'right' },
+      { title: 'sweeps', align: 'right' }, { title: 'held-out accuracy, %', align: 'right' }, { title: '' },
+    ],
+    result.steps.map(({ step, fraction, objective, sweeps, heldOut }) => [
+      String(step), fraction.toFixed(3), objective === undefined ? '' : objective.toPrecision(5), sweeps === undefined ? '' : String(sweeps),
+      heldOut === undefined ? '' : formatPercent(heldOut.accuracy, 2), step === result.chosenStep ? '← kept' : '',
+    ]),
+    { style: (cell, row) => (result.steps[row]?.step === result.chosenStep ? output.style('bold', cell) : cell) },
+  );
+}
+
+function summaryLines(result: TransferResult, test: TestAccuracies | undefined, out: string | undefined, record: string | undefined): string {
+  const { timings, counts } = result;
+  const lines = [
+    `${formatInteger(counts.gradients)} gradients, ${formatInteger(counts.assignments)} assignments in ${formatDuration(timings.totalMs)}: ` +
+      `gradients ${formatDuration(timings.gradientsMs)}, similarity ${formatDuration(timings.similarityMs)}, ` +
+      `assignment ${formatDuration(timings.assignmentMs)}, evaluation ${formatDuration(timings.evaluationMs)}`,
+  ];
+  if (test !== undefined) {
+    lines.push(
+      `test accuracy: target before ${formatPercent(test.target, 2)} %, plain shift (Naive) ${formatPercent(test.naive, 2)} %, ` +
+        `${result.method.toUpperCase()} ${formatPercent(test.transferred, 2)} %`,
+    );
+  }
+  if (out !== undefined) lines.push(`wrote ${out}`);
+  if (record !== undefined) lines.push(`wrote ${record}`);
+  return lines.join('\n');
+}

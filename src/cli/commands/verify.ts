@@ -1,0 +1,69 @@
+/** `trajport verify`: a bundle holds what it says, and permuting its network leaves the function as it was. */
+import { initialise } from '../../model/initialise.ts';
+import { verify } from '../../index.ts';
+import type { ModelGraph } from '../../model/graph.ts';
+import type { NetworkState } from '../../tensor/tensor.ts';
+import { formatBytes, formatPercent, printable } from '../../report/text.ts';
+import { defineCommand } from '../command.ts';
+import type { Context } from '../command.ts';
+import { UsageError, exitCodes } from '../exit.ts';
+import { checkpointIndex, dataOptions, graphOf, graphSummary, isBundle, loadData, modelOptions, openBundleFile, readWeights } from '../shared.ts';
+
+const options = {
+  ...dataOptions,
+  ...modelOptions,
+  checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: the checkpoint to permute (default: the last)' },
+} as const;
+
+export const verifyCommand = defineCommand({
+  name: 'verify',
+  summary: 'check the hashes of a bundle, and that a permuted network computes the same',
+  positionals: ['WEIGHTS?'],
+  options,
+  examples: [
+    { say: 'everything in a bundle', run: 'trajport verify fine-tune.zip' },
+    { say: 'weights of your own', run: 'trajport verify mlp.safetensors --model mlp --widths 512 --data mnist' },
+    { say: 'a network by name, with random weights', run: 'trajport verify --model resnet-small' },
+  ],
+  notes: ['Exit code 1 where a hash disagrees or the function changes: then the weights must not be transferred.'],
+  async run(context, values, [path]) {
+    const { output, signal, compute } = context;
+    if (path !== undefined && isBundle(path)) {
+      using opened = await openBundleFile(path, signal);
+      const { bundle } = opened;
+      const report = await bundle.verify(signal);
+      const bytes = bundle.checkpoints.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
+      output.record({ event: 'bundle', path, ...report });
+      output.text(`${mark(context, report.passed)} hashes of ${bundle.checkpoints.length} checkpoints, ${formatBytes(bytes)}`);
+      for (const { label, error } of report.checkpoints) if (error !== undefined) output.text(`  ${printable(label)}: ${error.field}: expected ${error.expected}, got ${error.got}`);
+      if (!report.passed) return exitCodes.fellShort;
+      const state = await bundle.readCheckpoint(checkpointIndex(bundle, values.checkpoint));
+      const same = await checkFunction(context, bundle.graph, state, values.seed);
+      return same ? exitCodes.ok : exitCodes.fellShort;
+    }
+    if (values.checkpoint !== undefined) throw new UsageError('--checkpoint needs a bundle');
+    const data = await loadData(values, 'test', compute);
+    const graph = await graphOf(values, data);
+    if (graph === undefined) throw new UsageError('give a bundle, or --model NAME or --graph FILE');
+    const state = path === undefined ? initialise((await compute()).core, graph, { seed: values.seed }) : await readWeights(path, graph);
+    return (await checkFunction(context, graph, state, values.seed)) ? exitCodes.ok : exitCodes.fellShort;
+  },
+});
+
+async function checkFunction(context: Context, graph: ModelGraph, state: NetworkState, seed: number): Promise<boolean> {
+  const { output, compute } = context;
+  const result = await verify({ graph, state, seed, compute: await compute() });
+  output.record({ event: 'result', command: 'verify', ...result });
+  output.text(
+    `${mark(context, result.passed)} ${graphSummary(graph)}\n` +
+      `  ${result.groups.length} permutation groups (${result.groups.map(({ id, size }) => `${id} ${size}`).join(', ')})\n` +
+      `  a random permutation moved ${formatPercent(result.movedFraction)} % of the weights and the outputs by ` +
+      `${result.largestOutputDifference.toExponential(1)} of ${result.largestOutput.toPrecision(3)} (at most ${result.tolerance.toExponential(1)} passes)`,
+  );
+  for (const problem of result.problems) output.text(`  ${JSON.stringify(problem)}`);
+  return result.passed;
+}
+
+function mark({ output }: Context, passed: boolean): string {
+  return passed ? output.style('green', '✓') : output.style('red', '✗');
+}

@@ -1,0 +1,131 @@
+/**
+ * Finds image sets on disk. MNIST's and CIFAR's file names are the convention; what is read is any image size and up to
+ * 256 classes. `generated:before` and `generated:after` name the built-in pair of tasks, which needs no files.
+ */
+import { readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { limits } from '../core/limits.ts';
+import { imageSetFromCifar } from '../data/cifar.ts';
+import { generateTaskPair } from '../data/generated.ts';
+import { imageSetFromIdx } from '../data/idx.ts';
+import { selectRows } from '../data/image-set.ts';
+import type { ImageSet } from '../data/image-set.ts';
+import type { Compute } from '../index.ts';
+import { nearestName } from './arguments.ts';
+import { FileError, UsageError } from './exit.ts';
+import { readWhole } from './files.node.ts';
+
+export type DataPart = 'train' | 'test';
+
+export interface LoadChoices {
+  /** Draws the generated images. */
+  readonly seed: number;
+  /** Only the first so many images of the training part. */
+  readonly trainCount?: number;
+  readonly classes?: number;
+}
+
+/** Images of the generated tasks unless fewer are asked for: a second to draw, and enough for an MLP to reach 95 %. */
+const GENERATED_TRAIN = 6000;
+const GENERATED_TEST = 2000;
+
+/** Largest data file that is read, packed or not: all of CIFAR-10 in one file has 184 MB. */
+const FILE_LIMIT_BYTES = limits.imageFileBytes;
+
+/** MNIST's names, with the dot that some mirrors have, `train-images.idx3-ubyte`. */
+const idxNames: Readonly<Record<DataPart, { images: RegExp; labels: RegExp }>> = {
+  train: { images: /^train[-_]images[-.]idx3[-_]ubyte(\.gz)?$/, labels: /^train[-_]labels[-.]idx1[-_]ubyte(\.gz)?$/ },
+  test: { images: /^(t10k|test)[-_]images[-.]idx3[-_]ubyte(\.gz)?$/, labels: /^(t10k|test)[-_]labels[-.]idx1[-_]ubyte(\.gz)?$/ },
+};
+
+/** CIFAR's binary parts: the official `data_batch_1.bin` and `test_batch.bin`, and `train-1.bin`, `test-1.bin`. */
+const cifarNames: Readonly<Record<DataPart, RegExp>> = {
+  train: /^(data_batch_\d+|train([-_]\d+)?)\.bin(\.gz)?$/,
+  test: /^(test_batch|test([-_]\d+)?)\.bin(\.gz)?$/,
+};
+
+/** Whether `name` has that part; what it is read from is not opened. */
+export function hasPart(name: string, part: DataPart): boolean {
+  if (name.startsWith('generated:')) return true;
+  const files = list(name);
+  return files.some((file) => idxNames[part].images.test(file) || cifarNames[part].test(file));
+}
+
+/** @throws FileError that says which files were looked for; the readers' errors for what is in them. */
+export async function loadImages(name: string, part: DataPart, choices: LoadChoices, compute: () => Promise<Compute>): Promise<ImageSet> {
+  if (name.startsWith('generated:')) return generatedPart(name, part, choices, compute);
+  const files = list(name);
+  const images = files.filter((file) => idxNames[part].images.test(file));
+  const parts = files.filter((file) => cifarNames[part].test(file));
+  if (images.length > 0 && parts.length > 0) throw new FileError(name, `holds both MNIST's and CIFAR's files: ${images[0]} and ${parts[0]}`);
+  let set: ImageSet;
+  if (images.length > 0) set = await readIdxPair(name, part, files, choices);
+  else if (parts.length > 0) set = await readCifarParts(name, parts, choices);
+  else {
+    const wanted = part === 'train' ? "train-images-idx3-ubyte[.gz] (MNIST's names) or train-1.bin[.gz], data_batch_1.bin (CIFAR's)" : 't10k-images-idx3-ubyte[.gz] or test-1.bin[.gz], test_batch.bin';
+    throw new FileError(name, `has no ${part} images: looked for ${wanted}; there are ${files.slice(0, 8).join(', ') || 'no files'}`);
+  }
+  return part === 'train' ? firstImages(set, choices.trainCount) : set;
+}
+
+function list(directory: string): string[] {
+  try {
+    return readdirSync(directory).toSorted();
+  } catch (cause) {
+    throw new FileError(directory, 'no such folder of images (or generated:before, generated:after)', cause);
+  }
+}
+
+async function readIdxPair(directory: string, part: DataPart, files: readonly string[], choices: LoadChoices): Promise<ImageSet> {
+  const { images, labels } = idxNames[part];
+  const imageFile = only(directory, files.filter((file) => images.test(file)));
+  const labelFile = only(directory, files.filter((file) => labels.test(file)));
+  if (imageFile === undefined || labelFile === undefined) throw new FileError(directory, `has ${imageFile} but no labels beside it`);
+  return imageSetFromIdx({
+    name: basename(directory),
+    images: read(directory, imageFile),
+    labels: read(directory, labelFile),
+    ...(choices.classes === undefined ? {} : { classes: choices.classes }),
+  });
+}
+
+async function readCifarParts(directory: string, parts: readonly string[], choices: LoadChoices): Promise<ImageSet> {
+  const files = withoutTwins(parts);
+  // The official CIFAR-100 is one file a part, with a coarse label before the fine one; numbered parts have one label.
+  const format = files.every((file) => /^(train|test)\.bin/.test(file)) ? 'cifar100-fine' : 'cifar10';
+  const set = await imageSetFromCifar({ name: basename(directory), files: files.map((file) => read(directory, file)), format, classes: choices.classes ?? limits.classes });
+  if (choices.classes !== undefined) return set;
+  // Nothing in the files says how many classes there are: ten unless a label says more.
+  return { ...set, classes: set.labels.reduce((most, label) => Math.max(most, label + 1), 10) };
+}
+
+async function generatedPart(name: string, part: DataPart, choices: LoadChoices, compute: () => Promise<Compute>): Promise<ImageSet> {
+  const task = name.slice('generated:'.length);
+  if (task !== 'before' && task !== 'after') {
+    const nearest = nearestName(task, ['before', 'after']) ?? 'before';
+    throw new UsageError(`the generated tasks are generated:before and generated:after, not ${JSON.stringify(name)}`, `generated:${nearest}`);
+  }
+  const { core } = await compute();
+  const counts = part === 'train' ? { trainCount: choices.trainCount ?? GENERATED_TRAIN, testCount: 1 } : { trainCount: 1, testCount: GENERATED_TEST };
+  return generateTaskPair(core, { seed: choices.seed, ...counts })[task][part];
+}
+
+function firstImages(set: ImageSet, count: number | undefined): ImageSet {
+  if (count === undefined || count >= set.count) return set;
+  return selectRows(set, Int32Array.from({ length: count }, (_, row) => row));
+}
+
+/** The one file of that name; packed and unpacked side by side are the same file twice, of which the unpacked is read. */
+function only(directory: string, files: readonly string[]): string | undefined {
+  const distinct = withoutTwins(files);
+  if (distinct.length > 1) throw new FileError(directory, `holds ${distinct.join(' and ')}; which one is meant?`);
+  return distinct[0];
+}
+
+function withoutTwins(files: readonly string[]): string[] {
+  return files.filter((file) => !(file.endsWith('.gz') && files.includes(file.slice(0, -3))));
+}
+
+function read(directory: string, file: string): Uint8Array<ArrayBuffer> {
+  return readWhole(join(directory, file), FILE_LIMIT_BYTES);
+}

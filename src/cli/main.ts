@@ -1,0 +1,157 @@
+/** The command line: finds the command, reads its options, runs it, turns what it threw into a sentence and an exit code. */
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { closeSharedCompute, openCompute } from '../index.ts';
+import type { Compute } from '../index.ts';
+import { nearestName, parseArguments } from './arguments.ts';
+import { commandHelp, globalOptions } from './command.ts';
+import type { Command, Context } from './command.ts';
+import { demo } from './commands/demo.ts';
+import { download } from './commands/download.ts';
+import { evaluateCommand } from './commands/evaluate.ts';
+import { inspect } from './commands/inspect.ts';
+import { trainCommand } from './commands/train.ts';
+import { transferCommand } from './commands/transfer.ts';
+import { verifyCommand } from './commands/verify.ts';
+import { UsageError, errorRecord, exitCodeOf, exitCodes, isAbort } from './exit.ts';
+import type { ExitCode } from './exit.ts';
+import { readWhole, removeTemporaries } from './files.node.ts';
+import { Output } from './output.ts';
+import { overview } from './overview.ts';
+
+export const commands: readonly Command[] = [
+  demo, trainCommand, transferCommand, evaluateCommand, inspect, verifyCommand, download,
+];
+
+/** How long a command may take to notice an interruption before the process ends anyway. */
+const GRACE_MS = 1500;
+
+async function main(argv: readonly string[]): Promise<ExitCode> {
+  // Before the options are known, an error must already be printed the way that was asked for.
+  const plain = newOutput(argv.includes('--json'), true);
+  const [name, ...rest] = argv;
+  if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
+    const wanted = name === 'help' ? rest[0] : undefined;
+    plain.text(wanted === undefined ? overview(commands, packageVersion()) : commandHelp(findCommand(wanted)));
+    return exitCodes.ok;
+  }
+  if (name === 'version' || name === '--version' || name === '-V') {
+    const version = packageVersion();
+    plain.text(version);
+    plain.record({ event: 'version', version });
+    return exitCodes.ok;
+  }
+  const command = findCommand(name);
+  if (rest.includes('--help') || rest.includes('-h')) {
+    plain.text(commandHelp(command));
+    return exitCodes.ok;
+  }
+  const { values, positionals } = parseArguments(rest, { ...command.options, ...globalOptions });
+  requirePositionals(command, positionals);
+  const output = newOutput(values.json, values.quiet);
+  return runInterruptibly(output, async (signal) => {
+    let compute: Compute | undefined;
+    const context: Context = {
+      output,
+      signal,
+      compute: async () => {
+        compute ??= await openCompute(values['heap-limit'] === undefined ? {} : { heapLimitBytes: values['heap-limit'] });
+        return compute;
+      },
+    };
+    try {
+      return await command.run(context, values, positionals);
+    } finally {
+      output.clearProgress();
+      compute?.[Symbol.dispose]();
+      await closeSharedCompute();
+    }
+  });
+}
+
+/** Of the package.json beside dist/, so that it is stated once. */
+function packageVersion(): string {
+  const bytes = readWhole(fileURLToPath(new URL('../package.json', import.meta.url)), 2 ** 20);
+  return String((JSON.parse(new TextDecoder().decode(bytes)) as { version?: unknown }).version);
+}
+
+function newOutput(json: boolean, quiet: boolean): Output {
+  return new Output({ stdout: process.stdout, stderr: process.stderr, json, quiet, environment: process.env, now: () => performance.now() });
+}
+
+function findCommand(name: string): Command {
+  const found = commands.find((command) => command.name === name);
+  if (found !== undefined) return found;
+  const nearest = nearestName(name, commands.map((command) => command.name));
+  throw new UsageError(
+    name.startsWith('-') ? `${name} must follow a command` : `unknown command ${JSON.stringify(name)}`,
+    nearest === undefined ? 'trajport --help' : `trajport ${nearest}`,
+  );
+}
+
+function requirePositionals(command: Command, given: readonly string[]): void {
+  const required = command.positionals.filter((name) => !name.endsWith('?'));
+  if (given.length < required.length) throw new UsageError(`${command.name} needs ${required.slice(given.length).join(' and ')}`);
+  if (given.length > command.positionals.length) {
+    throw new UsageError(`${command.name} takes no further argument ${JSON.stringify(given[command.positionals.length])}`);
+  }
+}
+
+/** Runs `body` with a signal that SIGINT and SIGTERM abort; a second SIGINT, or one that is not heeded, ends the process. */
+async function runInterruptibly(output: Output, body: (signal: AbortSignal) => Promise<ExitCode>): Promise<ExitCode> {
+  const controller = new AbortController();
+  const interruptedBy = (code: ExitCode) => (): void => {
+    const leave = (): void => {
+      removeTemporaries();
+      process.exit(code);
+    };
+    if (controller.signal.aborted) leave();
+    process.exitCode = code;
+    output.clearProgress();
+    setTimeout(leave, GRACE_MS).unref();
+    controller.abort();
+  };
+  const handlers = { SIGINT: interruptedBy(exitCodes.interrupted), SIGTERM: interruptedBy(exitCodes.terminated) } as const;
+  for (const [signal, handler] of Object.entries(handlers)) process.on(signal, handler);
+  try {
+    return await body(controller.signal);
+  } catch (error) {
+    if (controller.signal.aborted && isAbort(error)) {
+      removeTemporaries();
+      report(output, 'interrupted; nothing was written', error);
+      return process.exitCode === exitCodes.terminated ? exitCodes.terminated : exitCodes.interrupted;
+    }
+    throw error;
+  } finally {
+    for (const [signal, handler] of Object.entries(handlers)) process.off(signal, handler);
+  }
+}
+
+function report(output: Output, text: string, error: unknown): void {
+  output.record({ event: 'error', ...errorRecord(error) });
+  output.error(text);
+}
+
+function explain(error: unknown): string {
+  const code = exitCodeOf(error);
+  if (error instanceof UsageError) {
+    return `${error.message}${error.suggestion === undefined ? '' : `\n       did you mean ${error.suggestion} ?`}`;
+  }
+  if (code === exitCodes.internal && error instanceof Error) {
+    return `${error.stack ?? error.message}\n       this is a fault of trajport: please report it with the command you ran`;
+  }
+  return error instanceof Error ? error.message : String(error);
+}
+
+// A closed pipe (`trajport inspect x | head`) is the reader's way to say enough.
+process.stdout.on('error', (error: Error & { code?: string }) => {
+  if (error.code === 'EPIPE') process.exit(exitCodes.ok);
+  throw error;
+});
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  report(newOutput(process.argv.includes('--json'), true), explain(error), error);
+  process.exitCode = exitCodeOf(error);
+}

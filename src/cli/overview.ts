@@ -1,0 +1,27 @@
+/** What `trajport` alone says. */
+import { displayWidth } from '../report/text.ts';
+import type { Command } from './command.ts';
+import { exitCodes } from './exit.ts';
+
+export function overview(commands: readonly Command[], version: string): string {
+  const widest = Math.max(...commands.map(({ name }) => displayWidth(name)));
+  return `trajport ${version} · port a fine-tune from one base network to the next without retraining
+
+Try it
+  trajport demo                      # everything on generated data, about a minute, nothing to download
+
+A fine-tune of your own, in four lines
+  trajport train --data DATA_A --out base.zip --final v1.safetensors
+  trajport train --data DATA_A --seed 2 --out base2.zip --final v2.safetensors
+  trajport train --data DATA_B --initial v1.safetensors --out fine-tune.zip
+  trajport transfer fine-tune.zip --target v2.safetensors --data DATA_B --out v2-ported.safetensors
+
+Commands
+${commands.map(({ name, summary }) => `  ${name.padEnd(widest + 2)}${summary}`).join('\n')}
+
+  trajport COMMAND --help explains one with examples; every command takes --json and --seed.
+
+Exit codes
+  ${exitCodes.ok} ok · ${exitCodes.fellShort} something checked fell short · ${exitCodes.usage} usage · ${exitCodes.badInput} bad input or file · ${exitCodes.outOfMemory} out of memory or budget · ${exitCodes.interrupted} interrupted · ${exitCodes.internal} a fault of trajport
+`;
+}

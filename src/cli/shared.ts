@@ -1,0 +1,154 @@
+/** Options and steps that several commands share: which data, which network, which weights. */
+import { stateFromSafetensors } from '../bundle/network-state.ts';
+import { openBundle } from '../bundle/reader.ts';
+import { limits } from '../core/limits.ts';
+import { parameterLayout, parseGraph } from '../model/graph.ts';
+import { preset, presetNames } from '../model/presets.ts';
+import type { TrajectoryBundle } from '../bundle/reader.ts';
+import type { ImageSet } from '../data/image-set.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import type { PresetOptions } from '../model/presets.ts';
+import type { NetworkState } from '../tensor/tensor.ts';
+import type { Compute } from '../index.ts';
+import { formatInteger } from '../report/text.ts';
+import type { OptionSpecs, ValuesOf } from './arguments.ts';
+import { loadImages } from './data.node.ts';
+import type { DataPart, LoadChoices } from './data.node.ts';
+import { FileError, UsageError } from './exit.ts';
+import { openRandomAccess, readWhole } from './files.node.ts';
+
+export const dataOptions = {
+  data: { kind: 'string', metavar: 'DIR', default: 'generated:before', help: "folder of images: files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not; or generated:before, generated:after" },
+  'train-count': { kind: 'integer', metavar: 'N', minimum: 1, help: 'use only the first N training images' },
+  classes: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 256, help: 'number of classes (default: the largest label and one)' },
+  'data-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'draws the generated images' },
+} as const satisfies OptionSpecs;
+
+export const modelOptions = {
+  model: { kind: 'choice', choices: presetNames, help: `network by name: ${presetNames.join(', ')}` },
+  widths: { kind: 'integers', metavar: 'N,N…', minimum: 1, maximum: 65_536, help: 'mlp: hidden widths (default 512)' },
+  width: { kind: 'number', metavar: 'X', minimum: 0, help: 'conv4/6/8: factor on the channels; small-conv, resnet-small: channels of the first stage' },
+  activation: { kind: 'choice', choices: ['relu', 'none'], help: 'mlp: between the layers (default relu)' },
+  'no-bias': { kind: 'flag', help: 'mlp: without biases' },
+  graph: { kind: 'string', metavar: 'FILE', help: 'the network of a bundle or of a graph JSON instead of --model' },
+} as const satisfies OptionSpecs;
+
+export type DataValues = ValuesOf<typeof dataOptions>;
+export type ModelValues = ValuesOf<typeof modelOptions>;
+
+/** Reads one part of the data that the options name. */
+export async function loadData(values: DataValues, part: DataPart, compute: () => Promise<Compute>): Promise<ImageSet> {
+  const choices: LoadChoices = {
+    seed: values['data-seed'],
+    ...(values['train-count'] === undefined ? {} : { trainCount: values['train-count'] }),
+    ...(values.classes === undefined ? {} : { classes: values.classes }),
+  };
+  return loadImages(values.data, part, choices, compute);
+}
+
+/** The network that the options name, shaped for `data`; undefined where they name none. */
+export async function graphOf(values: ModelValues, data: ImageSet, fallback?: 'mlp'): Promise<ModelGraph | undefined> {
+  if (values.graph !== undefined) {
+    if (values.model !== undefined) throw new UsageError('--graph and --model exclude each other');
+    return readGraph(values.graph);
+  }
+  const name = values.model ?? fallback;
+  if (name === undefined) return undefined;
+  const options: PresetOptions = {
+    input: [data.channels, data.height, data.width],
+    classes: data.classes,
+    ...(values.widths === undefined ? {} : { widths: values.widths }),
+    ...(values.width === undefined ? {} : { width: values.width }),
+    ...(values.activation === undefined ? {} : { activation: values.activation }),
+    ...(values['no-bias'] ? { bias: false } : {}),
+  };
+  return preset(name, options);
+}
+
+/** The graph of a bundle, or of a JSON file. */
+async function readGraph(path: string): Promise<ModelGraph> {
+  if (isBundle(path)) {
+    using opened = await openBundleFile(path);
+    return opened.bundle.graph;
+  }
+  const text = new TextDecoder().decode(readWhole(path, limits.manifestBytes));
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new FileError(path, 'is neither a bundle nor JSON', cause);
+  }
+  return parseGraph(json);
+}
+
+/** By content, since names lie: a ZIP file begins with `PK`. */
+export function isBundle(path: string): boolean {
+  const file = openRandomAccess(path);
+  try {
+    return file.byteLength >= 4 && file.peek(2).join() === '80,75';
+  } finally {
+    file.close();
+  }
+}
+
+export interface OpenedBundle extends Disposable {
+  readonly bundle: TrajectoryBundle;
+}
+
+/** Opens a bundle on disk; only what is asked for is read. Close it with `using`. */
+export async function openBundleFile(path: string, signal?: AbortSignal): Promise<OpenedBundle> {
+  const file = openRandomAccess(path);
+  try {
+    const bundle = await openBundle(file, signal === undefined ? {} : { signal });
+    return {
+      bundle,
+      [Symbol.dispose]: () => {
+        bundle[Symbol.dispose]();
+        file.close();
+      },
+    };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** Largest safetensors file that is read whole: twice the WebAssembly heap could never be used. */
+const WEIGHTS_LIMIT_BYTES = 2 * limits.heapBytes;
+
+/** Weights of `graph` from a safetensors file, or the checkpoint `label` (default: the last) of a bundle. */
+export async function readWeights(path: string, graph: ModelGraph, label?: string): Promise<NetworkState> {
+  if (isBundle(path)) {
+    using opened = await openBundleFile(path);
+    return opened.bundle.readCheckpoint(checkpointIndex(opened.bundle, label));
+  }
+  return stateFromSafetensors(parameterLayout(graph), readWhole(path, WEIGHTS_LIMIT_BYTES), path);
+}
+
+/** Number of the checkpoint with that label, the last one where none is named. */
+export function checkpointIndex(bundle: TrajectoryBundle, label: string | undefined): number {
+  if (label === undefined) return bundle.checkpoints.length - 1;
+  const index = bundle.checkpoints.findIndex((checkpoint) => checkpoint.label === label);
+  if (index < 0) {
+    throw new UsageError(`there is no checkpoint ${JSON.stringify(label)}; there are ${bundle.checkpoints.map((c) => c.label).join(', ')}`);
+  }
+  return index;
+}
+
+/** One line that says what a network is. */
+export function graphSummary(graph: ModelGraph): string {
+  const widths = graph.nodes.flatMap((node) => (node.op === 'dense' || node.op === 'conv2d' ? [node.out] : []));
+  const shown = widths.length > 8 ? [...widths.slice(0, 4), '…', ...widths.slice(-3)] : widths;
+  const kinds = [
+    ...(graph.nodes.some(({ op }) => op === 'conv2d') ? ['conv net'] : ['MLP']),
+    ...(graph.nodes.some(({ op }) => op === 'batch_norm') ? ['batch norm'] : []),
+    ...(graph.nodes.some(({ op }) => op === 'add') ? ['residual'] : []),
+  ];
+  const count = parameterLayout(graph).parameters.reduce((sum, { shape }) => sum + shape.reduce((product, extent) => product * extent, 1), 0);
+  return `${kinds.join(', ')} ${graph.input.join('×')} → ${shown.join('-')} · ${formatInteger(count)} parameters`;
+}
+
+/** One line that says what a data set is. */
+export function dataSummary(data: ImageSet): string {
+  return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ${data.classes} classes`;
+}

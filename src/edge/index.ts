@@ -1,0 +1,3 @@
+/** The door for fetch-style runtimes: Workers, Deno.serve, Bun.serve, service workers. */
+export { createTransferHandler } from './handler.ts';
+export type { TransferHandlerOptions } from './handler.ts';

@@ -1,0 +1,54 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { officialFiles } from '../../src/data/official-files.ts';
+import { jsonLines, trajport } from './fixtures.ts';
+
+let directory: string;
+let server: Server;
+let mirror: string;
+const asked: string[] = [];
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'trajport-download-'));
+  // A mirror that answers every file with the same few bytes, and one file with too many.
+  server = createServer((request, response) => {
+    asked.push(request.url ?? '');
+    if (request.url?.includes('train-labels') === true) response.writeHead(404).end();
+    else response.end(request.url?.includes('t10k-labels') === true ? Buffer.alloc(100_000) : 'not the official file');
+  });
+  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+  mirror = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+});
+afterAll(() => {
+  server.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+it('refuses bytes that are not the official ones and leaves no file behind', async () => {
+  const { code, stdout } = await trajport(['download', 'mnist', '--to', 'images', '--mirror', mirror, '--json'], { cwd: directory });
+  expect(code).toBe(3);
+  const wrong = createHash('sha256').update('not the official file').digest('hex');
+  expect(jsonLines(stdout).at(-1)).toMatchObject({ event: 'error', code: 'integrity', got: wrong });
+  expect(asked).toEqual(['/train-images-idx3-ubyte.gz']);
+  expect(readdirSync(join(directory, 'images', 'mnist'))).toEqual([]);
+});
+
+it('says which sets there are, and what was probably meant', async () => {
+  const { code, stderr } = await trajport(['download', 'fashion_mnist'], { cwd: directory });
+  expect(code).toBe(2);
+  expect(stderr).toContain('did you mean trajport download fashion-mnist ?');
+});
+
+it('does not take a file of the right name for the right file', async () => {
+  const file = officialFiles[0];
+  mkdirSync(join(directory, 'images', 'mnist'), { recursive: true });
+  writeFileSync(join(directory, 'images', 'mnist', file?.file ?? ''), 'stale');
+  const { code } = await trajport(['download', 'mnist', '--to', 'images', '--mirror', mirror], { cwd: directory });
+  expect(code).toBe(3);
+  expect(asked).toHaveLength(2);
+});

@@ -1,0 +1,158 @@
+import { createHash } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
+
+let directory: string;
+const run = (...args: string[]) => trajport(args, { cwd: directory });
+const sha256 = (name: string): string => createHash('sha256').update(readFileSync(join(directory, name))).digest('hex');
+const model = ['--model', 'mlp', '--widths', '16'];
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'trajport-cli-'));
+  writeImageFolder(join(directory, 'a'));
+  writeImageFolder(join(directory, 'b'), { shift: 2 });
+  const made = [
+    await run('train', '--data', 'a', ...model, '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--final', 'v1.safetensors'),
+    await run('train', '--data', 'a', ...model, '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--seed', '2', '--final', 'v2.safetensors'),
+    await run('train', '--data', 'b', ...model, '--epochs', '4', '--batch-size', '16', '--learning-rate', '0.1', '--seed', '3', '--initial', 'v1.safetensors', '--out', 'tune.zip', '--json'),
+  ];
+  for (const { code, stderr } of made) expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe('the way of a fine-tune', () => {
+  it('transfers, and the file has the hash that is printed', async () => {
+    const args = ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--batch-size', '32', '--out', 'ported.safetensors', '--record', 'record.json'];
+    const { code, stdout, stderr } = await run(...args, '--json');
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+    const lines = jsonLines(stdout);
+    const result = lines.at(-1) as { event: string; sha256: string; chosenStep: number; counts: { gradients: number }; test: { transferred: number } };
+    expect(result.event).toBe('result');
+    expect(result.counts.gradients).toBe(10 * 11);
+    expect(lines.filter(({ event }) => event === 'step')).toHaveLength(11);
+    expect(sha256('ported.safetensors')).toBe(result.sha256);
+    const record = JSON.parse(readFileSync(join(directory, 'record.json'), 'utf8')) as { sha256: string; settings: { seed: number } };
+    expect(record.sha256).toBe(result.sha256);
+    expect(record.settings.seed).toBe(1);
+
+    const evaluated = await run('evaluate', 'ported.safetensors', '--graph', 'tune.zip', '--data', 'b', '--json');
+    expect(jsonLines(evaluated.stdout)).toHaveLength(1);
+    expect(jsonLines(evaluated.stdout)[0]).toMatchObject({ event: 'result', count: 60, accuracy: result.test.transferred });
+  });
+
+  it('gives the same bytes again, and others with another seed', async () => {
+    const port = (out: string, ...more: string[]) =>
+      run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--batch-size', '8', '--stop-rule', 'last', '--method', 'fgmt', '--out', out, ...more);
+    await port('one.safetensors');
+    await port('again.safetensors');
+    await port('other.safetensors', '--seed', '77');
+    expect(sha256('again.safetensors')).toBe(sha256('one.safetensors'));
+    expect(existsSync(join(directory, 'other.safetensors'))).toBe(true);
+  });
+
+  it('speaks to people without --json, without colour into a pipe', async () => {
+    const { stdout, code } = await run('transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--batch-size', '32', '--method', 'fgmt', '--out', 'p.safetensors');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/held-out accuracy, %/);
+    expect(stdout).toMatch(/test accuracy: target before .* %, plain shift \(Naive\) .* %, FGMT .* %/);
+    expect(stdout).not.toContain('\u001b');
+  });
+
+  it('inspects, verifies and evaluates a bundle', async () => {
+    const inspected = jsonLines((await run('inspect', 'tune.zip', '--json')).stdout)[0] as { checkpoints: { label: string; sha256: string }[]; groups: { size: number }[] };
+    expect(inspected.checkpoints).toHaveLength(5);
+    expect(inspected.groups.map(({ size }) => size)).toEqual([16]);
+    expect((await run('inspect', 'tune.zip')).stdout).toMatch(/permutation group/);
+    expect((await run('inspect', 'v1.safetensors')).stdout).toMatch(/linear1\.weight +F32 +16×36/);
+
+    const verified = await run('verify', 'tune.zip', '--json');
+    expect(verified.code).toBe(0);
+    expect(jsonLines(verified.stdout).at(-1)).toMatchObject({ event: 'result', passed: true });
+
+    const evaluated = jsonLines((await run('evaluate', 'tune.zip', '--data', 'b', '--json')).stdout);
+    expect(evaluated.map(({ checkpoint }) => checkpoint)).toEqual(inspected.checkpoints.map(({ label }) => label));
+    expect(evaluated.at(-1)?.['accuracy']).toBeGreaterThan(evaluated[0]?.['accuracy'] as number);
+  });
+
+  it('runs the demo on two folders and writes what it says', async () => {
+    const { code, stdout, stderr } = await run(
+      'demo', '--data', 'a', '--data-after', 'b', '--widths', '16', '--pairs', '2', '--base-epochs', '2', '--fine-tune-epochs', '2', '--iterations', '0,2', '--out-dir', 'out', '--json',
+    );
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+    const lines = jsonLines(stdout);
+    expect(lines.filter(({ event }) => event === 'method')).toHaveLength(10);
+    const { written } = lines.at(-1) as { written: string[] };
+    expect(readdirSync(join(directory, 'out')).toSorted()).toEqual(written.map((path) => path.slice('out/'.length)).toSorted());
+    expect(readFileSync(join(directory, 'out', 'transfer.svg'), 'utf8')).toContain('</svg>');
+    const gmt = lines.find((line) => line['event'] === 'method' && line['method'] === 'gmt');
+    expect(sha256('out/v2-gmt.safetensors')).toBe(gmt?.['sha256']);
+  });
+});
+
+describe('exit codes', () => {
+  it.each([
+    [2, ['trian'], 'trajport train'],
+    [2, ['train', '--epoch', '3', '--out', 'x'], '--epochs'],
+    [2, ['train', '--data', 'a'], 'nothing would be written'],
+    [2, ['transfer'], 'needs BUNDLE'],
+    [2, ['transfer', 'tune.zip', '--data', 'b', '--out', 'x'], 'either --target FILE or --target-seed N'],
+    [2, ['inspect', 'a', 'b'], 'no further argument'],
+    [3, ['inspect', 'missing.zip'], 'missing.zip: no such file'],
+    [3, ['train', '--data', 'nowhere', '--out', 'x.zip'], 'nowhere'],
+    [3, ['train', '--data', '.', '--out', 'x.zip'], 'has no train images'],
+    [3, ['transfer', 'tune.zip', '--target', 'tune.zip', '--data', 'b', '--out', 'tune.zip'], 'both an input and an output'],
+    [3, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'a'], 'is a directory'],
+    [3, ['evaluate', 'v1.safetensors', '--model', 'mlp', '--widths', '17', '--data', 'a'], 'linear1.weight'],
+    [4, ['train', '--data', 'a', '--widths', '65536', '--heap-limit', '17MiB', '--epochs', '1', '--out', 'x.zip'], 'heap'],
+    [4, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--history-budget', '1', '--out', 'x'], 'budgetBytes: expected at least 1024 bytes'],
+  ] as const)('%i for trajport %j', async (expected, args, message) => {
+    const { code, stderr, stdout } = await run(...args);
+    // What was said before it failed may stand on stdout; a result may not.
+    expect({ code, stderr, wrote: stdout.includes('wrote') }).toEqual({ code: expected, stderr: expect.stringContaining(message), wrote: false });
+    expect(stderr).not.toMatch(/\n +at /);
+    const json = await run(...args, '--json');
+    expect(json.code).toBe(expected);
+    expect(jsonLines(json.stdout).at(-1)).toMatchObject({ event: 'error', exitCode: expected });
+    for (const name of ['x', 'x.zip']) expect(existsSync(join(directory, name))).toBe(false);
+  });
+
+  it('3 for a bundle that is cut short, 1 where a hash no longer holds', async () => {
+    const whole = readFileSync(join(directory, 'tune.zip'));
+    writeFileSync(join(directory, 'cut.zip'), whole);
+    truncateSync(join(directory, 'cut.zip'), whole.length - 100);
+    expect((await run('inspect', 'cut.zip')).code).toBe(3);
+    // One bit in the middle of the file: in some checkpoint's bytes.
+    const flipped = Uint8Array.from(whole);
+    flipped[whole.length >> 1] = (flipped[whole.length >> 1] as number) ^ 1;
+    writeFileSync(join(directory, 'flipped.zip'), flipped);
+    expect([1, 3]).toContain((await run('verify', 'flipped.zip')).code);
+  });
+
+  it('130 when interrupted, with nothing partial', async () => {
+    const { code, stderr } = await trajport(['train', '--data', 'a', '--widths', '512,512', '--epochs', '9000', '--out', 'never.zip'], {
+      cwd: directory,
+      signal: { name: 'SIGINT', afterMs: 1500 },
+    });
+    expect({ code, said: stderr.includes('interrupted') }).toEqual({ code: 130, said: true });
+    expect(readdirSync(directory).filter((name) => name.includes('never'))).toEqual([]);
+  });
+
+  it('0 with help and version, on stdout', async () => {
+    const overview = await run();
+    expect(overview.code).toBe(0);
+    expect(overview.stdout).toContain('Commands');
+    for (const name of ['demo', 'train', 'transfer', 'evaluate', 'inspect', 'verify', 'download']) {
+      expect(overview.stdout).toContain(`\n  ${name} `);
+      const { code, stdout } = await run(name, '--help');
+      expect(code).toBe(0);
+      expect(stdout).toContain(`trajport ${name}`);
+      for (const line of stdout.split('\n')) if (!line.startsWith('  trajport') && !line.startsWith('  #')) expect(line.length).toBeLessThanOrEqual(100);
+    }
+    expect((await run('--version')).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
