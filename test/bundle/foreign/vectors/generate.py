@@ -129,6 +129,8 @@ def make_onnx():
 
     onnx.save(model(raw + listed), at("model.onnx"))
     record("model.onnx", {**arrays, **{name: (dtype, array) for name, (dtype, _, array) in lists.items()}})
+    if os.path.exists(at("external.onnx.data")):
+        os.remove(at("external.onnx.data"))  # onnx appends to it
     onnx.save(model([numpy_helper.from_array(arrays["fc.weight"][1], "fc.weight"), numpy_helper.from_array(arrays["double"][1], "double")]), at("external.onnx"),
               save_as_external_data=True, all_tensors_to_one_file=True, location="external.onnx.data", size_threshold=0)
     record("external.onnx", {"fc.weight": arrays["fc.weight"], "double": arrays["double"]})
