@@ -10,6 +10,7 @@ import { demo } from './commands/demo.ts';
 import { download } from './commands/download.ts';
 import { evaluateCommand } from './commands/evaluate.ts';
 import { inspect } from './commands/inspect.ts';
+import { planCommand } from './commands/plan.ts';
 import { trainCommand } from './commands/train.ts';
 import { transferCommand } from './commands/transfer.ts';
 import { verifyCommand } from './commands/verify.ts';
@@ -20,7 +21,7 @@ import { Output } from './output.ts';
 import { overview } from './overview.ts';
 
 export const commands: readonly Command[] = [
-  demo, trainCommand, transferCommand, evaluateCommand, inspect, verifyCommand, download,
+  demo, trainCommand, transferCommand, evaluateCommand, inspect, verifyCommand, planCommand, download,
 ];
 
 /** How long a command may take to notice an interruption before the process ends anyway. */

@@ -8,11 +8,11 @@ import { stateFromSafetensors, stateToSafetensors } from '../bundle/network-stat
 import { openBundle } from '../bundle/reader.ts';
 import { imageSetFromIdx } from '../data/idx.ts';
 import { outputClasses, parameterLayout } from '../model/graph.ts';
-import { openCompute, transfer } from '../index.ts';
+import { openCompute, plan, transfer } from '../index.ts';
 import type { CoreOptions } from '../core/core.ts';
 import type { Compute } from '../index.ts';
 import { readParts } from './body.ts';
-import { edgeMethods, gradientCount, optionNames, readOptions } from './options.ts';
+import { edgeMethods, optionNames, readOptions } from './options.ts';
 
 const MiB = 2 ** 20;
 
@@ -66,7 +66,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     const data = await imageSetFromIdx({
       name: 'data', images: part(parts, 'images'), labels: part(parts, 'labels'), classes: outputClasses(graph),
     });
-    const gradients = gradientCount(choices, bundle.checkpoints.length);
+    const { gradients } = plan({ ...choices, graph, checkpoints: bundle.checkpoints.length });
     if (gradients > caps.maxGradients) {
       throw new LimitError({ field: 'options', expected: `a method and steps of at most ${caps.maxGradients} gradients`, got: `${gradients}` });
     }

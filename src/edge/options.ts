@@ -37,13 +37,6 @@ export function readOptions(bytes: Uint8Array | undefined): RequestOptions {
   return options;
 }
 
-/** Backward passes that a request asks for; NaN where its numbers are none, which `transfer` refuses by name. */
-export function gradientCount({ method, trajectory, steps, batchesPerStep = 1 }: RequestOptions, checkpoints: number): number {
-  const T = steps ?? (trajectory === 'real' ? checkpoints - 1 : 10);
-  if (method === 'naive') return 0;
-  return (method === 'gmt' ? T * (T + 1) : 2 * T) * batchesPerStep;
-}
-
 function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));

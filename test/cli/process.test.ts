@@ -62,7 +62,7 @@ describe('the way of a fine-tune', () => {
     expect(stdout).not.toContain('\u001b');
   });
 
-  it('inspects, verifies and evaluates a bundle', async () => {
+  it('inspects, verifies, plans and evaluates a bundle', async () => {
     const inspected = jsonLines((await run('inspect', 'tune.zip', '--json')).stdout)[0] as { checkpoints: { label: string; sha256: string }[]; groups: { size: number }[] };
     expect(inspected.checkpoints).toHaveLength(5);
     expect(inspected.groups.map(({ size }) => size)).toEqual([16]);
@@ -72,6 +72,9 @@ describe('the way of a fine-tune', () => {
     const verified = await run('verify', 'tune.zip', '--json');
     expect(verified.code).toBe(0);
     expect(jsonLines(verified.stdout).at(-1)).toMatchObject({ event: 'result', passed: true });
+
+    const planned = jsonLines((await run('plan', 'tune.zip', '--steps', '7', '--json')).stdout);
+    expect(Object.fromEntries(planned.map(({ method, gradients }) => [method, gradients]))).toEqual({ naive: 0, fgmt: 14, gmt: 56, oracle: 0 });
 
     const evaluated = jsonLines((await run('evaluate', 'tune.zip', '--data', 'b', '--json')).stdout);
     expect(evaluated.map(({ checkpoint }) => checkpoint)).toEqual(inspected.checkpoints.map(({ label }) => label));
@@ -146,7 +149,7 @@ describe('exit codes', () => {
     const overview = await run();
     expect(overview.code).toBe(0);
     expect(overview.stdout).toContain('Commands');
-    for (const name of ['demo', 'train', 'transfer', 'evaluate', 'inspect', 'verify', 'download']) {
+    for (const name of ['demo', 'train', 'transfer', 'evaluate', 'inspect', 'verify', 'plan', 'download']) {
       expect(overview.stdout).toContain(`\n  ${name} `);
       const { code, stdout } = await run(name, '--help');
       expect(code).toBe(0);
