@@ -48,7 +48,7 @@ export interface MatchingLap {
 export interface MatchingCounts {
   /** Laps that needed no assignment because nothing around the group had moved. */
   readonly skippedLaps: number;
-  /** Similarity matrices computed whole, updated in the changed places, and taken as they were. */
+  /** Terms of similarities computed whole, updated in the changed places, and taken as they were. */
   readonly recomputed: number;
   readonly updated: number;
   readonly reused: number;

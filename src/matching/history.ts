@@ -13,7 +13,10 @@ import type { MatchingLayout, PairedTensor, StaticTensor } from './layout.ts';
 import { SimilarityCache } from './similarity.ts';
 
 export interface HistoryOptions {
-  /** Bytes that the history may hold in JavaScript memory: stored gradients and one similarity matrix (or two) a group. */
+  /**
+   * Bytes that the history may hold in JavaScript memory: stored gradients and summed similarities; what is left of it
+   * remembers similarities between laps and steps.
+   */
   readonly budgetBytes: number;
   /** Divide each pair's tensor by the product of its two Frobenius norms where that is above 1e-12. Default false. */
   readonly normalise?: boolean;
@@ -23,7 +26,7 @@ export interface HistoryOptions {
 
 /** What a history of `pairs` gradient pairs takes. */
 export interface HistorySize {
-  /** Independent of the number of pairs: the similarity matrices. */
+  /** Independent of the number of pairs: the summed similarity matrices. */
   readonly fixedBytes: number;
   readonly bytesPerPair: number;
   readonly totalBytes: number;
@@ -48,10 +51,10 @@ export function historySize(
 }
 
 function sizeOf(layout: MatchingLayout, pairs: number): HistorySize {
-  const withStatics = new Set(layout.statics.map(({ group }) => group));
+  const summed = new Set(layout.statics.map(({ group }) => group));
   let fixedBytes = 0;
-  layout.groups.forEach(({ size, terms }, index) => {
-    fixedBytes += 4 * size * size * (Number(withStatics.has(index)) + Number(terms.length > 0));
+  layout.groups.forEach(({ size }, index) => {
+    if (summed.has(index)) fixedBytes += 4 * size * size;
   });
   // Target and source, 4 bytes each.
   const bytesPerPair = layout.paired.reduce((bytes, { elements }) => bytes + 8 * elements, 0);
@@ -96,9 +99,14 @@ export class GradientHistory {
     return this.#pairs;
   }
 
-  /** Bytes accounted to the budget: similarity matrices and stored gradients. */
+  /** Bytes accounted to the budget now. */
   get bytes(): number {
-    return this.#size.fixedBytes + this.#pairs * this.#size.bytesPerPair;
+    return this.#size.fixedBytes + this.#pairs * this.#size.bytesPerPair + this.similarities.bytes;
+  }
+
+  /** What the budget has left. */
+  get spareBytes(): number {
+    return this.budgetBytes - this.bytes;
   }
 
   /** How many pairs the budget holds; Infinity where every tensor is summed as it comes. */
@@ -145,6 +153,7 @@ export class GradientHistory {
     requireFinite('target', target);
     requireFinite('source', source);
     this.#requireRoom(this.#pairs + 1);
+    this.similarities.shrink(this.budgetBytes - this.#size.fixedBytes - (this.#pairs + 1) * this.#size.bytesPerPair);
 
     try {
       this.#sum(target, source);

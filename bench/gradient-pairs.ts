@@ -1,0 +1,132 @@
+// Gradient pairs as FGMT meets them, for benchmarks of matching: a source trained for some steps on made-up images, then
+// T pairs along its line and the transferred one. Cached under build/, because full-width networks take minutes.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Core } from '../src/core/core.ts';
+import { type Batch, imageSet, makeBatch } from '../src/data/image-set.ts';
+import { openGradientEngine } from '../src/gradient/engine.ts';
+import { solveMatching } from '../src/matching/coordinate-descent.ts';
+import { GradientHistory } from '../src/matching/history.ts';
+import { type Permutations, identityPermutations, permuteTensors } from '../src/matching/permutation.ts';
+import { type ModelGraph, parameterLayout } from '../src/model/graph.ts';
+import { initialise } from '../src/model/initialise.ts';
+import type { PermutationSpec } from '../src/model/permutation-spec.ts';
+import { derivePermutationSpec } from '../src/model/permutation-spec.ts';
+import { Random, streams } from '../src/tensor/random.ts';
+import { elementCount, type NamedTensors, type Tensor } from '../src/tensor/tensor.ts';
+
+export interface GradientPair {
+  readonly target: NamedTensors;
+  readonly source: NamedTensors;
+}
+
+export interface PairsOptions {
+  readonly pairs: number;
+  readonly batchSize: number;
+  readonly trainingSteps: number;
+  readonly learningRate: number;
+}
+
+const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'build', 'bench');
+
+/** Ten classes of smooth random pictures under noise: learnable, so that gradients shrink and align as real ones do. */
+function pictures(channels: number, height: number, width: number, count: number): { draw(random: Random, size: number): Batch } {
+  const classes = 10;
+  const random = new Random(1, streams.generatedImages);
+  const area = channels * height * width;
+  const templates = Array.from({ length: classes }, () => {
+    const coarse = Float64Array.from({ length: channels * 49 }, () => random.uniform());
+    return Uint8Array.from({ length: area }, (_, at) => {
+      const x = at % width;
+      const y = Math.floor(at / width) % height;
+      const channel = Math.floor(at / (width * height));
+      return 200 * (coarse[channel * 49 + Math.floor((7 * y) / height) * 7 + Math.floor((7 * x) / width)] as number);
+    });
+  });
+  const images = new Uint8Array(count * area);
+  const labels = Uint8Array.from({ length: count }, (_, row) => {
+    const label = random.below(classes);
+    const template = templates[label] as Uint8Array;
+    for (let i = 0; i < area; i++) images[row * area + i] = (template[i] as number) * 0.6 + random.below(120);
+    return label;
+  });
+  const set = imageSet({ name: 'pictures', images, labels, channels, height, width, classes });
+  return { draw: (draws, size) => makeBatch(set, Array.from({ length: size }, () => draws.below(count))) };
+}
+
+export function gradientPairs(core: Core, name: string, graph: ModelGraph, options: PairsOptions): { spec: PermutationSpec; pairs: GradientPair[] } {
+  const spec = derivePermutationSpec(graph);
+  const layout = parameterLayout(graph).parameters;
+  const path = join(folder, `${name}-${options.pairs}-${options.batchSize}-${options.trainingSteps}.f32`);
+  if (existsSync(path)) return { spec, pairs: decode(readFileSync(path), layout, options.pairs) };
+  const pairs = compute(core, graph, spec, options);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(path, encode(pairs));
+  return { spec, pairs };
+}
+
+function compute(core: Core, graph: ModelGraph, spec: PermutationSpec, options: PairsOptions): GradientPair[] {
+  using engine = openGradientEngine(core);
+  using network = engine.compile(graph);
+  const [channels = 1, height = 1, width = 1] = graph.input;
+  const data = pictures(channels, height, width, 512);
+  const random = new Random(7, streams.batches);
+  const source = initialise(core, graph, { seed: 1 });
+  const target = initialise(core, graph, { seed: 2 });
+  let end: NamedTensors;
+  {
+    using trainer = network.trainer(source, { kind: 'sgd', momentum: 0.9, weightDecay: 0 });
+    for (let step = 0; step < options.trainingSteps; step++) {
+      const loss = trainer.step(data.draw(random, options.batchSize), options.learningRate);
+      if (step % 10 === 0) console.error(`training step ${step}: loss ${loss.toFixed(3)}`);
+    }
+    end = trainer.state().parameters;
+  }
+  const history = new GradientHistory(core, spec, { budgetBytes: 2 ** 33 });
+  let permutations: Permutations = identityPermutations(spec);
+  return Array.from({ length: options.pairs }, (_, index) => {
+    const share = index / options.pairs;
+    const update = map(end, source.parameters, (a, b) => share * (a - b));
+    const batches = [data.draw(random, options.batchSize)];
+    const at = (parameters: NamedTensors): NamedTensors => network.gradient({ parameters, buffers: target.buffers }, batches).gradients;
+    const pair = {
+      target: at(map(target.parameters, permuteTensors(spec, update, permutations), (a, b) => a + b)),
+      source: at(map(source.parameters, update, (a, b) => a + b)),
+    };
+    history.add(pair.target, pair.source);
+    const solved = solveMatching(history, { start: identityPermutations(spec), random: new Random(5, streams.sweepOrder, index) });
+    permutations = solved.permutations;
+    console.error(`pair ${index}: ${solved.sweeps} sweeps, relative objective ${solved.relativeObjective.toFixed(4)}`);
+    return pair;
+  });
+}
+
+function map(a: NamedTensors, b: NamedTensors, f: (x: number, y: number) => number): NamedTensors {
+  return new Map([...a].map(([name, { shape, data }]) => [name, { shape, data: data.map((x, i) => f(x, (b.get(name) as Tensor).data[i] as number)) }]));
+}
+
+function encode(pairs: readonly GradientPair[]): Uint8Array {
+  const all = pairs.flatMap(({ target, source }) => [...target.values(), ...source.values()]);
+  const out = new Float32Array(all.reduce((sum, { data }) => sum + data.length, 0));
+  let at = 0;
+  for (const { data } of all) {
+    out.set(data, at);
+    at += data.length;
+  }
+  return new Uint8Array(out.buffer);
+}
+
+function decode(bytes: Uint8Array, layout: readonly { readonly name: string; readonly shape: readonly number[] }[], count: number): GradientPair[] {
+  const values = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  let at = 0;
+  const side = (): NamedTensors =>
+    new Map(
+      layout.map(({ name, shape }) => {
+        const start = at;
+        at += elementCount(shape);
+        return [name, { shape, data: values.slice(start, at) }] as const;
+      }),
+    );
+  return Array.from({ length: count }, () => ({ target: side(), source: side() }));
+}

@@ -1,0 +1,90 @@
+// Whole coordinate-descent solves against the straightforward loop of bench/straightforward-matching.ts, same orders, same
+// pairs, one process, CPU time: node scripts/run.mjs bench/matching-solve.ts [CASE…] [--json]
+import { openCore } from '../src/core/core.ts';
+import { type MatchingResult, solveMatching } from '../src/matching/coordinate-descent.ts';
+import { GradientHistory } from '../src/matching/history.ts';
+import { matchingObjective } from '../src/matching/objective.ts';
+import { type Permutations, identityPermutations } from '../src/matching/permutation.ts';
+import type { ModelGraph } from '../src/model/graph.ts';
+import { preset } from '../src/model/presets.ts';
+import { Random, streams } from '../src/tensor/random.ts';
+import { type GradientPair, gradientPairs, type PairsOptions } from './gradient-pairs.ts';
+import { resnet18 } from './resnet18.ts';
+import { straightforwardMatching } from './straightforward-matching.ts';
+
+const cases: Readonly<Record<string, { graph: () => ModelGraph; options: PairsOptions; target: number }>> = {
+  'conv8-quarter': { graph: () => preset('conv8', { input: [3, 32, 32], classes: 10, width: 0.25 }), options: { pairs: 15, batchSize: 32, trainingSteps: 40, learningRate: 0.05 }, target: 0 },
+  'conv8': { graph: () => preset('conv8', { input: [3, 32, 32], classes: 10 }), options: { pairs: 15, batchSize: 32, trainingSteps: 20, learningRate: 0.05 }, target: 4 },
+  'resnet18': { graph: () => resnet18([3, 32, 32], 10), options: { pairs: 15, batchSize: 16, trainingSteps: 10, learningRate: 0.02 }, target: 4 },
+  'mlp-4096': { graph: () => preset('mlp', { input: [784], classes: 10, widths: [4096] }), options: { pairs: 15, batchSize: 128, trainingSteps: 40, learningRate: 0.05 }, target: 10 },
+};
+
+const json = process.argv.includes('--json');
+const chosen = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+const cpuMs = <T>(body: () => T): { value: T; ms: number } => {
+  const start = process.cpuUsage();
+  const value = body();
+  const { user, system } = process.cpuUsage(start);
+  return { value, ms: (user + system) / 1000 };
+};
+
+using core = await openCore();
+for (const name of chosen.length > 0 ? chosen : ['conv8', 'resnet18', 'mlp-4096']) {
+  const entry = cases[name];
+  if (entry === undefined) throw new Error(`unknown case ${name}: one of ${Object.keys(cases).join(', ')}`);
+  const { spec, pairs } = gradientPairs(core, name, entry.graph(), entry.options);
+  const steps = pairs.length;
+  const random = (step: number): Random => new Random(11, streams.sweepOrder, step);
+  // `cold`: all pairs at once. Otherwise as a transfer meets it: a pair and a solve at every step; the last step is timed.
+  for (const mode of ['cold', 'identity', 'previous'] as const) {
+    const history = new GradientHistory(core, spec, { budgetBytes: 2 ** 33 });
+    const spent = { similarity: 0, assignment: 0 };
+    const add = (index: number): void => history.add((pairs[index] as GradientPair).target, (pairs[index] as GradientPair).source);
+    const solve = (start: Permutations, step: number): MatchingResult =>
+      solveMatching(history, {
+        start,
+        random: random(step),
+        measure: (part, body) => {
+          const { value, ms } = cpuMs(body);
+          spent[part] += ms;
+          return value;
+        },
+      });
+    let start = identityPermutations(spec);
+    for (let index = 0; index < steps - 1; index++) {
+      if (mode === 'cold') continue;
+      add(index);
+      const solved = solve(start, index);
+      if (mode === 'previous') start = solved.permutations;
+    }
+    spent.similarity = 0;
+    spent.assignment = 0;
+    const adding = cpuMs(() => {
+      for (let index = history.pairs; index < steps; index++) add(index);
+    });
+    const ours = cpuMs(() => solve(start, steps));
+    const plain = cpuMs(() => straightforwardMatching(core, spec, pairs, start, random(steps)));
+    const plainPermutations = history.layout.groups.map(({ id }) => plain.value.permutations.get(id) as Int32Array);
+    const plainObjective = matchingObjective(history, plainPermutations);
+    const result = {
+      case: name,
+      mode,
+      pairs: steps,
+      speedup: plain.ms / (ours.ms + adding.ms),
+      wanted: entry.target,
+      oursMs: ours.ms + adding.ms,
+      straightforwardMs: plain.ms,
+      addMs: adding.ms,
+      similarityMs: spent.similarity,
+      assignmentMs: spent.assignment,
+      objective: ours.value.objective,
+      objectiveDifference: (ours.value.objective - plainObjective) / Math.abs(plainObjective),
+      relativeObjective: ours.value.relativeObjective,
+      sweeps: [ours.value.sweeps, plain.value.sweeps],
+      assignments: [ours.value.assignments, plain.value.laps],
+      counts: ours.value.counts,
+      historyBytes: history.bytes,
+    };
+    console.log(json ? JSON.stringify(result) : result);
+  }
+}
