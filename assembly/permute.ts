@@ -1,7 +1,11 @@
-// Differences of gathered rows and columns: what a permutation that changed in a few places changes in an operand.
-// Plain gathers need no kernel: the matrix product takes index tables (see matmul.ts).
+// Differences of gathered rows and columns: what a permutation that changed in a few places changes in an operand; and
+// adding a product of live units where it belongs. Plain gathers need no kernel: the matrix product takes index tables.
 
-/** out[r, j] = source[r, now[j]] − source[r, before[j]] for j < count; row strides in elements. */
+function gathered(sourcePtr: usize, index: i32): f32 {
+  return index < 0 ? 0 : load<f32>(sourcePtr + ((<usize>index) << 2));
+}
+
+/** out[r, j] = source[r, now[j]] − source[r, before[j]] for j < count, 0 standing for index −1; row strides in elements. */
 export function gatherColumnDifferencesF32(
   sourcePtr: usize, sourceStride: i32, nowPtr: usize, beforePtr: usize, count: i32,
   outPtr: usize, outStride: i32, rows: i32,
@@ -9,16 +13,14 @@ export function gatherColumnDifferencesF32(
   for (let r: i32 = 0; r < rows; r++) {
     for (let j: i32 = 0; j < count; j++) {
       const at = (<usize>j) << 2;
-      const now = load<f32>(sourcePtr + ((<usize>load<i32>(nowPtr + at)) << 2));
-      const before = load<f32>(sourcePtr + ((<usize>load<i32>(beforePtr + at)) << 2));
-      store<f32>(outPtr + at, now - before);
+      store<f32>(outPtr + at, gathered(sourcePtr, load<i32>(nowPtr + at)) - gathered(sourcePtr, load<i32>(beforePtr + at)));
     }
     sourcePtr += (<usize>sourceStride) << 2;
     outPtr += (<usize>outStride) << 2;
   }
 }
 
-/** out[i, :] = source[now[i], :] − source[before[i], :] for i < count; rows of `width` elements, contiguous. */
+/** out[i, :] = source[now[i], :] − source[before[i], :] for i < count, 0 standing for index −1; rows of `width`, contiguous. */
 export function gatherRowDifferencesF32(
   sourcePtr: usize, nowPtr: usize, beforePtr: usize, count: i32, outPtr: usize, width: i32,
 ): void {
@@ -26,13 +28,30 @@ export function gatherRowDifferencesF32(
   const vectorBytes = bytes & ~15;
   for (let i: i32 = 0; i < count; i++) {
     const at = (<usize>i) << 2;
-    const rowNowPtr = sourcePtr + (<usize>load<i32>(nowPtr + at)) * bytes;
-    const rowBeforePtr = sourcePtr + (<usize>load<i32>(beforePtr + at)) * bytes;
-    let x: usize = 0;
-    for (; x < vectorBytes; x += 16) {
-      v128.store(outPtr + x, f32x4.sub(v128.load(rowNowPtr + x), v128.load(rowBeforePtr + x)));
+    const now = load<i32>(nowPtr + at);
+    const before = load<i32>(beforePtr + at);
+    if (now < 0) memory.fill(outPtr, 0, bytes);
+    else memory.copy(outPtr, sourcePtr + <usize>now * bytes, bytes);
+    if (before >= 0) {
+      const rowPtr = sourcePtr + <usize>before * bytes;
+      let x: usize = 0;
+      for (; x < vectorBytes; x += 16) v128.store(outPtr + x, f32x4.sub(v128.load(outPtr + x), v128.load(rowPtr + x)));
+      for (; x < bytes; x += 4) store<f32>(outPtr + x, load<f32>(outPtr + x) - load<f32>(rowPtr + x));
     }
-    for (; x < bytes; x += 4) store<f32>(outPtr + x, load<f32>(rowNowPtr + x) - load<f32>(rowBeforePtr + x));
     outPtr += bytes;
+  }
+}
+
+/** out[rows[i], columns[j]] += source[i, j]; `source` is [rowCount, columnCount], `outStride` in elements. */
+export function scatterAddF32(
+  sourcePtr: usize, rowsPtr: usize, rowCount: i32, columnsPtr: usize, columnCount: i32, outPtr: usize, outStride: i32,
+): void {
+  for (let i: i32 = 0; i < rowCount; i++) {
+    const rowPtr = outPtr + ((<usize>(load<i32>(rowsPtr + ((<usize>i) << 2)) * outStride)) << 2);
+    for (let j: i32 = 0; j < columnCount; j++) {
+      const at = rowPtr + ((<usize>load<i32>(columnsPtr + ((<usize>j) << 2))) << 2);
+      store<f32>(at, load<f32>(at) + load<f32>(sourcePtr));
+      sourcePtr += 4;
+    }
   }
 }

@@ -132,7 +132,7 @@ export interface OptimiserKernels {
   ): void;
 }
 
-/** Differences of gathered rows and columns (`assembly/permute.ts`); strides, counts and widths in elements, tables are i32. */
+/** Differences of gathered rows and columns, scattered sums (`assembly/permute.ts`); strides, counts and widths in elements, tables are i32. */
 export interface PermuteKernels {
   gatherColumnDifferencesF32(
     sourcePtr: number, sourceStride: number, nowPtr: number, beforePtr: number, count: number,
@@ -140,6 +140,9 @@ export interface PermuteKernels {
   ): void;
   gatherRowDifferencesF32(
     sourcePtr: number, nowPtr: number, beforePtr: number, count: number, outPtr: number, width: number,
+  ): void;
+  scatterAddF32(
+    sourcePtr: number, rowsPtr: number, rowCount: number, columnsPtr: number, columnCount: number, outPtr: number, outStride: number,
   ): void;
 }
 

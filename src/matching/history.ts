@@ -8,8 +8,8 @@ import { BudgetError, InvalidArgumentError, requireInteger } from '../core/error
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { getTensor, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
-import { matchingLayout, toSlices } from './layout.ts';
-import type { MatchingLayout, PairedTensor, StaticTensor } from './layout.ts';
+import { liveSlices, matchingLayout } from './layout.ts';
+import type { LiveSlices, MatchingLayout, PairedTensor, StaticTensor } from './layout.ts';
 import { SimilarityCache } from './similarity.ts';
 
 export interface HistoryOptions {
@@ -24,7 +24,7 @@ export interface HistoryOptions {
   readonly frozenGroups?: readonly string[];
 }
 
-/** What a history of `pairs` gradient pairs takes. */
+/** What a history of `pairs` gradient pairs takes at most; rows and columns of zeros are not stored. */
 export interface HistorySize {
   /** Independent of the number of pairs: the summed similarity matrices. */
   readonly fixedBytes: number;
@@ -32,10 +32,10 @@ export interface HistorySize {
   readonly totalBytes: number;
 }
 
-/** One side of one stored pair of a tensor: `slices` matrices [rows, columns]. */
+/** One stored pair of a tensor. */
 export interface StoredPair {
-  readonly target: Float32Array;
-  readonly source: Float32Array;
+  readonly target: LiveSlices;
+  readonly source: LiveSlices;
 }
 
 /** Below this product of norms, normalising would divide noise by noise; the official code's bound. */
@@ -74,13 +74,14 @@ export class GradientHistory {
   readonly #statics: (Float32Array | null)[];
   readonly #stored: ReadonlyMap<string, StoredPair[]>;
   #pairs = 0;
+  #storedBytes = 0;
   #squaredNorms = 0;
   #identityObjective = 0;
   #productFlops = 0;
 
   /**
    * @throws InvalidArgumentError for a bad option, UnsupportedError for a tensor with three permuted axes.
-   * @throws BudgetError where not even one pair fits.
+   * @throws BudgetError where not even the summed similarities fit.
    */
   constructor(core: Core, spec: PermutationSpec, options: HistoryOptions) {
     this.core = core;
@@ -90,7 +91,7 @@ export class GradientHistory {
     this.#size = sizeOf(this.layout, 1);
     this.#statics = this.layout.groups.map(() => null);
     this.#stored = new Map(this.layout.paired.map(({ name }) => [name, []]));
-    this.#requireRoom(1);
+    this.#requireRoom(0);
     this.similarities = new SimilarityCache(this);
   }
 
@@ -101,7 +102,7 @@ export class GradientHistory {
 
   /** Bytes accounted to the budget now. */
   get bytes(): number {
-    return this.#size.fixedBytes + this.#pairs * this.#size.bytesPerPair + this.similarities.bytes;
+    return this.#size.fixedBytes + this.#storedBytes + this.similarities.bytes;
   }
 
   /** What the budget has left. */
@@ -109,10 +110,11 @@ export class GradientHistory {
     return this.budgetBytes - this.bytes;
   }
 
-  /** How many pairs the budget holds; Infinity where every tensor is summed as it comes. */
+  /** How many pairs the budget holds at least; Infinity where every tensor is summed as it comes. */
   get capacity(): number {
     if (this.#size.bytesPerPair === 0) return Infinity;
-    return Math.floor((this.budgetBytes - this.#size.fixedBytes) / this.#size.bytesPerPair);
+    const room = this.budgetBytes - this.#size.fixedBytes - this.#storedBytes;
+    return this.#pairs + Math.floor(room / this.#size.bytesPerPair);
   }
 
   /** Σ over pairs and permutable tensors of ‖target‖² + ‖source‖² (of the normalised tensors where `normalise`). */
@@ -152,33 +154,40 @@ export class GradientHistory {
     this.#requireKnownShapes(target);
     requireFinite('target', target);
     requireFinite('source', source);
-    this.#requireRoom(this.#pairs + 1);
-    this.similarities.shrink(this.budgetBytes - this.#size.fixedBytes - (this.#pairs + 1) * this.#size.bytesPerPair);
-
+    const scales = new Map(
+      [...this.layout.statics, ...this.layout.paired].flatMap(({ name }) => {
+        const t = target.get(name)?.data;
+        return t === undefined ? [] : [[name, weigh(t, getTensor(source, name).data, this.normalise)]];
+      }),
+    );
+    const entries = this.layout.paired.map((tensor): StoredPair => {
+      const { targetScale, sourceScale } = scales.get(tensor.name) as Weights;
+      return {
+        target: liveSlices(tensor, getTensor(target, tensor.name).data, targetScale),
+        source: liveSlices(tensor, getTensor(source, tensor.name).data, sourceScale),
+      };
+    });
+    const bytes = entries.reduce((sum, pair) => sum + pair.target.data.byteLength + pair.source.data.byteLength, 0);
+    this.#requireRoom(bytes);
+    this.similarities.shrink(this.budgetBytes - this.#size.fixedBytes - this.#storedBytes - bytes);
     try {
-      this.#sum(target, source);
+      for (const tensor of this.layout.statics) {
+        const weights = scales.get(tensor.name);
+        if (weights === undefined) continue;
+        this.#addStatic(tensor, getTensor(target, tensor.name).data, getTensor(source, tensor.name).data, weights);
+      }
     } catch (error) {
       // Out of heap between two tensors: a history with half a pair would be silently wrong.
       this.clear();
       throw error;
     }
+    entries.forEach((entry, i) => this.#stored.get((this.layout.paired[i] as PairedTensor).name)?.push(entry));
+    for (const { squaredNorms, inner } of scales.values()) {
+      this.#squaredNorms += squaredNorms;
+      this.#identityObjective += inner;
+    }
+    this.#storedBytes += bytes;
     this.#pairs++;
-  }
-
-  #sum(target: NamedTensors, source: NamedTensors): void {
-    for (const tensor of this.layout.statics) {
-      const t = target.get(tensor.name);
-      if (t !== undefined) this.#addStatic(tensor, t.data, getTensor(source, tensor.name).data);
-    }
-    for (const tensor of this.layout.paired) {
-      const t = getTensor(target, tensor.name).data;
-      const s = getTensor(source, tensor.name).data;
-      const [targetScale, sourceScale] = this.#account(t, s);
-      this.#stored.get(tensor.name)?.push({
-        target: toSlices(tensor, t, targetScale),
-        source: toSlices(tensor, s, sourceScale),
-      });
-    }
   }
 
   /** Forgets all pairs (GMT gathers them anew at every step). */
@@ -186,6 +195,7 @@ export class GradientHistory {
     this.#statics.fill(null);
     for (const pairs of this.#stored.values()) pairs.length = 0;
     this.#pairs = 0;
+    this.#storedBytes = 0;
     this.#squaredNorms = 0;
     this.#identityObjective = 0;
     this.generation++;
@@ -205,42 +215,21 @@ export class GradientHistory {
     for (const { name } of this.layout.paired) getTensor(tensors, name);
   }
 
-  #requireRoom(pairs: number): void {
-    const requiredBytes = this.#size.fixedBytes + pairs * this.#size.bytesPerPair;
+  #requireRoom(bytes: number): void {
+    const requiredBytes = this.#size.fixedBytes + this.#storedBytes + bytes;
     if (requiredBytes <= this.budgetBytes) return;
     throw new BudgetError({
       field: 'budgetBytes',
-      expected: `at least ${requiredBytes} bytes for ${pairs} gradient pair${pairs === 1 ? '' : 's'} (${this.#size.fixedBytes} for similarities and ${this.#size.bytesPerPair} a pair)`,
-      got: `${this.budgetBytes}, which holds ${Math.max(0, this.capacity)}`,
+      expected: `at least ${requiredBytes} bytes for ${this.#pairs + Number(bytes > 0)} gradient pairs (${this.#size.fixedBytes} for similarities, ${this.#size.bytesPerPair} a pair without dead units)`,
+      got: `${this.budgetBytes}, which holds ${this.#pairs}`,
       requiredBytes,
     });
   }
 
-  /** Adds to the norms and the identity objective; answers what both sides are to be multiplied with. */
-  #account(target: Float32Array, source: Float32Array): readonly [number, number] {
-    let tt = 0;
-    let ss = 0;
-    let ts = 0;
-    for (let i = 0; i < target.length; i++) {
-      const t = target[i] as number;
-      const s = source[i] as number;
-      tt += t * t;
-      ss += s * s;
-      ts += t * s;
-    }
-    const product = Math.sqrt(tt) * Math.sqrt(ss);
-    const divide = this.normalise && product > SMALLEST_NORM_PRODUCT;
-    const targetScale = divide ? 1 / Math.sqrt(tt) : 1;
-    const sourceScale = divide ? 1 / Math.sqrt(ss) : 1;
-    this.#squaredNorms += tt * targetScale * targetScale + ss * sourceScale * sourceScale;
-    this.#identityObjective += ts * targetScale * sourceScale;
-    return [targetScale, sourceScale];
-  }
-
   /** similarity [size, size] += T · Sᵀ, where T and S are [size, before · after]; no copy is made to get there. */
-  #addStatic(tensor: StaticTensor, target: Float32Array, source: Float32Array): void {
+  #addStatic(tensor: StaticTensor, target: Float32Array, source: Float32Array, weights: Weights): void {
     const { size, before, after } = tensor;
-    const [targetScale, sourceScale] = this.#account(target, source);
+    const { targetScale, sourceScale } = weights;
     const inner = before * after;
     const similarity = (this.#statics[tensor.group] ??= new Float32Array(size * size));
     this.#productFlops += 2 * size * size * inner;
@@ -262,6 +251,38 @@ export class GradientHistory {
       similarity.set(core.f32(cPtr, size * size));
     });
   }
+}
+
+/** What both sides of a pair's tensor are multiplied with, and what they then add to the sums of the history. */
+interface Weights {
+  readonly targetScale: number;
+  readonly sourceScale: number;
+  /** ‖target‖² + ‖source‖² */
+  readonly squaredNorms: number;
+  /** ⟨target, source⟩ */
+  readonly inner: number;
+}
+
+function weigh(target: Float32Array, source: Float32Array, normalise: boolean): Weights {
+  let tt = 0;
+  let ss = 0;
+  let ts = 0;
+  for (let i = 0; i < target.length; i++) {
+    const t = target[i] as number;
+    const s = source[i] as number;
+    tt += t * t;
+    ss += s * s;
+    ts += t * s;
+  }
+  const divide = normalise && Math.sqrt(tt) * Math.sqrt(ss) > SMALLEST_NORM_PRODUCT;
+  const targetScale = divide ? 1 / Math.sqrt(tt) : 1;
+  const sourceScale = divide ? 1 / Math.sqrt(ss) : 1;
+  return {
+    targetScale,
+    sourceScale,
+    squaredNorms: tt * targetScale * targetScale + ss * sourceScale * sourceScale,
+    inner: ts * targetScale * sourceScale,
+  };
 }
 
 function innerOffsets(before: number, size: number, after: number): Int32Array {

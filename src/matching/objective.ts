@@ -1,5 +1,6 @@
 /** What coordinate descent maximises, summed directly from the pairs in f64, and a check of updated similarities against them. */
 import type { GradientHistory } from './history.ts';
+import { positionsOf } from './layout.ts';
 import type { TermLayout } from './layout.ts';
 
 /** Σ over pairs and permutable tensors of ⟨target, π(source)⟩. `permutations` in the layout's order of groups. */
@@ -10,19 +11,26 @@ export function matchingObjective(history: GradientHistory, permutations: readon
     if (similarity !== null) objective += assignedSum(similarity, permutations[group] as Int32Array);
   });
   for (const tensor of history.layout.paired) {
-    const { rows, columns, slices } = tensor;
     const rowPerm = permutations[tensor.rowGroup] as Int32Array;
     const columnPerm = permutations[tensor.columnGroup] as Int32Array;
     for (const { target, source } of history.stored(tensor)) {
+      const sourceRows = positionsOf(source.rows, tensor.rows);
+      const sourceColumns = positionsOf(source.columns, tensor.columns);
+      const columns = target.columns.map((column) => sourceColumns[columnPerm[column] as number] as number);
       let at = 0;
-      for (let slice = 0; slice < slices; slice++) {
-        for (let row = 0; row < rows; row++) {
-          const from = (slice * rows + (rowPerm[row] as number)) * columns;
-          let sum = 0;
-          for (let column = 0; column < columns; column++) {
-            sum += (target[at++] as number) * (source[from + (columnPerm[column] as number)] as number);
+      for (let slice = 0; slice < tensor.slices; slice++) {
+        for (const row of target.rows) {
+          const sourceRow = sourceRows[rowPerm[row] as number] as number;
+          if (sourceRow >= 0) {
+            const from = (slice * source.rows.length + sourceRow) * source.columns.length;
+            let sum = 0;
+            for (let j = 0; j < columns.length; j++) {
+              const column = columns[j] as number;
+              if (column >= 0) sum += (target.data[at + j] as number) * (source.data[from + column] as number);
+            }
+            objective += sum;
           }
-          objective += sum;
+          at += columns.length;
         }
       }
     }
@@ -88,28 +96,40 @@ function addTermVector(
   vector: Float64Array,
 ): void {
   const { rows, columns, slices } = tensor;
+  const onRows = side === 'rows';
+  const otherSize = onRows ? columns : rows;
   for (const { target, source } of history.stored(tensor)) {
+    const positions = positionsOf(onRows ? source.columns : source.rows, otherSize);
+    const partners = (onRows ? target.columns : target.rows).map((unit) => positions[other[unit] as number] as number);
+    const width = source.columns.length;
     for (let slice = 0; slice < slices; slice++) {
-      const base = slice * rows * columns;
-      if (side === 'rows') {
-        const folded = new Float64Array(columns);
-        for (let row = 0, at = base; row < rows; row++) {
+      const sourceAt = slice * source.data.length / slices;
+      let at = (slice * target.data.length) / slices;
+      if (onRows) {
+        const folded = new Float64Array(width);
+        source.rows.forEach((row, i) => {
           const v = vector[row] as number;
-          for (let column = 0; column < columns; column++, at++) folded[column] = (folded[column] as number) + v * (source[at] as number);
-        }
-        const permuted = Float64Array.from(other, (unit) => folded[unit] as number);
-        for (let row = 0, at = base; row < rows; row++) {
+          const from = sourceAt + i * width;
+          for (let j = 0; j < width; j++) folded[j] = (folded[j] as number) + v * (source.data[from + j] as number);
+        });
+        const met = Float64Array.from(partners, (position) => (position < 0 ? 0 : (folded[position] as number)));
+        for (const row of target.rows) {
           let sum = 0;
-          for (let column = 0; column < columns; column++, at++) sum += (target[at] as number) * (permuted[column] as number);
+          for (let j = 0; j < met.length; j++) sum += (target.data[at++] as number) * (met[j] as number);
           out[row] = (out[row] as number) + sum;
         }
       } else {
-        for (let row = 0; row < rows; row++) {
-          const from = base + (other[row] as number) * columns;
-          let folded = 0;
-          for (let column = 0; column < columns; column++) folded += (source[from + column] as number) * (vector[column] as number);
-          const to = base + row * columns;
-          for (let column = 0; column < columns; column++) out[column] = (out[column] as number) + folded * (target[to + column] as number);
+        for (const position of partners) {
+          if (position >= 0) {
+            const from = sourceAt + position * width;
+            let folded = 0;
+            for (let j = 0; j < width; j++) folded += (source.data[from + j] as number) * (vector[source.columns[j] as number] as number);
+            for (let j = 0; j < target.columns.length; j++) {
+              const column = target.columns[j] as number;
+              out[column] = (out[column] as number) + folded * (target.data[at + j] as number);
+            }
+          }
+          at += target.columns.length;
         }
       }
     }

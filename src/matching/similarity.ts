@@ -7,7 +7,7 @@
 import type { GradientHistory } from './history.ts';
 import type { GroupLayout, TermLayout } from './layout.ts';
 import { changedUnits, isIdentity } from './permutation.ts';
-import { addChanges, addProducts, inner, outer, termFlops } from './term-product.ts';
+import { addChanges, addProducts, changesFlops, outer, plainFlops, productsFlops } from './term-product.ts';
 
 /** Beyond this share of the work of a recomputation an update saves too little to be worth its rounding. */
 const LARGEST_UPDATE_SHARE = 0.8;
@@ -17,7 +17,7 @@ export interface SimilarityCounts {
   readonly recomputed: number;
   readonly updated: number;
   readonly reused: number;
-  /** Floating-point operations of products done, and what recomputing at every request would have taken. */
+  /** Floating-point operations of products done, and what multiplying everything at every request would have taken. */
   readonly flops: number;
   readonly flopsWithoutReuse: number;
 }
@@ -118,16 +118,17 @@ export class SimilarityCache {
     const { core, pairs } = this.#history;
     const elements = outer(term) ** 2;
     const state = this.#states.get(term) ?? {};
-    const whole = termFlops(term, pairs, inner(term));
-    this.#counts.flopsWithoutReuse += whole;
+    const stored = this.#history.stored(term.tensor);
+    const whole = productsFlops(term, stored, now);
+    this.#counts.flopsWithoutReuse += plainFlops(term, pairs);
 
     let flops = LARGEST_UPDATE_SHARE * whole;
     let from: Anchor | undefined;
     let changed: Int32Array = new Int32Array(0);
     for (const anchor of anchorsOf(state)) {
       const units = changedUnits(anchor.other, now);
-      const update = termFlops(term, anchor.included, units.length) + termFlops(term, pairs - anchor.included, inner(term));
-      if (update >= flops) continue;
+      const update = changesFlops(term, stored.slice(0, anchor.included), units, now, anchor.other) + productsFlops(term, stored.slice(anchor.included), now);
+      if (from !== undefined ? update >= flops : update > flops) continue;
       [flops, from, changed] = [update, anchor, units];
     }
 
@@ -141,7 +142,6 @@ export class SimilarityCache {
     this.#counts[from === undefined ? 'recomputed' : 'updated']++;
     this.#counts.flops += from === undefined ? whole : flops;
     const included = from?.included ?? 0;
-    const stored = this.#history.stored(term.tensor);
     if (from !== undefined && changed.length > 0) addChanges(core, term, stored.slice(0, included), changed, now, from.other, outPtr);
     addProducts(core, term, stored.slice(included), now, outPtr);
     this.#remember(term, state, now, outPtr, (from?.updates ?? -1) + 1);

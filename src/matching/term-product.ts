@@ -1,11 +1,12 @@
 /**
  * The products behind one term of a similarity: whole, or only what a change of the other permutation changes. The
- * permutation is folded into the packing of the product (index tables), so no permuted copy of a gradient is ever made.
+ * permutation is folded into the packing of the product (index tables), so no permuted copy of a gradient is ever made,
+ * and units whose gradients are all zero take no part.
  */
 import type { Core, Scratch } from '../core/core.ts';
 import type { StoredPair } from './history.ts';
-import type { PairedTensor, TermLayout } from './layout.ts';
-import { identity } from './permutation.ts';
+import { positionsOf } from './layout.ts';
+import type { LiveSlices, TermLayout } from './layout.ts';
 
 /** Elements of one operand that lie on the heap at a time (4 MiB), unless a single slice is larger. */
 const CHUNK_ELEMENTS = 2 ** 20;
@@ -20,78 +21,74 @@ export function outer({ side, tensor }: TermLayout): number {
   return side === 'rows' ? tensor.rows : tensor.columns;
 }
 
-/** Floating-point operations of a product over so many units of the other axis. */
-export function termFlops(term: TermLayout, pairs: number, units: number): number {
-  return 2 * outer(term) * outer(term) * units * term.tensor.slices * pairs;
+/** Floating-point operations of one pair's product over so many units of the other axis, dead ones not counted. */
+function productFlops({ side, tensor }: TermLayout, { target, source }: StoredPair, units: number): number {
+  const own = side === 'rows' ? target.rows.length * source.rows.length : target.columns.length * source.columns.length;
+  return 2 * own * units * tensor.slices;
 }
 
-/** Both operands of some slices, uploaded: `count` matrices [rows, columns] one behind the other. */
-interface Chunk {
-  readonly targetPtr: number;
-  readonly sourcePtr: number;
-  readonly count: number;
+/** The plain size of a term, as a straightforward implementation would compute it. */
+export function plainFlops(term: TermLayout, pairs: number): number {
+  return 2 * outer(term) ** 2 * inner(term) * term.tensor.slices * pairs;
 }
 
-/** Walks over all slices of all pairs in an order that never changes, in chunks that fit the scratch memory. */
-function forEachChunk(
-  core: Core,
-  scratch: Scratch,
-  tensor: PairedTensor,
-  pairs: readonly StoredPair[],
-  body: (chunk: Chunk) => void,
-): void {
-  const sliceElements = tensor.rows * tensor.columns;
-  const total = pairs.length * tensor.slices;
-  const room = Math.min(total, chunkSlices(tensor));
-  const targetPtr = scratch.f32(room * sliceElements, `target gradients of ${tensor.name}`);
-  const sourcePtr = scratch.f32(room * sliceElements, `source gradients of ${tensor.name}`);
-  for (let first = 0; first < total; first += room) {
-    const count = Math.min(room, total - first);
-    for (let done = 0; done < count; ) {
-      const pair = pairs[Math.floor((first + done) / tensor.slices)] as StoredPair;
-      const slice = (first + done) % tensor.slices;
-      const run = Math.min(count - done, tensor.slices - slice);
-      const [from, to] = [slice * sliceElements, (slice + run) * sliceElements];
-      core.f32(targetPtr + 4 * done * sliceElements, run * sliceElements).set(pair.target.subarray(from, to));
-      core.f32(sourcePtr + 4 * done * sliceElements, run * sliceElements).set(pair.source.subarray(from, to));
-      done += run;
-    }
-    body({ targetPtr, sourcePtr, count });
-  }
+/** Units of the inner axis that meet in one pair: positions among the target's and the source's live ones. */
+interface Meeting {
+  readonly target: Int32Array;
+  /** −1 where the source is dead there (only in `before` and `now` of a change). */
+  readonly now: Int32Array;
+  readonly before?: Int32Array;
 }
 
-function chunkSlices({ rows, columns }: PairedTensor): number {
-  return Math.max(1, Math.floor(CHUNK_ELEMENTS / (rows * columns)));
+function otherAxis({ side }: TermLayout, slices: LiveSlices): Int32Array {
+  return side === 'rows' ? slices.columns : slices.rows;
 }
 
-/** out += Σ over slices of the term's product, the other axis of the source permuted while the product packs it. */
-export function addProducts(core: Core, term: TermLayout, pairs: readonly StoredPair[], other: Int32Array, outPtr: number): void {
-  const { tensor, side } = term;
-  const { rows, columns } = tensor;
-  if (pairs.length === 0) return;
-  const room = Math.min(pairs.length * tensor.slices, chunkSlices(tensor));
-  core.scoped((scratch) => {
-    const units = inner(term);
-    const size = outer(term);
-    // Joint inner axis of all slices of a chunk: unit u of slice r.
-    const unit = side === 'rows' ? 1 : columns;
-    const plainPtr = scratch.upload(jointOffsets(room, rows * columns, identity(units), unit), 'offsets');
-    const permutedPtr = scratch.upload(jointOffsets(room, rows * columns, other, unit), 'offsets');
-    const packedPtr = scratch.bytes(core.kernels.matmulScratchBytes(size, size, room * units), 'packed panels');
-    const across = side === 'rows' ? columns : 1;
-    forEachChunk(core, scratch, tensor, pairs, ({ targetPtr, sourcePtr, count }) => {
-      // From the columns' side, and within one slice, the target's inner axis is plain: packed without a table.
-      const plain = side === 'columns' || room === 1;
-      core.kernels.productF32(
-        targetPtr, across, side === 'columns' ? columns : 1, 0, 1, plain ? 0 : plainPtr, 1,
-        sourcePtr, 1, across, permutedPtr, 0,
-        outPtr, size, size, size, count * units, 1, packedPtr,
-      );
-    });
+function ownAxis({ side }: TermLayout, slices: LiveSlices): Int32Array {
+  return side === 'rows' ? slices.rows : slices.columns;
+}
+
+/** Where live units of the target meet live units of the permuted source. */
+function meetings(term: TermLayout, { target, source }: StoredPair, now: Int32Array): Meeting {
+  const positions = positionsOf(otherAxis(term, source), inner(term));
+  const pairs: (readonly [number, number])[] = [];
+  otherAxis(term, target).forEach((unit, at) => {
+    const position = positions[now[unit] as number] as number;
+    if (position >= 0) pairs.push([at, position]);
   });
+  return { target: Int32Array.from(pairs, ([at]) => at), now: Int32Array.from(pairs, ([, position]) => position) };
 }
 
-/** out += Σ over slices of target[changed] · (source[now] − source[before])ᵀ along the other axis. */
+/** The same for units whose partner has changed; those that were and are dead on either side drop out. */
+function changedMeetings(term: TermLayout, { target, source }: StoredPair, changed: Int32Array, now: Int32Array, before: Int32Array): Required<Meeting> {
+  const targets = positionsOf(otherAxis(term, target), inner(term));
+  const sources = positionsOf(otherAxis(term, source), inner(term));
+  const found = [...changed]
+    .map((unit) => [targets[unit] as number, sources[now[unit] as number] as number, sources[before[unit] as number] as number] as const)
+    .filter(([at, position, old]) => at >= 0 && (position >= 0 || old >= 0));
+  return {
+    target: Int32Array.from(found, ([at]) => at),
+    now: Int32Array.from(found, ([, position]) => position),
+    before: Int32Array.from(found, ([, , old]) => old),
+  };
+}
+
+/** Floating-point operations of `addProducts`. */
+export function productsFlops(term: TermLayout, pairs: readonly StoredPair[], now: Int32Array): number {
+  return pairs.reduce((sum, pair) => sum + productFlops(term, pair, meetings(term, pair, now).target.length), 0);
+}
+
+/** Floating-point operations of `addChanges`. */
+export function changesFlops(term: TermLayout, pairs: readonly StoredPair[], changed: Int32Array, now: Int32Array, before: Int32Array): number {
+  return pairs.reduce((sum, pair) => sum + productFlops(term, pair, changedMeetings(term, pair, changed, now, before).target.length), 0);
+}
+
+/** out [size, size] += Σ over slices and pairs of the term's product, the other axis of the source permuted by `now`. */
+export function addProducts(core: Core, term: TermLayout, pairs: readonly StoredPair[], now: Int32Array, outPtr: number): void {
+  for (const pair of pairs) multiplyPair(core, term, pair, meetings(term, pair, now), outPtr);
+}
+
+/** out [size, size] += Σ over slices and pairs of target[changed] · (source[now] − source[before])ᵀ along the other axis. */
 export function addChanges(
   core: Core,
   term: TermLayout,
@@ -101,37 +98,81 @@ export function addChanges(
   before: Int32Array,
   outPtr: number,
 ): void {
-  const { tensor, side } = term;
-  const { rows, columns } = tensor;
-  const room = Math.min(pairs.length * tensor.slices, chunkSlices(tensor));
+  for (const pair of pairs) multiplyPair(core, term, pair, changedMeetings(term, pair, changed, now, before), outPtr);
+}
+
+/** One pair's product of live units, added to the rows and columns of `out` that they stand for. */
+function multiplyPair(core: Core, term: TermLayout, pair: StoredPair, meeting: Meeting, outPtr: number): void {
+  const { target, source } = pair;
   const size = outer(term);
-  const units = changed.length;
+  const rows = ownAxis(term, target);
+  const columns = ownAxis(term, source);
+  const units = meeting.target.length;
+  if (rows.length === 0 || columns.length === 0 || units === 0) return;
+  const whole = rows.length === size && columns.length === size;
   core.scoped((scratch) => {
-    const nowPtr = scratch.upload(changed.map((unit) => now[unit] as number), 'changed units');
-    const beforePtr = scratch.upload(changed.map((unit) => before[unit] as number), 'changed units');
-    const differencePtr = scratch.f32(room * units * size, 'differences');
-    const unit = side === 'rows' ? 1 : columns;
-    const targetPtrs = scratch.upload(jointOffsets(room, rows * columns, changed, unit), 'offsets');
-    const packedPtr = scratch.bytes(core.kernels.matmulScratchBytes(size, size, room * units), 'packed panels');
-    forEachChunk(core, scratch, tensor, pairs, ({ targetPtr, sourcePtr, count }) => {
-      const k = count * units;
-      for (let r = 0; r < count; r++) {
-        const slicePtr = sourcePtr + 4 * r * rows * columns;
-        if (side === 'rows') {
-          // differences [rows, slice · changed]
-          core.kernels.gatherColumnDifferencesF32(slicePtr, columns, nowPtr, beforePtr, units, differencePtr + 4 * r * units, k, rows);
-        } else {
-          // differences [slice · changed, columns]
-          core.kernels.gatherRowDifferencesF32(slicePtr, nowPtr, beforePtr, units, differencePtr + 4 * r * units * columns, columns);
-        }
-      }
-      core.kernels.productF32(
-        targetPtr, side === 'rows' ? columns : 1, 1, 0, 1, targetPtrs, 1,
-        differencePtr, side === 'rows' ? 1 : columns, side === 'rows' ? k : 1, 0, 0,
-        outPtr, size, size, size, k, 1, packedPtr,
-      );
-    });
+    const productPtr = whole ? outPtr : scratch.f32(rows.length * columns.length, 'product of live units');
+    if (!whole) core.f32(productPtr, rows.length * columns.length).fill(0);
+    multiplyChunks(core, scratch, term, pair, meeting, productPtr);
+    if (!whole) {
+      const rowsPtr = scratch.upload(rows);
+      const columnsPtr = scratch.upload(columns);
+      core.kernels.scatterAddF32(productPtr, rowsPtr, rows.length, columnsPtr, columns.length, outPtr, size);
+    }
   });
+}
+
+/** product [live rows, live columns] += Σ over the slices of a pair, as many at a time as fit the scratch memory. */
+function multiplyChunks(core: Core, scratch: Scratch, term: TermLayout, pair: StoredPair, meeting: Meeting, productPtr: number): void {
+  const { target, source } = pair;
+  const { slices } = term.tensor;
+  const onRows = term.side === 'rows';
+  const m = ownAxis(term, target).length;
+  const n = ownAxis(term, source).length;
+  const units = meeting.target.length;
+  const targetSlice = target.data.length / slices;
+  const sourceSlice = source.data.length / slices;
+  const room = Math.min(slices, Math.max(1, Math.floor(CHUNK_ELEMENTS / Math.max(targetSlice, sourceSlice))));
+  const targetPtr = scratch.f32(room * targetSlice, `target gradients of ${term.tensor.name}`);
+  const sourcePtr = scratch.f32(room * sourceSlice, `source gradients of ${term.tensor.name}`);
+  const packedPtr = scratch.bytes(core.kernels.matmulScratchBytes(m, n, room * units), 'packed panels');
+
+  // Element (own unit, inner position) of a slice: rows lie `width` apart, columns 1.
+  const targetWidth = target.columns.length;
+  const sourceWidth = source.columns.length;
+  const targetTable = scratch.upload(jointOffsets(room, targetSlice, meeting.target, onRows ? 1 : targetWidth), 'offsets');
+  const { before } = meeting;
+  const difference = before === undefined ? undefined : differenceBuffers(scratch, meeting.now, before, room * units * n);
+  const sourceTable = difference === undefined ? scratch.upload(jointOffsets(room, sourceSlice, meeting.now, onRows ? 1 : sourceWidth), 'offsets') : 0;
+
+  for (let first = 0; first < slices; first += room) {
+    const count = Math.min(room, slices - first);
+    core.f32(targetPtr, count * targetSlice).set(target.data.subarray(first * targetSlice, (first + count) * targetSlice));
+    core.f32(sourcePtr, count * sourceSlice).set(source.data.subarray(first * sourceSlice, (first + count) * sourceSlice));
+    const k = count * units;
+    // One slice with every unit in place is packed without a table.
+    const plain = room === 1 && units === targetSlice / m;
+    const a = [targetPtr, onRows ? targetWidth : 1, plain && !onRows ? targetWidth : 1, 0, 1, plain ? 0 : targetTable, 1] as const;
+    if (difference === undefined) {
+      core.kernels.productF32(...a, sourcePtr, 1, onRows ? sourceWidth : 1, sourceTable, 0, productPtr, n, m, n, k, 1, packedPtr);
+      continue;
+    }
+    for (let r = 0; r < count; r++) {
+      const slicePtr = sourcePtr + 4 * r * sourceSlice;
+      if (onRows) {
+        // [own unit, slice · changed]
+        core.kernels.gatherColumnDifferencesF32(slicePtr, sourceWidth, difference.nowPtr, difference.beforePtr, units, difference.ptr + 4 * r * units, k, n);
+      } else {
+        // [slice · changed, own unit]
+        core.kernels.gatherRowDifferencesF32(slicePtr, difference.nowPtr, difference.beforePtr, units, difference.ptr + 4 * r * units * n, n);
+      }
+    }
+    core.kernels.productF32(...a, difference.ptr, onRows ? 1 : n, onRows ? k : 1, 0, 0, productPtr, n, m, n, k, 1, packedPtr);
+  }
+}
+
+function differenceBuffers(scratch: Scratch, now: Int32Array, before: Int32Array, elements: number): { ptr: number; nowPtr: number; beforePtr: number } {
+  return { ptr: scratch.f32(elements, 'differences'), nowPtr: scratch.upload(now), beforePtr: scratch.upload(before) };
 }
 
 /** Offset of unit u of slice r, for all r and then u. */
