@@ -140,7 +140,8 @@ class Descent {
   run(): MatchingResult {
     const history = this.#history;
     const before = history.similarities.counts;
-    let startObjective = matchingObjective(history, this.#permutations);
+    const atIdentity = this.#permutations.every(isIdentity);
+    let startObjective = atIdentity ? history.identityObjective : matchingObjective(history, this.#permutations);
     if (this.#options.orIdentity === true && history.identityObjective > startObjective) {
       this.#startedFrom = 'identity';
       this.#permutations = history.layout.groups.map(({ size }) => identity(size));

@@ -19,8 +19,8 @@ export function matchingObjective(history: GradientHistory, permutations: readon
       const columns = target.columns.map((column) => sourceColumns[columnPerm[column] as number] as number);
       let at = 0;
       for (let slice = 0; slice < tensor.slices; slice++) {
-        for (const row of target.rows) {
-          const sourceRow = sourceRows[rowPerm[row] as number] as number;
+        for (let i = 0; i < target.rows.length; i++) {
+          const sourceRow = sourceRows[rowPerm[target.rows[i] as number] as number] as number;
           if (sourceRow >= 0) {
             const from = (slice * source.rows.length + sourceRow) * source.columns.length;
             let sum = 0;
@@ -107,19 +107,20 @@ function addTermVector(
       let at = (slice * target.data.length) / slices;
       if (onRows) {
         const folded = new Float64Array(width);
-        source.rows.forEach((row, i) => {
-          const v = vector[row] as number;
-          const from = sourceAt + i * width;
-          for (let j = 0; j < width; j++) folded[j] = (folded[j] as number) + v * (source.data[from + j] as number);
-        });
+        for (let i = 0, from = sourceAt; i < source.rows.length; i++) {
+          const v = vector[source.rows[i] as number] as number;
+          for (let j = 0; j < width; j++) folded[j] = (folded[j] as number) + v * (source.data[from++] as number);
+        }
         const met = Float64Array.from(partners, (position) => (position < 0 ? 0 : (folded[position] as number)));
-        for (const row of target.rows) {
+        for (let i = 0; i < target.rows.length; i++) {
+          const row = target.rows[i] as number;
           let sum = 0;
           for (let j = 0; j < met.length; j++) sum += (target.data[at++] as number) * (met[j] as number);
           out[row] = (out[row] as number) + sum;
         }
       } else {
-        for (const position of partners) {
+        for (let p = 0; p < partners.length; p++) {
+          const position = partners[p] as number;
           if (position >= 0) {
             const from = sourceAt + position * width;
             let folded = 0;

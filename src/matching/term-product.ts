@@ -50,27 +50,39 @@ function ownAxis({ side }: TermLayout, slices: LiveSlices): Int32Array {
 
 /** Where live units of the target meet live units of the permuted source. */
 function meetings(term: TermLayout, { target, source }: StoredPair, now: Int32Array): Meeting {
-  const positions = positionsOf(otherAxis(term, source), inner(term));
-  const pairs: (readonly [number, number])[] = [];
-  otherAxis(term, target).forEach((unit, at) => {
-    const position = positions[now[unit] as number] as number;
-    if (position >= 0) pairs.push([at, position]);
-  });
-  return { target: Int32Array.from(pairs, ([at]) => at), now: Int32Array.from(pairs, ([, position]) => position) };
+  const sources = positionsOf(otherAxis(term, source), inner(term));
+  const live = otherAxis(term, target);
+  const at = new Int32Array(live.length);
+  const to = new Int32Array(live.length);
+  let count = 0;
+  for (let i = 0; i < live.length; i++) {
+    const position = sources[now[live[i] as number] as number] as number;
+    if (position < 0) continue;
+    at[count] = i;
+    to[count++] = position;
+  }
+  return { target: at.subarray(0, count), now: to.subarray(0, count) };
 }
 
 /** The same for units whose partner has changed; those that were and are dead on either side drop out. */
 function changedMeetings(term: TermLayout, { target, source }: StoredPair, changed: Int32Array, now: Int32Array, before: Int32Array): Required<Meeting> {
   const targets = positionsOf(otherAxis(term, target), inner(term));
   const sources = positionsOf(otherAxis(term, source), inner(term));
-  const found = [...changed]
-    .map((unit) => [targets[unit] as number, sources[now[unit] as number] as number, sources[before[unit] as number] as number] as const)
-    .filter(([at, position, old]) => at >= 0 && (position >= 0 || old >= 0));
-  return {
-    target: Int32Array.from(found, ([at]) => at),
-    now: Int32Array.from(found, ([, position]) => position),
-    before: Int32Array.from(found, ([, , old]) => old),
-  };
+  const at = new Int32Array(changed.length);
+  const to = new Int32Array(changed.length);
+  const from = new Int32Array(changed.length);
+  let count = 0;
+  for (let i = 0; i < changed.length; i++) {
+    const unit = changed[i] as number;
+    const position = targets[unit] as number;
+    const partner = sources[now[unit] as number] as number;
+    const old = sources[before[unit] as number] as number;
+    if (position < 0 || (partner < 0 && old < 0)) continue;
+    at[count] = position;
+    to[count] = partner;
+    from[count++] = old;
+  }
+  return { target: at.subarray(0, count), now: to.subarray(0, count), before: from.subarray(0, count) };
 }
 
 /** Floating-point operations of `addProducts`. */
