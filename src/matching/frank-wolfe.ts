@@ -10,6 +10,7 @@ import { assignOnHeap } from './assignment.ts';
 import { solveMatching } from './coordinate-descent.ts';
 import type { MatchingOptions, MatchingResult } from './coordinate-descent.ts';
 import type { GradientHistory } from './history.ts';
+import { expandSlices } from './layout.ts';
 import type { PairedTensor } from './layout.ts';
 import { requirePermutations } from './permutation.ts';
 import type { Permutations } from './permutation.ts';
@@ -137,8 +138,8 @@ function overPairs(
     const source = scratch.f32(tensor.elements, 'source gradient');
     const mixed = scratch.f32(tensor.elements, 'mixed gradient');
     for (const pair of history.stored(tensor)) {
-      core.f32(target, tensor.elements).set(pair.target);
-      core.f32(source, tensor.elements).set(pair.source);
+      expandSlices(tensor, pair.target, core.f32(target, tensor.elements));
+      expandSlices(tensor, pair.source, core.f32(source, tensor.elements));
       body(core, { target, source, matrix: matrixPtr, mixed, out });
     }
     return core.f32(out, size * size).slice();

@@ -193,3 +193,14 @@ export function positionsOf(live: Int32Array, count: number): Int32Array {
   for (let position = 0; position < live.length; position++) positions[live[position] as number] = position;
   return positions;
 }
+
+/** The slices with their dead rows and columns put back, [slices][rows][columns]. */
+export function expandSlices(tensor: PairedTensor, live: LiveSlices, out: Float32Array): void {
+  out.fill(0);
+  for (let slice = 0, at = 0; slice < tensor.slices; slice++) {
+    for (const row of live.rows) {
+      const to = (slice * tensor.rows + row) * tensor.columns;
+      for (const column of live.columns) out[to + column] = live.data[at++] as number;
+    }
+  }
+}
