@@ -1,5 +1,5 @@
 // Element-wise maps and their gradients. `y` may be `x`, `dx` may be `dy`. Transcendental functions are evaluated in f64.
-import { expF64 } from "./exponential";
+import { erfF64, expF64, sigmoidF64, tanhF64 } from "./elementary";
 
 /** y = x for x > 0, slope · x otherwise (slope 0: ReLU). */
 export function leakyReluF32(xPtr: usize, yPtr: usize, count: i32, slope: f32): void {
@@ -48,67 +48,31 @@ const SIGMOID: i32 = 1;
 const SILU: i32 = 2;
 const GELU: i32 = 3; // 4: its tanh approximation
 
-function sigmoid(x: f64): f64 {
-  return 1.0 / (1.0 + expF64(-x));
-}
-
-function tanh(x: f64): f64 {
-  // Near 0 the quotient cancels; the odd series to x^7 is exact to f32 there.
-  if (abs(x) < 0.02) {
-    const square = x * x;
-    return x * (1.0 - square * (1.0 / 3.0 - square * (2.0 / 15.0 - square * (17.0 / 315.0))));
-  }
-  return 1.0 - 2.0 / (expF64(2.0 * x) + 1.0);
-}
-
-/**
- * erf by its Maclaurin series below 2.5 and a continued fraction above (Abramowitz and Stegun 7.1.6, 7.1.14): no tables, error below 1e-12.
- */
-function erf(x: f64): f64 {
-  const size = abs(x);
-  if (size > 6.0) return x > 0 ? 1.0 : -1.0;
-  const scaled = 1.1283791670955126 * expF64(-x * x); // 2/√π · e^(−x²)
-  if (size < 2.5) {
-    let term = x;
-    let sum = x;
-    for (let n: i32 = 1; n < 60; n++) {
-      term *= (2.0 * x * x) / <f64>(2 * n + 1);
-      sum += term;
-      if (abs(term) < abs(sum) * 1e-17) break;
-    }
-    return scaled * sum;
-  }
-  let fraction = size;
-  for (let n: i32 = 40; n > 0; n--) fraction = size + (<f64>n * 0.5) / fraction;
-  const tail = (0.5 * scaled) / fraction;
-  return x > 0 ? 1.0 - tail : tail - 1.0;
-}
-
 const SQRT_2_OVER_PI: f64 = 0.7978845608028654;
 
 function smooth(kind: i32, x: f64): f64 {
-  if (kind == TANH) return tanh(x);
-  if (kind == SIGMOID) return sigmoid(x);
-  if (kind == SILU) return x * sigmoid(x);
-  if (kind == GELU) return 0.5 * x * (1.0 + erf(x * Math.SQRT1_2));
-  return 0.5 * x * (1.0 + tanh(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)));
+  if (kind == TANH) return tanhF64(x);
+  if (kind == SIGMOID) return sigmoidF64(x);
+  if (kind == SILU) return x * sigmoidF64(x);
+  if (kind == GELU) return 0.5 * x * (1.0 + erfF64(x * Math.SQRT1_2));
+  return 0.5 * x * (1.0 + tanhF64(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)));
 }
 
 function smoothSlope(kind: i32, x: f64): f64 {
   if (kind == TANH) {
-    const t = tanh(x);
+    const t = tanhF64(x);
     return 1.0 - t * t;
   }
   if (kind == SIGMOID) {
-    const s = sigmoid(x);
+    const s = sigmoidF64(x);
     return s * (1.0 - s);
   }
   if (kind == SILU) {
-    const s = sigmoid(x);
+    const s = sigmoidF64(x);
     return s + x * s * (1.0 - s);
   }
-  if (kind == GELU) return 0.5 * (1.0 + erf(x * Math.SQRT1_2)) + x * 0.3989422804014327 * expF64(-0.5 * x * x);
-  const t = tanh(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x));
+  if (kind == GELU) return 0.5 * (1.0 + erfF64(x * Math.SQRT1_2)) + x * 0.3989422804014327 * expF64(-0.5 * x * x);
+  const t = tanhF64(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x));
   return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044715 * x * x);
 }
 

@@ -1,5 +1,5 @@
 // Softmax cross-entropy with integer labels, and the count of right answers.
-import { expF64, logF64 } from "./exponential";
+import { expF64, logF64 } from "./elementary";
 
 /**
  * Σ_i (log Σ_j exp(logits[i, j]) − logits[i, label_i]) over the rows, in f64.

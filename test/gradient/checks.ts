@@ -1,0 +1,227 @@
+/** What `npm run gradcheck` and the test beside it hold the gradient engine against, case by case. */
+import type { GradientEngine } from '../../src/gradient/engine.ts';
+import type { Batch } from '../../src/data/image-set.ts';
+import { sequential, type Layer, type Residual } from '../../src/model/builder.ts';
+import { outputClasses, parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
+import { preset, presetNames } from '../../src/model/presets.ts';
+import { elementCount, type NetworkState, type Tensor } from '../../src/tensor/tensor.ts';
+import { differences, forward64, loss64, type Arrays } from './reference.ts';
+import { tfjsGradient, tfjsSupports, type Tfjs } from './tfjs-reference.ts';
+
+export interface GradientCase {
+  readonly name: string;
+  readonly kind: 'operation' | 'preset';
+  readonly graph: ModelGraph;
+  readonly count: number;
+  /** Largest relative Frobenius error of a tensor. */
+  readonly bound: number;
+  /** Inputs rounded to this grid, so that pooling windows tie. */
+  readonly grid?: number;
+  /** Added to the bias of the layer `before`. */
+  readonly shift?: number;
+}
+
+export interface GradientCheck {
+  readonly name: string;
+  readonly kind: string;
+  readonly bound: number;
+  readonly logits: number;
+  /** Against central differences in f64 over sampled elements; null where ties make the loss not differentiable. */
+  readonly differences: number | null;
+  /** Against tfjs's cpu backend; null where tfjs cannot differentiate the network. */
+  readonly tfjsCpu: number | null;
+  /** The tensor with the largest error. */
+  readonly worst: string;
+  readonly pass: boolean;
+}
+
+/** Reproducible normal numbers that share nothing with the library's own generator. */
+export function normals(count: number, seed: number): Float32Array {
+  let state = (seed * 2654435761 + 40503) >>> 0;
+  const uniform = (): number => {
+    state = (Math.imul(state ^ (state >>> 15), 2246822519) + 374761393) >>> 0;
+    state = (state ^ (state << 13) ^ (state >>> 7)) >>> 0;
+    return (state + 0.5) / 2 ** 32;
+  };
+  return Float32Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()));
+}
+
+export function randomState(graph: ModelGraph, seed: number): NetworkState {
+  const { parameters, buffers } = parameterLayout(graph);
+  const fill = (role: string, shape: readonly number[], fanIn: number, at: number): Tensor => {
+    const data = normals(elementCount(shape), seed * 1000 + at);
+    if (role === 'weight') data.forEach((value, i) => (data[i] = value * Math.sqrt(2 / fanIn)));
+    if (role === 'scale' || role === 'running_variance') data.forEach((value, i) => (data[i] = 1 + 0.2 * Math.abs(value)));
+    if (role === 'bias' || role === 'shift' || role === 'running_mean') data.forEach((value, i) => (data[i] = 0.3 * value));
+    return { shape, data };
+  };
+  const draw = (infos: typeof parameters, offset: number) =>
+    new Map(infos.map(({ name, shape, role, fanIn }, i) => [name, fill(role, shape, fanIn, offset + i)]));
+  return { parameters: draw(parameters, 0), buffers: draw(buffers, 500) };
+}
+
+export function randomBatch(graph: ModelGraph, count: number, seed: number, grid?: number): Batch {
+  const inputs = normals(count * elementCount(graph.input), seed);
+  if (grid !== undefined) inputs.forEach((value, i) => (inputs[i] = Math.round(value / grid) * grid));
+  const classes = outputClasses(graph);
+  return { inputs, labels: Int32Array.from({ length: count }, (_, i) => (i * 7 + seed) % classes), count };
+}
+
+/** Convolution before and dense layer behind, so that the operation's input gradient shows in a parameter's. */
+const around = (input: readonly number[], ...layers: (Layer | Residual)[]): ModelGraph =>
+  sequential(input, [
+    { op: 'conv2d', name: 'before', out: 5, kernel: 3, padding: 1 },
+    ...layers,
+    { op: 'flatten' },
+    { op: 'dense', name: 'after', out: 4 },
+  ]);
+
+const vector = (...layers: Layer[]): ModelGraph =>
+  sequential([7], [{ op: 'dense', name: 'before', out: 9 }, ...layers, { op: 'dense', name: 'after', out: 4 }]);
+
+function operation(name: string, graph: ModelGraph, more: Partial<GradientCase> = {}): GradientCase {
+  return { name, kind: 'operation', graph, count: 3, bound: 1e-5, ...more };
+}
+
+const convolutionCases: readonly GradientCase[] = (
+  [
+    ['conv2d 3×3', { kernel: 3, padding: 1 }],
+    ['conv2d without padding', { kernel: 3 }],
+    ['conv2d 1×1', { kernel: 1 }],
+    ['conv2d 1×1 stride 2', { kernel: 1, stride: 2 }],
+    ['conv2d without bias', { kernel: 3, padding: 1, bias: false }],
+    ['conv2d stride 2', { kernel: 3, stride: 2, padding: 1 }],
+    ['conv2d stride (3, 2), kernel (2, 4), asymmetric padding', { kernel: [2, 4], stride: [3, 2], padding: [0, 1, 2, 1] }],
+    ['conv2d padding above kernel − 1', { kernel: 2, padding: [3, 0, 2, 1] }],
+    ['conv2d 7×7 stride 2', { kernel: 7, stride: 2, padding: 3 }],
+    ['conv2d 3×3 asymmetric padding', { kernel: 3, padding: [1, 0, 2, 0] }],
+    ['conv2d dilation (2, 3)', { kernel: 3, dilation: [2, 3], padding: 2 }],
+    ['conv2d 5 groups', { out: 10, kernel: 3, padding: 1, groups: 5 }],
+    ['conv2d wide', { out: 21, kernel: 3, padding: 1 }],
+  ] as const
+).map(([name, settings]) => operation(name, around([2, 7, 6], { op: 'conv2d', name: 'conv', out: 6, ...settings } as Layer)));
+
+const poolCases: readonly GradientCase[] = [
+  operation('max_pool', around([1, 6, 6], { op: 'max_pool', kernel: 2 })),
+  operation('max_pool overlapping, asymmetric padding', around([1, 7, 6], { op: 'max_pool', kernel: 3, stride: [2, 1], padding: [1, 0, 0, 2] })),
+  // Every window negative: stock tfjs-wasm loses these gradients.
+  operation('max_pool of negative windows', around([1, 6, 6], { op: 'max_pool', kernel: 3, stride: 2 }), { shift: -20 }),
+  operation('max_pool with ties', around([1, 6, 6], { op: 'relu' }, { op: 'max_pool', kernel: 3, stride: 2, padding: 1 }), { grid: 1 }),
+  operation('average_pool', around([1, 6, 6], { op: 'average_pool', kernel: 2 })),
+  operation('average_pool overlapping, asymmetric padding', around([1, 7, 6], { op: 'average_pool', kernel: 3, stride: [2, 1], padding: [1, 0, 0, 2] })),
+  operation('global_max_pool', around([2, 5, 4], { op: 'global_max_pool' })),
+  operation('global_average_pool', around([2, 5, 4], { op: 'global_average_pool' })),
+];
+
+const activationCases: readonly GradientCase[] = (
+  [
+    { op: 'relu' },
+    { op: 'leaky_relu', slope: 0.1 },
+    { op: 'tanh' },
+    { op: 'sigmoid' },
+    { op: 'silu' },
+    { op: 'gelu' },
+    { op: 'gelu', approximate: 'tanh' },
+  ] as const
+).map((layer) => operation(`${layer.op}${'approximate' in layer ? ' (tanh)' : ''}`, around([1, 5, 5], layer)));
+
+const otherCases: readonly GradientCase[] = [
+  operation('dense', vector()),
+  operation('dense, batch of one', vector({ op: 'relu' }), { count: 1 }),
+  operation('dense without bias', sequential([7], [{ op: 'dense', name: 'a', out: 9, bias: false }, { op: 'dense', name: 'b', out: 4, bias: false }])),
+  operation('conv2d, batch of one', around([1, 5, 5], { op: 'conv2d', name: 'conv', out: 3, kernel: 3, stride: 2 }), { count: 1 }),
+  operation('batch_norm of images', around([2, 5, 4], { op: 'batch_norm', name: 'norm' }), { bound: 1e-4 }),
+  operation('batch_norm of vectors', vector({ op: 'batch_norm', name: 'norm' }, { op: 'relu' }), { bound: 1e-4, count: 6 }),
+  operation('batch_norm, image batch of one', around([2, 5, 4], { op: 'batch_norm', name: 'norm' }, { op: 'relu' }), { bound: 1e-4, count: 1 }),
+  operation(
+    'add with a shared input',
+    around([2, 5, 4], { op: 'residual', body: [{ op: 'relu' }, { op: 'conv2d', name: 'body', out: 5, kernel: 3, padding: 1 }], shortcut: [] }, { op: 'relu' }),
+  ),
+  operation(
+    'add of three branches',
+    around([2, 5, 4], {
+      op: 'residual',
+      body: [{ op: 'residual', body: [{ op: 'tanh' }], shortcut: [] }],
+      shortcut: [{ op: 'conv2d', name: 'shortcut', out: 5, kernel: 1 }],
+    }),
+  ),
+];
+
+const presetCases: readonly GradientCase[] = presetNames.map((name) => ({
+  name,
+  kind: 'preset',
+  graph: preset(name, {
+    input: [1, 8, 8],
+    classes: 5,
+    ...(name === 'mlp' ? { widths: [24, 12] } : { width: name.startsWith('conv') ? 1 / 16 : 4 }),
+  }),
+  count: 4,
+  bound: name.startsWith('resnet') ? 1e-4 : 1e-5,
+}));
+
+export const gradientCases: readonly GradientCase[] = [...otherCases, ...convolutionCases, ...poolCases, ...activationCases, ...presetCases];
+
+/** Elements of a tensor compared with central differences: all of a small one, a spread of a large one. */
+function sampled(length: number, most = 10): number[] {
+  if (length <= most) return Array.from({ length }, (_, i) => i);
+  return Array.from({ length: most }, (_, i) => Math.floor(((i + 0.5) * length) / most));
+}
+
+/** ‖a − b‖ / ‖b‖, absolute where b is (nearly) zero: below 1e-9 a norm is rounding of the reference itself. */
+export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>, floor = 1e-9): number {
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < b.length; i++) {
+    difference += ((a[i] as number) - (b[i] as number)) ** 2;
+    norm += (b[i] as number) ** 2;
+  }
+  return Math.sqrt(difference) / Math.max(Math.sqrt(norm), floor);
+}
+
+/** @param tfjs the second opinion, absent where only differences are wanted. */
+export function checkGradients(engine: GradientEngine, tfjs: Tfjs | undefined, test: GradientCase): GradientCheck {
+  const { graph, count, grid } = test;
+  const state = randomState(graph, 3);
+  const batch = randomBatch(graph, count, 11, grid);
+  const bias = state.parameters.get('before.bias');
+  bias?.data.forEach((value, i) => (bias.data[i] = value + (test.shift ?? 0)));
+  const network = engine.compile(graph);
+  const { gradients } = network.gradient(state, [batch]);
+
+  const tensors: Arrays = new Map([...state.parameters, ...state.buffers].map(([name, { data }]) => [name, Float64Array.from(data)]));
+  const inputs = Float64Array.from(batch.inputs);
+  const loss = (values: Arrays): number => loss64(forward64(graph, values, inputs, count, true), batch.labels);
+  const logits = relativeError(network.logits(state, batch), forward64(graph, tensors, inputs, count, false));
+
+  // A bias before batch norm has the gradient 0: judge such a tensor against the size of the whole gradient.
+  const scale = Math.max(...[...gradients.values()].map(({ data }) => Math.hypot(...data)));
+  let byDifferences = 0;
+  let byTfjs = 0;
+  let worst = '';
+  const second = tfjs !== undefined && graph.nodes.every(tfjsSupports) ? tfjsGradient(tfjs, graph, state, batch) : undefined;
+  for (const [name, { data }] of gradients) {
+    const floor = 1e-3 * scale;
+    let error = 0;
+    if (grid === undefined) {
+      const elements = sampled(data.length);
+      error = relativeError(elements.map((i) => data[i] as number), differences(loss, tensors, name, elements), floor);
+      byDifferences = Math.max(byDifferences, error);
+    }
+    if (second !== undefined) {
+      const other = relativeError(data, (second.get(name) as Tensor).data, floor);
+      byTfjs = Math.max(byTfjs, other);
+      error = Math.max(error, other);
+    }
+    if (error >= Math.max(byDifferences, byTfjs)) worst = name;
+  }
+  return {
+    name: test.name,
+    kind: test.kind,
+    bound: test.bound,
+    logits,
+    differences: grid === undefined ? byDifferences : null,
+    tfjsCpu: second === undefined ? null : byTfjs,
+    worst,
+    pass: Math.max(byDifferences, byTfjs, logits) <= test.bound,
+  };
+}

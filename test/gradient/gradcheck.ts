@@ -1,0 +1,34 @@
+/**
+ * npm run -s gradcheck -- [NAME…] [--json]: the largest relative error of every operation's and preset's gradients against
+ * central differences in f64 and against tfjs's cpu backend. Exit status 1 when one is above its bound. NAME: part of a case's name.
+ */
+import { openCore } from '../../src/core/core.ts';
+import { openGradientEngine } from '../../src/gradient/engine.ts';
+import { checkGradients, gradientCases } from './checks.ts';
+import { openTfjs } from './tfjs-reference.ts';
+
+const words = process.argv.slice(2);
+const json = words.includes('--json');
+const names = words.filter((word) => word !== '--json');
+const cases = gradientCases.filter(({ name }) => names.length === 0 || names.some((wanted) => name.includes(wanted)));
+if (cases.length === 0) {
+  console.error(`no case is called like ${names.join(', ')}; there are: ${gradientCases.map(({ name }) => name).join(' · ')}`);
+  process.exit(2);
+}
+
+const tfjs = await openTfjs();
+using core = await openCore();
+using engine = openGradientEngine(core);
+const show = (error: number | null): string => (error === null ? '—' : error.toExponential(1)).padStart(11);
+if (!json) console.log(`${'case'.padEnd(58)}differences   tfjs cpu     logits      bound  worst tensor`);
+let failed = 0;
+for (const test of cases) {
+  const check = checkGradients(engine, tfjs, test);
+  if (!check.pass) failed++;
+  if (json) console.log(JSON.stringify(check));
+  else {
+    const verdict = check.pass ? '' : '   ABOVE ITS BOUND';
+    console.log(`${check.name.padEnd(58)}${show(check.differences)}${show(check.tfjsCpu)}${show(check.logits)}${show(check.bound)}  ${check.worst}${verdict}`);
+  }
+}
+process.exitCode = failed > 0 ? 1 : 0;

@@ -1,0 +1,175 @@
+/**
+ * The independent twin of the gradient engine: a plain f64 forward pass of a graph over a batch in PyTorch's layouts (NCHW,
+ * OIHW), the softmax cross-entropy, and gradients by central differences. Loops only, nothing shared with src/gradient.
+ */
+import { inferShapes, type GraphNode, type ModelGraph } from '../../src/model/graph.ts';
+
+export type Arrays = Map<string, Float64Array>;
+
+const at = (data: Float64Array, index: number): number => data[index] as number;
+const size = (shape: readonly number[]): number => shape.reduce((product, extent) => product * extent, 1);
+
+/** erf by its Maclaurin series: enough for the |x| < 4 of these tests. */
+export function erf(x: number): number {
+  let term = x;
+  let sum = x;
+  for (let n = 1; n < 150; n++) {
+    term *= (-x * x) / n;
+    sum += term / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+}
+
+const maps: { [op: string]: (x: number) => number } = {
+  relu: (x) => Math.max(x, 0),
+  tanh: Math.tanh,
+  sigmoid: (x) => 1 / (1 + Math.exp(-x)),
+  silu: (x) => x / (1 + Math.exp(-x)),
+};
+
+/** The logits [count · classes] of `count` inputs; `training` lets batch norm use the batch's statistics. */
+export function forward64(graph: ModelGraph, tensors: Arrays, inputs: Float64Array, count: number, training: boolean): Float64Array {
+  const shapes = inferShapes(graph);
+  const values = new Map<string, Float64Array>([['input', inputs]]);
+  for (const node of graph.nodes) {
+    const operands = node.inputs.map((name) => values.get(name) as Float64Array);
+    const from = shapes.get(node.inputs[0] as string) as readonly number[];
+    const to = shapes.get(node.name) as readonly number[];
+    values.set(node.name, apply(node, operands, from, to, count, tensors, training));
+  }
+  return values.get(graph.output) as Float64Array;
+}
+
+function apply(
+  node: GraphNode, operands: readonly Float64Array[], from: readonly number[], to: readonly number[], count: number,
+  tensors: Arrays, training: boolean,
+): Float64Array {
+  const x = operands[0] as Float64Array;
+  const get = (suffix: string): Float64Array => tensors.get(`${node.name}.${suffix}`) as Float64Array;
+  switch (node.op) {
+    case 'relu':
+    case 'tanh':
+    case 'sigmoid':
+    case 'silu':
+      return x.map(maps[node.op] as (value: number) => number);
+    case 'leaky_relu':
+      return x.map((value) => (value > 0 ? value : node.slope * value));
+    case 'gelu':
+      return x.map((v) =>
+        node.approximate === 'tanh'
+          ? 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v * v * v)))
+          : 0.5 * v * (1 + erf(v / Math.SQRT2)),
+      );
+    case 'flatten':
+      return x;
+    case 'add':
+      return x.map((_, i) => operands.reduce((sum, operand) => sum + at(operand, i), 0));
+    case 'dense': {
+      const features = size(from);
+      const weight = get('weight');
+      const y = new Float64Array(count * node.out);
+      for (let n = 0; n < count; n++) {
+        for (let o = 0; o < node.out; o++) {
+          let sum = node.bias ? at(get('bias'), o) : 0;
+          for (let i = 0; i < features; i++) sum += at(weight, o * features + i) * at(x, n * features + i);
+          y[n * node.out + o] = sum;
+        }
+      }
+      return y;
+    }
+    case 'batch_norm': {
+      const channels = from[0] as number;
+      const area = size(from) / channels;
+      const y = new Float64Array(x.length);
+      for (let c = 0; c < channels; c++) {
+        const indices = Array.from({ length: count * area }, (_, i) => (Math.floor(i / area) * channels + c) * area + (i % area));
+        let mean = at(get('running_mean'), c);
+        let variance = at(get('running_var'), c);
+        if (training) {
+          mean = indices.reduce((sum, i) => sum + at(x, i), 0) / indices.length;
+          variance = indices.reduce((sum, i) => sum + (at(x, i) - mean) ** 2, 0) / indices.length;
+        }
+        for (const i of indices) {
+          y[i] = ((at(x, i) - mean) / Math.sqrt(variance + node.epsilon)) * at(get('weight'), c) + at(get('bias'), c);
+        }
+      }
+      return y;
+    }
+    default:
+      return windows(node, x, from, to, count, tensors);
+  }
+}
+
+type WindowNode = Extract<GraphNode, { op: 'conv2d' | 'max_pool' | 'average_pool' | 'global_max_pool' | 'global_average_pool' }>;
+
+/** Everything that slides a window: for each output pixel, the list of taps inside the image. */
+function windows(
+  node: WindowNode, x: Float64Array, from: readonly number[], to: readonly number[], count: number, tensors: Arrays,
+): Float64Array {
+  const [channels, height, width] = from as [number, number, number];
+  const [out, rows, columns] = to as [number, number, number];
+  const global = node.op === 'global_max_pool' || node.op === 'global_average_pool';
+  const [kh, kw] = global ? [height, width] : node.kernel;
+  const [sy, sx] = global ? [1, 1] : node.stride;
+  const [top, , left] = global ? [0, 0, 0, 0] : node.padding;
+  const [dy, dx] = node.op === 'conv2d' ? node.dilation : [1, 1];
+  const y = new Float64Array(count * out * rows * columns);
+  for (let i = 0; i < y.length; i++) {
+    const column = i % columns;
+    const row = Math.floor(i / columns) % rows;
+    const o = Math.floor(i / (columns * rows)) % out;
+    const n = Math.floor(i / (columns * rows * out));
+    const taps: { offset: number; tap: number }[] = [];
+    for (let u = 0; u < kh; u++) {
+      for (let v = 0; v < kw; v++) {
+        const r = row * sy + u * dy - top;
+        const c = column * sx + v * dx - left;
+        if (r >= 0 && r < height && c >= 0 && c < width) taps.push({ offset: r * width + c, tap: u * kw + v });
+      }
+    }
+    const pixel = (channel: number, offset: number): number => at(x, (n * channels + channel) * height * width + offset);
+    if (node.op === 'conv2d') {
+      const groupIn = channels / node.groups;
+      const group = Math.floor(o / (out / node.groups));
+      const weight = tensors.get(`${node.name}.weight`) as Float64Array;
+      let sum = node.bias ? at(tensors.get(`${node.name}.bias`) as Float64Array, o) : 0;
+      for (let c = 0; c < groupIn; c++) {
+        for (const { offset, tap } of taps) sum += at(weight, (o * groupIn + c) * kh * kw + tap) * pixel(group * groupIn + c, offset);
+      }
+      y[i] = sum;
+    } else if (node.op === 'max_pool' || node.op === 'global_max_pool') {
+      y[i] = Math.max(...taps.map(({ offset }) => pixel(o, offset)));
+    } else {
+      y[i] = taps.reduce((sum, { offset }) => sum + pixel(o, offset), 0) / (kh * kw);
+    }
+  }
+  return y;
+}
+
+/** Mean softmax cross-entropy. */
+export function loss64(logits: Float64Array, labels: Int32Array): number {
+  const classes = logits.length / labels.length;
+  let loss = 0;
+  for (const [n, label] of labels.entries()) {
+    const row = logits.subarray(n * classes, (n + 1) * classes);
+    const largest = Math.max(...row);
+    loss += largest + Math.log(row.reduce((sum, value) => sum + Math.exp(value - largest), 0)) - at(row, label);
+  }
+  return loss / labels.length;
+}
+
+/** ∂loss/∂parameter at some elements, by central differences in f64. */
+export function differences(loss: (tensors: Arrays) => number, tensors: Arrays, name: string, elements: readonly number[]): Float64Array {
+  const data = tensors.get(name) as Float64Array;
+  return Float64Array.from(elements, (element) => {
+    const value = at(data, element);
+    // Truncation grows as h², rounding as 1e-16 / h: both are below 1e-9 here.
+    const h = 2e-6 * Math.max(1, Math.abs(value));
+    data[element] = value + h;
+    const above = loss(tensors);
+    data[element] = value - h;
+    const below = loss(tensors);
+    data[element] = value;
+    return (above - below) / (2 * h);
+  });
+}

@@ -1,0 +1,150 @@
+/**
+ * tfjs's own cpu backend and its tape as a second opinion on gradients. tfjs-core registers no gradients by itself and its
+ * deep imports cannot be loaded by Node, so it is bundled once, with a copy of the engine that nothing else shares.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { build } from 'esbuild';
+import type * as Core from '@tensorflow/tfjs-core';
+import type { Batch } from '../../src/data/image-set.ts';
+import { parameterLayout, type GraphNode, type ModelGraph, type NodeOf } from '../../src/model/graph.ts';
+import type { NamedTensors, NetworkState, Tensor } from '../../src/tensor/tensor.ts';
+
+export type Tfjs = typeof Core;
+type Pair = [number, number];
+
+/** tfjs-core with all gradients on the cpu backend. */
+export async function openTfjs(): Promise<Tfjs> {
+  const outfile = join(process.cwd(), 'build', 'tfjs-cpu', `${process.pid}.mjs`);
+  mkdirSync(join(outfile, '..'), { recursive: true });
+  await build({
+    stdin: {
+      contents:
+        "export * from '@tensorflow/tfjs-core'; import '@tensorflow/tfjs-core/dist/register_all_gradients'; import '@tensorflow/tfjs-backend-cpu';",
+      resolveDir: process.cwd(),
+    },
+    outfile,
+    bundle: true,
+    format: 'esm',
+    platform: 'neutral',
+    mainFields: ['module', 'main'],
+    external: ['node-fetch', 'util', 'string_decoder', 'worker_threads', 'perf_hooks', 'fs', 'path', 'os', 'crypto'],
+    define: { process: 'undefined' },
+    logLevel: 'error',
+  });
+  const tf = (await import(pathToFileURL(outfile).href)) as Tfjs;
+  tf.env().setPlatform('none', {
+    fetch: () => Promise.reject(new Error('no network')),
+    now: () => 0,
+    encode: (text: string) => new TextEncoder().encode(text),
+    decode: (bytes: Uint8Array) => new TextDecoder().decode(bytes),
+    isTypedArray: (value: unknown): value is Float32Array => ArrayBuffer.isView(value),
+  } as never);
+  await tf.setBackend('cpu');
+  return tf;
+}
+
+/** Whether tfjs can differentiate this node at all. */
+export function tfjsSupports(node: GraphNode): boolean {
+  // "dilation rates greater than 1 are not yet supported in gradients".
+  return node.op !== 'conv2d' || Math.max(...node.dilation) === 1;
+}
+
+/** Gradient of the mean cross-entropy by tfjs's tape on its cpu backend, in PyTorch's layouts. */
+export function tfjsGradient(tf: Tfjs, graph: ModelGraph, state: NetworkState, batch: Batch): NamedTensors {
+  const { parameters } = parameterLayout(graph);
+  const results = new Map<string, Tensor>();
+  tf.tidy(() => {
+    const inside = parameters.map(({ name, shape }) => {
+      const value = tf.tensor((state.parameters.get(name) as Tensor).data, [...shape]);
+      return shape.length === 4 ? tf.transpose(value, [2, 3, 1, 0]) : value;
+    });
+    const labels = tf.tensor1d(Array.from(batch.labels), 'int32');
+    const loss = (...values: Core.Tensor[]): Core.Scalar => {
+      const named = new Map(parameters.map(({ name }, i) => [name, values[i] as Core.Tensor]));
+      const logits = forward(tf, graph, named, batch) as Core.Tensor2D;
+      const picked = tf.mul(tf.oneHot(labels, logits.shape[1]), tf.logSoftmax(logits));
+      return tf.neg(tf.div(tf.sum(picked), batch.count));
+    };
+    const gradients = tf.grads(loss)(inside);
+    for (const [i, { name, shape }] of parameters.entries()) {
+      const gradient = gradients[i] as Core.Tensor;
+      const outside = shape.length === 4 ? tf.transpose(gradient, [3, 2, 0, 1]) : gradient;
+      results.set(name, { shape, data: Float32Array.from(outside.dataSync()) });
+    }
+  });
+  return results;
+}
+
+function forward(tf: Tfjs, graph: ModelGraph, parameters: ReadonlyMap<string, Core.Tensor>, batch: Batch): Core.Tensor {
+  const input = tf.tensor(batch.inputs, [batch.count, ...graph.input]);
+  const values = new Map<string, Core.Tensor>([['input', graph.input.length === 3 ? tf.transpose(input, [0, 2, 3, 1]) : input]]);
+  for (const node of graph.nodes) {
+    const operands = node.inputs.map((name) => values.get(name) as Core.Tensor);
+    values.set(node.name, apply(tf, node, operands, (suffix) => parameters.get(`${node.name}.${suffix}`) as Core.Tensor));
+  }
+  return values.get(graph.output) as Core.Tensor;
+}
+
+function apply(tf: Tfjs, node: GraphNode, operands: readonly Core.Tensor[], get: (suffix: string) => Core.Tensor): Core.Tensor {
+  const x = operands[0] as Core.Tensor4D;
+  switch (node.op) {
+    case 'dense': {
+      const y = tf.matMul(x as Core.Tensor, get('weight'), false, true);
+      return node.bias ? tf.add(y, get('bias')) : y;
+    }
+    case 'conv2d':
+      return convolve(tf, node, x, get);
+    case 'relu':
+      return tf.relu(x);
+    case 'leaky_relu':
+      return tf.leakyRelu(x, node.slope);
+    case 'tanh':
+      return tf.tanh(x);
+    case 'sigmoid':
+      return tf.sigmoid(x);
+    case 'silu':
+      return tf.mul(x, tf.sigmoid(x));
+    case 'gelu':
+      return node.approximate === 'tanh'
+        ? tf.mul(tf.mul(x, 0.5), tf.add(1, tf.tanh(tf.mul(Math.sqrt(2 / Math.PI), tf.add(x, tf.mul(0.044715, tf.mul(x, tf.mul(x, x))))))))
+        : tf.mul(tf.mul(x, 0.5), tf.add(1, tf.erf(tf.mul(x, Math.SQRT1_2))));
+    case 'max_pool':
+      return tf.maxPool(pad(tf, x, node.padding, -1e30), [...node.kernel] as Pair, [...node.stride] as Pair, 'valid');
+    case 'average_pool':
+      return tf.avgPool(pad(tf, x, node.padding, 0), [...node.kernel] as Pair, [...node.stride] as Pair, 'valid');
+    case 'global_max_pool':
+      return tf.maxPool(x, [x.shape[1], x.shape[2]], 1, 'valid');
+    case 'global_average_pool':
+      return tf.mean(x, [1, 2], true);
+    case 'batch_norm': {
+      const axes = x.shape.map((_, axis) => axis).slice(0, -1);
+      const centred = tf.sub(x, tf.mean(x, axes, true));
+      const variance = tf.mean(tf.square(centred), axes, true);
+      return tf.add(tf.mul(tf.mul(centred, tf.rsqrt(tf.add(variance, node.epsilon))), get('weight')), get('bias'));
+    }
+    case 'flatten':
+      return x.rank === 4 ? tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [x.shape[0], -1]) : x;
+    case 'add':
+      return operands.reduce((sum, operand) => tf.add(sum, operand));
+  }
+}
+
+function convolve(tf: Tfjs, node: NodeOf<'conv2d'>, x: Core.Tensor4D, get: (suffix: string) => Core.Tensor): Core.Tensor {
+  const padded = pad(tf, x, node.padding, 0);
+  const filter = get('weight') as Core.Tensor4D;
+  // A single part cannot be split: the gradient of tfjs's split wants all parts.
+  const images: Core.Tensor4D[] = node.groups === 1 ? [padded] : tf.split(padded, node.groups, 3);
+  const filters: Core.Tensor4D[] = node.groups === 1 ? [filter] : tf.split(filter, node.groups, 3);
+  const parts = images.map((image, g): Core.Tensor => tf.conv2d<Core.Tensor4D>(image, filters[g] as Core.Tensor4D, [...node.stride] as Pair, 'valid'));
+  const y = parts.length === 1 ? (parts[0] as Core.Tensor) : tf.concat(parts, 3);
+  return node.bias ? tf.add(y, get('bias')) : y;
+}
+
+function pad(tf: Tfjs, x: Core.Tensor4D, [top, bottom, left, right]: readonly number[], value: number): Core.Tensor4D {
+  const widths: [[number, number], [number, number], [number, number], [number, number]] = [
+    [0, 0], [top as number, bottom as number], [left as number, right as number], [0, 0],
+  ];
+  return Math.max(...widths.flat()) === 0 ? x : tf.pad(x, widths, value);
+}
