@@ -31,7 +31,7 @@ export interface Example {
 export interface Command<S extends OptionSpecs = OptionSpecs> {
   readonly name: string;
   readonly summary: string;
-  /** Arguments without a dash, e.g. `BUNDLE`; a trailing `?` makes one optional. */
+  /** Arguments without a dash, e.g. `BUNDLE`; a trailing `?` makes one optional, a trailing `…` on the last means one or more. */
   readonly positionals: readonly string[];
   readonly options: S;
   readonly examples: readonly Example[];

@@ -111,8 +111,8 @@ export function readWhole(path: string, limitBytes: number): Uint8Array<ArrayBuf
 export interface FileAccess {
   readonly byteLength: number;
   read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
-  /** The first `length` bytes, at once. */
-  peek(length: number): Uint8Array;
+  /** `length` bytes from `offset` (default 0), at once. */
+  peek(length: number, offset?: number): Uint8Array;
   close(): void;
 }
 
@@ -127,9 +127,9 @@ export function openRandomAccess(path: string): FileAccess {
       readExactly(file, path, bytes, offset);
       return bytes;
     },
-    peek: (length) => {
+    peek: (length, offset = 0) => {
       const bytes = new Uint8Array(length);
-      readExactly(file, path, bytes, 0);
+      readExactly(file, path, bytes, offset);
       return bytes;
     },
     close: () => closeSync(file),

@@ -6,10 +6,12 @@ import type { Compute } from '../index.ts';
 import { nearestName, parseArguments } from './arguments.ts';
 import { commandHelp, globalOptions } from './command.ts';
 import type { Command, Context } from './command.ts';
+import { convertCommand } from './commands/convert.ts';
 import { demo } from './commands/demo.ts';
 import { download } from './commands/download.ts';
 import { evaluateCommand } from './commands/evaluate.ts';
 import { inspect } from './commands/inspect.ts';
+import { packCommand } from './commands/pack.ts';
 import { planCommand } from './commands/plan.ts';
 import { trainCommand } from './commands/train.ts';
 import { transferCommand } from './commands/transfer.ts';
@@ -21,7 +23,7 @@ import { Output } from './output.ts';
 import { overview } from './overview.ts';
 
 export const commands: readonly Command[] = [
-  demo, trainCommand, transferCommand, evaluateCommand, inspect, verifyCommand, planCommand, download,
+  demo, trainCommand, transferCommand, evaluateCommand, inspect, verifyCommand, planCommand, packCommand, convertCommand, download,
 ];
 
 /** How long a command may take to notice an interruption before the process ends anyway. */
@@ -93,7 +95,7 @@ function findCommand(name: string): Command {
 function requirePositionals(command: Command, given: readonly string[]): void {
   const required = command.positionals.filter((name) => !name.endsWith('?'));
   if (given.length < required.length) throw new UsageError(`${command.name} needs ${required.slice(given.length).join(' and ')}`);
-  if (given.length > command.positionals.length) {
+  if (given.length > command.positionals.length && command.positionals.at(-1)?.endsWith('…') !== true) {
     throw new UsageError(`${command.name} takes no further argument ${JSON.stringify(given[command.positionals.length])}`);
   }
 }

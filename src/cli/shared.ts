@@ -1,5 +1,6 @@
 /** Options and steps that several commands share: which data, which network, which weights. */
-import { stateFromSafetensors } from '../bundle/network-state.ts';
+import { requireFit } from '../bundle/foreign/map-names.ts';
+import { stateFromForeign } from '../bundle/foreign/network.ts';
 import { openBundle } from '../bundle/reader.ts';
 import { limits } from '../core/limits.ts';
 import { parameterLayout, parseGraph } from '../model/graph.ts';
@@ -12,6 +13,7 @@ import type { NetworkState } from '../tensor/tensor.ts';
 import type { Compute } from '../index.ts';
 import { formatInteger } from '../report/text.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
+import { readCheckpointFile } from './checkpoints.node.ts';
 import { loadImages } from './data.node.ts';
 import type { DataPart, LoadChoices } from './data.node.ts';
 import { FileError, UsageError } from './exit.ts';
@@ -47,7 +49,7 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
 }
 
 /** The network that the options name, shaped for `data`; undefined where they name none. */
-export async function graphOf(values: ModelValues, data: ImageSet, fallback?: 'mlp'): Promise<ModelGraph | undefined> {
+export async function graphOf(values: ModelValues, data: Pick<ImageSet, 'channels' | 'height' | 'width' | 'classes'>, fallback?: 'mlp'): Promise<ModelGraph | undefined> {
   if (values.graph !== undefined) {
     if (values.model !== undefined) throw new UsageError('--graph and --model exclude each other');
     return readGraph(values.graph);
@@ -81,11 +83,18 @@ async function readGraph(path: string): Promise<ModelGraph> {
   return parseGraph(json);
 }
 
-/** By content, since names lie: a ZIP file begins with `PK`. */
+/** Our ZIPs end with the directory entry of their manifest; PyTorch's, numpy's and Keras's files are ZIPs too. */
+const MANIFEST_NAME = Uint8Array.from('trajectory.json', (letter) => letter.charCodeAt(0));
+const TAIL_BYTES = 65_536;
+
+/** By content, since names lie. */
 export function isBundle(path: string): boolean {
   const file = openRandomAccess(path);
   try {
-    return file.byteLength >= 4 && file.peek(2).join() === '80,75';
+    if (file.byteLength < 4 || file.peek(2).join() !== '80,75') return false;
+    const length = Math.min(file.byteLength, TAIL_BYTES);
+    const tail = file.peek(length, file.byteLength - length);
+    return tail.some((_, at) => MANIFEST_NAME.every((byte, i) => tail[at + i] === byte));
   } finally {
     file.close();
   }
@@ -113,16 +122,15 @@ export async function openBundleFile(path: string, signal?: AbortSignal): Promis
   }
 }
 
-/** Largest safetensors file that is read whole: twice the WebAssembly heap could never be used. */
-const WEIGHTS_LIMIT_BYTES = 2 * limits.heapBytes;
-
-/** Weights of `graph` from a safetensors file, or the checkpoint `label` (default: the last) of a bundle. */
+/** Weights of `graph` from a file of any kind, or the checkpoint `label` (default: the last) of a bundle. */
 export async function readWeights(path: string, graph: ModelGraph, label?: string): Promise<NetworkState> {
   if (isBundle(path)) {
     using opened = await openBundleFile(path);
     return opened.bundle.readCheckpoint(checkpointIndex(opened.bundle, label));
   }
-  return stateFromSafetensors(parameterLayout(graph), readWhole(path, WEIGHTS_LIMIT_BYTES), path);
+  const { state, report } = stateFromForeign(graph, await readCheckpointFile(path), [], path);
+  requireFit(path, report);
+  return state as NetworkState;
 }
 
 /** Number of the checkpoint with that label, the last one where none is named. */

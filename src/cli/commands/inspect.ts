@@ -1,21 +1,20 @@
-/** `trajport inspect`: what is in a bundle or a safetensors file. */
-import { readSafetensors } from '../../bundle/safetensors.ts';
-import { limits } from '../../core/limits.ts';
+/** `trajport inspect`: what is in a bundle or a file of weights. */
+import { foreignFormatNames } from '../../bundle/foreign/formats.ts';
 import { inferShapes, parameterLayout } from '../../model/graph.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import type { TrajectoryBundle } from '../../bundle/reader.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatInteger, printable } from '../../report/text.ts';
+import { readCheckpointFile } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { exitCodes } from '../exit.ts';
-import { readWhole } from '../files.node.ts';
 import { graphSummary, isBundle, openBundleFile } from '../shared.ts';
 
 export const inspect = defineCommand({
   name: 'inspect',
-  summary: 'what is in a bundle (network, groups, checkpoints, step norms, hashes) or a safetensors file',
+  summary: 'what is in a bundle (network, groups, checkpoints, step norms, hashes) or a file of weights',
   positionals: ['FILE'],
   options: {},
   examples: [
@@ -27,7 +26,7 @@ export const inspect = defineCommand({
   async run(context, _values, [path]) {
     const file = path as string;
     if (!isBundle(file)) {
-      inspectWeights(context, file);
+      await inspectWeights(context, file);
       return exitCodes.ok;
     }
     using opened = await openBundleFile(file, context.signal);
@@ -73,12 +72,12 @@ function layersTable(graph: ModelGraph): string {
   );
 }
 
-function inspectWeights({ output }: Context, path: string): void {
-  const file = readSafetensors(readWhole(path, 2 * limits.heapBytes), path);
+async function inspectWeights({ output, signal }: Context, path: string): Promise<void> {
+  const file = await readCheckpointFile(path, signal);
   const tensors = [...file.tensors].map(([name, { dtype, shape, bytes }]) => ({ name, dtype, shape, bytes: bytes.byteLength }));
   const elements = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, extent) => product * extent, 1), 0);
-  output.record({ event: 'weights', path, metadata: Object.fromEntries(file.metadata), tensors });
-  output.text(`${output.style('bold', path)}\n${tensors.length} tensors, ${formatInteger(elements)} numbers\n`);
+  output.record({ event: 'weights', path, format: file.format, metadata: Object.fromEntries(file.metadata), tensors });
+  output.text(`${output.style('bold', path)}\n${foreignFormatNames[file.format]}: ${tensors.length} tensors, ${formatInteger(elements)} numbers\n`);
   for (const [key, value] of file.metadata) output.text(`  ${printable(key)}: ${printable(value)}`);
   output.text(
     formatTable(

@@ -1,0 +1,47 @@
+/** People's checkpoint files on disk: one with the parts beside it, and those of folders. */
+import { readdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { ForeignFileRead } from '../bundle/foreign/formats.ts';
+import { readForeign } from '../bundle/foreign/formats.ts';
+import type { NameRule } from '../bundle/foreign/name-rules.ts';
+import { parseNameRules } from '../bundle/foreign/name-rules.ts';
+import { checkpointFiles } from '../bundle/foreign/network.ts';
+import { limits } from '../core/limits.ts';
+import { FileError } from './exit.ts';
+import { readWhole } from './files.node.ts';
+
+/** Larger files could never be used: this is twice the WebAssembly heap. */
+const FILE_LIMIT_BYTES = 2 * limits.heapBytes;
+/** Folders within folders that are looked through: `run/checkpoint-500/model.safetensors`. */
+const FOLDER_DEPTH = 2;
+
+/** Reads a file of any kind; its parts are looked for in its own folder. */
+export async function readCheckpointFile(path: string, signal?: AbortSignal): Promise<ForeignFileRead> {
+  const folder = dirname(path);
+  return readForeign(
+    { name: path, bytes: readWhole(path, FILE_LIMIT_BYTES) },
+    { ...(signal === undefined ? {} : { signal }), readBeside: async (part) => readWhole(join(folder, part), FILE_LIMIT_BYTES) },
+  );
+}
+
+/** Files as given, folders as the checkpoints in them. @throws FileError for a folder without any. */
+export function listCheckpoints(paths: readonly string[]): readonly string[] {
+  return paths.flatMap((path) => {
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return [path];
+    const found = checkpointFiles(filesWithin(path, FOLDER_DEPTH));
+    if (found.length === 0) throw new FileError(path, 'holds no file that is named like a checkpoint (.safetensors, .pt, .pth, .npz, .h5, .keras, .onnx, .gguf, model.json)');
+    return found.map((file) => join(path, file));
+  });
+}
+
+/** Paths of files within a folder, with '/'. */
+function filesWithin(folder: string, depth: number): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    if (entry.isFile()) return [entry.name];
+    return entry.isDirectory() && depth > 0 ? filesWithin(join(folder, entry.name), depth - 1).map((name) => `${entry.name}/${name}`) : [];
+  });
+}
+
+export function readRules(path: string | undefined): readonly NameRule[] {
+  return path === undefined ? [] : parseNameRules(readWhole(path, limits.manifestBytes), path);
+}

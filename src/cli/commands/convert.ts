@@ -1,0 +1,71 @@
+/** `trajport convert`: weights from a file of one kind into one of another. */
+import { basename, dirname, join } from 'node:path';
+import { foreignFormatNames } from '../../bundle/foreign/formats.ts';
+import { renameTensors } from '../../bundle/foreign/name-rules.ts';
+import { writableFormatOf, writeForeign } from '../../bundle/foreign/write.ts';
+import type { RawTensor } from '../../bundle/safetensors.ts';
+import { MalformedFileError } from '../../core/errors.ts';
+import { formatTable } from '../../report/table.ts';
+import { formatBytes, printable } from '../../report/text.ts';
+import { readCheckpointFile, readRules } from '../checkpoints.node.ts';
+import { defineCommand } from '../command.ts';
+import { exitCodes } from '../exit.ts';
+import { prepareOutput, writeAtomically } from '../files.node.ts';
+
+const options = {
+  rules: { kind: 'string', metavar: 'FILE', help: 'JSON list of { from, to, transpose? }: renames and turns tensors; see docs/formats.md' },
+  dtype: { kind: 'choice', choices: ['keep', 'f32'], default: 'keep', help: 'f32: all floats become F32, F64 rounded' },
+} as const;
+
+export const convertCommand = defineCommand({
+  name: 'convert',
+  summary: 'weights of PyTorch, Keras, TensorFlow.js, ONNX, GGUF, numpy as safetensors, npz or TensorFlow.js weights',
+  positionals: ['IN', 'OUT'],
+  options,
+  examples: [
+    { say: 'a PyTorch file, without executing anything in it', run: 'trajport convert model.pt model.safetensors' },
+    { say: "a Keras file, with PyTorch's names and layouts", run: 'trajport convert model.keras model.safetensors --rules names.json' },
+    { say: 'for numpy', run: 'trajport convert model.safetensors model.npz' },
+    { say: 'for TensorFlow.js: model.json and its parts', run: 'trajport convert model.safetensors model.json' },
+  ],
+  notes: [
+    'OUT is safetensors, npz or TensorFlow.js weights by its ending: .safetensors, .npz, .json. Files in parts are given by their index or model.json.',
+    'Without --rules, names and layouts stay as they are. With it, kernels of Keras and TensorFlow.js files that no rule says otherwise of are turned to [out, in] and OIHW.',
+    'An element type that OUT cannot hold becomes one that holds all of its values; where there is none, nothing is written.',
+  ],
+  async run({ output, signal }, values, [input, target]) {
+    const [from, to] = [input as string, target as string];
+    const format = writableFormatOf(to);
+    prepareOutput(to, [from, values.rules]);
+    const read = await readCheckpointFile(from, signal);
+    const rules = readRules(values.rules);
+    const tensors = values.rules === undefined ? read.tensors : renamed(from, renameTensors(read.tensors, read.convention, rules));
+    const { files, changed } = await writeForeign(tensors, { format, name: basename(to), dtype: values.dtype, metadata: read.metadata });
+    // Parts first: where the main file stands, everything does.
+    for (const { name, bytes } of files.toReversed()) writeAtomically(join(dirname(to), name), bytes);
+
+    const listed = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape, becomes: changed.find((change) => change.name === name)?.to ?? dtype }));
+    output.record({ event: 'result', command: 'convert', input: from, format: read.format, output: to, files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })), tensors: listed });
+    output.text(`${from} (${foreignFormatNames[read.format]}): ${tensors.size} tensors\n`);
+    output.text(
+      formatTable(
+        [{ title: 'tensor' }, { title: 'shape', align: 'right' }, { title: 'dtype' }],
+        listed.map(({ name, dtype, shape, becomes }) => [printable(name), shape.join('×') || 'scalar', becomes === dtype ? dtype : `${dtype} → ${becomes}`]),
+      ),
+    );
+    for (const { name, bytes } of files) output.text(`wrote ${join(dirname(to), name)} (${formatBytes(bytes.byteLength)})`);
+    return exitCodes.ok;
+  },
+});
+
+/** @throws MalformedFileError where rules give two tensors one name, or leave none. */
+function renamed(field: string, list: ReturnType<typeof renameTensors>): ReadonlyMap<string, RawTensor> {
+  const result = new Map<string, RawTensor>();
+  for (const { from, to, tensor } of list) {
+    if (to === undefined) continue;
+    if (result.has(to)) throw new MalformedFileError({ field, expected: 'one tensor for each name', got: `${printable(from)} and another as ${printable(to)}` });
+    result.set(to, tensor);
+  }
+  if (result.size === 0) throw new MalformedFileError({ field, expected: 'rules that keep a tensor', got: 'none left' });
+  return result;
+}

@@ -1,0 +1,105 @@
+/** `trajport pack`: a bundle from checkpoints of any kind. */
+import { basename } from 'node:path';
+import { type MappingReport, describeMisfits, requireFit } from '../../bundle/foreign/map-names.ts';
+import { type CheckpointLabel, checkpointLabels, stateFromForeign } from '../../bundle/foreign/network.ts';
+import { openBundle } from '../../bundle/reader.ts';
+import { type CheckpointContent, writeBundle } from '../../bundle/writer.ts';
+import type { ModelGraph } from '../../model/graph.ts';
+import type { NameRule } from '../../bundle/foreign/name-rules.ts';
+import type { NetworkState } from '../../tensor/tensor.ts';
+import { formatTable } from '../../report/table.ts';
+import { formatBytes, printable } from '../../report/text.ts';
+import { listCheckpoints, readCheckpointFile, readRules } from '../checkpoints.node.ts';
+import { type Context, defineCommand } from '../command.ts';
+import { UsageError, exitCodes } from '../exit.ts';
+import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { graphOf, graphSummary, modelOptions } from '../shared.ts';
+
+const options = {
+  ...modelOptions,
+  input: { kind: 'integers', metavar: 'C,H,W', minimum: 1, help: '--model: channels, height and width of an image' },
+  classes: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 256, help: '--model: number of classes' },
+  rules: { kind: 'string', metavar: 'FILE', help: "JSON list of { from, to, transpose? }: names in the files to the network's; see docs/formats.md" },
+  coding: { kind: 'choice', choices: ['lossless', 'full', 'int8', 'int4'], default: 'lossless', help: 'how steps are stored; int8 and int4 lose some' },
+  out: { kind: 'string', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
+} as const;
+
+export const packCommand = defineCommand({
+  name: 'pack',
+  summary: 'a bundle from checkpoints of PyTorch, Keras, safetensors, ONNX …, in the order of training',
+  positionals: ['FILES…'],
+  options,
+  examples: [
+    { say: 'a folder of PyTorch checkpoints, epoch-0.pt to epoch-10.pt', run: 'trajport pack checkpoints/ --model mlp --widths 512 --input 1,28,28 --classes 10 --out source.trajectory.zip' },
+    { say: 'two files, with the network as JSON and names mapped', run: 'trajport pack start.safetensors end.safetensors --graph network.json --rules names.json --out source.trajectory.zip' },
+  ],
+  notes: [
+    "Files of a folder come in the order of the numbers in their names; files given one by one, in the order given. Labels are the files' names.",
+    'Every tensor must fit the network. What does not is listed (missing, unexpected, shape expected and got) and nothing is written. A prefix such as state_dict. or module. is found by itself.',
+  ],
+  async run({ output, signal }, values, paths) {
+    if (values.out === undefined) throw new UsageError('nothing would be written: give --out FILE');
+    const graph = await graphOf(values, inputOf(values.model !== undefined, values.input, values.classes));
+    if (graph === undefined) throw new UsageError('checkpoints hold no network: give --graph FILE or --model NAME');
+    const files = listCheckpoints(paths);
+    const labels = checkpointLabels(files.map((path) => path.replaceAll('\\', '/')));
+    prepareOutput(values.out, [...files, values.rules, values.graph]);
+    const rules = readRules(values.rules);
+    output.text(graphSummary(graph));
+
+    const bytes = await writeBundle(
+      {
+        graph,
+        checkpoints: readCheckpoints({ output, signal }, graph, files, labels, rules),
+        training: { packedFrom: files.map((path) => basename(path)) },
+      },
+      { coding: values.coding, signal },
+    );
+    writeAtomically(values.out, bytes);
+
+    using bundle = await openBundle(bytes);
+    output.record({ event: 'result', command: 'pack', output: values.out, bytes: bytes.byteLength, checkpoints: bundle.checkpoints });
+    output.text(
+      formatTable(
+        [{ title: 'checkpoint' }, { title: 'epoch', align: 'right' }, { title: 'step norm', align: 'right' }, { title: 'file' }],
+        bundle.checkpoints.map(({ label, epoch, stepNorm }, i) => [printable(label), epoch === null || epoch === undefined ? '' : String(epoch), stepNorm.toPrecision(4), files[i] ?? '']),
+      ),
+    );
+    output.text(`wrote ${values.out} (${formatBytes(bytes.byteLength)})`);
+    return exitCodes.ok;
+  },
+});
+
+/** What presets are shaped for. */
+function inputOf(wanted: boolean, input: readonly number[] | undefined, classes: number | undefined): Parameters<typeof graphOf>[1] {
+  if (wanted && (input?.length !== 3 || classes === undefined)) throw new UsageError('--model needs --input C,H,W and --classes N');
+  const [channels, height, width] = (input ?? [1, 1, 1]) as [number, number, number];
+  return { channels, height, width, classes: classes ?? 1 };
+}
+
+/** One checkpoint after the other, so that no two files are in memory at a time. */
+async function* readCheckpoints(
+  { output, signal }: Pick<Context, 'output' | 'signal'>,
+  graph: ModelGraph,
+  files: readonly string[],
+  labels: readonly CheckpointLabel[],
+  rules: readonly NameRule[],
+): AsyncGenerator<CheckpointContent> {
+  for (const [i, path] of files.entries()) {
+    output.progress('packing', i, files.length, { file: basename(path) });
+    const checkpoint = await readCheckpointFile(path, signal);
+    const { state, report, narrow } = stateFromForeign(graph, checkpoint, rules, path);
+    reportMapping(output, path, report);
+    requireFit(path, report);
+    if (narrow.length > 0) output.warn(`${path} holds ${narrow.length} tensors of 16-bit floats: late steps may be smaller than their spacing`);
+    const { label, epoch } = labels[i] as CheckpointLabel;
+    yield { label, state: state as NetworkState, ...(epoch === undefined ? {} : { epoch }) };
+  }
+}
+
+function reportMapping(output: Context['output'], path: string, report: MappingReport): void {
+  output.record({ event: 'mapping', path, ...report });
+  const misfits = describeMisfits(report);
+  // The error names the first dozen; here they all stand.
+  if (misfits.length > 0) output.text(`${path} does not fit:\n${misfits.map((line) => `  ${printable(line)}`).join('\n')}`);
+}

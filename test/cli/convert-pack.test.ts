@@ -1,0 +1,118 @@
+// `trajport convert` and `trajport pack` on files that torch and Keras's layout made (test/bundle/foreign/vectors).
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readForeign } from '../../src/bundle/foreign/formats.ts';
+import { openBundle } from '../../src/bundle/reader.ts';
+import { expectVector, expectedTensors, vector } from '../bundle/foreign/support.ts';
+import { jsonLines, root, trajport, writeImageFolder } from './fixtures.ts';
+
+let directory: string;
+const run = (...args: string[]) => trajport(args, { cwd: directory });
+const read = (name: string): Uint8Array => new Uint8Array(readFileSync(join(directory, name)));
+
+/** The network of state-dict.pt. */
+const graph = {
+  version: 1,
+  input: [1, 4, 4],
+  nodes: [
+    { name: 'conv', op: 'conv2d', inputs: ['input'], out: 2, kernel: [3, 3], bias: true },
+    { name: 'norm', op: 'batch_norm', inputs: ['conv'] },
+    { name: 'relu', op: 'relu', inputs: ['norm'] },
+    { name: 'flatten', op: 'flatten', inputs: ['relu'] },
+    { name: 'head', op: 'dense', inputs: ['flatten'], out: 3, bias: true },
+  ],
+  output: 'head',
+};
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'trajport-convert-'));
+  mkdirSync(join(directory, 'run'));
+  const vectors = join(root, 'test', 'bundle', 'foreign', 'vectors');
+  for (const name of ['state-dict.pt', 'dtypes.pth', 'model.keras', 'refused-call.pt']) copyFileSync(join(vectors, name), join(directory, name));
+  copyFileSync(join(vectors, 'state-dict.pt'), join(directory, 'run', 'epoch-9.pt'));
+  copyFileSync(join(vectors, 'checkpoint.pt'), join(directory, 'run', 'epoch-10.pt'));
+  writeFileSync(join(directory, 'network.json'), JSON.stringify(graph));
+  writeFileSync(join(directory, 'run', 'notes.txt'), 'not a checkpoint');
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe('trajport convert', () => {
+  it('keeps names and bytes from PyTorch to safetensors', async () => {
+    const { code, stdout, stderr } = await run('convert', 'dtypes.pth', 'dtypes.safetensors', '--json');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(jsonLines(stdout).at(-1)).toMatchObject({ event: 'result', format: 'pytorch', files: [{ name: 'dtypes.safetensors' }] });
+    expectVector('dtypes.pth', (await readForeign({ name: 'x', bytes: read('dtypes.safetensors') })).tensors);
+  });
+
+  it('writes TensorFlow.js weights with their parts, which it reads again', async () => {
+    expect((await run('convert', 'state-dict.pt', 'web/model.json')).code).toBe(0);
+    expect(readdirSync(join(directory, 'web')).toSorted()).toEqual(['model-shard1of1.bin', 'model.json']);
+    expect((await run('convert', 'web/model.json', 'again.safetensors')).code).toBe(0);
+    const { tensors } = await readForeign({ name: 'x', bytes: read('again.safetensors') });
+    expect(tensors.get('head.weight')).toEqual((await readForeign(vector('state-dict.pt'))).tensors.get('head.weight'));
+  });
+
+  it("gives Keras weights PyTorch's names and layouts by rules", async () => {
+    writeFileSync(join(directory, 'rules.json'), JSON.stringify([{ from: 'optimizer/**', to: null }, { from: 'layers/*/**', to: '$1.$2' }]));
+    expect((await run('convert', 'model.keras', 'keras.safetensors', '--rules', 'rules.json')).code).toBe(0);
+    const { tensors } = await readForeign({ name: 'x', bytes: read('keras.safetensors') });
+    expect(tensors.get('conv2d.weight')?.shape).toEqual([2, 1, 3, 3]);
+    expect(tensors.get('dense.weight')?.shape).toEqual([3, 8]);
+  });
+
+  it.each([
+    [['convert', 'refused-call.pt', 'o.safetensors'], 3, 'posix.system'],
+    [['convert', 'dtypes.pth', 'o.json'], 3, 'float64'],
+    [['convert', 'network.json', 'o.npz'], 3, 'PyTorch'],
+    [['convert', 'dtypes.pth', 'o.xyz'], 3, '.safetensors'],
+    [['convert', 'dtypes.pth'], 2, 'OUT'],
+  ])('%j: exit %i, naming %s, nothing written', async (args, code, named) => {
+    const result = await run(...args);
+    expect(result.code).toBe(code);
+    expect(result.stderr).toContain(named);
+    expect(['o.safetensors', 'o.json', 'o.npz', 'o.xyz'].some((name) => existsSync(join(directory, name)))).toBe(false);
+  });
+});
+
+describe('trajport pack', () => {
+  it('makes a bundle of a folder in the order of its numbers, a state dict inside a training checkpoint among it', async () => {
+    const { code, stdout, stderr } = await run('pack', 'run', '--graph', 'network.json', '--out', 'run.zip', '--json');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const lines = jsonLines(stdout);
+    expect(lines.filter(({ event }) => event === 'mapping').map(({ prefix }) => prefix)).toEqual(['', 'state_dict.']);
+    using bundle = await openBundle(read('run.zip'));
+    expect(bundle.checkpoints.map(({ label, epoch }) => [label, epoch])).toEqual([['epoch-9', 9], ['epoch-10', 10]]);
+    const last = await bundle.readCheckpoint(1);
+    expect([...(last.parameters.get('head.weight')?.data ?? [])]).toEqual(expectedTensors('checkpoint.pt')['state_dict.head.weight']?.values);
+    expect((await run('inspect', 'run.zip')).stdout).toContain('epoch-10');
+  });
+
+  it('says everything that does not fit and writes nothing', async () => {
+    const { code, stdout, stderr } = await run('pack', 'dtypes.pth', '--graph', 'network.json', '--out', 'misfit.zip');
+    expect(code).toBe(3);
+    expect(stdout).toContain('missing: conv.weight [2, 1, 3, 3]');
+    expect(stdout).toContain('unexpected: float32 [3]');
+    expect(stderr).toContain('dtypes.pth');
+    expect(existsSync(join(directory, 'misfit.zip'))).toBe(false);
+  });
+
+  it('needs a network, an output and files', async () => {
+    expect((await run('pack', 'run', '--out', 'x.zip')).stderr).toContain('--graph');
+    expect((await run('pack', 'run', '--graph', 'network.json')).stderr).toContain('--out');
+    expect((await run('pack', '--out', 'x.zip')).stderr).toContain('FILES');
+    expect((await run('pack', 'run', '--model', 'mlp', '--out', 'x.zip')).stderr).toContain('--input');
+  });
+});
+
+describe('weights of any kind', () => {
+  it('are taken where weights are asked for', async () => {
+    const inspected = await run('inspect', 'state-dict.pt', '--json');
+    expect(jsonLines(inspected.stdout)[0]).toMatchObject({ event: 'weights', format: 'pytorch' });
+    writeImageFolder(join(directory, 'images'), { size: 4, classes: 3 });
+    const evaluated = await run('evaluate', 'run/epoch-10.pt', '--graph', 'network.json', '--data', 'images', '--json');
+    expect({ code: evaluated.code, stderr: evaluated.stderr }).toEqual({ code: 0, stderr: '' });
+    expect(jsonLines(evaluated.stdout)[0]).toMatchObject({ event: 'result', count: 60 });
+  });
+});
