@@ -69,7 +69,10 @@ async function buildTfjs() {
     entryPoints: [at('src', 'gradient', 'tfjs-entry.ts')],
     outfile: at('dist', 'tfjs.js'),
     minify: true,
-    define: { process: 'undefined', 'process.env': 'undefined' },
+    // tfjs keeps its engine and registries on the global object, where another copy of tfjs would find ours (and we its
+    // kernels): give it an object of its own instead.
+    banner: { js: 'const tfjsRealm={};' },
+    define: { process: 'undefined', 'process.env': 'undefined', window: 'undefined', global: 'tfjsRealm', navigator: 'undefined' },
     plugins: [withoutEmscripten],
     metafile: true,
   });

@@ -1,16 +1,21 @@
-/** The gradient engine: compiles graphs into networks that compute on one core. */
+/** The gradient engine: compiles graphs into networks that compute with tfjs on one core. */
+import { engine as tfjsEngine } from '#tfjs';
 import type { Core } from '../core/core.ts';
 import type { ModelGraph } from '../model/graph.ts';
+import { closeBackend, openBackend, type HeapBackend } from './backend.ts';
 import { Network, type NetworkOptions } from './network.ts';
-import { TensorHeap } from './tensor-heap.ts';
+
+export type { Evaluation, GradientResult, Network, NetworkOptions } from './network.ts';
+export type { OptimiserSettings } from './optimiser.ts';
+export type { Trainer } from './trainer.ts';
 
 export class GradientEngine implements Disposable {
   readonly core: Core;
-  readonly heap: TensorHeap;
+  readonly #backend: HeapBackend;
 
   constructor(core: Core) {
     this.core = core;
-    this.heap = new TensorHeap(core);
+    this.#backend = openBackend(core);
   }
 
   /**
@@ -18,20 +23,32 @@ export class GradientEngine implements Disposable {
    * @throws InvalidArgumentError or UnsupportedError naming the node or option at fault.
    */
   compile(graph: ModelGraph, options: NetworkOptions = {}): Network {
-    return new Network(this.heap, graph, options);
+    return new Network(this.#backend, graph, options);
   }
 
-  /** Live tensors and bytes: `liveTensors` is zero between calls when no trainer is open. */
+  /** `liveTensors` is zero between calls when no trainer is open; `peakTensorBytes` since `resetPeak`. */
   get memory(): { readonly liveTensors: number; readonly peakTensorBytes: number; readonly heapBytes: number } {
-    return { liveTensors: this.heap.liveTensors, peakTensorBytes: this.heap.peakBytes, heapBytes: this.core.heapBytes };
+    return {
+      liveTensors: Math.max(this.#backend.liveTensors, tfjsEngine().memory().numTensors),
+      peakTensorBytes: this.#backend.peakBytes,
+      heapBytes: this.core.heapBytes,
+    };
   }
 
+  resetPeak(): void {
+    this.#backend.resetPeak();
+  }
+
+  /** Frees every tensor and makes room for another engine in this realm. */
   [Symbol.dispose](): void {
-    // Tensors end with the core; the engine itself holds nothing else.
+    closeBackend(this.#backend);
   }
 }
 
-/** A gradient engine on `core`. Engines share nothing: several may live side by side. */
+/**
+ * A gradient engine on `core`: tfjs's engine with its wasm backend on our heap.
+ * @throws InvalidArgumentError while another one is live in this realm.
+ */
 export function openGradientEngine(core: Core): GradientEngine {
   return new GradientEngine(core);
 }

@@ -2,15 +2,17 @@
  * A compiled graph: gradients, evaluation, logits, batch-norm statistics and training. States go in and come out as
  * `NetworkState` in PyTorch's names and layouts; between calls nothing stays on the heap except open trainers.
  */
+import { engine, type Tensor as TfjsTensor } from '#tfjs';
 import { InvalidArgumentError, UnsupportedError, describe, requireInteger } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
 import { outputClasses, parameterLayout, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
 import { elementCount, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
-import type { BatchStatistics } from './operation.ts';
 import { requireOptimiser, type OptimiserSettings } from './optimiser.ts';
 import { HeapParameters } from './parameters.ts';
-import { TapePass, compileGraph, type CompiledGraph, type PassOptions } from './tape.ts';
-import type { HeapTensor, TensorHeap } from './tensor-heap.ts';
+import type { HeapBackend } from './backend.ts';
+import { run, runAll } from './kernels/support.ts';
+import { compileProgram, type Program } from './program.ts';
+import { Tape, type TapeOptions } from './tape.ts';
 import { Trainer } from './trainer.ts';
 
 export interface NetworkOptions {
@@ -37,6 +39,16 @@ export interface Evaluation {
   readonly count: number;
 }
 
+/** Statistics of one batch-norm node in one pass, over `rows` values a channel. */
+export interface BatchStatistics {
+  readonly node: string;
+  readonly rows: number;
+  /** [channels] */
+  readonly mean: Float32Array;
+  /** [channels], divided by `rows` (biased). */
+  readonly variance: Float32Array;
+}
+
 /** Images at once where nothing but memory depends on it: evaluation and logits. */
 const EVALUATION_CHUNK = 256;
 
@@ -44,17 +56,20 @@ export class Network implements Disposable {
   readonly graph: ModelGraph;
   readonly layout: ParameterLayout;
   readonly classes: number;
-  readonly #heap: TensorHeap;
-  readonly #compiled: CompiledGraph;
+  readonly #backend: HeapBackend;
+  readonly #training: Program;
+  readonly #evaluation: Program;
   readonly #microBatch: number | undefined;
   readonly #inputElements: number;
 
-  constructor(heap: TensorHeap, graph: ModelGraph, options: NetworkOptions) {
-    this.#heap = heap;
+  constructor(backend: HeapBackend, graph: ModelGraph, options: NetworkOptions) {
+    this.#backend = backend;
     this.graph = graph;
     this.layout = parameterLayout(graph);
     this.classes = outputClasses(graph);
-    this.#compiled = compileGraph(graph, new Set(this.layout.parameters.map(({ node }) => node)));
+    const trained = new Set(this.layout.parameters.map(({ name }) => name));
+    this.#training = compileProgram(graph, trained, true);
+    this.#evaluation = compileProgram(graph, trained, false);
     this.#inputElements = elementCount(graph.input);
     this.#microBatch =
       options.microBatch === undefined ? undefined : requireInteger('options.microBatch', options.microBatch, 1);
@@ -75,11 +90,15 @@ export class Network implements Disposable {
    */
   gradient(state: NetworkState, batches: readonly Batch[]): GradientResult {
     if (batches.length === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one batch', got: 'none' });
-    return this.#heap.scope(() => {
-      const parameters = new HeapParameters(this.#heap, this.layout, state, true);
-      const losses = batches.map((batch) => this.accumulateGradient(parameters, batch));
-      if (batches.length > 1) parameters.scaleGradients(1 / batches.length);
-      return { losses, gradients: parameters.readGradients() };
+    return this.#backend.scope(() => {
+      const parameters = new HeapParameters(this.#backend, this.layout, state);
+      try {
+        const losses = batches.map((batch) => this.accumulateGradient(parameters, batch));
+        if (batches.length > 1) parameters.scaleGradients(1 / batches.length);
+        return { losses, gradients: parameters.readGradients() };
+      } finally {
+        parameters.clearGradients();
+      }
     });
   }
 
@@ -88,9 +107,8 @@ export class Network implements Disposable {
    * @throws as `gradient`.
    */
   evaluate(state: NetworkState, batches: Iterable<Batch>): Evaluation {
-    return this.#heap.scope(() => {
-      const parameters = new HeapParameters(this.#heap, this.layout, state, false);
-      const { kernels } = this.#heap.core;
+    return this.#backend.scope(() => {
+      const parameters = new HeapParameters(this.#backend, this.layout, state);
       let loss = 0;
       let correct = 0;
       let count = 0;
@@ -98,11 +116,12 @@ export class Network implements Disposable {
         this.#requireBatch(batch);
         for (const [first, rows] of parts(batch.count, this.#microBatch ?? EVALUATION_CHUNK)) {
           const logits = this.#forward(parameters, batch, first, rows);
-          this.#withLabels(batch, first, rows, (labels) => {
-            loss += kernels.softmaxCrossEntropyF32(logits.pointer, labels, 0, rows, this.classes, 0);
-            correct += kernels.countCorrectF32(logits.pointer, labels, rows, this.classes);
-          });
-          logits.release();
+          const labels = this.#labels(batch, first, rows);
+          const [sum, gradient] = runAll('SparseSoftmaxCrossEntropy', { logits, labels }, { scale: 1 });
+          const right = run('CountCorrect', { logits, labels });
+          loss += (sum as TfjsTensor).dataSync()[0] as number;
+          correct += right.dataSync()[0] as number;
+          for (const tensor of [logits, labels, sum, gradient, right]) tensor?.dispose();
         }
         count += batch.count;
       }
@@ -115,12 +134,12 @@ export class Network implements Disposable {
   logits(state: NetworkState, batch: Batch): Float32Array {
     this.#requireBatch(batch);
     const scores = new Float32Array(batch.count * this.classes);
-    this.#heap.scope(() => {
-      const parameters = new HeapParameters(this.#heap, this.layout, state, false);
+    this.#backend.scope(() => {
+      const parameters = new HeapParameters(this.#backend, this.layout, state);
       for (const [first, rows] of parts(batch.count, this.#microBatch ?? EVALUATION_CHUNK)) {
         const logits = this.#forward(parameters, batch, first, rows);
-        scores.set(this.#heap.core.f32(logits.pointer, logits.elements), first * this.classes);
-        logits.release();
+        scores.set(logits.dataSync(), first * this.classes);
+        logits.dispose();
       }
     });
     return scores;
@@ -137,8 +156,8 @@ export class Network implements Disposable {
     const buffers = new Map<string, Tensor>(
       this.layout.buffers.map(({ name, shape }) => [name, { shape, data: new Float32Array(elementCount(shape)) }]),
     );
-    return this.#heap.scope(() => {
-      const parameters = new HeapParameters(this.#heap, this.layout, state, false);
+    return this.#backend.scope(() => {
+      const parameters = new HeapParameters(this.#backend, this.layout, state);
       for (const [index, batch] of batches.entries()) {
         this.#requireBatch(batch);
         const onStatistics = (statistics: BatchStatistics): void => {
@@ -146,8 +165,7 @@ export class Network implements Disposable {
           const unbiased = statistics.rows / (statistics.rows - 1);
           averageInto(buffers, `${statistics.node}.running_var`, statistics.variance, unbiased, 1 / (index + 1));
         };
-        const pass = this.#pass(parameters, { training: true, record: false, onStatistics });
-        pass.forward(this.#upload(batch, 0, batch.count)).release();
+        this.#tape(this.#training, parameters, false, onStatistics).forward(this.#upload(batch, 0, batch.count)).dispose();
       }
       return { parameters: state.parameters, buffers };
     });
@@ -159,7 +177,7 @@ export class Network implements Disposable {
    */
   trainer(state: NetworkState, optimiser: OptimiserSettings): Trainer {
     requireOptimiser(optimiser);
-    return new Trainer(this, this.#heap, state, optimiser);
+    return new Trainer(this, this.#backend, state, optimiser);
   }
 
   /** Adds the gradient of one batch's mean loss to `parameters` and returns that loss. For `Trainer`. */
@@ -169,52 +187,56 @@ export class Network implements Disposable {
     onStatistics?: (statistics: BatchStatistics) => void,
   ): number {
     this.#requireBatch(batch);
-    const { kernels } = this.#heap.core;
     let loss = 0;
     for (const [first, rows] of parts(batch.count, this.#microBatch ?? batch.count)) {
-      const pass = this.#pass(parameters, { training: true, record: true, ...(onStatistics ? { onStatistics } : {}) });
-      const logits = pass.forward(this.#upload(batch, first, rows));
-      // The logits' gradient overwrites them unless the output node kept them.
-      const gradient = logits.references === 1 ? logits : this.#heap.allocate(logits.shape, 'gradient of the logits');
-      this.#withLabels(batch, first, rows, (labels) => {
-        loss += kernels.softmaxCrossEntropyF32(logits.pointer, labels, gradient.pointer, rows, this.classes, 1 / batch.count);
-      });
-      if (gradient !== logits) logits.release();
-      pass.backward(gradient);
+      const tape = this.#tape(this.#training, parameters, true, onStatistics);
+      const logits = tape.forward(this.#upload(batch, first, rows));
+      const labels = this.#labels(batch, first, rows);
+      const [part, gradient] = runAll('SparseSoftmaxCrossEntropy', { logits, labels }, { scale: 1 / batch.count });
+      loss += (part as TfjsTensor).dataSync()[0] as number;
+      for (const tensor of [logits, labels, part]) tensor?.dispose();
+      tape.backward(gradient as TfjsTensor);
     }
-    return loss / batch.count;
+    return loss;
   }
 
   [Symbol.dispose](): void {
     // A network holds no heap of its own.
   }
 
-  #pass(parameters: HeapParameters, options: PassOptions): TapePass {
-    return new TapePass(this.#heap, this.#compiled, parameters, options);
+  #tape(
+    program: Program,
+    parameters: HeapParameters,
+    record: boolean,
+    onStatistics?: (statistics: BatchStatistics) => void,
+  ): Tape {
+    const report: TapeOptions['onSideOutputs'] = ({ kernel, output }, x, [mean, variance]) => {
+      if (kernel !== 'BatchNormTraining' || onStatistics === undefined) return;
+      const channels = x.shape.at(-1) ?? 1;
+      const read = (tensor: TfjsTensor | undefined): Float32Array => (tensor as TfjsTensor).dataSync<'float32'>();
+      onStatistics({ node: output, rows: x.size / channels, mean: read(mean), variance: read(variance) });
+    };
+    return new Tape(this.#backend, program, parameters, { record, onSideOutputs: report });
   }
 
   /** Logits [rows, classes] in evaluation mode. */
-  #forward(parameters: HeapParameters, batch: Batch, first: number, rows: number): HeapTensor {
-    return this.#pass(parameters, { training: false, record: false }).forward(this.#upload(batch, first, rows));
+  #forward(parameters: HeapParameters, batch: Batch, first: number, rows: number): TfjsTensor {
+    return this.#tape(this.#evaluation, parameters, false).forward(this.#upload(batch, first, rows));
   }
 
-  /** Rows of a batch as NHWC. */
-  #upload(batch: Batch, first: number, rows: number): HeapTensor {
-    const { core } = this.#heap;
+  /** Rows of a batch as [rows, height, width, channels] or [rows, features]. */
+  #upload(batch: Batch, first: number, rows: number): TfjsTensor {
     const data = batch.inputs.subarray(first * this.#inputElements, (first + rows) * this.#inputElements);
     const [channels = 1, height, width] = this.graph.input;
-    if (height === undefined || width === undefined) return this.#heap.upload(data, [rows, channels], 'inputs');
-    const shape = [rows, height, width, channels];
-    if (channels === 1) return this.#heap.upload(data, shape, 'inputs');
-    const images = this.#heap.allocate(shape, 'inputs');
-    core.scoped((scratch) => {
-      core.kernels.transposeF32(scratch.upload(data, 'inputs'), images.pointer, rows, channels, height * width);
-    });
+    const x = engine().makeTensor(data, [rows, ...this.graph.input], 'float32');
+    if (height === undefined || width === undefined) return x;
+    const images = run('ChannelsLast', { x }, { imageShape: [height, width, channels] });
+    x.dispose();
     return images;
   }
 
-  #withLabels(batch: Batch, first: number, rows: number, body: (labelsPtr: number) => void): void {
-    this.#heap.core.scoped((scratch) => body(scratch.upload(batch.labels.subarray(first, first + rows), 'labels')));
+  #labels(batch: Batch, first: number, rows: number): TfjsTensor {
+    return engine().makeTensor(batch.labels.subarray(first, first + rows), [rows], 'int32');
   }
 
   #requireBatch(batch: Batch): void {
@@ -249,7 +271,7 @@ function* parts(count: number, size: number): Generator<readonly [number, number
 }
 
 /** buffer += (scale · value − buffer) · weight. */
-function averageInto(buffers: NamedTensors, name: string, values: Float64Array, scale: number, weight: number): void {
+function averageInto(buffers: NamedTensors, name: string, values: Float32Array, scale: number, weight: number): void {
   const { data } = buffers.get(name) as Tensor;
   for (let c = 0; c < data.length; c++) {
     const before = data[c] as number;

@@ -1,7 +1,8 @@
 /** SGD with momentum and AdamW in PyTorch's forms, updating parameters in place on the heap. */
+import { engine, type Tensor } from '#tfjs';
 import { requireNumber } from '../core/errors.ts';
 import type { HeapParameters } from './parameters.ts';
-import type { HeapTensor, TensorHeap } from './tensor-heap.ts';
+import type { HeapBackend } from './backend.ts';
 
 export type OptimiserSettings =
   | { readonly kind: 'sgd'; readonly momentum: number; readonly weightDecay: number }
@@ -27,23 +28,25 @@ export function requireOptimiser(settings: OptimiserSettings): void {
 }
 
 export class Optimiser {
-  readonly #heap: TensorHeap;
+  readonly #backend: HeapBackend;
   readonly #settings: OptimiserSettings;
   /** Per parameter: the velocity, or the first and second moment. */
-  readonly #moments = new Map<string, readonly HeapTensor[]>();
+  readonly #moments = new Map<string, readonly Tensor[]>();
   /** β^t by repeated products: `Math.pow` differs between engines. */
   #beta1Power = 1;
   #beta2Power = 1;
 
-  constructor(heap: TensorHeap, parameters: HeapParameters, settings: OptimiserSettings) {
-    this.#heap = heap;
+  constructor(backend: HeapBackend, parameters: HeapParameters, settings: OptimiserSettings) {
+    this.#backend = backend;
     this.#settings = settings;
     try {
       for (const name of parameters.names) {
-        const moments: HeapTensor[] = [];
+        const moments: Tensor[] = [];
         this.#moments.set(name, moments);
         for (let i = 0; i < (settings.kind === 'sgd' ? 1 : 2); i++) {
-          moments.push(heap.zeros(parameters.value(name).shape, `optimiser's moment of ${name}`));
+          const moment = engine().makeTensorFromTensorInfo(backend.makeOutput(parameters.value(name).shape, 'float32'));
+          moments.push(moment);
+          backend.core.f32(backend.pointer(moment), moment.size).fill(0);
         }
       }
     } catch (error) {
@@ -54,23 +57,27 @@ export class Optimiser {
 
   /** Applies the gradients that `parameters` holds. */
   step(parameters: HeapParameters, learningRate: number): void {
-    const { kernels } = this.#heap.core;
+    const backend = this.#backend;
+    const { kernels } = backend.core;
     const settings = this.#settings;
     if (settings.kind === 'adamw') {
       this.#beta1Power *= settings.beta1;
       this.#beta2Power *= settings.beta2;
     }
     for (const [name, [first, second]] of this.#moments) {
-      const weight = parameters.value(name);
-      const gradientPtr = parameters.gradient(name).pointer;
-      const firstPtr = (first as HeapTensor).pointer;
+      const gradientPtr = parameters.gradientPointer(name);
+      // A parameter that the loss does not depend on stays as it is, as in PyTorch.
+      if (gradientPtr === 0) continue;
+      const weightPtr = parameters.pointer(name);
+      const count = parameters.value(name).size;
+      const firstPtr = backend.pointer(first as Tensor);
       if (settings.kind === 'sgd') {
         const { momentum, weightDecay } = settings;
-        kernels.sgdF32(weight.pointer, gradientPtr, firstPtr, weight.elements, learningRate, momentum, weightDecay);
+        kernels.sgdF32(weightPtr, gradientPtr, firstPtr, count, learningRate, momentum, weightDecay);
       } else {
         const { beta1, beta2, epsilon, weightDecay } = settings;
         kernels.adamwF32(
-          weight.pointer, gradientPtr, firstPtr, (second as HeapTensor).pointer, weight.elements,
+          weightPtr, gradientPtr, firstPtr, backend.pointer(second as Tensor), count,
           1 - learningRate * weightDecay, beta1, 1 - beta1, beta2, 1 - beta2,
           learningRate / (1 - this.#beta1Power), Math.sqrt(1 - this.#beta2Power), epsilon,
         );
@@ -79,7 +86,7 @@ export class Optimiser {
   }
 
   release(): void {
-    for (const moments of this.#moments.values()) for (const moment of moments) moment.release();
+    for (const moments of this.#moments.values()) for (const moment of moments) moment.dispose();
     this.#moments.clear();
   }
 }

@@ -2,33 +2,35 @@
  * A network's parameters and buffers on the heap, in the layouts that the kernels read: filters are HWIO inside and OIHW
  * outside, everything else is the same on both sides.
  */
-import { InvalidArgumentError, KernelError } from '../core/errors.ts';
+import { engine, type Tensor as TfjsTensor } from '#tfjs';
+import { InvalidArgumentError } from '../core/errors.ts';
 import type { ParameterInfo, ParameterLayout } from '../model/graph.ts';
-import { requireSameLayout, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
-import type { HeapTensor, TensorHeap } from './tensor-heap.ts';
+import { requireSameLayout, zeros, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
+import type { HeapBackend } from './backend.ts';
 
 interface Slot {
   readonly info: ParameterInfo;
-  readonly value: HeapTensor;
-  readonly gradient: HeapTensor | undefined;
+  readonly value: TfjsTensor;
+  /** Absent until the first contribution. */
+  gradient: TfjsTensor | undefined;
 }
 
 export class HeapParameters {
-  readonly #heap: TensorHeap;
+  readonly #backend: HeapBackend;
   readonly #parameters = new Map<string, Slot>();
   readonly #buffers = new Map<string, Slot>();
 
   /**
-   * Uploads `state`; with `withGradients`, a gradient of zeros stands beside every parameter.
+   * Uploads `state`. Inside a scope of the backend everything ends with it; outside, with `release`.
    * @throws InvalidArgumentError naming the first tensor whose name or shape is not the graph's.
    */
-  constructor(heap: TensorHeap, layout: ParameterLayout, state: NetworkState, withGradients: boolean) {
-    this.#heap = heap;
+  constructor(backend: HeapBackend, layout: ParameterLayout, state: NetworkState) {
+    this.#backend = backend;
     requireSameLayout('state.parameters', declared(layout.parameters), state.parameters);
     requireSameLayout('state.buffers', declared(layout.buffers), state.buffers);
     try {
-      for (const info of layout.parameters) this.#add(this.#parameters, info, state.parameters, withGradients);
-      for (const info of layout.buffers) this.#add(this.#buffers, info, state.buffers, false);
+      for (const info of layout.parameters) this.#add(this.#parameters, info, state.parameters);
+      for (const info of layout.buffers) this.#add(this.#buffers, info, state.buffers);
     } catch (error) {
       this.release();
       throw error;
@@ -39,41 +41,68 @@ export class HeapParameters {
     return [...this.#parameters.keys()];
   }
 
-  value(name: string): HeapTensor {
+  value(name: string): TfjsTensor {
     return this.#slot(name).value;
   }
 
-  gradient(name: string): HeapTensor {
-    const { gradient } = this.#slot(name);
-    if (gradient === undefined) throw new KernelError({ field: name, expected: 'a gradient', got: 'none in this pass' });
-    return gradient;
+  /** Address of a parameter or buffer. */
+  pointer(name: string): number {
+    return this.#backend.pointer(this.#slot(name).value);
   }
 
-  zeroGradients(): void {
-    for (const { gradient } of this.#parameters.values()) {
-      if (gradient !== undefined) this.#heap.core.f32(gradient.pointer, gradient.elements).fill(0);
+  /** Address of a parameter's gradient; 0 while it has none. */
+  gradientPointer(name: string): number {
+    const { gradient } = this.#slot(name);
+    return gradient === undefined ? 0 : this.#backend.pointer(gradient);
+  }
+
+  /** Takes over a contribution: the first becomes the gradient itself, later ones are added to it in place. */
+  addGradient(name: string, contribution: TfjsTensor): void {
+    const slot = this.#slot(name);
+    if (slot.gradient === undefined) {
+      // Kept alive beyond the tidy of the pass that made it; `clearGradients` ends it.
+      slot.gradient = engine().keep(contribution);
+      return;
+    }
+    const { kernels } = this.#backend.core;
+    kernels.addF32(this.#backend.pointer(contribution), this.#backend.pointer(slot.gradient), contribution.size);
+    contribution.dispose();
+  }
+
+  clearGradients(): void {
+    for (const slot of this.#parameters.values()) {
+      slot.gradient?.dispose();
+      slot.gradient = undefined;
     }
   }
 
   scaleGradients(factor: number): void {
     for (const { gradient } of this.#parameters.values()) {
-      if (gradient !== undefined) this.#heap.core.kernels.scaleF32(gradient.pointer, gradient.elements, factor);
+      if (gradient !== undefined) {
+        this.#backend.core.kernels.scaleF32(this.#backend.pointer(gradient), gradient.size, factor);
+      }
     }
   }
 
   readState(): NetworkState {
-    return { parameters: this.#read(this.#parameters, 'value'), buffers: this.#read(this.#buffers, 'value') };
+    const read = (slots: Map<string, Slot>): NamedTensors =>
+      new Map([...slots].map(([name, { info, value }]) => [name, this.#read(info, value)]));
+    return { parameters: read(this.#parameters), buffers: read(this.#buffers) };
   }
 
+  /** Every parameter's gradient; zeros for one that the loss does not depend on. */
   readGradients(): NamedTensors {
-    return this.#read(this.#parameters, 'gradient');
+    return new Map(
+      [...this.#parameters].map(([name, { info, gradient }]) => [
+        name,
+        gradient === undefined ? zeros(info.shape) : this.#read(info, gradient),
+      ]),
+    );
   }
 
   release(): void {
-    for (const { value, gradient } of [...this.#parameters.values(), ...this.#buffers.values()]) {
-      value.release();
-      gradient?.release();
-    }
+    this.clearGradients();
+    for (const { value } of [...this.#parameters.values(), ...this.#buffers.values()]) value.dispose();
     this.#parameters.clear();
     this.#buffers.clear();
   }
@@ -84,42 +113,30 @@ export class HeapParameters {
     return slot;
   }
 
-  #add(slots: Map<string, Slot>, info: ParameterInfo, tensors: NamedTensors, withGradients: boolean): void {
-    const { core } = this.#heap;
-    const value = this.#heap.allocate(info.shape, info.name);
-    const data = (tensors.get(info.name) as Tensor).data;
+  #add(slots: Map<string, Slot>, info: ParameterInfo, tensors: NamedTensors): void {
+    const { core } = this.#backend;
+    const { data } = tensors.get(info.name) as Tensor;
     const filter = filterAxes(info.shape);
-    if (filter === undefined) {
-      core.f32(value.pointer, value.elements).set(data);
-    } else {
-      core.scoped((scratch) => {
-        const outside = scratch.upload(data, info.name);
-        core.kernels.reverseAxesF32(outside, value.pointer, ...filter);
-      });
-    }
-    // Registered before its gradient is allocated, so that running out of memory there frees this too.
+    const [out, perGroup, height, width] = info.shape as [number, number, number, number];
+    const shape = filter === undefined ? [...info.shape] : [height, width, perGroup, out];
+    const value = engine().makeTensorFromTensorInfo(this.#backend.makeOutput(shape, 'float32'));
     slots.set(info.name, { info, value, gradient: undefined });
-    if (withGradients) slots.set(info.name, { info, value, gradient: this.#heap.zeros(info.shape, `gradient of ${info.name}`) });
+    const pointer = this.#backend.pointer(value);
+    if (filter === undefined) core.f32(pointer, value.size).set(data);
+    else core.scoped((scratch) => core.kernels.reverseAxesF32(scratch.upload(data, info.name), this.#backend.pointer(value), ...filter));
   }
 
-  #read(slots: Map<string, Slot>, which: 'value' | 'gradient'): NamedTensors {
-    const { core } = this.#heap;
-    const tensors = new Map<string, Tensor>();
-    for (const [name, slot] of slots) {
-      const inside = which === 'value' ? slot.value : this.gradient(name);
-      const filter = filterAxes(slot.info.shape);
-      const data =
-        filter === undefined
-          ? core.f32(inside.pointer, inside.elements).slice()
-          : core.scoped((scratch) => {
-              const [out, perGroup, taps] = filter;
-              const outside = scratch.f32(inside.elements, name);
-              core.kernels.reverseAxesF32(inside.pointer, outside, taps, perGroup, out);
-              return core.f32(outside, inside.elements).slice();
-            });
-      tensors.set(name, { shape: slot.info.shape, data });
-    }
-    return tensors;
+  #read(info: ParameterInfo, inside: TfjsTensor): Tensor {
+    const { core } = this.#backend;
+    const filter = filterAxes(info.shape);
+    if (filter === undefined) return { shape: info.shape, data: core.f32(this.#backend.pointer(inside), inside.size).slice() };
+    const data = core.scoped((scratch) => {
+      const [out, perGroup, taps] = filter;
+      const outside = scratch.f32(inside.size, info.name);
+      core.kernels.reverseAxesF32(this.#backend.pointer(inside), outside, taps, perGroup, out);
+      return core.f32(outside, inside.size).slice();
+    });
+    return { shape: info.shape, data };
   }
 }
 

@@ -1,143 +1,178 @@
 /**
- * One pass of a graph over one (micro-)batch: forward, and backward along the recorded steps. Values are freed after their last
- * use, forward and backward.
+ * Runs a program of tfjs kernels forward, and backward through the gradients registered with tfjs for them. Only the walk is
+ * ours: tfjs's tape frees nothing until a gradient ends, this one frees every value, and every gradient, after its last use,
+ * and lets rectifiers write in place. That bounds the peak (measured in bench/gradient.ts).
  */
-import type { Core } from '../core/core.ts';
-import { INPUT, type GraphNode, type ModelGraph } from '../model/graph.ts';
-import { operations } from './operations/index.ts';
-import type { AnyOperation, Backward, BatchStatistics, Pass } from './operation.ts';
+import { engine, getGradient, type Tensor } from '#tfjs';
+import { KernelError } from '../core/errors.ts';
+import type { HeapBackend } from './backend.ts';
+import { run, runAll, type InputGradients } from './kernels/support.ts';
 import type { HeapParameters } from './parameters.ts';
-import type { HeapTensor, TensorHeap } from './tensor-heap.ts';
+import type { Instruction, Program } from './program.ts';
 
-/** What does not change from pass to pass. */
-export interface CompiledGraph {
-  readonly graph: ModelGraph;
-  /** Node name → number of its consumers; the output counts one more. */
-  readonly uses: ReadonlyMap<string, number>;
-  /** Nodes with a parameter at or before them: the values that a gradient must reach. */
-  readonly reached: ReadonlySet<string>;
-}
+/** A tensor and how many still need it. */
+class Held {
+  readonly tensor: Tensor;
+  #holders = 1;
 
-export function compileGraph(graph: ModelGraph, owners: ReadonlySet<string>): CompiledGraph {
-  const uses = new Map<string, number>([[graph.output, 1]]);
-  const reached = new Set<string>();
-  for (const node of graph.nodes) {
-    for (const name of node.inputs) uses.set(name, (uses.get(name) ?? 0) + 1);
-    if (owners.has(node.name) || node.inputs.some((name) => reached.has(name))) reached.add(node.name);
+  constructor(tensor: Tensor) {
+    this.tensor = tensor;
   }
-  return { graph, uses, reached };
+
+  hold(): this {
+    this.#holders++;
+    return this;
+  }
+
+  release(): void {
+    if (--this.#holders === 0) this.tensor.dispose();
+  }
+
+  /** Nobody else reads this buffer, under this tensor or a view of it. */
+  isSole(backend: HeapBackend): boolean {
+    return this.#holders === 1 && backend.refCount(this.tensor.dataId) === 1;
+  }
 }
 
-export interface PassOptions {
-  readonly training: boolean;
+interface Step {
+  readonly instruction: Instruction;
+  /** What the kernel's gradient asked to keep, in its order: values held, parameters borrowed. */
+  readonly saved: readonly Tensor[];
+  readonly held: readonly Held[];
+}
+
+export interface TapeOptions {
   /** Keep what the backward pass needs. */
   readonly record: boolean;
-  readonly onStatistics?: (statistics: BatchStatistics) => void;
+  /** Called with the outputs after the first of kernels that have several, before they are freed. */
+  readonly onSideOutputs?: (instruction: Instruction, x: Tensor, outputs: readonly Tensor[]) => void;
 }
 
-interface Record {
-  readonly node: GraphNode;
-  readonly backward: Backward;
-  readonly kept: readonly HeapTensor[];
-}
-
-export class TapePass implements Pass {
-  readonly core: Core;
-  readonly heap: TensorHeap;
-  readonly training: boolean;
-  readonly #compiled: CompiledGraph;
+export class Tape {
+  readonly #backend: HeapBackend;
+  readonly #program: Program;
   readonly #parameters: HeapParameters;
-  readonly #options: PassOptions;
-  readonly #records: Record[] = [];
-  #kept: HeapTensor[] = [];
+  readonly #options: TapeOptions;
+  readonly #steps: Step[] = [];
 
-  constructor(heap: TensorHeap, compiled: CompiledGraph, parameters: HeapParameters, options: PassOptions) {
-    this.core = heap.core;
-    this.heap = heap;
-    this.training = options.training;
-    this.#compiled = compiled;
+  constructor(backend: HeapBackend, program: Program, parameters: HeapParameters, options: TapeOptions) {
+    this.#backend = backend;
+    this.#program = program;
     this.#parameters = parameters;
     this.#options = options;
   }
 
-  value(name: string): HeapTensor {
-    return this.#parameters.value(name);
-  }
-
-  gradient(name: string): HeapTensor {
-    return this.#parameters.gradient(name);
-  }
-
-  keep(tensor: HeapTensor): void {
-    if (this.#options.record) this.#kept.push(tensor.retain());
-  }
-
-  reportStatistics(statistics: BatchStatistics): void {
-    this.#options.onStatistics?.(statistics);
-  }
-
-  /** The value of the graph's output; takes over `input` [count, height, width, channels] or [count, features]. */
-  forward(input: HeapTensor): HeapTensor {
-    const { graph, uses } = this.#compiled;
-    const values = new Map<string, { readonly tensor: HeapTensor; left: number }>([
-      [INPUT, { tensor: input, left: uses.get(INPUT) ?? 0 }],
-    ]);
-    const take = (name: string): HeapTensor => {
-      const value = values.get(name) as { readonly tensor: HeapTensor; left: number };
-      // The last consumer gets the reference itself and may then overwrite the tensor.
-      if (--value.left > 0) return value.tensor.retain();
+  /** The value of the program's output, the caller's to dispose; takes over `input`. */
+  forward(input: Tensor): Tensor {
+    const { instructions, output, readers } = this.#program;
+    const values = new Map<string, { readonly held: Held; left: number }>();
+    const put = (name: string, held: Held): void => void values.set(name, { held, left: readers.get(name) ?? 0 });
+    /** One reader's hold: the last reader takes over the map's own, and may be the only one. */
+    const take = (name: string): Held => {
+      const value = values.get(name) as { readonly held: Held; left: number };
+      if (--value.left > 0) return value.held.hold();
       values.delete(name);
-      return value.tensor;
+      return value.held;
     };
-    for (const node of graph.nodes) {
-      this.#kept = [];
-      const operation = operations[node.op] as AnyOperation;
-      const { output, backward } = operation(this, node, node.inputs.map(take));
-      values.set(node.name, { tensor: output, left: uses.get(node.name) ?? 0 });
-      if (this.#options.record) this.#records.push({ node, backward, kept: this.#kept });
+    put('input', new Held(input));
+    for (const instruction of instructions) {
+      const operands = Object.entries(instruction.values).map(([name, value]) => [name, take(value)] as const);
+      put(instruction.output, this.#execute(instruction, new Map(operands)));
     }
-    return take(graph.output);
+    const result = take(output);
+    if (result.isSole(this.#backend) || !this.#options.record) return result.tensor;
+    // The output's own gradient rule kept it: the caller gets a view of its own.
+    const view = engine().runKernel('Identity', { x: result.tensor } as never) as unknown as Tensor;
+    result.release();
+    return view;
   }
 
-  /** Adds every parameter's gradient; takes over the gradient of the output. */
-  backward(outputGradient: HeapTensor): void {
-    const { graph, reached } = this.#compiled;
-    const gradients = new Map<string, HeapTensor>([[graph.output, outputGradient]]);
-    for (let record = this.#records.pop(); record !== undefined; record = this.#records.pop()) {
-      const { node, backward, kept } = record;
-      const dy = gradients.get(node.name);
-      gradients.delete(node.name);
-      if (dy !== undefined && reached.has(node.name)) {
-        const wanted = node.inputs.map((name) => reached.has(name));
-        for (const [i, dx] of backward(dy, wanted).entries()) {
-          if (dx !== undefined) this.#accumulate(gradients, node.inputs[i] as string, dx);
-        }
-      } else {
-        dy?.release();
-      }
-      for (const tensor of kept) tensor.release();
+  /** Adds the gradient of every parameter to `parameters`; takes over the output's gradient. */
+  backward(outputGradient: Tensor): void {
+    const { output, reached } = this.#program;
+    const gradients = new Map<string, Held>([[output, new Held(outputGradient)]]);
+    for (let step = this.#steps.pop(); step !== undefined; step = this.#steps.pop()) {
+      const { instruction, saved, held } = step;
+      const dy = gradients.get(instruction.output);
+      gradients.delete(instruction.output);
+      if (dy !== undefined && reached.has(instruction.output)) this.#differentiate(instruction, dy, saved, gradients);
+      dy?.release();
+      for (const value of held) value.release();
+    }
+    for (const gradient of gradients.values()) gradient.release();
+  }
+
+  #execute(instruction: Instruction, operands: ReadonlyMap<string, Held>): Held {
+    const { kernel, parameters, overwrites } = instruction;
+    const inputs: { [name: string]: Tensor } = {};
+    for (const [name, { tensor }] of operands) inputs[name] = tensor;
+    for (const [name, parameter] of Object.entries(parameters)) inputs[name] = this.#parameters.value(parameter);
+    const inPlace = overwrites && (operands.get('x')?.isSole(this.#backend) ?? false);
+    const results = runAll(kernel, inputs, inPlace ? { ...instruction.attrs, inPlace } : instruction.attrs);
+    const outputs = (Array.isArray(results) ? results : [results]).map((tensor: Tensor) => new Held(tensor));
+    const [first, ...others] = outputs as [Held, ...Held[]];
+    if (others.length > 0) this.#options.onSideOutputs?.(instruction, inputs['x'] as Tensor, others.map(({ tensor }) => tensor));
+    if (this.#options.record) this.#steps.push(this.#record(instruction, inputs, operands, outputs));
+    for (const operand of operands.values()) operand.release();
+    for (const other of others) other.release();
+    return first;
+  }
+
+  /** Holds what the registered gradient of this kernel saves. */
+  #record(
+    instruction: Instruction,
+    inputs: { readonly [name: string]: Tensor },
+    operands: ReadonlyMap<string, Held>,
+    outputs: readonly Held[],
+  ): Step {
+    const { inputsToSave = [], outputsToSave = [] } = this.#gradientOf(instruction);
+    const kept = outputs.filter((_, i) => outputsToSave[i] === true);
+    const held = [...inputsToSave.flatMap((name) => operands.get(name) ?? []), ...kept].map((value) => value.hold());
+    const saved = [...inputsToSave.map((name) => inputs[name] as Tensor), ...kept.map(({ tensor }) => tensor)];
+    return { instruction, saved, held };
+  }
+
+  #differentiate(instruction: Instruction, dy: Held, saved: readonly Tensor[], gradients: Map<string, Held>): void {
+    const attrs = { ...instruction.attrs, gradientInPlace: dy.isSole(this.#backend) };
+    const rules = this.#gradientOf(instruction).gradFunc(dy.tensor, saved as Tensor[], attrs) as InputGradients;
+    const { parameters, values } = instruction;
+    // Parameters first: an in-place gradient of x overwrites dy.
+    const wanted = [
+      ...Object.keys(parameters),
+      ...Object.keys(values).filter((input) => this.#program.reached.has(values[input] as string)),
+    ];
+    // One tidy for all: kernels with several outputs compute them together, and the intermediate tensors of stock gradients,
+    // which are compositions of operations, end here.
+    const results = engine().tidy(() =>
+      wanted.map((input) => {
+        const rule = rules[input];
+        if (rule !== undefined) return rule();
+        throw new KernelError({ field: instruction.kernel, expected: `a gradient of its input ${input}`, got: 'none' });
+      }),
+    );
+    for (const [i, input] of wanted.entries()) {
+      const gradient = results[i] as Tensor;
+      const parameter = parameters[input];
+      if (parameter === undefined) this.#accumulate(gradients, values[input] as string, gradient);
+      else this.#parameters.addGradient(parameter, gradient);
     }
   }
 
-  #accumulate(gradients: Map<string, HeapTensor>, name: string, dx: HeapTensor): void {
-    const sum = gradients.get(name);
+  #gradientOf({ kernel }: Instruction): ReturnType<typeof getGradient> {
+    const gradient = getGradient(kernel) as ReturnType<typeof getGradient> | undefined;
+    if (gradient === undefined) throw new KernelError({ field: kernel, expected: 'a registered gradient', got: 'none' });
+    return gradient;
+  }
+
+  #accumulate(gradients: Map<string, Held>, value: string, dx: Tensor): void {
+    const sum = gradients.get(value);
     if (sum === undefined) {
-      gradients.set(name, dx);
+      gradients.set(value, new Held(dx));
       return;
     }
-    // Either side may be shared with another consumer's gradient: write into one that is not, or into a copy.
-    const [into, from] = sum.references === 1 ? [sum, dx] : [dx, sum];
-    if (into.references === 1) {
-      this.core.kernels.addF32(from.pointer, into.pointer, into.elements);
-      from.release();
-      gradients.set(name, into);
-      return;
-    }
-    const fresh = this.heap.allocate(into.shape, `gradient at ${name}`);
-    this.core.f32(fresh.pointer, fresh.elements).set(this.core.f32(into.pointer, into.elements));
-    this.core.kernels.addF32(from.pointer, fresh.pointer, fresh.elements);
-    into.release();
-    from.release();
-    gradients.set(name, fresh);
+    const added = run('Add', { a: sum.tensor, b: dx });
+    sum.release();
+    dx.dispose();
+    gradients.set(value, new Held(added));
   }
 }

@@ -3,25 +3,24 @@ import { InvalidArgumentError, requireNumber } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
 import type { NodeOf } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import type { Network } from './network.ts';
-import type { BatchStatistics } from './operation.ts';
+import type { BatchStatistics, Network } from './network.ts';
 import { Optimiser, type OptimiserSettings } from './optimiser.ts';
 import { HeapParameters } from './parameters.ts';
-import type { TensorHeap } from './tensor-heap.ts';
+import type { HeapBackend } from './backend.ts';
 
 export class Trainer implements Disposable {
   readonly #network: Network;
-  readonly #heap: TensorHeap;
+  readonly #backend: HeapBackend;
   readonly #parameters: HeapParameters;
   readonly #optimiser: Optimiser;
   #disposed = false;
 
-  constructor(network: Network, heap: TensorHeap, state: NetworkState, settings: OptimiserSettings) {
+  constructor(network: Network, backend: HeapBackend, state: NetworkState, settings: OptimiserSettings) {
     this.#network = network;
-    this.#heap = heap;
-    this.#parameters = new HeapParameters(heap, network.layout, state, true);
+    this.#backend = backend;
+    this.#parameters = new HeapParameters(backend, network.layout, state);
     try {
-      this.#optimiser = new Optimiser(heap, this.#parameters, settings);
+      this.#optimiser = new Optimiser(backend, this.#parameters, settings);
     } catch (error) {
       this.#parameters.release();
       throw error;
@@ -37,13 +36,16 @@ export class Trainer implements Disposable {
     this.#requireOpen();
     requireNumber('learningRate', learningRate, 0);
     const seen: BatchStatistics[] = [];
-    this.#parameters.zeroGradients();
-    const loss = this.#heap.scope(() =>
-      this.#network.accumulateGradient(this.#parameters, batch, (statistics) => seen.push(statistics)),
-    );
-    for (const statistics of seen) this.#moveStatistics(statistics);
-    this.#optimiser.step(this.#parameters, learningRate);
-    return loss;
+    try {
+      const loss = this.#backend.scope(() =>
+        this.#network.accumulateGradient(this.#parameters, batch, (statistics) => seen.push(statistics)),
+      );
+      for (const statistics of seen) this.#moveStatistics(statistics);
+      this.#optimiser.step(this.#parameters, learningRate);
+      return loss;
+    } finally {
+      this.#parameters.clearGradients();
+    }
   }
 
   /** A copy of the state now. */
@@ -66,9 +68,9 @@ export class Trainer implements Disposable {
   /** running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. */
   #moveStatistics({ node, rows, mean, variance }: BatchStatistics): void {
     const { momentum } = this.#network.graph.nodes.find(({ name }) => name === node) as NodeOf<'batch_norm'>;
-    const move = (suffix: string, values: Float64Array, scale: number): void => {
-      const running = this.#parameters.value(`${node}.${suffix}`);
-      const view = this.#heap.core.f32(running.pointer, running.elements);
+    const move = (suffix: string, values: Float32Array, scale: number): void => {
+      const name = `${node}.${suffix}`;
+      const view = this.#backend.core.f32(this.#parameters.pointer(name), this.#parameters.value(name).size);
       for (let c = 0; c < view.length; c++) {
         view[c] = (1 - momentum) * (view[c] as number) + momentum * scale * (values[c] as number);
       }

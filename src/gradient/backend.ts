@@ -1,0 +1,173 @@
+/**
+ * tfjs's wasm backend on our core's heap. The shim below stands in for the Emscripten module; it makes what is silent in
+ * stock tfjs an error: malloc never answers 0, and a kernel that throws leaves the C++ shadow stack where it was.
+ */
+import { BackendWasm, engine, env } from '#tfjs';
+import type { Core } from '../core/core.ts';
+import { InvalidArgumentError, KernelError } from '../core/errors.ts';
+import { registerKernels } from './kernels/index.ts';
+
+/** tfjs's handle of a buffer: compared by identity. */
+type DataId = object;
+type Method<K extends keyof BackendWasm> = BackendWasm[K] extends (...values: infer P) => unknown ? P : never;
+type EmscriptenModule = ConstructorParameters<typeof BackendWasm>[0];
+
+const BACKEND = 'wasm';
+
+export class HeapBackend extends BackendWasm {
+  readonly core: Core;
+  /** Every live buffer, so that what a failing kernel left behind can be found: tfjs keeps them in a WeakMap. */
+  readonly #live = new Set<DataId>();
+  #liveBytes = 0;
+  #peakBytes = 0;
+
+  constructor(core: Core) {
+    super(emscriptenModule(core));
+    this.core = core;
+  }
+
+  /** Address of a tensor's first byte. */
+  pointer(tensor: { readonly dataId: object }): number {
+    return this.dataIdMap.get(tensor.dataId).memoryOffset >>> 0;
+  }
+
+  get liveTensors(): number {
+    return this.#live.size;
+  }
+
+  /** Most bytes that tensors held at one moment since `resetPeak`. */
+  get peakBytes(): number {
+    return this.#peakBytes;
+  }
+
+  resetPeak(): void {
+    this.#peakBytes = this.#liveBytes;
+  }
+
+  override move(...parameters: Method<'move'>): void {
+    super.move(...parameters);
+    const [dataId] = parameters;
+    this.#live.add(dataId);
+    this.#liveBytes += this.#bytesOf(dataId);
+    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes);
+  }
+
+  override disposeData(...parameters: Method<'disposeData'>): boolean {
+    const [dataId] = parameters;
+    const bytes = this.#live.has(dataId) ? this.#bytesOf(dataId) : 0;
+    const gone = super.disposeData(...parameters);
+    if (gone && this.#live.delete(dataId)) this.#liveBytes -= bytes;
+    return gone;
+  }
+
+  /** Runs `body` as a tfjs tidy without a result tensor; when it throws, buffers that kernels had begun are freed too. */
+  scope<T>(body: () => T): T {
+    const before = new Set(this.#live);
+    const stack = this.core.tfjs.stackSave();
+    let result: T | undefined;
+    try {
+      engine().tidy(() => {
+        result = body();
+      });
+      return result as T;
+    } catch (error) {
+      this.core.tfjs.stackRestore(stack);
+      for (const dataId of this.#live) if (!before.has(dataId)) this.disposeData(dataId, true);
+      throw error;
+    }
+  }
+
+  override dispose(): void {
+    for (const dataId of this.#live) this.disposeData(dataId, true);
+  }
+
+  #bytesOf(dataId: DataId): number {
+    const { shape } = this.dataIdMap.get(dataId) as { readonly shape: readonly number[] };
+    return 4 * shape.reduce((product, extent) => product * extent, 1);
+  }
+}
+
+let live: HeapBackend | undefined;
+
+/**
+ * Registers a backend on `core` with tfjs's engine. tfjs has one engine a realm, so one backend may be live at a time.
+ * @throws InvalidArgumentError while another one is.
+ */
+export function openBackend(core: Core): HeapBackend {
+  if (live !== undefined) {
+    throw new InvalidArgumentError({
+      field: 'engine',
+      expected: 'no other live gradient engine in this realm (dispose it first)',
+      got: 'one',
+    });
+  }
+  if (env().platform === undefined) env().setPlatform('trajport', platform);
+  registerKernels();
+  const backend = new HeapBackend(core);
+  engine().registerBackend(BACKEND, () => backend);
+  // Completes before its first await, because the factory answers with a backend and not with a promise.
+  void engine().setBackend(BACKEND);
+  if (engine().backend !== backend) {
+    throw new KernelError({ field: 'tfjs', expected: 'the backend just registered', got: 'another' });
+  }
+  live = backend;
+  return backend;
+}
+
+export function closeBackend(backend: HeapBackend): void {
+  if (live !== backend) return;
+  live = undefined;
+  engine().removeBackend(BACKEND);
+}
+
+/** tfjs asks its platform for a clock (profiling only) and for text coding; it must never fetch. */
+const platform = {
+  fetch: (): Promise<never> =>
+    Promise.reject(new KernelError({ field: 'tfjs', expected: 'no network access', got: 'a fetch' })),
+  now: (): number => 0,
+  encode: (text: string): Uint8Array => new TextEncoder().encode(text),
+  decode: (bytes: Uint8Array): string => new TextDecoder().decode(bytes),
+  isTypedArray: (value: unknown): value is Float32Array | Int32Array | Uint8Array | Uint8ClampedArray =>
+    ArrayBuffer.isView(value) && !(value instanceof DataView),
+};
+
+/** The part of Emscripten's module that BackendWasm and its kernels touch. */
+function emscriptenModule(core: Core): EmscriptenModule {
+  const { tfjs } = core;
+  const call = (name: string): ((...values: number[]) => number) => tfjs[name] as (...values: number[]) => number;
+  const module = {
+    get HEAPU8(): Uint8Array {
+      return new Uint8Array(core.memory.buffer);
+    },
+    _malloc: (bytes: number): number => core.allocate(bytes, 'a tfjs tensor'),
+    _free: (pointer: number): void => core.free(pointer >>> 0),
+    /** Array arguments are copied to the C++ stack for the duration of the call. */
+    cwrap: (name: string, _result: unknown, types: readonly string[]) => {
+      const kernel = call(name);
+      return (...values: (number | Uint8Array)[]): number => {
+        const stack = tfjs.stackSave();
+        try {
+          const plain = values.map((value, i) => {
+            if (types[i] !== 'array') return value as number;
+            const bytes = value as Uint8Array;
+            const pointer = tfjs.stackAlloc(bytes.byteLength);
+            core.u8(pointer, bytes.byteLength).set(bytes);
+            return pointer;
+          });
+          return kernel(...plain);
+        } finally {
+          tfjs.stackRestore(stack);
+        }
+      };
+    },
+    tfjs: {
+      init: (): void => {},
+      initWithThreadsCount: (): void => {},
+      getThreadsCount: (): number => 1,
+      registerTensor: call('register_tensor'),
+      disposeData: call('dispose_data'),
+      dispose: (): void => {},
+    },
+  };
+  return module as unknown as EmscriptenModule;
+}

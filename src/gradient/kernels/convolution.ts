@@ -1,0 +1,212 @@
+/**
+ * conv2d of NHWC images with a filter [kernel height, kernel width, in / groups, out], depthwise included, and both gradients. Each
+ * direction is one matrix product a group over a padded copy, addressed by tables (`assembly/matmul.ts`,
+ * `assembly/convolution.ts`). Stock tfjs-wasm has no filter gradient, a scalar input gradient (1.6 GFLOP/s), and a forward kernel
+ * whose packed weights go stale when weights change in place.
+ */
+import { computeConv2DInfo, type TensorInfo } from '#tfjs';
+import { UnsupportedError, describe } from '../../core/errors.ts';
+import type { Core, Scratch } from '../../core/core.ts';
+import { activate } from './matmul.ts';
+import { defineGradient, defineKernel, required, run, type Attributes, type KernelCall } from './support.ts';
+
+/** Everything that the three directions need to know. */
+interface Geometry {
+  readonly count: number;
+  readonly height: number;
+  readonly width: number;
+  readonly channels: number;
+  readonly outHeight: number;
+  readonly outWidth: number;
+  readonly out: number;
+  readonly groups: number;
+  readonly groupIn: number;
+  readonly groupOut: number;
+  readonly kernel: readonly [number, number];
+  readonly taps: number;
+  readonly stride: readonly [number, number];
+  readonly dilation: readonly [number, number];
+  /** Top, bottom, left, right. */
+  readonly padding: readonly [number, number, number, number];
+}
+
+/** A padded image and the tables that address its windows. */
+interface Windows {
+  readonly imagePtr: number;
+  readonly rowsPtr: number;
+  readonly tapsPtr: number;
+}
+
+type Shape4 = [number, number, number, number];
+
+/** `attrs`: tfjs's own for conv2d, and `groups`. */
+function geometry(xShape: readonly number[], filterShape: readonly number[], attrs: Attributes, depthwise: boolean): Geometry {
+  const dataFormat = attrs['dataFormat'] ?? 'NHWC';
+  if (dataFormat !== 'NHWC') throw new UnsupportedError({ field: 'conv2d.dataFormat', expected: 'NHWC', got: describe(dataFormat) });
+  const info = computeConv2DInfo(
+    xShape as Shape4,
+    filterShape as Shape4,
+    attrs['strides'] as [number, number],
+    (attrs['dilations'] ?? 1) as [number, number],
+    attrs['pad'] as 'valid',
+    attrs['dimRoundingMode'] as 'floor',
+    depthwise,
+  );
+  const groups = depthwise ? info.inChannels : ((attrs['groups'] as number | undefined) ?? 1);
+  const { top, bottom, left, right } = info.padInfo;
+  return {
+    count: info.batchSize,
+    height: info.inHeight,
+    width: info.inWidth,
+    channels: info.inChannels,
+    outHeight: info.outHeight,
+    outWidth: info.outWidth,
+    out: info.outChannels,
+    groups,
+    groupIn: info.inChannels / groups,
+    groupOut: info.outChannels / groups,
+    kernel: [info.filterHeight, info.filterWidth],
+    taps: info.filterHeight * info.filterWidth,
+    stride: [info.strideHeight, info.strideWidth],
+    dilation: [info.dilationHeight, info.dilationWidth],
+    padding: [top, bottom, left, right],
+  };
+}
+
+function forward(call: KernelCall, depthwise: boolean): TensorInfo {
+  const { backend } = call;
+  const { core } = backend;
+  const x = required(call, 'x');
+  const filter = required(call, 'filter');
+  const bias = call.inputs['bias'];
+  const g = geometry(x.shape, filter.shape, call.attrs, depthwise);
+  const rows = g.count * g.outHeight * g.outWidth;
+  const out = backend.makeOutput([g.count, g.outHeight, g.outWidth, g.out], 'float32');
+  const yPtr = backend.pointer(out);
+  const filterPtr = backend.pointer(filter);
+  if (bias !== undefined) core.kernels.fillRowsF32(yPtr, backend.pointer(bias), rows, g.out);
+  core.scoped((scratch) => {
+    const windows = inputWindows(core, scratch, g, backend.pointer(x));
+    const panels = scratch.bytes(core.kernels.matmulScratchBytes(rows, g.groupOut, g.taps * g.groupIn), 'packed panels');
+    for (let i = 0; i < g.groups; i++) {
+      core.kernels.productF32(
+        windows.imagePtr + 4 * i * g.groupIn, 1, 1, windows.rowsPtr, 1, windows.tapsPtr, g.groupIn,
+        filterPtr + 4 * i * g.groupOut, g.out, 1, 0, 0,
+        yPtr + 4 * i * g.groupOut, g.out, rows, g.groupOut, g.taps * g.groupIn, Number(bias !== undefined), panels,
+      );
+    }
+  });
+  return activate(call, out);
+}
+
+/** dW [taps · groupIn, out] = windowsᵀ · dy. */
+function filterGradient(call: KernelCall, depthwise: boolean): TensorInfo {
+  const { backend } = call;
+  const { core } = backend;
+  const x = required(call, 'x');
+  const filterShape = call.attrs['filterShape'] as number[];
+  const g = geometry(x.shape, filterShape, call.attrs, depthwise);
+  const rows = g.count * g.outHeight * g.outWidth;
+  const out = backend.makeOutput(filterShape, 'float32');
+  const dyPtr = backend.pointer(required(call, 'dy'));
+  const dwPtr = backend.pointer(out);
+  core.scoped((scratch) => {
+    const windows = inputWindows(core, scratch, g, backend.pointer(x));
+    const panels = scratch.bytes(core.kernels.matmulScratchBytes(g.taps * g.groupIn, g.groupOut, rows), 'packed panels');
+    for (let i = 0; i < g.groups; i++) {
+      core.kernels.productF32(
+        windows.imagePtr + 4 * i * g.groupIn, 1, 1, windows.tapsPtr, g.groupIn, windows.rowsPtr, 1,
+        dyPtr + 4 * i * g.groupOut, g.out, 1, 0, 0,
+        dwPtr + 4 * i * g.groupOut, g.out, g.taps * g.groupIn, g.groupOut, rows, 0, panels,
+      );
+    }
+  });
+  return out;
+}
+
+/** dx: the gradient, with zeros between its pixels for strides and a rim of kernel − 1, convolved with the rotated filter. */
+function inputGradient(call: KernelCall, depthwise: boolean): TensorInfo {
+  const { backend } = call;
+  const { core } = backend;
+  const filter = required(call, 'filter');
+  const inputShape = call.attrs['inputShape'] as number[];
+  const g = geometry(inputShape, filter.shape, call.attrs, depthwise);
+  const [kernelHeight, kernelWidth] = g.kernel;
+  const [dilationY, dilationX] = g.dilation;
+  const paddedHeight = g.height + (kernelHeight - 1) * dilationY;
+  const paddedWidth = g.width + (kernelWidth - 1) * dilationX;
+  const rows = g.count * g.height * g.width;
+  const out = backend.makeOutput(inputShape, 'float32');
+  const dxPtr = backend.pointer(out);
+  core.scoped((scratch) => {
+    const padded = scratch.f32(g.count * paddedHeight * paddedWidth * g.out, 'padded gradient');
+    core.kernels.padImagesF32(
+      backend.pointer(required(call, 'dy')), padded, g.count, g.outHeight, g.outWidth, g.out, paddedHeight, paddedWidth,
+      (kernelHeight - 1) * dilationY - g.padding[0], (kernelWidth - 1) * dilationX - g.padding[2], ...g.stride,
+    );
+    const rowsPtr = scratch.i32(rows, 'window table');
+    core.kernels.windowOffsets(rowsPtr, g.count, paddedHeight, paddedWidth, g.out, g.height, g.width, 1, 1);
+    const tapsPtr = scratch.i32(g.taps * g.groupOut, 'tap table');
+    core.kernels.tapOffsets(tapsPtr, paddedWidth, g.out, kernelHeight, kernelWidth, g.groupOut, dilationY, dilationX);
+    const rotated = scratch.f32(g.taps * g.groupIn * g.out, 'rotated filter');
+    core.kernels.rotateFilterF32(backend.pointer(filter), rotated, g.taps, g.groupIn, g.out, g.groups);
+    const panels = scratch.bytes(core.kernels.matmulScratchBytes(rows, g.groupIn, g.taps * g.groupOut), 'packed panels');
+    for (let i = 0; i < g.groups; i++) {
+      core.kernels.productF32(
+        padded + 4 * i * g.groupOut, 1, 1, rowsPtr, 1, tapsPtr, g.groupOut,
+        rotated + 4 * i * g.taps * g.groupOut * g.groupIn, g.groupIn, 1, 0, 0,
+        dxPtr + 4 * i * g.groupIn, g.channels, rows, g.groupIn, g.taps * g.groupOut, 0, panels,
+      );
+    }
+  });
+  return out;
+}
+
+/** The input with its padding (a copy only where there is padding) and the tables over it. */
+function inputWindows(core: Core, scratch: Scratch, g: Geometry, xPtr: number): Windows {
+  const [top, bottom, left, right] = g.padding;
+  const height = g.height + top + bottom;
+  const width = g.width + left + right;
+  let imagePtr = xPtr;
+  if (height !== g.height || width !== g.width) {
+    imagePtr = scratch.f32(g.count * height * width * g.channels, 'padded images');
+    core.kernels.padImagesF32(xPtr, imagePtr, g.count, g.height, g.width, g.channels, height, width, top, left, 1, 1);
+  }
+  const rowsPtr = scratch.i32(g.count * g.outHeight * g.outWidth, 'window table');
+  core.kernels.windowOffsets(rowsPtr, g.count, height, width, g.channels, g.outHeight, g.outWidth, ...g.stride);
+  const tapsPtr = scratch.i32(g.taps * g.groupIn, 'tap table');
+  core.kernels.tapOffsets(tapsPtr, width, g.channels, ...g.kernel, g.groupIn, ...g.dilation);
+  return { imagePtr, rowsPtr, tapsPtr };
+}
+
+export function registerConvolution(): void {
+  for (const [name, backwardInput, backwardFilter, depthwise] of [
+    ['Conv2D', 'Conv2DBackpropInput', 'Conv2DBackpropFilter', false],
+    ['FusedConv2D', undefined, undefined, false],
+    ['DepthwiseConv2dNative', 'DepthwiseConv2dNativeBackpropInput', 'DepthwiseConv2dNativeBackpropFilter', true],
+  ] as const) {
+    defineKernel(name, (call) => forward(call, depthwise));
+    if (backwardInput === undefined) continue;
+    defineKernel(backwardInput, (call) => inputGradient(call, depthwise));
+    defineKernel(backwardFilter, (call) => filterGradient(call, depthwise));
+  }
+  const backward = (kernel: string) => (dy: TensorInfo, saved: readonly TensorInfo[], attrs: Attributes) => {
+    const [x, filter] = saved as readonly [TensorInfo, TensorInfo];
+    return {
+      x: () => run(`${kernel}BackpropInput`, { dy, filter }, { ...attrs, inputShape: x.shape }),
+      filter: () => run(`${kernel}BackpropFilter`, { x, dy }, { ...attrs, filterShape: filter.shape }),
+      bias: () => run('Sum', { x: dy }, { axis: [0, 1, 2], keepDims: false }),
+    };
+  };
+  const inputs = ['x', 'filter'];
+  defineGradient('FusedConv2D', { inputs, gradient: backward('Conv2D') });
+  for (const kernel of ['Conv2D', 'DepthwiseConv2dNative']) {
+    defineGradient(kernel, {
+      inputs,
+      gradient: (dy, saved, attrs) => {
+        const { x, filter } = backward(kernel)(dy, saved, attrs);
+        return { x, filter };
+      },
+    });
+  }
+}

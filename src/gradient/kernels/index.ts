@@ -1,0 +1,38 @@
+/** Registers every kernel and gradient with tfjs: stock ones that are right, ours where stock is missing, wrong or slow. */
+import * as tfjs from '#tfjs';
+import { registerActivations } from './activation.ts';
+import { registerBatchNorm } from './batch-norm.ts';
+import { registerConvolution } from './convolution.ts';
+import { registerLayout } from './layout.ts';
+import { registerLoss } from './loss.ts';
+import { registerMatmul } from './matmul.ts';
+import { registerPooling } from './pooling.ts';
+import { registerReduction } from './reduction.ts';
+
+let registered = false;
+
+/** tfjs's registry is global to its bundle and complains about repetitions: once is enough. */
+export function registerKernels(): void {
+  if (registered) return;
+  registered = true;
+  for (const config of [
+    tfjs.addConfig, tfjs.avgPoolConfig, tfjs.avgPoolGradConfig, tfjs.castConfig, tfjs.fusedBatchNormConfig, tfjs.identityConfig,
+    tfjs.multiplyConfig, tfjs.realDivConfig, tfjs.reshapeConfig, tfjs.subConfig, tfjs.transposeConfig,
+  ]) {
+    tfjs.registerKernel(config);
+  }
+  for (const config of [
+    tfjs.addGradConfig, tfjs.avgPoolGradientConfig, tfjs.castGradConfig, tfjs.identityGradConfig, tfjs.multiplyGradConfig,
+    tfjs.reshapeGradConfig, tfjs.subGradConfig, tfjs.transposeGradConfig,
+  ]) {
+    tfjs.registerGradient(config);
+  }
+  registerMatmul();
+  registerConvolution();
+  registerPooling();
+  registerActivations();
+  registerBatchNorm();
+  registerReduction();
+  registerLoss();
+  registerLayout();
+}

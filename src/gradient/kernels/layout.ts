@@ -1,0 +1,36 @@
+/** Changes between PyTorch's NCHW, in which images come in and flattened features are ordered, and tfjs's NHWC. */
+import type { TensorInfo } from '#tfjs';
+import { defineGradient, defineKernel, required, run, sizeOf, viewOf, type KernelCall } from './support.ts';
+
+/** [count, rows, columns] → `shape` with every matrix transposed; a view where that moves nothing. */
+function transposed(call: KernelCall, count: number, rows: number, columns: number, shape: number[]): TensorInfo {
+  const { backend } = call;
+  const x = required(call, 'x');
+  if (rows === 1 || columns === 1) return viewOf(backend, x, shape);
+  const y = backend.makeOutput(shape, 'float32');
+  backend.core.kernels.transposeF32(backend.pointer(x), backend.pointer(y), count, rows, columns);
+  return y;
+}
+
+export function registerLayout(): void {
+  // {x: count images as NCHW}, {imageShape [height, width, channels]} → [count, height, width, channels]
+  defineKernel('ChannelsLast', (call) => {
+    const x = required(call, 'x');
+    const [height, width, channels] = call.attrs['imageShape'] as [number, number, number];
+    const count = sizeOf(x) / (height * width * channels);
+    return transposed(call, count, channels, height * width, [count, height, width, channels]);
+  });
+  // {x [count, height, width, channels]} → [count, channels · height · width], channels slowest
+  defineKernel('FlattenChannelsFirst', (call) => {
+    const [count = 0, ...rest] = required(call, 'x').shape;
+    const channels = rest.at(-1) ?? 1;
+    const pixels = rest.slice(0, -1).reduce((product, extent) => product * extent, 1);
+    return transposed(call, count, pixels, channels, [count, pixels * channels]);
+  });
+  defineGradient('FlattenChannelsFirst', {
+    gradient: (dy, _saved, { imageShape }) => ({
+      x: () =>
+        (imageShape as readonly number[]).length === 1 ? run('Identity', { x: dy }) : run('ChannelsLast', { x: dy }, { imageShape }),
+    }),
+  });
+}

@@ -1,0 +1,70 @@
+/** How kernels are written and registered here. */
+import { engine, registerGradient, registerKernel, type Tensor, type TensorInfo } from '#tfjs';
+import type { HeapBackend } from '../backend.ts';
+
+export type Attributes = { readonly [name: string]: unknown };
+export type Inputs = { readonly [name: string]: TensorInfo | undefined };
+
+export interface KernelCall {
+  readonly inputs: Inputs;
+  readonly attrs: Attributes;
+  readonly backend: HeapBackend;
+}
+
+/** Gradients of a kernel's inputs, each computed when asked for. */
+export type InputGradients = { readonly [input: string]: () => Tensor };
+
+export interface GradientRule {
+  readonly inputs?: readonly string[];
+  /** Whether output i is kept. */
+  readonly outputs?: readonly boolean[];
+  /** `saved`: the inputs, then the outputs named above. */
+  readonly gradient: (dy: Tensor, saved: readonly Tensor[], attrs: Attributes) => InputGradients;
+}
+
+/** Registers a kernel for the wasm backend under tfjs's name for it, or a name of our own. */
+export function defineKernel(kernelName: string, kernel: (call: KernelCall) => TensorInfo | TensorInfo[]): void {
+  registerKernel({ kernelName, backendName: 'wasm', kernelFunc: kernel as never });
+}
+
+/** Registers the gradient that tfjs's tape and ours use for a kernel. */
+export function defineGradient(kernelName: string, { inputs = [], outputs = [], gradient }: GradientRule): void {
+  registerGradient({
+    kernelName,
+    inputsToSave: [...inputs],
+    outputsToSave: [...outputs],
+    // tfjs's tape hands a list of gradients to a kernel with several outputs; only the first is differentiable in ours.
+    gradFunc: ((dy: Tensor | Tensor[], saved: readonly Tensor[], attrs: Attributes) =>
+      gradient(Array.isArray(dy) ? (dy[0] as Tensor) : dy, saved, attrs)) as never,
+  });
+}
+
+/** Runs a registered kernel with one output. */
+export function run(kernel: string, inputs: Inputs, attrs: Attributes = {}): Tensor {
+  return engine().runKernel(kernel, inputs as never, attrs as never);
+}
+
+/** Runs a registered kernel with several outputs. */
+export function runAll(kernel: string, inputs: Inputs, attrs: Attributes = {}): Tensor[] {
+  return engine().runKernel(kernel, inputs as never, attrs as never);
+}
+
+export function required(call: KernelCall, name: string): TensorInfo {
+  return call.inputs[name] as TensorInfo;
+}
+
+export function sizeOf(info: TensorInfo): number {
+  return info.shape.reduce((product, extent) => product * extent, 1);
+}
+
+/** A fresh output, or with the attribute `inPlace` the input's own buffer: only a caller that holds the last reference may set it. */
+export function outputLike(call: KernelCall, info: TensorInfo): TensorInfo {
+  if (call.attrs['inPlace'] !== true) return call.backend.makeOutput(info.shape, 'float32');
+  return viewOf(call.backend, info, info.shape);
+}
+
+/** Another shape on the same buffer. */
+export function viewOf(backend: HeapBackend, info: TensorInfo, shape: number[]): TensorInfo {
+  backend.incRef(info.dataId);
+  return { dataId: info.dataId, shape, dtype: info.dtype };
+}

@@ -1,0 +1,114 @@
+/** A graph as a list of tfjs kernel calls: which kernel, on which values and parameters, with which attributes. */
+import { inferShapes, type GraphNode, type ModelGraph, type Padding, type Shape } from '../model/graph.ts';
+import type { Attributes } from './kernels/support.ts';
+
+export interface Instruction {
+  /** Name of the value it makes: a node's, or a partial sum of one. */
+  readonly output: string;
+  readonly kernel: string;
+  /** Kernel input → value. */
+  readonly values: { readonly [input: string]: string };
+  /** Kernel input → parameter or buffer. */
+  readonly parameters: { readonly [input: string]: string };
+  readonly attrs: Attributes;
+  /** The kernel can write over its input `x`. */
+  readonly overwrites: boolean;
+}
+
+export interface Program {
+  readonly instructions: readonly Instruction[];
+  readonly output: string;
+  /** Value → number of its readers; the program's output counts one more. */
+  readonly readers: ReadonlyMap<string, number>;
+  /** Values with a parameter at or before them: those that a gradient must reach. */
+  readonly reached: ReadonlySet<string>;
+}
+
+/** @param training batch norm by the batch's statistics instead of the running ones. */
+export function compileProgram(graph: ModelGraph, trained: ReadonlySet<string>, training: boolean): Program {
+  const shapes = inferShapes(graph);
+  const instructions = graph.nodes.flatMap((node) =>
+    instructionsOf(node, node.inputs.map((name) => shapes.get(name) as Shape), training),
+  );
+  const readers = new Map<string, number>([[graph.output, 1]]);
+  const reached = new Set<string>();
+  for (const { output, values, parameters } of instructions) {
+    const sources = Object.values(values);
+    for (const name of sources) readers.set(name, (readers.get(name) ?? 0) + 1);
+    if (sources.some((name) => reached.has(name)) || Object.values(parameters).some((name) => trained.has(name))) {
+      reached.add(output);
+    }
+  }
+  return { instructions, output: graph.output, readers, reached };
+}
+
+/** tfjs's explicit padding. */
+const explicit = ([top, bottom, left, right]: Padding): number[][] => [[0, 0], [top, bottom], [left, right], [0, 0]];
+
+/** [height, width, channels] of a shape [channels, height, width]; a vector stays as it is. */
+const channelsLast = ([channels, ...pixels]: Shape): readonly number[] => [...pixels, channels as number];
+
+function instructionsOf(node: GraphNode, inputs: readonly Shape[], training: boolean): Instruction[] {
+  const x = node.inputs[0] as string;
+  const imageShape = channelsLast(inputs[0] as Shape);
+  const parameter = (suffix: string): string => `${node.name}.${suffix}`;
+  const one = (kernel: string, attrs: Attributes = {}, more: Partial<Instruction> = {}): Instruction[] => [
+    { output: node.name, kernel, values: { x }, parameters: {}, attrs, overwrites: false, ...more },
+  ];
+  const pool = (kernel: string, filterSize: readonly number[], strides: readonly number[], padding: Padding): Instruction[] =>
+    one(kernel, { filterSize, strides, pad: explicit(padding), imageShape });
+  switch (node.op) {
+    case 'dense':
+      // x [count, in] · Wᵀ with W [out, in]: PyTorch's layout is read as it is.
+      return one(
+        node.bias ? '_FusedMatMul' : 'BatchMatMul',
+        { transposeA: false, transposeB: true, activation: 'linear' },
+        { values: { a: x }, parameters: { b: parameter('weight'), ...(node.bias ? { bias: parameter('bias') } : {}) } },
+      );
+    case 'conv2d':
+      return one(
+        node.bias ? 'FusedConv2D' : 'Conv2D',
+        { strides: node.stride, pad: explicit(node.padding), dilations: node.dilation, groups: node.groups, dataFormat: 'NHWC' },
+        { parameters: { filter: parameter('weight'), ...(node.bias ? { bias: parameter('bias') } : {}) } },
+      );
+    case 'relu':
+      return one('Relu', {}, { overwrites: true });
+    case 'leaky_relu':
+      return one('LeakyRelu', { alpha: node.slope }, { overwrites: true });
+    case 'tanh':
+      return one('Tanh');
+    case 'sigmoid':
+      return one('Sigmoid');
+    case 'silu':
+      return one('Silu');
+    case 'gelu':
+      return one(node.approximate === 'tanh' ? 'GeluTanh' : 'Gelu');
+    case 'max_pool':
+      return pool('MaxPoolWinners', node.kernel, node.stride, node.padding);
+    case 'average_pool':
+      return pool('PaddedAveragePool', node.kernel, node.stride, node.padding);
+    case 'global_max_pool':
+      return pool('MaxPoolWinners', imageShape.slice(0, 2), [1, 1], [0, 0, 0, 0]);
+    case 'global_average_pool':
+      return pool('PaddedAveragePool', imageShape.slice(0, 2), [1, 1], [0, 0, 0, 0]);
+    case 'batch_norm': {
+      const affine = { scale: parameter('weight'), offset: parameter('bias') };
+      if (training) return one('BatchNormTraining', { epsilon: node.epsilon }, { parameters: affine });
+      const running = { mean: parameter('running_mean'), variance: parameter('running_var') };
+      return one('FusedBatchNorm', { varianceEpsilon: node.epsilon }, { parameters: { ...affine, ...running } });
+    }
+    case 'flatten':
+      return one('FlattenChannelsFirst', { imageShape });
+    case 'add': {
+      const last = node.inputs.length - 1;
+      return node.inputs.slice(1).map((b, i) => ({
+        output: i + 1 === last ? node.name : `${node.name} (first ${i + 2} of ${last + 1})`,
+        kernel: 'Add',
+        values: { a: i === 0 ? x : `${node.name} (first ${i + 1} of ${last + 1})`, b },
+        parameters: {},
+        attrs: {},
+        overwrites: false,
+      }));
+    }
+  }
+}
