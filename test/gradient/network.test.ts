@@ -1,0 +1,191 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openCore, type Core } from '../../src/core/core.ts';
+import { InvalidArgumentError, UnsupportedError } from '../../src/core/errors.ts';
+import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
+import { sequential } from '../../src/model/builder.ts';
+import { preset } from '../../src/model/presets.ts';
+import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
+import { randomBatch, randomState, relativeError } from './checks.ts';
+import { forward64, loss64 } from './reference.ts';
+
+let core: Core;
+let engine: GradientEngine;
+beforeAll(async () => {
+  core = await openCore();
+  engine = openGradientEngine(core);
+});
+afterAll(() => {
+  engine[Symbol.dispose]();
+  core[Symbol.dispose]();
+});
+
+const mlp = preset('mlp', { input: [6], classes: 3, widths: [8] });
+const conv = preset('small-conv', { input: [2, 8, 8], classes: 4, width: 6 });
+const resnet = preset('resnet-small', { input: [1, 8, 8], classes: 4, width: 4 });
+const as64 = (state: NetworkState) =>
+  new Map([...state.parameters, ...state.buffers].map(([name, { data }]) => [name, Float64Array.from(data)]));
+
+describe('micro-batches', () => {
+  for (const microBatch of [1, 3, 16]) {
+    it(`of ${microBatch}: gradient and loss of the whole batch within 1e-6`, () => {
+      const state = randomState(conv, 1);
+      const batch = randomBatch(conv, 16, 2);
+      const whole = engine.compile(conv).gradient(state, [batch]);
+      const parts = engine.compile(conv, { microBatch }).gradient(state, [batch]);
+      expect(Math.abs((parts.losses[0] as number) - (whole.losses[0] as number))).toBeLessThan(1e-6);
+      for (const [name, { data }] of whole.gradients) {
+        expect(relativeError((parts.gradients.get(name) as Tensor).data, data), name).toBeLessThan(1e-6);
+      }
+    });
+  }
+  it('are refused for batch norm, naming the layer', () => {
+    expect(() => engine.compile(resnet, { microBatch: 4 })).toThrow(UnsupportedError);
+    expect(() => engine.compile(resnet, { microBatch: 4 })).toThrow(/bn1/);
+  });
+});
+
+it('a gradient over several batches is their mean', () => {
+  const state = randomState(conv, 1);
+  const batches = [randomBatch(conv, 5, 2), randomBatch(conv, 9, 3)];
+  const network = engine.compile(conv);
+  const single = batches.map((batch) => network.gradient(state, [batch]));
+  const both = network.gradient(state, batches);
+  expect(both.losses).toEqual(single.map(({ losses }) => losses[0]));
+  for (const [name, { data }] of both.gradients) {
+    const mean = data.map((_, i) => ((single[0]?.gradients.get(name)?.data[i] as number) + (single[1]?.gradients.get(name)?.data[i] as number)) / 2);
+    expect(relativeError(data, mean), name).toBeLessThan(1e-6);
+  }
+});
+
+it('evaluate counts over all batches what an f64 forward pass counts', () => {
+  const state = randomState(resnet, 1);
+  const batches = [randomBatch(resnet, 300, 2), randomBatch(resnet, 7, 3)];
+  const { loss, accuracy, correct, count } = engine.compile(resnet).evaluate(state, batches);
+  let losses = 0;
+  let right = 0;
+  for (const batch of batches) {
+    const logits = forward64(resnet, as64(state), Float64Array.from(batch.inputs), batch.count, false);
+    losses += loss64(logits, batch.labels) * batch.count;
+    for (const [n, label] of batch.labels.entries()) {
+      const row = [...logits.subarray(4 * n, 4 * n + 4)];
+      if (row.indexOf(Math.max(...row)) === label) right++;
+    }
+  }
+  expect(count).toBe(307);
+  expect(correct).toBe(right);
+  expect(accuracy).toBe(right / 307);
+  expect(Math.abs(loss - losses / 307)).toBeLessThan(1e-6);
+});
+
+it('estimateStatistics: cumulative average of batch mean and unbiased variance, parameters untouched', () => {
+  // One dense layer before the norm, so that its statistics can be computed by hand.
+  const graph = sequential([5], [{ op: 'dense', name: 'first', out: 3 }, { op: 'batch_norm', name: 'norm' }]);
+  const state = randomState(graph, 1);
+  const batches = [randomBatch(graph, 4, 2), randomBatch(graph, 6, 3)];
+  const estimated = engine.compile(graph).estimateStatistics(state, batches);
+  expect(estimated.parameters).toBe(state.parameters);
+  const weight = state.parameters.get('first.weight')?.data as Float32Array;
+  const bias = state.parameters.get('first.bias')?.data as Float32Array;
+  for (let c = 0; c < 3; c++) {
+    const moments = batches.map(({ inputs, count }) => {
+      const values = Array.from({ length: count }, (_, n) =>
+        Array.from({ length: 5 }, (_unused, i) => (inputs[5 * n + i] as number) * (weight[5 * c + i] as number)).reduce((a, b) => a + b) + (bias[c] as number),
+      );
+      const mean = values.reduce((a, b) => a + b) / count;
+      return { mean, variance: values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (count - 1) };
+    });
+    const average = (pick: (m: { mean: number; variance: number }) => number) => moments.reduce((sum, m) => sum + pick(m), 0) / 2;
+    expect(estimated.buffers.get('norm.running_mean')?.data[c]).toBeCloseTo(average(({ mean }) => mean), 5);
+    expect(estimated.buffers.get('norm.running_var')?.data[c]).toBeCloseTo(average(({ variance }) => variance), 5);
+  }
+});
+
+describe('trainer', () => {
+  const one = (value: number): NetworkState => ({
+    parameters: new Map([
+      ['fc.weight', { shape: [2, 1], data: Float32Array.of(value, -value) }],
+    ]),
+    buffers: new Map(),
+  });
+  const graph = sequential([1], [{ op: 'dense', name: 'fc', out: 2, bias: false }]);
+  const batch = { inputs: Float32Array.of(1), labels: Int32Array.of(0), count: 1 };
+  /** Gradient of the first weight: softmax − 1. */
+  const slope = (w: number): number => 1 / (1 + Math.exp(-2 * w)) - 1;
+
+  it('SGD with momentum and weight decay in torch’s form, three steps by hand', () => {
+    using trainer = engine.compile(graph).trainer(one(0.5), { kind: 'sgd', momentum: 0.9, weightDecay: 0.01 });
+    let w = 0.5;
+    let v = 0;
+    for (let step = 0; step < 3; step++) {
+      expect(trainer.step(batch, 0.1)).toBeCloseTo(Math.log(1 + Math.exp(-2 * w)), 6);
+      v = 0.9 * v + slope(w) + 0.01 * w;
+      w -= 0.1 * v;
+      expect(trainer.state().parameters.get('fc.weight')?.data[0]).toBeCloseTo(w, 6);
+    }
+  });
+
+  it('AdamW in torch’s form, three steps by hand', () => {
+    const [beta1, beta2, epsilon, weightDecay] = [0.9, 0.99, 1e-8, 0.1];
+    using trainer = engine.compile(graph).trainer(one(0.5), { kind: 'adamw', beta1, beta2, epsilon, weightDecay });
+    let [w, m, v] = [0.5, 0, 0];
+    for (let step = 1; step <= 3; step++) {
+      trainer.step(batch, 0.1);
+      const g = slope(w);
+      w *= 1 - 0.1 * weightDecay;
+      m = beta1 * m + (1 - beta1) * g;
+      v = beta2 * v + (1 - beta2) * g * g;
+      w -= (0.1 * (m / (1 - beta1 ** step))) / (Math.sqrt(v / (1 - beta2 ** step)) + epsilon);
+      expect(trainer.state().parameters.get('fc.weight')?.data[0]).toBeCloseTo(w, 6);
+    }
+  });
+
+  it('moves running statistics by the layer’s momentum, and frees everything when disposed', () => {
+    const state = randomState(resnet, 1);
+    const network = engine.compile(resnet);
+    const trainer = network.trainer(state, { kind: 'sgd', momentum: 0, weightDecay: 0 });
+    const batch8 = randomBatch(resnet, 8, 2);
+    const fresh = network.estimateStatistics(state, [batch8]);
+    trainer.step(batch8, 0.01);
+    const moved = trainer.state();
+    for (const [name, { data }] of state.buffers) {
+      const want = data.map((before, i) => 0.9 * before + 0.1 * (fresh.buffers.get(name)?.data[i] as number));
+      expect(relativeError(moved.buffers.get(name)?.data as Float32Array, want), name).toBeLessThan(1e-6);
+    }
+    trainer[Symbol.dispose]();
+    expect(engine.memory.liveTensors).toBe(0);
+    expect(core.liveAllocations).toBe(0);
+    expect(() => trainer.step(batch8, 0.01)).toThrow(InvalidArgumentError);
+  });
+});
+
+describe('bad input is refused by name', () => {
+  const state = randomState(mlp, 1);
+  const good = randomBatch(mlp, 4, 2);
+  const cases: [string, () => unknown, RegExp][] = [
+    ['no batches', () => engine.compile(mlp).gradient(state, []), /batches/],
+    ['no images', () => engine.compile(mlp).evaluate(state, []), /batches/],
+    ['a label out of range', () => engine.compile(mlp).gradient(state, [{ ...good, labels: Int32Array.of(0, 1, 3, 0) }]), /labels\[2\]/],
+    ['too few inputs', () => engine.compile(mlp).gradient(state, [{ ...good, inputs: good.inputs.subarray(1) }]), /batch\.inputs/],
+    ['an empty batch', () => engine.compile(mlp).gradient(state, [{ ...good, count: 0 }]), /batch\.count/],
+    ['a missing parameter', () => engine.compile(mlp).gradient({ ...state, parameters: new Map() }, [good]), /linear1\.weight/],
+    ['a micro-batch of 0', () => engine.compile(mlp, { microBatch: 0 }), /microBatch/],
+    ['a negative weight decay', () => engine.compile(mlp).trainer(state, { kind: 'sgd', momentum: 0, weightDecay: -1 }), /weightDecay/],
+    ['one value a channel', () => engine.compile(sequential([2], [{ op: 'batch_norm', name: 'norm' }])).gradient(randomState(sequential([2], [{ op: 'batch_norm', name: 'norm' }]), 1), [{ inputs: new Float32Array(2), labels: Int32Array.of(0), count: 1 }]), /batch_norm/],
+  ];
+  for (const [name, body, pattern] of cases) {
+    it(name, () => {
+      expect(body).toThrow(pattern);
+      expect(engine.memory.liveTensors).toBe(0);
+    });
+  }
+});
+
+it('a hundred gradients leave the heap as large as ten', () => {
+  const state = randomState(conv, 1);
+  const batch = randomBatch(conv, 8, 2);
+  const network = engine.compile(conv);
+  for (let i = 0; i < 10; i++) network.gradient(state, [batch]);
+  const { heapBytes } = engine.memory;
+  for (let i = 0; i < 90; i++) network.gradient(state, [batch]);
+  expect(engine.memory.heapBytes).toBe(heapBytes);
+});
