@@ -2,15 +2,15 @@
 // operand, addressed by a table of pixel offsets and a table of tap offsets: no im2col matrix is ever stored.
 
 /**
- * out [count, outHeight, outWidth, channels] = 0, then out[n, top + y · stepY, left + x · stepX] = x[n, y, x]; positions outside
- * are dropped (negative `top` and `left` crop). Steps above 1 insert zeros between pixels, as gradients of strided convolutions need.
+ * out [count, outHeight, outWidth, channels] at (top + y · stepY, left + x · stepX) = x[n, y, x]; positions outside are dropped
+ * (negative `top` and `left` crop), everything else in `out` stays as it is unless `clear`, which makes it 0.
  */
-export function padImagesF32(
+export function placeImagesF32(
   xPtr: usize, outPtr: usize, count: i32, height: i32, width: i32, channels: i32,
-  outHeight: i32, outWidth: i32, top: i32, left: i32, stepY: i32, stepX: i32,
+  outHeight: i32, outWidth: i32, top: i32, left: i32, stepY: i32, stepX: i32, clear: bool,
 ): void {
   const pixelBytes = (<usize>channels) << 2;
-  memory.fill(outPtr, 0, <usize>count * outHeight * outWidth * pixelBytes);
+  if (clear) memory.fill(outPtr, 0, <usize>count * outHeight * outWidth * pixelBytes);
   // First and last column that land inside.
   const firstX = left >= 0 ? 0 : (-left + stepX - 1) / stepX;
   const lastX = min(width - 1, (outWidth - 1 - left) >= 0 ? (outWidth - 1 - left) / stepX : -1);
@@ -63,20 +63,26 @@ export function tapOffsets(
 }
 
 /**
- * The filter of the input gradient: rotated by half a turn, channels exchanged group by group.
- * weight [taps, groupIn, out] → out [groups, taps, groupOut, groupIn], out = groups · groupOut.
+ * The filter of the input gradient: some rows and columns of taps (first, step, count) in reverse, channels exchanged group by
+ * group. weight [kernel height, kernelWidth, groupIn, out] → out [groups, countY, countX, groupOut, groupIn].
  */
-export function rotateFilterF32(weightPtr: usize, outPtr: usize, taps: i32, groupIn: i32, outChannels: i32, groups: i32): void {
+export function rotateFilterF32(
+  weightPtr: usize, outPtr: usize, kernelWidth: i32, firstY: i32, stepY: i32, countY: i32, firstX: i32, stepX: i32, countX: i32,
+  groupIn: i32, outChannels: i32, groups: i32,
+): void {
   const groupOut = outChannels / groups;
   for (let g: i32 = 0; g < groups; g++) {
-    for (let t: i32 = taps - 1; t >= 0; t--) {
-      const tapPtr = weightPtr + ((<usize>(t * groupIn * outChannels + g * groupOut)) << 2);
-      for (let o: i32 = 0; o < groupOut; o++) {
-        let fromPtr = tapPtr + ((<usize>o) << 2);
-        for (let c: i32 = 0; c < groupIn; c++) {
-          store<f32>(outPtr, load<f32>(fromPtr));
-          outPtr += 4;
-          fromPtr += (<usize>outChannels) << 2;
+    for (let v: i32 = countY - 1; v >= 0; v--) {
+      for (let u: i32 = countX - 1; u >= 0; u--) {
+        const tap = (firstY + v * stepY) * kernelWidth + firstX + u * stepX;
+        const tapPtr = weightPtr + ((<usize>(tap * groupIn * outChannels + g * groupOut)) << 2);
+        for (let o: i32 = 0; o < groupOut; o++) {
+          let fromPtr = tapPtr + ((<usize>o) << 2);
+          for (let c: i32 = 0; c < groupIn; c++) {
+            store<f32>(outPtr, load<f32>(fromPtr));
+            outPtr += 4;
+            fromPtr += (<usize>outChannels) << 2;
+          }
         }
       }
     }

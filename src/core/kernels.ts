@@ -39,11 +39,14 @@ export interface AssignmentKernels {
 
 /** Around the products of a convolution (`assembly/convolution.ts`). */
 export interface ConvolutionKernels {
-  padImagesF32(
+  placeImagesF32(
     xPtr: number, outPtr: number, count: number, height: number, width: number, channels: number, outHeight: number,
-    outWidth: number, top: number, left: number, stepY: number, stepX: number,
+    outWidth: number, top: number, left: number, stepY: number, stepX: number, clear: number,
   ): void;
-  rotateFilterF32(weightPtr: number, outPtr: number, taps: number, groupIn: number, outChannels: number, groups: number): void;
+  rotateFilterF32(
+    weightPtr: number, outPtr: number, kernelWidth: number, firstY: number, stepY: number, countY: number, firstX: number,
+    stepX: number, countX: number, groupIn: number, outChannels: number, groups: number,
+  ): void;
   tapOffsets(
     tablePtr: number, width: number, channels: number, kernelHeight: number, kernelWidth: number, groupChannels: number,
     dilationY: number, dilationX: number,

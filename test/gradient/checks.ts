@@ -96,6 +96,9 @@ const convolutionCases: readonly GradientCase[] = (
     ['conv2d 7×7 stride 2', { kernel: 7, stride: 2, padding: 3 }],
     ['conv2d 3×3 asymmetric padding', { kernel: 3, padding: [1, 0, 2, 0] }],
     ['conv2d dilation (2, 3)', { kernel: 3, dilation: [2, 3], padding: 2 }],
+    ['conv2d stride 2, dilation 2', { kernel: 3, stride: 2, dilation: 2, padding: 1 }],
+    ['conv2d stride 4, dilation (6, 3), kernel 2', { kernel: 2, stride: 4, dilation: [6, 3], padding: 1 }],
+    ['conv2d stride above the kernel', { kernel: 2, stride: 3 }],
     ['conv2d 5 groups', { out: 10, kernel: 3, padding: 1, groups: 5 }],
     ['conv2d wide', { out: 21, kernel: 3, padding: 1 }],
   ] as const

@@ -124,42 +124,116 @@ function filterGradient(call: KernelCall, depthwise: boolean): TensorInfo {
   return out;
 }
 
-/** dx: the gradient, with zeros between its pixels for strides and a rim of kernel − 1, convolved with the rotated filter. */
+/**
+ * The pixels of one axis of dx that lie at one position between two strides, and what reaches them: pixel first + step · p
+ * gathers taps tap + spacing · t from dy at start + p − reach + t′ · dilation, t′ counting the taps backwards.
+ */
+interface Phase {
+  readonly first: number;
+  readonly pixels: number;
+  readonly tap: number;
+  readonly spacing: number;
+  readonly taps: number;
+  readonly dilation: number;
+  readonly start: number;
+  readonly reach: number;
+}
+
+const greatestCommonDivisor = (a: number, b: number): number => (b === 0 ? a : greatestCommonDivisor(b, a % b));
+
+/** The phases of an axis: as many as the stride, some of them without a tap. */
+function phasesOf(extent: number, kernel: number, stride: number, dilation: number, before: number): Phase[] {
+  const common = greatestCommonDivisor(stride, dilation);
+  const spacing = stride / common;
+  return Array.from({ length: Math.min(stride, extent) }, (_, first) => {
+    let tap = 0;
+    while (tap < spacing && (first + before - tap * dilation) % stride !== 0) tap++;
+    const taps = tap < Math.min(spacing, kernel) ? Math.ceil((kernel - tap) / spacing) : 0;
+    return {
+      first,
+      pixels: Math.floor((extent - 1 - first) / stride) + 1,
+      tap,
+      spacing,
+      taps,
+      dilation: dilation / common,
+      start: (first + before - tap * dilation) / stride,
+      reach: Math.max(0, taps - 1) * (dilation / common),
+    };
+  });
+}
+
+/**
+ * dx, phase by phase of the stride: each is a convolution of dy without stride by the taps that meet there, rotated. Inserting
+ * zeros between dy's pixels instead would multiply the work by the square of the stride (measured: 9 GFLOP/s for 36).
+ */
 function inputGradient(call: KernelCall, depthwise: boolean): TensorInfo {
   const { backend } = call;
   const { core } = backend;
   const filter = required(call, 'filter');
   const inputShape = call.attrs['inputShape'] as number[];
   const g = geometry(inputShape, filter.shape, call.attrs, depthwise);
-  const [kernelHeight, kernelWidth] = g.kernel;
-  const [dilationY, dilationX] = g.dilation;
-  const paddedHeight = g.height + (kernelHeight - 1) * dilationY;
-  const paddedWidth = g.width + (kernelWidth - 1) * dilationX;
-  const rows = g.count * g.height * g.width;
   const out = backend.makeOutput(inputShape, 'float32');
-  const dxPtr = backend.pointer(out);
-  core.scoped((scratch) => {
-    const padded = scratch.f32(g.count * paddedHeight * paddedWidth * g.out, 'padded gradient');
-    core.kernels.padImagesF32(
-      backend.pointer(required(call, 'dy')), padded, g.count, g.outHeight, g.outWidth, g.out, paddedHeight, paddedWidth,
-      (kernelHeight - 1) * dilationY - g.padding[0], (kernelWidth - 1) * dilationX - g.padding[2], ...g.stride,
-    );
-    const rowsPtr = scratch.i32(rows, 'window table');
-    core.kernels.windowOffsets(rowsPtr, g.count, paddedHeight, paddedWidth, g.out, g.height, g.width, 1, 1);
-    const tapsPtr = scratch.i32(g.taps * g.groupOut, 'tap table');
-    core.kernels.tapOffsets(tapsPtr, paddedWidth, g.out, kernelHeight, kernelWidth, g.groupOut, dilationY, dilationX);
-    const rotated = scratch.f32(g.taps * g.groupIn * g.out, 'rotated filter');
-    core.kernels.rotateFilterF32(backend.pointer(filter), rotated, g.taps, g.groupIn, g.out, g.groups);
-    const panels = scratch.bytes(core.kernels.matmulScratchBytes(rows, g.groupIn, g.taps * g.groupOut), 'packed panels');
-    for (let i = 0; i < g.groups; i++) {
-      core.kernels.productF32(
-        padded + 4 * i * g.groupOut, 1, 1, rowsPtr, 1, tapsPtr, g.groupOut,
-        rotated + 4 * i * g.taps * g.groupOut * g.groupIn, g.groupIn, 1, 0, 0,
-        dxPtr + 4 * i * g.groupIn, g.channels, rows, g.groupIn, g.taps * g.groupOut, 0, panels,
-      );
+  const pointers = { dy: backend.pointer(required(call, 'dy')), filter: backend.pointer(filter), dx: backend.pointer(out) };
+  const rowPhases = phasesOf(g.height, g.kernel[0], g.stride[0], g.dilation[0], g.padding[0]);
+  const columnPhases = phasesOf(g.width, g.kernel[1], g.stride[1], g.dilation[1], g.padding[2]);
+  const single = rowPhases.length * columnPhases.length === 1;
+  if (!single || rowPhases[0]?.taps === 0) core.f32(pointers.dx, g.count * g.height * g.width * g.channels).fill(0);
+  for (const rows of rowPhases) {
+    for (const columns of columnPhases) {
+      if (rows.taps * columns.taps === 0) continue;
+      core.scoped((scratch) => {
+        const phase = g.count * rows.pixels * columns.pixels;
+        const target = single ? pointers.dx : scratch.f32(phase * g.channels, 'a phase of the gradient');
+        phaseGradient(core, scratch, g, rows, columns, pointers, target);
+        if (single) return;
+        core.kernels.placeImagesF32(
+          target, pointers.dx, g.count, rows.pixels, columns.pixels, g.channels, g.height, g.width,
+          rows.first, columns.first, g.stride[0], g.stride[1], 0,
+        );
+      });
     }
-  });
+  }
   return out;
+}
+
+/** target [count, rows, columns, channels] = one phase of dx. */
+function phaseGradient(
+  core: Core,
+  scratch: Scratch,
+  g: Geometry,
+  rows: Phase,
+  columns: Phase,
+  pointers: { readonly dy: number; readonly filter: number },
+  target: number,
+): void {
+  const { kernels } = core;
+  const height = rows.pixels + rows.reach;
+  const width = columns.pixels + columns.reach;
+  const [top, left] = [rows.reach - rows.start, columns.reach - columns.start];
+  let padded = pointers.dy;
+  if (height !== g.outHeight || width !== g.outWidth || top !== 0 || left !== 0) {
+    padded = scratch.f32(g.count * height * width * g.out, 'padded gradient');
+    kernels.placeImagesF32(pointers.dy, padded, g.count, g.outHeight, g.outWidth, g.out, height, width, top, left, 1, 1, 1);
+  }
+  const taps = rows.taps * columns.taps;
+  const [m, k] = [g.count * rows.pixels * columns.pixels, taps * g.groupOut];
+  const rowsPtr = scratch.i32(m, 'window table');
+  kernels.windowOffsets(rowsPtr, g.count, height, width, g.out, rows.pixels, columns.pixels, 1, 1);
+  const tapsPtr = scratch.i32(k, 'tap table');
+  kernels.tapOffsets(tapsPtr, width, g.out, rows.taps, columns.taps, g.groupOut, rows.dilation, columns.dilation);
+  const rotated = scratch.f32(taps * g.groupIn * g.out, 'rotated filter');
+  kernels.rotateFilterF32(
+    pointers.filter, rotated, g.kernel[1], rows.tap, rows.spacing, rows.taps, columns.tap, columns.spacing, columns.taps,
+    g.groupIn, g.out, g.groups,
+  );
+  const panels = scratch.bytes(kernels.matmulScratchBytes(m, g.groupIn, k), 'packed panels');
+  for (let i = 0; i < g.groups; i++) {
+    kernels.productF32(
+      padded + 4 * i * g.groupOut, 1, 1, rowsPtr, 1, tapsPtr, g.groupOut,
+      rotated + 4 * i * k * g.groupIn, g.groupIn, 1, 0, 0,
+      target + 4 * i * g.groupIn, g.channels, m, g.groupIn, k, 0, panels,
+    );
+  }
 }
 
 /** The input with its padding (a copy only where there is padding) and the tables over it. */
@@ -170,7 +244,7 @@ function inputWindows(core: Core, scratch: Scratch, g: Geometry, xPtr: number): 
   let imagePtr = xPtr;
   if (height !== g.height || width !== g.width) {
     imagePtr = scratch.f32(g.count * height * width * g.channels, 'padded images');
-    core.kernels.padImagesF32(xPtr, imagePtr, g.count, g.height, g.width, g.channels, height, width, top, left, 1, 1);
+    core.kernels.placeImagesF32(xPtr, imagePtr, g.count, g.height, g.width, g.channels, height, width, top, left, 1, 1, 1);
   }
   const rowsPtr = scratch.i32(g.count * g.outHeight * g.outWidth, 'window table');
   core.kernels.windowOffsets(rowsPtr, g.count, height, width, g.channels, g.outHeight, g.outWidth, ...g.stride);
