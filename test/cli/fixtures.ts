@@ -62,7 +62,7 @@ export function idxImages(count: number, height: number, width: number, pixels: 
   return Buffer.concat([bigEndian(2051, count, height, width), pixels]);
 }
 
-export function idxLabels(labels: readonly number[]): Uint8Array {
+export function idxLabels(labels: ArrayLike<number>): Uint8Array {
   return Buffer.concat([bigEndian(2049, labels.length), Uint8Array.from(labels)]);
 }
 

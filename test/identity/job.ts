@@ -2,15 +2,10 @@
  * The whole way for one small network, and SHA-256 of everything that came out: what the identity command runs in each
  * host. Train two bases, fine-tune one of them, pack its trajectory into a bundle, port it by FGMT and GMT, train onward.
  */
-import { openBundle } from '../../src/bundle/reader.ts';
-import { writeBundle } from '../../src/bundle/writer.ts';
-import { evaluate, openCompute, stateSha256, train, transfer, verify } from '../../src/index.ts';
-import type { TransferResult } from '../../src/index.ts';
-import { generateTaskPair } from '../../src/data/generated.ts';
-import type { ImageSet } from '../../src/data/image-set.ts';
-import type { ModelGraph } from '../../src/model/graph.ts';
-import type { NetworkState } from '../../src/tensor/tensor.ts';
-import { preset } from '../../src/model/presets.ts';
+import {
+  evaluate, generateTaskPair, openBundle, openCompute, preset, stateSha256, train, transfer, verify, writeBundle,
+} from '../../src/index.ts';
+import type { ImageSet, ModelGraph, NetworkState, TransferResult } from '../../src/index.ts';
 import { sha256Hex } from '../../src/core/sha256.ts';
 import type { NetworkName } from './networks.ts';
 

@@ -1,0 +1,79 @@
+// Packs build/package, installs the archive into an empty project as a user would, and uses it there: the same small job
+// in Node, Deno and Bun must give one hash, the declarations must compile without `skipLibCheck`, the command must answer.
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { ensureHosts, root } from './setup.mjs';
+import { writePackage } from './package.mjs';
+
+const SMOKE = `
+import { generateTaskPair, openCompute, preset, stateSha256, train } from 'trajport';
+const compute = await openCompute();
+const { before } = generateTaskPair(compute.core, { seed: 1, trainCount: 64, testCount: 16 });
+const { channels, height, width, classes, name } = before.train;
+const graph = preset('mlp', { input: [channels, height, width], classes, widths: [16] });
+const result = await train({ graph, data: before.train, seed: 1, iterations: 3, batchSize: 16, heldOutFraction: 0, compute });
+console.log(await stateSha256(graph, result.state));
+`;
+const USE = `
+import { openBundle, transfer, type TransferResult } from 'trajport';
+import { createTransferHandler } from 'trajport/edge';
+export const handler: (request: Request) => Promise<Response> = createTransferHandler({ heapLimitBytes: 2 ** 26 });
+export async function port(bytes: Uint8Array<ArrayBuffer>, rest: Omit<Parameters<typeof transfer>[0], 'source'>): Promise<TransferResult> {
+  return transfer({ source: await openBundle(bytes), ...rest });
+}
+`;
+
+const failures = [];
+const folder = mkdtempSync(join(tmpdir(), 'trajport-package-'));
+try {
+  const packed = await writePackage();
+  run('npm', ['pack', '--pack-destination', folder, '--silent'], packed);
+  const archive = readdirSync(folder).find((name) => name.endsWith('.tgz'));
+  writeFileSync(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
+  run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', `./${archive}`], folder);
+  const installed = readdirSync(join(folder, 'node_modules')).filter((name) => !name.startsWith('.'));
+  if (installed.join() !== 'trajport') failures.push(`installed ${installed.join(', ')}, not trajport alone`);
+
+  writeFileSync(join(folder, 'smoke.mjs'), SMOKE);
+  ensureHosts();
+  const modules = join(root, 'test', 'hosts', 'node_modules');
+  const arch = process.arch === 'arm64' ? 'aarch64' : process.arch;
+  const commands = {
+    node: [process.execPath],
+    deno: [join(modules, '@deno', `${process.platform}-${process.arch}${process.platform === 'linux' ? '-glibc' : ''}`, 'deno'), 'run', '--no-prompt'],
+    bun: [join(modules, '@oven', `bun-${process.platform}-${arch}`, 'bin', 'bun')],
+  };
+  const hashes = new Set();
+  for (const [name, [binary, ...args]] of Object.entries(commands)) {
+    const hash = run(binary, [...args, 'smoke.mjs'], folder)?.trim();
+    console.log(`${name} ${hash}`);
+    hashes.add(hash);
+  }
+  if (hashes.size !== 1 || !/^[0-9a-f]{64}$/.test([...hashes][0] ?? '')) failures.push('the runtimes do not agree');
+
+  writeFileSync(join(folder, 'use.ts'), USE);
+  for (const [module, resolution] of [['esnext', 'bundler'], ['nodenext', 'nodenext']]) {
+    const lib = ['es2023', 'esnext.disposable', 'dom', 'dom.iterable', 'dom.asynciterable'];
+    const compilerOptions = { noEmit: true, strict: true, exactOptionalPropertyTypes: true, target: 'es2023', lib, types: [], module, moduleResolution: resolution };
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['use.ts'] }));
+    run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', '.'], folder);
+  }
+  run(join(folder, 'node_modules', '.bin', 'trajport'), ['--help'], folder);
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+if (failures.length > 0) {
+  console.error(failures.join('\n'));
+  process.exit(1);
+}
+console.log('the package installs alone and works');
+
+/** stdout, or undefined after noting the failure. */
+function run(command, args, cwd) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd, encoding: 'utf8' });
+  if (status === 0) return stdout;
+  failures.push(`${[command, ...args].join(' ')} failed:\n${error ?? ''}${stdout ?? ''}${stderr ?? ''}`);
+  return undefined;
+}
