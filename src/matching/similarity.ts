@@ -116,7 +116,7 @@ export class SimilarityCache {
   /** Leaves the term's matrix at `outPtr`, by the cheapest way there is, and remembers it where there is room. */
   #writeTerm(term: TermLayout, now: Int32Array, outPtr: number): void {
     const { core, pairs } = this.#history;
-    const elements = outer(term) ** 2;
+    const elements = outer(term) * outer(term);
     const state = this.#states.get(term) ?? {};
     const stored = this.#history.stored(term.tensor);
     const whole = productsFlops(term, stored, now);
@@ -149,7 +149,7 @@ export class SimilarityCache {
 
   #remember(term: TermLayout, state: TermState, now: Int32Array, outPtr: number, updates: number): void {
     const { core, pairs, spareBytes } = this.#history;
-    const elements = outer(term) ** 2;
+    const elements = outer(term) * outer(term);
     const slot = isIdentity(now) ? 'atIdentity' : 'moving';
     const replaced = state[slot];
     if (replaced === undefined && 4 * elements > spareBytes) return;

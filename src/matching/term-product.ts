@@ -29,7 +29,7 @@ function productFlops({ side, tensor }: TermLayout, { target, source }: StoredPa
 
 /** The plain size of a term, as a straightforward implementation would compute it. */
 export function plainFlops(term: TermLayout, pairs: number): number {
-  return 2 * outer(term) ** 2 * inner(term) * term.tensor.slices * pairs;
+  return 2 * outer(term) * outer(term) * inner(term) * term.tensor.slices * pairs;
 }
 
 /** Units of the inner axis that meet in one pair: positions among the target's and the source's live ones. */
