@@ -13,7 +13,7 @@ import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
 import { memorySource } from '../../../src/bundle/byte-source.ts';
 import { readTfjs } from '../../../src/bundle/foreign/tfjs.ts';
 import { openZip } from '../../../src/bundle/zip-reader.ts';
-import { vector } from './support.ts';
+import { vector } from './vectors.ts';
 
 export interface FuzzTarget {
   readonly name: string;

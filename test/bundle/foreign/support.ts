@@ -1,29 +1,9 @@
-// Vectors made by the real libraries (vectors/generate.py) and what they hold.
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+// Comparing what is read with what the real libraries hold.
 import { expect } from 'vitest';
 import type { RawTensor } from '../../../src/bundle/safetensors.ts';
-import type { ForeignFile, ReadForeignOptions } from '../../../src/bundle/foreign/checkpoint.ts';
+import { expectedTensors } from './vectors.ts';
 
-interface ExpectedTensor {
-  readonly dtype: string;
-  readonly shape: readonly number[];
-  readonly values: readonly number[];
-}
-
-const folder = new URL('./vectors/', import.meta.url).pathname;
-
-const expectedFiles = JSON.parse(readFileSync(join(folder, 'expected.json'), 'utf8')) as Record<string, Record<string, ExpectedTensor>>;
-
-export function vector(name: string): ForeignFile {
-  return { name, bytes: new Uint8Array(readFileSync(join(folder, name))) };
-}
-
-/** Parts beside the vector of that name. */
-export function besideVector(name: string): ReadForeignOptions {
-  const inside = name.includes('/') ? name.slice(0, name.lastIndexOf('/') + 1) : '';
-  return { readBeside: async (path) => new Uint8Array(readFileSync(join(folder, inside, path))) };
-}
+export { besideVector, expectedTensors, vector } from './vectors.ts';
 
 /** Elements as numbers, decoded here by plain DataView calls: independent of src/bundle/dtype.ts. */
 export function numbersOf({ dtype, bytes }: RawTensor): number[] {
@@ -50,13 +30,6 @@ export function numbersOf({ dtype, bytes }: RawTensor): number[] {
     case 'BOOL': return every(1, (o) => view.getUint8(o));
     default: throw new Error(`no numbers of ${dtype}`);
   }
-}
-
-/** What the library that wrote the vector holds. */
-export function expectedTensors(name: string): Readonly<Record<string, ExpectedTensor>> {
-  const expected = expectedFiles[name];
-  if (expected === undefined) throw new Error(`expected.json has nothing of ${name}`);
-  return expected;
 }
 
 /** Names, types, shapes and every element equal what the library that wrote the file holds. */
