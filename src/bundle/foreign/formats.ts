@@ -5,24 +5,28 @@
 import { MalformedFileError, UnsupportedError, TrajportError, describe } from '../../core/errors.ts';
 import { memorySource } from '../byte-source.ts';
 import { type JsonObject, decodeUtf8, parseJsonObject } from '../json.ts';
-import { readSafetensors } from '../safetensors.ts';
+import { type RawTensor, readSafetensors } from '../safetensors.ts';
 import { openZip } from '../zip-reader.ts';
 import type { ForeignCheckpoint, ForeignFile, ReadForeignOptions } from './checkpoint.ts';
 import { isGguf, readGguf } from './gguf.ts';
 import { isHdf5 } from './hdf5.ts';
 import { KERAS_WEIGHTS, readKeras, readKerasHdf5 } from './keras.ts';
+import { readNpy } from './npy.ts';
+import { readNpz } from './npz.ts';
 import { looksLikeOnnx, readOnnx } from './onnx.ts';
 import { isLegacyPytorch, readLegacyPytorch } from './pytorch-legacy.ts';
 import { pytorchFolder, readPytorch } from './pytorch.ts';
 import { isShardIndex, readSharded } from './sharded.ts';
 import { isTfjsModel, readTfjs } from './tfjs.ts';
 
-export type ForeignFormat = 'safetensors' | 'sharded' | 'pytorch' | 'pytorch-legacy' | 'tfjs' | 'gguf' | 'onnx' | 'keras-hdf5' | 'keras';
+export type ForeignFormat = 'safetensors' | 'sharded' | 'npy' | 'npz' | 'pytorch' | 'pytorch-legacy' | 'tfjs' | 'gguf' | 'onnx' | 'keras-hdf5' | 'keras';
 
 /** What people call each kind. */
 export const foreignFormatNames: Readonly<Record<ForeignFormat, string>> = {
   safetensors: 'safetensors',
   sharded: 'safetensors or PyTorch in parts, with an index',
+  npy: 'npy',
+  npz: 'npz',
   pytorch: 'PyTorch',
   'pytorch-legacy': 'PyTorch before 1.6',
   tfjs: 'TensorFlow.js',
@@ -35,6 +39,8 @@ export const foreignFormatNames: Readonly<Record<ForeignFormat, string>> = {
 const readers: Readonly<Record<ForeignFormat, (file: ForeignFile, options: ReadForeignOptions) => ForeignCheckpoint | Promise<ForeignCheckpoint>>> = {
   safetensors: ({ name, bytes }) => ({ ...readSafetensors(bytes, name), convention: 'pytorch' }),
   sharded: (file, options) => readSharded(file, options, (shard) => readForeign(shard, options.signal === undefined ? {} : { signal: options.signal })),
+  npy: ({ name, bytes }) => plain(new Map([[stemOf(name), readNpy(bytes, name)]])),
+  npz: async ({ name, bytes }, { signal }) => plain(await readNpz(bytes, { field: name, ...(signal === undefined ? {} : { signal }) })),
   pytorch: readPytorch,
   'pytorch-legacy': readLegacyPytorch,
   tfjs: readTfjs,
@@ -43,6 +49,11 @@ const readers: Readonly<Record<ForeignFormat, (file: ForeignFile, options: ReadF
   'keras-hdf5': readKerasHdf5,
   keras: readKeras,
 };
+
+const plain = (tensors: ReadonlyMap<string, RawTensor>): ForeignCheckpoint => ({ tensors, metadata: new Map(), convention: 'pytorch' });
+
+/** `run/weight.npy` → `weight`: an npy file names its array nowhere else. */
+const stemOf = (name: string): string => name.replace(/^.*[/\\]/, '').replace(/\.npy$/i, '');
 
 const startsWith = (bytes: Uint8Array, prefix: readonly number[]): boolean => prefix.every((byte, i) => bytes[i] === byte);
 
@@ -53,6 +64,7 @@ const startsWith = (bytes: Uint8Array, prefix: readonly number[]): boolean => pr
 export async function detect(file: ForeignFile): Promise<ForeignFormat | undefined> {
   const { name, bytes } = file;
   if (startsWith(bytes, [0x50, 0x4b, 0x03, 0x04])) return detectArchive(file);
+  if (startsWith(bytes, [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59])) return 'npy';
   if (isLegacyPytorch(bytes)) return 'pytorch-legacy';
   if (isGguf(bytes)) return 'gguf';
   if (isHdf5(bytes)) return 'keras-hdf5';
@@ -67,7 +79,8 @@ export async function detect(file: ForeignFile): Promise<ForeignFormat | undefin
 async function detectArchive({ name, bytes }: ForeignFile): Promise<ForeignFormat | undefined> {
   const { entries } = await openZip(memorySource(bytes), { field: name, entryBytes: Number.MAX_SAFE_INTEGER });
   if (entries.has(KERAS_WEIGHTS)) return 'keras';
-  return pytorchFolder(entries.keys()) === undefined ? undefined : 'pytorch';
+  if (pytorchFolder(entries.keys()) !== undefined) return 'pytorch';
+  return entries.size > 0 && [...entries.keys()].every((entry) => entry.endsWith('.npy')) ? 'npz' : undefined;
 }
 
 function detectJson({ name, bytes }: ForeignFile): ForeignFormat | undefined {

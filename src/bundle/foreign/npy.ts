@@ -7,6 +7,7 @@ import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { decodeUtf8 } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
+import { gather, rowMajorStrides } from './strided.ts';
 
 const MAGIC = '\u0093NUMPY';
 /** NumPy itself refuses headers above 10,000 bytes unless told otherwise; version 1.0 cannot state more than this. */
@@ -161,22 +162,17 @@ function swapBytes(data: Uint8Array, width: number): Uint8Array {
 
 /** Fortran order (first axis fastest) to C order (last axis fastest). */
 function toRowMajor(data: Uint8Array, shape: readonly number[], width: number): Uint8Array {
-  const result = new Uint8Array(data.byteLength);
-  const strides = shape.map((_, axis) => shape.slice(0, axis).reduce((a, b) => a * b, 1));
-  const index = shape.map(() => 0);
-  let from = 0;
-  for (let to = 0; to < data.byteLength; to += width) {
-    for (let k = 0; k < width; k++) result[to + k] = data[from * width + k] as number;
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      index[axis] = (index[axis] as number) + 1;
-      from += strides[axis] as number;
-      if ((index[axis] as number) < (shape[axis] as number)) break;
-      from -= (index[axis] as number) * (strides[axis] as number);
-      index[axis] = 0;
-    }
-  }
-  return result;
+  const strides = rowMajorStrides(shape.toReversed()).toReversed();
+  return gather(data, { offset: 0, shape, strides }, width);
 }
+
+/** Whether NumPy has that type. */
+export function isNumpyDtype(dtype: Dtype): boolean {
+  return codes.has(dtype);
+}
+
+/** NumPy (1.23 and later) leaves room for the first extent to grow to this many digits in place. */
+const GROWTH_DIGITS = 21;
 
 /** The file that NumPy itself would write (version 1.0, little-endian, C order). @throws UnsupportedError for types NumPy lacks. */
 export function writeNpy(name: string, { dtype, shape, bytes }: RawTensor): Uint8Array<ArrayBuffer> {
@@ -188,7 +184,8 @@ export function writeNpy(name: string, { dtype, shape, bytes }: RawTensor): Uint
   }
   const order = dtypeBits[dtype] === 8 ? '|' : '<';
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
-  const text = `{'descr': '${order}${code}', 'fortran_order': False, 'shape': ${tuple}, }`;
+  const growth = shape.length === 0 ? 0 : GROWTH_DIGITS - `${shape[0]}`.length;
+  const text = `{'descr': '${order}${code}', 'fortran_order': False, 'shape': ${tuple}, }${' '.repeat(growth)}`;
   // Elements begin at a multiple of 64; a newline ends the padding.
   const begin = Math.ceil((10 + text.length + 1) / 64) * 64;
   const file = new Uint8Array(begin + bytes.byteLength).fill(0x20, 0, begin);

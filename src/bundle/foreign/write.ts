@@ -2,7 +2,8 @@
 import { InvalidArgumentError, UnsupportedError, describe } from '../../core/errors.ts';
 import { type Dtype, toFloat32 } from '../dtype.ts';
 import { type RawTensor, writeSafetensors } from '../safetensors.ts';
-import { isNumpyDtype, writeNpz } from './npz-writer.ts';
+import { isNumpyDtype } from './npy.ts';
+import { writeNpz } from './npz.ts';
 import { isTfjsDtype, writeTfjs } from './tfjs.ts';
 
 export const writableFormats = ['safetensors', 'npz', 'tfjs'] as const;

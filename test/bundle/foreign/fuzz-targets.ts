@@ -5,11 +5,13 @@ import { readForeign } from '../../../src/bundle/foreign/formats.ts';
 import { readGguf } from '../../../src/bundle/foreign/gguf.ts';
 import { readHdf5 } from '../../../src/bundle/foreign/hdf5.ts';
 import { parseNameRules } from '../../../src/bundle/foreign/name-rules.ts';
+import { readNpy } from '../../../src/bundle/foreign/npy.ts';
 import { readOnnx } from '../../../src/bundle/foreign/onnx.ts';
 import { readPickle } from '../../../src/bundle/foreign/pickle.ts';
 import { readLegacyPytorch } from '../../../src/bundle/foreign/pytorch-legacy.ts';
 import { flattenTorch, materialiseTorch, torchHost } from '../../../src/bundle/foreign/pytorch-values.ts';
 import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
+import { writeSafetensors } from '../../../src/bundle/safetensors.ts';
 import { memorySource } from '../../../src/bundle/byte-source.ts';
 import { readTfjs } from '../../../src/bundle/foreign/tfjs.ts';
 import { openZip } from '../../../src/bundle/zip-reader.ts';
@@ -32,6 +34,10 @@ const tfjsModel = {
   modelTopology: { config: [1, 2.5e3, null, true, 'text'] },
   weightsManifest: [{ paths: ['group1-shard1of1.bin'], weights: [{ name: 'dense/kernel', shape: [2, 1], dtype: 'float32' }, { name: 'b', shape: [4], dtype: 'float32', quantization: { dtype: 'float16' } }] }],
 };
+const shards: Readonly<Record<string, Uint8Array>> = Object.fromEntries(
+  ['a', 'b'].map((name, i) => [`model-0000${i + 1}-of-00002.safetensors`, writeSafetensors(new Map([[`${name}.weight`, { dtype: 'U8', shape: [2], bytes: new Uint8Array(2) }]]))]),
+);
+const readShard = async (path: string): Promise<Uint8Array> => shards[path] ?? new Uint8Array(16);
 const shardIndex = { metadata: { total_size: 16 }, weight_map: { 'a.weight': 'model-00001-of-00002.safetensors', 'b.weight': 'model-00002-of-00002.safetensors' } };
 const rules = [{ from: 'fc*.weight', to: 'linears.$1.weight', transpose: [1, 0] }, { from: 'encoder.**', to: null }];
 
@@ -39,6 +45,12 @@ const rules = [{ from: 'fc*.weight', to: 'linears.$1.weight', transpose: [1, 0] 
 async function pickles(): Promise<Uint8Array[]> {
   const names = ['state-dict.pt', 'state-dict-protocol4.pt', 'views.pt', 'checkpoint.pt', 'refused-call.pt', 'refused-whole-model.pt'];
   return Promise.all(names.map(async (name) => (await openZip(memorySource(vector(name).bytes))).read(`${name.slice(0, -3)}/data.pkl`)));
+}
+
+/** The members of an npz file. */
+async function arrays(): Promise<Uint8Array[]> {
+  const zip = await openZip(memorySource(vector('arrays.npz').bytes));
+  return Promise.all([...zip.entries.keys()].map((name) => zip.read(name)));
 }
 
 function parsePickle(bytes: Uint8Array): void {
@@ -57,7 +69,8 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   { name: 'gguf', seeds: files('model.gguf'), parse: (bytes) => readGguf({ name: 'fuzz', bytes }) },
   { name: 'hdf5', seeds: files('keras2.h5', 'mixed.h5', 'latest.h5', 'refused-chunked.h5'), parse: (bytes) => readHdf5('fuzz', bytes) },
   { name: 'onnx', seeds: files('model.onnx', 'external.onnx'), parse: (bytes) => readOnnx({ name: 'fuzz', bytes }, { readBeside }) },
+  { name: 'npy', seeds: arrays, parse: (bytes) => readNpy(bytes) },
   { name: 'tfjs', seeds: texts(tfjsModel), parse: (bytes) => readTfjs({ name: 'fuzz', bytes }, { readBeside }) },
-  { name: 'sharded', seeds: texts(shardIndex), parse: (bytes) => readForeign({ name: 'fuzz', bytes }, { readBeside }) },
+  { name: 'sharded', seeds: texts(shardIndex), parse: (bytes) => readForeign({ name: 'fuzz', bytes }, { readBeside: readShard }) },
   { name: 'name-rules', seeds: texts(rules), parse: (bytes) => parseNameRules(bytes) },
 ];

@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { memorySource } from '../../../src/bundle/byte-source.ts';
 import type { Dtype } from '../../../src/bundle/dtype.ts';
-import { writeNpy, writeNpz } from '../../../src/bundle/foreign/npz-writer.ts';
+import { readForeign } from '../../../src/bundle/foreign/formats.ts';
+import { writeNpy } from '../../../src/bundle/foreign/npy.ts';
+import { writeNpz } from '../../../src/bundle/foreign/npz.ts';
 import type { RawTensor } from '../../../src/bundle/safetensors.ts';
 import { openZip } from '../../../src/bundle/zip-reader.ts';
 import { expectTyped } from '../support.ts';
-import { expectedTensors, vector } from './support.ts';
+import { expectVector, expectedTensors, vector } from './support.ts';
 
 /** Little-endian bytes of numbers, by DataView calls of this test's own. */
 function bytesOf(dtype: Dtype, values: readonly number[]): Uint8Array {
@@ -30,6 +32,12 @@ const tensors = new Map(
 );
 
 describe('npz', () => {
+  it('is read as numpy holds it', async () => {
+    const { format, tensors: read } = await readForeign({ ...vector('arrays.npz'), name: 'x' });
+    expect(format).toBe('npz');
+    expectVector('arrays.npz', read);
+  });
+
   it('holds the very bytes that numpy writes for each array', async () => {
     const ours = await openZip(memorySource(await writeNpz(tensors)));
     const numpys = await openZip(memorySource(vector('arrays.npz').bytes));
