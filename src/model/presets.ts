@@ -1,9 +1,10 @@
 /**
  * Networks by name. Parameter names follow the published PyTorch code of each, so that its checkpoints load as they are.
  */
-import { InvalidArgumentError, requireChoice, requireInteger } from '../core/errors.ts';
-import { GraphBuilder, sequential, type Layer, type Residual } from './builder.ts';
+import { requireChoice, requireInteger } from '../core/errors.ts';
+import { GraphBuilder, sequential, type Layer } from './builder.ts';
 import type { ModelGraph, Shape } from './graph.ts';
+import { basicBlock, requireImage, scaledChannels, torchvisionPresets } from './presets-torchvision.ts';
 
 export interface PresetOptions {
   /** [channels, height, width] or, for `mlp`, also [features]. */
@@ -16,13 +17,15 @@ export interface PresetOptions {
   /** `mlp`: biases. Default true. */
   readonly bias?: boolean;
   /**
-   * Convolutional presets: for `conv4/6/8` a factor on the published channel counts (default 1; channels are rounded, at
-   * least 1); for `small-conv` and `resnet-small` the channels of the first stage (default 32 and 16).
+   * Convolutional presets: for `conv4/6/8` and `vgg…` a factor on the published channel counts (default 1; channels are
+   * rounded, at least 1); for `small-conv` and `resnet…` the channels of the first stage (default 32; 16 and 64).
    */
   readonly width?: number;
+  /** `resnet18/34/50`: 7×7 stride 2 and a pooling (default), or for small images 3×3 stride 1 without pooling. */
+  readonly stem?: 'imagenet' | 'cifar';
 }
 
-const presets = { mlp, conv4, conv6, conv8, 'small-conv': smallConv, 'resnet-small': resnetSmall } as const;
+const presets = { mlp, conv4, conv6, conv8, 'small-conv': smallConv, 'resnet-small': resnetSmall, ...torchvisionPresets } as const;
 
 export type PresetName = keyof typeof presets;
 
@@ -81,23 +84,16 @@ function convNet(
   return sequential(input, layers);
 }
 
-function scaled(channels: readonly number[], factor = 1): readonly number[] {
-  if (!(factor > 0 && factor <= 64)) {
-    throw new InvalidArgumentError({ field: 'width', expected: 'a factor in (0, 64]', got: String(factor) });
-  }
-  return channels.map((count) => Math.max(1, Math.round(count * factor)));
-}
-
 function conv4(options: PresetOptions): ModelGraph {
-  return convNet(scaled([64, 128], options.width), scaled([256, 256], options.width), options);
+  return convNet(scaledChannels([64, 128], options.width), scaledChannels([256, 256], options.width), options);
 }
 
 function conv6(options: PresetOptions): ModelGraph {
-  return convNet(scaled([64, 128, 256], options.width), scaled([256, 256], options.width), options);
+  return convNet(scaledChannels([64, 128, 256], options.width), scaledChannels([256, 256], options.width), options);
 }
 
 function conv8(options: PresetOptions): ModelGraph {
-  return convNet(scaled([64, 128, 256, 512], options.width), scaled([256, 256], options.width), options);
+  return convNet(scaledChannels([64, 128, 256, 512], options.width), scaledChannels([256, 256], options.width), options);
 }
 
 /** Two stages of `width` and 2·`width` channels and a hidden head layer of 3·`width`. */
@@ -128,34 +124,4 @@ function resnetSmall({ input, classes, width: given }: PresetOptions): ModelGrap
     { op: 'dense', name: 'fc', out: classes },
   ]);
   return builder.build(value);
-}
-
-/** torchvision's BasicBlock: two 3×3 convolutions with batch norm beside a shortcut, ReLU after the sum. */
-function basicBlock(name: string, out: number, stride: number, project: boolean): readonly (Layer | Residual)[] {
-  const shortcut: readonly Layer[] = project
-    ? [
-        { op: 'conv2d', name: `${name}.downsample.0`, out, kernel: 1, stride, bias: false },
-        { op: 'batch_norm', name: `${name}.downsample.1` },
-      ]
-    : [];
-  return [
-    {
-      op: 'residual',
-      body: [
-        { op: 'conv2d', name: `${name}.conv1`, out, kernel: 3, stride, padding: 1, bias: false },
-        { op: 'batch_norm', name: `${name}.bn1` },
-        { op: 'relu' },
-        { op: 'conv2d', name: `${name}.conv2`, out, kernel: 3, padding: 1, bias: false },
-        { op: 'batch_norm', name: `${name}.bn2` },
-      ],
-      shortcut,
-    },
-    { op: 'relu' },
-  ];
-}
-
-function requireImage(input: Shape): void {
-  if (input.length !== 3) {
-    throw new InvalidArgumentError({ field: 'input', expected: '[channels, height, width]', got: `[${input.join(', ')}]` });
-  }
 }

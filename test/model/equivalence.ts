@@ -65,7 +65,7 @@ export function measureEquivalence(graph: ModelGraph, spec: PermutationSpec, see
   const permuted = permuteByDefinition(spec, parameters, permutations);
   let difference = 0;
   let largest = 0;
-  for (let trial = 0; trial < 3; trial++) {
+  for (let trial = 0; trial < 2; trial++) {
     const input = Float64Array.from({ length: elementCount(graph.input) }, () => random.uniform() * 2 - 1);
     const before = forward(graph, parameters, input, training);
     const after = forward(graph, permuted, input, training);
@@ -81,10 +81,11 @@ export function measureEquivalence(graph: ModelGraph, spec: PermutationSpec, see
     total += original.length;
     for (const [i, value] of original.entries()) if (value !== other[i]) moved += 1;
   }
-  const movingGroups = spec.groups.filter(({ id, size }) => {
+  const movingGroups = spec.groups.filter(({ id, size, members }) => {
     const reversed = new Map([[id, Int32Array.from({ length: size }, (_unused, i) => size - 1 - i)]]);
-    const alone = permuteByDefinition(spec, parameters, reversed);
-    return [...parameters].some(([name, original]) => original.some((value, i) => value !== alone.get(name)![i]));
+    const own = new Map(members.map(({ tensor }) => [tensor, parameters.get(tensor)!]));
+    const alone = permuteByDefinition(spec, own, reversed);
+    return [...own].some(([name, original]) => original.some((value, i) => value !== alone.get(name)![i]));
   }).length;
   return { difference: difference / largest, moved: moved / total, movingGroups };
 }

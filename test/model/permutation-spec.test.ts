@@ -4,7 +4,7 @@ import { graphFromArchitecture } from '../../src/model/architecture.ts';
 import { GraphBuilder, sequential } from '../../src/model/builder.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
 import { derivePermutationSpec, lintPermutationSpec, type PermutationSpec } from '../../src/model/permutation-spec.ts';
-import { preset, presetNames } from '../../src/model/presets.ts';
+import { preset, presetNames, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
 import { measureEquivalence } from './equivalence.ts';
 
 const axesOf = (spec: PermutationSpec): Record<string, readonly (string | null)[]> =>
@@ -119,10 +119,18 @@ function grouped(groups: number, out: number): ModelGraph {
   ]);
 }
 
+/** Sizes at which a plain forward pass takes milliseconds; VGG halves its image five times. */
+function small(name: PresetName): PresetOptions {
+  if (name === 'mlp') return { input: [2, 9, 9], classes: 3, widths: [9, 7] };
+  if (name.startsWith('vgg')) return { input: [1, 32, 32], classes: 3, width: 0.02 };
+  if (name.startsWith('conv')) return { input: [2, 9, 9], classes: 3, width: 0.08 };
+  return { input: [2, 8, 8], classes: 3, width: 2, stem: 'cifar' };
+}
+
 const networks: [string, ModelGraph][] = [
   ...presetNames.map((name): [string, ModelGraph] => [
     name,
-    preset(name, { input: [2, 9, 9], classes: 3, ...(name === 'mlp' ? { widths: [9, 7] } : { width: name.startsWith('conv') ? 0.08 : 3 }) }),
+    preset(name, small(name)),
   ]),
   ['grouped 4', grouped(4, 12)],
   ['grouped 2', grouped(2, 6)],

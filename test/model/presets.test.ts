@@ -2,18 +2,19 @@ import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { graphFromArchitecture } from '../../src/model/architecture.ts';
 import { inferShapes, outputClasses, parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
-import { preset, presetNames, type PresetOptions } from '../../src/model/presets.ts';
+import { preset, presetNames, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 
 const count = (graph: ModelGraph): number =>
   parameterLayout(graph).parameters.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 
 const grey: PresetOptions = { input: [1, 28, 28], classes: 10 };
+const imageNet: PresetOptions = { input: [3, 224, 224], classes: 1000 };
 const colour: PresetOptions = { input: [3, 32, 32], classes: 10 };
 
 describe('presets', () => {
-  test.each(presetNames)('%s gives class scores for 28×28, 32×32 and 14×14 images', (name) => {
-    for (const input of [[1, 28, 28], [3, 32, 32], [1, 14, 14]]) {
+  test.each(presetNames)('%s gives class scores for 28×28, 32×32 and 14×14 images (VGG: from 32×32)', (name) => {
+    for (const input of name.startsWith('vgg') ? [[3, 32, 32], [1, 64, 32]] : [[1, 28, 28], [3, 32, 32], [1, 14, 14]]) {
       expect(outputClasses(preset(name, { input, classes: 7 }))).toBe(7);
     }
   });
@@ -49,6 +50,38 @@ describe('presets', () => {
     expect(names).toContain('layer2.0.downsample.1.weight');
     expect(names.at(-1)).toBe('fc.bias');
     expect(inferShapes(graph).get('layer3.0.bn2')).toEqual([32, 8, 8]);
+  });
+
+  // Parameter counts that torchvision publishes with its weights.
+  test.each([
+    ['resnet18', 11_689_512],
+    ['resnet34', 21_797_672],
+    ['resnet50', 25_557_032],
+    ['vgg11', 132_863_336],
+    ['vgg11_bn', 132_868_840],
+    ['vgg16', 138_357_544],
+    ['vgg16_bn', 138_365_992],
+  ] as const)('%s for ImageNet has %d parameters', (name, expected) => {
+    expect(count(preset(name, { input: [3, 224, 224], classes: 1000 }))).toBe(expected);
+  });
+
+  test.each<[PresetName, PresetOptions, Record<string, number[]>]>([
+    ['resnet18', imageNet, { 'conv1.weight': [64, 3, 7, 7], 'layer2.0.downsample.0.weight': [128, 64, 1, 1], 'layer4.1.bn2.running_var': [512], 'fc.weight': [1000, 512] }],
+    ['resnet34', imageNet, { 'layer3.5.conv2.weight': [256, 256, 3, 3], 'layer1.2.bn1.weight': [64] }],
+    ['resnet50', imageNet, { 'layer1.0.downsample.0.weight': [256, 64, 1, 1], 'layer3.5.conv3.weight': [1024, 256, 1, 1], 'layer4.0.conv2.weight': [512, 512, 3, 3], 'fc.weight': [1000, 2048] }],
+    ['vgg11', imageNet, { 'features.18.weight': [512, 512, 3, 3], 'classifier.0.weight': [4096, 25_088], 'classifier.6.bias': [1000] }],
+    ['vgg16_bn', imageNet, { 'features.40.weight': [512, 512, 3, 3], 'features.41.running_mean': [512], 'features.0.bias': [64] }],
+    ['resnet18', { input: [3, 32, 32], classes: 100, stem: 'cifar' }, { 'conv1.weight': [64, 3, 3, 3], 'fc.bias': [100] }],
+  ])('%s (%j) has torchvision\'s names and shapes', (name, options, expected) => {
+    const { parameters, buffers } = parameterLayout(preset(name, options));
+    const shapes = new Map([...parameters, ...buffers].map((info) => [info.name, info.shape]));
+    for (const [tensor, shape] of Object.entries(expected)) expect(shapes.get(tensor), tensor).toEqual(shape);
+  });
+
+  test('residual nets halve the image five times from the ImageNet stem, three times from the small one', () => {
+    const last = (options: PresetOptions): readonly number[] | undefined => inferShapes(preset('resnet50', options)).get('layer4.2.bn3');
+    expect(last(imageNet)).toEqual([2048, 7, 7]);
+    expect(last({ input: [3, 32, 32], classes: 10, stem: 'cifar', width: 4 })).toEqual([128, 4, 4]);
   });
 
   test('an unknown preset is refused', () => {
