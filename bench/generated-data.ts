@@ -27,24 +27,24 @@ async function trained(graph: typeof linear, data: ImageSet, learningRate: numbe
   return checkpoints.at(-1)!.state;
 }
 
-async function accuracy(graph: typeof linear, state: NetworkState, data: ImageSet): Promise<number> {
+async function accuracyOf(graph: typeof linear, state: NetworkState, data: ImageSet): Promise<number> {
   return (await evaluate({ graph, state, data, compute })).accuracy;
 }
 
 for (const [name, task] of [['before', before], ['after', after]] as const) {
-  report(`${name}: linear`, await accuracy(linear, await trained(linear, task.train, 0.01), task.test));
-  report(`${name}: MLP 256, 256`, await accuracy(deep, await trained(deep, task.train, 0.05), task.test));
+  report(`${name}: linear`, await accuracyOf(linear, await trained(linear, task.train, 0.01), task.test));
+  report(`${name}: MLP 256, 256`, await accuracyOf(deep, await trained(deep, task.train, 0.05), task.test));
 }
 
 const sourceBase = await trained(wide, before.train, 0.01);
 const targetBase = await trained(wide, before.train, 0.01, undefined, seed + 1);
 const sourceTuned = await trained(wide, after.train, 0.01, sourceBase);
 const targetTuned = await trained(wide, after.train, 0.01, targetBase, seed + 1);
-report(`after: MLP ${WIDTH}, v1 fine-tuned`, await accuracy(wide, sourceTuned, after.test));
-report(`after: MLP ${WIDTH}, v2 fine-tuned (what a transfer saves)`, await accuracy(wide, targetTuned, after.test));
+report(`after: MLP ${WIDTH}, v1 fine-tuned`, await accuracyOf(wide, sourceTuned, after.test));
+report(`after: MLP ${WIDTH}, v2 fine-tuned (what a transfer saves)`, await accuracyOf(wide, targetTuned, after.test));
 const source = trajectoryFromStates(wide, [{ label: 'base', state: sourceBase }, { label: 'tuned', state: sourceTuned }]);
 for (const method of ['naive', 'fgmt', 'gmt'] as const) {
   const { state } = await transfer({ source, target: targetBase, data: after.train, method, steps: 10, seed, compute });
-  report(`after: v2 by ${method}, without training`, await accuracy(wide, state, after.test));
+  report(`after: v2 by ${method}, without training`, await accuracyOf(wide, state, after.test));
 }
 compute[Symbol.dispose]();
