@@ -20,6 +20,7 @@ export function densePhase<T>(problem: Problem, start: i32): bool {
   const blocks = (columns + BLOCK - 1) / BLOCK;
 
   scanFirst<T>(problem, start);
+  problem.denseScans++;
   let sink = -1;
   let sinkDistance: f64 = Infinity;
   for (let k = 0, count = problem.freeColumnCount; k < count; k++) {
@@ -56,6 +57,7 @@ export function densePhase<T>(problem: Problem, start: i32): bool {
     store<f64>(problem.scannedPrices + (<usize>scanned << 3), price);
     store<f64>(problem.scannedDistances + (<usize>scanned << 3), nearest);
     scanned++;
+    problem.denseScans++;
     store<f64>(prices + (<usize>column << 3), Infinity);
     const base = nearest + (<f64>load<T>(at + <usize>column * sizeof<T>()) - price);
 

@@ -513,9 +513,7 @@ export function buildLists<T>(problem: Problem, firstRow: i32, lastRow: i32): vo
     maximaPtr += <usize>chunksOf<T>(problem.columns) << 4;
     ahead--;
     lookAt<T>(problem, row);
-    const bound = load<f64>(problem.bounds + (<usize>row << 3));
     if (problem.firstProfit === problem.secondProfit) problem.tiedRows++;
-    if (bound > -Infinity) problem.spread += problem.firstProfit - bound;
     takeBest<T>(problem, row);
   }
 }
@@ -543,19 +541,29 @@ function assign<T>(problem: Problem, row: i32, column: i32): void {
 }
 
 /**
+ * The step of a row's bids in the coarse round: the lead that its best column had over its unlisted ones, divided by
+ * 64, then down to a power of two, with which prices of integers stay exact. Rows of small numbers take small steps.
+ */
+function stepOf<T>(problem: Problem, row: i32, bound: f64): f64 {
+  if (bound === -Infinity) return 0;
+  const key = <f64>load<T>(problem.listKeys + <usize>load<i32>(problem.listStarts + (<usize>row << 2)) * sizeof<T>());
+  return reinterpret<f64>(reinterpret<i64>(max<f64>(0, key - bound) / 64) & 0x7ff0000000000000);
+}
+
+/**
  * Augmenting row reduction: a free row takes its best column, raising that column's price until the second best is as
- * good (by `epsilon` more than that, in the coarse round); the row it displaced goes on at once. A chain stops at a tie;
+ * good (in the coarse round by a step more than that); the row it displaced goes on at once. A chain stops at a tie;
  * everything stops when `reductionsLeft` is used up. Works through the free rows, at most `budget` steps a call, and
  * answers whether it has finished; those still free are then the free rows.
  */
-export function reduceRows<T>(problem: Problem, epsilon: f64, budget: i32): bool {
+export function reduceRows<T>(problem: Problem, coarse: bool, budget: i32): bool {
   const rows = problem.freeRows;
   const count = problem.freeRowCount;
   let next = problem.nextFreeRow;
   let kept = problem.keptFreeRows;
   while (next < count) {
     let row = load<i32>(rows + (<usize>next << 2));
-    while (problem.reductionsLeft > 0) {
+    while (problem.reductionsLeft > 0 && problem.scans < problem.scanLimit) {
       if (budget-- <= 0) {
         store<i32>(rows + (<usize>next << 2), row);
         problem.nextFreeRow = next;
@@ -578,7 +586,7 @@ export function reduceRows<T>(problem: Problem, epsilon: f64, budget: i32): bool
       if (column < 0 || first < bound) break;
       const second = max<f64>(problem.secondProfit, bound);
       const owner = load<i32>(problem.rowOfColumn + (<usize>column << 2));
-      const raise = first - second + epsilon;
+      const raise = first - second + (coarse ? stepOf<T>(problem, row, bound) : 0);
       if (raise > 0) {
         // A single allowed column needs no price. (A column that is taken never becomes free again: its price may rise.)
         if (second !== -Infinity) raisePrice(problem, column, load<f64>(problem.prices + (<usize>column << 3)) + raise);
@@ -791,7 +799,10 @@ function removeEvent(problem: Problem, at: i32): void {
   problem.nearestEventAt = nearestAt;
 }
 
-/** One shortest augmenting path over the lists, as `densePhase` over the matrix. */
+/**
+ * One shortest augmenting path over the lists, as `densePhase` over the matrix. Answers false when there is none, or
+ * when lists do not pay (`scans` has reached `scanLimit`): nothing has then changed.
+ */
 export function sparsePhase<T>(problem: Problem, start: i32): bool {
   const heap = changetype<Heap>(problem.heap);
   const prices = problem.prices;
@@ -807,6 +818,10 @@ export function sparsePhase<T>(problem: Problem, start: i32): bool {
   for (;;) {
     const nearest = heap.size > 0 ? heapLeastKey(heap) : Infinity;
     if (problem.nearestEvent < nearest && problem.nearestEvent < problem.sinkDistance) {
+      if (problem.scans >= problem.scanLimit) {
+        problem.sink = -1;
+        break;
+      }
       extend<T>(problem);
       continue;
     }

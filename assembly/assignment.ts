@@ -15,8 +15,8 @@ const MORE: i32 = 32;
 /** Steps of augmenting row reduction, a row: exact ones, and those of the coarse round. */
 const REDUCTIONS: i32 = 8;
 const COARSE_REDUCTIONS: i32 = 32;
-/** The step of the coarse round is the mean lead of a row's best column over its unlisted ones, divided by this. */
-const SPREADS_A_STEP: f64 = 64;
+/** Looks at whole rows of the matrix, a row, after which lists do not pay and the dense solver takes over. */
+const SCANS: i32 = 4;
 /** With fewer than one free row in so many after the greedy choice the prices are good already (warm starts). */
 const WORTH_A_COARSE_ROUND: i32 = 16;
 /** With more than one row in so many whose two best columns tie, a coarse round would have them outbid one another. */
@@ -82,9 +82,9 @@ export class Problem {
   heap: usize; // Heap over columns
   nextList: i32; // rows before this one have their first list
   tiedRows: i32; // with two equally good columns at the starting prices
-  spread: f64; // Σ lead of the best column over the unlisted ones at the starting prices
-  epsilon: f64; // step of the coarse round; 0: there was none
+  coarse: bool; // the prices come from a coarse round
   reverted: bool;
+  scanLimit: i32; // of `scans`, from which on lists do not pay
   savedPrices: usize; // f64 [columns]: the starting prices
   // Rows whose unlisted columns count from some distance on
   eventDistances: usize; // f64 [rows]
@@ -114,6 +114,7 @@ export class Problem {
   reductions: i32;
   reductionsLeft: i32;
   pops: i32;
+  denseScans: i32;
 }
 
 function align(bytes: usize): usize {
@@ -239,6 +240,7 @@ export function assignmentOpen(
   memory.fill(problem.rowOfColumn, 0xff, <usize>columns << 2);
   if (sparse === 0) return;
   problem.listUsed = rows * LIST;
+  problem.scanLimit = SCANS * rows;
   const heap = changetype<Heap>(problem.heap);
   heap.size = 0;
   memory.fill(heap.places, 0xff, <usize>columns << 2);
@@ -339,20 +341,27 @@ export function assignmentNegateF64(valuesPtr: usize, count: i32): void {
   negate<f64>(valuesPtr, count);
 }
 
-/** Gives every row its best column at the starting prices when that is still free; the other rows become free rows. */
+/** Gives every row its best column at the starting prices when that is free; the other rows become free rows. */
 function greedy<T>(problem: Problem): void {
   const rows = problem.rows;
   const columns = problem.columns;
+  const prices = problem.prices;
   let free = 0;
   for (let i = 0; i < rows; i++) {
     const row = problem.matrix + <usize>i * <usize>columns * sizeof<T>();
     let best: f64 = -Infinity;
     let bestColumn = -1;
+    let taken = false;
     for (let j = 0; j < columns; j++) {
-      const value = <f64>load<T>(row + <usize>j * sizeof<T>()) - load<f64>(problem.prices + (<usize>j << 3));
+      const value = <f64>load<T>(row + <usize>j * sizeof<T>()) - load<f64>(prices + (<usize>j << 3));
+      if (value < best) continue;
       if (value > best) {
         best = value;
         bestColumn = j;
+        taken = load<i32>(problem.rowOfColumn + (<usize>j << 2)) >= 0;
+      } else if (taken && load<i32>(problem.rowOfColumn + (<usize>j << 2)) < 0) {
+        bestColumn = j;
+        taken = false;
       }
     }
     if (bestColumn >= 0 && load<i32>(problem.rowOfColumn + (<usize>bestColumn << 2)) < 0) {
@@ -377,14 +386,47 @@ function listFreeColumns(problem: Problem): void {
   problem.freeColumnCount = free;
 }
 
-/** The greatest power of two not above a positive normal number: with it, prices of integers stay exact. */
-function powerOfTwoBelow(value: f64): f64 {
-  return reinterpret<f64>(reinterpret<i64>(value) & 0x7ff0000000000000);
+/**
+ * How many different columns are the best of `samples` rows, evenly spread, at these prices: a cheap test of prices.
+ * `marksPtr`: i32 [columns].
+ */
+function differentBests<T>(matrixPtr: usize, rows: i32, columns: i32, pricesPtr: usize, samples: i32, marksPtr: usize): i32 {
+  memory.fill(marksPtr, 0, <usize>columns << 2);
+  let different = 0;
+  for (let k = 0; k < samples; k++) {
+    const row = matrixPtr + <usize>(<i64>k * <i64>rows / <i64>samples) * <usize>columns * sizeof<T>();
+    let best: f64 = -Infinity;
+    let bestColumn = 0;
+    for (let j = 0; j < columns; j++) {
+      const value = <f64>load<T>(row + <usize>j * sizeof<T>()) - load<f64>(pricesPtr + (<usize>j << 3));
+      if (value > best) {
+        best = value;
+        bestColumn = j;
+      }
+    }
+    const mark = marksPtr + (<usize>bestColumn << 2);
+    different += 1 - load<i32>(mark);
+    store<i32>(mark, 1);
+  }
+  return different;
+}
+
+export function assignmentDifferentBestsF32(
+  matrixPtr: usize, rows: i32, columns: i32, pricesPtr: usize, samples: i32, marksPtr: usize,
+): i32 {
+  return differentBests<f32>(matrixPtr, rows, columns, pricesPtr, samples, marksPtr);
+}
+
+export function assignmentDifferentBestsF64(
+  matrixPtr: usize, rows: i32, columns: i32, pricesPtr: usize, samples: i32, marksPtr: usize,
+): i32 {
+  return differentBests<f64>(matrixPtr, rows, columns, pricesPtr, samples, marksPtr);
 }
 
 /** What has been done so far, in elements of the matrix looked at. */
 function work(problem: Problem): i64 {
-  return <i64>problem.scans * <i64>problem.columns + ((<i64>problem.pops + <i64>problem.reductions) << 5);
+  return (<i64>problem.scans + <i64>problem.denseScans) * <i64>problem.columns +
+    ((<i64>problem.pops + <i64>problem.reductions) << 5);
 }
 
 /**
@@ -409,13 +451,12 @@ function advance<T>(problem: Problem, budget: i32): i32 {
         buildLists<T>(problem, problem.nextList, last);
         problem.nextList = last;
         if (last < rows) break;
-        const spread = problem.spread / <f64>rows;
         // Prices that are raised on columns which then stay free would not be optimal duals of a rectangular problem.
         const coarse =
           !problem.reverted && rows === problem.columns && problem.freeRowCount > rows / WORTH_A_COARSE_ROUND &&
-          problem.tiedRows < rows / TOO_MANY_TIES && spread > 1e-290;
+          problem.tiedRows < rows / TOO_MANY_TIES;
         if (coarse) {
-          problem.epsilon = powerOfTwoBelow(spread / SPREADS_A_STEP);
+          problem.coarse = true;
           memory.copy(problem.savedPrices, problem.prices, <usize>problem.columns << 3);
           problem.reductionsLeft = COARSE_REDUCTIONS * rows;
           problem.stage = Stage.coarse;
@@ -427,7 +468,7 @@ function advance<T>(problem: Problem, budget: i32): i32 {
       }
       // Auction with steps of at least epsilon: good prices cheaply, but not an exact assignment: start again with them.
       case Stage.coarse: {
-        if (!reduceRows<T>(problem, problem.epsilon, STEPS_A_SLICE)) break;
+        if (!reduceRows<T>(problem, true, STEPS_A_SLICE)) break;
         freeAll(problem);
         takeAllBest<T>(problem);
         problem.reductionsLeft = REDUCTIONS * rows;
@@ -435,17 +476,23 @@ function advance<T>(problem: Problem, budget: i32): i32 {
         break;
       }
       case Stage.reduction: {
-        if (!reduceRows<T>(problem, 0, STEPS_A_SLICE)) break;
-        if (problem.epsilon > 0 && problem.freeRowCount > rows / COARSE_HAS_FAILED) {
+        if (!reduceRows<T>(problem, false, STEPS_A_SLICE)) break;
+        if (problem.coarse && problem.freeRowCount > rows / COARSE_HAS_FAILED) {
           // Nearly equal columns outbid one another and the prices are worse than before: back to the first ones.
-          problem.epsilon = 0;
+          // Where even that took too many scans, lists do not pay at all.
+          const giveUp = problem.scans >= problem.scanLimit;
+          problem.coarse = false;
           problem.reverted = true;
+          problem.sparse = giveUp ? 0 : 1;
           for (let j = 0; j < problem.columns; j++) {
-            raisePrice(problem, j, load<f64>(problem.savedPrices + (<usize>j << 3)));
+            const price = load<f64>(problem.savedPrices + (<usize>j << 3));
+            if (giveUp) store<f64>(problem.prices + (<usize>j << 3), price);
+            else raisePrice(problem, j, price);
           }
           freeAll(problem);
           problem.nextList = 0;
           problem.listUsed = rows * LIST;
+          problem.scanLimit += rows;
           problem.stage = Stage.lists;
           break;
         }
@@ -456,8 +503,16 @@ function advance<T>(problem: Problem, budget: i32): i32 {
       default: {
         if (problem.nextFreeRow === problem.freeRowCount) return 0;
         const row = load<i32>(problem.freeRows + (<usize>problem.nextFreeRow << 2));
-        const done = problem.sparse !== 0 ? sparsePhase<T>(problem, row) : densePhase<T>(problem, row);
-        if (!done) return -1 - row;
+        if (problem.sparse !== 0) {
+          if (!sparsePhase<T>(problem, row)) {
+            if (problem.scans < problem.scanLimit) return -1 - row;
+            // Lists do not pay here: on with the whole matrix, from the prices and pairs reached.
+            problem.sparse = 0;
+            break;
+          }
+        } else if (!densePhase<T>(problem, row)) {
+          return -1 - row;
+        }
         problem.nextFreeRow++;
       }
     }

@@ -4,7 +4,7 @@ export { matmulF32, matmulScratchBytes, productF32 } from "./matmul";
 export {
   assignmentScratchBytes, assignmentOpen,
   assignmentColumnMaximaF32, assignmentColumnMaximaF64, assignmentNegateF32, assignmentNegateF64,
-  assignmentAdvanceF32, assignmentAdvanceF64,
+  assignmentDifferentBestsF32, assignmentDifferentBestsF64, assignmentAdvanceF32, assignmentAdvanceF64,
   assignmentCertifyF32, assignmentCertifyF64, assignmentCounter,
 } from "./assignment";
 export { placeImagesF32, rotateFilterF32, tapOffsets, windowOffsets } from "./convolution";

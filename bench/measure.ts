@@ -1,0 +1,26 @@
+/** What benchmarks share: CPU time, medians, and the machine a figure was taken on. */
+import { cpus } from 'node:os';
+
+/** CPU milliseconds of this process, all threads: other processes on the machine do not count. */
+export function cpuMilliseconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+}
+
+/** CPU milliseconds of one call: `repetitions` calls together, divided. */
+export function timed(repetitions: number, call: () => void): number {
+  const start = cpuMilliseconds();
+  for (let k = 0; k < repetitions; k++) call();
+  return (cpuMilliseconds() - start) / repetitions;
+}
+
+export function machine(): Record<string, string | number> {
+  const processors = cpus();
+  return { node: process.version, v8: process.versions.v8, processor: processors[0]?.model ?? 'unknown', processors: processors.length };
+}
