@@ -64,6 +64,8 @@ export interface MatchingResult {
   /** Σ over pairs and permutable tensors of ⟨target, π(source)⟩, summed in f64 from the stored pairs. */
   readonly objective: number;
   readonly startObjective: number;
+  /** How far coded gradients may have moved the objective (see `GradientHistory.objectiveErrorBound`); 0 for exact ones. */
+  readonly objectiveErrorBound: number;
   /** Σ‖target − π(source)‖² over the same, = squared norms − 2 · objective. */
   readonly residual: number;
   /** objective ÷ half the squared norms: at most 1, reached when the permuted source equals the target. */
@@ -159,6 +161,7 @@ class Descent {
       permutations: this.#allPermutations(),
       objective,
       startObjective,
+      objectiveErrorBound: history.objectiveErrorBound,
       residual: history.squaredNorms - 2 * objective,
       relativeObjective: history.squaredNorms === 0 ? 0 : (2 * objective) / history.squaredNorms,
       sweeps,

@@ -4,10 +4,11 @@
  * permute are kept, slice by slice, under a byte budget.
  */
 import type { Core } from '../core/core.ts';
-import { BudgetError, InvalidArgumentError, requireInteger } from '../core/errors.ts';
+import { BudgetError, InvalidArgumentError, requireChoice, requireInteger } from '../core/errors.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { getTensor, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
+import { quantisedRows } from './coding.ts';
 import { liveSlices, matchingLayout } from './layout.ts';
 import type { LiveSlices, MatchingLayout, PairedTensor, StaticTensor } from './layout.ts';
 import { SimilarityCache } from './similarity.ts';
@@ -22,6 +23,11 @@ export interface HistoryOptions {
   readonly normalise?: boolean;
   /** Groups that must stay where they are. */
   readonly frozenGroups?: readonly string[];
+  /**
+   * `auto` (default): exact while the budget lasts, then every stored gradient as 8-bit codes with a scale a row, a
+   * fourth of the bytes; `exact`: a BudgetError instead.
+   */
+  readonly coding?: 'auto' | 'exact';
 }
 
 /** What a history of `pairs` gradient pairs takes at most; rows and columns of zeros are not stored. */
@@ -29,6 +35,8 @@ export interface HistorySize {
   /** Independent of the number of pairs: the summed similarity matrices. */
   readonly fixedBytes: number;
   readonly bytesPerPair: number;
+  /** When stored as 8-bit codes. */
+  readonly codedBytesPerPair: number;
   readonly totalBytes: number;
 }
 
@@ -58,7 +66,8 @@ function sizeOf(layout: MatchingLayout, pairs: number): HistorySize {
   });
   // Target and source, 4 bytes each.
   const bytesPerPair = layout.paired.reduce((bytes, { elements }) => bytes + 8 * elements, 0);
-  return { fixedBytes, bytesPerPair, totalBytes: fixedBytes + pairs * bytesPerPair };
+  const codedBytesPerPair = layout.paired.reduce((bytes, { elements, rows, slices }) => bytes + 2 * (elements + 4 * rows * slices), 0);
+  return { fixedBytes, bytesPerPair, codedBytesPerPair, totalBytes: fixedBytes + pairs * bytesPerPair };
 }
 
 export class GradientHistory {
@@ -68,11 +77,13 @@ export class GradientHistory {
   readonly budgetBytes: number;
   /** What was derived from the pairs and can be brought up to date cheaply. */
   readonly similarities: SimilarityCache;
-  /** Changes whenever stored pairs are taken away, so that what was derived from them is known to be stale. */
+  /** Changes whenever stored pairs are taken away or coded, so that what was derived from them is known to be stale. */
   generation = 0;
   readonly #size: HistorySize;
   readonly #statics: (Float32Array | null)[];
   readonly #stored: ReadonlyMap<string, StoredPair[]>;
+  readonly #mayCode: boolean;
+  #coded = false;
   #pairs = 0;
   #storedBytes = 0;
   #squaredNorms = 0;
@@ -87,6 +98,7 @@ export class GradientHistory {
     this.core = core;
     this.budgetBytes = requireInteger('budgetBytes', options.budgetBytes, 0);
     this.normalise = options.normalise ?? false;
+    this.#mayCode = requireChoice('coding', options.coding ?? 'auto', ['auto', 'exact']) === 'auto';
     this.layout = matchingLayout(spec, options.frozenGroups);
     this.#size = sizeOf(this.layout, 1);
     this.#statics = this.layout.groups.map(() => null);
@@ -113,8 +125,29 @@ export class GradientHistory {
   /** How many pairs the budget holds at least; Infinity where every tensor is summed as it comes. */
   get capacity(): number {
     if (this.#size.bytesPerPair === 0) return Infinity;
-    const room = this.budgetBytes - this.#size.fixedBytes - this.#storedBytes;
-    return this.#pairs + Math.floor(room / this.#size.bytesPerPair);
+    const room = this.budgetBytes - this.#size.fixedBytes;
+    if (this.#mayCode) return Math.floor(room / this.#size.codedBytesPerPair);
+    return this.#pairs + Math.floor((room - this.#storedBytes) / this.#size.bytesPerPair);
+  }
+
+  /** True once the budget has made the stored gradients 8-bit codes. */
+  get coded(): boolean {
+    return this.#coded;
+  }
+
+  /**
+   * No permutation's objective is further than this from that of the exact gradients (Cauchy–Schwarz); 0 while exact.
+   * The true difference is far smaller, because coding errors are unrelated.
+   */
+  get objectiveErrorBound(): number {
+    let bound = 0;
+    for (const pairs of this.#stored.values()) {
+      for (const { target, source } of pairs) {
+        const [t, s] = [target.data.errorNorm, source.data.errorNorm];
+        bound += t * source.norm + s * target.norm + t * s;
+      }
+    }
+    return bound;
   }
 
   /** Σ over pairs and permutable tensors of ‖target‖² + ‖source‖² (of the normalised tensors where `normalise`). */
@@ -146,7 +179,7 @@ export class GradientHistory {
    * Adds one gradient pair. Tensors that no group permutes are ignored, and so are tensors of the spec that neither side has
    * (buffers have no gradients).
    * @throws InvalidArgumentError where the two disagree or a shape is not the spec's; NotFiniteError for NaN or infinities.
-   * @throws BudgetError where the pair does not fit; `requiredBytes` is the budget that would do.
+   * @throws BudgetError where the pair does not fit even coded; `requiredBytes` is the budget that would do.
    * After these nothing has been added. @throws OutOfMemoryError of the WebAssembly heap, after which the history is empty.
    */
   add(target: NamedTensors, source: NamedTensors): void {
@@ -163,14 +196,16 @@ export class GradientHistory {
       requireFinite('target', target);
       requireFinite('source', source);
     }
-    const entries = this.layout.paired.map((tensor): StoredPair => {
-      const { targetScale, sourceScale } = scales.get(tensor.name) as Weights;
+    const exact = this.layout.paired.map((tensor): StoredPair => {
+      const { targetScale, sourceScale, targetNorm, sourceNorm } = scales.get(tensor.name) as Weights;
       return {
-        target: liveSlices(tensor, getTensor(target, tensor.name).data, targetScale),
-        source: liveSlices(tensor, getTensor(source, tensor.name).data, sourceScale),
+        target: liveSlices(tensor, getTensor(target, tensor.name).data, targetScale, targetNorm),
+        source: liveSlices(tensor, getTensor(source, tensor.name).data, sourceScale, sourceNorm),
       };
     });
-    const bytes = entries.reduce((sum, pair) => sum + pair.target.data.byteLength + pair.source.data.byteLength, 0);
+    if (this.#mayCode && !this.#coded && this.#size.fixedBytes + this.#storedBytes + bytesOf(exact) > this.budgetBytes) this.#code();
+    const entries = this.#coded ? exact.map(codedPair) : exact;
+    const bytes = bytesOf(entries);
     this.#requireRoom(bytes);
     this.similarities.shrink(this.budgetBytes - this.#size.fixedBytes - this.#storedBytes - bytes);
     try {
@@ -199,8 +234,22 @@ export class GradientHistory {
     for (const pairs of this.#stored.values()) pairs.length = 0;
     this.#pairs = 0;
     this.#storedBytes = 0;
+    this.#coded = false;
     this.#squaredNorms = 0;
     this.#identityObjective = 0;
+    this.generation++;
+  }
+
+  /** From exact gradients to codes, all at once, so that no similarity is made of both. */
+  #code(): void {
+    this.#coded = true;
+    this.#storedBytes = 0;
+    for (const pairs of this.#stored.values()) {
+      pairs.forEach((pair, i) => {
+        pairs[i] = codedPair(pair);
+      });
+      this.#storedBytes += bytesOf(pairs);
+    }
     this.generation++;
   }
 
@@ -260,6 +309,9 @@ export class GradientHistory {
 interface Weights {
   readonly targetScale: number;
   readonly sourceScale: number;
+  /** After scaling. */
+  readonly targetNorm: number;
+  readonly sourceNorm: number;
   /** ‖target‖² + ‖source‖² */
   readonly squaredNorms: number;
   /** ⟨target, source⟩ */
@@ -283,9 +335,20 @@ function weigh(target: Float32Array, source: Float32Array, normalise: boolean): 
   return {
     targetScale,
     sourceScale,
+    targetNorm: Math.sqrt(tt) * targetScale,
+    sourceNorm: Math.sqrt(ss) * sourceScale,
     squaredNorms: tt * targetScale * targetScale + ss * sourceScale * sourceScale,
     inner: ts * targetScale * sourceScale,
   };
+}
+
+function bytesOf(pairs: readonly StoredPair[]): number {
+  return pairs.reduce((sum, { target, source }) => sum + target.data.byteLength + source.data.byteLength, 0);
+}
+
+function codedPair({ target, source }: StoredPair): StoredPair {
+  const coded = (side: LiveSlices): LiveSlices => ({ ...side, data: quantisedRows(side.data, side.columns.length) });
+  return { target: coded(target), source: coded(source) };
 }
 
 function innerOffsets(before: number, size: number, after: number): Int32Array {

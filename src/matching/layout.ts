@@ -5,6 +5,8 @@
 import { InvalidArgumentError, UnsupportedError, describe } from '../core/errors.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
+import { exactRows } from './coding.ts';
+import type { CodedRows } from './coding.ts';
 
 export interface GroupLayout {
   readonly id: string;
@@ -131,14 +133,16 @@ export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly str
  * all units, and nothing is lost by neither storing nor multiplying them.
  */
 export interface LiveSlices {
-  readonly data: Float32Array;
+  readonly data: CodedRows;
+  /** Frobenius norm before coding. */
+  readonly norm: number;
   /** Ascending. */
   readonly rows: Int32Array;
   readonly columns: Int32Array;
 }
 
-/** [a, rows, b, columns, c] → [a · b · c][live rows][live columns], each element times `scale`. */
-export function liveSlices(tensor: PairedTensor, data: Float32Array, scale: number): LiveSlices {
+/** [a, rows, b, columns, c] → [a · b · c][live rows][live columns], each element times `scale`; `norm` is the result's. */
+export function liveSlices(tensor: PairedTensor, data: Float32Array, scale: number, norm: number): LiveSlices {
   const [before, between, behind] = tensor.extents;
   const rows = liveRows(tensor, data);
   const columns = liveColumns(tensor, data);
@@ -156,7 +160,7 @@ export function liveSlices(tensor: PairedTensor, data: Float32Array, scale: numb
       }
     }
   }
-  return { data: out, rows, columns };
+  return { data: exactRows(out), norm, rows, columns };
 }
 
 function liveRows({ extents: [before, between, behind], rows, columns }: PairedTensor, data: Float32Array): Int32Array {
@@ -196,11 +200,13 @@ export function positionsOf(live: Int32Array, count: number): Int32Array {
 
 /** The slices with their dead rows and columns put back, [slices][rows][columns]. */
 export function expandSlices(tensor: PairedTensor, live: LiveSlices, out: Float32Array): void {
+  const data = new Float32Array(live.data.length);
+  live.data.decode(0, data);
   out.fill(0);
   for (let slice = 0, at = 0; slice < tensor.slices; slice++) {
     for (const row of live.rows) {
       const to = (slice * tensor.rows + row) * tensor.columns;
-      for (const column of live.columns) out[to + column] = live.data[at++] as number;
+      for (const column of live.columns) out[to + column] = data[at++] as number;
     }
   }
 }

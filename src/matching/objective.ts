@@ -17,16 +17,20 @@ export function matchingObjective(history: GradientHistory, permutations: readon
       const sourceRows = positionsOf(source.rows, tensor.rows);
       const sourceColumns = positionsOf(source.columns, tensor.columns);
       const columns = target.columns.map((column) => sourceColumns[columnPerm[column] as number] as number);
-      let at = 0;
+      const targetSlice = new Float32Array(target.data.length / tensor.slices);
+      const sourceSlice = new Float32Array(source.data.length / tensor.slices);
       for (let slice = 0; slice < tensor.slices; slice++) {
+        target.data.decode(slice * targetSlice.length, targetSlice);
+        source.data.decode(slice * sourceSlice.length, sourceSlice);
+        let at = 0;
         for (let i = 0; i < target.rows.length; i++) {
           const sourceRow = sourceRows[rowPerm[target.rows[i] as number] as number] as number;
           if (sourceRow >= 0) {
-            const from = (slice * source.rows.length + sourceRow) * source.columns.length;
+            const from = sourceRow * source.columns.length;
             let sum = 0;
             for (let j = 0; j < columns.length; j++) {
               const column = columns[j] as number;
-              if (column >= 0) sum += (target.data[at + j] as number) * (source.data[from + column] as number);
+              if (column >= 0) sum += (targetSlice[at + j] as number) * (sourceSlice[from + column] as number);
             }
             objective += sum;
           }
@@ -102,32 +106,35 @@ function addTermVector(
     const positions = positionsOf(onRows ? source.columns : source.rows, otherSize);
     const partners = (onRows ? target.columns : target.rows).map((unit) => positions[other[unit] as number] as number);
     const width = source.columns.length;
+    const targetSlice = new Float32Array(target.data.length / slices);
+    const sourceSlice = new Float32Array(source.data.length / slices);
     for (let slice = 0; slice < slices; slice++) {
-      const sourceAt = slice * source.data.length / slices;
-      let at = (slice * target.data.length) / slices;
+      target.data.decode(slice * targetSlice.length, targetSlice);
+      source.data.decode(slice * sourceSlice.length, sourceSlice);
+      let at = 0;
       if (onRows) {
         const folded = new Float64Array(width);
-        for (let i = 0, from = sourceAt; i < source.rows.length; i++) {
+        for (let i = 0, from = 0; i < source.rows.length; i++) {
           const v = vector[source.rows[i] as number] as number;
-          for (let j = 0; j < width; j++) folded[j] = (folded[j] as number) + v * (source.data[from++] as number);
+          for (let j = 0; j < width; j++) folded[j] = (folded[j] as number) + v * (sourceSlice[from++] as number);
         }
         const met = Float64Array.from(partners, (position) => (position < 0 ? 0 : (folded[position] as number)));
         for (let i = 0; i < target.rows.length; i++) {
           const row = target.rows[i] as number;
           let sum = 0;
-          for (let j = 0; j < met.length; j++) sum += (target.data[at++] as number) * (met[j] as number);
+          for (let j = 0; j < met.length; j++) sum += (targetSlice[at++] as number) * (met[j] as number);
           out[row] = (out[row] as number) + sum;
         }
       } else {
         for (let p = 0; p < partners.length; p++) {
           const position = partners[p] as number;
           if (position >= 0) {
-            const from = sourceAt + position * width;
+            const from = position * width;
             let folded = 0;
-            for (let j = 0; j < width; j++) folded += (source.data[from + j] as number) * (vector[source.columns[j] as number] as number);
+            for (let j = 0; j < width; j++) folded += (sourceSlice[from + j] as number) * (vector[source.columns[j] as number] as number);
             for (let j = 0; j < target.columns.length; j++) {
               const column = target.columns[j] as number;
-              out[column] = (out[column] as number) + folded * (target.data[at + j] as number);
+              out[column] = (out[column] as number) + folded * (targetSlice[at + j] as number);
             }
           }
           at += target.columns.length;

@@ -159,8 +159,8 @@ function multiplyChunks(core: Core, scratch: Scratch, term: TermLayout, pair: St
 
   for (let first = 0; first < slices; first += room) {
     const count = Math.min(room, slices - first);
-    core.f32(targetPtr, count * targetSlice).set(target.data.subarray(first * targetSlice, (first + count) * targetSlice));
-    core.f32(sourcePtr, count * sourceSlice).set(source.data.subarray(first * sourceSlice, (first + count) * sourceSlice));
+    target.data.decode(first * targetSlice, core.f32(targetPtr, count * targetSlice));
+    source.data.decode(first * sourceSlice, core.f32(sourcePtr, count * sourceSlice));
     const k = count * units;
     // One slice with every unit in place is packed without a table.
     const plain = room === 1 && units === targetSlice / m;

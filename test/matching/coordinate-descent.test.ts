@@ -7,6 +7,8 @@ import { type MatchingLap, solveMatching } from '../../src/matching/coordinate-d
 import { GradientHistory, historySize } from '../../src/matching/history.ts';
 import { similarityDeviation } from '../../src/matching/objective.ts';
 import { identityPermutations, permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
+import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
+import { preset } from '../../src/model/presets.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
 import { coordinateDescent, objectiveOf, type Pair, randomTensors, similarityOf, specOf } from './straightforward.ts';
 
@@ -226,7 +228,7 @@ describe('GradientHistory', () => {
     const paired = 9 * 11 * 9 + 17 * 9 * 4 + 2 * 9 * 3 * 11 * 2;
     expect(size.bytesPerPair).toBe(8 * paired);
     expect(size.totalBytes).toBe(size.fixedBytes + 16 * paired);
-    const history = new GradientHistory(core, chain, { budgetBytes: size.totalBytes + 100 });
+    const history = new GradientHistory(core, chain, { budgetBytes: size.totalBytes + 100, coding: 'exact' });
     expect(history.capacity).toBe(2);
     const [pair] = pairsOf(chain, 1, 1) as [Pair];
     history.add(pair.target, pair.source);
@@ -242,6 +244,73 @@ describe('GradientHistory', () => {
     expect((error as BudgetError).requiredBytes).toBe(size.totalBytes + size.bytesPerPair);
     expect(history.pairs).toBe(2);
     expect(() => new GradientHistory(core, chain, { budgetBytes: 10 })).toThrow(BudgetError);
+  });
+
+  test('beyond the budget stores 8-bit codes: objective within its bound and 0.5 %, then refuses', () => {
+    const pairs = pairsOf(chain, 6, 71, true);
+    const exact = historyOf(chain, pairs);
+    const { fixedBytes, bytesPerPair, codedBytesPerPair } = historySize(chain, 1);
+    const history = new GradientHistory(core, chain, { budgetBytes: fixedBytes + 3 * bytesPerPair });
+    const seen: boolean[] = [];
+    for (const { target, source } of pairs) {
+      history.add(target, source);
+      seen.push(history.coded);
+      expect(history.bytes).toBeLessThanOrEqual(history.budgetBytes);
+    }
+    expect(seen).toEqual([false, false, false, true, true, true]);
+    const options = { start: randomPermutations(chain, 4), random: random(1), maxSweeps: 1 };
+    const coded = solveMatching(history, options);
+    const truth = objectiveOf(chain, pairs, coded.permutations);
+    expect(coded.objectiveErrorBound).toBeGreaterThan(0);
+    expect(Math.abs(coded.objective - truth)).toBeLessThan(coded.objectiveErrorBound);
+    expect(Math.abs(coded.objective - truth)).toBeLessThan(0.005 * Math.abs(truth));
+    // The bound is of use: a few per cent of what could be reached.
+    expect(coded.objectiveErrorBound).toBeLessThan(0.05 * history.squaredNorms);
+    const full = { start: identityPermutations(chain), random: random(1) };
+    expect(solveMatching(exact, full).objectiveErrorBound).toBe(0);
+    expect(objectiveOf(chain, pairs, solveMatching(history, full).permutations)).toBeGreaterThan(0.995 * solveMatching(exact, full).objective);
+    const { target, source } = pairs[0] as Pair;
+    const room = Math.floor((3 * bytesPerPair) / codedBytesPerPair);
+    for (let pair = history.pairs; pair < room; pair++) history.add(target, source);
+    expect(() => history.add(target, source)).toThrow(BudgetError);
+    expect(history.pairs).toBe(room);
+    history.clear();
+    expect(history.coded).toBe(false);
+  });
+
+  test('Conv8 at full width, 30 pairs: at most 400 MB coded, where whole gradients take 1.1 GB', () => {
+    const spec = derivePermutationSpec(preset('conv8', { input: [3, 32, 32], classes: 10 }));
+    const { fixedBytes, codedBytesPerPair, totalBytes } = historySize(spec, 30);
+    expect(totalBytes).toBeGreaterThan(1.1e9);
+    expect(fixedBytes + 30 * codedBytesPerPair).toBeLessThan(4e8);
+  });
+
+  test('units without gradient are neither stored nor lost', () => {
+    const pairs = pairsOf(chain, 2, 81).map(({ target, source }, index) => {
+      // Dead units: rows of c1 in the target, other ones in the source, and the columns that read them.
+      const dead = (tensors: Pair['target'], units: number[]): Pair['target'] =>
+        new Map([...tensors].map(([name, { shape, data }]) => {
+          const { view, axes } = chain.tensors.get(name) as NonNullable<ReturnType<typeof chain.tensors.get>>;
+          const axis = axes.indexOf('b');
+          if (axis < 0) return [name, { shape, data }];
+          const stride = view.slice(axis + 1).reduce((a, b) => a * b, 1);
+          return [name, { shape, data: data.map((x, i) => (units.includes(Math.floor(i / stride) % (view[axis] as number)) ? 0 : x)) }];
+        }));
+      return { target: dead(target, [0, 3, 4 + index]), source: dead(source, [1, 8]) };
+    });
+    const history = historyOf(chain, pairs);
+    expect(history.bytes).toBeLessThan(0.75 * historySize(chain, 2).totalBytes);
+    const perms = randomPermutations(chain, 3);
+    chain.groups.forEach(({ id, size }, group) => {
+      const got = similarity(history, group, inOrder(chain, perms), size);
+      expect(relative(got, similarityOf(chain, pairs, id, perms)), id).toBeLessThan(1e-6);
+      const others = inOrder(chain, randomPermutations(chain, 3 + group));
+      expect(relative(similarity(history, group, others, size), similarityOf(chain, pairs, id, randomPermutations(chain, 3 + group))), id).toBeLessThan(1e-6);
+    });
+    const result = solveMatching(history, { start: perms, random: random(5) });
+    const expected = objectiveOf(chain, pairs, result.permutations);
+    expect(Math.abs(result.objective - expected)).toBeLessThan(1e-6 * Math.abs(expected));
+    expect(result.largestDeviation).toBeLessThan(1e-6);
   });
 
   test('refuses gradients that do not fit, and adds nothing then', () => {
