@@ -1,7 +1,7 @@
 /**
  * Gradients in memory: f32, or 8-bit codes with one scale a row when the history's budget asks for it. A code is off by at most
  * half a step of its row's largest element ÷ 127; the errors of millions of elements are unrelated and cancel in inner
- * products, so a matching's objective moves by far less than the bound (0.0x % where the bound says 1 %).
+ * products, so a matching's objective moves by far less than the Cauchy–Schwarz bound that is reported.
  */
 
 /** Rows of equal length that can be read back as f32. */
@@ -40,7 +40,7 @@ export function quantisedRows(rows: CodedRows, width: number): CodedRows {
     scales[r] = scale;
     if (scale === 0) {
       // Zero, or so small that its step underflows: the row becomes zero, which its norm accounts for.
-      for (let i = 0; i < width; i++) squaredError += (row[i] as number) ** 2;
+      for (let i = 0; i < width; i++) squaredError += (row[i] as number) * (row[i] as number);
       continue;
     }
     for (let i = 0; i < width; i++) {
