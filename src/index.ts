@@ -37,6 +37,20 @@ export type { ByteSource, RandomAccess } from './bundle/byte-source.ts';
 export type { Coding } from './bundle/coding.ts';
 export { stateFromSafetensors, stateToSafetensors } from './bundle/network-state.ts';
 export { readSafetensors, writeSafetensors } from './bundle/safetensors.ts';
+export type { RawTensor } from './bundle/safetensors.ts';
+
+// People's files: PyTorch, Keras, TensorFlow.js, ONNX, GGUF, numpy
+export { detect, foreignFormatNames, readForeign } from './bundle/foreign/formats.ts';
+export type { ForeignFileRead, ForeignFormat } from './bundle/foreign/formats.ts';
+export type { ForeignCheckpoint, ForeignFile, KernelConvention, ReadBeside, ReadForeignOptions } from './bundle/foreign/checkpoint.ts';
+export { writableFormatOf, writableFormats, writeForeign } from './bundle/foreign/write.ts';
+export type { WritableFormat, WriteForeignOptions, WrittenForeign } from './bundle/foreign/write.ts';
+export { describeMisfits, flattenedInputs, mapNames, requireFit } from './bundle/foreign/map-names.ts';
+export type { MappedTensors, MappingOptions, MappingReport } from './bundle/foreign/map-names.ts';
+export { parseNameRules, renameTensors } from './bundle/foreign/name-rules.ts';
+export type { NameRule, Renamed } from './bundle/foreign/name-rules.ts';
+export { stateFromForeign } from './bundle/foreign/network.ts';
+export type { MappedState } from './bundle/foreign/network.ts';
 
 // Networks
 export { GraphBuilder, sequential } from './model/builder.ts';

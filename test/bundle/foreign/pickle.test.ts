@@ -1,0 +1,85 @@
+// Pickles by hand: what a stranger would write to make a reader hang, swell or execute.
+import { describe, expect, it } from 'vitest';
+import { ByteCursor } from '../../../src/bundle/foreign/byte-cursor.ts';
+import { PyDict, PyList, PyTuple, readPickle } from '../../../src/bundle/foreign/pickle.ts';
+import { flattenTorch, torchHost } from '../../../src/bundle/foreign/pytorch-values.ts';
+import { expectTyped, utf8 } from '../support.ts';
+
+/** Opcodes as letters and numbers, e.g. `pickle(']', 'q', 0, '.')`. */
+function pickle(...parts: readonly (string | number | readonly number[])[]): Uint8Array {
+  return new Uint8Array([0x80, 2, ...parts.flatMap((part) => (typeof part === 'string' ? [...utf8(part)] : part))]);
+}
+const read = (bytes: Uint8Array) => readPickle(new ByteCursor('p', bytes), torchHost('p'));
+const flatten = (bytes: Uint8Array) => flattenTorch('p', read(bytes));
+
+describe('the unpickler', () => {
+  it('builds plain values', () => {
+    const value = read(pickle('}', '(', 'X', [1, 0, 0, 0], 'a', 'K', 7, 'X', [1, 0, 0, 0], 'b', ']', '(', 'G', [0x3f, 0xf0, 0, 0, 0, 0, 0, 0], 'N', [0x88], [0x8a, 2, 0xff, 0x7f], 'e', 'u', '.'));
+    expect(value).toBeInstanceOf(PyDict);
+    const [[, seven], [, list]] = (value as PyDict<never>).entries as [[string, number], [string, PyList<never>]];
+    expect(seven).toBe(7);
+    expect(list.items).toEqual([1, null, true, 0x7fff]);
+  });
+
+  it('keeps integers beyond 2^53 exact', () => {
+    expect(read(pickle([0x8a, 9], [0, 0, 0, 0, 0, 0, 0, 0, 1], '.'))).toBe(2n ** 64n);
+    expect(read(pickle([0x8a, 1], [0xff], '.'))).toBe(-1);
+    expect(read(pickle([0x8a, 0], '.'))).toBe(0);
+  });
+
+  it('makes references, tuples and marks as Python does', () => {
+    const value = read(pickle(']', 'q', 0, '0', '(', 'h', 0, 'K', 1, 't', '.')) as PyTuple<never>;
+    expect(value.items[0]).toBeInstanceOf(PyList);
+    expect(read(pickle('K', 1, '(', 'K', 2, '1', '.'))).toBe(1);
+    expect(read(pickle('K', 1, '(', '0', '.'))).toBe(1);
+  });
+
+  it.each([
+    ['posix.system', ['cposix\nsystem\n', '(', 'X', [2, 0, 0, 0], 'ls', 't', 'R', '.']],
+    ['builtins.eval', ['cbuiltins\neval\n', '.']],
+    ['torch.load', ['ctorch\nload\n', '.']],
+    ['collections.OrderedDict.__class__', ['ccollections\nOrderedDict.__class__\n', '.']],
+    ['__builtin__.getattr', [[0x8c, 11], '__builtin__', [0x8c, 7], 'getattr', [0x93], '.']],
+    ['toString', ['c\ntoString\n', '.']],
+  ] as const)('refuses the name %s', async (name, parts) => {
+    expect((await expectTyped(() => read(pickle(...parts)), 'unsupported')).message).toContain(name);
+  });
+
+  it.each([
+    ['an instruction to make an instance', ['ctorch\nSize\n', ')', [0x81], '.'], 'unsupported'],
+    ['a call of a storage', ['ctorch\nFloatStorage\n', ')', 'R', '.'], 'unsupported'],
+    ['a text opcode of protocol 0', ['I1\n', '.'], 'unsupported'],
+    ['attributes of a list', [']', '}', 'b', '.'], 'unsupported'],
+    ['an integer of a megabyte', [[0x8b], [0, 0, 16, 0], '.'], 'limit'],
+    ['a string beyond the end', ['X', [255, 255, 255, 255], '.'], 'limit'],
+    ['a reference to nothing', ['h', 9, '.'], 'malformed-file'],
+    ['an empty stack', ['.'], 'malformed-file'],
+    ['two values at the end', ['N', 'N', '.'], 'malformed-file'],
+    ['a mark at the end', ['N', '(', '.'], 'malformed-file'],
+    ['a mark as a value', ['(', [0x85], '.'], 'malformed-file'],
+    ['a tuple without a mark', ['N', 't', '.'], 'malformed-file'],
+    ['an append to a dict', ['}', 'N', 'a', '.'], 'malformed-file'],
+    ['a key twice', ['}', '(', 'K', 1, 'N', 'K', 1, 'N', 'u', '.'], 'malformed-file'],
+    ['a key without a value', ['}', '(', 'K', 1, 'u', '.'], 'malformed-file'],
+    ['a persistent id that is no storage', ['K', 1, 'Q', '.'], 'malformed-file'],
+    ['text that is not UTF-8', ['X', [1, 0, 0, 0, 0xff], '.'], 'malformed-file'],
+    ['no end', ['N'], 'malformed-file'],
+  ] as const)('refuses %s', async (_what, parts, code) => {
+    await expectTyped(() => read(pickle(...parts)), code);
+  });
+});
+
+describe('flattening', () => {
+  it('ends where a list holds itself', async () => {
+    await expectTyped(() => flatten(pickle(']', 'q', 0, 'h', 0, 'a', '.')), 'limit');
+  });
+
+  it('ends where lists of lists double thirty times', async () => {
+    const doubling = Array.from({ length: 30 }, (_, i) => [']', '(', 'h', i, 'h', i, 'e', 'q', i + 1, '0'] as const).flat();
+    await expectTyped(() => flatten(pickle(']', 'q', 0, '0', ...doubling, 'h', 30, '.')), 'limit');
+  });
+
+  it('says that there is no tensor', async () => {
+    await expectTyped(() => flatten(pickle('}', '.')), 'unsupported');
+  });
+});
