@@ -26,8 +26,11 @@ function fail(url: URL, expected: string, got: string, cause?: unknown): never {
   throw new NetworkError({ field: `${url.origin}${url.pathname}`, expected, got, ...(cause === undefined ? {} : { cause }) });
 }
 
-/** Fetches with a watchdog; reads at most `maximumBytes` of the body and complains about more. */
-async function request(url: URL, range: string | undefined, maximumBytes: (status: number) => number, options: SourceOptions, signal?: AbortSignal): Promise<Reply> {
+/**
+ * Fetches with a watchdog. `allowed` says how many bytes of body a status may bring; undefined for a status that is no
+ * answer, whose body is not read at all.
+ */
+async function request(url: URL, range: string | undefined, allowed: (status: number) => number | undefined, options: SourceOptions, signal?: AbortSignal): Promise<Reply> {
   const idleMs = options.idleMs ?? limits.networkIdleMs;
   const watchdog = new AbortController();
   let timer = setTimeout(() => watchdog.abort(), idleMs);
@@ -41,7 +44,11 @@ async function request(url: URL, range: string | undefined, maximumBytes: (statu
     // `identity`: a range of a compressed representation is not a range of the file.
     const response = await (options.fetch ?? fetch)(url, { headers: { ...(range === undefined ? {} : { Range: range }), 'Accept-Encoding': 'identity' }, signal: combined });
     alive();
-    const maximum = maximumBytes(response.status);
+    const maximum = allowed(response.status);
+    if (maximum === undefined) {
+      await response.body?.cancel().catch(() => undefined);
+      fail(url, 'status 206 (or 200, to the first request)', `status ${response.status}`);
+    }
     const parts: Uint8Array[] = [];
     let bytes = 0;
     const reader = response.body?.getReader();
@@ -99,7 +106,7 @@ function wholeFile(body: Uint8Array): RandomAccess {
 export async function openHttp(url: URL, options: SourceOptions = {}): Promise<RandomAccess> {
   const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
   const suffix = `bytes=-${FIRST_RANGE_BYTES}`;
-  const bound = (status: number): number => (status === 200 ? maximumBytes : FIRST_RANGE_BYTES);
+  const bound = (status: number): number | undefined => ({ 200: maximumBytes, 206: FIRST_RANGE_BYTES, 416: FIRST_RANGE_BYTES })[status];
   let reply = await request(url, suffix, bound, options);
   // Some servers answer 416 to a suffix longer than the file, and all do where it is empty.
   if (reply.status === 416) reply = await request(url, undefined, bound, options);
@@ -110,7 +117,7 @@ export async function openHttp(url: URL, options: SourceOptions = {}): Promise<R
     }
     return wholeFile(reply.body);
   }
-  if (reply.status !== 206) return fail(url, 'status 206 or 200', `status ${reply.status}`);
+  if (reply.status !== 206) return fail(url, 'a file', `status ${reply.status} without a range`);
   const { first, last, size } = parseContentRange(url, reply.headers);
   if (last !== size - 1 || first !== Math.max(0, size - FIRST_RANGE_BYTES) || reply.body.byteLength !== last - first + 1) {
     fail(url, `the last ${FIRST_RANGE_BYTES} bytes`, `${reply.body.byteLength} bytes as ${first}-${last}/${size}`);
@@ -140,8 +147,7 @@ class HttpRange implements RandomAccess {
     // What the first request brought is not asked for again.
     const end = Math.min(offset + length, this.#tailBegin);
     const url = this.#url;
-    const reply = await request(url, `bytes=${offset}-${end - 1}`, () => end - offset, this.#options, signal);
-    if (reply.status !== 206) return fail(url, 'status 206, as before', `status ${reply.status}`);
+    const reply = await request(url, `bytes=${offset}-${end - 1}`, (status) => (status === 206 ? end - offset : undefined), this.#options, signal);
     const range = parseContentRange(url, reply.headers);
     const validator = validatorOf(reply.headers);
     if (range.size !== this.byteLength || validator.etag !== this.#validator.etag || validator.lastModified !== this.#validator.lastModified) {

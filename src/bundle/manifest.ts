@@ -8,6 +8,7 @@ import { initialisers } from '../model/initialise.ts';
 import { type ModelGraph, parseGraph } from '../model/graph.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import { type Coding, codings, isDelta } from './coding.ts';
+import { checkpointLayout } from './layout.ts';
 import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObject } from './json.ts';
 
 export const MANIFEST_ENTRY = 'trajectory.json';
@@ -63,6 +64,11 @@ function permutationSummary(graph: ModelGraph): readonly { readonly id: string; 
   return derivePermutationSpec(graph).groups.map(({ id, size }) => ({ id, size }));
 }
 
+function parameterRange(graph: ModelGraph): readonly [begin: number, end: number] {
+  const { begin, end } = checkpointLayout(graph).range;
+  return [begin, end];
+}
+
 /** UTF-8 bytes of the manifest. Equal manifests give equal bytes. */
 export function printManifest(manifest: Omit<Manifest, 'version' | 'revision'>): Uint8Array<ArrayBuffer> {
   const checkpoints = manifest.checkpoints.map((record) => ({
@@ -73,6 +79,7 @@ export function printManifest(manifest: Omit<Manifest, 'version' | 'revision'>):
   const text = JSON.stringify(
     {
       format: FORMAT, version: VERSION, revision: REVISION, graph: manifest.graph, permutations: permutationSummary(manifest.graph),
+      parameterRange: parameterRange(manifest.graph),
       checkpoints, training: manifest.training,
     },
     null,
@@ -98,11 +105,13 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     if (revision > REVISION) return;
     for (const key of Object.keys(object)) if (!known.includes(key)) malformed(path === '' ? key : `${path}.${key}`, 'no field of this name', key);
   };
-  check('', root, ['format', 'version', 'revision', 'graph', 'permutations', 'checkpoints', 'training']);
+  check('', root, ['format', 'version', 'revision', 'graph', 'permutations', 'parameterRange', 'checkpoints', 'training']);
   const graph = parseGraph(root['graph']);
-  const summary = permutationSummary(graph);
-  if (JSON.stringify(root['permutations']) !== JSON.stringify(summary)) {
-    throw new IntegrityError({ field: `${MANIFEST_ENTRY} permutations`, expected: 'the groups that follow from the graph', got: 'others' });
+  // Both are there for people and other readers; what counts is what follows from the graph.
+  const derived = { permutations: permutationSummary(graph), parameterRange: parameterRange(graph) };
+  for (const [key, value] of Object.entries(derived)) {
+    if (JSON.stringify(root[key]) === JSON.stringify(value)) continue;
+    throw new IntegrityError({ field: `${MANIFEST_ENTRY} ${key}`, expected: 'what follows from the graph', got: describe(root[key]) });
   }
   const list = root['checkpoints'];
   if (!Array.isArray(list) || list.length === 0) malformed('checkpoints', 'a list of at least one', list);

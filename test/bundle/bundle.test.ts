@@ -8,29 +8,16 @@ import { readSafetensors } from '../../src/bundle/safetensors.ts';
 import { type BundleOptions, type CheckpointContent, writeBundle } from '../../src/bundle/writer.ts';
 import { openZip } from '../../src/bundle/zip-reader.ts';
 import { openCore } from '../../src/core/core.ts';
-import { type ModelGraph, parameterLayout } from '../../src/model/graph.ts';
-import { initialise } from '../../src/model/initialise.ts';
+import { parameterLayout } from '../../src/model/graph.ts';
 import { preset } from '../../src/model/presets.ts';
 import type { NamedTensors, NetworkState } from '../../src/tensor/tensor.ts';
 import { generator } from './generator.ts';
 import { expectTyped } from './support.ts';
+import { trajectory } from './trajectory.ts';
 
 const core = await openCore();
 const mlp = preset('mlp', { input: [20], widths: [70, 30], classes: 5 });
 const residual = preset('resnet-small', { input: [1, 8, 8], classes: 4, width: 4 });
-
-/** A trajectory of small seeded steps, as training makes them; buffers move too. */
-export function trajectory(graph: ModelGraph, count: number, seed = 1): CheckpointContent[] {
-  const next = generator(seed);
-  const noise = (): number => (next() + next() + next() + next()) / 2 ** 33 - 1;
-  const move = (tensors: NamedTensors, scale: number): NamedTensors =>
-    new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x) => x + noise() * scale) }]));
-  let state: NetworkState = initialise(core, graph, { seed });
-  return Array.from({ length: count }, (_, i) => {
-    if (i > 0) state = { parameters: move(state.parameters, 0.01 / i), buffers: move(state.buffers, 0.1) };
-    return { label: i === 0 ? 'initial' : `epoch ${i}`, epoch: i, state, ...(i === 0 ? { seed: { seed } } : {}) };
-  });
-}
 
 const bitsOf = (state: NetworkState): string[] =>
   [...state.parameters, ...state.buffers].map(([name, { shape, data }]) => `${name} ${shape.join('x')} ${createHash('sha256').update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)).digest('hex')}`);

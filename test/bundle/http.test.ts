@@ -1,0 +1,140 @@
+// Bundles over HTTP Range, on a server of our own that behaves, and one fault at a time.
+import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openBundle } from '../../src/bundle/reader.ts';
+import { writeBundle } from '../../src/bundle/writer.ts';
+import type { TrajectoryBundle } from '../../src/bundle/reader.ts';
+import { openCore } from '../../src/core/core.ts';
+import { initialise } from '../../src/model/initialise.ts';
+import { preset } from '../../src/model/presets.ts';
+import { expectTyped } from './support.ts';
+
+type Fault =
+  | 'none' | 'ignores Range' | 'ignores Range, lies about length' | '416 to suffixes' | 'changes ETag' | 'changes size' | 'changes Last-Modified'
+  | 'sends less' | 'sends more' | 'sends another range' | 'states no range' | 'states no size' | 'stalls' | 'hangs up' | '404' | '500 later' | '200 later' | 'endless';
+
+const graph = preset('mlp', { input: [300], widths: [300], classes: 10 });
+const requests: { range: string; sent: number }[] = [];
+let fault: Fault = 'none';
+let bytes: Uint8Array;
+let server: Server;
+let url: URL;
+
+function respond(request: IncomingMessage, response: ServerResponse): void {
+  const range = /^bytes=(\d*)-(\d*)$/.exec(request.headers.range ?? '');
+  const record = { range: request.headers.range ?? '', sent: 0 };
+  requests.push(record);
+  const later = requests.length > 1;
+  const headers: Record<string, string> = { ETag: later && fault === 'changes ETag' ? '"b"' : '"a"', 'Last-Modified': later && fault === 'changes Last-Modified' ? 'Tue' : 'Mon' };
+  const end = (status: number, more: Record<string, string | number>, body: Uint8Array): void => {
+    record.sent = body.byteLength;
+    response.writeHead(status, { ...headers, ...more });
+    response.end(body);
+  };
+  if (fault === '404') return end(404, {}, new Uint8Array(3));
+  if (fault === '500 later' && later) return end(500, {}, new Uint8Array(3));
+  if (fault === 'endless') {
+    response.writeHead(206, { ...headers, 'Content-Range': `bytes 0-9/10` });
+    const timer = setInterval(() => response.write(new Uint8Array(1 << 16)), 1);
+    response.on('close', () => clearInterval(timer));
+    return;
+  }
+  if (fault === 'stalls' && later) {
+    response.writeHead(206, headers);
+    response.write(new Uint8Array(1));
+    return;
+  }
+  if (fault === 'hangs up' && later) return void request.socket.destroy();
+  if (range === null || fault.startsWith('ignores Range') || (fault === '200 later' && later)) {
+    if (fault === 'ignores Range, lies about length') return end(200, {}, bytes.subarray(0, bytes.byteLength - 10));
+    return end(200, { 'Content-Length': bytes.byteLength }, bytes);
+  }
+  if (fault === '416 to suffixes' && range[1] === '') return end(416, {}, new Uint8Array(0));
+  const size = later && fault === 'changes size' ? bytes.byteLength + 1 : bytes.byteLength;
+  const first = range[1] === '' ? Math.max(0, bytes.byteLength - Number(range[2])) : Number(range[1]);
+  const last = range[1] === '' ? bytes.byteLength - 1 : Math.min(Number(range[2]), bytes.byteLength - 1);
+  const body = bytes.slice(first, last + 1);
+  const stated = later && fault === 'sends another range' ? `bytes ${first + 1}-${last + 1}/${size}` : `bytes ${first}-${last}/${fault === 'states no size' ? '*' : size}`;
+  const contentRange = fault === 'states no range' ? {} : { 'Content-Range': stated };
+  if (later && fault === 'sends less') return end(206, contentRange, body.subarray(1));
+  if (later && fault === 'sends more') return end(206, contentRange, new Uint8Array(body.byteLength + 1));
+  return end(206, contentRange, body);
+}
+
+beforeAll(async () => {
+  const core = await openCore();
+  const checkpoints = Array.from({ length: 5 }, (_, i) => ({ label: `${i}`, state: initialise(core, graph, { seed: i }) }));
+  bytes = await writeBundle({ graph, checkpoints }, { keyFrameEvery: 2 });
+  server = createServer(respond).listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/bundle.zip?signature=secret`);
+});
+afterAll(() => {
+  server.closeAllConnections();
+  server.close();
+});
+
+async function open(now: Fault): Promise<TrajectoryBundle> {
+  fault = now;
+  requests.length = 0;
+  return openBundle(url, { idleMs: 500 });
+}
+
+test('a checkpoint costs one request for the end and one for each link of its chain', async () => {
+  using bundle = await open('none');
+  expect(requests).toEqual([{ range: 'bytes=-131072', sent: 131_072 }]);
+  await bundle.readCheckpoint(1);
+  expect(requests.length).toBe(3);
+  const own = bundle.checkpoint(0).storedBytes + bundle.checkpoint(1).storedBytes;
+  expect((requests[1]?.sent as number) + (requests[2]?.sent as number)).toBeLessThan(own + 200);
+  expect(bytes.byteLength).toBeGreaterThan(2 * own);
+});
+
+describe('a server that does not know ranges is read once, whole', () => {
+  test.each<Fault>(['ignores Range', '416 to suffixes'])('%s', async (now) => {
+    using bundle = await open(now);
+    for (const { index } of bundle.checkpoints) expect(await bundle.readCheckpoint(index)).toBeDefined();
+    expect(requests.length).toBe(now === 'ignores Range' ? 1 : 2);
+  });
+
+  test('within the cap', async () => {
+    fault = 'ignores Range';
+    await expectTyped(() => openBundle(url, { maximumBytes: 1000 }), 'limit');
+  });
+});
+
+describe('a fault on opening is an error of the network', () => {
+  test.each<Fault>(['404', 'states no range', 'states no size', 'endless'])('%s', async (now) => {
+    const error = await expectTyped(() => open(now), 'network');
+    expect(error.message).not.toContain('secret');
+  });
+
+  test('no server at all', async () => {
+    await expectTyped(() => openBundle(new URL('http://127.0.0.1:9/')), 'network');
+  });
+});
+
+describe('a fault on reading is an error of the network, and the bundle goes on', () => {
+  const faults: Fault[] = [
+    'changes ETag', 'changes Last-Modified', 'changes size', 'sends less', 'sends more', 'sends another range', 'stalls', 'hangs up', '500 later', '200 later',
+  ];
+  test.each(faults)('%s', async (now) => {
+    using bundle = await open(now);
+    const error = await expectTyped(() => bundle.readCheckpoint(0), 'network');
+    expect(error.message).not.toContain('secret');
+    fault = 'none';
+    expect(await bundle.readCheckpoint(0)).toBeDefined();
+  });
+});
+
+test('a length that the file does not have is noticed', async () => {
+  await expectTyped(() => open('ignores Range, lies about length'), 'malformed-file');
+});
+
+test('abort ends a stalled read at once, as an abort', async () => {
+  using bundle = await open('stalls');
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), 50);
+  await expect(bundle.readCheckpoint(0, controller.signal)).rejects.toThrow(/abort/i);
+});
