@@ -1,6 +1,7 @@
 /** The portable suite: every file of it, and the entry that the launcher runs in each host. */
 import './assignment.ts';
 import './bundle.ts';
+import './codings.ts';
 import './core.ts';
 import './gradient.ts';
 import './matching.ts';

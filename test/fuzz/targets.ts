@@ -1,0 +1,97 @@
+// The parsers of bundles as targets for mutation fuzzing, beside those of people's files.
+import { deflateRawSync } from 'node:zlib';
+import { memorySource } from '../../src/bundle/byte-source.ts';
+import { openCodec } from '../../src/bundle/codec-instance.ts';
+import { type Coding, codedBytes, decodeFile } from '../../src/bundle/coding.ts';
+import { readNpy, writeNpy } from '../../src/bundle/foreign/npy.ts';
+import { readNpz, writeNpz } from '../../src/bundle/foreign/npz.ts';
+import { checkpointLayout } from '../../src/bundle/layout.ts';
+import { parseManifest } from '../../src/bundle/manifest.ts';
+import { openBundle } from '../../src/bundle/reader.ts';
+import { rawToFloat32, readSafetensors, writeSafetensors } from '../../src/bundle/safetensors.ts';
+import type { RawTensor } from '../../src/bundle/safetensors.ts';
+import { writeBundle } from '../../src/bundle/writer.ts';
+import { openZip } from '../../src/bundle/zip-reader.ts';
+import { ZipWriter, memorySink } from '../../src/bundle/zip-writer.ts';
+import { preset } from '../../src/model/presets.ts';
+import { fuzzTargets as foreignTargets, type FuzzTarget } from '../bundle/foreign/fuzz-targets.ts';
+import { trajectory } from '../bundle/trajectory.ts';
+
+const codec = await openCodec();
+const graph = preset('mlp', { input: [3], widths: [5], classes: 2 });
+const layout = checkpointLayout(graph);
+const text = (value: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(value) as Uint8Array<ArrayBuffer>;
+
+const tensors = new Map<string, RawTensor>([
+  ['w', { dtype: 'F32', shape: [2, 3], bytes: new Uint8Array(24).fill(7) }],
+  ['half', { dtype: 'F16', shape: [3], bytes: new Uint8Array(6).fill(0x3c) }],
+  ['count', { dtype: 'I64', shape: [], bytes: new Uint8Array(8) }],
+  ['empty', { dtype: 'F64', shape: [0, 4], bytes: new Uint8Array(0) }],
+]);
+
+async function zips(): Promise<Uint8Array[]> {
+  const { sink, bytes } = memorySink();
+  const zip = await ZipWriter.open(sink);
+  await zip.addStored('a.txt', text('stored'));
+  const content = text('deflated deflated deflated');
+  await zip.addPacked('folder/é', { method: 8, crc32: codec.crc32(content), bytes: content.byteLength, parts: [new Uint8Array(deflateRawSync(content))] });
+  await zip.finish();
+  return [bytes(), Uint8Array.from({ length: 22 }, (_, i) => [0x50, 0x4b, 5, 6][i] ?? 0), await writeNpz(tensors)];
+}
+
+async function parseZip(bytes: Uint8Array): Promise<void> {
+  const zip = await openZip(memorySource(bytes));
+  for (const name of zip.entries.keys()) await zip.read(name);
+}
+
+const bundles = async (): Promise<Uint8Array[]> =>
+  Promise.all((['full', 'lossless', 'int8', 'int4'] as const).map(async (coding) => writeBundle({ graph, checkpoints: trajectory(graph, 3), training: { a: [1, null] } }, { coding })));
+
+async function parseBundle(bytes: Uint8Array): Promise<void> {
+  using bundle = await openBundle(bytes);
+  await bundle.verify();
+}
+
+async function manifests(): Promise<Uint8Array[]> {
+  return Promise.all((await bundles()).map(async (bytes) => (await openZip(memorySource(bytes))).read('trajectory.json')));
+}
+
+/** DEFLATE streams, of ours and zlib's; the first byte of an input chooses the length that is promised. */
+const streams = async (): Promise<Uint8Array[]> =>
+  [text('a'), text('abcabcabcabcabcabc'.repeat(9)), new Uint8Array(255), Uint8Array.from({ length: 200 }, (_, i) => (i * i) & 255)].flatMap((data) =>
+    [0, 1, 9].map((level) => Uint8Array.from([data.byteLength, ...deflateRawSync(data, { level })])));
+
+function parseStream(bytes: Uint8Array): void {
+  const length = bytes[0] ?? 0;
+  const reader = codec.inflate('fuzz', bytes.subarray(1), length, 0);
+  reader.readInto(new Uint8Array(length));
+  reader.finish();
+}
+
+/** Coded checkpoints behind a good ZIP: any bytes of the right length decode to something, and nothing is read out of bounds. */
+const coded = (coding: Exclude<Coding, 'seed'>): FuzzTarget => ({
+  name: `coding ${coding}`,
+  seeds: async () => [new Uint8Array(codedBytes(coding, layout.fileBytes, layout.range)).fill(0x41)],
+  parse: (bytes) => {
+    const file = new Uint8Array(layout.fileBytes);
+    decodeFile(codec, coding, codec.stored('fuzz', bytes, codec.crc32(bytes)), file, layout.range);
+  },
+});
+
+export const targets: readonly FuzzTarget[] = [
+  { name: 'zip', seeds: zips, parse: parseZip },
+  {
+    name: 'safetensors',
+    seeds: async () => [writeSafetensors(tensors, new Map([['k', 'v']])), writeSafetensors(new Map())],
+    parse: (bytes) => {
+      for (const [name, tensor] of readSafetensors(bytes).tensors) rawToFloat32(name, tensor);
+    },
+  },
+  { name: 'npy', seeds: async () => [...tensors].map(([name, tensor]) => writeNpy(name, tensor)), parse: (bytes) => readNpy(bytes) },
+  { name: 'npz', seeds: async () => [await writeNpz(tensors)], parse: (bytes) => readNpz(bytes) },
+  { name: 'deflate', seeds: streams, parse: parseStream },
+  { name: 'manifest', seeds: manifests, parse: parseManifest },
+  { name: 'bundle', seeds: bundles, parse: parseBundle },
+  coded('xor'), coded('int8'), coded('int4'),
+  ...foreignTargets,
+];
