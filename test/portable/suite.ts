@@ -3,6 +3,7 @@ import './assignment.ts';
 import './bundle.ts';
 import './codings.ts';
 import './core.ts';
+import './foreign.ts';
 import './gradient.ts';
 import './matching.ts';
 import './matmul.ts';

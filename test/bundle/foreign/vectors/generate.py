@@ -210,6 +210,20 @@ make_numpy()
 make_hdf5()
 make_onnx()
 make_gguf()
+
+# The same files as a module, for runtimes without a file system: bytes as they are in the repository, made once.
+import base64
+PORTABLE = ["checkpoint.pt", "views-legacy.pt", "arrays.npz", "model.gguf", "model.onnx", "keras2.h5", "latest.h5"]
+with open(os.path.join(HERE, "..", "..", "..", "portable", "foreign-vectors.ts"), "w") as out:
+    out.write("/** Files of test/bundle/foreign/vectors, deflated; written by generate.py there. */\nexport const deflated: Readonly<Record<string, string>> = {\n")
+    import zlib
+    for name in PORTABLE:
+        with open(at(name), "rb") as file:
+            packed = zlib.compressobj(9, zlib.DEFLATED, -15)
+            text = base64.b64encode(packed.compress(file.read()) + packed.flush()).decode()
+        out.write(f"  '{name}': '{text}',\n")
+    out.write("};\n")
+
 with open(at("expected.json"), "w") as out:
     json.dump(expected, out, separators=(",", ":"), sort_keys=True)
     out.write("\n")
