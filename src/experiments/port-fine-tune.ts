@@ -37,7 +37,7 @@ export const defaultPortSettings: PortSettings = {
   baseEpochs: 10,
   fineTuneEpochs: 10,
   batchSize: 128,
-  learningRate: 0.01,
+  learningRate: 0.02,
   steps: 10,
   batchesPerStep: 1,
   methods: ['naive', 'fgmt', 'gmt', 'oracle'],

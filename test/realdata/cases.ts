@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { defaultPortSettings, portFineTune } from '../../src/experiments/port-fine-tune.ts';
 import type { PortOutcome, PortRow, PortSettings, Task } from '../../src/experiments/port-fine-tune.ts';
 import { imageSetFromIdx } from '../../src/data/idx.ts';
+import { normalised } from '../../src/data/image-set.ts';
 import { preset } from '../../src/model/presets.ts';
 import type { ImageSet } from '../../src/data/image-set.ts';
 import type { Compute } from '../../src/index.ts';
@@ -35,6 +36,13 @@ export interface CaseResult {
   readonly checks: readonly Check[];
 }
 
+/**
+ * MNIST's own, as in PyTorch's examples, for both tasks (a base network knows no other). REFERENCE.md does not say how its
+ * inputs were scaled; with bytes ÷ 255 the trained target reaches 94.5 instead of its 96.3, and Naive 91 instead of 86.
+ */
+const MEAN = 0.1307;
+const STANDARD_DEVIATION = 0.3081;
+
 export type RealDataCase = 'mnist' | 'mnist-to-fashion';
 
 /** Held-out accuracy in percent of the last step, from REFERENCE.md's table (mean over three pairs). */
@@ -52,7 +60,8 @@ export function sharedData(root: string): string | undefined {
 async function loadTask(folder: string, { trainCount, testCount }: RealDataSize): Promise<Task> {
   const load = async (part: string, count: number): Promise<ImageSet> => {
     const file = (kind: string): Uint8Array<ArrayBuffer> => Uint8Array.from(readFileSync(join(folder, `${part}-${kind}-ubyte.gz`)));
-    const whole = await imageSetFromIdx({ name: folder.split('/').at(-1) as string, images: file('images-idx3'), labels: file('labels-idx1') });
+    const raw = await imageSetFromIdx({ name: folder.split('/').at(-1) as string, images: file('images-idx3'), labels: file('labels-idx1') });
+    const whole = normalised(raw, [MEAN], [STANDARD_DEVIATION]);
     const size = whole.channels * whole.height * whole.width;
     return { ...whole, count, images: whole.images.subarray(0, count * size), labels: whole.labels.subarray(0, count) };
   };
@@ -69,7 +78,7 @@ export async function runCase(
   const mnist = await loadTask(join(data, 'mnist'), size);
   const after = name === 'mnist' ? mnist : await loadTask(join(data, 'fashion-mnist'), size);
   const graph = preset('mlp', { input: [1, 28, 28], classes: 10, widths: [512] });
-  const settings: PortSettings = { ...defaultPortSettings, baseEpochs: name === 'mnist' ? 0 : size.epochs, fineTuneEpochs: size.epochs };
+  const settings: PortSettings = { ...defaultPortSettings, baseEpochs: name === 'mnist' ? 0 : size.epochs, fineTuneEpochs: size.epochs, learningRate: 0.01 };
   const outcomes: PortOutcome[] = [];
   for (let pair = 1; pair <= size.pairs; pair++) {
     const outcome = await portFineTune({

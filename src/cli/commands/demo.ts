@@ -21,7 +21,7 @@ import { dataSummary, graphOf, graphSummary, modelOptions } from '../shared.ts';
 const options = {
   data: { kind: 'string', metavar: 'DIR', help: 'images of task A, or a folder with mnist/ and fashion-mnist/ in it (default: a generated pair of tasks)' },
   'data-after': { kind: 'string', metavar: 'DIR', help: 'images of task B' },
-  'train-count': { kind: 'integer', metavar: 'N', minimum: 1, default: 10_000, help: 'use only the first N training images of each task' },
+  'train-count': { kind: 'integer', metavar: 'N', minimum: 1, default: 6000, help: 'use only the first N training images of each task' },
   ...modelOptions,
   pairs: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: 3, help: 'pairs of networks, each with seeds of its own, to average over' },
   'base-epochs': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: defaultPortSettings.baseEpochs, help: 'training of the bases on task A' },
