@@ -27,7 +27,7 @@ const table = [
   `|---|${iterations.map(() => '---:').join('|')}|---:|`,
   ...result.methods.map(({ method, test, gradients }) => `| ${labels[method]} | ${iterations.map((n) => percent(test[n])).join(' | ')} | ${method === 'scratch' ? '–' : gradients} |`),
   '',
-  `A true fine-tune reaches ${mean('v1FineTuned')} (v1) and ${mean('v2FineTuned')} (v2). The accuracies are the same bytes on every machine and runtime.`,
+  `A true fine-tune reaches ${mean('v1FineTuned')} (v1) and ${mean('v2FineTuned')} (v2). The accuracies come out the same to the last digit on every machine and runtime.`,
 ].join('\n');
 
 const path = join(root, 'README.md');

@@ -23,7 +23,7 @@ const options = {
   'data-after': { kind: 'string', metavar: 'DIR', help: 'images of task B' },
   'train-count': { kind: 'integer', metavar: 'N', minimum: 1, default: 6000, help: 'use only the first N training images of each task' },
   ...modelOptions,
-  pairs: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: 3, help: 'pairs of networks, each with seeds of its own, to average over' },
+  pairs: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: 2, help: 'pairs of networks, each with seeds of its own, to average over' },
   'base-epochs': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: defaultPortSettings.baseEpochs, help: 'training of the bases on task A' },
   'fine-tune-epochs': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: defaultPortSettings.fineTuneEpochs, help: 'fine-tuning on task B' },
   'learning-rate': { kind: 'number', metavar: 'X', minimum: 0, default: defaultPortSettings.learningRate, help: 'SGD with momentum 0.9, for all training' },
