@@ -44,7 +44,7 @@ function resnet(block: Block, blocks: readonly number[], expansion: number): Pre
     if (!small) layers.push({ op: 'max_pool', kernel: 3, stride: 2, padding: 1 });
     let channels = width;
     for (const [stage, count] of blocks.entries()) {
-      const inner = width * 2 ** stage;
+      const inner = width << stage;
       for (let index = 0; index < count; index++) {
         const stride = stage > 0 && index === 0 ? 2 : 1;
         const project = stride !== 1 || channels !== inner * expansion;
