@@ -70,10 +70,10 @@ export function joinPlanes(src: usize, dst: usize, count: i32): void {
   }
 }
 
-const BLOCK: i32 = 256;
+const BLOCK: i32 = 128;
 
 /**
- * Quantises target − decoded in blocks of 256 to integers of magnitude ≤ `levels` (127 or 7), one byte each, with one
+ * Quantises target − decoded in blocks of 128 to integers of magnitude ≤ `levels` (127 or 7), one byte each, with one
  * f32 scale a block, and moves `decoded` to what a reader will have. Any f32 may come in: a block whose step is not
  * finite gets scale 0, and the error that the caller computes tells.
  */
@@ -88,7 +88,7 @@ export function quantiseSteps(target: usize, decoded: usize, scales: usize, step
     let scale: f32 = largest / levels;
     // Below the smallest normal number the quotient below would leave the range of integers.
     if (!(scale >= 1.17549435e-38) || scale - scale != 0) scale = 0;
-    store<f32>(scales + ((begin >> 8) << 2), scale);
+    store<f32>(scales + ((begin >> 7) << 2), scale);
     for (let i = begin; i < end; i++) {
       if (scale == 0) {
         store<i8>(steps + i, 0);
@@ -107,7 +107,7 @@ export function quantiseSteps(target: usize, decoded: usize, scales: usize, step
 export function addSteps(decoded: usize, scales: usize, steps: usize, count: i32): void {
   for (let begin = 0; begin < count; begin += BLOCK) {
     const end = min<i32>(begin + BLOCK, count);
-    const scale = load<f32>(scales + ((begin >> 8) << 2));
+    const scale = load<f32>(scales + ((begin >> 7) << 2));
     const scale4 = f32x4.splat(scale);
     let i = begin;
     for (; i + 4 <= end; i += 4) {

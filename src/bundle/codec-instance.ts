@@ -29,7 +29,7 @@ const DEFLATE_BLOCK_BYTES = 32_768;
 /** Fixed places in the memory. Nothing is allocated while it works. */
 const tablesPtr = 1024;
 const inflateStatePtr = tablesPtr + 8192;
-const deflateStatePtr = inflateStatePtr + 16_384;
+const deflateStatePtr = inflateStatePtr + 20_480;
 const historyPtr = deflateStatePtr + 8192;
 const outputPtr = historyPtr + HISTORY_BYTES;
 const inputPtr = outputPtr + OUTPUT_BYTES + SLACK_BYTES;
@@ -39,7 +39,7 @@ const thirdPtr = secondPtr + CHUNK_BYTES + SLACK_BYTES;
 const deflateInPtr = thirdPtr + CHUNK_BYTES + SLACK_BYTES;
 const deflateOutPtr = deflateInPtr + DEFLATE_BLOCK_BYTES + SLACK_BYTES;
 const scalesPtr = deflateOutPtr + DEFLATE_BLOCK_BYTES + 1024;
-const endPtr = scalesPtr + CHUNK_BYTES / 256 + SLACK_BYTES;
+const endPtr = scalesPtr + CHUNK_BYTES / 128 + SLACK_BYTES;
 
 /** Fields of the inflate state that we read and write; see assembly/inflate.ts. */
 const state = { inUsed: 24, outUsed: 28, history: 32, bytes: 64 } as const;
@@ -223,7 +223,7 @@ export class Codec {
   }
 
   /**
-   * Quantises the steps of at most PLANE_ELEMENTS f32 (as bytes): fills `scales` (f32, one a block of 256) and `steps`
+   * Quantises the steps of at most PLANE_ELEMENTS f32 (as bytes): fills `scales` (f32, one a block of 128) and `steps`
    * (int8, or packed int4), and moves `decoded` to what a reader will have.
    */
   quantiseChunk(target: Uint8Array, decoded: Uint8Array, bitsPerStep: 4 | 8, scales: Uint8Array, steps: Uint8Array): void {

@@ -5,7 +5,7 @@
  * - `full`: the file itself, stored.
  * - `planes`: the file in chunks of 32,768 4-byte elements, each as four planes of bytes; deflated.
  * - `xor`: the file XORed with the previous checkpoint's, then as `planes`.
- * - `int8`, `int4`: steps of the parameters from what a reader has of the previous checkpoint, in blocks of 256 with one
+ * - `int8`, `int4`: steps of the parameters from what a reader has of the previous checkpoint, in blocks of 128 with one
  *   f32 scale each; everything else of the file XORed with the previous one. Lossy; what is lost in one step is part of
  *   the next (error feedback).
  * - `seed`: no bytes; the initialiser makes the state again.
@@ -30,7 +30,8 @@ export interface ParameterRange {
 }
 
 const CHUNK_BYTES = 4 * PLANE_ELEMENTS;
-const BLOCK_ELEMENTS = 256;
+// Blocks of 256 save 0.8 % of raw, but an outlier then coarsens twice as many steps: 1.02 % error on a conv net, above the bar.
+const BLOCK_ELEMENTS = 128;
 
 const bitsOf = (coding: 'int8' | 'int4'): 8 | 4 => (coding === 'int8' ? 8 : 4);
 const scaleBytes = (elements: number): number => 4 * Math.ceil(elements / BLOCK_ELEMENTS);

@@ -165,6 +165,7 @@ function parseCheckpoint(path: string, index: number, object: JsonObject): Check
   const entry = entryName(index, coding);
   if (object['entry'] !== entry) malformed(`${path}.entry`, describe(entry), object['entry']);
   if (coding === 'seed' && object['storedSha256'] !== null) malformed(`${path}.storedSha256`, 'null', object['storedSha256']);
+  if (coding === 'full' && object['storedSha256'] !== object['sha256']) malformed(`${path}.storedSha256`, 'the same as sha256', object['storedSha256']);
   if ((coding === 'seed') !== (object['seed'] !== undefined)) malformed(`${path}.seed`, 'a seed for that coding, and no other', object['seed']);
   const epoch = object['epoch'];
   if (epoch !== null && !(typeof epoch === 'number' && epoch >= 0)) malformed(`${path}.epoch`, 'a number ≥ 0 or null', epoch);

@@ -85,16 +85,20 @@ export class TrajectoryBundle implements Disposable {
    */
   async readCheckpoint(which: number | string, signal?: AbortSignal): Promise<NetworkState> {
     const { label } = this.checkpoint(which);
-    return stateFromSafetensors(this.#layout.state, await this.readCheckpointFile(which, signal), label);
+    return this.#inTurn(which, signal, (file) => stateFromSafetensors(this.#layout.state, file, label));
   }
 
   /** A checkpoint as the safetensors file that the manifest's hash is of. The bytes are the caller's. */
   async readCheckpointFile(which: number | string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#inTurn(which, signal, (file) => new Uint8Array(file));
+  }
+
+  /** One after another: each builds on what the last left behind, so `take` must copy what it keeps. */
+  #inTurn<T>(which: number | string, signal: AbortSignal | undefined, take: (file: Uint8Array) => T): Promise<T> {
     const { index } = this.checkpoint(which);
-    // One after another: each builds on what the last left behind.
-    const reading = this.#queue.then(() => this.#decode(index, signal));
+    const reading = this.#queue.then(async () => take(await this.#decode(index, signal)));
     this.#queue = reading.catch(() => undefined);
-    return (await reading).slice();
+    return reading;
   }
 
   async #decode(target: number, signal: AbortSignal | undefined): Promise<Uint8Array> {
@@ -120,7 +124,8 @@ export class TrajectoryBundle implements Disposable {
     const entry = this.#zip.entry(name);
     const { stored, localHeader: header, open } = await this.#zip.readStored(entry, signal);
     requireCanonical(`checkpoint ${label} local header`, header, localHeader(entry));
-    await requireHash(`checkpoint ${label} as stored`, stored, checkpoint.storedSha256 as string);
+    // A `full` entry is its file: the hash of that, checked at the end, is the same one.
+    if (coding !== 'full') await requireHash(`checkpoint ${label} as stored`, stored, checkpoint.storedSha256 as string);
     signal?.throwIfAborted();
     // Synchronous from here, so the codec's windows are ours alone.
     decodeFile(this.#codec, coding, open(), file, this.#layout.range);

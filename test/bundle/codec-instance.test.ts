@@ -172,21 +172,21 @@ describe('quantised steps', () => {
   test.each([8, 4] as const)('int%d: within half a step of the block, and the reader has the writer\'s bits', (bitsPerStep) => {
     const next = generator(4);
     const levels = bitsPerStep === 8 ? 127 : 7;
-    for (const count of [1, 2, 255, 256, 257, 1001]) {
+    for (const count of [1, 2, 127, 128, 129, 1001]) {
       const before = Float32Array.from({ length: count }, () => next() / 2 ** 32 - 0.5);
       const target = before.map((x) => x + (next() / 2 ** 32 - 0.5) * 0.01);
       const decoded = new Uint8Array(before.slice().buffer);
-      const scales = new Uint8Array(4 * Math.ceil(count / 256));
+      const scales = new Uint8Array(4 * Math.ceil(count / 128));
       const steps = new Uint8Array(bitsPerStep === 8 ? count : (count + 1) >> 1);
       codec.quantiseChunk(new Uint8Array(target.buffer), decoded, bitsPerStep, scales, steps);
       const reader = new Uint8Array(before.slice().buffer);
       codec.addStepsChunk(reader, bitsPerStep, scales, steps);
       expect(reader).toEqual(decoded);
-      for (let begin = 0; begin < count; begin += 256) {
-        const end = Math.min(begin + 256, count);
+      for (let begin = 0; begin < count; begin += 128) {
+        const end = Math.min(begin + 128, count);
         let largest = 0;
         for (let i = begin; i < end; i++) largest = Math.max(largest, Math.abs((target[i] as number) - (before[i] as number)));
-        const scale = floats(scales)[begin / 256] as number;
+        const scale = floats(scales)[begin / 128] as number;
         expect(scale).toBeCloseTo(largest / levels, 9);
         for (let i = begin; i < end; i++) {
           const step = bitsPerStep === 8 ? (steps[i] as number) << 24 >> 24 : (((steps[i >> 1] as number) >> (4 * (i & 1))) & 15) - 8;
