@@ -86,8 +86,12 @@ export interface PortOutcome {
   readonly reference: { readonly v1Base: number; readonly v2Base: number; readonly v1FineTuned: number; readonly v2FineTuned: number };
 }
 
-/** Seeds of the six jobs of a pair, apart from one another for any two pairs below 2^28. */
-const jobs = { v1Base: 0, v2Base: 1, v1FineTune: 2, v2FineTune: 3, transfer: 4, onward: 5 } as const;
+/**
+ * Seeds of the jobs of a pair, apart from one another for any two pairs below 2^28. The port shares that of v1's
+ * fine-tune: the split follows from the seed, so the port's held-out images are ones that the source never trained on
+ * (with a seed of its own, held-out accuracy on MNIST came out 2 points above test accuracy); mini-batches differ anyway.
+ */
+const jobs = { v1Base: 0, v2Base: 1, v1FineTune: 2, v2FineTune: 3, transfer: 2, onward: 5 } as const;
 
 /**
  * Trains two bases on `before`, fine-tunes both on `after`, ports v1's fine-tune to v2 by every method and trains onward.

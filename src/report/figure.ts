@@ -110,12 +110,13 @@ function curvePanel({ methods, iterations, reference }: TransferFigure): string 
   const lastIteration = iterations.at(-1) ?? 1;
   const means = methods.map(({ accuracies }) => meansOf(accuracies));
   const lowest = Math.min(...means.flat(), reference?.accuracy ?? 1);
-  // The axis starts at the ten below the lowest point, so that the band in which methods differ is not squeezed.
-  const floor = Math.min(0.9, Math.max(0, Math.floor(lowest * 10) / 10));
+  // The axis starts just below the lowest point, so that the band in which methods differ is not squeezed; ticks end at 100.
+  const tick = lowest < 0.5 ? 2 : 1;
+  const floor = Math.min(0.9, Math.max(0, (Math.floor((lowest * 10) / tick) * tick) / 10));
   const x = (iteration: number): number => x0 + (lastIteration > 0 ? iteration / lastIteration : 0) * (x1 - x0);
   const y = (share: number): number => y1 - ((share - floor) / (1 - floor)) * (y1 - y0);
   const parts = [`<text class="panel" x="${x0 - 38}" y="${y0 - 18}">…and while training onward, %</text>`];
-  for (let tenth = Math.round(floor * 10); tenth <= 10; tenth += floor < 0.5 ? 2 : 1) {
+  for (let tenth = Math.round(floor * 10); tenth <= 10; tenth += tick) {
     parts.push(
       line('grid', x0, y(tenth / 10), x1, y(tenth / 10)),
       `<text class="faint small number" x="${x0 - 9}" y="${n(y(tenth / 10) + 4)}" text-anchor="end">${tenth * 10}</text>`,
