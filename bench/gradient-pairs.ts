@@ -1,8 +1,7 @@
 // Gradient pairs as FGMT meets them, for benchmarks of matching: a source trained for some steps on made-up images, then
 // T pairs along its line and the transferred one. Cached under build/, because full-width networks take minutes.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import type { Core } from '../src/core/core.ts';
 import { type Batch, imageSet, makeBatch } from '../src/data/image-set.ts';
 import { openGradientEngine } from '../src/gradient/engine.ts';
@@ -28,7 +27,8 @@ export interface PairsOptions {
   readonly learningRate: number;
 }
 
-const folder = join(dirname(fileURLToPath(import.meta.url)), '..', 'build', 'bench');
+/** From the root of the repository, where npm runs scripts: this file itself runs bundled, from elsewhere. */
+const folder = join('build', 'bench');
 
 /** Ten classes of smooth random pictures under noise: learnable, so that gradients shrink and align as real ones do. */
 function pictures(channels: number, height: number, width: number, count: number): { draw(random: Random, size: number): Batch } {
