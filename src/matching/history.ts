@@ -9,7 +9,7 @@ import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { getTensor, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
 import { quantisedRows } from './coding.ts';
-import { liveSlices, matchingLayout } from './layout.ts';
+import { liveOffsets, liveSlices, liveUnits, matchingLayout } from './layout.ts';
 import type { LiveSlices, MatchingLayout, PairedTensor, StaticTensor } from './layout.ts';
 import { SimilarityCache } from './similarity.ts';
 
@@ -280,26 +280,31 @@ export class GradientHistory {
 
   /** similarity [size, size] += T · Sᵀ, where T and S are [size, before · after]; no copy is made to get there. */
   #addStatic(tensor: StaticTensor, target: Float32Array, source: Float32Array, weights: Weights): void {
-    const { size, before, after } = tensor;
-    const { targetScale, sourceScale } = weights;
-    const inner = before * after;
+    const { size, after } = tensor;
+    const { core } = this;
     const similarity = (this.#statics[tensor.group] ??= new Float32Array(size * size));
-    this.#productFlops += 2 * size * size * inner;
-    this.core.scoped((scratch) => {
-      const { core } = this;
+    const rows = liveUnits(tensor, target);
+    const columns = liveUnits(tensor, source);
+    const offsets = liveOffsets(tensor, target, source);
+    const [m, n, k] = [rows.length, columns.length, offsets.length];
+    if (m === 0 || n === 0 || k === 0) return;
+    this.#productFlops += 2 * m * n * k;
+    core.scoped((scratch) => {
       const cPtr = scratch.upload(similarity, `similarity of ${tensor.name}`);
-      const aPtr = scratch.upload(scaled(target, targetScale), `target gradient of ${tensor.name}`);
-      const bPtr = scratch.upload(scaled(source, sourceScale), `source gradient of ${tensor.name}`);
-      // Position l of the inner axis is at p · size · after + q; a plain stride where one of the two extents is 1.
-      const plain = before === 1 || after === 1;
-      const innerStride = before === 1 ? 1 : after === 1 ? size : 1;
-      const table = plain ? 0 : scratch.upload(innerOffsets(before, size, after), 'offsets');
-      const scratchPtr = scratch.bytes(core.kernels.matmulScratchBytes(size, size, inner), 'packed panels');
+      const aPtr = scratch.upload(scaled(target, weights.targetScale), `target gradient of ${tensor.name}`);
+      const bPtr = scratch.upload(scaled(source, weights.sourceScale), `source gradient of ${tensor.name}`);
+      const [rowsPtr, columnsPtr] = [scratch.upload(rows), scratch.upload(columns)];
+      // Whole rows one behind the other are packed fastest without a table.
+      const table = tensor.before === 1 && k === after ? 0 : scratch.upload(offsets);
+      const whole = m === size && n === size;
+      const productPtr = whole ? cPtr : scratch.f32(m * n, 'product of live units');
+      const packedPtr = scratch.bytes(core.kernels.matmulScratchBytes(m, n, k), 'packed panels');
       core.kernels.productF32(
-        aPtr, after, innerStride, 0, 1, table, 1,
-        bPtr, innerStride, after, table, 0,
-        cPtr, size, size, size, inner, 1, scratchPtr,
+        aPtr, after, 1, whole ? 0 : rowsPtr, 1, table, 1,
+        bPtr, 1, after, table, whole ? 0 : columnsPtr,
+        productPtr, n, m, n, k, whole ? 1 : 0, packedPtr,
       );
+      if (!whole) core.kernels.scatterAddF32(productPtr, rowsPtr, m, columnsPtr, n, cPtr, size);
       similarity.set(core.f32(cPtr, size * size));
     });
   }
@@ -349,12 +354,6 @@ function bytesOf(pairs: readonly StoredPair[]): number {
 function codedPair({ target, source }: StoredPair): StoredPair {
   const coded = (side: LiveSlices): LiveSlices => ({ ...side, data: quantisedRows(side.data, side.columns.length) });
   return { target: coded(target), source: coded(source) };
-}
-
-function innerOffsets(before: number, size: number, after: number): Int32Array {
-  const offsets = new Int32Array(before * after);
-  for (let p = 0, l = 0; p < before; p++) for (let q = 0; q < after; q++) offsets[l++] = p * size * after + q;
-  return offsets;
 }
 
 function scaled(data: Float32Array, scale: number): Float32Array {

@@ -180,6 +180,24 @@ function liveColumns({ extents: [before, between, behind], rows, columns }: Pair
   });
 }
 
+/** Units of a static tensor with any non-zero element. */
+export function liveUnits({ before, size, after }: StaticTensor, data: Float32Array): Int32Array {
+  return select(size, (unit) => {
+    for (let p = 0; p < before; p++) if (anyNonZero(data, (p * size + unit) * after, after)) return true;
+    return false;
+  });
+}
+
+/** Offsets of the places around a static tensor's axis that are not zero for all units on either side. */
+export function liveOffsets({ before, size, after }: StaticTensor, target: Float32Array, source: Float32Array): Int32Array {
+  const offsetOf = (place: number): number => Math.floor(place / after) * size * after + (place % after);
+  const isLive = (data: Float32Array, offset: number): boolean => {
+    for (let unit = 0; unit < size; unit++) if (data[offset + unit * after] !== 0) return true;
+    return false;
+  };
+  return select(before * after, (place) => isLive(target, offsetOf(place)) && isLive(source, offsetOf(place))).map(offsetOf);
+}
+
 function select(count: number, isLive: (unit: number) => boolean): Int32Array {
   const live: number[] = [];
   for (let unit = 0; unit < count; unit++) if (isLive(unit)) live.push(unit);
