@@ -2,10 +2,10 @@
  * Writes a ZIP front to back with bounded memory: entry by entry, then the directory. Bytes depend on names and
  * contents alone; see `zip-format.ts` for the fixed header fields.
  */
-import { InvalidArgumentError, LimitError } from '../core/errors.ts';
+import { LimitError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { type Codec, openCodec } from './codec-instance.ts';
-import { type EntryFacts, centralHeader, endRecords, localHeader, methods } from './zip-format.ts';
+import { type EntryFacts, centralHeader, concatBytes, endRecords, localHeader, methods } from './zip-format.ts';
 import { decodeEntryName, requireDistinctNames } from './zip-name.ts';
 
 /** Takes the file's bytes in order; may wait, which holds the writer back. */
@@ -82,18 +82,5 @@ export class ZipWriter {
 /** A sink that keeps everything, and the whole when done. */
 export function memorySink(): { readonly sink: ByteSink; bytes(): Uint8Array<ArrayBuffer> } {
   const parts: Uint8Array<ArrayBuffer>[] = [];
-  return {
-    sink: (bytes) => void parts.push(bytes),
-    bytes: () => {
-      const total = parts.reduce((sum, part) => sum + part.byteLength, 0);
-      if (total > Number.MAX_SAFE_INTEGER) throw new InvalidArgumentError({ field: 'bytes', expected: 'less', got: `${total}` });
-      const whole = new Uint8Array(total);
-      let at = 0;
-      for (const part of parts) {
-        whole.set(part, at);
-        at += part.byteLength;
-      }
-      return whole;
-    },
-  };
+  return { sink: (bytes) => void parts.push(bytes), bytes: () => concatBytes(parts) };
 }
