@@ -27,7 +27,7 @@ export const dataOptions = {
 } as const satisfies OptionSpecs;
 
 export const modelOptions = {
-  model: { kind: 'choice', choices: presetNames, help: `network by name: ${presetNames.join(', ')}` },
+  model: { kind: 'choice', metavar: 'NAME', choices: presetNames, help: `network by name: ${presetNames.join(', ')}` },
   widths: { kind: 'integers', metavar: 'N,N…', minimum: 1, maximum: 65_536, help: 'mlp: hidden widths (default 512)' },
   width: { kind: 'number', metavar: 'X', minimum: 0, help: 'conv4/6/8: factor on the channels; small-conv, resnet-small: channels of the first stage' },
   activation: { kind: 'choice', choices: ['relu', 'none'], help: 'mlp: between the layers (default relu)' },
