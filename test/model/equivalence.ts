@@ -4,6 +4,7 @@
  */
 import { parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
 import type { PermutationSpec } from '../../src/model/permutation-spec.ts';
+import type { PresetName, PresetOptions } from '../../src/model/presets.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 import { forward } from './forward.ts';
@@ -88,4 +89,12 @@ export function measureEquivalence(graph: ModelGraph, spec: PermutationSpec, see
     return [...own].some(([name, original]) => original.some((value, i) => value !== alone.get(name)![i]));
   }).length;
   return { difference: difference / largest, moved: moved / total, movingGroups };
+}
+
+/** Sizes at which a plain forward pass takes milliseconds; VGG halves its image five times. */
+export function smallOptions(name: PresetName): PresetOptions {
+  if (name === 'mlp') return { input: [2, 9, 9], classes: 3, widths: [9, 7] };
+  if (name.startsWith('vgg')) return { input: [1, 32, 32], classes: 3, width: 0.02 };
+  if (name.startsWith('conv')) return { input: [2, 9, 9], classes: 3, width: 0.08 };
+  return { input: [2, 8, 8], classes: 3, width: 2, stem: 'cifar' };
 }

@@ -4,8 +4,8 @@ import { graphFromArchitecture } from '../../src/model/architecture.ts';
 import { GraphBuilder, sequential } from '../../src/model/builder.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
 import { derivePermutationSpec, lintPermutationSpec, type PermutationSpec } from '../../src/model/permutation-spec.ts';
-import { preset, presetNames, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
-import { measureEquivalence } from './equivalence.ts';
+import { preset, presetNames } from '../../src/model/presets.ts';
+import { measureEquivalence, smallOptions } from './equivalence.ts';
 
 const axesOf = (spec: PermutationSpec): Record<string, readonly (string | null)[]> =>
   Object.fromEntries([...spec.tensors].map(([name, { axes }]) => [name, axes]));
@@ -119,18 +119,10 @@ function grouped(groups: number, out: number): ModelGraph {
   ]);
 }
 
-/** Sizes at which a plain forward pass takes milliseconds; VGG halves its image five times. */
-function small(name: PresetName): PresetOptions {
-  if (name === 'mlp') return { input: [2, 9, 9], classes: 3, widths: [9, 7] };
-  if (name.startsWith('vgg')) return { input: [1, 32, 32], classes: 3, width: 0.02 };
-  if (name.startsWith('conv')) return { input: [2, 9, 9], classes: 3, width: 0.08 };
-  return { input: [2, 8, 8], classes: 3, width: 2, stem: 'cifar' };
-}
-
 const networks: [string, ModelGraph][] = [
   ...presetNames.map((name): [string, ModelGraph] => [
     name,
-    preset(name, small(name)),
+    preset(name, smallOptions(name)),
   ]),
   ['grouped 4', grouped(4, 12)],
   ['grouped 2', grouped(2, 6)],

@@ -1,0 +1,36 @@
+/**
+ * `npm run -s equivalence [-- --json] [PRESET…]`: for every preset at small size, the lint of its permutation spec and
+ * π-equivalence in f64, in evaluation and in training mode. Exit status 1 when something falls short.
+ */
+import { derivePermutationSpec, lintPermutationSpec } from '../../src/model/permutation-spec.ts';
+import { preset, presetNames, type PresetName } from '../../src/model/presets.ts';
+import { measureEquivalence, smallOptions } from './equivalence.ts';
+
+const LARGEST_DIFFERENCE = 1e-11;
+const LEAST_MOVED = 0.5;
+
+const json = process.argv.includes('--json');
+const asked = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+const unknown = asked.filter((name) => !(presetNames as readonly string[]).includes(name));
+if (unknown.length > 0) {
+  console.error(`no preset ${unknown.join(', ')}; there are ${presetNames.join(', ')}`);
+  process.exit(2);
+}
+
+for (const name of asked.length > 0 ? (asked as PresetName[]) : presetNames) {
+  const graph = preset(name, smallOptions(name));
+  const spec = derivePermutationSpec(graph);
+  const problems = lintPermutationSpec(graph, spec);
+  for (const training of [false, true]) {
+    const { difference, moved, movingGroups } = measureEquivalence(graph, spec, 4, training);
+    const pass = problems.length === 0 && difference <= LARGEST_DIFFERENCE && moved >= LEAST_MOVED && movingGroups === spec.groups.length;
+    const mode = training ? 'training' : 'evaluation';
+    if (!pass) process.exitCode = 1;
+    if (json) console.log(JSON.stringify({ preset: name, mode, groups: spec.groups.length, problems, difference, moved, pass }));
+    else {
+      const figures = `${String(spec.groups.length).padStart(3)} groups  difference ${difference.toExponential(1)}  moved ${(100 * moved).toFixed(1)} %`;
+      console.log(`${name.padEnd(14)} ${mode.padEnd(10)} ${figures}  ${pass ? 'ok' : 'FAILS'}`);
+    }
+  }
+  for (const { subject, problem } of json ? [] : problems) console.log(`  ${subject}: ${problem}`);
+}
