@@ -17,6 +17,8 @@ export async function writePackage() {
   // tsc copies no hand-written declaration.
   copyFileSync(at('src', 'core', 'wasm-modules.d.ts'), at('dist', 'types', 'core', 'wasm-modules.d.ts'));
 
+  hideTfjsTypes(at('dist', 'types', 'gradient', 'tfjs-entry.d.ts'));
+
   rmSync(target, { recursive: true, force: true });
   mkdirSync(target, { recursive: true });
   cpSync(at('dist'), join(target, 'dist'), { recursive: true });
@@ -26,6 +28,19 @@ export async function writePackage() {
   writeFileSync(join(target, 'package.json'), `${JSON.stringify(manifest(), null, 2)}\n`);
   writeFileSync(join(target, 'THIRD-PARTY.txt'), notices(bundled));
   return target;
+}
+
+/** tfjs is inside the package but its declarations are not: they stand for private members only, and become opaque. */
+function hideTfjsTypes(file) {
+  const lines = [];
+  for (const [, type, names] of readFileSync(file, 'utf8').matchAll(/export (type )?\{([^}]*)\}/g)) {
+    for (const name of names.split(',').map((part) => part.trim().split(' as ').at(-1))) {
+      if (type !== undefined) lines.push(`export type ${name} = any;`);
+      else if (name === 'BackendWasm') lines.push('export declare class BackendWasm { constructor(...parts: any[]); [member: string]: any }');
+      else lines.push(`export declare const ${name}: any;`);
+    }
+  }
+  writeFileSync(file, `${lines.join('\n')}\n`);
 }
 
 /** The root manifest without what only a checkout needs. */
