@@ -16,7 +16,8 @@ const MORE: i32 = 32;
 const REDUCTIONS: i32 = 8;
 const COARSE_REDUCTIONS: i32 = 32;
 /** Looks at whole rows of the matrix, a row, after which lists do not pay and the dense solver takes over. */
-const SCANS: i32 = 4;
+const SCANS: i32 = 8;
+const SCANS_OF_FEW: i32 = 2; // up to 512 rows, which the dense solver has in the cache
 /** With fewer than one free row in so many after the greedy choice the prices are good already (warm starts). */
 const WORTH_A_COARSE_ROUND: i32 = 16;
 /** With more than one row in so many whose two best columns tie, a coarse round would have them outbid one another. */
@@ -240,7 +241,7 @@ export function assignmentOpen(
   memory.fill(problem.rowOfColumn, 0xff, <usize>columns << 2);
   if (sparse === 0) return;
   problem.listUsed = rows * LIST;
-  problem.scanLimit = SCANS * rows;
+  problem.scanLimit = (rows > 512 ? SCANS : SCANS_OF_FEW) * rows;
   const heap = changetype<Heap>(problem.heap);
   heap.size = 0;
   memory.fill(heap.places, 0xff, <usize>columns << 2);
@@ -386,41 +387,28 @@ function listFreeColumns(problem: Problem): void {
   problem.freeColumnCount = free;
 }
 
-/**
- * How many different columns are the best of `samples` rows, evenly spread, at these prices: a cheap test of prices.
- * `marksPtr`: i32 [columns].
- */
-function differentBests<T>(matrixPtr: usize, rows: i32, columns: i32, pricesPtr: usize, samples: i32, marksPtr: usize): i32 {
-  memory.fill(marksPtr, 0, <usize>columns << 2);
-  let different = 0;
+/** The greatest minus the least finite value of `samples` rows, evenly spread, to `rangesPtr` (f64). */
+function rowRanges<T>(matrixPtr: usize, rows: i32, columns: i32, samples: i32, rangesPtr: usize): void {
   for (let k = 0; k < samples; k++) {
     const row = matrixPtr + <usize>(<i64>k * <i64>rows / <i64>samples) * <usize>columns * sizeof<T>();
-    let best: f64 = -Infinity;
-    let bestColumn = 0;
+    let greatest: f64 = -Infinity;
+    let least: f64 = Infinity;
     for (let j = 0; j < columns; j++) {
-      const value = <f64>load<T>(row + <usize>j * sizeof<T>()) - load<f64>(pricesPtr + (<usize>j << 3));
-      if (value > best) {
-        best = value;
-        bestColumn = j;
-      }
+      const value = <f64>load<T>(row + <usize>j * sizeof<T>());
+      if (value === -Infinity) continue;
+      greatest = max<f64>(greatest, value);
+      least = min<f64>(least, value);
     }
-    const mark = marksPtr + (<usize>bestColumn << 2);
-    different += 1 - load<i32>(mark);
-    store<i32>(mark, 1);
+    store<f64>(rangesPtr + (<usize>k << 3), greatest - least);
   }
-  return different;
 }
 
-export function assignmentDifferentBestsF32(
-  matrixPtr: usize, rows: i32, columns: i32, pricesPtr: usize, samples: i32, marksPtr: usize,
-): i32 {
-  return differentBests<f32>(matrixPtr, rows, columns, pricesPtr, samples, marksPtr);
+export function assignmentRowRangesF32(matrixPtr: usize, rows: i32, columns: i32, samples: i32, rangesPtr: usize): void {
+  rowRanges<f32>(matrixPtr, rows, columns, samples, rangesPtr);
 }
 
-export function assignmentDifferentBestsF64(
-  matrixPtr: usize, rows: i32, columns: i32, pricesPtr: usize, samples: i32, marksPtr: usize,
-): i32 {
-  return differentBests<f64>(matrixPtr, rows, columns, pricesPtr, samples, marksPtr);
+export function assignmentRowRangesF64(matrixPtr: usize, rows: i32, columns: i32, samples: i32, rangesPtr: usize): void {
+  rowRanges<f64>(matrixPtr, rows, columns, samples, rangesPtr);
 }
 
 /** What has been done so far, in elements of the matrix looked at. */
@@ -518,15 +506,6 @@ function advance<T>(problem: Problem, budget: i32): i32 {
     }
   } while (work(problem) < end);
   return 1;
-}
-
-export function assignmentCounter(scratchPtr: usize, which: i32): i32 {
-  const problem = changetype<Problem>(scratchPtr);
-  if (which === 0) return problem.scans;
-  if (which === 1) return problem.reductions;
-  if (which === 2) return problem.pops;
-  if (which === 3) return problem.freeRowCount;
-  return problem.listUsed;
 }
 
 export function assignmentAdvanceF32(scratchPtr: usize, budget: i32): i32 {

@@ -4,8 +4,8 @@ export { matmulF32, matmulScratchBytes, productF32 } from "./matmul";
 export {
   assignmentScratchBytes, assignmentOpen,
   assignmentColumnMaximaF32, assignmentColumnMaximaF64, assignmentNegateF32, assignmentNegateF64,
-  assignmentDifferentBestsF32, assignmentDifferentBestsF64, assignmentAdvanceF32, assignmentAdvanceF64,
-  assignmentCertifyF32, assignmentCertifyF64, assignmentCounter,
+  assignmentRowRangesF32, assignmentRowRangesF64, assignmentAdvanceF32, assignmentAdvanceF64,
+  assignmentCertifyF32, assignmentCertifyF64,
 } from "./assignment";
 export { placeImagesF32, rotateFilterF32, tapOffsets, windowOffsets } from "./convolution";
 export { reverseAxesF32, transposeF32 } from "./layout";

@@ -42,6 +42,14 @@ export class Scipy {
     return JSON.parse(line.value) as ScipyAnswer;
   }
 
+  /** Optimal sums of matrices that lie one after the other in a file of little-endian f64. */
+  async optima(path: string, shapes: readonly (readonly [number, number])[]): Promise<number[]> {
+    this.#child.stdin?.write(`many\t${path}\t${JSON.stringify(shapes)}\n`);
+    const line = await this.#lines.next();
+    if (line.done === true) throw new Error('scipy has ended');
+    return JSON.parse(line.value) as number[];
+  }
+
   close(): void {
     this.#child.stdin?.end();
   }

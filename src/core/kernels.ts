@@ -25,13 +25,12 @@ export interface AssignmentKernels {
     scratchPtr: number, matrixPtr: number, rows: number, columns: number, elementBytes: number, sparse: number,
     pricesPtr: number, columnOfRowPtr: number,
   ): void;
-  assignmentCounter(scratchPtr: number, which: number): number;
   assignmentColumnMaximaF32(matrixPtr: number, rows: number, columns: number, maximaPtr: number, limit: number): number;
   assignmentColumnMaximaF64(matrixPtr: number, rows: number, columns: number, maximaPtr: number, limit: number): number;
   assignmentNegateF32(valuesPtr: number, count: number): void;
   assignmentNegateF64(valuesPtr: number, count: number): void;
-  assignmentDifferentBestsF32(matrixPtr: number, rows: number, columns: number, pricesPtr: number, samples: number, marksPtr: number): number;
-  assignmentDifferentBestsF64(matrixPtr: number, rows: number, columns: number, pricesPtr: number, samples: number, marksPtr: number): number;
+  assignmentRowRangesF32(matrixPtr: number, rows: number, columns: number, samples: number, rangesPtr: number): void;
+  assignmentRowRangesF64(matrixPtr: number, rows: number, columns: number, samples: number, rangesPtr: number): void;
   /** 0: solved; 1: `budget` elements of work done and more to do; −1 − row: that row cannot have a column. */
   assignmentAdvanceF32(scratchPtr: number, budget: number): number;
   assignmentAdvanceF64(scratchPtr: number, budget: number): number;

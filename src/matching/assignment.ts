@@ -10,7 +10,7 @@ import { type Core, Scratch } from '../core/core.ts';
 import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireChoice, requireInteger } from '../core/errors.ts';
 import type { AssignmentKernels } from '../core/kernels.ts';
 import { limits } from '../core/limits.ts';
-import { onedimensionalPrices } from './assignment-start.ts';
+import { halfMaximaFit, oneDimensionalPrices } from './assignment-start.ts';
 
 /** Row-major similarities, [rows, columns]. */
 export interface SimilarityMatrix {
@@ -137,12 +137,12 @@ export function assignOnHeap(core: Core, similarityPtr: number, n: number, optio
 const DENSE_ROWS = 192;
 
 /** Rows that try out the starting prices. */
-const SAMPLES = 64;
+const SAMPLES = 32;
 
 interface TypedKernels {
   readonly columnMaxima: AssignmentKernels['assignmentColumnMaximaF32'];
   readonly negate: AssignmentKernels['assignmentNegateF32'];
-  readonly differentBests: AssignmentKernels['assignmentDifferentBestsF32'];
+  readonly rowRanges: AssignmentKernels['assignmentRowRangesF32'];
   readonly advance: AssignmentKernels['assignmentAdvanceF32'];
   readonly certify: AssignmentKernels['assignmentCertifyF32'];
   readonly open: AssignmentKernels['assignmentOpen'];
@@ -152,8 +152,8 @@ function kernelsFor(core: Core, wide: boolean): TypedKernels {
   const k = core.kernels;
   const open = k.assignmentOpen;
   return wide
-    ? { open, columnMaxima: k.assignmentColumnMaximaF64, negate: k.assignmentNegateF64, differentBests: k.assignmentDifferentBestsF64, advance: k.assignmentAdvanceF64, certify: k.assignmentCertifyF64 }
-    : { open, columnMaxima: k.assignmentColumnMaximaF32, negate: k.assignmentNegateF32, differentBests: k.assignmentDifferentBestsF32, advance: k.assignmentAdvanceF32, certify: k.assignmentCertifyF32 };
+    ? { open, columnMaxima: k.assignmentColumnMaximaF64, negate: k.assignmentNegateF64, rowRanges: k.assignmentRowRangesF64, advance: k.assignmentAdvanceF64, certify: k.assignmentCertifyF64 }
+    : { open, columnMaxima: k.assignmentColumnMaximaF32, negate: k.assignmentNegateF32, rowRanges: k.assignmentRowRangesF32, advance: k.assignmentAdvanceF32, certify: k.assignmentCertifyF32 };
 }
 
 interface State {
@@ -246,22 +246,16 @@ function solve(
     const wide = state.elementBytes === 8;
     const matrix = wide ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
     const maxima = wide ? core.f64(state.maximaPtr, columns) : core.f32(state.maximaPtr, columns);
-    const known = largest === 0 ? onedimensionalPrices(matrix, columns) : undefined;
+    const known = largest === 0 ? oneDimensionalPrices(matrix, columns) : undefined;
     for (let j = 0; j < columns; j++) {
       const maximum = maxima[j] as number;
       if (maximum === -Infinity) throw infeasible(`column ${j} is forbidden to every row`);
       prices[j] = known === undefined ? maximum / 2 : (known[j] as number);
     }
     if (known === undefined) {
-      // Half the column maximum is a good price unless a few rows of large numbers make it: then none is a better one.
       const samples = Math.min(SAMPLES, rows);
-      const marksPtr = scratchPtr;
-      const different = kernels.differentBests(matrixPtr, rows, columns, pricesPtr, samples, marksPtr);
-      if (different < samples / 2) {
-        const half = prices.slice();
-        prices.fill(0);
-        if (kernels.differentBests(matrixPtr, rows, columns, pricesPtr, samples, marksPtr) <= different) prices.set(half);
-      }
+      kernels.rowRanges(matrixPtr, rows, columns, samples, scratchPtr);
+      if (!halfMaximaFit(core.f64(scratchPtr, samples), maxima)) prices.fill(0);
     }
   }
   const tooLarge = largest > LARGEST_SPARSE_F32 || (warmPrices ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);

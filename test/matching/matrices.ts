@@ -84,6 +84,20 @@ export const smallKinds: Readonly<Record<string, Kind>> = {
   'wide range': (r, m, n) => matrixOf(m, n, () => normal(r) * 10 ** (below(r, 40) - 20)),
   'dead units': (r, m, n) => withDeadUnits(r, matrixOf(m, n, () => normal(r)), m, n, 0.2),
   'product of indices': (_, m, n) => matrixOf(m, n, (i, j) => -(i + 1) * (j + 1)),
+  'sum of two vectors': (r, m, n) => {
+    const a = Float64Array.from({ length: m }, r);
+    const b = Float64Array.from({ length: n }, r);
+    return matrixOf(m, n, (i, j) => (a[i] as number) + (b[j] as number));
+  },
+  'rows of many scales': (r, m, n) => {
+    const scale = Float64Array.from({ length: m }, () => 10 ** (6 * r() - 3));
+    return matrixOf(m, n, (i) => (scale[i] as number) * normal(r));
+  },
+  'minus distance on a line': (r, m, n) => {
+    const a = Float64Array.from({ length: m }, r);
+    const b = Float64Array.from({ length: n }, r);
+    return matrixOf(m, n, (i, j) => -Math.abs((a[i] as number) - (b[j] as number)));
+  },
   'nearly a permutation': (r, m, n) => {
     const order = permutation(r, Math.max(m, n));
     return matrixOf(m, n, (i, j) => (order[i] === j ? 1 : 0) + 0.01 * normal(r));
