@@ -1,5 +1,6 @@
 // What a convolution needs around the matrix product. All three directions are `productF32` over a padded copy of one
 // operand, addressed by a table of pixel offsets and a table of tap offsets: no im2col matrix is ever stored.
+import { transposeBlock } from "./layout";
 
 /**
  * out [count, outHeight, outWidth, channels] at (top + y · stepY, left + x · stepX) = x[n, y, x]; positions outside are dropped
@@ -76,14 +77,8 @@ export function rotateFilterF32(
       for (let u: i32 = countX - 1; u >= 0; u--) {
         const tap = (firstY + v * stepY) * kernelWidth + firstX + u * stepX;
         const tapPtr = weightPtr + ((<usize>(tap * groupIn * outChannels + g * groupOut)) << 2);
-        for (let o: i32 = 0; o < groupOut; o++) {
-          let fromPtr = tapPtr + ((<usize>o) << 2);
-          for (let c: i32 = 0; c < groupIn; c++) {
-            store<f32>(outPtr, load<f32>(fromPtr));
-            outPtr += 4;
-            fromPtr += (<usize>outChannels) << 2;
-          }
-        }
+        transposeBlock(tapPtr, (<usize>outChannels) << 2, outPtr, (<usize>groupIn) << 2, groupIn, groupOut);
+        outPtr += (<usize>(groupIn * groupOut)) << 2;
       }
     }
   }

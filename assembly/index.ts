@@ -22,3 +22,6 @@ export { crc32, crc32Tables } from "./checksum";
 export { inflateRun } from "./inflate";
 export { deflateBlock } from "./deflate";
 export { xorBytes, splitPlanes, joinPlanes, quantiseSteps, addSteps, packNibbles, unpackNibbles } from "./codec";
+export {
+  winogradFilterF32, winogradFilterGradientF32, winogradGradientF32, winogradInputF32, winogradOutputF32,
+} from "./winograd";

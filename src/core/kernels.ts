@@ -205,3 +205,22 @@ export interface CoreKernels extends PermuteKernels {}
 export interface CoreKernels extends ElementaryKernels {}
 export interface CoreKernels extends RandomKernels {}
 export interface CoreKernels extends CodecKernels {}
+
+/** F(2×2, 3×3) transforms (`assembly/winograd.ts`). */
+export interface WinogradKernels {
+  winogradInputF32(
+    imagePtr: number, vPtr: number, first: number, tiles: number, tilesY: number, tilesX: number, height: number, width: number,
+    channels: number,
+  ): void;
+  winogradFilterF32(weightPtr: number, uPtr: number, plane: number): void;
+  winogradOutputF32(
+    mPtr: number, yPtr: number, biasPtr: number, first: number, tiles: number, tilesY: number, tilesX: number,
+    outHeight: number, outWidth: number, channels: number,
+  ): void;
+  winogradGradientF32(
+    dyPtr: number, pPtr: number, first: number, tiles: number, tilesY: number, tilesX: number, outHeight: number,
+    outWidth: number, channels: number,
+  ): void;
+  winogradFilterGradientF32(sPtr: number, dwPtr: number, plane: number): void;
+}
+export interface CoreKernels extends WinogradKernels {}

@@ -4,73 +4,18 @@
  * `assembly/convolution.ts`). Stock tfjs-wasm has no filter gradient, a scalar input gradient (1.6 GFLOP/s), and a forward kernel
  * whose packed weights go stale when weights change in place.
  */
-import { computeConv2DInfo, type TensorInfo } from '#tfjs';
-import { UnsupportedError, describe } from '../../core/errors.ts';
+import type { TensorInfo } from '#tfjs';
 import type { Core, Scratch } from '../../core/core.ts';
+import { geometry, type Geometry } from './convolution-geometry.ts';
 import { activate } from './matmul.ts';
 import { defineGradient, defineKernel, required, run, type Attributes, type KernelCall } from './support.ts';
-
-/** Everything that the three directions need to know. */
-interface Geometry {
-  readonly count: number;
-  readonly height: number;
-  readonly width: number;
-  readonly channels: number;
-  readonly outHeight: number;
-  readonly outWidth: number;
-  readonly out: number;
-  readonly groups: number;
-  readonly groupIn: number;
-  readonly groupOut: number;
-  readonly kernel: readonly [number, number];
-  readonly taps: number;
-  readonly stride: readonly [number, number];
-  readonly dilation: readonly [number, number];
-  /** Top, bottom, left, right. */
-  readonly padding: readonly [number, number, number, number];
-}
+import { suitsWinograd, winogradFilterGradient, winogradForward } from './winograd.ts';
 
 /** A padded image and the tables that address its windows. */
 interface Windows {
   readonly imagePtr: number;
   readonly rowsPtr: number;
   readonly tapsPtr: number;
-}
-
-type Shape4 = [number, number, number, number];
-
-/** `attrs`: tfjs's own for conv2d, and `groups`. */
-function geometry(xShape: readonly number[], filterShape: readonly number[], attrs: Attributes, depthwise: boolean): Geometry {
-  const dataFormat = attrs['dataFormat'] ?? 'NHWC';
-  if (dataFormat !== 'NHWC') throw new UnsupportedError({ field: 'conv2d.dataFormat', expected: 'NHWC', got: describe(dataFormat) });
-  const info = computeConv2DInfo(
-    xShape as Shape4,
-    filterShape as Shape4,
-    attrs['strides'] as [number, number],
-    (attrs['dilations'] ?? 1) as [number, number],
-    attrs['pad'] as 'valid',
-    attrs['dimRoundingMode'] as 'floor',
-    depthwise,
-  );
-  const groups = depthwise ? info.inChannels : ((attrs['groups'] as number | undefined) ?? 1);
-  const { top, bottom, left, right } = info.padInfo;
-  return {
-    count: info.batchSize,
-    height: info.inHeight,
-    width: info.inWidth,
-    channels: info.inChannels,
-    outHeight: info.outHeight,
-    outWidth: info.outWidth,
-    out: info.outChannels,
-    groups,
-    groupIn: info.inChannels / groups,
-    groupOut: info.outChannels / groups,
-    kernel: [info.filterHeight, info.filterWidth],
-    taps: info.filterHeight * info.filterWidth,
-    stride: [info.strideHeight, info.strideWidth],
-    dilation: [info.dilationHeight, info.dilationWidth],
-    padding: [top, bottom, left, right],
-  };
 }
 
 function forward(call: KernelCall, depthwise: boolean): TensorInfo {
@@ -84,6 +29,11 @@ function forward(call: KernelCall, depthwise: boolean): TensorInfo {
   const out = backend.makeOutput([g.count, g.outHeight, g.outWidth, g.out], 'float32');
   const yPtr = backend.pointer(out);
   const filterPtr = backend.pointer(filter);
+  if (suitsWinograd(g)) {
+    const [top, , left] = g.padding;
+    winogradForward(core, g, { imagePtr: backend.pointer(x), filterPtr, biasPtr: bias === undefined ? 0 : backend.pointer(bias), yPtr }, top, left);
+    return activate(call, out);
+  }
   if (bias !== undefined) core.kernels.fillRowsF32(yPtr, backend.pointer(bias), rows, g.out);
   core.scoped((scratch) => {
     const windows = inputWindows(core, scratch, g, backend.pointer(x));
@@ -110,6 +60,10 @@ function filterGradient(call: KernelCall, depthwise: boolean): TensorInfo {
   const out = backend.makeOutput(filterShape, 'float32');
   const dyPtr = backend.pointer(required(call, 'dy'));
   const dwPtr = backend.pointer(out);
+  if (suitsWinograd(g)) {
+    winogradFilterGradient(core, g, { imagePtr: backend.pointer(x), dyPtr, dwPtr });
+    return out;
+  }
   core.scoped((scratch) => {
     const windows = inputWindows(core, scratch, g, backend.pointer(x));
     const panels = scratch.bytes(core.kernels.matmulScratchBytes(g.taps * g.groupIn, g.groupOut, rows), 'packed panels');
@@ -174,6 +128,19 @@ function inputGradient(call: KernelCall, depthwise: boolean): TensorInfo {
   const g = geometry(inputShape, filter.shape, call.attrs, depthwise);
   const out = backend.makeOutput(inputShape, 'float32');
   const pointers = { dy: backend.pointer(required(call, 'dy')), filter: backend.pointer(filter), dx: backend.pointer(out) };
+  if (suitsWinograd(g)) {
+    core.scoped((scratch) => {
+      // The gradient is a convolution of dy by the rotated filter, with the roles of the two images exchanged.
+      const rotated = scratch.f32(9 * g.channels * g.out, 'rotated filter');
+      core.kernels.rotateFilterF32(pointers.filter, rotated, 3, 0, 1, 3, 0, 1, 3, g.channels, g.out, 1);
+      const backwards = {
+        ...g, height: g.outHeight, width: g.outWidth, channels: g.out, outHeight: g.height, outWidth: g.width, out: g.channels,
+      };
+      const operands = { imagePtr: pointers.dy, filterPtr: rotated, biasPtr: 0, yPtr: pointers.dx };
+      winogradForward(core, backwards, operands, 2 - g.padding[0], 2 - g.padding[2]);
+    });
+    return out;
+  }
   const rowPhases = phasesOf(g.height, g.kernel[0], g.stride[0], g.dilation[0], g.padding[0]);
   const columnPhases = phasesOf(g.width, g.kernel[1], g.stride[1], g.dilation[1], g.padding[2]);
   const single = rowPhases.length * columnPhases.length === 1;
