@@ -104,27 +104,6 @@ const convolutionCases: readonly GradientCase[] = (
   ] as const
 ).map(([name, settings]) => operation(name, around([2, 7, 6], { op: 'conv2d', name: 'conv', out: 6, ...settings } as Layer)));
 
-// Channel counts that Winograd's form takes: even and odd extents, whole and partial tiles, more than one run of tiles.
-const winogradCases: readonly GradientCase[] = (
-  [
-    ['Winograd 16→20 at 6×6', [6, 6], { padding: 1 }],
-    ['Winograd at 5×7, asymmetric padding', [5, 7], { padding: [0, 2, 1, 0] }],
-    ['Winograd without padding, without bias', [7, 6], { bias: false }],
-    ['Winograd padding above kernel − 1', [4, 3], { padding: [3, 1, 0, 4] }],
-  ] as const
-).map(([name, [height, width], settings]) =>
-  operation(
-    name,
-    sequential([2, height, width], [
-      { op: 'conv2d', name: 'before', out: 16, kernel: 1 },
-      { op: 'conv2d', name: 'conv', out: 20, kernel: 3, ...settings },
-      { op: 'global_average_pool' },
-      { op: 'flatten' },
-      { op: 'dense', name: 'after', out: 4 },
-    ]),
-  ),
-);
-
 const poolCases: readonly GradientCase[] = [
   operation('max_pool', around([1, 6, 6], { op: 'max_pool', kernel: 2 })),
   operation('max_pool overlapping, asymmetric padding', around([1, 7, 6], { op: 'max_pool', kernel: 3, stride: [2, 1], padding: [1, 0, 0, 2] })),
@@ -194,7 +173,7 @@ const presetCases: readonly GradientCase[] = presetNames.filter((name) => !tooDe
   bound: name.startsWith('resnet') || name.endsWith('_bn') ? 1e-4 : 1e-5,
 }));
 
-export const gradientCases: readonly GradientCase[] = [...otherCases, ...convolutionCases, ...winogradCases, ...poolCases, ...activationCases, ...presetCases];
+export const gradientCases: readonly GradientCase[] = [...otherCases, ...convolutionCases, ...poolCases, ...activationCases, ...presetCases];
 
 /** Elements of a tensor compared with central differences: all of a small one, a spread of a large one. */
 function sampled(length: number, most = 10): number[] {
