@@ -52,26 +52,16 @@ function buildWasmModules() {
 }
 
 /**
- * Parts of tfjs-core that its index drags in and that nothing here calls: saving models and string hashes.
- * Left out they save 9 KB gzip of a Worker. CommonJS, so that any name may be imported from it (and is undefined).
+ * tfjs's Emscripten glue and its node, browser and worker branches are replaced by nothing (`core/` loads the binary), its
+ * 64-bit hashes too (nobody asks for one; they weigh 12 KB), and the index of tfjs-core by the part that kernels use.
  */
-const withoutUnused = {
-  name: 'without-unused',
+const trimTfjs = {
+  name: 'trim-tfjs',
   setup(pipeline) {
-    pipeline.onResolve({ filter: /\/(hash_util|local_storage|indexed_db|http|browser_files)$/ }, ({ path }) => ({ path, namespace: 'unused' }));
-    pipeline.onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: 'module.exports = {};' }));
-  },
-};
-
-/** tfjs's Emscripten glue and its node, browser and worker branches are replaced by nothing: `core/` loads the binary. */
-const withoutEmscripten = {
-  name: 'without-emscripten',
-  setup(pipeline) {
-    pipeline.onResolve({ filter: /wasm-out\/|^(node-fetch|util|fs|path|crypto|worker_threads|perf_hooks|os|string_decoder)$/ }, (args) => ({
-      path: args.path,
-      namespace: 'empty',
-    }));
+    const unused = /wasm-out\/|\/hash_util$|^(node-fetch|util|fs|path|crypto|worker_threads|perf_hooks|os|string_decoder)$/;
+    pipeline.onResolve({ filter: unused }, ({ path }) => ({ path, namespace: 'empty' }));
     pipeline.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: 'export default undefined; export const wasmWorkerContents = "";' }));
+    pipeline.onResolve({ filter: /^@tensorflow\/tfjs-core$/ }, () => ({ path: at('src', 'gradient', 'tfjs-core-subset.ts') }));
   },
 };
 
@@ -85,7 +75,7 @@ async function buildTfjs() {
     // kernels): give it an object of its own instead.
     banner: { js: 'const tfjsRealm={};' },
     define: { process: 'undefined', 'process.env': 'undefined', window: 'undefined', global: 'tfjsRealm', navigator: 'undefined' },
-    plugins: [withoutUnused, withoutEmscripten],
+    plugins: [trimTfjs],
     metafile: true,
   });
 }
