@@ -13,6 +13,7 @@ import { openGradientEngine, type GradientEngine } from '../src/gradient/engine.
 import type { Batch } from '../src/data/image-set.ts';
 import { initialise } from '../src/model/initialise.ts';
 import { preset } from '../src/model/presets.ts';
+import { getTensor } from '../src/tensor/tensor.ts';
 import type { ModelGraph } from '../src/model/graph.ts';
 import { openStockTfjs, type StockTfjs } from './stock-tfjs.ts';
 
@@ -184,6 +185,27 @@ async function memory(): Promise<void> {
   }
 }
 
+/** A gradient of half-width Conv8 under an edge isolate's heap gives the bytes of an uncapped one. */
+async function capped(): Promise<void> {
+  const graph = preset('conv8', { input: [3, 32, 32], classes: 10, width: 0.5 });
+  const gradientUnder = async (heapLimitBytes?: number) => {
+    using core = await openCore(heapLimitBytes === undefined ? {} : { heapLimitBytes });
+    using gradients = openGradientEngine(core);
+    using network = gradients.compile(graph, { microBatch: 16 });
+    const result = network.gradient(initialise(core, graph, { seed: 1 }), [batchOf(graph, 128, 10)]);
+    return { result, heapBytes: core.heapBytes };
+  };
+  const free = await gradientUnder();
+  const tight = await gradientUnder(96 * 2 ** 20);
+  const same = [...free.result.gradients].every(([name, { data }]) =>
+    Buffer.from(data.buffer).equals(Buffer.from(getTensor(tight.result.gradients, name).data.buffer)),
+  );
+  print({
+    bench: 'memory', network: 'Conv8 half width, batch 128', 'micro-batch': 16, 'heap cap MB': 96,
+    'peak heap MB': tight.heapBytes / 2 ** 20, 'same bytes as uncapped': String(same),
+  });
+}
+
 const versions = { node: process.version, v8: process.versions.v8, tfjs: '4.22.0', cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: cpus().length };
 if (!json) console.log(Object.entries(versions).map(([name, value]) => `${name} ${value}`).join(', '));
 else print({ bench: 'machine', ...versions });
@@ -196,4 +218,7 @@ if (wanted('products') || wanted('convolutions') || wanted('networks')) {
   if (wanted('convolutions')) convolutions(yardstick);
   if (wanted('networks')) networks(core, gradients, stock, yardstick);
 }
-if (wanted('memory')) await memory();
+if (wanted('memory')) {
+  await memory();
+  await capped();
+}
