@@ -1,4 +1,5 @@
 /** The command line: finds the command, reads its options, runs it, turns what it threw into a sentence and an exit code. */
+import { existsSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { closeSharedCompute, openCompute } from '../index.ts';
@@ -74,7 +75,9 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
 
 /** Of the package.json beside dist/, so that it is stated once. */
 function packageVersion(): string {
-  const bytes = readWhole(fileURLToPath(new URL('../package.json', import.meta.url)), 2 ** 20);
+  // Beside dist/ when built, two folders up when Deno or Bun run the sources.
+  const [built, source] = ['../package.json', '../../package.json'].map((path) => fileURLToPath(new URL(path, import.meta.url)));
+  const bytes = readWhole(existsSync(built as string) ? (built as string) : (source as string), 2 ** 20);
   return String((JSON.parse(new TextDecoder().decode(bytes)) as { version?: unknown }).version);
 }
 
