@@ -70,7 +70,7 @@ async function readResponse(response: Response, options: SourceOptions): Promise
 }
 
 /** Reads a stream to its end. @throws LimitError above `maximumBytes`; the stream is cancelled then. */
-export async function readStream(stream: ReadableStream<Uint8Array>, options: SourceOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+async function readStream(stream: ReadableStream<Uint8Array>, options: SourceOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
   const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
   const reader = stream.getReader();
   const parts: Uint8Array[] = [];

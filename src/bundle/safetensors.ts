@@ -44,7 +44,7 @@ export interface SafetensorsFile {
  * Length of the JSON header from the first 8 bytes of a file of `fileBytes` bytes.
  * @throws MalformedFileError, LimitError
  */
-export function safetensorsHeaderLength(field: string, prefix: Uint8Array, fileBytes: number): number {
+function safetensorsHeaderLength(field: string, prefix: Uint8Array, fileBytes: number): number {
   if (fileBytes < LENGTH_BYTES || prefix.byteLength < LENGTH_BYTES) {
     throw new MalformedFileError({ field, expected: 'at least 8 bytes', got: `${Math.min(fileBytes, prefix.byteLength)}` });
   }
@@ -64,7 +64,7 @@ export function safetensorsHeaderLength(field: string, prefix: Uint8Array, fileB
  * @param header the JSON bytes, without the length before them.
  * @throws MalformedFileError, LimitError naming the tensor at fault.
  */
-export function parseSafetensorsHeader(field: string, header: Uint8Array, fileBytes: number): SafetensorsHeader {
+function parseSafetensorsHeader(field: string, header: Uint8Array, fileBytes: number): SafetensorsHeader {
   if (header[0] !== 0x7b) {
     throw new MalformedFileError({ field, expected: "a header that begins with '{'", got: describe(header[0]) });
   }

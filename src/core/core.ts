@@ -159,7 +159,7 @@ export class Scratch {
 }
 
 /** malloc that never answers 0. Shared with the tfjs backend, whose own caller would write to address 0. */
-export function allocateOrThrow(tfjs: TfjsBinary, bytes: number, purpose: string, heapLimitBytes: number): number {
+function allocateOrThrow(tfjs: TfjsBinary, bytes: number, purpose: string, heapLimitBytes: number): number {
   // malloc(0) may answer 0; one byte keeps every pointer distinct and real.
   const pointer = tfjs.malloc(bytes === 0 ? 1 : bytes) >>> 0;
   if (pointer === 0) {

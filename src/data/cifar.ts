@@ -19,7 +19,7 @@ const formats = {
 
 export type CifarFormat = keyof typeof formats;
 
-export const cifarFormats = Object.keys(formats) as readonly CifarFormat[];
+const cifarFormats = Object.keys(formats) as readonly CifarFormat[];
 
 /**
  * An image set from one or more files, in their order.

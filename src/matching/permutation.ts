@@ -3,7 +3,7 @@
  * One convention throughout: `permuted[i] = original[perm[i]]`.
  */
 import { InvalidArgumentError, describe } from '../core/errors.ts';
-import type { PermutationGroup, PermutationSpec, TensorSpec } from '../model/permutation-spec.ts';
+import type { PermutationSpec, TensorSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { elementCount, sameShape } from '../tensor/tensor.ts';
 import type { NamedTensors, Tensor } from '../tensor/tensor.ts';
@@ -67,7 +67,7 @@ export function requirePermutations(spec: PermutationSpec, perms: Permutations, 
 }
 
 /** Throws unless `perm` is a bijection of 0 … size − 1. @throws InvalidArgumentError */
-export function requirePermutation(perm: Int32Array, size: number, field = 'permutation'): void {
+function requirePermutation(perm: Int32Array, size: number, field = 'permutation'): void {
   if (perm.length !== size) {
     throw new InvalidArgumentError({ field, expected: `${size} indices`, got: `${perm.length}` });
   }
@@ -156,7 +156,7 @@ export function permuteTensors(spec: PermutationSpec, tensors: NamedTensors, per
 }
 
 /** One tensor of `permuteTensors`; `perms` must have been checked. */
-export function permuteTensor(spec: TensorSpec, tensor: Tensor, perms: Permutations, field: string): Tensor {
+function permuteTensor(spec: TensorSpec, tensor: Tensor, perms: Permutations, field: string): Tensor {
   if (!sameShape(spec.shape, tensor.shape)) {
     throw new InvalidArgumentError({
       field,
@@ -227,17 +227,4 @@ export function changedUnits(before: Int32Array, now: Int32Array): Int32Array {
   const changed: number[] = [];
   for (let i = 0; i < now.length; i++) if (before[i] !== now[i]) changed.push(i);
   return Int32Array.from(changed);
-}
-
-/** The group of that id. @throws InvalidArgumentError where the spec has none. */
-export function requireGroup(spec: PermutationSpec, id: string, field = 'group'): PermutationGroup {
-  const group = spec.groups.find((candidate) => candidate.id === id);
-  if (group === undefined) {
-    throw new InvalidArgumentError({
-      field,
-      expected: `one of ${describe(spec.groups.map((candidate) => candidate.id))}`,
-      got: describe(id),
-    });
-  }
-  return group;
 }

@@ -56,13 +56,6 @@ export function getTensor(tensors: NamedTensors, name: string): Tensor {
   return found;
 }
 
-/** Bytes of all tensors together. */
-export function byteCount(tensors: NamedTensors): number {
-  let bytes = 0;
-  for (const { data } of tensors.values()) bytes += data.byteLength;
-  return bytes;
-}
-
 /**
  * Throws unless `b` has exactly the names and shapes of `a`; the message names the first difference.
  * @param role what `b` is called in the message, e.g. `target`.

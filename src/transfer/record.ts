@@ -38,7 +38,7 @@ export async function dataSha256(data: ImageSet): Promise<string> {
 }
 
 /** SHA-256 of a graph's JSON. */
-export async function graphSha256(graph: ModelGraph): Promise<string> {
+async function graphSha256(graph: ModelGraph): Promise<string> {
   return sha256Hex(new TextEncoder().encode(JSON.stringify(graph)));
 }
 
