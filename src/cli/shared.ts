@@ -9,6 +9,7 @@ import type { TrajectoryBundle } from '../bundle/reader.ts';
 import type { ImageSet } from '../data/image-set.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { PresetOptions } from '../model/presets.ts';
+import { elementCount } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { Compute } from '../index.ts';
 import { formatInteger } from '../report/text.ts';
@@ -152,7 +153,7 @@ export function graphSummary(graph: ModelGraph): string {
     ...(graph.nodes.some(({ op }) => op === 'batch_norm') ? ['batch norm'] : []),
     ...(graph.nodes.some(({ op }) => op === 'add') ? ['residual'] : []),
   ];
-  const count = parameterLayout(graph).parameters.reduce((sum, { shape }) => sum + shape.reduce((product, extent) => product * extent, 1), 0);
+  const count = parameterLayout(graph).parameters.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   return `${kinds.join(', ')} ${graph.input.join('×')} → ${shown.join('-')} · ${formatInteger(count)} parameters`;
 }
 

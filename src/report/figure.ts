@@ -2,6 +2,7 @@
  * The figure of a transfer as one self-contained SVG: accuracy before any training on the left, accuracy against
  * onward iterations on the right. No script, no external font or file; its own light and dark colours.
  */
+import { mean } from './statistics.ts';
 
 export interface FigureMethod {
   /** Stable key, which picks the colour. */
@@ -77,20 +78,20 @@ function barPanel({ methods, reference }: TransferFigure): string {
   methods.forEach(({ method, label, accuracies }, i) => {
     const middle = y0 + slot * (i + 0.5);
     const draws = accuracies.map((curve) => curve[0] ?? 0);
-    const mean = meanOf(draws);
+    const average = mean(draws);
     parts.push(
       `<text x="${x0 - 10}" y="${n(middle + 4.5)}" text-anchor="end">${escape(label)}</text>`,
-      `<rect class="fill-${method}" x="${x0}" y="${n(middle - height / 2)}" width="${n(Math.max(1, scale(mean) - x0))}" height="${n(height)}" rx="3"/>`,
+      `<rect class="fill-${method}" x="${x0}" y="${n(middle - height / 2)}" width="${n(Math.max(1, scale(average) - x0))}" height="${n(height)}" rx="3"/>`,
     );
     if (draws.length > 1) {
       for (const draw of draws) parts.push(`<circle class="draw" cx="${n(scale(draw))}" cy="${n(middle)}" r="3.2"/>`);
     }
-    const end = Math.max(mean, ...draws);
+    const end = Math.max(average, ...draws);
     // Inside the bar where there is room: outside, the value of a good method would lie under the reference line.
     parts.push(
-      mean > 0.25
-        ? `<text class="number" x="${n(scale(Math.min(mean, ...draws)) - 9)}" y="${n(middle + 4.5)}" text-anchor="end" style="fill: var(--paper); font-weight: 600">${percent(mean)}</text>`
-        : `<text class="number" x="${n(scale(end) + 8)}" y="${n(middle + 4.5)}" style="font-weight: 600">${percent(mean)}</text>`,
+      average > 0.25
+        ? `<text class="number" x="${n(scale(Math.min(average, ...draws)) - 9)}" y="${n(middle + 4.5)}" text-anchor="end" style="fill: var(--paper); font-weight: 600">${percent(average)}</text>`
+        : `<text class="number" x="${n(scale(end) + 8)}" y="${n(middle + 4.5)}" style="font-weight: 600">${percent(average)}</text>`,
     );
   });
   parts.push(line('axis', x0, y0, x0, y1));
@@ -170,13 +171,9 @@ function spread(wanted: readonly number[], gap: number, low: number, high: numbe
   return places;
 }
 
-function meanOf(values: readonly number[]): number {
-  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
 /** Means over draws, per iteration. */
 function meansOf(draws: readonly (readonly number[])[]): number[] {
-  return (draws[0] ?? []).map((_, i) => meanOf(draws.map((curve) => curve[i] ?? 0)));
+  return (draws[0] ?? []).map((_, i) => mean(draws.map((curve) => curve[i] ?? 0)));
 }
 
 function percent(share: number): string {

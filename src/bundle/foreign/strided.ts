@@ -1,5 +1,6 @@
 /** Tensors as views of bytes: offset and strides in elements. */
 import { InvalidArgumentError, describe } from '../../core/errors.ts';
+import { elementCount } from '../../tensor/tensor.ts';
 import { dtypeBits } from '../dtype.ts';
 import type { RawTensor } from '../safetensors.ts';
 
@@ -38,7 +39,7 @@ export function gather(bytes: Uint8Array, { offset, shape, strides }: StridedVie
   if (width === 8) return gather(bytes, { offset: 2 * offset, shape: [...shape, 2], strides: [...strides.map((stride) => 2 * stride), 1] }, 4);
   const view = viewOf[width];
   if (view === undefined) throw new InvalidArgumentError({ field: 'width', expected: '1, 2, 4 or 8 bytes', got: `${width}` });
-  const elements = shape.reduce((product, extent) => product * extent, 1);
+  const elements = elementCount(shape);
   const aligned = bytes.byteOffset % width === 0 ? bytes : bytes.slice();
   const source = view(aligned.buffer, aligned.byteOffset, Math.floor(aligned.byteLength / width));
   const result = new Uint8Array(elements * width);

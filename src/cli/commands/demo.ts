@@ -8,6 +8,7 @@ import type { ImageSet } from '../../data/image-set.ts';
 import { defaultPortSettings, methodLabels, portFineTune } from '../../experiments/port-fine-tune.ts';
 import type { PortOutcome, PortRow, PortSettings, Task } from '../../experiments/port-fine-tune.ts';
 import { transferFigure } from '../../report/figure.ts';
+import { formatSpread, mean } from '../../report/statistics.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatDuration, formatInteger, formatPercent } from '../../report/text.ts';
 import type { ValuesOf } from '../arguments.ts';
@@ -201,7 +202,7 @@ function resultTable({ output }: Context, outcomes: readonly PortOutcome[], iter
     ],
     groups.map(({ method, rows }) => [
       methodLabels[method],
-      ...iterations.map((_, i) => spreadText(rows.map(({ accuracies }) => accuracies[i] as number))),
+      ...iterations.map((_, i) => formatSpread(rows.map(({ accuracies }) => accuracies[i] as number))),
       method === 'scratch' ? '–' : formatInteger(Math.round(mean(rows.map(({ gradients }) => gradients)))),
       method === 'scratch' ? '–' : formatDuration(mean(rows.map(({ milliseconds }) => milliseconds))),
     ]),
@@ -228,16 +229,4 @@ function figureOf(outcomes: readonly PortOutcome[], iterations: readonly number[
     footnote:
       `Test accuracy, never chosen on. From scratch: v2 trained on the new task without a port.${outcomes.length > 1 ? ' Dots: single pairs.' : ''} Made by: npm start`,
   };
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-/** `81.2 ± 0.4`: mean and sample standard deviation, in percent. */
-function spreadText(shares: readonly number[]): string {
-  const middle = mean(shares);
-  if (shares.length === 1) return formatPercent(middle);
-  const variance = shares.reduce((sum, share) => sum + (share - middle) * (share - middle), 0) / (shares.length - 1);
-  return `${formatPercent(middle)} ± ${formatPercent(Math.sqrt(variance))}`;
 }

@@ -6,6 +6,7 @@ import type { TrajectoryBundle } from '../../bundle/reader.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatInteger, printable } from '../../report/text.ts';
+import { elementCount } from '../../tensor/tensor.ts';
 import { readCheckpointFile } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
@@ -66,7 +67,7 @@ function layersTable(graph: ModelGraph): string {
   return formatTable(
     [{ title: 'layer' }, { title: 'operation' }, { title: 'output', align: 'right' }, { title: 'parameters', align: 'right' }],
     graph.nodes.map((node) => {
-      const count = parameters.filter((info) => info.node === node.name).reduce((sum, { shape }) => sum + shape.reduce((product, extent) => product * extent, 1), 0);
+      const count = parameters.filter((info) => info.node === node.name).reduce((sum, { shape }) => sum + elementCount(shape), 0);
       return [printable(node.name), node.op, (shapes.get(node.name) ?? []).join('×'), count === 0 ? '' : formatInteger(count)];
     }),
   );
@@ -75,7 +76,7 @@ function layersTable(graph: ModelGraph): string {
 async function inspectWeights({ output, signal }: Context, path: string): Promise<void> {
   const file = await readCheckpointFile(path, signal);
   const tensors = [...file.tensors].map(([name, { dtype, shape, bytes }]) => ({ name, dtype, shape, bytes: bytes.byteLength }));
-  const elements = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, extent) => product * extent, 1), 0);
+  const elements = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   output.record({ event: 'weights', path, format: file.format, metadata: Object.fromEntries(file.metadata), tensors });
   output.text(`${output.style('bold', path)}\n${foreignFormatNames[file.format]}: ${tensors.length} tensors, ${formatInteger(elements)} numbers\n`);
   for (const [key, value] of file.metadata) output.text(`  ${printable(key)}: ${printable(value)}`);
