@@ -17,7 +17,7 @@ const floors = {
 const packages = {
   '#wasm': ['core'],
   '#tfjs': ['gradient'],
-  fflate: ['bundle', 'data'],
+  fflate: ['data'],
   '@tensorflow/tfjs-core': ['gradient'],
   '@tensorflow/tfjs-backend-wasm': ['gradient'],
 };

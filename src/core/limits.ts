@@ -18,7 +18,7 @@ export const limits = {
   safetensorsHeaderBytes: 10 * MiB,
   /** Tensors in one safetensors file: the largest published single files hold a few thousand. */
   safetensorsTensors: 100_000,
-  /** Entries in one ZIP: two for each checkpoint and some for metadata. */
+  /** Entries in one ZIP or tar: six times the checkpoints that a bundle may hold, one entry each; a ZIP without ZIP64 counts no further. */
   zipEntries: 65_535,
   /** Size of `trajectory.json`. */
   manifestBytes: 16 * MiB,
