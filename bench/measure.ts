@@ -2,7 +2,7 @@
 import { cpus } from 'node:os';
 
 /** CPU milliseconds of this process, all threads: other processes on the machine do not count. */
-export function cpuMilliseconds(): number {
+function cpuMilliseconds(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
 }

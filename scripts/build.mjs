@@ -9,7 +9,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const at = (...parts) => join(root, ...parts);
 
 /** What every bundle of ours shares. */
-export const esbuildDefaults = {
+const esbuildDefaults = {
   absWorkingDir: root,
   bundle: true,
   format: 'esm',

@@ -90,7 +90,7 @@ function requirePermutation(perm: Int32Array, size: number, field = 'permutation
 }
 
 /** inverse[perm[i]] = i. `perm` must be a bijection (see `requirePermutation`). */
-export function invert(perm: Int32Array): Int32Array {
+function invert(perm: Int32Array): Int32Array {
   const inverse = new Int32Array(perm.length);
   for (let i = 0; i < perm.length; i++) inverse[perm[i] as number] = i;
   return inverse;

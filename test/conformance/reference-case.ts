@@ -5,7 +5,7 @@ import { join, resolve, sep } from 'node:path';
 import { type Batch, type ImageSet, imageSet, makeBatch, selectRows } from '../../src/data/image-set.ts';
 import type { Permutations } from '../../src/matching/permutation.ts';
 import { identityPermutations } from '../../src/matching/permutation.ts';
-import { graphFromArchitecture } from '../../src/model/architecture.ts';
+import { graphFromArchitecture } from './architecture.ts';
 import { type ModelGraph, parameterLayout } from '../../src/model/graph.ts';
 import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import type { PermutationSpec } from '../../src/model/permutation-spec.ts';

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { graphFromArchitecture } from '../../src/model/architecture.ts';
+import { graphFromArchitecture } from '../conformance/architecture.ts';
 import { GraphBuilder, sequential } from '../../src/model/builder.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
 import { derivePermutationSpec, lintPermutationSpec, type PermutationSpec } from '../../src/model/permutation-spec.ts';

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { graphFromArchitecture } from '../../src/model/architecture.ts';
+import { graphFromArchitecture } from '../conformance/architecture.ts';
 import { inferShapes, outputClasses, parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
 import { preset, presetNames, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';

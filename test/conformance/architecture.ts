@@ -2,10 +2,10 @@
  * Reads the `architecture` object of the reference cases (`{ input: [C, H, W], layers: […] }`, a list of layers with
  * stated input widths and square kernels, `residual` holding two lists) into a graph.
  */
-import { InvalidArgumentError, UnsupportedError, describe } from '../core/errors.ts';
-import { sequential, type Layer, type Residual } from './builder.ts';
-import { FieldReader } from './fields.ts';
-import { inferShapes, type ModelGraph } from './graph.ts';
+import { InvalidArgumentError, UnsupportedError, describe } from '../../src/core/errors.ts';
+import { sequential, type Layer, type Residual } from '../../src/model/builder.ts';
+import { FieldReader } from '../../src/model/fields.ts';
+import { inferShapes, type ModelGraph } from '../../src/model/graph.ts';
 
 /**
  * @throws InvalidArgumentError where a stated width (`in`, `channels`) is not what the layers before it give;
