@@ -43,6 +43,14 @@ export interface CaseResult {
 const MEAN = 0.1307;
 const STANDARD_DEVIATION = 0.3081;
 
+/**
+ * Epochs that the bases of `mnist-to-fashion` see of MNIST; REFERENCE.md does not say how many its own saw. The longer a
+ * base is trained, the less is carried over (one pair, held-out at the last step, FGMT / GMT): 10 epochs 66-77 / 62-77,
+ * 4 epochs 76 / 76. With 2, over three pairs, the figures that involve no matching agree with the reference too: Oracle
+ * 77.7 (78.5 there), Naive after 50 iterations onward 84.0 (84.5).
+ */
+const BASE_EPOCHS = 2;
+
 export type RealDataCase = 'mnist' | 'mnist-to-fashion';
 
 /** Held-out accuracy in percent of the last step, from REFERENCE.md's table (mean over three pairs). */
@@ -78,7 +86,7 @@ export async function runCase(
   const mnist = await loadTask(join(data, 'mnist'), size);
   const after = name === 'mnist' ? mnist : await loadTask(join(data, 'fashion-mnist'), size);
   const graph = preset('mlp', { input: [1, 28, 28], classes: 10, widths: [512] });
-  const settings: PortSettings = { ...defaultPortSettings, baseEpochs: name === 'mnist' ? 0 : size.epochs, fineTuneEpochs: size.epochs, learningRate: 0.01 };
+  const settings: PortSettings = { ...defaultPortSettings, baseEpochs: name === 'mnist' ? 0 : Math.min(BASE_EPOCHS, size.epochs), fineTuneEpochs: size.epochs, learningRate: 0.01 };
   const outcomes: PortOutcome[] = [];
   for (let pair = 1; pair <= size.pairs; pair++) {
     const outcome = await portFineTune({
