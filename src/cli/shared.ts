@@ -24,6 +24,7 @@ export const dataOptions = {
   data: { kind: 'string', metavar: 'DIR', default: 'generated:before', help: "folder of images: files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not; or generated:before, generated:after" },
   'train-count': { kind: 'integer', metavar: 'N', minimum: 1, help: 'use only the first N training images' },
   classes: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 256, help: 'number of classes (default: the largest label and one)' },
+  'pixel-maximum': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 255, help: 'the byte that enters the network as 1 (default: 255, or the largest byte of a folder where that is below 64)' },
   'data-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'draws the generated images' },
 } as const satisfies OptionSpecs;
 
@@ -45,6 +46,7 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
     seed: values['data-seed'],
     ...(values['train-count'] === undefined ? {} : { trainCount: values['train-count'] }),
     ...(values.classes === undefined ? {} : { classes: values.classes }),
+    ...(values['pixel-maximum'] === undefined ? {} : { pixelMaximum: values['pixel-maximum'] }),
   };
   return loadImages(values.data, part, choices, compute);
 }
@@ -107,6 +109,7 @@ export interface OpenedBundle extends Disposable {
 
 /** Opens a bundle on disk; only what is asked for is read. Close it with `using`. */
 export async function openBundleFile(path: string, signal?: AbortSignal): Promise<OpenedBundle> {
+  if (!isBundle(path)) throw new FileError(path, 'is not a bundle, or is cut short; trajport train --out and trajport pack make bundles');
   const file = openRandomAccess(path);
   try {
     const bundle = await openBundle(file, signal === undefined ? {} : { signal });
@@ -127,7 +130,8 @@ export async function openBundleFile(path: string, signal?: AbortSignal): Promis
 export async function readWeights(path: string, graph: ModelGraph, label?: string): Promise<NetworkState> {
   if (isBundle(path)) {
     using opened = await openBundleFile(path);
-    return opened.bundle.readCheckpoint(checkpointIndex(opened.bundle, label));
+    // Awaited here: `using` closes the bundle as soon as this function answers.
+    return await opened.bundle.readCheckpoint(checkpointIndex(opened.bundle, label));
   }
   const { state, report } = stateFromForeign(graph, await readCheckpointFile(path), [], path);
   requireFit(path, report);
@@ -159,5 +163,7 @@ export function graphSummary(graph: ModelGraph): string {
 
 /** One line that says what a data set is. */
 export function dataSummary(data: ImageSet): string {
-  return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ${data.classes} classes`;
+  const maximum = Math.round(1 / (data.scale[0] as number));
+  const levels = maximum === 255 ? '' : `, pixels 0 to ${maximum}`;
+  return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ${data.classes} classes${levels}`;
 }

@@ -1,3 +1,4 @@
+/** The command line as a process: the way of a fine-tune on small folders, exit codes, interruption, help. */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -60,6 +61,14 @@ describe('the way of a fine-tune', () => {
     expect(stdout).toMatch(/held-out accuracy, %/);
     expect(stdout).toMatch(/test accuracy: target before .* %, plain shift \(Naive\) .* %, FGMT .* %/);
     expect(stdout).not.toContain('\u001b');
+  });
+
+  it('takes the last checkpoint of a bundle where weights are asked for', async () => {
+    const from = (target: string, out: string) => run('transfer', 'tune.zip', '--target', target, '--data', 'b', '--method', 'naive', '--stop-rule', 'last', '--out', out);
+    await run('train', '--data', 'a', ...model, '--epochs', '1', '--initial', 'tune.zip', '--out', 'further.zip', '--final', 'further.safetensors');
+    expect(await from('further.zip', 'of-bundle.safetensors')).toMatchObject({ code: 0, stderr: '' });
+    await from('further.safetensors', 'of-weights.safetensors');
+    expect(sha256('of-bundle.safetensors')).toBe(sha256('of-weights.safetensors'));
   });
 
   it('inspects, verifies, plans and evaluates a bundle', async () => {

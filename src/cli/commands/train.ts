@@ -23,7 +23,7 @@ const options = {
   'weight-decay': { kind: 'number', metavar: 'X', minimum: 0, default: 0, help: 'weight decay' },
   'learning-rate': { kind: 'number', metavar: 'X', minimum: 0, help: 'default 0.01 for sgd, 0.001 for adamw' },
   'learning-rate-schedule': { kind: 'choice', choices: ['constant', 'cosine'], default: 'constant', help: 'constant, or cosine down to zero by epoch' },
-  initial: { kind: 'string', metavar: 'FILE', help: 'weights to start from (safetensors, or the last checkpoint of a bundle): this is fine-tuning' },
+  initial: { kind: 'string', metavar: 'FILE', help: 'weights to start from (a file of weights of any kind, or the last checkpoint of a bundle): this is fine-tuning' },
   checkpoints: { kind: 'integers', metavar: 'N,N…', minimum: 1, help: 'epochs to keep besides start and end (default: all)' },
   'held-out': { kind: 'number', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images kept out of training, for the evaluations shown' },
   out: { kind: 'string', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },

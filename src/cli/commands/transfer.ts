@@ -32,7 +32,7 @@ export const transferOptions = {
 const options = {
   ...dataOptions,
   ...transferOptions,
-  target: { kind: 'string', metavar: 'FILE', help: 'the base weights to port to (safetensors, or the last checkpoint of a bundle)' },
+  target: { kind: 'string', metavar: 'FILE', help: 'the base weights to port to (a file of weights of any kind, or the last checkpoint of a bundle)' },
   'target-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'port to fresh random weights of this seed instead' },
   'oracle-target': { kind: 'string', metavar: 'FILE', help: 'oracle: the weights that the target truly reached by training' },
   'held-out': { kind: 'number', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images held out for the stop rule' },

@@ -56,7 +56,7 @@ async function checkFunction(context: Context, graph: ModelGraph, state: Network
   output.record({ event: 'result', command: 'verify', ...result });
   output.text(
     `${mark(context, result.passed)} ${graphSummary(graph)}\n` +
-      `  ${result.groups.length} permutation groups (${result.groups.map(({ id, size }) => `${id} ${size}`).join(', ')})\n` +
+      `  ${result.groups.length} permutation ${result.groups.length === 1 ? 'group' : 'groups'} (${result.groups.map(({ id, size }) => `${id} ${size}`).join(', ')})\n` +
       `  a random permutation moved ${formatPercent(result.movedFraction)} % of the weights and the outputs by ` +
       `${result.largestOutputDifference.toExponential(1)} of ${result.largestOutput.toPrecision(3)} (at most ${result.tolerance.toExponential(1)} passes)`,
   );
