@@ -14,7 +14,7 @@ import { writeBundle } from '../../src/bundle/writer.ts';
 import { openZip } from '../../src/bundle/zip-reader.ts';
 import { ZipWriter, memorySink } from '../../src/bundle/zip-writer.ts';
 import { preset } from '../../src/model/presets.ts';
-import { fuzzTargets as foreignTargets, type FuzzTarget } from '../bundle/foreign/fuzz-targets.ts';
+import { arrays, fuzzTargets as foreignTargets, type FuzzTarget } from '../bundle/foreign/fuzz-targets.ts';
 import { trajectory } from '../bundle/trajectory.ts';
 
 const codec = await openCodec();
@@ -56,14 +56,20 @@ async function manifests(): Promise<Uint8Array[]> {
   return Promise.all((await bundles()).map(async (bytes) => (await openZip(memorySource(bytes))).read('trajectory.json')));
 }
 
-/** DEFLATE streams, of ours and zlib's; the first byte of an input chooses the length that is promised. */
+const STREAM_HEAD_BYTES = 5;
+
+/** DEFLATE streams of zlib's, behind the length (a byte) and the CRC-32 that are promised. */
 const streams = async (): Promise<Uint8Array[]> =>
-  [text('a'), text('abcabcabcabcabcabc'.repeat(9)), new Uint8Array(255), Uint8Array.from({ length: 200 }, (_, i) => (i * i) & 255)].flatMap((data) =>
-    [0, 1, 9].map((level) => Uint8Array.from([data.byteLength, ...deflateRawSync(data, { level })])));
+  [text('a'), text('abcabcabcabcabcabc'.repeat(9)), new Uint8Array(255), Uint8Array.from({ length: 200 }, (_, i) => (i * i) & 255)].flatMap((data) => {
+    const head = new Uint8Array(STREAM_HEAD_BYTES).fill(data.byteLength, 0, 1);
+    new DataView(head.buffer).setUint32(1, codec.crc32(data), true);
+    return [0, 1, 9].map((level) => Uint8Array.from([...head, ...deflateRawSync(data, { level })]));
+  });
 
 function parseStream(bytes: Uint8Array): void {
   const length = bytes[0] ?? 0;
-  const reader = codec.inflate('fuzz', bytes.subarray(1), length, 0);
+  const crc32 = bytes.byteLength < STREAM_HEAD_BYTES ? 0 : new DataView(bytes.buffer, bytes.byteOffset).getUint32(1, true);
+  const reader = codec.inflate('fuzz', bytes.subarray(STREAM_HEAD_BYTES), length, crc32);
   reader.readInto(new Uint8Array(length));
   reader.finish();
 }
@@ -87,11 +93,11 @@ export const targets: readonly FuzzTarget[] = [
       for (const [name, tensor] of readSafetensors(bytes).tensors) rawToFloat32(name, tensor);
     },
   },
-  { name: 'npy', seeds: async () => [...tensors].map(([name, tensor]) => writeNpy(name, tensor)), parse: (bytes) => readNpy(bytes) },
+  { name: 'npy', seeds: async () => [...(await arrays()), ...[...tensors].map(([name, tensor]) => writeNpy(name, tensor))], parse: (bytes) => readNpy(bytes) },
   { name: 'npz', seeds: async () => [await writeNpz(tensors)], parse: (bytes) => readNpz(bytes) },
   { name: 'deflate', seeds: streams, parse: parseStream },
   { name: 'manifest', seeds: manifests, parse: parseManifest },
   { name: 'bundle', seeds: bundles, parse: parseBundle },
-  coded('xor'), coded('int8'), coded('int4'),
+  coded('planes'), coded('xor'), coded('int8'), coded('int4'),
   ...foreignTargets,
 ];

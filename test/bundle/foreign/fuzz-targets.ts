@@ -5,7 +5,6 @@ import { readForeign } from '../../../src/bundle/foreign/formats.ts';
 import { readGguf } from '../../../src/bundle/foreign/gguf.ts';
 import { readHdf5 } from '../../../src/bundle/foreign/hdf5.ts';
 import { parseNameRules } from '../../../src/bundle/foreign/name-rules.ts';
-import { readNpy } from '../../../src/bundle/foreign/npy.ts';
 import { readOnnx } from '../../../src/bundle/foreign/onnx.ts';
 import { readPickle } from '../../../src/bundle/foreign/pickle.ts';
 import { readLegacyPytorch } from '../../../src/bundle/foreign/pytorch-legacy.ts';
@@ -47,8 +46,8 @@ async function pickles(): Promise<Uint8Array[]> {
   return Promise.all(names.map(async (name) => (await openZip(memorySource(vector(name).bytes))).read(`${name.slice(0, -3)}/data.pkl`)));
 }
 
-/** The members of an npz file. */
-async function arrays(): Promise<Uint8Array[]> {
+/** The members of an npz file that numpy wrote. */
+export async function arrays(): Promise<Uint8Array[]> {
   const zip = await openZip(memorySource(vector('arrays.npz').bytes));
   return Promise.all([...zip.entries.keys()].map((name) => zip.read(name)));
 }
@@ -69,7 +68,6 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   { name: 'gguf', seeds: files('model.gguf'), parse: (bytes) => readGguf({ name: 'fuzz', bytes }) },
   { name: 'hdf5', seeds: files('keras2.h5', 'mixed.h5', 'latest.h5', 'refused-chunked.h5'), parse: (bytes) => readHdf5('fuzz', bytes) },
   { name: 'onnx', seeds: files('model.onnx', 'external.onnx'), parse: (bytes) => readOnnx({ name: 'fuzz', bytes }, { readBeside }) },
-  { name: 'npy', seeds: arrays, parse: (bytes) => readNpy(bytes) },
   { name: 'tfjs', seeds: texts(tfjsModel), parse: (bytes) => readTfjs({ name: 'fuzz', bytes }, { readBeside }) },
   { name: 'sharded', seeds: texts(shardIndex), parse: (bytes) => readForeign({ name: 'fuzz', bytes }, { readBeside: readShard }) },
   { name: 'name-rules', seeds: texts(rules), parse: (bytes) => parseNameRules(bytes) },
