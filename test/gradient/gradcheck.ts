@@ -1,11 +1,11 @@
 /**
  * npm run -s gradcheck -- [NAME…] [--json]: the largest relative error of every operation's and preset's gradients against
- * central differences in f64 and against tfjs's cpu backend. Exit status 1 when one is above its bound. NAME: part of a case's name.
+ * central differences in f64 and against tfjs's cpu backend in f64; its error as a whole over that of tfjs in f32. Exit status 1 when one is above its bound. NAME: part of a case's name.
  */
 import { openCore } from '../../src/core/core.ts';
 import { openGradientEngine } from '../../src/gradient/engine.ts';
 import { checkGradients, gradientCases } from './checks.ts';
-import { openTfjs } from './tfjs-reference.ts';
+import { openReferences } from './tfjs-reference.ts';
 
 const words = process.argv.slice(2);
 const json = words.includes('--json');
@@ -16,19 +16,19 @@ if (cases.length === 0) {
   process.exit(2);
 }
 
-const tfjs = await openTfjs();
+const references = await openReferences();
 using core = await openCore();
 using engine = openGradientEngine(core);
 const show = (error: number | null): string => (error === null ? '—' : error.toExponential(1)).padStart(11);
-if (!json) console.log(`${'case'.padEnd(58)}differences   tfjs cpu     logits      bound  worst tensor`);
+if (!json) console.log(`${'case'.padEnd(58)}differences   tfjs f64  ratio     logits      bound  worst tensor`);
 let failed = 0;
 for (const test of cases) {
-  const check = checkGradients(engine, tfjs, test);
+  const check = checkGradients(engine, references, test);
   if (!check.pass) failed++;
   if (json) console.log(JSON.stringify(check));
   else {
     const verdict = check.pass ? '' : '   ABOVE ITS BOUND';
-    console.log(`${check.name.padEnd(58)}${show(check.differences)}${show(check.tfjsCpu)}${show(check.logits)}${show(check.bound)}  ${check.worst}${verdict}`);
+    console.log(`${check.name.padEnd(58)}${show(check.differences)}${show(check.tfjs64)}${(check.ratio === null ? '—' : check.ratio.toFixed(2)).padStart(7)}${show(check.logits)}${show(check.bound)}  ${check.worst}${verdict}`);
   }
 }
 process.exitCode = failed > 0 ? 1 : 0;

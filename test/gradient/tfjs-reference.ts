@@ -9,14 +9,24 @@ import { build } from 'esbuild';
 import type * as Core from '@tensorflow/tfjs-core';
 import type { Batch } from '../../src/data/image-set.ts';
 import { parameterLayout, type GraphNode, type ModelGraph, type NodeOf } from '../../src/model/graph.ts';
-import type { NamedTensors, NetworkState, Tensor } from '../../src/tensor/tensor.ts';
+import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 
 export type Tfjs = typeof Core;
 type Pair = [number, number];
 
-/** tfjs-core with all gradients on the cpu backend. */
-export async function openTfjs(): Promise<Tfjs> {
-  const outfile = join(process.cwd(), 'build', 'tfjs-cpu', `${process.pid}.mjs`);
+/** tfjs-core with all gradients on the cpu backend, in its own arithmetic and in f64. */
+export interface References {
+  readonly f32: Tfjs;
+  readonly f64: Tfjs;
+}
+
+export async function openReferences(): Promise<References> {
+  return { f32: await openTfjs('f32'), f64: await openTfjs('f64') };
+}
+
+/** @param precision 'f64' replaces every Float32Array of tfjs: the same code then computes in doubles throughout. */
+async function openTfjs(precision: 'f32' | 'f64'): Promise<Tfjs> {
+  const outfile = join(process.cwd(), 'build', 'tfjs-cpu', `${process.pid}-${precision}.mjs`);
   mkdirSync(join(outfile, '..'), { recursive: true });
   await build({
     stdin: {
@@ -30,7 +40,12 @@ export async function openTfjs(): Promise<Tfjs> {
     platform: 'neutral',
     mainFields: ['module', 'main'],
     external: ['node-fetch', 'util', 'string_decoder', 'worker_threads', 'perf_hooks', 'fs', 'path', 'os', 'crypto'],
-    define: { process: 'undefined' },
+    // tfjs keeps its engine in the global object: each bundle gets one of its own.
+    banner: { js: 'const ownGlobal = {};' },
+    define: {
+      process: 'undefined', window: 'undefined', self: 'undefined', global: 'ownGlobal',
+      ...(precision === 'f64' ? { Float32Array: 'Float64Array' } : {}),
+    },
     logLevel: 'error',
   });
   const tf = (await import(pathToFileURL(outfile).href)) as Tfjs;
@@ -52,9 +67,9 @@ export function tfjsSupports(node: GraphNode): boolean {
 }
 
 /** Gradient of the mean cross-entropy by tfjs's tape on its cpu backend, in PyTorch's layouts. */
-export function tfjsGradient(tf: Tfjs, graph: ModelGraph, state: NetworkState, batch: Batch): NamedTensors {
+export function tfjsGradient(tf: Tfjs, graph: ModelGraph, state: NetworkState, batch: Batch): ReadonlyMap<string, Float64Array> {
   const { parameters } = parameterLayout(graph);
-  const results = new Map<string, Tensor>();
+  const results = new Map<string, Float64Array>();
   tf.tidy(() => {
     const inside = parameters.map(({ name, shape }) => {
       const value = tf.tensor((state.parameters.get(name) as Tensor).data, [...shape]);
@@ -71,7 +86,7 @@ export function tfjsGradient(tf: Tfjs, graph: ModelGraph, state: NetworkState, b
     for (const [i, { name, shape }] of parameters.entries()) {
       const gradient = gradients[i] as Core.Tensor;
       const outside = shape.length === 4 ? tf.transpose(gradient, [3, 2, 0, 1]) : gradient;
-      results.set(name, { shape, data: Float32Array.from(outside.dataSync()) });
+      results.set(name, Float64Array.from(outside.dataSync()));
     }
   });
   return results;
