@@ -1,8 +1,8 @@
 // Tiled f32 matrix products, strict SIMD: C [m, n] (+)= op(A) [m, k] · op(B) [k, n].
 //
 // Layout: B is packed into panels of 16 columns ([k][16]), A into panels of 2 rows ([k][2]); a 2 × 16 tile of C stays in
-// eight registers. Wider tiles, and an unrolled k loop, spill registers in V8 and JavaScriptCore: this tile was the only
-// one that was good in Node, Deno and Bun alike. A block of B (KC × NC, 1 MiB) lives in the second-level cache, a block of A
+// eight registers. Wider tiles spill registers in V8 and JavaScriptCore: this one was the only one that was good in Node,
+// Deno and Bun alike. A block of B (KC × NC, 1 MiB) lives in the second-level cache, a block of A
 // (MC × KC, 128 KiB) beside it.
 //
 // Order of sums: an element of C is the sum over blocks of KC of the sequential sum inside the block, whatever its place in the
@@ -180,29 +180,81 @@ function packPairRuns(
   }
 }
 
-/** A 2 × 16 tile: rows at c0Ptr and c1Ptr (+)= panel of A · panel of B over `count` steps of k. */
+/**
+ * A 2 × 16 tile: rows at c0Ptr and c1Ptr (+)= panel of A · panel of B over `count` > 0 steps of k.
+ *
+ * Four steps a turn, each ended by a way out: it stands for the remainder, and it keeps V8 from moving the loads of all
+ * four steps to the front, which spills (0.64 of the speed). Against one step a turn: Node 20 1.11, Node 24 1.04, Deno 1.08, Bun 0.92.
+ */
 function tile(count: i32, aPtr: usize, bPtr: usize, c0Ptr: usize, c1Ptr: usize, add: bool): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);
+  let a0: v128, a1: v128, b: v128;
   const end = aPtr + ((<usize>count) << 3);
-  while (aPtr < end) {
-    const a0 = v128.load32_splat(aPtr);
-    const a1 = v128.load32_splat(aPtr, 4);
-    const b0 = v128.load(bPtr);
-    const b1 = v128.load(bPtr, 16);
-    const b2 = v128.load(bPtr, 32);
-    const b3 = v128.load(bPtr, 48);
-    c00 = f32x4.add(c00, f32x4.mul(a0, b0));
-    c10 = f32x4.add(c10, f32x4.mul(a1, b0));
-    c01 = f32x4.add(c01, f32x4.mul(a0, b1));
-    c11 = f32x4.add(c11, f32x4.mul(a1, b1));
-    c02 = f32x4.add(c02, f32x4.mul(a0, b2));
-    c12 = f32x4.add(c12, f32x4.mul(a1, b2));
-    c03 = f32x4.add(c03, f32x4.mul(a0, b3));
-    c13 = f32x4.add(c13, f32x4.mul(a1, b3));
-    aPtr += 8;
-    bPtr += 64;
-  }
+  const last0 = end - 8, last1 = end - 16, last2 = end - 24;
+  do {
+    a0 = v128.load32_splat(aPtr);
+    a1 = v128.load32_splat(aPtr, 4);
+    b = v128.load(bPtr);
+    c00 = f32x4.add(c00, f32x4.mul(a0, b));
+    c10 = f32x4.add(c10, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 16);
+    c01 = f32x4.add(c01, f32x4.mul(a0, b));
+    c11 = f32x4.add(c11, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 32);
+    c02 = f32x4.add(c02, f32x4.mul(a0, b));
+    c12 = f32x4.add(c12, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 48);
+    c03 = f32x4.add(c03, f32x4.mul(a0, b));
+    c13 = f32x4.add(c13, f32x4.mul(a1, b));
+    if (aPtr == last0) break;
+    a0 = v128.load32_splat(aPtr, 8);
+    a1 = v128.load32_splat(aPtr, 12);
+    b = v128.load(bPtr, 64);
+    c00 = f32x4.add(c00, f32x4.mul(a0, b));
+    c10 = f32x4.add(c10, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 80);
+    c01 = f32x4.add(c01, f32x4.mul(a0, b));
+    c11 = f32x4.add(c11, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 96);
+    c02 = f32x4.add(c02, f32x4.mul(a0, b));
+    c12 = f32x4.add(c12, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 112);
+    c03 = f32x4.add(c03, f32x4.mul(a0, b));
+    c13 = f32x4.add(c13, f32x4.mul(a1, b));
+    if (aPtr == last1) break;
+    a0 = v128.load32_splat(aPtr, 16);
+    a1 = v128.load32_splat(aPtr, 20);
+    b = v128.load(bPtr, 128);
+    c00 = f32x4.add(c00, f32x4.mul(a0, b));
+    c10 = f32x4.add(c10, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 144);
+    c01 = f32x4.add(c01, f32x4.mul(a0, b));
+    c11 = f32x4.add(c11, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 160);
+    c02 = f32x4.add(c02, f32x4.mul(a0, b));
+    c12 = f32x4.add(c12, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 176);
+    c03 = f32x4.add(c03, f32x4.mul(a0, b));
+    c13 = f32x4.add(c13, f32x4.mul(a1, b));
+    if (aPtr == last2) break;
+    a0 = v128.load32_splat(aPtr, 24);
+    a1 = v128.load32_splat(aPtr, 28);
+    b = v128.load(bPtr, 192);
+    c00 = f32x4.add(c00, f32x4.mul(a0, b));
+    c10 = f32x4.add(c10, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 208);
+    c01 = f32x4.add(c01, f32x4.mul(a0, b));
+    c11 = f32x4.add(c11, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 224);
+    c02 = f32x4.add(c02, f32x4.mul(a0, b));
+    c12 = f32x4.add(c12, f32x4.mul(a1, b));
+    b = v128.load(bPtr, 240);
+    c03 = f32x4.add(c03, f32x4.mul(a0, b));
+    c13 = f32x4.add(c13, f32x4.mul(a1, b));
+    aPtr += 32;
+    bPtr += 256;
+  } while (aPtr < end);
   if (add) {
     c00 = f32x4.add(v128.load(c0Ptr), c00);
     c01 = f32x4.add(v128.load(c0Ptr, 16), c01);
