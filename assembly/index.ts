@@ -15,6 +15,7 @@ export { fillRowsF32, normaliseF32, normaliseGradientF32 } from "./normalisation
 export { addF32, leakyReluF32, leakyReluGradientF32, scaleF32, smoothMapF32, smoothMapGradientF32 } from "./activation";
 export { countCorrectF32, softmaxCrossEntropyF32 } from "./loss";
 export { adamwF32, sgdF32 } from "./optimiser";
+export { orthogonaliseF64, signedRowSumsF32 } from "./basis";
 export { gatherColumnDifferencesF32, gatherRowDifferencesF32, scatterAddF32 } from "./permute";
 export { cosF64, erfF64, expF64, expm1F64, logF64, powF64, sigmoidF64, sinF64, tanhF64 } from "./elementary";
 export { fillNormalF32, fillUniformF32 } from "./random";

@@ -224,3 +224,10 @@ export interface WinogradKernels {
   winogradFilterGradientF32(sPtr: number, dwPtr: number, plane: number): void;
 }
 export interface CoreKernels extends WinogradKernels {}
+
+/** Orthonormal bases of row spaces (`assembly/basis.ts`); sums and bases are f64. */
+export interface BasisKernels {
+  orthogonaliseF64(basisPtr: number, count: number, vectorPtr: number, width: number): number;
+  signedRowSumsF32(xPtr: number, rows: number, width: number, codesPtr: number, sumsPtr: number): void;
+}
+export interface CoreKernels extends BasisKernels {}

@@ -9,9 +9,10 @@ import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { getTensor, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
 import { quantisedRows } from './coding.ts';
-import { liveOffsets, liveSlices, liveUnits, matchingLayout } from './layout.ts';
-import type { LiveSlices, MatchingLayout, PairedTensor, StaticTensor } from './layout.ts';
+import { liveSlices, matchingLayout } from './layout.ts';
+import type { LiveSlices, MatchingLayout, PairedTensor } from './layout.ts';
 import { SimilarityCache } from './similarity.ts';
+import { StaticSum, staticSumBytes } from './static-sum.ts';
 
 export interface HistoryOptions {
   /**
@@ -62,7 +63,7 @@ function sizeOf(layout: MatchingLayout, pairs: number): HistorySize {
   const summed = new Set(layout.statics.map(({ group }) => group));
   let fixedBytes = 0;
   layout.groups.forEach(({ size }, index) => {
-    if (summed.has(index)) fixedBytes += 4 * size * size;
+    if (summed.has(index)) fixedBytes += staticSumBytes(size);
   });
   // Target and source, 4 bytes each.
   const bytesPerPair = layout.paired.reduce((bytes, { elements }) => bytes + 8 * elements, 0);
@@ -80,7 +81,7 @@ export class GradientHistory {
   /** Changes whenever stored pairs are taken away or coded, so that what was derived from them is known to be stale. */
   generation = 0;
   readonly #size: HistorySize;
-  readonly #statics: (Float32Array | null)[];
+  readonly #statics: (StaticSum | null)[];
   readonly #stored: ReadonlyMap<string, StoredPair[]>;
   readonly #mayCode: boolean;
   #coded = false;
@@ -172,7 +173,7 @@ export class GradientHistory {
 
   /** The summed similarity [size, size] of the tensors that this group alone permutes, or null where there are none yet. */
   staticSimilarity(group: number): Float32Array | null {
-    return this.#statics[group] ?? null;
+    return this.#statics[group]?.matrix ?? null;
   }
 
   /**
@@ -212,7 +213,9 @@ export class GradientHistory {
       for (const tensor of this.layout.statics) {
         const weights = scales.get(tensor.name);
         if (weights === undefined) continue;
-        this.#addStatic(tensor, getTensor(target, tensor.name).data, getTensor(source, tensor.name).data, weights);
+        const sum = (this.#statics[tensor.group] ??= new StaticSum(this.core, tensor.size));
+        const [t, s] = [getTensor(target, tensor.name).data, getTensor(source, tensor.name).data];
+        this.#productFlops += sum.add({ ...weights, tensor, target: t, source: s });
       }
     } catch (error) {
       // Out of heap between two tensors: a history with half a pair would be silently wrong.
@@ -277,37 +280,6 @@ export class GradientHistory {
       requiredBytes,
     });
   }
-
-  /** similarity [size, size] += T · Sᵀ, where T and S are [size, before · after]; no copy is made to get there. */
-  #addStatic(tensor: StaticTensor, target: Float32Array, source: Float32Array, weights: Weights): void {
-    const { size, after } = tensor;
-    const { core } = this;
-    const similarity = (this.#statics[tensor.group] ??= new Float32Array(size * size));
-    const rows = liveUnits(tensor, target);
-    const columns = liveUnits(tensor, source);
-    const offsets = liveOffsets(tensor, target, source);
-    const [m, n, k] = [rows.length, columns.length, offsets.length];
-    if (m === 0 || n === 0 || k === 0) return;
-    this.#productFlops += 2 * m * n * k;
-    core.scoped((scratch) => {
-      const cPtr = scratch.upload(similarity, `similarity of ${tensor.name}`);
-      const aPtr = scratch.upload(scaled(target, weights.targetScale), `target gradient of ${tensor.name}`);
-      const bPtr = scratch.upload(scaled(source, weights.sourceScale), `source gradient of ${tensor.name}`);
-      const [rowsPtr, columnsPtr] = [scratch.upload(rows), scratch.upload(columns)];
-      // Whole rows one behind the other are packed fastest without a table.
-      const table = tensor.before === 1 && k === after ? 0 : scratch.upload(offsets);
-      const whole = m === size && n === size;
-      const productPtr = whole ? cPtr : scratch.f32(m * n, 'product of live units');
-      const packedPtr = scratch.bytes(core.kernels.matmulScratchBytes(m, n, k), 'packed panels');
-      core.kernels.productF32(
-        aPtr, after, 1, whole ? 0 : rowsPtr, 1, table, 1,
-        bPtr, 1, after, table, whole ? 0 : columnsPtr,
-        productPtr, n, m, n, k, whole ? 1 : 0, packedPtr,
-      );
-      if (!whole) core.kernels.scatterAddF32(productPtr, rowsPtr, m, columnsPtr, n, cPtr, size);
-      similarity.set(core.f32(cPtr, size * size));
-    });
-  }
 }
 
 /** What both sides of a pair's tensor are multiplied with, and what they then add to the sums of the history. */
@@ -355,8 +327,3 @@ function codedPair({ target, source }: StoredPair): StoredPair {
   const coded = (side: LiveSlices): LiveSlices => ({ ...side, data: quantisedRows(side.data, side.columns.length) });
   return { target: coded(target), source: coded(source) };
 }
-
-function scaled(data: Float32Array, scale: number): Float32Array {
-  return scale === 1 ? data : data.map((x) => x * scale);
-}
-

@@ -16,6 +16,7 @@ export const streams = {
   generatedImages: 6,
   statistics: 7,
   onward: 8,
+  rowSums: 9,
 } as const;
 
 export type Stream = (typeof streams)[keyof typeof streams];
