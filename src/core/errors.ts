@@ -148,11 +148,17 @@ export function requireNumber(field: string, value: unknown, minimum = -Infinity
   if (typeof value !== 'number' || !Number.isFinite(value) || value < minimum || value > maximum) {
     throw new InvalidArgumentError({
       field,
-      expected: `a finite number in [${minimum}, ${maximum}]`,
+      expected: `a finite number${rangeText(minimum, maximum)}`,
       got: describe(value),
     });
   }
   return value;
+}
+
+function rangeText(minimum: number, maximum: number): string {
+  if (minimum > -Infinity && maximum < Infinity) return ` in [${minimum}, ${maximum}]`;
+  if (minimum > -Infinity) return ` ≥ ${minimum}`;
+  return maximum < Infinity ? ` ≤ ${maximum}` : '';
 }
 
 /** Throws unless `value` is one of `choices`. */

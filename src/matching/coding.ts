@@ -11,6 +11,8 @@ export interface CodedRows {
   readonly byteLength: number;
   /** ‖decoded − original‖, 0 for exact ones. */
   readonly errorNorm: number;
+  /** What it consists of: the numbers themselves, or codes and a scale a row. */
+  readonly stored: { readonly exact: Float32Array } | { readonly codes: Int8Array; readonly scales: Float32Array };
   /** Writes `out.length` elements from element `from` on. */
   decode(from: number, out: Float32Array): void;
 }
@@ -20,6 +22,7 @@ export function exactRows(data: Float32Array): CodedRows {
     length: data.length,
     byteLength: data.byteLength,
     errorNorm: 0,
+    stored: { exact: data },
     decode: (from, out) => out.set(data.subarray(from, from + out.length)),
   };
 }
@@ -50,10 +53,16 @@ export function quantisedRows(rows: CodedRows, width: number): CodedRows {
       squaredError += error * error;
     }
   }
+  return codedRows(codes, scales, width, Math.sqrt(squaredError));
+}
+
+/** Rows of `width` codes with a scale a row. */
+export function codedRows(codes: Int8Array, scales: Float32Array, width: number, errorNorm: number): CodedRows {
   return {
-    length: rows.length,
+    length: codes.length,
     byteLength: codes.byteLength + scales.byteLength,
-    errorNorm: Math.sqrt(squaredError),
+    errorNorm,
+    stored: { codes, scales },
     decode(from, out) {
       // Whole slices are read, so rows are rarely cut; the general case costs a division a row.
       for (let at = 0; at < out.length; ) {

@@ -4,7 +4,7 @@
  * permute are kept, slice by slice, under a byte budget.
  */
 import type { Core } from '../core/core.ts';
-import { BudgetError, InvalidArgumentError, requireChoice, requireInteger } from '../core/errors.ts';
+import { BudgetError, InvalidArgumentError, MalformedFileError, requireChoice, requireInteger } from '../core/errors.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { getTensor, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
@@ -12,6 +12,8 @@ import { quantisedRows } from './coding.ts';
 import { liveSlices, matchingLayout } from './layout.ts';
 import type { LiveSlices, MatchingLayout, PairedTensor } from './layout.ts';
 import { SimilarityCache } from './similarity.ts';
+import { putSlices, takeSlices } from './snapshot.ts';
+import type { HistoryFacts, HistorySnapshot, SnapshotArray } from './snapshot.ts';
 import { StaticSum, staticSumBytes } from './static-sum.ts';
 
 export interface HistoryOptions {
@@ -243,6 +245,57 @@ export class GradientHistory {
     this.generation++;
   }
 
+  /** The whole history as numbers: `restore` on a history of the same spec and options goes on with the same bytes. */
+  snapshot(): HistorySnapshot {
+    const arrays = new Map<string, SnapshotArray>();
+    this.#statics.forEach((sum, group) => sum?.snapshot(arrays, `static/${group}`));
+    const norms: Record<string, [number, number, number, number][]> = {};
+    for (const [name, pairs] of this.#stored) {
+      norms[name] = pairs.map(({ target, source }, i) => {
+        putSlices(arrays, `pair/${name}/${i}/target`, target);
+        putSlices(arrays, `pair/${name}/${i}/source`, source);
+        return [target.norm, target.data.errorNorm, source.norm, source.data.errorNorm];
+      });
+    }
+    const facts: HistoryFacts = {
+      pairs: this.#pairs, coded: this.#coded, squaredNorms: this.#squaredNorms, identityObjective: this.#identityObjective,
+      productFlops: this.#productFlops, norms, anchors: this.similarities.snapshot(arrays),
+    };
+    return { facts, arrays };
+  }
+
+  /**
+   * Becomes what `snapshot` was taken of. The arrays are the history's from then on.
+   * @throws MalformedFileError where they do not fit the spec; the history is empty then.
+   */
+  restore(snapshot: HistorySnapshot): void {
+    const { facts, arrays } = snapshot;
+    this.clear();
+    try {
+      this.layout.groups.forEach(({ size }, group) => {
+        this.#statics[group] = StaticSum.restored(this.core, size, arrays, `static/${group}`);
+      });
+      for (const tensor of this.layout.paired) {
+        const pairs = (facts.norms[tensor.name] ?? []).map(([targetNorm, targetError, sourceNorm, sourceError], i): StoredPair => ({
+          target: takeSlices(arrays, `pair/${tensor.name}/${i}/target`, tensor, targetNorm, targetError),
+          source: takeSlices(arrays, `pair/${tensor.name}/${i}/source`, tensor, sourceNorm, sourceError),
+        }));
+        if (pairs.length !== facts.pairs) throw new MalformedFileError({ field: tensor.name, expected: `${facts.pairs} pairs`, got: `${pairs.length}` });
+        this.#stored.get(tensor.name)?.push(...pairs);
+        this.#storedBytes += bytesOf(pairs);
+      }
+      this.#pairs = facts.pairs;
+      this.#coded = facts.coded;
+      this.#squaredNorms = facts.squaredNorms;
+      this.#identityObjective = facts.identityObjective;
+      this.#productFlops = facts.productFlops;
+      this.similarities.restore(snapshot);
+    } catch (error) {
+      this.clear();
+      throw error;
+    }
+  }
+
   /** From exact gradients to codes, all at once, so that no similarity is made of both. */
   #code(): void {
     this.#coded = true;
@@ -273,10 +326,11 @@ export class GradientHistory {
   #requireRoom(bytes: number): void {
     const requiredBytes = this.#size.fixedBytes + this.#storedBytes + bytes;
     if (requiredBytes <= this.budgetBytes) return;
+    const pairs = bytes === 0 ? 'the summed similarities alone' : `${this.#pairs + 1} gradient pairs (${this.#size.fixedBytes} for similarities, ${this.#size.bytesPerPair} a pair without dead units)`;
     throw new BudgetError({
       field: 'budgetBytes',
-      expected: `at least ${requiredBytes} bytes for ${this.#pairs + Number(bytes > 0)} gradient pairs (${this.#size.fixedBytes} for similarities, ${this.#size.bytesPerPair} a pair without dead units)`,
-      got: `${this.budgetBytes}, which holds ${this.#pairs}`,
+      expected: `at least ${requiredBytes} bytes for ${pairs}`,
+      got: `${this.budgetBytes}${bytes === 0 ? '' : `, which is enough for ${this.#pairs}`}`,
       requiredBytes,
     });
   }

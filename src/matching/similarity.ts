@@ -4,9 +4,12 @@
  * (one axis of one tensor) remembers its matrix for the permutation it was last computed with, and only what has changed
  * since is multiplied again: A_now − A_before = T[:, changed] · (S[:, now] − S[:, before])ᵀ.
  */
+import { MalformedFileError } from '../core/errors.ts';
 import type { GradientHistory } from './history.ts';
 import type { GroupLayout, TermLayout } from './layout.ts';
 import { changedUnits, isIdentity } from './permutation.ts';
+import { requireUnits, takeArray } from './snapshot.ts';
+import type { AnchorFacts, HistorySnapshot, SnapshotArray } from './snapshot.ts';
 import { addChanges, addProducts, changesFlops, outer, plainFlops, productsFlops } from './term-product.ts';
 
 /** Beyond this share of the work of a recomputation an update saves too little to be worth its rounding. */
@@ -85,6 +88,41 @@ export class SimilarityCache {
   /** Computes the group's terms anew at the next request. */
   invalidate(group: number): void {
     for (const term of this.#group(group).terms) this.#states.delete(term);
+  }
+
+  /** Puts the remembered matrices into `arrays`; what they are is returned, in the order in which they are forgotten. */
+  snapshot(arrays: Map<string, SnapshotArray>): AnchorFacts[] {
+    if (this.#generation !== this.#history.generation) return [];
+    return [...this.#states].flatMap(([key, state]) =>
+      (['atIdentity', 'moving'] as const).flatMap((slot) => {
+        const anchor = state[slot];
+        if (anchor === undefined) return [];
+        const group = this.#history.layout.groups.findIndex(({ terms }) => terms.includes(key));
+        const term = this.#group(group).terms.indexOf(key);
+        arrays.set(`anchor/${group}/${term}/${slot}/matrix`, anchor.matrix);
+        arrays.set(`anchor/${group}/${term}/${slot}/other`, anchor.other);
+        return [{ group, term, slot, included: anchor.included, updates: anchor.updates }];
+      }),
+    );
+  }
+
+  /** Remembers what `snapshot` put, and nothing else. @throws MalformedFileError */
+  restore({ facts, arrays }: HistorySnapshot): void {
+    this.#states.clear();
+    this.#generation = this.#history.generation;
+    for (const { group, term, slot, included, updates } of facts.anchors) {
+      const key = this.#history.layout.groups[group]?.terms[term];
+      const prefix = `anchor/${group}/${term}/${slot}`;
+      if (key === undefined || !(included <= facts.pairs)) {
+        throw new MalformedFileError({ field: prefix, expected: `a term of the network over at most ${facts.pairs} pairs`, got: `${included}` });
+      }
+      const otherSize = this.#group(key.other).size;
+      const other = takeArray(arrays, `${prefix}/other`, 'i32', otherSize);
+      requireUnits(`${prefix}/other`, other, otherSize);
+      const state = this.#states.get(key) ?? {};
+      state[slot] = { matrix: takeArray(arrays, `${prefix}/matrix`, 'f32', outer(key) * outer(key)), included, other, updates };
+      this.#states.set(key, state);
+    }
   }
 
   /**

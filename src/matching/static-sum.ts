@@ -8,6 +8,8 @@ import { matmul } from '../core/matmul.ts';
 import { liveOffsets, liveUnits } from './layout.ts';
 import type { StaticTensor } from './layout.ts';
 import { factorise, largestUsefulRank } from './row-space.ts';
+import { takeArray } from './snapshot.ts';
+import type { HistorySnapshot, SnapshotArray } from './snapshot.ts';
 
 /** Products with so few terms are always gathered. */
 const THIN = 64;
@@ -65,6 +67,33 @@ export class StaticSum {
     const factors = this.#throughRowSpace(pair);
     if (factors !== undefined) return this.#gather(factors) + 4 * tensor.after * factors.left.length;
     return this.#addWhole(pair, offsets);
+  }
+
+  /** Puts the sum under `prefix`, with what is gathered and not yet multiplied: doing that now would round otherwise. */
+  snapshot(arrays: Map<string, SnapshotArray>, prefix: string): void {
+    arrays.set(`${prefix}/matrix`, this.#matrix);
+    for (const side of ['left', 'right'] as const) {
+      const joined = new Float32Array(this.#gatheredTerms * this.#size);
+      let at = 0;
+      for (const factors of this.#gathered) {
+        joined.set(factors[side], at);
+        at += factors[side].length;
+      }
+      arrays.set(`${prefix}/${side}`, joined);
+    }
+  }
+
+  /** The sum that `snapshot` put, or null where there is none. @throws MalformedFileError where it does not fit `size`. */
+  static restored(core: Core, size: number, arrays: HistorySnapshot['arrays'], prefix: string): StaticSum | null {
+    if (!arrays.has(`${prefix}/matrix`)) return null;
+    const sum = new StaticSum(core, size);
+    sum.#matrix.set(takeArray(arrays, `${prefix}/matrix`, 'f32', size * size));
+    const terms = Math.ceil((arrays.get(`${prefix}/left`)?.length ?? 0) / size);
+    const [left, right] = [takeArray(arrays, `${prefix}/left`, 'f32', terms * size), takeArray(arrays, `${prefix}/right`, 'f32', terms * size)];
+    if (terms === 0) return sum;
+    sum.#gathered.push({ left, right });
+    sum.#gatheredTerms = terms;
+    return sum;
   }
 
   #gather(factors: Factors): number {
