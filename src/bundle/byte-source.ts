@@ -4,31 +4,13 @@
  */
 import { InvalidArgumentError, LimitError, NetworkError, UnsupportedError, describe } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-import { openHttp } from './http-source.ts';
+import { type HttpOptions, openHttp } from './http-source.ts';
+import { type RandomAccess, memorySource } from './random-access.ts';
 import { concatBytes } from './zip-format.ts';
-
-export interface RandomAccess {
-  readonly byteLength: number;
-  /** Exactly `length` bytes from `offset`; asked for ranges within the file only. */
-  read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
-}
 
 export type ByteSource = Uint8Array | ArrayBuffer | Blob | Response | ReadableStream<Uint8Array> | URL | RandomAccess;
 
-export interface SourceOptions {
-  readonly signal?: AbortSignal;
-  /** Cap for sources that must be read into memory; default `limits.streamedSourceBytes`. */
-  readonly maximumBytes?: number;
-  /** For URLs: another `fetch` (a service binding, a test). */
-  readonly fetch?: typeof globalThis.fetch;
-  /** For URLs: a server that sends nothing for this long has stalled; default `limits.networkIdleMs`. */
-  readonly idleMs?: number;
-}
-
-/** Random access to bytes in memory. */
-export function memorySource(bytes: Uint8Array): RandomAccess {
-  return { byteLength: bytes.byteLength, read: async (offset, length) => bytes.subarray(offset, offset + length) };
-}
+export type SourceOptions = HttpOptions;
 
 /** @throws InvalidArgumentError, UnsupportedError, LimitError, NetworkError */
 export async function openSource(source: ByteSource, options: SourceOptions = {}): Promise<RandomAccess> {

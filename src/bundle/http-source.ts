@@ -5,10 +5,18 @@
  */
 import { LimitError, NetworkError, TrajportError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-import type { RandomAccess, SourceOptions } from './byte-source.ts';
+import { FIRST_RANGE_BYTES, type RandomAccess, memorySource, withTail } from './random-access.ts';
+import { Watchdog } from './watchdog.ts';
 
-/** The first request asks for this much of the end: a ZIP's directory and a bundle's manifest are there. */
-const FIRST_RANGE_BYTES = 131_072;
+export interface HttpOptions {
+  readonly signal?: AbortSignal;
+  /** Cap for sources that must be read into memory; default `limits.streamedSourceBytes`. */
+  readonly maximumBytes?: number;
+  /** For URLs: another `fetch` (a service binding, a test). */
+  readonly fetch?: typeof globalThis.fetch;
+  /** For far sources: one that sends nothing for this long has stalled; default `limits.networkIdleMs`. */
+  readonly idleMs?: number;
+}
 
 interface Validator {
   readonly etag: string | null;
@@ -30,56 +38,27 @@ function fail(url: URL, expected: string, got: string, cause?: unknown): never {
  * Fetches with a watchdog. `allowed` says how many bytes of body a status may bring; undefined for a status that is no
  * answer, whose body is not read at all.
  */
-async function request(url: URL, range: string | undefined, allowed: (status: number) => number | undefined, options: SourceOptions, signal?: AbortSignal): Promise<Reply> {
+async function request(url: URL, range: string | undefined, allowed: (status: number) => number | undefined, options: HttpOptions, signal = options.signal): Promise<Reply> {
   const idleMs = options.idleMs ?? limits.networkIdleMs;
-  const watchdog = new AbortController();
-  let timer = setTimeout(() => watchdog.abort(), idleMs);
-  const alive = (): void => {
-    clearTimeout(timer);
-    timer = setTimeout(() => watchdog.abort(), idleMs);
-  };
-  const outer = signal ?? options.signal;
-  const combined = outer === undefined ? watchdog.signal : AbortSignal.any([outer, watchdog.signal]);
+  using watchdog = new Watchdog(idleMs, signal);
   try {
     // `identity`: a range of a compressed representation is not a range of the file.
-    const response = await (options.fetch ?? fetch)(url, { headers: { ...(range === undefined ? {} : { Range: range }), 'Accept-Encoding': 'identity' }, signal: combined });
-    alive();
-    const maximum = allowed(response.status);
+    const response = await (options.fetch ?? fetch)(url, { headers: { ...(range === undefined ? {} : { Range: range }), 'Accept-Encoding': 'identity' }, signal: watchdog.signal });
+    watchdog.alive();
+    const { status, headers } = response;
+    const maximum = allowed(status);
     if (maximum === undefined) {
       await response.body?.cancel().catch(() => undefined);
-      fail(url, 'status 206 (or 200, to the first request)', `status ${response.status}`);
+      fail(url, 'status 206 (or 200, to the first request)', `status ${status}`);
     }
-    const parts: Uint8Array[] = [];
-    let bytes = 0;
-    const reader = response.body?.getReader();
-    for (;;) {
-      const chunk = await reader?.read();
-      alive();
-      if (chunk === undefined || chunk.done) break;
-      bytes += chunk.value.byteLength;
-      if (bytes > maximum) {
-        await reader?.cancel().catch(() => undefined);
-        if (response.status === 200) {
-          throw new LimitError({ field: url.pathname, expected: `at most ${maximum} bytes from a server without Range`, got: 'more' });
-        }
-        fail(url, `at most ${maximum} bytes for ${range ?? 'the file'}`, 'more');
-      }
-      parts.push(chunk.value);
-    }
-    const body = new Uint8Array(bytes);
-    let at = 0;
-    for (const part of parts) {
-      body.set(part, at);
-      at += part.byteLength;
-    }
-    return { status: response.status, headers: response.headers, body };
+    const body = response.body === null ? new Uint8Array(0) : await watchdog.readBody(response.body, maximum);
+    if (body !== undefined) return { status, headers, body };
+    if (status === 200) throw new LimitError({ field: url.pathname, expected: `at most ${maximum} bytes from a server without Range`, got: 'more' });
+    return fail(url, `at most ${maximum} bytes for ${range ?? 'the file'}`, 'more');
   } catch (cause) {
     if (cause instanceof TrajportError) throw cause;
-    outer?.throwIfAborted();
-    if (watchdog.signal.aborted) return fail(url, `an answer within ${idleMs} ms`, 'silence', cause);
+    if (watchdog.isStalled()) return fail(url, `an answer within ${idleMs} ms`, 'silence', cause);
     return fail(url, 'an answer', String(cause), cause);
-  } finally {
-    clearTimeout(timer);
   }
 }
 
@@ -95,15 +74,11 @@ function parseContentRange(url: URL, headers: Headers): { readonly first: number
 
 const validatorOf = (headers: Headers): Validator => ({ etag: headers.get('etag'), lastModified: headers.get('last-modified') });
 
-function wholeFile(body: Uint8Array): RandomAccess {
-  return { byteLength: body.byteLength, read: async (offset, length) => body.subarray(offset, offset + length) };
-}
-
 /**
  * Opens a file on a server with one request, which also brings the file's end.
  * @throws NetworkError, LimitError
  */
-export async function openHttp(url: URL, options: SourceOptions = {}): Promise<RandomAccess> {
+export async function openHttp(url: URL, options: HttpOptions = {}): Promise<RandomAccess> {
   const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
   const suffix = `bytes=-${FIRST_RANGE_BYTES}`;
   const bound = (status: number): number | undefined => ({ 200: maximumBytes, 206: FIRST_RANGE_BYTES, 416: FIRST_RANGE_BYTES })[status];
@@ -115,51 +90,28 @@ export async function openHttp(url: URL, options: SourceOptions = {}): Promise<R
     if (declared !== null && !reply.headers.has('content-encoding') && Number(declared) !== reply.body.byteLength) {
       fail(url, `${declared} bytes, as declared`, `${reply.body.byteLength}`);
     }
-    return wholeFile(reply.body);
+    return memorySource(reply.body);
   }
   if (reply.status !== 206) return fail(url, 'a file', `status ${reply.status} without a range`);
   const { first, last, size } = parseContentRange(url, reply.headers);
   if (last !== size - 1 || first !== Math.max(0, size - FIRST_RANGE_BYTES) || reply.body.byteLength !== last - first + 1) {
     fail(url, `the last ${FIRST_RANGE_BYTES} bytes`, `${reply.body.byteLength} bytes as ${first}-${last}/${size}`);
   }
-  return new HttpRange(url, size, first, reply.body, validatorOf(reply.headers), options);
+  const validator = validatorOf(reply.headers);
+  return withTail(size, reply.body, (offset, length, signal) => readRange(url, offset, length, { size, ...validator }, options, signal));
 }
 
-class HttpRange implements RandomAccess {
-  readonly byteLength: number;
-  readonly #url: URL;
-  readonly #tailBegin: number;
-  readonly #tail: Uint8Array;
-  readonly #validator: Validator;
-  readonly #options: SourceOptions;
-
-  constructor(url: URL, byteLength: number, tailBegin: number, tail: Uint8Array, validator: Validator, options: SourceOptions) {
-    this.byteLength = byteLength;
-    this.#url = url;
-    this.#tailBegin = tailBegin;
-    this.#tail = tail;
-    this.#validator = validator;
-    this.#options = options;
+/** One range of a file that must still be the one that was opened. */
+async function readRange(url: URL, offset: number, length: number, opened: Validator & { readonly size: number }, options: HttpOptions, signal?: AbortSignal): Promise<Uint8Array> {
+  const last = offset + length - 1;
+  const reply = await request(url, `bytes=${offset}-${last}`, (status) => (status === 206 ? length : undefined), options, signal);
+  const range = parseContentRange(url, reply.headers);
+  const { etag, lastModified } = validatorOf(reply.headers);
+  if (range.size !== opened.size || etag !== opened.etag || lastModified !== opened.lastModified) {
+    fail(url, `the file that was opened (${opened.size} bytes, ETag ${opened.etag})`, `${range.size} bytes, ETag ${etag}`);
   }
-
-  async read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array> {
-    if (offset >= this.#tailBegin) return this.#tail.subarray(offset - this.#tailBegin, offset - this.#tailBegin + length);
-    // What the first request brought is not asked for again.
-    const end = Math.min(offset + length, this.#tailBegin);
-    const url = this.#url;
-    const reply = await request(url, `bytes=${offset}-${end - 1}`, (status) => (status === 206 ? end - offset : undefined), this.#options, signal);
-    const range = parseContentRange(url, reply.headers);
-    const validator = validatorOf(reply.headers);
-    if (range.size !== this.byteLength || validator.etag !== this.#validator.etag || validator.lastModified !== this.#validator.lastModified) {
-      fail(url, `the file that was opened (${this.byteLength} bytes, ETag ${this.#validator.etag})`, `${range.size} bytes, ETag ${validator.etag}`);
-    }
-    if (range.first !== offset || range.last !== end - 1 || reply.body.byteLength !== end - offset) {
-      fail(url, `bytes ${offset}-${end - 1}`, `${reply.body.byteLength} bytes as ${range.first}-${range.last}`);
-    }
-    if (end === offset + length) return reply.body;
-    const whole = new Uint8Array(length);
-    whole.set(reply.body);
-    whole.set(this.#tail.subarray(0, offset + length - this.#tailBegin), end - offset);
-    return whole;
+  if (range.first !== offset || range.last !== last || reply.body.byteLength !== length) {
+    fail(url, `bytes ${offset}-${last}`, `${reply.body.byteLength} bytes as ${range.first}-${range.last}`);
   }
+  return reply.body;
 }

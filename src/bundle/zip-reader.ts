@@ -4,7 +4,7 @@
  */
 import { LimitError, MalformedFileError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-import type { RandomAccess } from './byte-source.ts';
+import type { RandomAccess } from './random-access.ts';
 import { type ByteReader, type Codec, openCodec } from './codec-instance.ts';
 import {
   type EndRecord,

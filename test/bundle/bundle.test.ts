@@ -1,7 +1,7 @@
 // Bundles: what is written is read, in few bytes, from any source; what was bent is noticed.
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { type RandomAccess, memorySource } from '../../src/bundle/byte-source.ts';
+import { type RandomAccess, memorySource } from '../../src/bundle/random-access.ts';
 import { stateFromSafetensors, stateToSafetensors } from '../../src/bundle/network-state.ts';
 import { openBundle } from '../../src/bundle/reader.ts';
 import { readSafetensors } from '../../src/bundle/safetensors.ts';

@@ -12,7 +12,7 @@ import { expectTyped } from './support.ts';
 
 type Fault =
   | 'none' | 'ignores Range' | 'ignores Range, lies about length' | '416 to suffixes' | 'changes ETag' | 'changes size' | 'changes Last-Modified'
-  | 'sends less' | 'sends more' | 'sends another range' | 'states no range' | 'states no size' | 'stalls' | 'hangs up' | '404' | '500 later' | '200 later' | 'endless';
+  | 'sends less' | 'sends more' | 'sends another range' | 'states no range' | 'states no size' | 'stalls' | 'stalls at once' | 'hangs up' | 'hangs up within' | '404' | '416 later' | '500 later' | '200 later' | 'endless';
 
 const graph = preset('mlp', { input: [300], widths: [300], classes: 10 });
 const requests: { range: string; sent: number }[] = [];
@@ -45,6 +45,14 @@ function respond(request: IncomingMessage, response: ServerResponse): void {
     response.write(new Uint8Array(1));
     return;
   }
+  // Neither a header nor a byte.
+  if (fault === 'stalls at once') return;
+  if (fault === 'hangs up within' && later) {
+    // Fewer bytes than declared, then the end of the connection.
+    response.writeHead(206, { ...headers, 'Content-Length': 1000 });
+    return void response.write(new Uint8Array(500), () => request.socket.destroy());
+  }
+  if (fault === '416 later' && later) return end(416, { 'Content-Range': `bytes */${bytes.byteLength}` }, new Uint8Array(0));
   if (fault === 'hangs up' && later) return void request.socket.destroy();
   if (range === null || fault.startsWith('ignores Range') || (fault === '200 later' && later)) {
     if (fault === 'ignores Range, lies about length') return end(200, {}, bytes.subarray(0, bytes.byteLength - 10));
@@ -105,7 +113,7 @@ describe('a server that does not know ranges is read once, whole', () => {
 });
 
 describe('a fault on opening is an error of the network', () => {
-  test.each<Fault>(['404', 'states no range', 'states no size', 'endless'])('%s', async (now) => {
+  test.each<Fault>(['404', 'states no range', 'states no size', 'endless', 'stalls at once'])('%s', async (now) => {
     const error = await expectTyped(() => open(now), 'network');
     expect(error.message).not.toContain('secret');
   });
@@ -117,7 +125,8 @@ describe('a fault on opening is an error of the network', () => {
 
 describe('a fault on reading is an error of the network, and the bundle goes on', () => {
   const faults: Fault[] = [
-    'changes ETag', 'changes Last-Modified', 'changes size', 'sends less', 'sends more', 'sends another range', 'stalls', 'hangs up', '500 later', '200 later',
+    'changes ETag', 'changes Last-Modified', 'changes size', 'sends less', 'sends more', 'sends another range', 'stalls', 'hangs up', 'hangs up within',
+    '416 later', '500 later', '200 later',
   ];
   test.each(faults)('%s', async (now) => {
     using bundle = await open(now);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { deflateRawSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { type RandomAccess, memorySource } from '../../src/bundle/byte-source.ts';
+import { type RandomAccess, memorySource } from '../../src/bundle/random-access.ts';
 import { openCodec } from '../../src/bundle/codec-instance.ts';
 import { type EntryFacts, centralHeader, endRecords, localHeader } from '../../src/bundle/zip-format.ts';
 import { openZip } from '../../src/bundle/zip-reader.ts';

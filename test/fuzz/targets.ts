@@ -1,6 +1,6 @@
 // The parsers of bundles as targets for mutation fuzzing, beside those of people's files.
 import { deflateRawSync } from 'node:zlib';
-import { memorySource } from '../../src/bundle/byte-source.ts';
+import { memorySource } from '../../src/bundle/random-access.ts';
 import { openCodec } from '../../src/bundle/codec-instance.ts';
 import { type Coding, codedBytes, decodeFile } from '../../src/bundle/coding.ts';
 import { readNpy, writeNpy } from '../../src/bundle/foreign/npy.ts';

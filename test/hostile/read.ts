@@ -1,7 +1,7 @@
 /** Reads one untrusted file completely, in any runtime, and says what came of it. */
 import { readNpy } from '../../src/bundle/foreign/npy.ts';
 import { readNpz } from '../../src/bundle/foreign/npz.ts';
-import { memorySource } from '../../src/bundle/byte-source.ts';
+import { memorySource } from '../../src/bundle/random-access.ts';
 import { openCodec } from '../../src/bundle/codec-instance.ts';
 import { readSafetensors } from '../../src/bundle/safetensors.ts';
 import { openZip } from '../../src/bundle/zip-reader.ts';

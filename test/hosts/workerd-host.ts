@@ -37,8 +37,11 @@ export interface WorkerServer {
   kill(): Promise<void>;
 }
 
-/** Serves a bundled Worker on a free port of the loopback address. */
-export async function serveWorker(host: Host, binary: string, bundle: HostBundle): Promise<WorkerServer> {
+/**
+ * Serves a bundled Worker on a free port of the loopback address.
+ * @param r2 address of a server that answers for the R2 bucket bound as `BUCKET`.
+ */
+export async function serveWorker(host: Host, binary: string, bundle: HostBundle, r2?: string): Promise<WorkerServer> {
   const folder = mkdtempSync(join(tmpdir(), `trajport-${host}-`));
   writeFileSync(join(folder, 'entry.mjs'), bundle.code);
   const modules = ['(name = "entry.mjs", esModule = embed "entry.mjs")'];
@@ -53,8 +56,8 @@ export async function serveWorker(host: Host, binary: string, bundle: HostBundle
 const config :Workerd.Config = (
   services = [(name = "main", worker = (
     modules = [${modules.join(', ')}],
-    compatibilityDate = "${COMPATIBILITY_DATE}",
-  ))],
+    compatibilityDate = "${COMPATIBILITY_DATE}",${r2 === undefined ? '' : '\n    bindings = [(name = "BUCKET", r2Bucket = "r2")],'}
+  ))${r2 === undefined ? '' : `, (name = "r2", external = (address = "${r2}", http = ()))`}],
   sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")],
 );
 `,

@@ -3,7 +3,7 @@
  * by name only where bytes say nothing.
  */
 import { MalformedFileError, UnsupportedError, TrajportError, describe } from '../../core/errors.ts';
-import { memorySource } from '../byte-source.ts';
+import { memorySource } from '../random-access.ts';
 import { type JsonObject, decodeUtf8, parseJsonObject } from '../json.ts';
 import { type RawTensor, readSafetensors } from '../safetensors.ts';
 import { openZip } from '../zip-reader.ts';

@@ -4,7 +4,7 @@
  */
 import { MalformedFileError, describe } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
-import { memorySource } from '../byte-source.ts';
+import { memorySource } from '../random-access.ts';
 import type { RawTensor } from '../safetensors.ts';
 import { openZip } from '../zip-reader.ts';
 import { type ForeignCheckpoint, type ForeignFile, type ReadForeignOptions, TensorCollector } from './checkpoint.ts';

@@ -4,7 +4,7 @@
  */
 import { MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
-import { memorySource } from '../byte-source.ts';
+import { memorySource } from '../random-access.ts';
 import { type ZipReader, openZip } from '../zip-reader.ts';
 import { ByteCursor } from './byte-cursor.ts';
 import type { ForeignCheckpoint, ForeignFile, ReadForeignOptions } from './checkpoint.ts';

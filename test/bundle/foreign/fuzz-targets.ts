@@ -11,7 +11,7 @@ import { readLegacyPytorch } from '../../../src/bundle/foreign/pytorch-legacy.ts
 import { flattenTorch, materialiseTorch, torchHost } from '../../../src/bundle/foreign/pytorch-values.ts';
 import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
 import { writeSafetensors } from '../../../src/bundle/safetensors.ts';
-import { memorySource } from '../../../src/bundle/byte-source.ts';
+import { memorySource } from '../../../src/bundle/random-access.ts';
 import { readTfjs } from '../../../src/bundle/foreign/tfjs.ts';
 import { openZip } from '../../../src/bundle/zip-reader.ts';
 import { vector } from './vectors.ts';

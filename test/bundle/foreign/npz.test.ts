@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { memorySource } from '../../../src/bundle/byte-source.ts';
+import { memorySource } from '../../../src/bundle/random-access.ts';
 import type { Dtype } from '../../../src/bundle/dtype.ts';
 import { readForeign } from '../../../src/bundle/foreign/formats.ts';
 import { writeNpy } from '../../../src/bundle/foreign/npy.ts';
