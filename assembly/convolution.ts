@@ -83,3 +83,37 @@ export function rotateFilterF32(
     }
   }
 }
+
+/**
+ * image += patches: row `first + p` of all windows' patches [windows, kernelHeight · kernelWidth · channels] is added onto the window
+ * it belongs to, for `windows` of them in order; an image [count, height, width, channels] has outHeight × outWidth windows.
+ */
+export function foldPatchesF32(
+  patchesPtr: usize, imagePtr: usize, first: i32, windows: i32, outHeight: i32, outWidth: i32, height: i32, width: i32, channels: i32,
+  kernelHeight: i32, kernelWidth: i32, strideY: i32, strideX: i32, dilationY: i32, dilationX: i32,
+): void {
+  const pixel = (<usize>channels) << 2;
+  const row = pixel * width * dilationY;
+  // Taps of a row of the kernel lie side by side unless dilated.
+  const runs = dilationX == 1 ? 1 : kernelWidth;
+  const run = (<usize>(dilationX == 1 ? kernelWidth * channels : channels)) << 2;
+  for (let window = first; window < first + windows; window++) {
+    const x = window % outWidth;
+    const y = (window / outWidth) % outHeight;
+    const n = window / (outWidth * outHeight);
+    let rowPtr = imagePtr + (<usize>((n * height + y * strideY) * width + x * strideX)) * pixel;
+    for (let ky: i32 = 0; ky < kernelHeight; ky++) {
+      let toPtr = rowPtr;
+      for (let kx: i32 = 0; kx < runs; kx++) {
+        let at: usize = 0;
+        for (; at + 16 <= run; at += 16) {
+          v128.store(toPtr + at, f32x4.add(v128.load(toPtr + at), v128.load(patchesPtr + at)));
+        }
+        for (; at < run; at += 4) store<f32>(toPtr + at, load<f32>(toPtr + at) + load<f32>(patchesPtr + at));
+        patchesPtr += run;
+        toPtr += pixel * dilationX;
+      }
+      rowPtr += row;
+    }
+  }
+}

@@ -7,7 +7,7 @@ export {
   assignmentRowRangesF32, assignmentRowRangesF64, assignmentAdvanceF32, assignmentAdvanceF64,
   assignmentCertifyF32, assignmentCertifyF64,
 } from "./assignment";
-export { placeImagesF32, rotateFilterF32, tapOffsets, windowOffsets } from "./convolution";
+export { foldPatchesF32, placeImagesF32, rotateFilterF32, tapOffsets, windowOffsets } from "./convolution";
 export { reverseAxesF32, transposeF32 } from "./layout";
 export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 } from "./pooling";
 export { addSumsF32, columnProductSumsF32, columnSquareSumsF32, columnSumsF32 } from "./reduction";

@@ -40,6 +40,11 @@ export interface AssignmentKernels {
 
 /** Around the products of a convolution (`assembly/convolution.ts`). */
 export interface ConvolutionKernels {
+  foldPatchesF32(
+    patchesPtr: number, imagePtr: number, first: number, windows: number, outHeight: number, outWidth: number, height: number,
+    width: number, channels: number, kernelHeight: number, kernelWidth: number, strideY: number, strideX: number,
+    dilationY: number, dilationX: number,
+  ): void;
   placeImagesF32(
     xPtr: number, outPtr: number, count: number, height: number, width: number, channels: number, outHeight: number,
     outWidth: number, top: number, left: number, stepY: number, stepX: number, clear: number,

@@ -74,9 +74,11 @@ export function randomBatch(graph: ModelGraph, count: number, seed: number, grid
 }
 
 /** Convolution before and dense layer behind, so that the operation's input gradient shows in a parameter's. */
-const around = (input: readonly number[], ...layers: (Layer | Residual)[]): ModelGraph =>
+const around = (input: readonly number[], ...layers: (Layer | Residual)[]): ModelGraph => aroundChannels(5, input, layers);
+
+const aroundChannels = (channels: number, input: readonly number[], layers: readonly (Layer | Residual)[]): ModelGraph =>
   sequential(input, [
-    { op: 'conv2d', name: 'before', out: 5, kernel: 3, padding: 1 },
+    { op: 'conv2d', name: 'before', out: channels, kernel: 3, padding: 1 },
     ...layers,
     { op: 'flatten' },
     { op: 'dense', name: 'after', out: 4 },
@@ -89,26 +91,34 @@ function operation(name: string, graph: ModelGraph, more: Partial<GradientCase> 
   return { name, kind: 'operation', graph, count: 3, bound: 1e-5, ...more };
 }
 
-const convolutionCases: readonly GradientCase[] = (
-  [
-    ['conv2d 3×3', { kernel: 3, padding: 1 }],
-    ['conv2d without padding', { kernel: 3 }],
-    ['conv2d 1×1', { kernel: 1 }],
-    ['conv2d 1×1 stride 2', { kernel: 1, stride: 2 }],
-    ['conv2d without bias', { kernel: 3, padding: 1, bias: false }],
-    ['conv2d stride 2', { kernel: 3, stride: 2, padding: 1 }],
-    ['conv2d stride (3, 2), kernel (2, 4), asymmetric padding', { kernel: [2, 4], stride: [3, 2], padding: [0, 1, 2, 1] }],
-    ['conv2d padding above kernel − 1', { kernel: 2, padding: [3, 0, 2, 1] }],
-    ['conv2d 7×7 stride 2', { kernel: 7, stride: 2, padding: 3 }],
-    ['conv2d 3×3 asymmetric padding', { kernel: 3, padding: [1, 0, 2, 0] }],
-    ['conv2d dilation (2, 3)', { kernel: 3, dilation: [2, 3], padding: 2 }],
-    ['conv2d stride 2, dilation 2', { kernel: 3, stride: 2, dilation: 2, padding: 1 }],
-    ['conv2d stride 4, dilation (6, 3), kernel 2', { kernel: 2, stride: 4, dilation: [6, 3], padding: 1 }],
-    ['conv2d stride above the kernel', { kernel: 2, stride: 3 }],
-    ['conv2d 5 groups', { out: 10, kernel: 3, padding: 1, groups: 5 }],
-    ['conv2d wide', { out: 21, kernel: 3, padding: 1 }],
-  ] as const
-).map(([name, settings]) => operation(name, around([2, 7, 6], { op: 'conv2d', name: 'conv', out: 6, ...settings } as Layer)));
+const convolutionSettings = [
+  ['conv2d 3×3', { kernel: 3, padding: 1 }],
+  ['conv2d without padding', { kernel: 3 }],
+  ['conv2d 1×1', { kernel: 1 }],
+  ['conv2d 1×1 stride 2', { kernel: 1, stride: 2 }],
+  ['conv2d without bias', { kernel: 3, padding: 1, bias: false }],
+  ['conv2d stride 2', { kernel: 3, stride: 2, padding: 1 }],
+  ['conv2d stride (3, 2), kernel (2, 4), asymmetric padding', { kernel: [2, 4], stride: [3, 2], padding: [0, 1, 2, 1] }],
+  ['conv2d padding above kernel − 1', { kernel: 2, padding: [3, 0, 2, 1] }],
+  ['conv2d 7×7 stride 2', { kernel: 7, stride: 2, padding: 3 }],
+  ['conv2d 3×3 asymmetric padding', { kernel: 3, padding: [1, 0, 2, 0] }],
+  ['conv2d dilation (2, 3)', { kernel: 3, dilation: [2, 3], padding: 2 }],
+  ['conv2d stride 2, dilation 2', { kernel: 3, stride: 2, dilation: 2, padding: 1 }],
+  ['conv2d stride 4, dilation (6, 3), kernel 2', { kernel: 2, stride: 4, dilation: [6, 3], padding: 1 }],
+  ['conv2d stride above the kernel', { kernel: 2, stride: 3 }],
+  ['conv2d 5 groups', { kernel: 3, padding: 1, groups: 5 }],
+  ['conv2d wide', { out: 21, kernel: 3, padding: 1 }],
+] as const;
+
+/** Of 5 channels and of 3: the input gradient of an image's few channels takes a way of its own. */
+const convolutionCases: readonly GradientCase[] = convolutionSettings.flatMap(([name, settings]) =>
+  ('groups' in settings ? [5] : [5, 3]).map((channels) =>
+    operation(
+      channels === 5 ? name : `${name}, ${channels} channels`,
+      aroundChannels(channels, [2, 7, 6], [{ op: 'conv2d', name: 'conv', out: 'groups' in settings ? 10 : 6, ...settings } as Layer]),
+    ),
+  ),
+);
 
 const poolCases: readonly GradientCase[] = [
   operation('max_pool', around([1, 6, 6], { op: 'max_pool', kernel: 2 })),

@@ -141,6 +141,10 @@ function inputGradient(call: KernelCall, depthwise: boolean): TensorInfo {
     });
     return out;
   }
+  if (g.groups === 1 && g.channels < LEAST_PHASE_CHANNELS) {
+    foldedGradient(core, g, pointers);
+    return out;
+  }
   const rowPhases = phasesOf(g.height, g.kernel[0], g.stride[0], g.dilation[0], g.padding[0]);
   const columnPhases = phasesOf(g.width, g.kernel[1], g.stride[1], g.dilation[1], g.padding[2]);
   const single = rowPhases.length * columnPhases.length === 1;
@@ -161,6 +165,42 @@ function inputGradient(call: KernelCall, depthwise: boolean): TensorInfo {
     }
   }
   return out;
+}
+
+/**
+ * Fewer channels than this (images) fill a fifth or less of the product's tile of 16 columns, phase by phase. Then dx goes the other way round:
+ * patches = dy · filterᵀ, with a column for each tap and channel, are added onto their windows (a 7×7 stem of three channels:
+ * 1.0 Y instead of 0.2).
+ */
+const LEAST_PHASE_CHANNELS = 4;
+/** Bytes of patches at once: they stay in the second-level cache until they are folded. */
+const PATCH_BYTES = 2 ** 18;
+
+function foldedGradient(core: Core, g: Geometry, pointers: { readonly dy: number; readonly filter: number; readonly dx: number }): void {
+  const { kernels } = core;
+  const [top, bottom, left, right] = g.padding;
+  const [height, width] = [g.height + top + bottom, g.width + left + right];
+  const columns = g.taps * g.channels;
+  const windows = g.count * g.outHeight * g.outWidth;
+  const most = Math.min(windows, Math.max(64, Math.floor(PATCH_BYTES / (4 * columns))));
+  core.scoped((scratch) => {
+    const exact = height === g.height && width === g.width;
+    const padded = exact ? pointers.dx : scratch.f32(g.count * height * width * g.channels, 'padded gradient');
+    const patches = scratch.f32(most * columns, 'patches');
+    const panels = scratch.bytes(kernels.matmulScratchBytes(most, columns, g.out), 'packed panels');
+    core.f32(padded, g.count * height * width * g.channels).fill(0);
+    for (let first = 0; first < windows; first += most) {
+      const rows = Math.min(most, windows - first);
+      kernels.matmulF32(
+        pointers.dy + 4 * first * g.out, pointers.filter, patches, rows, columns, g.out, 0, 1, 0, g.out, g.out, columns, 0, 0, 0, 0, panels,
+      );
+      kernels.foldPatchesF32(
+        patches, padded, first, rows, g.outHeight, g.outWidth, height, width, g.channels, ...g.kernel, ...g.stride, ...g.dilation,
+      );
+    }
+    if (exact) return;
+    kernels.placeImagesF32(padded, pointers.dx, g.count, height, width, g.channels, g.height, g.width, -top, -left, 1, 1, 0);
+  });
 }
 
 /** target [count, rows, columns, channels] = one phase of dx. */
