@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Core } from '../src/core/core.ts';
-import { type Batch, imageSet, makeBatch } from '../src/data/image-set.ts';
+import { type Batch, type ImageSet, imageSet, makeBatch } from '../src/data/image-set.ts';
 import { openGradientEngine } from '../src/gradient/engine.ts';
 import { solveMatching } from '../src/matching/coordinate-descent.ts';
 import { GradientHistory } from '../src/matching/history.ts';
@@ -31,7 +31,7 @@ export interface PairsOptions {
 const folder = join('build', 'bench');
 
 /** Ten classes of smooth random pictures under noise: learnable, so that gradients shrink and align as real ones do. */
-function pictures(channels: number, height: number, width: number, count: number): { draw(random: Random, size: number): Batch } {
+export function pictureSet(channels: number, height: number, width: number, count: number): ImageSet {
   const classes = 10;
   const random = new Random(1, streams.generatedImages);
   const area = channels * height * width;
@@ -51,8 +51,7 @@ function pictures(channels: number, height: number, width: number, count: number
     for (let i = 0; i < area; i++) images[row * area + i] = (template[i] as number) * 0.6 + random.below(120);
     return label;
   });
-  const set = imageSet({ name: 'pictures', images, labels, channels, height, width, classes });
-  return { draw: (draws, size) => makeBatch(set, Array.from({ length: size }, () => draws.below(count))) };
+  return imageSet({ name: 'pictures', images, labels, channels, height, width, classes });
 }
 
 export function gradientPairs(core: Core, name: string, graph: ModelGraph, options: PairsOptions): { spec: PermutationSpec; pairs: GradientPair[] } {
@@ -70,7 +69,8 @@ function compute(core: Core, graph: ModelGraph, spec: PermutationSpec, options: 
   using engine = openGradientEngine(core);
   using network = engine.compile(graph);
   const [channels = 1, height = 1, width = 1] = graph.input;
-  const data = pictures(channels, height, width, 512);
+  const set = pictureSet(channels, height, width, 512);
+  const draw = (size: number): Batch => makeBatch(set, Array.from({ length: size }, () => random.below(set.count)));
   const random = new Random(7, streams.batches);
   const source = initialise(core, graph, { seed: 1 });
   const target = initialise(core, graph, { seed: 2 });
@@ -78,7 +78,7 @@ function compute(core: Core, graph: ModelGraph, spec: PermutationSpec, options: 
   {
     using trainer = network.trainer(source, { kind: 'sgd', momentum: 0.9, weightDecay: 0 });
     for (let step = 0; step < options.trainingSteps; step++) {
-      const loss = trainer.step(data.draw(random, options.batchSize), options.learningRate);
+      const loss = trainer.step(draw(options.batchSize), options.learningRate);
       if (step % 10 === 0) console.error(`training step ${step}: loss ${loss.toFixed(3)}`);
     }
     end = trainer.state().parameters;
@@ -88,7 +88,7 @@ function compute(core: Core, graph: ModelGraph, spec: PermutationSpec, options: 
   return Array.from({ length: options.pairs }, (_, index) => {
     const share = index / options.pairs;
     const update = map(end, source.parameters, (a, b) => share * (a - b));
-    const batches = [data.draw(random, options.batchSize)];
+    const batches = [draw(options.batchSize)];
     const at = (parameters: NamedTensors): NamedTensors => network.gradient({ parameters, buffers: target.buffers }, batches).gradients;
     const pair = {
       target: at(map(target.parameters, permuteTensors(spec, update, permutations), (a, b) => a + b)),

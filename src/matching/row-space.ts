@@ -24,8 +24,8 @@ const NOTHING = 1e-13;
 const LARGEST_RESIDUAL = 1e-6;
 /** Sums that the basis is checked with. */
 const CHECKING_SUMS = 16;
-/** Share of the rank at which nothing is saved any more: a search in vain then costs some per cent. */
-const LARGEST_SHARE = 0.5;
+/** Share of the rank at which nothing is saved any more: a search in vain costs some per cent of the product. */
+const LARGEST_SHARE = 0.75;
 /** Products below this are done before a basis is found (floating-point operations, about 10 ms). */
 const SMALLEST_PRODUCT = 2 ** 28;
 

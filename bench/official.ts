@@ -1,0 +1,172 @@
+/**
+ * Whole transfers against the official algorithm in PyTorch and scipy (bench/peers/official_transfer.py), one thread each,
+ * the same weights, batches, orders of sweeps and held-out images:
+ * `npm run -s bench:official -- [--json] [--method fgmt|gmt] [CASE…]`. CPU time; the exit status is 1 when a bar falls short.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { generateTaskPair } from '../src/data/generated.ts';
+import { BatchSampler, type ImageSet, makeBatch, shrink } from '../src/data/image-set.ts';
+import { type Compute, openCompute, train, transfer, type TransferResult } from '../src/index.ts';
+import { type ModelGraph, parameterLayout } from '../src/model/graph.ts';
+import { initialise } from '../src/model/initialise.ts';
+import { derivePermutationSpec } from '../src/model/permutation-spec.ts';
+import { preset } from '../src/model/presets.ts';
+import { formatTable } from '../src/report/table.ts';
+import { Random, streams } from '../src/tensor/random.ts';
+import type { NamedTensors, NetworkState } from '../src/tensor/tensor.ts';
+import { splitData } from '../src/transfer/inputs.ts';
+import { scheduleFractions } from '../src/transfer/schedule.ts';
+import type { Trajectory } from '../src/transfer/trajectory.ts';
+import { pictureSet } from './gradient-pairs.ts';
+import { machine } from './measure.ts';
+
+interface Case {
+  /** How many times faster than PyTorch. */
+  readonly bar: number;
+  readonly batchSize: number;
+  readonly data: (compute: Compute) => ImageSet;
+  readonly graph: (data: ImageSet) => ModelGraph;
+}
+
+const drawings = (compute: Compute): ImageSet => generateTaskPair(compute.core, { seed: 1, trainCount: 4000, testCount: 1 }).before.train;
+const about = ({ channels, height, width, classes }: ImageSet) => ({ input: [channels, height, width], classes });
+const cases: Readonly<Record<string, Case>> = {
+  'small-conv-32': { bar: 1, batchSize: 128, data: (compute) => shrink(drawings(compute), 2), graph: (data) => preset('small-conv', { ...about(data), width: 32 }) },
+  'conv8-half': { bar: 0.5, batchSize: 32, data: () => pictureSet(3, 32, 32, 640), graph: (data) => preset('conv8', { ...about(data), width: 0.5 }) },
+  'mlp-512': { bar: 3, batchSize: 128, data: drawings, graph: (data) => preset('mlp', { ...about(data), widths: [512] }) },
+  'mlp-4096': { bar: 10, batchSize: 128, data: drawings, graph: (data) => preset('mlp', { ...about(data), widths: [4096] }) },
+};
+const STEPS = 10;
+const SEED = 3;
+/** Of the official algorithm; ours comes from the same stream. */
+const LISTED_SWEEPS = 100;
+/**
+ * The first step sees the same pairs on both sides, so its optimum is the same. From the first tie on (units that no image of a batch
+ * wakes) the two permute differently and meet different gradients: then both are draws of one method.
+ */
+const LARGEST_FIRST_DIFFERENCE = 1e-6;
+const LARGEST_ACCURACY_DIFFERENCE = 0.05;
+
+interface PeerAnswer {
+  readonly versions: Readonly<Record<string, string>>;
+  readonly steps: readonly { readonly objective: number; readonly sweeps: number; readonly accuracy: number }[];
+  readonly cpuMs: Readonly<Record<string, number>>;
+}
+
+const { values, positionals } = parseArgs({
+  options: { json: { type: 'boolean', default: false }, method: { type: 'string', multiple: true } },
+  allowPositionals: true,
+});
+const methods = (values.method ?? ['fgmt', 'gmt']) as ('fgmt' | 'gmt')[];
+const lines: ReturnType<typeof compare>[] = [];
+if (values.json) console.log(JSON.stringify({ bench: 'machine', ...machine() }));
+using compute = await openCompute();
+for (const name of positionals.length > 0 ? positionals : Object.keys(cases)) {
+  if (!Object.hasOwn(cases, name)) throw new Error(`no case ${name}; there are ${Object.keys(cases).join(', ')}`);
+  await runCase(name, cases[name] as Case);
+}
+if (!values.json) printTable();
+process.exitCode = lines.every(({ pass }) => pass) ? 0 : 1;
+
+async function runCase(name: string, { bar, batchSize, data: makeData, graph: makeGraph }: Case): Promise<void> {
+  const data = makeData(compute);
+  const graph = makeGraph(data);
+  const { trajectory: source } = await train({ graph, data, seed: 1, epochs: 2, batchSize, checkpointEpochs: [], compute });
+  const target = initialise(compute.core, graph, { seed: 2 });
+  for (const method of methods) {
+    const folder = join('build', 'bench', 'official', `${name}-${method}`);
+    await writeJob(folder, graph, data, source, target, method, batchSize);
+    const cpu = process.cpuUsage();
+    const ours = await transfer({ source, target, data, method, steps: STEPS, seed: SEED, batchSize, compute });
+    const { user, system } = process.cpuUsage(cpu);
+    console.error(`${name} ${method}: ours ${((user + system) / 1e6).toFixed(1)} s; now PyTorch`);
+    const child = spawnSync(process.env['PYTHON'] ?? '/usr/bin/python3', [join('bench', 'peers', 'official_transfer.py'), folder], {
+      encoding: 'utf8',
+      env: { ...process.env, OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' },
+    });
+    if (child.status !== 0) throw new Error(`official_transfer.py: ${child.stderr} (it needs torch and scipy; PYTHON=… chooses another)`);
+    const line = compare(name, method, bar, ours, (user + system) / 1000, JSON.parse(child.stdout) as PeerAnswer);
+    lines.push(line);
+    if (values.json) console.log(JSON.stringify(line));
+  }
+}
+
+/** Everything the peer needs, so that both sides see the same bytes. */
+async function writeJob(folder: string, graph: ModelGraph, data: ImageSet, source: Trajectory, target: NetworkState, method: 'fgmt' | 'gmt', batchSize: number): Promise<void> {
+  const spec = derivePermutationSpec(graph);
+  const names = parameterLayout(graph).parameters;
+  const { training, heldOut } = splitData(data, 0.1, SEED);
+  const sampler = new BatchSampler(training, batchSize, new Random(SEED, streams.batches, 1));
+  const count = method === 'fgmt' ? STEPS : (STEPS * (STEPS + 1)) / 2;
+  const batches = Array.from({ length: count }, () => makeBatch(data, sampler.next()));
+  const held = makeBatch(data, heldOut);
+  mkdirSync(folder, { recursive: true });
+  const write = (name: string, ...parts: readonly (Float32Array | Int32Array)[]): void =>
+    writeFileSync(join(folder, name), Buffer.concat(parts.map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength))));
+  const inOrder = (tensors: NamedTensors): Float32Array[] => names.map(({ name }) => tensors.get(name)?.data as Float32Array);
+  write('source-start.f32', ...inOrder((await source.readCheckpoint(0)).parameters));
+  write('source-end.f32', ...inOrder((await source.readCheckpoint(source.checkpoints.length - 1)).parameters));
+  write('target.f32', ...inOrder(target.parameters));
+  write('batches.f32', ...batches.map(({ inputs }) => inputs));
+  write('batches.i32', ...batches.map(({ labels }) => labels));
+  write('held.f32', held.inputs);
+  write('held.i32', held.labels);
+  const parameters = new Set(names.map(({ name }) => name));
+  writeFileSync(
+    join(folder, 'job.json'),
+    JSON.stringify({
+      method,
+      // The last of an epoch is shorter.
+      batchSizes: batches.map(({ count: images }) => images),
+      input: graph.input,
+      graph: { output: graph.output, nodes: graph.nodes.map((node) => ({ ...node, ...(node.op === 'conv2d' ? { pad: (node.kernel[0] - 1) / 2 } : {}) })) },
+      parameters: names.map(({ name, shape }) => [name, shape]),
+      groups: spec.groups.map(({ id, size, members }) => ({ id, size, members: members.filter(({ tensor }) => parameters.has(tensor)) })),
+      views: Object.fromEntries([...spec.tensors].map(([name, { view }]) => [name, view])),
+      axes: Object.fromEntries([...spec.tensors].map(([name, { axes }]) => [name, axes])),
+      fractions: scheduleFractions(compute.core, STEPS, 'cosine'),
+      orders: Array.from({ length: STEPS }, (_, step) => {
+        const random = new Random(SEED, streams.sweepOrder, step + 1);
+        return Array.from({ length: LISTED_SWEEPS }, () => [...random.permutation(spec.groups.length)]);
+      }),
+    }),
+  );
+}
+
+function compare(network: string, method: string, bar: number, ours: TransferResult, cpuMs: number, peer: PeerAnswer) {
+  const last = ours.steps.at(-1) as TransferResult['steps'][number];
+  const peerLast = peer.steps.at(-1) as PeerAnswer['steps'][number];
+  const difference = (step: number): number => (ours.steps[step]?.objective as number) / (peer.steps[step - 1]?.objective as number) - 1;
+  const total = peer.cpuMs['total'] as number;
+  const speedup = total / cpuMs;
+  const firstObjectiveDifference = difference(1);
+  const accuracy = [last.heldOut?.accuracy as number, peerLast.accuracy] as const;
+  const agrees = Math.abs(firstObjectiveDifference) <= LARGEST_FIRST_DIFFERENCE && Math.abs(accuracy[0] - accuracy[1]) <= LARGEST_ACCURACY_DIFFERENCE;
+  const { gradientsMs: gradients, similarityMs: similarity, assignmentMs: assignment, evaluationMs: evaluation, totalMs } = ours.timings;
+  return {
+    bench: 'official' as const, network, method, steps: STEPS, bar, speedup, agrees, pass: speedup >= bar && agrees, cpuMs, peerCpuMs: total,
+    shares: { gradients: gradients / totalMs, similarity: similarity / totalMs, assignment: assignment / totalMs, evaluation: evaluation / totalMs },
+    peerShares: Object.fromEntries(['gradients', 'similarity', 'assignment', 'evaluation'].map((part) => [part, (peer.cpuMs[part] ?? 0) / total])),
+    accuracy, firstObjectiveDifference, objectiveDifference: difference(STEPS), counts: ours.counts, versions: peer.versions,
+  };
+}
+
+function printTable(): void {
+  console.log(Object.entries({ ...machine(), ...lines[0]?.versions }).map(([key, value]) => `${key} ${value}`).join(' · '));
+  const numeric = (title: string) => ({ title, align: 'right' }) as const;
+  const split = (shares: Readonly<Record<string, number>>): string => Object.values(shares).map((share) => Math.round(100 * share)).join(' / ');
+  console.log('Shares: gradients / similarity / assignment / evaluation, %. Difference of objectives: first step, last step.');
+  console.log(
+    formatTable(
+      [{ title: 'network' }, { title: 'method' }, numeric('ours'), numeric('PyTorch'), numeric('ratio'), numeric('bar'), numeric('our shares'), numeric('its shares'), numeric('accuracies'), numeric('objectives'), { title: '' }],
+      lines.map((line) => [
+        line.network, line.method, `${(line.cpuMs / 1000).toFixed(2)} s`, `${(line.peerCpuMs / 1000).toFixed(2)} s`, `${line.speedup.toFixed(2)} ×`, `${line.bar} ×`,
+        split(line.shares), split(line.peerShares), line.accuracy.map((x) => (100 * x).toFixed(1)).join(' / '),
+        `${line.firstObjectiveDifference.toExponential(0)} / ${line.objectiveDifference.toExponential(0)}`, line.pass ? 'pass' : 'FALLS SHORT',
+      ]),
+    ),
+  );
+}
