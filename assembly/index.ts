@@ -13,7 +13,12 @@ export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 
 export { addSumsF32, columnProductSumsF32, columnSquareSumsF32, columnSumsF32 } from "./reduction";
 export { fillRowsF32, normaliseF32, normaliseGradientF32 } from "./normalisation";
 export { addF32, leakyReluF32, leakyReluGradientF32, scaleF32, smoothMapF32, smoothMapGradientF32 } from "./activation";
-export { countCorrectF32, softmaxCrossEntropyF32 } from "./loss";
+export { countCorrectF32, softmaxCrossEntropyF32, targetLossF32 } from "./loss";
+export {
+  adaptiveAveragePoolF32, adaptiveAveragePoolGradientF32, adaptiveMaxPoolF32, adaptiveMaxPoolGradientF32,
+} from "./adaptive-pooling";
+export { depthwiseF32, depthwiseFilterGradientF32, depthwiseInputGradientF32, depthwiseScratchBytes } from "./depthwise";
+export { addRowsF32, clampF32, clampGradientF32, copyColumnsF32, multiplyRowsF32 } from "./elementwise";
 export { adamwF32, sgdF32 } from "./optimiser";
 export { orthogonaliseF64, signedRowSumsF32 } from "./basis";
 export { gatherColumnDifferencesF32, gatherRowDifferencesF32, scatterAddF32 } from "./permute";

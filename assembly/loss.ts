@@ -1,5 +1,5 @@
-// Softmax cross-entropy with integer labels, and the count of right answers.
-import { expF64, logF64 } from "./elementary";
+// Losses with integer labels, and the count of right answers.
+import { expF64, logF64, sigmoidF64 } from "./elementary";
 
 /**
  * Σ_i (log Σ_j exp(logits[i, j]) − logits[i, label_i]) over the rows, in f64.
@@ -40,4 +40,60 @@ export function countCorrectF32(logitsPtr: usize, labelsPtr: usize, rows: i32, c
     logitsPtr += (<usize>classes) << 2;
   }
   return correct;
+}
+
+/** Which loss `targetLossF32` computes; shared with `LOSS_KINDS` in src/gradient. */
+const SMOOTHED: i32 = 0;
+const BINARY: i32 = 1;
+
+/**
+ * Σ over the rows, in f64, of a loss against targets t made from labels; gradient[i, j] = ∂(that sum)/∂logits[i, j] · scale.
+ * Smoothed cross-entropy: t = (1 − smoothing) · [j = label] + smoothing / classes, −Σ_j t_j log softmax_j. Binary cross-entropy with
+ * logits and squared error: t = [j = label], the mean over the classes.
+ */
+export function targetLossF32(
+  kind: i32, logitsPtr: usize, labelsPtr: usize, gradientPtr: usize, rows: i32, classes: i32, smoothing: f64, scale: f64,
+): f64 {
+  let loss: f64 = 0;
+  const share = smoothing / <f64>classes;
+  for (let i: i32 = 0; i < rows; i++) {
+    const label = load<i32>(labelsPtr + ((<usize>i) << 2));
+    if (kind == SMOOTHED) {
+      let largest = load<f32>(logitsPtr);
+      for (let j: i32 = 1; j < classes; j++) largest = max(largest, load<f32>(logitsPtr + ((<usize>j) << 2)));
+      let sum: f64 = 0;
+      let total: f64 = 0;
+      for (let j: i32 = 0; j < classes; j++) {
+        const z = <f64>load<f32>(logitsPtr + ((<usize>j) << 2)) - <f64>largest;
+        sum += expF64(z);
+        total += z;
+      }
+      const own = <f64>load<f32>(logitsPtr + ((<usize>label) << 2)) - <f64>largest;
+      loss += logF64(sum) - (1.0 - smoothing) * own - share * total;
+      for (let j: i32 = 0; j < classes; j++) {
+        const probability = expF64(<f64>load<f32>(logitsPtr + ((<usize>j) << 2)) - <f64>largest) / sum;
+        const target = (j == label ? 1.0 - smoothing : 0.0) + share;
+        store<f32>(gradientPtr + ((<usize>j) << 2), <f32>((probability - target) * scale));
+      }
+    } else {
+      let sum: f64 = 0;
+      for (let j: i32 = 0; j < classes; j++) {
+        const z = <f64>load<f32>(logitsPtr + ((<usize>j) << 2));
+        const target: f64 = j == label ? 1.0 : 0.0;
+        let slope: f64;
+        if (kind == BINARY) {
+          sum += max(z, 0.0) - z * target + logF64(1.0 + expF64(-abs(z)));
+          slope = sigmoidF64(z) - target;
+        } else {
+          sum += (z - target) * (z - target);
+          slope = 2.0 * (z - target);
+        }
+        store<f32>(gradientPtr + ((<usize>j) << 2), <f32>(slope * (scale / <f64>classes)));
+      }
+      loss += sum / <f64>classes;
+    }
+    gradientPtr += (<usize>classes) << 2;
+    logitsPtr += (<usize>classes) << 2;
+  }
+  return loss;
 }

@@ -120,8 +120,11 @@ export interface ActivationKernels {
   smoothMapGradientF32(kind: number, dyPtr: number, xPtr: number, dxPtr: number, count: number): void;
 }
 
-/** Softmax cross-entropy (`assembly/loss.ts`). */
+/** Losses (`assembly/loss.ts`). */
 export interface LossKernels {
+  targetLossF32(
+    kind: number, logitsPtr: number, labelsPtr: number, gradientPtr: number, rows: number, classes: number, smoothing: number, scale: number,
+  ): number;
   countCorrectF32(logitsPtr: number, labelsPtr: number, rows: number, classes: number): number;
   softmaxCrossEntropyF32(
     logitsPtr: number, labelsPtr: number, gradientPtr: number, rows: number, classes: number, scale: number,
@@ -236,3 +239,52 @@ export interface BasisKernels {
   signedRowSumsF32(xPtr: number, rows: number, width: number, codesPtr: number, sumsPtr: number): void;
 }
 export interface CoreKernels extends BasisKernels {}
+
+/** Adaptive pooling of NHWC images (`assembly/adaptive-pooling.ts`). */
+export interface AdaptivePoolingKernels {
+  adaptiveAveragePoolF32(
+    xPtr: number, outPtr: number, count: number, height: number, width: number, channels: number, outHeight: number, outWidth: number,
+  ): void;
+  adaptiveAveragePoolGradientF32(
+    dyPtr: number, dxPtr: number, count: number, height: number, width: number, channels: number, outHeight: number, outWidth: number,
+  ): void;
+  adaptiveMaxPoolF32(
+    xPtr: number, outPtr: number, winnersPtr: number, count: number, height: number, width: number, channels: number,
+    outHeight: number, outWidth: number,
+  ): void;
+  adaptiveMaxPoolGradientF32(
+    dyPtr: number, winnersPtr: number, dxPtr: number, count: number, pixels: number, channels: number, outPixels: number,
+  ): void;
+}
+export interface CoreKernels extends AdaptivePoolingKernels {}
+
+/** Depthwise convolution of NHWC images (`assembly/depthwise.ts`). */
+export interface DepthwiseKernels {
+  depthwiseScratchBytes(width: number, channels: number, kernelHeight: number): number;
+  depthwiseF32(
+    xPtr: number, weightPtr: number, biasPtr: number, outPtr: number, count: number, height: number, width: number, channels: number,
+    outHeight: number, outWidth: number, kernelHeight: number, kernelWidth: number, strideY: number, strideX: number,
+    dilationY: number, dilationX: number, top: number, left: number, scratchPtr: number,
+  ): void;
+  depthwiseInputGradientF32(
+    dyPtr: number, weightPtr: number, dxPtr: number, count: number, height: number, width: number, channels: number,
+    outHeight: number, outWidth: number, kernelHeight: number, kernelWidth: number, strideY: number, strideX: number,
+    dilationY: number, dilationX: number, top: number, left: number,
+  ): void;
+  depthwiseFilterGradientF32(
+    xPtr: number, dyPtr: number, sumsPtr: number, count: number, height: number, width: number, channels: number,
+    outHeight: number, outWidth: number, kernelHeight: number, kernelWidth: number, strideY: number, strideX: number,
+    dilationY: number, dilationX: number, top: number, left: number,
+  ): void;
+}
+export interface CoreKernels extends DepthwiseKernels {}
+
+/** Element-wise arithmetic on rows and columns (`assembly/elementwise.ts`). */
+export interface ElementwiseKernels {
+  addRowsF32(xPtr: number, rowPtr: number, rows: number, columns: number): void;
+  clampF32(xPtr: number, yPtr: number, count: number, ceiling: number): void;
+  clampGradientF32(dyPtr: number, yPtr: number, dxPtr: number, count: number, ceiling: number): void;
+  copyColumnsF32(fromPtr: number, fromStride: number, toPtr: number, toStride: number, rows: number, columns: number): void;
+  multiplyRowsF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;
+}
+export interface CoreKernels extends ElementwiseKernels {}

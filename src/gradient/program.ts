@@ -1,5 +1,6 @@
 /** A graph as a list of tfjs kernel calls: which kernel, on which values and parameters, with which attributes. */
 import { inferShapes, type GraphNode, type ModelGraph, type Padding, type Shape } from '../model/graph.ts';
+import { elementCount } from '../tensor/tensor.ts';
 import type { Attributes } from './kernels/support.ts';
 
 export interface Instruction {
@@ -28,7 +29,7 @@ export interface Program {
 export function compileProgram(graph: ModelGraph, trained: ReadonlySet<string>, training: boolean): Program {
   const shapes = inferShapes(graph);
   const instructions = graph.nodes.flatMap((node) =>
-    instructionsOf(node, node.inputs.map((name) => shapes.get(name) as Shape), training),
+    instructionsOf(node, node.inputs.map((name) => shapes.get(name) as Shape), shapes.get(node.name) as Shape, training),
   );
   const readers = new Map<string, number>([[graph.output, 1]]);
   const reached = new Set<string>();
@@ -48,7 +49,7 @@ const explicit = ([top, bottom, left, right]: Padding): number[][] => [[0, 0], [
 /** [height, width, channels] of a shape [channels, height, width]; a vector stays as it is. */
 const channelsLast = ([channels, ...pixels]: Shape): readonly number[] => [...pixels, channels as number];
 
-function instructionsOf(node: GraphNode, inputs: readonly Shape[], training: boolean): Instruction[] {
+function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape, training: boolean): Instruction[] {
   const x = node.inputs[0] as string;
   const imageShape = channelsLast(inputs[0] as Shape);
   const parameter = (suffix: string): string => `${node.name}.${suffix}`;
@@ -71,8 +72,22 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], training: boo
         { strides: node.stride, pad: explicit(node.padding), dilations: node.dilation, groups: node.groups, dataFormat: 'NHWC' },
         { parameters: { filter: parameter('weight'), ...(node.bias ? { bias: parameter('bias') } : {}) } },
       );
+    case 'conv_transpose2d': {
+      const [top, bottom, left, right] = node.padding;
+      const [height, width] = shape.slice(1) as [number, number];
+      return one(
+        'TransposedConv2D',
+        {
+          strides: node.stride, pad: explicit([top, bottom, left, right]), dilations: node.dilation, groups: node.groups, dataFormat: 'NHWC',
+          outputShape: [height, width, node.out],
+        },
+        { parameters: { filter: parameter('weight'), ...(node.bias ? { bias: parameter('bias') } : {}) } },
+      );
+    }
     case 'relu':
       return one('Relu', {}, { overwrites: true });
+    case 'relu6':
+      return one('Clamp', { ceiling: 6 }, { overwrites: true });
     case 'leaky_relu':
       return one('LeakyRelu', { alpha: node.slope }, { overwrites: true });
     case 'tanh':
@@ -91,6 +106,14 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], training: boo
       return pool('MaxPoolWinners', imageShape.slice(0, 2), [1, 1], [0, 0, 0, 0]);
     case 'global_average_pool':
       return pool('PaddedAveragePool', imageShape.slice(0, 2), [1, 1], [0, 0, 0, 0]);
+    case 'adaptive_max_pool':
+      return one('AdaptiveMaxPool', { size: node.size, imageShape });
+    case 'adaptive_average_pool':
+      return one('AdaptiveAveragePool', { size: node.size, imageShape });
+    case 'group_norm':
+      return one('GroupNorm', { groups: node.groups, epsilon: node.epsilon }, {
+        parameters: { scale: parameter('weight'), offset: parameter('bias') },
+      });
     case 'batch_norm': {
       const affine = { scale: parameter('weight'), offset: parameter('bias') };
       if (training) return one('BatchNormTraining', { epsilon: node.epsilon }, { parameters: affine });
@@ -99,6 +122,17 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], training: boo
     }
     case 'flatten':
       return one('FlattenChannelsFirst', { imageShape });
+    case 'multiply': {
+      // The factor a channel, if there is one, comes second.
+      const [a, b] = elementCount(inputs[0] as Shape) >= elementCount(inputs[1] as Shape) ? node.inputs : node.inputs.toReversed();
+      return one('MultiplyChannels', {}, { values: { a: a as string, b: b as string } });
+    }
+    case 'concat':
+      return one('ConcatChannels', { widths: inputs.map(([channels]) => channels) }, {
+        values: Object.fromEntries(node.inputs.map((name, i) => [`x${i}`, name])),
+      });
+    case 'slice':
+      return one('SliceChannels', { start: node.start, length: node.length, channels: (inputs[0] as Shape)[0] });
     case 'add': {
       const last = node.inputs.length - 1;
       return node.inputs.slice(1).map((b, i) => ({

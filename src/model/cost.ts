@@ -40,7 +40,7 @@ export function gradientCost(graph: ModelGraph, batch: number): GradientCost {
     const flops = batch * nodeFlops(node, node.inputs.map((name) => shapes.get(name) as Shape), shapes.get(node.name) as Shape);
     forwardFlops += flops;
     // A product comes back as two products of its size: one for the weight, one for the input where that needs a gradient.
-    const times = node.op === 'dense' || node.op === 'conv2d' ? Number(owners.has(node.name)) + Number(passesBack) : Number(reached.has(node.name));
+    const times = isProduct(node) ? Number(owners.has(node.name)) + Number(passesBack) : Number(reached.has(node.name));
     backwardFlops += times * flops;
   }
   return {
@@ -60,19 +60,26 @@ function nodeFlops(node: GraphNode, inputs: readonly Shape[], shape: Shape): num
       return 2 * out * elementCount(input);
     case 'conv2d':
       return 2 * out * ((input[0] as number) / node.groups) * node.kernel[0] * node.kernel[1];
+    case 'conv_transpose2d':
+      return (2 * elementCount(input) * node.out * node.kernel[0] * node.kernel[1]) / node.groups;
     case 'max_pool':
     case 'average_pool':
       return out * node.kernel[0] * node.kernel[1];
     case 'global_max_pool':
     case 'global_average_pool':
+    case 'adaptive_max_pool':
+    case 'adaptive_average_pool':
       return elementCount(input);
     case 'batch_norm':
+    case 'group_norm':
       // Mean, variance and the affine map: two sums of one and two operations, then two a value.
       return 5 * out;
     case 'add':
       return out * (inputs.length - 1);
     case 'relu':
+    case 'relu6':
     case 'leaky_relu':
+    case 'multiply':
       return out;
     case 'silu':
     case 'tanh':
@@ -81,6 +88,8 @@ function nodeFlops(node: GraphNode, inputs: readonly Shape[], shape: Shape): num
       // An exponential in f64 is about 30 operations.
       return 32 * out;
     case 'flatten':
+    case 'concat':
+    case 'slice':
       return 0;
   }
 }
@@ -116,7 +125,7 @@ function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): nu
     const inPlace = output === inputs[0];
     if (!inPlace) live += output.elements;
     const keeps: Storage[] = [];
-    if (keepsInput(node)) keeps.push(inputs[0] as Storage);
+    if (keepsInput(node)) keeps.push(...(node.op === 'multiply' ? inputs : inputs.slice(0, 1)));
     if (keepsOutput(node)) keeps.push(output);
     if (keepsTaps(node)) {
       const taps: Storage = { elements: output.elements, uses: 0, keepers: 0 };
@@ -164,18 +173,23 @@ function outputStorage(node: GraphNode, input: Storage, elements: number): Stora
 }
 
 function isElementwise({ op }: GraphNode): boolean {
-  return op === 'relu' || op === 'leaky_relu' || op === 'silu' || op === 'tanh' || op === 'sigmoid' || op === 'gelu' || op === 'add';
+  return op === 'relu' || op === 'relu6' || op === 'leaky_relu' || op === 'silu' || op === 'tanh' || op === 'sigmoid' || op === 'gelu' || op === 'add';
 }
 
-function keepsInput({ op }: GraphNode): boolean {
-  return op === 'dense' || op === 'conv2d' || op === 'batch_norm' || op === 'silu' || op === 'gelu';
+function isProduct({ op }: GraphNode): boolean {
+  return op === 'dense' || op === 'conv2d' || op === 'conv_transpose2d';
+}
+
+function keepsInput(node: GraphNode): boolean {
+  const { op } = node;
+  return isProduct(node) || op === 'batch_norm' || op === 'group_norm' || op === 'silu' || op === 'gelu' || op === 'multiply';
 }
 
 function keepsOutput({ op }: GraphNode): boolean {
-  return op === 'relu' || op === 'leaky_relu' || op === 'tanh' || op === 'sigmoid';
+  return op === 'relu' || op === 'relu6' || op === 'leaky_relu' || op === 'tanh' || op === 'sigmoid';
 }
 
 /** Which element of each window was the largest. */
 function keepsTaps({ op }: GraphNode): boolean {
-  return op === 'max_pool' || op === 'global_max_pool';
+  return op === 'max_pool' || op === 'global_max_pool' || op === 'adaptive_max_pool';
 }

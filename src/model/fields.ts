@@ -65,6 +65,11 @@ export class FieldReader {
     return requireInteger(`${this.path}.${key}`, this.take(key) ?? fallback, 1, LARGEST_EXTENT);
   }
 
+  /** An integer from 0. */
+  index(key: string, fallback: number): number {
+    return requireInteger(`${this.path}.${key}`, this.take(key) ?? fallback, 0, LARGEST_EXTENT);
+  }
+
   number(key: string, fallback: number, minimum: number, maximum: number): number {
     return requireNumber(`${this.path}.${key}`, this.take(key) ?? fallback, minimum, maximum);
   }
@@ -83,8 +88,12 @@ export class FieldReader {
 
   /** [height, width], or one number for both. */
   pair(key: string, fallback?: Pair): Pair {
-    const [height, width] = this.#integers(key, fallback, [1, 2], 1) as [number, number | undefined];
-    return [height, width ?? height];
+    return this.#pair(key, fallback, 1);
+  }
+
+  /** As `pair`, from 0. */
+  extents(key: string, fallback: Pair): Pair {
+    return this.#pair(key, fallback, 0);
   }
 
   /** [top, bottom, left, right], or [vertical, horizontal], or one number for all four. */
@@ -93,6 +102,11 @@ export class FieldReader {
     const [first, second = first, third, fourth] = values;
     if (third !== undefined && fourth !== undefined) return [first, second, third, fourth];
     return [first, first, second, second];
+  }
+
+  #pair(key: string, fallback: Pair | undefined, minimum: number): Pair {
+    const [height, width] = this.#integers(key, fallback, [1, 2], minimum) as [number, number | undefined];
+    return [height, width ?? height];
   }
 
   #integers(key: string, fallback: readonly number[] | undefined, lengths: readonly number[], minimum: number): number[] {

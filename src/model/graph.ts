@@ -40,7 +40,24 @@ export interface Operations {
     readonly groups: number;
     readonly bias: boolean;
   };
+  /**
+   * The transpose of a conv2d: [in, H, W] → [out, H', W'], H' = (H − 1) · stride − padding + dilation · (kernel − 1) + output_padding + 1.
+   * Weight [in, out / groups, kernel height, kernel width], bias [out].
+   */
+  conv_transpose2d: {
+    readonly out: number;
+    readonly kernel: Pair;
+    readonly stride: Pair;
+    readonly padding: Padding;
+    /** Rows and columns added below and to the right; below the stride. */
+    readonly output_padding: Pair;
+    readonly dilation: Pair;
+    readonly groups: number;
+    readonly bias: boolean;
+  };
   relu: Plain;
+  /** min(max(x, 0), 6). */
+  relu6: Plain;
   silu: Plain;
   tanh: Plain;
   sigmoid: Plain;
@@ -55,15 +72,26 @@ export interface Operations {
   /** [C, H, W] → [C, 1, 1]. */
   global_max_pool: Plain;
   global_average_pool: Plain;
+  /** [C, H, W] → [C, ...size]: output i covers ⌊i · H / size⌋ to ⌈(i + 1) · H / size⌉, as in PyTorch. */
+  adaptive_max_pool: { readonly size: Pair };
+  adaptive_average_pool: { readonly size: Pair };
   /**
    * Per channel: weight [C], bias [C], buffers running_mean [C], running_var [C]. `momentum` is PyTorch's:
    * running ← (1 − momentum) · running + momentum · batch.
    */
   batch_norm: { readonly epsilon: number; readonly momentum: number };
+  /** Each image's groups of consecutive channels normalised by themselves; weight [C], bias [C]. `groups` = C is instance norm. */
+  group_norm: { readonly groups: number; readonly epsilon: number };
   /** [C, H, W] → [C·H·W], row-major. */
   flatten: Plain;
   /** Sum of two or more inputs of one shape. */
   add: Plain;
+  /** Product of two inputs of one shape, or of [C, H, W] and [C, 1, 1], in either order. */
+  multiply: Plain;
+  /** Two or more inputs one after the other along their channels (or features). */
+  concat: Plain;
+  /** Channels (or features) `start` to `start + length`. */
+  slice: { readonly start: number; readonly length: number };
 }
 
 export type OperationName = keyof Operations;

@@ -1,76 +1,13 @@
 /**
- * What every operation accepts, gives and owns: one rule a kind. A new operation is a member of `Operations`
- * in `graph.ts` and a rule here; how it carries permutations stands in `permutation-spec.ts`, its arithmetic in `gradient/`.
+ * What every operation accepts, gives and owns: one rule a kind, here or in a file of its family. A new operation is a member of
+ * `Operations` in `graph.ts` and a rule; how it carries permutations stands in `permutation-rules.ts`, its arithmetic in `gradient/`.
  */
-import { InvalidArgumentError } from '../core/errors.ts';
 import { elementCount, sameShape } from '../tensor/tensor.ts';
 import type { FieldReader } from './fields.ts';
-import type { GraphNode, NodeOf, OperationName, OperationOf, Padding, Pair, ParameterRole, Shape } from './graph.ts';
-
-export interface ParameterDeclaration {
-  readonly suffix: string;
-  readonly shape: Shape;
-  readonly role: ParameterRole;
-  readonly fanIn: number;
-}
-
-export interface OperationRule<K extends OperationName> {
-  /** Fewest and most inputs. */
-  readonly arity: readonly [number, number];
-  /** The operation's own fields; the caller refuses what is left. */
-  readonly parse: (fields: FieldReader) => OperationOf<K>;
-  /** Shape of the value. @throws InvalidArgumentError where the inputs do not fit. */
-  readonly shape: (node: NodeOf<K>, inputs: readonly Shape[]) => Shape;
-  /** Parameters and buffers in PyTorch's order. */
-  readonly parameters: (node: NodeOf<K>, inputs: readonly Shape[]) => readonly ParameterDeclaration[];
-}
-
-const ONE: readonly [number, number] = [1, 1];
-const none = (): readonly ParameterDeclaration[] => [];
-
-interface Named {
-  readonly name: string;
-  readonly op: string;
-}
-
-function misfit(node: Named, expected: string, got: string): never {
-  throw new InvalidArgumentError({ field: `graph node ${JSON.stringify(node.name)} (${node.op})`, expected, got });
-}
-
-const show = (shape: Shape): string => `[${shape.join(', ')}]`;
-
-/** The one input as [channels, height, width]. */
-function asImage(node: Named, inputs: readonly Shape[]): readonly [number, number, number] {
-  const [channels, height, width, ...rest] = inputs[0] ?? [];
-  if (channels === undefined || height === undefined || width === undefined || rest.length > 0) {
-    return misfit(node, 'an input of shape [channels, height, width]', show(inputs[0] ?? []));
-  }
-  return [channels, height, width];
-}
-
-const first = (inputs: readonly Shape[]): Shape => inputs[0] ?? [];
-
-/** floor((extent + padding − dilation · (kernel − 1) − 1) / stride) + 1: the windows that fit, as PyTorch counts them. */
-function windows(
-  node: Named,
-  [, height, width]: readonly [number, number, number],
-  [kernelHeight, kernelWidth]: Pair,
-  [strideHeight, strideWidth]: Pair,
-  [top, bottom, left, right]: Padding,
-  [dilationHeight, dilationWidth]: Pair,
-): Pair {
-  const rows = Math.floor((height + top + bottom - dilationHeight * (kernelHeight - 1) - 1) / strideHeight) + 1;
-  const columns = Math.floor((width + left + right - dilationWidth * (kernelWidth - 1) - 1) / strideWidth) + 1;
-  if (rows < 1 || columns < 1) {
-    misfit(node, `an input that holds one window of ${kernelHeight}×${kernelWidth}`, `${height}×${width} before padding`);
-  }
-  return [rows, columns];
-}
-
-/** An operation without parameters that leaves the shape as it is. */
-function elementwise<K extends OperationName>(parse: (fields: FieldReader) => OperationOf<K>): OperationRule<K> {
-  return { arity: ONE, parse, shape: (_node, inputs) => first(inputs), parameters: none };
-}
+import type { GraphNode, NodeOf, OperationName, OperationOf, Shape } from './graph.ts';
+import { ONE, asImage, elementwise, first, misfit, none, show, windows, type OperationRule, type ParameterDeclaration } from './operation-support.ts';
+import { combiningRules } from './operations-combining.ts';
+import { imageRules } from './operations-image.ts';
 
 function pool<K extends 'max_pool' | 'average_pool'>(op: K): OperationRule<K> {
   return {
@@ -102,6 +39,8 @@ function globalPool<K extends 'global_max_pool' | 'global_average_pool'>(op: K):
 }
 
 const rules: { readonly [K in OperationName]: OperationRule<K> } = {
+  ...imageRules,
+  ...combiningRules,
   dense: {
     arity: ONE,
     parse: (fields) => ({ op: 'dense', out: fields.count('out'), bias: fields.flag('bias', true) }),
@@ -148,6 +87,7 @@ const rules: { readonly [K in OperationName]: OperationRule<K> } = {
   },
   relu: elementwise(() => ({ op: 'relu' })),
   silu: elementwise(() => ({ op: 'silu' })),
+  relu6: elementwise(() => ({ op: 'relu6' })),
   tanh: elementwise(() => ({ op: 'tanh' })),
   sigmoid: elementwise(() => ({ op: 'sigmoid' })),
   leaky_relu: elementwise((fields) => ({ op: 'leaky_relu', slope: fields.number('slope', 0.01, 0, 1) })),

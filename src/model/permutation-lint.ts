@@ -16,6 +16,8 @@ export interface SpecProblem {
 export function lintPermutationSpec(graph: ModelGraph, spec: PermutationSpec): readonly SpecProblem[] {
   const { parameters, buffers } = parameterLayout(graph);
   const infos = new Map([...parameters, ...buffers].map((info) => [info.name, info]));
+  // A transposed convolution's weight is [in, out, …]; all others begin with the units that they make.
+  const reversed = new Set(graph.nodes.filter(({ op }) => op === 'conv_transpose2d').map(({ name }) => name));
   const problems: SpecProblem[] = [];
   for (const name of spec.tensors.keys()) {
     if (!infos.has(name)) problems.push({ subject: name, problem: 'is no tensor of the network' });
@@ -39,7 +41,8 @@ export function lintPermutationSpec(graph: ModelGraph, spec: PermutationSpec): r
       else if (group.size !== extent) {
         problems.push({ subject: info.name, problem: `axis ${axis} has ${extent} units, group "${id}" has ${group.size}` });
       }
-      const role = info.role !== 'weight' ? 'carrier' : owners[axis] === 0 ? 'producer' : 'consumer';
+      const making = reversed.has(info.node) ? 1 : 0;
+      const role = info.role !== 'weight' ? 'carrier' : owners[axis] === making ? 'producer' : 'consumer';
       carried.set(id, [...(carried.get(id) ?? []), { tensor: info.name, axis, role }]);
     }
   }

@@ -60,13 +60,42 @@ const convolution: Rule<'conv2d'> = (node, inputs, shape, sets) => {
   return { value: [out, ...spatial(sets, shape)], parameters: { weight: [out, perGroup, ...kernel], bias: [out] } };
 };
 
+const transposedConvolution: Rule<'conv_transpose2d'> = (node, inputs, shape, sets) => {
+  const channels = first(inputs)[0] ?? [];
+  const kernel = node.kernel.map((extent) => sets.fixed(extent, reasons.kernel));
+  const within = sets.create(node.out / node.groups, node.name);
+  let out = within;
+  if (node.groups > 1) {
+    const halves = sets.splitAt(channels, node.groups);
+    if (halves === null) sets.fix(channels, `not divisible into the ${node.groups} groups of ${nodePath(node)}`);
+    out = [...(halves?.[0] ?? sets.fixed(node.groups, `groups of ${nodePath(node)}`)), ...within];
+  }
+  return { value: [out, ...spatial(sets, shape)], parameters: { weight: [channels, within, ...kernel], bias: [out] } };
+};
+
+/** Whole groups may move, and the channels within a group in the same way in every group. */
+const groupNorm: Rule<'group_norm'> = (node, inputs, _shape, sets) => {
+  const channels = first(inputs)[0] ?? [];
+  if (sets.splitAt(channels, node.groups) === null) sets.fix(channels, `not divisible into the ${node.groups} groups of ${nodePath(node)}`);
+  return { value: first(inputs), parameters: { weight: [channels], bias: [channels] } };
+};
+
+/** Axes of which one stands beside the other have no product of factors: their units stay where they are. */
+const stayInPlace: Rule<'concat' | 'slice'> = (node, inputs, shape, sets) => {
+  const reason = `${node.op === 'concat' ? 'concatenated' : 'sliced'} by ${nodePath(node)}`;
+  for (const value of inputs) sets.fix(value[0] ?? [], reason);
+  return { value: [sets.fixed(shape[0] as number, reason), ...first(inputs).slice(1)], parameters: {} };
+};
+
 const rules: { readonly [K in OperationName]: Rule<K> } = {
   dense: (node, inputs, _shape, sets) => {
     const out = sets.create(node.out, node.name);
     return { value: [out], parameters: { weight: [out, first(inputs)[0] ?? []], bias: [out] } };
   },
   conv2d: convolution,
+  conv_transpose2d: transposedConvolution,
   relu: elementwise,
+  relu6: elementwise,
   silu: elementwise,
   tanh: elementwise,
   sigmoid: elementwise,
@@ -76,6 +105,8 @@ const rules: { readonly [K in OperationName]: Rule<K> } = {
   average_pool: pooling,
   global_max_pool: pooling,
   global_average_pool: pooling,
+  adaptive_max_pool: pooling,
+  adaptive_average_pool: pooling,
   batch_norm: (_node, inputs) => {
     const channels = [first(inputs)[0] ?? []];
     return {
@@ -83,6 +114,7 @@ const rules: { readonly [K in OperationName]: Rule<K> } = {
       parameters: { weight: channels, bias: channels, running_mean: channels, running_var: channels },
     };
   },
+  group_norm: groupNorm,
   flatten: (_node, inputs) => ({ value: [first(inputs).flat()], parameters: {} }),
   add: (node, inputs, _shape, sets) => {
     for (const other of inputs.slice(1)) {
@@ -90,6 +122,14 @@ const rules: { readonly [K in OperationName]: Rule<K> } = {
     }
     return { value: first(inputs), parameters: {} };
   },
+  multiply: (node, inputs, shape, sets) => {
+    const [a = [], b = []] = inputs;
+    sets.unify(a[0] ?? [], b[0] ?? [], `the product ${JSON.stringify(node.name)}`);
+    // Positions never move, and a factor [C, 1, 1] has none.
+    return { value: [a[0] ?? [], ...spatial(sets, shape)], parameters: {} };
+  },
+  concat: stayInPlace,
+  slice: stayInPlace,
 };
 
 /** The rule of a node's operation, widened to take any node. */

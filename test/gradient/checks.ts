@@ -1,7 +1,7 @@
 /** What `npm run gradcheck` and the test beside it hold the gradient engine against, case by case. */
 import type { GradientEngine } from '../../src/gradient/engine.ts';
 import type { Batch } from '../../src/data/image-set.ts';
-import { sequential, type Layer, type Residual } from '../../src/model/builder.ts';
+import { GraphBuilder, sequential, type Layer, type Residual } from '../../src/model/builder.ts';
 import { outputClasses, parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
 import { preset, presetNames, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
 import { elementCount, getTensor, type NamedTensors, type NetworkState, type Tensor } from '../../src/tensor/tensor.ts';
@@ -120,6 +120,52 @@ const convolutionCases: readonly GradientCase[] = convolutionSettings.flatMap(([
   ),
 );
 
+const depthwiseCases: readonly GradientCase[] = (
+  [
+    ['depthwise 3×3', { kernel: 3, padding: 1 }],
+    ['depthwise without padding, without bias', { kernel: 3, bias: false }],
+    ['depthwise stride 2', { kernel: 3, stride: 2, padding: 1 }],
+    ['depthwise 5×5, dilation (1, 2), asymmetric padding', { kernel: 5, dilation: [1, 2], padding: [3, 1, 4, 5] }],
+    ['depthwise stride (1, 2), kernel (2, 3)', { kernel: [2, 3], stride: [1, 2], padding: [1, 0, 0, 2] }],
+    ['depthwise padding above kernel − 1', { kernel: 2, padding: [3, 0, 2, 1] }],
+    ['depthwise, two filters a channel', { out: 18, kernel: 3, padding: 1 }],
+  ] as const
+).map(([name, settings]) =>
+  operation(name, around([2, 7, 13], { op: 'conv2d', name: 'wide', out: 9, kernel: 1 }, { op: 'conv2d', name: 'conv', out: 9, groups: 9, ...settings } as Layer)),
+);
+
+const transposedCases: readonly GradientCase[] = (
+  [
+    ['conv_transpose2d 3×3', { kernel: 3 }],
+    ['conv_transpose2d 2×2 stride 2', { kernel: 2, stride: 2, bias: false }],
+    ['conv_transpose2d stride (3, 2), padding, output padding', { kernel: [4, 3], stride: [3, 2], padding: [1, 0, 1, 1], output_padding: [2, 1] }],
+    ['conv_transpose2d dilation 2', { kernel: 3, dilation: 2, padding: 1 }],
+    ['conv_transpose2d 5 groups, stride 2', { out: 10, kernel: 3, stride: 2, padding: 1, output_padding: 1, groups: 5 }],
+  ] as const
+).map(([name, settings]) => operation(name, around([2, 4, 5], { op: 'conv_transpose2d', name: 'conv', out: 4, ...settings } as Layer)));
+
+/** Two branches of the layer `before`, joined by `join` and followed by a dense layer. */
+function joined(op: 'multiply' | 'concat', left: readonly Layer[], right: readonly Layer[]): ModelGraph {
+  const builder = new GraphBuilder([2, 5, 4]);
+  const before = builder.add({ op: 'conv2d', name: 'before', out: 5, kernel: 3, padding: 1 }, builder.input);
+  const join = builder.add({ op }, builder.chain(before, left), builder.chain(before, right));
+  return builder.build(builder.chain(join, [{ op: 'flatten' }, { op: 'dense', name: 'after', out: 4 }]));
+}
+
+const combiningCases: readonly GradientCase[] = [
+  operation('relu6 around its ceiling', around([2, 5, 4], { op: 'relu6' }), { shift: 6 }),
+  operation('multiply', joined('multiply', [{ op: 'tanh' }], [{ op: 'conv2d', name: 'conv', out: 5, kernel: 1 }])),
+  operation('multiply by a factor a channel', joined('multiply', [], [{ op: 'global_average_pool' }, { op: 'conv2d', name: 'conv', out: 5, kernel: 1 }, { op: 'sigmoid' }])),
+  operation('multiply, the factor a channel first', joined('multiply', [{ op: 'global_average_pool' }, { op: 'tanh' }], [])),
+  operation('concat of channels', joined('concat', [{ op: 'tanh' }], [{ op: 'conv2d', name: 'conv', out: 3, kernel: 1 }])),
+  operation('concat of features', joined('concat', [{ op: 'flatten' }, { op: 'dense', name: 'a', out: 6 }], [{ op: 'flatten' }, { op: 'dense', name: 'b', out: 3 }])),
+  operation('slice', around([2, 5, 4], { op: 'slice', start: 1, length: 3 })),
+  operation('group_norm', around([2, 5, 4], { op: 'conv2d', name: 'wide', out: 6, kernel: 1 }, { op: 'group_norm', name: 'norm', groups: 3 }), { bound: 1e-4 }),
+  operation('group_norm of whole images', around([2, 5, 4], { op: 'group_norm', name: 'norm', groups: 1 }, { op: 'relu' }), { bound: 1e-4 }),
+  operation('group_norm of single channels (instance norm)', around([2, 5, 4], { op: 'group_norm', name: 'norm', groups: 5 }), { bound: 1e-4 }),
+  operation('group_norm of vectors', vector({ op: 'group_norm', name: 'norm', groups: 3 }), { bound: 1e-4 }),
+];
+
 const poolCases: readonly GradientCase[] = [
   operation('max_pool', around([1, 6, 6], { op: 'max_pool', kernel: 2 })),
   operation('max_pool overlapping, asymmetric padding', around([1, 7, 6], { op: 'max_pool', kernel: 3, stride: [2, 1], padding: [1, 0, 0, 2] })),
@@ -128,6 +174,10 @@ const poolCases: readonly GradientCase[] = [
   operation('max_pool with ties', around([1, 6, 6], { op: 'relu' }, { op: 'max_pool', kernel: 3, stride: 2, padding: 1 }), { grid: 1 }),
   operation('average_pool', around([1, 6, 6], { op: 'average_pool', kernel: 2 })),
   operation('average_pool overlapping, asymmetric padding', around([1, 7, 6], { op: 'average_pool', kernel: 3, stride: [2, 1], padding: [1, 0, 0, 2] })),
+  operation('adaptive_max_pool', around([2, 7, 5], { op: 'adaptive_max_pool', size: [3, 2] })),
+  operation('adaptive_max_pool of rectified values', around([1, 7, 5], { op: 'relu' }, { op: 'adaptive_max_pool', size: 3 })),
+  operation('adaptive_average_pool', around([2, 7, 5], { op: 'adaptive_average_pool', size: [3, 2] })),
+  operation('adaptive_average_pool to more pixels', around([2, 3, 4], { op: 'adaptive_average_pool', size: [5, 4] })),
   operation('global_max_pool', around([2, 5, 4], { op: 'global_max_pool' })),
   operation('global_average_pool', around([2, 5, 4], { op: 'global_average_pool' })),
 ];
@@ -135,6 +185,7 @@ const poolCases: readonly GradientCase[] = [
 const activationCases: readonly GradientCase[] = (
   [
     { op: 'relu' },
+    { op: 'relu6' },
     { op: 'leaky_relu', slope: 0.1 },
     { op: 'tanh' },
     { op: 'sigmoid' },
@@ -191,7 +242,9 @@ const presetCases: readonly GradientCase[] = presetNames.map((name) => {
   };
 });
 
-export const gradientCases: readonly GradientCase[] = [...otherCases, ...convolutionCases, ...poolCases, ...activationCases, ...presetCases];
+export const gradientCases: readonly GradientCase[] = [
+  ...otherCases, ...convolutionCases, ...depthwiseCases, ...transposedCases, ...combiningCases, ...poolCases, ...activationCases, ...presetCases,
+];
 
 /** Elements of a tensor compared with central differences: all of a small one, a spread of a large one. */
 function sampled(length: number, most: number): number[] {

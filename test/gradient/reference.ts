@@ -22,6 +22,7 @@ export function erf(x: number): number {
 
 const maps: { [op: string]: (x: number) => number } = {
   relu: (x) => Math.max(x, 0),
+  relu6: (x) => Math.min(Math.max(x, 0), 6),
   tanh: Math.tanh,
   sigmoid: (x) => 1 / (1 + Math.exp(-x)),
   silu: (x) => x / (1 + Math.exp(-x)),
@@ -35,7 +36,8 @@ export function forward64(graph: ModelGraph, tensors: Arrays, inputs: Float64Arr
     const operands = node.inputs.map((name) => values.get(name) as Float64Array);
     const from = shapes.get(node.inputs[0] as string) as readonly number[];
     const to = shapes.get(node.name) as readonly number[];
-    values.set(node.name, apply(node, operands, from, to, count, tensors, training));
+    const shapesFrom = node.inputs.map((name) => shapes.get(name) as readonly number[]);
+    values.set(node.name, combine(node, operands, shapesFrom, to) ?? apply(node, operands, from, to, count, tensors, training));
   }
   return values.get(graph.output) as Float64Array;
 }
@@ -48,6 +50,7 @@ function apply(
   const get = (suffix: string): Float64Array => tensors.get(`${node.name}.${suffix}`) as Float64Array;
   switch (node.op) {
     case 'relu':
+    case 'relu6':
     case 'tanh':
     case 'sigmoid':
     case 'silu':
@@ -95,9 +98,97 @@ function apply(
       }
       return y;
     }
+    case 'group_norm': {
+      const channels = from[0] as number;
+      const perImage = size(from);
+      const perGroup = perImage / node.groups;
+      return x.map((value, i) => {
+        const group = x.subarray(Math.floor(i / perGroup) * perGroup, (Math.floor(i / perGroup) + 1) * perGroup);
+        const mean = group.reduce((sum, v) => sum + v, 0) / perGroup;
+        const variance = group.reduce((sum, v) => sum + (v - mean) ** 2, 0) / perGroup;
+        const c = Math.floor((i % perImage) / (perImage / channels));
+        return ((value - mean) / Math.sqrt(variance + node.epsilon)) * at(get('weight'), c) + at(get('bias'), c);
+      });
+    }
+    case 'conv_transpose2d':
+      return transposedConvolution(node, x, from, to, count, get);
+    case 'adaptive_max_pool':
+    case 'adaptive_average_pool':
+      return adaptive(node, x, from, to);
+    case 'multiply':
+    case 'concat':
+    case 'slice':
+      throw new Error('done by combine');
     default:
       return windows(node, x, from, to, count, tensors);
   }
+}
+
+/** Operations that join values or take them apart; undefined for the others. */
+function combine(
+  node: GraphNode, operands: readonly Float64Array[], shapes: readonly (readonly number[])[], to: readonly number[],
+): Float64Array | undefined {
+  const area = size(to.slice(1));
+  const pick = (part: number, n: number, c: number, pixel: number): number => {
+    const [channels, ...rest] = shapes[part] as [number, ...number[]];
+    const own = size(rest);
+    return at(operands[part] as Float64Array, (n * channels + c) * own + (own === 1 ? 0 : pixel));
+  };
+  const count = (operands[0] as Float64Array).length / size(shapes[0] as readonly number[]);
+  const each = (f: (n: number, c: number, pixel: number) => number): Float64Array =>
+    Float64Array.from({ length: count * size(to) }, (_, i) => f(Math.floor(i / size(to)), Math.floor((i % size(to)) / area), i % area));
+  if (node.op === 'multiply') return each((n, c, pixel) => pick(0, n, c, pixel) * pick(1, n, c, pixel));
+  if (node.op === 'slice') return each((n, c, pixel) => pick(0, n, node.start + c, pixel));
+  if (node.op !== 'concat') return undefined;
+  return each((n, c, pixel) => {
+    let part = 0;
+    for (; c >= (shapes[part]?.[0] as number); part++) c -= shapes[part]?.[0] as number;
+    return pick(part, n, c, pixel);
+  });
+}
+
+/** By its definition: every input pixel adds itself, times the filter, to the pixels that the filter reaches. */
+function transposedConvolution(
+  node: Extract<GraphNode, { op: 'conv_transpose2d' }>, x: Float64Array, from: readonly number[], to: readonly number[], count: number,
+  get: (suffix: string) => Float64Array,
+): Float64Array {
+  const [channels, height, width] = from as [number, number, number];
+  const [out, rows, columns] = to as [number, number, number];
+  const [kh, kw] = node.kernel;
+  const [inGroup, outGroup] = [channels / node.groups, out / node.groups];
+  const y = Float64Array.from({ length: count * size(to) }, (_, i) => (node.bias ? at(get('bias'), Math.floor(i / (rows * columns)) % out) : 0));
+  for (let i = 0; i < x.length; i++) {
+    const [n, c] = [Math.floor(i / size(from)), Math.floor(i / (height * width)) % channels];
+    const [row, column] = [Math.floor(i / width) % height, i % width];
+    for (let o = 0; o < outGroup; o++) {
+      for (let tap = 0; tap < kh * kw; tap++) {
+        const r = row * node.stride[0] + Math.floor(tap / kw) * node.dilation[0] - node.padding[0];
+        const s = column * node.stride[1] + (tap % kw) * node.dilation[1] - node.padding[2];
+        if (r < 0 || r >= rows || s < 0 || s >= columns) continue;
+        const target = ((n * out + Math.floor(c / inGroup) * outGroup + o) * rows + r) * columns + s;
+        y[target] = at(y, target) + at(x, i) * at(get('weight'), (c * outGroup + o) * kh * kw + tap);
+      }
+    }
+  }
+  return y;
+}
+
+function adaptive(
+  node: Extract<GraphNode, { op: 'adaptive_max_pool' | 'adaptive_average_pool' }>, x: Float64Array, from: readonly number[], to: readonly number[],
+): Float64Array {
+  const [, height, width] = from as [number, number, number];
+  const [, rows, columns] = to as [number, number, number];
+  const planes = x.length / (height * width);
+  return Float64Array.from({ length: planes * rows * columns }, (_, i) => {
+    const [plane, row, column] = [Math.floor(i / (rows * columns)), Math.floor(i / columns) % rows, i % columns];
+    const values: number[] = [];
+    for (let r = Math.floor((row * height) / rows); r < Math.ceil(((row + 1) * height) / rows); r++) {
+      for (let c = Math.floor((column * width) / columns); c < Math.ceil(((column + 1) * width) / columns); c++) {
+        values.push(at(x, (plane * height + r) * width + c));
+      }
+    }
+    return node.op === 'adaptive_max_pool' ? Math.max(...values) : values.reduce((sum, value) => sum + value, 0) / values.length;
+  });
 }
 
 type WindowNode = Extract<GraphNode, { op: 'conv2d' | 'max_pool' | 'average_pool' | 'global_max_pool' | 'global_average_pool' }>;

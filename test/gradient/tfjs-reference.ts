@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import type * as Core from '@tensorflow/tfjs-core';
 import type { Batch } from '../../src/data/image-set.ts';
-import { parameterLayout, type GraphNode, type ModelGraph, type NodeOf } from '../../src/model/graph.ts';
+import { inferShapes, parameterLayout, type GraphNode, type ModelGraph, type NodeOf } from '../../src/model/graph.ts';
 import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 
 export type Tfjs = typeof Core;
@@ -63,6 +63,8 @@ async function openTfjs(precision: 'f32' | 'f64'): Promise<Tfjs> {
 /** Whether tfjs can differentiate this node at all. */
 export function tfjsSupports(node: GraphNode): boolean {
   // "dilation rates greater than 1 are not yet supported in gradients".
+  if (node.op === 'conv_transpose2d') return node.groups === 1 && Math.max(...node.dilation) === 1;
+  if (node.op === 'adaptive_max_pool' || node.op === 'adaptive_average_pool') return false;
   return node.op !== 'conv2d' || Math.max(...node.dilation) === 1;
 }
 
@@ -93,16 +95,20 @@ export function tfjsGradient(tf: Tfjs, graph: ModelGraph, state: NetworkState, b
 }
 
 function forward(tf: Tfjs, graph: ModelGraph, parameters: ReadonlyMap<string, Core.Tensor>, batch: Batch): Core.Tensor {
+  const shapes = inferShapes(graph);
   const input = tf.tensor(batch.inputs, [batch.count, ...graph.input]);
   const values = new Map<string, Core.Tensor>([['input', graph.input.length === 3 ? tf.transpose(input, [0, 2, 3, 1]) : input]]);
   for (const node of graph.nodes) {
     const operands = node.inputs.map((name) => values.get(name) as Core.Tensor);
-    values.set(node.name, apply(tf, node, operands, (suffix) => parameters.get(`${node.name}.${suffix}`) as Core.Tensor));
+    const shape = shapes.get(node.name) as readonly number[];
+    values.set(node.name, apply(tf, node, shape, operands, (suffix) => parameters.get(`${node.name}.${suffix}`) as Core.Tensor));
   }
   return values.get(graph.output) as Core.Tensor;
 }
 
-function apply(tf: Tfjs, node: GraphNode, operands: readonly Core.Tensor[], get: (suffix: string) => Core.Tensor): Core.Tensor {
+function apply(
+  tf: Tfjs, node: GraphNode, shape: readonly number[], operands: readonly Core.Tensor[], get: (suffix: string) => Core.Tensor,
+): Core.Tensor {
   const x = operands[0] as Core.Tensor4D;
   switch (node.op) {
     case 'dense': {
@@ -111,6 +117,31 @@ function apply(tf: Tfjs, node: GraphNode, operands: readonly Core.Tensor[], get:
     }
     case 'conv2d':
       return convolve(tf, node, x, get);
+    case 'conv_transpose2d': {
+      const [out, height, width] = shape as [number, number, number];
+      const [top, bottom, left, right] = node.padding;
+      const pads: [[number, number], [number, number], [number, number], [number, number]] = [[0, 0], [top, bottom], [left, right], [0, 0]];
+      const y = tf.conv2dTranspose(x, get('weight') as Core.Tensor4D, [x.shape[0], height, width, out], [...node.stride] as Pair, pads);
+      return node.bias ? tf.add(y, get('bias')) : y;
+    }
+    case 'adaptive_max_pool':
+    case 'adaptive_average_pool':
+      throw new Error('tfjs has no adaptive pooling');
+    case 'group_norm': {
+      const grouped = tf.reshape(x, [x.shape[0], -1, node.groups, (x.shape.at(-1) as number) / node.groups]);
+      const centred = tf.sub(grouped, tf.mean(grouped, [1, 3], true));
+      const variance = tf.mean(tf.square(centred), [1, 3], true);
+      const normed = tf.reshape(tf.mul(centred, tf.rsqrt(tf.add(variance, node.epsilon))), x.shape);
+      return tf.add(tf.mul(normed, get('weight')), get('bias'));
+    }
+    case 'multiply':
+      return tf.mul(operands[0] as Core.Tensor, operands[1] as Core.Tensor);
+    case 'concat':
+      return tf.concat([...operands], -1);
+    case 'slice':
+      return tf.slice(x, [...x.shape.slice(0, -1).map(() => 0), node.start], [...x.shape.slice(0, -1), node.length]);
+    case 'relu6':
+      return tf.relu6(x);
     case 'relu':
       return tf.relu(x);
     case 'leaky_relu':

@@ -39,6 +39,8 @@ function evaluate(node: GraphNode, inputs: readonly Values[], shape: readonly nu
       return convolve(node, data, from, shape, get('weight') as Float64Array, get('bias'));
     case 'relu':
       return each((x) => Math.max(x, 0));
+    case 'relu6':
+      return each((x) => Math.min(Math.max(x, 0), 6));
     case 'silu':
       return each((x) => x / (1 + Math.exp(-x)));
     case 'tanh':
@@ -73,6 +75,34 @@ function evaluate(node: GraphNode, inputs: readonly Values[], shape: readonly nu
         const variance = training ? batchVariance : at(get('running_var') as Float64Array, c);
         return ((x - mean) / Math.sqrt(variance + node.epsilon)) * at(get('weight') as Float64Array, c) + at(get('bias') as Float64Array, c);
       });
+    }
+    case 'conv_transpose2d':
+      return transposed(node, data, from, shape, get('weight') as Float64Array, get('bias'));
+    case 'adaptive_max_pool':
+    case 'adaptive_average_pool':
+      return adaptivePool(node, data, from, shape);
+    case 'group_norm': {
+      const size = data.length / node.groups;
+      const area = data.length / (from[0] as number);
+      return data.map((x, i) => {
+        const group = data.subarray(Math.floor(i / size) * size, (Math.floor(i / size) + 1) * size);
+        const mean = group.reduce((sum, v) => sum + v, 0) / size;
+        const variance = group.reduce((sum, v) => sum + (v - mean) ** 2, 0) / size;
+        const c = Math.floor(i / area);
+        return ((x - mean) / Math.sqrt(variance + node.epsilon)) * at(get('weight') as Float64Array, c) + at(get('bias') as Float64Array, c);
+      });
+    }
+    case 'multiply': {
+      const [a, b] = inputs as [Values, Values];
+      const area = shape.slice(1).reduce((product, extent) => product * extent, 1);
+      const factor = ({ data: values }: Values, i: number): number => at(values, values.length === shape[0] ? Math.floor(i / area) : i);
+      return Float64Array.from({ length: Math.max(a.data.length, b.data.length) }, (_unused, i) => factor(a, i) * factor(b, i));
+    }
+    case 'concat':
+      return Float64Array.from(inputs.flatMap((value) => [...value.data]));
+    case 'slice': {
+      const area = data.length / (from[0] as number);
+      return data.slice(node.start * area, (node.start + node.length) * area);
     }
     case 'flatten':
       return data;
@@ -145,4 +175,63 @@ function pool(
     result[i] = node.op === 'max_pool' ? most : sum / (node.kernel[0] * node.kernel[1]);
   }
   return result;
+}
+
+function transposed(
+  node: Extract<GraphNode, { op: 'conv_transpose2d' }>,
+  data: Float64Array,
+  from: readonly number[],
+  shape: readonly number[],
+  weight: Float64Array,
+  bias: Float64Array | undefined,
+): Float64Array {
+  const [channels, height, width] = from as [number, number, number];
+  const [out, rows, columns] = shape as [number, number, number];
+  const [kh, kw] = node.kernel;
+  const outGroup = out / node.groups;
+  const result = Float64Array.from({ length: out * rows * columns }, (_unused, i) => (bias === undefined ? 0 : at(bias, Math.floor(i / (rows * columns)))));
+  for (let c = 0; c < channels; c++) {
+    const first = Math.floor(c / (channels / node.groups)) * outGroup;
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        for (let o = 0; o < outGroup; o++) {
+          for (let u = 0; u < kh; u++) {
+            for (let v = 0; v < kw; v++) {
+              const row = y * node.stride[0] + u * node.dilation[0] - node.padding[0];
+              const column = x * node.stride[1] + v * node.dilation[1] - node.padding[2];
+              if (row < 0 || row >= rows || column < 0 || column >= columns) continue;
+              const i = ((first + o) * rows + row) * columns + column;
+              result[i] = at(result, i) + at(data, (c * height + y) * width + x) * at(weight, ((c * outGroup + o) * kh + u) * kw + v);
+            }
+          }
+        }
+      }
+    }
+  }
+  return result;
+}
+
+function adaptivePool(
+  node: Extract<GraphNode, { op: 'adaptive_max_pool' | 'adaptive_average_pool' }>,
+  data: Float64Array,
+  from: readonly number[],
+  shape: readonly number[],
+): Float64Array {
+  const [, height, width] = from as [number, number, number];
+  const [channels, rows, columns] = shape as [number, number, number];
+  return Float64Array.from({ length: channels * rows * columns }, (_unused, i) => {
+    const plane = data.subarray(Math.floor(i / (rows * columns)) * height * width);
+    const [row, column] = [Math.floor(i / columns) % rows, i % columns];
+    let most = -Infinity;
+    let sum = 0;
+    let count = 0;
+    for (let y = Math.floor((row * height) / rows); y < ((row + 1) * height) / rows; y++) {
+      for (let x = Math.floor((column * width) / columns); x < ((column + 1) * width) / columns; x++) {
+        most = Math.max(most, at(plane, y * width + x));
+        sum += at(plane, y * width + x);
+        count += 1;
+      }
+    }
+    return node.op === 'adaptive_max_pool' ? most : sum / count;
+  });
 }

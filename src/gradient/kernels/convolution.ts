@@ -7,6 +7,7 @@
 import type { TensorInfo } from '#tfjs';
 import type { Core, Scratch } from '../../core/core.ts';
 import { geometry, type Geometry } from './convolution-geometry.ts';
+import { depthwiseFilterGradient, depthwiseForward, depthwiseInputGradient, isDepthwise } from './depthwise.ts';
 import { activate } from './matmul.ts';
 import { defineGradient, defineKernel, required, run, type Attributes, type KernelCall } from './support.ts';
 import { suitsWinograd, winogradFilterGradient, winogradForward } from './winograd.ts';
@@ -32,6 +33,10 @@ function forward(call: KernelCall, depthwise: boolean): TensorInfo {
   if (suitsWinograd(g)) {
     const [top, , left] = g.padding;
     winogradForward(core, g, { imagePtr: backend.pointer(x), filterPtr, biasPtr: bias === undefined ? 0 : backend.pointer(bias), yPtr }, top, left);
+    return activate(call, out);
+  }
+  if (isDepthwise(g)) {
+    depthwiseForward(core, g, { imagePtr: backend.pointer(x), filterPtr, biasPtr: bias === undefined ? 0 : backend.pointer(bias), yPtr });
     return activate(call, out);
   }
   if (bias !== undefined) core.kernels.fillRowsF32(yPtr, backend.pointer(bias), rows, g.out);
@@ -62,6 +67,10 @@ function filterGradient(call: KernelCall, depthwise: boolean): TensorInfo {
   const dwPtr = backend.pointer(out);
   if (suitsWinograd(g)) {
     winogradFilterGradient(core, g, { imagePtr: backend.pointer(x), dyPtr, dwPtr });
+    return out;
+  }
+  if (isDepthwise(g)) {
+    depthwiseFilterGradient(core, g, { imagePtr: backend.pointer(x), dyPtr, dwPtr });
     return out;
   }
   core.scoped((scratch) => {
@@ -143,6 +152,10 @@ function inputGradient(call: KernelCall, depthwise: boolean): TensorInfo {
   }
   if (g.groups === 1 && g.channels < LEAST_PHASE_CHANNELS) {
     foldedGradient(core, g, pointers);
+    return out;
+  }
+  if (isDepthwise(g)) {
+    depthwiseInputGradient(core, g, { dyPtr: pointers.dy, filterPtr: pointers.filter, dxPtr: pointers.dx });
     return out;
   }
   const rowPhases = phasesOf(g.height, g.kernel[0], g.stride[0], g.dilation[0], g.padding[0]);

@@ -1,13 +1,17 @@
 /** Registers every kernel and gradient with tfjs: stock ones that are right, ours where stock is missing, wrong or slow. */
 import * as tfjs from '#tfjs';
 import { registerActivations } from './activation.ts';
+import { registerAdaptivePooling } from './adaptive-pooling.ts';
 import { registerBatchNorm } from './batch-norm.ts';
+import { registerCombining } from './combining.ts';
 import { registerConvolution } from './convolution.ts';
+import { registerGroupNorm } from './group-norm.ts';
 import { registerLayout } from './layout.ts';
 import { registerLoss } from './loss.ts';
 import { registerMatmul } from './matmul.ts';
 import { registerPooling } from './pooling.ts';
 import { registerReduction } from './reduction.ts';
+import { registerTransposedConvolution } from './transposed-convolution.ts';
 
 let registered = false;
 
@@ -29,9 +33,13 @@ export function registerKernels(): void {
   }
   registerMatmul();
   registerConvolution();
+  registerTransposedConvolution();
   registerPooling();
+  registerAdaptivePooling();
   registerActivations();
+  registerCombining();
   registerBatchNorm();
+  registerGroupNorm();
   registerReduction();
   registerLoss();
   registerLayout();

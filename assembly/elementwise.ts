@@ -1,0 +1,68 @@
+// Element-wise arithmetic of several operands, and blocks of columns, on [rows, columns].
+
+/** y[i, j] = x[i, j] · row[j]; y may be x. */
+export function multiplyRowsF32(xPtr: usize, rowPtr: usize, yPtr: usize, rows: i32, columns: i32): void {
+  const end = (<usize>columns) << 2;
+  const vectorEnd = (<usize>(columns & ~3)) << 2;
+  for (let i: i32 = 0; i < rows; i++) {
+    let at: usize = 0;
+    for (; at < vectorEnd; at += 16) v128.store(yPtr + at, f32x4.mul(v128.load(xPtr + at), v128.load(rowPtr + at)));
+    for (; at < end; at += 4) store<f32>(yPtr + at, load<f32>(xPtr + at) * load<f32>(rowPtr + at));
+    xPtr += end;
+    yPtr += end;
+  }
+}
+
+/** x[i, j] += row[j]. */
+export function addRowsF32(xPtr: usize, rowPtr: usize, rows: i32, columns: i32): void {
+  const end = (<usize>columns) << 2;
+  const vectorEnd = (<usize>(columns & ~3)) << 2;
+  for (let i: i32 = 0; i < rows; i++) {
+    let at: usize = 0;
+    for (; at < vectorEnd; at += 16) v128.store(xPtr + at, f32x4.add(v128.load(xPtr + at), v128.load(rowPtr + at)));
+    for (; at < end; at += 4) store<f32>(xPtr + at, load<f32>(xPtr + at) + load<f32>(rowPtr + at));
+    xPtr += end;
+  }
+}
+
+/** to[i, 0…columns) = from[i, 0…columns), rows apart by the given numbers of elements. */
+export function copyColumnsF32(fromPtr: usize, fromStride: i32, toPtr: usize, toStride: i32, rows: i32, columns: i32): void {
+  const bytes = (<usize>columns) << 2;
+  for (let i: i32 = 0; i < rows; i++) {
+    memory.copy(toPtr, fromPtr, bytes);
+    fromPtr += (<usize>fromStride) << 2;
+    toPtr += (<usize>toStride) << 2;
+  }
+}
+
+/** y = min(max(x, 0), ceiling); y may be x. NaN passes. */
+export function clampF32(xPtr: usize, yPtr: usize, count: i32, ceiling: f32): void {
+  const end = xPtr + ((<usize>count) << 2);
+  const vectorEnd = xPtr + ((<usize>(count & ~3)) << 2);
+  const zero = f32x4.splat(0);
+  const most = f32x4.splat(ceiling);
+  for (; xPtr < vectorEnd; xPtr += 16, yPtr += 16) {
+    const x = v128.load(xPtr);
+    v128.store(yPtr, v128.bitselect(most, v128.andnot(x, f32x4.le(x, zero)), f32x4.gt(x, most)));
+  }
+  for (; xPtr < end; xPtr += 4, yPtr += 4) {
+    const x = load<f32>(xPtr);
+    store<f32>(yPtr, x <= 0 ? 0 : x > ceiling ? ceiling : x);
+  }
+}
+
+/** dx = dy where 0 < y < ceiling, 0 elsewhere; dx may be dy. */
+export function clampGradientF32(dyPtr: usize, yPtr: usize, dxPtr: usize, count: i32, ceiling: f32): void {
+  const end = yPtr + ((<usize>count) << 2);
+  const vectorEnd = yPtr + ((<usize>(count & ~3)) << 2);
+  const zero = f32x4.splat(0);
+  const most = f32x4.splat(ceiling);
+  for (; yPtr < vectorEnd; yPtr += 16, dyPtr += 16, dxPtr += 16) {
+    const y = v128.load(yPtr);
+    v128.store(dxPtr, v128.and(v128.load(dyPtr), v128.and(f32x4.gt(y, zero), f32x4.lt(y, most))));
+  }
+  for (; yPtr < end; yPtr += 4, dyPtr += 4, dxPtr += 4) {
+    const y = load<f32>(yPtr);
+    store<f32>(dxPtr, y > 0 && y < ceiling ? load<f32>(dyPtr) : 0);
+  }
+}

@@ -1,0 +1,138 @@
+/** Products, concatenation and slices along channels (the last axis), and the clamp of ReLU6. */
+import type { Tensor, TensorInfo } from '#tfjs';
+import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type InputGradients, type KernelCall } from './support.ts';
+
+const channelsOf = (info: TensorInfo): number => info.shape.at(-1) ?? 1;
+const withChannels = (info: TensorInfo, channels: number): number[] => [...info.shape.slice(0, -1), channels];
+
+/** What of `a` one row of `b` multiplies: [images, rows an image, columns]. b is of a's shape, or [count, 1, 1, channels]. */
+function factorRows(a: TensorInfo, b: TensorInfo): readonly [number, number, number] {
+  if (sizeOf(a) === sizeOf(b)) return [1, 1, sizeOf(a)];
+  const count = a.shape[0] as number;
+  return [count, sizeOf(a) / sizeOf(b), channelsOf(a)];
+}
+
+/** y = a · b, one row of b for all rows of an image. */
+function multiply(call: KernelCall, a: TensorInfo, b: TensorInfo): TensorInfo {
+  const { backend } = call;
+  const y = backend.makeOutput(a.shape, 'float32');
+  const [images, rows, columns] = factorRows(a, b);
+  const [aPtr, bPtr, yPtr] = [backend.pointer(a), backend.pointer(b), backend.pointer(y)];
+  for (let n = 0; n < images; n++) {
+    const at = 4 * n * rows * columns;
+    backend.core.kernels.multiplyRowsF32(aPtr + at, bPtr + 4 * n * columns, yPtr + at, rows, columns);
+  }
+  return y;
+}
+
+/** Gradient of b: Σ over an image's rows of dy · a, in f64. */
+function factorGradient(call: KernelCall): TensorInfo {
+  const { backend } = call;
+  const { core } = backend;
+  const [a, b, dy] = [required(call, 'a'), required(call, 'b'), required(call, 'dy')];
+  const [images, rows, columns] = factorRows(a, b);
+  if (images === 1 && rows === 1) return multiply(call, dy, a);
+  const db = backend.makeOutput(b.shape, 'float32');
+  core.scoped((scratch) => {
+    const sums = scratch.f64(columns, 'sums');
+    for (let n = 0; n < images; n++) {
+      const at = 4 * n * rows * columns;
+      core.f64(sums, columns).fill(0);
+      core.kernels.columnProductSumsF32(backend.pointer(dy) + at, backend.pointer(a) + at, rows, columns, sums);
+      core.f32(backend.pointer(db) + 4 * n * columns, columns).set(core.f64(sums, columns));
+    }
+  });
+  return db;
+}
+
+function registerProducts(): void {
+  defineKernel('MultiplyChannels', (call) => multiply(call, required(call, 'a'), required(call, 'b')));
+  defineKernel('MultiplyChannelsFactorGrad', factorGradient);
+  defineGradient('MultiplyChannels', {
+    inputs: ['a', 'b'],
+    gradient: (dy, [a, b]) => ({
+      a: () => run('MultiplyChannels', { a: dy, b }),
+      b: () => run('MultiplyChannelsFactorGrad', { dy, a, b }),
+    }),
+  });
+}
+
+function registerBlocks(): void {
+  // {x0, x1, …}, {widths: channels of each}
+  defineKernel('ConcatChannels', (call) => {
+    const { backend } = call;
+    const parts = (call.attrs['widths'] as readonly number[]).map((_, i) => required(call, `x${i}`));
+    const [first] = parts as [TensorInfo];
+    const channels = parts.reduce((sum, part) => sum + channelsOf(part), 0);
+    const rows = sizeOf(first) / channelsOf(first);
+    const y = backend.makeOutput(withChannels(first, channels), 'float32');
+    let at = backend.pointer(y);
+    for (const part of parts) {
+      const width = channelsOf(part);
+      backend.core.kernels.copyColumnsF32(backend.pointer(part), width, at, channels, rows, width);
+      at += 4 * width;
+    }
+    return y;
+  });
+  defineGradient('ConcatChannels', {
+    gradient: (dy, _saved, attrs) => {
+      const rules: { [input: string]: () => Tensor } = {};
+      let start = 0;
+      for (const [i, length] of (attrs['widths'] as readonly number[]).entries()) {
+        const from = start;
+        rules[`x${i}`] = () => run('SliceChannels', { x: dy }, { start: from, length });
+        start += length;
+      }
+      return rules satisfies InputGradients;
+    },
+  });
+  // {x}, {start, length; channels of x, for the gradient}
+  defineKernel('SliceChannels', (call) => {
+    const { backend } = call;
+    const x = required(call, 'x');
+    const { start, length } = call.attrs as { readonly start: number; readonly length: number };
+    const y = backend.makeOutput(withChannels(x, length), 'float32');
+    const rows = sizeOf(x) / channelsOf(x);
+    backend.core.kernels.copyColumnsF32(backend.pointer(x) + 4 * start, channelsOf(x), backend.pointer(y), length, rows, length);
+    return y;
+  });
+  defineKernel('SliceChannelsGrad', (call) => {
+    const { backend } = call;
+    const dy = required(call, 'dy');
+    const { start, length, channels } = call.attrs as { readonly start: number; readonly length: number; readonly channels: number };
+    const dx = backend.makeOutput(withChannels(dy, channels), 'float32');
+    const dxPtr = backend.pointer(dx);
+    backend.core.f32(dxPtr, sizeOf(dx)).fill(0);
+    backend.core.kernels.copyColumnsF32(backend.pointer(dy), length, dxPtr + 4 * start, channels, sizeOf(dy) / length, length);
+    return dx;
+  });
+  defineGradient('SliceChannels', { gradient: (dy, _saved, attrs) => ({ x: () => run('SliceChannelsGrad', { dy }, attrs) }) });
+}
+
+function registerClamp(): void {
+  // {x}, {ceiling} → min(max(x, 0), ceiling)
+  defineKernel('Clamp', (call) => {
+    const x = required(call, 'x');
+    const y = outputLike(call, x);
+    call.backend.core.kernels.clampF32(call.backend.pointer(x), call.backend.pointer(y), sizeOf(x), call.attrs['ceiling'] as number);
+    return y;
+  });
+  defineKernel('ClampGrad', (call) => {
+    const { backend } = call;
+    const dy = required(call, 'dy');
+    const dx = outputLike(call, dy);
+    const yPtr = backend.pointer(required(call, 'y'));
+    backend.core.kernels.clampGradientF32(backend.pointer(dy), yPtr, backend.pointer(dx), sizeOf(dy), call.attrs['ceiling'] as number);
+    return dx;
+  });
+  defineGradient('Clamp', {
+    outputs: [true],
+    gradient: (dy, [y], { ceiling, gradientInPlace }) => ({ x: () => run('ClampGrad', { dy, y }, { ceiling, inPlace: gradientInPlace }) }),
+  });
+}
+
+export function registerCombining(): void {
+  registerProducts();
+  registerBlocks();
+  registerClamp();
+}

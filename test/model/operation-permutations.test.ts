@@ -1,0 +1,70 @@
+/** What each rarer operation lets move, and that permuting it leaves the function as it was, against plain f64 passes. */
+import { describe, expect, test } from 'vitest';
+import { GraphBuilder, sequential, type Layer } from '../../src/model/builder.ts';
+import type { ModelGraph } from '../../src/model/graph.ts';
+import { derivePermutationSpec, lintPermutationSpec } from '../../src/model/permutation-spec.ts';
+import { measureEquivalence } from './equivalence.ts';
+
+const between = (...layers: readonly Layer[]): ModelGraph =>
+  sequential([2, 5, 4], [
+    { op: 'conv2d', name: 'a', out: 12, kernel: 3, padding: 1 }, { op: 'relu6' }, ...layers, { op: 'relu' }, { op: 'global_average_pool' },
+    { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 },
+  ]);
+
+function squeezeExcite(): ModelGraph {
+  const builder = new GraphBuilder([2, 5, 4]);
+  const conv = builder.add({ op: 'conv2d', name: 'a', out: 12, kernel: 3 }, builder.input);
+  const gate = builder.chain(conv, [
+    { op: 'adaptive_average_pool', size: 1 }, { op: 'conv2d', name: 'down', out: 4, kernel: 1 }, { op: 'relu' },
+    { op: 'conv2d', name: 'up', out: 12, kernel: 1 }, { op: 'sigmoid' },
+  ]);
+  const scaled = builder.add({ op: 'multiply' }, gate, conv);
+  return builder.build(builder.chain(scaled, [{ op: 'adaptive_max_pool', size: [2, 1] }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]));
+}
+
+function inception(): ModelGraph {
+  const builder = new GraphBuilder([2, 5, 4]);
+  const stem = builder.add({ op: 'conv2d', name: 'a', out: 6, kernel: 3 }, builder.input);
+  const joined = builder.add({ op: 'concat' }, builder.add({ op: 'conv2d', name: 'b', out: 4, kernel: 1 }, stem), builder.add({ op: 'tanh' }, stem));
+  const part = builder.add({ op: 'slice', start: 2, length: 5 }, joined);
+  return builder.build(builder.chain(part, [
+    { op: 'conv2d', name: 'c', out: 8, kernel: 1 }, { op: 'global_max_pool' }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 },
+  ]));
+}
+
+describe('permutations through rarer operations', () => {
+  test.each<[string, ModelGraph, readonly string[]]>([
+    ['depthwise', between({ op: 'conv2d', name: 'b', out: 12, kernel: 3, groups: 12 }), ['a']],
+    ['transposed convolution', between({ op: 'conv_transpose2d', name: 'b', out: 8, kernel: 3, stride: 2, output_padding: 1 }), ['a', 'b']],
+    ['transposed convolution in groups', between({ op: 'conv_transpose2d', name: 'b', out: 8, kernel: 3, groups: 4 }), ['a[0]', 'a[1]', 'b']],
+    ['depthwise transposed convolution', between({ op: 'conv_transpose2d', name: 'b', out: 12, kernel: 3, groups: 12 }), ['a']],
+    ['group norm', between({ op: 'group_norm', name: 'b', groups: 4 }), ['a[0]', 'a[1]']],
+    ['group norm of whole images', between({ op: 'group_norm', name: 'b', groups: 1 }), ['a']],
+    ['instance norm', between({ op: 'group_norm', name: 'b', groups: 12 }), ['a']],
+    ['squeeze and excitation', squeezeExcite(), ['a', 'down']],
+    ['concatenation and slice hold what they join and take', inception(), ['c']],
+  ])('%s', (_name, graph, groups) => {
+    const spec = derivePermutationSpec(graph);
+    expect(spec.groups.map(({ id }) => id)).toEqual(groups);
+    expect(lintPermutationSpec(graph, spec)).toEqual([]);
+    for (const training of [false, true]) {
+      const { difference, movingGroups } = measureEquivalence(graph, spec, 1, training);
+      expect(difference).toBeLessThan(1e-12);
+      expect(movingGroups).toBe(groups.length);
+    }
+  });
+
+  test('what a concatenation holds says so', () => {
+    const spec = derivePermutationSpec(inception());
+    expect(spec.tensors.get('b.bias')?.reasons[0]).toMatch(/^concatenated by graph node "concat1"/);
+  });
+
+  test.each<[string, () => ModelGraph, RegExp]>([
+    ['output padding of a stride', () => between({ op: 'conv_transpose2d', name: 'b', out: 8, kernel: 3, output_padding: 1 }), /output_padding below the stride/],
+    ['groups that do not divide', () => between({ op: 'group_norm', name: 'b', groups: 5 }), /divisible by 5 groups/],
+    ['a slice beyond the channels', () => between({ op: 'slice', start: 8, length: 5 }), /at most 12 channels/],
+    ['padding that eats the image', () => between({ op: 'conv_transpose2d', name: 'b', out: 8, kernel: 1, padding: 4 }), /leaves a pixel/],
+  ])('%s is refused', (_name, make, message) => {
+    expect(make).toThrow(message);
+  });
+});
