@@ -24,6 +24,8 @@ export type { Trajectory } from './transfer/trajectory.ts';
 export { stateSha256 } from './transfer/record.ts';
 export type { ResultRecord } from './transfer/record.ts';
 export type { JobControl, ProgressEvent } from './transfer/progress.ts';
+export { decodeResumePoint } from './transfer/resume.ts';
+export type { JobIdentity, ResumeOptions, ResumePoint, ResumeStore } from './transfer/resume.ts';
 export type { Timings } from './transfer/timing.ts';
 export { closeSharedCompute, openCompute } from './transfer/compute.ts';
 export type { Compute } from './transfer/compute.ts';

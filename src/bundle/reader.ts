@@ -65,6 +65,11 @@ export class TrajectoryBundle implements Disposable {
     }));
   }
 
+  /** The record of the training, as the writer gave it; null without one. */
+  get training(): Manifest['training'] {
+    return this.manifest.training;
+  }
+
   /** The checkpoint of that index or label. @throws InvalidArgumentError where there is none. */
   checkpoint(which: number | string): BundleCheckpoint {
     const found = this.checkpoints.find(({ index, label }) => (typeof which === 'number' ? index === which : label === which));

@@ -231,6 +231,17 @@ export class BatchSampler {
 
   /** The rows of the next batch. */
   next(): Int32Array {
+    const start = this.#advance();
+    return this.#order.slice(start, this.#position);
+  }
+
+  /** Passes over the next `batches` as if they had been drawn: how a resumed job comes to where it was. */
+  skip(batches: number): void {
+    for (let batch = 0; batch < batches; batch++) this.#advance();
+  }
+
+  /** Where the next batch starts; it ends at the new position. */
+  #advance(): number {
     if (this.atEpochEnd) {
       this.#random.shuffle(this.#order);
       this.#position = 0;
@@ -238,7 +249,7 @@ export class BatchSampler {
     }
     const start = this.#position;
     this.#position = Math.min(start + this.batchSize, this.#order.length);
-    return this.#order.slice(start, this.#position);
+    return start;
   }
 }
 

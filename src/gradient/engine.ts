@@ -6,7 +6,7 @@ import { closeBackend, openBackend, type HeapBackend } from './backend.ts';
 import { Network, type NetworkOptions } from './network.ts';
 
 export type { Evaluation, GradientResult, Network, NetworkOptions } from './network.ts';
-export type { OptimiserSettings } from './optimiser.ts';
+export type { OptimiserSettings, OptimiserState } from './optimiser.ts';
 export type { Trainer } from './trainer.ts';
 
 export class GradientEngine implements Disposable {

@@ -1,6 +1,6 @@
 /** SGD with momentum and AdamW in PyTorch's forms, updating parameters in place on the heap. */
 import { engine, type Tensor } from '#tfjs';
-import { requireNumber } from '../core/errors.ts';
+import { InvalidArgumentError, requireNumber } from '../core/errors.ts';
 import type { HeapParameters } from './parameters.ts';
 import type { HeapBackend } from './backend.ts';
 
@@ -25,6 +25,15 @@ export function requireOptimiser(settings: OptimiserSettings): void {
   requireNumber('optimiser.beta1', settings.beta1, 0, belowOne);
   requireNumber('optimiser.beta2', settings.beta2, 0, belowOne);
   requireNumber('optimiser.epsilon', settings.epsilon, Number.MIN_VALUE);
+}
+
+/** What an optimiser remembers from step to step, in the engine's own layouts: for putting it back, not for reading. */
+export interface OptimiserState {
+  /** Per parameter: the velocity (sgd), or the first and second moment (adamw). */
+  readonly moments: ReadonlyMap<string, readonly Float32Array[]>;
+  /** β₁ᵗ and β₂ᵗ of the t steps done. */
+  readonly beta1Power: number;
+  readonly beta2Power: number;
 }
 
 export class Optimiser {
@@ -83,6 +92,32 @@ export class Optimiser {
         );
       }
     }
+  }
+
+  /** A copy of everything that the next step depends on, besides the parameters. */
+  state(): OptimiserState {
+    const moments = new Map(
+      [...this.#moments].map(([name, tensors]) => [name, tensors.map((moment) => this.#view(moment).slice())]),
+    );
+    return { moments, beta1Power: this.#beta1Power, beta2Power: this.#beta2Power };
+  }
+
+  /** @throws InvalidArgumentError where a moment is missing or of another size; nothing has changed then. */
+  restore({ moments, beta1Power, beta2Power }: OptimiserState): void {
+    for (const [name, tensors] of this.#moments) {
+      const lengths = (moments.get(name) ?? []).map(({ length }) => length).join();
+      const expected = tensors.map(({ size }) => size).join();
+      if (lengths !== expected) throw new InvalidArgumentError({ field: `optimiser.${name}`, expected: `moments of ${expected} numbers`, got: lengths });
+    }
+    for (const [name, tensors] of this.#moments) {
+      tensors.forEach((moment, i) => this.#view(moment).set(moments.get(name)?.[i] as Float32Array));
+    }
+    this.#beta1Power = beta1Power;
+    this.#beta2Power = beta2Power;
+  }
+
+  #view(moment: Tensor): Float32Array {
+    return this.#backend.core.f32(this.#backend.pointer(moment), moment.size);
   }
 
   release(): void {

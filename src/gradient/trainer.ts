@@ -4,7 +4,7 @@ import type { Batch } from '../data/image-set.ts';
 import type { NodeOf } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { BatchStatistics, Network } from './network.ts';
-import { Optimiser, type OptimiserSettings } from './optimiser.ts';
+import { Optimiser, type OptimiserSettings, type OptimiserState } from './optimiser.ts';
 import { HeapParameters } from './parameters.ts';
 import type { HeapBackend } from './backend.ts';
 
@@ -52,6 +52,18 @@ export class Trainer implements Disposable {
   state(): NetworkState {
     this.#requireOpen();
     return this.#parameters.readState();
+  }
+
+  /** What the optimiser remembers: with `state`, all that the next step depends on. */
+  optimiserState(): OptimiserState {
+    this.#requireOpen();
+    return this.#optimiser.state();
+  }
+
+  /** Goes on from where another trainer's `optimiserState` was taken. @throws InvalidArgumentError where it does not fit. */
+  restoreOptimiser(state: OptimiserState): void {
+    this.#requireOpen();
+    this.#optimiser.restore(state);
   }
 
   [Symbol.dispose](): void {

@@ -7,13 +7,14 @@ import type { Core } from '../core/core.ts';
 import { BudgetError, InvalidArgumentError, MalformedFileError, requireChoice, requireInteger } from '../core/errors.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { getTensor, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
+import type { NumberArray } from '../tensor/named-arrays.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
 import { quantisedRows } from './coding.ts';
 import { liveSlices, matchingLayout } from './layout.ts';
 import type { LiveSlices, MatchingLayout, PairedTensor } from './layout.ts';
 import { SimilarityCache } from './similarity.ts';
 import { putSlices, takeSlices } from './snapshot.ts';
-import type { HistoryFacts, HistorySnapshot, SnapshotArray } from './snapshot.ts';
+import type { HistoryFacts, HistorySnapshot } from './snapshot.ts';
 import { StaticSum, staticSumBytes } from './static-sum.ts';
 
 export interface HistoryOptions {
@@ -247,7 +248,7 @@ export class GradientHistory {
 
   /** The whole history as numbers: `restore` on a history of the same spec and options goes on with the same bytes. */
   snapshot(): HistorySnapshot {
-    const arrays = new Map<string, SnapshotArray>();
+    const arrays = new Map<string, NumberArray>();
     this.#statics.forEach((sum, group) => sum?.snapshot(arrays, `static/${group}`));
     const norms: Record<string, [number, number, number, number][]> = {};
     for (const [name, pairs] of this.#stored) {

@@ -5,11 +5,13 @@
  * since is multiplied again: A_now − A_before = T[:, changed] · (S[:, now] − S[:, before])ᵀ.
  */
 import { MalformedFileError } from '../core/errors.ts';
+import { takeArray } from '../tensor/named-arrays.ts';
+import type { NumberArray } from '../tensor/named-arrays.ts';
 import type { GradientHistory } from './history.ts';
 import type { GroupLayout, TermLayout } from './layout.ts';
 import { changedUnits, isIdentity } from './permutation.ts';
-import { requireUnits, takeArray } from './snapshot.ts';
-import type { AnchorFacts, HistorySnapshot, SnapshotArray } from './snapshot.ts';
+import { requireUnits } from './snapshot.ts';
+import type { AnchorFacts, HistorySnapshot } from './snapshot.ts';
 import { addChanges, addProducts, changesFlops, outer, plainFlops, productsFlops } from './term-product.ts';
 
 /** Beyond this share of the work of a recomputation an update saves too little to be worth its rounding. */
@@ -91,7 +93,7 @@ export class SimilarityCache {
   }
 
   /** Puts the remembered matrices into `arrays`; what they are is returned, in the order in which they are forgotten. */
-  snapshot(arrays: Map<string, SnapshotArray>): AnchorFacts[] {
+  snapshot(arrays: Map<string, NumberArray>): AnchorFacts[] {
     if (this.#generation !== this.#history.generation) return [];
     return [...this.#states].flatMap(([key, state]) =>
       (['atIdentity', 'moving'] as const).flatMap((slot) => {

@@ -3,11 +3,11 @@
  * the path that led to them, so they are kept as they are: made anew from the gradients they would differ in last bits.
  */
 import { MalformedFileError } from '../core/errors.ts';
+import { takeArray } from '../tensor/named-arrays.ts';
+import type { NamedArrays, NumberArray } from '../tensor/named-arrays.ts';
 import { codedRows, exactRows } from './coding.ts';
 import type { CodedRows } from './coding.ts';
 import type { LiveSlices, PairedTensor } from './layout.ts';
-
-export type SnapshotArray = Float32Array | Int32Array | Int8Array;
 
 /** Where a remembered similarity matrix belongs, in the order in which they are forgotten. */
 export interface AnchorFacts {
@@ -33,33 +33,11 @@ export interface HistoryFacts {
 export interface HistorySnapshot {
   readonly facts: HistoryFacts;
   /** Views of the history's own memory: to be written out before the history changes. */
-  readonly arrays: ReadonlyMap<string, SnapshotArray>;
-}
-
-export type ArrayKind = 'f32' | 'i32' | 'i8';
-
-/**
- * The array of that name, as it was put in.
- * @throws MalformedFileError where it is missing, of another type or length.
- */
-export function takeArray(arrays: HistorySnapshot['arrays'], name: string, kind: 'f32', length?: number): Float32Array;
-export function takeArray(arrays: HistorySnapshot['arrays'], name: string, kind: 'i32', length?: number): Int32Array;
-export function takeArray(arrays: HistorySnapshot['arrays'], name: string, kind: 'i8', length?: number): Int8Array;
-export function takeArray(arrays: HistorySnapshot['arrays'], name: string, kind: ArrayKind, length?: number): SnapshotArray {
-  const found = arrays.get(name);
-  const fits = { f32: Float32Array, i32: Int32Array, i8: Int8Array }[kind];
-  if (!(found instanceof fits) || (length !== undefined && found.length !== length)) {
-    throw new MalformedFileError({
-      field: name,
-      expected: `${length ?? 'some'} numbers of type ${kind}`,
-      got: found === undefined ? 'nothing' : `${found.length} of ${found.constructor.name}`,
-    });
-  }
-  return found;
+  readonly arrays: NamedArrays;
 }
 
 /** Adds one side of a stored pair under `prefix`. */
-export function putSlices(arrays: Map<string, SnapshotArray>, prefix: string, { data, rows, columns }: LiveSlices): void {
+export function putSlices(arrays: Map<string, NumberArray>, prefix: string, { data, rows, columns }: LiveSlices): void {
   arrays.set(`${prefix}/rows`, rows);
   arrays.set(`${prefix}/columns`, columns);
   if ('exact' in data.stored) arrays.set(`${prefix}/exact`, data.stored.exact);
@@ -70,7 +48,7 @@ export function putSlices(arrays: Map<string, SnapshotArray>, prefix: string, { 
 }
 
 /** What `putSlices` put. @throws MalformedFileError */
-export function takeSlices(arrays: HistorySnapshot['arrays'], prefix: string, tensor: PairedTensor, norm: number, errorNorm: number): LiveSlices {
+export function takeSlices(arrays: NamedArrays, prefix: string, tensor: PairedTensor, norm: number, errorNorm: number): LiveSlices {
   const rows = takeArray(arrays, `${prefix}/rows`, 'i32');
   const columns = takeArray(arrays, `${prefix}/columns`, 'i32');
   requireUnits(`${prefix}/rows`, rows, tensor.rows);

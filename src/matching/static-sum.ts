@@ -5,11 +5,11 @@
  */
 import type { Core } from '../core/core.ts';
 import { matmul } from '../core/matmul.ts';
+import { takeArray } from '../tensor/named-arrays.ts';
+import type { NamedArrays, NumberArray } from '../tensor/named-arrays.ts';
 import { liveOffsets, liveUnits } from './layout.ts';
 import type { StaticTensor } from './layout.ts';
 import { factorise, largestUsefulRank } from './row-space.ts';
-import { takeArray } from './snapshot.ts';
-import type { HistorySnapshot, SnapshotArray } from './snapshot.ts';
 
 /** Products with so few terms are always gathered. */
 const THIN = 64;
@@ -70,7 +70,7 @@ export class StaticSum {
   }
 
   /** Puts the sum under `prefix`, with what is gathered and not yet multiplied: doing that now would round otherwise. */
-  snapshot(arrays: Map<string, SnapshotArray>, prefix: string): void {
+  snapshot(arrays: Map<string, NumberArray>, prefix: string): void {
     arrays.set(`${prefix}/matrix`, this.#matrix);
     for (const side of ['left', 'right'] as const) {
       const joined = new Float32Array(this.#gatheredTerms * this.#size);
@@ -84,7 +84,7 @@ export class StaticSum {
   }
 
   /** The sum that `snapshot` put, or null where there is none. @throws MalformedFileError where it does not fit `size`. */
-  static restored(core: Core, size: number, arrays: HistorySnapshot['arrays'], prefix: string): StaticSum | null {
+  static restored(core: Core, size: number, arrays: NamedArrays, prefix: string): StaticSum | null {
     if (!arrays.has(`${prefix}/matrix`)) return null;
     const sum = new StaticSum(core, size);
     sum.#matrix.set(takeArray(arrays, `${prefix}/matrix`, 'f32', size * size));

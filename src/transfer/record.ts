@@ -38,7 +38,7 @@ export async function dataSha256(data: ImageSet): Promise<string> {
 }
 
 /** SHA-256 of a graph's JSON. */
-async function graphSha256(graph: ModelGraph): Promise<string> {
+export async function graphSha256(graph: ModelGraph): Promise<string> {
   return sha256Hex(new TextEncoder().encode(JSON.stringify(graph)));
 }
 
@@ -53,7 +53,7 @@ export async function makeRecord(
     kind,
     recordVersion: 1,
     settings,
-    inputs: { graph: await graphSha256(graph), ...inputs },
+    inputs,
     binaries: { ...binaryHashes },
     sha256: await stateSha256(graph, state),
   });

@@ -36,6 +36,11 @@ export interface TransferChoices {
   readonly batchSize?: number;
   /** Share of the data held out for the stop rule. Default 0.1. */
   readonly heldOutFraction?: number;
+  /**
+   * Draws the held-out images. Default: the seed of the training that the source records, so that its held-out images are
+   * held out again; `seed` where none is recorded.
+   */
+  readonly heldOutSeed?: number;
   /** Default `held-out`, or `last` where nothing is held out. */
   readonly stopRule?: StopRule;
   /** Mini-batches to re-estimate batch-norm statistics from at each step. Default 20; unused without batch norm. */
@@ -65,6 +70,7 @@ export interface TransferSettings extends Required<TransferChoices> {
 /**
  * Fills in the defaults and checks everything that can be checked without the data.
  * @param checkpointCount checkpoints of the source from its chosen start to its chosen end.
+ * @param training the source's record of its training, where it has one.
  * @throws InvalidArgumentError naming the option.
  */
 export function readSettings(
@@ -72,6 +78,7 @@ export function readSettings(
   seed: number,
   choices: TransferChoices,
   checkpointCount: number,
+  training?: unknown,
 ): TransferSettings {
   requireChoice('method', method, transferMethods);
   requireInteger('seed', seed, 0);
@@ -94,6 +101,7 @@ export function readSettings(
     batchesPerStep: requireInteger('batchesPerStep', choices.batchesPerStep ?? 1, 1),
     batchSize: requireInteger('batchSize', choices.batchSize ?? 128, 1),
     heldOutFraction,
+    heldOutSeed: requireInteger('heldOutSeed', choices.heldOutSeed ?? recordedSeed(training) ?? seed, 0),
     stopRule: requireChoice('stopRule', choices.stopRule ?? (heldOutFraction > 0 ? 'held-out' : 'last'), stopRules),
     statisticsBatches: requireInteger('statisticsBatches', choices.statisticsBatches ?? 20, 1),
     historyBudgetBytes: requireInteger('historyBudgetBytes', choices.historyBudgetBytes ?? 512 * 2 ** 20, 0),
@@ -104,6 +112,16 @@ export function readSettings(
     start: requireChoice('start', choices.start ?? 'identity', ['identity', 'previous']),
     solver: requireChoice('solver', choices.solver ?? 'coordinate-descent', solverNames),
   };
+}
+
+/**
+ * The seed of a training's split from its record. A transfer with another split would be scored on images that the source
+ * was trained on: on MNIST, held-out accuracy came out 2 points above test accuracy.
+ */
+function recordedSeed(training: unknown): number | undefined {
+  const { kind, settings } = (training ?? {}) as { readonly kind?: unknown; readonly settings?: { readonly seed?: unknown } };
+  const seed = kind === 'train' ? settings?.seed : undefined;
+  return typeof seed === 'number' && Number.isSafeInteger(seed) && seed >= 0 ? seed : undefined;
 }
 
 /** @throws InvalidArgumentError for a frozen group that the network does not have. */

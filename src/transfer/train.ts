@@ -27,10 +27,16 @@ import type { Evaluation } from './evaluate.ts';
 import { requireData, requireState, splitData } from './inputs.ts';
 import { Breather } from './progress.ts';
 import type { JobControl } from './progress.ts';
-import { dataSha256, deepFreeze, makeRecord, stateSha256 } from './record.ts';
+import { dataSha256, deepFreeze, graphSha256, makeRecord, stateSha256 } from './record.ts';
 import type { ResultRecord } from './record.ts';
+import { ResumePoints } from './resume.ts';
+import type { ResumeOptions } from './resume.ts';
+import { takeTrainPoint, trainPoint } from './train-point.ts';
+import type { Checkpoint, TrainProgress } from './train-point.ts';
 import { trajectoryFromStates } from './trajectory.ts';
 import type { Trajectory } from './trajectory.ts';
+
+export type { Checkpoint } from './train-point.ts';
 
 export interface TrainOptions extends JobControl {
   readonly graph: ModelGraph;
@@ -53,18 +59,15 @@ export interface TrainOptions extends JobControl {
   readonly initialScheme?: NonNullable<InitialiseOptions['scheme']>;
   /** Epochs whose end is kept as a checkpoint besides the start and the end. Default: all. */
   readonly checkpointEpochs?: readonly number[];
+  /** Iterations whose end is kept as a checkpoint too. */
+  readonly checkpointIterations?: readonly number[];
   /** Share of `data` kept out of training and used for the evaluations. Default 0.1; with 0 nothing is evaluated. */
   readonly heldOutFraction?: number;
   /** Iterations after which to evaluate as well as at the end of each epoch. */
   readonly evaluateAt?: readonly number[];
+  /** Writes resume points and goes on from the newest: the same bytes as without a break. */
+  readonly resume?: ResumeOptions;
   readonly compute?: Compute;
-}
-
-export interface Checkpoint {
-  /** `start`, `epoch-1`, … or `iteration-N` for the end of a training counted in iterations. */
-  readonly label: string;
-  readonly iteration: number;
-  readonly state: NetworkState;
 }
 
 export interface TrainResult {
@@ -86,7 +89,8 @@ const DEFAULT_OPTIMISER: OptimiserSettings = { kind: 'sgd', momentum: 0.9, weigh
 /**
  * Trains `graph` on `data`.
  * @throws InvalidArgumentError for options, shapes and labels that do not fit; NotFiniteError when the loss diverges;
- *   OutOfMemoryError at the heap's cap. Rejects with the signal's reason when aborted.
+ *   OutOfMemoryError at the heap's cap; of `resume` InvalidArgumentError for the point of another job, IntegrityError where
+ *   none is whole, and what its store throws. Rejects with the signal's reason when aborted, after a last resume point.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { graph, data, seed } = options;
@@ -106,13 +110,25 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     settings.learningRateSchedule === 'constant' ? 1 : 0.5 * (1 + cos((Math.PI * epoch) / epochs)),
   );
 
+  const recorded = { ...settings, optimiser: { ...settings.optimiser }, iterations, seed };
+  const inputs = { graph: await graphSha256(graph), data: await dataSha256(data), initial: await stateSha256(graph, start) };
+  const points =
+    options.resume === undefined ? undefined : await ResumePoints.open(options.resume, { kind: 'train', settings: recorded, inputs }, iterations);
+
   using network = engine.compile(graph);
-  using trainer = network.trainer(start, settings.optimiser);
+  const found = points?.found === undefined ? undefined : takeTrainPoint(points.found, network.layout);
+  using trainer = network.trainer(found?.state ?? start, settings.optimiser);
+  if (found !== undefined) trainer.restoreOptimiser(found.optimiser);
+  const done = points?.found?.done ?? 0;
   const sampler = new BatchSampler(training, settings.batchSize, new Random(seed, streams.batches));
+  sampler.skip(done);
   const breather = new Breather(options.signal, 8);
-  const checkpoints: Checkpoint[] = [{ label: 'start', iteration: 0, state: start }];
-  const evaluations: { iteration: number; heldOut: Evaluation }[] = [];
-  const losses: number[] = [];
+  const progress: TrainProgress = {
+    checkpoints: [{ label: 'start', iteration: 0, state: start }, ...(found?.checkpoints ?? [])],
+    evaluations: found?.evaluations ?? [],
+    losses: found?.losses ?? [],
+  };
+  const { checkpoints, evaluations, losses } = progress;
   const evaluateNow = async (iteration: number, state: NetworkState): Promise<void> => {
     if (heldOut.length === 0 || evaluations.at(-1)?.iteration === iteration) return;
     const control = { signal: options.signal };
@@ -122,8 +138,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     });
   };
 
-  await evaluateNow(0, start);
-  for (let iteration = 1; iteration <= iterations; iteration++) {
+  if (done === 0) await evaluateNow(0, start);
+  for (let iteration = done + 1; iteration <= iterations; iteration++) {
     const epoch = Math.floor((iteration - 1) / batchesPerEpoch);
     const loss = trainer.step(makeBatch(data, sampler.next()), rates[epoch] as number);
     if (!Number.isFinite(loss)) {
@@ -136,11 +152,13 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     losses.push(loss);
     const endsEpoch = iteration % batchesPerEpoch === 0;
     const last = iteration === iterations;
-    if (endsEpoch || last || settings.evaluateAt.includes(iteration)) {
+    const asked = settings.checkpointIterations?.includes(iteration) ?? false;
+    const evaluates = endsEpoch || last || settings.evaluateAt.includes(iteration);
+    if (evaluates || asked) {
       const state = trainer.state();
-      await evaluateNow(iteration, state);
+      if (evaluates) await evaluateNow(iteration, state);
       const finished = Math.ceil(iteration / batchesPerEpoch);
-      if (last || (endsEpoch && (settings.checkpointEpochs?.includes(finished) ?? true))) {
+      if (last || asked || (endsEpoch && (settings.checkpointEpochs?.includes(finished) ?? true))) {
         checkpoints.push({ label: endsEpoch ? `epoch-${finished}` : `iteration-${iteration}`, iteration, state });
       }
     }
@@ -150,20 +168,22 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       total: iterations,
       detail: { loss, ...(endsEpoch && heldOut.length > 0 ? { heldOut: evaluations.at(-1)?.heldOut.accuracy ?? 0 } : {}) },
     });
-    await breather.pause();
+    if (points === undefined) await breather.pause();
+    else {
+      const point = () => trainPoint(progress, trainer);
+      await points.offer(iteration, point);
+      try {
+        await breather.pause();
+      } catch (reason) {
+        // Between two iterations the state is whole: nothing that was computed needs to be lost.
+        await points.save(iteration, point);
+        throw reason;
+      }
+    }
   }
 
   const state = (checkpoints.at(-1) as Checkpoint).state;
-  const record = await makeRecord(
-    'train',
-    { ...settings, optimiser: { ...settings.optimiser }, iterations, seed },
-    {
-      data: await dataSha256(data),
-      initial: await stateSha256(graph, start),
-    },
-    graph,
-    state,
-  );
+  const record = await makeRecord('train', recorded, inputs, graph, state);
   return Object.freeze({
     graph,
     state,
@@ -171,7 +191,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     evaluations: deepFreeze(evaluations),
     losses: Object.freeze(losses),
     record,
-    trajectory: trajectoryFromStates(graph, checkpoints),
+    trajectory: trajectoryFromStates(graph, checkpoints, record),
   });
 }
 
@@ -196,6 +216,7 @@ function readSettings(options: TrainOptions) {
     ]),
     initialScheme: options.initialScheme ?? 'pytorch',
     checkpointEpochs: options.checkpointEpochs ?? null,
+    checkpointIterations: options.checkpointIterations ?? null,
     heldOutFraction: options.heldOutFraction ?? 0.1,
     evaluateAt: options.evaluateAt ?? [],
   };

@@ -10,6 +10,8 @@ import type { NamedTensors, NetworkState, Tensor } from '../tensor/tensor.ts';
 export interface Trajectory {
   readonly graph: ModelGraph;
   readonly checkpoints: readonly { readonly label: string }[];
+  /** The record of the training that made it, where there is one. */
+  readonly training?: unknown;
   readCheckpoint(index: number, signal?: AbortSignal): Promise<NetworkState>;
 }
 
@@ -17,9 +19,11 @@ export interface Trajectory {
 export function trajectoryFromStates(
   graph: ModelGraph,
   checkpoints: readonly { readonly label: string; readonly state: NetworkState }[],
+  training?: unknown,
 ): Trajectory {
   return {
     graph,
+    training,
     checkpoints: checkpoints.map(({ label }) => ({ label })),
     readCheckpoint: async (index) => {
       const found = checkpoints[index];

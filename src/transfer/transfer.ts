@@ -2,6 +2,7 @@
  * Learning transfer (Chijiwa, ICLR 2024): carries a source's trajectory over to a target by matching the gradients met
  * along both, θ₂ˢ = θ₂⁰ + π_s(θ₁ˢ − θ₁⁰). This file walks the steps; `matchers.ts` finds π_s.
  */
+import { sha256Hex } from '../core/sha256.ts';
 import { BatchSampler, makeBatch } from '../data/image-set.ts';
 import type { Batch, ImageSet } from '../data/image-set.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
@@ -21,14 +22,18 @@ import { matcherFor } from './matchers.ts';
 import type { MatchingContext } from './matchers.ts';
 import { breathe } from './progress.ts';
 import type { JobControl } from './progress.ts';
-import { dataSha256, deepFreeze, makeRecord, stateSha256 } from './record.ts';
+import { dataSha256, deepFreeze, graphSha256, makeRecord, stateSha256 } from './record.ts';
 import type { ResultRecord } from './record.ts';
+import { ResumePoints } from './resume.ts';
+import type { ResumeOptions } from './resume.ts';
 import { checkpointSteps, scheduleFractions } from './schedule.ts';
 import { readSettings, requireGroups, skipPredicate } from './settings.ts';
 import type { TransferChoices, TransferMethod } from './settings.ts';
 import { chooseStep, requireScores } from './stop-rule.ts';
 import { Stopwatch } from './timing.ts';
 import type { Timings } from './timing.ts';
+import { takeTransferPoint, transferPoint } from './transfer-point.ts';
+import type { KeptStep } from './transfer-point.ts';
 import { add, checkpointNumber, interpolate, subtract, withoutUpdates } from './trajectory.ts';
 import type { Trajectory } from './trajectory.ts';
 
@@ -46,6 +51,8 @@ export interface TransferOptions extends TransferChoices, JobControl {
   readonly to?: string;
   /** `oracle` only: weights that the target truly reached by training. */
   readonly oracleTarget?: NetworkState;
+  /** Writes resume points and goes on from the newest: the same bytes as without a break. */
+  readonly resume?: ResumeOptions;
   readonly compute?: Compute;
 }
 
@@ -90,8 +97,9 @@ export interface TransferResult {
 /**
  * Transfers the source's trajectory to the target.
  * @throws InvalidArgumentError for options and inputs that do not fit, NotFiniteError for NaN or infinite weights,
- *   BudgetError when the gradient history cannot fit its budget, OutOfMemoryError at the heap's cap. Rejects with the
- *   signal's reason when aborted.
+ *   BudgetError when the gradient history cannot fit its budget, OutOfMemoryError at the heap's cap; of `resume`
+ *   InvalidArgumentError for the point of another job, IntegrityError where none is whole, and what its store throws.
+ *   Rejects with the signal's reason when aborted; the resume point of the last whole step stays.
  */
 export async function transfer(options: TransferOptions): Promise<TransferResult> {
   const stopwatch = new Stopwatch();
@@ -100,14 +108,14 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   const first = options.from === undefined ? 0 : checkpointNumber(source, 'from', options.from);
   const last =
     options.to === undefined ? source.checkpoints.length - 1 : checkpointNumber(source, 'to', options.to);
-  const settings = readSettings(options.method, options.seed, options, last - first + 1);
+  const settings = readSettings(options.method, options.seed, options, last - first + 1, source.training);
   requireData(graph, data);
   requireState('target', graph, target);
   if (options.oracleTarget !== undefined) requireState('oracleTarget', graph, options.oracleTarget);
   const spec = derivePermutationSpec(graph);
   requireGroups(settings.frozenGroups, spec);
   const skip = skipPredicate(settings.skipParameters, target);
-  const { training, heldOut } = splitData(data, settings.heldOutFraction, settings.seed);
+  const { training, heldOut } = splitData(data, settings.heldOutFraction, settings.heldOutSeed);
   requireScores(settings.stopRule, heldOut.length);
 
   const readSource = async (number: number): Promise<NetworkState> => {
@@ -128,17 +136,34 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     return interpolate(sourceStart.parameters, sourceEnd.parameters, point);
   };
 
+  const recorded = { ...settings, from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '' };
+  const inputs = {
+    graph: await graphSha256(graph),
+    data: await dataSha256(data),
+    sourceStart: await stateSha256(graph, sourceStart),
+    sourceEnd: await stateSha256(graph, sourceEnd),
+    target: await stateSha256(graph, target),
+    ...(options.oracleTarget === undefined ? {} : { oracleTarget: await stateSha256(graph, options.oracleTarget) }),
+  };
+  const resumed = options.resume === undefined ? undefined : await ResumePoints.open(options.resume, {
+    kind: 'transfer',
+    settings: recorded,
+    inputs: settings.trajectory === 'real' ? { ...inputs, sourceBetween: await sourceSha256(graph, points, readSource) } : inputs,
+  }, settings.steps);
+
   using network = compute.engine.compile(graph);
   const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.batches, 1));
-  const drawBatches = (count: number): Batch[] =>
-    Array.from({ length: count }, () => makeBatch(data, sampler.next()));
+  let batches = 0;
   const context: MatchingContext = {
     settings,
     spec,
     network,
     target,
     sourceAt,
-    drawBatches: () => drawBatches(settings.batchesPerStep),
+    drawBatches: () => {
+      batches += settings.batchesPerStep;
+      return Array.from({ length: settings.batchesPerStep }, () => makeBatch(data, sampler.next()));
+    },
     updateTo: async (point) => withoutUpdates(subtract(point, sourceStart.parameters), skip),
     history: new GradientHistory(compute.core, spec, {
       budgetBytes: settings.historyBudgetBytes,
@@ -153,9 +178,16 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   const score = await scorer(context, data, heldOut, sourceEnd);
 
   let permutations = identityPermutations(spec);
-  let kept = { state: target, permutations, step: 0 };
-  const steps: TransferStep[] = [{ step: 0, fraction: 0, ...(await score(target)) }];
-  for (let step = 1; step <= settings.steps; step++) {
+  let kept: KeptStep = { step: 0, state: target, permutations };
+  let steps: TransferStep[] = [];
+  if (resumed?.found === undefined) steps.push({ step: 0, fraction: 0, ...(await score(target)) });
+  else {
+    const found = takeTransferPoint(resumed.found, kept, network.layout, spec, context.history);
+    ({ steps, permutations, kept, batches } = found);
+    Object.assign(context.counts, found.counts);
+    sampler.skip(batches);
+  }
+  for (let step = steps.length; step <= settings.steps; step++) {
     const matching = await match(step, permutations);
     permutations = matching?.permutations ?? permutations;
     const update = await context.updateTo(await sourceAt(step));
@@ -168,23 +200,15 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
       ...(await score(state)),
     });
     // Only the state that the rule would choose now is kept, so that T does not multiply the memory.
-    if (chooseStep(settings.stopRule, steps.map(asScore)) === step) kept = { state, permutations, step };
+    if (chooseStep(settings.stopRule, steps.map(asScore)) === step) kept = { step, state, permutations };
     options.onProgress?.({ stage: 'transfer', done: step, total: settings.steps, detail: progressDetail(steps) });
+    await resumed?.offer(step, () =>
+      transferPoint({ steps, permutations, kept, counts: context.counts, batches }, settings.method === 'fgmt' ? context.history : undefined),
+    );
     await breathe(signal);
   }
 
-  const record = await makeRecord(
-    'transfer',
-    { ...settings, from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '', chosenStep: kept.step },
-    {
-      data: await dataSha256(data),
-      sourceStart: await stateSha256(graph, sourceStart),
-      sourceEnd: await stateSha256(graph, sourceEnd),
-      target: await stateSha256(graph, target),
-    },
-    graph,
-    kept.state,
-  );
+  const record = await makeRecord('transfer', { ...recorded, chosenStep: kept.step }, inputs, graph, kept.state);
   return Object.freeze({
     graph,
     state: kept.state,
@@ -216,6 +240,13 @@ function pointsOf(
     points: numbers.map((number) => first + number),
     fractions: numbers.map((number) => number / (last - first)),
   };
+}
+
+/** One hash for all checkpoints that a real trajectory visits. */
+async function sourceSha256(graph: ModelGraph, points: readonly number[], read: (number: number) => Promise<NetworkState>): Promise<string> {
+  const hashes: string[] = [];
+  for (const point of points) hashes.push(await stateSha256(graph, await read(point)));
+  return sha256Hex(new TextEncoder().encode(hashes.join()));
 }
 
 type Score = Pick<TransferStep, 'heldOut' | 'agreement'>;

@@ -1,0 +1,150 @@
+// A job that is broken off and resumed ends with the same bytes; points of other jobs and damaged ones are refused.
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openCompute } from '../../src/transfer/compute.ts';
+import { decodeResumePoint } from '../../src/transfer/resume.ts';
+import type { ResumeOptions } from '../../src/transfer/resume.ts';
+import { train } from '../../src/transfer/train.ts';
+import type { TrainOptions, TrainResult } from '../../src/transfer/train.ts';
+import { transfer } from '../../src/transfer/transfer.ts';
+import type { TransferOptions } from '../../src/transfer/transfer.ts';
+import { networks, quadrants } from './networks.ts';
+
+const compute = await openCompute();
+afterAll(() => compute[Symbol.dispose]());
+const [before, after] = [quadrants(200, 3), quadrants(220, 5)];
+
+/** A store in memory that keeps every generation. */
+function memory(points: Uint8Array[] = []): ResumeOptions & { points: Uint8Array[]; continued: number[] } {
+  const continued: number[] = [];
+  return {
+    points,
+    continued,
+    onContinue: (done) => continued.push(done),
+    store: { load: async () => points.toReversed(), save: async (point) => void points.push(point.slice()) },
+  };
+}
+
+/** Runs whole, with points, and from some of the points; all but the clock must agree. */
+async function sameFromEveryPoint(run: (resume?: ResumeOptions) => Promise<object>, take: (points: Uint8Array[]) => number[]): Promise<number> {
+  const plain = (result: object) => ({ ...result, timings: 0, trajectory: 0 });
+  const whole = plain(await run());
+  const all = memory();
+  expect(plain(await run(all))).toEqual(whole);
+  expect(all.continued).toEqual([]);
+  for (const at of take(all.points)) {
+    const resume = memory([all.points[at] as Uint8Array]);
+    expect(plain(await run(resume)), `from point ${at}`).toEqual(whole);
+    expect(resume.continued).toEqual([(await decodeResumePoint(all.points[at] as Uint8Array, undefined)).done]);
+    // What comes after is stored again, to the last byte.
+    expect(resume.points.length).toBe(all.points.length - at);
+    expect(resume.points.at(-1)).toEqual(all.points.at(-1));
+  }
+  return all.points.length;
+}
+
+const spread = (points: Uint8Array[]): number[] => [0, Math.floor(points.length / 2), points.length - 2, points.length - 1];
+
+describe('train', () => {
+  const adamw = { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 } as const;
+  test.each<[string, Partial<TrainOptions>]>([
+    ['SGD with momentum', { graph: networks.mlp, epochs: 4 }],
+    ['AdamW, cosine rate, batch norm', { graph: networks['resnet-small'], epochs: 2, optimiser: adamw, learningRateSchedule: 'cosine', learningRate: 0.01 }],
+    ['iterations, checkpoints and evaluations between epochs', { graph: networks['small-conv'], iterations: 11, checkpointEpochs: [], checkpointIterations: [4, 6, 9], evaluateAt: [5] }],
+  ])('%s', async (_, choice) => {
+    const options = { data: before, seed: 1, batchSize: 32, learningRate: 0.05, compute, ...choice } as TrainOptions;
+    const saved = await sameFromEveryPoint((resume) => train({ ...options, ...(resume === undefined ? {} : { resume }) }), spread);
+    expect(saved).toBe(options.iterations ?? 6 * (options.epochs ?? 0));
+  });
+
+  test('an abort leaves the point of the last iteration, whatever the store wanted', async () => {
+    const options = { graph: networks.mlp, data: before, seed: 1, epochs: 3, batchSize: 32, compute };
+    const whole = await train(options);
+    const control = new AbortController();
+    const resume = memory();
+    const aborted = train({
+      ...options, signal: control.signal, resume: { ...resume, store: { ...resume.store, due: () => false } },
+      onProgress: ({ stage, done }) => void (stage === 'train' && done === 7 && control.abort(new Error('enough'))),
+    });
+    await expect(aborted).rejects.toThrow('enough');
+    expect(resume.points).toHaveLength(1);
+    expect((await train({ ...options, resume })).record).toEqual(whole.record);
+    expect(resume.continued).toEqual([7]);
+    expect(compute.engine.memory.liveTensors).toBe(0);
+  });
+
+  test('a checkpoint at an iteration is labelled by it, or by the epoch that it ends', async () => {
+    const { checkpoints } = await train({ graph: networks.mlp, data: before, seed: 1, iterations: 8, batchSize: 32, checkpointEpochs: [], checkpointIterations: [2, 6], compute });
+    expect(checkpoints.map(({ label }) => label)).toEqual(['start', 'iteration-2', 'epoch-1', 'iteration-8']);
+  });
+});
+
+describe('transfer', () => {
+  type Name = keyof typeof networks;
+  const made = new Map<Name, { source: TrainResult; target: TrainResult; oracle: TrainResult }>();
+  beforeAll(async () => {
+    for (const name of ['mlp', 'resnet-small'] as const) {
+      const common = { graph: networks[name], batchSize: 32, learningRate: 0.05, compute };
+      const [v1, target] = [await train({ ...common, data: before, seed: 1, epochs: 2 }), await train({ ...common, data: before, seed: 2, epochs: 2 })];
+      const source = await train({ ...common, data: after, seed: 3, epochs: 3, initial: v1.state });
+      made.set(name, { source, target, oracle: await train({ ...common, data: after, seed: 4, epochs: 2, initial: target.state }) });
+    }
+  });
+  const options = (name: Name, choice: Partial<TransferOptions>): TransferOptions => {
+    const { source, target, oracle } = made.get(name) as { source: TrainResult; target: TrainResult; oracle: TrainResult };
+    return {
+      source: source.trajectory, target: target.state, data: after, method: 'fgmt', seed: 9, steps: 5, batchSize: 32, statisticsBatches: 2, compute,
+      ...(choice.method === 'oracle' ? { oracleTarget: oracle.state } : {}), ...choice,
+    };
+  };
+
+  test.each<[Name, Partial<TransferOptions>]>([
+    ['mlp', { method: 'fgmt', batchesPerStep: 2 }],
+    ['mlp', { method: 'fgmt', historyBudgetBytes: 33_000, start: 'previous' }],
+    ['mlp', { method: 'gmt', stopRule: 'label-free' }],
+    ['mlp', { method: 'oracle' }],
+    ['mlp', { method: 'naive', stopRule: 'last' }],
+    ['mlp', { method: 'gmt', trajectory: 'real', steps: 3 }],
+    ['resnet-small', { method: 'fgmt', steps: 3 }],
+    ['resnet-small', { method: 'gmt', steps: 3, normalise: true }],
+  ])('%s %j', async (name, choice) => {
+    const job = options(name, choice);
+    expect(await sameFromEveryPoint((resume) => transfer({ ...job, ...(resume === undefined ? {} : { resume }) }), (points) => [...points.keys()])).toBe(job.steps);
+  });
+
+  test('another seed, data or target: refused, and everything that differs is named', async () => {
+    const job = options('mlp', {});
+    const resume = memory();
+    await transfer({ ...job, resume });
+    const other = { ...job, seed: 10, steps: 6, target: (made.get('mlp') as { oracle: TrainResult }).oracle.state, resume };
+    const error = await transfer(other).catch((caught: unknown) => caught);
+    expect(error).toMatchObject({ code: 'invalid-argument', field: 'resume.settings.seed' });
+    for (const part of ['settings.seed 10', 'settings.steps 6', 'inputs.target', 'settings.seed 9', 'settings.steps 5']) expect(String(error)).toContain(part);
+    expect(String(error)).not.toContain('inputs.data');
+    await expect(transfer({ ...job, data: quadrants(220, 6), resume })).rejects.toMatchObject({ field: 'resume.inputs.data' });
+    await expect(train({ graph: job.source.graph, data: after, seed: 9, iterations: 3, compute, resume })).rejects.toMatchObject({ field: 'resume.kind' });
+  });
+
+  test('a damaged point leaves the one before it; none whole is an error, not a fresh start', async () => {
+    const job = options('mlp', { method: 'gmt' });
+    const whole = await transfer(job);
+    const resume = memory();
+    await transfer({ ...job, resume });
+    const [older, newer] = resume.points.slice(2, 4) as [Uint8Array, Uint8Array];
+    for (const damaged of [newer.subarray(0, newer.length >> 1), newer.with(newer.length >> 1, (newer[newer.length >> 1] as number) ^ 4), new Uint8Array(0)]) {
+      const one = memory([older, damaged as Uint8Array]);
+      expect((await transfer({ ...job, resume: one })).record).toEqual(whole.record);
+      expect(one.continued).toEqual([3]);
+      await expect(transfer({ ...job, resume: memory([damaged as Uint8Array]) })).rejects.toMatchObject({ code: 'integrity', field: 'resume' });
+    }
+  });
+
+  test('the held-out images are those of the training that made the source', async () => {
+    const held = async (choice: Partial<TransferOptions>) => (await transfer(options('mlp', { method: 'naive', ...choice }))).steps.map(({ heldOut }) => heldOut?.loss);
+    const recorded = await held({ seed: 9 });
+    expect(await held({ seed: 3 })).toEqual(recorded);
+    expect(await held({ seed: 9, heldOutSeed: 3 })).toEqual(recorded);
+    expect(await held({ seed: 9, heldOutSeed: 9 })).not.toEqual(recorded);
+    const { graph, checkpoints, readCheckpoint } = options('mlp', {}).source;
+    expect(await held({ seed: 9, source: { graph, checkpoints, readCheckpoint } })).toEqual(await held({ seed: 9, heldOutSeed: 9 }));
+  });
+});
