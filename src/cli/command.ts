@@ -21,6 +21,8 @@ export interface Context {
   readonly signal: AbortSignal;
   /** Opens the compute core on first use, under `--heap-limit`; closed when the command ends. */
   compute(): Promise<Compute>;
+  /** `say` tells what an interruption leaves behind; without it, that is nothing. */
+  whenInterrupted(say: () => string): void;
 }
 
 export interface Example {

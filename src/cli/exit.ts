@@ -14,6 +14,8 @@ export const exitCodes = {
   outOfMemory: 4,
   /** A fault of trajport itself. */
   internal: 70,
+  /** Another run is writing the same output; nothing was done. */
+  locked: 75,
   /** Ended by SIGINT (128 + 2) or SIGTERM (128 + 15), with nothing partial left behind. */
   interrupted: 130,
   terminated: 143,
@@ -52,6 +54,7 @@ export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof FileError) return exitCodes.badInput;
   if (error instanceof TrajportError) {
     if (error.code === 'budget' || error.code === 'out-of-memory') return exitCodes.outOfMemory;
+    if (error.code === 'locked') return exitCodes.locked;
     return error.code === 'kernel' ? exitCodes.internal : exitCodes.badInput;
   }
   // What engines throw when an array or a memory cannot be had: V8's "Array buffer allocation failed", JavaScriptCore's "Out of memory".

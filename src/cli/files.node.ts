@@ -1,13 +1,14 @@
-/** Reading with caps and writing atomically, with node:fs's synchronous calls, which Node, Deno and Bun all have. */
-import {
-  closeSync, existsSync, fstatSync, fsyncSync, mkdirSync, openSync, readSync, realpathSync, renameSync, statSync, unlinkSync, writeSync,
-} from 'node:fs';
+/**
+ * Reading with caps and writing atomically, with node:fs's synchronous calls, which Node, Deno and Bun all have (through
+ * `file-system.node.ts`).
+ */
 import { basename, dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { formatBytes } from '../report/text.ts';
 import { FileError } from './exit.ts';
+import { files } from './file-system.node.ts';
 
-/** Temporary files now on disk: removed when the process is interrupted. */
+/** Temporary files and locks now on disk: removed when the process is interrupted. */
 const temporaries = new Set<string>();
 let counter = 0;
 
@@ -15,7 +16,7 @@ let counter = 0;
 export function removeTemporaries(): void {
   for (const path of temporaries) {
     try {
-      unlinkSync(path);
+      files().unlink(path);
     } catch {
       // It was renamed or never made.
     }
@@ -23,48 +24,101 @@ export function removeTemporaries(): void {
   temporaries.clear();
 }
 
+/** Has `path` removed when the process is interrupted, or by the returned function. */
+export function keepUntilExit(path: string): () => void {
+  temporaries.add(path);
+  return () => {
+    if (!temporaries.has(path)) return;
+    try {
+      files().unlink(path);
+    } catch {
+      // Somebody removed it by hand, or it is left to the end of the process.
+      if (files().exists(path)) return;
+    }
+    temporaries.delete(path);
+  };
+}
+
+/** A name for a file that is about to be written, hidden beside `path`. */
+export function temporaryBeside(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${process.pid}.${counter++}.tmp`);
+}
+
+/** Temporary files beside `path` whose process is gone: what a kill left behind. */
+export function removeAbandonedTemporaries(path: string, isRunning: (pid: number) => boolean): void {
+  const prefix = `.${basename(path)}.`;
+  for (const name of files().list(dirname(path))) {
+    const pid = name.startsWith(prefix) ? /^(\d+)\.\d+\.tmp$/.exec(name.slice(prefix.length))?.[1] : undefined;
+    if (pid === undefined || isRunning(Number(pid))) continue;
+    try {
+      files().unlink(join(dirname(path), name));
+    } catch {
+      // A file in the way of nobody.
+    }
+  }
+}
+
+/** Writes a file that must not exist yet, to the disk. The caller removes it when this throws. */
+export function writeNew(path: string, bytes: Uint8Array): void {
+  const file = files().open(path, 'wx');
+  try {
+    let written = 0;
+    while (written < bytes.length) {
+      const count = files().write(file, bytes, written, bytes.length - written);
+      if (count === 0) throw new Error('the disk takes no more');
+      written += count;
+    }
+    files().sync(file);
+  } finally {
+    files().close(file);
+  }
+}
+
 /**
  * Replaces `path` by `contents` so that a reader, a crash or a full disk sees the old file or the new one, never a part:
  * temporary file in the same directory, fsync, rename, fsync of the directory.
+ * @param previous where the file that is replaced goes; without it, it is gone.
  */
-export function writeAtomically(path: string, contents: Uint8Array | string): void {
+export function writeAtomically(path: string, contents: Uint8Array | string, previous?: string): void {
   const bytes = typeof contents === 'string' ? new TextEncoder().encode(contents) : contents;
-  // A link is written through: the file it names is replaced, not the link.
-  const target = existsSync(path) ? realpathSync(path) : resolve(path);
-  const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.${counter++}.tmp`);
-  temporaries.add(temporary);
+  let temporary: string | undefined;
   try {
-    const file = openSync(temporary, 'wx', 0o666);
-    try {
-      let written = 0;
-      while (written < bytes.length) written += writeSync(file, bytes, written, bytes.length - written);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(temporary, target);
+    // A link is written through: the file it names is replaced, not the link.
+    const target = files().exists(path) ? files().realPath(path) : resolve(path);
+    temporary = temporaryBeside(target);
+    temporaries.add(temporary);
+    writeNew(temporary, bytes);
+    if (previous !== undefined && files().exists(target)) files().rename(target, previous);
+    files().rename(temporary, target);
     temporaries.delete(temporary);
     syncDirectory(dirname(target));
   } catch (cause) {
-    try {
-      unlinkSync(temporary);
-    } catch {
-      // Never made, or renamed already.
-    }
-    temporaries.delete(temporary);
+    if (temporary !== undefined) discard(temporary);
     throw new FileError(path, `cannot be written (${reason(cause)})`, cause);
   }
 }
 
+function discard(temporary: string): void {
+  try {
+    files().unlink(temporary);
+  } catch {
+    // Never made, or renamed already.
+  }
+  temporaries.delete(temporary);
+}
+
+/** What a system answers that cannot sync a directory (Windows, some network file systems): the rename is atomic there anyway. */
+const unsupported = ['EINVAL', 'EPERM', 'EACCES', 'EISDIR', 'EBADF', 'ENOTSUP', 'ENOSYS'];
+
 function syncDirectory(directory: string): void {
   let handle: number | undefined;
   try {
-    handle = openSync(directory, 'r');
-    fsyncSync(handle);
-  } catch {
-    // Windows and some network file systems cannot sync a directory; the rename itself is still atomic there.
+    handle = files().open(directory, 'r');
+    files().sync(handle);
+  } catch (error) {
+    if (!unsupported.includes(error instanceof Error && 'code' in error ? String(error.code) : '')) throw error;
   } finally {
-    if (handle !== undefined) closeSync(handle);
+    if (handle !== undefined) files().close(handle);
   }
 }
 
@@ -72,20 +126,22 @@ function syncDirectory(directory: string): void {
 export function prepareOutput(path: string, inputs: readonly (string | undefined)[] = []): string {
   const target = resolve(path);
   try {
-    mkdirSync(dirname(target), { recursive: true });
+    files().makeDirectory(dirname(target));
   } catch (cause) {
     throw new FileError(path, `its directory cannot be made (${reason(cause)})`, cause);
   }
-  const status = statSync(target, { throwIfNoEntry: false });
-  if (status?.isDirectory() === true) throw new FileError(path, 'is a directory, where a file is to be written');
+  if (files().status(target)?.isDirectory === true) throw new FileError(path, 'is a directory, where a file is to be written');
   for (const input of inputs) {
     if (input !== undefined && resolve(input) === target) throw new FileError(path, 'is both an input and an output');
   }
-  const probe = join(dirname(target), `.${basename(target)}.${process.pid}.${counter++}.tmp`);
+  const probe = temporaryBeside(target);
   try {
-    closeSync(openSync(probe, 'wx'));
-    unlinkSync(probe);
+    temporaries.add(probe);
+    files().close(files().open(probe, 'wx'));
+    files().unlink(probe);
+    temporaries.delete(probe);
   } catch (cause) {
+    discard(probe);
     throw new FileError(path, `its directory cannot be written to (${reason(cause)})`, cause);
   }
   return target;
@@ -95,7 +151,7 @@ export function prepareOutput(path: string, inputs: readonly (string | undefined
 export function readWhole(path: string, limitBytes: number): Uint8Array<ArrayBuffer> {
   const file = openForReading(path);
   try {
-    const { size } = fstatSync(file);
+    const size = files().status(file)?.size ?? 0;
     if (size > limitBytes) throw new FileError(path, `has ${formatBytes(size)}; at most ${formatBytes(limitBytes)} are read`);
     const bytes = new Uint8Array(size);
     readExactly(file, path, bytes, 0);
@@ -103,7 +159,7 @@ export function readWhole(path: string, limitBytes: number): Uint8Array<ArrayBuf
   } catch (cause) {
     throw cause instanceof FileError ? cause : new FileError(path, `cannot be read (${reason(cause)})`, cause);
   } finally {
-    closeSync(file);
+    files().close(file);
   }
 }
 
@@ -119,7 +175,7 @@ export interface FileAccess {
 export function openRandomAccess(path: string): FileAccess {
   const file = openForReading(path);
   return {
-    byteLength: fstatSync(file).size,
+    byteLength: files().status(file)?.size ?? 0,
     // Asynchronous by contract; the disk read itself is short and synchronous.
     read: async (offset, length, signal) => {
       signal?.throwIfAborted();
@@ -132,19 +188,19 @@ export function openRandomAccess(path: string): FileAccess {
       readExactly(file, path, bytes, offset);
       return bytes;
     },
-    close: () => closeSync(file),
+    close: () => files().close(file),
   };
 }
 
 function openForReading(path: string): number {
   let file: number;
   try {
-    file = openSync(path, 'r');
+    file = files().open(path, 'r');
   } catch (cause) {
     throw new FileError(path, reason(cause), cause);
   }
-  if (!fstatSync(file).isFile()) {
-    closeSync(file);
+  if (files().status(file)?.isFile !== true) {
+    files().close(file);
     throw new FileError(path, 'is not a regular file');
   }
   return file;
@@ -153,7 +209,7 @@ function openForReading(path: string): number {
 function readExactly(file: number, path: string, bytes: Uint8Array, offset: number): void {
   let read = 0;
   while (read < bytes.length) {
-    const count = readSync(file, bytes, read, bytes.length - read, offset + read);
+    const count = files().read(file, bytes, read, bytes.length - read, offset + read);
     if (count === 0) throw new FileError(path, `ended at byte ${offset + read}, ${bytes.length - read} bytes early`);
     read += count;
   }
@@ -164,7 +220,8 @@ const reasons: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full', EROFS: 'the file system is read-only', EMFILE: 'too many open files', EIO: 'the disk reports an error', ELOOP: 'too many links',
 };
 
-function reason(cause: unknown): string {
+/** Why a call on a file failed, in a person's words. */
+export function reason(cause: unknown): string {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   return reasons[code] ?? (cause instanceof Error ? cause.message : String(cause));
 }

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { closeSharedCompute, openCompute } from '../index.ts';
+import { TrajportError, closeSharedCompute, openCompute } from '../index.ts';
 import type { Compute } from '../index.ts';
 import { nearestName, parseArguments } from './arguments.ts';
 import { commandHelp, globalOptions } from './command.ts';
@@ -53,11 +53,15 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   const { values, positionals } = parseArguments(rest, { ...command.options, ...globalOptions });
   requirePositionals(command, positionals);
   const output = newOutput(values.json, values.quiet);
-  return runInterruptibly(output, async (signal) => {
+  let leftBehind = (): string => 'nothing was written';
+  return runInterruptibly(output, () => leftBehind(), async (signal) => {
     let compute: Compute | undefined;
     const context: Context = {
       output,
       signal,
+      whenInterrupted: (say) => {
+        leftBehind = say;
+      },
       compute: async () => {
         compute ??= await openCompute(values['heap-limit'] === undefined ? {} : { heapLimitBytes: values['heap-limit'] });
         return compute;
@@ -104,7 +108,7 @@ function requirePositionals(command: Command, given: readonly string[]): void {
 }
 
 /** Runs `body` with a signal that SIGINT and SIGTERM abort; a second SIGINT, or one that is not heeded, ends the process. */
-async function runInterruptibly(output: Output, body: (signal: AbortSignal) => Promise<ExitCode>): Promise<ExitCode> {
+async function runInterruptibly(output: Output, leftBehind: () => string, body: (signal: AbortSignal) => Promise<ExitCode>): Promise<ExitCode> {
   const controller = new AbortController();
   const interruptedBy = (code: ExitCode) => (): void => {
     const leave = (): void => {
@@ -124,7 +128,7 @@ async function runInterruptibly(output: Output, body: (signal: AbortSignal) => P
   } catch (error) {
     if (controller.signal.aborted && isAbort(error)) {
       removeTemporaries();
-      report(output, 'interrupted; nothing was written', error);
+      report(output, `interrupted; ${leftBehind()}`, error);
       return process.exitCode === exitCodes.terminated ? exitCodes.terminated : exitCodes.interrupted;
     }
     throw error;
@@ -143,6 +147,7 @@ function explain(error: unknown): string {
   if (error instanceof UsageError) {
     return `${error.message}${error.suggestion === undefined ? '' : `\n       did you mean ${error.suggestion} ?`}`;
   }
+  if (error instanceof TrajportError && error.field.startsWith('resume.')) return `${error.message}\n       --resume new starts over`;
   if (code === exitCodes.internal && error instanceof Error) {
     return `${error.stack ?? error.message}\n       this is a fault of trajport: please report it with the command you ran`;
   }
@@ -158,6 +163,7 @@ process.stdout.on('error', (error: Error & { code?: string }) => {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
+  removeTemporaries();
   report(newOutput(process.argv.includes('--json'), true), explain(error), error);
   process.exitCode = exitCodeOf(error);
 }

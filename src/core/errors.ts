@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'budget' // a byte budget that the caller set is too small for the task
   | 'out-of-memory' // the WebAssembly heap could not grow
   | 'kernel' // a WebAssembly kernel reported a failure
+  | 'locked' // another run is writing the same output
   | 'network' // a server did not answer as HTTP promises
   | 'not-finite'; // NaN or infinity where numbers were required
 
@@ -100,6 +101,12 @@ export class OutOfMemoryError extends TrajportError {
 export class KernelError extends TrajportError {
   constructor(facts: ErrorFacts) {
     super('kernel', facts);
+  }
+}
+
+export class LockedError extends TrajportError {
+  constructor(facts: ErrorFacts) {
+    super('locked', facts);
   }
 }
 

@@ -113,7 +113,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
 /** 400: bytes that are not what they claim; 413: too much; 422: inputs that do not fit together; 503: not enough memory here. */
 const statuses: Readonly<Record<ErrorCode, number>> = {
   'malformed-file': 400, integrity: 400, limit: 413, 'invalid-argument': 422, unsupported: 422, 'not-finite': 422,
-  budget: 503, 'out-of-memory': 503, kernel: 500, network: 502,
+  budget: 503, 'out-of-memory': 503, kernel: 500, locked: 423, network: 502,
 };
 
 /** Runs jobs one after the other: a realm has one compute core, and two heaps would not fit an isolate. */

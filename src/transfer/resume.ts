@@ -18,7 +18,7 @@ export interface ResumeStore {
   /** Stored points, the newest first; empty where there are none. */
   load(): Promise<readonly Uint8Array[]>;
   /** Stores a point so that after a crash `load` sees it whole or not at all. What it throws ends the job. */
-  save(point: Uint8Array): Promise<void>;
+  save(point: Uint8Array, done: number): Promise<void>;
   /** Asked at the end of every iteration or step: is it time for a point? Without it there is one at each. */
   due?(): boolean;
 }
@@ -146,7 +146,7 @@ export class ResumePoints {
   /** Saves what `make` returns unless that point is stored already. */
   async save(done: number, make: () => Omit<ResumePoint, 'done'>): Promise<void> {
     if (done === this.#saved) return;
-    await this.#store.save(await encodeResumePoint(this.#job, { done, ...make() }));
+    await this.#store.save(await encodeResumePoint(this.#job, { done, ...make() }), done);
     this.#saved = done;
   }
 }

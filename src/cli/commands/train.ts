@@ -10,6 +10,7 @@ import { formatBytes, formatPercent } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { dataOptions, dataSummary, graphOf, graphSummary, loadData, modelOptions, readWeights } from '../shared.ts';
 
 const options = {
@@ -25,9 +26,11 @@ const options = {
   'learning-rate-schedule': { kind: 'choice', choices: ['constant', 'cosine'], default: 'constant', help: 'constant, or cosine down to zero by epoch' },
   initial: { kind: 'string', metavar: 'FILE', help: 'weights to start from (a file of weights of any kind, or the last checkpoint of a bundle): this is fine-tuning' },
   checkpoints: { kind: 'integers', metavar: 'N,N…', minimum: 1, help: 'epochs to keep besides start and end (default: all)' },
+  'checkpoint-iterations': { kind: 'integers', metavar: 'N,N…', minimum: 1, help: 'iterations to keep too' },
   'held-out': { kind: 'number', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images kept out of training, for the evaluations shown' },
   out: { kind: 'string', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
   final: { kind: 'string', metavar: 'FILE', help: 'the last weights as safetensors' },
+  ...resumeOptions,
 } as const;
 
 export const trainCommand = defineCommand({
@@ -41,11 +44,16 @@ export const trainCommand = defineCommand({
     { say: 'on MNIST, as the paper does', run: 'trajport train --data mnist --model mlp --widths 4096 --epochs 10 --out source.trajectory.zip' },
     { say: 'a convolutional net with AdamW', run: 'trajport train --data cifar10 --model conv8 --width 0.5 --optimiser adamw --out conv.zip' },
   ],
-  notes: ['The same options and seed give the same bytes in Node, Deno, Bun and browsers.'],
-  async run({ output, signal, compute }, values) {
+  notes: [
+    'The same options and seed give the same bytes in Node, Deno, Bun and browsers.',
+    'Interrupted, killed or cut off from power, the same command goes on from the newest resume point and ends with the same bytes.',
+  ],
+  async run(context, values) {
+    const { output, signal, compute } = context;
     if (values.out === undefined && values.final === undefined) throw new UsageError('nothing would be written: give --out FILE, --final FILE or both');
     if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
     for (const path of [values.out, values.final]) if (path !== undefined) prepareOutput(path, [values.initial, values.graph]);
+    using job = beginLongJob(context, values, [values.out, values.final]);
     const data = await loadData(values, 'train', compute);
     const graph = await graphOf(values, data, 'mlp');
     if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
@@ -64,6 +72,8 @@ export const trainCommand = defineCommand({
       ...(values.iterations === undefined ? { epochs: values.epochs ?? 10 } : { iterations: values.iterations }),
       ...(initial === undefined ? {} : { initial }),
       ...(values.checkpoints === undefined ? {} : { checkpointEpochs: values.checkpoints }),
+      ...(values['checkpoint-iterations'] === undefined ? {} : { checkpointIterations: values['checkpoint-iterations'] }),
+      ...(job.resume === undefined ? {} : { resume: job.resume }),
       compute: await compute(), signal,
       onProgress: ({ done, total, detail }) => output.progress('training', done, total, detail),
     });
@@ -91,6 +101,7 @@ export const trainCommand = defineCommand({
       written['final'] = values.final;
       output.text(`wrote ${values.final}`);
     }
+    job.finish();
     output.text(output.style('faint', `weights sha256 ${result.record.sha256}`));
     output.record({
       event: 'result', command: 'train', sha256: result.record.sha256, checkpoints: result.checkpoints.map(({ label, iteration }) => ({ label, iteration })),

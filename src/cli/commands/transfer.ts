@@ -14,6 +14,7 @@ import type { Context } from '../command.ts';
 import { hasPart } from '../data.node.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { dataOptions, dataSummary, graphSummary, loadData, openBundleFile, readWeights } from '../shared.ts';
 
 /** Options that say how to transfer; `plan` takes the same. */
@@ -36,6 +37,7 @@ const options = {
   'target-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'port to fresh random weights of this seed instead' },
   'oracle-target': { kind: 'string', metavar: 'FILE', help: 'oracle: the weights that the target truly reached by training' },
   'held-out': { kind: 'number', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images held out for the stop rule' },
+  'held-out-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: "draws the held-out images (default: the seed of the bundle's training, so that its source never saw them; else --seed)" },
   'stop-rule': { kind: 'choice', choices: stopRules, help: 'which step is kept: best on the held-out images (default), agreeing most with the source (label-free), or the last' },
   'statistics-batches': { kind: 'integer', metavar: 'N', minimum: 1, default: 20, help: 'mini-batches to re-estimate batch-norm statistics from' },
   skip: { kind: 'strings', metavar: 'NAME,…', help: 'parameters, or prefixes of some, whose change is not carried over' },
@@ -43,6 +45,7 @@ const options = {
   to: { kind: 'string', metavar: 'LABEL', help: 'last checkpoint of the part to carry over' },
   out: { kind: 'string', metavar: 'FILE', help: 'the transferred weights as safetensors' },
   record: { kind: 'string', metavar: 'FILE', help: 'how the result came about, as JSON' },
+  ...resumeOptions,
 } as const;
 
 export const transferCommand = defineCommand({
@@ -59,6 +62,7 @@ export const transferCommand = defineCommand({
   notes: [
     'The data is the task that the source learnt. No step is ever chosen on test images; where DATA has a test part, the accuracy on it is shown for the target, the plain shift (Naive) and the result.',
     'SHA-256 of the written file is the one shown and recorded: the same command gives the same bytes in every runtime.',
+    'Interrupted, killed or cut off from power, the same command goes on from the last whole step and ends with the same bytes.',
   ],
   async run(context, values, [path]) {
     const { output, signal, compute } = context;
@@ -69,6 +73,7 @@ export const transferCommand = defineCommand({
     for (const file of [values.out, values.record]) {
       if (file !== undefined) prepareOutput(file, [bundlePath, values.target, values['oracle-target']]);
     }
+    using job = beginLongJob(context, values, [values.out, values.record]);
     using opened = await openBundleFile(bundlePath, signal);
     const { graph } = opened.bundle;
     const data = await loadData(values, 'train', compute);
@@ -84,6 +89,7 @@ export const transferCommand = defineCommand({
       batchesPerStep: values['batches-per-step'], batchSize: values['batch-size'], heldOutFraction: values['held-out'],
       historyBudgetBytes: values['history-budget'], statisticsBatches: values['statistics-batches'], normalise: values['normalise-terms'],
       ...(values.steps === undefined ? {} : { steps: values.steps }),
+      ...(values['held-out-seed'] === undefined ? {} : { heldOutSeed: values['held-out-seed'] }),
       ...(values['stop-rule'] === undefined ? {} : { stopRule: values['stop-rule'] }),
       ...(values.freeze === undefined ? {} : { frozenGroups: values.freeze }),
       ...(values.skip === undefined ? {} : { skipParameters: values.skip }),
@@ -95,6 +101,7 @@ export const transferCommand = defineCommand({
     const result = await transfer({
       ...common,
       method: values.method,
+      ...(job.resume === undefined ? {} : { resume: job.resume }),
       onProgress: ({ done, total, detail }) => output.progress(`porting by ${values.method}`, done, total, detail),
     });
     const naive = values.method === 'naive' ? result : await transfer({ ...common, method: 'naive' });
@@ -104,6 +111,7 @@ export const transferCommand = defineCommand({
     if (values.out !== undefined) writeAtomically(values.out, stateToSafetensors(parameterLayout(graph), result.state));
     const record = { ...result.record, steps: result.steps, counts: result.counts, permutations: permutationsOf(result), test: accuracies ?? null };
     if (values.record !== undefined) writeAtomically(values.record, `${JSON.stringify(record, null, 2)}\n`);
+    job.finish();
     for (const step of result.steps) output.record({ event: 'step', ...step });
     output.record({
       event: 'result', command: 'transfer', method: result.method, chosenStep: result.chosenStep, sha256: result.record.sha256, counts: result.counts,

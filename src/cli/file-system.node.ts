@@ -1,0 +1,60 @@
+/**
+ * The calls through which files are written, locked and read, as one object: `npm run faults` and `npm run kill` put
+ * another in its place, so that every one of them can fail, write short or be the last thing that the process does.
+ */
+import {
+  closeSync, existsSync, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readSync, readdirSync, realpathSync, renameSync, statSync, unlinkSync, writeSync,
+} from 'node:fs';
+
+export interface FileSystem {
+  open(path: string, flags: 'r' | 'wx'): number;
+  close(file: number): void;
+  read(file: number, bytes: Uint8Array, offset: number, length: number, position: number): number;
+  /** Bytes written, perhaps fewer than asked for. */
+  write(file: number, bytes: Uint8Array, offset: number, length: number): number;
+  sync(file: number): void;
+  rename(from: string, to: string): void;
+  /** A second name for a file; fails where it exists, which makes it a lock. */
+  link(from: string, to: string): void;
+  unlink(path: string): void;
+  /** With its parents; nothing happens where it exists. */
+  makeDirectory(path: string): void;
+  list(directory: string): string[];
+  exists(path: string): boolean;
+  realPath(path: string): string;
+  /** What an open file, or a path, is; undefined where there is nothing. */
+  status(file: number | string): { readonly size: number; readonly isFile: boolean; readonly isDirectory: boolean } | undefined;
+}
+
+const node: FileSystem = {
+  open: (path, flags) => openSync(path, flags, 0o666),
+  close: closeSync,
+  read: readSync,
+  write: writeSync,
+  sync: fsyncSync,
+  rename: renameSync,
+  link: linkSync,
+  unlink: unlinkSync,
+  makeDirectory: (path) => void mkdirSync(path, { recursive: true }),
+  list: (directory) => readdirSync(directory),
+  exists: existsSync,
+  realPath: (path) => realpathSync(path),
+  status: (file) => {
+    const found = typeof file === 'number' ? fstatSync(file) : statSync(file, { throwIfNoEntry: false });
+    return found === undefined ? undefined : { size: found.size, isFile: found.isFile(), isDirectory: found.isDirectory() };
+  },
+};
+
+let current = node;
+
+export function files(): FileSystem {
+  return current;
+}
+
+/** Puts `wrap` of the real calls in their place until the returned function is called. For tests. */
+export function replaceFileSystem(wrap: (real: FileSystem) => FileSystem): () => void {
+  current = wrap(node);
+  return () => {
+    current = node;
+  };
+}

@@ -1,0 +1,137 @@
+/**
+ * Long jobs on the command line: outputs are locked, resume points lie beside the first of them, in two generations, until
+ * the job has written what it was to write.
+ */
+import { relative, resolve } from 'node:path';
+import process from 'node:process';
+import { limits } from '../core/limits.ts';
+import { decodeResumePoint } from '../index.ts';
+import type { ResumeOptions, ResumeStore } from '../index.ts';
+import type { OptionSpecs, ValuesOf } from './arguments.ts';
+import type { Context } from './command.ts';
+import { FileError } from './exit.ts';
+import { files } from './file-system.node.ts';
+import { readWhole, removeAbandonedTemporaries, writeAtomically } from './files.node.ts';
+import { lockOutput, processExists } from './lock.node.ts';
+
+export const resumeOptions = {
+  resume: { kind: 'choice', choices: ['auto', 'new', 'off'], default: 'auto', help: 'auto: go on from the resume point where there is one; new: start over; off: neither read nor write any' },
+  'resume-file': { kind: 'string', metavar: 'FILE', help: 'where resume points go (default: the first output with .resume behind it)' },
+} as const satisfies OptionSpecs;
+
+/** Writing points takes at most this share of the time, however large they are. */
+const LARGEST_SHARE = 1 / 20;
+const FILE_LIMIT_BYTES = 2 * limits.heapBytes;
+
+/** Two generations of one job's points: `path` and `path.previous`. */
+export class ResumeFile implements ResumeStore {
+  readonly path: string;
+  readonly #previous: string;
+  readonly #warn: (text: string) => void;
+  #savedAtMs = -Infinity;
+  #saveMs = 0;
+  #failures = 0;
+  /** Iterations or steps in the newest point; 0 without one. */
+  done = 0;
+
+  constructor(path: string, warn: (text: string) => void) {
+    this.path = path;
+    this.#previous = `${path}.previous`;
+    this.#warn = warn;
+  }
+
+  async load(): Promise<readonly Uint8Array[]> {
+    const newest = readIfThere(this.path);
+    const older = readIfThere(this.#previous);
+    if (newest !== undefined && older !== undefined && !(await isWhole(newest)) && (await isWhole(older))) {
+      // Otherwise the next point would push the damaged one over the only good one.
+      this.#warn(`${this.path} is damaged; going on from the one before it`);
+      files().rename(this.#previous, this.path);
+      return [older];
+    }
+    return [newest, older].filter((point) => point !== undefined);
+  }
+
+  /** A point that cannot be written costs a warning, not the job: the one before it stays. */
+  async save(point: Uint8Array, done: number): Promise<void> {
+    const startMs = performance.now();
+    try {
+      writeAtomically(this.path, point, this.#previous);
+      this.done = done;
+    } catch (error) {
+      if (this.#failures++ === 0) this.#warn(`no resume point: ${error instanceof Error ? error.message : String(error)}; the job goes on`);
+    }
+    this.#savedAtMs = performance.now();
+    this.#saveMs = Math.abs(this.#savedAtMs - startMs);
+  }
+
+  due(): boolean {
+    // A clock that was set back looks like a long time.
+    return Math.abs(performance.now() - this.#savedAtMs) * LARGEST_SHARE >= this.#saveMs;
+  }
+
+  remove(): void {
+    for (const path of [this.#previous, this.path]) {
+      try {
+        files().unlink(path);
+      } catch (cause) {
+        if (files().exists(path)) throw new FileError(path, 'cannot be removed', cause);
+      }
+    }
+  }
+}
+
+export interface LongJob extends Disposable {
+  /** For `train` or `transfer`; undefined with `--resume off`. */
+  readonly resume: ResumeOptions | undefined;
+  /** Everything is written: the points are no longer needed. */
+  finish(): void;
+}
+
+/**
+ * Locks the outputs and finds the place of the resume points.
+ * @throws LockedError while another run writes one of them.
+ */
+export function beginLongJob({ output, whenInterrupted }: Context, values: ValuesOf<typeof resumeOptions>, outputs: readonly (string | undefined)[]): LongJob {
+  const paths = [...new Set(outputs.filter((path) => path !== undefined).map((path) => relative('', resolve(path))))];
+  const store = new ResumeFile(values['resume-file'] ?? `${paths[0]}.resume`, (text) => output.warn(text));
+  const locks: Disposable[] = [];
+  const release = (): void => {
+    for (const lock of locks.splice(0)) lock[Symbol.dispose]();
+  };
+  try {
+    for (const path of values['resume-file'] === undefined ? paths : [...paths, store.path]) locks.push(lockOutput(path));
+    // Whoever made these has lost the lock, so it is gone.
+    for (const path of [...paths, store.path, ...paths.map((one) => `${one}.lock`)]) {
+      removeAbandonedTemporaries(path, (pid) => pid !== process.pid && processExists(pid));
+    }
+    if (values.resume === 'new') store.remove();
+  } catch (error) {
+    release();
+    throw error;
+  }
+  whenInterrupted(() => (store.done === 0 ? 'nothing was written' : `${store.path} holds ${store.done} done; the same command goes on from there`));
+  const resume: ResumeOptions = {
+    store,
+    onContinue: (done, total) => {
+      store.done = done;
+      output.text(`continued from step ${done} of ${total} (${store.path})`);
+      output.record({ event: 'continued', done, total, file: store.path });
+    },
+  };
+  return {
+    resume: values.resume === 'off' ? undefined : resume,
+    finish: () => {
+      if (values.resume !== 'off') store.remove();
+    },
+    [Symbol.dispose]: release,
+  };
+}
+
+function readIfThere(path: string): Uint8Array | undefined {
+  return files().exists(path) ? readWhole(path, FILE_LIMIT_BYTES) : undefined;
+}
+
+async function isWhole(point: Uint8Array): Promise<boolean> {
+  return decodeResumePoint(point, undefined).then(() => true, () => false);
+}

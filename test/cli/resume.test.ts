@@ -1,0 +1,87 @@
+// Long jobs from the command line: interrupted, locked, refused, resumed. Kills and disk faults: test/survival.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
+
+let directory: string;
+const path = (name: string): string => join(directory, name);
+const run = (args: readonly string[], signal?: { name: NodeJS.Signals; afterMs: number }) => trajport(args, { cwd: directory, ...(signal === undefined ? {} : { signal }) });
+const sha256 = (name: string): string => createHash('sha256').update(readFileSync(path(name))).digest('hex');
+const EPOCHS = 60;
+const trainingOf = (epochs: number, out: string, ...more: string[]): string[] =>
+  ['train', '--data', 'a', '--widths', '64', '--batch-size', '16', '--epochs', `${epochs}`, '--out', out, '--json', ...more];
+const training = (out: string, ...more: string[]): string[] => trainingOf(EPOCHS, out, ...more);
+const leftovers = (): string[] => readdirSync(directory).filter((name) => name !== 'a' && name !== 'whole.zip');
+let whole: string;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'trajport-resume-'));
+  writeImageFolder(path('a'));
+  expect((await run(training('whole.zip'))).code).toBe(0);
+  whole = sha256('whole.zip');
+});
+beforeEach(() => {
+  for (const name of leftovers()) rmSync(path(name), { recursive: true });
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+/** Interrupts a training once its first point is there, so that the test does not depend on the machine's speed. */
+async function interrupted(out: string, name: NodeJS.Signals): Promise<Awaited<ReturnType<typeof run>>> {
+  for (let afterMs = 400; ; afterMs += 200) {
+    const finished = await run(training(out), { name, afterMs });
+    if (finished.code === 0) throw new Error(`finished before ${name}`);
+    if (existsSync(path(`${out}.resume`))) return finished;
+  }
+}
+
+it('SIGINT leaves a resume point; the same command goes on and ends with the same bytes', async () => {
+  const { code, stderr } = await interrupted('out.zip', 'SIGINT');
+  expect(code).toBe(130);
+  expect(stderr).toMatch(/interrupted; out\.zip\.resume holds \d+ done; the same command goes on from there/);
+  expect(leftovers().filter((name) => !name.startsWith('out.zip.resume'))).toEqual([]);
+  const again = await run(training('out.zip'));
+  expect(again.code).toBe(0);
+  const continued = jsonLines(again.stdout).find(({ event }) => event === 'continued');
+  expect(continued).toMatchObject({ total: EPOCHS * 14, file: 'out.zip.resume' });
+  expect(stderr).toContain(`holds ${String(continued?.['done'])} done`);
+  expect(sha256('out.zip')).toBe(whole);
+  expect(leftovers()).toEqual(['out.zip']);
+});
+
+it('other settings are refused and say what differs; --resume new starts over', async () => {
+  await interrupted('out.zip', 'SIGTERM');
+  const other = await run(training('out.zip', '--learning-rate', '0.05', '--held-out', '0.2'));
+  expect(other.code).toBe(3);
+  expect(other.stderr).toMatch(/settings\.learningRate 0\.05, settings\.heldOutFraction 0\.2.*settings\.learningRate 0\.01, settings\.heldOutFraction 0\.1/);
+  expect(other.stderr).toContain('--resume new starts over');
+  const fresh = await run(training('out.zip', '--resume', 'new'));
+  expect(jsonLines(fresh.stdout).filter(({ event }) => event === 'continued')).toEqual([]);
+  expect(sha256('out.zip')).toBe(whole);
+});
+
+it('two runs on one output: one is told that it is locked; a lock whose process is gone is taken over', async () => {
+  writeFileSync(path('out.zip.lock'), JSON.stringify({ pid: process.pid, host: hostname(), started: '' }));
+  const second = await run(training('out.zip'));
+  expect(second.code).toBe(75);
+  expect(jsonLines(second.stdout).at(-1)).toMatchObject({ error: 'LockedError', code: 'locked', field: 'out.zip', exitCode: 75 });
+  expect(second.stderr).toContain(`process ${process.pid}`);
+  expect(existsSync(path('out.zip'))).toBe(false);
+  // The number of this process, but started at another moment: the number was used again.
+  for (const lock of [JSON.stringify({ pid: process.pid, host: hostname(), started: 'then 1' }), JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), started: '' }), '']) {
+    writeFileSync(path('out.zip.lock'), lock);
+    const { code } = await run(trainingOf(1, 'out.zip'));
+    expect(code).toBe(0);
+    expect(leftovers()).toEqual(['out.zip']);
+  }
+});
+
+it('of two that start at once, one does the work and the other is locked', async () => {
+  const codes = (await Promise.all([run(training('out.zip')), run(training('out.zip'))])).map(({ code }) => code);
+  expect(codes.toSorted()).toEqual([0, 75]);
+  expect(sha256('out.zip')).toBe(whole);
+  expect(leftovers()).toEqual(['out.zip']);
+});
