@@ -5,6 +5,7 @@
 import {
   closeSync, existsSync, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readSync, readdirSync, realpathSync, renameSync, statSync, unlinkSync, writeSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
 
 export interface FileSystem {
   open(path: string, flags: 'r' | 'wx'): number;
@@ -35,7 +36,7 @@ const node: FileSystem = {
   rename: renameSync,
   link: linkSync,
   unlink: unlinkSync,
-  makeDirectory: (path) => void mkdirSync(path, { recursive: true }),
+  makeDirectory,
   list: (directory) => readdirSync(directory),
   exists: existsSync,
   realPath: (path) => realpathSync(path),
@@ -44,6 +45,19 @@ const node: FileSystem = {
     return found === undefined ? undefined : { size: found.size, isFile: found.isFile(), isDirectory: found.isDirectory() };
   },
 };
+
+/** Level by level: Node's own `recursive` never returns below a directory that cannot hold any, such as /proc. */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  const parent = dirname(path);
+  if (parent !== path) makeDirectory(parent);
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    // Another process may have made it between the two calls.
+    if ((error as { code?: unknown }).code !== 'EEXIST') throw error;
+  }
+}
 
 let current = node;
 
