@@ -92,4 +92,6 @@ export type { Core, CoreOptions } from './core/core.ts';
 export * from './core/errors.ts';
 export { limits } from './core/limits.ts';
 export type { NamedTensors, NetworkState, Tensor } from './tensor/tensor.ts';
+export { lossKinds } from './gradient/loss.ts';
+export type { Loss } from './gradient/loss.ts';
 export type { OptimiserSettings } from './gradient/optimiser.ts';

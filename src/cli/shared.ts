@@ -11,7 +11,8 @@ import type { ModelGraph } from '../model/graph.ts';
 import type { PresetOptions } from '../model/presets.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import type { Compute } from '../index.ts';
+import { lossKinds } from '../index.ts';
+import type { Compute, Loss } from '../index.ts';
 import { formatInteger } from '../report/text.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { readCheckpointFile } from './checkpoints.node.ts';
@@ -36,6 +37,21 @@ export const modelOptions = {
   'no-bias': { kind: 'flag', help: 'mlp: without biases' },
   graph: { kind: 'string', metavar: 'FILE', help: 'the network of a bundle or of a graph JSON instead of --model' },
 } as const satisfies OptionSpecs;
+
+export const lossOptions = {
+  loss: { kind: 'choice', choices: lossKinds, help: 'what is minimised; the last two against one-hot targets' },
+  'label-smoothing': { kind: 'number', metavar: 'X', minimum: 0, maximum: 1, help: 'softmax-cross-entropy: share of each target spread over all classes (default 0)' },
+} as const satisfies OptionSpecs;
+
+/** The loss that the options name; undefined where they name none. */
+export function lossOf(values: ValuesOf<typeof lossOptions>): Loss | undefined {
+  const { loss: kind, 'label-smoothing': labelSmoothing } = values;
+  if (kind !== undefined && kind !== 'softmax-cross-entropy') {
+    if (labelSmoothing !== undefined) throw new UsageError('--label-smoothing goes with --loss softmax-cross-entropy');
+    return { kind };
+  }
+  return kind === undefined && labelSmoothing === undefined ? undefined : { kind: 'softmax-cross-entropy', labelSmoothing: labelSmoothing ?? 0 };
+}
 
 export type DataValues = ValuesOf<typeof dataOptions>;
 export type ModelValues = ValuesOf<typeof modelOptions>;

@@ -5,6 +5,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import { closeBackend, openBackend, type HeapBackend } from './backend.ts';
 import { Network, type NetworkOptions } from './network.ts';
 
+export type { Loss } from './loss.ts';
 export type { Evaluation, GradientResult, Network, NetworkOptions } from './network.ts';
 export type { OptimiserSettings, OptimiserState } from './optimiser.ts';
 export type { Trainer } from './trainer.ts';

@@ -10,7 +10,9 @@ import { elementCount, type NamedTensors, type NetworkState, type Tensor } from 
 import { requireOptimiser, type OptimiserSettings } from './optimiser.ts';
 import { HeapParameters } from './parameters.ts';
 import type { HeapBackend } from './backend.ts';
-import { run, runAll } from './kernels/support.ts';
+import { lossAndGradient } from './kernels/loss.ts';
+import { run } from './kernels/support.ts';
+import { DEFAULT_LOSS, requireLoss, type Loss } from './loss.ts';
 import { compileProgram, type Program } from './program.ts';
 import { Tape, type TapeOptions } from './tape.ts';
 import { Trainer } from './trainer.ts';
@@ -21,17 +23,19 @@ export interface NetworkOptions {
    * less memory. Refused for batch norm, whose statistics depend on the whole batch.
    */
   readonly microBatch?: number;
+  /** What gradients, training and evaluation measure. Default: softmax cross-entropy without label smoothing. */
+  readonly loss?: Loss;
 }
 
 export interface GradientResult {
-  /** Mean cross-entropy of each batch. */
+  /** Mean loss of each batch. */
   readonly losses: readonly number[];
   /** Mean over the batches, in the graph's order of parameters. */
   readonly gradients: NamedTensors;
 }
 
 export interface Evaluation {
-  /** Mean cross-entropy. */
+  /** Mean loss an image. */
   readonly loss: number;
   /** 0 to 1. */
   readonly accuracy: number;
@@ -60,6 +64,7 @@ export class Network implements Disposable {
   readonly #training: Program;
   readonly #evaluation: Program;
   readonly #microBatch: number | undefined;
+  readonly #loss: Loss;
   readonly #inputElements: number;
 
   constructor(backend: HeapBackend, graph: ModelGraph, options: NetworkOptions) {
@@ -73,6 +78,7 @@ export class Network implements Disposable {
     this.#inputElements = elementCount(graph.input);
     this.#microBatch =
       options.microBatch === undefined ? undefined : requireInteger('options.microBatch', options.microBatch, 1);
+    this.#loss = requireLoss('options.loss', options.loss ?? DEFAULT_LOSS);
     const dependent = graph.nodes.find((node) => node.op === 'batch_norm');
     if (this.#microBatch !== undefined && dependent !== undefined) {
       throw new UnsupportedError({
@@ -84,7 +90,7 @@ export class Network implements Disposable {
   }
 
   /**
-   * The gradient of the mean over `batches` of the mean softmax cross-entropy; batch norm in training mode, state unchanged.
+   * The gradient of the mean over `batches` of the mean loss; batch norm in training mode, state unchanged.
    * @throws InvalidArgumentError for no batches, a wrong size, a label out of range, or a state that is not the graph's.
    * @throws OutOfMemoryError; everything is freed then and the next call works.
    */
@@ -117,11 +123,11 @@ export class Network implements Disposable {
         for (const [first, rows] of parts(batch.count, this.#microBatch ?? EVALUATION_CHUNK)) {
           const logits = this.#forward(parameters, batch, first, rows);
           const labels = this.#labels(batch, first, rows);
-          const [sum, gradient] = runAll('SparseSoftmaxCrossEntropy', { logits, labels }, { scale: 1 });
+          const [sum, gradient] = lossAndGradient(this.#loss, logits, labels, 1);
           const right = run('CountCorrect', { logits, labels });
-          loss += (sum as TfjsTensor).dataSync()[0] as number;
+          loss += sum.dataSync()[0] as number;
           correct += right.dataSync()[0] as number;
-          for (const tensor of [logits, labels, sum, gradient, right]) tensor?.dispose();
+          for (const tensor of [logits, labels, sum, gradient, right]) tensor.dispose();
         }
         count += batch.count;
       }
@@ -192,10 +198,10 @@ export class Network implements Disposable {
       const tape = this.#tape(this.#training, parameters, true, onStatistics);
       const logits = tape.forward(this.#upload(batch, first, rows));
       const labels = this.#labels(batch, first, rows);
-      const [part, gradient] = runAll('SparseSoftmaxCrossEntropy', { logits, labels }, { scale: 1 / batch.count });
-      loss += (part as TfjsTensor).dataSync()[0] as number;
-      for (const tensor of [logits, labels, part]) tensor?.dispose();
-      tape.backward(gradient as TfjsTensor);
+      const [part, gradient] = lossAndGradient(this.#loss, logits, labels, 1 / batch.count);
+      loss += part.dataSync()[0] as number;
+      for (const tensor of [logits, labels, part]) tensor.dispose();
+      tape.backward(gradient);
     }
     return loss;
   }

@@ -28,7 +28,7 @@ export class Trainer implements Disposable {
   }
 
   /**
-   * One step down the gradient of the batch's mean cross-entropy; running statistics of batch norm move by its momentum.
+   * One step down the gradient of the batch's mean loss; running statistics of batch norm move by its momentum.
    * @returns the loss before the step.
    * @throws as `Network.gradient`; the parameters are unchanged then.
    */

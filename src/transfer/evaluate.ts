@@ -2,6 +2,7 @@
 import { requireInteger } from '../core/errors.ts';
 import { makeBatch } from '../data/image-set.ts';
 import type { ImageSet } from '../data/image-set.ts';
+import type { Loss } from '../gradient/loss.ts';
 import type { Network } from '../gradient/network.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
@@ -13,7 +14,7 @@ import type { JobControl } from './progress.ts';
 import type { Stopwatch } from './timing.ts';
 
 export interface Evaluation {
-  /** Mean softmax cross-entropy in nats. */
+  /** Mean loss an image, in nats for cross-entropies. */
   readonly loss: number;
   /** Share of images classified rightly, 0 to 1. */
   readonly accuracy: number;
@@ -27,6 +28,8 @@ export interface EvaluateOptions extends JobControl {
   readonly data: ImageSet;
   /** Images a forward pass; memory grows with it, the result does not change beyond rounding. Default 256. */
   readonly batchSize?: number;
+  /** Default: softmax cross-entropy without label smoothing. */
+  readonly loss?: Loss;
   readonly compute?: Compute;
 }
 
@@ -43,7 +46,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   requireData(graph, data);
   requireState('state', graph, state);
   const { engine } = await useCompute(options.compute);
-  using network = engine.compile(graph);
+  using network = engine.compile(graph, options.loss === undefined ? {} : { loss: options.loss });
   const rows = Int32Array.from({ length: data.count }, (_, row) => row);
   return evaluateRows(network, state, data, rows, batchSize, options);
 }

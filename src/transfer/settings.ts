@@ -4,6 +4,7 @@
  */
 import { InvalidArgumentError, describe, requireChoice, requireInteger, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { lossOfRecord, requireLoss, type Loss } from '../gradient/loss.ts';
 import { solverNames } from '../matching/solvers.ts';
 import type { SolverName } from '../matching/solvers.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
@@ -59,6 +60,8 @@ export interface TransferChoices {
   readonly start?: 'identity' | 'previous';
   /** How each matching is solved. Default `coordinate-descent`. */
   readonly solver?: SolverName;
+  /** Whose gradients are matched. Default: the one that the source's training record names, else softmax cross-entropy. */
+  readonly loss?: Loss;
 }
 
 /** `TransferChoices` with nothing left open. */
@@ -111,6 +114,7 @@ export function readSettings(
     maxSweeps: requireInteger('maxSweeps', choices.maxSweeps ?? 100, 1, 10_000),
     start: requireChoice('start', choices.start ?? 'identity', ['identity', 'previous']),
     solver: requireChoice('solver', choices.solver ?? 'coordinate-descent', solverNames),
+    loss: requireLoss('loss', choices.loss ?? lossOfRecord(training)),
   };
 }
 

@@ -14,6 +14,7 @@ import {
 import { limits } from '../core/limits.ts';
 import { BatchSampler, makeBatch } from '../data/image-set.ts';
 import type { ImageSet } from '../data/image-set.ts';
+import { DEFAULT_LOSS, requireLoss, type Loss } from '../gradient/loss.ts';
 import type { OptimiserSettings } from '../gradient/optimiser.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { initialise } from '../model/initialise.ts';
@@ -48,6 +49,8 @@ export interface TrainOptions extends JobControl {
   readonly iterations?: number;
   /** Images a step. Default 128. */
   readonly batchSize?: number;
+  /** What is minimised. Default: softmax cross-entropy without label smoothing. */
+  readonly loss?: Loss;
   /** Default: SGD with momentum 0.9 and no weight decay. */
   readonly optimiser?: OptimiserSettings;
   /** Default 0.01. */
@@ -115,7 +118,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const points =
     options.resume === undefined ? undefined : await ResumePoints.open(options.resume, { kind: 'train', settings: recorded, inputs }, iterations);
 
-  using network = engine.compile(graph);
+  using network = engine.compile(graph, { loss: settings.loss });
   const found = points?.found === undefined ? undefined : takeTrainPoint(points.found, network.layout);
   using trainer = network.trainer(found?.state ?? start, settings.optimiser);
   if (found !== undefined) trainer.restoreOptimiser(found.optimiser);
@@ -208,6 +211,7 @@ function readSettings(options: TrainOptions) {
     epochs: options.epochs === undefined ? null : requireInteger('epochs', options.epochs, 1, limits.checkpoints - 1),
     iterations: options.iterations === undefined ? null : requireInteger('iterations', options.iterations, 1),
     batchSize: requireInteger('batchSize', options.batchSize ?? 128, 1),
+    loss: requireLoss('loss', options.loss ?? DEFAULT_LOSS),
     optimiser: options.optimiser ?? DEFAULT_OPTIMISER,
     learningRate: requireNumber('learningRate', options.learningRate ?? 0.01, 0),
     learningRateSchedule: requireChoice('learningRateSchedule', options.learningRateSchedule ?? 'constant', [

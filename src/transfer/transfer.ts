@@ -151,7 +151,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     inputs: settings.trajectory === 'real' ? { ...inputs, sourceBetween: await sourceSha256(graph, points, readSource) } : inputs,
   }, settings.steps);
 
-  using network = compute.engine.compile(graph);
+  using network = compute.engine.compile(graph, { loss: settings.loss });
   const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.batches, 1));
   let batches = 0;
   const context: MatchingContext = {

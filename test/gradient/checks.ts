@@ -1,5 +1,6 @@
 /** What `npm run gradcheck` and the test beside it hold the gradient engine against, case by case. */
 import type { GradientEngine } from '../../src/gradient/engine.ts';
+import { DEFAULT_LOSS, type Loss } from '../../src/gradient/loss.ts';
 import type { Batch } from '../../src/data/image-set.ts';
 import { GraphBuilder, sequential, type Layer, type Residual } from '../../src/model/builder.ts';
 import { outputClasses, parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
@@ -19,6 +20,8 @@ export interface GradientCase {
   readonly grid?: number;
   /** Elements of a tensor compared with central differences: 10 unless given; 0: none. */
   readonly samples?: number;
+  /** Softmax cross-entropy unless given. */
+  readonly loss?: Loss;
   /** Of the random parameters: 3 unless given. */
   readonly seed?: number;
   /** Added to the bias of the layer `before`. */
@@ -30,6 +33,8 @@ export interface GradientCheck {
   readonly kind: string;
   readonly bound: number;
   readonly logits: number;
+  /** Of the loss itself. */
+  readonly loss: number;
   /** Against central differences in f64 over sampled elements; null where ties make the loss not differentiable, or it takes too long. */
   readonly differences: number | null;
   /** Against tfjs's tape on its cpu backend in f64, every element; null where tfjs cannot differentiate the network. */
@@ -152,6 +157,14 @@ function joined(op: 'multiply' | 'concat', left: readonly Layer[], right: readon
   return builder.build(builder.chain(join, [{ op: 'flatten' }, { op: 'dense', name: 'after', out: 4 }]));
 }
 
+const scored = sequential([7], [{ op: 'dense', name: 'before', out: 9 }, { op: 'tanh' }, { op: 'dense', name: 'after', out: 4 }]);
+const lossCases: readonly GradientCase[] = [
+  operation('loss: label smoothing', scored, { loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0.1 } }),
+  operation('loss: labels smoothed away', scored, { loss: { kind: 'softmax-cross-entropy', labelSmoothing: 1 } }),
+  operation('loss: binary cross-entropy', scored, { loss: { kind: 'binary-cross-entropy' } }),
+  operation('loss: mean squared error', scored, { loss: { kind: 'mean-squared-error' } }),
+];
+
 const combiningCases: readonly GradientCase[] = [
   operation('relu6 around its ceiling', around([2, 5, 4], { op: 'relu6' }), { shift: 6 }),
   operation('multiply', joined('multiply', [{ op: 'tanh' }], [{ op: 'conv2d', name: 'conv', out: 5, kernel: 1 }])),
@@ -243,7 +256,7 @@ const presetCases: readonly GradientCase[] = presetNames.map((name) => {
 });
 
 export const gradientCases: readonly GradientCase[] = [
-  ...otherCases, ...convolutionCases, ...depthwiseCases, ...transposedCases, ...combiningCases, ...poolCases, ...activationCases, ...presetCases,
+  ...otherCases, ...lossCases, ...convolutionCases, ...depthwiseCases, ...transposedCases, ...combiningCases, ...poolCases, ...activationCases, ...presetCases,
 ];
 
 /** Elements of a tensor compared with central differences: all of a small one, a spread of a large one. */
@@ -273,19 +286,21 @@ export function checkGradients(engine: GradientEngine, references: References | 
   const batch = randomBatch(graph, count, 11, grid);
   const bias = state.parameters.get('before.bias');
   bias?.data.forEach((value, i) => (bias.data[i] = value + (test.shift ?? 0)));
-  const network = engine.compile(graph);
-  const { gradients } = network.gradient(state, [batch]);
+  const kind = test.loss ?? DEFAULT_LOSS;
+  const network = engine.compile(graph, { loss: kind });
+  const { gradients, losses } = network.gradient(state, [batch]);
 
   const tensors: Arrays = new Map([...state.parameters, ...state.buffers].map(([name, { data }]) => [name, Float64Array.from(data)]));
   const inputs = Float64Array.from(batch.inputs);
-  const loss = (values: Arrays): number => loss64(forward64(graph, values, inputs, count, true), batch.labels);
+  const loss = (values: Arrays): number => loss64(forward64(graph, values, inputs, count, true), batch.labels, kind);
   const logits = relativeError(network.logits(state, batch), forward64(graph, tensors, inputs, count, false));
 
+  const lossError = relativeError(losses, [loss(tensors)]);
   const differentiable = grid === undefined && test.samples !== 0;
   // A bias before batch norm has the gradient 0: judge such a tensor against the size of the whole gradient.
   const floor = 1e-3 * Math.max(...[...gradients.values()].map(({ data }) => Math.hypot(...data)));
   const supported = references !== undefined && graph.nodes.every(tfjsSupports);
-  const exact = supported ? tfjsGradient(references.f64, graph, state, batch) : undefined;
+  const exact = supported ? tfjsGradient(references.f64, graph, state, batch, kind) : undefined;
   let byDifferences = 0;
   let byTfjs = 0;
   let worst = '';
@@ -303,17 +318,18 @@ export function checkGradients(engine: GradientEngine, references: References | 
     }
     if (error >= Math.max(byDifferences, byTfjs)) worst = name;
   }
-  const ratio = exact === undefined ? null : errorRatio(gradients, tfjsGradient((references as References).f32, graph, state, batch), exact);
+  const ratio = exact === undefined ? null : errorRatio(gradients, tfjsGradient((references as References).f32, graph, state, batch, kind), exact);
   return {
     name: test.name,
     kind: test.kind,
     bound: test.bound,
     logits,
+    loss: lossError,
     differences: differentiable ? byDifferences : null,
     tfjs64: exact === undefined ? null : byTfjs,
     ratio,
     worst,
-    pass: Math.max(byDifferences, byTfjs, logits) <= test.bound && (ratio ?? 0) <= LARGEST_RATIO,
+    pass: Math.max(byDifferences, byTfjs, logits, lossError) <= test.bound && (ratio ?? 0) <= LARGEST_RATIO,
   };
 }
 

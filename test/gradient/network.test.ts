@@ -6,6 +6,7 @@ import { sequential } from '../../src/model/builder.ts';
 import { preset } from '../../src/model/presets.ts';
 import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 import { randomBatch, randomState, relativeError } from './checks.ts';
+import { DEFAULT_LOSS } from '../../src/gradient/loss.ts';
 import { forward64, loss64 } from './reference.ts';
 
 let core: Core;
@@ -65,7 +66,7 @@ it('evaluate counts over all batches what an f64 forward pass counts', () => {
   let right = 0;
   for (const batch of batches) {
     const logits = forward64(resnet, as64(state), Float64Array.from(batch.inputs), batch.count, false);
-    losses += loss64(logits, batch.labels) * batch.count;
+    losses += loss64(logits, batch.labels, DEFAULT_LOSS) * batch.count;
     for (const [n, label] of batch.labels.entries()) {
       const row = [...logits.subarray(4 * n, 4 * n + 4)];
       if (row.indexOf(Math.max(...row)) === label) right++;

@@ -2,6 +2,7 @@
  * The independent twin of the gradient engine: a plain f64 forward pass of a graph over a batch in PyTorch's layouts (NCHW,
  * OIHW), the softmax cross-entropy, and gradients by central differences. Loops only, nothing shared with src/gradient.
  */
+import type { Loss } from '../../src/gradient/loss.ts';
 import { inferShapes, type GraphNode, type ModelGraph } from '../../src/model/graph.ts';
 
 export type Arrays = Map<string, Float64Array>;
@@ -237,16 +238,26 @@ function windows(
   return y;
 }
 
-/** Mean softmax cross-entropy. */
-export function loss64(logits: Float64Array, labels: Int32Array): number {
+/** Mean loss over the images, targets from their labels. */
+export function loss64(logits: Float64Array, labels: Int32Array, loss: Loss): number {
   const classes = logits.length / labels.length;
-  let loss = 0;
+  let total = 0;
   for (const [n, label] of labels.entries()) {
     const row = logits.subarray(n * classes, (n + 1) * classes);
-    const largest = Math.max(...row);
-    loss += largest + Math.log(row.reduce((sum, value) => sum + Math.exp(value - largest), 0)) - at(row, label);
+    const targets = row.map((_, j) => (j === label ? 1 : 0));
+    if (loss.kind === 'binary-cross-entropy') {
+      const sigmoid = row.map((z) => 1 / (1 + Math.exp(-z)));
+      total -= targets.reduce((sum, t, j) => sum + (t === 1 ? Math.log(at(sigmoid, j)) : Math.log1p(-at(sigmoid, j))), 0) / classes;
+    } else if (loss.kind === 'mean-squared-error') {
+      total += targets.reduce((sum, t, j) => sum + (at(row, j) - t) ** 2, 0) / classes;
+    } else {
+      const largest = Math.max(...row);
+      const normaliser = largest + Math.log(row.reduce((sum, value) => sum + Math.exp(value - largest), 0));
+      const smooth = (t: number): number => (1 - loss.labelSmoothing) * t + loss.labelSmoothing / classes;
+      total -= targets.reduce((sum, t, j) => sum + smooth(t) * (at(row, j) - normaliser), 0);
+    }
   }
-  return loss / labels.length;
+  return total / labels.length;
 }
 
 /** ∂loss/∂parameter at some elements, by central differences in f64. */

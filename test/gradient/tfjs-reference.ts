@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import type * as Core from '@tensorflow/tfjs-core';
 import type { Batch } from '../../src/data/image-set.ts';
+import type { Loss } from '../../src/gradient/loss.ts';
 import { inferShapes, parameterLayout, type GraphNode, type ModelGraph, type NodeOf } from '../../src/model/graph.ts';
 import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 
@@ -68,8 +69,8 @@ export function tfjsSupports(node: GraphNode): boolean {
   return node.op !== 'conv2d' || Math.max(...node.dilation) === 1;
 }
 
-/** Gradient of the mean cross-entropy by tfjs's tape on its cpu backend, in PyTorch's layouts. */
-export function tfjsGradient(tf: Tfjs, graph: ModelGraph, state: NetworkState, batch: Batch): ReadonlyMap<string, Float64Array> {
+/** Gradient of the mean loss by tfjs's tape on its cpu backend, in PyTorch's layouts. */
+export function tfjsGradient(tf: Tfjs, graph: ModelGraph, state: NetworkState, batch: Batch, kind: Loss): ReadonlyMap<string, Float64Array> {
   const { parameters } = parameterLayout(graph);
   const results = new Map<string, Float64Array>();
   tf.tidy(() => {
@@ -81,8 +82,7 @@ export function tfjsGradient(tf: Tfjs, graph: ModelGraph, state: NetworkState, b
     const loss = (...values: Core.Tensor[]): Core.Scalar => {
       const named = new Map(parameters.map(({ name }, i) => [name, values[i] as Core.Tensor]));
       const logits = forward(tf, graph, named, batch) as Core.Tensor2D;
-      const picked = tf.mul(tf.oneHot(labels, logits.shape[1]), tf.logSoftmax(logits));
-      return tf.neg(tf.div(tf.sum(picked), batch.count));
+      return meanLoss(tf, logits, labels, kind);
     };
     const gradients = tf.grads(loss)(inside);
     for (const [i, { name, shape }] of parameters.entries()) {
@@ -92,6 +92,18 @@ export function tfjsGradient(tf: Tfjs, graph: ModelGraph, state: NetworkState, b
     }
   });
   return results;
+}
+
+function meanLoss(tf: Tfjs, logits: Core.Tensor2D, labels: Core.Tensor1D, loss: Loss): Core.Scalar {
+  const [count, classes] = logits.shape;
+  const targets = tf.cast(tf.oneHot(labels, classes), 'float32');
+  if (loss.kind === 'mean-squared-error') return tf.mean(tf.square(tf.sub(logits, targets)));
+  if (loss.kind === 'binary-cross-entropy') {
+    // softplus(z) − z · t
+    return tf.mean(tf.sub(tf.add(tf.relu(logits), tf.log1p(tf.exp(tf.neg(tf.abs(logits))))), tf.mul(logits, targets)));
+  }
+  const smooth = tf.add(tf.mul(targets, 1 - loss.labelSmoothing), loss.labelSmoothing / classes);
+  return tf.neg(tf.div(tf.sum(tf.mul(smooth, tf.logSoftmax(logits))), count));
 }
 
 function forward(tf: Tfjs, graph: ModelGraph, parameters: ReadonlyMap<string, Core.Tensor>, batch: Batch): Core.Tensor {

@@ -11,7 +11,7 @@ import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
-import { dataOptions, dataSummary, graphOf, graphSummary, loadData, modelOptions, readWeights } from '../shared.ts';
+import { dataOptions, dataSummary, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readWeights } from '../shared.ts';
 
 const options = {
   ...dataOptions,
@@ -20,6 +20,7 @@ const options = {
   iterations: { kind: 'integer', metavar: 'N', minimum: 1, help: 'optimiser steps instead of epochs' },
   'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 128, help: 'images a step' },
   optimiser: { kind: 'choice', choices: ['sgd', 'adamw'], default: 'sgd', help: 'sgd (with momentum) or adamw' },
+  ...lossOptions,
   momentum: { kind: 'number', metavar: 'X', minimum: 0, maximum: 1, default: 0.9, help: 'sgd: momentum' },
   'weight-decay': { kind: 'number', metavar: 'X', minimum: 0, default: 0, help: 'weight decay' },
   'learning-rate': { kind: 'number', metavar: 'X', minimum: 0, help: 'default 0.01 for sgd, 0.001 for adamw' },
@@ -62,6 +63,7 @@ export const trainCommand = defineCommand({
       values.optimiser === 'sgd'
         ? { kind: 'sgd', momentum: values.momentum, weightDecay: values['weight-decay'] }
         : { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: values['weight-decay'] };
+    const loss = lossOf(values);
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
 
     const result = await train({
@@ -71,6 +73,7 @@ export const trainCommand = defineCommand({
       heldOutFraction: values['held-out'],
       ...(values.iterations === undefined ? { epochs: values.epochs ?? 10 } : { iterations: values.iterations }),
       ...(initial === undefined ? {} : { initial }),
+      ...(loss === undefined ? {} : { loss }),
       ...(values.checkpoints === undefined ? {} : { checkpointEpochs: values.checkpoints }),
       ...(values['checkpoint-iterations'] === undefined ? {} : { checkpointIterations: values['checkpoint-iterations'] }),
       ...(job.resume === undefined ? {} : { resume: job.resume }),

@@ -15,7 +15,7 @@ import { hasPart } from '../data.node.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
-import { dataOptions, dataSummary, graphSummary, loadData, openBundleFile, readWeights } from '../shared.ts';
+import { dataOptions, dataSummary, graphSummary, loadData, lossOf, lossOptions, openBundleFile, readWeights } from '../shared.ts';
 
 /** Options that say how to transfer; `plan` takes the same. */
 export const transferOptions = {
@@ -33,6 +33,7 @@ export const transferOptions = {
 const options = {
   ...dataOptions,
   ...transferOptions,
+  ...lossOptions,
   target: { kind: 'string', metavar: 'FILE', help: 'the base weights to port to (a file of weights of any kind, or the last checkpoint of a bundle)' },
   'target-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'port to fresh random weights of this seed instead' },
   'oracle-target': { kind: 'string', metavar: 'FILE', help: 'oracle: the weights that the target truly reached by training' },
@@ -84,6 +85,7 @@ export const transferCommand = defineCommand({
     const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph);
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}\n`);
 
+    const loss = lossOf(values);
     const common = {
       source: opened.bundle, target, data, seed: values.seed, trajectory: values.trajectory, schedule: values.schedule,
       batchesPerStep: values['batches-per-step'], batchSize: values['batch-size'], heldOutFraction: values['held-out'],
@@ -96,6 +98,7 @@ export const transferCommand = defineCommand({
       ...(values.from === undefined ? {} : { from: values.from }),
       ...(values.to === undefined ? {} : { to: values.to }),
       ...(oracleTarget === undefined ? {} : { oracleTarget }),
+      ...(loss === undefined ? {} : { loss }),
       compute: await compute(), signal,
     } satisfies Omit<TransferOptions, 'method'>;
     const result = await transfer({

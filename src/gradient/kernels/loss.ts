@@ -1,5 +1,20 @@
-/** Softmax cross-entropy with integer labels, and the count of right answers. */
-import { defineGradient, defineKernel, required, run } from './support.ts';
+/** Losses with integer labels, and the count of right answers. */
+import type { Tensor, TensorInfo } from '#tfjs';
+import type { Loss } from '../loss.ts';
+import { defineGradient, defineKernel, required, run, runAll } from './support.ts';
+
+/** Numbers of the losses in `assembly/loss.ts`. */
+const LOSS_KINDS = { 'softmax-cross-entropy': 0, 'binary-cross-entropy': 1, 'mean-squared-error': 2 } as const;
+
+/** `scale` · Σ of the images' losses, and its gradient by the logits. */
+export function lossAndGradient(loss: Loss, logits: TensorInfo, labels: TensorInfo, scale: number): readonly [sum: Tensor, gradient: Tensor] {
+  const smoothing = loss.kind === 'softmax-cross-entropy' ? loss.labelSmoothing : 0;
+  const plain = loss.kind === 'softmax-cross-entropy' && smoothing === 0;
+  const results = plain
+    ? runAll('SparseSoftmaxCrossEntropy', { logits, labels }, { scale })
+    : runAll('TargetLoss', { logits, labels }, { kind: LOSS_KINDS[loss.kind], smoothing, scale });
+  return results as [Tensor, Tensor];
+}
 
 export function registerLoss(): void {
   // {logits [rows, classes], labels [rows] int32}, {scale} → [scale · Σ losses, its gradient by the logits]
@@ -19,6 +34,20 @@ export function registerLoss(): void {
   defineGradient('SparseSoftmaxCrossEntropy', {
     outputs: [false, true],
     gradient: (dy, [gradient]) => ({ logits: () => run('Multiply', { a: gradient, b: dy }) }),
+  });
+  // {logits [rows, classes], labels [rows] int32}, {kind, smoothing, scale} → [scale · Σ losses, its gradient by the logits]
+  defineKernel('TargetLoss', (call) => {
+    const { backend } = call;
+    const logits = required(call, 'logits');
+    const [rows = 0, classes = 0] = logits.shape;
+    const { kind, smoothing, scale } = call.attrs as { readonly kind: number; readonly smoothing: number; readonly scale: number };
+    const loss = backend.makeOutput([], 'float32');
+    const gradient = backend.makeOutput(logits.shape, 'float32');
+    const sum = backend.core.kernels.targetLossF32(
+      kind, backend.pointer(logits), backend.pointer(required(call, 'labels')), backend.pointer(gradient), rows, classes, smoothing, scale,
+    );
+    backend.core.f32(backend.pointer(loss), 1)[0] = sum * scale;
+    return [loss, gradient];
   });
   // {logits, labels} → number of rows whose first largest logit is at the label, int32
   defineKernel('CountCorrect', (call) => {
