@@ -179,7 +179,8 @@ export function graphSummary(graph: ModelGraph): string {
 
 /** One line that says what a data set is. */
 export function dataSummary(data: ImageSet): string {
-  const maximum = Math.round(1 / (data.scale[0] as number));
+  // Said of folders with few grey levels (data.node.ts); the generated tasks have an offset besides.
+  const maximum = data.offset.some((offset) => offset !== 0) ? 255 : Math.round(1 / (data.scale[0] as number));
   const levels = maximum === 255 ? '' : `, pixels 0 to ${maximum}`;
   return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ${data.classes} classes${levels}`;
 }

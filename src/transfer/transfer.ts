@@ -2,6 +2,7 @@
  * Learning transfer (Chijiwa, ICLR 2024): carries a source's trajectory over to a target by matching the gradients met
  * along both, θ₂ˢ = θ₂⁰ + π_s(θ₁ˢ − θ₁⁰). This file walks the steps; `matchers.ts` finds π_s.
  */
+import { InvalidArgumentError, describe } from '../core/errors.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import { BatchSampler, makeBatch } from '../data/image-set.ts';
 import type { Batch, ImageSet } from '../data/image-set.ts';
@@ -108,6 +109,10 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   const first = options.from === undefined ? 0 : checkpointNumber(source, 'from', options.from);
   const last =
     options.to === undefined ? source.checkpoints.length - 1 : checkpointNumber(source, 'to', options.to);
+  if (last <= first && source.checkpoints.length > 1) {
+    const label = (index: number): string => describe(source.checkpoints[index]?.label);
+    throw new InvalidArgumentError({ field: 'to', expected: `a checkpoint after from, ${label(first)}`, got: label(last) });
+  }
   const settings = readSettings(options.method, options.seed, options, last - first + 1, source.training);
   requireData(graph, data);
   requireState('target', graph, target);

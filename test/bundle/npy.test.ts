@@ -1,3 +1,4 @@
+/** The npy and npz formats by hand-written headers, and against numpy where Python has it. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+/** safetensors by hand-written bytes: written, read, converted to f32, refused; and the reference files of ../shared. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';

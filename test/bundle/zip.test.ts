@@ -1,3 +1,4 @@
+/** The strict ZIP reader and the writer, on archives made by hand and by other programs. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+/** Reading options: defaults, types, ranges, the sentence each mistake gets, the nearest name. */
 import { describe, expect, it } from 'vitest';
 import { nearestName, parseArguments } from '../../src/cli/arguments.ts';
 import type { OptionSpecs } from '../../src/cli/arguments.ts';

@@ -1,3 +1,4 @@
+/** `trajport download` from a mirror that lies: nothing unverified stays on disk. */
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';

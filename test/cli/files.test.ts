@@ -1,3 +1,4 @@
+/** Reading with caps and writing atomically, on a real disk. */
 import { chmodSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

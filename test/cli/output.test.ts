@@ -1,3 +1,4 @@
+/** What goes to stdout and stderr: text or records, colour, the progress line. */
 import { describe, expect, it } from 'vitest';
 import { Output } from '../../src/cli/output.ts';
 

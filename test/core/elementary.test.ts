@@ -1,3 +1,4 @@
+/** exp, log, sin and their kin in the core against the engine's Math, in units of the last place. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { elementary, type Elementary } from '../../src/core/elementary.ts';

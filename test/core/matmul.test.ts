@@ -1,3 +1,4 @@
+/** The core's matrix product against three loops in f64: every form, odd sizes, batches, a full heap. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openCore, type Core, type Scratch } from '../../src/core/core.ts';
 import { matmul, type MatmulOptions } from '../../src/core/matmul.ts';

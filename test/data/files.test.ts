@@ -1,3 +1,4 @@
+/** gzip, IDX, CIFAR and tar readers on files made by hand, damaged ones included, and on the real ones of ../shared. */
 import { existsSync, readFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { deflateRawSync, gzipSync } from 'node:zlib';

@@ -1,3 +1,4 @@
+/** The built-in pair of tasks: its bytes, that parts share no image, and what the network sees. */
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';

@@ -1,3 +1,4 @@
+/** Image sets: checks, batches as the network sees them, the split, the sampler. */
 import { describe, expect, test } from 'vitest';
 import {
   BatchSampler, channelStatistics, imageSet, makeBatch, normalised, selectClasses, selectRows, sequentialBatches, shrink, splitRows,

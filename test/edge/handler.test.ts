@@ -1,3 +1,4 @@
+/** The fetch handler in this process: answers, refusals as typed JSON, caps, the queue. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createTransferHandler } from '../../src/edge/index.ts';
 import { stateToSafetensors } from '../../src/bundle/network-state.ts';

@@ -1,3 +1,4 @@
+/** The short form of `npm run gradcheck`: gradients against f64 differences and tfjs's cpu backend. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';

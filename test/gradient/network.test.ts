@@ -1,3 +1,4 @@
+/** A network on the engine: micro-batches, evaluation, batch-norm statistics, optimisers by hand, no leak. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { InvalidArgumentError, UnsupportedError } from '../../src/core/errors.ts';

@@ -1,3 +1,4 @@
+/** Winograd's form of the 3×3 convolution and its gradients against sums in f64. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { engine, type Tensor } from '#tfjs';
 import { openCore, type Core } from '../../src/core/core.ts';

@@ -1,3 +1,4 @@
+/** FLOPs counted by hand, and activation bytes against what the engine allocates. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';

@@ -1,3 +1,4 @@
+/** Parsing an untrusted graph, shape inference, parameter names and layouts, the builder. */
 import { describe, expect, test } from 'vitest';
 import { TrajportError } from '../../src/core/errors.ts';
 import { GraphBuilder, sequential } from '../../src/model/builder.ts';

@@ -1,3 +1,4 @@
+/** Initial weights: bounds and moments of each scheme, and their bytes. */
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';

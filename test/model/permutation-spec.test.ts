@@ -1,3 +1,4 @@
+/** Permutation specs derived from graphs: by hand, by π-equivalence in f64, by the reference cases; what the lint finds. */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { graphFromArchitecture } from '../conformance/architecture.ts';

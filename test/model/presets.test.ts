@@ -1,3 +1,4 @@
+/** Presets: parameter counts and names known from PyTorch, and the reference cases' architectures. */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { graphFromArchitecture } from '../conformance/architecture.ts';

@@ -1,3 +1,4 @@
+/** The SVG figure: well-formed, bars in proportion, labels apart, no NaN. */
 import { describe, expect, it } from 'vitest';
 import { transferFigure, type TransferFigure } from '../../src/report/figure.ts';
 

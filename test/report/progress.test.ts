@@ -1,3 +1,4 @@
+/** The progress line at every width. */
 import { expect, it } from 'vitest';
 import { formatProgress } from '../../src/report/progress.ts';
 import { displayWidth } from '../../src/report/text.ts';

@@ -1,3 +1,4 @@
+/** Means and standard deviations by hand. */
 import { expect, it } from 'vitest';
 import { formatSpread, mean } from '../../src/report/statistics.ts';
 

@@ -1,3 +1,4 @@
+/** Tables aligned by terminal cells. */
 import { describe, expect, it } from 'vitest';
 import { formatTable } from '../../src/report/table.ts';
 import { displayWidth } from '../../src/report/text.ts';

@@ -1,3 +1,4 @@
+/** Widths, cutting and units of text; control characters defused. */
 import { describe, expect, it } from 'vitest';
 import {
   displayWidth, formatBytes, formatDuration, formatInteger, formatPercent, formatQuantity, printable, truncate,

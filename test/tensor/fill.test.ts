@@ -1,3 +1,4 @@
+/** Filling by the core's kernels against the stream one number at a time, and moments of the normal fill. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { Random, fillNormal, fillUniform, streams } from '../../src/tensor/random.ts';

@@ -1,3 +1,4 @@
+/** Philox against Random123's known answers and a version in big integers; what is drawn from it. */
 import { describe, expect, test } from 'vitest';
 import { Random, philoxBlock, streams } from '../../src/tensor/random.ts';
 

@@ -1,3 +1,4 @@
+/** Steps along a trajectory: cosine as the official code recorded it, uniform, real. */
 import { expect, test } from 'vitest';
 import { openCore } from '../../src/core/core.ts';
 import { checkpointSteps, scheduleFractions } from '../../src/transfer/schedule.ts';

@@ -1,3 +1,4 @@
+/** Which step each stop rule keeps. */
 import { expect, test } from 'vitest';
 import { chooseStep, requireScores } from '../../src/transfer/stop-rule.ts';
 

@@ -1,3 +1,4 @@
+/** Training: it learns, records, repeats to the last bit, and refuses by name. */
 import { afterAll, expect, test } from 'vitest';
 import { openCompute } from '../../src/transfer/compute.ts';
 import { evaluate } from '../../src/transfer/evaluate.ts';

@@ -189,6 +189,7 @@ describe('bad input: a typed error that names the culprit', async () => {
     ['zero steps', { steps: 0 }, 'invalid-argument', 'steps'],
     ['an unknown method', { method: 'best' as 'gmt' }, 'invalid-argument', 'method'],
     ['an unknown checkpoint', { to: 'epoch-99' }, 'invalid-argument', 'to'],
+    ['a part that ends where it begins', { from: 'start', to: 'start' }, 'invalid-argument', 'to'],
     ['an unknown group', { frozenGroups: ['nobody'] }, 'invalid-argument', 'frozenGroups'],
     ['an unknown parameter', { skipParameters: ['nobody'] }, 'invalid-argument', 'skipParameters'],
     ['oracle without its target', { method: 'oracle' }, 'invalid-argument', 'oracleTarget'],

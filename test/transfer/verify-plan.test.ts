@@ -1,3 +1,4 @@
+/** `verify` on networks of every kind, and `plan` against what the transfer then takes. */
 import { afterAll, expect, test } from 'vitest';
 import { initialise } from '../../src/model/initialise.ts';
 import { openCompute } from '../../src/transfer/compute.ts';

@@ -1,3 +1,4 @@
+/** Telling kinds of weight files apart by content, and writing one kind from another without rounding. */
 import { describe, expect, it } from 'vitest';
 import { detect, readForeign } from '../../../src/bundle/foreign/formats.ts';
 import { writableFormatOf, writeForeign } from '../../../src/bundle/foreign/write.ts';

@@ -1,3 +1,4 @@
+/** HDF5 and Keras files against what h5py and Keras hold; layouts brought to PyTorch's; what is refused. */
 import { describe, expect, it } from 'vitest';
 import { detect, readForeign } from '../../../src/bundle/foreign/formats.ts';
 import { readHdf5 } from '../../../src/bundle/foreign/hdf5.ts';

@@ -1,3 +1,4 @@
+/** Name patterns, and mapping a file's tensors to a network's parameters: what fits, and exactly what does not. */
 import { describe, expect, it } from 'vitest';
 import { parseGraph, parameterLayout } from '../../../src/model/graph.ts';
 import { describeMisfits, flattenedInputs, mapNames, requireFit } from '../../../src/bundle/foreign/map-names.ts';

@@ -1,3 +1,4 @@
+/** Folders of checkpoints in the order of their numbers, and a foreign file as the state of a network. */
 import { describe, expect, it } from 'vitest';
 import { checkpointFiles, checkpointLabels, compareNatural, stateFromForeign } from '../../../src/bundle/foreign/network.ts';
 import { readForeign } from '../../../src/bundle/foreign/formats.ts';

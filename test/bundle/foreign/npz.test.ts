@@ -1,3 +1,4 @@
+/** npz archives against numpy's own, byte for byte an array. */
 import { describe, expect, it } from 'vitest';
 import { memorySource } from '../../../src/bundle/random-access.ts';
 import type { Dtype } from '../../../src/bundle/dtype.ts';

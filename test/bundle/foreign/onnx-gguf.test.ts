@@ -1,3 +1,4 @@
+/** ONNX and GGUF files against what onnx and gguf wrote into them; quantised, cut and overlapping ones refused. */
 import { describe, expect, it } from 'vitest';
 import { readGguf } from '../../../src/bundle/foreign/gguf.ts';
 import { looksLikeOnnx, readOnnx } from '../../../src/bundle/foreign/onnx.ts';

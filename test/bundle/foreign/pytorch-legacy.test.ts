@@ -1,3 +1,4 @@
+/** PyTorch files of the form before 1.6 against torch's own values; pickles that would call anything refused. */
 import { describe, expect, it } from 'vitest';
 import { readLegacyPytorch } from '../../../src/bundle/foreign/pytorch-legacy.ts';
 import { expectTyped } from '../support.ts';

@@ -1,3 +1,4 @@
+/** PyTorch's ZIP files against torch's own values: views, every dtype, training checkpoints, truncations. */
 import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';

@@ -1,3 +1,4 @@
+/** Checkpoints in parts with an index: every part gathered, no path outside the folder opened. */
 import { describe, expect, it } from 'vitest';
 import { readForeign } from '../../../src/bundle/foreign/formats.ts';
 import { type RawTensor, writeSafetensors } from '../../../src/bundle/safetensors.ts';
