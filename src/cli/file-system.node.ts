@@ -48,14 +48,15 @@ const node: FileSystem = {
 
 /** Level by level: Node's own `recursive` never returns below a directory that cannot hold any, such as /proc. */
 function makeDirectory(path: string): void {
-  if (existsSync(path)) return;
+  const isThere = (): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
   const parent = dirname(path);
-  if (parent !== path) makeDirectory(parent);
+  if (isThere() || parent === path) return;
+  makeDirectory(parent);
   try {
     mkdirSync(path);
   } catch (error) {
     // Another process may have made it between the two calls.
-    if ((error as { code?: unknown }).code !== 'EEXIST') throw error;
+    if (!isThere()) throw error;
   }
 }
 
