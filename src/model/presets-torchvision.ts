@@ -92,12 +92,13 @@ function residual(name: string, out: number, stride: number, project: boolean, b
 
 /**
  * 3×3 convolutions with ReLU in five stages of 64 … 512 channels, each ended by a 2×2 pooling, then three dense layers.
- * The adaptive pooling to 7×7 that torchvision puts between is the identity at 224×224; other sizes go to the first dense
- * layer as they are, which then has another width.
+ * The adaptive pooling to 7×7 that torchvision puts between is the identity at 224×224; without the stem `imagenet`, other sizes go
+ * to the first dense layer as they are, which then has another width.
  */
 function vgg(stages: readonly number[], norm: boolean): Preset {
-  return ({ input, classes, width }) => {
+  return ({ input, classes, width, stem }) => {
     requireImage(input);
+    if (stem !== undefined) requireChoice('stem', stem, ['imagenet']);
     const channels = scaledChannels([64, 128, 256, 512, 512], width);
     const [hidden = 0] = scaledChannels([4096], width);
     const layers: Layer[] = [];
@@ -112,6 +113,7 @@ function vgg(stages: readonly number[], norm: boolean): Preset {
       layers.push({ op: 'max_pool', kernel: 2 });
       position += 1;
     }
+    if (stem === 'imagenet') layers.push({ op: 'adaptive_average_pool', size: 7 });
     layers.push(
       { op: 'flatten' },
       { op: 'dense', name: 'classifier.0', out: hidden },

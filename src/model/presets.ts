@@ -4,6 +4,7 @@
 import { requireChoice, requireInteger } from '../core/errors.ts';
 import { GraphBuilder, sequential, type Layer } from './builder.ts';
 import type { ModelGraph, Shape } from './graph.ts';
+import { mobilenetV2 } from './presets-mobilenet.ts';
 import { basicBlock, requireImage, scaledChannels, torchvisionPresets } from './presets-torchvision.ts';
 
 export interface PresetOptions {
@@ -18,14 +19,18 @@ export interface PresetOptions {
   readonly bias?: boolean;
   /**
    * Convolutional presets: for `conv4/6/8` and `vgg…` a factor on the published channel counts (default 1; channels are
-   * rounded, at least 1); for `small-conv` and `resnet…` the channels of the first stage (default 32; 16 and 64).
+   * rounded, at least 1), for `mobilenet_v2` one whose products are rounded to multiples of 8; for `small-conv` and `resnet…` the channels of the first stage (default 32; 16 and 64).
    */
   readonly width?: number;
-  /** `resnet18/34/50`: 7×7 stride 2 and a pooling (default), or for small images 3×3 stride 1 without pooling. */
+  /**
+   * `resnet18/34/50`: 7×7 stride 2 and a pooling (default), or for small images 3×3 stride 1 without pooling. `mobilenet_v2`: with
+   * `cifar` the first two reductions are left out. `vgg…`: with `imagenet` torchvision's adaptive pooling to 7×7 stands before the
+   * dense layers, so that its checkpoints fit images of any size; without, they see what is left of the image.
+   */
   readonly stem?: 'imagenet' | 'cifar';
 }
 
-const presets = { mlp, conv4, conv6, conv8, 'small-conv': smallConv, 'resnet-small': resnetSmall, ...torchvisionPresets } as const;
+const presets = { mlp, conv4, conv6, conv8, 'small-conv': smallConv, 'resnet-small': resnetSmall, ...torchvisionPresets, mobilenet_v2: mobilenetV2 } as const;
 
 export type PresetName = keyof typeof presets;
 

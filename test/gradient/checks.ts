@@ -235,6 +235,7 @@ function smallOptions(name: PresetName): PresetOptions {
   if (name === 'mlp') return { input: [1, 8, 8], classes: 5, widths: [24, 12] };
   if (name.startsWith('vgg')) return { input: [1, 32, 32], classes: 5, width: 1 / 64 };
   if (/^resnet\d/.test(name)) return { input: [3, 16, 16], classes: 5, width: 4, stem: 'cifar' };
+  if (name === 'mobilenet_v2') return { input: [3, 16, 16], classes: 5, width: 0.1, stem: 'cifar' };
   return { input: [1, 8, 8], classes: 5, width: name.startsWith('conv') ? 1 / 16 : 4 };
 }
 

@@ -192,6 +192,11 @@ function apply(
 function convolve(tf: Tfjs, node: NodeOf<'conv2d'>, x: Core.Tensor4D, get: (suffix: string) => Core.Tensor): Core.Tensor {
   const padded = pad(tf, x, node.padding, 0);
   const filter = get('weight') as Core.Tensor4D;
+  if (node.groups > 1 && node.groups === padded.shape[3] && node.groups === node.out) {
+    const single = tf.transpose(filter, [0, 1, 3, 2]) as Core.Tensor4D;
+    const y = tf.depthwiseConv2d(padded, single, [...node.stride] as Pair, 'valid');
+    return node.bias ? tf.add(y, get('bias')) : y;
+  }
   // A single part cannot be split: the gradient of tfjs's split wants all parts.
   const images: Core.Tensor4D[] = node.groups === 1 ? [padded] : tf.split(padded, node.groups, 3);
   const filters: Core.Tensor4D[] = node.groups === 1 ? [filter] : tf.split(filter, node.groups, 3);

@@ -96,5 +96,6 @@ export function smallOptions(name: PresetName): PresetOptions {
   if (name === 'mlp') return { input: [2, 9, 9], classes: 3, widths: [9, 7] };
   if (name.startsWith('vgg')) return { input: [1, 32, 32], classes: 3, width: 0.02 };
   if (name.startsWith('conv')) return { input: [2, 9, 9], classes: 3, width: 0.08 };
+  if (name === 'mobilenet_v2') return { input: [2, 16, 16], classes: 3, width: 0.1, stem: 'cifar' };
   return { input: [2, 8, 8], classes: 3, width: 2, stem: 'cifar' };
 }
