@@ -126,11 +126,8 @@ class CheckpointEncoder {
     const { range } = this.#layout;
     const stepNorm = this.#previous === undefined ? 0 : distance(file, this.#previous, range);
     const seed = this.#seedOf(checkpoint, file);
-    const coding = this.#chooseCoding(seed !== undefined);
-    const lossy = coding === 'int8' || coding === 'int4';
-    const packed = coding === 'seed' ? undefined : encodeFile(this.#codec, coding, file, this.#decoded, range);
-    const decoded = lossy ? (this.#decoded as Uint8Array<ArrayBuffer>) : file;
-    const lost = lossy ? distance(file, decoded, range) : 0;
+    const { coding, packed, lost } = seed === undefined ? this.#pack(file, stepNorm) : { coding: 'seed' as const, packed: undefined, lost: 0 };
+    const decoded = isLossy(coding) ? (this.#decoded as Uint8Array<ArrayBuffer>) : file;
     const record: CheckpointRecord = {
       label: checkpoint.label,
       epoch: checkpoint.epoch ?? null,
@@ -147,13 +144,23 @@ class CheckpointEncoder {
     this.#previous = file;
     // Quantising works on `decoded` in place, so it must not be the file itself.
     const quantises = this.#options.coding === 'int8' || this.#options.coding === 'int4';
-    this.#decoded = lossy ? decoded : quantises ? file.slice() : file;
+    this.#decoded = decoded === file && quantises ? file.slice() : decoded;
     return { record, packed };
   }
 
-  #chooseCoding(hasSeed: boolean): Coding {
+  /** Codes a file; `lost` is the norm of what that changed. */
+  #pack(file: Uint8Array<ArrayBuffer>, stepNorm: number): { coding: Exclude<Coding, 'seed'>; packed: PackedContent; lost: number } {
+    const { range } = this.#layout;
+    const coding = this.#nextCoding();
+    const packed = encodeFile(this.#codec, coding, file, this.#decoded, range);
+    const lost = isLossy(coding) ? distance(file, this.#decoded as Uint8Array<ArrayBuffer>, range) : 0;
+    if (lost === 0 || lost < stepNorm) return { coding, packed, lost };
+    // What quantising loses whole (no step behind one with an error, a step too long for f32) stands alone.
+    return { coding: 'planes', packed: encodeFile(this.#codec, 'planes', file, undefined, range), lost: 0 };
+  }
+
+  #nextCoding(): Exclude<Coding, 'seed'> {
     const wanted = this.#options.coding ?? 'lossless';
-    if (hasSeed) return 'seed';
     if (wanted === 'full') return 'full';
     if (this.#decoded === undefined || this.#sinceKeyFrame >= this.#keyFrameEvery) return 'planes';
     return wanted === 'lossless' ? 'xor' : wanted;
@@ -169,6 +176,7 @@ class CheckpointEncoder {
   }
 }
 
+const isLossy = (coding: Coding): boolean => coding === 'int8' || coding === 'int4';
 const isKey = (coding: Coding): boolean => coding === 'full' || coding === 'planes' || coding === 'seed';
 
 async function storedSha256({ parts, method }: PackedContent): Promise<string> {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { stateFromSafetensors, stateToSafetensors } from '../../src/bundle/network-state.ts';
 import { rawToFloat32, readSafetensors, writeSafetensors } from '../../src/bundle/safetensors.ts';
+import { expectVector, vector } from './foreign/support.ts';
 import { expectTyped, rawSafetensors, shared, utf8 } from './support.ts';
 
 const f32 = (...values: number[]): Uint8Array => new Uint8Array(Float32Array.from(values).buffer);
@@ -36,6 +37,15 @@ describe('writing', () => {
     await expectTyped(() => writeSafetensors(new Map([['__metadata__', { dtype: 'F32', shape: [1], bytes: f32(1) }]])), 'malformed-file');
     await expectTyped(() => writeSafetensors(new Map([['a', { dtype: 'F32', shape: [2], bytes: f32(1) }]])), 'malformed-file');
   });
+});
+
+test('a file of every type that the safetensors library wrote, and written again as it is', () => {
+  const name = 'safetensors-types.safetensors';
+  const { bytes } = vector(name);
+  const { tensors, metadata } = readSafetensors(bytes);
+  expectVector(name, tensors);
+  expect(metadata).toEqual(new Map([['format', 'np'], ['note', 'grüße']]));
+  expect(readSafetensors(writeSafetensors(tensors, metadata))).toEqual({ tensors, metadata });
 });
 
 describe('conversion to f32', () => {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { readForeign } from '../../../src/bundle/foreign/formats.ts';
 import { type RawTensor, writeSafetensors } from '../../../src/bundle/safetensors.ts';
 import { expectTyped, utf8 } from '../support.ts';
-import { vector } from './support.ts';
+import { besideVector, expectVector, vector } from './support.ts';
 
 const tensor = (...values: number[]): RawTensor => ({ dtype: 'F32', shape: [values.length], bytes: new Uint8Array(new Float32Array(values).buffer) });
 const shards: Record<string, Uint8Array> = {
@@ -18,6 +18,11 @@ const read = (weightMap: Record<string, unknown>) =>
   );
 
 describe('checkpoints in parts', () => {
+  it('reads what the safetensors library wrote', async () => {
+    const name = 'safetensors-sharded.safetensors.index.json';
+    expectVector(name, (await readForeign(vector(name), besideVector(name))).tensors);
+  });
+
   it('gathers PyTorch shards too', async () => {
     const whole = (await readForeign(vector('state-dict.pt'))).tensors;
     const map = Object.fromEntries([...whole.keys()].map((name) => [name, 'pytorch_model-00001-of-00001.bin']));

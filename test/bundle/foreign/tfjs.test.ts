@@ -1,12 +1,16 @@
-// tfjs-core's own encoder and decoder are the other side.
+// tfjs-core's own encoder and decoder are the other side, and models that tfjs-layers and tfjs-converter saved.
 import { io, tensor } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { describe, expect, it } from 'vitest';
 import type { ForeignCheckpoint } from '../../../src/bundle/foreign/checkpoint.ts';
+import { readForeign } from '../../../src/bundle/foreign/formats.ts';
+import { describeMisfits } from '../../../src/bundle/foreign/map-names.ts';
+import { stateFromForeign } from '../../../src/bundle/foreign/network.ts';
 import { readTfjs, writeTfjs } from '../../../src/bundle/foreign/tfjs.ts';
 import type { RawTensor } from '../../../src/bundle/safetensors.ts';
+import { parseGraph } from '../../../src/model/graph.ts';
 import { expectTyped, utf8 } from '../support.ts';
-import { numbersOf } from './support.ts';
+import { besideVector, expectVector, expectedTensors, numbersOf, vector } from './support.ts';
 
 const read = (json: unknown, parts: Readonly<Record<string, Uint8Array>>): Promise<ForeignCheckpoint> =>
   readTfjs({ name: 'model.json', bytes: utf8(JSON.stringify(json)) }, { readBeside: async (path) => parts[path] ?? new Uint8Array(0) });
@@ -55,6 +59,34 @@ describe('tfjs weights', () => {
       expect(back.tensors.get(name)).toMatchObject({ dtype: raw.dtype, shape: raw.shape });
       expect(Buffer.from(back.tensors.get(name)?.bytes ?? []).equals(raw.bytes)).toBe(true);
     }
+  });
+
+  it.each(['tfjs-layers.json', 'tfjs-graph.json'])('%s: every weight as tfjs-layers and tfjs-converter hold it', async (name) => {
+    const file = await readForeign(vector(name), besideVector(name));
+    expect(file.format).toBe('tfjs');
+    expectVector(name, file.tensors);
+  });
+
+  it('a LayersModel becomes the state of a network', async () => {
+    const graph = parseGraph({
+      version: 1,
+      input: [1, 4, 4],
+      nodes: [
+        { name: 'conv2d', op: 'conv2d', inputs: ['input'], out: 2, kernel: [3, 3], bias: true },
+        { name: 'batch_normalization', op: 'batch_norm', inputs: ['conv2d'] },
+        { name: 'flatten', op: 'flatten', inputs: ['batch_normalization'] },
+        { name: 'dense', op: 'dense', inputs: ['flatten'], out: 3, bias: true },
+      ],
+      output: 'dense',
+    });
+    const name = 'tfjs-layers.json';
+    const { state, report } = stateFromForeign(graph, await readForeign(vector(name), besideVector(name)), [], name);
+    expect(describeMisfits(report)).toEqual([]);
+    const kernel = expectedTensors(name)['dense/kernel']?.values as readonly number[];
+    // PyTorch's [out][channel, y, x] is Keras's [y, x, channel][out].
+    expect([...(state?.parameters.get('dense.weight')?.data ?? [])]).toEqual(
+      [0, 1, 2].flatMap((out) => [0, 1].flatMap((channel) => [0, 1, 2, 3].map((yx) => kernel[(2 * yx + channel) * 3 + out]))),
+    );
   });
 
   it.each([

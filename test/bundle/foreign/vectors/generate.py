@@ -1,4 +1,5 @@
-"""Makes the vectors beside it with the real libraries: torch, numpy, h5py, onnx, safetensors' layout by hand.
+"""Makes the vectors beside it with the real libraries: torch, numpy, h5py, onnx. Those of TensorFlow.js and safetensors
+have generators of their own, generate-tfjs.mjs and generate-safetensors.py.
 
 Debian: apt-get install python3-torch python3-h5py python3-onnx; /usr/bin/python3 generate.py
 What each file holds is written to expected.json: name -> {dtype, shape, values}, so that tests need no Python.
@@ -224,6 +225,8 @@ with open(os.path.join(HERE, "..", "..", "..", "portable", "foreign-vectors.ts")
         out.write(f"  '{name}': '{text}',\n")
     out.write("};\n")
 
+with open(at("expected.json")) as before:
+    expected.update({name: listed for name, listed in json.load(before).items() if name.startswith(("tfjs-", "safetensors-"))})
 with open(at("expected.json"), "w") as out:
     json.dump(expected, out, separators=(",", ":"), sort_keys=True)
     out.write("\n")
