@@ -32,11 +32,26 @@ export const dataOptions = {
 export const modelOptions = {
   model: { kind: 'choice', metavar: 'NAME', choices: presetNames, help: `network by name: ${presetNames.join(', ')}` },
   widths: { kind: 'integers', metavar: 'N,N…', minimum: 1, maximum: 65_536, help: 'mlp: hidden widths (default 512)' },
-  width: { kind: 'number', metavar: 'X', minimum: 0, help: 'conv4/6/8: factor on the channels; small-conv, resnet-small: channels of the first stage' },
+  width: { kind: 'number', metavar: 'X', minimum: 0, help: 'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet: channels of the first stage' },
   activation: { kind: 'choice', choices: ['relu', 'none'], help: 'mlp: between the layers (default relu)' },
   'no-bias': { kind: 'flag', help: 'mlp: without biases' },
-  graph: { kind: 'string', metavar: 'FILE', help: 'the network of a bundle or of a graph JSON instead of --model' },
+  stem: { kind: 'choice', choices: ['imagenet', 'cifar'], help: 'resnet18/34/50, mobilenet_v2: for large images (default) or small ones; vgg: imagenet pools to 7×7' },
+  graph: { kind: 'string', metavar: 'FILE', help: 'the network of a bundle, of a graph JSON or of a TensorFlow.js LayersModel (model.json) instead of --model' },
 } as const satisfies OptionSpecs;
+
+/** For what `--model` is shaped where no data say it. */
+export const shapeOptions = {
+  input: { kind: 'integers', metavar: 'C,H,W', minimum: 1, help: '--model: channels, height and width of an image' },
+  classes: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536, help: '--model: number of classes' },
+} as const satisfies OptionSpecs;
+
+/** The network of `--graph`, or of `--model` with the shapes given. @throws UsageError where a shape is missing. */
+export async function graphOfShape(values: ModelValues & ValuesOf<typeof shapeOptions>): Promise<ModelGraph | undefined> {
+  const { input, classes } = values;
+  if (values.model !== undefined && (input?.length !== 3 || classes === undefined)) throw new UsageError('--model needs --input C,H,W and --classes N');
+  const [channels, height, width] = (input ?? [1, 1, 1]) as [number, number, number];
+  return graphOf(values, { channels, height, width, classes: classes ?? 1 });
+}
 
 export const lossOptions = {
   loss: { kind: 'choice', choices: lossKinds, help: 'what is minimised; the last two against one-hot targets' },
@@ -82,6 +97,7 @@ export async function graphOf(values: ModelValues, data: Pick<ImageSet, 'channel
     ...(values.width === undefined ? {} : { width: values.width }),
     ...(values.activation === undefined ? {} : { activation: values.activation }),
     ...(values['no-bias'] ? { bias: false } : {}),
+    ...(values.stem === undefined ? {} : { stem: values.stem }),
   };
   return preset(name, options);
 }

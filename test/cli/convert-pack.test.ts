@@ -106,6 +106,38 @@ describe('trajport pack', () => {
   });
 });
 
+describe('trajport inspect against a network', () => {
+  it('says that weights fit', async () => {
+    const { code, stdout } = await run('inspect', 'state-dict.pt', '--graph', 'network.json');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/conv\.weight +2×1×3×3 +conv\.weight +fits/);
+    expect(stdout).toMatch(/fits: 8 fit, 0 missing, 0 unexpected, 0 of another shape/);
+  });
+
+  it('names what is missing, unexpected and of another shape, and exits with 1', async () => {
+    const wider = { ...graph, nodes: graph.nodes.map((node) => (node.name === 'head' ? { ...node, out: 5 } : node.name === 'conv' ? { ...node, name: 'stem' } : node.name === 'norm' ? { ...node, inputs: ['stem'] } : node)) };
+    writeFileSync(join(directory, 'wider.json'), JSON.stringify(wider));
+    const human = await run('inspect', 'state-dict.pt', '--graph', 'wider.json');
+    expect(human.code).toBe(1);
+    expect(human.stdout).toMatch(/stem\.weight +2×1×3×3 +missing/);
+    expect(human.stdout).toMatch(/conv\.weight +unexpected, 2×1×3×3/);
+    expect(human.stdout).toMatch(/head\.weight +5×8 +head\.weight +is 3×8/);
+    expect(human.stdout).toMatch(/does not fit: 4 fit, 2 missing, 2 unexpected, 2 of another shape/);
+    const json = await run('inspect', 'state-dict.pt', '--graph', 'wider.json', '--json');
+    expect(json.code).toBe(1);
+    expect(jsonLines(json.stdout)).toMatchObject([{
+      event: 'fit', fits: false, missing: [{ name: 'stem.weight', shape: [2, 1, 3, 3] }, { name: 'stem.bias' }],
+      misshapen: [{ to: 'head.weight', expected: [5, 8], got: [3, 8] }, { to: 'head.bias' }],
+    }]);
+  });
+
+  it('takes presets, and wants their shapes', async () => {
+    expect((await run('inspect', 'state-dict.pt', '--model', 'mobilenet_v2', '--input', '3,32,32', '--classes', '10', '--stem', 'cifar')).code).toBe(1);
+    expect(await run('inspect', 'state-dict.pt', '--model', 'resnet18')).toMatchObject({ code: 2, stderr: expect.stringContaining('--model needs --input') });
+    expect((await run('inspect', 'state-dict.pt', '--classes', '10')).code).toBe(2);
+  });
+});
+
 describe('weights of any kind', () => {
   it('are taken where weights are asked for', async () => {
     const inspected = await run('inspect', 'state-dict.pt', '--json');

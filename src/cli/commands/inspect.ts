@@ -1,5 +1,7 @@
 /** `trajport inspect`: what is in a bundle or a file of weights. */
 import { foreignFormatNames } from '../../bundle/foreign/formats.ts';
+import { flattenedInputs, mapNames } from '../../bundle/foreign/map-names.ts';
+import type { NameRule } from '../../bundle/foreign/name-rules.ts';
 import { inferShapes, parameterLayout } from '../../model/graph.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import type { TrajectoryBundle } from '../../bundle/reader.ts';
@@ -7,25 +9,42 @@ import type { ModelGraph } from '../../model/graph.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatInteger, printable } from '../../report/text.ts';
 import { elementCount } from '../../tensor/tensor.ts';
-import { readCheckpointFile } from '../checkpoints.node.ts';
+import { readCheckpointFile, readRules } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
-import { exitCodes } from '../exit.ts';
-import { graphSummary, isBundle, openBundleFile } from '../shared.ts';
+import { UsageError, exitCodes } from '../exit.ts';
+import type { ExitCode } from '../exit.ts';
+import { graphOfShape, graphSummary, isBundle, modelOptions, openBundleFile, shapeOptions } from '../shared.ts';
 
 export const inspect = defineCommand({
   name: 'inspect',
-  summary: 'what is in a bundle (network, groups, checkpoints, step norms, hashes) or a file of weights',
+  summary: 'what is in a bundle (network, groups, checkpoints, step norms, hashes) or a file of weights, and whether weights fit a network',
   positionals: ['FILE'],
-  options: {},
+  options: {
+    ...modelOptions,
+    ...shapeOptions,
+    rules: { kind: 'string', metavar: 'FILE', help: "with --model or --graph: names in the file to the network's, as in pack" },
+  },
   examples: [
     { say: 'a bundle', run: 'trajport inspect fine-tune.zip' },
     { say: 'weights', run: 'trajport inspect v2-ported.safetensors' },
+    { say: 'whether weights fit a network, tensor by tensor', run: 'trajport inspect resnet18.pth --model resnet18 --input 3,224,224 --classes 1000' },
     { say: 'the same for a program', run: 'trajport inspect fine-tune.zip --json' },
   ],
-  notes: ['Only the manifest of a bundle is read, not its checkpoints; trajport verify reads and checks them all.'],
-  async run(context, _values, [path]) {
+  notes: [
+    'Only the manifest of a bundle is read, not its checkpoints; trajport verify reads and checks them all.',
+    'With --model or --graph, exit status 1 says that the weights do not fit: missing, unexpected, or of another shape.',
+  ],
+  async run(context, values, [path]) {
     const file = path as string;
+    const graph = await graphOfShape(values);
+    if (graph !== undefined) {
+      if (isBundle(file)) throw new UsageError('a bundle carries its own network: --model and --graph go with a file of weights');
+      return inspectFit(context, file, graph, readRules(values.rules));
+    }
+    if (values.rules !== undefined || values.input !== undefined || values.classes !== undefined) {
+      throw new UsageError('--rules, --input and --classes go with --model or --graph');
+    }
     if (!isBundle(file)) {
       await inspectWeights(context, file);
       return exitCodes.ok;
@@ -86,4 +105,32 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
       tensors.map(({ name, dtype, shape, bytes }) => [printable(name), dtype, shape.join('×') || 'scalar', formatBytes(bytes)]),
     ),
   );
+}
+
+/** Every tensor of a network beside what a file has for it, and what the file has besides. */
+async function inspectFit({ output, signal }: Context, path: string, graph: ModelGraph, rules: readonly NameRule[]): Promise<ExitCode> {
+  const file = await readCheckpointFile(path, signal);
+  const layout = parameterLayout(graph);
+  const { report } = mapNames(file.tensors, layout, rules, { convention: file.convention, inputExtents: flattenedInputs(graph) });
+  const show = (shape: readonly number[]): string => shape.join('×') || 'scalar';
+  const from = new Map(report.mapped.map((item) => [item.to, item]));
+  const misshapen = new Map(report.misshapen.map((item) => [item.to, item]));
+  const repeated = new Map(report.repeated.map((item) => [item.to, item]));
+  const rows = [...layout.parameters, ...layout.buffers].map(({ name, shape }) => {
+    const [fit, wrong, several] = [from.get(name), misshapen.get(name), repeated.get(name)];
+    const source = fit?.from ?? wrong?.from ?? several?.from.join(', ') ?? '';
+    const verdict = fit !== undefined ? (fit.turned ? 'fits, turned' : 'fits') : wrong !== undefined ? `is ${show(wrong.got)}` : several !== undefined ? 'more than one' : 'missing';
+    return [printable(name), show(shape), printable(source), verdict];
+  });
+  rows.push(...report.unexpected.map((item) => ['', '', printable(item.from), `unexpected, ${show(item.shape)}`]));
+  output.record({ event: 'fit', path, format: file.format, ...report });
+  output.text(`${output.style('bold', path)}\n${foreignFormatNames[file.format]} against ${graphSummary(graph)}\n`);
+  output.text(formatTable([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], rows));
+  const counts = [
+    `${report.mapped.length} fit`, `${report.missing.length} missing`, `${report.unexpected.length} unexpected`,
+    `${report.misshapen.length} of another shape`, ...(report.repeated.length > 0 ? [`${report.repeated.length} given more than once`] : []),
+    ...(report.ignored.length > 0 ? [`${report.ignored.length} left out`] : []),
+  ];
+  output.text(`${report.fits ? 'fits' : 'does not fit'}: ${counts.join(', ')}${report.prefix === '' ? '' : `; under the prefix ${printable(report.prefix)}`}`);
+  return report.fits ? exitCodes.ok : exitCodes.fellShort;
 }

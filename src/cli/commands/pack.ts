@@ -13,12 +13,11 @@ import { listCheckpoints, readCheckpointFile, readRules } from '../checkpoints.n
 import { type Context, defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
-import { graphOf, graphSummary, modelOptions } from '../shared.ts';
+import { graphOfShape, graphSummary, modelOptions, shapeOptions } from '../shared.ts';
 
 const options = {
   ...modelOptions,
-  input: { kind: 'integers', metavar: 'C,H,W', minimum: 1, help: '--model: channels, height and width of an image' },
-  classes: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 256, help: '--model: number of classes' },
+  ...shapeOptions,
   rules: { kind: 'string', metavar: 'FILE', help: "JSON list of { from, to, transpose? }: names in the files to the network's; see docs/formats.md" },
   coding: { kind: 'choice', choices: ['lossless', 'full', 'int8', 'int4'], default: 'lossless', help: 'how steps are stored; int8 and int4 lose some' },
   out: { kind: 'string', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
@@ -39,7 +38,7 @@ export const packCommand = defineCommand({
   ],
   async run({ output, signal }, values, paths) {
     if (values.out === undefined) throw new UsageError('nothing would be written: give --out FILE');
-    const graph = await graphOf(values, inputOf(values.model !== undefined, values.input, values.classes));
+    const graph = await graphOfShape(values);
     if (graph === undefined) throw new UsageError('checkpoints hold no network: give --graph FILE or --model NAME');
     const files = listCheckpoints(paths);
     const labels = checkpointLabels(files.map((path) => path.replaceAll('\\', '/')));
@@ -69,13 +68,6 @@ export const packCommand = defineCommand({
     return exitCodes.ok;
   },
 });
-
-/** What presets are shaped for. */
-function inputOf(wanted: boolean, input: readonly number[] | undefined, classes: number | undefined): Parameters<typeof graphOf>[1] {
-  if (wanted && (input?.length !== 3 || classes === undefined)) throw new UsageError('--model needs --input C,H,W and --classes N');
-  const [channels, height, width] = (input ?? [1, 1, 1]) as [number, number, number];
-  return { channels, height, width, classes: classes ?? 1 };
-}
 
 /** One checkpoint after the other, so that no two files are in memory at a time. */
 async function* readCheckpoints(
