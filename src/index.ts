@@ -30,6 +30,12 @@ export type { Timings } from './transfer/timing.ts';
 export { closeSharedCompute, openCompute } from './transfer/compute.ts';
 export type { Compute } from './transfer/compute.ts';
 
+// Gradients in several workers
+export { openGradientWorkers } from './gradient/workers/pool.ts';
+export type { GradientJob, GradientWorkers, PoolOptions } from './gradient/workers/pool.ts';
+export { serveGradients } from './gradient/workers/serve.ts';
+export type { NodePort, WebPort } from './gradient/workers/port.ts';
+
 // Bundles and weights
 export { TrajectoryBundle, openBundle } from './bundle/reader.ts';
 export type { BundleCheckpoint, BundleVerdict, OpenBundleOptions } from './bundle/reader.ts';

@@ -34,6 +34,11 @@ export interface GradientResult {
   readonly gradients: NamedTensors;
 }
 
+/** Some images of a batch of `wholeCount`. */
+export interface BatchPart extends Batch {
+  readonly wholeCount: number;
+}
+
 export interface Evaluation {
   /** Mean loss an image. */
   readonly loss: number;
@@ -63,7 +68,8 @@ export class Network implements Disposable {
   readonly #backend: HeapBackend;
   readonly #training: Program;
   readonly #evaluation: Program;
-  readonly #microBatch: number | undefined;
+  /** As compiled. */
+  readonly options: NetworkOptions;
   readonly #loss: Loss;
   readonly #inputElements: number;
 
@@ -76,15 +82,15 @@ export class Network implements Disposable {
     this.#training = compileProgram(graph, trained, true);
     this.#evaluation = compileProgram(graph, trained, false);
     this.#inputElements = elementCount(graph.input);
-    this.#microBatch =
-      options.microBatch === undefined ? undefined : requireInteger('options.microBatch', options.microBatch, 1);
+    this.options = options;
+    if (options.microBatch !== undefined) requireInteger('options.microBatch', options.microBatch, 1);
     this.#loss = requireLoss('options.loss', options.loss ?? DEFAULT_LOSS);
     const dependent = graph.nodes.find((node) => node.op === 'batch_norm');
-    if (this.#microBatch !== undefined && dependent !== undefined) {
+    if (this.options.microBatch !== undefined && dependent !== undefined) {
       throw new UnsupportedError({
         field: 'options.microBatch',
         expected: `no micro-batches, because the statistics of ${describe(dependent.name)} (batch_norm) belong to the whole batch`,
-        got: `${this.#microBatch}`,
+        got: `${this.options.microBatch}`,
       });
     }
   }
@@ -109,6 +115,26 @@ export class Network implements Disposable {
   }
 
   /**
+   * What each part contributes, one by one: `gradient` adds such contributions in the order of its micro-batches. For workers.
+   * @throws as `gradient`.
+   */
+  eachContribution(state: NetworkState, parts: readonly BatchPart[], visit: (loss: number, gradients: NamedTensors) => void): void {
+    this.#backend.scope(() => {
+      const parameters = new HeapParameters(this.#backend, this.layout, state);
+      try {
+        for (const part of parts) {
+          this.#requireBatch(part);
+          const loss = this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount);
+          visit(loss, parameters.readGradients());
+          parameters.clearGradients();
+        }
+      } finally {
+        parameters.clearGradients();
+      }
+    });
+  }
+
+  /**
    * Loss and accuracy over all images of all batches; batch norm by its running statistics.
    * @throws as `gradient`.
    */
@@ -120,7 +146,7 @@ export class Network implements Disposable {
       let count = 0;
       for (const batch of batches) {
         this.#requireBatch(batch);
-        for (const [first, rows] of parts(batch.count, this.#microBatch ?? EVALUATION_CHUNK)) {
+        for (const [first, rows] of rowsOf(batch.count, this.options.microBatch ?? EVALUATION_CHUNK)) {
           const logits = this.#forward(parameters, batch, first, rows);
           const labels = this.#labels(batch, first, rows);
           const [sum, gradient] = lossAndGradient(this.#loss, logits, labels, 1);
@@ -142,7 +168,7 @@ export class Network implements Disposable {
     const scores = new Float32Array(batch.count * this.classes);
     this.#backend.scope(() => {
       const parameters = new HeapParameters(this.#backend, this.layout, state);
-      for (const [first, rows] of parts(batch.count, this.#microBatch ?? EVALUATION_CHUNK)) {
+      for (const [first, rows] of rowsOf(batch.count, this.options.microBatch ?? EVALUATION_CHUNK)) {
         const logits = this.#forward(parameters, batch, first, rows);
         scores.set(logits.dataSync(), first * this.classes);
         logits.dispose();
@@ -194,15 +220,28 @@ export class Network implements Disposable {
   ): number {
     this.#requireBatch(batch);
     let loss = 0;
-    for (const [first, rows] of parts(batch.count, this.#microBatch ?? batch.count)) {
-      const tape = this.#tape(this.#training, parameters, true, onStatistics);
-      const logits = tape.forward(this.#upload(batch, first, rows));
-      const labels = this.#labels(batch, first, rows);
-      const [part, gradient] = lossAndGradient(this.#loss, logits, labels, 1 / batch.count);
-      loss += part.dataSync()[0] as number;
-      for (const tensor of [logits, labels, part]) tensor.dispose();
-      tape.backward(gradient);
+    for (const [first, rows] of rowsOf(batch.count, this.options.microBatch ?? batch.count)) {
+      loss += this.#accumulatePart(parameters, batch, first, rows, batch.count, onStatistics);
     }
+    return loss;
+  }
+
+  /** Adds what some rows of a batch contribute to the gradient of the mean loss over `wholeCount` images; returns theirs to the loss. */
+  #accumulatePart(
+    parameters: HeapParameters,
+    batch: Batch,
+    first: number,
+    rows: number,
+    wholeCount: number,
+    onStatistics?: (statistics: BatchStatistics) => void,
+  ): number {
+    const tape = this.#tape(this.#training, parameters, true, onStatistics);
+    const logits = tape.forward(this.#upload(batch, first, rows));
+    const labels = this.#labels(batch, first, rows);
+    const [part, gradient] = lossAndGradient(this.#loss, logits, labels, 1 / wholeCount);
+    const loss = part.dataSync()[0] as number;
+    for (const tensor of [logits, labels, part]) tensor.dispose();
+    tape.backward(gradient);
     return loss;
   }
 
@@ -272,7 +311,7 @@ export class Network implements Disposable {
 }
 
 /** Consecutive [first, rows] that cover `count`. */
-function* parts(count: number, size: number): Generator<readonly [number, number]> {
+function* rowsOf(count: number, size: number): Generator<readonly [number, number]> {
   for (let first = 0; first < count; first += size) yield [first, Math.min(size, count - first)];
 }
 

@@ -4,6 +4,7 @@
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
 import type { Network } from '../gradient/network.ts';
+import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import type { GradientHistory } from '../matching/history.ts';
 import { identityPermutations, permuteTensors } from '../matching/permutation.ts';
@@ -22,6 +23,8 @@ export interface MatchingContext {
   readonly settings: TransferSettings;
   readonly spec: PermutationSpec;
   readonly network: Network;
+  /** The caller's, for gradients. */
+  readonly workers: GradientWorkers | undefined;
   /** θ₂⁰ with its buffers. */
   readonly target: NetworkState;
   /** θ₁ at a step of the schedule; step 0 is θ₁⁰. */
@@ -89,22 +92,34 @@ function oracleMatcher(context: MatchingContext, oracleTarget: NetworkState): Ma
 
 /** Adds the gradients of target and source at one point of the schedule, both over the SAME g mini-batches. */
 async function addPair(context: MatchingContext, point: number, permutations: Permutations): Promise<void> {
-  const { network, target, stopwatch, counts, settings } = context;
+  const { target, stopwatch, counts, settings } = context;
   const source = await context.sourceAt(point);
   const update = permuteTensors(context.spec, await context.updateTo(source), permutations);
   const batches = context.drawBatches();
-  const gradientOf = (state: NetworkState): NamedTensors => {
-    counts.gradients += settings.batchesPerStep;
-    return stopwatch.measure('gradients', () => network.gradient(state, batches).gradients);
-  };
   // Training mode uses batch statistics, so which buffers ride along makes no difference.
-  const targetGradient = gradientOf({ parameters: add(target.parameters, update), buffers: target.buffers });
-  await breathe(context.signal);
-  const sourceGradient = gradientOf({ parameters: source, buffers: target.buffers });
+  const states = [{ parameters: add(target.parameters, update), buffers: target.buffers }, { parameters: source, buffers: target.buffers }];
+  counts.gradients += states.length * settings.batchesPerStep;
+  const [targetGradient, sourceGradient] = (await gradientsOf(context, states, batches)) as [NamedTensors, NamedTensors];
   stopwatch.measure('similarity', () => {
     context.history.add(targetGradient, sourceGradient);
   });
   await breathe(context.signal);
+}
+
+/** One gradient a state over the same batches: in the caller's workers where there are any, else one after the other here. */
+async function gradientsOf(context: MatchingContext, states: readonly NetworkState[], batches: readonly Batch[]): Promise<NamedTensors[]> {
+  const { network, workers, stopwatch, signal } = context;
+  if (workers !== undefined) {
+    const jobs = states.map((state) => ({ state, batches }));
+    const results = await stopwatch.measureLater('gradients', () => workers.gradients(network.graph, jobs, network.options));
+    return results.map(({ gradients }) => gradients);
+  }
+  const gradients: NamedTensors[] = [];
+  for (const state of states) {
+    if (gradients.length > 0) await breathe(signal);
+    gradients.push(stopwatch.measure('gradients', () => network.gradient(state, batches).gradients));
+  }
+  return gradients;
 }
 
 function solve(context: MatchingContext, step: number, previous: Permutations): MatchingResult {

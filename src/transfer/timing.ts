@@ -38,6 +38,16 @@ export class Stopwatch {
     }
   };
 
+  /** The same of what other threads do meanwhile. */
+  async measureLater<T>(part: TimedPart, body: () => Promise<T>): Promise<T> {
+    const start = performance.now();
+    try {
+      return await body();
+    } finally {
+      this.#spentMs[part] += performance.now() - start;
+    }
+  }
+
   read(): Timings {
     const totalMs = nowMs() - this.#start;
     const { gradients, similarity, assignment, evaluation } = this.#spentMs;

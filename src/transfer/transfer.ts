@@ -6,6 +6,7 @@ import { InvalidArgumentError, describe } from '../core/errors.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import { BatchSampler, makeBatch } from '../data/image-set.ts';
 import type { Batch, ImageSet } from '../data/image-set.ts';
+import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import { GradientHistory } from '../matching/history.ts';
 import { identityPermutations, permuteTensors } from '../matching/permutation.ts';
@@ -55,6 +56,8 @@ export interface TransferOptions extends TransferChoices, JobControl {
   /** Writes resume points and goes on from the newest: the same bytes as without a break. */
   readonly resume?: ResumeOptions;
   readonly compute?: Compute;
+  /** Gradients of source and target, and of their micro-batches, are computed in these at once; the result keeps its bytes. */
+  readonly workers?: GradientWorkers;
 }
 
 /** What happened at one step. Step 0 is the target before any transfer. */
@@ -163,6 +166,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     settings,
     spec,
     network,
+    workers: options.workers,
     target,
     sourceAt,
     drawBatches: () => {

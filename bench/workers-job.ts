@@ -1,0 +1,45 @@
+/** What bench/workers.ts runs in each runtime: gradients of Conv8 at full width in one worker and in two, in turn. */
+import { sha256Hex } from '../src/core/sha256.ts';
+import { openCore } from '../src/core/core.ts';
+import { openGradientWorkers, type GradientWorkers } from '../src/index.ts';
+import { initialise } from '../src/model/initialise.ts';
+import { preset } from '../src/model/presets.ts';
+import { startWorker } from '../test/hosts/fixtures/start-worker.ts';
+
+export interface WorkersMeasurement {
+  /** Wall milliseconds of each round. */
+  readonly oneMs: readonly number[];
+  readonly twoMs: readonly number[];
+  /** Of all gradients, with one worker and with two. */
+  readonly sha256: readonly string[];
+}
+
+export async function run({ code, node, rounds }: { readonly code: string; readonly node: boolean; readonly rounds: number }): Promise<WorkersMeasurement> {
+  const graph = preset('conv8', { input: [3, 32, 32], classes: 10 });
+  const count = 128;
+  const inputs = Float32Array.from({ length: count * 3072 }, (_, i) => ((i * 7919) % 1009) / 1009);
+  const batch = { inputs, labels: Int32Array.from({ length: count }, (_, i) => i % 10), count };
+  const state = initialise(await openCore(), graph, { seed: 1 });
+  const workers = await Promise.all([1, 2, 3].map(() => startWorker(code, node)));
+  const pools = [await openGradientWorkers(workers.slice(0, 1)), await openGradientWorkers(workers.slice(1))] as const;
+  const sha256: string[] = [];
+  const milliseconds = async (pool: GradientWorkers): Promise<number> => {
+    const start = performance.now();
+    const [result] = await pool.gradients(graph, [{ state, batches: [batch] }], { microBatch: 16 });
+    const spent = performance.now() - start;
+    if (sha256.length < 2) {
+      const hashes = await Promise.all([...(result?.gradients.values() ?? [])].map(({ data }) => sha256Hex(new Uint8Array(data.buffer))));
+      sha256.push(await sha256Hex(new TextEncoder().encode(hashes.join())));
+    }
+    return spent;
+  };
+  for (const pool of pools) await milliseconds(pool);
+  const oneMs: number[] = [];
+  const twoMs: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    oneMs.push(await milliseconds(pools[0]));
+    twoMs.push(await milliseconds(pools[1]));
+  }
+  for (const pool of pools) pool[Symbol.dispose]();
+  return { oneMs, twoMs, sha256 };
+}

@@ -1,0 +1,212 @@
+/**
+ * Gradients in several workers, the same bytes as in one thread. The unit of work is a micro-batch (a whole batch where there
+ * are none); how the units are dealt out depends on the number of workers, what is computed and in which order it is added
+ * does not.
+ */
+import type { CoreOptions } from '../../core/core.ts';
+import { InvalidArgumentError, KernelError, requireInteger } from '../../core/errors.ts';
+import type { Batch } from '../../data/image-set.ts';
+import type { ModelGraph } from '../../model/graph.ts';
+import type { NamedTensors, NetworkState, Tensor } from '../../tensor/tensor.ts';
+import type { BatchPart, GradientResult, NetworkOptions } from '../network.ts';
+import { openPort, type NodePort, type Port, type WebPort } from './port.ts';
+import { errorOf, type Request, type Response } from './protocol.ts';
+
+export interface GradientJob {
+  readonly state: NetworkState;
+  readonly batches: readonly Batch[];
+}
+
+export interface PoolOptions {
+  /** Heap cap and compiled modules of every worker's core. */
+  readonly core?: CoreOptions;
+}
+
+interface Contribution {
+  readonly loss: number;
+  readonly gradients: NamedTensors;
+}
+
+/** Opened by `openGradientWorkers`. */
+export class GradientWorkers implements Disposable {
+  readonly #members: readonly Member[];
+  #closed = false;
+
+  constructor(members: readonly Member[]) {
+    this.#members = members;
+  }
+
+  get size(): number {
+    return this.#members.length;
+  }
+
+  /**
+   * What `Network.gradient` gives for each job, to the last bit. Parts of all jobs are dealt out in turn.
+   * @param options as for `compile`: part of the result's bytes.
+   * @throws what `Network.gradient` throws; KernelError where a worker failed, after which the pool is of no use.
+   */
+  async gradients(graph: ModelGraph, jobs: readonly GradientJob[], options: NetworkOptions = {}): Promise<GradientResult[]> {
+    if (this.#closed) throw new InvalidArgumentError({ field: 'workers', expected: 'an open pool', got: 'a closed one' });
+    const { microBatch } = options;
+    if (microBatch !== undefined) requireInteger('options.microBatch', microBatch, 1);
+    const parts = jobs.map(({ batches }, i) => {
+      if (batches.length === 0) throw new InvalidArgumentError({ field: `jobs[${i}].batches`, expected: 'at least one batch', got: 'none' });
+      return batches.map((batch) => partsOf(batch, microBatch ?? batch.count));
+    });
+    // Each worker takes every size-th part; those of one job go in one request, so that its state is sent once.
+    const dealt = new Map<BatchPart, Promise<Contribution>>();
+    const turns = new Map(parts.flatMap((job) => job.flat()).map((part, turn) => [part, turn % this.size]));
+    for (const [w, member] of this.#members.entries()) {
+      for (const [j, { state }] of jobs.entries()) {
+        const own = (parts[j] as BatchPart[][]).flat().filter((part) => turns.get(part) === w);
+        if (own.length === 0) continue;
+        const answers = member.contributions(graph, options, state, own);
+        for (const [i, part] of own.entries()) dealt.set(part, answers[i] as Promise<Contribution>);
+      }
+    }
+    // An error of one part is reported below in the order of parts; the others must not count as unhandled.
+    for (const answer of dealt.values()) answer.catch(() => undefined);
+    const results: GradientResult[] = [];
+    for (const job of parts) {
+      const sum = new Map<string, Tensor>();
+      const losses: number[] = [];
+      for (const batch of job) {
+        let batchLoss = 0;
+        for (const part of batch) {
+          const { loss, gradients } = await (dealt.get(part) as Promise<Contribution>);
+          dealt.delete(part);
+          batchLoss += loss;
+          addInto(sum, gradients);
+        }
+        losses.push(batchLoss);
+      }
+      if (job.length > 1) scale(sum, 1 / job.length);
+      results.push({ losses, gradients: sum });
+    }
+    return results;
+  }
+
+  /** Ends the workers; calls under way are rejected. */
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const member of this.#members) member.end();
+  }
+}
+
+/**
+ * A pool of workers that the caller has started, each of which runs `serveGradients`. They belong to the pool from then on:
+ * disposing of it terminates them.
+ * @param workers `Worker`s of the web's kind or of Node's `worker_threads`; at least one.
+ * @throws InvalidArgumentError for no workers; KernelError where one cannot be started, UnsupportedError without SIMD.
+ */
+export async function openGradientWorkers(workers: readonly (WebPort | NodePort)[], options: PoolOptions = {}): Promise<GradientWorkers> {
+  if (workers.length === 0) throw new InvalidArgumentError({ field: 'workers', expected: 'at least one worker', got: 'none' });
+  const members = workers.map((worker, i) => new Member(`workers[${i}]`, worker));
+  const pool = new GradientWorkers(members);
+  try {
+    await Promise.all(members.map((member) => member.open(options.core ?? {})));
+  } catch (error) {
+    pool[Symbol.dispose]();
+    throw error;
+  }
+  return pool;
+}
+
+interface Waiting {
+  readonly resolve: (response: Response) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** One worker: answers come in the order of what was asked. */
+class Member {
+  readonly #field: string;
+  readonly #port: Port;
+  /** What is waited for, by request. */
+  readonly #waiting: Waiting[][] = [];
+  #failure: Error | undefined;
+
+  constructor(field: string, worker: WebPort | NodePort) {
+    this.#field = field;
+    this.#port = openPort(field, worker, {
+      onMessage: (message) => this.#receive(message as Response),
+      onFailure: (reason) => this.#fail(reason),
+    });
+  }
+
+  async open(core: CoreOptions): Promise<void> {
+    const [answer] = this.#ask({ kind: 'open', core }, 1);
+    await answer;
+  }
+
+  contributions(graph: ModelGraph, options: NetworkOptions, state: NetworkState, parts: readonly BatchPart[]): Promise<Contribution>[] {
+    return this.#ask({ kind: 'gradient', graph, options, state, parts }, parts.length) as Promise<Contribution & Response>[];
+  }
+
+  end(): void {
+    this.#fail('the end of its pool');
+    this.#port.terminate();
+  }
+
+  #ask(request: Request, answers: number): Promise<Response>[] {
+    if (this.#failure !== undefined) return Array.from({ length: answers }, () => Promise.reject(this.#failure as Error));
+    const waiting: Waiting[] = [];
+    const promises = Array.from({ length: answers }, () => new Promise<Response>((resolve, reject) => waiting.push({ resolve, reject })));
+    this.#waiting.push(waiting);
+    this.#port.send(request, []);
+    return promises;
+  }
+
+  #receive(response: Response): void {
+    const current = this.#waiting[0];
+    if (current === undefined) return;
+    if (response.kind === 'error') {
+      this.#waiting.shift();
+      for (const { reject } of current) reject(errorOf(response.error));
+      return;
+    }
+    current.shift()?.resolve(response);
+    if (current.length === 0) this.#waiting.shift();
+  }
+
+  #fail(reason: string): void {
+    this.#failure ??= new KernelError({ field: this.#field, expected: 'a worker that answers', got: reason });
+    for (const { reject } of this.#waiting.flat()) reject(this.#failure);
+    this.#waiting.length = 0;
+  }
+}
+
+/** Copies: posting a view would send the whole buffer behind it. */
+function partsOf(batch: Batch, size: number): BatchPart[] {
+  const parts: BatchPart[] = [];
+  const perInput = batch.inputs.length / batch.count;
+  const perLabel = batch.labels.length / batch.count;
+  for (let first = 0; first < batch.count; first += size) {
+    const count = Math.min(size, batch.count - first);
+    parts.push({
+      inputs: batch.inputs.slice(first * perInput, (first + count) * perInput),
+      labels: batch.labels.slice(first * perLabel, (first + count) * perLabel),
+      count,
+      wholeCount: batch.count,
+    });
+  }
+  return parts;
+}
+
+/** sum += gradients, in f32; the first contribution is the sum itself. */
+function addInto(sum: Map<string, Tensor>, gradients: NamedTensors): void {
+  for (const [name, tensor] of gradients) {
+    const own = sum.get(name)?.data;
+    if (own === undefined) {
+      sum.set(name, tensor);
+      continue;
+    }
+    for (let i = 0; i < own.length; i++) own[i] = (own[i] as number) + (tensor.data[i] as number);
+  }
+}
+
+/** In f32 as the kernel does: a product of two f32 is exact in f64. */
+function scale(tensors: NamedTensors, factor: number): void {
+  const rounded = Math.fround(factor);
+  for (const { data } of tensors.values()) for (let i = 0; i < data.length; i++) data[i] = (data[i] as number) * rounded;
+}

@@ -1,0 +1,55 @@
+/** What a pool and its workers say to one another: plain records that structured cloning carries in every runtime. */
+import type { CoreOptions } from '../../core/core.ts';
+import {
+  InvalidArgumentError, KernelError, NotFiniteError, OutOfMemoryError, TrajportError, UnsupportedError, describe, type ErrorCode,
+} from '../../core/errors.ts';
+import type { ModelGraph } from '../../model/graph.ts';
+import type { NamedTensors, NetworkState } from '../../tensor/tensor.ts';
+import type { BatchPart, NetworkOptions } from '../network.ts';
+
+export type Request =
+  /** The first message: loads the core. */
+  | { readonly kind: 'open'; readonly core: CoreOptions }
+  /** Contributions of parts to a gradient; answered one by one, in order. */
+  | { readonly kind: 'gradient'; readonly graph: ModelGraph; readonly options: NetworkOptions; readonly state: NetworkState; readonly parts: readonly BatchPart[] };
+
+export type Response =
+  | { readonly kind: 'open' }
+  | { readonly kind: 'contribution'; readonly loss: number; readonly gradients: NamedTensors }
+  /** Of the last request: nothing more comes of it. */
+  | { readonly kind: 'error'; readonly error: ErrorRecord };
+
+export interface ErrorRecord {
+  readonly code: ErrorCode;
+  readonly field: string;
+  readonly expected: string;
+  readonly got: string;
+  readonly requestedBytes: number;
+}
+
+/** An error as a record: class instances do not survive structured cloning. */
+export function errorRecord(error: unknown): ErrorRecord {
+  const requestedBytes = error instanceof OutOfMemoryError ? error.requestedBytes : 0;
+  if (error instanceof TrajportError) {
+    const { code, field, expected, got } = error;
+    return { code, field, expected, got, requestedBytes };
+  }
+  const got = error instanceof Error ? `${error.name}: ${error.message}` : describe(error);
+  return { code: 'kernel', field: 'worker', expected: 'a gradient', got, requestedBytes };
+}
+
+/** The typed error again, of the classes that a gradient throws. */
+export function errorOf(record: ErrorRecord): TrajportError {
+  switch (record.code) {
+    case 'invalid-argument':
+      return new InvalidArgumentError(record);
+    case 'unsupported':
+      return new UnsupportedError(record);
+    case 'out-of-memory':
+      return new OutOfMemoryError(record);
+    case 'not-finite':
+      return new NotFiniteError(record);
+    default:
+      return new KernelError(record);
+  }
+}

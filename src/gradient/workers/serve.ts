@@ -1,0 +1,50 @@
+/** The worker's side of a pool: a core and a gradient engine of its own, which answer requests in the order they come. */
+import { openCore } from '../../core/core.ts';
+import { KernelError } from '../../core/errors.ts';
+import type { ModelGraph } from '../../model/graph.ts';
+import type { NamedTensors } from '../../tensor/tensor.ts';
+import { openGradientEngine, type GradientEngine } from '../engine.ts';
+import type { Network, NetworkOptions } from '../network.ts';
+import { openPort, type NodePort, type WebPort } from './port.ts';
+import { errorRecord, type Request, type Response } from './protocol.ts';
+
+/**
+ * Computes gradients for the pool that holds this worker. The whole of a worker's file is
+ * `serveGradients(self)`, or in Node `serveGradients(parentPort)` with `parentPort` of `node:worker_threads`.
+ * @throws InvalidArgumentError for something that is no worker's scope.
+ */
+export function serveGradients(scope: WebPort | NodePort): void {
+  let engine: GradientEngine | undefined;
+  let compiled: { readonly text: string; readonly network: Network } | undefined;
+  const networkOf = (graph: ModelGraph, options: NetworkOptions): Network => {
+    if (engine === undefined) throw new KernelError({ field: 'worker', expected: 'to be opened first', got: 'a gradient' });
+    const text = JSON.stringify([graph, options]);
+    if (compiled?.text !== text) compiled = { text, network: engine.compile(graph, options) };
+    return compiled.network;
+  };
+  const serve = async (request: Request): Promise<void> => {
+    switch (request.kind) {
+      case 'open':
+        engine = openGradientEngine(await openCore(request.core));
+        answer({ kind: 'open' });
+        return;
+      case 'gradient':
+        networkOf(request.graph, request.options).eachContribution(request.state, request.parts, (loss, gradients) => {
+          answer({ kind: 'contribution', loss, gradients }, buffersOf(gradients));
+        });
+    }
+  };
+  // One after the other, also while the core is loading.
+  let last = Promise.resolve();
+  const port = openPort('scope', scope, {
+    onMessage: (message) => {
+      last = last.then(() => serve(message as Request)).catch((error: unknown) => answer({ kind: 'error', error: errorRecord(error) }));
+    },
+    onFailure: () => undefined,
+  });
+  const answer = (response: Response, transfer: ArrayBuffer[] = []): void => port.send(response, transfer);
+}
+
+function buffersOf(tensors: NamedTensors): ArrayBuffer[] {
+  return [...new Set([...tensors.values()].map(({ data }) => data.buffer as ArrayBuffer))];
+}

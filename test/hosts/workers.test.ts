@@ -1,0 +1,27 @@
+/** Gradients in workers: one SHA-256 without, with one and with two, in every runtime that has workers. */
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { bundleModule } from './bundle.ts';
+import type { WorkersReport } from './fixtures/gradient-workers.ts';
+import { hostStatus, hosts, requireAllHosts, runInHost } from './launch.ts';
+import { root } from './root.ts';
+
+const fixtures = join(root, 'test', 'hosts', 'fixtures');
+const seen = new Map<string, string>();
+
+describe.each(hosts.filter((host) => host !== 'workerd'))('%s', (host) => {
+  const { available } = hostStatus(host);
+  it.skipIf(!available && !requireAllHosts)('gives the same bytes without workers, with one and with two', async () => {
+    const node = host.startsWith('node');
+    const { code } = await bundleModule(host, join(fixtures, `gradient-worker.${node ? 'node' : 'web'}.ts`));
+    const { hashes, errors } = (await runInHost(host, join(fixtures, 'gradient-workers.ts'), { code, node })) as WorkersReport;
+    expect(Object.keys(hashes)).toEqual(['conv in micro-batches', 'resnet', 'transfer']);
+    for (const [name, own] of Object.entries(hashes)) {
+      const expected = seen.get(name) ?? own[0];
+      seen.set(name, expected as string);
+      expect(own, name).toEqual([expected, expected, expected]);
+    }
+    expect(errors[0]).toMatch(/^InvalidArgumentError: batch.labels\[0\]: expected a class below 5/);
+    expect(errors[1]).toMatch(/^InvalidArgumentError: workers: expected an open pool/);
+  });
+});
