@@ -58,7 +58,7 @@ export const transferCommand = defineCommand({
     { say: 'port a fine-tune to the new base', run: 'trajport transfer fine-tune.zip --target v2.safetensors --data generated:after --out v2-ported.safetensors' },
     { say: 'twice as fast or more, nearly as good', run: 'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --method fgmt --out v2-ported.safetensors' },
     { say: 'to a network that was never trained', run: 'trajport transfer source.trajectory.zip --target-seed 2 --data mnist --out ported.safetensors --record record.json' },
-    { say: 'keep the new base\'s head, choose the step without labels', run: 'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --skip linear3 --stop-rule label-free --out ported.safetensors' },
+    { say: 'keep the new base\'s head, choose the step without labels', run: 'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --skip linear2 --stop-rule label-free --out ported.safetensors' },
   ],
   notes: [
     'The data is the task that the source learnt. No step is ever chosen on test images; where DATA has a test part, the accuracy on it is shown for the target, the plain shift (Naive) and the result.',
