@@ -31,3 +31,7 @@ export { xorBytes, splitPlanes, joinPlanes, quantiseSteps, addSteps, packNibbles
 export {
   winogradFilterF32, winogradFilterGradientF32, winogradGradientF32, winogradInputF32, winogradOutputF32,
 } from "./winograd";
+export { attentionF32, attentionGradientF32, attentionScratchBytes } from "./attention";
+export { softmaxF32, softmaxGradientF32 } from "./exponential";
+export { rowNormF32, rowNormGradientF32 } from "./row-norm";
+export { addRowF32, copyBlocks, gatherRowsF32, multiplyRowF32, scatterRowsF32 } from "./token";

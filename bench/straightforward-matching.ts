@@ -50,7 +50,7 @@ function similarityInto(core: Core, spec: PermutationSpec, pairs: readonly Gradi
     for (const { tensor, axis } of group.members) {
       if (!target.has(tensor)) continue;
       const tensorSpec = spec.tensors.get(tensor) as TensorSpec;
-      const perms = tensorSpec.axes.map((id, at) => (id === null || at === axis ? null : (permutations.get(id) as Int32Array)));
+      const perms = tensorSpec.axes.map((id, at) => (id === null || at === axis ? null : (permutations.get(id as string) as Int32Array)));
       const permuted = perms.every((perm) => perm === null) ? getTensor(source, tensor).data : gatherAxes(getTensor(source, tensor).data, tensorSpec.view, perms);
       core.scoped((scratch) => {
         const a = scratch.upload(axisToFront(getTensor(target, tensor).data, tensorSpec.view, axis));

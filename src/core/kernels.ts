@@ -288,3 +288,32 @@ export interface ElementwiseKernels {
   multiplyRowsF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;
 }
 export interface CoreKernels extends ElementwiseKernels {}
+/** Attention, softmax, norms over features, rows of tables (`assembly/{attention,exponential,row-norm,token}.ts`); strides in elements. */
+export interface SequenceKernels {
+  attentionScratchBytes(tokens: number, headFeatures: number, valueFeatures: number): number;
+  attentionF32(
+    qPtr: number, qStride: number, kPtr: number, kStride: number, vPtr: number, vStride: number, outPtr: number, outStride: number,
+    statsPtr: number, count: number, tokens: number, heads: number, keyHeads: number, headFeatures: number, valueFeatures: number,
+    causal: number, factor: number, scratchPtr: number,
+  ): void;
+  attentionGradientF32(
+    dyPtr: number, dyStride: number, qPtr: number, qStride: number, kPtr: number, kStride: number, vPtr: number, vStride: number,
+    statsPtr: number, dqPtr: number, dkPtr: number, dvPtr: number, count: number, tokens: number, heads: number, keyHeads: number,
+    headFeatures: number, valueFeatures: number, causal: number, factor: number, scratchPtr: number,
+  ): void;
+  softmaxF32(xPtr: number, yPtr: number, rows: number, columns: number): void;
+  softmaxGradientF32(dyPtr: number, yPtr: number, dxPtr: number, rows: number, columns: number): void;
+  rowNormF32(
+    xPtr: number, yPtr: number, rows: number, columns: number, scalePtr: number, shiftPtr: number, epsilon: number, centre: number,
+  ): void;
+  rowNormGradientF32(
+    dyPtr: number, xPtr: number, dxPtr: number, rows: number, columns: number, scalePtr: number, epsilon: number, centre: number,
+    sumsPtr: number,
+  ): void;
+  addRowF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;
+  multiplyRowF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;
+  gatherRowsF32(tablePtr: number, indicesPtr: number, toPtr: number, count: number, columns: number): void;
+  scatterRowsF32(rowsPtr: number, indicesPtr: number, tablePtr: number, count: number, columns: number): void;
+  copyBlocks(fromPtr: number, fromBytes: number, toPtr: number, toBytes: number, bytes: number, count: number): void;
+}
+export interface CoreKernels extends SequenceKernels {}

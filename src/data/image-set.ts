@@ -23,10 +23,11 @@ export interface ImageSet {
   readonly offset: readonly number[];
 }
 
+/** What a network is fed at once. */
 export interface Batch {
-  /** [count, channels, height, width] */
-  readonly inputs: Float32Array;
-  /** [count] */
+  /** [count, channels, height, width]; token numbers [count, tokens] as integers. */
+  readonly inputs: Float32Array | Int32Array;
+  /** [count]; [count, tokens] where each token has a label of its own. */
   readonly labels: Int32Array;
   readonly count: number;
 }

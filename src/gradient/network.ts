@@ -5,7 +5,7 @@
 import { engine, type Tensor as TfjsTensor } from '#tfjs';
 import { InvalidArgumentError, UnsupportedError, describe, requireInteger } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
-import { outputClasses, parameterLayout, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
+import { labelsPerInput, outputClasses, parameterLayout, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
 import { elementCount, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
 import { requireOptimiser, type OptimiserSettings } from './optimiser.ts';
 import { HeapParameters } from './parameters.ts';
@@ -28,7 +28,7 @@ export interface NetworkOptions {
 }
 
 export interface GradientResult {
-  /** Mean loss of each batch. */
+  /** Mean loss of each batch, over all its labels. */
   readonly losses: readonly number[];
   /** Mean over the batches, in the graph's order of parameters. */
   readonly gradients: NamedTensors;
@@ -65,6 +65,8 @@ export class Network implements Disposable {
   readonly graph: ModelGraph;
   readonly layout: ParameterLayout;
   readonly classes: number;
+  /** Labels an input: 1 for a classifier, the number of tokens for a language model. */
+  readonly labelsPerInput: number;
   readonly #backend: HeapBackend;
   readonly #training: Program;
   readonly #evaluation: Program;
@@ -78,6 +80,7 @@ export class Network implements Disposable {
     this.graph = graph;
     this.layout = parameterLayout(graph);
     this.classes = outputClasses(graph);
+    this.labelsPerInput = labelsPerInput(graph);
     const trained = new Set(this.layout.parameters.map(({ name }) => name));
     this.#training = compileProgram(graph, trained, true);
     this.#evaluation = compileProgram(graph, trained, false);
@@ -146,7 +149,7 @@ export class Network implements Disposable {
       let count = 0;
       for (const batch of batches) {
         this.#requireBatch(batch);
-        for (const [first, rows] of rowsOf(batch.count, this.options.microBatch ?? EVALUATION_CHUNK)) {
+        for (const [first, rows] of rowsOf(batch.count, this.#evaluationChunk)) {
           const logits = this.#forward(parameters, batch, first, rows);
           const labels = this.#labels(batch, first, rows);
           const [sum, gradient] = lossAndGradient(this.#loss, logits, labels, 1);
@@ -155,22 +158,22 @@ export class Network implements Disposable {
           correct += right.dataSync()[0] as number;
           for (const tensor of [logits, labels, sum, gradient, right]) tensor.dispose();
         }
-        count += batch.count;
+        count += batch.labels.length;
       }
-      if (count === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one image', got: 'none' });
+      if (count === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one input', got: 'none' });
       return { loss: loss / count, accuracy: correct / count, correct, count };
     });
   }
 
-  /** Scores [count, classes] in evaluation mode. @throws as `gradient`. */
+  /** Scores [count, classes], or [count, tokens, vocabulary] of a language model, in evaluation mode. @throws as `gradient`. */
   logits(state: NetworkState, batch: Batch): Float32Array {
     this.#requireBatch(batch);
-    const scores = new Float32Array(batch.count * this.classes);
+    const scores = new Float32Array(batch.count * this.labelsPerInput * this.classes);
     this.#backend.scope(() => {
       const parameters = new HeapParameters(this.#backend, this.layout, state);
-      for (const [first, rows] of rowsOf(batch.count, this.options.microBatch ?? EVALUATION_CHUNK)) {
+      for (const [first, rows] of rowsOf(batch.count, this.#evaluationChunk)) {
         const logits = this.#forward(parameters, batch, first, rows);
-        scores.set(logits.dataSync(), first * this.classes);
+        scores.set(logits.dataSync(), first * this.labelsPerInput * this.classes);
         logits.dispose();
       }
     });
@@ -238,7 +241,7 @@ export class Network implements Disposable {
     const tape = this.#tape(this.#training, parameters, true, onStatistics);
     const logits = tape.forward(this.#upload(batch, first, rows));
     const labels = this.#labels(batch, first, rows);
-    const [part, gradient] = lossAndGradient(this.#loss, logits, labels, 1 / wholeCount);
+    const [part, gradient] = lossAndGradient(this.#loss, logits, labels, 1 / (wholeCount * this.labelsPerInput));
     const loss = part.dataSync()[0] as number;
     for (const tensor of [logits, labels, part]) tensor.dispose();
     tape.backward(gradient);
@@ -269,11 +272,11 @@ export class Network implements Disposable {
     return this.#tape(this.#evaluation, parameters, false).forward(this.#upload(batch, first, rows));
   }
 
-  /** Rows of a batch as [rows, height, width, channels] or [rows, features]. */
+  /** Rows of a batch as [rows, height, width, channels], [rows, features] or, as integers, [rows, tokens]. */
   #upload(batch: Batch, first: number, rows: number): TfjsTensor {
     const data = batch.inputs.subarray(first * this.#inputElements, (first + rows) * this.#inputElements);
     const [channels = 1, height, width] = this.graph.input;
-    const x = engine().makeTensor(data, [rows, ...this.graph.input], 'float32');
+    const x = engine().makeTensor(data, [rows, ...this.graph.input], this.graph.vocabulary === undefined ? 'float32' : 'int32');
     if (height === undefined || width === undefined) return x;
     const images = run('ChannelsLast', { x }, { imageShape: [height, width, channels] });
     x.dispose();
@@ -281,7 +284,8 @@ export class Network implements Disposable {
   }
 
   #labels(batch: Batch, first: number, rows: number): TfjsTensor {
-    return engine().makeTensor(batch.labels.subarray(first, first + rows), [rows], 'int32');
+    const each = this.labelsPerInput;
+    return engine().makeTensor(batch.labels.subarray(first * each, (first + rows) * each), [rows * each], 'int32');
   }
 
   #requireBatch(batch: Batch): void {
@@ -294,10 +298,12 @@ export class Network implements Disposable {
         got: `${batch.inputs.length}`,
       });
     }
-    if (batch.labels.length !== batch.count) {
-      throw new InvalidArgumentError({ field: 'batch.labels', expected: `${batch.count} labels`, got: `${batch.labels.length}` });
+    this.#requireTokens(batch);
+    const labels = batch.count * this.labelsPerInput;
+    if (batch.labels.length !== labels) {
+      throw new InvalidArgumentError({ field: 'batch.labels', expected: `${labels} labels`, got: `${batch.labels.length}` });
     }
-    for (let i = 0; i < batch.count; i++) {
+    for (let i = 0; i < labels; i++) {
       const label = batch.labels[i] as number;
       if (label < 0 || label >= this.classes) {
         throw new InvalidArgumentError({
@@ -307,6 +313,28 @@ export class Network implements Disposable {
         });
       }
     }
+  }
+
+  /** Rows of embeddings are read by these numbers, so none may lie outside. */
+  #requireTokens({ inputs }: Batch): void {
+    const { vocabulary } = this.graph;
+    if (inputs instanceof Int32Array !== (vocabulary !== undefined)) {
+      throw new InvalidArgumentError({
+        field: 'batch.inputs',
+        expected: vocabulary === undefined ? 'a Float32Array' : 'an Int32Array of token numbers',
+        got: describe(inputs.constructor.name),
+      });
+    }
+    if (vocabulary === undefined) return;
+    const wrong = (inputs as Int32Array).findIndex((token) => token < 0 || token >= vocabulary);
+    if (wrong >= 0) {
+      throw new InvalidArgumentError({ field: `batch.inputs[${wrong}]`, expected: `a token below ${vocabulary}`, got: `${inputs[wrong]}` });
+    }
+  }
+
+  /** Inputs at once where nothing but memory depends on it. */
+  get #evaluationChunk(): number {
+    return this.options.microBatch ?? Math.max(1, Math.floor(EVALUATION_CHUNK / Math.max(1, this.labelsPerInput / 16)));
   }
 }
 

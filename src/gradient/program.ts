@@ -1,7 +1,8 @@
 /** A graph as a list of tfjs kernel calls: which kernel, on which values and parameters, with which attributes. */
-import { inferShapes, type GraphNode, type ModelGraph, type Padding, type Shape } from '../model/graph.ts';
+import { inferShapes, parameterName, type GraphNode, type ModelGraph, type Padding, type Shape } from '../model/graph.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Attributes } from './kernels/support.ts';
+import { denseRows, reinterpret, sequenceInstructions } from './program-sequence.ts';
 
 export interface Instruction {
   /** Name of the value it makes: a node's, or a partial sum of one. */
@@ -52,7 +53,7 @@ const channelsLast = ([channels, ...pixels]: Shape): readonly number[] => [...pi
 function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape, training: boolean): Instruction[] {
   const x = node.inputs[0] as string;
   const imageShape = channelsLast(inputs[0] as Shape);
-  const parameter = (suffix: string): string => `${node.name}.${suffix}`;
+  const parameter = (suffix: string): string => parameterName(node.name, suffix);
   const one = (kernel: string, attrs: Attributes = {}, more: Partial<Instruction> = {}): Instruction[] => [
     { output: node.name, kernel, values: { x }, parameters: {}, attrs, overwrites: false, ...more },
   ];
@@ -60,6 +61,7 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
     one(kernel, { filterSize, strides, pad: explicit(padding), imageShape });
   switch (node.op) {
     case 'dense':
+      if (inputs[0]?.length !== 1 || node.transposed) return denseRows(node, x, parameter);
       // x [count, in] · Wᵀ with W [out, in]: PyTorch's layout is read as it is.
       return one(
         node.bias ? '_FusedMatMul' : 'BatchMatMul',
@@ -121,6 +123,7 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       return one('FusedBatchNorm', { varianceEpsilon: node.epsilon }, { parameters: { ...affine, ...running } });
     }
     case 'flatten':
+      if (inputs[0]?.length === 2) return reinterpret(node, x, inputs[0], [elementCount(inputs[0])]);
       return one('FlattenChannelsFirst', { imageShape });
     case 'multiply': {
       // The factor a channel, if there is one, comes second.
@@ -144,5 +147,7 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
         overwrites: false,
       }));
     }
+    default:
+      return sequenceInstructions(node, inputs, parameter);
   }
 }

@@ -5,6 +5,7 @@
 import { InvalidArgumentError, describe, requireInteger, requireNumber } from '../core/errors.ts';
 import type { Random } from '../tensor/random.ts';
 import { assignOnHeap } from './assignment.ts';
+import { assignBlocks } from './block-assignment.ts';
 import type { Duals } from './assignment.ts';
 import type { GradientHistory } from './history.ts';
 import { assignedSum, matchingObjective, similarityDeviation } from './objective.ts';
@@ -195,23 +196,26 @@ class Descent {
   /** Solves one group's assignment. @returns whether its objective grew by more than the tolerances. */
   #lap(sweep: number, group: number): boolean {
     const { core, layout, similarities } = this.#history;
-    const { id, size } = layout.groups[group] as (typeof layout.groups)[number];
+    const { id, size, structure } = layout.groups[group] as (typeof layout.groups)[number];
     const current = this.#permutations[group] as Int32Array;
     return core.scoped((scratch) => {
       const similarityPtr = scratch.f32(size * size, `similarity of ${id}`);
       this.#measure('similarity', () => similarities.write(group, this.#permutations, similarityPtr));
-      const duals = this.#duals.get(group);
-      const solved = this.#measure('assignment', () =>
-        assignOnHeap(core, similarityPtr, size, duals === undefined ? {} : { warmStart: duals }),
-      );
+      const solve = (): Int32Array => {
+        if (structure !== undefined) return assignBlocks(core, core.f32(similarityPtr, size * size).slice(), structure);
+        const duals = this.#duals.get(group);
+        const solved = assignOnHeap(core, similarityPtr, size, duals === undefined ? {} : { warmStart: duals });
+        this.#duals.set(group, solved.duals);
+        return solved.assignment;
+      };
+      const assignment = this.#measure('assignment', solve);
       this.#assignments++;
-      this.#duals.set(group, solved.duals);
       this.#settled.add(group);
       const similarity = core.f32(similarityPtr, size * size);
       const before = assignedSum(similarity, current);
-      const after = assignedSum(similarity, solved.assignment);
-      this.#options.onLap?.({ sweep, group: id, similarity, assignment: solved.assignment, before, after });
-      if (!(after > before) || !this.#accept(group, solved.assignment)) return false;
+      const after = assignedSum(similarity, assignment);
+      this.#options.onLap?.({ sweep, group: id, similarity, assignment, before, after });
+      if (!(after > before) || !this.#accept(group, assignment)) return false;
       return after > before + Math.max(this.#absoluteTolerance, this.#relativeTolerance * Math.abs(before));
     });
   }

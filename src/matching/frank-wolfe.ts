@@ -7,11 +7,12 @@
 import type { Core } from '../core/core.ts';
 import { matmul } from '../core/matmul.ts';
 import { assignOnHeap } from './assignment.ts';
+import { assignBlocks } from './block-assignment.ts';
 import { solveMatching } from './coordinate-descent.ts';
 import type { MatchingOptions, MatchingResult } from './coordinate-descent.ts';
 import type { GradientHistory } from './history.ts';
 import { expandSlices } from './layout.ts';
-import type { PairedTensor } from './layout.ts';
+import type { GroupLayout, PairedTensor } from './layout.ts';
 import { requirePermutations } from './permutation.ts';
 import type { Permutations } from './permutation.ts';
 
@@ -37,7 +38,7 @@ export function solveByFrankWolfe(history: GradientHistory, options: MatchingOpt
   for (let iteration = 0; iteration < MOST_ITERATIONS; iteration++) {
     options.signal?.throwIfAborted();
     const { value, gradients } = relaxedObjective(history, soft);
-    const corners = gradients.map((gradient, group) => bestCorner(core, gradient, sizeOf(history, group)));
+    const corners = gradients.map((gradient, group) => bestCorner(core, gradient, layout.groups[group] as GroupLayout));
     const direction = corners.map((corner, group) => subtracted(corner, soft[group] as Float32Array));
     let slope = 0;
     gradients.forEach((gradient, group) => {
@@ -50,10 +51,6 @@ export function solveByFrankWolfe(history: GradientHistory, options: MatchingOpt
     soft = soft.map((matrix, group) => moved(matrix, direction[group] as Float32Array, step));
   }
   return solveMatching(history, { ...options, start: rounded(history, soft, options.start) });
-}
-
-function sizeOf(history: GradientHistory, group: number): number {
-  return history.layout.groups[group]?.size ?? 0;
 }
 
 /** The objective at doubly stochastic matrices and its derivative in each. */
@@ -134,12 +131,13 @@ function overPairs(
   return core.scoped((scratch) => {
     const out = scratch.upload(new Float32Array(size * size), 'derivative');
     const matrixPtr = scratch.upload(matrix, 'soft permutation');
-    const target = scratch.f32(tensor.elements, 'target gradient');
-    const source = scratch.f32(tensor.elements, 'source gradient');
-    const mixed = scratch.f32(tensor.elements, 'mixed gradient');
+    const elements = tensor.slices * tensor.rows * tensor.columns;
+    const target = scratch.f32(elements, 'target gradient');
+    const source = scratch.f32(elements, 'source gradient');
+    const mixed = scratch.f32(elements, 'mixed gradient');
     for (const pair of history.stored(tensor)) {
-      expandSlices(tensor, pair.target, core.f32(target, tensor.elements));
-      expandSlices(tensor, pair.source, core.f32(source, tensor.elements));
+      expandSlices(tensor, pair.target, core.f32(target, elements));
+      expandSlices(tensor, pair.source, core.f32(source, elements));
       body(core, { target, source, matrix: matrixPtr, mixed, out });
     }
     return core.f32(out, size * size).slice();
@@ -147,19 +145,20 @@ function overPairs(
 }
 
 /** The permutation matrix that maximises the linear function with these coefficients. */
-function bestCorner(core: Core, gradient: Float32Array, size: number): Float32Array {
-  return permutationMatrix(assigned(core, gradient, size), size);
+function bestCorner(core: Core, gradient: Float32Array, group: GroupLayout): Float32Array {
+  return permutationMatrix(assigned(core, gradient, group), group.size);
 }
 
 function rounded(history: GradientHistory, soft: SoftPermutations, start: Permutations): Permutations {
   const result = new Map(start);
-  history.layout.groups.forEach(({ id, size }, group) => {
-    result.set(id, assigned(history.core, soft[group] as Float32Array, size));
+  history.layout.groups.forEach((group, index) => {
+    result.set(group.id, assigned(history.core, soft[index] as Float32Array, group));
   });
   return result;
 }
 
-function assigned(core: Core, similarity: Float32Array, size: number): Int32Array {
+function assigned(core: Core, similarity: Float32Array, { size, structure }: GroupLayout): Int32Array {
+  if (structure !== undefined) return assignBlocks(core, similarity, structure);
   return core.scoped((scratch) => assignOnHeap(core, scratch.upload(similarity, 'similarity'), size).assignment);
 }
 

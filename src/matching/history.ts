@@ -9,6 +9,7 @@ import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { getTensor, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
 import type { NumberArray } from '../tensor/named-arrays.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
+import { selectPiece } from './arrangement.ts';
 import { quantisedRows } from './coding.ts';
 import { liveSlices, matchingLayout } from './layout.ts';
 import type { LiveSlices, MatchingLayout, PairedTensor } from './layout.ts';
@@ -23,7 +24,10 @@ export interface HistoryOptions {
    * remembers similarities between laps and steps.
    */
   readonly budgetBytes: number;
-  /** Divide each pair's tensor by the product of its two Frobenius norms where that is above 1e-12. Default false. */
+  /**
+   * Divide each pair's tensor by the product of its two Frobenius norms where that is above 1e-12. Default false. Queries, keys
+   * and values in one weight count as a tensor each, as if they were stored so.
+   */
   readonly normalise?: boolean;
   /** Groups that must stay where they are. */
   readonly frozenGroups?: readonly string[];
@@ -189,12 +193,14 @@ export class GradientHistory {
   add(target: NamedTensors, source: NamedTensors): void {
     requireSameLayout('source', target, source);
     this.#requireKnownShapes(target);
-    const scales = new Map(
-      [...this.layout.statics, ...this.layout.paired].flatMap(({ name }) => {
-        const t = target.get(name)?.data;
-        return t === undefined ? [] : [[name, weigh(t, getTensor(source, name).data, this.normalise)]];
+    const sides = new Map(
+      [...this.layout.statics, ...this.layout.paired].flatMap(({ name, tensor, selection }) => {
+        const t = target.get(tensor)?.data;
+        if (t === undefined) return [];
+        return [[name, { target: selectPiece(selection, t), source: selectPiece(selection, getTensor(source, tensor).data) }]];
       }),
     );
+    const scales = new Map([...sides].map(([name, side]) => [name, weigh(side.target, side.source, this.normalise)]));
     // A sum of squares of f32 in f64 is finite exactly when every element is: the elements are only looked at to name one.
     if (![...scales.values()].every(({ squaredNorms }) => Number.isFinite(squaredNorms))) {
       requireFinite('target', target);
@@ -202,9 +208,10 @@ export class GradientHistory {
     }
     const exact = this.layout.paired.map((tensor): StoredPair => {
       const { targetScale, sourceScale, targetNorm, sourceNorm } = scales.get(tensor.name) as Weights;
+      const side = sides.get(tensor.name) as { target: Float32Array; source: Float32Array };
       return {
-        target: liveSlices(tensor, getTensor(target, tensor.name).data, targetScale, targetNorm),
-        source: liveSlices(tensor, getTensor(source, tensor.name).data, sourceScale, sourceNorm),
+        target: liveSlices(tensor, side.target, targetScale, targetNorm),
+        source: liveSlices(tensor, side.source, sourceScale, sourceNorm),
       };
     });
     if (this.#mayCode && !this.#coded && this.#size.fixedBytes + this.#storedBytes + bytesOf(exact) > this.budgetBytes) this.#code();
@@ -215,10 +222,10 @@ export class GradientHistory {
     try {
       for (const tensor of this.layout.statics) {
         const weights = scales.get(tensor.name);
-        if (weights === undefined) continue;
+        const side = sides.get(tensor.name);
+        if (weights === undefined || side === undefined) continue;
         const sum = (this.#statics[tensor.group] ??= new StaticSum(this.core, tensor.size));
-        const [t, s] = [getTensor(target, tensor.name).data, getTensor(source, tensor.name).data];
-        this.#productFlops += sum.add({ ...weights, tensor, target: t, source: s });
+        this.#productFlops += sum.add({ ...weights, tensor, ...side });
       }
     } catch (error) {
       // Out of heap between two tensors: a history with half a pair would be silently wrong.
@@ -321,7 +328,7 @@ export class GradientHistory {
         });
       }
     }
-    for (const { name } of this.layout.paired) getTensor(tensors, name);
+    for (const { tensor } of this.layout.paired) getTensor(tensors, tensor);
   }
 
   #requireRoom(bytes: number): void {

@@ -3,14 +3,18 @@
  * similarity does not depend on other permutations), which with two, and which not at all.
  */
 import { InvalidArgumentError, UnsupportedError, describe } from '../core/errors.ts';
-import type { PermutationSpec } from '../model/permutation-spec.ts';
+import type { BlockStructure, PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
+import { movingSizes, piecesOf } from './arrangement.ts';
+import type { Selection } from './arrangement.ts';
 import { exactRows } from './coding.ts';
 import type { CodedRows } from './coding.ts';
 
 export interface GroupLayout {
   readonly id: string;
   readonly size: number;
+  /** Where not every permutation is allowed. */
+  readonly structure: BlockStructure | undefined;
   /** Terms of this group that depend on another group's permutation. */
   readonly terms: readonly TermLayout[];
 }
@@ -24,9 +28,16 @@ export interface TermLayout {
   readonly other: number;
 }
 
-/** A tensor that one group alone permutes: [before, size, after] around its axis. */
-export interface StaticTensor {
+/** Where an entry of the layout comes from: a tensor, or a piece of one (see `arrangement.ts`) under a name of its own. */
+interface Source {
+  /** The tensor's name; `#n` behind it for pieces. */
   readonly name: string;
+  readonly tensor: string;
+  readonly selection: Selection | null;
+}
+
+/** A tensor that one group alone permutes: [before, size, after] around its axis. */
+export interface StaticTensor extends Source {
   readonly group: number;
   readonly before: number;
   readonly size: number;
@@ -34,13 +45,13 @@ export interface StaticTensor {
 }
 
 /** A tensor that two groups permute, kept as `slices` matrices [rows, columns], one for each place on the other axes. */
-export interface PairedTensor {
-  readonly name: string;
+export interface PairedTensor extends Source {
   readonly rowGroup: number;
   readonly columnGroup: number;
   readonly rows: number;
   readonly columns: number;
   readonly slices: number;
+  /** Elements that a pair stores at most: fewer than slices · rows · columns where the groups have units that a piece lacks. */
   readonly elements: number;
   /** Extents before, between and behind the two axes. */
   readonly extents: readonly [number, number, number];
@@ -73,52 +84,57 @@ export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly str
   const carried = new Set(moving.flatMap(({ members }) => members.map(({ tensor }) => tensor)));
   const statics: StaticTensor[] = [];
   const paired: PairedTensor[] = [];
-  for (const [name, { view, axes }] of spec.tensors) {
-    if (!carried.has(name)) continue;
-    const moved = axes.flatMap((group, axis) => {
-      const index = group === null ? undefined : indexOf.get(group);
-      return index === undefined ? [] : [{ axis, group: index }];
-    });
-    const [first, second] = moved;
-    if (first === undefined) continue;
-    if (second === undefined) {
-      statics.push({
-        name,
-        group: first.group,
-        before: elementCount(view.slice(0, first.axis)),
-        size: view[first.axis] as number,
-        after: elementCount(view.slice(first.axis + 1)),
+  const sizes = movingSizes(spec, frozenGroups);
+  for (const [tensor, tensorSpec] of spec.tensors) {
+    if (!carried.has(tensor)) continue;
+    const pieces = piecesOf(tensorSpec, sizes);
+    for (const [number, { view, groups, selection }] of pieces.entries()) {
+      const name = pieces.length === 1 ? tensor : `${tensor}#${number}`;
+      const source: Source = { name, tensor, selection };
+      const moved = groups.flatMap((group, axis) => {
+        const index = group === null ? undefined : indexOf.get(group);
+        return index === undefined ? [] : [{ axis, group: index }];
       });
-      continue;
-    }
-    if (moved.length > 2) {
-      throw new UnsupportedError({
-        field: name,
-        expected: 'at most two permuted axes',
-        got: `${moved.length} in the view [${view.join(', ')}]`,
+      const [first, second] = moved;
+      if (first === undefined) continue;
+      if (second === undefined) {
+        statics.push({
+          ...source,
+          group: first.group,
+          before: elementCount(view.slice(0, first.axis)),
+          size: view[first.axis] as number,
+          after: elementCount(view.slice(first.axis + 1)),
+        });
+        continue;
+      }
+      if (moved.length > 2) {
+        throw new UnsupportedError({
+          field: name,
+          expected: 'at most two permuted axes',
+          got: `${moved.length} in the view [${view.join(', ')}]`,
+        });
+      }
+      const extents = [
+        elementCount(view.slice(0, first.axis)),
+        elementCount(view.slice(first.axis + 1, second.axis)),
+        elementCount(view.slice(second.axis + 1)),
+      ] as const;
+      paired.push({
+        ...source,
+        rowGroup: first.group,
+        columnGroup: second.group,
+        rows: view[first.axis] as number,
+        columns: view[second.axis] as number,
+        slices: elementCount(extents),
+        elements: selection?.elements ?? elementCount(view),
+        extents,
       });
     }
-    const extents = [
-      elementCount(view.slice(0, first.axis)),
-      elementCount(view.slice(first.axis + 1, second.axis)),
-      elementCount(view.slice(second.axis + 1)),
-    ] as const;
-    const rows = view[first.axis] as number;
-    const columns = view[second.axis] as number;
-    paired.push({
-      name,
-      rowGroup: first.group,
-      columnGroup: second.group,
-      rows,
-      columns,
-      slices: elementCount(extents),
-      elements: elementCount(view),
-      extents,
-    });
   }
-  const groups = moving.map(({ id, size }, index) => ({
+  const groups = moving.map(({ id, size, structure }, index) => ({
     id,
     size,
+    structure,
     terms: paired.flatMap((tensor): TermLayout[] => [
       ...(tensor.rowGroup === index ? [{ tensor, side: 'rows' as const, other: tensor.columnGroup }] : []),
       ...(tensor.columnGroup === index ? [{ tensor, side: 'columns' as const, other: tensor.rowGroup }] : []),

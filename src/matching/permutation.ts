@@ -3,10 +3,12 @@
  * One convention throughout: `permuted[i] = original[perm[i]]`.
  */
 import { InvalidArgumentError, describe } from '../core/errors.ts';
-import type { PermutationSpec, TensorSpec } from '../model/permutation-spec.ts';
+import type { PermutationGroup, PermutationSpec, TensorSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { elementCount, sameShape } from '../tensor/tensor.ts';
 import type { NamedTensors, Tensor } from '../tensor/tensor.ts';
+import { arrangedPermutation } from './arrangement.ts';
+import { compose, firstMisplaced } from './block-assignment.ts';
 
 /** Group id → permutation of that group's units. */
 export type Permutations = ReadonlyMap<string, Int32Array>;
@@ -28,11 +30,17 @@ export function identityPermutations(spec: PermutationSpec): Permutations {
   return new Map(spec.groups.map(({ id, size }) => [id, identity(size)]));
 }
 
-/** Uniformly random permutations; the same for the same spec and seed in every runtime. */
+/** Uniformly random permutations of those that keep the function; the same for the same spec and seed in every runtime. */
 export function randomPermutations(spec: PermutationSpec, seed: number): Permutations {
   return new Map(
-    spec.groups.map(({ id, size }, index) => [id, new Random(seed, streams.permutation, index).permutation(size)]),
+    spec.groups.map((group, index) => [group.id, randomPermutation(group, new Random(seed, streams.permutation, index))]),
   );
+}
+
+function randomPermutation({ size, structure }: PermutationGroup, random: Random): Int32Array {
+  if (structure === undefined) return random.permutation(size);
+  const { blocks, parts } = structure;
+  return compose(blocks, parts, random.permutation(blocks), (part) => random.permutation(parts[part] as number));
 }
 
 /**
@@ -41,7 +49,7 @@ export function randomPermutations(spec: PermutationSpec, seed: number): Permuta
  * @throws InvalidArgumentError naming the group and the first index at fault.
  */
 export function requirePermutations(spec: PermutationSpec, perms: Permutations, field = 'permutations'): void {
-  for (const { id, size } of spec.groups) {
+  for (const { id, size, structure } of spec.groups) {
     const perm = perms.get(id);
     if (!(perm instanceof Int32Array)) {
       throw new InvalidArgumentError({
@@ -51,6 +59,14 @@ export function requirePermutations(spec: PermutationSpec, perms: Permutations, 
       });
     }
     requirePermutation(perm, size, `${field}.${id}`);
+    const misplaced = structure === undefined ? -1 : firstMisplaced(perm, structure);
+    if (misplaced >= 0) {
+      throw new InvalidArgumentError({
+        field: `${field}.${id}[${misplaced}]`,
+        expected: `a unit of the block that the rest of its block comes from (${structure?.blocks} blocks move as wholes)`,
+        got: `${perm[misplaced]}`,
+      });
+    }
   }
   if (perms.size !== spec.groups.length) {
     const known = new Set(spec.groups.map(({ id }) => id));
@@ -164,9 +180,9 @@ function permuteTensor(spec: TensorSpec, tensor: Tensor, perms: Permutations, fi
       got: `[${tensor.shape.join(', ')}]`,
     });
   }
-  const axisPerms = spec.axes.map((group) => {
-    const perm = group === null ? undefined : perms.get(group);
-    return perm === undefined || isIdentity(perm) ? null : perm;
+  const axisPerms = spec.axes.map((mover) => {
+    const perm = mover === null ? null : typeof mover === 'string' ? (perms.get(mover) ?? null) : arrangedPermutation(mover, perms);
+    return perm === null || isIdentity(perm) ? null : perm;
   });
   if (axisPerms.every((perm) => perm === null)) return tensor;
   return { shape: tensor.shape, data: gatherAxes(tensor.data, spec.view, axisPerms) };

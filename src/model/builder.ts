@@ -18,7 +18,7 @@ import { INPUT, parseGraph, type ModelGraph, type OperationName, type Operations
 type Relaxed<T> = T extends Padding ? number | Pair | Padding : T extends Pair ? number | Pair : T;
 
 /** Settings without a default. */
-type Required = 'out' | 'kernel' | 'size' | 'length';
+type Required = 'out' | 'kernel' | 'size' | 'length' | 'heads' | 'features' | 'positions' | 'shape' | 'with';
 
 type LayerOf<K extends OperationName> = { readonly op: K; readonly name?: string } & {
   readonly [F in keyof Operations[K] as F extends Required ? F : never]: Relaxed<Operations[K][F]>;
@@ -40,13 +40,18 @@ export interface Residual {
 export class GraphBuilder {
   readonly input = INPUT;
   readonly #shape: readonly number[];
+  readonly #vocabulary: number | undefined;
   readonly #nodes: object[] = [];
   readonly #names = new Set<string>([INPUT]);
   readonly #counters = new Map<string, number>();
 
-  /** @param shape [channels, height, width] or [features] */
-  constructor(shape: readonly number[]) {
+  /**
+   * @param shape [channels, height, width] or [features]; [tokens] with a vocabulary
+   * @param vocabulary the input is token numbers below this
+   */
+  constructor(shape: readonly number[], vocabulary?: number) {
     this.#shape = shape;
+    this.#vocabulary = vocabulary;
   }
 
   /** Adds one layer on top of `inputs` and returns its name. */
@@ -76,7 +81,8 @@ export class GraphBuilder {
 
   /** The graph whose value is the node `output`. @throws what `parseGraph` throws. */
   build(output: string): ModelGraph {
-    return parseGraph({ version: 1, input: this.#shape, nodes: this.#nodes, output });
+    const vocabulary = this.#vocabulary === undefined ? {} : { vocabulary: this.#vocabulary };
+    return parseGraph({ version: 1, input: this.#shape, ...vocabulary, nodes: this.#nodes, output });
   }
 
   #freshName(op: string): string {

@@ -5,6 +5,7 @@
 import { requireInteger } from '../core/errors.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { INPUT, inferShapes, parameterLayout, type GraphNode, type ModelGraph, type Shape } from './graph.ts';
+import { attentionShape, featuresOf } from './operations-sequence.ts';
 
 export interface GradientCost {
   /** Of one forward pass. */
@@ -40,7 +41,7 @@ export function gradientCost(graph: ModelGraph, batch: number): GradientCost {
     const flops = batch * nodeFlops(node, node.inputs.map((name) => shapes.get(name) as Shape), shapes.get(node.name) as Shape);
     forwardFlops += flops;
     // A product comes back as two products of its size: one for the weight, one for the input where that needs a gradient.
-    const times = isProduct(node) ? Number(owners.has(node.name)) + Number(passesBack) : Number(reached.has(node.name));
+    const times = isProduct(node) ? Number(owners.has(node.name) || node.op === 'tied_dense') + Number(passesBack) : backwardTimes(node) * Number(reached.has(node.name));
     backwardFlops += times * flops;
   }
   return {
@@ -57,7 +58,26 @@ function nodeFlops(node: GraphNode, inputs: readonly Shape[], shape: Shape): num
   const out = elementCount(shape);
   switch (node.op) {
     case 'dense':
-      return 2 * out * elementCount(input);
+    case 'tied_dense':
+      return 2 * out * featuresOf(input);
+    case 'attention': {
+      const { tokens, heads, headFeatures, valueFeatures } = attentionShape(node, inputs);
+      // A causal row i sees i + 1 tokens; blocks of rows are as wide as their last one, which is counted as half of all.
+      const seen = node.causal ? (tokens + 1) / 2 : tokens;
+      return heads * tokens * seen * (2 * headFeatures + 2 * valueFeatures + 12);
+    }
+    case 'layer_norm':
+      return 8 * out;
+    case 'rms_norm':
+      return 5 * out;
+    case 'softmax':
+      // An exponential of four lanes is about 20 operations.
+      return 24 * out;
+    case 'layer_scale':
+    case 'position_embedding':
+      return out;
+    case 'mean_tokens':
+      return elementCount(input);
     case 'conv2d':
       return 2 * out * ((input[0] as number) / node.groups) * node.kernel[0] * node.kernel[1];
     case 'conv_transpose2d':
@@ -90,8 +110,23 @@ function nodeFlops(node: GraphNode, inputs: readonly Shape[], shape: Shape): num
     case 'flatten':
     case 'concat':
     case 'slice':
+    case 'tokens':
+    case 'transpose':
+    case 'reshape':
+    case 'embedding':
+    case 'class_token':
+    case 'select_token':
       return 0;
   }
+}
+
+function isProduct({ op }: GraphNode): boolean {
+  return op === 'dense' || op === 'conv2d' || op === 'conv_transpose2d' || op === 'tied_dense';
+}
+
+/** Gradients of an attention's scores and of what makes them: five products where forward has two, one of them done again. */
+function backwardTimes({ op }: GraphNode): number {
+  return op === 'attention' ? 2.5 : 1;
 }
 
 /** A value's memory; operations that work in place share one. */
@@ -168,25 +203,27 @@ function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): nu
 
 /** Flattening shares its input's memory; element-wise operations write over it where nobody else reads it. */
 function outputStorage(node: GraphNode, input: Storage, elements: number): Storage {
-  const shares = node.op === 'flatten' || (isElementwise(node) && input.uses === 1 && input.keepers === 0);
+  const shares = node.op === 'flatten' || node.op === 'tokens' || (isElementwise(node) && input.uses === 1 && input.keepers === 0);
   return shares ? input : { elements, uses: 0, keepers: 0 };
 }
 
 function isElementwise({ op }: GraphNode): boolean {
-  return op === 'relu' || op === 'relu6' || op === 'leaky_relu' || op === 'silu' || op === 'tanh' || op === 'sigmoid' || op === 'gelu' || op === 'add';
-}
-
-function isProduct({ op }: GraphNode): boolean {
-  return op === 'dense' || op === 'conv2d' || op === 'conv_transpose2d';
+  return (
+    op === 'relu' || op === 'relu6' || op === 'leaky_relu' || op === 'silu' || op === 'tanh' || op === 'sigmoid' || op === 'gelu' ||
+    op === 'add' || op === 'position_embedding' || op === 'softmax'
+  );
 }
 
 function keepsInput(node: GraphNode): boolean {
   const { op } = node;
-  return isProduct(node) || op === 'batch_norm' || op === 'group_norm' || op === 'silu' || op === 'gelu' || op === 'multiply';
+  return (
+    isProduct(node) || op === 'batch_norm' || op === 'group_norm' || op === 'layer_norm' || op === 'rms_norm' || op === 'layer_scale' ||
+    op === 'attention' || op === 'silu' || op === 'gelu' || op === 'multiply'
+  );
 }
 
 function keepsOutput({ op }: GraphNode): boolean {
-  return op === 'relu' || op === 'relu6' || op === 'leaky_relu' || op === 'tanh' || op === 'sigmoid';
+  return op === 'relu' || op === 'relu6' || op === 'leaky_relu' || op === 'tanh' || op === 'sigmoid' || op === 'softmax';
 }
 
 /** Which element of each window was the largest. */

@@ -86,6 +86,11 @@ export class FieldReader {
     return value as T;
   }
 
+  /** One to `most` extents. */
+  shape(key: string, most: number): readonly number[] {
+    return this.#integers(key, [], Array.from({ length: most }, (_, i) => i + 1), 1);
+  }
+
   /** [height, width], or one number for both. */
   pair(key: string, fallback?: Pair): Pair {
     return this.#pair(key, fallback, 1);

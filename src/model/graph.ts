@@ -11,7 +11,7 @@ import { operationNames, ruleOf } from './operations.ts';
 
 export type { Padding, Pair };
 
-/** Extents without the batch axis: [channels, height, width] or [features]. */
+/** Extents without the batch axis: an image [channels, height, width], a sequence [tokens, features] or a vector [features]. */
 export type Shape = readonly number[];
 
 interface Pool {
@@ -28,8 +28,11 @@ type Plain = unknown;
  * without the batch axis; parameters have PyTorch's names and layouts.
  */
 export interface Operations {
-  /** [in] → [out]: weight [out, in], bias [out]. */
-  dense: { readonly out: number; readonly bias: boolean };
+  /**
+   * [in] → [out], on every token of a sequence [tokens, in] and every pixel of an image [in, H, W]: weight [out, in], or with
+   * `transposed` [in, out] (GPT-2's `Conv1D`); bias [out].
+   */
+  dense: { readonly out: number; readonly bias: boolean; readonly transposed?: true };
   /** [in, H, W] → [out, H', W'], cross-correlation: weight [out, in / groups, kernel height, kernel width], bias [out]. */
   conv2d: {
     readonly out: number;
@@ -92,6 +95,41 @@ export interface Operations {
   concat: Plain;
   /** Channels (or features) `start` to `start + length`. */
   slice: { readonly start: number; readonly length: number };
+  /** Over the features of a token or the channels of a pixel: weight [features], bias [features]. */
+  layer_norm: { readonly epsilon: number };
+  /** x / √(mean(x²) + ε) · weight, over the same axis; weight [features]. */
+  rms_norm: { readonly epsilon: number };
+  /** Over the same axis. */
+  softmax: Plain;
+  /** A factor a feature or channel. `name` is the parameter's: `gamma` [features], or `layer_scale` [C, 1, 1] of images. */
+  layer_scale: { readonly parameter: 'gamma' | 'layer_scale'; readonly initial: number };
+  /** An image as a sequence of its pixels, row by row: [C, H, W] → [H·W, C]. */
+  tokens: Plain;
+  /** [a, b] → [b, a]. */
+  transpose: Plain;
+  /** The same elements in row-major order under another shape. */
+  reshape: { readonly shape: Shape };
+  /** Token numbers [tokens] → [tokens, features]: weight [vocabulary, features]. Only the network's own input can be read. */
+  embedding: { readonly features: number };
+  /**
+   * Adds row i of a learned table to token i: weight [positions, features] as in `nn.Embedding`, or with `bare` a parameter of
+   * the node's own name, [1, positions, features].
+   */
+  position_embedding: { readonly positions: number; readonly bare: boolean };
+  /** Puts a learned token in front, [tokens, features] → [1 + tokens, features]: a parameter of the node's own name, [1, 1, features]. */
+  class_token: Plain;
+  /** One token of a sequence: [tokens, features] → [features]. */
+  select_token: { readonly index: number };
+  /** Mean over the tokens: [tokens, features] → [features]. */
+  mean_tokens: Plain;
+  /**
+   * Scaled dot-product attention of `heads` heads. One input: queries, keys and values side by side, [tokens, (heads + 2 ·
+   * key_heads) · d]; or three: queries [tokens, heads · d], keys [tokens, key_heads · d], values [tokens, key_heads · dv].
+   * Queries heads / key_heads at a time share keys and values (grouped queries). Gives [tokens, heads · dv].
+   */
+  attention: { readonly heads: number; readonly key_heads: number; readonly causal: boolean };
+  /** Scores against the rows of an embedding's weight, which it shares: [tokens, features] → [tokens, vocabulary]. */
+  tied_dense: { readonly with: string };
 }
 
 export type OperationName = keyof Operations;
@@ -107,23 +145,29 @@ export type GraphNode = { readonly [K in OperationName]: NodeOf<K> }[OperationNa
 
 export interface ModelGraph {
   readonly version: 1;
-  /** [channels, height, width] or [features]. */
+  /** [channels, height, width] or [features]; [tokens] where the network has a `vocabulary`. */
   readonly input: Shape;
+  /** The input is `input[0]` integers below this (token numbers) instead of real numbers. */
+  readonly vocabulary?: number;
   /** In an order of evaluation: a node's inputs stand before it. */
   readonly nodes: readonly GraphNode[];
   /** Name of the node whose value is the network's output. */
   readonly output: string;
 }
 
-export type ParameterRole = 'weight' | 'bias' | 'scale' | 'shift' | 'running_mean' | 'running_variance';
+export type ParameterRole = 'weight' | 'embedding' | 'bias' | 'scale' | 'shift' | 'running_mean' | 'running_variance';
 
 export interface ParameterInfo {
-  /** `<node>.<suffix>`, e.g. `convs.0.weight`. */
+  /** `<node>.<suffix>`, e.g. `convs.0.weight`; the node's own name where the suffix is empty. */
   readonly name: string;
   readonly shape: Shape;
   /** Name of the node that owns it. */
   readonly node: string;
   readonly role: ParameterRole;
+  /** The axis of a weight that makes units; the others read them. 0 unless given. */
+  readonly outAxis?: number;
+  /** What a scale starts with; 1 unless given. */
+  readonly initial?: number;
   /** Inputs of one unit of the owner: in · kernel height · kernel width. Initialisers scale by it; 0 where it has no meaning. */
   readonly fanIn: number;
 }
@@ -151,7 +195,8 @@ export function parseGraph(json: unknown): ModelGraph {
   if (version !== 1) {
     throw new UnsupportedError({ field: 'graph.version', expected: '1', got: describe(version) });
   }
-  const input = parseInputShape(fields.list('input'));
+  const vocabulary = fields.take('vocabulary') === undefined ? undefined : fields.count('vocabulary');
+  const input = parseInputShape(fields.list('input'), vocabulary !== undefined);
   const rawNodes = fields.list('nodes');
   if (rawNodes.length === 0) {
     throw new InvalidArgumentError({ field: 'graph.nodes', expected: 'at least one node', got: 'none' });
@@ -165,7 +210,8 @@ export function parseGraph(json: unknown): ModelGraph {
   const known = new Set<string>([INPUT]);
   const nodes: GraphNode[] = [];
   for (const [index, raw] of rawNodes.entries()) nodes.push(parseNode(index, raw, known));
-  const graph: ModelGraph = { version: 1, input, nodes, output };
+  const graph: ModelGraph = { version: 1, input, ...(vocabulary === undefined ? {} : { vocabulary }), nodes, output };
+  requireTokensEmbedded(graph);
   requireAllUsed(graph);
   inferShapes(graph);
   parameterLayout(graph);
@@ -179,7 +225,7 @@ export function parseGraph(json: unknown): ModelGraph {
 export function inferShapes(graph: ModelGraph): ReadonlyMap<string, Shape> {
   const shapes = new Map<string, Shape>([[INPUT, graph.input]]);
   for (const node of graph.nodes) {
-    const shape = ruleOf(node).shape(node, inputShapes(node, shapes));
+    const shape = ruleOf(node).shape(node, inputShapes(node, shapes), graph);
     const count = elementCount(shape);
     if (count > limits.tensorElements) {
       throw new LimitError({ field: nodePath(node), expected: `at most ${limits.tensorElements} output elements`, got: `${count}` });
@@ -195,8 +241,9 @@ export function parameterLayout(graph: ModelGraph): ParameterLayout {
   const parameters: ParameterInfo[] = [];
   const buffers: ParameterInfo[] = [];
   for (const node of graph.nodes) {
-    for (const { suffix, shape, role, fanIn } of ruleOf(node).parameters(node, inputShapes(node, shapes))) {
-      const info: ParameterInfo = { name: `${node.name}.${suffix}`, shape, node: node.name, role, fanIn };
+    for (const { suffix, ...declared } of ruleOf(node).parameters(node, inputShapes(node, shapes), graph)) {
+      const { shape, role } = declared;
+      const info: ParameterInfo = { ...declared, name: parameterName(node.name, suffix), node: node.name };
       const count = elementCount(shape);
       if (count > limits.tensorElements) {
         throw new LimitError({ field: info.name, expected: `at most ${limits.tensorElements} elements`, got: `${count}` });
@@ -208,20 +255,34 @@ export function parameterLayout(graph: ModelGraph): ParameterLayout {
 }
 
 /**
- * The number of classes of a classifier.
- * @throws InvalidArgumentError where the output is not one vector of scores.
+ * The number of classes of a classifier, or of tokens that a language model chooses from.
+ * @throws InvalidArgumentError where the output is neither one vector of scores nor one a token.
  */
 export function outputClasses(graph: ModelGraph): number {
+  return scoresOf(graph).classes;
+}
+
+/** Labels that one input of the network has: 1 for a classifier, the number of tokens for a language model. @throws as `outputClasses`. */
+export function labelsPerInput(graph: ModelGraph): number {
+  return scoresOf(graph).labels;
+}
+
+function scoresOf(graph: ModelGraph): { readonly classes: number; readonly labels: number } {
   const shape = inferShapes(graph).get(graph.output) ?? [];
-  const [classes] = shape;
-  if (shape.length !== 1 || classes === undefined) {
+  const classes = shape.at(-1);
+  if (shape.length > 2 || classes === undefined) {
     throw new InvalidArgumentError({
       field: `graph.output ${describe(graph.output)}`,
-      expected: 'scores of shape [classes]',
+      expected: 'scores of shape [classes], or [tokens, vocabulary]',
       got: `[${shape.join(', ')}] (flatten it?)`,
     });
   }
-  return classes;
+  return { classes, labels: shape.length === 2 ? (shape[0] as number) : 1 };
+}
+
+/** `<node>.<suffix>`, or the node's name alone where the suffix is empty (`nn.Parameter`s of the network itself). */
+export function parameterName(node: string, suffix: string): string {
+  return suffix === '' ? node : `${node}.${suffix}`;
 }
 
 /** How errors name a node. */
@@ -240,11 +301,11 @@ export function inputShapes(node: GraphNode, shapes: ReadonlyMap<string, Shape>)
   });
 }
 
-function parseInputShape(list: readonly unknown[]): Shape {
-  if (list.length !== 1 && list.length !== 3) {
+function parseInputShape(list: readonly unknown[], tokens: boolean): Shape {
+  if (list.length !== 1 && (list.length !== 3 || tokens)) {
     throw new InvalidArgumentError({
       field: 'graph.input',
-      expected: '[channels, height, width] or [features]',
+      expected: tokens ? '[tokens]' : '[channels, height, width] or [features]',
       got: describe(list),
     });
   }
@@ -295,6 +356,19 @@ function parseNode(index: number, raw: unknown, known: Set<string>): GraphNode {
   fields.finish();
   known.add(name);
   return { name, inputs, ...operation } as GraphNode;
+}
+
+/** Token numbers are no quantities: embeddings read them, and nothing else does. */
+function requireTokensEmbedded({ vocabulary, nodes }: ModelGraph): void {
+  for (const node of nodes) {
+    const readsInput = node.inputs.includes(INPUT);
+    if (node.op === 'embedding' ? readsInput && vocabulary !== undefined : !readsInput || vocabulary === undefined) continue;
+    throw new InvalidArgumentError({
+      field: nodePath(node),
+      expected: node.op === 'embedding' ? "the network's input of token numbers (give the graph a vocabulary)" : 'an embedding between token numbers and other layers',
+      got: describe(node.inputs),
+    });
+  }
 }
 
 /** A node that never reaches the output would hold parameters without gradients: most likely a mistake in wiring. */

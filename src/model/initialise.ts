@@ -47,11 +47,13 @@ export function initialise(core: Core, graph: ModelGraph, options: InitialiseOpt
 function fillParameter(
   core: Core,
   data: Float32Array,
-  { role, shape, fanIn }: ParameterInfo,
+  { role, shape, fanIn, initial, outAxis = 0 }: ParameterInfo,
   { seed, scheme, mode }: Required<InitialiseOptions>,
   index: number,
 ): void {
-  if (role === 'scale') data.fill(1);
+  if (role === 'scale') data.fill(initial ?? 1);
+  // Tables of tokens and positions, and class tokens: as transformers start in GPT-2 and ViT, whatever the scheme.
+  if (role === 'embedding') fillNormal(core, data, 0, 0.02, seed, streams.initialise, index);
   if (role !== 'weight' && role !== 'bias') return;
   if (scheme === 'pytorch') {
     // kaiming_uniform_ with a = √5 has the gain √(2 / 6), so its bound is √(3 · 2/6 / fan_in) = 1/√fan_in.
@@ -59,7 +61,7 @@ function fillParameter(
     fillUniform(core, data, -bound, bound, seed, streams.initialise, index);
   } else if (role === 'weight') {
     // As PyTorch counts it: fan_out = weight[:, 0].numel(), whatever the groups.
-    const fan = mode === 'fan_in' ? fanIn : elementCount(shape) / (shape[1] as number);
+    const fan = mode === 'fan_in' ? fanIn : elementCount(shape) / (shape[1 - outAxis] as number);
     if (scheme === 'kaiming_normal') fillNormal(core, data, 0, Math.sqrt(2 / fan), seed, streams.initialise, index);
     else fillUniform(core, data, -Math.sqrt(6 / fan), Math.sqrt(6 / fan), seed, streams.initialise, index);
   }

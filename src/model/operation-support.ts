@@ -1,14 +1,19 @@
 /** What the rules of operations are made of: their type, shapes of windows, and the refusal of inputs that do not fit. */
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { FieldReader } from './fields.ts';
-import type { NodeOf, OperationName, OperationOf, Padding, Pair, ParameterRole, Shape } from './graph.ts';
+import type { ModelGraph, NodeOf, OperationName, OperationOf, Padding, Pair, ParameterRole, Shape } from './graph.ts';
 
 export interface ParameterDeclaration {
   readonly suffix: string;
   readonly shape: Shape;
   readonly role: ParameterRole;
   readonly fanIn: number;
+  readonly outAxis?: number;
+  readonly initial?: number;
 }
+
+/** What a rule may know of the network around its node. */
+export type GraphContext = Pick<ModelGraph, 'vocabulary' | 'nodes'>;
 
 export interface OperationRule<K extends OperationName> {
   /** Fewest and most inputs. */
@@ -16,9 +21,9 @@ export interface OperationRule<K extends OperationName> {
   /** The operation's own fields; the caller refuses what is left. */
   readonly parse: (fields: FieldReader) => OperationOf<K>;
   /** Shape of the value. @throws InvalidArgumentError where the inputs do not fit. */
-  readonly shape: (node: NodeOf<K>, inputs: readonly Shape[]) => Shape;
+  readonly shape: (node: NodeOf<K>, inputs: readonly Shape[], graph: GraphContext) => Shape;
   /** Parameters and buffers in PyTorch's order. */
-  readonly parameters: (node: NodeOf<K>, inputs: readonly Shape[]) => readonly ParameterDeclaration[];
+  readonly parameters: (node: NodeOf<K>, inputs: readonly Shape[], graph: GraphContext) => readonly ParameterDeclaration[];
 }
 
 export const ONE: readonly [number, number] = [1, 1];

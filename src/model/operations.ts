@@ -5,9 +5,12 @@
 import { elementCount, sameShape } from '../tensor/tensor.ts';
 import type { FieldReader } from './fields.ts';
 import type { GraphNode, NodeOf, OperationName, OperationOf, Shape } from './graph.ts';
-import { ONE, asImage, elementwise, first, misfit, none, show, windows, type OperationRule, type ParameterDeclaration } from './operation-support.ts';
+import {
+  ONE, asImage, elementwise, first, misfit, none, show, windows, type GraphContext, type OperationRule, type ParameterDeclaration,
+} from './operation-support.ts';
 import { combiningRules } from './operations-combining.ts';
 import { imageRules } from './operations-image.ts';
+import { sequenceRules } from './operations-sequence.ts';
 
 function pool<K extends 'max_pool' | 'average_pool'>(op: K): OperationRule<K> {
   return {
@@ -41,19 +44,7 @@ function globalPool<K extends 'global_max_pool' | 'global_average_pool'>(op: K):
 const rules: { readonly [K in OperationName]: OperationRule<K> } = {
   ...imageRules,
   ...combiningRules,
-  dense: {
-    arity: ONE,
-    parse: (fields) => ({ op: 'dense', out: fields.count('out'), bias: fields.flag('bias', true) }),
-    shape: (node, inputs) => {
-      if (first(inputs).length !== 1) misfit(node, 'an input of shape [features] (flatten before it?)', show(first(inputs)));
-      return [node.out];
-    },
-    parameters: ({ out, bias }, inputs) => {
-      const fanIn = elementCount(first(inputs));
-      const weight: ParameterDeclaration = { suffix: 'weight', shape: [out, fanIn], role: 'weight', fanIn };
-      return bias ? [weight, { suffix: 'bias', shape: [out], role: 'bias', fanIn }] : [weight];
-    },
-  },
+  ...sequenceRules,
   conv2d: {
     arity: ONE,
     parse: (fields) => ({
@@ -143,8 +134,8 @@ export const operationNames: ReadonlySet<string> = new Set(Object.keys(rules));
 export function ruleOf(operation: { readonly op: OperationName }): {
   readonly arity: readonly [number, number];
   readonly parse: (fields: FieldReader) => OperationOf<OperationName>;
-  readonly shape: (node: GraphNode, inputs: readonly Shape[]) => Shape;
-  readonly parameters: (node: GraphNode, inputs: readonly Shape[]) => readonly ParameterDeclaration[];
+  readonly shape: (node: GraphNode, inputs: readonly Shape[], graph: GraphContext) => Shape;
+  readonly parameters: (node: GraphNode, inputs: readonly Shape[], graph: GraphContext) => readonly ParameterDeclaration[];
 } {
   return rules[operation.op] as never;
 }

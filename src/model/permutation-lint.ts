@@ -4,7 +4,7 @@
  */
 import { elementCount, sameShape } from '../tensor/tensor.ts';
 import { parameterLayout, type ModelGraph, type ParameterInfo, type Shape } from './graph.ts';
-import type { PermutationSpec, TensorSpec } from './permutation-spec.ts';
+import type { Arrangement, PermutationGroup, PermutationSpec, Segment, TensorSpec } from './permutation-spec.ts';
 
 export interface SpecProblem {
   /** The tensor or group at fault. */
@@ -33,17 +33,23 @@ export function lintPermutationSpec(graph: ModelGraph, spec: PermutationSpec): r
     problems.push(...found.map((problem) => ({ subject: info.name, problem })));
     if (found.length > 0) continue;
     const owners = storedAxes(tensor.shape, tensor.view) as readonly number[];
-    for (const [axis, id] of tensor.axes.entries()) {
-      if (id === null) continue;
-      const group = spec.groups.find((candidate) => candidate.id === id);
-      const extent = tensor.view[axis];
-      if (group === undefined) problems.push({ subject: info.name, problem: `axis ${axis} names the unknown group "${id}"` });
-      else if (group.size !== extent) {
-        problems.push({ subject: info.name, problem: `axis ${axis} has ${extent} units, group "${id}" has ${group.size}` });
+    for (const [axis, mover] of tensor.axes.entries()) {
+      if (mover === null) continue;
+      const extent = tensor.view[axis] as number;
+      const segments = typeof mover === 'string' ? [{ group: mover, units: extent }] : mover.segments;
+      if (typeof mover !== 'string') problems.push(...lintArrangement(mover, extent).map((problem) => ({ subject: info.name, problem: `axis ${axis} ${problem}` })));
+      for (const segment of segments) {
+        if (segment.group === null) continue;
+        const group = spec.groups.find((candidate) => candidate.id === segment.group);
+        const problem = group === undefined ? `names the unknown group "${segment.group}"` : misfit(segment, group);
+        if (problem !== null) problems.push({ subject: info.name, problem: `axis ${axis} ${problem}` });
+        const making = reversed.has(info.node) ? 1 : (info.outAxis ?? 0);
+        const role = info.role !== 'weight' && info.role !== 'embedding' ? 'carrier' : owners[axis] === making ? 'producer' : 'consumer';
+        const list = carried.get(segment.group) ?? [];
+        carried.set(segment.group, [...list, { tensor: info.name, axis, role }]);
+        // What an embedding gives is read through its own rows again where a head is tied to it.
+        if (info.role === 'embedding') carried.get(segment.group)?.push({ tensor: info.name, axis, role: 'consumer' });
       }
-      const making = reversed.has(info.node) ? 1 : 0;
-      const role = info.role !== 'weight' ? 'carrier' : owners[axis] === making ? 'producer' : 'consumer';
-      carried.set(id, [...(carried.get(id) ?? []), { tensor: info.name, axis, role }]);
     }
   }
   for (const group of spec.groups) {
@@ -54,6 +60,28 @@ export function lintPermutationSpec(graph: ModelGraph, spec: PermutationSpec): r
     problems.push({ subject: id, problem: 'is the name of two groups' });
   }
   return problems;
+}
+
+function lintArrangement({ segments }: Arrangement, extent: number): string[] {
+  const sum = segments.reduce((total, { blocks, repeat, units }) => total + blocks * repeat * units, 0);
+  const problems = sum === extent ? [] : [`has ${extent} units, its stretches ${sum}`];
+  if (segments.every(({ group }) => group === null)) problems.push('is arranged of stretches none of which may move');
+  return problems;
+}
+
+/** Why a stretch, or a whole axis, cannot carry this group; null where it can. */
+function misfit(segment: Pick<Segment, 'units'> & Partial<Segment>, { id, size, structure }: PermutationGroup): string | null {
+  const { first, blocks, units } = segment;
+  if (first === undefined || blocks === undefined) return units === size ? null : `has ${units} units, group "${id}" has ${size}`;
+  if (structure === undefined) {
+    return first === 0 && blocks * units === size ? null : `has a stretch of units ${first} to ${first + blocks * units} of group "${id}", which has ${size}`;
+  }
+  let start = 0;
+  for (const part of structure.parts) {
+    if (first === start && units === part && blocks === structure.blocks) return null;
+    start += structure.blocks * part;
+  }
+  return `has a stretch that is no part of the blocks of group "${id}"`;
 }
 
 function lintTensor(info: ParameterInfo, tensor: TensorSpec): string[] {
@@ -69,7 +97,9 @@ function lintTensor(info: ParameterInfo, tensor: TensorSpec): string[] {
   for (const [axis, id] of tensor.axes.entries()) {
     const reason = tensor.reasons[axis] ?? null;
     if (id === null && (reason === null || reason === '')) problems.push(`axis ${axis} may not move and no reason is given`);
-    if (id !== null && reason !== null) problems.push(`axis ${axis} moves with "${id}" and yet may not: ${reason}`);
+    if (id !== null && reason !== null) {
+      problems.push(`axis ${axis} moves with ${typeof id === 'string' ? `"${id}"` : 'stretches of groups'} and yet may not: ${reason}`);
+    }
   }
   return problems;
 }
@@ -80,6 +110,10 @@ function lintGroup(
 ): string[] {
   const problems: string[] = [];
   if (!Number.isSafeInteger(group.size) || group.size < 2) problems.push(`has ${group.size} units: nothing to permute`);
+  const { structure } = group;
+  if (structure !== undefined && structure.blocks * structure.parts.reduce((sum, part) => sum + part, 0) !== group.size) {
+    problems.push(`has ${group.size} units, its ${structure.blocks} blocks others`);
+  }
   const key = ({ tensor, axis }: { tensor: string; axis: number }): string => `${tensor} axis ${axis}`;
   const listed = new Set(group.members.map(key));
   const actual = new Set(carried.map(key));

@@ -3,31 +3,9 @@
  * its parameters. One rule a kind of operation; the rest of the permutation spec follows.
  */
 import type { Axis, AxisSets } from './axis-sets.ts';
-import { nodePath, type GraphNode, type NodeOf, type OperationName, type Shape } from './graph.ts';
-
-/** The axes of a value, without the batch axis. */
-export type ValueAxes = readonly Axis[];
-
-export interface NodeAxes {
-  readonly value: ValueAxes;
-  /** By the suffix of the parameter or buffer. */
-  readonly parameters: Readonly<Record<string, readonly Axis[]>>;
-}
-
-type Rule<K extends OperationName> = (node: NodeOf<K>, inputs: readonly ValueAxes[], shape: Shape, sets: AxisSets) => NodeAxes;
-
-export const reasons = {
-  input: 'network input',
-  output: 'class axis of the output',
-  spatial: 'spatial position',
-  kernel: 'kernel position',
-  single: 'one unit alone',
-} as const;
-
-const first = (inputs: readonly ValueAxes[]): ValueAxes => inputs[0] ?? [];
-
-/** The operation acts on every element by itself, so what permutes its input permutes its output. */
-const elementwise = (_node: GraphNode, inputs: readonly ValueAxes[]): NodeAxes => ({ value: first(inputs), parameters: {} });
+import { nodePath, type GraphNode, type OperationName, type Shape } from './graph.ts';
+import { elementwise, first, reasons, type NodeAxes, type PermutationRule as Rule, type ValueAxes } from './permutation-rule.ts';
+import { sequencePermutationRules } from './permutation-rules-sequence.ts';
 
 const spatial = (sets: AxisSets, shape: Shape): ValueAxes => shape.slice(1).map((extent) => sets.fixed(extent, reasons.spatial));
 
@@ -80,7 +58,13 @@ const groupNorm: Rule<'group_norm'> = (node, inputs, _shape, sets) => {
   return { value: first(inputs), parameters: { weight: [channels], bias: [channels] } };
 };
 
-/** Axes of which one stands beside the other have no product of factors: their units stay where they are. */
+/** The channels of each input go on moving by themselves. */
+const concatenation: Rule<'concat'> = (node, inputs, shape, sets, context) => {
+  const channels = sets.concatenate(inputs.map((value) => value[0] ?? []), node.name);
+  return channels === null ? stayInPlace(node, inputs, shape, sets, context) : { value: [channels, ...first(inputs).slice(1)], parameters: {} };
+};
+
+/** What is taken from the middle of an axis, or joined of axes that are products, stays where it is. */
 const stayInPlace: Rule<'concat' | 'slice'> = (node, inputs, shape, sets) => {
   const reason = `${node.op === 'concat' ? 'concatenated' : 'sliced'} by ${nodePath(node)}`;
   for (const value of inputs) sets.fix(value[0] ?? [], reason);
@@ -88,10 +72,7 @@ const stayInPlace: Rule<'concat' | 'slice'> = (node, inputs, shape, sets) => {
 };
 
 const rules: { readonly [K in OperationName]: Rule<K> } = {
-  dense: (node, inputs, _shape, sets) => {
-    const out = sets.create(node.out, node.name);
-    return { value: [out], parameters: { weight: [out, first(inputs)[0] ?? []], bias: [out] } };
-  },
+  ...sequencePermutationRules,
   conv2d: convolution,
   conv_transpose2d: transposedConvolution,
   relu: elementwise,
@@ -124,11 +105,16 @@ const rules: { readonly [K in OperationName]: Rule<K> } = {
   },
   multiply: (node, inputs, shape, sets) => {
     const [a = [], b = []] = inputs;
-    sets.unify(a[0] ?? [], b[0] ?? [], `the product ${JSON.stringify(node.name)}`);
+    const through = `the product ${JSON.stringify(node.name)}`;
+    sets.unify(a[0] ?? [], b[0] ?? [], through);
+    if (a.length === 2) {
+      sets.unify(a[1] ?? [], b[1] ?? [], through);
+      return { value: a, parameters: {} };
+    }
     // Positions never move, and a factor [C, 1, 1] has none.
     return { value: [a[0] ?? [], ...spatial(sets, shape)], parameters: {} };
   },
-  concat: stayInPlace,
+  concat: concatenation,
   slice: stayInPlace,
 };
 

@@ -131,7 +131,8 @@ function pairCounts(settings: TransferSettings) {
 function termCost(spec: PermutationSpec, tensor: string, size: number, frozenGroups: readonly string[]) {
   const entry = spec.tensors.get(tensor);
   const elements = elementCount(entry?.shape ?? []);
-  const groups = new Set((entry?.axes ?? []).filter((axis) => axis !== null && !frozenGroups.includes(axis)));
+  const carried = (entry?.axes ?? []).flatMap((axis) => (axis === null || typeof axis === 'string' ? [axis] : axis.segments.map(({ group }) => group)));
+  const groups = new Set(carried.filter((group) => group !== null && !frozenGroups.includes(group)));
   return { elements, flops: 2 * size * elements, alone: groups.size <= 1 };
 }
 

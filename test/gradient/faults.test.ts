@@ -201,7 +201,7 @@ it("tfjs's own tape over our kernels gives our network's gradient", () => {
       return run('Transpose', { x: tensor(data, shape) }, { perm: [2, 3, 1, 0] });
     });
     const biases = ['conv.bias', 'head.bias'].map((name) => tensor(state.parameters.get(name)?.data as Float32Array, [name === 'conv.bias' ? 4 : 3]));
-    const x = run('Transpose', { x: tensor(batch.inputs, [4, 2, 6, 5]) }, { perm: [0, 2, 3, 1] });
+    const x = run('Transpose', { x: tensor(batch.inputs as Float32Array, [4, 2, 6, 5]) }, { perm: [0, 2, 3, 1] });
     const labels = engine().makeTensor(batch.labels, [4], 'int32');
     const conv = (input: Tensor, i: number, pad: unknown): Tensor => {
       const attrs = { strides: [1, 1], pad, dataFormat: 'NHWC', dilations: [1, 1] };

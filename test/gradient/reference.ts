@@ -3,18 +3,25 @@
  * OIHW), the softmax cross-entropy, and gradients by central differences. Loops only, nothing shared with src/gradient.
  */
 import type { Loss } from '../../src/gradient/loss.ts';
-import { inferShapes, type GraphNode, type ModelGraph } from '../../src/model/graph.ts';
+import { inferShapes, parameterName, type GraphNode, type ModelGraph } from '../../src/model/graph.ts';
+import { sequenceForward } from '../model/forward-sequence.ts';
 
 export type Arrays = Map<string, Float64Array>;
 
 const at = (data: Float64Array, index: number): number => data[index] as number;
 const size = (shape: readonly number[]): number => shape.reduce((product, extent) => product * extent, 1);
 
-/** erf by its Maclaurin series: enough for the |x| < 4 of these tests. */
+/** erf by its Maclaurin series, and beyond 2.5, where that cancels, by Laplace's continued fraction of erfc. */
 export function erf(x: number): number {
+  const far = Math.abs(x);
+  if (far > 2.5) {
+    let fraction = far;
+    for (let n = 80; n >= 1; n--) fraction = far + n / 2 / fraction;
+    return Math.sign(x) * (1 - Math.exp(-x * x) / (fraction * Math.sqrt(Math.PI)));
+  }
   let term = x;
   let sum = x;
-  for (let n = 1; n < 150; n++) {
+  for (let n = 1; n < 80; n++) {
     term *= (-x * x) / n;
     sum += term / (2 * n + 1);
   }
@@ -35,19 +42,19 @@ export function forward64(graph: ModelGraph, tensors: Arrays, inputs: Float64Arr
   const values = new Map<string, Float64Array>([['input', inputs]]);
   for (const node of graph.nodes) {
     const operands = node.inputs.map((name) => values.get(name) as Float64Array);
-    const from = shapes.get(node.inputs[0] as string) as readonly number[];
+    const from = node.inputs.map((name) => shapes.get(name) as readonly number[]);
     const to = shapes.get(node.name) as readonly number[];
-    const shapesFrom = node.inputs.map((name) => shapes.get(name) as readonly number[]);
-    values.set(node.name, combine(node, operands, shapesFrom, to) ?? apply(node, operands, from, to, count, tensors, training));
+    values.set(node.name, combine(node, operands, from, to) ?? apply(node, operands, from, to, count, tensors, training));
   }
   return values.get(graph.output) as Float64Array;
 }
 
 function apply(
-  node: GraphNode, operands: readonly Float64Array[], from: readonly number[], to: readonly number[], count: number,
+  node: GraphNode, operands: readonly Float64Array[], shapes: readonly (readonly number[])[], to: readonly number[], count: number,
   tensors: Arrays, training: boolean,
 ): Float64Array {
   const x = operands[0] as Float64Array;
+  const from = shapes[0] as readonly number[];
   const get = (suffix: string): Float64Array => tensors.get(`${node.name}.${suffix}`) as Float64Array;
   switch (node.op) {
     case 'relu':
@@ -68,19 +75,6 @@ function apply(
       return x;
     case 'add':
       return x.map((_, i) => operands.reduce((sum, operand) => sum + at(operand, i), 0));
-    case 'dense': {
-      const features = size(from);
-      const weight = get('weight');
-      const y = new Float64Array(count * node.out);
-      for (let n = 0; n < count; n++) {
-        for (let o = 0; o < node.out; o++) {
-          let sum = node.bias ? at(get('bias'), o) : 0;
-          for (let i = 0; i < features; i++) sum += at(weight, o * features + i) * at(x, n * features + i);
-          y[n * node.out + o] = sum;
-        }
-      }
-      return y;
-    }
     case 'batch_norm': {
       const channels = from[0] as number;
       const area = size(from) / channels;
@@ -120,8 +114,21 @@ function apply(
     case 'concat':
     case 'slice':
       throw new Error('done by combine');
-    default:
+    case 'conv2d':
+    case 'max_pool':
+    case 'average_pool':
+    case 'global_max_pool':
+    case 'global_average_pool':
       return windows(node, x, from, to, count, tensors);
+    default: {
+      const y = new Float64Array(count * size(to));
+      for (let n = 0; n < count; n++) {
+        const inputs = operands.map((operand) => operand.subarray((n * operand.length) / count, ((n + 1) * operand.length) / count));
+        const own = (suffix: string): Float64Array | undefined => tensors.get(parameterName(node.name, suffix));
+        y.set(sequenceForward(node, inputs, shapes, to, own, (name) => tensors.get(name)), n * size(to));
+      }
+      return y;
+    }
   }
 }
 

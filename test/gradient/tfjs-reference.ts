@@ -9,7 +9,8 @@ import { build } from 'esbuild';
 import type * as Core from '@tensorflow/tfjs-core';
 import type { Batch } from '../../src/data/image-set.ts';
 import type { Loss } from '../../src/gradient/loss.ts';
-import { inferShapes, parameterLayout, type GraphNode, type ModelGraph, type NodeOf } from '../../src/model/graph.ts';
+import { inferShapes, parameterLayout, parameterName, type GraphNode, type ModelGraph, type NodeOf } from '../../src/model/graph.ts';
+import { sequenceTfjs } from './tfjs-sequence.ts';
 import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 
 export type Tfjs = typeof Core;
@@ -81,8 +82,8 @@ export function tfjsGradient(tf: Tfjs, graph: ModelGraph, state: NetworkState, b
     const labels = tf.tensor1d(Array.from(batch.labels), 'int32');
     const loss = (...values: Core.Tensor[]): Core.Scalar => {
       const named = new Map(parameters.map(({ name }, i) => [name, values[i] as Core.Tensor]));
-      const logits = forward(tf, graph, named, batch) as Core.Tensor2D;
-      return meanLoss(tf, logits, labels, kind);
+      const scores = forward(tf, graph, named, batch);
+      return meanLoss(tf, tf.reshape(scores, [-1, scores.shape.at(-1) as number]) as Core.Tensor2D, labels, kind);
     };
     const gradients = tf.grads(loss)(inside);
     for (const [i, { name, shape }] of parameters.entries()) {
@@ -108,25 +109,22 @@ function meanLoss(tf: Tfjs, logits: Core.Tensor2D, labels: Core.Tensor1D, loss: 
 
 function forward(tf: Tfjs, graph: ModelGraph, parameters: ReadonlyMap<string, Core.Tensor>, batch: Batch): Core.Tensor {
   const shapes = inferShapes(graph);
-  const input = tf.tensor(batch.inputs, [batch.count, ...graph.input]);
+  const input = tf.tensor(batch.inputs, [batch.count, ...graph.input], graph.vocabulary === undefined ? 'float32' : 'int32');
   const values = new Map<string, Core.Tensor>([['input', graph.input.length === 3 ? tf.transpose(input, [0, 2, 3, 1]) : input]]);
   for (const node of graph.nodes) {
     const operands = node.inputs.map((name) => values.get(name) as Core.Tensor);
     const shape = shapes.get(node.name) as readonly number[];
-    values.set(node.name, apply(tf, node, shape, operands, (suffix) => parameters.get(`${node.name}.${suffix}`) as Core.Tensor));
+    values.set(node.name, apply(tf, node, shape, operands, (name) => parameters.get(name) as Core.Tensor));
   }
   return values.get(graph.output) as Core.Tensor;
 }
 
 function apply(
-  tf: Tfjs, node: GraphNode, shape: readonly number[], operands: readonly Core.Tensor[], get: (suffix: string) => Core.Tensor,
+  tf: Tfjs, node: GraphNode, shape: readonly number[], operands: readonly Core.Tensor[], of: (name: string) => Core.Tensor,
 ): Core.Tensor {
+  const get = (suffix: string): Core.Tensor => of(`${node.name}.${suffix}`);
   const x = operands[0] as Core.Tensor4D;
   switch (node.op) {
-    case 'dense': {
-      const y = tf.matMul(x as Core.Tensor, get('weight'), false, true);
-      return node.bias ? tf.add(y, get('bias')) : y;
-    }
     case 'conv2d':
       return convolve(tf, node, x, get);
     case 'conv_transpose2d': {
@@ -183,9 +181,11 @@ function apply(
       return tf.add(tf.mul(tf.mul(centred, tf.rsqrt(tf.add(variance, node.epsilon))), get('weight')), get('bias'));
     }
     case 'flatten':
-      return x.rank === 4 ? tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [x.shape[0], -1]) : x;
+      return tf.reshape(x.rank === 4 ? tf.transpose(x, [0, 3, 1, 2]) : (x as Core.Tensor), [x.shape[0], -1]);
     case 'add':
       return operands.reduce((sum, operand) => tf.add(sum, operand));
+    default:
+      return sequenceTfjs(tf, node, operands, (suffix) => of(parameterName(node.name, suffix)), of);
   }
 }
 

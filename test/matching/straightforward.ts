@@ -74,7 +74,7 @@ export function permuteOne(spec: PermutationSpec, name: string, data: Float32Arr
   for (const tuple of tuples(view)) {
     const from = tuple.map((i, axis) => {
       const group = axes[axis] ?? null;
-      return group === null ? i : ((perms.get(group) as Int32Array)[i] as number);
+      return group === null ? i : ((perms.get(group as string) as Int32Array)[i] as number);
     });
     out[offset(view, tuple)] = data[offset(view, from)] as number;
   }
@@ -100,7 +100,7 @@ export function similarityOf(spec: PermutationSpec, pairs: readonly Pair[], grou
         const i = tuple[axis] as number;
         const from = tuple.map((u, a) => {
           const id = axes[a] ?? null;
-          return id === null || a === axis ? u : ((perms.get(id) as Int32Array)[u] as number);
+          return id === null || a === axis ? u : ((perms.get(id as string) as Int32Array)[u] as number);
         });
         const value = (t[offset(view, tuple)] as number) * scale;
         for (let j = 0; j < n; j++) {

@@ -3,7 +3,7 @@
  * Permutes by the definition (view indices one by one), so it is independent of `src/matching`.
  */
 import { parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
-import type { PermutationSpec } from '../../src/model/permutation-spec.ts';
+import type { AxisSpec, PermutationGroup, PermutationSpec } from '../../src/model/permutation-spec.ts';
 import type { PresetName, PresetOptions } from '../../src/model/presets.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
@@ -48,8 +48,7 @@ export function permuteByDefinition(
         for (let axis = view.length - 1; axis >= 0; axis--) {
           const index = rest % view[axis]!;
           rest = Math.floor(rest / view[axis]!);
-          const id = axes[axis] ?? null;
-          from += (id === null ? index : (permutations.get(id)?.[index] ?? index)) * stride;
+          from += permutedIndex(axes[axis] ?? null, index, permutations) * stride;
           stride *= view[axis]!;
         }
         return original[from]!;
@@ -59,15 +58,52 @@ export function permuteByDefinition(
   return result;
 }
 
+/** Which index of the original stands at `index` of the permuted axis; stretches of groups are looked through one by one. */
+function permutedIndex(mover: AxisSpec, index: number, permutations: ReadonlyMap<string, Int32Array>): number {
+  if (mover === null) return index;
+  if (typeof mover === 'string') return permutations.get(mover)?.[index] ?? index;
+  let start = 0;
+  for (const { group, first, blocks, repeat, units } of mover.segments) {
+    const size = blocks * repeat * units;
+    if (index < start + size) {
+      const within = index - start;
+      const [block, copy, unit] = [Math.floor(within / (repeat * units)), Math.floor(within / units) % repeat, within % units];
+      const perm = group === null ? undefined : permutations.get(group);
+      if (perm === undefined) return index;
+      const there = perm[first + block * units + unit]! - first;
+      return start + (Math.floor(there / units) * repeat + copy) * units + (there % units);
+    }
+    start += size;
+  }
+  throw new Error(`index ${index} lies beyond the stretches`);
+}
+
+/** A random permutation of a group; one in blocks moves blocks, and units within them. */
+function drawPermutation({ size, structure }: PermutationGroup, draw: (count: number) => ArrayLike<number>): Int32Array {
+  if (structure === undefined) return Int32Array.from(draw(size));
+  const { blocks, parts } = structure;
+  const outer = draw(blocks);
+  const perm: number[] = [];
+  for (const part of parts) {
+    const start = perm.length;
+    for (let block = 0; block < blocks; block++) {
+      const inner = draw(part);
+      for (let unit = 0; unit < part; unit++) perm.push(start + outer[block]! * part + inner[unit]!);
+    }
+  }
+  return Int32Array.from(perm);
+}
+
 export function measureEquivalence(graph: ModelGraph, spec: PermutationSpec, seed: number, training = false): Equivalence {
   const random = new Random(seed, streams.permutation);
   const parameters = randomParameters(graph, random);
-  const permutations = new Map(spec.groups.map(({ id, size }) => [id, random.permutation(size)]));
+  const permutations = new Map(spec.groups.map((group) => [group.id, drawPermutation(group, (count) => random.permutation(count))]));
   const permuted = permuteByDefinition(spec, parameters, permutations);
   let difference = 0;
   let largest = 0;
   for (let trial = 0; trial < 2; trial++) {
-    const input = Float64Array.from({ length: elementCount(graph.input) }, () => random.uniform() * 2 - 1);
+    const draw = (): number => (graph.vocabulary === undefined ? random.uniform() * 2 - 1 : random.below(graph.vocabulary));
+    const input = Float64Array.from({ length: elementCount(graph.input) }, draw);
     const before = forward(graph, parameters, input, training);
     const after = forward(graph, permuted, input, training);
     for (const [i, value] of before.entries()) {
@@ -82,8 +118,9 @@ export function measureEquivalence(graph: ModelGraph, spec: PermutationSpec, see
     total += original.length;
     for (const [i, value] of original.entries()) if (value !== other[i]) moved += 1;
   }
-  const movingGroups = spec.groups.filter(({ id, size, members }) => {
-    const reversed = new Map([[id, Int32Array.from({ length: size }, (_unused, i) => size - 1 - i)]]);
+  const movingGroups = spec.groups.filter((group) => {
+    const { id, members } = group;
+    const reversed = new Map([[id, drawPermutation(group, (count) => Array.from({ length: count }, (_unused, i) => count - 1 - i))]]);
     const own = new Map(members.map(({ tensor }) => [tensor, parameters.get(tensor)!]));
     const alone = permuteByDefinition(spec, own, reversed);
     return [...own].some(([name, original]) => original.some((value, i) => value !== alone.get(name)![i]));
@@ -95,6 +132,9 @@ export function measureEquivalence(graph: ModelGraph, spec: PermutationSpec, see
 export function smallOptions(name: PresetName): PresetOptions {
   if (name === 'mlp') return { input: [2, 9, 9], classes: 3, widths: [9, 7] };
   if (name.startsWith('vgg')) return { input: [1, 32, 32], classes: 3, width: 0.02 };
+  if (name === 'gpt2') return { input: [7], classes: 11, width: 12, depth: 2, heads: 3, positions: 9 };
+  if (name === 'vit' || name === 'mixer') return { input: [2, 9, 9], classes: 3, width: 12, depth: 2, heads: 3 };
+  if (name === 'convnext') return { input: [2, 32, 32], classes: 3, width: 2, blocks: [1, 1, 2, 1] };
   if (name.startsWith('conv')) return { input: [2, 9, 9], classes: 3, width: 0.08 };
   if (name === 'mobilenet_v2') return { input: [2, 16, 16], classes: 3, width: 0.1, stem: 'cifar' };
   return { input: [2, 8, 8], classes: 3, width: 2, stem: 'cifar' };

@@ -2,7 +2,8 @@
  * A slow, plain f64 forward pass of a graph for one input: the independent twin that the tests compare against. It
  * shares nothing with `src/gradient` and little with `src/model` (only the graph's types and shapes).
  */
-import { inferShapes, type GraphNode, type ModelGraph } from '../../src/model/graph.ts';
+import { inferShapes, parameterName, type GraphNode, type ModelGraph } from '../../src/model/graph.ts';
+import { sequenceForward } from './forward-sequence.ts';
 
 export type Values = { readonly shape: readonly number[]; readonly data: Float64Array };
 export type Parameters64 = ReadonlyMap<string, Float64Array>;
@@ -26,15 +27,6 @@ function evaluate(node: GraphNode, inputs: readonly Values[], shape: readonly nu
   const get = (suffix: string): Float64Array | undefined => parameters.get(`${node.name}.${suffix}`);
   const each = (f: (x: number) => number): Float64Array => data.map(f);
   switch (node.op) {
-    case 'dense': {
-      const weight = get('weight') as Float64Array;
-      const bias = get('bias');
-      return Float64Array.from({ length: node.out }, (_unused, o) => {
-        let sum = bias === undefined ? 0 : at(bias, o);
-        for (let i = 0; i < data.length; i++) sum += at(weight, o * data.length + i) * at(data, i);
-        return sum;
-      });
-    }
     case 'conv2d':
       return convolve(node, data, from, shape, get('weight') as Float64Array, get('bias'));
     case 'relu':
@@ -108,6 +100,10 @@ function evaluate(node: GraphNode, inputs: readonly Values[], shape: readonly nu
       return data;
     case 'add':
       return data.map((_unused, i) => inputs.reduce((sum, value) => sum + at(value.data, i), 0));
+    default:
+      return sequenceForward(
+        node, inputs.map((value) => value.data), inputs.map((value) => value.shape), shape, (suffix) => parameters.get(parameterName(node.name, suffix)), (name) => parameters.get(name),
+      );
   }
 }
 

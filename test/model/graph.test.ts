@@ -65,10 +65,16 @@ describe('parseGraph', () => {
     ['groups that do not divide', conv({ groups: 3 }), 'invalid-argument', /divisible by 3 groups/],
     ['a weight beyond all memory', conv({ out: 2 ** 24, kernel: [9, 7] }), 'limit', /c.weight|"c"/],
     [
-      'a dense layer on an image',
-      { ...valid, input: [1, 2, 2] },
+      'heads that do not divide',
+      { ...valid, input: [1, 2, 2], nodes: [{ name: 't', op: 'tokens', inputs: ['input'] }, { name: 'a', op: 'attention', inputs: ['t'], heads: 2 }], output: 'a' },
       'invalid-argument',
-      /"fc" \(dense\): expected an input of shape \[features\] \(flatten before it\?\), got \[1, 2, 2\]/,
+      /"a" \(attention\): expected features of queries, keys and values that divide into 6 heads, got 1/,
+    ],
+    [
+      'a dense layer on token numbers',
+      { ...valid, vocabulary: 5 },
+      'invalid-argument',
+      /an embedding between token numbers and other layers/,
     ],
     [
       'an addition of unequal shapes',
@@ -141,7 +147,7 @@ describe('inferShapes and parameterLayout', () => {
 
   test('a classifier that was not flattened is told so', () => {
     const graph = sequential([1, 4, 4], [{ op: 'conv2d', name: 'c', out: 2, kernel: 4 }]);
-    expect(() => outputClasses(graph)).toThrow(/expected scores of shape \[classes\], got \[2, 1, 1\] \(flatten it\?\)/);
+    expect(() => outputClasses(graph)).toThrow(/expected scores of shape \[classes\], or \[tokens, vocabulary\], got \[2, 1, 1\] \(flatten it\?\)/);
   });
 });
 

@@ -22,11 +22,11 @@ function squeezeExcite(): ModelGraph {
   return builder.build(builder.chain(scaled, [{ op: 'adaptive_max_pool', size: [2, 1] }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]));
 }
 
-function inception(): ModelGraph {
+function inception(sliced: boolean): ModelGraph {
   const builder = new GraphBuilder([2, 5, 4]);
   const stem = builder.add({ op: 'conv2d', name: 'a', out: 6, kernel: 3 }, builder.input);
   const joined = builder.add({ op: 'concat' }, builder.add({ op: 'conv2d', name: 'b', out: 4, kernel: 1 }, stem), builder.add({ op: 'tanh' }, stem));
-  const part = builder.add({ op: 'slice', start: 2, length: 5 }, joined);
+  const part = sliced ? builder.add({ op: 'slice', start: 2, length: 5 }, joined) : joined;
   return builder.build(builder.chain(part, [
     { op: 'conv2d', name: 'c', out: 8, kernel: 1 }, { op: 'global_max_pool' }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 },
   ]));
@@ -42,7 +42,8 @@ describe('permutations through rarer operations', () => {
     ['group norm of whole images', between({ op: 'group_norm', name: 'b', groups: 1 }), ['a']],
     ['instance norm', between({ op: 'group_norm', name: 'b', groups: 12 }), ['a']],
     ['squeeze and excitation', squeezeExcite(), ['a', 'down']],
-    ['concatenation and slice hold what they join and take', inception(), ['c']],
+    ['a slice holds what it takes from', inception(true), ['c']],
+    ['what a concatenation joins goes on moving', inception(false), ['a', 'b', 'c']],
   ])('%s', (_name, graph, groups) => {
     const spec = derivePermutationSpec(graph);
     expect(spec.groups.map(({ id }) => id)).toEqual(groups);
@@ -54,9 +55,9 @@ describe('permutations through rarer operations', () => {
     }
   });
 
-  test('what a concatenation holds says so', () => {
-    const spec = derivePermutationSpec(inception());
-    expect(spec.tensors.get('b.bias')?.reasons[0]).toMatch(/^concatenated by graph node "concat1"/);
+  test('what a slice holds says so', () => {
+    const spec = derivePermutationSpec(inception(true));
+    expect(spec.tensors.get('b.bias')?.reasons[0]).toMatch(/^sliced by graph node "slice1"/);
   });
 
   test.each<[string, () => ModelGraph, RegExp]>([

@@ -14,8 +14,8 @@ const imageNet: PresetOptions = { input: [3, 224, 224], classes: 1000 };
 const colour: PresetOptions = { input: [3, 32, 32], classes: 10 };
 
 describe('presets', () => {
-  test.each(presetNames)('%s gives class scores for 28×28, 32×32 and 14×14 images (VGG: from 32×32)', (name) => {
-    for (const input of name.startsWith('vgg') ? [[3, 32, 32], [1, 64, 32]] : [[1, 28, 28], [3, 32, 32], [1, 14, 14]]) {
+  test.each(presetNames.filter((name) => name !== 'gpt2'))('%s gives class scores for 28×28, 32×32 and 14×14 images (VGG, ConvNeXt: from 32×32)', (name) => {
+    for (const input of name.startsWith('vgg') || name === 'convnext' ? [[3, 32, 32], [1, 64, 32]] : [[1, 28, 28], [3, 32, 32], [1, 14, 14]]) {
       expect(outputClasses(preset(name, { input, classes: 7 }))).toBe(7);
     }
   });

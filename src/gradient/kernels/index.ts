@@ -2,16 +2,19 @@
 import * as tfjs from '#tfjs';
 import { registerActivations } from './activation.ts';
 import { registerAdaptivePooling } from './adaptive-pooling.ts';
+import { registerAttention } from './attention.ts';
 import { registerBatchNorm } from './batch-norm.ts';
 import { registerCombining } from './combining.ts';
 import { registerConvolution } from './convolution.ts';
 import { registerGroupNorm } from './group-norm.ts';
+import { registerDenseRows } from './dense-rows.ts';
 import { registerLayout } from './layout.ts';
 import { registerLoss } from './loss.ts';
 import { registerMatmul } from './matmul.ts';
 import { registerPooling } from './pooling.ts';
 import { registerReduction } from './reduction.ts';
 import { registerTransposedConvolution } from './transposed-convolution.ts';
+import { registerSequence } from './sequence.ts';
 
 let registered = false;
 
@@ -43,4 +46,7 @@ export function registerKernels(): void {
   registerReduction();
   registerLoss();
   registerLayout();
+  registerDenseRows();
+  registerSequence();
+  registerAttention();
 }

@@ -1,7 +1,7 @@
 /** Losses with integer labels, and the count of right answers. */
 import type { Tensor, TensorInfo } from '#tfjs';
 import type { Loss } from '../loss.ts';
-import { defineGradient, defineKernel, required, run, runAll } from './support.ts';
+import { defineGradient, defineKernel, required, run, runAll, sizeOf } from './support.ts';
 
 /** Numbers of the losses in `assembly/loss.ts`. */
 const LOSS_KINDS = { 'softmax-cross-entropy': 0, 'binary-cross-entropy': 1, 'mean-squared-error': 2 } as const;
@@ -17,11 +17,12 @@ export function lossAndGradient(loss: Loss, logits: TensorInfo, labels: TensorIn
 }
 
 export function registerLoss(): void {
-  // {logits [rows, classes], labels [rows] int32}, {scale} → [scale · Σ losses, its gradient by the logits]
+  // {logits [.., classes], labels [rows] int32}, {scale} → [scale · Σ losses, its gradient by the logits]
   defineKernel('SparseSoftmaxCrossEntropy', (call) => {
     const { backend } = call;
     const logits = required(call, 'logits');
-    const [rows = 0, classes = 0] = logits.shape;
+    const classes = logits.shape.at(-1) ?? 1;
+    const rows = sizeOf(logits) / classes;
     const scale = call.attrs['scale'] as number;
     const loss = backend.makeOutput([], 'float32');
     const gradient = backend.makeOutput(logits.shape, 'float32');
@@ -39,7 +40,8 @@ export function registerLoss(): void {
   defineKernel('TargetLoss', (call) => {
     const { backend } = call;
     const logits = required(call, 'logits');
-    const [rows = 0, classes = 0] = logits.shape;
+    const classes = logits.shape.at(-1) ?? 1;
+    const rows = sizeOf(logits) / classes;
     const { kind, smoothing, scale } = call.attrs as { readonly kind: number; readonly smoothing: number; readonly scale: number };
     const loss = backend.makeOutput([], 'float32');
     const gradient = backend.makeOutput(logits.shape, 'float32');
@@ -53,7 +55,8 @@ export function registerLoss(): void {
   defineKernel('CountCorrect', (call) => {
     const { backend } = call;
     const logits = required(call, 'logits');
-    const [rows = 0, classes = 0] = logits.shape;
+    const classes = logits.shape.at(-1) ?? 1;
+    const rows = sizeOf(logits) / classes;
     const count = backend.makeOutput([], 'int32');
     backend.core.i32(backend.pointer(count), 1)[0] = backend.core.kernels.countCorrectF32(
       backend.pointer(logits), backend.pointer(required(call, 'labels')), rows, classes,

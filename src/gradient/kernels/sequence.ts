@@ -1,0 +1,262 @@
+/** Norms and softmax over features, tokens and their tables: thin wrappers of `assembly/{row-norm,exponential,token}.ts`. */
+import type { Tensor, TensorInfo } from '#tfjs';
+import { defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, viewOf, type KernelCall } from './support.ts';
+
+/** [.., columns] as [rows, columns]. */
+function matrixOf(x: TensorInfo): readonly [number, number] {
+  const columns = x.shape.at(-1) ?? 1;
+  return [sizeOf(x) / columns, columns];
+}
+
+function registerNorm(): void {
+  // {x, scale, shift?}, {epsilon, centre}
+  defineKernel('RowNorm', (call) => {
+    const { backend } = call;
+    const x = required(call, 'x');
+    const shift = call.inputs['shift'];
+    const y = backend.makeOutput(x.shape, 'float32');
+    backend.core.kernels.rowNormF32(
+      backend.pointer(x), backend.pointer(y), ...matrixOf(x), backend.pointer(required(call, 'scale')),
+      shift === undefined ? 0 : backend.pointer(shift), call.attrs['epsilon'] as number, Number(call.attrs['centre']),
+    );
+    return y;
+  });
+  // → [dx, gradient of scale, gradient of shift]
+  defineKernel('RowNormGrad', (call) => {
+    const { backend } = call;
+    const { core } = backend;
+    const x = required(call, 'x');
+    const [rows, columns] = matrixOf(x);
+    const dScale = backend.makeOutput([columns], 'float32');
+    const dShift = backend.makeOutput([columns], 'float32');
+    const dy = required(call, 'dy');
+    const dx = outputLike(call, dy);
+    core.scoped((scratch) => {
+      const sums = scratch.f64(2 * columns, 'sums of a norm');
+      core.f64(sums, 2 * columns).fill(0);
+      core.kernels.rowNormGradientF32(
+        backend.pointer(dy), backend.pointer(x), backend.pointer(dx), rows, columns, backend.pointer(required(call, 'scale')),
+        call.attrs['epsilon'] as number, Number(call.attrs['centre']), sums,
+      );
+      core.f32(backend.pointer(dScale), columns).set(core.f64(sums, columns));
+      core.f32(backend.pointer(dShift), columns).set(core.f64(sums + 8 * columns, columns));
+    });
+    return [dx, dScale, dShift];
+  });
+  defineGradient('RowNorm', {
+    inputs: ['x', 'scale'],
+    gradient: (dy, [x, scale], { epsilon, centre, gradientInPlace }) => {
+      const result = together(() => runAll('RowNormGrad', { dy, x, scale }, { epsilon, centre, inPlace: gradientInPlace }));
+      return { x: result(0), scale: result(1), shift: result(2) };
+    },
+  });
+}
+
+/** Results of one kernel, which the first to be asked for runs. */
+export function together(compute: () => Tensor[]): (index: number) => () => Tensor {
+  let results: Tensor[] | undefined;
+  return (index) => () => {
+    results ??= compute();
+    return results[index] as Tensor;
+  };
+}
+
+function registerSoftmax(): void {
+  defineKernel('SoftmaxRows', (call) => {
+    const x = required(call, 'x');
+    const y = outputLike(call, x);
+    call.backend.core.kernels.softmaxF32(call.backend.pointer(x), call.backend.pointer(y), ...matrixOf(x));
+    return y;
+  });
+  defineKernel('SoftmaxRowsGrad', (call) => {
+    const { backend } = call;
+    const dy = required(call, 'dy');
+    const dx = outputLike(call, dy);
+    backend.core.kernels.softmaxGradientF32(backend.pointer(dy), backend.pointer(required(call, 'y')), backend.pointer(dx), ...matrixOf(dy));
+    return dx;
+  });
+  defineGradient('SoftmaxRows', {
+    outputs: [true],
+    gradient: (dy, [y], { gradientInPlace }) => ({ x: () => run('SoftmaxRowsGrad', { dy, y }, { inPlace: gradientInPlace }) }),
+  });
+}
+
+function registerShapes(): void {
+  // The same buffer under another shape, {x [count, ..]}, {shape, from}: both without the batch axis.
+  defineKernel('Reinterpret', (call) => {
+    const x = required(call, 'x');
+    return viewOf(call.backend, x, [x.shape[0] as number, ...(call.attrs['shape'] as number[])]);
+  });
+  defineGradient('Reinterpret', { gradient: (dy, _saved, { from }) => ({ x: () => run('Reinterpret', { x: dy }, { shape: from }) }) });
+  // {x [count, a, b]} → [count, b, a]
+  defineKernel('TransposeTokens', (call) => {
+    const { backend } = call;
+    const x = required(call, 'x');
+    const [count = 0, a = 0, b = 0] = x.shape;
+    const y = backend.makeOutput([count, b, a], 'float32');
+    backend.core.kernels.transposeF32(backend.pointer(x), backend.pointer(y), count, a, b);
+    return y;
+  });
+  defineGradient('TransposeTokens', { gradient: (dy) => ({ x: () => run('TransposeTokens', { x: dy }) }) });
+  // Its input may come flat: the gradient goes back as [count, channels · height · width].
+  defineGradient('ChannelsLast', { gradient: (dy) => ({ x: () => run('FlattenChannelsFirst', { x: dy }) }) });
+}
+
+/** Sums over all but the last `columns` elements, as a tensor of `shape`. */
+function columnSums(call: KernelCall, x: TensorInfo, columns: number, shape: number[]): TensorInfo {
+  const { backend } = call;
+  const { core } = backend;
+  const out = backend.makeOutput(shape, 'float32');
+  core.scoped((scratch) => {
+    const sums = scratch.f64(columns, 'sums');
+    core.f64(sums, columns).fill(0);
+    core.kernels.columnSumsF32(backend.pointer(x), sizeOf(x) / columns, columns, sums);
+    const to = core.f32(backend.pointer(out), sizeOf(out)).fill(0);
+    to.set(core.f64(sums, columns));
+  });
+  return out;
+}
+
+function registerTables(): void {
+  // y = x · scale over the last axis.
+  defineKernel('ScaleFeatures', (call) => {
+    const { backend } = call;
+    const x = required(call, 'x');
+    const y = outputLike(call, x);
+    backend.core.kernels.multiplyRowF32(backend.pointer(x), backend.pointer(required(call, 'scale')), backend.pointer(y), ...matrixOf(x));
+    return y;
+  });
+  // Σ a · b over all but the last axis, as `shape`.
+  defineKernel('ProductSums', (call) => {
+    const { backend } = call;
+    const { core } = backend;
+    const a = required(call, 'a');
+    const [rows, columns] = matrixOf(a);
+    const out = backend.makeOutput(call.attrs['shape'] as number[], 'float32');
+    core.scoped((scratch) => {
+      const sums = scratch.f64(columns, 'sums');
+      core.f64(sums, columns).fill(0);
+      core.kernels.columnProductSumsF32(backend.pointer(a), backend.pointer(required(call, 'b')), rows, columns, sums);
+      core.f32(backend.pointer(out), columns).set(core.f64(sums, columns));
+    });
+    return out;
+  });
+  defineGradient('ScaleFeatures', {
+    inputs: ['x', 'scale'],
+    gradient: (dy, [x, scale], { gradientInPlace }) => ({
+      scale: () => run('ProductSums', { a: dy, b: x }, { shape: scale?.shape }),
+      x: () => run('ScaleFeatures', { x: dy, scale }, { inPlace: gradientInPlace }),
+    }),
+  });
+  // {x [count, tokens, features], table [.., positions, features]}: adds the first rows of the table to every input.
+  defineKernel('AddPositions', (call) => {
+    const { backend } = call;
+    const x = required(call, 'x');
+    const [count = 0] = x.shape;
+    const y = outputLike(call, x);
+    backend.core.kernels.addRowF32(backend.pointer(x), backend.pointer(required(call, 'table')), backend.pointer(y), count, sizeOf(x) / count);
+    return y;
+  });
+  defineKernel('AddPositionsGrad', (call) => {
+    const dy = required(call, 'dy');
+    return columnSums(call, dy, sizeOf(dy) / (dy.shape[0] as number), call.attrs['shape'] as number[]);
+  });
+  defineGradient('AddPositions', {
+    inputs: ['table'],
+    gradient: (dy, [table]) => ({
+      table: () => run('AddPositionsGrad', { dy }, { shape: table?.shape }),
+      x: () => run('Identity', { x: dy }),
+    }),
+  });
+  // {table [vocabulary, features], indices [count, tokens] int32} → [count, tokens, features]
+  defineKernel('Embedding', (call) => {
+    const { backend } = call;
+    const table = required(call, 'table');
+    const indices = required(call, 'x');
+    const features = table.shape.at(-1) ?? 1;
+    const y = backend.makeOutput([...indices.shape, features], 'float32');
+    backend.core.kernels.gatherRowsF32(backend.pointer(table), backend.pointer(indices), backend.pointer(y), sizeOf(indices), features);
+    return y;
+  });
+  defineKernel('EmbeddingGrad', (call) => {
+    const { backend } = call;
+    const indices = required(call, 'indices');
+    const shape = call.attrs['shape'] as number[];
+    const out = backend.makeOutput(shape, 'float32');
+    backend.core.f32(backend.pointer(out), sizeOf(out)).fill(0);
+    backend.core.kernels.scatterRowsF32(
+      backend.pointer(required(call, 'dy')), backend.pointer(indices), backend.pointer(out), sizeOf(indices), shape.at(-1) ?? 1,
+    );
+    return out;
+  });
+  defineGradient('Embedding', {
+    inputs: ['x', 'table'],
+    gradient: (dy, [indices, table]) => ({ table: () => run('EmbeddingGrad', { dy, indices }, { shape: table?.shape }) }),
+  });
+}
+
+function registerTokens(): void {
+  // {x [count, tokens, features], token} → [count, 1 + tokens, features]
+  defineKernel('PrependToken', (call) => {
+    const { backend } = call;
+    const { kernels } = backend.core;
+    const x = required(call, 'x');
+    const [count = 0, tokens = 0, features = 0] = x.shape;
+    const y = backend.makeOutput([count, tokens + 1, features], 'float32');
+    const [row, rows] = [4 * features, 4 * features * tokens];
+    const to = backend.pointer(y);
+    kernels.copyBlocks(backend.pointer(required(call, 'token')), 0, to, row + rows, row, count);
+    kernels.copyBlocks(backend.pointer(x), rows, to + row, row + rows, rows, count);
+    return y;
+  });
+  // {x [count, tokens, features]}, {first, tokens} → those tokens
+  defineKernel('TakeTokens', (call) => {
+    const { backend } = call;
+    const x = required(call, 'x');
+    const [count = 0, all = 0, features = 0] = x.shape;
+    const { first, tokens } = call.attrs as { first: number; tokens: number };
+    const y = backend.makeOutput([count, tokens, features], 'float32');
+    backend.core.kernels.copyBlocks(
+      backend.pointer(x) + 4 * features * first, 4 * features * all, backend.pointer(y), 4 * features * tokens, 4 * features * tokens, count,
+    );
+    return y;
+  });
+  // {dy [count, .., features]}, {first, tokens}: back to where they were taken from, zeros elsewhere
+  defineKernel('PlaceTokens', (call) => {
+    const { backend } = call;
+    const dy = required(call, 'dy');
+    const [count = 0] = dy.shape;
+    const features = dy.shape.at(-1) ?? 1;
+    const taken = sizeOf(dy) / count;
+    const { first, tokens } = call.attrs as { first: number; tokens: number };
+    const dx = backend.makeOutput([count, tokens, features], 'float32');
+    backend.core.f32(backend.pointer(dx), sizeOf(dx)).fill(0);
+    backend.core.kernels.copyBlocks(
+      backend.pointer(dy), 4 * taken, backend.pointer(dx) + 4 * features * first, 4 * features * tokens, 4 * taken, count,
+    );
+    return dx;
+  });
+  defineKernel('ColumnSums', (call) => {
+    const x = required(call, 'x');
+    const shape = call.attrs['shape'] as number[];
+    return columnSums(call, x, shape.reduce((product, extent) => product * extent, 1), shape);
+  });
+  defineGradient('PrependToken', {
+    inputs: ['token'],
+    gradient: (dy, [token]) => ({
+      token: () => run('ColumnSums', { x: run('TakeTokens', { x: dy }, { first: 0, tokens: 1 }) }, { shape: token?.shape }),
+      x: () => run('TakeTokens', { x: dy }, { first: 1, tokens: (dy.shape[1] as number) - 1 }),
+    }),
+  });
+  defineGradient('TakeTokens', {
+    gradient: (dy, _saved, { first, from }) => ({ x: () => run('PlaceTokens', { dy }, { first, tokens: from }) }),
+  });
+}
+
+export function registerSequence(): void {
+  registerNorm();
+  registerSoftmax();
+  registerShapes();
+  registerTables();
+  registerTokens();
+}

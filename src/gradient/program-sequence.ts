@@ -1,0 +1,104 @@
+/** The kernel calls of operations on features and on sequences; continues `program.ts`. Images are [count, H, W, C] inside. */
+import { parameterName, type GraphNode, type NodeOf, type Shape } from '../model/graph.ts';
+import { attentionShape, type SequenceOperation } from '../model/operations-sequence.ts';
+import { elementCount } from '../tensor/tensor.ts';
+import type { Instruction } from './program.ts';
+
+type ParameterOf = (suffix: string) => string;
+
+/** One call with the node's name as its output. */
+function one(node: GraphNode, kernel: string, more: Partial<Instruction>): Instruction[] {
+  return [{ output: node.name, kernel, values: { x: node.inputs[0] as string }, parameters: {}, attrs: {}, overwrites: false, ...more }];
+}
+
+/** `from` and `to` are shapes inside, without the batch axis. */
+export function reinterpret(node: GraphNode, x: string, from: Shape, to: Shape): Instruction[] {
+  return one(node, 'Reinterpret', { values: { x }, attrs: { shape: to, from } });
+}
+
+export function denseRows(node: NodeOf<'dense'>, x: string, parameter: ParameterOf): Instruction[] {
+  return one(node, 'DenseRows', {
+    values: { x },
+    parameters: { weight: parameter('weight'), ...(node.bias ? { bias: parameter('bias') } : {}) },
+    attrs: { transposed: node.transposed === true },
+  });
+}
+
+export function sequenceInstructions(
+  node: Extract<GraphNode, { op: SequenceOperation }>, inputs: readonly Shape[], parameter: ParameterOf,
+): Instruction[] {
+  const x = node.inputs[0] as string;
+  const from = inputs[0] as Shape;
+  switch (node.op) {
+    case 'dense':
+      return denseRows(node, x, parameter);
+    case 'layer_norm':
+      return one(node, 'RowNorm', {
+        parameters: { scale: parameter('weight'), shift: parameter('bias') }, attrs: { epsilon: node.epsilon, centre: true },
+      });
+    case 'rms_norm':
+      return one(node, 'RowNorm', { parameters: { scale: parameter('weight') }, attrs: { epsilon: node.epsilon, centre: false } });
+    case 'softmax':
+      return one(node, 'SoftmaxRows', { overwrites: true });
+    case 'layer_scale':
+      return one(node, 'ScaleFeatures', { parameters: { scale: parameter(node.parameter) } });
+    case 'tokens':
+      return reinterpret(node, x, inside(from), [elementCount(from.slice(1)), from[0] as number]);
+    case 'transpose':
+      return one(node, 'TransposeTokens', {});
+    case 'reshape':
+      return reshape(node, from);
+    case 'embedding':
+      return one(node, 'Embedding', { parameters: { table: parameter('weight') } });
+    case 'position_embedding':
+      return one(node, 'AddPositions', { parameters: { table: parameter(node.bare ? '' : 'weight') }, overwrites: true });
+    case 'class_token':
+      return one(node, 'PrependToken', { parameters: { token: parameter('') } });
+    case 'select_token': {
+      const taken = `${node.name} (token)`;
+      const [tokens, features] = from as readonly [number, number];
+      return [
+        ...one(node, 'TakeTokens', { output: taken, attrs: { first: node.index, tokens: 1, from: tokens } }),
+        ...reinterpret(node, taken, [1, features], [features]),
+      ];
+    }
+    case 'mean_tokens': {
+      // The pixels of an image one pixel wide.
+      const [tokens, features] = from as readonly [number, number];
+      const [column, mean] = [`${node.name} (column)`, `${node.name} (mean)`];
+      const imageShape = [tokens, 1, features];
+      const attrs = { filterSize: [tokens, 1], strides: [1, 1], pad: [[0, 0], [0, 0], [0, 0], [0, 0]], imageShape };
+      return [
+        ...one(node, 'Reinterpret', { output: column, attrs: { shape: imageShape, from } }),
+        ...one(node, 'PaddedAveragePool', { output: mean, values: { x: column }, attrs }),
+        ...reinterpret(node, mean, [1, 1, features], [features]),
+      ];
+    }
+    case 'attention': {
+      const [queries = '', keys, values] = node.inputs;
+      const attrs = { shape: attentionShape(node, inputs), causal: node.causal };
+      if (keys === undefined || values === undefined) return one(node, 'FusedAttention', { values: { queries }, attrs });
+      return one(node, 'Attention', { values: { queries, keys, values }, attrs });
+    }
+    case 'tied_dense':
+      return one(node, 'DenseRows', { parameters: { weight: parameterName(node.with, 'weight') }, attrs: { transposed: false } });
+  }
+}
+
+/** The extents of a value where it is computed: images have their channels last. */
+function inside(shape: Shape): Shape {
+  return shape.length === 3 ? [...shape.slice(1), shape[0] as number] : shape;
+}
+
+/** Row-major order is that of [C, H, W], so images are brought there, and back. */
+function reshape(node: NodeOf<'reshape'>, from: Shape): Instruction[] {
+  const flat = `${node.name} (flat)`;
+  const elements = elementCount(from);
+  const to = node.shape;
+  const first: Instruction[] =
+    from.length === 3
+      ? one(node, 'FlattenChannelsFirst', { output: flat, attrs: { imageShape: inside(from) } })
+      : one(node, 'Reinterpret', { output: flat, attrs: { shape: [elements], from } });
+  if (to.length !== 3) return [...first, ...reinterpret(node, flat, [elements], to)];
+  return [...first, ...one(node, 'ChannelsLast', { values: { x: flat }, attrs: { imageShape: inside(to) } })];
+}

@@ -1,0 +1,175 @@
+/**
+ * Networks of tokens and of layer norms, name for name: vision transformers and MLP-Mixers as timm publishes them, GPT-2 as
+ * Hugging Face does, ConvNeXt as torchvision does. Dropout and stochastic depth are left out: they do nothing in evaluation.
+ */
+import { InvalidArgumentError, requireInteger } from '../core/errors.ts';
+import { GraphBuilder, sequential, type Layer, type Residual } from './builder.ts';
+import type { ModelGraph, Shape } from './graph.ts';
+import { requireImage } from './presets-torchvision.ts';
+import type { PresetOptions } from './presets.ts';
+
+type Layers = readonly (Layer | Residual)[];
+
+export const transformerPresets = { vit, gpt2, mixer, convnext } as const;
+
+const LARGEST = 65_536;
+
+/** timm's ε for its layer norms; GPT-2 has PyTorch's 1e-5. */
+const EPSILON = 1e-6;
+
+/** The published 16 for images of 112 pixels and more; 4 for smaller ones, where 16 would leave nothing to attend to. */
+function patchOf({ input, patch }: PresetOptions): number {
+  requireImage(input);
+  const side = Math.min(...input.slice(1));
+  return requireInteger('patch', patch ?? (side >= 112 ? 16 : 4), 1, side);
+}
+
+function depthOf({ depth }: PresetOptions, published: number): number {
+  return requireInteger('depth', depth ?? published, 1, 256);
+}
+
+/** x + body(x). */
+const residual = (body: Layers): Residual => ({ op: 'residual', body });
+
+/** Two dense layers with a GELU between. */
+function mlp(name: string, hidden: number, out: number): Layers {
+  return [{ op: 'dense', name: `${name}.fc1`, out: hidden }, { op: 'gelu' }, { op: 'dense', name: `${name}.fc2`, out }];
+}
+
+/** timm's `vit_tiny_patch16_224` (width 192, 12 blocks, 3 heads) unless told otherwise; `vit_small…` has width 384 and 6 heads. */
+function vit(options: PresetOptions): ModelGraph {
+  const { input, classes } = options;
+  const patch = patchOf(options);
+  const width = requireInteger('width', options.width ?? 192, 1, LARGEST);
+  const heads = requireInteger('heads', options.heads ?? Math.max(1, Math.round(width / 64)), 1, width);
+  const layers: (Layer | Residual)[] = [
+    { op: 'conv2d', name: 'patch_embed.proj', out: width, kernel: patch, stride: patch },
+    { op: 'tokens' },
+    { op: 'class_token', name: 'cls_token' },
+    { op: 'position_embedding', name: 'pos_embed', positions: 1 + patches(input, patch), bare: true },
+  ];
+  for (let index = 0; index < depthOf(options, 12); index++) {
+    const block = `blocks.${index}`;
+    layers.push(
+      residual([
+        { op: 'layer_norm', name: `${block}.norm1`, epsilon: EPSILON },
+        { op: 'dense', name: `${block}.attn.qkv`, out: 3 * width },
+        { op: 'attention', heads },
+        { op: 'dense', name: `${block}.attn.proj`, out: width },
+      ]),
+      residual([{ op: 'layer_norm', name: `${block}.norm2`, epsilon: EPSILON }, ...mlp(`${block}.mlp`, 4 * width, width)]),
+    );
+  }
+  layers.push({ op: 'layer_norm', name: 'norm', epsilon: EPSILON }, { op: 'select_token', index: 0 }, { op: 'dense', name: 'head', out: classes });
+  return sequential(input, layers);
+}
+
+function patches([, height = 0, width = 0]: Shape, patch: number): number {
+  return Math.floor(height / patch) * Math.floor(width / patch);
+}
+
+/**
+ * `GPT2LMHeadModel`: `input` is [tokens], `classes` the vocabulary. The published small one has 50,257 tokens in the vocabulary,
+ * 1,024 positions, width 768, 12 blocks and 12 heads. The head shares the weight of the token embedding.
+ */
+function gpt2(options: PresetOptions): ModelGraph {
+  const { input, classes } = options;
+  const [tokens] = input;
+  if (input.length !== 1 || tokens === undefined) {
+    throw new InvalidArgumentError({ field: 'input', expected: '[tokens]', got: `[${input.join(', ')}]` });
+  }
+  const width = requireInteger('width', options.width ?? 768, 1, LARGEST);
+  const heads = requireInteger('heads', options.heads ?? Math.max(1, Math.round(width / 64)), 1, width);
+  const positions = requireInteger('positions', options.positions ?? tokens, tokens, LARGEST);
+  const builder = new GraphBuilder(input, classes);
+  const layers: (Layer | Residual)[] = [
+    { op: 'embedding', name: 'transformer.wte', features: width },
+    { op: 'position_embedding', name: 'transformer.wpe', positions },
+  ];
+  for (let index = 0; index < depthOf(options, 12); index++) {
+    const block = `transformer.h.${index}`;
+    layers.push(
+      residual([
+        { op: 'layer_norm', name: `${block}.ln_1` },
+        { op: 'dense', name: `${block}.attn.c_attn`, out: 3 * width, transposed: true },
+        { op: 'attention', heads, causal: true },
+        { op: 'dense', name: `${block}.attn.c_proj`, out: width, transposed: true },
+      ]),
+      residual([
+        { op: 'layer_norm', name: `${block}.ln_2` },
+        { op: 'dense', name: `${block}.mlp.c_fc`, out: 4 * width, transposed: true },
+        { op: 'gelu', approximate: 'tanh' },
+        { op: 'dense', name: `${block}.mlp.c_proj`, out: width, transposed: true },
+      ]),
+    );
+  }
+  layers.push({ op: 'layer_norm', name: 'transformer.ln_f' }, { op: 'tied_dense', with: 'transformer.wte' });
+  return builder.build(builder.chain(builder.input, layers));
+}
+
+/** timm's `mixer_b16_224`: width 768, 12 blocks; token layers of half, channel layers of four times the width. */
+function mixer(options: PresetOptions): ModelGraph {
+  const { input, classes } = options;
+  const patch = patchOf(options);
+  const width = requireInteger('width', options.width ?? 768, 2, LARGEST);
+  const tokens = patches(input, patch);
+  const layers: (Layer | Residual)[] = [{ op: 'conv2d', name: 'stem.proj', out: width, kernel: patch, stride: patch }, { op: 'tokens' }];
+  for (let index = 0; index < depthOf(options, 12); index++) {
+    const block = `blocks.${index}`;
+    layers.push(
+      residual([
+        { op: 'layer_norm', name: `${block}.norm1`, epsilon: EPSILON },
+        { op: 'transpose' },
+        ...mlp(`${block}.mlp_tokens`, Math.floor(width / 2), tokens),
+        { op: 'transpose' },
+      ]),
+      residual([{ op: 'layer_norm', name: `${block}.norm2`, epsilon: EPSILON }, ...mlp(`${block}.mlp_channels`, 4 * width, width)]),
+    );
+  }
+  layers.push({ op: 'layer_norm', name: 'norm', epsilon: EPSILON }, { op: 'mean_tokens' }, { op: 'dense', name: 'head', out: classes });
+  return sequential(input, layers);
+}
+
+/**
+ * torchvision's `convnext_tiny`: four stages of `width` = 96, 192, 384, 768 channels with 3, 3, 9, 3 blocks. The stem quarters the
+ * image and each later stage halves it, so images need 32 pixels.
+ */
+function convnext(options: PresetOptions): ModelGraph {
+  const { input, classes, blocks = [3, 3, 9, 3] } = options;
+  requireImage(input);
+  const width = requireInteger('width', options.width ?? 96, 1, LARGEST);
+  const patch = requireInteger('patch', options.patch ?? 4, 1, Math.min(...input.slice(1)));
+  const layers: (Layer | Residual)[] = [
+    { op: 'conv2d', name: 'features.0.0', out: width, kernel: patch, stride: patch },
+    { op: 'layer_norm', name: 'features.0.1', epsilon: EPSILON },
+  ];
+  for (const [stage, count] of blocks.entries()) {
+    const channels = width << stage;
+    if (stage > 0) {
+      layers.push(
+        { op: 'layer_norm', name: `features.${2 * stage}.0`, epsilon: EPSILON },
+        { op: 'conv2d', name: `features.${2 * stage}.1`, out: channels, kernel: 2, stride: 2 },
+      );
+    }
+    for (let index = 0; index < requireInteger(`blocks[${stage}]`, count, 0, 256); index++) {
+      const block = `features.${2 * stage + 1}.${index}`;
+      layers.push(
+        residual([
+          { op: 'conv2d', name: `${block}.block.0`, out: channels, kernel: 7, padding: 3, groups: channels },
+          { op: 'layer_norm', name: `${block}.block.2`, epsilon: EPSILON },
+          { op: 'dense', name: `${block}.block.3`, out: 4 * channels },
+          { op: 'gelu' },
+          { op: 'dense', name: `${block}.block.5`, out: channels },
+          { op: 'layer_scale', name: block, parameter: 'layer_scale', initial: 1e-6 },
+        ]),
+      );
+    }
+  }
+  layers.push(
+    { op: 'global_average_pool' },
+    { op: 'layer_norm', name: 'classifier.0', epsilon: EPSILON },
+    { op: 'flatten' },
+    { op: 'dense', name: 'classifier.2', out: classes },
+  );
+  return sequential(input, layers);
+}

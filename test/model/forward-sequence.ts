@@ -1,0 +1,133 @@
+/**
+ * The operations on features and sequences in plain f64 loops, for one input: the independent twin of src/gradient's, shared by
+ * the two references (test/model/forward.ts, test/gradient/reference.ts). Values are in PyTorch's order.
+ */
+import type { GraphNode, NodeOf } from '../../src/model/graph.ts';
+import type { SequenceOperation } from '../../src/model/operations-sequence.ts';
+
+type Shape = readonly number[];
+type Get = (suffix: string) => Float64Array | undefined;
+
+const at = (data: Float64Array, index: number): number => data[index] as number;
+
+/** Calls `f` with the offsets of every token's (or pixel's) features: first one and distance. */
+function eachPlace(shape: Shape, f: (offset: (feature: number) => number, features: number) => void): void {
+  const size = shape.reduce((product, extent) => product * extent, 1);
+  const features = (shape.length === 3 ? shape[0] : shape.at(-1)) as number;
+  for (let place = 0; place < size / features; place++) {
+    f((feature) => (shape.length === 3 ? feature * (size / features) + place : place * features + feature), features);
+  }
+}
+
+/** @param own this node's parameters by suffix; `of` any tensor by name, for operations that share one. */
+export function sequenceForward(
+  node: Extract<GraphNode, { op: SequenceOperation }>, operands: readonly Float64Array[], shapes: readonly Shape[], to: Shape,
+  own: Get, of: Get,
+): Float64Array {
+  const x = operands[0] as Float64Array;
+  const from = shapes[0] as Shape;
+  const y = new Float64Array(to.reduce((product, extent) => product * extent, 1));
+  switch (node.op) {
+    case 'dense':
+      return dense(x, from, to, (o, i, n) => at(own('weight') as Float64Array, node.transposed ? i * node.out + o : o * n + i), node.bias ? own('bias') : undefined);
+    case 'tied_dense':
+      return dense(x, from, to, (o, i, n) => at(of(`${node.with}.weight`) as Float64Array, o * n + i), undefined);
+    case 'layer_norm':
+    case 'rms_norm':
+      eachPlace(from, (offset, n) => {
+        let mean = 0;
+        for (let i = 0; i < n && node.op === 'layer_norm'; i++) mean += at(x, offset(i)) / n;
+        let variance = 0;
+        for (let i = 0; i < n; i++) variance += (at(x, offset(i)) - mean) ** 2 / n;
+        for (let i = 0; i < n; i++) {
+          const unit = (at(x, offset(i)) - mean) / Math.sqrt(variance + node.epsilon);
+          y[offset(i)] = unit * at(own('weight') as Float64Array, i) + (node.op === 'layer_norm' ? at(own('bias') as Float64Array, i) : 0);
+        }
+      });
+      return y;
+    case 'softmax':
+      eachPlace(from, (offset, n) => {
+        let sum = 0;
+        for (let i = 0; i < n; i++) sum += Math.exp(at(x, offset(i)));
+        for (let i = 0; i < n; i++) y[offset(i)] = Math.exp(at(x, offset(i))) / sum;
+      });
+      return y;
+    case 'layer_scale':
+      eachPlace(from, (offset, n) => {
+        for (let i = 0; i < n; i++) y[offset(i)] = at(x, offset(i)) * at(own(node.parameter) as Float64Array, i);
+      });
+      return y;
+    case 'tokens':
+    case 'transpose': {
+      const columns = from.slice(1).reduce((product, extent) => product * extent, 1);
+      return y.map((_, i) => at(x, (i % (from[0] as number)) * columns + Math.floor(i / (from[0] as number))));
+    }
+    case 'reshape':
+      return x;
+    case 'embedding':
+      return y.map((_, i) => at(own('weight') as Float64Array, at(x, Math.floor(i / node.features)) * node.features + (i % node.features)));
+    case 'position_embedding':
+      return x.map((value, i) => value + at(own(node.bare ? '' : 'weight') as Float64Array, i));
+    case 'class_token':
+      return Float64Array.from([...(own('') as Float64Array), ...x]);
+    case 'select_token':
+      return x.slice(node.index * (from[1] as number), (node.index + 1) * (from[1] as number));
+    case 'mean_tokens': {
+      const [tokens, features] = from as [number, number];
+      for (let i = 0; i < x.length; i++) y[i % features] = at(y, i % features) + at(x, i) / tokens;
+      return y;
+    }
+    case 'attention':
+      return attention(node, operands, shapes, to);
+  }
+}
+
+function dense(x: Float64Array, from: Shape, to: Shape, weight: (o: number, i: number, n: number) => number, bias: Float64Array | undefined): Float64Array {
+  const y = new Float64Array(to.reduce((product, extent) => product * extent, 1));
+  const places: ((feature: number) => number)[] = [];
+  eachPlace(to, (offset) => places.push(offset));
+  let place = 0;
+  eachPlace(from, (offset, n) => {
+    const out = places[place++] as (feature: number) => number;
+    for (let o = 0; o < y.length / places.length; o++) {
+      let sum = bias === undefined ? 0 : at(bias, o);
+      for (let i = 0; i < n; i++) sum += weight(o, i, n) * at(x, offset(i));
+      y[out(o)] = sum;
+    }
+  });
+  return y;
+}
+
+function attention(node: NodeOf<'attention'>, operands: readonly Float64Array[], shapes: readonly Shape[], to: Shape): Float64Array {
+  const [tokens, outFeatures] = to as [number, number];
+  const { heads, key_heads: keyHeads } = node;
+  const fused = operands.length === 1;
+  const width = (fused ? (shapes[0]?.[1] as number) / (heads + 2 * keyHeads) : (shapes[0]?.[1] as number) / heads);
+  const valueWidth = outFeatures / heads;
+  const read = (which: number, token: number, feature: number): number => {
+    const start = fused ? [0, heads * width, (heads + keyHeads) * width][which] as number : 0;
+    const stride = (shapes[fused ? 0 : which] as Shape)[1] as number;
+    return at(operands[fused ? 0 : which] as Float64Array, token * stride + start + feature);
+  };
+  const y = new Float64Array(tokens * outFeatures);
+  for (let h = 0; h < heads; h++) {
+    const shared = Math.floor((h * keyHeads) / heads);
+    for (let i = 0; i < tokens; i++) {
+      const seen = node.causal ? i + 1 : tokens;
+      const weights: number[] = [];
+      for (let j = 0; j < seen; j++) {
+        let score = 0;
+        for (let d = 0; d < width; d++) score += read(0, i, h * width + d) * read(1, j, shared * width + d);
+        weights.push(Math.exp(score / Math.sqrt(width)));
+      }
+      const sum = weights.reduce((total, weight) => total + weight, 0);
+      for (const [j, weight] of weights.entries()) {
+        for (let d = 0; d < valueWidth; d++) {
+          const to1 = i * outFeatures + h * valueWidth + d;
+          y[to1] = at(y, to1) + (weight / sum) * read(2, j, shared * valueWidth + d);
+        }
+      }
+    }
+  }
+  return y;
+}

@@ -1,0 +1,122 @@
+/** Presets of transformers and their kin against what timm, Hugging Face and torchvision publish: counts, names, shapes. */
+import { describe, expect, test } from 'vitest';
+import { labelsPerInput, outputClasses, parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
+import { derivePermutationSpec, lintPermutationSpec } from '../../src/model/permutation-spec.ts';
+import { preset, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
+import { elementCount } from '../../src/tensor/tensor.ts';
+
+const imageNet: PresetOptions = { input: [3, 224, 224], classes: 1000 };
+const gpt2: PresetOptions = { input: [1024], classes: 50_257 };
+
+const count = (graph: ModelGraph): number => parameterLayout(graph).parameters.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+const shapesOf = (graph: ModelGraph): Map<string, readonly number[]> => new Map(parameterLayout(graph).parameters.map(({ name, shape }) => [name, shape]));
+
+describe('published sizes', () => {
+  test.each<[string, PresetName, PresetOptions, number, number]>([
+    // name, preset, options, numbers, tensors of the published state dict
+    ['vit_tiny_patch16_224', 'vit', imageNet, 5_717_416, 152],
+    ['vit_small_patch16_224', 'vit', { ...imageNet, width: 384 }, 22_050_664, 152],
+    ['gpt2', 'gpt2', gpt2, 124_439_808, 148],
+    ['gpt2-medium', 'gpt2', { ...gpt2, width: 1024, depth: 24 }, 354_823_168, 292],
+    ['mixer_b16_224', 'mixer', imageNet, 59_880_472, 150],
+    ['mixer_s16_224', 'mixer', { ...imageNet, width: 512, depth: 8 }, 18_528_264, 102],
+    ['convnext_tiny', 'convnext', imageNet, 28_589_128, 182],
+  ])('%s', (_published, name, options, numbers, tensors) => {
+    const graph = preset(name, options);
+    expect(count(graph)).toBe(numbers);
+    expect(parameterLayout(graph).parameters).toHaveLength(tensors);
+    expect(parameterLayout(graph).buffers).toEqual([]);
+  });
+
+  test('names and shapes of vit_tiny_patch16_224 (timm)', () => {
+    const shapes = shapesOf(preset('vit', imageNet));
+    expect(Object.fromEntries([...shapes].filter(([name]) => !/^blocks\.([1-9]|1\d)\./.test(name)))).toEqual({
+      cls_token: [1, 1, 192],
+      pos_embed: [1, 197, 192],
+      'patch_embed.proj.weight': [192, 3, 16, 16],
+      'patch_embed.proj.bias': [192],
+      'blocks.0.norm1.weight': [192],
+      'blocks.0.norm1.bias': [192],
+      'blocks.0.attn.qkv.weight': [576, 192],
+      'blocks.0.attn.qkv.bias': [576],
+      'blocks.0.attn.proj.weight': [192, 192],
+      'blocks.0.attn.proj.bias': [192],
+      'blocks.0.norm2.weight': [192],
+      'blocks.0.norm2.bias': [192],
+      'blocks.0.mlp.fc1.weight': [768, 192],
+      'blocks.0.mlp.fc1.bias': [768],
+      'blocks.0.mlp.fc2.weight': [192, 768],
+      'blocks.0.mlp.fc2.bias': [192],
+      'norm.weight': [192],
+      'norm.bias': [192],
+      'head.weight': [1000, 192],
+      'head.bias': [1000],
+    });
+    expect(shapes.has('blocks.11.mlp.fc2.bias')).toBe(true);
+  });
+
+  test('names and shapes of GPT-2 (Hugging Face): Conv1D weights are [in, out], the head has none of its own', () => {
+    const shapes = shapesOf(preset('gpt2', gpt2));
+    expect(Object.fromEntries([...shapes].filter(([name]) => !/\.h\.([1-9]|1\d)\./.test(name)))).toEqual({
+      'transformer.wte.weight': [50_257, 768],
+      'transformer.wpe.weight': [1024, 768],
+      'transformer.h.0.ln_1.weight': [768],
+      'transformer.h.0.ln_1.bias': [768],
+      'transformer.h.0.attn.c_attn.weight': [768, 2304],
+      'transformer.h.0.attn.c_attn.bias': [2304],
+      'transformer.h.0.attn.c_proj.weight': [768, 768],
+      'transformer.h.0.attn.c_proj.bias': [768],
+      'transformer.h.0.ln_2.weight': [768],
+      'transformer.h.0.ln_2.bias': [768],
+      'transformer.h.0.mlp.c_fc.weight': [768, 3072],
+      'transformer.h.0.mlp.c_fc.bias': [3072],
+      'transformer.h.0.mlp.c_proj.weight': [3072, 768],
+      'transformer.h.0.mlp.c_proj.bias': [768],
+      'transformer.ln_f.weight': [768],
+      'transformer.ln_f.bias': [768],
+    });
+  });
+
+  test.each<[PresetName, PresetOptions, Record<string, number[]>]>([
+    ['mixer', imageNet, {
+      'stem.proj.weight': [768, 3, 16, 16], 'blocks.11.norm1.bias': [768], 'blocks.0.mlp_tokens.fc1.weight': [384, 196],
+      'blocks.0.mlp_tokens.fc2.weight': [196, 384], 'blocks.3.mlp_channels.fc1.weight': [3072, 768], 'norm.weight': [768], 'head.bias': [1000],
+    }],
+    ['convnext', imageNet, {
+      'features.0.0.weight': [96, 3, 4, 4], 'features.0.1.bias': [96], 'features.1.0.layer_scale': [96, 1, 1], 'features.1.2.block.0.weight': [96, 1, 7, 7],
+      'features.1.0.block.2.weight': [96], 'features.1.0.block.3.weight': [384, 96], 'features.1.0.block.5.weight': [96, 384],
+      'features.2.0.weight': [96], 'features.2.1.weight': [192, 96, 2, 2], 'features.5.8.block.5.bias': [384], 'features.7.2.layer_scale': [768, 1, 1],
+      'classifier.0.weight': [768], 'classifier.2.weight': [1000, 768],
+    }],
+    ['vit', { input: [3, 32, 32], classes: 10, patch: 4 }, { pos_embed: [1, 65, 192], 'patch_embed.proj.weight': [192, 3, 4, 4] }],
+  ])('names and shapes of %s', (name, options, expected) => {
+    const shapes = shapesOf(preset(name, options));
+    for (const [tensor, shape] of Object.entries(expected)) expect(shapes.get(tensor), tensor).toEqual(shape);
+  });
+});
+
+describe('a language model', () => {
+  test('scores every token', () => {
+    const graph = preset('gpt2', { input: [12], classes: 31, width: 8, depth: 1, heads: 2 });
+    expect(outputClasses(graph)).toBe(31);
+    expect(labelsPerInput(graph)).toBe(12);
+  });
+
+  test('wants token numbers', () => {
+    expect(() => preset('gpt2', { input: [1, 28, 28], classes: 10 })).toThrow(/input: expected \[tokens\]/);
+  });
+});
+
+test.each<[PresetName, PresetOptions, string[]]>([
+  ['vit', { input: [3, 32, 32], classes: 10, depth: 1 }, ['patch_embed.proj', 'blocks.0.attn.qkv', 'blocks.0.mlp.fc1']],
+  ['gpt2', { input: [8], classes: 100, depth: 1, width: 64, heads: 4 }, ['transformer.wte', 'transformer.h.0.attn.c_attn', 'transformer.h.0.mlp.c_fc']],
+  ['mixer', { input: [3, 32, 32], classes: 10, depth: 1, width: 32 }, ['stem.proj', 'blocks.0.mlp_tokens.fc1', 'blocks.0.mlp_channels.fc1']],
+])('groups of one block of %s: the residual stream is one, and each block has its own', (name, options, groups) => {
+  const graph = preset(name, options);
+  const spec = derivePermutationSpec(graph);
+  expect(spec.groups.map(({ id }) => id).toSorted()).toEqual(groups.toSorted());
+  expect(lintPermutationSpec(graph, spec)).toEqual([]);
+  const heads = spec.groups.find(({ structure }) => structure !== undefined);
+  if (name === 'vit') expect(heads?.structure).toEqual({ blocks: 3, parts: [64, 64] });
+  if (name === 'gpt2') expect(heads?.structure).toEqual({ blocks: 4, parts: [16, 16] });
+});
