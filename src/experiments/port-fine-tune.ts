@@ -4,8 +4,10 @@
  * end of it all and chosen on nowhere.
  */
 import type { ImageSet } from '../data/image-set.ts';
+import { parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { initialise } from '../model/initialise.ts';
+import { getTensor } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { Compute } from '../transfer/compute.ts';
 import { evaluate } from '../transfer/evaluate.ts';
@@ -20,6 +22,8 @@ import type { TransferResult } from '../transfer/transfer.ts';
 export interface PortSettings {
   /** Training of the bases on task A; with 0 the bases are fresh random weights, and the port is of a whole training. */
   readonly baseEpochs: number;
+  /** Whether both bases get fresh weights in their last layer before fine-tuning, as the authors' code does. */
+  readonly freshHeads: boolean;
   readonly fineTuneEpochs: number;
   readonly batchSize: number;
   /** SGD with momentum 0.9, for bases, fine-tunes and onward training alike. */
@@ -35,6 +39,7 @@ export interface PortSettings {
 
 export const defaultPortSettings: PortSettings = {
   baseEpochs: 10,
+  freshHeads: false,
   fineTuneEpochs: 10,
   batchSize: 128,
   learningRate: 0.02,
@@ -82,7 +87,7 @@ export interface PortOutcome {
   /** v1's fine-tune: the trajectory that is ported. */
   readonly source: TrainResult;
   readonly target: NetworkState;
-  /** Test accuracies 0..1: the bases on task A, the true fine-tunes on task B. */
+  /** Test accuracies 0..1: the bases (with fresh heads, if asked for) on task A, the true fine-tunes on task B. */
   readonly reference: { readonly v1Base: number; readonly v2Base: number; readonly v1FineTuned: number; readonly v2FineTuned: number };
 }
 
@@ -91,7 +96,7 @@ export interface PortOutcome {
  * fine-tune: the split follows from the seed, so the port's held-out images are ones that the source never trained on
  * (with a seed of its own, held-out accuracy on MNIST came out 2 points above test accuracy); mini-batches differ anyway.
  */
-const jobs = { v1Base: 0, v2Base: 1, v1FineTune: 2, v2FineTune: 3, transfer: 2, onward: 5 } as const;
+const jobs = { v1Base: 0, v2Base: 1, v1FineTune: 2, v2FineTune: 3, transfer: 2, onward: 5, v1Head: 6, v2Head: 7 } as const;
 
 /**
  * Trains two bases on `before`, fine-tunes both on `after`, ports v1's fine-tune to v2 by every method and trains onward.
@@ -109,7 +114,8 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
   const baseOf = async (version: 'v1' | 'v2'): Promise<NetworkState> => {
     const job = `${version}Base` as const;
     if (settings.baseEpochs === 0) return initialise(compute.core, graph, { seed: seedOf(job) });
-    return (await learn(`training base ${version} on A`, job, { data: before.train, epochs: settings.baseEpochs })).state;
+    const base = (await learn(`training base ${version} on A`, job, { data: before.train, epochs: settings.baseEpochs })).state;
+    return settings.freshHeads ? withFreshHead(compute, graph, base, seedOf(`${version}Head`)) : base;
   };
   const v1Base = await baseOf('v1');
   const v2Base = await baseOf('v2');
@@ -168,6 +174,15 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
       v2FineTuned: await accuracyOf(oracle.state, after.test),
     },
   };
+}
+
+/** `state` with random weights in the last layer that has any. */
+function withFreshHead({ core }: Compute, graph: ModelGraph, state: NetworkState, seed: number): NetworkState {
+  const fresh = initialise(core, graph, { seed }).parameters;
+  const layout = parameterLayout(graph).parameters;
+  const head = new Set(layout.filter(({ node }) => node === layout.at(-1)?.node).map(({ name }) => name));
+  const parameters = new Map([...state.parameters].map(([name, tensor]) => [name, head.has(name) ? getTensor(fresh, name) : tensor]));
+  return { ...state, parameters };
 }
 
 /** How the methods are called in tables and figures. */
