@@ -1,5 +1,5 @@
 /**
- * npm run -s bench:gradient [-- products|convolutions|networks|memory …] [--json]
+ * npm run -s bench:gradient [-- products|convolutions|networks|transformers|memory …] [--json]
  *
  * Speeds as ratios to Y, the product that stock tfjs-wasm (XNNPACK) computes: NN 1024³, in this process, measured before and after
  * every sample. Times are CPU time of the process, samples are interleaved, a figure is the median of its ratios: that holds on
@@ -11,10 +11,12 @@ import { matmul } from '../src/core/matmul.ts';
 import { engine, type Tensor } from '#tfjs';
 import { openGradientEngine, type GradientEngine } from '../src/gradient/engine.ts';
 import type { Batch } from '../src/data/image-set.ts';
+import { gradientCost } from '../src/model/cost.ts';
 import { initialise } from '../src/model/initialise.ts';
 import { preset } from '../src/model/presets.ts';
 import { getTensor } from '../src/tensor/tensor.ts';
 import type { ModelGraph } from '../src/model/graph.ts';
+import { attentionBlock, stockAttentionBlock } from './attention-block.ts';
 import { openStockTfjs, type StockTfjs } from './stock-tfjs.ts';
 
 const words = process.argv.slice(2);
@@ -170,6 +172,31 @@ function networks(core: Core, gradients: GradientEngine, stock: StockTfjs, yards
   print({ bench: 'network', network: 'Conv8 full width, batch 16', 'ms an image': ms / 16, 'ratio to 1.26 GFLOP ÷ Y': ms / 16 / (1260 / y), Y: y, bar: 0.95 });
 }
 
+function transformers(core: Core, gradients: GradientEngine, stock: StockTfjs, yardstick: Yardstick): void {
+  const size = { count: 16, tokens: 65, width: 128, heads: 4 };
+  const stockStep = stockAttentionBlock(stock, size);
+  for (const withMlp of [false, true]) {
+    const graph = attentionBlock(size, withMlp);
+    const state = initialise(core, graph, { seed: 1 });
+    const batch = batchOf(graph, size.count, 10);
+    using network = gradients.compile(graph);
+    const ours = (): void => void network.gradient(state, [batch]);
+    const { flops } = gradientCost(graph, size.count);
+    const { ratio, ms, y, gflops } = against(yardstick, flops, ours);
+    print({
+      bench: 'network', network: `${withMlp ? 'transformer block (no bar of its own)' : 'attention block'}, batch 16, 65 tokens, width 128, 4 heads`,
+      'gradient ms': ms, 'GFLOP/s': gflops, Y: y, 'time ÷ (FLOPs ÷ Y)': 1 / ratio, bar: 1.5,
+    });
+    if (withMlp) continue;
+    for (let i = 0; i < 2; i++) stockStep();
+    const pairs = Array.from({ length: 5 }, () => ({ stock: cpuMs(stockStep), ours: cpuMs(ours) }));
+    print({
+      bench: 'network', network: 'attention block against stock', 'gradient ms': median(pairs.map(({ ours: o }) => o)),
+      'stock gradient ms': median(pairs.map(({ stock: s }) => s)), 'times stock': median(pairs.map(({ stock: s, ours: o }) => s / o)), bar: 4,
+    });
+  }
+}
+
 async function memory(): Promise<void> {
   const conv8 = preset('conv8', { input: [3, 32, 32], classes: 10 });
   for (const [microBatch, count] of [[128, 128], [32, 128], [16, 128]] as const) {
@@ -209,7 +236,7 @@ async function capped(): Promise<void> {
 const versions = { node: process.version, v8: process.versions.v8, tfjs: '4.22.0', cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: cpus().length };
 if (!json) console.log(Object.entries(versions).map(([name, value]) => `${name} ${value}`).join(', '));
 else print({ bench: 'machine', ...versions });
-if (wanted('products') || wanted('convolutions') || wanted('networks')) {
+if (wanted('products') || wanted('convolutions') || wanted('networks') || wanted('transformers')) {
   const stock = await openStockTfjs();
   const yardstick = stockYardstick(stock);
   using core = await openCore();
@@ -217,6 +244,7 @@ if (wanted('products') || wanted('convolutions') || wanted('networks')) {
   if (wanted('products')) products(core, yardstick);
   if (wanted('convolutions')) convolutions(yardstick);
   if (wanted('networks')) networks(core, gradients, stock, yardstick);
+  if (wanted('transformers')) transformers(core, gradients, stock, yardstick);
 }
 if (wanted('memory')) {
   await memory();
