@@ -93,8 +93,8 @@ export async function decodeResumePoint(bytes: Uint8Array, job: JobIdentity | un
   for (const [name, { dtype, bytes: data }] of tensors) {
     const type = dtypes.find(([known]) => known === dtype)?.[1];
     if (type === undefined) throw new MalformedFileError({ field: `resume.${name}`, expected: 'F32, F64, I32 or I8', got: dtype });
-    // A copy: the bytes may begin anywhere, and what is resumed must not hold on to the file.
-    arrays.set(name, new type(data.slice().buffer));
+    // A copy (not `slice`, which in Node's Buffer is none): the bytes may begin anywhere.
+    arrays.set(name, new type(new Uint8Array(data).buffer));
   }
   return { done, facts: parse(metadata, 'facts'), arrays };
 }
