@@ -47,14 +47,13 @@ export function temporaryBeside(path: string): string {
 /** Temporary files beside `path` whose process is gone: what a kill left behind. */
 export function removeAbandonedTemporaries(path: string, isRunning: (pid: number) => boolean): void {
   const prefix = `.${basename(path)}.`;
-  for (const name of files().list(dirname(path))) {
-    const pid = name.startsWith(prefix) ? /^(\d+)\.\d+\.tmp$/.exec(name.slice(prefix.length))?.[1] : undefined;
-    if (pid === undefined || isRunning(Number(pid))) continue;
-    try {
-      files().unlink(join(dirname(path), name));
-    } catch {
-      // A file in the way of nobody.
+  try {
+    for (const name of files().list(dirname(path))) {
+      const pid = name.startsWith(prefix) ? /^(\d+)\.\d+\.tmp$/.exec(name.slice(prefix.length))?.[1] : undefined;
+      if (pid !== undefined && !isRunning(Number(pid))) files().unlink(join(dirname(path), name));
     }
+  } catch {
+    // They are in nobody's way, and the next run tries again.
   }
 }
 

@@ -11,7 +11,7 @@ import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import type { Context } from './command.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
-import { readWhole, removeAbandonedTemporaries, writeAtomically } from './files.node.ts';
+import { readWhole, reason, removeAbandonedTemporaries, writeAtomically } from './files.node.ts';
 import { lockOutput, processExists } from './lock.node.ts';
 
 export const resumeOptions = {
@@ -46,7 +46,11 @@ export class ResumeFile implements ResumeStore {
     if (newest !== undefined && older !== undefined && !(await isWhole(newest)) && (await isWhole(older))) {
       // Otherwise the next point would push the damaged one over the only good one.
       this.#warn(`${this.path} is damaged; going on from the one before it`);
-      files().rename(this.#previous, this.path);
+      try {
+        files().rename(this.#previous, this.path);
+      } catch (cause) {
+        throw new FileError(this.path, `cannot be replaced (${reason(cause)})`, cause);
+      }
       return [older];
     }
     return [newest, older].filter((point) => point !== undefined);
@@ -75,7 +79,7 @@ export class ResumeFile implements ResumeStore {
       try {
         files().unlink(path);
       } catch (cause) {
-        if (files().exists(path)) throw new FileError(path, 'cannot be removed', cause);
+        if (files().exists(path)) throw new FileError(path, `cannot be removed (${reason(cause)})`, cause);
       }
     }
   }

@@ -1,6 +1,6 @@
 /**
  * npm run -s bitflip -- [--n 10000] [--seed 1] [--json]
- * Flips one random bit at a time in bundles of every coding: opening or verifying must notice each.
+ * Flips one random bit at a time in bundles of every coding and in resume points: opening or verifying must notice each.
  */
 import { parseArgs } from 'node:util';
 import { flipBits } from './flip-bits.ts';
