@@ -208,9 +208,17 @@ function openForReading(path: string): number {
 function readExactly(file: number, path: string, bytes: Uint8Array, offset: number): void {
   let read = 0;
   while (read < bytes.length) {
-    const count = files().read(file, bytes, read, bytes.length - read, offset + read);
+    const count = readSome(file, path, bytes, read, offset + read);
     if (count === 0) throw new FileError(path, `ended at byte ${offset + read}, ${bytes.length - read} bytes early`);
     read += count;
+  }
+}
+
+function readSome(file: number, path: string, bytes: Uint8Array, at: number, position: number): number {
+  try {
+    return files().read(file, bytes, at, bytes.length - at, position);
+  } catch (cause) {
+    throw new FileError(path, `cannot be read (${reason(cause)})`, cause);
   }
 }
 

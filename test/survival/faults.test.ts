@@ -13,14 +13,14 @@ beforeAll(async () => {
 afterAll(() => shop[Symbol.dispose]());
 
 it.each(faultKinds)('%s: a typed error or none, nothing torn, the same bytes afterwards', { timeout: 300_000 }, async (fault) => {
-  for (const { calls, refused, survived } of await diskFaults(shop, fault, 11)) {
+  for (const { calls, refused, survived } of await diskFaults(shop, fault, 17)) {
     expect(calls).toBeGreaterThan(0);
     expect(refused + survived).toBe(calls);
   }
 });
 
 it('memory refused: a typed error, nothing leaked, and a fresh instance works', { timeout: 300_000 }, async () => {
-  const { points, codes } = await memoryFaults('allocation refused', 97);
+  const { points, codes } = await memoryFaults('allocation refused', 197);
   expect(points).toBeGreaterThan(5);
   expect(Object.keys(codes)).toEqual(['out-of-memory']);
   const growth = await memoryFaults('growth refused');
