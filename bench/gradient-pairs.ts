@@ -1,6 +1,6 @@
 // Gradient pairs as FGMT meets them, for benchmarks of matching: a source trained for some steps on made-up images, then
 // T pairs along its line and the transferred one. Cached under build/, because full-width networks take minutes.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Core } from '../src/core/core.ts';
 import { type Batch, type ImageSet, imageSet, makeBatch } from '../src/data/image-set.ts';
@@ -54,15 +54,36 @@ export function pictureSet(channels: number, height: number, width: number, coun
   return imageSet({ name: 'pictures', images, labels, channels, height, width, classes });
 }
 
-export function gradientPairs(core: Core, name: string, graph: ModelGraph, options: PairsOptions): { spec: PermutationSpec; pairs: GradientPair[] } {
+export interface PairsFile {
+  readonly spec: PermutationSpec;
+  readonly path: string;
+  /** Of one pair, its target before its source. */
+  readonly pairBytes: number;
+  readonly decode: (bytes: Uint8Array) => GradientPair;
+}
+
+/** The file of a benchmark's pairs, computed where it is not there yet. */
+export function pairsFile(core: Core, name: string, graph: ModelGraph, options: PairsOptions): PairsFile {
   const spec = derivePermutationSpec(graph);
   const layout = parameterLayout(graph).parameters;
   const path = join(folder, `${name}-${options.pairs}-${options.batchSize}-${options.trainingSteps}.f32`);
-  if (existsSync(path)) return { spec, pairs: decode(readFileSync(path), layout, options.pairs) };
-  const pairs = compute(core, graph, spec, options);
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(path, encode(pairs));
-  return { spec, pairs };
+  if (!existsSync(path)) {
+    const pairs = compute(core, graph, spec, options);
+    mkdirSync(folder, { recursive: true });
+    const file = openSync(path, 'w');
+    for (const { target, source } of pairs) {
+      for (const { data } of [...target.values(), ...source.values()]) writeSync(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    }
+    closeSync(file);
+  }
+  const pairBytes = 8 * layout.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  return { spec, path, pairBytes, decode: (bytes) => decode(bytes, layout) };
+}
+
+export function gradientPairs(core: Core, name: string, graph: ModelGraph, options: PairsOptions): { spec: PermutationSpec; pairs: GradientPair[] } {
+  const file = pairsFile(core, name, graph, options);
+  const bytes = readFileSync(file.path);
+  return { spec: file.spec, pairs: Array.from({ length: options.pairs }, (_, index) => file.decode(bytes.subarray(index * file.pairBytes, (index + 1) * file.pairBytes))) };
 }
 
 function compute(core: Core, graph: ModelGraph, spec: PermutationSpec, options: PairsOptions): GradientPair[] {
@@ -106,18 +127,7 @@ function map(a: NamedTensors, b: NamedTensors, f: (x: number, y: number) => numb
   return new Map([...a].map(([name, { shape, data }]) => [name, { shape, data: data.map((x, i) => f(x, (b.get(name) as Tensor).data[i] as number)) }]));
 }
 
-function encode(pairs: readonly GradientPair[]): Uint8Array {
-  const all = pairs.flatMap(({ target, source }) => [...target.values(), ...source.values()]);
-  const out = new Float32Array(all.reduce((sum, { data }) => sum + data.length, 0));
-  let at = 0;
-  for (const { data } of all) {
-    out.set(data, at);
-    at += data.length;
-  }
-  return new Uint8Array(out.buffer);
-}
-
-function decode(bytes: Uint8Array, layout: readonly { readonly name: string; readonly shape: readonly number[] }[], count: number): GradientPair[] {
+function decode(bytes: Uint8Array, layout: readonly { readonly name: string; readonly shape: readonly number[] }[]): GradientPair {
   const values = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
   let at = 0;
   const side = (): NamedTensors =>
@@ -128,5 +138,5 @@ function decode(bytes: Uint8Array, layout: readonly { readonly name: string; rea
         return [name, { shape, data: values.slice(start, at) }] as const;
       }),
     );
-  return Array.from({ length: count }, () => ({ target: side(), source: side() }));
+  return { target: side(), source: side() };
 }

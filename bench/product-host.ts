@@ -1,0 +1,57 @@
+/**
+ * Our matrix product, timed in whatever runtime runs this file; bench/product.ts asks, and reaches Deno and Bun as the tests do.
+ */
+import process from 'node:process';
+import { openCore, type Core } from '../src/core/core.ts';
+import { matmul } from '../src/core/matmul.ts';
+
+export type ProductForm = 'NN' | 'NT';
+
+/** CPU milliseconds of one product, where the runtime tells CPU time, and the checksum of its bytes. */
+export interface ProductAnswer {
+  readonly milliseconds: number;
+  readonly checksum: number;
+}
+
+/** Values in [−0.5, 0.5) without structure, the same everywhere. */
+export function operand(size: number, seed: number): Float32Array {
+  let state = (seed * 2654435761 + 12345) >>> 0;
+  return Float32Array.from({ length: size * size }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32 - 0.5;
+  });
+}
+
+function cpuMs(): number {
+  try {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1000;
+  } catch {
+    return performance.now();
+  }
+}
+
+/** C = A · B of so many rows and columns. */
+export function timeProduct(core: Core, form: ProductForm, size: number, repetitions: number): ProductAnswer {
+  return core.scoped((scratch) => {
+    const a = scratch.upload(operand(size, 1));
+    const b = scratch.upload(operand(size, 2));
+    const c = scratch.f32(size * size);
+    const multiply = (): void => matmul(core, { a, b, c, m: size, n: size, k: size, transposeB: form === 'NT' });
+    multiply();
+    const start = cpuMs();
+    for (let i = 0; i < repetitions; i++) multiply();
+    const milliseconds = (cpuMs() - start) / repetitions;
+    let checksum = 0;
+    for (const word of core.i32(c, size * size)) checksum = (Math.imul(checksum, 31) + word) | 0;
+    return { milliseconds, checksum };
+  });
+}
+
+let core: Promise<Core> | undefined;
+
+/** Entry for other runtimes (test/hosts/launch.ts). */
+export async function run({ form, size, repetitions }: { form: ProductForm; size: number; repetitions: number }): Promise<ProductAnswer> {
+  core ??= openCore();
+  return timeProduct(await core, form, size, repetitions);
+}

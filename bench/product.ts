@@ -1,0 +1,179 @@
+/**
+ * The strict-SIMD matrix product, NN and NT, 64² to 4096²: against stock tfjs-wasm's NN in the same process and against OpenBLAS
+ * held to 128-bit vectors (numpy with OPENBLAS_CORETYPE=Nehalem, one thread); in Deno and Bun as well; and split over two
+ * threads. `npm run -s bench:product -- [--json] [SIZE…]`. Samples are interleaved; a figure is the median of the ratios of a round.
+ * The exit status is 1 when a bar falls short.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+import { openCore } from '../src/core/core.ts';
+import { formatTable } from '../src/report/table.ts';
+import { hostStatus, openHost, type HostSession } from '../test/hosts/launch.ts';
+import { root } from '../test/hosts/root.ts';
+import { machine, median, timed } from './measure.ts';
+import { operand, type ProductAnswer, type ProductForm, timeProduct } from './product-host.ts';
+import { openStockTfjs } from './stock-tfjs.ts';
+
+/** numpy, which answers a request line with a JSON line. */
+class Numpy {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(env: Readonly<Record<string, string>>) {
+    this.#child = spawn(process.env['PYTHON'] ?? '/usr/bin/python3', [join('bench', 'peers', 'numpy_product.py')], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      env: { ...process.env, ...env },
+    });
+    this.#child.on('error', () => undefined);
+    this.#lines = createInterface({ input: this.#child.stdout as NonNullable<ChildProcess['stdout']> })[Symbol.asyncIterator]();
+  }
+
+  async next<T>(): Promise<T> {
+    const line = await this.#lines.next();
+    if (line.done === true) throw new Error('numpy has ended (apt-get install python3-numpy, or PYTHON=/path/to/python3)');
+    return JSON.parse(line.value) as T;
+  }
+
+  ask(form: ProductForm, size: number, repetitions: number): Promise<{ milliseconds: number }> {
+    this.#child.stdin?.write(`${form} ${size} ${repetitions}\n`);
+    return this.next();
+  }
+
+  close(): void {
+    this.#child.stdin?.end();
+  }
+}
+
+const BARS = { stock: 1.2, openblas: 1, deno: 0.8, threads: 1.9 };
+const ROUNDS = 5;
+/** Large products a round take about this long. */
+const SAMPLE_FLOPS = 4e9;
+const THREADED_SIZE = 2048;
+
+if (isMainThread) await main();
+else await serveHalf();
+
+async function main(): Promise<void> {
+  const words = process.argv.slice(2);
+  const json = words.includes('--json');
+  const given = words.filter((word) => !word.startsWith('--')).map(Number);
+  const sizes = given.length > 0 ? given : [64, 128, 256, 512, 1024, 2048, 4096];
+  using core = await openCore();
+  const stock = await openStockTfjs();
+  const openblas = new Numpy({ OPENBLAS_CORETYPE: 'Nehalem', OPENBLAS_NUM_THREADS: '1', OMP_NUM_THREADS: '1' });
+  const versions = await openblas.next<Record<string, string>>();
+  const runtimes: HostSession[] = [];
+  for (const host of ['deno', 'bun'] as const) {
+    if (hostStatus(host).available) runtimes.push(await openHost(host, join(root, 'bench', 'product-host.ts')));
+  }
+  if (json) console.log(JSON.stringify({ bench: 'machine', ...machine(), ...versions, ...Object.fromEntries(runtimes.map(({ host, version }) => [host, version])) }));
+  const lines: { readonly [column: string]: string | number | boolean }[] = [];
+  const take = (line: (typeof lines)[number]): void => {
+    lines.push(line);
+    if (json) console.log(JSON.stringify(line));
+  };
+
+  for (const size of sizes) {
+    const repetitions = Math.max(1, Math.round(SAMPLE_FLOPS / (2 * size ** 3)));
+    const [x, y] = [stock.tensor2d(operand(size, 1), [size, size]), stock.tensor2d(operand(size, 2), [size, size])];
+    const stockMs = (): number => timed(repetitions, () => stock.matMul(x, y).dispose());
+    stockMs();
+    for (const form of ['NN', 'NT'] as const) {
+      const gflops: Record<string, number[]> = { node: [], stock: [], openblas: [], ...Object.fromEntries(runtimes.map(({ host }) => [host, []])) };
+      const book = (name: string, milliseconds: number): void => void gflops[name]?.push((2 * size ** 3) / milliseconds / 1e6);
+      const checksums = new Set<number>();
+      for (let round = 0; round < ROUNDS; round++) {
+        book('stock', stockMs());
+        const own = timeProduct(core, form, size, repetitions);
+        book('node', own.milliseconds);
+        checksums.add(own.checksum);
+        book('openblas', (await openblas.ask(form, size, repetitions)).milliseconds);
+        for (const runtime of runtimes) {
+          const answer = (await runtime.call({ form, size, repetitions })) as ProductAnswer;
+          book(runtime.host, answer.milliseconds);
+          checksums.add(answer.checksum);
+        }
+      }
+      const ratio = (over: string, under: string): number => median((gflops[over] ?? []).map((value, round) => value / (gflops[under]?.[round] as number)));
+      const against = { stock: ratio('node', 'stock'), openblas: ratio('node', 'openblas') };
+      const others = Object.fromEntries(runtimes.map(({ host }) => [host, { node: ratio(host, 'node'), openblas: ratio(host, 'openblas') }]));
+      const pass = against.stock >= BARS.stock && against.openblas >= BARS.openblas && (others['bun']?.openblas ?? BARS.openblas) >= BARS.openblas
+        && (others['deno']?.node ?? BARS.deno) >= BARS.deno && checksums.size === 1;
+      take({
+        bench: 'product', form, size, gflops: median(gflops['node'] as number[]), againstStock: against.stock, againstOpenblas: against.openblas,
+        ...Object.fromEntries(Object.entries(others).flatMap(([name, { node, openblas: blas }]) => [[`${name}AgainstNode`, node], [`${name}AgainstOpenblas`, blas]])),
+        sameBytes: checksums.size === 1, pass,
+      });
+    }
+    stock.dispose([x, y]);
+  }
+  if (given.length === 0 || given.includes(THREADED_SIZE)) {
+    for (const form of ['NN', 'NT'] as const) take(await twoThreads(form));
+  }
+  openblas.close();
+  for (const runtime of runtimes) await runtime.close();
+  process.exitCode = lines.every(({ pass }) => pass === true) ? 0 : 1;
+  if (json) return;
+  console.log(Object.entries({ ...machine(), ...versions }).map(([key, value]) => `${key} ${value}`).join(' · '));
+  console.log(`Bars: stock tfjs-wasm NN ≥ ${BARS.stock}; OpenBLAS (SSE) ≥ ${BARS.openblas} in Node and Bun; Deno ≥ ${BARS.deno} of Node; two threads ≥ ${BARS.threads}; the same bytes.`);
+  const columns = ['form', 'size', 'gflops', 'againstStock', 'againstOpenblas', 'denoAgainstNode', 'bunAgainstOpenblas', 'twoThreads', 'sameBytes', 'pass'];
+  console.log(
+    formatTable(
+      columns.map((title) => ({ title, align: 'right' as const })),
+      lines.map((line) => columns.map((column) => (typeof line[column] === 'number' && column !== 'size' ? line[column].toFixed(2) : String(line[column] ?? '')))),
+    ),
+  );
+}
+
+/** Rows split over two workers with a core each, wall time against one worker with all rows. */
+async function twoThreads(form: ProductForm): Promise<{ readonly [column: string]: string | number | boolean }> {
+  const size = THREADED_SIZE;
+  const workers = [0, 1].map(() => new Worker(new URL(import.meta.url)));
+  const ask = (worker: Worker, first: number, rows: number): Promise<Uint8Array> =>
+    new Promise((resolve, reject) => {
+      worker.once('error', reject);
+      worker.once('message', resolve);
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread's port, not a window
+      worker.postMessage({ form, size, first, rows });
+    });
+  const wall = async (jobs: () => Promise<Uint8Array[]>): Promise<{ ms: number; parts: Uint8Array[] }> => {
+    const start = performance.now();
+    const parts = await jobs();
+    return { ms: performance.now() - start, parts };
+  };
+  const [one, two] = workers as [Worker, Worker];
+  const alone = () => wall(async () => [await ask(one, 0, size)]);
+  const together = () => wall(() => Promise.all([ask(one, 0, size / 2), ask(two, size / 2, size / 2)]));
+  // Whole once in both, so that both have compiled and hold their operands.
+  await Promise.all([ask(one, 0, size), ask(two, 0, size)]);
+  await together();
+  const rounds = [];
+  for (let round = 0; round < ROUNDS; round++) rounds.push({ whole: await alone(), halves: await together() });
+  const sameBytes = rounds.every(({ whole, halves }) => Buffer.concat(halves.parts).equals(whole.parts[0] as Uint8Array));
+  await Promise.all(workers.map((worker) => worker.terminate()));
+  const ratio = median(rounds.map(({ whole, halves }) => whole.ms / halves.ms));
+  return { bench: 'product', form, size, twoThreads: ratio, sameBytes, pass: ratio >= BARS.threads && sameBytes };
+}
+
+/** A worker: keeps A and B on its heap and answers with rows of C. */
+async function serveHalf(): Promise<void> {
+  const { matmul } = await import('../src/core/matmul.ts');
+  const core = await openCore();
+  const held = new Map<number, { a: number; b: number; c: number }>();
+  parentPort?.on('message', ({ form, size, first, rows }: { form: ProductForm; size: number; first: number; rows: number }) => {
+    let pointers = held.get(size);
+    if (pointers === undefined) {
+      const [a, b, c] = [0, 1, 2].map((index) => core.allocate(4 * size * size, `operand ${index}`)) as [number, number, number];
+      core.f32(a, size * size).set(operand(size, 1));
+      core.f32(b, size * size).set(operand(size, 2));
+      pointers = { a, b, c };
+      held.set(size, pointers);
+    }
+    const { a, b, c } = pointers;
+    matmul(core, { a: a + 4 * first * size, b, c, m: rows, n: size, k: size, transposeB: form === 'NT' });
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread's port, not a window
+    parentPort?.postMessage(core.u8(c, 4 * rows * size).slice());
+  });
+}
