@@ -1,5 +1,5 @@
 /**
- * npm run -s bench:gradient [-- products|convolutions|networks|transformers|memory …] [--json]
+ * npm run -s bench:gradient [-- products|convolutions|depthwise|networks|transformers|memory …] [--json]
  *
  * Speeds as ratios to Y, the product that stock tfjs-wasm (XNNPACK) computes: NN 1024³, in this process, measured before and after
  * every sample. Times are CPU time of the process, samples are interleaved, a figure is the median of its ratios: that holds on
@@ -17,6 +17,7 @@ import { preset } from '../src/model/presets.ts';
 import { getTensor } from '../src/tensor/tensor.ts';
 import type { ModelGraph } from '../src/model/graph.ts';
 import { attentionBlock, stockAttentionBlock } from './attention-block.ts';
+import { depthwise } from './gradient-depthwise.ts';
 import { openStockTfjs, type StockTfjs } from './stock-tfjs.ts';
 
 const words = process.argv.slice(2);
@@ -236,13 +237,14 @@ async function capped(): Promise<void> {
 const versions = { node: process.version, v8: process.versions.v8, tfjs: '4.22.0', cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: cpus().length };
 if (!json) console.log(Object.entries(versions).map(([name, value]) => `${name} ${value}`).join(', '));
 else print({ bench: 'machine', ...versions });
-if (wanted('products') || wanted('convolutions') || wanted('networks') || wanted('transformers')) {
+if (['products', 'convolutions', 'depthwise', 'networks', 'transformers'].some(wanted)) {
   const stock = await openStockTfjs();
   const yardstick = stockYardstick(stock);
   using core = await openCore();
   using gradients = openGradientEngine(core);
   if (wanted('products')) products(core, yardstick);
   if (wanted('convolutions')) convolutions(yardstick);
+  if (wanted('depthwise')) depthwise(core, stock, cpuMs, print);
   if (wanted('networks')) networks(core, gradients, stock, yardstick);
   if (wanted('transformers')) transformers(core, gradients, stock, yardstick);
 }

@@ -274,7 +274,7 @@ export interface DepthwiseKernels {
   depthwiseFilterGradientF32(
     xPtr: number, dyPtr: number, sumsPtr: number, count: number, height: number, width: number, channels: number,
     outHeight: number, outWidth: number, kernelHeight: number, kernelWidth: number, strideY: number, strideX: number,
-    dilationY: number, dilationX: number, top: number, left: number,
+    dilationY: number, dilationX: number, top: number, left: number, scratchPtr: number,
   ): void;
 }
 export interface CoreKernels extends DepthwiseKernels {}

@@ -1,0 +1,75 @@
+/**
+ * Depthwise convolution against the memory bound: bytes that each direction must read and write at least, a second, over what a plain
+ * SIMD triad (y += x, two reads and a write) moves over arrays of the same size in the same moments. And against the same
+ * convolution of stock tfjs-wasm, which has a forward pass only.
+ */
+import { engine, type Tensor } from '#tfjs';
+import type { Core } from '../src/core/core.ts';
+import type { StockTfjs } from './stock-tfjs.ts';
+
+/** Name, images, extent, channels, kernel, stride. */
+const shapes = [
+  ['MobileNetV2 144 at 56²', 8, 56, 144, 3, 1],
+  ['MobileNetV2 144 at 56², stride 2', 8, 56, 144, 3, 2],
+  ['MobileNetV2 384 at 14²', 16, 14, 384, 3, 1],
+  ['MobileNetV2 960 at 7²', 16, 7, 960, 3, 1],
+  ['ConvNeXt 96 at 56², 7×7', 4, 56, 96, 7, 1],
+] as const;
+
+export function depthwise(
+  core: Core,
+  stock: StockTfjs,
+  cpuMs: (body: () => void) => number,
+  print: (record: { readonly [field: string]: string | number }) => void,
+): void {
+  for (const [name, count, extent, channels, kernel, stride] of shapes) {
+    const pad = (kernel - 1) / 2;
+    const side = Math.floor((extent + 2 * pad - kernel) / stride) + 1;
+    const random = (shape: number[]): Tensor =>
+      engine().makeTensor(Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => ((i * 7919) % 1009) / 1009 - 0.5), shape, 'float32');
+    const [x, filter, dy] = [random([count, extent, extent, channels]), random([kernel, kernel, 1, channels]), random([count, side, side, channels])];
+    const attrs = { strides: [stride, stride], pad: [[0, 0], [pad, pad], [pad, pad], [0, 0]], dataFormat: 'NHWC', dilations: [1, 1], groups: channels };
+    const bytes = 4 * (x.size + dy.size);
+    const directions = {
+      forward: ['Conv2D', { x, filter }, attrs],
+      'input gradient': ['Conv2DBackpropInput', { dy, filter }, { ...attrs, inputShape: x.shape }],
+      'filter gradient': ['Conv2DBackpropFilter', { x, dy }, { ...attrs, filterShape: filter.shape }],
+    } as const;
+    const stockX = stock.randomUniform([count, extent, extent, channels]) as ReturnType<StockTfjs['tensor4d']>;
+    const stockFilter = stock.randomUniform([kernel, kernel, channels, 1]) as ReturnType<StockTfjs['tensor4d']>;
+    const stockOnce = (): void => stock.depthwiseConv2d(stockX, stockFilter, stride, 'same').dispose();
+    core.scoped((scratch) => {
+      const [from, to] = [scratch.f32(x.size), scratch.f32(x.size)];
+      core.f32(from, x.size).fill(1);
+      const triad = (): void => core.kernels.addF32(from, to, x.size);
+      for (const [direction, [kernelName, inputs, attributes]] of Object.entries(directions)) {
+        const once = (): void => (engine().runKernel(kernelName, inputs as never, attributes as never) as unknown as Tensor).dispose();
+        const samples = interleaved(cpuMs, { triad, once, stockOnce });
+        const triadRate = (12 * x.size) / samples.triad / 1e6;
+        const rate = bytes / samples.once / 1e6;
+        print({
+          bench: 'depthwise', direction, shape: name, 'GB/s': rate, 'triad GB/s': triadRate, 'ratio to the triad': rate / triadRate,
+          'GFLOP/s': (2 * dy.size * kernel * kernel) / samples.once / 1e6, ...(direction === 'forward' ? { 'times stock': samples.stockOnce / samples.once } : {}),
+        });
+      }
+    });
+    for (const tensor of [x, filter, dy, stockX, stockFilter]) tensor.dispose();
+  }
+}
+
+/** Median milliseconds of each body, seven samples of about 40 ms taken in turn. */
+function interleaved<K extends string>(cpuMs: (body: () => void) => number, bodies: { readonly [name in K]: () => void }): { readonly [name in K]: number } {
+  const names = Object.keys(bodies) as K[];
+  const repeats = new Map(names.map((name) => [name, (bodies[name](), Math.max(1, Math.round(40 / Math.max(0.05, cpuMs(bodies[name])))))]));
+  const samples = new Map<K, number[]>(names.map((name) => [name, []]));
+  for (let round = 0; round < 7; round++) {
+    for (const name of names) {
+      const count = repeats.get(name) as number;
+      const ms = cpuMs(() => {
+        for (let i = 0; i < count; i++) bodies[name]();
+      });
+      samples.get(name)?.push(ms / count);
+    }
+  }
+  return Object.fromEntries([...samples].map(([name, list]) => [name, list.toSorted((a, b) => a - b)[3]])) as { [name in K]: number };
+}
