@@ -71,8 +71,10 @@ export type { PresetName, PresetOptions } from './model/presets.ts';
 export { inferShapes, outputClasses, parameterLayout, parseGraph } from './model/graph.ts';
 export type { GraphNode, ModelGraph, ParameterInfo, ParameterLayout } from './model/graph.ts';
 export { initialise } from './model/initialise.ts';
-export { derivePermutationSpec, lintPermutationSpec } from './model/permutation-spec.ts';
-export type { PermutationGroup, PermutationSpec, SpecProblem, TensorSpec } from './model/permutation-spec.ts';
+export { lintPermutationSpec } from './model/permutation-lint.ts';
+export type { SpecProblem } from './model/permutation-lint.ts';
+export { derivePermutationSpec } from './model/permutation-spec.ts';
+export type { PermutationGroup, PermutationSpec, TensorSpec } from './model/permutation-spec.ts';
 
 // Data
 export { channelStatistics, imageSet, normalised, selectClasses, selectRows, splitRows } from './data/image-set.ts';

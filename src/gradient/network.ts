@@ -15,7 +15,7 @@ import { run } from './kernels/support.ts';
 import { DEFAULT_LOSS, requireLoss, type Loss } from './loss.ts';
 import { compileProgram, type Program } from './program.ts';
 import { Tape, type TapeOptions } from './tape.ts';
-import { Trainer } from './trainer.ts';
+import { Trainer, type BatchStatistics } from './trainer.ts';
 
 export interface NetworkOptions {
   /**
@@ -46,16 +46,6 @@ export interface Evaluation {
   readonly accuracy: number;
   readonly correct: number;
   readonly count: number;
-}
-
-/** Statistics of one batch-norm node in one pass, over `rows` values a channel. */
-export interface BatchStatistics {
-  readonly node: string;
-  readonly rows: number;
-  /** [channels] */
-  readonly mean: Float32Array;
-  /** [channels], divided by `rows` (biased). */
-  readonly variance: Float32Array;
 }
 
 /** Images at once where nothing but memory depends on it: evaluation and logits. */

@@ -1,21 +1,38 @@
 /** Training in place: parameters, gradients and the optimiser's moments stay on the heap from step to step. */
 import { InvalidArgumentError, requireNumber } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
-import type { NodeOf } from '../model/graph.ts';
+import type { ModelGraph, NodeOf, ParameterLayout } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import type { BatchStatistics, Network } from './network.ts';
 import { Optimiser, type OptimiserSettings, type OptimiserState } from './optimiser.ts';
 import { HeapParameters } from './parameters.ts';
 import type { HeapBackend } from './backend.ts';
 
+/** Statistics of one batch-norm node in one pass, over `rows` values a channel. */
+export interface BatchStatistics {
+  readonly node: string;
+  readonly rows: number;
+  /** [channels] */
+  readonly mean: Float32Array;
+  /** [channels], divided by `rows` (biased). */
+  readonly variance: Float32Array;
+}
+
+/** What a trainer needs of a network; the network makes its trainers, so it is not imported here. */
+export interface Trainable {
+  readonly graph: ModelGraph;
+  readonly layout: ParameterLayout;
+  /** Adds the gradient of the batch's mean loss to `parameters`. @returns that loss. */
+  accumulateGradient(parameters: HeapParameters, batch: Batch, onStatistics?: (statistics: BatchStatistics) => void): number;
+}
+
 export class Trainer implements Disposable {
-  readonly #network: Network;
+  readonly #network: Trainable;
   readonly #backend: HeapBackend;
   readonly #parameters: HeapParameters;
   readonly #optimiser: Optimiser;
   #disposed = false;
 
-  constructor(network: Network, backend: HeapBackend, state: NetworkState, settings: OptimiserSettings) {
+  constructor(network: Trainable, backend: HeapBackend, state: NetworkState, settings: OptimiserSettings) {
     this.#network = network;
     this.#backend = backend;
     this.#parameters = new HeapParameters(backend, network.layout, state);

@@ -8,8 +8,6 @@ import { ruleOf } from './operations.ts';
 import { reasons, type ValueAxes } from './permutation-rule.ts';
 import { permutationRuleOf } from './permutation-rules.ts';
 
-export { lintPermutationSpec, type SpecProblem } from './permutation-lint.ts';
-
 /** Units that move together. */
 export interface PermutationGroup {
   /** The name of the node that first makes these units, e.g. `convs.0`; with `[0]`, `[1]` for factors of a split axis. */

@@ -2,7 +2,8 @@
  * `npm run -s equivalence [-- --json] [PRESET…]`: for every preset at small size, the lint of its permutation spec and
  * π-equivalence in f64, in evaluation and in training mode. Exit status 1 when something falls short.
  */
-import { derivePermutationSpec, lintPermutationSpec } from '../../src/model/permutation-spec.ts';
+import { lintPermutationSpec } from '../../src/model/permutation-lint.ts';
+import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { preset, presetNames, type PresetName } from '../../src/model/presets.ts';
 import { measureEquivalence, smallOptions } from './equivalence.ts';
 

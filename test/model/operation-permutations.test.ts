@@ -2,7 +2,8 @@
 import { describe, expect, test } from 'vitest';
 import { GraphBuilder, sequential, type Layer } from '../../src/model/builder.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
-import { derivePermutationSpec, lintPermutationSpec } from '../../src/model/permutation-spec.ts';
+import { lintPermutationSpec } from '../../src/model/permutation-lint.ts';
+import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { measureEquivalence } from './equivalence.ts';
 
 const between = (...layers: readonly Layer[]): ModelGraph =>

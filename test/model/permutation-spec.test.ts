@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { graphFromArchitecture } from '../conformance/architecture.ts';
 import { GraphBuilder, sequential } from '../../src/model/builder.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
-import { derivePermutationSpec, lintPermutationSpec, type AxisSpec, type PermutationSpec } from '../../src/model/permutation-spec.ts';
+import { lintPermutationSpec } from '../../src/model/permutation-lint.ts';
+import { derivePermutationSpec, type AxisSpec, type PermutationSpec } from '../../src/model/permutation-spec.ts';
 import { preset, presetNames } from '../../src/model/presets.ts';
 import { measureEquivalence, smallOptions } from './equivalence.ts';
 

@@ -1,7 +1,8 @@
 /** Presets of transformers and their kin against what timm, Hugging Face and torchvision publish: counts, names, shapes. */
 import { describe, expect, test } from 'vitest';
 import { labelsPerInput, outputClasses, parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
-import { derivePermutationSpec, lintPermutationSpec } from '../../src/model/permutation-spec.ts';
+import { lintPermutationSpec } from '../../src/model/permutation-lint.ts';
+import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { preset, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 
