@@ -1,7 +1,7 @@
 /** Loss and accuracy of a network on images, in pieces so that the host's event loop stays alive. */
 import { requireInteger } from '../core/errors.ts';
-import { makeBatch } from '../data/image-set.ts';
-import type { ImageSet } from '../data/image-set.ts';
+import { makeBatch } from '../data/data-set.ts';
+import type { DataSet } from '../data/data-set.ts';
 import type { Loss } from '../gradient/loss.ts';
 import type { Network } from '../gradient/network.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -25,7 +25,7 @@ export interface Evaluation {
 export interface EvaluateOptions extends JobControl {
   readonly graph: ModelGraph;
   readonly state: NetworkState;
-  readonly data: ImageSet;
+  readonly data: DataSet;
   /** Images a forward pass; memory grows with it, the result does not change beyond rounding. Default 256. */
   readonly batchSize?: number;
   /** Default: softmax cross-entropy without label smoothing. */
@@ -55,7 +55,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
 export async function evaluateRows(
   network: Network,
   state: NetworkState,
-  data: ImageSet,
+  data: DataSet,
   rows: Int32Array,
   batchSize: number,
   control: JobControl,
@@ -64,6 +64,7 @@ export async function evaluateRows(
   const breather = new Breather(control.signal, 4);
   let lossSum = 0;
   let correct = 0;
+  let count = 0;
   for (let start = 0; start < rows.length; start += batchSize) {
     const piece = rows.subarray(start, Math.min(start + batchSize, rows.length));
     const batch = makeBatch(data, piece);
@@ -71,8 +72,9 @@ export async function evaluateRows(
     const part = stopwatch === undefined ? run() : stopwatch.measure('evaluation', run);
     lossSum += part.loss * part.count;
     correct += part.correct;
+    count += part.count;
     control.onProgress?.({ stage: 'evaluate', done: start + piece.length, total: rows.length, detail: {} });
     await breather.pause();
   }
-  return { loss: lossSum / rows.length, accuracy: correct / rows.length, correct, count: rows.length };
+  return { loss: lossSum / count, accuracy: correct / count, correct, count };
 }

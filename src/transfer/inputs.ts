@@ -5,16 +5,22 @@
 import { InvalidArgumentError, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { splitRows } from '../data/image-set.ts';
-import type { ImageSet } from '../data/image-set.ts';
-import { outputClasses, parameterLayout } from '../model/graph.ts';
+import { isTokenSet } from '../data/data-set.ts';
+import type { DataSet } from '../data/data-set.ts';
+import type { TokenSet } from '../data/token-set.ts';
+import { labelsPerInput, outputClasses, parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { elementCount, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
 import type { NetworkState, Tensor } from '../tensor/tensor.ts';
 
 /** @throws InvalidArgumentError where data and network disagree in shape or classes, or the data is empty or mislabelled. */
-export function requireData(graph: ModelGraph, data: ImageSet): void {
+export function requireData(graph: ModelGraph, data: DataSet): void {
   if (data.count === 0) {
     throw new InvalidArgumentError({ field: 'data.count', expected: 'at least one image', got: '0' });
+  }
+  if (isTokenSet(data)) {
+    requireTokens(graph, data);
+    return;
   }
   const imageShape = [data.channels, data.height, data.width];
   const fits =
@@ -25,6 +31,9 @@ export function requireData(graph: ModelGraph, data: ImageSet): void {
       expected: `images of shape [${graph.input.join(', ')}], the input of the network`,
       got: `[${imageShape.join(', ')}]`,
     });
+  }
+  if (graph.vocabulary !== undefined) {
+    throw new InvalidArgumentError({ field: 'data', expected: 'tokens', got: 'images' });
   }
   const classes = outputClasses(graph);
   if (data.classes !== classes || classes > limits.classes) {
@@ -52,6 +61,21 @@ export function requireData(graph: ModelGraph, data: ImageSet): void {
   }
 }
 
+function requireTokens(graph: ModelGraph, data: TokenSet): void {
+  const [tokens] = graph.input;
+  if (graph.vocabulary === undefined || tokens !== data.length || labelsPerInput(graph) !== data.length) {
+    throw new InvalidArgumentError({
+      field: 'data.length',
+      expected: graph.vocabulary === undefined ? 'images: the network reads no tokens' : `windows of ${tokens} tokens, one label each`,
+      got: `windows of ${data.length} tokens`,
+    });
+  }
+  const vocabulary = Math.min(graph.vocabulary, outputClasses(graph));
+  if (data.classes > vocabulary) {
+    throw new InvalidArgumentError({ field: 'data.classes', expected: `at most ${vocabulary}, the vocabulary of the network`, got: `${data.classes}` });
+  }
+}
+
 /**
  * @param role what the state is called in messages: `source`, `target`, `initial` …
  * @throws InvalidArgumentError for a missing, unexpected or misshapen tensor; NotFiniteError for NaN or infinity.
@@ -66,7 +90,7 @@ export function requireState(role: string, graph: ModelGraph, state: NetworkStat
 
 /** Training rows and held-out rows of a seeded split; with fraction 0 nothing is held out. */
 export function splitData(
-  data: ImageSet,
+  data: DataSet,
   heldOutFraction: number,
   seed: number,
 ): { readonly training: Int32Array; readonly heldOut: Int32Array } {

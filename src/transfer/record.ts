@@ -4,7 +4,8 @@
 import { binaryHashes } from '../core/core.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import { stateToSafetensors } from '../bundle/network-state.ts';
-import type { ImageSet } from '../data/image-set.ts';
+import { isTokenSet } from '../data/data-set.ts';
+import type { DataSet } from '../data/data-set.ts';
 import { parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
@@ -29,8 +30,9 @@ export async function stateSha256(graph: ModelGraph, state: NetworkState): Promi
   return sha256Hex(stateToSafetensors(parameterLayout(graph), state));
 }
 
-/** SHA-256 of pixels and labels, in that order. */
-export async function dataSha256(data: ImageSet): Promise<string> {
+/** SHA-256 of pixels and labels, in that order; of tokens as they are in memory (two bytes each above a vocabulary of 256). */
+export async function dataSha256(data: DataSet): Promise<string> {
+  if (isTokenSet(data)) return sha256Hex(new Uint8Array(data.tokens.buffer as ArrayBuffer, data.tokens.byteOffset, data.tokens.byteLength));
   const bytes = new Uint8Array(data.images.length + data.labels.length);
   bytes.set(data.images);
   bytes.set(data.labels, data.images.length);

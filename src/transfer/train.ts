@@ -12,8 +12,9 @@ import {
   requireNumber,
 } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-import { BatchSampler, makeBatch } from '../data/image-set.ts';
-import type { ImageSet } from '../data/image-set.ts';
+import { makeBatch } from '../data/data-set.ts';
+import { BatchSampler } from '../data/image-set.ts';
+import type { DataSet } from '../data/data-set.ts';
 import { DEFAULT_LOSS, requireLoss, type Loss } from '../gradient/loss.ts';
 import type { OptimiserSettings } from '../gradient/optimiser.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -41,7 +42,7 @@ export type { Checkpoint } from './train-point.ts';
 
 export interface TrainOptions extends JobControl {
   readonly graph: ModelGraph;
-  readonly data: ImageSet;
+  readonly data: DataSet;
   readonly seed: number;
   /** Passes over the training part; give either `epochs` or `iterations`. */
   readonly epochs?: number;

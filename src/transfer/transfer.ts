@@ -4,8 +4,10 @@
  */
 import { InvalidArgumentError, describe } from '../core/errors.ts';
 import { sha256Hex } from '../core/sha256.ts';
-import { BatchSampler, makeBatch } from '../data/image-set.ts';
-import type { Batch, ImageSet } from '../data/image-set.ts';
+import { makeBatch } from '../data/data-set.ts';
+import { BatchSampler } from '../data/image-set.ts';
+import type { DataSet } from '../data/data-set.ts';
+import type { Batch } from '../data/image-set.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import { GradientHistory } from '../matching/history.ts';
@@ -45,7 +47,7 @@ export interface TransferOptions extends TransferChoices, JobControl {
   /** The weights the transfer starts from, θ₂⁰. */
   readonly target: NetworkState;
   /** Training images of the task the source learnt. */
-  readonly data: ImageSet;
+  readonly data: DataSet;
   readonly method: TransferMethod;
   readonly seed: number;
   /** Labels of the checkpoints that begin and end the part of the trajectory to carry over. Default: first and last. */
@@ -263,18 +265,19 @@ type Score = Pick<TransferStep, 'heldOut' | 'agreement'>;
 /** Scores a state on the held-out rows, with what the stop rule asks for and no more. */
 async function scorer(
   context: MatchingContext,
-  data: ImageSet,
+  data: DataSet,
   heldOut: Int32Array,
   sourceEnd: NetworkState,
 ): Promise<(state: NetworkState) => Promise<Score>> {
   if (heldOut.length === 0) return async () => ({});
   const { network, stopwatch, signal, settings } = context;
-  const predict = async (state: NetworkState): Promise<Uint8Array> => {
-    const predictions = new Uint8Array(heldOut.length);
+  const { labelsPerInput, classes } = network;
+  const predict = async (state: NetworkState): Promise<Int32Array> => {
+    const predictions = new Int32Array(heldOut.length * labelsPerInput);
     for (let start = 0; start < heldOut.length; start += EVALUATION_BATCH) {
       const batch = makeBatch(data, heldOut.subarray(start, Math.min(start + EVALUATION_BATCH, heldOut.length)));
       const logits = stopwatch.measure('evaluation', () => network.logits(state, batch));
-      predictions.set(largestIndices(logits, batch.count), start);
+      predictions.set(largestIndices(logits, classes), start * labelsPerInput);
       await breathe(signal);
     }
     return predictions;
@@ -291,9 +294,9 @@ async function scorer(
 }
 
 /** Index of the largest of each row of [count, classes]; the first among equals. */
-function largestIndices(logits: Float32Array, count: number): Uint8Array {
-  const classes = logits.length / count;
-  const indices = new Uint8Array(count);
+function largestIndices(logits: Float32Array, classes: number): Int32Array {
+  const count = logits.length / classes;
+  const indices = new Int32Array(count);
   for (let row = 0; row < count; row++) {
     let best = 0;
     for (let c = 1; c < classes; c++) {
@@ -311,7 +314,7 @@ function reestimated(context: MatchingContext, state: NetworkState, batches: () 
 }
 
 /** Batches for the statistics come from a stream of their own, so that they do not shift those of the gradients. */
-function drawStatistics(data: ImageSet, training: Int32Array, settings: Settings, step: number): readonly Batch[] {
+function drawStatistics(data: DataSet, training: Int32Array, settings: Settings, step: number): readonly Batch[] {
   const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.statistics, step));
   return Array.from({ length: settings.statisticsBatches }, () => makeBatch(data, sampler.next()));
 }

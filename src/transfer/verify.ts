@@ -6,7 +6,7 @@ import { requireInteger } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
 import { permuteTensors, randomPermutations } from '../matching/permutation.ts';
 import type { ModelGraph } from '../model/graph.ts';
-import { outputClasses } from '../model/graph.ts';
+import { labelsPerInput, outputClasses } from '../model/graph.ts';
 import { lintPermutationSpec } from '../model/permutation-lint.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import type { SpecProblem } from '../model/permutation-lint.ts';
@@ -64,10 +64,13 @@ export async function verify(options: VerifyOptions): Promise<Verification> {
     buffers: permuteTensors(spec, state.buffers, permutations),
   };
 
-  const inputs = new Float32Array(count * elementCount(graph.input));
-  fillUniform(core, inputs, -1, 1, seed, streams.permutation, 1);
+  const drawn = new Float32Array(count * elementCount(graph.input));
+  fillUniform(core, drawn, -1, 1, seed, streams.permutation, 1);
+  const { vocabulary } = graph;
+  const inputs = vocabulary === undefined ? drawn : Int32Array.from(drawn, (value) => Math.min(vocabulary - 1, Math.floor(0.5 * (value + 1) * vocabulary)));
   const classes = outputClasses(graph);
-  const batch: Batch = { inputs, labels: Int32Array.from({ length: count }, (_, row) => row % classes), count };
+  const labels = Int32Array.from({ length: count * labelsPerInput(graph) }, (_, row) => row % classes);
+  const batch: Batch = { inputs, labels, count };
   using network = engine.compile(graph);
   const before = network.logits(state, batch);
   const after = network.logits(permuted, batch);

@@ -1,0 +1,14 @@
+/** Images or tokens: what a network is trained on, behind one way to a mini-batch. */
+import { makeBatch as makeImageBatch, type Batch, type ImageSet } from './image-set.ts';
+import { makeTokenBatch, type TokenSet } from './token-set.ts';
+
+export type DataSet = ImageSet | TokenSet;
+
+export function isTokenSet(set: DataSet): set is TokenSet {
+  return 'tokens' in set;
+}
+
+/** The rows of a set as a mini-batch, in the order given. @throws InvalidArgumentError for no rows or one out of range. */
+export function makeBatch(set: DataSet, rows: Int32Array | readonly number[]): Batch {
+  return isTokenSet(set) ? makeTokenBatch(set, rows) : makeImageBatch(set, rows);
+}
