@@ -513,7 +513,8 @@ export function buildLists<T>(problem: Problem, firstRow: i32, lastRow: i32): vo
     maximaPtr += <usize>chunksOf<T>(problem.columns) << 4;
     ahead--;
     lookAt<T>(problem, row);
-    if (problem.firstProfit === problem.secondProfit) problem.tiedRows++;
+    // Rows that are the same count once: dead units tie with themselves only.
+    if (problem.firstProfit === problem.secondProfit && load<i32>(problem.classes + (<usize>row << 2)) === row) problem.tiedRows++;
     takeBest<T>(problem, row);
   }
 }

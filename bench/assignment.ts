@@ -12,7 +12,8 @@ import { parseArgs } from 'node:util';
 import { type Core, openCore } from '../src/core/core.ts';
 import { type Duals, linearSumAssignment } from '../src/matching/assignment.ts';
 import { normal, type Uniform, uniformFrom } from '../test/matching/matrices.ts';
-import { constants, deadUnits, duplicates, gradientLike, integers, kinds, nearlyAPermutation, rank } from './assignment-kinds.ts';
+import { constants, deadUnits, duplicates, integers, kinds, nearlyAPermutation, rank } from './assignment-kinds.ts';
+import { gradientMatrix, gradientSteps } from './gradient-matrices.ts';
 import { machine, median, timed } from './measure.ts';
 import { Scipy, scipyIsMissing } from './scipy.ts';
 
@@ -21,7 +22,7 @@ interface Case {
   readonly n: number;
   /** Times scipy's CPU time at least. */
   readonly bar: number;
-  readonly make: () => Float32Array;
+  readonly make: () => Float32Array | Promise<Float32Array>;
 }
 
 export interface AssignmentRow {
@@ -51,7 +52,6 @@ function tableCases(): Case[] {
     ['X·Yᵀ of rank 784', rank(784)],
     ['X·Yᵀ of rank 100', rank(100)],
     ['X·Yᵀ of rank 10', rank(10)],
-    ['gradient-like', (r, n) => gradientLike(r, n)],
   ];
   const cases: Case[] = [];
   const add = (name: string, n: number, bar: number, make: (random: Uniform, n: number) => Float64Array): void => {
@@ -59,6 +59,7 @@ function tableCases(): Case[] {
   };
   for (const [n, bar] of [[128, 2], [256, 2], [1024, 12], [4096, 35]] as const) {
     for (const [name, make] of dense) add(name, n, bar, make);
+    for (const step of gradientSteps) cases.push({ name: `gradient, step ${step} of a transfer`, n, bar, make: () => gradientMatrix(n, step) });
   }
   for (const [n, bar] of [[1024, 10], [4096, 24]] as const) add('20 % dead units', n, bar, deadUnits);
   for (const n of [1024, 4096]) {
@@ -86,7 +87,7 @@ function savedCases(folder: string): Case[] {
 
 async function measure(core: Core, scipy: Scipy | undefined, folder: string, item: Case, rounds: number): Promise<AssignmentRow> {
   const { n } = item;
-  const data = item.make();
+  const data = await item.make();
   // A name of its own: the peer keeps the last file it has read.
   const path = join(folder, `${item.name.replace(/[^a-z0-9]+/gi, '-')}-${n}.bin`);
   writeFileSync(path, new Uint8Array(data.buffer));
