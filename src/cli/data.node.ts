@@ -11,9 +11,9 @@ import { imageSetFromIdx } from '../data/idx.ts';
 import { selectRows } from '../data/image-set.ts';
 import type { ImageSet } from '../data/image-set.ts';
 import type { Compute } from '../index.ts';
-import { nearestName } from './arguments.ts';
 import { FileError, UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
+import { nearestName } from './nearest-name.ts';
 
 export type DataPart = 'train' | 'test';
 

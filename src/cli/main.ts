@@ -4,7 +4,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { TrajportError, closeSharedCompute, openCompute } from '../index.ts';
 import type { Compute } from '../index.ts';
-import { nearestName, parseArguments } from './arguments.ts';
+import { parseArguments } from './arguments.ts';
 import { commandHelp, globalOptions } from './command.ts';
 import type { Command, Context } from './command.ts';
 import { convertCommand } from './commands/convert.ts';
@@ -20,6 +20,7 @@ import { verifyCommand } from './commands/verify.ts';
 import { UsageError, errorRecord, exitCodeOf, exitCodes, isAbort } from './exit.ts';
 import type { ExitCode } from './exit.ts';
 import { readWhole, removeTemporaries } from './files.node.ts';
+import { nearestName } from './nearest-name.ts';
 import { Output } from './output.ts';
 import { overview } from './overview.ts';
 

@@ -1,6 +1,6 @@
-/** Reading options: defaults, types, ranges, the sentence each mistake gets, the nearest name. */
+/** Reading options: defaults, types, ranges, the sentence each mistake gets. */
 import { describe, expect, it } from 'vitest';
-import { nearestName, parseArguments } from '../../src/cli/arguments.ts';
+import { parseArguments } from '../../src/cli/arguments.ts';
 import type { OptionSpecs } from '../../src/cli/arguments.ts';
 import { UsageError } from '../../src/cli/exit.ts';
 
@@ -68,18 +68,5 @@ describe('arguments', () => {
     [['--epochs', '3', '--epochs', '4'], '--epochs is given twice'],
   ])('%j is refused in a sentence', (argv, message) => {
     expect(refusal(...argv).message).toContain(message);
-  });
-});
-
-describe('nearest name', () => {
-  it('takes few edits, swapped neighbours and beginnings', () => {
-    const names = ['train', 'transfer', 'evaluate', 'inspect', 'verify', 'plan', 'demo', 'download'];
-    expect(nearestName('trian', names)).toBe('train');
-    expect(nearestName('trans', names)).toBe('transfer');
-    expect(nearestName('eval', names)).toBe('evaluate');
-    expect(nearestName('INSPECT', names)).toBe('inspect');
-    expect(nearestName('zzz', names)).toBeUndefined();
-    expect(nearestName('', names)).toBeUndefined();
-    expect(nearestName('x'.repeat(100_000), names)).toBeUndefined();
   });
 });

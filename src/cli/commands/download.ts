@@ -8,11 +8,11 @@ import { officialFiles } from '../../data/official-files.ts';
 import type { OfficialFile } from '../../data/official-files.ts';
 import { readTar } from '../../data/tar.ts';
 import { formatBytes } from '../../report/text.ts';
-import { nearestName } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, readWhole, writeAtomically } from '../files.node.ts';
+import { nearestName } from '../nearest-name.ts';
 
 /** Largest file or archive content: CIFAR-10's archive has 170 MB and unpacks to 184 MB. */
 const LIMIT_BYTES = 256 * 2 ** 20;
