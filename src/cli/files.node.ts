@@ -61,15 +61,19 @@ export function removeAbandonedTemporaries(path: string, isRunning: (pid: number
 export function writeNew(path: string, bytes: Uint8Array): void {
   const file = files().open(path, 'wx');
   try {
-    let written = 0;
-    while (written < bytes.length) {
-      const count = files().write(file, bytes, written, bytes.length - written);
-      if (count === 0) throw new Error('the disk takes no more');
-      written += count;
-    }
+    append(file, bytes);
     files().sync(file);
   } finally {
     files().close(file);
+  }
+}
+
+function append(file: number, bytes: Uint8Array): void {
+  let written = 0;
+  while (written < bytes.length) {
+    const count = files().write(file, bytes, written, bytes.length - written);
+    if (count === 0) throw new Error('the disk takes no more');
+    written += count;
   }
 }
 
@@ -94,6 +98,42 @@ export function writeAtomically(path: string, contents: Uint8Array | string, pre
   } catch (cause) {
     if (temporary !== undefined) discard(temporary);
     throw new FileError(path, `cannot be written (${reason(cause)})`, cause);
+  }
+}
+
+/**
+ * As `writeAtomically`, piece by piece, for files larger than memory should hold: `produce` gives their bytes to the
+ * sink in order. What it throws is thrown on, and `path` is as it was.
+ */
+export async function streamAtomically<T>(path: string, produce: (sink: (bytes: Uint8Array) => void) => Promise<T>): Promise<T> {
+  const onDisk = <R>(run: () => R): R => {
+    try {
+      return run();
+    } catch (cause) {
+      throw new FileError(path, `cannot be written (${reason(cause)})`, cause);
+    }
+  };
+  const target = onDisk(() => (files().exists(path) ? files().realPath(path) : resolve(path)));
+  const temporary = temporaryBeside(target);
+  temporaries.add(temporary);
+  try {
+    const file = onDisk(() => files().open(temporary, 'wx'));
+    let result: T;
+    try {
+      result = await produce((bytes) => onDisk(() => append(file, bytes)));
+      onDisk(() => files().sync(file));
+    } finally {
+      onDisk(() => files().close(file));
+    }
+    onDisk(() => {
+      files().rename(temporary, target);
+      temporaries.delete(temporary);
+      syncDirectory(dirname(target));
+    });
+    return result;
+  } catch (error) {
+    discard(temporary);
+    throw error;
   }
 }
 

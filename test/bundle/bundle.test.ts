@@ -5,7 +5,7 @@ import { type RandomAccess, memorySource } from '../../src/bundle/random-access.
 import { stateFromSafetensors, stateToSafetensors } from '../../src/bundle/network-state.ts';
 import { openBundle } from '../../src/bundle/reader.ts';
 import { readSafetensors } from '../../src/bundle/safetensors.ts';
-import { type BundleOptions, type CheckpointContent, writeBundle } from '../../src/bundle/writer.ts';
+import { type BundleOptions, type CheckpointContent, writeBundle, writeBundleTo } from '../../src/bundle/writer.ts';
 import { openZip } from '../../src/bundle/zip-reader.ts';
 import { openCore } from '../../src/core/core.ts';
 import { parameterLayout } from '../../src/model/graph.ts';
@@ -121,6 +121,30 @@ test('every kind of source gives the same', async () => {
   await expectTyped(() => openBundle(new Response('no', { status: 404 })), 'network');
   await expectTyped(() => openBundle('bundle.zip' as never), 'invalid-argument');
   await expectTyped(() => openBundle(new URL('ftp://localhost/a')), 'unsupported');
+});
+
+test('a checkpoint is written before the next is asked for, and the writer waits for its sink', async () => {
+  const events: string[] = [];
+  const checkpoints = trajectory(mlp, 4);
+  function* source(): Generator<CheckpointContent> {
+    for (const checkpoint of checkpoints) {
+      events.push('asked');
+      yield checkpoint;
+    }
+  }
+  let busy = 0;
+  const parts: Uint8Array[] = [];
+  const sink = async (bytes: Uint8Array): Promise<void> => {
+    expect(++busy).toBe(1);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    busy--;
+    if (events.at(-1) !== 'written') events.push('written');
+    parts.push(bytes);
+  };
+  const length = await writeBundleTo(sink, { graph: mlp, checkpoints: source() });
+  expect(events).toEqual(['asked', 'written', 'asked', 'written', 'asked', 'written', 'asked', 'written']);
+  expect(Buffer.compare(Buffer.concat(parts), await writeBundle({ graph: mlp, checkpoints }))).toBe(0);
+  expect(parts.reduce((sum, { byteLength }) => sum + byteLength, 0)).toBe(length);
 });
 
 test('concurrent reads of two bundles do not disturb each other', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readForeign } from '../../src/bundle/foreign/formats.ts';
 import { openBundle } from '../../src/bundle/reader.ts';
+import { writeSafetensors } from '../../src/bundle/safetensors.ts';
 import { expectVector, expectedTensors, vector } from '../bundle/foreign/support.ts';
 import { jsonLines, root, trajport, writeImageFolder } from './fixtures.ts';
 
@@ -87,6 +88,27 @@ describe('trajport pack', () => {
     const last = await bundle.readCheckpoint(1);
     expect([...(last.parameters.get('head.weight')?.data ?? [])]).toEqual(expectedTensors('checkpoint.pt')['state_dict.head.weight']?.values);
     expect((await run('inspect', 'run.zip')).stdout).toContain('epoch-10');
+  });
+
+  it('bounds chains by key frames, states what int8 loses, and warns of 16-bit files', async () => {
+    const halves = async (name: string, target: string): Promise<void> => {
+      const { tensors } = await readForeign(vector(name));
+      const state = [...tensors].filter(([key]) => !key.startsWith('optimizer') && key !== 'parameter').map(([key, tensor]) => [key.replace('state_dict.', ''), tensor] as const);
+      // The upper half of an f32 is a bf16.
+      const cut = (bytes: Uint8Array): Uint8Array => bytes.filter((_, i) => i % 4 >= 2);
+      const narrow = state.map(([key, tensor]) => [key, tensor.dtype === 'F32' ? { ...tensor, dtype: 'BF16' as const, bytes: cut(tensor.bytes) } : tensor] as const);
+      writeFileSync(join(directory, target), writeSafetensors(new Map(narrow)));
+    };
+    await halves('state-dict.pt', 'a.safetensors');
+    await halves('checkpoint.pt', 'b.safetensors');
+    const args = ['a.safetensors', 'b.safetensors', 'run/epoch-9.pt', 'run/epoch-10.pt', '--graph', 'network.json', '--coding', 'int8', '--key-frame-every', '3'];
+    const { code, stdout, stderr } = await run('pack', ...args, '--out', 'int8.zip');
+    expect(code).toBe(0);
+    expect(stderr.match(/16-bit floats/g)?.length).toBe(2);
+    expect(stdout).toMatch(/b +int8 .*e-/);
+    using bundle = await openBundle(read('int8.zip'));
+    expect(bundle.checkpoints.map(({ coding }) => coding)).toEqual(['planes', 'int8', 'int8', 'planes']);
+    expect((await run('verify', 'int8.zip')).code).toBe(0);
   });
 
   it('says everything that does not fit and writes nothing', async () => {

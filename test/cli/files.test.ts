@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FileError } from '../../src/cli/exit.ts';
-import { openRandomAccess, prepareOutput, readWhole, writeAtomically } from '../../src/cli/files.node.ts';
+import { replaceFileSystem } from '../../src/cli/file-system.node.ts';
+import { openRandomAccess, prepareOutput, readWhole, streamAtomically, writeAtomically } from '../../src/cli/files.node.ts';
 
 let directory: string;
 beforeEach(() => void (directory = mkdtempSync(join(tmpdir(), 'trajport-files-'))));
@@ -32,6 +33,39 @@ describe('writing', () => {
     symlinkSync(join(directory, 'real'), join(directory, 'link'));
     writeAtomically(join(directory, 'link'), 'new');
     expect(readFileSync(join(directory, 'real'), 'utf8')).toBe('new');
+  });
+
+  it('takes a large file in pieces, and keeps the old one whatever fails on the way', async () => {
+    const path = join(directory, 'a.bin');
+    const produce = async (sink: (bytes: Uint8Array) => void): Promise<string> => {
+      for (let i = 0; i < 3; i++) {
+        sink(new Uint8Array([i]));
+        await Promise.resolve();
+      }
+      return 'done';
+    };
+    expect(await streamAtomically(path, produce)).toBe('done');
+    expect([...readFileSync(path)]).toEqual([0, 1, 2]);
+    const interrupted = async (sink: (bytes: Uint8Array) => void): Promise<void> => {
+      sink(new Uint8Array(9));
+      throw new RangeError('the producer failed');
+    };
+    await expect(streamAtomically(path, interrupted)).rejects.toThrow(RangeError);
+    await expect(streamAtomically(join(directory, 'missing', 'x'), produce)).rejects.toThrow(/no such file/);
+    for (let nth = 1; nth <= 3; nth++) {
+      let calls = 0;
+      const restore = replaceFileSystem((real) => ({
+        ...real,
+        write: (...args: Parameters<typeof real.write>) => {
+          if (++calls === nth) throw Object.assign(new Error('full'), { code: 'ENOSPC' });
+          return real.write(...args);
+        },
+      }));
+      await expect(streamAtomically(path, produce)).rejects.toThrow(/a\.bin: cannot be written \(the disk is full\)/);
+      restore();
+    }
+    expect([...readFileSync(path)]).toEqual([0, 1, 2]);
+    expect(readdirSync(directory)).toEqual(['a.bin']);
   });
 
   it('finds out before the work that a result could not be written', () => {

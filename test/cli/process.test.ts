@@ -71,6 +71,17 @@ describe('the way of a fine-tune', () => {
     expect(sha256('of-bundle.safetensors')).toBe(sha256('of-weights.safetensors'));
   });
 
+  it('stores initial weights as their seed on request, and given ones never', async () => {
+    const codings = async (...more: string[]): Promise<string[]> => {
+      await run('train', '--data', 'a', ...model, '--epochs', '1', '--store-seed', '--out', 'seed.zip', ...more);
+      const [bundle] = jsonLines((await run('inspect', 'seed.zip', '--json')).stdout) as [{ checkpoints: { coding: string }[] }];
+      return bundle.checkpoints.map(({ coding }) => coding);
+    };
+    expect(await codings()).toEqual(['seed', 'xor']);
+    expect((await run('verify', 'seed.zip')).code).toBe(0);
+    expect(await codings('--initial', 'v1.safetensors')).toEqual(['planes', 'xor']);
+  });
+
   it('inspects, verifies, plans and evaluates a bundle', async () => {
     const inspected = jsonLines((await run('inspect', 'tune.zip', '--json')).stdout)[0] as { checkpoints: { label: string; sha256: string }[]; groups: { size: number }[] };
     expect(inspected.checkpoints).toHaveLength(5);

@@ -1,6 +1,7 @@
 /** `verify` on networks of every kind, and `plan` against what the transfer then takes. */
 import { afterAll, expect, test } from 'vitest';
 import { initialise } from '../../src/model/initialise.ts';
+import { preset } from '../../src/model/presets.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
 import { plan } from '../../src/transfer/plan.ts';
 import { trajectoryFromStates } from '../../src/transfer/trajectory.ts';
@@ -17,6 +18,16 @@ test.each(Object.entries(networks))('%s: a random permutation keeps the function
   expect(result.movedFraction).toBeGreaterThan(0.3);
   expect(result.largestOutput).toBeGreaterThan(1e-3);
   expect(result.largestOutputDifference).toBeLessThanOrEqual(1e-5 * result.largestOutput);
+});
+
+test('a network whose groups have two units or one is judged too', async () => {
+  for (const width of [1, 2]) {
+    const graph = preset('mlp', { input: [4], widths: [width], classes: 3 });
+    for (let seed = 1; seed <= 8; seed++) {
+      const { passed, movedFraction } = await verify({ graph, state: initialise(compute.core, graph, { seed: 3 }), seed, compute });
+      expect({ width, seed, passed, moved: movedFraction > 0 }).toEqual({ width, seed, passed: true, moved: width > 1 });
+    }
+  }
 });
 
 test.each(['naive', 'fgmt', 'gmt'] as const)('the plan of %s counts the gradients that the transfer then takes', async (method) => {

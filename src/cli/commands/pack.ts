@@ -2,8 +2,7 @@
 import { basename } from 'node:path';
 import { type MappingReport, describeMisfits, requireFit } from '../../bundle/foreign/map-names.ts';
 import { type CheckpointLabel, checkpointLabels, stateFromForeign } from '../../bundle/foreign/network.ts';
-import { openBundle } from '../../bundle/reader.ts';
-import { type CheckpointContent, writeBundle } from '../../bundle/writer.ts';
+import { type CheckpointContent, writeBundleTo } from '../../bundle/writer.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NameRule } from '../../bundle/foreign/name-rules.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
@@ -12,14 +11,15 @@ import { formatBytes, printable } from '../../report/text.ts';
 import { listCheckpoints, readCheckpointFile, readRules } from '../checkpoints.node.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { prepareOutput, writeAtomically } from '../files.node.ts';
-import { graphOfShape, graphSummary, modelOptions, shapeOptions } from '../shared.ts';
+import { prepareOutput, streamAtomically } from '../files.node.ts';
+import { graphOfShape, graphSummary, modelOptions, openBundleFile, shapeOptions } from '../shared.ts';
 
 const options = {
   ...modelOptions,
   ...shapeOptions,
   rules: { kind: 'string', metavar: 'FILE', help: "JSON list of { from, to, transpose? }: names in the files to the network's; see docs/formats.md" },
   coding: { kind: 'choice', choices: ['lossless', 'full', 'int8', 'int4'], default: 'lossless', help: 'how steps are stored; int8 and int4 lose some' },
+  'key-frame-every': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 10_000, help: 'a checkpoint that stands alone every N (lossless: 16)' },
   out: { kind: 'string', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
 } as const;
 
@@ -46,25 +46,31 @@ export const packCommand = defineCommand({
     const rules = readRules(values.rules);
     output.text(graphSummary(graph));
 
-    const bytes = await writeBundle(
-      {
-        graph,
-        checkpoints: readCheckpoints({ output, signal }, graph, files, labels, rules),
-        training: { packedFrom: files.map((path) => basename(path)) },
-      },
-      { coding: values.coding, signal },
+    const content = {
+      graph,
+      checkpoints: readCheckpoints({ output, signal }, graph, files, labels, rules),
+      training: { packedFrom: files.map((path) => basename(path)) },
+    };
+    const keyFrameEvery = values['key-frame-every'];
+    const bytes = await streamAtomically(values.out, async (sink) =>
+      writeBundleTo(sink, content, { coding: values.coding, ...(keyFrameEvery === undefined ? {} : { keyFrameEvery }), signal }),
     );
-    writeAtomically(values.out, bytes);
 
-    using bundle = await openBundle(bytes);
-    output.record({ event: 'result', command: 'pack', output: values.out, bytes: bytes.byteLength, checkpoints: bundle.checkpoints });
+    using opened = await openBundleFile(values.out, signal);
+    const { bundle } = opened;
+    output.record({ event: 'result', command: 'pack', output: values.out, bytes, checkpoints: bundle.checkpoints });
     output.text(
       formatTable(
-        [{ title: 'checkpoint' }, { title: 'epoch', align: 'right' }, { title: 'step norm', align: 'right' }, { title: 'file' }],
-        bundle.checkpoints.map(({ label, epoch, stepNorm }, i) => [printable(label), epoch === null || epoch === undefined ? '' : String(epoch), stepNorm.toPrecision(4), files[i] ?? '']),
+        [
+          { title: 'checkpoint' }, { title: 'epoch', align: 'right' }, { title: 'coding' }, { title: 'stored', align: 'right' }, { title: 'step norm', align: 'right' },
+          { title: 'error', align: 'right' }, { title: 'file' },
+        ],
+        bundle.checkpoints.map(({ label, epoch, coding, storedBytes, stepNorm, stepError }, i) => [
+          printable(label), epoch === null ? '' : String(epoch), coding, formatBytes(storedBytes), stepNorm.toPrecision(4), stepError === 0 ? 'none' : stepError.toExponential(1), files[i] ?? '',
+        ]),
       ),
     );
-    output.text(`wrote ${values.out} (${formatBytes(bytes.byteLength)})`);
+    output.text(`wrote ${values.out} (${formatBytes(bytes)})`);
     return exitCodes.ok;
   },
 });

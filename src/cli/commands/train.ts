@@ -1,6 +1,7 @@
 /** `trajport train`: makes the trajectory that a transfer carries over. */
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundle } from '../../bundle/writer.ts';
+import type { CheckpointContent } from '../../bundle/writer.ts';
 import { limits } from '../../core/limits.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import { train } from '../../index.ts';
@@ -30,6 +31,7 @@ const options = {
   'checkpoint-iterations': { kind: 'integers', metavar: 'N,N…', minimum: 1, help: 'iterations to keep too' },
   'held-out': { kind: 'number', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images kept out of training, for the evaluations shown' },
   out: { kind: 'string', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
+  'store-seed': { kind: 'flag', help: 'with --out: initial weights as their seed, without bytes (not for Python)' },
   final: { kind: 'string', metavar: 'FILE', help: 'the last weights as safetensors' },
   ...resumeOptions,
 } as const;
@@ -92,7 +94,7 @@ export const trainCommand = defineCommand({
     }
     const written: Record<string, string | number> = {};
     if (values.out !== undefined) {
-      const bytes = await writeBundle({ graph, checkpoints: result.checkpoints, training: result.record });
+      const bytes = await writeBundle({ graph, checkpoints: bundled(result.checkpoints, values), training: result.record }, values['store-seed'] ? { core: (await compute()).core } : {});
       signal.throwIfAborted();
       writeAtomically(values.out, bytes);
       written['bundle'] = values.out;
@@ -113,3 +115,8 @@ export const trainCommand = defineCommand({
     return exitCodes.ok;
   },
 });
+
+/** The checkpoints as a bundle takes them; weights that were given came from no seed of this run. */
+function bundled(checkpoints: readonly CheckpointContent[], { seed, initial, 'store-seed': storeSeed }: { seed: number; initial: string | undefined; 'store-seed': boolean }): readonly CheckpointContent[] {
+  return checkpoints.map((checkpoint, i) => (storeSeed && initial === undefined && i === 0 ? { ...checkpoint, seed: { seed } } : checkpoint));
+}
