@@ -18,7 +18,7 @@ import { graphOfShape, graphSummary, isBundle, modelOptions, openBundleFile, sha
 
 export const inspect = defineCommand({
   name: 'inspect',
-  summary: 'what is in a bundle (network, groups, checkpoints, step norms, hashes) or a file of weights, and whether weights fit a network',
+  summary: 'what is in a bundle or a file of weights, and whether weights fit a network',
   positionals: ['FILE'],
   options: {
     ...modelOptions,
