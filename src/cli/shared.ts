@@ -32,7 +32,10 @@ export const dataOptions = {
 export const modelOptions = {
   model: { kind: 'choice', metavar: 'NAME', choices: presetNames, help: `network by name: ${presetNames.join(', ')}` },
   widths: { kind: 'integers', metavar: 'N,N…', minimum: 1, maximum: 65_536, help: 'mlp: hidden widths (default 512)' },
-  width: { kind: 'number', metavar: 'X', minimum: 0, help: 'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet: channels of the first stage' },
+  width: { kind: 'number', metavar: 'X', minimum: 0, help: 'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet, convnext: channels of the first stage; vit, gpt2, mixer: features of a token' },
+  depth: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 256, help: 'vit, gpt2, mixer: blocks (default 12)' },
+  heads: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536, help: 'vit, gpt2: heads of an attention (default one for 64 features)' },
+  patch: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1024, help: "vit, mixer, convnext: pixels of a patch's side (default 16, or 4 for small images and convnext)" },
   activation: { kind: 'choice', choices: ['relu', 'none'], help: 'mlp: between the layers (default relu)' },
   'no-bias': { kind: 'flag', help: 'mlp: without biases' },
   stem: { kind: 'choice', choices: ['imagenet', 'cifar'], help: 'resnet18/34/50, mobilenet_v2: for large images (default) or small ones; vgg: imagenet pools to 7×7' },
@@ -41,16 +44,17 @@ export const modelOptions = {
 
 /** For what `--model` is shaped where no data say it. */
 export const shapeOptions = {
-  input: { kind: 'integers', metavar: 'C,H,W', minimum: 1, help: '--model: channels, height and width of an image' },
+  input: { kind: 'integers', metavar: 'C,H,W', minimum: 1, help: '--model: channels, height and width of an image; gpt2: number of tokens' },
   classes: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536, help: '--model: number of classes' },
 } as const satisfies OptionSpecs;
 
 /** The network of `--graph`, or of `--model` with the shapes given. @throws UsageError where a shape is missing. */
 export async function graphOfShape(values: ModelValues & ValuesOf<typeof shapeOptions>): Promise<ModelGraph | undefined> {
   const { input, classes } = values;
-  if (values.model !== undefined && (input?.length !== 3 || classes === undefined)) throw new UsageError('--model needs --input C,H,W and --classes N');
-  const [channels, height, width] = (input ?? [1, 1, 1]) as [number, number, number];
-  return graphOf(values, { channels, height, width, classes: classes ?? 1 });
+  if (values.model !== undefined && (input?.length !== (values.model === 'gpt2' ? 1 : 3) || classes === undefined)) {
+    throw new UsageError(values.model === 'gpt2' ? '--model gpt2 needs --input TOKENS and --classes VOCABULARY' : '--model needs --input C,H,W and --classes N');
+  }
+  return graphOf(values, { input: input ?? [1, 1, 1], classes: classes ?? 1 });
 }
 
 export const lossOptions = {
@@ -83,7 +87,11 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
 }
 
 /** The network that the options name, shaped for `data`; undefined where they name none. */
-export async function graphOf(values: ModelValues, data: Pick<ImageSet, 'channels' | 'height' | 'width' | 'classes'>, fallback?: 'mlp'): Promise<ModelGraph | undefined> {
+export async function graphOf(
+  values: ModelValues,
+  data: Pick<ImageSet, 'channels' | 'height' | 'width' | 'classes'> | Pick<PresetOptions, 'input' | 'classes'>,
+  fallback?: 'mlp',
+): Promise<ModelGraph | undefined> {
   if (values.graph !== undefined) {
     if (values.model !== undefined) throw new UsageError('--graph and --model exclude each other');
     return readGraph(values.graph);
@@ -91,10 +99,13 @@ export async function graphOf(values: ModelValues, data: Pick<ImageSet, 'channel
   const name = values.model ?? fallback;
   if (name === undefined) return undefined;
   const options: PresetOptions = {
-    input: [data.channels, data.height, data.width],
+    input: 'input' in data ? data.input : [data.channels, data.height, data.width],
     classes: data.classes,
     ...(values.widths === undefined ? {} : { widths: values.widths }),
     ...(values.width === undefined ? {} : { width: values.width }),
+    ...(values.depth === undefined ? {} : { depth: values.depth }),
+    ...(values.heads === undefined ? {} : { heads: values.heads }),
+    ...(values.patch === undefined ? {} : { patch: values.patch }),
     ...(values.activation === undefined ? {} : { activation: values.activation }),
     ...(values['no-bias'] ? { bias: false } : {}),
     ...(values.stem === undefined ? {} : { stem: values.stem }),

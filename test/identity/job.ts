@@ -29,6 +29,8 @@ function graphOf(network: NetworkName, data: ImageSet): ModelGraph {
       return preset('small-conv', { ...shape, width: 8 });
     case 'resnet':
       return preset('resnet-small', { ...shape, width: 4 });
+    case 'vit':
+      return preset('vit', { ...shape, width: 24, depth: 2, heads: 2, patch: 7 });
   }
 }
 

@@ -1,7 +1,8 @@
-/** Gradients of three kinds of network: against differences of the loss, and the same bytes in every runtime. */
+/** Gradients of every kind of network: against differences of the loss, and the same bytes in every runtime. */
 import { openCore } from '../../src/core/core.ts';
 import type { Batch } from '../../src/data/image-set.ts';
 import { openGradientEngine } from '../../src/gradient/engine.ts';
+import type { ModelGraph } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { preset } from '../../src/model/presets.ts';
 import type { NamedTensors, NetworkState } from '../../src/tensor/tensor.ts';
@@ -13,9 +14,16 @@ const graphs = {
   mlp: preset('mlp', { ...shape, widths: [40, 24] }),
   conv: preset('small-conv', { ...shape, width: 5 }),
   resnet: preset('resnet-small', { ...shape, width: 4 }),
+  vit: preset('vit', { ...shape, width: 12, depth: 2, heads: 3, patch: 3 }),
+  mixer: preset('mixer', { ...shape, width: 12, depth: 1, patch: 3 }),
+  gpt2: preset('gpt2', { input: [10], classes: shape.classes, width: 12, depth: 2, heads: 2 }),
 };
 
-function batchOf(count: number, seed: number): Batch {
+function batchOf(count: number, seed: number, graph?: ModelGraph): Batch {
+  if (graph?.vocabulary !== undefined) {
+    const tokens = Int32Array.from({ length: count * 11 }, (_, i) => (i * i + seed) % shape.classes);
+    return { inputs: tokens.slice(0, count * 10), labels: tokens.slice(1, count * 10 + 1), count };
+  }
   const labels = Int32Array.from({ length: count }, (_, i) => (i * 7 + seed) % shape.classes);
   return { inputs: values(count * 2 * 9 * 9, seed), labels, count };
 }
@@ -37,7 +45,7 @@ for (const [name, graph] of Object.entries(graphs)) {
     using engine = openGradientEngine(core);
     using network = engine.compile(graph);
     const state = initialise(core, graph, { seed: 5 });
-    const batch = batchOf(16, 3);
+    const batch = batchOf(16, 3, graph);
     const { losses, gradients } = network.gradient(state, [batch]);
     let squaredNorm = 0;
     for (const { data } of gradients.values()) for (const value of data) squaredNorm += value * value;
@@ -58,7 +66,7 @@ for (const [name, graph] of Object.entries(graphs)) {
     using trainer = network.trainer(initialise(core, graph, { seed: 6 }), {
       kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01,
     });
-    const losses = Float64Array.from({ length: 10 }, () => trainer.step(batchOf(16, 4), 0.01));
+    const losses = Float64Array.from({ length: 10 }, () => trainer.step(batchOf(16, 4, graph), 0.01));
     ok((losses[9] as number) < (losses[0] as number), `the loss went from ${losses[0]} to ${losses[9]}`);
     await sameEverywhere(`trainer ${name} losses`, losses);
     const { parameters, buffers } = trainer.state();
