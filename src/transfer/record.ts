@@ -30,6 +30,11 @@ export async function stateSha256(graph: ModelGraph, state: NetworkState): Promi
   return sha256Hex(stateToSafetensors(parameterLayout(graph), state));
 }
 
+/** What a data set is besides its numbers and its name: shape, classes, how bytes become what enters the network. */
+export function dataForm(data: DataSet): Json {
+  return Object.fromEntries(Object.entries(data).filter(([key, value]) => key !== 'name' && !ArrayBuffer.isView(value))) as Json;
+}
+
 /** SHA-256 of pixels and labels, in that order; of tokens as they are in memory (two bytes each above a vocabulary of 256). */
 export async function dataSha256(data: DataSet): Promise<string> {
   if (isTokenSet(data)) return sha256Hex(new Uint8Array(data.tokens.buffer as ArrayBuffer, data.tokens.byteOffset, data.tokens.byteLength));

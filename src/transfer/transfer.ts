@@ -26,7 +26,7 @@ import { matcherFor } from './matchers.ts';
 import type { MatchingContext } from './matchers.ts';
 import { breathe } from './progress.ts';
 import type { JobControl } from './progress.ts';
-import { dataSha256, deepFreeze, graphSha256, makeRecord, stateSha256 } from './record.ts';
+import { dataForm, dataSha256, deepFreeze, graphSha256, makeRecord, stateSha256 } from './record.ts';
 import type { ResultRecord } from './record.ts';
 import { ResumePoints } from './resume.ts';
 import type { ResumeOptions } from './resume.ts';
@@ -157,7 +157,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   };
   const resumed = options.resume === undefined ? undefined : await ResumePoints.open(options.resume, {
     kind: 'transfer',
-    settings: recorded,
+    settings: { ...recorded, data: dataForm(data) },
     inputs: settings.trajectory === 'real' ? { ...inputs, sourceBetween: await sourceSha256(graph, points, readSource) } : inputs,
   }, settings.steps);
 

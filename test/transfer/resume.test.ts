@@ -121,6 +121,8 @@ describe('transfer', () => {
     for (const part of ['settings.seed 10', 'settings.steps 6', 'inputs.target', 'settings.seed 9', 'settings.steps 5']) expect(String(error)).toContain(part);
     expect(String(error)).not.toContain('inputs.data');
     await expect(transfer({ ...job, data: quadrants(220, 6), resume })).rejects.toMatchObject({ field: 'resume.inputs.data' });
+    // The same bytes that enter the network as other numbers.
+    await expect(transfer({ ...job, data: { ...after, scale: [1 / 16] }, resume })).rejects.toMatchObject({ field: 'resume.settings.data' });
     await expect(train({ graph: job.source.graph, data: after, seed: 9, iterations: 3, compute, resume })).rejects.toMatchObject({ field: 'resume.kind' });
   });
 
