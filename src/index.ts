@@ -70,6 +70,7 @@ export { preset, presetNames } from './model/presets.ts';
 export type { PresetName, PresetOptions } from './model/presets.ts';
 export { inferShapes, outputClasses, parameterLayout, parseGraph } from './model/graph.ts';
 export type { GraphNode, ModelGraph, ParameterInfo, ParameterLayout } from './model/graph.ts';
+export { graphFromLayersModel } from './model/layers-model.ts';
 export { initialise } from './model/initialise.ts';
 export { lintPermutationSpec } from './model/permutation-lint.ts';
 export type { SpecProblem } from './model/permutation-lint.ts';

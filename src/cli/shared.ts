@@ -4,6 +4,7 @@ import { stateFromForeign } from '../bundle/foreign/network.ts';
 import { openBundle } from '../bundle/reader.ts';
 import { limits } from '../core/limits.ts';
 import { parameterLayout, parseGraph } from '../model/graph.ts';
+import { graphFromLayersModel, isLayersModel } from '../model/layers-model.ts';
 import { preset, presetNames } from '../model/presets.ts';
 import type { TrajectoryBundle } from '../bundle/reader.ts';
 import type { ImageSet } from '../data/image-set.ts';
@@ -126,7 +127,7 @@ async function readGraph(path: string): Promise<ModelGraph> {
   } catch (cause) {
     throw new FileError(path, 'is neither a bundle nor JSON', cause);
   }
-  return parseGraph(json);
+  return isLayersModel(json) ? graphFromLayersModel(json) : parseGraph(json);
 }
 
 /** Our ZIPs end with the directory entry of their manifest; PyTorch's, numpy's and Keras's files are ZIPs too. */

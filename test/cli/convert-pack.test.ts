@@ -153,6 +153,12 @@ describe('trajport inspect against a network', () => {
     }]);
   });
 
+  it('takes the network of a LayersModel, and fits its weights', async () => {
+    for (const name of ['tfjs-layers.json', 'tfjs-layers.bin']) copyFileSync(join(root, 'test', 'bundle', 'foreign', 'vectors', name), join(directory, name));
+    const { code, stdout } = await run('inspect', 'tfjs-layers.json', '--graph', 'tfjs-layers.json');
+    expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringMatching(/dense\.weight +3×8 +dense\/kernel +fits, turned/) });
+  });
+
   it('takes presets, and wants their shapes', async () => {
     expect((await run('inspect', 'state-dict.pt', '--model', 'mobilenet_v2', '--input', '3,32,32', '--classes', '10', '--stem', 'cifar')).code).toBe(1);
     expect(await run('inspect', 'state-dict.pt', '--model', 'resnet18')).toMatchObject({ code: 2, stderr: expect.stringContaining('--model needs --input') });

@@ -1,0 +1,306 @@
+/**
+ * A TensorFlow.js LayersModel (`model.json`, or its topology), Sequential or functional, as a graph. Node names are the layers',
+ * so its weights fit by name; what has no counterpart is refused by the layer's name.
+ */
+import { InvalidArgumentError, UnsupportedError, describe } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import { FieldReader } from './fields.ts';
+import { INPUT, parseGraph, type GraphNode, type ModelGraph, type OperationName, type Shape } from './graph.ts';
+import { ruleOf } from './operations.ts';
+
+type Config = { readonly [key: string]: unknown };
+
+interface KerasLayer {
+  readonly kind: string;
+  readonly name: string;
+  readonly config: Config;
+  /** Names of the layers whose outputs it takes. */
+  readonly inputs: readonly string[];
+}
+
+/** What a layer's output is in the graph. */
+interface Value {
+  readonly node: string;
+  readonly shape: Shape;
+  /** From a ZeroPadding2D: the next convolution takes it in. */
+  readonly padding?: readonly number[];
+  /** Flattened in Keras's order [H, W, C], ours is [C, H, W]: only a dense layer, whose weights are put in order, may read it. */
+  readonly keepsOrder?: boolean;
+}
+
+const isObject = (value: unknown): value is Config => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Whether a parsed JSON document is a LayersModel or its topology. */
+export function isLayersModel(json: unknown): boolean {
+  return isObject(json) && ('modelTopology' in json || (typeof json['class_name'] === 'string' && 'config' in json));
+}
+
+/**
+ * The graph of a LayersModel. A softmax at its output is left out, since losses take scores; dropout does nothing in evaluation
+ * and is left out too.
+ * @param json a parsed `model.json`, its `modelTopology`, or a Keras `model_config`.
+ * @throws UnsupportedError naming the layer that cannot be taken and what of it; InvalidArgumentError for JSON that is no topology.
+ */
+export function graphFromLayersModel(json: unknown): ModelGraph {
+  const { layers, output } = layersOf(json);
+  if (layers.length > limits.graphNodes) refuse('layers', `at most ${limits.graphNodes}`, `${layers.length}`);
+  const converter = new Converter(output);
+  for (const layer of layers) converter.add(layer);
+  return converter.graph();
+}
+
+function refuse(field: string, expected: string, got: string): never {
+  throw new UnsupportedError({ field, expected, got });
+}
+
+function invalid(field: string, expected: string, got: unknown): never {
+  throw new InvalidArgumentError({ field, expected, got: describe(got) });
+}
+
+function layersOf(json: unknown): { readonly layers: readonly KerasLayer[]; readonly output: string } {
+  if (!isObject(json)) return invalid('model', 'an object', json);
+  if (json['format'] === 'graph-model') refuse('model.format', 'a layers-model', 'a graph-model, which has no layers');
+  let topology = json['modelTopology'] ?? json;
+  if (isObject(topology) && isObject(topology['model_config'])) topology = topology['model_config'];
+  if (!isObject(topology)) return invalid('modelTopology', 'an object', topology);
+  const kind = topology['class_name'];
+  const config = topology['config'];
+  if (kind === 'Sequential') return sequentialLayers(Array.isArray(config) ? { layers: config } : config);
+  if (kind === 'Functional' || kind === 'Model') return functionalLayers(config);
+  return refuse('modelTopology.class_name', 'Sequential, Functional or Model', describe(kind));
+}
+
+function readLayer(field: string, raw: unknown): Omit<KerasLayer, 'inputs'> & { readonly raw: Config } {
+  if (!isObject(raw) || typeof raw['class_name'] !== 'string' || !isObject(raw['config'])) return invalid(field, 'a layer: class_name and config', raw);
+  const config = raw['config'];
+  const name = raw['name'] ?? config['name'];
+  if (typeof name !== 'string') return invalid(`${field}.name`, 'a text', name);
+  return { kind: raw['class_name'], name, config, raw };
+}
+
+function listOf(field: string, value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : invalid(field, 'a list', value);
+}
+
+function sequentialLayers(config: unknown): ReturnType<typeof layersOf> {
+  const layers: KerasLayer[] = [];
+  for (const [i, raw] of listOf('modelTopology.config.layers', isObject(config) ? config['layers'] : config).entries()) {
+    const layer = readLayer(`layers[${i}]`, raw);
+    if (i === 0 && layer.kind !== 'InputLayer') layers.push({ kind: 'InputLayer', name: INPUT, config: layer.config, inputs: [] });
+    layers.push({ ...layer, inputs: layers.length === 0 ? [] : [(layers.at(-1) as KerasLayer).name] });
+  }
+  const output = layers.at(-1)?.name;
+  return output === undefined ? invalid('modelTopology.config.layers', 'at least one layer', []) : { layers, output };
+}
+
+function functionalLayers(config: unknown): ReturnType<typeof layersOf> {
+  if (!isObject(config)) return invalid('modelTopology.config', 'an object', config);
+  const only = (key: string): string => {
+    // One end is written [name, 0, 0] or [[name, 0, 0]].
+    const list = listOf(`modelTopology.config.${key}`, config[key]);
+    const ends = typeof list[0] === 'string' ? [list] : list;
+    const name = Array.isArray(ends[0]) ? (ends[0][0] as unknown) : undefined;
+    if (ends.length !== 1 || typeof name !== 'string') refuse(`modelTopology.config.${key}`, 'one', `${ends.length}`);
+    return name as string;
+  };
+  only('input_layers');
+  const layers = listOf('modelTopology.config.layers', config['layers']).map((raw, i): KerasLayer => {
+    const layer = readLayer(`layers[${i}]`, raw);
+    const nodes = listOf(`layer ${describe(layer.name)}.inbound_nodes`, layer.raw['inbound_nodes']);
+    if (nodes.length > 1) refuse(`layer ${describe(layer.name)}`, 'a layer used once', `one shared by ${nodes.length}`);
+    const inputs = nodes.length === 0 ? [] : listOf(`layer ${describe(layer.name)}.inbound_nodes`, nodes[0]).map((entry) => {
+      const [name, , tensor] = listOf(`layer ${describe(layer.name)}.inbound_nodes`, entry);
+      if (typeof name !== 'string') return invalid(`layer ${describe(layer.name)}.inbound_nodes`, 'names of layers', name);
+      if (tensor !== 0) refuse(`layer ${describe(layer.name)}.inbound_nodes`, 'layers with one output', describe(tensor));
+      return name;
+    });
+    return { ...layer, inputs };
+  });
+  return { layers, output: only('output_layers') };
+}
+
+const activations: Readonly<Record<string, OperationName | undefined>> = {
+  relu: 'relu', relu6: 'relu6', sigmoid: 'sigmoid', tanh: 'tanh', silu: 'silu', swish: 'silu', gelu: 'gelu', softmax: 'softmax',
+};
+
+/** Layers that do nothing in evaluation. */
+const silent = ['Dropout', 'SpatialDropout2D', 'GaussianNoise', 'GaussianDropout', 'AlphaDropout', 'ActivityRegularization'];
+
+/** Collects the nodes of one model, layer by layer. */
+class Converter {
+  readonly #nodes: GraphNode[] = [];
+  readonly #values = new Map<string, Value>();
+  readonly #output: string;
+  #input: Shape | undefined;
+
+  constructor(output: string) {
+    this.#output = output;
+  }
+
+  graph(): ModelGraph {
+    const value = this.#values.get(this.#output);
+    if (value === undefined || this.#input === undefined) return invalid('modelTopology', 'an input and an output that are layers', this.#output);
+    if (value.padding !== undefined || value.keepsOrder === true) refuse(`layer ${describe(this.#output)}`, 'a dense layer or pooling at the output', 'padded or flattened images');
+    return parseGraph({ version: 1, input: this.#input, nodes: this.#nodes, output: value.node });
+  }
+
+  add(layer: KerasLayer): void {
+    const { kind, name } = layer;
+    if (this.#values.has(name)) invalid(`layer ${describe(name)}`, 'a name of its own', 'another layer of that name');
+    this.#values.set(name, kind === 'InputLayer' ? this.#begin(layer) : this.#convert(layer));
+  }
+
+  #begin({ name, config }: KerasLayer): Value {
+    if (this.#input !== undefined) refuse(`layer ${describe(name)}`, 'one input', 'another');
+    const extents = listOf(`layer ${describe(name)}.batch_input_shape`, config['batch_input_shape'] ?? config['batch_shape']).slice(1);
+    if (!extents.every((extent): extent is number => Number.isSafeInteger(extent) && (extent as number) > 0)) {
+      refuse(`layer ${describe(name)}.batch_input_shape`, 'extents that are fixed', describe(extents));
+    }
+    if (extents.length !== 1 && extents.length !== 3) refuse(`layer ${describe(name)}.batch_input_shape`, '[batch, features] or [batch, height, width, channels]', describe(extents));
+    this.#input = extents.length === 1 ? extents : [extents[2] as number, extents[0] as number, extents[1] as number];
+    return { node: INPUT, shape: this.#input };
+  }
+
+  #convert(layer: KerasLayer): Value {
+    const { kind, name, config } = layer;
+    const no = (what: string, expected: string): never => refuse(`layer ${describe(name)} (${kind})${what}`, expected, describe(config[what.slice(1)]));
+    const values = layer.inputs.map((input) => this.#values.get(input) ?? invalid(`layer ${describe(name)}`, 'inputs that stand before it', input));
+    const x = values[0] ?? invalid(`layer ${describe(name)}`, 'an input', 'none');
+    if (silent.includes(kind)) return x;
+    if ((config['data_format'] ?? 'channels_last') !== 'channels_last') no('.data_format', 'channels_last');
+    const ordered = kind === 'Dense' || kind === 'Activation' || kind === 'ReLU' || kind === 'LeakyReLU';
+    if (!ordered && values.some((value) => value.keepsOrder === true)) refuse(`layer ${describe(name)} (${kind})`, 'a Dense layer after flattened images', kind);
+    const paddable = kind === 'Conv2D' || kind === 'DepthwiseConv2D';
+    if (values.some((value) => value.padding !== undefined) && (!paddable || config['padding'] === 'same')) {
+      refuse(`layer ${describe(name)} (${kind})`, 'a convolution without padding of its own after a ZeroPadding2D', kind);
+    }
+    const one = (op: OperationName, settings: Config = {}): Value => this.#node(name, op, settings, [x]);
+    const pair = (key: string, fallback: unknown = [1, 1]): readonly [number, number] => {
+      const value = config[key] ?? fallback;
+      const [height, width] = (Array.isArray(value) ? value : [value, value]) as [number, number];
+      return [height, width];
+    };
+    const bias = (config['use_bias'] ?? true) === true;
+    switch (kind) {
+      case 'Dense': {
+        if (x.shape.length !== 1) refuse(`layer ${describe(name)} (Dense)`, 'an input of features (flatten before it?)', describe(x.shape));
+        return this.#activated(layer, one('dense', { out: config['units'], bias }));
+      }
+      case 'Conv2D':
+      case 'DepthwiseConv2D': {
+        const [kernel, stride, dilation] = [pair('kernel_size'), pair('strides'), pair('dilation_rate')];
+        const channels = x.shape[0] as number;
+        const depthwise = kind === 'DepthwiseConv2D';
+        const out = depthwise ? channels * ((config['depth_multiplier'] as number | undefined) ?? 1) : config['filters'];
+        const padding = x.padding ?? this.#samePadding(layer, x.shape, kernel, stride, dilation);
+        const groups = depthwise ? channels : (config['groups'] ?? 1);
+        return this.#activated(layer, one('conv2d', { out, kernel, stride, dilation, padding, groups, bias }));
+      }
+      case 'Conv2DTranspose': {
+        const [kernel, stride] = [pair('kernel_size'), pair('strides')];
+        if (Math.max(...pair('dilation_rate')) > 1) no('.dilation_rate', '1');
+        if (config['output_padding'] !== undefined && config['output_padding'] !== null) no('.output_padding', 'none');
+        const same = config['padding'] === 'same';
+        // Keras's output: extent · stride with `same`, and at least that without.
+        const surplus = kernel.map((extent, axis) => extent - (stride[axis] as number));
+        const half = surplus.map((extent) => (same ? Math.max(0, extent) : 0)).flatMap((extent) => [Math.floor(extent / 2), Math.ceil(extent / 2)]);
+        const output_padding = surplus.map((extent) => Math.max(0, -extent));
+        return this.#activated(layer, one('conv_transpose2d', { out: config['filters'], kernel, stride, padding: half, output_padding, bias }));
+      }
+      case 'BatchNormalization': {
+        this.#requireLastAxis(layer, x);
+        if (config['center'] === false) no('.center', 'true');
+        if (config['scale'] === false) no('.scale', 'true');
+        return one('batch_norm', { epsilon: config['epsilon'] ?? 1e-3, momentum: 1 - ((config['momentum'] as number | undefined) ?? 0.99) });
+      }
+      case 'GroupNormalization':
+        this.#requireLastAxis(layer, x);
+        return one('group_norm', { groups: config['groups'], epsilon: config['epsilon'] ?? 1e-3 });
+      case 'MaxPooling2D':
+      case 'AveragePooling2D': {
+        const kernel = pair('pool_size', [2, 2]);
+        const stride = config['strides'] === null ? kernel : pair('strides', kernel);
+        const padding = this.#samePadding(layer, x.shape, kernel, stride, [1, 1]);
+        // Keras leaves padding out of the divisor, PyTorch and the graph count it.
+        if (kind === 'AveragePooling2D' && Math.max(...padding) > 0) no('.padding', 'valid, or images that need no padding');
+        return one(kind === 'MaxPooling2D' ? 'max_pool' : 'average_pool', { kernel, stride, padding });
+      }
+      case 'GlobalMaxPooling2D':
+      case 'GlobalAveragePooling2D': {
+        const op = kind === 'GlobalMaxPooling2D' ? 'global_max_pool' : 'global_average_pool';
+        const keeps = (config['keepdims'] ?? config['keep_dims']) === true;
+        if (keeps) return one(op);
+        return this.#node(name, 'flatten', {}, [this.#node(`${name}.pool`, op, {}, [x])]);
+      }
+      case 'ZeroPadding2D': {
+        const [vertical, horizontal] = pair('padding') as unknown as readonly [number | number[], number | number[]];
+        const both = (extent: number | number[]): number[] => (Array.isArray(extent) ? extent : [extent, extent]);
+        return { ...x, padding: [...both(vertical), ...both(horizontal)] };
+      }
+      case 'Flatten':
+        return { ...one('flatten'), keepsOrder: x.shape.length === 3 && (x.shape[0] as number) > 1 && (x.shape[1] as number) * (x.shape[2] as number) > 1 };
+      case 'Reshape': {
+        const target = listOf(`layer ${describe(name)}.target_shape`, config['target_shape']);
+        if (x.shape.length !== 1 || target.length !== 3 || target[0] !== 1 || target[1] !== 1) no('.target_shape', 'features as an image of 1×1 ([1, 1, C])');
+        return one('reshape', { shape: [x.shape[0], 1, 1] });
+      }
+      case 'Activation':
+        return this.#activated({ ...layer, name }, x, name);
+      case 'ReLU': {
+        if ((config['negative_slope'] ?? 0) !== 0 || (config['threshold'] ?? 0) !== 0) no('.negative_slope', '0, with threshold 0');
+        const most = config['max_value'] ?? null;
+        if (most !== null && most !== 6) no('.max_value', '6 or none');
+        return { ...one(most === null ? 'relu' : 'relu6'), ...(x.keepsOrder === true ? { keepsOrder: true } : {}) };
+      }
+      case 'LeakyReLU':
+        return { ...one('leaky_relu', { slope: config['alpha'] ?? config['negative_slope'] ?? 0.3 }), ...(x.keepsOrder === true ? { keepsOrder: true } : {}) };
+      case 'Softmax':
+        return this.#activated({ ...layer, config: { activation: 'softmax' } }, x, name);
+      case 'Add':
+      case 'Multiply':
+      case 'Concatenate': {
+        if (kind === 'Concatenate') this.#requireLastAxis(layer, x);
+        if (kind === 'Multiply' && values.length !== 2) refuse(`layer ${describe(name)} (Multiply)`, '2 inputs', `${values.length}`);
+        return this.#node(name, kind === 'Add' ? 'add' : kind === 'Multiply' ? 'multiply' : 'concat', {}, values);
+      }
+      default:
+        return refuse(`layer ${describe(name)}`, 'a kind of layer that a graph has', describe(kind));
+    }
+  }
+
+  /** The layer's `activation` after `x`. A softmax at the model's output is left out. */
+  #activated(layer: KerasLayer, x: Value, name = `${layer.name}.activation`): Value {
+    const kind = layer.config['activation'] ?? 'linear';
+    if (kind === 'linear' || (kind === 'softmax' && layer.name === this.#output)) return x;
+    const op = typeof kind === 'string' && Object.hasOwn(activations, kind) ? activations[kind] : undefined;
+    if (op === undefined) return refuse(`layer ${describe(layer.name)} (${layer.kind}).activation`, `linear, ${Object.keys(activations).join(', ')}`, describe(kind));
+    return { ...this.#node(name, op, {}, [x]), ...(x.keepsOrder === true ? { keepsOrder: true } : {}) };
+  }
+
+  #requireLastAxis({ kind, name, config }: KerasLayer, x: Value): void {
+    const axis = Array.isArray(config['axis']) ? (config['axis'][0] as unknown) : (config['axis'] ?? -1);
+    if (axis !== -1 && axis !== x.shape.length) refuse(`layer ${describe(name)} (${kind}).axis`, 'the channels (−1)', describe(axis));
+  }
+
+  /** TensorFlow's `same`: ⌈extent / stride⌉ outputs, the odd pixel below and to the right. */
+  #samePadding({ kind, name, config }: KerasLayer, shape: Shape, kernel: readonly number[], stride: readonly number[], dilation: readonly number[]): readonly number[] {
+    const padding = config['padding'] ?? 'valid';
+    if (padding === 'valid') return [0, 0, 0, 0];
+    if (padding !== 'same') return refuse(`layer ${describe(name)} (${kind}).padding`, 'valid or same', describe(padding));
+    return shape.slice(1).flatMap((extent, axis) => {
+      const step = stride[axis] as number;
+      const total = Math.max(0, (Math.ceil(extent / step) - 1) * step + ((kernel[axis] as number) - 1) * (dilation[axis] as number) + 1 - extent);
+      return [Math.floor(total / 2), Math.ceil(total / 2)];
+    });
+  }
+
+  #node(name: string, op: OperationName, settings: Config, inputs: readonly Value[]): Value {
+    const rule = ruleOf({ op });
+    // Weights are stored as layer/variable, and separators become dots on reading.
+    const path = name.replaceAll('/', '.');
+    const operation = rule.parse(new FieldReader(`layer ${describe(name)}`, settings));
+    const node = { name: path, inputs: inputs.map((value) => value.node), ...operation } as GraphNode;
+    this.#nodes.push(node);
+    return { node: path, shape: rule.shape(node, inputs.map(({ shape }) => shape), { nodes: this.#nodes }) };
+  }
+}
