@@ -1,6 +1,8 @@
 /**
  * What a transfer will cost, before running it: gradients, FLOPs, bytes and, given a measured rate, seconds.
  */
+import { BudgetError } from '../core/errors.ts';
+import { gradientHeapBytes, planMicroBatch } from '../gradient/memory.ts';
 import { historySize } from '../matching/history.ts';
 import { gradientCost } from '../model/cost.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -20,6 +22,8 @@ export interface PlanOptions extends TransferChoices {
   readonly checkpoints?: number;
   /** Sweeps of coordinate descent to reckon with. Default 4, what MLPs and small conv nets take. */
   readonly sweeps?: number;
+  /** Size of the heap that the micro-batch is to fit. Without it the plan is for `microBatch`, or for whole batches. */
+  readonly heapLimitBytes?: number;
   /** Rate in FLOP/s that turns FLOPs into seconds. Default: measured on a matrix product when `compute` is given. */
   readonly flopsPerSecond?: number;
   readonly compute?: Compute;
@@ -28,6 +32,8 @@ export interface PlanOptions extends TransferChoices {
 export interface TransferPlan {
   readonly method: TransferMethod;
   readonly steps: number;
+  /** Images at once: what to give `transfer` as `microBatch`. */
+  readonly microBatch: number;
   /** Backward passes of one mini-batch. */
   readonly gradients: number;
   readonly matchings: number;
@@ -43,20 +49,24 @@ export interface TransferPlan {
     readonly parameters: number;
     /** Gradient pairs and similarity matrices kept in JavaScript memory; what `historyBudgetBytes` must allow. */
     readonly history: number;
-    /** Peak of the WebAssembly heap: weights, gradients and activations of one mini-batch, or the largest matching. */
+    /** Peak of the WebAssembly heap, from above: a gradient of one micro-batch, or the largest matching. */
     readonly heap: number;
   };
   /** Absent where no rate was given or measured. */
   readonly seconds?: number;
 }
 
-/** @throws InvalidArgumentError for options that `transfer` would refuse too. */
+/**
+ * @throws InvalidArgumentError for options that `transfer` would refuse too; BudgetError where not even one image, or with
+ *   batch norm not a whole batch, fits `heapLimitBytes`.
+ */
 export function plan(options: PlanOptions): TransferPlan {
   const settings = readSettings(options.method, 0, options, options.checkpoints ?? 2);
   const spec = derivePermutationSpec(options.graph);
   requireGroups(settings.frozenGroups, spec);
   const sweeps = options.sweeps ?? 4;
   const cost = gradientCost(options.graph, settings.batchSize);
+  const microBatch = microBatchOf(options, settings);
   const { gradients, matchings, pairsSolved, pairsKept } = pairCounts(settings);
   const moving = spec.groups.filter((group) => !settings.frozenGroups.includes(group.id));
   const parameters = new Set(parameterLayout(options.graph).parameters.map(({ name }) => name));
@@ -86,6 +96,7 @@ export function plan(options: PlanOptions): TransferPlan {
   return {
     method: settings.method,
     steps: settings.steps,
+    microBatch,
     gradients,
     matchings,
     assignments,
@@ -93,12 +104,24 @@ export function plan(options: PlanOptions): TransferPlan {
     bytes: {
       parameters: parameterBytes,
       history: historySize(spec, pairsKept, settings.frozenGroups).totalBytes,
-      heap: Math.max(2 * parameterBytes + cost.activationBytes, 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
+      heap: Math.max(gradientHeapBytes(options.graph, microBatch), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
     },
     ...(flopsPerSecond === undefined
       ? {}
       : { seconds: (flops.gradients + flops.similarity + flops.assignment) / flopsPerSecond }),
   };
+}
+
+/** What was chosen, or the largest that fits. */
+function microBatchOf({ graph, heapLimitBytes }: PlanOptions, { batchSize, microBatch }: TransferSettings): number {
+  const chosen = Math.min(microBatch, batchSize);
+  if (heapLimitBytes === undefined) return chosen;
+  if (!graph.nodes.some(({ op }) => op === 'batch_norm')) return planMicroBatch(graph, chosen, heapLimitBytes);
+  const requiredBytes = gradientHeapBytes(graph, batchSize);
+  if (requiredBytes <= heapLimitBytes) return batchSize;
+  throw new BudgetError({
+    field: 'heapLimitBytes', expected: `at least ${requiredBytes}, for whole batches of ${batchSize} (batch norm)`, got: `${heapLimitBytes}`, requiredBytes,
+  });
 }
 
 /** Numbers of gradients and of pairs, by method: `added` pairs are summed as they come, `inSolves` counts them per solve. */

@@ -5,6 +5,7 @@
 import { InvalidArgumentError, describe, requireChoice, requireInteger, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { lossOfRecord, requireLoss, type Loss } from '../gradient/loss.ts';
+import type { NetworkOptions } from '../gradient/network.ts';
 import { solverNames } from '../matching/solvers.ts';
 import type { SolverName } from '../matching/solvers.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
@@ -35,6 +36,11 @@ export interface TransferChoices {
   readonly batchesPerStep?: number;
   /** Images a mini-batch. Default 128. */
   readonly batchSize?: number;
+  /**
+   * Images of a mini-batch on the heap at once: less memory, gradients the same to rounding; `plan` says what a heap has room
+   * for. Default: the whole batch. Refused for batch norm, whose statistics belong to the whole batch.
+   */
+  readonly microBatch?: number;
   /** Share of the data held out for the stop rule. Default 0.1. */
   readonly heldOutFraction?: number;
   /**
@@ -63,6 +69,8 @@ export interface TransferChoices {
   /** Whose gradients are matched. Default: the one that the source's training record names, else softmax cross-entropy. */
   readonly loss?: Loss;
 }
+
+const DEFAULT_BATCH_SIZE = 128;
 
 /** `TransferChoices` with nothing left open. */
 export interface TransferSettings extends Required<TransferChoices> {
@@ -102,7 +110,8 @@ export function readSettings(
     trajectory,
     schedule: requireChoice('schedule', choices.schedule ?? 'cosine', ['cosine', 'uniform']),
     batchesPerStep: requireInteger('batchesPerStep', choices.batchesPerStep ?? 1, 1),
-    batchSize: requireInteger('batchSize', choices.batchSize ?? 128, 1),
+    batchSize: requireInteger('batchSize', choices.batchSize ?? DEFAULT_BATCH_SIZE, 1),
+    microBatch: requireInteger('microBatch', choices.microBatch ?? choices.batchSize ?? DEFAULT_BATCH_SIZE, 1),
     heldOutFraction,
     heldOutSeed: requireInteger('heldOutSeed', choices.heldOutSeed ?? recordedSeed(training) ?? seed, 0),
     stopRule: requireChoice('stopRule', choices.stopRule ?? (heldOutFraction > 0 ? 'held-out' : 'last'), stopRules),
@@ -126,6 +135,11 @@ function recordedSeed(training: unknown): number | undefined {
   const { kind, settings } = (training ?? {}) as { readonly kind?: unknown; readonly settings?: { readonly seed?: unknown } };
   const seed = kind === 'train' ? settings?.seed : undefined;
   return typeof seed === 'number' && Number.isSafeInteger(seed) && seed >= 0 ? seed : undefined;
+}
+
+/** The settings that a network is compiled with: no micro-batches where a batch is one. */
+export function networkOptions({ batchSize, microBatch, loss }: TransferSettings): NetworkOptions {
+  return microBatch < batchSize ? { microBatch, loss } : { loss };
 }
 
 /** @throws InvalidArgumentError for a frozen group that the network does not have. */

@@ -31,7 +31,7 @@ import type { ResultRecord } from './record.ts';
 import { ResumePoints } from './resume.ts';
 import type { ResumeOptions } from './resume.ts';
 import { checkpointSteps, scheduleFractions } from './schedule.ts';
-import { readSettings, requireGroups, skipPredicate } from './settings.ts';
+import { networkOptions, readSettings, requireGroups, skipPredicate } from './settings.ts';
 import type { TransferChoices, TransferMethod } from './settings.ts';
 import { chooseStep, requireScores } from './stop-rule.ts';
 import { Stopwatch } from './timing.ts';
@@ -161,7 +161,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     inputs: settings.trajectory === 'real' ? { ...inputs, sourceBetween: await sourceSha256(graph, points, readSource) } : inputs,
   }, settings.steps);
 
-  using network = compute.engine.compile(graph, { loss: settings.loss });
+  using network = compute.engine.compile(graph, networkOptions(settings));
   const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.batches, 1));
   let batches = 0;
   const context: MatchingContext = {
