@@ -80,7 +80,7 @@ async function runCase(name: string, { bar, batchSize, data: makeData, graph: ma
     const folder = join('build', 'bench', 'official', `${name}-${method}`);
     await writeJob(folder, graph, data, source, target, method, batchSize);
     const cpu = process.cpuUsage();
-    const ours = await transfer({ source, target, data, method, steps: STEPS, seed: SEED, batchSize, compute });
+    const ours = await transfer({ source, target, data, method, steps: STEPS, seed: SEED, heldOutSeed: SEED, batchSize, compute });
     const { user, system } = process.cpuUsage(cpu);
     console.error(`${name} ${method}: ours ${((user + system) / 1e6).toFixed(1)} s; now PyTorch`);
     const child = spawnSync(process.env['PYTHON'] ?? '/usr/bin/python3', [join('bench', 'peers', 'official_transfer.py'), folder], {
