@@ -1,0 +1,75 @@
+// Many small transfers in one process over one compute: whatever a transfer takes it gives back, or a server that ports
+// fine-tunes for weeks dies of it.
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { initialise, openCompute, trajectoryFromStates, transfer } from '../../src/index.ts';
+import type { Compute, ModelGraph } from '../../src/index.ts';
+import { sequential } from '../../src/model/builder.ts';
+import { networks, quadrants } from '../transfer/networks.ts';
+
+export interface LeakResult {
+  readonly transfers: number;
+  /** Transfers before `heapBytes` was taken. */
+  readonly warmUp: number;
+  /** Of the WebAssembly heap, after the warm-up and after every transfer since. */
+  readonly heapBytes: number;
+  /** Of the JavaScript heap after a collection, at the end less after the warm-up; for information. */
+  readonly jsDriftBytes: number;
+}
+
+/** Two rounds of every kind of transfer. */
+const WARM_UP = 8;
+
+/** Convolutions and batch norm: kernels that keep statistics and workspaces of their own. */
+const normedConv = sequential([1, 8, 8], [
+  { op: 'conv2d', name: 'conv1', out: 6, kernel: 3, padding: 1, bias: false },
+  { op: 'batch_norm', name: 'norm1' },
+  { op: 'relu' },
+  { op: 'conv2d', name: 'conv2', out: 8, kernel: 3, padding: 1, bias: false },
+  { op: 'batch_norm', name: 'norm2' },
+  { op: 'relu' },
+  { op: 'global_average_pool' },
+  { op: 'flatten' },
+  { op: 'dense', name: 'head', out: 4 },
+]);
+
+/**
+ * FGMT and GMT in turn, of the MLP and the normed conv net in turn, every one with other weights and batches.
+ * @throws Error where tensors or allocations are left after a transfer, or the WebAssembly heap grew after the warm-up.
+ */
+export async function transferManyTimes(transfers: number): Promise<LeakResult> {
+  using compute = await openCompute();
+  const collect = garbageCollector();
+  const data = quadrants(64, 1);
+  let [heapBytes, jsBefore] = [0, 0];
+  for (let index = 0; index < WARM_UP + transfers; index++) {
+    await oneTransfer(compute, index, index % 4 < 2 ? networks.mlp : normedConv, data);
+    const { liveTensors } = compute.engine.memory;
+    const { liveAllocations } = compute.core;
+    if (liveTensors !== 0 || liveAllocations !== 0) throw new Error(`transfer ${index} left ${liveTensors} tensors and ${liveAllocations} allocations`);
+    if (index === WARM_UP - 1) {
+      heapBytes = compute.core.heapBytes;
+      jsBefore = jsHeapBytes(collect);
+    }
+    if (index >= WARM_UP && compute.core.heapBytes !== heapBytes) throw new Error(`transfer ${index}: the WebAssembly heap grew from ${heapBytes} to ${compute.core.heapBytes} bytes`);
+  }
+  return { transfers, warmUp: WARM_UP, heapBytes, jsDriftBytes: jsHeapBytes(collect) - jsBefore };
+}
+
+async function oneTransfer(compute: Compute, index: number, graph: ModelGraph, data: ReturnType<typeof quadrants>): Promise<void> {
+  const state = (offset: number) => initialise(compute.core, graph, { seed: 3 * index + offset });
+  const source = trajectoryFromStates(graph, [{ label: 'start', state: state(0) }, { label: 'end', state: state(1) }]);
+  const method = index % 2 === 0 ? 'fgmt' : 'gmt';
+  await transfer({ source, target: state(2), data, method, steps: 2, maxSweeps: 3, batchSize: 16, statisticsBatches: 2, seed: index, compute });
+}
+
+function jsHeapBytes(collect: () => void): number {
+  collect();
+  return process.memoryUsage().heapUsed;
+}
+
+/** The engine's collector, without a flag on the command line. */
+function garbageCollector(): () => void {
+  setFlagsFromString('--expose-gc');
+  return runInNewContext('gc') as () => void;
+}
