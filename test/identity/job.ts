@@ -7,6 +7,8 @@ import {
 } from '../../src/index.ts';
 import type { ImageSet, ModelGraph, NetworkState, TransferResult } from '../../src/index.ts';
 import { sha256Hex } from '../../src/core/sha256.ts';
+import { sequential } from '../../src/model/builder.ts';
+import type { Layer } from '../../src/model/builder.ts';
 import type { NetworkName } from './networks.ts';
 
 export interface IdentityResult {
@@ -31,7 +33,27 @@ function graphOf(network: NetworkName, data: ImageSet): ModelGraph {
       return preset('resnet-small', { ...shape, width: 4 });
     case 'vit':
       return preset('vit', { ...shape, width: 24, depth: 2, heads: 2, patch: 7 });
+    case 'mobilenet':
+      return depthwiseNetwork(shape.input, shape.classes);
   }
+}
+
+/** MobileNetV2's parts without its depth (the preset's 53 convolutions would take a minute a host): both strides, one residual. */
+function depthwiseNetwork(input: readonly number[], classes: number): ModelGraph {
+  const normed = (name: string, settings: { readonly out: number; readonly kernel: number; readonly stride?: number; readonly padding?: number; readonly groups?: number }): Layer[] => [
+    { op: 'conv2d', name, bias: false, ...settings }, { op: 'batch_norm', name: `${name}.norm` },
+  ];
+  const inverted = (name: string, out: number, stride: number): Layer[] => [
+    ...normed(`${name}.up`, { out: 24, kernel: 1 }), { op: 'relu6' },
+    ...normed(`${name}.depthwise`, { out: 24, kernel: 3, stride, padding: 1, groups: 24 }), { op: 'relu6' },
+    ...normed(`${name}.down`, { out, kernel: 1 }),
+  ];
+  return sequential(input, [
+    ...normed('stem', { out: 8, kernel: 3, stride: 2, padding: 1 }), { op: 'relu6' },
+    { op: 'residual', body: inverted('block1', 8, 1) },
+    ...inverted('block2', 16, 2),
+    { op: 'global_average_pool' }, { op: 'flatten' }, { op: 'dense', name: 'classifier', out: classes },
+  ]);
 }
 
 export async function run({ network }: { readonly network: NetworkName }): Promise<IdentityResult> {
