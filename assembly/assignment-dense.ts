@@ -1,5 +1,40 @@
-// Linear sum assignment, dense: one shortest augmenting path from a free row over the whole matrix.
-import { BLOCK, Problem } from "./assignment";
+// Linear sum assignment over the whole matrix: the greedy start, and one shortest augmenting path from a free row.
+import { augmentTo } from "./assignment-pairs";
+import { BLOCK, Problem } from "./assignment-problem";
+
+/** Gives every row its best column at the starting prices when that is free; the other rows become free rows. */
+export function greedy<T>(problem: Problem): void {
+  const rows = problem.rows;
+  const columns = problem.columns;
+  const prices = problem.prices;
+  let free = 0;
+  for (let i = 0; i < rows; i++) {
+    const row = problem.matrix + <usize>i * <usize>columns * sizeof<T>();
+    let best: f64 = -Infinity;
+    let bestColumn = -1;
+    let taken = false;
+    for (let j = 0; j < columns; j++) {
+      const value = <f64>load<T>(row + <usize>j * sizeof<T>()) - load<f64>(prices + (<usize>j << 3));
+      if (value < best) continue;
+      if (value > best) {
+        best = value;
+        bestColumn = j;
+        taken = load<i32>(problem.rowOfColumn + (<usize>j << 2)) >= 0;
+      } else if (taken && load<i32>(problem.rowOfColumn + (<usize>j << 2)) < 0) {
+        bestColumn = j;
+        taken = false;
+      }
+    }
+    if (bestColumn >= 0 && load<i32>(problem.rowOfColumn + (<usize>bestColumn << 2)) < 0) {
+      store<i32>(problem.rowOfColumn + (<usize>bestColumn << 2), i);
+      store<i32>(problem.columnOfRow + (<usize>i << 2), bestColumn);
+    } else {
+      store<i32>(problem.freeRows + (<usize>free << 2), i);
+      free++;
+    }
+  }
+  problem.freeRowCount = free;
+}
 
 /**
  * Dijkstra from `start` to the nearest free column, then the change of prices and the augmentation.
@@ -170,32 +205,4 @@ function blockMinimum(at: usize): f64 {
   }
   a = f64x2.pmin(a, b);
   return min<f64>(f64x2.extract_lane(a, 0), f64x2.extract_lane(a, 1));
-}
-
-/** Flips the assigned and unassigned pairs along the way from `start` to the free column `sink`. */
-export function augmentTo<T>(problem: Problem, start: i32, sink: i32): void {
-  let column = sink;
-  let row: i32;
-  do {
-    row = load<i32>(problem.predecessors + (<usize>column << 2));
-    const previous = load<i32>(problem.columnOfRow + (<usize>row << 2));
-    store<i32>(problem.columnOfRow + (<usize>row << 2), column);
-    store<i32>(problem.rowOfColumn + (<usize>column << 2), row);
-    if (problem.sparse !== 0) {
-      const at = problem.matrix + (<usize>row * <usize>problem.columns + <usize>column) * sizeof<T>();
-      store<f64>(problem.ownValues + (<usize>row << 3), <f64>load<T>(at));
-    }
-    column = previous;
-  } while (row !== start);
-  // Keep the free columns ascending: O(free), and few are free once rows need paths.
-  const list = problem.freeColumns;
-  let kept = 0;
-  for (let k = 0; k < problem.freeColumnCount; k++) {
-    const j = load<i32>(list + (<usize>k << 2));
-    if (j !== sink) {
-      store<i32>(list + (<usize>kept << 2), j);
-      kept++;
-    }
-  }
-  problem.freeColumnCount = kept;
 }

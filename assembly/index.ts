@@ -1,12 +1,13 @@
 // The surface of the core binary: a line a kernel. Kernels see pointers and counts only; they allocate nothing and
 // have no data segment, because the memory belongs to tfjs-backend-wasm's allocator.
 export { matmulF32, matmulScratchBytes, productF32 } from "./matmul";
+export { assignmentScratchBytes } from "./assignment-problem";
 export {
-  assignmentScratchBytes, assignmentOpen,
   assignmentColumnMaximaF32, assignmentColumnMaximaF64, assignmentNegateF32, assignmentNegateF64,
-  assignmentRowRangesF32, assignmentRowRangesF64, assignmentAdvanceF32, assignmentAdvanceF64,
-  assignmentCertifyF32, assignmentCertifyF64,
-} from "./assignment";
+  assignmentRowRangesF32, assignmentRowRangesF64,
+} from "./assignment-matrix";
+export { assignmentOpen, assignmentAdvanceF32, assignmentAdvanceF64 } from "./assignment";
+export { assignmentCertifyF32, assignmentCertifyF64 } from "./assignment-certificate";
 export { foldPatchesF32, placeImagesF32, rotateFilterF32, tapOffsets, windowOffsets } from "./convolution";
 export { reverseAxesF32, transposeF32 } from "./layout";
 export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 } from "./pooling";

@@ -1,0 +1,53 @@
+// Linear sum assignment: which rows of the matrix are the same.
+import { Problem, chunksOf } from "./assignment-problem";
+import { Heap } from "./indexed-heap";
+
+/** Whether two rows of the matrix are the same, byte for byte. */
+function sameRows<T>(problem: Problem, first: i32, second: i32): bool {
+  const bytes = <usize>problem.columns * sizeof<T>();
+  const a = problem.matrix + <usize>first * bytes;
+  const b = problem.matrix + <usize>second * bytes;
+  let at: usize = 0;
+  for (; at + 64 <= bytes; at += 64) {
+    const differences = v128.or(
+      v128.or(v128.xor(v128.load(a + at), v128.load(b + at)), v128.xor(v128.load(a + at, 16), v128.load(b + at, 16))),
+      v128.or(v128.xor(v128.load(a + at, 32), v128.load(b + at, 32)), v128.xor(v128.load(a + at, 48), v128.load(b + at, 48))),
+    );
+    if (v128.any_true(differences)) return false;
+  }
+  for (; at < bytes; at += 4) if (load<u32>(a + at) !== load<u32>(b + at)) return false;
+  return true;
+}
+
+/**
+ * Finds the first row that is the same as this one (dead units, duplicates): of such rows, one search visits the lists of
+ * one only. Hashes the chunk maxima, which are at hand; the table lies in the heap's memory, which is idle by then.
+ */
+export function classify<T>(problem: Problem, row: i32, maximaPtr: usize): void {
+  let mixed = i32x4.splat(0);
+  const end = maximaPtr + (<usize>chunksOf<T>(problem.columns) << 4);
+  for (let at = maximaPtr; at < end; at += 16) {
+    mixed = v128.xor(v128.or(i32x4.shl(mixed, 5), i32x4.shr_u(mixed, 27)), v128.load(at));
+  }
+  const hash = (i32x4.extract_lane(mixed, 0) * 0x9e3779b1) ^ (i32x4.extract_lane(mixed, 1) * 0x85ebca77) ^
+    (i32x4.extract_lane(mixed, 2) * 0xc2b2ae3d) ^ (i32x4.extract_lane(mixed, 3) * 0x27d4eb2f);
+  const table = changetype<Heap>(problem.heap).keys;
+  const mask = (<u32>1 << (31 - clz<u32>(2 * problem.columns))) - 1;
+  let slot = (<u32>hash ^ (<u32>hash >> 15)) & mask;
+  let leader = row;
+  for (let probe = 0; probe < 8; probe++) {
+    const place = table + (<usize>slot << 2);
+    const other = load<i32>(place);
+    if (other < 0) {
+      store<i32>(place, row);
+      break;
+    }
+    if (load<i32>(problem.hashes + (<usize>other << 2)) === hash && sameRows<T>(problem, other, row)) {
+      leader = other;
+      break;
+    }
+    slot = (slot + 1) & mask;
+  }
+  store<i32>(problem.hashes + (<usize>row << 2), hash);
+  store<i32>(problem.classes + (<usize>row << 2), leader);
+}

@@ -1,0 +1,157 @@
+// Linear sum assignment: the candidate lists of the rows.
+//
+// A row lists its best columns at the prices of the moment, and a bound on s_ij − v_j over everything unlisted. Prices
+// only rise, so the bound stays true; it is consulted where an unlisted column could matter, and only then the row is
+// looked at again. Almost all of the n² similarities are thereby read once.
+import { collect, keepBest, scanChunks } from "./assignment-candidates";
+import { LIST, Problem } from "./assignment-problem";
+
+/** The largest s_ij − v_j over what row i does not list, in f64. */
+function exactBound<T>(problem: Problem, row: i32): f64 {
+  const prices = problem.prices;
+  const listed = problem.listColumns + (<usize>load<i32>(problem.listStarts + (<usize>row << 2)) << 2);
+  const count = load<i32>(problem.listCounts + (<usize>row << 2));
+  const columns = problem.columns;
+  const at = problem.matrix + <usize>row * <usize>columns * sizeof<T>();
+  // Prices of +Infinity take the listed columns out of the maximum; the selection's memory keeps the true ones.
+  for (let k = 0; k < count; k++) {
+    const price = prices + (<usize>load<i32>(listed + (<usize>k << 2)) << 3);
+    store<f64>(problem.selection + (<usize>k << 3), load<f64>(price));
+    store<f64>(price, Infinity);
+  }
+  let bests = f64x2.splat(-Infinity);
+  let j = 0;
+  for (; j + 2 <= columns; j += 2) {
+    const place = at + <usize>j * sizeof<T>();
+    const values = sizeof<T>() === 4 ? f64x2.promote_low_f32x4(v128.load64_zero(place)) : v128.load(place);
+    bests = f64x2.pmax(bests, f64x2.sub(values, v128.load(prices + (<usize>j << 3))));
+  }
+  let best = max<f64>(f64x2.extract_lane(bests, 0), f64x2.extract_lane(bests, 1));
+  for (; j < columns; j++) {
+    best = max<f64>(best, <f64>load<T>(at + <usize>j * sizeof<T>()) - load<f64>(prices + (<usize>j << 3)));
+  }
+  for (let k = 0; k < count; k++) {
+    const price = prices + (<usize>load<i32>(listed + (<usize>k << 2)) << 3);
+    store<f64>(price, load<f64>(problem.selection + (<usize>k << 3)));
+  }
+  return best;
+}
+
+/**
+ * Makes row i's list anew at the present prices, with room for `want` columns. Only those above `floor` are needed;
+ * at least LIST are listed all the same.
+ */
+export function makeList<T>(problem: Problem, row: i32, want: i32, floor: f64): void {
+  scanChunks<T>(problem, row, 1);
+  listFromChunks<T>(problem, row, want, <T>floor, problem.chunkMaxima);
+}
+
+/** Writes row i's list of its `want` best columns at the present prices, best first, and the bound on the rest. */
+export function listFromChunks<T>(problem: Problem, row: i32, want: i32, needed: T, maximaPtr: usize): void {
+  let dropped = collect<T>(problem, row, want, needed, maximaPtr);
+  problem.scans++;
+  let count = problem.bufferCount;
+  if (count > want && count > 4 * LIST) {
+    // Counting costs the square.
+    dropped = keepBest<T>(problem, want);
+    count = want;
+  }
+  const lanes = 16 / sizeof<T>();
+  const profits = problem.bufferProfits;
+  const start = load<i32>(problem.listStarts + (<usize>row << 2));
+  const at = problem.matrix + <usize>row * <usize>problem.columns * sizeof<T>();
+  let padded = count;
+  for (; padded % lanes !== 0; padded++) store<T>(profits + <usize>padded * sizeof<T>(), <T>-Infinity);
+  // Sorting by counting: an entry's place is the number of greater ones and of equal ones before it. No branches to
+  // mispredict, which makes it faster than any comparison sort for this many.
+  for (let k = 0; k < count; k++) {
+    const profit = load<T>(profits + <usize>k * sizeof<T>());
+    let place: i32;
+    if (sizeof<T>() === 4) {
+      const own = f32x4.splat(<f32>profit);
+      let greaterCounts = i32x4.splat(0);
+      for (let m = 0; m < padded; m += 4) {
+        greaterCounts = i32x4.sub(greaterCounts, f32x4.gt(v128.load(profits + (<usize>m << 2)), own));
+      }
+      place = i32x4.extract_lane(greaterCounts, 0) + i32x4.extract_lane(greaterCounts, 1) +
+        i32x4.extract_lane(greaterCounts, 2) + i32x4.extract_lane(greaterCounts, 3);
+    } else {
+      const own = f64x2.splat(<f64>profit);
+      let greaterCounts = i64x2.splat(0);
+      for (let m = 0; m < padded; m += 2) {
+        greaterCounts = i64x2.sub(greaterCounts, f64x2.gt(v128.load(profits + (<usize>m << 3)), own));
+      }
+      place = <i32>(i64x2.extract_lane(greaterCounts, 0) + i64x2.extract_lane(greaterCounts, 1));
+    }
+    store<u8>(problem.places + k, place);
+  }
+  if (count > want) dropped = <T>-Infinity;
+  // Equal profits claimed one place: the later ones move on to the next free one.
+  memory.fill(problem.taken, 0, count);
+  let cut: T = <T>-Infinity;
+  for (let k = 0; k < count; k++) {
+    let place = <i32>load<u8>(problem.places + k);
+    while (load<u8>(problem.taken + place) !== 0) place++;
+    store<u8>(problem.taken + place, 1);
+    const profit = load<T>(profits + <usize>k * sizeof<T>());
+    if (place >= want) {
+      if (profit > cut) cut = profit;
+      continue;
+    }
+    const column = load<i32>(problem.bufferColumns + (<usize>k << 2));
+    store<i32>(problem.listColumns + (<usize>(start + place) << 2), column);
+    store<T>(problem.listValues + <usize>(start + place) * sizeof<T>(), load<T>(at + <usize>column * sizeof<T>()));
+    store<T>(problem.listKeys + <usize>(start + place) * sizeof<T>(), sizeof<T>() === 4 ? <T>nextUp(<f32>profit) : profit);
+  }
+  if (count > want) {
+    dropped = cut;
+    count = want;
+  }
+  store<i32>(problem.listCounts + (<usize>row << 2), count);
+  let bound = <f64>dropped;
+  if (sizeof<T>() === 4 && bound !== -Infinity) {
+    // Half a unit in the last place of f32 is what the subtraction may have hidden. When the whole list ties with
+    // the bound, that would make a list of equals look incomplete: then the bound is worth an exact scan.
+    const best = load<T>(problem.listKeys + <usize>start * sizeof<T>());
+    bound = <f32>best === nextUp(<f32>dropped) ? exactBound<T>(problem, row) : bound + abs<f64>(bound) * 5.9604644775390625e-8;
+  }
+  store<f64>(problem.bounds + (<usize>row << 3), bound);
+}
+
+/** The next greater f32; 0 stays 0, where differences of f32 are exact. */
+function nextUp(value: f32): f32 {
+  const bits = reinterpret<i32>(value);
+  return value === 0 ? value : reinterpret<f32>(bits > 0 ? bits + 1 : bits - 1);
+}
+
+/** The best column of a list, a free one before others of the same profit; the second best profit; all at present prices. */
+export function lookAt<T>(problem: Problem, row: i32): void {
+  const start = load<i32>(problem.listStarts + (<usize>row << 2));
+  const count = load<i32>(problem.listCounts + (<usize>row << 2));
+  let first: f64 = -Infinity;
+  let second: f64 = -Infinity;
+  let column = -1;
+  for (let k = start; k < start + count; k++) {
+    // Best first, and prices only rise: nothing from here on is better than its profit was when the list was made.
+    if (second > <f64>load<T>(problem.listKeys + <usize>k * sizeof<T>())) break;
+    const j = load<i32>(problem.listColumns + (<usize>k << 2));
+    const profit = <f64>load<T>(problem.listValues + <usize>k * sizeof<T>()) - load<f64>(problem.prices + (<usize>j << 3));
+    if (profit > first) {
+      second = first;
+      first = profit;
+      column = j;
+    } else {
+      if (profit > second) second = profit;
+      if (
+        profit === first && column >= 0 &&
+        load<i32>(problem.rowOfColumn + (<usize>column << 2)) >= 0 &&
+        load<i32>(problem.rowOfColumn + (<usize>j << 2)) < 0
+      ) {
+        column = j;
+      }
+    }
+  }
+  problem.firstProfit = first;
+  problem.secondProfit = second;
+  problem.bestColumn = column;
+}

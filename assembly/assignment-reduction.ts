@@ -1,0 +1,128 @@
+// Linear sum assignment over candidate lists, before the paths: every row's first list and its best column where that
+// is free, then augmenting row reduction, in the coarse round as an auction.
+import { scanChunks } from "./assignment-candidates";
+import { classify } from "./assignment-classes";
+import { listFromChunks, lookAt, makeList } from "./assignment-lists";
+import { assign } from "./assignment-pairs";
+import { LIST, Problem, chunksOf, raisePrice } from "./assignment-problem";
+
+/** First lists for rows [first, last); each takes its best column when that is free, else it joins the free rows. */
+export function buildLists<T>(problem: Problem, firstRow: i32, lastRow: i32): void {
+  let ahead = 0;
+  let maximaPtr: usize = 0;
+  for (let row = firstRow; row < lastRow; row++) {
+    store<i32>(problem.listStarts + (<usize>row << 2), row * LIST);
+    store<i32>(problem.listCapacities + (<usize>row << 2), LIST);
+    if (ahead === 0) {
+      ahead = row + 4 <= lastRow ? 4 : 1;
+      scanChunks<T>(problem, row, ahead);
+      maximaPtr = problem.chunkMaxima;
+    }
+    classify<T>(problem, row, maximaPtr);
+    listFromChunks<T>(problem, row, LIST, <T>-Infinity, maximaPtr);
+    maximaPtr += <usize>chunksOf<T>(problem.columns) << 4;
+    ahead--;
+    lookAt<T>(problem, row);
+    // Rows that are the same count once: dead units tie with themselves only.
+    if (problem.firstProfit === problem.secondProfit && load<i32>(problem.classes + (<usize>row << 2)) === row) problem.tiedRows++;
+    takeBest<T>(problem, row);
+  }
+}
+
+/** After `lookAt`: the row takes its best column when that is free and surely the best, else it joins the free rows. */
+function takeBest<T>(problem: Problem, row: i32): void {
+  const column = problem.bestColumn;
+  if (
+    column >= 0 &&
+    load<i32>(problem.rowOfColumn + (<usize>column << 2)) < 0 &&
+    problem.firstProfit >= load<f64>(problem.bounds + (<usize>row << 3))
+  ) {
+    assign<T>(problem, row, column);
+  } else {
+    store<i32>(problem.freeRows + (<usize>problem.freeRowCount << 2), row);
+    problem.freeRowCount++;
+  }
+}
+
+/** Gives each row its best column at the present prices where that is free. */
+export function takeAllBest<T>(problem: Problem): void {
+  for (let row = 0; row < problem.rows; row++) {
+    lookAt<T>(problem, row);
+    if (problem.firstProfit < load<f64>(problem.bounds + (<usize>row << 3))) {
+      makeList<T>(problem, row, load<i32>(problem.listCapacities + (<usize>row << 2)), Infinity);
+      lookAt<T>(problem, row);
+    }
+    takeBest<T>(problem, row);
+  }
+}
+
+/**
+ * The step of a row's bids in the coarse round: the lead that its best column had over its unlisted ones, divided by
+ * 64, then down to a power of two, with which prices of integers stay exact. Rows of small numbers take small steps.
+ */
+function stepOf<T>(problem: Problem, row: i32, bound: f64): f64 {
+  if (bound === -Infinity) return 0;
+  const key = <f64>load<T>(problem.listKeys + <usize>load<i32>(problem.listStarts + (<usize>row << 2)) * sizeof<T>());
+  return reinterpret<f64>(reinterpret<i64>(max<f64>(0, key - bound) / 64) & 0x7ff0000000000000);
+}
+
+/**
+ * Augmenting row reduction: a free row takes its best column, raising that column's price until the second best is as
+ * good (in the coarse round by a step more than that); the row it displaced goes on at once. A chain stops at a tie;
+ * everything stops when `reductionsLeft` is used up. Works through the free rows, at most `budget` steps a call, and
+ * answers whether it has finished; those still free are then the free rows.
+ */
+export function reduceRows<T>(problem: Problem, coarse: bool, budget: i32): bool {
+  const rows = problem.freeRows;
+  const count = problem.freeRowCount;
+  let next = problem.nextFreeRow;
+  let kept = problem.keptFreeRows;
+  while (next < count) {
+    let row = load<i32>(rows + (<usize>next << 2));
+    while (problem.reductionsLeft > 0 && problem.scans < problem.scanLimit) {
+      if (budget-- <= 0) {
+        store<i32>(rows + (<usize>next << 2), row);
+        problem.nextFreeRow = next;
+        problem.keptFreeRows = kept;
+        return false;
+      }
+      problem.reductionsLeft--;
+      problem.reductions++;
+      lookAt<T>(problem, row);
+      let bound = load<f64>(problem.bounds + (<usize>row << 3));
+      if (problem.firstProfit < bound) {
+        // An unlisted column may be the best: list anew at today's prices. (When it may only be the second best, the
+        // bound stands in for it: a smaller raise, but no scan; a tenth faster on rank 10.)
+        makeList<T>(problem, row, load<i32>(problem.listCapacities + (<usize>row << 2)), Infinity);
+        lookAt<T>(problem, row);
+        bound = load<f64>(problem.bounds + (<usize>row << 3));
+      }
+      const column = problem.bestColumn;
+      const first = problem.firstProfit;
+      if (column < 0 || first < bound) break;
+      const second = max<f64>(problem.secondProfit, bound);
+      const owner = load<i32>(problem.rowOfColumn + (<usize>column << 2));
+      const raise = first - second + (coarse ? stepOf<T>(problem, row, bound) : 0);
+      if (raise > 0) {
+        // A single allowed column needs no price. (A column that is taken never becomes free again: its price may rise.)
+        if (second !== -Infinity) raisePrice(problem, column, load<f64>(problem.prices + (<usize>column << 3)) + raise);
+        else if (owner >= 0) break;
+      } else if (owner >= 0) {
+        break;
+      }
+      assign<T>(problem, row, column);
+      row = owner;
+      if (row < 0) break;
+      store<i32>(problem.columnOfRow + (<usize>row << 2), -1);
+    }
+    if (row >= 0) {
+      store<i32>(rows + (<usize>kept << 2), row);
+      kept++;
+    }
+    next++;
+  }
+  problem.freeRowCount = kept;
+  problem.nextFreeRow = 0;
+  problem.keptFreeRows = 0;
+  return true;
+}
