@@ -3,13 +3,15 @@
  * host. Train two bases, fine-tune one of them, pack its trajectory into a bundle, port it by FGMT and GMT, train onward.
  */
 import {
-  evaluate, generateTaskPair, openBundle, openCompute, preset, stateSha256, train, transfer, verify, writeBundle,
+  evaluate, openBundle, openCompute, preset, stateSha256, train, transfer, verify, writeBundle,
 } from '../../src/index.ts';
-import type { ImageSet, ModelGraph, NetworkState, TransferResult } from '../../src/index.ts';
+import type { Core, ModelGraph, NetworkState, TransferResult } from '../../src/index.ts';
 import { sha256Hex } from '../../src/core/sha256.ts';
 import { sequential } from '../../src/model/builder.ts';
 import type { Layer } from '../../src/model/builder.ts';
 import type { NetworkName } from './networks.ts';
+import { CONTEXT, VOCABULARY, glyphs, language } from './tasks.ts';
+import type { Tasks } from './tasks.ts';
 
 export interface IdentityResult {
   /** SHA-256 over `parts`, in order. */
@@ -22,20 +24,35 @@ export interface IdentityResult {
 const HEAP_LIMIT_BYTES = 96 * 2 ** 20;
 const BATCH_SIZE = 32;
 
-function graphOf(network: NetworkName, data: ImageSet): ModelGraph {
-  const shape = { input: [data.channels, data.height, data.width], classes: data.classes };
+const image = { input: [1, 28, 28], classes: 10 };
+const framedImage = { input: [1, 32, 32], classes: 10 };
+
+function graphOf(network: NetworkName): ModelGraph {
   switch (network) {
     case 'mlp':
-      return preset('mlp', { ...shape, widths: [96, 64] });
+      return preset('mlp', { ...image, widths: [96, 64] });
     case 'conv':
-      return preset('small-conv', { ...shape, width: 8 });
+      return preset('small-conv', { ...image, width: 8 });
+    case 'vgg':
+      return preset('vgg11_bn', { ...framedImage, width: 0.06 });
     case 'resnet':
-      return preset('resnet-small', { ...shape, width: 4 });
-    case 'vit':
-      return preset('vit', { ...shape, width: 24, depth: 2, heads: 2, patch: 7 });
+      return preset('resnet-small', { ...image, width: 4 });
     case 'mobilenet':
-      return depthwiseNetwork(shape.input, shape.classes);
+      return depthwiseNetwork(image.input, image.classes);
+    case 'convnext':
+      return preset('convnext', { ...framedImage, width: 8, blocks: [1, 1, 1, 1] });
+    case 'vit':
+      return preset('vit', { ...image, width: 24, depth: 2, heads: 2, patch: 7 });
+    case 'mixer':
+      return preset('mixer', { ...image, width: 24, depth: 2, patch: 7 });
+    case 'gpt2':
+      return preset('gpt2', { input: [CONTEXT], classes: VOCABULARY, width: 24, depth: 2, heads: 2 });
   }
+}
+
+function tasksOf(network: NetworkName, core: Core): Tasks {
+  if (network === 'gpt2') return language();
+  return glyphs(core, network === 'vgg' || network === 'convnext' ? 2 : 0);
 }
 
 /** MobileNetV2's parts without its depth (the preset's 53 convolutions would take a minute a host): both strides, one residual. */
@@ -58,14 +75,14 @@ function depthwiseNetwork(input: readonly number[], classes: number): ModelGraph
 
 export async function run({ network }: { readonly network: NetworkName }): Promise<IdentityResult> {
   using compute = await openCompute({ heapLimitBytes: HEAP_LIMIT_BYTES });
-  const { before, after } = generateTaskPair(compute.core, { seed: 11, trainCount: 384, testCount: 256 });
-  const graph = graphOf(network, before.train);
+  const { before, after, test } = tasksOf(network, compute.core);
+  const graph = graphOf(network);
   const parts: Record<string, string> = {};
   const common = { graph, batchSize: BATCH_SIZE, compute } as const;
   const sgd = { kind: 'sgd', momentum: 0.9, weightDecay: 1e-4 } as const;
 
   const base = async (seed: number): Promise<NetworkState> =>
-    (await train({ ...common, data: before.train, seed, iterations: 20, learningRate: 0.02, optimiser: sgd })).state;
+    (await train({ ...common, data: before, seed, iterations: 20, learningRate: 0.02, optimiser: sgd })).state;
   const source = await base(1);
   const target = await base(2);
   parts['source base'] = await stateSha256(graph, source);
@@ -73,7 +90,7 @@ export async function run({ network }: { readonly network: NetworkName }): Promi
 
   const tuned = await train({
     ...common,
-    data: after.train,
+    data: after,
     seed: 3,
     epochs: 2,
     checkpointEpochs: [0, 1, 2],
@@ -90,7 +107,7 @@ export async function run({ network }: { readonly network: NetworkName }): Promi
     const ported = await transfer({
       source: bundle,
       target,
-      data: after.train,
+      data: after,
       method,
       ...(method === 'fgmt' ? { steps: 4, trajectory: 'linear' } : { trajectory: 'real' }),
       batchSize: BATCH_SIZE,
@@ -100,11 +117,11 @@ export async function run({ network }: { readonly network: NetworkName }): Promi
     });
     parts[`${method} state`] = ported.record.sha256;
     parts[`${method} steps`] = await stepsSha256(ported);
-    const onward = await train({ ...common, data: after.train, seed: 5, iterations: 20, learningRate: 0.01, optimiser: sgd, initial: ported.state });
+    const onward = await train({ ...common, data: after, seed: 5, iterations: 20, learningRate: 0.01, optimiser: sgd, initial: ported.state });
     parts[`${method} onward losses`] = await numbersSha256(onward.losses);
     const { state } = onward;
     parts[`${method} onward state`] = await stateSha256(graph, state);
-    const { loss, correct } = await evaluate({ graph, state, data: after.test, compute });
+    const { loss, correct } = await evaluate({ graph, state, data: test, compute });
     parts[`${method} onward test`] = await numbersSha256([loss, correct]);
   }
   const { largestOutputDifference } = await verify({ graph, state: target, seed: 6, compute });
