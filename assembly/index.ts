@@ -9,6 +9,10 @@ export {
 export { assignmentOpen, assignmentAdvanceF32, assignmentAdvanceF64 } from "./assignment";
 export { assignmentCertifyF32, assignmentCertifyF64 } from "./assignment-certificate";
 export { foldPatchesF32, placeImagesF32, rotateFilterF32, tapOffsets, windowOffsets } from "./convolution";
+export {
+  countNonZeroF32, sparseConvolutionF32, sparseConvolutionScratchBytes, sparseFilterGradientF32, sparseFilterGradientScratchBytes,
+  sparsePixelsF32,
+} from "./sparse-convolution";
 export { reverseAxesF32, transposeF32 } from "./layout";
 export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 } from "./pooling";
 export { addSumsF32, columnProductSumsF32, columnSquareSumsF32, columnSumsF32 } from "./reduction";

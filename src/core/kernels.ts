@@ -233,6 +233,26 @@ export interface WinogradKernels {
 }
 export interface CoreKernels extends WinogradKernels {}
 
+/** Convolutions over images that are mostly zeros (`assembly/sparse-convolution.ts`). */
+export interface SparseConvolutionKernels {
+  countNonZeroF32(dataPtr: number, count: number): number;
+  sparsePixelsF32(
+    dataPtr: number, rows: number, width: number, channels: number, tapBytes: number, stepBytes: number, startsPtr: number, entriesPtr: number,
+  ): void;
+  sparseConvolutionScratchBytes(outWidth: number): number;
+  sparseConvolutionF32(
+    startsPtr: number, filterPtr: number, outPtr: number, count: number, height: number, width: number, outHeight: number, outWidth: number,
+    channels: number, outChannels: number, kernelHeight: number, kernelWidth: number, top: number, left: number, blockTaps: number,
+    scratchPtr: number,
+  ): void;
+  sparseFilterGradientScratchBytes(outChannels: number): number;
+  sparseFilterGradientF32(
+    dyPtr: number, imagePtr: number, rowsPtr: number, outPtr: number, rows: number, outChannels: number, kernelHeight: number,
+    runElements: number, rowElements: number, scratchPtr: number,
+  ): void;
+}
+export interface CoreKernels extends SparseConvolutionKernels {}
+
 /** Orthonormal bases of row spaces (`assembly/basis.ts`); sums and bases are f64. */
 export interface BasisKernels {
   orthogonaliseF64(basisPtr: number, count: number, vectorPtr: number, width: number): number;

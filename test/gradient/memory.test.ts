@@ -21,7 +21,7 @@ const cases: readonly [PresetName, PresetOptions, readonly number[]][] = [
 
 describe.each(cases)('%s %o', (name, options, sizes) => {
   const graph = preset(name, options);
-  it.each(sizes)('%i images fit into what was reckoned, which is at most 1.6 times what they take', async (images) => {
+  it.each(sizes)('%i images fit into what was reckoned, which is at most 1.7 times what they take', async (images) => {
     const reckoned = gradientHeapBytes(graph, images);
     expect(reckoned).toBeGreaterThan(INITIAL_BYTES);
     const heapOf = async (cap: { readonly heapLimitBytes?: number }): Promise<number> => {
@@ -31,7 +31,8 @@ describe.each(cases)('%s %o', (name, options, sizes) => {
       return core.heapBytes;
     };
     expect(await heapOf({ heapLimitBytes: reckoned })).toBeLessThanOrEqual(reckoned);
-    expect(reckoned).toBeLessThan(1.6 * (await heapOf({})));
+    // How much is zero, and need not be transformed, shows only in the run.
+    expect(reckoned).toBeLessThan(1.7 * (await heapOf({})));
   });
 });
 

@@ -9,6 +9,7 @@ import type { Core, Scratch } from '../../core/core.ts';
 import { geometry, type Geometry } from './convolution-geometry.ts';
 import { depthwiseFilterGradient, depthwiseForward, depthwiseInputGradient, isDepthwise } from './depthwise.ts';
 import { activate } from './matmul.ts';
+import { sparseFilterGradient, sparseForward, sparseInputGradient, suitsSparse } from './sparse-convolution.ts';
 import { defineGradient, defineKernel, required, run, type Attributes, type KernelCall } from './support.ts';
 import { suitsWinograd, winogradFilterGradient, winogradForward } from './winograd.ts';
 
@@ -30,6 +31,13 @@ function forward(call: KernelCall, depthwise: boolean): TensorInfo {
   const out = backend.makeOutput([g.count, g.outHeight, g.outWidth, g.out], 'float32');
   const yPtr = backend.pointer(out);
   const filterPtr = backend.pointer(filter);
+  if (suitsSparse(core, g, backend.pointer(x), g.count * g.height * g.width, g.channels, g.out)) {
+    const [top, , left] = g.padding;
+    if (bias === undefined) core.f32(yPtr, rows * g.out).fill(0);
+    else core.kernels.fillRowsF32(yPtr, backend.pointer(bias), rows, g.out);
+    sparseForward(core, { ...g, top, left }, backend.pointer(x), filterPtr, yPtr);
+    return activate(call, out);
+  }
   if (suitsWinograd(g)) {
     const [top, , left] = g.padding;
     winogradForward(core, g, { imagePtr: backend.pointer(x), filterPtr, biasPtr: bias === undefined ? 0 : backend.pointer(bias), yPtr }, top, left);
@@ -65,6 +73,13 @@ function filterGradient(call: KernelCall, depthwise: boolean): TensorInfo {
   const out = backend.makeOutput(filterShape, 'float32');
   const dyPtr = backend.pointer(required(call, 'dy'));
   const dwPtr = backend.pointer(out);
+  if (suitsSparse(core, g, dyPtr, rows, g.out, g.channels)) {
+    core.scoped((scratch) => {
+      const { imagePtr, rowsPtr } = inputWindows(core, scratch, g, backend.pointer(x));
+      sparseFilterGradient(core, g, g.width + g.padding[2] + g.padding[3], { image: imagePtr, rows: rowsPtr, dy: dyPtr, dw: dwPtr });
+    });
+    return out;
+  }
   if (suitsWinograd(g)) {
     winogradFilterGradient(core, g, { imagePtr: backend.pointer(x), dyPtr, dwPtr });
     return out;
@@ -137,6 +152,10 @@ function inputGradient(call: KernelCall, depthwise: boolean): TensorInfo {
   const g = geometry(inputShape, filter.shape, call.attrs, depthwise);
   const out = backend.makeOutput(inputShape, 'float32');
   const pointers = { dy: backend.pointer(required(call, 'dy')), filter: backend.pointer(filter), dx: backend.pointer(out) };
+  if (suitsSparse(core, g, pointers.dy, g.count * g.outHeight * g.outWidth, g.out, g.channels)) {
+    sparseInputGradient(core, g, pointers);
+    return out;
+  }
   if (suitsWinograd(g)) {
     core.scoped((scratch) => {
       // The gradient is a convolution of dy by the rotated filter, with the roles of the two images exchanged.
