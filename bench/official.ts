@@ -1,7 +1,8 @@
 /**
  * Whole transfers against the official algorithm in PyTorch and scipy (bench/peers/official_transfer.py), one thread each,
  * the same weights, batches, orders of sweeps and held-out images:
- * `npm run -s bench:official -- [--json] [--method fgmt|gmt] [CASE…]`. CPU time; the exit status is 1 when a bar falls short.
+ * `npm run -s bench:official -- [--json] [--method fgmt|gmt|gmt-fixed] [CASE…]`. CPU time; the exit status is 1 when a bar falls short.
+ * `gmt-fixed`: every point keeps its batch on both sides; ours reuses what has not changed, the official algorithm computes all anew.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -60,7 +61,8 @@ const { values, positionals } = parseArgs({
   options: { json: { type: 'boolean', default: false }, method: { type: 'string', multiple: true } },
   allowPositionals: true,
 });
-const methods = (values.method ?? ['fgmt', 'gmt']) as ('fgmt' | 'gmt')[];
+type Method = 'fgmt' | 'gmt' | 'gmt-fixed';
+const methods = (values.method ?? ['fgmt', 'gmt', 'gmt-fixed']) as Method[];
 const lines: ReturnType<typeof compare>[] = [];
 if (values.json) console.log(JSON.stringify({ bench: 'machine', ...machine() }));
 using compute = await openCompute();
@@ -80,7 +82,7 @@ async function runCase(name: string, { bar, batchSize, data: makeData, graph: ma
     const folder = join('build', 'bench', 'official', `${name}-${method}`);
     await writeJob(folder, graph, data, source, target, method, batchSize);
     const cpu = process.cpuUsage();
-    const ours = await transfer({ source, target, data, method, steps: STEPS, seed: SEED, heldOutSeed: SEED, batchSize, compute });
+    const ours = await transfer({ source, target, data, ...(method === 'gmt-fixed' ? { method: 'gmt', gmtBatches: 'fixed' } : { method }), steps: STEPS, seed: SEED, heldOutSeed: SEED, batchSize, compute });
     const { user, system } = process.cpuUsage(cpu);
     console.error(`${name} ${method}: ours ${((user + system) / 1e6).toFixed(1)} s; now PyTorch`);
     const child = spawnSync(process.env['PYTHON'] ?? '/usr/bin/python3', [join('bench', 'peers', 'official_transfer.py'), folder], {
@@ -95,12 +97,12 @@ async function runCase(name: string, { bar, batchSize, data: makeData, graph: ma
 }
 
 /** Everything the peer needs, so that both sides see the same bytes. */
-async function writeJob(folder: string, graph: ModelGraph, data: ImageSet, source: Trajectory, target: NetworkState, method: 'fgmt' | 'gmt', batchSize: number): Promise<void> {
+async function writeJob(folder: string, graph: ModelGraph, data: ImageSet, source: Trajectory, target: NetworkState, method: Method, batchSize: number): Promise<void> {
   const spec = derivePermutationSpec(graph);
   const names = parameterLayout(graph).parameters;
   const { training, heldOut } = splitData(data, 0.1, SEED);
   const sampler = new BatchSampler(training, batchSize, new Random(SEED, streams.batches, 1));
-  const count = method === 'fgmt' ? STEPS : (STEPS * (STEPS + 1)) / 2;
+  const count = method !== 'gmt' ? STEPS : (STEPS * (STEPS + 1)) / 2;
   const batches = Array.from({ length: count }, () => makeBatch(data, sampler.next()));
   const held = makeBatch(data, heldOut);
   mkdirSync(folder, { recursive: true });
@@ -118,7 +120,8 @@ async function writeJob(folder: string, graph: ModelGraph, data: ImageSet, sourc
   writeFileSync(
     join(folder, 'job.json'),
     JSON.stringify({
-      method,
+      method: method === 'fgmt' ? 'fgmt' : 'gmt',
+      fixed: method === 'gmt-fixed',
       // The last of an epoch is shorter.
       batchSizes: batches.map(({ count: images }) => images),
       input: graph.input,

@@ -111,7 +111,7 @@ def shifted(point, permutations):
 
 def pair_at(step, permutations):
     global next_batch
-    batch, next_batch = next_batch, next_batch + 1
+    batch, next_batch = (step, next_batch) if job["fixed"] else (next_batch, next_batch + 1)
     source = interpolated(job["fractions"][step])
     return gradient(shifted(source, permutations), batch), gradient(source, batch)
 

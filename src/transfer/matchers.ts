@@ -36,7 +36,7 @@ export interface MatchingContext {
   readonly history: GradientHistory;
   readonly stopwatch: Stopwatch;
   readonly signal: AbortSignal | undefined;
-  readonly counts: { gradients: number; matchings: number; assignments: number };
+  readonly counts: { gradients: number; reusedGradients: number; matchings: number; assignments: number };
 }
 
 /** Finds π of `step` given that of the step before; undefined where the method does not match at this step. */
@@ -73,11 +73,48 @@ function fastGradientMatcher(context: MatchingContext): Matcher {
 
 /** GMT: all pairs t = 0 … step − 1 anew, the target's side along the permutation of the step before. */
 function gradientMatcher(context: MatchingContext): Matcher {
+  const kept: KeptPair[] | undefined = context.settings.gmtBatches === 'fixed' ? [] : undefined;
   return async (step, previous) => {
     context.history.clear();
-    for (let point = 0; point < step; point++) await addPair(context, point, previous);
+    for (let point = 0; point < step; point++) {
+      if (kept === undefined) await addPair(context, point, previous);
+      else await addKeptPair(context, kept, point, previous);
+    }
     return solve(context, step, previous);
   };
+}
+
+/** A pair whose batches stay: the source's gradient for good, the target's while its permutation does. */
+interface KeptPair {
+  readonly batches: readonly Batch[];
+  readonly source: NamedTensors;
+  readonly target: NamedTensors;
+  readonly permutations: Permutations;
+}
+
+/** Adds the pair of a point over its own batches; only gradients at states that have moved are computed. */
+async function addKeptPair(context: MatchingContext, kept: KeptPair[], point: number, permutations: Permutations): Promise<void> {
+  const { stopwatch, counts, settings } = context;
+  // After a resume the first points come without theirs: batches are drawn in the order of the points.
+  const known = kept[point];
+  const batches = known?.batches ?? context.drawBatches();
+  // At the start of the trajectory nothing is added to the target, whatever the permutation.
+  const targetStands = known !== undefined && (point === 0 || samePermutations(known.permutations, permutations));
+  const states = await statesAt(context, point, permutations);
+  const moved = known === undefined ? states : targetStands ? [] : states.slice(0, 1);
+  counts.gradients += moved.length * settings.batchesPerStep;
+  counts.reusedGradients += (states.length - moved.length) * settings.batchesPerStep;
+  const [target = known?.target, source = known?.source] = moved.length === 0 ? [] : await gradientsOf(context, moved, batches);
+  const pair: KeptPair = { batches, target: target as NamedTensors, source: source as NamedTensors, permutations };
+  kept[point] = pair;
+  stopwatch.measure('similarity', () => {
+    context.history.add(pair.target, pair.source);
+  });
+  await breathe(context.signal);
+}
+
+function samePermutations(a: Permutations, b: Permutations): boolean {
+  return [...a].every(([id, perm]) => (b.get(id) as Int32Array).every((unit, i) => unit === perm[i]));
 }
 
 /** Oracle: one matching of the whole updates θ₂ᵀ − θ₂⁰ and θ₁ᵀ − θ₁⁰, kept for all steps. */
@@ -92,18 +129,24 @@ function oracleMatcher(context: MatchingContext, oracleTarget: NetworkState): Ma
 
 /** Adds the gradients of target and source at one point of the schedule, both over the SAME g mini-batches. */
 async function addPair(context: MatchingContext, point: number, permutations: Permutations): Promise<void> {
-  const { target, stopwatch, counts, settings } = context;
-  const source = await context.sourceAt(point);
-  const update = permuteTensors(context.spec, await context.updateTo(source), permutations);
+  const { stopwatch, counts, settings } = context;
+  const states = await statesAt(context, point, permutations);
   const batches = context.drawBatches();
-  // Training mode uses batch statistics, so which buffers ride along makes no difference.
-  const states = [{ parameters: add(target.parameters, update), buffers: target.buffers }, { parameters: source, buffers: target.buffers }];
   counts.gradients += states.length * settings.batchesPerStep;
   const [targetGradient, sourceGradient] = (await gradientsOf(context, states, batches)) as [NamedTensors, NamedTensors];
   stopwatch.measure('similarity', () => {
     context.history.add(targetGradient, sourceGradient);
   });
   await breathe(context.signal);
+}
+
+/** Where the pair of a point takes its gradients: the target's state, then the source's. */
+async function statesAt(context: MatchingContext, point: number, permutations: Permutations): Promise<NetworkState[]> {
+  const { target } = context;
+  const source = await context.sourceAt(point);
+  const update = permuteTensors(context.spec, await context.updateTo(source), permutations);
+  // Training mode uses batch statistics, so which buffers ride along makes no difference.
+  return [{ parameters: add(target.parameters, update), buffers: target.buffers }, { parameters: source, buffers: target.buffers }];
 }
 
 /** One gradient a state over the same batches: in the caller's workers where there are any, else one after the other here. */

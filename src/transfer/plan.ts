@@ -126,7 +126,7 @@ function microBatchOf({ graph, heapLimitBytes }: PlanOptions, { batchSize, micro
 
 /** Numbers of gradients and of pairs, by method: `added` pairs are summed as they come, `inSolves` counts them per solve. */
 function pairCounts(settings: TransferSettings) {
-  const { steps, batchesPerStep, method } = settings;
+  const { steps, batchesPerStep, method, gmtBatches } = settings;
   const triangle = (steps * (steps + 1)) / 2;
   switch (method) {
     case 'naive':
@@ -142,7 +142,8 @@ function pairCounts(settings: TransferSettings) {
       };
     case 'gmt':
       return {
-        gradients: 2 * triangle * batchesPerStep,
+        // With fixed batches the source's once a point and the target's at the start once; the others where permutations do not settle.
+        gradients: (gmtBatches === 'fixed' ? triangle + 1 : 2 * triangle) * batchesPerStep,
         matchings: steps,
         pairsSolved: { added: triangle, inSolves: triangle },
         pairsKept: steps,

@@ -34,6 +34,12 @@ export interface TransferChoices {
   readonly schedule?: ScheduleKind;
   /** g: mini-batches averaged for one gradient, the same ones for source and target. Default 1. */
   readonly batchesPerStep?: number;
+  /**
+   * `gmt` only. `fresh`: new mini-batches for every pair at every step, as the official code (default). `fixed`: each point of the trajectory
+   * keeps its own, so that gradients at a state that has not changed are taken as they were (`counts.reusedGradients`: all of the source's and
+   * more, half of the work), at the price of keeping them: 8 bytes a parameter and step.
+   */
+  readonly gmtBatches?: 'fresh' | 'fixed';
   /** Images a mini-batch. Default 128. */
   readonly batchSize?: number;
   /**
@@ -110,6 +116,7 @@ export function readSettings(
     trajectory,
     schedule: requireChoice('schedule', choices.schedule ?? 'cosine', ['cosine', 'uniform']),
     batchesPerStep: requireInteger('batchesPerStep', choices.batchesPerStep ?? 1, 1),
+    gmtBatches: requireChoice('gmtBatches', choices.gmtBatches ?? 'fresh', ['fresh', 'fixed']),
     batchSize: requireInteger('batchSize', choices.batchSize ?? DEFAULT_BATCH_SIZE, 1),
     microBatch: requireInteger('microBatch', choices.microBatch ?? choices.batchSize ?? DEFAULT_BATCH_SIZE, 1),
     heldOutFraction,

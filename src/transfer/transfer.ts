@@ -81,6 +81,8 @@ export interface TransferStep {
 export interface TransferCounts {
   /** Backward passes of one mini-batch. */
   readonly gradients: number;
+  /** Those taken as they were, because neither state nor batch had changed (`gmtBatches: 'fixed'`). */
+  readonly reusedGradients: number;
   readonly matchings: number;
   readonly assignments: number;
 }
@@ -183,7 +185,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     }),
     stopwatch,
     signal,
-    counts: { gradients: 0, matchings: 0, assignments: 0 },
+    counts: { gradients: 0, reusedGradients: 0, matchings: 0, assignments: 0 },
   };
   const match = matcherFor(context, options.oracleTarget);
   const score = await scorer(context, data, heldOut, sourceEnd);
@@ -196,7 +198,9 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     const found = takeTransferPoint(resumed.found, kept, network.layout, spec, context.history);
     ({ steps, permutations, kept, batches } = found);
     Object.assign(context.counts, found.counts);
-    sampler.skip(batches);
+    // Fixed batches are drawn again, point by point.
+    if (settings.method !== 'gmt' || settings.gmtBatches === 'fresh') sampler.skip(batches);
+    else batches = 0;
   }
   for (let step = steps.length; step <= settings.steps; step++) {
     const matching = await match(step, permutations);

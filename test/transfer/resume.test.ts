@@ -150,3 +150,24 @@ describe('transfer', () => {
     expect(await held({ seed: 9, source: { graph, checkpoints, readCheckpoint } })).toEqual(await held({ seed: 9, heldOutSeed: 9 }));
   });
 });
+
+test('GMT with fixed batches: a resumed job, which computes its first gradients again, ends with the bytes of one that reused them', async () => {
+  const graph = networks['small-conv'];
+  const source = await train({ graph, data: before, seed: 1, epochs: 2, batchSize: 32, compute });
+  const target = (await train({ graph, data: after, seed: 2, epochs: 1, batchSize: 32, compute })).state;
+  const steps = 4;
+  const options: TransferOptions = { source: source.trajectory, target, data: before, method: 'gmt', gmtBatches: 'fixed', steps, seed: 3, batchSize: 32, batchesPerStep: 2, stopRule: 'last', compute };
+  const all = memory();
+  const whole = await transfer({ ...options, resume: all });
+  // Of 2 · (4 + 3 + 2 + 1) pairs of gradients the source's once a point, and the target's at the start once; more where nothing moved.
+  expect(whole.counts.gradients + whole.counts.reusedGradients).toBe(2 * steps * (steps + 1));
+  expect(whole.counts.gradients).toBeLessThanOrEqual(2 * (steps + 1 + (steps * (steps - 1)) / 2));
+  for (const at of [0, 1, 2]) {
+    const resumed = await transfer({ ...options, resume: memory([all.points[at] as Uint8Array]) });
+    expect(resumed.record).toEqual(whole.record);
+    expect(resumed.steps).toEqual(whole.steps);
+  }
+  const fresh = await transfer({ ...options, gmtBatches: 'fresh' });
+  expect(fresh.counts.reusedGradients).toBe(0);
+  expect(fresh.record.sha256).not.toBe(whole.record.sha256);
+});

@@ -108,7 +108,7 @@ test('naive adds the source’s update as it is, at every step of the line', asy
       expect(values[i]).toBe(Math.fround(sum));
     }
   }
-  expect(result.counts).toEqual({ gradients: 0, matchings: 0, assignments: 0 });
+  expect(result.counts).toEqual({ gradients: 0, reusedGradients: 0, matchings: 0, assignments: 0 });
 });
 
 test('a real trajectory visits the checkpoints; frozen groups stay; skipped parameters keep the target’s values', async () => {
