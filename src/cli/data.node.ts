@@ -14,6 +14,7 @@ import type { Compute } from '../index.ts';
 import { FileError, UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
 import { nearestName } from './nearest-name.ts';
+import { hasTokenPart, namesTokens } from './tokens.node.ts';
 
 export type DataPart = 'train' | 'test';
 
@@ -49,6 +50,7 @@ const cifarNames: Readonly<Record<DataPart, RegExp>> = {
 /** Whether `name` has that part; what it is read from is not opened. */
 export function hasPart(name: string, part: DataPart): boolean {
   if (name.startsWith('generated:')) return true;
+  if (namesTokens(name)) return hasTokenPart(name, part);
   const files = list(name);
   return files.some((file) => idxNames[part].images.test(file) || cifarNames[part].test(file));
 }
@@ -104,7 +106,7 @@ function list(directory: string): string[] {
   try {
     return readdirSync(directory).toSorted();
   } catch (cause) {
-    throw new FileError(directory, 'no such folder of images (or generated:before, generated:after)', cause);
+    throw new FileError(directory, 'no such folder of images (or generated:before, generated:after, text:PATH, tokens:FILE)', cause);
   }
 }
 

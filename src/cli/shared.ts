@@ -7,7 +7,8 @@ import { parameterLayout, parseGraph } from '../model/graph.ts';
 import { graphFromLayersModel, isLayersModel } from '../model/layers-model.ts';
 import { preset, presetNames } from '../model/presets.ts';
 import type { TrajectoryBundle } from '../bundle/reader.ts';
-import type { ImageSet } from '../data/image-set.ts';
+import { isTokenSet } from '../data/data-set.ts';
+import type { DataSet } from '../data/data-set.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { PresetOptions } from '../model/presets.ts';
 import { elementCount } from '../tensor/tensor.ts';
@@ -21,11 +22,14 @@ import { loadImages } from './data.node.ts';
 import type { DataPart, LoadChoices } from './data.node.ts';
 import { FileError, UsageError } from './exit.ts';
 import { openRandomAccess, readWhole } from './files.node.ts';
+import { loadTokens, namesTokens } from './tokens.node.ts';
 
 export const dataOptions = {
-  data: { kind: 'string', metavar: 'DIR', default: 'generated:before', help: "folder of images: files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not; or generated:before, generated:after" },
-  'train-count': { kind: 'integer', metavar: 'N', minimum: 1, help: 'use only the first N training images' },
-  classes: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 256, help: 'number of classes (default: the largest label and one)' },
+  data: { kind: 'string', metavar: 'DIR', default: 'generated:before', help: "folder of images: files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not; or generated:before, generated:after; text:PATH, tokens:FILE for language models" },
+  context: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536, help: 'text: tokens of a window (default: as many as the network given takes, else 64)' },
+  vocabulary: { kind: 'string', metavar: 'FILE', help: 'text: tokens are the characters that occur in this text, by code point (default: bytes)' },
+  'train-count': { kind: 'integer', metavar: 'N', minimum: 1, help: 'use only the first N training images or windows' },
+  classes: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536, help: 'number of classes (default: the largest label and one); tokens: size of the vocabulary' },
   'pixel-maximum': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 255, help: 'the byte that enters the network as 1 (default: 255, or the largest byte of a folder where that is below 64)' },
   'data-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'draws the generated images' },
 } as const satisfies OptionSpecs;
@@ -76,8 +80,20 @@ export function lossOf(values: ValuesOf<typeof lossOptions>): Loss | undefined {
 export type DataValues = ValuesOf<typeof dataOptions>;
 export type ModelValues = ValuesOf<typeof modelOptions>;
 
-/** Reads one part of the data that the options name. */
-export async function loadData(values: DataValues, part: DataPart, compute: () => Promise<Compute>): Promise<ImageSet> {
+/** Tokens of a window where neither --context nor a network says. */
+const CONTEXT = 64;
+
+/** Reads one part of the data that the options name. @param graph the network they are for, where it is known: it says how long windows of tokens are. */
+export async function loadData(values: DataValues, part: DataPart, compute: () => Promise<Compute>, graph?: ModelGraph): Promise<DataSet> {
+  if (namesTokens(values.data)) {
+    if (values['pixel-maximum'] !== undefined) throw new UsageError('--pixel-maximum is for images');
+    const fitting = graph?.vocabulary === undefined ? undefined : graph.input[0];
+    return loadTokens(values.data, part, {
+      context: values.context ?? fitting ?? CONTEXT, vocabulary: values.classes ?? (values.vocabulary === undefined ? graph?.vocabulary : undefined),
+      characters: values.vocabulary, trainCount: values['train-count'],
+    });
+  }
+  for (const option of ['context', 'vocabulary'] as const) if (values[option] !== undefined) throw new UsageError(`--${option} is for --data text:PATH`);
   const choices: LoadChoices = {
     seed: values['data-seed'],
     ...(values['train-count'] === undefined ? {} : { trainCount: values['train-count'] }),
@@ -90,7 +106,7 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
 /** The network that the options name, shaped for `data`; undefined where they name none. */
 export async function graphOf(
   values: ModelValues,
-  data: Pick<ImageSet, 'channels' | 'height' | 'width' | 'classes'> | Pick<PresetOptions, 'input' | 'classes'>,
+  data: DataSet | Pick<PresetOptions, 'input' | 'classes'>,
   fallback?: 'mlp',
 ): Promise<ModelGraph | undefined> {
   if (values.graph !== undefined) {
@@ -99,8 +115,11 @@ export async function graphOf(
   }
   const name = values.model ?? fallback;
   if (name === undefined) return undefined;
+  if (!('input' in data) && isTokenSet(data) !== (name === 'gpt2')) {
+    throw new UsageError(name === 'gpt2' ? '--model gpt2 reads --data text:PATH or tokens:FILE' : '--data text:PATH and tokens:FILE need --model gpt2, or a --graph that reads tokens');
+  }
   const options: PresetOptions = {
-    input: 'input' in data ? data.input : [data.channels, data.height, data.width],
+    input: 'input' in data ? data.input : isTokenSet(data) ? [data.length] : [data.channels, data.height, data.width],
     classes: data.classes,
     ...(values.widths === undefined ? {} : { widths: values.widths }),
     ...(values.width === undefined ? {} : { width: values.width }),
@@ -112,6 +131,11 @@ export async function graphOf(
     ...(values.stem === undefined ? {} : { stem: values.stem }),
   };
   return preset(name, options);
+}
+
+/** The network of --graph alone: it says what data must be like. */
+export async function givenGraph(values: ModelValues): Promise<ModelGraph | undefined> {
+  return values.graph === undefined ? undefined : graphOf(values, { input: [1], classes: 1 });
 }
 
 /** The graph of a bundle, or of a JSON file. */
@@ -197,7 +221,7 @@ export function graphSummary(graph: ModelGraph): string {
   const widths = graph.nodes.flatMap((node) => (node.op === 'dense' || node.op === 'conv2d' ? [node.out] : []));
   const shown = widths.length > 8 ? [...widths.slice(0, 4), '…', ...widths.slice(-3)] : widths;
   const kinds = [
-    ...(graph.nodes.some(({ op }) => op === 'conv2d') ? ['conv net'] : ['MLP']),
+    kindOf(graph),
     ...(graph.nodes.some(({ op }) => op === 'batch_norm') ? ['batch norm'] : []),
     ...(graph.nodes.some(({ op }) => op === 'add') ? ['residual'] : []),
   ];
@@ -205,8 +229,15 @@ export function graphSummary(graph: ModelGraph): string {
   return `${kinds.join(', ')} ${graph.input.join('×')} → ${shown.join('-')} · ${formatInteger(count)} parameters`;
 }
 
+function kindOf({ vocabulary, nodes }: ModelGraph): string {
+  if (vocabulary !== undefined) return 'language model';
+  if (nodes.some(({ op }) => op === 'attention')) return 'transformer';
+  return nodes.some(({ op }) => op === 'conv2d') ? 'conv net' : 'MLP';
+}
+
 /** One line that says what a data set is. */
-export function dataSummary(data: ImageSet): string {
+export function dataSummary(data: DataSet): string {
+  if (isTokenSet(data)) return `${data.name}: ${formatInteger(data.count)} windows of ${data.length} tokens, vocabulary ${formatInteger(data.classes)}`;
   // Said of folders with few grey levels (data.node.ts); the generated tasks have an offset besides.
   const maximum = data.offset.some((offset) => offset !== 0) ? 255 : Math.round(1 / (data.scale[0] as number));
   const levels = maximum === 255 ? '' : `, pixels 0 to ${maximum}`;

@@ -46,6 +46,8 @@ export const limits = {
   assignmentSize: 16_384,
   /** One image file after decompression: the 50,000 training images of CIFAR together take 154 MB. */
   imageFileBytes: 1 * GiB,
+  /** One file of text or tokens after decompression: a few seconds to read. */
+  textFileBytes: 256 * MiB,
   /** Classes of a data set (labels are one byte). */
   classes: 256,
   /** Steps of a transfer schedule. */

@@ -1,23 +1,25 @@
-/** `trajport evaluate`: loss and accuracy of weights on images. */
+/** `trajport evaluate`: loss and accuracy of weights on images or text. */
 import { evaluate } from '../../index.ts';
+import { isTokenSet } from '../../data/data-set.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatPercent } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { checkpointIndex, dataOptions, dataSummary, graphOf, isBundle, loadData, modelOptions, openBundleFile, readWeights } from '../shared.ts';
+import { perplexity, scoreFields } from '../scores.ts';
+import { checkpointIndex, dataOptions, dataSummary, givenGraph, graphOf, isBundle, loadData, modelOptions, openBundleFile, readWeights } from '../shared.ts';
 
 const options = {
   ...dataOptions,
   ...modelOptions,
-  part: { kind: 'choice', choices: ['test', 'train'], default: 'test', help: 'which images' },
+  part: { kind: 'choice', choices: ['test', 'train'], default: 'test', help: 'which part of the data' },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: one checkpoint only (default: all)' },
-  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 256, help: 'images a forward pass' },
+  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 256, help: 'images or windows a forward pass' },
 } as const;
 
 export const evaluateCommand = defineCommand({
   name: 'evaluate',
-  summary: 'loss and accuracy of weights on images',
+  summary: 'loss and accuracy of weights on images, and perplexity on text',
   positionals: ['WEIGHTS'],
   options,
   examples: [
@@ -29,19 +31,21 @@ export const evaluateCommand = defineCommand({
     const weights = path as string;
     const bundled = isBundle(weights);
     if (values.checkpoint !== undefined && !bundled) throw new UsageError('--checkpoint needs a bundle');
-    const data = await loadData(values, values.part, compute);
+    using opened = bundled ? await openBundleFile(weights, signal) : undefined;
+    const data = await loadData(values, values.part, compute, opened?.bundle.graph ?? (await givenGraph(values)));
+    const tokens = isTokenSet(data);
+    const { core } = await compute();
     const rows: string[][] = [];
     const score = async (label: string, graph: Parameters<typeof evaluate>[0]['graph'], state: NetworkState): Promise<void> => {
       const result = await evaluate({
         graph, state, data, batchSize: Math.min(values['batch-size'], data.count), compute: await compute(), signal,
         onProgress: ({ done, total }) => output.progress(`evaluating ${label}`, done, total, {}),
       });
-      output.record({ event: 'result', command: 'evaluate', weights, checkpoint: bundled ? label : null, data: data.name, part: values.part, ...result });
-      rows.push([label, formatPercent(result.accuracy, 2), result.loss.toFixed(4), `${result.correct} of ${result.count}`]);
+      output.record({ event: 'result', command: 'evaluate', weights, checkpoint: bundled ? label : null, data: data.name, part: values.part, ...scoreFields(core, result, tokens) });
+      rows.push([label, formatPercent(result.accuracy, 2), result.loss.toFixed(4), ...(tokens ? [perplexity(core, result.loss).toFixed(2)] : []), `${result.correct} of ${result.count}`]);
     };
     output.text(`${dataSummary(data)}, ${values.part} part\n`);
-    if (bundled) {
-      using opened = await openBundleFile(weights, signal);
+    if (opened !== undefined) {
       const { bundle } = opened;
       const chosen = values.checkpoint === undefined ? bundle.checkpoints.keys() : [checkpointIndex(bundle, values.checkpoint)];
       for (const index of chosen) await score(bundle.checkpoints[index]?.label ?? '', bundle.graph, await bundle.readCheckpoint(index));
@@ -52,7 +56,7 @@ export const evaluateCommand = defineCommand({
     }
     output.text(
       formatTable(
-        [{ title: 'weights' }, { title: 'accuracy, %', align: 'right' }, { title: 'loss', align: 'right' }, { title: 'right', align: 'right' }],
+        [{ title: 'weights' }, { title: 'accuracy, %', align: 'right' }, { title: 'loss', align: 'right' }, ...(tokens ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'right', align: 'right' }],
         rows,
       ),
     );

@@ -8,18 +8,20 @@ import { train } from '../../index.ts';
 import type { OptimiserSettings } from '../../gradient/optimiser.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatPercent } from '../../report/text.ts';
+import { isTokenSet } from '../../data/data-set.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
-import { dataOptions, dataSummary, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readWeights } from '../shared.ts';
+import { perplexity, scoreFields } from '../scores.ts';
+import { dataOptions, dataSummary, givenGraph, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readWeights } from '../shared.ts';
 
 const options = {
   ...dataOptions,
   ...modelOptions,
   epochs: { kind: 'integer', metavar: 'N', minimum: 1, maximum: limits.checkpoints - 1, help: 'passes over the training images (default 10)' },
   iterations: { kind: 'integer', metavar: 'N', minimum: 1, help: 'optimiser steps instead of epochs' },
-  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 128, help: 'images a step' },
+  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 128, help: 'images (windows of tokens) a step' },
   optimiser: { kind: 'choice', choices: ['sgd', 'adamw'], default: 'sgd', help: 'sgd (with momentum) or adamw' },
   ...lossOptions,
   momentum: { kind: 'number', metavar: 'X', minimum: 0, maximum: 1, default: 0.9, help: 'sgd: momentum' },
@@ -45,6 +47,7 @@ export const trainCommand = defineCommand({
     { say: 'a base network on generated data', run: 'trajport train --widths 512 --epochs 5 --out base.zip --final v1.safetensors' },
     { say: 'its fine-tune on the second task: the trajectory worth porting', run: 'trajport train --data generated:after --widths 512 --initial v1.safetensors --out fine-tune.zip' },
     { say: 'on MNIST, as the paper does', run: 'trajport train --data mnist --model mlp --widths 4096 --epochs 10 --out source.trajectory.zip' },
+    { say: 'a small language model on a text, byte by byte', run: 'trajport train --data text:corpus.txt --context 64 --model gpt2 --width 64 --depth 2 --heads 4 --optimiser adamw --epochs 1 --out lm.zip' },
     { say: 'a convolutional net with AdamW', run: 'trajport train --data cifar10 --model conv8 --width 0.5 --optimiser adamw --out conv.zip' },
   ],
   notes: [
@@ -57,7 +60,7 @@ export const trainCommand = defineCommand({
     if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
     for (const path of [values.out, values.final]) if (path !== undefined) prepareOutput(path, [values.initial, values.graph]);
     using job = beginLongJob(context, values, [values.out, values.final]);
-    const data = await loadData(values, 'train', compute);
+    const data = await loadData(values, 'train', compute, await givenGraph(values));
     const graph = await graphOf(values, data, 'mlp');
     if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
     const initial = values.initial === undefined ? undefined : await readWeights(values.initial, graph);
@@ -83,12 +86,14 @@ export const trainCommand = defineCommand({
       onProgress: ({ done, total, detail }) => output.progress('training', done, total, detail),
     });
 
-    for (const { iteration, heldOut } of result.evaluations) output.record({ event: 'evaluation', iteration, ...heldOut });
+    const { core } = await compute();
+    const tokens = isTokenSet(data);
+    for (const { iteration, heldOut } of result.evaluations) output.record({ event: 'evaluation', iteration, ...scoreFields(core, heldOut, tokens) });
     if (result.evaluations.length > 0) {
       output.text(
         `\n${formatTable(
-          [{ title: 'iteration', align: 'right' }, { title: 'held-out loss', align: 'right' }, { title: 'held-out accuracy, %', align: 'right' }],
-          result.evaluations.map(({ iteration, heldOut }) => [String(iteration), heldOut.loss.toFixed(4), formatPercent(heldOut.accuracy, 2)]),
+          [{ title: 'iteration', align: 'right' }, { title: 'held-out loss', align: 'right' }, ...(tokens ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'held-out accuracy, %', align: 'right' }],
+          result.evaluations.map(({ iteration, heldOut }) => [String(iteration), heldOut.loss.toFixed(4), ...(tokens ? [perplexity(core, heldOut.loss).toFixed(2)] : []), formatPercent(heldOut.accuracy, 2)]),
         )}`,
       );
     }
@@ -107,10 +112,11 @@ export const trainCommand = defineCommand({
       output.text(`wrote ${values.final}`);
     }
     job.finish();
+    const last = result.evaluations.at(-1);
     output.text(output.style('faint', `weights sha256 ${result.record.sha256}`));
     output.record({
       event: 'result', command: 'train', sha256: result.record.sha256, checkpoints: result.checkpoints.map(({ label, iteration }) => ({ label, iteration })),
-      heldOut: result.evaluations.at(-1)?.heldOut ?? null, ...written, record: result.record,
+      heldOut: last === undefined ? null : scoreFields(core, last.heldOut, tokens), ...written, record: result.record,
     });
     return exitCodes.ok;
   },

@@ -4,9 +4,11 @@ import { limits } from '../../core/limits.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import { initialise } from '../../model/initialise.ts';
 import { evaluate, stopRules, transfer, transferMethods } from '../../index.ts';
-import type { ImageSet } from '../../data/image-set.ts';
+import type { Core } from '../../core/core.ts';
+import { isTokenSet } from '../../data/data-set.ts';
+import type { DataSet } from '../../data/data-set.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
-import type { TransferOptions, TransferResult } from '../../index.ts';
+import type { Evaluation, TransferOptions, TransferResult } from '../../index.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatDuration, formatInteger, formatPercent } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
@@ -15,6 +17,7 @@ import { hasPart } from '../data.node.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
+import { perplexity, scoreFields } from '../scores.ts';
 import { dataOptions, dataSummary, graphSummary, loadData, lossOf, lossOptions, openBundleFile, readWeights } from '../shared.ts';
 
 /** Options that say how to transfer; `plan` takes the same. */
@@ -24,7 +27,7 @@ export const transferOptions = {
   trajectory: { kind: 'choice', choices: ['linear', 'real'], default: 'linear', help: 'the line between first and last checkpoint, or all checkpoints' },
   schedule: { kind: 'choice', choices: ['cosine', 'uniform'], default: 'cosine', help: 'spacing of the steps on the line' },
   'batches-per-step': { kind: 'integer', metavar: 'G', minimum: 1, default: 1, help: 'mini-batches averaged for one gradient' },
-  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 128, help: 'images a mini-batch' },
+  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 128, help: 'images (windows of tokens) a mini-batch' },
   'history-budget': { kind: 'bytes', metavar: 'SIZE', default: 512 * 2 ** 20, help: 'cap of the gradient history' },
   freeze: { kind: 'strings', metavar: 'GROUP,…', help: 'permutation groups that stay as they are (see inspect)' },
   'normalise-terms': { kind: 'flag', help: 'divide each similarity term by its norms (harmless in MLPs, bad in conv nets)' },
@@ -77,7 +80,9 @@ export const transferCommand = defineCommand({
     using job = beginLongJob(context, values, [values.out, values.record]);
     using opened = await openBundleFile(bundlePath, signal);
     const { graph } = opened.bundle;
-    const data = await loadData(values, 'train', compute);
+    const data = await loadData(values, 'train', compute, graph);
+    // Read before the work, so that a test part that cannot be used is not met after it.
+    const test = hasPart(values.data, 'test') ? await loadData(values, 'test', compute, graph) : undefined;
     const target =
       values.target === undefined
         ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
@@ -108,43 +113,53 @@ export const transferCommand = defineCommand({
       onProgress: ({ done, total, detail }) => output.progress(`porting by ${values.method}`, done, total, detail),
     });
     const naive = values.method === 'naive' ? result : await transfer({ ...common, method: 'naive' });
-    const test = hasPart(values.data, 'test') ? await loadData(values, 'test', compute) : undefined;
-    const accuracies = test === undefined ? undefined : await testAccuracies(context, result, naive, target, test);
+    const { core } = await compute();
+    const tokens = isTokenSet(data);
+    const tested = test === undefined ? undefined : await testEvaluations(context, result, naive, target, test);
+    const accuracies = tested === undefined ? null : each(tested, ({ accuracy }) => accuracy);
+    const losses = tested === undefined ? null : each(tested, (scores) => scores.loss);
 
     if (values.out !== undefined) writeAtomically(values.out, stateToSafetensors(parameterLayout(graph), result.state));
-    const record = { ...result.record, steps: result.steps, counts: result.counts, permutations: permutationsOf(result), test: accuracies ?? null };
+    const record = { ...result.record, steps: result.steps, counts: result.counts, permutations: permutationsOf(result), test: accuracies, testLoss: losses };
     if (values.record !== undefined) writeAtomically(values.record, `${JSON.stringify(record, null, 2)}\n`);
     job.finish();
-    for (const step of result.steps) output.record({ event: 'step', ...step });
+    for (const step of result.steps) {
+      output.record({ event: 'step', ...step, ...(step.heldOut === undefined ? {} : { heldOut: scoreFields(core, step.heldOut, tokens) }) });
+    }
     output.record({
       event: 'result', command: 'transfer', method: result.method, chosenStep: result.chosenStep, sha256: result.record.sha256, counts: result.counts,
-      timings: result.timings, test: accuracies ?? null, naiveHeldOut: naive.steps[naive.chosenStep]?.heldOut?.accuracy ?? null,
+      timings: result.timings, test: accuracies, testLoss: losses,
+      ...(tokens && losses !== null ? { testPerplexity: each(losses, (nats) => perplexity(core, nats)) } : {}), naiveHeldOut: naive.steps[naive.chosenStep]?.heldOut?.accuracy ?? null,
       out: values.out ?? null, recordFile: values.record ?? null,
     });
-    output.text(stepsTable(context, result));
-    output.text(summaryLines(result, accuracies, values.out, values.record));
+    output.text(stepsTable(context, result, tokens));
+    output.text(summaryLines(result, tested, tokens ? core : undefined, values.out, values.record));
     output.text(output.style('faint', `weights sha256 ${result.record.sha256}`));
     return exitCodes.ok;
   },
 });
 
-interface TestAccuracies {
-  readonly target: number;
-  readonly naive: number;
-  readonly transferred: number;
+/** Of the target before, of the plain shift and of the result. */
+interface Three<T> {
+  readonly target: T;
+  readonly naive: T;
+  readonly transferred: T;
 }
 
-async function testAccuracies(
+function each<T, U>({ target, naive, transferred }: Three<T>, take: (item: T) => U): Three<U> {
+  return { target: take(target), naive: take(naive), transferred: take(transferred) };
+}
+
+async function testEvaluations(
   { compute, signal }: Context,
   result: TransferResult,
   naive: TransferResult,
   target: NetworkState,
-  data: ImageSet,
-): Promise<TestAccuracies> {
+  data: DataSet,
+): Promise<Three<Evaluation>> {
   const handle = await compute();
-  const accuracyOf = async (state: NetworkState): Promise<number> =>
-    (await evaluate({ graph: result.graph, state, data, compute: handle, signal })).accuracy;
-  return { target: await accuracyOf(target), naive: await accuracyOf(naive.state), transferred: await accuracyOf(result.state) };
+  const of = (state: NetworkState): Promise<Evaluation> => evaluate({ graph: result.graph, state, data, compute: handle, signal });
+  return { target: await of(target), naive: await of(naive.state), transferred: await of(result.state) };
 }
 
 /** Group id → permutation as a plain array: permuted[i] = original[perm[i]]. */
@@ -152,32 +167,34 @@ function permutationsOf(result: TransferResult): Record<string, readonly number[
   return Object.fromEntries([...result.permutations].map(([group, permutation]) => [group, [...permutation]]));
 }
 
-function stepsTable({ output }: Context, result: TransferResult): string {
+function stepsTable({ output }: Context, result: TransferResult, tokens: boolean): string {
   return formatTable(
     [
       { title: 'step', align: 'right' }, { title: 'along', align: 'right' }, { title: 'objective', align: 'right' },
-      { title: 'sweeps', align: 'right' }, { title: 'held-out accuracy, %', align: 'right' }, { title: '' },
+      { title: 'sweeps', align: 'right' }, ...(tokens ? [{ title: 'held-out loss', align: 'right' } as const] : []), { title: 'held-out accuracy, %', align: 'right' }, { title: '' },
     ],
     result.steps.map(({ step, fraction, objective, sweeps, heldOut }) => [
       String(step), fraction.toFixed(3), objective === undefined ? '' : objective.toPrecision(5), sweeps === undefined ? '' : String(sweeps),
+      ...(tokens ? [heldOut?.loss.toFixed(4) ?? ''] : []),
       heldOut === undefined ? '' : formatPercent(heldOut.accuracy, 2), step === result.chosenStep ? '← kept' : '',
     ]),
     { style: (cell, row) => (result.steps[row]?.step === result.chosenStep ? output.style('bold', cell) : cell) },
   );
 }
 
-function summaryLines(result: TransferResult, test: TestAccuracies | undefined, out: string | undefined, record: string | undefined): string {
+/** @param core where perplexities are to be shown. */
+function summaryLines(result: TransferResult, test: Three<Evaluation> | undefined, core: Core | undefined, out: string | undefined, record: string | undefined): string {
   const { timings, counts } = result;
   const lines = [
     `${formatInteger(counts.gradients)} gradients, ${formatInteger(counts.assignments)} assignments in ${formatDuration(timings.totalMs)}: ` +
       `gradients ${formatDuration(timings.gradientsMs)}, similarity ${formatDuration(timings.similarityMs)}, ` +
       `assignment ${formatDuration(timings.assignmentMs)}, evaluation ${formatDuration(timings.evaluationMs)}`,
   ];
+  const compared = ({ target, naive, transferred }: Three<string>): string =>
+    `target before ${target}, plain shift (Naive) ${naive}, ${result.method.toUpperCase()} ${transferred}`;
   if (test !== undefined) {
-    lines.push(
-      `test accuracy: target before ${formatPercent(test.target, 2)} %, plain shift (Naive) ${formatPercent(test.naive, 2)} %, ` +
-        `${result.method.toUpperCase()} ${formatPercent(test.transferred, 2)} %`,
-    );
+    lines.push(`test accuracy: ${compared(each(test, ({ accuracy }) => `${formatPercent(accuracy, 2)} %`))}`);
+    if (core !== undefined) lines.push(`test loss (perplexity): ${compared(each(test, (scores) => `${scores.loss.toFixed(4)} (${perplexity(core, scores.loss).toFixed(2)})`))}`);
   }
   if (out !== undefined) lines.push(`wrote ${out}`);
   if (record !== undefined) lines.push(`wrote ${record}`);

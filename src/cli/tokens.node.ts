@@ -1,0 +1,130 @@
+/**
+ * Tokens for language models: `text:PATH` is text, `tokens:FILE` token numbers that a tokeniser of one's own has written. A single
+ * file's last tenth is its test part; a folder holds train.txt and test.txt.
+ */
+import { existsSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { readForeign } from '../bundle/foreign/formats.ts';
+import type { RawTensor } from '../bundle/safetensors.ts';
+import { limits } from '../core/limits.ts';
+import { gunzip, isGzip } from '../data/gzip.ts';
+import { characterVocabulary, splitTokens, tokensFromCharacters } from '../data/text.ts';
+import { tokenSet, tokensFromBytes } from '../data/token-set.ts';
+import type { TokenSet } from '../data/token-set.ts';
+import { FileError, UsageError } from './exit.ts';
+import { readWhole } from './files.node.ts';
+
+type DataPart = 'train' | 'test';
+
+export interface TokenChoices {
+  /** Tokens of a window. */
+  readonly context: number;
+  /** Tokens there are, where something says so. */
+  readonly vocabulary?: number | undefined;
+  /** A text whose characters are the vocabulary; bytes without it. */
+  readonly characters?: string | undefined;
+  /** Only the first so many windows of the training part. */
+  readonly trainCount?: number | undefined;
+}
+
+type Tokens = Uint8Array | Uint16Array;
+
+const KINDS = ['text:', 'tokens:'] as const;
+
+export function namesTokens(data: string): boolean {
+  return KINDS.some((kind) => data.startsWith(kind));
+}
+
+/** Whether there is such a part; what it is read from is not opened. */
+export function hasTokenPart(data: string, part: DataPart): boolean {
+  const path = pathOf(data);
+  return !isFolder(path) || textFile(path, part) !== undefined;
+}
+
+/**
+ * @throws FileError for a file that is missing, empty or too short; UsageError for options that do not go together; the errors of
+ *   `tokensFromCharacters` and `tokenSet` for what is in it.
+ */
+export async function loadTokens(data: string, part: DataPart, choices: TokenChoices): Promise<TokenSet> {
+  const path = pathOf(data);
+  const { context: length, characters, trainCount } = choices;
+  if (data.startsWith('tokens:') && characters !== undefined) throw new UsageError('--vocabulary is for text, not for --data tokens:FILE');
+  const vocabulary = characters === undefined ? undefined : characterVocabulary(characters, await readText(characters));
+  const size = choices.vocabulary ?? vocabulary?.length ?? (data.startsWith('text:') ? 256 : undefined);
+  if (size === undefined) throw new UsageError('--data tokens:FILE needs --classes N, the size of the vocabulary, where no network says it');
+  const tokens = data.startsWith('tokens:')
+    ? await tokenPart(path, part)
+    : await textPart(path, part, (name, bytes) => (vocabulary === undefined ? tokensFromBytes(bytes, 8) : tokensFromCharacters(name, bytes, vocabulary)));
+  if (tokens.length < length + 1) {
+    throw new FileError(path, `has ${tokens.length} tokens in its ${part} part; a window of --context ${length} takes ${length + 1}, its labels included`);
+  }
+  const windows = part === 'train' && trainCount !== undefined ? tokens.subarray(0, trainCount * length + 1) : tokens;
+  return tokenSet({ name: basename(path), tokens: windows, length, vocabulary: size });
+}
+
+function pathOf(data: string): string {
+  const path = data.slice(data.indexOf(':') + 1);
+  if (path === '') throw new UsageError(`--data ${data} names no file`);
+  return path;
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+function textFile(folder: string, part: DataPart): string | undefined {
+  return [`${part}.txt`, `${part}.txt.gz`].map((name) => join(folder, name)).find((path) => existsSync(path));
+}
+
+async function textPart(path: string, part: DataPart, tokenise: (name: string, bytes: Uint8Array) => Tokens): Promise<Tokens> {
+  if (!isFolder(path)) return splitTokens(tokenise(path, await readText(path)))[part];
+  const file = textFile(path, part);
+  if (file === undefined) throw new FileError(path, `holds no ${part}.txt or ${part}.txt.gz`);
+  return tokenise(file, await readText(file));
+}
+
+async function readText(path: string): Promise<Uint8Array> {
+  const bytes = readWhole(path, limits.textFileBytes);
+  const text = isGzip(bytes) ? await gunzip(path, bytes, limits.textFileBytes) : bytes;
+  if (text.length === 0) throw new FileError(path, 'is empty');
+  return text;
+}
+
+/** Two bytes a token in a .bin; else an npy, npz or safetensors file with one array, or with `train` and `test`. */
+async function tokenPart(path: string, part: DataPart): Promise<Tokens> {
+  const bytes = readWhole(path, limits.textFileBytes);
+  if (path.endsWith('.bin')) return splitTokens(tokensFromBytes(bytes, 16))[part];
+  const { tensors } = await readForeign({ name: path, bytes });
+  const named = tensors.get(part);
+  if (named !== undefined) return integers(`${path} ${part}`, named);
+  const [only, ...more] = tensors.values();
+  if (only === undefined || more.length > 0) {
+    throw new FileError(path, `holds ${tensors.size} arrays (${[...tensors.keys()].slice(0, 6).join(', ')}); wanted is one, or \`train\` and \`test\``);
+  }
+  return splitTokens(integers(path, only))[part];
+}
+
+const integerReaders: { readonly [dtype: string]: readonly [number, (view: DataView, at: number) => number] } = {
+  U8: [1, (view, at) => view.getUint8(at)],
+  I8: [1, (view, at) => view.getInt8(at)],
+  U16: [2, (view, at) => view.getUint16(at, true)],
+  I16: [2, (view, at) => view.getInt16(at, true)],
+  U32: [4, (view, at) => view.getUint32(at, true)],
+  I32: [4, (view, at) => view.getInt32(at, true)],
+  U64: [8, (view, at) => Number(view.getBigUint64(at, true))],
+  I64: [8, (view, at) => Number(view.getBigInt64(at, true))],
+};
+
+function integers(name: string, { dtype, bytes }: RawTensor): Uint16Array {
+  const reader = integerReaders[dtype.toUpperCase()];
+  if (reader === undefined) throw new FileError(name, `holds ${dtype}; token numbers are integers`);
+  const [width, read] = reader;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const tokens = new Uint16Array(bytes.byteLength / width);
+  for (let i = 0; i < tokens.length; i++) {
+    const token = read(view, i * width);
+    if (token < 0 || token > 65_535) throw new FileError(name, `holds ${token} at ${i}; token numbers are 0 to 65,535`);
+    tokens[i] = token;
+  }
+  return tokens;
+}
