@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => core[Symbol.dispose]());
 
-const [rows, width] = [640, 500] as const;
+const [rows, width] = [640, 800] as const;
 
 /** Reproducible values in [−1, 1) from a multiplicative congruence: the tests must not depend on the code under test. */
 function values(count: number, seed: number): Float64Array {
