@@ -109,7 +109,7 @@ async function buildTfjs() {
 }
 
 async function buildEntries() {
-  const entries = { index: 'src/index.ts', edge: 'src/edge/index.ts', cli: 'src/cli/main.ts' };
+  const entries = { index: 'src/index.ts', edge: 'src/edge/index.ts', cli: 'src/cli/main.ts', 'gradient-worker': 'src/cli/gradient-worker.node.ts' };
   const results = [];
   for (const [name, source] of Object.entries(entries)) {
     if (!existsSync(at(source))) continue;

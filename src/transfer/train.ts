@@ -50,6 +50,8 @@ export interface TrainOptions extends JobControl {
   readonly iterations?: number;
   /** Images a step. Default 128. */
   readonly batchSize?: number;
+  /** Images of a batch on the heap at once; see `TransferChoices.microBatch`. Default: the whole batch. */
+  readonly microBatch?: number;
   /** What is minimised. Default: softmax cross-entropy without label smoothing. */
   readonly loss?: Loss;
   /** Default: SGD with momentum 0.9 and no weight decay. */
@@ -119,7 +121,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const points =
     options.resume === undefined ? undefined : await ResumePoints.open(options.resume, { kind: 'train', settings: { ...recorded, data: dataForm(data) }, inputs }, iterations);
 
-  using network = engine.compile(graph, { loss: settings.loss });
+  using network = engine.compile(graph, { loss: settings.loss, ...(settings.microBatch === undefined ? {} : { microBatch: settings.microBatch }) });
   const found = points?.found === undefined ? undefined : takeTrainPoint(points.found, network.layout);
   using trainer = network.trainer(found?.state ?? start, settings.optimiser);
   if (found !== undefined) trainer.restoreOptimiser(found.optimiser);
@@ -212,6 +214,8 @@ function readSettings(options: TrainOptions) {
     epochs: options.epochs === undefined ? null : requireInteger('epochs', options.epochs, 1, limits.checkpoints - 1),
     iterations: options.iterations === undefined ? null : requireInteger('iterations', options.iterations, 1),
     batchSize: requireInteger('batchSize', options.batchSize ?? 128, 1),
+    // Absent where there is none, so that records of whole batches stay as they were.
+    ...(options.microBatch === undefined ? {} : { microBatch: requireInteger('microBatch', options.microBatch, 1) }),
     loss: requireLoss('loss', options.loss ?? DEFAULT_LOSS),
     optimiser: options.optimiser ?? DEFAULT_OPTIMISER,
     learningRate: requireNumber('learningRate', options.learningRate ?? 0.01, 0),

@@ -12,6 +12,7 @@ import { isTokenSet } from '../../data/data-set.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { microBatchOf, microBatchOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
 import { dataOptions, dataSummary, givenGraph, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readWeights } from '../shared.ts';
@@ -23,6 +24,7 @@ const options = {
   iterations: { kind: 'integer', metavar: 'N', minimum: 1, help: 'optimiser steps instead of epochs' },
   'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 128, help: 'images (windows of tokens) a step' },
   optimiser: { kind: 'choice', choices: ['sgd', 'adamw'], default: 'sgd', help: 'sgd (with momentum) or adamw' },
+  ...microBatchOptions,
   ...lossOptions,
   momentum: { kind: 'number', metavar: 'X', minimum: 0, maximum: 1, default: 0.9, help: 'sgd: momentum' },
   'weight-decay': { kind: 'number', metavar: 'X', minimum: 0, default: 0, help: 'weight decay' },
@@ -69,6 +71,7 @@ export const trainCommand = defineCommand({
         ? { kind: 'sgd', momentum: values.momentum, weightDecay: values['weight-decay'] }
         : { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: values['weight-decay'] };
     const loss = lossOf(values);
+    const microBatch = microBatchOf(values, graph, values['batch-size'], output);
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
 
     const result = await train({
@@ -79,6 +82,7 @@ export const trainCommand = defineCommand({
       ...(values.iterations === undefined ? { epochs: values.epochs ?? 10 } : { iterations: values.iterations }),
       ...(initial === undefined ? {} : { initial }),
       ...(loss === undefined ? {} : { loss }),
+      ...(microBatch === undefined ? {} : { microBatch }),
       ...(values.checkpoints === undefined ? {} : { checkpointEpochs: values.checkpoints }),
       ...(values['checkpoint-iterations'] === undefined ? {} : { checkpointIterations: values['checkpoint-iterations'] }),
       ...(job.resume === undefined ? {} : { resume: job.resume }),

@@ -16,6 +16,7 @@ import type { Context } from '../command.ts';
 import { hasPart } from '../data.node.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
 import { dataOptions, dataSummary, graphSummary, loadData, lossOf, lossOptions, openBundleFile, readWeights } from '../shared.ts';
@@ -36,6 +37,8 @@ export const transferOptions = {
 const options = {
   ...dataOptions,
   ...transferOptions,
+  ...microBatchOptions,
+  ...workerOptions,
   ...lossOptions,
   target: { kind: 'string', metavar: 'FILE', help: 'the base weights to port to (a file of weights of any kind, or the last checkpoint of a bundle)' },
   'target-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'port to fresh random weights of this seed instead' },
@@ -91,6 +94,8 @@ export const transferCommand = defineCommand({
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}\n`);
 
     const loss = lossOf(values);
+    const microBatch = microBatchOf(values, graph, values['batch-size'], output);
+    using workers = await openWorkers(values);
     const common = {
       source: opened.bundle, target, data, seed: values.seed, trajectory: values.trajectory, schedule: values.schedule,
       batchesPerStep: values['batches-per-step'], batchSize: values['batch-size'], heldOutFraction: values['held-out'],
@@ -104,6 +109,8 @@ export const transferCommand = defineCommand({
       ...(values.to === undefined ? {} : { to: values.to }),
       ...(oracleTarget === undefined ? {} : { oracleTarget }),
       ...(loss === undefined ? {} : { loss }),
+      ...(microBatch === undefined ? {} : { microBatch }),
+      ...(workers === undefined ? {} : { workers }),
       compute: await compute(), signal,
     } satisfies Omit<TransferOptions, 'method'>;
     const result = await transfer({

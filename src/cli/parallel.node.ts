@@ -1,0 +1,48 @@
+/** How much of a gradient is computed at once, and in how many workers: `--micro-batch`, `--workers`. */
+import { Worker } from 'node:worker_threads';
+import { limits } from '../core/limits.ts';
+import { planMicroBatch } from '../gradient/memory.ts';
+import { openGradientWorkers } from '../index.ts';
+import type { GradientWorkers } from '../index.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import type { OptionSpecs, ValuesOf } from './arguments.ts';
+import type { GlobalValues } from './command.ts';
+import { UsageError } from './exit.ts';
+import type { Output } from './output.ts';
+
+export const microBatchOptions = {
+  'micro-batch': { kind: 'string', metavar: 'N|auto', help: 'images on the heap at once, or auto: as many as --heap-limit has room for; gradients are the same to rounding (default: the whole batch)' },
+} as const satisfies OptionSpecs;
+
+export const workerOptions = {
+  workers: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 64, help: 'compute gradients in N threads; the same bytes (default: in this one)' },
+} as const satisfies OptionSpecs;
+
+/**
+ * The micro-batch that the options ask for; undefined for whole batches. With batch norm `auto` says so and takes whole batches,
+ * because the statistics, and with them the gradient, would be others; a number is refused by the engine.
+ * @throws UsageError; BudgetError where not even one image fits the heap.
+ */
+export function microBatchOf(values: ValuesOf<typeof microBatchOptions> & GlobalValues, graph: ModelGraph, batchSize: number, output: Output): number | undefined {
+  const asked = values['micro-batch'];
+  if (asked === undefined) return undefined;
+  if (asked === 'auto') {
+    const norm = graph.nodes.find(({ op }) => op === 'batch_norm');
+    if (norm !== undefined) {
+      output.warn(`--micro-batch auto takes whole batches of ${batchSize}: the statistics of ${norm.name} (batch norm) belong to the whole batch, and parts would change the gradient`);
+      return undefined;
+    }
+    const planned = planMicroBatch(graph, batchSize, values['heap-limit'] ?? limits.heapBytes);
+    return planned < batchSize ? planned : undefined;
+  }
+  if (!/^[1-9]\d{0,8}$/.test(asked)) throw new UsageError(`--micro-batch is an integer of at least 1 or auto, not ${JSON.stringify(asked)}`);
+  return Number(asked) < batchSize ? Number(asked) : undefined;
+}
+
+/** Starts the workers, each under the heap's cap; undefined where none are asked for. */
+export async function openWorkers(values: ValuesOf<typeof workerOptions> & GlobalValues): Promise<GradientWorkers | undefined> {
+  const { workers: count, 'heap-limit': heapLimitBytes } = values;
+  if (count === undefined) return undefined;
+  const started = Array.from({ length: count }, () => new Worker(new URL('./gradient-worker.js', import.meta.url)));
+  return openGradientWorkers(started, heapLimitBytes === undefined ? {} : { core: { heapLimitBytes } });
+}

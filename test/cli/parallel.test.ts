@@ -1,0 +1,64 @@
+/** `--micro-batch` and `--workers`: the same bytes with workers, what is planned for a heap, batch norm's warning. */
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
+
+let directory: string;
+const run = (...args: string[]) => trajport(args, { cwd: directory });
+const sha256 = (name: string): string => createHash('sha256').update(readFileSync(join(directory, name))).digest('hex');
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'trajport-parallel-'));
+  writeImageFolder(join(directory, 'a'));
+  const made = await run('train', '--data', 'a', '--model', 'mlp', '--widths', '16', '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--out', 'tune.zip');
+  expect({ code: made.code, stderr: made.stderr }).toEqual({ code: 0, stderr: '' });
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe('transfer', () => {
+  const port = (out: string, ...more: string[]) =>
+    run('transfer', 'tune.zip', '--target-seed', '2', '--data', 'a', '--batch-size', '16', '--method', 'fgmt', '--steps', '3', '--stop-rule', 'last', '--out', out, '--record', `${out}.json`, ...more);
+
+  it('gives the same bytes with workers, with and without micro-batches', async () => {
+    for (const parts of [[], ['--micro-batch', '4']]) {
+      const [alone, threads] = [await port('alone.safetensors', ...parts), await port('threads.safetensors', ...parts, '--workers', '2')];
+      expect([alone.code, threads.code, threads.stderr]).toEqual([0, 0, '']);
+      expect(sha256('threads.safetensors')).toBe(sha256('alone.safetensors'));
+    }
+    expect(JSON.parse(readFileSync(join(directory, 'threads.safetensors.json'), 'utf8'))).toMatchObject({ settings: { microBatch: 4 } });
+  });
+
+  it.each([[['--micro-batch', '0'], /--micro-batch is an integer of at least 1 or auto/], [['--workers', '0'], /--workers is an integer from 1/]])('%s is refused', async (args, message) => {
+    const { code, stderr } = await port('x.safetensors', ...args);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
+  });
+});
+
+describe('train', () => {
+  const train = (model: string, ...more: string[]) =>
+    run('train', '--data', 'a', '--model', model, '--width', '8', '--iterations', '1', '--batch-size', '64', '--final', 'f.safetensors', '--json', ...more);
+  const microBatchOf = ({ stdout }: { stdout: string }): unknown => (jsonLines(stdout).at(-1) as { record: { settings: { microBatch?: number } } }).record.settings.microBatch;
+
+  it('plans the micro-batch that a heap has room for', async () => {
+    expect(microBatchOf(await train('small-conv', '--micro-batch', '16'))).toBe(16);
+    expect(microBatchOf(await train('small-conv', '--micro-batch', 'auto'))).toBeUndefined();
+    const tight = await run('train', '--data', 'generated:before', '--train-count', '300', '--model', 'small-conv', '--width', '16', '--iterations', '1', '--batch-size', '256', '--final', 'f.safetensors', '--json', '--micro-batch', 'auto', '--heap-limit', '20MiB');
+    expect({ code: tight.code, stderr: tight.stderr }).toEqual({ code: 0, stderr: '' });
+    const planned = microBatchOf(tight) as number;
+    expect(planned).toBeGreaterThan(1);
+    expect(planned).toBeLessThan(256);
+  });
+
+  it('warns of batch norm, and refuses a number', async () => {
+    const planned = await train('resnet-small', '--micro-batch', 'auto');
+    expect(planned.code).toBe(0);
+    expect(planned.stdout + planned.stderr).toMatch(/belong to the whole batch, and parts would change the gradient/);
+    const refused = await train('resnet-small', '--micro-batch', '8');
+    expect(refused.code).toBe(3);
+    expect(refused.stdout).toMatch(/statistics of \\"bn1\\" \(batch_norm\) belong to the whole batch/);
+  });
+});
