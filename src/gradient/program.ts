@@ -140,7 +140,7 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       const last = node.inputs.length - 1;
       return node.inputs.slice(1).map((b, i) => ({
         output: i + 1 === last ? node.name : `${node.name} (first ${i + 2} of ${last + 1})`,
-        kernel: 'Add',
+        kernel: 'AddAlike',
         values: { a: i === 0 ? x : `${node.name} (first ${i + 1} of ${last + 1})`, b },
         parameters: {},
         attrs: {},

@@ -4,7 +4,7 @@
  */
 import { requireInteger } from '../core/errors.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import { INPUT, inferShapes, parameterLayout, type GraphNode, type ModelGraph, type Shape } from './graph.ts';
+import { INPUT, inferShapes, parameterLayout, type GraphNode, type ModelGraph, type OperationName, type Shape } from './graph.ts';
 import { attentionShape, featuresOf } from './operations-sequence.ts';
 
 export interface GradientCost {
@@ -40,9 +40,7 @@ export function gradientCost(graph: ModelGraph, batch: number): GradientCost {
     if (passesBack || owners.has(node.name)) reached.add(node.name);
     const flops = batch * nodeFlops(node, node.inputs.map((name) => shapes.get(name) as Shape), shapes.get(node.name) as Shape);
     forwardFlops += flops;
-    // A product comes back as two products of its size: one for the weight, one for the input where that needs a gradient.
-    const times = isProduct(node) ? Number(owners.has(node.name) || node.op === 'tied_dense') + Number(passesBack) : backwardTimes(node) * Number(reached.has(node.name));
-    backwardFlops += times * flops;
+    backwardFlops += backwardTimes(node, owners.has(node.name), passesBack) * flops;
   }
   return {
     forwardFlops,
@@ -120,13 +118,21 @@ function nodeFlops(node: GraphNode, inputs: readonly Shape[], shape: Shape): num
   }
 }
 
-function isProduct({ op }: GraphNode): boolean {
-  return op === 'dense' || op === 'conv2d' || op === 'conv_transpose2d' || op === 'tied_dense';
-}
-
-/** Gradients of an attention's scores and of what makes them: five products where forward has two, one of them done again. */
-function backwardTimes({ op }: GraphNode): number {
-  return op === 'attention' ? 2.5 : 1;
+/** How many times its forward operations a node costs in the backward pass. */
+function backwardTimes(node: GraphNode, ownsParameters: boolean, passesBack: boolean): number {
+  switch (node.op) {
+    case 'dense':
+    case 'tied_dense':
+    case 'conv2d':
+    case 'conv_transpose2d':
+      // A product comes back as two of its size: one for the weight, one for the input where that needs a gradient.
+      return Number(ownsParameters || node.op === 'tied_dense') + Number(passesBack);
+    case 'attention':
+      // Gradients of the scores and of what makes them: five products where forward has two, one of them done again.
+      return passesBack ? 2.5 : 0;
+    default:
+      return Number(passesBack || ownsParameters);
+  }
 }
 
 /** A value's memory; operations that work in place share one. */
@@ -156,16 +162,20 @@ function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): nu
   };
   for (const node of graph.nodes) {
     const inputs = node.inputs.map((name) => storages.get(name) as Storage);
-    const output = outputStorage(node, inputs[0] as Storage, sizeOf(node.name));
-    const inPlace = output === inputs[0];
-    if (!inPlace) live += output.elements;
+    const { value, keeps: kind } = footprints[node.op];
+    const fresh: Storage = { elements: sizeOf(node.name), uses: 0, keepers: 0 };
+    const [first] = inputs as [Storage, ...Storage[]];
+    const overwrites = value === 'over the input' && first.uses === 1 && first.keepers === 0;
+    const output = value === 'of the input' || overwrites ? first : fresh;
+    if (output === fresh) live += fresh.elements;
     const keeps: Storage[] = [];
-    if (keepsInput(node)) keeps.push(...(node.op === 'multiply' ? inputs : inputs.slice(0, 1)));
-    if (keepsOutput(node)) keeps.push(output);
-    if (keepsTaps(node)) {
-      const taps: Storage = { elements: output.elements, uses: 0, keepers: 0 };
-      live += taps.elements;
-      keeps.push(taps);
+    if (kind === 'input') keeps.push(first);
+    if (kind === 'inputs') keeps.push(...inputs);
+    if (kind === 'output') keeps.push(output);
+    if (kind === 'winners') {
+      const winners: Storage = { elements: fresh.elements, uses: 0, keepers: 0 };
+      live += winners.elements;
+      keeps.push(winners);
     }
     for (const storage of keeps) storage.keepers += 1;
     kept.set(node.name, keeps);
@@ -182,15 +192,14 @@ function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): nu
   const gradients = new Set<string>([graph.output]);
   for (const node of graph.nodes.toReversed()) {
     const own = gradients.delete(node.name) ? sizeOf(node.name) : 0;
-    let fresh = 0;
+    let made = 0;
     for (const name of node.inputs) {
       if (name === INPUT || gradients.has(name)) continue;
       gradients.add(name);
-      fresh += sizeOf(name);
+      made += sizeOf(name);
     }
-    // Element-wise steps write the input's gradient over the output's.
-    const inPlace = fresh === own && !keepsInput(node);
-    live += inPlace ? 0 : fresh;
+    const inPlace = footprints[node.op].gradient === 'over the output' && made === own;
+    live += inPlace ? 0 : made;
     peak = Math.max(peak, live);
     live -= inPlace ? 0 : own;
     for (const storage of kept.get(node.name) ?? []) {
@@ -201,32 +210,60 @@ function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): nu
   return peak;
 }
 
-/** Flattening shares its input's memory; element-wise operations write over it where nobody else reads it. */
-function outputStorage(node: GraphNode, input: Storage, elements: number): Storage {
-  const shares = node.op === 'flatten' || node.op === 'tokens' || (isElementwise(node) && input.uses === 1 && input.keepers === 0);
-  return shares ? input : { elements, uses: 0, keepers: 0 };
+/** What an operation's values and gradients take of memory. */
+interface Footprint {
+  /** Where its value lies: in memory of its own, in its first input's, or there only where nobody else reads that. */
+  readonly value: 'own' | 'of the input' | 'over the input';
+  /** What stays for the backward step. `winners`: which element of each window was the largest, counted as f32. */
+  readonly keeps: 'nothing' | 'input' | 'inputs' | 'output' | 'winners';
+  /** Where the gradient of its input lies; over that of its output only where they are of one size. */
+  readonly gradient: 'own' | 'over the output';
 }
 
-function isElementwise({ op }: GraphNode): boolean {
-  return (
-    op === 'relu' || op === 'relu6' || op === 'leaky_relu' || op === 'silu' || op === 'tanh' || op === 'sigmoid' || op === 'gelu' ||
-    op === 'add' || op === 'position_embedding' || op === 'softmax'
-  );
-}
+const PRODUCT: Footprint = { value: 'own', keeps: 'input', gradient: 'own' };
+const MAP: Footprint = { value: 'own', keeps: 'input', gradient: 'over the output' };
+const OVERWRITING: Footprint = { value: 'over the input', keeps: 'output', gradient: 'over the output' };
+const MAXIMUM: Footprint = { value: 'own', keeps: 'winners', gradient: 'own' };
+const VIEW: Footprint = { value: 'of the input', keeps: 'nothing', gradient: 'over the output' };
+const OWN: Footprint = { value: 'own', keeps: 'nothing', gradient: 'own' };
 
-function keepsInput(node: GraphNode): boolean {
-  const { op } = node;
-  return (
-    isProduct(node) || op === 'batch_norm' || op === 'group_norm' || op === 'layer_norm' || op === 'rms_norm' || op === 'layer_scale' ||
-    op === 'attention' || op === 'silu' || op === 'gelu' || op === 'multiply'
-  );
-}
-
-function keepsOutput({ op }: GraphNode): boolean {
-  return op === 'relu' || op === 'relu6' || op === 'leaky_relu' || op === 'tanh' || op === 'sigmoid' || op === 'softmax';
-}
-
-/** Which element of each window was the largest. */
-function keepsTaps({ op }: GraphNode): boolean {
-  return op === 'max_pool' || op === 'global_max_pool' || op === 'adaptive_max_pool';
-}
+/** As `gradient/` runs them; `test/model/cost.test.ts` holds it against what the kernels' gradients save. */
+export const footprints: { readonly [K in OperationName]: Footprint } = {
+  dense: PRODUCT,
+  tied_dense: PRODUCT,
+  conv2d: PRODUCT,
+  conv_transpose2d: PRODUCT,
+  embedding: PRODUCT,
+  attention: { value: 'own', keeps: 'inputs', gradient: 'own' },
+  multiply: { value: 'own', keeps: 'inputs', gradient: 'own' },
+  batch_norm: MAP,
+  group_norm: MAP,
+  layer_norm: MAP,
+  rms_norm: MAP,
+  layer_scale: MAP,
+  tanh: MAP,
+  sigmoid: MAP,
+  silu: MAP,
+  gelu: MAP,
+  relu: OVERWRITING,
+  relu6: OVERWRITING,
+  leaky_relu: OVERWRITING,
+  softmax: OVERWRITING,
+  position_embedding: { value: 'over the input', keeps: 'nothing', gradient: 'over the output' },
+  max_pool: MAXIMUM,
+  global_max_pool: MAXIMUM,
+  adaptive_max_pool: MAXIMUM,
+  flatten: VIEW,
+  tokens: VIEW,
+  reshape: VIEW,
+  add: { value: 'own', keeps: 'nothing', gradient: 'over the output' },
+  average_pool: OWN,
+  global_average_pool: OWN,
+  adaptive_average_pool: OWN,
+  concat: OWN,
+  slice: OWN,
+  transpose: OWN,
+  class_token: OWN,
+  select_token: OWN,
+  mean_tokens: OWN,
+};

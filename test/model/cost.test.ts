@@ -1,13 +1,15 @@
 /** FLOPs counted by hand, and activation bytes against what the engine allocates. */
+import { getGradient } from '#tfjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
-import { sequential } from '../../src/model/builder.ts';
-import { gradientCost } from '../../src/model/cost.ts';
-import type { ModelGraph } from '../../src/model/graph.ts';
+import { sequential, type Layer } from '../../src/model/builder.ts';
+import { compileProgram } from '../../src/gradient/program.ts';
+import { footprints, gradientCost } from '../../src/model/cost.ts';
+import type { ModelGraph, OperationName } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { preset } from '../../src/model/presets.ts';
-import { elementCount } from '../../src/tensor/tensor.ts';
+import { randomBatch, gradientCases } from '../gradient/checks.ts';
 
 describe('gradientCost', () => {
   test('an MLP by hand: no input gradient for the first layer', () => {
@@ -38,6 +40,32 @@ describe('gradientCost', () => {
   });
 });
 
+describe('what stays for the backward step is what the gradients of the kernels save', () => {
+  beforeAll(async () => {
+    // Registers the kernels.
+    using core = await openCore();
+    openGradientEngine(core)[Symbol.dispose]();
+  });
+
+  test.each(Object.keys(footprints) as OperationName[])('%s', (op) => {
+    const graph = gradientCases.map((each) => each.graph).find(({ nodes }) => nodes.some((node) => node.op === op)) as ModelGraph;
+    const node = graph.nodes.find((each) => each.op === op) as ModelGraph['nodes'][number];
+    const { instructions } = compileProgram(graph, new Set(), true);
+    const saved = new Set<string>();
+    for (const { kernel, output, values } of instructions) {
+      if (output !== node.name && !output.startsWith(`${node.name} (`)) continue;
+      const { inputsToSave = [], outputsToSave = [] } = getGradient(kernel);
+      for (const [input, value] of Object.entries(values)) if (inputsToSave.includes(input)) saved.add(`input ${value}`);
+      if (outputsToSave[0] === true) saved.add('output');
+      // A second output of other kernels is a few statistics.
+      if (outputsToSave[1] === true && kernel.includes('Max')) saved.add('winners');
+    }
+    const inputs = node.inputs.map((name) => `input ${name}`);
+    const expected = { nothing: [], input: inputs.slice(0, 1), inputs, output: ['output'], winners: ['winners'] }[footprints[op].keeps];
+    expect([...saved].toSorted()).toEqual([...new Set(expected)].toSorted());
+  });
+});
+
 describe('the estimate of activation bytes against what the engine allocates', () => {
   let core: Core;
   let engine: GradientEngine;
@@ -54,12 +82,16 @@ describe('the estimate of activation bytes against what the engine allocates', (
     ['mlp', preset('mlp', { input: [1, 28, 28], classes: 10, widths: [2048] }), 256],
     ['conv8', preset('conv8', { input: [3, 32, 32], classes: 10, width: 0.25 }), 32],
     ['resnet-small', preset('resnet-small', { input: [1, 28, 28], classes: 10 }), 16],
+    ['vit', preset('vit', { input: [3, 32, 32], classes: 10, width: 64, depth: 2 }), 16],
+    ['mixer', preset('mixer', { input: [3, 32, 32], classes: 10, width: 64, depth: 2 }), 16],
+    ['tanh', smooth('tanh'), 32],
+    ['gelu', smooth('gelu'), 32],
   ])('%s: between 70 and 110 %% of the measured peak', (_name, graph, count) => {
     using network = engine.compile(graph);
     const state = initialise(core, graph, { seed: 1 });
     const { activationBytes, parameterElements } = gradientCost(graph, count);
     const peak = peakBytes(core, () => {
-      network.gradient(state, [{ inputs: new Float32Array(count * elementCount(graph.input)).fill(0.1), labels: new Int32Array(count), count }]);
+      network.gradient(state, [randomBatch(graph, count, 2)]);
     });
     // Parameters are on the heap all along, their gradients from the moment the backward pass makes them: at the peak all
     // of them or none. What the peak has beyond these and the estimate is workspace.
@@ -68,6 +100,12 @@ describe('the estimate of activation bytes against what the engine allocates', (
     expect(activationBytes / noGradients).toBeLessThan(1.1);
   });
 });
+
+/** Two convolutions with a map behind each, whose values and their gradients are nearly all of the memory. */
+function smooth(op: 'tanh' | 'gelu'): ModelGraph {
+  const pair = (name: string): Layer[] => [{ op: 'conv2d', name, out: 16, kernel: 1 }, { op }];
+  return sequential([4, 16, 16], [...pair('a'), ...pair('b'), { op: 'global_average_pool' }, { op: 'flatten' }, { op: 'dense', name: 'c', out: 4 }]);
+}
 
 /** Most bytes that `body` had allocated through `core` at once. */
 function peakBytes(core: Core, body: () => void): number {

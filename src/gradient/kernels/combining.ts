@@ -1,5 +1,5 @@
 /** Products, concatenation and slices along channels (the last axis), and the clamp of ReLU6. */
-import type { Tensor, TensorInfo } from '#tfjs';
+import { addConfig, type Tensor, type TensorInfo } from '#tfjs';
 import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type InputGradients, type KernelCall } from './support.ts';
 
 const channelsOf = (info: TensorInfo): number => info.shape.at(-1) ?? 1;
@@ -43,6 +43,13 @@ function factorGradient(call: KernelCall): TensorInfo {
     }
   });
   return db;
+}
+
+/** a + b of one shape. The gradient of tfjs's `Add` saves both, to sum over what was broadcast: a residual network kept every sum's inputs. */
+function registerSums(): void {
+  defineKernel('AddAlike', ({ inputs, backend, attrs }) => addConfig.kernelFunc({ inputs, backend, attrs } as never) as TensorInfo);
+  const pass = (dy: Tensor) => (): Tensor => run('Identity', { x: dy });
+  defineGradient('AddAlike', { gradient: (dy) => ({ a: pass(dy), b: pass(dy) }) });
 }
 
 function registerProducts(): void {
@@ -132,6 +139,7 @@ function registerClamp(): void {
 }
 
 export function registerCombining(): void {
+  registerSums();
   registerProducts();
   registerBlocks();
   registerClamp();
