@@ -1,5 +1,4 @@
-// Element-wise maps and their gradients. `y` may be `x`, `dx` may be `dy`. Transcendental functions are evaluated in f64.
-import { erfF64, expF64, sigmoidF64, tanhF64 } from "./elementary";
+// Rectifiers and their gradients, sums and multiples. `y` may be `x`, `dx` may be `dy`.
 
 /** y = x for x > 0, slope · x otherwise (slope 0: ReLU). */
 export function leakyReluF32(xPtr: usize, yPtr: usize, count: i32, slope: f32): void {
@@ -39,54 +38,6 @@ export function leakyReluGradientF32(dyPtr: usize, yPtr: usize, dxPtr: usize, co
   for (; yPtr < end; yPtr += 4, dyPtr += 4, dxPtr += 4) {
     const dy = load<f32>(dyPtr);
     store<f32>(dxPtr, load<f32>(yPtr) > 0 ? dy : slope == 0 ? 0 : dy * slope);
-  }
-}
-
-/** Which smooth map: shared by the two functions below and `SMOOTH` in src/gradient. */
-const TANH: i32 = 0;
-const SIGMOID: i32 = 1;
-const SILU: i32 = 2;
-const GELU: i32 = 3; // 4: its tanh approximation
-
-const SQRT_2_OVER_PI: f64 = 0.7978845608028654;
-
-function smooth(kind: i32, x: f64): f64 {
-  if (kind == TANH) return tanhF64(x);
-  if (kind == SIGMOID) return sigmoidF64(x);
-  if (kind == SILU) return x * sigmoidF64(x);
-  if (kind == GELU) return 0.5 * x * (1.0 + erfF64(x * Math.SQRT1_2));
-  return 0.5 * x * (1.0 + tanhF64(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)));
-}
-
-function smoothSlope(kind: i32, x: f64): f64 {
-  if (kind == TANH) {
-    const t = tanhF64(x);
-    return 1.0 - t * t;
-  }
-  if (kind == SIGMOID) {
-    const s = sigmoidF64(x);
-    return s * (1.0 - s);
-  }
-  if (kind == SILU) {
-    const s = sigmoidF64(x);
-    return s + x * s * (1.0 - s);
-  }
-  if (kind == GELU) return 0.5 * (1.0 + erfF64(x * Math.SQRT1_2)) + x * 0.3989422804014327 * expF64(-0.5 * x * x);
-  const t = tanhF64(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x));
-  return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044715 * x * x);
-}
-
-/** y = f(x) for a smooth map. */
-export function smoothMapF32(kind: i32, xPtr: usize, yPtr: usize, count: i32): void {
-  const end = xPtr + ((<usize>count) << 2);
-  for (; xPtr < end; xPtr += 4, yPtr += 4) store<f32>(yPtr, <f32>smooth(kind, <f64>load<f32>(xPtr)));
-}
-
-/** dx = dy · f′(x) for a smooth map. */
-export function smoothMapGradientF32(kind: i32, dyPtr: usize, xPtr: usize, dxPtr: usize, count: i32): void {
-  const end = xPtr + ((<usize>count) << 2);
-  for (; xPtr < end; xPtr += 4, dyPtr += 4, dxPtr += 4) {
-    store<f32>(dxPtr, <f32>(<f64>load<f32>(dyPtr) * smoothSlope(kind, <f64>load<f32>(xPtr))));
   }
 }
 

@@ -17,7 +17,8 @@ export { reverseAxesF32, transposeF32 } from "./layout";
 export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 } from "./pooling";
 export { addSumsF32, columnProductSumsF32, columnSquareSumsF32, columnSumsF32 } from "./reduction";
 export { fillRowsF32, normaliseF32, normaliseGradientF32 } from "./normalisation";
-export { addF32, leakyReluF32, leakyReluGradientF32, scaleF32, smoothMapF32, smoothMapGradientF32 } from "./activation";
+export { addF32, leakyReluF32, leakyReluGradientF32, scaleF32 } from "./activation";
+export { smoothMapF32, smoothMapGradientF32 } from "./smooth-map";
 export { countCorrectF32, softmaxCrossEntropyF32, targetLossF32 } from "./loss";
 export {
   adaptiveAveragePoolF32, adaptiveAveragePoolGradientF32, adaptiveMaxPoolF32, adaptiveMaxPoolGradientF32,
@@ -37,6 +38,6 @@ export {
   winogradFilterF32, winogradFilterGradientF32, winogradGradientF32, winogradInputF32, winogradOutputF32,
 } from "./winograd";
 export { attentionF32, attentionGradientF32, attentionScratchBytes } from "./attention";
-export { softmaxF32, softmaxGradientF32 } from "./exponential";
+export { exponentials, softmaxF32, softmaxGradientF32 } from "./exponential";
 export { rowNormF32, rowNormGradientF32 } from "./row-norm";
 export { addRowF32, copyBlocks, gatherRowsF32, multiplyRowF32, scatterRowsF32 } from "./token";

@@ -110,7 +110,7 @@ export interface NormalisationKernels {
   ): void;
 }
 
-/** Element-wise maps (`assembly/activation.ts`). */
+/** Element-wise maps (`assembly/{activation,smooth-map}.ts`). */
 export interface ActivationKernels {
   addF32(xPtr: number, yPtr: number, count: number): void;
   leakyReluF32(xPtr: number, yPtr: number, count: number, slope: number): void;
@@ -321,6 +321,8 @@ export interface SequenceKernels {
     statsPtr: number, dqPtr: number, dkPtr: number, dvPtr: number, count: number, tokens: number, heads: number, keyHeads: number,
     headFeatures: number, valueFeatures: number, causal: number, factor: number, scratchPtr: number,
   ): void;
+  /** to = e^((from − shift) · factor) over a row. @returns the sum, in f64. */
+  exponentials(fromPtr: number, toPtr: number, columns: number, shift: number, factor: number): number;
   softmaxF32(xPtr: number, yPtr: number, rows: number, columns: number): void;
   softmaxGradientF32(dyPtr: number, yPtr: number, dxPtr: number, rows: number, columns: number): void;
   rowNormF32(

@@ -103,7 +103,7 @@ function nodeFlops(node: GraphNode, inputs: readonly Shape[], shape: Shape): num
     case 'tanh':
     case 'sigmoid':
     case 'gelu':
-      // An exponential in f64 is about 30 operations.
+      // An exponential and the polynomial behind it are about 30 operations.
       return 32 * out;
     case 'flatten':
     case 'concat':

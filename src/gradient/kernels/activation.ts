@@ -1,11 +1,11 @@
 /**
  * Element-wise maps. The rectifiers keep their output and may write in place; the smooth maps keep their input and are evaluated
- * in f64 by our own elementary functions.
+ * four lanes of f32 at a time.
  */
 import { UnsupportedError } from '../../core/errors.ts';
 import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type Attributes } from './support.ts';
 
-/** Numbers of the maps in `assembly/activation.ts`. */
+/** Numbers of the maps in `assembly/smooth-map.ts`. */
 const SMOOTH = { Tanh: 0, Sigmoid: 1, Silu: 2, Gelu: 3, GeluTanh: 4 } as const;
 
 function slopeOf(attrs: Attributes): number {
