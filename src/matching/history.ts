@@ -6,7 +6,7 @@
 import type { Core } from '../core/core.ts';
 import { BudgetError, InvalidArgumentError, MalformedFileError, requireChoice, requireInteger } from '../core/errors.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
-import { getTensor, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
+import { getTensor, requireFinite, requireSameLayout, requireWhole, sameShape } from '../tensor/tensor.ts';
 import type { NumberArray } from '../tensor/named-arrays.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
 import { selectPiece } from './arrangement.ts';
@@ -186,13 +186,14 @@ export class GradientHistory {
   /**
    * Adds one gradient pair. Tensors that no group permutes are ignored, and so are tensors of the spec that neither side has
    * (buffers have no gradients).
-   * @throws InvalidArgumentError where the two disagree or a shape is not the spec's; NotFiniteError for NaN or infinities.
+   * @throws InvalidArgumentError where the two disagree a shape is not the spec's or data are not of their shape; NotFiniteError for NaN or infinities.
    * @throws BudgetError where the pair does not fit even coded; `requiredBytes` is the budget that would do.
    * After these nothing has been added. @throws OutOfMemoryError of the WebAssembly heap, after which the history is empty.
    */
   add(target: NamedTensors, source: NamedTensors): void {
     requireSameLayout('source', target, source);
     this.#requireKnownShapes(target);
+    for (const [role, tensors] of [['target', target], ['source', source]] as const) requireWhole(role, tensors);
     const sides = new Map(
       [...this.layout.statics, ...this.layout.paired].flatMap(({ name, tensor, selection }) => {
         const t = target.get(tensor)?.data;

@@ -57,6 +57,18 @@ export function getTensor(tensors: NamedTensors, name: string): Tensor {
 }
 
 /**
+ * Every tensor has as many numbers as its shape says: of others, what reads them by shape would take a part, or `undefined` behind the end.
+ * @throws InvalidArgumentError naming the first that has not, under `role`.
+ */
+export function requireWhole(role: string, tensors: NamedTensors): void {
+  for (const [name, { shape, data }] of tensors) {
+    const count = elementCount(shape);
+    if (data.length === count) continue;
+    throw new InvalidArgumentError({ field: `${role}.${name}`, expected: `${count} numbers for shape [${shape.join(', ')}]`, got: `${data.length}` });
+  }
+}
+
+/**
  * Throws unless `b` has exactly the names and shapes of `a`; the message names the first difference.
  * @param role what `b` is called in the message, e.g. `target`.
  */

@@ -10,7 +10,7 @@ import type { DataSet } from '../data/data-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
 import { labelsPerInput, outputClasses, parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
-import { elementCount, requireFinite, requireSameLayout, sameShape } from '../tensor/tensor.ts';
+import { elementCount, requireFinite, requireSameLayout, requireWhole, sameShape } from '../tensor/tensor.ts';
 import type { NetworkState, Tensor } from '../tensor/tensor.ts';
 
 /** @throws InvalidArgumentError where data and network disagree in shape or classes, or the data is empty or mislabelled. */
@@ -84,6 +84,8 @@ export function requireState(role: string, graph: ModelGraph, state: NetworkStat
   const layout = parameterLayout(graph);
   requireSameLayout(role, expectedTensors(layout.parameters), state.parameters);
   requireSameLayout(role, expectedTensors(layout.buffers), state.buffers);
+  requireWhole(role, state.parameters);
+  requireWhole(role, state.buffers);
   requireFinite(role, state.parameters);
   requireFinite(role, state.buffers);
 }

@@ -322,6 +322,11 @@ describe('GradientHistory', () => {
     expect(() => history.add(target, bad)).toThrow(NotFiniteError);
     bad.delete('c0.bias');
     expect(() => history.add(target, bad)).toThrow(/source\.c0\.bias/);
+    for (const length of [10, 12]) {
+      bad.set('c0.bias', { shape: [11], data: new Float32Array(length) });
+      expect(() => history.add(target, bad)).toThrow(/source\.c0\.bias.*11 numbers/);
+      expect(() => history.add(bad, source)).toThrow(/target\.c0\.bias.*11 numbers/);
+    }
     expect(() => history.add(new Map(), new Map())).toThrow(InvalidArgumentError);
     expect(history.pairs).toBe(0);
     expect(history.squaredNorms).toBe(0);

@@ -177,7 +177,12 @@ describe('bad input: a typed error that names the culprit', async () => {
     parameters.delete('linear1.bias');
     return { parameters, buffers: target.buffers };
   };
+  const shortened = (): NetworkState => {
+    const bias = target.parameters.get('linear1.bias') as Tensor;
+    return { parameters: new Map([...target.parameters, ['linear1.bias', { shape: bias.shape, data: bias.data.slice(1) }]]), buffers: target.buffers };
+  };
   const cases: [string, Partial<TransferOptions>, string, string][] = [
+    ['fewer numbers than a shape says', { target: shortened() }, 'invalid-argument', 'target.linear1.bias'],
     ['NaN in the target', { target: withWeight((w) => (w[3] = Number.NaN)) }, 'not-finite', 'target.linear1.weight[3]'],
     ['infinity in the target', { target: withWeight((w) => (w[0] = Infinity)) }, 'not-finite', 'target.linear1.weight[0]'],
     ['a missing tensor', { target: renamed() }, 'invalid-argument', 'target.linear1.bias'],
