@@ -19,7 +19,7 @@ import { formatTable } from '../src/report/table.ts';
 import { formatBytes } from '../src/report/text.ts';
 import { Random, streams } from '../src/tensor/random.ts';
 import { type PairsOptions, pairsFile } from './gradient-pairs.ts';
-import { machine } from './measure.ts';
+import { machine, processPeakBytes } from './measure.ts';
 
 interface Case {
   readonly graph: () => ModelGraph;
@@ -130,7 +130,7 @@ async function runChild(name: string, budgetBytes: number, judge: boolean): Prom
   const judged = judge ? (JSON.parse(readFileSync(permutationsPath, 'utf8')) as number[][]).map((perm) => Int32Array.from(perm)) : found;
   const run: Run = {
     bytes: history.bytes, coded: history.coded, objective: solved.objective, judged: matchingObjective(history, judged), errorBound: solved.objectiveErrorBound,
-    sweeps: solved.sweeps, cpuMs: (user + system) / 1000, peakResidentBytes: process.resourceUsage().maxRSS * 1024, heapBytes: core.heapBytes,
+    sweeps: solved.sweeps, cpuMs: (user + system) / 1000, peakResidentBytes: processPeakBytes(), heapBytes: core.heapBytes,
   };
   console.log(JSON.stringify(run));
 }

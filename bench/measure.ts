@@ -1,4 +1,5 @@
 /** What benchmarks share: CPU time, medians, and the machine a figure was taken on. */
+import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 
 /** CPU milliseconds of this process, all threads: other processes on the machine do not count. */
@@ -18,6 +19,20 @@ export function timed(repetitions: number, call: () => void): number {
   const start = cpuMilliseconds();
   for (let k = 0; k < repetitions; k++) call();
   return (cpuMilliseconds() - start) / repetitions;
+}
+
+/**
+ * Most memory that this process has held. `resourceUsage().maxRSS` would do, had Linux not handed it on across exec: a child of a large
+ * process starts at its parent's peak. VmHWM belongs to the process's own image; elsewhere maxRSS stands in.
+ */
+export function processPeakBytes(): number {
+  try {
+    const own = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
+    if (own !== undefined) return Number(own) * 1024;
+  } catch {
+    // Not Linux.
+  }
+  return process.resourceUsage().maxRSS * 1024;
 }
 
 export function machine(): Record<string, string | number> {

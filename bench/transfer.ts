@@ -17,6 +17,7 @@ import type { PresetOptions } from '../src/model/presets.ts';
 import type { Timings } from '../src/index.ts';
 import { formatTable } from '../src/report/table.ts';
 import { formatBytes, formatDuration, formatInteger } from '../src/report/text.ts';
+import { processPeakBytes } from './measure.ts';
 
 /** What is transferred: the networks of REFERENCE's and the paper's smallest experiments. */
 const cases: Readonly<Record<string, (options: Pick<PresetOptions, 'input' | 'classes'>) => ModelGraph>> = {
@@ -97,7 +98,7 @@ async function runCase(name: string): Promise<void> {
     const line: Line = {
       bench: 'transfer', network: name, parameters: [...target.parameters.values()].reduce((sum, { data: { length } }) => sum + length, 0), method, steps: STEPS,
       gradients: result.counts.gradients, assignments: result.counts.assignments, timings: result.timings, cpuMs,
-      peakHeapBytes: compute.core.heapBytes, peakResidentBytes: process.resourceUsage().maxRSS * 1024, sha256: result.record.sha256,
+      peakHeapBytes: compute.core.heapBytes, peakResidentBytes: processPeakBytes(), sha256: result.record.sha256,
     };
     console.log(JSON.stringify(line));
   }
