@@ -5,12 +5,12 @@
  */
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import process from 'node:process';
 import { LockedError } from '../core/errors.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
-import { keepUntilExit, readWhole, reason, temporaryBeside, writeNew } from './files.node.ts';
+import { keepUntilExit, readWhole, reason, removeAbandonedTemporaries, temporaryBeside, writeNew } from './files.node.ts';
 
 interface Owner {
   readonly pid: number;
@@ -41,6 +41,39 @@ export function lockOutput(path: string): Disposable {
     removeStale(lock, text);
   }
   throw lockedBy(path, parseOwner(readLock(lock) ?? ''));
+}
+
+/**
+ * Locks all of a command's outputs, each once, and removes what killed runs left beside them.
+ * @throws LockedError, FileError as `lockOutput`; then none is locked.
+ */
+export function lockOutputs(outputs: readonly (string | undefined)[]): Disposable {
+  const paths = [...new Set(outputs.filter((path) => path !== undefined).map((path) => relative('', resolve(path))))];
+  const locks: Disposable[] = [];
+  const release = (): void => {
+    for (const lock of locks.splice(0)) lock[Symbol.dispose]();
+  };
+  try {
+    for (const path of paths) locks.push(lockOutput(path));
+    // Whoever made these has lost the lock, so it is gone.
+    for (const path of paths.flatMap((one) => [one, `${one}.lock`])) {
+      removeAbandonedTemporaries(path, (pid) => pid !== process.pid && processExists(pid));
+    }
+  } catch (error) {
+    release();
+    throw error;
+  }
+  return { [Symbol.dispose]: release };
+}
+
+/** `work` while its outputs are locked. @throws as `lockOutputs`, before `work` begins. */
+export async function exclusively<T>(outputs: readonly string[], work: () => Promise<T>): Promise<T> {
+  const locks = lockOutputs(outputs);
+  try {
+    return await work();
+  } finally {
+    locks[Symbol.dispose]();
+  }
 }
 
 /** Whether the lock is ours now; false where there is one already. */

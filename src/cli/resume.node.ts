@@ -12,7 +12,7 @@ import type { Context } from './command.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
 import { readWhole, reason, removeAbandonedTemporaries, writeAtomically } from './files.node.ts';
-import { lockOutput, processExists } from './lock.node.ts';
+import { lockOutputs, processExists } from './lock.node.ts';
 
 export const resumeOptions = {
   resume: { kind: 'choice', choices: ['auto', 'new', 'off'], default: 'auto', help: 'auto: go on from the resume point where there is one; new: start over; off: neither read nor write any' },
@@ -93,33 +93,26 @@ export interface LongJob extends Disposable {
 }
 
 /**
- * Locks the outputs and finds the place of the resume points.
+ * Locks the outputs and finds the place of the resume points. `unit`: what they count.
  * @throws LockedError while another run writes one of them.
  */
-export function beginLongJob({ output, whenInterrupted }: Context, values: ValuesOf<typeof resumeOptions>, outputs: readonly (string | undefined)[]): LongJob {
+export function beginLongJob({ output, whenInterrupted }: Context, values: ValuesOf<typeof resumeOptions>, outputs: readonly (string | undefined)[], unit: 'iterations' | 'steps'): LongJob {
   const paths = [...new Set(outputs.filter((path) => path !== undefined).map((path) => relative('', resolve(path))))];
   const store = new ResumeFile(values['resume-file'] ?? `${paths[0]}.resume`, (text) => output.warn(text));
-  const locks: Disposable[] = [];
-  const release = (): void => {
-    for (const lock of locks.splice(0)) lock[Symbol.dispose]();
-  };
+  const locks = lockOutputs([...paths, values['resume-file']]);
   try {
-    for (const path of values['resume-file'] === undefined ? paths : [...paths, store.path]) locks.push(lockOutput(path));
-    // Whoever made these has lost the lock, so it is gone.
-    for (const path of [...paths, store.path, ...paths.map((one) => `${one}.lock`)]) {
-      removeAbandonedTemporaries(path, (pid) => pid !== process.pid && processExists(pid));
-    }
+    removeAbandonedTemporaries(store.path, (pid) => pid !== process.pid && processExists(pid));
     if (values.resume === 'new') store.remove();
   } catch (error) {
-    release();
+    locks[Symbol.dispose]();
     throw error;
   }
-  whenInterrupted(() => (store.done === 0 ? 'nothing was written' : `${store.path} holds ${store.done} done; the same command goes on from there`));
+  whenInterrupted(() => (store.done === 0 ? 'nothing was written' : `${store.path} holds ${store.done} ${unit} done; the same command goes on from there`));
   const resume: ResumeOptions = {
     store,
     onContinue: (done, total) => {
       store.done = done;
-      output.text(`continued from step ${done} of ${total} (${store.path})`);
+      output.text(`continued from ${done} of ${total} ${unit} (${store.path})`);
       output.record({ event: 'continued', done, total, file: store.path });
     },
   };
@@ -128,7 +121,7 @@ export function beginLongJob({ output, whenInterrupted }: Context, values: Value
     finish: () => {
       if (values.resume !== 'off') store.remove();
     },
-    [Symbol.dispose]: release,
+    [Symbol.dispose]: () => locks[Symbol.dispose](),
   };
 }
 

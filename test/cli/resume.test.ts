@@ -41,13 +41,13 @@ async function interrupted(out: string, name: NodeJS.Signals): Promise<Awaited<R
 it('SIGINT leaves a resume point; the same command goes on and ends with the same bytes', async () => {
   const { code, stderr } = await interrupted('out.zip', 'SIGINT');
   expect(code).toBe(130);
-  expect(stderr).toMatch(/interrupted; out\.zip\.resume holds \d+ done; the same command goes on from there/);
+  expect(stderr).toMatch(/interrupted; out\.zip\.resume holds \d+ iterations done; the same command goes on from there/);
   expect(leftovers().filter((name) => !name.startsWith('out.zip.resume'))).toEqual([]);
   const again = await run(training('out.zip'));
   expect(again.code).toBe(0);
   const continued = jsonLines(again.stdout).find(({ event }) => event === 'continued');
   expect(continued).toMatchObject({ total: EPOCHS * 14, file: 'out.zip.resume' });
-  expect(stderr).toContain(`holds ${String(continued?.['done'])} done`);
+  expect(stderr).toContain(`holds ${String(continued?.['done'])} iterations done`);
   expect(sha256('out.zip')).toBe(whole);
   expect(leftovers()).toEqual(['out.zip']);
 });
@@ -77,6 +77,23 @@ it('two runs on one output: one is told that it is locked; a lock whose process 
     expect(code).toBe(0);
     expect(leftovers()).toEqual(['out.zip']);
   }
+});
+
+it.each([
+  ['pack', 'packed.zip', ['weights.safetensors', '--model', 'mlp', '--widths', '4', '--input', '1,28,28', '--classes', '10', '--out', 'packed.zip']],
+  ['convert', 'other.npz', ['weights.safetensors', 'other.npz']],
+  ['demo', 'v2.safetensors', ['--out-dir', '.', '--train-count', '100']],
+])('%s takes the same lock: %s is not written while another run has it, and the lock goes with the run', async (command, name, args) => {
+  expect((await run(['train', '--data', 'generated:before', '--widths', '4', '--epochs', '1', '--train-count', '128', '--final', 'weights.safetensors'])).code).toBe(0);
+  writeFileSync(path(`${name}.lock`), JSON.stringify({ pid: process.pid, host: hostname(), started: '' }));
+  const refused = await run([command, ...args, '--json']);
+  expect(refused.code).toBe(75);
+  expect(jsonLines(refused.stdout).at(-1)).toMatchObject({ error: 'LockedError', field: name });
+  expect(existsSync(path(name))).toBe(false);
+  if (command === 'demo') return;
+  rmSync(path(`${name}.lock`));
+  expect((await run([command, ...args])).code).toBe(0);
+  expect(leftovers()).toEqual([name, 'weights.safetensors'].toSorted());
 });
 
 it('of two that start at once, one does the work and the other is locked', async () => {

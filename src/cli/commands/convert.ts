@@ -11,6 +11,7 @@ import { readCheckpointFile, readRules } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import { exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { exclusively } from '../lock.node.ts';
 
 const options = {
   rules: { kind: 'string', metavar: 'FILE', help: 'JSON list of { from, to, transpose? }: renames and turns tensors; see docs/formats.md' },
@@ -41,8 +42,10 @@ export const convertCommand = defineCommand({
     const rules = readRules(values.rules);
     const tensors = values.rules === undefined ? read.tensors : renamed(from, renameTensors(read.tensors, read.convention, rules));
     const { files, changed } = await writeForeign(tensors, { format, name: basename(to), dtype: values.dtype, metadata: read.metadata });
-    // Parts first: where the main file stands, everything does.
-    for (const { name, bytes } of files.toReversed()) writeAtomically(join(dirname(to), name), bytes);
+    await exclusively([to], async () => {
+      // Parts first: where the main file stands, everything does.
+      for (const { name, bytes } of files.toReversed()) writeAtomically(join(dirname(to), name), bytes);
+    });
 
     const listed = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape, becomes: changed.find((change) => change.name === name)?.to ?? dtype }));
     output.record({ event: 'result', command: 'convert', input: from, format: read.format, output: to, files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })), tensors: listed });

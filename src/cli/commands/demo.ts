@@ -1,5 +1,5 @@
 /** `trajport demo`: the case that pays, on data that needs no download, or on the user's own two tasks. */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundle } from '../../bundle/writer.ts';
 import { parameterLayout } from '../../model/graph.ts';
@@ -15,8 +15,9 @@ import type { ValuesOf } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { hasPart, loadImages } from '../data.node.ts';
-import { UsageError, exitCodes } from '../exit.ts';
+import { type ExitCode, UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { exclusively } from '../lock.node.ts';
 import { dataSummary, graphOf, graphSummary, modelOptions } from '../shared.ts';
 
 const options = {
@@ -51,65 +52,72 @@ export const demo = defineCommand({
     'The step of a port that is kept is chosen on held-out training images. Test accuracy is only reported.',
   ],
   async run(context, values) {
-    const { output, signal, compute } = context;
     const iterations = [...new Set([0, ...values.iterations])].toSorted((a, b) => a - b);
     const directory = values['out-dir'];
     const path = (name: string): string => join(directory, name);
     const files = { bundle: path('v1-fine-tune.trajectory.zip'), target: path('v2.safetensors'), record: path('record.json'), figure: path('transfer.svg') };
     for (const file of Object.values(files)) prepareOutput(file);
-    const { before, after, names } = await loadTasks(context, values);
-    const graph = await graphOf(values, before.train, 'mlp');
-    if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
-    const settings: PortSettings = {
-      ...defaultPortSettings, baseEpochs: values['base-epochs'], fineTuneEpochs: values['fine-tune-epochs'], learningRate: values['learning-rate'],
-      steps: values.steps, batchesPerStep: values['batches-per-step'], iterations,
-    };
-    output.text(
-      `${output.style('bold', 'Base v1 was fine-tuned from task A to task B. Its fine-tune is ported to base v2.')}\n` +
-        `  network  ${graphSummary(graph)}\n  task A   ${dataSummary(before.train)}\n  task B   ${dataSummary(after.train)}\n` +
-        `  pairs    ${values.pairs}, seeds ${values.seed}${values.pairs > 1 ? ` to ${values.seed + values.pairs - 1}` : ''}\n`,
-    );
-
-    const startedAt = performance.now();
-    const outcomes: PortOutcome[] = [];
-    for (let pair = 0; pair < values.pairs; pair++) {
-      const outcome = await portFineTune({
-        graph, before, after, seed: values.seed + pair, settings, compute: await compute(), signal,
-        onProgress: (label, { done, total, detail }) => output.progress(values.pairs > 1 ? `pair ${pair + 1}: ${label}` : label, done, total, detail),
-      });
-      outcomes.push(outcome);
-      for (const row of outcome.rows) output.record({ event: 'method', seed: outcome.seed, ...plainRow(row, iterations) });
-    }
-    const elapsedMs = performance.now() - startedAt;
-    signal.throwIfAborted();
-
-    const first = outcomes[0] as PortOutcome;
-    const written = [files.bundle, files.target];
-    writeAtomically(files.bundle, await writeBundle({ graph, checkpoints: first.source.checkpoints, training: first.source.record }));
-    const layout = parameterLayout(graph);
-    writeAtomically(files.target, stateToSafetensors(layout, first.target));
-    for (const { method, result } of first.rows) {
-      if (result === undefined) continue;
-      const file = path(`v2-${method}.safetensors`);
-      writeAtomically(file, stateToSafetensors(layout, result.state));
-      written.push(file);
-    }
-    const record = {
-      recordVersion: 1, names, graph, settings, pairs: outcomes.map((outcome) => plainOutcome(outcome, iterations)),
-      // Apart from the rest, since they are the one thing that differs from run to run.
-      elapsedMs,
-    };
-    writeAtomically(files.record, `${JSON.stringify(record, null, 2)}\n`);
-    writeAtomically(files.figure, transferFigure(figureOf(outcomes, iterations, `${graphSummary(graph)} · ${names.before} → ${names.after} · ${pairsText(values.pairs)}`)));
-    written.push(files.record, files.figure);
-
-    output.text(resultTable(context, outcomes, iterations));
-    output.text(closingLines(outcomes, elapsedMs));
-    output.text(output.style('faint', `wrote ${written.join(', ')}`));
-    output.record({ event: 'result', command: 'demo', pairs: values.pairs, elapsedMs, written, methods: summaryOf(outcomes, iterations) });
-    return exitCodes.ok;
+    return exclusively(Object.values(files), () => compareAndWrite(context, values, iterations, files));
   },
 });
+
+/** Everything but the choice of names; `files` are locked. */
+async function compareAndWrite(
+  context: Context, values: Values & { readonly seed: number }, iterations: readonly number[], files: Readonly<Record<'bundle' | 'target' | 'record' | 'figure', string>>,
+): Promise<ExitCode> {
+  const { output, signal, compute } = context;
+  const { before, after, names } = await loadTasks(context, values);
+  const graph = await graphOf(values, before.train, 'mlp');
+  if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
+  const settings: PortSettings = {
+    ...defaultPortSettings, baseEpochs: values['base-epochs'], fineTuneEpochs: values['fine-tune-epochs'], learningRate: values['learning-rate'],
+    steps: values.steps, batchesPerStep: values['batches-per-step'], iterations,
+  };
+  output.text(
+    `${output.style('bold', 'Base v1 was fine-tuned from task A to task B. Its fine-tune is ported to base v2.')}\n` +
+      `  network  ${graphSummary(graph)}\n  task A   ${dataSummary(before.train)}\n  task B   ${dataSummary(after.train)}\n` +
+      `  pairs    ${values.pairs}, seeds ${values.seed}${values.pairs > 1 ? ` to ${values.seed + values.pairs - 1}` : ''}\n`,
+  );
+
+  const startedAt = performance.now();
+  const outcomes: PortOutcome[] = [];
+  for (let pair = 0; pair < values.pairs; pair++) {
+    const outcome = await portFineTune({
+      graph, before, after, seed: values.seed + pair, settings, compute: await compute(), signal,
+      onProgress: (label, { done, total, detail }) => output.progress(values.pairs > 1 ? `pair ${pair + 1}: ${label}` : label, done, total, detail),
+    });
+    outcomes.push(outcome);
+    for (const row of outcome.rows) output.record({ event: 'method', seed: outcome.seed, ...plainRow(row, iterations) });
+  }
+  const elapsedMs = performance.now() - startedAt;
+  signal.throwIfAborted();
+
+  const first = outcomes[0] as PortOutcome;
+  const written = [files.bundle, files.target];
+  writeAtomically(files.bundle, await writeBundle({ graph, checkpoints: first.source.checkpoints, training: first.source.record }));
+  const layout = parameterLayout(graph);
+  writeAtomically(files.target, stateToSafetensors(layout, first.target));
+  for (const { method, result } of first.rows) {
+    if (result === undefined) continue;
+    const file = join(dirname(files.record), `v2-${method}.safetensors`);
+    writeAtomically(file, stateToSafetensors(layout, result.state));
+    written.push(file);
+  }
+  const record = {
+    recordVersion: 1, names, graph, settings, pairs: outcomes.map((outcome) => plainOutcome(outcome, iterations)),
+    // Apart from the rest, since they are the one thing that differs from run to run.
+    elapsedMs,
+  };
+  writeAtomically(files.record, `${JSON.stringify(record, null, 2)}\n`);
+  writeAtomically(files.figure, transferFigure(figureOf(outcomes, iterations, `${graphSummary(graph)} · ${names.before} → ${names.after} · ${pairsText(values.pairs)}`)));
+  written.push(files.record, files.figure);
+
+  output.text(resultTable(context, outcomes, iterations));
+  output.text(closingLines(outcomes, elapsedMs));
+  output.text(output.style('faint', `wrote ${written.join(', ')}`));
+  output.record({ event: 'result', command: 'demo', pairs: values.pairs, elapsedMs, written, methods: summaryOf(outcomes, iterations) });
+  return exitCodes.ok;
+}
 
 async function loadTasks({ compute }: Context, values: Values): Promise<{ before: Task; after: Task; names: { before: string; after: string } }> {
   const found = values.data === undefined ? undefined : values['data-after'] === undefined ? pairIn(values.data) : { before: values.data, after: values['data-after'] };

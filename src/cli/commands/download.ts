@@ -12,6 +12,7 @@ import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, readWhole, writeAtomically } from '../files.node.ts';
+import { exclusively } from '../lock.node.ts';
 import { nearestName } from '../nearest-name.ts';
 
 /** Largest file or archive content: CIFAR-10's archive has 170 MB and unpacks to 184 MB. */
@@ -47,9 +48,12 @@ export const download = defineCommand({
       const path = join(values.to, file.dataset, file.file);
       prepareOutput(path);
       const urls = values.mirror === undefined ? file.urls : [(values.mirror.endsWith('/') ? values.mirror : `${values.mirror}/`) + file.file];
-      const present = existsSync(path) ? await whenRight(path, file) : undefined;
-      const bytes = present ?? (await fetchChecked(context, urls, file));
-      if (present === undefined) writeAtomically(path, bytes);
+      const { present, bytes } = await exclusively([path], async () => {
+        const right = existsSync(path) ? await whenRight(path, file) : undefined;
+        const all = right ?? (await fetchChecked(context, urls, file));
+        if (right === undefined) writeAtomically(path, all);
+        return { present: right, bytes: all };
+      });
       output.text(`${present === undefined ? 'fetched' : 'have   '} ${path}  ${formatBytes(bytes.length)}`);
       output.record({ event: 'file', path, sha256: file.sha256, bytes: bytes.length, fetched: present === undefined });
       if (file.members !== undefined) await unpack(context, join(values.to, file.dataset), file, bytes);

@@ -12,6 +12,7 @@ import { listCheckpoints, readCheckpointFile, readRules } from '../checkpoints.n
 import { type Context, defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, streamAtomically } from '../files.node.ts';
+import { exclusively } from '../lock.node.ts';
 import { graphOfShape, graphSummary, modelOptions, openBundleFile, shapeOptions } from '../shared.ts';
 
 const options = {
@@ -52,8 +53,11 @@ export const packCommand = defineCommand({
       training: { packedFrom: files.map((path) => basename(path)) },
     };
     const keyFrameEvery = values['key-frame-every'];
-    const bytes = await streamAtomically(values.out, async (sink) =>
-      writeBundleTo(sink, content, { coding: values.coding, ...(keyFrameEvery === undefined ? {} : { keyFrameEvery }), signal }),
+    const { out } = values;
+    const bytes = await exclusively([out], () =>
+      streamAtomically(out, async (sink) =>
+        writeBundleTo(sink, content, { coding: values.coding, ...(keyFrameEvery === undefined ? {} : { keyFrameEvery }), signal }),
+      ),
     );
 
     using opened = await openBundleFile(values.out, signal);

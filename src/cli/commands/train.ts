@@ -61,7 +61,7 @@ export const trainCommand = defineCommand({
     if (values.out === undefined && values.final === undefined) throw new UsageError('nothing would be written: give --out FILE, --final FILE or both');
     if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
     for (const path of [values.out, values.final]) if (path !== undefined) prepareOutput(path, [values.initial, values.graph]);
-    using job = beginLongJob(context, values, [values.out, values.final]);
+    using job = beginLongJob(context, values, [values.out, values.final], 'iterations');
     const data = await loadData(values, 'train', compute, await givenGraph(values));
     const graph = await graphOf(values, data, 'mlp');
     if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');

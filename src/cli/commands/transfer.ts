@@ -80,7 +80,7 @@ export const transferCommand = defineCommand({
     for (const file of [values.out, values.record]) {
       if (file !== undefined) prepareOutput(file, [bundlePath, values.target, values['oracle-target']]);
     }
-    using job = beginLongJob(context, values, [values.out, values.record]);
+    using job = beginLongJob(context, values, [values.out, values.record], 'steps');
     using opened = await openBundleFile(bundlePath, signal);
     const { graph } = opened.bundle;
     const data = await loadData(values, 'train', compute, graph);
