@@ -183,15 +183,16 @@ function packPairRuns(
 /**
  * A 2 × 16 tile: rows at c0Ptr and c1Ptr (+)= panel of A · panel of B over `count` > 0 steps of k.
  *
- * Four steps a turn, each ended by a way out that stands for the remainder. Against one step a turn: Node 20 1.11, Node 24 1.04,
- * Deno 1.08, Bun 0.92. Written out because the eight sums must stay in registers: a function returns one value, and a global is memory.
+ * Four steps a turn, each ended by a way out that stands for the remainder. Against one step a turn: Node 20 1.11, Node 24 1.04.
+ * Written out because the eight sums must stay in registers: a function returns one value, and a global is memory. Pointers move at
+ * every step, so that there are six different offsets and not 24: Deno checks every load against the end of memory, offset by
+ * offset (V8's trap handler is off there). Deno 33 → 37 GFLOP/s, Bun 33 → 38, Node 20 43 → 44.
  */
 function tile(count: i32, aPtr: usize, bPtr: usize, c0Ptr: usize, c1Ptr: usize, add: bool): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);
   let a0: v128, a1: v128, b: v128;
   const end = aPtr + ((<usize>count) << 3);
-  const last0 = end - 8, last1 = end - 16, last2 = end - 24;
   do {
     a0 = v128.load32_splat(aPtr);
     a1 = v128.load32_splat(aPtr, 4);
@@ -207,53 +208,59 @@ function tile(count: i32, aPtr: usize, bPtr: usize, c0Ptr: usize, c1Ptr: usize, 
     b = v128.load(bPtr, 48);
     c03 = f32x4.add(c03, f32x4.mul(a0, b));
     c13 = f32x4.add(c13, f32x4.mul(a1, b));
-    if (aPtr == last0) break;
-    a0 = v128.load32_splat(aPtr, 8);
-    a1 = v128.load32_splat(aPtr, 12);
-    b = v128.load(bPtr, 64);
+    aPtr += 8;
+    bPtr += 64;
+    if (aPtr == end) break;
+    a0 = v128.load32_splat(aPtr);
+    a1 = v128.load32_splat(aPtr, 4);
+    b = v128.load(bPtr);
     c00 = f32x4.add(c00, f32x4.mul(a0, b));
     c10 = f32x4.add(c10, f32x4.mul(a1, b));
-    b = v128.load(bPtr, 80);
+    b = v128.load(bPtr, 16);
     c01 = f32x4.add(c01, f32x4.mul(a0, b));
     c11 = f32x4.add(c11, f32x4.mul(a1, b));
-    b = v128.load(bPtr, 96);
+    b = v128.load(bPtr, 32);
     c02 = f32x4.add(c02, f32x4.mul(a0, b));
     c12 = f32x4.add(c12, f32x4.mul(a1, b));
-    b = v128.load(bPtr, 112);
+    b = v128.load(bPtr, 48);
     c03 = f32x4.add(c03, f32x4.mul(a0, b));
     c13 = f32x4.add(c13, f32x4.mul(a1, b));
-    if (aPtr == last1) break;
-    a0 = v128.load32_splat(aPtr, 16);
-    a1 = v128.load32_splat(aPtr, 20);
-    b = v128.load(bPtr, 128);
+    aPtr += 8;
+    bPtr += 64;
+    if (aPtr == end) break;
+    a0 = v128.load32_splat(aPtr);
+    a1 = v128.load32_splat(aPtr, 4);
+    b = v128.load(bPtr);
     c00 = f32x4.add(c00, f32x4.mul(a0, b));
     c10 = f32x4.add(c10, f32x4.mul(a1, b));
-    b = v128.load(bPtr, 144);
+    b = v128.load(bPtr, 16);
     c01 = f32x4.add(c01, f32x4.mul(a0, b));
     c11 = f32x4.add(c11, f32x4.mul(a1, b));
-    b = v128.load(bPtr, 160);
+    b = v128.load(bPtr, 32);
     c02 = f32x4.add(c02, f32x4.mul(a0, b));
     c12 = f32x4.add(c12, f32x4.mul(a1, b));
-    b = v128.load(bPtr, 176);
+    b = v128.load(bPtr, 48);
     c03 = f32x4.add(c03, f32x4.mul(a0, b));
     c13 = f32x4.add(c13, f32x4.mul(a1, b));
-    if (aPtr == last2) break;
-    a0 = v128.load32_splat(aPtr, 24);
-    a1 = v128.load32_splat(aPtr, 28);
-    b = v128.load(bPtr, 192);
+    aPtr += 8;
+    bPtr += 64;
+    if (aPtr == end) break;
+    a0 = v128.load32_splat(aPtr);
+    a1 = v128.load32_splat(aPtr, 4);
+    b = v128.load(bPtr);
     c00 = f32x4.add(c00, f32x4.mul(a0, b));
     c10 = f32x4.add(c10, f32x4.mul(a1, b));
-    b = v128.load(bPtr, 208);
+    b = v128.load(bPtr, 16);
     c01 = f32x4.add(c01, f32x4.mul(a0, b));
     c11 = f32x4.add(c11, f32x4.mul(a1, b));
-    b = v128.load(bPtr, 224);
+    b = v128.load(bPtr, 32);
     c02 = f32x4.add(c02, f32x4.mul(a0, b));
     c12 = f32x4.add(c12, f32x4.mul(a1, b));
-    b = v128.load(bPtr, 240);
+    b = v128.load(bPtr, 48);
     c03 = f32x4.add(c03, f32x4.mul(a0, b));
     c13 = f32x4.add(c13, f32x4.mul(a1, b));
-    aPtr += 32;
-    bPtr += 256;
+    aPtr += 8;
+    bPtr += 64;
   } while (aPtr < end);
   if (add) {
     c00 = f32x4.add(v128.load(c0Ptr), c00);
