@@ -42,6 +42,10 @@ interface Entry extends AxisSet {
   /** The stretches that this one consists of, one behind the other. */
   segments: readonly AxisSegment[] | null;
   family: AxisFamily | null;
+  /** What arrangements are made of is cut in stretches and never split into factors. */
+  stretch: boolean;
+  /** What this is a stretch of, and from where. */
+  origin: { readonly name: string; readonly start: number } | null;
   /** Why the whole set may not move (roots only). */
   fixed: string | null;
 }
@@ -74,7 +78,31 @@ export class AxisSets {
     const size = segments.reduce((sum, { set, repeat }) => sum + set.size * repeat, 0);
     const entry = this.#entry(size, name, null);
     entry.segments = segments;
+    for (const { set } of segments) find(set as Entry).stretch = true;
     return [entry];
+  }
+
+  /**
+   * `length` units from `start` of an axis. What they are taken from moves in stretches from then on: the taken and the left
+   * ones each by themselves. Null where no cut is possible: through a head, or through a factor behind the first.
+   */
+  slice(axis: Axis, start: number, length: number, name: string): Axis | null {
+    const [leading, ...rest] = this.leaves(axis) as Entry[];
+    if (leading === undefined) return axis;
+    const inner = rest.reduce((product, { size }) => product * size, 1);
+    if (start % inner !== 0 || length % inner !== 0) return null;
+    const [from, to] = [start / inner, (start + length) / inner];
+    if (from === 0 && to === leading.size) return axis;
+    if (leading.fixed !== null) return [...this.fixed(to - from, leading.fixed), ...rest];
+    if (!this.#cut(leading, from) || !this.#cut(leading, to)) return null;
+    let at = 0;
+    const taken = stretchesOf(leading).filter(({ set, repeat }) => {
+      at += set.size * repeat;
+      return at > from && at <= to;
+    });
+    const [only, ...more] = taken;
+    const head = only !== undefined && more.length === 0 && isPlain(only) ? [only.set] : this.arrange(taken, name);
+    return [...head, ...rest];
   }
 
   /** Several axes one behind the other; null where one of them is a product, whose factors would not be stretches. */
@@ -90,13 +118,8 @@ export class AxisSets {
 
   /** The stretches of a factor that `arrange` made, each with the representative of its set and why it may not move; null for others. */
   segmentsOf(factor: AxisSet): readonly (AxisSegment & { readonly reason: string | null })[] | null {
-    const { segments } = find(factor as Entry);
-    return (
-      segments?.map((segment) => {
-        const set = find(segment.set as Entry);
-        return { ...segment, set, reason: set.fixed };
-      }) ?? null
-    );
+    const root = find(factor as Entry);
+    return root.segments === null ? null : stretchesOf(root).map((segment) => ({ ...segment, reason: segment.set.fixed }));
   }
 
   familyOf(factor: AxisSet): AxisFamily | null {
@@ -166,37 +189,71 @@ export class AxisSets {
   }
 
   #entry(size: number, name: string, reason: string | null): Entry {
-    return { size, name, serial: this.#serial++, ownReason: reason, parent: null, parts: null, segments: null, family: null, fixed: reason };
+    return { size, name, serial: this.#serial++, ownReason: reason, parent: null, parts: null, segments: null, family: null, stretch: false, origin: null, fixed: reason };
   }
 
   /** Unites two roots of one size that are not split. */
   #unite(x: Entry, y: Entry, through: string): void {
-    const [structured, other] = isStructured(x) ? [x, y] : [y, x];
-    if (!isStructured(structured)) {
-      unitePlain(x, y, through);
+    const [a, b] = [aloneIn(x), aloneIn(y)];
+    if (a !== null && b !== null) {
+      if (a !== b) unitePlain(a, b, through);
+      for (const root of [x, y]) if (find(root) !== find(a)) root.parent = find(a);
       return;
     }
-    // What moves in blocks or stretches lends its structure to a plain set; two structures need not fit one another.
-    if (isStructured(other) && !this.#uniteSegments(structured, other, through)) {
+    // What moves in stretches lends them to a set that moves as one; two of the former are cut wherever either is.
+    const [structured, other] = a === null ? [x, y] : [y, x];
+    if (a === null && b === null && !this.#uniteStretches(structured, other, through)) {
       const reason = `its heads or parts do not match across ${through}`;
       fixEntry(structured, reason);
       fixEntry(other, reason);
     }
-    if (other.fixed !== null) fixEntry(structured, tied(other.fixed, through));
-    other.parent = structured;
+    const plain = a ?? b ?? other;
+    if (plain.fixed !== null) fixEntry(structured, tied(plain.fixed, through));
+    structured.segments = stretchesOf(structured);
+    for (const root of [plain, other]) root.parent = structured;
   }
 
-  #uniteSegments(x: Entry, y: Entry, through: string): boolean {
-    if (x.segments === null || y.segments === null || x.segments.length !== y.segments.length) return false;
-    const pairs = x.segments.map((segment, i) => [segment, y.segments?.[i] as AxisSegment] as const);
-    const fits = pairs.every(([a, b]) => a.set.size === b.set.size && a.blocks === b.blocks && a.repeat === b.repeat);
-    if (fits) for (const [a, b] of pairs) this.unify([a.set], [b.set], through);
-    return fits;
+  /** Both are arranged. False where a stretch of one lies across a head of the other, or heads differ. */
+  #uniteStretches(x: Entry, y: Entry, through: string): boolean {
+    for (let i = 0; ; ) {
+      const [a, b] = [stretchesOf(x)[i], stretchesOf(y)[i]];
+      if (a === undefined || b === undefined) return true;
+      const [sizeA, sizeB] = [extentOf(a), extentOf(b)];
+      if (sizeA === sizeB) {
+        if (!uniteStretch(a, b, through)) return false;
+        i++;
+      } else {
+        const [longer, size] = sizeA > sizeB ? [a, sizeB] : [b, sizeA];
+        if (!isPlain(longer) || !this.#cut(longer.set, size)) return false;
+      }
+    }
+  }
+
+  /** Cuts a root in two stretches at a place; false where that lies within a head. */
+  #cut(root: Entry, place: number): boolean {
+    if (place === 0 || place === root.size) return true;
+    if (root.segments !== null) {
+      let start = 0;
+      for (const segment of stretchesOf(root)) {
+        const size = extentOf(segment);
+        if (place < start + size) return place === start || (isPlain(segment) && this.#cut(segment.set, place - start));
+        start += size;
+      }
+    }
+    if (root.family !== null || root.parts !== null) return false;
+    const piece = (from: number, to: number): AxisSegment => {
+      const [name, start] = [root.origin?.name ?? root.name, root.origin?.start ?? 0];
+      const set: Entry = this.#entry(to - from, `${name}[${start + from}:${start + to}]`, null);
+      Object.assign(set, { origin: { name, start: start + from }, stretch: true, fixed: root.fixed });
+      return { set, blocks: 1, repeat: 1 };
+    };
+    root.segments = [piece(0, place), piece(place, root.size)];
+    return true;
   }
 
   /** Splits a root into `leading` × the rest. */
   #split(root: Entry, leading: number): boolean {
-    if (isStructured(root)) return false;
+    if (isStructured(root) || root.stretch) return false;
     if (leading <= 1 || leading >= root.size || root.size % leading !== 0) return false;
     root.parts = [leading, root.size / leading].map((size, index) => ({
       ...this.#entry(size, `${root.name}[${index}]`, null),
@@ -210,6 +267,59 @@ function find(entry: Entry): Entry {
   let root = entry;
   while (root.parent !== null) root = root.parent;
   return root;
+}
+
+/** A stretch of which the set is known by its representative. */
+interface Stretch extends AxisSegment {
+  readonly set: Entry;
+}
+
+/** What a root consists of down to the sets that move as one; itself where it does. */
+function stretchesOf(root: Entry): Stretch[] {
+  return (root.segments ?? [{ set: root, blocks: 1, repeat: 1 }]).flatMap((segment) => {
+    const set = find(segment.set as Entry);
+    const nested = set !== root && set.segments !== null && segment.blocks === 1 && segment.repeat === 1;
+    return nested ? stretchesOf(set) : [{ ...segment, set }];
+  });
+}
+
+const extentOf = ({ set, repeat }: AxisSegment): number => set.size * repeat;
+
+/** Any permutation of its units will do. */
+function isPlain({ set, blocks, repeat }: Stretch): boolean {
+  return blocks === 1 && repeat === 1 && set.family === null && set.segments === null && set.parts === null;
+}
+
+/** The set that a root consists of alone, moving as one; null where there are several, or heads. */
+function aloneIn(root: Entry): Entry | null {
+  const [only, ...more] = stretchesOf(root);
+  return only !== undefined && more.length === 0 && isPlain(only) ? only.set : null;
+}
+
+/** Two stretches of one extent; false where their heads differ. */
+function uniteStretch(a: Stretch, b: Stretch, through: string): boolean {
+  if (a.set === b.set) return a.blocks === b.blocks && a.repeat === b.repeat;
+  if (isPlain(a) && isPlain(b)) unitePlain(a.set, b.set, through);
+  else if (isPlain(a) || isPlain(b)) {
+    const [plain, other] = isPlain(a) ? [a.set, b] : [b.set, a];
+    plain.segments = [other];
+    if (plain.fixed !== null) fixEntry(other.set, tied(plain.fixed, through));
+    else plain.fixed = other.set.fixed;
+  } else if (a.blocks !== b.blocks || a.repeat !== b.repeat || a.set.size !== b.set.size) return false;
+  else uniteFamilies(a.set, b.set, through);
+  return true;
+}
+
+/** Two kinds of units become one, and what moves with either in blocks moves with both: keys that several attentions share. */
+function uniteFamilies(x: Entry, y: Entry, through: string): void {
+  const [elder, younger] = x.serial < y.serial ? [x, y] : [y, x];
+  const [family, other] = [elder.family as AxisFamily, younger.family as AxisFamily];
+  younger.parent = elder;
+  const members = [...new Set([...family.members, ...other.members].map((member) => find(member as Entry)))];
+  const united: AxisFamily = { ...family, members };
+  for (const member of members) member.family = united;
+  const reason = younger.fixed ?? members.find(({ fixed }) => fixed !== null)?.fixed ?? null;
+  if (reason !== null) for (const member of members) fixEntry(member, tied(reason, through));
 }
 
 function isStructured({ family, segments }: Entry): boolean {
@@ -228,6 +338,7 @@ function fixEntry(root: Entry, reason: string): void {
 function unitePlain(x: Entry, y: Entry, through: string): void {
   const [elder, younger] = x.serial < y.serial ? [x, y] : [y, x];
   younger.parent = elder;
+  elder.stretch ||= younger.stretch;
   const reason = elder.fixed ?? younger.fixed;
   if (reason === null) return;
   // A member that was free is held by the other; what was fixed keeps its own reason (see `resolve`).

@@ -22,7 +22,7 @@ export function lintPermutationSpec(graph: ModelGraph, spec: PermutationSpec): r
   for (const name of spec.tensors.keys()) {
     if (!infos.has(name)) problems.push({ subject: name, problem: 'is no tensor of the network' });
   }
-  const carried = new Map<string, { tensor: string; axis: number; role: 'producer' | 'consumer' | 'carrier' }[]>();
+  const carried = new Map<string, { tensor: string; axis: number; role: 'producer' | 'consumer' | 'carrier'; stretch: boolean }[]>();
   for (const info of infos.values()) {
     const tensor = spec.tensors.get(info.name);
     if (tensor === undefined) {
@@ -46,9 +46,9 @@ export function lintPermutationSpec(graph: ModelGraph, spec: PermutationSpec): r
         const making = reversed.has(info.node) ? 1 : (info.outAxis ?? 0);
         const role = info.role !== 'weight' && info.role !== 'embedding' ? 'carrier' : owners[axis] === making ? 'producer' : 'consumer';
         const list = carried.get(segment.group) ?? [];
-        carried.set(segment.group, [...list, { tensor: info.name, axis, role }]);
+        carried.set(segment.group, [...list, { tensor: info.name, axis, role, stretch: typeof mover !== 'string' }]);
         // What an embedding gives is read through its own rows again where a head is tied to it.
-        if (info.role === 'embedding') carried.get(segment.group)?.push({ tensor: info.name, axis, role: 'consumer' });
+        if (info.role === 'embedding') carried.get(segment.group)?.push({ tensor: info.name, axis, role: 'consumer', stretch: false });
       }
     }
   }
@@ -106,7 +106,7 @@ function lintTensor(info: ParameterInfo, tensor: TensorSpec): string[] {
 
 function lintGroup(
   group: PermutationSpec['groups'][number],
-  carried: readonly { readonly tensor: string; readonly axis: number; readonly role: string }[],
+  carried: readonly { readonly tensor: string; readonly axis: number; readonly role: string; readonly stretch: boolean }[],
 ): string[] {
   const problems: string[] = [];
   if (!Number.isSafeInteger(group.size) || group.size < 2) problems.push(`has ${group.size} units: nothing to permute`);
@@ -121,7 +121,9 @@ function lintGroup(
   for (const member of listed) if (!actual.has(member)) problems.push(`lists ${member}, which does not carry it`);
   for (const member of actual) if (!listed.has(member)) problems.push(`does not list ${member}, which carries it`);
   for (const role of ['producer', 'consumer']) {
-    if (!carried.some((member) => member.role === role)) problems.push(`has no ${role}: no weight ${role === 'producer' ? 'makes' : 'reads'} these units`);
+    // Of an arranged axis, a slice may leave out a stretch that nothing else reads.
+    const leftOut = role === 'consumer' && structure === undefined && carried.some((member) => member.role === 'producer' && member.stretch);
+    if (!leftOut && !carried.some((member) => member.role === role)) problems.push(`has no ${role}: no weight ${role === 'producer' ? 'makes' : 'reads'} these units`);
   }
   return problems;
 }

@@ -64,7 +64,13 @@ const concatenation: Rule<'concat'> = (node, inputs, shape, sets, context) => {
   return channels === null ? stayInPlace(node, inputs, shape, sets, context) : { value: [channels, ...first(inputs).slice(1)], parameters: {} };
 };
 
-/** What is taken from the middle of an axis, or joined of axes that are products, stays where it is. */
+/** What is taken goes on moving by itself, and so does what is left. */
+const slicing: Rule<'slice'> = (node, inputs, shape, sets, context) => {
+  const taken = sets.slice(first(inputs)[0] ?? [], node.start, node.length, node.name);
+  return taken === null ? stayInPlace(node, inputs, shape, sets, context) : { value: [taken, ...first(inputs).slice(1)], parameters: {} };
+};
+
+/** What is taken out of a factor or a head, or joined of axes that are products, stays where it is. */
 const stayInPlace: Rule<'concat' | 'slice'> = (node, inputs, shape, sets) => {
   const reason = `${node.op === 'concat' ? 'concatenated' : 'sliced'} by ${nodePath(node)}`;
   for (const value of inputs) sets.fix(value[0] ?? [], reason);
@@ -115,7 +121,7 @@ const rules: { readonly [K in OperationName]: Rule<K> } = {
     return { value: [a[0] ?? [], ...spatial(sets, shape)], parameters: {} };
   },
   concat: concatenation,
-  slice: stayInPlace,
+  slice: slicing,
 };
 
 /** The rule of a node's operation, widened to take any node. */

@@ -103,7 +103,7 @@ export function derivePermutationSpec(graph: ModelGraph): PermutationSpec {
         const { axis: moved, groups: movers } = factor.reason === null ? moversOf(sets, factor.leaf, groupOf) : { axis: null, groups: [] };
         for (const group of movers) group.members.push({ tensor: info.name, axis: spec.view.length });
         spec.axes.push(moved);
-        spec.reasons.push(factor.reason);
+        spec.reasons.push(factor.reason ?? (moved === null ? reasons.single : null));
         spec.view.push(factor.size);
       }
     }
@@ -127,7 +127,8 @@ function moversOf<G extends PermutationGroup>(sets: AxisSets, leaf: AxisSet, gro
   const segments = (stretches ?? [{ set: leaf, blocks: 1, repeat: 1, reason: null }]).map(({ set, blocks: given, repeat, reason }): Segment => {
     const family = sets.familyOf(set);
     const blocks = family?.blocks ?? given;
-    if (reason !== null) return { group: null, first: 0, blocks, repeat, units: set.size / blocks };
+    // A single unit has no place to go.
+    if (reason !== null || (family === null && set.size === 1)) return { group: null, first: 0, blocks, repeat, units: set.size / blocks };
     const group = groupOf(set);
     groups.add(group);
     let first = 0;
@@ -137,7 +138,10 @@ function moversOf<G extends PermutationGroup>(sets: AxisSets, leaf: AxisSet, gro
     }
     return { group: group.id, first, blocks, repeat, units: set.size / blocks };
   });
-  return { axis: { segments }, groups: [...groups] };
+  const [only, ...more] = segments;
+  if (groups.size === 0) return { axis: null, groups: [] };
+  const whole = more.length === 0 && only?.blocks === 1 && only.repeat === 1 && only.units === [...groups][0]?.size;
+  return { axis: whole ? (only.group as string) : { segments }, groups: [...groups] };
 }
 
 /** The axes of every parameter and buffer, with everything tied that must move together. */

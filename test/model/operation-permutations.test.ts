@@ -4,6 +4,7 @@ import { GraphBuilder, sequential, type Layer } from '../../src/model/builder.ts
 import type { ModelGraph } from '../../src/model/graph.ts';
 import { lintPermutationSpec } from '../../src/model/permutation-lint.ts';
 import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
+import { combinations } from './combinations.ts';
 import { measureEquivalence } from './equivalence.ts';
 
 const between = (...layers: readonly Layer[]): ModelGraph =>
@@ -43,7 +44,8 @@ describe('permutations through rarer operations', () => {
     ['group norm of whole images', between({ op: 'group_norm', name: 'b', groups: 1 }), ['a']],
     ['instance norm', between({ op: 'group_norm', name: 'b', groups: 12 }), ['a']],
     ['squeeze and excitation', squeezeExcite(), ['a', 'down']],
-    ['a slice holds what it takes from', inception(true), ['c']],
+    ['a slice takes stretches, which go on moving', inception(true), ['a[0:3]', 'a[3:6]', 'b[0:2]', 'b[2:4]', 'c']],
+    ...Object.entries(combinations).map(([name, { graph, groups }]): [string, ModelGraph, readonly string[]] => [name, graph, groups]),
     ['what a concatenation joins goes on moving', inception(false), ['a', 'b', 'c']],
   ])('%s', (_name, graph, groups) => {
     const spec = derivePermutationSpec(graph);
@@ -56,9 +58,27 @@ describe('permutations through rarer operations', () => {
     }
   });
 
-  test('what a slice holds says so', () => {
-    const spec = derivePermutationSpec(inception(true));
-    expect(spec.tensors.get('b.bias')?.reasons[0]).toMatch(/^sliced by graph node "slice1"/);
+  test('what a slice cuts through the middle of holds, and says so', () => {
+    const graph = sequential([2, 5, 4], [
+      { op: 'conv2d', name: 'a', out: 8, kernel: 3 }, { op: 'flatten' }, { op: 'slice', start: 5, length: 20 }, { op: 'dense', name: 'fc', out: 3 },
+    ]);
+    expect(derivePermutationSpec(graph).tensors.get('a.bias')?.reasons[0]).toMatch(/^sliced by graph node "slice1"/);
+  });
+
+  test('heads that do not match say so', () => {
+    const { graph } = combinations['clashing-heads'] as { graph: ModelGraph };
+    expect(derivePermutationSpec(graph).tensors.get('q.bias')?.reasons[0]).toMatch(/its heads or parts do not match across the attention/);
+  });
+
+  test('gates and values of a gated unit are one group, twice on one axis', () => {
+    const { graph } = combinations['gated-unit'] as { graph: ModelGraph };
+    const stretch = { group: 'up[0:8]', first: 0, blocks: 1, repeat: 1, units: 8 };
+    expect(derivePermutationSpec(graph).tensors.get('up.weight')?.axes).toEqual([{ segments: [stretch, stretch] }, null]);
+  });
+
+  test('keys that two attentions share keep their heads with the queries and values of both', () => {
+    const { graph } = combinations['shared-keys'] as { graph: ModelGraph };
+    expect(derivePermutationSpec(graph).groups[1]).toMatchObject({ size: 8 + 12 + 12, structure: { blocks: 2, parts: [4, 6, 6] } });
   });
 
   test.each<[string, () => ModelGraph, RegExp]>([

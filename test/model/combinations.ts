@@ -1,0 +1,75 @@
+/** Small networks whose parts are taken apart, put together and shared: what the permutation spec has to see through. */
+import { GraphBuilder } from '../../src/model/builder.ts';
+import type { ModelGraph } from '../../src/model/graph.ts';
+
+/** A gated unit: one dense layer makes values and gates side by side. */
+function gated(): ModelGraph {
+  const builder = new GraphBuilder([6]);
+  const up = builder.add({ op: 'dense', name: 'up', out: 16 }, builder.input);
+  const gate = builder.chain(up, [{ op: 'slice', start: 8, length: 8 }, { op: 'sigmoid' }]);
+  const product = builder.add({ op: 'multiply' }, builder.add({ op: 'slice', start: 0, length: 8 }, up), gate);
+  return builder.build(builder.chain(product, [{ op: 'dense', name: 'down', out: 7 }, { op: 'tanh' }, { op: 'dense', name: 'fc', out: 3 }]));
+}
+
+/** Two slices that overlap, added: three stretches of four become one. */
+function overlapping(): ModelGraph {
+  const builder = new GraphBuilder([6]);
+  const wide = builder.chain(builder.input, [{ op: 'dense', name: 'a', out: 15 }, { op: 'tanh' }]);
+  const sum = builder.add({ op: 'add' }, builder.add({ op: 'slice', start: 0, length: 8 }, wide), builder.add({ op: 'slice', start: 4, length: 8 }, wide));
+  return builder.build(builder.chain(sum, [{ op: 'dense', name: 'fc', out: 3 }]));
+}
+
+/** Halves of the channels go their own ways (ShuffleNetV2), with batch norm over both, and meet a residual cut elsewhere. */
+function halves(): ModelGraph {
+  const builder = new GraphBuilder([2, 5, 4]);
+  const stem = builder.chain(builder.input, [{ op: 'conv2d', name: 'a', out: 10, kernel: 3, padding: 1 }, { op: 'batch_norm', name: 'n' }, { op: 'relu' }]);
+  const right = builder.chain(stem, [{ op: 'slice', start: 5, length: 5 }, { op: 'conv2d', name: 'b', out: 7, kernel: 1 }, { op: 'tanh' }]);
+  const joined = builder.add({ op: 'concat' }, builder.add({ op: 'slice', start: 0, length: 3 }, stem), right);
+  const sum = builder.add({ op: 'add' }, joined, stem);
+  return builder.build(builder.chain(sum, [{ op: 'conv2d', name: 'c', out: 4, kernel: 3 }, { op: 'relu' }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]));
+}
+
+/** Whole channels taken out of a flattened image. */
+function flattened(): ModelGraph {
+  const builder = new GraphBuilder([2, 5, 4]);
+  return builder.build(builder.chain(builder.input, [
+    { op: 'conv2d', name: 'a', out: 8, kernel: 3 }, { op: 'relu' }, { op: 'flatten' }, { op: 'slice', start: 2 * 6, length: 4 * 6 }, { op: 'dense', name: 'fc', out: 3 },
+  ]));
+}
+
+/** Two attentions of other queries over the same keys; `values` says whether they share those too, or read the keys as values. */
+function sharedKeys(values: 'shared' | 'own' | 'keys'): ModelGraph {
+  const builder = new GraphBuilder([2, 4, 3]);
+  const tokens = builder.chain(builder.input, [{ op: 'conv2d', name: 'patch', out: 9, kernel: 1 }, { op: 'tokens' }]);
+  const dense = (name: string, out: number): string => builder.add({ op: 'dense', name, out }, tokens);
+  const keys = dense('k', 8);
+  const shared = values === 'shared' ? dense('v', 12) : keys;
+  const attend = (name: string): string =>
+    builder.add({ op: 'attention', heads: 2 }, dense(`q${name}`, 8), keys, values === 'own' ? dense(`v${name}`, 12) : shared);
+  const both = ['1', '2'].map((name) => builder.add({ op: 'dense', name: `out${name}`, out: 9 }, attend(name)));
+  const sum = builder.add({ op: 'add' }, tokens, ...both);
+  return builder.build(builder.chain(sum, [{ op: 'mean_tokens' }, { op: 'dense', name: 'fc', out: 3 }]));
+}
+
+/** One layer of queries read by two attentions of other numbers of heads: no permutation suits both. */
+function clashingHeads(): ModelGraph {
+  const builder = new GraphBuilder([2, 4, 3]);
+  const tokens = builder.chain(builder.input, [{ op: 'conv2d', name: 'patch', out: 9, kernel: 1 }, { op: 'tokens' }]);
+  const dense = (name: string): string => builder.add({ op: 'dense', name, out: 8 }, tokens);
+  const queries = dense('q');
+  const attend = (name: string, heads: number): string => builder.add({ op: 'attention', heads }, queries, dense(`k${name}`), dense(`v${name}`));
+  const joined = builder.add({ op: 'add' }, ...[attend('1', 2), attend('2', 4)].map((value, i) => builder.add({ op: 'dense', name: `out${i}`, out: 5 }, value)));
+  return builder.build(builder.chain(joined, [{ op: 'mean_tokens' }, { op: 'dense', name: 'fc', out: 3 }]));
+}
+
+/** Graphs by name, and the groups that must come out. */
+export const combinations: Readonly<Record<string, { readonly graph: ModelGraph; readonly groups: readonly string[] }>> = {
+  'gated-unit': { graph: gated(), groups: ['up[0:8]', 'down'] },
+  'overlapping-slices': { graph: overlapping(), groups: ['a[0:4]', 'a[12:15]'] },
+  'channel-halves': { graph: halves(), groups: ['a[0:3]', 'a[3:5]', 'a[5:10]', 'c'] },
+  'flattened-slice': { graph: flattened(), groups: ['a[0:2]', 'a[2:6]', 'a[6:8]'] },
+  'shared-keys': { graph: sharedKeys('own'), groups: ['patch', 'q1'] },
+  'shared-keys-and-values': { graph: sharedKeys('shared'), groups: ['patch', 'q1'] },
+  'keys-as-values': { graph: sharedKeys('keys'), groups: ['patch', 'q1'] },
+  'clashing-heads': { graph: clashingHeads(), groups: ['patch', 'out0'] },
+};
