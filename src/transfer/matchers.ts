@@ -7,7 +7,7 @@ import type { Network } from '../gradient/network.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import type { GradientHistory } from '../matching/history.ts';
-import { identityPermutations, permuteTensors } from '../matching/permutation.ts';
+import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import { matchingSolvers } from '../matching/solvers.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
@@ -16,7 +16,7 @@ import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 import { breathe } from './progress.ts';
 import type { TransferSettings } from './settings.ts';
 import type { Stopwatch } from './timing.ts';
-import { add, subtract } from './trajectory.ts';
+import { subtract } from './trajectory.ts';
 
 /** Everything the strategies share during one transfer. */
 export interface MatchingContext {
@@ -31,12 +31,18 @@ export interface MatchingContext {
   readonly sourceAt: (step: number) => Promise<NamedTensors>;
   /** The next g mini-batches of the seeded order. */
   readonly drawBatches: () => readonly Batch[];
-  /** The source's update up to a point, without the parameters that the caller skips. */
-  readonly updateTo: (source: NamedTensors) => Promise<NamedTensors>;
+  /** Both sides at a step of the schedule: θ₁, and θ₂⁰ with the permuted update up to there. */
+  readonly pointAt: (step: number, permutations: Permutations) => Promise<TransferPair>;
   readonly history: GradientHistory;
   readonly stopwatch: Stopwatch;
   readonly signal: AbortSignal | undefined;
   readonly counts: { gradients: number; reusedGradients: number; matchings: number; assignments: number };
+}
+
+/** Parameters of source and target at one point. */
+export interface TransferPair {
+  readonly source: NamedTensors;
+  readonly target: NamedTensors;
 }
 
 /** Finds π of `step` given that of the step before; undefined where the method does not match at this step. */
@@ -142,11 +148,10 @@ async function addPair(context: MatchingContext, point: number, permutations: Pe
 
 /** Where the pair of a point takes its gradients: the target's state, then the source's. */
 async function statesAt(context: MatchingContext, point: number, permutations: Permutations): Promise<NetworkState[]> {
-  const { target } = context;
-  const source = await context.sourceAt(point);
-  const update = permuteTensors(context.spec, await context.updateTo(source), permutations);
+  const { source, target } = await context.pointAt(point, permutations);
   // Training mode uses batch statistics, so which buffers ride along makes no difference.
-  return [{ parameters: add(target.parameters, update), buffers: target.buffers }, { parameters: source, buffers: target.buffers }];
+  const { buffers } = context.target;
+  return [{ parameters: target, buffers }, { parameters: source, buffers }];
 }
 
 /** One gradient a state over the same batches: in the caller's workers where there are any, else one after the other here. */

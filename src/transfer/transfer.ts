@@ -23,7 +23,7 @@ import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
 import type { Evaluation } from './evaluate.ts';
 import { requireData, requireState, splitData } from './inputs.ts';
 import { matcherFor } from './matchers.ts';
-import type { MatchingContext } from './matchers.ts';
+import type { MatchingContext, TransferPair } from './matchers.ts';
 import { breathe } from './progress.ts';
 import type { JobControl } from './progress.ts';
 import { dataForm, dataSha256, deepFreeze, graphSha256, makeRecord, stateSha256 } from './record.ts';
@@ -148,6 +148,15 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     return interpolate(sourceStart.parameters, sourceEnd.parameters, point);
   };
 
+  /** Where the last step arrived: the next one takes its newest pair of gradients there. */
+  let arrived: (TransferPair & { readonly step: number; readonly permutations: Permutations }) | undefined;
+  const pointAt = async (step: number, permutations: Permutations): Promise<TransferPair> => {
+    if (arrived?.step === step && arrived.permutations === permutations) return arrived;
+    const point = await sourceAt(step);
+    const update = withoutUpdates(subtract(point, sourceStart.parameters), skip);
+    return { source: point, target: add(target.parameters, permuteTensors(spec, update, permutations)) };
+  };
+
   const recorded = { ...settings, from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '' };
   const inputs = {
     graph: await graphSha256(graph),
@@ -177,7 +186,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
       batches += settings.batchesPerStep;
       return Array.from({ length: settings.batchesPerStep }, () => makeBatch(data, sampler.next()));
     },
-    updateTo: async (point) => withoutUpdates(subtract(point, sourceStart.parameters), skip),
+    pointAt,
     history: new GradientHistory(compute.core, spec, {
       budgetBytes: settings.historyBudgetBytes,
       normalise: settings.normalise,
@@ -205,8 +214,8 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   for (let step = steps.length; step <= settings.steps; step++) {
     const matching = await match(step, permutations);
     permutations = matching?.permutations ?? permutations;
-    const update = await context.updateTo(await sourceAt(step));
-    const shifted = { parameters: add(target.parameters, permuteTensors(spec, update, permutations)), buffers: target.buffers };
+    arrived = { ...(await pointAt(step, permutations)), step, permutations };
+    const shifted = { parameters: arrived.target, buffers: target.buffers };
     const state = reestimated(context, shifted, () => drawStatistics(data, training, settings, step));
     steps.push({
       step,
