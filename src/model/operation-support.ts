@@ -1,7 +1,7 @@
 /** What the rules of operations are made of: their type, shapes of windows, and the refusal of inputs that do not fit. */
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { FieldReader } from './fields.ts';
-import type { ModelGraph, NodeOf, OperationName, OperationOf, Padding, Pair, ParameterRole, Shape } from './graph.ts';
+import type { ModelGraph, NodeOf, OperationName, OperationOf, Padding, Pair, ParameterRole, Shape } from './operation-types.ts';
 
 export interface ParameterDeclaration {
   readonly suffix: string;

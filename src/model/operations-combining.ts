@@ -1,6 +1,6 @@
 /** Rules of the operations that join values and take them apart: products, concatenation, slices. */
 import { sameShape } from '../tensor/tensor.ts';
-import type { Shape } from './graph.ts';
+import type { Shape } from './operation-types.ts';
 import { ONE, first, misfit, none, show, type OperationRule } from './operation-support.ts';
 
 const multiply: OperationRule<'multiply'> = {

@@ -1,5 +1,5 @@
 /** Rules of the rarer operations on images: transposed convolution, adaptive pooling, group norm. */
-import type { OperationOf, Shape, NodeOf } from './graph.ts';
+import type { OperationOf, Shape, NodeOf } from './operation-types.ts';
 import { ONE, asImage, first, misfit, none, show, type OperationRule, type ParameterDeclaration } from './operation-support.ts';
 
 function adaptivePool<K extends 'adaptive_max_pool' | 'adaptive_average_pool'>(op: K): OperationRule<K> {

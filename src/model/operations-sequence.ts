@@ -4,7 +4,7 @@
  */
 import { elementCount } from '../tensor/tensor.ts';
 import { ONE, asImage, elementwise, first, misfit, none, show, type Named, type OperationRule, type ParameterDeclaration } from './operation-support.ts';
-import type { NodeOf, OperationOf, Shape } from './graph.ts';
+import type { NodeOf, OperationOf, Shape } from './operation-types.ts';
 
 /** Where the features of a value stand: the channels of an image, the last axis of everything else. */
 export function featureAxis(shape: Shape): number {

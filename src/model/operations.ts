@@ -1,10 +1,10 @@
 /**
  * What every operation accepts, gives and owns: one rule a kind, here or in a file of its family. A new operation is a member of
- * `Operations` in `graph.ts` and a rule; how it carries permutations stands in `permutation-rules.ts`, its arithmetic in `gradient/`.
+ * `Operations` in `operation-types.ts` and a rule; how it carries permutations stands in `permutation-rules.ts`, its arithmetic in `gradient/`.
  */
 import { elementCount, sameShape } from '../tensor/tensor.ts';
 import type { FieldReader } from './fields.ts';
-import type { GraphNode, NodeOf, OperationName, OperationOf, Shape } from './graph.ts';
+import type { GraphNode, NodeOf, OperationName, OperationOf, Shape } from './operation-types.ts';
 import {
   ONE, asImage, elementwise, first, misfit, none, show, windows, type GraphContext, type OperationRule, type ParameterDeclaration,
 } from './operation-support.ts';

@@ -5,7 +5,7 @@
 import { InvalidArgumentError, requireChoice } from '../core/errors.ts';
 import { sequential, type Layer, type Residual } from './builder.ts';
 import type { ModelGraph } from './graph.ts';
-import type { PresetOptions } from './presets.ts';
+import type { PresetOptions } from './preset-options.ts';
 import { requireImage } from './presets-torchvision.ts';
 
 /** Expansion, channels, blocks, stride of the first block. */

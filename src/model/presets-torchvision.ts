@@ -5,7 +5,7 @@
 import { InvalidArgumentError, requireChoice, requireInteger } from '../core/errors.ts';
 import { sequential, type Layer, type Residual } from './builder.ts';
 import type { ModelGraph, Shape } from './graph.ts';
-import type { PresetOptions } from './presets.ts';
+import type { PresetOptions } from './preset-options.ts';
 
 type Preset = (options: PresetOptions) => ModelGraph;
 

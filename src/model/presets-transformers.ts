@@ -6,7 +6,7 @@ import { InvalidArgumentError, requireInteger } from '../core/errors.ts';
 import { GraphBuilder, sequential, type Layer, type Residual } from './builder.ts';
 import type { ModelGraph, Shape } from './graph.ts';
 import { requireImage } from './presets-torchvision.ts';
-import type { PresetOptions } from './presets.ts';
+import type { PresetOptions } from './preset-options.ts';
 
 type Layers = readonly (Layer | Residual)[];
 

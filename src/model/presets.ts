@@ -3,45 +3,13 @@
  */
 import { requireChoice, requireInteger } from '../core/errors.ts';
 import { GraphBuilder, sequential, type Layer } from './builder.ts';
-import type { ModelGraph, Shape } from './graph.ts';
+import type { ModelGraph } from './graph.ts';
 import { mobilenetV2 } from './presets-mobilenet.ts';
 import { basicBlock, requireImage, scaledChannels, torchvisionPresets } from './presets-torchvision.ts';
 import { transformerPresets } from './presets-transformers.ts';
+import type { PresetOptions } from './preset-options.ts';
 
-export interface PresetOptions {
-  /** [channels, height, width] or, for `mlp`, also [features]; [tokens] for `gpt2`. */
-  readonly input: Shape;
-  /** Classes; for `gpt2` the vocabulary. */
-  readonly classes: number;
-  /** `mlp`: hidden widths. Default [512]. */
-  readonly widths?: readonly number[];
-  /** `mlp`: between the dense layers. Default 'relu'. */
-  readonly activation?: 'relu' | 'none';
-  /** `mlp`: biases. Default true. */
-  readonly bias?: boolean;
-  /**
-   * Convolutional presets: for `conv4/6/8` and `vgg…` a factor on the published channel counts (default 1; channels are
-   * rounded, at least 1), for `mobilenet_v2` one whose products are rounded to multiples of 8; for `small-conv` and `resnet…` the channels of the first
-   * stage (default 32; 16 and 64), for `convnext` too (96). `vit`, `mixer`, `gpt2`: features of a token (default 192, 768, 768).
-   */
-  readonly width?: number;
-  /** `vit`, `mixer`, `gpt2`: blocks (default 12). */
-  readonly depth?: number;
-  /** `vit`, `gpt2`: heads of an attention (default one for 64 features). */
-  readonly heads?: number;
-  /** `vit`, `mixer`: pixels of a patch's side (default 16, or 4 below 112 pixels); `convnext`: the same of its stem (default 4). */
-  readonly patch?: number;
-  /** `gpt2`: rows of the table of positions (default as many as tokens; 1,024 in the published weights). */
-  readonly positions?: number;
-  /** `convnext`: blocks of each stage (default 3, 3, 9, 3). */
-  readonly blocks?: readonly number[];
-  /**
-   * `resnet18/34/50`: 7×7 stride 2 and a pooling (default), or for small images 3×3 stride 1 without pooling. `mobilenet_v2`: with
-   * `cifar` the first two reductions are left out. `vgg…`: with `imagenet` torchvision's adaptive pooling to 7×7 stands before the
-   * dense layers, so that its checkpoints fit images of any size; without, they see what is left of the image.
-   */
-  readonly stem?: 'imagenet' | 'cifar';
-}
+export type { PresetOptions };
 
 const presets = { mlp, conv4, conv6, conv8, 'small-conv': smallConv, 'resnet-small': resnetSmall, ...torchvisionPresets, mobilenet_v2: mobilenetV2, ...transformerPresets } as const;
 
