@@ -5,7 +5,6 @@
 import { BackendWasm, engine, env } from '#tfjs';
 import type { Core } from '../core/core.ts';
 import { InvalidArgumentError, KernelError } from '../core/errors.ts';
-import { registerKernels } from './kernels/index.ts';
 
 /** tfjs's handle of a buffer: compared by identity. */
 type DataId = object;
@@ -102,7 +101,6 @@ export function openBackend(core: Core): HeapBackend {
     });
   }
   if (env().platform === undefined) env().setPlatform('trajport', platform);
-  registerKernels();
   const backend = new HeapBackend(core);
   engine().registerBackend(BACKEND, () => backend);
   // Completes before its first await, because the factory answers with a backend and not with a promise.

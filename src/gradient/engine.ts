@@ -3,6 +3,7 @@ import { engine as tfjsEngine } from '#tfjs';
 import type { Core } from '../core/core.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { closeBackend, openBackend, type HeapBackend } from './backend.ts';
+import { registerKernels } from './kernels/index.ts';
 import { Network, type NetworkOptions } from './network.ts';
 
 export type { Loss } from './loss.ts';
@@ -16,6 +17,7 @@ export class GradientEngine implements Disposable {
 
   constructor(core: Core) {
     this.core = core;
+    registerKernels();
     this.#backend = openBackend(core);
   }
 

@@ -2,7 +2,7 @@
 import { parameterName, type GraphNode, type NodeOf, type Shape } from '../model/graph.ts';
 import { attentionShape, type SequenceOperation } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import type { Instruction } from './program.ts';
+import type { Instruction } from './instruction.ts';
 
 type ParameterOf = (suffix: string) => string;
 

@@ -1,21 +1,9 @@
 /** A graph as a list of tfjs kernel calls: which kernel, on which values and parameters, with which attributes. */
 import { inferShapes, parameterName, type GraphNode, type ModelGraph, type Padding, type Shape } from '../model/graph.ts';
 import { elementCount } from '../tensor/tensor.ts';
+import type { Instruction } from './instruction.ts';
 import type { Attributes } from './kernels/support.ts';
 import { denseRows, reinterpret, sequenceInstructions } from './program-sequence.ts';
-
-export interface Instruction {
-  /** Name of the value it makes: a node's, or a partial sum of one. */
-  readonly output: string;
-  readonly kernel: string;
-  /** Kernel input → value. */
-  readonly values: { readonly [input: string]: string };
-  /** Kernel input → parameter or buffer. */
-  readonly parameters: { readonly [input: string]: string };
-  readonly attrs: Attributes;
-  /** The kernel can write over its input `x`. */
-  readonly overwrites: boolean;
-}
 
 export interface Program {
   readonly instructions: readonly Instruction[];

@@ -8,7 +8,8 @@ import { KernelError } from '../core/errors.ts';
 import type { HeapBackend } from './backend.ts';
 import { run, runAll, type InputGradients } from './kernels/support.ts';
 import type { HeapParameters } from './parameters.ts';
-import type { Instruction, Program } from './program.ts';
+import type { Instruction } from './instruction.ts';
+import type { Program } from './program.ts';
 
 /** A tensor and how many still need it. */
 class Held {
