@@ -12,7 +12,7 @@ import type { NamedTensors } from '../tensor/tensor.ts';
 import { selectPiece } from './arrangement.ts';
 import { quantisedRows } from './coding.ts';
 import { liveSlices, matchingLayout } from './layout.ts';
-import type { LiveSlices, MatchingLayout, PairedTensor } from './layout.ts';
+import type { LiveSlices, MatchingLayout, PairedTensor, StoredPair } from './layout.ts';
 import { SimilarityCache } from './similarity.ts';
 import { putSlices, takeSlices } from './snapshot.ts';
 import type { HistoryFacts, HistorySnapshot } from './snapshot.ts';
@@ -46,12 +46,6 @@ export interface HistorySize {
   /** When stored as 8-bit codes. */
   readonly codedBytesPerPair: number;
   readonly totalBytes: number;
-}
-
-/** One stored pair of a tensor. */
-export interface StoredPair {
-  readonly target: LiveSlices;
-  readonly source: LiveSlices;
 }
 
 /** Below this product of norms, normalising would divide noise by noise; the official code's bound. */

@@ -157,6 +157,12 @@ export interface LiveSlices {
   readonly columns: Int32Array;
 }
 
+/** One stored pair of a tensor. */
+export interface StoredPair {
+  readonly target: LiveSlices;
+  readonly source: LiveSlices;
+}
+
 /** [a, rows, b, columns, c] → [a · b · c][live rows][live columns], each element times `scale`; `norm` is the result's. */
 export function liveSlices(tensor: PairedTensor, data: Float32Array, scale: number, norm: number): LiveSlices {
   const [before, between, behind] = tensor.extents;

@@ -4,11 +4,11 @@
  * (one axis of one tensor) remembers its matrix for the permutation it was last computed with, and only what has changed
  * since is multiplied again: A_now − A_before = T[:, changed] · (S[:, now] − S[:, before])ᵀ.
  */
+import type { Core } from '../core/core.ts';
 import { MalformedFileError } from '../core/errors.ts';
 import { takeArray } from '../tensor/named-arrays.ts';
 import type { NumberArray } from '../tensor/named-arrays.ts';
-import type { GradientHistory } from './history.ts';
-import type { GroupLayout, TermLayout } from './layout.ts';
+import type { GroupLayout, MatchingLayout, PairedTensor, StoredPair, TermLayout } from './layout.ts';
 import { changedUnits, isIdentity } from './permutation.ts';
 import { requireUnits } from './snapshot.ts';
 import type { AnchorFacts, HistorySnapshot } from './snapshot.ts';
@@ -16,6 +16,19 @@ import { addChanges, addProducts, changesFlops, outer, plainFlops, productsFlops
 
 /** Beyond this share of the work of a recomputation an update saves too little to be worth its rounding. */
 const LARGEST_UPDATE_SHARE = 0.8;
+
+/** What similarities are computed from: a `GradientHistory`, which holds the cache and so is not imported here. */
+export interface SimilaritySource {
+  readonly core: Core;
+  readonly layout: MatchingLayout;
+  /** Another number means other pairs: what was remembered no longer holds. */
+  readonly generation: number;
+  readonly pairs: number;
+  /** Bytes of the budget that are left for remembered matrices. */
+  readonly spareBytes: number;
+  stored(tensor: PairedTensor): readonly StoredPair[];
+  staticSimilarity(group: number): Float32Array | null;
+}
 
 export interface SimilarityCounts {
   /** Terms that were asked for, by how they were got. */
@@ -48,12 +61,12 @@ interface TermState {
 
 /** Up-to-date similarities of a history's groups, as far as the history's budget leaves room to remember them. */
 export class SimilarityCache {
-  readonly #history: GradientHistory;
+  readonly #history: SimilaritySource;
   #states = new Map<TermLayout, TermState>();
   #generation: number;
   #counts = { recomputed: 0, updated: 0, reused: 0, flops: 0, flopsWithoutReuse: 0 };
 
-  constructor(history: GradientHistory) {
+  constructor(history: SimilaritySource) {
     this.#history = history;
     this.#generation = history.generation;
   }

@@ -4,9 +4,8 @@
  * and units whose gradients are all zero take no part.
  */
 import type { Core, Scratch } from '../core/core.ts';
-import type { StoredPair } from './history.ts';
 import { positionsOf } from './layout.ts';
-import type { LiveSlices, TermLayout } from './layout.ts';
+import type { LiveSlices, StoredPair, TermLayout } from './layout.ts';
 
 /** Elements of one operand that lie on the heap at a time (4 MiB), unless a single slice is larger. */
 const CHUNK_ELEMENTS = 2 ** 20;

@@ -10,7 +10,7 @@ import type { NamedArrays, NumberArray } from '../tensor/named-arrays.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { ResumePoint } from './resume.ts';
 import { putState, takeState } from './state-arrays.ts';
-import type { TransferCounts, TransferStep } from './transfer.ts';
+import type { TransferCounts, TransferStep } from './transfer-step.ts';
 
 /** The step that the stop rule would choose now. */
 export interface KeptStep {

@@ -20,7 +20,6 @@ import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
-import type { Evaluation } from './evaluate.ts';
 import { requireData, requireState, splitData } from './inputs.ts';
 import { matcherFor } from './matchers.ts';
 import type { MatchingContext, TransferPair } from './matchers.ts';
@@ -38,8 +37,11 @@ import { Stopwatch } from './timing.ts';
 import type { Timings } from './timing.ts';
 import { takeTransferPoint, transferPoint } from './transfer-point.ts';
 import type { KeptStep } from './transfer-point.ts';
+import type { TransferCounts, TransferStep } from './transfer-step.ts';
 import { add, checkpointNumber, interpolate, subtract, withoutUpdates } from './trajectory.ts';
 import type { Trajectory } from './trajectory.ts';
+
+export type { TransferCounts, TransferStep } from './transfer-step.ts';
 
 export interface TransferOptions extends TransferChoices, JobControl {
   /** The source's trajectory: an opened bundle, the `trajectory` of a training, or `trajectoryFromStates`. */
@@ -60,31 +62,6 @@ export interface TransferOptions extends TransferChoices, JobControl {
   readonly compute?: Compute;
   /** Gradients of source and target, and of their micro-batches, are computed in these at once; the result keeps its bytes. */
   readonly workers?: GradientWorkers;
-}
-
-/** What happened at one step. Step 0 is the target before any transfer. */
-export interface TransferStep {
-  readonly step: number;
-  /** Where along the trajectory: the fraction of the line, or of the checkpoints. */
-  readonly fraction: number;
-  /** Σ over gradient pairs of ⟨target gradient, π(source gradient)⟩: what the matching maximised. */
-  readonly objective?: number;
-  /** Σ over gradient pairs of ‖target gradient − π(source gradient)‖²: what it thereby minimised. */
-  readonly residual?: number;
-  readonly sweeps?: number;
-  readonly converged?: boolean;
-  readonly heldOut?: Evaluation;
-  /** Share of held-out images classified as the source's last checkpoint does (stop rule `label-free` only). */
-  readonly agreement?: number;
-}
-
-export interface TransferCounts {
-  /** Backward passes of one mini-batch. */
-  readonly gradients: number;
-  /** Those taken as they were, because neither state nor batch had changed (`gmtBatches: 'fixed'`). */
-  readonly reusedGradients: number;
-  readonly matchings: number;
-  readonly assignments: number;
 }
 
 export interface TransferResult {

@@ -1,0 +1,27 @@
+/** What a transfer tells of each of its steps, and counts. */
+import type { Evaluation } from './evaluate.ts';
+
+/** What happened at one step. Step 0 is the target before any transfer. */
+export interface TransferStep {
+  readonly step: number;
+  /** Where along the trajectory: the fraction of the line, or of the checkpoints. */
+  readonly fraction: number;
+  /** Σ over gradient pairs of ⟨target gradient, π(source gradient)⟩: what the matching maximised. */
+  readonly objective?: number;
+  /** Σ over gradient pairs of ‖target gradient − π(source gradient)‖²: what it thereby minimised. */
+  readonly residual?: number;
+  readonly sweeps?: number;
+  readonly converged?: boolean;
+  readonly heldOut?: Evaluation;
+  /** Share of held-out images classified as the source's last checkpoint does (stop rule `label-free` only). */
+  readonly agreement?: number;
+}
+
+export interface TransferCounts {
+  /** Backward passes of one mini-batch. */
+  readonly gradients: number;
+  /** Those taken as they were, because neither state nor batch had changed (`gmtBatches: 'fixed'`). */
+  readonly reusedGradients: number;
+  readonly matchings: number;
+  readonly assignments: number;
+}
