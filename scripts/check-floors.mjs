@@ -1,4 +1,4 @@
-// Holds src/ to docs/architecture.md: imports only downward, nothing that makes results differ between runtimes, no
+// Holds src/ to docs/architecture.md: imports only downward and never in a circle, nothing that makes results differ between runtimes, no
 // runtime API outside the doors; and assembly/core.wasm to importing just the shared memory. Prints every breach.
 import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, posix, sep } from 'node:path';
@@ -35,7 +35,10 @@ const sources = readdirSync(join(root, 'src'), { recursive: true })
   .filter((name) => name.endsWith('.ts'))
   .toSorted();
 
+/** File → files of src/ that it imports, types included. */
+const imports = new Map(sources.map((file) => [file, new Set()]));
 for (const file of sources) checkFile(file);
+checkCircles();
 checkBinary();
 
 if (breaches.length > 0) {
@@ -80,6 +83,7 @@ function checkFile(file) {
     if (specifier.startsWith('.')) {
       const target = posix.normalize(posix.join(posix.dirname(file), specifier));
       const targetRoom = target.split('/')[1];
+      imports.get(file).add(target);
       if (!target.startsWith('src/')) breach(node, `imports ${specifier}, which is outside src/`);
       else if (targetRoom !== room && !(floors[targetRoom] < floor)) breach(node, `${room} (floor ${floor}) imports ${targetRoom} (floor ${floors[targetRoom]})`);
       if (target.endsWith('.node.ts') && !isNodeFile) breach(node, `imports ${specifier}, which needs Node`);
@@ -106,6 +110,22 @@ function checkFile(file) {
   }
 }
 
+/** Files that import one another, however long the way round, are one file in several: none can be read or moved by itself. */
+function checkCircles() {
+  const done = new Set();
+  const path = [];
+  const visit = (file) => {
+    const at = path.indexOf(file);
+    if (at >= 0) return void breaches.push(`${[...path.slice(at), file].join(' → ')}: a circle of imports`);
+    if (done.has(file)) return;
+    path.push(file);
+    for (const target of imports.get(file) ?? []) visit(target);
+    path.pop();
+    done.add(file);
+  };
+  for (const file of sources) visit(file);
+}
+
 function specifierOf(node) {
   if ((ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) && node.moduleSpecifier) return node.moduleSpecifier.text;
   if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
@@ -126,8 +146,8 @@ function isReference(node) {
 
 function checkBinary() {
   const bytes = readFileSync(join(root, 'assembly', 'core.wasm'));
-  const imports = WebAssembly.Module.imports(new WebAssembly.Module(bytes)).map(({ module, name }) => `${module}.${name}`);
-  if (imports.join() !== 'env.memory') breaches.push(`assembly/core.wasm imports ${imports.join(', ')}, not just env.memory`);
+  const needed = WebAssembly.Module.imports(new WebAssembly.Module(bytes)).map(({ module, name }) => `${module}.${name}`);
+  if (needed.join() !== 'env.memory') breaches.push(`assembly/core.wasm imports ${needed.join(', ')}, not just env.memory`);
   const DATA_SECTION = 11;
   for (let at = 8; at < bytes.length; ) {
     const id = bytes[at++];
