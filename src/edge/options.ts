@@ -3,11 +3,17 @@ import { InvalidArgumentError, MalformedFileError, describe } from '../core/erro
 import { transferMethods } from '../index.ts';
 import type { TransferChoices, TransferMethod } from '../index.ts';
 
-/** What a request may choose. Everything else is refused by name. */
-export const optionNames = [
-  'method', 'seed', 'steps', 'trajectory', 'schedule', 'batchesPerStep', 'batchSize', 'heldOutFraction', 'stopRule', 'statisticsBatches',
-  'historyBudgetBytes', 'normalise', 'frozenGroups', 'skipParameters', 'maxSweeps', 'start', 'from', 'to',
-] as const;
+type Kind = 'a number' | 'a string' | 'a list of names' | 'true or false' | 'an object';
+
+/** What a request may choose, by kind; ranges are checked by `transfer`. A type over every choice: a new one cannot be forgotten here. */
+const kinds: { readonly [K in keyof Required<RequestOptions>]: Kind } = {
+  method: 'a string', seed: 'a number', steps: 'a number', trajectory: 'a string', schedule: 'a string', batchesPerStep: 'a number',
+  gmtBatches: 'a string', batchSize: 'a number', microBatch: 'a number', heldOutFraction: 'a number', heldOutSeed: 'a number', stopRule: 'a string',
+  statisticsBatches: 'a number', historyBudgetBytes: 'a number', normalise: 'true or false', frozenGroups: 'a list of names',
+  skipParameters: 'a list of names', maxSweeps: 'a number', start: 'a string', solver: 'a string', loss: 'an object', from: 'a string', to: 'a string',
+};
+
+export const optionNames: readonly string[] = Object.keys(kinds);
 
 /** Oracle needs a truly trained target, which whoever asks for a port does not have. */
 export const edgeMethods: readonly TransferMethod[] = transferMethods.filter((method) => method !== 'oracle');
@@ -50,10 +56,15 @@ function requireOption(name: string, value: unknown): void {
   const refuse = (expected: string): never => {
     throw new InvalidArgumentError({ field, expected, got: describe(value) });
   };
-  if (!(optionNames as readonly string[]).includes(name)) refuse(`an option named ${optionNames.join(', ')}`);
-  if (name === 'frozenGroups' || name === 'skipParameters') {
-    if (!Array.isArray(value) || !value.every((item) => typeof item === 'string')) refuse('a list of names');
-  } else if (name === 'normalise') {
-    if (typeof value !== 'boolean') refuse('true or false');
-  } else if (typeof value !== 'string' && typeof value !== 'number') refuse('a string or a number');
+  if (!Object.hasOwn(kinds, name)) refuse(`an option named ${optionNames.join(', ')}`);
+  const kind = kinds[name as keyof typeof kinds];
+  if (!isOfKind[kind](value)) refuse(kind);
 }
+
+const isOfKind: { readonly [K in Kind]: (value: unknown) => boolean } = {
+  'a number': (value) => typeof value === 'number',
+  'a string': (value) => typeof value === 'string',
+  'a list of names': (value) => Array.isArray(value) && value.every((item) => typeof item === 'string'),
+  'true or false': (value) => typeof value === 'boolean',
+  'an object': (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+};

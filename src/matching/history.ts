@@ -180,7 +180,7 @@ export class GradientHistory {
   /**
    * Adds one gradient pair. Tensors that no group permutes are ignored, and so are tensors of the spec that neither side has
    * (buffers have no gradients).
-   * @throws InvalidArgumentError where the two disagree a shape is not the spec's or data are not of their shape; NotFiniteError for NaN or infinities.
+   * @throws InvalidArgumentError where the two disagree, a shape is not the spec's or data are not of their shape; NotFiniteError for NaN or infinities.
    * @throws BudgetError where the pair does not fit even coded; `requiredBytes` is the budget that would do.
    * After these nothing has been added. @throws OutOfMemoryError of the WebAssembly heap, after which the history is empty.
    */

@@ -67,6 +67,17 @@ describe('handler', () => {
     expect((JSON.parse(form.get('record') as string) as { sha256: string }).sha256).toBe(expectedSha256);
   });
 
+  it('takes every choice of a transfer, which the record then states', async () => {
+    const choices = {
+      heldOutSeed: 9, microBatch: 8, gmtBatches: 'fixed', solver: 'coordinate-descent', loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0.1 },
+    };
+    const response = await handle(request({ ...inputs, options: options({ ...fine, ...choices }) }));
+    expect(response.status).toBe(200);
+    const { settings, sha256 } = JSON.parse(response.headers.get('trajport-record') as string) as { settings: object; sha256: string };
+    expect(settings).toMatchObject(choices);
+    expect(sha256).not.toBe(expectedSha256);
+  });
+
   it('tells how it is used', async () => {
     const response = await handle(new Request('https://port.example/'));
     expect(response.status).toBe(200);
@@ -82,7 +93,8 @@ describe('handler', () => {
     ['options that are no object', { options: '[]' }, 400, 'options'],
     ['an unknown option', { options: options({ stepz: 3 }) }, 422, 'options.stepz'],
     ['an option out of range', { options: options({ ...fine, steps: 0 }) }, 422, 'steps'],
-    ['an option of the wrong kind', { options: options({ ...fine, steps: '3' }) }, 422, 'steps'],
+    ['an option of the wrong kind', { options: options({ ...fine, steps: '3' }) }, 422, 'options.steps'],
+    ['a loss that is none', { options: options({ ...fine, loss: 'mse' }) }, 422, 'options.loss'],
     ['a polluting option', { options: '{"__proto__": {"method": "gmt"}}' }, 422, 'options.__proto__'],
     ['the oracle', { options: options({ method: 'oracle' }) }, 422, 'options.method'],
     ['more gradients than allowed', { options: options({ method: 'gmt', steps: 50, batchSize: 8 }) }, 413, 'options'],
