@@ -8,7 +8,7 @@ import { hostname } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import process from 'node:process';
 import { LockedError } from '../core/errors.ts';
-import { FileError } from './exit.ts';
+import { FileError, UsageError } from './exit.ts';
 import { files } from './file-system.node.ts';
 import { keepUntilExit, readWhole, reason, removeAbandonedTemporaries, temporaryBeside, writeNew } from './files.node.ts';
 
@@ -25,7 +25,7 @@ const LOCK_LIMIT_BYTES = 4096;
  * Locks `path` until the returned handle is disposed or the process ends.
  * @throws LockedError while another live process has it; FileError where the lock cannot be written.
  */
-export function lockOutput(path: string): Disposable {
+function lockOutput(path: string): Disposable {
   const lock = `${path}.lock`;
   const mine: Owner = { pid: process.pid, host: hostname(), started: startOf(process.pid) };
   // Another run may end, or take over the same stale lock, between two looks at it.
@@ -44,11 +44,13 @@ export function lockOutput(path: string): Disposable {
 }
 
 /**
- * Locks all of a command's outputs, each once, and removes what killed runs left beside them.
- * @throws LockedError, FileError as `lockOutput`; then none is locked.
+ * Locks all of a command's outputs and removes what killed runs left beside them.
+ * @throws UsageError where two are one file; LockedError, FileError as `lockOutput`; then none is locked.
  */
 export function lockOutputs(outputs: readonly (string | undefined)[]): Disposable {
-  const paths = [...new Set(outputs.filter((path) => path !== undefined).map((path) => relative('', resolve(path))))];
+  const paths = outputs.filter((path) => path !== undefined).map((path) => relative('', resolve(path)));
+  const doubled = paths.find((path, i) => paths.indexOf(path) !== i);
+  if (doubled !== undefined) throw new UsageError(`${doubled} is named for two outputs: the second would replace the first`);
   const locks: Disposable[] = [];
   const release = (): void => {
     for (const lock of locks.splice(0)) lock[Symbol.dispose]();

@@ -97,7 +97,7 @@ export interface LongJob extends Disposable {
  * @throws LockedError while another run writes one of them.
  */
 export function beginLongJob({ output, whenInterrupted }: Context, values: ValuesOf<typeof resumeOptions>, outputs: readonly (string | undefined)[], unit: 'iterations' | 'steps'): LongJob {
-  const paths = [...new Set(outputs.filter((path) => path !== undefined).map((path) => relative('', resolve(path))))];
+  const paths = outputs.filter((path) => path !== undefined).map((path) => relative('', resolve(path)));
   const store = new ResumeFile(values['resume-file'] ?? `${paths[0]}.resume`, (text) => output.warn(text));
   const locks = lockOutputs([...paths, values['resume-file']]);
   try {

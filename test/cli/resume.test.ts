@@ -96,6 +96,14 @@ it.each([
   expect(leftovers()).toEqual([name, 'weights.safetensors'].toSorted());
 });
 
+it('one file for two outputs is refused before any work', async () => {
+  for (const more of [['--final', './out.zip'], ['--resume-file', 'out.zip']]) {
+    const { code, stderr } = await run(training('out.zip', ...more));
+    expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining('out.zip is named for two outputs') });
+    expect(leftovers()).toEqual([]);
+  }
+});
+
 it('of two that start at once, one does the work and the other is locked', async () => {
   const codes = (await Promise.all([run(training('out.zip')), run(training('out.zip'))])).map(({ code }) => code);
   expect(codes.toSorted()).toEqual([0, 75]);

@@ -48,7 +48,7 @@ export const evaluateCommand = defineCommand({
     if (opened !== undefined) {
       const { bundle } = opened;
       const chosen = values.checkpoint === undefined ? bundle.checkpoints.keys() : [checkpointIndex(bundle, values.checkpoint)];
-      for (const index of chosen) await score(bundle.checkpoints[index]?.label ?? '', bundle.graph, await bundle.readCheckpoint(index));
+      for (const index of chosen) await score(bundle.checkpoints[index]?.label ?? '', bundle.graph, await bundle.readCheckpoint(index, signal));
     } else {
       const graph = await graphOf(values, data);
       if (graph === undefined) throw new UsageError('safetensors hold no network: give --graph BUNDLE, --graph FILE.json or --model NAME');

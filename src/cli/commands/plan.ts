@@ -27,11 +27,11 @@ export const planCommand = defineCommand({
     { say: 'on an edge worker', run: 'trajport plan fine-tune.zip --method fgmt --batch-size 32 --json' },
   ],
   notes: ['Seconds come from a matrix product timed on this machine, so they say the order of magnitude, not the second.'],
-  async run({ output, compute }, values, [path]) {
+  async run({ output, signal, compute }, values, [path]) {
     let checkpoints = 2;
     let graph;
     if (path !== undefined) {
-      using opened = await openBundleFile(path);
+      using opened = await openBundleFile(path, signal);
       graph = opened.bundle.graph;
       checkpoints = opened.bundle.checkpoints.length;
     } else {

@@ -37,7 +37,7 @@ export const verifyCommand = defineCommand({
       output.text(`${mark(context, report.passed)} hashes of ${bundle.checkpoints.length} checkpoints, ${formatBytes(bytes)}`);
       for (const { label, error } of report.checkpoints) if (error !== undefined) output.text(`  ${printable(label)}: ${error.field}: expected ${error.expected}, got ${error.got}`);
       if (!report.passed) return exitCodes.fellShort;
-      const state = await bundle.readCheckpoint(checkpointIndex(bundle, values.checkpoint));
+      const state = await bundle.readCheckpoint(checkpointIndex(bundle, values.checkpoint), signal);
       const same = await checkFunction(context, bundle.graph, state, values.seed);
       return same ? exitCodes.ok : exitCodes.fellShort;
     }
