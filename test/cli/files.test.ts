@@ -1,7 +1,7 @@
 /** Reading with caps and writing atomically, on a real disk. */
 import { chmodSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import process from 'node:process';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FileError } from '../../src/cli/exit.ts';
@@ -26,6 +26,41 @@ describe('writing', () => {
     expect(() => writeAtomically(join(directory, 'taken'), 'x')).toThrow(FileError);
     expect(() => writeAtomically(join(directory, 'missing', 'x'), 'x')).toThrow(/no such file/);
     expect(readdirSync(directory)).toEqual(['taken']);
+  });
+
+  it.each([
+    ['writeAtomically', async (path: string): Promise<void> => writeAtomically(path, 'x')],
+    ['streamAtomically', async (path: string): Promise<void> => streamAtomically(path, async (sink) => sink(new Uint8Array(1)))],
+  ])('%s: bytes are on the disk before their name is, and the name before it returns', async (_name, write) => {
+    const calls: string[] = [];
+    const opened = new Map<number, string>();
+    const named = (path: string): string => (path === directory ? 'directory' : path.endsWith('.tmp') ? 'temporary' : basename(path));
+    const restore = replaceFileSystem((real) => ({
+      ...real,
+      open: (...args: Parameters<typeof real.open>) => {
+        const file = real.open(...args);
+        opened.set(file, named(args[0]));
+        return file;
+      },
+      write: (...args: Parameters<typeof real.write>) => {
+        calls.push(`write ${opened.get(args[0])}`);
+        return real.write(...args);
+      },
+      sync: (file: number) => {
+        calls.push(`sync ${opened.get(file)}`);
+        real.sync(file);
+      },
+      rename: (from: string, to: string) => {
+        calls.push(`${named(from)} becomes ${named(to)}`);
+        real.rename(from, to);
+      },
+    }));
+    try {
+      await write(join(directory, 'a.bin'));
+    } finally {
+      restore();
+    }
+    expect(calls).toEqual(['write temporary', 'sync temporary', 'temporary becomes a.bin', 'sync directory']);
   });
 
   it('writes through a link to the file it names', () => {

@@ -14,7 +14,7 @@ import { openCompute } from '../../src/transfer/compute.ts';
 import { stateSha256 } from '../../src/transfer/record.ts';
 import { train } from '../../src/transfer/train.ts';
 import { transfer } from '../../src/transfer/transfer.ts';
-import type { TransferOptions } from '../../src/transfer/transfer.ts';
+import type { TransferOptions, TransferResult } from '../../src/transfer/transfer.ts';
 import { networks, quadrants } from './networks.ts';
 
 const compute = await openCompute();
@@ -94,6 +94,17 @@ describe.each(Object.entries(networks))('%s', (_, graph) => {
     expect(first.record.sha256).toBe(await stateSha256(graph, first.state));
     expect(other.record.sha256).not.toBe(first.record.sha256);
   });
+});
+
+test('holds out the images that the source’s training held out, unless told otherwise', async () => {
+  const source = await trained(networks.mlp, 17);
+  const target = initialise(compute.core, networks.mlp, { seed: 2 });
+  const run = (more: Partial<TransferOptions>) => transfer({ source: source.trajectory, target, data, method: 'naive', seed: 3, steps: 2, compute, ...more });
+  const seedOf = ({ record }: TransferResult): unknown => (record.settings as { readonly heldOutSeed?: unknown }).heldOutSeed;
+  const [chosen, told, unrecorded] = [await run({}), await run({ heldOutSeed: 17 }), await run({ source: { ...source.trajectory, training: undefined } })];
+  expect([chosen, told, unrecorded].map(seedOf)).toEqual([17, 17, 3]);
+  expect(chosen.steps).toEqual(told.steps);
+  expect(chosen.steps).not.toEqual(unrecorded.steps);
 });
 
 test('naive adds the source’s update as it is, at every step of the line', async () => {
