@@ -1,11 +1,15 @@
 /**
- * Depthwise convolution against the memory bound: bytes that each direction must read and write at least, a second, over what a plain
- * SIMD triad (y += x, two reads and a write) moves over arrays of the same size in the same moments. And against the same
- * convolution of stock tfjs-wasm, which has a forward pass only.
+ * Depthwise convolution against its roof: the lower of what a plain SIMD triad (y += x, two reads and a write) over arrays of the same
+ * size moves in the same moments, and of what a loop in registers alone computes (`arithmetic-peak.ts`), in bytes that each direction must
+ * read and write at least. And against the same convolution of stock tfjs-wasm, which has a forward pass only.
  */
 import { engine, type Tensor } from '#tfjs';
 import type { Core } from '../src/core/core.ts';
+import { openArithmeticPeak } from './arithmetic-peak.ts';
 import type { StockTfjs } from './stock-tfjs.ts';
+
+/** Of the roof. */
+const BAR = 0.8;
 
 /** Name, images, extent, channels, kernel, stride. */
 const shapes = [
@@ -16,12 +20,13 @@ const shapes = [
   ['ConvNeXt 96 at 56², 7×7', 4, 56, 96, 7, 1],
 ] as const;
 
-export function depthwise(
+export async function depthwise(
   core: Core,
   stock: StockTfjs,
   cpuMs: (body: () => void) => number,
-  print: (record: { readonly [field: string]: string | number }) => void,
-): void {
+  judge: (record: { readonly [field: string]: string | number }, figure: number, relation: 'at least', bar: number) => void,
+): Promise<void> {
+  const peak = await openArithmeticPeak();
   for (const [name, count, extent, channels, kernel, stride] of shapes) {
     const pad = (kernel - 1) / 2;
     const side = Math.floor((extent + 2 * pad - kernel) / stride) + 1;
@@ -44,13 +49,20 @@ export function depthwise(
       const triad = (): void => core.kernels.addF32(from, to, x.size);
       for (const [direction, [kernelName, inputs, attributes]] of Object.entries(directions)) {
         const once = (): void => (engine().runKernel(kernelName, inputs as never, attributes as never) as unknown as Tensor).dispose();
-        const samples = interleaved(cpuMs, { triad, once, stockOnce });
+        const samples = interleaved(cpuMs, { triad, peak: peak.once, once, stockOnce });
         const triadRate = (12 * x.size) / samples.triad / 1e6;
         const rate = bytes / samples.once / 1e6;
-        print({
-          bench: 'depthwise', direction, shape: name, 'GB/s': rate, 'triad GB/s': triadRate, 'ratio to the triad': rate / triadRate,
-          'GFLOP/s': (2 * dy.size * kernel * kernel) / samples.once / 1e6, ...(direction === 'forward' ? { 'times stock': samples.stockOnce / samples.once } : {}),
-        });
+        const flops = 2 * dy.size * kernel * kernel;
+        const arithmeticRate = (peak.flops / samples.peak / 1e6) * (bytes / flops);
+        const roof = Math.min(triadRate, arithmeticRate);
+        judge(
+          {
+            bench: 'depthwise', direction, shape: name, 'GB/s': rate, 'triad GB/s': triadRate, 'arithmetic GB/s': arithmeticRate,
+            bound: triadRate < arithmeticRate ? 'memory' : 'arithmetic', 'ratio to the roof': rate / roof, 'GFLOP/s': flops / samples.once / 1e6,
+            ...(direction === 'forward' ? { 'times stock': samples.stockOnce / samples.once } : {}),
+          },
+          rate / roof, 'at least', BAR,
+        );
       }
     });
     for (const tensor of [x, filter, dy, stockX, stockFilter]) tensor.dispose();

@@ -1,0 +1,42 @@
+/**
+ * The arithmetic roof of kernels on f32x4 without fused multiply-adds: twelve chains of s · w + b that never leave their registers,
+ * compiled for the occasion. Twelve, since a multiplication and an addition take six cycles and two of each can start in one.
+ */
+const CHAINS = 12;
+
+const source = `export function peak(turns: i32, ptr: usize): void {
+  const w = v128.load(ptr), b = v128.load(ptr, 16);
+  let ${Array.from({ length: CHAINS }, (_, i) => `s${i} = b`).join(', ')};
+  for (let i: i32 = 0; i < turns; i++) {
+    ${Array.from({ length: CHAINS }, (_, i) => `s${i} = f32x4.add(f32x4.mul(s${i}, w), b);`).join(' ')}
+  }
+  v128.store(ptr, ${Array.from({ length: CHAINS }, (_, i) => `s${i}`).reduce((sum, s) => `f32x4.add(${sum}, ${s})`)}, 32);
+}`;
+
+export interface ArithmeticPeak {
+  /** Floating-point operations of one call of `once`. */
+  readonly flops: number;
+  once(): void;
+}
+
+export async function openArithmeticPeak(): Promise<ArithmeticPeak> {
+  const asc = await import('assemblyscript/asc');
+  let binary: Uint8Array<ArrayBuffer> | undefined;
+  const { error, stderr } = await asc.main(
+    ['peak.ts', '--outFile', 'peak.wasm', '-O3', '--noAssert', '--runtime', 'stub', '--importMemory', '--enable', 'simd'],
+    {
+      readFile: (name) => (name === 'peak.ts' ? source : null),
+      writeFile: (name, contents) => {
+        if (name === 'peak.wasm') binary = Uint8Array.from(contents as Uint8Array);
+      },
+      listFiles: () => [],
+    },
+  );
+  if (error !== null || binary === undefined) throw new Error(`the arithmetic loop does not compile: ${stderr.toString()}`);
+  const memory = new WebAssembly.Memory({ initial: 1 });
+  new Float32Array(memory.buffer).set([0.5, 0.5, 0.5, 0.5, 1, 1, 1, 1]);
+  const { instance } = await WebAssembly.instantiate(binary, { env: { memory } });
+  const peak = instance.exports['peak'] as (turns: number, ptr: number) => void;
+  const turns = 100_000;
+  return { flops: turns * CHAINS * 8, once: () => peak(turns, 0) };
+}
