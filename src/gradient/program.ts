@@ -1,5 +1,6 @@
 /** A graph as a list of tfjs kernel calls: which kernel, on which values and parameters, with which attributes. */
 import { inferShapes, parameterName, type GraphNode, type ModelGraph, type Padding, type Shape } from '../model/graph.ts';
+import { featuresOf } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Instruction } from './instruction.ts';
 import type { Attributes } from './kernels/support.ts';
@@ -119,11 +120,11 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       return one('MultiplyChannels', {}, { values: { a: a as string, b: b as string } });
     }
     case 'concat':
-      return one('ConcatChannels', { widths: inputs.map(([channels]) => channels) }, {
+      return one('ConcatChannels', { widths: inputs.map(featuresOf) }, {
         values: Object.fromEntries(node.inputs.map((name, i) => [`x${i}`, name])),
       });
     case 'slice':
-      return one('SliceChannels', { start: node.start, length: node.length, channels: (inputs[0] as Shape)[0] });
+      return one('SliceChannels', { start: node.start, length: node.length, channels: featuresOf(inputs[0] as Shape) });
     case 'add': {
       const last = node.inputs.length - 1;
       return node.inputs.slice(1).map((b, i) => ({

@@ -83,9 +83,9 @@ export interface Operations {
   add: Plain;
   /** Product of two inputs of one shape, or of [C, H, W] and [C, 1, 1], in either order. */
   multiply: Plain;
-  /** Two or more inputs one after the other along their channels (or features). */
+  /** Two or more inputs one after the other along their channels, or along the features of a sequence or vector. */
   concat: Plain;
-  /** Channels (or features) `start` to `start + length`. */
+  /** Channels (or features of a sequence or vector) `start` to `start + length`. */
   slice: { readonly start: number; readonly length: number };
   /** Over the features of a token or the channels of a pixel: weight [features], bias [features]. */
   layer_norm: { readonly epsilon: number };

@@ -1,6 +1,7 @@
 /** Rules of the operations that join values and take them apart: products, concatenation, slices. */
 import { sameShape } from '../tensor/tensor.ts';
 import type { Shape } from './operation-types.ts';
+import { featureAxis, featuresOf } from './operations-sequence.ts';
 import { ONE, first, misfit, none, show, type OperationRule } from './operation-support.ts';
 
 const multiply: OperationRule<'multiply'> = {
@@ -18,20 +19,16 @@ const multiply: OperationRule<'multiply'> = {
   parameters: none,
 };
 
-function requireChannels(node: { readonly name: string; readonly op: string }, shape: Shape): Shape {
-  if (shape.length !== 1 && shape.length !== 3) misfit(node, 'inputs [features] or [channels, height, width]', show(shape));
-  return shape;
-}
-
 const concat: OperationRule<'concat'> = {
   arity: [2, Infinity],
   parse: () => ({ op: 'concat' }),
   shape: (node, inputs) => {
-    const [, ...rest] = requireChannels(node, first(inputs));
-    for (const shape of inputs) {
-      if (!sameShape(shape.slice(1), rest)) misfit(node, 'inputs that differ in their channels only', inputs.map(show).join(' and '));
+    const shape = first(inputs);
+    const others = (one: Shape): Shape => one.with(featureAxis(one), 1);
+    if (inputs.some((one) => one.length !== shape.length || !sameShape(others(one), others(shape)))) {
+      misfit(node, 'inputs that differ in their channels (or features) only', inputs.map(show).join(' and '));
     }
-    return [inputs.reduce((sum, shape) => sum + (shape[0] as number), 0), ...rest];
+    return shape.with(featureAxis(shape), inputs.reduce((sum, one) => sum + featuresOf(one), 0));
   },
   parameters: none,
 };
@@ -40,11 +37,12 @@ const slice: OperationRule<'slice'> = {
   arity: ONE,
   parse: (fields) => ({ op: 'slice', start: fields.index('start', 0), length: fields.count('length') }),
   shape: (node, inputs) => {
-    const [channels = 0, ...rest] = requireChannels(node, first(inputs));
+    const shape = first(inputs);
+    const channels = featuresOf(shape);
     if (node.start + node.length > channels) {
       misfit(node, `start + length of at most ${channels} channels`, `${node.start} + ${node.length}`);
     }
-    return [node.length, ...rest];
+    return shape.with(featureAxis(shape), node.length);
   },
   parameters: none,
 };

@@ -7,7 +7,7 @@ import { ONE, asImage, elementwise, first, misfit, none, show, type Named, type 
 import type { NodeOf, OperationOf, Shape } from './operation-types.ts';
 
 /** Where the features of a value stand: the channels of an image, the last axis of everything else. */
-function featureAxis(shape: Shape): number {
+export function featureAxis(shape: Shape): number {
   return shape.length === 3 ? 0 : shape.length - 1;
 }
 

@@ -235,6 +235,16 @@ const otherCases: readonly GradientCase[] = [
   ),
 ];
 
+/** Values and gates of one dense layer on tokens, multiplied, beside the values. */
+function gatedTokens(): ModelGraph {
+  const builder = new GraphBuilder([2, 5, 4]);
+  const up = builder.chain(builder.input, [{ op: 'conv2d', name: 'before', out: 5, kernel: 3 }, { op: 'tokens' }, { op: 'dense', name: 'up', out: 11 }]);
+  const values = builder.add({ op: 'slice', start: 1, length: 4 }, up);
+  const gates = builder.chain(up, [{ op: 'slice', start: 6, length: 4 }, { op: 'sigmoid' }]);
+  const beside = builder.add({ op: 'concat' }, builder.add({ op: 'multiply' }, values, gates), values);
+  return builder.build(builder.chain(beside, [{ op: 'dense', name: 'down', out: 5 }, { op: 'mean_tokens' }, { op: 'dense', name: 'after', out: 4 }]));
+}
+
 /** A sequence of 12 tokens of 10 features, layers between, classes of the mean token. */
 const sequence = (...layers: (Layer | Residual)[]): ModelGraph =>
   sequential([2, 9, 12], [
@@ -260,6 +270,7 @@ function threeInputs(keyHeads: number, causal: boolean): ModelGraph {
 const qkv = (out: number): Layer => ({ op: 'dense', name: 'qkv', out });
 
 const sequenceCases: readonly GradientCase[] = [
+  operation('slices and concat of tokens', gatedTokens()),
   operation('dense on tokens', sequence({ op: 'dense', name: 'inner', out: 7 }, { op: 'tanh' })),
   operation('dense on tokens, weight [in, out]', sequence({ op: 'dense', name: 'inner', out: 7, transposed: true }, { op: 'tanh' })),
   operation('dense on vectors, weight [in, out]', vector({ op: 'dense', name: 'inner', out: 5, transposed: true })),

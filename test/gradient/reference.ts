@@ -146,6 +146,13 @@ function combine(
   const each = (f: (n: number, c: number, pixel: number) => number): Float64Array =>
     Float64Array.from({ length: count * size(to) }, (_, i) => f(Math.floor(i / size(to)), Math.floor((i % size(to)) / area), i % area));
   if (node.op === 'multiply') return each((n, c, pixel) => pick(0, n, c, pixel) * pick(1, n, c, pixel));
+  if (to.length === 2 && (node.op === 'slice' || node.op === 'concat')) {
+    return each((n, token, feature) => {
+      let [part, own] = [0, node.op === 'slice' ? node.start + feature : feature];
+      for (; own >= (shapes[part]?.[1] as number); part++) own -= shapes[part]?.[1] as number;
+      return at(operands[part] as Float64Array, (n * (to[0] as number) + token) * (shapes[part]?.[1] as number) + own);
+    });
+  }
   if (node.op === 'slice') return each((n, c, pixel) => pick(0, n, node.start + c, pixel));
   if (node.op !== 'concat') return undefined;
   return each((n, c, pixel) => {

@@ -51,6 +51,20 @@ function sharedKeys(values: 'shared' | 'own' | 'keys'): ModelGraph {
   return builder.build(builder.chain(sum, [{ op: 'mean_tokens' }, { op: 'dense', name: 'fc', out: 3 }]));
 }
 
+/** Queries, keys and values of one dense layer, taken apart by slices, and a gated layer behind the attention. */
+function slicedAttention(): ModelGraph {
+  const builder = new GraphBuilder([2, 4, 3]);
+  const tokens = builder.chain(builder.input, [{ op: 'conv2d', name: 'patch', out: 9, kernel: 1 }, { op: 'tokens' }]);
+  const qkv = builder.add({ op: 'dense', name: 'qkv', out: 24 }, tokens);
+  const parts = [0, 8, 16].map((start) => builder.add({ op: 'slice', start, length: 8 }, qkv));
+  const attended = builder.add({ op: 'add' }, builder.chain(builder.add({ op: 'attention', heads: 2 }, ...parts), [{ op: 'dense', name: 'out', out: 9 }]), tokens);
+  const up = builder.add({ op: 'dense', name: 'up', out: 10 }, attended);
+  const gate = builder.chain(up, [{ op: 'slice', start: 5, length: 5 }, { op: 'silu' }]);
+  const product = builder.add({ op: 'multiply' }, builder.add({ op: 'slice', start: 0, length: 5 }, up), gate);
+  const both = builder.add({ op: 'concat' }, product, attended);
+  return builder.build(builder.chain(both, [{ op: 'mean_tokens' }, { op: 'dense', name: 'fc', out: 3 }]));
+}
+
 /** One layer of queries read by two attentions of other numbers of heads: no permutation suits both. */
 function clashingHeads(): ModelGraph {
   const builder = new GraphBuilder([2, 4, 3]);
@@ -71,5 +85,6 @@ export const combinations: Readonly<Record<string, { readonly graph: ModelGraph;
   'shared-keys': { graph: sharedKeys('own'), groups: ['patch', 'q1'] },
   'shared-keys-and-values': { graph: sharedKeys('shared'), groups: ['patch', 'q1'] },
   'keys-as-values': { graph: sharedKeys('keys'), groups: ['patch', 'q1'] },
+  'sliced-attention': { graph: slicedAttention(), groups: ['patch', 'slice1', 'up[0:5]'] },
   'clashing-heads': { graph: clashingHeads(), groups: ['patch', 'out0'] },
 };

@@ -91,8 +91,15 @@ function evaluate(node: GraphNode, inputs: readonly Values[], shape: readonly nu
       return Float64Array.from({ length: Math.max(a.data.length, b.data.length) }, (_unused, i) => factor(a, i) * factor(b, i));
     }
     case 'concat':
+      if (shape.length === 2) {
+        const [tokens = 0] = shape;
+        const row = (value: Values, token: number): number[] => [...value.data.subarray((token * value.data.length) / tokens, ((token + 1) * value.data.length) / tokens)];
+        return Float64Array.from(Array.from({ length: tokens }, (_unused, token) => inputs.flatMap((value) => row(value, token))).flat());
+      }
       return Float64Array.from(inputs.flatMap((value) => [...value.data]));
     case 'slice': {
+      const features = from[1] as number;
+      if (shape.length === 2) return data.filter((_unused, i) => i % features >= node.start && i % features < node.start + node.length);
       const area = data.length / (from[0] as number);
       return data.slice(node.start * area, (node.start + node.length) * area);
     }
