@@ -314,6 +314,16 @@ describe('GradientHistory', () => {
     expect(result.largestDeviation).toBeLessThan(1e-6);
   });
 
+  test('a tie keeps the current permutation', () => {
+    // Units without a gradient are worth the same wherever they stand.
+    const dead = new Map([...(pairsOf(chain, 1, 2)[0] as Pair).target].map(([name, { shape, data }]) => [name, { shape, data: new Float32Array(data.length) }]));
+    const history = historyOf(chain, [{ target: dead, source: dead }]);
+    const start = randomPermutations(chain, 3);
+    const { permutations, objective } = solveMatching(history, { start, random: random(1) });
+    expect(objective).toBe(0);
+    expect(permutations).toEqual(start);
+  });
+
   test('refuses gradients that do not fit, and adds nothing then', () => {
     const history = new GradientHistory(core, chain, { budgetBytes });
     const [{ target, source }] = pairsOf(chain, 1, 2) as [Pair];

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { makeBatch } from '../../src/data/image-set.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { initialise } from '../../src/model/initialise.ts';
-import type { ModelGraph } from '../../src/model/graph.ts';
+import { inferShapes, type ModelGraph } from '../../src/model/graph.ts';
 import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { getTensor } from '../../src/tensor/tensor.ts';
 import type { NamedTensors, NetworkState, Tensor } from '../../src/tensor/tensor.ts';
@@ -15,6 +15,7 @@ import { stateSha256 } from '../../src/transfer/record.ts';
 import { train } from '../../src/transfer/train.ts';
 import { transfer } from '../../src/transfer/transfer.ts';
 import type { TransferOptions, TransferResult } from '../../src/transfer/transfer.ts';
+import { forward } from '../model/forward.ts';
 import { networks, quadrants } from './networks.ts';
 
 const compute = await openCompute();
@@ -105,6 +106,31 @@ test('holds out the images that the source’s training held out, unless told ot
   expect([chosen, told, unrecorded].map(seedOf)).toEqual([17, 17, 3]);
   expect(chosen.steps).toEqual(told.steps);
   expect(chosen.steps).not.toEqual(unrecorded.steps);
+});
+
+test('batch-norm statistics are those of the transferred weights on the data, not the target’s', async () => {
+  const graph = networks['resnet-small'];
+  const source = await trained(graph, 1);
+  const { state: target } = await trained(graph, 2);
+  const { state } = await transfer({ source: source.trajectory, target, data, method: 'naive', seed: 3, steps: 2, stopRule: 'last', heldOutFraction: 0, compute });
+  // The first norm's input is the first convolution's output, here in f64 over every image.
+  const [conv, norm] = graph.nodes as [ModelGraph['nodes'][number], ModelGraph['nodes'][number]];
+  const weights = new Map([...state.parameters].map(([name, tensor]) => [name, Float64Array.from(tensor.data)]));
+  const { inputs } = makeBatch(data, Int32Array.from({ length: data.count }, (_, i) => i));
+  const pixels = inputs.length / data.count;
+  const means: number[] = [];
+  for (let image = 0; image < data.count; image++) {
+    const input = Float64Array.from(inputs.subarray(image * pixels, (image + 1) * pixels));
+    const values = forward({ ...graph, nodes: [conv], output: conv.name }, weights, input);
+    const area = values.length / (inferShapes(graph).get(conv.name)?.[0] as number);
+    values.forEach((value, i) => (means[Math.floor(i / area)] = (means[Math.floor(i / area)] ?? 0) + value / area / data.count));
+  }
+  const far = (of: NetworkState): number => {
+    const { data: stored } = of.buffers.get(`${norm.name}.running_mean`) as Tensor;
+    return Math.hypot(...means.map((mean, c) => mean - (stored[c] as number))) / Math.hypot(...means);
+  };
+  expect(far(state)).toBeLessThan(0.05);
+  expect(far(target)).toBeGreaterThan(0.2);
 });
 
 test('naive adds the source’s update as it is, at every step of the line', async () => {
