@@ -29,6 +29,9 @@ export interface AssignmentKernels {
   assignmentColumnMaximaF64(matrixPtr: number, rows: number, columns: number, maximaPtr: number, limit: number): number;
   assignmentNegateF32(valuesPtr: number, count: number): void;
   assignmentNegateF64(valuesPtr: number, count: number): void;
+  /** 1 while every row so far has one of its greatest columns for itself. */
+  assignmentFavouritesF32(slicePtr: number, firstRow: number, count: number, columns: number, takenPtr: number, columnOfRowPtr: number): number;
+  assignmentFavouritesF64(slicePtr: number, firstRow: number, count: number, columns: number, takenPtr: number, columnOfRowPtr: number): number;
   assignmentRowRangesF32(matrixPtr: number, rows: number, columns: number, samples: number, rangesPtr: number): void;
   assignmentRowRangesF64(matrixPtr: number, rows: number, columns: number, samples: number, rangesPtr: number): void;
   /** 0: solved; 1: `budget` elements of work done and more to do; −1 − row: that row cannot have a column. */

@@ -8,8 +8,10 @@
  */
 import { type Core, Scratch } from '../core/core.ts';
 import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireChoice, requireInteger } from '../core/errors.ts';
-import type { AssignmentKernels } from '../core/kernels.ts';
 import { limits } from '../core/limits.ts';
+import {
+  LARGEST_F64, LARGEST_SPARSE_F32, type Look, type State, type TypedKernels, copyRows, kernelsFor, largestMagnitude, lookOver,
+} from './assignment-matrix.ts';
 import { halfMaximaFit, oneDimensionalPrices } from './assignment-start.ts';
 
 /** Row-major similarities, [rows, columns]. */
@@ -28,7 +30,10 @@ export interface Duals {
   readonly columns: Float64Array;
 }
 
-/** 'sparse' works on short candidate lists, 'dense' on the whole matrix; 'auto' takes the faster. All are exact. */
+/**
+ * 'sparse' works on short candidate lists, 'dense' on the whole matrix; 'auto' takes the faster, and neither where every
+ * row has a greatest column for itself. All are exact.
+ */
 export type AssignmentMethod = 'auto' | 'sparse' | 'dense';
 const methods: readonly AssignmentMethod[] = ['auto', 'sparse', 'dense'];
 
@@ -56,12 +61,6 @@ export interface AssignmentResult {
   readonly certificate?: number;
 }
 
-/** f64 values beyond this could overflow once as many as `limits.assignmentSize` are added up. */
-const LARGEST_F64 = 1e300;
-/** Sparse solving of f32 subtracts in f32: beyond this, prices could overflow, and the dense solver takes over. */
-const LARGEST_SPARSE_F32 = 1e33;
-/** What is copied and looked at in one go: it then is still in the L2 cache for the look. */
-const SLICE_BYTES = 256 * 1024;
 /** Matrix elements a slice may touch between two looks at `signal`: some milliseconds. */
 const SLICE_ELEMENTS = 4 * 1024 * 1024;
 
@@ -90,12 +89,14 @@ export function linearSumAssignment(
   return core.scoped((scratch) => {
     const kernels = kernelsFor(core, data instanceof Float64Array);
     const matrixPtr = scratch.bytes(data.byteLength, 'similarity matrix');
-    const state = allocate(core, scratch, problem.rows, problem.columns, data.BYTES_PER_ELEMENT, method);
+    const state = allocate(core, scratch, matrixPtr, problem.rows, problem.columns, data.BYTES_PER_ELEMENT, method);
     const upload = { data, rows, columns, transposed, maximize };
-    const ordinary = copyIn(core, kernels, state, matrixPtr, upload, options.signal);
-    const largest = ordinary ? 0 : largestMagnitude(upload);
+    const look = lookOver(core, kernels, state, method === 'auto', options.signal, (first, last) => {
+      copyRows(core, kernels, state, upload, first, last);
+    });
+    const largest = look.ordinary ? 0 : largestMagnitude(upload);
     const start = warmStart === undefined ? undefined : (maximize ? warmStart.columns : warmStart.columns.map((v) => -v));
-    return turn(solve(core, kernels, state, matrixPtr, largest, start, options), transposed, maximize);
+    return turn(solve(core, kernels, state, look, largest, start, options), transposed, maximize);
   });
 }
 
@@ -118,18 +119,11 @@ export function assignOnHeap(core: Core, similarityPtr: number, n: number, optio
   const method = requireChoice('method', options.method ?? 'auto', methods);
   return core.scoped((scratch) => {
     const kernels = kernelsFor(core, false);
-    const state = allocate(core, scratch, n, n, 4, method);
-    let ordinary = true;
-    core.f32(state.maximaPtr, n).fill(-Infinity);
-    const step = Math.max(1, Math.floor(SLICE_ELEMENTS / Math.max(1, n)));
-    for (let row = 0; row < n; row += step) {
-      options.signal?.throwIfAborted();
-      const count = Math.min(step, n - row);
-      if (kernels.columnMaxima(similarityPtr + row * n * 4, count, n, state.maximaPtr, LARGEST_SPARSE_F32) === 0) ordinary = false;
-    }
+    const state = allocate(core, scratch, similarityPtr, n, n, 4, method);
+    const look = lookOver(core, kernels, state, method === 'auto', options.signal, () => {});
     const matrix = { data: core.f32(similarityPtr, n * n), rows: n, columns: n, transposed: false, maximize: true };
-    const largest = ordinary ? 0 : largestMagnitude(matrix);
-    return solve(core, kernels, state, similarityPtr, largest, warmStart?.columns, options);
+    const largest = look.ordinary ? 0 : largestMagnitude(matrix);
+    return solve(core, kernels, state, look, largest, warmStart?.columns, options);
   });
 }
 
@@ -139,38 +133,8 @@ const DENSE_ROWS = 192;
 /** Rows that try out the starting prices. */
 const SAMPLES = 32;
 
-interface TypedKernels {
-  readonly columnMaxima: AssignmentKernels['assignmentColumnMaximaF32'];
-  readonly negate: AssignmentKernels['assignmentNegateF32'];
-  readonly rowRanges: AssignmentKernels['assignmentRowRangesF32'];
-  readonly advance: AssignmentKernels['assignmentAdvanceF32'];
-  readonly certify: AssignmentKernels['assignmentCertifyF32'];
-  readonly open: AssignmentKernels['assignmentOpen'];
-}
-
-function kernelsFor(core: Core, wide: boolean): TypedKernels {
-  const k = core.kernels;
-  const open = k.assignmentOpen;
-  return wide
-    ? { open, columnMaxima: k.assignmentColumnMaximaF64, negate: k.assignmentNegateF64, rowRanges: k.assignmentRowRangesF64, advance: k.assignmentAdvanceF64, certify: k.assignmentCertifyF64 }
-    : { open, columnMaxima: k.assignmentColumnMaximaF32, negate: k.assignmentNegateF32, rowRanges: k.assignmentRowRangesF32, advance: k.assignmentAdvanceF32, certify: k.assignmentCertifyF32 };
-}
-
-interface State {
-  readonly rows: number;
-  readonly columns: number;
-  readonly elementBytes: number;
-  /** 1: candidate lists, 0: the whole matrix from the start. */
-  readonly sparse: number;
-  readonly scratchPtr: number;
-  /** f64 [columns]; the column maxima (of the matrix's type) share its memory until the prices are made of them. */
-  readonly pricesPtr: number;
-  readonly maximaPtr: number;
-  readonly columnOfRowPtr: number;
-}
-
 function allocate(
-  core: Core, scratch: Scratch, rows: number, columns: number, elementBytes: number, method: AssignmentMethod,
+  core: Core, scratch: Scratch, matrixPtr: number, rows: number, columns: number, elementBytes: number, method: AssignmentMethod,
 ): State {
   const pricesPtr = scratch.f64(columns, 'assignment prices');
   const lists = method === 'sparse' || (method === 'auto' && rows > DENSE_ROWS);
@@ -179,6 +143,7 @@ function allocate(
     rows,
     columns,
     elementBytes,
+    matrixPtr,
     pricesPtr,
     maximaPtr: scratch.bytes(columns * elementBytes, 'column maxima'),
     columnOfRowPtr: scratch.i32(rows, 'assignment'),
@@ -187,56 +152,11 @@ function allocate(
   };
 }
 
-interface Upload {
-  readonly data: Float32Array | Float64Array;
-  readonly rows: number;
-  readonly columns: number;
-  readonly transposed: boolean;
-  readonly maximize: boolean;
-}
-
-/**
- * Copies the matrix to the heap slice by slice, turned so that the kernels can take it, and finds the column maxima.
- * Answers whether all of it is finite and of a magnitude that needs no closer look.
- */
-function copyIn(core: Core, kernels: TypedKernels, state: State, matrixPtr: number, upload: Upload, signal?: AbortSignal): boolean {
-  const { data, transposed, maximize } = upload;
-  const { rows, columns, elementBytes } = state;
-  const wide = data instanceof Float64Array;
-  const heap = wide ? core.f64(matrixPtr, data.length) : core.f32(matrixPtr, data.length);
-  const maxima = wide ? core.f64(state.maximaPtr, columns) : core.f32(state.maximaPtr, columns);
-  maxima.fill(-Infinity);
-  const step = Math.max(1, Math.floor(SLICE_BYTES / (elementBytes * Math.max(1, columns))));
-  let ordinary = true;
-  for (let row = 0; row < rows; row += step) {
-    signal?.throwIfAborted();
-    const last = Math.min(rows, row + step);
-    if (transposed) {
-      for (let i = row; i < last; i++) {
-        for (let j = 0; j < columns; j++) heap[i * columns + j] = data[j * rows + i] as number;
-      }
-    } else {
-      heap.set(data.subarray(row * columns, last * columns), row * columns);
-    }
-    const slicePtr = matrixPtr + row * columns * elementBytes;
-    if (!maximize) kernels.negate(slicePtr, (last - row) * columns);
-    const within = kernels.columnMaxima(slicePtr, last - row, columns, state.maximaPtr, wide ? LARGEST_F64 : LARGEST_SPARSE_F32);
-    if (within === 0) ordinary = false;
-  }
-  return ordinary;
-}
-
-/** Starting prices, free rows' greedy choice, shortest augmenting paths, result. The matrix is maximised, rows ≤ columns. */
-function solve(
-  core: Core,
-  kernels: TypedKernels,
-  state: State,
-  matrixPtr: number,
-  largest: number,
-  warmPrices: Float64Array | undefined,
-  options: AssignmentOptions,
-): AssignmentResult {
-  const { rows, columns, scratchPtr, pricesPtr, columnOfRowPtr } = state;
+/** Starting prices, free rows' greedy choice, shortest augmenting paths. The matrix is maximised, rows ≤ columns. */
+function assignRows(
+  core: Core, kernels: TypedKernels, state: State, largest: number, warmPrices: Float64Array | undefined, signal?: AbortSignal,
+): void {
+  const { rows, columns, matrixPtr, scratchPtr, pricesPtr, columnOfRowPtr } = state;
   const prices = core.f64(pricesPtr, columns);
   if (rows < columns) {
     prices.fill(0);
@@ -261,14 +181,28 @@ function solve(
   const tooLarge = largest > LARGEST_SPARSE_F32 || (warmPrices ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);
   const sparse = state.elementBytes === 4 && tooLarge ? 0 : state.sparse;
   kernels.open(scratchPtr, matrixPtr, rows, columns, state.elementBytes, sparse, pricesPtr, columnOfRowPtr);
-  if (rows > 0) {
-    for (;;) {
-      options.signal?.throwIfAborted();
-      const left = kernels.advance(scratchPtr, SLICE_ELEMENTS);
-      if (left < 0) throw infeasible(`no way to give row ${-1 - left} a column`);
-      if (left === 0) break;
-    }
+  for (;;) {
+    signal?.throwIfAborted();
+    const left = kernels.advance(scratchPtr, SLICE_ELEMENTS);
+    if (left < 0) throw infeasible(`no way to give row ${-1 - left} a column`);
+    if (left === 0) break;
   }
+}
+
+/** Solves what `look` has not settled, and collects the result. */
+function solve(
+  core: Core,
+  kernels: TypedKernels,
+  state: State,
+  look: Look,
+  largest: number,
+  warmPrices: Float64Array | undefined,
+  options: AssignmentOptions,
+): AssignmentResult {
+  const { rows, columns, matrixPtr, pricesPtr, columnOfRowPtr } = state;
+  const prices = core.f64(pricesPtr, columns);
+  if (look.settled || rows === 0) prices.fill(0);
+  else assignRows(core, kernels, state, largest, warmPrices, options.signal);
   const duals: Duals = { rows: new Float64Array(rows), columns: prices.slice() };
   const assignment = core.i32(columnOfRowPtr, rows).slice();
   const matrix = state.elementBytes === 8 ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
@@ -315,27 +249,6 @@ function infeasible(got: string): InvalidArgumentError {
     expected: 'a complete assignment that avoids the forbidden pairs',
     got,
   });
-}
-
-/** Throws for the first value that may not be there; else answers the largest magnitude that is not a mark of a forbidden pair. */
-function largestMagnitude({ data, columns, maximize }: Upload): number {
-  let largest = 0;
-  const forbidden = maximize ? -Infinity : Infinity;
-  for (let k = 0; k < data.length; k++) {
-    const value = data[k] as number;
-    if (value === forbidden) continue;
-    const magnitude = Math.abs(value);
-    if (magnitude <= LARGEST_F64) {
-      if (magnitude > largest) largest = magnitude;
-      continue;
-    }
-    const field = `similarity[${Math.floor(k / columns)}, ${k % columns}]`;
-    if (!Number.isFinite(value)) {
-      throw new NotFiniteError({ field, expected: `a finite number, or ${forbidden} for a forbidden pair`, got: `${value}` });
-    }
-    throw new LimitError({ field, expected: `a magnitude of at most ${LARGEST_F64}`, got: `${value}` });
-  }
-  return largest;
 }
 
 function requireSize(field: string, size: number): void {

@@ -140,6 +140,24 @@ describe('optimal value', () => {
     expect(refused).toBeLessThan(550);
   });
 
+  test('greatest columns of their own, all rows but one, or tied: what is settled while the matrix is read', () => {
+    const random = uniformFrom(17);
+    for (let k = 0; k < 300; k++) {
+      const rows = 2 + below(random, 40);
+      const columns = rows + (k % 3) * below(random, 9);
+      const settled = k % 2 === 0;
+      // Row i likes column columns − 1 − i best; unsettled, the last row likes that of the first. Ties among the rest.
+      const wide = matrixOf(rows, columns, (i, j) => (columns - 1 - j === (settled || i < rows - 1 ? i : 0) ? 9 : below(random, k % 5 === 0 ? 10 : 9)));
+      const data = k % 4 < 2 ? wide : Float32Array.from(wide);
+      const result = solveAndCheck(data, rows, columns);
+      expectOptimal(data, rows, columns, result.objective);
+      if (settled) expect(result.objective).toBe(9 * rows);
+      expect(solveAndCheck(transpose(data, rows, columns), columns, rows).objective).toBe(result.objective);
+      const costs = data.map((value) => -value);
+      expect(linearSumAssignment(core, { rows, columns, data: costs }, { maximize: false }).objective).toBe(0 - result.objective);
+    }
+  });
+
   test('values up to ±1e300 in f64', () => {
     const random = uniformFrom(13);
     for (let k = 0; k < 50; k++) {

@@ -1,0 +1,132 @@
+/** A similarity matrix on its way to the assignment kernels: copied and turned as they want it, and looked over. */
+import type { Core } from '../core/core.ts';
+import { LimitError, NotFiniteError } from '../core/errors.ts';
+import type { AssignmentKernels } from '../core/kernels.ts';
+
+/** f64 values beyond this could overflow once as many as `limits.assignmentSize` are added up. */
+export const LARGEST_F64 = 1e300;
+/** Sparse solving of f32 subtracts in f32: beyond this, prices could overflow, and the dense solver takes over. */
+export const LARGEST_SPARSE_F32 = 1e33;
+/** What is copied and looked at in one go: it then is still in the L2 cache for the look. */
+const SLICE_BYTES = 256 * 1024;
+
+export interface TypedKernels {
+  readonly open: AssignmentKernels['assignmentOpen'];
+  readonly columnMaxima: AssignmentKernels['assignmentColumnMaximaF32'];
+  readonly favourites: AssignmentKernels['assignmentFavouritesF32'];
+  readonly negate: AssignmentKernels['assignmentNegateF32'];
+  readonly rowRanges: AssignmentKernels['assignmentRowRangesF32'];
+  readonly advance: AssignmentKernels['assignmentAdvanceF32'];
+  readonly certify: AssignmentKernels['assignmentCertifyF32'];
+}
+
+export function kernelsFor(core: Core, wide: boolean): TypedKernels {
+  const k = core.kernels;
+  const open = k.assignmentOpen;
+  return wide
+    ? {
+      open, columnMaxima: k.assignmentColumnMaximaF64, favourites: k.assignmentFavouritesF64, negate: k.assignmentNegateF64,
+      rowRanges: k.assignmentRowRangesF64, advance: k.assignmentAdvanceF64, certify: k.assignmentCertifyF64,
+    }
+    : {
+      open, columnMaxima: k.assignmentColumnMaximaF32, favourites: k.assignmentFavouritesF32, negate: k.assignmentNegateF32,
+      rowRanges: k.assignmentRowRangesF32, advance: k.assignmentAdvanceF32, certify: k.assignmentCertifyF32,
+    };
+}
+
+/** Where a matrix lies that is maximised, rows ≤ columns, and what is kept beside it. */
+export interface State {
+  readonly rows: number;
+  readonly columns: number;
+  readonly elementBytes: number;
+  /** 1: candidate lists, 0: the whole matrix from the start. */
+  readonly sparse: number;
+  readonly matrixPtr: number;
+  readonly scratchPtr: number;
+  /** f64 [columns]. */
+  readonly pricesPtr: number;
+  /** Column maxima, of the matrix's type. */
+  readonly maximaPtr: number;
+  readonly columnOfRowPtr: number;
+}
+
+/** What was seen of a matrix. */
+export interface Look {
+  /** All of it is finite and of a magnitude that needs no closer look. */
+  readonly ordinary: boolean;
+  /** Every row has one of its greatest columns for itself, in `columnOfRow`: the optimum. */
+  readonly settled: boolean;
+}
+
+/**
+ * Looks over the matrix, slice by slice: column maxima, values that are not ordinary and, when wanted, favourites.
+ * `bring` puts rows [first, last) where they belong before they are looked at.
+ */
+export function lookOver(
+  core: Core, kernels: TypedKernels, state: State, wantFavourites: boolean, signal: AbortSignal | undefined,
+  bring: (first: number, last: number) => void,
+): Look {
+  const { rows, columns, elementBytes, matrixPtr, maximaPtr, scratchPtr, columnOfRowPtr } = state;
+  const wide = elementBytes === 8;
+  (wide ? core.f64(maximaPtr, columns) : core.f32(maximaPtr, columns)).fill(-Infinity);
+  // The scratch of the solver is idle until it is opened.
+  core.u8(scratchPtr, columns).fill(0);
+  const step = Math.max(1, Math.floor(SLICE_BYTES / (elementBytes * Math.max(1, columns))));
+  const limit = wide ? LARGEST_F64 : LARGEST_SPARSE_F32;
+  let ordinary = true;
+  let settled = wantFavourites;
+  for (let row = 0; row < rows; row += step) {
+    signal?.throwIfAborted();
+    const count = Math.min(step, rows - row);
+    bring(row, row + count);
+    const slicePtr = matrixPtr + row * columns * elementBytes;
+    if (kernels.columnMaxima(slicePtr, count, columns, maximaPtr, limit) === 0) ordinary = false;
+    if (settled && kernels.favourites(slicePtr, row, count, columns, scratchPtr, columnOfRowPtr) === 0) settled = false;
+  }
+  return { ordinary, settled: settled && ordinary };
+}
+
+export interface Upload {
+  readonly data: Float32Array | Float64Array;
+  readonly rows: number;
+  readonly columns: number;
+  readonly transposed: boolean;
+  readonly maximize: boolean;
+}
+
+/** Copies rows [first, last) of what the kernels will see to the heap. */
+export function copyRows(core: Core, kernels: TypedKernels, state: State, upload: Upload, first: number, last: number): void {
+  const { data, transposed, maximize } = upload;
+  const { columns, elementBytes, matrixPtr } = state;
+  const heap = data instanceof Float64Array ? core.f64(matrixPtr, data.length) : core.f32(matrixPtr, data.length);
+  if (transposed) {
+    for (let i = first; i < last; i++) {
+      for (let j = 0; j < columns; j++) heap[i * columns + j] = data[j * state.rows + i] as number;
+    }
+  } else {
+    heap.set(data.subarray(first * columns, last * columns), first * columns);
+  }
+  if (!maximize) kernels.negate(matrixPtr + first * columns * elementBytes, (last - first) * columns);
+}
+
+/** Throws for the first value that may not be there; else answers the largest magnitude that is not a mark of a forbidden pair. */
+export function largestMagnitude({ data, columns, maximize }: Upload): number {
+  let largest = 0;
+  const forbidden = maximize ? -Infinity : Infinity;
+  for (let k = 0; k < data.length; k++) {
+    const value = data[k] as number;
+    if (value === forbidden) continue;
+    const magnitude = Math.abs(value);
+    if (magnitude <= LARGEST_F64) {
+      if (magnitude > largest) largest = magnitude;
+      continue;
+    }
+    const field = `similarity[${Math.floor(k / columns)}, ${k % columns}]`;
+    if (!Number.isFinite(value)) {
+      throw new NotFiniteError({ field, expected: `a finite number, or ${forbidden} for a forbidden pair`, got: `${value}` });
+    }
+    throw new LimitError({ field, expected: `a magnitude of at most ${LARGEST_F64}`, got: `${value}` });
+  }
+  return largest;
+}
+
