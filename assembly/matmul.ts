@@ -1,4 +1,4 @@
-// Tiled f32 matrix products, strict SIMD: C [m, n] (+)= op(A) [m, k] · op(B) [k, n].
+// Tiled f32 matrix products: C [m, n] (+)= op(A) [m, k] · op(B) [k, n].
 //
 // Layout: B is packed into panels of 16 columns ([k][16]), A into panels of 2 rows ([k][2]); a 2 × 16 tile of C stays in
 // eight registers. Wider tiles spill registers in V8 and JavaScriptCore: this one was the only one that was good in Node,
@@ -180,6 +180,19 @@ function packPairRuns(
   }
 }
 
+/** What is inlined: a decorator needs a class. */
+// oxlint-disable-next-line typescript/no-extraneous-class
+abstract class Lanes {
+  /**
+   * c + a · b. Rounded twice, so that every engine gives the same bytes; in the relaxed binary (`index-relaxed.ts`) as engine and
+   * processor like it: V8 fuses them where there is FMA (Node 20 1.15, Deno 1.27 of the speed), JavaScriptCore rounds twice.
+   */
+  @inline
+  static multiplyAdd(a: v128, b: v128, c: v128): v128 {
+    return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(a, b, c) : f32x4.add(c, f32x4.mul(a, b));
+  }
+}
+
 /**
  * A 2 × 16 tile: rows at c0Ptr and c1Ptr (+)= panel of A · panel of B over `count` > 0 steps of k.
  *
@@ -197,68 +210,68 @@ function tile(count: i32, aPtr: usize, bPtr: usize, c0Ptr: usize, c1Ptr: usize, 
     a0 = v128.load32_splat(aPtr);
     a1 = v128.load32_splat(aPtr, 4);
     b = v128.load(bPtr);
-    c00 = f32x4.add(c00, f32x4.mul(a0, b));
-    c10 = f32x4.add(c10, f32x4.mul(a1, b));
+    c00 = Lanes.multiplyAdd(a0, b, c00);
+    c10 = Lanes.multiplyAdd(a1, b, c10);
     b = v128.load(bPtr, 16);
-    c01 = f32x4.add(c01, f32x4.mul(a0, b));
-    c11 = f32x4.add(c11, f32x4.mul(a1, b));
+    c01 = Lanes.multiplyAdd(a0, b, c01);
+    c11 = Lanes.multiplyAdd(a1, b, c11);
     b = v128.load(bPtr, 32);
-    c02 = f32x4.add(c02, f32x4.mul(a0, b));
-    c12 = f32x4.add(c12, f32x4.mul(a1, b));
+    c02 = Lanes.multiplyAdd(a0, b, c02);
+    c12 = Lanes.multiplyAdd(a1, b, c12);
     b = v128.load(bPtr, 48);
-    c03 = f32x4.add(c03, f32x4.mul(a0, b));
-    c13 = f32x4.add(c13, f32x4.mul(a1, b));
+    c03 = Lanes.multiplyAdd(a0, b, c03);
+    c13 = Lanes.multiplyAdd(a1, b, c13);
     aPtr += 8;
     bPtr += 64;
     if (aPtr == end) break;
     a0 = v128.load32_splat(aPtr);
     a1 = v128.load32_splat(aPtr, 4);
     b = v128.load(bPtr);
-    c00 = f32x4.add(c00, f32x4.mul(a0, b));
-    c10 = f32x4.add(c10, f32x4.mul(a1, b));
+    c00 = Lanes.multiplyAdd(a0, b, c00);
+    c10 = Lanes.multiplyAdd(a1, b, c10);
     b = v128.load(bPtr, 16);
-    c01 = f32x4.add(c01, f32x4.mul(a0, b));
-    c11 = f32x4.add(c11, f32x4.mul(a1, b));
+    c01 = Lanes.multiplyAdd(a0, b, c01);
+    c11 = Lanes.multiplyAdd(a1, b, c11);
     b = v128.load(bPtr, 32);
-    c02 = f32x4.add(c02, f32x4.mul(a0, b));
-    c12 = f32x4.add(c12, f32x4.mul(a1, b));
+    c02 = Lanes.multiplyAdd(a0, b, c02);
+    c12 = Lanes.multiplyAdd(a1, b, c12);
     b = v128.load(bPtr, 48);
-    c03 = f32x4.add(c03, f32x4.mul(a0, b));
-    c13 = f32x4.add(c13, f32x4.mul(a1, b));
+    c03 = Lanes.multiplyAdd(a0, b, c03);
+    c13 = Lanes.multiplyAdd(a1, b, c13);
     aPtr += 8;
     bPtr += 64;
     if (aPtr == end) break;
     a0 = v128.load32_splat(aPtr);
     a1 = v128.load32_splat(aPtr, 4);
     b = v128.load(bPtr);
-    c00 = f32x4.add(c00, f32x4.mul(a0, b));
-    c10 = f32x4.add(c10, f32x4.mul(a1, b));
+    c00 = Lanes.multiplyAdd(a0, b, c00);
+    c10 = Lanes.multiplyAdd(a1, b, c10);
     b = v128.load(bPtr, 16);
-    c01 = f32x4.add(c01, f32x4.mul(a0, b));
-    c11 = f32x4.add(c11, f32x4.mul(a1, b));
+    c01 = Lanes.multiplyAdd(a0, b, c01);
+    c11 = Lanes.multiplyAdd(a1, b, c11);
     b = v128.load(bPtr, 32);
-    c02 = f32x4.add(c02, f32x4.mul(a0, b));
-    c12 = f32x4.add(c12, f32x4.mul(a1, b));
+    c02 = Lanes.multiplyAdd(a0, b, c02);
+    c12 = Lanes.multiplyAdd(a1, b, c12);
     b = v128.load(bPtr, 48);
-    c03 = f32x4.add(c03, f32x4.mul(a0, b));
-    c13 = f32x4.add(c13, f32x4.mul(a1, b));
+    c03 = Lanes.multiplyAdd(a0, b, c03);
+    c13 = Lanes.multiplyAdd(a1, b, c13);
     aPtr += 8;
     bPtr += 64;
     if (aPtr == end) break;
     a0 = v128.load32_splat(aPtr);
     a1 = v128.load32_splat(aPtr, 4);
     b = v128.load(bPtr);
-    c00 = f32x4.add(c00, f32x4.mul(a0, b));
-    c10 = f32x4.add(c10, f32x4.mul(a1, b));
+    c00 = Lanes.multiplyAdd(a0, b, c00);
+    c10 = Lanes.multiplyAdd(a1, b, c10);
     b = v128.load(bPtr, 16);
-    c01 = f32x4.add(c01, f32x4.mul(a0, b));
-    c11 = f32x4.add(c11, f32x4.mul(a1, b));
+    c01 = Lanes.multiplyAdd(a0, b, c01);
+    c11 = Lanes.multiplyAdd(a1, b, c11);
     b = v128.load(bPtr, 32);
-    c02 = f32x4.add(c02, f32x4.mul(a0, b));
-    c12 = f32x4.add(c12, f32x4.mul(a1, b));
+    c02 = Lanes.multiplyAdd(a0, b, c02);
+    c12 = Lanes.multiplyAdd(a1, b, c12);
     b = v128.load(bPtr, 48);
-    c03 = f32x4.add(c03, f32x4.mul(a0, b));
-    c13 = f32x4.add(c13, f32x4.mul(a1, b));
+    c03 = Lanes.multiplyAdd(a0, b, c03);
+    c13 = Lanes.multiplyAdd(a1, b, c13);
     aPtr += 8;
     bPtr += 64;
   } while (aPtr < end);

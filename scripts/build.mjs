@@ -1,4 +1,4 @@
-// Builds dist/ from src/, the committed assembly/core.wasm and tfjs's SIMD binary. Needs only `dependencies`; with
+// Builds dist/ from src/, the committed binaries of assembly/ and tfjs's SIMD binary. Needs only `dependencies`; with
 // binaryen beside them tfjs's binary is smaller.
 import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
@@ -57,6 +57,7 @@ async function trimTfjsBinary(bytes) {
 async function buildWasmModules() {
   const binaries = {
     core: readFileSync(at('assembly', 'core.wasm')),
+    relaxed: readFileSync(at('assembly', 'relaxed.wasm')),
     tfjs: await trimTfjsBinary(readFileSync(at('node_modules', '@tensorflow', 'tfjs-backend-wasm', 'dist', 'tfjs-backend-wasm-simd.wasm'))),
   };
   const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
@@ -75,7 +76,8 @@ async function buildWasmModules() {
   write(
     at('dist', 'wasm.static.js'),
     `import core from './core.wasm';\nimport tfjs from './tfjs.wasm';\n` +
-      `export const coreWasm = () => core;\nexport const tfjsWasm = () => tfjs;\n${hashes}`,
+      // Not the relaxed binary: a Worker that wants it imports trajport/relaxed.wasm and hands it over.
+      `export const coreWasm = () => core;\nexport const tfjsWasm = () => tfjs;\nexport const relaxedWasm = () => undefined;\n${hashes}`,
   );
 }
 
@@ -140,8 +142,8 @@ function bundledPackages(results) {
 /** Builds everything; answers the names of the npm packages whose code is now in dist/. */
 export async function buildAll() {
   mkdirSync(at('dist'), { recursive: true });
-  if (!existsSync(at('assembly', 'core.wasm'))) {
-    throw new Error('assembly/core.wasm is missing: run npm run build:assembly');
+  for (const binary of ['core.wasm', 'relaxed.wasm']) {
+    if (!existsSync(at('assembly', binary))) throw new Error(`assembly/${binary} is missing: run npm run build:assembly`);
   }
   await buildWasmModules();
   const results = [await buildTfjs(), ...(await buildEntries())];

@@ -79,6 +79,7 @@ export async function ensureBuilt() {
   const sources = [
     ...filesBelow(join(root, 'src')),
     join(root, 'assembly', 'core.wasm'),
+    join(root, 'assembly', 'relaxed.wasm'),
     join(root, 'scripts', 'build.mjs'),
     join(root, 'package-lock.json'),
   ];

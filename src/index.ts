@@ -100,7 +100,7 @@ export type { MatchingOptions, MatchingResult } from './matching/coordinate-desc
 
 // Foundations
 export { openCore } from './core/core.ts';
-export type { Core, CoreOptions } from './core/core.ts';
+export type { Arithmetic, Core, CoreOptions } from './core/core.ts';
 export * from './core/errors.ts';
 export { limits } from './core/limits.ts';
 export type { NamedTensors, NetworkState, Tensor } from './tensor/tensor.ts';

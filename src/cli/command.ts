@@ -1,5 +1,5 @@
 /** What a command is, what it gets, and how its help is written. */
-import type { Compute } from '../index.ts';
+import type { Compute, CoreOptions } from '../index.ts';
 import { formatBytes, displayWidth } from '../report/text.ts';
 import type { OptionSpec, OptionSpecs, ValuesOf } from './arguments.ts';
 import type { ExitCode } from './exit.ts';
@@ -9,12 +9,21 @@ import type { Output } from './output.ts';
 export const globalOptions = {
   seed: { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'everything random follows from this number' },
   'heap-limit': { kind: 'bytes', metavar: 'SIZE', help: 'cap of the WebAssembly heap, e.g. 96MiB' },
+  'relaxed-simd': { kind: 'flag', help: 'matrix products with relaxed SIMD: faster in most engines, but another engine or processor may give other bytes' },
   json: { kind: 'flag', help: 'print one JSON object a line on stdout and nothing else there' },
   quiet: { kind: 'flag', short: 'q', help: 'no progress line' },
   help: { kind: 'flag', short: 'h', help: 'this text' },
 } as const satisfies OptionSpecs;
 
 export type GlobalValues = ValuesOf<typeof globalOptions>;
+
+/** How the options want a core opened: the command's own and those of its workers. */
+export function coreOptions(values: Pick<GlobalValues, 'heap-limit' | 'relaxed-simd'>): CoreOptions {
+  return {
+    ...(values['heap-limit'] === undefined ? {} : { heapLimitBytes: values['heap-limit'] }),
+    ...(values['relaxed-simd'] ? { arithmetic: 'relaxed' } : {}),
+  };
+}
 
 export interface Context {
   readonly output: Output;

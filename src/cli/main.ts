@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { TrajportError, closeSharedCompute, openCompute } from '../index.ts';
 import type { Compute } from '../index.ts';
 import { parseArguments } from './arguments.ts';
-import { commandHelp, globalOptions } from './command.ts';
+import { commandHelp, coreOptions, globalOptions } from './command.ts';
 import type { Command, Context } from './command.ts';
 import { convertCommand } from './commands/convert.ts';
 import { demo } from './commands/demo.ts';
@@ -53,7 +53,8 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   }
   const { values, positionals } = parseArguments(rest, { ...command.options, ...globalOptions });
   requirePositionals(command, positionals);
-  const output = newOutput(values.json, values.quiet);
+  const output = newOutput(values.json, values.quiet, !values['relaxed-simd']);
+  if (values['relaxed-simd']) output.warn('--relaxed-simd: the same command may give other bytes in another engine or on another processor');
   let leftBehind = (): string => 'nothing was written';
   return runInterruptibly(output, () => leftBehind(), async (signal) => {
     let compute: Compute | undefined;
@@ -64,7 +65,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
         leftBehind = say;
       },
       compute: async () => {
-        compute ??= await openCompute(values['heap-limit'] === undefined ? {} : { heapLimitBytes: values['heap-limit'] });
+        compute ??= await openCompute(coreOptions(values));
         return compute;
       },
     };
@@ -86,8 +87,8 @@ function packageVersion(): string {
   return String((JSON.parse(new TextDecoder().decode(bytes)) as { version?: unknown }).version);
 }
 
-function newOutput(json: boolean, quiet: boolean): Output {
-  return new Output({ stdout: process.stdout, stderr: process.stderr, json, quiet, environment: process.env, now: () => performance.now() });
+function newOutput(json: boolean, quiet: boolean, identical = true): Output {
+  return new Output({ stdout: process.stdout, stderr: process.stderr, json, quiet, identical, environment: process.env, now: () => performance.now() });
 }
 
 function findCommand(name: string): Command {

@@ -16,6 +16,8 @@ export interface OutputOptions {
   readonly stderr: Sink;
   readonly json: boolean;
   readonly quiet: boolean;
+  /** Whether the same command gives the same bytes everywhere; where it does not, every result says `identical: false`. */
+  readonly identical: boolean;
   /** NO_COLOR and TERM, as in the process's environment. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Milliseconds of any clock; only the progress line looks at it. */
@@ -44,6 +46,11 @@ export class Output {
     this.json = options.json;
   }
 
+  /** A hash for people, with a word beside it where others need not get the same one. */
+  hash(of: string, sha256: string): void {
+    this.text(this.style('faint', `${of} sha256 ${sha256}${this.#options.identical ? '' : ' (relaxed SIMD: may differ elsewhere)'}`));
+  }
+
   /** Text for people; dropped with --json. A line end is added. */
   text(text: string): void {
     if (this.json) return;
@@ -55,7 +62,8 @@ export class Output {
   record(record: Readonly<Record<string, unknown>>): void {
     if (!this.json) return;
     this.clearProgress();
-    this.#options.stdout.write(`${JSON.stringify(record)}\n`);
+    const told = this.#options.identical || record['event'] !== 'result' ? record : { ...record, identical: false };
+    this.#options.stdout.write(`${JSON.stringify(told)}\n`);
   }
 
   /** A remark on stderr, in either mode. */

@@ -6,7 +6,7 @@ import { openGradientWorkers } from '../index.ts';
 import type { GradientWorkers } from '../index.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
-import type { GlobalValues } from './command.ts';
+import { coreOptions, type GlobalValues } from './command.ts';
 import { UsageError } from './exit.ts';
 import type { Output } from './output.ts';
 
@@ -39,10 +39,10 @@ export function microBatchOf(values: ValuesOf<typeof microBatchOptions> & Global
   return Number(asked) < batchSize ? Number(asked) : undefined;
 }
 
-/** Starts the workers, each under the heap's cap; undefined where none are asked for. */
+/** Starts the workers, each with a core like the command's own; undefined where none are asked for. */
 export async function openWorkers(values: ValuesOf<typeof workerOptions> & GlobalValues): Promise<GradientWorkers | undefined> {
-  const { workers: count, 'heap-limit': heapLimitBytes } = values;
+  const { workers: count } = values;
   if (count === undefined) return undefined;
   const started = Array.from({ length: count }, () => new Worker(new URL('./gradient-worker.js', import.meta.url)));
-  return openGradientWorkers(started, heapLimitBytes === undefined ? {} : { core: { heapLimitBytes } });
+  return openGradientWorkers(started, { core: coreOptions(values) });
 }

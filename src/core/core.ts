@@ -1,22 +1,31 @@
 /**
- * The compute core: tfjs-backend-wasm's binary and ours, instantiated on ONE memory, behind one small allocator.
+ * The compute core: tfjs-backend-wasm's binary and ours (and, where asked for, our relaxed one), instantiated on ONE memory, behind one small allocator.
  * Replaces tfjs's Emscripten glue (no fetch, no eval, no Blob, no process), so it loads the same way in every runtime,
  * and makes running out of memory and failing kernels typed errors instead of silence (stock malloc answers 0 and the
  * caller then writes to address 0).
  */
 import * as bundled from '#wasm';
-import { InvalidArgumentError, KernelError, OutOfMemoryError, UnsupportedError, requireInteger } from './errors.ts';
+import { InvalidArgumentError, KernelError, OutOfMemoryError, UnsupportedError, requireChoice, requireInteger } from './errors.ts';
 import type { CoreKernels } from './kernels.ts';
 import { limits } from './limits.ts';
 
 /** A compiled module, or the bytes of one where the runtime may compile. */
 export type WasmSource = WebAssembly.Module | Uint8Array<ArrayBuffer>;
 
+/**
+ * - `strict`: every product is rounded, then every sum: the same bytes in every engine and on every processor.
+ * - `relaxed`: matrix products (dense layers, convolutions, attention, similarities) with relaxed SIMD, which may round once
+ *   instead: faster where the engine fuses, as accurate, and **not the same bytes** from one engine or processor to another.
+ */
+export type Arithmetic = 'strict' | 'relaxed';
+
 export interface CoreOptions {
   /** Cap of the WebAssembly heap in bytes. Rounded down to whole 64 KiB pages. Default: `limits.heapBytes`. */
   readonly heapLimitBytes?: number;
-  /** Compiled modules to use instead of the packaged ones (for hosts that compile at deploy time). */
-  readonly wasm?: { readonly core?: WasmSource; readonly tfjs?: WasmSource };
+  /** Default `strict`. With `relaxed`, records of results say `identical: false`. */
+  readonly arithmetic?: Arithmetic;
+  /** Compiled modules to use instead of the packaged ones (for hosts that compile at deploy time). `relaxed`: `trajport/relaxed.wasm`. */
+  readonly wasm?: { readonly core?: WasmSource; readonly tfjs?: WasmSource; readonly relaxed?: WasmSource };
 }
 
 /** The exports of tfjs-backend-wasm's binary that we call by name; `gradient/` binds the kernels by string. */
@@ -37,15 +46,17 @@ export class Core implements Disposable {
   readonly kernels: CoreKernels;
   readonly tfjs: TfjsBinary;
   readonly heapLimitBytes: number;
+  readonly arithmetic: Arithmetic;
   /** Bytes now allocated through this object and the high-water mark of the heap itself. */
   #disposed = false;
   readonly #live = new Set<number>();
 
-  constructor(tfjs: TfjsBinary, kernels: CoreKernels, heapLimitBytes: number) {
+  constructor(tfjs: TfjsBinary, kernels: CoreKernels, heapLimitBytes: number, arithmetic: Arithmetic) {
     this.tfjs = tfjs;
     this.memory = tfjs.memory;
     this.kernels = kernels;
     this.heapLimitBytes = heapLimitBytes;
+    this.arithmetic = arithmetic;
   }
 
   /** Size of the heap in bytes. WebAssembly memory never shrinks, so this is its high-water mark too. */
@@ -176,16 +187,18 @@ function allocateOrThrow(tfjs: TfjsBinary, bytes: number, purpose: string, heapL
 /**
  * Loads both binaries on one memory.
  * @throws UnsupportedError where the runtime has no 128-bit SIMD (results would differ), or forbids compiling wasm and
- *   no module was given.
+ *   no module was given; for `arithmetic: 'relaxed'` where it has no relaxed SIMD.
  */
 export async function openCore(options: CoreOptions = {}): Promise<Core> {
   const heapLimitBytes =
     options.heapLimitBytes === undefined
       ? limits.heapBytes
       : requireInteger('heapLimitBytes', options.heapLimitBytes, 2 ** 20, limits.heapBytes);
-  const [tfjsModule, coreModule] = await Promise.all([
+  const arithmetic = requireChoice('arithmetic', options.arithmetic ?? 'strict', ['strict', 'relaxed']);
+  const [tfjsModule, coreModule, relaxedModule] = await Promise.all([
     compile('wasm.tfjs', options.wasm?.tfjs ?? bundled.tfjsWasm()),
     compile('wasm.core', options.wasm?.core ?? bundled.coreWasm()),
+    arithmetic === 'relaxed' ? compileRelaxed(options.wasm?.relaxed ?? bundled.relaxedWasm()) : undefined,
   ]);
 
   let memory: WebAssembly.Memory | undefined;
@@ -221,23 +234,27 @@ export async function openCore(options: CoreOptions = {}): Promise<Core> {
   memory = tfjs.memory;
   (tfjs['__wasm_call_ctors'] as () => void)();
   (tfjs['init'] as () => void)();
-  const coreInstance = await WebAssembly.instantiate(coreModule, { env: { memory } });
-  return new Core(tfjs, coreInstance.exports as unknown as CoreKernels, heapLimitBytes);
+  const imports = { env: { memory } };
+  const strict = (await WebAssembly.instantiate(coreModule, imports)).exports;
+  // The relaxed binary has a few of the kernels, under the same names.
+  const relaxed = relaxedModule === undefined ? {} : (await WebAssembly.instantiate(relaxedModule, imports)).exports;
+  return new Core(tfjs, { ...strict, ...relaxed } as unknown as CoreKernels, heapLimitBytes, arithmetic);
 }
 
 /** SHA-256 of the packaged binaries, for records. */
 export const binaryHashes = { core: bundled.coreWasmSha256, tfjs: bundled.tfjsWasmSha256 } as const;
+/** Of the one that `arithmetic: 'relaxed'` adds. */
+export const relaxedBinaryHash = bundled.relaxedWasmSha256;
 
-async function compile(field: string, source: WasmSource): Promise<WebAssembly.Module> {
+async function compileRelaxed(source: WasmSource | undefined): Promise<WebAssembly.Module> {
+  if (source !== undefined) return compile('arithmetic', source, 'a runtime with WebAssembly relaxed SIMD (Node 22 or later; Node 20 with --experimental-wasm-relaxed-simd)');
+  throw new UnsupportedError({ field: 'arithmetic', expected: 'strict, or a module in options.wasm.relaxed: a Worker is built without it', got: 'relaxed' });
+}
+
+async function compile(field: string, source: WasmSource, needed = 'a runtime with WebAssembly 128-bit SIMD'): Promise<WebAssembly.Module> {
   if (source instanceof WebAssembly.Module) return source;
   // The binaries contain SIMD instructions, so validating them is the feature probe.
-  if (!WebAssembly.validate(source)) {
-    throw new UnsupportedError({
-      field,
-      expected: 'a runtime with WebAssembly 128-bit SIMD',
-      got: 'one that rejects our binary',
-    });
-  }
+  if (!WebAssembly.validate(source)) throw new UnsupportedError({ field, expected: needed, got: 'one that rejects our binary' });
   try {
     return await WebAssembly.compile(source);
   } catch (cause) {

@@ -5,8 +5,11 @@
 export type WasmSource = WebAssembly.Module | Uint8Array<ArrayBuffer>;
 /** Our own kernels, built from `assembly/`. */
 export function coreWasm(): WasmSource;
+/** The matrix products once more, built with relaxed SIMD; undefined where it is not packaged (workerd). */
+export function relaxedWasm(): WasmSource | undefined;
 /** tfjs-backend-wasm's SIMD binary. */
 export function tfjsWasm(): WasmSource;
-/** SHA-256 of the two binaries, lower-case hex, fixed when the package was built. */
+/** SHA-256 of the binaries, lower-case hex, fixed when the package was built. */
 export const coreWasmSha256: string;
+export const relaxedWasmSha256: string;
 export const tfjsWasmSha256: string;

@@ -2,12 +2,14 @@
  * What every job checks before it computes: that network, weights and data belong together. Each refusal names the
  * field at fault, so that a wrong class count is not met as a shape error five floors below.
  */
+import type { Core } from '../core/core.ts';
 import { InvalidArgumentError, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { splitRows } from '../data/image-set.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
+import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import { labelsPerInput, outputClasses, parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { elementCount, requireFinite, requireSameLayout, requireWhole, sameShape } from '../tensor/tensor.ts';
@@ -88,6 +90,13 @@ export function requireState(role: string, graph: ModelGraph, state: NetworkStat
   requireWhole(role, state.buffers);
   requireFinite(role, state.parameters);
   requireFinite(role, state.buffers);
+}
+
+/** @throws InvalidArgumentError for workers that compute in another arithmetic than the core: records name one. */
+export function requireWorkers(workers: GradientWorkers | undefined, { arithmetic }: Core): void {
+  if (workers !== undefined && workers.arithmetic !== arithmetic) {
+    throw new InvalidArgumentError({ field: 'workers', expected: `${arithmetic} arithmetic, as that of compute`, got: workers.arithmetic });
+  }
 }
 
 /** Training rows and held-out rows of a seeded split; with fraction 0 nothing is held out. */

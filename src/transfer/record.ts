@@ -1,7 +1,8 @@
 /**
  * How a result came about: a plain JSON record that goes with every result, and the one hash that stands for it.
  */
-import { binaryHashes } from '../core/core.ts';
+import { binaryHashes, relaxedBinaryHash } from '../core/core.ts';
+import type { Core } from '../core/core.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import { stateToSafetensors } from '../bundle/network-state.ts';
 import { isTokenSet } from '../data/data-set.ts';
@@ -20,7 +21,10 @@ export interface ResultRecord {
   readonly settings: { readonly [key: string]: Json };
   /** SHA-256 of what went in, by role. */
   readonly inputs: { readonly [role: string]: string };
-  readonly binaries: { readonly core: string; readonly tfjs: string };
+  readonly binaries: { readonly core: string; readonly tfjs: string; readonly relaxed?: string };
+  /** Only after `arithmetic: 'relaxed'`: another engine or processor may give another `sha256` for the same settings and inputs. */
+  readonly arithmetic?: 'relaxed';
+  readonly identical?: false;
   /** SHA-256 of the resulting state. */
   readonly sha256: string;
 }
@@ -49,19 +53,27 @@ export async function graphSha256(graph: ModelGraph): Promise<string> {
   return sha256Hex(new TextEncoder().encode(JSON.stringify(graph)));
 }
 
+/** What the settings of a job that may go on elsewhere say of its arithmetic; nothing where that is strict. */
+export function jobArithmetic({ arithmetic }: Core): { readonly arithmetic?: 'relaxed' } {
+  return arithmetic === 'relaxed' ? { arithmetic } : {};
+}
+
 export async function makeRecord(
   kind: ResultRecord['kind'],
   settings: { readonly [key: string]: Json },
   inputs: { readonly [role: string]: string },
   graph: ModelGraph,
   state: NetworkState,
+  core: Core,
 ): Promise<ResultRecord> {
+  const relaxed = core.arithmetic === 'relaxed';
   return deepFreeze({
     kind,
     recordVersion: 1,
     settings,
     inputs,
-    binaries: { ...binaryHashes },
+    binaries: { ...binaryHashes, ...(relaxed ? { relaxed: relaxedBinaryHash } : {}) },
+    ...(relaxed ? { arithmetic: 'relaxed', identical: false } : {}),
     sha256: await stateSha256(graph, state),
   });
 }

@@ -29,7 +29,7 @@ import type { Evaluation } from './evaluate.ts';
 import { requireData, requireState, splitData } from './inputs.ts';
 import { Breather } from './progress.ts';
 import type { JobControl } from './progress.ts';
-import { dataForm, dataSha256, deepFreeze, graphSha256, makeRecord, stateSha256 } from './record.ts';
+import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
 import type { ResultRecord } from './record.ts';
 import { ResumePoints } from './resume.ts';
 import type { ResumeOptions } from './resume.ts';
@@ -119,7 +119,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const recorded = { ...settings, optimiser: { ...settings.optimiser }, iterations, seed };
   const inputs = { graph: await graphSha256(graph), data: await dataSha256(data), initial: await stateSha256(graph, start) };
   const points =
-    options.resume === undefined ? undefined : await ResumePoints.open(options.resume, { kind: 'train', settings: { ...recorded, data: dataForm(data) }, inputs }, iterations);
+    options.resume === undefined ? undefined : await ResumePoints.open(options.resume, { kind: 'train', settings: { ...recorded, ...jobArithmetic(core), data: dataForm(data) }, inputs }, iterations);
 
   using network = engine.compile(graph, { loss: settings.loss, ...(settings.microBatch === undefined ? {} : { microBatch: settings.microBatch }) });
   const found = points?.found === undefined ? undefined : takeTrainPoint(points.found, network.layout);
@@ -189,7 +189,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
 
   const state = (checkpoints.at(-1) as Checkpoint).state;
-  const record = await makeRecord('train', recorded, inputs, graph, state);
+  const record = await makeRecord('train', recorded, inputs, graph, state, core);
   return Object.freeze({
     graph,
     state,

@@ -20,12 +20,12 @@ import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
-import { requireData, requireState, splitData } from './inputs.ts';
+import { requireData, requireState, requireWorkers, splitData } from './inputs.ts';
 import { matcherFor } from './matchers.ts';
 import type { MatchingContext, TransferPair } from './matchers.ts';
 import { breathe } from './progress.ts';
 import type { JobControl } from './progress.ts';
-import { dataForm, dataSha256, deepFreeze, graphSha256, makeRecord, stateSha256 } from './record.ts';
+import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
 import type { ResultRecord } from './record.ts';
 import { ResumePoints } from './resume.ts';
 import type { ResumeOptions } from './resume.ts';
@@ -116,6 +116,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   const sourceEnd = await readSource(last);
 
   const compute = await useCompute(options.compute);
+  requireWorkers(options.workers, compute.core);
   const { points, fractions } = pointsOf(compute, settings, first, last);
   const sourceAt = async (step: number): Promise<NamedTensors> => {
     const point = points[step] as number;
@@ -145,7 +146,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   };
   const resumed = options.resume === undefined ? undefined : await ResumePoints.open(options.resume, {
     kind: 'transfer',
-    settings: { ...recorded, data: dataForm(data) },
+    settings: { ...recorded, ...jobArithmetic(compute.core), data: dataForm(data) },
     inputs: settings.trajectory === 'real' ? { ...inputs, sourceBetween: await sourceSha256(graph, points, readSource) } : inputs,
   }, settings.steps);
 
@@ -209,7 +210,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     await breathe(signal);
   }
 
-  const record = await makeRecord('transfer', { ...recorded, chosenStep: kept.step }, inputs, graph, kept.state);
+  const record = await makeRecord('transfer', { ...recorded, chosenStep: kept.step }, inputs, graph, kept.state, compute.core);
   return Object.freeze({
     graph,
     state: kept.state,

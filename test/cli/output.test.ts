@@ -2,13 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import { Output } from '../../src/cli/output.ts';
 
-function harness(options: { tty?: boolean; json?: boolean; quiet?: boolean; environment?: Record<string, string> } = {}) {
+function harness(options: { tty?: boolean; json?: boolean; quiet?: boolean; identical?: boolean; environment?: Record<string, string> } = {}) {
   const stdout: string[] = [];
   const stderr: string[] = [];
   let time = 0;
   const sink = (lines: string[]) => ({ write: (text: string) => lines.push(text), isTTY: options.tty === true, columns: 60 });
   const output = new Output({
-    stdout: sink(stdout), stderr: sink(stderr), json: options.json === true, quiet: options.quiet === true, environment: options.environment ?? {}, now: () => time,
+    stdout: sink(stdout), stderr: sink(stderr), json: options.json === true, quiet: options.quiet === true, identical: options.identical !== false, environment: options.environment ?? {}, now: () => time,
   });
   return { output, stdout, stderr, wait: (ms: number) => void (time += ms) };
 }
@@ -22,6 +22,17 @@ describe('output', () => {
     output.record({ event: 'result', text: 'a\nb' });
     expect(stdout.join('')).toBe('{"event":"result","text":"a\\nb"}\n');
     expect(stderr.join('')).toContain('a remark');
+  });
+
+  it('says of every result and hash that others may get another one, where that is so', () => {
+    const machine = harness({ json: true, identical: false });
+    machine.output.record({ event: 'result', sha256: 'ab' });
+    machine.output.record({ event: 'step', step: 1 });
+    expect(machine.stdout.join('')).toBe('{"event":"result","sha256":"ab","identical":false}\n{"event":"step","step":1}\n');
+    const [person, strict] = [harness({ identical: false }), harness()];
+    for (const { output } of [person, strict]) output.hash('weights', 'ab');
+    expect(person.stdout).toEqual(['weights sha256 ab (relaxed SIMD: may differ elsewhere)\n']);
+    expect(strict.stdout).toEqual(['weights sha256 ab\n']);
   });
 
   it('without --json prints text and no records', () => {

@@ -1,9 +1,11 @@
-/** `--micro-batch` and `--workers`: the same bytes with workers, what is planned for a heap, batch norm's warning. */
+/** `--micro-batch`, `--workers` and `--relaxed-simd`: the same bytes with workers, what is planned for a heap, batch norm's warning. */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import process from 'node:process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openBundle } from '../../src/bundle/reader.ts';
 import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
@@ -35,6 +37,37 @@ describe('transfer', () => {
     const { code, stderr } = await port('x.safetensors', ...args);
     expect(code).toBe(2);
     expect(stderr).toMatch(message);
+  });
+});
+
+describe('relaxed SIMD', () => {
+  // The binary's own validity is the feature; Node 20 needs a flag for it.
+  const old = process.versions.node.startsWith('20.');
+  const relaxed = (...args: string[]) =>
+    trajport([...args, '--data', 'a', '--batch-size', '16', '--json', '--relaxed-simd'], { cwd: directory, runtime: [process.execPath, ...(old ? ['--experimental-wasm-relaxed-simd'] : [])] });
+  const port = (...more: string[]) => relaxed('transfer', 'tune.zip', '--target-seed', '2', '--method', 'fgmt', '--steps', '2', '--stop-rule', 'last', '--out', 'r.safetensors', '--record', 'r.json', ...more);
+
+  it('says so in every result, record and bundle, and on stderr', async () => {
+    const { code, stdout, stderr } = await port();
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/may give other bytes in another engine/);
+    expect(jsonLines(stdout).at(-1)).toMatchObject({ event: 'result', identical: false });
+    expect(JSON.parse(readFileSync(join(directory, 'r.json'), 'utf8'))).toMatchObject({ arithmetic: 'relaxed', identical: false });
+    expect((await relaxed('train', '--model', 'mlp', '--widths', '8', '--iterations', '2', '--out', 'r.zip')).code).toBe(0);
+    using bundle = await openBundle(readFileSync(join(directory, 'r.zip')));
+    expect(bundle.training).toMatchObject({ arithmetic: 'relaxed', identical: false });
+  });
+
+  it('reaches the workers', async () => {
+    const alone = await port();
+    const hash = sha256('r.safetensors');
+    expect([alone.code, (await port('--workers', '2')).code, sha256('r.safetensors')]).toEqual([0, 0, hash]);
+  });
+
+  it.runIf(old)('is refused where the runtime has none', async () => {
+    const { code, stderr } = await run('transfer', 'tune.zip', '--target-seed', '2', '--data', 'a', '--out', 'n.safetensors', '--relaxed-simd');
+    expect(code).toBe(3);
+    expect(stderr).toMatch(/arithmetic: expected a runtime with WebAssembly relaxed SIMD .* got one that rejects our binary/);
   });
 });
 

@@ -8,6 +8,7 @@ import './gradient.ts';
 import './matching.ts';
 import './matmul.ts';
 import './random.ts';
+import './relaxed.ts';
 import './safetensors.ts';
 import './transfer.ts';
 import { fingerprints, runAll } from './harness.ts';

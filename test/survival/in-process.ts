@@ -23,7 +23,7 @@ export async function runHere([name, ...argv]: readonly string[], directory: str
   const { values, positionals } = parseArguments(argv, { ...command.options, ...globalOptions });
   let warnings = '';
   const silent = { write: () => true };
-  const output = new Output({ stdout: silent, stderr: { write: (text) => (warnings += text) }, json: true, quiet: true, environment: {}, now: () => 0 });
+  const output = new Output({ stdout: silent, stderr: { write: (text) => (warnings += text) }, json: true, quiet: true, identical: true, environment: {}, now: () => 0 });
   const back = process.cwd();
   process.chdir(directory);
   try {

@@ -13,7 +13,7 @@ import { formatTable } from '../../report/table.ts';
 import { formatDuration, formatInteger, formatPercent } from '../../report/text.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
-import type { Context } from '../command.ts';
+import type { Context, GlobalValues } from '../command.ts';
 import { hasPart, loadImages } from '../data.node.ts';
 import { type ExitCode, UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
@@ -63,7 +63,7 @@ export const demo = defineCommand({
 
 /** Everything but the choice of names; `files` are locked. */
 async function compareAndWrite(
-  context: Context, values: Values & { readonly seed: number }, iterations: readonly number[], files: Readonly<Record<'bundle' | 'target' | 'record' | 'figure', string>>,
+  context: Context, values: Values & GlobalValues, iterations: readonly number[], files: Readonly<Record<'bundle' | 'target' | 'record' | 'figure', string>>,
 ): Promise<ExitCode> {
   const { output, signal, compute } = context;
   const { before, after, names } = await loadTasks(context, values);
@@ -104,7 +104,7 @@ async function compareAndWrite(
     written.push(file);
   }
   const record = {
-    recordVersion: 1, names, graph, settings, pairs: outcomes.map((outcome) => plainOutcome(outcome, iterations)),
+    recordVersion: 1, ...(values['relaxed-simd'] ? { identical: false } : {}), names, graph, settings, pairs: outcomes.map((outcome) => plainOutcome(outcome, iterations)),
     // Apart from the rest, since they are the one thing that differs from run to run.
     elapsedMs,
   };

@@ -117,7 +117,7 @@ export const trainCommand = defineCommand({
     }
     job.finish();
     const last = result.evaluations.at(-1);
-    output.text(output.style('faint', `weights sha256 ${result.record.sha256}`));
+    output.hash('weights', result.record.sha256);
     output.record({
       event: 'result', command: 'train', sha256: result.record.sha256, checkpoints: result.checkpoints.map(({ label, iteration }) => ({ label, iteration })),
       heldOut: last === undefined ? null : scoreFields(core, last.heldOut, tokens), ...written, record: result.record,

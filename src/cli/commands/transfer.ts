@@ -141,7 +141,7 @@ export const transferCommand = defineCommand({
     });
     output.text(stepsTable(context, result, tokens));
     output.text(summaryLines(result, tested, tokens ? core : undefined, values.out, values.record));
-    output.text(output.style('faint', `weights sha256 ${result.record.sha256}`));
+    output.hash('weights', result.record.sha256);
     return exitCodes.ok;
   },
 });

@@ -3,7 +3,7 @@
  * are none); how the units are dealt out depends on the number of workers, what is computed and in which order it is added
  * does not.
  */
-import type { CoreOptions } from '../../core/core.ts';
+import type { Arithmetic, CoreOptions } from '../../core/core.ts';
 import { InvalidArgumentError, KernelError, requireInteger } from '../../core/errors.ts';
 import type { Batch } from '../../data/image-set.ts';
 import type { ModelGraph } from '../../model/graph.ts';
@@ -18,7 +18,7 @@ export interface GradientJob {
 }
 
 export interface PoolOptions {
-  /** Heap cap and compiled modules of every worker's core. */
+  /** Heap cap, arithmetic and compiled modules of every worker's core. */
   readonly core?: CoreOptions;
 }
 
@@ -30,10 +30,13 @@ interface Contribution {
 /** Opened by `openGradientWorkers`. */
 export class GradientWorkers implements Disposable {
   readonly #members: readonly Member[];
+  /** Of every worker's core. */
+  readonly arithmetic: Arithmetic;
   #closed = false;
 
-  constructor(members: readonly Member[]) {
+  constructor(members: readonly Member[], arithmetic: Arithmetic) {
     this.#members = members;
+    this.arithmetic = arithmetic;
   }
 
   get size(): number {
@@ -103,7 +106,7 @@ export class GradientWorkers implements Disposable {
 export async function openGradientWorkers(workers: readonly (WebPort | NodePort)[], options: PoolOptions = {}): Promise<GradientWorkers> {
   if (workers.length === 0) throw new InvalidArgumentError({ field: 'workers', expected: 'at least one worker', got: 'none' });
   const members = workers.map((worker, i) => new Member(`workers[${i}]`, worker));
-  const pool = new GradientWorkers(members);
+  const pool = new GradientWorkers(members, options.core?.arithmetic ?? 'strict');
   try {
     await Promise.all(members.map((member) => member.open(options.core ?? {})));
   } catch (error) {
