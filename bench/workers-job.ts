@@ -1,39 +1,59 @@
-/** What bench/workers.ts runs in each runtime: gradients of Conv8 at full width in one worker and in two, in turn. */
+/** What bench/workers.ts runs in each runtime: gradients of Conv8 at full width, or steps of its training, in one worker and in two, in turn. */
 import { sha256Hex } from '../src/core/sha256.ts';
-import { openCore } from '../src/core/core.ts';
-import { openGradientWorkers, type GradientWorkers } from '../src/index.ts';
+import { imageSet } from '../src/data/image-set.ts';
+import { openCompute, openGradientWorkers, train, type GradientWorkers } from '../src/index.ts';
 import { initialise } from '../src/model/initialise.ts';
 import { preset } from '../src/model/presets.ts';
 import { startWorker } from '../test/hosts/fixtures/start-worker.ts';
+
+/** So many that hashing what goes in and comes out does not count. */
+const TRAINING_STEPS = 4;
 
 export interface WorkersMeasurement {
   /** Wall milliseconds of each round. */
   readonly oneMs: readonly number[];
   readonly twoMs: readonly number[];
-  /** Of all gradients, with one worker and with two. */
+  /** Of all gradients or of the trained weights, with one worker and with two. */
   readonly sha256: readonly string[];
 }
 
-export async function run({ code, node, rounds }: { readonly code: string; readonly node: boolean; readonly rounds: number }): Promise<WorkersMeasurement> {
+export interface WorkersJob {
+  readonly code: string;
+  readonly node: boolean;
+  readonly rounds: number;
+  readonly training: boolean;
+}
+
+export async function run({ code, node, rounds, training }: WorkersJob): Promise<WorkersMeasurement> {
   const graph = preset('conv8', { input: [3, 32, 32], classes: 10 });
   const count = 128;
   const inputs = Float32Array.from({ length: count * 3072 }, (_, i) => ((i * 7919) % 1009) / 1009);
   const batch = { inputs, labels: Int32Array.from({ length: count }, (_, i) => i % 10), count };
-  const state = initialise(await openCore(), graph, { seed: 1 });
+  using compute = await openCompute();
+  const state = initialise(compute.core, graph, { seed: 1 });
+  const data = imageSet({ name: 'made up', images: Uint8Array.from(inputs, (value) => 255 * value), labels: Uint8Array.from(batch.labels), channels: 3, height: 32, width: 32, classes: 10 });
   const workers = await Promise.all([1, 2, 3].map(() => startWorker(code, node)));
   const pools = [await openGradientWorkers(workers.slice(0, 1)), await openGradientWorkers(workers.slice(1))] as const;
   const sha256: string[] = [];
-  const milliseconds = async (pool: GradientWorkers): Promise<number> => {
+  const milliseconds = async (pool: GradientWorkers, iterations = TRAINING_STEPS): Promise<number> => {
     const start = performance.now();
+    if (training) {
+      const { record } = await train({
+        graph, data, initial: state, seed: 1, iterations, batchSize: count, microBatch: 16, heldOutFraction: 0, checkpointEpochs: [], compute, workers: pool,
+      });
+      const spent = performance.now() - start;
+      if (iterations === TRAINING_STEPS) sha256.push(record.sha256);
+      return spent;
+    }
     const [result] = await pool.gradients(graph, [{ state, batches: [batch] }], { microBatch: 16 });
     const spent = performance.now() - start;
     if (sha256.length < 2) {
-      const hashes = await Promise.all([...(result?.gradients.values() ?? [])].map(({ data }) => sha256Hex(new Uint8Array(data.buffer))));
+      const hashes = await Promise.all([...(result?.gradients.values() ?? [])].map((tensor) => sha256Hex(new Uint8Array(tensor.data.buffer))));
       sha256.push(await sha256Hex(new TextEncoder().encode(hashes.join())));
     }
     return spent;
   };
-  for (const pool of pools) await milliseconds(pool);
+  for (const pool of pools) await milliseconds(pool, 1);
   const oneMs: number[] = [];
   const twoMs: number[] = [];
   for (let round = 0; round < rounds; round++) {

@@ -69,6 +69,13 @@ export class HeapParameters {
     contribution.dispose();
   }
 
+  /** Takes gradients in PyTorch's layouts, as `readGradients` gives them, for this state's own. @throws InvalidArgumentError where they are not the graph's. */
+  writeGradients(gradients: NamedTensors): void {
+    requireSameLayout('gradients', declared([...this.#parameters.values()].map(({ info }) => info)), gradients);
+    this.clearGradients();
+    for (const slot of this.#parameters.values()) slot.gradient = engine().keep(this.#upload(slot.info, gradients));
+  }
+
   clearGradients(): void {
     for (const slot of this.#parameters.values()) {
       slot.gradient?.dispose();
@@ -114,16 +121,25 @@ export class HeapParameters {
   }
 
   #add(slots: Map<string, Slot>, info: ParameterInfo, tensors: NamedTensors): void {
+    slots.set(info.name, { info, value: this.#upload(info, tensors), gradient: undefined });
+  }
+
+  /** The tensor of that name on the heap, in the kernels' layout. */
+  #upload(info: ParameterInfo, tensors: NamedTensors): TfjsTensor {
     const { core } = this.#backend;
     const { data } = tensors.get(info.name) as Tensor;
     const filter = filterAxes(info.shape);
     const [out, perGroup, height, width] = info.shape as [number, number, number, number];
     const shape = filter === undefined ? [...info.shape] : [height, width, perGroup, out];
     const value = engine().makeTensorFromTensorInfo(this.#backend.makeOutput(shape, 'float32'));
-    slots.set(info.name, { info, value, gradient: undefined });
-    const pointer = this.#backend.pointer(value);
-    if (filter === undefined) core.f32(pointer, value.size).set(data);
-    else core.scoped((scratch) => core.kernels.reverseAxesF32(scratch.upload(data, info.name), this.#backend.pointer(value), ...filter));
+    try {
+      if (filter === undefined) core.f32(this.#backend.pointer(value), value.size).set(data);
+      else core.scoped((scratch) => core.kernels.reverseAxesF32(scratch.upload(data, info.name), this.#backend.pointer(value), ...filter));
+    } catch (error) {
+      value.dispose();
+      throw error;
+    }
+    return value;
   }
 
   #read(info: ParameterInfo, inside: TfjsTensor): Tensor {

@@ -2,7 +2,7 @@
 import { InvalidArgumentError, requireNumber } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
 import type { ModelGraph, NodeOf, ParameterLayout } from '../model/graph.ts';
-import type { NetworkState } from '../tensor/tensor.ts';
+import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 import { Optimiser, type OptimiserSettings, type OptimiserState } from './optimiser.ts';
 import { HeapParameters } from './parameters.ts';
 import type { HeapBackend } from './backend.ts';
@@ -60,6 +60,22 @@ export class Trainer implements Disposable {
       for (const statistics of seen) this.#moveStatistics(statistics);
       this.#optimiser.step(this.#parameters, learningRate);
       return loss;
+    } finally {
+      this.#parameters.clearGradients();
+    }
+  }
+
+  /**
+   * One step down gradients that workers computed at this trainer's state: the bytes of `step` with their batch. Not for batch norm,
+   * whose running statistics the batch moves too.
+   * @throws InvalidArgumentError for gradients that are not the graph's; OutOfMemoryError. The parameters are unchanged then.
+   */
+  apply(gradients: NamedTensors, learningRate: number): void {
+    this.#requireOpen();
+    requireNumber('learningRate', learningRate, 0);
+    try {
+      this.#backend.scope(() => this.#parameters.writeGradients(gradients));
+      this.#optimiser.step(this.#parameters, learningRate);
     } finally {
       this.#parameters.clearGradients();
     }

@@ -14,9 +14,12 @@ import {
 import { limits } from '../core/limits.ts';
 import { makeBatch } from '../data/data-set.ts';
 import { BatchSampler } from '../data/image-set.ts';
+import type { Batch } from '../data/image-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { DEFAULT_LOSS, requireLoss, type Loss } from '../gradient/loss.ts';
+import type { GradientResult } from '../gradient/network.ts';
 import type { OptimiserSettings } from '../gradient/optimiser.ts';
+import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { initialise } from '../model/initialise.ts';
 import type { InitialiseOptions } from '../model/initialise.ts';
@@ -26,7 +29,7 @@ import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
 import type { Evaluation } from './evaluate.ts';
-import { requireData, requireState, splitData } from './inputs.ts';
+import { requireData, requireState, requireWorkers, splitData } from './inputs.ts';
 import { Breather } from './progress.ts';
 import type { JobControl } from './progress.ts';
 import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
@@ -74,6 +77,11 @@ export interface TrainOptions extends JobControl {
   /** Writes resume points and goes on from the newest: the same bytes as without a break. */
   readonly resume?: ResumeOptions;
   readonly compute?: Compute;
+  /**
+   * The micro-batches of each batch are computed in these at once and added in their own order, so the bytes are those of one thread and of
+   * any number of workers. Needs `microBatch`, because a whole batch is one piece of work.
+   */
+  readonly workers?: GradientWorkers;
 }
 
 export interface TrainResult {
@@ -109,6 +117,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const epochs = Math.ceil(iterations / batchesPerEpoch);
 
   const { core, engine } = await useCompute(options.compute);
+  requireWorkers(options.workers, core);
+  if (options.workers !== undefined && (settings.microBatch ?? settings.batchSize) >= settings.batchSize) {
+    throw new InvalidArgumentError({
+      field: 'microBatch',
+      expected: `fewer images than the ${settings.batchSize} of a batch, because its parts are what workers share`,
+      got: settings.microBatch === undefined ? 'none' : `${settings.microBatch}`,
+    });
+  }
   const start = options.initial ?? initialise(core, graph, { seed, scheme: settings.initialScheme });
   requireState('initial', graph, start);
   const { cos } = elementary(core);
@@ -144,10 +160,19 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     });
   };
 
+  const { workers } = options;
+  const step = async (batch: Batch, rate: number): Promise<number> => {
+    if (workers === undefined) return trainer.step(batch, rate);
+    const [result] = await workers.gradients(graph, [{ state: trainer.state(), batches: [batch] }], network.options);
+    const { losses: [loss], gradients } = result as GradientResult;
+    trainer.apply(gradients, rate);
+    return loss as number;
+  };
+
   if (done === 0) await evaluateNow(0, start);
   for (let iteration = done + 1; iteration <= iterations; iteration++) {
     const epoch = Math.floor((iteration - 1) / batchesPerEpoch);
-    const loss = trainer.step(makeBatch(data, sampler.next()), rates[epoch] as number);
+    const loss = await step(makeBatch(data, sampler.next()), rates[epoch] as number);
     if (!Number.isFinite(loss)) {
       throw new NotFiniteError({
         field: `loss of iteration ${iteration}`,

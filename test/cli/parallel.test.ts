@@ -86,6 +86,24 @@ describe('train', () => {
     expect(planned).toBeLessThan(256);
   });
 
+  it('gives the same bytes with workers, in parts that do not divide the batch', async () => {
+    const parts = ['--data', 'a', '--model', 'small-conv', '--width', '6', '--iterations', '6', '--batch-size', '16', '--micro-batch', '5', '--learning-rate', '0.1'];
+    const [alone, threads] = [await run('train', ...parts, '--final', 'one.safetensors'), await run('train', ...parts, '--workers', '2', '--final', 'two.safetensors')];
+    expect([alone.code, threads.code, threads.stderr]).toEqual([0, 0, '']);
+    expect(sha256('two.safetensors')).toBe(sha256('one.safetensors'));
+  });
+
+  it('refuses workers where there is nothing to share', async () => {
+    for (const parts of [[], ['--micro-batch', '64'], ['--micro-batch', 'auto']]) {
+      const { code, stdout } = await train('small-conv', '--workers', '2', ...parts);
+      expect(code).toBe(2);
+      expect(stdout).toMatch(/--workers of train needs/);
+    }
+    const norm = await train('resnet-small', '--workers', '2', '--micro-batch', '8');
+    expect(norm.code).toBe(3);
+    expect(norm.stdout).toMatch(/batch_norm/);
+  });
+
   it('warns of batch norm, and refuses a number', async () => {
     const planned = await train('resnet-small', '--micro-batch', 'auto');
     expect(planned.code).toBe(0);

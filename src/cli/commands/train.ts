@@ -12,7 +12,7 @@ import { isTokenSet } from '../../data/data-set.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
-import { microBatchOf, microBatchOptions } from '../parallel.node.ts';
+import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
 import { dataOptions, dataSummary, givenGraph, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readWeights } from '../shared.ts';
@@ -25,6 +25,7 @@ const options = {
   'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 128, help: 'images (windows of tokens) a step' },
   optimiser: { kind: 'choice', choices: ['sgd', 'adamw'], default: 'sgd', help: 'sgd (with momentum) or adamw' },
   ...microBatchOptions,
+  ...workerOptions,
   ...lossOptions,
   momentum: { kind: 'number', metavar: 'X', minimum: 0, maximum: 1, default: 0.9, help: 'sgd: momentum' },
   'weight-decay': { kind: 'number', metavar: 'X', minimum: 0, default: 0, help: 'weight decay' },
@@ -72,6 +73,10 @@ export const trainCommand = defineCommand({
         : { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: values['weight-decay'] };
     const loss = lossOf(values);
     const microBatch = microBatchOf(values, graph, values['batch-size'], output);
+    if (values.workers !== undefined && microBatch === undefined) {
+      throw new UsageError(values['micro-batch'] === undefined ? '--workers of train needs --micro-batch N: the parts of a batch are what workers share' : `--workers of train needs a smaller --micro-batch: whole batches of ${values['batch-size']} cannot be shared`);
+    }
+    using workers = await openWorkers(values);
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
 
     const result = await train({
@@ -83,6 +88,7 @@ export const trainCommand = defineCommand({
       ...(initial === undefined ? {} : { initial }),
       ...(loss === undefined ? {} : { loss }),
       ...(microBatch === undefined ? {} : { microBatch }),
+      ...(workers === undefined ? {} : { workers }),
       ...(values.checkpoints === undefined ? {} : { checkpointEpochs: values.checkpoints }),
       ...(values['checkpoint-iterations'] === undefined ? {} : { checkpointIterations: values['checkpoint-iterations'] }),
       ...(job.resume === undefined ? {} : { resume: job.resume }),
