@@ -5,7 +5,7 @@
 import { openCore } from '../../src/core/core.ts';
 import { matmul } from '../../src/core/matmul.ts';
 import { imageSet } from '../../src/data/image-set.ts';
-import { openCompute, train, transfer } from '../../src/index.ts';
+import { openCompute, train, transfer, type GradientWorkers } from '../../src/index.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { preset } from '../../src/model/presets.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
@@ -75,6 +75,26 @@ test('relaxed: trainings and transfers say that others need not get their bytes'
     equal([record.arithmetic, record.identical], ['relaxed', false]);
     ok(/^[0-9a-f]{64}$/.test(record.binaries.relaxed ?? ''), 'the relaxed binary is not in the record');
   }
+});
+
+test('relaxed: a strict resume point is not gone on with, and workers of the other arithmetic are refused', async () => {
+  const graph = preset('mlp', { input: [1, 2, 2], classes: 2, widths: [3] });
+  const data = imageSet({ name: 'noise', images: Uint8Array.from({ length: 32 }, (_, i) => 7 * i), labels: Uint8Array.from({ length: 8 }, (_, i) => i % 2), channels: 1, height: 2, width: 2 });
+  const stored: Uint8Array[] = [];
+  const resume = { store: { load: async () => stored, save: async (point: Uint8Array) => void stored.unshift(point) } };
+  const job = { graph, data, seed: 1, iterations: 2, batchSize: 4, microBatch: 2, heldOutFraction: 0 } as const;
+  {
+    using compute = await openCompute();
+    await train({ ...job, resume, compute });
+    equal(stored.length, 2);
+    const workers = { arithmetic: 'relaxed' } as unknown as GradientWorkers;
+    const error = await throws(() => train({ ...job, workers, compute }), 'invalid-argument');
+    ok(error.message.startsWith('workers: expected strict arithmetic'), error.message);
+  }
+  if (!supported) return;
+  using compute = await openCompute({ arithmetic: 'relaxed' });
+  const error = await throws(() => train({ ...job, resume, compute }), 'invalid-argument');
+  ok(error.message.includes('settings.arithmetic'), error.message);
 });
 
 test('strict: records say nothing of arithmetic', async () => {
