@@ -1,35 +1,40 @@
 /**
- * Coordinate descent against its alternatives (several seeded starts; Frank–Wolfe over all layers at once): the objective each
- * reaches on the same 10 gradient pairs and its CPU time, then whole FGMT transfers of a fine-tune from one base to another with
- * it: CPU time and accuracy on test images of the new task, before any training. `npm run -s bench:alternatives -- [--json] [CASE…]`. A comparison without a bar.
+ * Coordinate descent against its alternatives (several seeded starts; Frank–Wolfe over all layers at once). Over several
+ * draws of a fine-tune and another base: the same ten gradient pairs, objective and CPU time; then whole FGMT transfers (T = 10), CPU time
+ * and accuracy on test images of the new task before any training, beside the plain shift, the oracle and the source itself.
+ * `npm run -s bench:alternatives -- [--json] [--draws N] [CASE…]`. A comparison without a bar; trained networks are kept under build/.
  */
 import { parseArgs } from 'node:util';
-import { openCore } from '../src/core/core.ts';
 import { generateTaskPair } from '../src/data/generated.ts';
 import { shrink } from '../src/data/image-set.ts';
-import { evaluate, openCompute, train, transfer } from '../src/index.ts';
+import { evaluate, openCompute, trajectoryFromStates, transfer, type TransferOptions } from '../src/index.ts';
 import { GradientHistory } from '../src/matching/history.ts';
 import { identityPermutations } from '../src/matching/permutation.ts';
-import { matchingSolvers, solverNames } from '../src/matching/solvers.ts';
+import { matchingSolvers, solverNames, type SolverName } from '../src/matching/solvers.ts';
 import type { ModelGraph } from '../src/model/graph.ts';
+import { derivePermutationSpec } from '../src/model/permutation-spec.ts';
 import { type PresetOptions, preset } from '../src/model/presets.ts';
+import { mean } from '../src/report/statistics.ts';
 import { formatTable } from '../src/report/table.ts';
 import { Random, streams } from '../src/tensor/random.ts';
 import type { NetworkState } from '../src/tensor/tensor.ts';
-import { gradientPairs } from './gradient-pairs.ts';
+import { fineTunedPair, pairsAlong } from './fine-tuned-pair.ts';
 import { machine } from './measure.ts';
 
-const cases: Readonly<Record<string, (options: Pick<PresetOptions, 'input' | 'classes'>) => ModelGraph>> = {
-  'mlp-256-256': (options) => preset('mlp', { ...options, widths: [256, 256] }),
-  'small-conv-16': (options) => preset('small-conv', { ...options, width: 16 }),
-  'resnet-small': (options) => preset('resnet-small', { ...options, width: 16 }),
-};
-const PAIRS = 10;
-const STEPS = 5;
-/** Of each base and of the fine-tune. */
-const EPOCHS = 10;
+type Shape = Pick<PresetOptions, 'input' | 'classes'>;
 
-const { values, positionals } = parseArgs({ options: { json: { type: 'boolean', default: false } }, allowPositionals: true });
+/** `epochs`: of each base and of each fine-tune; enough for sources of more than nine in ten. */
+const cases: Readonly<Record<string, { readonly graph: (shape: Shape) => ModelGraph; readonly epochs: number; readonly draws: number }>> = {
+  'mlp-256-256': { graph: (shape) => preset('mlp', { ...shape, widths: [256, 256] }), epochs: 10, draws: 4 },
+  'small-conv-32': { graph: (shape) => preset('small-conv', { ...shape, width: 32 }), epochs: 8, draws: 3 },
+  'resnet-small-32': { graph: (shape) => preset('resnet-small', { ...shape, width: 32 }), epochs: 5, draws: 2 },
+};
+/** Pairs of gradients of a solve, and steps of a transfer. */
+const PAIRS = 10;
+const SIDE = 14;
+const CLASSES = 10;
+
+const { values, positionals } = parseArgs({ options: { json: { type: 'boolean', default: false }, draws: { type: 'string' } }, allowPositionals: true });
 const cpuMs = async <T>(body: () => T | Promise<T>): Promise<{ value: T; ms: number }> => {
   const start = process.cpuUsage();
   const value = await body();
@@ -38,49 +43,74 @@ const cpuMs = async <T>(body: () => T | Promise<T>): Promise<{ value: T; ms: num
 };
 
 if (values.json) console.log(JSON.stringify({ bench: 'machine', ...machine() }));
-const SIDE = 14;
-const CLASSES = 10;
 const chosen = positionals.length > 0 ? positionals : Object.keys(cases);
-const prepared = new Map<string, { graph: ModelGraph } & ReturnType<typeof gradientPairs>>();
-{
-  // Before anything else is open: there is one gradient engine a process.
-  using core = await openCore();
-  for (const name of chosen) {
-    const build = cases[name];
-    if (build === undefined) throw new Error(`no case ${name}; there are ${Object.keys(cases).join(', ')}`);
-    const graph = build({ input: [1, SIDE, SIDE], classes: CLASSES });
-    prepared.set(name, { graph, ...gradientPairs(core, name, graph, { pairs: PAIRS, batchSize: 128, trainingSteps: 40, learningRate: 0.05 }) });
-  }
-}
 using compute = await openCompute();
-const { before, after } = generateTaskPair(compute.core, { seed: 1, trainCount: 4000, testCount: 1000 });
-const [oldTask, newTask, tests] = [shrink(before.train, 2), shrink(after.train, 2), shrink(after.test, 2)];
+const generated = generateTaskPair(compute.core, { seed: 1, trainCount: 6000, testCount: 1000 });
+const tasks = { before: shrink(generated.before.train, 2), after: shrink(generated.after.train, 2) };
+const tests = shrink(generated.after.test, 2);
 const rows: string[][] = [];
-for (const [name, { graph, spec, pairs }] of prepared) {
-  const base = (seed: number) => train({ graph, data: oldTask, seed, epochs: EPOCHS, learningRate: 0.05, checkpointEpochs: [], compute });
-  const source = await train({ graph, data: newTask, seed: 3, epochs: EPOCHS, learningRate: 0.05, initial: (await base(1)).state, checkpointEpochs: [], compute });
-  const target = (await base(2)).state;
-  const accuracyOf = async (state: NetworkState): Promise<number> => (await evaluate({ graph, state, data: tests, compute })).accuracy;
-  const naive = await transfer({ source: source.trajectory, target, data: newTask, method: 'naive', steps: STEPS, seed: 3, stopRule: 'last', compute });
-  const yardsticks = { sourceAccuracy: await accuracyOf(source.state), naiveAccuracy: await accuracyOf(naive.state) };
-  let reference: number | undefined;
+for (const name of chosen) {
+  const { draws, solvers, naive, oracle, source } = await compare(name);
+  const reference = solvers[solverNames[0] as SolverName].objectives;
   for (const solver of solverNames) {
-    const history = new GradientHistory(compute.core, spec, { budgetBytes: 2 ** 31 });
-    for (const pair of pairs) history.add(pair.target, pair.source);
-    const solve = await cpuMs(() => matchingSolvers[solver](history, { start: identityPermutations(spec), random: new Random(11, streams.sweepOrder) }));
-    reference ??= solve.value.objective;
-    const moved = await cpuMs(() => transfer({ source: source.trajectory, target, data: newTask, method: 'fgmt', steps: STEPS, seed: 3, solver, stopRule: 'last', compute }));
-    const accuracy = await accuracyOf(moved.value.state);
+    const { objectives, solveMs, transferMs, accuracies } = solvers[solver];
     const line = {
-      bench: 'alternatives', network: name, solver, pairs: PAIRS, objective: solve.value.objective, objectiveRatio: solve.value.objective / reference, solveCpuMs: solve.ms,
-      assignments: solve.value.assignments, transferObjective: moved.value.steps.at(-1)?.objective, transferCpuMs: moved.ms, accuracy, ...yardsticks,
+      bench: 'alternatives', network: name, solver, draws, pairs: PAIRS, objectiveRatio: mean(objectives.map((objective, draw) => objective / (reference[draw] as number))),
+      solveCpuMs: mean(solveMs), transferCpuMs: mean(transferMs), accuracy: mean(accuracies), accuracies,
+      naiveAccuracy: mean(naive), oracleAccuracy: mean(oracle), sourceAccuracy: mean(source),
     };
     if (values.json) console.log(JSON.stringify(line));
-    rows.push([name, solver, line.objectiveRatio.toFixed(4), `${(solve.ms / 1000).toFixed(2)} s`, String(line.assignments), `${(moved.ms / 1000).toFixed(2)} s`, `${(100 * accuracy).toFixed(1)} %`, `${(100 * yardsticks.naiveAccuracy).toFixed(1)} %`, `${(100 * yardsticks.sourceAccuracy).toFixed(1)} %`]);
+    const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+    rows.push([
+      name, solver, line.objectiveRatio.toFixed(4), `${(line.solveCpuMs / 1000).toFixed(2)} s`, `${(line.transferCpuMs / 1000).toFixed(2)} s`,
+      percent(line.accuracy), accuracies.map((share) => (100 * share).toFixed(0)).join(' '), percent(line.naiveAccuracy), percent(line.oracleAccuracy), percent(line.sourceAccuracy),
+    ]);
   }
 }
 if (!values.json) {
   console.log(Object.entries(machine()).map(([key, value]) => `${key} ${value}`).join(' · '));
   const numeric = (title: string) => ({ title, align: 'right' }) as const;
-  console.log(formatTable([{ title: 'network' }, { title: 'solver' }, numeric('objective'), numeric('solve'), numeric('assignments'), numeric('transfer'), numeric('accuracy'), numeric('naive'), numeric('source')], rows));
+  const titles = ['objective', 'solve', 'transfer', 'accuracy', 'draws', 'naive', 'oracle', 'source'];
+  console.log(formatTable([{ title: 'network' }, { title: 'solver' }, ...titles.map(numeric)], rows));
+}
+
+interface Measured {
+  readonly objectives: number[];
+  readonly solveMs: number[];
+  readonly transferMs: number[];
+  readonly accuracies: number[];
+}
+
+/** Every draw of a case: the yardsticks' test accuracies, and for each solver a solve of the same pairs and a whole transfer. */
+async function compare(name: string) {
+  const entry = cases[name];
+  if (entry === undefined) throw new Error(`no case ${name}; there are ${Object.keys(cases).join(', ')}`);
+  const graph = entry.graph({ input: [1, SIDE, SIDE], classes: CLASSES });
+  const spec = derivePermutationSpec(graph);
+  const draws = values.draws === undefined ? entry.draws : Number(values.draws);
+  const solvers = Object.fromEntries(solverNames.map((solver) => [solver, { objectives: [], solveMs: [], transferMs: [], accuracies: [] }])) as unknown as Record<SolverName, Measured>;
+  const yardsticks = { naive: [] as number[], oracle: [] as number[], source: [] as number[] };
+  for (let draw = 1; draw <= draws; draw++) {
+    const pair = await fineTunedPair(compute, name, graph, tasks, entry.epochs, draw);
+    const accuracyOf = async (state: NetworkState): Promise<number> => (await evaluate({ graph, state, data: tests, compute })).accuracy;
+    const source = trajectoryFromStates(graph, [{ label: 'start', state: pair.start }, { label: 'end', state: pair.end }]);
+    const port = (options: Pick<TransferOptions, 'method' | 'solver' | 'oracleTarget'>) =>
+      transfer({ source, target: pair.target, data: tasks.after, steps: PAIRS, seed: draw, heldOutSeed: pair.seed, compute, ...options });
+    yardsticks.source.push(await accuracyOf(pair.end));
+    yardsticks.naive.push(await accuracyOf((await port({ method: 'naive' })).state));
+    yardsticks.oracle.push(await accuracyOf((await port({ method: 'oracle', oracleTarget: pair.truth })).state));
+    const pairs = pairsAlong(compute, graph, pair, tasks.after, PAIRS);
+    for (const solver of solverNames) {
+      const history = new GradientHistory(compute.core, spec, { budgetBytes: 2 ** 31 });
+      for (const { target, source: own } of pairs) history.add(target, own);
+      const solve = await cpuMs(() => matchingSolvers[solver](history, { start: identityPermutations(spec), random: new Random(draw, streams.sweepOrder) }));
+      const moved = await cpuMs(() => port({ method: 'fgmt', solver }));
+      const measured = solvers[solver];
+      measured.objectives.push(solve.value.objective);
+      measured.solveMs.push(solve.ms);
+      measured.transferMs.push(moved.ms);
+      measured.accuracies.push(await accuracyOf(moved.value.state));
+    }
+  }
+  return { draws, solvers, ...yardsticks };
 }

@@ -35,7 +35,7 @@ const pieces: readonly Piece[] = [
   piece('assignment: kinds', 8, 'assignment', '--full', '--only', '^kind'),
   piece('assignment: warm start', 0.3, 'assignment', '--only', '^warm'),
   piece('assignment: curve', 0.5, 'assignment', '--curve'),
-  piece('assignment: exactness', 10, 'assignment-campaign'),
+  piece('assignment: exactness', 1, 'assignment-campaign'),
   piece('product: 64 to 1024', 1, 'product', '64', '128', '256', '512', '1024'),
   piece('product: 2048', 1, 'product', '2048'),
   ...['NN', 'NT'].map((form) => piece(`product: 4096 ${form}`, 1.8, 'product', '4096', form)),
@@ -46,7 +46,7 @@ const pieces: readonly Piece[] = [
   piece('solve: mlp-4096', 1, 'matching-solve', 'mlp-4096'),
   piece('history: conv8', 2, 'history-budget', 'conv8'),
   piece('history: resnet18', 9, 'history-budget', 'resnet18'),
-  ...['mlp-256-256', 'small-conv-16', 'resnet-small'].map((name) => piece(`alternatives: ${name}`, 1, 'alternatives', name)),
+  ...['mlp-256-256', 'small-conv-32', 'resnet-small-32'].map((name) => piece(`alternatives: ${name}`, 4, 'alternatives', name)),
   ...(
     [['mlp-512', 0.3, 0.3, 0.3], ['small-conv-32', 0.3, 0.5, 0.5], ['conv8-half', 3, 8, 8], ['mlp-4096', 6, 20, 20]] as const
   ).flatMap(([name, ...minutes]) => (['fgmt', 'gmt', 'gmt-fixed'] as const).map((method, i) => piece(`official: ${name} ${method}`, minutes[i] as number, 'official', name, '--method', method))),

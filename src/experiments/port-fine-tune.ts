@@ -177,7 +177,7 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
 }
 
 /** `state` with random weights in the last layer that has any. */
-function withFreshHead({ core }: Compute, graph: ModelGraph, state: NetworkState, seed: number): NetworkState {
+export function withFreshHead({ core }: Compute, graph: ModelGraph, state: NetworkState, seed: number): NetworkState {
   const fresh = initialise(core, graph, { seed }).parameters;
   const layout = parameterLayout(graph).parameters;
   const head = new Set(layout.filter(({ node }) => node === layout.at(-1)?.node).map(({ name }) => name));
