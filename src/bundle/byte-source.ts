@@ -2,11 +2,11 @@
  * Everything a bundle can be read from, as one interface of two members. Sources with random access are read where
  * needed; streams are read into memory first, up to a cap.
  */
-import { InvalidArgumentError, LimitError, NetworkError, UnsupportedError, describe } from '../core/errors.ts';
+import { InvalidArgumentError, LimitError, NetworkError, TrajportError, UnsupportedError, describe } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { type HttpOptions, openHttp } from './http-source.ts';
 import { type RandomAccess, memorySource } from './random-access.ts';
-import { concatBytes } from './zip-format.ts';
+import { Watchdog } from './watchdog.ts';
 
 export type ByteSource = Uint8Array | ArrayBuffer | Blob | Response | ReadableStream<Uint8Array> | URL | RandomAccess;
 
@@ -28,7 +28,7 @@ export async function openSource(source: ByteSource, options: SourceOptions = {}
   if (source instanceof URL) {
     if (source.protocol === 'http:' || source.protocol === 'https:') return openHttp(source, options);
     if (source.protocol === 'blob:' || source.protocol === 'data:') {
-      return memorySource(await readResponse(await (options.fetch ?? fetch)(source), options));
+      return memorySource(await readResponse(await fetchLocal(source, options), options));
     }
     throw new UnsupportedError({ field: 'source', expected: 'a URL of http, https, blob or data', got: source.protocol });
   }
@@ -51,28 +51,29 @@ async function readResponse(response: Response, options: SourceOptions): Promise
   return response.body === null ? new Uint8Array(0) : readStream(response.body, options);
 }
 
-/** Reads a stream to its end. @throws LimitError above `maximumBytes`; the stream is cancelled then. */
-async function readStream(stream: ReadableStream<Uint8Array>, options: SourceOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-  const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
-  const reader = stream.getReader();
-  const parts: Uint8Array[] = [];
-  let bytes = 0;
+/** A URL of the runtime's own: blob or data. */
+async function fetchLocal(url: URL, { signal, fetch: own = fetch }: SourceOptions): Promise<Response> {
   try {
-    for (;;) {
-      options.signal?.throwIfAborted();
-      const { done, value } = await reader.read();
-      if (done) return concatBytes(parts);
-      if (!(value instanceof Uint8Array)) {
-        throw new InvalidArgumentError({ field: 'source', expected: 'a stream of Uint8Array', got: describe(value) });
-      }
-      bytes += value.byteLength;
-      if (bytes > maximumBytes) {
-        throw new LimitError({ field: 'source', expected: `at most ${maximumBytes} bytes in memory`, got: 'more' });
-      }
-      parts.push(value);
-    }
-  } catch (error) {
-    await reader.cancel(error).catch(() => undefined);
-    throw error;
+    return await own(url, signal === undefined ? {} : { signal });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw new NetworkError({ field: 'source', expected: `a ${url.protocol} URL that can be read`, got: String(cause), cause });
   }
+}
+
+/** Reads a stream to its end. @throws LimitError above `maximumBytes`, NetworkError where it fails or stalls; it is cancelled then. */
+async function readStream(stream: ReadableStream<Uint8Array>, options: SourceOptions): Promise<Uint8Array<ArrayBuffer>> {
+  const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
+  const idleMs = options.idleMs ?? limits.networkIdleMs;
+  using watchdog = new Watchdog(idleMs, options.signal);
+  let bytes: Uint8Array<ArrayBuffer> | undefined;
+  try {
+    bytes = await watchdog.readBody(stream, maximumBytes);
+  } catch (cause) {
+    if (cause instanceof TrajportError) throw cause;
+    const stalled = watchdog.isStalled();
+    throw new NetworkError({ field: 'source', expected: stalled ? `bytes within ${idleMs} ms` : 'a stream to its end', got: stalled ? 'silence' : String(cause), cause });
+  }
+  if (bytes === undefined) throw new LimitError({ field: 'source', expected: `at most ${maximumBytes} bytes in memory`, got: 'more' });
+  return bytes;
 }

@@ -53,7 +53,7 @@ async function request(url: URL, range: string | undefined, allowed: (status: nu
     }
     const body = response.body === null ? new Uint8Array(0) : await watchdog.readBody(response.body, maximum);
     if (body !== undefined) return { status, headers, body };
-    if (status === 200) throw new LimitError({ field: url.pathname, expected: `at most ${maximum} bytes from a server without Range`, got: 'more' });
+    if (status === 200) throw new LimitError({ field: `${url.origin}${url.pathname}`, expected: `at most ${maximum} bytes from a server without Range`, got: 'more' });
     return fail(url, `at most ${maximum} bytes for ${range ?? 'the file'}`, 'more');
   } catch (cause) {
     if (cause instanceof TrajportError) throw cause;

@@ -1,4 +1,5 @@
 /** Ends requests that stall or that the caller aborts, and bounds what their bodies bring. */
+import { InvalidArgumentError, describe } from '../core/errors.ts';
 import { concatBytes } from './zip-format.ts';
 
 export class Watchdog implements Disposable {
@@ -53,6 +54,7 @@ export class Watchdog implements Disposable {
         const { done, value } = await this.race(reader.read());
         this.alive();
         if (done) return concatBytes(parts);
+        if (!(value instanceof Uint8Array)) throw new InvalidArgumentError({ field: 'source', expected: 'a stream of Uint8Array', got: describe(value) });
         bytes += value.byteLength;
         if (bytes > maximum) {
           await reader.cancel().catch(() => undefined);

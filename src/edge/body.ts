@@ -1,4 +1,5 @@
 /** Reads a multipart body under caps: nothing is buffered beyond them, whatever Content-Length says. */
+import { concatBytes } from '../bundle/zip-format.ts';
 import { LimitError, MalformedFileError } from '../core/errors.ts';
 
 /** Multipart framing: boundaries and part headers of the five parts are far below this. */
@@ -53,11 +54,5 @@ async function readCapped(request: Request, limitBytes: number): Promise<Uint8Ar
     }
     pieces.push(value);
   }
-  const bytes = new Uint8Array(total);
-  let offset = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, offset);
-    offset += piece.length;
-  }
-  return bytes;
+  return concatBytes(pieces);
 }

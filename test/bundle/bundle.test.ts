@@ -120,7 +120,22 @@ test('every kind of source gives the same', async () => {
   await expectTyped(() => openBundle(stream(), { maximumBytes: 100 }), 'limit');
   await expectTyped(() => openBundle(new Response('no', { status: 404 })), 'network');
   await expectTyped(() => openBundle('bundle.zip' as never), 'invalid-argument');
+  await expectTyped(() => openBundle(new URL('data:none')), 'network');
+  await expectTyped(() => openBundle(new URL('blob:nodata:gone')), 'network');
   await expectTyped(() => openBundle(new URL('ftp://localhost/a')), 'unsupported');
+});
+
+test('a stream that stalls, fails or brings no bytes is an error, and an abort ends the wait', async () => {
+  const stalled = (): ReadableStream<Uint8Array> => new ReadableStream({});
+  await expectTyped(() => openBundle(stalled(), { idleMs: 20 }), 'network');
+  await expectTyped(() => openBundle(new Response(stalled()), { idleMs: 20 }), 'network');
+  await expectTyped(() => openBundle(new ReadableStream({ pull: (controller) => controller.error(new Error('cut off')) })), 'network');
+  await expectTyped(() => openBundle(new ReadableStream({ start: (controller) => controller.enqueue('text' as never) })), 'invalid-argument');
+  const reason = new Error('enough');
+  const control = new AbortController();
+  const waiting = openBundle(stalled(), { signal: control.signal });
+  control.abort(reason);
+  await expect(waiting).rejects.toBe(reason);
 });
 
 test('a checkpoint is written before the next is asked for, and the writer waits for its sink', async () => {

@@ -62,8 +62,11 @@ export function mapNames(
   for (const item of renamed) {
     const to = item.to?.startsWith(prefix) === true ? item.to.slice(prefix.length) : undefined;
     if (to === undefined || counters.has(to)) ignored.push(item.from);
-    else if (wanted.has(to)) found.set(to, [...(found.get(to) ?? []), item]);
-    else unexpected.push({ from: item.from, to, shape: item.tensor.shape });
+    else if (wanted.has(to)) {
+      const items = found.get(to);
+      if (items === undefined) found.set(to, [item]);
+      else items.push(item);
+    } else unexpected.push({ from: item.from, to, shape: item.tensor.shape });
   }
   return collect(wanted, found, { prefix, ignored, unexpected });
 }

@@ -1,7 +1,7 @@
 /** `trajport demo`: the case that pays, on data that needs no download, or on the user's own two tasks. */
 import { dirname, join } from 'node:path';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
-import { writeBundle } from '../../bundle/writer.ts';
+import { writeBundleTo } from '../../bundle/writer.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import { transferMethods } from '../../index.ts';
 import type { ImageSet } from '../../data/image-set.ts';
@@ -16,7 +16,7 @@ import { defineCommand } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
 import { hasPart, loadImages } from '../data.node.ts';
 import { type ExitCode, UsageError, exitCodes } from '../exit.ts';
-import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { prepareOutput, streamAtomically, writeAtomically } from '../files.node.ts';
 import { exclusively } from '../lock.node.ts';
 import { dataSummary, graphOf, graphSummary, modelOptions } from '../shared.ts';
 
@@ -94,7 +94,8 @@ async function compareAndWrite(
 
   const first = outcomes[0] as PortOutcome;
   const written = [files.bundle, files.target];
-  writeAtomically(files.bundle, await writeBundle({ graph, checkpoints: first.source.checkpoints, training: first.source.record }));
+  const content = { graph, checkpoints: first.source.checkpoints, training: first.source.record };
+  await streamAtomically(files.bundle, (sink) => writeBundleTo(sink, content, { signal }));
   const layout = parameterLayout(graph);
   writeAtomically(files.target, stateToSafetensors(layout, first.target));
   for (const { method, result } of first.rows) {

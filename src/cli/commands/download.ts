@@ -1,7 +1,8 @@
 /** `trajport download`: the official image files, each checked against its SHA-256 before it gets its name. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { IntegrityError, LimitError, NetworkError } from '../../core/errors.ts';
+import { concatBytes } from '../../bundle/zip-format.ts';
+import { IntegrityError, LimitError, NetworkError, TrajportError } from '../../core/errors.ts';
 import { sha256Hex } from '../../core/sha256.ts';
 import { gunzip } from '../../data/gzip.ts';
 import { officialFiles } from '../../data/official-files.ts';
@@ -111,17 +112,16 @@ async function fetchBytes(url: string, file: OfficialFile, signal: AbortSignal, 
   const announced = Number(response.headers.get('content-length') ?? NaN);
   const pieces: Uint8Array[] = [];
   let done = 0;
-  for await (const piece of response.body) {
-    done += piece.length;
-    if (done > limit) throw new LimitError({ field: url, expected: `at most ${limit} bytes`, got: 'more' });
-    pieces.push(piece);
-    onProgress(done, file.bytes ?? (Number.isFinite(announced) ? announced : limit));
+  try {
+    for await (const piece of response.body) {
+      done += piece.length;
+      if (done > limit) throw new LimitError({ field: url, expected: `at most ${limit} bytes`, got: 'more' });
+      pieces.push(piece);
+      onProgress(done, file.bytes ?? (Number.isFinite(announced) ? announced : limit));
+    }
+  } catch (cause) {
+    if (cause instanceof TrajportError) throw cause;
+    throw new NetworkError({ field: url, expected: 'the whole file', got: `${done} bytes, then ${cause instanceof Error ? cause.message : String(cause)}`, cause });
   }
-  const bytes = new Uint8Array(done);
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return bytes;
+  return concatBytes(pieces);
 }

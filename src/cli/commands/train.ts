@@ -1,6 +1,6 @@
 /** `trajport train`: makes the trajectory that a transfer carries over. */
 import { stateToSafetensors } from '../../bundle/network-state.ts';
-import { writeBundle } from '../../bundle/writer.ts';
+import { writeBundleTo } from '../../bundle/writer.ts';
 import type { CheckpointContent } from '../../bundle/writer.ts';
 import { limits } from '../../core/limits.ts';
 import { parameterLayout } from '../../model/graph.ts';
@@ -11,7 +11,7 @@ import { formatBytes, formatPercent } from '../../report/text.ts';
 import { isTokenSet } from '../../data/data-set.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { prepareOutput, streamAtomically, writeAtomically } from '../files.node.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
@@ -109,12 +109,11 @@ export const trainCommand = defineCommand({
     }
     const written: Record<string, string | number> = {};
     if (values.out !== undefined) {
-      const bytes = await writeBundle({ graph, checkpoints: bundled(result.checkpoints, values), training: result.record }, values['store-seed'] ? { core: (await compute()).core } : {});
-      signal.throwIfAborted();
-      writeAtomically(values.out, bytes);
+      const content = { graph, checkpoints: bundled(result.checkpoints, values), training: result.record };
+      const bytes = await streamAtomically(values.out, (sink) => writeBundleTo(sink, content, { signal, ...(values['store-seed'] ? { core } : {}) }));
       written['bundle'] = values.out;
-      written['bundleBytes'] = bytes.length;
-      output.text(`wrote ${values.out}: ${result.checkpoints.length} checkpoints, ${formatBytes(bytes.length)}`);
+      written['bundleBytes'] = bytes;
+      output.text(`wrote ${values.out}: ${result.checkpoints.length} checkpoints, ${formatBytes(bytes)}`);
     }
     if (values.final !== undefined) {
       writeAtomically(values.final, stateToSafetensors(parameterLayout(graph), result.state));
