@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { expect } from 'vitest';
+import { concatBytes } from '../../src/bundle/zip-format.ts';
 import { type ErrorCode, TrajportError } from '../../src/core/errors.ts';
 
 /** The folder shared with every developer; a fresh clone elsewhere has none, and tests of its files say so. */
@@ -22,15 +23,7 @@ export async function expectTyped(run: () => unknown, code?: ErrorCode): Promise
 
 export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-export function concat(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.byteLength;
-  }
-  return whole;
-}
+export const concat = (...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> => concatBytes(parts);
 
 /** A safetensors file from its header's text (or bytes) and its data, nothing checked. */
 export function rawSafetensors(header: string | Uint8Array, data: Uint8Array = new Uint8Array(0), length?: bigint): Uint8Array {

@@ -123,6 +123,56 @@ describe('reading', () => {
     await expectTyped(() => readAll(handmade(both((r, b) => void (b[r.getUint32(0, true) === 0x0403_4b50 ? 30 : 46] = 0xff)))), 'malformed-file');
   });
 
+  /** A small archive that says everything in ZIP64's fields; `change` adds to one of them. */
+  const wide = (change: Partial<Record<'localBytes' | 'bytes' | 'compressed' | 'offset' | 'entries' | 'directoryBytes' | 'directoryOffset' | 'recordOffset', number>> = {}): Uint8Array => {
+    const content = utf8('hello hello hello hello');
+    const stored = deflateRawSync(content);
+    const facts = { name: 'a.txt', method: 8, crc32: codec.crc32(content), compressedBytes: stored.byteLength, bytes: content.byteLength, offset: 0 };
+    const { localBytes = 0, bytes = 0, compressed = 0, offset = 0, entries = 0, directoryBytes = 0, directoryOffset = 0, recordOffset = 0 } = change;
+    const put = (length: number, ...fields: readonly [2 | 4 | 8, number, number][]): Uint8Array => {
+      const view = new DataView(new ArrayBuffer(length));
+      for (const [width, at, value] of fields) {
+        if (width === 2) view.setUint16(at, value, true);
+        else if (width === 4) view.setUint32(at, value, true);
+        else view.setBigUint64(at, BigInt(value), true);
+      }
+      return new Uint8Array(view.buffer);
+    };
+    /** A header with its sizes (and offset) at the sentinel and the ZIP64 field behind it. */
+    const widened = (header: Uint8Array<ArrayBuffer>, sentinels: readonly number[], extraAt: number, values: readonly number[]): Uint8Array => {
+      const view = new DataView(header.buffer);
+      for (const at of sentinels) view.setUint32(at, 0xffff_ffff, true);
+      const field = put(4 + 8 * values.length, [2, 0, 1], [2, 2, 8 * values.length], ...values.map((value, i) => [8, 4 + 8 * i, value] as [8, number, number]));
+      view.setUint16(extraAt, field.byteLength, true);
+      return concat(header, field);
+    };
+    const local = widened(localHeader(facts), [18, 22], 28, [facts.bytes + localBytes, facts.compressedBytes]);
+    const front = concat(local, stored);
+    const directory = widened(centralHeader(facts), [20, 24, 42], 30, [facts.bytes + bytes, facts.compressedBytes + compressed, offset]);
+    const end64 = put(56, [4, 0, 0x0606_4b50], [8, 4, 44], [8, 24, 1 + entries], [8, 32, 1 + entries], [8, 40, directory.byteLength + directoryBytes], [8, 48, front.byteLength + directoryOffset]);
+    const locator = put(20, [4, 0, 0x0706_4b50], [8, 8, front.byteLength + directory.byteLength + recordOffset], [4, 16, 1]);
+    const end = put(22, [4, 0, 0x0605_4b50], [2, 8, 0xffff], [2, 10, 0xffff], [4, 12, 0xffff_ffff], [4, 16, 0xffff_ffff]);
+    return concat(front, directory, end64, locator, end);
+  };
+
+  test('ZIP64: sizes, offset and end record are those of the wide fields', async () => {
+    expect(await readAll(wide())).toEqual(new Map([['a.txt', 'hello hello hello hello']]));
+    for (const field of ['localBytes', 'bytes', 'compressed', 'offset', 'entries', 'directoryBytes', 'directoryOffset', 'recordOffset'] as const) {
+      for (const change of [1, 2 ** 33]) {
+        const error = await expectTyped(() => readAll(wide({ [field]: change })));
+        expect([field, ['malformed-file', 'limit'].includes(error.code)]).toEqual([field, true]);
+      }
+    }
+  });
+
+  // zipfile.ZipFile(…, 'w').open('a.txt', 'w', force_zip64=True) of Python 3.11: into a pipe (with a descriptor of 24 bytes), and into a file.
+  test.each([
+    'UEsDBBQACAAIAAAAIQAAAAAAAAAAAAAAAAAFABQAYS50eHQBABAAAAAAAAAAAAAAAAAAAAAAAMtIzcnJV8hAJwFQSwcI41E9jQoAAAAAAAAAFwAAAAAAAABQSwECFAMUAAgACAAAACEA41E9jQoAAAAXAAAABQAAAAAAAAAAAAAAgAEAAAAAYS50eHRQSwUGAAAAAAEAAQAzAAAAWQAAAAAA',
+    'UEsDBBQAAAAIAAAAIQDjUT2NCgAAABcAAAAFABQAYS50eHQBABAAFwAAAAAAAAAKAAAAAAAAAMtIzcnJV8hAJwFQSwECFAMUAAAACAAAACEA41E9jQoAAAAXAAAABQAAAAAAAAAAAAAAgAEAAAAAYS50eHRQSwUGAAAAAAEAAQAzAAAAQQAAAAAA',
+  ])('ZIP64 fields that Python wrote', async (base64) => {
+    expect(await readAll(new Uint8Array(Buffer.from(base64, 'base64')))).toEqual(new Map([['a.txt', 'hello hello hello hello']]));
+  });
+
   test('refuses names that collide', async () => {
     for (const [a, b] of [['a', 'a'], ['é', 'e\u0301'], ['a', 'a/b'], ['a/b', 'a/b/c/d']] as const) {
       const facts = { method: 0, crc32: 0, compressedBytes: 0, bytes: 0 };

@@ -6,26 +6,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readForeign } from '../../src/bundle/foreign/formats.ts';
 import { openBundle } from '../../src/bundle/reader.ts';
 import { writeSafetensors } from '../../src/bundle/safetensors.ts';
-import { expectVector, expectedTensors, vector } from '../bundle/foreign/support.ts';
+import { expectVector, expectedTensors, pytorchNetwork, vector } from '../bundle/foreign/support.ts';
 import { jsonLines, root, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
 const run = (...args: string[]) => trajport(args, { cwd: directory });
 const read = (name: string): Uint8Array => new Uint8Array(readFileSync(join(directory, name)));
-
-/** The network of state-dict.pt. */
-const graph = {
-  version: 1,
-  input: [1, 4, 4],
-  nodes: [
-    { name: 'conv', op: 'conv2d', inputs: ['input'], out: 2, kernel: [3, 3], bias: true },
-    { name: 'norm', op: 'batch_norm', inputs: ['conv'] },
-    { name: 'relu', op: 'relu', inputs: ['norm'] },
-    { name: 'flatten', op: 'flatten', inputs: ['relu'] },
-    { name: 'head', op: 'dense', inputs: ['flatten'], out: 3, bias: true },
-  ],
-  output: 'head',
-};
 
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'trajport-convert-'));
@@ -34,7 +20,7 @@ beforeAll(() => {
   for (const name of ['state-dict.pt', 'dtypes.pth', 'model.keras', 'refused-call.pt']) copyFileSync(join(vectors, name), join(directory, name));
   copyFileSync(join(vectors, 'state-dict.pt'), join(directory, 'run', 'epoch-9.pt'));
   copyFileSync(join(vectors, 'checkpoint.pt'), join(directory, 'run', 'epoch-10.pt'));
-  writeFileSync(join(directory, 'network.json'), JSON.stringify(graph));
+  writeFileSync(join(directory, 'network.json'), JSON.stringify(pytorchNetwork));
   writeFileSync(join(directory, 'run', 'notes.txt'), 'not a checkpoint');
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -137,7 +123,7 @@ describe('trajport inspect against a network', () => {
   });
 
   it('names what is missing, unexpected and of another shape, and exits with 1', async () => {
-    const wider = { ...graph, nodes: graph.nodes.map((node) => (node.name === 'head' ? { ...node, out: 5 } : node.name === 'conv' ? { ...node, name: 'stem' } : node.name === 'norm' ? { ...node, inputs: ['stem'] } : node)) };
+    const wider = { ...pytorchNetwork, nodes: pytorchNetwork.nodes.map((node) => (node.name === 'head' ? { ...node, out: 5 } : node.name === 'conv' ? { ...node, name: 'stem' } : node.name === 'norm' ? { ...node, inputs: ['stem'] } : node)) };
     writeFileSync(join(directory, 'wider.json'), JSON.stringify(wider));
     const human = await run('inspect', 'state-dict.pt', '--graph', 'wider.json');
     expect(human.code).toBe(1);

@@ -6,7 +6,8 @@ import { GraphBuilder, sequential, type Layer, type Residual } from '../../src/m
 import { labelsPerInput, outputClasses, parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
 import { preset, presetNames, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
 import { elementCount, getTensor, type NamedTensors, type NetworkState, type Tensor } from '../../src/tensor/tensor.ts';
-import { differences, forward64, loss64, type Arrays } from './reference.ts';
+import { forward64, type Arrays } from '../model/forward.ts';
+import { differences, loss64 } from './reference.ts';
 import { tfjsGradient, tfjsSupports, type References } from './tfjs-reference.ts';
 
 export interface GradientCase {
@@ -135,6 +136,7 @@ const depthwiseCases: readonly GradientCase[] = (
     ['depthwise 3×3', { kernel: 3, padding: 1 }],
     ['depthwise without padding, without bias', { kernel: 3, bias: false }],
     ['depthwise stride 2', { kernel: 3, stride: 2, padding: 1 }],
+    ['depthwise 5×5, stride 2', { kernel: 5, stride: 2, padding: 2 }],
     ['depthwise 5×5, dilation (1, 2), asymmetric padding', { kernel: 5, dilation: [1, 2], padding: [3, 1, 4, 5] }],
     ['depthwise stride (1, 2), kernel (2, 3)', { kernel: [2, 3], stride: [1, 2], padding: [1, 0, 0, 2] }],
     ['depthwise padding above kernel − 1', { kernel: 2, padding: [3, 0, 2, 1] }],

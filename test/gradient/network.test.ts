@@ -8,7 +8,8 @@ import { preset } from '../../src/model/presets.ts';
 import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 import { randomBatch, randomState, relativeError } from './checks.ts';
 import { DEFAULT_LOSS } from '../../src/gradient/loss.ts';
-import { forward64, loss64 } from './reference.ts';
+import { forward64 } from '../model/forward.ts';
+import { loss64 } from './reference.ts';
 
 let core: Core;
 let engine: GradientEngine;

@@ -7,7 +7,7 @@ import type { AxisSpec, PermutationGroup, PermutationSpec } from '../../src/mode
 import type { PresetName, PresetOptions } from '../../src/model/presets.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
-import { forward } from './forward.ts';
+import { forward64 } from './forward.ts';
 
 export interface Equivalence {
   /** Largest |difference| of an output, relative to the largest |output|. */
@@ -104,8 +104,8 @@ export function measureEquivalence(graph: ModelGraph, spec: PermutationSpec, see
   for (let trial = 0; trial < 2; trial++) {
     const draw = (): number => (graph.vocabulary === undefined ? random.uniform() * 2 - 1 : random.below(graph.vocabulary));
     const input = Float64Array.from({ length: elementCount(graph.input) }, draw);
-    const before = forward(graph, parameters, input, training);
-    const after = forward(graph, permuted, input, training);
+    const before = forward64(graph, parameters, input, 1, training);
+    const after = forward64(graph, permuted, input, 1, training);
     for (const [i, value] of before.entries()) {
       difference = Math.max(difference, Math.abs(value - after[i]!));
       largest = Math.max(largest, Math.abs(value));

@@ -1,6 +1,6 @@
 /**
- * The operations on features and sequences in plain f64 loops, for one input: the independent twin of src/gradient's, shared by
- * the two references (test/model/forward.ts, test/gradient/reference.ts). Values are in PyTorch's order.
+ * The operations on features and sequences in plain f64 loops, for one input: the independent twin of src/gradient's, as
+ * test/model/forward.ts is for images. Values are in PyTorch's order.
  */
 import type { GraphNode, NodeOf } from '../../src/model/graph.ts';
 import type { SequenceOperation } from '../../src/model/operations-sequence.ts';

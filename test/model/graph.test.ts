@@ -31,6 +31,13 @@ describe('parseGraph', () => {
     });
   });
 
+  test('a GELU is the exact one unless it says otherwise, as in PyTorch', () => {
+    const gelu = (fields: object): unknown =>
+      parseGraph({ version: 1, input: [4], nodes: [{ name: 'g', inputs: ['input'], op: 'gelu', ...fields }, { ...dense, inputs: ['g'] }], output: 'fc' }).nodes[0];
+    expect(gelu({})).toMatchObject({ approximate: 'none' });
+    expect(gelu({ approximate: 'tanh' })).toMatchObject({ approximate: 'tanh' });
+  });
+
   test('its result survives JSON', () => {
     const graph = parseGraph(conv({ stride: 2, groups: 2 }));
     expect(parseGraph(JSON.parse(JSON.stringify(graph)))).toEqual(graph);

@@ -6,7 +6,7 @@ import { stateFromForeign } from '../../src/bundle/foreign/network.ts';
 import { inferShapes, parameterLayout } from '../../src/model/graph.ts';
 import { graphFromLayersModel } from '../../src/model/layers-model.ts';
 import { besideVector, expectedTensors, vector } from '../bundle/foreign/support.ts';
-import { forward } from './forward.ts';
+import { forward64 } from './forward.ts';
 
 type Config = Record<string, unknown>;
 const layer = (class_name: string, name: string, config: Config = {}) => ({ class_name, config: { name, ...config } });
@@ -46,7 +46,7 @@ describe('a model that tfjs-layers saved', () => {
     const parameters = new Map([...(state?.parameters ?? []), ...(state?.buffers ?? [])].map(([key, { data }]) => [key, Float64Array.from(data)]));
     // The vector's numbers are random, its variances negative too.
     parameters.set('batch_normalization.running_var', parameters.get('batch_normalization.running_var')!.map(Math.abs));
-    const got = forward(graph, parameters, image);
+    const got = forward64(graph, parameters, image, 1, false);
     for (const [o, value] of expected.entries()) expect(got[o]).toBeCloseTo(value, 5);
   });
 });

@@ -15,7 +15,7 @@ import { stateSha256 } from '../../src/transfer/record.ts';
 import { train } from '../../src/transfer/train.ts';
 import { transfer } from '../../src/transfer/transfer.ts';
 import type { TransferOptions, TransferResult } from '../../src/transfer/transfer.ts';
-import { forward } from '../model/forward.ts';
+import { forward64 } from '../model/forward.ts';
 import { networks, quadrants } from './networks.ts';
 
 const compute = await openCompute();
@@ -121,7 +121,7 @@ test('batch-norm statistics are those of the transferred weights on the data, no
   const means: number[] = [];
   for (let image = 0; image < data.count; image++) {
     const input = Float64Array.from(inputs.subarray(image * pixels, (image + 1) * pixels));
-    const values = forward({ ...graph, nodes: [conv], output: conv.name }, weights, input);
+    const values = forward64({ ...graph, nodes: [conv], output: conv.name }, weights, input, 1, false);
     const area = values.length / (inferShapes(graph).get(conv.name)?.[0] as number);
     values.forEach((value, i) => (means[Math.floor(i / area)] = (means[Math.floor(i / area)] ?? 0) + value / area / data.count));
   }

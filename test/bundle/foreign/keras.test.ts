@@ -6,7 +6,7 @@ import { parseGraph } from '../../../src/model/graph.ts';
 import { describeMisfits } from '../../../src/bundle/foreign/map-names.ts';
 import { stateFromForeign } from '../../../src/bundle/foreign/network.ts';
 import { expectTyped } from '../support.ts';
-import { expectVector, expectedTensors, vector } from './support.ts';
+import { expectVector, expectedTensors, kerasNetwork, vector } from './support.ts';
 
 describe('HDF5', () => {
   it.each(['mixed.h5', 'latest.h5', 'keras2.h5'])('%s: every dataset as h5py holds it', (name) => {
@@ -49,18 +49,7 @@ describe('Keras', () => {
     ['keras2.h5', [{ from: 'optimizer_weights/**', to: null }, { from: 'model_weights/*/*/**', to: '$1.$3' }]],
     ['model.keras', [{ from: 'optimizer/**', to: null }, { from: 'layers/**', to: '$1' }]],
   ] as const)('%s becomes the state of a network, kernels turned and flattened images reordered', async (name, rules) => {
-    const graph = parseGraph({
-      version: 1,
-      input: [1, 4, 4],
-      nodes: [
-        { name: 'conv2d', op: 'conv2d', inputs: ['input'], out: 2, kernel: [3, 3], bias: true },
-        { name: 'batch_normalization', op: 'batch_norm', inputs: ['conv2d'] },
-        { name: 'flatten', op: 'flatten', inputs: ['batch_normalization'] },
-        { name: 'dense', op: 'dense', inputs: ['flatten'], out: 3, bias: true },
-      ],
-      output: 'dense',
-    });
-    const { state, report } = stateFromForeign(graph, await readForeign(vector(name)), rules, name);
+    const { state, report } = stateFromForeign(parseGraph(kerasNetwork), await readForeign(vector(name)), rules, name);
     expect(describeMisfits(report)).toEqual([]);
     const kernel = Object.entries(expectedTensors(name)).find(([path]) => path.includes('conv2d/') && path.includes('kernel'))?.[1].values as readonly number[];
     // PyTorch's (o, i, y, x) is Keras's (y, x, i, o).

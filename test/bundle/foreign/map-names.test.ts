@@ -7,7 +7,7 @@ import { type NameRule, parseNameRules } from '../../../src/bundle/foreign/name-
 import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
 import type { RawTensor } from '../../../src/bundle/safetensors.ts';
 import { expectTyped, utf8 } from '../support.ts';
-import { numbersOf, vector } from './support.ts';
+import { numbersOf, pytorchNetwork, vector } from './support.ts';
 
 const f32 = (shape: readonly number[], values?: readonly number[]): RawTensor => {
   const count = shape.reduce((product, extent) => product * extent, 1);
@@ -15,19 +15,7 @@ const f32 = (shape: readonly number[], values?: readonly number[]): RawTensor =>
   return { dtype: 'F32', shape, bytes: new Uint8Array(data.buffer) };
 };
 
-/** The network of state-dict.pt: conv 1→2 3×3, batch norm, relu, flatten, linear 8→3. */
-const graph = parseGraph({
-  version: 1,
-  input: [1, 4, 4],
-  nodes: [
-    { name: 'conv', op: 'conv2d', inputs: ['input'], out: 2, kernel: [3, 3], bias: true },
-    { name: 'norm', op: 'batch_norm', inputs: ['conv'] },
-    { name: 'relu', op: 'relu', inputs: ['norm'] },
-    { name: 'flatten', op: 'flatten', inputs: ['relu'] },
-    { name: 'head', op: 'dense', inputs: ['flatten'], out: 3, bias: true },
-  ],
-  output: 'head',
-});
+const graph = parseGraph(pytorchNetwork);
 const layout = parameterLayout(graph);
 
 describe('name patterns', () => {

@@ -5,6 +5,33 @@ import { expectedTensors } from './vectors.ts';
 
 export { besideVector, expectedTensors, vector } from './vectors.ts';
 
+/** The network of keras2.h5, model.keras and tfjs-layers.json, as JSON. */
+export const kerasNetwork = {
+  version: 1,
+  input: [1, 4, 4],
+  nodes: [
+    { name: 'conv2d', op: 'conv2d', inputs: ['input'], out: 2, kernel: [3, 3], bias: true },
+    { name: 'batch_normalization', op: 'batch_norm', inputs: ['conv2d'] },
+    { name: 'flatten', op: 'flatten', inputs: ['batch_normalization'] },
+    { name: 'dense', op: 'dense', inputs: ['flatten'], out: 3, bias: true },
+  ],
+  output: 'dense',
+};
+
+/** The network of state-dict.pt, as JSON. */
+export const pytorchNetwork = {
+  version: 1,
+  input: [1, 4, 4],
+  nodes: [
+    { name: 'conv', op: 'conv2d', inputs: ['input'], out: 2, kernel: [3, 3], bias: true },
+    { name: 'norm', op: 'batch_norm', inputs: ['conv'] },
+    { name: 'relu', op: 'relu', inputs: ['norm'] },
+    { name: 'flatten', op: 'flatten', inputs: ['relu'] },
+    { name: 'head', op: 'dense', inputs: ['flatten'], out: 3, bias: true },
+  ],
+  output: 'head',
+};
+
 /** Elements as numbers, decoded here by plain DataView calls: independent of src/bundle/dtype.ts. */
 export function numbersOf({ dtype, bytes }: RawTensor): number[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

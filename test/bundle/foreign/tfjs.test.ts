@@ -10,7 +10,7 @@ import { readTfjs, writeTfjs } from '../../../src/bundle/foreign/tfjs.ts';
 import type { RawTensor } from '../../../src/bundle/safetensors.ts';
 import { parseGraph } from '../../../src/model/graph.ts';
 import { expectTyped, utf8 } from '../support.ts';
-import { besideVector, expectVector, expectedTensors, numbersOf, vector } from './support.ts';
+import { besideVector, expectVector, expectedTensors, kerasNetwork, numbersOf, vector } from './support.ts';
 
 const read = (json: unknown, parts: Readonly<Record<string, Uint8Array>>): Promise<ForeignCheckpoint> =>
   readTfjs({ name: 'model.json', bytes: utf8(JSON.stringify(json)) }, { readBeside: async (path) => parts[path] ?? new Uint8Array(0) });
@@ -68,19 +68,8 @@ describe('tfjs weights', () => {
   });
 
   it('a LayersModel becomes the state of a network', async () => {
-    const graph = parseGraph({
-      version: 1,
-      input: [1, 4, 4],
-      nodes: [
-        { name: 'conv2d', op: 'conv2d', inputs: ['input'], out: 2, kernel: [3, 3], bias: true },
-        { name: 'batch_normalization', op: 'batch_norm', inputs: ['conv2d'] },
-        { name: 'flatten', op: 'flatten', inputs: ['batch_normalization'] },
-        { name: 'dense', op: 'dense', inputs: ['flatten'], out: 3, bias: true },
-      ],
-      output: 'dense',
-    });
     const name = 'tfjs-layers.json';
-    const { state, report } = stateFromForeign(graph, await readForeign(vector(name), besideVector(name)), [], name);
+    const { state, report } = stateFromForeign(parseGraph(kerasNetwork), await readForeign(vector(name), besideVector(name)), [], name);
     expect(describeMisfits(report)).toEqual([]);
     const kernel = expectedTensors(name)['dense/kernel']?.values as readonly number[];
     // PyTorch's [out][channel, y, x] is Keras's [y, x, channel][out].
