@@ -108,17 +108,19 @@ export class Network implements Disposable {
   }
 
   /**
-   * What each part contributes, one by one: `gradient` adds such contributions in the order of its micro-batches. For workers.
+   * What each run of consecutive parts adds up to, one by one, in the order of its parts: `gradient` adds its micro-batches so. For workers.
    * @throws as `gradient`.
    */
-  eachContribution(state: NetworkState, parts: readonly BatchPart[], visit: (loss: number, gradients: NamedTensors) => void): void {
+  eachRun(state: NetworkState, runs: readonly (readonly BatchPart[])[], visit: (losses: readonly number[], gradients: NamedTensors) => void): void {
     this.#backend.scope(() => {
       const parameters = new HeapParameters(this.#backend, this.layout, state);
       try {
-        for (const part of parts) {
-          this.#requireBatch(part);
-          const loss = this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount);
-          visit(loss, parameters.readGradients());
+        for (const own of runs) {
+          const losses = own.map((part) => {
+            this.#requireBatch(part);
+            return this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount);
+          });
+          visit(losses, parameters.readGradients());
           parameters.clearGradients();
         }
       } finally {
@@ -289,6 +291,8 @@ export class Network implements Disposable {
       });
     }
     this.#requireTokens(batch);
+    // Their bytes are read as i32 on the heap: of another width they would be taken from beyond their end.
+    if (!(batch.labels instanceof Int32Array)) throw new InvalidArgumentError({ field: 'batch.labels', expected: 'an Int32Array', got: describe(batch.labels) });
     const labels = batch.count * this.labelsPerInput;
     if (batch.labels.length !== labels) {
       throw new InvalidArgumentError({ field: 'batch.labels', expected: `${labels} labels`, got: `${batch.labels.length}` });
@@ -308,11 +312,11 @@ export class Network implements Disposable {
   /** Rows of embeddings are read by these numbers, so none may lie outside. */
   #requireTokens({ inputs }: Batch): void {
     const { vocabulary } = this.graph;
-    if (inputs instanceof Int32Array !== (vocabulary !== undefined)) {
+    if (!(vocabulary === undefined ? inputs instanceof Float32Array : inputs instanceof Int32Array)) {
       throw new InvalidArgumentError({
         field: 'batch.inputs',
         expected: vocabulary === undefined ? 'a Float32Array' : 'an Int32Array of token numbers',
-        got: describe(inputs.constructor.name),
+        got: describe(inputs),
       });
     }
     if (vocabulary === undefined) return;

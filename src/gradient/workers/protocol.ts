@@ -10,12 +10,18 @@ import type { BatchPart, NetworkOptions } from '../network.ts';
 export type Request =
   /** The first message: loads the core. */
   | { readonly kind: 'open'; readonly core: CoreOptions }
-  /** Contributions of parts to a gradient; answered one by one, in order. */
-  | { readonly kind: 'gradient'; readonly graph: ModelGraph; readonly options: NetworkOptions; readonly state: NetworkState; readonly parts: readonly BatchPart[] };
+  /** What runs of parts add up to; answered one by one, in order. */
+  | {
+      readonly kind: 'gradient';
+      readonly graph: ModelGraph;
+      readonly options: NetworkOptions;
+      readonly state: NetworkState;
+      readonly runs: readonly (readonly BatchPart[])[];
+    };
 
 export type Response =
   | { readonly kind: 'open' }
-  | { readonly kind: 'contribution'; readonly loss: number; readonly gradients: NamedTensors }
+  | { readonly kind: 'contribution'; readonly losses: readonly number[]; readonly gradients: NamedTensors }
   /** Of the last request: nothing more comes of it. */
   | { readonly kind: 'error'; readonly error: ErrorRecord };
 

@@ -29,8 +29,8 @@ export function serveGradients(scope: WebPort | NodePort): void {
         answer({ kind: 'open' });
         return;
       case 'gradient':
-        networkOf(request.graph, request.options).eachContribution(request.state, request.parts, (loss, gradients) => {
-          answer({ kind: 'contribution', loss, gradients }, buffersOf(gradients));
+        networkOf(request.graph, request.options).eachRun(request.state, request.runs, (losses, gradients) => {
+          answer({ kind: 'contribution', losses, gradients }, buffersOf(gradients));
         });
     }
   };
