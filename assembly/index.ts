@@ -16,7 +16,7 @@ export {
 } from "./sparse-convolution";
 export { reverseAxesF32, transposeF32 } from "./layout";
 export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 } from "./pooling";
-export { addSumsF32, columnProductSumsF32, columnSquareSumsF32, columnSumsF32 } from "./reduction";
+export { addSumsF32, columnMomentsF32, columnProductSumsF32, columnSumsF32 } from "./reduction";
 export { fillRowsF32, normaliseF32, normaliseGradientF32 } from "./normalisation";
 export { addF32, leakyReluF32, leakyReluGradientF32, scaleF32 } from "./activation";
 export { smoothMapF32, smoothMapGradientF32 } from "./smooth-map";

@@ -26,7 +26,9 @@ function forward(call: KernelCall): TensorInfo[] {
   core.scoped((scratch) => {
     const weights = core.f32(backend.pointer(required(call, 'scale')), channels);
     const epsilon = call.attrs['epsilon'] as number;
-    const scales = Float32Array.from(weights, (weight, c) => weight / Math.sqrt((moments.variance[c] as number) + epsilon));
+    // Loops: `Float32Array.from` with a callback goes through the array's iterator, ten times as slow.
+    const scales = new Float32Array(channels);
+    for (let c = 0; c < channels; c++) scales[c] = (weights[c] as number) / Math.sqrt((moments.variance[c] as number) + epsilon);
     const scalePtr = scratch.upload(scales);
     core.kernels.normaliseF32(
       backend.pointer(x), backend.pointer(y), rows, channels, backend.pointer(mean), scalePtr, backend.pointer(required(call, 'offset')),
@@ -46,24 +48,27 @@ function backward(call: KernelCall): TensorInfo[] {
   const read = (name: string): Float32Array => core.f32(backend.pointer(required(call, name)), channels).slice();
   const [means, variances, weights] = [read('mean'), read('variance'), read('scale')];
   const epsilon = call.attrs['epsilon'] as number;
-  const inverse = Float64Array.from(variances, (variance) => 1 / Math.sqrt(variance + epsilon));
   const { sums, products } = gradientSums(core, backend.pointer(dy), backend.pointer(x), rows, channels, means);
+  // dx = a · (dy − mean(dy) − (x − mean) · inverse² · mean(dy · (x − mean))), a = scale · inverse
+  const vector = (): Float32Array => new Float32Array(channels);
+  const [scales, offsets, slopes, scaleGradient] = [vector(), vector(), vector(), vector()] as const;
+  for (let c = 0; c < channels; c++) {
+    const inverse = 1 / Math.sqrt((variances[c] as number) + epsilon);
+    const a = inverse * (weights[c] as number);
+    scales[c] = a;
+    offsets[c] = (a * (sums[c] as number)) / rows;
+    slopes[c] = (a * (inverse * inverse) * (products[c] as number)) / rows;
+    scaleGradient[c] = (products[c] as number) * inverse;
+  }
   const dScale = backend.makeOutput([channels], 'float32');
   const dOffset = backend.makeOutput([channels], 'float32');
-  core.f32(backend.pointer(dScale), channels).set(products.map((product, c) => product * (inverse[c] as number)));
+  core.f32(backend.pointer(dScale), channels).set(scaleGradient);
   core.f32(backend.pointer(dOffset), channels).set(sums);
-  // dx = a · (dy − mean(dy) − (x − mean) · inverse² · mean(dy · (x − mean))), a = scale · inverse
-  const a = inverse.map((value, c) => value * (weights[c] as number));
   const dx = outputLike(call, dy);
   core.scoped((scratch) => {
-    const scale = scratch.upload(Float32Array.from(a));
-    const offset = scratch.upload(Float32Array.from(a, (value, c) => (value * (sums[c] as number)) / rows));
-    const slope = scratch.upload(
-      Float32Array.from(a, (value, c) => {
-        const squared = (inverse[c] as number) * (inverse[c] as number);
-        return (value * squared * (products[c] as number)) / rows;
-      }),
-    );
+    const scale = scratch.upload(scales);
+    const offset = scratch.upload(offsets);
+    const slope = scratch.upload(slopes);
     core.kernels.normaliseGradientF32(
       backend.pointer(dy), backend.pointer(x), backend.pointer(dx), rows, channels,
       backend.pointer(required(call, 'mean')), scale, offset, slope,
@@ -76,8 +81,7 @@ function columnMoments(core: Core, xPtr: number, rows: number, channels: number)
   return core.scoped((scratch) => {
     const sums = scratch.f64(2 * channels, 'batch statistics');
     core.f64(sums, 2 * channels).fill(0);
-    core.kernels.columnSumsF32(xPtr, rows, channels, sums);
-    core.kernels.columnSquareSumsF32(xPtr, rows, channels, sums + 8 * channels);
+    core.kernels.columnMomentsF32(xPtr, xPtr, rows, channels, sums);
     const mean = core.f64(sums, channels).map((sum) => sum / rows);
     // In f64 the cancellation costs at most 1e-16 · mean² of a variance that f32 data resolve to 1e-7 · mean².
     const variance = core
@@ -92,8 +96,7 @@ function gradientSums(core: Core, dyPtr: number, xPtr: number, rows: number, cha
   return core.scoped((scratch) => {
     const pointer = scratch.f64(2 * channels, 'gradient sums');
     core.f64(pointer, 2 * channels).fill(0);
-    core.kernels.columnSumsF32(dyPtr, rows, channels, pointer);
-    core.kernels.columnProductSumsF32(dyPtr, xPtr, rows, channels, pointer + 8 * channels);
+    core.kernels.columnMomentsF32(dyPtr, xPtr, rows, channels, pointer);
     const sums = core.f64(pointer, channels).slice();
     const products = core.f64(pointer + 8 * channels, channels).map((sum, c) => sum - (mean[c] as number) * (sums[c] as number));
     return { sums, products };
