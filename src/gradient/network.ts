@@ -3,9 +3,10 @@
  * `NetworkState` in PyTorch's names and layouts; between calls nothing stays on the heap except open trainers.
  */
 import { engine, type Tensor as TfjsTensor } from '#tfjs';
-import { InvalidArgumentError, UnsupportedError, describe, requireInteger } from '../core/errors.ts';
+import { InvalidArgumentError, UnsupportedError, describe, requireChoice, requireInteger } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
-import { labelsPerInput, outputClasses, parameterLayout, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
+import { inferShapes, labelsPerInput, outputClasses, parameterLayout, parameterName, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
+import { sumOfOuterProducts, type NamedOuterProducts } from '../tensor/outer-products.ts';
 import { elementCount, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
 import { requireOptimiser, type OptimiserSettings } from './optimiser.ts';
 import { HeapParameters } from './parameters.ts';
@@ -25,13 +26,28 @@ export interface NetworkOptions {
   readonly microBatch?: number;
   /** What gradients, training and evaluation measure. Default: softmax cross-entropy without label smoothing. */
   readonly loss?: Loss;
+  /**
+   * Weights whose gradients stay the outer products that they are sums of (`GradientResult.factors`): of dense layers of vectors,
+   * as `factorableWeights` lists them. Without effect on training.
+   */
+  readonly factored?: readonly string[];
 }
 
 export interface GradientResult {
   /** Mean loss of each batch, over all its labels. */
   readonly losses: readonly number[];
-  /** Mean over the batches, in the graph's order of parameters. */
+  /** Mean over the batches, in the graph's order of parameters, without those of `NetworkOptions.factored`. */
   readonly gradients: NamedTensors;
+  /** Those: [out, in] each, a term an image. */
+  readonly factors: NamedOuterProducts;
+}
+
+/** Weights that may be named in `NetworkOptions.factored`, in the graph's order. */
+export function factorableWeights(graph: ModelGraph): readonly string[] {
+  const shapes = inferShapes(graph);
+  return graph.nodes.flatMap((node) =>
+    node.op === 'dense' && node.transposed !== true && shapes.get(node.inputs[0] as string)?.length === 1 ? [parameterName(node.name, 'weight')] : [],
+  );
 }
 
 /** Some images of a batch of `wholeCount`. */
@@ -63,6 +79,7 @@ export class Network implements Disposable {
   /** As compiled. */
   readonly options: NetworkOptions;
   readonly #loss: Loss;
+  readonly #factored: ReadonlySet<string>;
   readonly #inputElements: number;
 
   constructor(backend: HeapBackend, graph: ModelGraph, options: NetworkOptions) {
@@ -78,6 +95,8 @@ export class Network implements Disposable {
     this.options = options;
     if (options.microBatch !== undefined) requireInteger('options.microBatch', options.microBatch, 1);
     this.#loss = requireLoss('options.loss', options.loss ?? DEFAULT_LOSS);
+    this.#factored = new Set(options.factored);
+    for (const [i, name] of (options.factored ?? []).entries()) requireChoice(`options.factored[${i}]`, name, factorableWeights(graph));
     const dependent = graph.nodes.find((node) => node.op === 'batch_norm');
     if (this.options.microBatch !== undefined && dependent !== undefined) {
       throw new UnsupportedError({
@@ -96,11 +115,11 @@ export class Network implements Disposable {
   gradient(state: NetworkState, batches: readonly Batch[]): GradientResult {
     if (batches.length === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one batch', got: 'none' });
     return this.#backend.scope(() => {
-      const parameters = new HeapParameters(this.#backend, this.layout, state);
+      const parameters = new HeapParameters(this.#backend, this.layout, state, this.#factored);
       try {
         const losses = batches.map((batch) => this.accumulateGradient(parameters, batch));
         if (batches.length > 1) parameters.scaleGradients(1 / batches.length);
-        return { losses, gradients: parameters.readGradients() };
+        return { losses, gradients: parameters.readGradients(), factors: meanFactors(parameters, batches.length) };
       } finally {
         parameters.clearGradients();
       }
@@ -111,16 +130,16 @@ export class Network implements Disposable {
    * What each run of consecutive parts adds up to, one by one, in the order of its parts: `gradient` adds its micro-batches so. For workers.
    * @throws as `gradient`.
    */
-  eachRun(state: NetworkState, runs: readonly (readonly BatchPart[])[], visit: (losses: readonly number[], gradients: NamedTensors) => void): void {
+  eachRun(state: NetworkState, runs: readonly (readonly BatchPart[])[], visit: (losses: readonly number[], gradients: NamedTensors, factors: NamedOuterProducts) => void): void {
     this.#backend.scope(() => {
-      const parameters = new HeapParameters(this.#backend, this.layout, state);
+      const parameters = new HeapParameters(this.#backend, this.layout, state, this.#factored);
       try {
         for (const own of runs) {
           const losses = own.map((part) => {
             this.#requireBatch(part);
             return this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount);
           });
-          visit(losses, parameters.readGradients());
+          visit(losses, parameters.readGradients(), meanFactors(parameters, 1));
           parameters.clearGradients();
         }
       } finally {
@@ -335,6 +354,10 @@ export class Network implements Disposable {
 /** Consecutive [first, rows] that cover `count`. */
 function* rowsOf(count: number, size: number): Generator<readonly [number, number]> {
   for (let first = 0; first < count; first += size) yield [first, Math.min(size, count - first)];
+}
+
+function meanFactors(parameters: HeapParameters, batches: number): NamedOuterProducts {
+  return new Map([...parameters.factors].map(([name, parts]) => [name, sumOfOuterProducts(parts, 1 / batches)]));
 }
 
 /** buffer += (scale · value − buffer) · weight. */

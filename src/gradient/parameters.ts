@@ -5,6 +5,7 @@
 import { engine, type Tensor as TfjsTensor } from '#tfjs';
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { ParameterInfo, ParameterLayout } from '../model/graph.ts';
+import type { OuterProducts } from '../tensor/outer-products.ts';
 import { requireSameLayout, zeros, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
 import type { HeapBackend } from './backend.ts';
 
@@ -19,13 +20,17 @@ export class HeapParameters {
   readonly #backend: HeapBackend;
   readonly #parameters = new Map<string, Slot>();
   readonly #buffers = new Map<string, Slot>();
+  /** Of the weights whose gradients stay outer products: a part for each backward pass. */
+  readonly #factors: ReadonlyMap<string, OuterProducts[]>;
 
   /**
    * Uploads `state`. Inside a scope of the backend everything ends with it; outside, with `release`.
+   * @param factored weights of dense layers whose gradients are not multiplied out.
    * @throws InvalidArgumentError naming the first tensor whose name or shape is not the graph's.
    */
-  constructor(backend: HeapBackend, layout: ParameterLayout, state: NetworkState) {
+  constructor(backend: HeapBackend, layout: ParameterLayout, state: NetworkState, factored: ReadonlySet<string> = new Set()) {
     this.#backend = backend;
+    this.#factors = new Map([...factored].map((name) => [name, []]));
     requireSameLayout('state.parameters', declared(layout.parameters), state.parameters);
     requireSameLayout('state.buffers', declared(layout.buffers), state.buffers);
     try {
@@ -69,6 +74,22 @@ export class HeapParameters {
     contribution.dispose();
   }
 
+  /** Whether a weight's gradient stays the outer products it is a sum of. */
+  isFactored(name: string): boolean {
+    return this.#factors.has(name);
+  }
+
+  /** Copies dy [terms, out] and x [terms, in], whose outer products add up to the weight's gradient. */
+  addFactors(name: string, dy: TfjsTensor, x: TfjsTensor): void {
+    const copy = (tensor: TfjsTensor): Float32Array => this.#backend.core.f32(this.#backend.pointer(tensor), tensor.size).slice();
+    this.#factors.get(name)?.push({ terms: dy.shape[0] as number, left: copy(dy), right: copy(x) });
+  }
+
+  /** What `addFactors` has gathered since the gradients were cleared. */
+  get factors(): ReadonlyMap<string, readonly OuterProducts[]> {
+    return this.#factors;
+  }
+
   /** Takes gradients in PyTorch's layouts, as `readGradients` gives them, for this state's own. @throws InvalidArgumentError where they are not the graph's. */
   writeGradients(gradients: NamedTensors): void {
     requireSameLayout('gradients', declared([...this.#parameters.values()].map(({ info }) => info)), gradients);
@@ -81,6 +102,7 @@ export class HeapParameters {
       slot.gradient?.dispose();
       slot.gradient = undefined;
     }
+    for (const parts of this.#factors.values()) parts.length = 0;
   }
 
   scaleGradients(factor: number): void {
@@ -97,10 +119,10 @@ export class HeapParameters {
     return { parameters: read(this.#parameters), buffers: read(this.#buffers) };
   }
 
-  /** Every parameter's gradient; zeros for one that the loss does not depend on. */
+  /** Every parameter's gradient but those that stay factored; zeros for one that the loss does not depend on. */
   readGradients(): NamedTensors {
     return new Map(
-      [...this.#parameters].map(([name, { info, gradient }]) => [
+      [...this.#parameters].filter(([name]) => !this.isFactored(name)).map(([name, { info, gradient }]) => [
         name,
         gradient === undefined ? zeros(info.shape) : this.#read(info, gradient),
       ]),

@@ -138,8 +138,11 @@ export class Tape {
     const rules = this.#gradientOf(instruction).gradFunc(dy.tensor, saved as Tensor[], attrs) as InputGradients;
     const { parameters, values } = instruction;
     // Parameters first: an in-place gradient of x overwrites dy.
+    const factored = Object.keys(parameters).filter((input) => this.#parameters.isFactored(parameters[input] as string));
+    // A dense layer keeps its input first.
+    for (const input of factored) this.#parameters.addFactors(parameters[input] as string, dy.tensor, saved[0] as Tensor);
     const wanted = [
-      ...Object.keys(parameters),
+      ...Object.keys(parameters).filter((input) => !factored.includes(input)),
       ...Object.keys(values).filter((input) => this.#program.reached.has(values[input] as string)),
     ];
     // One tidy for all: kernels with several outputs compute them together, and the intermediate tensors of stock gradients,

@@ -11,6 +11,8 @@ import type { NumberArray } from '../tensor/named-arrays.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
 import { selectPiece } from './arrangement.ts';
 import { quantisedRows } from './coding.ts';
+import { factoredProduct, factoredTensors } from './factored-product.ts';
+import type { FactoredPair } from './factored-product.ts';
 import { liveSlices, matchingLayout } from './layout.ts';
 import type { LiveSlices, MatchingLayout, PairedTensor, StoredPair } from './layout.ts';
 import { SimilarityCache } from './similarity.ts';
@@ -47,6 +49,8 @@ export interface HistorySize {
   readonly codedBytesPerPair: number;
   readonly totalBytes: number;
 }
+
+const NOTHING_FACTORED: FactoredPair = { target: new Map(), source: new Map() };
 
 /** Below this product of norms, normalising would divide noise by noise; the official code's bound. */
 const SMALLEST_NORM_PRODUCT = 1e-12;
@@ -178,13 +182,13 @@ export class GradientHistory {
   }
 
   /**
-   * Adds one gradient pair. Tensors that no group permutes are ignored, and so are tensors of the spec that neither side has
+   * Adds one gradient pair; `factored` holds what of it is not multiplied out. Tensors that no group permutes are ignored, and so are tensors of the spec that neither side has
    * (buffers have no gradients).
    * @throws InvalidArgumentError where the two disagree, a shape is not the spec's or data are not of their shape; NotFiniteError for NaN or infinities.
    * @throws BudgetError where the pair does not fit even coded; `requiredBytes` is the budget that would do.
    * After these nothing has been added. @throws OutOfMemoryError of the WebAssembly heap, after which the history is empty.
    */
-  add(target: NamedTensors, source: NamedTensors): void {
+  add(target: NamedTensors, source: NamedTensors, factored: FactoredPair = NOTHING_FACTORED): void {
     requireSameLayout('source', target, source);
     this.#requireKnownShapes(target);
     for (const [role, tensors] of [['target', target], ['source', source]] as const) requireWhole(role, tensors);
@@ -201,6 +205,10 @@ export class GradientHistory {
       requireFinite('target', target);
       requireFinite('source', source);
     }
+    const products = factoredTensors(this.layout, factored).map(([tensor, t, s]) => {
+      const product = factoredProduct(this.core, tensor, t, s);
+      return { tensor, product, weights: weightsOf(product, this.normalise) };
+    });
     const exact = this.layout.paired.map((tensor): StoredPair => {
       const { targetScale, sourceScale, targetNorm, sourceNorm } = scales.get(tensor.name) as Weights;
       const side = sides.get(tensor.name) as { target: Float32Array; source: Float32Array };
@@ -222,13 +230,17 @@ export class GradientHistory {
         const sum = (this.#statics[tensor.group] ??= new StaticSum(this.core, tensor.size));
         this.#productFlops += sum.add({ ...weights, tensor, ...side });
       }
+      for (const { tensor, product, weights } of products) {
+        const sum = (this.#statics[tensor.group] ??= new StaticSum(this.core, tensor.size));
+        this.#productFlops += product.flops + sum.addFactors(product.left, product.right, weights.targetScale * weights.sourceScale);
+      }
     } catch (error) {
       // Out of heap between two tensors: a history with half a pair would be silently wrong.
       this.clear();
       throw error;
     }
     entries.forEach((entry, i) => this.#stored.get((this.layout.paired[i] as PairedTensor).name)?.push(entry));
-    for (const { squaredNorms, inner } of scales.values()) {
+    for (const { squaredNorms, inner } of [...scales.values(), ...products.map(({ weights }) => weights)]) {
       this.#squaredNorms += squaredNorms;
       this.#identityObjective += inner;
     }
@@ -363,6 +375,10 @@ function weigh(target: Float32Array, source: Float32Array, normalise: boolean): 
     ss += s * s;
     ts += t * s;
   }
+  return weightsOf({ tt, ss, ts }, normalise);
+}
+
+function weightsOf({ tt, ss, ts }: { readonly tt: number; readonly ss: number; readonly ts: number }, normalise: boolean): Weights {
   const divide = normalise && Math.sqrt(tt) * Math.sqrt(ss) > SMALLEST_NORM_PRODUCT;
   const targetScale = divide ? 1 / Math.sqrt(tt) : 1;
   const sourceScale = divide ? 1 / Math.sqrt(ss) : 1;

@@ -69,6 +69,11 @@ export class StaticSum {
     return this.#addWhole(pair, offsets);
   }
 
+  /** Adds leftᵀ · right [terms, size] each, times `scale`. @returns floating-point operations, those still to be done included. */
+  addFactors(left: Float32Array, right: Float32Array, scale: number): number {
+    return this.#gather({ left: scaled(left, scale), right });
+  }
+
   /** Puts the sum under `prefix`, with what is gathered and not yet multiplied: doing that now would round otherwise. */
   snapshot(arrays: Map<string, NumberArray>, prefix: string): void {
     arrays.set(`${prefix}/matrix`, this.#matrix);

@@ -3,7 +3,7 @@
  */
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
-import type { Network } from '../gradient/network.ts';
+import type { GradientResult, Network } from '../gradient/network.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import type { GradientHistory } from '../matching/history.ts';
@@ -93,14 +93,14 @@ function gradientMatcher(context: MatchingContext): Matcher {
 /** A pair whose batches stay: the source's gradient for good, the target's while its permutation does. */
 interface KeptPair {
   readonly batches: readonly Batch[];
-  readonly source: NamedTensors;
-  readonly target: NamedTensors;
+  readonly source: GradientResult;
+  readonly target: GradientResult;
   readonly permutations: Permutations;
 }
 
 /** Adds the pair of a point over its own batches; only gradients at states that have moved are computed. */
 async function addKeptPair(context: MatchingContext, kept: KeptPair[], point: number, permutations: Permutations): Promise<void> {
-  const { stopwatch, counts, settings } = context;
+  const { counts, settings } = context;
   // After a resume the first points come without theirs: batches are drawn in the order of the points.
   const known = kept[point];
   const batches = known?.batches ?? context.drawBatches();
@@ -111,12 +111,16 @@ async function addKeptPair(context: MatchingContext, kept: KeptPair[], point: nu
   counts.gradients += moved.length * settings.batchesPerStep;
   counts.reusedGradients += (states.length - moved.length) * settings.batchesPerStep;
   const [target = known?.target, source = known?.source] = moved.length === 0 ? [] : await gradientsOf(context, moved, batches);
-  const pair: KeptPair = { batches, target: target as NamedTensors, source: source as NamedTensors, permutations };
+  const pair: KeptPair = { batches, target: target as GradientResult, source: source as GradientResult, permutations };
   kept[point] = pair;
-  stopwatch.measure('similarity', () => {
-    context.history.add(pair.target, pair.source);
-  });
+  addToHistory(context, pair.target, pair.source);
   await breathe(context.signal);
+}
+
+function addToHistory({ history, stopwatch }: MatchingContext, target: GradientResult, source: GradientResult): void {
+  stopwatch.measure('similarity', () => {
+    history.add(target.gradients, source.gradients, { target: target.factors, source: source.factors });
+  });
 }
 
 function samePermutations(a: Permutations, b: Permutations): boolean {
@@ -135,14 +139,12 @@ function oracleMatcher(context: MatchingContext, oracleTarget: NetworkState): Ma
 
 /** Adds the gradients of target and source at one point of the schedule, both over the SAME g mini-batches. */
 async function addPair(context: MatchingContext, point: number, permutations: Permutations): Promise<void> {
-  const { stopwatch, counts, settings } = context;
+  const { counts, settings } = context;
   const states = await statesAt(context, point, permutations);
   const batches = context.drawBatches();
   counts.gradients += states.length * settings.batchesPerStep;
-  const [targetGradient, sourceGradient] = (await gradientsOf(context, states, batches)) as [NamedTensors, NamedTensors];
-  stopwatch.measure('similarity', () => {
-    context.history.add(targetGradient, sourceGradient);
-  });
+  const [target, source] = (await gradientsOf(context, states, batches)) as [GradientResult, GradientResult];
+  addToHistory(context, target, source);
   await breathe(context.signal);
 }
 
@@ -155,17 +157,16 @@ async function statesAt(context: MatchingContext, point: number, permutations: P
 }
 
 /** One gradient a state over the same batches: in the caller's workers where there are any, else one after the other here. */
-async function gradientsOf(context: MatchingContext, states: readonly NetworkState[], batches: readonly Batch[]): Promise<NamedTensors[]> {
+async function gradientsOf(context: MatchingContext, states: readonly NetworkState[], batches: readonly Batch[]): Promise<GradientResult[]> {
   const { network, workers, stopwatch, signal } = context;
   if (workers !== undefined) {
     const jobs = states.map((state) => ({ state, batches }));
-    const results = await stopwatch.measureLater('gradients', () => workers.gradients(network.graph, jobs, network.options));
-    return results.map(({ gradients }) => gradients);
+    return stopwatch.measureLater('gradients', () => workers.gradients(network.graph, jobs, network.options));
   }
-  const gradients: NamedTensors[] = [];
+  const gradients: GradientResult[] = [];
   for (const state of states) {
     if (gradients.length > 0) await breathe(signal);
-    gradients.push(stopwatch.measure('gradients', () => network.gradient(state, batches).gradients));
+    gradients.push(stopwatch.measure('gradients', () => network.gradient(state, batches)));
   }
   return gradients;
 }

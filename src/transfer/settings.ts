@@ -5,9 +5,13 @@
 import { InvalidArgumentError, describe, requireChoice, requireInteger, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { lossOfRecord, requireLoss, type Loss } from '../gradient/loss.ts';
+import { factorableWeights } from '../gradient/network.ts';
 import type { NetworkOptions } from '../gradient/network.ts';
+import { tensorsWorthFactoring } from '../matching/factored-product.ts';
+import { matchingLayout } from '../matching/layout.ts';
 import { solverNames } from '../matching/solvers.ts';
 import type { SolverName } from '../matching/solvers.ts';
+import type { ModelGraph } from '../model/graph.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { ScheduleKind } from './schedule.ts';
@@ -144,9 +148,14 @@ function recordedSeed(training: unknown): number | undefined {
   return typeof seed === 'number' && Number.isSafeInteger(seed) && seed >= 0 ? seed : undefined;
 }
 
-/** The settings that a network is compiled with: no micro-batches where a batch is one. */
-export function networkOptions({ batchSize, microBatch, loss }: TransferSettings): NetworkOptions {
-  return microBatch < batchSize ? { microBatch, loss } : { loss };
+/**
+ * What a network is compiled with for a transfer: no micro-batches where a batch is one, and gradients left in factors where matching
+ * takes less work from these.
+ */
+export function networkOptions({ batchSize, microBatch, batchesPerStep, frozenGroups, loss }: TransferSettings, graph: ModelGraph, spec: PermutationSpec): NetworkOptions {
+  const worth = tensorsWorthFactoring(matchingLayout(spec, frozenGroups), batchSize * batchesPerStep);
+  const factored = factorableWeights(graph).filter((name) => worth.includes(name));
+  return microBatch < batchSize ? { microBatch, loss, factored } : { loss, factored };
 }
 
 /** @throws InvalidArgumentError for a frozen group that the network does not have. */

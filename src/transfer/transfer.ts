@@ -150,7 +150,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     inputs: settings.trajectory === 'real' ? { ...inputs, sourceBetween: await sourceSha256(graph, points, readSource) } : inputs,
   }, settings.steps);
 
-  using network = compute.engine.compile(graph, networkOptions(settings));
+  using network = compute.engine.compile(graph, networkOptions(settings, graph, spec));
   const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.batches, 1));
   let batches = 0;
   const context: MatchingContext = {

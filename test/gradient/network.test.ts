@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { InvalidArgumentError, UnsupportedError } from '../../src/core/errors.ts';
 import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
+import { factorableWeights } from '../../src/gradient/network.ts';
 import { sequential } from '../../src/model/builder.ts';
 import { preset } from '../../src/model/presets.ts';
 import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
@@ -193,4 +194,32 @@ it('a hundred gradients leave the heap as large as ten', () => {
   const { heapBytes } = engine.memory;
   for (let i = 0; i < 90; i++) network.gradient(state, [batch]);
   expect(engine.memory.heapBytes).toBe(heapBytes);
+});
+
+describe('gradients in factors', () => {
+  const batches = [randomBatch(mlp, 9, 2), randomBatch(mlp, 9, 3)];
+  const factored = ['linear1.weight'];
+  for (const options of [{}, { microBatch: 4 }]) {
+    it(`multiply out to the gradient (${JSON.stringify(options)})`, () => {
+      const state = randomState(mlp, 1);
+      const whole = engine.compile(mlp, options).gradient(state, batches);
+      const parts = engine.compile(mlp, { ...options, factored }).gradient(state, batches);
+      expect(parts.losses).toEqual(whole.losses);
+      expect(new Map([...whole.gradients].filter(([name]) => name !== 'linear1.weight'))).toEqual(parts.gradients);
+      const { terms, left, right } = parts.factors.get('linear1.weight') as NonNullable<ReturnType<typeof parts.factors.get>>;
+      expect(terms).toBe(18);
+      const product = Float64Array.from({ length: 8 * 6 }, (_, at) => {
+        let sum = 0;
+        for (let term = 0; term < terms; term++) sum += (left[term * 8 + Math.floor(at / 6)] as number) * (right[term * 6 + (at % 6)] as number);
+        return sum;
+      });
+      expect(relativeError((whole.gradients.get('linear1.weight') as Tensor).data, product)).toBeLessThan(1e-6);
+      expect(engine.memory.liveTensors).toBe(0);
+    });
+  }
+  it('are those of dense layers of vectors alone', () => {
+    expect(factorableWeights(conv)).not.toContain('conv1.weight');
+    expect(factorableWeights(mlp)).toEqual(['linear1.weight', 'linear2.weight']);
+    expect(() => engine.compile(conv, { factored: ['conv1.weight'] })).toThrow(InvalidArgumentError);
+  });
 });

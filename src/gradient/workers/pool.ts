@@ -7,6 +7,7 @@ import type { Arithmetic, CoreOptions } from '../../core/core.ts';
 import { InvalidArgumentError, KernelError, requireInteger } from '../../core/errors.ts';
 import type { Batch } from '../../data/image-set.ts';
 import type { ModelGraph } from '../../model/graph.ts';
+import { sumOfOuterProducts, type NamedOuterProducts, type OuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState, Tensor } from '../../tensor/tensor.ts';
 import type { BatchPart, GradientResult, NetworkOptions } from '../network.ts';
 import { openPort, type NodePort, type Port, type WebPort } from './port.ts';
@@ -27,6 +28,7 @@ interface Contribution {
   /** Of each part. */
   readonly losses: readonly number[];
   readonly gradients: NamedTensors;
+  readonly factors: NamedOuterProducts;
 }
 
 /** A part of the job's batch number `batch`. */
@@ -88,15 +90,18 @@ export class GradientWorkers implements Disposable {
     const results: GradientResult[] = [];
     for (const { batches, runs } of plans) {
       const sum = new Map<string, Tensor>();
+      const parts = new Map<string, OuterProducts[]>();
       const losses = Array.from({ length: batches }, () => 0);
       for (const run of runs) {
-        const { losses: own, gradients } = await (asked.get(run) as Promise<Contribution>);
+        const { losses: own, gradients, factors } = await (asked.get(run) as Promise<Contribution>);
         asked.delete(run);
         for (const [i, { batch }] of run.parts.entries()) losses[batch] = (losses[batch] as number) + (own[i] as number);
         addInto(sum, gradients);
+        for (const [name, products] of factors) parts.set(name, [...(parts.get(name) ?? []), products]);
       }
       if (batches > 1) scale(sum, 1 / batches);
-      results.push({ losses, gradients: sum });
+      const factors = new Map([...parts].map(([name, own]) => [name, sumOfOuterProducts(own, 1 / batches)]));
+      results.push({ losses, gradients: sum, factors });
     }
     return results;
   }

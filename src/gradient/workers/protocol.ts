@@ -4,6 +4,7 @@ import {
   InvalidArgumentError, KernelError, NotFiniteError, OutOfMemoryError, TrajportError, UnsupportedError, describe, type ErrorCode,
 } from '../../core/errors.ts';
 import type { ModelGraph } from '../../model/graph.ts';
+import type { NamedOuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState } from '../../tensor/tensor.ts';
 import type { BatchPart, NetworkOptions } from '../network.ts';
 
@@ -21,7 +22,7 @@ export type Request =
 
 export type Response =
   | { readonly kind: 'open' }
-  | { readonly kind: 'contribution'; readonly losses: readonly number[]; readonly gradients: NamedTensors }
+  | { readonly kind: 'contribution'; readonly losses: readonly number[]; readonly gradients: NamedTensors; readonly factors: NamedOuterProducts }
   /** Of the last request: nothing more comes of it. */
   | { readonly kind: 'error'; readonly error: ErrorRecord };
 

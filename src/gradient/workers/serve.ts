@@ -2,6 +2,7 @@
 import { openCore } from '../../core/core.ts';
 import { KernelError } from '../../core/errors.ts';
 import type { ModelGraph } from '../../model/graph.ts';
+import type { NamedOuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors } from '../../tensor/tensor.ts';
 import { openGradientEngine, type GradientEngine } from '../engine.ts';
 import type { Network, NetworkOptions } from '../network.ts';
@@ -29,8 +30,8 @@ export function serveGradients(scope: WebPort | NodePort): void {
         answer({ kind: 'open' });
         return;
       case 'gradient':
-        networkOf(request.graph, request.options).eachRun(request.state, request.runs, (losses, gradients) => {
-          answer({ kind: 'contribution', losses, gradients }, buffersOf(gradients));
+        networkOf(request.graph, request.options).eachRun(request.state, request.runs, (losses, gradients, factors) => {
+          answer({ kind: 'contribution', losses, gradients, factors }, buffersOf(gradients, factors));
         });
     }
   };
@@ -45,6 +46,7 @@ export function serveGradients(scope: WebPort | NodePort): void {
   const answer = (response: Response, transfer: ArrayBuffer[] = []): void => port.send(response, transfer);
 }
 
-function buffersOf(tensors: NamedTensors): ArrayBuffer[] {
-  return [...new Set([...tensors.values()].map(({ data }) => data.buffer as ArrayBuffer))];
+function buffersOf(tensors: NamedTensors, factors: NamedOuterProducts): ArrayBuffer[] {
+  const arrays = [...[...tensors.values()].map(({ data }) => data), ...[...factors.values()].flatMap(({ left, right }) => [left, right])];
+  return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
 }
