@@ -7,9 +7,11 @@ import { join } from 'node:path';
 import { makeBatch, type Batch, type ImageSet } from '../src/data/image-set.ts';
 import { withFreshHead } from '../src/experiments/port-fine-tune.ts';
 import { type Compute, type ModelGraph, parameterLayout, stateFromSafetensors, stateToSafetensors, train } from '../src/index.ts';
+import { addPermutedChange, identityPermutations } from '../src/matching/permutation.ts';
+import { derivePermutationSpec } from '../src/model/permutation-spec.ts';
 import { Random, streams } from '../src/tensor/random.ts';
 import type { NamedTensors, NetworkState } from '../src/tensor/tensor.ts';
-import { add, interpolate, subtract } from '../src/transfer/trajectory.ts';
+import { interpolate } from '../src/transfer/trajectory.ts';
 import type { GradientPair } from './gradient-pairs.ts';
 
 export interface FineTunedPair {
@@ -51,11 +53,12 @@ export async function fineTunedPair(
 export function pairsAlong(compute: Compute, graph: ModelGraph, { start, end, target, seed }: FineTunedPair, data: ImageSet, count: number): GradientPair[] {
   using network = compute.engine.compile(graph);
   const random = new Random(seed, streams.batches, 2);
+  const spec = derivePermutationSpec(graph);
   const gradient = (parameters: NamedTensors, { buffers }: NetworkState, batch: Batch): NamedTensors => network.gradient({ parameters, buffers }, [batch]).gradients;
   return Array.from({ length: count }, (_, step) => {
     const batch = makeBatch(data, Array.from({ length: 128 }, () => random.below(data.count)));
     const source = interpolate(start.parameters, end.parameters, step / count);
-    const shifted = add(target.parameters, subtract(source, start.parameters));
+    const shifted = addPermutedChange(spec, target.parameters, source, start.parameters, identityPermutations(spec));
     return { target: gradient(shifted, target, batch), source: gradient(source, start, batch) };
   });
 }

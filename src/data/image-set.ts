@@ -139,7 +139,7 @@ export function makeBatch(set: ImageSet, rows: Int32Array | readonly number[]): 
   if (rows.length === 0) throw new InvalidArgumentError({ field: 'rows', expected: 'at least one row', got: 'none' });
   const { channels, images } = set;
   const area = set.height * set.width;
-  const tables = set.scale.map((scale, channel) => transformTable(scale, set.offset[channel] as number));
+  const tables = tablesOf(set);
   const inputs = new Float32Array(rows.length * channels * area);
   const labels = new Int32Array(rows.length);
   let to = 0;
@@ -156,6 +156,15 @@ export function makeBatch(set: ImageSet, rows: Int32Array | readonly number[]): 
     }
   }
   return { inputs, labels, count: rows.length };
+}
+
+/** A set's tables, made once: 0.2 ms each, for every mini-batch. */
+const knownTables = new WeakMap<ImageSet, readonly Float32Array[]>();
+
+function tablesOf(set: ImageSet): readonly Float32Array[] {
+  const known = knownTables.get(set) ?? set.scale.map((scale, channel) => transformTable(scale, set.offset[channel] as number));
+  knownTables.set(set, known);
+  return known;
 }
 
 /** All 256 values of u8 · scale + offset: a lookup a pixel instead of two roundings. */

@@ -5,7 +5,7 @@
 import { InvalidArgumentError, describe } from '../core/errors.ts';
 import type { PermutationGroup, PermutationSpec, TensorSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
-import { elementCount, sameShape } from '../tensor/tensor.ts';
+import { elementCount, getTensor, sameShape } from '../tensor/tensor.ts';
 import type { NamedTensors, Tensor } from '../tensor/tensor.ts';
 import { arrangedPermutation } from './arrangement.ts';
 import { compose, firstMisplaced } from './block-assignment.ts';
@@ -173,6 +173,13 @@ export function permuteTensors(spec: PermutationSpec, tensors: NamedTensors, per
 
 /** One tensor of `permuteTensors`; `perms` must have been checked. */
 function permuteTensor(spec: TensorSpec, tensor: Tensor, perms: Permutations, field: string): Tensor {
+  requireSpecShape(spec, tensor, field);
+  const axisPerms = axisPermutations(spec, perms);
+  if (axisPerms.every((perm) => perm === null)) return tensor;
+  return { shape: tensor.shape, data: gatherAxes(tensor.data, spec.view, axisPerms) };
+}
+
+function requireSpecShape(spec: TensorSpec, tensor: Tensor, field: string): void {
   if (!sameShape(spec.shape, tensor.shape)) {
     throw new InvalidArgumentError({
       field,
@@ -180,32 +187,74 @@ function permuteTensor(spec: TensorSpec, tensor: Tensor, perms: Permutations, fi
       got: `[${tensor.shape.join(', ')}]`,
     });
   }
-  const axisPerms = spec.axes.map((mover) => {
+}
+
+/** What moves along each axis of the view; null where nothing does. */
+function axisPermutations(spec: TensorSpec, perms: Permutations): (Int32Array | null)[] {
+  return spec.axes.map((mover) => {
     const perm = mover === null ? null : typeof mover === 'string' ? (perms.get(mover) ?? null) : arrangedPermutation(mover, perms);
     return perm === null || isIdentity(perm) ? null : perm;
   });
-  if (axisPerms.every((perm) => perm === null)) return tensor;
-  return { shape: tensor.shape, data: gatherAxes(tensor.data, spec.view, axisPerms) };
 }
 
-/** out[i0, i1, …] = data[p0[i0], p1[i1], …] for data of shape `view`; null leaves an axis as it is. */
-export function gatherAxes(
-  data: Float32Array,
-  view: readonly number[],
-  perms: readonly (Int32Array | null)[],
-): Float32Array {
-  // Everything behind the last moving axis is one contiguous run; what stands before becomes a list of offsets.
+/**
+ * base + π(now − before), the difference rounded to f32 before it is added: the numbers of subtracting, `permuteTensors` and adding, in one
+ * walk and without the two arrays between (for the 407,050 numbers of an MLP 512 1.1 instead of 3.5 ms).
+ * @param into arrays of those shapes to write to; new ones without.
+ * @throws as `permuteTensors`, and where one of them lacks a tensor of `base`.
+ */
+export function addPermutedChange(
+  spec: PermutationSpec, base: NamedTensors, now: NamedTensors, before: NamedTensors, perms: Permutations, into?: NamedTensors,
+): NamedTensors {
+  requirePermutations(spec, perms);
+  const sums = new Map<string, Tensor>();
+  for (const [name, { shape, data }] of base) {
+    const tensorSpec = spec.tensors.get(name);
+    if (tensorSpec === undefined) throw new InvalidArgumentError({ field: name, expected: 'a tensor of the permutation spec', got: 'one it lacks' });
+    const [end, start] = [getTensor(now, name), getTensor(before, name)];
+    for (const tensor of [end, start]) requireSpecShape(tensorSpec, tensor, name);
+    const out = into === undefined ? new Float32Array(data.length) : getTensor(into, name).data;
+    addGatheredChange(out, data, end.data, start.data, walkOf(data.length, tensorSpec.view, axisPermutations(tensorSpec, perms)));
+    sums.set(name, { shape, data: out });
+  }
+  return sums;
+}
+
+function addGatheredChange(out: Float32Array, base: Float32Array, now: Float32Array, before: Float32Array, { starts, run, columns }: Walk): void {
+  let at = 0;
+  for (let outer = 0; outer < starts.length; outer++) {
+    const start = starts[outer] as number;
+    if (columns === null) {
+      for (let from = start; from < start + run; from++, at++) out[at] = (base[at] as number) + Math.fround((now[from] as number) - (before[from] as number));
+    } else {
+      for (let i = 0; i < columns.length; i++, at++) {
+        const from = start + (columns[i] as number);
+        out[at] = (base[at] as number) + Math.fround((now[from] as number) - (before[from] as number));
+      }
+    }
+  }
+}
+
+/** How to read data of some view in permuted order: from each start a run, or the columns counted from there. */
+interface Walk {
+  readonly starts: Int32Array;
+  readonly run: number;
+  readonly columns: Int32Array | null;
+}
+
+/** Everything behind the last moving axis is one contiguous run; what stands before becomes a list of offsets. */
+function walkOf(length: number, view: readonly number[], perms: readonly (Int32Array | null)[]): Walk {
   let last = perms.length - 1;
   while (last >= 0 && perms[last] === null) last--;
-  if (last < 0) return data.slice();
+  if (last < 0) return { starts: new Int32Array(1), run: length, columns: null };
   const run = elementCount(view.slice(last + 1));
   let starts = new Int32Array(1);
-  let strideElements = data.length;
+  let strideElements = length;
   for (let axis = 0; axis <= last; axis++) {
     const extent = view[axis] as number;
     const perm = perms[axis] ?? null;
     strideElements /= extent;
-    // The innermost moving axis is walked in the loop below unless it moves whole runs.
+    // The innermost moving axis is walked number by number unless it moves whole runs.
     if (axis === last && run === 1) break;
     const next = new Int32Array(starts.length * extent);
     let at = 0;
@@ -215,10 +264,15 @@ export function gatherAxes(
     }
     starts = next;
   }
+  return { starts, run, columns: run === 1 ? (perms[last] as Int32Array) : null };
+}
+
+/** out[i0, i1, …] = data[p0[i0], p1[i1], …] for data of shape `view`; null leaves an axis as it is. */
+export function gatherAxes(data: Float32Array, view: readonly number[], perms: readonly (Int32Array | null)[]): Float32Array {
+  const { starts, run, columns } = walkOf(data.length, view, perms);
   const out = new Float32Array(data.length);
   let at = 0;
-  if (run === 1) {
-    const columns = perms[last] as Int32Array;
+  if (columns !== null) {
     for (let outer = 0; outer < starts.length; outer++) {
       const base = starts[outer] as number;
       for (let i = 0; i < columns.length; i++) out[at++] = data[base + (columns[i] as number)] as number;

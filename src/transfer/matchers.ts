@@ -12,7 +12,8 @@ import type { Permutations } from '../matching/permutation.ts';
 import { matchingSolvers } from '../matching/solvers.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
-import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
+import type { NetworkState } from '../tensor/tensor.ts';
+import type { Points } from './points.ts';
 import { breathe } from './progress.ts';
 import type { TransferSettings } from './settings.ts';
 import type { Stopwatch } from './timing.ts';
@@ -27,22 +28,14 @@ export interface MatchingContext {
   readonly workers: GradientWorkers | undefined;
   /** θ₂⁰ with its buffers. */
   readonly target: NetworkState;
-  /** θ₁ at a step of the schedule; step 0 is θ₁⁰. */
-  readonly sourceAt: (step: number) => Promise<NamedTensors>;
   /** The next g mini-batches of the seeded order. */
   readonly drawBatches: () => readonly Batch[];
-  /** Both sides at a step of the schedule: θ₁, and θ₂⁰ with the permuted update up to there. */
-  readonly pointAt: (step: number, permutations: Permutations) => Promise<TransferPair>;
+  /** By step of the schedule. */
+  readonly points: Points;
   readonly history: GradientHistory;
   readonly stopwatch: Stopwatch;
   readonly signal: AbortSignal | undefined;
   readonly counts: { gradients: number; reusedGradients: number; matchings: number; assignments: number };
-}
-
-/** Parameters of source and target at one point. */
-export interface TransferPair {
-  readonly source: NamedTensors;
-  readonly target: NamedTensors;
 }
 
 /** Finds π of `step` given that of the step before; undefined where the method does not match at this step. */
@@ -106,10 +99,9 @@ async function addKeptPair(context: MatchingContext, kept: KeptPair[], point: nu
   const batches = known?.batches ?? context.drawBatches();
   // At the start of the trajectory nothing is added to the target, whatever the permutation.
   const targetStands = known !== undefined && (point === 0 || samePermutations(known.permutations, permutations));
-  const states = await statesAt(context, point, permutations);
-  const moved = known === undefined ? states : targetStands ? [] : states.slice(0, 1);
+  const moved = targetStands ? [] : (await statesAt(context, point, permutations)).slice(0, known === undefined ? 2 : 1);
   counts.gradients += moved.length * settings.batchesPerStep;
-  counts.reusedGradients += (states.length - moved.length) * settings.batchesPerStep;
+  counts.reusedGradients += (2 - moved.length) * settings.batchesPerStep;
   const [target = known?.target, source = known?.source] = moved.length === 0 ? [] : await gradientsOf(context, moved, batches);
   const pair: KeptPair = { batches, target: target as GradientResult, source: source as GradientResult, permutations };
   kept[point] = pair;
@@ -131,7 +123,7 @@ function samePermutations(a: Permutations, b: Permutations): boolean {
 function oracleMatcher(context: MatchingContext, oracleTarget: NetworkState): Matcher {
   return async (step) => {
     if (step > 1) return undefined;
-    const sourceUpdate = subtract(await context.sourceAt(context.settings.steps), await context.sourceAt(0));
+    const sourceUpdate = subtract(await context.points.sourceAt(context.settings.steps), await context.points.sourceAt(0));
     context.history.add(subtract(oracleTarget.parameters, context.target.parameters), sourceUpdate);
     return solve(context, step, identityPermutations(context.spec));
   };
@@ -150,7 +142,7 @@ async function addPair(context: MatchingContext, point: number, permutations: Pe
 
 /** Where the pair of a point takes its gradients: the target's state, then the source's. */
 async function statesAt(context: MatchingContext, point: number, permutations: Permutations): Promise<NetworkState[]> {
-  const { source, target } = await context.pointAt(point, permutations);
+  const { source, target } = await context.points.pass(point, permutations);
   // Training mode uses batch statistics, so which buffers ride along makes no difference.
   const { buffers } = context.target;
   return [{ parameters: target, buffers }, { parameters: source, buffers }];

@@ -52,44 +52,29 @@ export function checkpointNumber(trajectory: Trajectory, field: string, label: s
   return index;
 }
 
-/** a + c·(b − a), each element computed in f64 and rounded once to f32. */
-export function interpolate(a: NamedTensors, b: NamedTensors, c: number): NamedTensors {
-  return combine(a, b, (x, y, out) => {
+/** a + c·(b − a), each element computed in f64 and rounded once to f32; written to arrays of `into` where there are some. */
+export function interpolate(a: NamedTensors, b: NamedTensors, c: number, into?: NamedTensors): NamedTensors {
+  return combine(a, b, into, (x, y, out) => {
     for (let i = 0; i < out.length; i++) out[i] = (x[i] as number) + c * ((y[i] as number) - (x[i] as number));
   });
 }
 
 /** a − b. */
 export function subtract(a: NamedTensors, b: NamedTensors): NamedTensors {
-  return combine(a, b, (x, y, out) => {
+  return combine(a, b, undefined, (x, y, out) => {
     for (let i = 0; i < out.length; i++) out[i] = (x[i] as number) - (y[i] as number);
   });
-}
-
-/** a + b. */
-export function add(a: NamedTensors, b: NamedTensors): NamedTensors {
-  return combine(a, b, (x, y, out) => {
-    for (let i = 0; i < out.length; i++) out[i] = (x[i] as number) + (y[i] as number);
-  });
-}
-
-/** The same tensors with zeros wherever `skip` says so: an update that leaves those parameters alone. */
-export function withoutUpdates(update: NamedTensors, skip: (name: string) => boolean): NamedTensors {
-  const result = new Map<string, Tensor>();
-  for (const [name, tensor] of update) {
-    result.set(name, skip(name) ? { shape: tensor.shape, data: new Float32Array(tensor.data.length) } : tensor);
-  }
-  return result;
 }
 
 function combine(
   a: NamedTensors,
   b: NamedTensors,
+  into: NamedTensors | undefined,
   body: (x: Float32Array, y: Float32Array, out: Float32Array) => void,
 ): NamedTensors {
   const result = new Map<string, Tensor>();
   for (const [name, { shape, data }] of a) {
-    const out = new Float32Array(data.length);
+    const out = into === undefined ? new Float32Array(data.length) : getTensor(into, name).data;
     body(data, getTensor(b, name).data, out);
     result.set(name, { shape, data: out });
   }

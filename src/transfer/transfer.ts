@@ -11,18 +11,19 @@ import type { Batch } from '../data/image-set.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import { GradientHistory } from '../matching/history.ts';
-import { identityPermutations, permuteTensors } from '../matching/permutation.ts';
+import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
-import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
+import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
 import { requireData, requireState, requireWorkers, splitData } from './inputs.ts';
 import { matcherFor } from './matchers.ts';
-import type { MatchingContext, TransferPair } from './matchers.ts';
+import type { MatchingContext } from './matchers.ts';
+import { Points } from './points.ts';
 import { breathe } from './progress.ts';
 import type { JobControl } from './progress.ts';
 import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
@@ -38,7 +39,7 @@ import type { Timings } from './timing.ts';
 import { takeTransferPoint, transferPoint } from './transfer-point.ts';
 import type { KeptStep } from './transfer-point.ts';
 import type { TransferCounts, TransferStep } from './transfer-step.ts';
-import { add, checkpointNumber, interpolate, subtract, withoutUpdates } from './trajectory.ts';
+import { checkpointNumber } from './trajectory.ts';
 import type { Trajectory } from './trajectory.ts';
 
 export type { TransferCounts, TransferStep } from './transfer-step.ts';
@@ -118,22 +119,10 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   const compute = await useCompute(options.compute);
   requireWorkers(options.workers, compute.core);
   const { points, fractions } = pointsOf(compute, settings, first, last);
-  const sourceAt = async (step: number): Promise<NamedTensors> => {
-    const point = points[step] as number;
-    if (settings.trajectory === 'real') return (await readSource(point)).parameters;
-    if (point === 0) return sourceStart.parameters;
-    if (point === 1) return sourceEnd.parameters;
-    return interpolate(sourceStart.parameters, sourceEnd.parameters, point);
-  };
-
-  /** Where the last step arrived: the next one takes its newest pair of gradients there. */
-  let arrived: (TransferPair & { readonly step: number; readonly permutations: Permutations }) | undefined;
-  const pointAt = async (step: number, permutations: Permutations): Promise<TransferPair> => {
-    if (arrived?.step === step && arrived.permutations === permutations) return arrived;
-    const point = await sourceAt(step);
-    const update = withoutUpdates(subtract(point, sourceStart.parameters), skip);
-    return { source: point, target: add(target.parameters, permuteTensors(spec, update, permutations)) };
-  };
+  const visited = new Points({
+    spec, target: target.parameters, start: sourceStart.parameters, end: sourceEnd.parameters, points, skip,
+    ...(settings.trajectory === 'real' ? { read: async (number: number) => (await readSource(number)).parameters } : {}),
+  });
 
   const recorded = { ...settings, from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '' };
   const inputs = {
@@ -159,12 +148,11 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     network,
     workers: options.workers,
     target,
-    sourceAt,
     drawBatches: () => {
       batches += settings.batchesPerStep;
       return Array.from({ length: settings.batchesPerStep }, () => makeBatch(data, sampler.next()));
     },
-    pointAt,
+    points: visited,
     history: new GradientHistory(compute.core, spec, {
       budgetBytes: settings.historyBudgetBytes,
       normalise: settings.normalise,
@@ -192,7 +180,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   for (let step = steps.length; step <= settings.steps; step++) {
     const matching = await match(step, permutations);
     permutations = matching?.permutations ?? permutations;
-    arrived = { ...(await pointAt(step, permutations)), step, permutations };
+    const arrived = await visited.arrive(step, permutations);
     const shifted = { parameters: arrived.target, buffers: target.buffers };
     const state = reestimated(context, shifted, () => drawStatistics(data, training, settings, step));
     steps.push({
