@@ -11,14 +11,15 @@ const FIXED_BYTES = 6 * 2 ** 20;
 const ALLOWANCE = 1.15;
 
 /**
- * Estimate, from above, of the heap of one gradient over `images` at once: parameters and their gradients, values
- * (`model/cost.ts`), and the workspace of the largest kernel. Checked by running gradients under a cap of just that size.
+ * Estimate, from above, of the heap of one gradient over `images` at once: parameters, their gradients, and those of the open block
+ * where `parts` of them are added up, values (`model/cost.ts`), and the workspace of the largest kernel. Checked by running
+ * gradients under a cap of just that size.
  * @throws InvalidArgumentError unless `images` is an integer ≥ 1.
  */
-export function gradientHeapBytes(graph: ModelGraph, images: number): number {
+export function gradientHeapBytes(graph: ModelGraph, images: number, parts = 1): number {
   const { parameterElements, activationBytes } = gradientCost(graph, images);
   const workspace = largestParameter(graph) + Math.max(0, ...convolutionElements(graph, images));
-  return FIXED_BYTES + Math.ceil(ALLOWANCE * (F32_BYTES * (2 * parameterElements + workspace) + activationBytes));
+  return FIXED_BYTES + Math.ceil(ALLOWANCE * (F32_BYTES * ((parts > 1 ? 3 : 2) * parameterElements + workspace) + activationBytes));
 }
 
 /**
@@ -29,9 +30,10 @@ export function gradientHeapBytes(graph: ModelGraph, images: number): number {
 export function planMicroBatch(graph: ModelGraph, batchSize: number, heapBytes: number): number {
   let images = requireInteger('batchSize', batchSize, 1);
   requireInteger('heapBytes', heapBytes, 0);
-  while (gradientHeapBytes(graph, images) > heapBytes) {
+  const bytes = (): number => gradientHeapBytes(graph, images, Math.ceil(batchSize / images));
+  while (bytes() > heapBytes) {
     if (images === 1) {
-      const requiredBytes = gradientHeapBytes(graph, 1);
+      const requiredBytes = bytes();
       throw new BudgetError({ field: 'heapBytes', expected: `at least ${requiredBytes}, for one image at a time`, got: `${heapBytes}`, requiredBytes });
     }
     images = Math.ceil(images / 2);
@@ -39,7 +41,7 @@ export function planMicroBatch(graph: ModelGraph, batchSize: number, heapBytes: 
   return images;
 }
 
-/** Parameters change their layout through a copy, and a micro-batch's contribution stands beside the sum that it joins. */
+/** Parameters change their layout through a copy. */
 function largestParameter(graph: ModelGraph): number {
   return Math.max(0, ...parameterLayout(graph).parameters.map(({ shape }) => elementCount(shape)));
 }

@@ -15,6 +15,7 @@ import { lossAndGradient } from './kernels/loss.ts';
 import { run } from './kernels/support.ts';
 import { DEFAULT_LOSS, requireLoss, type Loss } from './loss.ts';
 import { compileProgram, type Program } from './program.ts';
+import { blocksOf } from './summation.ts';
 import { Tape, type TapeOptions } from './tape.ts';
 import { Trainer, type BatchStatistics } from './trainer.ts';
 
@@ -54,6 +55,9 @@ export function factorableWeights(graph: ModelGraph): readonly string[] {
 export interface BatchPart extends Batch {
   readonly wholeCount: number;
 }
+
+/** Consecutive blocks (`summation.ts`) of consecutive parts. */
+export type PartRun = readonly (readonly BatchPart[])[];
 
 export interface Evaluation {
   /** Mean loss an image. */
@@ -117,7 +121,7 @@ export class Network implements Disposable {
     return this.#backend.scope(() => {
       const parameters = new HeapParameters(this.#backend, this.layout, state, this.#factored);
       try {
-        const losses = batches.map((batch) => this.accumulateGradient(parameters, batch));
+        const losses = this.accumulateGradient(parameters, batches);
         if (batches.length > 1) parameters.scaleGradients(1 / batches.length);
         return { losses, gradients: parameters.readGradients(), factors: meanFactors(parameters, batches.length) };
       } finally {
@@ -127,19 +131,29 @@ export class Network implements Disposable {
   }
 
   /**
-   * What each run of consecutive parts adds up to, one by one, in the order of its parts: `gradient` adds its micro-batches so. For workers.
+   * What each of some runs of `gradient`'s blocks of parts (`summation.ts`) adds up to, one by one. For workers.
+   * @param arrays gradients are read into these, a run each, as long as there are some; `state`'s own may be among them.
    * @throws as `gradient`.
    */
-  eachRun(state: NetworkState, runs: readonly (readonly BatchPart[])[], visit: (losses: readonly number[], gradients: NamedTensors, factors: NamedOuterProducts) => void): void {
+  eachRun(
+    state: NetworkState,
+    runs: readonly PartRun[],
+    arrays: readonly NamedTensors[],
+    visit: (losses: readonly number[], gradients: NamedTensors, factors: NamedOuterProducts) => void,
+  ): void {
     this.#backend.scope(() => {
       const parameters = new HeapParameters(this.#backend, this.layout, state, this.#factored);
       try {
-        for (const own of runs) {
-          const losses = own.map((part) => {
-            this.#requireBatch(part);
-            return this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount);
-          });
-          visit(losses, parameters.readGradients(), meanFactors(parameters, 1));
+        for (const [i, own] of runs.entries()) {
+          const losses: number[] = [];
+          for (const block of own) {
+            for (const part of block) {
+              this.#requireBatch(part);
+              losses.push(this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount));
+            }
+            parameters.endBlock();
+          }
+          visit(losses, parameters.readGradients(arrays[i]), meanFactors(parameters, 1));
           parameters.clearGradients();
         }
       } finally {
@@ -226,21 +240,27 @@ export class Network implements Disposable {
     return new Trainer(this, this.#backend, state, optimiser);
   }
 
-  /** Adds the gradient of one batch's mean loss to `parameters` and returns that loss. For `Trainer`. */
+  /** The sum over `batches` of the gradients of their mean losses goes into `parameters`; returns those losses. For `Trainer`. */
   accumulateGradient(
     parameters: HeapParameters,
-    batch: Batch,
+    batches: readonly Batch[],
     onStatistics?: (statistics: BatchStatistics) => void,
-  ): number {
-    this.#requireBatch(batch);
-    let loss = 0;
-    for (const [first, rows] of rowsOf(batch.count, this.options.microBatch ?? batch.count)) {
-      loss += this.#accumulatePart(parameters, batch, first, rows, batch.count, onStatistics);
+  ): number[] {
+    for (const batch of batches) this.#requireBatch(batch);
+    const parts = batches.flatMap((batch, index) =>
+      [...rowsOf(batch.count, this.options.microBatch ?? batch.count)].map(([first, rows]) => ({ index, batch, first, rows })),
+    );
+    const losses = batches.map(() => 0);
+    for (const block of blocksOf(parts)) {
+      for (const { index, batch, first, rows } of block) {
+        losses[index] = (losses[index] as number) + this.#accumulatePart(parameters, batch, first, rows, batch.count, onStatistics);
+      }
+      parameters.endBlock();
     }
-    return loss;
+    return losses;
   }
 
-  /** Adds what some rows of a batch contribute to the gradient of the mean loss over `wholeCount` images; returns theirs to the loss. */
+  /** Adds what some rows of a batch contribute to the gradient of the mean loss over `wholeCount` images to the open block; returns theirs to the loss. */
   #accumulatePart(
     parameters: HeapParameters,
     batch: Batch,

@@ -12,8 +12,10 @@ import type { HeapBackend } from './backend.ts';
 interface Slot {
   readonly info: ParameterInfo;
   readonly value: TfjsTensor;
-  /** Absent until the first contribution. */
+  /** Of the blocks that have ended; absent until the first. */
   gradient: TfjsTensor | undefined;
+  /** Of the open block (`summation.ts`); absent until its first contribution. */
+  block: TfjsTensor | undefined;
 }
 
 export class HeapParameters {
@@ -61,17 +63,22 @@ export class HeapParameters {
     return gradient === undefined ? 0 : this.#backend.pointer(gradient);
   }
 
-  /** Takes over a contribution: the first becomes the gradient itself, later ones are added to it in place. */
+  /** Takes over a contribution to the open block: the first becomes its gradient itself, later ones are added to it in place. */
   addGradient(name: string, contribution: TfjsTensor): void {
     const slot = this.#slot(name);
-    if (slot.gradient === undefined) {
-      // Kept alive beyond the tidy of the pass that made it; `clearGradients` ends it.
-      slot.gradient = engine().keep(contribution);
-      return;
+    // Kept alive beyond the tidy of the pass that made it; `endBlock` or `clearGradients` ends it.
+    if (slot.block === undefined) slot.block = engine().keep(contribution);
+    else this.#join(contribution, slot.block);
+  }
+
+  /** Adds the open block to the gradients and opens the next. */
+  endBlock(): void {
+    for (const slot of this.#parameters.values()) {
+      if (slot.block === undefined) continue;
+      if (slot.gradient === undefined) slot.gradient = slot.block;
+      else this.#join(slot.block, slot.gradient);
+      slot.block = undefined;
     }
-    const { kernels } = this.#backend.core;
-    kernels.addF32(this.#backend.pointer(contribution), this.#backend.pointer(slot.gradient), contribution.size);
-    contribution.dispose();
   }
 
   /** Whether a weight's gradient stays the outer products it is a sum of. */
@@ -100,7 +107,9 @@ export class HeapParameters {
   clearGradients(): void {
     for (const slot of this.#parameters.values()) {
       slot.gradient?.dispose();
+      slot.block?.dispose();
       slot.gradient = undefined;
+      slot.block = undefined;
     }
     for (const parts of this.#factors.values()) parts.length = 0;
   }
@@ -119,13 +128,13 @@ export class HeapParameters {
     return { parameters: read(this.#parameters), buffers: read(this.#buffers) };
   }
 
-  /** Every parameter's gradient but those that stay factored; zeros for one that the loss does not depend on. */
-  readGradients(): NamedTensors {
+  /** Every parameter's gradient but those that stay factored, in `arrays` where they fit; zeros for one that the loss does not depend on. */
+  readGradients(arrays?: NamedTensors): NamedTensors {
     return new Map(
-      [...this.#parameters].filter(([name]) => !this.isFactored(name)).map(([name, { info, gradient }]) => [
-        name,
-        gradient === undefined ? zeros(info.shape) : this.#read(info, gradient),
-      ]),
+      [...this.#parameters].filter(([name]) => !this.isFactored(name)).map(([name, { info, gradient }]) => {
+        const into = arrays?.get(name)?.data;
+        return [name, gradient === undefined ? zeros(info.shape) : this.#read(info, gradient, into?.length === gradient.size ? into : undefined)];
+      }),
     );
   }
 
@@ -136,6 +145,12 @@ export class HeapParameters {
     this.#buffers.clear();
   }
 
+  /** sum += addend, whose end it is. */
+  #join(addend: TfjsTensor, sum: TfjsTensor): void {
+    this.#backend.core.kernels.addF32(this.#backend.pointer(addend), this.#backend.pointer(sum), addend.size);
+    addend.dispose();
+  }
+
   #slot(name: string): Slot {
     const slot = this.#parameters.get(name) ?? this.#buffers.get(name);
     if (slot === undefined) throw new InvalidArgumentError({ field: name, expected: 'a parameter of the network', got: 'none' });
@@ -143,7 +158,7 @@ export class HeapParameters {
   }
 
   #add(slots: Map<string, Slot>, info: ParameterInfo, tensors: NamedTensors): void {
-    slots.set(info.name, { info, value: this.#upload(info, tensors), gradient: undefined });
+    slots.set(info.name, { info, value: this.#upload(info, tensors), gradient: undefined, block: undefined });
   }
 
   /** The tensor of that name on the heap, in the kernels' layout. */
@@ -164,15 +179,21 @@ export class HeapParameters {
     return value;
   }
 
-  #read(info: ParameterInfo, inside: TfjsTensor): Tensor {
+  #read(info: ParameterInfo, inside: TfjsTensor, into?: Float32Array): Tensor {
     const { core } = this.#backend;
+    const copy = (address: number): Float32Array => {
+      const values = core.f32(address, inside.size);
+      if (into === undefined) return values.slice();
+      into.set(values);
+      return into;
+    };
     const filter = filterAxes(info.shape);
-    if (filter === undefined) return { shape: info.shape, data: core.f32(this.#backend.pointer(inside), inside.size).slice() };
+    if (filter === undefined) return { shape: info.shape, data: copy(this.#backend.pointer(inside)) };
     const data = core.scoped((scratch) => {
       const [out, perGroup, taps] = filter;
       const outside = scratch.f32(inside.size, info.name);
       core.kernels.reverseAxesF32(this.#backend.pointer(inside), outside, taps, perGroup, out);
-      return core.f32(outside, inside.size).slice();
+      return copy(outside);
     });
     return { shape: info.shape, data };
   }

@@ -21,8 +21,8 @@ export interface BatchStatistics {
 export interface Trainable {
   readonly graph: ModelGraph;
   readonly layout: ParameterLayout;
-  /** Adds the gradient of the batch's mean loss to `parameters`. @returns that loss. */
-  accumulateGradient(parameters: HeapParameters, batch: Batch, onStatistics?: (statistics: BatchStatistics) => void): number;
+  /** The sum of the gradients of the batches' mean losses goes into `parameters`. @returns those losses. */
+  accumulateGradient(parameters: HeapParameters, batches: readonly Batch[], onStatistics?: (statistics: BatchStatistics) => void): number[];
 }
 
 export class Trainer implements Disposable {
@@ -54,12 +54,12 @@ export class Trainer implements Disposable {
     requireNumber('learningRate', learningRate, 0);
     const seen: BatchStatistics[] = [];
     try {
-      const loss = this.#backend.scope(() =>
-        this.#network.accumulateGradient(this.#parameters, batch, (statistics) => seen.push(statistics)),
+      const [loss] = this.#backend.scope(() =>
+        this.#network.accumulateGradient(this.#parameters, [batch], (statistics) => seen.push(statistics)),
       );
       for (const statistics of seen) this.#moveStatistics(statistics);
       this.#optimiser.step(this.#parameters, learningRate);
-      return loss;
+      return loss as number;
     } finally {
       this.#parameters.clearGradients();
     }

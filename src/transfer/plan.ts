@@ -67,6 +67,8 @@ export function plan(options: PlanOptions): TransferPlan {
   const sweeps = options.sweeps ?? 4;
   const cost = gradientCost(options.graph, settings.batchSize);
   const microBatch = microBatchOf(options, settings);
+  // A gradient of GMT is of several batches.
+  const parts = Math.ceil(settings.batchSize / microBatch) * settings.batchesPerStep;
   const { gradients, matchings, pairsSolved, pairsKept } = pairCounts(settings);
   const moving = spec.groups.filter((group) => !settings.frozenGroups.includes(group.id));
   const parameters = new Set(parameterLayout(options.graph).parameters.map(({ name }) => name));
@@ -104,7 +106,7 @@ export function plan(options: PlanOptions): TransferPlan {
     bytes: {
       parameters: parameterBytes,
       history: historySize(spec, pairsKept, settings.frozenGroups).totalBytes,
-      heap: Math.max(gradientHeapBytes(options.graph, microBatch), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
+      heap: Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
     },
     ...(flopsPerSecond === undefined
       ? {}

@@ -1,7 +1,7 @@
 /**
  * Gradients in several workers, the same bytes as in one thread. The unit of work is a micro-batch (a whole batch where there
- * are none); how the units are dealt out depends on the number of workers, what is computed and in which order it is added
- * does not.
+ * are none); how blocks of them are dealt out depends on the number of workers, what is computed and in which order it is added
+ * (`summation.ts`) does not.
  */
 import type { Arithmetic, CoreOptions } from '../../core/core.ts';
 import { InvalidArgumentError, KernelError, requireInteger } from '../../core/errors.ts';
@@ -10,6 +10,7 @@ import type { ModelGraph } from '../../model/graph.ts';
 import { sumOfOuterProducts, type NamedOuterProducts, type OuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState, Tensor } from '../../tensor/tensor.ts';
 import type { BatchPart, GradientResult, NetworkOptions } from '../network.ts';
+import { blocksOf } from '../summation.ts';
 import { openPort, type NodePort, type Port, type WebPort } from './port.ts';
 import { errorOf, type Request, type Response } from './protocol.ts';
 
@@ -23,7 +24,7 @@ export interface PoolOptions {
   readonly core?: CoreOptions;
 }
 
-/** What a run of parts adds up to. */
+/** What a run of blocks adds up to. */
 interface Contribution {
   /** Of each part. */
   readonly losses: readonly number[];
@@ -36,20 +37,25 @@ interface DealtPart extends BatchPart {
   readonly batch: number;
 }
 
-/** Consecutive parts of a job that one worker adds up. */
+/** Consecutive blocks of a job that one worker adds up. */
 interface Run {
   readonly worker: number;
-  readonly parts: readonly DealtPart[];
+  readonly blocks: readonly (readonly DealtPart[])[];
 }
 
-/** Parts in a block where several workers share a job. */
-const MOST_WAITING = 4;
+/** Most blocks in a job's first run where others share the job: their contributions, a gradient's memory each, wait for it. */
+const LONGEST_RUN = 4;
 
 /** Opened by `openGradientWorkers`. */
 export class GradientWorkers implements Disposable {
   readonly #members: readonly Member[];
   /** Of every worker's core. */
   readonly arithmetic: Arithmetic;
+  /**
+   * Gradients that have been added to others: states are copied into their arrays, and gradients read out into them. Fresh arrays come
+   * from the system page by page: Conv8's 21 MB took 17 to 60 ms to read out in two workers, into these 8.
+   */
+  #spare: NamedTensors[] = [];
   #closed = false;
 
   constructor(members: readonly Member[], arithmetic: Arithmetic) {
@@ -81,7 +87,7 @@ export class GradientWorkers implements Disposable {
       for (const [j, { runs }] of plans.entries()) {
         const own = runs.filter(({ worker }) => worker === w);
         if (own.length === 0) continue;
-        const answers = member.contributions(graph, options, (jobs[j] as GradientJob).state, own);
+        const answers = member.contributions(graph, options, (jobs[j] as GradientJob).state, own, this.#spare.splice(0, own.length));
         for (const [i, run] of own.entries()) asked.set(run, answers[i] as Promise<Contribution>);
       }
     }
@@ -95,8 +101,8 @@ export class GradientWorkers implements Disposable {
       for (const run of runs) {
         const { losses: own, gradients, factors } = await (asked.get(run) as Promise<Contribution>);
         asked.delete(run);
-        for (const [i, { batch }] of run.parts.entries()) losses[batch] = (losses[batch] as number) + (own[i] as number);
-        addInto(sum, gradients);
+        for (const [i, { batch }] of run.blocks.flat().entries()) losses[batch] = (losses[batch] as number) + (own[i] as number);
+        if (addInto(sum, gradients) && this.#spare.length < 2 * this.size) this.#spare.push(gradients);
         for (const [name, products] of factors) parts.set(name, [...(parts.get(name) ?? []), products]);
       }
       if (batches > 1) scale(sum, 1 / batches);
@@ -110,6 +116,7 @@ export class GradientWorkers implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#spare = [];
     for (const member of this.#members) member.end();
   }
 }
@@ -159,13 +166,13 @@ class Member {
     await answer;
   }
 
-  contributions(graph: ModelGraph, options: NetworkOptions, state: NetworkState, runs: readonly Run[]): Promise<Contribution>[] {
+  contributions(graph: ModelGraph, options: NetworkOptions, state: NetworkState, runs: readonly Run[], [first, ...spare]: readonly NamedTensors[]): Promise<Contribution>[] {
     // Copied here and handed over: a structured clone copies on both sides, and the next worker starts only after this one's.
-    const own = { parameters: copied(state.parameters), buffers: copied(state.buffers) };
-    const parts = runs.map((run) => run.parts);
-    const arrays = [...dataOf(own.parameters), ...dataOf(own.buffers), ...parts.flat().flatMap(({ inputs, labels }) => [inputs, labels])];
+    const own = { parameters: copied(state.parameters, first), buffers: copied(state.buffers) };
+    const blocks = runs.map((run) => run.blocks);
+    const arrays = [...[own.parameters, own.buffers, ...spare].flatMap(dataOf), ...blocks.flat(2).flatMap(({ inputs, labels }) => [inputs, labels])];
     const transfer = arrays.map(({ buffer }) => buffer as ArrayBuffer);
-    return this.#ask({ kind: 'gradient', graph, options, state: own, runs: parts }, runs.length, transfer) as Promise<Contribution & Response>[];
+    return this.#ask({ kind: 'gradient', graph, options, state: own, runs: blocks, spare }, runs.length, transfer) as Promise<Contribution & Response>[];
   }
 
   end(): void {
@@ -202,10 +209,9 @@ class Member {
 }
 
 /**
- * Deals the parts of jobs to workers in blocks of consecutive ones. A job's first block is added up where it is computed, which
- * is the order of one thread; each later part comes back by itself, to be added in its turn. Conv8 at full width (Node 20), with
- * states handed over instead of cloned: one worker 2180 → 1940 ms, two 1225 → 1105. The first block goes to the last worker,
- * whose state is copied last (two workers 1155 → 1105 ms): the others have more to read out.
+ * Deals the blocks of jobs to the workers that have least to do. The first of a job are added up where they are computed, as in one
+ * thread; each later one comes back by itself, to be added in its turn. Of equals the last worker is taken first: its state is copied
+ * last, and it has less to read out (Conv8 in two workers 1155 → 1105 ms).
  */
 class Dealer {
   readonly #load: number[];
@@ -216,24 +222,27 @@ class Dealer {
 
   deal(parts: readonly DealtPart[]): Run[] {
     const workers = this.#load.length;
-    // Contributions that wait for the first block take a gradient's memory each: at most (workers − 1) blocks of them.
-    const block = workers === 1 ? parts.length : Math.min(Math.ceil(parts.length / workers), MOST_WAITING);
-    const runs: Run[] = [];
-    for (let first = 0; first < parts.length; first += block) {
+    const blocks = blocksOf(parts);
+    const first = workers === 1 ? blocks.length : Math.min(Math.ceil(blocks.length / workers), LONGEST_RUN);
+    return [blocks.slice(0, first), ...blocks.slice(first).map((block) => [block])].map((own) => {
       const worker = this.#load.lastIndexOf(Math.min(...this.#load));
-      const own = parts.slice(first, first + block);
-      this.#load[worker] = (this.#load[worker] as number) + own.length;
-      if (first === 0) runs.push({ worker, parts: own });
-      else runs.push(...own.map((part) => ({ worker, parts: [part] })));
-    }
-    return runs;
+      this.#load[worker] = (this.#load[worker] as number) + own.flat().length;
+      return { worker, blocks: own };
+    });
   }
 }
 
 const dataOf = (tensors: NamedTensors): Float32Array[] => [...tensors.values()].map(({ data }) => data);
 
-function copied(tensors: NamedTensors): NamedTensors {
-  return new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.slice() }]));
+/** In arrays of its own, those of `spare` where they fit. */
+function copied(tensors: NamedTensors, spare?: NamedTensors): NamedTensors {
+  const copy = (name: string, data: Float32Array): Float32Array => {
+    const own = spare?.get(name)?.data;
+    if (own?.length !== data.length) return data.slice();
+    own.set(data);
+    return own;
+  };
+  return new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: copy(name, data) }]));
 }
 
 /** Copies: posting a view would send the whole buffer behind it. */
@@ -254,8 +263,9 @@ function partsOf(batch: Batch, index: number, size: number): DealtPart[] {
   return parts;
 }
 
-/** sum += gradients, in f32; the first contribution is the sum itself. */
-function addInto(sum: Map<string, Tensor>, gradients: NamedTensors): void {
+/** sum += gradients, in f32; the first contribution is the sum itself. @returns whether `gradients` are of no more use. */
+function addInto(sum: Map<string, Tensor>, gradients: NamedTensors): boolean {
+  const joins = sum.size > 0;
   for (const [name, tensor] of gradients) {
     const own = sum.get(name)?.data;
     if (own === undefined) {
@@ -273,6 +283,7 @@ function addInto(sum: Map<string, Tensor>, gradients: NamedTensors): void {
     }
     for (; i < data.length; i++) own[i] = (own[i] as number) + (data[i] as number);
   }
+  return joins;
 }
 
 /** In f32 as the kernel does: a product of two f32 is exact in f64. */

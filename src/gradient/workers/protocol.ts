@@ -6,18 +6,20 @@ import {
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NamedOuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState } from '../../tensor/tensor.ts';
-import type { BatchPart, NetworkOptions } from '../network.ts';
+import type { NetworkOptions, PartRun } from '../network.ts';
 
 export type Request =
   /** The first message: loads the core. */
   | { readonly kind: 'open'; readonly core: CoreOptions }
-  /** What runs of parts add up to; answered one by one, in order. */
+  /** What runs of blocks add up to; answered one by one, in order. */
   | {
       readonly kind: 'gradient';
       readonly graph: ModelGraph;
       readonly options: NetworkOptions;
       readonly state: NetworkState;
-      readonly runs: readonly (readonly BatchPart[])[];
+      readonly runs: readonly PartRun[];
+      /** For gradients of all runs but the first, which are read into the arrays that `state` came in. */
+      readonly spare: readonly NamedTensors[];
     };
 
 export type Response =

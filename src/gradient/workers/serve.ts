@@ -29,10 +29,12 @@ export function serveGradients(scope: WebPort | NodePort): void {
         engine = openGradientEngine(await openCore(request.core));
         answer({ kind: 'open' });
         return;
-      case 'gradient':
-        networkOf(request.graph, request.options).eachRun(request.state, request.runs, (losses, gradients, factors) => {
+      case 'gradient': {
+        const { state, runs, spare } = request;
+        networkOf(request.graph, request.options).eachRun(state, runs, [state.parameters, ...spare], (losses, gradients, factors) => {
           answer({ kind: 'contribution', losses, gradients, factors }, buffersOf(gradients, factors));
         });
+      }
     }
   };
   // One after the other, also while the core is loading.
