@@ -50,7 +50,7 @@ export async function fineTunedPair(
 }
 
 /** Pairs of gradients of the same mini-batches along the fine-tune's line: on the first network, and on the second shifted as it is (π = identity). */
-export function pairsAlong(compute: Compute, graph: ModelGraph, { start, end, target, seed }: FineTunedPair, data: ImageSet, count: number): GradientPair[] {
+export function pairsAlong(compute: Compute, graph: ModelGraph, { start, end, target, seed }: FineTunedPair, data: ImageSet, count: number): Omit<GradientPair, 'factored'>[] {
   using network = compute.engine.compile(graph);
   const random = new Random(seed, streams.batches, 2);
   const spec = derivePermutationSpec(graph);

@@ -10,7 +10,7 @@ import { type Permutations, identityPermutations } from '../src/matching/permuta
 import type { ModelGraph } from '../src/model/graph.ts';
 import { preset } from '../src/model/presets.ts';
 import { Random, streams } from '../src/tensor/random.ts';
-import { type GradientPair, gradientPairs, type PairsOptions } from './gradient-pairs.ts';
+import { addPair, type GradientPair, gradientPairs, type PairsOptions } from './gradient-pairs.ts';
 import { machine } from './measure.ts';
 import { straightforwardMatching } from './straightforward-matching.ts';
 
@@ -48,7 +48,7 @@ for (const name of chosen.length > 0 ? chosen : ['conv8', 'resnet18', 'mlp-4096'
   for (const mode of modes) {
     const history = new GradientHistory(core, spec, { budgetBytes: 2 ** 33 });
     const spent = { similarity: 0, assignment: 0 };
-    const add = (index: number): void => history.add((pairs[index] as GradientPair).target, (pairs[index] as GradientPair).source);
+    const add = (index: number): void => addPair(history, pairs[index] as GradientPair);
     const solve = (start: Permutations, step: number): MatchingResult =>
       solveMatching(history, {
         start,
@@ -113,7 +113,7 @@ for (const name of chosen.length > 0 ? chosen : ['conv8', 'resnet18', 'mlp-4096'
   function codedResult(case_: string, exact: GradientHistory, solved: MatchingResult): object {
     const { fixedBytes, bytesPerPair, totalBytes } = historySize(spec, steps);
     const history = new GradientHistory(core, spec, { budgetBytes: fixedBytes + Math.ceil((steps * bytesPerPair) / 3) });
-    for (const { target, source } of pairs) history.add(target, source);
+    for (const pair of pairs) addPair(history, pair);
     const coded = solveMatching(history, { start: identityPermutations(spec), random: random(steps) });
     const objective = matchingObjective(exact, exact.layout.groups.map(({ id }) => coded.permutations.get(id) as Int32Array));
     return {
