@@ -14,6 +14,7 @@ export {
   countNonZeroF32, sparseConvolutionF32, sparseConvolutionScratchBytes, sparseFilterGradientF32, sparseFilterGradientScratchBytes,
   sparsePixelsF32,
 } from "./sparse-convolution";
+export { sparseProductF32, sparseProductScratchBytes } from "./sparse-product";
 export { reverseAxesF32, transposeF32 } from "./layout";
 export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 } from "./pooling";
 export { addSumsF32, columnMomentsF32, columnProductSumsF32, columnSumsF32 } from "./reduction";

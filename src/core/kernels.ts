@@ -248,6 +248,8 @@ export interface SparseConvolutionKernels {
     channels: number, outChannels: number, kernelHeight: number, kernelWidth: number, top: number, left: number, blockTaps: number,
     scratchPtr: number,
   ): void;
+  sparseProductScratchBytes(): number;
+  sparseProductF32(leftPtr: number, rightPtr: number, cPtr: number, m: number, n: number, k: number, scratchPtr: number): void;
   sparseFilterGradientScratchBytes(outChannels: number): number;
   sparseFilterGradientF32(
     dyPtr: number, imagePtr: number, rowsPtr: number, outPtr: number, rows: number, outChannels: number, kernelHeight: number,

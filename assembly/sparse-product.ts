@@ -1,0 +1,122 @@
+// C += leftᵀ · right where `left` has many zeros: gradients behind a rectifier, whose units sleep for two inputs in five. Numbers that are not
+// zero are listed by row of C; each meets 32 columns of `right`, packed side by side, in eight registers.
+//
+// Order of sums: as in the tiled product, in blocks of its KC, sequential inside; a zero left out changes no partial sum.
+
+/** Terms of a partial sum: KC of the tiled product. */
+const BLOCK: i32 = 256;
+/** Rows whose lists lie in the second-level cache (512 KiB) while all columns pass. */
+const ROWS: i32 = 256;
+const WIDTH: i32 = 32;
+
+/** Bytes of scratch of `sparseProductF32`: lists and their lengths, a panel of `right`, a row of the rim. */
+export function sparseProductScratchBytes(): i32 {
+  return ROWS * BLOCK * 8 + ROWS * 4 + BLOCK * WIDTH * 4 + WIDTH * 4;
+}
+
+/** C [m, n] += leftᵀ · right, left [k, m], right [k, n]; m is a multiple of 4. */
+export function sparseProductF32(leftPtr: usize, rightPtr: usize, cPtr: usize, m: i32, n: i32, k: i32, scratchPtr: usize): void {
+  const lengthsPtr = scratchPtr + <usize>(ROWS * BLOCK * 8);
+  const panelPtr = lengthsPtr + <usize>(ROWS * 4);
+  const rimPtr = panelPtr + <usize>(BLOCK * WIDTH * 4);
+  for (let pc: i32 = 0; pc < k; pc += BLOCK) {
+    const depth = min(BLOCK, k - pc);
+    for (let first: i32 = 0; first < m; first += ROWS) {
+      const rows = min(ROWS, m - first);
+      listRows(leftPtr + ((<usize>(pc * m + first)) << 2), m, rows, depth, scratchPtr, lengthsPtr);
+      for (let jc: i32 = 0; jc < n; jc += WIDTH) {
+        const columns = min(WIDTH, n - jc);
+        packPanel(rightPtr + ((<usize>pc * n + jc) << 2), n, columns, depth, panelPtr);
+        let toPtr = cPtr + ((<usize>first * n + jc) << 2);
+        for (let row: i32 = 0; row < rows; row++) {
+          const listPtr = scratchPtr + ((<usize>(row * BLOCK)) << 3);
+          const endPtr = listPtr + ((<usize>load<i32>(lengthsPtr + ((<usize>row) << 2))) << 3);
+          if (listPtr != endPtr) {
+            if (columns == WIDTH) run(listPtr, endPtr, panelPtr, toPtr);
+            else rim(listPtr, endPtr, panelPtr, toPtr, columns, rimPtr);
+          }
+          toPtr += (<usize>n) << 2;
+        }
+      }
+    }
+  }
+}
+
+/** Entries (value, byte offset in a panel) of every row that are not zero, 256 places a row. */
+function listRows(leftPtr: usize, stride: i32, rows: i32, depth: i32, listsPtr: usize, lengthsPtr: usize): void {
+  for (let row: i32 = 0; row < rows; row += 4) {
+    const startPtr = listsPtr + ((<usize>(row * BLOCK)) << 3);
+    let e0 = startPtr, e1 = startPtr + BLOCK * 8, e2 = startPtr + BLOCK * 16, e3 = startPtr + BLOCK * 24;
+    let fromPtr = leftPtr + ((<usize>row) << 2);
+    for (let l: i32 = 0; l < depth; l++) {
+      const four = v128.load(fromPtr);
+      const offset = l * WIDTH * 4;
+      e0 = put(e0, f32x4.extract_lane(four, 0), offset);
+      e1 = put(e1, f32x4.extract_lane(four, 1), offset);
+      e2 = put(e2, f32x4.extract_lane(four, 2), offset);
+      e3 = put(e3, f32x4.extract_lane(four, 3), offset);
+      fromPtr += (<usize>stride) << 2;
+    }
+    const lengthPtr = lengthsPtr + ((<usize>row) << 2);
+    store<i32>(lengthPtr, <i32>((e0 - startPtr) >> 3));
+    store<i32>(lengthPtr, <i32>((e1 - startPtr) >> 3) - BLOCK, 4);
+    store<i32>(lengthPtr, <i32>((e2 - startPtr) >> 3) - 2 * BLOCK, 8);
+    store<i32>(lengthPtr, <i32>((e3 - startPtr) >> 3) - 3 * BLOCK, 12);
+  }
+}
+
+/** Written whatever it is, and kept by moving on: which numbers are zero is past predicting. A full list is never written beyond its end. */
+function put(entryPtr: usize, value: f32, offset: i32): usize {
+  store<f32>(entryPtr, value);
+  store<i32>(entryPtr, offset, 4);
+  return entryPtr + ((<usize>(value != 0)) << 3);
+}
+
+/** `columns` of [depth, ·] side by side, [depth][32], zeros behind them. */
+function packPanel(fromPtr: usize, stride: i32, columns: i32, depth: i32, panelPtr: usize): void {
+  for (let l: i32 = 0; l < depth; l++) {
+    if (columns == WIDTH) {
+      for (let at: usize = 0; at < <usize>(WIDTH * 4); at += 16) v128.store(panelPtr + at, v128.load(fromPtr + at));
+    } else {
+      memory.fill(panelPtr, 0, WIDTH * 4);
+      memory.copy(panelPtr, fromPtr, (<usize>columns) << 2);
+    }
+    fromPtr += (<usize>stride) << 2;
+    panelPtr += WIDTH * 4;
+  }
+}
+
+/** 32 numbers += Σ of entries times rows of the panel. At least one entry. The way out in the middle keeps the sums in registers (see matmul.ts). */
+function run(entryPtr: usize, endPtr: usize, panelPtr: usize, toPtr: usize): void {
+  let c0 = f32x4.splat(0), c1 = f32x4.splat(0), c2 = f32x4.splat(0), c3 = f32x4.splat(0);
+  let c4 = f32x4.splat(0), c5 = f32x4.splat(0), c6 = f32x4.splat(0), c7 = f32x4.splat(0);
+  do {
+    const value = v128.load32_splat(entryPtr);
+    const rowPtr = panelPtr + load<u32>(entryPtr, 4);
+    c0 = f32x4.add(c0, f32x4.mul(value, v128.load(rowPtr)));
+    c1 = f32x4.add(c1, f32x4.mul(value, v128.load(rowPtr, 16)));
+    c2 = f32x4.add(c2, f32x4.mul(value, v128.load(rowPtr, 32)));
+    c3 = f32x4.add(c3, f32x4.mul(value, v128.load(rowPtr, 48)));
+    if (entryPtr == endPtr) break;
+    c4 = f32x4.add(c4, f32x4.mul(value, v128.load(rowPtr, 64)));
+    c5 = f32x4.add(c5, f32x4.mul(value, v128.load(rowPtr, 80)));
+    c6 = f32x4.add(c6, f32x4.mul(value, v128.load(rowPtr, 96)));
+    c7 = f32x4.add(c7, f32x4.mul(value, v128.load(rowPtr, 112)));
+    entryPtr += 8;
+  } while (entryPtr < endPtr);
+  v128.store(toPtr, f32x4.add(v128.load(toPtr), c0));
+  v128.store(toPtr, f32x4.add(v128.load(toPtr, 16), c1), 16);
+  v128.store(toPtr, f32x4.add(v128.load(toPtr, 32), c2), 32);
+  v128.store(toPtr, f32x4.add(v128.load(toPtr, 48), c3), 48);
+  v128.store(toPtr, f32x4.add(v128.load(toPtr, 64), c4), 64);
+  v128.store(toPtr, f32x4.add(v128.load(toPtr, 80), c5), 80);
+  v128.store(toPtr, f32x4.add(v128.load(toPtr, 96), c6), 96);
+  v128.store(toPtr, f32x4.add(v128.load(toPtr, 112), c7), 112);
+}
+
+/** The same for fewer columns. */
+function rim(listPtr: usize, endPtr: usize, panelPtr: usize, toPtr: usize, columns: i32, rimPtr: usize): void {
+  memory.fill(rimPtr, 0, WIDTH * 4);
+  run(listPtr, endPtr, panelPtr, rimPtr);
+  for (let j: usize = 0; j < ((<usize>columns) << 2); j += 4) store<f32>(toPtr + j, load<f32>(toPtr + j) + load<f32>(rimPtr + j));
+}
