@@ -55,6 +55,23 @@ describe('the way of a fine-tune', () => {
     expect(existsSync(join(directory, 'other.safetensors'))).toBe(true);
   });
 
+  it('keeps GMT\'s mini-batches with --gmt-batches fixed, and reckons with it', async () => {
+    const port = async (kind: string) => {
+      const { stdout } = await run('transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--batch-size', '32', '--steps', '4', '--gmt-batches', kind, '--record', `${kind}.json`, '--json');
+      const { settings } = JSON.parse(readFileSync(join(directory, `${kind}.json`), 'utf8')) as { settings: { gmtBatches: string } };
+      expect(settings.gmtBatches).toBe(kind);
+      return (jsonLines(stdout).at(-1) as { counts: { gradients: number; reusedGradients: number } }).counts;
+    };
+    expect(await port('fresh')).toMatchObject({ gradients: 20, reusedGradients: 0 });
+    const { gradients, reusedGradients } = await port('fixed');
+    expect(gradients + reusedGradients).toBe(20);
+    // The source's six, and the target's three at the start.
+    expect(reusedGradients).toBeGreaterThanOrEqual(9);
+    const planned = jsonLines((await run('plan', 'tune.zip', '--method', 'gmt', '--steps', '4', '--gmt-batches', 'fixed', '--json')).stdout);
+    expect(planned[0]).toMatchObject({ gradients: 11 });
+    expect((await run('transfer', 'tune.zip', '--gmt-batches', 'other')).code).toBe(2);
+  });
+
   it('speaks to people without --json, without colour into a pipe', async () => {
     const { stdout, code } = await run('transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--batch-size', '32', '--method', 'fgmt', '--out', 'p.safetensors');
     expect(code).toBe(0);

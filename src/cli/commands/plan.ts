@@ -44,7 +44,7 @@ export const planCommand = defineCommand({
     const plans = methods.map((name) =>
       plan({
         graph, method: name, checkpoints, compute: handle, trajectory: values.trajectory, schedule: values.schedule,
-        batchesPerStep: values['batches-per-step'], batchSize: values['batch-size'], historyBudgetBytes: values['history-budget'],
+        gmtBatches: values['gmt-batches'], batchesPerStep: values['batches-per-step'], batchSize: values['batch-size'], historyBudgetBytes: values['history-budget'],
         normalise: values['normalise-terms'],
         ...(values.steps === undefined ? {} : { steps: values.steps }),
         ...(values.freeze === undefined ? {} : { frozenGroups: values.freeze }),

@@ -27,6 +27,7 @@ export const transferOptions = {
   steps: { kind: 'integer', metavar: 'T', minimum: 1, maximum: limits.scheduleSteps, help: 'steps along the trajectory (default 10, or its checkpoints with --trajectory real)' },
   trajectory: { kind: 'choice', choices: ['linear', 'real'], default: 'linear', help: 'the line between first and last checkpoint, or all checkpoints' },
   schedule: { kind: 'choice', choices: ['cosine', 'uniform'], default: 'cosine', help: 'spacing of the steps on the line' },
+  'gmt-batches': { kind: 'choice', choices: ['fresh', 'fixed'], default: 'fresh', help: 'gmt: new mini-batches for every pair at every step, or each point keeps its own (fixed: about half of the gradients, kept in memory)' },
   'batches-per-step': { kind: 'integer', metavar: 'G', minimum: 1, default: 1, help: 'mini-batches averaged for one gradient' },
   'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 128, help: 'images (windows of tokens) a mini-batch' },
   'history-budget': { kind: 'bytes', metavar: 'SIZE', default: 512 * 2 ** 20, help: 'cap of the gradient history' },
@@ -98,7 +99,7 @@ export const transferCommand = defineCommand({
     using workers = await openWorkers(values);
     const common = {
       source: opened.bundle, target, data, seed: values.seed, trajectory: values.trajectory, schedule: values.schedule,
-      batchesPerStep: values['batches-per-step'], batchSize: values['batch-size'], heldOutFraction: values['held-out'],
+      gmtBatches: values['gmt-batches'], batchesPerStep: values['batches-per-step'], batchSize: values['batch-size'], heldOutFraction: values['held-out'],
       historyBudgetBytes: values['history-budget'], statisticsBatches: values['statistics-batches'], normalise: values['normalise-terms'],
       ...(values.steps === undefined ? {} : { steps: values.steps }),
       ...(values['held-out-seed'] === undefined ? {} : { heldOutSeed: values['held-out-seed'] }),
