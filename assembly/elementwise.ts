@@ -1,37 +1,35 @@
-// Element-wise arithmetic of several operands, and blocks of columns, on [rows, columns].
+// Element-wise arithmetic of several operands, and blocks of bytes, on [rows, columns].
 
-/** y[i, j] = x[i, j] · row[j]; y may be x. */
-export function multiplyRowsF32(xPtr: usize, rowPtr: usize, yPtr: usize, rows: i32, columns: i32): void {
-  const end = (<usize>columns) << 2;
-  const vectorEnd = (<usize>(columns & ~3)) << 2;
+/** y[i, j] = x[i, j] + row[j]. `yPtr` may be `xPtr`. */
+export function addRowF32(xPtr: usize, rowPtr: usize, yPtr: usize, rows: i32, columns: i32): void {
+  const rowBytes = (<usize>columns) << 2;
   for (let i: i32 = 0; i < rows; i++) {
     let at: usize = 0;
-    for (; at < vectorEnd; at += 16) v128.store(yPtr + at, f32x4.mul(v128.load(xPtr + at), v128.load(rowPtr + at)));
-    for (; at < end; at += 4) store<f32>(yPtr + at, load<f32>(xPtr + at) * load<f32>(rowPtr + at));
-    xPtr += end;
-    yPtr += end;
+    for (; at + 16 <= rowBytes; at += 16) v128.store(yPtr + at, f32x4.add(v128.load(xPtr + at), v128.load(rowPtr + at)));
+    for (; at < rowBytes; at += 4) store<f32>(yPtr + at, load<f32>(xPtr + at) + load<f32>(rowPtr + at));
+    xPtr += rowBytes;
+    yPtr += rowBytes;
   }
 }
 
-/** x[i, j] += row[j]. */
-export function addRowsF32(xPtr: usize, rowPtr: usize, rows: i32, columns: i32): void {
-  const end = (<usize>columns) << 2;
-  const vectorEnd = (<usize>(columns & ~3)) << 2;
+/** y[i, j] = x[i, j] · row[j]. `yPtr` may be `xPtr` and, for a single row, `rowPtr`. */
+export function multiplyRowF32(xPtr: usize, rowPtr: usize, yPtr: usize, rows: i32, columns: i32): void {
+  const rowBytes = (<usize>columns) << 2;
   for (let i: i32 = 0; i < rows; i++) {
     let at: usize = 0;
-    for (; at < vectorEnd; at += 16) v128.store(xPtr + at, f32x4.add(v128.load(xPtr + at), v128.load(rowPtr + at)));
-    for (; at < end; at += 4) store<f32>(xPtr + at, load<f32>(xPtr + at) + load<f32>(rowPtr + at));
-    xPtr += end;
+    for (; at + 16 <= rowBytes; at += 16) v128.store(yPtr + at, f32x4.mul(v128.load(xPtr + at), v128.load(rowPtr + at)));
+    for (; at < rowBytes; at += 4) store<f32>(yPtr + at, load<f32>(xPtr + at) * load<f32>(rowPtr + at));
+    xPtr += rowBytes;
+    yPtr += rowBytes;
   }
 }
 
-/** to[i, 0…columns) = from[i, 0…columns), rows apart by the given numbers of elements. */
-export function copyColumnsF32(fromPtr: usize, fromStride: i32, toPtr: usize, toStride: i32, rows: i32, columns: i32): void {
-  const bytes = (<usize>columns) << 2;
-  for (let i: i32 = 0; i < rows; i++) {
-    memory.copy(toPtr, fromPtr, bytes);
-    fromPtr += (<usize>fromStride) << 2;
-    toPtr += (<usize>toStride) << 2;
+/** Copies `count` blocks of `bytes` between places that lie `fromBytes` and `toBytes` apart. */
+export function copyBlocks(fromPtr: usize, fromBytes: i32, toPtr: usize, toBytes: i32, bytes: i32, count: i32): void {
+  for (let i: i32 = 0; i < count; i++) {
+    memory.copy(toPtr, fromPtr, <usize>bytes);
+    fromPtr += <usize>fromBytes;
+    toPtr += <usize>toBytes;
   }
 }
 

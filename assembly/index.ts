@@ -20,13 +20,13 @@ export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 
 export { addSumsF32, columnMomentsF32, columnProductSumsF32, columnSumsF32 } from "./reduction";
 export { fillRowsF32, normaliseF32, normaliseGradientF32 } from "./normalisation";
 export { addF32, leakyReluF32, leakyReluGradientF32, scaleF32 } from "./activation";
-export { smoothMapF32, smoothMapGradientF32 } from "./smooth-map";
+export { smoothMapF32, smoothMapScratchBytes } from "./smooth-map";
 export { countCorrectF32, softmaxCrossEntropyF32, targetLossF32 } from "./loss";
 export {
   adaptiveAveragePoolF32, adaptiveAveragePoolGradientF32, adaptiveMaxPoolF32, adaptiveMaxPoolGradientF32,
 } from "./adaptive-pooling";
 export { depthwiseF32, depthwiseFilterGradientF32, depthwiseInputGradientF32, depthwiseScratchBytes } from "./depthwise";
-export { addRowsF32, clampF32, clampGradientF32, copyColumnsF32, multiplyRowsF32 } from "./elementwise";
+export { addRowF32, clampF32, clampGradientF32, copyBlocks, multiplyRowF32 } from "./elementwise";
 export { adamwF32, sgdF32 } from "./optimiser";
 export { orthogonaliseF64, signedRowSumsF32 } from "./basis";
 export { gatherColumnDifferencesF32, gatherRowDifferencesF32, scatterAddF32 } from "./permute";
@@ -42,4 +42,4 @@ export {
 export { attentionF32, attentionGradientF32, attentionScratchBytes } from "./attention";
 export { exponentials, softmaxF32, softmaxGradientF32 } from "./exponential";
 export { rowNormF32, rowNormGradientF32 } from "./row-norm";
-export { addRowF32, copyBlocks, gatherRowsF32, multiplyRowF32, scatterRowsF32 } from "./token";
+export { gatherRowsF32, scatterRowsF32 } from "./token";

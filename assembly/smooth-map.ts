@@ -1,15 +1,14 @@
-// Smooth activations and their slopes, four lanes of f32 at a time. Every map comes from one exponential of a number ≤ 0, so nothing
-// overflows and small results keep their relative accuracy: a scalar f64 evaluation took half of a transformer's step.
+// Smooth activations and their slopes, four lanes of f32 at a time. A map and its slope come from one exponential of a number ≤ 0, so
+// nothing overflows and small results keep their relative accuracy: a scalar f64 evaluation took half of a transformer's step.
 import { Exponential, expF32x4 } from "./exponential";
+import { GELU_SCRATCH_BYTES, geluF32 } from "./gelu";
 
 /** Which map; shared with `SMOOTH` in src/gradient. */
 const TANH: i32 = 0;
 const SIGMOID: i32 = 1;
 const SILU: i32 = 2;
-const GELU: i32 = 3; // 4: its tanh approximation
-
-/** Beyond it the normal distribution's tail Q is subnormal in f32 and counts as 0. */
-const FARTHEST_TAIL: f32 = 12.875;
+const GELU: i32 = 3; // in gelu.ts
+const GELU_TANH: i32 = 4;
 
 /** The last one to three numbers of an array in the first lanes. */
 function loadTail(ptr: usize, count: i32): v128 {
@@ -32,66 +31,6 @@ abstract class Lanes {
   @inline
   static withSignOf(size: v128, x: v128): v128 {
     return v128.or(size, v128.and(x, i32x4.splat(-0x80000000)));
-  }
-
-  /** e^(−a²/2) for a in [0, 12.875]: a² in two parts, because its rounding alone would cost 80 ulp where the result is small. */
-  @inline
-  static bell(a: v128): v128 {
-    const high = v128.and(a, i32x4.splat(-0x1000)); // 12 bits: its square is exact
-    const half = f32x4.splat(-0.5);
-    const low = f32x4.mul(f32x4.mul(f32x4.sub(a, high), f32x4.add(a, high)), half);
-    return Exponential.ofSum(f32x4.mul(f32x4.mul(high, high), half), low);
-  }
-
-  /**
-   * Q(a) · e^(a²/2), Q(a) the probability that a normal number exceeds a, for a in [0, 13]: t · P(t) with t = 1 / (1 + 0.35 a), P of
-   * degree 9 by weighted least squares on Chebyshev points (the Lawson iteration), relative error 1.7e-8 before rounding.
-   */
-  @inline
-  static tailRatio(a: v128): v128 {
-    const one = f32x4.splat(1);
-    const t = f32x4.div(one, f32x4.add(f32x4.mul(a, f32x4.splat(0.35)), one));
-    let sum = f32x4.splat(0.004792582709342241);
-    sum = f32x4.add(f32x4.mul(sum, t), f32x4.splat(-0.05449467897415161));
-    sum = f32x4.add(f32x4.mul(sum, t), f32x4.splat(0.20177653431892395));
-    sum = f32x4.add(f32x4.mul(sum, t), f32x4.splat(-0.33009326457977295));
-    sum = f32x4.add(f32x4.mul(sum, t), f32x4.splat(0.2185051590204239));
-    sum = f32x4.add(f32x4.mul(sum, t), f32x4.splat(-0.05343905836343765));
-    sum = f32x4.add(f32x4.mul(sum, t), f32x4.splat(0.11541160196065903));
-    sum = f32x4.add(f32x4.mul(sum, t), f32x4.splat(0.11784691363573074));
-    sum = f32x4.add(f32x4.mul(sum, t), f32x4.splat(0.1400832235813141));
-    sum = f32x4.add(f32x4.mul(sum, t), f32x4.splat(0.13961097598075867));
-    return f32x4.mul(sum, t);
-  }
-
-  /** |x|, at most the farthest tail. NaN becomes that, too: callers let NaN pass by another way. */
-  @inline
-  static tailSize(x: v128): v128 {
-    return f32x4.pmin(f32x4.splat(FARTHEST_TAIL), f32x4.abs(x));
-  }
-
-  /** e^(−a²/2), and 0 from the farthest tail on. */
-  @inline
-  static tailBell(a: v128): v128 {
-    return v128.and(Lanes.bell(a), f32x4.lt(a, f32x4.splat(FARTHEST_TAIL)));
-  }
-
-  /** x · Φ(x) as max(x, 0) − |x| · Q(|x|). */
-  @inline
-  static gelu(x: v128): v128 {
-    const a = Lanes.tailSize(x);
-    const q = f32x4.mul(Lanes.tailBell(a), Lanes.tailRatio(a));
-    return f32x4.sub(v128.andnot(x, f32x4.le(x, f32x4.splat(0))), f32x4.mul(a, q));
-  }
-
-  /** Φ(x) + x · φ(x). */
-  @inline
-  static geluSlope(x: v128): v128 {
-    const a = Lanes.tailSize(x);
-    const e = Lanes.tailBell(a);
-    const q = f32x4.mul(e, Lanes.tailRatio(a));
-    const below = v128.bitselect(f32x4.sub(f32x4.splat(1), q), q, f32x4.gt(x, f32x4.splat(0)));
-    return f32x4.add(below, f32x4.mul(Lanes.withSignOf(a, x), f32x4.mul(e, f32x4.splat(0.3989422804014327))));
   }
 
   /** 2 √(2/π) (x + 0.044715 x³), in f64: an exponential turns its absolute error into a relative one. */
@@ -124,12 +63,18 @@ abstract class Lanes {
     return f32x4.div(v128.bitselect(one, e, positive), f32x4.add(one, e));
   }
 
+  /** What a map and its slope are made of: e^−2|x| for tanh, e^−|x|, or e^−|cubic(x)|. */
+  @inline
+  static exponentialOf(kind: i32, x: v128): v128 {
+    if (kind == GELU_TANH) return Lanes.cubicExponential(x);
+    return expF32x4(f32x4.mul(f32x4.abs(x), f32x4.splat(kind == TANH ? -2 : -1)));
+  }
+
   /** tanh x: an odd polynomial below 0.55 (relative error 1e-9 before rounding), (1 − e) / (1 + e) with e = e^−2|x| from there on. */
   @inline
-  static tanh(x: v128): v128 {
+  static tanh(x: v128, e: v128): v128 {
     const one = f32x4.splat(1);
     const a = f32x4.abs(x);
-    const e = expF32x4(f32x4.mul(a, f32x4.splat(-2)));
     const far = f32x4.div(f32x4.sub(one, e), f32x4.add(one, e));
     const square = f32x4.mul(a, a);
     let sum = f32x4.splat(-0.006282467860728502);
@@ -142,30 +87,24 @@ abstract class Lanes {
   }
 
   @inline
-  static valueOf(kind: i32, x: v128): v128 {
-    if (kind == GELU) return Lanes.gelu(x);
-    if (kind == TANH) return Lanes.tanh(x);
-    const positive = f32x4.gt(x, f32x4.splat(0));
-    if (kind == SIGMOID) return Lanes.logistic(expF32x4(f32x4.neg(f32x4.abs(x))), positive);
-    if (kind == SILU) return f32x4.mul(x, Lanes.logistic(expF32x4(f32x4.neg(f32x4.abs(x))), positive));
-    const y = f32x4.mul(x, Lanes.logistic(Lanes.cubicExponential(x), positive));
-    return v128.bitselect(x, y, f32x4.ne(x, x));
+  static valueOf(kind: i32, x: v128, e: v128): v128 {
+    if (kind == TANH) return Lanes.tanh(x, e);
+    const sigmoid = Lanes.logistic(e, f32x4.gt(x, f32x4.splat(0)));
+    if (kind == SIGMOID) return sigmoid;
+    const y = f32x4.mul(x, sigmoid);
+    return kind == SILU ? y : v128.bitselect(x, y, f32x4.ne(x, x));
   }
 
   @inline
-  static slopeOf(kind: i32, x: v128): v128 {
-    if (kind == GELU) return Lanes.geluSlope(x);
+  static slopeOf(kind: i32, x: v128, e: v128): v128 {
     const one = f32x4.splat(1);
+    const inverse = f32x4.div(one, f32x4.add(one, e));
     if (kind == TANH || kind == SIGMOID) {
       // σ′(x) = e / (1 + e)², and tanh′(x) = 4 σ′(2x): nothing cancels, as in 1 − tanh².
-      const e = expF32x4(f32x4.mul(f32x4.abs(x), f32x4.splat(kind == TANH ? -2 : -1)));
-      const inverse = f32x4.div(one, f32x4.add(one, e));
       return f32x4.mul(f32x4.mul(e, f32x4.splat(kind == TANH ? 4 : 1)), f32x4.mul(inverse, inverse));
     }
     // The slope of x · σ(v): σ + x · v′ · σ · (1 − σ).
     const positive = f32x4.gt(x, f32x4.splat(0));
-    const e = kind == SILU ? expF32x4(f32x4.neg(f32x4.abs(x))) : Lanes.cubicExponential(x);
-    const inverse = f32x4.div(one, f32x4.add(one, e));
     const product = f32x4.mul(e, f32x4.mul(inverse, inverse));
     const size = f32x4.pmin(f32x4.splat(100), f32x4.abs(x));
     const signed = Lanes.withSignOf(size, x);
@@ -176,39 +115,34 @@ abstract class Lanes {
   }
 
   @inline
-  static mapAll(kind: i32, xPtr: usize, yPtr: usize, count: i32): void {
+  static mapAll(kind: i32, xPtr: usize, yPtr: usize, slopePtr: usize, count: i32): void {
     for (; count > 0; count -= 4, xPtr += 16, yPtr += 16) {
-      const y = Lanes.valueOf(kind, count >= 4 ? v128.load(xPtr) : loadTail(xPtr, count));
+      const x = count >= 4 ? v128.load(xPtr) : loadTail(xPtr, count);
+      const e = Lanes.exponentialOf(kind, x);
+      const y = Lanes.valueOf(kind, x, e);
       if (count >= 4) v128.store(yPtr, y);
       else storeTail(yPtr, y, count);
-    }
-  }
-
-  @inline
-  static gradientAll(kind: i32, dyPtr: usize, xPtr: usize, dxPtr: usize, count: i32): void {
-    for (; count > 0; count -= 4, xPtr += 16, dyPtr += 16, dxPtr += 16) {
-      const slope = Lanes.slopeOf(kind, count >= 4 ? v128.load(xPtr) : loadTail(xPtr, count));
-      const dx = f32x4.mul(slope, count >= 4 ? v128.load(dyPtr) : loadTail(dyPtr, count));
-      if (count >= 4) v128.store(dxPtr, dx);
-      else storeTail(dxPtr, dx, count);
+      if (slopePtr == 0) continue;
+      const slope = Lanes.slopeOf(kind, x, e);
+      if (count >= 4) v128.store(slopePtr, slope);
+      else storeTail(slopePtr, slope, count);
+      slopePtr += 16;
     }
   }
 }
 
-/** y = f(x) for a smooth map; `yPtr` may be `xPtr`. Largest errors: test/core/smooth-map.test.ts. */
-export function smoothMapF32(kind: i32, xPtr: usize, yPtr: usize, count: i32): void {
-  if (kind == TANH) Lanes.mapAll(TANH, xPtr, yPtr, count);
-  else if (kind == SIGMOID) Lanes.mapAll(SIGMOID, xPtr, yPtr, count);
-  else if (kind == SILU) Lanes.mapAll(SILU, xPtr, yPtr, count);
-  else if (kind == GELU) Lanes.mapAll(GELU, xPtr, yPtr, count);
-  else Lanes.mapAll(GELU + 1, xPtr, yPtr, count);
+export function smoothMapScratchBytes(): i32 {
+  return GELU_SCRATCH_BYTES;
 }
 
-/** dx = dy · f′(x) for a smooth map; `dxPtr` may be `dyPtr`. */
-export function smoothMapGradientF32(kind: i32, dyPtr: usize, xPtr: usize, dxPtr: usize, count: i32): void {
-  if (kind == TANH) Lanes.gradientAll(TANH, dyPtr, xPtr, dxPtr, count);
-  else if (kind == SIGMOID) Lanes.gradientAll(SIGMOID, dyPtr, xPtr, dxPtr, count);
-  else if (kind == SILU) Lanes.gradientAll(SILU, dyPtr, xPtr, dxPtr, count);
-  else if (kind == GELU) Lanes.gradientAll(GELU, dyPtr, xPtr, dxPtr, count);
-  else Lanes.gradientAll(GELU + 1, dyPtr, xPtr, dxPtr, count);
+/**
+ * y = f(x) for a smooth map and, unless `slopePtr` is 0, slope = f′(x); either may lie over x. Largest errors: test/core/smooth-map.test.ts.
+ * `scratchPtr`: `smoothMapScratchBytes`.
+ */
+export function smoothMapF32(kind: i32, xPtr: usize, yPtr: usize, slopePtr: usize, count: i32, scratchPtr: usize): void {
+  if (kind == TANH) Lanes.mapAll(TANH, xPtr, yPtr, slopePtr, count);
+  else if (kind == SIGMOID) Lanes.mapAll(SIGMOID, xPtr, yPtr, slopePtr, count);
+  else if (kind == SILU) Lanes.mapAll(SILU, xPtr, yPtr, slopePtr, count);
+  else if (kind == GELU) geluF32(xPtr, yPtr, slopePtr, count, scratchPtr);
+  else Lanes.mapAll(GELU_TANH, xPtr, yPtr, slopePtr, count);
 }

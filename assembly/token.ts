@@ -1,4 +1,4 @@
-// Rows of a table by number, and rows shared by all inputs of a batch.
+// Rows of a table by number.
 
 /** to[i] = table[indices[i]], rows of `columns`. */
 export function gatherRowsF32(tablePtr: usize, indicesPtr: usize, toPtr: usize, count: i32, columns: i32): void {
@@ -20,38 +20,5 @@ export function scatterRowsF32(rowsPtr: usize, indicesPtr: usize, tablePtr: usiz
     for (; at < rowBytes; at += 4) store<f32>(toPtr + at, load<f32>(toPtr + at) + load<f32>(rowsPtr + at));
     rowsPtr += rowBytes;
     indicesPtr += 4;
-  }
-}
-
-/** y[i, j] = x[i, j] + row[j]. `yPtr` may be `xPtr`. */
-export function addRowF32(xPtr: usize, rowPtr: usize, yPtr: usize, rows: i32, columns: i32): void {
-  const rowBytes = (<usize>columns) << 2;
-  for (let i: i32 = 0; i < rows; i++) {
-    let at: usize = 0;
-    for (; at + 16 <= rowBytes; at += 16) v128.store(yPtr + at, f32x4.add(v128.load(xPtr + at), v128.load(rowPtr + at)));
-    for (; at < rowBytes; at += 4) store<f32>(yPtr + at, load<f32>(xPtr + at) + load<f32>(rowPtr + at));
-    xPtr += rowBytes;
-    yPtr += rowBytes;
-  }
-}
-
-/** y[i, j] = x[i, j] · row[j]. `yPtr` may be `xPtr`. */
-export function multiplyRowF32(xPtr: usize, rowPtr: usize, yPtr: usize, rows: i32, columns: i32): void {
-  const rowBytes = (<usize>columns) << 2;
-  for (let i: i32 = 0; i < rows; i++) {
-    let at: usize = 0;
-    for (; at + 16 <= rowBytes; at += 16) v128.store(yPtr + at, f32x4.mul(v128.load(xPtr + at), v128.load(rowPtr + at)));
-    for (; at < rowBytes; at += 4) store<f32>(yPtr + at, load<f32>(xPtr + at) * load<f32>(rowPtr + at));
-    xPtr += rowBytes;
-    yPtr += rowBytes;
-  }
-}
-
-/** Copies `count` blocks of `bytes` between places that lie `fromBytes` and `toBytes` apart. */
-export function copyBlocks(fromPtr: usize, fromBytes: i32, toPtr: usize, toBytes: i32, bytes: i32, count: i32): void {
-  for (let i: i32 = 0; i < count; i++) {
-    memory.copy(toPtr, fromPtr, <usize>bytes);
-    fromPtr += <usize>fromBytes;
-    toPtr += <usize>toBytes;
   }
 }

@@ -113,14 +113,14 @@ export interface NormalisationKernels {
   ): void;
 }
 
-/** Element-wise maps (`assembly/{activation,smooth-map}.ts`). */
+/** Element-wise maps (`assembly/{activation,gelu,smooth-map}.ts`). */
 export interface ActivationKernels {
   addF32(xPtr: number, yPtr: number, count: number): void;
   leakyReluF32(xPtr: number, yPtr: number, count: number, slope: number): void;
   leakyReluGradientF32(dyPtr: number, yPtr: number, dxPtr: number, count: number, slope: number): void;
   scaleF32(xPtr: number, count: number, factor: number): void;
-  smoothMapF32(kind: number, xPtr: number, yPtr: number, count: number): void;
-  smoothMapGradientF32(kind: number, dyPtr: number, xPtr: number, dxPtr: number, count: number): void;
+  smoothMapF32(kind: number, xPtr: number, yPtr: number, slopePtr: number, count: number, scratchPtr: number): void;
+  smoothMapScratchBytes(): number;
 }
 
 /** Losses (`assembly/loss.ts`). */
@@ -306,11 +306,11 @@ export interface CoreKernels extends DepthwiseKernels {}
 
 /** Element-wise arithmetic on rows and columns (`assembly/elementwise.ts`). */
 export interface ElementwiseKernels {
-  addRowsF32(xPtr: number, rowPtr: number, rows: number, columns: number): void;
+  addRowF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;
   clampF32(xPtr: number, yPtr: number, count: number, ceiling: number): void;
   clampGradientF32(dyPtr: number, yPtr: number, dxPtr: number, count: number, ceiling: number): void;
-  copyColumnsF32(fromPtr: number, fromStride: number, toPtr: number, toStride: number, rows: number, columns: number): void;
-  multiplyRowsF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;
+  copyBlocks(fromPtr: number, fromBytes: number, toPtr: number, toBytes: number, bytes: number, count: number): void;
+  multiplyRowF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;
 }
 export interface CoreKernels extends ElementwiseKernels {}
 /** Attention, softmax, norms over features, rows of tables (`assembly/{attention,exponential,row-norm,token}.ts`); strides in elements. */
@@ -337,10 +337,7 @@ export interface SequenceKernels {
     dyPtr: number, xPtr: number, dxPtr: number, rows: number, columns: number, scalePtr: number, epsilon: number, centre: number,
     sumsPtr: number,
   ): void;
-  addRowF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;
-  multiplyRowF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;
   gatherRowsF32(tablePtr: number, indicesPtr: number, toPtr: number, count: number, columns: number): void;
   scatterRowsF32(rowsPtr: number, indicesPtr: number, tablePtr: number, count: number, columns: number): void;
-  copyBlocks(fromPtr: number, fromBytes: number, toPtr: number, toBytes: number, bytes: number, count: number): void;
 }
 export interface CoreKernels extends SequenceKernels {}

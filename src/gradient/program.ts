@@ -82,13 +82,12 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
     case 'leaky_relu':
       return one('LeakyRelu', { alpha: node.slope }, { overwrites: true });
     case 'tanh':
-      return one('Tanh');
     case 'sigmoid':
-      return one('Sigmoid');
     case 'silu':
-      return one('Silu');
-    case 'gelu':
-      return one(node.approximate === 'tanh' ? 'GeluTanh' : 'Gelu');
+    case 'gelu': {
+      const map = node.op === 'gelu' && node.approximate === 'tanh' ? 'gelu (tanh)' : node.op;
+      return one('SmoothMap', { map, slopes: training }, { overwrites: true });
+    }
     case 'max_pool':
       return pool('MaxPoolWinners', node.kernel, node.stride, node.padding);
     case 'average_pool':

@@ -172,10 +172,11 @@ function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): nu
     if (kind === 'input') keeps.push(first);
     if (kind === 'inputs') keeps.push(...inputs);
     if (kind === 'output') keeps.push(output);
-    if (kind === 'winners') {
-      const winners: Storage = { elements: fresh.elements, uses: 0, keepers: 0 };
-      live += winners.elements;
-      keeps.push(winners);
+    if (kind === 'slope' && first.uses === 1 && first.keepers === 0) keeps.push(first);
+    else if (kind === 'winners' || kind === 'slope') {
+      const beside: Storage = { elements: fresh.elements, uses: 0, keepers: 0 };
+      live += beside.elements;
+      keeps.push(beside);
     }
     for (const storage of keeps) storage.keepers += 1;
     kept.set(node.name, keeps);
@@ -214,14 +215,18 @@ function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): nu
 interface Footprint {
   /** Where its value lies: in memory of its own, in its first input's, or there only where nobody else reads that. */
   readonly value: 'own' | 'of the input' | 'over the input';
-  /** What stays for the backward step. `winners`: which element of each window was the largest, counted as f32. */
-  readonly keeps: 'nothing' | 'input' | 'inputs' | 'output' | 'winners';
+  /**
+   * What stays for the backward step. `winners`: which element of each window was the largest, counted as f32. `slope`: over the
+   * input where nobody else reads that.
+   */
+  readonly keeps: 'nothing' | 'input' | 'inputs' | 'output' | 'winners' | 'slope';
   /** Where the gradient of its input lies; over that of its output only where they are of one size. */
   readonly gradient: 'own' | 'over the output';
 }
 
 const PRODUCT: Footprint = { value: 'own', keeps: 'input', gradient: 'own' };
 const MAP: Footprint = { value: 'own', keeps: 'input', gradient: 'over the output' };
+const SMOOTH: Footprint = { value: 'own', keeps: 'slope', gradient: 'over the output' };
 const OVERWRITING: Footprint = { value: 'over the input', keeps: 'output', gradient: 'over the output' };
 const MAXIMUM: Footprint = { value: 'own', keeps: 'winners', gradient: 'own' };
 const VIEW: Footprint = { value: 'of the input', keeps: 'nothing', gradient: 'over the output' };
@@ -241,10 +246,10 @@ export const footprints: { readonly [K in OperationName]: Footprint } = {
   layer_norm: MAP,
   rms_norm: MAP,
   layer_scale: MAP,
-  tanh: MAP,
-  sigmoid: MAP,
-  silu: MAP,
-  gelu: MAP,
+  tanh: SMOOTH,
+  sigmoid: SMOOTH,
+  silu: SMOOTH,
+  gelu: SMOOTH,
   relu: OVERWRITING,
   relu6: OVERWRITING,
   leaky_relu: OVERWRITING,

@@ -59,9 +59,10 @@ describe('what stays for the backward step is what the gradients of the kernels 
       if (outputsToSave[0] === true) saved.add('output');
       // A second output of other kernels is a few statistics.
       if (outputsToSave[1] === true && kernel.includes('Max')) saved.add('winners');
+      if (outputsToSave[1] === true && kernel === 'SmoothMap') saved.add('slope');
     }
     const inputs = node.inputs.map((name) => `input ${name}`);
-    const expected = { nothing: [], input: inputs.slice(0, 1), inputs, output: ['output'], winners: ['winners'] }[footprints[op].keeps];
+    const expected = { nothing: [], input: inputs.slice(0, 1), inputs, output: ['output'], winners: ['winners'], slope: ['slope'] }[footprints[op].keeps];
     expect([...saved].toSorted()).toEqual([...new Set(expected)].toSorted());
   });
 });

@@ -1,12 +1,13 @@
 /**
- * Element-wise maps. The rectifiers keep their output and may write in place; the smooth maps keep their input and are evaluated
- * four lanes of f32 at a time.
+ * Element-wise maps. The rectifiers keep their output and may write in place; the smooth maps keep their slope, which comes of the
+ * same exponential as their value, in place of their input.
  */
+import type { TensorInfo } from '#tfjs';
 import { UnsupportedError } from '../../core/errors.ts';
 import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type Attributes } from './support.ts';
 
 /** Numbers of the maps in `assembly/smooth-map.ts`. */
-const SMOOTH = { Tanh: 0, Sigmoid: 1, Silu: 2, Gelu: 3, GeluTanh: 4 } as const;
+const SMOOTH: { readonly [map: string]: number } = { tanh: 0, sigmoid: 1, silu: 2, gelu: 3, 'gelu (tanh)': 4 };
 
 function slopeOf(attrs: Attributes): number {
   const alpha = (attrs['alpha'] as number | undefined) ?? 0;
@@ -42,28 +43,38 @@ function registerRectifiers(): void {
 }
 
 function registerSmooth(): void {
-  for (const [name, kind] of Object.entries(SMOOTH)) {
-    defineKernel(name, (call) => {
-      const x = required(call, 'x');
+  // {x}, {map, slopes} → [y, slope] to differentiate, which needs the slope, or [y]. In place, x's buffer takes the slope, or y.
+  defineKernel('SmoothMap', (call) => {
+    const { backend } = call;
+    const { kernels } = backend.core;
+    const x = required(call, 'x');
+    const kind = SMOOTH[call.attrs['map'] as string] as number;
+    const map = (y: TensorInfo, slope?: TensorInfo): void =>
+      backend.core.scoped((scratch) => {
+        const slopePtr = slope === undefined ? 0 : backend.pointer(slope);
+        kernels.smoothMapF32(kind, backend.pointer(x), backend.pointer(y), slopePtr, sizeOf(x), scratch.bytes(kernels.smoothMapScratchBytes()));
+      });
+    if (call.attrs['slopes'] !== true) {
       const y = outputLike(call, x);
-      call.backend.core.kernels.smoothMapF32(kind, call.backend.pointer(x), call.backend.pointer(y), sizeOf(x));
+      map(y);
       return y;
-    });
-    defineGradient(name, {
-      inputs: ['x'],
-      gradient: (dy, [x], { gradientInPlace }) => ({
-        x: () => run('SmoothGrad', { dy, x }, { kind, inPlace: gradientInPlace }),
-      }),
-    });
-  }
-  defineKernel('SmoothGrad', (call) => {
+    }
+    const y = backend.makeOutput(x.shape, 'float32');
+    const slope = outputLike(call, x);
+    map(y, slope);
+    return [y, slope];
+  });
+  defineGradient('SmoothMap', {
+    outputs: [false, true],
+    gradient: (dy, [slope], { gradientInPlace }) => ({
+      x: () => run('SmoothMapGrad', { dy, slope }, { inPlace: gradientInPlace }),
+    }),
+  });
+  defineKernel('SmoothMapGrad', (call) => {
     const dy = required(call, 'dy');
     const { backend } = call;
     const dx = outputLike(call, dy);
-    const xPtr = backend.pointer(required(call, 'x'));
-    backend.core.kernels.smoothMapGradientF32(
-      call.attrs['kind'] as number, backend.pointer(dy), xPtr, backend.pointer(dx), sizeOf(dy),
-    );
+    backend.core.kernels.multiplyRowF32(backend.pointer(dy), backend.pointer(required(call, 'slope')), backend.pointer(dx), 1, sizeOf(dy));
     return dx;
   });
 }

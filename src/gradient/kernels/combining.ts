@@ -20,7 +20,7 @@ function multiply(call: KernelCall, a: TensorInfo, b: TensorInfo): TensorInfo {
   const [aPtr, bPtr, yPtr] = [backend.pointer(a), backend.pointer(b), backend.pointer(y)];
   for (let n = 0; n < images; n++) {
     const at = 4 * n * rows * columns;
-    backend.core.kernels.multiplyRowsF32(aPtr + at, bPtr + 4 * n * columns, yPtr + at, rows, columns);
+    backend.core.kernels.multiplyRowF32(aPtr + at, bPtr + 4 * n * columns, yPtr + at, rows, columns);
   }
   return y;
 }
@@ -76,7 +76,7 @@ function registerBlocks(): void {
     let at = backend.pointer(y);
     for (const part of parts) {
       const width = channelsOf(part);
-      backend.core.kernels.copyColumnsF32(backend.pointer(part), width, at, channels, rows, width);
+      backend.core.kernels.copyBlocks(backend.pointer(part), 4 * width, at, 4 * channels, 4 * width, rows);
       at += 4 * width;
     }
     return y;
@@ -100,7 +100,7 @@ function registerBlocks(): void {
     const { start, length } = call.attrs as { readonly start: number; readonly length: number };
     const y = backend.makeOutput(withChannels(x, length), 'float32');
     const rows = sizeOf(x) / channelsOf(x);
-    backend.core.kernels.copyColumnsF32(backend.pointer(x) + 4 * start, channelsOf(x), backend.pointer(y), length, rows, length);
+    backend.core.kernels.copyBlocks(backend.pointer(x) + 4 * start, 4 * channelsOf(x), backend.pointer(y), 4 * length, 4 * length, rows);
     return y;
   });
   defineKernel('SliceChannelsGrad', (call) => {
@@ -110,7 +110,7 @@ function registerBlocks(): void {
     const dx = backend.makeOutput(withChannels(dy, channels), 'float32');
     const dxPtr = backend.pointer(dx);
     backend.core.f32(dxPtr, sizeOf(dx)).fill(0);
-    backend.core.kernels.copyColumnsF32(backend.pointer(dy), length, dxPtr + 4 * start, channels, sizeOf(dy) / length, length);
+    backend.core.kernels.copyBlocks(backend.pointer(dy), 4 * length, dxPtr + 4 * start, 4 * channels, 4 * length, sizeOf(dy) / length);
     return dx;
   });
   defineGradient('SliceChannels', { gradient: (dy, _saved, attrs) => ({ x: () => run('SliceChannelsGrad', { dy }, attrs) }) });

@@ -14,7 +14,7 @@ export function registerTransposedConvolution(): void {
     const y: TensorInfo = run('Conv2DBackpropInput', { dy: x, filter }, { ...call.attrs, inputShape });
     if (bias !== undefined) {
       const channels = sizeOf(bias);
-      backend.core.kernels.addRowsF32(backend.pointer(y), backend.pointer(bias), sizeOf(y) / channels, channels);
+      backend.core.kernels.addRowF32(backend.pointer(y), backend.pointer(bias), backend.pointer(y), sizeOf(y) / channels, channels);
     }
     return y;
   });
