@@ -25,6 +25,8 @@ export { countCorrectF32, softmaxCrossEntropyF32, targetLossF32 } from "./loss";
 export {
   adaptiveAveragePoolF32, adaptiveAveragePoolGradientF32, adaptiveMaxPoolF32, adaptiveMaxPoolGradientF32,
 } from "./adaptive-pooling";
+export { depthwise3F32, depthwise3ScratchBytes } from "./depthwise-3x3";
+export { depthwise3FilterGradientF32, depthwise3InputGradientF32 } from "./depthwise-3x3-gradient";
 export { depthwiseF32, depthwiseFilterGradientF32, depthwiseInputGradientF32, depthwiseScratchBytes } from "./depthwise";
 export { addRowF32, clampF32, clampGradientF32, copyBlocks, multiplyRowF32 } from "./elementwise";
 export { adamwF32, sgdF32 } from "./optimiser";

@@ -304,6 +304,24 @@ export interface DepthwiseKernels {
 }
 export interface CoreKernels extends DepthwiseKernels {}
 
+/** Depthwise 3×3 convolution without dilation, four channels or more, and the input gradient of stride 2 (`assembly/depthwise-3x3.ts`, `depthwise-3x3-gradient.ts`). */
+export interface Depthwise3Kernels {
+  depthwise3ScratchBytes(width: number, outWidth: number, channels: number): number;
+  depthwise3F32(
+    xPtr: number, weightPtr: number, biasPtr: number, outPtr: number, count: number, height: number, width: number, channels: number,
+    outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
+  ): void;
+  depthwise3FilterGradientF32(
+    xPtr: number, dyPtr: number, dwPtr: number, count: number, height: number, width: number, channels: number,
+    outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
+  ): void;
+  depthwise3InputGradientF32(
+    dyPtr: number, weightPtr: number, dxPtr: number, count: number, height: number, width: number, channels: number,
+    outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
+  ): void;
+}
+export interface CoreKernels extends Depthwise3Kernels {}
+
 /** Element-wise arithmetic on rows and columns (`assembly/elementwise.ts`). */
 export interface ElementwiseKernels {
   addRowF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;

@@ -1,9 +1,19 @@
-/** Depthwise convolution (one channel a group, one filter a channel) in all three directions, on kernels of its own (`assembly/depthwise.ts`). */
-import type { Core } from '../../core/core.ts';
+/** Depthwise convolution (one channel a group, one filter a channel) in all three directions, on kernels of its own (`assembly/depthwise*.ts`). */
+import type { Core, Scratch } from '../../core/core.ts';
 import type { Geometry } from './convolution-geometry.ts';
 
 export function isDepthwise(g: Geometry): boolean {
   return g.groups > 1 && g.groupIn === 1 && g.groupOut === 1;
+}
+
+/** Whether the kernels of 3×3 filters take it: those of stride 1 start at most two columns before the row. */
+function suits3(g: Geometry, stride: 1 | 2, left: number): boolean {
+  return g.kernel.every((extent) => extent === 3) && g.dilation.every((step) => step === 1) && g.stride.every((step) => step === stride) &&
+    g.channels >= 4 && left >= 0 && (stride === 2 || left <= 2);
+}
+
+function scratch3(core: Core, scratch: Scratch, g: Geometry): number {
+  return scratch.bytes(core.kernels.depthwise3ScratchBytes(g.width, g.outWidth, g.channels), 'taps or sums, and a row');
 }
 
 interface Pointers {
@@ -17,6 +27,13 @@ interface Pointers {
 export function depthwiseForward(core: Core, g: Geometry, { imagePtr, filterPtr, biasPtr, yPtr }: Pointers): void {
   const [top, , left] = g.padding;
   core.scoped((scratch) => {
+    if (suits3(g, 1, left)) {
+      core.kernels.depthwise3F32(
+        imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
+        scratch3(core, scratch, g),
+      );
+      return;
+    }
     core.kernels.depthwiseF32(
       imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, ...g.kernel, ...g.stride,
       ...g.dilation, top, left, scratch.bytes(core.kernels.depthwiseScratchBytes(g.width, g.channels, g.kernel[0]), 'window rows'),
@@ -29,6 +46,14 @@ export function depthwiseInputGradient(core: Core, g: Geometry, { dyPtr, filterP
   const [top, , left] = g.padding;
   const [kernelHeight, kernelWidth] = g.kernel;
   if (g.stride[0] !== 1 || g.stride[1] !== 1) {
+    if (suits3(g, 2, left)) {
+      core.scoped((scratch) => {
+        core.kernels.depthwise3InputGradientF32(
+          dyPtr, filterPtr, dxPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left, scratch3(core, scratch, g),
+        );
+      });
+      return;
+    }
     core.kernels.depthwiseInputGradientF32(
       dyPtr, filterPtr, dxPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, ...g.kernel, ...g.stride, ...g.dilation, top, left,
     );
@@ -37,6 +62,12 @@ export function depthwiseInputGradient(core: Core, g: Geometry, { dyPtr, filterP
   core.scoped((scratch) => {
     const rotated = scratch.f32(g.taps * g.channels, 'rotated filter');
     core.kernels.rotateFilterF32(filterPtr, rotated, kernelWidth, 0, 1, kernelHeight, 0, 1, kernelWidth, 1, g.channels, 1);
+    if (suits3(g, 1, 2 - left)) {
+      core.kernels.depthwise3F32(
+        dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, 2 - top, 2 - left, scratch3(core, scratch, g),
+      );
+      return;
+    }
     core.kernels.depthwiseF32(
       dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, ...g.kernel, 1, 1, ...g.dilation,
       (kernelHeight - 1) * g.dilation[0] - top, (kernelWidth - 1) * g.dilation[1] - left,
@@ -49,6 +80,12 @@ export function depthwiseFilterGradient(core: Core, g: Geometry, { imagePtr, dyP
   const [top, , left] = g.padding;
   const elements = g.taps * g.channels;
   core.scoped((scratch) => {
+    if (suits3(g, 1, left)) {
+      core.kernels.depthwise3FilterGradientF32(
+        imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left, scratch3(core, scratch, g),
+      );
+      return;
+    }
     const sums = scratch.f64(elements, 'filter gradient');
     core.kernels.depthwiseFilterGradientF32(
       imagePtr, dyPtr, sums, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, ...g.kernel, ...g.stride, ...g.dilation, top, left,

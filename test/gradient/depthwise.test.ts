@@ -1,0 +1,115 @@
+/** Depthwise convolution and both gradients against sums in f64, tap by tap: extents, channels and paddings that leave remainders everywhere. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { engine, type Tensor } from '#tfjs';
+import { openCore, type Core } from '../../src/core/core.ts';
+import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
+import { normals, relativeError } from './checks.ts';
+
+let core: Core;
+let gradients: GradientEngine;
+beforeAll(async () => {
+  core = await openCore();
+  gradients = openGradientEngine(core);
+});
+afterAll(() => {
+  gradients[Symbol.dispose]();
+  core[Symbol.dispose]();
+});
+
+interface Case {
+  readonly kernel: number;
+  readonly stride: number;
+  readonly dilation: number;
+  /** Height, width, channels. */
+  readonly extent: readonly [number, number, number];
+  /** Top, bottom, left, right. */
+  readonly padding: readonly [number, number, number, number];
+}
+
+const count = 2;
+const reach = ({ kernel, dilation }: Case): number => (kernel - 1) * dilation + 1;
+const outExtent = (c: Case): readonly [number, number] => {
+  const [top, bottom, left, right] = c.padding;
+  return [Math.floor((c.extent[0] + top + bottom - reach(c)) / c.stride) + 1, Math.floor((c.extent[1] + left + right - reach(c)) / c.stride) + 1];
+};
+
+/** Every product of the convolution: indices into y, x and w. */
+function eachProduct(c: Case, visit: (y: number, x: number, w: number) => void): void {
+  const [height, width, channels] = c.extent;
+  const [rows, columns] = outExtent(c);
+  for (let n = 0; n < count; n++) {
+    for (let oy = 0; oy < rows; oy++) {
+      for (let ox = 0; ox < columns; ox++) {
+        for (let tap = 0; tap < c.kernel ** 2; tap++) {
+          const y = oy * c.stride - c.padding[0] + Math.floor(tap / c.kernel) * c.dilation;
+          const x = ox * c.stride - c.padding[2] + (tap % c.kernel) * c.dilation;
+          if (y < 0 || y >= height || x < 0 || x >= width) continue;
+          for (let i = 0; i < channels; i++) {
+            visit(((n * rows + oy) * columns + ox) * channels + i, ((n * height + y) * width + x) * channels + i, tap * channels + i);
+          }
+        }
+      }
+    }
+  }
+}
+
+function run(kernel: string, inputs: { [name: string]: Tensor }, attrs: object): Float32Array {
+  const result = engine().runKernel(kernel, inputs as never, attrs as never) as unknown as Tensor;
+  const values = result.dataSync<'float32'>();
+  result.dispose();
+  return values;
+}
+
+function check(c: Case): void {
+  const [height, width, channels] = c.extent;
+  const [rows, columns] = outExtent(c);
+  const shapes = { x: [count, height, width, channels], filter: [c.kernel, c.kernel, 1, channels], dy: [count, rows, columns, channels], bias: [channels] };
+  const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b);
+  const [x, filter, dy, bias] = Object.values(shapes).map((shape, i) => normals(size(shape), i + 1)) as [Float32Array, Float32Array, Float32Array, Float32Array];
+  const expected = { y: Float64Array.from(dy, (_, i) => bias[i % channels] as number), dx: new Float64Array(x.length), dw: new Float64Array(filter.length) };
+  eachProduct(c, (yAt, xAt, wAt) => {
+    (expected.y[yAt] as number) += (x[xAt] as number) * (filter[wAt] as number);
+    (expected.dx[xAt] as number) += (dy[yAt] as number) * (filter[wAt] as number);
+    (expected.dw[wAt] as number) += (dy[yAt] as number) * (x[xAt] as number);
+  });
+  const [top, bottom, left, right] = c.padding;
+  const attrs = {
+    strides: [c.stride, c.stride], pad: [[0, 0], [top, bottom], [left, right], [0, 0]], dataFormat: 'NHWC', dilations: [c.dilation, c.dilation], groups: channels,
+  };
+  const tensors = {
+    x: engine().makeTensor(x, shapes.x, 'float32'),
+    filter: engine().makeTensor(filter, shapes.filter, 'float32'),
+    dy: engine().makeTensor(dy, shapes.dy, 'float32'),
+    bias: engine().makeTensor(bias, shapes.bias, 'float32'),
+  };
+  const label = JSON.stringify(c);
+  const y = run('FusedConv2D', { x: tensors.x, filter: tensors.filter, bias: tensors.bias }, { ...attrs, activation: 'linear' });
+  expect(relativeError(y, expected.y), `output ${label}`).toBeLessThan(1e-6);
+  const dx = run('Conv2DBackpropInput', { dy: tensors.dy, filter: tensors.filter }, { ...attrs, inputShape: shapes.x });
+  expect(relativeError(dx, expected.dx), `input gradient ${label}`).toBeLessThan(1e-6);
+  const dw = run('Conv2DBackpropFilter', { x: tensors.x, dy: tensors.dy }, { ...attrs, filterShape: shapes.filter });
+  expect(relativeError(dw, expected.dw), `filter gradient ${label}`).toBeLessThan(1e-6);
+  for (const tensor of Object.values(tensors)) tensor.dispose();
+}
+
+const paddings = [[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1], [2, 2, 2, 2], [1, 4, 2, 5], [4, 0, 3, 1]] as const;
+const extents = [[1, 1], [2, 3], [5, 4], [7, 6], [9, 11]] as const;
+
+describe('depthwise convolution, output and both gradients within 1e-6 of f64', () => {
+  for (const [kernel, stride, dilation] of [[3, 1, 1], [3, 2, 1], [3, 1, 2], [3, 3, 1], [5, 1, 1], [5, 2, 1], [7, 1, 1], [7, 2, 1]] as const) {
+    it(`${kernel}×${kernel}, stride ${stride}, dilation ${dilation}`, () => {
+      for (const [height, width] of extents) {
+        for (const channels of [3, 4, 6, 13]) {
+          for (const padding of paddings) {
+            const c: Case = { kernel, stride, dilation, extent: [height, width, channels], padding };
+            if (Math.min(...outExtent(c)) > 0) check(c);
+          }
+        }
+      }
+    });
+  }
+
+  it('bands of rows: an image that takes several', () => {
+    for (const stride of [1, 2]) check({ kernel: 3, stride, dilation: 1, extent: [61, 59, 66], padding: [1, 1, 1, 1] });
+  });
+});
