@@ -1,7 +1,7 @@
 // Depthwise 3×3 convolution without dilation, of stride 1: output, and input gradient, which is the output
 // of the rotated filter. A block of four channels passes over a band of rows, nine taps in registers, every column of three pixels
 // loaded once. A band, its rows of both images together, stays in the second cache, where the next blocks find what is left
-// of their cache lines; over one row at a time each line is waited for (144 channels at 56²: 16 GFLOP/s, bands of 7 rows 29).
+// of their cache lines; over one row at a time each line is waited for.
 // V8 reorders loads and spills within a basic block, so every column of a loop has a way out of it. Rows packed beforehand, block by
 // block, cost more than they gave (19). The other directions: `depthwise-3x3-gradient.ts`.
 
