@@ -41,7 +41,8 @@ export function clampF32(xPtr: usize, yPtr: usize, count: i32, ceiling: f32): vo
   const most = f32x4.splat(ceiling);
   for (; xPtr < vectorEnd; xPtr += 16, yPtr += 16) {
     const x = v128.load(xPtr);
-    v128.store(yPtr, v128.bitselect(most, v128.andnot(x, f32x4.le(x, zero)), f32x4.gt(x, most)));
+    // Of two alike, and of NaN, `pmin` takes its first.
+    v128.store(yPtr, f32x4.pmin(v128.andnot(x, f32x4.le(x, zero)), most));
   }
   for (; xPtr < end; xPtr += 4, yPtr += 4) {
     const x = load<f32>(xPtr);

@@ -1,0 +1,105 @@
+/** Kernels of batch norm and their sums a channel against f64, on shapes that take every way through them and data that cancel. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openCore, type Core } from '../../src/core/core.ts';
+
+let core: Core;
+beforeAll(async () => {
+  core = await openCore();
+});
+afterAll(() => core[Symbol.dispose]());
+
+/** Blocks of 16 rows, whole and not; channels in fours and ones. */
+const shapes = [[2, 1], [15, 3], [16, 4], [17, 8], [33, 7], [100, 13], [1000, 24], [301, 256], [40, 512], [5, 37]] as const;
+
+/** Deterministic numbers about `mean`, spread 1, with a row far away first where `outlier` says so. */
+function numbers(rows: number, channels: number, seed: number, mean: number, outlier = 0): Float32Array {
+  let state = seed;
+  return Float32Array.from({ length: rows * channels }, (_, i) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return mean * (1 + (i % channels) / channels) + 3.4 * (state / 2 ** 32 - 0.5) + (i < channels ? outlier : 0);
+  });
+}
+
+const column = (x: Float32Array, channels: number, c: number): number[] => Array.from(x.filter((_, i) => i % channels === c));
+const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+
+function moments(x: Float32Array, rows: number, channels: number): { readonly sums: Float64Array; readonly squares: Float64Array } {
+  return core.scoped((scratch) => {
+    const sums = scratch.f64(2 * channels);
+    core.f64(sums, 2 * channels).fill(0);
+    core.kernels.channelMomentsF32(scratch.upload(x), rows, channels, sums, scratch.bytes(core.kernels.channelSumsScratchBytes(channels)));
+    return { sums: core.f64(sums, channels).slice(), squares: core.f64(sums + 8 * channels, channels).slice() };
+  });
+}
+
+function norm(x: Float32Array, dy: Float32Array, weight: Float32Array, shift: Float32Array, channels: number) {
+  return core.scoped((scratch) => {
+    const rows = x.length / channels;
+    const [xPtr, dyPtr, weightPtr, shiftPtr] = [x, dy, weight, shift].map((values) => scratch.upload(values)) as [number, number, number, number];
+    const [yPtr, mean, variance, dWeight, dShift] = [scratch.f32(x.length), ...[1, 2, 3, 4].map(() => scratch.f32(channels))] as [number, number, number, number, number];
+    const space = scratch.bytes(core.kernels.batchNormScratchBytes(channels));
+    core.kernels.batchNormF32(xPtr, yPtr, rows, channels, weightPtr, shiftPtr, 1e-5, mean, variance, space);
+    core.kernels.batchNormGradientF32(dyPtr, xPtr, dyPtr, rows, channels, weightPtr, 1e-5, mean, variance, dWeight, dShift, space);
+    const read = (pointer: number, length: number): Float32Array => core.f32(pointer, length).slice();
+    return {
+      y: read(yPtr, x.length), dx: read(dyPtr, x.length),
+      mean: read(mean, channels), variance: read(variance, channels), dWeight: read(dWeight, channels), dShift: read(dShift, channels),
+    };
+  });
+}
+
+describe.each(shapes)('%i rows of %i channels', (rows, channels) => {
+  // Sixteen roundings in sequence: 1e-6 of squares about the centre, which are 16 times the variance's where the centre is an outlier.
+  test.each([['about zero', 0, 0, 1e-6], ['about 1000', 1000, 0, 1e-6], ['a first row 100 deviations away', 1, 100, 1.6e-5]])('moments %s keep the variance to its rounding', (_, mean, outlier, bound) => {
+    const x = numbers(rows, channels, 5, mean, outlier);
+    const { sums, squares } = moments(x, rows, channels);
+    for (let c = 0; c < channels; c += 1 + (channels >> 4)) {
+      const values = column(x, channels, c);
+      const exact = sum(values) / rows;
+      const variance = sum(values.map((value) => (value - exact) ** 2)) / rows;
+      const got = (sums[c] as number) / rows;
+      // The mean to f32's rounding of deviations; its square is taken of the same sum, so nothing cancels in the variance.
+      expect(Math.abs(got - exact)).toBeLessThan(1e-6 * (Math.sqrt(variance) + Math.abs(outlier) / 16));
+      expect(Math.abs((squares[c] as number) / rows - got * got - variance)).toBeLessThan(bound * variance + 1e-13 * exact * exact);
+    }
+  });
+
+  test('outputs and gradients are those of the formula in f64', () => {
+    const x = numbers(rows, channels, 1, 2);
+    const dy = numbers(rows, channels, 2, 0.3);
+    const weight = numbers(1, channels, 3, 1);
+    const shift = numbers(1, channels, 4, 0);
+    const got = norm(x, dy, weight, shift, channels);
+    for (let c = 0; c < channels; c += 1 + (channels >> 4)) {
+      const [values, gradients] = [column(x, channels, c), column(dy, channels, c)];
+      const mean = sum(values) / rows;
+      const variance = sum(values.map((value) => (value - mean) ** 2)) / rows;
+      const inverse = 1 / Math.sqrt(variance + 1e-5);
+      const unit = values.map((value) => (value - mean) * inverse);
+      const [w, b] = [weight[c] as number, shift[c] as number];
+      const product = sum(gradients.map((value, i) => value * (unit[i] as number)));
+      const near = (value: number | undefined, expected: number, scale: number): void =>
+        expect(Math.abs((value as number) - expected), `channel ${c}: ${value} for ${expected}`).toBeLessThan(4e-6 * scale);
+      near(got.mean[c], mean, 1 + Math.abs(mean));
+      near(got.variance[c], variance, variance);
+      near(got.dWeight[c], product, sum(gradients.map((value, i) => Math.abs(value * (unit[i] as number)))));
+      near(got.dShift[c], sum(gradients), sum(gradients.map(Math.abs)));
+      for (let i = 0; i < rows; i++) {
+        near(got.y[i * channels + c], (unit[i] as number) * w + b, Math.abs(w) + Math.abs(b));
+        const dx = w * inverse * ((gradients[i] as number) - sum(gradients) / rows - ((unit[i] as number) * product) / rows);
+        near(got.dx[i * channels + c], dx, Math.abs(w) * inverse * 4);
+      }
+    }
+  });
+});
+
+test('a channel has the same bytes wherever it stands', () => {
+  const [rows, channels] = [77, 15];
+  const order = Array.from({ length: channels }, (_, c) => (c * 4 + 3) % channels);
+  const permuted = (x: Float32Array): Float32Array => x.map((_, i) => x[i - (i % channels) + (order[i % channels] as number)] as number);
+  const inputs = [numbers(rows, channels, 1, 2), numbers(rows, channels, 2, 0.3), numbers(1, channels, 3, 1), numbers(1, channels, 4, 0)] as const;
+  const plain = norm(...inputs, channels);
+  const [x, dy, weight, shift] = inputs.map(permuted) as [Float32Array, Float32Array, Float32Array, Float32Array];
+  const moved = norm(x, dy, weight, shift, channels);
+  for (const name of ['y', 'dx', 'mean', 'variance', 'dWeight', 'dShift'] as const) expect(moved[name]).toEqual(permuted(plain[name]));
+});
