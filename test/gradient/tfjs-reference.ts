@@ -16,7 +16,7 @@ import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 export type Tfjs = typeof Core;
 type Pair = [number, number];
 
-/** tfjs-core with all gradients on the cpu backend, in its own arithmetic and in f64. */
+/** tfjs-core with all gradients on the cpu backend: in f32, its matrix products' sums too, and in f64. */
 export interface References {
   readonly f32: Tfjs;
   readonly f64: Tfjs;
@@ -59,7 +59,42 @@ async function openTfjs(precision: 'f32' | 'f64'): Promise<Tfjs> {
     isTypedArray: (value: unknown): value is Float32Array => ArrayBuffer.isView(value),
   } as never);
   await tf.setBackend('cpu');
+  if (precision === 'f32') sumProductsInF32(tf);
   return tf;
+}
+
+/** tfjs's cpu backend adds up a product's terms in f64, as JavaScript computes; an f32 reference rounds each of them. */
+function sumProductsInF32(tf: Tfjs): void {
+  const valuesOf = (backend: unknown, { dataId }: Core.TensorInfo): Float32Array =>
+    (backend as { readonly data: { get(id: object): { readonly values: Float32Array } } }).data.get(dataId).values;
+  tf.unregisterKernel('BatchMatMul', 'cpu');
+  tf.registerKernel({
+    kernelName: 'BatchMatMul',
+    backendName: 'cpu',
+    kernelFunc: ({ inputs, attrs, backend }) => {
+      const [a, b] = [inputs['a'], inputs['b']] as [Core.TensorInfo, Core.TensorInfo];
+      const { transposeA, transposeB } = attrs as unknown as Core.BatchMatMulAttrs;
+      const [aRows, aColumns, bRows, bColumns] = [...a.shape.slice(-2), ...b.shape.slice(-2)] as [number, number, number, number];
+      const [m, k, n] = [transposeA ? aColumns : aRows, transposeA ? aRows : aColumns, transposeB ? bRows : bColumns];
+      const [aCount, bCount] = [a, b].map(({ shape }) => shape.slice(0, -2).reduce((product, extent) => product * extent, 1)) as [number, number];
+      const count = Math.max(aCount, bCount);
+      const [from, by] = [valuesOf(backend, a), valuesOf(backend, b)];
+      const out = new Float32Array(count * m * n);
+      for (let at = 0; at < out.length; at++) {
+        const [item, i, j] = [Math.floor(at / (m * n)), Math.floor(at / n) % m, at % n];
+        const [aStart, bStart] = [(item % aCount) * aRows * aColumns, (item % bCount) * bRows * bColumns];
+        let sum = 0;
+        for (let l = 0; l < k; l++) {
+          const x = from[aStart + (transposeA ? l * aColumns + i : i * aColumns + l)] as number;
+          const y = by[bStart + (transposeB ? j * bColumns + l : l * bColumns + j)] as number;
+          sum = Math.fround(sum + Math.fround(x * y));
+        }
+        out[at] = sum;
+      }
+      const shape = [...(aCount === count ? a : b).shape.slice(0, -2), m, n];
+      return (backend as { makeTensorInfo(shape: number[], dtype: 'float32', values: Float32Array): Core.TensorInfo }).makeTensorInfo(shape, 'float32', out);
+    },
+  });
 }
 
 /** Whether tfjs can differentiate this node at all. */
