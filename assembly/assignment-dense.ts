@@ -2,32 +2,62 @@
 import { augmentTo } from "./assignment-pairs";
 import { BLOCK, Problem } from "./assignment-problem";
 
-/** Gives every row its best column at the starting prices when that is free; the other rows become free rows. */
-export function greedy<T>(problem: Problem): void {
-  const rows = problem.rows;
+/** Profits s_ij − v_j of two columns of a row. */
+function profits<T>(row: usize, prices: usize, j: i32): v128 {
+  const at = row + <usize>j * sizeof<T>();
+  const values = sizeof<T>() === 4 ? f64x2.promote_low_f32x4(v128.load64_zero(at)) : v128.load(at);
+  return f64x2.sub(values, v128.load(prices + (<usize>j << 3)));
+}
+
+function profit<T>(row: usize, prices: usize, j: i32): f64 {
+  return <f64>load<T>(row + <usize>j * sizeof<T>()) - load<f64>(prices + (<usize>j << 3));
+}
+
+/** The greatest profit of a row. */
+function greatest<T>(row: usize, prices: usize, columns: i32): f64 {
+  let a = f64x2.splat(-Infinity), b = a, c = a, d = a;
+  let j = 0;
+  for (; j + 8 <= columns; j += 8) {
+    a = f64x2.pmax(a, profits<T>(row, prices, j));
+    b = f64x2.pmax(b, profits<T>(row, prices, j + 2));
+    c = f64x2.pmax(c, profits<T>(row, prices, j + 4));
+    d = f64x2.pmax(d, profits<T>(row, prices, j + 6));
+  }
+  a = f64x2.pmax(f64x2.pmax(a, b), f64x2.pmax(c, d));
+  let best = max<f64>(f64x2.extract_lane(a, 0), f64x2.extract_lane(a, 1));
+  for (; j < columns; j++) best = max<f64>(best, profit<T>(row, prices, j));
+  return best;
+}
+
+/** The first free column of this profit, −1 when there is none. */
+function freeWith<T>(problem: Problem, row: usize, best: f64): i32 {
   const columns = problem.columns;
   const prices = problem.prices;
-  let free = 0;
-  for (let i = 0; i < rows; i++) {
-    const row = problem.matrix + <usize>i * <usize>columns * sizeof<T>();
-    let best: f64 = -Infinity;
-    let bestColumn = -1;
-    let taken = false;
-    for (let j = 0; j < columns; j++) {
-      const value = <f64>load<T>(row + <usize>j * sizeof<T>()) - load<f64>(prices + (<usize>j << 3));
-      if (value < best) continue;
-      if (value > best) {
-        best = value;
-        bestColumn = j;
-        taken = load<i32>(problem.rowOfColumn + (<usize>j << 2)) >= 0;
-      } else if (taken && load<i32>(problem.rowOfColumn + (<usize>j << 2)) < 0) {
-        bestColumn = j;
-        taken = false;
-      }
+  const bests = f64x2.splat(best);
+  for (let j = 0; j < columns; j += 8) {
+    if (j + 8 <= columns) {
+      const low = v128.or(f64x2.eq(profits<T>(row, prices, j), bests), f64x2.eq(profits<T>(row, prices, j + 2), bests));
+      const high = v128.or(f64x2.eq(profits<T>(row, prices, j + 4), bests), f64x2.eq(profits<T>(row, prices, j + 6), bests));
+      if (!v128.any_true(v128.or(low, high))) continue;
     }
-    if (bestColumn >= 0 && load<i32>(problem.rowOfColumn + (<usize>bestColumn << 2)) < 0) {
-      store<i32>(problem.rowOfColumn + (<usize>bestColumn << 2), i);
-      store<i32>(problem.columnOfRow + (<usize>i << 2), bestColumn);
+    for (let k = j, end = min<i32>(j + 8, columns); k < end; k++) {
+      if (profit<T>(row, prices, k) === best && load<i32>(problem.rowOfColumn + (<usize>k << 2)) < 0) return k;
+    }
+  }
+  return -1;
+}
+
+/** Gives every row its best column at the starting prices when that is free; the other rows become free rows. */
+export function greedy<T>(problem: Problem): void {
+  const columns = problem.columns;
+  let free = 0;
+  for (let i = 0; i < problem.rows; i++) {
+    const row = problem.matrix + <usize>i * <usize>columns * sizeof<T>();
+    const best = greatest<T>(row, problem.prices, columns);
+    const column = best === -Infinity ? -1 : freeWith<T>(problem, row, best);
+    if (column >= 0) {
+      store<i32>(problem.rowOfColumn + (<usize>column << 2), i);
+      store<i32>(problem.columnOfRow + (<usize>i << 2), column);
     } else {
       store<i32>(problem.freeRows + (<usize>free << 2), i);
       free++;
@@ -70,20 +100,19 @@ export function densePhase<T>(problem: Problem, start: i32): bool {
   let scanned = 0;
   for (;;) {
     // The nearest open column, lowest index first.
-    let nearest: f64 = Infinity;
-    let block = 0;
-    for (let b = 0; b < blocks; b++) {
-      const value = load<f64>(blockMinima + (<usize>b << 3));
-      if (value < nearest) {
-        nearest = value;
-        block = b;
-      }
-    }
+    let minima = v128.load(blockMinima);
+    for (let b = 1; b < blocks; b++) minima = f64x2.pmin(minima, v128.load(blockMinima + (<usize>b << 4)));
+    const nearest = min<f64>(f64x2.extract_lane(minima, 0), f64x2.extract_lane(minima, 1));
     if (!(nearest < sinkDistance)) break;
-    let column = block * BLOCK;
-    while (load<f64>(distances + (<usize>column << 3)) !== nearest) column++;
+    const nearests = f64x2.splat(nearest);
+    let at16 = blockMinima;
+    while (!v128.any_true(f64x2.eq(v128.load(at16), nearests))) at16 += 16;
+    let column = <i32>((at16 - blockMinima) >> 4) * BLOCK;
+    const block = distances + (<usize>column << 3);
+    while (!v128.any_true(f64x2.eq(v128.load(distances + (<usize>column << 3)), nearests))) column += 2;
+    column += <i32>(load<f64>(distances + (<usize>column << 3)) !== nearest);
     store<f64>(distances + (<usize>column << 3), Infinity);
-    store<f64>(blockMinima + (<usize>block << 3), blockMinimum(distances + (<usize>(block * BLOCK) << 3)));
+    v128.store(at16, blockMinimum(block));
 
     const row = load<i32>(rowOfColumn + (<usize>column << 2));
     const price = load<f64>(prices + (<usize>column << 3));
@@ -98,6 +127,7 @@ export function densePhase<T>(problem: Problem, start: i32): bool {
 
     let j = 0;
     const bases = f64x2.splat(base);
+    const rowsOf = i32x4.splat(row);
     let bounds = f64x2.splat(sinkDistance);
     for (; j + 4 <= columns; j += 4) {
       const eight = <usize>j << 3;
@@ -115,25 +145,29 @@ export function densePhase<T>(problem: Problem, start: i32): bool {
       const nearerLow = f64x2.lt(low, f64x2.pmin(bounds, v128.load(distances + eight)));
       const nearerHigh = f64x2.lt(high, f64x2.pmin(bounds, v128.load(distances + eight, 16)));
       if (v128.any_true(v128.or(nearerLow, nearerHigh))) {
-        let bits = i64x2.bitmask(nearerLow) | (i64x2.bitmask(nearerHigh) << 2);
-        const oldSink = sinkDistance;
-        do {
-          const lane = ctz<i32>(bits);
-          bits &= bits - 1;
-          const k = j + lane;
-          const distance = lane < 2
-            ? lane === 0 ? f64x2.extract_lane(low, 0) : f64x2.extract_lane(low, 1)
-            : lane === 2 ? f64x2.extract_lane(high, 0) : f64x2.extract_lane(high, 1);
-          store<f64>(distances + (<usize>k << 3), distance);
-          store<i32>(predecessors + (<usize>k << 2), row);
-          const minimum = blockMinima + (<usize>(k / BLOCK) << 3);
-          if (distance < load<f64>(minimum)) store<f64>(minimum, distance);
-          if (load<i32>(rowOfColumn + (<usize>k << 2)) < 0 && distance < sinkDistance) {
-            sinkDistance = distance;
-            sink = k;
-          }
-        } while (bits !== 0);
-        if (sinkDistance !== oldSink) bounds = f64x2.splat(sinkDistance);
+        const four = <usize>j << 2;
+        const minimum = blockMinima + (<usize>(j / BLOCK) << 4);
+        const newLow = v128.bitselect(low, v128.load(distances + eight), nearerLow);
+        const newHigh = v128.bitselect(high, v128.load(distances + eight, 16), nearerHigh);
+        v128.store(distances + eight, newLow);
+        v128.store(distances + eight, newHigh, 16);
+        v128.store(minimum, f64x2.pmin(v128.load(minimum), f64x2.pmin(newLow, newHigh)));
+        const nearer = v128.shuffle<i32>(nearerLow, nearerHigh, 0, 2, 4, 6);
+        v128.store(predecessors + four, v128.bitselect(rowsOf, v128.load(predecessors + four), nearer));
+        // Owners of −1 have their sign bit set.
+        let bits = i32x4.bitmask(v128.and(v128.load(rowOfColumn + four), nearer));
+        if (bits !== 0) {
+          do {
+            const k = j + ctz<i32>(bits);
+            bits &= bits - 1;
+            const distance = load<f64>(distances + (<usize>k << 3));
+            if (distance < sinkDistance) {
+              sinkDistance = distance;
+              sink = k;
+            }
+          } while (bits !== 0);
+          bounds = f64x2.splat(sinkDistance);
+        }
       }
     }
     for (; j < columns; j++) {
@@ -141,7 +175,7 @@ export function densePhase<T>(problem: Problem, start: i32): bool {
       if (distance < load<f64>(distances + (<usize>j << 3)) && distance < sinkDistance) {
         store<f64>(distances + (<usize>j << 3), distance);
         store<i32>(predecessors + (<usize>j << 2), row);
-        const minimum = blockMinima + (<usize>(j / BLOCK) << 3);
+        const minimum = blockMinima + (<usize>(j / BLOCK) << 4);
         if (distance < load<f64>(minimum)) store<f64>(minimum, distance);
         if (load<i32>(rowOfColumn + (<usize>j << 2)) < 0) {
           sinkDistance = distance;
@@ -192,17 +226,17 @@ function scanFirst<T>(problem: Problem, start: i32): void {
   const blocks = (columns + BLOCK - 1) / BLOCK;
   for (; j < blocks * BLOCK; j++) store<f64>(distances + (<usize>j << 3), Infinity);
   for (let b = 0; b < blocks; b++) {
-    store<f64>(problem.blockMinima + (<usize>b << 3), blockMinimum(distances + (<usize>(b * BLOCK) << 3)));
+    v128.store(problem.blockMinima + (<usize>b << 4), blockMinimum(distances + (<usize>(b * BLOCK) << 3)));
   }
 }
 
-function blockMinimum(at: usize): f64 {
+/** The least of the even and of the odd places of a block. */
+function blockMinimum(at: usize): v128 {
   let a = v128.load(at);
   let b = v128.load(at, 16);
   for (let k: usize = 32; k < <usize>BLOCK << 3; k += 32) {
     a = f64x2.pmin(a, v128.load(at + k));
     b = f64x2.pmin(b, v128.load(at + k, 16));
   }
-  a = f64x2.pmin(a, b);
-  return min<f64>(f64x2.extract_lane(a, 0), f64x2.extract_lane(a, 1));
+  return f64x2.pmin(a, b);
 }

@@ -16,7 +16,7 @@ export const LONGEST_LIST: i32 = 128;
 /** Candidates that `collect` holds before it drops all but the best. */
 const BUFFER: i32 = 4 * LONGEST_LIST;
 /** Columns in one block of the dense solver's two-level minimum. */
-export const BLOCK: i32 = 64;
+export const BLOCK: i32 = 32;
 
 @unmanaged
 export class Problem {
@@ -41,7 +41,7 @@ export class Problem {
   scannedColumns: usize; // i32 [columns]
   scannedDistances: usize; // f64 [columns]
   // dense only
-  blockMinima: usize; // f64 [columns / BLOCK]
+  blockMinima: usize; // f64x2 [columns / BLOCK]: the least distance in even and in odd places of a block
   scannedPrices: usize; // f64 [columns]
 
   // sparse only
@@ -65,6 +65,7 @@ export class Problem {
   coarse: bool; // the prices come from a coarse round
   reverted: bool;
   scanLimit: i32; // of `scans`, from which on lists do not pay
+  popLimit: i32; // the same of `pops`
   savedPrices: usize; // f64 [columns]: the starting prices
   // Rows whose unlisted columns count from some distance on
   eventDistances: usize; // f64 [rows]
@@ -134,7 +135,7 @@ export function layOut(base: usize, rows: i32, columns: i32, elementBytes: i32, 
   at += rowWords;
   const fork = at;
   if (write) problem.blockMinima = at;
-  at += align(padded / BLOCK * 2);
+  at += padded / BLOCK * 4;
   if (write) problem.scannedPrices = at;
   at += padded * 2;
   if (sparse === 0) return at - base;
