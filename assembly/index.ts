@@ -29,6 +29,7 @@ export {
 } from "./adaptive-pooling";
 export { depthwise3F32, depthwise3ScratchBytes } from "./depthwise-3x3";
 export { depthwise3FilterGradientF32, depthwise3InputGradientF32 } from "./depthwise-3x3-gradient";
+export { depthwisePackedF32, depthwisePackedFilterGradientF32, depthwisePackedScratchBytes } from "./depthwise-packed";
 export { depthwiseF32, depthwiseFilterGradientF32, depthwiseInputGradientF32, depthwiseScratchBytes } from "./depthwise";
 export { addRowF32, clampF32, clampGradientF32, copyBlocks, multiplyRowF32 } from "./elementwise";
 export { adamwF32, sgdF32 } from "./optimiser";

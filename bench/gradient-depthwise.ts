@@ -16,6 +16,7 @@ const shapes = [
   ['MobileNetV2 144 at 56²', 8, 56, 144, 3, 1],
   ['MobileNetV2 144 at 56², stride 2', 8, 56, 144, 3, 2],
   ['MobileNetV2 384 at 14²', 16, 14, 384, 3, 1],
+  ['512 at 14²', 8, 14, 512, 3, 1],
   ['MobileNetV2 960 at 7²', 16, 7, 960, 3, 1],
   ['ConvNeXt 96 at 56², 7×7', 4, 56, 96, 7, 1],
 ] as const;

@@ -335,6 +335,20 @@ export interface Depthwise3Kernels {
 }
 export interface CoreKernels extends Depthwise3Kernels {}
 
+/** Depthwise convolution of stride 1 by 7×7 or 3×3 filters over packed channels, four or more (`assembly/depthwise-packed.ts`). */
+export interface DepthwisePackedKernels {
+  depthwisePackedScratchBytes(width: number, channels: number, outHeight: number, outWidth: number, kernel: number, left: number): number;
+  depthwisePackedF32(
+    xPtr: number, weightPtr: number, biasPtr: number, outPtr: number, count: number, height: number, width: number, channels: number,
+    outHeight: number, outWidth: number, kernel: number, top: number, left: number, scratchPtr: number,
+  ): void;
+  depthwisePackedFilterGradientF32(
+    xPtr: number, dyPtr: number, dwPtr: number, count: number, height: number, width: number, channels: number,
+    outHeight: number, outWidth: number, kernel: number, top: number, left: number, scratchPtr: number,
+  ): void;
+}
+export interface CoreKernels extends DepthwisePackedKernels {}
+
 /** Element-wise arithmetic on rows and columns (`assembly/elementwise.ts`). */
 export interface ElementwiseKernels {
   addRowF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;

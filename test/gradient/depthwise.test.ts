@@ -110,6 +110,13 @@ describe('depthwise convolution, output and both gradients within 1e-6 of f64', 
   }
 
   it('bands of rows: an image that takes several', () => {
+    check({ kernel: 7, stride: 1, dilation: 1, extent: [61, 59, 66], padding: [3, 3, 3, 3] });
+    check({ kernel: 7, stride: 1, dilation: 1, extent: [29, 47, 70], padding: [5, 1, 0, 6] });
     for (const stride of [1, 2]) check({ kernel: 3, stride, dilation: 1, extent: [61, 59, 66], padding: [1, 1, 1, 1] });
+  });
+
+  it('3×3 of 512 channels, which is packed: two strips, several bands', () => {
+    for (const padding of paddings) check({ kernel: 3, stride: 1, dilation: 1, extent: [5, 4, 512], padding });
+    check({ kernel: 3, stride: 1, dilation: 1, extent: [23, 29, 512], padding: [1, 1, 1, 1] });
   });
 });

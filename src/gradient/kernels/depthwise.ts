@@ -16,6 +16,20 @@ function scratch3(core: Core, scratch: Scratch, g: Geometry): number {
   return scratch.bytes(core.kernels.depthwise3ScratchBytes(g.width, g.outWidth, g.channels), 'taps or sums, and a row');
 }
 
+/**
+ * Whether the kernels over packed channels take it: 7×7 (14 → 31 GFLOP/s and more), and 3×3 of so many channels that pixels fall into the same
+ * sets of the cache (512 at 14²: 8 → 22).
+ */
+function suitsPacked(g: Geometry, left: number): boolean {
+  const kernel = g.kernel[0];
+  return (kernel === 7 || (kernel === 3 && g.channels % 512 === 0)) && g.kernel[1] === kernel && g.dilation.every((step) => step === 1) &&
+    g.stride.every((step) => step === 1) && g.channels >= 4 && left >= 0 && left < kernel;
+}
+
+function packedScratch(core: Core, scratch: Scratch, g: { readonly width: number; readonly channels: number; readonly outHeight: number; readonly outWidth: number }, kernel: number, left: number): number {
+  return scratch.bytes(core.kernels.depthwisePackedScratchBytes(g.width, g.channels, g.outHeight, g.outWidth, kernel, left), 'packed channels');
+}
+
 interface Pointers {
   readonly imagePtr: number;
   readonly filterPtr: number;
@@ -27,6 +41,13 @@ interface Pointers {
 export function depthwiseForward(core: Core, g: Geometry, { imagePtr, filterPtr, biasPtr, yPtr }: Pointers): void {
   const [top, , left] = g.padding;
   core.scoped((scratch) => {
+    if (suitsPacked(g, left)) {
+      core.kernels.depthwisePackedF32(
+        imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, g.kernel[0], top, left,
+        packedScratch(core, scratch, g, g.kernel[0], left),
+      );
+      return;
+    }
     if (suits3(g, 1, left)) {
       core.kernels.depthwise3F32(
         imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
@@ -62,6 +83,15 @@ export function depthwiseInputGradient(core: Core, g: Geometry, { dyPtr, filterP
   core.scoped((scratch) => {
     const rotated = scratch.f32(g.taps * g.channels, 'rotated filter');
     core.kernels.rotateFilterF32(filterPtr, rotated, kernelWidth, 0, 1, kernelHeight, 0, 1, kernelWidth, 1, g.channels, 1);
+    if (suitsPacked(g, kernelWidth - 1 - left)) {
+      // Input and output change places.
+      const swapped = { width: g.outWidth, channels: g.channels, outHeight: g.height, outWidth: g.width };
+      core.kernels.depthwisePackedF32(
+        dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, kernelHeight, kernelHeight - 1 - top,
+        kernelWidth - 1 - left, packedScratch(core, scratch, swapped, kernelHeight, kernelWidth - 1 - left),
+      );
+      return;
+    }
     if (suits3(g, 1, 2 - left)) {
       core.kernels.depthwise3F32(
         dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, 2 - top, 2 - left, scratch3(core, scratch, g),
@@ -80,6 +110,13 @@ export function depthwiseFilterGradient(core: Core, g: Geometry, { imagePtr, dyP
   const [top, , left] = g.padding;
   const elements = g.taps * g.channels;
   core.scoped((scratch) => {
+    if (suitsPacked(g, left)) {
+      core.kernels.depthwisePackedFilterGradientF32(
+        imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, g.kernel[0], top, left,
+        packedScratch(core, scratch, g, g.kernel[0], left),
+      );
+      return;
+    }
     if (suits3(g, 1, left)) {
       core.kernels.depthwise3FilterGradientF32(
         imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left, scratch3(core, scratch, g),
