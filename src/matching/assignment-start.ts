@@ -18,6 +18,28 @@ export function halfMaximaFit(ranges: Float64Array, columnMaxima: ArrayLike<numb
   return !moreDeadRows && high <= SCALES * low;
 }
 
+/** Of a matrix whose numbers span decades, a typical one is this small a share of what a row spans. Gaussian: 0.1, heavy tails 0.01 and less. */
+const TYPICAL_SHARE = 1e-5;
+const TYPICAL_SAMPLES = 128;
+const FEW_SAMPLES = 32;
+
+/**
+ * Whether the numbers span so many decades that only the greatest of each row and column count. Half of a maximum is then far more than
+ * anything else in the column: from no prices at all 0.3 ms instead of 5.7 (n = 256).
+ * @param ranges greatest minus least value of some rows.
+ */
+export function spansDecades(matrix: Float32Array | Float64Array, ranges: Float64Array): boolean {
+  const sizes: number[] = [];
+  for (let k = 1; k <= TYPICAL_SAMPLES; k++) {
+    const size = Math.abs(matrix[(Math.imul(k, 0x9e3779b1) >>> 0) % matrix.length] as number);
+    if (size > 0 && size < Infinity) sizes.push(size);
+  }
+  if (sizes.length < FEW_SAMPLES) return false;
+  const typical = sizes.toSorted((a, b) => a - b)[sizes.length >> 1] as number;
+  const range = ranges.toSorted()[ranges.length >> 1] as number;
+  return typical < TYPICAL_SHARE * range;
+}
+
 /**
  * Starting prices for matrices of one dimension: s_ij = a_i + b_j + x_i · y_j, such as products of two vectors, gradients
  * of a single sample, or −(x_i − y_j)². Their optimum pairs sorted x with sorted y, and every shortest augmenting path

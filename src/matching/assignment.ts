@@ -12,7 +12,7 @@ import { limits } from '../core/limits.ts';
 import {
   LARGEST_F64, LARGEST_SPARSE_F32, type Look, type State, type TypedKernels, copyRows, kernelsFor, largestMagnitude, lookOver,
 } from './assignment-matrix.ts';
-import { halfMaximaFit, oneDimensionalPrices } from './assignment-start.ts';
+import { halfMaximaFit, oneDimensionalPrices, spansDecades } from './assignment-start.ts';
 
 /** Row-major similarities, [rows, columns]. */
 export interface SimilarityMatrix {
@@ -175,7 +175,8 @@ function assignRows(
     if (known === undefined) {
       const samples = Math.min(SAMPLES, rows);
       kernels.rowRanges(matrixPtr, rows, columns, samples, scratchPtr);
-      if (!halfMaximaFit(core.f64(scratchPtr, samples), maxima)) prices.fill(0);
+      const ranges = core.f64(scratchPtr, samples);
+      if (!halfMaximaFit(ranges, maxima) || spansDecades(matrix, ranges)) prices.fill(0);
     }
   }
   const tooLarge = largest > LARGEST_SPARSE_F32 || (warmPrices ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);
