@@ -96,11 +96,12 @@ export interface PoolingKernels {
 /** Sums over rows in f64 (`assembly/reduction.ts`). */
 export interface ReductionKernels {
   addSumsF32(sumsPtr: number, toPtr: number, columns: number): void;
+  columnMomentsF32(aPtr: number, bPtr: number, rows: number, columns: number, sumsPtr: number): void;
   columnProductSumsF32(aPtr: number, bPtr: number, rows: number, columns: number, sumsPtr: number): void;
   columnSumsF32(xPtr: number, rows: number, columns: number, sumsPtr: number): void;
 }
 
-/** Batch norm, and what group norm shares with it (`assembly/{batch-norm,channel-sums,normalisation}.ts`). */
+/** Batch norm, and what group norm shares with it (`assembly/{batch-norm,normalisation}.ts`). */
 export interface NormalisationKernels {
   batchNormF32(
     xPtr: number, yPtr: number, rows: number, channels: number, weightPtr: number, shiftPtr: number, epsilon: number, meanPtr: number,
@@ -111,11 +112,6 @@ export interface NormalisationKernels {
     variancePtr: number, weightGradientPtr: number, shiftGradientPtr: number, scratchPtr: number,
   ): void;
   batchNormScratchBytes(channels: number): number;
-  channelGradientSumsF32(
-    dyPtr: number, xPtr: number, rows: number, channels: number, meanPtr: number, sumsPtr: number, scratchPtr: number,
-  ): void;
-  channelMomentsF32(xPtr: number, rows: number, channels: number, sumsPtr: number, scratchPtr: number): void;
-  channelSumsScratchBytes(channels: number): number;
   fillRowsF32(yPtr: number, rowPtr: number, rows: number, columns: number): void;
   normaliseF32(
     xPtr: number, yPtr: number, rows: number, channels: number, meanPtr: number, scalePtr: number, shiftPtr: number,

@@ -37,7 +37,7 @@ function moments(core: Core, xPtr: number, extents: Extents): { readonly mean: F
   return core.scoped((scratch) => {
     const sums = scratch.f64(2 * channels, 'group statistics');
     core.f64(sums, 2 * channels).fill(0);
-    core.kernels.channelMomentsF32(xPtr, pixels, channels, sums, scratch.bytes(core.kernels.channelSumsScratchBytes(channels)));
+    core.kernels.columnMomentsF32(xPtr, xPtr, pixels, channels, sums);
     const mean = overGroups(core.f64(sums, channels), extents);
     // In f64 the cancellation costs at most 1e-16 · mean² of a variance that f32 data resolve to 1e-7 · mean².
     const squares = overGroups(core.f64(sums + 8 * channels, channels), extents);
@@ -89,18 +89,20 @@ function backward(call: KernelCall): TensorInfo[] {
   const dx = outputLike(call, dy);
   core.scoped((scratch) => {
     const sumsPtr = scratch.f64(2 * channels, 'gradient sums');
-    const blockPtr = scratch.bytes(core.kernels.channelSumsScratchBytes(channels));
     const [aPtr, offsetPtr, slopePtr] = [scratch.f32(channels), scratch.f32(channels), scratch.f32(channels)];
     const weights = core.f32(backend.pointer(required(call, 'scale')), channels).slice();
     for (let n = 0; n < count; n++) {
       const [at, row] = [4 * n * pixels * channels, 4 * n * channels];
       const meanPtr = backend.pointer(required(call, 'means')) + row;
+      const mean = core.f32(meanPtr, channels).slice();
       const inverse = core.f32(backend.pointer(required(call, 'inverses')) + row, channels).slice();
       core.f64(sumsPtr, 2 * channels).fill(0);
-      core.kernels.channelGradientSumsF32(backend.pointer(dy) + at, backend.pointer(x) + at, pixels, channels, meanPtr, sumsPtr, blockPtr);
+      core.kernels.columnMomentsF32(backend.pointer(dy) + at, backend.pointer(x) + at, pixels, channels, sumsPtr);
       const sums = core.f64(sumsPtr, channels).slice();
       // Σ dy · x̂, x̂ = (x − mean) · inverse
-      const products = core.f64(sumsPtr + 8 * channels, channels).map((sum, c) => sum * (inverse[c] as number));
+      const products = core
+        .f64(sumsPtr + 8 * channels, channels)
+        .map((sum, c) => (sum - (mean[c] as number) * (sums[c] as number)) * (inverse[c] as number));
       for (let c = 0; c < channels; c++) {
         dOffset[c] = (dOffset[c] as number) + (sums[c] as number);
         dScale[c] = (dScale[c] as number) + (products[c] as number);
