@@ -359,8 +359,9 @@ const presetCases: readonly GradientCase[] = presetNames.map((name) => {
     // A seed at which no ReLU of resnet50 falls to the other side of its kink in f32 (docs/gradient.md).
     ...(name === 'resnet50' ? { seed: 6 } : {}),
     ...(graph.nodes.some(({ op }) => op === 'layer_norm') ? { seeds: 8 } : {}),
-    // Differences take two forward passes in f64 loops an element: too many for deep or wide nets, which tfjs judges alone.
-    samples: weights > 200_000 || parameters.length > 80 ? 0 : parameters.length > 30 ? 1 : 10,
+    // Differences take two forward passes in f64 loops an element: too many for deep or wide nets, which tfjs judges alone. Of a single
+    // element the relative error is by chance (convnext 1.1e-4, of the whole tensor 1e-5).
+    samples: weights > 200_000 || parameters.length > 80 ? 0 : parameters.length > 30 ? 2 : 10,
   };
 });
 
