@@ -31,12 +31,13 @@ const COARSE_HAS_FAILED: i32 = 8;
 /**
  * Up to SMALL rows a look at a whole row costs little more than one at its list, and lists are given up on early, for
  * the dense solver: when the coarse round lags (see `coarseIsSlow`), takes more than SMALL_COARSE_REDUCTIONS steps a row
- * (gradients take 11 to 36, distances, sums of vectors and near duplicates all they get) or fails, when more than one
- * row in SMALL_FREE is left to the paths, or when these look from more than SMALL_POPS rows a row. Distances on a line
+ * (gradients take 11 to 36, distances, sums of vectors and near duplicates all they get) or leaves every second
+ * row free, when without it more than one row in SMALL_FREE is left to the paths, or when these look from more than SMALL_POPS rows a row. Distances on a line
  * at n = 256: 6.0 → 1.8 ms.
  */
 const SMALL: i32 = 512;
-const SMALL_COARSE_REDUCTIONS: i32 = 48;
+const SMALL_COARSE_REDUCTIONS: i32 = 56;
+const SMALL_COARSE_HAS_FAILED: i32 = 2;
 const SMALL_FREE: i32 = 8;
 const SMALL_POPS: i32 = 2;
 /** Rows and steps between two looks at the budget. */
@@ -93,10 +94,10 @@ function work(problem: Problem): i64 {
     ((<i64>problem.pops + <i64>problem.reductions) << 5);
 }
 
-/** Whether the coarse round of few rows lags behind what similarities of gradients do: 0.22 of the free rows, and 1/44 a step a row. */
+/** Whether the coarse round of few rows lags behind what similarities of gradients do: 0.22 of the free rows, and 1/44 more a step a row, to 0.92. */
 function coarseIsSlow(problem: Problem): bool {
   const steps = <f64>problem.reductions / <f64>problem.rows;
-  return steps >= 4 && <f64>problem.nextFreeRow < (0.22 + steps / 44) * <f64>problem.freeRowCount;
+  return steps >= 4 && <f64>problem.nextFreeRow < min<f64>(0.92, 0.22 + steps / 44) * <f64>problem.freeRowCount;
 }
 
 /** Gives up on lists: the dense solver starts anew from the prices before the coarse round. */
@@ -164,7 +165,7 @@ function advance<T>(problem: Problem, budget: i32): i32 {
         if (problem.coarse && problem.freeRowCount > rows / COARSE_HAS_FAILED) {
           // Nearly equal columns outbid one another and the prices are worse than before: back to the first ones.
           // Where even that took too many scans, lists do not pay at all.
-          if (problem.scans >= problem.scanLimit || rows <= SMALL) {
+          if (problem.scans >= problem.scanLimit || (rows <= SMALL && problem.freeRowCount > rows / SMALL_COARSE_HAS_FAILED)) {
             startDense(problem);
             break;
           }
@@ -180,7 +181,7 @@ function advance<T>(problem: Problem, budget: i32): i32 {
         }
         listFreeColumns(problem);
         problem.scanLimit = problem.scans + (problem.reverted ? REVERTED_SCANS : PATH_SCANS) * rows;
-        if (rows <= SMALL) {
+        if (rows <= SMALL && !problem.reverted) {
           if (problem.freeRowCount > rows / SMALL_FREE) problem.sparse = 0;
           problem.popLimit = problem.pops + SMALL_POPS * rows;
         }
