@@ -17,7 +17,7 @@ export {
 export { sparseProductF32, sparseProductScratchBytes } from "./sparse-product";
 export { reverseAxesF32, transposeF32 } from "./layout";
 export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 } from "./pooling";
-export { addSumsF32, columnMomentsF32, columnProductSumsF32, columnSumsF32 } from "./reduction";
+export { addSumsF32, columnMomentsF32, columnProductSumsF32, columnSumsF32, innerF32 } from "./reduction";
 export { batchNormF32, batchNormGradientF32, batchNormScratchBytes } from "./batch-norm";
 export { fillRowsF32, normaliseF32, normaliseGradientF32 } from "./normalisation";
 export { addF32, leakyReluF32, leakyReluGradientF32, scaleF32 } from "./activation";
@@ -33,7 +33,7 @@ export { depthwiseF32, depthwiseFilterGradientF32, depthwiseInputGradientF32, de
 export { addRowF32, clampF32, clampGradientF32, copyBlocks, multiplyRowF32 } from "./elementwise";
 export { adamwF32, sgdF32 } from "./optimiser";
 export { orthogonaliseF64, signedRowSumsF32 } from "./basis";
-export { gatherColumnDifferencesF32, gatherRowDifferencesF32, scatterAddF32 } from "./permute";
+export { addGatheredF32, gatherColumnDifferencesF32, gatherRowDifferencesF32, interpolateF32, scatterAddF32, subtractF32 } from "./permute";
 export { cosF64, erfF64, expF64, expm1F64, logF64, powF64, sigmoidF64, sinF64, tanhF64 } from "./elementary";
 export { fillNormalF32, fillUniformF32 } from "./random";
 export { crc32, crc32Tables } from "./checksum";

@@ -1,5 +1,6 @@
-// Differences of gathered rows and columns: what a permutation that changed in a few places changes in an operand; and
-// adding a product of live units where it belongs. Plain gathers need no kernel: the matrix product takes index tables.
+// Differences of gathered rows and columns: what a permutation that changed in a few places changes in an operand; adding a product
+// of live units where it belongs; points of a trajectory, and a permuted change added to a network. Plain gathers need no kernel: the
+// matrix product takes index tables.
 
 function gathered(sourcePtr: usize, index: i32): f32 {
   return index < 0 ? 0 : load<f32>(sourcePtr + ((<usize>index) << 2));
@@ -53,5 +54,46 @@ export function scatterAddF32(
       store<f32>(at, load<f32>(at) + load<f32>(sourcePtr));
       sourcePtr += 4;
     }
+  }
+}
+
+/** out[i] = a[i] + c · (b[i] − a[i]), in f64 and rounded once. */
+export function interpolateF32(aPtr: usize, bPtr: usize, c: f64, outPtr: usize, count: i32): void {
+  const whole = aPtr + ((<usize>(count & ~1)) << 2);
+  const end = aPtr + ((<usize>count) << 2);
+  const factor = f64x2.splat(c);
+  for (; aPtr < whole; aPtr += 8, bPtr += 8, outPtr += 8) {
+    const a = f64x2.promote_low_f32x4(v128.load64_zero(aPtr));
+    const b = f64x2.promote_low_f32x4(v128.load64_zero(bPtr));
+    v128.store64_lane(outPtr, f32x4.demote_f64x2_zero(f64x2.add(a, f64x2.mul(factor, f64x2.sub(b, a)))), 0);
+  }
+  if (aPtr < end) {
+    const a = <f64>load<f32>(aPtr);
+    store<f32>(outPtr, <f32>(a + c * (<f64>load<f32>(bPtr) - a)));
+  }
+}
+
+/** out[i] = a[i] − b[i]. */
+export function subtractF32(aPtr: usize, bPtr: usize, outPtr: usize, count: i32): void {
+  const whole = aPtr + ((<usize>(count & ~3)) << 2);
+  const end = aPtr + ((<usize>count) << 2);
+  for (; aPtr < whole; aPtr += 16, bPtr += 16, outPtr += 16) v128.store(outPtr, f32x4.sub(v128.load(aPtr), v128.load(bPtr)));
+  for (; aPtr < end; aPtr += 4, bPtr += 4, outPtr += 4) store<f32>(outPtr, load<f32>(aPtr) - load<f32>(bPtr));
+}
+
+/** Adds to out, run after run, the `run` numbers of `from` at each start; where `columns` are given, those numbers counted from the start instead. */
+export function addGatheredF32(outPtr: usize, fromPtr: usize, startsPtr: usize, count: i32, run: i32, columnsPtr: usize): void {
+  const bytes = (<usize>run) << 2;
+  const vectorBytes = bytes & ~15;
+  for (let i: i32 = 0; i < count; i++) {
+    const startPtr = fromPtr + ((<usize>load<i32>(startsPtr + ((<usize>i) << 2))) << 2);
+    let x: usize = 0;
+    if (columnsPtr == 0) {
+      for (; x < vectorBytes; x += 16) v128.store(outPtr + x, f32x4.add(v128.load(outPtr + x), v128.load(startPtr + x)));
+      for (; x < bytes; x += 4) store<f32>(outPtr + x, load<f32>(outPtr + x) + load<f32>(startPtr + x));
+    } else {
+      for (; x < bytes; x += 4) store<f32>(outPtr + x, load<f32>(outPtr + x) + load<f32>(startPtr + ((<usize>load<i32>(columnsPtr + x)) << 2)));
+    }
+    outPtr += bytes;
   }
 }

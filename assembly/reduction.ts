@@ -88,3 +88,20 @@ export function addSumsF32(sumsPtr: usize, toPtr: usize, columns: i32): void {
     store<f32>(at, <f32>(<f64>load<f32>(at) + load<f64>(sumsPtr + ((<usize>j) << 3))));
   }
 }
+
+/** Σ a[i] · b[i], each product exact, in four f64 sums of every fourth, which are added last; numbers behind the last whole four join the first. */
+export function innerF32(aPtr: usize, bPtr: usize, count: i32): f64 {
+  let low = f64x2.splat(0), high = f64x2.splat(0);
+  const whole = aPtr + ((<usize>(count & ~3)) << 2);
+  const end = aPtr + ((<usize>count) << 2);
+  for (; aPtr < whole; aPtr += 16, bPtr += 16) {
+    const a = v128.load(aPtr);
+    const b = v128.load(bPtr);
+    low = f64x2.add(low, f64x2.mul(f64x2.promote_low_f32x4(a), f64x2.promote_low_f32x4(b)));
+    const aHigh = f64x2.promote_low_f32x4(v128.shuffle<i64>(a, a, 1, 1));
+    high = f64x2.add(high, f64x2.mul(aHigh, f64x2.promote_low_f32x4(v128.shuffle<i64>(b, b, 1, 1))));
+  }
+  let first = f64x2.extract_lane(low, 0);
+  for (; aPtr < end; aPtr += 4, bPtr += 4) first += <f64>load<f32>(aPtr) * <f64>load<f32>(bPtr);
+  return first + f64x2.extract_lane(low, 1) + (f64x2.extract_lane(high, 0) + f64x2.extract_lane(high, 1));
+}

@@ -7,11 +7,11 @@ import { join } from 'node:path';
 import { makeBatch, type Batch, type ImageSet } from '../src/data/image-set.ts';
 import { withFreshHead } from '../src/experiments/port-fine-tune.ts';
 import { type Compute, type ModelGraph, parameterLayout, stateFromSafetensors, stateToSafetensors, train } from '../src/index.ts';
-import { addPermutedChange, identityPermutations } from '../src/matching/permutation.ts';
+import { identityPermutations } from '../src/matching/permutation.ts';
+import { addPermutedChange, interpolate } from '../src/matching/permuted-change.ts';
 import { derivePermutationSpec } from '../src/model/permutation-spec.ts';
 import { Random, streams } from '../src/tensor/random.ts';
 import type { NamedTensors, NetworkState } from '../src/tensor/tensor.ts';
-import { interpolate } from '../src/transfer/trajectory.ts';
 import type { GradientPair } from './gradient-pairs.ts';
 
 export interface FineTunedPair {
@@ -57,8 +57,8 @@ export function pairsAlong(compute: Compute, graph: ModelGraph, { start, end, ta
   const gradient = (parameters: NamedTensors, { buffers }: NetworkState, batch: Batch): NamedTensors => network.gradient({ parameters, buffers }, [batch]).gradients;
   return Array.from({ length: count }, (_, step) => {
     const batch = makeBatch(data, Array.from({ length: 128 }, () => random.below(data.count)));
-    const source = interpolate(start.parameters, end.parameters, step / count);
-    const shifted = addPermutedChange(spec, target.parameters, source, start.parameters, identityPermutations(spec));
+    const source = interpolate(compute.core, start.parameters, end.parameters, step / count);
+    const shifted = addPermutedChange(compute.core, spec, target.parameters, source, start.parameters, identityPermutations(spec));
     return { target: gradient(shifted, target, batch), source: gradient(source, start, batch) };
   });
 }

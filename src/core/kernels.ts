@@ -99,6 +99,7 @@ export interface ReductionKernels {
   columnMomentsF32(aPtr: number, bPtr: number, rows: number, columns: number, sumsPtr: number): void;
   columnProductSumsF32(aPtr: number, bPtr: number, rows: number, columns: number, sumsPtr: number): void;
   columnSumsF32(xPtr: number, rows: number, columns: number, sumsPtr: number): void;
+  innerF32(aPtr: number, bPtr: number, count: number): number;
 }
 
 /** Batch norm, and what group norm shares with it (`assembly/{batch-norm,normalisation}.ts`). */
@@ -156,8 +157,9 @@ export interface OptimiserKernels {
   ): void;
 }
 
-/** Differences of gathered rows and columns, scattered sums (`assembly/permute.ts`); strides, counts and widths in elements, tables are i32. */
+/** Gathered and scattered sums and differences, points of a trajectory (`assembly/permute.ts`); strides, counts and widths in elements, tables are i32. */
 export interface PermuteKernels {
+  addGatheredF32(outPtr: number, fromPtr: number, startsPtr: number, count: number, run: number, columnsPtr: number): void;
   gatherColumnDifferencesF32(
     sourcePtr: number, sourceStride: number, nowPtr: number, beforePtr: number, count: number,
     outPtr: number, outStride: number, rows: number,
@@ -165,6 +167,8 @@ export interface PermuteKernels {
   gatherRowDifferencesF32(
     sourcePtr: number, nowPtr: number, beforePtr: number, count: number, outPtr: number, width: number,
   ): void;
+  interpolateF32(aPtr: number, bPtr: number, c: number, outPtr: number, count: number): void;
+  subtractF32(aPtr: number, bPtr: number, outPtr: number, count: number): void;
   scatterAddF32(
     sourcePtr: number, rowsPtr: number, rowCount: number, columnsPtr: number, columnCount: number, outPtr: number, outStride: number,
   ): void;
@@ -258,7 +262,9 @@ export interface SparseConvolutionKernels {
     scratchPtr: number,
   ): void;
   sparseProductScratchBytes(): number;
-  sparseProductF32(leftPtr: number, rightPtr: number, cPtr: number, m: number, n: number, k: number, scratchPtr: number): void;
+  sparseProductF32(
+    aPtr: number, bPtr: number, cPtr: number, m: number, n: number, k: number, transposeA: number, transposeB: number, scratchPtr: number,
+  ): void;
   sparseFilterGradientScratchBytes(outChannels: number): number;
   sparseFilterGradientF32(
     dyPtr: number, imagePtr: number, rowsPtr: number, outPtr: number, rows: number, outChannels: number, kernelHeight: number,

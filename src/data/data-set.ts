@@ -12,3 +12,19 @@ export function isTokenSet(set: DataSet): set is TokenSet {
 export function makeBatch(set: DataSet, rows: Int32Array | readonly number[]): Batch {
   return isTokenSet(set) ? makeTokenBatch(set, rows) : makeImageBatch(set, rows);
 }
+
+/** Mini-batches in passing, each in the memory of the one before: memory of their own costs page faults and garbage collection. */
+export class PassingBatches {
+  readonly #set: DataSet;
+  #last: Batch | undefined;
+
+  constructor(set: DataSet) {
+    this.#set = set;
+  }
+
+  /** As `makeBatch`; what was made before is not to be read any more. */
+  make(rows: Int32Array | readonly number[]): Batch {
+    this.#last = isTokenSet(this.#set) ? makeTokenBatch(this.#set, rows, this.#last) : makeImageBatch(this.#set, rows, this.#last);
+    return this.#last;
+  }
+}

@@ -133,15 +133,16 @@ export function channelStatistics(set: ImageSet): { mean: number[]; standardDevi
 
 /**
  * The rows of a set as a mini-batch, in the order given (a row may occur more than once).
+ * @param into a batch whose memory is taken where it suffices; it is not to be read any more.
  * @throws InvalidArgumentError for no rows or one out of range.
  */
-export function makeBatch(set: ImageSet, rows: Int32Array | readonly number[]): Batch {
+export function makeBatch(set: ImageSet, rows: Int32Array | readonly number[], into?: Batch): Batch {
   if (rows.length === 0) throw new InvalidArgumentError({ field: 'rows', expected: 'at least one row', got: 'none' });
   const { channels, images } = set;
   const area = set.height * set.width;
   const tables = tablesOf(set);
-  const inputs = new Float32Array(rows.length * channels * area);
-  const labels = new Int32Array(rows.length);
+  const inputs = new Float32Array(...room(rows.length * channels * area, into?.inputs));
+  const labels = new Int32Array(...room(rows.length, into?.labels));
   let to = 0;
   for (let i = 0; i < rows.length; i++) {
     const row = rows[i] as number;
@@ -156,6 +157,11 @@ export function makeBatch(set: ImageSet, rows: Int32Array | readonly number[]): 
     }
   }
   return { inputs, labels, count: rows.length };
+}
+
+/** What a typed array of so many elements of four bytes is made of: the memory of `array`, or new. */
+export function room(elements: number, array: Float32Array | Int32Array | undefined): [ArrayBufferLike, number, number] {
+  return array !== undefined && array.buffer.byteLength >= 4 * elements ? [array.buffer, 0, elements] : [new ArrayBuffer(4 * elements), 0, elements];
 }
 
 /** A set's tables, made once: 0.2 ms each, for every mini-batch. */

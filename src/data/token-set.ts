@@ -1,6 +1,6 @@
 /** Token numbers of a text, cut into windows of equal length: the data of a language model, which learns each next token. */
 import { InvalidArgumentError, describe, requireInteger } from '../core/errors.ts';
-import type { Batch } from './image-set.ts';
+import { room, type Batch } from './image-set.ts';
 
 /** Row r is the window of `length` tokens from r · `length` on; its labels are the tokens one further. */
 export interface TokenSet {
@@ -47,12 +47,16 @@ export function tokensFromBytes(bytes: Uint8Array, width: 8 | 16): Uint8Array | 
   return Uint16Array.from({ length: bytes.length / 2 }, (_, i) => view.getUint16(2 * i, true));
 }
 
-/** The windows of these rows with their labels. @throws InvalidArgumentError for no rows or one out of range. */
-export function makeTokenBatch(set: TokenSet, rows: Int32Array | readonly number[]): Batch {
+/**
+ * The windows of these rows with their labels.
+ * @param into as of `makeBatch` of images.
+ * @throws InvalidArgumentError for no rows or one out of range.
+ */
+export function makeTokenBatch(set: TokenSet, rows: Int32Array | readonly number[], into?: Batch): Batch {
   if (rows.length === 0) throw new InvalidArgumentError({ field: 'rows', expected: 'at least one row', got: 'none' });
   const { length, tokens } = set;
-  const inputs = new Int32Array(rows.length * length);
-  const labels = new Int32Array(rows.length * length);
+  const inputs = new Int32Array(...room(rows.length * length, into?.inputs));
+  const labels = new Int32Array(...room(rows.length * length, into?.labels));
   for (const [i, row] of rows.entries()) {
     requireInteger(`rows[${i}]`, row, 0, set.count - 1);
     inputs.set(tokens.subarray(row * length, (row + 1) * length), i * length);

@@ -39,7 +39,7 @@ export interface GradientResult {
   readonly losses: readonly number[];
   /** Mean over the batches, in the graph's order of parameters, without those of `NetworkOptions.factored`. */
   readonly gradients: NamedTensors;
-  /** Those: [out, in] each, a term an image. */
+  /** Those: [out, in] each, a term an image. They may share the memory of the batch. */
   readonly factors: NamedOuterProducts;
 }
 
@@ -225,7 +225,7 @@ export class Network implements Disposable {
           const unbiased = statistics.rows / (statistics.rows - 1);
           averageInto(buffers, `${statistics.node}.running_var`, statistics.variance, unbiased, 1 / (index + 1));
         };
-        this.#tape(this.#training, parameters, false, onStatistics).forward(this.#upload(batch, 0, batch.count)).dispose();
+        this.#tape(this.#training, parameters, false, onStatistics).forward(this.#upload(batch.inputs, batch.count)).dispose();
       }
       return { parameters: state.parameters, buffers };
     });
@@ -269,8 +269,9 @@ export class Network implements Disposable {
     wholeCount: number,
     onStatistics?: (statistics: BatchStatistics) => void,
   ): number {
-    const tape = this.#tape(this.#training, parameters, true, onStatistics);
-    const logits = tape.forward(this.#upload(batch, first, rows));
+    const numbers = this.#numbers(batch, first, rows);
+    const tape = this.#tape(this.#training, parameters, true, onStatistics, numbers);
+    const logits = tape.forward(this.#upload(numbers, rows));
     const labels = this.#labels(batch, first, rows);
     const [part, gradient] = lossAndGradient(this.#loss, logits, labels, 1 / (wholeCount * this.labelsPerInput));
     const loss = part.dataSync()[0] as number;
@@ -288,6 +289,7 @@ export class Network implements Disposable {
     parameters: HeapParameters,
     record: boolean,
     onStatistics?: (statistics: BatchStatistics) => void,
+    numbers?: Batch['inputs'],
   ): Tape {
     const report: TapeOptions['onSideOutputs'] = ({ kernel, output }, x, [mean, variance]) => {
       if (kernel !== 'BatchNormTraining' || onStatistics === undefined) return;
@@ -295,17 +297,20 @@ export class Network implements Disposable {
       const read = (tensor: TfjsTensor | undefined): Float32Array => (tensor as TfjsTensor).dataSync<'float32'>();
       onStatistics({ node: output, rows: x.size / channels, mean: read(mean), variance: read(variance) });
     };
-    return new Tape(this.#backend, program, parameters, { record, onSideOutputs: report });
+    return new Tape(this.#backend, program, parameters, { record, onSideOutputs: report, inputNumbers: numbers instanceof Float32Array ? numbers : undefined });
   }
 
   /** Logits [rows, classes] in evaluation mode. */
   #forward(parameters: HeapParameters, batch: Batch, first: number, rows: number): TfjsTensor {
-    return this.#tape(this.#evaluation, parameters, false).forward(this.#upload(batch, first, rows));
+    return this.#tape(this.#evaluation, parameters, false).forward(this.#upload(this.#numbers(batch, first, rows), rows));
   }
 
-  /** Rows of a batch as [rows, height, width, channels], [rows, features] or, as integers, [rows, tokens]. */
-  #upload(batch: Batch, first: number, rows: number): TfjsTensor {
-    const data = batch.inputs.subarray(first * this.#inputElements, (first + rows) * this.#inputElements);
+  #numbers(batch: Batch, first: number, rows: number): Batch['inputs'] {
+    return batch.inputs.subarray(first * this.#inputElements, (first + rows) * this.#inputElements);
+  }
+
+  /** Inputs as [rows, height, width, channels], [rows, features] or, as integers, [rows, tokens]. */
+  #upload(data: Batch['inputs'], rows: number): TfjsTensor {
     const [channels = 1, height, width] = this.graph.input;
     const x = engine().makeTensor(data, [rows, ...this.graph.input], this.graph.vocabulary === undefined ? 'float32' : 'int32');
     if (height === undefined || width === undefined) return x;

@@ -86,10 +86,10 @@ export class HeapParameters {
     return this.#factors.has(name);
   }
 
-  /** Copies dy [terms, out] and x [terms, in], whose outer products add up to the weight's gradient. */
-  addFactors(name: string, dy: TfjsTensor, x: TfjsTensor): void {
+  /** Takes dy [terms, out] and x [terms, in], whose outer products add up to the weight's gradient: copies of tensors, an array itself. */
+  addFactors(name: string, dy: TfjsTensor, x: TfjsTensor | Float32Array): void {
     const copy = (tensor: TfjsTensor): Float32Array => this.#backend.core.f32(this.#backend.pointer(tensor), tensor.size).slice();
-    this.#factors.get(name)?.push({ terms: dy.shape[0] as number, left: copy(dy), right: copy(x) });
+    this.#factors.get(name)?.push({ terms: dy.shape[0] as number, left: copy(dy), right: x instanceof Float32Array ? x : copy(x) });
   }
 
   /** What `addFactors` has gathered since the gradients were cleared. */

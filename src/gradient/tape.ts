@@ -45,6 +45,8 @@ interface Step {
 export interface TapeOptions {
   /** Keep what the backward pass needs. */
   readonly record: boolean;
+  /** The numbers of the input as the caller holds them, to be shared by factors where they stand in the same order on the heap. */
+  readonly inputNumbers?: Float32Array | undefined;
   /** Called with the outputs after the first of kernels that have several, before they are freed. */
   readonly onSideOutputs?: (instruction: Instruction, x: Tensor, outputs: readonly Tensor[]) => void;
 }
@@ -55,6 +57,8 @@ export class Tape {
   readonly #parameters: HeapParameters;
   readonly #options: TapeOptions;
   readonly #steps: Step[] = [];
+  /** The buffer that holds `inputNumbers` as they are. */
+  #inputBuffer: Tensor['dataId'] | undefined;
 
   constructor(backend: HeapBackend, program: Program, parameters: HeapParameters, options: TapeOptions) {
     this.#backend = backend;
@@ -76,6 +80,7 @@ export class Tape {
       return value.held;
     };
     put('input', new Held(input));
+    this.#inputBuffer = input.dataId;
     for (const instruction of instructions) {
       const operands = Object.entries(instruction.values).map(([name, value]) => [name, take(value)] as const);
       put(instruction.output, this.#execute(instruction, new Map(operands)));
@@ -109,6 +114,7 @@ export class Tape {
     for (const [name, { tensor }] of operands) inputs[name] = tensor;
     for (const [name, parameter] of Object.entries(parameters)) inputs[name] = this.#parameters.value(parameter);
     const inPlace = overwrites && (operands.get('x')?.isSole(this.#backend) ?? false);
+    if (inPlace && inputs['x']?.dataId === this.#inputBuffer) this.#inputBuffer = undefined;
     const results = runAll(kernel, inputs, inPlace ? { ...instruction.attrs, inPlace } : instruction.attrs);
     const outputs = (Array.isArray(results) ? results : [results]).map((tensor: Tensor) => new Held(tensor));
     const [first, ...others] = outputs as [Held, ...Held[]];
@@ -140,7 +146,9 @@ export class Tape {
     // Parameters first: an in-place gradient of x overwrites dy.
     const factored = Object.keys(parameters).filter((input) => this.#parameters.isFactored(parameters[input] as string));
     // A dense layer keeps its input first.
-    for (const input of factored) this.#parameters.addFactors(parameters[input] as string, dy.tensor, saved[0] as Tensor);
+    const x = saved[0] as Tensor;
+    const shared = x?.dataId === this.#inputBuffer ? this.#options.inputNumbers : undefined;
+    for (const input of factored) this.#parameters.addFactors(parameters[input] as string, dy.tensor, shared ?? x);
     const wanted = [
       ...Object.keys(parameters).filter((input) => !factored.includes(input)),
       ...Object.keys(values).filter((input) => this.#program.reached.has(values[input] as string)),

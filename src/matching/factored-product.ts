@@ -5,7 +5,7 @@
  */
 import type { Core, Scratch } from '../core/core.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
-import { matmul } from '../core/matmul.ts';
+import { matmulLeavingOutZeros } from '../core/sparse-matmul.ts';
 import type { NamedOuterProducts, OuterProducts } from '../tensor/outer-products.ts';
 import { requireFinite } from '../tensor/tensor.ts';
 import type { MatchingLayout, StaticTensor } from './layout.ts';
@@ -80,65 +80,79 @@ export function factoredProduct(core: Core, { name, size, after }: StaticTensor,
   return core.scoped((scratch) => {
     const product = new Products(core, scratch);
     const alike = sameNumbers(target.right, source.right);
-    const [deltaT, deltaS] = [scratch.upload(target.left, name), scratch.upload(source.left, name)];
-    const inputsT = scratch.upload(target.right, name);
-    const inputsS = alike ? inputsT : scratch.upload(source.right, name);
-    const gram = product.of(inputsT, inputsS, target.terms, source.terms, after, true);
-    const gramT = alike ? gram : product.of(inputsT, inputsT, target.terms, target.terms, after, true);
-    const gramS = alike ? gram : product.of(inputsS, inputsS, source.terms, source.terms, after, true);
-    const right = product.of(gram, deltaS, target.terms, size, source.terms, false);
-    const rightT = product.of(gramT, deltaT, target.terms, size, target.terms, false);
-    const rightS = alike ? right : product.of(gramS, deltaS, source.terms, size, source.terms, false);
-    const read = (pointer: number, terms: number): Float32Array => core.f32(pointer, terms * size);
-    const ts = inner(target.left, read(right, target.terms));
-    const tt = inner(target.left, read(rightT, target.terms));
-    const ss = inner(source.left, read(rightS, source.terms));
-    if (!Number.isFinite(ts + tt + ss)) {
+    const own = knownSources.get(source) ?? sourceSide(product, name, source, size, after);
+    knownSources.set(source, own);
+    const deltaT = scratch.upload(target.left, name);
+    let gramT: number;
+    let right: Float32Array;
+    if (alike) [gramT, right] = [scratch.upload(own.gram), own.right];
+    else {
+      const [inputsT, inputsS] = [scratch.upload(target.right, name), scratch.upload(source.right, name)];
+      gramT = product.of(inputsT, inputsT, target.terms, target.terms, after, true);
+      const gram = product.of(inputsT, inputsS, target.terms, source.terms, after, true);
+      right = product.read(product.of(gram, scratch.upload(source.left, name), target.terms, size, source.terms, false), target.terms * size);
+    }
+    const ts = core.kernels.innerF32(deltaT, scratch.upload(right), target.terms * size);
+    const tt = core.kernels.innerF32(deltaT, product.of(gramT, deltaT, target.terms, size, target.terms, false), target.terms * size);
+    if (!Number.isFinite(ts + tt + own.ss)) {
       for (const [role, { left, right: inputs }] of [['target', target], ['source', source]] as const) {
         requireFinite(role, new Map([[name, { shape: [left.length], data: left }], [`${name} (inputs)`, { shape: [inputs.length], data: inputs }]]));
       }
     }
     // A square that is zero may round to less.
-    return { left: target.left, right: read(right, target.terms).slice(), tt: Math.max(0, tt), ss: Math.max(0, ss), ts, flops: product.flops };
+    return { left: target.left, right, tt: Math.max(0, tt), ss: Math.max(0, own.ss), ts, flops: product.flops };
   });
 }
 
+/** What a source is over its own inputs, whatever the target. */
+interface SourceSide {
+  /** X · Xᵀ */
+  readonly gram: Float32Array;
+  /** X · Xᵀ · Δ */
+  readonly right: Float32Array;
+  /** ‖S‖² */
+  readonly ss: number;
+}
+
+/** GMT with fixed batches adds each source again at every step, with another target: two of its three products are known then. */
+const knownSources = new WeakMap<OuterProducts, SourceSide>();
+
+function sourceSide(product: Products, name: string, { left, right: inputs, terms }: OuterProducts, size: number, after: number): SourceSide {
+  const { core, scratch } = product;
+  const inputsPtr = scratch.upload(inputs, name);
+  const deltaPtr = scratch.upload(left, name);
+  const gramPtr = product.of(inputsPtr, inputsPtr, terms, terms, after, true);
+  const rightPtr = product.of(gramPtr, deltaPtr, terms, size, terms, false);
+  return { gram: product.read(gramPtr, terms * terms), right: product.read(rightPtr, terms * size), ss: core.kernels.innerF32(deltaPtr, rightPtr, terms * size) };
+}
+
 class Products {
-  readonly #core: Core;
-  readonly #scratch: Scratch;
+  readonly core: Core;
+  readonly scratch: Scratch;
   flops = 0;
 
   constructor(core: Core, scratch: Scratch) {
-    this.#core = core;
-    this.#scratch = scratch;
+    this.core = core;
+    this.scratch = scratch;
   }
 
-  /** A [m, k] · B [k, n], or B [n, k] transposed, on the heap. */
-  of(a: number, b: number, m: number, n: number, k: number, transposeB: boolean): number {
-    const c = this.#scratch.f32(m * n, 'product of factors');
-    matmul(this.#core, { a, b, c, m, n, k, transposeB });
+  /** A [m, k] · B [k, n] with a dense A, or inputs A · inputs B [n, k] transposed, on the heap. */
+  of(a: number, b: number, m: number, n: number, k: number, inputs: boolean): number {
+    const c = this.scratch.f32(m * n, 'product of factors');
+    matmulLeavingOutZeros(this.core, { a, b, c, m, n, k, transposeB: inputs }, inputs ? ['a'] : []);
     this.flops += 2 * m * n * k;
     return c;
   }
-}
 
-/** Σ aᵢ · bᵢ in f64, in four sums: one alone waits for each of its additions. */
-function inner(a: Float32Array, b: Float32Array): number {
-  let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  let i = 0;
-  for (; i + 4 <= a.length; i += 4) {
-    s0 += (a[i] as number) * (b[i] as number);
-    s1 += (a[i + 1] as number) * (b[i + 1] as number);
-    s2 += (a[i + 2] as number) * (b[i + 2] as number);
-    s3 += (a[i + 3] as number) * (b[i + 3] as number);
+  /** A copy of numbers on the heap. */
+  read(pointer: number, count: number): Float32Array {
+    return this.core.f32(pointer, count).slice();
   }
-  for (; i < a.length; i++) s0 += (a[i] as number) * (b[i] as number);
-  return s0 + s1 + (s2 + s3);
 }
 
 function sameNumbers(a: Float32Array, b: Float32Array): boolean {
-  if (a === b) return true;
   if (a.length !== b.length) return false;
+  if (a.buffer === b.buffer && a.byteOffset === b.byteOffset) return true;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
 }

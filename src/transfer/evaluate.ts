@@ -1,6 +1,6 @@
 /** Loss and accuracy of a network on images, in pieces so that the host's event loop stays alive. */
 import { requireInteger } from '../core/errors.ts';
-import { makeBatch } from '../data/data-set.ts';
+import { PassingBatches } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { Loss } from '../gradient/loss.ts';
 import type { Network } from '../gradient/network.ts';
@@ -48,14 +48,14 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { engine } = await useCompute(options.compute);
   using network = engine.compile(graph, options.loss === undefined ? {} : { loss: options.loss });
   const rows = Int32Array.from({ length: data.count }, (_, row) => row);
-  return evaluateRows(network, state, data, rows, batchSize, options);
+  return evaluateRows(network, state, new PassingBatches(data), rows, batchSize, options);
 }
 
-/** Evaluates the given rows of `data`; sums run in the order of `rows`, so the result is the same everywhere. */
+/** Evaluates the given rows of a set; sums run in the order of `rows`, so the result is the same everywhere. */
 export async function evaluateRows(
   network: Network,
   state: NetworkState,
-  data: DataSet,
+  batches: PassingBatches,
   rows: Int32Array,
   batchSize: number,
   control: JobControl,
@@ -67,7 +67,7 @@ export async function evaluateRows(
   let count = 0;
   for (let start = 0; start < rows.length; start += batchSize) {
     const piece = rows.subarray(start, Math.min(start + batchSize, rows.length));
-    const batch = makeBatch(data, piece);
+    const batch = batches.make(piece);
     const run = () => network.evaluate(state, [batch]);
     const part = stopwatch === undefined ? run() : stopwatch.measure('evaluation', run);
     lossSum += part.loss * part.count;

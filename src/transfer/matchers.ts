@@ -28,8 +28,8 @@ export interface MatchingContext {
   readonly workers: GradientWorkers | undefined;
   /** θ₂⁰ with its buffers. */
   readonly target: NetworkState;
-  /** The next g mini-batches of the seeded order. */
-  readonly drawBatches: () => readonly Batch[];
+  /** The next g mini-batches of the seeded order; those in passing are overwritten by the next in passing. */
+  readonly drawBatches: (use: 'kept' | 'passing') => readonly Batch[];
   /** By step of the schedule. */
   readonly points: Points;
   readonly history: GradientHistory;
@@ -96,7 +96,7 @@ async function addKeptPair(context: MatchingContext, kept: KeptPair[], point: nu
   const { counts, settings } = context;
   // After a resume the first points come without theirs: batches are drawn in the order of the points.
   const known = kept[point];
-  const batches = known?.batches ?? context.drawBatches();
+  const batches = known?.batches ?? context.drawBatches('kept');
   // At the start of the trajectory nothing is added to the target, whatever the permutation.
   const targetStands = known !== undefined && (point === 0 || samePermutations(known.permutations, permutations));
   const moved = targetStands ? [] : (await statesAt(context, point, permutations)).slice(0, known === undefined ? 2 : 1);
@@ -133,7 +133,7 @@ function oracleMatcher(context: MatchingContext, oracleTarget: NetworkState): Ma
 async function addPair(context: MatchingContext, point: number, permutations: Permutations): Promise<void> {
   const { counts, settings } = context;
   const states = await statesAt(context, point, permutations);
-  const batches = context.drawBatches();
+  const batches = context.drawBatches('passing');
   counts.gradients += states.length * settings.batchesPerStep;
   const [target, source] = (await gradientsOf(context, states, batches)) as [GradientResult, GradientResult];
   addToHistory(context, target, source);

@@ -1,10 +1,10 @@
 /** The points that a transfer visits: θ₁ along the source's trajectory, and θ₂⁰ + π(θ₁ − θ₁⁰) beside it. */
-import { addPermutedChange } from '../matching/permutation.ts';
+import type { Core } from '../core/core.ts';
+import { addPermutedChange, interpolate } from '../matching/permuted-change.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { zeros } from '../tensor/tensor.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
-import { interpolate } from './trajectory.ts';
 
 /** Parameters of source and target at one point. */
 export interface TransferPair {
@@ -13,6 +13,7 @@ export interface TransferPair {
 }
 
 export interface PointsOptions {
+  readonly core: Core;
   readonly spec: PermutationSpec;
   /** θ₂⁰ */
   readonly target: NamedTensors;
@@ -40,11 +41,11 @@ export class Points {
 
   /** θ₁ at a step, in arrays of `into` where it has to be computed. */
   async sourceAt(step: number, into?: NamedTensors): Promise<NamedTensors> {
-    const { points, start, end, read } = this.#options;
+    const { core, points, start, end, read } = this.#options;
     const point = points[step] as number;
     if (read !== undefined) return read(point);
     if (point === 0) return start;
-    return point === 1 ? end : interpolate(start, end, point, into);
+    return point === 1 ? end : interpolate(core, start, end, point, into);
   }
 
   /** Both sides at a step, the caller's to keep. */
@@ -65,9 +66,11 @@ export class Points {
   }
 
   async #pair(step: number, permutations: Permutations, into?: TransferPair): Promise<TransferPair> {
-    const { spec, target, start } = this.#options;
+    const { core, spec, target, start } = this.#options;
     const source = await this.sourceAt(step, into?.source);
-    const changed = addPermutedChange(spec, this.#changing, source, start, permutations, into?.target);
+    // At the start nothing has changed.
+    if (source === start) return { source, target };
+    const changed = addPermutedChange(core, spec, this.#changing, source, start, permutations, into?.target);
     // In the order of the target's.
     return { source, target: new Map([...target].map(([name, tensor]) => [name, changed.get(name) ?? tensor])) };
   }

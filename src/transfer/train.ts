@@ -12,7 +12,7 @@ import {
   requireNumber,
 } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-import { makeBatch } from '../data/data-set.ts';
+import { PassingBatches } from '../data/data-set.ts';
 import { BatchSampler } from '../data/image-set.ts';
 import type { Batch } from '../data/image-set.ts';
 import type { DataSet } from '../data/data-set.ts';
@@ -151,12 +151,13 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     losses: found?.losses ?? [],
   };
   const { checkpoints, evaluations, losses } = progress;
+  const [trainingBatches, heldOutBatches] = [new PassingBatches(data), new PassingBatches(data)];
   const evaluateNow = async (iteration: number, state: NetworkState): Promise<void> => {
     if (heldOut.length === 0 || evaluations.at(-1)?.iteration === iteration) return;
     const control = { signal: options.signal };
     evaluations.push({
       iteration,
-      heldOut: await evaluateRows(network, state, data, heldOut, EVALUATION_BATCH, control),
+      heldOut: await evaluateRows(network, state, heldOutBatches, heldOut, EVALUATION_BATCH, control),
     });
   };
 
@@ -172,7 +173,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   if (done === 0) await evaluateNow(0, start);
   for (let iteration = done + 1; iteration <= iterations; iteration++) {
     const epoch = Math.floor((iteration - 1) / batchesPerEpoch);
-    const loss = await step(makeBatch(data, sampler.next()), rates[epoch] as number);
+    const loss = await step(trainingBatches.make(sampler.next()), rates[epoch] as number);
     if (!Number.isFinite(loss)) {
       throw new NotFiniteError({
         field: `loss of iteration ${iteration}`,

@@ -4,7 +4,7 @@
 import { InvalidArgumentError, describe } from '../core/errors.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { getTensor } from '../tensor/tensor.ts';
-import type { NamedTensors, NetworkState, Tensor } from '../tensor/tensor.ts';
+import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 
 /** What a transfer needs of its source; an opened bundle is one. */
 export interface Trajectory {
@@ -52,31 +52,10 @@ export function checkpointNumber(trajectory: Trajectory, field: string, label: s
   return index;
 }
 
-/** a + c·(b − a), each element computed in f64 and rounded once to f32; written to arrays of `into` where there are some. */
-export function interpolate(a: NamedTensors, b: NamedTensors, c: number, into?: NamedTensors): NamedTensors {
-  return combine(a, b, into, (x, y, out) => {
-    for (let i = 0; i < out.length; i++) out[i] = (x[i] as number) + c * ((y[i] as number) - (x[i] as number));
-  });
-}
-
 /** a − b. */
 export function subtract(a: NamedTensors, b: NamedTensors): NamedTensors {
-  return combine(a, b, undefined, (x, y, out) => {
-    for (let i = 0; i < out.length; i++) out[i] = (x[i] as number) - (y[i] as number);
-  });
-}
-
-function combine(
-  a: NamedTensors,
-  b: NamedTensors,
-  into: NamedTensors | undefined,
-  body: (x: Float32Array, y: Float32Array, out: Float32Array) => void,
-): NamedTensors {
-  const result = new Map<string, Tensor>();
-  for (const [name, { shape, data }] of a) {
-    const out = into === undefined ? new Float32Array(data.length) : getTensor(into, name).data;
-    body(data, getTensor(b, name).data, out);
-    result.set(name, { shape, data: out });
-  }
-  return result;
+  return new Map([...a].map(([name, { shape, data }]) => {
+    const y = getTensor(b, name).data;
+    return [name, { shape, data: data.map((x, i) => x - (y[i] as number)) }];
+  }));
 }

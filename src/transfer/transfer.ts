@@ -4,7 +4,7 @@
  */
 import { InvalidArgumentError, describe } from '../core/errors.ts';
 import { sha256Hex } from '../core/sha256.ts';
-import { makeBatch } from '../data/data-set.ts';
+import { PassingBatches, makeBatch } from '../data/data-set.ts';
 import { BatchSampler } from '../data/image-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { Batch } from '../data/image-set.ts';
@@ -120,7 +120,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   requireWorkers(options.workers, compute.core);
   const { points, fractions } = pointsOf(compute, settings, first, last);
   const visited = new Points({
-    spec, target: target.parameters, start: sourceStart.parameters, end: sourceEnd.parameters, points, skip,
+    core: compute.core, spec, target: target.parameters, start: sourceStart.parameters, end: sourceEnd.parameters, points, skip,
     ...(settings.trajectory === 'real' ? { read: async (number: number) => (await readSource(number)).parameters } : {}),
   });
 
@@ -141,6 +141,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
 
   using network = compute.engine.compile(graph, networkOptions(settings, graph, spec));
   const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.batches, 1));
+  const passing = Array.from({ length: settings.batchesPerStep }, () => new PassingBatches(data));
   let batches = 0;
   const context: MatchingContext = {
     settings,
@@ -148,9 +149,10 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     network,
     workers: options.workers,
     target,
-    drawBatches: () => {
+    drawBatches: (use) => {
       batches += settings.batchesPerStep;
-      return Array.from({ length: settings.batchesPerStep }, () => makeBatch(data, sampler.next()));
+      const make = (slot: number): Batch => (use === 'kept' ? makeBatch(data, sampler.next()) : (passing[slot] as PassingBatches).make(sampler.next()));
+      return Array.from({ length: settings.batchesPerStep }, (_, slot) => make(slot));
     },
     points: visited,
     history: new GradientHistory(compute.core, spec, {
@@ -251,10 +253,11 @@ async function scorer(
   if (heldOut.length === 0) return async () => ({});
   const { network, stopwatch, signal, settings } = context;
   const { labelsPerInput, classes } = network;
+  const batches = new PassingBatches(data);
   const predict = async (state: NetworkState): Promise<Int32Array> => {
     const predictions = new Int32Array(heldOut.length * labelsPerInput);
     for (let start = 0; start < heldOut.length; start += EVALUATION_BATCH) {
-      const batch = makeBatch(data, heldOut.subarray(start, Math.min(start + EVALUATION_BATCH, heldOut.length)));
+      const batch = batches.make(heldOut.subarray(start, Math.min(start + EVALUATION_BATCH, heldOut.length)));
       const logits = stopwatch.measure('evaluation', () => network.logits(state, batch));
       predictions.set(largestIndices(logits, classes), start * labelsPerInput);
       await breathe(signal);
@@ -263,7 +266,7 @@ async function scorer(
   };
   const taught = settings.stopRule === 'label-free' ? await predict(sourceEnd) : undefined;
   return async (state) => {
-    const evaluation = await evaluateRows(network, state, data, heldOut, EVALUATION_BATCH, { signal }, stopwatch);
+    const evaluation = await evaluateRows(network, state, batches, heldOut, EVALUATION_BATCH, { signal }, stopwatch);
     if (taught === undefined) return { heldOut: evaluation };
     const predictions = await predict(state);
     let agreeing = 0;

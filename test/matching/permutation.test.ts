@@ -2,7 +2,6 @@
 import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError } from '../../src/core/errors.ts';
 import {
-  addPermutedChange,
   changedUnits,
   composePermutations,
   identityPermutations,
@@ -12,7 +11,6 @@ import {
   randomPermutations,
   requirePermutations,
 } from '../../src/matching/permutation.ts';
-import type { NamedTensors } from '../../src/tensor/tensor.ts';
 import { permuteOne, randomTensors, specOf } from './straightforward.ts';
 
 /** Every place an axis can have: first, middle, last, two at once, split by a flattening, the same group twice. */
@@ -44,22 +42,6 @@ describe('permuteTensors', () => {
     expect(movedFraction(perms)).toBeGreaterThan(0.5);
     expect(permuted.get('inner')?.data).not.toEqual(tensors.get('inner')?.data);
     expect(permuted.get('fixed')).toBe(tensors.get('fixed'));
-  });
-
-  test('addPermutedChange: base + π(now − before), to the last bit, in arrays of the caller where there are some', () => {
-    const [now, base] = [randomTensors(spec, 8), randomTensors(spec, 9)];
-    const minus = (a: NamedTensors, b: NamedTensors): NamedTensors =>
-      new Map([...a].map(([name, { shape, data }]) => [name, { shape, data: data.map((x, i) => x - (b.get(name)?.data[i] as number)) }]));
-    for (const moved of [perms, identityPermutations(spec)]) {
-      const change = permuteTensors(spec, minus(now, tensors), moved);
-      const expected = new Map([...base].map(([name, { shape, data }]) => [name, { shape, data: data.map((x, i) => x + (change.get(name)?.data[i] as number)) }]));
-      expect(addPermutedChange(spec, base, now, tensors, moved)).toEqual(expected);
-      const into = randomTensors(spec, 10);
-      const sum = addPermutedChange(spec, base, now, tensors, moved, into);
-      expect(sum).toEqual(expected);
-      expect(sum.get('inner')?.data).toBe(into.get('inner')?.data);
-    }
-    expect(() => addPermutedChange(spec, base, new Map(), tensors, perms)).toThrow(InvalidArgumentError);
   });
 
   test('the inverse undoes, composition is one after the other, the identity moves nothing', () => {

@@ -4,7 +4,7 @@
  */
 import { assertAndGetBroadcastShape, type TensorInfo } from '#tfjs';
 import { InvalidArgumentError, UnsupportedError, describe } from '../../core/errors.ts';
-import { matmul } from '../../core/matmul.ts';
+import { matmulLeavingOutZeros } from '../../core/sparse-matmul.ts';
 import { defineGradient, defineKernel, required, run, sizeOf, type KernelCall } from './support.ts';
 
 interface Product {
@@ -68,7 +68,7 @@ function multiply(call: KernelCall, bias: TensorInfo | undefined): TensorInfo {
     backend.core.kernels.fillRowsF32(pointers.c, backend.pointer(bias), count * m, n);
   }
   for (let i = 0; i < count; i++) {
-    matmul(backend.core, {
+    matmulLeavingOutZeros(backend.core, {
       a: pointers.a + 4 * m * k * matrixIndex(a.shape.slice(0, -2), batch, i),
       b: pointers.b + 4 * k * n * matrixIndex(b.shape.slice(0, -2), batch, i),
       c: pointers.c + 4 * m * n * i,
@@ -78,7 +78,7 @@ function multiply(call: KernelCall, bias: TensorInfo | undefined): TensorInfo {
       transposeA,
       transposeB,
       accumulate: bias !== undefined,
-    });
+    }, ['a', 'b']);
   }
   return out;
 }
