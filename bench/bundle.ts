@@ -4,14 +4,11 @@
  * gzip and exponent coding at the same fidelity, error of the lossy codings, encode and decode speed on one core (CPU
  * time, least of 5 runs or more); then what int8 costs a transfer, over several draws. Exit status 1 when a bar falls short.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { stateToSafetensors } from '../src/bundle/network-state.ts';
 import { openBundle } from '../src/bundle/reader.ts';
 import { type BundleOptions, type CheckpointContent, writeBundle } from '../src/bundle/writer.ts';
-import { imageSetFromIdx } from '../src/data/idx.ts';
 import { generateTaskPair } from '../src/data/generated.ts';
 import { type ImageSet, selectRows, shrink } from '../src/data/image-set.ts';
 import { type ModelGraph, parameterLayout } from '../src/model/graph.ts';
@@ -20,12 +17,13 @@ import { formatTable } from '../src/report/table.ts';
 import { openCompute } from '../src/transfer/compute.ts';
 import { type TransferDraw, trainedTrajectory, transferDraw } from './bundle-transfer.ts';
 import { machine } from './measure.ts';
+import { MNIST_FOLDER, mnist } from './mnist.ts';
 import { exponentCodedBytes } from './peers/exponent-coding.ts';
 
 const { values } = parseArgs({
   options: {
     json: { type: 'boolean', default: false }, checkpoints: { type: 'string', default: '26' }, draws: { type: 'string', default: '6' },
-    data: { type: 'string', default: '../shared/data/mnist' }, part: { type: 'string', multiple: true, default: ['codings', 'transfer'] },
+    data: { type: 'string', default: MNIST_FOLDER }, part: { type: 'string', multiple: true, default: ['codings', 'transfer'] },
   },
 });
 const count = Number(values.checkpoints);
@@ -52,14 +50,11 @@ interface Bar {
 using compute = await openCompute();
 
 async function images(part: 'train' | 't10k', most: number): Promise<ImageSet> {
-  const file = (kind: string): Uint8Array => readFileSync(join(values.data, `${part}-${kind}-ubyte.gz`));
-  if (!existsSync(join(values.data, `${part}-images-idx3-ubyte.gz`))) {
-    console.error(`no MNIST in ${values.data}: the generated images instead`);
-    const { before } = generateTaskPair(compute.core, { seed: SEED, trainCount: 20_000, testCount: 10_000 });
-    return part === 'train' ? before.train : before.test;
-  }
-  const whole = await imageSetFromIdx({ name: 'mnist', images: file('images-idx3'), labels: file('labels-idx1') });
-  return selectRows(whole, Int32Array.from({ length: Math.min(most, whole.count) }, (_, i) => i));
+  const found = await mnist(values.data, part, most);
+  if (found !== undefined) return found;
+  console.error(`no MNIST in ${values.data}: the generated images instead`);
+  const { before } = generateTaskPair(compute.core, { seed: SEED, trainCount: 20_000, testCount: 10_000 });
+  return part === 'train' ? before.train : before.test;
 }
 
 /** CPU seconds of the least disturbed of several runs: what a neighbour on the same core takes is no property of the code. */
@@ -151,13 +146,13 @@ async function measureTransfers(graph: ModelGraph, first: readonly CheckpointCon
   return { draws, bars: [{ bar: `mlp-512 int8: points of transferred accuracy from lossless, mean of ${draws.length} draws`, bound: '≤ 0.2', got, pass: got <= 0.2 }] };
 }
 
-const mnist = await images('train', 20_000);
-const mlp = preset('mlp', { input: [mnist.channels * mnist.height * mnist.width], widths: [512], classes: mnist.classes });
-const mlpTrajectory = await trainedTrajectory(mlp, mnist, SEED, count, compute);
+const digits = await images('train', 20_000);
+const mlp = preset('mlp', { input: [digits.channels * digits.height * digits.width], widths: [512], classes: digits.classes });
+const mlpTrajectory = await trainedTrajectory(mlp, digits, SEED, count, compute);
 const rows: Row[] = [];
 const bars: Bar[] = [];
 if (values.part.includes('codings')) {
-  const small = selectRows(shrink(mnist, 2), Int32Array.from({ length: 3000 }, (_, i) => i));
+  const small = selectRows(shrink(digits, 2), Int32Array.from({ length: 3000 }, (_, i) => i));
   const conv = preset('small-conv', { input: [small.channels, small.height, small.width], classes: small.classes });
   for (const [name, graph, checkpoints] of [['mlp-512', mlp, mlpTrajectory], ['small-conv-32', conv, await trainedTrajectory(conv, small, SEED, count, compute)]] as const) {
     const measured = await measureCodings(name, graph, checkpoints);
@@ -165,11 +160,11 @@ if (values.part.includes('codings')) {
     bars.push(...measured.bars);
   }
 }
-const transfers = values.part.includes('transfer') ? await measureTransfers(mlp, mlpTrajectory, mnist) : undefined;
+const transfers = values.part.includes('transfer') ? await measureTransfers(mlp, mlpTrajectory, digits) : undefined;
 bars.push(...(transfers?.bars ?? []));
 
 if (values.json) {
-  console.log(JSON.stringify({ event: 'machine', ...machine(), checkpoints: count, data: mnist.name }));
+  console.log(JSON.stringify({ event: 'machine', ...machine(), checkpoints: count, data: digits.name }));
   for (const row of rows) console.log(JSON.stringify({ event: 'coding', ...row }));
   for (const draw of transfers?.draws ?? []) console.log(JSON.stringify({ event: 'draw', ...draw }));
   for (const bar of bars) console.log(JSON.stringify({ event: 'bar', ...bar }));
@@ -182,9 +177,9 @@ function printText(): void {
   const table = (titles: readonly string[], left: number, cells: readonly (readonly string[])[]): void => {
     if (cells.length > 0) console.log(formatTable(titles.map((title, i) => ({ title, align: i < left ? ('left' as const) : ('right' as const) })), cells));
   };
-  const rounded = (value: number | null, digits: number): string => (value === null ? '' : value.toFixed(digits));
+  const rounded = (value: number | null, decimals: number): string => (value === null ? '' : value.toFixed(decimals));
   const { node, processor } = machine();
-  console.log(`${count} checkpoints, ${mnist.name}; ${node}, ${processor}\n`);
+  console.log(`${count} checkpoints, ${digits.name}; ${node}, ${processor}\n`);
   table(
     ['network', 'coding', 'size ÷ raw', 'largest error ÷ step', 'encode MB/s', 'decode MB/s'], 2,
     rows.map((row) => [row.network, row.coding, rounded(row.ratio, 3), rounded(row.stepError, 4), rounded(row.encodeMBs, 0), rounded(row.decodeMBs, 0)]),
