@@ -50,6 +50,8 @@ export const limits = {
   textFileBytes: 256 * MiB,
   /** Classes of a data set (labels are one byte). */
   classes: 256,
+  /** Checkpoints of a real trajectory that GMT keeps in memory of those it has read: half of what an edge isolate leaves beside the heap. */
+  readCheckpointBytes: 32 * MiB,
   /** Steps of a transfer schedule. */
   scheduleSteps: 10_000,
   /** The heap of the WebAssembly memory unless the caller sets another: what tfjs's binary itself can address. */

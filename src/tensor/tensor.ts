@@ -43,6 +43,11 @@ export function tensor(shape: readonly number[], data: Float32Array): Tensor {
   return { shape, data };
 }
 
+/** Bytes that the numbers take. */
+export function tensorBytes(tensors: NamedTensors): number {
+  return [...tensors.values()].reduce((bytes, { data }) => bytes + data.byteLength, 0);
+}
+
 export function zeros(shape: readonly number[]): Tensor {
   return { shape, data: new Float32Array(elementCount(shape)) };
 }

@@ -1,9 +1,10 @@
 /** The points that a transfer visits: θ₁ along the source's trajectory, and θ₂⁰ + π(θ₁ − θ₁⁰) beside it. */
 import type { Core } from '../core/core.ts';
+import { limits } from '../core/limits.ts';
 import { addPermutedChange, interpolate } from '../matching/permuted-change.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
-import { zeros } from '../tensor/tensor.ts';
+import { tensorBytes, zeros } from '../tensor/tensor.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
 
 /** Parameters of source and target at one point. */
@@ -33,6 +34,9 @@ export class Points {
   /** Where the last step arrived: the next one takes its newest pair of gradients there. */
   #arrived: (TransferPair & { readonly step: number; readonly permutations: Permutations }) | undefined;
   #passed: TransferPair | undefined;
+  /** By number, as many as `limits.readCheckpointBytes` holds: GMT passes each point at every later step, and a bundle may be at the other end of a wire. */
+  readonly #read = new Map<number, NamedTensors>();
+  #readBytes = 0;
 
   constructor(options: PointsOptions) {
     this.#options = options;
@@ -43,9 +47,18 @@ export class Points {
   async sourceAt(step: number, into?: NamedTensors): Promise<NamedTensors> {
     const { core, points, start, end, read } = this.#options;
     const point = points[step] as number;
-    if (read !== undefined) return read(point);
+    if (read !== undefined) return this.#read.get(point) ?? this.#keep(point, await read(point));
     if (point === 0) return start;
     return point === 1 ? end : interpolate(core, start, end, point, into);
+  }
+
+  #keep(checkpoint: number, parameters: NamedTensors): NamedTensors {
+    const bytes = tensorBytes(parameters);
+    if (this.#readBytes + bytes <= limits.readCheckpointBytes) {
+      this.#read.set(checkpoint, parameters);
+      this.#readBytes += bytes;
+    }
+    return parameters;
   }
 
   /** Both sides at a step, the caller's to keep. */

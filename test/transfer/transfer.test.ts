@@ -164,6 +164,27 @@ test('a real trajectory visits the checkpoints; frozen groups stay; skipped para
   expect(getTensor(result.state.parameters, 'linear1.weight').data).not.toEqual(getTensor(target.parameters, 'linear1.weight').data);
 });
 
+test('GMT along a real trajectory reads every checkpoint between the ends once, however often it passes', async () => {
+  const graph = networks.mlp;
+  const source = await trained(graph, 1);
+  const reads: number[] = [];
+  const trajectory = {
+    ...source.trajectory,
+    readCheckpoint: (index: number) => {
+      reads.push(index);
+      return source.trajectory.readCheckpoint(index);
+    },
+  };
+  const options = { target: initialise(compute.core, graph, { seed: 2 }), data, method: 'gmt', seed: 1, trajectory: 'real', compute } as const;
+  const { counts, record } = await transfer({ ...options, source: trajectory });
+  const points = source.checkpoints.length - 1;
+  expect(points).toBeGreaterThan(2);
+  expect(counts.gradients).toBe(points * (points + 1));
+  // The ends are read once more, for what is hashed.
+  expect(reads.toSorted()).toEqual([0, 0, ...Array.from({ length: points - 1 }, (_, i) => i + 1), points, points]);
+  expect(record.sha256).toBe((await transfer({ ...options, source: source.trajectory })).record.sha256);
+});
+
 test('stop rules keep the step they name', async () => {
   const graph = networks.mlp;
   const source = await trained(graph, 1);
