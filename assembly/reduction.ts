@@ -23,36 +23,80 @@ export function columnSumsF32(xPtr: usize, rows: i32, columns: i32, sumsPtr: usi
 }
 
 /**
- * sums[j] (f64) += Σ_i a[i, j] and sums[columns + j] += Σ_i a[i, j] · b[i, j], each product exact; `b` may be `a`. One pass for both, row
- * after row: these arrays come from memory. Eight columns of a block of rows at a time, with their sums in registers, were as fast from the
- * second cache and took twice as long from memory, where the processor then no longer reads ahead (1.0 ns a value).
+ * Moments go by two rows at a time, one of each half of the rows: their sums are loaded and stored once for both, and each half is read in
+ * order, so that the processor reads ahead (0.36 → 0.23 ns a square, 0.42 → 0.34 a product; neighbouring rows, whose cache lines are
+ * met out of order: 0.5 from memory). What is left is the processor's two additions and conversions a cycle.
  */
-export function columnMomentsF32(aPtr: usize, bPtr: usize, rows: i32, columns: i32, sumsPtr: usize): void {
-  const rowBytes = (<usize>columns) << 2;
-  const productsPtr = sumsPtr + rowBytes * 2;
-  for (let i: i32 = 0; i < rows; i++) {
-    let at: usize = 0;
-    for (; at + 16 <= rowBytes; at += 16) {
-      const a = v128.load(aPtr + at);
-      const b = v128.load(bPtr + at);
-      const sumPtr = sumsPtr + at * 2;
-      const productPtr = productsPtr + at * 2;
-      const low = f64x2.promote_low_f32x4(a);
-      const high = f64x2.promote_low_f32x4(v128.shuffle<i64>(a, a, 1, 1));
-      v128.store(sumPtr, f64x2.add(v128.load(sumPtr), low));
-      v128.store(sumPtr, f64x2.add(v128.load(sumPtr, 16), high), 16);
-      v128.store(productPtr, f64x2.add(v128.load(productPtr), f64x2.mul(low, f64x2.promote_low_f32x4(b))));
-      const product = f64x2.mul(high, f64x2.promote_low_f32x4(v128.shuffle<i64>(b, b, 1, 1)));
-      v128.store(productPtr, f64x2.add(v128.load(productPtr, 16), product), 16);
+// oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
+abstract class Moments {
+  /** Four columns of one row, or of two that lie `far` apart: their Σ a at sumPtr, Σ a · b at productPtr. */
+  @inline
+  static four(aPtr: usize, bPtr: usize, far: usize, sumPtr: usize, productPtr: usize, two: bool, squares: bool): void {
+    const a = v128.load(aPtr), b = squares ? a : v128.load(bPtr);
+    const low = f64x2.promote_low_f32x4(a), high = f64x2.promote_low_f32x4(v128.shuffle<i64>(a, a, 1, 1));
+    let sumLow = f64x2.add(v128.load(sumPtr), low), sumHigh = f64x2.add(v128.load(sumPtr, 16), high);
+    let productLow = f64x2.add(v128.load(productPtr), f64x2.mul(low, squares ? low : f64x2.promote_low_f32x4(b)));
+    let productHigh = f64x2.add(
+      v128.load(productPtr, 16), f64x2.mul(high, squares ? high : f64x2.promote_low_f32x4(v128.shuffle<i64>(b, b, 1, 1))),
+    );
+    if (two) {
+      const c = v128.load(aPtr + far), d = squares ? c : v128.load(bPtr + far);
+      const lower = f64x2.promote_low_f32x4(c), upper = f64x2.promote_low_f32x4(v128.shuffle<i64>(c, c, 1, 1));
+      sumLow = f64x2.add(sumLow, lower);
+      sumHigh = f64x2.add(sumHigh, upper);
+      productLow = f64x2.add(productLow, f64x2.mul(lower, squares ? lower : f64x2.promote_low_f32x4(d)));
+      productHigh = f64x2.add(
+        productHigh, f64x2.mul(upper, squares ? upper : f64x2.promote_low_f32x4(v128.shuffle<i64>(d, d, 1, 1))),
+      );
     }
-    for (; at < rowBytes; at += 4) {
-      const a = <f64>load<f32>(aPtr + at);
-      store<f64>(sumsPtr + at * 2, load<f64>(sumsPtr + at * 2) + a);
-      store<f64>(productsPtr + at * 2, load<f64>(productsPtr + at * 2) + a * <f64>load<f32>(bPtr + at));
-    }
-    aPtr += rowBytes;
-    bPtr += rowBytes;
+    v128.store(sumPtr, sumLow);
+    v128.store(sumPtr, sumHigh, 16);
+    v128.store(productPtr, productLow);
+    v128.store(productPtr, productHigh, 16);
   }
+
+  /** A column of a row. */
+  @inline
+  static one(aPtr: usize, bPtr: usize, sumPtr: usize, productPtr: usize): void {
+    const a = <f64>load<f32>(aPtr);
+    store<f64>(sumPtr, load<f64>(sumPtr) + a);
+    store<f64>(productPtr, load<f64>(productPtr) + a * <f64>load<f32>(bPtr));
+  }
+
+  /** All columns of a row, or of two. */
+  @inline
+  static row(aPtr: usize, bPtr: usize, far: usize, rowBytes: usize, sumsPtr: usize, two: bool, squares: bool): void {
+    const productsPtr = sumsPtr + rowBytes * 2;
+    let at: usize = 0;
+    for (; at + 16 <= rowBytes; at += 16) Moments.four(aPtr + at, bPtr + at, far, sumsPtr + at * 2, productsPtr + at * 2, two, squares);
+    for (; at < rowBytes; at += 4) {
+      Moments.one(aPtr + at, bPtr + at, sumsPtr + at * 2, productsPtr + at * 2);
+      if (two) Moments.one(aPtr + at + far, bPtr + at + far, sumsPtr + at * 2, productsPtr + at * 2);
+    }
+  }
+
+  @inline
+  static ofRows(aPtr: usize, bPtr: usize, rows: i32, columns: i32, sumsPtr: usize, squares: bool): void {
+    const rowBytes = (<usize>columns) << 2;
+    const half = rows >> 1;
+    const far = <usize>half * rowBytes;
+    for (let i: i32 = 0; i < half; i++) {
+      Moments.row(aPtr, bPtr, far, rowBytes, sumsPtr, true, squares);
+      aPtr += rowBytes;
+      bPtr += rowBytes;
+    }
+    if (rows & 1) Moments.row(aPtr + far, bPtr + far, 0, rowBytes, sumsPtr, false, squares);
+  }
+}
+
+/** sums[j] (f64) += Σ_i x[i, j] and sums[columns + j] += Σ_i x[i, j]², each square exact. */
+export function columnMomentsF32(xPtr: usize, rows: i32, columns: i32, sumsPtr: usize): void {
+  Moments.ofRows(xPtr, xPtr, rows, columns, sumsPtr, true);
+}
+
+/** sums[j] (f64) += Σ_i a[i, j] and sums[columns + j] += Σ_i a[i, j] · b[i, j], each product exact. */
+export function columnCrossMomentsF32(aPtr: usize, bPtr: usize, rows: i32, columns: i32, sumsPtr: usize): void {
+  Moments.ofRows(aPtr, bPtr, rows, columns, sumsPtr, false);
 }
 
 /** sums[j] (f64) += Σ_i a[i, j] · b[i, j], each product exact. */

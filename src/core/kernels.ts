@@ -96,7 +96,8 @@ export interface PoolingKernels {
 /** Sums over rows in f64 (`assembly/reduction.ts`). */
 export interface ReductionKernels {
   addSumsF32(sumsPtr: number, toPtr: number, columns: number): void;
-  columnMomentsF32(aPtr: number, bPtr: number, rows: number, columns: number, sumsPtr: number): void;
+  columnCrossMomentsF32(aPtr: number, bPtr: number, rows: number, columns: number, sumsPtr: number): void;
+  columnMomentsF32(xPtr: number, rows: number, columns: number, sumsPtr: number): void;
   columnProductSumsF32(aPtr: number, bPtr: number, rows: number, columns: number, sumsPtr: number): void;
   columnSumsF32(xPtr: number, rows: number, columns: number, sumsPtr: number): void;
   innerF32(aPtr: number, bPtr: number, count: number): number;

@@ -28,7 +28,7 @@ function moments(x: Float32Array, rows: number, channels: number): { readonly su
     const sums = scratch.f64(2 * channels);
     core.f64(sums, 2 * channels).fill(0);
     const xPtr = scratch.upload(x);
-    core.kernels.columnMomentsF32(xPtr, xPtr, rows, channels, sums);
+    core.kernels.columnMomentsF32(xPtr, rows, channels, sums);
     return { sums: core.f64(sums, channels).slice(), squares: core.f64(sums + 8 * channels, channels).slice() };
   });
 }

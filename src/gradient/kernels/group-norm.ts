@@ -37,7 +37,7 @@ function moments(core: Core, xPtr: number, extents: Extents): { readonly mean: F
   return core.scoped((scratch) => {
     const sums = scratch.f64(2 * channels, 'group statistics');
     core.f64(sums, 2 * channels).fill(0);
-    core.kernels.columnMomentsF32(xPtr, xPtr, pixels, channels, sums);
+    core.kernels.columnMomentsF32(xPtr, pixels, channels, sums);
     const mean = overGroups(core.f64(sums, channels), extents);
     // In f64 the cancellation costs at most 1e-16 · mean² of a variance that f32 data resolve to 1e-7 · mean².
     const squares = overGroups(core.f64(sums + 8 * channels, channels), extents);
@@ -97,7 +97,7 @@ function backward(call: KernelCall): TensorInfo[] {
       const mean = core.f32(meanPtr, channels).slice();
       const inverse = core.f32(backend.pointer(required(call, 'inverses')) + row, channels).slice();
       core.f64(sumsPtr, 2 * channels).fill(0);
-      core.kernels.columnMomentsF32(backend.pointer(dy) + at, backend.pointer(x) + at, pixels, channels, sumsPtr);
+      core.kernels.columnCrossMomentsF32(backend.pointer(dy) + at, backend.pointer(x) + at, pixels, channels, sumsPtr);
       const sums = core.f64(sumsPtr, channels).slice();
       // Σ dy · x̂, x̂ = (x − mean) · inverse
       const products = core
