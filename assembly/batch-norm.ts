@@ -8,10 +8,13 @@ export function batchNormScratchBytes(channels: i32): i32 {
   return channels * 28;
 }
 
-/** y = (x − mean) / √(variance + ε) · weight + shift by the rows' own mean and biased variance, which are stored [channels] each. */
+/**
+ * y = (x − mean) / √(variance + ε) · weight + shift by the rows' own mean and biased variance, which are stored [channels] each; where
+ * `ceiling` is not 0, a rectifier's min(max(y, 0), ceiling) in the same pass.
+ */
 export function batchNormF32(
   xPtr: usize, yPtr: usize, rows: i32, channels: i32, weightPtr: usize, shiftPtr: usize, epsilon: f64, meanPtr: usize, variancePtr: usize,
-  scratchPtr: usize,
+  ceiling: f32, scratchPtr: usize,
 ): void {
   const scalePtr = scratchPtr + (<usize>channels << 4);
   memory.fill(scratchPtr, 0, <usize>channels << 4);
@@ -25,7 +28,7 @@ export function batchNormF32(
     store<f32>(variancePtr + at, <f32>variance);
     store<f32>(scalePtr + at, <f32>(<f64>load<f32>(weightPtr + at) / sqrt<f64>(variance + epsilon)));
   }
-  normaliseF32(xPtr, yPtr, rows, channels, meanPtr, scalePtr, shiftPtr);
+  normaliseF32(xPtr, yPtr, rows, channels, meanPtr, scalePtr, shiftPtr, ceiling);
 }
 
 /**

@@ -33,21 +33,27 @@ export function copyBlocks(fromPtr: usize, fromBytes: i32, toPtr: usize, toBytes
   }
 }
 
+// oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
+export abstract class Clamp {
+  @inline
+  static four(x: v128, ceiling: v128): v128 {
+    // Of two alike, and of NaN, `pmin` takes its first.
+    return f32x4.pmin(v128.andnot(x, f32x4.le(x, f32x4.splat(0))), ceiling);
+  }
+
+  @inline
+  static one(x: f32, ceiling: f32): f32 {
+    return x <= 0 ? 0 : x > ceiling ? ceiling : x;
+  }
+}
+
 /** y = min(max(x, 0), ceiling); y may be x. NaN passes. */
 export function clampF32(xPtr: usize, yPtr: usize, count: i32, ceiling: f32): void {
   const end = xPtr + ((<usize>count) << 2);
   const vectorEnd = xPtr + ((<usize>(count & ~3)) << 2);
-  const zero = f32x4.splat(0);
   const most = f32x4.splat(ceiling);
-  for (; xPtr < vectorEnd; xPtr += 16, yPtr += 16) {
-    const x = v128.load(xPtr);
-    // Of two alike, and of NaN, `pmin` takes its first.
-    v128.store(yPtr, f32x4.pmin(v128.andnot(x, f32x4.le(x, zero)), most));
-  }
-  for (; xPtr < end; xPtr += 4, yPtr += 4) {
-    const x = load<f32>(xPtr);
-    store<f32>(yPtr, x <= 0 ? 0 : x > ceiling ? ceiling : x);
-  }
+  for (; xPtr < vectorEnd; xPtr += 16, yPtr += 16) v128.store(yPtr, Clamp.four(v128.load(xPtr), most));
+  for (; xPtr < end; xPtr += 4, yPtr += 4) store<f32>(yPtr, Clamp.one(load<f32>(xPtr), ceiling));
 }
 
 /** dx = dy where 0 < y < ceiling, 0 elsewhere; dx may be dy. */

@@ -107,7 +107,7 @@ export interface ReductionKernels {
 export interface NormalisationKernels {
   batchNormF32(
     xPtr: number, yPtr: number, rows: number, channels: number, weightPtr: number, shiftPtr: number, epsilon: number, meanPtr: number,
-    variancePtr: number, scratchPtr: number,
+    variancePtr: number, ceiling: number, scratchPtr: number,
   ): void;
   batchNormGradientF32(
     dyPtr: number, xPtr: number, dxPtr: number, rows: number, channels: number, weightPtr: number, epsilon: number, meanPtr: number,
@@ -116,7 +116,7 @@ export interface NormalisationKernels {
   batchNormScratchBytes(channels: number): number;
   fillRowsF32(yPtr: number, rowPtr: number, rows: number, columns: number): void;
   normaliseF32(
-    xPtr: number, yPtr: number, rows: number, channels: number, meanPtr: number, scalePtr: number, shiftPtr: number,
+    xPtr: number, yPtr: number, rows: number, channels: number, meanPtr: number, scalePtr: number, shiftPtr: number, ceiling: number,
   ): void;
   normaliseGradientF32(
     dyPtr: number, xPtr: number, dxPtr: number, rows: number, channels: number, meanPtr: number, scalePtr: number,

@@ -291,11 +291,13 @@ export class Network implements Disposable {
     onStatistics?: (statistics: BatchStatistics) => void,
     numbers?: Batch['inputs'],
   ): Tape {
-    const report: TapeOptions['onSideOutputs'] = ({ kernel, output }, x, [mean, variance]) => {
-      if (kernel !== 'BatchNormTraining' || onStatistics === undefined) return;
+    const report: TapeOptions['onSideOutputs'] = ({ attrs }, x, [statistics]) => {
+      if (attrs['node'] === undefined || onStatistics === undefined) return;
       const channels = x.shape.at(-1) ?? 1;
-      const read = (tensor: TfjsTensor | undefined): Float32Array => (tensor as TfjsTensor).dataSync<'float32'>();
-      onStatistics({ node: output, rows: x.size / channels, mean: read(mean), variance: read(variance) });
+      const both = this.#backend.core.f32(this.#backend.pointer(statistics as TfjsTensor), 2 * channels).slice();
+      onStatistics({
+        node: attrs['node'] as string, rows: x.size / channels, mean: both.subarray(0, channels), variance: both.subarray(channels),
+      });
     };
     return new Tape(this.#backend, program, parameters, { record, onSideOutputs: report, inputNumbers: numbers instanceof Float32Array ? numbers : undefined });
   }

@@ -18,19 +18,45 @@ export interface Program {
 /** @param training batch norm by the batch's statistics instead of the running ones. */
 export function compileProgram(graph: ModelGraph, trained: ReadonlySet<string>, training: boolean): Program {
   const shapes = inferShapes(graph);
-  const instructions = graph.nodes.flatMap((node) =>
+  const plain = graph.nodes.flatMap((node) =>
     instructionsOf(node, node.inputs.map((name) => shapes.get(name) as Shape), shapes.get(node.name) as Shape, training),
   );
-  const readers = new Map<string, number>([[graph.output, 1]]);
+  const instructions = withRectifiers(plain, readersOf(plain, graph.output));
+  const readers = readersOf(instructions, graph.output);
   const reached = new Set<string>();
   for (const { output, values, parameters } of instructions) {
     const sources = Object.values(values);
-    for (const name of sources) readers.set(name, (readers.get(name) ?? 0) + 1);
     if (sources.some((name) => reached.has(name)) || Object.values(parameters).some((name) => trained.has(name))) {
       reached.add(output);
     }
   }
   return { instructions, output: graph.output, readers, reached };
+}
+
+function readersOf(instructions: readonly Instruction[], output: string): Map<string, number> {
+  const readers = new Map<string, number>([[output, 1]]);
+  for (const { values } of instructions) for (const name of Object.values(values)) readers.set(name, (readers.get(name) ?? 0) + 1);
+  return readers;
+}
+
+/** Where min(max(x, 0), ·) ends. */
+function ceilingOf({ kernel, attrs }: Instruction): number | undefined {
+  return kernel === 'Relu' ? Infinity : kernel === 'Clamp' ? (attrs['ceiling'] as number) : undefined;
+}
+
+/** A batch norm in training mode takes a rectifier along that alone reads it: its last pass writes the rectifier's value as fast as its own. */
+function withRectifiers(instructions: readonly Instruction[], readers: ReadonlyMap<string, number>): readonly Instruction[] {
+  const rectifiers = new Map(
+    instructions.filter((each) => ceilingOf(each) !== undefined).map((each) => [each.values['x'] as string, each]),
+  );
+  const taken = new Set<Instruction>();
+  const joined = instructions.map((each) => {
+    const rectifier = rectifiers.get(each.output);
+    if (each.kernel !== 'BatchNormTraining' || rectifier === undefined || readers.get(each.output) !== 1) return each;
+    taken.add(rectifier);
+    return { ...each, output: rectifier.output, kernel: 'RectifiedBatchNormTraining', attrs: { ...each.attrs, ceiling: ceilingOf(rectifier) } };
+  });
+  return joined.filter((each) => !taken.has(each));
 }
 
 /** tfjs's explicit padding. */
@@ -106,7 +132,7 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       });
     case 'batch_norm': {
       const affine = { scale: parameter('weight'), offset: parameter('bias') };
-      if (training) return one('BatchNormTraining', { epsilon: node.epsilon }, { parameters: affine });
+      if (training) return one('BatchNormTraining', { epsilon: node.epsilon, node: node.name }, { parameters: affine });
       const running = { mean: parameter('running_mean'), variance: parameter('running_var') };
       return one('FusedBatchNorm', { varianceEpsilon: node.epsilon }, { parameters: { ...affine, ...running } });
     }

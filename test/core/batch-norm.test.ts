@@ -33,13 +33,13 @@ function moments(x: Float32Array, rows: number, channels: number): { readonly su
   });
 }
 
-function norm(x: Float32Array, dy: Float32Array, weight: Float32Array, shift: Float32Array, channels: number) {
+function norm(x: Float32Array, dy: Float32Array, weight: Float32Array, shift: Float32Array, channels: number, ceiling = 0) {
   return core.scoped((scratch) => {
     const rows = x.length / channels;
     const [xPtr, dyPtr, weightPtr, shiftPtr] = [x, dy, weight, shift].map((values) => scratch.upload(values)) as [number, number, number, number];
     const [yPtr, mean, variance, dWeight, dShift] = [scratch.f32(x.length), ...[1, 2, 3, 4].map(() => scratch.f32(channels))] as [number, number, number, number, number];
     const space = scratch.bytes(core.kernels.batchNormScratchBytes(channels));
-    core.kernels.batchNormF32(xPtr, yPtr, rows, channels, weightPtr, shiftPtr, 1e-5, mean, variance, space);
+    core.kernels.batchNormF32(xPtr, yPtr, rows, channels, weightPtr, shiftPtr, 1e-5, mean, variance, ceiling, space);
     core.kernels.batchNormGradientF32(dyPtr, xPtr, dyPtr, rows, channels, weightPtr, 1e-5, mean, variance, dWeight, dShift, space);
     const read = (pointer: number, length: number): Float32Array => core.f32(pointer, length).slice();
     return {
@@ -90,6 +90,17 @@ describe.each(shapes)('%i rows of %i channels', (rows, channels) => {
       }
     }
   });
+});
+
+test.each([
+  ['a rectifier', Infinity],
+  ['a ceiling', 0.7],
+])('%s in the same pass gives the bytes of one behind it', (_, ceiling) => {
+  for (const [rows, channels] of shapes) {
+    const inputs = [numbers(rows, channels, 1, 2), numbers(rows, channels, 2, 0), numbers(1, channels, 3, 1), numbers(1, channels, 4, 0)] as const;
+    const { y } = norm(...inputs, channels);
+    expect(norm(...inputs, channels, ceiling).y).toEqual(y.map((value) => (value > 0 ? Math.min(value, Math.fround(ceiling)) : 0)));
+  }
 });
 
 test('a channel has the same bytes wherever it stands', () => {

@@ -228,6 +228,19 @@ const otherCases: readonly GradientCase[] = [
   operation('batch_norm of images', around([2, 5, 4], { op: 'batch_norm', name: 'norm' }), { bound: 1e-4 }),
   operation('batch_norm of vectors', vector({ op: 'batch_norm', name: 'norm' }, { op: 'relu' }), { bound: 1e-4, count: 6 }),
   operation('batch_norm, image batch of one', around([2, 5, 4], { op: 'batch_norm', name: 'norm' }, { op: 'relu' }), { bound: 1e-4, count: 1 }),
+  // Its own bias is what shifts it.
+  operation(
+    'batch_norm, relu6 around its ceiling',
+    sequential([2, 5, 4], [
+      { op: 'conv2d', name: 'first', out: 5, kernel: 3 }, { op: 'batch_norm', name: 'before' }, { op: 'relu6' }, { op: 'flatten' }, { op: 'dense', name: 'after', out: 4 },
+    ]),
+    { bound: 1e-4, shift: 6 },
+  ),
+  operation(
+    'batch_norm, read by a rectifier and by a sum',
+    around([2, 5, 4], { op: 'batch_norm', name: 'norm' }, { op: 'residual', body: [{ op: 'relu' }], shortcut: [] }),
+    { bound: 1e-4 },
+  ),
   operation(
     'add with a shared input',
     around([2, 5, 4], { op: 'residual', body: [{ op: 'relu' }, { op: 'conv2d', name: 'body', out: 5, kernel: 3, padding: 1 }], shortcut: [] }, { op: 'relu' }),

@@ -47,9 +47,8 @@ describe('what stays for the backward step is what the gradients of the kernels 
     openGradientEngine(core)[Symbol.dispose]();
   });
 
-  test.each(Object.keys(footprints) as OperationName[])('%s', (op) => {
-    const graph = gradientCases.map((each) => each.graph).find(({ nodes }) => nodes.some((node) => node.op === op)) as ModelGraph;
-    const node = graph.nodes.find((each) => each.op === op) as ModelGraph['nodes'][number];
+  /** Of the instructions that make a node's value. */
+  function savedBy(graph: ModelGraph, node: ModelGraph['nodes'][number]): readonly string[] {
     const { instructions } = compileProgram(graph, new Set(), true);
     const saved = new Set<string>();
     for (const { kernel, output, values } of instructions) {
@@ -61,9 +60,25 @@ describe('what stays for the backward step is what the gradients of the kernels 
       if (outputsToSave[1] === true && kernel.includes('Max')) saved.add('winners');
       if (outputsToSave[1] === true && kernel === 'SmoothMap') saved.add('slope');
     }
+    return [...saved].toSorted();
+  }
+
+  test.each(Object.keys(footprints) as OperationName[])('%s', (op) => {
+    // Batch norms take rectifiers along.
+    const isCase = ({ nodes }: ModelGraph): boolean => nodes.some((each) => each.op === op) && (op === 'batch_norm' || !nodes.some((each) => each.op === 'batch_norm'));
+    const graph = gradientCases.map((each) => each.graph).find(isCase) as ModelGraph;
+    const node = graph.nodes.find((each) => each.op === op) as ModelGraph['nodes'][number];
     const inputs = node.inputs.map((name) => `input ${name}`);
     const expected = { nothing: [], input: inputs.slice(0, 1), inputs, output: ['output'], winners: ['winners'], slope: ['slope'] }[footprints[op].keeps];
-    expect([...saved].toSorted()).toEqual([...new Set(expected)].toSorted());
+    expect(savedBy(graph, node)).toEqual([...new Set(expected)].toSorted());
+  });
+
+  test.each(['relu', 'relu6'] as const)('batch_norm with the %s behind it: what each of them keeps', (op) => {
+    const graph = sequential([4, 3, 3], [{ op: 'batch_norm', name: 'norm' }, { op, name: 'rectifier' }, { op: 'flatten' }, { op: 'dense', name: 'c', out: 2 }]);
+    const [norm, rectifier] = graph.nodes as [ModelGraph['nodes'][number], ModelGraph['nodes'][number]];
+    expect([footprints.batch_norm.keeps, footprints[op].keeps]).toEqual(['input', 'output']);
+    expect(savedBy(graph, norm)).toEqual([]);
+    expect(savedBy(graph, rectifier)).toEqual([`input ${norm.inputs[0]}`, 'output']);
   });
 });
 

@@ -69,7 +69,7 @@ function forward(call: KernelCall): TensorInfo[] {
       core.f32(scalePtr, channels).set(inverse.map((value, c) => value * (weights[c] as number)));
       core.kernels.normaliseF32(
         backend.pointer(x) + at, backend.pointer(y) + at, pixels, channels, backend.pointer(means) + row, scalePtr,
-        backend.pointer(required(call, 'offset')),
+        backend.pointer(required(call, 'offset')), 0,
       );
     }
   });
