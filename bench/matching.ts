@@ -48,7 +48,10 @@ const pieces: readonly Piece[] = [
   piece('history: resnet18', 9, 'history-budget', 'resnet18'),
   ...['mlp-256-256', 'small-conv-32', 'resnet-small-32'].map((name) => piece(`alternatives: ${name}`, 4, 'alternatives', name)),
   ...(
-    [['mlp-512', 0.3, 0.3, 0.3], ['small-conv-32', 0.3, 0.5, 0.5], ['conv8-half', 3, 8, 8], ['mlp-4096', 6, 20, 20]] as const
+    [
+      ['mlp-512', 0.3, 0.3, 0.3], ['mlp-512-mnist', 0.3, 0.3, 0.3], ['small-conv-32', 0.3, 0.5, 0.5], ['small-conv-32-mnist', 0.5, 0.7, 0.7],
+      ['conv8-half', 3, 8, 8], ['mlp-4096', 6, 20, 20],
+    ] as const
   ).flatMap(([name, ...minutes]) => (['fgmt', 'gmt', 'gmt-fixed'] as const).map((method, i) => piece(`official: ${name} ${method}`, minutes[i] as number, 'official', name, '--method', method))),
 ];
 

@@ -38,7 +38,7 @@ interface Case {
   readonly graph: (data: ImageSet) => ModelGraph;
   /**
    * Accuracies after a transfer vary by tens of points with the draw, in the authors' code as in ours (docs/limits.md): they are printed, and agreement
-   * is judged by the first objective alone.
+   * is judged by the first objective alone. Later steps of such a network are held by `npm run conformance`, which replays the authors' draws.
    */
   readonly lottery?: boolean;
   /** Of the source's training. Default: two epochs, which is enough for what a transfer costs. */
@@ -92,20 +92,23 @@ const { values, positionals } = parseArgs({
 type Method = 'fgmt' | 'gmt' | 'gmt-fixed';
 const methods = (values.method ?? ['fgmt', 'gmt', 'gmt-fixed']) as Method[];
 const lines: ReturnType<typeof compare>[] = [];
+const skipped: string[] = [];
 if (values.json) console.log(JSON.stringify({ bench: 'machine', ...machine() }));
 using compute = await openCompute();
 for (const name of positionals.length > 0 ? positionals : Object.keys(cases)) {
   if (!Object.hasOwn(cases, name)) throw new Error(`no case ${name}; there are ${Object.keys(cases).join(', ')}`);
   await runCase(name, cases[name] as Case);
 }
-if (!values.json) printTable();
-process.exitCode = lines.every(({ pass }) => pass) ? 0 : 1;
+if (!values.json && lines.length > 0) printTable();
+// What was asked for by name and could not run is no pass.
+process.exitCode = lines.every(({ pass }) => pass) && lines.length > 0 && (positionals.length === 0 || skipped.length === 0) ? 0 : 1;
 
 async function runCase(name: string, about: Case): Promise<void> {
   const { bar, batchSize, bounded = [], data: makeData, graph: makeGraph, training = { epochs: 2, learningRate: 0.01 } } = about;
   const data = await makeData(compute);
   if (data === undefined) {
     console.error(`${name}: SKIPPED, no MNIST in ${values.mnist}`);
+    skipped.push(name);
     return;
   }
   const graph = makeGraph(data);

@@ -1,6 +1,8 @@
-// Installs what is missing and builds, saying so on stderr only: goes before commands whose stdout is data.
+// Installs what is missing and builds, saying so on stderr only: goes before commands whose stdout is data. Words name what a command
+// takes beside trajport itself: `hosts`, the other runtimes; `check`, compilers and test tools.
 import { ensureBuilt, ensureHosts, ensureInstalled } from './setup.mjs';
 
-ensureInstalled('run');
-ensureHosts();
+const words = process.argv.slice(2);
+ensureInstalled(words.includes('check') ? 'check' : 'run');
+if (words.includes('hosts')) ensureHosts();
 await ensureBuilt();

@@ -47,7 +47,6 @@ export class Core implements Disposable {
   readonly tfjs: TfjsBinary;
   readonly heapLimitBytes: number;
   readonly arithmetic: Arithmetic;
-  /** Bytes now allocated through this object and the high-water mark of the heap itself. */
   #disposed = false;
   readonly #live = new Set<number>();
 

@@ -2,9 +2,8 @@
  * Linear sum assignment: which column belongs to which row so that the summed similarity is largest. Exact: f64 prices
  * on f32 or f64 similarities. The kernels are `assembly/assignment*.ts`; how and why they work: `docs/assignment.md`.
  *
- * Deterministic: the result is a function of the matrix, the direction and the warm start alone, the same bytes in
- * every runtime. Where several assignments are optimal, rows are served in ascending order, a row takes the lowest of
- * its equally good columns at the current prices, and of equally short ways the one found first in ascending column order.
+ * Deterministic: the result is a function of the matrix, the direction, the method and the warm start alone, the same bytes in
+ * every runtime. Which of several optimal assignments is taken: `docs/assignment.md`.
  */
 import { type Core, Scratch } from '../core/core.ts';
 import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireChoice, requireInteger } from '../core/errors.ts';

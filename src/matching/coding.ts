@@ -29,6 +29,11 @@ export function exactRows(data: Float32Array): CodedRows {
 
 const LARGEST_CODE = 127;
 
+/** Bytes of `quantisedRows`. */
+export function quantisedBytes({ length }: CodedRows, width: number): number {
+  return length + 4 * (width === 0 ? 0 : length / width);
+}
+
 /** 8-bit codes of rows of `width`; a fourth of the bytes. */
 export function quantisedRows(rows: CodedRows, width: number): CodedRows {
   const codes = new Int8Array(rows.length);

@@ -74,10 +74,11 @@ export interface MatchingResult {
   readonly sweeps: number;
   /** The last sweep improved nothing, and the final check agreed. */
   readonly converged: boolean;
-  readonly startedFrom: 'start' | 'identity';
+  /** Where the descent began: `random` and `relaxation` are those of the solvers that make starts of their own. */
+  readonly startedFrom: 'start' | 'identity' | 'random' | 'relaxation';
   /** Largest relative deviation that the final check saw between an updated similarity and its definition. */
   readonly largestDeviation: number;
-  /** Assignment problems solved. */
+  /** Assignment problems solved, in all descents of a solver that makes several; so are `counts`. Sweeps are those of the one that is told of. */
   readonly assignments: number;
   readonly counts: MatchingCounts;
 }
@@ -104,7 +105,7 @@ class Descent {
   readonly #measure: NonNullable<MatchingOptions['measure']>;
   readonly #orders: readonly (readonly number[])[];
   readonly #duals = new Map<number, Duals>();
-  /** The permutations the group's assignment was last solved with, while nothing around it has moved since. */
+  /** Groups whose assignment stands, because nothing around them has moved since. */
   readonly #settled = new Set<number>();
   #permutations: Int32Array[];
   #startedFrom: 'start' | 'identity' = 'start';

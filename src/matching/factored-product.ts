@@ -75,8 +75,13 @@ export function factoredTensors({ spec, statics }: MatchingLayout, { target, sou
   });
 }
 
-/** @throws NotFiniteError for NaN or infinities. */
-export function factoredProduct(core: Core, { name, size, after }: StaticTensor, target: OuterProducts, source: OuterProducts): FactoredProduct {
+/**
+ * @param knownSources of this core; what is found out of `source` joins them.
+ * @throws NotFiniteError for NaN or infinities.
+ */
+export function factoredProduct(
+  core: Core, { name, size, after }: StaticTensor, target: OuterProducts, source: OuterProducts, knownSources: KnownSources,
+): FactoredProduct {
   return core.scoped((scratch) => {
     const product = new Products(core, scratch);
     const alike = sameNumbers(target.right, source.right);
@@ -105,7 +110,7 @@ export function factoredProduct(core: Core, { name, size, after }: StaticTensor,
 }
 
 /** What a source is over its own inputs, whatever the target. */
-interface SourceSide {
+export interface SourceSide {
   /** X · Xᵀ */
   readonly gram: Float32Array;
   /** X · Xᵀ · Δ */
@@ -115,7 +120,7 @@ interface SourceSide {
 }
 
 /** GMT with fixed batches adds each source again at every step, with another target: two of its three products are known then. */
-const knownSources = new WeakMap<OuterProducts, SourceSide>();
+export type KnownSources = WeakMap<OuterProducts, SourceSide>;
 
 function sourceSide(product: Products, name: string, { left, right: inputs, terms }: OuterProducts, size: number, after: number): SourceSide {
   const { core, scratch } = product;

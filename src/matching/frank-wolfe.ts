@@ -13,8 +13,8 @@ import type { MatchingOptions, MatchingResult } from './coordinate-descent.ts';
 import type { GradientHistory } from './history.ts';
 import { expandSlices } from './layout.ts';
 import type { GroupLayout, PairedTensor } from './layout.ts';
+import { matchingObjective } from './objective.ts';
 import { requirePermutations } from './permutation.ts';
-import type { Permutations } from './permutation.ts';
 
 /** Iterations at most; on networks of this project's sizes the gap closes in 5 to 15. */
 const MOST_ITERATIONS = 50;
@@ -26,19 +26,30 @@ type SoftPermutations = readonly Float32Array[];
 
 /**
  * Matching by Frank–Wolfe from `options.start`. The result is that of the polishing coordinate descent, whose objective
- * is at least that of the rounded relaxation.
+ * is at least that of the rounded relaxation; `startObjective` and `assignments` are those of the whole.
  * @throws as `solveMatching`.
  */
 export function solveByFrankWolfe(history: GradientHistory, options: MatchingOptions): MatchingResult {
   const { core, layout } = history;
+  const measure: NonNullable<MatchingOptions['measure']> = options.measure ?? ((_, body) => body());
+  let assignments = 0;
+  const assign = (similarity: Float32Array, group: GroupLayout): Int32Array => {
+    assignments++;
+    return measure('assignment', () => assigned(core, similarity, group));
+  };
   requirePermutations(layout.spec, options.start, 'start');
+  const startObjective = matchingObjective(history, layout.groups.map(({ id }) => options.start.get(id) as Int32Array));
   let soft: SoftPermutations = layout.groups.map(({ id, size }) =>
     permutationMatrix(options.start.get(id) as Int32Array, size),
   );
   for (let iteration = 0; iteration < MOST_ITERATIONS; iteration++) {
     options.signal?.throwIfAborted();
-    const { value, gradients } = relaxedObjective(history, soft);
-    const corners = gradients.map((gradient, group) => bestCorner(core, gradient, layout.groups[group] as GroupLayout));
+    const { value, gradients } = measure('similarity', () => relaxedObjective(history, soft));
+    // The permutation matrix that maximises the linear function with these coefficients.
+    const corners = gradients.map((gradient, index) => {
+      const group = layout.groups[index] as GroupLayout;
+      return permutationMatrix(assign(gradient, group), group.size);
+    });
     const direction = corners.map((corner, group) => subtracted(corner, soft[group] as Float32Array));
     let slope = 0;
     gradients.forEach((gradient, group) => {
@@ -46,11 +57,15 @@ export function solveByFrankWolfe(history: GradientHistory, options: MatchingOpt
     });
     if (slope <= RELATIVE_GAP * Math.abs(value)) break;
     // f(γ) = value + slope·γ + curvature·γ² exactly, because every paired term is bilinear in its two groups.
-    const curvature = pairedValue(history, direction);
+    const curvature = measure('similarity', () => pairedValue(history, direction));
     const step = curvature < 0 ? Math.min(1, -slope / (2 * curvature)) : 1;
     soft = soft.map((matrix, group) => moved(matrix, direction[group] as Float32Array, step));
   }
-  return solveMatching(history, { ...options, start: rounded(history, soft, options.start) });
+  const start = new Map(options.start);
+  layout.groups.forEach((group, index) => start.set(group.id, assign(soft[index] as Float32Array, group)));
+  const polished = solveMatching(history, { ...options, start });
+  const startedFrom = polished.startedFrom === 'identity' ? 'identity' : 'relaxation';
+  return Object.freeze({ ...polished, startedFrom, startObjective, assignments: assignments + polished.assignments });
 }
 
 /** The objective at doubly stochastic matrices and its derivative in each. */
@@ -142,19 +157,6 @@ function overPairs(
     }
     return core.f32(out, size * size).slice();
   });
-}
-
-/** The permutation matrix that maximises the linear function with these coefficients. */
-function bestCorner(core: Core, gradient: Float32Array, group: GroupLayout): Float32Array {
-  return permutationMatrix(assigned(core, gradient, group), group.size);
-}
-
-function rounded(history: GradientHistory, soft: SoftPermutations, start: Permutations): Permutations {
-  const result = new Map(start);
-  history.layout.groups.forEach((group, index) => {
-    result.set(group.id, assigned(history.core, soft[index] as Float32Array, group));
-  });
-  return result;
 }
 
 function assigned(core: Core, similarity: Float32Array, { size, structure }: GroupLayout): Int32Array {

@@ -10,9 +10,9 @@ import { getTensor, requireFinite, requireSameLayout, requireWhole, sameShape } 
 import type { NumberArray } from '../tensor/named-arrays.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
 import { selectPiece } from './arrangement.ts';
-import { quantisedRows } from './coding.ts';
+import { quantisedBytes, quantisedRows } from './coding.ts';
 import { factoredProduct, factoredTensors } from './factored-product.ts';
-import type { FactoredPair } from './factored-product.ts';
+import type { FactoredPair, KnownSources } from './factored-product.ts';
 import { liveSlices, matchingLayout } from './layout.ts';
 import type { LiveSlices, MatchingLayout, PairedTensor, StoredPair } from './layout.ts';
 import { SimilarityCache } from './similarity.ts';
@@ -89,6 +89,7 @@ export class GradientHistory {
   readonly #statics: (StaticSum | null)[];
   readonly #stored: ReadonlyMap<string, StoredPair[]>;
   readonly #mayCode: boolean;
+  readonly #knownSources: KnownSources = new WeakMap();
   #coded = false;
   #pairs = 0;
   #storedBytes = 0;
@@ -109,7 +110,7 @@ export class GradientHistory {
     this.#size = sizeOf(this.layout, 1);
     this.#statics = this.layout.groups.map(() => null);
     this.#stored = new Map(this.layout.paired.map(({ name }) => [name, []]));
-    this.#requireRoom(0);
+    this.#requireRoom(0, 0);
     this.similarities = new SimilarityCache(this);
   }
 
@@ -182,8 +183,8 @@ export class GradientHistory {
   }
 
   /**
-   * Adds one gradient pair; `factored` holds what of it is not multiplied out. Tensors that no group permutes are ignored, and so are tensors of the spec that neither side has
-   * (buffers have no gradients).
+   * Adds one gradient pair; `factored` holds what of it is not multiplied out. Tensors that no group permutes are ignored, and so are
+   * tensors of the spec that neither side has (buffers have no gradients).
    * @throws InvalidArgumentError where the two disagree, a shape is not the spec's or data are not of their shape; NotFiniteError for NaN or infinities.
    * @throws BudgetError where the pair does not fit even coded; `requiredBytes` is the budget that would do.
    * After these nothing has been added. @throws OutOfMemoryError of the WebAssembly heap, after which the history is empty.
@@ -206,7 +207,7 @@ export class GradientHistory {
       requireFinite('source', source);
     }
     const products = factoredTensors(this.layout, factored).map(([tensor, t, s]) => {
-      const product = factoredProduct(this.core, tensor, t, s);
+      const product = factoredProduct(this.core, tensor, t, s, this.#knownSources);
       return { tensor, product, weights: weightsOf(product, this.normalise) };
     });
     const exact = this.layout.paired.map((tensor): StoredPair => {
@@ -217,10 +218,12 @@ export class GradientHistory {
         source: liveSlices(tensor, side.source, sourceScale, sourceNorm),
       };
     });
-    if (this.#mayCode && !this.#coded && this.#size.fixedBytes + this.#storedBytes + bytesOf(exact) > this.budgetBytes) this.#code();
-    const entries = this.#coded ? exact.map(codedPair) : exact;
+    const code = this.#coded || (this.#mayCode && this.#size.fixedBytes + this.#storedBytes + bytesOf(exact) > this.budgetBytes);
+    // Before anything is coded: a pair that is refused leaves the others as they were.
+    this.#requireRoom(code ? this.#codedBytes() : this.#storedBytes, code ? codedBytesOf(exact) : bytesOf(exact));
+    if (code && !this.#coded) this.#code();
+    const entries = code ? exact.map(codedPair) : exact;
     const bytes = bytesOf(entries);
-    this.#requireRoom(bytes);
     this.similarities.shrink(this.budgetBytes - this.#size.fixedBytes - this.#storedBytes - bytes);
     try {
       for (const tensor of this.layout.statics) {
@@ -338,8 +341,14 @@ export class GradientHistory {
     for (const { tensor } of this.layout.paired) getTensor(tensors, tensor);
   }
 
-  #requireRoom(bytes: number): void {
-    const requiredBytes = this.#size.fixedBytes + this.#storedBytes + bytes;
+  /** What the stored gradients take as codes. */
+  #codedBytes(): number {
+    return [...this.#stored.values()].reduce((bytes, pairs) => bytes + codedBytesOf(pairs), 0);
+  }
+
+  /** @param bytes of another pair beside those that are stored. */
+  #requireRoom(storedBytes: number, bytes: number): void {
+    const requiredBytes = this.#size.fixedBytes + storedBytes + bytes;
     if (requiredBytes <= this.budgetBytes) return;
     const pairs = bytes === 0 ? 'the summed similarities alone' : `${this.#pairs + 1} gradient pairs (${this.#size.fixedBytes} for similarities, ${this.#size.bytesPerPair} a pair without dead units)`;
     throw new BudgetError({
@@ -394,6 +403,12 @@ function weightsOf({ tt, ss, ts }: { readonly tt: number; readonly ss: number; r
 
 function bytesOf(pairs: readonly StoredPair[]): number {
   return pairs.reduce((sum, { target, source }) => sum + target.data.byteLength + source.data.byteLength, 0);
+}
+
+/** Of codes, whether they are or not. */
+function codedBytesOf(pairs: readonly StoredPair[]): number {
+  const coded = ({ data, columns }: LiveSlices): number => quantisedBytes(data, columns.length);
+  return pairs.reduce((sum, { target, source }) => sum + coded(target) + coded(source), 0);
 }
 
 function codedPair({ target, source }: StoredPair): StoredPair {

@@ -3,7 +3,7 @@
  * exist because it stops at the first local optimum it meets.
  */
 import { solveMatching } from './coordinate-descent.ts';
-import type { MatchingOptions, MatchingResult } from './coordinate-descent.ts';
+import type { MatchingCounts, MatchingOptions, MatchingResult } from './coordinate-descent.ts';
 import { solveByFrankWolfe } from './frank-wolfe.ts';
 import type { GradientHistory } from './history.ts';
 import { randomPermutations } from './permutation.ts';
@@ -18,13 +18,23 @@ const EXTRA_STARTS = 4;
 
 /** The best of coordinate descents from `options.start` and from four random permutations, drawn from `options.random`. */
 function solveFromSeededStarts(history: GradientHistory, options: MatchingOptions): MatchingResult {
-  let best = solveMatching(history, options);
-  for (let extra = 0; extra < EXTRA_STARTS; extra++) {
+  const first = solveMatching(history, options);
+  const others = Array.from({ length: EXTRA_STARTS }, (): MatchingResult => {
     const start = movableOnly(history, randomPermutations(history.layout.spec, options.random.u32()), options.start);
-    const result = solveMatching(history, { ...options, start });
-    if (result.objective > best.objective) best = result;
-  }
-  return best;
+    // The identity is nearly always better than a random start, and the first descent has had it.
+    return { ...solveMatching(history, { ...options, start, orIdentity: false }), startedFrom: 'random' };
+  });
+  const all = [first, ...others];
+  const best = all.reduce((a, b) => (b.objective > a.objective ? b : a));
+  return Object.freeze({ ...best, startObjective: first.startObjective, ...workOf(all) });
+}
+
+/** What several descents took together. */
+function workOf(results: readonly MatchingResult[]): Pick<MatchingResult, 'assignments' | 'counts'> {
+  const total = (of: (result: MatchingResult) => number): number => results.reduce((sum, result) => sum + of(result), 0);
+  const names = Object.keys((results[0] as MatchingResult).counts) as (keyof MatchingCounts)[];
+  const counts = Object.fromEntries(names.map((name) => [name, total((result) => result.counts[name])])) as unknown as MatchingCounts;
+  return { assignments: total(({ assignments }) => assignments), counts: Object.freeze(counts) };
 }
 
 /** Frozen groups stay as they were. */

@@ -48,6 +48,8 @@ export async function useCompute(given: Compute | undefined): Promise<Compute> {
     return given;
   }
   if (shared === undefined) {
+    // Somebody else's handle: `openCompute` says so, and it must not become the shared one meanwhile.
+    if (open !== undefined) return openCompute();
     const opening = openCompute();
     shared = open;
     try {

@@ -12,6 +12,7 @@ import type { Permutations } from '../matching/permutation.ts';
 import { matchingSolvers } from '../matching/solvers.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
+import { tensorBytes } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { Points } from './points.ts';
 import { breathe } from './progress.ts';
@@ -72,7 +73,7 @@ function fastGradientMatcher(context: MatchingContext): Matcher {
 
 /** GMT: all pairs t = 0 … step − 1 anew, the target's side along the permutation of the step before. */
 function gradientMatcher(context: MatchingContext): Matcher {
-  const kept: KeptPair[] | undefined = context.settings.gmtBatches === 'fixed' ? [] : undefined;
+  const kept = context.settings.gmtBatches === 'fixed' ? new KeptPoints(context.settings.historyBudgetBytes) : undefined;
   return async (step, previous) => {
     context.history.clear();
     for (let point = 0; point < step; point++) {
@@ -83,28 +84,62 @@ function gradientMatcher(context: MatchingContext): Matcher {
   };
 }
 
-/** A pair whose batches stay: the source's gradient for good, the target's while its permutation does. */
+/** A pair that stands: the source's gradient for good, the target's while its permutation does. */
 interface KeptPair {
-  readonly batches: readonly Batch[];
   readonly source: GradientResult;
   readonly target: GradientResult;
   readonly permutations: Permutations;
 }
 
+/** What each point keeps where batches are fixed: those always, its pair as long as all pairs fit the bytes of another history. */
+class KeptPoints {
+  readonly #batches: (readonly Batch[])[] = [];
+  readonly #pairs: (KeptPair | undefined)[] = [];
+  readonly #budgetBytes: number;
+  #bytes = 0;
+
+  constructor(budgetBytes: number) {
+    this.#budgetBytes = budgetBytes;
+  }
+
+  batches(point: number, draw: () => readonly Batch[]): readonly Batch[] {
+    // After a resume the first points come without theirs: batches are drawn in the order of the points.
+    return (this.#batches[point] ??= draw());
+  }
+
+  pair(point: number): KeptPair | undefined {
+    return this.#pairs[point];
+  }
+
+  /** What is not kept is computed again, to the same bytes. */
+  keep(point: number, pair: KeptPair): void {
+    if (this.#pairs[point] === undefined) {
+      const bytes = gradientBytes(pair.source) + gradientBytes(pair.target);
+      if (this.#bytes + bytes > this.#budgetBytes) return;
+      this.#bytes += bytes;
+    }
+    this.#pairs[point] = pair;
+  }
+}
+
+/** Inputs of factors lie in the batches. */
+function gradientBytes({ gradients, factors }: GradientResult): number {
+  return tensorBytes(gradients) + [...factors.values()].reduce((bytes, { left }) => bytes + left.byteLength, 0);
+}
+
 /** Adds the pair of a point over its own batches; only gradients at states that have moved are computed. */
-async function addKeptPair(context: MatchingContext, kept: KeptPair[], point: number, permutations: Permutations): Promise<void> {
+async function addKeptPair(context: MatchingContext, kept: KeptPoints, point: number, permutations: Permutations): Promise<void> {
   const { counts, settings } = context;
-  // After a resume the first points come without theirs: batches are drawn in the order of the points.
-  const known = kept[point];
-  const batches = known?.batches ?? context.drawBatches('kept');
+  const batches = kept.batches(point, () => context.drawBatches('kept'));
+  const known = kept.pair(point);
   // At the start of the trajectory nothing is added to the target, whatever the permutation.
   const targetStands = known !== undefined && (point === 0 || samePermutations(known.permutations, permutations));
   const moved = targetStands ? [] : (await statesAt(context, point, permutations)).slice(0, known === undefined ? 2 : 1);
   counts.gradients += moved.length * settings.batchesPerStep;
   counts.reusedGradients += (2 - moved.length) * settings.batchesPerStep;
   const [target = known?.target, source = known?.source] = moved.length === 0 ? [] : await gradientsOf(context, moved, batches);
-  const pair: KeptPair = { batches, target: target as GradientResult, source: source as GradientResult, permutations };
-  kept[point] = pair;
+  const pair: KeptPair = { target: target as GradientResult, source: source as GradientResult, permutations };
+  kept.keep(point, pair);
   addToHistory(context, pair.target, pair.source);
   await breathe(context.signal);
 }

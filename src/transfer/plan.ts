@@ -11,7 +11,7 @@ import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
-import { requireGroups, readSettings } from './settings.ts';
+import { readSettings } from './settings.ts';
 import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
 import { measureFlopRate } from './timing.ts';
 
@@ -49,6 +49,8 @@ export interface TransferPlan {
     readonly parameters: number;
     /** Gradient pairs and similarity matrices kept in JavaScript memory; what `historyBudgetBytes` must allow. */
     readonly history: number;
+    /** Gradients that `gmtBatches: 'fixed'` keeps beside it, at most `historyBudgetBytes`; 0 otherwise. */
+    readonly keptGradients: number;
     /** Peak of the WebAssembly heap, from above: a gradient of one micro-batch, or the largest matching. */
     readonly heap: number;
   };
@@ -63,7 +65,6 @@ export interface TransferPlan {
 export function plan(options: PlanOptions): TransferPlan {
   const settings = readSettings(options.method, 0, options, options.checkpoints ?? 2);
   const spec = derivePermutationSpec(options.graph);
-  requireGroups(settings.frozenGroups, spec);
   const sweeps = options.sweeps ?? 4;
   const cost = gradientCost(options.graph, settings.batchSize);
   const microBatch = microBatchOf(options, settings);
@@ -106,6 +107,7 @@ export function plan(options: PlanOptions): TransferPlan {
     bytes: {
       parameters: parameterBytes,
       history: historySize(spec, pairsKept, settings.frozenGroups).totalBytes,
+      keptGradients: keepsGradients(settings) ? Math.min(2 * settings.steps * parameterBytes, settings.historyBudgetBytes) : 0,
       heap: Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
     },
     ...(flopsPerSecond === undefined
@@ -126,9 +128,13 @@ function microBatchOf({ graph, heapLimitBytes }: PlanOptions, { batchSize, micro
   });
 }
 
+function keepsGradients({ method, gmtBatches }: TransferSettings): boolean {
+  return method === 'gmt' && gmtBatches === 'fixed';
+}
+
 /** Numbers of gradients and of pairs, by method: `added` pairs are summed as they come, `inSolves` counts them per solve. */
 function pairCounts(settings: TransferSettings) {
-  const { steps, batchesPerStep, method, gmtBatches } = settings;
+  const { steps, batchesPerStep, method } = settings;
   const triangle = (steps * (steps + 1)) / 2;
   switch (method) {
     case 'naive':
@@ -145,7 +151,7 @@ function pairCounts(settings: TransferSettings) {
     case 'gmt':
       return {
         // With fixed batches the source's once a point and the target's at the start once; the others where permutations do not settle.
-        gradients: (gmtBatches === 'fixed' ? triangle + 1 : 2 * triangle) * batchesPerStep,
+        gradients: (keepsGradients(settings) ? triangle + 1 : 2 * triangle) * batchesPerStep,
         matchings: steps,
         pairsSolved: { added: triangle, inSolves: triangle },
         pairsKept: steps,

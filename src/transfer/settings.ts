@@ -41,7 +41,8 @@ export interface TransferChoices {
   /**
    * `gmt` only. `fresh`: new mini-batches for every pair at every step, as the official code (default). `fixed`: each point of the trajectory
    * keeps its own, so that gradients at a state that has not changed are taken as they were (`counts.reusedGradients`: all of the source's and
-   * more, half of the work), at the price of keeping them: 8 bytes a parameter and step.
+   * more, half of the work), at the price of keeping them: 8 bytes a parameter and step, as long as that fits `historyBudgetBytes` once more; what
+   * does not is computed again.
    */
   readonly gmtBatches?: 'fresh' | 'fixed';
   /** Images a mini-batch. Default 128. */
@@ -62,7 +63,7 @@ export interface TransferChoices {
   readonly stopRule?: StopRule;
   /** Mini-batches to re-estimate batch-norm statistics from at each step. Default 20; unused without batch norm. */
   readonly statisticsBatches?: number;
-  /** Cap of the gradient history in bytes. Default 512 MiB. */
+  /** Cap of the gradient history in bytes, and beside it of the gradients that `gmtBatches: 'fixed'` keeps. Default 512 MiB. */
   readonly historyBudgetBytes?: number;
   /** Divide each term of the similarity by the norms of its two gradients. Default false (harmful in conv nets). */
   readonly normalise?: boolean;
@@ -156,20 +157,6 @@ export function networkOptions({ batchSize, microBatch, batchesPerStep, frozenGr
   const worth = tensorsWorthFactoring(matchingLayout(spec, frozenGroups), batchSize * batchesPerStep);
   const factored = factorableWeights(graph).filter((name) => worth.includes(name));
   return microBatch < batchSize ? { microBatch, loss, factored } : { loss, factored };
-}
-
-/** @throws InvalidArgumentError for a frozen group that the network does not have. */
-export function requireGroups(frozenGroups: readonly string[], spec: PermutationSpec): void {
-  const known = spec.groups.map((group) => group.id);
-  for (const id of frozenGroups) {
-    if (!known.includes(id)) {
-      throw new InvalidArgumentError({
-        field: 'frozenGroups',
-        expected: `permutation groups of this network (${known.join(', ')})`,
-        got: describe(id),
-      });
-    }
-  }
 }
 
 /**

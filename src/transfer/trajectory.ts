@@ -1,6 +1,4 @@
-/**
- * A source trajectory, from a bundle or from memory, and the points on it that a transfer visits.
- */
+/** A source trajectory, from a bundle or from memory. */
 import { InvalidArgumentError, describe } from '../core/errors.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { getTensor } from '../tensor/tensor.ts';

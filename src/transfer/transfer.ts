@@ -31,7 +31,7 @@ import type { ResultRecord } from './record.ts';
 import { ResumePoints } from './resume.ts';
 import type { ResumeOptions } from './resume.ts';
 import { checkpointSteps, scheduleFractions } from './schedule.ts';
-import { networkOptions, readSettings, requireGroups, skipPredicate } from './settings.ts';
+import { networkOptions, readSettings, skipPredicate } from './settings.ts';
 import type { TransferChoices, TransferMethod } from './settings.ts';
 import { chooseStep, requireScores } from './stop-rule.ts';
 import { Stopwatch } from './timing.ts';
@@ -103,7 +103,6 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   requireState('target', graph, target);
   if (options.oracleTarget !== undefined) requireState('oracleTarget', graph, options.oracleTarget);
   const spec = derivePermutationSpec(graph);
-  requireGroups(settings.frozenGroups, spec);
   const skip = skipPredicate(settings.skipParameters, target);
   const { training, heldOut } = splitData(data, settings.heldOutFraction, settings.heldOutSeed);
   requireScores(settings.stopRule, heldOut.length);

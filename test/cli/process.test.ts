@@ -69,6 +69,8 @@ describe('the way of a fine-tune', () => {
     expect(reusedGradients).toBeGreaterThanOrEqual(9);
     const planned = jsonLines((await run('plan', 'tune.zip', '--method', 'gmt', '--steps', '4', '--gmt-batches', 'fixed', '--json')).stdout);
     expect(planned[0]).toMatchObject({ gradients: 11 });
+    const { parameters, keptGradients } = (planned[0] as { bytes: { parameters: number; keptGradients: number } }).bytes;
+    expect(keptGradients).toBe(2 * 4 * parameters);
     expect((await run('transfer', 'tune.zip', '--gmt-batches', 'other')).code).toBe(2);
   });
 

@@ -278,6 +278,19 @@ describe('GradientHistory', () => {
     expect(history.coded).toBe(false);
   });
 
+  test('a pair that is refused leaves the others as exact as they were', () => {
+    const [small, whole] = pairsOf(chain, 2, 5) as [Pair, Pair];
+    // Only the first number of every tensor: a pair of few bytes, which fits exactly where the next does not even coded.
+    const first = (tensors: Pair['target']): Pair['target'] => new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x, i) => (i === 0 ? x : 0)) }]));
+    const { fixedBytes, codedBytesPerPair } = historySize(chain, 1);
+    const history = new GradientHistory(core, chain, { budgetBytes: fixedBytes + codedBytesPerPair });
+    history.add(first(small.target), first(small.source));
+    const before = solveMatching(history, { start: identityPermutations(chain), random: random(1) });
+    expect(() => history.add(whole.target, whole.source)).toThrow(BudgetError);
+    expect([history.pairs, history.coded, history.objectiveErrorBound]).toEqual([1, false, 0]);
+    expect(solveMatching(history, { start: identityPermutations(chain), random: random(1) }).objective).toBe(before.objective);
+  });
+
   test('Conv8 at full width, 30 pairs: at most 400 MB coded, where whole gradients take 1.1 GB', () => {
     const spec = derivePermutationSpec(preset('conv8', { input: [3, 32, 32], classes: 10 }));
     const { fixedBytes, codedBytesPerPair, totalBytes } = historySize(spec, 30);

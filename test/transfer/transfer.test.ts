@@ -264,3 +264,20 @@ describe('bad input: a typed error that names the culprit', async () => {
     await expect(transfer({ ...good, ...change })).rejects.toMatchObject({ code, field });
   });
 });
+
+test('GMT with fixed batches keeps gradients as long as they fit the budget once more; what does not fit is computed again, to the same bytes', async () => {
+  const graph = networks.mlp;
+  const source = await trained(graph, 1);
+  const port = (historyBudgetBytes: number) => transfer({
+    source: source.trajectory, target: initialise(compute.core, graph, { seed: 2 }), data, method: 'gmt', gmtBatches: 'fixed', steps: 5, seed: 1, batchSize: 32,
+    historyBudgetBytes, compute,
+  });
+  // Room for the history of five pairs, 39 KB, and for half of their 81 KB of gradients.
+  const [ample, scarce] = [await port(2 ** 20), await port(40_000)];
+  for (const { counts } of [ample, scarce]) expect(counts.gradients + counts.reusedGradients).toBe(30);
+  // The source's at every later step, and the target's at the start.
+  expect(ample.counts.reusedGradients).toBeGreaterThanOrEqual(14);
+  expect(scarce.counts.reusedGradients).toBeLessThan(ample.counts.reusedGradients);
+  expect(scarce.counts.reusedGradients).toBeGreaterThan(0);
+  expect(scarce.record.sha256).toBe(ample.record.sha256);
+});

@@ -56,11 +56,11 @@ export const planCommand = defineCommand({
       formatTable(
         [
           { title: 'method' }, numeric('gradients'), numeric('assignments'), numeric('gradient FLOP'), numeric('similarity FLOP'),
-          numeric('history'), numeric('heap'), numeric('about'),
+          numeric('history'), ...(values['gmt-batches'] === 'fixed' ? [numeric('kept gradients')] : []), numeric('heap'), numeric('about'),
         ],
         plans.map((item) => [
           item.method, formatInteger(item.gradients), formatInteger(item.assignments), formatQuantity(item.flops.gradients), formatQuantity(item.flops.similarity),
-          formatBytes(item.bytes.history), formatBytes(item.bytes.heap),
+          formatBytes(item.bytes.history), ...(values['gmt-batches'] === 'fixed' ? [formatBytes(item.bytes.keptGradients)] : []), formatBytes(item.bytes.heap),
           item.seconds === undefined ? '' : formatDuration(item.seconds * 1000),
         ]),
       ),

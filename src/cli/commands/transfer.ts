@@ -3,12 +3,12 @@ import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { limits } from '../../core/limits.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import { initialise } from '../../model/initialise.ts';
-import { evaluate, stopRules, transfer, transferMethods } from '../../index.ts';
+import { evaluate, solverNames, stopRules, transfer, transferMethods } from '../../index.ts';
 import type { Core } from '../../core/core.ts';
 import { isTokenSet } from '../../data/data-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
-import type { Evaluation, TransferOptions, TransferResult } from '../../index.ts';
+import type { Evaluation, TransferChoices, TransferOptions, TransferResult } from '../../index.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatDuration, formatInteger, formatPercent } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
@@ -48,6 +48,9 @@ const options = {
   'held-out-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: "draws the held-out images (default: the seed of the bundle's training, so that its source never saw them; else --seed)" },
   'stop-rule': { kind: 'choice', choices: stopRules, help: 'which step is kept: best on the held-out images (default), agreeing most with the source (label-free), or the last' },
   'statistics-batches': { kind: 'integer', metavar: 'N', minimum: 1, default: 20, help: 'mini-batches to re-estimate batch-norm statistics from' },
+  solver: { kind: 'choice', choices: solverNames, default: 'coordinate-descent', help: 'how each matching is solved: one descent, the best of five seeded ones, or Frank-Wolfe (1.3 to 5 times the transfer for up to 1 % of the objective)' },
+  start: { kind: 'choice', choices: ['identity', 'previous'], default: 'identity', help: "where each step's descent starts: the identity as in the official code, or the step before" },
+  'max-sweeps': { kind: 'integer', metavar: 'N', minimum: 0, default: 100, help: 'sweeps of a descent at most' },
   skip: { kind: 'strings', metavar: 'NAME,…', help: 'parameters, or prefixes of some, whose change is not carried over' },
   from: { kind: 'string', metavar: 'LABEL', help: 'first checkpoint of the part to carry over' },
   to: { kind: 'string', metavar: 'LABEL', help: 'last checkpoint of the part to carry over' },
@@ -98,19 +101,17 @@ export const transferCommand = defineCommand({
     const microBatch = microBatchOf(values, graph, values['batch-size'], output);
     using workers = await openWorkers(values);
     const common = {
-      source: opened.bundle, target, data, seed: values.seed, trajectory: values.trajectory, schedule: values.schedule,
-      gmtBatches: values['gmt-batches'], batchesPerStep: values['batches-per-step'], batchSize: values['batch-size'], heldOutFraction: values['held-out'],
-      historyBudgetBytes: values['history-budget'], statisticsBatches: values['statistics-batches'], normalise: values['normalise-terms'],
-      ...(values.steps === undefined ? {} : { steps: values.steps }),
-      ...(values['held-out-seed'] === undefined ? {} : { heldOutSeed: values['held-out-seed'] }),
-      ...(values['stop-rule'] === undefined ? {} : { stopRule: values['stop-rule'] }),
-      ...(values.freeze === undefined ? {} : { frozenGroups: values.freeze }),
-      ...(values.skip === undefined ? {} : { skipParameters: values.skip }),
+      ...given<TransferChoices>({
+        steps: values.steps, trajectory: values.trajectory, schedule: values.schedule, batchesPerStep: values['batches-per-step'],
+        gmtBatches: values['gmt-batches'], batchSize: values['batch-size'], microBatch, heldOutFraction: values['held-out'],
+        heldOutSeed: values['held-out-seed'], stopRule: values['stop-rule'], statisticsBatches: values['statistics-batches'],
+        historyBudgetBytes: values['history-budget'], normalise: values['normalise-terms'], frozenGroups: values.freeze, skipParameters: values.skip,
+        maxSweeps: values['max-sweeps'], start: values.start, solver: values.solver, loss,
+      }),
+      source: opened.bundle, target, data, seed: values.seed,
       ...(values.from === undefined ? {} : { from: values.from }),
       ...(values.to === undefined ? {} : { to: values.to }),
       ...(oracleTarget === undefined ? {} : { oracleTarget }),
-      ...(loss === undefined ? {} : { loss }),
-      ...(microBatch === undefined ? {} : { microBatch }),
       ...(workers === undefined ? {} : { workers }),
       compute: await compute(), signal,
     } satisfies Omit<TransferOptions, 'method'>;
@@ -207,4 +208,9 @@ function summaryLines(result: TransferResult, test: Three<Evaluation> | undefine
   if (out !== undefined) lines.push(`wrote ${out}`);
   if (record !== undefined) lines.push(`wrote ${record}`);
   return lines.join('\n');
+}
+
+/** The choices that were made. A type over every choice: a new one cannot be forgotten by who lists them. */
+function given<T>(choices: { readonly [K in keyof Required<T>]: T[K] | undefined }): T {
+  return Object.fromEntries(Object.entries(choices).filter(([, value]) => value !== undefined)) as T;
 }
