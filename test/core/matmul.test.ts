@@ -3,21 +3,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openCore, type Core, type Scratch } from '../../src/core/core.ts';
 import { matmul, type MatmulOptions } from '../../src/core/matmul.ts';
 import { InvalidArgumentError, OutOfMemoryError } from '../../src/core/errors.ts';
+import { values } from '../portable/values.ts';
 
 let core: Core;
 beforeAll(async () => {
   core = await openCore();
 });
 afterAll(() => core[Symbol.dispose]());
-
-/** Reproducible values in [−1, 1) from a multiplicative congruence: the tests must not depend on the code under test. */
-function values(count: number, seed: number): Float32Array {
-  let state = (seed * 2654435761 + 12345) >>> 0;
-  return Float32Array.from({ length: count }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
-}
 
 type Form = Pick<MatmulOptions, 'transposeA' | 'transposeB' | 'accumulate'>;
 

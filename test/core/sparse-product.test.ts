@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type Core, openCore } from '../../src/core/core.ts';
 import { matmul } from '../../src/core/matmul.ts';
 import { matmulLeavingOutZeros, type PlainProduct } from '../../src/core/sparse-matmul.ts';
+import { sparseValues } from '../portable/values.ts';
 
 let core: Core;
 beforeAll(async () => {
@@ -10,25 +11,15 @@ beforeAll(async () => {
 });
 afterAll(() => core[Symbol.dispose]());
 
-/** Reproducible values in [−1, 1), all but `share` of them zero. */
-function values(count: number, seed: number, share: number): Float32Array {
-  let state = (seed * 2654435761 + 12345) >>> 0;
-  const next = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 31 - 1;
-  return Float32Array.from({ length: count }, () => {
-    const value = next();
-    return (next() + 1) / 2 < share ? value : 0;
-  });
-}
-
 test.each([
   [4, 1, 1], [8, 31, 3], [128, 32, 256], [132, 33, 257], [5, 65, 12], [261, 96, 600], [63, 70, 514],
 ])('%i by %i over %i terms: the bytes of the tiled product', (m, n, k) => {
   for (const share of [0, 0.1, 0.6, 1]) {
     for (const [transposeA, transposeB] of [[true, false], [false, false], [false, true], [true, true]] as const) {
       core.scoped((scratch) => {
-        const [a, b] = [scratch.upload(values(m * k, 1, share)), scratch.upload(values(k * n, 2, 1))];
+        const [a, b] = [scratch.upload(sparseValues(m * k, 1, share)), scratch.upload(sparseValues(k * n, 2, 1))];
         // What is there is added to; a guard behind must stay.
-        const before = values(m * n + 8, 3, 1);
+        const before = sparseValues(m * n + 8, 3, 1);
         const [sparse, tiled] = [scratch.upload(before), scratch.upload(before)];
         core.kernels.sparseProductF32(a, b, sparse, m, n, k, Number(transposeA), Number(transposeB), scratch.bytes(core.kernels.sparseProductScratchBytes()));
         matmul(core, { a, b, c: tiled, m, n, k, transposeA, transposeB, accumulate: true });
@@ -55,8 +46,8 @@ describe('matmulLeavingOutZeros', () => {
   const product = (ofA: number, ofB: number, options: Partial<PlainProduct>, operands: readonly ('a' | 'b')[]): ReturnType<typeof calls> =>
     calls(() => {
       core.scoped((scratch) => {
-        const [a, b] = [scratch.upload(values(m * k, 1, ofA)), scratch.upload(values(k * n, 2, ofB))];
-        const before = values(m * n, 3, 1);
+        const [a, b] = [scratch.upload(sparseValues(m * k, 1, ofA)), scratch.upload(sparseValues(k * n, 2, ofB))];
+        const before = sparseValues(m * n, 3, 1);
         const [c, expected] = [scratch.upload(before), scratch.upload(before)];
         core.kernels.productF32(
           a, options.transposeA === true ? 1 : k, options.transposeA === true ? m : 1, 0, 1, 0, 1,

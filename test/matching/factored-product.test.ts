@@ -8,6 +8,7 @@ import { matchingLayout } from '../../src/matching/layout.ts';
 import type { OuterProducts } from '../../src/tensor/outer-products.ts';
 import type { NamedTensors } from '../../src/tensor/tensor.ts';
 import { specOf } from './straightforward.ts';
+import { values } from '../portable/values.ts';
 
 let core: Core;
 beforeAll(async () => {
@@ -18,16 +19,7 @@ afterAll(() => core[Symbol.dispose]());
 const [size, width] = [40, 300] as const;
 const spec = specOf({ dense: [[size, 'h'], [width, null]], bias: [[size, 'h']] });
 
-/** Reproducible values in [−1, 1) from a multiplicative congruence: the tests must not depend on the code under test. */
-function values(count: number, seed: number): Float32Array {
-  let state = (seed * 2654435761 + 12345) >>> 0;
-  return Float32Array.from({ length: count }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
-}
-
-const products = (terms: number, seed: number, inputs = values(terms * width, seed + 50)): OuterProducts => ({ terms, left: values(terms * size, seed), right: inputs });
+const products = (terms: number, seed: number, inputs: Float32Array = values(terms * width, seed + 50)): OuterProducts => ({ terms, left: values(terms * size, seed), right: inputs });
 
 /** leftᵀ · right in f64. */
 function whole({ terms, left, right }: OuterProducts): Float32Array {

@@ -5,6 +5,7 @@ import { matmul } from '../../src/core/matmul.ts';
 import { GradientHistory } from '../../src/matching/history.ts';
 import { factorise, largestUsefulRank } from '../../src/matching/row-space.ts';
 import { specOf } from './straightforward.ts';
+import { values } from '../portable/values.ts';
 
 let core: Core;
 beforeAll(async () => {
@@ -13,15 +14,6 @@ beforeAll(async () => {
 afterAll(() => core[Symbol.dispose]());
 
 const [rows, width] = [640, 800] as const;
-
-/** Reproducible values in [−1, 1) from a multiplicative congruence: the tests must not depend on the code under test. */
-function values(count: number, seed: number): Float64Array {
-  let state = (seed * 2654435761 + 12345) >>> 0;
-  return Float64Array.from({ length: count }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
-}
 
 /** Σ of `rank` outer products whose sizes fall from 1 to 1e-3, every fifth row zero, and `noise` of full rank. */
 function gradient(rank: number, seed: number, noise = 0): Float32Array {

@@ -10,3 +10,9 @@ export function values(count: number, seed: number): Float32Array<ArrayBuffer> {
   }
   return out;
 }
+
+/** The same with all but a share of them zero. */
+export function sparseValues(count: number, seed: number, share: number): Float32Array<ArrayBuffer> {
+  const [numbers, lots] = [values(count, seed), values(count, seed + 0x1000)];
+  return numbers.map((x, i) => (((lots[i] as number) + 1) / 2 < share ? x : 0));
+}
