@@ -11,8 +11,8 @@ export { assignmentFavouritesF32, assignmentFavouritesF64 } from "./assignment-f
 export { assignmentCertifyF32, assignmentCertifyF64 } from "./assignment-certificate";
 export { foldPatchesF32, placeImagesF32, rotateFilterF32, tapOffsets, windowOffsets } from "./convolution";
 export {
-  countNonZeroF32, sparseConvolutionF32, sparseConvolutionScratchBytes, sparseFilterGradientF32, sparseFilterGradientScratchBytes,
-  sparsePixelsF32,
+  countNonZeroF32, countNonZeroOfTwoF32, sparseConvolutionF32, sparseConvolutionScratchBytes, sparseFilterGradientF32, sparseFilterGradientScratchBytes,
+  packFilterF32, packedFilterBytes, sparsePixelsF32, sparsePixelsScratchBytes,
 } from "./sparse-convolution";
 export { sparseProductF32, sparseProductScratchBytes } from "./sparse-product";
 export { reverseAxesF32, transposeF32 } from "./layout";

@@ -1,8 +1,8 @@
 // Convolutions that multiply only what is not zero. Behind a max pooling at most one pixel of a window has a gradient, and a
 // rectifier zeroes half of what passes; each number that is left meets whole vectors of filters (or of window pixels).
 //
-// Entries: 8 bytes, the value (f32) and a byte offset (u32) of what it is multiplied with. Sums run in the order of the tiled
-// product: in blocks of its KC, sequential inside; a zero left out changes no partial sum.
+// Entries: 8 bytes, the value (f32) and a byte offset (u32) of what it is multiplied with. Sums are taken in blocks (a row of taps,
+// KC windows), sequential inside; a zero left out changes no partial sum.
 
 /** Numbers that are not zero. */
 export function countNonZeroF32(dataPtr: usize, count: i32): i32 {
@@ -10,238 +10,236 @@ export function countNonZeroF32(dataPtr: usize, count: i32): i32 {
   const whole = dataPtr + ((<usize>(count & ~3)) << 2);
   let zeros = i32x4.splat(0);
   for (; dataPtr < whole; dataPtr += 16) zeros = i32x4.add(zeros, f32x4.eq(v128.load(dataPtr), f32x4.splat(0)));
-  let nonZero = (count & ~3) + i32x4.extract_lane(zeros, 0) + i32x4.extract_lane(zeros, 1) + i32x4.extract_lane(zeros, 2) + i32x4.extract_lane(zeros, 3);
+  let nonZero = (count & ~3) + sumOfLanes(zeros);
   for (; dataPtr < end; dataPtr += 4) if (load<f32>(dataPtr) != 0) nonZero++;
   return nonZero;
 }
 
+/** Numbers that one run of entries adds to, in eight registers: this many channels of one image, or half of them of two. */
+const CHUNK: i32 = 32;
+
+/** Bytes of the orders of lanes that `squeezeLanes` fills and `putFour` reads. */
+const ORDERS_BYTES: i32 = 256;
+
+/** For each of the 16 sets of lanes, a shuffle that moves them to the front. */
+function squeezeLanes(ordersPtr: usize): void {
+  for (let set: i32 = 0; set < 16; set++) {
+    let toPtr = ordersPtr + ((<usize>set) << 4);
+    for (let lane: i32 = 0; lane < 4; lane++) {
+      store<u32>(toPtr, 0x03020100 + lane * 0x04040404);
+      toPtr += (<usize>((set >> lane) & 1)) << 2;
+    }
+  }
+}
+
 /**
- * Pixels [rows · width, channels] as entries, one behind the other: that of pixel x of a row and channel c points to
- * `x · tapBytes + c · stepBytes`. `startsPtr` [rows · width + 1] receives where each pixel begins. `channels` is a multiple of 4.
- * One entry more than there are is written.
+ * Those of four numbers that are not zero as entries; returns where the next one goes. Four are written whichever they are: which numbers are
+ * zero is past predicting, and a branch a number, or one for four, took 1.6 to 5 times as long.
+ */
+function putFour(entriesPtr: usize, values: v128, offsets: v128, ordersPtr: usize): usize {
+  const set = i32x4.bitmask(f32x4.ne(values, f32x4.splat(0)));
+  const order = v128.load(ordersPtr + ((<usize>set) << 4));
+  const kept = i8x16.swizzle(values, order);
+  const at = i8x16.swizzle(offsets, order);
+  v128.store(entriesPtr, v128.shuffle<i32>(kept, at, 0, 4, 1, 5));
+  v128.store(entriesPtr, v128.shuffle<i32>(kept, at, 2, 6, 3, 7), 16);
+  return entriesPtr + ((<usize>popcnt(set)) << 3);
+}
+
+/** Those of four channels of two images that are not zero in both, as entries of 16 bytes: two values, the offset twice. */
+function putFourOfTwo(entriesPtr: usize, first: v128, second: v128, offsets: v128, ordersPtr: usize): usize {
+  const set = i32x4.bitmask(f32x4.ne(v128.or(first, second), f32x4.splat(0)));
+  const order = v128.load(ordersPtr + ((<usize>set) << 4));
+  const at = i8x16.swizzle(offsets, order);
+  const a = i8x16.swizzle(first, order);
+  const b = i8x16.swizzle(second, order);
+  const low = v128.shuffle<i32>(a, b, 0, 4, 1, 5);
+  const high = v128.shuffle<i32>(a, b, 2, 6, 3, 7);
+  v128.store(entriesPtr, v128.shuffle<i32>(low, at, 0, 1, 4, 4));
+  v128.store(entriesPtr, v128.shuffle<i32>(low, at, 2, 3, 5, 5), 16);
+  v128.store(entriesPtr, v128.shuffle<i32>(high, at, 0, 1, 6, 6), 32);
+  v128.store(entriesPtr, v128.shuffle<i32>(high, at, 2, 3, 7, 7), 48);
+  return entriesPtr + ((<usize>popcnt(set)) << 4);
+}
+
+/**
+ * Of images [count, elements], `countsPtr` receives how many numbers are not zero, and how many are not in one at least of two images that
+ * follow one another (the last of an odd number stands alone). `elements` is a multiple of 4.
+ */
+export function countNonZeroOfTwoF32(dataPtr: usize, count: i32, elements: i32, countsPtr: usize): void {
+  const zero = f32x4.splat(0);
+  // Lanes count downwards: true is −1.
+  let each = i32x4.splat(0), either = i32x4.splat(0);
+  for (let n: i32 = 0; n < count; n += 2) {
+    const alone = n + 1 == count;
+    const secondBytes = alone ? 0 : (<usize>elements) << 2;
+    for (let i: i32 = 0; i < elements; i += 4) {
+      const first = f32x4.ne(v128.load(dataPtr), zero);
+      const second = alone ? zero : f32x4.ne(v128.load(dataPtr + secondBytes), zero);
+      each = i32x4.add(each, i32x4.add(first, second));
+      either = i32x4.add(either, v128.or(first, second));
+      dataPtr += 16;
+    }
+    dataPtr += secondBytes;
+  }
+  store<i32>(countsPtr, -sumOfLanes(each));
+  store<i32>(countsPtr, -sumOfLanes(either), 4);
+}
+
+function sumOfLanes(x: v128): i32 {
+  return i32x4.extract_lane(x, 0) + i32x4.extract_lane(x, 1) + i32x4.extract_lane(x, 2) + i32x4.extract_lane(x, 3);
+}
+
+/** Bytes of scratch of `sparsePixelsF32`. */
+export function sparsePixelsScratchBytes(): i32 {
+  return ORDERS_BYTES;
+}
+
+/**
+ * The pixels of images [count, height, width, channels] as entries, one behind the other: that of pixel x of a row and channel c points to row
+ * `x · channels + c` of a chunk of a filter (`packFilterF32`). `startsPtr` [count · height · width + 1] receives where each pixel begins. With
+ * `images` 2, `count` is of pairs that follow one another, and an entry is of both (`putFourOfTwo`). `channels` is a multiple of 4. Four entries more
+ * than there are may be written.
  */
 export function sparsePixelsF32(
-  dataPtr: usize, rows: i32, width: i32, channels: i32, tapBytes: i32, stepBytes: i32, startsPtr: usize, entriesPtr: usize,
+  dataPtr: usize, images: i32, count: i32, height: i32, width: i32, channels: i32, startsPtr: usize, entriesPtr: usize, scratchPtr: usize,
 ): void {
-  for (let row: i32 = 0; row < rows; row++) {
-    for (let x: i32 = 0; x < width; x++) {
-      store<usize>(startsPtr, entriesPtr);
-      startsPtr += 4;
-      let offset = x * tapBytes;
-      for (let c: i32 = 0; c < channels; c += 4) {
-        const four = v128.load(dataPtr);
-        if (v128.any_true(f32x4.ne(four, f32x4.splat(0)))) {
-          // Written whatever it is, and kept by moving on: which numbers are zero is past predicting.
-          entriesPtr = put(entriesPtr, f32x4.extract_lane(four, 0), offset);
-          entriesPtr = put(entriesPtr, f32x4.extract_lane(four, 1), offset + stepBytes);
-          entriesPtr = put(entriesPtr, f32x4.extract_lane(four, 2), offset + 2 * stepBytes);
-          entriesPtr = put(entriesPtr, f32x4.extract_lane(four, 3), offset + 3 * stepBytes);
+  squeezeLanes(scratchPtr);
+  const rowBytes = (CHUNK / images) << 2;
+  const step = i32x4.splat(4 * rowBytes);
+  const secondBytes = (<usize>((images - 1) * height * width * channels)) << 2;
+  for (let n: i32 = 0; n < count; n++) {
+    for (let y: i32 = 0; y < height; y++) {
+      let offsets = i32x4.mul(i32x4(0, 1, 2, 3), i32x4.splat(rowBytes));
+      for (let x: i32 = 0; x < width; x++) {
+        store<usize>(startsPtr, entriesPtr);
+        startsPtr += 4;
+        for (let c: i32 = 0; c < channels; c += 4) {
+          if (images == 2) entriesPtr = putFourOfTwo(entriesPtr, v128.load(dataPtr), v128.load(dataPtr + secondBytes), offsets, scratchPtr);
+          else entriesPtr = putFour(entriesPtr, v128.load(dataPtr), offsets, scratchPtr);
+          offsets = i32x4.add(offsets, step);
+          dataPtr += 16;
         }
-        offset += 4 * stepBytes;
-        dataPtr += 16;
       }
     }
+    dataPtr += secondBytes;
   }
   store<usize>(startsPtr, entriesPtr);
 }
 
-function put(entriesPtr: usize, value: f32, offset: i32): usize {
-  store<f32>(entriesPtr, value);
-  store<i32>(entriesPtr, offset, 4);
-  return entriesPtr + ((<usize>(value != 0)) << 3);
+/** Bytes of `packFilterF32`'s result, whatever the chunks. */
+export function packedFilterBytes(terms: i32, outChannels: i32): i32 {
+  return ((outChannels + CHUNK - 1) / CHUNK) * terms * CHUNK * 4;
 }
 
-/** Bytes of scratch of `sparseConvolutionF32`: partial sums of 32 channels along a row. */
-export function sparseConvolutionScratchBytes(outWidth: i32): i32 {
-  return outWidth * 128;
+/**
+ * A filter [terms, outChannels] in chunks of 32 channels, or 16 for two images, [chunks][terms][32 or 16], 0 beyond the last channel: what a run
+ * of entries reads lies side by side (64 channels as they are fill every other 128 bytes, and only half of the sets of a cache). `outChannels` is a
+ * multiple of 4.
+ */
+export function packFilterF32(filterPtr: usize, packedPtr: usize, terms: i32, outChannels: i32, images: i32): void {
+  const chunk = CHUNK / images;
+  const chunkBytes = (<usize>chunk) << 2;
+  for (let first: i32 = 0; first < outChannels; first += chunk) {
+    const bytes = (<usize>min(chunk, outChannels - first)) << 2;
+    let fromPtr = filterPtr + ((<usize>first) << 2);
+    for (let term: i32 = 0; term < terms; term++) {
+      for (let at: usize = 0; at < chunkBytes; at += 16) v128.store(packedPtr + at, at < bytes ? v128.load(fromPtr + at) : i32x4.splat(0));
+      fromPtr += (<usize>outChannels) << 2;
+      packedPtr += chunkBytes;
+    }
+  }
+}
+
+/** Bytes of 16 channels of a filter that stay in L1 beside what they meet. */
+const CACHED_BYTES: i32 = 36 * 1024;
+
+/** Bytes of scratch of `sparseConvolutionF32`: sums of a chunk of which some do not count. */
+export function sparseConvolutionScratchBytes(): i32 {
+  return CHUNK * 4;
 }
 
 /**
  * out [count, outHeight, outWidth, outChannels] += image ∗ filter, stride 1. `startsPtr`: the pixels of an image [count, height, width] as
- * `sparsePixelsF32` left them with 4 · outChannels bytes a step and 4 · channels · outChannels a tap; filter [kernelHeight, kernelWidth,
- * channels, outChannels]. Partial sums over `blockTaps` taps are added to `out` one after the other. `outChannels` is a multiple of 4.
+ * `sparsePixelsF32` left them; `filterPtr`: [kernelHeight · kernelWidth · channels, outChannels] as `packFilterF32` left it. With `images` 2, `count`
+ * is of pairs, and outputs, too, lie pair by pair.
  *
- * Entries of neighbouring pixels lie one behind the other, so the taps of a row of the filter are one run of them: runs are
- * short, and each ends in a mispredicted branch. A row of the filter (12 KB for 32 · 32 channels) meets a row of pixels before the next one comes, from L1.
+ * Entries of neighbouring pixels lie one behind the other, so the taps of a row of the filter are one run of them: each run ends in
+ * a mispredicted branch. As many rows of the filter as stay in L1 (all of 3×3 · 64 channels, one of 128) meet a row of windows, and their sum is
+ * added to `out`, before the next ones come.
+ *
+ * An entry of one image takes ten loads for eight products and sums, one of two images seven: the processor does two loads of the one and four
+ * of the others at a time. The price is the zeros that meet a non-zero of the other image.
  */
 export function sparseConvolutionF32(
-  startsPtr: usize, filterPtr: usize, outPtr: usize, count: i32, height: i32, width: i32, outHeight: i32, outWidth: i32,
-  channels: i32, outChannels: i32, kernelHeight: i32, kernelWidth: i32, top: i32, left: i32, blockTaps: i32, scratchPtr: usize,
+  startsPtr: usize, filterPtr: usize, outPtr: usize, images: i32, count: i32, height: i32, width: i32, outHeight: i32, outWidth: i32,
+  channels: i32, outChannels: i32, kernelHeight: i32, kernelWidth: i32, top: i32, left: i32, scratchPtr: usize,
 ): void {
-  const tapBytes = (<usize>(channels * outChannels)) << 2;
-  const taps = kernelHeight * kernelWidth;
+  const chunk = CHUNK / images;
+  const tapBytes = channels * chunk * 4;
+  const tapRowBytes = tapBytes * kernelWidth;
+  const rowsAtOnce = max(1, min(kernelHeight, CACHED_BYTES / (channels * kernelWidth * CHUNK * 2)));
   const pixelBytes = (<usize>outChannels) << 2;
+  const imageBytes = pixelBytes * <usize>(outHeight * outWidth);
   for (let n: i32 = 0; n < count; n++) {
-    for (let y: i32 = 0; y < outHeight; y++) {
-      for (let o: i32 = 0; o < outChannels; ) {
-        const wide = o + 32 <= outChannels;
-        const chunkPtr = filterPtr + ((<usize>o) << 2);
-        const rowPtr = outPtr + ((<usize>o) << 2);
-        for (let tap: i32 = 0; tap < taps; ) {
-          const ky = tap / kernelWidth;
-          const block = tap / blockTaps;
-          // Taps of this row of the filter and of this block of sums.
-          const end = min((ky + 1) * kernelWidth, (block + 1) * blockTaps);
-          const first = tap % blockTaps == 0;
-          const last = end == taps || end == (block + 1) * blockTaps;
-          const inside = y + ky >= top && y + ky < height + top;
-          const kx0 = tap - ky * kernelWidth;
-          const kx1 = inside ? end - ky * kernelWidth : kx0;
-          const pixelsPtr = startsPtr + (<usize>(((n * height + y + ky - top) * width) << 2));
-          for (let x: i32 = 0; x < outWidth; x++) {
-            // Pixels of the image that these taps see.
-            const from = max(0, x + kx0 - left);
-            const to = max(from, min(width, x + kx1 - left));
-            const entryPtr = inside ? load<usize>(pixelsPtr + ((<usize>from) << 2)) : 0;
-            const entriesEnd = inside ? load<usize>(pixelsPtr + ((<usize>to) << 2)) : 0;
-            const tapPtr = chunkPtr + (<usize>(ky * kernelWidth + left - x)) * tapBytes;
-            const sumPtr = scratchPtr + ((<usize>x) << 7);
-            const toPtr = rowPtr + (<usize>x) * pixelBytes;
-            if (wide) run32(entryPtr, entriesEnd, tapPtr, sumPtr, toPtr, first, last);
-            else run4(entryPtr, entriesEnd, tapPtr, sumPtr, toPtr, first, last);
+    let chunkPtr = filterPtr;
+    for (let o: i32 = 0; o < outChannels; o += chunk) {
+      const lanes = min(chunk, outChannels - o);
+      let rowPtr = outPtr + ((<usize>o) << 2);
+      for (let y = -top; y < outHeight - top; y++) {
+        for (let ky: i32 = 0; ky < kernelHeight; ky += rowsAtOnce) {
+          // Of these rows of taps, those that lie inside the image.
+          const firstY = max(ky, -y);
+          const rows = min(min(ky + rowsAtOnce, kernelHeight), height - y) - firstY;
+          if (rows <= 0) continue;
+          const pixelsPtr = startsPtr + (<usize>(((n * height + y + firstY) * width) << 2));
+          let tapPtr = chunkPtr + <usize>(firstY * tapRowBytes + left * tapBytes);
+          let toPtr = rowPtr;
+          for (let x = -left; x < outWidth - left; x++) {
+            const from = min(width, max(0, x));
+            const span = max(from, min(width, x + kernelWidth)) - from;
+            const startPtr = pixelsPtr + ((<usize>from) << 2);
+            if (lanes < chunk) addRimWindow(startPtr, span, width, rows, tapPtr, tapRowBytes, toPtr, images, imageBytes, lanes, scratchPtr);
+            else if (images == 2) addWindowOfTwo(startPtr, span, width, rows, tapPtr, tapRowBytes, toPtr, toPtr + imageBytes);
+            else addWindow(startPtr, span, width, rows, tapPtr, tapRowBytes, toPtr);
+            tapPtr -= tapBytes;
+            toPtr += pixelBytes;
           }
-          tap = end;
         }
-        o += wide ? 32 : 4;
+        rowPtr += pixelBytes * <usize>outWidth;
       }
-      outPtr += pixelBytes * <usize>outWidth;
+      chunkPtr += <usize>(tapRowBytes * kernelHeight);
     }
+    outPtr += imageBytes * <usize>images;
   }
-}
-
-/** sum (+)= entries · filter for 32 channels in eight registers; the last run of a block adds it to `out`. */
-function run32(entryPtr: usize, end: usize, tapPtr: usize, sumPtr: usize, outPtr: usize, first: bool, last: bool): void {
-  let c0 = f32x4.splat(0), c1 = f32x4.splat(0), c2 = f32x4.splat(0), c3 = f32x4.splat(0);
-  let c4 = f32x4.splat(0), c5 = f32x4.splat(0), c6 = f32x4.splat(0), c7 = f32x4.splat(0);
-  if (!first) {
-    c0 = v128.load(sumPtr); c1 = v128.load(sumPtr, 16); c2 = v128.load(sumPtr, 32); c3 = v128.load(sumPtr, 48);
-    c4 = v128.load(sumPtr, 64); c5 = v128.load(sumPtr, 80); c6 = v128.load(sumPtr, 96); c7 = v128.load(sumPtr, 112);
-  }
-  for (; entryPtr < end; entryPtr += 8) {
-    const value = v128.load32_splat(entryPtr);
-    const fromPtr = tapPtr + load<u32>(entryPtr, 4);
-    c0 = f32x4.add(c0, f32x4.mul(value, v128.load(fromPtr)));
-    c1 = f32x4.add(c1, f32x4.mul(value, v128.load(fromPtr, 16)));
-    c2 = f32x4.add(c2, f32x4.mul(value, v128.load(fromPtr, 32)));
-    c3 = f32x4.add(c3, f32x4.mul(value, v128.load(fromPtr, 48)));
-    if (entryPtr == end) break;
-    c4 = f32x4.add(c4, f32x4.mul(value, v128.load(fromPtr, 64)));
-    c5 = f32x4.add(c5, f32x4.mul(value, v128.load(fromPtr, 80)));
-    c6 = f32x4.add(c6, f32x4.mul(value, v128.load(fromPtr, 96)));
-    c7 = f32x4.add(c7, f32x4.mul(value, v128.load(fromPtr, 112)));
-  }
-  if (last) {
-    c0 = f32x4.add(v128.load(outPtr), c0); c1 = f32x4.add(v128.load(outPtr, 16), c1);
-    c2 = f32x4.add(v128.load(outPtr, 32), c2); c3 = f32x4.add(v128.load(outPtr, 48), c3);
-    c4 = f32x4.add(v128.load(outPtr, 64), c4); c5 = f32x4.add(v128.load(outPtr, 80), c5);
-    c6 = f32x4.add(v128.load(outPtr, 96), c6); c7 = f32x4.add(v128.load(outPtr, 112), c7);
-    sumPtr = outPtr;
-  }
-  v128.store(sumPtr, c0); v128.store(sumPtr, c1, 16); v128.store(sumPtr, c2, 32); v128.store(sumPtr, c3, 48);
-  v128.store(sumPtr, c4, 64); v128.store(sumPtr, c5, 80); v128.store(sumPtr, c6, 96); v128.store(sumPtr, c7, 112);
-}
-
-/** The same for four channels. */
-function run4(entryPtr: usize, end: usize, tapPtr: usize, sumPtr: usize, outPtr: usize, first: bool, last: bool): void {
-  let sum = first ? f32x4.splat(0) : v128.load(sumPtr);
-  for (; entryPtr < end; entryPtr += 8) {
-    sum = f32x4.add(sum, f32x4.mul(v128.load32_splat(entryPtr), v128.load(tapPtr + load<u32>(entryPtr, 4))));
-  }
-  if (last) v128.store(outPtr, f32x4.add(v128.load(outPtr), sum));
-  else v128.store(sumPtr, sum);
-}
-
-/** Rows of dy that are summed before they are added to the gradient: KC of the tiled product. */
-const BLOCK: i32 = 256;
-
-/** Bytes of scratch of `sparseFilterGradientF32`: lists of one block and their lengths. */
-export function sparseFilterGradientScratchBytes(outChannels: i32): i32 {
-  return outChannels * (BLOCK * 8 + 4);
 }
 
 /**
- * out [outChannels, kernelHeight · runElements] += dyᵀ · windows: `image` is padded, `rowsPtr` [rows] holds the offset (elements) of each
- * window's first pixel in it. A window is `kernelHeight` runs of `runElements` (kernel width · channels), `rowElements` apart. dy [rows,
- * outChannels]; outChannels and runElements are multiples of 4.
+ * 32 numbers += Σ value · the 32 numbers that its entry points to, over the entries of `rows` rows of `span` pixels: the starts of a row's
+ * pixels lie `width` behind those of the one above, the numbers `tapRowBytes` behind.
  */
-export function sparseFilterGradientF32(
-  dyPtr: usize, imagePtr: usize, rowsPtr: usize, outPtr: usize, rows: i32, outChannels: i32, kernelHeight: i32, runElements: i32, rowElements: i32,
-  scratchPtr: usize,
-): void {
-  const lengthsPtr = scratchPtr + ((<usize>(outChannels * BLOCK)) << 3);
-  for (let first: i32 = 0; first < rows; first += BLOCK) {
-    const last = min(rows, first + BLOCK);
-    memory.fill(lengthsPtr, 0, (<usize>outChannels) << 2);
-    for (let row = first; row < last; row++) {
-      const offset = load<i32>(rowsPtr + ((<usize>row) << 2)) << 2;
-      for (let o: i32 = 0; o < outChannels; o += 4) {
-        const four = v128.load(dyPtr);
-        if (v128.any_true(f32x4.ne(four, f32x4.splat(0)))) {
-          list(scratchPtr, lengthsPtr, o, f32x4.extract_lane(four, 0), offset);
-          list(scratchPtr, lengthsPtr, o + 1, f32x4.extract_lane(four, 1), offset);
-          list(scratchPtr, lengthsPtr, o + 2, f32x4.extract_lane(four, 2), offset);
-          list(scratchPtr, lengthsPtr, o + 3, f32x4.extract_lane(four, 3), offset);
-        }
-        dyPtr += 16;
-      }
-    }
-    let toPtr = outPtr;
-    for (let o: i32 = 0; o < outChannels; o++) {
-      const listPtr = scratchPtr + ((<usize>(o * BLOCK)) << 3);
-      const endPtr = listPtr + ((<usize>load<i32>(lengthsPtr + ((<usize>o) << 2))) << 3);
-      if (endPtr == listPtr) {
-        toPtr += (<usize>(kernelHeight * runElements)) << 2;
-        continue;
-      }
-      for (let ky: i32 = 0; ky < kernelHeight; ky++) {
-        let fromPtr = imagePtr + ((<usize>(ky * rowElements)) << 2);
-        let at: i32 = 0;
-        for (; at + 32 <= runElements; at += 32) {
-          windows32(listPtr, endPtr, fromPtr, toPtr);
-          fromPtr += 128;
-          toPtr += 128;
-        }
-        for (; at < runElements; at += 4) {
-          let sum = f32x4.splat(0);
-          for (let entryPtr = listPtr; entryPtr < endPtr; entryPtr += 8) {
-            sum = f32x4.add(sum, f32x4.mul(v128.load32_splat(entryPtr), v128.load(fromPtr + load<u32>(entryPtr, 4))));
-          }
-          v128.store(toPtr, f32x4.add(v128.load(toPtr), sum));
-          fromPtr += 16;
-          toPtr += 16;
-        }
-      }
-    }
-  }
-}
-
-function list(listsPtr: usize, lengthsPtr: usize, o: i32, value: f32, offset: i32): void {
-  const lengthPtr = lengthsPtr + ((<usize>o) << 2);
-  const length = load<i32>(lengthPtr);
-  const entryPtr = listsPtr + ((<usize>(o * BLOCK + length)) << 3);
-  store<f32>(entryPtr, value);
-  store<i32>(entryPtr, offset, 4);
-  store<i32>(lengthPtr, length + <i32>(value != 0));
-}
-
-/** 32 numbers of the gradient += the same 32 places of the windows listed, each times its entry. */
-function windows32(entryPtr: usize, endPtr: usize, fromPtr: usize, toPtr: usize): void {
+function addWindow(startPtr: usize, span: i32, width: i32, rows: i32, tapPtr: usize, tapRowBytes: i32, toPtr: usize): void {
   let c0 = f32x4.splat(0), c1 = f32x4.splat(0), c2 = f32x4.splat(0), c3 = f32x4.splat(0);
   let c4 = f32x4.splat(0), c5 = f32x4.splat(0), c6 = f32x4.splat(0), c7 = f32x4.splat(0);
-  do {
-    const value = v128.load32_splat(entryPtr);
-    const windowPtr = fromPtr + load<u32>(entryPtr, 4);
-    c0 = f32x4.add(c0, f32x4.mul(value, v128.load(windowPtr)));
-    c1 = f32x4.add(c1, f32x4.mul(value, v128.load(windowPtr, 16)));
-    c2 = f32x4.add(c2, f32x4.mul(value, v128.load(windowPtr, 32)));
-    c3 = f32x4.add(c3, f32x4.mul(value, v128.load(windowPtr, 48)));
-    if (entryPtr == endPtr) break;
-    c4 = f32x4.add(c4, f32x4.mul(value, v128.load(windowPtr, 64)));
-    c5 = f32x4.add(c5, f32x4.mul(value, v128.load(windowPtr, 80)));
-    c6 = f32x4.add(c6, f32x4.mul(value, v128.load(windowPtr, 96)));
-    c7 = f32x4.add(c7, f32x4.mul(value, v128.load(windowPtr, 112)));
-    entryPtr += 8;
-  } while (entryPtr < endPtr);
+  for (; rows > 0; rows--) {
+    const end = load<usize>(startPtr + ((<usize>span) << 2));
+    for (let entryPtr = load<usize>(startPtr); entryPtr < end; entryPtr += 8) {
+      const value = v128.load32_splat(entryPtr);
+      const fromPtr = tapPtr + load<u32>(entryPtr, 4);
+      c0 = f32x4.add(c0, f32x4.mul(value, v128.load(fromPtr)));
+      c1 = f32x4.add(c1, f32x4.mul(value, v128.load(fromPtr, 16)));
+      c2 = f32x4.add(c2, f32x4.mul(value, v128.load(fromPtr, 32)));
+      c3 = f32x4.add(c3, f32x4.mul(value, v128.load(fromPtr, 48)));
+      // Never: keeps V8 from moving all eight loads to the front, which spills (20 → 29 GFLOP/s).
+      if (entryPtr == end) break;
+      c4 = f32x4.add(c4, f32x4.mul(value, v128.load(fromPtr, 64)));
+      c5 = f32x4.add(c5, f32x4.mul(value, v128.load(fromPtr, 80)));
+      c6 = f32x4.add(c6, f32x4.mul(value, v128.load(fromPtr, 96)));
+      c7 = f32x4.add(c7, f32x4.mul(value, v128.load(fromPtr, 112)));
+    }
+    startPtr += (<usize>width) << 2;
+    tapPtr += tapRowBytes;
+  }
   v128.store(toPtr, f32x4.add(v128.load(toPtr), c0));
   v128.store(toPtr, f32x4.add(v128.load(toPtr, 16), c1), 16);
   v128.store(toPtr, f32x4.add(v128.load(toPtr, 32), c2), 32);
@@ -250,4 +248,154 @@ function windows32(entryPtr: usize, endPtr: usize, fromPtr: usize, toPtr: usize)
   v128.store(toPtr, f32x4.add(v128.load(toPtr, 80), c5), 80);
   v128.store(toPtr, f32x4.add(v128.load(toPtr, 96), c6), 96);
   v128.store(toPtr, f32x4.add(v128.load(toPtr, 112), c7), 112);
+}
+
+/** The same for two images, 16 numbers of each. */
+function addWindowOfTwo(startPtr: usize, span: i32, width: i32, rows: i32, tapPtr: usize, tapRowBytes: i32, toPtr: usize, secondPtr: usize): void {
+  let a0 = f32x4.splat(0), a1 = f32x4.splat(0), a2 = f32x4.splat(0), a3 = f32x4.splat(0);
+  let b0 = f32x4.splat(0), b1 = f32x4.splat(0), b2 = f32x4.splat(0), b3 = f32x4.splat(0);
+  for (; rows > 0; rows--) {
+    const end = load<usize>(startPtr + ((<usize>span) << 2));
+    for (let entryPtr = load<usize>(startPtr); entryPtr < end; entryPtr += 16) {
+      const a = v128.load32_splat(entryPtr);
+      const b = v128.load32_splat(entryPtr, 4);
+      const fromPtr = tapPtr + load<u32>(entryPtr, 8);
+      const f0 = v128.load(fromPtr);
+      a0 = f32x4.add(a0, f32x4.mul(a, f0));
+      b0 = f32x4.add(b0, f32x4.mul(b, f0));
+      const f1 = v128.load(fromPtr, 16);
+      a1 = f32x4.add(a1, f32x4.mul(a, f1));
+      b1 = f32x4.add(b1, f32x4.mul(b, f1));
+      if (entryPtr == end) break;
+      const f2 = v128.load(fromPtr, 32);
+      a2 = f32x4.add(a2, f32x4.mul(a, f2));
+      b2 = f32x4.add(b2, f32x4.mul(b, f2));
+      const f3 = v128.load(fromPtr, 48);
+      a3 = f32x4.add(a3, f32x4.mul(a, f3));
+      b3 = f32x4.add(b3, f32x4.mul(b, f3));
+    }
+    startPtr += (<usize>width) << 2;
+    tapPtr += tapRowBytes;
+  }
+  v128.store(toPtr, f32x4.add(v128.load(toPtr), a0));
+  v128.store(toPtr, f32x4.add(v128.load(toPtr, 16), a1), 16);
+  v128.store(toPtr, f32x4.add(v128.load(toPtr, 32), a2), 32);
+  v128.store(toPtr, f32x4.add(v128.load(toPtr, 48), a3), 48);
+  v128.store(secondPtr, f32x4.add(v128.load(secondPtr), b0));
+  v128.store(secondPtr, f32x4.add(v128.load(secondPtr, 16), b1), 16);
+  v128.store(secondPtr, f32x4.add(v128.load(secondPtr, 32), b2), 32);
+  v128.store(secondPtr, f32x4.add(v128.load(secondPtr, 48), b3), 48);
+}
+
+/** Either, where of the numbers of an image only `lanes`, a multiple of 4, count. */
+function addRimWindow(
+  startPtr: usize, span: i32, width: i32, rows: i32, tapPtr: usize, tapRowBytes: i32, toPtr: usize, images: i32, imageBytes: usize, lanes: i32,
+  scratchPtr: usize,
+): void {
+  memory.fill(scratchPtr, 0, CHUNK * 4);
+  if (images == 2) addWindowOfTwo(startPtr, span, width, rows, tapPtr, tapRowBytes, scratchPtr, scratchPtr + CHUNK * 2);
+  else addWindow(startPtr, span, width, rows, tapPtr, tapRowBytes, scratchPtr);
+  const bytes = (<usize>lanes) << 2;
+  for (let n: i32 = 0; n < images; n++) {
+    for (let at: usize = 0; at < bytes; at += 16) v128.store(toPtr + at, f32x4.add(v128.load(toPtr + at), v128.load(scratchPtr + at)));
+    toPtr += imageBytes;
+    scratchPtr += CHUNK * 2;
+  }
+}
+
+/** Rows of dy that are summed before they are added to the gradient: KC of the tiled product. */
+const BLOCK: i32 = 256;
+/** Places of a list: four more may be written than there are. Lists that lie 2 KB apart would meet in two sets of a cache. */
+const PLACES: i32 = BLOCK + 4;
+
+/** Bytes of scratch of `sparseFilterGradientF32`: lists of one block, their starts and ends, and the orders of lanes. */
+export function sparseFilterGradientScratchBytes(outChannels: i32): i32 {
+  return outChannels * (PLACES * 8 + 8) + ORDERS_BYTES;
+}
+
+/**
+ * out [outChannels, kernelHeight · runElements] += dyᵀ · windows: `image` is padded, `rowsPtr` [rows] holds the offset (elements) of each
+ * window's first pixel in it. A window is `kernelHeight` runs of `runElements` (kernel width · channels), `rowElements` apart. dy [rows,
+ * outChannels]; outChannels and runElements are multiples of 4.
+ *
+ * All channels meet one place of the windows before the next one comes: what it holds of a block of pixels stays in L1.
+ */
+export function sparseFilterGradientF32(
+  dyPtr: usize, imagePtr: usize, rowsPtr: usize, outPtr: usize, rows: i32, outChannels: i32, kernelHeight: i32, runElements: i32, rowElements: i32,
+  scratchPtr: usize,
+): void {
+  const ordersPtr = scratchPtr;
+  const listsPtr = ordersPtr + ORDERS_BYTES;
+  const listBoundsPtr = listsPtr + <usize>(outChannels * PLACES * 8);
+  const outBytes = (<usize>(kernelHeight * runElements)) << 2;
+  squeezeLanes(ordersPtr);
+  for (let first: i32 = 0; first < rows; first += BLOCK) {
+    const last = min(rows, first + BLOCK);
+    listRows(dyPtr, rowsPtr, first, last, outChannels, listsPtr, listBoundsPtr, ordersPtr);
+    for (let ky: i32 = 0; ky < kernelHeight; ky++) {
+      const rowPtr = imagePtr + ((<usize>(ky * rowElements)) << 2);
+      let placePtr = outPtr + ((<usize>(ky * runElements)) << 2);
+      let boundsPtr = listBoundsPtr;
+      for (let o: i32 = 0; o < outChannels; o++) {
+        const startPtr = load<usize>(boundsPtr), endPtr = load<usize>(boundsPtr, 4);
+        if (startPtr != endPtr) {
+          let at: i32 = 0;
+          for (; at + CHUNK <= runElements; at += CHUNK) addWindow(boundsPtr, 1, 0, 1, rowPtr + ((<usize>at) << 2), 0, placePtr + ((<usize>at) << 2));
+          for (; at < runElements; at += 4) addFour(startPtr, endPtr, rowPtr + ((<usize>at) << 2), placePtr + ((<usize>at) << 2));
+        }
+        boundsPtr += 8;
+        placePtr += outBytes;
+      }
+    }
+  }
+}
+
+/** Rows `first` to `last` of dy as a list of entries for each channel, which point to the row's window; `boundsPtr` receives its start and its end. */
+function listRows(dyPtr: usize, rowsPtr: usize, first: i32, last: i32, outChannels: i32, listsPtr: usize, boundsPtr: usize, ordersPtr: usize): void {
+  for (let o: i32 = 0; o < outChannels; o++) {
+    store<usize>(boundsPtr + ((<usize>o) << 3), listsPtr);
+    store<usize>(boundsPtr + ((<usize>o) << 3), listsPtr, 4);
+    listsPtr += PLACES * 8;
+  }
+  const rowBytes = (<usize>outChannels) << 2;
+  const zero = f32x4.splat(0);
+  for (let row = first; row < last; row += 4) {
+    const left = last - row;
+    const offsetsPtr = rowsPtr + ((<usize>row) << 2);
+    let offsets = v128.load32_zero(offsetsPtr);
+    if (left > 1) offsets = v128.load32_lane(offsetsPtr + 4, offsets, 1);
+    if (left > 2) offsets = v128.load32_lane(offsetsPtr + 8, offsets, 2);
+    if (left > 3) offsets = v128.load32_lane(offsetsPtr + 12, offsets, 3);
+    offsets = i32x4.shl(offsets, 2);
+    let fromPtr = dyPtr + <usize>row * rowBytes;
+    let endPtr = boundsPtr + 4;
+    for (let o: i32 = 0; o < outChannels; o += 4) {
+      const r0 = v128.load(fromPtr);
+      const r1 = left > 1 ? v128.load(fromPtr + rowBytes) : zero;
+      const r2 = left > 2 ? v128.load(fromPtr + rowBytes * 2) : zero;
+      const r3 = left > 3 ? v128.load(fromPtr + rowBytes * 3) : zero;
+      // Behind a global pooling most of these blocks are nothing but zeros.
+      if (v128.any_true(f32x4.ne(v128.or(v128.or(r0, r1), v128.or(r2, r3)), zero))) {
+        const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+        const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+        const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+        const high23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+        store<usize>(endPtr, putFour(load<usize>(endPtr), v128.shuffle<f32>(low01, low23, 0, 1, 4, 5), offsets, ordersPtr));
+        store<usize>(endPtr, putFour(load<usize>(endPtr, 8), v128.shuffle<f32>(low01, low23, 2, 3, 6, 7), offsets, ordersPtr), 8);
+        store<usize>(endPtr, putFour(load<usize>(endPtr, 16), v128.shuffle<f32>(high01, high23, 0, 1, 4, 5), offsets, ordersPtr), 16);
+        store<usize>(endPtr, putFour(load<usize>(endPtr, 24), v128.shuffle<f32>(high01, high23, 2, 3, 6, 7), offsets, ordersPtr), 24);
+      }
+      endPtr += 32;
+      fromPtr += 16;
+    }
+  }
+}
+
+/** Four numbers += Σ value · the four numbers that its entry points to. */
+function addFour(entryPtr: usize, end: usize, fromPtr: usize, toPtr: usize): void {
+  let sum = f32x4.splat(0);
+  for (; entryPtr < end; entryPtr += 8) {
+    sum = f32x4.add(sum, f32x4.mul(v128.load32_splat(entryPtr), v128.load(fromPtr + load<u32>(entryPtr, 4))));
+  }
+  v128.store(toPtr, f32x4.add(v128.load(toPtr), sum));
 }

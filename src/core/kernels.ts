@@ -253,14 +253,18 @@ export interface CoreKernels extends WinogradKernels {}
 /** Convolutions over images that are mostly zeros (`assembly/sparse-convolution.ts`). */
 export interface SparseConvolutionKernels {
   countNonZeroF32(dataPtr: number, count: number): number;
+  countNonZeroOfTwoF32(dataPtr: number, count: number, elements: number, countsPtr: number): void;
+  sparsePixelsScratchBytes(): number;
   sparsePixelsF32(
-    dataPtr: number, rows: number, width: number, channels: number, tapBytes: number, stepBytes: number, startsPtr: number, entriesPtr: number,
-  ): void;
-  sparseConvolutionScratchBytes(outWidth: number): number;
-  sparseConvolutionF32(
-    startsPtr: number, filterPtr: number, outPtr: number, count: number, height: number, width: number, outHeight: number, outWidth: number,
-    channels: number, outChannels: number, kernelHeight: number, kernelWidth: number, top: number, left: number, blockTaps: number,
+    dataPtr: number, images: number, count: number, height: number, width: number, channels: number, startsPtr: number, entriesPtr: number,
     scratchPtr: number,
+  ): void;
+  packedFilterBytes(terms: number, outChannels: number): number;
+  packFilterF32(filterPtr: number, packedPtr: number, terms: number, outChannels: number, images: number): void;
+  sparseConvolutionScratchBytes(): number;
+  sparseConvolutionF32(
+    startsPtr: number, filterPtr: number, outPtr: number, images: number, count: number, height: number, width: number, outHeight: number,
+    outWidth: number, channels: number, outChannels: number, kernelHeight: number, kernelWidth: number, top: number, left: number, scratchPtr: number,
   ): void;
   sparseProductScratchBytes(): number;
   sparseProductF32(

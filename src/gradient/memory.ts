@@ -18,7 +18,7 @@ const ALLOWANCE = 1.15;
  */
 export function gradientHeapBytes(graph: ModelGraph, images: number, parts = 1): number {
   const { parameterElements, activationBytes } = gradientCost(graph, images);
-  const workspace = largestParameter(graph) + Math.max(0, ...convolutionElements(graph, images));
+  const workspace = Math.max(largestParameter(graph), ...convolutionElements(graph, images));
   return FIXED_BYTES + Math.ceil(ALLOWANCE * (F32_BYTES * ((parts > 1 ? 3 : 2) * parameterElements + workspace) + activationBytes));
 }
 
@@ -41,17 +41,14 @@ export function planMicroBatch(graph: ModelGraph, batchSize: number, heapBytes: 
   return images;
 }
 
-/** Parameters change their layout through a copy. */
+/** Parameters change their layout through a copy, and a gradient is computed before it is added to what there is. */
 function largestParameter(graph: ModelGraph): number {
   return Math.max(0, ...parameterLayout(graph).parameters.map(({ shape }) => elementCount(shape)));
 }
 
-/** Elements that the entries of an image take where it is convolved from its non-zeros: 8 bytes for 0.6 of them, and a start a pixel. */
-const ENTRIES_SHARE = 1.2;
-
 /**
- * Of each convolution: a padded copy of its input or of its gradient, or their entries (`kernels/sparse-convolution.ts`), and the filter rotated and, for 3×3, in Winograd's form
- * (`kernels/winograd.ts`).
+ * Of each convolution: a padded copy of its input or of its gradient, or the entries of an image at least (`kernels/sparse-convolution.ts`: 8 bytes a number
+ * and a start a pixel), and the filter rotated and packed or, for 3×3, in Winograd's form (`kernels/winograd.ts`); no less for the filter's gradient.
  */
 function convolutionElements(graph: ModelGraph, images: number): number[] {
   const shapes = inferShapes(graph);
@@ -60,15 +57,17 @@ function convolutionElements(graph: ModelGraph, images: number): number[] {
     const [channels = 1, height = 1, width = 1] = shapes.get(node.inputs[0] as string) ?? [];
     const [out = 1, outHeight = 1, outWidth = 1] = shapes.get(node.name) ?? [];
     const [kernelHeight, kernelWidth] = node.kernel;
-    const rim = (extent: number, kernel: number): number => extent + 2 * kernel;
+    const [top, bottom, left, right] = node.padding;
+    // A tile of Winograd's may reach one pixel further. What is padded at the image is not at its gradient.
+    const ofImage = (extent: number, padding: number): number => extent + padding + 1;
+    const ofGradient = (extent: number, reach: number, padding: number): number => extent + Math.max(0, 2 * reach - padding) + 1;
     const padded = Math.max(
-      channels * rim(height, kernelHeight) * rim(width, kernelWidth),
-      out * rim(outHeight, kernelHeight) * rim(outWidth, kernelWidth),
-      (ENTRIES_SHARE * channels + 1) * height * width,
-      (ENTRIES_SHARE * out + 1) * outHeight * outWidth,
+      channels * ofImage(height, top + bottom) * ofImage(width, left + right),
+      out * ofGradient(outHeight, (kernelHeight - 1) * node.dilation[0], top + bottom) * ofGradient(outWidth, (kernelWidth - 1) * node.dilation[1], left + right),
     );
+    const entries = Math.max((2 * channels + 1) * height * width, (2 * out + 1) * outHeight * outWidth);
     const taps = kernelHeight * kernelWidth;
-    const filters = (channels / node.groups) * out * (taps === 9 ? 9 + 16 : taps);
-    return [images * padded + filters];
+    const filters = (channels / node.groups) * out * (taps === 9 ? 9 + 16 : 2 * taps);
+    return [Math.max(images * padded, entries) + filters];
   });
 }

@@ -9,7 +9,7 @@ import type { Core, Scratch } from '../../core/core.ts';
 import { geometry, type Geometry } from './convolution-geometry.ts';
 import { depthwiseFilterGradient, depthwiseForward, depthwiseInputGradient, isDepthwise } from './depthwise.ts';
 import { activate } from './matmul.ts';
-import { sparseFilterGradient, sparseForward, sparseInputGradient, suitsSparse } from './sparse-convolution.ts';
+import { imagesAtOnce, sparseFilterGradient, sparseForward, sparseInputGradient, suitsSparseFilterGradient } from './sparse-convolution.ts';
 import { defineGradient, defineKernel, required, run, type Attributes, type KernelCall } from './support.ts';
 import { suitsWinograd, winogradFilterGradient, winogradForward } from './winograd.ts';
 
@@ -31,11 +31,12 @@ function forward(call: KernelCall, depthwise: boolean): TensorInfo {
   const out = backend.makeOutput([g.count, g.outHeight, g.outWidth, g.out], 'float32');
   const yPtr = backend.pointer(out);
   const filterPtr = backend.pointer(filter);
-  if (suitsSparse(core, g, backend.pointer(x), g.count * g.height * g.width, g.channels, g.out)) {
+  const images = imagesAtOnce(core, g, backend.pointer(x), g.height * g.width, g.channels, g.out);
+  if (images !== 0) {
     const [top, , left] = g.padding;
     if (bias === undefined) core.f32(yPtr, rows * g.out).fill(0);
     else core.kernels.fillRowsF32(yPtr, backend.pointer(bias), rows, g.out);
-    sparseForward(core, { ...g, top, left }, backend.pointer(x), filterPtr, yPtr);
+    sparseForward(core, { ...g, top, left }, images, backend.pointer(x), filterPtr, yPtr);
     return activate(call, out);
   }
   if (suitsWinograd(g)) {
@@ -73,7 +74,7 @@ function filterGradient(call: KernelCall, depthwise: boolean): TensorInfo {
   const out = backend.makeOutput(filterShape, 'float32');
   const dyPtr = backend.pointer(required(call, 'dy'));
   const dwPtr = backend.pointer(out);
-  if (suitsSparse(core, g, dyPtr, rows, g.out, g.channels)) {
+  if (suitsSparseFilterGradient(core, g, dyPtr, rows)) {
     core.scoped((scratch) => {
       const { imagePtr, rowsPtr } = inputWindows(core, scratch, g, backend.pointer(x));
       sparseFilterGradient(core, g, g.width + g.padding[2] + g.padding[3], { image: imagePtr, rows: rowsPtr, dy: dyPtr, dw: dwPtr });
@@ -152,8 +153,9 @@ function inputGradient(call: KernelCall, depthwise: boolean): TensorInfo {
   const g = geometry(inputShape, filter.shape, call.attrs, depthwise);
   const out = backend.makeOutput(inputShape, 'float32');
   const pointers = { dy: backend.pointer(required(call, 'dy')), filter: backend.pointer(filter), dx: backend.pointer(out) };
-  if (suitsSparse(core, g, pointers.dy, g.count * g.outHeight * g.outWidth, g.out, g.channels)) {
-    sparseInputGradient(core, g, pointers);
+  const images = imagesAtOnce(core, g, pointers.dy, g.outHeight * g.outWidth, g.out, g.channels);
+  if (images !== 0) {
+    sparseInputGradient(core, g, images, pointers);
     return out;
   }
   if (suitsWinograd(g)) {

@@ -1,27 +1,65 @@
 /**
  * Convolutions of stride 1 over images that are mostly zeros: gradients behind a max pooling (at most one pixel of a window; of a
- * global one, one of the whole image) and behind rectifiers. Only what is not zero is multiplied (`assembly/sparse-convolution.ts`), in
- * the order of the tiled product: where `channels` divides 256 the bytes are those of the direct form, whichever way is taken.
+ * global one, one of the whole image) and behind rectifiers. Only what is not zero, and no padding, is multiplied
+ * (`assembly/sparse-convolution.ts`).
  */
 import type { Core } from '../../core/core.ts';
 import type { Geometry } from './convolution-geometry.ts';
-import { suitsWinograd } from './winograd.ts';
+import { suitsWinograd, winogradShare } from './winograd.ts';
 
 /**
- * Largest share of numbers that are not zero. What is multiplied goes at 0.8 of the tiled product's rate (29 of 36 GFLOP/s), so a share of 0.5
- * takes 0.7 of its time and 0.15 a third; Winograd's form does 0.44 of the multiplications (Conv8 at half width: 0.5 costs 1.25 times its time).
+ * Rates at which non-zeros are multiplied, as shares of the tiled product's (46 GFLOP/s where nothing else runs): entry by entry of one image,
+ * which loads bound, and of two images, where what is not zero in one of them counts.
  */
-const LARGEST_SHARE = 0.6;
-const LARGEST_SHARE_FOR_WINOGRAD = 0.3;
-/** Terms that the tiled product sums before it adds them to what is there. */
-const BLOCK_TERMS = 256;
+const RATE_OF_ONE = 0.75;
+const RATE_OF_TWO = 0.95;
+/** What lists must leave of the other form's time: they are written, and the filter is packed, besides. */
+const LARGEST_TIME = 0.9;
+/** A multiplication of Winograd's form takes longer than the tiled product's by this: its transforms. */
+const TIME_OF_WINOGRAD = 1.2;
+/** Bytes of entries at once: they stay in the second-level cache. */
+const ENTRY_BYTES = 2 ** 19;
 
-/** Whether a convolution over `image` [pixels, channels] with `out` channels is done faster from its non-zeros; looks at all of it. */
-export function suitsSparse(core: Core, g: Geometry, image: number, pixels: number, channels: number, out: number): boolean {
-  if (g.groups !== 1 || g.stride[0] * g.stride[1] * g.dilation[0] * g.dilation[1] !== 1) return false;
-  if (channels % 4 !== 0 || out % 4 !== 0) return false;
-  const share = core.kernels.countNonZeroF32(image, pixels * channels) / (pixels * channels);
-  return share <= (suitsWinograd(g) ? LARGEST_SHARE_FOR_WINOGRAD : LARGEST_SHARE);
+function isSparsable(g: Geometry, channels: number, out: number): boolean {
+  return g.groups === 1 && g.stride[0] * g.stride[1] * g.dilation[0] * g.dilation[1] === 1 && channels % 4 === 0 && out % 4 === 0;
+}
+
+/** The longest that non-zeros may take, in the time of the direct product. */
+function longest(g: Geometry): number {
+  return LARGEST_TIME * (suitsWinograd(g) ? TIME_OF_WINOGRAD * winogradShare(g) : 1);
+}
+
+/**
+ * How many images' non-zeros are multiplied together, 1 or 2, where a convolution over images [g.count, pixels, channels] with `out` channels is done
+ * faster so, or else 0; looks at all of them. The same bytes for 1 and 2.
+ */
+export function imagesAtOnce(core: Core, g: Geometry, imagesPtr: number, pixels: number, channels: number, out: number): 0 | 1 | 2 {
+  if (!isSparsable(g, channels, out)) return 0;
+  const elements = pixels * channels;
+  const [each, either] = core.scoped((scratch) => {
+    const counts = scratch.i32(2, 'counts');
+    core.kernels.countNonZeroOfTwoF32(imagesPtr, g.count, elements, counts);
+    return core.i32(counts, 2).slice() as unknown as readonly [number, number];
+  });
+  const [one, two] = [each / RATE_OF_ONE, (2 * either) / RATE_OF_TWO];
+  if ((Math.min(one, two) * insideShare(g)) / (g.count * elements) > longest(g)) return 0;
+  return g.count > 1 && two < one ? 2 : 1;
+}
+
+/** Whether a filter's gradient is computed faster from the non-zeros of dy [rows, g.out]; looks at all of it. */
+export function suitsSparseFilterGradient(core: Core, g: Geometry, dyPtr: number, rows: number): boolean {
+  if (!isSparsable(g, g.channels, g.out)) return false;
+  return core.kernels.countNonZeroF32(dyPtr, rows * g.out) / (RATE_OF_ONE * rows * g.out) <= longest(g);
+}
+
+/** Of the taps of all windows, the share that lies inside the image and not in its padding. */
+export function insideShare(g: Geometry): number {
+  const along = (extent: number, outExtent: number, kernel: number, before: number): number => {
+    let inside = 0;
+    for (let at = -before; at < outExtent - before; at++) inside += Math.max(0, Math.min(extent, at + kernel) - Math.max(0, at));
+    return inside / (outExtent * kernel);
+  };
+  return along(g.height, g.outHeight, g.kernel[0], g.padding[0]) * along(g.width, g.outWidth, g.kernel[1], g.padding[2]);
 }
 
 /** An image [count, height, width, channels] and what it is convolved with to [count, outHeight, outWidth, out]. */
@@ -39,23 +77,38 @@ export interface SparseConvolution {
   readonly left: number;
 }
 
-/** y += image ∗ filter [kernel height, kernel width, channels, out]. */
-export function sparseForward(core: Core, c: SparseConvolution, imagePtr: number, filterPtr: number, yPtr: number): void {
+/** y += image ∗ filter [kernel height, kernel width, channels, out], `images` at once. */
+export function sparseForward(core: Core, c: SparseConvolution, images: 1 | 2, imagePtr: number, filterPtr: number, yPtr: number): void {
   const { kernels } = core;
-  const pixels = c.count * c.height * c.width;
+  const [elements, outElements] = [c.height * c.width * c.channels, c.outHeight * c.outWidth * c.out];
+  const groups = Math.floor(c.count / images);
+  const most = Math.min(groups, Math.max(1, Math.floor(ENTRY_BYTES / (8 * images * elements))));
+  const terms = c.kernel[0] * c.kernel[1] * c.channels;
   core.scoped((scratch) => {
-    const starts = scratch.i32(pixels + 1, 'starts of pixels');
-    const entries = scratch.bytes(8 * (kernels.countNonZeroF32(imagePtr, pixels * c.channels) + 1), 'entries of pixels');
-    kernels.sparsePixelsF32(imagePtr, c.count * c.height, c.width, c.channels, 4 * c.channels * c.out, 4 * c.out, starts, entries);
-    kernels.sparseConvolutionF32(
-      starts, filterPtr, yPtr, c.count, c.height, c.width, c.outHeight, c.outWidth, c.channels, c.out, ...c.kernel, c.top, c.left,
-      Math.max(1, Math.floor(BLOCK_TERMS / c.channels)), scratch.bytes(kernels.sparseConvolutionScratchBytes(c.outWidth), 'partial sums'),
-    );
+    const packed = scratch.bytes(kernels.packedFilterBytes(terms, c.out), 'packed filter');
+    const starts = scratch.i32(most * c.height * c.width + 1, 'starts of pixels');
+    const entries = scratch.bytes(8 * images * (most * elements + 4), 'entries of pixels');
+    const orders = scratch.bytes(kernels.sparsePixelsScratchBytes(), 'orders of lanes');
+    const sums = scratch.bytes(kernels.sparseConvolutionScratchBytes(), 'sums of a chunk');
+    kernels.packFilterF32(filterPtr, packed, terms, c.out, images);
+    for (let first = 0; first < groups; first += most) {
+      const count = Math.min(most, groups - first);
+      const fromPtr = imagePtr + 4 * first * images * elements;
+      const toPtr = yPtr + 4 * first * images * outElements;
+      kernels.sparsePixelsF32(fromPtr, images, count, c.height, c.width, c.channels, starts, entries, orders);
+      kernels.sparseConvolutionF32(
+        starts, packed, toPtr, images, count, c.height, c.width, c.outHeight, c.outWidth, c.channels, c.out, ...c.kernel, c.top, c.left, sums,
+      );
+    }
   });
+  const last = groups * images;
+  if (last < c.count) sparseForward(core, { ...c, count: 1 }, 1, imagePtr + 4 * last * elements, filterPtr, yPtr + 4 * last * outElements);
 }
 
 /** dx = dy ∗ the rotated filter. */
-export function sparseInputGradient(core: Core, g: Geometry, pointers: { readonly dy: number; readonly filter: number; readonly dx: number }): void {
+export function sparseInputGradient(
+  core: Core, g: Geometry, images: 1 | 2, pointers: { readonly dy: number; readonly filter: number; readonly dx: number },
+): void {
   const [height, width] = g.kernel;
   core.scoped((scratch) => {
     const rotated = scratch.f32(g.taps * g.channels * g.out, 'rotated filter');
@@ -65,7 +118,7 @@ export function sparseInputGradient(core: Core, g: Geometry, pointers: { readonl
       count: g.count, height: g.outHeight, width: g.outWidth, channels: g.out, outHeight: g.height, outWidth: g.width, out: g.channels,
       kernel: g.kernel, top: height - 1 - g.padding[0], left: width - 1 - g.padding[2],
     };
-    sparseForward(core, c, pointers.dy, rotated, pointers.dx);
+    sparseForward(core, c, images, pointers.dy, rotated, pointers.dx);
   });
 }
 

@@ -28,6 +28,12 @@ export function suitsWinograd(g: Geometry): boolean {
   );
 }
 
+/** Multiplications as a share of the direct form's: tiles reach over the rim of images with an odd extent. */
+export function winogradShare(g: Geometry): number {
+  const covered = 4 * Math.ceil(g.outHeight / 2) * Math.ceil(g.outWidth / 2);
+  return ((4 / 9) * covered) / (g.outHeight * g.outWidth);
+}
+
 interface Tiling {
   readonly y: number;
   readonly x: number;
