@@ -60,11 +60,16 @@ export function maxPoolF32(
   }
 }
 
-/** dx = 0, then each output's gradient goes to the tap that won. */
+/** Each output's gradient goes to the tap that won; everything else in dx is 0. */
 export function maxPoolGradientF32(
   dyPtr: usize, tapPtr: usize, dxPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32,
-  kernelWidth: i32, strideY: i32, strideX: i32, top: i32, left: i32,
+  kernelHeight: i32, kernelWidth: i32, strideY: i32, strideX: i32, top: i32, left: i32,
 ): void {
+  // Windows side by side, whatever lies beyond them: each number of dx is written once.
+  if (channels % 4 == 0 && strideY == kernelHeight && strideX == kernelWidth && top == 0 && left == 0) {
+    maxPoolGradientSideBySide(dyPtr, tapPtr, dxPtr, count, height, width, channels, outHeight, outWidth, kernelHeight, kernelWidth);
+    return;
+  }
   const pixelBytes = channels << 2;
   memory.fill(dxPtr, 0, <usize>count * height * width * pixelBytes);
   for (let n: i32 = 0; n < count; n++) {
@@ -82,6 +87,40 @@ export function maxPoolGradientF32(
         }
       }
     }
+  }
+}
+
+function maxPoolGradientSideBySide(
+  dyPtr: usize, tapPtr: usize, dxPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32,
+  kernelHeight: i32, kernelWidth: i32,
+): void {
+  const pixelBytes = channels << 2;
+  const outRowBytes = <usize>(outWidth * pixelBytes);
+  const rightBytes = <usize>((width - outWidth * kernelWidth) * pixelBytes);
+  const belowBytes = <usize>((height - outHeight * kernelHeight) * width * pixelBytes);
+  for (let n: i32 = 0; n < count; n++) {
+    for (let oy: i32 = 0; oy < outHeight; oy++) {
+      for (let ky: i32 = 0; ky < kernelHeight; ky++) {
+        for (let ox: i32 = 0; ox < outWidth; ox++) {
+          const fromPtr = dyPtr + <usize>(ox * pixelBytes);
+          const wonPtr = tapPtr + <usize>(ox * (pixelBytes >> 1));
+          for (let kx: i32 = 0; kx < kernelWidth; kx++) {
+            const tap = i32x4.splat(ky * kernelWidth + kx);
+            for (let c: i32 = 0; c < pixelBytes; c += 16) {
+              const won = i32x4.extend_low_i16x8_u(v128.load64_zero(wonPtr + (<usize>c >> 1)));
+              v128.store(dxPtr, v128.and(v128.load(fromPtr + <usize>c), i32x4.eq(won, tap)));
+              dxPtr += 16;
+            }
+          }
+        }
+        memory.fill(dxPtr, 0, rightBytes);
+        dxPtr += rightBytes;
+      }
+      dyPtr += outRowBytes;
+      tapPtr += outRowBytes >> 1;
+    }
+    memory.fill(dxPtr, 0, belowBytes);
+    dxPtr += belowBytes;
   }
 }
 

@@ -89,7 +89,7 @@ export interface PoolingKernels {
   ): void;
   maxPoolGradientF32(
     dyPtr: number, tapPtr: number, dxPtr: number, count: number, height: number, width: number, channels: number,
-    outHeight: number, outWidth: number, kernelWidth: number, strideY: number, strideX: number, top: number, left: number,
+    outHeight: number, outWidth: number, kernelHeight: number, kernelWidth: number, strideY: number, strideX: number, top: number, left: number,
   ): void;
 }
 

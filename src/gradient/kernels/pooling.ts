@@ -55,7 +55,7 @@ function scatter({ backend }: KernelCall, dy: TensorInfo, pool: Pool, winnersPtr
   const [count, height, width, channels] = pool.shape;
   const dx = backend.makeOutput([count, height, width, channels], 'float32');
   backend.core.kernels.maxPoolGradientF32(
-    backend.pointer(dy), winnersPtr, backend.pointer(dx), ...pool.shape, pool.kernel[1], ...pool.stride, pool.top, pool.left,
+    backend.pointer(dy), winnersPtr, backend.pointer(dx), ...pool.shape, ...pool.kernel, ...pool.stride, pool.top, pool.left,
   );
   return dx;
 }
