@@ -1,7 +1,6 @@
 // Strips of a depthwise convolution of stride 1: up to 64 blocks of four channels of a band of rows, copied block by block into planes
 // [rows][pitch][4 channels] with zeros around. The loops of `depthwise-passes.ts` then run over a plane as over one long row: no borders,
 // constant distances, and no lines of a cache that fall into the same few sets because the number of channels is a power of two.
-import { blockOffset, blocksOf } from "./depthwise-3x3";
 
 /** Bytes of a strip's planes: half of the second cache (1 MB), so that all passes over them find them there. */
 const STRIP_BYTES: i32 = 1 << 19;
@@ -123,17 +122,6 @@ export function unpackStrip(
         bias += 16;
       }
       outPtr += pixelBytes;
-    }
-  }
-}
-
-/** toPtr [block][taps][4] ← filter [taps, channels], or biases as one tap. */
-export function packBlocks(fromPtr: usize, toPtr: usize, taps: i32, channels: i32): void {
-  for (let block: i32 = 0; block < blocksOf(channels); block++) {
-    const at = blockOffset(block, channels);
-    for (let tap: i32 = 0; tap < taps; tap++) {
-      v128.store(toPtr, v128.load(fromPtr + ((<usize>(tap * channels)) << 2) + at));
-      toPtr += 16;
     }
   }
 }

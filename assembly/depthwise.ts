@@ -4,7 +4,7 @@
 // stride that prefetchers do not follow.
 
 /** Row `y` of an image, or the row of zeros that stands for padding. */
-function rowOf(imagePtr: usize, zeroRowPtr: usize, y: i32, height: i32, rowBytes: usize): usize {
+export function rowOf(imagePtr: usize, zeroRowPtr: usize, y: i32, height: i32, rowBytes: usize): usize {
   return y >= 0 && y < height ? imagePtr + <usize>y * rowBytes : zeroRowPtr;
 }
 

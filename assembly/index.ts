@@ -27,7 +27,8 @@ export {
   adaptiveAveragePoolF32, adaptiveAveragePoolGradientF32, adaptiveMaxPoolF32, adaptiveMaxPoolGradientF32,
 } from "./adaptive-pooling";
 export { depthwise3F32, depthwise3ScratchBytes } from "./depthwise-3x3";
-export { depthwise3FilterGradientF32, depthwise3InputGradientF32 } from "./depthwise-3x3-gradient";
+export { depthwise3FilterGradientF32 } from "./depthwise-3x3-filter-gradient";
+export { depthwise3InputGradientF32 } from "./depthwise-3x3-input-gradient";
 export { depthwisePackedF32, depthwisePackedFilterGradientF32, depthwisePackedScratchBytes } from "./depthwise-packed";
 export { depthwiseF32, depthwiseFilterGradientF32, depthwiseInputGradientF32, depthwiseScratchBytes } from "./depthwise";
 export { addRowF32, clampF32, clampGradientF32, copyBlocks, multiplyRowF32 } from "./elementwise";

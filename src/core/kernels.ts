@@ -324,16 +324,16 @@ export interface DepthwiseKernels {
 }
 export interface CoreKernels extends DepthwiseKernels {}
 
-/** Depthwise 3×3 convolution without dilation, four channels or more, and the input gradient of stride 2 (`assembly/depthwise-3x3.ts`, `depthwise-3x3-gradient.ts`). */
+/** Depthwise 3×3 convolution without dilation, of stride 1 or 2, four channels or more, and the input gradient of stride 2 (`assembly/depthwise-3x3*.ts`). */
 export interface Depthwise3Kernels {
   depthwise3ScratchBytes(width: number, outWidth: number, channels: number): number;
   depthwise3F32(
     xPtr: number, weightPtr: number, biasPtr: number, outPtr: number, count: number, height: number, width: number, channels: number,
-    outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
+    outHeight: number, outWidth: number, stride: number, top: number, left: number, scratchPtr: number,
   ): void;
   depthwise3FilterGradientF32(
     xPtr: number, dyPtr: number, dwPtr: number, count: number, height: number, width: number, channels: number,
-    outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
+    outHeight: number, outWidth: number, stride: number, top: number, left: number, scratchPtr: number,
   ): void;
   depthwise3InputGradientF32(
     dyPtr: number, weightPtr: number, dxPtr: number, count: number, height: number, width: number, channels: number,
@@ -342,16 +342,16 @@ export interface Depthwise3Kernels {
 }
 export interface CoreKernels extends Depthwise3Kernels {}
 
-/** Depthwise convolution of stride 1 by 7×7 or 3×3 filters over packed channels, four or more (`assembly/depthwise-packed.ts`). */
+/** Depthwise 7×7 convolution of stride 1 over packed channels, four or more (`assembly/depthwise-packed.ts`). */
 export interface DepthwisePackedKernels {
-  depthwisePackedScratchBytes(width: number, channels: number, outHeight: number, outWidth: number, kernel: number, left: number): number;
+  depthwisePackedScratchBytes(width: number, channels: number, outHeight: number, outWidth: number, left: number): number;
   depthwisePackedF32(
     xPtr: number, weightPtr: number, biasPtr: number, outPtr: number, count: number, height: number, width: number, channels: number,
-    outHeight: number, outWidth: number, kernel: number, top: number, left: number, scratchPtr: number,
+    outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
   ): void;
   depthwisePackedFilterGradientF32(
     xPtr: number, dyPtr: number, dwPtr: number, count: number, height: number, width: number, channels: number,
-    outHeight: number, outWidth: number, kernel: number, top: number, left: number, scratchPtr: number,
+    outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
   ): void;
 }
 export interface CoreKernels extends DepthwisePackedKernels {}

@@ -115,8 +115,18 @@ describe('depthwise convolution, output and both gradients within 1e-6 of f64', 
     for (const stride of [1, 2]) check({ kernel: 3, stride, dilation: 1, extent: [61, 59, 66], padding: [1, 1, 1, 1] });
   });
 
-  it('3×3 of 512 channels, which is packed: two strips, several bands', () => {
-    for (const padding of paddings) check({ kernel: 3, stride: 1, dilation: 1, extent: [5, 4, 512], padding });
-    check({ kernel: 3, stride: 1, dilation: 1, extent: [23, 29, 512], padding: [1, 1, 1, 1] });
+  it('3×3: rows of every width that tiles of seven, four and one make up', () => {
+    for (const stride of [1, 2]) {
+      for (let width = 12; width <= 32; width++) {
+        for (const padding of [[1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 3, 2]] as const) check({ kernel: 3, stride, dilation: 1, extent: [4, width, 6], padding });
+      }
+    }
+  });
+
+  it('3×3 of 512 channels, whose pixels fall into few sets of the caches', () => {
+    for (const stride of [1, 2]) {
+      for (const padding of paddings) check({ kernel: 3, stride, dilation: 1, extent: [5, 4, 512], padding });
+      check({ kernel: 3, stride, dilation: 1, extent: [23, 29, 512], padding: [1, 1, 1, 1] });
+    }
   });
 });

@@ -6,28 +6,24 @@ export function isDepthwise(g: Geometry): boolean {
   return g.groups > 1 && g.groupIn === 1 && g.groupOut === 1;
 }
 
-/** Whether the kernels of 3×3 filters take it: those of stride 1 start at most two columns before the row. */
-function suits3(g: Geometry, stride: 1 | 2, left: number): boolean {
-  return g.kernel.every((extent) => extent === 3) && g.dilation.every((step) => step === 1) && g.stride.every((step) => step === stride) &&
-    g.channels >= 4 && left >= 0 && (stride === 2 || left <= 2);
+/** Whether the kernels of 3×3 filters take it. */
+function suits3(g: Geometry, left: number): boolean {
+  return g.kernel.every((extent) => extent === 3) && g.dilation.every((step) => step === 1) && g.stride[0] === g.stride[1] && g.stride[0] <= 2 &&
+    g.channels >= 4 && left >= 0;
 }
 
 function scratch3(core: Core, scratch: Scratch, g: Geometry): number {
   return scratch.bytes(core.kernels.depthwise3ScratchBytes(g.width, g.outWidth, g.channels), 'taps or sums, and a row');
 }
 
-/**
- * Whether the kernels over packed channels take it: 7×7 (14 → 31 GFLOP/s and more), and 3×3 of so many channels that pixels fall into the same
- * sets of the cache (512 at 14²: 8 → 22).
- */
+/** Whether the kernels of 7×7 filters over packed channels take it: 14 → 31 GFLOP/s and more. */
 function suitsPacked(g: Geometry, left: number): boolean {
-  const kernel = g.kernel[0];
-  return (kernel === 7 || (kernel === 3 && g.channels % 512 === 0)) && g.kernel[1] === kernel && g.dilation.every((step) => step === 1) &&
-    g.stride.every((step) => step === 1) && g.channels >= 4 && left >= 0 && left < kernel;
+  return g.kernel.every((extent) => extent === 7) && g.dilation.every((step) => step === 1) && g.stride.every((step) => step === 1) &&
+    g.channels >= 4 && left >= 0 && left < 7;
 }
 
-function packedScratch(core: Core, scratch: Scratch, g: { readonly width: number; readonly channels: number; readonly outHeight: number; readonly outWidth: number }, kernel: number, left: number): number {
-  return scratch.bytes(core.kernels.depthwisePackedScratchBytes(g.width, g.channels, g.outHeight, g.outWidth, kernel, left), 'packed channels');
+function packedScratch(core: Core, scratch: Scratch, g: { readonly width: number; readonly channels: number; readonly outHeight: number; readonly outWidth: number }, left: number): number {
+  return scratch.bytes(core.kernels.depthwisePackedScratchBytes(g.width, g.channels, g.outHeight, g.outWidth, left), 'packed channels');
 }
 
 interface Pointers {
@@ -43,14 +39,14 @@ export function depthwiseForward(core: Core, g: Geometry, { imagePtr, filterPtr,
   core.scoped((scratch) => {
     if (suitsPacked(g, left)) {
       core.kernels.depthwisePackedF32(
-        imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, g.kernel[0], top, left,
-        packedScratch(core, scratch, g, g.kernel[0], left),
+        imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
+        packedScratch(core, scratch, g, left),
       );
       return;
     }
-    if (suits3(g, 1, left)) {
+    if (suits3(g, left)) {
       core.kernels.depthwise3F32(
-        imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
+        imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, g.stride[0], top, left,
         scratch3(core, scratch, g),
       );
       return;
@@ -67,7 +63,7 @@ export function depthwiseInputGradient(core: Core, g: Geometry, { dyPtr, filterP
   const [top, , left] = g.padding;
   const [kernelHeight, kernelWidth] = g.kernel;
   if (g.stride[0] !== 1 || g.stride[1] !== 1) {
-    if (suits3(g, 2, left)) {
+    if (suits3(g, left)) {
       core.scoped((scratch) => {
         core.kernels.depthwise3InputGradientF32(
           dyPtr, filterPtr, dxPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left, scratch3(core, scratch, g),
@@ -87,14 +83,14 @@ export function depthwiseInputGradient(core: Core, g: Geometry, { dyPtr, filterP
       // Input and output change places.
       const swapped = { width: g.outWidth, channels: g.channels, outHeight: g.height, outWidth: g.width };
       core.kernels.depthwisePackedF32(
-        dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, kernelHeight, kernelHeight - 1 - top,
-        kernelWidth - 1 - left, packedScratch(core, scratch, swapped, kernelHeight, kernelWidth - 1 - left),
+        dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, kernelHeight - 1 - top,
+        kernelWidth - 1 - left, packedScratch(core, scratch, swapped, kernelWidth - 1 - left),
       );
       return;
     }
-    if (suits3(g, 1, 2 - left)) {
+    if (suits3(g, 2 - left)) {
       core.kernels.depthwise3F32(
-        dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, 2 - top, 2 - left, scratch3(core, scratch, g),
+        dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, 1, 2 - top, 2 - left, scratch3(core, scratch, g),
       );
       return;
     }
@@ -112,14 +108,14 @@ export function depthwiseFilterGradient(core: Core, g: Geometry, { imagePtr, dyP
   core.scoped((scratch) => {
     if (suitsPacked(g, left)) {
       core.kernels.depthwisePackedFilterGradientF32(
-        imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, g.kernel[0], top, left,
-        packedScratch(core, scratch, g, g.kernel[0], left),
+        imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
+        packedScratch(core, scratch, g, left),
       );
       return;
     }
-    if (suits3(g, 1, left)) {
+    if (suits3(g, left)) {
       core.kernels.depthwise3FilterGradientF32(
-        imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left, scratch3(core, scratch, g),
+        imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, g.stride[0], top, left, scratch3(core, scratch, g),
       );
       return;
     }

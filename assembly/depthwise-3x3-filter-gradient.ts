@@ -1,0 +1,93 @@
+// Filter gradient of the depthwise 3×3 convolution without dilation, of stride 1 and 2: rows of dy one after the other in tiles (`depthwise-3x3-sums.ts`).
+import { blockOffset, blocksOf, endInside, firstInside } from "./depthwise-3x3";
+import { nextTile, tileColumns } from "./depthwise-3x3-outputs";
+import { sumOfColumn, SUMS_BYTES, sumTile } from "./depthwise-3x3-sums";
+import { rowOf } from "./depthwise";
+
+/** Pixels of dy whose products one f32 sum takes before it goes into f64: whole rows of together so many, or one. */
+const FLUSH_PIXELS: i32 = 64;
+
+/** f64 sums += f32 sums, `sums` of four lanes; the latter are zeros then. */
+function flush(fromPtr: usize, toPtr: usize, sums: i32): void {
+  const end = fromPtr + ((<usize>sums) << 4);
+  for (; fromPtr < end; fromPtr += 16) {
+    const sum = v128.load(fromPtr);
+    v128.store(toPtr, f64x2.add(v128.load(toPtr), f64x2.promote_low_f32x4(sum)));
+    v128.store(toPtr, f64x2.add(v128.load(toPtr, 16), f64x2.promote_low_f32x4(v128.shuffle<i64>(sum, sum, 1, 1))), 16);
+    v128.store(fromPtr, f32x4.splat(0));
+    toPtr += 32;
+  }
+}
+
+/** Blocks [0, blocks) of a row of dy; a, b, c: the three rows of x under it. The tensors end at `endPtr` and `dyEndPtr`. */
+function sumRow(
+  a: usize, b: usize, c: usize, endPtr: usize, dyPtr: usize, dyEndPtr: usize, sumsPtr: usize, blocks: i32, width: i32, outWidth: i32, stride: i32, left: i32,
+  pixelBytes: usize, sinkPtr: usize,
+): void {
+  const first = firstInside(stride, left, outWidth), end = endInside(stride, left, width, outWidth);
+  for (let x: i32 = 0; x < outWidth;) {
+    const column = x * stride - left + 1;
+    const dy = dyPtr + <usize>x * pixelBytes;
+    if (x < first || x >= end) {
+      const last = <usize>(width - 1) * pixelBytes;
+      if (column == -1) sumOfColumn(a, b, c, dy, sumsPtr + 32, blocks);
+      else if (column == width) sumOfColumn(a + last, b + last, c + last, dy, sumsPtr, blocks);
+      x++;
+      continue;
+    }
+    const columns = tileColumns(end - x);
+    const at = <usize>column * pixelBytes;
+    const dySpan = <usize>columns * pixelBytes, span = <usize>stride * dySpan;
+    sumTile(
+      columns, stride, a + at, b + at, c + at, nextTile(b + at, span, endPtr), nextTile(c + at, span, endPtr), dy, nextTile(dy, dySpan, dyEndPtr),
+      sumsPtr, blocks, pixelBytes, column > 0, column + (columns - 1) * stride + 1 < width, sinkPtr,
+    );
+    x += columns;
+  }
+}
+
+/**
+ * dw [3, 3, channels] = Σ x · dy, `channels` ≥ 4, left ≥ 0, by images, then rows, then columns: lane by lane in f32 over 64 pixels, these sums in
+ * f64. Scratch: `depthwise3ScratchBytes`.
+ */
+export function depthwise3FilterGradientF32(
+  xPtr: usize, dyPtr: usize, dwPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32, stride: i32,
+  top: i32, left: i32, scratchPtr: usize,
+): void {
+  const pixelBytes = (<usize>channels) << 2;
+  const rowBytes = <usize>width * pixelBytes;
+  const blocks = blocksOf(channels), whole = channels >> 2;
+  const overlap = blockOffset(whole, channels);
+  const sumsPtr = scratchPtr + <usize>blocks * 2 * SUMS_BYTES;
+  const sinkPtr = sumsPtr + <usize>blocks * SUMS_BYTES;
+  const zeroPtr = sinkPtr + 16;
+  memory.fill(scratchPtr, 0, <usize>blocks * 3 * SUMS_BYTES + 16 + rowBytes);
+  const endPtr = xPtr + <usize>(count * height) * rowBytes, dyEndPtr = dyPtr + <usize>(count * outHeight * outWidth) * pixelBytes;
+  const tile = max(1, FLUSH_PIXELS / outWidth);
+  for (let n: i32 = 0; n < count; n++) {
+    for (let oy: i32 = 0; oy < outHeight; oy++) {
+      const y = oy * stride - top;
+      const a = rowOf(xPtr, zeroPtr, y, height, rowBytes);
+      const b = rowOf(xPtr, zeroPtr, y + 1, height, rowBytes);
+      const c = rowOf(xPtr, zeroPtr, y + 2, height, rowBytes);
+      sumRow(a, b, c, endPtr, dyPtr, dyEndPtr, sumsPtr, whole, width, outWidth, stride, left, pixelBytes, sinkPtr);
+      if (blocks > whole) {
+        sumRow(
+          a + overlap, b + overlap, c + overlap, endPtr, dyPtr + overlap, dyEndPtr, sumsPtr + <usize>whole * SUMS_BYTES, 1, width, outWidth, stride,
+          left, pixelBytes, sinkPtr,
+        );
+      }
+      if ((oy + 1) % tile == 0 || oy + 1 == outHeight) flush(sumsPtr, scratchPtr, 9 * blocks);
+      dyPtr += <usize>outWidth * pixelBytes;
+    }
+    xPtr += <usize>height * rowBytes;
+  }
+  for (let block: i32 = 0; block < blocks; block++) {
+    const at = blockOffset(block, channels);
+    for (let tap: i32 = 0; tap < 9; tap++) {
+      const low = f32x4.demote_f64x2_zero(v128.load(scratchPtr)), high = f32x4.demote_f64x2_zero(v128.load(scratchPtr, 16));
+      v128.store(dwPtr + <usize>tap * pixelBytes + at, v128.shuffle<i64>(low, high, 0, 2));
+      scratchPtr += 32;
+    }
+  }
+}
