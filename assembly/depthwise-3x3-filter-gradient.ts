@@ -1,6 +1,6 @@
 // Filter gradient of the depthwise 3×3 convolution without dilation, of stride 1 and 2: rows of dy one after the other in tiles (`depthwise-3x3-sums.ts`).
 import { blockOffset, blocksOf, endInside, firstInside } from "./depthwise-3x3";
-import { nextTile, tileColumns } from "./depthwise-3x3-outputs";
+import { nextTile, tileColumns, widestTile } from "./depthwise-3x3-outputs";
 import { sumOfColumn, SUMS_BYTES, sumTile } from "./depthwise-3x3-sums";
 import { rowOf } from "./depthwise";
 
@@ -25,6 +25,7 @@ function sumRow(
   pixelBytes: usize, sinkPtr: usize,
 ): void {
   const first = firstInside(stride, left, outWidth), end = endInside(stride, left, width, outWidth);
+  const widest = widestTile(stride, pixelBytes);
   for (let x: i32 = 0; x < outWidth;) {
     const column = x * stride - left + 1;
     const dy = dyPtr + <usize>x * pixelBytes;
@@ -35,7 +36,7 @@ function sumRow(
       x++;
       continue;
     }
-    const columns = tileColumns(end - x);
+    const columns = tileColumns(end - x, widest);
     const at = <usize>column * pixelBytes;
     const dySpan = <usize>columns * pixelBytes, span = <usize>stride * dySpan;
     sumTile(

@@ -1,7 +1,7 @@
 // Input gradient of the depthwise 3×3 convolution of stride 2 without dilation. Two by two pixels of dx come from two by two of dy: one, two, two and four
 // taps; each pixel is stored once. Tiles of such pairs of columns, channels innermost as in `depthwise-3x3-outputs.ts`.
 import { blockOffset, blocksOf, packTaps } from "./depthwise-3x3";
-import { Ahead, nextTile, TAPS_BYTES, tileColumns } from "./depthwise-3x3-outputs";
+import { Ahead, nextTile, TAPS_BYTES, tileColumns, widestTile } from "./depthwise-3x3-outputs";
 import { rowOf } from "./depthwise";
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
@@ -178,13 +178,14 @@ function pairAtRim(
 function pairRow(
   a: usize, b: usize, endPtr: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, left: i32, pixelBytes: usize,
 ): void {
+  const widest = widestTile(2, pixelBytes);
   let k = (left - 1) >> 1;
   // 2k + 1 − left, the first column of a pair, is −1 or 0 at first.
   for (let x = 2 * k + 1 - left; x < width;) {
     const from = <usize>k * pixelBytes, to = <usize>max(x, 0) * pixelBytes;
     const inside = x < 0 || k < 0 ? 0 : min(outWidth - k, (width - x) >> 1);
     if (inside > 0) {
-      const pairs = tileColumns(inside);
+      const pairs = tileColumns(inside, widest);
       const behind = k + pairs < outWidth;
       const ahead = nextTile(b + from, <usize>pairs * pixelBytes, endPtr);
       if (pairs == 7) pairs7(a + from, b + from, ahead, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, behind);

@@ -1,23 +1,34 @@
 // Inner loops of depthwise 3×3 outputs without dilation: tiles of seven, four or one output of a row, all blocks of four channels. Channels come
 // innermost, so that a line of the cache is used up by four turns in a row, whatever the distance of pixels; along channels
-// all loads and stores are streams. A turn is straight code: the nine taps in registers, every column of three pixels loaded once, an
-// output's three columns added up in sums that move on by one a column. In the first cache 4.8 cycles an output (four channels) where a loop over the
-// columns took 5.5; multiplications and additions alone take 4.25.
-// V8 moves loads to the front of a basic block and sinks what is not stored behind it, then spills: ways out, which are never taken, end blocks (8.9
-// cycles without).
+// all loads and stores are streams. A turn is straight code: every column of three pixels loaded once, an output's three columns added up in sums
+// that move on by one a column. Out of the second cache 4.7 to 5.0 cycles an output (four channels), a loop over the columns 5.5 to 5.7; the ports allow 4.25. Of
+// the nine taps V8 keeps six in registers and loads three again from the stack.
+// V8 moves loads to the front of a basic block and sinks what is not stored behind it, then spills: ways out, which are never taken, end blocks (4.7
+// cycles, 8.0 without, in one run).
 
 /** Bytes of a block's nine taps. */
 export const TAPS_BYTES: usize = 144;
 
+/**
+ * Outputs of the widest tile whose pixels of three rows and outputs stay in the first cache while four turns use up their lines. A distance of pixels that is a
+ * multiple of a large power of two leaves them few of its sets of lines (64 times 64 bytes; mostly 12 or 8 lines each), of which half as many again as fit
+ * still pay: tiles of four at 512 channels (stride 2 at 14²: outputs 25.7 → 15.9, input gradient 25.1 → 10.0 cycles), of one at 1024 (33 → 12, 74 → 12.5).
+ */
+export function widestTile(stride: i32, pixelBytes: usize): i32 {
+  const lines = max(1, min(64, 4096 >> <i32>ctz(pixelBytes))) << 4;
+  if (3 * (6 * stride + 3) + 7 <= lines) return 7;
+  return 3 * (3 * stride + 3) + 4 <= lines ? 4 : 1;
+}
+
 /** Outputs of the next tile where `left` are left. Of seven: 7, 14, 28, 56 and 112 leave nothing over. */
-export function tileColumns(left: i32): i32 {
-  return left >= 7 ? 7 : left >= 4 ? 4 : 1;
+export function tileColumns(left: i32, widest: i32): i32 {
+  return left >= 7 && widest >= 7 ? 7 : left >= 4 && widest >= 4 ? 4 : 1;
 }
 
 /**
  * Where the pixels lie that the tile after one of `spanBytes` reads of a row, or where there is none before `endPtr` its own. A tile touches them line by line
  * between its turns: what it reads itself is as many interleaved streams as it has columns, which no prefetcher follows, and from memory every turn would
- * wait (144 channels at 56², 29 MB, on a busy machine: 13.2 cycles an output, so 8.7). Touching outputs ahead costs more than it gives.
+ * wait (144 channels at 56², 29 MB: 14.0 cycles an output, so 7.5; filter gradient 18.3, so 8.9). Loading from outputs ahead made it slower.
  */
 export function nextTile(ptr: usize, spanBytes: usize, endPtr: usize): usize {
   return ptr + 2 * spanBytes <= endPtr ? ptr + spanBytes : ptr;

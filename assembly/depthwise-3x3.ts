@@ -1,7 +1,7 @@
 // Depthwise 3×3 convolution without dilation, of stride 1 and 2: outputs, and with the rotated filter the input gradient of stride 1.
 // Rows are finished one after the other in tiles (`depthwise-3x3-outputs.ts`); the three rows under one stay in the caches. Rows outside the image are a row
 // of zeros, columns outside are left out.
-import { nextTile, outputOfColumn, outputTile, TAPS_BYTES, tileColumns } from "./depthwise-3x3-outputs";
+import { nextTile, outputOfColumn, outputTile, TAPS_BYTES, tileColumns, widestTile } from "./depthwise-3x3-outputs";
 import { rowOf } from "./depthwise";
 import { addRowF32 } from "./elementwise";
 
@@ -52,6 +52,7 @@ function outputRow(
   pixelBytes: usize, sinkPtr: usize,
 ): void {
   const first = firstInside(stride, left, outWidth), end = endInside(stride, left, width, outWidth);
+  const widest = widestTile(stride, pixelBytes);
   for (let x: i32 = 0; x < outWidth;) {
     const column = x * stride - left + 1;
     const to = toPtr + <usize>x * pixelBytes;
@@ -60,7 +61,7 @@ function outputRow(
       x++;
       continue;
     }
-    const columns = tileColumns(end - x);
+    const columns = tileColumns(end - x, widest);
     const at = <usize>column * pixelBytes, span = <usize>(columns * stride) * pixelBytes;
     outputTile(
       columns, stride, a + at, b + at, c + at, nextTile(b + at, span, endPtr), nextTile(c + at, span, endPtr), to, tapsPtr, blocks, pixelBytes, column > 0,

@@ -123,9 +123,11 @@ describe('depthwise convolution, output and both gradients within 1e-6 of f64', 
     }
   });
 
-  it('3×3 of 512 channels, whose pixels fall into few sets of the caches', () => {
+  it('3×3 of 512 and 1024 channels, whose pixels fall into few sets of the caches', () => {
     for (const stride of [1, 2]) {
-      for (const padding of paddings) check({ kernel: 3, stride, dilation: 1, extent: [5, 4, 512], padding });
+      for (const channels of [512, 1024]) {
+        for (const padding of paddings) check({ kernel: 3, stride, dilation: 1, extent: [5, 9, channels], padding });
+      }
       check({ kernel: 3, stride, dilation: 1, extent: [23, 29, 512], padding: [1, 1, 1, 1] });
     }
   });
