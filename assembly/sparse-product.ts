@@ -5,16 +5,19 @@
 // Order of sums: as in the tiled product, in blocks of its KC, sequential inside; a zero left out changes no partial sum.
 
 import { transposeBlock } from "./layout";
+import { ORDERS_BYTES, putFour, squeezeLanes } from "./nonzeros";
 
 /** Terms of a partial sum: KC of the tiled product. */
 const BLOCK: i32 = 256;
+/** Places of a list: four more may be written than there are. Lists that lie 2 KB apart would meet in two sets of a cache. */
+const PLACES: i32 = BLOCK + 4;
 /** Rows whose lists lie in the second-level cache (512 KiB) while all columns pass. */
 const ROWS: i32 = 256;
 const WIDTH: i32 = 32;
 
-/** Bytes of scratch of `sparseProductF32`: lists and their lengths, a panel of B, a row of the rim. */
+/** Bytes of scratch of `sparseProductF32`: lists and their lengths, a panel of B, a row of the rim, the orders of lanes. */
 export function sparseProductScratchBytes(): i32 {
-  return ROWS * BLOCK * 8 + ROWS * 4 + BLOCK * WIDTH * 4 + WIDTH * 4;
+  return ROWS * PLACES * 8 + ROWS * 4 + BLOCK * WIDTH * 4 + WIDTH * 4 + ORDERS_BYTES;
 }
 
 /**
@@ -24,23 +27,25 @@ export function sparseProductScratchBytes(): i32 {
 export function sparseProductF32(
   aPtr: usize, bPtr: usize, cPtr: usize, m: i32, n: i32, k: i32, transposeA: bool, transposeB: bool, scratchPtr: usize,
 ): void {
-  const lengthsPtr = scratchPtr + <usize>(ROWS * BLOCK * 8);
+  const lengthsPtr = scratchPtr + <usize>(ROWS * PLACES * 8);
   const panelPtr = lengthsPtr + <usize>(ROWS * 4);
   const rimPtr = panelPtr + <usize>(BLOCK * WIDTH * 4);
+  const ordersPtr = rimPtr + <usize>(WIDTH * 4);
+  squeezeLanes(ordersPtr);
   for (let pc: i32 = 0; pc < k; pc += BLOCK) {
     const depth = min(BLOCK, k - pc);
     for (let first: i32 = 0; first < m; first += ROWS) {
       const rows = min(ROWS, m - first);
-      if (transposeA) listColumns(aPtr + ((<usize>(pc * m + first)) << 2), m, rows, depth, scratchPtr, lengthsPtr);
-      else listRows(aPtr + ((<usize>(first * k + pc)) << 2), k, rows, depth, scratchPtr, lengthsPtr);
+      if (transposeA) listColumns(aPtr + ((<usize>(pc * m + first)) << 2), m, rows, depth, scratchPtr, lengthsPtr, ordersPtr);
+      else listRows(aPtr + ((<usize>(first * k + pc)) << 2), k, rows, depth, scratchPtr, lengthsPtr, ordersPtr);
       for (let jc: i32 = 0; jc < n; jc += WIDTH) {
         const columns = min(WIDTH, n - jc);
         if (transposeB) packTransposedPanel(bPtr + ((<usize>(jc * k + pc)) << 2), k, columns, depth, panelPtr);
         else packPanel(bPtr + ((<usize>(pc * n + jc)) << 2), n, columns, depth, panelPtr);
         let toPtr = cPtr + ((<usize>(first * n + jc)) << 2);
         for (let row: i32 = 0; row < rows; row++) {
-          const listPtr = scratchPtr + ((<usize>(row * BLOCK)) << 3);
-          const endPtr = listPtr + ((<usize>load<i32>(lengthsPtr + ((<usize>row) << 2))) << 3);
+          const listPtr = scratchPtr + <usize>(row * PLACES * 8);
+          const endPtr = listPtr + <usize>load<i32>(lengthsPtr + ((<usize>row) << 2));
           if (listPtr != endPtr) {
             if (columns == WIDTH) run(listPtr, endPtr, panelPtr, toPtr);
             else rim(listPtr, endPtr, panelPtr, toPtr, columns, rimPtr);
@@ -52,63 +57,78 @@ export function sparseProductF32(
   }
 }
 
-/** Entries (value, byte offset in a panel) of every row that are not zero, 256 places a row; rows lie one behind the other. */
-function listRows(fromPtr: usize, stride: i32, rows: i32, depth: i32, listsPtr: usize, lengthsPtr: usize): void {
+/** Entries (`nonzeros.ts`) of every row, whose offsets are those of rows of a panel; rows lie one behind the other. */
+function listRows(fromPtr: usize, stride: i32, rows: i32, depth: i32, listsPtr: usize, lengthsPtr: usize, ordersPtr: usize): void {
+  const step = i32x4.splat(4 * WIDTH * 4);
   for (let row: i32 = 0; row < rows; row++) {
-    const startPtr = listsPtr + ((<usize>(row * BLOCK)) << 3);
-    let entryPtr = startPtr;
+    let entryPtr = listsPtr;
+    let offsets = i32x4(0, WIDTH * 4, WIDTH * 8, WIDTH * 12);
     let l: i32 = 0;
     for (; l + 4 <= depth; l += 4) {
-      const four = v128.load(fromPtr + ((<usize>l) << 2));
-      // Images have whole areas without anything.
-      if (!v128.any_true(f32x4.ne(four, f32x4.splat(0)))) continue;
-      const offset = l * WIDTH * 4;
-      entryPtr = put(entryPtr, f32x4.extract_lane(four, 0), offset);
-      entryPtr = put(entryPtr, f32x4.extract_lane(four, 1), offset + WIDTH * 4);
-      entryPtr = put(entryPtr, f32x4.extract_lane(four, 2), offset + WIDTH * 8);
-      entryPtr = put(entryPtr, f32x4.extract_lane(four, 3), offset + WIDTH * 12);
+      entryPtr = putFour(entryPtr, v128.load(fromPtr + ((<usize>l) << 2)), offsets, ordersPtr);
+      offsets = i32x4.add(offsets, step);
     }
     for (; l < depth; l++) entryPtr = put(entryPtr, load<f32>(fromPtr + ((<usize>l) << 2)), l * WIDTH * 4);
-    store<i32>(lengthsPtr + ((<usize>row) << 2), <i32>((entryPtr - startPtr) >> 3));
+    store<i32>(lengthsPtr + ((<usize>row) << 2), <i32>(entryPtr - listsPtr));
+    listsPtr += PLACES * 8;
     fromPtr += (<usize>stride) << 2;
   }
 }
 
 /** The same of rows that stand as columns, four side by side at a time. */
-function listColumns(fromPtr: usize, stride: i32, rows: i32, depth: i32, listsPtr: usize, lengthsPtr: usize): void {
+function listColumns(fromPtr: usize, stride: i32, rows: i32, depth: i32, listsPtr: usize, lengthsPtr: usize, ordersPtr: usize): void {
+  const rowBytes = (<usize>stride) << 2;
+  const step = i32x4.splat(4 * WIDTH * 4);
   let row: i32 = 0;
   for (; row + 4 <= rows; row += 4) {
-    const startPtr = listsPtr + ((<usize>(row * BLOCK)) << 3);
-    let e0 = startPtr, e1 = startPtr + BLOCK * 8, e2 = startPtr + BLOCK * 16, e3 = startPtr + BLOCK * 24;
+    const startPtr = listsPtr + <usize>(row * PLACES * 8);
+    let e0 = startPtr, e1 = startPtr + PLACES * 8, e2 = startPtr + PLACES * 16, e3 = startPtr + PLACES * 24;
     let atPtr = fromPtr + ((<usize>row) << 2);
-    for (let l: i32 = 0; l < depth; l++) {
-      const four = v128.load(atPtr);
+    let offsets = i32x4(0, WIDTH * 4, WIDTH * 8, WIDTH * 12);
+    let l: i32 = 0;
+    for (; l + 4 <= depth; l += 4) {
+      const r0 = v128.load(atPtr);
+      const r1 = v128.load(atPtr + rowBytes);
+      const r2 = v128.load(atPtr + rowBytes * 2);
+      const r3 = v128.load(atPtr + rowBytes * 3);
+      const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+      const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+      const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+      const high23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+      e0 = putFour(e0, v128.shuffle<f32>(low01, low23, 0, 1, 4, 5), offsets, ordersPtr);
+      e1 = putFour(e1, v128.shuffle<f32>(low01, low23, 2, 3, 6, 7), offsets, ordersPtr);
+      e2 = putFour(e2, v128.shuffle<f32>(high01, high23, 0, 1, 4, 5), offsets, ordersPtr);
+      e3 = putFour(e3, v128.shuffle<f32>(high01, high23, 2, 3, 6, 7), offsets, ordersPtr);
+      offsets = i32x4.add(offsets, step);
+      atPtr += rowBytes * 4;
+    }
+    for (; l < depth; l++) {
       const offset = l * WIDTH * 4;
-      e0 = put(e0, f32x4.extract_lane(four, 0), offset);
-      e1 = put(e1, f32x4.extract_lane(four, 1), offset);
-      e2 = put(e2, f32x4.extract_lane(four, 2), offset);
-      e3 = put(e3, f32x4.extract_lane(four, 3), offset);
-      atPtr += (<usize>stride) << 2;
+      e0 = put(e0, load<f32>(atPtr), offset);
+      e1 = put(e1, load<f32>(atPtr, 4), offset);
+      e2 = put(e2, load<f32>(atPtr, 8), offset);
+      e3 = put(e3, load<f32>(atPtr, 12), offset);
+      atPtr += rowBytes;
     }
     const lengthPtr = lengthsPtr + ((<usize>row) << 2);
-    store<i32>(lengthPtr, <i32>((e0 - startPtr) >> 3));
-    store<i32>(lengthPtr, <i32>((e1 - startPtr) >> 3) - BLOCK, 4);
-    store<i32>(lengthPtr, <i32>((e2 - startPtr) >> 3) - 2 * BLOCK, 8);
-    store<i32>(lengthPtr, <i32>((e3 - startPtr) >> 3) - 3 * BLOCK, 12);
+    store<i32>(lengthPtr, <i32>(e0 - startPtr));
+    store<i32>(lengthPtr, <i32>(e1 - startPtr) - PLACES * 8, 4);
+    store<i32>(lengthPtr, <i32>(e2 - startPtr) - PLACES * 16, 8);
+    store<i32>(lengthPtr, <i32>(e3 - startPtr) - PLACES * 24, 12);
   }
   for (; row < rows; row++) {
-    const startPtr = listsPtr + ((<usize>(row * BLOCK)) << 3);
+    const startPtr = listsPtr + <usize>(row * PLACES * 8);
     let entryPtr = startPtr;
     let atPtr = fromPtr + ((<usize>row) << 2);
     for (let l: i32 = 0; l < depth; l++) {
       entryPtr = put(entryPtr, load<f32>(atPtr), l * WIDTH * 4);
-      atPtr += (<usize>stride) << 2;
+      atPtr += rowBytes;
     }
-    store<i32>(lengthsPtr + ((<usize>row) << 2), <i32>((entryPtr - startPtr) >> 3));
+    store<i32>(lengthsPtr + ((<usize>row) << 2), <i32>(entryPtr - startPtr));
   }
 }
 
-/** Written whatever it is, and kept by moving on: which numbers are zero is past predicting. A full list is never written beyond its end. */
+/** One number, written whatever it is, and kept by moving on. */
 function put(entryPtr: usize, value: f32, offset: i32): usize {
   store<f32>(entryPtr, value);
   store<i32>(entryPtr, offset, 4);

@@ -250,9 +250,18 @@ export interface WinogradKernels {
 }
 export interface CoreKernels extends WinogradKernels {}
 
+/** Numbers that are not zero, and products that leave out the others (`assembly/nonzeros.ts`, `sparse-product.ts`). */
+export interface SparseProductKernels {
+  countNonZeroF32(dataPtr: number, count: number): number;
+  sparseProductScratchBytes(): number;
+  sparseProductF32(
+    aPtr: number, bPtr: number, cPtr: number, m: number, n: number, k: number, transposeA: number, transposeB: number, scratchPtr: number,
+  ): void;
+}
+export interface CoreKernels extends SparseProductKernels {}
+
 /** Convolutions over images that are mostly zeros (`assembly/sparse-convolution.ts`). */
 export interface SparseConvolutionKernels {
-  countNonZeroF32(dataPtr: number, count: number): number;
   countNonZeroOfTwoF32(dataPtr: number, count: number, elements: number, countsPtr: number): void;
   sparsePixelsScratchBytes(): number;
   sparsePixelsF32(
@@ -265,10 +274,6 @@ export interface SparseConvolutionKernels {
   sparseConvolutionF32(
     startsPtr: number, filterPtr: number, outPtr: number, images: number, count: number, height: number, width: number, outHeight: number,
     outWidth: number, channels: number, outChannels: number, kernelHeight: number, kernelWidth: number, top: number, left: number, scratchPtr: number,
-  ): void;
-  sparseProductScratchBytes(): number;
-  sparseProductF32(
-    aPtr: number, bPtr: number, cPtr: number, m: number, n: number, k: number, transposeA: number, transposeB: number, scratchPtr: number,
   ): void;
   sparseFilterGradientScratchBytes(outChannels: number): number;
   sparseFilterGradientF32(
