@@ -2,20 +2,24 @@
 import { Problem, chunksOf } from "./assignment-problem";
 import { Heap } from "./indexed-heap";
 
-/** Whether two rows of the matrix are the same, byte for byte. */
+function differences<T>(a: usize, b: usize): v128 {
+  return sizeof<T>() === 4 ? f32x4.ne(v128.load(a), v128.load(b)) : f64x2.ne(v128.load(a), v128.load(b));
+}
+
+/** Whether two rows of the matrix are the same, number for number: 0 equals −0, both of which dead units have. */
 function sameRows<T>(problem: Problem, first: i32, second: i32): bool {
   const bytes = <usize>problem.columns * sizeof<T>();
   const a = problem.matrix + <usize>first * bytes;
   const b = problem.matrix + <usize>second * bytes;
   let at: usize = 0;
   for (; at + 64 <= bytes; at += 64) {
-    const differences = v128.or(
-      v128.or(v128.xor(v128.load(a + at), v128.load(b + at)), v128.xor(v128.load(a + at, 16), v128.load(b + at, 16))),
-      v128.or(v128.xor(v128.load(a + at, 32), v128.load(b + at, 32)), v128.xor(v128.load(a + at, 48), v128.load(b + at, 48))),
+    const differ = v128.or(
+      v128.or(differences<T>(a + at, b + at), differences<T>(a + at + 16, b + at + 16)),
+      v128.or(differences<T>(a + at + 32, b + at + 32), differences<T>(a + at + 48, b + at + 48)),
     );
-    if (v128.any_true(differences)) return false;
+    if (v128.any_true(differ)) return false;
   }
-  for (; at < bytes; at += 4) if (load<u32>(a + at) !== load<u32>(b + at)) return false;
+  for (; at < bytes; at += sizeof<T>()) if (load<T>(a + at) !== load<T>(b + at)) return false;
   return true;
 }
 
@@ -26,8 +30,11 @@ function sameRows<T>(problem: Problem, first: i32, second: i32): bool {
 export function classify<T>(problem: Problem, row: i32, maximaPtr: usize): void {
   let mixed = i32x4.splat(0);
   const end = maximaPtr + (<usize>chunksOf<T>(problem.columns) << 4);
+  const zero = i32x4.splat(0);
   for (let at = maximaPtr; at < end; at += 16) {
-    mixed = v128.xor(v128.or(i32x4.shl(mixed, 5), i32x4.shr_u(mixed, 27)), v128.load(at));
+    // −0 + 0 is 0.
+    const maxima = sizeof<T>() === 4 ? f32x4.add(v128.load(at), zero) : f64x2.add(v128.load(at), zero);
+    mixed = v128.xor(v128.or(i32x4.shl(mixed, 5), i32x4.shr_u(mixed, 27)), maxima);
   }
   const hash = (i32x4.extract_lane(mixed, 0) * 0x9e3779b1) ^ (i32x4.extract_lane(mixed, 1) * 0x85ebca77) ^
     (i32x4.extract_lane(mixed, 2) * 0xc2b2ae3d) ^ (i32x4.extract_lane(mixed, 3) * 0x27d4eb2f);

@@ -1,6 +1,6 @@
 // Linear sum assignment over the whole matrix: the greedy start, and one shortest augmenting path from a free row.
 import { augmentTo } from "./assignment-pairs";
-import { BLOCK, Problem } from "./assignment-problem";
+import { BLOCK, Problem, RowKind, kindOf } from "./assignment-problem";
 
 /** Profits s_ij − v_j of two columns of a row. */
 function profits<T>(row: usize, prices: usize, j: i32): v128 {
@@ -52,6 +52,7 @@ export function greedy<T>(problem: Problem): void {
   const columns = problem.columns;
   let free = 0;
   for (let i = 0; i < problem.rows; i++) {
+    if (kindOf(problem, i) === RowKind.leftOut) continue;
     const row = problem.matrix + <usize>i * <usize>columns * sizeof<T>();
     const best = greatest<T>(row, problem.prices, columns);
     const column = best === -Infinity ? -1 : freeWith<T>(problem, row, best);

@@ -1,5 +1,5 @@
 // Linear sum assignment: the pairs of rows and columns as they stand, and which columns are free.
-import { Problem } from "./assignment-problem";
+import { Problem, RowKind, kindOf } from "./assignment-problem";
 
 /** Gives `row` the free column `column`, or one whose row has lost it. */
 export function assign<T>(problem: Problem, row: i32, column: i32): void {
@@ -44,10 +44,19 @@ export function freeAll(problem: Problem): void {
   problem.freeRowCount = 0;
 }
 
+/** How many of the free rows are not constant. */
+export function freeOrdinaryRows(problem: Problem): i32 {
+  let count = 0;
+  for (let k = 0; k < problem.freeRowCount; k++) {
+    count += <i32>(kindOf(problem, load<i32>(problem.freeRows + (<usize>k << 2))) === RowKind.ordinary);
+  }
+  return count;
+}
+
 export function listFreeColumns(problem: Problem): void {
   let free = 0;
   for (let j = 0; j < problem.columns; j++) {
-    if (load<i32>(problem.rowOfColumn + (<usize>j << 2)) < 0) {
+    if (load<i32>(problem.rowOfColumn + (<usize>j << 2)) < 0 && load<f64>(problem.prices + (<usize>j << 3)) < Infinity) {
       store<i32>(problem.freeColumns + (<usize>free << 2), j);
       free++;
     }

@@ -18,6 +18,15 @@ const BUFFER: i32 = 4 * LONGEST_LIST;
 /** Columns in one block of the dense solver's two-level minimum. */
 export const BLOCK: i32 = 32;
 
+/** What a row is, a byte each in the caller's `rowKinds`. */
+export const enum RowKind {
+  ordinary,
+  /** All its values are equal: it takes what the others leave. */
+  constant,
+  /** Constant, and left out: the caller gives it a constant column, whose price is +Infinity during the solve. */
+  leftOut,
+}
+
 @unmanaged
 export class Problem {
   matrix: usize; // [rows, columns] of f32 or f64, row-major
@@ -26,6 +35,7 @@ export class Problem {
   prices: usize; // f64 [columns], the caller's
   columnOfRow: usize; // i32 [rows], the caller's; −1: free
   rowOfColumn: usize; // i32 [columns]; −1: free
+  rowKinds: usize; // u8 [rows], the caller's: RowKind
   freeColumns: usize; // i32 [columns], ascending
   freeColumnCount: i32;
   freeRows: usize; // i32 [rows]
@@ -61,6 +71,7 @@ export class Problem {
   ownValues: usize; // f64 [rows]: similarity of the assigned pair
   heap: usize; // Heap over columns
   nextList: i32; // rows before this one have their first list
+  constantRows: i32; // not left out
   tiedRows: i32; // with two equally good columns at the starting prices
   coarse: bool; // the prices come from a coarse round
   reverted: bool;
@@ -200,6 +211,10 @@ export function layOut(base: usize, rows: i32, columns: i32, elementBytes: i32, 
   if (write) problem.listKeys = at;
   at += align(entries * elementBytes);
   return max<usize>(at, denseEnd) - base;
+}
+
+export function kindOf(problem: Problem, row: i32): RowKind {
+  return load<u8>(problem.rowKinds + row);
 }
 
 /** Sets the price of a column, and its f32 twin that is never above it. */

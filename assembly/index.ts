@@ -7,6 +7,7 @@ export {
   assignmentRowRangesF32, assignmentRowRangesF64,
 } from "./assignment-matrix";
 export { assignmentOpen, assignmentAdvanceF32, assignmentAdvanceF64 } from "./assignment";
+export { assignmentConstantsF32, assignmentConstantsF64 } from "./assignment-constants";
 export { assignmentFavouritesF32, assignmentFavouritesF64 } from "./assignment-favourites";
 export { assignmentCertifyF32, assignmentCertifyF64 } from "./assignment-certificate";
 export { foldPatchesF32, placeImagesF32, rotateFilterF32, tapOffsets, windowOffsets } from "./convolution";

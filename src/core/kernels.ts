@@ -23,7 +23,7 @@ export interface AssignmentKernels {
   assignmentScratchBytes(rows: number, columns: number, elementBytes: number, sparse: number): number;
   assignmentOpen(
     scratchPtr: number, matrixPtr: number, rows: number, columns: number, elementBytes: number, sparse: number,
-    pricesPtr: number, columnOfRowPtr: number,
+    pricesPtr: number, columnOfRowPtr: number, rowKindsPtr: number,
   ): void;
   assignmentColumnMaximaF32(matrixPtr: number, rows: number, columns: number, maximaPtr: number, limit: number): number;
   assignmentColumnMaximaF64(matrixPtr: number, rows: number, columns: number, maximaPtr: number, limit: number): number;
@@ -32,6 +32,13 @@ export interface AssignmentKernels {
   /** 1 while every row so far has one of its greatest columns for itself. */
   assignmentFavouritesF32(slicePtr: number, firstRow: number, count: number, columns: number, takenPtr: number, columnOfRowPtr: number): number;
   assignmentFavouritesF64(slicePtr: number, firstRow: number, count: number, columns: number, takenPtr: number, columnOfRowPtr: number): number;
+  /** Over all rows, call after call with the last answer as `groups`; see `matching/assignment-constants.ts`. */
+  assignmentConstantsF32(
+    matrixPtr: number, firstRow: number, count: number, columns: number, rowsPtr: number, maskPtr: number, groupsPtr: number, groups: number,
+  ): number;
+  assignmentConstantsF64(
+    matrixPtr: number, firstRow: number, count: number, columns: number, rowsPtr: number, maskPtr: number, groupsPtr: number, groups: number,
+  ): number;
   assignmentRowRangesF32(matrixPtr: number, rows: number, columns: number, samples: number, rangesPtr: number): void;
   assignmentRowRangesF64(matrixPtr: number, rows: number, columns: number, samples: number, rangesPtr: number): void;
   /** 0: solved; 1: `budget` elements of work done and more to do; −1 − row: that row cannot have a column. */

@@ -10,10 +10,17 @@ export const LARGEST_SPARSE_F32 = 1e33;
 /** What is copied and looked at in one go: it then is still in the L2 cache for the look. */
 const SLICE_BYTES = 256 * 1024;
 
+/**
+ * 'sparse' works on short candidate lists, 'dense' on the whole matrix; 'auto' takes the faster, and neither where every
+ * row has a greatest column for itself. All are exact.
+ */
+export type AssignmentMethod = 'auto' | 'sparse' | 'dense';
+
 export interface TypedKernels {
   readonly open: AssignmentKernels['assignmentOpen'];
   readonly columnMaxima: AssignmentKernels['assignmentColumnMaximaF32'];
   readonly favourites: AssignmentKernels['assignmentFavouritesF32'];
+  readonly constants: AssignmentKernels['assignmentConstantsF32'];
   readonly negate: AssignmentKernels['assignmentNegateF32'];
   readonly rowRanges: AssignmentKernels['assignmentRowRangesF32'];
   readonly advance: AssignmentKernels['assignmentAdvanceF32'];
@@ -25,12 +32,12 @@ export function kernelsFor(core: Core, wide: boolean): TypedKernels {
   const open = k.assignmentOpen;
   return wide
     ? {
-      open, columnMaxima: k.assignmentColumnMaximaF64, favourites: k.assignmentFavouritesF64, negate: k.assignmentNegateF64,
-      rowRanges: k.assignmentRowRangesF64, advance: k.assignmentAdvanceF64, certify: k.assignmentCertifyF64,
+      open, columnMaxima: k.assignmentColumnMaximaF64, favourites: k.assignmentFavouritesF64, constants: k.assignmentConstantsF64,
+      negate: k.assignmentNegateF64, rowRanges: k.assignmentRowRangesF64, advance: k.assignmentAdvanceF64, certify: k.assignmentCertifyF64,
     }
     : {
-      open, columnMaxima: k.assignmentColumnMaximaF32, favourites: k.assignmentFavouritesF32, negate: k.assignmentNegateF32,
-      rowRanges: k.assignmentRowRangesF32, advance: k.assignmentAdvanceF32, certify: k.assignmentCertifyF32,
+      open, columnMaxima: k.assignmentColumnMaximaF32, favourites: k.assignmentFavouritesF32, constants: k.assignmentConstantsF32,
+      negate: k.assignmentNegateF32, rowRanges: k.assignmentRowRangesF32, advance: k.assignmentAdvanceF32, certify: k.assignmentCertifyF32,
     };
 }
 
@@ -39,8 +46,7 @@ export interface State {
   readonly rows: number;
   readonly columns: number;
   readonly elementBytes: number;
-  /** 1: candidate lists, 0: the whole matrix from the start. */
-  readonly sparse: number;
+  readonly method: AssignmentMethod;
   readonly matrixPtr: number;
   readonly scratchPtr: number;
   /** f64 [columns]. */
@@ -48,6 +54,8 @@ export interface State {
   /** Column maxima, of the matrix's type. */
   readonly maximaPtr: number;
   readonly columnOfRowPtr: number;
+  /** u8 [rows], `RowKind` in `assembly/assignment-problem.ts`. */
+  readonly rowKindsPtr: number;
 }
 
 /** What was seen of a matrix. */
@@ -56,25 +64,33 @@ export interface Look {
   readonly ordinary: boolean;
   /** Every row has one of its greatest columns for itself, in `columnOfRow`: the optimum. */
   readonly settled: boolean;
+  /** Columns of a square matrix whose values are all equal; such rows are marked in `rowKinds`. */
+  readonly constantColumns: readonly number[];
 }
 
 /**
- * Looks over the matrix, slice by slice: column maxima, values that are not ordinary and, when wanted, favourites.
+ * Looks over the matrix, slice by slice: column maxima, values that are not ordinary, with 'auto' favourites, and constants.
  * `bring` puts rows [first, last) where they belong before they are looked at.
  */
 export function lookOver(
-  core: Core, kernels: TypedKernels, state: State, wantFavourites: boolean, signal: AbortSignal | undefined,
-  bring: (first: number, last: number) => void,
+  core: Core, kernels: TypedKernels, state: State, signal: AbortSignal | undefined, bring: (first: number, last: number) => void,
 ): Look {
-  const { rows, columns, elementBytes, matrixPtr, maximaPtr, scratchPtr, columnOfRowPtr } = state;
+  const { rows, columns, elementBytes, matrixPtr, maximaPtr, scratchPtr, columnOfRowPtr, rowKindsPtr } = state;
   const wide = elementBytes === 8;
   (wide ? core.f64(maximaPtr, columns) : core.f32(maximaPtr, columns)).fill(-Infinity);
   // The scratch of the solver is idle until it is opened.
   core.u8(scratchPtr, columns).fill(0);
+  core.u8(rowKindsPtr, rows).fill(0);
+  const maskPtr = scratchPtr + Math.ceil(columns / 16) * 16;
+  const groupsPtr = maskPtr + columns * elementBytes;
   const step = Math.max(1, Math.floor(SLICE_BYTES / (elementBytes * Math.max(1, columns))));
   const limit = wide ? LARGEST_F64 : LARGEST_SPARSE_F32;
   let ordinary = true;
-  let settled = wantFavourites;
+  let settled = state.method === 'auto';
+  // Constants matter once favourites have not settled everything: then what was passed by is looked at once more.
+  const wantConstants = rows === columns && columns * elementBytes >= 16;
+  let constantsSeen = 0;
+  let groups = 0;
   for (let row = 0; row < rows; row += step) {
     signal?.throwIfAborted();
     const count = Math.min(step, rows - row);
@@ -82,8 +98,18 @@ export function lookOver(
     const slicePtr = matrixPtr + row * columns * elementBytes;
     if (kernels.columnMaxima(slicePtr, count, columns, maximaPtr, limit) === 0) ordinary = false;
     if (settled && kernels.favourites(slicePtr, row, count, columns, scratchPtr, columnOfRowPtr) === 0) settled = false;
+    if (settled || !wantConstants) continue;
+    groups = kernels.constants(matrixPtr, constantsSeen, row + count - constantsSeen, columns, rowKindsPtr, maskPtr, groupsPtr, groups);
+    constantsSeen = row + count;
   }
-  return { ordinary, settled: settled && ordinary };
+  const constantColumns: number[] = [];
+  if (groups > 0) {
+    const words = elementBytes / 4;
+    core.i32(maskPtr, columns * words).forEach((mask, at) => {
+      if (mask !== 0 && at % words === 0) constantColumns.push(at / words);
+    });
+  }
+  return { ordinary, settled: settled && ordinary, constantColumns };
 }
 
 export interface Upload {

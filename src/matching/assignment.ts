@@ -8,8 +8,9 @@
 import { type Core, Scratch } from '../core/core.ts';
 import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireChoice, requireInteger } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { leaveOutConstants, takeInConstants } from './assignment-constants.ts';
 import {
-  LARGEST_F64, LARGEST_SPARSE_F32, type Look, type State, type TypedKernels, copyRows, kernelsFor, largestMagnitude, lookOver,
+  type AssignmentMethod, LARGEST_F64, LARGEST_SPARSE_F32, type Look, type State, type TypedKernels, copyRows, kernelsFor, largestMagnitude, lookOver,
 } from './assignment-matrix.ts';
 import { halfMaximaFit, oneDimensionalPrices, spansDecades } from './assignment-start.ts';
 
@@ -29,11 +30,6 @@ export interface Duals {
   readonly columns: Float64Array;
 }
 
-/**
- * 'sparse' works on short candidate lists, 'dense' on the whole matrix; 'auto' takes the faster, and neither where every
- * row has a greatest column for itself. All are exact.
- */
-export type AssignmentMethod = 'auto' | 'sparse' | 'dense';
 const methods: readonly AssignmentMethod[] = ['auto', 'sparse', 'dense'];
 
 export interface AssignmentOptions {
@@ -90,7 +86,7 @@ export function linearSumAssignment(
     const matrixPtr = scratch.bytes(data.byteLength, 'similarity matrix');
     const state = allocate(core, scratch, matrixPtr, problem.rows, problem.columns, data.BYTES_PER_ELEMENT, method);
     const upload = { data, rows, columns, transposed, maximize };
-    const look = lookOver(core, kernels, state, method === 'auto', options.signal, (first, last) => {
+    const look = lookOver(core, kernels, state, options.signal, (first, last) => {
       copyRows(core, kernels, state, upload, first, last);
     });
     const largest = look.ordinary ? 0 : largestMagnitude(upload);
@@ -119,7 +115,7 @@ export function assignOnHeap(core: Core, similarityPtr: number, n: number, optio
   return core.scoped((scratch) => {
     const kernels = kernelsFor(core, false);
     const state = allocate(core, scratch, similarityPtr, n, n, 4, method);
-    const look = lookOver(core, kernels, state, method === 'auto', options.signal, () => {});
+    const look = lookOver(core, kernels, state, options.signal, () => {});
     const matrix = { data: core.f32(similarityPtr, n * n), rows: n, columns: n, transposed: false, maximize: true };
     const largest = look.ordinary ? 0 : largestMagnitude(matrix);
     return solve(core, kernels, state, look, largest, warmStart?.columns, options);
@@ -132,12 +128,15 @@ const DENSE_ROWS = 192;
 /** Rows that try out the starting prices. */
 const SAMPLES = 32;
 
+/** 1: candidate lists, 0: the whole matrix from the start. */
+function wantLists(method: AssignmentMethod, rows: number): number {
+  return Number(method === 'sparse' || (method === 'auto' && rows > DENSE_ROWS));
+}
+
 function allocate(
   core: Core, scratch: Scratch, matrixPtr: number, rows: number, columns: number, elementBytes: number, method: AssignmentMethod,
 ): State {
   const pricesPtr = scratch.f64(columns, 'assignment prices');
-  const lists = method === 'sparse' || (method === 'auto' && rows > DENSE_ROWS);
-  const sparse = lists ? 1 : 0;
   return {
     rows,
     columns,
@@ -146,24 +145,25 @@ function allocate(
     pricesPtr,
     maximaPtr: scratch.bytes(columns * elementBytes, 'column maxima'),
     columnOfRowPtr: scratch.i32(rows, 'assignment'),
-    sparse,
-    scratchPtr: scratch.bytes(core.kernels.assignmentScratchBytes(rows, columns, elementBytes, sparse) >>> 0, 'assignment scratch'),
+    rowKindsPtr: scratch.bytes(rows, 'kinds of rows'),
+    method,
+    scratchPtr: scratch.bytes(core.kernels.assignmentScratchBytes(rows, columns, elementBytes, wantLists(method, rows)) >>> 0, 'assignment scratch'),
   };
 }
 
 /** Starting prices, free rows' greedy choice, shortest augmenting paths. The matrix is maximised, rows ≤ columns. */
 function assignRows(
-  core: Core, kernels: TypedKernels, state: State, largest: number, warmPrices: Float64Array | undefined, signal?: AbortSignal,
+  core: Core, kernels: TypedKernels, state: State, look: Look, largest: number, warmPrices: Float64Array | undefined, signal?: AbortSignal,
 ): void {
-  const { rows, columns, matrixPtr, scratchPtr, pricesPtr, columnOfRowPtr } = state;
+  const { rows, columns, matrixPtr, scratchPtr, pricesPtr } = state;
+  const wide = state.elementBytes === 8;
+  const matrix = wide ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
   const prices = core.f64(pricesPtr, columns);
   if (rows < columns) {
     prices.fill(0);
   } else if (warmPrices !== undefined) {
     prices.set(warmPrices);
   } else {
-    const wide = state.elementBytes === 8;
-    const matrix = wide ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
     const maxima = wide ? core.f64(state.maximaPtr, columns) : core.f32(state.maximaPtr, columns);
     const known = largest === 0 ? oneDimensionalPrices(matrix, columns) : undefined;
     for (let j = 0; j < columns; j++) {
@@ -179,8 +179,16 @@ function assignRows(
     }
   }
   const tooLarge = largest > LARGEST_SPARSE_F32 || (warmPrices ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);
-  const sparse = state.elementBytes === 4 && tooLarge ? 0 : state.sparse;
-  kernels.open(scratchPtr, matrixPtr, rows, columns, state.elementBytes, sparse, pricesPtr, columnOfRowPtr);
+  const listsFor = (rest: number): number => (!wide && tooLarge ? 0 : wantLists(state.method, rest));
+  const pairs = leaveOutConstants(core, state, look.ordinary ? look.constantColumns : []);
+  run(kernels, state, listsFor(rows - pairs.rows.length), signal);
+  if (!takeInConstants(core, state, matrix, pairs)) run(kernels, state, listsFor(rows), signal);
+}
+
+/** From the prices as they stand to an assignment of all rows that are not left out. */
+function run(kernels: TypedKernels, state: State, lists: number, signal?: AbortSignal): void {
+  const { rows, columns, elementBytes, matrixPtr, scratchPtr, pricesPtr, columnOfRowPtr, rowKindsPtr } = state;
+  kernels.open(scratchPtr, matrixPtr, rows, columns, elementBytes, lists, pricesPtr, columnOfRowPtr, rowKindsPtr);
   for (;;) {
     signal?.throwIfAborted();
     const left = kernels.advance(scratchPtr, SLICE_ELEMENTS);
@@ -202,7 +210,7 @@ function solve(
   const { rows, columns, matrixPtr, pricesPtr, columnOfRowPtr } = state;
   const prices = core.f64(pricesPtr, columns);
   if (look.settled || rows === 0) prices.fill(0);
-  else assignRows(core, kernels, state, largest, warmPrices, options.signal);
+  else assignRows(core, kernels, state, look, largest, warmPrices, options.signal);
   const duals: Duals = { rows: new Float64Array(rows), columns: prices.slice() };
   const assignment = core.i32(columnOfRowPtr, rows).slice();
   const matrix = state.elementBytes === 8 ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);

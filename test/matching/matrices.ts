@@ -83,6 +83,11 @@ export const smallKinds: Readonly<Record<string, Kind>> = {
   tiny: (r, m, n) => matrixOf(m, n, () => normal(r) * 1e-41),
   'wide range': (r, m, n) => matrixOf(m, n, () => normal(r) * 10 ** (below(r, 40) - 20)),
   'dead units': (r, m, n) => withDeadUnits(r, matrixOf(m, n, () => normal(r)), m, n, 0.2),
+  'dead units, the others worse': (r, m, n) => withDeadUnits(r, matrixOf(m, n, () => -Math.abs(normal(r))), m, n, 0.3),
+  'constant rows and columns': (r, m, n) => {
+    const value = below(r, 5) - 2;
+    return withDeadUnits(r, matrixOf(m, n, () => below(r, 7) - 3 - value), m, n, 0.4).map((other) => other + value);
+  },
   'product of indices': (_, m, n) => matrixOf(m, n, (i, j) => -(i + 1) * (j + 1)),
   'sum of two vectors': (r, m, n) => {
     const a = Float64Array.from({ length: m }, r);
