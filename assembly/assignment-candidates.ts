@@ -2,7 +2,7 @@
 //
 // Two looks: `scanChunks` takes the maxima of chunks of the row without branches, `collect` opens only those chunks that
 // hold a candidate and leaves the candidates, unordered, in the problem's buffer.
-import { LIST, Problem, chunksOf } from "./assignment-problem";
+import { Problem, chunksOf } from "./assignment-problem";
 
 /** The want-th largest of `count` values in `selection`, which is left in another order. */
 function kthLargest<T>(problem: Problem, count: i32, want: i32): T {
@@ -136,7 +136,7 @@ export function scanChunks<T>(problem: Problem, firstRow: i32, rows: i32): void 
  * disjoint columns each; every lane then has LIST / lanes columns at or above its LIST / lanes-th largest, and the
  * least of these is the floor. Of 4096 Gaussian columns about 25 lie above it.
  */
-function floorOf<T>(problem: Problem, at: usize): T {
+export function floorOf<T>(problem: Problem, at: usize): T {
   const chunks = chunksOf<T>(problem.columns);
   if (chunks < 8) return <T>-Infinity;
   let a = v128.load(at), b = v128.load(at, 16), c = v128.load(at, 32), d = v128.load(at, 48);
@@ -180,6 +180,28 @@ function floorOf<T>(problem: Problem, at: usize): T {
   );
 }
 
+/** The same for SHORT_LIST columns: every lane has SHORT_LIST / lanes at or above that place among its chunk maxima. */
+export function shortFloorOf<T>(problem: Problem, at: usize): T {
+  const end = at + (<usize>chunksOf<T>(problem.columns) << 4);
+  let a = v128.load(at), b = sizeof<T>() === 4 ? f32x4.splat(-Infinity) : f64x2.splat(-Infinity);
+  let c = b, d = b;
+  for (at += 16; at < end; at += 16) {
+    let rest = v128.load(at);
+    let kept = greater<T>(a, rest); rest = lesser<T>(a, rest); a = kept;
+    if (sizeof<T>() === 4) {
+      b = greater<T>(b, rest);
+    } else {
+      kept = greater<T>(b, rest); rest = lesser<T>(b, rest); b = kept;
+      kept = greater<T>(c, rest); rest = lesser<T>(c, rest); c = kept;
+      d = greater<T>(d, rest);
+    }
+  }
+  if (sizeof<T>() === 8) return <T>min<f64>(f64x2.extract_lane(d, 0), f64x2.extract_lane(d, 1));
+  return <T>min<f32>(
+    min<f32>(f32x4.extract_lane(b, 0), f32x4.extract_lane(b, 1)), min<f32>(f32x4.extract_lane(b, 2), f32x4.extract_lane(b, 3)),
+  );
+}
+
 /** Which of 16 f32 profits lie above the thresholds, a bit each. */
 function above16(at: usize, prices: usize, thresholds: v128): i32 {
   const low = i16x8.narrow_i32x4_s(
@@ -202,39 +224,47 @@ function gatherAbove<T>(problem: Problem, maximaPtr: usize, at: usize, prices: u
   const capacity = want * 4;
   let count = problem.bufferCount;
   let thresholds = sizeof<T>() === 4 ? f32x4.splat(<f32>threshold) : f64x2.splat(<f64>threshold);
-  for (let chunk = first; chunk < last; chunk++) {
-    const maxima = v128.load(maximaPtr + (<usize>chunk << 4));
-    if (!v128.any_true(sizeof<T>() === 4 ? f32x4.gt(maxima, thresholds) : f64x2.gt(maxima, thresholds))) continue;
-    const base = at + (<usize>chunk << 7);
-    const price = prices + (<usize>chunk << 7);
-    const column = chunk * 8 * lanes;
-    const left = problem.columns - column;
-    let bits: u32 = 0;
-    if (left >= 8 * lanes) {
-      if (sizeof<T>() === 4) {
-        bits = above16(base, price, thresholds) | (above16(base + 64, price + 64, thresholds) << 16);
-      } else {
-        for (let k = 0; k < 8; k++) bits |= i64x2.bitmask(f64x2.gt(profitsAt<T>(base + (k << 4), price + (k << 4)), thresholds)) << (k * 2);
-      }
-    } else {
-      for (let k = 0; k < left; k++) {
-        const profit = load<T>(base + <usize>k * sizeof<T>()) - load<T>(price + <usize>k * sizeof<T>());
-        bits |= <u32>(profit > threshold) << k;
-      }
+  for (let from = first; from < last; from += 32) {
+    // Which of 32 chunks hold candidates, all at once: a branch for each would be mispredicted at every other one that does.
+    let open: u32 = 0;
+    for (let chunk = min<i32>(from + 32, last) - 1; chunk >= from; chunk--) {
+      const maxima = v128.load(maximaPtr + (<usize>chunk << 4));
+      open = (open << 1) | <u32>v128.any_true(sizeof<T>() === 4 ? f32x4.gt(maxima, thresholds) : f64x2.gt(maxima, thresholds));
     }
-    while (bits !== 0) {
-      const k = ctz<u32>(bits);
-      bits &= bits - 1;
-      const profit = load<T>(base + <usize>k * sizeof<T>()) - load<T>(price + <usize>k * sizeof<T>());
-      if (!(profit > threshold)) continue;
-      store<T>(profits + <usize>count * sizeof<T>(), profit);
-      store<i32>(found + (<usize>count << 2), column + k);
-      count++;
-      if (count === capacity) {
-        problem.bufferCount = count;
-        threshold = keepBest<T>(problem, want);
-        count = want;
-        thresholds = sizeof<T>() === 4 ? f32x4.splat(<f32>threshold) : f64x2.splat(<f64>threshold);
+    while (open !== 0) {
+      const chunk = from + ctz<u32>(open);
+      open &= open - 1;
+      const base = at + (<usize>chunk << 7);
+      const price = prices + (<usize>chunk << 7);
+      const column = chunk * 8 * lanes;
+      const left = problem.columns - column;
+      let bits: u32 = 0;
+      if (left >= 8 * lanes) {
+        if (sizeof<T>() === 4) {
+          bits = above16(base, price, thresholds) | (above16(base + 64, price + 64, thresholds) << 16);
+        } else {
+          for (let k = 0; k < 8; k++) bits |= i64x2.bitmask(f64x2.gt(profitsAt<T>(base + (k << 4), price + (k << 4)), thresholds)) << (k * 2);
+        }
+      } else {
+        for (let k = 0; k < left; k++) {
+          const profit = load<T>(base + <usize>k * sizeof<T>()) - load<T>(price + <usize>k * sizeof<T>());
+          bits |= <u32>(profit > threshold) << k;
+        }
+      }
+      while (bits !== 0) {
+        const k = ctz<u32>(bits);
+        bits &= bits - 1;
+        const profit = load<T>(base + <usize>k * sizeof<T>()) - load<T>(price + <usize>k * sizeof<T>());
+        if (!(profit > threshold)) continue;
+        store<T>(profits + <usize>count * sizeof<T>(), profit);
+        store<i32>(found + (<usize>count << 2), column + k);
+        count++;
+        if (count === capacity) {
+          problem.bufferCount = count;
+          threshold = keepBest<T>(problem, want);
+          count = want;
+          thresholds = sizeof<T>() === 4 ? f32x4.splat(<f32>threshold) : f64x2.splat(<f64>threshold);
+        }
       }
     }
   }
@@ -256,27 +286,25 @@ function gatherTies<T>(problem: Problem, at: usize, prices: usize, j: i32, end: 
 }
 
 /**
- * Fills the buffer with the `want` best columns of a row (fewer where fewer are allowed) and answers the largest profit
- * that may have been left out, −Infinity when none was.
+ * Fills the buffer with the columns of a row that are above `floor`, at most the `want` best, at least `least` (fewer where fewer
+ * are allowed; of the others those at the floor), and answers the largest profit that may have been left out, −Infinity when none was.
  * f32 matrices are scanned in f32 against prices rounded down, so no profit is underestimated by more than the
  * rounding of one subtraction. The scan begins at a column that depends on the row: rows with equal tastes (dead
  * units, duplicates, constants) list different columns instead of all the same sixteen.
  */
-export function collect<T>(problem: Problem, row: i32, want: i32, needed: T, maximaPtr: usize): T {
+export function collect<T>(problem: Problem, row: i32, want: i32, least: i32, floor: T, maximaPtr: usize): T {
   const columns = problem.columns;
   const at = problem.matrix + <usize>row * <usize>columns * sizeof<T>();
   const prices = sizeof<T>() === 4 ? problem.lowPrices : problem.prices;
   const chunks = chunksOf<T>(columns);
   const turn = <i32>((<i64>row * <i64>chunks) / <i64>problem.rows);
   const turnColumn = <i32>((<i64>row * <i64>columns) / <i64>problem.rows);
-  let floor = floorOf<T>(problem, maximaPtr);
-  if (want > LIST && needed < floor) floor = needed;
   problem.bufferCount = 0;
   let threshold = gatherAbove<T>(problem, maximaPtr, at, prices, turn, chunks, floor, want);
   threshold = gatherAbove<T>(problem, maximaPtr, at, prices, 0, turn, threshold, want);
-  if (problem.bufferCount < LIST && floor > <T>-Infinity) {
-    gatherTies<T>(problem, at, prices, turnColumn, columns, floor, LIST);
-    gatherTies<T>(problem, at, prices, 0, turnColumn, floor, LIST);
+  if (problem.bufferCount < least && floor > <T>-Infinity) {
+    gatherTies<T>(problem, at, prices, turnColumn, columns, floor, least);
+    gatherTies<T>(problem, at, prices, 0, turnColumn, floor, least);
   }
   return threshold;
 }

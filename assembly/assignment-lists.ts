@@ -3,8 +3,8 @@
 // A row lists its best columns at the prices of the moment, and a bound on s_ij − v_j over everything unlisted. Prices
 // only rise, so the bound stays true; it is consulted where an unlisted column could matter, and only then the row is
 // looked at again. Almost all of the n² similarities are thereby read once.
-import { collect, keepBest, scanChunks } from "./assignment-candidates";
-import { LIST, Problem } from "./assignment-problem";
+import { collect, floorOf, keepBest, scanChunks, shortFloorOf } from "./assignment-candidates";
+import { LIST, Problem, SHORT_LIST } from "./assignment-problem";
 
 /** The largest s_ij − v_j over what row i does not list, in f64. */
 function exactBound<T>(problem: Problem, row: i32): f64 {
@@ -43,12 +43,19 @@ function exactBound<T>(problem: Problem, row: i32): f64 {
  */
 export function makeList<T>(problem: Problem, row: i32, want: i32, floor: f64): void {
   scanChunks<T>(problem, row, 1);
-  listFromChunks<T>(problem, row, want, <T>floor, problem.chunkMaxima);
+  const found = floorOf<T>(problem, problem.chunkMaxima);
+  listFromChunks<T>(problem, row, want, LIST, want > LIST && <T>floor < found ? <T>floor : found, problem.chunkMaxima);
 }
 
-/** Writes row i's list of its `want` best columns at the present prices, best first, and the bound on the rest. */
-export function listFromChunks<T>(problem: Problem, row: i32, want: i32, needed: T, maximaPtr: usize): void {
-  let dropped = collect<T>(problem, row, want, needed, maximaPtr);
+/** Row i's first list, from its chunk maxima: a short one where prices are nearly right, as few rows then need more. */
+export function makeFirstList<T>(problem: Problem, row: i32, maximaPtr: usize): void {
+  if (problem.warm !== 0) listFromChunks<T>(problem, row, LIST, SHORT_LIST, shortFloorOf<T>(problem, maximaPtr), maximaPtr);
+  else listFromChunks<T>(problem, row, LIST, LIST, floorOf<T>(problem, maximaPtr), maximaPtr);
+}
+
+/** Writes row i's list of its columns above the floor (see `collect`) at the present prices, best first, and the bound on the rest. */
+function listFromChunks<T>(problem: Problem, row: i32, want: i32, least: i32, floor: T, maximaPtr: usize): void {
+  let dropped = collect<T>(problem, row, want, least, floor, maximaPtr);
   problem.scans++;
   let count = problem.bufferCount;
   if (count > want && count > 4 * LIST) {

@@ -1,6 +1,31 @@
 // Linear sum assignment: passes over the whole matrix before a solve (the column maxima and the check that every value
 // is finite, the sign, the ranges of sample rows). They need no scratch.
 
+/** Whether every value is finite and within ±limit. */
+export function allWithin<T>(valuesPtr: usize, count: i32, limit: T): bool {
+  const bytes = <usize>count * sizeof<T>();
+  const magnitude = sizeof<T>() === 4 ? i32x4.splat(0x7fffffff) : i64x2.splat(i64.MAX_VALUE);
+  const limits = sizeof<T>() === 4 ? f32x4.splat(<f32>limit) : f64x2.splat(<f64>limit);
+  let at: usize = 0;
+  if (sizeof<T>() === 4) {
+    // Magnitudes of floats order like unsigned integers, NaN above all.
+    let a = i32x4.splat(0), b = a, c = a, d = a;
+    for (; at + 64 <= bytes; at += 64) {
+      a = i32x4.max_u(a, v128.and(v128.load(valuesPtr + at), magnitude));
+      b = i32x4.max_u(b, v128.and(v128.load(valuesPtr + at, 16), magnitude));
+      c = i32x4.max_u(c, v128.and(v128.load(valuesPtr + at, 32), magnitude));
+      d = i32x4.max_u(d, v128.and(v128.load(valuesPtr + at, 48), magnitude));
+    }
+    if (!i32x4.all_true(f32x4.le(i32x4.max_u(i32x4.max_u(a, b), i32x4.max_u(c, d)), limits))) return false;
+  } else {
+    let fine = i32x4.splat(-1);
+    for (; at + 16 <= bytes; at += 16) fine = v128.and(fine, f64x2.le(v128.and(v128.load(valuesPtr + at), magnitude), limits));
+    if (!i32x4.all_true(fine)) return false;
+  }
+  for (; at < bytes; at += sizeof<T>()) if (!(abs<T>(load<T>(valuesPtr + at)) <= limit)) return false;
+  return true;
+}
+
 /**
  * Raises maxima [columns] (of T, −Infinity before the first slice) to the column maxima of these rows.
  * Answers 1 when every value is finite and within ±limit, else 0.

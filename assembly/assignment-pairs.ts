@@ -1,5 +1,5 @@
 // Linear sum assignment: the pairs of rows and columns as they stand, and which columns are free.
-import { Problem, RowKind, kindOf } from "./assignment-problem";
+import { Problem, RowKind, kindOf, raisePrice } from "./assignment-problem";
 
 /** Gives `row` the free column `column`, or one whose row has lost it. */
 export function assign<T>(problem: Problem, row: i32, column: i32): void {
@@ -42,6 +42,29 @@ export function freeAll(problem: Problem): void {
   memory.fill(problem.columnOfRow, 0xff, <usize>problem.rows << 2);
   memory.fill(problem.rowOfColumn, 0xff, <usize>problem.columns << 2);
   problem.freeRowCount = 0;
+}
+
+/** Takes rows of `RowKind.leftOut` and columns of price +Infinity out of the pairs; lists anew which ordinary and constant rows are free. */
+export function leaveOut(problem: Problem): void {
+  for (let j = 0; j < problem.columns; j++) {
+    const price = load<f64>(problem.prices + (<usize>j << 3));
+    const row = load<i32>(problem.rowOfColumn + (<usize>j << 2));
+    if (price === Infinity) raisePrice(problem, j, price);
+    if (row >= 0 && (price === Infinity || kindOf(problem, row) === RowKind.leftOut)) {
+      store<i32>(problem.rowOfColumn + (<usize>j << 2), -1);
+      store<i32>(problem.columnOfRow + (<usize>row << 2), -1);
+    }
+  }
+  let free = 0;
+  for (let row = 0; row < problem.rows; row++) {
+    if (kindOf(problem, row) === RowKind.leftOut) {
+      problem.constantRows--;
+    } else if (load<i32>(problem.columnOfRow + (<usize>row << 2)) < 0) {
+      store<i32>(problem.freeRows + (<usize>free << 2), row);
+      free++;
+    }
+  }
+  problem.freeRowCount = free;
 }
 
 /** How many of the free rows are not constant. */

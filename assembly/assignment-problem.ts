@@ -9,6 +9,8 @@ import { Heap } from "./indexed-heap";
 
 /** Columns listed at first. */
 export const LIST: i32 = 16;
+/** Columns listed at first where prices are nearly right. */
+export const SHORT_LIST: i32 = 8;
 /** List entries a row, on the average, by which lists may grow. */
 const MORE: i32 = 32;
 /** A list never grows beyond this: from here on scanning the row of the matrix costs no more. */
@@ -42,6 +44,7 @@ export class Problem {
   freeRowCount: i32;
   nextFreeRow: i32;
   keptFreeRows: i32;
+  warm: i32; // 1: the prices are nearly right
   sparse: i32; // 1: candidate lists, 0: the whole matrix
   stage: i32; // see Stage
 

@@ -2,12 +2,17 @@
 // is free, then augmenting row reduction, in the coarse round as an auction.
 import { scanChunks } from "./assignment-candidates";
 import { classify } from "./assignment-classes";
-import { listFromChunks, lookAt, makeList } from "./assignment-lists";
+import { lookAt, makeFirstList, makeList } from "./assignment-lists";
 import { assign } from "./assignment-pairs";
+import { Heap } from "./indexed-heap";
 import { LIST, Problem, RowKind, chunksOf, kindOf, raisePrice } from "./assignment-problem";
 
-/** First lists for rows [first, last); each takes its best column when that is free, else it joins the free rows. */
-export function buildLists<T>(problem: Problem, firstRow: i32, lastRow: i32): void {
+/** First lists for the next rows, up to `lastRow`; each takes its best column when that is free, else it joins the free rows. */
+export function buildLists<T>(problem: Problem, lastRow: i32): void {
+  const firstRow = problem.nextList;
+  // Of the classes, which are found on the way.
+  if (firstRow === 0) memory.fill(changetype<Heap>(problem.heap).keys, 0xff, <usize>problem.columns << 3);
+  problem.nextList = lastRow;
   let ahead = 0;
   let nextMaximaPtr: usize = 0;
   for (let row = firstRow; row < lastRow; row++) {
@@ -26,7 +31,7 @@ export function buildLists<T>(problem: Problem, firstRow: i32, lastRow: i32): vo
     if (kind === RowKind.leftOut) continue;
     problem.constantRows += <i32>(kind === RowKind.constant);
     classify<T>(problem, row, maximaPtr);
-    listFromChunks<T>(problem, row, LIST, <T>-Infinity, maximaPtr);
+    makeFirstList<T>(problem, row, maximaPtr);
     lookAt<T>(problem, row);
     // Rows that are the same count once: dead units tie with themselves only.
     if (problem.firstProfit === problem.secondProfit && load<i32>(problem.classes + (<usize>row << 2)) === row) problem.tiedRows++;

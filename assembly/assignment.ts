@@ -3,7 +3,8 @@
 // Every kernel takes one scratch block, laid out by `assignmentOpen` (see assignment-problem.ts). Work is done in slices
 // so that the caller can abort between them.
 import { densePhase, greedy } from "./assignment-dense";
-import { freeAll, freeOrdinaryRows, listFreeColumns } from "./assignment-pairs";
+import { allWithin } from "./assignment-matrix";
+import { freeAll, freeOrdinaryRows, leaveOut, listFreeColumns } from "./assignment-pairs";
 import { LIST, Problem, layOut, raisePrice } from "./assignment-problem";
 import { buildLists, reduceRows, takeAllBest } from "./assignment-reduction";
 import { sparsePhase } from "./assignment-sparse";
@@ -62,6 +63,7 @@ export function assignmentOpen(
   columns: i32,
   elementBytes: i32,
   sparse: i32,
+  warm: i32,
   pricesPtr: usize,
   columnOfRowPtr: usize,
   rowKindsPtr: usize,
@@ -76,6 +78,7 @@ export function assignmentOpen(
   problem.columnOfRow = columnOfRowPtr;
   problem.rowKinds = rowKindsPtr;
   problem.sparse = sparse;
+  problem.warm = warm;
   memory.fill(columnOfRowPtr, 0xff, <usize>rows << 2);
   memory.fill(problem.rowOfColumn, 0xff, <usize>columns << 2);
   if (sparse === 0) return;
@@ -130,11 +133,8 @@ function advance<T>(problem: Problem, budget: i32): i32 {
           problem.stage = Stage.paths;
           break;
         }
-        if (problem.nextList === 0) memory.fill(changetype<Heap>(problem.heap).keys, 0xff, <usize>problem.columns << 3);
-        const last = min<i32>(rows, problem.nextList + LISTS_A_SLICE);
-        buildLists<T>(problem, problem.nextList, last);
-        problem.nextList = last;
-        if (last < rows) break;
+        buildLists<T>(problem, min<i32>(rows, problem.nextList + LISTS_A_SLICE));
+        if (problem.nextList < rows) break;
         // Prices that are raised on columns which then stay free would not be optimal duals of a rectangular problem, and
         // columns that go to constant rows must have the least price.
         const coarse =
@@ -213,6 +213,35 @@ function advance<T>(problem: Problem, budget: i32): i32 {
     }
   } while (work(problem) < end);
   return 1;
+}
+
+/**
+ * First lists of rows up to `lastRow`, in good time: while the matrix is brought in, a row is still in the cache. Answers 0
+ * when a value is not finite or beyond ±limit, and the solve is to be opened again, else 1.
+ */
+function list<T>(problem: Problem, lastRow: i32, limit: T): i32 {
+  const columns = problem.columns;
+  while (problem.nextList < lastRow) {
+    // Four rows, as the scan takes them: the look for values beyond the limit brings them into the L1 cache.
+    const next = min<i32>(problem.nextList + 4, lastRow);
+    const at = problem.matrix + <usize>problem.nextList * <usize>columns * sizeof<T>();
+    if (!allWithin<T>(at, (next - problem.nextList) * columns, limit)) return 0;
+    buildLists<T>(problem, next);
+  }
+  return 1;
+}
+
+export function assignmentListF32(scratchPtr: usize, lastRow: i32, limit: f32): i32 {
+  return list<f32>(changetype<Problem>(scratchPtr), lastRow, limit);
+}
+
+export function assignmentListF64(scratchPtr: usize, lastRow: i32, limit: f64): i32 {
+  return list<f64>(changetype<Problem>(scratchPtr), lastRow, limit);
+}
+
+/** After all first lists: rows that have become `RowKind.leftOut` lose their columns, and columns whose price is +Infinity their rows. */
+export function assignmentLeaveOut(scratchPtr: usize): void {
+  leaveOut(changetype<Problem>(scratchPtr));
 }
 
 export function assignmentAdvanceF32(scratchPtr: usize, budget: i32): i32 {

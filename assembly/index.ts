@@ -6,7 +6,9 @@ export {
   assignmentColumnMaximaF32, assignmentColumnMaximaF64, assignmentNegateF32, assignmentNegateF64,
   assignmentRowRangesF32, assignmentRowRangesF64,
 } from "./assignment-matrix";
-export { assignmentOpen, assignmentAdvanceF32, assignmentAdvanceF64 } from "./assignment";
+export {
+  assignmentAdvanceF32, assignmentAdvanceF64, assignmentLeaveOut, assignmentListF32, assignmentListF64, assignmentOpen,
+} from "./assignment";
 export { assignmentConstantsF32, assignmentConstantsF64 } from "./assignment-constants";
 export { assignmentFavouritesF32, assignmentFavouritesF64 } from "./assignment-favourites";
 export { assignmentCertifyF32, assignmentCertifyF64 } from "./assignment-certificate";

@@ -22,7 +22,7 @@ export interface MatmulKernels {
 export interface AssignmentKernels {
   assignmentScratchBytes(rows: number, columns: number, elementBytes: number, sparse: number): number;
   assignmentOpen(
-    scratchPtr: number, matrixPtr: number, rows: number, columns: number, elementBytes: number, sparse: number,
+    scratchPtr: number, matrixPtr: number, rows: number, columns: number, elementBytes: number, sparse: number, warm: number,
     pricesPtr: number, columnOfRowPtr: number, rowKindsPtr: number,
   ): void;
   assignmentColumnMaximaF32(matrixPtr: number, rows: number, columns: number, maximaPtr: number, limit: number): number;
@@ -41,6 +41,10 @@ export interface AssignmentKernels {
   ): number;
   assignmentRowRangesF32(matrixPtr: number, rows: number, columns: number, samples: number, rangesPtr: number): void;
   assignmentRowRangesF64(matrixPtr: number, rows: number, columns: number, samples: number, rangesPtr: number): void;
+  /** 1: lists for all rows up to the last; 0: a value there is not finite or beyond ±limit. */
+  assignmentListF32(scratchPtr: number, lastRow: number, limit: number): number;
+  assignmentListF64(scratchPtr: number, lastRow: number, limit: number): number;
+  assignmentLeaveOut(scratchPtr: number): void;
   /** 0: solved; 1: `budget` elements of work done and more to do; −1 − row: that row cannot have a column. */
   assignmentAdvanceF32(scratchPtr: number, budget: number): number;
   assignmentAdvanceF64(scratchPtr: number, budget: number): number;

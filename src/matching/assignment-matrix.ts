@@ -7,8 +7,9 @@ import type { AssignmentKernels } from '../core/kernels.ts';
 export const LARGEST_F64 = 1e300;
 /** Sparse solving of f32 subtracts in f32: beyond this, prices could overflow, and the dense solver takes over. */
 export const LARGEST_SPARSE_F32 = 1e33;
-/** What is copied and looked at in one go: it then is still in the L2 cache for the look. */
-const SLICE_BYTES = 256 * 1024;
+/** What is copied and looked at in one go, at least the four rows that kernels take together: it then is still in the L2 cache for the look. */
+const SLICE_BYTES = 128 * 1024;
+const SLICE_ROWS = 4;
 
 /**
  * 'sparse' works on short candidate lists, 'dense' on the whole matrix; 'auto' takes the faster, and neither where every
@@ -23,6 +24,7 @@ export interface TypedKernels {
   readonly constants: AssignmentKernels['assignmentConstantsF32'];
   readonly negate: AssignmentKernels['assignmentNegateF32'];
   readonly rowRanges: AssignmentKernels['assignmentRowRangesF32'];
+  readonly list: AssignmentKernels['assignmentListF32'];
   readonly advance: AssignmentKernels['assignmentAdvanceF32'];
   readonly certify: AssignmentKernels['assignmentCertifyF32'];
 }
@@ -33,11 +35,13 @@ export function kernelsFor(core: Core, wide: boolean): TypedKernels {
   return wide
     ? {
       open, columnMaxima: k.assignmentColumnMaximaF64, favourites: k.assignmentFavouritesF64, constants: k.assignmentConstantsF64,
-      negate: k.assignmentNegateF64, rowRanges: k.assignmentRowRangesF64, advance: k.assignmentAdvanceF64, certify: k.assignmentCertifyF64,
+      negate: k.assignmentNegateF64, rowRanges: k.assignmentRowRangesF64, list: k.assignmentListF64,
+      advance: k.assignmentAdvanceF64, certify: k.assignmentCertifyF64,
     }
     : {
       open, columnMaxima: k.assignmentColumnMaximaF32, favourites: k.assignmentFavouritesF32, constants: k.assignmentConstantsF32,
-      negate: k.assignmentNegateF32, rowRanges: k.assignmentRowRangesF32, advance: k.assignmentAdvanceF32, certify: k.assignmentCertifyF32,
+      negate: k.assignmentNegateF32, rowRanges: k.assignmentRowRangesF32, list: k.assignmentListF32,
+      advance: k.assignmentAdvanceF32, certify: k.assignmentCertifyF32,
     };
 }
 
@@ -49,6 +53,8 @@ export interface State {
   readonly method: AssignmentMethod;
   readonly matrixPtr: number;
   readonly scratchPtr: number;
+  /** For looking over the matrix: `lookScratchBytes`. */
+  readonly lookPtr: number;
   /** f64 [columns]. */
   readonly pricesPtr: number;
   /** Column maxima, of the matrix's type. */
@@ -68,22 +74,29 @@ export interface Look {
   readonly constantColumns: readonly number[];
 }
 
+/** A byte, an element and a word a column. */
+export function lookScratchBytes(columns: number, elementBytes: number): number {
+  return Math.ceil(columns / 16) * 16 + columns * (elementBytes + 4);
+}
+
 /**
  * Looks over the matrix, slice by slice: column maxima, values that are not ordinary, with 'auto' favourites, and constants.
- * `bring` puts rows [first, last) where they belong before they are looked at.
+ * `bring` puts rows [first, last) where they belong before they are looked at. Once not all rows have favourites, `listUpTo`
+ * is called with how many rows there are, while the last of them are still in the cache, and answers whether they are ordinary; column
+ * maxima are then of no use.
  */
 export function lookOver(
-  core: Core, kernels: TypedKernels, state: State, signal: AbortSignal | undefined, bring: (first: number, last: number) => void,
+  core: Core, kernels: TypedKernels, state: State, signal: AbortSignal | undefined,
+  bring: (first: number, last: number) => void, listUpTo?: (last: number, limit: number) => boolean,
 ): Look {
-  const { rows, columns, elementBytes, matrixPtr, maximaPtr, scratchPtr, columnOfRowPtr, rowKindsPtr } = state;
+  const { rows, columns, elementBytes, matrixPtr, maximaPtr, lookPtr, columnOfRowPtr, rowKindsPtr } = state;
   const wide = elementBytes === 8;
   (wide ? core.f64(maximaPtr, columns) : core.f32(maximaPtr, columns)).fill(-Infinity);
-  // The scratch of the solver is idle until it is opened.
-  core.u8(scratchPtr, columns).fill(0);
+  core.u8(lookPtr, columns).fill(0);
   core.u8(rowKindsPtr, rows).fill(0);
-  const maskPtr = scratchPtr + Math.ceil(columns / 16) * 16;
+  const maskPtr = lookPtr + Math.ceil(columns / 16) * 16;
   const groupsPtr = maskPtr + columns * elementBytes;
-  const step = Math.max(1, Math.floor(SLICE_BYTES / (elementBytes * Math.max(1, columns))));
+  const step = Math.max(SLICE_ROWS, Math.floor(SLICE_BYTES / (elementBytes * Math.max(1, columns))));
   const limit = wide ? LARGEST_F64 : LARGEST_SPARSE_F32;
   let ordinary = true;
   let settled = state.method === 'auto';
@@ -96,11 +109,15 @@ export function lookOver(
     const count = Math.min(step, rows - row);
     bring(row, row + count);
     const slicePtr = matrixPtr + row * columns * elementBytes;
-    if (kernels.columnMaxima(slicePtr, count, columns, maximaPtr, limit) === 0) ordinary = false;
-    if (settled && kernels.favourites(slicePtr, row, count, columns, scratchPtr, columnOfRowPtr) === 0) settled = false;
-    if (settled || !wantConstants) continue;
-    groups = kernels.constants(matrixPtr, constantsSeen, row + count - constantsSeen, columns, rowKindsPtr, maskPtr, groupsPtr, groups);
-    constantsSeen = row + count;
+    const listing = listUpTo !== undefined && !settled;
+    if (!listing && kernels.columnMaxima(slicePtr, count, columns, maximaPtr, limit) === 0) ordinary = false;
+    if (settled && kernels.favourites(slicePtr, row, count, columns, lookPtr, columnOfRowPtr) === 0) settled = false;
+    if (settled) continue;
+    if (wantConstants) {
+      groups = kernels.constants(matrixPtr, constantsSeen, row + count - constantsSeen, columns, rowKindsPtr, maskPtr, groupsPtr, groups);
+      constantsSeen = row + count;
+    }
+    if (ordinary && listUpTo?.(row + count, limit) === false) ordinary = false;
   }
   const constantColumns: number[] = [];
   if (groups > 0) {

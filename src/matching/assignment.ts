@@ -10,7 +10,8 @@ import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireChoi
 import { limits } from '../core/limits.ts';
 import { leaveOutConstants, takeInConstants } from './assignment-constants.ts';
 import {
-  type AssignmentMethod, LARGEST_F64, LARGEST_SPARSE_F32, type Look, type State, type TypedKernels, copyRows, kernelsFor, largestMagnitude, lookOver,
+  type AssignmentMethod, LARGEST_F64, LARGEST_SPARSE_F32, type State, type TypedKernels, type Upload, copyRows, kernelsFor, largestMagnitude, lookOver,
+  lookScratchBytes,
 } from './assignment-matrix.ts';
 import { halfMaximaFit, oneDimensionalPrices, spansDecades } from './assignment-start.ts';
 
@@ -86,12 +87,9 @@ export function linearSumAssignment(
     const matrixPtr = scratch.bytes(data.byteLength, 'similarity matrix');
     const state = allocate(core, scratch, matrixPtr, problem.rows, problem.columns, data.BYTES_PER_ELEMENT, method);
     const upload = { data, rows, columns, transposed, maximize };
-    const look = lookOver(core, kernels, state, options.signal, (first, last) => {
-      copyRows(core, kernels, state, upload, first, last);
-    });
-    const largest = look.ordinary ? 0 : largestMagnitude(upload);
     const start = warmStart === undefined ? undefined : (maximize ? warmStart.columns : warmStart.columns.map((v) => -v));
-    return turn(solve(core, kernels, state, look, largest, start, options), transposed, maximize);
+    const bring = (first: number, last: number): void => copyRows(core, kernels, state, upload, first, last);
+    return turn(solve(core, kernels, state, bring, upload, start, options), transposed, maximize);
   });
 }
 
@@ -115,10 +113,8 @@ export function assignOnHeap(core: Core, similarityPtr: number, n: number, optio
   return core.scoped((scratch) => {
     const kernels = kernelsFor(core, false);
     const state = allocate(core, scratch, similarityPtr, n, n, 4, method);
-    const look = lookOver(core, kernels, state, options.signal, () => {});
     const matrix = { data: core.f32(similarityPtr, n * n), rows: n, columns: n, transposed: false, maximize: true };
-    const largest = look.ordinary ? 0 : largestMagnitude(matrix);
-    return solve(core, kernels, state, look, largest, warmStart?.columns, options);
+    return solve(core, kernels, state, () => {}, matrix, warmStart?.columns, options);
   });
 }
 
@@ -147,70 +143,90 @@ function allocate(
     columnOfRowPtr: scratch.i32(rows, 'assignment'),
     rowKindsPtr: scratch.bytes(rows, 'kinds of rows'),
     method,
+    lookPtr: scratch.bytes(lookScratchBytes(columns, elementBytes), 'look over the similarities'),
     scratchPtr: scratch.bytes(core.kernels.assignmentScratchBytes(rows, columns, elementBytes, wantLists(method, rows)) >>> 0, 'assignment scratch'),
   };
 }
 
-/** Starting prices, free rows' greedy choice, shortest augmenting paths. The matrix is maximised, rows ≤ columns. */
-function assignRows(
-  core: Core, kernels: TypedKernels, state: State, look: Look, largest: number, warmPrices: Float64Array | undefined, signal?: AbortSignal,
-): void {
-  const { rows, columns, matrixPtr, scratchPtr, pricesPtr } = state;
-  const wide = state.elementBytes === 8;
-  const matrix = wide ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
-  const prices = core.f64(pricesPtr, columns);
-  if (rows < columns) {
-    prices.fill(0);
-  } else if (warmPrices !== undefined) {
-    prices.set(warmPrices);
-  } else {
-    const maxima = wide ? core.f64(state.maximaPtr, columns) : core.f32(state.maximaPtr, columns);
-    const known = largest === 0 ? oneDimensionalPrices(matrix, columns) : undefined;
-    for (let j = 0; j < columns; j++) {
-      const maximum = maxima[j] as number;
-      if (maximum === -Infinity) throw infeasible(`column ${j} is forbidden to every row`);
-      prices[j] = known === undefined ? maximum / 2 : (known[j] as number);
-    }
-    if (known === undefined) {
-      const samples = Math.min(SAMPLES, rows);
-      kernels.rowRanges(matrixPtr, rows, columns, samples, scratchPtr);
-      const ranges = core.f64(scratchPtr, samples);
-      if (!halfMaximaFit(ranges, maxima) || spansDecades(matrix, ranges)) prices.fill(0);
-    }
+/** Prices for a square matrix about which nothing is known but its column maxima. */
+function startingPrices(core: Core, kernels: TypedKernels, state: State, matrix: Float32Array | Float64Array, ordinary: boolean): void {
+  const { rows, columns, matrixPtr, scratchPtr } = state;
+  const prices = core.f64(state.pricesPtr, columns);
+  const maxima = state.elementBytes === 8 ? core.f64(state.maximaPtr, columns) : core.f32(state.maximaPtr, columns);
+  const known = ordinary ? oneDimensionalPrices(matrix, columns) : undefined;
+  for (let j = 0; j < columns; j++) {
+    const maximum = maxima[j] as number;
+    if (maximum === -Infinity) throw infeasible(`column ${j} is forbidden to every row`);
+    prices[j] = known === undefined ? maximum / 2 : (known[j] as number);
   }
-  const tooLarge = largest > LARGEST_SPARSE_F32 || (warmPrices ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);
-  const listsFor = (rest: number): number => (!wide && tooLarge ? 0 : wantLists(state.method, rest));
-  const pairs = leaveOutConstants(core, state, look.ordinary ? look.constantColumns : []);
-  run(kernels, state, listsFor(rows - pairs.rows.length), signal);
-  if (!takeInConstants(core, state, matrix, pairs)) run(kernels, state, listsFor(rows), signal);
+  if (known !== undefined) return;
+  const samples = Math.min(SAMPLES, rows);
+  kernels.rowRanges(matrixPtr, rows, columns, samples, scratchPtr);
+  const ranges = core.f64(scratchPtr, samples);
+  if (!halfMaximaFit(ranges, maxima) || spansDecades(matrix, ranges)) prices.fill(0);
 }
 
-/** From the prices as they stand to an assignment of all rows that are not left out. */
-function run(kernels: TypedKernels, state: State, lists: number, signal?: AbortSignal): void {
+/** Opens a solve from the prices as they stand. */
+function open(kernels: TypedKernels, state: State, lists: number, warm: boolean): void {
   const { rows, columns, elementBytes, matrixPtr, scratchPtr, pricesPtr, columnOfRowPtr, rowKindsPtr } = state;
-  kernels.open(scratchPtr, matrixPtr, rows, columns, elementBytes, lists, pricesPtr, columnOfRowPtr, rowKindsPtr);
+  kernels.open(scratchPtr, matrixPtr, rows, columns, elementBytes, lists, Number(warm), pricesPtr, columnOfRowPtr, rowKindsPtr);
+}
+
+/** Goes on with what is open until all rows but those left out have a column. */
+function advance(kernels: TypedKernels, state: State, signal: AbortSignal | undefined): void {
   for (;;) {
     signal?.throwIfAborted();
-    const left = kernels.advance(scratchPtr, SLICE_ELEMENTS);
+    const left = kernels.advance(state.scratchPtr, SLICE_ELEMENTS);
     if (left < 0) throw infeasible(`no way to give row ${-1 - left} a column`);
-    if (left === 0) break;
+    if (left === 0) return;
   }
 }
 
-/** Solves what `look` has not settled, and collects the result. */
+/** Looks the matrix over and pairs rows and columns; prices prove it. The matrix is maximised, rows ≤ columns. */
+function assignRows(
+  core: Core, kernels: TypedKernels, state: State, bring: (first: number, last: number) => void, upload: Upload,
+  warmPrices: Float64Array | undefined, signal: AbortSignal | undefined,
+): void {
+  const { rows, columns, matrixPtr, elementBytes } = state;
+  const wide = elementBytes === 8;
+  const prices = core.f64(state.pricesPtr, columns);
+  const warm = warmPrices !== undefined;
+  const sparsePrices = wide || !(warmPrices ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);
+  // Prices that are known beforehand: lists are made while the matrix is brought in.
+  let listed = false;
+  const listUpTo = (last: number, limit: number): boolean => {
+    if (!listed) open(kernels, state, 1, warm);
+    listed = true;
+    return kernels.list(state.scratchPtr, last, limit) === 1;
+  };
+  if (warm) prices.set(warmPrices);
+  const early = warm && sparsePrices && wantLists(state.method, rows) === 1;
+  const look = lookOver(core, kernels, state, signal, bring, early ? listUpTo : undefined);
+  const largest = look.ordinary ? 0 : largestMagnitude(upload);
+  if (look.settled || rows < columns) prices.fill(0);
+  if (look.settled || rows === 0) return;
+  const matrix = wide ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
+  if (rows === columns && !warm) startingPrices(core, kernels, state, matrix, look.ordinary);
+  const sparse = sparsePrices && (wide || largest <= LARGEST_SPARSE_F32);
+  const listsFor = (rest: number): number => (sparse ? wantLists(state.method, rest) : 0);
+  const pairs = leaveOutConstants(core, state, look.ordinary ? look.constantColumns : []);
+  const lists = listsFor(rows - pairs.rows.length);
+  if (!listed || !look.ordinary || lists === 0) open(kernels, state, lists, warm);
+  else if (pairs.rows.length > 0) core.kernels.assignmentLeaveOut(state.scratchPtr);
+  advance(kernels, state, signal);
+  if (takeInConstants(core, state, matrix, pairs)) return;
+  open(kernels, state, listsFor(rows), warm);
+  advance(kernels, state, signal);
+}
+
+/** Pairs rows and columns, and collects the result. */
 function solve(
-  core: Core,
-  kernels: TypedKernels,
-  state: State,
-  look: Look,
-  largest: number,
-  warmPrices: Float64Array | undefined,
-  options: AssignmentOptions,
+  core: Core, kernels: TypedKernels, state: State, bring: (first: number, last: number) => void, upload: Upload,
+  warmPrices: Float64Array | undefined, options: AssignmentOptions,
 ): AssignmentResult {
   const { rows, columns, matrixPtr, pricesPtr, columnOfRowPtr } = state;
+  assignRows(core, kernels, state, bring, upload, warmPrices, options.signal);
   const prices = core.f64(pricesPtr, columns);
-  if (look.settled || rows === 0) prices.fill(0);
-  else assignRows(core, kernels, state, look, largest, warmPrices, options.signal);
   const duals: Duals = { rows: new Float64Array(rows), columns: prices.slice() };
   const assignment = core.i32(columnOfRowPtr, rows).slice();
   const matrix = state.elementBytes === 8 ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
@@ -293,9 +309,10 @@ function requireWarmStart(duals: Duals | undefined, rows: number, columns: numbe
         got: values instanceof Float64Array ? `${values.length} elements` : describe(values),
       });
     }
-    const bad = values.findIndex((value) => !(Math.abs(value) <= LARGEST_F64));
-    if (bad >= 0) {
-      throw new NotFiniteError({ field: `warmStart.${side}[${bad}]`, expected: `a finite number within ±${LARGEST_F64}`, got: `${values[bad]}` });
+    for (let k = 0; k < size; k++) {
+      const value = values[k] as number;
+      if (Math.abs(value) <= LARGEST_F64) continue;
+      throw new NotFiniteError({ field: `warmStart.${side}[${k}]`, expected: `a finite number within ±${LARGEST_F64}`, got: `${value}` });
     }
   }
   return rows === columns ? duals : undefined;

@@ -182,6 +182,39 @@ describe('warm start', () => {
     }
   });
 
+  for (const [name, kind] of Object.entries(smallKinds)) {
+    test(`48 matrices: ${name}, over lists that are made while the matrix is read, drifted, from good and from absurd prices`, () => {
+      const random = uniformFrom(name.length * 15_485_863);
+      for (let k = 0; k < 48; k++) {
+        const n = k < 40 ? below(random, 40) : 260 + below(random, 60);
+        const before = kind(random, n, n);
+        const { duals } = linearSumAssignment(core, { rows: n, columns: n, data: before });
+        // Dead units stay dead, and some that were alive die.
+        const dead = Uint8Array.from({ length: n }, () => Number(random() < 0.1));
+        const wide = before.map((value, at) => (value === 0 || dead[Math.floor(at / n)] || dead[at % n] ? 0 : value * (1 + 0.01 * normal(random))));
+        const data = k % 4 < 2 ? wide : Float32Array.from(wide);
+        const absurd = { rows: duals.rows, columns: duals.columns.map((price) => price * normal(random) * 10) };
+        const warmStart = k % 3 === 0 ? absurd : duals;
+        expectOptimal(data, n, n, solveAndCheck(data, n, n, { method: k % 2 === 0 ? 'sparse' : 'auto', warmStart }).objective);
+      }
+    });
+  }
+
+  test('forbidden pairs and numbers that may not be there are met late, when lists have been made', () => {
+    const random = uniformFrom(22);
+    for (let k = 0; k < 40; k++) {
+      const n = 250 + below(random, 100);
+      const data = Float32Array.from(matrixOf(n, n, () => below(random, 100)));
+      const warmStart = linearSumAssignment(core, { rows: n, columns: n, data }).duals;
+      for (let j = 1; j < n; j++) data[(n - 1) * n + j] = -Infinity;
+      const forbidding = solveAndCheck(data, n, n, { warmStart });
+      expect(forbidding.assignment[n - 1]).toBe(0);
+      expect(forbidding.objective).toBe(linearSumAssignment(core, { rows: n, columns: n, data }).objective);
+      data[n * n - 1 - below(random, n)] = Number.NaN;
+      expect(() => linearSumAssignment(core, { rows: n, columns: n, data }, { warmStart })).toThrow(/similarity\[\d+, \d+\]/);
+    }
+  });
+
   test('is accepted where it can have no effect', () => {
     const matrix = { rows: 2, columns: 3, data: Float32Array.of(1, 2, 3, 3, 2, 1) };
     const cold = linearSumAssignment(core, matrix);

@@ -37,6 +37,10 @@ test('assignment: 300 × 300 is certified optimal and the same everywhere', asyn
     ok((result.certificate ?? Infinity) <= 1e-9, `${label}: up to ${result.certificate} from the optimum`);
     await sameEverywhere(`assignment ${label}`, result.assignment);
     await sameEverywhere(`assignment ${label} duals`, result.duals.rows);
+    const drifted = { rows: n, columns: n, data: matrix.map((value, k) => value + (k % 17) / 16) };
+    const warm = linearSumAssignment(core, drifted, { certify: true, warmStart: result.duals });
+    ok((warm.certificate ?? Infinity) <= 1e-9, `${label}, drifted: up to ${warm.certificate} from the optimum`);
+    await sameEverywhere(`assignment ${label} drifted`, warm.assignment);
   }
 });
 
