@@ -78,7 +78,13 @@ export class Problem {
   tiedRows: i32; // with two equally good columns at the starting prices
   coarse: bool; // the prices come from a coarse round
   reverted: bool;
+  repeatedRows: i32; // the same as one before
+  chain: i32; // steps of the present chain of bids, which began with a free row
+  chainLimit: i32; // of these, in the coarse round
   scanLimit: i32; // of `scans`, from which on lists do not pay
+  pathScans: i32; // `scans` and `pops` when the paths began
+  pathPops: i32;
+  givenUp: bool; // lists have turned out not to pay, in the middle of a path
   popLimit: i32; // the same of `pops`
   savedPrices: usize; // f64 [columns]: the starting prices
   // Rows whose unlisted columns count from some distance on

@@ -33,6 +33,7 @@ export function buildLists<T>(problem: Problem, lastRow: i32): void {
     classify<T>(problem, row, maximaPtr);
     makeFirstList<T>(problem, row, maximaPtr);
     lookAt<T>(problem, row);
+    problem.repeatedRows += <i32>(load<i32>(problem.classes + (<usize>row << 2)) !== row);
     // Rows that are the same count once: dead units tie with themselves only.
     if (problem.firstProfit === problem.secondProfit && load<i32>(problem.classes + (<usize>row << 2)) === row) problem.tiedRows++;
     takeBest<T>(problem, row);
@@ -99,6 +100,8 @@ export function reduceRows<T>(problem: Problem, coarse: bool, budget: i32): bool
         problem.keptFreeRows = kept;
         return false;
       }
+      if (coarse && problem.chain === problem.chainLimit) break;
+      problem.chain++;
       problem.reductionsLeft--;
       problem.reductions++;
       lookAt<T>(problem, row);
@@ -132,6 +135,7 @@ export function reduceRows<T>(problem: Problem, coarse: bool, budget: i32): bool
       store<i32>(rows + (<usize>kept << 2), row);
       kept++;
     }
+    problem.chain = 0;
     next++;
   }
   problem.freeRowCount = kept;
