@@ -118,7 +118,7 @@ function startDense(problem: Problem): void {
 
 /**
  * Goes on for about `budget` elements of work. Answers 0 when every row has its column, 1 when there is more to do,
- * −1 − row when that row cannot have a column. In the order of the stages:
+ * −1 − row when that row cannot have a column.
  */
 function advance<T>(problem: Problem, budget: i32): i32 {
   const end = work(problem) + <i64>budget;

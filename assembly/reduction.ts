@@ -125,14 +125,6 @@ export function columnProductSumsF32(aPtr: usize, bPtr: usize, rows: i32, column
   }
 }
 
-/** to[j] (f32) += sums[j] (f64), rounded once. */
-export function addSumsF32(sumsPtr: usize, toPtr: usize, columns: i32): void {
-  for (let j: i32 = 0; j < columns; j++) {
-    const at = toPtr + ((<usize>j) << 2);
-    store<f32>(at, <f32>(<f64>load<f32>(at) + load<f64>(sumsPtr + ((<usize>j) << 3))));
-  }
-}
-
 /** Σ a[i] · b[i], each product exact, in four f64 sums of every fourth, which are added last; numbers behind the last whole four join the first. */
 export function innerF32(aPtr: usize, bPtr: usize, count: i32): f64 {
   let low = f64x2.splat(0), high = f64x2.splat(0);

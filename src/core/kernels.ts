@@ -106,7 +106,6 @@ export interface PoolingKernels {
 
 /** Sums over rows in f64 (`assembly/reduction.ts`). */
 export interface ReductionKernels {
-  addSumsF32(sumsPtr: number, toPtr: number, columns: number): void;
   columnCrossMomentsF32(aPtr: number, bPtr: number, rows: number, columns: number, sumsPtr: number): void;
   columnMomentsF32(xPtr: number, rows: number, columns: number, sumsPtr: number): void;
   columnProductSumsF32(aPtr: number, bPtr: number, rows: number, columns: number, sumsPtr: number): void;
@@ -226,22 +225,6 @@ export interface CodecKernels {
   unpackNibbles(srcPtr: number, dstPtr: number, count: number): void;
 }
 
-/** All of them. Each part of the house adds its own line. */
-export interface CoreKernels extends MatmulKernels {}
-export interface CoreKernels extends AssignmentKernels {}
-export interface CoreKernels extends ConvolutionKernels {}
-export interface CoreKernels extends LayoutKernels {}
-export interface CoreKernels extends PoolingKernels {}
-export interface CoreKernels extends ReductionKernels {}
-export interface CoreKernels extends NormalisationKernels {}
-export interface CoreKernels extends ActivationKernels {}
-export interface CoreKernels extends LossKernels {}
-export interface CoreKernels extends OptimiserKernels {}
-export interface CoreKernels extends PermuteKernels {}
-export interface CoreKernels extends ElementaryKernels {}
-export interface CoreKernels extends RandomKernels {}
-export interface CoreKernels extends CodecKernels {}
-
 /** F(2×2, 3×3) transforms (`assembly/winograd.ts`). */
 export interface WinogradKernels {
   winogradInputF32(
@@ -259,7 +242,6 @@ export interface WinogradKernels {
   ): void;
   winogradFilterGradientF32(sPtr: number, dwPtr: number, plane: number): void;
 }
-export interface CoreKernels extends WinogradKernels {}
 
 /** Numbers that are not zero, and products that leave out the others (`assembly/nonzeros.ts`, `sparse-product.ts`). */
 export interface SparseProductKernels {
@@ -269,7 +251,6 @@ export interface SparseProductKernels {
     aPtr: number, bPtr: number, cPtr: number, m: number, n: number, k: number, transposeA: number, transposeB: number, scratchPtr: number,
   ): void;
 }
-export interface CoreKernels extends SparseProductKernels {}
 
 /** Convolutions over images that are mostly zeros (`assembly/sparse-convolution.ts`). */
 export interface SparseConvolutionKernels {
@@ -292,14 +273,12 @@ export interface SparseConvolutionKernels {
     runElements: number, rowElements: number, scratchPtr: number,
   ): void;
 }
-export interface CoreKernels extends SparseConvolutionKernels {}
 
 /** Orthonormal bases of row spaces (`assembly/basis.ts`); sums and bases are f64. */
 export interface BasisKernels {
   orthogonaliseF64(basisPtr: number, count: number, vectorPtr: number, width: number): number;
   signedRowSumsF32(xPtr: number, rows: number, width: number, codesPtr: number, sumsPtr: number): void;
 }
-export interface CoreKernels extends BasisKernels {}
 
 /** Adaptive pooling of NHWC images (`assembly/adaptive-pooling.ts`). */
 export interface AdaptivePoolingKernels {
@@ -317,7 +296,6 @@ export interface AdaptivePoolingKernels {
     dyPtr: number, winnersPtr: number, dxPtr: number, count: number, pixels: number, channels: number, outPixels: number,
   ): void;
 }
-export interface CoreKernels extends AdaptivePoolingKernels {}
 
 /** Depthwise convolution of NHWC images (`assembly/depthwise.ts`). */
 export interface DepthwiseKernels {
@@ -338,7 +316,6 @@ export interface DepthwiseKernels {
     dilationY: number, dilationX: number, top: number, left: number, scratchPtr: number,
   ): void;
 }
-export interface CoreKernels extends DepthwiseKernels {}
 
 /** Depthwise 3×3 convolution without dilation, of stride 1 or 2, four channels or more, and the input gradient of stride 2 (`assembly/depthwise-3x3*.ts`). */
 export interface Depthwise3Kernels {
@@ -356,7 +333,6 @@ export interface Depthwise3Kernels {
     outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
   ): void;
 }
-export interface CoreKernels extends Depthwise3Kernels {}
 
 /** Depthwise 7×7 convolution of stride 1 over packed channels, four or more (`assembly/depthwise-packed.ts`). */
 export interface DepthwisePackedKernels {
@@ -370,7 +346,6 @@ export interface DepthwisePackedKernels {
     outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
   ): void;
 }
-export interface CoreKernels extends DepthwisePackedKernels {}
 
 /** Element-wise arithmetic on rows and columns (`assembly/elementwise.ts`). */
 export interface ElementwiseKernels {
@@ -380,7 +355,6 @@ export interface ElementwiseKernels {
   copyBlocks(fromPtr: number, fromBytes: number, toPtr: number, toBytes: number, bytes: number, count: number): void;
   multiplyRowF32(xPtr: number, rowPtr: number, yPtr: number, rows: number, columns: number): void;
 }
-export interface CoreKernels extends ElementwiseKernels {}
 /** Attention, softmax, norms over features, rows of tables (`assembly/{attention,exponential,row-norm,token}.ts`); strides in elements. */
 export interface SequenceKernels {
   attentionScratchBytes(tokens: number, headFeatures: number, valueFeatures: number): number;
@@ -408,4 +382,10 @@ export interface SequenceKernels {
   gatherRowsF32(tablePtr: number, indicesPtr: number, toPtr: number, count: number, columns: number): void;
   scatterRowsF32(rowsPtr: number, indicesPtr: number, tablePtr: number, count: number, columns: number): void;
 }
-export interface CoreKernels extends SequenceKernels {}
+
+/** All of them. */
+export interface CoreKernels extends
+  MatmulKernels, AssignmentKernels, ConvolutionKernels, LayoutKernels, PoolingKernels, ReductionKernels, NormalisationKernels, ActivationKernels,
+  LossKernels, OptimiserKernels, PermuteKernels, ElementaryKernels, RandomKernels, CodecKernels, WinogradKernels, SparseProductKernels,
+  SparseConvolutionKernels, BasisKernels, AdaptivePoolingKernels, DepthwiseKernels, Depthwise3Kernels, DepthwisePackedKernels, ElementwiseKernels,
+  SequenceKernels {}

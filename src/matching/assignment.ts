@@ -13,7 +13,8 @@ import {
   type AssignmentMethod, LARGEST_F64, LARGEST_SPARSE_F32, type State, type TypedKernels, type Upload, copyRows, kernelsFor, largestMagnitude, lookOver,
   lookScratchBytes,
 } from './assignment-matrix.ts';
-import { halfMaximaFit, oneDimensionalPrices, spansDecades } from './assignment-start.ts';
+import { oneDimensionalPrices } from './assignment-one-dimensional.ts';
+import { halfMaximaFit, spansDecades } from './assignment-start.ts';
 
 /** Row-major similarities, [rows, columns]. */
 export interface SimilarityMatrix {
