@@ -1,12 +1,13 @@
 /**
  * How each method finds the permutation of a step: the four strategies behind one function type.
  */
+import type { Core } from '../core/core.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { Batch } from '../data/image-set.ts';
 import type { GradientResult, Network } from '../gradient/network.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
-import type { GradientHistory } from '../matching/history.ts';
+import { GradientHistory } from '../matching/history.ts';
 import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import { matchingSolvers } from '../matching/solvers.ts';
@@ -16,12 +17,13 @@ import { tensorBytes } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { Points } from './points.ts';
 import { breathe } from './progress.ts';
-import type { TransferSettings } from './settings.ts';
+import type { TransferMethod, TransferSettings } from './settings.ts';
 import type { Stopwatch } from './timing.ts';
 import { subtract } from './trajectory.ts';
 
-/** Everything the strategies share during one transfer. */
-export interface MatchingContext {
+/** Everything that one transfer shares. */
+export interface TransferContext {
+  readonly core: Core;
   readonly settings: TransferSettings;
   readonly spec: PermutationSpec;
   readonly network: Network;
@@ -33,20 +35,36 @@ export interface MatchingContext {
   readonly drawBatches: (use: 'kept' | 'passing') => readonly Batch[];
   /** By step of the schedule. */
   readonly points: Points;
-  readonly history: GradientHistory;
   readonly stopwatch: Stopwatch;
   readonly signal: AbortSignal | undefined;
   readonly counts: { gradients: number; reusedGradients: number; matchings: number; assignments: number };
 }
 
+/** What the strategies that match have besides. */
+interface MatchingContext extends TransferContext {
+  readonly history: GradientHistory;
+}
+
 /** Finds π of `step` given that of the step before; undefined where the method does not match at this step. */
 export type Matcher = (step: number, previous: Permutations) => Promise<MatchingResult | undefined>;
 
-/** @throws InvalidArgumentError where `oracle` lacks the truly trained target. */
-export function matcherFor(context: MatchingContext, oracleTarget: NetworkState | undefined): Matcher {
-  switch (context.settings.method) {
-    case 'naive':
-      return async () => undefined;
+export interface Matching {
+  readonly match: Matcher;
+  /** Where the method gathers gradients; Naive gathers none, so no budget is too small for it. */
+  readonly history: GradientHistory | undefined;
+}
+
+/** @throws InvalidArgumentError where `oracle` lacks the truly trained target; BudgetError where not even sums of similarities fit. */
+export function matchingFor(shared: TransferContext, oracleTarget: NetworkState | undefined): Matching {
+  const { core, spec, settings } = shared;
+  const { method, historyBudgetBytes: budgetBytes, normalise, frozenGroups } = settings;
+  if (method === 'naive') return { match: async () => undefined, history: undefined };
+  const history = new GradientHistory(core, spec, { budgetBytes, normalise, frozenGroups });
+  return { match: matcherFor(method, { ...shared, history }, oracleTarget), history };
+}
+
+function matcherFor(method: Exclude<TransferMethod, 'naive'>, context: MatchingContext, oracleTarget: NetworkState | undefined): Matcher {
+  switch (method) {
     case 'fgmt':
       return fastGradientMatcher(context);
     case 'gmt':

@@ -47,8 +47,10 @@ export interface TransferPlan {
   };
   readonly bytes: {
     readonly parameters: number;
-    /** Gradient pairs and similarity matrices kept in JavaScript memory; what `historyBudgetBytes` must allow. */
+    /** Gradient pairs and similarity matrices kept in JavaScript memory, exact. What does not fit `historyBudgetBytes` is kept as 8-bit codes: */
     readonly history: number;
+    /** …as so many bytes, which `historyBudgetBytes` must allow. */
+    readonly codedHistory: number;
     /** Gradients that `gmtBatches: 'fixed'` keeps beside it, at most `historyBudgetBytes`; 0 otherwise. */
     readonly keptGradients: number;
     /** Peak of the WebAssembly heap, from above: a gradient of one micro-batch, or the largest matching. */
@@ -106,7 +108,7 @@ export function plan(options: PlanOptions): TransferPlan {
     flops,
     bytes: {
       parameters: parameterBytes,
-      history: historySize(spec, pairsKept, settings.frozenGroups).totalBytes,
+      ...historyBytes(spec, settings, pairsKept),
       keptGradients: keepsGradients(settings) ? Math.min(2 * settings.steps * parameterBytes, settings.historyBudgetBytes) : 0,
       heap: Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
     },
@@ -126,6 +128,13 @@ function microBatchOf({ graph, heapLimitBytes }: PlanOptions, { batchSize, micro
   throw new BudgetError({
     field: 'heapLimitBytes', expected: `at least ${requiredBytes}, for whole batches of ${batchSize} (batch norm)`, got: `${heapLimitBytes}`, requiredBytes,
   });
+}
+
+/** From above: rows and columns of zeros are not kept. */
+function historyBytes(spec: PermutationSpec, { method, frozenGroups }: TransferSettings, pairs: number): Pick<TransferPlan['bytes'], 'history' | 'codedHistory'> {
+  if (method === 'naive') return { history: 0, codedHistory: 0 };
+  const { fixedBytes, totalBytes, codedBytesPerPair } = historySize(spec, pairs, frozenGroups);
+  return { history: totalBytes, codedHistory: fixedBytes + pairs * codedBytesPerPair };
 }
 
 function keepsGradients({ method, gmtBatches }: TransferSettings): boolean {

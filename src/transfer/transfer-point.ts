@@ -58,13 +58,13 @@ export function takeTransferPoint(
   start: KeptStep,
   layout: ParameterLayout,
   spec: PermutationSpec,
-  history: GradientHistory,
+  history: GradientHistory | undefined,
 ): TransferProgress {
   const { steps, counts, batches, keptStep, history: historyFacts } = facts as Facts;
   if (historyFacts !== null) {
     const prefix = 'history/';
     const own = [...arrays].flatMap(([name, array]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), array] as const] : []));
-    history.restore({ facts: historyFacts, arrays: new Map(own) });
+    history?.restore({ facts: historyFacts, arrays: new Map(own) });
   }
   const kept =
     keptStep === 0 ? start : { step: keptStep, state: takeState(arrays, 'kept', layout), permutations: takePermutations(arrays, 'kept/permutation', spec) };

@@ -10,7 +10,6 @@ import type { DataSet } from '../data/data-set.ts';
 import type { Batch } from '../data/image-set.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
-import { GradientHistory } from '../matching/history.ts';
 import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -21,8 +20,8 @@ import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
 import { requireData, requireState, requireWorkers, splitData } from './inputs.ts';
-import { matcherFor } from './matchers.ts';
-import type { MatchingContext } from './matchers.ts';
+import { matchingFor } from './matchers.ts';
+import type { TransferContext } from './matchers.ts';
 import { Points } from './points.ts';
 import { breathe } from './progress.ts';
 import type { JobControl } from './progress.ts';
@@ -142,7 +141,8 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.batches, 1));
   const passing = Array.from({ length: settings.batchesPerStep }, () => new PassingBatches(data));
   let batches = 0;
-  const context: MatchingContext = {
+  const context: TransferContext = {
+    core: compute.core,
     settings,
     spec,
     network,
@@ -154,16 +154,11 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
       return Array.from({ length: settings.batchesPerStep }, (_, slot) => make(slot));
     },
     points: visited,
-    history: new GradientHistory(compute.core, spec, {
-      budgetBytes: settings.historyBudgetBytes,
-      normalise: settings.normalise,
-      frozenGroups: settings.frozenGroups,
-    }),
     stopwatch,
     signal,
     counts: { gradients: 0, reusedGradients: 0, matchings: 0, assignments: 0 },
   };
-  const match = matcherFor(context, options.oracleTarget);
+  const { match, history } = matchingFor(context, options.oracleTarget);
   const score = await scorer(context, data, heldOut, sourceEnd);
 
   let permutations = identityPermutations(spec);
@@ -171,7 +166,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   let steps: TransferStep[] = [];
   if (resumed?.found === undefined) steps.push({ step: 0, fraction: 0, ...(await score(target)) });
   else {
-    const found = takeTransferPoint(resumed.found, kept, network.layout, spec, context.history);
+    const found = takeTransferPoint(resumed.found, kept, network.layout, spec, history);
     ({ steps, permutations, kept, batches } = found);
     Object.assign(context.counts, found.counts);
     // Fixed batches are drawn again, point by point.
@@ -194,7 +189,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     if (chooseStep(settings.stopRule, steps.map(asScore)) === step) kept = { step, state, permutations };
     options.onProgress?.({ stage: 'transfer', done: step, total: settings.steps, detail: progressDetail(steps) });
     await resumed?.offer(step, () =>
-      transferPoint({ steps, permutations, kept, counts: context.counts, batches }, settings.method === 'fgmt' ? context.history : undefined),
+      transferPoint({ steps, permutations, kept, counts: context.counts, batches }, settings.method === 'fgmt' ? history : undefined),
     );
     await breathe(signal);
   }
@@ -213,7 +208,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   });
 }
 
-type Settings = MatchingContext['settings'];
+type Settings = TransferContext['settings'];
 
 /** The points of the schedule: fractions of the line, or checkpoint numbers; and both as fractions for the report. */
 function pointsOf(
@@ -244,7 +239,7 @@ type Score = Pick<TransferStep, 'heldOut' | 'agreement'>;
 
 /** Scores a state on the held-out rows, with what the stop rule asks for and no more. */
 async function scorer(
-  context: MatchingContext,
+  context: TransferContext,
   data: DataSet,
   heldOut: Int32Array,
   sourceEnd: NetworkState,
@@ -289,7 +284,7 @@ function largestIndices(logits: Float32Array, classes: number): Int32Array {
 }
 
 /** A shifted network's batch-norm statistics belong to neither parent: they are estimated anew (PAPER, BN batches). */
-function reestimated(context: MatchingContext, state: NetworkState, batches: () => readonly Batch[]): NetworkState {
+function reestimated(context: TransferContext, state: NetworkState, batches: () => readonly Batch[]): NetworkState {
   if (state.buffers.size === 0) return state;
   return context.stopwatch.measure('evaluation', () => context.network.estimateStatistics(state, batches()));
 }

@@ -74,6 +74,20 @@ describe('the way of a fine-tune', () => {
     expect((await run('transfer', 'tune.zip', '--gmt-batches', 'other')).code).toBe(2);
   });
 
+  it('plans for a budget as the transfer keeps to it: exact, as 8-bit codes, not at all', async () => {
+    const net = ['--model', 'mlp', '--widths', '64,64', '--data', 'a'];
+    const at = async (budget: number, method: string) => {
+      const { code, stdout, stderr } = await run('plan', ...net, '--method', method, '--history-budget', `${budget}`, '--json');
+      return { code, stderr, ...(jsonLines(stdout)[0] as { bytes: { history: number; codedHistory: number } }).bytes };
+    };
+    const { history, codedHistory, ...roomy } = await at(2 ** 29, 'fgmt');
+    expect(roomy).toMatchObject({ code: 0, stderr: '' });
+    expect(codedHistory).toBeLessThan(history);
+    expect(await at(codedHistory, 'fgmt')).toMatchObject({ code: 0, stderr: expect.stringContaining('kept as 8-bit codes') });
+    expect(await at(codedHistory - 1, 'fgmt')).toMatchObject({ code: 1, stderr: expect.stringContaining('even as 8-bit codes') });
+    expect(await at(0, 'naive')).toMatchObject({ code: 0, stderr: '', history: 0 });
+  });
+
   it('speaks to people without --json, without colour into a pipe', async () => {
     const { stdout, code } = await run('transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--batch-size', '32', '--method', 'fgmt', '--out', 'p.safetensors');
     expect(code).toBe(0);

@@ -1,5 +1,6 @@
 /** `verify` on networks of every kind, and `plan` against what the transfer then takes. */
 import { afterAll, expect, test } from 'vitest';
+import { BudgetError } from '../../src/core/errors.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { preset } from '../../src/model/presets.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
@@ -48,4 +49,22 @@ test('the plan turns FLOPs into seconds at the rate given, and measures one wher
   const total = at.flops.gradients + at.flops.similarity + at.flops.assignment;
   expect(at.seconds).toBe(total / 1e9);
   expect(plan({ graph, method: 'gmt', compute }).seconds).toBeGreaterThan(0);
+});
+
+test('the plan of a history is the bytes of exact gradients and of 8-bit codes, and its coded budget does for the transfer', async () => {
+  const graph = networks.mlp;
+  const choices = { method: 'fgmt', steps: 3, batchSize: 16, stopRule: 'last' } as const;
+  const { bytes } = plan({ ...choices, graph });
+  // By hand: sums of 24² and 16² for the tensors that one group carries, and pairs of the one that both carry, [16, 24].
+  const sums = bytes.history - 3 * 2 * 4 * 16 * 24;
+  expect(bytes.codedHistory).toBe(sums + 3 * 2 * (16 * 24 + 4 * 16));
+  const [a, b] = [1, 2].map((seed) => initialise(compute.core, graph, { seed }));
+  const source = trajectoryFromStates(graph, [{ label: 'start', state: a! }, { label: 'end', state: b! }]);
+  const run = (method: 'naive' | 'fgmt', historyBudgetBytes: number) =>
+    transfer({ ...choices, method, historyBudgetBytes, source, target: b!, data: quadrants(100, 1), seed: 1, compute });
+  expect((await run('fgmt', bytes.codedHistory)).counts.matchings).toBe(3);
+  await expect(run('fgmt', sums - 1)).rejects.toThrow(BudgetError);
+  // Naive gathers nothing: no budget is too small for it.
+  expect((await run('naive', 0)).steps).toHaveLength(4);
+  expect(plan({ graph, method: 'naive' }).bytes).toMatchObject({ history: 0, codedHistory: 0 });
 });
