@@ -25,6 +25,8 @@ export interface ResultRecord {
   /** Only after `arithmetic: 'relaxed'`: another engine or processor may give another `sha256` for the same settings and inputs. */
   readonly arithmetic?: 'relaxed';
   readonly identical?: false;
+  /** Only where gradients did not fit `historyBudgetBytes`: the first step matched by 8-bit codes, and the largest `objectiveErrorBound` of all steps. */
+  readonly codedHistory?: { readonly fromStep: number; readonly objectiveErrorBound: number };
   /** SHA-256 of the resulting state. */
   readonly sha256: string;
 }
@@ -65,6 +67,7 @@ export async function makeRecord(
   graph: ModelGraph,
   state: NetworkState,
   core: Core,
+  codedHistory?: NonNullable<ResultRecord['codedHistory']>,
 ): Promise<ResultRecord> {
   const relaxed = core.arithmetic === 'relaxed';
   return deepFreeze({
@@ -74,6 +77,7 @@ export async function makeRecord(
     inputs,
     binaries: { ...binaryHashes, ...(relaxed ? { relaxed: relaxedBinaryHash } : {}) },
     ...(relaxed ? { arithmetic: 'relaxed', identical: false } : {}),
+    ...(codedHistory === undefined ? {} : { codedHistory }),
     sha256: await stateSha256(graph, state),
   });
 }

@@ -8,6 +8,11 @@ export interface TransferStep {
   readonly fraction: number;
   /** Σ over gradient pairs of ⟨target gradient, π(source gradient)⟩: what the matching maximised. */
   readonly objective?: number;
+  /**
+   * Only where gradients did not fit `historyBudgetBytes` and were kept as 8-bit codes: no permutation's objective is further than this from that of the
+   * exact gradients.
+   */
+  readonly objectiveErrorBound?: number;
   /** Σ over gradient pairs of ‖target gradient − π(source gradient)‖²: what it thereby minimised. */
   readonly residual?: number;
   readonly sweeps?: number;

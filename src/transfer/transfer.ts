@@ -10,6 +10,7 @@ import type { DataSet } from '../data/data-set.ts';
 import type { Batch } from '../data/image-set.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
+import type { GradientHistory } from '../matching/history.ts';
 import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -182,7 +183,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     steps.push({
       step,
       fraction: fractions[step] as number,
-      ...(matching === undefined ? {} : summary(matching)),
+      ...(matching === undefined ? {} : summary(matching, history)),
       ...(await score(state)),
     });
     // Only the state that the rule would choose now is kept, so that T does not multiply the memory.
@@ -194,7 +195,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     await breathe(signal);
   }
 
-  const record = await makeRecord('transfer', { ...recorded, chosenStep: kept.step }, inputs, graph, kept.state, compute.core);
+  const record = await makeRecord('transfer', { ...recorded, chosenStep: kept.step }, inputs, graph, kept.state, compute.core, codedHistoryOf(steps));
   return Object.freeze({
     graph,
     state: kept.state,
@@ -295,9 +296,16 @@ function drawStatistics(data: DataSet, training: Int32Array, settings: Settings,
   return Array.from({ length: settings.statisticsBatches }, () => makeBatch(data, sampler.next()));
 }
 
-function summary(matching: MatchingResult): Omit<TransferStep, 'step' | 'fraction'> {
+function summary(matching: MatchingResult, history: GradientHistory | undefined): Omit<TransferStep, 'step' | 'fraction'> {
   const { objective, residual, sweeps, converged } = matching;
-  return { objective, residual, sweeps, converged };
+  return { objective, ...(history?.coded === true ? { objectiveErrorBound: history.objectiveErrorBound } : {}), residual, sweeps, converged };
+}
+
+/** What the record says of steps that were matched by codes; undefined where there are none. */
+function codedHistoryOf(steps: readonly TransferStep[]): ResultRecord['codedHistory'] {
+  const coded = steps.filter(({ objectiveErrorBound }) => objectiveErrorBound !== undefined);
+  const [first] = coded;
+  return first && { fromStep: first.step, objectiveErrorBound: Math.max(...coded.map((step) => step.objectiveErrorBound as number)) };
 }
 
 function asScore(step: TransferStep): { step: number; accuracy: number | undefined; agreement: number | undefined } {

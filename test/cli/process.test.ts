@@ -88,6 +88,20 @@ describe('the way of a fine-tune', () => {
     expect(await at(0, 'naive')).toMatchObject({ code: 0, stderr: '', history: 0 });
   });
 
+  it('tells of 8-bit codes in text, in --json and in the record', async () => {
+    await run('train', '--data', 'a', '--widths', '64,64', '--epochs', '1', '--out', 'deep.zip');
+    const port = (...more: string[]) =>
+      run('transfer', 'deep.zip', '--target-seed', '2', '--data', 'a', '--method', 'fgmt', '--steps', '4', '--record', 'coded.json', ...more);
+    expect((await port()).stderr).toBe('');
+    expect(readFileSync(join(directory, 'coded.json'), 'utf8')).not.toContain('coded');
+    const { code, stdout, stderr } = await port('--history-budget', '130KiB', '--json');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/did not fit --history-budget 130 KiB: from step \d on they were kept as 8-bit codes; no objective is off by more than/) });
+    const lines = jsonLines(stdout);
+    const { codedHistory } = lines.at(-1) as { codedHistory: { fromStep: number } };
+    expect((JSON.parse(readFileSync(join(directory, 'coded.json'), 'utf8')) as { codedHistory: object }).codedHistory).toEqual(codedHistory);
+    expect(lines.filter(({ event, objectiveErrorBound }) => event === 'step' && objectiveErrorBound !== undefined).map(({ step }) => step)[0]).toBe(codedHistory.fromStep);
+  });
+
   it('speaks to people without --json, without colour into a pipe', async () => {
     const { stdout, code } = await run('transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--batch-size', '32', '--method', 'fgmt', '--out', 'p.safetensors');
     expect(code).toBe(0);

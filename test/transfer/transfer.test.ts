@@ -4,6 +4,7 @@
  */
 import { afterAll, describe, expect, test } from 'vitest';
 import { makeBatch } from '../../src/data/image-set.ts';
+import { historySize } from '../../src/matching/history.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { inferShapes, type ModelGraph } from '../../src/model/graph.ts';
@@ -280,4 +281,26 @@ test('GMT with fixed batches keeps gradients as long as they fit the budget once
   expect(scarce.counts.reusedGradients).toBeLessThan(ample.counts.reusedGradients);
   expect(scarce.counts.reusedGradients).toBeGreaterThan(0);
   expect(scarce.record.sha256).toBe(ample.record.sha256);
+});
+
+test('says which steps were matched by 8-bit codes and how far their objectives may be off, and nothing of exact ones', async () => {
+  const graph = networks.mlp;
+  const source = await trained(graph, 1);
+  const target = initialise(compute.core, graph, { seed: 2 });
+  const run = (historyBudgetBytes: number) =>
+    transfer({ source: source.trajectory, target, data, method: 'gmt', seed: 5, steps: 4, batchSize: 32, stopRule: 'last', historyBudgetBytes, compute });
+  const { fixedBytes, bytesPerPair } = historySize(derivePermutationSpec(graph), 4);
+  const exact = await run(2 ** 26);
+  expect(JSON.stringify([exact.steps, exact.record])).not.toMatch(/coded|ErrorBound/);
+  // Room for one exact pair: steps 2 to 4 are of codes.
+  const coded = await run(fixedBytes + bytesPerPair);
+  const bounds = coded.steps.map(({ objectiveErrorBound }) => objectiveErrorBound);
+  expect(bounds.map((bound) => bound === undefined)).toEqual([true, true, false, false, false]);
+  expect(coded.record.codedHistory).toEqual({ fromStep: 2, objectiveErrorBound: Math.max(...(bounds.slice(2) as number[])) });
+  // Both went the same way as far as step 1, so the gradients of step 2 are the same, and its maximum moves by the bound at most.
+  const difference = Math.abs((exact.steps[2]?.objective as number) - (coded.steps[2]?.objective as number));
+  expect(difference).toBeGreaterThan(0);
+  expect(difference).toBeLessThanOrEqual(bounds[2] as number);
+  // A bound that says something.
+  expect(bounds[2]).toBeLessThan(0.05 * (exact.steps[2]?.objective as number));
 });

@@ -10,7 +10,7 @@ import type { DataSet } from '../../data/data-set.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import type { Evaluation, TransferChoices, TransferOptions, TransferResult } from '../../index.ts';
 import { formatTable } from '../../report/table.ts';
-import { formatDuration, formatInteger, formatPercent } from '../../report/text.ts';
+import { formatBytes, formatDuration, formatInteger, formatPercent } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { hasPart } from '../data.node.ts';
@@ -132,15 +132,22 @@ export const transferCommand = defineCommand({
     const record = { ...result.record, steps: result.steps, counts: result.counts, permutations: permutationsOf(result), test: accuracies, testLoss: losses };
     if (values.record !== undefined) writeAtomically(values.record, `${JSON.stringify(record, null, 2)}\n`);
     job.finish();
+    const { codedHistory } = result.record;
     for (const step of result.steps) {
       output.record({ event: 'step', ...step, ...(step.heldOut === undefined ? {} : { heldOut: scoreFields(core, step.heldOut, tokens) }) });
     }
     output.record({
       event: 'result', command: 'transfer', method: result.method, chosenStep: result.chosenStep, sha256: result.record.sha256, counts: result.counts,
-      timings: result.timings, test: accuracies, testLoss: losses,
+      timings: result.timings, ...(codedHistory === undefined ? {} : { codedHistory }), test: accuracies, testLoss: losses,
       ...(tokens && losses !== null ? { testPerplexity: each(losses, (nats) => perplexity(core, nats)) } : {}), naiveHeldOut: naive.steps[naive.chosenStep]?.heldOut?.accuracy ?? null,
       out: values.out ?? null, recordFile: values.record ?? null,
     });
+    if (codedHistory !== undefined) {
+      output.warn(
+        `gradients did not fit --history-budget ${formatBytes(values['history-budget'])}: from step ${codedHistory.fromStep} on they were kept as 8-bit codes; ` +
+          `no objective is off by more than ${codedHistory.objectiveErrorBound.toPrecision(2)}`,
+      );
+    }
     output.text(stepsTable(context, result, tokens));
     output.text(summaryLines(result, tested, tokens ? core : undefined, values.out, values.record));
     output.hash('weights', result.record.sha256);
