@@ -28,6 +28,10 @@ export interface LoadChoices {
   readonly pixelMaximum?: number;
 }
 
+/** The built-in pair of tasks, by the names that --data takes. */
+export const generatedTasks = ['generated:before', 'generated:after'] as const;
+export const DEFAULT_DATA = generatedTasks[0];
+
 /** Images of the generated tasks unless fewer are asked for: a second to draw, and enough for an MLP to reach 95 %. */
 const GENERATED_TRAIN = 6000;
 const GENERATED_TEST = 2000;

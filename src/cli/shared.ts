@@ -18,14 +18,14 @@ import type { Compute, Loss } from '../index.ts';
 import { formatInteger } from '../report/text.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { readCheckpointFile } from './checkpoints.node.ts';
-import { loadImages } from './data.node.ts';
+import { DEFAULT_DATA, loadImages } from './data.node.ts';
 import type { DataPart, LoadChoices } from './data.node.ts';
 import { FileError, UsageError } from './exit.ts';
 import { openRandomAccess, readWhole } from './files.node.ts';
 import { loadTokens, namesTokens } from './tokens.node.ts';
 
 export const dataOptions = {
-  data: { kind: 'string', metavar: 'DIR', default: 'generated:before', help: "folder of images: files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not; or generated:before, generated:after; text:PATH, tokens:FILE for language models" },
+  data: { kind: 'string', metavar: 'DIR', help: "folder of images: files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not; or generated:before, generated:after; text:PATH, tokens:FILE for language models (default: generated:before, or the one of the two that the bundle was trained on)" },
   context: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536, help: 'text: tokens of a window (default: as many as the network given takes, else 64)' },
   vocabulary: { kind: 'string', metavar: 'FILE', help: 'text: tokens are the characters that occur in this text, by code point (default: bytes)' },
   'train-count': { kind: 'integer', metavar: 'N', minimum: 1, help: 'use only the first N training images or windows' },
@@ -85,10 +85,11 @@ const CONTEXT = 64;
 
 /** Reads one part of the data that the options name. @param graph the network they are for, where it is known: it says how long windows of tokens are. */
 export async function loadData(values: DataValues, part: DataPart, compute: () => Promise<Compute>, graph?: ModelGraph): Promise<DataSet> {
-  if (namesTokens(values.data)) {
+  const { data = DEFAULT_DATA } = values;
+  if (namesTokens(data)) {
     if (values['pixel-maximum'] !== undefined) throw new UsageError('--pixel-maximum is for images');
     const fitting = graph?.vocabulary === undefined ? undefined : graph.input[0];
-    return loadTokens(values.data, part, {
+    return loadTokens(data, part, {
       context: values.context ?? fitting ?? CONTEXT, vocabulary: values.classes ?? (values.vocabulary === undefined ? graph?.vocabulary : undefined),
       characters: values.vocabulary, trainCount: values['train-count'],
     });
@@ -100,7 +101,7 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
     ...(values.classes === undefined ? {} : { classes: values.classes }),
     ...(values['pixel-maximum'] === undefined ? {} : { pixelMaximum: values['pixel-maximum'] }),
   };
-  return loadImages(values.data, part, choices, compute);
+  return loadImages(data, part, choices, compute);
 }
 
 /** The network that the options name, shaped for `data`; undefined where they name none. */
@@ -109,10 +110,8 @@ export async function graphOf(
   data: DataSet | Pick<PresetOptions, 'input' | 'classes'>,
   fallback?: 'mlp',
 ): Promise<ModelGraph | undefined> {
-  if (values.graph !== undefined) {
-    if (values.model !== undefined) throw new UsageError('--graph and --model exclude each other');
-    return readGraph(values.graph);
-  }
+  const given = await givenTask(values);
+  if (given !== undefined) return given.graph;
   const name = values.model ?? fallback;
   if (name === undefined) return undefined;
   if (!('input' in data) && isTokenSet(data) !== (name === 'gpt2')) {
@@ -133,17 +132,26 @@ export async function graphOf(
   return preset(name, options);
 }
 
-/** The network of --graph alone: it says what data must be like. */
-export async function givenGraph(values: ModelValues): Promise<ModelGraph | undefined> {
-  return values.graph === undefined ? undefined : graphOf(values, { input: [1], classes: 1 });
+/** A network and what was done with it: a bundle's, or a graph's JSON, which has no `training`. */
+export interface Task {
+  readonly path: string;
+  readonly graph: ModelGraph;
+  /** The record of a bundle's training, as the bundle has it. */
+  readonly training: unknown;
 }
 
-/** The graph of a bundle, or of a JSON file. */
-async function readGraph(path: string): Promise<ModelGraph> {
-  if (isBundle(path)) {
-    using opened = await openBundleFile(path);
-    return opened.bundle.graph;
-  }
+/** The network of --graph alone, which says what data must be like, with the record of its training where it is a bundle's. */
+export async function givenTask(values: ModelValues): Promise<Task | undefined> {
+  if (values.graph === undefined) return undefined;
+  if (values.model !== undefined) throw new UsageError('--graph and --model exclude each other');
+  const path = values.graph;
+  if (!isBundle(path)) return { path, graph: readGraph(path), training: undefined };
+  using opened = await openBundleFile(path);
+  return { path, graph: opened.bundle.graph, training: opened.bundle.training };
+}
+
+/** The graph of a JSON file. */
+function readGraph(path: string): ModelGraph {
   const text = new TextDecoder().decode(readWhole(path, limits.manifestBytes));
   let json: unknown;
   try {

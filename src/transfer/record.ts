@@ -50,6 +50,13 @@ export async function dataSha256(data: DataSet): Promise<string> {
   return sha256Hex(bytes);
 }
 
+/** What the record of a training says of the data that it was on: their `dataSha256`; undefined where it says nothing. */
+export function recordedData(training: unknown): string | undefined {
+  const { kind, inputs } = (training ?? {}) as { readonly kind?: unknown; readonly inputs?: { readonly data?: unknown } };
+  const data = kind === 'train' ? inputs?.data : undefined;
+  return typeof data === 'string' ? data : undefined;
+}
+
 /** SHA-256 of a graph's JSON. */
 export async function graphSha256(graph: ModelGraph): Promise<string> {
   return sha256Hex(new TextEncoder().encode(JSON.stringify(graph)));

@@ -91,7 +91,7 @@ describe('the way of a fine-tune', () => {
   it('tells of 8-bit codes in text, in --json and in the record', async () => {
     await run('train', '--data', 'a', '--widths', '64,64', '--epochs', '1', '--out', 'deep.zip');
     const port = (...more: string[]) =>
-      run('transfer', 'deep.zip', '--target-seed', '2', '--data', 'a', '--method', 'fgmt', '--steps', '4', '--record', 'coded.json', ...more);
+      run('transfer', 'deep.zip', '--target-seed', '2', '--data', 'a', '--method', 'fgmt', '--steps', '4', '--stop-rule', 'last', '--record', 'coded.json', ...more);
     expect((await port()).stderr).toBe('');
     expect(readFileSync(join(directory, 'coded.json'), 'utf8')).not.toContain('coded');
     const { code, stdout, stderr } = await port('--history-budget', '130KiB', '--json');
@@ -159,6 +159,12 @@ describe('the way of a fine-tune', () => {
     const { written } = lines.at(-1) as { written: string[] };
     expect(readdirSync(join(directory, 'out')).toSorted()).toEqual(written.map((path) => path.slice('out/'.length)).toSorted());
     expect(readFileSync(join(directory, 'out', 'transfer.svg'), 'utf8')).toContain('</svg>');
+    // A port that came to nothing is told in the text, beside the table.
+    const methods = lines.filter(({ event }) => event === 'method') as { method: string; chosenStep: number }[];
+    const unported = methods.filter(({ method, chosenStep }) => method === 'naive' && chosenStep === 0).length;
+    expect(unported).toBe(1);
+    const text = await run('demo', '--data', 'a', '--data-after', 'b', '--widths', '16', '--pairs', '2', '--base-epochs', '2', '--fine-tune-epochs', '2', '--iterations', '0,2', '--out-dir', 'out');
+    expect(text.stdout).toContain('Naive kept step 0 in 1 of 2: v2 as it was');
     const gmt = lines.find((line) => line['event'] === 'method' && line['method'] === 'gmt');
     expect(sha256('out/v2-gmt.safetensors')).toBe(gmt?.['sha256']);
   });

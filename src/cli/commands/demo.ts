@@ -114,6 +114,7 @@ async function compareAndWrite(
   written.push(files.record, files.figure);
 
   output.text(resultTable(context, outcomes, iterations));
+  for (const line of unportedLines(outcomes)) output.text(output.style('yellow', line));
   output.text(closingLines(outcomes, elapsedMs));
   output.text(output.style('faint', `wrote ${written.join(', ')}`));
   output.record({ event: 'result', command: 'demo', pairs: values.pairs, elapsedMs, written, methods: summaryOf(outcomes, iterations) });
@@ -217,6 +218,14 @@ function resultTable({ output }: Context, outcomes: readonly PortOutcome[], iter
     ]),
     { style: (cell, row) => (groups[row]?.method === 'gmt' || groups[row]?.method === 'fgmt' ? output.style('bold', cell) : cell) },
   );
+}
+
+/** Ports that came to nothing, a line each. */
+function unportedLines(outcomes: readonly PortOutcome[]): string[] {
+  return byMethod(outcomes).flatMap(({ method, rows }) => {
+    const unported = rows.filter(({ result }) => result?.chosenStep === 0).length;
+    return unported === 0 ? [] : [`  ${methodLabels[method]} kept step 0 in ${unported} of ${rows.length}: v2 as it was, because no step scored better on the held-out images.`];
+  });
 }
 
 function closingLines(outcomes: readonly PortOutcome[], elapsedMs: number): string {

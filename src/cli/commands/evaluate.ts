@@ -7,7 +7,8 @@ import { formatPercent } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { perplexity, scoreFields } from '../scores.ts';
-import { checkpointIndex, dataOptions, dataSummary, givenGraph, graphOf, isBundle, loadData, modelOptions, openBundleFile, readWeights } from '../shared.ts';
+import { checkpointIndex, dataOptions, dataSummary, givenTask, graphOf, isBundle, loadData, modelOptions, openBundleFile, readWeights } from '../shared.ts';
+import { withTaskData } from '../task.ts';
 
 const options = {
   ...dataOptions,
@@ -27,12 +28,14 @@ export const evaluateCommand = defineCommand({
     { say: 'every checkpoint of a bundle', run: 'trajport evaluate fine-tune.zip --data generated:after' },
     { say: 'a PyTorch MLP saved as safetensors', run: 'trajport evaluate mlp.safetensors --model mlp --widths 512,512 --data mnist' },
   ],
-  async run({ output, signal, compute }, values, [path]) {
+  async run(context, values, [path]) {
+    const { output, signal, compute } = context;
     const weights = path as string;
     const bundled = isBundle(weights);
     if (values.checkpoint !== undefined && !bundled) throw new UsageError('--checkpoint needs a bundle');
     using opened = bundled ? await openBundleFile(weights, signal) : undefined;
-    const data = await loadData(values, values.part, compute, opened?.bundle.graph ?? (await givenGraph(values)));
+    const task = opened === undefined ? await givenTask(values) : { path: weights, graph: opened.bundle.graph, training: opened.bundle.training };
+    const data = await loadData(await withTaskData(context, values, task), values.part, compute, task?.graph);
     const tokens = isTokenSet(data);
     const { core } = await compute();
     const rows: string[][] = [];

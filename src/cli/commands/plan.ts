@@ -5,7 +5,7 @@ import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatDuration, formatInteger, formatQuantity } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { dataOptions, givenGraph, graphOf, graphSummary, loadData, modelOptions, openBundleFile } from '../shared.ts';
+import { dataOptions, givenTask, graphOf, graphSummary, loadData, modelOptions, openBundleFile } from '../shared.ts';
 import { transferOptions } from './transfer.ts';
 
 const { method, ...choices } = transferOptions;
@@ -38,7 +38,7 @@ export const planCommand = defineCommand({
       graph = opened.bundle.graph;
       checkpoints = opened.bundle.checkpoints.length;
     } else {
-      graph = await graphOf(values, await loadData(values, 'test', compute, await givenGraph(values)));
+      graph = (await givenTask(values))?.graph ?? (await graphOf(values, await loadData(values, 'test', compute)));
     }
     if (graph === undefined) throw new UsageError('give a bundle, or --model NAME or --graph FILE');
     output.text(`${graphSummary(graph)}\n`);

@@ -15,7 +15,8 @@ import { prepareOutput, streamAtomically, writeAtomically } from '../files.node.
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
-import { dataOptions, dataSummary, givenGraph, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readWeights } from '../shared.ts';
+import { dataOptions, dataSummary, givenTask, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readWeights } from '../shared.ts';
+import { withTaskData } from '../task.ts';
 
 const options = {
   ...dataOptions,
@@ -63,7 +64,8 @@ export const trainCommand = defineCommand({
     if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
     for (const path of [values.out, values.final]) if (path !== undefined) prepareOutput(path, [values.initial, values.graph]);
     using job = beginLongJob(context, values, [values.out, values.final], 'iterations');
-    const data = await loadData(values, 'train', compute, await givenGraph(values));
+    const task = await givenTask(values);
+    const data = await loadData(await withTaskData(context, values, task), 'train', compute, task?.graph);
     const graph = await graphOf(values, data, 'mlp');
     if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
     const initial = values.initial === undefined ? undefined : await readWeights(values.initial, graph);

@@ -20,6 +20,7 @@ import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
 import { dataOptions, dataSummary, graphSummary, loadData, lossOf, lossOptions, openBundleFile, readWeights } from '../shared.ts';
+import { remarkOtherData, withTaskData } from '../task.ts';
 
 /** Options that say how to transfer; `plan` takes the same. */
 export const transferOptions = {
@@ -87,9 +88,12 @@ export const transferCommand = defineCommand({
     using job = beginLongJob(context, values, [values.out, values.record], 'steps');
     using opened = await openBundleFile(bundlePath, signal);
     const { graph } = opened.bundle;
-    const data = await loadData(values, 'train', compute, graph);
+    const task = { path: bundlePath, graph, training: opened.bundle.training };
+    const chosen = await withTaskData(context, values, task);
+    const data = await loadData(chosen, 'train', compute, graph);
+    await remarkOtherData(context, task, data);
     // Read before the work, so that a test part that cannot be used is not met after it.
-    const test = hasPart(values.data, 'test') ? await loadData(values, 'test', compute, graph) : undefined;
+    const test = hasPart(chosen.data, 'test') ? await loadData(chosen, 'test', compute, graph) : undefined;
     const target =
       values.target === undefined
         ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
@@ -147,6 +151,9 @@ export const transferCommand = defineCommand({
         `gradients did not fit --history-budget ${formatBytes(values['history-budget'])}: from step ${codedHistory.fromStep} on they were kept as 8-bit codes; ` +
           `no objective is off by more than ${codedHistory.objectiveErrorBound.toPrecision(2)}`,
       );
+    }
+    if (result.chosenStep === 0) {
+      output.warn(`step 0 is kept: no step scored better than the target itself, which is what is written, unchanged; --stop-rule last takes the last step`);
     }
     output.text(stepsTable(context, result, tokens));
     output.text(summaryLines(result, tested, tokens ? core : undefined, values.out, values.record));

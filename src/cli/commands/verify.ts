@@ -7,7 +7,7 @@ import { formatBytes, formatPercent, printable } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { checkpointIndex, dataOptions, givenGraph, graphOf, graphSummary, isBundle, loadData, modelOptions, openBundleFile, readWeights } from '../shared.ts';
+import { checkpointIndex, dataOptions, givenTask, graphOf, graphSummary, isBundle, loadData, modelOptions, openBundleFile, readWeights } from '../shared.ts';
 
 const options = {
   ...dataOptions,
@@ -42,8 +42,7 @@ export const verifyCommand = defineCommand({
       return same ? exitCodes.ok : exitCodes.fellShort;
     }
     if (values.checkpoint !== undefined) throw new UsageError('--checkpoint needs a bundle');
-    const data = await loadData(values, 'test', compute, await givenGraph(values));
-    const graph = await graphOf(values, data);
+    const graph = (await givenTask(values))?.graph ?? (await graphOf(values, await loadData(values, 'test', compute)));
     if (graph === undefined) throw new UsageError('give a bundle, or --model NAME or --graph FILE');
     const state = path === undefined ? initialise((await compute()).core, graph, { seed: values.seed }) : await readWeights(path, graph);
     return (await checkFunction(context, graph, state, values.seed)) ? exitCodes.ok : exitCodes.fellShort;

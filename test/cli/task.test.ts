@@ -1,0 +1,64 @@
+/** Which data a bundle's task is: what is taken where --data is forgotten, and what is said where it is another. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
+
+let directory: string;
+const run = (...args: string[]) => trajport(args, { cwd: directory });
+const few = ['--train-count', '200'];
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'trajport-task-'));
+  writeImageFolder(join(directory, 'a'));
+  writeImageFolder(join(directory, 'b'), { shift: 2 });
+  writeFileSync(join(directory, 'words.txt'), 'so many words so few letters '.repeat(40));
+  const made = [
+    await run('train', '--data', 'generated:after', ...few, '--widths', '16', '--epochs', '1', '--out', 'glyphs.zip', '--final', 'glyphs.safetensors'),
+    await run('train', '--data', 'a', '--widths', '16', '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--out', 'folder.zip', '--final', 'folder.safetensors'),
+    await run('train', '--data', 'text:words.txt', '--model', 'gpt2', '--width', '16', '--depth', '1', '--heads', '2', '--context', '8', '--iterations', '2', '--out', 'words.zip', '--final', 'words.safetensors'),
+    await run('pack', 'glyphs.safetensors', '--graph', 'glyphs.zip', '--out', 'packed.zip'),
+  ];
+  for (const { code, stderr } of made) expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe('without --data', () => {
+  it('takes the built-in task that the bundle was trained on', async () => {
+    const port = async (...more: string[]) =>
+      (jsonLines((await run('transfer', 'glyphs.zip', '--target-seed', '2', ...few, '--method', 'naive', '--stop-rule', 'last', '--out', 'p.safetensors', '--json', ...more)).stdout).at(-1) as { test: object }).test;
+    expect(await port()).toEqual(await port('--data', 'generated:after'));
+    for (const weights of [['glyphs.zip'], ['glyphs.safetensors', '--graph', 'glyphs.zip']]) {
+      const { stdout, stderr } = await run('evaluate', ...weights, ...few, '--json');
+      expect({ stderr, data: jsonLines(stdout)[0]?.['data'] }).toEqual({ stderr: '', data: 'glyphs-after-test' });
+    }
+    const trained = await run('train', '--graph', 'glyphs.zip', ...few, '--iterations', '1', '--final', 'on.safetensors');
+    expect(trained.stdout).toContain('glyphs-after-train');
+  });
+
+  it.each<[string, readonly string[], string]>([
+    ['transfer', ['transfer', 'folder.zip', '--target-seed', '2', '--out', 'x.safetensors'], 'folder.zip was not trained on generated:before or generated:after as drawn here: give --data DIR'],
+    ['evaluate', ['evaluate', 'folder.zip'], 'give --data DIR'],
+    ['train', ['train', '--graph', 'folder.zip', '--iterations', '1', '--final', 'x.safetensors'], 'give --data DIR'],
+    ['a language model', ['evaluate', 'words.safetensors', '--graph', 'words.zip'], 'words.zip reads tokens: give --data text:PATH or tokens:FILE'],
+  ])('refuses to guess: %s', async (_, args, message) => {
+    const { code, stderr } = await run(...args);
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(message) });
+  });
+
+  it('says what it takes for a bundle that does not say what it was trained on', async () => {
+    const { code, stderr } = await run('evaluate', 'packed.zip', '--json');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: 'note: no --data is given and packed.zip does not say what it was trained on: taking generated:before\n' });
+  });
+});
+
+it('remarks on other data than the source was trained on, and on a port that keeps the target as it was', async () => {
+  const port = (...more: string[]) => run('transfer', 'folder.zip', '--target', 'folder.safetensors', '--batch-size', '16', '--method', 'naive', '--out', 'q.safetensors', ...more);
+  const right = await port('--data', 'a', '--stop-rule', 'last');
+  expect({ code: right.code, stderr: right.stderr }).toEqual({ code: 0, stderr: '' });
+  // The whole update once more on what it made: the target is the best that there is.
+  const { code, stdout, stderr } = await port('--data', 'b', '--json');
+  expect({ code, kept: jsonLines(stdout).at(-1)?.['chosenStep'] }).toEqual({ code: 0, kept: 0 });
+  expect(stderr).toMatch(/^note: folder\.zip was trained on other data than b: .*\nnote: step 0 is kept: no step scored better than the target itself/);
+});
