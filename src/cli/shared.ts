@@ -1,4 +1,5 @@
 /** Options and steps that several commands share: which data, which network, which weights. */
+import { foreignFormatNames } from '../bundle/foreign/formats.ts';
 import { requireFit } from '../bundle/foreign/map-names.ts';
 import { stateFromForeign } from '../bundle/foreign/network.ts';
 import { openBundle } from '../bundle/reader.ts';
@@ -166,14 +167,24 @@ function readGraph(path: string): ModelGraph {
 const MANIFEST_NAME = Uint8Array.from('trajectory.json', (letter) => letter.charCodeAt(0));
 const TAIL_BYTES = 65_536;
 
-/** By content, since names lie. */
+/** …and begin with an entry of theirs, behind a local header of 30 bytes. */
+const FIRST_ENTRY = /^(checkpoints\/\d{4,}\.safetensors|trajectory\.json)/;
+const HEAD_BYTES = 64;
+
+/** By content, since names lie: also what only begins like a bundle, which `openBundleFile` then says is cut short. */
 export function isBundle(path: string): boolean {
+  const { begins, ends } = lookOver(path);
+  return begins || ends;
+}
+
+function lookOver(path: string): { readonly begins: boolean; readonly ends: boolean } {
   const file = openRandomAccess(path);
   try {
-    if (file.byteLength < 4 || file.peek(2).join() !== '80,75') return false;
+    if (file.byteLength < 4 || file.peek(2).join() !== '80,75') return { begins: false, ends: false };
+    const head = String.fromCharCode(...file.peek(Math.min(file.byteLength, HEAD_BYTES)));
     const length = Math.min(file.byteLength, TAIL_BYTES);
     const tail = file.peek(length, file.byteLength - length);
-    return tail.some((_, at) => MANIFEST_NAME.every((byte, i) => tail[at + i] === byte));
+    return { begins: FIRST_ENTRY.test(head.slice(30)), ends: tail.some((_, at) => MANIFEST_NAME.every((byte, i) => tail[at + i] === byte)) };
   } finally {
     file.close();
   }
@@ -185,7 +196,7 @@ export interface OpenedBundle extends Disposable {
 
 /** Opens a bundle on disk; only what is asked for is read. Close it with `using`. */
 export async function openBundleFile(path: string, signal?: AbortSignal): Promise<OpenedBundle> {
-  if (!isBundle(path)) throw new FileError(path, 'is not a bundle, or is cut short; trajport train --out and trajport pack make bundles');
+  if (!lookOver(path).ends) throw new FileError(path, 'is not a bundle, or is cut short; trajport train --out and trajport pack make bundles');
   const file = openRandomAccess(path);
   try {
     const bundle = await openBundle(file, signal === undefined ? {} : { signal });
@@ -200,6 +211,12 @@ export async function openBundleFile(path: string, signal?: AbortSignal): Promis
     file.close();
     throw error;
   }
+}
+
+/** Why weights cannot be used without a network: what reading them throws where they are none, so that a file of another kind is not asked for one. */
+export async function refuseWithoutNetwork(path: string): Promise<never> {
+  const { format } = await readCheckpointFile(path);
+  throw new UsageError(`${path} (${foreignFormatNames[format]}) holds no network: give --graph BUNDLE, --graph FILE.json or --model NAME`);
 }
 
 /** Weights of `graph` from a file of any kind, or the checkpoint `label` (default: the last) of a bundle. */

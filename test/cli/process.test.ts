@@ -204,11 +204,24 @@ describe('exit codes', () => {
     writeFileSync(join(directory, 'cut.zip'), whole);
     truncateSync(join(directory, 'cut.zip'), whole.length - 100);
     expect((await run('inspect', 'cut.zip')).code).toBe(3);
+    // Without its end it is still known for what it was, and asked for no network.
+    writeFileSync(join(directory, 'half.zip'), whole.subarray(0, whole.length >> 1));
+    for (const args of [['verify'], ['evaluate'], ['inspect'], ['plan'], ['evaluate', 'v1.safetensors', '--graph'], ['train', '--data', 'a', '--final', 'x', '--initial'], ['transfer', '--target-seed', '1', '--out', 'x']]) {
+      const { code, stderr } = await run(...args, 'half.zip');
+      expect({ args, code, stderr }).toEqual({ args, code: 3, stderr: expect.stringContaining('half.zip: is not a bundle, or is cut short') });
+    }
     // One bit in the middle of the file: in some checkpoint's bytes.
     const flipped = Uint8Array.from(whole);
     flipped[whole.length >> 1] = (flipped[whole.length >> 1] as number) ^ 1;
     writeFileSync(join(directory, 'flipped.zip'), flipped);
     expect([1, 3]).toContain((await run('verify', 'flipped.zip')).code);
+  });
+
+  it('3 for a file that is no weights, 2 for weights without a network', async () => {
+    for (const command of ['verify', 'evaluate']) {
+      expect(await run(command, 'a/train-images-idx3-ubyte.gz')).toMatchObject({ code: 3, stderr: expect.stringContaining('expected a file of safetensors') });
+      expect(await run(command, 'v1.safetensors')).toMatchObject({ code: 2, stderr: expect.stringContaining('v1.safetensors (safetensors) holds no network') });
+    }
   });
 
   it('130 when interrupted, with nothing partial, and a resume point', async () => {

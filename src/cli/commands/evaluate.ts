@@ -1,13 +1,14 @@
 /** `trajport evaluate`: loss and accuracy of weights on images or text. */
 import { evaluate } from '../../index.ts';
 import { isTokenSet } from '../../data/data-set.ts';
+import type { ModelGraph } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatPercent } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { perplexity, scoreFields } from '../scores.ts';
-import { checkpointIndex, dataOptions, dataSummary, givenTask, graphOf, isBundle, loadData, modelOptions, openBundleFile, readWeights } from '../shared.ts';
+import { checkpointIndex, dataOptions, dataSummary, givenTask, graphOf, isBundle, loadData, modelOptions, openBundleFile, readWeights, refuseWithoutNetwork } from '../shared.ts';
 import { withTaskData } from '../task.ts';
 
 const options = {
@@ -39,7 +40,7 @@ export const evaluateCommand = defineCommand({
     const tokens = isTokenSet(data);
     const { core } = await compute();
     const rows: string[][] = [];
-    const score = async (label: string, graph: Parameters<typeof evaluate>[0]['graph'], state: NetworkState): Promise<void> => {
+    const score = async (label: string, graph: ModelGraph, state: NetworkState): Promise<void> => {
       const result = await evaluate({
         graph, state, data, batchSize: Math.min(values['batch-size'], data.count), compute: await compute(), signal,
         onProgress: ({ done, total }) => output.progress(`evaluating ${label}`, done, total, {}),
@@ -53,8 +54,7 @@ export const evaluateCommand = defineCommand({
       const chosen = values.checkpoint === undefined ? bundle.checkpoints.keys() : [checkpointIndex(bundle, values.checkpoint)];
       for (const index of chosen) await score(bundle.checkpoints[index]?.label ?? '', bundle.graph, await bundle.readCheckpoint(index, signal));
     } else {
-      const graph = await graphOf(values, data);
-      if (graph === undefined) throw new UsageError('safetensors hold no network: give --graph BUNDLE, --graph FILE.json or --model NAME');
+      const graph = (await graphOf(values, data)) ?? (await refuseWithoutNetwork(weights));
       await score(weights, graph, await readWeights(weights, graph));
     }
     output.text(

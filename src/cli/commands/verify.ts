@@ -7,7 +7,7 @@ import { formatBytes, formatPercent, printable } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { checkpointIndex, dataOptions, givenTask, graphOf, graphSummary, isBundle, loadData, modelOptions, openBundleFile, readWeights } from '../shared.ts';
+import { checkpointIndex, dataOptions, givenTask, graphOf, graphSummary, isBundle, loadData, modelOptions, openBundleFile, readWeights, refuseWithoutNetwork } from '../shared.ts';
 
 const options = {
   ...dataOptions,
@@ -43,7 +43,10 @@ export const verifyCommand = defineCommand({
     }
     if (values.checkpoint !== undefined) throw new UsageError('--checkpoint needs a bundle');
     const graph = (await givenTask(values))?.graph ?? (await graphOf(values, await loadData(values, 'test', compute)));
-    if (graph === undefined) throw new UsageError('give a bundle, or --model NAME or --graph FILE');
+    if (graph === undefined) {
+      if (path !== undefined) await refuseWithoutNetwork(path);
+      throw new UsageError('give a bundle, or --model NAME or --graph FILE');
+    }
     const state = path === undefined ? initialise((await compute()).core, graph, { seed: values.seed }) : await readWeights(path, graph);
     return (await checkFunction(context, graph, state, values.seed)) ? exitCodes.ok : exitCodes.fellShort;
   },
