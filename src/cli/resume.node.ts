@@ -75,6 +75,7 @@ export class ResumeFile implements ResumeStore {
   }
 
   remove(): void {
+    this.done = 0;
     for (const path of [this.#previous, this.path]) {
       try {
         files().unlink(path);

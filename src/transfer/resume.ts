@@ -19,6 +19,8 @@ export interface ResumeStore {
   load(): Promise<readonly Uint8Array[]>;
   /** Stores a point so that after a crash `load` sees it whole or not at all. What it throws ends the job. */
   save(point: Uint8Array, done: number): Promise<void>;
+  /** Removes all points: the job's numbers ceased to be finite, and from any of its points they would again. Without it they stay. */
+  remove?(): void | Promise<void>;
   /** Asked at the end of every iteration or step: is it time for a point? Without it there is one at each. */
   due?(): boolean;
 }
@@ -141,6 +143,11 @@ export class ResumePoints {
   /** Saves what `make` returns where the store wants a point now. */
   async offer(done: number, make: () => Omit<ResumePoint, 'done'>): Promise<void> {
     if (this.#store.due?.() ?? true) await this.save(done, make);
+  }
+
+  /** The job has failed by its own numbers: nobody is to go on from its points, and another job may take their place. */
+  async remove(): Promise<void> {
+    await this.#store.remove?.();
   }
 
   /** Saves what `make` returns unless that point is stored already. */

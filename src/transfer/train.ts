@@ -175,6 +175,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const epoch = Math.floor((iteration - 1) / batchesPerEpoch);
     const loss = await step(trainingBatches.make(sampler.next()), rates[epoch] as number);
     if (!Number.isFinite(loss)) {
+      await points?.remove();
       throw new NotFiniteError({
         field: `loss of iteration ${iteration}`,
         expected: `a finite number (a learning rate of ${settings.learningRate} may be too high)`,

@@ -2,7 +2,7 @@
  * Learning transfer (Chijiwa, ICLR 2024): carries a source's trajectory over to a target by matching the gradients met
  * along both, θ₂ˢ = θ₂⁰ + π_s(θ₁ˢ − θ₁⁰). This file walks the steps; `matchers.ts` finds π_s.
  */
-import { InvalidArgumentError, describe } from '../core/errors.ts';
+import { InvalidArgumentError, NotFiniteError, describe } from '../core/errors.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import { PassingBatches, makeBatch } from '../data/data-set.ts';
 import { BatchSampler } from '../data/image-set.ts';
@@ -175,7 +175,10 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     else batches = 0;
   }
   for (let step = steps.length; step <= settings.steps; step++) {
-    const matching = await match(step, permutations);
+    const matching = await match(step, permutations).catch(async (error: unknown) => {
+      if (error instanceof NotFiniteError) await resumed?.remove();
+      throw error;
+    });
     permutations = matching?.permutations ?? permutations;
     const arrived = await visited.arrive(step, permutations);
     const shifted = { parameters: arrived.target, buffers: target.buffers };

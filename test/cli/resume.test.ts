@@ -63,6 +63,18 @@ it('other settings are refused and say what differs; --resume new starts over', 
   expect(sha256('out.zip')).toBe(whole);
 });
 
+it('a training that diverges leaves no point in the way of the next try; one that is refused leaves the point of another', async () => {
+  const diverging = ['--learning-rate', '1e9', '--final', 'dv.safetensors'];
+  const diverged = await run(['train', '--data', 'a', '--widths', '64', '--iterations', '50', ...diverging]);
+  expect({ code: diverged.code, stderr: diverged.stderr }).toEqual({ code: 3, stderr: expect.stringContaining('learning rate of 1000000000 may be too high') });
+  expect(leftovers()).toEqual([]);
+  expect((await run(['train', '--data', 'a', '--widths', '64', '--iterations', '50', '--learning-rate', '0.1', '--final', 'dv.safetensors'])).code).toBe(0);
+  await interrupted('out.zip', 'SIGTERM');
+  const point = sha256('out.zip.resume');
+  expect((await run(training('out.zip', '--learning-rate', '1e9'))).code).toBe(3);
+  expect(sha256('out.zip.resume')).toBe(point);
+});
+
 it('two runs on one output: one is told that it is locked; a lock whose process is gone is taken over', async () => {
   writeFileSync(path('out.zip.lock'), JSON.stringify({ pid: process.pid, host: hostname(), started: '' }));
   const second = await run(training('out.zip'));

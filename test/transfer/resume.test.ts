@@ -1,5 +1,7 @@
 // A job that is broken off and resumed ends with the same bytes; points of other jobs and damaged ones are refused.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { NotFiniteError } from '../../src/core/errors.ts';
+import type { NetworkState } from '../../src/tensor/tensor.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
 import { decodeResumePoint } from '../../src/transfer/resume.ts';
 import type { ResumeOptions } from '../../src/transfer/resume.ts';
@@ -42,6 +44,11 @@ async function sameFromEveryPoint(run: (resume?: ResumeOptions) => Promise<objec
   return all.points.length;
 }
 
+const scaled = ({ parameters, buffers }: NetworkState, factor: number): NetworkState => ({
+  parameters: new Map([...parameters].map(([name, { shape, data }]) => [name, { shape, data: data.map((value) => value * factor) }])),
+  buffers,
+});
+
 const spread = (points: Uint8Array[]): number[] => [0, Math.floor(points.length / 2), points.length - 2, points.length - 1];
 
 describe('train', () => {
@@ -70,6 +77,18 @@ describe('train', () => {
     expect((await train({ ...options, resume })).record).toEqual(whole.record);
     expect(resume.continued).toEqual([7]);
     expect(compute.engine.memory.liveTensors).toBe(0);
+  });
+
+  test('a loss that is not finite removes the points it came from', async () => {
+    let removed = 0;
+    const { store, points } = memory();
+    const resume = { store: { ...store, remove: () => void removed++ } };
+    const job = { graph: networks.mlp, data: before, seed: 1, iterations: 50, batchSize: 32, learningRate: 1e9, compute };
+    await expect(train({ ...job, resume })).rejects.toThrow(NotFiniteError);
+    expect(points.length).toBeGreaterThan(0);
+    expect(removed).toBe(1);
+    // A store that cannot remove is left as it is.
+    await expect(train({ ...job, resume: memory() })).rejects.toThrow(NotFiniteError);
   });
 
   test('a checkpoint at an iteration is labelled by it, or by the epoch that it ends', async () => {
@@ -124,6 +143,17 @@ describe('transfer', () => {
     // The same bytes that enter the network as other numbers.
     await expect(transfer({ ...job, data: { ...after, scale: [1 / 16] }, resume })).rejects.toMatchObject({ field: 'resume.settings.data' });
     await expect(train({ graph: job.source.graph, data: after, seed: 9, iterations: 3, compute, resume })).rejects.toMatchObject({ field: 'resume.kind' });
+  });
+
+  test('gradients that are not finite remove the points they came from', async () => {
+    let removed = 0;
+    const { source, ...job } = options('mlp', { method: 'fgmt', trajectory: 'real', steps: 3 });
+    // Finite weights at the third checkpoint whose gradient is not.
+    const far = { ...source, readCheckpoint: async (index: number): Promise<NetworkState> => (index === 2 ? scaled(await source.readCheckpoint(index), 1e30) : source.readCheckpoint(index)) };
+    const { store, points } = memory();
+    await expect(transfer({ ...job, source: far, resume: { store: { ...store, remove: () => void removed++ } } })).rejects.toThrow(NotFiniteError);
+    expect(points.length).toBeGreaterThan(0);
+    expect(removed).toBe(1);
   });
 
   test('a damaged point leaves the one before it; none whole is an error, not a fresh start', async () => {
