@@ -178,6 +178,11 @@ describe('exit codes', () => {
     [2, ['transfer'], 'needs BUNDLE'],
     [2, ['transfer', 'tune.zip', '--data', 'b', '--out', 'x'], 'either --target FILE or --target-seed N'],
     [2, ['inspect', 'a', 'b'], 'no further argument'],
+    [2, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'x.npz'], '--out x.npz would hold safetensors: let its name end with .safetensors; trajport convert'],
+    [2, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--record', 'x.zip'], '--record x.zip would hold JSON'],
+    [2, ['train', '--data', 'a', '--final', 'x.PT'], '--final x.PT would hold safetensors'],
+    [2, ['train', '--data', 'a', '--out', 'x.safetensors', '--final', 'y.safetensors'], '--out x.safetensors would hold a bundle: let its name end with .zip'],
+    [2, ['pack', 'v1.safetensors', '--graph', 'tune.zip', '--out', 'x.json'], '--out x.json would hold a bundle'],
     [3, ['inspect', 'missing.zip'], 'missing.zip: no such file'],
     [3, ['train', '--data', 'nowhere', '--out', 'x.zip'], 'nowhere'],
     [3, ['train', '--data', '.', '--out', 'x.zip'], 'has no train images'],
@@ -196,7 +201,7 @@ describe('exit codes', () => {
     const json = await run(...args, '--json');
     expect(json.code).toBe(expected);
     expect(jsonLines(json.stdout).at(-1)).toMatchObject({ event: 'error', exitCode: expected });
-    for (const name of ['x', 'x.zip']) expect(existsSync(join(directory, name))).toBe(false);
+    for (const name of ['x', 'x.zip', 'x.npz', 'x.PT', 'x.safetensors', 'x.json']) expect(existsSync(join(directory, name))).toBe(false);
   });
 
   it('3 for a bundle that is cut short, 1 where a hash no longer holds', async () => {

@@ -10,6 +10,7 @@ import { formatTable } from '../../report/table.ts';
 import { formatBytes, printable } from '../../report/text.ts';
 import { listCheckpoints, readCheckpointFile, readRules } from '../checkpoints.node.ts';
 import { type Context, defineCommand } from '../command.ts';
+import { requireEnding } from '../endings.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, streamAtomically } from '../files.node.ts';
 import { exclusively } from '../lock.node.ts';
@@ -44,6 +45,7 @@ export const packCommand = defineCommand({
     const files = listCheckpoints(paths);
     const labels = checkpointLabels(files.map((path) => path.replaceAll('\\', '/')));
     prepareOutput(values.out, [...files, values.rules, values.graph]);
+    requireEnding('--out', values.out, 'bundle');
     const rules = readRules(values.rules);
     output.text(graphSummary(graph));
 

@@ -10,6 +10,7 @@ import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatPercent } from '../../report/text.ts';
 import { isTokenSet } from '../../data/data-set.ts';
 import { defineCommand } from '../command.ts';
+import { requireEnding } from '../endings.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, streamAtomically, writeAtomically } from '../files.node.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
@@ -64,6 +65,8 @@ export const trainCommand = defineCommand({
     if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
     for (const path of [values.out, values.final]) if (path !== undefined) prepareOutput(path, [values.initial, values.graph]);
     using job = beginLongJob(context, values, [values.out, values.final], 'iterations');
+    requireEnding('--out', values.out, 'bundle');
+    requireEnding('--final', values.final, 'weights');
     const task = await givenTask(values);
     const data = await loadData(await withTaskData(context, values, task), 'train', compute, task?.graph);
     const graph = await graphOf(values, data, 'mlp');

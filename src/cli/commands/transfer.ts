@@ -14,6 +14,7 @@ import { formatBytes, formatDuration, formatInteger, formatPercent } from '../..
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { hasPart } from '../data.node.ts';
+import { requireEnding } from '../endings.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
@@ -86,6 +87,8 @@ export const transferCommand = defineCommand({
       if (file !== undefined) prepareOutput(file, [bundlePath, values.target, values['oracle-target']]);
     }
     using job = beginLongJob(context, values, [values.out, values.record], 'steps');
+    requireEnding('--out', values.out, 'weights');
+    requireEnding('--record', values.record, 'record');
     using opened = await openBundleFile(bundlePath, signal);
     const { graph } = opened.bundle;
     const task = { path: bundlePath, graph, training: opened.bundle.training };
