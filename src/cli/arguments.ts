@@ -3,7 +3,8 @@
  * so that a wrong command line costs a sentence and exit code 2 before anything is opened or computed.
  */
 import { parseArgs } from 'node:util';
-import { UsageError } from './exit.ts';
+import { TrajportError } from '../core/errors.ts';
+import { OptionError, UsageError } from './exit.ts';
 import { nearestName } from './nearest-name.ts';
 
 interface Described {
@@ -11,6 +12,8 @@ interface Described {
   readonly metavar?: string;
   readonly help: string;
   readonly short?: string;
+  /** What the library calls it in typed errors, which are then shown under the option's name (`OptionError`); of files it stays what the error says. */
+  readonly field?: string | readonly string[];
 }
 
 export type OptionSpec =
@@ -72,6 +75,13 @@ export function parseArguments<S extends OptionSpecs>(argv: readonly string[], s
     else if (spec.default !== undefined) values[name] = spec.default;
   }
   return { values: values as ValuesOf<S>, positionals };
+}
+
+/** `error` as an `OptionError` where one of the options is what it is about; else itself. */
+export function namedByOption(error: unknown, specs: OptionSpecs): unknown {
+  if (!(error instanceof TrajportError)) return error;
+  const found = Object.entries(specs).find(([, { field }]) => field !== undefined && [field].flat().includes(error.field));
+  return found === undefined ? error : new OptionError(`--${found[0]}`, error);
 }
 
 function valueOf(shown: string, spec: OptionSpec, text: string | undefined, inline: boolean): unknown {

@@ -33,6 +33,19 @@ export class UsageError extends Error {
   }
 }
 
+/** A typed error about what an option gave, shown under the option's name. */
+export class OptionError extends Error {
+  /** As typed, `--freeze`. */
+  readonly option: string;
+  override readonly cause: TrajportError;
+  constructor(option: string, cause: TrajportError) {
+    super(`${option}: expected ${cause.expected}, got ${cause.got}`);
+    this.name = 'OptionError';
+    this.option = option;
+    this.cause = cause;
+  }
+}
+
 /** A file could not be read or written, said in a person's words. */
 export class FileError extends Error {
   readonly path: string;
@@ -51,6 +64,7 @@ export function isAbort(error: unknown): boolean {
 export function exitCodeOf(error: unknown): ExitCode {
   if (isAbort(error)) return exitCodes.interrupted;
   if (error instanceof UsageError) return exitCodes.usage;
+  if (error instanceof OptionError) return error.cause.code === 'invalid-argument' ? exitCodes.usage : exitCodeOf(error.cause);
   if (error instanceof FileError) return exitCodes.badInput;
   if (error instanceof TrajportError) {
     if (error.code === 'budget' || error.code === 'out-of-memory') return exitCodes.outOfMemory;
@@ -65,6 +79,7 @@ export function exitCodeOf(error: unknown): ExitCode {
 /** The record that `--json` prints for a failure. */
 export function errorRecord(error: unknown): Readonly<Record<string, unknown>> {
   const exitCode = exitCodeOf(error);
+  if (error instanceof OptionError) return { ...error.cause.toJSON(), option: error.option, exitCode };
   if (error instanceof TrajportError) return { ...error.toJSON(), exitCode };
   if (error instanceof Error) return { error: error.name, message: error.message, exitCode };
   return { error: 'Error', message: String(error), exitCode };

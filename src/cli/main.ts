@@ -4,7 +4,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { TrajportError, closeSharedCompute, openCompute } from '../index.ts';
 import type { Compute } from '../index.ts';
-import { parseArguments } from './arguments.ts';
+import { namedByOption, parseArguments } from './arguments.ts';
 import { commandHelp, coreOptions, globalOptions } from './command.ts';
 import type { Command, Context } from './command.ts';
 import { convertCommand } from './commands/convert.ts';
@@ -51,7 +51,8 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     plain.text(commandHelp(command));
     return exitCodes.ok;
   }
-  const { values, positionals } = parseArguments(rest, { ...command.options, ...globalOptions });
+  const specs = { ...command.options, ...globalOptions };
+  const { values, positionals } = parseArguments(rest, specs);
   requirePositionals(command, positionals);
   const output = newOutput(values.json, values.quiet, !values['relaxed-simd']);
   if (values['relaxed-simd']) output.warn('--relaxed-simd: the same command may give other bytes in another engine or on another processor');
@@ -71,6 +72,8 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     };
     try {
       return await command.run(context, values, positionals);
+    } catch (error) {
+      throw namedByOption(error, specs);
     } finally {
       output.clearProgress();
       compute?.[Symbol.dispose]();

@@ -38,10 +38,10 @@ export const dataOptions = {
 export const modelOptions = {
   model: { kind: 'choice', metavar: 'NAME', choices: presetNames, help: `network by name: ${presetNames.join(', ')}` },
   widths: { kind: 'integers', metavar: 'N,N…', minimum: 1, maximum: 65_536, help: 'mlp: hidden widths (default 512)' },
-  width: { kind: 'number', metavar: 'X', minimum: 0, help: 'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet, convnext: channels of the first stage; vit, gpt2, mixer: features of a token' },
-  depth: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 256, help: 'vit, gpt2, mixer: blocks (default 12)' },
-  heads: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536, help: 'vit, gpt2: heads of an attention (default one for 64 features)' },
-  patch: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1024, help: "vit, mixer, convnext: pixels of a patch's side (default 16, or 4 for small images and convnext)" },
+  width: { kind: 'number', field: 'width', metavar: 'X', minimum: 0, help: 'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet, convnext: channels of the first stage; vit, gpt2, mixer: features of a token' },
+  depth: { kind: 'integer', field: 'depth', metavar: 'N', minimum: 1, maximum: 256, help: 'vit, gpt2, mixer: blocks (default 12)' },
+  heads: { kind: 'integer', field: 'heads', metavar: 'N', minimum: 1, maximum: 65_536, help: 'vit, gpt2: heads of an attention (default one for 64 features)' },
+  patch: { kind: 'integer', field: 'patch', metavar: 'N', minimum: 1, maximum: 1024, help: "vit, mixer, convnext: pixels of a patch's side (default 16, or 4 for small images and convnext)" },
   activation: { kind: 'choice', choices: ['relu', 'none'], help: 'mlp: between the layers (default relu)' },
   'no-bias': { kind: 'flag', help: 'mlp: without biases' },
   stem: { kind: 'choice', choices: ['imagenet', 'cifar'], help: 'resnet18/34/50, mobilenet_v2: for large images (default) or small ones; vgg: imagenet pools to 7×7' },
@@ -50,8 +50,8 @@ export const modelOptions = {
 
 /** For what `--model` is shaped where no data say it. */
 export const shapeOptions = {
-  input: { kind: 'integers', metavar: 'C,H,W', minimum: 1, help: '--model: channels, height and width of an image; gpt2: number of tokens' },
-  classes: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536, help: '--model: number of classes' },
+  input: { kind: 'integers', field: 'input', metavar: 'C,H,W', minimum: 1, help: '--model: channels, height and width of an image; gpt2: number of tokens' },
+  classes: { kind: 'integer', field: 'classes', metavar: 'N', minimum: 1, maximum: 65_536, help: '--model: number of classes' },
 } as const satisfies OptionSpecs;
 
 /** The network of `--graph`, or of `--model` with the shapes given. @throws UsageError where a shape is missing. */

@@ -27,8 +27,8 @@ export function requireScores(rule: StopRule, heldOutCount: number): void {
   if (rule !== 'last' && heldOutCount === 0) {
     throw new InvalidArgumentError({
       field: 'stopRule',
-      expected: `'last', or a heldOutFraction that leaves images for '${rule}'`,
-      got: `'${rule}' with nothing held out`,
+      expected: `'last' where no images are held out`,
+      got: `'${rule}'`,
     });
   }
 }
