@@ -1,6 +1,6 @@
 // Packs build/package, installs the archive into an empty project as a user would, and uses it there: the same small job
 // in Node, Deno and Bun must give one hash, the declarations must compile without `skipLibCheck`, the command must answer.
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { spawnSync } from 'node:child_process';
@@ -54,10 +54,16 @@ try {
   if (hashes.size !== 1 || !/^[0-9a-f]{64}$/.test([...hashes][0] ?? '')) failures.push('the runtimes do not agree');
 
   writeFileSync(join(folder, 'use.ts'), USE);
-  for (const [module, resolution] of [['esnext', 'bundler'], ['nodenext', 'nodenext']]) {
-    const lib = ['es2023', 'esnext.disposable', 'dom', 'dom.iterable', 'dom.asynciterable'];
-    const compilerOptions = { noEmit: true, strict: true, exactOptionalPropertyTypes: true, target: 'es2023', lib, types: [], module, moduleResolution: resolution };
-    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['use.ts'] }));
+  writeFileSync(join(folder, 'network.ts'), /```ts\n([\s\S]*?)```/.exec(readFileSync(join(root, 'docs', 'networks.md'), 'utf8'))[1]);
+  // As strict as can be, and as a normal project is: with no `lib` of its own.
+  const common = { noEmit: true, strict: true, skipLibCheck: false, types: [] };
+  const projects = [
+    { target: 'es2023', lib: ['es2023', 'dom', 'dom.iterable', 'dom.asynciterable'], module: 'esnext', moduleResolution: 'bundler', exactOptionalPropertyTypes: true },
+    { target: 'es2023', lib: ['es2023', 'dom', 'dom.iterable', 'dom.asynciterable'], module: 'nodenext', exactOptionalPropertyTypes: true },
+    { target: 'es2022', module: 'nodenext' },
+  ];
+  for (const project of projects) {
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions: { ...common, ...project }, files: ['use.ts', 'network.ts'] }));
     run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', '.'], folder);
   }
   run(join(folder, 'node_modules', '.bin', 'trajport'), ['--help'], folder);

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * trajport: port a fine-tune from one base network to the next. Everything the world may import stands here; the same
  * import works in Node, Deno, Bun, Workers and browsers.
