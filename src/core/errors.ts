@@ -175,3 +175,11 @@ export function requireChoice<T extends string>(field: string, value: unknown, c
   }
   return value as T;
 }
+
+/** Throws unless `value` is an object in which none of `members` is missing: a call from JavaScript may leave out what types demand. */
+export function requireMembers(field: string, value: unknown, members: readonly string[], expected: string = `an object with ${members.join(', ')}`): void {
+  const object = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : undefined;
+  const missing = members.filter((member) => object?.[member] === undefined);
+  if (missing.length === 0) return;
+  throw new InvalidArgumentError({ field, expected, got: object === undefined ? describe(value) : `${describe(value)} without ${missing.join(', ')}` });
+}

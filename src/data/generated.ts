@@ -13,7 +13,7 @@
  */
 import type { Core } from '../core/core.ts';
 import { elementary, type Elementary } from '../core/elementary.ts';
-import { requireInteger } from '../core/errors.ts';
+import { requireInteger, requireMembers } from '../core/errors.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { imageSet, type ImageSet } from './image-set.ts';
 
@@ -59,6 +59,8 @@ type Circle = Pick<Elementary, 'sin' | 'cos'>;
  * @throws InvalidArgumentError for a bad seed or count.
  */
 export function generateTaskPair(core: Core, options: TaskPairOptions): { readonly before: Task; readonly after: Task } {
+  requireMembers('core', core, ['kernels'], 'a core: openCore(), or the `core` of openCompute()');
+  requireMembers('options', options, ['seed']);
   const trainCount = requireInteger('trainCount', options.trainCount ?? 6000, 1, LARGEST_COUNT);
   const testCount = requireInteger('testCount', options.testCount ?? 1000, 1, LARGEST_COUNT);
   const circle = elementary(core);

@@ -2,7 +2,7 @@
  * The IDX format of MNIST and its kin, plain or gzip: big-endian magic (0, 0, type, rank), one u32 an axis, then the
  * elements. Any size of image; labels are bytes, so at most 256 classes.
  */
-import { LimitError, MalformedFileError, UnsupportedError } from '../core/errors.ts';
+import { LimitError, MalformedFileError, UnsupportedError, requireMembers } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { gunzip, isGzip } from './gzip.ts';
 import { imageSet, type ImageSet } from './image-set.ts';
@@ -60,6 +60,7 @@ export async function imageSetFromIdx(fields: {
   readonly labels: Uint8Array;
   readonly classes?: number;
 }): Promise<ImageSet> {
+  requireMembers('fields', fields, ['name', 'images', 'labels']);
   const images = await readIdx(`${fields.name} images`, fields.images, 3);
   const labels = await readIdx(`${fields.name} labels`, fields.labels, 1);
   const [count, height, width] = images.shape as [number, number, number];

@@ -1,7 +1,7 @@
 /**
  * Networks by name. Parameter names follow the published PyTorch code of each, so that its checkpoints load as they are.
  */
-import { requireChoice, requireInteger } from '../core/errors.ts';
+import { requireChoice, requireInteger, requireMembers } from '../core/errors.ts';
 import { GraphBuilder, sequential, type Layer } from './builder.ts';
 import type { ModelGraph } from './graph.ts';
 import { mobilenetV2 } from './presets-mobilenet.ts';
@@ -22,6 +22,7 @@ export const presetNames = Object.keys(presets) as readonly PresetName[];
  * @throws InvalidArgumentError for an unknown name or an option that does not fit it.
  */
 export function preset(name: PresetName, options: PresetOptions): ModelGraph {
+  requireMembers('options', options, ['input', 'classes']);
   requireInteger('classes', options.classes, 1, 2 ** 20);
   return presets[requireChoice('preset', name, presetNames)](options);
 }

@@ -8,7 +8,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
-import { requireData, requireState } from './inputs.ts';
+import { requireData, requireParts, requireState } from './inputs.ts';
 import { Breather } from './progress.ts';
 import type { JobControl } from './progress.ts';
 import type { Stopwatch } from './timing.ts';
@@ -41,6 +41,7 @@ export const EVALUATION_BATCH = 256;
  * @throws InvalidArgumentError, NotFiniteError: see `requireState` and `requireData`.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
+  requireParts(options, { graph: 'graph', state: 'state', data: 'data' });
   const { graph, state, data } = options;
   const batchSize = requireInteger('batchSize', options.batchSize ?? EVALUATION_BATCH, 1);
   requireData(graph, data);

@@ -3,7 +3,7 @@
  * field at fault, so that a wrong class count is not met as a shape error five floors below.
  */
 import type { Core } from '../core/core.ts';
-import { InvalidArgumentError, requireNumber } from '../core/errors.ts';
+import { InvalidArgumentError, requireMembers, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { splitRows } from '../data/image-set.ts';
 import { isTokenSet } from '../data/data-set.ts';
@@ -14,6 +14,25 @@ import { labelsPerInput, outputClasses, parameterLayout } from '../model/graph.t
 import type { ModelGraph } from '../model/graph.ts';
 import { elementCount, requireFinite, requireSameLayout, requireWhole, sameShape } from '../tensor/tensor.ts';
 import type { NetworkState, Tensor } from '../tensor/tensor.ts';
+
+/** What the options of every job are made of: how it is called, and by which members it is known. */
+const parts = {
+  graph: ['a network: preset(), sequential(), a GraphBuilder', ['input', 'nodes', 'output']],
+  state: ['weights, { parameters, buffers }', ['parameters', 'buffers']],
+  data: ['a data set: imageSet(), imageSetFromIdx(), tokenSet() …', ['count', 'classes']],
+  source: ['a trajectory: openBundle(), the `trajectory` of a training, trajectoryFromStates()', ['graph', 'checkpoints', 'readCheckpoint']],
+} as const;
+
+/**
+ * @param wanted option → the part that it must be.
+ * @throws InvalidArgumentError that names the first option missing or of another kind.
+ */
+export function requireParts(options: unknown, wanted: Readonly<Record<string, keyof typeof parts>>): void {
+  for (const [name, part] of Object.entries(wanted)) {
+    const [expected, members] = parts[part];
+    requireMembers(name, (options as Readonly<Record<string, unknown>> | null | undefined)?.[name], members, expected);
+  }
+}
 
 /** @throws InvalidArgumentError where data and network disagree in shape or classes, or the data is empty or mislabelled. */
 export function requireData(graph: ModelGraph, data: DataSet): void {

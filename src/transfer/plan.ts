@@ -11,6 +11,7 @@ import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
+import { requireParts } from './inputs.ts';
 import { readSettings } from './settings.ts';
 import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
 import { measureFlopRate } from './timing.ts';
@@ -65,6 +66,7 @@ export interface TransferPlan {
  *   batch norm not a whole batch, fits `heapLimitBytes`.
  */
 export function plan(options: PlanOptions): TransferPlan {
+  requireParts(options, { graph: 'graph' });
   const settings = readSettings(options.method, 0, options, options.checkpoints ?? 2);
   const spec = derivePermutationSpec(options.graph);
   const sweeps = options.sweeps ?? 4;

@@ -29,7 +29,7 @@ import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
 import type { Evaluation } from './evaluate.ts';
-import { requireData, requireState, requireWorkers, splitData } from './inputs.ts';
+import { requireData, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
 import { Breather } from './progress.ts';
 import type { JobControl } from './progress.ts';
 import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
@@ -107,6 +107,7 @@ const DEFAULT_OPTIMISER: OptimiserSettings = { kind: 'sgd', momentum: 0.9, weigh
  *   none is whole, and what its store throws. Rejects with the signal's reason when aborted, after a last resume point.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
+  requireParts(options, { graph: 'graph', data: 'data' });
   const { graph, data, seed } = options;
   requireInteger('seed', seed, 0);
   requireData(graph, data);

@@ -20,7 +20,7 @@ import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
-import { requireData, requireState, requireWorkers, splitData } from './inputs.ts';
+import { requireData, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
 import { matchingFor } from './matchers.ts';
 import type { TransferContext } from './matchers.ts';
 import { Points } from './points.ts';
@@ -88,6 +88,7 @@ export interface TransferResult {
  *   Rejects with the signal's reason when aborted; the resume point of the last whole step stays.
  */
 export async function transfer(options: TransferOptions): Promise<TransferResult> {
+  requireParts(options, { source: 'source', target: 'state', data: 'data' });
   const stopwatch = new Stopwatch();
   const { source, target, data, signal } = options;
   const { graph } = source;

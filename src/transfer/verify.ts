@@ -17,7 +17,7 @@ import { elementCount, getTensor } from '../tensor/tensor.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
-import { requireState } from './inputs.ts';
+import { requireParts, requireState } from './inputs.ts';
 
 export interface VerifyOptions {
   readonly graph: ModelGraph;
@@ -53,6 +53,7 @@ const RELATIVE_TOLERANCE = 1e-4;
  * @throws InvalidArgumentError, NotFiniteError for a state that does not fit the graph.
  */
 export async function verify(options: VerifyOptions): Promise<Verification> {
+  requireParts(options, { graph: 'graph', state: 'state' });
   const { graph, state } = options;
   const seed = requireInteger('seed', options.seed ?? 1, 0);
   const count = requireInteger('inputs', options.inputs ?? 16, 1, 4096);
