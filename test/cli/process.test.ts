@@ -158,7 +158,10 @@ describe('the way of a fine-tune', () => {
     expect(lines.filter(({ event }) => event === 'method')).toHaveLength(10);
     const { written } = lines.at(-1) as { written: string[] };
     expect(readdirSync(join(directory, 'out')).toSorted()).toEqual(written.map((path) => path.slice('out/'.length)).toSorted());
-    expect(readFileSync(join(directory, 'out', 'transfer.svg'), 'utf8')).toContain('</svg>');
+    // Whoever finds the figure finds how it came about, whatever the options were.
+    expect(readFileSync(join(directory, 'out', 'transfer.svg'), 'utf8')).toMatch(/Made by: trajport demo, settings in record\.json<[\s\S]*<\/svg>/);
+    const { settings, names } = JSON.parse(readFileSync(join(directory, 'out', 'record.json'), 'utf8')) as { settings: object; names: object };
+    expect({ ...settings, ...names }).toMatchObject({ baseEpochs: 2, fineTuneEpochs: 2, before: 'a', after: 'b' });
     // A port that came to nothing is told in the text, beside the table.
     const methods = lines.filter(({ event }) => event === 'method') as { method: string; chosenStep: number }[];
     const unported = methods.filter(({ method, chosenStep }) => method === 'naive' && chosenStep === 0).length;

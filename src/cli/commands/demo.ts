@@ -1,5 +1,5 @@
 /** `trajport demo`: the case that pays, on data that needs no download, or on the user's own two tasks. */
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundleTo } from '../../bundle/writer.ts';
 import { parameterLayout } from '../../model/graph.ts';
@@ -110,7 +110,7 @@ async function compareAndWrite(
     elapsedMs,
   };
   writeAtomically(files.record, `${JSON.stringify(record, null, 2)}\n`);
-  writeAtomically(files.figure, transferFigure(figureOf(outcomes, iterations, `${graphSummary(graph)} · ${names.before} → ${names.after} · ${pairsText(values.pairs)}`)));
+  writeAtomically(files.figure, transferFigure(figureOf(outcomes, iterations, `${graphSummary(graph)} · ${names.before} → ${names.after} · ${pairsText(values.pairs)}`, basename(files.record))));
   written.push(files.record, files.figure);
 
   output.text(resultTable(context, outcomes, iterations));
@@ -237,7 +237,8 @@ function closingLines(outcomes: readonly PortOutcome[], elapsedMs: number): stri
   );
 }
 
-function figureOf(outcomes: readonly PortOutcome[], iterations: readonly number[], subtitle: string) {
+/** @param record name of the file beside it that holds the settings */
+function figureOf(outcomes: readonly PortOutcome[], iterations: readonly number[], subtitle: string, record: string) {
   return {
     title: 'A fine-tune of base v1, ported to base v2',
     subtitle,
@@ -245,6 +246,6 @@ function figureOf(outcomes: readonly PortOutcome[], iterations: readonly number[
     methods: byMethod(outcomes).map(({ method, rows }) => ({ method, label: methodLabels[method], accuracies: rows.map(({ accuracies }) => accuracies) })),
     reference: { label: 'v1, truly fine-tuned', accuracy: mean(outcomes.map(({ reference }) => reference.v1FineTuned)) },
     footnote:
-      `Test accuracy, never chosen on. From scratch: v2 trained on the new task without a port.${outcomes.length > 1 ? ' Dots: single pairs.' : ''} Made by: npm start`,
+      `Test accuracy, never chosen on. From scratch: v2 trained on the new task without a port.${outcomes.length > 1 ? ' Dots: single pairs.' : ''} Made by: trajport demo, settings in ${record}`,
   };
 }
