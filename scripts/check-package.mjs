@@ -1,9 +1,10 @@
 // Packs build/package, installs the archive into an empty project as a user would, and uses it there: the same small job
 // in Node, Deno and Bun must give one hash, the declarations must compile without `skipLibCheck`, the command must answer.
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { spawnSync } from 'node:child_process';
+import { build } from 'esbuild';
 import { ensureHosts, root } from './setup.mjs';
 import { writePackage } from './package.mjs';
 
@@ -36,7 +37,11 @@ try {
   const installed = readdirSync(join(folder, 'node_modules')).filter((name) => !name.startsWith('.'));
   if (installed.join() !== 'trajport') failures.push(`installed ${installed.join(', ')}, not trajport alone`);
 
+  failures.push(...deadLinks(join(folder, 'node_modules', 'trajport')));
+
   writeFileSync(join(folder, 'smoke.mjs'), SMOKE);
+  // As docs/browser.md says: a bundler needs to be told nothing.
+  await build({ entryPoints: [join(folder, 'smoke.mjs')], bundle: true, format: 'esm', outfile: join(folder, 'bundled.mjs'), logLevel: 'error' });
   ensureHosts();
   const modules = join(root, 'test', 'hosts', 'node_modules');
   const arch = process.arch === 'arm64' ? 'aarch64' : process.arch;
@@ -47,9 +52,11 @@ try {
   };
   const hashes = new Set();
   for (const [name, [binary, ...args]] of Object.entries(commands)) {
-    const hash = run(binary, [...args, 'smoke.mjs'], folder)?.trim();
-    console.log(`${name} ${hash}`);
-    hashes.add(hash);
+    for (const file of ['smoke.mjs', 'bundled.mjs']) {
+      const hash = run(binary, [...args, file], folder)?.trim();
+      console.log(`${name} ${file} ${hash}`);
+      hashes.add(hash);
+    }
   }
   if (hashes.size !== 1 || !/^[0-9a-f]{64}$/.test([...hashes][0] ?? '')) failures.push('the runtimes do not agree');
 
@@ -75,6 +82,19 @@ if (failures.length > 0) {
   process.exit(1);
 }
 console.log('the package installs alone and works');
+
+/** Relative links and files of the package that its documents name and it lacks. */
+function deadLinks(installed) {
+  const documents = readdirSync(installed, { recursive: true }).filter((name) => name.endsWith('.md'));
+  return documents.flatMap((name) => {
+    const text = readFileSync(join(installed, name), 'utf8');
+    const links = [...text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map(([, link]) => link).filter((link) => !/^[a-z]+:/.test(link));
+    const named = [...text.matchAll(/node_modules\/trajport\/([\w./]+)/g)].map(([, path]) => join(installed, path));
+    return [...links.map((link) => join(installed, dirname(name), link)), ...named]
+      .filter((path) => !existsSync(path))
+      .map((path) => `${name} names ${relative(installed, path)}, which is not in the package`);
+  });
+}
 
 /** stdout, or undefined after noting the failure. */
 function run(command, args, cwd) {

@@ -25,6 +25,8 @@ export async function writePackage() {
   for (const file of ['README.md', 'LICENSE', 'CHANGELOG.md']) {
     if (existsSync(at(file))) copyFileSync(at(file), join(target, file));
   }
+  // What README.md links to.
+  for (const folder of ['docs', 'examples']) cpSync(at(folder), join(target, folder), { recursive: true });
   writeFileSync(join(target, 'package.json'), `${JSON.stringify(manifest(), null, 2)}\n`);
   writeFileSync(join(target, 'THIRD-PARTY.txt'), notices(bundled));
   return target;

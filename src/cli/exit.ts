@@ -21,6 +21,12 @@ export const exitCodes = {
   terminated: 143,
 } as const;
 
+/** What `trajport --help` says of each. */
+export const exitMeanings: { readonly [K in keyof typeof exitCodes]: string } = {
+  ok: 'ok', fellShort: 'something checked fell short', usage: 'usage', badInput: 'bad input or file', outOfMemory: 'out of memory or budget',
+  internal: 'a fault of trajport', locked: 'another run writes the same output', interrupted: 'interrupted', terminated: 'terminated',
+};
+
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
 /** The command line is wrong; `suggestion` says what was probably meant. */

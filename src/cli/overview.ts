@@ -1,7 +1,7 @@
 /** What `trajport` alone says. */
 import { displayWidth } from '../report/text.ts';
 import type { Command } from './command.ts';
-import { exitCodes } from './exit.ts';
+import { exitCodes, exitMeanings } from './exit.ts';
 
 export function overview(commands: readonly Command[], version: string): string {
   const widest = Math.max(...commands.map(({ name }) => displayWidth(name)));
@@ -22,6 +22,6 @@ ${commands.map(({ name, summary }) => `  ${name.padEnd(widest + 2)}${summary}`).
   trajport COMMAND --help explains one with examples; every command takes --json and --seed.
 
 Exit codes
-  ${exitCodes.ok} ok · ${exitCodes.fellShort} something checked fell short · ${exitCodes.usage} usage · ${exitCodes.badInput} bad input or file · ${exitCodes.outOfMemory} out of memory or budget · ${exitCodes.interrupted} interrupted · ${exitCodes.internal} a fault of trajport
+${Object.entries(exitMeanings).map(([name, meaning]) => `  ${String(exitCodes[name as keyof typeof exitCodes]).padEnd(5)}${meaning}`).join('\n')}
 `;
 }

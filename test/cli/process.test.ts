@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
+import { jsonLines, root, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
 const run = (...args: string[]) => trajport(args, { cwd: directory });
@@ -255,6 +255,10 @@ describe('exit codes', () => {
     const overview = await run();
     expect(overview.code).toBe(0);
     expect(overview.stdout).toContain('Commands');
+    // Those of docs/cli.md, all of them.
+    const documented = [...readFileSync(join(root, 'docs', 'cli.md'), 'utf8').matchAll(/^\| ([\d, ]+) \| /gm)].flatMap(([, codes]) => (codes as string).split(', '));
+    expect(documented).toHaveLength(9);
+    for (const code of documented) expect(overview.stdout).toMatch(new RegExp(`^  ${code} +\\w`, 'm'));
     for (const name of ['demo', 'train', 'transfer', 'evaluate', 'inspect', 'verify', 'plan', 'download']) {
       expect(overview.stdout).toContain(`\n  ${name} `);
       const { code, stdout } = await run(name, '--help');
