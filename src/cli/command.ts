@@ -30,9 +30,17 @@ export interface Context {
   readonly signal: AbortSignal;
   /** Opens the compute core on first use, under `--heap-limit`; closed when the command ends. */
   compute(): Promise<Compute>;
-  /** `say` tells what an interruption leaves behind; without it, that is nothing. */
-  whenInterrupted(say: () => string): void;
+  /** `tell` is asked what an interruption leaves behind; without it, that is nothing. */
+  whenInterrupted(tell: () => LeftBehind): void;
 }
+
+export interface LeftBehind {
+  readonly text: string;
+  /** For `--json`: where the same command goes on from. */
+  readonly resume?: { readonly file: string; readonly done: number };
+}
+
+export const NOTHING_LEFT: LeftBehind = { text: 'nothing was written' };
 
 export interface Example {
   readonly say: string;

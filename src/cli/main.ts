@@ -2,11 +2,11 @@
 import { existsSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { TrajportError, closeSharedCompute, openCompute } from '../index.ts';
+import { NetworkError, TrajportError, closeSharedCompute, openCompute } from '../index.ts';
 import type { Compute } from '../index.ts';
 import { namedByOption, parseArguments } from './arguments.ts';
-import { commandHelp, coreOptions, globalOptions } from './command.ts';
-import type { Command, Context } from './command.ts';
+import { NOTHING_LEFT, commandHelp, coreOptions, globalOptions } from './command.ts';
+import type { Command, Context, LeftBehind } from './command.ts';
 import { convertCommand } from './commands/convert.ts';
 import { demo } from './commands/demo.ts';
 import { download } from './commands/download.ts';
@@ -56,14 +56,14 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   requirePositionals(command, positionals);
   const output = newOutput(values.json, values.quiet, !values['relaxed-simd']);
   if (values['relaxed-simd']) output.warn('--relaxed-simd: the same command may give other bytes in another engine or on another processor');
-  let leftBehind = (): string => 'nothing was written';
+  let leftBehind = (): LeftBehind => NOTHING_LEFT;
   return runInterruptibly(output, () => leftBehind(), async (signal) => {
     let compute: Compute | undefined;
     const context: Context = {
       output,
       signal,
-      whenInterrupted: (say) => {
-        leftBehind = say;
+      whenInterrupted: (tell) => {
+        leftBehind = tell;
       },
       compute: async () => {
         compute ??= await openCompute(coreOptions(values));
@@ -113,7 +113,7 @@ function requirePositionals(command: Command, given: readonly string[]): void {
 }
 
 /** Runs `body` with a signal that SIGINT and SIGTERM abort; a second SIGINT, or one that is not heeded, ends the process. */
-async function runInterruptibly(output: Output, leftBehind: () => string, body: (signal: AbortSignal) => Promise<ExitCode>): Promise<ExitCode> {
+async function runInterruptibly(output: Output, leftBehind: () => LeftBehind, body: (signal: AbortSignal) => Promise<ExitCode>): Promise<ExitCode> {
   const controller = new AbortController();
   const interruptedBy = (code: ExitCode) => (): void => {
     const leave = (): void => {
@@ -133,7 +133,8 @@ async function runInterruptibly(output: Output, leftBehind: () => string, body: 
   } catch (error) {
     if (controller.signal.aborted && isAbort(error)) {
       removeTemporaries();
-      report(output, `interrupted; ${leftBehind()}`, error);
+      const { text, resume } = leftBehind();
+      report(output, `interrupted; ${text}`, error, resume === undefined ? {} : { resume });
       return process.exitCode === exitCodes.terminated ? exitCodes.terminated : exitCodes.interrupted;
     }
     throw error;
@@ -142,8 +143,8 @@ async function runInterruptibly(output: Output, leftBehind: () => string, body: 
   }
 }
 
-function report(output: Output, text: string, error: unknown): void {
-  output.record({ event: 'error', ...errorRecord(error) });
+function report(output: Output, text: string, error: unknown, more: Readonly<Record<string, unknown>> = {}): void {
+  output.record({ event: 'error', ...errorRecord(error), ...more });
   output.error(text);
 }
 
@@ -153,6 +154,8 @@ function explain(error: unknown): string {
     return `${error.message}${error.suggestion === undefined ? '' : `\n       did you mean ${error.suggestion} ?`}`;
   }
   if (error instanceof TrajportError && error.field.startsWith('resume.')) return `${error.message}\n       --resume new starts over`;
+  // Only `download` asks servers.
+  if (error instanceof NetworkError) return `${error.message}\n       --mirror URL fetches the same files from elsewhere`;
   if (code === exitCodes.internal && error instanceof Error) {
     return `${error.stack ?? error.message}\n       this is a fault of trajport: please report it with the command you ran`;
   }

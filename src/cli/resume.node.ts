@@ -8,6 +8,7 @@ import { limits } from '../core/limits.ts';
 import { decodeResumePoint } from '../index.ts';
 import type { ResumeOptions, ResumeStore } from '../index.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
+import { NOTHING_LEFT } from './command.ts';
 import type { Context } from './command.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
@@ -108,7 +109,10 @@ export function beginLongJob({ output, whenInterrupted }: Context, values: Value
     locks[Symbol.dispose]();
     throw error;
   }
-  whenInterrupted(() => (store.done === 0 ? 'nothing was written' : `${store.path} holds ${store.done} ${unit} done; the same command goes on from there`));
+  whenInterrupted(() => {
+    const { path: file, done } = store;
+    return done === 0 ? NOTHING_LEFT : { text: `${file} holds ${done} ${unit} done; the same command goes on from there`, resume: { file, done } };
+  });
   const resume: ResumeOptions = {
     store,
     onContinue: (done, total) => {

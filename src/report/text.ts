@@ -73,6 +73,11 @@ export function formatInteger(value: number): string {
   return sign + digits.replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
+/** 1 → `1 gradient`, 1234 → `1,234 gradients`. */
+export function formatCount(value: number, noun: string): string {
+  return `${formatInteger(value)} ${noun}${value === 1 ? '' : 's'}`;
+}
+
 /** 1.26e9 → `1.26 G`. Powers of 1000. */
 export function formatQuantity(value: number): string {
   const units = ['', ' k', ' M', ' G', ' T', ' P'];

@@ -39,6 +39,11 @@ it('refuses bytes that are not the official ones and leaves no file behind', asy
   expect(readdirSync(join(directory, 'images', 'mnist'))).toEqual([]);
 });
 
+it('names --mirror where no server answers', async () => {
+  const { code, stderr } = await trajport(['download', 'mnist', '--to', 'none', '--mirror', 'http://127.0.0.1:9/'], { cwd: directory });
+  expect({ code, stderr }).toEqual({ code: 3, stderr: expect.stringMatching(/expected an answer.*\n +--mirror URL fetches the same files from elsewhere/) });
+});
+
 it('says which sets there are, and what was probably meant', async () => {
   const { code, stderr } = await trajport(['download', 'fashion_mnist'], { cwd: directory });
   expect(code).toBe(2);

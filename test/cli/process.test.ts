@@ -108,6 +108,10 @@ describe('the way of a fine-tune', () => {
     expect(stdout).toMatch(/held-out accuracy, %/);
     expect(stdout).toMatch(/test accuracy: target before .* %, plain shift \(Naive\) .* %, FGMT .* %/);
     expect(stdout).not.toContain('\u001b');
+    const naive = await run('transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--method', 'naive', '--out', 'p.safetensors');
+    expect(naive.stdout).toMatch(/^test accuracy: target before [\d.]+ %, plain shift \(Naive\) [\d.]+ %$/m);
+    const oracle = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--oracle-target', 'v2.safetensors', '--method', 'oracle', '--data', 'b', '--steps', '1', '--out', 'p.safetensors');
+    expect(oracle.stdout).toMatch(/^0 gradients, 1 assignment in .*\ntest accuracy: .*, Oracle [\d.]+ %$/m);
   });
 
   it('takes the last checkpoint of a bundle where weights are asked for', async () => {
@@ -203,7 +207,7 @@ describe('exit codes', () => {
     [3, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'a'], 'is a directory'],
     // Node 20's own recursive mkdir never ends there.
     [3, ['train', '--data', 'a', '--out', '/proc/none/x.zip'], 'directory cannot be made'],
-    [3, ['evaluate', 'v1.safetensors', '--model', 'mlp', '--widths', '17', '--data', 'a'], 'linear1.weight'],
+    [3, ['evaluate', 'v1.safetensors', '--model', 'mlp', '--widths', '17', '--data', 'a'], "expected the network's tensors, got 3 that do not fit (shape: linear1.weight expected [17, 36], got [16, 36]; "],
     [4, ['train', '--data', 'a', '--widths', '65536', '--heap-limit', '17MiB', '--epochs', '1', '--out', 'x.zip'], 'heap'],
     [4, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--history-budget', '1', '--out', 'x'], 'bytes for the summed similarities alone, got 1'],
   ] as const)('%i for trajport %j', async (expected, args, message) => {
@@ -233,6 +237,16 @@ describe('exit codes', () => {
     flipped[whole.length >> 1] = (flipped[whole.length >> 1] as number) ^ 1;
     writeFileSync(join(directory, 'flipped.zip'), flipped);
     expect([1, 3]).toContain((await run('verify', 'flipped.zip')).code);
+    // One in the bytes of the second checkpoint: those after it build on it, and the fault is said once.
+    const { checkpoints } = jsonLines((await run('inspect', 'tune.zip', '--json')).stdout)[0] as { checkpoints: { label: string; storedBytes: number }[] };
+    const [first, second] = checkpoints.map(({ storedBytes }) => storedBytes) as [number, number];
+    const spoilt = Uint8Array.from(whole);
+    const at = first + second;
+    spoilt[at] = (spoilt[at] as number) ^ 1;
+    writeFileSync(join(directory, 'spoilt.zip'), spoilt);
+    const verified = await run('verify', 'spoilt.zip');
+    expect({ code: verified.code, faults: verified.stdout.match(/expected SHA-256/g)?.length }).toEqual({ code: 1, faults: 1 });
+    expect(verified.stdout).toContain(`  ${checkpoints.slice(1).map(({ label }) => label).join(', ')}: checkpoint epoch-1 as stored: expected`);
   });
 
   it('3 for a file that is no weights, 2 for weights without a network', async () => {

@@ -39,8 +39,10 @@ async function interrupted(out: string, name: NodeJS.Signals): Promise<Awaited<R
 }
 
 it('SIGINT leaves a resume point; the same command goes on and ends with the same bytes', async () => {
-  const { code, stderr } = await interrupted('out.zip', 'SIGINT');
+  const { code, stdout, stderr } = await interrupted('out.zip', 'SIGINT');
   expect(code).toBe(130);
+  const [done] = /\d+(?= iterations done)/.exec(stderr) ?? [];
+  expect(jsonLines(stdout).at(-1)).toMatchObject({ event: 'error', exitCode: 130, resume: { file: 'out.zip.resume', done: Number(done) } });
   expect(stderr).toMatch(/interrupted; out\.zip\.resume holds \d+ iterations done; the same command goes on from there/);
   expect(leftovers().filter((name) => !name.startsWith('out.zip.resume'))).toEqual([]);
   const again = await run(training('out.zip'));

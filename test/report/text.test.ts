@@ -1,7 +1,7 @@
 /** Widths, cutting and units of text; control characters defused. */
 import { describe, expect, it } from 'vitest';
 import {
-  displayWidth, formatBytes, formatDuration, formatInteger, formatPercent, formatQuantity, printable, truncate,
+  displayWidth, formatBytes, formatCount, formatDuration, formatInteger, formatPercent, formatQuantity, printable, truncate,
 } from '../../src/report/text.ts';
 
 describe('text', () => {
@@ -27,6 +27,7 @@ describe('text', () => {
   });
 
   it('writes numbers with units', () => {
+    expect([0, 1, 2345].map((n) => formatCount(n, 'assignment'))).toEqual(['0 assignments', '1 assignment', '2,345 assignments']);
     expect(formatPercent(0.8342)).toBe('83.4');
     expect([0, 1, 1023, 1024, 1536, 150 * 1024, 3 * 2 ** 30].map(formatBytes)).toEqual([
       '0 bytes', '1 byte', '1023 bytes', '1.0 KiB', '1.5 KiB', '150 KiB', '3.0 GiB',

@@ -129,7 +129,7 @@ export function requireFit(field: string, report: MappingReport): void {
   throw new MalformedFileError({
     field,
     expected: "the network's tensors",
-    got: `${shown.join('; ')}${misfits.length > shown.length ? `; … ${misfits.length} in all` : ''}`,
+    got: `${misfits.length} that do not fit (${shown.join('; ')}${misfits.length > shown.length ? '; …' : ''})`,
   });
 }
 

@@ -6,11 +6,12 @@ import { initialise } from '../../model/initialise.ts';
 import { evaluate, solverNames, stopRules, transfer, transferMethods } from '../../index.ts';
 import type { Core } from '../../core/core.ts';
 import { isTokenSet } from '../../data/data-set.ts';
+import { methodLabels } from '../../experiments/port-fine-tune.ts';
 import type { DataSet } from '../../data/data-set.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import type { Evaluation, TransferChoices, TransferOptions, TransferResult } from '../../index.ts';
 import { formatTable } from '../../report/table.ts';
-import { formatBytes, formatDuration, formatInteger, formatPercent } from '../../report/text.ts';
+import { formatBytes, formatCount, formatDuration, formatPercent } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { hasPart } from '../data.node.ts';
@@ -212,12 +213,12 @@ function stepsTable({ output }: Context, result: TransferResult, tokens: boolean
 function summaryLines(result: TransferResult, test: Three<Evaluation> | undefined, core: Core | undefined, out: string | undefined, record: string | undefined): string {
   const { timings, counts } = result;
   const lines = [
-    `${formatInteger(counts.gradients)} gradients, ${formatInteger(counts.assignments)} assignments in ${formatDuration(timings.totalMs)}: ` +
+    `${formatCount(counts.gradients, 'gradient')}, ${formatCount(counts.assignments, 'assignment')} in ${formatDuration(timings.totalMs)}: ` +
       `gradients ${formatDuration(timings.gradientsMs)}, similarity ${formatDuration(timings.similarityMs)}, ` +
       `assignment ${formatDuration(timings.assignmentMs)}, evaluation ${formatDuration(timings.evaluationMs)}`,
   ];
   const compared = ({ target, naive, transferred }: Three<string>): string =>
-    `target before ${target}, plain shift (Naive) ${naive}, ${result.method.toUpperCase()} ${transferred}`;
+    `target before ${target}, plain shift (Naive) ${naive}${result.method === 'naive' ? '' : `, ${methodLabels[result.method]} ${transferred}`}`;
   if (test !== undefined) {
     lines.push(`test accuracy: ${compared(each(test, ({ accuracy }) => `${formatPercent(accuracy, 2)} %`))}`);
     if (core !== undefined) lines.push(`test loss (perplexity): ${compared(each(test, (scores) => `${scores.loss.toFixed(4)} (${perplexity(core, scores.loss).toFixed(2)})`))}`);

@@ -1,9 +1,10 @@
 /** `trajport verify`: a bundle holds what it says, and permuting its network leaves the function as it was. */
 import { initialise } from '../../model/initialise.ts';
 import { verify } from '../../index.ts';
+import type { BundleVerdict } from '../../index.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
-import { formatBytes, formatPercent, printable } from '../../report/text.ts';
+import { formatBytes, formatCount, formatPercent, printable } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
@@ -35,7 +36,7 @@ export const verifyCommand = defineCommand({
       const bytes = bundle.checkpoints.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
       output.record({ event: 'bundle', path, ...report });
       output.text(`${mark(context, report.passed)} hashes of ${bundle.checkpoints.length} checkpoints, ${formatBytes(bytes)}`);
-      for (const { label, error } of report.checkpoints) if (error !== undefined) output.text(`  ${printable(label)}: ${error.field}: expected ${error.expected}, got ${error.got}`);
+      for (const { labels, error } of faults(report)) output.text(`  ${labels.map(printable).join(', ')}: ${error.field}: expected ${error.expected}, got ${error.got}`);
       if (!report.passed) return exitCodes.fellShort;
       const state = await bundle.readCheckpoint(checkpointIndex(bundle, values.checkpoint), signal);
       const same = await checkFunction(context, bundle.graph, state, values.seed);
@@ -52,13 +53,28 @@ export const verifyCommand = defineCommand({
   },
 });
 
+type Fault = NonNullable<BundleVerdict['checkpoints'][number]['error']>;
+
+/** What is wrong, each with all checkpoints that it spoils: one bad checkpoint spoils those that build on it. */
+function faults({ checkpoints }: BundleVerdict): readonly { readonly labels: string[]; readonly error: Fault }[] {
+  const found = new Map<string, { labels: string[]; error: Fault }>();
+  for (const { label, error } of checkpoints) {
+    if (error === undefined) continue;
+    const key = JSON.stringify(error);
+    const known = found.get(key);
+    if (known === undefined) found.set(key, { labels: [label], error });
+    else known.labels.push(label);
+  }
+  return [...found.values()];
+}
+
 async function checkFunction(context: Context, graph: ModelGraph, state: NetworkState, seed: number): Promise<boolean> {
   const { output, compute } = context;
   const result = await verify({ graph, state, seed, compute: await compute() });
   output.record({ event: 'result', command: 'verify', ...result });
   output.text(
     `${mark(context, result.passed)} ${graphSummary(graph)}\n` +
-      `  ${result.groups.length} permutation ${result.groups.length === 1 ? 'group' : 'groups'} (${result.groups.map(({ id, size }) => `${id} ${size}`).join(', ')})\n` +
+      `  ${formatCount(result.groups.length, 'permutation group')} (${result.groups.map(({ id, size }) => `${id} ${size}`).join(', ')})\n` +
       `  a random permutation moved ${formatPercent(result.movedFraction)} % of the weights and the outputs by ` +
       `${result.largestOutputDifference.toExponential(1)} of ${result.largestOutput.toPrecision(3)} (at most ${result.tolerance.toExponential(1)} passes)`,
   );
