@@ -11,7 +11,7 @@ import type { TrajectoryBundle } from '../bundle/reader.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { ModelGraph } from '../model/graph.ts';
-import type { PresetOptions } from '../model/presets.ts';
+import type { PresetName, PresetOptions } from '../model/presets.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { lossKinds } from '../index.ts';
@@ -47,6 +47,19 @@ export const modelOptions = {
   stem: { kind: 'choice', choices: ['imagenet', 'cifar'], help: 'resnet18/34/50, mobilenet_v2: for large images (default) or small ones; vgg: imagenet pools to 7×7' },
   graph: { kind: 'string', metavar: 'FILE', help: 'the network of a bundle, of a graph JSON or of a TensorFlow.js LayersModel (model.json) instead of --model' },
 } as const satisfies OptionSpecs;
+
+/** Which networks by name take each option of theirs; with any other, and with --graph, it would change nothing. */
+export const takenBy: { readonly [O in Exclude<keyof typeof modelOptions, 'model' | 'graph'>]: RegExp } = {
+  widths: /^mlp$/, activation: /^mlp$/, 'no-bias': /^mlp$/, width: /^(?!mlp$)/, depth: /^(vit|gpt2|mixer)$/, heads: /^(vit|gpt2)$/, patch: /^(vit|mixer|convnext)$/,
+  stem: /^(resnet\d+|mobilenet_v2|vgg.*)$/,
+};
+
+function requireTaken(values: ModelValues, name: PresetName | undefined): void {
+  for (const [option, names] of Object.entries(takenBy) as [keyof typeof takenBy, RegExp][]) {
+    if (values[option] === undefined || values[option] === false || (name !== undefined && names.test(name))) continue;
+    throw new UsageError(`--${option} is for --model ${presetNames.filter((one) => names.test(one)).join(', ')}, not for ${name === undefined ? '--graph' : name}`);
+  }
+}
 
 /** For what `--model` is shaped where no data say it. */
 export const shapeOptions = {
@@ -115,6 +128,7 @@ export async function graphOf(
   if (given !== undefined) return given.graph;
   const name = values.model ?? fallback;
   if (name === undefined) return undefined;
+  requireTaken(values, name);
   if (!('input' in data) && isTokenSet(data) !== (name === 'gpt2')) {
     throw new UsageError(name === 'gpt2' ? '--model gpt2 reads --data text:PATH or tokens:FILE' : '--data text:PATH and tokens:FILE need --model gpt2, or a --graph that reads tokens');
   }
@@ -145,6 +159,7 @@ export interface Task {
 export async function givenTask(values: ModelValues): Promise<Task | undefined> {
   if (values.graph === undefined) return undefined;
   if (values.model !== undefined) throw new UsageError('--graph and --model exclude each other');
+  requireTaken(values, undefined);
   const path = values.graph;
   if (!isBundle(path)) return { path, graph: readGraph(path), training: undefined };
   using opened = await openBundleFile(path);

@@ -38,7 +38,9 @@ export interface TransferPlan {
   /** Backward passes of one mini-batch. */
   readonly gradients: number;
   readonly matchings: number;
-  /** Linear assignments, `sweeps` for each group and matching. */
+  /** Sweeps of each matching that were reckoned with. */
+  readonly sweeps: number;
+  /** Linear assignments, `sweeps` for each group and matching; where one group alone is matched, a transfer takes one a matching. */
   readonly assignments: number;
   readonly flops: {
     readonly gradients: number;
@@ -106,6 +108,7 @@ export function plan(options: PlanOptions): TransferPlan {
     microBatch,
     gradients,
     matchings,
+    sweeps,
     assignments,
     flops,
     bytes: {

@@ -117,6 +117,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const iterations = settings.iterations ?? (settings.epochs as number) * batchesPerEpoch;
   const epochs = Math.ceil(iterations / batchesPerEpoch);
 
+  requireWithin('checkpointEpochs', settings.checkpointEpochs, epochs, 'epochs');
+  requireWithin('checkpointIterations', settings.checkpointIterations, iterations, 'iterations');
+
   const { core, engine } = await useCompute(options.compute);
   requireWorkers(options.workers, core);
   if (options.workers !== undefined && (settings.microBatch ?? settings.batchSize) >= settings.batchSize) {
@@ -257,6 +260,12 @@ function readSettings(options: TrainOptions) {
     heldOutFraction: options.heldOutFraction ?? 0.1,
     evaluateAt: options.evaluateAt ?? [],
   };
+}
+
+/** What is to be kept must come to pass: a checkpoint that is missing is met at the end of the training. */
+function requireWithin(field: string, wanted: readonly number[] | null, last: number, unit: string): void {
+  const beyond = wanted?.find((number) => number > last);
+  if (beyond !== undefined) throw new InvalidArgumentError({ field, expected: `at most ${last}, the ${unit} of this training`, got: `${beyond}` });
 }
 
 function epochRates(epochs: number, learningRate: number, factor: (epoch: number) => number): readonly number[] {

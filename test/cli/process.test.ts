@@ -86,6 +86,7 @@ describe('the way of a fine-tune', () => {
     expect(await at(codedHistory, 'fgmt')).toMatchObject({ code: 0, stderr: expect.stringContaining('kept as 8-bit codes') });
     expect(await at(codedHistory - 1, 'fgmt')).toMatchObject({ code: 1, stderr: expect.stringContaining('even as 8-bit codes') });
     expect(await at(0, 'naive')).toMatchObject({ code: 0, stderr: '', history: 0 });
+    expect((await run('plan', ...net)).stdout).toMatch(/reckoned at 4 sweeps a matching; where one group of units is matched, one assignment settles it\.$/m);
   });
 
   it('tells of 8-bit codes in text, in --json and in the record', async () => {
@@ -194,6 +195,10 @@ describe('exit codes', () => {
     [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--held-out', '0', '--stop-rule', 'label-free'], "--stop-rule: expected 'last'"],
     [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--max-sweeps', '0'], '--max-sweeps is an integer from 1'],
     [2, ['plan', 'tune.zip', '--freeze', 'nope'], '--freeze: expected'],
+    [2, ['train', '--data', 'a', '--model', 'resnet-small', '--widths', '64', '--final', 'x'], '--widths is for --model mlp, not for resnet-small'],
+    [2, ['train', '--data', 'a', '--graph', 'tune.zip', '--no-bias', '--final', 'x'], '--no-bias is for --model mlp, not for --graph'],
+    [2, ['train', '--data', 'a', '--iterations', '5', '--checkpoints', '99', '--final', 'x'], '--checkpoints: expected at most 3, the epochs of this training, got 99'],
+    [2, ['train', '--data', 'a', '--iterations', '5', '--checkpoint-iterations', '6', '--final', 'x'], '--checkpoint-iterations: expected at most 5'],
     [2, ['train', '--data', 'a', '--model', 'small-conv', '--width', '0.5', '--final', 'x'], '--width: expected an integer'],
     [4, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--history-budget', '1KiB'], '--history-budget: expected at least'],
     [2, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--record', 'x.zip'], '--record x.zip would hold JSON'],

@@ -40,6 +40,7 @@ test.each(['naive', 'fgmt', 'gmt'] as const)('the plan of %s counts the gradient
   const planned = plan({ ...choices, graph });
   expect(planned.gradients).toBe(run.counts.gradients);
   expect(planned.matchings).toBe(run.counts.matchings);
+  expect(planned.assignments).toBe(2 * run.counts.matchings * planned.sweeps);
   expect(planned.bytes.parameters).toBe(4 * (24 * 64 + 24 + 16 * 24 + 16 + 4 * 16 + 4));
 });
 

@@ -68,6 +68,7 @@ export const planCommand = defineCommand({
         ]),
       ),
     );
+    output.text(output.style('faint', `  Assignments and similarity are reckoned at ${plans[0]?.sweeps} sweeps a matching; where one group of units is matched, one assignment settles it.`));
     const budget = values['history-budget'];
     const inexact = plans.filter(({ bytes }) => bytes.history > budget);
     const over = inexact.filter(({ bytes }) => bytes.codedHistory > budget);
