@@ -1,4 +1,5 @@
 // `trajport convert` and `trajport pack` on files that torch and Keras's layout made (test/bundle/foreign/vectors).
+import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,6 +42,22 @@ describe('trajport convert', () => {
     expect(tensors.get('head.weight')).toEqual((await readForeign(vector('state-dict.pt'))).tensors.get('head.weight'));
   });
 
+  it('gets a checkpoint out of a bundle, as the bytes that its hash is of', async () => {
+    await run('pack', 'run', '--graph', 'network.json', '--out', 'two.zip');
+    using bundle = await openBundle(read('two.zip'));
+    const made = async (...more: string[]) => jsonLines((await run('convert', 'two.zip', ...more, '--json')).stdout).at(-1);
+    expect(await made('last.safetensors')).toMatchObject({ format: 'bundle', checkpoint: 'epoch-10' });
+    expect(await made('first.safetensors', '--checkpoint', 'epoch-9')).toMatchObject({ format: 'bundle', checkpoint: 'epoch-9' });
+    for (const [file, index] of [['last.safetensors', 1], ['first.safetensors', 0]] as const) {
+      expect(createHash('sha256').update(read(file)).digest('hex')).toBe(bundle.checkpoints[index]?.sha256);
+    }
+    await made('last.npz');
+    const { tensors } = await readForeign({ name: 'x', bytes: read('last.npz') });
+    expect(tensors.get('head.weight')?.bytes).toEqual((await readForeign({ name: 'x', bytes: read('last.safetensors') })).tensors.get('head.weight')?.bytes);
+    writeFileSync(join(directory, 'cut.zip'), read('two.zip').subarray(0, 400));
+    expect(await run('convert', 'cut.zip', 'o.npz')).toMatchObject({ code: 3, stderr: expect.stringContaining('cut.zip: is not a bundle, or is cut short') });
+  });
+
   it("gives Keras weights PyTorch's names and layouts by rules", async () => {
     writeFileSync(join(directory, 'rules.json'), JSON.stringify([{ from: 'optimizer/**', to: null }, { from: 'layers/*/**', to: '$1.$2' }]));
     expect((await run('convert', 'model.keras', 'keras.safetensors', '--rules', 'rules.json')).code).toBe(0);
@@ -55,6 +72,7 @@ describe('trajport convert', () => {
     [['convert', 'network.json', 'o.npz'], 3, 'PyTorch'],
     [['convert', 'dtypes.pth', 'o.xyz'], 3, '.safetensors'],
     [['convert', 'dtypes.pth'], 2, 'OUT'],
+    [['convert', 'dtypes.pth', 'o.npz', '--checkpoint', 'epoch-9'], 2, '--checkpoint needs a bundle'],
   ])('%j: exit %i, naming %s, nothing written', async (args, code, named) => {
     const result = await run(...args);
     expect(result.code).toBe(code);

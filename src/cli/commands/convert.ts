@@ -1,31 +1,35 @@
 /** `trajport convert`: weights from a file of one kind into one of another. */
 import { basename, dirname, join } from 'node:path';
-import { foreignFormatNames } from '../../bundle/foreign/formats.ts';
+import { foreignFormatNames, readForeign } from '../../bundle/foreign/formats.ts';
+import type { ForeignFileRead, ForeignFormat } from '../../bundle/foreign/formats.ts';
 import { renameTensors } from '../../bundle/foreign/name-rules.ts';
 import { writableFormatOf, writeForeign } from '../../bundle/foreign/write.ts';
 import type { RawTensor } from '../../bundle/safetensors.ts';
 import { MalformedFileError } from '../../core/errors.ts';
 import { formatTable } from '../../report/table.ts';
-import { formatBytes, printable } from '../../report/text.ts';
+import { formatBytes, formatCount, printable } from '../../report/text.ts';
 import { readCheckpointFile, readRules } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
-import { exitCodes } from '../exit.ts';
+import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, writeAtomically } from '../files.node.ts';
 import { exclusively } from '../lock.node.ts';
+import { checkpointIndex, isBundle, openBundleFile } from '../shared.ts';
 
 const options = {
   rules: { kind: 'string', metavar: 'FILE', help: 'JSON list of { from, to, transpose? }: renames and turns tensors; see docs/formats.md' },
+  checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },
   dtype: { kind: 'choice', choices: ['keep', 'f32'], default: 'keep', help: 'f32: all floats become F32, F64 rounded' },
 } as const;
 
 export const convertCommand = defineCommand({
   name: 'convert',
-  summary: 'weights of PyTorch, Keras, TensorFlow.js, ONNX, GGUF, numpy as safetensors, npz or TensorFlow.js weights',
+  summary: 'weights of PyTorch, Keras, TensorFlow.js, ONNX, GGUF, numpy or a bundle as safetensors, npz or TensorFlow.js weights',
   positionals: ['IN', 'OUT'],
   options,
   examples: [
     { say: 'a PyTorch file, without executing anything in it', run: 'trajport convert model.pt model.safetensors' },
     { say: "a Keras file, with PyTorch's names and layouts", run: 'trajport convert model.keras model.safetensors --rules names.json' },
+    { say: 'a checkpoint out of a bundle; inspect lists them', run: 'trajport convert fine-tune.zip epoch-3.safetensors --checkpoint epoch-3' },
     { say: 'for numpy', run: 'trajport convert model.safetensors model.npz' },
     { say: 'for TensorFlow.js: model.json and its parts', run: 'trajport convert model.safetensors model.json' },
   ],
@@ -38,7 +42,7 @@ export const convertCommand = defineCommand({
     const [from, to] = [input as string, target as string];
     const format = writableFormatOf(to);
     prepareOutput(to, [from, values.rules]);
-    const read = await readCheckpointFile(from, signal);
+    const { read, kind } = isBundle(from) ? await readBundled(from, values.checkpoint, signal) : await readFile(from, values.checkpoint, signal);
     const rules = readRules(values.rules);
     const tensors = values.rules === undefined ? read.tensors : renamed(from, renameTensors(read.tensors, read.convention, rules));
     const { files, changed } = await writeForeign(tensors, { format, name: basename(to), dtype: values.dtype, metadata: read.metadata });
@@ -48,8 +52,8 @@ export const convertCommand = defineCommand({
     });
 
     const listed = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape, becomes: changed.find((change) => change.name === name)?.to ?? dtype }));
-    output.record({ event: 'result', command: 'convert', input: from, format: read.format, output: to, files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })), tensors: listed });
-    output.text(`${from} (${foreignFormatNames[read.format]}): ${tensors.size} tensors\n`);
+    output.record({ event: 'result', command: 'convert', input: from, format: kind.format, ...(kind.checkpoint === undefined ? {} : { checkpoint: kind.checkpoint }), output: to, files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })), tensors: listed });
+    output.text(`${from} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}\n`);
     output.text(
       formatTable(
         [{ title: 'tensor' }, { title: 'shape', align: 'right' }, { title: 'dtype' }],
@@ -60,6 +64,27 @@ export const convertCommand = defineCommand({
     return exitCodes.ok;
   },
 });
+
+/** Tensors, and how what they were read from is called. */
+interface Read {
+  readonly read: ForeignFileRead;
+  readonly kind: { readonly format: ForeignFormat | 'bundle'; readonly name: string; readonly checkpoint?: string };
+}
+
+async function readFile(path: string, checkpoint: string | undefined, signal: AbortSignal): Promise<Read> {
+  if (checkpoint !== undefined) throw new UsageError('--checkpoint needs a bundle');
+  const read = await readCheckpointFile(path, signal);
+  return { read, kind: { format: read.format, name: foreignFormatNames[read.format] } };
+}
+
+/** A checkpoint of a bundle is a safetensors file, once decoded. */
+async function readBundled(path: string, wanted: string | undefined, signal: AbortSignal): Promise<Read> {
+  using opened = await openBundleFile(path, signal);
+  const { bundle } = opened;
+  const { index, label: checkpoint } = bundle.checkpoint(checkpointIndex(bundle, wanted));
+  const read = await readForeign({ name: path, bytes: await bundle.readCheckpointFile(index, signal) }, { signal });
+  return { read, kind: { format: 'bundle', name: `bundle, checkpoint ${checkpoint}`, checkpoint } };
+}
 
 /** @throws MalformedFileError where rules give two tensors one name, or leave none. */
 function renamed(field: string, list: ReturnType<typeof renameTensors>): ReadonlyMap<string, RawTensor> {
