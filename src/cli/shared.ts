@@ -4,6 +4,7 @@ import { requireFit } from '../bundle/foreign/map-names.ts';
 import { stateFromForeign } from '../bundle/foreign/network.ts';
 import { openBundle } from '../bundle/reader.ts';
 import { limits } from '../core/limits.ts';
+import { withFreshHead } from '../experiments/port-fine-tune.ts';
 import { parameterLayout, parseGraph } from '../model/graph.ts';
 import { graphFromLayersModel, isLayersModel } from '../model/layers-model.ts';
 import { preset, presetNames } from '../model/presets.ts';
@@ -22,6 +23,7 @@ import { readCheckpointFile } from './checkpoints.node.ts';
 import { DEFAULT_DATA, loadImages } from './data.node.ts';
 import type { DataPart, LoadChoices } from './data.node.ts';
 import { FileError, UsageError } from './exit.ts';
+import type { GlobalValues } from './command.ts';
 import { openRandomAccess, readWhole } from './files.node.ts';
 import { loadTokens, namesTokens } from './tokens.node.ts';
 
@@ -74,6 +76,16 @@ export async function graphOfShape(values: ModelValues & ValuesOf<typeof shapeOp
     throw new UsageError(values.model === 'gpt2' ? '--model gpt2 needs --input TOKENS and --classes VOCABULARY' : '--model needs --input C,H,W and --classes N');
   }
   return graphOf(values, { input: input ?? [1, 1, 1], classes: classes ?? 1 });
+}
+
+export const freshHeadOptions = {
+  'fresh-head': { kind: 'flag', help: 'give the weights a random last layer first, drawn from --seed: the old answers are not carried along' },
+} as const satisfies OptionSpecs;
+
+/** Weights to start from, from a file; with --fresh-head their last layer is drawn anew. */
+export async function readStart(path: string, graph: ModelGraph, values: ValuesOf<typeof freshHeadOptions> & Pick<GlobalValues, 'seed'>, compute: () => Promise<Compute>): Promise<NetworkState> {
+  const state = await readWeights(path, graph);
+  return values['fresh-head'] ? withFreshHead(await compute(), graph, state, values.seed) : state;
 }
 
 export const lossOptions = {

@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readSafetensors } from '../../src/bundle/safetensors.ts';
 import { jsonLines, root, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
@@ -121,6 +122,28 @@ describe('the way of a fine-tune', () => {
     expect(await from('further.zip', 'of-bundle.safetensors')).toMatchObject({ code: 0, stderr: '' });
     await from('further.safetensors', 'of-weights.safetensors');
     expect(sha256('of-bundle.safetensors')).toBe(sha256('of-weights.safetensors'));
+  });
+
+  it('begins with a fresh last layer on request, in training and in the target, and leaves the others', async () => {
+    const layers = async (file: string): Promise<Record<string, string>> => {
+      await run('convert', file, `${file}.safetensors`, ...(file.endsWith('.zip') ? ['--checkpoint', 'start'] : []));
+      const { tensors } = readSafetensors(new Uint8Array(readFileSync(join(directory, `${file}.safetensors`))), file);
+      return Object.fromEntries([...tensors].map(([name, { bytes }]) => [name, createHash('sha256').update(bytes).digest('hex')]));
+    };
+    await run('train', '--data', 'b', ...model, '--iterations', '1', '--seed', '9', '--out', 'random.zip');
+    await run('train', '--data', 'b', ...model, '--iterations', '1', '--seed', '9', '--initial', 'v1.safetensors', '--fresh-head', '--out', 'head.zip');
+    const [base, random, fresh] = [await layers('v1.safetensors'), await layers('random.zip'), await layers('head.zip')];
+    // The last layer is that of a network drawn from the same seed.
+    expect(fresh).toEqual({ ...base, 'linear2.weight': random['linear2.weight'], 'linear2.bias': random['linear2.bias'] });
+    expect(base['linear2.weight']).not.toBe(random['linear2.weight']);
+
+    const start = async (...target: string[]): Promise<string | undefined> => {
+      await run('transfer', 'head.zip', '--data', 'b', ...target, '--seed', '9', '--method', 'naive', '--steps', '1', '--record', 'start.json');
+      return (JSON.parse(readFileSync(join(directory, 'start.json'), 'utf8')) as { inputs: { target: string } }).inputs.target;
+    };
+    expect(await start('--target', 'v1.safetensors', '--fresh-head')).toBe(await start('--target', 'head.zip.safetensors'));
+    expect((await run('transfer', 'head.zip', '--data', 'b', '--target-seed', '1', '--fresh-head', '--out', 'x')).code).toBe(2);
+    expect((await run('train', '--data', 'b', '--fresh-head', '--final', 'x')).code).toBe(2);
   });
 
   it('stores initial weights as their seed on request, and given ones never', async () => {

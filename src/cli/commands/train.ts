@@ -16,7 +16,7 @@ import { prepareOutput, streamAtomically, writeAtomically } from '../files.node.
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
-import { dataOptions, dataSummary, givenTask, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readWeights } from '../shared.ts';
+import { dataOptions, dataSummary, freshHeadOptions, givenTask, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readStart } from '../shared.ts';
 import { withTaskData } from '../task.ts';
 
 const options = {
@@ -34,6 +34,7 @@ const options = {
   'learning-rate': { kind: 'number', metavar: 'X', minimum: 0, help: 'default 0.01 for sgd, 0.001 for adamw' },
   'learning-rate-schedule': { kind: 'choice', choices: ['constant', 'cosine'], default: 'constant', help: 'constant, or cosine down to zero by epoch' },
   initial: { kind: 'string', metavar: 'FILE', help: 'weights to start from (a file of weights of any kind, or the last checkpoint of a bundle): this is fine-tuning' },
+  ...freshHeadOptions,
   checkpoints: { kind: 'integers', field: 'checkpointEpochs', metavar: 'N,N…', minimum: 1, help: 'epochs to keep besides start and end (default: all)' },
   'checkpoint-iterations': { kind: 'integers', field: 'checkpointIterations', metavar: 'N,N…', minimum: 1, help: 'iterations to keep too' },
   'held-out': { kind: 'number', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images kept out of training, for the evaluations shown' },
@@ -62,6 +63,7 @@ export const trainCommand = defineCommand({
   async run(context, values) {
     const { output, signal, compute } = context;
     if (values.out === undefined && values.final === undefined) throw new UsageError('nothing would be written: give --out FILE, --final FILE or both');
+    if (values['fresh-head'] && values.initial === undefined) throw new UsageError('--fresh-head goes with --initial FILE; without it all layers are fresh');
     if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
     for (const path of [values.out, values.final]) if (path !== undefined) prepareOutput(path, [values.initial, values.graph]);
     using job = beginLongJob(context, values, [values.out, values.final], 'iterations');
@@ -71,7 +73,7 @@ export const trainCommand = defineCommand({
     const data = await loadData(await withTaskData(context, values, task), 'train', compute, task?.graph);
     const graph = await graphOf(values, data, 'mlp');
     if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
-    const initial = values.initial === undefined ? undefined : await readWeights(values.initial, graph);
+    const initial = values.initial === undefined ? undefined : await readStart(values.initial, graph, values, compute);
     const optimiser: OptimiserSettings =
       values.optimiser === 'sgd'
         ? { kind: 'sgd', momentum: values.momentum, weightDecay: values['weight-decay'] }

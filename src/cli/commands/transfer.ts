@@ -21,7 +21,7 @@ import { prepareOutput, writeAtomically } from '../files.node.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
-import { dataOptions, dataSummary, graphSummary, loadData, lossOf, lossOptions, openBundleFile, readWeights } from '../shared.ts';
+import { dataOptions, dataSummary, freshHeadOptions, graphSummary, loadData, lossOf, lossOptions, openBundleFile, readStart, readWeights } from '../shared.ts';
 import { remarkOtherData, withTaskData } from '../task.ts';
 
 /** Options that say how to transfer; `plan` takes the same. */
@@ -46,6 +46,7 @@ const options = {
   ...lossOptions,
   target: { kind: 'string', metavar: 'FILE', help: 'the base weights to port to (a file of weights of any kind, or the last checkpoint of a bundle)' },
   'target-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'port to fresh random weights of this seed instead' },
+  ...freshHeadOptions,
   'oracle-target': { kind: 'string', metavar: 'FILE', help: 'oracle: the weights that the target truly reached by training' },
   'held-out': { kind: 'number', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images held out for the stop rule' },
   'held-out-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: "draws the held-out images (default: the seed of the bundle's training, so that its source never saw them; else --seed)" },
@@ -82,6 +83,7 @@ export const transferCommand = defineCommand({
     const { output, signal, compute } = context;
     const bundlePath = path as string;
     if ((values.target === undefined) === (values['target-seed'] === undefined)) throw new UsageError('give either --target FILE or --target-seed N');
+    if (values['fresh-head'] && values.target === undefined) throw new UsageError('--fresh-head goes with --target FILE; with --target-seed all layers are fresh');
     if (values.method === 'oracle' && values['oracle-target'] === undefined) throw new UsageError('--method oracle needs --oracle-target FILE');
     if (values.out === undefined && values.record === undefined) throw new UsageError('nothing would be written: give --out FILE, --record FILE or both');
     for (const file of [values.out, values.record]) {
@@ -101,7 +103,7 @@ export const transferCommand = defineCommand({
     const target =
       values.target === undefined
         ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
-        : await readWeights(values.target, graph);
+        : await readStart(values.target, graph, values, compute);
     const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph);
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}\n`);
 
