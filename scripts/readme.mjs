@@ -8,7 +8,7 @@ import { ensureBuilt, root } from './setup.mjs';
 
 const START = '<!-- figures:demo -->';
 const END = '<!-- /figures:demo -->';
-const labels = { scratch: 'From scratch (v2 trained without a port)', naive: 'Naive', fgmt: '**FGMT**', gmt: '**GMT**', oracle: 'Oracle (needs a truly fine-tuned v2)' };
+const labels = { scratch: 'From scratch (v2 fine-tuned without a port)', naive: 'Naive', fgmt: '**FGMT**', gmt: '**GMT**', oracle: 'Oracle (needs a truly fine-tuned v2)' };
 
 await ensureBuilt();
 const folder = mkdtempSync(join(tmpdir(), 'trajport-readme-'));

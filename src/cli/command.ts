@@ -1,6 +1,6 @@
 /** What a command is, what it gets, and how its help is written. */
 import type { Compute, CoreOptions } from '../index.ts';
-import { formatBytes, displayWidth } from '../report/text.ts';
+import { displayWidth, formatBytes, wrapWords } from '../report/text.ts';
 import type { OptionSpec, OptionSpecs, ValuesOf } from './arguments.ts';
 import type { ExitCode } from './exit.ts';
 import type { Output } from './output.ts';
@@ -71,7 +71,7 @@ export function commandHelp(command: Command): string {
   for (const { say, run } of command.examples) lines.push(`  # ${say}`, `  ${run}`, '');
   if (Object.keys(command.options).length > 0) lines.push('Options', ...optionLines(command.options), '');
   lines.push('Everywhere', ...optionLines(globalOptions));
-  for (const note of command.notes ?? []) lines.push('', ...wrap(note, 88, ''));
+  for (const note of command.notes ?? []) lines.push('', ...wrapWords(note, 88));
   return `${lines.join('\n')}\n`;
 }
 
@@ -84,7 +84,7 @@ function optionLines(options: OptionSpecs): string[] {
   const column = Math.min(30, Math.max(...heads.map(displayWidth)) + 2);
   return Object.values(options).flatMap((spec, i) => {
     const head = heads[i] as string;
-    const text = wrap(spec.help + defaultOf(spec), 96 - column, '');
+    const text = wrapWords(spec.help + defaultOf(spec), 96 - column);
     const first = displayWidth(head) + 2 <= column ? [head.padEnd(column) + (text.shift() ?? '')] : [head];
     return [...first, ...text.map((line) => ' '.repeat(column) + line)];
   });
@@ -94,19 +94,6 @@ function defaultOf(spec: OptionSpec): string {
   if (spec.kind === 'flag' || spec.default === undefined) return '';
   if (spec.kind === 'bytes') return ` (default ${formatBytes(spec.default)})`;
   return ` (default ${Array.isArray(spec.default) ? spec.default.join(',') : spec.default})`;
-}
-
-function wrap(text: string, width: number, indent: string): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && displayWidth(line) + 1 + displayWidth(word) > width) {
-      lines.push(indent + line);
-      line = word;
-    } else line = line === '' ? word : `${line} ${word}`;
-  }
-  if (line !== '') lines.push(indent + line);
-  return lines;
 }
 
 function capital(text: string): string {

@@ -40,7 +40,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     plain.text(wanted === undefined ? overview(commands, packageVersion()) : commandHelp(findCommand(wanted)));
     return exitCodes.ok;
   }
-  if (name === 'version' || name === '--version' || name === '-V') {
+  if (name === 'version' || name === '--version' || name === '-V' || name === '-v') {
     const version = packageVersion();
     plain.text(version);
     plain.record({ event: 'version', version });

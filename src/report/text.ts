@@ -44,6 +44,20 @@ export function truncate(text: string, width: number): string {
   return `${kept}…`;
 }
 
+/** Words in lines of at most `width` cells; a longer word has a line of its own. */
+export function wrapWords(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && displayWidth(line) + 1 + displayWidth(word) > width) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  if (line !== '') lines.push(line);
+  return lines;
+}
+
 /** An untrusted string made fit for one line of a terminal: control characters (escape sequences among them) become `�`. */
 export function printable(text: string): string {
   return text.replace(/[\p{Control}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, '\ufffd');

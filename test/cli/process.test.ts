@@ -162,6 +162,10 @@ describe('the way of a fine-tune', () => {
     expect(inspected.checkpoints).toHaveLength(5);
     expect(inspected.groups.map(({ size }) => size)).toEqual([16]);
     expect((await run('inspect', 'tune.zip')).stdout).toMatch(/permutation group/);
+    await run('train', '--data', 'a', '--model', 'resnet-small', '--width', '4', '--iterations', '1', '--out', 'residual.zip');
+    const groups = (await run('inspect', 'residual.zip')).stdout;
+    expect(groups).toContain('layer1.0.conv2.weight[0]');
+    expect(Math.max(...groups.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100);
     expect((await run('inspect', 'v1.safetensors')).stdout).toMatch(/linear1\.weight +F32 +16×36/);
 
     const verified = await run('verify', 'tune.zip', '--json');
@@ -308,6 +312,6 @@ describe('exit codes', () => {
       expect(stdout).toContain(`trajport ${name}`);
       for (const line of stdout.split('\n')) if (!line.startsWith('  trajport') && !line.startsWith('  #')) expect(line.length).toBeLessThanOrEqual(100);
     }
-    expect((await run('--version')).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    for (const version of ['version', '--version', '-v', '-V']) expect((await run(version)).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 });

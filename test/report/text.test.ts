@@ -1,7 +1,7 @@
 /** Widths, cutting and units of text; control characters defused. */
 import { describe, expect, it } from 'vitest';
 import {
-  displayWidth, formatBytes, formatCount, formatDuration, formatInteger, formatPercent, formatQuantity, printable, truncate,
+  displayWidth, formatBytes, formatCount, formatDuration, formatInteger, formatPercent, formatQuantity, printable, truncate, wrapWords,
 } from '../../src/report/text.ts';
 
 describe('text', () => {
@@ -19,6 +19,13 @@ describe('text', () => {
     expect(truncate('転移学習', 5)).toBe('転移…');
     expect(truncate('転移学習', 4)).toBe('転…');
     expect(truncate('abc', 0)).toBe('');
+  });
+
+  it('wraps at blanks, counting cells, and leaves a word that is too long whole', () => {
+    expect(wrapWords('one two three', 7)).toEqual(['one two', 'three']);
+    expect(wrapWords('転移 学習 a', 7)).toEqual(['転移', '学習 a']);
+    expect(wrapWords('a unbreakable b', 5)).toEqual(['a', 'unbreakable', 'b']);
+    expect(wrapWords('', 5)).toEqual([]);
   });
 
   it('defuses control characters of untrusted names', () => {

@@ -7,7 +7,7 @@ import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import type { TrajectoryBundle } from '../../bundle/reader.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { formatTable } from '../../report/table.ts';
-import { formatBytes, formatInteger, printable } from '../../report/text.ts';
+import { formatBytes, formatInteger, printable, wrapWords } from '../../report/text.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { readCheckpointFile, readRules } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
@@ -55,6 +55,9 @@ export const inspect = defineCommand({
   },
 });
 
+/** A group of a residual network has dozens of members; with the columns before them, they fit into a terminal of 100. */
+const MEMBERS_WIDTH = 72;
+
 function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBundle): void {
   const { graph } = bundle;
   const groups = derivePermutationSpec(graph).groups.map(({ id, size, members }) => ({ id, size, members }));
@@ -64,7 +67,10 @@ function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBund
   output.text(
     formatTable(
       [{ title: 'permutation group' }, { title: 'units', align: 'right' }, { title: 'carried by' }],
-      groups.map(({ id, size, members }) => [printable(id), String(size), members.map(({ tensor, axis }) => `${printable(tensor)}[${axis}]`).join(' ')]),
+      groups.flatMap(({ id, size, members }) => {
+        const [first = '', ...more] = wrapWords(members.map(({ tensor, axis }) => `${printable(tensor)}[${axis}]`).join(' '), MEMBERS_WIDTH);
+        return [[printable(id), String(size), first], ...more.map((line) => ['', '', line])];
+      }),
     ),
   );
   output.text(
