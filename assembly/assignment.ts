@@ -2,7 +2,8 @@
 //
 // Every kernel takes one scratch block, laid out by `assignmentOpen` (see assignment-problem.ts). Work is done in slices
 // so that the caller can abort between them.
-import { densePhase, greedy } from "./assignment-dense";
+import { densePhase } from "./assignment-dense";
+import { greedy, reduceAllRows } from "./assignment-dense-start";
 import { allWithin } from "./assignment-matrix";
 import { freeAll, freeOrdinaryRows, leaveOut, listFreeColumns } from "./assignment-pairs";
 import { LIST, Problem, layOut, raisePrice } from "./assignment-problem";
@@ -129,6 +130,7 @@ function advance<T>(problem: Problem, budget: i32): i32 {
       case Stage.lists: {
         if (problem.sparse === 0) {
           greedy<T>(problem);
+          reduceAllRows<T>(problem);
           listFreeColumns(problem);
           problem.stage = Stage.paths;
           break;
