@@ -104,6 +104,15 @@ export interface PoolingKernels {
   ): void;
 }
 
+/** What a matching is judged by (`assembly/inner-products.ts`): f64 sums over f32 matrices, pairs of positions in i32. */
+export interface InnerProductKernels {
+  pairedInnersF32(
+    aPtr: number, aWidth: number, bPtr: number, bWidth: number, rowsPtr: number, rowCount: number, columnsPtr: number, columnCount: number, sumsPtr: number,
+  ): void;
+  rowsTimesVectorF32(xPtr: number, rows: number, columns: number, vectorPtr: number, outPtr: number): void;
+  vectorTimesRowsF32(vectorPtr: number, xPtr: number, rows: number, columns: number, outPtr: number): void;
+}
+
 /** Sums over rows in f64 (`assembly/reduction.ts`). */
 export interface ReductionKernels {
   columnCrossMomentsF32(aPtr: number, bPtr: number, rows: number, columns: number, sumsPtr: number): void;
@@ -388,4 +397,4 @@ export interface CoreKernels extends
   MatmulKernels, AssignmentKernels, ConvolutionKernels, LayoutKernels, PoolingKernels, ReductionKernels, NormalisationKernels, ActivationKernels,
   LossKernels, OptimiserKernels, PermuteKernels, ElementaryKernels, RandomKernels, CodecKernels, WinogradKernels, SparseProductKernels,
   SparseConvolutionKernels, BasisKernels, AdaptivePoolingKernels, DepthwiseKernels, Depthwise3Kernels, DepthwisePackedKernels, ElementwiseKernels,
-  SequenceKernels {}
+  InnerProductKernels, SequenceKernels {}

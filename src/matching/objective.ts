@@ -1,7 +1,8 @@
 /** What coordinate descent maximises, summed directly from the pairs in f64, and a check of updated similarities against them. */
+import type { Core } from '../core/core.ts';
 import type { GradientHistory } from './history.ts';
 import { positionsOf } from './layout.ts';
-import type { TermLayout } from './layout.ts';
+import type { PairedTensor, StoredPair, TermLayout } from './layout.ts';
 
 /** Σ over pairs and permutable tensors of ⟨target, π(source)⟩. `permutations` in the layout's order of groups. */
 export function matchingObjective(history: GradientHistory, permutations: readonly Int32Array[]): number {
@@ -13,33 +14,54 @@ export function matchingObjective(history: GradientHistory, permutations: readon
   for (const tensor of history.layout.paired) {
     const rowPerm = permutations[tensor.rowGroup] as Int32Array;
     const columnPerm = permutations[tensor.columnGroup] as Int32Array;
-    for (const { target, source } of history.stored(tensor)) {
-      const sourceRows = positionsOf(source.rows, tensor.rows);
-      const sourceColumns = positionsOf(source.columns, tensor.columns);
-      const columns = target.columns.map((column) => sourceColumns[columnPerm[column] as number] as number);
-      const targetSlice = new Float32Array(target.data.length / tensor.slices);
-      const sourceSlice = new Float32Array(source.data.length / tensor.slices);
-      for (let slice = 0; slice < tensor.slices; slice++) {
-        target.data.decode(slice * targetSlice.length, targetSlice);
-        source.data.decode(slice * sourceSlice.length, sourceSlice);
-        let at = 0;
-        for (let i = 0; i < target.rows.length; i++) {
-          const sourceRow = sourceRows[rowPerm[target.rows[i] as number] as number] as number;
-          if (sourceRow >= 0) {
-            const from = sourceRow * source.columns.length;
-            let sum = 0;
-            for (let j = 0; j < columns.length; j++) {
-              const column = columns[j] as number;
-              if (column >= 0) sum += (targetSlice[at + j] as number) * (sourceSlice[from + column] as number);
-            }
-            objective += sum;
-          }
-          at += columns.length;
-        }
-      }
-    }
+    for (const pair of history.stored(tensor)) objective += pairObjective(history.core, tensor, pair, rowPerm, columnPerm);
   }
   return objective;
+}
+
+/** ⟨target, π(source)⟩ of one pair of a tensor, row by row. */
+function pairObjective(core: Core, tensor: PairedTensor, { target, source }: StoredPair, rowPerm: Int32Array, columnPerm: Int32Array): number {
+  const rows = livePairs(target.rows, rowPerm, positionsOf(source.rows, tensor.rows));
+  const columns = livePairs(target.columns, columnPerm, positionsOf(source.columns, tensor.columns));
+  const count = rows.length / 2;
+  if (count === 0) return 0;
+  return core.scoped((scratch) => {
+    const [rowsPtr, columnsPtr, sumsPtr] = [scratch.upload(rows), scratch.upload(columns), scratch.f64(count)];
+    let objective = 0;
+    forEachSlice(core, tensor, { target, source }, (targetPtr, sourcePtr) => {
+      core.kernels.pairedInnersF32(
+        targetPtr, target.columns.length, sourcePtr, source.columns.length, rowsPtr, count, columnsPtr, columns.length / 2, sumsPtr,
+      );
+      for (const sum of core.f64(sumsPtr, count)) objective += sum;
+    });
+    return objective;
+  });
+}
+
+/** Of each live target unit whose partner is live too: positions of both among the live ones, one pair behind the other. */
+function livePairs(live: Int32Array, perm: Int32Array, sourcePositions: Int32Array): Int32Array {
+  const pairs = new Int32Array(2 * live.length);
+  let at = 0;
+  live.forEach((unit, position) => {
+    const sourcePosition = sourcePositions[perm[unit] as number] as number;
+    if (sourcePosition < 0) return;
+    pairs[at++] = position;
+    pairs[at++] = sourcePosition;
+  });
+  return pairs.subarray(0, at);
+}
+
+/** Calls `visit` with each slice of both sides, f32 on the heap, that stands until the next. */
+function forEachSlice(core: Core, { slices }: PairedTensor, { target, source }: StoredPair, visit: (targetPtr: number, sourcePtr: number) => void): void {
+  const [ofTarget, ofSource] = [target.data.length / slices, source.data.length / slices];
+  core.scoped((scratch) => {
+    const [targetPtr, sourcePtr] = [scratch.f32(ofTarget, 'slice of a gradient'), scratch.f32(ofSource, 'slice of a gradient')];
+    for (let slice = 0; slice < slices; slice++) {
+      target.data.decode(slice * ofTarget, core.f32(targetPtr, ofTarget));
+      source.data.decode(slice * ofSource, core.f32(sourcePtr, ofSource));
+      visit(targetPtr, sourcePtr);
+    }
+  });
 }
 
 /** Σ similarity[i, perm[i]] of a square matrix, in f64. */
@@ -66,12 +88,15 @@ export function similarityDeviation(
   if (layout === undefined) return 0;
   const { size } = layout;
   const signs = Float64Array.from({ length: size }, (_, unit) => sign(unit));
+  // First of all: what is allocated below may let the heap grow, and the view of `similarity` die.
+  const got = new Float64Array(size);
+  addMatrixVector(got, similarity, signs);
   const fixed = history.staticSimilarity(group);
   const expected = new Float64Array(size);
   if (fixed !== null) addMatrixVector(expected, fixed, signs);
-  for (const term of layout.terms) addTermVector(expected, history, term, permutations[term.other] as Int32Array, signs);
-  const got = new Float64Array(size);
-  addMatrixVector(got, similarity, signs);
+  for (const { tensor, side, other } of layout.terms) {
+    for (const pair of history.stored(tensor)) addTermVector(expected, history.core, tensor, pair, side, permutations[other] as Int32Array, signs);
+  }
   let difference = 0;
   let norm = 0;
   for (let i = 0; i < size; i++) {
@@ -91,55 +116,29 @@ function addMatrixVector(out: Float64Array, matrix: Float32Array, vector: Float6
   }
 }
 
-/** out += Σ over slices of T · (π(S)ᵀ · vector), without the product of the two matrices. */
+/** out += Σ over slices of T · (π(S)ᵀ · vector) of one pair, without the product of the two matrices. */
 function addTermVector(
-  out: Float64Array,
-  history: GradientHistory,
-  { tensor, side }: TermLayout,
-  other: Int32Array,
-  vector: Float64Array,
+  out: Float64Array, core: Core, tensor: PairedTensor, pair: StoredPair, side: TermLayout['side'], otherPerm: Int32Array, vector: Float64Array,
 ): void {
-  const { rows, columns, slices } = tensor;
+  const { target, source } = pair;
   const onRows = side === 'rows';
-  const otherSize = onRows ? columns : rows;
-  for (const { target, source } of history.stored(tensor)) {
-    const positions = positionsOf(onRows ? source.columns : source.rows, otherSize);
-    const partners = (onRows ? target.columns : target.rows).map((unit) => positions[other[unit] as number] as number);
-    const width = source.columns.length;
-    const targetSlice = new Float32Array(target.data.length / slices);
-    const sourceSlice = new Float32Array(source.data.length / slices);
-    for (let slice = 0; slice < slices; slice++) {
-      target.data.decode(slice * targetSlice.length, targetSlice);
-      source.data.decode(slice * sourceSlice.length, sourceSlice);
-      let at = 0;
-      if (onRows) {
-        const folded = new Float64Array(width);
-        for (let i = 0, from = 0; i < source.rows.length; i++) {
-          const v = vector[source.rows[i] as number] as number;
-          for (let j = 0; j < width; j++) folded[j] = (folded[j] as number) + v * (sourceSlice[from++] as number);
-        }
-        const met = Float64Array.from(partners, (position) => (position < 0 ? 0 : (folded[position] as number)));
-        for (let i = 0; i < target.rows.length; i++) {
-          const row = target.rows[i] as number;
-          let sum = 0;
-          for (let j = 0; j < met.length; j++) sum += (targetSlice[at++] as number) * (met[j] as number);
-          out[row] = (out[row] as number) + sum;
-        }
-      } else {
-        for (let p = 0; p < partners.length; p++) {
-          const position = partners[p] as number;
-          if (position >= 0) {
-            const from = position * width;
-            let folded = 0;
-            for (let j = 0; j < width; j++) folded += (sourceSlice[from + j] as number) * (vector[source.columns[j] as number] as number);
-            for (let j = 0; j < target.columns.length; j++) {
-              const column = target.columns[j] as number;
-              out[column] = (out[column] as number) + folded * (targetSlice[at + j] as number);
-            }
-          }
-          at += target.columns.length;
-        }
-      }
-    }
-  }
+  const [targetUnits, sourceUnits] = onRows ? [target.rows, source.rows] : [target.columns, source.columns];
+  const [targetOthers, sourceOthers] = onRows ? [target.columns, source.columns] : [target.rows, source.rows];
+  const positions = positionsOf(sourceOthers, onRows ? tensor.columns : tensor.rows);
+  const partners = targetOthers.map((unit) => positions[otherPerm[unit] as number] as number);
+  const { rowsTimesVectorF32, vectorTimesRowsF32 } = core.kernels;
+  core.scoped((scratch) => {
+    const signsPtr = scratch.upload(Float64Array.from(sourceUnits, (unit) => vector[unit] as number));
+    const [foldedPtr, metPtr, sumsPtr] = [scratch.f64(sourceOthers.length), scratch.f64(targetOthers.length), scratch.f64(targetUnits.length)];
+    forEachSlice(core, tensor, pair, (targetPtr, sourcePtr) => {
+      if (onRows) vectorTimesRowsF32(signsPtr, sourcePtr, source.rows.length, source.columns.length, foldedPtr);
+      else rowsTimesVectorF32(sourcePtr, source.rows.length, source.columns.length, signsPtr, foldedPtr);
+      const [folded, met] = [core.f64(foldedPtr, sourceOthers.length), core.f64(metPtr, targetOthers.length)];
+      partners.forEach((position, at) => void (met[at] = position < 0 ? 0 : (folded[position] as number)));
+      if (onRows) rowsTimesVectorF32(targetPtr, target.rows.length, target.columns.length, metPtr, sumsPtr);
+      else vectorTimesRowsF32(metPtr, targetPtr, target.rows.length, target.columns.length, sumsPtr);
+      const sums = core.f64(sumsPtr, targetUnits.length);
+      targetUnits.forEach((unit, at) => void (out[unit] = (out[unit] as number) + (sums[at] as number)));
+    });
+  });
 }
