@@ -59,7 +59,7 @@ export interface TransferChoices {
    * held out again; `seed` where none is recorded.
    */
   readonly heldOutSeed?: number;
-  /** Default `held-out`, or `last` where nothing is held out. */
+  /** Default `held-out` (accuracy, among equals the loss; of tokens the loss), or `last` where nothing is held out. */
   readonly stopRule?: StopRule;
   /** Mini-batches to re-estimate batch-norm statistics from at each step. Default 20; unused without batch norm. */
   readonly statisticsBatches?: number;

@@ -4,7 +4,8 @@
 import { InvalidArgumentError } from '../core/errors.ts';
 
 /**
- * - `held-out`: the step with the highest held-out accuracy; the paper's code does this silently on validation data.
+ * - `held-out`: the step with the highest held-out accuracy, among equals the lowest held-out loss; of a language model the
+ *   lowest loss alone. The paper's code does this silently on validation data.
  * - `label-free`: the step whose predictions on held-out images agree most with the source's own last checkpoint, which
  *   needs images but no labels.
  * - `last`: the last step.
@@ -13,13 +14,26 @@ export type StopRule = 'held-out' | 'label-free' | 'last';
 
 export const stopRules: readonly StopRule[] = ['held-out', 'label-free', 'last'];
 
+/** What held-out scores are compared by: tokens by their loss, because the share that a language model gets right hardly moves where its perplexity does. */
+export type HeldOutMeasure = 'accuracy' | 'loss';
+
 /** Scores of one step; step 0 is the target before any transfer. */
 export interface StepScore {
   readonly step: number;
-  /** Held-out accuracy, 0 to 1; absent where nothing is held out. */
-  readonly accuracy?: number | undefined;
+  /** Accuracy 0 to 1 and mean loss on the held-out rows; absent where nothing is held out. */
+  readonly heldOut?: HeldOutScore | undefined;
   /** Share of held-out images on which the step and the source's last checkpoint predict the same class, 0 to 1. */
   readonly agreement?: number | undefined;
+}
+
+interface HeldOutScore {
+  readonly accuracy: number;
+  readonly loss: number;
+}
+
+/** Whether `a` is better than `b` on held-out rows; equal accuracies are told apart by the loss. */
+export function outscores(a: HeldOutScore, b: HeldOutScore, by: HeldOutMeasure): boolean {
+  return by === 'accuracy' && a.accuracy !== b.accuracy ? a.accuracy > b.accuracy : a.loss < b.loss;
 }
 
 /** @throws InvalidArgumentError when the rule needs held-out images and there are none. */
@@ -37,16 +51,15 @@ export function requireScores(rule: StopRule, heldOutCount: number): void {
  * The step to keep; among equals the earliest, which stays closest to the target's own weights.
  * A step without the rule's score counts as worst.
  */
-export function chooseStep(rule: StopRule, scores: readonly StepScore[]): number {
+export function chooseStep(rule: StopRule, scores: readonly StepScore[], by: HeldOutMeasure): number {
   if (rule === 'last') return scores.at(-1)?.step ?? 0;
-  let bestStep = 0;
-  let bestScore = -Infinity;
-  for (const { step, accuracy, agreement } of scores) {
-    const score = (rule === 'held-out' ? accuracy : agreement) ?? -Infinity;
-    if (score > bestScore) {
-      bestStep = step;
-      bestScore = score;
-    }
-  }
-  return bestStep;
+  let best: StepScore = { step: 0 };
+  for (const score of scores) if (isBetter(rule, score, best, by)) best = score;
+  return best.step;
+}
+
+function isBetter(rule: StopRule, score: StepScore, best: StepScore, by: HeldOutMeasure): boolean {
+  // No labels, so no loss: equal agreements stay equal.
+  if (rule === 'label-free') return (score.agreement ?? -Infinity) > (best.agreement ?? -Infinity);
+  return score.heldOut !== undefined && (best.heldOut === undefined || outscores(score.heldOut, best.heldOut, by));
 }

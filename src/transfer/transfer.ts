@@ -4,7 +4,7 @@
  */
 import { InvalidArgumentError, NotFiniteError, describe } from '../core/errors.ts';
 import { sha256Hex } from '../core/sha256.ts';
-import { PassingBatches, makeBatch } from '../data/data-set.ts';
+import { PassingBatches, isTokenSet, makeBatch } from '../data/data-set.ts';
 import { BatchSampler } from '../data/image-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { Batch } from '../data/image-set.ts';
@@ -191,7 +191,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
       ...(await score(state)),
     });
     // Only the state that the rule would choose now is kept, so that T does not multiply the memory.
-    if (chooseStep(settings.stopRule, steps.map(asScore)) === step) kept = { step, state, permutations };
+    if (chooseStep(settings.stopRule, steps, isTokenSet(data) ? 'loss' : 'accuracy') === step) kept = { step, state, permutations };
     options.onProgress?.({ stage: 'transfer', done: step, total: settings.steps, detail: progressDetail(steps) });
     await resumed?.offer(step, () =>
       transferPoint({ steps, permutations, kept, counts: context.counts, batches }, settings.method === 'fgmt' ? history : undefined),
@@ -310,10 +310,6 @@ function codedHistoryOf(steps: readonly TransferStep[]): ResultRecord['codedHist
   const coded = steps.filter(({ objectiveErrorBound }) => objectiveErrorBound !== undefined);
   const [first] = coded;
   return first && { fromStep: first.step, objectiveErrorBound: Math.max(...coded.map((step) => step.objectiveErrorBound as number)) };
-}
-
-function asScore(step: TransferStep): { step: number; accuracy: number | undefined; agreement: number | undefined } {
-  return { step: step.step, accuracy: step.heldOut?.accuracy, agreement: step.agreement };
 }
 
 function progressDetail(steps: readonly TransferStep[]): Record<string, number> {
