@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { TrajportError } from '../core/errors.ts';
 import { OptionError, UsageError } from './exit.ts';
-import { nearestName } from './nearest-name.ts';
+import { nearestName } from '../core/nearest-name.ts';
 
 interface Described {
   /** What stands after the option in the help, e.g. `FILE`. */

@@ -13,7 +13,7 @@ import type { ImageSet } from '../data/image-set.ts';
 import type { Compute } from '../index.ts';
 import { FileError, UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
-import { nearestName } from './nearest-name.ts';
+import { nearestName } from '../core/nearest-name.ts';
 import { hasTokenPart, namesTokens } from './tokens.node.ts';
 
 export type DataPart = 'train' | 'test';

@@ -20,7 +20,7 @@ import { verifyCommand } from './commands/verify.ts';
 import { UsageError, errorRecord, exitCodeOf, exitCodes, isAbort } from './exit.ts';
 import type { ExitCode } from './exit.ts';
 import { readWhole, removeTemporaries } from './files.node.ts';
-import { nearestName } from './nearest-name.ts';
+import { nearestName } from '../core/nearest-name.ts';
 import { Output } from './output.ts';
 import { overview } from './overview.ts';
 

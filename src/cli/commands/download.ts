@@ -14,7 +14,7 @@ import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, readWhole, writeAtomically } from '../files.node.ts';
 import { exclusively } from '../lock.node.ts';
-import { nearestName } from '../nearest-name.ts';
+import { nearestName } from '../../core/nearest-name.ts';
 
 /** Largest file or archive content: CIFAR-10's archive has 170 MB and unpacks to 184 MB. */
 const LIMIT_BYTES = 256 * 2 ** 20;

@@ -1,5 +1,4 @@
 /** Which of some names a misspelt one was probably meant to be. */
-import { displayWidth } from '../report/text.ts';
 
 /** The candidate that was probably meant: one that begins with `name`, else the one fewest edits away, if few. */
 export function nearestName(name: string, candidates: readonly string[]): string | undefined {
@@ -9,7 +8,7 @@ export function nearestName(name: string, candidates: readonly string[]): string
     if (completed.length === 1) return completed[0];
   }
   let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(displayWidth(name) / 3)) + 1;
+  let bestDistance = Math.max(1, Math.floor(name.length / 3)) + 1;
   for (const candidate of candidates) {
     const distance = editDistance(wanted, candidate.toLowerCase());
     if (distance < bestDistance) {

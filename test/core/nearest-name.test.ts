@@ -1,6 +1,6 @@
 /** The name that was probably meant: few edits, swapped neighbours, beginnings. */
 import { describe, expect, it } from 'vitest';
-import { nearestName } from '../../src/cli/nearest-name.ts';
+import { nearestName } from '../../src/core/nearest-name.ts';
 
 describe('nearest name', () => {
   it('takes few edits, swapped neighbours and beginnings', () => {
