@@ -3,7 +3,9 @@
  * hash is taken and no other, and --data that has another hash is remarked on.
  */
 import { dataSha256, recordedData } from '../transfer/record.ts';
+import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
+import { formatInteger } from '../report/text.ts';
 import type { Context } from './command.ts';
 import { DEFAULT_DATA, generatedTasks } from './data.node.ts';
 import { UsageError } from './exit.ts';
@@ -12,18 +14,15 @@ import type { DataValues, Task } from './shared.ts';
 
 /**
  * The options with --data filled in.
- * @throws UsageError where it is not given and the bundle was trained on none of the built-in tasks.
+ * @throws UsageError where it is not given and the bundle was trained on none of the built-in tasks, or does not say on what.
  */
-export async function withTaskData<V extends DataValues>({ output, compute }: Context, values: V, task: Task | undefined): Promise<V & { readonly data: string }> {
+export async function withTaskData<V extends DataValues>({ compute }: Context, values: V, task: Task | undefined): Promise<V & { readonly data: string }> {
   if (values.data !== undefined || task === undefined) return { ...values, data: values.data ?? DEFAULT_DATA };
   const { path, graph, training } = task;
   if (graph.vocabulary !== undefined) throw new UsageError(`${path} reads tokens: give --data text:PATH or tokens:FILE`);
   if (training === undefined) return { ...values, data: DEFAULT_DATA };
   const recorded = recordedData(training);
-  if (recorded === undefined) {
-    output.warn(`no --data is given and ${path} does not say what it was trained on: taking ${DEFAULT_DATA}`);
-    return { ...values, data: DEFAULT_DATA };
-  }
+  if (recorded === undefined) throw new UsageError(`${path} does not say what it was trained on: give --data DIR (or ${generatedTasks.join(', ')})`);
   for (const data of generatedTasks) {
     const choice = { ...values, data };
     if ((await dataSha256(await loadData(choice, 'train', compute, graph))) === recorded) return choice;
@@ -35,5 +34,8 @@ export async function withTaskData<V extends DataValues>({ output, compute }: Co
 export async function remarkOtherData({ output }: Context, { path, training }: Task, data: DataSet): Promise<void> {
   const recorded = recordedData(training);
   if (recorded === undefined || recorded === (await dataSha256(data))) return;
-  output.warn(`${path} was trained on other data than ${data.name}: another task, or fewer of its images`);
+  output.warn(
+    `${path} was trained on other data than the ${formatInteger(data.count)} ${isTokenSet(data) ? 'windows' : 'images'} of ${data.name}: on another task, or on more or fewer of them; ` +
+      'what is held out here its source may have seen',
+  );
 }
