@@ -20,6 +20,8 @@ import { centralHeader, endRecords, localHeader } from './zip-format.ts';
 import { type ZipReader, openZip } from './zip-reader.ts';
 
 export interface OpenBundleOptions extends SourceOptions {
+  /** What errors are to call it, a path for one. Default: none, and the file as a whole `bundle`. */
+  readonly name?: string;
   /** For checkpoints stored as their seed; one is opened for the moment where none is given. */
   readonly core?: Core;
   /** What all entries together may expand to; default from `limits.inflateExpansion`. */
@@ -46,16 +48,19 @@ export class TrajectoryBundle implements Disposable {
   readonly #codec: Codec;
   readonly #layout: CheckpointLayout;
   readonly #core: Core | undefined;
+  /** Before the field of every error: which file it is about. */
+  readonly #called: string;
   /** The last file decoded: reading a trajectory front to back decodes each checkpoint once. */
   #cached: { readonly index: number; readonly file: Uint8Array } | undefined;
   #queue: Promise<unknown> = Promise.resolve();
   #disposed = false;
 
-  constructor(zip: ZipReader, codec: Codec, manifest: Manifest, layout: CheckpointLayout, core: Core | undefined) {
+  constructor(zip: ZipReader, codec: Codec, manifest: Manifest, layout: CheckpointLayout, { core, name }: Pick<OpenBundleOptions, 'core' | 'name'>) {
     this.#zip = zip;
     this.#codec = codec;
     this.#layout = layout;
     this.#core = core;
+    this.#called = calledBy(name);
     this.manifest = manifest;
     this.graph = manifest.graph;
     this.checkpoints = manifest.checkpoints.map((record, index) => ({
@@ -90,7 +95,7 @@ export class TrajectoryBundle implements Disposable {
    */
   async readCheckpoint(which: number | string, signal?: AbortSignal): Promise<NetworkState> {
     const { label } = this.checkpoint(which);
-    return this.#inTurn(which, signal, (file) => stateFromSafetensors(this.#layout.state, file, label));
+    return this.#inTurn(which, signal, (file) => stateFromSafetensors(this.#layout.state, file, `${this.#called}${label}`));
   }
 
   /** A checkpoint as the safetensors file that the manifest's hash is of. The bytes are the caller's. */
@@ -118,7 +123,7 @@ export class TrajectoryBundle implements Disposable {
     this.#cached = undefined;
     for (let index = first; index <= target; index++) file = await this.#decodeOne(this.checkpoints[index] as BundleCheckpoint, file, signal);
     const { label, sha256 } = this.checkpoints[target] as BundleCheckpoint;
-    await requireHash(`checkpoint ${label}`, file, sha256);
+    await requireHash(`${this.#called}checkpoint ${label}`, file, sha256);
     this.#cached = { index: target, file };
     return file;
   }
@@ -128,9 +133,9 @@ export class TrajectoryBundle implements Disposable {
     if (coding === 'seed' || name === null) return this.#initialState(checkpoint);
     const entry = this.#zip.entry(name);
     const { stored, localHeader: header, open } = await this.#zip.readStored(entry, signal);
-    requireCanonical(`checkpoint ${label} local header`, header, localHeader(entry));
+    requireCanonical(`${this.#called}checkpoint ${label} local header`, header, localHeader(entry));
     // A `full` entry is its file: the hash of that, checked at the end, is the same one.
-    if (coding !== 'full') await requireHash(`checkpoint ${label} as stored`, stored, checkpoint.storedSha256 as string);
+    if (coding !== 'full') await requireHash(`${this.#called}checkpoint ${label} as stored`, stored, checkpoint.storedSha256 as string);
     signal?.throwIfAborted();
     // Synchronous from here, so the codec's windows are ours alone.
     decodeFile(this.#codec, coding, open(), file, this.#layout.range);
@@ -168,6 +173,10 @@ export class TrajectoryBundle implements Disposable {
   }
 }
 
+function calledBy(name: string | undefined): string {
+  return name === undefined ? '' : `${name}: `;
+}
+
 async function requireHash(field: string, bytes: Uint8Array, sha256: string): Promise<void> {
   const got = await sha256Hex(bytes);
   if (got !== sha256) throw new IntegrityError({ field, expected: `SHA-256 ${sha256}`, got });
@@ -185,31 +194,31 @@ function requireCanonical(field: string, got: Uint8Array, expected: Uint8Array):
  */
 export async function openBundle(source: ByteSource, options: OpenBundleOptions = {}): Promise<TrajectoryBundle> {
   const access = await openSource(source, options);
-  const field = 'bundle';
+  const field = options.name ?? 'bundle';
   const { signal, inflatedBytes } = options;
   const zip = await openZip(access, { field, ...(inflatedBytes === undefined ? {} : { inflatedBytes }), ...(signal === undefined ? {} : { signal }) });
   const manifestEntry = zip.entry(MANIFEST_ENTRY);
   if (manifestEntry.bytes > limits.manifestBytes) {
-    throw new MalformedFileError({ field: MANIFEST_ENTRY, expected: `at most ${limits.manifestBytes} bytes`, got: `${manifestEntry.bytes}` });
+    throw new MalformedFileError({ field: `${calledBy(options.name)}${MANIFEST_ENTRY}`, expected: `at most ${limits.manifestBytes} bytes`, got: `${manifestEntry.bytes}` });
   }
   const { open, localHeader: header } = await zip.readStored(manifestEntry, signal);
-  requireCanonical(`${MANIFEST_ENTRY} local header`, header, localHeader(manifestEntry));
+  requireCanonical(`${calledBy(options.name)}${MANIFEST_ENTRY} local header`, header, localHeader(manifestEntry));
   const bytes = new Uint8Array(manifestEntry.bytes);
   const reader = open();
   reader.readInto(bytes);
   reader.finish();
   const manifest = parseManifest(bytes);
   const layout = checkpointLayout(manifest.graph);
-  requireEntries(zip, manifest, layout);
-  return new TrajectoryBundle(zip, await openCodec(), manifest, layout, options.core);
+  requireEntries(zip, manifest, layout, calledBy(options.name));
+  return new TrajectoryBundle(zip, await openCodec(), manifest, layout, options);
 }
 
 /** Every entry that the manifest names, in order, of the size that the graph implies, and no other. */
-function requireEntries(zip: ZipReader, manifest: Manifest, layout: CheckpointLayout): void {
+function requireEntries(zip: ZipReader, manifest: Manifest, layout: CheckpointLayout, called: string): void {
   const expected: [name: string, bytes: number | undefined][] = [];
   for (const { coding, entry, bytes, label } of manifest.checkpoints) {
     if (bytes !== layout.fileBytes) {
-      throw new MalformedFileError({ field: `${MANIFEST_ENTRY} ${label}.bytes`, expected: `${layout.fileBytes}, as the graph implies`, got: `${bytes}` });
+      throw new MalformedFileError({ field: `${called}${MANIFEST_ENTRY} ${label}.bytes`, expected: `${layout.fileBytes}, as the graph implies`, got: `${bytes}` });
     }
     if (coding !== 'seed' && entry !== null) expected.push([entry, codedBytes(coding, bytes, layout.range)]);
   }
@@ -221,13 +230,13 @@ function requireEntries(zip: ZipReader, manifest: Manifest, layout: CheckpointLa
     const [name, bytes] = expected[index] ?? [];
     const entry = known[index];
     if (entry?.name !== name || entry === undefined) {
-      throw new MalformedFileError({ field: `bundle entry ${index}`, expected: describe(name ?? 'no more entries'), got: describe(entry?.name ?? 'none') });
+      throw new MalformedFileError({ field: `${called}bundle entry ${index}`, expected: describe(name ?? 'no more entries'), got: describe(entry?.name ?? 'none') });
     }
     if (bytes !== undefined && entry.bytes !== bytes) {
-      throw new MalformedFileError({ field: `bundle ${entry.name}`, expected: `${bytes} bytes, as the graph implies`, got: `${entry.bytes}` });
+      throw new MalformedFileError({ field: `${called}bundle ${entry.name}`, expected: `${bytes} bytes, as the graph implies`, got: `${entry.bytes}` });
     }
-    requireCanonical(`bundle ${entry.name} central header`, entry.header, centralHeader(entry));
+    requireCanonical(`${called}bundle ${entry.name} central header`, entry.header, centralHeader(entry));
   }
   const { entries: count, directoryOffset, directoryBytes } = zip.end;
-  requireCanonical('bundle end record', zip.end.bytes, endRecords(count, directoryOffset, directoryBytes));
+  requireCanonical(`${called}bundle end record`, zip.end.bytes, endRecords(count, directoryOffset, directoryBytes));
 }

@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { TrajportError } from '../core/errors.ts';
+import { formatBytes } from '../report/text.ts';
 import { OptionError, UsageError } from './exit.ts';
 import { nearestName } from '../core/nearest-name.ts';
 
@@ -20,7 +21,7 @@ export type OptionSpec =
   | (Described & { readonly kind: 'flag' })
   | (Described & { readonly kind: 'string'; readonly default?: string })
   | (Described & { readonly kind: 'integer' | 'number'; readonly minimum?: number; readonly maximum?: number; readonly default?: number })
-  | (Described & { readonly kind: 'bytes'; readonly default?: number })
+  | (Described & { readonly kind: 'bytes'; readonly minimum?: number; readonly maximum?: number; readonly default?: number })
   | (Described & { readonly kind: 'integers'; readonly minimum?: number; readonly maximum?: number; readonly default?: readonly number[] })
   | (Described & { readonly kind: 'choice'; readonly choices: readonly string[]; readonly default?: string })
   | (Described & { readonly kind: 'strings'; readonly default?: readonly string[] });
@@ -105,7 +106,7 @@ function valueOf(shown: string, spec: OptionSpec, text: string | undefined, inli
     case 'integers':
       return splitList(shown, text).map((item) => numberOf(shown, item, true, spec.minimum, spec.maximum));
     case 'bytes':
-      return bytesOf(shown, text);
+      return bytesOf(shown, text, spec.minimum, spec.maximum);
     case 'choice': {
       if (spec.choices.includes(text)) return text;
       const nearest = nearestName(text, spec.choices);
@@ -147,11 +148,15 @@ const byteUnits: Readonly<Record<string, number>> = {
   '': 1, b: 1, k: 1024, kb: 1e3, kib: 1024, m: 1024 ** 2, mb: 1e6, mib: 1024 ** 2, g: 1024 ** 3, gb: 1e9, gib: 1024 ** 3,
 };
 
-function bytesOf(shown: string, text: string): number {
+function bytesOf(shown: string, text: string, minimum = 0, maximum = Infinity): number {
   const match = /^(\d+(?:\.\d+)?)\s*([kmg]?i?b?)$/i.exec(text);
   const factor = byteUnits[(match?.[2] ?? '?').toLowerCase()];
   const bytes = match === null || factor === undefined ? NaN : Math.floor(Number(match[1]) * factor);
   if (!Number.isSafeInteger(bytes)) throw new UsageError(`${shown} is a size such as 96MiB or 2GB, not ${JSON.stringify(text)}`);
+  if (bytes < minimum || bytes > maximum) {
+    const range = maximum < Infinity ? `from ${formatBytes(minimum)} to ${formatBytes(maximum)}` : `of at least ${formatBytes(minimum)}`;
+    throw new UsageError(`${shown} is a size ${range}, not ${JSON.stringify(text)}`);
+  }
   return bytes;
 }
 

@@ -1,4 +1,5 @@
 /** What a command is, what it gets, and how its help is written. */
+import { limits } from '../core/limits.ts';
 import type { Compute, CoreOptions } from '../index.ts';
 import { displayWidth, formatBytes, wrapWords } from '../report/text.ts';
 import type { OptionSpec, OptionSpecs, ValuesOf } from './arguments.ts';
@@ -8,8 +9,8 @@ import type { Output } from './output.ts';
 /** Options that every command takes. */
 export const globalOptions = {
   seed: { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'everything random follows from this number' },
-  'heap-limit': { kind: 'bytes', field: 'heapLimitBytes', metavar: 'SIZE', help: 'cap of the WebAssembly heap, e.g. 96MiB' },
-  'relaxed-simd': { kind: 'flag', help: 'matrix products with relaxed SIMD: faster in most engines, but another engine or processor may give other bytes' },
+  'heap-limit': { kind: 'bytes', field: 'heapLimitBytes', metavar: 'SIZE', minimum: limits.smallestHeapBytes, maximum: limits.heapBytes, help: 'cap of the WebAssembly heap, e.g. 96MiB' },
+  'relaxed-simd': { kind: 'flag', field: 'arithmetic', help: 'matrix products with relaxed SIMD: faster in most engines, but another engine or processor may give other bytes' },
   json: { kind: 'flag', help: 'print one JSON object a line on stdout and nothing else there' },
   quiet: { kind: 'flag', short: 'q', help: 'no progress line' },
   help: { kind: 'flag', short: 'h', help: 'this text' },

@@ -106,11 +106,16 @@ async function folderPart(name: string, part: DataPart, choices: LoadChoices): P
   throw new FileError(name, `has no ${part} images: looked for ${wanted}; there are ${files.slice(0, 8).join(', ') || 'no files'}`);
 }
 
+/** @throws FileError where there is no such folder. */
+export function requireFolder(directory: string): void {
+  list(directory);
+}
+
 function list(directory: string): string[] {
   try {
     return readdirSync(directory).toSorted();
   } catch (cause) {
-    throw new FileError(directory, 'no such folder of images (or generated:before, generated:after, text:PATH, tokens:FILE)', cause);
+    throw new FileError(directory, 'no such folder of images (--data also takes generated:before, generated:after, text:PATH and tokens:FILE)', cause);
   }
 }
 

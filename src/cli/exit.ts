@@ -29,13 +29,16 @@ export const exitMeanings: { readonly [K in keyof typeof exitCodes]: string } = 
 
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
-/** The command line is wrong; `suggestion` says what was probably meant. */
+/** The command line is wrong; `suggestion` says what was probably meant. A message about an option begins with its name. */
 export class UsageError extends Error {
   readonly suggestion: string | undefined;
+  /** The option at fault, `--steps`; undefined where it is none, or one that is missing. */
+  readonly option: string | undefined;
   constructor(message: string, suggestion?: string) {
     super(message);
     this.name = 'UsageError';
     this.suggestion = suggestion;
+    this.option = /^(?:unknown option )?(--?[a-z][a-z-]*)/i.exec(message)?.[1];
   }
 }
 
@@ -87,6 +90,7 @@ export function errorRecord(error: unknown): Readonly<Record<string, unknown>> {
   const exitCode = exitCodeOf(error);
   if (error instanceof OptionError) return { ...error.cause.toJSON(), option: error.option, exitCode };
   if (error instanceof TrajportError) return { ...error.toJSON(), exitCode };
+  if (error instanceof UsageError && error.option !== undefined) return { error: error.name, option: error.option, message: error.message, exitCode };
   if (error instanceof Error) return { error: error.name, message: error.message, exitCode };
   return { error: 'Error', message: String(error), exitCode };
 }

@@ -5,7 +5,7 @@
 import { basename, dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { formatBytes } from '../report/text.ts';
-import { FileError } from './exit.ts';
+import { FileError, UsageError } from './exit.ts';
 import { files } from './file-system.node.ts';
 
 /** Temporary files and locks now on disk: removed when the process is interrupted. */
@@ -161,18 +161,22 @@ function syncDirectory(directory: string): void {
   }
 }
 
-/** Makes sure before the work that `path` can be written after it: its directory exists and it is not one itself. */
-export function prepareOutput(path: string, inputs: readonly (string | undefined)[] = []): string {
+/**
+ * Makes sure before the work that `path` can be written after it: its directory exists, and it is a file or nothing yet.
+ * @param option what gave the path, for the refusal where it is an input too.
+ */
+export function prepareOutput(path: string, inputs: readonly (string | undefined)[] = [], option = 'the output'): string {
   const target = resolve(path);
+  if (inputs.some((input) => input !== undefined && resolve(input) === target)) throw new UsageError(`${option} ${path} is an input of the same command, which would be replaced`);
   try {
     files().makeDirectory(dirname(target));
   } catch (cause) {
     throw new FileError(path, `its directory cannot be made (${reason(cause)})`, cause);
   }
-  if (files().status(target)?.isDirectory === true) throw new FileError(path, 'is a directory, where a file is to be written');
-  for (const input of inputs) {
-    if (input !== undefined && resolve(input) === target) throw new FileError(path, 'is both an input and an output');
-  }
+  const there = files().status(target);
+  if (there?.isDirectory === true) throw new FileError(path, 'is a directory, where a file is to be written');
+  // A device or a pipe would not be written to but replaced by a file: as root, /dev/null for the whole machine.
+  if (there?.isFile === false) throw new FileError(path, 'is a device or a pipe, where a file is to be written');
   const probe = temporaryBeside(target);
   try {
     temporaries.add(probe);
@@ -231,18 +235,30 @@ export function openRandomAccess(path: string): FileAccess {
   };
 }
 
+/** @throws FileError where `path` could not be opened: before work whose result it is to be read after. */
+export function requireFile(path: string): void {
+  files().close(openForReading(path));
+}
+
 function openForReading(path: string): number {
   let file: number;
   try {
+    // Looked at before it is opened: opening a pipe waits for whoever writes to it, and no signal ends that.
+    if (files().status(path)?.isFile === false) throw new FileError(path, 'is not a regular file');
     file = files().open(path, 'r');
   } catch (cause) {
-    throw new FileError(path, reason(cause), cause);
+    throw cause instanceof FileError ? cause : new FileError(path, noSuchFile(path) ?? reason(cause), cause);
   }
   if (files().status(file)?.isFile !== true) {
     files().close(file);
     throw new FileError(path, 'is not a regular file');
   }
   return file;
+}
+
+/** A URL is taken for a path: said to whoever knows that the library reads them. */
+function noSuchFile(path: string): string | undefined {
+  return /^(https?|file):\/\//i.test(path) ? 'no such file: the command line reads files, not URLs (openBundle of the library reads both)' : undefined;
 }
 
 function readExactly(file: number, path: string, bytes: Uint8Array, offset: number): void {

@@ -2,6 +2,8 @@
 import { existsSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { limits } from '../core/limits.ts';
+import { formatBytes } from '../report/text.ts';
 import { NetworkError, TrajportError, closeSharedCompute, openCompute } from '../index.ts';
 import type { Compute } from '../index.ts';
 import { namedByOption, parseArguments } from './arguments.ts';
@@ -17,11 +19,12 @@ import { planCommand } from './commands/plan.ts';
 import { trainCommand } from './commands/train.ts';
 import { transferCommand } from './commands/transfer.ts';
 import { verifyCommand } from './commands/verify.ts';
-import { UsageError, errorRecord, exitCodeOf, exitCodes, isAbort } from './exit.ts';
+import { OptionError, UsageError, errorRecord, exitCodeOf, exitCodes, isAbort } from './exit.ts';
 import type { ExitCode } from './exit.ts';
-import { readWhole, removeTemporaries } from './files.node.ts';
+import { readWhole, reason, removeTemporaries } from './files.node.ts';
 import { nearestName } from '../core/nearest-name.ts';
 import { Output } from './output.ts';
+import type { Sink } from './output.ts';
 import { overview } from './overview.ts';
 
 export const commands: readonly Command[] = [
@@ -90,8 +93,33 @@ function packageVersion(): string {
   return String((JSON.parse(new TextDecoder().decode(bytes)) as { version?: unknown }).version);
 }
 
+/**
+ * A closed pipe (`trajport inspect x | head`) is the reader's way to say enough: the command goes on to its end and writes what it was to
+ * write. Any other failure (a full disk behind `> log`) ends it, since what it says is lost.
+ */
+function cannotPrint(error: unknown): void {
+  const { code, name } = error as { readonly code?: unknown; readonly name?: unknown };
+  if (code === 'EPIPE' || name === 'BrokenPipe') return;
+  removeTemporaries();
+  newOutput(false, true).error(`what is printed cannot be written (${reason(error)})`);
+  process.exit(exitCodes.badInput);
+}
+
+/** Node and Bun tell of a failed write by an event, Deno throws. */
+const guardedStdout: Sink = {
+  write: (text) => {
+    try {
+      return process.stdout.write(text);
+    } catch (error) {
+      return cannotPrint(error);
+    }
+  },
+  isTTY: process.stdout.isTTY,
+  columns: process.stdout.columns,
+};
+
 function newOutput(json: boolean, quiet: boolean, identical = true): Output {
-  return new Output({ stdout: process.stdout, stderr: process.stderr, json, quiet, identical, environment: process.env, now: () => performance.now() });
+  return new Output({ stdout: guardedStdout, stderr: process.stderr, json, quiet, identical, environment: process.env, now: () => performance.now() });
 }
 
 function findCommand(name: string): Command {
@@ -99,8 +127,8 @@ function findCommand(name: string): Command {
   if (found !== undefined) return found;
   const nearest = nearestName(name, commands.map((command) => command.name));
   throw new UsageError(
-    name.startsWith('-') ? `${name} must follow a command` : `unknown command ${JSON.stringify(name)}`,
-    nearest === undefined ? 'trajport --help' : `trajport ${nearest}`,
+    name.startsWith('-') ? `${name} must follow a command` : `unknown command ${JSON.stringify(name)}${nearest === undefined ? ': trajport --help lists them' : ''}`,
+    nearest === undefined ? undefined : `trajport ${nearest}`,
   );
 }
 
@@ -156,17 +184,26 @@ function explain(error: unknown): string {
   if (error instanceof TrajportError && error.field.startsWith('resume.')) return `${error.message}\n       --resume new starts over`;
   // Only `download` asks servers.
   if (error instanceof NetworkError) return `${error.message}\n       --mirror URL fetches the same files from elsewhere`;
+  const said = error instanceof Error ? withSizes(error.message) : String(error);
+  const cause = error instanceof OptionError ? error.cause : error;
+  if (cause instanceof TrajportError && cause.code === 'out-of-memory') {
+    return `${said}\n       --heap-limit SIZE raises the cap (at most ${formatBytes(limits.heapBytes)}); --micro-batch auto of train and transfer, or a smaller --batch-size, needs less`;
+  }
+  if (cause instanceof TrajportError && cause.code === 'integrity') return `${said}\n       the file is damaged, or was changed after it was written`;
   if (code === exitCodes.internal && error instanceof Error) {
     return `${error.stack ?? error.message}\n       this is a fault of trajport: please report it with the command you ran`;
   }
-  return error instanceof Error ? error.message : String(error);
+  return said;
 }
 
-// A closed pipe (`trajport inspect x | head`) is the reader's way to say enough.
-process.stdout.on('error', (error: Error & { code?: string }) => {
-  if (error.code === 'EPIPE') process.exit(exitCodes.ok);
-  throw error;
-});
+/** Sizes as options take them beside those in bytes, which are exact. */
+function withSizes(message: string): string {
+  return message.replace(/\b(\d{4,}) bytes\b/g, (text, bytes: string) => `${text} (${formatBytes(Number(bytes))})`);
+}
+
+process.stdout.on('error', cannotPrint);
+// Nowhere is left to say so.
+process.stderr.on('error', () => undefined);
 
 try {
   process.exitCode = await main(process.argv.slice(2));

@@ -10,6 +10,7 @@ import { graphFromLayersModel, isLayersModel } from '../model/layers-model.ts';
 import { preset, presetNames } from '../model/presets.ts';
 import type { TrajectoryBundle } from '../bundle/reader.ts';
 import { isTokenSet } from '../data/data-set.ts';
+import { splitRows } from '../data/image-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { PresetName, PresetOptions } from '../model/presets.ts';
@@ -25,7 +26,11 @@ import type { DataPart, LoadChoices } from './data.node.ts';
 import { FileError, UsageError } from './exit.ts';
 import type { GlobalValues } from './command.ts';
 import { openRandomAccess, readWhole } from './files.node.ts';
+import type { Output } from './output.ts';
 import { loadTokens, namesTokens } from './tokens.node.ts';
+
+/** Images, or windows of tokens, a mini-batch of `train` and `transfer`. */
+export const DEFAULT_BATCH_SIZE = 128;
 
 export const dataOptions = {
   data: { kind: 'string', metavar: 'DIR', help: "folder of images: files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not; or generated:before, generated:after; text:PATH, tokens:FILE for language models (default: generated:before, or the one of the two that the bundle was trained on)" },
@@ -56,10 +61,10 @@ export const takenBy: { readonly [O in Exclude<keyof typeof modelOptions, 'model
   stem: /^(resnet\d+|mobilenet_v2|vgg.*)$/,
 };
 
-function requireTaken(values: ModelValues, name: PresetName | undefined): void {
+function requireTaken(values: ModelValues, name: PresetName | undefined, otherwise = '--graph'): void {
   for (const [option, names] of Object.entries(takenBy) as [keyof typeof takenBy, RegExp][]) {
     if (values[option] === undefined || values[option] === false || (name !== undefined && names.test(name))) continue;
-    throw new UsageError(`--${option} is for --model ${presetNames.filter((one) => names.test(one)).join(', ')}, not for ${name === undefined ? '--graph' : name}`);
+    throw new UsageError(`--${option} is for --model ${presetNames.filter((one) => names.test(one)).join(', ')}, not for ${name ?? otherwise}`);
   }
 }
 
@@ -76,6 +81,23 @@ export async function graphOfShape(values: ModelValues & ValuesOf<typeof shapeOp
     throw new UsageError(values.model === 'gpt2' ? '--model gpt2 needs --input TOKENS and --classes VOCABULARY' : '--model needs --input C,H,W and --classes N');
   }
   return graphOf(values, { input: input ?? [1, 1, 1], classes: classes ?? 1 });
+}
+
+/** The network of `--graph`, or of `--model` with the shape of `--input` and `--classes`, else of the data. */
+export async function graphOfShapeOrData(
+  values: ModelValues & DataValues & Pick<ValuesOf<typeof shapeOptions>, 'input'>, compute: () => Promise<Compute>,
+): Promise<ModelGraph | undefined> {
+  if (values.input === undefined) return (await givenTask(values))?.graph ?? (values.model === undefined ? undefined : graphOf(values, await loadData(values, 'test', compute)));
+  if (values.model === undefined) throw new UsageError('--input goes with --model');
+  if (values.data !== undefined) throw new UsageError('--input and --data exclude each other: data have a shape of their own');
+  return graphOfShape(values);
+}
+
+/** @throws UsageError for a network beside a bundle, which would change nothing. */
+export function refuseNetwork(values: ModelValues & Partial<Pick<ValuesOf<typeof shapeOptions>, 'input'>>): void {
+  const given = (['model', 'graph', 'input'] as const).find((option) => values[option] !== undefined);
+  if (given !== undefined) throw new UsageError(`--${given} goes with a file of weights; a bundle carries its own network`);
+  requireTaken(values, undefined, 'a bundle');
 }
 
 export const freshHeadOptions = {
@@ -226,7 +248,7 @@ export async function openBundleFile(path: string, signal?: AbortSignal): Promis
   if (!lookOver(path).ends) throw new FileError(path, 'is not a bundle, or is cut short; trajport train --out and trajport pack make bundles');
   const file = openRandomAccess(path);
   try {
-    const bundle = await openBundle(file, signal === undefined ? {} : { signal });
+    const bundle = await openBundle(file, { name: path, ...(signal === undefined ? {} : { signal }) });
     return {
       bundle,
       [Symbol.dispose]: () => {
@@ -266,6 +288,13 @@ export function checkpointIndex(bundle: TrajectoryBundle, label: string | undefi
     throw new UsageError(`there is no checkpoint ${JSON.stringify(label)}; there are ${bundle.checkpoints.map((c) => c.label).join(', ')}`);
   }
   return index;
+}
+
+/** Says so where batches larger than what there is to draw them from were asked for. */
+export function remarkLargeBatch(output: Output, batchSize: number | undefined, data: DataSet, heldOutFraction: number): void {
+  const { length } = splitRows(data.count, heldOutFraction, 0).training;
+  if (batchSize === undefined || batchSize <= length) return;
+  output.warn(`--batch-size ${batchSize} is more than the ${formatInteger(length)} ${isTokenSet(data) ? 'windows' : 'images'} that are not held out: each batch is all of them`);
 }
 
 /** One line that says what a network is. */

@@ -192,7 +192,7 @@ export async function openCore(options: CoreOptions = {}): Promise<Core> {
   const heapLimitBytes =
     options.heapLimitBytes === undefined
       ? limits.heapBytes
-      : requireInteger('heapLimitBytes', options.heapLimitBytes, 2 ** 20, limits.heapBytes);
+      : requireInteger('heapLimitBytes', options.heapLimitBytes, limits.smallestHeapBytes, limits.heapBytes);
   const arithmetic = requireChoice('arithmetic', options.arithmetic ?? 'strict', ['strict', 'relaxed']);
   const [tfjsModule, coreModule, relaxedModule] = await Promise.all([
     compile('wasm.tfjs', options.wasm?.tfjs ?? bundled.tfjsWasm()),

@@ -56,4 +56,6 @@ export const limits = {
   scheduleSteps: 10_000,
   /** The heap of the WebAssembly memory unless the caller sets another: what tfjs's binary itself can address. */
   heapBytes: 2 * GiB,
+  /** The least that a cap of it may be: less than any binary starts with, so that only a slip of the unit is refused as one. */
+  smallestHeapBytes: MiB,
 } as const;

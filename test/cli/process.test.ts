@@ -1,11 +1,14 @@
 /** The command line as a process: the way of a fine-tune on small folders, exit codes, interruption, help. */
+import { execFile, execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import process from 'node:process';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readSafetensors } from '../../src/bundle/safetensors.ts';
-import { jsonLines, root, trajport, writeImageFolder } from './fixtures.ts';
+import { cliPath, jsonLines, root, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
 const run = (...args: string[]) => trajport(args, { cwd: directory });
@@ -87,6 +90,9 @@ describe('the way of a fine-tune', () => {
     expect(await at(codedHistory, 'fgmt')).toMatchObject({ code: 0, stderr: expect.stringContaining('kept as 8-bit codes') });
     expect(await at(codedHistory - 1, 'fgmt')).toMatchObject({ code: 1, stderr: expect.stringContaining('even as 8-bit codes') });
     expect(await at(0, 'naive')).toMatchObject({ code: 0, stderr: '', history: 0 });
+    // Naive fits any budget: what is asked of all is whether one that matches does.
+    expect(await at(0, 'all')).toMatchObject({ code: 1 });
+    expect(await at(codedHistory, 'all')).toMatchObject({ code: 0 });
     expect((await run('plan', ...net)).stdout).toMatch(/reckoned at 4 sweeps a matching; where one group of units is matched, one assignment settles it\.$/m);
   });
 
@@ -108,12 +114,47 @@ describe('the way of a fine-tune', () => {
     const { stdout, code } = await run('transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--batch-size', '32', '--method', 'fgmt', '--out', 'p.safetensors');
     expect(code).toBe(0);
     expect(stdout).toMatch(/held-out accuracy, %/);
-    expect(stdout).toMatch(/test accuracy: target before .* %, plain shift \(Naive\) .* %, FGMT .* %/);
+    // Naive keeps a step of its own, which is said; booked times add up to the whole.
+    expect(stdout).toMatch(/^test accuracy: target before [\d.]+ %, plain shift \(Naive, step (0: the target as it was|\d+ of 10)\) [\d.]+ %, FGMT \(step \d+ of 10\) [\d.]+ %$/m);
+    expect(stdout).toMatch(/evaluation [\d.]+ m?s, the rest [\d.]+ m?s$/m);
     expect(stdout).not.toContain('\u001b');
     const naive = await run('transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--method', 'naive', '--out', 'p.safetensors');
-    expect(naive.stdout).toMatch(/^test accuracy: target before [\d.]+ %, plain shift \(Naive\) [\d.]+ %$/m);
+    expect(naive.stdout).toMatch(/^test accuracy: target before [\d.]+ %, plain shift \(Naive, step (0: the target as it was|\d+ of 10)\) [\d.]+ %$/m);
     const oracle = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--oracle-target', 'v2.safetensors', '--method', 'oracle', '--data', 'b', '--steps', '1', '--out', 'p.safetensors');
-    expect(oracle.stdout).toMatch(/^0 gradients, 1 assignment in .*\ntest accuracy: .*, Oracle [\d.]+ %$/m);
+    expect(oracle.stdout).toMatch(/^0 gradients, 1 assignment in .*\ntest accuracy: .*, Oracle \([^)]+\) [\d.]+ %$/m);
+  });
+
+  it('says where the plain shift does better than the result, and which step of it is shown', async () => {
+    // The source's own start as the target: its change, unpermuted, is the fine-tune itself; one step of Oracle against the start has no such luck.
+    const { code, stdout, stderr } = await run('transfer', 'tune.zip', '--target', 'v1.safetensors', '--data', 'b', '--batch-size', '32', '--seed', '3', '--method', 'oracle', '--oracle-target', 'v2.safetensors', '--stop-rule', 'last', '--steps', '4', '--out', 'p.safetensors', '--json');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/note: the plain shift \(Naive, step 4 of 4\) does better than Oracle on what is held out: [\d.]+ % right and a loss of [\d.]+, not [\d.]+ % right and a loss of [\d.]+; --method naive takes it/) });
+    expect(jsonLines(stdout).at(-1)).toMatchObject({ naiveStep: 4 });
+  });
+
+  it('tells of options that change nothing, or less than they say', async () => {
+    const noted = async (...more: string[]) =>
+      (await run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--steps', '1', '--method', 'fgmt', '--out', 'p.safetensors', ...more)).stderr.split('\n').filter((line) => !line.includes('plain shift'));
+    expect(await noted()).toEqual(['']);
+    expect(await noted('--held-out', '0')).toEqual([expect.stringMatching(/^note: --held-out 0 leaves nothing to choose a step by: the last one is kept/), '']);
+    expect(await noted('--held-out', '0', '--stop-rule', 'last')).toEqual(['']);
+    expect(await noted('--batch-size', '217')).toEqual([expect.stringMatching(/^note: --batch-size 217 is more than the 216 images that are not held out/), '']);
+    expect(await noted('--batch-size', '216')).toEqual(['']);
+    expect(await noted('--workers', '3')).toEqual([expect.stringMatching(/^note: --workers 3: without --micro-batch no more than two have work/), '']);
+    expect(await noted('--workers', '3', '--micro-batch', '16')).toEqual(['']);
+    const trained = await run('train', '--data', 'a', '--iterations', '1', '--widths', '4', '--batch-size', '300', '--final', 'p.safetensors');
+    expect(trained.stderr).toMatch(/^note: --batch-size 300 is more than the 216 images/);
+    const packed = await run('pack', 'v1.safetensors', '--graph', 'tune.zip', '--out', 'one.zip');
+    expect(packed).toMatchObject({ code: 0, stderr: expect.stringMatching(/^note: one checkpoint is no trajectory/) });
+    expect(await run('transfer', 'one.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'never.safetensors')).toMatchObject({ code: 3, stderr: expect.stringContaining('one.zip: holds one checkpoint') });
+  });
+
+  it('plans and verifies a network of a shape of which there are no data', async () => {
+    const shape = ['--model', 'small-conv', '--width', '4', '--input', '3,20,20', '--classes', '7'];
+    const planned = jsonLines((await run('plan', ...shape, '--method', 'fgmt', '--json')).stdout) as { bytes: { parameters: number } }[];
+    // Two 3×3 pairs of 4 and 8 channels, a hidden 1×1 of 12, and 7 classes.
+    const elements = (3 * 4 + 4 * 4 + 4 * 8 + 8 * 8) * 9 + 8 * 12 + 12 * 7 + 4 + 4 + 8 + 8 + 12 + 7;
+    expect(planned[0]?.bytes.parameters).toBe(4 * elements);
+    expect(await run('verify', ...shape)).toMatchObject({ code: 0, stdout: expect.stringContaining('conv net 3×20×20') });
   });
 
   it('takes the last checkpoint of a bundle where weights are asked for', async () => {
@@ -146,7 +187,7 @@ describe('the way of a fine-tune', () => {
     expect((await run('train', '--data', 'b', '--fresh-head', '--final', 'x')).code).toBe(2);
   });
 
-  it('stores initial weights as their seed on request, and given ones never', async () => {
+  it('stores initial weights as their seed on request', async () => {
     const codings = async (...more: string[]): Promise<string[]> => {
       await run('train', '--data', 'a', ...model, '--epochs', '1', '--store-seed', '--out', 'seed.zip', ...more);
       const [bundle] = jsonLines((await run('inspect', 'seed.zip', '--json')).stdout) as [{ checkpoints: { coding: string }[] }];
@@ -154,7 +195,9 @@ describe('the way of a fine-tune', () => {
     };
     expect(await codings()).toEqual(['seed', 'xor']);
     expect((await run('verify', 'seed.zip')).code).toBe(0);
-    expect(await codings('--initial', 'v1.safetensors')).toEqual(['planes', 'xor']);
+    await run('train', '--data', 'a', ...model, '--epochs', '1', '--initial', 'v1.safetensors', '--out', 'given.zip');
+    const [given] = jsonLines((await run('inspect', 'given.zip', '--json')).stdout) as [{ checkpoints: { coding: string }[] }];
+    expect(given.checkpoints.map(({ coding }) => coding)).toEqual(['planes', 'xor']);
   });
 
   it('inspects, verifies, plans and evaluates a bundle', async () => {
@@ -214,7 +257,7 @@ describe('exit codes', () => {
     [2, ['transfer', 'tune.zip', '--data', 'b', '--out', 'x'], 'either --target FILE or --target-seed N'],
     [2, ['inspect', 'a', 'b'], 'no further argument'],
     [2, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'x.npz'], '--out x.npz would hold safetensors: let its name end with .safetensors; trajport convert'],
-    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--heap-limit', '1KiB'], '--heap-limit: expected an integer in ['],
+    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--heap-limit', '1KiB'], '--heap-limit is a size from 1.0 MiB to 2.0 GiB, not "1KiB"'],
     [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--freeze', 'nope'], '--freeze: expected groups of ["linear1"], got "nope"'],
     [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--skip', 'nope'], '--skip: expected a parameter'],
     [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--from', 'nope'], '--from: expected one of the bundle'],
@@ -235,13 +278,37 @@ describe('exit codes', () => {
     [3, ['inspect', 'missing.zip'], 'missing.zip: no such file'],
     [3, ['train', '--data', 'nowhere', '--out', 'x.zip'], 'nowhere'],
     [3, ['train', '--data', '.', '--out', 'x.zip'], 'has no train images'],
-    [3, ['transfer', 'tune.zip', '--target', 'tune.zip', '--data', 'b', '--out', 'tune.zip'], 'both an input and an output'],
+    [2, ['transfer', 'tune.zip', '--target', 'tune.zip', '--data', 'b', '--out', 'tune.zip'], '--out tune.zip is an input of the same command'],
+    [2, ['convert', 'v1.safetensors', 'v1.safetensors'], 'OUT v1.safetensors is an input of the same command'],
+    [2, ['convert', 'v1.safetensors', 'x.pt'], 'OUT is a name that ends with .safetensors, .npz, .json, not x.pt'],
+    [2, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--oracle-target', 'v1.safetensors', '--data', 'b', '--out', 'x'], '--oracle-target is for --method oracle, not for gmt'],
+    [2, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--method', 'naive', '--workers', '2', '--data', 'b', '--out', 'x'], '--workers is for methods that compute gradients'],
+    [2, ['train', '--data', 'a', '--store-seed', '--final', 'x'], '--store-seed goes with --out FILE'],
+    [2, ['train', '--data', 'a', '--store-seed', '--initial', 'v1.safetensors', '--out', 'x.zip'], '--store-seed is for weights drawn from --seed'],
+    [2, ['evaluate', 'tune.zip', '--data', 'b', '--model', 'mlp'], '--model goes with a file of weights; a bundle carries its own network'],
+    [2, ['verify', 'tune.zip', '--graph', 'tune.zip'], '--graph goes with a file of weights'],
+    [2, ['plan', 'tune.zip', '--widths', '3'], '--widths is for --model mlp, not for a bundle'],
+    [2, ['plan', '--model', 'mlp', '--input', '3,8,8'], '--model needs --input C,H,W and --classes N'],
+    [2, ['plan', '--model', 'mlp', '--input', '3,8,8', '--classes', '4', '--data', 'a'], '--input and --data exclude each other'],
+    [2, ['verify', '--graph', 'tune.zip', '--input', '3,8,8'], '--input goes with --model'],
+    [2, ['demo', '--data', 'generated:after'], '--data generated:after is one task: give the other with --data-after'],
+    [2, ['demo', '--data', 'text:a', '--data-after', 'b'], '--data of demo takes images, not text:a'],
+    [3, ['demo', '--data', 'nosuch'], 'nosuch: no such folder of images'],
+    [3, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', '/dev/null'], '/dev/null: is a device or a pipe'],
+    [3, ['inspect', 'https://example.org/tune.zip'], 'the command line reads files, not URLs'],
+    // Said before the data are looked for, which may take seconds to read.
+    [3, ['transfer', 'tune.zip', '--target', 'missing.safetensors', '--data', 'nowhere', '--out', 'x'], 'missing.safetensors: no such file'],
+    [3, ['evaluate', 'missing.safetensors', '--graph', 'tune.zip', '--data', 'nowhere'], 'missing.safetensors: no such file'],
+    [3, ['train', '--initial', 'missing.safetensors', '--data', 'nowhere', '--final', 'x'], 'missing.safetensors: no such file'],
+    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'nowhere', '--out', 'x', '--freeze', 'nope'], '--freeze: expected groups of'],
+    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'nowhere', '--out', 'x', '--skip', 'nope'], '--skip: expected a parameter'],
+    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'nowhere', '--out', 'x', '--from', 'nope'], '--from: expected one of the bundle'],
     [3, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'a'], 'is a directory'],
     // Node 20's own recursive mkdir never ends there.
     [3, ['train', '--data', 'a', '--out', '/proc/none/x.zip'], 'directory cannot be made'],
     [3, ['evaluate', 'v1.safetensors', '--model', 'mlp', '--widths', '17', '--data', 'a'], "expected the network's tensors, got 3 that do not fit (shape: linear1.weight expected [17, 36], got [16, 36]; "],
-    [4, ['train', '--data', 'a', '--widths', '65536', '--heap-limit', '17MiB', '--epochs', '1', '--out', 'x.zip'], 'heap'],
-    [4, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--history-budget', '1', '--out', 'x'], 'bytes for the summed similarities alone, got 1'],
+    [4, ['train', '--data', 'a', '--widths', '65536', '--heap-limit', '17MiB', '--epochs', '1', '--out', 'x.zip'], '--heap-limit SIZE raises the cap (at most 2.0 GiB); --micro-batch auto'],
+    [4, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--history-budget', '1', '--out', 'x'], 'expected at least 9216 bytes (9.0 KiB) for the summed similarities alone, got 1'],
   ] as const)('%i for trajport %j', async (expected, args, message) => {
     const { code, stderr, stdout } = await run(...args);
     // What was said before it failed may stand on stdout; a result may not.
@@ -278,7 +345,12 @@ describe('exit codes', () => {
     writeFileSync(join(directory, 'spoilt.zip'), spoilt);
     const verified = await run('verify', 'spoilt.zip');
     expect({ code: verified.code, faults: verified.stdout.match(/expected SHA-256/g)?.length }).toEqual({ code: 1, faults: 1 });
-    expect(verified.stdout).toContain(`  ${checkpoints.slice(1).map(({ label }) => label).join(', ')}: checkpoint epoch-1 as stored: expected`);
+    expect(verified.stdout).toContain(`  ${checkpoints.slice(1).map(({ label }) => label).join(', ')}: spoilt.zip: checkpoint epoch-1 as stored: expected`);
+    // Whatever reads it names the file and says what that means.
+    for (const args of [['evaluate', 'spoilt.zip', '--data', 'b'], ['convert', 'spoilt.zip', 'x.safetensors'], ['transfer', 'spoilt.zip', '--target-seed', '2', '--data', 'b', '--out', 'x']]) {
+      const { code, stderr } = await run(...args);
+      expect({ args, code, stderr }).toEqual({ args, code: 3, stderr: expect.stringMatching(/error: spoilt\.zip: checkpoint epoch-1 as stored: expected SHA-256 .*\n +the file is damaged, or was changed/) });
+    }
   });
 
   it('3 for a file that is no weights, 2 for weights without a network', async () => {
@@ -286,6 +358,38 @@ describe('exit codes', () => {
       expect(await run(command, 'a/train-images-idx3-ubyte.gz')).toMatchObject({ code: 3, stderr: expect.stringContaining('expected a file of safetensors') });
       expect(await run(command, 'v1.safetensors')).toMatchObject({ code: 2, stderr: expect.stringContaining('v1.safetensors (safetensors) holds no network') });
     }
+  });
+
+  it.runIf(process.platform === 'linux')('3 in one line where what is printed cannot be written; a closed pipe is no failure', async () => {
+    const shell = (script: string) =>
+      promisify(execFile)('bash', ['-c', script, 'bash', process.execPath, cliPath], { cwd: directory, encoding: 'utf8' }).then(
+        ({ stderr }) => ({ code: 0, stderr }), ({ code, stderr }: { code: number; stderr: string }) => ({ code, stderr }),
+      );
+    const full = { code: 3, stderr: 'error: what is printed cannot be written (the disk is full)\n' };
+    expect(await shell('"$1" "$2" --help > /dev/full')).toEqual(full);
+    expect(await shell('"$1" "$2" train --data a --widths 4 --iterations 1 --final lost.safetensors > /dev/full')).toEqual(full);
+    expect(readdirSync(directory).filter((name) => name.includes('lost') && !name.includes('.resume'))).toEqual([]);
+    // What stdout has no room for is no reason to hide what went wrong, nor stderr's failure one to change the code.
+    expect((await shell('"$1" "$2" inspect missing --json > /dev/full')).code).toBe(3);
+    expect((await shell('"$1" "$2" trian 2> /dev/full')).code).toBe(2);
+    expect(await shell('set -o pipefail; "$1" "$2" train --data a --widths 4 --iterations 1 --final piped.safetensors | true')).toEqual({ code: 0, stderr: '' });
+    expect(existsSync(join(directory, 'piped.safetensors'))).toBe(true);
+  });
+
+  it.runIf(process.platform === 'linux')('3 at once for a pipe or a device where a file is read', async () => {
+    execFileSync('mkfifo', [join(directory, 'pipe')]);
+    for (const args of [['inspect', 'pipe'], ['verify', 'pipe'], ['convert', 'pipe', 'x.npz'], ['evaluate', 'v1.safetensors', '--graph', 'pipe'], ['train', '--data', 'text:pipe', '--model', 'gpt2', '--final', 'x'], ['inspect', '/dev/zero']]) {
+      expect({ args, ...(await run(...args)) }).toMatchObject({ args, code: 3, stderr: expect.stringContaining('is not a regular file') });
+    }
+    expect(await run('train', '--data', 'a', '--resume-file', 'pipe', '--final', 'x')).toMatchObject({ code: 3, stderr: expect.stringContaining('is not a regular file') });
+    rmSync(join(directory, 'pipe'));
+  }, 20_000);
+
+  it('names the option in --json wherever it is one that is at fault', async () => {
+    for (const [args, option] of [[['train', '--epochs', '0'], '--epochs'], [['train', '--epoch', '1'], '--epoch'], [['transfer', 'tune.zip', '--data', 'b', '--target-seed', '2', '--out', 'x', '--held-out', '0', '--stop-rule', 'label-free'], '--stop-rule'], [['train', '--data', 'a', '--out', 'x.pt'], '--out'], [['evaluate', 'tune.zip', '-x'], '-x']] as const) {
+      expect(jsonLines((await run(...args, '--json')).stdout).at(-1)).toMatchObject({ event: 'error', option, exitCode: 2 });
+    }
+    expect(jsonLines((await run('trian', '--json')).stdout).at(-1)).not.toHaveProperty('option');
   });
 
   it('130 when interrupted, with nothing partial, and a resume point', async () => {

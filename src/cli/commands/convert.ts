@@ -4,8 +4,9 @@ import { foreignFormatNames, readForeign } from '../../bundle/foreign/formats.ts
 import type { ForeignFileRead, ForeignFormat } from '../../bundle/foreign/formats.ts';
 import { renameTensors } from '../../bundle/foreign/name-rules.ts';
 import { writableFormatOf, writeForeign } from '../../bundle/foreign/write.ts';
+import type { WritableFormat } from '../../bundle/foreign/write.ts';
 import type { RawTensor } from '../../bundle/safetensors.ts';
-import { MalformedFileError } from '../../core/errors.ts';
+import { InvalidArgumentError, MalformedFileError } from '../../core/errors.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatCount, printable } from '../../report/text.ts';
 import { readCheckpointFile, readRules } from '../checkpoints.node.ts';
@@ -40,8 +41,8 @@ export const convertCommand = defineCommand({
   ],
   async run({ output, signal }, values, [input, target]) {
     const [from, to] = [input as string, target as string];
-    const format = writableFormatOf(to);
-    prepareOutput(to, [from, values.rules]);
+    const format = formatOf(to);
+    prepareOutput(to, [from, values.rules], 'OUT');
     const { read, kind } = isBundle(from) ? await readBundled(from, values.checkpoint, signal) : await readFile(from, values.checkpoint, signal);
     const rules = readRules(values.rules);
     const tensors = values.rules === undefined ? read.tensors : renamed(from, renameTensors(read.tensors, read.convention, rules));
@@ -64,6 +65,15 @@ export const convertCommand = defineCommand({
     return exitCodes.ok;
   },
 });
+
+/** @throws UsageError for a name that does not say what is to be written. */
+function formatOf(path: string): WritableFormat {
+  try {
+    return writableFormatOf(path);
+  } catch (error) {
+    throw error instanceof InvalidArgumentError ? new UsageError(`OUT is ${error.expected}, not ${path}`) : error;
+  }
+}
 
 /** Tensors, and how what they were read from is called. */
 interface Read {

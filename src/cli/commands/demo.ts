@@ -14,11 +14,12 @@ import { formatDuration, formatInteger, formatPercent } from '../../report/text.
 import type { ValuesOf } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
-import { hasPart, loadImages } from '../data.node.ts';
+import { hasPart, loadImages, requireFolder } from '../data.node.ts';
 import { type ExitCode, UsageError, exitCodes } from '../exit.ts';
 import { prepareOutput, streamAtomically, writeAtomically } from '../files.node.ts';
 import { exclusively } from '../lock.node.ts';
 import { dataSummary, graphOf, graphSummary, modelOptions } from '../shared.ts';
+import { namesTokens } from '../tokens.node.ts';
 
 const options = {
   data: { kind: 'string', metavar: 'DIR', help: 'images of task A, or a folder with mnist/ and fashion-mnist/ in it (default: a generated pair of tasks)' },
@@ -124,6 +125,7 @@ async function compareAndWrite(
 async function loadTasks({ compute }: Context, values: Values): Promise<{ before: Task; after: Task; names: { before: string; after: string } }> {
   const found = values.data === undefined ? undefined : values['data-after'] === undefined ? pairIn(values.data) : { before: values.data, after: values['data-after'] };
   if (values.data === undefined && values['data-after'] !== undefined) throw new UsageError('--data-after needs --data for task A');
+  for (const name of Object.values(found ?? {})) if (namesTokens(name)) throw new UsageError(`${name === found?.before ? '--data' : '--data-after'} of demo takes images, not ${name}`);
   const names = found ?? { before: 'generated:before', after: 'generated:after' };
   // The generated pair is drawn from a seed of its own, so that --seed varies the networks and not the tasks.
   const choices = { seed: 1, trainCount: values['train-count'] };
@@ -138,11 +140,17 @@ async function loadTasks({ compute }: Context, values: Values): Promise<{ before
     before = await load(names.before, classes);
     after = await load(names.after, classes);
   }
+  const shape = ({ channels, height, width }: ImageSet): string => `${channels}×${height}×${width}`;
+  if (shape(before.train) !== shape(after.train)) {
+    throw new UsageError(`--data-after ${names.after} has images of ${shape(after.train)}, and --data ${names.before} of ${shape(before.train)}: one network is to read both`);
+  }
   return { before, after, names: { before: before.train.name, after: after.train.name } };
 }
 
 /** MNIST and Fashion-MNIST under one folder. */
 function pairIn(directory: string): { before: string; after: string } {
+  if (directory.startsWith('generated:') || namesTokens(directory)) throw new UsageError(`--data ${directory} is one task: give the other with --data-after, or neither for the generated pair`);
+  requireFolder(directory);
   const pair = { before: join(directory, 'mnist'), after: join(directory, 'fashion-mnist') };
   const there = (name: string): boolean => {
     try {

@@ -99,12 +99,18 @@ async function fetchChecked({ output, signal }: Context, urls: readonly string[]
   throw failure;
 }
 
+/** `fetch failed` says nothing; what the system said stands behind it. */
+function whyNot(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error && error.cause.message !== '' ? error.cause.message : error.message;
+}
+
 async function fetchBytes(url: string, file: OfficialFile, signal: AbortSignal, onProgress: (done: number, total: number) => void): Promise<Uint8Array<ArrayBuffer>> {
   let response: Response;
   try {
     response = await fetch(url, { signal });
   } catch (cause) {
-    throw new NetworkError({ field: url, expected: 'an answer', got: cause instanceof Error ? cause.message : String(cause), cause });
+    throw new NetworkError({ field: url, expected: 'an answer', got: `none (${whyNot(cause)})`, cause });
   }
   if (!response.ok || response.body === null) throw new NetworkError({ field: url, expected: 'status 200', got: String(response.status) });
   // A server that sends more than the file has is cut off there.

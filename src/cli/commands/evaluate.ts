@@ -7,8 +7,9 @@ import { formatTable } from '../../report/table.ts';
 import { formatPercent } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
+import { requireFile } from '../files.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
-import { checkpointIndex, dataOptions, dataSummary, givenTask, graphOf, isBundle, loadData, modelOptions, openBundleFile, readWeights, refuseWithoutNetwork } from '../shared.ts';
+import { checkpointIndex, dataOptions, dataSummary, givenTask, graphOf, isBundle, loadData, modelOptions, openBundleFile, readWeights, refuseNetwork, refuseWithoutNetwork } from '../shared.ts';
 import { withTaskData } from '../task.ts';
 
 const options = {
@@ -34,6 +35,8 @@ export const evaluateCommand = defineCommand({
     const weights = path as string;
     const bundled = isBundle(weights);
     if (values.checkpoint !== undefined && !bundled) throw new UsageError('--checkpoint needs a bundle');
+    if (bundled) refuseNetwork(values);
+    else requireFile(weights);
     using opened = bundled ? await openBundleFile(weights, signal) : undefined;
     const task = opened === undefined ? await givenTask(values) : { path: weights, graph: opened.bundle.graph, training: opened.bundle.training };
     const data = await loadData(await withTaskData(context, values, task), values.part, compute, task?.graph);

@@ -14,7 +14,7 @@ import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import type { ExitCode } from '../exit.ts';
-import { graphOfShape, graphSummary, isBundle, modelOptions, openBundleFile, shapeOptions } from '../shared.ts';
+import { graphOfShape, graphSummary, isBundle, modelOptions, openBundleFile, refuseNetwork, shapeOptions } from '../shared.ts';
 
 export const inspect = defineCommand({
   name: 'inspect',
@@ -37,9 +37,9 @@ export const inspect = defineCommand({
   ],
   async run(context, values, [path]) {
     const file = path as string;
+    if (isBundle(file)) refuseNetwork(values);
     const graph = await graphOfShape(values);
     if (graph !== undefined) {
-      if (isBundle(file)) throw new UsageError('a bundle carries its own network: --model and --graph go with a file of weights');
       return inspectFit(context, file, graph, readRules(values.rules));
     }
     if (values.rules !== undefined || values.input !== undefined || values.classes !== undefined) {

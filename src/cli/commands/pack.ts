@@ -1,8 +1,9 @@
 /** `trajport pack`: a bundle from checkpoints of any kind. */
 import { basename } from 'node:path';
-import { type MappingReport, describeMisfits, requireFit } from '../../bundle/foreign/map-names.ts';
+import { type MappingReport, describeMisfits } from '../../bundle/foreign/map-names.ts';
 import { type CheckpointLabel, checkpointLabels, stateFromForeign } from '../../bundle/foreign/network.ts';
 import { type CheckpointContent, writeBundleTo } from '../../bundle/writer.ts';
+import { MalformedFileError } from '../../core/errors.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NameRule } from '../../bundle/foreign/name-rules.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
@@ -44,7 +45,8 @@ export const packCommand = defineCommand({
     if (graph === undefined) throw new UsageError('checkpoints hold no network: give --graph FILE or --model NAME');
     const files = listCheckpoints(paths);
     const labels = checkpointLabels(files.map((path) => path.replaceAll('\\', '/')));
-    prepareOutput(values.out, [...files, values.rules, values.graph]);
+    prepareOutput(values.out, [...files, values.rules, values.graph], '--out');
+    if (files.length === 1) output.warn('one checkpoint is no trajectory: transfer needs the weights before a fine-tune and those after it');
     requireEnding('--out', values.out, 'bundle');
     const rules = readRules(values.rules);
     output.text(graphSummary(graph));
@@ -93,17 +95,18 @@ async function* readCheckpoints(
     output.progress('packing', i, files.length, { file: basename(path) });
     const checkpoint = await readCheckpointFile(path, signal);
     const { state, report, narrow } = stateFromForeign(graph, checkpoint, rules, path);
-    reportMapping(output, path, report);
-    requireFit(path, report);
+    requireMapping(output, path, report);
     if (narrow.length > 0) output.warn(`${path} holds ${narrow.length} tensors of 16-bit floats: late steps may be smaller than their spacing`);
     const { label, epoch } = labels[i] as CheckpointLabel;
     yield { label, state: state as NetworkState, ...(epoch === undefined ? {} : { epoch }) };
   }
 }
 
-function reportMapping(output: Context['output'], path: string, report: MappingReport): void {
+/** @throws MalformedFileError where not every tensor fits; which ones do not stands above it, all of them. */
+function requireMapping(output: Context['output'], path: string, report: MappingReport): void {
   output.record({ event: 'mapping', path, ...report });
+  if (report.fits) return;
   const misfits = describeMisfits(report);
-  // The error names the first dozen; here they all stand.
-  if (misfits.length > 0) output.text(`${path} does not fit:\n${misfits.map((line) => `  ${printable(line)}`).join('\n')}`);
+  output.text(`${path} does not fit:\n${misfits.map((line) => `  ${printable(line)}`).join('\n')}`);
+  throw new MalformedFileError({ field: path, expected: "the network's tensors", got: `${misfits.length} that do not fit, listed on stdout` });
 }

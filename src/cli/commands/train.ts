@@ -12,11 +12,13 @@ import { isTokenSet } from '../../data/data-set.ts';
 import { defineCommand } from '../command.ts';
 import { requireEnding } from '../endings.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { prepareOutput, streamAtomically, writeAtomically } from '../files.node.ts';
+import { prepareOutput, requireFile, streamAtomically, writeAtomically } from '../files.node.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
-import { dataOptions, dataSummary, freshHeadOptions, givenTask, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readStart } from '../shared.ts';
+import {
+  DEFAULT_BATCH_SIZE, dataOptions, dataSummary, freshHeadOptions, givenTask, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readStart, remarkLargeBatch,
+} from '../shared.ts';
 import { withTaskData } from '../task.ts';
 
 const options = {
@@ -24,7 +26,7 @@ const options = {
   ...modelOptions,
   epochs: { kind: 'integer', metavar: 'N', minimum: 1, maximum: limits.checkpoints - 1, help: 'passes over the training images (default 10)' },
   iterations: { kind: 'integer', metavar: 'N', minimum: 1, help: 'optimiser steps instead of epochs' },
-  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 128, help: 'images (windows of tokens) a step' },
+  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, help: `images (windows of tokens) a step (default ${DEFAULT_BATCH_SIZE})` },
   optimiser: { kind: 'choice', choices: ['sgd', 'adamw'], default: 'sgd', help: 'sgd (with momentum) or adamw' },
   ...microBatchOptions,
   ...workerOptions,
@@ -37,7 +39,7 @@ const options = {
   ...freshHeadOptions,
   checkpoints: { kind: 'integers', field: 'checkpointEpochs', metavar: 'N,N…', minimum: 1, help: 'epochs to keep besides start and end (default: all)' },
   'checkpoint-iterations': { kind: 'integers', field: 'checkpointIterations', metavar: 'N,N…', minimum: 1, help: 'iterations to keep too' },
-  'held-out': { kind: 'number', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images kept out of training, for the evaluations shown' },
+  'held-out': { kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images kept out of training, for the evaluations shown' },
   out: { kind: 'string', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
   'store-seed': { kind: 'flag', help: 'with --out: initial weights as their seed, without bytes (not for Python)' },
   final: { kind: 'string', metavar: 'FILE', help: 'the last weights as safetensors' },
@@ -64,30 +66,38 @@ export const trainCommand = defineCommand({
     const { output, signal, compute } = context;
     if (values.out === undefined && values.final === undefined) throw new UsageError('nothing would be written: give --out FILE, --final FILE or both');
     if (values['fresh-head'] && values.initial === undefined) throw new UsageError('--fresh-head goes with --initial FILE; without it all layers are fresh');
+    if (values['store-seed'] && (values.out === undefined || values.initial !== undefined)) {
+      throw new UsageError(values.out === undefined ? '--store-seed goes with --out FILE' : '--store-seed is for weights drawn from --seed, not for those of --initial');
+    }
     if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
-    for (const path of [values.out, values.final]) if (path !== undefined) prepareOutput(path, [values.initial, values.graph]);
+    for (const [option, path] of [['--out', values.out], ['--final', values.final]] as const) {
+      if (path !== undefined) prepareOutput(path, [values.initial, values.graph], option);
+    }
     using job = beginLongJob(context, values, [values.out, values.final], 'iterations');
     requireEnding('--out', values.out, 'bundle');
     requireEnding('--final', values.final, 'weights');
+    if (values.initial !== undefined) requireFile(values.initial);
     const task = await givenTask(values);
     const data = await loadData(await withTaskData(context, values, task), 'train', compute, task?.graph);
     const graph = await graphOf(values, data, 'mlp');
     if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
+    const batchSize = values['batch-size'] ?? DEFAULT_BATCH_SIZE;
+    remarkLargeBatch(output, values['batch-size'], data, values['held-out']);
     const initial = values.initial === undefined ? undefined : await readStart(values.initial, graph, values, compute);
     const optimiser: OptimiserSettings =
       values.optimiser === 'sgd'
         ? { kind: 'sgd', momentum: values.momentum, weightDecay: values['weight-decay'] }
         : { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: values['weight-decay'] };
     const loss = lossOf(values);
-    const microBatch = microBatchOf(values, graph, values['batch-size'], output);
+    const microBatch = microBatchOf(values, graph, batchSize, output);
     if (values.workers !== undefined && microBatch === undefined) {
-      throw new UsageError(values['micro-batch'] === undefined ? '--workers of train needs --micro-batch N: the parts of a batch are what workers share' : `--workers of train needs a smaller --micro-batch: whole batches of ${values['batch-size']} cannot be shared`);
+      throw new UsageError(values['micro-batch'] === undefined ? '--workers of train needs --micro-batch N: the parts of a batch are what workers share' : `--workers of train needs a smaller --micro-batch: whole batches of ${batchSize} cannot be shared`);
     }
     using workers = await openWorkers(values);
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
 
     const result = await train({
-      graph, data, seed: values.seed, batchSize: values['batch-size'], optimiser,
+      graph, data, seed: values.seed, batchSize, optimiser,
       learningRate: values['learning-rate'] ?? (values.optimiser === 'sgd' ? 0.01 : 0.001),
       learningRateSchedule: values['learning-rate-schedule'],
       heldOutFraction: values['held-out'],
@@ -138,7 +148,7 @@ export const trainCommand = defineCommand({
   },
 });
 
-/** The checkpoints as a bundle takes them; weights that were given came from no seed of this run. */
-function bundled(checkpoints: readonly CheckpointContent[], { seed, initial, 'store-seed': storeSeed }: { seed: number; initial: string | undefined; 'store-seed': boolean }): readonly CheckpointContent[] {
-  return checkpoints.map((checkpoint, i) => (storeSeed && initial === undefined && i === 0 ? { ...checkpoint, seed: { seed } } : checkpoint));
+/** The checkpoints as a bundle takes them. */
+function bundled(checkpoints: readonly CheckpointContent[], { seed, 'store-seed': storeSeed }: { seed: number; 'store-seed': boolean }): readonly CheckpointContent[] {
+  return checkpoints.map((checkpoint, i) => (storeSeed && i === 0 ? { ...checkpoint, seed: { seed } } : checkpoint));
 }

@@ -8,11 +8,12 @@ import { formatBytes, formatCount, formatPercent, printable } from '../../report
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { checkpointIndex, dataOptions, givenTask, graphOf, graphSummary, isBundle, loadData, modelOptions, openBundleFile, readWeights, refuseWithoutNetwork } from '../shared.ts';
+import { checkpointIndex, dataOptions, graphOfShapeOrData, graphSummary, isBundle, modelOptions, openBundleFile, readWeights, refuseNetwork, refuseWithoutNetwork, shapeOptions } from '../shared.ts';
 
 const options = {
   ...dataOptions,
   ...modelOptions,
+  input: shapeOptions.input,
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: the checkpoint to permute (default: the last)' },
 } as const;
 
@@ -24,12 +25,13 @@ export const verifyCommand = defineCommand({
   examples: [
     { say: 'everything in a bundle', run: 'trajport verify fine-tune.zip' },
     { say: 'weights of your own', run: 'trajport verify mlp.safetensors --model mlp --widths 512 --data mnist' },
-    { say: 'a network by name, with random weights', run: 'trajport verify --model resnet-small' },
+    { say: 'a network by name, with random weights', run: 'trajport verify --model resnet18 --input 3,64,64 --classes 10' },
   ],
   notes: ['Exit code 1 where a hash disagrees or the function changes: then the weights must not be transferred.'],
   async run(context, values, [path]) {
     const { output, signal, compute } = context;
     if (path !== undefined && isBundle(path)) {
+      refuseNetwork(values);
       using opened = await openBundleFile(path, signal);
       const { bundle } = opened;
       const report = await bundle.verify(signal);
@@ -43,7 +45,7 @@ export const verifyCommand = defineCommand({
       return same ? exitCodes.ok : exitCodes.fellShort;
     }
     if (values.checkpoint !== undefined) throw new UsageError('--checkpoint needs a bundle');
-    const graph = (await givenTask(values))?.graph ?? (await graphOf(values, await loadData(values, 'test', compute)));
+    const graph = await graphOfShapeOrData(values, compute);
     if (graph === undefined) {
       if (path !== undefined) await refuseWithoutNetwork(path);
       throw new UsageError('give a bundle, or --model NAME or --graph FILE');
