@@ -36,7 +36,7 @@ export async function openSource(source: ByteSource, options: SourceOptions = {}
   throw new InvalidArgumentError({
     field: 'source',
     expected: 'Uint8Array, ArrayBuffer, Blob, Response, ReadableStream, URL, or { byteLength, read }',
-    got: describe(source),
+    got: typeof source === 'string' ? `${describe(source)} (an address is new URL(…), a file its bytes)` : describe(source),
   });
 }
 
@@ -46,9 +46,16 @@ function isRandomAccess(source: unknown): source is RandomAccess {
 }
 
 async function readResponse(response: Response, options: SourceOptions): Promise<Uint8Array> {
-  if (!response.ok) throw new NetworkError({ field: 'source', expected: 'a successful response', got: `status ${response.status}` });
+  if (!response.ok) throw new NetworkError({ field: addressOf(response), expected: 'a successful response', got: `status ${response.status}` });
   if (response.bodyUsed) throw new InvalidArgumentError({ field: 'source', expected: 'an unread response', got: 'one whose body was read' });
   return response.body === null ? new Uint8Array(0) : readStream(response.body, options);
+}
+
+/** Where a response came from, without query or credentials: signed links must not leak into logs. */
+function addressOf({ url }: Response): string {
+  if (!/^https?:/.test(url)) return 'source';
+  const { origin, pathname } = new URL(url);
+  return `${origin}${pathname}`;
 }
 
 /** A URL of the runtime's own: blob or data. */

@@ -2,7 +2,7 @@
  * A network's state as a safetensors file: PyTorch's names and layouts, so that `load_state_dict(strict=True)` takes
  * it, and so that PyTorch's own files come in.
  */
-import { MalformedFileError, describe } from '../core/errors.ts';
+import { MalformedFileError, describe, requireMembers } from '../core/errors.ts';
 import { type NamedTensors, type NetworkState, type Tensor, sameShape } from '../tensor/tensor.ts';
 import { type RawTensor, rawToFloat32, readSafetensors, safetensorsHeader, writeSafetensors } from './safetensors.ts';
 
@@ -74,6 +74,7 @@ export function stateToSafetensors(
  * @throws MalformedFileError, LimitError, UnsupportedError
  */
 export function stateFromSafetensors(layout: StateLayout, bytes: Uint8Array, field = 'safetensors'): NetworkState {
+  requireMembers('layout', layout, ['parameters', 'buffers'], 'parameterLayout(graph)');
   return stateFromRawTensors(layout, readSafetensors(bytes, field).tensors, field);
 }
 

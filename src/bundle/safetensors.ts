@@ -3,7 +3,7 @@
  * The reader is stricter than the reference where that one's verdict depends on the reader: the header begins with
  * '{', keys occur once, `__metadata__` holds strings, integers are exact, and caps of `limits` bound what a header costs.
  */
-import { LimitError, MalformedFileError, describe } from '../core/errors.ts';
+import { InvalidArgumentError, LimitError, MalformedFileError, describe } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { type Dtype, dtypeBits, isDtype, toFloat32 } from './dtype.ts';
 import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObject } from './json.ts';
@@ -180,9 +180,10 @@ function elementsOf(field: string, shape: readonly number[]): number {
 /**
  * Reads a whole file. Tensors are views of `bytes`, not copies.
  * @param field what the file is called in errors.
- * @throws MalformedFileError, LimitError
+ * @throws MalformedFileError, LimitError, InvalidArgumentError for what is no Uint8Array
  */
 export function readSafetensors(bytes: Uint8Array, field = 'safetensors'): SafetensorsFile {
+  if (!(bytes instanceof Uint8Array)) throw new InvalidArgumentError({ field, expected: 'a Uint8Array (of an ArrayBuffer, new Uint8Array(buffer))', got: describe(bytes) });
   const length = safetensorsHeaderLength(field, bytes, bytes.byteLength);
   const header = parseSafetensorsHeader(field, bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length), bytes.byteLength);
   const tensors = new Map<string, RawTensor>();

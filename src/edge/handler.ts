@@ -58,7 +58,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
 
   async function answer(request: Request): Promise<Response> {
     const parts = await readParts(request, partLimits);
-    const choices = readOptions(parts.get('options'));
+    const { seed, from, to, ...choices } = readOptions(parts.get('options'));
     const { signal } = request;
     using bundle = await openBundle(part(parts, 'bundle'), { signal });
     const { graph } = bundle;
@@ -66,12 +66,15 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     const data = await imageSetFromIdx({
       name: 'data', images: part(parts, 'images'), labels: part(parts, 'labels'), classes: outputClasses(graph),
     });
+    // Of the whole trajectory: a part of it takes no more gradients.
     const { gradients } = plan({ ...choices, graph, checkpoints: bundle.checkpoints.length });
     if (gradients > caps.maxGradients) {
       throw new LimitError({ field: 'options', expected: `a method and steps of at most ${caps.maxGradients} gradients`, got: `${gradients}` });
     }
     compute ??= openCompute({ heapLimitBytes: caps.heapLimitBytes, ...(options.wasm === undefined ? {} : { wasm: options.wasm }) });
-    const result = await transfer({ ...choices, source: bundle, target, data, compute: await compute, signal });
+    const result = await transfer({
+      ...choices, seed, ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }), source: bundle, target, data, compute: await compute, signal,
+    });
     const { record, chosenStep, counts, steps } = result;
     return respond(request, stateToSafetensors(parameterLayout(graph), result.state), {
       ...record, chosenStep, counts, heldOut: steps[chosenStep]?.heldOut ?? null,

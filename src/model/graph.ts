@@ -3,7 +3,7 @@
  * `{ name: 'convs.0', op: 'conv2d', … }` owns `convs.0.weight` and `convs.0.bias`, exactly PyTorch's names.
  * What each operation accepts, gives and owns stands in `operations.ts`.
  */
-import { InvalidArgumentError, LimitError, UnsupportedError, describe, requireInteger } from '../core/errors.ts';
+import { InvalidArgumentError, LimitError, UnsupportedError, describe, requireInteger, requireMembers } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { FieldReader } from './fields.ts';
@@ -78,6 +78,7 @@ export function parseGraph(json: unknown): ModelGraph {
  * @throws InvalidArgumentError naming the node whose inputs do not fit it.
  */
 export function inferShapes(graph: ModelGraph): ReadonlyMap<string, Shape> {
+  requireMembers('graph', graph, ['input', 'nodes', 'output'], 'a network: preset(), sequential(), a GraphBuilder');
   const shapes = new Map<string, Shape>([[INPUT, graph.input]]);
   for (const node of graph.nodes) {
     const shape = ruleOf(node).shape(node, inputShapes(node, shapes), graph);

@@ -22,9 +22,10 @@ export const presetNames = Object.keys(presets) as readonly PresetName[];
  * @throws InvalidArgumentError for an unknown name or an option that does not fit it.
  */
 export function preset(name: PresetName, options: PresetOptions): ModelGraph {
+  const make = presets[requireChoice('preset', name, presetNames)];
   requireMembers('options', options, ['input', 'classes']);
   requireInteger('classes', options.classes, 1, 2 ** 20);
-  return presets[requireChoice('preset', name, presetNames)](options);
+  return make(options);
 }
 
 /** Multi-layer perceptron: `linear1` … `linearN`. */

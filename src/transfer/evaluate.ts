@@ -8,7 +8,8 @@ import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
-import { requireData, requireParts, requireState } from './inputs.ts';
+import { controlNames, requireData, requireOptions, requireParts, requireState } from './inputs.ts';
+import type { OptionNames } from './inputs.ts';
 import { Breather } from './progress.ts';
 import type { JobControl } from './progress.ts';
 import type { Stopwatch } from './timing.ts';
@@ -33,6 +34,8 @@ export interface EvaluateOptions extends JobControl {
   readonly compute?: Compute;
 }
 
+const optionNames: OptionNames<EvaluateOptions> = { ...controlNames, graph: true, state: true, data: true, batchSize: true, loss: true, compute: true };
+
 /** Images a forward pass where the caller names no other number. */
 export const EVALUATION_BATCH = 256;
 
@@ -42,6 +45,7 @@ export const EVALUATION_BATCH = 256;
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   requireParts(options, { graph: 'graph', state: 'state', data: 'data' });
+  requireOptions('evaluate', options, optionNames);
   const { graph, state, data } = options;
   const batchSize = requireInteger('batchSize', options.batchSize ?? EVALUATION_BATCH, 1);
   requireData(graph, data);

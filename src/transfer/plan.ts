@@ -11,8 +11,9 @@ import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
-import { requireParts } from './inputs.ts';
-import { readSettings } from './settings.ts';
+import { requireOptions, requireParts } from './inputs.ts';
+import type { OptionNames } from './inputs.ts';
+import { choiceNames, readSettings } from './settings.ts';
 import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
 import { measureFlopRate } from './timing.ts';
 
@@ -29,6 +30,8 @@ export interface PlanOptions extends TransferChoices {
   readonly flopsPerSecond?: number;
   readonly compute?: Compute;
 }
+
+const optionNames: OptionNames<PlanOptions> = { ...choiceNames, graph: true, method: true, checkpoints: true, sweeps: true, heapLimitBytes: true, flopsPerSecond: true, compute: true };
 
 export interface TransferPlan {
   readonly method: TransferMethod;
@@ -69,6 +72,7 @@ export interface TransferPlan {
  */
 export function plan(options: PlanOptions): TransferPlan {
   requireParts(options, { graph: 'graph' });
+  requireOptions('plan', options, optionNames);
   const settings = readSettings(options.method, 0, options, options.checkpoints ?? 2);
   const spec = derivePermutationSpec(options.graph);
   const sweeps = options.sweeps ?? 4;

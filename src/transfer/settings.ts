@@ -14,6 +14,7 @@ import type { SolverName } from '../matching/solvers.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
+import type { OptionNames } from './inputs.ts';
 import type { ScheduleKind } from './schedule.ts';
 import { stopRules } from './stop-rule.ts';
 import type { StopRule } from './stop-rule.ts';
@@ -80,6 +81,12 @@ export interface TransferChoices {
   /** Whose gradients are matched. Default: the one that the source's training record names, else softmax cross-entropy. */
   readonly loss?: Loss;
 }
+
+export const choiceNames: OptionNames<TransferChoices> = {
+  steps: true, trajectory: true, schedule: true, batchesPerStep: true, gmtBatches: true, batchSize: true, microBatch: true, heldOutFraction: true, heldOutSeed: true,
+  stopRule: true, statisticsBatches: true, historyBudgetBytes: true, normalise: true, frozenGroups: true, skipParameters: true, maxSweeps: true, start: true, solver: true,
+  loss: true,
+};
 
 const DEFAULT_BATCH_SIZE = 128;
 

@@ -29,7 +29,8 @@ import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
 import type { Evaluation } from './evaluate.ts';
-import { requireData, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
+import { controlNames, requireData, requireOptions, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
+import type { OptionNames } from './inputs.ts';
 import { Breather } from './progress.ts';
 import type { JobControl } from './progress.ts';
 import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
@@ -84,6 +85,12 @@ export interface TrainOptions extends JobControl {
   readonly workers?: GradientWorkers;
 }
 
+const optionNames: OptionNames<TrainOptions> = {
+  ...controlNames, graph: true, data: true, seed: true, epochs: true, iterations: true, batchSize: true, microBatch: true, loss: true, optimiser: true, learningRate: true,
+  learningRateSchedule: true, initial: true, initialScheme: true, checkpointEpochs: true, checkpointIterations: true, heldOutFraction: true, evaluateAt: true, resume: true,
+  compute: true, workers: true,
+};
+
 export interface TrainResult {
   readonly graph: ModelGraph;
   /** The weights after the last iteration. */
@@ -108,6 +115,7 @@ const DEFAULT_OPTIMISER: OptimiserSettings = { kind: 'sgd', momentum: 0.9, weigh
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   requireParts(options, { graph: 'graph', data: 'data' });
+  requireOptions('train', options, optionNames);
   const { graph, data, seed } = options;
   requireInteger('seed', seed, 0);
   requireData(graph, data);

@@ -20,7 +20,8 @@ import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
-import { requireData, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
+import { controlNames, requireData, requireOptions, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
+import type { OptionNames } from './inputs.ts';
 import { matchingFor } from './matchers.ts';
 import type { TransferContext } from './matchers.ts';
 import { Points } from './points.ts';
@@ -31,7 +32,7 @@ import type { ResultRecord } from './record.ts';
 import { ResumePoints } from './resume.ts';
 import type { ResumeOptions } from './resume.ts';
 import { checkpointSteps, scheduleFractions } from './schedule.ts';
-import { networkOptions, readSettings, skipPredicate } from './settings.ts';
+import { choiceNames, networkOptions, readSettings, skipPredicate } from './settings.ts';
 import type { TransferChoices, TransferMethod } from './settings.ts';
 import { chooseStep, requireScores } from './stop-rule.ts';
 import { Stopwatch } from './timing.ts';
@@ -65,6 +66,11 @@ export interface TransferOptions extends TransferChoices, JobControl {
   readonly workers?: GradientWorkers;
 }
 
+const optionNames: OptionNames<TransferOptions> = {
+  ...choiceNames, ...controlNames, source: true, target: true, data: true, method: true, seed: true, from: true, to: true, oracleTarget: true, resume: true, compute: true,
+  workers: true,
+};
+
 export interface TransferResult {
   readonly graph: ModelGraph;
   /** The transferred network, ready to use or to train onward. */
@@ -89,6 +95,7 @@ export interface TransferResult {
  */
 export async function transfer(options: TransferOptions): Promise<TransferResult> {
   requireParts(options, { source: 'source', target: 'state', data: 'data' });
+  requireOptions('transfer', options, optionNames);
   const stopwatch = new Stopwatch();
   const { source, target, data, signal } = options;
   const { graph } = source;
@@ -102,6 +109,9 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   const settings = readSettings(options.method, options.seed, options, last - first + 1, source.training);
   requireData(graph, data);
   requireState('target', graph, target);
+  if (options.oracleTarget !== undefined && settings.method !== 'oracle') {
+    throw new InvalidArgumentError({ field: 'oracleTarget', expected: "none, except for method 'oracle'", got: `weights for method '${settings.method}'` });
+  }
   if (options.oracleTarget !== undefined) requireState('oracleTarget', graph, options.oracleTarget);
   const spec = derivePermutationSpec(graph);
   const skip = skipPredicate(settings.skipParameters, target);

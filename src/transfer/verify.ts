@@ -17,7 +17,8 @@ import { elementCount, getTensor } from '../tensor/tensor.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
-import { requireParts, requireState } from './inputs.ts';
+import { requireOptions, requireParts, requireState } from './inputs.ts';
+import type { OptionNames } from './inputs.ts';
 
 export interface VerifyOptions {
   readonly graph: ModelGraph;
@@ -46,6 +47,8 @@ export interface Verification {
   readonly tolerance: number;
 }
 
+const optionNames: OptionNames<VerifyOptions> = { graph: true, state: true, seed: true, inputs: true, compute: true };
+
 /** Sums of a few thousand f32 terms in another order differ by about 1e-6 of their scale; deep nets by ten times that. */
 const RELATIVE_TOLERANCE = 1e-4;
 
@@ -54,6 +57,7 @@ const RELATIVE_TOLERANCE = 1e-4;
  */
 export async function verify(options: VerifyOptions): Promise<Verification> {
   requireParts(options, { graph: 'graph', state: 'state' });
+  requireOptions('verify', options, optionNames);
   const { graph, state } = options;
   const seed = requireInteger('seed', options.seed ?? 1, 0);
   const count = requireInteger('inputs', options.inputs ?? 16, 1, 4096);

@@ -119,6 +119,9 @@ test('every kind of source gives the same', async () => {
   }
   await expectTyped(() => openBundle(stream(), { maximumBytes: 100 }), 'limit');
   await expectTyped(() => openBundle(new Response('no', { status: 404 })), 'network');
+  // Where it came from, without what signs the link; `url` of a response is set by fetch alone.
+  const far = Object.defineProperty(new Response('no', { status: 404 }), 'url', { value: 'https://example.org/a/tune.zip?signature=secret' });
+  await expect(openBundle(far)).rejects.toMatchObject({ code: 'network', field: 'https://example.org/a/tune.zip', got: 'status 404' });
   await expectTyped(() => openBundle('bundle.zip' as never), 'invalid-argument');
   await expectTyped(() => openBundle(new URL('data:none')), 'network');
   await expectTyped(() => openBundle(new URL('blob:nodata:gone')), 'network');

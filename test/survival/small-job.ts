@@ -8,14 +8,15 @@ const data = quadrants(60, 3);
 const graph = networks['small-conv'];
 
 export async function smallJob(compute: Compute, signal?: AbortSignal): Promise<string> {
-  const common = { graph, data, batchSize: 30, compute, signal } as const;
+  const common = { data, batchSize: 30, compute, signal } as const;
+  const training = { ...common, graph };
   const resume = (): ResumeOptions => {
     let points: Uint8Array[] = [];
     return { store: { load: async () => points, save: async (point) => void (points = [point, ...points].slice(0, 2)) } };
   };
-  const [source, target] = [await train({ ...common, seed: 1, iterations: 3, resume: resume() }), await train({ ...common, seed: 2, iterations: 1 })] as [TrainResult, TrainResult];
+  const [source, target] = [await train({ ...training, seed: 1, iterations: 3, resume: resume() }), await train({ ...training, seed: 2, iterations: 1 })] as [TrainResult, TrainResult];
   const ported = await transfer({ ...common, source: source.trajectory, target: target.state, method: 'fgmt', steps: 2, seed: 1, resume: resume() });
-  const { loss } = await evaluate({ ...common, state: ported.state });
+  const { loss } = await evaluate({ ...training, state: ported.state });
   return `${ported.record.sha256} ${loss}`;
 }
 

@@ -11,8 +11,9 @@ const graph = networks.mlp;
 const data = quadrants(20, 1);
 const state = initialise(compute.core, graph, { seed: 1 });
 const source = api.trajectoryFromStates(graph, [{ label: 'start', state }, { label: 'end', state }]);
+const job = { source, target: state, data, method: 'naive', seed: 1 };
 type Loose = (...args: readonly unknown[]) => unknown;
-const { transfer, train, plan, verify, evaluate, generateTaskPair, preset, imageSetFromIdx } = api as unknown as Readonly<Record<string, Loose>>;
+const { transfer, train, plan, verify, evaluate, generateTaskPair, preset, imageSetFromIdx, stateFromSafetensors, parameterLayout, outputClasses, openBundle } = api as unknown as Readonly<Record<string, Loose>>;
 
 test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['transfer()', transfer, [], 'source', /openBundle\(\).*got undefined/],
@@ -33,9 +34,28 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['generateTaskPair(undefined)', generateTaskPair, [undefined, {}], 'core', /openCore\(\)/],
   ['generateTaskPair(core, {})', generateTaskPair, [compute.core, {}], 'options', /without seed/],
   ['preset(name)', preset, ['mlp'], 'options', /input, classes/],
+  ['preset of no such name', preset, ['nope', {}], 'preset', /one of mlp, .*got "nope"/],
+  ['parameterLayout()', parameterLayout, [], 'graph', /preset\(\).*got undefined/],
+  ['outputClasses of a name', outputClasses, ['mlp'], 'graph', /got "mlp"/],
+  ['stateFromSafetensors of an ArrayBuffer', stateFromSafetensors, [api.parameterLayout(graph), new ArrayBuffer(64)], 'safetensors', /new Uint8Array\(buffer\).*got ArrayBuffer/],
+  ['stateFromSafetensors of a graph that is none', stateFromSafetensors, [undefined, new Uint8Array(64)], 'layout', /parameterLayout\(graph\)/],
+  ['openBundle of a path', openBundle, ['fine-tune.zip'], 'source', /got "fine-tune.zip" \(an address is new URL/],
+  ['a misspelt option of transfer', transfer, [{ ...job, stepz: 3 }], 'stepz', /an option of transfer, got one that it does not have \(did you mean steps\?\)/],
+  ['an option of another job', transfer, [{ ...job, iterations: 3 }], 'iterations', /one that it does not have \(there are steps, /],
+  ['a misspelt option of train', train, [{ graph, data, seed: 1, epochs: 1, learningrate: 0.1 }], 'learningrate', /did you mean learningRate\?/],
+  ['a misspelt option of plan', plan, [{ graph, method: 'gmt', batchsPerStep: 3 }], 'batchsPerStep', /did you mean batchesPerStep\?/],
+  ['a misspelt option of evaluate', evaluate, [{ graph, state, data, batchSise: 3 }], 'batchSise', /did you mean batchSize\?/],
+  ['a misspelt option of verify', verify, [{ graph, state, sead: 3 }], 'sead', /did you mean seed\?/],
+  ['a signal that is none', transfer, [{ ...job, signal: 'x' }], 'signal', /an AbortSignal/],
+  ['a null signal', train, [{ graph, data, seed: 1, epochs: 1, signal: null }], 'signal', /got null/],
+  ['progress that is no function', train, [{ graph, data, seed: 1, epochs: 1, onProgress: 'x' }], 'onProgress', /a function, got "x"/],
   ['imageSetFromIdx without a name', imageSetFromIdx, [{ images: new Uint8Array(8), labels: new Uint8Array(8) }], 'fields', /without name/],
 ])('%s', async (_, call, args, field, message) => {
   const error = await (async () => call?.(...args))().then(() => undefined, (thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(api.InvalidArgumentError);
   expect(error).toMatchObject({ field, message: expect.stringMatching(message) });
+});
+
+test('an option that is undefined is as good as none, whatever its name', () => {
+  expect(api.plan({ graph, method: 'fgmt', ...({ stepz: undefined } as object) }).steps).toBe(10);
 });

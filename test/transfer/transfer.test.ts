@@ -68,7 +68,7 @@ describe.each(Object.entries(networks))('%s', (_, graph) => {
       batchSize: 180,
       batchesPerStep: 2,
       stopRule: 'last',
-      oracleTarget: expected,
+      ...(method === 'oracle' ? { oracleTarget: expected } : {}),
       compute,
     });
     expect(largestDifference(target.parameters, expected.parameters)).toBeGreaterThan(0.01);
@@ -257,6 +257,7 @@ describe('bad input: a typed error that names the culprit', async () => {
     ['an unknown group', { frozenGroups: ['nobody'] }, 'invalid-argument', 'frozenGroups'],
     ['an unknown parameter', { skipParameters: ['nobody'] }, 'invalid-argument', 'skipParameters'],
     ['oracle without its target', { method: 'oracle' }, 'invalid-argument', 'oracleTarget'],
+    ['a target of oracle for another method', { method: 'gmt', oracleTarget: target }, 'invalid-argument', 'oracleTarget'],
     ['a stop rule without held-out data', { stopRule: 'held-out', heldOutFraction: 0 }, 'invalid-argument', 'stopRule'],
     ['a budget too small', { historyBudgetBytes: 100 }, 'budget', 'budgetBytes'],
     ['a negative seed', { seed: -1 }, 'invalid-argument', 'seed'],
