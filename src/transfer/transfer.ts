@@ -104,7 +104,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     options.to === undefined ? source.checkpoints.length - 1 : checkpointNumber(source, 'to', options.to);
   if (last <= first && source.checkpoints.length > 1) {
     const label = (index: number): string => describe(source.checkpoints[index]?.label);
-    throw new InvalidArgumentError({ field: 'to', expected: `a checkpoint after from, ${label(first)}`, got: label(last) });
+    throw new InvalidArgumentError({ field: 'to', expected: `a checkpoint after ${label(first)}, where the part to carry over begins`, got: label(last) });
   }
   const settings = readSettings(options.method, options.seed, options, last - first + 1, source.training);
   requireData(graph, data);

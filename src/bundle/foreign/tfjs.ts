@@ -50,8 +50,9 @@ export async function readTfjs({ name: field, bytes }: ForeignFile, options: Rea
   return { tensors: collected.tensors, metadata: metadataOf(root), convention: 'keras' };
 }
 
+/** Without `format`: in a safetensors file that word names the framework, and transformers refuses one that it does not know. */
 function metadataOf(root: JsonObject): Map<string, string> {
-  const texts = ['format', 'generatedBy', 'convertedBy'].flatMap((key) => (typeof root[key] === 'string' ? [[key, root[key]] as const] : []));
+  const texts = ['generatedBy', 'convertedBy'].flatMap((key) => (typeof root[key] === 'string' ? [[key, root[key]] as const] : []));
   return new Map(texts);
 }
 
