@@ -4,7 +4,7 @@
  */
 import { afterAll, describe, expect, test } from 'vitest';
 import { makeBatch } from '../../src/data/image-set.ts';
-import { historySize } from '../../src/matching/history.ts';
+import { historySize } from '../../src/matching/history-size.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { inferShapes, type ModelGraph } from '../../src/model/graph.ts';
