@@ -80,7 +80,8 @@ export type { PermutationGroup, PermutationSpec, TensorSpec } from './model/perm
 
 // Data
 export { channelStatistics, imageSet, normalised, selectClasses, selectRows, splitRows } from './data/image-set.ts';
-export type { Batch, ImageSet } from './data/image-set.ts';
+export type { Batch } from './data/batch.ts';
+export type { ImageSet } from './data/image-set.ts';
 export type { DataSet } from './data/data-set.ts';
 export { tokenSet, tokensFromBytes } from './data/token-set.ts';
 export type { TokenSet } from './data/token-set.ts';

@@ -4,7 +4,7 @@
  */
 import { engine, type Tensor as TfjsTensor } from '#tfjs';
 import { InvalidArgumentError, UnsupportedError, describe, requireChoice, requireInteger } from '../core/errors.ts';
-import type { Batch } from '../data/image-set.ts';
+import type { Batch } from '../data/batch.ts';
 import { inferShapes, labelsPerInput, outputClasses, parameterLayout, parameterName, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
 import { sumOfOuterProducts, type NamedOuterProducts } from '../tensor/outer-products.ts';
 import { elementCount, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';

@@ -13,8 +13,8 @@ import {
 } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { PassingBatches } from '../data/data-set.ts';
-import { BatchSampler } from '../data/image-set.ts';
-import type { Batch } from '../data/image-set.ts';
+import { BatchSampler } from '../data/batch-sampler.ts';
+import type { Batch } from '../data/batch.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { DEFAULT_LOSS, requireLoss, type Loss } from '../gradient/loss.ts';
 import type { GradientResult } from '../gradient/network.ts';

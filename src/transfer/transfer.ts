@@ -5,9 +5,9 @@
 import { InvalidArgumentError, NotFiniteError, describe } from '../core/errors.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import { PassingBatches, makeBatch } from '../data/data-set.ts';
-import { BatchSampler } from '../data/image-set.ts';
+import { BatchSampler } from '../data/batch-sampler.ts';
 import type { DataSet } from '../data/data-set.ts';
-import type { Batch } from '../data/image-set.ts';
+import type { Batch } from '../data/batch.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import type { GradientHistory } from '../matching/history.ts';

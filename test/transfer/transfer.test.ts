@@ -3,7 +3,7 @@
  * start with its units permuted must become the source's end with its units permuted likewise, by every method that matches.
  */
 import { afterAll, describe, expect, test } from 'vitest';
-import { makeBatch } from '../../src/data/image-set.ts';
+import { makeBatch } from '../../src/data/data-set.ts';
 import { historySize } from '../../src/matching/history-size.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { initialise } from '../../src/model/initialise.ts';
