@@ -4,6 +4,7 @@ import { openCore } from '../../src/core/core.ts';
 import type { Core } from '../../src/core/core.ts';
 import type { Geometry } from '../../src/gradient/kernels/convolution-geometry.ts';
 import { imagesAtOnce, insideShare, sparseFilterGradient, sparseForward, sparseInputGradient, suitsSparseFilterGradient } from '../../src/gradient/kernels/sparse-convolution.ts';
+import { sparseValues, values } from '../portable/values.ts';
 
 /** Windows that a filter's gradient sums before it adds them to what is there. */
 const WINDOWS = 256;
@@ -17,16 +18,6 @@ function geometryOf(count: number, height: number, width: number, channels: numb
     count, height, width, channels, outHeight, outWidth, out, groups: 1, groupIn: channels, groupOut: out, kernel: [kernel, kernel], taps: kernel * kernel,
     stride: [1, 1], dilation: [1, 1], padding: [padding, padding, padding, padding],
   };
-}
-
-/** Numbers of which a share is not zero. */
-function numbers(length: number, share: number, seed: number): Float32Array {
-  let state = seed;
-  const next = (): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-  return Float32Array.from({ length }, () => (next() < share ? next() - 0.5 : 0));
 }
 
 /** Σ of products in blocks of terms, each sum in f32; block sums are added to `start`. */
@@ -88,10 +79,10 @@ describe('sparse convolution', () => {
   ] as const) {
     it.each([1, 2] as const)(`${name}: %i images at once`, async (images) => {
       using core = await openCore();
-      const x = numbers(g.count * g.height * g.width * g.channels, 0.4, 1);
-      const dy = numbers(g.count * g.outHeight * g.outWidth * g.out, 0.2, 2);
-      const filter = numbers(g.taps * g.channels * g.out, 1, 3);
-      const start = numbers(dy.length, 1, 4);
+      const x = sparseValues(g.count * g.height * g.width * g.channels, 1, 0.4);
+      const dy = sparseValues(g.count * g.outHeight * g.outWidth * g.out, 2, 0.2);
+      const filter = values(g.taps * g.channels * g.out, 3);
+      const start = values(dy.length, 4);
       const [got, expected] = [compute(core, g, images, x, filter, dy, start), references(g, x, filter, dy, start)];
       for (const side of ['y', 'dx', 'dw'] as const) expect(got[side], side).toEqual(expected[side]);
     });
@@ -108,12 +99,12 @@ describe('sparse convolution', () => {
     using core = await openCore();
     const g = geometryOf(1, 4, 4, 8, 8, 3, 1);
     const zeros = new Float32Array(128);
-    const got = compute(core, g, 1, zeros, numbers(9 * 64, 1, 3), zeros, numbers(128, 1, 4));
-    expect(got.y).toEqual(numbers(128, 1, 4));
+    const got = compute(core, g, 1, zeros, values(9 * 64, 3), zeros, values(128, 4));
+    expect(got.y).toEqual(values(128, 4));
     expect([...got.dx, ...got.dw].every((value) => value === 0)).toBe(true);
     core.scoped((scratch) => {
-      expect(suitsSparseFilterGradient(core, g, scratch.upload(numbers(128, 0.5, 1)), 16)).toBe(true);
-      expect(suitsSparseFilterGradient(core, g, scratch.upload(numbers(128, 1, 1)), 16)).toBe(false);
+      expect(suitsSparseFilterGradient(core, g, scratch.upload(sparseValues(128, 1, 0.5)), 16)).toBe(true);
+      expect(suitsSparseFilterGradient(core, g, scratch.upload(values(128, 1)), 16)).toBe(false);
       expect(suitsSparseFilterGradient(core, { ...g, stride: [2, 2] }, scratch.upload(zeros), 16)).toBe(false);
     });
   });
@@ -121,7 +112,7 @@ describe('sparse convolution', () => {
   it('takes images two by two where their zeros coincide', async () => {
     using core = await openCore();
     const g = geometryOf(2, 4, 4, 8, 8, 3, 1);
-    const [half, full] = [numbers(128, 0.5, 1), numbers(128, 1, 1)];
+    const [half, full] = [sparseValues(128, 1, 0.5), values(128, 1)];
     // Zero where `half` is not.
     const rest = full.map((value, i) => (half[i] === 0 ? value : 0));
     core.scoped((scratch) => {
