@@ -182,7 +182,7 @@ function curve(core: Core, json: boolean): void {
   }
 }
 
-export async function assignmentRows(
+async function assignmentRows(
   options: { readonly only?: RegExp; readonly rounds?: number; readonly full?: boolean; readonly matrices?: string },
   emit: (row: AssignmentRow) => void,
 ): Promise<{ readonly versions: Record<string, string> | undefined; readonly short: number }> {

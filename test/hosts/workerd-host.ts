@@ -10,7 +10,7 @@ import type { Transport } from './failure.ts';
 import type { Host } from './hosts.ts';
 
 /** Newest behaviour that both the pinned workerd and a deployed Worker have; `examples/worker` names the same date. */
-export const COMPATIBILITY_DATE = '2026-10-01';
+const COMPATIBILITY_DATE = '2026-10-01';
 
 export async function startWorkerd(host: Host, binary: string, bundle: HostBundle): Promise<Transport> {
   const server = await serveWorker(host, binary, bundle);
