@@ -138,8 +138,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
   const recorded = { ...settings, optimiser: { ...settings.optimiser }, iterations, seed };
   const inputs = { graph: await graphSha256(graph), data: await dataSha256(data), initial: await stateSha256(graph, start) };
-  const points =
-    options.resume === undefined ? undefined : await ResumePoints.open(options.resume, { kind: 'train', settings: { ...recorded, ...jobArithmetic(core), data: dataForm(data) }, inputs }, iterations);
+  const job = { kind: 'train', settings: { ...recorded, ...jobArithmetic(core), data: dataForm(data) }, inputs } as const;
+  const points = options.resume === undefined ? undefined : await ResumePoints.open(options.resume, job, iterations);
 
   using network = engine.compile(graph, { loss: settings.loss, ...(settings.microBatch === undefined ? {} : { microBatch: settings.microBatch }) });
   const found = points?.found === undefined ? undefined : takeTrainPoint(points.found, network.layout);

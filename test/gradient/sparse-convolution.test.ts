@@ -31,24 +31,29 @@ function blockedSum(start: number, block: number, terms: readonly (readonly [num
   return total;
 }
 
-const indices = (...extents: readonly number[]): number[][] =>
-  extents.reduce<number[][]>((all, extent) => all.flatMap((index) => Array.from({ length: extent }, (_, i) => [...index, i])), [[]]);
+/** Every index of an array of these extents, in row-major order. */
+function indices<Extents extends readonly number[]>(...extents: Extents): { [K in keyof Extents]: number }[] {
+  const all = extents.reduce<number[][]>((some, extent) => some.flatMap((index) => Array.from({ length: extent }, (_, i) => [...index, i])), [[]]);
+  return all as { [K in keyof Extents]: number }[];
+}
 
-const pixel = (image: Float32Array, channels: number, height: number, width: number, [n, y, x, c]: readonly [number, number, number, number]): number =>
+/** Reads an image [count, height, width, channels], zero outside. */
+const reader = (image: Float32Array, height: number, width: number, channels: number) => (n: number, y: number, x: number, c: number): number =>
   y < 0 || y >= height || x < 0 || x >= width ? 0 : (image[((n * height + y) * width + x) * channels + c] as number);
 
 function references(g: Geometry, x: Float32Array, filter: Float32Array, dy: Float32Array, start: Float32Array) {
   const [k, [top, , left]] = [g.kernel[0], g.padding];
+  const [xAt, dyAt] = [reader(x, g.height, g.width, g.channels), reader(dy, g.outHeight, g.outWidth, g.out)];
   const weight = (ky: number, kx: number, c: number, o: number): number => filter[((ky * k + kx) * g.channels + c) * g.out + o] as number;
   const y = indices(g.count, g.outHeight, g.outWidth, g.out).map(([n, oy, ox, o], at) =>
     blockedSum(start[at] as number, rowTerms(k, g.channels), indices(k, k, g.channels).map(([ky, kx, c]) =>
-      [pixel(x, g.channels, g.height, g.width, [n as number, (oy as number) + (ky as number) - top, (ox as number) + (kx as number) - left, c as number]), weight(ky as number, kx as number, c as number, o as number)])));
+      [xAt(n, oy + ky - top, ox + kx - left, c), weight(ky, kx, c, o)])));
   const dx = indices(g.count, g.height, g.width, g.channels).map(([n, iy, ix, c]) =>
     blockedSum(0, rowTerms(k, g.out), indices(k, k, g.out).map(([ky, kx, o]) =>
-      [pixel(dy, g.out, g.outHeight, g.outWidth, [n as number, (iy as number) + (ky as number) - (k - 1 - top), (ix as number) + (kx as number) - (k - 1 - left), o as number]), weight(k - 1 - (ky as number), k - 1 - (kx as number), c as number, o as number)])));
+      [dyAt(n, iy + ky - (k - 1 - top), ix + kx - (k - 1 - left), o), weight(k - 1 - ky, k - 1 - kx, c, o)])));
   const dw = indices(k, k, g.channels, g.out).map(([ky, kx, c, o]) =>
     blockedSum(0, WINDOWS, indices(g.count, g.outHeight, g.outWidth).map(([n, oy, ox]) =>
-      [pixel(x, g.channels, g.height, g.width, [n as number, (oy as number) + (ky as number) - top, (ox as number) + (kx as number) - left, c as number]), pixel(dy, g.out, g.outHeight, g.outWidth, [n as number, oy as number, ox as number, o as number])])));
+      [xAt(n, oy + ky - top, ox + kx - left, c), dyAt(n, oy, ox, o)])));
   return { y: Float32Array.from(y), dx: Float32Array.from(dx), dw: Float32Array.from(dw) };
 }
 

@@ -81,7 +81,11 @@ export const trainCommand = defineCommand({
     const loss = lossOf(values);
     const microBatch = microBatchOf(values, graph, values['batch-size'], output);
     if (values.workers !== undefined && microBatch === undefined) {
-      throw new UsageError(values['micro-batch'] === undefined ? '--workers of train needs --micro-batch N: the parts of a batch are what workers share' : `--workers of train needs a smaller --micro-batch: whole batches of ${values['batch-size']} cannot be shared`);
+      throw new UsageError(
+        values['micro-batch'] === undefined
+          ? '--workers of train needs --micro-batch N: the parts of a batch are what workers share'
+          : `--workers of train needs a smaller --micro-batch: whole batches of ${values['batch-size']} cannot be shared`,
+      );
     }
     using workers = await openWorkers(values);
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
@@ -109,8 +113,13 @@ export const trainCommand = defineCommand({
     if (result.evaluations.length > 0) {
       output.text(
         `\n${formatTable(
-          [{ title: 'iteration', align: 'right' }, { title: 'held-out loss', align: 'right' }, ...(tokens ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'held-out accuracy, %', align: 'right' }],
-          result.evaluations.map(({ iteration, heldOut }) => [String(iteration), heldOut.loss.toFixed(4), ...(tokens ? [perplexity(core, heldOut.loss).toFixed(2)] : []), formatPercent(heldOut.accuracy, 2)]),
+          [
+            { title: 'iteration', align: 'right' }, { title: 'held-out loss', align: 'right' },
+            ...(tokens ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'held-out accuracy, %', align: 'right' },
+          ],
+          result.evaluations.map(({ iteration, heldOut }) => [
+            String(iteration), heldOut.loss.toFixed(4), ...(tokens ? [perplexity(core, heldOut.loss).toFixed(2)] : []), formatPercent(heldOut.accuracy, 2),
+          ]),
         )}`,
       );
     }
@@ -139,6 +148,9 @@ export const trainCommand = defineCommand({
 });
 
 /** The checkpoints as a bundle takes them; weights that were given came from no seed of this run. */
-function bundled(checkpoints: readonly CheckpointContent[], { seed, initial, 'store-seed': storeSeed }: { seed: number; initial: string | undefined; 'store-seed': boolean }): readonly CheckpointContent[] {
+function bundled(
+  checkpoints: readonly CheckpointContent[],
+  { seed, initial, 'store-seed': storeSeed }: { seed: number; initial: string | undefined; 'store-seed': boolean },
+): readonly CheckpointContent[] {
   return checkpoints.map((checkpoint, i) => (storeSeed && initial === undefined && i === 0 ? { ...checkpoint, seed: { seed } } : checkpoint));
 }
