@@ -240,7 +240,7 @@ export async function openCore(options: CoreOptions = {}): Promise<Core> {
   return new Core(tfjs, { ...strict, ...relaxed } as unknown as CoreKernels, heapLimitBytes, arithmetic);
 }
 
-/** SHA-256 of the packaged binaries, for records. */
+/** SHA-256 of the binaries, for records and resume points; of tfjs's as its npm package has it, however much of it was packaged. */
 export const binaryHashes = { core: bundled.coreWasmSha256, tfjs: bundled.tfjsWasmSha256 } as const;
 /** Of the one that `arithmetic: 'relaxed'` adds. */
 export const relaxedBinaryHash = bundled.relaxedWasmSha256;

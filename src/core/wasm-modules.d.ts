@@ -9,7 +9,7 @@ export function coreWasm(): WasmSource;
 export function relaxedWasm(): WasmSource | undefined;
 /** tfjs-backend-wasm's SIMD binary. */
 export function tfjsWasm(): WasmSource;
-/** SHA-256 of the binaries, lower-case hex, fixed when the package was built. */
+/** SHA-256 of the binaries, lower-case hex, fixed when the package was built; of tfjs's before kernels that nobody calls were taken out. */
 export const coreWasmSha256: string;
 export const relaxedWasmSha256: string;
 export const tfjsWasmSha256: string;
