@@ -4,7 +4,6 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { spawnSync } from 'node:child_process';
-import { build } from 'esbuild';
 import { ensureHosts, root } from './setup.mjs';
 import { writePackage } from './package.mjs';
 
@@ -30,6 +29,8 @@ const failures = [];
 const folder = mkdtempSync(join(tmpdir(), 'trajport-package-'));
 try {
   const packed = await writePackage();
+  // Not before: writePackage installs it where it is missing.
+  const { build } = await import('esbuild');
   run('npm', ['pack', '--pack-destination', folder, '--silent'], packed);
   const archive = readdirSync(folder).find((name) => name.endsWith('.tgz'));
   writeFileSync(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
