@@ -27,8 +27,9 @@ export async function writePackage() {
   for (const file of ['README.md', 'LICENSE', 'CHANGELOG.md']) {
     if (existsSync(at(file))) copyFileSync(at(file), join(target, file));
   }
-  // What README.md links to.
-  for (const folder of ['docs', 'examples']) cpSync(at(folder), join(target, folder), { recursive: true });
+  // What README.md links to, without what trying an example leaves behind.
+  const kept = (path) => !/[\\/](node_modules|\.wrangler)$/.test(path);
+  for (const folder of ['docs', 'examples']) cpSync(at(folder), join(target, folder), { recursive: true, filter: kept });
   writeFileSync(join(target, 'package.json'), `${JSON.stringify(manifest(), null, 2)}\n`);
   writeFileSync(join(target, 'THIRD-PARTY.txt'), notices(bundled));
   return target;
