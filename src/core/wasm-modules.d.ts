@@ -2,7 +2,8 @@
  * The type of `#wasm`, which package.json resolves to static imports under workerd (it forbids compiling from bytes)
  * and to inlined bytes everywhere else.
  */
-export type WasmSource = WebAssembly.Module | Uint8Array<ArrayBuffer>;
+import type { WasmSource } from './webassembly.ts';
+
 /** Our own kernels, built from `assembly/`. */
 export function coreWasm(): WasmSource;
 /** The matrix products once more, built with relaxed SIMD; undefined where it is not packaged (workerd). */
