@@ -1,4 +1,5 @@
 // Linear sum assignment: the certificate, a bound on how far an assignment is from the optimum, from its prices.
+import { profitOf, profitsOfTwo } from "./assignment-profits";
 
 /**
  * For rows [first, last): Σ max_j (s_ij − v_j) − (s_i,a(i) − v_a(i)), which summed over all rows bounds how far the
@@ -19,17 +20,12 @@ function certify<T>(
     let bests = f64x2.splat(-Infinity);
     let j = 0;
     for (; j + 2 <= columns; j += 2) {
-      const at = row + <usize>j * sizeof<T>();
-      const values = sizeof<T>() === 4 ? f64x2.promote_low_f32x4(v128.load64_zero(at)) : v128.load(at);
-      bests = f64x2.pmax(bests, f64x2.sub(values, v128.load(pricesPtr + (<usize>j << 3))));
+      bests = f64x2.pmax(bests, profitsOfTwo<T>(row, pricesPtr, j));
     }
     let best = max<f64>(f64x2.extract_lane(bests, 0), f64x2.extract_lane(bests, 1));
-    for (; j < columns; j++) {
-      best = max<f64>(best, <f64>load<T>(row + <usize>j * sizeof<T>()) - load<f64>(pricesPtr + (<usize>j << 3)));
-    }
+    for (; j < columns; j++) best = max<f64>(best, profitOf<T>(row, pricesPtr, j));
     const assigned = load<i32>(columnOfRowPtr + (<usize>i << 2));
-    const own = <f64>load<T>(row + <usize>assigned * sizeof<T>()) - load<f64>(pricesPtr + (<usize>assigned << 3));
-    gap += best - own;
+    gap += best - profitOf<T>(row, pricesPtr, assigned);
   }
   return gap;
 }

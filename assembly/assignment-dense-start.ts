@@ -1,6 +1,7 @@
 // Linear sum assignment over the whole matrix, before the paths: every row's best column where that is free, then
 // augmenting row reduction.
 import { Problem, RowKind, kindOf } from "./assignment-problem";
+import { profitOf, profitsOfTwo } from "./assignment-profits";
 
 /**
  * Steps of the reduction, a row on average. Gradients of 128 units after 1, 3 and 10 steps of training, times scipy: none 2.3, 2.4 and
@@ -8,30 +9,19 @@ import { Problem, RowKind, kindOf } from "./assignment-problem";
  */
 const REDUCTIONS: i32 = 8;
 
-/** Profits s_ij − v_j of two columns of a row. */
-function profits<T>(row: usize, prices: usize, j: i32): v128 {
-  const at = row + <usize>j * sizeof<T>();
-  const values = sizeof<T>() === 4 ? f64x2.promote_low_f32x4(v128.load64_zero(at)) : v128.load(at);
-  return f64x2.sub(values, v128.load(prices + (<usize>j << 3)));
-}
-
-function profit<T>(row: usize, prices: usize, j: i32): f64 {
-  return <f64>load<T>(row + <usize>j * sizeof<T>()) - load<f64>(prices + (<usize>j << 3));
-}
-
 /** The greatest profit of a row. */
 function greatest<T>(row: usize, prices: usize, columns: i32): f64 {
   let a = f64x2.splat(-Infinity), b = a, c = a, d = a;
   let j = 0;
   for (; j + 8 <= columns; j += 8) {
-    a = f64x2.pmax(a, profits<T>(row, prices, j));
-    b = f64x2.pmax(b, profits<T>(row, prices, j + 2));
-    c = f64x2.pmax(c, profits<T>(row, prices, j + 4));
-    d = f64x2.pmax(d, profits<T>(row, prices, j + 6));
+    a = f64x2.pmax(a, profitsOfTwo<T>(row, prices, j));
+    b = f64x2.pmax(b, profitsOfTwo<T>(row, prices, j + 2));
+    c = f64x2.pmax(c, profitsOfTwo<T>(row, prices, j + 4));
+    d = f64x2.pmax(d, profitsOfTwo<T>(row, prices, j + 6));
   }
   a = f64x2.pmax(f64x2.pmax(a, b), f64x2.pmax(c, d));
   let best = max<f64>(f64x2.extract_lane(a, 0), f64x2.extract_lane(a, 1));
-  for (; j < columns; j++) best = max<f64>(best, profit<T>(row, prices, j));
+  for (; j < columns; j++) best = max<f64>(best, profitOf<T>(row, prices, j));
   return best;
 }
 
@@ -42,12 +32,12 @@ function freeWith<T>(problem: Problem, row: usize, best: f64): i32 {
   const bests = f64x2.splat(best);
   for (let j = 0; j < columns; j += 8) {
     if (j + 8 <= columns) {
-      const low = v128.or(f64x2.eq(profits<T>(row, prices, j), bests), f64x2.eq(profits<T>(row, prices, j + 2), bests));
-      const high = v128.or(f64x2.eq(profits<T>(row, prices, j + 4), bests), f64x2.eq(profits<T>(row, prices, j + 6), bests));
+      const low = v128.or(f64x2.eq(profitsOfTwo<T>(row, prices, j), bests), f64x2.eq(profitsOfTwo<T>(row, prices, j + 2), bests));
+      const high = v128.or(f64x2.eq(profitsOfTwo<T>(row, prices, j + 4), bests), f64x2.eq(profitsOfTwo<T>(row, prices, j + 6), bests));
       if (!v128.any_true(v128.or(low, high))) continue;
     }
     for (let k = j, end = min<i32>(j + 8, columns); k < end; k++) {
-      if (profit<T>(row, prices, k) === best && load<i32>(problem.rowOfColumn + (<usize>k << 2)) < 0) return k;
+      if (profitOf<T>(row, prices, k) === best && load<i32>(problem.rowOfColumn + (<usize>k << 2)) < 0) return k;
     }
   }
   return -1;
@@ -85,8 +75,8 @@ function lookAtAll<T>(problem: Problem, row: usize): void {
   let a = f64x2.splat(-Infinity), b = a, secondA = a, secondB = a;
   let j = 0;
   for (; j + 4 <= columns; j += 4) {
-    const x = profits<T>(row, prices, j);
-    const y = profits<T>(row, prices, j + 2);
+    const x = profitsOfTwo<T>(row, prices, j);
+    const y = profitsOfTwo<T>(row, prices, j + 2);
     secondA = f64x2.pmax(secondA, f64x2.pmin(a, x));
     secondB = f64x2.pmax(secondB, f64x2.pmin(b, y));
     a = f64x2.pmax(a, x);
@@ -98,7 +88,7 @@ function lookAtAll<T>(problem: Problem, row: usize): void {
   let first = max<f64>(a0, a1);
   let second = max<f64>(min<f64>(a0, a1), max<f64>(f64x2.extract_lane(secondA, 0), f64x2.extract_lane(secondA, 1)));
   for (; j < columns; j++) {
-    const x = profit<T>(row, prices, j);
+    const x = profitOf<T>(row, prices, j);
     second = max<f64>(second, min<f64>(first, x));
     first = max<f64>(first, x);
   }
@@ -112,8 +102,8 @@ function columnWith<T>(problem: Problem, row: usize, best: f64): i32 {
   const bests = f64x2.splat(best);
   const last = problem.columns - 4;
   let j = 0;
-  while (j <= last && !v128.any_true(v128.or(f64x2.eq(profits<T>(row, prices, j), bests), f64x2.eq(profits<T>(row, prices, j + 2), bests)))) j += 4;
-  while (profit<T>(row, prices, j) !== best) j++;
+  while (j <= last && !v128.any_true(v128.or(f64x2.eq(profitsOfTwo<T>(row, prices, j), bests), f64x2.eq(profitsOfTwo<T>(row, prices, j + 2), bests)))) j += 4;
+  while (profitOf<T>(row, prices, j) !== best) j++;
   return j;
 }
 

@@ -1,6 +1,7 @@
 // Linear sum assignment over the whole matrix: one shortest augmenting path from a free row.
 import { augmentTo } from "./assignment-pairs";
 import { BLOCK, Problem } from "./assignment-problem";
+import { Halves } from "./halves";
 
 /**
  * Dijkstra from `start` to the nearest free column, then the change of prices and the augmentation.
@@ -70,8 +71,8 @@ export function densePhase<T>(problem: Problem, start: i32): bool {
       let low: v128, high: v128;
       if (sizeof<T>() === 4) {
         const values = v128.load(at + (<usize>j << 2));
-        low = f64x2.promote_low_f32x4(values);
-        high = f64x2.promote_low_f32x4(v128.shuffle<u64>(values, values, 1, 1));
+        low = Halves.low(values);
+        high = Halves.high(values);
       } else {
         low = v128.load(at + eight);
         high = v128.load(at + eight, 16);
@@ -145,8 +146,8 @@ function scanFirst<T>(problem: Problem, start: i32): void {
     let low: v128, high: v128;
     if (sizeof<T>() === 4) {
       const values = v128.load(at + (<usize>j << 2));
-      low = f64x2.promote_low_f32x4(values);
-      high = f64x2.promote_low_f32x4(v128.shuffle<u64>(values, values, 1, 1));
+      low = Halves.low(values);
+      high = Halves.high(values);
     } else {
       low = v128.load(at + eight);
       high = v128.load(at + eight, 16);

@@ -68,8 +68,9 @@ function freeWith<T>(at: usize, column: i32, end: i32, best: T, takenPtr: usize)
 
 /**
  * Gives rows [firstRow, firstRow + count) their greatest columns; of several equal ones the first at or after the column
- * of the row's own number, then the first before it. At least as many columns as rows. `takenPtr` (u8 [columns]) and `columnOfRowPtr` (i32 [rows]) go from call to call. `slicePtr` is where
- * row `firstRow` lies. Answers 0 when a row finds all its greatest columns taken, else 1. Values must not be NaN.
+ * of the row's own number, then the first before it. At least as many columns as rows. `takenPtr` (u8 [columns]) and
+ * `columnOfRowPtr` (i32 [rows]) go from call to call. `slicePtr` is where row `firstRow` lies. Answers 0 when a row finds all its
+ * greatest columns taken, else 1. Values must not be NaN.
  */
 function favourites<T>(
   slicePtr: usize, firstRow: i32, count: i32, columns: i32, takenPtr: usize, columnOfRowPtr: usize,

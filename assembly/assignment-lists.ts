@@ -5,6 +5,7 @@
 // looked at again. Almost all of the n² similarities are thereby read once.
 import { collect, floorOf, keepBest, scanChunks, shortFloorOf } from "./assignment-candidates";
 import { LIST, Problem, SHORT_LIST } from "./assignment-problem";
+import { profitOf, profitsOfTwo } from "./assignment-profits";
 
 /** The largest s_ij − v_j over what row i does not list, in f64. */
 function exactBound<T>(problem: Problem, row: i32): f64 {
@@ -22,14 +23,10 @@ function exactBound<T>(problem: Problem, row: i32): f64 {
   let bests = f64x2.splat(-Infinity);
   let j = 0;
   for (; j + 2 <= columns; j += 2) {
-    const place = at + <usize>j * sizeof<T>();
-    const values = sizeof<T>() === 4 ? f64x2.promote_low_f32x4(v128.load64_zero(place)) : v128.load(place);
-    bests = f64x2.pmax(bests, f64x2.sub(values, v128.load(prices + (<usize>j << 3))));
+    bests = f64x2.pmax(bests, profitsOfTwo<T>(at, prices, j));
   }
   let best = max<f64>(f64x2.extract_lane(bests, 0), f64x2.extract_lane(bests, 1));
-  for (; j < columns; j++) {
-    best = max<f64>(best, <f64>load<T>(at + <usize>j * sizeof<T>()) - load<f64>(prices + (<usize>j << 3)));
-  }
+  for (; j < columns; j++) best = max<f64>(best, profitOf<T>(at, prices, j));
   for (let k = 0; k < count; k++) {
     const price = prices + (<usize>load<i32>(listed + (<usize>k << 2)) << 3);
     store<f64>(price, load<f64>(problem.selection + (<usize>k << 3)));

@@ -4,6 +4,7 @@ import { makeList } from "./assignment-lists";
 import { augmentTo } from "./assignment-pairs";
 import { LONGEST_LIST, Problem, raisePrice } from "./assignment-problem";
 import { Heap, heapClear, heapLeastKey, heapLower, heapPop } from "./indexed-heap";
+import { Halves } from "./halves";
 
 /**
  * Whether this search has looked from a row that is the same as this one. That row was no farther away (the same
@@ -86,8 +87,8 @@ function relaxRow<T>(problem: Problem, row: i32, base: f64): void {
     let low: v128, high: v128;
     if (sizeof<T>() === 4) {
       const values = v128.load(at + (<usize>j << 2));
-      low = f64x2.promote_low_f32x4(values);
-      high = f64x2.promote_low_f32x4(v128.shuffle<u64>(values, values, 1, 1));
+      low = Halves.low(values);
+      high = Halves.high(values);
     } else {
       low = v128.load(at + eight);
       high = v128.load(at + eight, 16);

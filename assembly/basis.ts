@@ -1,5 +1,6 @@
 // An orthonormal basis of the space that the rows of a matrix span, from random sums of its rows: the sums, and taking out of a
 // vector what a basis already spans. All in f64, in a fixed order.
+import { Halves } from "./halves";
 
 /** The sum of a·b over two vectors of `width` f64; four running sums, then the rest one by one. */
 function dot(aPtr: usize, bPtr: usize, width: i32): f64 {
@@ -50,8 +51,8 @@ export function signedRowSumsF32(xPtr: usize, rows: i32, width: i32, codesPtr: u
     let j: i32 = 0;
     for (; j + 4 <= width; j += 4) {
       const x = v128.load(xPtr);
-      v128.store(sumPtr, f64x2.add(v128.load(sumPtr), f64x2.mul(f64x2.promote_low_f32x4(x), signs)));
-      const high = f64x2.promote_low_f32x4(v128.shuffle<i64>(x, x, 1, 1));
+      v128.store(sumPtr, f64x2.add(v128.load(sumPtr), f64x2.mul(Halves.low(x), signs)));
+      const high = Halves.high(x);
       v128.store(sumPtr, f64x2.add(v128.load(sumPtr, 16), f64x2.mul(high, signs)), 16);
       xPtr += 16;
       sumPtr += 32;

@@ -3,6 +3,7 @@ import { blockOffset, blocksOf, endInside, firstInside } from "./depthwise-3x3";
 import { nextTile, tileColumns, widestTile } from "./depthwise-3x3-outputs";
 import { sumOfColumn, SUMS_BYTES, sumTile } from "./depthwise-3x3-sums";
 import { rowOf } from "./depthwise";
+import { Halves } from "./halves";
 
 /** Pixels of dy whose products one f32 sum takes before it goes into f64: whole rows of together so many, or one. */
 const FLUSH_PIXELS: i32 = 64;
@@ -12,8 +13,7 @@ function flush(fromPtr: usize, toPtr: usize, sums: i32): void {
   const end = fromPtr + ((<usize>sums) << 4);
   for (; fromPtr < end; fromPtr += 16) {
     const sum = v128.load(fromPtr);
-    v128.store(toPtr, f64x2.add(v128.load(toPtr), f64x2.promote_low_f32x4(sum)));
-    v128.store(toPtr, f64x2.add(v128.load(toPtr, 16), f64x2.promote_low_f32x4(v128.shuffle<i64>(sum, sum, 1, 1))), 16);
+    Halves.addTo(toPtr, sum);
     v128.store(fromPtr, f32x4.splat(0));
     toPtr += 32;
   }

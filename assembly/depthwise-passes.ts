@@ -1,6 +1,7 @@
 // Inner loops of depthwise 7×7 convolutions over planes of four channels (`depthwise-strip.ts`), 16 bytes a position; taps and running
 // sums stay in registers, of which V8 leaves fifteen. It also moves loads to the front of a basic block and spills: columns of the
 // filter gradient have a way out of the loop between them.
+import { Halves } from "./halves";
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 abstract class Taps {
@@ -35,12 +36,6 @@ abstract class Taps {
 export function outputs7(xPtr: usize, tapsPtr: usize, outPtr: usize, columns: i32, more: bool): void {
   if (more) Taps.row7(xPtr, tapsPtr, outPtr - 96, columns, true);
   else Taps.row7(xPtr, tapsPtr, outPtr - 96, columns, false);
-}
-
-/** Four f64 sums += the lanes of an f32 sum. */
-function addLanes(sumsPtr: usize, sum: v128): void {
-  v128.store(sumsPtr, f64x2.add(v128.load(sumsPtr), f64x2.promote_low_f32x4(sum)));
-  v128.store(sumsPtr, f64x2.add(v128.load(sumsPtr, 16), f64x2.promote_low_f32x4(v128.shuffle<i64>(sum, sum, 1, 1))), 16);
 }
 
 /** sums [7][4] (f64) += x by dy over columns of a plane, one row of seven taps: seven columns a turn, so that dy's pixels stay where they are. */
@@ -123,11 +118,11 @@ export function sums7(xPtr: usize, dyPtr: usize, sumsPtr: usize, columns: i32): 
     dyPtr += 112;
     if (dyPtr == end) break;
   }
-  addLanes(sumsPtr, s0);
-  addLanes(sumsPtr + 32, s1);
-  addLanes(sumsPtr + 64, s2);
-  addLanes(sumsPtr + 96, s3);
-  addLanes(sumsPtr + 128, s4);
-  addLanes(sumsPtr + 160, s5);
-  addLanes(sumsPtr + 192, s6);
+  Halves.addTo(sumsPtr, s0);
+  Halves.addTo(sumsPtr + 32, s1);
+  Halves.addTo(sumsPtr + 64, s2);
+  Halves.addTo(sumsPtr + 96, s3);
+  Halves.addTo(sumsPtr + 128, s4);
+  Halves.addTo(sumsPtr + 160, s5);
+  Halves.addTo(sumsPtr + 192, s6);
 }

@@ -2,6 +2,7 @@
 // to build it on. Blocks of four channels pass over a row of outputs, taps in registers where the filter is 3×3, four pixels side by
 // side otherwise. Rows are finished one after the other and read once in order beforehand, since four channels of every pixel are a
 // stride that prefetchers do not follow.
+import { Halves } from "./halves";
 
 /** Row `y` of an image, or the row of zeros that stands for padding. */
 export function rowOf(imagePtr: usize, zeroRowPtr: usize, y: i32, height: i32, rowBytes: usize): usize {
@@ -123,12 +124,6 @@ function row3(
   }
 }
 
-/** sums[tap] (f64, `strideBytes` apart) += the four lanes of an f32 sum. */
-function flush(sumsPtr: usize, sum: v128): void {
-  v128.store(sumsPtr, f64x2.add(v128.load(sumsPtr), f64x2.promote_low_f32x4(sum)));
-  v128.store(sumsPtr, f64x2.add(v128.load(sumsPtr, 16), f64x2.promote_low_f32x4(v128.shuffle<i64>(sum, sum, 1, 1))), 16);
-}
-
 /** Output pixels whose products one f32 sum of the filter gradient takes before it goes into f64. */
 const FLUSH_PIXELS: i32 = 64;
 
@@ -189,15 +184,15 @@ function filter3(
     }
   }
   const next = pixelBytes << 1;
-  flush(sumsPtr, s0);
-  flush(sumsPtr + next, s1);
-  flush(sumsPtr + 2 * next, s2);
-  flush(sumsPtr + 3 * next, s3);
-  flush(sumsPtr + 4 * next, s4);
-  flush(sumsPtr + 5 * next, s5);
-  flush(sumsPtr + 6 * next, s6);
-  flush(sumsPtr + 7 * next, s7);
-  flush(sumsPtr + 8 * next, s8);
+  Halves.addTo(sumsPtr, s0);
+  Halves.addTo(sumsPtr + next, s1);
+  Halves.addTo(sumsPtr + 2 * next, s2);
+  Halves.addTo(sumsPtr + 3 * next, s3);
+  Halves.addTo(sumsPtr + 4 * next, s4);
+  Halves.addTo(sumsPtr + 5 * next, s5);
+  Halves.addTo(sumsPtr + 6 * next, s6);
+  Halves.addTo(sumsPtr + 7 * next, s7);
+  Halves.addTo(sumsPtr + 8 * next, s8);
 }
 
 /**
@@ -391,8 +386,7 @@ export function depthwiseFilterGradientF32(
                 gradientPtr += pixelBytes;
               }
               const sum = f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3));
-              v128.store(at, f64x2.add(v128.load(at), f64x2.promote_low_f32x4(sum)));
-              v128.store(at, f64x2.add(v128.load(at, 16), f64x2.promote_low_f32x4(v128.shuffle<i64>(sum, sum, 1, 1))), 16);
+              Halves.addTo(at, sum);
             } else {
               let sum: f64 = 0;
               for (; ox < end; ox++) {

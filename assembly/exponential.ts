@@ -1,5 +1,6 @@
 // Four exponentials at once in f32, and softmax over rows. Where a result feeds a sum of f32 anyway (softmax, attention) this is
 // as good as the scalar f64 functions of elementary.ts and ten times as fast.
+import { Halves } from "./halves";
 
 const LN2_HIGH: f32 = 0.693359375; // 9 bits: k times it is exact
 const LN2_LOW: f32 = -2.12194440e-4; // ln 2 − LN2_HIGH
@@ -68,8 +69,8 @@ export function exponentials(fromPtr: usize, toPtr: usize, columns: i32, shift: 
   for (; fromPtr + 16 <= end; fromPtr += 16, toPtr += 16) {
     const e = expF32x4(f32x4.mul(f32x4.sub(v128.load(fromPtr), shifts), factors));
     v128.store(toPtr, e);
-    low = f64x2.add(low, f64x2.promote_low_f32x4(e));
-    high = f64x2.add(high, f64x2.promote_low_f32x4(v128.shuffle<i64>(e, e, 1, 1)));
+    low = f64x2.add(low, Halves.low(e));
+    high = f64x2.add(high, Halves.high(e));
   }
   low = f64x2.add(low, high);
   let sum = f64x2.extract_lane(low, 0) + f64x2.extract_lane(low, 1);
@@ -96,8 +97,8 @@ export function rowProduct(aPtr: usize, bPtr: usize, columns: i32): f64 {
   let high = f64x2.splat(0);
   for (; aPtr + 16 <= end; aPtr += 16, bPtr += 16) {
     const product = f32x4.mul(v128.load(aPtr), v128.load(bPtr));
-    low = f64x2.add(low, f64x2.promote_low_f32x4(product));
-    high = f64x2.add(high, f64x2.promote_low_f32x4(v128.shuffle<i64>(product, product, 1, 1)));
+    low = f64x2.add(low, Halves.low(product));
+    high = f64x2.add(high, Halves.high(product));
   }
   low = f64x2.add(low, high);
   let sum = f64x2.extract_lane(low, 0) + f64x2.extract_lane(low, 1);

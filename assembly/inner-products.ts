@@ -1,5 +1,6 @@
 // f64 products of f32 matrices with vectors, and inner products of two matrices whose rows and columns are paired by lists: what
 // a matching is judged by (`src/matching/objective.ts`).
+import { Halves } from "./halves";
 
 /** out[i] = Σ_j x[i, j] · v[j]; x f32 [rows, columns], v and out f64. */
 export function rowsTimesVectorF32(xPtr: usize, rows: i32, columns: i32, vectorPtr: usize, outPtr: usize): void {
@@ -9,8 +10,8 @@ export function rowsTimesVectorF32(xPtr: usize, rows: i32, columns: i32, vectorP
     let j: i32 = 0;
     for (let atPtr = vectorPtr; j < whole; j += 4, atPtr += 32, xPtr += 16) {
       const x = v128.load(xPtr);
-      low = f64x2.add(low, f64x2.mul(f64x2.promote_low_f32x4(x), v128.load(atPtr)));
-      high = f64x2.add(high, f64x2.mul(f64x2.promote_low_f32x4(v128.shuffle<i64>(x, x, 1, 1)), v128.load(atPtr, 16)));
+      low = f64x2.add(low, f64x2.mul(Halves.low(x), v128.load(atPtr)));
+      high = f64x2.add(high, f64x2.mul(Halves.high(x), v128.load(atPtr, 16)));
     }
     low = f64x2.add(low, high);
     let sum = f64x2.extract_lane(low, 0) + f64x2.extract_lane(low, 1);
@@ -29,9 +30,8 @@ export function vectorTimesRowsF32(vectorPtr: usize, xPtr: usize, rows: i32, col
     let j: i32 = 0;
     for (let atPtr = outPtr; j < whole; j += 4, atPtr += 32, xPtr += 16) {
       const x = v128.load(xPtr);
-      v128.store(atPtr, f64x2.add(v128.load(atPtr), f64x2.mul(factors, f64x2.promote_low_f32x4(x))));
-      const high = f64x2.promote_low_f32x4(v128.shuffle<i64>(x, x, 1, 1));
-      v128.store(atPtr, f64x2.add(v128.load(atPtr, 16), f64x2.mul(factors, high)), 16);
+      v128.store(atPtr, f64x2.add(v128.load(atPtr), f64x2.mul(factors, Halves.low(x))));
+      v128.store(atPtr, f64x2.add(v128.load(atPtr, 16), f64x2.mul(factors, Halves.high(x))), 16);
     }
     for (; j < columns; j++, xPtr += 4) {
       const atPtr = outPtr + ((<usize>j) << 3);

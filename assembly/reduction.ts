@@ -1,5 +1,6 @@
 // Sums over rows. Every long sum runs in f64, four columns at a time: exacter than pairwise f32 (stock tfjs-wasm adds one million
 // f32 in sequence and loses 2e-5), in a fixed order, and still bound by memory.
+import { Halves } from "./halves";
 
 /** sums[j] (f64) += Σ_i x[i, j]. */
 export function columnSumsF32(xPtr: usize, rows: i32, columns: i32, sumsPtr: usize): void {
@@ -8,9 +9,7 @@ export function columnSumsF32(xPtr: usize, rows: i32, columns: i32, sumsPtr: usi
     let j: i32 = 0;
     for (; j + 4 <= columns; j += 4) {
       const x = v128.load(xPtr);
-      v128.store(sumPtr, f64x2.add(v128.load(sumPtr), f64x2.promote_low_f32x4(x)));
-      const high = v128.shuffle<i64>(x, x, 1, 1);
-      v128.store(sumPtr, f64x2.add(v128.load(sumPtr, 16), f64x2.promote_low_f32x4(high)), 16);
+      Halves.addTo(sumPtr, x);
       xPtr += 16;
       sumPtr += 32;
     }
@@ -33,21 +32,17 @@ abstract class Moments {
   @inline
   static four(aPtr: usize, bPtr: usize, far: usize, sumPtr: usize, productPtr: usize, two: bool, squares: bool): void {
     const a = v128.load(aPtr), b = squares ? a : v128.load(bPtr);
-    const low = f64x2.promote_low_f32x4(a), high = f64x2.promote_low_f32x4(v128.shuffle<i64>(a, a, 1, 1));
+    const low = Halves.low(a), high = Halves.high(a);
     let sumLow = f64x2.add(v128.load(sumPtr), low), sumHigh = f64x2.add(v128.load(sumPtr, 16), high);
-    let productLow = f64x2.add(v128.load(productPtr), f64x2.mul(low, squares ? low : f64x2.promote_low_f32x4(b)));
-    let productHigh = f64x2.add(
-      v128.load(productPtr, 16), f64x2.mul(high, squares ? high : f64x2.promote_low_f32x4(v128.shuffle<i64>(b, b, 1, 1))),
-    );
+    let productLow = f64x2.add(v128.load(productPtr), f64x2.mul(low, Halves.low(b)));
+    let productHigh = f64x2.add(v128.load(productPtr, 16), f64x2.mul(high, Halves.high(b)));
     if (two) {
       const c = v128.load(aPtr + far), d = squares ? c : v128.load(bPtr + far);
-      const lower = f64x2.promote_low_f32x4(c), upper = f64x2.promote_low_f32x4(v128.shuffle<i64>(c, c, 1, 1));
+      const lower = Halves.low(c), upper = Halves.high(c);
       sumLow = f64x2.add(sumLow, lower);
       sumHigh = f64x2.add(sumHigh, upper);
-      productLow = f64x2.add(productLow, f64x2.mul(lower, squares ? lower : f64x2.promote_low_f32x4(d)));
-      productHigh = f64x2.add(
-        productHigh, f64x2.mul(upper, squares ? upper : f64x2.promote_low_f32x4(v128.shuffle<i64>(d, d, 1, 1))),
-      );
+      productLow = f64x2.add(productLow, f64x2.mul(lower, Halves.low(d)));
+      productHigh = f64x2.add(productHigh, f64x2.mul(upper, Halves.high(d)));
     }
     v128.store(sumPtr, sumLow);
     v128.store(sumPtr, sumHigh, 16);
@@ -107,9 +102,9 @@ export function columnProductSumsF32(aPtr: usize, bPtr: usize, rows: i32, column
     for (; j + 4 <= columns; j += 4) {
       const a = v128.load(aPtr);
       const b = v128.load(bPtr);
-      const low = f64x2.mul(f64x2.promote_low_f32x4(a), f64x2.promote_low_f32x4(b));
-      const aHigh = f64x2.promote_low_f32x4(v128.shuffle<i64>(a, a, 1, 1));
-      const high = f64x2.mul(aHigh, f64x2.promote_low_f32x4(v128.shuffle<i64>(b, b, 1, 1)));
+      const low = f64x2.mul(Halves.low(a), Halves.low(b));
+      const aHigh = Halves.high(a);
+      const high = f64x2.mul(aHigh, Halves.high(b));
       v128.store(sumPtr, f64x2.add(v128.load(sumPtr), low));
       v128.store(sumPtr, f64x2.add(v128.load(sumPtr, 16), high), 16);
       aPtr += 16;
@@ -133,9 +128,9 @@ export function innerF32(aPtr: usize, bPtr: usize, count: i32): f64 {
   for (; aPtr < whole; aPtr += 16, bPtr += 16) {
     const a = v128.load(aPtr);
     const b = v128.load(bPtr);
-    low = f64x2.add(low, f64x2.mul(f64x2.promote_low_f32x4(a), f64x2.promote_low_f32x4(b)));
-    const aHigh = f64x2.promote_low_f32x4(v128.shuffle<i64>(a, a, 1, 1));
-    high = f64x2.add(high, f64x2.mul(aHigh, f64x2.promote_low_f32x4(v128.shuffle<i64>(b, b, 1, 1))));
+    low = f64x2.add(low, f64x2.mul(Halves.low(a), Halves.low(b)));
+    const aHigh = Halves.high(a);
+    high = f64x2.add(high, f64x2.mul(aHigh, Halves.high(b)));
   }
   let first = f64x2.extract_lane(low, 0);
   for (; aPtr < end; aPtr += 4, bPtr += 4) first += <f64>load<f32>(aPtr) * <f64>load<f32>(bPtr);

@@ -1,5 +1,6 @@
 // Layer norm and RMS norm over the columns of [rows, columns], and their gradients. Statistics and sums are f64; the backward
 // pass computes them again from the input, which costs a third of a pass over a row that is in the first-level cache.
+import { Halves } from "./halves";
 
 /** Σ x of a row. */
 function rowSum(xPtr: usize, columns: i32): f64 {
@@ -25,8 +26,8 @@ function rowSquares(xPtr: usize, columns: i32, mean: f64): f64 {
   let high = f64x2.splat(0);
   for (; xPtr + 16 <= end; xPtr += 16) {
     const x = v128.load(xPtr);
-    const a = f64x2.sub(f64x2.promote_low_f32x4(x), means);
-    const b = f64x2.sub(f64x2.promote_low_f32x4(v128.shuffle<i64>(x, x, 1, 1)), means);
+    const a = f64x2.sub(Halves.low(x), means);
+    const b = f64x2.sub(Halves.high(x), means);
     low = f64x2.add(low, f64x2.mul(a, a));
     high = f64x2.add(high, f64x2.mul(b, b));
   }
@@ -91,13 +92,11 @@ export function rowNormGradientF32(
       const g = f32x4.mul(dy, scale);
       const gx = f32x4.mul(dyUnit, scale);
       const sumPtr = sumsPtr + at * 2;
-      v128.store(sumPtr, f64x2.add(v128.load(sumPtr), f64x2.promote_low_f32x4(dyUnit)));
-      v128.store(sumPtr, f64x2.add(v128.load(sumPtr, 16), f64x2.promote_low_f32x4(v128.shuffle<i64>(dyUnit, dyUnit, 1, 1))), 16);
+      Halves.addTo(sumPtr, dyUnit);
       const shiftPtr = shiftSumsPtr + at * 2;
-      v128.store(shiftPtr, f64x2.add(v128.load(shiftPtr), f64x2.promote_low_f32x4(dy)));
-      v128.store(shiftPtr, f64x2.add(v128.load(shiftPtr, 16), f64x2.promote_low_f32x4(v128.shuffle<i64>(dy, dy, 1, 1))), 16);
-      meanG = f64x2.add(meanG, f64x2.add(f64x2.promote_low_f32x4(g), f64x2.promote_low_f32x4(v128.shuffle<i64>(g, g, 1, 1))));
-      meanGx = f64x2.add(meanGx, f64x2.add(f64x2.promote_low_f32x4(gx), f64x2.promote_low_f32x4(v128.shuffle<i64>(gx, gx, 1, 1))));
+      Halves.addTo(shiftPtr, dy);
+      meanG = f64x2.add(meanG, f64x2.add(Halves.low(g), Halves.high(g)));
+      meanGx = f64x2.add(meanGx, f64x2.add(Halves.low(gx), Halves.high(gx)));
     }
     let sumG = f64x2.extract_lane(meanG, 0) + f64x2.extract_lane(meanG, 1);
     let sumGx = f64x2.extract_lane(meanGx, 0) + f64x2.extract_lane(meanGx, 1);

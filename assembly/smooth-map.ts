@@ -2,6 +2,7 @@
 // nothing overflows and small results keep their relative accuracy: a scalar f64 evaluation took half of a transformer's step.
 import { Exponential, expF32x4 } from "./exponential";
 import { GELU_SCRATCH_BYTES, geluF32 } from "./gelu";
+import { Halves } from "./halves";
 
 /** Which map; shared with `SMOOTH` in src/gradient. */
 const TANH: i32 = 0;
@@ -44,12 +45,12 @@ abstract class Lanes {
   static cubicExponential(x: v128): v128 {
     // Beyond 10 the exponential is 0 anyway.
     const bounded = f32x4.pmin(f32x4.splat(10), f32x4.abs(x));
-    const first = f64x2.neg(Lanes.cubic(f64x2.promote_low_f32x4(bounded)));
-    const second = f64x2.neg(Lanes.cubic(f64x2.promote_low_f32x4(v128.shuffle<i64>(bounded, bounded, 1, 1))));
+    const first = f64x2.neg(Lanes.cubic(Halves.low(bounded)));
+    const second = f64x2.neg(Lanes.cubic(Halves.high(bounded)));
     const firstHigh = f32x4.demote_f64x2_zero(first);
     const secondHigh = f32x4.demote_f64x2_zero(second);
-    const firstLow = f32x4.demote_f64x2_zero(f64x2.sub(first, f64x2.promote_low_f32x4(firstHigh)));
-    const secondLow = f32x4.demote_f64x2_zero(f64x2.sub(second, f64x2.promote_low_f32x4(secondHigh)));
+    const firstLow = f32x4.demote_f64x2_zero(f64x2.sub(first, Halves.low(firstHigh)));
+    const secondLow = f32x4.demote_f64x2_zero(f64x2.sub(second, Halves.low(secondHigh)));
     const high = v128.shuffle<i64>(firstHigh, secondHigh, 0, 2);
     const low = v128.shuffle<i64>(firstLow, secondLow, 0, 2);
     const least = f32x4.splat(-87);

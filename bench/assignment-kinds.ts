@@ -27,7 +27,7 @@ function points(r: Uniform, n: number, value: (a: readonly number[], b: readonly
  * What gradient matching meets: the product of two networks' gradients of a dense layer. Rank of the batch, columns of
  * ReLU units that fire for some of the examples only, a share of them for none, the target a noisy permutation of the source.
  */
-export function gradientLike(r: Uniform, n: number, batch = 128, dead = 0.1): Float64Array {
+function gradientLike(r: Uniform, n: number, batch = 128, dead = 0.1): Float64Array {
   const order = permutation(r, n);
   const scale = vector(n, () => Math.exp(normal(r)) * Number(r() >= dead));
   const source = matrixOf(n, batch, (i) => Math.max(0, normal(r)) * (scale[i] as number));

@@ -177,12 +177,14 @@ function curve(core: Core, json: boolean): void {
       const milliseconds = median([0, 1, 2, 3, 4].map(() => timed(repetitions, () => linearSumAssignment(core, matrix))));
       const scratchBytes = core.kernels.assignmentScratchBytes(n, n, 4, Number(n > 192)) + 16 * n;
       const row = { matrix: name, n, milliseconds, nanosecondsAnElement: (milliseconds * 1e6) / (n * n), matrixBytes: 4 * n * n, scratchBytes };
-      console.log(json ? JSON.stringify(row) : `${name.padEnd(18)} ${String(n).padStart(5)} ${milliseconds.toFixed(3).padStart(9)} ms ${row.nanosecondsAnElement.toFixed(2).padStart(7)} ns/element  matrix ${(row.matrixBytes / 2 ** 20).toFixed(2)} MiB + ${(scratchBytes / 2 ** 20).toFixed(2)} MiB`);
+      const times = `${milliseconds.toFixed(3).padStart(9)} ms ${row.nanosecondsAnElement.toFixed(2).padStart(7)} ns/element`;
+      const memory = `matrix ${(row.matrixBytes / 2 ** 20).toFixed(2)} MiB + ${(scratchBytes / 2 ** 20).toFixed(2)} MiB`;
+      console.log(json ? JSON.stringify(row) : `${name.padEnd(18)} ${String(n).padStart(5)} ${times}  ${memory}`);
     }
   }
 }
 
-export async function assignmentRows(
+async function assignmentRows(
   options: { readonly only?: RegExp; readonly rounds?: number; readonly full?: boolean; readonly matrices?: string },
   emit: (row: AssignmentRow) => void,
 ): Promise<{ readonly versions: Record<string, string> | undefined; readonly short: number }> {

@@ -4,7 +4,9 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeBatch, type Batch, type ImageSet } from '../src/data/image-set.ts';
+import type { Batch } from '../src/data/batch.ts';
+import { makeBatch } from '../src/data/data-set.ts';
+import type { ImageSet } from '../src/data/image-set.ts';
 import { withFreshHead } from '../src/experiments/port-fine-tune.ts';
 import { type Compute, type ModelGraph, parameterLayout, stateFromSafetensors, stateToSafetensors, train } from '../src/index.ts';
 import { identityPermutations } from '../src/matching/permutation.ts';

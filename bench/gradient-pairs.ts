@@ -4,7 +4,9 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeSync } f
 import { join } from 'node:path';
 import type { Core } from '../src/core/core.ts';
 import { matmul } from '../src/core/matmul.ts';
-import { type Batch, type ImageSet, imageSet, makeBatch } from '../src/data/image-set.ts';
+import type { Batch } from '../src/data/batch.ts';
+import { makeBatch } from '../src/data/data-set.ts';
+import { type ImageSet, imageSet } from '../src/data/image-set.ts';
 import { openGradientEngine } from '../src/gradient/engine.ts';
 import { factorableWeights, type GradientResult } from '../src/gradient/network.ts';
 import { solveMatching } from '../src/matching/coordinate-descent.ts';

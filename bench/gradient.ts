@@ -10,7 +10,7 @@ import { openCore, type Core, type Scratch } from '../src/core/core.ts';
 import { matmul } from '../src/core/matmul.ts';
 import { engine, type Tensor } from '#tfjs';
 import { openGradientEngine, type GradientEngine } from '../src/gradient/engine.ts';
-import type { Batch } from '../src/data/image-set.ts';
+import type { Batch } from '../src/data/batch.ts';
 import { gradientCost } from '../src/model/cost.ts';
 import { imageSet } from '../src/data/image-set.ts';
 import { gradientHeapBytes } from '../src/gradient/memory.ts';

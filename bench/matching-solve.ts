@@ -4,7 +4,8 @@
 // The exit status is 1 when a bar falls short.
 import { openCore } from '../src/core/core.ts';
 import { type MatchingResult, solveMatching } from '../src/matching/coordinate-descent.ts';
-import { GradientHistory, historySize } from '../src/matching/history.ts';
+import { GradientHistory } from '../src/matching/history.ts';
+import { historySize } from '../src/matching/history-size.ts';
 import { matchingObjective } from '../src/matching/objective.ts';
 import { type Permutations, identityPermutations } from '../src/matching/permutation.ts';
 import type { ModelGraph } from '../src/model/graph.ts';

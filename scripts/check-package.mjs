@@ -4,7 +4,6 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { spawnSync } from 'node:child_process';
-import { build } from 'esbuild';
 import { ensureHosts, root } from './setup.mjs';
 import { writePackage } from './package.mjs';
 
@@ -30,6 +29,8 @@ const failures = [];
 const folder = mkdtempSync(join(tmpdir(), 'trajport-package-'));
 try {
   const packed = await writePackage();
+  // Not before: writePackage installs it where it is missing.
+  const { build } = await import('esbuild');
   run('npm', ['pack', '--pack-destination', folder, '--silent'], packed);
   const archive = readdirSync(folder).find((name) => name.endsWith('.tgz'));
   writeFileSync(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
@@ -62,16 +63,20 @@ try {
 
   writeFileSync(join(folder, 'use.ts'), USE);
   writeFileSync(join(folder, 'network.ts'), /```ts\n([\s\S]*?)```/.exec(readFileSync(join(root, 'docs', 'networks.md'), 'utf8'))[1]);
-  // As strict as can be, and as a normal project is: with no `lib` of its own.
+  // As strict as can be; as a normal project is, with no `lib` of its own; and as a server's is, whose types are those of Node alone.
   const common = { noEmit: true, strict: true, skipLibCheck: false, types: [] };
   const projects = [
     { target: 'es2023', lib: ['es2023', 'dom', 'dom.iterable', 'dom.asynciterable'], module: 'esnext', moduleResolution: 'bundler', exactOptionalPropertyTypes: true },
     { target: 'es2023', lib: ['es2023', 'dom', 'dom.iterable', 'dom.asynciterable'], module: 'nodenext', exactOptionalPropertyTypes: true },
     { target: 'es2022', module: 'nodenext' },
+    { target: 'es2022', lib: ['es2022'], module: 'nodenext', types: ['node'], typeRoots: [join(root, 'node_modules', '@types')] },
   ];
   for (const project of projects) {
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions: { ...common, ...project }, files: ['use.ts', 'network.ts'] }));
-    run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', '.'], folder);
+    // The oldest is what docs/dependencies.md promises.
+    for (const compiler of ['typescript-oldest', 'typescript']) {
+      run(process.execPath, [join(root, 'node_modules', compiler, 'bin', 'tsc'), '-p', '.'], folder);
+    }
   }
   run(join(folder, 'node_modules', '.bin', 'trajport'), ['--help'], folder);
 } finally {

@@ -2,17 +2,19 @@
 // fflate into dist/, and therefore with their licence notices.
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildAll } from './build.mjs';
-import { root, run } from './setup.mjs';
+import { ensureInstalled, root, run } from './setup.mjs';
 
 const at = (...parts) => join(root, ...parts);
 const target = at('build', 'package');
 
 export async function writePackage() {
+  // tsc writes the declarations, and with binaryen the package is smaller.
+  ensureInstalled('check');
+  const { buildAll } = await import('./build.mjs');
   rmSync(at('dist'), { recursive: true, force: true });
   const bundled = await buildAll();
   if (run(process.execPath, [at('node_modules', 'typescript', 'bin', 'tsc'), '-p', 'tsconfig.types.json'], { quiet: true }) !== 0) {
-    throw new Error('the declarations do not compile');
+    throw new Error('tsc wrote no declarations: what it said is above');
   }
   // tsc copies no hand-written declaration.
   copyFileSync(at('src', 'core', 'wasm-modules.d.ts'), at('dist', 'types', 'core', 'wasm-modules.d.ts'));
@@ -25,8 +27,9 @@ export async function writePackage() {
   for (const file of ['README.md', 'LICENSE', 'CHANGELOG.md']) {
     if (existsSync(at(file))) copyFileSync(at(file), join(target, file));
   }
-  // What README.md links to.
-  for (const folder of ['docs', 'examples']) cpSync(at(folder), join(target, folder), { recursive: true });
+  // What README.md links to, without what trying an example leaves behind.
+  const kept = (path) => !/[\\/](node_modules|\.wrangler)$/.test(path);
+  for (const folder of ['docs', 'examples']) cpSync(at(folder), join(target, folder), { recursive: true, filter: kept });
   writeFileSync(join(target, 'package.json'), `${JSON.stringify(manifest(), null, 2)}\n`);
   writeFileSync(join(target, 'THIRD-PARTY.txt'), notices(bundled));
   return target;

@@ -4,12 +4,13 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ensureBuilt, root } from './setup.mjs';
+import { ensureBuilt, ensureInstalled, root } from './setup.mjs';
 
 const START = '<!-- figures:demo -->';
 const END = '<!-- /figures:demo -->';
 const labels = { scratch: 'From scratch (v2 fine-tuned without a port)', naive: 'Naive', fgmt: '**FGMT**', gmt: '**GMT**', oracle: 'Oracle (needs a truly fine-tuned v2)' };
 
+ensureInstalled('run');
 await ensureBuilt();
 const folder = mkdtempSync(join(tmpdir(), 'trajport-readme-'));
 const { status, stdout } = spawnSync(process.execPath, [join(root, 'dist', 'cli.js'), 'demo', '--json', '--out-dir', folder], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });

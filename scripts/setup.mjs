@@ -83,7 +83,8 @@ export async function ensureBuilt() {
     join(root, 'scripts', 'build.mjs'),
     join(root, 'package-lock.json'),
   ];
-  const hash = createHash('sha256');
+  // With binaryen tfjs's binary comes out smaller: a build from before it was installed is stale.
+  const hash = createHash('sha256').update(`${existsSync(join(root, 'node_modules', 'binaryen'))}\0`);
   for (const file of sources) hash.update(`${relative(root, file)}\0`).update(readFileSync(file)).update('\0');
   const wanted = hash.digest('hex');
   const stampFile = join(root, 'dist', '.stamp');

@@ -80,7 +80,8 @@ export type { PermutationGroup, PermutationSpec, TensorSpec } from './model/perm
 
 // Data
 export { channelStatistics, imageSet, normalised, selectClasses, selectRows, splitRows } from './data/image-set.ts';
-export type { Batch, ImageSet } from './data/image-set.ts';
+export type { Batch } from './data/batch.ts';
+export type { ImageSet } from './data/image-set.ts';
 export type { DataSet } from './data/data-set.ts';
 export { tokenSet, tokensFromBytes } from './data/token-set.ts';
 export type { TokenSet } from './data/token-set.ts';
@@ -94,7 +95,8 @@ export { linearSumAssignment } from './matching/assignment.ts';
 export type { AssignmentOptions, AssignmentResult, Duals, SimilarityMatrix } from './matching/assignment.ts';
 export { composePermutations, identityPermutations, invertPermutations, permuteTensors, randomPermutations } from './matching/permutation.ts';
 export type { Permutations } from './matching/permutation.ts';
-export { GradientHistory, historySize } from './matching/history.ts';
+export { GradientHistory } from './matching/history.ts';
+export { historySize } from './matching/history-size.ts';
 export { matchingSolvers, solverNames } from './matching/solvers.ts';
 export type { MatchingSolver, SolverName } from './matching/solvers.ts';
 export type { MatchingOptions, MatchingResult } from './matching/coordinate-descent.ts';

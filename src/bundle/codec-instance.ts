@@ -7,6 +7,7 @@
 import { MalformedFileError } from '../core/errors.ts';
 import { openKernelInstance } from '../core/kernel-instance.ts';
 import type { CodecKernels } from '../core/kernels.ts';
+import type { WasmMemory } from '../core/webassembly.ts';
 
 /** Bytes come out in order; `finish` checks that there are no more and that the checksum holds. */
 export interface ByteReader {
@@ -71,7 +72,7 @@ export class Codec {
   readonly #view: DataView<ArrayBuffer>;
   readonly #kernels: CodecKernels;
 
-  constructor(memory: WebAssembly.Memory, kernels: CodecKernels) {
+  constructor(memory: WasmMemory, kernels: CodecKernels) {
     // The memory never grows, so its views live as long as it does.
     this.#heap = new Uint8Array(memory.buffer as ArrayBuffer);
     this.#view = new DataView(memory.buffer as ArrayBuffer);

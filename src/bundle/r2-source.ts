@@ -57,7 +57,9 @@ function fail(key: string, expected: string, got: string, cause?: unknown): neve
   throw new NetworkError({ field: `R2 object ${key}`, expected, got, ...(cause === undefined ? {} : { cause }) });
 }
 
-async function request(bucket: R2BucketLike, key: string, wanted: Parameters<R2BucketLike['get']>[1], maximum: number, options: R2Options, signal: AbortSignal | undefined): Promise<Part> {
+async function request(
+  bucket: R2BucketLike, key: string, wanted: Parameters<R2BucketLike['get']>[1], maximum: number, options: R2Options, signal: AbortSignal | undefined,
+): Promise<Part> {
   signal?.throwIfAborted();
   const idleMs = options.idleMs ?? limits.networkIdleMs;
   using watchdog = new Watchdog(idleMs, signal);

@@ -98,7 +98,9 @@ export interface LongJob extends Disposable {
  * Locks the outputs and finds the place of the resume points. `unit`: what they count.
  * @throws LockedError while another run writes one of them.
  */
-export function beginLongJob({ output, whenInterrupted }: Context, values: ValuesOf<typeof resumeOptions>, outputs: readonly (string | undefined)[], unit: 'iterations' | 'steps'): LongJob {
+export function beginLongJob(
+  { output, whenInterrupted }: Context, values: ValuesOf<typeof resumeOptions>, outputs: readonly (string | undefined)[], unit: 'iterations' | 'steps',
+): LongJob {
   const paths = outputs.filter((path) => path !== undefined).map((path) => relative('', resolve(path)));
   const store = new ResumeFile(values['resume-file'] ?? `${paths[0]}.resume`, (text) => output.warn(text));
   const locks = lockOutputs([...paths, values['resume-file']]);

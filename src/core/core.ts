@@ -8,9 +8,7 @@ import * as bundled from '#wasm';
 import { InvalidArgumentError, KernelError, OutOfMemoryError, UnsupportedError, requireChoice, requireInteger } from './errors.ts';
 import type { CoreKernels } from './kernels.ts';
 import { limits } from './limits.ts';
-
-/** A compiled module, or the bytes of one where the runtime may compile. */
-export type WasmSource = WebAssembly.Module | Uint8Array<ArrayBuffer>;
+import type { WasmMemory, WasmModule, WasmSource } from './webassembly.ts';
 
 /**
  * - `strict`: every product is rounded, then every sum: the same bytes in every engine and on every processor.
@@ -30,7 +28,7 @@ export interface CoreOptions {
 
 /** The exports of tfjs-backend-wasm's binary that we call by name; `gradient/` binds the kernels by string. */
 export interface TfjsBinary {
-  readonly memory: WebAssembly.Memory;
+  readonly memory: WasmMemory;
   readonly malloc: (bytes: number) => number;
   readonly free: (pointer: number) => void;
   readonly stackSave: () => number;
@@ -42,7 +40,7 @@ export interface TfjsBinary {
 const PAGE_BYTES = 65_536;
 
 export class Core implements Disposable {
-  readonly memory: WebAssembly.Memory;
+  readonly memory: WasmMemory;
   readonly kernels: CoreKernels;
   readonly tfjs: TfjsBinary;
   readonly heapLimitBytes: number;
@@ -200,8 +198,8 @@ export async function openCore(options: CoreOptions = {}): Promise<Core> {
     arithmetic === 'relaxed' ? compileRelaxed(options.wasm?.relaxed ?? bundled.relaxedWasm()) : undefined,
   ]);
 
-  let memory: WebAssembly.Memory | undefined;
-  const heap = (): WebAssembly.Memory => {
+  let memory: WasmMemory | undefined;
+  const heap = (): WasmMemory => {
     if (memory === undefined) throw new KernelError({ field: 'memory', expected: 'a memory', got: 'none yet' });
     return memory;
   };
@@ -240,17 +238,17 @@ export async function openCore(options: CoreOptions = {}): Promise<Core> {
   return new Core(tfjs, { ...strict, ...relaxed } as unknown as CoreKernels, heapLimitBytes, arithmetic);
 }
 
-/** SHA-256 of the packaged binaries, for records. */
+/** SHA-256 of the binaries, for records and resume points; of tfjs's as its npm package has it, however much of it was packaged. */
 export const binaryHashes = { core: bundled.coreWasmSha256, tfjs: bundled.tfjsWasmSha256 } as const;
 /** Of the one that `arithmetic: 'relaxed'` adds. */
 export const relaxedBinaryHash = bundled.relaxedWasmSha256;
 
-async function compileRelaxed(source: WasmSource | undefined): Promise<WebAssembly.Module> {
+async function compileRelaxed(source: WasmSource | undefined): Promise<WasmModule> {
   if (source !== undefined) return compile('arithmetic', source, 'a runtime with WebAssembly relaxed SIMD (Node 22 or later; Node 20 with --experimental-wasm-relaxed-simd)');
   throw new UnsupportedError({ field: 'arithmetic', expected: 'strict, or a module in options.wasm.relaxed: a Worker is built without it', got: 'relaxed' });
 }
 
-async function compile(field: string, source: WasmSource, needed = 'a runtime with WebAssembly 128-bit SIMD'): Promise<WebAssembly.Module> {
+async function compile(field: string, source: WasmSource, needed = 'a runtime with WebAssembly 128-bit SIMD'): Promise<WasmModule> {
   if (source instanceof WebAssembly.Module) return source;
   // The binaries contain SIMD instructions, so validating them is the feature probe.
   if (!WebAssembly.validate(source)) throw new UnsupportedError({ field, expected: needed, got: 'one that rejects our binary' });
@@ -267,7 +265,7 @@ async function compile(field: string, source: WasmSource, needed = 'a runtime wi
 }
 
 /** Grows at least to `requestedBytes`, geometrically while there is room; 0 tells malloc there is none. */
-function growHeap(memory: WebAssembly.Memory, requestedBytes: number, limitBytes: number): number {
+function growHeap(memory: WasmMemory, requestedBytes: number, limitBytes: number): number {
   const nowBytes = memory.buffer.byteLength;
   const limitPages = Math.floor(limitBytes / PAGE_BYTES);
   const neededPages = Math.ceil(requestedBytes / PAGE_BYTES);
@@ -285,7 +283,7 @@ function growHeap(memory: WebAssembly.Memory, requestedBytes: number, limitBytes
   return 0;
 }
 
-function readLogLine(memory: WebAssembly.Memory, vectorsPtr: number, vectorCount: number): string {
+function readLogLine(memory: WasmMemory, vectorsPtr: number, vectorCount: number): string {
   const view = new DataView(memory.buffer);
   let text = '';
   for (let i = 0; i < vectorCount; i++) {

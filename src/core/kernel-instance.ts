@@ -2,13 +2,14 @@
 import * as bundled from '#wasm';
 import { UnsupportedError } from './errors.ts';
 import type { CoreKernels } from './kernels.ts';
+import type { WasmMemory } from './webassembly.ts';
 
 const PAGE_BYTES = 65_536;
 
 export interface KernelInstance {
   readonly kernels: CoreKernels;
   /** It never grows, so views of it live as long as it does. */
-  readonly memory: WebAssembly.Memory;
+  readonly memory: WasmMemory;
 }
 
 /** @throws UnsupportedError where the runtime cannot run the binary. */

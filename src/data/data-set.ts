@@ -1,5 +1,7 @@
 /** Images or tokens: what a network is trained on, behind one way to a mini-batch. */
-import { makeBatch as makeImageBatch, type Batch, type ImageSet } from './image-set.ts';
+import type { Batch } from './batch.ts';
+import { makeImageBatch } from './image-batch.ts';
+import type { ImageSet } from './image-set.ts';
 import { makeTokenBatch, type TokenSet } from './token-set.ts';
 
 export type DataSet = ImageSet | TokenSet;

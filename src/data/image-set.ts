@@ -1,6 +1,4 @@
-/**
- * Labelled images as bytes, their split into training and held-out rows, and seeded mini-batches.
- */
+/** Labelled images as bytes: sets, sets made of others, and the split of rows into training and held-out ones. */
 import { InvalidArgumentError, describe, requireInteger, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { Random, streams } from '../tensor/random.ts';
@@ -21,15 +19,6 @@ export interface ImageSet {
   readonly scale: readonly number[];
   /** [channels] */
   readonly offset: readonly number[];
-}
-
-/** What a network is fed at once. */
-export interface Batch {
-  /** [count, channels, height, width]; token numbers [count, tokens] as integers. */
-  readonly inputs: Float32Array | Int32Array;
-  /** [count]; [count, tokens] where each token has a label of its own. */
-  readonly labels: Int32Array;
-  readonly count: number;
 }
 
 /** u8 / 255: what `imageSet` uses unless told otherwise. */
@@ -131,55 +120,6 @@ export function channelStatistics(set: ImageSet): { mean: number[]; standardDevi
   return { mean, standardDeviation };
 }
 
-/**
- * The rows of a set as a mini-batch, in the order given (a row may occur more than once).
- * @param into a batch whose memory is taken where it suffices; it is not to be read any more.
- * @throws InvalidArgumentError for no rows or one out of range.
- */
-export function makeBatch(set: ImageSet, rows: Int32Array | readonly number[], into?: Batch): Batch {
-  if (rows.length === 0) throw new InvalidArgumentError({ field: 'rows', expected: 'at least one row', got: 'none' });
-  const { channels, images } = set;
-  const area = set.height * set.width;
-  const tables = tablesOf(set);
-  const inputs = new Float32Array(...room(rows.length * channels * area, into?.inputs));
-  const labels = new Int32Array(...room(rows.length, into?.labels));
-  let to = 0;
-  for (let i = 0; i < rows.length; i++) {
-    const row = rows[i] as number;
-    if (!Number.isInteger(row) || row < 0 || row >= set.count) {
-      throw new InvalidArgumentError({ field: `rows[${i}]`, expected: `a row in [0, ${set.count - 1}]`, got: `${row}` });
-    }
-    labels[i] = set.labels[row] as number;
-    let from = row * channels * area;
-    for (let channel = 0; channel < channels; channel++) {
-      const table = tables[channel] as Float32Array;
-      for (const end = to + area; to < end; to++, from++) inputs[to] = table[images[from] as number] as number;
-    }
-  }
-  return { inputs, labels, count: rows.length };
-}
-
-/** What a typed array of so many elements of four bytes is made of: the memory of `array`, or new. */
-export function room(elements: number, array: Float32Array | Int32Array | undefined): [ArrayBufferLike, number, number] {
-  return array !== undefined && array.buffer.byteLength >= 4 * elements ? [array.buffer, 0, elements] : [new ArrayBuffer(4 * elements), 0, elements];
-}
-
-/** A set's tables, made once: 0.2 ms each, for every mini-batch. */
-const knownTables = new WeakMap<ImageSet, readonly Float32Array[]>();
-
-function tablesOf(set: ImageSet): readonly Float32Array[] {
-  const known = knownTables.get(set) ?? set.scale.map((scale, channel) => transformTable(scale, set.offset[channel] as number));
-  knownTables.set(set, known);
-  return known;
-}
-
-/** All 256 values of u8 · scale + offset: a lookup a pixel instead of two roundings. */
-function transformTable(scale: number, offset: number): Float32Array {
-  const scale32 = Math.fround(scale);
-  const offset32 = Math.fround(offset);
-  return Float32Array.from({ length: 256 }, (_unused, value) => Math.fround(value * scale32) + offset32);
-}
-
 /** The rows of `set` as a set of its own (copied). */
 export function selectRows(set: ImageSet, rows: Int32Array | readonly number[], name = set.name): ImageSet {
   const size = set.channels * set.height * set.width;
@@ -211,69 +151,6 @@ export function splitRows(count: number, fraction: number, seed: number): { trai
   }
   const order = new Random(seed, streams.split).permutation(count);
   return { heldOut: order.slice(0, heldOutCount).toSorted(), training: order.slice(heldOutCount).toSorted() };
-}
-
-/**
- * Endless mini-batches: every epoch visits every row once, in a new random order; the last batch of an epoch is smaller
- * where the rows do not divide evenly (as PyTorch's loader does by default).
- */
-export class BatchSampler {
-  readonly batchSize: number;
-  readonly batchesPerEpoch: number;
-  readonly #order: Int32Array;
-  readonly #random: Random;
-  #position: number;
-  #epoch = -1;
-
-  /** @throws InvalidArgumentError for no rows or a batch size below one. */
-  constructor(rows: Int32Array, batchSize: number, random: Random) {
-    if (rows.length === 0) throw new InvalidArgumentError({ field: 'rows', expected: 'at least one row', got: 'none' });
-    this.batchSize = requireInteger('batchSize', batchSize, 1, 2 ** 31 - 1);
-    this.batchesPerEpoch = Math.ceil(rows.length / batchSize);
-    this.#order = rows.slice();
-    this.#position = rows.length;
-    this.#random = random;
-  }
-
-  /** The epoch (from 0) that the latest batch belongs to; −1 before the first. */
-  get epoch(): number {
-    return this.#epoch;
-  }
-
-  /** True after the last batch of an epoch (and before the first of all). */
-  get atEpochEnd(): boolean {
-    return this.#position === this.#order.length;
-  }
-
-  /** The rows of the next batch. */
-  next(): Int32Array {
-    const start = this.#advance();
-    return this.#order.slice(start, this.#position);
-  }
-
-  /** Passes over the next `batches` as if they had been drawn: how a resumed job comes to where it was. */
-  skip(batches: number): void {
-    for (let batch = 0; batch < batches; batch++) this.#advance();
-  }
-
-  /** Where the next batch starts; it ends at the new position. */
-  #advance(): number {
-    if (this.atEpochEnd) {
-      this.#random.shuffle(this.#order);
-      this.#position = 0;
-      this.#epoch += 1;
-    }
-    const start = this.#position;
-    this.#position = Math.min(start + this.batchSize, this.#order.length);
-    return start;
-  }
-}
-
-/** Consecutive rows in batches of at most `batchSize`, for evaluation. */
-export function* sequentialBatches(set: ImageSet, batchSize: number, rows?: Int32Array): Generator<Batch> {
-  requireInteger('batchSize', batchSize, 1, 2 ** 31 - 1);
-  const order = rows ?? Int32Array.from({ length: set.count }, (_unused, row) => row);
-  for (let start = 0; start < order.length; start += batchSize) yield makeBatch(set, order.subarray(start, start + batchSize));
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Token numbers of a text, cut into windows of equal length: the data of a language model, which learns each next token. */
 import { InvalidArgumentError, describe, requireInteger } from '../core/errors.ts';
-import { room, type Batch } from './image-set.ts';
+import { room, type Batch } from './batch.ts';
 
 /** Row r is the window of `length` tokens from r · `length` on; its labels are the tokens one further. */
 export interface TokenSet {
@@ -49,7 +49,7 @@ export function tokensFromBytes(bytes: Uint8Array, width: 8 | 16): Uint8Array | 
 
 /**
  * The windows of these rows with their labels.
- * @param into as of `makeBatch` of images.
+ * @param into as of `makeImageBatch`.
  * @throws InvalidArgumentError for no rows or one out of range.
  */
 export function makeTokenBatch(set: TokenSet, rows: Int32Array | readonly number[], into?: Batch): Batch {

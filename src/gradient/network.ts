@@ -2,10 +2,10 @@
  * A compiled graph: gradients, evaluation, logits, batch-norm statistics and training. States go in and come out as
  * `NetworkState` in PyTorch's names and layouts; between calls nothing stays on the heap except open trainers.
  */
-import { engine, type Tensor as TfjsTensor } from '#tfjs';
+import type { Tensor as TfjsTensor } from '#tfjs';
 import { InvalidArgumentError, UnsupportedError, describe, requireChoice, requireInteger } from '../core/errors.ts';
-import type { Batch } from '../data/image-set.ts';
-import { inferShapes, labelsPerInput, outputClasses, parameterLayout, parameterName, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
+import type { Batch } from '../data/batch.ts';
+import { inferShapes, parameterLayout, parameterName, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
 import { sumOfOuterProducts, type NamedOuterProducts } from '../tensor/outer-products.ts';
 import { elementCount, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
 import { requireOptimiser, type OptimiserSettings } from './optimiser.ts';
@@ -14,6 +14,7 @@ import type { HeapBackend } from './backend.ts';
 import { lossAndGradient } from './kernels/loss.ts';
 import { run } from './kernels/support.ts';
 import { DEFAULT_LOSS, requireLoss, type Loss } from './loss.ts';
+import { NetworkInputs, rowsOf } from './network-inputs.ts';
 import { compileProgram, type Program } from './program.ts';
 import { blocksOf } from './summation.ts';
 import { Tape, type TapeOptions } from './tape.ts';
@@ -84,18 +85,18 @@ export class Network implements Disposable {
   readonly options: NetworkOptions;
   readonly #loss: Loss;
   readonly #factored: ReadonlySet<string>;
-  readonly #inputElements: number;
+  readonly #inputs: NetworkInputs;
 
   constructor(backend: HeapBackend, graph: ModelGraph, options: NetworkOptions) {
     this.#backend = backend;
     this.graph = graph;
     this.layout = parameterLayout(graph);
-    this.classes = outputClasses(graph);
-    this.labelsPerInput = labelsPerInput(graph);
+    this.#inputs = new NetworkInputs(graph);
+    this.classes = this.#inputs.classes;
+    this.labelsPerInput = this.#inputs.labelsPerInput;
     const trained = new Set(this.layout.parameters.map(({ name }) => name));
     this.#training = compileProgram(graph, trained, true);
     this.#evaluation = compileProgram(graph, trained, false);
-    this.#inputElements = elementCount(graph.input);
     this.options = options;
     if (options.microBatch !== undefined) requireInteger('options.microBatch', options.microBatch, 1);
     this.#loss = requireLoss('options.loss', options.loss ?? DEFAULT_LOSS);
@@ -148,7 +149,7 @@ export class Network implements Disposable {
           const losses: number[] = [];
           for (const block of own) {
             for (const part of block) {
-              this.#requireBatch(part);
+              this.#inputs.require(part);
               losses.push(this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount));
             }
             parameters.endBlock();
@@ -173,10 +174,10 @@ export class Network implements Disposable {
       let correct = 0;
       let count = 0;
       for (const batch of batches) {
-        this.#requireBatch(batch);
+        this.#inputs.require(batch);
         for (const [first, rows] of rowsOf(batch.count, this.#evaluationChunk)) {
           const logits = this.#forward(parameters, batch, first, rows);
-          const labels = this.#labels(batch, first, rows);
+          const labels = this.#inputs.uploadLabels(batch, first, rows);
           const [sum, gradient] = lossAndGradient(this.#loss, logits, labels, 1);
           const right = run('CountCorrect', { logits, labels });
           loss += sum.dataSync()[0] as number;
@@ -192,7 +193,7 @@ export class Network implements Disposable {
 
   /** Scores [count, classes], or [count, tokens, vocabulary] of a language model, in evaluation mode. @throws as `gradient`. */
   logits(state: NetworkState, batch: Batch): Float32Array {
-    this.#requireBatch(batch);
+    this.#inputs.require(batch);
     const scores = new Float32Array(batch.count * this.labelsPerInput * this.classes);
     this.#backend.scope(() => {
       const parameters = new HeapParameters(this.#backend, this.layout, state);
@@ -219,13 +220,13 @@ export class Network implements Disposable {
     return this.#backend.scope(() => {
       const parameters = new HeapParameters(this.#backend, this.layout, state);
       for (const [index, batch] of batches.entries()) {
-        this.#requireBatch(batch);
+        this.#inputs.require(batch);
         const onStatistics = (statistics: BatchStatistics): void => {
           averageInto(buffers, `${statistics.node}.running_mean`, statistics.mean, 1, 1 / (index + 1));
           const unbiased = statistics.rows / (statistics.rows - 1);
           averageInto(buffers, `${statistics.node}.running_var`, statistics.variance, unbiased, 1 / (index + 1));
         };
-        this.#tape(this.#training, parameters, false, onStatistics).forward(this.#upload(batch.inputs, batch.count)).dispose();
+        this.#tape(this.#training, parameters, false, onStatistics).forward(this.#inputs.upload(batch.inputs, batch.count)).dispose();
       }
       return { parameters: state.parameters, buffers };
     });
@@ -246,7 +247,7 @@ export class Network implements Disposable {
     batches: readonly Batch[],
     onStatistics?: (statistics: BatchStatistics) => void,
   ): number[] {
-    for (const batch of batches) this.#requireBatch(batch);
+    for (const batch of batches) this.#inputs.require(batch);
     const parts = batches.flatMap((batch, index) =>
       [...rowsOf(batch.count, this.options.microBatch ?? batch.count)].map(([first, rows]) => ({ index, batch, first, rows })),
     );
@@ -269,10 +270,10 @@ export class Network implements Disposable {
     wholeCount: number,
     onStatistics?: (statistics: BatchStatistics) => void,
   ): number {
-    const numbers = this.#numbers(batch, first, rows);
-    const tape = this.#tape(this.#training, parameters, true, onStatistics, numbers);
-    const logits = tape.forward(this.#upload(numbers, rows));
-    const labels = this.#labels(batch, first, rows);
+    const inputs = this.#inputs.slice(batch, first, rows);
+    const tape = this.#tape(this.#training, parameters, true, onStatistics, inputs);
+    const logits = tape.forward(this.#inputs.upload(inputs, rows));
+    const labels = this.#inputs.uploadLabels(batch, first, rows);
     const [part, gradient] = lossAndGradient(this.#loss, logits, labels, 1 / (wholeCount * this.labelsPerInput));
     const loss = part.dataSync()[0] as number;
     for (const tensor of [logits, labels, part]) tensor.dispose();
@@ -289,7 +290,7 @@ export class Network implements Disposable {
     parameters: HeapParameters,
     record: boolean,
     onStatistics?: (statistics: BatchStatistics) => void,
-    numbers?: Batch['inputs'],
+    inputs?: Batch['inputs'],
   ): Tape {
     const report: TapeOptions['onSideOutputs'] = ({ attrs }, x, [statistics]) => {
       if (attrs['node'] === undefined || onStatistics === undefined) return;
@@ -299,88 +300,18 @@ export class Network implements Disposable {
         node: attrs['node'] as string, rows: x.size / channels, mean: both.subarray(0, channels), variance: both.subarray(channels),
       });
     };
-    return new Tape(this.#backend, program, parameters, { record, onSideOutputs: report, inputNumbers: numbers instanceof Float32Array ? numbers : undefined });
+    return new Tape(this.#backend, program, parameters, { record, onSideOutputs: report, inputNumbers: inputs instanceof Float32Array ? inputs : undefined });
   }
 
   /** Logits [rows, classes] in evaluation mode. */
   #forward(parameters: HeapParameters, batch: Batch, first: number, rows: number): TfjsTensor {
-    return this.#tape(this.#evaluation, parameters, false).forward(this.#upload(this.#numbers(batch, first, rows), rows));
-  }
-
-  #numbers(batch: Batch, first: number, rows: number): Batch['inputs'] {
-    return batch.inputs.subarray(first * this.#inputElements, (first + rows) * this.#inputElements);
-  }
-
-  /** Inputs as [rows, height, width, channels], [rows, features] or, as integers, [rows, tokens]. */
-  #upload(data: Batch['inputs'], rows: number): TfjsTensor {
-    const [channels = 1, height, width] = this.graph.input;
-    const x = engine().makeTensor(data, [rows, ...this.graph.input], this.graph.vocabulary === undefined ? 'float32' : 'int32');
-    if (height === undefined || width === undefined) return x;
-    const images = run('ChannelsLast', { x }, { imageShape: [height, width, channels] });
-    x.dispose();
-    return images;
-  }
-
-  #labels(batch: Batch, first: number, rows: number): TfjsTensor {
-    const each = this.labelsPerInput;
-    return engine().makeTensor(batch.labels.subarray(first * each, (first + rows) * each), [rows * each], 'int32');
-  }
-
-  #requireBatch(batch: Batch): void {
-    requireInteger('batch.count', batch.count, 1);
-    const expected = batch.count * this.#inputElements;
-    if (batch.inputs.length !== expected) {
-      throw new InvalidArgumentError({
-        field: 'batch.inputs',
-        expected: `${expected} values: ${batch.count} inputs of [${this.graph.input.join(', ')}]`,
-        got: `${batch.inputs.length}`,
-      });
-    }
-    this.#requireTokens(batch);
-    // Their bytes are read as i32 on the heap: of another width they would be taken from beyond their end.
-    if (!(batch.labels instanceof Int32Array)) throw new InvalidArgumentError({ field: 'batch.labels', expected: 'an Int32Array', got: describe(batch.labels) });
-    const labels = batch.count * this.labelsPerInput;
-    if (batch.labels.length !== labels) {
-      throw new InvalidArgumentError({ field: 'batch.labels', expected: `${labels} labels`, got: `${batch.labels.length}` });
-    }
-    for (let i = 0; i < labels; i++) {
-      const label = batch.labels[i] as number;
-      if (label < 0 || label >= this.classes) {
-        throw new InvalidArgumentError({
-          field: `batch.labels[${i}]`,
-          expected: `a class below ${this.classes}, the network's number of outputs`,
-          got: `${label}`,
-        });
-      }
-    }
-  }
-
-  /** Rows of embeddings are read by these numbers, so none may lie outside. */
-  #requireTokens({ inputs }: Batch): void {
-    const { vocabulary } = this.graph;
-    if (!(vocabulary === undefined ? inputs instanceof Float32Array : inputs instanceof Int32Array)) {
-      throw new InvalidArgumentError({
-        field: 'batch.inputs',
-        expected: vocabulary === undefined ? 'a Float32Array' : 'an Int32Array of token numbers',
-        got: describe(inputs),
-      });
-    }
-    if (vocabulary === undefined) return;
-    const wrong = (inputs as Int32Array).findIndex((token) => token < 0 || token >= vocabulary);
-    if (wrong >= 0) {
-      throw new InvalidArgumentError({ field: `batch.inputs[${wrong}]`, expected: `a token below ${vocabulary}`, got: `${inputs[wrong]}` });
-    }
+    return this.#tape(this.#evaluation, parameters, false).forward(this.#inputs.upload(this.#inputs.slice(batch, first, rows), rows));
   }
 
   /** Inputs at once where nothing but memory depends on it. */
   get #evaluationChunk(): number {
     return this.options.microBatch ?? Math.max(1, Math.floor(EVALUATION_CHUNK / Math.max(1, this.labelsPerInput / 16)));
   }
-}
-
-/** Consecutive [first, rows] that cover `count`. */
-function* rowsOf(count: number, size: number): Generator<readonly [number, number]> {
-  for (let first = 0; first < count; first += size) yield [first, Math.min(size, count - first)];
 }
 
 function meanFactors(parameters: HeapParameters, batches: number): NamedOuterProducts {

@@ -6,7 +6,7 @@
  * where there is no such price, the whole is solved, from the prices found.
  */
 import type { Core } from '../core/core.ts';
-import type { State } from './assignment-matrix.ts';
+import type { AssignmentState } from './assignment-matrix.ts';
 
 /** As `RowKind` in `assembly/assignment-problem.ts`; ordinary rows are 0. */
 const CONSTANT = 1;
@@ -25,7 +25,7 @@ export interface ConstantPairs {
 }
 
 /** Which rows (marked in the state) to pair with which of `constantColumns`, and the price +Infinity for these. */
-export function leaveOutConstants(core: Core, state: State, constantColumns: readonly number[]): ConstantPairs {
+export function leaveOutConstants(core: Core, state: AssignmentState, constantColumns: readonly number[]): ConstantPairs {
   const kinds = core.u8(state.rowKindsPtr, state.rows);
   const constantRows: number[] = [];
   kinds.forEach((kind, row) => {
@@ -45,7 +45,7 @@ export function leaveOutConstants(core: Core, state: State, constantColumns: rea
  * After the solve of the rest: gives the rows left out their columns at a price that proves the whole optimal. Where there
  * is none, answers false: the rows are then left out no more, and the prices are a start for the whole.
  */
-export function takeInConstants(core: Core, state: State, matrix: Float32Array | Float64Array, { rows, columns }: ConstantPairs): boolean {
+export function takeInConstants(core: Core, state: AssignmentState, matrix: Float32Array | Float64Array, { rows, columns }: ConstantPairs): boolean {
   if (rows.length === 0) return true;
   const kinds = core.u8(state.rowKindsPtr, state.rows);
   const prices = core.f64(state.pricesPtr, state.columns);

@@ -46,7 +46,7 @@ export function kernelsFor(core: Core, wide: boolean): TypedKernels {
 }
 
 /** Where a matrix lies that is maximised, rows ≤ columns, and what is kept beside it. */
-export interface State {
+export interface AssignmentState {
   readonly rows: number;
   readonly columns: number;
   readonly elementBytes: number;
@@ -62,6 +62,10 @@ export interface State {
   readonly columnOfRowPtr: number;
   /** u8 [rows], `RowKind` in `assembly/assignment-problem.ts`. */
   readonly rowKindsPtr: number;
+}
+
+export function matrixOf(core: Core, { rows, columns, elementBytes, matrixPtr }: AssignmentState): Float32Array | Float64Array {
+  return elementBytes === 8 ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
 }
 
 /** What was seen of a matrix. */
@@ -86,7 +90,7 @@ export function lookScratchBytes(columns: number, elementBytes: number): number 
  * maxima are then of no use.
  */
 export function lookOver(
-  core: Core, kernels: TypedKernels, state: State, signal: AbortSignal | undefined,
+  core: Core, kernels: TypedKernels, state: AssignmentState, signal: AbortSignal | undefined,
   bring: (first: number, last: number) => void, listUpTo?: (last: number, limit: number) => boolean,
 ): Look {
   const { rows, columns, elementBytes, matrixPtr, maximaPtr, lookPtr, columnOfRowPtr, rowKindsPtr } = state;
@@ -138,7 +142,7 @@ export interface Upload {
 }
 
 /** Copies rows [first, last) of what the kernels will see to the heap. */
-export function copyRows(core: Core, kernels: TypedKernels, state: State, upload: Upload, first: number, last: number): void {
+export function copyRows(core: Core, kernels: TypedKernels, state: AssignmentState, upload: Upload, first: number, last: number): void {
   const { data, transposed, maximize } = upload;
   const { columns, elementBytes, matrixPtr } = state;
   const heap = data instanceof Float64Array ? core.f64(matrixPtr, data.length) : core.f32(matrixPtr, data.length);

@@ -5,16 +5,12 @@
  * Deterministic: the result is a function of the matrix, the direction, the method and the warm start alone, the same bytes in
  * every runtime. Which of several optimal assignments is taken: `docs/assignment.md`.
  */
-import { type Core, Scratch } from '../core/core.ts';
+import type { Core } from '../core/core.ts';
 import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireChoice, requireInteger } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-import { leaveOutConstants, takeInConstants } from './assignment-constants.ts';
-import {
-  type AssignmentMethod, LARGEST_F64, LARGEST_SPARSE_F32, type State, type TypedKernels, type Upload, copyRows, kernelsFor, largestMagnitude, lookOver,
-  lookScratchBytes,
-} from './assignment-matrix.ts';
-import { oneDimensionalPrices } from './assignment-one-dimensional.ts';
-import { halfMaximaFit, spansDecades } from './assignment-start.ts';
+import { LARGEST_F64, copyRows, kernelsFor, matrixOf } from './assignment-matrix.ts';
+import type { AssignmentMethod, AssignmentState, TypedKernels, Upload } from './assignment-matrix.ts';
+import { SLICE_ELEMENTS, allocate, assignRows } from './assignment-stages.ts';
 
 /** Row-major similarities, [rows, columns]. */
 export interface SimilarityMatrix {
@@ -57,9 +53,6 @@ export interface AssignmentResult {
   /** Upper bound, from the duals, on how far `objective` is from the optimum: 0 but for rounding. */
   readonly certificate?: number;
 }
-
-/** Matrix elements a slice may touch between two looks at `signal`: some milliseconds. */
-const SLICE_ELEMENTS = 4 * 1024 * 1024;
 
 /**
  * Solves the linear sum assignment problem exactly.
@@ -119,110 +112,9 @@ export function assignOnHeap(core: Core, similarityPtr: number, n: number, optio
   });
 }
 
-/** Up to this many rows the dense solver alone is as fast: lists have a price, too. */
-const DENSE_ROWS = 192;
-
-/** Rows that try out the starting prices. */
-const SAMPLES = 32;
-
-/** 1: candidate lists, 0: the whole matrix from the start. */
-function wantLists(method: AssignmentMethod, rows: number): number {
-  return Number(method === 'sparse' || (method === 'auto' && rows > DENSE_ROWS));
-}
-
-function allocate(
-  core: Core, scratch: Scratch, matrixPtr: number, rows: number, columns: number, elementBytes: number, method: AssignmentMethod,
-): State {
-  const pricesPtr = scratch.f64(columns, 'assignment prices');
-  return {
-    rows,
-    columns,
-    elementBytes,
-    matrixPtr,
-    pricesPtr,
-    maximaPtr: scratch.bytes(columns * elementBytes, 'column maxima'),
-    columnOfRowPtr: scratch.i32(rows, 'assignment'),
-    rowKindsPtr: scratch.bytes(rows, 'kinds of rows'),
-    method,
-    lookPtr: scratch.bytes(lookScratchBytes(columns, elementBytes), 'look over the similarities'),
-    scratchPtr: scratch.bytes(core.kernels.assignmentScratchBytes(rows, columns, elementBytes, wantLists(method, rows)) >>> 0, 'assignment scratch'),
-  };
-}
-
-/** Prices for a square matrix about which nothing is known but its column maxima. */
-function startingPrices(core: Core, kernels: TypedKernels, state: State, matrix: Float32Array | Float64Array, ordinary: boolean): void {
-  const { rows, columns, matrixPtr, scratchPtr } = state;
-  const prices = core.f64(state.pricesPtr, columns);
-  const maxima = state.elementBytes === 8 ? core.f64(state.maximaPtr, columns) : core.f32(state.maximaPtr, columns);
-  const known = ordinary ? oneDimensionalPrices(matrix, columns) : undefined;
-  for (let j = 0; j < columns; j++) {
-    const maximum = maxima[j] as number;
-    if (maximum === -Infinity) throw infeasible(`column ${j} is forbidden to every row`);
-    prices[j] = known === undefined ? maximum / 2 : (known[j] as number);
-  }
-  if (known !== undefined) return;
-  const samples = Math.min(SAMPLES, rows);
-  kernels.rowRanges(matrixPtr, rows, columns, samples, scratchPtr);
-  const ranges = core.f64(scratchPtr, samples);
-  if (!halfMaximaFit(ranges, maxima) || spansDecades(matrix, ranges)) prices.fill(0);
-}
-
-/** Opens a solve from the prices as they stand. */
-function open(kernels: TypedKernels, state: State, lists: number, warm: boolean): void {
-  const { rows, columns, elementBytes, matrixPtr, scratchPtr, pricesPtr, columnOfRowPtr, rowKindsPtr } = state;
-  kernels.open(scratchPtr, matrixPtr, rows, columns, elementBytes, lists, Number(warm), pricesPtr, columnOfRowPtr, rowKindsPtr);
-}
-
-/** Goes on with what is open until all rows but those left out have a column. */
-function advance(kernels: TypedKernels, state: State, signal: AbortSignal | undefined): void {
-  for (;;) {
-    signal?.throwIfAborted();
-    const left = kernels.advance(state.scratchPtr, SLICE_ELEMENTS);
-    if (left < 0) throw infeasible(`no way to give row ${-1 - left} a column`);
-    if (left === 0) return;
-  }
-}
-
-/** Looks the matrix over and pairs rows and columns; prices prove it. The matrix is maximised, rows ≤ columns. */
-function assignRows(
-  core: Core, kernels: TypedKernels, state: State, bring: (first: number, last: number) => void, upload: Upload,
-  warmPrices: Float64Array | undefined, signal: AbortSignal | undefined,
-): void {
-  const { rows, columns, matrixPtr, elementBytes } = state;
-  const wide = elementBytes === 8;
-  const prices = core.f64(state.pricesPtr, columns);
-  const warm = warmPrices !== undefined;
-  const sparsePrices = wide || !(warmPrices ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);
-  // Prices that are known beforehand: lists are made while the matrix is brought in.
-  let listed = false;
-  const listUpTo = (last: number, limit: number): boolean => {
-    if (!listed) open(kernels, state, 1, warm);
-    listed = true;
-    return kernels.list(state.scratchPtr, last, limit) === 1;
-  };
-  if (warm) prices.set(warmPrices);
-  const early = warm && sparsePrices && wantLists(state.method, rows) === 1;
-  const look = lookOver(core, kernels, state, signal, bring, early ? listUpTo : undefined);
-  const largest = look.ordinary ? 0 : largestMagnitude(upload);
-  if (look.settled || rows < columns) prices.fill(0);
-  if (look.settled || rows === 0) return;
-  const matrix = wide ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
-  if (rows === columns && !warm) startingPrices(core, kernels, state, matrix, look.ordinary);
-  const sparse = sparsePrices && (wide || largest <= LARGEST_SPARSE_F32);
-  const listsFor = (rest: number): number => (sparse ? wantLists(state.method, rest) : 0);
-  const pairs = leaveOutConstants(core, state, look.ordinary ? look.constantColumns : []);
-  const lists = listsFor(rows - pairs.rows.length);
-  if (!listed || !look.ordinary || lists === 0) open(kernels, state, lists, warm);
-  else if (pairs.rows.length > 0) core.kernels.assignmentLeaveOut(state.scratchPtr);
-  advance(kernels, state, signal);
-  if (takeInConstants(core, state, matrix, pairs)) return;
-  open(kernels, state, listsFor(rows), warm);
-  advance(kernels, state, signal);
-}
-
 /** Pairs rows and columns, and collects the result. */
 function solve(
-  core: Core, kernels: TypedKernels, state: State, bring: (first: number, last: number) => void, upload: Upload,
+  core: Core, kernels: TypedKernels, state: AssignmentState, bring: (first: number, last: number) => void, upload: Upload,
   warmPrices: Float64Array | undefined, options: AssignmentOptions,
 ): AssignmentResult {
   const { rows, columns, matrixPtr, pricesPtr, columnOfRowPtr } = state;
@@ -230,7 +122,7 @@ function solve(
   const prices = core.f64(pricesPtr, columns);
   const duals: Duals = { rows: new Float64Array(rows), columns: prices.slice() };
   const assignment = core.i32(columnOfRowPtr, rows).slice();
-  const matrix = state.elementBytes === 8 ? core.f64(matrixPtr, rows * columns) : core.f32(matrixPtr, rows * columns);
+  const matrix = matrixOf(core, state);
   let objective = 0;
   for (let i = 0; i < rows; i++) {
     const j = assignment[i] as number;
@@ -266,14 +158,6 @@ function turn(result: AssignmentResult, transposed: boolean, maximize: boolean):
   }
   const turned = { assignment, objective, duals: { rows, columns } };
   return result.certificate === undefined ? turned : { ...turned, certificate: result.certificate };
-}
-
-function infeasible(got: string): InvalidArgumentError {
-  return new InvalidArgumentError({
-    field: 'similarity',
-    expected: 'a complete assignment that avoids the forbidden pairs',
-    got,
-  });
 }
 
 function requireSize(field: string, size: number): void {

@@ -3,6 +3,7 @@
  * onward iterations on the right. No script, no external font or file; its own light and dark colours.
  */
 import { mean } from './statistics.ts';
+import { textWidth, wrapText } from './text-width.ts';
 
 export interface FigureMethod {
   /** Stable key, which picks the colour. */
@@ -23,9 +24,14 @@ export interface TransferFigure {
 }
 
 const WIDTH = 960;
+const MARGIN = 28;
+/** With one line of subtitle and one of footnote. */
 const HEIGHT = 440;
+const LINE = 18;
 const left = { x0: 132, x1: 440, y0: 108, y1: 366 };
-const right = { x0: 528, x1: 796, y0: 108, y1: 366 };
+const right = { x0: 512, y0: 108, y1: 366 };
+/** From the end of a curve to its label. */
+const LABEL_GAP = 20;
 
 const style = `
   .trajport { font-family: system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; font-size: 13px;
@@ -47,19 +53,29 @@ export function transferFigure(figure: TransferFigure): string {
   const description = figure.methods
     .map(({ label, accuracies }) => `${label}: ${meansOf(accuracies).map((share) => percent(share)).join(', ')} %`)
     .join('; ');
-  return `<svg xmlns="http://www.w3.org/2000/svg" class="trajport" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-labelledby="title description">
+  const subtitle = wrapText(figure.subtitle, WIDTH - 2 * MARGIN, 13);
+  const footnote = wrapText(figure.footnote ?? '', WIDTH - 2 * MARGIN, 12);
+  const shift = (subtitle.length - 1) * LINE;
+  const height = HEIGHT + shift + (footnote.length - 1) * LINE;
+  return `<svg xmlns="http://www.w3.org/2000/svg" class="trajport" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-labelledby="title description">
 <title id="title">${escape(figure.title)}</title>
 <desc id="description">Test accuracy at onward iterations ${figure.iterations.join(', ')}. ${escape(description)}.</desc>
 <style>${style}
 </style>
-<rect class="paper" x=".5" y=".5" width="${WIDTH - 1}" height="${HEIGHT - 1}" rx="10"/>
-<text class="title" x="28" y="38">${escape(figure.title)}</text>
-<text class="faint" x="28" y="60">${escape(figure.subtitle)}</text>
+<rect class="paper" x=".5" y=".5" width="${WIDTH - 1}" height="${height - 1}" rx="10"/>
+<text class="title" x="${MARGIN}" y="38">${escape(figure.title)}</text>
+${paragraph('faint', 60, subtitle)}
+<g transform="translate(0 ${shift})">
 ${barPanel(figure)}
 ${curvePanel(figure)}
-${figure.footnote === undefined ? '' : `<text class="faint small" x="28" y="${HEIGHT - 18}">${escape(figure.footnote)}</text>`}
+</g>
+${figure.footnote === undefined ? '' : paragraph('faint small', HEIGHT + shift - 18, footnote)}
 </svg>
 `;
+}
+
+function paragraph(name: string, y: number, lines: readonly string[]): string {
+  return lines.map((text, i) => `<text class="${name}" x="${MARGIN}" y="${y + i * LINE}">${escape(text)}</text>`).join('\n');
 }
 
 /** Horizontal bars: mean accuracy before training, one dot a draw where there are several. */
@@ -68,7 +84,7 @@ function barPanel({ methods, reference }: TransferFigure): string {
   const scale = (share: number): number => x0 + share * (x1 - x0);
   const slot = (y1 - y0) / methods.length;
   const height = Math.min(30, slot * 0.62);
-  const parts = [`<text class="panel" x="28" y="${y0 - 18}">Test accuracy before any training, %</text>`];
+  const parts = [`<text class="panel" x="${MARGIN}" y="${y0 - 18}">Test accuracy before any training, %</text>`];
   for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
     parts.push(
       line('grid', scale(tick), y0, scale(tick), y1),
@@ -107,9 +123,12 @@ function barPanel({ methods, reference }: TransferFigure): string {
 
 /** Curves of mean accuracy against onward iterations, labelled at their ends. */
 function curvePanel({ methods, iterations, reference }: TransferFigure): string {
-  const { x0, x1, y0, y1 } = right;
+  const { x0, y0, y1 } = right;
   const lastIteration = iterations.at(-1) ?? 1;
   const means = methods.map(({ accuracies }) => meansOf(accuracies));
+  const values = means.map((curve) => percent(curve.at(-1) ?? 0));
+  const widest = Math.max(0, ...methods.map(({ label }, m) => textWidth(`${label} ${values[m]}`, 13, 'bold')));
+  const x1 = WIDTH - MARGIN - LABEL_GAP - Math.ceil(widest);
   const lowest = Math.min(...means.flat(), reference?.accuracy ?? 1);
   // The axis starts just below the lowest point, so that the band in which methods differ is not squeezed; ticks end at 100.
   const tick = lowest < 0.5 ? 2 : 1;
@@ -148,7 +167,7 @@ function curvePanel({ methods, iterations, reference }: TransferFigure): string 
     const place = places[m] as number;
     parts.push(
       `<path class="line-${method}" fill="none" stroke-opacity=".6" d="M${x1 + 5} ${n(end)} L${x1 + 16} ${n(place)}"/>`,
-      `<text x="${x1 + 20}" y="${n(place + 4.5)}" class="fill-${method}" style="font-weight: 600">${escape(label)} <tspan class="number">${percent((means[m] as number[]).at(-1) ?? 0)}</tspan></text>`,
+      `<text x="${x1 + LABEL_GAP}" y="${n(place + 4.5)}" class="fill-${method}" style="font-weight: 600">${escape(label)} <tspan class="number">${values[m]}</tspan></text>`,
     );
   });
   return parts.join('\n');

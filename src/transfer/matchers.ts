@@ -3,7 +3,7 @@
  */
 import type { Core } from '../core/core.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
-import type { Batch } from '../data/image-set.ts';
+import type { Batch } from '../data/batch.ts';
 import type { GradientResult, Network } from '../gradient/network.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';

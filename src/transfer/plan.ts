@@ -3,7 +3,7 @@
  */
 import { BudgetError } from '../core/errors.ts';
 import { gradientHeapBytes, planMicroBatch } from '../gradient/memory.ts';
-import { historySize } from '../matching/history.ts';
+import { historySize } from '../matching/history-size.ts';
 import { gradientCost } from '../model/cost.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { parameterLayout } from '../model/graph.ts';

@@ -13,8 +13,8 @@ import {
 } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { PassingBatches } from '../data/data-set.ts';
-import { BatchSampler } from '../data/image-set.ts';
-import type { Batch } from '../data/image-set.ts';
+import { BatchSampler } from '../data/batch-sampler.ts';
+import type { Batch } from '../data/batch.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { DEFAULT_LOSS, requireLoss, type Loss } from '../gradient/loss.ts';
 import type { GradientResult } from '../gradient/network.ts';
@@ -146,8 +146,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
   const recorded = { ...settings, optimiser: { ...settings.optimiser }, iterations, seed };
   const inputs = { graph: await graphSha256(graph), data: await dataSha256(data), initial: await stateSha256(graph, start) };
-  const points =
-    options.resume === undefined ? undefined : await ResumePoints.open(options.resume, { kind: 'train', settings: { ...recorded, ...jobArithmetic(core), data: dataForm(data) }, inputs }, iterations);
+  const job = { kind: 'train', settings: { ...recorded, ...jobArithmetic(core), data: dataForm(data) }, inputs } as const;
+  const points = options.resume === undefined ? undefined : await ResumePoints.open(options.resume, job, iterations);
 
   using network = engine.compile(graph, { loss: settings.loss, ...(settings.microBatch === undefined ? {} : { microBatch: settings.microBatch }) });
   const found = points?.found === undefined ? undefined : takeTrainPoint(points.found, network.layout);

@@ -5,9 +5,9 @@
 import { InvalidArgumentError, NotFiniteError, describe } from '../core/errors.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import { PassingBatches, isTokenSet, makeBatch } from '../data/data-set.ts';
-import { BatchSampler } from '../data/image-set.ts';
+import { BatchSampler } from '../data/batch-sampler.ts';
 import type { DataSet } from '../data/data-set.ts';
-import type { Batch } from '../data/image-set.ts';
+import type { Batch } from '../data/batch.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import type { GradientHistory } from '../matching/history.ts';
@@ -19,7 +19,7 @@ import { Random, streams } from '../tensor/random.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
-import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
+import { scorer } from './held-out-score.ts';
 import { controlNames, requireData, requireOptions, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
 import type { OptionNames } from './inputs.ts';
 import { matchingFor } from './matchers.ts';
@@ -33,7 +33,7 @@ import { ResumePoints } from './resume.ts';
 import type { ResumeOptions } from './resume.ts';
 import { checkpointSteps, scheduleFractions } from './schedule.ts';
 import { choiceNames, networkOptions, readSettings, skipPredicate } from './settings.ts';
-import type { TransferChoices, TransferMethod } from './settings.ts';
+import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
 import { chooseStep, requireScores } from './stop-rule.ts';
 import { Stopwatch } from './timing.ts';
 import type { Timings } from './timing.ts';
@@ -223,12 +223,10 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   });
 }
 
-type Settings = TransferContext['settings'];
-
 /** The points of the schedule: fractions of the line, or checkpoint numbers; and both as fractions for the report. */
 function pointsOf(
   compute: Compute,
-  settings: Settings,
+  settings: TransferSettings,
   first: number,
   last: number,
 ): { readonly points: readonly number[]; readonly fractions: readonly number[] } {
@@ -250,54 +248,6 @@ async function sourceSha256(graph: ModelGraph, points: readonly number[], read: 
   return sha256Hex(new TextEncoder().encode(hashes.join()));
 }
 
-type Score = Pick<TransferStep, 'heldOut' | 'agreement'>;
-
-/** Scores a state on the held-out rows, with what the stop rule asks for and no more. */
-async function scorer(
-  context: TransferContext,
-  data: DataSet,
-  heldOut: Int32Array,
-  sourceEnd: NetworkState,
-): Promise<(state: NetworkState) => Promise<Score>> {
-  if (heldOut.length === 0) return async () => ({});
-  const { network, stopwatch, signal, settings } = context;
-  const { labelsPerInput, classes } = network;
-  const batches = new PassingBatches(data);
-  const predict = async (state: NetworkState): Promise<Int32Array> => {
-    const predictions = new Int32Array(heldOut.length * labelsPerInput);
-    for (let start = 0; start < heldOut.length; start += EVALUATION_BATCH) {
-      const batch = batches.make(heldOut.subarray(start, Math.min(start + EVALUATION_BATCH, heldOut.length)));
-      const logits = stopwatch.measure('evaluation', () => network.logits(state, batch));
-      predictions.set(largestIndices(logits, classes), start * labelsPerInput);
-      await breathe(signal);
-    }
-    return predictions;
-  };
-  const taught = settings.stopRule === 'label-free' ? await predict(sourceEnd) : undefined;
-  return async (state) => {
-    const evaluation = await evaluateRows(network, state, batches, heldOut, EVALUATION_BATCH, { signal }, stopwatch);
-    if (taught === undefined) return { heldOut: evaluation };
-    const predictions = await predict(state);
-    let agreeing = 0;
-    for (let row = 0; row < taught.length; row++) if (predictions[row] === taught[row]) agreeing++;
-    return { heldOut: evaluation, agreement: agreeing / taught.length };
-  };
-}
-
-/** Index of the largest of each row of [count, classes]; the first among equals. */
-function largestIndices(logits: Float32Array, classes: number): Int32Array {
-  const count = logits.length / classes;
-  const indices = new Int32Array(count);
-  for (let row = 0; row < count; row++) {
-    let best = 0;
-    for (let c = 1; c < classes; c++) {
-      if ((logits[row * classes + c] as number) > (logits[row * classes + best] as number)) best = c;
-    }
-    indices[row] = best;
-  }
-  return indices;
-}
-
 /** A shifted network's batch-norm statistics belong to neither parent: they are estimated anew (PAPER, BN batches). */
 function reestimated(context: TransferContext, state: NetworkState, batches: () => readonly Batch[]): NetworkState {
   if (state.buffers.size === 0) return state;
@@ -305,7 +255,7 @@ function reestimated(context: TransferContext, state: NetworkState, batches: () 
 }
 
 /** Batches for the statistics come from a stream of their own, so that they do not shift those of the gradients. */
-function drawStatistics(data: DataSet, training: Int32Array, settings: Settings, step: number): readonly Batch[] {
+function drawStatistics(data: DataSet, training: Int32Array, settings: TransferSettings, step: number): readonly Batch[] {
   const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.statistics, step));
   return Array.from({ length: settings.statisticsBatches }, () => makeBatch(data, sampler.next()));
 }

@@ -3,7 +3,7 @@
  * That proves a permutation spec on the very weights it will be used on (π-equivalence).
  */
 import { requireInteger } from '../core/errors.ts';
-import type { Batch } from '../data/image-set.ts';
+import type { Batch } from '../data/batch.ts';
 import { permuteTensors, randomPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import type { ModelGraph } from '../model/graph.ts';

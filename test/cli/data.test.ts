@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { loadImages } from '../../src/cli/data.node.ts';
 import type { LoadChoices } from '../../src/cli/data.node.ts';
 import { UsageError } from '../../src/cli/exit.ts';
-import { makeBatch } from '../../src/data/image-set.ts';
+import { makeBatch } from '../../src/data/data-set.ts';
 import { idxImages, idxLabels } from './fixtures.ts';
 
 let directory: string;

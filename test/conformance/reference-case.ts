@@ -2,7 +2,9 @@
 // recorded permutation names translated to the groups that our own spec derives from the architecture.
 import { readFileSync } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
-import { type Batch, type ImageSet, imageSet, makeBatch, selectRows } from '../../src/data/image-set.ts';
+import type { Batch } from '../../src/data/batch.ts';
+import { makeBatch } from '../../src/data/data-set.ts';
+import { type ImageSet, imageSet, selectRows } from '../../src/data/image-set.ts';
 import type { Permutations } from '../../src/matching/permutation.ts';
 import { identityPermutations } from '../../src/matching/permutation.ts';
 import { graphFromArchitecture } from './architecture.ts';

@@ -1,6 +1,6 @@
 // What the official loop does around matching: points of the source's trajectory, transferred parameters, batch-norm
 // statistics and evaluation, with the recorded settings and our own engine.
-import { sequentialBatches } from '../../src/data/image-set.ts';
+import { makeBatch } from '../../src/data/data-set.ts';
 import type { Evaluation, Network } from '../../src/gradient/network.ts';
 import type { Permutations } from '../../src/matching/permutation.ts';
 import { permuteTensors } from '../../src/matching/permutation.ts';
@@ -59,7 +59,7 @@ export class CaseTrajectory {
   }
 
   evaluate(state: NetworkState): Evaluation {
-    return this.#network.evaluate(state, sequentialBatches(this.#case.validation, 256));
+    return this.#network.evaluate(state, [makeBatch(this.#case.validation, [...this.#case.validation.labels.keys()])]);
   }
 
   /** Mean gradients of both nets over the same batches. */

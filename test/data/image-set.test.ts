@@ -1,10 +1,7 @@
-/** Image sets: checks, batches as the network sees them, the split, the sampler. */
+/** Image sets: checks, batches as the network sees them, the split. */
 import { describe, expect, test } from 'vitest';
-import {
-  BatchSampler, channelStatistics, imageSet, makeBatch, normalised, selectClasses, selectRows, sequentialBatches, shrink, splitRows,
-  type ImageSet,
-} from '../../src/data/image-set.ts';
-import { Random, streams } from '../../src/tensor/random.ts';
+import { makeBatch } from '../../src/data/data-set.ts';
+import { channelStatistics, imageSet, normalised, selectClasses, selectRows, shrink, splitRows, type ImageSet } from '../../src/data/image-set.ts';
 
 /** Five images of 2 channels, 2 × 3; pixel p of image i is 40 · i + p. */
 const set: ImageSet = imageSet({
@@ -93,41 +90,6 @@ describe('splitRows', () => {
   test.each([[10, -0.1], [10, Number.NaN], [0, 0.1]])('count %d and fraction %d are refused', (count, fraction) => {
     expect(() => splitRows(count, fraction, 1)).toThrow(/^(heldOutFraction|count)/);
   });
-});
-
-describe('BatchSampler', () => {
-  test('an epoch visits every row once; its last batch is smaller; the next epoch has another order', () => {
-    const rows = Int32Array.from({ length: 10 }, (_unused, i) => 100 + i);
-    const sampler = new BatchSampler(rows, 4, new Random(1, streams.batches));
-    expect([sampler.batchesPerEpoch, sampler.epoch]).toEqual([3, -1]);
-    const epochs = [0, 1].map((epoch) => {
-      const batches = Array.from({ length: 3 }, () => {
-        const batch = sampler.next();
-        expect(sampler.epoch).toBe(epoch);
-        return batch;
-      });
-      expect(sampler.atEpochEnd).toBe(true);
-      expect(batches.map(({ length }) => length)).toEqual([4, 4, 2]);
-      return batches.flatMap((batch) => [...batch]);
-    });
-    for (const epoch of epochs) expect(epoch.toSorted()).toEqual([...rows]);
-    expect(epochs[0]).not.toEqual(epochs[1]);
-    expect([...rows]).toEqual([...rows].toSorted());
-  });
-
-  test('a batch larger than the rows is all of them', () => {
-    expect(new BatchSampler(Int32Array.of(7, 8), 5, new Random(1, streams.batches)).next().length).toBe(2);
-  });
-
-  test('no rows and a batch size of 0 are refused', () => {
-    expect(() => new BatchSampler(new Int32Array(), 1, new Random(1, streams.batches))).toThrow(/rows/);
-    expect(() => new BatchSampler(Int32Array.of(1), 0, new Random(1, streams.batches))).toThrow(/batchSize/);
-  });
-});
-
-test('sequentialBatches cover the rows in order', () => {
-  expect([...sequentialBatches(set, 2)].map(({ labels }) => [...labels])).toEqual([[0, 2], [1, 2], [0]]);
-  expect([...sequentialBatches(set, 2, Int32Array.of(3))].map(({ count }) => count)).toEqual([1]);
 });
 
 test('selectRows and selectClasses copy what they name', () => {

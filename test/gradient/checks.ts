@@ -1,7 +1,7 @@
 /** What `npm run gradcheck` and the test beside it hold the gradient engine against, case by case. */
 import type { GradientEngine } from '../../src/gradient/engine.ts';
 import { DEFAULT_LOSS, type Loss } from '../../src/gradient/loss.ts';
-import type { Batch } from '../../src/data/image-set.ts';
+import type { Batch } from '../../src/data/batch.ts';
 import { GraphBuilder, sequential, type Layer, type Residual } from '../../src/model/builder.ts';
 import { labelsPerInput, outputClasses, parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
 import { preset, presetNames, type PresetName, type PresetOptions } from '../../src/model/presets.ts';

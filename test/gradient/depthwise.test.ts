@@ -1,20 +1,10 @@
 /** Depthwise convolution and both gradients against sums in f64, tap by tap: extents, channels and paddings that leave remainders everywhere. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { engine, type Tensor } from '#tfjs';
-import { openCore, type Core } from '../../src/core/core.ts';
-import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
+import { describe, expect, it } from 'vitest';
+import { engine } from '#tfjs';
 import { normals, relativeError } from './checks.ts';
+import { openedEngine, outputOf } from './opened-engine.ts';
 
-let core: Core;
-let gradients: GradientEngine;
-beforeAll(async () => {
-  core = await openCore();
-  gradients = openGradientEngine(core);
-});
-afterAll(() => {
-  gradients[Symbol.dispose]();
-  core[Symbol.dispose]();
-});
+await openedEngine();
 
 interface Case {
   readonly kernel: number;
@@ -53,13 +43,6 @@ function eachProduct(c: Case, visit: (y: number, x: number, w: number) => void):
   }
 }
 
-function run(kernel: string, inputs: { [name: string]: Tensor }, attrs: object): Float32Array {
-  const result = engine().runKernel(kernel, inputs as never, attrs as never) as unknown as Tensor;
-  const values = result.dataSync<'float32'>();
-  result.dispose();
-  return values;
-}
-
 function check(c: Case): void {
   const [height, width, channels] = c.extent;
   const [rows, columns] = outExtent(c);
@@ -83,11 +66,11 @@ function check(c: Case): void {
     bias: engine().makeTensor(bias, shapes.bias, 'float32'),
   };
   const label = JSON.stringify(c);
-  const y = run('FusedConv2D', { x: tensors.x, filter: tensors.filter, bias: tensors.bias }, { ...attrs, activation: 'linear' });
+  const y = outputOf('FusedConv2D', { x: tensors.x, filter: tensors.filter, bias: tensors.bias }, { ...attrs, activation: 'linear' });
   expect(relativeError(y, expected.y), `output ${label}`).toBeLessThan(1e-6);
-  const dx = run('Conv2DBackpropInput', { dy: tensors.dy, filter: tensors.filter }, { ...attrs, inputShape: shapes.x });
+  const dx = outputOf('Conv2DBackpropInput', { dy: tensors.dy, filter: tensors.filter }, { ...attrs, inputShape: shapes.x });
   expect(relativeError(dx, expected.dx), `input gradient ${label}`).toBeLessThan(1e-6);
-  const dw = run('Conv2DBackpropFilter', { x: tensors.x, dy: tensors.dy }, { ...attrs, filterShape: shapes.filter });
+  const dw = outputOf('Conv2DBackpropFilter', { x: tensors.x, dy: tensors.dy }, { ...attrs, filterShape: shapes.filter });
   expect(relativeError(dw, expected.dw), `filter gradient ${label}`).toBeLessThan(1e-6);
   for (const tensor of Object.values(tensors)) tensor.dispose();
 }

@@ -1,19 +1,11 @@
 /** The short form of `npm run gradcheck`: gradients against f64 differences and tfjs's cpu backend. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openCore, type Core } from '../../src/core/core.ts';
-import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
+import { describe, expect, it } from 'vitest';
 import { LARGEST_RATIO, checkGradients, gradientCases } from './checks.ts';
-import { openReferences, type References } from './tfjs-reference.ts';
+import { openedEngine } from './opened-engine.ts';
+import { openReferences } from './tfjs-reference.ts';
 
-let core: Core;
-let engine: GradientEngine;
-let references: References;
-beforeAll(async () => {
-  references = await openReferences();
-  core = await openCore();
-  engine = openGradientEngine(core);
-});
-afterAll(() => core[Symbol.dispose]());
+const references = await openReferences();
+const { core, gradients: engine } = await openedEngine();
 
 describe('gradients agree with central differences in f64 and with tfjs on its cpu backend in f64', () => {
   for (const test of gradientCases) {

@@ -1,8 +1,6 @@
 /** A network on the engine: micro-batches, evaluation, batch-norm statistics, optimisers by hand, no leak. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openCore, type Core } from '../../src/core/core.ts';
+import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError, UnsupportedError } from '../../src/core/errors.ts';
-import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
 import { factorableWeights } from '../../src/gradient/network.ts';
 import { sequential } from '../../src/model/builder.ts';
 import { preset } from '../../src/model/presets.ts';
@@ -10,18 +8,10 @@ import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 import { randomBatch, randomState, relativeError } from './checks.ts';
 import { DEFAULT_LOSS } from '../../src/gradient/loss.ts';
 import { forward64 } from '../model/forward.ts';
+import { openedEngine } from './opened-engine.ts';
 import { loss64 } from './reference.ts';
 
-let core: Core;
-let engine: GradientEngine;
-beforeAll(async () => {
-  core = await openCore();
-  engine = openGradientEngine(core);
-});
-afterAll(() => {
-  engine[Symbol.dispose]();
-  core[Symbol.dispose]();
-});
+const { core, gradients: engine } = await openedEngine();
 
 const mlp = preset('mlp', { input: [6], classes: 3, widths: [8] });
 const conv = preset('small-conv', { input: [2, 8, 8], classes: 4, width: 6 });

@@ -4,6 +4,7 @@ import { openCore } from '../../src/core/core.ts';
 import type { Core } from '../../src/core/core.ts';
 import type { Geometry } from '../../src/gradient/kernels/convolution-geometry.ts';
 import { imagesAtOnce, insideShare, sparseFilterGradient, sparseForward, sparseInputGradient, suitsSparseFilterGradient } from '../../src/gradient/kernels/sparse-convolution.ts';
+import { sparseValues, values } from '../portable/values.ts';
 
 /** Windows that a filter's gradient sums before it adds them to what is there. */
 const WINDOWS = 256;
@@ -19,16 +20,6 @@ function geometryOf(count: number, height: number, width: number, channels: numb
   };
 }
 
-/** Numbers of which a share is not zero. */
-function numbers(length: number, share: number, seed: number): Float32Array {
-  let state = seed;
-  const next = (): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-  return Float32Array.from({ length }, () => (next() < share ? next() - 0.5 : 0));
-}
-
 /** Σ of products in blocks of terms, each sum in f32; block sums are added to `start`. */
 function blockedSum(start: number, block: number, terms: readonly (readonly [number, number])[]): number {
   let total = start;
@@ -40,24 +31,29 @@ function blockedSum(start: number, block: number, terms: readonly (readonly [num
   return total;
 }
 
-const indices = (...extents: readonly number[]): number[][] =>
-  extents.reduce<number[][]>((all, extent) => all.flatMap((index) => Array.from({ length: extent }, (_, i) => [...index, i])), [[]]);
+/** Every index of an array of these extents, in row-major order. */
+function indices<Extents extends readonly number[]>(...extents: Extents): { [K in keyof Extents]: number }[] {
+  const all = extents.reduce<number[][]>((some, extent) => some.flatMap((index) => Array.from({ length: extent }, (_, i) => [...index, i])), [[]]);
+  return all as { [K in keyof Extents]: number }[];
+}
 
-const pixel = (image: Float32Array, channels: number, height: number, width: number, [n, y, x, c]: readonly [number, number, number, number]): number =>
+/** Reads an image [count, height, width, channels], zero outside. */
+const reader = (image: Float32Array, height: number, width: number, channels: number) => (n: number, y: number, x: number, c: number): number =>
   y < 0 || y >= height || x < 0 || x >= width ? 0 : (image[((n * height + y) * width + x) * channels + c] as number);
 
 function references(g: Geometry, x: Float32Array, filter: Float32Array, dy: Float32Array, start: Float32Array) {
   const [k, [top, , left]] = [g.kernel[0], g.padding];
+  const [xAt, dyAt] = [reader(x, g.height, g.width, g.channels), reader(dy, g.outHeight, g.outWidth, g.out)];
   const weight = (ky: number, kx: number, c: number, o: number): number => filter[((ky * k + kx) * g.channels + c) * g.out + o] as number;
   const y = indices(g.count, g.outHeight, g.outWidth, g.out).map(([n, oy, ox, o], at) =>
     blockedSum(start[at] as number, rowTerms(k, g.channels), indices(k, k, g.channels).map(([ky, kx, c]) =>
-      [pixel(x, g.channels, g.height, g.width, [n as number, (oy as number) + (ky as number) - top, (ox as number) + (kx as number) - left, c as number]), weight(ky as number, kx as number, c as number, o as number)])));
+      [xAt(n, oy + ky - top, ox + kx - left, c), weight(ky, kx, c, o)])));
   const dx = indices(g.count, g.height, g.width, g.channels).map(([n, iy, ix, c]) =>
     blockedSum(0, rowTerms(k, g.out), indices(k, k, g.out).map(([ky, kx, o]) =>
-      [pixel(dy, g.out, g.outHeight, g.outWidth, [n as number, (iy as number) + (ky as number) - (k - 1 - top), (ix as number) + (kx as number) - (k - 1 - left), o as number]), weight(k - 1 - (ky as number), k - 1 - (kx as number), c as number, o as number)])));
+      [dyAt(n, iy + ky - (k - 1 - top), ix + kx - (k - 1 - left), o), weight(k - 1 - ky, k - 1 - kx, c, o)])));
   const dw = indices(k, k, g.channels, g.out).map(([ky, kx, c, o]) =>
     blockedSum(0, WINDOWS, indices(g.count, g.outHeight, g.outWidth).map(([n, oy, ox]) =>
-      [pixel(x, g.channels, g.height, g.width, [n as number, (oy as number) + (ky as number) - top, (ox as number) + (kx as number) - left, c as number]), pixel(dy, g.out, g.outHeight, g.outWidth, [n as number, oy as number, ox as number, o as number])])));
+      [xAt(n, oy + ky - top, ox + kx - left, c), dyAt(n, oy, ox, o)])));
   return { y: Float32Array.from(y), dx: Float32Array.from(dx), dw: Float32Array.from(dw) };
 }
 
@@ -88,10 +84,10 @@ describe('sparse convolution', () => {
   ] as const) {
     it.each([1, 2] as const)(`${name}: %i images at once`, async (images) => {
       using core = await openCore();
-      const x = numbers(g.count * g.height * g.width * g.channels, 0.4, 1);
-      const dy = numbers(g.count * g.outHeight * g.outWidth * g.out, 0.2, 2);
-      const filter = numbers(g.taps * g.channels * g.out, 1, 3);
-      const start = numbers(dy.length, 1, 4);
+      const x = sparseValues(g.count * g.height * g.width * g.channels, 1, 0.4);
+      const dy = sparseValues(g.count * g.outHeight * g.outWidth * g.out, 2, 0.2);
+      const filter = values(g.taps * g.channels * g.out, 3);
+      const start = values(dy.length, 4);
       const [got, expected] = [compute(core, g, images, x, filter, dy, start), references(g, x, filter, dy, start)];
       for (const side of ['y', 'dx', 'dw'] as const) expect(got[side], side).toEqual(expected[side]);
     });
@@ -108,12 +104,12 @@ describe('sparse convolution', () => {
     using core = await openCore();
     const g = geometryOf(1, 4, 4, 8, 8, 3, 1);
     const zeros = new Float32Array(128);
-    const got = compute(core, g, 1, zeros, numbers(9 * 64, 1, 3), zeros, numbers(128, 1, 4));
-    expect(got.y).toEqual(numbers(128, 1, 4));
+    const got = compute(core, g, 1, zeros, values(9 * 64, 3), zeros, values(128, 4));
+    expect(got.y).toEqual(values(128, 4));
     expect([...got.dx, ...got.dw].every((value) => value === 0)).toBe(true);
     core.scoped((scratch) => {
-      expect(suitsSparseFilterGradient(core, g, scratch.upload(numbers(128, 0.5, 1)), 16)).toBe(true);
-      expect(suitsSparseFilterGradient(core, g, scratch.upload(numbers(128, 1, 1)), 16)).toBe(false);
+      expect(suitsSparseFilterGradient(core, g, scratch.upload(sparseValues(128, 1, 0.5)), 16)).toBe(true);
+      expect(suitsSparseFilterGradient(core, g, scratch.upload(values(128, 1)), 16)).toBe(false);
       expect(suitsSparseFilterGradient(core, { ...g, stride: [2, 2] }, scratch.upload(zeros), 16)).toBe(false);
     });
   });
@@ -121,7 +117,7 @@ describe('sparse convolution', () => {
   it('takes images two by two where their zeros coincide', async () => {
     using core = await openCore();
     const g = geometryOf(2, 4, 4, 8, 8, 3, 1);
-    const [half, full] = [numbers(128, 0.5, 1), numbers(128, 1, 1)];
+    const [half, full] = [sparseValues(128, 1, 0.5), values(128, 1)];
     // Zero where `half` is not.
     const rest = full.map((value, i) => (half[i] === 0 ? value : 0));
     core.scoped((scratch) => {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import type * as Core from '@tensorflow/tfjs-core';
-import type { Batch } from '../../src/data/image-set.ts';
+import type { Batch } from '../../src/data/batch.ts';
 import type { Loss } from '../../src/gradient/loss.ts';
 import { inferShapes, parameterLayout, parameterName, type GraphNode, type ModelGraph, type NodeOf } from '../../src/model/graph.ts';
 import { sequenceTfjs } from './tfjs-sequence.ts';

@@ -1,27 +1,10 @@
 /** Winograd's form of the 3×3 convolution and its gradients against sums in f64. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { engine, type Tensor } from '#tfjs';
-import { openCore, type Core } from '../../src/core/core.ts';
-import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
 import { normals, relativeError } from './checks.ts';
+import { openedEngine, outputOf } from './opened-engine.ts';
 
-let core: Core;
-let gradients: GradientEngine;
-beforeAll(async () => {
-  core = await openCore();
-  gradients = openGradientEngine(core);
-});
-afterAll(() => {
-  gradients[Symbol.dispose]();
-  core[Symbol.dispose]();
-});
-
-function run(kernel: string, inputs: { [name: string]: Tensor }, attrs: object): Float32Array {
-  const result = engine().runKernel(kernel, inputs as never, attrs as never) as unknown as Tensor;
-  const values = result.dataSync<'float32'>();
-  result.dispose();
-  return values;
-}
+const { gradients } = await openedEngine();
 
 /** Calls `visit(y, x, w)` with the indices of every product of a 3×3 convolution, NHWC and HWIO. */
 function eachProduct(
@@ -70,9 +53,9 @@ describe("Winograd's form (64 channels or more): output and both gradients withi
       const attrs = { strides: [1, 1], dilations: [1, 1], dataFormat: 'NHWC', pad: [[0, 0], [top, bottom], [left, right], [0, 0]] };
       const { x, filter, dy, bias } = tensors;
       const got = {
-        y: run('FusedConv2D', { x, filter, bias }, attrs),
-        dx: run('Conv2DBackpropInput', { dy, filter }, { ...attrs, inputShape: shape }),
-        dw: run('Conv2DBackpropFilter', { x, dy }, { ...attrs, filterShape: [3, 3, channels, out] }),
+        y: outputOf('FusedConv2D', { x, filter, bias }, attrs),
+        dx: outputOf('Conv2DBackpropInput', { dy, filter }, { ...attrs, inputShape: shape }),
+        dw: outputOf('Conv2DBackpropFilter', { x, dy }, { ...attrs, filterShape: [3, 3, channels, out] }),
       };
       const want = {
         y: Float64Array.from({ length: data.dy.length }, (_, i) => data.bias[i % out] as number),

@@ -24,8 +24,8 @@ export interface Judgement extends IndexLine {
   readonly pass: boolean;
 }
 
-export const MILLISECONDS_ALLOWED = 1000;
-export const MEGABYTES_ALLOWED = 96;
+const MILLISECONDS_ALLOWED = 1000;
+const MEGABYTES_ALLOWED = 96;
 /** A runtime that is merely slow still answers; one that loops is killed. */
 const KILL_AFTER_MS = 5000;
 

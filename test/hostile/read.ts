@@ -50,7 +50,7 @@ async function describeTensors(tensors: ReadonlyMap<string, { dtype: string; sha
 }
 
 /** @throws TrajportError, and nothing else. */
-export async function readUntrusted(path: string, bytes: Uint8Array): Promise<Content> {
+async function readUntrusted(path: string, bytes: Uint8Array): Promise<Content> {
   if (path.endsWith('.zip')) return readZip(bytes);
   if (path.endsWith('.npz')) return describeTensors(await readNpz(bytes));
   if (path.endsWith('.npy')) return describeTensors(new Map([['', readNpy(bytes)]]));

@@ -53,7 +53,7 @@ export function decode(text: string): unknown {
   });
 }
 
-export function toWireError(thrown: unknown): WireError {
+function toWireError(thrown: unknown): WireError {
   if (!(thrown instanceof Error)) return { name: 'not an Error', message: String(thrown), stack: '' };
   const facts: Record<string, string> = {};
   for (const key of ['code', 'field', 'expected', 'got']) {

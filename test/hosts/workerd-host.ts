@@ -1,5 +1,5 @@
 /** workerd itself, without a simulator around it: the entry and its WebAssembly are static modules of one worker. */
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -8,9 +8,10 @@ import { startChild } from './child.ts';
 import { HostFailure } from './failure.ts';
 import type { Transport } from './failure.ts';
 import type { Host } from './hosts.ts';
+import { root } from './root.ts';
 
-/** Newest behaviour that both the pinned workerd and a deployed Worker have; `examples/worker` names the same date. */
-export const COMPATIBILITY_DATE = '2026-10-01';
+/** The behaviour that a deployed Worker has: the date of the example. */
+const COMPATIBILITY_DATE = /^compatibility_date = "(.*)"$/m.exec(readFileSync(join(root, 'examples', 'worker', 'wrangler.toml'), 'utf8'))?.[1];
 
 export async function startWorkerd(host: Host, binary: string, bundle: HostBundle): Promise<Transport> {
   const server = await serveWorker(host, binary, bundle);

@@ -132,7 +132,10 @@ export function objectiveOf(spec: PermutationSpec, pairs: readonly Pair[], perms
 }
 
 /** The official loop from the identity along given orders, until a sweep improves nothing. */
-export function coordinateDescent(spec: PermutationSpec, pairs: readonly Pair[], orders: (sweep: number) => readonly string[], assign: (data: Float64Array, n: number) => Int32Array, normalise = false): { permutations: Map<string, Int32Array>; sweeps: number } {
+export function coordinateDescent(
+  spec: PermutationSpec, pairs: readonly Pair[], orders: (sweep: number) => readonly string[], assign: (data: Float64Array, n: number) => Int32Array,
+  normalise = false,
+): { permutations: Map<string, Int32Array>; sweeps: number } {
   const permutations = new Map<string, Int32Array>(spec.groups.map(({ id, size }) => [id, Int32Array.from({ length: size }, (_, i) => i)]));
   for (let sweep = 0; sweep < 100; sweep++) {
     let progress = false;

@@ -18,7 +18,7 @@ export interface Equivalence {
   readonly movingGroups: number;
 }
 
-export function randomParameters(graph: ModelGraph, random: Random): Map<string, Float64Array> {
+function randomParameters(graph: ModelGraph, random: Random): Map<string, Float64Array> {
   const { parameters, buffers } = parameterLayout(graph);
   return new Map(
     [...parameters, ...buffers].map(({ name, shape, role, fanIn }) => {
@@ -31,7 +31,7 @@ export function randomParameters(graph: ModelGraph, random: Random): Map<string,
 }
 
 /** permuted[i] = original[perm[i]] along every axis of the view that belongs to a group. */
-export function permuteByDefinition(
+function permuteByDefinition(
   spec: PermutationSpec,
   parameters: ReadonlyMap<string, Float64Array>,
   permutations: ReadonlyMap<string, Int32Array>,

@@ -1,6 +1,6 @@
 /** Gradients of every kind of network: against differences of the loss, and the same bytes in every runtime. */
 import { openCore } from '../../src/core/core.ts';
-import type { Batch } from '../../src/data/image-set.ts';
+import type { Batch } from '../../src/data/batch.ts';
 import { openGradientEngine } from '../../src/gradient/engine.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';

@@ -3,8 +3,8 @@
  * start with its units permuted must become the source's end with its units permuted likewise, by every method that matches.
  */
 import { afterAll, describe, expect, test } from 'vitest';
-import { makeBatch } from '../../src/data/image-set.ts';
-import { historySize } from '../../src/matching/history.ts';
+import { makeBatch } from '../../src/data/data-set.ts';
+import { historySize } from '../../src/matching/history-size.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { inferShapes, type ModelGraph } from '../../src/model/graph.ts';

@@ -53,7 +53,10 @@ export const convertCommand = defineCommand({
     });
 
     const listed = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape, becomes: changed.find((change) => change.name === name)?.to ?? dtype }));
-    output.record({ event: 'result', command: 'convert', input: from, format: kind.format, ...(kind.checkpoint === undefined ? {} : { checkpoint: kind.checkpoint }), output: to, files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })), tensors: listed });
+    output.record({
+      event: 'result', command: 'convert', input: from, format: kind.format, ...(kind.checkpoint === undefined ? {} : { checkpoint: kind.checkpoint }),
+      output: to, files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })), tensors: listed,
+    });
     output.text(`${from} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}\n`);
     output.text(
       formatTable(

@@ -91,7 +91,11 @@ export const trainCommand = defineCommand({
     const loss = lossOf(values);
     const microBatch = microBatchOf(values, graph, batchSize, output);
     if (values.workers !== undefined && microBatch === undefined) {
-      throw new UsageError(values['micro-batch'] === undefined ? '--workers of train needs --micro-batch N: the parts of a batch are what workers share' : `--workers of train needs a smaller --micro-batch: whole batches of ${batchSize} cannot be shared`);
+      throw new UsageError(
+        values['micro-batch'] === undefined
+          ? '--workers of train needs --micro-batch N: the parts of a batch are what workers share'
+          : `--workers of train needs a smaller --micro-batch: whole batches of ${batchSize} cannot be shared`,
+      );
     }
     using workers = await openWorkers(values);
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
@@ -119,8 +123,13 @@ export const trainCommand = defineCommand({
     if (result.evaluations.length > 0) {
       output.text(
         `\n${formatTable(
-          [{ title: 'iteration', align: 'right' }, { title: 'held-out loss', align: 'right' }, ...(tokens ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'held-out accuracy, %', align: 'right' }],
-          result.evaluations.map(({ iteration, heldOut }) => [String(iteration), heldOut.loss.toFixed(4), ...(tokens ? [perplexity(core, heldOut.loss).toFixed(2)] : []), formatPercent(heldOut.accuracy, 2)]),
+          [
+            { title: 'iteration', align: 'right' }, { title: 'held-out loss', align: 'right' },
+            ...(tokens ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'held-out accuracy, %', align: 'right' },
+          ],
+          result.evaluations.map(({ iteration, heldOut }) => [
+            String(iteration), heldOut.loss.toFixed(4), ...(tokens ? [perplexity(core, heldOut.loss).toFixed(2)] : []), formatPercent(heldOut.accuracy, 2),
+          ]),
         )}`,
       );
     }
@@ -148,7 +157,10 @@ export const trainCommand = defineCommand({
   },
 });
 
-/** The checkpoints as a bundle takes them. */
-function bundled(checkpoints: readonly CheckpointContent[], { seed, 'store-seed': storeSeed }: { seed: number; 'store-seed': boolean }): readonly CheckpointContent[] {
-  return checkpoints.map((checkpoint, i) => (storeSeed && i === 0 ? { ...checkpoint, seed: { seed } } : checkpoint));
+/** The checkpoints as a bundle takes them; weights that were given came from no seed of this run. */
+function bundled(
+  checkpoints: readonly CheckpointContent[],
+  { seed, initial, 'store-seed': storeSeed }: { seed: number; initial: string | undefined; 'store-seed': boolean },
+): readonly CheckpointContent[] {
+  return checkpoints.map((checkpoint, i) => (storeSeed && initial === undefined && i === 0 ? { ...checkpoint, seed: { seed } } : checkpoint));
 }

@@ -22,7 +22,7 @@ function suitsPacked(g: Geometry, left: number): boolean {
     g.channels >= 4 && left >= 0 && left < 7;
 }
 
-function packedScratch(core: Core, scratch: Scratch, g: { readonly width: number; readonly channels: number; readonly outHeight: number; readonly outWidth: number }, left: number): number {
+function packedScratch(core: Core, scratch: Scratch, g: Pick<Geometry, 'width' | 'channels' | 'outHeight' | 'outWidth'>, left: number): number {
   return scratch.bytes(core.kernels.depthwisePackedScratchBytes(g.width, g.channels, g.outHeight, g.outWidth, left), 'packed channels');
 }
 

@@ -63,15 +63,8 @@ export function insideShare(g: Geometry): number {
 }
 
 /** An image [count, height, width, channels] and what it is convolved with to [count, outHeight, outWidth, out]. */
-export interface SparseConvolution {
-  readonly count: number;
-  readonly height: number;
-  readonly width: number;
-  readonly channels: number;
-  readonly outHeight: number;
-  readonly outWidth: number;
-  readonly out: number;
-  readonly kernel: readonly [number, number];
+export interface SparseConvolution extends
+  Pick<Geometry, 'count' | 'height' | 'width' | 'channels' | 'outHeight' | 'outWidth' | 'out' | 'kernel'> {
   /** Padding before the first row and column. */
   readonly top: number;
   readonly left: number;

@@ -5,7 +5,7 @@
  */
 import type { Arithmetic, CoreOptions } from '../../core/core.ts';
 import { InvalidArgumentError, KernelError, requireInteger } from '../../core/errors.ts';
-import type { Batch } from '../../data/image-set.ts';
+import type { Batch } from '../../data/batch.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { sumOfOuterProducts, type NamedOuterProducts, type OuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState, Tensor } from '../../tensor/tensor.ts';

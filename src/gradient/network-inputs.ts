@@ -1,0 +1,94 @@
+/** Batches on their way to the heap: checked against a graph, cut into rows, uploaded as kernels want them. */
+import { engine, type Tensor as TfjsTensor } from '#tfjs';
+import { InvalidArgumentError, describe, requireInteger } from '../core/errors.ts';
+import type { Batch } from '../data/batch.ts';
+import { labelsPerInput, outputClasses, type ModelGraph } from '../model/graph.ts';
+import { elementCount } from '../tensor/tensor.ts';
+import { run } from './kernels/support.ts';
+
+export class NetworkInputs {
+  readonly classes: number;
+  /** 1 for a classifier, the number of tokens for a language model. */
+  readonly labelsPerInput: number;
+  readonly #graph: ModelGraph;
+  readonly #elements: number;
+
+  constructor(graph: ModelGraph) {
+    this.classes = outputClasses(graph);
+    this.labelsPerInput = labelsPerInput(graph);
+    this.#graph = graph;
+    this.#elements = elementCount(graph.input);
+  }
+
+  /** The inputs of some rows as they stand in the batch. */
+  slice(batch: Batch, first: number, rows: number): Batch['inputs'] {
+    return batch.inputs.subarray(first * this.#elements, (first + rows) * this.#elements);
+  }
+
+  /** Inputs as [rows, height, width, channels], [rows, features] or, as integers, [rows, tokens]. */
+  upload(inputs: Batch['inputs'], rows: number): TfjsTensor {
+    const [channels = 1, height, width] = this.#graph.input;
+    const x = engine().makeTensor(inputs, [rows, ...this.#graph.input], this.#graph.vocabulary === undefined ? 'float32' : 'int32');
+    if (height === undefined || width === undefined) return x;
+    const images = run('ChannelsLast', { x }, { imageShape: [height, width, channels] });
+    x.dispose();
+    return images;
+  }
+
+  uploadLabels(batch: Batch, first: number, rows: number): TfjsTensor {
+    const each = this.labelsPerInput;
+    return engine().makeTensor(batch.labels.subarray(first * each, (first + rows) * each), [rows * each], 'int32');
+  }
+
+  /** @throws InvalidArgumentError for a batch that is not the graph's. */
+  require(batch: Batch): void {
+    requireInteger('batch.count', batch.count, 1);
+    const expected = batch.count * this.#elements;
+    if (batch.inputs.length !== expected) {
+      throw new InvalidArgumentError({
+        field: 'batch.inputs',
+        expected: `${expected} values: ${batch.count} inputs of [${this.#graph.input.join(', ')}]`,
+        got: `${batch.inputs.length}`,
+      });
+    }
+    this.#requireTokens(batch);
+    // Their bytes are read as i32 on the heap: of another width they would be taken from beyond their end.
+    if (!(batch.labels instanceof Int32Array)) throw new InvalidArgumentError({ field: 'batch.labels', expected: 'an Int32Array', got: describe(batch.labels) });
+    const labels = batch.count * this.labelsPerInput;
+    if (batch.labels.length !== labels) {
+      throw new InvalidArgumentError({ field: 'batch.labels', expected: `${labels} labels`, got: `${batch.labels.length}` });
+    }
+    for (let i = 0; i < labels; i++) {
+      const label = batch.labels[i] as number;
+      if (label < 0 || label >= this.classes) {
+        throw new InvalidArgumentError({
+          field: `batch.labels[${i}]`,
+          expected: `a class below ${this.classes}, the network's number of outputs`,
+          got: `${label}`,
+        });
+      }
+    }
+  }
+
+  /** Rows of embeddings are read by these numbers, so none may lie outside. */
+  #requireTokens({ inputs }: Batch): void {
+    const { vocabulary } = this.#graph;
+    if (!(vocabulary === undefined ? inputs instanceof Float32Array : inputs instanceof Int32Array)) {
+      throw new InvalidArgumentError({
+        field: 'batch.inputs',
+        expected: vocabulary === undefined ? 'a Float32Array' : 'an Int32Array of token numbers',
+        got: describe(inputs),
+      });
+    }
+    if (vocabulary === undefined) return;
+    const wrong = (inputs as Int32Array).findIndex((token) => token < 0 || token >= vocabulary);
+    if (wrong >= 0) {
+      throw new InvalidArgumentError({ field: `batch.inputs[${wrong}]`, expected: `a token below ${vocabulary}`, got: `${inputs[wrong]}` });
+    }
+  }
+}
+
+/** Consecutive [first, rows] that cover `count`. */
+export function* rowsOf(count: number, size: number): Generator<readonly [number, number]> {
+  for (let first = 0; first < count; first += size) yield [first, Math.min(size, count - first)];
+}

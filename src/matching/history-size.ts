@@ -1,0 +1,32 @@
+/** What a gradient history takes, known before anything is computed. */
+import type { PermutationSpec } from '../model/permutation-spec.ts';
+import { matchingLayout } from './layout.ts';
+import type { MatchingLayout } from './layout.ts';
+import { staticSumBytes } from './static-sum.ts';
+
+/** What a history of `pairs` gradient pairs takes at most; rows and columns of zeros are not stored. */
+export interface HistorySize {
+  /** Independent of the number of pairs: the summed similarity matrices. */
+  readonly fixedBytes: number;
+  readonly bytesPerPair: number;
+  /** When stored as 8-bit codes. */
+  readonly codedBytesPerPair: number;
+  readonly totalBytes: number;
+}
+
+/** Bytes of a history, before anything is computed. @throws as `matchingLayout` does. */
+export function historySize(spec: PermutationSpec, pairs: number, frozenGroups: readonly string[] = []): HistorySize {
+  return sizeOf(matchingLayout(spec, frozenGroups), pairs);
+}
+
+export function sizeOf(layout: MatchingLayout, pairs: number): HistorySize {
+  const summed = new Set(layout.statics.map(({ group }) => group));
+  let fixedBytes = 0;
+  layout.groups.forEach(({ size }, index) => {
+    if (summed.has(index)) fixedBytes += staticSumBytes(size);
+  });
+  // Target and source, 4 bytes each.
+  const bytesPerPair = layout.paired.reduce((bytes, { elements }) => bytes + 8 * elements, 0);
+  const codedBytesPerPair = layout.paired.reduce((bytes, { elements, rows, slices }) => bytes + 2 * (elements + 4 * rows * slices), 0);
+  return { fixedBytes, bytesPerPair, codedBytesPerPair, totalBytes: fixedBytes + pairs * bytesPerPair };
+}
