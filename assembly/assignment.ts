@@ -18,7 +18,7 @@ import { Heap } from "./indexed-heap";
 const REDUCTIONS: i32 = 8;
 const COARSE_REDUCTIONS: i32 = 128;
 /** Exact ones after a warm start: the paths of its few free rows are short. */
-const WARM_REDUCTIONS: i32 = 2;
+const WARM_REDUCTIONS: i32 = 4;
 /**
  * Looks at whole rows of the matrix, a row: in all before the paths, in the paths, and in the paths where the coarse
  * round was undone. Beyond these lists do not pay, and the dense solver takes over.
@@ -28,11 +28,10 @@ const PATH_SCANS: i32 = 8;
 const REVERTED_SCANS: i32 = 2;
 /**
  * With fewer than one free row in so many after the greedy choice the prices are good already. Those of a warm start are better than a coarse round's
- * until much has moved: 1 % drift at n = 2048 3.8 → 3.2 ms on rank 10, 3.1 → 2.6 on rank 784; with 10 % drift, where two rows in five
- * are free, the round is worth twice its time.
+ * until much has moved: 1 % drift at n = 2048 3.8 → 3.3 ms on rank 10, 3.1 → 2.6 on rank 784; with 10 % drift the round is worth twice its time.
  */
 const WORTH_A_COARSE_ROUND: i32 = 16;
-const WARM_WORTH_A_COARSE_ROUND: i32 = 5;
+const WARM_WORTH_A_COARSE_ROUND: i32 = 4;
 /** With more than one row in so many whose two best columns tie, a coarse round would have them outbid one another. */
 const TOO_MANY_TIES: i32 = 16;
 /** With more than one constant row in so many, a coarse round raises prices that the paths of these must lower (dead rows at 256: 0.7 ms instead of 0.5). */
