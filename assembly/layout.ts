@@ -61,7 +61,7 @@ const STRIP: i32 = 16;
  */
 export function reverseAxesF32(fromPtr: usize, toPtr: usize, a: i32, b: i32, c: i32): void {
   if (a == 1 || c == 1) {
-    transposeF32(fromPtr, toPtr, 1, a == 1 ? b : a, c == 1 ? b : c);
+    transposeF32(fromPtr, toPtr, 1, a == 1 ? b : a, a == 1 ? c : b);
     return;
   }
   const rowBytes = (<usize>(b * c)) << 2;

@@ -112,6 +112,7 @@ const convolutionSettings = [
   ['conv2d without padding', { kernel: 3 }],
   ['conv2d 1×1', { kernel: 1 }],
   ['conv2d 1×1 stride 2', { kernel: 1, stride: 2 }],
+  ['conv2d 1×1 to one channel', { kernel: 1, out: 1 }],
   ['conv2d without bias', { kernel: 3, padding: 1, bias: false }],
   ['conv2d stride 2', { kernel: 3, stride: 2, padding: 1 }],
   ['conv2d stride (3, 2), kernel (2, 4), asymmetric padding', { kernel: [2, 4], stride: [3, 2], padding: [0, 1, 2, 1] }],
@@ -160,6 +161,11 @@ const transposedCases: readonly GradientCase[] = (
     ['conv_transpose2d 5 groups, stride 2', { out: 10, kernel: 3, stride: 2, padding: 1, output_padding: 1, groups: 5 }],
   ] as const
 ).map(([name, settings]) => operation(name, around([2, 4, 5], { op: 'conv_transpose2d', name: 'conv', out: 4, ...settings } as Layer)));
+
+const oneChannelTransposed = operation(
+  'conv_transpose2d 1×1 of one channel',
+  aroundChannels(1, [2, 4, 5], [{ op: 'conv_transpose2d', name: 'conv', out: 4, kernel: 1 } as Layer]),
+);
 
 /** Two branches of the layer `before`, joined by `join` and followed by a dense layer. */
 function joined(op: 'multiply' | 'concat', left: readonly Layer[], right: readonly Layer[]): ModelGraph {
@@ -379,7 +385,7 @@ const presetCases: readonly GradientCase[] = presetNames.map((name) => {
 });
 
 export const gradientCases: readonly GradientCase[] = [
-  ...otherCases, ...lossCases, ...sequenceCases, ...convolutionCases, ...depthwiseCases, ...transposedCases, ...combiningCases, ...poolCases, ...activationCases, ...presetCases,
+  ...otherCases, ...lossCases, ...sequenceCases, ...convolutionCases, ...depthwiseCases, ...transposedCases, oneChannelTransposed, ...combiningCases, ...poolCases, ...activationCases, ...presetCases,
 ];
 
 /** Elements of a tensor compared with central differences: all of a small one, a spread of a large one. */
