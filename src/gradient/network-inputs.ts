@@ -35,6 +35,13 @@ export class NetworkInputs {
     return images;
   }
 
+  /** Those of `inputs` that stand on the heap in the order of the batch: images of several channels are turned on their way. */
+  inOrder(inputs: Batch['inputs']): Float32Array | undefined {
+    const [channels = 1, height, width] = this.#graph.input;
+    const turned = height !== undefined && width !== undefined && channels > 1 && height * width > 1;
+    return inputs instanceof Float32Array && !turned ? inputs : undefined;
+  }
+
   uploadLabels(batch: Batch, first: number, rows: number): TfjsTensor {
     const each = this.labelsPerInput;
     return engine().makeTensor(batch.labels.subarray(first * each, (first + rows) * each), [rows * each], 'int32');

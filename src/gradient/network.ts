@@ -271,7 +271,7 @@ export class Network implements Disposable {
     onStatistics?: (statistics: BatchStatistics) => void,
   ): number {
     const inputs = this.#inputs.slice(batch, first, rows);
-    const tape = this.#tape(this.#training, parameters, true, onStatistics, inputs);
+    const tape = this.#tape(this.#training, parameters, true, onStatistics, this.#inputs.inOrder(inputs));
     const logits = tape.forward(this.#inputs.upload(inputs, rows));
     const labels = this.#inputs.uploadLabels(batch, first, rows);
     const [part, gradient] = lossAndGradient(this.#loss, logits, labels, 1 / (wholeCount * this.labelsPerInput));
@@ -290,7 +290,7 @@ export class Network implements Disposable {
     parameters: HeapParameters,
     record: boolean,
     onStatistics?: (statistics: BatchStatistics) => void,
-    inputs?: Batch['inputs'],
+    inputNumbers?: Float32Array,
   ): Tape {
     const report: TapeOptions['onSideOutputs'] = ({ attrs }, x, [statistics]) => {
       if (attrs['node'] === undefined || onStatistics === undefined) return;
@@ -300,7 +300,7 @@ export class Network implements Disposable {
         node: attrs['node'] as string, rows: x.size / channels, mean: both.subarray(0, channels), variance: both.subarray(channels),
       });
     };
-    return new Tape(this.#backend, program, parameters, { record, onSideOutputs: report, inputNumbers: inputs instanceof Float32Array ? inputs : undefined });
+    return new Tape(this.#backend, program, parameters, { record, onSideOutputs: report, inputNumbers });
   }
 
   /** Logits [rows, classes] in evaluation mode. */

@@ -187,25 +187,37 @@ it('a hundred gradients leave the heap as large as ten', () => {
 });
 
 describe('gradients in factors', () => {
-  const batches = [randomBatch(mlp, 9, 2), randomBatch(mlp, 9, 3)];
+  // Where the layer reads the input itself, its factors share the batch's numbers, which must stand in the order that the layer saw.
+  const nets = {
+    'vectors': mlp,
+    'one channel, flattened': sequential([1, 3, 2], [{ op: 'flatten' }, { op: 'dense', name: 'linear1', out: 8 }]),
+    'two channels, flattened': sequential([2, 3, 2], [{ op: 'flatten' }, { op: 'dense', name: 'linear1', out: 8 }]),
+    'two channels as tokens, flattened': sequential([2, 3, 2], [{ op: 'tokens' }, { op: 'flatten' }, { op: 'dense', name: 'linear1', out: 8 }]),
+    'channels of one pixel': sequential([6, 1, 1], [{ op: 'flatten' }, { op: 'dense', name: 'linear1', out: 8 }]),
+  };
   const factored = ['linear1.weight'];
-  for (const options of [{}, { microBatch: 4 }]) {
-    it(`multiply out to the gradient (${JSON.stringify(options)})`, () => {
-      const state = randomState(mlp, 1);
-      const whole = engine.compile(mlp, options).gradient(state, batches);
-      const parts = engine.compile(mlp, { ...options, factored }).gradient(state, batches);
-      expect(parts.losses).toEqual(whole.losses);
-      expect(new Map([...whole.gradients].filter(([name]) => name !== 'linear1.weight'))).toEqual(parts.gradients);
-      const { terms, left, right } = parts.factors.get('linear1.weight') as NonNullable<ReturnType<typeof parts.factors.get>>;
-      expect(terms).toBe(18);
-      const product = Float64Array.from({ length: 8 * 6 }, (_, at) => {
-        let sum = 0;
-        for (let term = 0; term < terms; term++) sum += (left[term * 8 + Math.floor(at / 6)] as number) * (right[term * 6 + (at % 6)] as number);
-        return sum;
+  for (const [kind, graph] of Object.entries(nets)) {
+    const batches = [randomBatch(graph, 9, 2), randomBatch(graph, 9, 3)];
+    for (const options of [{}, { microBatch: 4 }]) {
+      it(`multiply out to the gradient (${kind}, ${JSON.stringify(options)})`, () => {
+        const state = randomState(graph, 1);
+        const whole = engine.compile(graph, options).gradient(state, batches);
+        const parts = engine.compile(graph, { ...options, factored }).gradient(state, batches);
+        expect(parts.losses).toEqual(whole.losses);
+        expect(new Map([...whole.gradients].filter(([name]) => name !== 'linear1.weight'))).toEqual(parts.gradients);
+        const { shape: [rows, columns], data } = whole.gradients.get('linear1.weight') as Tensor & { readonly shape: [number, number] };
+        const { terms, left, right } = parts.factors.get('linear1.weight') as NonNullable<ReturnType<typeof parts.factors.get>>;
+        expect(terms).toBe(18);
+        const product = Float64Array.from({ length: rows * columns }, (_, at) => {
+          const [row, column] = [Math.floor(at / columns), at % columns];
+          let sum = 0;
+          for (let term = 0; term < terms; term++) sum += (left[term * rows + row] as number) * (right[term * columns + column] as number);
+          return sum;
+        });
+        expect(relativeError(data, product)).toBeLessThan(1e-6);
+        expect(engine.memory.liveTensors).toBe(0);
       });
-      expect(relativeError((whole.gradients.get('linear1.weight') as Tensor).data, product)).toBeLessThan(1e-6);
-      expect(engine.memory.liveTensors).toBe(0);
-    });
+    }
   }
   it('are those of dense layers of vectors alone', () => {
     expect(factorableWeights(conv)).not.toContain('conv1.weight');
