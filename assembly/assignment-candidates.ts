@@ -202,6 +202,17 @@ export function shortFloorOf<T>(problem: Problem, at: usize): T {
   );
 }
 
+function above<T>(values: v128, thresholds: v128): v128 {
+  return sizeof<T>() === 4 ? f32x4.gt(values, thresholds) : f64x2.gt(values, thresholds);
+}
+
+/** Which maxima of four chunks lie above the thresholds, four bits a chunk. */
+function aboveInFour<T>(maximaPtr: usize, thresholds: v128): i32 {
+  const low = i16x8.narrow_i32x4_s(above<T>(v128.load(maximaPtr), thresholds), above<T>(v128.load(maximaPtr, 16), thresholds));
+  const high = i16x8.narrow_i32x4_s(above<T>(v128.load(maximaPtr, 32), thresholds), above<T>(v128.load(maximaPtr, 48), thresholds));
+  return i8x16.bitmask(i8x16.narrow_i16x8_s(low, high));
+}
+
 /** Which of 16 f32 profits lie above the thresholds, a bit each. */
 function above16(at: usize, prices: usize, thresholds: v128): i32 {
   const low = i16x8.narrow_i32x4_s(
@@ -224,16 +235,16 @@ function gatherAbove<T>(problem: Problem, maximaPtr: usize, at: usize, prices: u
   const capacity = want * 4;
   let count = problem.bufferCount;
   let thresholds = sizeof<T>() === 4 ? f32x4.splat(<f32>threshold) : f64x2.splat(<f64>threshold);
-  for (let from = first; from < last; from += 32) {
-    // Which of 32 chunks hold candidates, all at once: a branch for each would be mispredicted at every other one that does.
-    let open: u32 = 0;
-    for (let chunk = min<i32>(from + 32, last) - 1; chunk >= from; chunk--) {
-      const maxima = v128.load(maximaPtr + (<usize>chunk << 4));
-      open = (open << 1) | <u32>v128.any_true(sizeof<T>() === 4 ? f32x4.gt(maxima, thresholds) : f64x2.gt(maxima, thresholds));
-    }
+  for (let from = first; from < last; from += 16) {
+    // Which of 16 chunks hold candidates, all at once: a branch for each would be mispredicted at every other one that does.
+    let open: u64 = 0;
+    const chunks = min<i32>(16, last - from);
+    for (let k = 0; k < chunks; k += 4) open |= <u64>aboveInFour<T>(maximaPtr + (<usize>(from + k) << 4), thresholds) << (4 * k);
+    open &= <u64>-1 >> (64 - 4 * chunks);
     while (open !== 0) {
-      const chunk = from + ctz<u32>(open);
-      open &= open - 1;
+      const place = <i32>ctz<u64>(open) & ~3;
+      open &= ~(<u64>15 << place);
+      const chunk = from + (place >> 2);
       const base = at + (<usize>chunk << 7);
       const price = prices + (<usize>chunk << 7);
       const column = chunk * 8 * lanes;

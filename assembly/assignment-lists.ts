@@ -50,6 +50,12 @@ export function makeFirstList<T>(problem: Problem, row: i32, maximaPtr: usize): 
   else listFromChunks<T>(problem, row, LIST, LIST, floorOf<T>(problem, maximaPtr), maximaPtr);
 }
 
+/** The sum of a vector of counts: of both halves at once, of f32 then of the two counts in one of them. */
+function sumOfCounts<T>(counts: v128): i32 {
+  const sums = i64x2.extract_lane(counts, 0) + i64x2.extract_lane(counts, 1);
+  return sizeof<T>() === 4 ? <i32>sums + <i32>(sums >> 32) : <i32>sums;
+}
+
 /** Writes row i's list of its columns above the floor (see `collect`) at the present prices, best first, and the bound on the rest. */
 function listFromChunks<T>(problem: Problem, row: i32, want: i32, least: i32, floor: T, maximaPtr: usize): void {
   let dropped = collect<T>(problem, row, want, least, floor, maximaPtr);
@@ -68,36 +74,21 @@ function listFromChunks<T>(problem: Problem, row: i32, want: i32, least: i32, fl
   for (; padded % lanes !== 0; padded++) store<T>(profits + <usize>padded * sizeof<T>(), <T>-Infinity);
   // Sorting by counting: an entry's place is the number of greater ones and of equal ones before it. No branches to
   // mispredict, which makes it faster than any comparison sort for this many.
-  for (let k = 0; k < count; k++) {
-    const profit = load<T>(profits + <usize>k * sizeof<T>());
-    let place: i32;
-    if (sizeof<T>() === 4) {
-      const own = f32x4.splat(<f32>profit);
-      let greaterCounts = i32x4.splat(0);
-      for (let m = 0; m < padded; m += 4) {
-        greaterCounts = i32x4.sub(greaterCounts, f32x4.gt(v128.load(profits + (<usize>m << 2)), own));
-      }
-      place = i32x4.extract_lane(greaterCounts, 0) + i32x4.extract_lane(greaterCounts, 1) +
-        i32x4.extract_lane(greaterCounts, 2) + i32x4.extract_lane(greaterCounts, 3);
-    } else {
-      const own = f64x2.splat(<f64>profit);
-      let greaterCounts = i64x2.splat(0);
-      for (let m = 0; m < padded; m += 2) {
-        greaterCounts = i64x2.sub(greaterCounts, f64x2.gt(v128.load(profits + (<usize>m << 3)), own));
-      }
-      place = <i32>(i64x2.extract_lane(greaterCounts, 0) + i64x2.extract_lane(greaterCounts, 1));
-    }
-    store<u8>(problem.places + k, place);
-  }
-  if (count > want) dropped = <T>-Infinity;
-  // Equal profits claimed one place: the later ones move on to the next free one.
-  memory.fill(problem.taken, 0, count);
+  const taken = problem.taken;
+  for (let k = 0; k < count; k += 16) v128.store(taken + k, i32x4.splat(0));
   let cut: T = <T>-Infinity;
   for (let k = 0; k < count; k++) {
-    let place = <i32>load<u8>(problem.places + k);
-    while (load<u8>(problem.taken + place) !== 0) place++;
-    store<u8>(problem.taken + place, 1);
     const profit = load<T>(profits + <usize>k * sizeof<T>());
+    const own = sizeof<T>() === 4 ? f32x4.splat(<f32>profit) : f64x2.splat(<f64>profit);
+    let counts = i32x4.splat(0);
+    for (let m = 0; m < padded; m += lanes) {
+      const others = v128.load(profits + <usize>m * sizeof<T>());
+      counts = sizeof<T>() === 4 ? i32x4.sub(counts, f32x4.gt(others, own)) : i64x2.sub(counts, f64x2.gt(others, own));
+    }
+    // Equal profits claim one place: the later ones move on to the next free one.
+    let place = sumOfCounts<T>(counts);
+    while (load<u8>(taken + place) !== 0) place++;
+    store<u8>(taken + place, 1);
     if (place >= want) {
       if (profit > cut) cut = profit;
       continue;

@@ -103,7 +103,6 @@ export class Problem {
   bufferColumns: usize;
   selection: usize;
   chunkMaxima: usize; // a vector for every chunk of a row, of up to four rows
-  places: usize; // u8 [BUFFER]
   taken: usize; // u8 [BUFFER]
   bufferCount: i32;
   // what `lookAt` found
@@ -198,8 +197,6 @@ export function layOut(base: usize, rows: i32, columns: i32, elementBytes: i32, 
   at += BUFFER << 3;
   if (write) problem.bufferColumns = at;
   at += BUFFER << 2;
-  if (write) problem.places = at;
-  at += BUFFER;
   if (write) problem.taken = at;
   at += BUFFER;
   if (write) problem.chunkMaxima = at;
