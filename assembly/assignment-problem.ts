@@ -80,7 +80,7 @@ export class Problem {
   reverted: bool;
   repeatedRows: i32; // the same as one before
   chain: i32; // steps of the present chain of bids, which began with a free row
-  chainLimit: i32; // of these, in the coarse round
+  chainLimit: i32; // of these
   scanLimit: i32; // of `scans`, from which on lists do not pay
   pathScans: i32; // `scans` and `pops` when the paths began
   pathPops: i32;

@@ -100,7 +100,7 @@ export function reduceRows<T>(problem: Problem, coarse: bool, budget: i32): bool
         problem.keptFreeRows = kept;
         return false;
       }
-      if (coarse && problem.chain === problem.chainLimit) break;
+      if (problem.chain === problem.chainLimit) break;
       problem.chain++;
       problem.reductionsLeft--;
       problem.reductions++;
