@@ -2,6 +2,7 @@
 //
 // Two looks: `scanChunks` takes the maxima of chunks of the row without branches, `collect` opens only those chunks that
 // hold a candidate and leaves the candidates, unordered, in the problem's buffer.
+import { Magnitudes } from "./assignment-matrix";
 import { Problem, chunksOf } from "./assignment-problem";
 
 /** The want-th largest of `count` values in `selection`, which is left in another order. */
@@ -70,17 +71,73 @@ function profitsAt<T>(at: usize, prices: usize): v128 {
   return sizeof<T>() === 4 ? f32x4.sub(v128.load(at), v128.load(prices)) : f64x2.sub(v128.load(at), v128.load(prices));
 }
 
-function chunkMaximum<T>(at: usize, prices: usize): v128 {
-  return greater<T>(
-    greater<T>(
-      greater<T>(profitsAt<T>(at, prices), profitsAt<T>(at + 16, prices + 16)),
-      greater<T>(profitsAt<T>(at + 32, prices + 32), profitsAt<T>(at + 48, prices + 48)),
-    ),
-    greater<T>(
-      greater<T>(profitsAt<T>(at + 64, prices + 64), profitsAt<T>(at + 80, prices + 80)),
-      greater<T>(profitsAt<T>(at + 96, prices + 96), profitsAt<T>(at + 112, prices + 112)),
-    ),
-  );
+function minus<T>(values: v128, prices: v128): v128 {
+  return sizeof<T>() === 4 ? f32x4.sub(values, prices) : f64x2.sub(values, prices);
+}
+
+// oxlint-disable-next-line typescript/no-extraneous-class
+abstract class Scan {
+  /** `scanChunks`, and where `checked` whether all similarities are finite and within ±limit. Inlined, as scans without a check are spared its cost. */
+  @inline
+  static chunks<T>(problem: Problem, firstRow: i32, rows: i32, limit: T, checked: bool): bool {
+    const bytes = <usize>problem.columns * sizeof<T>();
+    const prices = sizeof<T>() === 4 ? problem.lowPrices : problem.prices;
+    const first = problem.matrix + <usize>firstRow * bytes;
+    const stride = <usize>chunksOf<T>(problem.columns) << 4;
+    const whole = bytes & ~(<usize>127);
+    const none = sizeof<T>() === 4 ? f32x4.splat(-Infinity) : f64x2.splat(-Infinity);
+    const limits = sizeof<T>() === 4 ? f32x4.splat(<f32>limit) : f64x2.splat(<f64>limit);
+    let seen = Magnitudes.none<T>();
+    for (let offset: usize = 0; offset < whole; offset += 128) {
+      const to = problem.chunkMaxima + (offset >> 3);
+      const end = first + offset + 128;
+      let price = prices + offset;
+      let a = none;
+      if (rows === 4) {
+        let b = none, c = none, d = none;
+        for (let at = end - 128; at < end; at += 16, price += 16) {
+          const priced = v128.load(price);
+          const i = v128.load(at), j = v128.load(at + bytes), k = v128.load(at + 2 * bytes), l = v128.load(at + 3 * bytes);
+          a = greater<T>(a, minus<T>(i, priced));
+          b = greater<T>(b, minus<T>(j, priced));
+          c = greater<T>(c, minus<T>(k, priced));
+          d = greater<T>(d, minus<T>(l, priced));
+          if (checked) {
+            seen = Magnitudes.join<T>(seen, Magnitudes.join<T>(
+              Magnitudes.join<T>(Magnitudes.of<T>(i, limits), Magnitudes.of<T>(j, limits)),
+              Magnitudes.join<T>(Magnitudes.of<T>(k, limits), Magnitudes.of<T>(l, limits)),
+            ));
+          }
+        }
+        v128.store(to + stride, b);
+        v128.store(to + 2 * stride, c);
+        v128.store(to + 3 * stride, d);
+      } else {
+        for (let at = end - 128; at < end; at += 16, price += 16) {
+          const values = v128.load(at);
+          a = greater<T>(a, minus<T>(values, v128.load(price)));
+          if (checked) seen = Magnitudes.join<T>(seen, Magnitudes.of<T>(values, limits));
+        }
+      }
+      v128.store(to, a);
+    }
+    let within = !checked || Magnitudes.within<T>(seen, limits);
+    if (whole === bytes) return within;
+    for (let i = 0; i < rows; i++) {
+      const at = first + <usize>i * bytes;
+      const to = problem.chunkMaxima + <usize>i * stride + (whole >> 3);
+      let best: T = <T>-Infinity;
+      for (let offset = whole; offset < bytes; offset += sizeof<T>()) {
+        const value = load<T>(at + offset);
+        const profit = value - load<T>(prices + offset);
+        if (profit > best) best = profit;
+        if (checked && !(abs<T>(value) <= limit)) within = false;
+      }
+      v128.store(to, sizeof<T>() === 4 ? f32x4.splat(-Infinity) : f64x2.splat(-Infinity));
+      store<T>(to, best);
+    }
+    return within;
+  }
 }
 
 /**
@@ -89,46 +146,12 @@ function chunkMaximum<T>(at: usize, prices: usize): v128 {
  * took 30 % off building the lists at n = 4096.
  */
 export function scanChunks<T>(problem: Problem, firstRow: i32, rows: i32): void {
-  const bytes = <usize>problem.columns * sizeof<T>();
-  const prices = sizeof<T>() === 4 ? problem.lowPrices : problem.prices;
-  const first = problem.matrix + <usize>firstRow * bytes;
-  const stride = <usize>chunksOf<T>(problem.columns) << 4;
-  const whole = bytes & ~(<usize>127);
-  for (let offset: usize = 0; offset < whole; offset += 128) {
-    const to = problem.chunkMaxima + (offset >> 3);
-    const at = first + offset;
-    const price = prices + offset;
-    if (rows === 4) {
-      let a = profitsAt<T>(at, price);
-      let b = profitsAt<T>(at + bytes, price);
-      let c = profitsAt<T>(at + 2 * bytes, price);
-      let d = profitsAt<T>(at + 3 * bytes, price);
-      for (let k: usize = 16; k < 128; k += 16) {
-        a = greater<T>(a, profitsAt<T>(at + k, price + k));
-        b = greater<T>(b, profitsAt<T>(at + bytes + k, price + k));
-        c = greater<T>(c, profitsAt<T>(at + 2 * bytes + k, price + k));
-        d = greater<T>(d, profitsAt<T>(at + 3 * bytes + k, price + k));
-      }
-      v128.store(to, a);
-      v128.store(to + stride, b);
-      v128.store(to + 2 * stride, c);
-      v128.store(to + 3 * stride, d);
-    } else {
-      v128.store(to, chunkMaximum<T>(at, price));
-    }
-  }
-  if (whole === bytes) return;
-  for (let i = 0; i < rows; i++) {
-    const at = first + <usize>i * bytes;
-    const to = problem.chunkMaxima + <usize>i * stride + (whole >> 3);
-    let best: T = <T>-Infinity;
-    for (let offset = whole; offset < bytes; offset += sizeof<T>()) {
-      const profit = load<T>(at + offset) - load<T>(prices + offset);
-      if (profit > best) best = profit;
-    }
-    v128.store(to, sizeof<T>() === 4 ? f32x4.splat(-Infinity) : f64x2.splat(-Infinity));
-    store<T>(to, best);
-  }
+  Scan.chunks<T>(problem, firstRow, rows, <T>Infinity, false);
+}
+
+/** The same for rows that nobody has looked at before: answers whether all of their values are finite and within ±limit. */
+export function scanNewChunks<T>(problem: Problem, firstRow: i32, rows: i32, limit: T): bool {
+  return Scan.chunks<T>(problem, firstRow, rows, limit, true);
 }
 
 /**
@@ -180,7 +203,10 @@ export function floorOf<T>(problem: Problem, at: usize): T {
   );
 }
 
-/** The same for SHORT_LIST columns: every lane has SHORT_LIST / lanes at or above that place among its chunk maxima. */
+/**
+ * The same for SHORT_LIST columns: every lane has SHORT_LIST / lanes at or above that place among its chunk maxima. Leaves the row's
+ * largest profit as `firstProfit`.
+ */
 export function shortFloorOf<T>(problem: Problem, at: usize): T {
   const end = at + (<usize>chunksOf<T>(problem.columns) << 4);
   let a = v128.load(at), b = sizeof<T>() === 4 ? f32x4.splat(-Infinity) : f64x2.splat(-Infinity);
@@ -196,7 +222,13 @@ export function shortFloorOf<T>(problem: Problem, at: usize): T {
       d = greater<T>(d, rest);
     }
   }
-  if (sizeof<T>() === 8) return <T>min<f64>(f64x2.extract_lane(d, 0), f64x2.extract_lane(d, 1));
+  if (sizeof<T>() === 8) {
+    problem.firstProfit = max<f64>(f64x2.extract_lane(a, 0), f64x2.extract_lane(a, 1));
+    return <T>min<f64>(f64x2.extract_lane(d, 0), f64x2.extract_lane(d, 1));
+  }
+  problem.firstProfit = <f64>max<f32>(
+    max<f32>(f32x4.extract_lane(a, 0), f32x4.extract_lane(a, 1)), max<f32>(f32x4.extract_lane(a, 2), f32x4.extract_lane(a, 3)),
+  );
   return <T>min<f32>(
     min<f32>(f32x4.extract_lane(b, 0), f32x4.extract_lane(b, 1)), min<f32>(f32x4.extract_lane(b, 2), f32x4.extract_lane(b, 3)),
   );

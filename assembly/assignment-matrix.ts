@@ -1,29 +1,33 @@
 // Linear sum assignment: passes over the whole matrix before a solve (the column maxima and the check that every value
 // is finite, the sign, the ranges of sample rows). They need no scratch.
 
-/** Whether every value is finite and within ±limit. */
-export function allWithin<T>(valuesPtr: usize, count: i32, limit: T): bool {
-  const bytes = <usize>count * sizeof<T>();
-  const magnitude = sizeof<T>() === 4 ? i32x4.splat(0x7fffffff) : i64x2.splat(i64.MAX_VALUE);
-  const limits = sizeof<T>() === 4 ? f32x4.splat(<f32>limit) : f64x2.splat(<f64>limit);
-  let at: usize = 0;
-  if (sizeof<T>() === 4) {
-    // Magnitudes of floats order like unsigned integers, NaN above all.
-    let a = i32x4.splat(0), b = a, c = a, d = a;
-    for (; at + 64 <= bytes; at += 64) {
-      a = i32x4.max_u(a, v128.and(v128.load(valuesPtr + at), magnitude));
-      b = i32x4.max_u(b, v128.and(v128.load(valuesPtr + at, 16), magnitude));
-      c = i32x4.max_u(c, v128.and(v128.load(valuesPtr + at, 32), magnitude));
-      d = i32x4.max_u(d, v128.and(v128.load(valuesPtr + at, 48), magnitude));
-    }
-    if (!i32x4.all_true(f32x4.le(i32x4.max_u(i32x4.max_u(a, b), i32x4.max_u(c, d)), limits))) return false;
-  } else {
-    let fine = i32x4.splat(-1);
-    for (; at + 16 <= bytes; at += 16) fine = v128.and(fine, f64x2.le(v128.and(v128.load(valuesPtr + at), magnitude), limits));
-    if (!i32x4.all_true(fine)) return false;
+/**
+ * Whether many values are finite and within ±limit, a vector at a time: of f32 the largest magnitude tells (they order like
+ * unsigned integers, NaN above all), of f64 a mask. Inlined, so that it stays in a register.
+ */
+// oxlint-disable-next-line typescript/no-extraneous-class
+export abstract class Magnitudes {
+  /** Before the first values. */
+  @inline
+  static none<T>(): v128 {
+    return i32x4.splat(sizeof<T>() === 4 ? 0 : -1);
   }
-  for (; at < bytes; at += sizeof<T>()) if (!(abs<T>(load<T>(valuesPtr + at)) <= limit)) return false;
-  return true;
+
+  @inline
+  static of<T>(values: v128, limits: v128): v128 {
+    if (sizeof<T>() === 4) return v128.and(values, i32x4.splat(0x7fffffff));
+    return f64x2.le(v128.and(values, i64x2.splat(i64.MAX_VALUE)), limits);
+  }
+
+  @inline
+  static join<T>(a: v128, b: v128): v128 {
+    return sizeof<T>() === 4 ? i32x4.max_u(a, b) : v128.and(a, b);
+  }
+
+  @inline
+  static within<T>(seen: v128, limits: v128): bool {
+    return i32x4.all_true(sizeof<T>() === 4 ? f32x4.le(seen, limits) : seen);
+  }
 }
 
 /**
@@ -34,9 +38,8 @@ function columnMaxima<T>(matrixPtr: usize, rows: i32, columns: i32, maximaPtr: u
   const rowBytes = <usize>columns * sizeof<T>();
   // Four rows at a time: one load and store of the maxima for four of the matrix.
   const vectorBytes = rows >= 4 ? rowBytes & ~(<usize>15) : 0;
-  const magnitude = sizeof<T>() === 4 ? i32x4.splat(0x7fffffff) : i64x2.splat(i64.MAX_VALUE);
   const limits = sizeof<T>() === 4 ? f32x4.splat(<f32>limit) : f64x2.splat(<f64>limit);
-  let largest = i32x4.splat(0);
+  let seen = Magnitudes.none<T>();
   let within = true;
   for (let i = 0; i < rows; ) {
     const four = i + 4 <= rows;
@@ -50,19 +53,13 @@ function columnMaxima<T>(matrixPtr: usize, rows: i32, columns: i32, maximaPtr: u
         const c = v128.load(place + 2 * rowBytes);
         const d = v128.load(place + 3 * rowBytes);
         const old = v128.load(maximaPtr + at);
-        if (sizeof<T>() === 4) {
-          // Magnitudes of floats order like unsigned integers, NaN above all.
-          largest = i32x4.max_u(largest, i32x4.max_u(
-            i32x4.max_u(v128.and(a, magnitude), v128.and(b, magnitude)),
-            i32x4.max_u(v128.and(c, magnitude), v128.and(d, magnitude)),
-          ));
-          v128.store(maximaPtr + at, f32x4.pmax(old, f32x4.pmax(f32x4.pmax(a, b), f32x4.pmax(c, d))));
-        } else {
-          const lowHalf = v128.and(f64x2.le(v128.and(a, magnitude), limits), f64x2.le(v128.and(b, magnitude), limits));
-          const highHalf = v128.and(f64x2.le(v128.and(c, magnitude), limits), f64x2.le(v128.and(d, magnitude), limits));
-          largest = v128.or(largest, v128.not(v128.and(lowHalf, highHalf)));
-          v128.store(maximaPtr + at, f64x2.pmax(old, f64x2.pmax(f64x2.pmax(a, b), f64x2.pmax(c, d))));
-        }
+        seen = Magnitudes.join<T>(seen, Magnitudes.join<T>(
+          Magnitudes.join<T>(Magnitudes.of<T>(a, limits), Magnitudes.of<T>(b, limits)),
+          Magnitudes.join<T>(Magnitudes.of<T>(c, limits), Magnitudes.of<T>(d, limits)),
+        ));
+        v128.store(maximaPtr + at, sizeof<T>() === 4
+          ? f32x4.pmax(old, f32x4.pmax(f32x4.pmax(a, b), f32x4.pmax(c, d)))
+          : f64x2.pmax(old, f64x2.pmax(f64x2.pmax(a, b), f64x2.pmax(c, d))));
       }
     }
     const end = four ? i + 4 : i + 1;
@@ -75,8 +72,7 @@ function columnMaxima<T>(matrixPtr: usize, rows: i32, columns: i32, maximaPtr: u
       }
     }
   }
-  if (sizeof<T>() === 4) return within && i32x4.all_true(f32x4.le(largest, limits)) ? 1 : 0;
-  return within && !v128.any_true(largest) ? 1 : 0;
+  return within && Magnitudes.within<T>(seen, limits) ? 1 : 0;
 }
 
 export function assignmentColumnMaximaF32(matrixPtr: usize, rows: i32, columns: i32, maximaPtr: usize, limit: f32): i32 {

@@ -9,7 +9,7 @@ import { Heap } from "./indexed-heap";
 
 /** Columns listed at first. */
 export const LIST: i32 = 16;
-/** Columns listed at first where prices are nearly right. */
+/** Columns listed at first, at most but for ties, where prices are nearly right. */
 export const SHORT_LIST: i32 = 8;
 /** List entries a row, on the average, by which lists may grow. */
 const MORE: i32 = 32;
@@ -44,7 +44,9 @@ export class Problem {
   freeRowCount: i32;
   nextFreeRow: i32;
   keptFreeRows: i32;
-  warm: i32; // 1: the prices are nearly right
+  rowPrices: usize; // f64 [rows], the caller's: of the rows before, where the prices are nearly right; else 0
+  drift: f64; // Σ of how far the first rows' prices are from these, over `driftRows` rows
+  driftRows: i32;
   sparse: i32; // 1: candidate lists, 0: the whole matrix
   stage: i32; // see Stage
 

@@ -1,32 +1,47 @@
 // Linear sum assignment over candidate lists, before the paths: every row's first list and its best column where that
 // is free, then augmenting row reduction, in the coarse round as an auction.
-import { scanChunks } from "./assignment-candidates";
+import { scanChunks, scanNewChunks } from "./assignment-candidates";
 import { classify } from "./assignment-classes";
 import { lookAt, makeFirstList, makeList } from "./assignment-lists";
 import { assign } from "./assignment-pairs";
 import { Heap } from "./indexed-heap";
 import { LIST, Problem, RowKind, chunksOf, kindOf, raisePrice } from "./assignment-problem";
 
-/** First lists for the next rows, up to `lastRow`; each takes its best column when that is free, else it joins the free rows. */
+/** First lists for the next rows, up to `lastRow`, which have been looked at before. */
 export function buildLists<T>(problem: Problem, lastRow: i32): void {
+  while (problem.nextList < lastRow) {
+    const row = problem.nextList;
+    if (kindOf(problem, row) === RowKind.leftOut) {
+      listRows<T>(problem, 1);
+      continue;
+    }
+    const rows = row + 4 <= lastRow ? 4 : 1;
+    scanChunks<T>(problem, row, rows);
+    listRows<T>(problem, rows);
+  }
+}
+
+/** The same for rows that are new. Answers false when a value is not finite or beyond ±limit. */
+export function buildNewLists<T>(problem: Problem, lastRow: i32, limit: T): bool {
+  while (problem.nextList < lastRow) {
+    const row = problem.nextList;
+    const rows = row + 4 <= lastRow ? 4 : 1;
+    if (!scanNewChunks<T>(problem, row, rows, limit)) return false;
+    listRows<T>(problem, rows);
+  }
+  return true;
+}
+
+/** First lists for the next `rows` rows, whose chunk maxima are at hand; each takes its best column when that is free, else it joins the free rows. */
+function listRows<T>(problem: Problem, rows: i32): void {
   const firstRow = problem.nextList;
   // Of the classes, which are found on the way.
   if (firstRow === 0) memory.fill(changetype<Heap>(problem.heap).keys, 0xff, <usize>problem.columns << 3);
-  problem.nextList = lastRow;
-  let ahead = 0;
-  let nextMaximaPtr: usize = 0;
-  for (let row = firstRow; row < lastRow; row++) {
+  problem.nextList = firstRow + rows;
+  let maximaPtr = problem.chunkMaxima;
+  for (let row = firstRow; row < firstRow + rows; row++, maximaPtr += <usize>chunksOf<T>(problem.columns) << 4) {
     store<i32>(problem.listStarts + (<usize>row << 2), row * LIST);
     store<i32>(problem.listCapacities + (<usize>row << 2), LIST);
-    if (ahead === 0) {
-      if (kindOf(problem, row) === RowKind.leftOut) continue;
-      ahead = row + 4 <= lastRow ? 4 : 1;
-      scanChunks<T>(problem, row, ahead);
-      nextMaximaPtr = problem.chunkMaxima;
-    }
-    const maximaPtr = nextMaximaPtr;
-    nextMaximaPtr += <usize>chunksOf<T>(problem.columns) << 4;
-    ahead--;
     const kind = kindOf(problem, row);
     if (kind === RowKind.leftOut) continue;
     problem.constantRows += <i32>(kind === RowKind.constant);

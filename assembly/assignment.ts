@@ -4,10 +4,9 @@
 // so that the caller can abort between them.
 import { densePhase } from "./assignment-dense";
 import { greedy, reduceAllRows } from "./assignment-dense-start";
-import { allWithin } from "./assignment-matrix";
 import { freeAll, freeOrdinaryRows, leaveOut, listFreeColumns } from "./assignment-pairs";
 import { LIST, Problem, layOut, raisePrice } from "./assignment-problem";
-import { buildLists, reduceRows, takeAllBest } from "./assignment-reduction";
+import { buildLists, buildNewLists, reduceRows, takeAllBest } from "./assignment-reduction";
 import { sparsePhase } from "./assignment-sparse";
 import { Heap } from "./indexed-heap";
 
@@ -64,7 +63,7 @@ const enum Stage {
   paths,
 }
 
-/** Prepares `scratchPtr` (of `assignmentScratchBytes`) for a solve. Prices must hold the starting duals. */
+/** Prepares `scratchPtr` (of `assignmentScratchBytes`) for a solve. Prices must hold the starting duals; of a warm start, `rowPricesPtr` those of the rows, else it is 0. */
 export function assignmentOpen(
   scratchPtr: usize,
   matrixPtr: usize,
@@ -72,7 +71,7 @@ export function assignmentOpen(
   columns: i32,
   elementBytes: i32,
   sparse: i32,
-  warm: i32,
+  rowPricesPtr: usize,
   pricesPtr: usize,
   columnOfRowPtr: usize,
   rowKindsPtr: usize,
@@ -87,7 +86,7 @@ export function assignmentOpen(
   problem.columnOfRow = columnOfRowPtr;
   problem.rowKinds = rowKindsPtr;
   problem.sparse = sparse;
-  problem.warm = warm;
+  problem.rowPrices = rowPricesPtr;
   memory.fill(columnOfRowPtr, 0xff, <usize>rows << 2);
   memory.fill(problem.rowOfColumn, 0xff, <usize>columns << 2);
   if (sparse === 0) return;
@@ -149,7 +148,7 @@ function advance<T>(problem: Problem, budget: i32): i32 {
         // columns that go to constant rows must have the least price.
         const coarse =
           !problem.reverted && rows === problem.columns &&
-          problem.freeRowCount > rows / (problem.warm !== 0 ? WARM_WORTH_A_COARSE_ROUND : WORTH_A_COARSE_ROUND) &&
+          problem.freeRowCount > rows / (problem.rowPrices !== 0 ? WARM_WORTH_A_COARSE_ROUND : WORTH_A_COARSE_ROUND) &&
           problem.tiedRows < rows / TOO_MANY_TIES && problem.constantRows < rows / TOO_MANY_CONSTANTS;
         if (coarse) {
           problem.coarse = true;
@@ -160,8 +159,8 @@ function advance<T>(problem: Problem, budget: i32): i32 {
           problem.chainLimit = rows > SMALL ? rows : i32.MAX_VALUE;
           problem.stage = Stage.coarse;
         } else {
-          problem.reductionsLeft = (problem.warm !== 0 ? WARM_REDUCTIONS : REDUCTIONS) * rows;
-          problem.chainLimit = problem.warm !== 0 ? max<i32>(1, rows / WARM_CHAIN) : i32.MAX_VALUE;
+          problem.reductionsLeft = (problem.rowPrices !== 0 ? WARM_REDUCTIONS : REDUCTIONS) * rows;
+          problem.chainLimit = problem.rowPrices !== 0 ? max<i32>(1, rows / WARM_CHAIN) : i32.MAX_VALUE;
           problem.stage = Stage.reduction;
         }
         break;
@@ -237,24 +236,12 @@ function advance<T>(problem: Problem, budget: i32): i32 {
  * First lists of rows up to `lastRow`, in good time: while the matrix is brought in, a row is still in the cache. Answers 0
  * when a value is not finite or beyond ±limit, and the solve is to be opened again, else 1.
  */
-function list<T>(problem: Problem, lastRow: i32, limit: T): i32 {
-  const columns = problem.columns;
-  while (problem.nextList < lastRow) {
-    // Four rows, as the scan takes them: the look for values beyond the limit brings them into the L1 cache.
-    const next = min<i32>(problem.nextList + 4, lastRow);
-    const at = problem.matrix + <usize>problem.nextList * <usize>columns * sizeof<T>();
-    if (!allWithin<T>(at, (next - problem.nextList) * columns, limit)) return 0;
-    buildLists<T>(problem, next);
-  }
-  return 1;
-}
-
 export function assignmentListF32(scratchPtr: usize, lastRow: i32, limit: f32): i32 {
-  return list<f32>(changetype<Problem>(scratchPtr), lastRow, limit);
+  return <i32>buildNewLists<f32>(changetype<Problem>(scratchPtr), lastRow, limit);
 }
 
 export function assignmentListF64(scratchPtr: usize, lastRow: i32, limit: f64): i32 {
-  return list<f64>(changetype<Problem>(scratchPtr), lastRow, limit);
+  return <i32>buildNewLists<f64>(changetype<Problem>(scratchPtr), lastRow, limit);
 }
 
 /** After all first lists: rows that have become `RowKind.leftOut` lose their columns, and columns whose price is +Infinity their rows. */

@@ -21,8 +21,9 @@ export interface MatmulKernels {
 /** Linear sum assignment (`assembly/assignment*.ts`), each for f32 and f64 matrices. Wrapper: `matching/assignment.ts`. */
 export interface AssignmentKernels {
   assignmentScratchBytes(rows: number, columns: number, elementBytes: number, sparse: number): number;
+  /** `rowPricesPtr`: f64 [rows], the duals of the rows before a warm start, else 0. */
   assignmentOpen(
-    scratchPtr: number, matrixPtr: number, rows: number, columns: number, elementBytes: number, sparse: number, warm: number,
+    scratchPtr: number, matrixPtr: number, rows: number, columns: number, elementBytes: number, sparse: number, rowPricesPtr: number,
     pricesPtr: number, columnOfRowPtr: number, rowKindsPtr: number,
   ): void;
   assignmentColumnMaximaF32(matrixPtr: number, rows: number, columns: number, maximaPtr: number, limit: number): number;

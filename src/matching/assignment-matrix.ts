@@ -57,6 +57,8 @@ export interface AssignmentState {
   readonly lookPtr: number;
   /** f64 [columns]. */
   readonly pricesPtr: number;
+  /** f64 [rows] of a warm start, else 0. */
+  readonly rowPricesPtr: number;
   /** Column maxima, of the matrix's type. */
   readonly maximaPtr: number;
   readonly columnOfRowPtr: number;

@@ -7,6 +7,15 @@ import type { AssignmentMethod, AssignmentState, TypedKernels, Upload } from './
 import { oneDimensionalPrices } from './assignment-one-dimensional.ts';
 import { halfMaximaFit, spansDecades } from './assignment-start.ts';
 
+/**
+ * Prices that prove an assignment optimal: maximising, rows[i] + columns[j] ≥ similarity[i, j] everywhere (≤ when
+ * minimising) with equality on assigned pairs, and 0 for whatever stays unassigned; all up to f64 rounding.
+ */
+export interface Duals {
+  readonly rows: Float64Array;
+  readonly columns: Float64Array;
+}
+
 /** Matrix elements a slice may touch between two looks at `signal`: some milliseconds. */
 export const SLICE_ELEMENTS = 4 * 1024 * 1024;
 
@@ -23,7 +32,7 @@ function wantLists(method: AssignmentMethod, rows: number): number {
 
 /** The state of a solve around a matrix at `matrixPtr`, in `scratch`. */
 export function allocate(
-  core: Core, scratch: Scratch, matrixPtr: number, rows: number, columns: number, elementBytes: number, method: AssignmentMethod,
+  core: Core, scratch: Scratch, matrixPtr: number, rows: number, columns: number, elementBytes: number, method: AssignmentMethod, warm: boolean,
 ): AssignmentState {
   const pricesPtr = scratch.f64(columns, 'assignment prices');
   return {
@@ -32,6 +41,7 @@ export function allocate(
     elementBytes,
     matrixPtr,
     pricesPtr,
+    rowPricesPtr: warm ? scratch.f64(rows, 'assignment prices of rows') : 0,
     maximaPtr: scratch.bytes(columns * elementBytes, 'column maxima'),
     columnOfRowPtr: scratch.i32(rows, 'assignment'),
     rowKindsPtr: scratch.bytes(rows, 'kinds of rows'),
@@ -60,9 +70,9 @@ function startingPrices(core: Core, kernels: TypedKernels, state: AssignmentStat
 }
 
 /** Opens a solve from the prices as they stand. */
-function open(kernels: TypedKernels, state: AssignmentState, lists: number, warm: boolean): void {
-  const { rows, columns, elementBytes, matrixPtr, scratchPtr, pricesPtr, columnOfRowPtr, rowKindsPtr } = state;
-  kernels.open(scratchPtr, matrixPtr, rows, columns, elementBytes, lists, Number(warm), pricesPtr, columnOfRowPtr, rowKindsPtr);
+function open(kernels: TypedKernels, state: AssignmentState, lists: number): void {
+  const { rows, columns, elementBytes, matrixPtr, scratchPtr, pricesPtr, rowPricesPtr, columnOfRowPtr, rowKindsPtr } = state;
+  kernels.open(scratchPtr, matrixPtr, rows, columns, elementBytes, lists, rowPricesPtr, pricesPtr, columnOfRowPtr, rowKindsPtr);
 }
 
 /** Goes on with what is open until all rows but those left out have a column. */
@@ -81,21 +91,24 @@ function advance(kernels: TypedKernels, state: AssignmentState, signal: AbortSig
  */
 export function assignRows(
   core: Core, kernels: TypedKernels, state: AssignmentState, bring: (first: number, last: number) => void, upload: Upload,
-  warmPrices: Float64Array | undefined, signal: AbortSignal | undefined,
+  warmStart: Duals | undefined, signal: AbortSignal | undefined,
 ): void {
   const { rows, columns } = state;
   const wide = state.elementBytes === 8;
   const prices = core.f64(state.pricesPtr, columns);
-  const warm = warmPrices !== undefined;
-  const sparsePrices = wide || !(warmPrices ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);
+  const warm = warmStart !== undefined;
+  const sparsePrices = wide || !(warmStart?.columns ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);
   // Prices that are known beforehand: lists are made while the matrix is brought in.
   let listed = false;
   const listUpTo = (last: number, limit: number): boolean => {
-    if (!listed) open(kernels, state, 1, warm);
+    if (!listed) open(kernels, state, 1);
     listed = true;
     return kernels.list(state.scratchPtr, last, limit) === 1;
   };
-  if (warm) prices.set(warmPrices);
+  if (warm) {
+    prices.set(warmStart.columns);
+    core.f64(state.rowPricesPtr, rows).set(warmStart.rows);
+  }
   const early = warm && sparsePrices && wantLists(state.method, rows) === 1;
   const look = lookOver(core, kernels, state, signal, bring, early ? listUpTo : undefined);
   const largest = look.ordinary ? 0 : largestMagnitude(upload);
@@ -107,11 +120,11 @@ export function assignRows(
   const listsFor = (rest: number): number => (sparse ? wantLists(state.method, rest) : 0);
   const pairs = leaveOutConstants(core, state, look.ordinary ? look.constantColumns : []);
   const lists = listsFor(rows - pairs.rows.length);
-  if (!listed || !look.ordinary || lists === 0) open(kernels, state, lists, warm);
+  if (!listed || !look.ordinary || lists === 0) open(kernels, state, lists);
   else if (pairs.rows.length > 0) core.kernels.assignmentLeaveOut(state.scratchPtr);
   advance(kernels, state, signal);
   if (takeInConstants(core, state, matrix, pairs)) return;
-  open(kernels, state, listsFor(rows), warm);
+  open(kernels, state, listsFor(rows));
   advance(kernels, state, signal);
 }
 

@@ -11,21 +11,15 @@ import { limits } from '../core/limits.ts';
 import { LARGEST_F64, copyRows, kernelsFor, matrixOf } from './assignment-matrix.ts';
 import type { AssignmentMethod, AssignmentState, TypedKernels, Upload } from './assignment-matrix.ts';
 import { SLICE_ELEMENTS, allocate, assignRows } from './assignment-stages.ts';
+import type { Duals } from './assignment-stages.ts';
+
+export type { Duals } from './assignment-stages.ts';
 
 /** Row-major similarities, [rows, columns]. */
 export interface SimilarityMatrix {
   readonly rows: number;
   readonly columns: number;
   readonly data: Float32Array | Float64Array;
-}
-
-/**
- * Prices that prove an assignment optimal: maximising, rows[i] + columns[j] ≥ similarity[i, j] everywhere (≤ when
- * minimising) with equality on assigned pairs, and 0 for whatever stays unassigned; all up to f64 rounding.
- */
-export interface Duals {
-  readonly rows: Float64Array;
-  readonly columns: Float64Array;
 }
 
 const methods: readonly AssignmentMethod[] = ['auto', 'sparse', 'dense'];
@@ -79,9 +73,9 @@ export function linearSumAssignment(
   return core.scoped((scratch) => {
     const kernels = kernelsFor(core, data instanceof Float64Array);
     const matrixPtr = scratch.bytes(data.byteLength, 'similarity matrix');
-    const state = allocate(core, scratch, matrixPtr, problem.rows, problem.columns, data.BYTES_PER_ELEMENT, method);
+    const state = allocate(core, scratch, matrixPtr, problem.rows, problem.columns, data.BYTES_PER_ELEMENT, method, warmStart !== undefined);
     const upload = { data, rows, columns, transposed, maximize };
-    const start = warmStart === undefined ? undefined : (maximize ? warmStart.columns : warmStart.columns.map((v) => -v));
+    const start = warmStart === undefined || maximize ? warmStart : { rows: warmStart.rows.map((u) => -u), columns: warmStart.columns.map((v) => -v) };
     const bring = (first: number, last: number): void => copyRows(core, kernels, state, upload, first, last);
     return turn(solve(core, kernels, state, bring, upload, start, options), transposed, maximize);
   });
@@ -106,19 +100,19 @@ export function assignOnHeap(core: Core, similarityPtr: number, n: number, optio
   const method = requireChoice('method', options.method ?? 'auto', methods);
   return core.scoped((scratch) => {
     const kernels = kernelsFor(core, false);
-    const state = allocate(core, scratch, similarityPtr, n, n, 4, method);
+    const state = allocate(core, scratch, similarityPtr, n, n, 4, method, warmStart !== undefined);
     const matrix = { data: core.f32(similarityPtr, n * n), rows: n, columns: n, transposed: false, maximize: true };
-    return solve(core, kernels, state, () => {}, matrix, warmStart?.columns, options);
+    return solve(core, kernels, state, () => {}, matrix, warmStart, options);
   });
 }
 
 /** Pairs rows and columns, and collects the result. */
 function solve(
   core: Core, kernels: TypedKernels, state: AssignmentState, bring: (first: number, last: number) => void, upload: Upload,
-  warmPrices: Float64Array | undefined, options: AssignmentOptions,
+  warmStart: Duals | undefined, options: AssignmentOptions,
 ): AssignmentResult {
   const { rows, columns, matrixPtr, pricesPtr, columnOfRowPtr } = state;
-  assignRows(core, kernels, state, bring, upload, warmPrices, options.signal);
+  assignRows(core, kernels, state, bring, upload, warmStart, options.signal);
   const prices = core.f64(pricesPtr, columns);
   const duals: Duals = { rows: new Float64Array(rows), columns: prices.slice() };
   const assignment = core.i32(columnOfRowPtr, rows).slice();
