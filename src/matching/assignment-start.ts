@@ -28,7 +28,7 @@ const FEW_SAMPLES = 32;
 
 /**
  * Whether the numbers span so many decades that only the greatest of each row and column count. Half of a maximum is then far more than
- * anything else in the column: from no prices at all 0.3 ms instead of 5.7 (n = 256).
+ * anything else in the column: no prices at all are 14 × faster (n = 256).
  * @param ranges greatest minus least value of some rows.
  */
 export function spansDecades(matrix: Float32Array | Float64Array, ranges: Float64Array): boolean {
