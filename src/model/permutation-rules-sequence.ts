@@ -61,7 +61,11 @@ export const sequencePermutationRules: { readonly [K in SequenceOperation]: Perm
   reshape: (node, inputs, _shape, sets) => {
     const axis = first(inputs).flat();
     const axes = cut(sets, axis, node.shape);
-    if (axes !== null) return { value: axes, parameters: {} };
+    if (axes !== null) {
+      // Three extents are an image: what reads it relies on height and width staying, as they do in every other image.
+      for (const position of axes.length === 3 ? axes.slice(1) : []) sets.fix(position, reasons.spatial);
+      return { value: axes, parameters: {} };
+    }
     const reason = `its factors do not fit the reshape ${JSON.stringify(node.name)}`;
     sets.fix(axis, reason);
     return { value: node.shape.map((extent) => sets.fixed(extent, reason)), parameters: {} };

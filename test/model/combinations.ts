@@ -1,5 +1,5 @@
 /** Small networks whose parts are taken apart, put together and shared: what the permutation spec has to see through. */
-import { GraphBuilder } from '../../src/model/builder.ts';
+import { GraphBuilder, sequential, type Layer } from '../../src/model/builder.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
 
 /** A gated unit: one dense layer makes values and gates side by side. */
@@ -76,6 +76,30 @@ function clashingHeads(): ModelGraph {
   return builder.build(builder.chain(joined, [{ op: 'mean_tokens' }, { op: 'dense', name: 'fc', out: 3 }]));
 }
 
+/** Units of a dense layer made channels and positions of an image, as a generator does; the layers read it. */
+function generated(shape: readonly [number, number, number], ...layers: readonly Layer[]): ModelGraph {
+  return sequential([6], [
+    { op: 'dense', name: 'a', out: shape[0] * shape[1] * shape[2] }, { op: 'tanh' }, { op: 'reshape', shape }, ...layers, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 },
+  ]);
+}
+
+/** Two images of other dense layers, joined or multiplied before anything reads positions. */
+function generatedTwice(joint: 'concat' | 'multiply' | 'add'): ModelGraph {
+  const builder = new GraphBuilder([6]);
+  const images = ['a', 'b'].map((name) =>
+    builder.chain(builder.input, [{ op: 'dense', name, out: 24 }, { op: 'tanh' }, { op: 'reshape', shape: [4, 2, 3] }]));
+  const joined = builder.add({ op: joint }, ...images);
+  return builder.build(builder.chain(joined, [{ op: 'conv2d', name: 'c', out: 5, kernel: 2 }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]));
+}
+
+/** Units of a dense layer made tokens and features, which an attention takes for a set where it is not causal. */
+function generatedTokens(causal: boolean): ModelGraph {
+  return sequential([6], [
+    { op: 'dense', name: 'a', out: 20 }, { op: 'reshape', shape: [4, 5] }, { op: 'dense', name: 'qkv', out: 18 }, { op: 'attention', heads: 2, causal },
+    { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 },
+  ]);
+}
+
 /** Graphs by name, and the groups that must come out. */
 export const combinations: Readonly<Record<string, { readonly graph: ModelGraph; readonly groups: readonly string[] }>> = {
   'gated-unit': { graph: gated(), groups: ['up[0:8]', 'down'] },
@@ -86,5 +110,17 @@ export const combinations: Readonly<Record<string, { readonly graph: ModelGraph;
   'shared-keys-and-values': { graph: sharedKeys('shared'), groups: ['patch', 'q1'] },
   'keys-as-values': { graph: sharedKeys('keys'), groups: ['patch', 'q1'] },
   'sliced-attention': { graph: slicedAttention(), groups: ['patch', 'slice1', 'up[0:5]'] },
+  'image-of-units-convolved': { graph: generated([4, 3, 3], { op: 'conv2d', name: 'c', out: 5, kernel: 2 }), groups: ['a[0]', 'c'] },
+  'image-of-units-transposed': { graph: generated([4, 3, 3], { op: 'conv_transpose2d', name: 'c', out: 5, kernel: 2 }), groups: ['a[0]', 'c'] },
+  'image-of-units-pooled': { graph: generated([4, 4, 4], { op: 'max_pool', kernel: 2 }), groups: ['a[0]'] },
+  'image-of-units-tokens': {
+    graph: generated([4, 2, 3], { op: 'tokens' }, { op: 'position_embedding', name: 'p', positions: 6 }, { op: 'dense', name: 'b', out: 5 }), groups: ['a[0]', 'b'],
+  },
+  'image-of-one-channel': { graph: generated([1, 4, 4], { op: 'conv2d', name: 'c', out: 8, kernel: 3 }), groups: ['c'] },
+  'images-of-units-joined': { graph: generatedTwice('concat'), groups: ['a[0]', 'b[0]', 'c'] },
+  'images-of-units-multiplied': { graph: generatedTwice('multiply'), groups: ['a[0]', 'c'] },
+  'images-of-units-added': { graph: generatedTwice('add'), groups: ['a[0]', 'c'] },
+  'tokens-of-units': { graph: generatedTokens(false), groups: ['a[0]', 'a[1]', 'qkv'] },
+  'tokens-of-units-in-order': { graph: generatedTokens(true), groups: ['a[1]', 'qkv'] },
   'clashing-heads': { graph: clashingHeads(), groups: ['patch', 'out0'] },
 };

@@ -32,7 +32,7 @@ for (const name of asked.length > 0 ? asked : names) {
     if (json) console.log(JSON.stringify({ preset: name, mode, groups: spec.groups.length, problems, difference, moved, pass }));
     else {
       const figures = `${String(spec.groups.length).padStart(3)} groups  difference ${difference.toExponential(1)}  moved ${(100 * moved).toFixed(1)} %`;
-      console.log(`${name.padEnd(22)} ${mode.padEnd(10)} ${figures}  ${pass ? 'ok' : 'FAILS'}`);
+      console.log(`${name.padEnd(27)} ${mode.padEnd(10)} ${figures}  ${pass ? 'ok' : 'FAILS'}`);
     }
   }
   for (const { subject, problem } of json ? [] : problems) console.log(`  ${subject}: ${problem}`);
