@@ -142,8 +142,8 @@ export class GradientHistory {
   }
 
   /**
-   * Adds one gradient pair; `factored` holds what of it is not multiplied out. Tensors that no group permutes are ignored, and so are
-   * tensors of the spec that neither side has (buffers have no gradients).
+   * Adds one gradient pair; `factored` holds what of it is not multiplied out. Buffers and tensors that no
+   * group permutes are ignored, and so is what one group alone permutes where neither side has it.
    * @throws InvalidArgumentError where the two disagree, a shape is not the spec's or data are not of their shape; NotFiniteError for NaN or infinities.
    * @throws BudgetError where the pair does not fit even coded; `requiredBytes` is the budget that would do.
    * After these nothing has been added. @throws OutOfMemoryError of the WebAssembly heap, after which the history is empty.

@@ -86,7 +86,7 @@ export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly str
   const paired: PairedTensor[] = [];
   const sizes = movingSizes(spec, frozenGroups);
   for (const [tensor, tensorSpec] of spec.tensors) {
-    if (!carried.has(tensor)) continue;
+    if (tensorSpec.buffer === true || !carried.has(tensor)) continue;
     const pieces = piecesOf(tensorSpec, sizes);
     for (const [number, { view, groups, selection }] of pieces.entries()) {
       const name = pieces.length === 1 ? tensor : `${tensor}#${number}`;

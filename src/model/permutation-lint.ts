@@ -30,6 +30,8 @@ export function lintPermutationSpec(graph: ModelGraph, spec: PermutationSpec): r
       continue;
     }
     const found = lintTensor(info, tensor);
+    const isBuffer = buffers.includes(info);
+    if (isBuffer !== (tensor.buffer === true)) found.push(isBuffer ? 'is a buffer, and the spec says a parameter' : 'is a parameter, and the spec says a buffer');
     problems.push(...found.map((problem) => ({ subject: info.name, problem })));
     if (found.length > 0) continue;
     const owners = storedAxes(tensor.shape, tensor.view) as readonly number[];

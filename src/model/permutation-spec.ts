@@ -63,6 +63,8 @@ export interface TensorSpec {
   readonly axes: readonly AxisSpec[];
   /** For each axis of the view why it may not move, or null where it may. */
   readonly reasons: readonly (string | null)[];
+  /** Running statistics: permuted with their units, but without a gradient to match them by. */
+  readonly buffer?: true;
 }
 
 export interface PermutationSpec {
@@ -107,7 +109,7 @@ export function derivePermutationSpec(graph: ModelGraph): PermutationSpec {
         spec.view.push(factor.size);
       }
     }
-    tensors.set(info.name, spec);
+    tensors.set(info.name, buffers.includes(info) ? { ...spec, buffer: true } : spec);
   }
   return { groups: [...groups.values()], tensors };
 }

@@ -224,6 +224,18 @@ describe('solveMatching', () => {
 });
 
 describe('GradientHistory', () => {
+  test('running statistics, which have no gradients, take no room and are not asked for', () => {
+    const axes = [[3, 'a'], [4, 'b']] as const;
+    const spec = specOf({ weight: axes });
+    const { tensors } = specOf({ weight: axes, mean: axes });
+    const withBuffer = { ...spec, tensors: new Map(tensors).set('mean', { ...tensors.get('mean')!, buffer: true }) };
+    expect(historySize(withBuffer, 3)).toEqual(historySize(spec, 3));
+    const history = new GradientHistory(core, withBuffer, { budgetBytes });
+    const [pair] = pairsOf(spec, 1, 1) as [Pair];
+    history.add(pair.target, pair.source);
+    expect(history.squaredNorms).toBeCloseTo([...pair.target.values(), ...pair.source.values()].reduce((sum, { data }) => sum + data.reduce((s, x) => s + x * x, 0), 0), 4);
+  });
+
   test('holds as many pairs as the budget says, and names the budget that would do', () => {
     const size = historySize(chain, 2);
     const paired = 9 * 11 * 9 + 17 * 9 * 4 + 2 * 9 * 3 * 11 * 2;

@@ -162,6 +162,7 @@ describe('lintPermutationSpec', () => {
     ['a wrong shape', withTensor('linear1.bias', { shape: [6] }), /linear1.bias: has shape \[5\], the spec says \[6\]/],
     ['a view that does not refine', withTensor('linear1.weight', { view: [4, 5] }), /does not refine/],
     ['an axis unaccounted for', withTensor('linear1.weight', { axes: ['linear1'] }), /accounts for 1/],
+    ['a parameter taken for a buffer', withTensor('linear1.weight', { buffer: true }), /linear1.weight: is a parameter, and the spec says a buffer/],
     ['no reason', withTensor('linear2.bias', { reasons: [null] }), /no reason is given/],
     ['a group and a reason', withTensor('linear1.bias', { reasons: ['because'] }), /yet may not: because/],
     ['an unknown group', withTensor('linear1.bias', { axes: ['nobody'] }), /unknown group "nobody"/],
