@@ -96,6 +96,7 @@ export type { AssignmentOptions, AssignmentResult, Duals, SimilarityMatrix } fro
 export { composePermutations, identityPermutations, invertPermutations, permuteTensors, randomPermutations } from './matching/permutation.ts';
 export type { Permutations } from './matching/permutation.ts';
 export { GradientHistory } from './matching/history.ts';
+export type { HeldGroup } from './matching/held-groups.ts';
 export { historySize } from './matching/history-size.ts';
 export { matchingSolvers, solverNames } from './matching/solvers.ts';
 export type { MatchingSolver, SolverName } from './matching/solvers.ts';

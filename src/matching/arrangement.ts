@@ -2,7 +2,7 @@
  * Axes that are no group as a whole (queries, keys and values side by side in one weight): the permutation that a whole axis
  * undergoes, and the pieces that matching sees instead of the tensor, each with at most one group an axis.
  */
-import type { Arrangement, PermutationSpec, Segment, TensorSpec } from '../model/permutation-spec.ts';
+import type { Arrangement, AxisSpec, Segment, TensorSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
 
 /** Part of a tensor in which every axis is moved by one group as a whole, or by none. */
@@ -42,6 +42,12 @@ export function arrangedPermutation({ segments }: Arrangement, perms: ReadonlyMa
     }
   }
   return moves ? Int32Array.from(axis) : null;
+}
+
+/** The groups that move an axis, or stretches of it. */
+export function groupsOnAxis(mover: AxisSpec): readonly string[] {
+  if (mover === null) return [];
+  return typeof mover === 'string' ? [mover] : mover.segments.flatMap(({ group }) => group ?? []);
 }
 
 interface AxisPiece {
@@ -123,9 +129,4 @@ export function selectPiece(selection: Selection | null, data: Float32Array): Fl
     else for (let i = 0; i < count; i++) if ((table[i] as number) >= 0) out[outer * count + i] = data[start * extent + (table[i] as number)] as number;
   }
   return out;
-}
-
-/** Units of each group of a spec but the frozen ones. */
-export function movingSizes(spec: PermutationSpec, frozen: readonly string[]): ReadonlyMap<string, number> {
-  return new Map(spec.groups.filter(({ id }) => !frozen.includes(id)).map(({ id, size }) => [id, size]));
 }

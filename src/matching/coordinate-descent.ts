@@ -122,7 +122,7 @@ class Descent {
     const moving = new Set(layout.groups.map(({ id }) => id));
     for (const [id, perm] of options.start) {
       if (!moving.has(id) && !isIdentity(perm)) {
-        throw new InvalidArgumentError({ field: `start.${id}`, expected: 'the identity (the group is frozen)', got: 'another' });
+        throw new InvalidArgumentError({ field: `start.${id}`, expected: 'the identity (the group is frozen or held)', got: 'another' });
       }
     }
     this.#history = history;

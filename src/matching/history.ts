@@ -64,7 +64,7 @@ export class GradientHistory {
   #productFlops = 0;
 
   /**
-   * @throws InvalidArgumentError for a bad option, UnsupportedError for a tensor with three permuted axes.
+   * @throws InvalidArgumentError for a bad option.
    * @throws BudgetError where not even the summed similarities fit.
    */
   constructor(core: Core, spec: PermutationSpec, options: HistoryOptions) {

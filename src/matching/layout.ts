@@ -2,13 +2,15 @@
  * How the tensors of a network enter matching, derived once from its permutation spec: which move with one group (their
  * similarity does not depend on other permutations), which with two, and which not at all.
  */
-import { InvalidArgumentError, UnsupportedError, describe } from '../core/errors.ts';
+import { InvalidArgumentError, describe } from '../core/errors.ts';
 import type { BlockStructure, PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import { movingSizes, piecesOf } from './arrangement.ts';
+import { piecesOf } from './arrangement.ts';
 import type { Selection } from './arrangement.ts';
 import { exactRows } from './coding.ts';
 import type { CodedRows } from './coding.ts';
+import { heldGroups } from './held-groups.ts';
+import type { HeldGroup } from './held-groups.ts';
 
 export interface GroupLayout {
   readonly id: string;
@@ -59,6 +61,9 @@ export interface PairedTensor extends Source {
 
 export interface MatchingLayout {
   readonly spec: PermutationSpec;
+  /** Groups that nobody froze and that stay where they are all the same. */
+  readonly held: readonly HeldGroup[];
+  /** Those that move. */
   readonly groups: readonly GroupLayout[];
   readonly statics: readonly StaticTensor[];
   readonly paired: readonly PairedTensor[];
@@ -67,7 +72,6 @@ export interface MatchingLayout {
 /**
  * @param frozenGroups groups that stay where they are; their axes count as fixed.
  * @throws InvalidArgumentError for an unknown frozen group.
- * @throws UnsupportedError for a tensor with three or more permuted axes.
  */
 export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly string[] = []): MatchingLayout {
   for (const id of frozenGroups) {
@@ -79,12 +83,14 @@ export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly str
       });
     }
   }
-  const moving = spec.groups.filter(({ id }) => !frozenGroups.includes(id));
+  const held = heldGroups(spec, frozenGroups);
+  const still = [...frozenGroups, ...held.map(({ id }) => id)];
+  const moving = spec.groups.filter(({ id }) => !still.includes(id));
   const indexOf = new Map(moving.map(({ id }, index) => [id, index]));
   const carried = new Set(moving.flatMap(({ members }) => members.map(({ tensor }) => tensor)));
   const statics: StaticTensor[] = [];
   const paired: PairedTensor[] = [];
-  const sizes = movingSizes(spec, frozenGroups);
+  const sizes = new Map(moving.map(({ id, size }) => [id, size]));
   for (const [tensor, tensorSpec] of spec.tensors) {
     if (tensorSpec.buffer === true || !carried.has(tensor)) continue;
     const pieces = piecesOf(tensorSpec, sizes);
@@ -106,13 +112,6 @@ export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly str
           after: elementCount(view.slice(first.axis + 1)),
         });
         continue;
-      }
-      if (moved.length > 2) {
-        throw new UnsupportedError({
-          field: name,
-          expected: 'at most two permuted axes',
-          got: `${moved.length} in the view [${view.join(', ')}]`,
-        });
       }
       const extents = [
         elementCount(view.slice(0, first.axis)),
@@ -140,7 +139,7 @@ export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly str
       ...(tensor.columnGroup === index ? [{ tensor, side: 'columns' as const, other: tensor.rowGroup }] : []),
     ]),
   }));
-  return { spec, groups, statics, paired };
+  return { spec, held, groups, statics, paired };
 }
 
 /**

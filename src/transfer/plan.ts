@@ -3,7 +3,11 @@
  */
 import { BudgetError } from '../core/errors.ts';
 import { gradientHeapBytes, planMicroBatch } from '../gradient/memory.ts';
-import { historySize } from '../matching/history-size.ts';
+import { groupsOnAxis } from '../matching/arrangement.ts';
+import type { HeldGroup } from '../matching/held-groups.ts';
+import { sizeOf } from '../matching/history-size.ts';
+import { matchingLayout } from '../matching/layout.ts';
+import type { MatchingLayout } from '../matching/layout.ts';
 import { gradientCost } from '../model/cost.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { parameterLayout } from '../model/graph.ts';
@@ -45,6 +49,8 @@ export interface TransferPlan {
   readonly sweeps: number;
   /** Linear assignments, `sweeps` for each group and matching; where one group alone is matched, a transfer takes one a matching. */
   readonly assignments: number;
+  /** Groups besides the frozen ones that no method moves, and why. */
+  readonly heldGroups: readonly HeldGroup[];
   readonly flops: {
     readonly gradients: number;
     readonly similarity: number;
@@ -81,12 +87,14 @@ export function plan(options: PlanOptions): TransferPlan {
   // A gradient of GMT is of several batches.
   const parts = Math.ceil(settings.batchSize / microBatch) * settings.batchesPerStep;
   const { gradients, matchings, pairsSolved, pairsKept } = pairCounts(settings);
-  const moving = spec.groups.filter((group) => !settings.frozenGroups.includes(group.id));
+  const layout = matchingLayout(spec, settings.frozenGroups);
+  const ids = new Set(layout.groups.map(({ id }) => id));
+  const moving = spec.groups.filter(({ id }) => ids.has(id));
   const parameters = new Set(parameterLayout(options.graph).parameters.map(({ name }) => name));
   const terms = moving.flatMap((group) =>
     group.members
       .filter(({ tensor }) => parameters.has(tensor))
-      .map(({ tensor }) => termCost(spec, tensor, group.size, settings.frozenGroups)),
+      .map(({ tensor }) => termCost(spec, tensor, group.size, ids)),
   );
 
   let similarity = 0;
@@ -114,10 +122,11 @@ export function plan(options: PlanOptions): TransferPlan {
     matchings,
     sweeps,
     assignments,
+    heldGroups: layout.held,
     flops,
     bytes: {
       parameters: parameterBytes,
-      ...historyBytes(spec, settings, pairsKept),
+      ...historyBytes(layout, settings, pairsKept),
       keptGradients: keepsGradients(settings) ? Math.min(2 * settings.steps * parameterBytes, settings.historyBudgetBytes) : 0,
       heap: Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
     },
@@ -140,9 +149,9 @@ function microBatchOf({ graph, heapLimitBytes }: PlanOptions, { batchSize, micro
 }
 
 /** From above: rows and columns of zeros are not kept. */
-function historyBytes(spec: PermutationSpec, { method, frozenGroups }: TransferSettings, pairs: number): Pick<TransferPlan['bytes'], 'history' | 'codedHistory'> {
+function historyBytes(layout: MatchingLayout, { method }: TransferSettings, pairs: number): Pick<TransferPlan['bytes'], 'history' | 'codedHistory'> {
   if (method === 'naive') return { history: 0, codedHistory: 0 };
-  const { fixedBytes, totalBytes, codedBytesPerPair } = historySize(spec, pairs, frozenGroups);
+  const { fixedBytes, totalBytes, codedBytesPerPair } = sizeOf(layout, pairs);
   return { history: totalBytes, codedHistory: fixedBytes + pairs * codedBytesPerPair };
 }
 
@@ -178,11 +187,10 @@ function pairCounts(settings: TransferSettings) {
 }
 
 /** One term of a group's similarity: [n, n] += T[n, rest] · S[n, rest]ᵀ. */
-function termCost(spec: PermutationSpec, tensor: string, size: number, frozenGroups: readonly string[]) {
+function termCost(spec: PermutationSpec, tensor: string, size: number, moving: ReadonlySet<string>) {
   const entry = spec.tensors.get(tensor);
   const elements = elementCount(entry?.shape ?? []);
-  const carried = (entry?.axes ?? []).flatMap((axis) => (axis === null || typeof axis === 'string' ? [axis] : axis.segments.map(({ group }) => group)));
-  const groups = new Set(carried.filter((group) => group !== null && !frozenGroups.includes(group)));
+  const groups = new Set((entry?.axes ?? []).flatMap(groupsOnAxis).filter((group) => moving.has(group)));
   return { elements, flops: 2 * size * elements, alone: groups.size <= 1 };
 }
 

@@ -2,6 +2,7 @@
 import { foreignFormatNames } from '../../bundle/foreign/formats.ts';
 import { flattenedInputs, mapNames } from '../../bundle/foreign/map-names.ts';
 import type { NameRule } from '../../bundle/foreign/name-rules.ts';
+import { heldGroups } from '../../matching/held-groups.ts';
 import { inferShapes, parameterLayout } from '../../model/graph.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import type { TrajectoryBundle } from '../../bundle/reader.ts';
@@ -60,7 +61,9 @@ const MEMBERS_WIDTH = 72;
 
 function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBundle): void {
   const { graph } = bundle;
-  const groups = derivePermutationSpec(graph).groups.map(({ id, size, members }) => ({ id, size, members }));
+  const spec = derivePermutationSpec(graph);
+  const held = new Map(heldGroups(spec, []).map(({ id, reason }) => [id, reason]));
+  const groups = spec.groups.map(({ id, size, members }) => ({ id, size, members, ...(held.has(id) ? { held: held.get(id) } : {}) }));
   output.record({ event: 'bundle', path, graph, groups, checkpoints: bundle.checkpoints, manifest: bundle.manifest });
   output.text(`${output.style('bold', path)}\n${graphSummary(graph)}\n`);
   output.text(layersTable(graph));
@@ -73,6 +76,7 @@ function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBund
       }),
     ),
   );
+  for (const [id, reason] of held) output.text(output.style('faint', `  Matching holds ${printable(id)} where it is: ${reason}.`));
   output.text(
     formatTable(
       [

@@ -2,7 +2,7 @@
 import { plan, transferMethods } from '../../index.ts';
 import type { TransferMethod } from '../../index.ts';
 import { formatTable } from '../../report/table.ts';
-import { formatBytes, formatDuration, formatInteger, formatQuantity } from '../../report/text.ts';
+import { formatBytes, formatDuration, formatInteger, formatQuantity, printable } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { dataOptions, graphOfShapeOrData, graphSummary, modelOptions, openBundleFile, refuseNetwork, shapeOptions } from '../shared.ts';
@@ -73,6 +73,7 @@ export const planCommand = defineCommand({
       ),
     );
     output.text(output.style('faint', `  Assignments and similarity are reckoned at ${plans[0]?.sweeps} sweeps a matching; where one group of units is matched, one assignment settles it.`));
+    for (const { id, reason } of plans[0]?.heldGroups ?? []) output.text(output.style('faint', `  Held where it is: ${printable(id)} (${reason}).`));
     const budget = values['history-budget'];
     const inexact = plans.filter(({ bytes }) => bytes.history > budget);
     const over = inexact.filter(({ bytes }) => bytes.codedHistory > budget);
