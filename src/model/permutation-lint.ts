@@ -5,6 +5,7 @@
 import { elementCount, sameShape } from '../tensor/tensor.ts';
 import { parameterLayout, type ModelGraph, type ParameterInfo, type Shape } from './graph.ts';
 import type { Arrangement, PermutationGroup, PermutationSpec, Segment, TensorSpec } from './permutation-spec.ts';
+import { readWithoutWeight } from './weightless-readers.ts';
 
 export interface SpecProblem {
   /** The tensor or group at fault. */
@@ -54,8 +55,11 @@ export function lintPermutationSpec(graph: ModelGraph, spec: PermutationSpec): r
       }
     }
   }
+  const weightless = readWithoutWeight(graph);
   for (const group of spec.groups) {
-    problems.push(...lintGroup(group, carried.get(group.id) ?? []).map((problem) => ({ subject: group.id, problem })));
+    const members = carried.get(group.id) ?? [];
+    const readSo = members.some(({ tensor, role }) => role === 'producer' && weightless.has(infos.get(tensor)?.node ?? ''));
+    problems.push(...lintGroup(group, members, readSo).map((problem) => ({ subject: group.id, problem })));
   }
   const ids = spec.groups.map(({ id }) => id);
   for (const id of new Set(ids.filter((candidate, index) => ids.indexOf(candidate) !== index))) {
@@ -109,6 +113,7 @@ function lintTensor(info: ParameterInfo, tensor: TensorSpec): string[] {
 function lintGroup(
   group: PermutationSpec['groups'][number],
   carried: readonly { readonly tensor: string; readonly axis: number; readonly role: string; readonly stretch: boolean }[],
+  needsNoConsumer: boolean,
 ): string[] {
   const problems: string[] = [];
   if (!Number.isSafeInteger(group.size) || group.size < 2) problems.push(`has ${group.size} units: nothing to permute`);
@@ -124,8 +129,9 @@ function lintGroup(
   for (const member of actual) if (!listed.has(member)) problems.push(`does not list ${member}, which carries it`);
   for (const role of ['producer', 'consumer']) {
     // Of an arranged axis, a slice may leave out a stretch that nothing else reads.
-    const leftOut = role === 'consumer' && structure === undefined && carried.some((member) => member.role === 'producer' && member.stretch);
-    if (!leftOut && !carried.some((member) => member.role === role)) problems.push(`has no ${role}: no weight ${role === 'producer' ? 'makes' : 'reads'} these units`);
+    const leftOut = structure === undefined && carried.some((member) => member.role === 'producer' && member.stretch);
+    const needless = role === 'consumer' && (leftOut || needsNoConsumer);
+    if (!needless && !carried.some((member) => member.role === role)) problems.push(`has no ${role}: no weight ${role === 'producer' ? 'makes' : 'reads'} these units`);
   }
   return problems;
 }

@@ -100,6 +100,20 @@ function generatedTokens(causal: boolean): ModelGraph {
   ]);
 }
 
+/** Tokens that a dense layer makes, or a transposition out of channels: only a mean reads them, no weight. */
+function averaged(...layers: readonly Layer[]): ModelGraph {
+  return sequential([2, 4, 3], [...layers, { op: 'mean_tokens' }, { op: 'dense', name: 'fc', out: 3 }]);
+}
+
+/** One head whose values are a unit wide: nothing moves with queries and keys that a weight could read. */
+function narrowValues(heads: number): ModelGraph {
+  const builder = new GraphBuilder([2, 4, 3]);
+  const tokens = builder.chain(builder.input, [{ op: 'conv2d', name: 'patch', out: 9, kernel: 1 }, { op: 'tokens' }]);
+  const inputs = ([['q', heads * 5], ['k', 5], ['v', 1]] as const).map(([name, out]) => builder.add({ op: 'dense', name, out }, tokens));
+  const attended = builder.add({ op: 'attention', heads, key_heads: 1 }, ...inputs);
+  return builder.build(builder.chain(attended, [{ op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]));
+}
+
 /** Graphs by name, and the groups that must come out. */
 export const combinations: Readonly<Record<string, { readonly graph: ModelGraph; readonly groups: readonly string[] }>> = {
   'gated-unit': { graph: gated(), groups: ['up[0:8]', 'down'] },
@@ -122,5 +136,16 @@ export const combinations: Readonly<Record<string, { readonly graph: ModelGraph;
   'images-of-units-added': { graph: generatedTwice('add'), groups: ['a[0]', 'c'] },
   'tokens-of-units': { graph: generatedTokens(false), groups: ['a[0]', 'a[1]', 'qkv'] },
   'tokens-of-units-in-order': { graph: generatedTokens(true), groups: ['a[1]', 'qkv'] },
+  'tokens-averaged': {
+    graph: averaged({ op: 'flatten' }, { op: 'dense', name: 'a', out: 20 }, { op: 'gelu' }, { op: 'reshape', shape: [4, 5] }, { op: 'dense', name: 'b', out: 6 }),
+    groups: ['a[0]', 'a[1]', 'b'],
+  },
+  'tokens-attended-and-averaged': {
+    graph: averaged({ op: 'flatten' }, { op: 'dense', name: 'a', out: 20 }, { op: 'reshape', shape: [4, 5] }, { op: 'dense', name: 'qkv', out: 18 }, { op: 'attention', heads: 2 }),
+    groups: ['a[0]', 'a[1]', 'qkv'],
+  },
+  'channels-averaged': { graph: averaged({ op: 'conv2d', name: 'a', out: 8, kernel: 2 }, { op: 'silu' }, { op: 'tokens' }, { op: 'transpose' }), groups: ['a'] },
+  'narrow-values': { graph: narrowValues(1), groups: ['patch', 'q'] },
+  'narrow-values-shared': { graph: narrowValues(2), groups: ['patch', 'q'] },
   'clashing-heads': { graph: clashingHeads(), groups: ['patch', 'out0'] },
 };

@@ -7,6 +7,8 @@ import type { ModelGraph } from '../../src/model/graph.ts';
 import { lintPermutationSpec } from '../../src/model/permutation-lint.ts';
 import { derivePermutationSpec, type AxisSpec, type PermutationSpec } from '../../src/model/permutation-spec.ts';
 import { preset, presetNames } from '../../src/model/presets.ts';
+import { readWithoutWeight } from '../../src/model/weightless-readers.ts';
+import { combinations } from './combinations.ts';
 import { measureEquivalence, smallOptions } from './equivalence.ts';
 
 const axesOf = (spec: PermutationSpec): Record<string, readonly AxisSpec[]> =>
@@ -179,6 +181,19 @@ describe('lintPermutationSpec', () => {
     ],
   ])('%s is found', (_what, spec, problem) => {
     expect(lintPermutationSpec(graph, spec).map((found) => `${found.subject}: ${found.problem}`).join('\n')).toMatch(problem);
+  });
+});
+
+describe('readWithoutWeight', () => {
+  test.each<[string, ModelGraph, readonly string[]]>([
+    ['tokens made of units', combinations['tokens-averaged']!.graph, ['a']],
+    ['channels made tokens', combinations['channels-averaged']!.graph, ['a']],
+    ['queries and keys of a head with one value', combinations['narrow-values']!.graph, ['k', 'q']],
+    ['heads that values go with, tokens of an image', combinations['sliced-attention']!.graph, []],
+    ['layers that mix tokens which are then averaged', preset('mixer', smallOptions('mixer')), ['blocks.0.mlp_tokens.fc2', 'blocks.1.mlp_tokens.fc2']],
+    ['a language model', preset('gpt2', smallOptions('gpt2')), []],
+  ])('%s', (_what, graph, makers) => {
+    expect([...readWithoutWeight(graph)].toSorted()).toEqual(makers);
   });
 });
 
