@@ -19,6 +19,14 @@ function eachPlace(shape: Shape, f: (offset: (feature: number) => number, featur
   }
 }
 
+/** Less the largest: products of products go beyond 709, where exp overflows. */
+function softmax(scores: readonly number[]): readonly number[] {
+  const largest = Math.max(...scores);
+  const powers = scores.map((score) => Math.exp(score - largest));
+  const sum = powers.reduce((total, power) => total + power, 0);
+  return powers.map((power) => power / sum);
+}
+
 /** @param own this node's parameters by suffix; `of` any tensor by name, for operations that share one. */
 export function sequenceForward(
   node: Extract<GraphNode, { op: SequenceOperation }>, operands: readonly Float64Array[], shapes: readonly Shape[], to: Shape,
@@ -47,9 +55,8 @@ export function sequenceForward(
       return y;
     case 'softmax':
       eachPlace(from, (offset, n) => {
-        let sum = 0;
-        for (let i = 0; i < n; i++) sum += Math.exp(at(x, offset(i)));
-        for (let i = 0; i < n; i++) y[offset(i)] = Math.exp(at(x, offset(i))) / sum;
+        const shares = softmax(Array.from({ length: n }, (_, i) => at(x, offset(i))));
+        for (const [i, share] of shares.entries()) y[offset(i)] = share;
       });
       return y;
     case 'layer_scale':
@@ -114,17 +121,16 @@ function attention(node: NodeOf<'attention'>, operands: readonly Float64Array[],
     const shared = Math.floor((h * keyHeads) / heads);
     for (let i = 0; i < tokens; i++) {
       const seen = node.causal ? i + 1 : tokens;
-      const weights: number[] = [];
+      const scores: number[] = [];
       for (let j = 0; j < seen; j++) {
         let score = 0;
         for (let d = 0; d < width; d++) score += read(0, i, h * width + d) * read(1, j, shared * width + d);
-        weights.push(Math.exp(score / Math.sqrt(width)));
+        scores.push(score / Math.sqrt(width));
       }
-      const sum = weights.reduce((total, weight) => total + weight, 0);
-      for (const [j, weight] of weights.entries()) {
+      for (const [j, weight] of softmax(scores).entries()) {
         for (let d = 0; d < valueWidth; d++) {
           const to1 = i * outFeatures + h * valueWidth + d;
-          y[to1] = at(y, to1) + (weight / sum) * read(2, j, shared * valueWidth + d);
+          y[to1] = at(y, to1) + weight * read(2, j, shared * valueWidth + d);
         }
       }
     }
