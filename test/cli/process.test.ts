@@ -8,6 +8,7 @@ import process from 'node:process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readSafetensors } from '../../src/bundle/safetensors.ts';
+import { sequential } from '../../src/model/builder.ts';
 import { cliPath, jsonLines, root, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
@@ -198,6 +199,21 @@ describe('the way of a fine-tune', () => {
     await run('train', '--data', 'a', ...model, '--epochs', '1', '--initial', 'v1.safetensors', '--out', 'given.zip');
     const [given] = jsonLines((await run('inspect', 'given.zip', '--json')).stdout) as [{ checkpoints: { coding: string }[] }];
     expect(given.checkpoints.map(({ coding }) => coding)).toEqual(['planes', 'xor']);
+  });
+
+  it('plan and inspect say which group of channels matching holds', async () => {
+    const input = [1, 6, 6];
+    const graph = sequential(input, [
+      { op: 'conv2d', name: 'a', out: 4, kernel: 3 }, { op: 'conv2d', name: 'b', out: 8, kernel: 3, groups: 4 }, { op: 'conv2d', name: 'c', out: 3, kernel: 1 },
+      { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 },
+    ]);
+    writeFileSync(join(directory, 'grouped.json'), JSON.stringify(graph));
+    expect(await run('train', '--data', 'a', '--graph', 'grouped.json', '--iterations', '1', '--out', 'grouped.zip')).toMatchObject({ code: 0, stderr: '' });
+    const reason = 'a third axis of c.weight would move with it';
+    expect((await run('plan', 'grouped.zip')).stdout).toContain(`Held where it is: b (${reason}).`);
+    expect((await run('inspect', 'grouped.zip')).stdout).toContain(`Matching holds b where it is: ${reason}.`);
+    const [{ groups }] = jsonLines((await run('inspect', 'grouped.zip', '--json')).stdout) as [{ groups: { id: string; held?: string }[] }];
+    expect(groups.map(({ id, held }) => [id, held])).toEqual([['a', undefined], ['b', reason], ['c', undefined]]);
   });
 
   it('inspects, verifies, plans and evaluates a bundle', async () => {
