@@ -100,6 +100,12 @@ export function refuseNetwork(values: ModelValues & Partial<Pick<ValuesOf<typeof
   requireTaken(values, undefined, 'a bundle');
 }
 
+/** @throws UsageError for data beside a bundle in a command that reads none: its network says their shape. */
+export function refuseData(values: DataValues): void {
+  const given = (Object.keys(dataOptions) as (keyof DataValues)[]).find((option) => option !== 'data-seed' && values[option] !== undefined);
+  if (given !== undefined) throw new UsageError(`--${given} goes with --model; a bundle's network has a shape of its own`);
+}
+
 export const freshHeadOptions = {
   'fresh-head': { kind: 'flag', help: 'give the weights a random last layer first, drawn from --seed: the old answers are not carried along' },
 } as const satisfies OptionSpecs;

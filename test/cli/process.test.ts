@@ -305,6 +305,8 @@ describe('exit codes', () => {
     [2, ['evaluate', 'tune.zip', '--data', 'b', '--model', 'mlp'], '--model goes with a file of weights; a bundle carries its own network'],
     [2, ['verify', 'tune.zip', '--graph', 'tune.zip'], '--graph goes with a file of weights'],
     [2, ['plan', 'tune.zip', '--widths', '3'], '--widths is for --model mlp, not for a bundle'],
+    [2, ['plan', 'tune.zip', '--data', 'a'], "--data goes with --model; a bundle's network has a shape of its own"],
+    [2, ['verify', 'tune.zip', '--train-count', '5'], '--train-count goes with --model'],
     [2, ['plan', '--model', 'mlp', '--input', '3,8,8'], '--model needs --input C,H,W and --classes N'],
     [2, ['plan', '--model', 'mlp', '--input', '3,8,8', '--classes', '4', '--data', 'a'], '--input and --data exclude each other'],
     [2, ['verify', '--graph', 'tune.zip', '--input', '3,8,8'], '--input goes with --model'],

@@ -5,7 +5,7 @@ import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatDuration, formatInteger, formatQuantity, printable } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { dataOptions, graphOfShapeOrData, graphSummary, modelOptions, openBundleFile, refuseNetwork, shapeOptions } from '../shared.ts';
+import { dataOptions, graphOfShapeOrData, graphSummary, modelOptions, openBundleFile, refuseData, refuseNetwork, shapeOptions } from '../shared.ts';
 import { transferOptions } from './transfer.ts';
 
 const { method, ...choices } = transferOptions;
@@ -37,6 +37,7 @@ export const planCommand = defineCommand({
     let graph;
     if (path !== undefined) {
       refuseNetwork(values);
+      refuseData(values);
       using opened = await openBundleFile(path, signal);
       graph = opened.bundle.graph;
       checkpoints = opened.bundle.checkpoints.length;

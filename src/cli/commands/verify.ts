@@ -8,7 +8,7 @@ import { formatBytes, formatCount, formatPercent, printable } from '../../report
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { checkpointIndex, dataOptions, graphOfShapeOrData, graphSummary, isBundle, modelOptions, openBundleFile, readWeights, refuseNetwork, refuseWithoutNetwork, shapeOptions } from '../shared.ts';
+import { checkpointIndex, dataOptions, graphOfShapeOrData, graphSummary, isBundle, modelOptions, openBundleFile, readWeights, refuseData, refuseNetwork, refuseWithoutNetwork, shapeOptions } from '../shared.ts';
 
 const options = {
   ...dataOptions,
@@ -32,6 +32,7 @@ export const verifyCommand = defineCommand({
     const { output, signal, compute } = context;
     if (path !== undefined && isBundle(path)) {
       refuseNetwork(values);
+      refuseData(values);
       using opened = await openBundleFile(path, signal);
       const { bundle } = opened;
       const report = await bundle.verify(signal);
