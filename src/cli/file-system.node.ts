@@ -3,7 +3,7 @@
  * another in its place, so that every one of them can fail, write short or be the last thing that the process does.
  */
 import {
-  closeSync, existsSync, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readSync, readdirSync, realpathSync, renameSync, statSync, unlinkSync, writeSync,
+  closeSync, existsSync, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readSync, readdirSync, realpathSync, renameSync, rmdirSync, statSync, unlinkSync, writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
 
@@ -18,8 +18,10 @@ export interface FileSystem {
   /** A second name for a file; fails where it exists, which makes it a lock. */
   link(from: string, to: string): void;
   unlink(path: string): void;
-  /** With its parents; nothing happens where it exists. */
-  makeDirectory(path: string): void;
+  /** With its parents. @returns those that were not there, outermost first. */
+  makeDirectory(path: string): string[];
+  /** Fails where it is not empty. */
+  removeDirectory(path: string): void;
   list(directory: string): string[];
   exists(path: string): boolean;
   realPath(path: string): string;
@@ -37,6 +39,7 @@ const node: FileSystem = {
   link: linkSync,
   unlink: unlinkSync,
   makeDirectory,
+  removeDirectory: (path) => rmdirSync(path),
   list: (directory) => readdirSync(directory),
   exists: existsSync,
   realPath: (path) => realpathSync(path),
@@ -47,17 +50,19 @@ const node: FileSystem = {
 };
 
 /** Level by level: Node's own `recursive` never returns below a directory that cannot hold any, such as /proc. */
-function makeDirectory(path: string): void {
+function makeDirectory(path: string): string[] {
   const isThere = (): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
   const parent = dirname(path);
-  if (isThere() || parent === path) return;
-  makeDirectory(parent);
+  if (isThere() || parent === path) return [];
+  const made = makeDirectory(parent);
   try {
     mkdirSync(path);
+    made.push(path);
   } catch (error) {
     // Another process may have made it between the two calls.
     if (!isThere()) throw error;
   }
+  return made;
 }
 
 let current = node;

@@ -10,9 +10,14 @@ import { files } from './file-system.node.ts';
 
 /** Temporary files and locks now on disk: removed when the process is interrupted. */
 const temporaries = new Set<string>();
+/** Made for outputs, outermost first. */
+const madeDirectories: string[] = [];
 let counter = 0;
 
-/** Removes what an interrupted write left. Synchronous, so that a signal handler may call it last. */
+/**
+ * Removes what a command that failed or was interrupted left: temporary files, and directories made for outputs that nothing came to.
+ * Synchronous, so that a signal handler may call it last.
+ */
 export function removeTemporaries(): void {
   for (const path of temporaries) {
     try {
@@ -22,6 +27,13 @@ export function removeTemporaries(): void {
     }
   }
   temporaries.clear();
+  for (const directory of madeDirectories.splice(0).toReversed()) {
+    try {
+      files().removeDirectory(directory);
+    } catch {
+      // Something is in it.
+    }
+  }
 }
 
 /** Has `path` removed when the process is interrupted, or by the returned function. */
@@ -169,7 +181,7 @@ export function prepareOutput(path: string, inputs: readonly (string | undefined
   const target = resolve(path);
   if (inputs.some((input) => input !== undefined && resolve(input) === target)) throw new UsageError(`${option} ${path} is an input of the same command, which would be replaced`);
   try {
-    files().makeDirectory(dirname(target));
+    madeDirectories.push(...files().makeDirectory(dirname(target)));
   } catch (cause) {
     throw new FileError(path, `its directory cannot be made (${reason(cause)})`, cause);
   }

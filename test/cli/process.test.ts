@@ -1,7 +1,7 @@
 /** The command line as a process: the way of a fine-tune on small folders, exit codes, interruption, help. */
 import { execFile, execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, rmdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -337,6 +337,17 @@ describe('exit codes', () => {
     expect(json.code).toBe(expected);
     expect(jsonLines(json.stdout).at(-1)).toMatchObject({ event: 'error', exitCode: expected });
     for (const name of ['x', 'x.zip', 'x.npz', 'x.PT', 'x.safetensors', 'x.json']) expect(existsSync(join(directory, name))).toBe(false);
+  });
+
+  it.each([
+    ['demo', ['demo', '--data', 'nosuch', '--out-dir']],
+    ['train', ['train', '--data', 'nosuch', '--out']],
+    ['pack', ['pack', 'v1.safetensors', '--model', 'mlp', '--input', '1,1,1', '--classes', '2', '--out']],
+  ] as const)('%s that fails leaves no folder of its own, and those that were there', async (_, args) => {
+    mkdirSync(join(directory, 'there'));
+    expect((await run(...args, 'there/new/deep/out.zip')).code).toBe(3);
+    expect(readdirSync(join(directory, 'there'))).toEqual([]);
+    rmdirSync(join(directory, 'there'));
   });
 
   it('3 for a bundle that is cut short, 1 where a hash no longer holds', async () => {

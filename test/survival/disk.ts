@@ -2,7 +2,7 @@
 import type { FileSystem } from '../../src/cli/file-system.node.ts';
 
 /** Calls that change what is on the disk. */
-export const changing = ['open', 'write', 'sync', 'rename', 'link', 'unlink', 'makeDirectory'] as const satisfies readonly (keyof FileSystem)[];
+export const changing = ['open', 'write', 'sync', 'rename', 'link', 'unlink', 'makeDirectory', 'removeDirectory'] as const satisfies readonly (keyof FileSystem)[];
 /** Calls that a failing disk or an exhausted process may refuse. `close`, `exists` and `realPath` tell nothing new. */
 export const failing = [...changing, 'read', 'list'] as const satisfies readonly (keyof FileSystem)[];
 
