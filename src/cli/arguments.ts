@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util';
 import { TrajportError } from '../core/errors.ts';
 import { formatBytes } from '../report/text.ts';
+import type { OutputKind } from './endings.ts';
 import { OptionError, UsageError } from './exit.ts';
 import { nearestName } from '../core/nearest-name.ts';
 
@@ -17,9 +18,20 @@ interface Described {
   readonly field?: string | readonly string[];
 }
 
+/** What a command does with the files that an option or an argument names. Checks, locks and preparation follow from it (claims.node.ts). */
+export interface FileUse {
+  /** It reads them: every file behind the value. Throws nothing; what is wrong with them, their reader says. */
+  readonly reads?: (value: string) => readonly string[];
+  /** It writes the file of that name, which is to hold this. */
+  readonly writes?: OutputKind;
+}
+
+/** Behind most values is one file. */
+export const thatFile = (value: string): readonly string[] => [value];
+
 export type OptionSpec =
   | (Described & { readonly kind: 'flag' })
-  | (Described & { readonly kind: 'string'; readonly default?: string })
+  | (Described & FileUse & { readonly kind: 'string'; readonly default?: string })
   | (Described & { readonly kind: 'integer' | 'number'; readonly minimum?: number; readonly maximum?: number; readonly default?: number })
   | (Described & { readonly kind: 'bytes'; readonly minimum?: number; readonly maximum?: number; readonly default?: number })
   | (Described & { readonly kind: 'integers'; readonly minimum?: number; readonly maximum?: number; readonly default?: readonly number[] })

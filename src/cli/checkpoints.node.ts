@@ -5,10 +5,11 @@ import type { ForeignFileRead } from '../bundle/foreign/formats.ts';
 import { readForeign } from '../bundle/foreign/formats.ts';
 import type { NameRule } from '../bundle/foreign/name-rules.ts';
 import { parseNameRules } from '../bundle/foreign/name-rules.ts';
+import { MODEL_JSON_BYTES, partNames } from '../bundle/foreign/parts.ts';
 import { checkpointFiles } from '../bundle/foreign/network.ts';
 import { limits } from '../core/limits.ts';
 import { FileError } from './exit.ts';
-import { readWhole } from './files.node.ts';
+import { openRandomAccess, readWhole } from './files.node.ts';
 
 /** Larger files could never be used: this is twice the WebAssembly heap. */
 const FILE_LIMIT_BYTES = 2 * limits.heapBytes;
@@ -24,12 +25,44 @@ export async function readCheckpointFile(path: string, signal?: AbortSignal): Pr
   );
 }
 
+/** A file and the parts beside it that it names. */
+export function weightFiles(path: string): readonly string[] {
+  return [path, ...partsNamedIn(path).map((part) => join(dirname(path), part))];
+}
+
+function partsNamedIn(path: string): readonly string[] {
+  try {
+    const file = openRandomAccess(path);
+    try {
+      const isJson = file.byteLength > 0 && file.byteLength <= MODEL_JSON_BYTES && file.peek(1)[0] === 0x7b;
+      return isJson ? partNames(file.peek(file.byteLength)) : [];
+    } finally {
+      file.close();
+    }
+  } catch {
+    // Whoever reads the file says what is wrong with it.
+    return [];
+  }
+}
+
+/** What `pack` reads of a file or folder. */
+export function packedFiles(path: string): readonly string[] {
+  try {
+    return listCheckpoints([path]).flatMap(weightFiles);
+  } catch {
+    // A folder without any, which `listCheckpoints` then says.
+    return [];
+  }
+}
+
 /** Files as given, folders as the checkpoints in them. @throws FileError for a folder without any. */
 export function listCheckpoints(paths: readonly string[]): readonly string[] {
   return paths.flatMap((path) => {
     if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return [path];
     const found = checkpointFiles(filesWithin(path, FOLDER_DEPTH));
-    if (found.length === 0) throw new FileError(path, 'holds no file that is named like a checkpoint (.safetensors, .pt, .pth, .npz, .h5, .keras, .onnx, .gguf, model.json)');
+    if (found.length === 0) {
+      throw new FileError(path, 'holds no file that is named like a checkpoint (.safetensors, .pt, .pth, .npz, .h5, .keras, .onnx, .gguf, model.json)');
+    }
     return found.map((file) => join(path, file));
   });
 }

@@ -2,7 +2,8 @@
 import { limits } from '../core/limits.ts';
 import type { Compute, CoreOptions } from '../index.ts';
 import { displayWidth, formatBytes, wrapWords } from '../report/text.ts';
-import type { OptionSpec, OptionSpecs, ValuesOf } from './arguments.ts';
+import type { FileUse, OptionSpec, OptionSpecs, ValuesOf } from './arguments.ts';
+import type { Claims } from './claims.node.ts';
 import type { ExitCode } from './exit.ts';
 import type { Output } from './output.ts';
 
@@ -26,7 +27,7 @@ export function coreOptions(values: Pick<GlobalValues, 'heap-limit' | 'relaxed-s
   };
 }
 
-export interface Context {
+export interface Context extends Claims {
   readonly output: Output;
   readonly signal: AbortSignal;
   /** Opens the compute core on first use, under `--heap-limit`; closed when the command ends. */
@@ -48,11 +49,15 @@ export interface Example {
   readonly run: string;
 }
 
+export interface Positional extends FileUse {
+  /** What the help calls an argument without a dash, e.g. `BUNDLE`; a trailing `?` makes it optional, a trailing `…` on the last means one or more. */
+  readonly name: string;
+}
+
 export interface Command<S extends OptionSpecs = OptionSpecs> {
   readonly name: string;
   readonly summary: string;
-  /** Arguments without a dash, e.g. `BUNDLE`; a trailing `?` makes one optional, a trailing `…` on the last means one or more. */
-  readonly positionals: readonly string[];
+  readonly positionals: readonly Positional[];
   readonly options: S;
   readonly examples: readonly Example[];
   /** What a reader of the help should know besides; one paragraph an item. */
@@ -67,7 +72,7 @@ export function defineCommand<const S extends OptionSpecs>(command: Command<S>):
 
 /** The help of one command: examples first, since most readers copy one. */
 export function commandHelp(command: Command): string {
-  const usage = ['trajport', command.name, ...new Set(command.positionals.map((name) => (name.endsWith('?') ? `[${name.slice(0, -1)}]` : name))), '[options]'];
+  const usage = ['trajport', command.name, ...new Set(command.positionals.map(({ name }) => (name.endsWith('?') ? `[${name.slice(0, -1)}]` : name))), '[options]'];
   const lines = [`${capital(command.summary)}.`, '', 'Usage', `  ${usage.join(' ')}`, '', 'Examples'];
   for (const { say, run } of command.examples) lines.push(`  # ${say}`, `  ${run}`, '');
   if (Object.keys(command.options).length > 0) lines.push('Options', ...optionLines(command.options), '');

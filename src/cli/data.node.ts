@@ -2,7 +2,7 @@
  * Finds image sets on disk. MNIST's and CIFAR's file names are the convention; what is read is any image size and up to
  * 256 classes. `generated:before` and `generated:after` name the built-in pair of tasks, which needs no files.
  */
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { limits } from '../core/limits.ts';
 import { imageSetFromCifar } from '../data/cifar.ts';
@@ -14,9 +14,10 @@ import type { Compute } from '../index.ts';
 import { FileError, UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
 import { nearestName } from '../core/nearest-name.ts';
-import { hasTokenPart, namesTokens } from './tokens.node.ts';
+import { hasTokenPart, namesTokens, tokenFiles } from './tokens.node.ts';
 
-export type DataPart = 'train' | 'test';
+const dataParts = ['train', 'test'] as const;
+export type DataPart = (typeof dataParts)[number];
 
 export interface LoadChoices {
   /** Draws the generated images. */
@@ -57,6 +58,14 @@ export function hasPart(name: string, part: DataPart): boolean {
   if (namesTokens(name)) return hasTokenPart(name, part);
   const files = list(name);
   return files.some((file) => idxNames[part].images.test(file) || cifarNames[part].test(file));
+}
+
+/** Every file that `loadImages` or `loadTokens` may read of a value of --data; none of what is not there. */
+export function dataFiles(name: string): readonly string[] {
+  if (name.startsWith('generated:')) return [];
+  if (namesTokens(name)) return tokenFiles(name);
+  const patterns = dataParts.flatMap((part) => [idxNames[part].images, idxNames[part].labels, cifarNames[part]]);
+  return (existsSync(name) ? list(name) : []).filter((file) => patterns.some((pattern) => pattern.test(file))).map((file) => join(name, file));
 }
 
 /** @throws FileError that says which files were looked for; the readers' errors for what is in them. */

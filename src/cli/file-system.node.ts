@@ -3,9 +3,18 @@
  * another in its place, so that every one of them can fail, write short or be the last thing that the process does.
  */
 import {
-  closeSync, existsSync, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readSync, readdirSync, realpathSync, renameSync, rmdirSync, statSync, unlinkSync, writeSync,
+  closeSync, existsSync, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readSync, readdirSync,
+  realpathSync, renameSync, rmdirSync, statSync, unlinkSync, writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
+
+export interface FileStatus {
+  readonly size: number;
+  readonly isFile: boolean;
+  readonly isDirectory: boolean;
+  /** The same for all names of one file; undefined where the file system has no such number. */
+  readonly identity: string | undefined;
+}
 
 export interface FileSystem {
   open(path: string, flags: 'r' | 'wx'): number;
@@ -26,7 +35,7 @@ export interface FileSystem {
   exists(path: string): boolean;
   realPath(path: string): string;
   /** What an open file, or a path, is; undefined where there is nothing. */
-  status(file: number | string): { readonly size: number; readonly isFile: boolean; readonly isDirectory: boolean } | undefined;
+  status(file: number | string): FileStatus | undefined;
 }
 
 const node: FileSystem = {
@@ -44,8 +53,11 @@ const node: FileSystem = {
   exists: existsSync,
   realPath: (path) => realpathSync(path),
   status: (file) => {
-    const found = typeof file === 'number' ? fstatSync(file) : statSync(file, { throwIfNoEntry: false });
-    return found === undefined ? undefined : { size: found.size, isFile: found.isFile(), isDirectory: found.isDirectory() };
+    // Numbers of files on Windows have 64 bits.
+    const found = typeof file === 'number' ? fstatSync(file, { bigint: true }) : statSync(file, { bigint: true, throwIfNoEntry: false });
+    if (found === undefined) return undefined;
+    const { dev, ino } = found;
+    return { size: Number(found.size), isFile: found.isFile(), isDirectory: found.isDirectory(), identity: ino === 0n ? undefined : `${dev}:${ino}` };
   },
 };
 

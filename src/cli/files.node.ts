@@ -5,7 +5,7 @@
 import { basename, dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { formatBytes } from '../report/text.ts';
-import { FileError, UsageError } from './exit.ts';
+import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
 
 /** Temporary files and locks now on disk: removed when the process is interrupted. */
@@ -98,8 +98,7 @@ export function writeAtomically(path: string, contents: Uint8Array | string, pre
   const bytes = typeof contents === 'string' ? new TextEncoder().encode(contents) : contents;
   let temporary: string | undefined;
   try {
-    // A link is written through: the file it names is replaced, not the link.
-    const target = files().exists(path) ? files().realPath(path) : resolve(path);
+    const target = writtenPath(path);
     temporary = temporaryBeside(target);
     temporaries.add(temporary);
     writeNew(temporary, bytes);
@@ -125,7 +124,7 @@ export async function streamAtomically<T>(path: string, produce: (sink: (bytes: 
       throw new FileError(path, `cannot be written (${reason(cause)})`, cause);
     }
   };
-  const target = onDisk(() => (files().exists(path) ? files().realPath(path) : resolve(path)));
+  const target = onDisk(() => writtenPath(path));
   const temporary = temporaryBeside(target);
   temporaries.add(temporary);
   try {
@@ -173,13 +172,17 @@ function syncDirectory(directory: string): void {
   }
 }
 
-/**
- * Makes sure before the work that `path` can be written after it: its directory exists, and it is a file or nothing yet.
- * @param option what gave the path, for the refusal where it is an input too.
- */
-export function prepareOutput(path: string, inputs: readonly (string | undefined)[] = [], option = 'the output'): string {
+/** The file that writing to `path` replaces or makes: a link to a file is written through, and so are links to directories. */
+export function writtenPath(path: string): string {
   const target = resolve(path);
-  if (inputs.some((input) => input !== undefined && resolve(input) === target)) throw new UsageError(`${option} ${path} is an input of the same command, which would be replaced`);
+  if (files().exists(target)) return files().realPath(target);
+  const parent = dirname(target);
+  return parent === target ? target : join(writtenPath(parent), basename(target));
+}
+
+/** Makes sure before the work that `path` can be written after it: its directory exists, and it is a file or nothing yet. */
+export function prepareOutput(path: string): void {
+  const target = writtenPath(path);
   try {
     madeDirectories.push(...files().makeDirectory(dirname(target)));
   } catch (cause) {
@@ -199,7 +202,6 @@ export function prepareOutput(path: string, inputs: readonly (string | undefined
     discard(probe);
     throw new FileError(path, `its directory cannot be written to (${reason(cause)})`, cause);
   }
-  return target;
 }
 
 /** All bytes of a regular file of at most `limitBytes`. */

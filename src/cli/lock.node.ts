@@ -5,12 +5,12 @@
  */
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { basename, dirname, join, relative, resolve } from 'node:path';
+import { relative, resolve } from 'node:path';
 import process from 'node:process';
 import { LockedError } from '../core/errors.ts';
-import { FileError, UsageError } from './exit.ts';
+import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
-import { keepUntilExit, readWhole, reason, removeAbandonedTemporaries, temporaryBeside, writeNew } from './files.node.ts';
+import { keepUntilExit, readWhole, reason, removeAbandonedTemporaries, temporaryBeside, writeNew, writtenPath } from './files.node.ts';
 
 interface Owner {
   readonly pid: number;
@@ -26,7 +26,8 @@ const LOCK_LIMIT_BYTES = 4096;
  * @throws LockedError while another live process has it; FileError where the lock cannot be written.
  */
 function lockOutput(path: string): Disposable {
-  const lock = `${path}.lock`;
+  // Of the file itself, so that there is one lock by whichever link it is named.
+  const lock = `${writtenPath(path)}.lock`;
   const mine: Owner = { pid: process.pid, host: hostname(), started: startOf(process.pid) };
   // Another run may end, or take over the same stale lock, between two looks at it.
   for (let attempt = 0; attempt < 3; attempt++) {
@@ -45,12 +46,9 @@ function lockOutput(path: string): Disposable {
 
 /**
  * Locks all of a command's outputs and removes what killed runs left beside them.
- * @throws UsageError where two are one file; LockedError, FileError as `lockOutput`; then none is locked.
+ * @throws LockedError, FileError as `lockOutput`; then none is locked.
  */
-export function lockOutputs(outputs: readonly (string | undefined)[]): Disposable {
-  const paths = outputs.filter((path) => path !== undefined).map((path) => relative('', resolve(path)));
-  const doubled = paths.find((path, i) => paths.indexOf(path) !== i);
-  if (doubled !== undefined) throw new UsageError(`${doubled} is named for two outputs: the second would replace the first`);
+export function lockOutputs(paths: readonly string[]): Disposable {
   const locks: Disposable[] = [];
   const release = (): void => {
     for (const lock of locks.splice(0)) lock[Symbol.dispose]();
@@ -58,7 +56,7 @@ export function lockOutputs(outputs: readonly (string | undefined)[]): Disposabl
   try {
     for (const path of paths) locks.push(lockOutput(path));
     // Whoever made these has lost the lock, so it is gone.
-    for (const path of paths.flatMap((one) => [one, `${one}.lock`])) {
+    for (const path of paths.map(writtenPath).flatMap((one) => [one, `${one}.lock`])) {
       removeAbandonedTemporaries(path, (pid) => pid !== process.pid && processExists(pid));
     }
   } catch (error) {
@@ -66,16 +64,6 @@ export function lockOutputs(outputs: readonly (string | undefined)[]): Disposabl
     throw error;
   }
   return { [Symbol.dispose]: release };
-}
-
-/** `work` while its outputs are locked. @throws as `lockOutputs`, before `work` begins. */
-export async function exclusively<T>(outputs: readonly string[], work: () => Promise<T>): Promise<T> {
-  const locks = lockOutputs(outputs);
-  try {
-    return await work();
-  } finally {
-    locks[Symbol.dispose]();
-  }
 }
 
 /** Whether the lock is ours now; false where there is one already. */
@@ -161,9 +149,9 @@ function startOf(pid: number): string {
 function lockedBy(path: string, owner: Owner | undefined): LockedError {
   const who = owner === undefined ? 'another run' : `process ${owner.pid}${owner.host === hostname() ? '' : ` on ${owner.host}`}`;
   return new LockedError({
-    field: path,
+    field: relative('', resolve(path)),
     expected: 'no other run that writes this file',
-    got: `${who}, by ${join(dirname(path), `${basename(path)}.lock`)}`,
+    got: `${who}, by ${relative('', `${writtenPath(path)}.lock`)}`,
   });
 }
 

@@ -7,6 +7,7 @@ import { formatBytes } from '../report/text.ts';
 import { NetworkError, TrajportError, closeSharedCompute, openCompute } from '../index.ts';
 import type { Compute } from '../index.ts';
 import { namedByOption, parseArguments } from './arguments.ts';
+import { claimsOf } from './claims.node.ts';
 import { NOTHING_LEFT, commandHelp, coreOptions, globalOptions } from './command.ts';
 import type { Command, Context, LeftBehind } from './command.ts';
 import { convertCommand } from './commands/convert.ts';
@@ -62,7 +63,9 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   let leftBehind = (): LeftBehind => NOTHING_LEFT;
   return runInterruptibly(output, () => leftBehind(), async (signal) => {
     let compute: Compute | undefined;
+    using claims = claimsOf(command, values, positionals);
     const context: Context = {
+      ...claims,
       output,
       signal,
       whenInterrupted: (tell) => {
@@ -133,10 +136,11 @@ function findCommand(name: string): Command {
 }
 
 function requirePositionals(command: Command, given: readonly string[]): void {
-  const required = command.positionals.filter((name) => !name.endsWith('?'));
+  const names = command.positionals.map(({ name }) => name);
+  const required = names.filter((name) => !name.endsWith('?'));
   if (given.length < required.length) throw new UsageError(`${command.name} needs ${required.slice(given.length).join(' and ')}`);
-  if (given.length > command.positionals.length && command.positionals.at(-1)?.endsWith('…') !== true) {
-    throw new UsageError(`${command.name} takes no further argument ${JSON.stringify(given[command.positionals.length])}`);
+  if (given.length > names.length && names.at(-1)?.endsWith('…') !== true) {
+    throw new UsageError(`${command.name} takes no further argument ${JSON.stringify(given[names.length])}`);
   }
 }
 

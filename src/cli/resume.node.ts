@@ -8,16 +8,23 @@ import { limits } from '../core/limits.ts';
 import { decodeResumePoint } from '../index.ts';
 import type { ResumeOptions, ResumeStore } from '../index.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
+import type { OutputFile } from './claims.node.ts';
 import { NOTHING_LEFT } from './command.ts';
 import type { Context } from './command.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
 import { readWhole, reason, removeAbandonedTemporaries, writeAtomically } from './files.node.ts';
-import { lockOutputs, processExists } from './lock.node.ts';
+import { processExists } from './lock.node.ts';
 
 export const resumeOptions = {
-  resume: { kind: 'choice', choices: ['auto', 'new', 'off'], default: 'auto', help: 'auto: go on from the resume point where there is one; new: start over; off: neither read nor write any' },
-  'resume-file': { kind: 'string', metavar: 'FILE', help: 'where resume points go (default: the first output with .resume behind it)' },
+  resume: {
+    kind: 'choice', choices: ['auto', 'new', 'off'], default: 'auto',
+    help: 'auto: go on from the resume point where there is one; new: start over; off: neither read nor write any',
+  },
+  'resume-file': {
+    kind: 'string', writes: 'any', metavar: 'FILE',
+    help: 'where resume points go (default: the first output with .resume behind it)',
+  },
 } as const satisfies OptionSpecs;
 
 /** Writing points takes at most this share of the time, however large they are. */
@@ -27,7 +34,7 @@ const FILE_LIMIT_BYTES = 2 * limits.heapBytes;
 /** Two generations of one job's points: `path` and `path.previous`. */
 export class ResumeFile implements ResumeStore {
   readonly path: string;
-  readonly #previous: string;
+  readonly previous: string;
   readonly #warn: (text: string) => void;
   #savedAtMs = -Infinity;
   #saveMs = 0;
@@ -37,18 +44,18 @@ export class ResumeFile implements ResumeStore {
 
   constructor(path: string, warn: (text: string) => void) {
     this.path = path;
-    this.#previous = `${path}.previous`;
+    this.previous = `${path}.previous`;
     this.#warn = warn;
   }
 
   async load(): Promise<readonly Uint8Array[]> {
     const newest = readIfThere(this.path);
-    const older = readIfThere(this.#previous);
+    const older = readIfThere(this.previous);
     if (newest !== undefined && older !== undefined && !(await isWhole(newest)) && (await isWhole(older))) {
       // Otherwise the next point would push the damaged one over the only good one.
       this.#warn(`${this.path} is damaged; going on from the one before it`);
       try {
-        files().rename(this.#previous, this.path);
+        files().rename(this.previous, this.path);
       } catch (cause) {
         throw new FileError(this.path, `cannot be replaced (${reason(cause)})`, cause);
       }
@@ -61,7 +68,7 @@ export class ResumeFile implements ResumeStore {
   async save(point: Uint8Array, done: number): Promise<void> {
     const startMs = performance.now();
     try {
-      writeAtomically(this.path, point, this.#previous);
+      writeAtomically(this.path, point, this.previous);
       this.done = done;
     } catch (error) {
       if (this.#failures++ === 0) this.#warn(`no resume point: ${error instanceof Error ? error.message : String(error)}; the job goes on`);
@@ -77,7 +84,7 @@ export class ResumeFile implements ResumeStore {
 
   remove(): void {
     this.done = 0;
-    for (const path of [this.#previous, this.path]) {
+    for (const path of [this.previous, this.path]) {
       try {
         files().unlink(path);
       } catch (cause) {
@@ -87,7 +94,7 @@ export class ResumeFile implements ResumeStore {
   }
 }
 
-export interface LongJob extends Disposable {
+export interface LongJob {
   /** For `train` or `transfer`; undefined with `--resume off`. */
   readonly resume: ResumeOptions | undefined;
   /** Everything is written: the points are no longer needed. */
@@ -95,22 +102,21 @@ export interface LongJob extends Disposable {
 }
 
 /**
- * Locks the outputs and finds the place of the resume points. `unit`: what they count.
- * @throws LockedError while another run writes one of them.
+ * Claims the outputs and the place of the resume points. `unit`: what they count.
+ * @throws as `claim`.
  */
 export function beginLongJob(
-  { output, whenInterrupted }: Context, values: ValuesOf<typeof resumeOptions>, outputs: readonly (string | undefined)[], unit: 'iterations' | 'steps',
+  { output, outputs, claim, whenInterrupted }: Context, values: ValuesOf<typeof resumeOptions>, unit: 'iterations' | 'steps',
 ): LongJob {
-  const paths = outputs.filter((path) => path !== undefined).map((path) => relative('', resolve(path)));
-  const store = new ResumeFile(values['resume-file'] ?? `${paths[0]}.resume`, (text) => output.warn(text));
-  const locks = lockOutputs([...paths, values['resume-file']]);
-  try {
-    removeAbandonedTemporaries(store.path, (pid) => pid !== process.pid && processExists(pid));
-    if (values.resume === 'new') store.remove();
-  } catch (error) {
-    locks[Symbol.dispose]();
-    throw error;
-  }
+  const beside = `${relative('', resolve(outputs[0]?.path ?? ''))}.resume`;
+  const store = new ResumeFile(values['resume-file'] ?? beside, (text) => output.warn(text));
+  const points: OutputFile[] = [
+    ...(values['resume-file'] === undefined ? [{ by: 'the resume point', path: store.path, unlocked: true } as const] : []),
+    { by: 'the resume point before the newest,', path: store.previous, unlocked: true },
+  ];
+  claim(values.resume === 'off' ? outputs : [...outputs, ...points]);
+  removeAbandonedTemporaries(store.path, (pid) => pid !== process.pid && processExists(pid));
+  if (values.resume === 'new') store.remove();
   whenInterrupted(() => {
     const { path: file, done } = store;
     return done === 0 ? NOTHING_LEFT : { text: `${file} holds ${done} ${unit} done; the same command goes on from there`, resume: { file, done } };
@@ -128,7 +134,6 @@ export function beginLongJob(
     finish: () => {
       if (values.resume !== 'off') store.remove();
     },
-    [Symbol.dispose]: () => locks[Symbol.dispose](),
   };
 }
 

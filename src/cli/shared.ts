@@ -19,9 +19,10 @@ import type { NetworkState } from '../tensor/tensor.ts';
 import { lossKinds } from '../index.ts';
 import type { Compute, Loss } from '../index.ts';
 import { formatInteger } from '../report/text.ts';
+import { thatFile } from './arguments.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { readCheckpointFile } from './checkpoints.node.ts';
-import { DEFAULT_DATA, loadImages } from './data.node.ts';
+import { DEFAULT_DATA, dataFiles, loadImages } from './data.node.ts';
 import type { DataPart, LoadChoices } from './data.node.ts';
 import { FileError, UsageError } from './exit.ts';
 import type { GlobalValues } from './command.ts';
@@ -33,9 +34,9 @@ import { loadTokens, namesTokens } from './tokens.node.ts';
 export const DEFAULT_BATCH_SIZE = 128;
 
 export const dataOptions = {
-  data: { kind: 'string', metavar: 'DIR', help: "folder of images: files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not; or generated:before, generated:after; text:PATH, tokens:FILE for language models (default: generated:before, or the one of the two that the bundle was trained on)" },
+  data: { kind: 'string', reads: dataFiles, metavar: 'DIR', help: "folder of images: files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not; or generated:before, generated:after; text:PATH, tokens:FILE for language models (default: generated:before, or the one of the two that the bundle was trained on)" },
   context: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536, help: 'text: tokens of a window (default: as many as the network given takes, else 64)' },
-  vocabulary: { kind: 'string', metavar: 'FILE', help: 'text: tokens are the characters that occur in this text, by code point (default: bytes)' },
+  vocabulary: { kind: 'string', reads: thatFile, metavar: 'FILE', help: 'text: tokens are the characters that occur in this text, by code point (default: bytes)' },
   'train-count': { kind: 'integer', metavar: 'N', minimum: 1, help: 'use only the first N training images or windows' },
   classes: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536, help: 'number of classes (default: the largest label and one); tokens: size of the vocabulary' },
   'pixel-maximum': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 255, help: 'the byte that enters the network as 1 (default: 255, or the largest byte of a folder where that is below 64)' },
@@ -52,7 +53,7 @@ export const modelOptions = {
   activation: { kind: 'choice', choices: ['relu', 'none'], help: 'mlp: between the layers (default relu)' },
   'no-bias': { kind: 'flag', help: 'mlp: without biases' },
   stem: { kind: 'choice', choices: ['imagenet', 'cifar'], help: 'resnet18/34/50, mobilenet_v2: for large images (default) or small ones; vgg: imagenet pools to 7×7' },
-  graph: { kind: 'string', metavar: 'FILE', help: 'the network of a bundle, of a graph JSON or of a TensorFlow.js LayersModel (model.json) instead of --model' },
+  graph: { kind: 'string', reads: thatFile, metavar: 'FILE', help: 'the network of a bundle, of a graph JSON or of a TensorFlow.js LayersModel (model.json) instead of --model' },
 } as const satisfies OptionSpecs;
 
 /** Which networks by name take each option of theirs; with any other, and with --graph, it would change nothing. */

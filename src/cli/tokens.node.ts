@@ -35,6 +35,12 @@ export function namesTokens(data: string): boolean {
   return KINDS.some((kind) => data.startsWith(kind));
 }
 
+/** Every file that `loadTokens` may read of a value of --data. */
+export function tokenFiles(data: string): readonly string[] {
+  const path = data.slice(data.indexOf(':') + 1);
+  return isFolder(path) ? (['train', 'test'] as const).flatMap((part) => textFile(path, part) ?? []) : [path];
+}
+
 /** Whether there is such a part; what it is read from is not opened. */
 export function hasTokenPart(data: string, part: DataPart): boolean {
   const path = pathOf(data);

@@ -104,12 +104,11 @@ describe('writing', () => {
   });
 
   it('finds out before the work that a result could not be written', () => {
-    expect(prepareOutput(join(directory, 'deep', 'er', 'x'))).toBe(join(directory, 'deep', 'er', 'x'));
+    prepareOutput(join(directory, 'deep', 'er', 'x'));
     expect(() => prepareOutput(directory)).toThrow(/is a directory/);
     expect(() => prepareOutput('/dev/null')).toThrow(/is a device or a pipe/);
     writeFileSync(join(directory, 'file'), '');
     expect(() => prepareOutput(join(directory, 'file', 'x'))).toThrow(FileError);
-    expect(() => prepareOutput(join(directory, 'file'), [join(directory, '.', 'file')])).toThrow(/is an input of the same command/);
     // Node's own recursive mkdir never returns from this one.
     if (process.platform === 'linux') expect(() => prepareOutput('/proc/missing/x')).toThrow(/cannot be made/);
     if (process.getuid?.() !== 0) {

@@ -1,6 +1,7 @@
 // The commands `train` and `transfer` in this process, as the command line runs them, with everything they say kept.
 import process from 'node:process';
 import { parseArguments } from '../../src/cli/arguments.ts';
+import { claimsOf } from '../../src/cli/claims.node.ts';
 import { globalOptions } from '../../src/cli/command.ts';
 import type { Command } from '../../src/cli/command.ts';
 import { trainCommand } from '../../src/cli/commands/train.ts';
@@ -27,7 +28,8 @@ export async function runHere([name, ...argv]: readonly string[], directory: str
   const back = process.cwd();
   process.chdir(directory);
   try {
-    await command.run({ output, signal, compute: async () => compute, whenInterrupted: () => {} }, values as never, positionals);
+    using claims = claimsOf(command, values, positionals);
+    await command.run({ ...claims, output, signal, compute: async () => compute, whenInterrupted: () => {} }, values as never, positionals);
     return { error: undefined, warnings };
   } catch (error) {
     return { error, warnings };

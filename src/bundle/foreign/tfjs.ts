@@ -3,17 +3,15 @@
  * files beside it that hold a group's bytes one after the other, cut anywhere. Topology is not read.
  */
 import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
-import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObject } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
 import { concatBytes } from '../zip-format.ts';
 import { type ForeignCheckpoint, type ForeignFile, type ReadForeignOptions, TensorCollector, countElements, readPart, requireBytesOfShape } from './checkpoint.ts';
+import { MODEL_JSON_BYTES } from './parts.ts';
 
 const dtypes: Readonly<Record<string, Dtype>> = { float32: 'F32', int32: 'I32', bool: 'BOOL', complex64: 'C64' };
 
-/** A topology may hold large attributes; a hundred of the largest published are below this. */
-const MODEL_JSON_BYTES = 4 * limits.manifestBytes;
 /** Parts of one model: tfjs cuts at 4 MiB, so these are 64 GiB. */
 const SHARDS = 16_384;
 

@@ -9,15 +9,15 @@ import type { RawTensor } from '../../bundle/safetensors.ts';
 import { InvalidArgumentError, MalformedFileError } from '../../core/errors.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatCount, printable } from '../../report/text.ts';
-import { readCheckpointFile, readRules } from '../checkpoints.node.ts';
+import { readCheckpointFile, readRules, weightFiles } from '../checkpoints.node.ts';
+import { thatFile } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { prepareOutput, writeAtomically } from '../files.node.ts';
-import { exclusively } from '../lock.node.ts';
+import { writeAtomically } from '../files.node.ts';
 import { checkpointIndex, isBundle, openBundleFile } from '../shared.ts';
 
 const options = {
-  rules: { kind: 'string', metavar: 'FILE', help: 'JSON list of { from, to, transpose? }: renames and turns tensors; see docs/formats.md' },
+  rules: { kind: 'string', reads: thatFile, metavar: 'FILE', help: 'JSON list of { from, to, transpose? }: renames and turns tensors; see docs/formats.md' },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },
   dtype: { kind: 'choice', choices: ['keep', 'f32'], default: 'keep', help: 'f32: all floats become F32, F64 rounded' },
 } as const;
@@ -25,7 +25,7 @@ const options = {
 export const convertCommand = defineCommand({
   name: 'convert',
   summary: 'weights of PyTorch, Keras, TensorFlow.js, ONNX, GGUF, numpy or a bundle as safetensors, npz or TensorFlow.js weights',
-  positionals: ['IN', 'OUT'],
+  positionals: [{ name: 'IN', reads: weightFiles }, { name: 'OUT', writes: 'any' }],
   options,
   examples: [
     { say: 'a PyTorch file, without executing anything in it', run: 'trajport convert model.pt model.safetensors' },
@@ -39,18 +39,20 @@ export const convertCommand = defineCommand({
     'Without --rules, names and layouts stay as they are. With it, kernels of Keras and TensorFlow.js files that no rule says otherwise of are turned to [out, in] and OIHW.',
     'An element type that OUT cannot hold becomes one that holds all of its values; where there is none, nothing is written.',
   ],
-  async run({ output, signal }, values, [input, target]) {
+  async run({ output, signal, outputs, claim }, values, [input, target]) {
     const [from, to] = [input as string, target as string];
     const format = formatOf(to);
-    prepareOutput(to, [from, values.rules], 'OUT');
+    claim(outputs);
     const { read, kind } = isBundle(from) ? await readBundled(from, values.checkpoint, signal) : await readFile(from, values.checkpoint, signal);
     const rules = readRules(values.rules);
     const tensors = values.rules === undefined ? read.tensors : renamed(from, renameTensors(read.tensors, read.convention, rules));
     const { files, changed } = await writeForeign(tensors, { format, name: basename(to), dtype: values.dtype, metadata: read.metadata });
-    await exclusively([to], async () => {
-      // Parts first: where the main file stands, everything does.
-      for (const { name, bytes } of files.toReversed()) writeAtomically(join(dirname(to), name), bytes);
-    });
+    const beside = (name: string): string => join(dirname(to), name);
+    // Parts have names once there are tensors.
+    claim(files.slice(1).map(({ name }) => ({ by: `a part of OUT ${to},`, path: beside(name), unlocked: true })));
+    // Parts first: where there was nothing before, the main file stands only with all of them. Over an older model a crash between
+    // two of the files leaves some of each.
+    for (const { name, bytes } of files.toReversed()) writeAtomically(beside(name), bytes);
 
     const listed = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape, becomes: changed.find((change) => change.name === name)?.to ?? dtype }));
     output.record({
@@ -64,7 +66,7 @@ export const convertCommand = defineCommand({
         listed.map(({ name, dtype, shape, becomes }) => [printable(name), shape.join('×') || 'scalar', becomes === dtype ? dtype : `${dtype} → ${becomes}`]),
       ),
     );
-    for (const { name, bytes } of files) output.text(`wrote ${join(dirname(to), name)} (${formatBytes(bytes.byteLength)})`);
+    for (const { name, bytes } of files) output.text(`wrote ${beside(name)} (${formatBytes(bytes.byteLength)})`);
     return exitCodes.ok;
   },
 });

@@ -1,9 +1,10 @@
 /** `trajport demo`: the case that pays, on data that needs no download, or on the user's own two tasks. */
-import { basename, dirname, join } from 'node:path';
+import { basename, join } from 'node:path';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundleTo } from '../../bundle/writer.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import { transferMethods } from '../../index.ts';
+import type { TransferMethod } from '../../index.ts';
 import type { ImageSet } from '../../data/image-set.ts';
 import { defaultPortSettings, methodLabels, portFineTune } from '../../experiments/port-fine-tune.ts';
 import type { PortOutcome, PortRow, PortSettings, Task } from '../../experiments/port-fine-tune.ts';
@@ -14,16 +15,15 @@ import { formatDuration, formatInteger, formatPercent } from '../../report/text.
 import type { ValuesOf } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
-import { hasPart, loadImages, requireFolder } from '../data.node.ts';
+import { dataFiles, hasPart, loadImages, requireFolder } from '../data.node.ts';
 import { type ExitCode, UsageError, exitCodes } from '../exit.ts';
-import { prepareOutput, streamAtomically, writeAtomically } from '../files.node.ts';
-import { exclusively } from '../lock.node.ts';
+import { streamAtomically, writeAtomically } from '../files.node.ts';
 import { dataSummary, graphOf, graphSummary, modelOptions } from '../shared.ts';
 import { namesTokens } from '../tokens.node.ts';
 
 const options = {
-  data: { kind: 'string', metavar: 'DIR', help: 'images of task A, or a folder with mnist/ and fashion-mnist/ in it (default: a generated pair of tasks)' },
-  'data-after': { kind: 'string', metavar: 'DIR', help: 'images of task B' },
+  data: { kind: 'string', reads: taskFiles, metavar: 'DIR', help: 'images of task A, or a folder with mnist/ and fashion-mnist/ in it (default: a generated pair of tasks)' },
+  'data-after': { kind: 'string', reads: dataFiles, metavar: 'DIR', help: 'images of task B' },
   'train-count': { kind: 'integer', metavar: 'N', minimum: 1, default: 6000, help: 'use only the first N training images of each task' },
   ...modelOptions,
   pairs: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: 2, help: 'pairs of networks, each with seeds of its own, to average over' },
@@ -57,15 +57,18 @@ export const demo = defineCommand({
     const directory = values['out-dir'];
     const path = (name: string): string => join(directory, name);
     const files = { bundle: path('v1-fine-tune.trajectory.zip'), target: path('v2.safetensors'), record: path('record.json'), figure: path('transfer.svg') };
-    for (const file of Object.values(files)) prepareOutput(file);
-    return exclusively(Object.values(files), () => compareAndWrite(context, values, iterations, files));
+    const ported = Object.fromEntries(transferMethods.map((method) => [method, path(`v2-${method}.safetensors`)])) as Record<TransferMethod, string>;
+    context.claim([...Object.values(files), ...Object.values(ported)].map((file) => ({ by: '--out-dir', path: file })));
+    return compareAndWrite(context, values, iterations, { ...files, ported });
   },
 });
 
+interface DemoFiles extends Readonly<Record<'bundle' | 'target' | 'record' | 'figure', string>> {
+  readonly ported: Readonly<Record<TransferMethod, string>>;
+}
+
 /** Everything but the choice of names; `files` are locked. */
-async function compareAndWrite(
-  context: Context, values: Values & GlobalValues, iterations: readonly number[], files: Readonly<Record<'bundle' | 'target' | 'record' | 'figure', string>>,
-): Promise<ExitCode> {
+async function compareAndWrite(context: Context, values: Values & GlobalValues, iterations: readonly number[], files: DemoFiles): Promise<ExitCode> {
   const { output, signal, compute } = context;
   const { before, after, names } = await loadTasks(context, values);
   const graph = await graphOf(values, before.train, 'mlp');
@@ -100,8 +103,8 @@ async function compareAndWrite(
   const layout = parameterLayout(graph);
   writeAtomically(files.target, stateToSafetensors(layout, first.target));
   for (const { method, result } of first.rows) {
-    if (result === undefined) continue;
-    const file = join(dirname(files.record), `v2-${method}.safetensors`);
+    if (result === undefined || method === 'scratch') continue;
+    const file = files.ported[method];
     writeAtomically(file, stateToSafetensors(layout, result.state));
     written.push(file);
   }
@@ -147,11 +150,21 @@ async function loadTasks({ compute }: Context, values: Values): Promise<{ before
   return { before, after, names: { before: before.train.name, after: after.train.name } };
 }
 
+/** Where a folder of both tasks has each. */
+function foldersIn(directory: string): { readonly before: string; readonly after: string } {
+  return { before: join(directory, 'mnist'), after: join(directory, 'fashion-mnist') };
+}
+
+/** What may be read of a value of --data: one task, or both. */
+function taskFiles(value: string): readonly string[] {
+  return [value, ...Object.values(foldersIn(value))].flatMap(dataFiles);
+}
+
 /** MNIST and Fashion-MNIST under one folder. */
 function pairIn(directory: string): { before: string; after: string } {
   if (directory.startsWith('generated:') || namesTokens(directory)) throw new UsageError(`--data ${directory} is one task: give the other with --data-after, or neither for the generated pair`);
   requireFolder(directory);
-  const pair = { before: join(directory, 'mnist'), after: join(directory, 'fashion-mnist') };
+  const pair = foldersIn(directory);
   const there = (name: string): boolean => {
     try {
       return hasPart(name, 'train');

@@ -12,8 +12,7 @@ import { formatBytes } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { prepareOutput, readWhole, writeAtomically } from '../files.node.ts';
-import { exclusively } from '../lock.node.ts';
+import { readWhole, writeAtomically } from '../files.node.ts';
 import { nearestName } from '../../core/nearest-name.ts';
 
 /** Largest file or archive content: CIFAR-10's archive has 170 MB and unpacks to 184 MB. */
@@ -29,7 +28,7 @@ const options = {
 export const download = defineCommand({
   name: 'download',
   summary: `fetch the official files of ${names.join(', ')}, checking SHA-256`,
-  positionals: names.map(() => 'SET?'),
+  positionals: names.map(() => ({ name: 'SET?' })),
   options,
   examples: [
     { say: "both data sets of the paper's smallest experiment, 42 MB (what no SET means)", run: 'trajport download mnist fashion-mnist --to images' },
@@ -38,7 +37,7 @@ export const download = defineCommand({
   ],
   notes: ['Files that are there with the right hash are not fetched again.'],
   async run(context, values, wanted) {
-    const { output } = context;
+    const { output, claim } = context;
     const chosen = wanted.length === 0 ? ['mnist', 'fashion-mnist'] : [...new Set(wanted)];
     for (const name of chosen) {
       if (names.includes(name)) continue;
@@ -47,17 +46,15 @@ export const download = defineCommand({
     }
     for (const file of officialFiles.filter(({ dataset }) => chosen.includes(dataset))) {
       const path = join(values.to, file.dataset, file.file);
-      prepareOutput(path);
+      const members = (file.members ?? []).map((member) => ({ member, path: join(values.to, file.dataset, member.split('/').at(-1) as string) }));
+      claim([path, ...members.map((member) => member.path)].map((one) => ({ by: '--to', path: one })));
       const urls = values.mirror === undefined ? file.urls : [(values.mirror.endsWith('/') ? values.mirror : `${values.mirror}/`) + file.file];
-      const { present, bytes } = await exclusively([path], async () => {
-        const right = existsSync(path) ? await whenRight(path, file) : undefined;
-        const all = right ?? (await fetchChecked(context, urls, file));
-        if (right === undefined) writeAtomically(path, all);
-        return { present: right, bytes: all };
-      });
+      const present = existsSync(path) ? await whenRight(path, file) : undefined;
+      const bytes = present ?? (await fetchChecked(context, urls, file));
+      if (present === undefined) writeAtomically(path, bytes);
       output.text(`${present === undefined ? 'fetched' : 'have   '} ${path}  ${formatBytes(bytes.length)}`);
       output.record({ event: 'file', path, sha256: file.sha256, bytes: bytes.length, fetched: present === undefined });
-      if (file.members !== undefined) await unpack(context, join(values.to, file.dataset), file, bytes);
+      if (members.length > 0) await unpack(context, members, file, bytes);
     }
     return exitCodes.ok;
   },
@@ -69,13 +66,14 @@ async function whenRight(path: string, { sha256 }: OfficialFile): Promise<Uint8A
   return (await sha256Hex(bytes)) === sha256 ? bytes : undefined;
 }
 
-async function unpack({ output, signal }: Context, folder: string, file: OfficialFile, archive: Uint8Array): Promise<void> {
-  const members = readTar(file.file, await gunzip(file.file, archive, LIMIT_BYTES));
-  for (const member of file.members ?? []) {
+async function unpack(
+  { output, signal }: Context, members: readonly { readonly member: string; readonly path: string }[], file: OfficialFile, archive: Uint8Array,
+): Promise<void> {
+  const entries = readTar(file.file, await gunzip(file.file, archive, LIMIT_BYTES));
+  for (const { member, path } of members) {
     signal.throwIfAborted();
-    const bytes = members.get(member);
+    const bytes = entries.get(member);
     if (bytes === undefined) throw new IntegrityError({ field: file.file, expected: `an entry ${member}`, got: 'none' });
-    const path = join(folder, member.split('/').at(-1) as string);
     writeAtomically(path, bytes);
     output.text(`        ${path}  ${formatBytes(bytes.length)}`);
     output.record({ event: 'file', path, bytes: bytes.length, fetched: false });

@@ -5,6 +5,7 @@ import type { ModelGraph } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatPercent } from '../../report/text.ts';
+import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { requireFile } from '../files.node.ts';
@@ -23,7 +24,7 @@ const options = {
 export const evaluateCommand = defineCommand({
   name: 'evaluate',
   summary: 'loss and accuracy of weights on images, and perplexity on text',
-  positionals: ['WEIGHTS'],
+  positionals: [{ name: 'WEIGHTS', reads: weightFiles }],
   options,
   examples: [
     { say: 'transferred weights, with the network of the bundle they came from', run: 'trajport evaluate v2-ported.safetensors --graph fine-tune.zip --data generated:after' },

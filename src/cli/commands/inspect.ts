@@ -10,7 +10,8 @@ import type { ModelGraph } from '../../model/graph.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatInteger, printable, wrapWords } from '../../report/text.ts';
 import { elementCount } from '../../tensor/tensor.ts';
-import { readCheckpointFile, readRules } from '../checkpoints.node.ts';
+import { readCheckpointFile, readRules, weightFiles } from '../checkpoints.node.ts';
+import { thatFile } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
@@ -20,11 +21,11 @@ import { graphOfShape, graphSummary, isBundle, modelOptions, openBundleFile, ref
 export const inspect = defineCommand({
   name: 'inspect',
   summary: 'what is in a bundle or a file of weights, and whether weights fit a network',
-  positionals: ['FILE'],
+  positionals: [{ name: 'FILE', reads: weightFiles }],
   options: {
     ...modelOptions,
     ...shapeOptions,
-    rules: { kind: 'string', metavar: 'FILE', help: "with --model or --graph: names in the file to the network's, as in pack" },
+    rules: { kind: 'string', reads: thatFile, metavar: 'FILE', help: "with --model or --graph: names in the file to the network's, as in pack" },
   },
   examples: [
     { say: 'a bundle', run: 'trajport inspect fine-tune.zip' },

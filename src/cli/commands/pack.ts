@@ -9,27 +9,26 @@ import type { NameRule } from '../../bundle/foreign/name-rules.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, printable } from '../../report/text.ts';
-import { listCheckpoints, readCheckpointFile, readRules } from '../checkpoints.node.ts';
+import { listCheckpoints, packedFiles, readCheckpointFile, readRules } from '../checkpoints.node.ts';
+import { thatFile } from '../arguments.ts';
 import { type Context, defineCommand } from '../command.ts';
-import { requireEnding } from '../endings.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { prepareOutput, streamAtomically } from '../files.node.ts';
-import { exclusively } from '../lock.node.ts';
+import { streamAtomically } from '../files.node.ts';
 import { graphOfShape, graphSummary, modelOptions, openBundleFile, shapeOptions } from '../shared.ts';
 
 const options = {
   ...modelOptions,
   ...shapeOptions,
-  rules: { kind: 'string', metavar: 'FILE', help: "JSON list of { from, to, transpose? }: names in the files to the network's; see docs/formats.md" },
+  rules: { kind: 'string', reads: thatFile, metavar: 'FILE', help: "JSON list of { from, to, transpose? }: names in the files to the network's; see docs/formats.md" },
   coding: { kind: 'choice', choices: ['lossless', 'full', 'int8', 'int4'], default: 'lossless', help: 'how steps are stored; int8 and int4 lose some' },
   'key-frame-every': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 10_000, help: 'a checkpoint that stands alone every N (lossless: 16)' },
-  out: { kind: 'string', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
+  out: { kind: 'string', writes: 'bundle', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
 } as const;
 
 export const packCommand = defineCommand({
   name: 'pack',
   summary: 'a bundle from checkpoints of PyTorch, Keras, safetensors, ONNX …, in the order of training',
-  positionals: ['FILES…'],
+  positionals: [{ name: 'FILES…', reads: packedFiles }],
   options,
   examples: [
     { say: 'a folder of PyTorch checkpoints, epoch-0.pt to epoch-10.pt', run: 'trajport pack checkpoints/ --model mlp --widths 512 --input 1,28,28 --classes 10 --out source.trajectory.zip' },
@@ -39,15 +38,14 @@ export const packCommand = defineCommand({
     "Files of a folder come in the order of the numbers in their names; files given one by one, in the order given. Labels are the files' names.",
     'Every tensor must fit the network. What does not is listed (missing, unexpected, shape expected and got) and nothing is written. A prefix such as state_dict. or module. is found by itself.',
   ],
-  async run({ output, signal }, values, paths) {
+  async run({ output, signal, outputs, claim }, values, paths) {
     if (values.out === undefined) throw new UsageError('nothing would be written: give --out FILE');
     const graph = await graphOfShape(values);
     if (graph === undefined) throw new UsageError('checkpoints hold no network: give --graph FILE or --model NAME');
     const files = listCheckpoints(paths);
     const labels = checkpointLabels(files.map((path) => path.replaceAll('\\', '/')));
-    prepareOutput(values.out, [...files, values.rules, values.graph], '--out');
+    claim(outputs);
     if (files.length === 1) output.warn('one checkpoint is no trajectory: transfer needs the weights before a fine-tune and those after it');
-    requireEnding('--out', values.out, 'bundle');
     const rules = readRules(values.rules);
     output.text(graphSummary(graph));
 
@@ -57,11 +55,8 @@ export const packCommand = defineCommand({
       training: { packedFrom: files.map((path) => basename(path)) },
     };
     const keyFrameEvery = values['key-frame-every'];
-    const { out } = values;
-    const bytes = await exclusively([out], () =>
-      streamAtomically(out, async (sink) =>
-        writeBundleTo(sink, content, { coding: values.coding, ...(keyFrameEvery === undefined ? {} : { keyFrameEvery }), signal }),
-      ),
+    const bytes = await streamAtomically(values.out, async (sink) =>
+      writeBundleTo(sink, content, { coding: values.coding, ...(keyFrameEvery === undefined ? {} : { keyFrameEvery }), signal }),
     );
 
     using opened = await openBundleFile(values.out, signal);

@@ -3,6 +3,7 @@ import { plan, transferMethods } from '../../index.ts';
 import type { TransferMethod } from '../../index.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatDuration, formatInteger, formatQuantity, printable } from '../../report/text.ts';
+import { thatFile } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { dataOptions, graphOfShapeOrData, graphSummary, modelOptions, openBundleFile, refuseData, refuseNetwork, shapeOptions } from '../shared.ts';
@@ -20,7 +21,7 @@ const options = {
 export const planCommand = defineCommand({
   name: 'plan',
   summary: 'what a transfer will cost in gradients, FLOPs, bytes and seconds, without running it',
-  positionals: ['BUNDLE?'],
+  positionals: [{ name: 'BUNDLE?', reads: thatFile }],
   options,
   examples: [
     { say: 'for a bundle', run: 'trajport plan fine-tune.zip' },

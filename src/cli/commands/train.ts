@@ -9,10 +9,10 @@ import type { OptimiserSettings } from '../../gradient/optimiser.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatPercent } from '../../report/text.ts';
 import { isTokenSet } from '../../data/data-set.ts';
+import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
-import { requireEnding } from '../endings.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { prepareOutput, requireFile, streamAtomically, writeAtomically } from '../files.node.ts';
+import { requireFile, streamAtomically, writeAtomically } from '../files.node.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
@@ -35,14 +35,14 @@ const options = {
   'weight-decay': { kind: 'number', metavar: 'X', minimum: 0, default: 0, help: 'weight decay' },
   'learning-rate': { kind: 'number', metavar: 'X', minimum: 0, help: 'default 0.01 for sgd, 0.001 for adamw' },
   'learning-rate-schedule': { kind: 'choice', choices: ['constant', 'cosine'], default: 'constant', help: 'constant, or cosine down to zero by epoch' },
-  initial: { kind: 'string', metavar: 'FILE', help: 'weights to start from (a file of weights of any kind, or the last checkpoint of a bundle): this is fine-tuning' },
+  initial: { kind: 'string', reads: weightFiles, metavar: 'FILE', help: 'weights to start from (a file of weights of any kind, or the last checkpoint of a bundle): this is fine-tuning' },
   ...freshHeadOptions,
   checkpoints: { kind: 'integers', field: 'checkpointEpochs', metavar: 'N,N…', minimum: 1, help: 'epochs to keep besides start and end (default: all)' },
   'checkpoint-iterations': { kind: 'integers', field: 'checkpointIterations', metavar: 'N,N…', minimum: 1, help: 'iterations to keep too' },
   'held-out': { kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images kept out of training, for the evaluations shown' },
-  out: { kind: 'string', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
+  out: { kind: 'string', writes: 'bundle', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
   'store-seed': { kind: 'flag', help: 'with --out: initial weights as their seed, without bytes (not for Python)' },
-  final: { kind: 'string', metavar: 'FILE', help: 'the last weights as safetensors' },
+  final: { kind: 'string', writes: 'weights', metavar: 'FILE', help: 'the last weights as safetensors' },
   ...resumeOptions,
 } as const;
 
@@ -70,12 +70,7 @@ export const trainCommand = defineCommand({
       throw new UsageError(values.out === undefined ? '--store-seed goes with --out FILE' : '--store-seed is for weights drawn from --seed, not for those of --initial');
     }
     if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
-    for (const [option, path] of [['--out', values.out], ['--final', values.final]] as const) {
-      if (path !== undefined) prepareOutput(path, [values.initial, values.graph], option);
-    }
-    using job = beginLongJob(context, values, [values.out, values.final], 'iterations');
-    requireEnding('--out', values.out, 'bundle');
-    requireEnding('--final', values.final, 'weights');
+    const job = beginLongJob(context, values, 'iterations');
     if (values.initial !== undefined) requireFile(values.initial);
     const task = await givenTask(values);
     const data = await loadData(await withTaskData(context, values, task), 'train', compute, task?.graph);

@@ -15,12 +15,13 @@ import { outscores } from '../../transfer/stop-rule.ts';
 import { checkpointNumber } from '../../transfer/trajectory.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatCount, formatDuration, formatPercent } from '../../report/text.ts';
+import { thatFile } from '../arguments.ts';
+import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { hasPart } from '../data.node.ts';
-import { requireEnding } from '../endings.ts';
 import { FileError, UsageError, exitCodes } from '../exit.ts';
-import { prepareOutput, writeAtomically } from '../files.node.ts';
+import { writeAtomically } from '../files.node.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
@@ -49,10 +50,10 @@ const options = {
   ...microBatchOptions,
   ...workerOptions,
   ...lossOptions,
-  target: { kind: 'string', metavar: 'FILE', help: 'the base weights to port to (a file of weights of any kind, or the last checkpoint of a bundle)' },
+  target: { kind: 'string', reads: weightFiles, metavar: 'FILE', help: 'the base weights to port to (a file of weights of any kind, or the last checkpoint of a bundle)' },
   'target-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'port to fresh random weights of this seed instead' },
   ...freshHeadOptions,
-  'oracle-target': { kind: 'string', metavar: 'FILE', help: '--method oracle: the weights that the target truly reached by training' },
+  'oracle-target': { kind: 'string', reads: weightFiles, metavar: 'FILE', help: '--method oracle: the weights that the target truly reached by training' },
   'held-out': { kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images held out for the stop rule; with 0 the last step is kept' },
   'held-out-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: "draws the held-out images (default: the seed of the bundle's training, so that its source never saw them; else --seed)" },
   'stop-rule': { kind: 'choice', field: 'stopRule', choices: stopRules, help: 'which step is kept: best on the held-out images (default; by accuracy, then loss, text by loss alone), agreeing most with the source (label-free), or the last' },
@@ -63,15 +64,15 @@ const options = {
   skip: { kind: 'strings', field: 'skipParameters', metavar: 'NAME,…', help: 'parameters, or prefixes of some, whose change is not carried over' },
   from: { kind: 'string', field: 'from', metavar: 'LABEL', help: 'first checkpoint of the part to carry over' },
   to: { kind: 'string', field: 'to', metavar: 'LABEL', help: 'last checkpoint of the part to carry over' },
-  out: { kind: 'string', metavar: 'FILE', help: 'the transferred weights as safetensors' },
-  record: { kind: 'string', metavar: 'FILE', help: 'how the result came about, as JSON' },
+  out: { kind: 'string', writes: 'weights', metavar: 'FILE', help: 'the transferred weights as safetensors' },
+  record: { kind: 'string', writes: 'record', metavar: 'FILE', help: 'how the result came about, as JSON' },
   ...resumeOptions,
 } as const;
 
 export const transferCommand = defineCommand({
   name: 'transfer',
   summary: 'port the trajectory in a bundle to other base weights',
-  positionals: ['BUNDLE'],
+  positionals: [{ name: 'BUNDLE', reads: thatFile }],
   options,
   examples: [
     { say: 'port a fine-tune to the new base', run: 'trajport transfer fine-tune.zip --target v2.safetensors --data generated:after --out v2-ported.safetensors' },
@@ -94,12 +95,7 @@ export const transferCommand = defineCommand({
     }
     if (values.workers !== undefined && !computesGradients(values.method)) throw new UsageError(`--workers is for methods that compute gradients, fgmt and gmt, not for ${values.method}`);
     if (values.out === undefined && values.record === undefined) throw new UsageError('nothing would be written: give --out FILE, --record FILE or both');
-    for (const [option, file] of [['--out', values.out], ['--record', values.record]] as const) {
-      if (file !== undefined) prepareOutput(file, [bundlePath, values.target, values['oracle-target']], option);
-    }
-    using job = beginLongJob(context, values, [values.out, values.record], 'steps');
-    requireEnding('--out', values.out, 'weights');
-    requireEnding('--record', values.record, 'record');
+    const job = beginLongJob(context, values, 'steps');
     using opened = await openBundleFile(bundlePath, signal);
     const { bundle } = opened;
     const { graph } = bundle;

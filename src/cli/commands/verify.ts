@@ -5,6 +5,7 @@ import type { BundleVerdict } from '../../index.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatBytes, formatCount, formatPercent, printable } from '../../report/text.ts';
+import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
@@ -20,7 +21,7 @@ const options = {
 export const verifyCommand = defineCommand({
   name: 'verify',
   summary: 'check the hashes of a bundle, and that a permuted network computes the same',
-  positionals: ['WEIGHTS?'],
+  positionals: [{ name: 'WEIGHTS?', reads: weightFiles }],
   options,
   examples: [
     { say: 'everything in a bundle', run: 'trajport verify fine-tune.zip' },

@@ -1,0 +1,83 @@
+/**
+ * What a command reads and writes, as its options and arguments say themselves (`FileUse`), and what follows for its outputs: none
+ * replaces an input or another output, all can be written before the work begins, and no other run writes them meanwhile.
+ */
+import { relative, resolve } from 'node:path';
+import type { FileUse, OptionSpecs } from './arguments.ts';
+import { requireEnding } from './endings.ts';
+import type { OutputKind } from './endings.ts';
+import { UsageError } from './exit.ts';
+import { files } from './file-system.node.ts';
+import { prepareOutput, writtenPath } from './files.node.ts';
+import { lockOutputs } from './lock.node.ts';
+
+export interface OutputFile {
+  readonly path: string;
+  /** What names it, for messages that begin so: `--out`. */
+  readonly by: string;
+  /** What it is to hold, where the end of its name should not promise something else. */
+  readonly holds?: OutputKind;
+  /** Named after another output, whose lock guards it too. */
+  readonly unlocked?: true;
+}
+
+export interface Claims {
+  /** The files to be written that options and arguments name, in their order. */
+  readonly outputs: readonly OutputFile[];
+  /**
+   * Makes sure before the work that these can be written after it, and keeps other runs from them until the command ends.
+   * @throws UsageError for a file that the command reads, that two of them name, or that is named like another kind; FileError, LockedError.
+   */
+  claim(outputs: readonly OutputFile[]): void;
+}
+
+interface Files {
+  readonly options: OptionSpecs;
+  readonly positionals: readonly (FileUse & { readonly name: string })[];
+}
+
+/** The claims of one command, which are given up when it is disposed. */
+export function claimsOf({ options, positionals }: Files, values: Readonly<Record<string, unknown>>, given: readonly string[]): Claims & Disposable {
+  const named = [
+    ...given.map((value, i) => ({ by: positionals[i]?.name ?? '', value, use: positionals[Math.min(i, positionals.length - 1)] as FileUse })),
+    ...Object.entries(options).flatMap(([name, spec]) => {
+      const value = values[name];
+      return spec.kind === 'string' && typeof value === 'string' ? [{ by: `--${name}`, value, use: spec }] : [];
+    }),
+  ];
+  const outputs = named.flatMap(({ by, value: path, use }) => (use.writes === undefined ? [] : [{ by, path, holds: use.writes }]));
+  const locks: Disposable[] = [];
+  return {
+    outputs,
+    claim: (claimed) => {
+      prepare(claimed, named.flatMap(({ value, use }) => use.reads?.(value) ?? []));
+      locks.push(lockOutputs(claimed.filter(({ unlocked }) => unlocked !== true).map(({ path }) => path)));
+    },
+    [Symbol.dispose]: () => {
+      for (const lock of locks.splice(0)) lock[Symbol.dispose]();
+    },
+  };
+}
+
+function prepare(outputs: readonly OutputFile[], inputs: readonly string[]): void {
+  const read = new Set(inputs.map(identityOf));
+  const written = new Set<string>();
+  for (const { by, path } of outputs) {
+    if (read.has(identityOf(path))) throw new UsageError(`${by} ${path} is an input of the same command, which would be replaced`);
+    const target = writtenPath(path);
+    if (written.has(target)) throw new UsageError(`${relative('', resolve(path))} is named for two outputs: the second would replace the first`);
+    written.add(target);
+  }
+  for (const { by, path, holds = 'any' } of outputs) requireEnding(by, path, holds);
+  for (const { path } of outputs) prepareOutput(path);
+}
+
+/** The same for every name of a file: through links, and where two directories have it. */
+function identityOf(path: string): string {
+  try {
+    return files().status(path)?.identity ?? writtenPath(path);
+  } catch {
+    // It cannot be looked at: who reads or prepares it says why.
+    return path;
+  }
+}
