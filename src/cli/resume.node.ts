@@ -6,6 +6,7 @@ import { relative, resolve } from 'node:path';
 import process from 'node:process';
 import { limits } from '../core/limits.ts';
 import { decodeResumePoint } from '../index.ts';
+import { RESUME_POINT_HEAD_BYTES, beginsAsResumePoint } from '../transfer/resume.ts';
 import type { ResumeOptions, ResumeStore } from '../index.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import type { OutputFile } from './claims.node.ts';
@@ -13,7 +14,7 @@ import { NOTHING_LEFT } from './command.ts';
 import type { Context } from './command.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
-import { readWhole, reason, removeAbandonedTemporaries, writeAtomically } from './files.node.ts';
+import { openRandomAccess, readWhole, reason, removeAbandonedTemporaries, writeAtomically } from './files.node.ts';
 import { processExists } from './lock.node.ts';
 
 export const resumeOptions = {
@@ -82,9 +83,19 @@ export class ResumeFile implements ResumeStore {
     return Math.abs(performance.now() - this.#savedAtMs) * LARGEST_SHARE >= this.#saveMs;
   }
 
+  /** @throws FileError where one of the two files is there and no point: a slip in --resume-file must not cost somebody's file. */
+  requireOwn(): void {
+    for (const path of [this.path, this.previous]) if (isForeign(path)) throw new FileError(path, 'is no resume point, and would be replaced by one');
+  }
+
+  /** What is no point stays: a file of somebody's, or a point of which the disk has lost the beginning. */
   remove(): void {
     this.done = 0;
     for (const path of [this.previous, this.path]) {
+      if (isForeign(path)) {
+        this.#warn(`${path} is no resume point, and stays`);
+        continue;
+      }
       try {
         files().unlink(path);
       } catch (cause) {
@@ -116,7 +127,10 @@ export function beginLongJob(
   ];
   claim(values.resume === 'off' ? outputs : [...outputs, ...points]);
   removeAbandonedTemporaries(store.path, (pid) => pid !== process.pid && processExists(pid));
-  if (values.resume === 'new') store.remove();
+  if (values.resume === 'new') {
+    store.requireOwn();
+    store.remove();
+  }
   whenInterrupted(() => {
     const { path: file, done } = store;
     return done === 0 ? NOTHING_LEFT : { text: `${file} holds ${done} ${unit} done; the same command goes on from there`, resume: { file, done } };
@@ -135,6 +149,17 @@ export function beginLongJob(
       if (values.resume !== 'off') store.remove();
     },
   };
+}
+
+/** Empty files are nobody's, and what a disk leaves of a point at worst. */
+function isForeign(path: string): boolean {
+  if (!files().exists(path)) return false;
+  const file = openRandomAccess(path);
+  try {
+    return file.byteLength > 0 && !beginsAsResumePoint(file.peek(Math.min(file.byteLength, RESUME_POINT_HEAD_BYTES)));
+  } finally {
+    file.close();
+  }
 }
 
 function readIfThere(path: string): Uint8Array | undefined {

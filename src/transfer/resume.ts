@@ -47,9 +47,16 @@ export interface ResumePoint {
 }
 
 const MAGIC = new TextEncoder().encode('TRJPNT01');
+/** Bytes that `beginsAsResumePoint` looks at. */
+export const RESUME_POINT_HEAD_BYTES = MAGIC.length;
 const DIGEST_BYTES = 32;
 const PAYLOAD_AT = MAGIC.length + DIGEST_BYTES;
 const dtypes = [['F32', Float32Array], ['F64', Float64Array], ['I32', Int32Array], ['I8', Int8Array]] as const;
+
+/** Whether a file that begins so may be a point, perhaps a damaged one. */
+export function beginsAsResumePoint(head: Uint8Array): boolean {
+  return head.length >= MAGIC.length && MAGIC.every((byte, i) => head[i] === byte);
+}
 
 /** The bytes of a point. Equal points of equal jobs give equal bytes. */
 export async function encodeResumePoint(job: JobIdentity, point: ResumePoint): Promise<Uint8Array> {
@@ -80,7 +87,7 @@ export async function encodeResumePoint(job: JobIdentity, point: ResumePoint): P
  *   InvalidArgumentError naming every setting, input and binary in which the job differs.
  */
 export async function decodeResumePoint(bytes: Uint8Array, job: JobIdentity | undefined): Promise<ResumePoint> {
-  if (bytes.length < PAYLOAD_AT || MAGIC.some((byte, i) => bytes[i] !== byte)) {
+  if (bytes.length < PAYLOAD_AT || !beginsAsResumePoint(bytes)) {
     throw new MalformedFileError({ field: 'resume', expected: 'a resume point of this version', got: `${bytes.length} other bytes` });
   }
   const payload = bytes.subarray(PAYLOAD_AT);

@@ -27,7 +27,7 @@ beforeAll(async () => {
   writeFileSync(path('ids'), new Uint8Array(Uint16Array.from({ length: 400 }, (_, i) => i % 20).buffer));
   copyFileSync(path('ids'), path('ids.bin'));
   expect((await run('train', '--data', 'a', '--widths', '4', '--iterations', '3', '--out', 'fine.zip', '--final', 'real.safetensors')).code).toBe(0);
-  copyFileSync(path('fine.zip'), path('graph'));
+  for (const copy of ['graph', 'p.previous']) copyFileSync(path('fine.zip'), path(copy));
   symlinkSync('real.safetensors', path('link.safetensors'));
   linkSync(path('real.safetensors'), path('hard.safetensors'));
   mkdirSync(path('out'));
@@ -52,6 +52,12 @@ it.each([
   ['a file by another of its names', ['convert', 'real.safetensors', 'hard.safetensors'], 'OUT hard.safetensors'],
   ['a part', ['train', '--data', 'a', '--widths', '4', '--initial', 'tf/model.json', '--final', 'tf/group1-shard1of1.bin', '--out', 'o.zip'], 'group1-shard1of1.bin'],
   ['a part by a part', ['convert', 'tf/model.json', 'tf/group1.json'], 'a part of OUT tf/group1.json, tf/group1-shard1of1.bin'],
+  ['a bundle by the resume point', [
+    'transfer', 'fine.zip', '--target', 'real.safetensors', '--data', 'a', '--method', 'naive', '--resume', 'new', '--resume-file', 'fine.zip', '--out', 'o.safetensors',
+  ], '--resume-file fine.zip'],
+  ['a bundle by the resume point before the newest', [
+    'transfer', 'p.previous', '--target-seed', '1', '--data', 'a', '--resume', 'new', '--resume-file', 'p', '--out', 'o.safetensors',
+  ], 'p.previous is an input'],
   ['a checkpoint of a folder', ['pack', '.', '--model', 'mlp', '--widths', '4', '--input', '1,6,6', '--classes', '10', '--out', 'real.safetensors'], '--out real.safetensors'],
 ])('refuses to replace %s that the same command reads', async (_name, args, named) => {
   const before = everything();
@@ -81,4 +87,18 @@ it('writes beside what it reads, and over what it wrote before', async () => {
     expect(await run('pack', 'run', '--graph', 'fine.zip', '--out', 'run/x.zip')).toMatchObject({ code: 0 });
     expect(await run('convert', 'real.safetensors', 'tf/other.json')).toMatchObject({ code: 0, stderr: '' });
   }
+});
+
+it('makes the folders on the way to a resume point, and refuses one in place of another file', async () => {
+  const training = ['train', '--data', 'a', '--widths', '4', '--iterations', '2', '--final', 'f.safetensors'];
+  expect(await run(...training, '--resume-file', 'no/such/p')).toMatchObject({ code: 0, stderr: '' });
+  const before = everything();
+  for (const how of ['new', 'auto']) expect((await run(...training, '--resume', how, '--resume-file', 'corpus.txt')).code).toBe(3);
+  expect(everything()).toEqual(before);
+});
+
+it('finds out before a demo that one of its files cannot be written', async () => {
+  mkdirSync(path('taken/v2-naive.safetensors'), { recursive: true });
+  const { code, stdout, stderr } = await run('demo', '--out-dir', 'taken', '--train-count', '100', '--pairs', '1');
+  expect({ code, stdout, stderr }).toEqual({ code: 3, stdout: '', stderr: expect.stringContaining('v2-naive.safetensors: is a directory, where a file is to be written') });
 });

@@ -1,7 +1,7 @@
 // Two generations of resume points on disk, with damage and failing disks; what whole jobs make of it: test/survival.
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { replaceFileSystem } from '../../src/cli/file-system.node.ts';
 import { ResumeFile } from '../../src/cli/resume.node.ts';
@@ -88,5 +88,19 @@ it('wants points rarely when writing them takes long, and soon when the clock ju
   } finally {
     restore();
     performance.now = now;
+  }
+});
+
+it('never removes what is no resume point: refused before a new job, left with a note behind one', async () => {
+  const store = open();
+  await store.save(await point(1), 1);
+  for (const other of [path, `${path}.previous`]) {
+    writeFileSync(other, 'PK\u0003\u0004 somebody\'s bundle');
+    expect(() => store.requireOwn()).toThrow(`${other}: is no resume point, and would be replaced by one`);
+    warnings = [];
+    store.remove();
+    expect(warnings).toEqual([`${other} is no resume point, and stays`]);
+    expect(readdirSync(directory)).toEqual([basename(other)]);
+    rmSync(other);
   }
 });
