@@ -52,8 +52,8 @@ const cifarNames: Readonly<Record<DataPart, RegExp>> = {
   test: /^(test_batch|test([-_]\d+)?)\.bin(\.gz)?$/,
 };
 
-/** Whether `name` has that part; what it is read from is not opened. */
-export function hasPart(name: string, part: DataPart): boolean {
+/** Whether `name` has that part. @throws FileError where there is no such folder; what reading a file of tokens does. */
+export async function hasPart(name: string, part: DataPart): Promise<boolean> {
   if (name.startsWith('generated:')) return true;
   if (namesTokens(name)) return hasTokenPart(name, part);
   const files = list(name);
@@ -89,7 +89,7 @@ async function withPixelMaximum(set: ImageSet, part: DataPart, folder: string, c
     maximum = largestByte(set);
     if (maximum >= FEW_GREY_LEVELS) return set;
     const other = part === 'train' ? 'test' : 'train';
-    if (hasPart(folder, other)) maximum = Math.max(maximum, largestByte(await folderPart(folder, other, choices)));
+    if (await hasPart(folder, other)) maximum = Math.max(maximum, largestByte(await folderPart(folder, other, choices)));
     if (maximum >= FEW_GREY_LEVELS || maximum === 0) return set;
   }
   const over = set.images.find((byte) => byte > maximum);

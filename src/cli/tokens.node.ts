@@ -41,9 +41,10 @@ export function tokenFiles(data: string): readonly string[] {
   return isFolder(path) ? (['train', 'test'] as const).flatMap((part) => textFile(path, part) ?? []) : [path];
 }
 
-/** Whether there is such a part; what it is read from is not opened. */
-export function hasTokenPart(data: string, part: DataPart): boolean {
+/** Whether there is such a part. @throws what reading a file of tokens does, which alone says whether it has it. */
+export async function hasTokenPart(data: string, part: DataPart): Promise<boolean> {
   const path = pathOf(data);
+  if (data.startsWith('tokens:')) return path.endsWith('.bin') || partOf(path, await readArrays(path), part) !== undefined;
   return !isFolder(path) || textFile(path, part) !== undefined;
 }
 
@@ -96,18 +97,28 @@ async function readText(path: string): Promise<Uint8Array> {
   return text;
 }
 
-/** Two bytes a token in a .bin; else an npy, npz or safetensors file with one array, or with `train` and `test`. */
+/** Two bytes a token in a .bin; else an npy, npz or safetensors file with one array, or with `train`, `test` or both. */
 async function tokenPart(path: string, part: DataPart): Promise<Tokens> {
-  const bytes = readWhole(path, limits.textFileBytes);
-  if (path.endsWith('.bin')) return splitTokens(tokensFromBytes(bytes, 16))[part];
-  const { tensors } = await readForeign({ name: path, bytes });
+  if (path.endsWith('.bin')) return splitTokens(tokensFromBytes(readWhole(path, limits.textFileBytes), 16))[part];
+  const tokens = partOf(path, await readArrays(path), part);
+  if (tokens === undefined) throw new FileError(path, `has no ${part} part: its one array is named for the other`);
+  return tokens;
+}
+
+async function readArrays(path: string): Promise<ReadonlyMap<string, RawTensor>> {
+  return (await readForeign({ name: path, bytes: readWhole(path, limits.textFileBytes) })).tensors;
+}
+
+/** An array named for a part is that part and no other: its last tenth as the test part would have been trained on. Undefined for the other. */
+function partOf(path: string, tensors: ReadonlyMap<string, RawTensor>, part: DataPart): Tokens | undefined {
   const named = tensors.get(part);
   if (named !== undefined) return integers(`${path} ${part}`, named);
-  const [only, ...more] = tensors.values();
+  const [only, ...more] = tensors;
   if (only === undefined || more.length > 0) {
     throw new FileError(path, `holds ${tensors.size} arrays (${[...tensors.keys()].slice(0, 6).join(', ')}); wanted is one, or \`train\` and \`test\``);
   }
-  return splitTokens(integers(path, only))[part];
+  const [name, tensor] = only;
+  return name === 'train' || name === 'test' ? undefined : splitTokens(integers(path, tensor))[part];
 }
 
 const integerReaders: { readonly [dtype: string]: readonly [number, (view: DataView, at: number) => number] } = {

@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeForeign } from '../../src/bundle/foreign/write.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
-import { loadTokens } from '../../src/cli/tokens.node.ts';
+import { hasTokenPart, loadTokens } from '../../src/cli/tokens.node.ts';
 import { jsonLines, trajport } from './fixtures.ts';
 
 const LETTERS = 24;
@@ -94,6 +94,25 @@ describe('files of tokens', () => {
       expect([...(await loadTokens(`tokens:${at(name)}`, 'train', choices)).tokens], name).toEqual([...numbers.subarray(0, 45)]);
       expect([...(await loadTokens(`tokens:${at(name)}`, 'test', choices)).tokens], name).toEqual([...numbers.subarray(45)]);
     }
+  });
+
+  it('an array named for a part is that part and no other', async () => {
+    const choices = { context: 4, vocabulary: 40 };
+    for (const [part, other] of [['train', 'test'], ['test', 'train']] as const) {
+      for (const format of ['npz', 'safetensors'] as const) {
+        const name = `lone-${part}.${format}`;
+        const { files } = await writeForeign(new Map([[part, raw([...numbers])]]), { format, name });
+        writeFileSync(at(name), files[0]?.bytes ?? '');
+        expect([...(await loadTokens(`tokens:${at(name)}`, part, choices)).tokens], name).toEqual([...numbers]);
+        await expect(loadTokens(`tokens:${at(name)}`, other, choices)).rejects.toThrow(`${name}: has no ${other} part: its one array is named for the other`);
+        expect([await hasTokenPart(`tokens:${at(name)}`, part), await hasTokenPart(`tokens:${at(name)}`, other)], name).toEqual([true, false]);
+      }
+    }
+    const { files } = await writeForeign(new Map([['train', raw([1, 2, 3, 4, 5])], ['test', raw([6, 7, 8, 9, 10])]]), { format: 'npz', name: 'both.npz' });
+    writeFileSync(at('both.npz'), files[0]?.bytes ?? '');
+    expect([...(await loadTokens(`tokens:${at('both.npz')}`, 'test', choices)).tokens]).toEqual([6, 7, 8, 9, 10]);
+    expect(await hasTokenPart(`tokens:${at('both.npz')}`, 'test')).toBe(true);
+    expect(await hasTokenPart(`tokens:${at('t.npz')}`, 'test')).toBe(true);
   });
 
   it('a folder holds train.txt and test.txt, gzipped or not', async () => {

@@ -126,7 +126,7 @@ async function compareAndWrite(context: Context, values: Values & GlobalValues, 
 }
 
 async function loadTasks({ compute }: Context, values: Values): Promise<{ before: Task; after: Task; names: { before: string; after: string } }> {
-  const found = values.data === undefined ? undefined : values['data-after'] === undefined ? pairIn(values.data) : { before: values.data, after: values['data-after'] };
+  const found = values.data === undefined ? undefined : values['data-after'] === undefined ? await pairIn(values.data) : { before: values.data, after: values['data-after'] };
   if (values.data === undefined && values['data-after'] !== undefined) throw new UsageError('--data-after needs --data for task A');
   for (const name of Object.values(found ?? {})) if (namesTokens(name)) throw new UsageError(`${name === found?.before ? '--data' : '--data-after'} of demo takes images, not ${name}`);
   const names = found ?? { before: 'generated:before', after: 'generated:after' };
@@ -161,18 +161,12 @@ function taskFiles(value: string): readonly string[] {
 }
 
 /** MNIST and Fashion-MNIST under one folder. */
-function pairIn(directory: string): { before: string; after: string } {
+async function pairIn(directory: string): Promise<{ before: string; after: string }> {
   if (directory.startsWith('generated:') || namesTokens(directory)) throw new UsageError(`--data ${directory} is one task: give the other with --data-after, or neither for the generated pair`);
   requireFolder(directory);
   const pair = foldersIn(directory);
-  const there = (name: string): boolean => {
-    try {
-      return hasPart(name, 'train');
-    } catch {
-      return false;
-    }
-  };
-  if (there(pair.before) && there(pair.after)) return pair;
+  const there = (name: string): Promise<boolean> => hasPart(name, 'train').catch(() => false);
+  if ((await there(pair.before)) && (await there(pair.after))) return pair;
   throw new UsageError(`--data ${directory} has no mnist/ and fashion-mnist/ in it: give task B with --data-after DIR`);
 }
 

@@ -119,7 +119,7 @@ export const transferCommand = defineCommand({
     const data = await loadData(chosen, 'train', compute, graph);
     await remarkOtherData(context, task, data);
     // Read before the work, so that a test part that cannot be used is not met after it.
-    const test = hasPart(chosen.data, 'test') ? await loadData(chosen, 'test', compute, graph) : undefined;
+    const test = (await hasPart(chosen.data, 'test')) ? await loadData(chosen, 'test', compute, graph) : undefined;
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}\n`);
 
     remarkLargeBatch(output, values['batch-size'], data, values['held-out']);
