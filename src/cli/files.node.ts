@@ -8,11 +8,15 @@ import { formatBytes } from '../report/text.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
 
-/** Temporary files and locks now on disk: removed when the process is interrupted. */
+/** Temporary files now on disk, removed when the process is interrupted. */
 const temporaries = new Set<string>();
+/** Locks of this process and what stands in them: by the time they are released, another's may have their names. */
+const locks = new Map<string, string>();
 /** Made for outputs, outermost first. */
 const madeDirectories: string[] = [];
 let counter = 0;
+
+export const LOCK_LIMIT_BYTES = 4096;
 
 /**
  * Removes what a command that failed or was interrupted left: temporary files, and directories made for outputs that nothing came to.
@@ -27,6 +31,8 @@ export function removeTemporaries(): void {
     }
   }
   temporaries.clear();
+  for (const path of locks.keys()) release(path);
+  locks.clear();
   for (const directory of madeDirectories.splice(0).toReversed()) {
     try {
       files().removeDirectory(directory);
@@ -36,19 +42,23 @@ export function removeTemporaries(): void {
   }
 }
 
-/** Has `path` removed when the process is interrupted, or by the returned function. */
-export function keepUntilExit(path: string): () => void {
-  temporaries.add(path);
+/** Has the lock `path`, which holds `text`, removed when the process is interrupted, or by the returned function. */
+export function keepUntilExit(path: string, text: string): () => void {
+  locks.set(path, text);
   return () => {
-    if (!temporaries.has(path)) return;
-    try {
-      files().unlink(path);
-    } catch {
-      // Somebody removed it by hand, or it is left to the end of the process.
-      if (files().exists(path)) return;
-    }
-    temporaries.delete(path);
+    if (locks.has(path) && release(path)) locks.delete(path);
   };
+}
+
+/** Whether the lock is no longer ours; where it is, its removal failed and is left to the end of the process. */
+function release(path: string): boolean {
+  try {
+    if (!files().exists(path) || new TextDecoder().decode(readWhole(path, LOCK_LIMIT_BYTES)) !== locks.get(path)) return true;
+    files().unlink(path);
+    return true;
+  } catch {
+    return !files().exists(path);
+  }
 }
 
 /** A name for a file that is about to be written, hidden beside `path`. */

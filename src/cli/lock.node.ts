@@ -10,7 +10,7 @@ import process from 'node:process';
 import { LockedError } from '../core/errors.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
-import { keepUntilExit, readWhole, reason, removeAbandonedTemporaries, temporaryBeside, writeNew, writtenPath } from './files.node.ts';
+import { LOCK_LIMIT_BYTES, keepUntilExit, readWhole, reason, removeAbandonedTemporaries, temporaryBeside, writeNew, writtenPath } from './files.node.ts';
 
 interface Owner {
   readonly pid: number;
@@ -19,34 +19,47 @@ interface Owner {
   readonly started: string;
 }
 
-const LOCK_LIMIT_BYTES = 4096;
+/** Between two looks at a lock another run may end, or take over the same stale one; what is never there to be read is no lock. */
+const ATTEMPTS = 100;
 
 /**
- * Locks `path` until the returned handle is disposed or the process ends.
- * @throws LockedError while another live process has it; FileError where the lock cannot be written.
+ * Locks `path`, a file's own and not a link's, until the returned handle is disposed or the process ends.
+ * @param named how messages call it.
+ * @throws LockedError while another live process has it; FileError where the lock cannot be written, or is none of ours.
  */
-function lockOutput(path: string): Disposable {
-  // Of the file itself, so that there is one lock by whichever link it is named.
-  const lock = `${writtenPath(path)}.lock`;
-  const mine: Owner = { pid: process.pid, host: hostname(), started: startOf(process.pid) };
-  // Another run may end, or take over the same stale lock, between two looks at it.
-  for (let attempt = 0; attempt < 3; attempt++) {
-    if (tryLink(lock, mine)) {
-      const forget = keepUntilExit(lock);
-      return { [Symbol.dispose]: forget };
-    }
-    const text = readLock(lock);
-    if (text === undefined) continue;
-    const owner = parseOwner(text);
-    if (owner !== undefined && isAlive(owner)) throw lockedBy(path, owner);
-    removeStale(lock, text);
+function lockFile(path: string, named: string): Disposable {
+  const lock = `${path}.lock`;
+  const text = JSON.stringify({ pid: process.pid, host: hostname(), started: startOf(process.pid) } satisfies Owner);
+  for (let attempt = 1; !tryPlace(lock, text, 'link'); attempt++) {
+    if (attempt === ATTEMPTS) throw foreign(lock);
+    const found = readLock(lock);
+    if (found === undefined) continue;
+    const owner = parseOwner(lock, found);
+    if (isAlive(owner)) throw lockedBy(lock, named, owner);
+    if (takeOver(lock, found, text, named)) break;
   }
-  throw lockedBy(path, parseOwner(readLock(lock) ?? ''));
+  const forget = keepUntilExit(lock, text);
+  // Whoever made these has lost the lock, so it is gone.
+  for (const one of [path, lock]) removeAbandonedTemporaries(one, (pid) => pid !== process.pid && processExists(pid));
+  return { [Symbol.dispose]: forget };
+}
+
+/**
+ * Puts our lock in place of a stale one, under a lock of the lock: of two who find it stale, the second would else remove the first one's.
+ * The name is never free meanwhile. False where another was faster.
+ */
+function takeOver(lock: string, stale: string, text: string, named: string): boolean {
+  const alone = lockFile(lock, named);
+  try {
+    return readLock(lock) === stale && tryPlace(lock, text, 'rename');
+  } finally {
+    alone[Symbol.dispose]();
+  }
 }
 
 /**
  * Locks all of a command's outputs and removes what killed runs left beside them.
- * @throws LockedError, FileError as `lockOutput`; then none is locked.
+ * @throws LockedError, FileError as `lockFile`; then none is locked.
  */
 export function lockOutputs(paths: readonly string[]): Disposable {
   const locks: Disposable[] = [];
@@ -54,11 +67,8 @@ export function lockOutputs(paths: readonly string[]): Disposable {
     for (const lock of locks.splice(0)) lock[Symbol.dispose]();
   };
   try {
-    for (const path of paths) locks.push(lockOutput(path));
-    // Whoever made these has lost the lock, so it is gone.
-    for (const path of paths.map(writtenPath).flatMap((one) => [one, `${one}.lock`])) {
-      removeAbandonedTemporaries(path, (pid) => pid !== process.pid && processExists(pid));
-    }
+    // Of the files themselves, so that each has one lock by whichever link it is named.
+    for (const path of paths) locks.push(lockFile(writtenPath(path), relative('', resolve(path))));
   } catch (error) {
     release();
     throw error;
@@ -66,35 +76,22 @@ export function lockOutputs(paths: readonly string[]): Disposable {
   return { [Symbol.dispose]: release };
 }
 
-/** Whether the lock is ours now; false where there is one already. */
-function tryLink(lock: string, owner: Owner): boolean {
+/** Whether the lock is ours now. A link fails where there is one already, and so tells false; a rename replaces it. */
+function tryPlace(lock: string, text: string, how: 'link' | 'rename'): boolean {
   const temporary = temporaryBeside(lock);
   try {
-    writeNew(temporary, new TextEncoder().encode(JSON.stringify(owner)));
-    files().link(temporary, lock);
+    writeNew(temporary, new TextEncoder().encode(text));
+    files()[how](temporary, lock);
     return true;
   } catch (cause) {
     if (codeOf(cause) === 'EEXIST') return false;
-    throw new FileError(lock, `cannot be written (${reason(cause)})`, cause);
+    throw new FileError(relative('', lock), `cannot be written (${reason(cause)})`, cause);
   } finally {
     try {
       files().unlink(temporary);
     } catch {
-      // Never made.
+      // Never made, or renamed.
     }
-  }
-}
-
-/** Moves a stale lock away first: should it be another's fresh one by now, it is put back. */
-function removeStale(lock: string, staleText: string): void {
-  const aside = temporaryBeside(lock);
-  try {
-    files().rename(lock, aside);
-    if (readLock(aside) !== staleText) files().link(aside, lock);
-    files().unlink(aside);
-  } catch (cause) {
-    // Somebody else took it away: the next attempt sees what is there now.
-    if (codeOf(cause) !== 'ENOENT' && codeOf(cause) !== 'EEXIST') throw new FileError(lock, `cannot be taken over (${reason(cause)})`, cause);
   }
 }
 
@@ -107,14 +104,24 @@ function readLock(lock: string): string | undefined {
   }
 }
 
-/** Undefined for a file that is no lock, as a power failure may leave one. */
-function parseOwner(text: string): Owner | undefined {
+/** @throws FileError for what no run of ours wrote: a lock is whole before it has its name, so not even a power failure leaves a part. */
+function parseOwner(lock: string, text: string): Owner {
+  const { pid, host, started } = parseObject(text);
+  if (!Number.isSafeInteger(pid) || typeof host !== 'string' || typeof started !== 'string') {
+    throw foreign(lock);
+  }
+  return { pid: pid as number, host, started };
+}
+
+function foreign(lock: string): FileError {
+  return new FileError(relative('', lock), 'stands where the lock of the output would, and is none of trajport: move it away, or name another output');
+}
+
+function parseObject(text: string): Readonly<Record<string, unknown>> {
   try {
-    const { pid, host, started } = JSON.parse(text) as Partial<Record<keyof Owner, unknown>>;
-    if (!Number.isSafeInteger(pid) || typeof host !== 'string' || typeof started !== 'string') return undefined;
-    return { pid: pid as number, host, started };
+    return Object(JSON.parse(text)) as Record<string, unknown>;
   } catch {
-    return undefined;
+    return {};
   }
 }
 
@@ -146,12 +153,12 @@ function startOf(pid: number): string {
   }
 }
 
-function lockedBy(path: string, owner: Owner | undefined): LockedError {
-  const who = owner === undefined ? 'another run' : `process ${owner.pid}${owner.host === hostname() ? '' : ` on ${owner.host}`}`;
+function lockedBy(lock: string, field: string, owner: Owner): LockedError {
+  const who = `process ${owner.pid}${owner.host === hostname() ? '' : ` on ${owner.host}`}`;
   return new LockedError({
-    field: relative('', resolve(path)),
+    field,
     expected: 'no other run that writes this file',
-    got: `${who}, by ${relative('', `${writtenPath(path)}.lock`)}`,
+    got: `${who}, by ${relative('', lock)}`,
   });
 }
 

