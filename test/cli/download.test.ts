@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { fetchFile } from '../../src/cli/fetch-file.ts';
 import { officialFiles } from '../../src/data/official-files.ts';
 import { jsonLines, trajport } from './fixtures.ts';
 
@@ -18,6 +19,9 @@ beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'trajport-download-'));
   // A mirror that answers every file with the same few bytes, and one file with too many.
   server = createServer((request, response) => {
+    // Headers and the beginning of a body, then nothing more, and no end.
+    if (request.url?.startsWith('/open') === true) return void response.writeHead(request.url.startsWith('/open/404') ? 404 : 200).write('begun');
+    if (request.url?.startsWith('/silent') === true) return undefined;
     asked.push(request.url ?? '');
     if (request.url?.includes('train-labels') === true) response.writeHead(404).end();
     else response.end(request.url?.includes('t10k-labels') === true ? Buffer.alloc(100_000) : 'not the official file');
@@ -26,6 +30,7 @@ beforeAll(async () => {
   mirror = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
 });
 afterAll(() => {
+  server.closeAllConnections();
   server.close();
   rmSync(directory, { recursive: true, force: true });
 });
@@ -58,3 +63,20 @@ it('does not take a file of the right name for the right file', async () => {
   expect(code).toBe(3);
   expect(asked).toHaveLength(2);
 });
+
+it('gives up a server that falls silent, before its answer or within it', async () => {
+  const options = { signal: new AbortController().signal, maximumBytes: 1000, idleMs: 200 };
+  await expect(fetchFile(`${mirror}silent`, options)).rejects.toThrow('expected an answer, got none (silence for 200 ms)');
+  const told: number[] = [];
+  await expect(fetchFile(`${mirror}open`, { ...options, onProgress: (done) => told.push(done) })).rejects.toThrow('expected the whole file, got 5 bytes, then silence for 200 ms');
+  expect(told).toEqual([5]);
+  await expect(fetchFile(`${mirror}t10k-labels`, options)).rejects.toThrow('expected at most 1000 bytes, got more');
+  await expect(fetchFile(`${mirror}open`, { ...options, signal: AbortSignal.abort() })).rejects.toThrow(/abort/i);
+});
+
+it('lets go of an error page that has no end: it would keep the process alive', async () => {
+  const closed = new Promise<void>((resolve) => void server.once('request', (_, response) => response.once('close', resolve)));
+  const options = { signal: new AbortController().signal, maximumBytes: 1000 };
+  await expect(fetchFile(`${mirror}open/404`, options)).rejects.toThrow('expected status 200, got 404');
+  await closed;
+}, 5000);

@@ -1,8 +1,7 @@
 /** `trajport download`: the official image files, each checked against its SHA-256 before it gets its name. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { concatBytes } from '../../bundle/zip-format.ts';
-import { IntegrityError, LimitError, NetworkError, TrajportError } from '../../core/errors.ts';
+import { IntegrityError } from '../../core/errors.ts';
 import { sha256Hex } from '../../core/sha256.ts';
 import { gunzip } from '../../data/gzip.ts';
 import { officialFiles } from '../../data/official-files.ts';
@@ -12,6 +11,7 @@ import { formatBytes } from '../../report/text.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
+import { fetchFile } from '../fetch-file.ts';
 import { readWhole, writeAtomically } from '../files.node.ts';
 import { nearestName } from '../../core/nearest-name.ts';
 
@@ -82,10 +82,13 @@ async function unpack(
 
 /** @throws NetworkError when no mirror answers, IntegrityError when what came is not the official file. */
 async function fetchChecked({ output, signal }: Context, urls: readonly string[], file: OfficialFile): Promise<Uint8Array<ArrayBuffer>> {
+  const maximumBytes = file.bytes ?? LIMIT_BYTES;
   let failure: unknown;
   for (const url of urls) {
     try {
-      const bytes = await fetchBytes(url, file, signal, (done, total) => output.progress(file.file, done, total, {}));
+      const bytes = await fetchFile(url, {
+        signal, maximumBytes, onProgress: (done, total) => output.progress(file.file, done, file.bytes ?? total ?? maximumBytes, {}),
+      });
       const sha256 = await sha256Hex(bytes);
       if (sha256 === file.sha256) return bytes;
       failure = new IntegrityError({ field: url, expected: `SHA-256 ${file.sha256}`, got: sha256 });
@@ -95,37 +98,4 @@ async function fetchChecked({ output, signal }: Context, urls: readonly string[]
     }
   }
   throw failure;
-}
-
-/** `fetch failed` says nothing; what the system said stands behind it. */
-function whyNot(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error && error.cause.message !== '' ? error.cause.message : error.message;
-}
-
-async function fetchBytes(url: string, file: OfficialFile, signal: AbortSignal, onProgress: (done: number, total: number) => void): Promise<Uint8Array<ArrayBuffer>> {
-  let response: Response;
-  try {
-    response = await fetch(url, { signal });
-  } catch (cause) {
-    throw new NetworkError({ field: url, expected: 'an answer', got: `none (${whyNot(cause)})`, cause });
-  }
-  if (!response.ok || response.body === null) throw new NetworkError({ field: url, expected: 'status 200', got: String(response.status) });
-  // A server that sends more than the file has is cut off there.
-  const limit = file.bytes ?? LIMIT_BYTES;
-  const announced = Number(response.headers.get('content-length') ?? NaN);
-  const pieces: Uint8Array[] = [];
-  let done = 0;
-  try {
-    for await (const piece of response.body) {
-      done += piece.length;
-      if (done > limit) throw new LimitError({ field: url, expected: `at most ${limit} bytes`, got: 'more' });
-      pieces.push(piece);
-      onProgress(done, file.bytes ?? (Number.isFinite(announced) ? announced : limit));
-    }
-  } catch (cause) {
-    if (cause instanceof TrajportError) throw cause;
-    throw new NetworkError({ field: url, expected: 'the whole file', got: `${done} bytes, then ${cause instanceof Error ? cause.message : String(cause)}`, cause });
-  }
-  return concatBytes(pieces);
 }
