@@ -3,6 +3,7 @@
  * warnings and the progress line on stderr, the latter only where a person watches.
  */
 import { formatProgress } from '../report/progress.ts';
+import { printable } from '../report/text.ts';
 
 /** The part of a stream that is needed: node:process's in Node, Deno and Bun, an array in tests. */
 export interface Sink {
@@ -30,6 +31,11 @@ const escapes: Readonly<Record<Style, string>> = {
   bold: '\u001b[1m', faint: '\u001b[2m', red: '\u001b[31m', green: '\u001b[32m', yellow: '\u001b[33m', blue: '\u001b[34m',
 };
 
+const RESET = '\u001b[0m';
+/** Split by these, every second piece is one of them. */
+const lineEnds = /(\n)/;
+const ownEscapes = new RegExp(`(\\n|${[...Object.values(escapes), RESET].map((escape) => escape.replace('[', '\\[')).join('|')})`);
+
 /** 80 ms: a terminal over ssh keeps up, and the bar still looks alive. */
 const PROGRESS_INTERVAL_MS = 80;
 
@@ -55,7 +61,8 @@ export class Output {
   text(text: string): void {
     if (this.json) return;
     this.clearProgress();
-    this.#options.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+    const safe = this.#safe(this.#options.stdout, text);
+    this.#options.stdout.write(safe.endsWith('\n') ? safe : `${safe}\n`);
   }
 
   /** A record for machines; dropped without --json. */
@@ -69,12 +76,12 @@ export class Output {
   /** A remark on stderr, in either mode. */
   warn(text: string): void {
     this.clearProgress();
-    this.#options.stderr.write(`${this.#styled(this.#options.stderr, 'yellow', 'note:')} ${text}\n`);
+    this.#options.stderr.write(`${this.#styled(this.#options.stderr, 'yellow', 'note:')} ${this.#safe(this.#options.stderr, text)}\n`);
   }
 
   error(text: string): void {
     this.clearProgress();
-    this.#options.stderr.write(`${this.#styled(this.#options.stderr, 'red', 'error:')} ${text}\n`);
+    this.#options.stderr.write(`${this.#styled(this.#options.stderr, 'red', 'error:')} ${this.#safe(this.#options.stderr, text)}\n`);
   }
 
   /** `text` in a style where stdout is a terminal that shows colour, else as it is. */
@@ -95,7 +102,7 @@ export class Output {
     this.#progressShown = true;
     // One cell less than the terminal has: writing its last column makes some terminals wrap.
     const line = formatProgress({ label, done, total, elapsedMs: time - this.#stageAt, detail }, (stderr.columns ?? 80) - 1);
-    stderr.write(`\r\u001b[2K${line}`);
+    stderr.write(`\r\u001b[2K${printable(line)}`);
   }
 
   clearProgress(): void {
@@ -105,8 +112,17 @@ export class Output {
   }
 
   #styled(stream: Sink, style: Style, text: string): string {
+    return this.#colours(stream) ? `${escapes[style]}${text}${RESET}` : text;
+  }
+
+  #colours(stream: Sink): boolean {
     const { NO_COLOR, TERM } = this.#options.environment;
-    const colour = stream.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && TERM !== 'dumb';
-    return colour ? `${escapes[style]}${text}\u001b[0m` : text;
+    return stream.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && TERM !== 'dumb';
+  }
+
+  /** Names come out of files: a terminal gets no control characters of theirs. Line ends stay, and styles of our own where there are any. */
+  #safe(stream: Sink, text: string): string {
+    const kept = this.#colours(stream) ? ownEscapes : lineEnds;
+    return text.split(kept).map((piece, i) => (i % 2 === 1 ? piece : printable(piece))).join('');
   }
 }

@@ -69,4 +69,26 @@ describe('output', () => {
       expect(silent.stderr).toEqual([]);
     }
   });
+
+  it('passes no control characters of names on to a terminal or a file, but line ends and its own styles', () => {
+    const evil = 'w\u001b]0;pwned\u0007\u009b2J\u202e\r';
+    for (const tty of [true, false]) {
+      const { output, stdout, stderr, wait } = harness({ tty });
+      output.text(`${output.style('bold', evil)}\n${evil}`);
+      output.warn(evil);
+      output.error(`${evil}\n  ${evil}`);
+      wait(100);
+      output.progress(evil, 1, 10, { file: evil });
+      output.clearProgress();
+      const safe = 'w\ufffd]0;pwned\ufffd\ufffd2J\ufffd\ufffd';
+      expect(stdout.join('')).toBe(tty ? `\u001b[1m${safe}\u001b[0m\n${safe}\n` : `${safe}\n${safe}\n`);
+      const ours = ['\r\u001b[2K', '\u001b[0m', '\u001b[31m', '\u001b[33m'];
+      const said = ours.reduce((text, escape) => text.replaceAll(escape, ''), stderr.join(''));
+      expect(said).toContain(`note: ${safe}\nerror: ${safe}\n  ${safe}\n`);
+      expect(said.replaceAll('\n', '')).not.toMatch(/\p{Control}/u);
+    }
+    const hidden = harness({ tty: false });
+    hidden.output.text('\u001b[1mnot ours');
+    expect(hidden.stdout).toEqual(['\ufffd[1mnot ours\n']);
+  });
 });
