@@ -41,19 +41,15 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   const [name, ...rest] = argv;
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     const wanted = name === 'help' ? rest[0] : undefined;
-    plain.text(wanted === undefined ? overview(commands, packageVersion()) : commandHelp(findCommand(wanted)));
-    return exitCodes.ok;
+    return wanted === undefined ? answer(plain, 'help', { text: overview(commands, packageVersion()) }) : answerHelp(plain, findCommand(wanted));
   }
   if (name === 'version' || name === '--version' || name === '-V' || name === '-v') {
     const version = packageVersion();
-    plain.text(version);
-    plain.record({ event: 'version', version });
-    return exitCodes.ok;
+    return answer(plain, 'version', { text: version, version });
   }
   const command = findCommand(name);
   if (rest.includes('--help') || rest.includes('-h')) {
-    plain.text(commandHelp(command));
-    return exitCodes.ok;
+    return answerHelp(plain, command);
   }
   const specs = { ...command.options, ...globalOptions };
   const { values, positionals } = parseArguments(rest, specs);
@@ -86,6 +82,17 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
       await closeSharedCompute();
     }
   });
+}
+
+function answerHelp(output: Output, command: Command): ExitCode {
+  return answer(output, 'help', { of: command.name, text: commandHelp(command) });
+}
+
+/** What is asked of trajport itself; with --json a result like any other. */
+function answer(output: Output, command: string, fields: { readonly text: string; readonly [field: string]: string }): ExitCode {
+  output.text(fields.text);
+  output.record({ event: 'result', command, ...fields });
+  return exitCodes.ok;
 }
 
 /** Of the package.json beside dist/, so that it is stated once. */

@@ -446,6 +446,14 @@ describe('exit codes', () => {
       expect(stdout).toContain(`trajport ${name}`);
       for (const line of stdout.split('\n')) if (!line.startsWith('  trajport') && !line.startsWith('  #')) expect(line.length).toBeLessThanOrEqual(100);
     }
+    // With --json the same as a result, like that of any command.
+    for (const [args, fields] of [
+      [['--help'], { command: 'help', text: overview.stdout }], [['help', 'train'], { command: 'help', of: 'train', text: expect.stringContaining('--widths') }],
+      [['train', '--help'], { command: 'help', of: 'train', text: expect.stringContaining('--widths') }], [['--version'], { command: 'version', version: expect.stringMatching(/^\d/) }],
+    ] as const) {
+      const { code, stdout } = await run(...args, '--json');
+      expect({ code, lines: jsonLines(stdout) }).toEqual({ code: 0, lines: [expect.objectContaining({ event: 'result', ...fields })] });
+    }
     for (const version of ['version', '--version', '-v', '-V']) expect((await run(version)).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 });
