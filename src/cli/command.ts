@@ -10,8 +10,14 @@ import type { Output } from './output.ts';
 /** Options that every command takes. */
 export const globalOptions = {
   seed: { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'everything random follows from this number' },
-  'heap-limit': { kind: 'bytes', field: 'heapLimitBytes', metavar: 'SIZE', minimum: limits.smallestHeapBytes, maximum: limits.heapBytes, help: 'cap of the WebAssembly heap, e.g. 96MiB' },
-  'relaxed-simd': { kind: 'flag', field: 'arithmetic', help: 'matrix products with relaxed SIMD: faster in most engines, but another engine or processor may give other bytes' },
+  'heap-limit': {
+    kind: 'bytes', field: 'heapLimitBytes', metavar: 'SIZE', minimum: limits.smallestHeapBytes, maximum: limits.heapBytes,
+    help: 'cap of the WebAssembly heap, e.g. 96MiB',
+  },
+  'relaxed-simd': {
+    kind: 'flag', field: 'arithmetic',
+    help: 'matrix products with relaxed SIMD: faster in most engines, but another engine or processor may give other bytes',
+  },
   json: { kind: 'flag', help: 'print one JSON object a line on stdout and nothing else there' },
   quiet: { kind: 'flag', short: 'q', help: 'no progress line' },
   help: { kind: 'flag', short: 'h', help: 'this text' },
@@ -72,7 +78,8 @@ export function defineCommand<const S extends OptionSpecs>(command: Command<S>):
 
 /** The help of one command: examples first, since most readers copy one. */
 export function commandHelp(command: Command): string {
-  const usage = ['trajport', command.name, ...new Set(command.positionals.map(({ name }) => (name.endsWith('?') ? `[${name.slice(0, -1)}]` : name))), '[options]'];
+  const positionals = new Set(command.positionals.map(({ name }) => (name.endsWith('?') ? `[${name.slice(0, -1)}]` : name)));
+  const usage = ['trajport', command.name, ...positionals, '[options]'];
   const lines = [`${capital(command.summary)}.`, '', 'Usage', `  ${usage.join(' ')}`, '', 'Examples'];
   for (const { say, run } of command.examples) lines.push(`  # ${say}`, `  ${run}`, '');
   if (Object.keys(command.options).length > 0) lines.push('Options', ...optionLines(command.options), '');

@@ -111,7 +111,10 @@ async function folderPart(name: string, part: DataPart, choices: LoadChoices): P
   if (images.length > 0 && parts.length > 0) throw new FileError(name, `holds both MNIST's and CIFAR's files: ${images[0]} and ${parts[0]}`);
   if (images.length > 0) return readIdxPair(name, part, files, choices);
   if (parts.length > 0) return readCifarParts(name, parts, choices);
-  const wanted = part === 'train' ? "train-images-idx3-ubyte[.gz] (MNIST's names) or train-1.bin[.gz], data_batch_1.bin (CIFAR's)" : 't10k-images-idx3-ubyte[.gz] or test-1.bin[.gz], test_batch.bin';
+  const wanted =
+    part === 'train'
+      ? "train-images-idx3-ubyte[.gz] (MNIST's names) or train-1.bin[.gz], data_batch_1.bin (CIFAR's)"
+      : 't10k-images-idx3-ubyte[.gz] or test-1.bin[.gz], test_batch.bin';
   throw new FileError(name, `has no ${part} images: looked for ${wanted}; there are ${files.slice(0, 8).join(', ') || 'no files'}`);
 }
 
@@ -145,7 +148,9 @@ async function readCifarParts(directory: string, parts: readonly string[], choic
   const files = withoutTwins(parts);
   // The official CIFAR-100 is one file a part, with a coarse label before the fine one; numbered parts have one label.
   const format = files.every((file) => /^(train|test)\.bin/.test(file)) ? 'cifar100-fine' : 'cifar10';
-  const set = await imageSetFromCifar({ name: basename(directory), files: files.map((file) => read(directory, file)), format, classes: choices.classes ?? limits.classes });
+  const set = await imageSetFromCifar({
+    name: basename(directory), files: files.map((file) => read(directory, file)), format, classes: choices.classes ?? limits.classes,
+  });
   if (choices.classes !== undefined) return set;
   // Nothing in the files says how many classes there are: ten unless a label says more.
   return { ...set, classes: set.labels.reduce((most, label) => Math.max(most, label + 1), 10) };

@@ -13,7 +13,9 @@ export interface FetchFileOptions {
 }
 
 /** @throws NetworkError, LimitError; what `signal` was aborted with. */
-export async function fetchFile(url: string, { signal, maximumBytes, idleMs = limits.networkIdleMs, onProgress }: FetchFileOptions): Promise<Uint8Array<ArrayBuffer>> {
+export async function fetchFile(
+  url: string, { signal, maximumBytes, idleMs = limits.networkIdleMs, onProgress }: FetchFileOptions,
+): Promise<Uint8Array<ArrayBuffer>> {
   using watchdog = new Watchdog(idleMs, signal);
   let done = 0;
   try {
@@ -39,7 +41,8 @@ export async function fetchFile(url: string, { signal, maximumBytes, idleMs = li
     if (cause instanceof TrajportError) throw cause;
     const stalled = watchdog.isStalled();
     const why = stalled ? `silence for ${idleMs} ms` : whyNot(cause);
-    throw new NetworkError({ field: url, expected: done === 0 ? 'an answer' : 'the whole file', got: done === 0 ? `none (${why})` : `${done} bytes, then ${why}`, cause });
+    if (done === 0) throw new NetworkError({ field: url, expected: 'an answer', got: `none (${why})`, cause });
+    throw new NetworkError({ field: url, expected: 'the whole file', got: `${done} bytes, then ${why}`, cause });
   }
 }
 

@@ -11,7 +11,10 @@ import { UsageError } from './exit.ts';
 import type { Output } from './output.ts';
 
 export const microBatchOptions = {
-  'micro-batch': { kind: 'string', field: 'microBatch', metavar: 'N|auto', help: 'images on the heap at once, or auto: as many as --heap-limit has room for; gradients are the same to rounding (default: the whole batch)' },
+  'micro-batch': {
+    kind: 'string', field: 'microBatch', metavar: 'N|auto',
+    help: 'images on the heap at once, or auto: as many as --heap-limit has room for; gradients are the same to rounding (default: the whole batch)',
+  },
 } as const satisfies OptionSpecs;
 
 export const workerOptions = {

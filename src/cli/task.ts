@@ -9,8 +9,9 @@ import { formatInteger } from '../report/text.ts';
 import type { Context } from './command.ts';
 import { DEFAULT_DATA, generatedTasks } from './data.node.ts';
 import { UsageError } from './exit.ts';
-import { loadData } from './shared.ts';
-import type { DataValues, Task } from './shared.ts';
+import { loadData } from './data-options.ts';
+import type { DataValues } from './data-options.ts';
+import type { Task } from './networks.ts';
 
 /**
  * The options with --data filled in.

@@ -14,7 +14,7 @@ import { thatFile } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { writeAtomically } from '../files.node.ts';
-import { checkpointIndex, isBundle, openBundleFile } from '../shared.ts';
+import { checkpointIndex, isBundle, openBundleFile } from '../weights.node.ts';
 
 const options = {
   rules: { kind: 'string', reads: thatFile, metavar: 'FILE', help: 'JSON list of { from, to, transpose? }: renames and turns tensors; see docs/formats.md' },

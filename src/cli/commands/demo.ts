@@ -18,11 +18,15 @@ import type { Context, GlobalValues } from '../command.ts';
 import { dataFiles, hasPart, loadImages, requireFolder } from '../data.node.ts';
 import { type ExitCode, UsageError, exitCodes } from '../exit.ts';
 import { streamAtomically, writeAtomically } from '../files.node.ts';
-import { dataSummary, graphOf, graphSummary, modelOptions } from '../shared.ts';
+import { graphOf, modelOptions } from '../networks.ts';
+import { dataSummary, graphSummary } from '../summaries.ts';
 import { namesTokens } from '../tokens.node.ts';
 
 const options = {
-  data: { kind: 'string', reads: taskFiles, metavar: 'DIR', help: 'images of task A, or a folder with mnist/ and fashion-mnist/ in it (default: a generated pair of tasks)' },
+  data: {
+    kind: 'string', reads: taskFiles, metavar: 'DIR',
+    help: 'images of task A, or a folder with mnist/ and fashion-mnist/ in it (default: a generated pair of tasks)',
+  },
   'data-after': { kind: 'string', reads: dataFiles, metavar: 'DIR', help: 'images of task B' },
   'train-count': { kind: 'integer', metavar: 'N', minimum: 1, default: 6000, help: 'use only the first N training images of each task' },
   ...modelOptions,
@@ -31,8 +35,14 @@ const options = {
   'fine-tune-epochs': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: defaultPortSettings.fineTuneEpochs, help: 'fine-tuning on task B' },
   'learning-rate': { kind: 'number', metavar: 'X', minimum: 0, default: defaultPortSettings.learningRate, help: 'SGD with momentum 0.9, for all training' },
   steps: { kind: 'integer', metavar: 'T', minimum: 1, maximum: 1000, default: defaultPortSettings.steps, help: 'steps of each port' },
-  'batches-per-step': { kind: 'integer', metavar: 'G', minimum: 1, default: defaultPortSettings.batchesPerStep, help: 'mini-batches averaged for one gradient' },
-  iterations: { kind: 'integers', metavar: 'N,N…', minimum: 0, default: defaultPortSettings.iterations, help: 'onward iterations to read the test accuracy after' },
+  'batches-per-step': {
+    kind: 'integer', metavar: 'G', minimum: 1, default: defaultPortSettings.batchesPerStep,
+    help: 'mini-batches averaged for one gradient',
+  },
+  iterations: {
+    kind: 'integers', metavar: 'N,N…', minimum: 0, default: defaultPortSettings.iterations,
+    help: 'onward iterations to read the test accuracy after',
+  },
   'out-dir': { kind: 'string', metavar: 'DIR', default: 'out', help: 'where weights, bundle, record and figure go' },
 } as const;
 

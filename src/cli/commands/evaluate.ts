@@ -10,7 +10,10 @@ import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { requireFile } from '../files.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
-import { checkpointIndex, dataOptions, dataSummary, givenTask, graphOf, isBundle, loadData, modelOptions, openBundleFile, readWeights, refuseNetwork, refuseWithoutNetwork } from '../shared.ts';
+import { dataOptions, loadData } from '../data-options.ts';
+import { givenTask, graphOf, modelOptions, refuseNetwork } from '../networks.ts';
+import { dataSummary } from '../summaries.ts';
+import { checkpointIndex, isBundle, openBundleFile, readWeights, refuseWithoutNetwork } from '../weights.node.ts';
 import { withTaskData } from '../task.ts';
 
 const options = {

@@ -16,7 +16,9 @@ import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import type { ExitCode } from '../exit.ts';
-import { graphOfShape, graphSummary, isBundle, modelOptions, openBundleFile, refuseNetwork, shapeOptions } from '../shared.ts';
+import { graphOfShape, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
+import { graphSummary } from '../summaries.ts';
+import { isBundle, openBundleFile } from '../weights.node.ts';
 
 export const inspect = defineCommand({
   name: 'inspect',

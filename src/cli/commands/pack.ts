@@ -14,12 +14,17 @@ import { thatFile } from '../arguments.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { streamAtomically } from '../files.node.ts';
-import { graphOfShape, graphSummary, modelOptions, openBundleFile, shapeOptions } from '../shared.ts';
+import { graphOfShape, modelOptions, shapeOptions } from '../networks.ts';
+import { graphSummary } from '../summaries.ts';
+import { openBundleFile } from '../weights.node.ts';
 
 const options = {
   ...modelOptions,
   ...shapeOptions,
-  rules: { kind: 'string', reads: thatFile, metavar: 'FILE', help: "JSON list of { from, to, transpose? }: names in the files to the network's; see docs/formats.md" },
+  rules: {
+    kind: 'string', reads: thatFile, metavar: 'FILE',
+    help: "JSON list of { from, to, transpose? }: names in the files to the network's; see docs/formats.md",
+  },
   coding: { kind: 'choice', choices: ['lossless', 'full', 'int8', 'int4'], default: 'lossless', help: 'how steps are stored; int8 and int4 lose some' },
   'key-frame-every': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 10_000, help: 'a checkpoint that stands alone every N (lossless: 16)' },
   out: { kind: 'string', writes: 'bundle', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },

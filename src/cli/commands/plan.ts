@@ -6,7 +6,10 @@ import { formatBytes, formatDuration, formatInteger, formatQuantity, printable }
 import { thatFile } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { dataOptions, graphOfShapeOrData, graphSummary, modelOptions, openBundleFile, refuseData, refuseNetwork, shapeOptions } from '../shared.ts';
+import { dataOptions, refuseData } from '../data-options.ts';
+import { graphOfShapeOrData, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
+import { graphSummary } from '../summaries.ts';
+import { openBundleFile } from '../weights.node.ts';
 import { transferOptions } from './transfer.ts';
 
 const { method, ...choices } = transferOptions;

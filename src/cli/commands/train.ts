@@ -16,9 +16,11 @@ import { requireFile, streamAtomically, writeAtomically } from '../files.node.ts
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
-import {
-  DEFAULT_BATCH_SIZE, dataOptions, dataSummary, freshHeadOptions, givenTask, graphOf, graphSummary, loadData, lossOf, lossOptions, modelOptions, readStart, remarkLargeBatch,
-} from '../shared.ts';
+import { DEFAULT_BATCH_SIZE, dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
+import { lossOf, lossOptions } from '../loss-options.ts';
+import { givenTask, graphOf, modelOptions } from '../networks.ts';
+import { dataSummary, graphSummary } from '../summaries.ts';
+import { freshHeadOptions, readStart } from '../weights.node.ts';
 import { withTaskData } from '../task.ts';
 
 const options = {
@@ -35,11 +37,17 @@ const options = {
   'weight-decay': { kind: 'number', metavar: 'X', minimum: 0, default: 0, help: 'weight decay' },
   'learning-rate': { kind: 'number', metavar: 'X', minimum: 0, help: 'default 0.01 for sgd, 0.001 for adamw' },
   'learning-rate-schedule': { kind: 'choice', choices: ['constant', 'cosine'], default: 'constant', help: 'constant, or cosine down to zero by epoch' },
-  initial: { kind: 'string', reads: weightFiles, metavar: 'FILE', help: 'weights to start from (a file of weights of any kind, or the last checkpoint of a bundle): this is fine-tuning' },
+  initial: {
+    kind: 'string', reads: weightFiles, metavar: 'FILE',
+    help: 'weights to start from (a file of weights of any kind, or the last checkpoint of a bundle): this is fine-tuning',
+  },
   ...freshHeadOptions,
   checkpoints: { kind: 'integers', field: 'checkpointEpochs', metavar: 'N,N…', minimum: 1, help: 'epochs to keep besides start and end (default: all)' },
   'checkpoint-iterations': { kind: 'integers', field: 'checkpointIterations', metavar: 'N,N…', minimum: 1, help: 'iterations to keep too' },
-  'held-out': { kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images kept out of training, for the evaluations shown' },
+  'held-out': {
+    kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1,
+    help: 'share of the images kept out of training, for the evaluations shown',
+  },
   out: { kind: 'string', writes: 'bundle', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
   'store-seed': { kind: 'flag', help: 'with --out: initial weights as their seed, without bytes (not for Python)' },
   final: { kind: 'string', writes: 'weights', metavar: 'FILE', help: 'the last weights as safetensors' },

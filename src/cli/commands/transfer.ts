@@ -25,21 +25,36 @@ import { writeAtomically } from '../files.node.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
-import {
-  DEFAULT_BATCH_SIZE, dataOptions, dataSummary, freshHeadOptions, graphSummary, loadData, lossOf, lossOptions, openBundleFile, readStart, readWeights, remarkLargeBatch,
-} from '../shared.ts';
+import { DEFAULT_BATCH_SIZE, dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
+import { lossOf, lossOptions } from '../loss-options.ts';
+import { dataSummary, graphSummary } from '../summaries.ts';
+import { freshHeadOptions, openBundleFile, readStart, readWeights } from '../weights.node.ts';
 import { remarkOtherData, withTaskData } from '../task.ts';
 
 /** Options that say how to transfer; `plan` takes the same. */
 export const transferOptions = {
-  method: { kind: 'choice', choices: transferMethods, default: 'gmt', help: 'fgmt (matches with 2 gradients a step), gmt (matches every pair anew at each step, so T + 1 gradients a step; best where the published comparisons differ), naive (plain shift), oracle (yardstick; needs --oracle-target)' },
-  steps: { kind: 'integer', field: 'steps', metavar: 'T', minimum: 1, maximum: limits.scheduleSteps, help: 'steps along the trajectory (default 10, or its checkpoints with --trajectory real)' },
+  method: {
+    kind: 'choice', choices: transferMethods, default: 'gmt',
+    help:
+      'fgmt (matches with 2 gradients a step), gmt (matches every pair anew at each step, so T + 1 gradients a step; best where the published ' +
+      'comparisons differ), naive (plain shift), oracle (yardstick; needs --oracle-target)',
+  },
+  steps: {
+    kind: 'integer', field: 'steps', metavar: 'T', minimum: 1, maximum: limits.scheduleSteps,
+    help: 'steps along the trajectory (default 10, or its checkpoints with --trajectory real)',
+  },
   trajectory: { kind: 'choice', choices: ['linear', 'real'], default: 'linear', help: 'the line between first and last checkpoint, or all checkpoints' },
   schedule: { kind: 'choice', choices: ['cosine', 'uniform'], default: 'cosine', help: 'spacing of the steps on the line' },
-  'gmt-batches': { kind: 'choice', choices: ['fresh', 'fixed'], default: 'fresh', help: 'gmt: new mini-batches for every pair at every step, or each point keeps its own (fixed: about half of the gradients, kept in memory)' },
+  'gmt-batches': {
+    kind: 'choice', choices: ['fresh', 'fixed'], default: 'fresh',
+    help: 'gmt: new mini-batches for every pair at every step, or each point keeps its own (fixed: about half of the gradients, kept in memory)',
+  },
   'batches-per-step': { kind: 'integer', metavar: 'G', minimum: 1, default: 1, help: 'mini-batches averaged for one gradient' },
   'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, help: `images (windows of tokens) a mini-batch (default ${DEFAULT_BATCH_SIZE})` },
-  'history-budget': { kind: 'bytes', field: ['historyBudgetBytes', 'budgetBytes'], metavar: 'SIZE', default: 512 * 2 ** 20, help: 'cap of the gradient history' },
+  'history-budget': {
+    kind: 'bytes', field: ['historyBudgetBytes', 'budgetBytes'], metavar: 'SIZE', default: 512 * 2 ** 20,
+    help: 'cap of the gradient history',
+  },
   freeze: { kind: 'strings', field: 'frozenGroups', metavar: 'GROUP,…', help: 'permutation groups that stay as they are (see inspect)' },
   'normalise-terms': { kind: 'flag', help: 'divide each similarity term by its norms (harmless in MLPs, bad in conv nets)' },
 } as const;
@@ -50,16 +65,38 @@ const options = {
   ...microBatchOptions,
   ...workerOptions,
   ...lossOptions,
-  target: { kind: 'string', reads: weightFiles, metavar: 'FILE', help: 'the base weights to port to (a file of weights of any kind, or the last checkpoint of a bundle)' },
+  target: {
+    kind: 'string', reads: weightFiles, metavar: 'FILE',
+    help: 'the base weights to port to (a file of weights of any kind, or the last checkpoint of a bundle)',
+  },
   'target-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'port to fresh random weights of this seed instead' },
   ...freshHeadOptions,
   'oracle-target': { kind: 'string', reads: weightFiles, metavar: 'FILE', help: '--method oracle: the weights that the target truly reached by training' },
-  'held-out': { kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1, help: 'share of the images held out for the stop rule; with 0 the last step is kept' },
-  'held-out-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: "draws the held-out images (default: the seed of the bundle's training, so that its source never saw them; else --seed)" },
-  'stop-rule': { kind: 'choice', field: 'stopRule', choices: stopRules, help: 'which step is kept: best on the held-out images (default; by accuracy, then loss, text by loss alone), agreeing most with the source (label-free), or the last' },
+  'held-out': {
+    kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1,
+    help: 'share of the images held out for the stop rule; with 0 the last step is kept',
+  },
+  'held-out-seed': {
+    kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1,
+    help: "draws the held-out images (default: the seed of the bundle's training, so that its source never saw them; else --seed)",
+  },
+  'stop-rule': {
+    kind: 'choice', field: 'stopRule', choices: stopRules,
+    help:
+      'which step is kept: best on the held-out images (default; by accuracy, then loss, text by loss alone), agreeing most with the source ' +
+      '(label-free), or the last',
+  },
   'statistics-batches': { kind: 'integer', metavar: 'N', minimum: 1, default: 20, help: 'mini-batches to re-estimate batch-norm statistics from' },
-  solver: { kind: 'choice', choices: solverNames, default: 'coordinate-descent', help: 'how each matching is solved: one descent, the best of five seeded ones, or Frank-Wolfe (1.3 to 5 times the transfer for up to 1 % of the objective)' },
-  start: { kind: 'choice', choices: ['identity', 'previous'], default: 'identity', help: "where each step's descent starts: the identity as in the official code, or the step before" },
+  solver: {
+    kind: 'choice', choices: solverNames, default: 'coordinate-descent',
+    help:
+      'how each matching is solved: one descent, the best of five seeded ones, or Frank-Wolfe (1.3 to 5 times the transfer for up to 1 % of the ' +
+      'objective)',
+  },
+  start: {
+    kind: 'choice', choices: ['identity', 'previous'], default: 'identity',
+    help: "where each step's descent starts: the identity as in the official code, or the step before",
+  },
   'max-sweeps': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 10_000, default: 100, help: 'sweeps of a descent at most' },
   skip: { kind: 'strings', field: 'skipParameters', metavar: 'NAME,…', help: 'parameters, or prefixes of some, whose change is not carried over' },
   from: { kind: 'string', field: 'from', metavar: 'LABEL', help: 'first checkpoint of the part to carry over' },

@@ -9,7 +9,10 @@ import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { checkpointIndex, dataOptions, graphOfShapeOrData, graphSummary, isBundle, modelOptions, openBundleFile, readWeights, refuseData, refuseNetwork, refuseWithoutNetwork, shapeOptions } from '../shared.ts';
+import { dataOptions, refuseData } from '../data-options.ts';
+import { graphOfShapeOrData, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
+import { graphSummary } from '../summaries.ts';
+import { checkpointIndex, isBundle, openBundleFile, readWeights, refuseWithoutNetwork } from '../weights.node.ts';
 
 const options = {
   ...dataOptions,

@@ -1,6 +1,6 @@
 /** Options of networks by name against what each network reads of them. */
 import { expect, it } from 'vitest';
-import { takenBy } from '../../src/cli/shared.ts';
+import { takenBy } from '../../src/cli/networks.ts';
 import { preset, presetNames } from '../../src/model/presets.ts';
 import type { PresetOptions } from '../../src/model/presets.ts';
 

@@ -1,0 +1,84 @@
+/** Which data the options name. */
+import { isTokenSet } from '../data/data-set.ts';
+import type { DataSet } from '../data/data-set.ts';
+import { splitRows } from '../data/image-set.ts';
+import type { Compute } from '../index.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import { formatInteger } from '../report/text.ts';
+import { thatFile } from './arguments.ts';
+import type { OptionSpecs, ValuesOf } from './arguments.ts';
+import { DEFAULT_DATA, dataFiles, loadImages } from './data.node.ts';
+import type { DataPart, LoadChoices } from './data.node.ts';
+import { UsageError } from './exit.ts';
+import type { Output } from './output.ts';
+import { loadTokens, namesTokens } from './tokens.node.ts';
+
+/** Images, or windows of tokens, a mini-batch of `train` and `transfer`. */
+export const DEFAULT_BATCH_SIZE = 128;
+
+export const dataOptions = {
+  data: {
+    kind: 'string', reads: dataFiles, metavar: 'DIR',
+    help:
+      "folder of images: files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not; or generated:before, generated:after; text:PATH, " +
+      'tokens:FILE for language models (default: generated:before, or the one of the two that the bundle was trained on)',
+  },
+  context: {
+    kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536,
+    help: 'text: tokens of a window (default: as many as the network given takes, else 64)',
+  },
+  vocabulary: {
+    kind: 'string', reads: thatFile, metavar: 'FILE',
+    help: 'text: tokens are the characters that occur in this text, by code point (default: bytes)',
+  },
+  'train-count': { kind: 'integer', metavar: 'N', minimum: 1, help: 'use only the first N training images or windows' },
+  classes: {
+    kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536,
+    help: 'number of classes (default: the largest label and one); tokens: size of the vocabulary',
+  },
+  'pixel-maximum': {
+    kind: 'integer', metavar: 'N', minimum: 1, maximum: 255,
+    help: 'the byte that enters the network as 1 (default: 255, or the largest byte of a folder where that is below 64)',
+  },
+  'data-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'draws the generated images' },
+} as const satisfies OptionSpecs;
+
+/** @throws UsageError for data beside a bundle in a command that reads none: its network says their shape. */
+export function refuseData(values: DataValues): void {
+  const given = (Object.keys(dataOptions) as (keyof DataValues)[]).find((option) => option !== 'data-seed' && values[option] !== undefined);
+  if (given !== undefined) throw new UsageError(`--${given} goes with --model; a bundle's network has a shape of its own`);
+}
+
+export type DataValues = ValuesOf<typeof dataOptions>;
+
+/** Tokens of a window where neither --context nor a network says. */
+const CONTEXT = 64;
+
+/** Reads one part of the data that the options name. @param graph the network they are for, where it is known: it says how long windows of tokens are. */
+export async function loadData(values: DataValues, part: DataPart, compute: () => Promise<Compute>, graph?: ModelGraph): Promise<DataSet> {
+  const { data = DEFAULT_DATA } = values;
+  if (namesTokens(data)) {
+    if (values['pixel-maximum'] !== undefined) throw new UsageError('--pixel-maximum is for images');
+    const fitting = graph?.vocabulary === undefined ? undefined : graph.input[0];
+    return loadTokens(data, part, {
+      context: values.context ?? fitting ?? CONTEXT, vocabulary: values.classes ?? (values.vocabulary === undefined ? graph?.vocabulary : undefined),
+      characters: values.vocabulary, trainCount: values['train-count'],
+    });
+  }
+  for (const option of ['context', 'vocabulary'] as const) if (values[option] !== undefined) throw new UsageError(`--${option} is for --data text:PATH`);
+  const choices: LoadChoices = {
+    seed: values['data-seed'],
+    ...(values['train-count'] === undefined ? {} : { trainCount: values['train-count'] }),
+    ...(values.classes === undefined ? {} : { classes: values.classes }),
+    ...(values['pixel-maximum'] === undefined ? {} : { pixelMaximum: values['pixel-maximum'] }),
+  };
+  return loadImages(data, part, choices, compute);
+}
+
+/** Says so where batches larger than what there is to draw them from were asked for. */
+export function remarkLargeBatch(output: Output, batchSize: number | undefined, data: DataSet, heldOutFraction: number): void {
+  const { length } = splitRows(data.count, heldOutFraction, 0).training;
+  if (batchSize === undefined || batchSize <= length) return;
+  const items = isTokenSet(data) ? 'windows' : 'images';
+  output.warn(`--batch-size ${batchSize} is more than the ${formatInteger(length)} ${items} that are not held out: each batch is all of them`);
+}

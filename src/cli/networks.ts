@@ -1,0 +1,162 @@
+/** Which network the options name: by `--model`, shaped by the data or by hand, or that of `--graph`. */
+import { limits } from '../core/limits.ts';
+import { isTokenSet } from '../data/data-set.ts';
+import type { DataSet } from '../data/data-set.ts';
+import type { Compute } from '../index.ts';
+import { parseGraph } from '../model/graph.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import { graphFromLayersModel, isLayersModel } from '../model/layers-model.ts';
+import { preset, presetNames } from '../model/presets.ts';
+import type { PresetName, PresetOptions } from '../model/presets.ts';
+import { thatFile } from './arguments.ts';
+import type { OptionSpecs, ValuesOf } from './arguments.ts';
+import { loadData } from './data-options.ts';
+import type { DataValues } from './data-options.ts';
+import { FileError, UsageError } from './exit.ts';
+import { readWhole } from './files.node.ts';
+import { isBundle, openBundleFile } from './weights.node.ts';
+
+export const modelOptions = {
+  model: { kind: 'choice', metavar: 'NAME', choices: presetNames, help: `network by name: ${presetNames.join(', ')}` },
+  widths: { kind: 'integers', metavar: 'N,N…', minimum: 1, maximum: 65_536, help: 'mlp: hidden widths (default 512)' },
+  width: {
+    kind: 'number', field: 'width', metavar: 'X', minimum: 0,
+    help:
+      'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet, convnext: channels of the first stage; vit, gpt2, mixer: ' +
+      'features of a token',
+  },
+  depth: { kind: 'integer', field: 'depth', metavar: 'N', minimum: 1, maximum: 256, help: 'vit, gpt2, mixer: blocks (default 12)' },
+  heads: { kind: 'integer', field: 'heads', metavar: 'N', minimum: 1, maximum: 65_536, help: 'vit, gpt2: heads of an attention (default one for 64 features)' },
+  patch: {
+    kind: 'integer', field: 'patch', metavar: 'N', minimum: 1, maximum: 1024,
+    help: "vit, mixer, convnext: pixels of a patch's side (default 16, or 4 for small images and convnext)",
+  },
+  activation: { kind: 'choice', choices: ['relu', 'none'], help: 'mlp: between the layers (default relu)' },
+  'no-bias': { kind: 'flag', help: 'mlp: without biases' },
+  stem: {
+    kind: 'choice', choices: ['imagenet', 'cifar'],
+    help: 'resnet18/34/50, mobilenet_v2: for large images (default) or small ones; vgg: imagenet pools to 7×7',
+  },
+  graph: {
+    kind: 'string', reads: thatFile, metavar: 'FILE',
+    help: 'the network of a bundle, of a graph JSON or of a TensorFlow.js LayersModel (model.json) instead of --model',
+  },
+} as const satisfies OptionSpecs;
+
+/** Which networks by name take each option of theirs; with any other, and with --graph, it would change nothing. */
+export const takenBy: { readonly [O in Exclude<keyof typeof modelOptions, 'model' | 'graph'>]: RegExp } = {
+  widths: /^mlp$/, activation: /^mlp$/, 'no-bias': /^mlp$/,
+  width: /^(?!mlp$)/, depth: /^(vit|gpt2|mixer)$/, heads: /^(vit|gpt2)$/, patch: /^(vit|mixer|convnext)$/,
+  stem: /^(resnet\d+|mobilenet_v2|vgg.*)$/,
+};
+
+function requireTaken(values: ModelValues, name: PresetName | undefined, otherwise = '--graph'): void {
+  for (const [option, names] of Object.entries(takenBy) as [keyof typeof takenBy, RegExp][]) {
+    if (values[option] === undefined || values[option] === false || (name !== undefined && names.test(name))) continue;
+    throw new UsageError(`--${option} is for --model ${presetNames.filter((one) => names.test(one)).join(', ')}, not for ${name ?? otherwise}`);
+  }
+}
+
+/** For what `--model` is shaped where no data say it. */
+export const shapeOptions = {
+  input: { kind: 'integers', field: 'input', metavar: 'C,H,W', minimum: 1, help: '--model: channels, height and width of an image; gpt2: number of tokens' },
+  classes: { kind: 'integer', field: 'classes', metavar: 'N', minimum: 1, maximum: 65_536, help: '--model: number of classes' },
+} as const satisfies OptionSpecs;
+
+/** The network of `--graph`, or of `--model` with the shapes given. @throws UsageError where a shape is missing. */
+export async function graphOfShape(values: ModelValues & ValuesOf<typeof shapeOptions>): Promise<ModelGraph | undefined> {
+  const { input, classes } = values;
+  if (values.model !== undefined && (input?.length !== (values.model === 'gpt2' ? 1 : 3) || classes === undefined)) {
+    throw new UsageError(
+      values.model === 'gpt2' ? '--model gpt2 needs --input TOKENS and --classes VOCABULARY' : '--model needs --input C,H,W and --classes N',
+    );
+  }
+  return graphOf(values, { input: input ?? [1, 1, 1], classes: classes ?? 1 });
+}
+
+/** The network of `--graph`, or of `--model` with the shape of `--input` and `--classes`, else of the data. */
+export async function graphOfShapeOrData(
+  values: ModelValues & DataValues & Pick<ValuesOf<typeof shapeOptions>, 'input'>, compute: () => Promise<Compute>,
+): Promise<ModelGraph | undefined> {
+  if (values.input === undefined) {
+    const given = await givenTask(values);
+    if (given !== undefined) return given.graph;
+    return values.model === undefined ? undefined : graphOf(values, await loadData(values, 'test', compute));
+  }
+  if (values.model === undefined) throw new UsageError('--input goes with --model');
+  if (values.data !== undefined) throw new UsageError('--input and --data exclude each other: data have a shape of their own');
+  return graphOfShape(values);
+}
+
+/** @throws UsageError for a network beside a bundle, which would change nothing. */
+export function refuseNetwork(values: ModelValues & Partial<Pick<ValuesOf<typeof shapeOptions>, 'input'>>): void {
+  const given = (['model', 'graph', 'input'] as const).find((option) => values[option] !== undefined);
+  if (given !== undefined) throw new UsageError(`--${given} goes with a file of weights; a bundle carries its own network`);
+  requireTaken(values, undefined, 'a bundle');
+}
+
+export type ModelValues = ValuesOf<typeof modelOptions>;
+
+/** The network that the options name, shaped for `data`; undefined where they name none. */
+export async function graphOf(
+  values: ModelValues,
+  data: DataSet | Pick<PresetOptions, 'input' | 'classes'>,
+  fallback?: 'mlp',
+): Promise<ModelGraph | undefined> {
+  const given = await givenTask(values);
+  if (given !== undefined) return given.graph;
+  const name = values.model ?? fallback;
+  if (name === undefined) return undefined;
+  requireTaken(values, name);
+  if (!('input' in data) && isTokenSet(data) !== (name === 'gpt2')) {
+    throw new UsageError(
+      name === 'gpt2'
+        ? '--model gpt2 reads --data text:PATH or tokens:FILE'
+        : '--data text:PATH and tokens:FILE need --model gpt2, or a --graph that reads tokens',
+    );
+  }
+  const options: PresetOptions = {
+    input: 'input' in data ? data.input : isTokenSet(data) ? [data.length] : [data.channels, data.height, data.width],
+    classes: data.classes,
+    ...(values.widths === undefined ? {} : { widths: values.widths }),
+    ...(values.width === undefined ? {} : { width: values.width }),
+    ...(values.depth === undefined ? {} : { depth: values.depth }),
+    ...(values.heads === undefined ? {} : { heads: values.heads }),
+    ...(values.patch === undefined ? {} : { patch: values.patch }),
+    ...(values.activation === undefined ? {} : { activation: values.activation }),
+    ...(values['no-bias'] ? { bias: false } : {}),
+    ...(values.stem === undefined ? {} : { stem: values.stem }),
+  };
+  return preset(name, options);
+}
+
+/** A network and what was done with it: a bundle's, or a graph's JSON, which has no `training`. */
+export interface Task {
+  readonly path: string;
+  readonly graph: ModelGraph;
+  /** The record of a bundle's training, as the bundle has it. */
+  readonly training: unknown;
+}
+
+/** The network of --graph alone, which says what data must be like, with the record of its training where it is a bundle's. */
+export async function givenTask(values: ModelValues): Promise<Task | undefined> {
+  if (values.graph === undefined) return undefined;
+  if (values.model !== undefined) throw new UsageError('--graph and --model exclude each other');
+  requireTaken(values, undefined);
+  const path = values.graph;
+  if (!isBundle(path)) return { path, graph: readGraph(path), training: undefined };
+  using opened = await openBundleFile(path);
+  return { path, graph: opened.bundle.graph, training: opened.bundle.training };
+}
+
+/** The graph of a JSON file. */
+function readGraph(path: string): ModelGraph {
+  const text = new TextDecoder().decode(readWhole(path, limits.manifestBytes));
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new FileError(path, 'is neither a bundle nor JSON', cause);
+  }
+  return isLayersModel(json) ? graphFromLayersModel(json) : parseGraph(json);
+}

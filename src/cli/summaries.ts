@@ -1,0 +1,35 @@
+/** Networks and data in one line. */
+import { isTokenSet } from '../data/data-set.ts';
+import type { DataSet } from '../data/data-set.ts';
+import { parameterLayout } from '../model/graph.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import { formatInteger } from '../report/text.ts';
+import { elementCount } from '../tensor/tensor.ts';
+
+/** One line that says what a network is. */
+export function graphSummary(graph: ModelGraph): string {
+  const widths = graph.nodes.flatMap((node) => (node.op === 'dense' || node.op === 'conv2d' ? [node.out] : []));
+  const shown = widths.length > 8 ? [...widths.slice(0, 4), '…', ...widths.slice(-3)] : widths;
+  const kinds = [
+    kindOf(graph),
+    ...(graph.nodes.some(({ op }) => op === 'batch_norm') ? ['batch norm'] : []),
+    ...(graph.nodes.some(({ op }) => op === 'add') ? ['residual'] : []),
+  ];
+  const count = parameterLayout(graph).parameters.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  return `${kinds.join(', ')} ${graph.input.join('×')} → ${shown.join('-')} · ${formatInteger(count)} parameters`;
+}
+
+function kindOf({ vocabulary, nodes }: ModelGraph): string {
+  if (vocabulary !== undefined) return 'language model';
+  if (nodes.some(({ op }) => op === 'attention')) return 'transformer';
+  return nodes.some(({ op }) => op === 'conv2d') ? 'conv net' : 'MLP';
+}
+
+/** One line that says what a data set is. */
+export function dataSummary(data: DataSet): string {
+  if (isTokenSet(data)) return `${data.name}: ${formatInteger(data.count)} windows of ${data.length} tokens, vocabulary ${formatInteger(data.classes)}`;
+  // Said of folders with few grey levels (data.node.ts); the generated tasks have an offset besides.
+  const maximum = data.offset.some((offset) => offset !== 0) ? 255 : Math.round(1 / (data.scale[0] as number));
+  const levels = maximum === 255 ? '' : `, pixels 0 to ${maximum}`;
+  return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ${data.classes} classes${levels}`;
+}

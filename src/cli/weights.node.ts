@@ -1,0 +1,105 @@
+/** Bundles and weights on disk, of any kind, for a network. */
+import { foreignFormatNames } from '../bundle/foreign/formats.ts';
+import { requireFit } from '../bundle/foreign/map-names.ts';
+import { stateFromForeign } from '../bundle/foreign/network.ts';
+import { openBundle } from '../bundle/reader.ts';
+import type { TrajectoryBundle } from '../bundle/reader.ts';
+import { withFreshHead } from '../experiments/port-fine-tune.ts';
+import type { Compute } from '../index.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import type { NetworkState } from '../tensor/tensor.ts';
+import type { OptionSpecs, ValuesOf } from './arguments.ts';
+import { readCheckpointFile } from './checkpoints.node.ts';
+import type { GlobalValues } from './command.ts';
+import { FileError, UsageError } from './exit.ts';
+import { openRandomAccess } from './files.node.ts';
+
+export const freshHeadOptions = {
+  'fresh-head': { kind: 'flag', help: 'give the weights a random last layer first, drawn from --seed: the old answers are not carried along' },
+} as const satisfies OptionSpecs;
+
+/** Weights to start from, from a file; with --fresh-head their last layer is drawn anew. */
+export async function readStart(
+  path: string, graph: ModelGraph, values: ValuesOf<typeof freshHeadOptions> & Pick<GlobalValues, 'seed'>, compute: () => Promise<Compute>,
+): Promise<NetworkState> {
+  const state = await readWeights(path, graph);
+  return values['fresh-head'] ? withFreshHead(await compute(), graph, state, values.seed) : state;
+}
+
+/** Our ZIPs end with the directory entry of their manifest; PyTorch's, numpy's and Keras's files are ZIPs too. */
+const MANIFEST_NAME = Uint8Array.from('trajectory.json', (letter) => letter.charCodeAt(0));
+const TAIL_BYTES = 65_536;
+
+/** …and begin with an entry of theirs, behind a local header of 30 bytes. */
+const FIRST_ENTRY = /^(checkpoints\/\d{4,}\.safetensors|trajectory\.json)/;
+const HEAD_BYTES = 64;
+
+/** By content, since names lie: also what only begins like a bundle, which `openBundleFile` then says is cut short. */
+export function isBundle(path: string): boolean {
+  const { begins, ends } = lookOver(path);
+  return begins || ends;
+}
+
+function lookOver(path: string): { readonly begins: boolean; readonly ends: boolean } {
+  const file = openRandomAccess(path);
+  try {
+    if (file.byteLength < 4 || file.peek(2).join() !== '80,75') return { begins: false, ends: false };
+    const head = String.fromCharCode(...file.peek(Math.min(file.byteLength, HEAD_BYTES)));
+    const length = Math.min(file.byteLength, TAIL_BYTES);
+    const tail = file.peek(length, file.byteLength - length);
+    return { begins: FIRST_ENTRY.test(head.slice(30)), ends: tail.some((_, at) => MANIFEST_NAME.every((byte, i) => tail[at + i] === byte)) };
+  } finally {
+    file.close();
+  }
+}
+
+export interface OpenedBundle extends Disposable {
+  readonly bundle: TrajectoryBundle;
+}
+
+/** Opens a bundle on disk; only what is asked for is read. Close it with `using`. */
+export async function openBundleFile(path: string, signal?: AbortSignal): Promise<OpenedBundle> {
+  if (!lookOver(path).ends) throw new FileError(path, 'is not a bundle, or is cut short; trajport train --out and trajport pack make bundles');
+  const file = openRandomAccess(path);
+  try {
+    const bundle = await openBundle(file, { name: path, ...(signal === undefined ? {} : { signal }) });
+    return {
+      bundle,
+      [Symbol.dispose]: () => {
+        bundle[Symbol.dispose]();
+        file.close();
+      },
+    };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** Why weights cannot be used without a network: what reading them throws where they are none, so that a file of another kind is not asked for one. */
+export async function refuseWithoutNetwork(path: string): Promise<never> {
+  const { format } = await readCheckpointFile(path);
+  throw new UsageError(`${path} (${foreignFormatNames[format]}) holds no network: give --graph BUNDLE, --graph FILE.json or --model NAME`);
+}
+
+/** Weights of `graph` from a file of any kind, or the checkpoint `label` (default: the last) of a bundle. */
+export async function readWeights(path: string, graph: ModelGraph, label?: string): Promise<NetworkState> {
+  if (isBundle(path)) {
+    using opened = await openBundleFile(path);
+    // Awaited here: `using` closes the bundle as soon as this function answers.
+    return await opened.bundle.readCheckpoint(checkpointIndex(opened.bundle, label));
+  }
+  const { state, report } = stateFromForeign(graph, await readCheckpointFile(path), [], path);
+  requireFit(path, report);
+  return state as NetworkState;
+}
+
+/** Number of the checkpoint with that label, the last one where none is named. */
+export function checkpointIndex(bundle: TrajectoryBundle, label: string | undefined): number {
+  if (label === undefined) return bundle.checkpoints.length - 1;
+  const index = bundle.checkpoints.findIndex((checkpoint) => checkpoint.label === label);
+  if (index < 0) {
+    throw new UsageError(`there is no checkpoint ${JSON.stringify(label)}; there are ${bundle.checkpoints.map((c) => c.label).join(', ')}`);
+  }
+  return index;
+}
