@@ -1,4 +1,4 @@
-/** What bench/workers.ts runs in each runtime: gradients of Conv8 at full width, or steps of its training, in one worker and in two, in turn. */
+/** What bench/workers.ts runs in each runtime: gradients of Conv8 at full width, or steps of its training, in one worker, in two, and twice at once in one each, in turn. */
 import { sha256Hex } from '../src/core/sha256.ts';
 import { imageSet } from '../src/data/image-set.ts';
 import { openCompute, openGradientWorkers, train, type GradientWorkers } from '../src/index.ts';
@@ -13,6 +13,8 @@ export interface WorkersMeasurement {
   /** Wall milliseconds of each round. */
   readonly oneMs: readonly number[];
   readonly twoMs: readonly number[];
+  /** Two whole ones at once, which share nothing: what the machine has to give to two threads. */
+  readonly bothMs: readonly number[];
   /** Of all gradients or of the trained weights, with one worker and with two. */
   readonly sha256: readonly string[];
 }
@@ -32,8 +34,8 @@ export async function run({ code, node, rounds, training }: WorkersJob): Promise
   using compute = await openCompute();
   const state = initialise(compute.core, graph, { seed: 1 });
   const data = imageSet({ name: 'made up', images: Uint8Array.from(inputs, (value) => 255 * value), labels: Uint8Array.from(batch.labels), channels: 3, height: 32, width: 32, classes: 10 });
-  const workers = await Promise.all([1, 2, 3].map(() => startWorker(code, node)));
-  const pools = [await openGradientWorkers(workers.slice(0, 1)), await openGradientWorkers(workers.slice(1))] as const;
+  const workers = await Promise.all([1, 2, 3, 4].map(() => startWorker(code, node)));
+  const pools = [await openGradientWorkers(workers.slice(0, 1)), await openGradientWorkers(workers.slice(1, 3)), await openGradientWorkers(workers.slice(3))] as const;
   const sha256: string[] = [];
   const milliseconds = async (pool: GradientWorkers, iterations = TRAINING_STEPS): Promise<number> => {
     const start = performance.now();
@@ -56,10 +58,14 @@ export async function run({ code, node, rounds, training }: WorkersJob): Promise
   for (const pool of pools) await milliseconds(pool, 1);
   const oneMs: number[] = [];
   const twoMs: number[] = [];
+  const bothMs: number[] = [];
   for (let round = 0; round < rounds; round++) {
     oneMs.push(await milliseconds(pools[0]));
     twoMs.push(await milliseconds(pools[1]));
+    const start = performance.now();
+    await Promise.all([milliseconds(pools[0]), milliseconds(pools[2])]);
+    bothMs.push(performance.now() - start);
   }
   for (const pool of pools) pool[Symbol.dispose]();
-  return { oneMs, twoMs, sha256 };
+  return { oneMs, twoMs, bothMs, sha256 };
 }
