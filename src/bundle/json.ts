@@ -15,11 +15,13 @@ export interface JsonObject {
 export interface JsonOptions {
   /** What the text is called in errors, e.g. `trajectory.json`. */
   readonly field: string;
-  /** Nesting of arrays and objects; default 64. */
+  /** Nesting of arrays and objects; default `MAXIMUM_DEPTH`. */
   readonly maximumDepth?: number;
   /** Refuse numbers with a fraction, an exponent or a minus zero: `16.0` is not an offset. */
   readonly integersOnly?: boolean;
 }
+
+export const MAXIMUM_DEPTH = 64;
 
 /** RFC 8259's number grammar, anchored where the parser stands. */
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y;
@@ -69,7 +71,7 @@ class Parser {
   constructor(text: string, options: JsonOptions) {
     this.#text = text;
     this.#field = options.field;
-    this.#maximumDepth = options.maximumDepth ?? 64;
+    this.#maximumDepth = options.maximumDepth ?? MAXIMUM_DEPTH;
     this.#integersOnly = options.integersOnly ?? false;
   }
 
@@ -162,7 +164,9 @@ class Parser {
       if (next !== '\\') this.#fail('a closing quote');
       result += this.#escape();
     }
-    if (!isWellFormed(result)) this.#fail('a string without lone surrogates before this place');
+    if (!isWellFormed(result)) {
+      throw new MalformedFileError({ field: this.#field, expected: `a string without lone surrogates before character ${this.#at}`, got: describe(result) });
+    }
     return result;
   }
 
@@ -224,8 +228,22 @@ class Parser {
   }
 }
 
-/** String.prototype.isWellFormed where the engine has it; Node 20 does, older Workers may not. */
-function isWellFormed(text: string): boolean {
+/**
+ * JSON text, one blank an indent, as `JSON.stringify(value, null, 1)` prints it but for integers from 2^53: these get an
+ * exponent, because the parser refuses digits that a double may not hold exactly.
+ */
+export function printJson(value: unknown, indent = ''): string {
+  if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value)) return value.toExponential();
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const inner = `${indent} `;
+  const [open, close, members] = Array.isArray(value)
+    ? ['[', ']', value.map((item) => printJson(item, inner))]
+    : ['{', '}', Object.entries(value).filter(([, item]) => item !== undefined).map(([key, item]) => `${JSON.stringify(key)}: ${printJson(item, inner)}`)];
+  return members.length === 0 ? `${open}${close}` : `${open}\n${inner}${members.join(`,\n${inner}`)}\n${indent}${close}`;
+}
+
+/** Whether a text has no lone surrogates. By hand: String.prototype.isWellFormed is younger than the oldest ECMAScript we compile for. */
+export function isWellFormed(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code < 0xd800 || code > 0xdfff) continue;

@@ -1,6 +1,6 @@
 /**
  * `trajectory.json`: what a bundle says about itself. Parsed strictly (a field nobody defined is an error), printed
- * deterministically (fixed order of fields, numbers as ECMAScript prints them).
+ * deterministically (fixed order of fields, numbers as ECMAScript prints them, integers from 2^53 with an exponent).
  */
 import { IntegrityError, LimitError, MalformedFileError, UnsupportedError, describe } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
@@ -9,7 +9,7 @@ import { type ModelGraph, parseGraph } from '../model/graph.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import { type Coding, codings, isDelta } from './coding.ts';
 import { checkpointLayout } from './layout.ts';
-import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObject } from './json.ts';
+import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObject, printJson } from './json.ts';
 
 export const MANIFEST_ENTRY = 'trajectory.json';
 const FORMAT = 'trajport-bundle';
@@ -69,26 +69,23 @@ function parameterRange(graph: ModelGraph): readonly [begin: number, end: number
   return [begin, end];
 }
 
-/** UTF-8 bytes of the manifest. Equal manifests give equal bytes. */
+/** UTF-8 bytes of the manifest. Equal manifests give equal bytes. @throws what `parseManifest` throws for a manifest that could not be read again. */
 export function printManifest(manifest: Omit<Manifest, 'version' | 'revision'>): Uint8Array<ArrayBuffer> {
   const checkpoints = manifest.checkpoints.map((record) => ({
     label: record.label, epoch: record.epoch, coding: record.coding, entry: record.entry, bytes: record.bytes, sha256: record.sha256,
     storedSha256: record.storedSha256, stepNorm: record.stepNorm, stepError: record.stepError,
     ...(record.seed === undefined ? {} : { seed: { seed: record.seed.seed, scheme: record.seed.scheme, mode: record.seed.mode } }),
   }));
-  const text = JSON.stringify(
-    {
-      format: FORMAT, version: VERSION, revision: REVISION, graph: manifest.graph, permutations: permutationSummary(manifest.graph),
-      parameterRange: parameterRange(manifest.graph),
-      checkpoints, training: manifest.training,
-    },
-    null,
-    1,
-  );
+  const text = printJson({
+    format: FORMAT, version: VERSION, revision: REVISION, graph: manifest.graph, permutations: permutationSummary(manifest.graph),
+    parameterRange: parameterRange(manifest.graph),
+    checkpoints, training: manifest.training,
+  });
   const bytes = new TextEncoder().encode(`${text}\n`);
   if (bytes.byteLength > limits.manifestBytes) {
     throw new LimitError({ field: MANIFEST_ENTRY, expected: `at most ${limits.manifestBytes} bytes`, got: `${bytes.byteLength}` });
   }
+  parseManifest(bytes);
   return bytes;
 }
 

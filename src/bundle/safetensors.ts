@@ -201,6 +201,7 @@ export function rawToFloat32(name: string, tensor: RawTensor): Float32Array {
 /**
  * The header for tensors in the given order, padded with spaces so that the data is aligned.
  * The bytes depend on nothing but the arguments; metadata is sorted by key (in UTF-16 order).
+ * @throws MalformedFileError, LimitError for a header that our own reader would refuse.
  */
 export function safetensorsHeader(
   tensors: readonly { readonly name: string; readonly dtype: Dtype; readonly shape: readonly number[] }[],
@@ -231,12 +232,14 @@ export function safetensorsHeader(
   const header = new Uint8Array(LENGTH_BYTES + length).fill(0x20);
   new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
   header.set(json, LENGTH_BYTES);
+  const fileBytes = header.byteLength + offset;
+  parseSafetensorsHeader('safetensors', header.subarray(LENGTH_BYTES, LENGTH_BYTES + safetensorsHeaderLength('safetensors', header, fileBytes)), fileBytes);
   return { header, dataBytes: offset };
 }
 
 /**
  * Writes tensors in the order given. Deterministic: equal arguments, equal bytes.
- * @throws MalformedFileError where a name repeats, a tensor's bytes do not fill its shape, or a cap is passed.
+ * @throws MalformedFileError where a name repeats, a text has lone surrogates or a tensor's bytes do not fill its shape; LimitError where a cap is passed.
  */
 export function writeSafetensors(
   tensors: ReadonlyMap<string, RawTensor>,

@@ -2,7 +2,7 @@
  * Writes trajectory bundles, one checkpoint at a time: two files' worth of memory, however long the trajectory.
  */
 import type { Core } from '../core/core.ts';
-import { InvalidArgumentError, LimitError, describe, requireInteger } from '../core/errors.ts';
+import { InvalidArgumentError, LimitError, TrajportError, describe, requireInteger } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -10,7 +10,7 @@ import { initialise } from '../model/initialise.ts';
 import { type NetworkState, requireFinite } from '../tensor/tensor.ts';
 import { type Codec, openCodec } from './codec-instance.ts';
 import { type Coding, type ParameterRange, encodeFile } from './coding.ts';
-import type { JsonValue } from './json.ts';
+import { type JsonValue, MAXIMUM_DEPTH, isWellFormed, parseJson, printJson } from './json.ts';
 import { type CheckpointLayout, checkpointLayout } from './layout.ts';
 import { type CheckpointRecord, MANIFEST_ENTRY, type SeedRecord, entryName, printManifest } from './manifest.ts';
 import { stateToSafetensors } from './network-state.ts';
@@ -81,17 +81,28 @@ export async function writeBundleTo(sink: ByteSink, content: BundleContent, opti
   return zip.finish();
 }
 
-/** Through text and back: what could not be read again must not be written. */
+/**
+ * Through text and back before the first checkpoint is taken: a training must not be lost to its record. One level of
+ * nesting is the manifest's own.
+ */
 function jsonOf(training: unknown): JsonValue {
   if (training === undefined) return null;
-  const text = JSON.stringify(training) as string | undefined;
-  if (text === undefined) throw new InvalidArgumentError({ field: 'training', expected: 'JSON', got: describe(training) });
-  return JSON.parse(text) as JsonValue;
+  try {
+    const text = printJson(JSON.parse(JSON.stringify(training)));
+    if (text.length > limits.manifestBytes) throw new LimitError({ field: 'training', expected: `at most ${limits.manifestBytes} characters`, got: `${text.length}` });
+    return parseJson(text, { field: 'training', maximumDepth: MAXIMUM_DEPTH - 1 });
+  } catch (cause) {
+    if (cause instanceof LimitError) throw cause;
+    const [expected, got] = cause instanceof TrajportError ? [cause.expected, cause.got] : ['JSON', `${describe(training)} (${String(cause)})`];
+    throw new InvalidArgumentError({ field: 'training', expected, got, cause });
+  }
 }
 
 function requireLabel({ label, epoch }: CheckpointContent, labels: Set<string>): void {
-  if (typeof label !== 'string' || label === '' || label.length > limits.nameLength || labels.has(label)) {
-    throw new InvalidArgumentError({ field: 'checkpoint.label', expected: 'a text that no other checkpoint has', got: describe(label) });
+  if (typeof label !== 'string' || label === '' || label.length > limits.nameLength || !isWellFormed(label) || labels.has(label)) {
+    throw new InvalidArgumentError({
+      field: 'checkpoint.label', expected: `a text of at most ${limits.nameLength} characters, without lone surrogates, that no other checkpoint has`, got: describe(label),
+    });
   }
   if (epoch !== undefined && !(Number.isFinite(epoch) && epoch >= 0)) {
     throw new InvalidArgumentError({ field: `checkpoint ${label} epoch`, expected: 'a number ≥ 0', got: describe(epoch) });

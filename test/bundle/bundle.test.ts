@@ -175,6 +175,19 @@ test('concurrent reads of two bundles do not disturb each other', async () => {
   expect(read.map(bitsOf)).toEqual(order.flatMap((i) => [checkpoints[i] as CheckpointContent, others[i] as CheckpointContent]).map(({ state }) => bitsOf(state)));
 });
 
+test('numbers beyond 2^53 are written as a reader takes them: in the record, as an epoch, as the length of a step', async () => {
+  const [first, second] = trajectory(mlp, 2) as [CheckpointContent, CheckpointContent];
+  const large = new Map([...second.state.parameters].map(([name, { shape, data }]) => [name, { shape, data: data.map((value) => value * 1e17) }]));
+  const training = { startedNs: 1.7e18, seed: 2 ** 53, negative: -(2 ** 60), text: '9007199254740993', list: [1e300, 0.1, 2 ** 53 - 1] };
+  using bundle = await openBundle(await writeBundle({ graph: mlp, checkpoints: [first, { ...second, epoch: 2 ** 70, state: { ...second.state, parameters: large } }], training }));
+  expect(bundle.manifest.training).toEqual(training);
+  const { stepNorm, epoch } = bundle.checkpoint(1);
+  expect(epoch).toBe(2 ** 70);
+  const squares = [...large].map(([name, { data }]) => data.reduce((sum, value, i) => sum + (value - (first.state.parameters.get(name)?.data[i] as number)) ** 2, 0));
+  expect(stepNorm / Math.sqrt(squares.reduce((sum, square) => sum + square, 0))).toBeCloseTo(1, 12);
+  expect(stepNorm).toBeGreaterThan(2 ** 53);
+});
+
 describe('refusals', () => {
   test('of what cannot be written', async () => {
     const [first, second] = trajectory(mlp, 2) as [CheckpointContent, CheckpointContent];
@@ -187,6 +200,30 @@ describe('refusals', () => {
     const [name, { shape, data }] = [...first.state.parameters][0] as [string, { shape: readonly number[]; data: Float32Array }];
     const bent = new Map(first.state.parameters).set(name, { shape, data: data.map((x, i) => (i === 3 ? Number.NaN : x)) });
     expect((await expectTyped(() => write([{ ...first, state: { ...first.state, parameters: bent } }]), 'not-finite')).field).toContain(`${name}[3]`);
+  });
+
+  test('of a record or a label that no reader would take, before the first checkpoint is asked for', async () => {
+    const deep = (levels: number): unknown => JSON.parse('['.repeat(levels) + ']'.repeat(levels));
+    const cyclic: Record<string, unknown> = {};
+    cyclic['self'] = cyclic;
+    let taken = 0;
+    const checkpoints = function* () {
+      for (const checkpoint of trajectory(mlp, 2)) {
+        taken++;
+        yield checkpoint;
+      }
+    };
+    for (const [training, code] of [
+      [deep(64), 'limit'], [deep(20_000), 'invalid-argument'], [{ note: '\ud800' }, 'invalid-argument'], [{ '\udc00': 1 }, 'invalid-argument'], [cyclic, 'invalid-argument'],
+      [{ n: 1n }, 'invalid-argument'], [() => 1, 'invalid-argument'], ['x'.repeat(2 ** 24), 'limit'],
+    ] as const) {
+      expect((await expectTyped(() => writeBundle({ graph: mlp, checkpoints: checkpoints(), training }), code)).field).toBe('training');
+    }
+    expect(taken).toBe(0);
+    const [first] = trajectory(mlp, 1) as [CheckpointContent];
+    expect((await expectTyped(() => writeBundle({ graph: mlp, checkpoints: [{ ...first, label: 'x\ud83d' }] }), 'invalid-argument')).field).toBe('checkpoint.label');
+    using fits = await openBundle(await writeBundle({ graph: mlp, checkpoints: checkpoints(), training: deep(63) }));
+    expect(fits.manifest.training).toEqual(deep(63));
   });
 
   test('of a checkpoint that is not there, and of a bundle that was disposed', async () => {

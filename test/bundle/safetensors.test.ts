@@ -36,6 +36,14 @@ describe('writing', () => {
   test('refuses what it could not read back', async () => {
     await expectTyped(() => writeSafetensors(new Map([['__metadata__', { dtype: 'F32', shape: [1], bytes: f32(1) }]])), 'malformed-file');
     await expectTyped(() => writeSafetensors(new Map([['a', { dtype: 'F32', shape: [2], bytes: f32(1) }]])), 'malformed-file');
+    const one = { dtype: 'F32' as const, shape: [1], bytes: f32(1) };
+    const error = await expectTyped(() => writeSafetensors(new Map([['a\ud800', one]])), 'malformed-file');
+    expect(error.got).toBe('"a\\ud800"');
+    await expectTyped(() => writeSafetensors(new Map([['a', one]]), new Map([['k', '\udc00']])), 'malformed-file');
+    await expectTyped(() => writeSafetensors(new Map([['a', one]]), new Map([['\udc00', 'v']])), 'malformed-file');
+    await expectTyped(() => writeSafetensors(new Map([['a', one]]), new Map([['k', 'x'.repeat(10 * 2 ** 20)]])), 'limit');
+    await expectTyped(() => writeSafetensors(new Map([['x'.repeat(1025), one]])), 'limit');
+    await expectTyped(() => writeSafetensors(new Map([['a', { ...one, shape: [1, 1, 1, 1, 1, 1, 1, 1, 1] }]])), 'limit');
   });
 });
 
