@@ -52,6 +52,8 @@ export const limits = {
   classes: 256,
   /** Checkpoints of a real trajectory that GMT keeps in memory of those it has read: half of what an edge isolate leaves beside the heap. */
   readCheckpointBytes: 32 * MiB,
+  /** Mini-batches of one gradient, or of one estimate of batch-norm statistics: CIFAR's 50,000 images in batches of 5. */
+  stepBatches: 10_000,
   /** Steps of a transfer schedule. */
   scheduleSteps: 10_000,
   /** The heap of the WebAssembly memory unless the caller sets another: what tfjs's binary itself can address. */

@@ -52,6 +52,13 @@ export function factorableWeights(graph: ModelGraph): readonly string[] {
   );
 }
 
+/** Batch-norm statistics in the making. */
+export interface StatisticsEstimate {
+  add(batch: Batch): void;
+  /** The state with the statistics of what was added. */
+  state(): NetworkState;
+}
+
 /** Some images of a batch of `wholeCount`. */
 export interface BatchPart extends Batch {
   readonly wholeCount: number;
@@ -207,29 +214,34 @@ export class Network implements Disposable {
   }
 
   /**
-   * The state with batch-norm statistics estimated anew: the cumulative average over `batches` of batch mean and unbiased batch
-   * variance (PyTorch's reset followed by momentum None). A network without batch norm comes back as it is.
+   * Begins to estimate batch-norm statistics anew: the cumulative average, over the batches added, of batch mean and unbiased batch
+   * variance (PyTorch's reset followed by momentum None). Batch by batch, so that the caller may let its event loop turn between two.
    * @throws as `gradient`.
    */
-  estimateStatistics(state: NetworkState, batches: readonly Batch[]): NetworkState {
-    if (this.layout.buffers.length === 0) return state;
-    if (batches.length === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one batch', got: 'none' });
+  estimateStatistics(state: NetworkState): StatisticsEstimate {
     const buffers = new Map<string, Tensor>(
       this.layout.buffers.map(({ name, shape }) => [name, { shape, data: new Float32Array(elementCount(shape)) }]),
     );
-    return this.#backend.scope(() => {
-      const parameters = new HeapParameters(this.#backend, this.layout, state);
-      for (const [index, batch] of batches.entries()) {
+    let batches = 0;
+    return {
+      add: (batch) => {
         this.#inputs.require(batch);
+        batches++;
         const onStatistics = (statistics: BatchStatistics): void => {
-          averageInto(buffers, `${statistics.node}.running_mean`, statistics.mean, 1, 1 / (index + 1));
+          averageInto(buffers, `${statistics.node}.running_mean`, statistics.mean, 1, 1 / batches);
           const unbiased = statistics.rows / (statistics.rows - 1);
-          averageInto(buffers, `${statistics.node}.running_var`, statistics.variance, unbiased, 1 / (index + 1));
+          averageInto(buffers, `${statistics.node}.running_var`, statistics.variance, unbiased, 1 / batches);
         };
-        this.#tape(this.#training, parameters, false, onStatistics).forward(this.#inputs.upload(batch.inputs, batch.count)).dispose();
-      }
-      return { parameters: state.parameters, buffers };
-    });
+        this.#backend.scope(() => {
+          const parameters = new HeapParameters(this.#backend, this.layout, state);
+          this.#tape(this.#training, parameters, false, onStatistics).forward(this.#inputs.upload(batch.inputs, batch.count)).dispose();
+        });
+      },
+      state: () => {
+        if (batches === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one batch', got: 'none' });
+        return { parameters: state.parameters, buffers };
+      },
+    };
   }
 
   /**

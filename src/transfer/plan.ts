@@ -2,6 +2,7 @@
  * What a transfer will cost, before running it: gradients, FLOPs, bytes and, given a measured rate, seconds.
  */
 import { BudgetError } from '../core/errors.ts';
+import { heldOutCount } from '../data/image-set.ts';
 import { gradientHeapBytes, planMicroBatch } from '../gradient/memory.ts';
 import { groupsOnAxis } from '../matching/arrangement.ts';
 import type { HeldGroup } from '../matching/held-groups.ts';
@@ -26,6 +27,8 @@ export interface PlanOptions extends TransferChoices {
   readonly method: TransferMethod;
   /** Checkpoints of the source, where the real trajectory is followed. Default: only its two ends. */
   readonly checkpoints?: number;
+  /** Inputs of the data set: with them batches are no larger than its training part, and evaluation is reckoned too. */
+  readonly images?: number;
   /** Sweeps of coordinate descent to reckon with. Default 4, what MLPs and small conv nets take. */
   readonly sweeps?: number;
   /** Size of the heap that the micro-batch is to fit. Without it the plan is for `microBatch`, or for whole batches. */
@@ -35,7 +38,7 @@ export interface PlanOptions extends TransferChoices {
   readonly compute?: Compute;
 }
 
-const optionNames: OptionNames<PlanOptions> = { ...choiceNames, graph: true, method: true, checkpoints: true, sweeps: true, heapLimitBytes: true, flopsPerSecond: true, compute: true };
+const optionNames: OptionNames<PlanOptions> = { ...choiceNames, graph: true, method: true, checkpoints: true, images: true, sweeps: true, heapLimitBytes: true, flopsPerSecond: true, compute: true };
 
 export interface TransferPlan {
   readonly method: TransferMethod;
@@ -56,6 +59,8 @@ export interface TransferPlan {
     readonly similarity: number;
     /** An assignment of n units is reckoned at 40·n² operations: measured growth is near quadratic to n = 4096. */
     readonly assignment: number;
+    /** Held-out scores and batch-norm statistics. Only where `images` was given. */
+    readonly evaluation?: number;
   };
   readonly bytes: {
     readonly parameters: number;
@@ -65,6 +70,8 @@ export interface TransferPlan {
     readonly codedHistory: number;
     /** Gradients that `gmtBatches: 'fixed'` keeps beside it, at most `historyBudgetBytes`; 0 otherwise. */
     readonly keptGradients: number;
+    /** Inputs of the mini-batches of one gradient, as f32. */
+    readonly batches: number;
     /** Peak of the WebAssembly heap, from above: a gradient of one micro-batch, or the largest matching. */
     readonly heap: number;
   };
@@ -79,7 +86,7 @@ export interface TransferPlan {
 export function plan(options: PlanOptions): TransferPlan {
   requireParts(options, { graph: 'graph' });
   requireOptions('plan', options, optionNames);
-  const settings = readSettings(options.method, 0, options, options.checkpoints ?? 2);
+  const { heldOut, ...settings } = settingsFor(options);
   const spec = derivePermutationSpec(options.graph);
   const sweeps = options.sweeps ?? 4;
   const cost = gradientCost(options.graph, settings.batchSize);
@@ -109,6 +116,7 @@ export function plan(options: PlanOptions): TransferPlan {
     gradients: gradients * cost.flops,
     similarity,
     assignment: matchings * sweeps * 40 * sum(squares),
+    ...(heldOut === undefined ? {} : { evaluation: (cost.forwardFlops / settings.batchSize) * evaluatedImages(options.graph, settings, heldOut) }),
   };
   const parameterBytes = cost.parameterElements * 4;
   const flopsPerSecond =
@@ -128,12 +136,30 @@ export function plan(options: PlanOptions): TransferPlan {
       parameters: parameterBytes,
       ...historyBytes(layout, settings, pairsKept),
       keptGradients: keepsGradients(settings) ? Math.min(2 * settings.steps * parameterBytes, settings.historyBudgetBytes) : 0,
+      batches: 4 * settings.batchesPerStep * settings.batchSize * elementCount(options.graph.input),
       heap: Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
     },
     ...(flopsPerSecond === undefined
       ? {}
-      : { seconds: (flops.gradients + flops.similarity + flops.assignment) / flopsPerSecond }),
+      : { seconds: sum(Object.values(flops)) / flopsPerSecond }),
   };
+}
+
+/** As `transfer` reads them; and where the data's size is known, batches as large as they can get and the number of held-out inputs. */
+function settingsFor(options: PlanOptions): TransferSettings & { readonly heldOut?: number } {
+  const settings = readSettings(options.method, 0, options, options.checkpoints ?? 2);
+  if (options.images === undefined) return settings;
+  const heldOut = heldOutCount(options.images, settings.heldOutFraction);
+  const batchSize = Math.min(settings.batchSize, options.images - heldOut);
+  return { ...settings, batchSize, microBatch: Math.min(settings.microBatch, batchSize), heldOut };
+}
+
+/** Inputs that pass forward alone: held-out ones at every step and the start, and those of the statistics at every step. */
+function evaluatedImages(graph: ModelGraph, { steps, stopRule, statisticsBatches, batchSize }: TransferSettings, heldOut: number): number {
+  // The agreement that needs no labels takes a second pass, and one of the source's end.
+  const scores = stopRule === 'label-free' ? 2 * (steps + 1) + 1 : steps + 1;
+  const statistics = parameterLayout(graph).buffers.length === 0 ? 0 : steps * statisticsBatches * batchSize;
+  return heldOut * scores + statistics;
 }
 
 /** What was chosen, or the largest that fits. */

@@ -25,7 +25,7 @@ import type { OptionNames } from './inputs.ts';
 import { matchingFor } from './matchers.ts';
 import type { TransferContext } from './matchers.ts';
 import { Points } from './points.ts';
-import { breathe } from './progress.ts';
+import { Breather, breathe } from './progress.ts';
 import type { JobControl } from './progress.ts';
 import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
 import type { ResultRecord } from './record.ts';
@@ -193,7 +193,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     permutations = matching?.permutations ?? permutations;
     const arrived = await visited.arrive(step, permutations);
     const shifted = { parameters: arrived.target, buffers: target.buffers };
-    const state = reestimated(context, shifted, () => drawStatistics(data, training, settings, step));
+    const state = await reestimated(context, shifted, data, training, step);
     steps.push({
       step,
       fraction: fractions[step] as number,
@@ -248,16 +248,21 @@ async function sourceSha256(graph: ModelGraph, points: readonly number[], read: 
   return sha256Hex(new TextEncoder().encode(hashes.join()));
 }
 
-/** A shifted network's batch-norm statistics belong to neither parent: they are estimated anew (PAPER, BN batches). */
-function reestimated(context: TransferContext, state: NetworkState, batches: () => readonly Batch[]): NetworkState {
+/**
+ * A shifted network's batch-norm statistics belong to neither parent: they are estimated anew (PAPER, BN batches). Their batches come
+ * from a stream of their own, so that they do not shift those of the gradients.
+ */
+async function reestimated({ network, settings, stopwatch, signal }: TransferContext, state: NetworkState, data: DataSet, training: Int32Array, step: number): Promise<NetworkState> {
   if (state.buffers.size === 0) return state;
-  return context.stopwatch.measure('evaluation', () => context.network.estimateStatistics(state, batches()));
-}
-
-/** Batches for the statistics come from a stream of their own, so that they do not shift those of the gradients. */
-function drawStatistics(data: DataSet, training: Int32Array, settings: TransferSettings, step: number): readonly Batch[] {
   const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.statistics, step));
-  return Array.from({ length: settings.statisticsBatches }, () => makeBatch(data, sampler.next()));
+  const batches = new PassingBatches(data);
+  const estimate = network.estimateStatistics(state);
+  const breather = new Breather(signal, 16);
+  for (let batch = 0; batch < settings.statisticsBatches; batch++) {
+    stopwatch.measure('evaluation', () => estimate.add(batches.make(sampler.next())));
+    await breather.pause();
+  }
+  return estimate.state();
 }
 
 function summary(matching: MatchingResult, history: GradientHistory | undefined): Omit<TransferStep, 'step' | 'fraction'> {

@@ -54,8 +54,10 @@ export class CaseTrajectory {
 
   /** Re-estimates batch-norm statistics over the batches given, if any. */
   withStatistics(state: NetworkState, batches: readonly (readonly number[])[] | undefined): NetworkState {
-    if (batches === undefined || batches.length === 0) return state;
-    return this.#network.estimateStatistics(state, batches.map((rows) => this.#case.batch(rows)));
+    if (batches === undefined || batches.length === 0 || state.buffers.size === 0) return state;
+    const estimate = this.#network.estimateStatistics(state);
+    for (const rows of batches) estimate.add(this.#case.batch(rows));
+    return estimate.state();
   }
 
   evaluate(state: NetworkState): Evaluation {

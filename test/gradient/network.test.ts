@@ -76,7 +76,10 @@ it('estimateStatistics: cumulative average of batch mean and unbiased variance, 
   const graph = sequential([5], [{ op: 'dense', name: 'first', out: 3 }, { op: 'batch_norm', name: 'norm' }]);
   const state = randomState(graph, 1);
   const batches = [randomBatch(graph, 4, 2), randomBatch(graph, 6, 3)];
-  const estimated = engine.compile(graph).estimateStatistics(state, batches);
+  const estimate = engine.compile(graph).estimateStatistics(state);
+  expect(() => estimate.state()).toThrow('at least one batch');
+  for (const batch of batches) estimate.add(batch);
+  const estimated = estimate.state();
   expect(estimated.parameters).toBe(state.parameters);
   const weight = state.parameters.get('first.weight')?.data as Float32Array;
   const bias = state.parameters.get('first.bias')?.data as Float32Array;
@@ -138,7 +141,9 @@ describe('trainer', () => {
     const network = engine.compile(resnet);
     const trainer = network.trainer(state, { kind: 'sgd', momentum: 0, weightDecay: 0 });
     const batch8 = randomBatch(resnet, 8, 2);
-    const fresh = network.estimateStatistics(state, [batch8]);
+    const estimate = network.estimateStatistics(state);
+    estimate.add(batch8);
+    const fresh = estimate.state();
     trainer.step(batch8, 0.01);
     const moved = trainer.state();
     for (const [name, { data }] of state.buffers) {

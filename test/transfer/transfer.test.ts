@@ -14,6 +14,7 @@ import type { NamedTensors, NetworkState, Tensor } from '../../src/tensor/tensor
 import { openCompute } from '../../src/transfer/compute.ts';
 import { stateSha256 } from '../../src/transfer/record.ts';
 import { train } from '../../src/transfer/train.ts';
+import { trajectoryFromStates } from '../../src/transfer/trajectory.ts';
 import { transfer } from '../../src/transfer/transfer.ts';
 import type { TransferOptions, TransferResult } from '../../src/transfer/transfer.ts';
 import { forward64 } from '../model/forward.ts';
@@ -198,6 +199,20 @@ test('stop rules keep the step they name', async () => {
   expect(best).toBeGreaterThan(heldOut.steps[0]?.heldOut?.accuracy ?? 1);
   const free = await run('label-free');
   expect(free.steps[free.chosenStep]?.agreement).toBe(Math.max(...free.steps.map((step) => step.agreement ?? 0)));
+});
+
+test('batches for statistics are made one by one: an abort among them is noticed, and their number is bounded', async () => {
+  const graph = networks['resnet-small'];
+  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [NetworkState, NetworkState, NetworkState];
+  const source = trajectoryFromStates(graph, [{ label: 'start', state: start }, { label: 'end', state: end }]);
+  const run = (statisticsBatches: number, signal?: AbortSignal) =>
+    transfer({ source, target, data, method: 'naive', seed: 1, steps: 1, batchSize: 180, stopRule: 'last', heldOutFraction: 0, statisticsBatches, compute, ...(signal ? { signal } : {}) });
+  const controller = new AbortController();
+  const running = run(10_000, controller.signal);
+  setTimeout(() => controller.abort(new Error('enough')), 100);
+  await expect(running).rejects.toThrow('enough');
+  expect(compute.core.liveAllocations).toBe(0);
+  await expect(run(1e9)).rejects.toThrow(/statisticsBatches: expected an integer in \[1, 10000\]/);
 });
 
 test('an abort rejects with its reason and leaves nothing allocated', async () => {

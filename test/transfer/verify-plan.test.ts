@@ -1,6 +1,8 @@
 /** `verify` on networks of every kind, and `plan` against what the transfer then takes. */
 import { afterAll, expect, test } from 'vitest';
 import { BudgetError } from '../../src/core/errors.ts';
+import { gradientCost } from '../../src/model/cost.ts';
+import type { ModelGraph } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { preset } from '../../src/model/presets.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
@@ -42,6 +44,24 @@ test.each(['naive', 'fgmt', 'gmt'] as const)('the plan of %s counts the gradient
   expect(planned.matchings).toBe(run.counts.matchings);
   expect(planned.assignments).toBe(2 * run.counts.matchings * planned.sweeps);
   expect(planned.bytes.parameters).toBe(4 * (24 * 64 + 24 + 16 * 24 + 16 + 4 * 16 + 4));
+});
+
+test('the plan reckons evaluation, statistics and batches where it knows the data, as large as they can get', () => {
+  const mlp = networks.mlp;
+  // Forward of one image: 64 · 24 + 24 · 16 + 16 · 4 multiplications and additions; biases and activations beside them.
+  const forward = gradientCost(mlp, 1).forwardFlops;
+  expect(forward).toBeGreaterThanOrEqual(2 * (64 * 24 + 24 * 16 + 16 * 4));
+  const of = (choices: object, graph: ModelGraph = mlp) => plan({ graph, method: 'naive', steps: 5, images: 200, ...choices });
+  expect(of({}).flops.evaluation).toBeCloseTo(forward * 20 * 6, 3);
+  expect(of({ stopRule: 'label-free' }).flops.evaluation).toBeCloseTo(forward * 20 * 13, 3);
+  expect(of({ heldOutFraction: 0 }).flops.evaluation).toBe(0);
+  expect(plan({ graph: mlp, method: 'naive' }).flops).not.toHaveProperty('evaluation');
+  const resnet = networks['resnet-small'];
+  expect(of({ heldOutFraction: 0, batchSize: 16, statisticsBatches: 7 }, resnet).flops.evaluation).toBeCloseTo(gradientCost(resnet, 1).forwardFlops * 5 * 7 * 16, 0);
+  const whole = of({ method: 'fgmt', batchSize: 1e9, batchesPerStep: 3 });
+  expect(whole.flops.gradients).toBe(2 * 5 * 3 * gradientCost(mlp, 180).flops);
+  expect(whole.bytes.batches).toBe(4 * 3 * 180 * 64);
+  expect(whole.microBatch).toBe(180);
 });
 
 test('the plan turns FLOPs into seconds at the rate given, and measures one where it can', () => {
