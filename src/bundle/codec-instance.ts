@@ -56,9 +56,15 @@ const inflateErrors: Readonly<Record<number, string>> = {
 
 let opened: Promise<Codec> | undefined;
 
-/** The codec of this realm, made on first use. @throws UnsupportedError where the runtime cannot run our binary. */
+/**
+ * The codec of this realm, made on first use. What failed is tried again: memory that was not to be had may be there later.
+ * @throws UnsupportedError where the runtime cannot run our binary.
+ */
 export function openCodec(): Promise<Codec> {
-  opened ??= instantiate();
+  opened ??= instantiate().catch((error: unknown) => {
+    opened = undefined;
+    throw error;
+  });
   return opened;
 }
 

@@ -1,6 +1,6 @@
 /** Our own binary on a small memory of its own, without tfjs: for work that needs kernels but no tensors, like reading a file. */
 import * as bundled from '#wasm';
-import { UnsupportedError } from './errors.ts';
+import { OutOfMemoryError, UnsupportedError } from './errors.ts';
 import type { CoreKernels } from './kernels.ts';
 import type { WasmMemory } from './webassembly.ts';
 
@@ -12,16 +12,20 @@ export interface KernelInstance {
   readonly memory: WasmMemory;
 }
 
-/** @throws UnsupportedError where the runtime cannot run the binary. */
+/** @throws UnsupportedError where the runtime cannot run the binary, OutOfMemoryError where it grants no memory. */
 export async function openKernelInstance(bytes: number): Promise<KernelInstance> {
   const pages = Math.ceil(bytes / PAGE_BYTES);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   try {
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     const source = bundled.coreWasm();
     const module = source instanceof WebAssembly.Module ? source : await WebAssembly.compile(source);
     const instance = await WebAssembly.instantiate(module, { env: { memory } });
     return { kernels: instance.exports as unknown as CoreKernels, memory };
   } catch (cause) {
+    if (cause instanceof RangeError) {
+      const requestedBytes = pages * PAGE_BYTES;
+      throw new OutOfMemoryError({ field: 'wasm.core', expected: `a memory of ${requestedBytes} bytes`, got: String(cause), cause, requestedBytes });
+    }
     throw new UnsupportedError({ field: 'wasm.core', expected: 'a runtime with WebAssembly 128-bit SIMD', got: String(cause), cause });
   }
 }

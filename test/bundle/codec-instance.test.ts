@@ -1,6 +1,6 @@
 // Our DEFLATE, CRC-32 and byte planes against zlib and plain loops.
 import { crc32 as zlibCrc32, constants, deflateRawSync, inflateRawSync } from 'node:zlib';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { type Codec, openCodec } from '../../src/bundle/codec-instance.ts';
 import { generator } from './generator.ts';
 import { concat, expectTyped } from './support.ts';
@@ -63,6 +63,22 @@ test('CRC-32 of the standard check string and of every length of tail', () => {
   }
   expect(codec.crc32(data)).toBe(~plain >>> 0);
   for (let cut = 0; cut < 20; cut++) expect(codec.crc32(data.subarray(cut), codec.crc32(data.subarray(0, cut)))).toBe(~plain >>> 0);
+});
+
+test('a codec that could not be opened is opened at the next call', async () => {
+  vi.resetModules();
+  const fresh = await import('../../src/bundle/codec-instance.ts');
+  const granted = WebAssembly.Memory;
+  WebAssembly.Memory = vi.fn(function refuse() {
+    throw new RangeError('could not allocate memory');
+  }) as unknown as typeof granted;
+  try {
+    // Another copy of the modules, and so of the class.
+    await expect(fresh.openCodec()).rejects.toMatchObject({ name: 'OutOfMemoryError', code: 'out-of-memory', field: 'wasm.core' });
+  } finally {
+    WebAssembly.Memory = granted;
+  }
+  expect((await fresh.openCodec()).crc32(new TextEncoder().encode('123456789'))).toBe(0xcbf4_3926);
 });
 
 describe('inflate reads what zlib writes', () => {
