@@ -1,17 +1,26 @@
 /** Ends requests that stall or that the caller aborts, and bounds what their bodies bring. */
+import { concatBytes } from '../core/bytes.ts';
 import { InvalidArgumentError, describe } from '../core/errors.ts';
-import { concatBytes } from './zip-format.ts';
+
+export interface BodyReading {
+  /** Length that was announced: a body of it is read into one buffer, and not joined from pieces at its end. */
+  readonly expectedBytes?: number;
+  /** Called with the number of bytes read so far; what it throws ends the reading. */
+  readonly onBytes?: (bytes: number) => void;
+}
 
 export class Watchdog implements Disposable {
-  /** Aborts when the far side has been silent for too long, or when the caller's signal does. */
+  /** Aborts when the far side has been silent for too long or has taken too long in all, or when the caller's signal does. */
   readonly signal: AbortSignal;
   readonly #silence = new AbortController();
   readonly #outer: AbortSignal | undefined;
   readonly #idleMs: number;
+  readonly #deadline: ReturnType<typeof setTimeout> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(idleMs: number, outer: AbortSignal | undefined) {
+  constructor(idleMs: number, outer: AbortSignal | undefined, totalMs?: number) {
     this.#idleMs = idleMs;
+    if (totalMs !== undefined) this.#deadline = setTimeout(() => this.#silence.abort(), totalMs);
     this.#outer = outer;
     this.signal = outer === undefined ? this.#silence.signal : AbortSignal.any([outer, this.#silence.signal]);
     this.alive();
@@ -23,7 +32,7 @@ export class Watchdog implements Disposable {
     this.#timer = setTimeout(() => this.#silence.abort(), this.#idleMs);
   }
 
-  /** Whether it was silence that ended the request. Throws the caller's abort where that did. */
+  /** Whether it was silence, or the deadline, that ended the request. Throws the caller's abort where that did. */
   isStalled(): boolean {
     this.#outer?.throwIfAborted();
     return this.#silence.signal.aborted;
@@ -45,22 +54,26 @@ export class Watchdog implements Disposable {
   }
 
   /** Reads a body to its end, or to beyond `maximum` bytes: undefined then, and the body is cancelled. */
-  async readBody(body: ReadableStream<Uint8Array>, maximum: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async readBody(body: ReadableStream<Uint8Array>, maximum: number, { expectedBytes = 0, onBytes }: BodyReading = {}): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const reader = body.getReader();
-    const parts: Uint8Array[] = [];
+    const expected = new Uint8Array(Math.min(expectedBytes, maximum));
+    const beyond: Uint8Array[] = [];
     let bytes = 0;
     try {
       for (;;) {
         const { done, value } = await this.race(reader.read());
         this.alive();
-        if (done) return concatBytes(parts);
+        if (done) return beyond.length === 0 ? expected.subarray(0, bytes) : concatBytes([expected, ...beyond]);
         if (!(value instanceof Uint8Array)) throw new InvalidArgumentError({ field: 'source', expected: 'a stream of Uint8Array', got: describe(value) });
+        const room = expected.subarray(bytes, bytes + value.byteLength);
         bytes += value.byteLength;
         if (bytes > maximum) {
           await reader.cancel().catch(() => undefined);
           return undefined;
         }
-        parts.push(value);
+        room.set(value.subarray(0, room.byteLength));
+        if (room.byteLength < value.byteLength) beyond.push(value.subarray(room.byteLength));
+        onBytes?.(bytes);
       }
     } catch (error) {
       // Not awaited: a stalled stream may never answer.
@@ -71,5 +84,6 @@ export class Watchdog implements Disposable {
 
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#deadline);
   }
 }

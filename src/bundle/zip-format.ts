@@ -2,6 +2,7 @@
  * ZIP's records as bytes (PKWARE APPNOTE 6.3): what the writer writes, and what the reader of bundles compares with,
  * since a bundle's headers are canonical: no timestamps, no attributes, ZIP64 only where a number needs it.
  */
+import { concatBytes } from '../core/bytes.ts';
 
 export const signatures = {
   local: 0x0403_4b50,
@@ -61,16 +62,6 @@ function record(...fields: readonly (readonly [2 | 4 | 8, number])[]): Uint8Arra
     at += width;
   }
   return bytes;
-}
-
-export function concatBytes(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.byteLength;
-  }
-  return whole;
 }
 
 /** The ZIP64 extra field with those of the values that 32 bits cannot hold. */

@@ -2,10 +2,11 @@
  * Writes a ZIP front to back with bounded memory: entry by entry, then the directory. Bytes depend on names and
  * contents alone; see `zip-format.ts` for the fixed header fields.
  */
+import { concatBytes } from '../core/bytes.ts';
 import { LimitError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { type Codec, openCodec } from './codec-instance.ts';
-import { type EntryFacts, centralHeader, concatBytes, endRecords, localHeader, methods } from './zip-format.ts';
+import { type EntryFacts, centralHeader, endRecords, localHeader, methods } from './zip-format.ts';
 import { decodeEntryName, requireDistinctNames } from './zip-name.ts';
 
 /** Takes the file's bytes in order; may wait, which holds the writer back. */

@@ -1,5 +1,5 @@
 /** Reads a multipart body under caps: nothing is buffered beyond them, whatever Content-Length says. */
-import { concatBytes } from '../bundle/zip-format.ts';
+import { concatBytes } from '../core/bytes.ts';
 import { LimitError, MalformedFileError } from '../core/errors.ts';
 
 /** Multipart framing: boundaries and part headers of the five parts are far below this. */

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { expect } from 'vitest';
-import { concatBytes } from '../../src/bundle/zip-format.ts';
+import { concatBytes } from '../../src/core/bytes.ts';
 import { type ErrorCode, TrajportError } from '../../src/core/errors.ts';
 
 /** The folder shared with every developer; a fresh clone elsewhere has none, and tests of its files say so. */

@@ -2,11 +2,11 @@
  * TensorFlow.js: `model.json` of a LayersModel or GraphModel, whose `weightsManifest` lists groups of tensors and the
  * files beside it that hold a group's bytes one after the other, cut anywhere. Topology is not read.
  */
+import { concatBytes } from '../../core/bytes.ts';
 import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObject } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
-import { concatBytes } from '../zip-format.ts';
 import { type ForeignCheckpoint, type ForeignFile, type ReadForeignOptions, TensorCollector, countElements, readPart, requireBytesOfShape } from './checkpoint.ts';
 import { MODEL_JSON_BYTES } from './parts.ts';
 
