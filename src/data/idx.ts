@@ -13,11 +13,12 @@ const UNSIGNED_BYTE = 0x08;
  * An array of bytes from an IDX file.
  * @param name how errors call the file
  * @param rank number of axes that it must have
+ * @param limitBytes most that it may have, uncompressed; default `limits.imageFileBytes`
  * @throws MalformedFileError for a wrong magic, an empty axis, missing or surplus bytes; UnsupportedError for elements
- *   other than unsigned bytes; LimitError beyond `limits.imageFileBytes`.
+ *   other than unsigned bytes; LimitError beyond `limitBytes`.
  */
-export async function readIdx(name: string, file: Uint8Array, rank: number): Promise<{ readonly shape: readonly number[]; readonly data: Uint8Array }> {
-  const bytes = isGzip(file) ? await gunzip(name, file) : file;
+export async function readIdx(name: string, file: Uint8Array, rank: number, limitBytes: number = limits.imageFileBytes): Promise<{ readonly shape: readonly number[]; readonly data: Uint8Array }> {
+  const bytes = isGzip(file) ? await gunzip(name, file, limitBytes) : file;
   const headerBytes = 4 + 4 * rank;
   const [zero, anotherZero, type, axes] = bytes;
   if (bytes.length < 4 || zero !== 0 || anotherZero !== 0 || type === 0 || axes !== rank) {
@@ -35,8 +36,8 @@ export async function readIdx(name: string, file: Uint8Array, rank: number): Pro
   const shape = Array.from({ length: rank }, (_unused, axis) => view.getUint32(4 + 4 * axis));
   const product = shape.reduce((total, extent) => total * extent, 1);
   if (product === 0) throw new MalformedFileError({ field: name, expected: 'at least one element', got: `shape [${shape.join(', ')}]` });
-  if (product > limits.imageFileBytes) {
-    throw new LimitError({ field: name, expected: `at most ${limits.imageFileBytes} bytes`, got: `shape [${shape.join(', ')}]` });
+  if (product > limitBytes) {
+    throw new LimitError({ field: name, expected: `at most ${limitBytes} bytes`, got: `shape [${shape.join(', ')}]` });
   }
   if (bytes.length !== headerBytes + product) {
     throw new MalformedFileError({
@@ -51,6 +52,7 @@ export async function readIdx(name: string, file: Uint8Array, rank: number): Pro
 /**
  * A grey image set from its two IDX files.
  * @param fields.classes default: the largest label + 1
+ * @param fields.limitBytes most that each file may have, uncompressed; default `limits.imageFileBytes`
  * @throws what `readIdx` throws; MalformedFileError where images and labels differ in number; InvalidArgumentError for a
  *   label that is not below `classes`.
  */
@@ -59,10 +61,11 @@ export async function imageSetFromIdx(fields: {
   readonly images: Uint8Array;
   readonly labels: Uint8Array;
   readonly classes?: number;
+  readonly limitBytes?: { readonly images: number; readonly labels: number };
 }): Promise<ImageSet> {
   requireMembers('fields', fields, ['name', 'images', 'labels']);
-  const images = await readIdx(`${fields.name} images`, fields.images, 3);
-  const labels = await readIdx(`${fields.name} labels`, fields.labels, 1);
+  const images = await readIdx(`${fields.name} images`, fields.images, 3, fields.limitBytes?.images);
+  const labels = await readIdx(`${fields.name} labels`, fields.labels, 1, fields.limitBytes?.labels);
   const [count, height, width] = images.shape as [number, number, number];
   if (labels.data.length !== count) {
     throw new MalformedFileError({ field: `${fields.name} labels`, expected: `${count} labels, one an image`, got: `${labels.data.length}` });

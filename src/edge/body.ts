@@ -1,6 +1,8 @@
-/** Reads a multipart body under caps: nothing is buffered beyond them, whatever Content-Length says. */
-import { concatBytes } from '../core/bytes.ts';
-import { LimitError, MalformedFileError } from '../core/errors.ts';
+/** Reads a request's parts under caps of bytes and of time: nothing is buffered beyond them, whatever Content-Length says. */
+import { Watchdog } from '../bundle/watchdog.ts';
+import { LimitError, MalformedFileError, describe } from '../core/errors.ts';
+import { multipartParts } from './multipart.ts';
+import { Refusal, busy } from './refusal.ts';
 
 /** Multipart framing: boundaries and part headers of the five parts are far below this. */
 const FRAMING_BYTES = 64 * 1024;
@@ -8,51 +10,79 @@ const FRAMING_BYTES = 64 * 1024;
 /** Cap of each part by its name, in bytes. Parts of other names are refused. */
 export type PartLimits = Readonly<Record<string, number>>;
 
-/**
- * The parts of a multipart/form-data request, by name.
- * @throws LimitError (what is too large, and the cap), MalformedFileError (not multipart, unknown or doubled part).
- */
-export async function readParts(request: Request, partLimits: PartLimits): Promise<ReadonlyMap<string, Uint8Array<ArrayBuffer>>> {
-  const totalBytes = Object.values(partLimits).reduce((sum, bytes) => sum + bytes, FRAMING_BYTES);
-  const bytes = await readCapped(request, totalBytes);
-  let form: FormData;
-  try {
-    form = await new Response(bytes, { headers: { 'content-type': request.headers.get('content-type') ?? '' } }).formData();
-  } catch (cause) {
-    throw new MalformedFileError({ field: 'body', expected: 'multipart/form-data', got: 'bytes that do not parse as it', cause });
+export interface ReadingCaps {
+  /** A client that sends nothing for so long, or is not through after so long, has lost its place. */
+  readonly maxIdleMs: number;
+  readonly maxReadMs: number;
+  /** Of the bodies of all requests together, from their first byte to their answer. */
+  readonly maxHeldBytes: number;
+}
+
+/** Bytes of bodies that this realm holds, whichever handler reads them: its memory is one. */
+let heldBytes = 0;
+
+/** What one request holds of them. */
+export class HeldBytes implements Disposable {
+  readonly #limit: number;
+  #bytes = 0;
+
+  constructor(limit: number) {
+    this.#limit = limit;
   }
+
+  /** @throws Refusal where other requests hold too much. */
+  resize(bytes: number): void {
+    const others = heldBytes - this.#bytes;
+    if (bytes > this.#bytes && others > 0 && others + bytes > this.#limit) throw busy('body', `at most ${this.#limit} bytes in all requests`, `${others} of others`);
+    heldBytes = others + bytes;
+    this.#bytes = bytes;
+  }
+
+  [Symbol.dispose](): void {
+    this.resize(0);
+  }
+}
+
+/**
+ * The parts of a multipart/form-data request, by name: views of one buffer, of which `held` keeps account.
+ * @throws LimitError (what is too large, and the cap), MalformedFileError (not multipart, unknown or doubled part), Refusal (too
+ *   slow, cut off, or too much at once).
+ */
+export async function readParts(request: Request, partLimits: PartLimits, caps: ReadingCaps, held: HeldBytes): Promise<ReadonlyMap<string, Uint8Array<ArrayBuffer>>> {
+  const totalBytes = Object.values(partLimits).reduce((sum, bytes) => sum + bytes, FRAMING_BYTES);
+  const body = await readBody(request, totalBytes, caps, held);
   const parts = new Map<string, Uint8Array<ArrayBuffer>>();
-  for (const [name, value] of form.entries()) {
+  for (const [name, part] of multipartParts(body, request.headers.get('content-type') ?? '')) {
     const limit = Object.hasOwn(partLimits, name) ? (partLimits[name] as number) : undefined;
     if (limit === undefined) {
-      throw new MalformedFileError({ field: 'body', expected: `parts named ${Object.keys(partLimits).join(', ')}`, got: JSON.stringify(name.slice(0, 80)) });
+      throw new MalformedFileError({ field: 'body', expected: `parts named ${Object.keys(partLimits).join(', ')}`, got: describe(name) });
     }
     if (parts.has(name)) throw new MalformedFileError({ field: name, expected: 'one part of this name', got: 'two' });
-    const part: Uint8Array<ArrayBuffer> = typeof value === 'string' ? new TextEncoder().encode(value) : new Uint8Array(await value.arrayBuffer());
     if (part.length > limit) throw new LimitError({ field: name, expected: `at most ${limit} bytes`, got: `${part.length}` });
     parts.set(name, part);
   }
   return parts;
 }
 
-async function readCapped(request: Request, limitBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+async function readBody(request: Request, limitBytes: number, { maxIdleMs, maxReadMs }: ReadingCaps, held: HeldBytes): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = (got: string): LimitError => new LimitError({ field: 'body', expected: `at most ${limitBytes} bytes`, got });
-  // The header may lie or be missing: it only saves reading what is already known to be too large.
-  const announced = request.headers.get('content-length');
-  if (announced !== null && Number(announced) > limitBytes) throw tooLarge(announced);
+  // The header may lie or be missing: it saves reading what is already known to be too large, and joining what has come in pieces.
+  const announced = Number(request.headers.get('content-length') ?? 0);
+  if (announced > limitBytes) throw tooLarge(`${announced}`);
   if (request.body === null) throw new MalformedFileError({ field: 'body', expected: 'multipart/form-data', got: 'none' });
-  const pieces: Uint8Array[] = [];
-  let total = 0;
-  const reader = (request.body as ReadableStream<Uint8Array>).getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    total += value.length;
-    if (total > limitBytes) {
-      await reader.cancel();
-      throw tooLarge('more');
-    }
-    pieces.push(value);
+  const expectedBytes = Number.isSafeInteger(announced) && announced > 0 ? announced : 0;
+  held.resize(expectedBytes);
+  using watchdog = new Watchdog(maxIdleMs, request.signal, maxReadMs);
+  let bytes: Uint8Array<ArrayBuffer> | undefined;
+  try {
+    // Pieces beyond what was announced are there twice while they are joined.
+    bytes = await watchdog.readBody(request.body as ReadableStream<Uint8Array>, limitBytes, { expectedBytes, onBytes: (read) => held.resize(Math.max(expectedBytes, 2 * read)) });
+  } catch (cause) {
+    if (cause instanceof Refusal) throw cause;
+    if (watchdog.isStalled()) throw new Refusal(408, 'TimeoutError', 'body', `bytes every ${maxIdleMs} ms, and all within ${maxReadMs} ms`, 'a slower client');
+    throw new Refusal(400, 'AbortError', 'body', 'a body to its end', 'one that was cut off');
   }
-  return concatBytes(pieces);
+  if (bytes === undefined) throw tooLarge('more');
+  held.resize(bytes.length);
+  return bytes;
 }

@@ -1,6 +1,6 @@
 /**
- * A transfer as one HTTP request: bundle and target in, transferred weights out. Sizes, gradients and the heap are
- * capped; every refusal is a JSON error with the status that says whose fault it is.
+ * A transfer as one HTTP request: bundle and target in, transferred weights out. Sizes, time, work and memory are capped; every
+ * refusal is a JSON error with the status that says whose fault it is. The defaults are for an isolate of 128 MB.
  */
 import { LimitError, MalformedFileError, TrajportError } from '../core/errors.ts';
 import type { ErrorCode } from '../core/errors.ts';
@@ -8,26 +8,40 @@ import { stateFromSafetensors, stateToSafetensors } from '../bundle/network-stat
 import { openBundle } from '../bundle/reader.ts';
 import { imageSetFromIdx } from '../data/idx.ts';
 import { outputClasses, parameterLayout } from '../model/graph.ts';
-import { openCompute, plan, transfer } from '../index.ts';
+import { transfer } from '../index.ts';
 import type { CoreOptions } from '../core/core.ts';
-import type { Compute } from '../index.ts';
-import { readParts } from './body.ts';
+import { HeldBytes, readParts } from './body.ts';
 import { edgeMethods, optionNames, readOptions } from './options.ts';
+import type { RequestOptions } from './options.ts';
+import { Refusal } from './refusal.ts';
+import { computeInTurn, discardCompute, inTurn, requireCodec, requirePlace } from './turn.ts';
+import { requireWork } from './work.ts';
 
 const MiB = 2 ** 20;
 
 export interface TransferHandlerOptions {
-  /** Cap of the WebAssembly heap. Default 64 MiB: with inputs and gradients it stays within a 128 MB isolate. */
+  /** Cap of the WebAssembly heap. Default 32 MiB. */
   readonly heapLimitBytes?: number;
-  /** Default 16 MiB. */
+  /** Default 6 MiB. */
   readonly maxBundleBytes?: number;
-  /** Default 16 MiB. */
+  /** Default 3 MiB: 786,432 parameters, of which a transfer holds ten copies. */
   readonly maxTargetBytes?: number;
-  /** Images, gzipped or not. Default 16 MiB: twenty thousand of 28 × 28. */
+  /** Images, packed and unpacked. Default 6 MiB: eight thousand of 28 × 28. */
   readonly maxDataBytes?: number;
-  /** Backward passes that one request may ask for (see `plan`). Default 500. */
+  /** Labels, packed and unpacked. Default 64 KiB; each costs twenty bytes of row numbers besides. */
+  readonly maxLabelsBytes?: number;
+  /** Backward passes, or steps, that one request may ask for (see `plan`). Default 500. */
   readonly maxGradients?: number;
-  /** Requests that may wait while one runs; more are told to come back. Default 4. */
+  /** Floating-point operations of its gradients, matchings and evaluations. Default 10¹²: a few minutes. */
+  readonly maxFlops?: number;
+  /** Gradients, checkpoints and mini-batches that it may keep in JavaScript memory. Default 24 MiB. */
+  readonly maxHistoryBytes?: number;
+  /** Bodies of all requests together, from the first byte to the answer; more are told to come back. Default 20 MiB. */
+  readonly maxHeldBytes?: number;
+  /** A client that sends nothing for so long, or is not through after so long, is given up. Defaults 10 and 60 seconds. */
+  readonly maxIdleMs?: number;
+  readonly maxReadMs?: number;
+  /** Requests that may wait while one computes; more are told to come back. Default 4. */
   readonly maxWaiting?: number;
   /** Compiled modules, for hosts that cannot use the packaged ones. */
   readonly wasm?: NonNullable<CoreOptions['wasm']>;
@@ -43,49 +57,58 @@ export interface TransferHandlerOptions {
  */
 export function createTransferHandler(options: TransferHandlerOptions = {}): (request: Request) => Promise<Response> {
   const caps = {
-    heapLimitBytes: options.heapLimitBytes ?? 64 * MiB,
-    maxBundleBytes: options.maxBundleBytes ?? 16 * MiB,
-    maxTargetBytes: options.maxTargetBytes ?? 16 * MiB,
-    maxDataBytes: options.maxDataBytes ?? 16 * MiB,
+    heapLimitBytes: options.heapLimitBytes ?? 32 * MiB,
+    maxBundleBytes: options.maxBundleBytes ?? 6 * MiB,
+    maxTargetBytes: options.maxTargetBytes ?? 3 * MiB,
+    maxDataBytes: options.maxDataBytes ?? 6 * MiB,
+    maxLabelsBytes: options.maxLabelsBytes ?? 64 * 1024,
     maxGradients: options.maxGradients ?? 500,
+    maxFlops: options.maxFlops ?? 1e12,
+    maxHistoryBytes: options.maxHistoryBytes ?? 24 * MiB,
+    maxHeldBytes: options.maxHeldBytes ?? 20 * MiB,
+    maxIdleMs: options.maxIdleMs ?? 10_000,
+    maxReadMs: options.maxReadMs ?? 60_000,
     maxWaiting: options.maxWaiting ?? 4,
   };
   const partLimits = {
-    bundle: caps.maxBundleBytes, target: caps.maxTargetBytes, images: caps.maxDataBytes, labels: 1 * MiB, options: 64 * 1024,
+    bundle: caps.maxBundleBytes, target: caps.maxTargetBytes, images: caps.maxDataBytes, labels: caps.maxLabelsBytes, options: 64 * 1024,
   };
-  const inTurn = takeTurns();
-  let compute: Promise<Compute> | undefined;
+  const core: CoreOptions = { heapLimitBytes: caps.heapLimitBytes, ...(options.wasm === undefined ? {} : { wasm: options.wasm }) };
 
-  async function answer(request: Request): Promise<Response> {
-    const parts = await readParts(request, partLimits);
-    const { seed, from, to, ...choices } = readOptions(parts.get('options'));
+  async function port(request: Request): Promise<Response> {
+    requirePlace(caps.maxWaiting);
+    using held = new HeldBytes(caps.maxHeldBytes);
+    const parts = await readParts(request, partLimits, caps, held);
+    const inputs = { bundle: part(parts, 'bundle'), target: part(parts, 'target'), images: part(parts, 'images'), labels: part(parts, 'labels') };
+    const choices = readOptions(parts.get('options'));
+    // Others may have come while the body was read: a slow client takes no turn.
+    requirePlace(caps.maxWaiting);
+    return await inTurn(async () => {
+      try {
+        return await answer(request, inputs, choices);
+      } catch (error) {
+        if (error instanceof TrajportError && (error.code === 'out-of-memory' || error.code === 'kernel')) discardCompute();
+        throw error;
+      }
+    }, request.signal);
+  }
+
+  async function answer(request: Request, inputs: Inputs, choices: RequestOptions): Promise<Response> {
     const { signal } = request;
-    using bundle = await openBundle(part(parts, 'bundle'), { signal });
-    const { graph } = bundle;
-    const target = stateFromSafetensors(parameterLayout(graph), part(parts, 'target'), 'target');
+    await requireCodec();
+    using bundle = await openBundle(inputs.bundle, { signal });
+    const { graph, checkpoints } = bundle;
+    requireRecordFits(request, { ...choices, from: choices.from ?? checkpoints[0]?.label, to: choices.to ?? checkpoints.at(-1)?.label });
+    const target = stateFromSafetensors(parameterLayout(graph), inputs.target, 'target');
     const data = await imageSetFromIdx({
-      name: 'data', images: part(parts, 'images'), labels: part(parts, 'labels'), classes: outputClasses(graph),
+      name: 'data', images: inputs.images, labels: inputs.labels, classes: outputClasses(graph), limitBytes: { images: caps.maxDataBytes, labels: caps.maxLabelsBytes },
     });
-    // Of the whole trajectory: a part of it takes no more gradients.
-    const { gradients } = plan({ ...choices, graph, checkpoints: bundle.checkpoints.length });
-    if (gradients > caps.maxGradients) {
-      throw new LimitError({ field: 'options', expected: `a method and steps of at most ${caps.maxGradients} gradients`, got: `${gradients}` });
-    }
-    compute ??= openCompute({ heapLimitBytes: caps.heapLimitBytes, ...(options.wasm === undefined ? {} : { wasm: options.wasm }) });
-    const result = await transfer({
-      ...choices, seed, ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }), source: bundle, target, data, compute: await compute, signal,
-    });
+    requireWork(caps, choices, { graph, checkpoints: checkpoints.length, images: data.count });
+    const result = await transfer({ ...choices, source: bundle, target, data, compute: await computeInTurn(core), signal });
     const { record, chosenStep, counts, steps } = result;
     return respond(request, stateToSafetensors(parameterLayout(graph), result.state), {
       ...record, chosenStep, counts, heldOut: steps[chosenStep]?.heldOut ?? null,
     });
-  }
-
-  /** A heap at its cap is not used again: WebAssembly memory never shrinks, and the next request deserves all of it. */
-  async function discardCompute(): Promise<void> {
-    const broken = compute;
-    compute = undefined;
-    (await broken?.catch(() => undefined))?.[Symbol.dispose]();
   }
 
   return async (request) => {
@@ -93,24 +116,24 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     if (request.method !== 'POST') return json(405, problem('MethodError', 'method', 'GET or POST', request.method), { allow: 'GET, HEAD, POST' });
     const type = (request.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase();
     if (type !== 'multipart/form-data') return json(415, problem('ContentTypeError', 'content-type', 'multipart/form-data', type || 'none'));
-    if (inTurn.waiting() > caps.maxWaiting) {
-      return json(503, problem('BusyError', 'request', `at most ${caps.maxWaiting} waiting`, `${inTurn.waiting()}`), { 'retry-after': '10' });
+    try {
+      return await port(request);
+    } catch (error) {
+      if (error instanceof Refusal) return json(error.status, error.facts, error.status === 503 ? { 'retry-after': '10' } : {});
+      if (error instanceof TrajportError) return json(statuses[error.code], error.toJSON());
+      // The client left, or the fault is ours: neither tells a stranger what happened inside.
+      return request.signal.aborted
+        ? json(499, problem('AbortError', 'request', 'a client that waits', 'one that left'))
+        : json(500, problem('InternalError', 'service', 'an answer', 'a fault of trajport'));
     }
-    return inTurn.run(async () => {
-      try {
-        return await answer(request);
-      } catch (error) {
-        if (!(error instanceof TrajportError)) {
-          // The client left, or the fault is ours: neither tells a stranger what happened inside.
-          return request.signal.aborted
-            ? json(499, problem('AbortError', 'request', 'a client that waits', 'one that left'))
-            : json(500, problem('InternalError', 'service', 'an answer', 'a fault of trajport'));
-        }
-        if (error.code === 'out-of-memory' || error.code === 'kernel') await discardCompute();
-        return json(statuses[error.code], error.toJSON());
-      }
-    });
   };
+}
+
+interface Inputs {
+  readonly bundle: Uint8Array<ArrayBuffer>;
+  readonly target: Uint8Array<ArrayBuffer>;
+  readonly images: Uint8Array<ArrayBuffer>;
+  readonly labels: Uint8Array<ArrayBuffer>;
 }
 
 /** 400: bytes that are not what they claim; 413: too much; 422: inputs that do not fit together; 503: not enough memory here. */
@@ -119,29 +142,28 @@ const statuses: Readonly<Record<ErrorCode, number>> = {
   budget: 503, 'out-of-memory': 503, kernel: 500, locked: 423, network: 502,
 };
 
-/** Runs jobs one after the other: a realm has one compute core, and two heaps would not fit an isolate. */
-function takeTurns(): { run: <T>(job: () => Promise<T>) => Promise<T>; waiting: () => number } {
-  let last: Promise<unknown> = Promise.resolve();
-  let count = 0;
-  return {
-    run: (job) => {
-      count++;
-      const mine = last.then(job).finally(() => count--);
-      last = mine.catch(() => undefined);
-      return mine;
-    },
-    waiting: () => count,
-  };
-}
-
 function part(parts: ReadonlyMap<string, Uint8Array<ArrayBuffer>>, name: string): Uint8Array<ArrayBuffer> {
   const found = parts.get(name);
   if (found === undefined) throw new MalformedFileError({ field: name, expected: 'a part of this name', got: 'none' });
   return found;
 }
 
+/** What servers and clients take of a header in common is 8 KiB; half of it is for what the record says beside the request's own words. */
+const RECORD_WORDS = 4096;
+
+/** @throws LimitError before anything is computed, where the record could not be sent. */
+function requireRecordFits(request: Request, words: object): void {
+  const { length } = asciiJson(words);
+  if (length <= RECORD_WORDS || takesMultipart(request)) return;
+  throw new LimitError({ field: 'options', expected: `options and labels of at most ${RECORD_WORDS} characters in a header (or Accept: multipart/form-data)`, got: `${length}` });
+}
+
+function takesMultipart(request: Request): boolean {
+  return (request.headers.get('accept') ?? '').toLowerCase().includes('multipart/form-data');
+}
+
 function respond(request: Request, weights: Uint8Array<ArrayBuffer>, record: object): Response {
-  if ((request.headers.get('accept') ?? '').toLowerCase().includes('multipart/form-data')) {
+  if (takesMultipart(request)) {
     const form = new FormData();
     form.set('record', JSON.stringify(record));
     form.set('weights', new Blob([weights], { type: 'application/octet-stream' }), 'transferred.safetensors');

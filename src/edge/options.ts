@@ -36,7 +36,9 @@ export function readOptions(bytes: Uint8Array | undefined): RequestOptions {
     throw new MalformedFileError({ field: 'options', expected: 'a JSON object', got: describe(parsed) });
   }
   for (const [name, value] of Object.entries(parsed)) requireOption(name, value);
-  const options = { method: 'fgmt', seed: 1, ...parsed } as RequestOptions;
+  // Names that repeat choose nothing more, and would repeat in the record.
+  const choices = Object.entries(parsed).map(([name, value]: [string, unknown]) => [name, Array.isArray(value) ? [...new Set(value)] : value]);
+  const options = { method: 'fgmt', seed: 1, ...Object.fromEntries(choices) } as RequestOptions;
   if (!edgeMethods.includes(options.method)) {
     throw new InvalidArgumentError({ field: 'options.method', expected: `one of ${edgeMethods.join(', ')}`, got: describe(options.method) });
   }

@@ -1,4 +1,5 @@
 /** The fetch handler in this process: answers, refusals as typed JSON, caps, the queue. */
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createTransferHandler } from '../../src/edge/index.ts';
 import { stateToSafetensors } from '../../src/bundle/network-state.ts';
@@ -101,6 +102,13 @@ describe('handler', () => {
     ['labels out of range', { labels: idxLabels(images.labels.map((label) => label + 1)) }, 422, undefined],
     ['a target too large', { target: new Uint8Array(17 * 1024) }, 413, 'target'],
     ['a body too large', { images: new Uint8Array(2 ** 21) }, 413, 'body'],
+    ['more steps than allowed, though without gradients', { options: options({ ...fine, method: 'naive', steps: 101 }) }, 413, 'options'],
+    ['batches for statistics without end', { options: options({ ...fine, method: 'naive', statisticsBatches: 1e9 }) }, 422, 'statisticsBatches'],
+    ['batches without end', { options: options({ ...fine, batchesPerStep: 1e9 }) }, 422, 'batchesPerStep'],
+    ['images that unpack to more than allowed', { images: gzipSync(new Uint8Array(2 ** 20)) }, 413, 'data images'],
+    ['labels that unpack to more than allowed', { labels: gzipSync(new Uint8Array(2 ** 20)) }, 413, 'data labels'],
+    ['an option with a constructor of its own', { options: '{"seed":{"constructor":{"name":{"toString":null,"valueOf":null}}}}' }, 422, 'options.seed'],
+    ['a loss too long for a header', { options: options({ ...fine, from: 'x'.repeat(5000) }) }, 413, 'options'],
     ['a history budget too small', { options: options({ ...fine, historyBudgetBytes: 0 }) }, 503, undefined],
   ] as const)('refuses %s', async (_name, change, status, field) => {
     const parts = Object.fromEntries(Object.entries({ ...inputs, options: options(fine), ...change }).filter(([, value]) => value !== undefined));
@@ -125,6 +133,103 @@ describe('handler', () => {
     const endless = new Request('https://port.example/', { method: 'POST', body, headers: { 'content-type': 'multipart/form-data; boundary=x' }, duplex: 'half' } as RequestInit);
     expect((await handle(endless)).status).toBe(413);
     expect(pulled).toBeLessThan(64);
+  });
+
+  it('caps the work: gradients, evaluation and statistics by their operations, with batches no larger than the data', async () => {
+    const small = createTransferHandler({ heapLimitBytes: 32 * 2 ** 20, maxFlops: 1e6 });
+    const of = async (choices: object) => problemOf(await small(request({ ...inputs, options: options({ seed: 1, steps: 2, heldOutFraction: 0, stopRule: 'last', ...choices }) })));
+    // An image takes 36 · 12 + 12 · 3 multiplications and additions forward, and about three times that with its gradient.
+    expect((await small(request({ ...inputs, options: options({ method: 'naive', steps: 2 }) }))).status).toBe(200);
+    expect((await small(request({ ...inputs, options: options({ method: 'naive', steps: 2, batchSize: 1e9 }) }))).status).toBe(200);
+    expect(await of({ method: 'fgmt', batchSize: 1e9 })).toMatchObject({ status: 413, body: { field: 'options', expected: expect.stringContaining('floating-point operations') } });
+    expect(await of({ method: 'naive', steps: 100, heldOutFraction: 0.9, stopRule: 'held-out' })).toMatchObject({ status: 413, body: { field: 'options' } });
+  });
+
+  it('caps what it keeps in memory beside the heap', async () => {
+    const small = createTransferHandler({ heapLimitBytes: 32 * 2 ** 20, maxHistoryBytes: 64 * 1024 });
+    expect((await small(request({ ...inputs, options: options(fine) }))).status).toBe(200);
+    const { status, body } = await problemOf(await small(request({ ...inputs, options: options({ ...fine, batchSize: 144, batchesPerStep: 4 }) })));
+    expect({ status, body }).toMatchObject({ status: 413, body: { field: 'options', expected: expect.stringContaining('kept') } });
+  });
+
+  it('says names once that an option repeats', async () => {
+    const repeated = Array.from({ length: 3000 }, () => 'linear1.weight');
+    const response = await handle(request({ ...inputs, options: options({ ...fine, skipParameters: repeated }) }));
+    expect(response.status).toBe(200);
+    const header = response.headers.get('trajport-record') as string;
+    expect(header.length).toBeLessThan(8192);
+    expect(JSON.parse(header)).toMatchObject({ settings: { skipParameters: ['linear1.weight'] } });
+  });
+
+  /** A body that begins and never goes on; `sent` bytes of it come. */
+  function unfinished(sent: number, headers: Record<string, string> = {}, signal?: AbortSignal): Request {
+    const body = new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array(sent)) });
+    return new Request('https://port.example/', {
+      method: 'POST', body, headers: { 'content-type': 'multipart/form-data; boundary=x', ...headers }, duplex: 'half', ...(signal === undefined ? {} : { signal }),
+    } as RequestInit);
+  }
+
+  it('gives up a client that falls silent or takes too long, and lets nobody wait for one meanwhile', async () => {
+    const impatient = createTransferHandler({ heapLimitBytes: 32 * 2 ** 20, maxIdleMs: 1500, maxWaiting: 1 });
+    const slow = Array.from({ length: 4 }, () => impatient(unfinished(5)));
+    const answered = await impatient(request({ ...inputs, options: options(fine) }));
+    expect(answered.status).toBe(200);
+    for (const response of await Promise.all(slow)) expect(await problemOf(response)).toMatchObject({ status: 408, body: { error: 'TimeoutError', field: 'body' } });
+
+    const strict = createTransferHandler({ maxIdleMs: 60_000, maxReadMs: 200 });
+    let dropping: ReturnType<typeof setInterval> | undefined;
+    const trickle = new ReadableStream({
+      start: (controller) => void (dropping = setInterval(() => controller.enqueue(new Uint8Array(1)), 20)),
+      cancel: () => clearInterval(dropping),
+    });
+    const dripping = new Request('https://port.example/', { method: 'POST', body: trickle, headers: { 'content-type': 'multipart/form-data; boundary=x' }, duplex: 'half' } as RequestInit);
+    expect((await strict(dripping)).status).toBe(408);
+  });
+
+  it('holds no more bytes of bodies than allowed, and forgets them with their requests', async () => {
+    const narrow = createTransferHandler({ heapLimitBytes: 32 * 2 ** 20, maxIdleMs: 1000, maxHeldBytes: 256 * 1024 });
+    const announced = narrow(unfinished(10, { 'content-length': `${200 * 1024}` }));
+    const came = narrow(unfinished(20 * 1024));
+    await new Promise((resolve) => void setTimeout(resolve, 50));
+    const { status, body } = await problemOf(await narrow(unfinished(20 * 1024)));
+    expect({ status, body }).toMatchObject({ status: 503, body: { error: 'BusyError', field: 'body' } });
+    expect((await Promise.all([announced, came])).map((response) => response.status)).toEqual([408, 408]);
+    expect((await narrow(request({ ...inputs, options: options(fine) }))).status).toBe(200);
+  });
+
+  it('answers a client that left, before its body ended or while it waited', async () => {
+    const controller = new AbortController();
+    const left = handle(unfinished(5, {}, controller.signal));
+    const working = handle(request({ ...inputs, options: options(fine) }));
+    const waiting = new AbortController();
+    const late = handle(request({ ...inputs, options: options({ ...fine, steps: 50 }) }, { signal: waiting.signal }));
+    setTimeout(() => { controller.abort(); waiting.abort(); }, 5);
+    expect((await left).status).toBe(499);
+    expect((await working).status).toBe(200);
+    expect((await late).status).toBe(499);
+    const cut = new ReadableStream({ start: (stream) => stream.error(new Error('connection reset')) });
+    const broken = new Request('https://port.example/', { method: 'POST', body: cut, headers: { 'content-type': 'multipart/form-data; boundary=x' }, duplex: 'half' } as RequestInit);
+    expect(await problemOf(await handle(broken))).toMatchObject({ status: 400, body: { field: 'body' } });
+  });
+
+  it('does not blame a request for a core that does not open, and opens it for the next', async () => {
+    const elsewhere = createTransferHandler({ heapLimitBytes: 33 * 2 ** 20 });
+    const granted = WebAssembly.instantiate;
+    WebAssembly.instantiate = (() => Promise.reject(new RangeError('Out of memory: Cannot allocate Wasm memory for new instance'))) as unknown as typeof granted;
+    try {
+      const refused = await elsewhere(request({ ...inputs, options: options(fine) }));
+      expect(refused.headers.get('retry-after')).toBe('10');
+      expect(await problemOf(refused)).toMatchObject({ status: 503, body: { field: 'service' } });
+    } finally {
+      WebAssembly.instantiate = granted;
+    }
+    expect((await elsewhere(request({ ...inputs, options: options(fine) }))).status).toBe(200);
+    // Two handlers of one realm share its one core.
+    expect((await handle(request({ ...inputs, options: options(fine) }))).status).toBe(200);
+    expect((await elsewhere(request({ ...inputs, options: options(fine) }))).status).toBe(200);
+    const broken = createTransferHandler({ wasm: { core: new Uint8Array(8) } });
+    expect(await problemOf(await broken(request({ ...inputs, options: options(fine) })))).toMatchObject({ status: 500, body: { field: 'service' } });
+    expect((await handle(request({ ...inputs, options: options(fine) }))).status).toBe(200);
   });
 
   it('runs one at a time, lets some wait and tells the rest to come back', async () => {

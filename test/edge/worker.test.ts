@@ -1,6 +1,7 @@
 /** examples/worker under workerd: the transferred weights are those of Node, byte for byte; bad input gets typed JSON. */
 import { createHash } from 'node:crypto';
 import { rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -115,7 +116,7 @@ describe.skipIf(!status.available && !requireAllHosts)('examples/worker in worke
     ['a bundle that is none', () => form({ bundle: new Uint8Array(500) }), 400, { code: 'malformed-file' }],
     ['a truncated bundle', () => form({ bundle: material.bundle.slice(0, -40) }), 400, { code: 'malformed-file' }],
     ['NaN in the target', () => form({ target: spoilt() }), 422, { code: 'not-finite' }],
-    ['a target that is too large', () => form({ target: new Uint8Array(17 * 2 ** 20) }), 413, { code: 'limit' }],
+    ['a target that is too large', () => form({ target: new Uint8Array(4 * 2 ** 20) }), 413, { code: 'limit', field: 'target' }],
     ['labels of another count', () => form({ labels: idxLabels(new Uint8Array(3)) }), 400, { code: 'malformed-file' }],
     ['a label out of range', () => form({ labels: idxLabels(new Uint8Array(material.data.count).fill(10)) }), 422, { code: 'invalid-argument' }],
     ['zero steps', () => form({ options: '{"steps":0}' }), 422, { code: 'invalid-argument' }],
@@ -134,6 +135,22 @@ describe.skipIf(!status.available && !requireAllHosts)('examples/worker in worke
   it('refuses other methods and other bodies', async () => {
     expect((await fetch(url, { method: 'DELETE' })).status).toBe(405);
     expect((await fetch(url, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } })).status).toBe(415);
+  });
+
+  it('answers others while one client sends nothing, one leaves in the middle of its body and one in the middle of its transfer', async () => {
+    const { hostname, port } = new URL(url);
+    const begin = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n--b\r\n';
+    const sockets = [1, 2].map(() => connect(Number(port), hostname).on('error', () => undefined));
+    for (const socket of sockets) socket.write(begin);
+    const client = new AbortController();
+    const leaving = fetch(url, { method: 'POST', body: form({ options: JSON.stringify({ ...options, steps: 100 }) }), signal: client.signal }).catch(() => 'left');
+    await new Promise((resolve) => void setTimeout(resolve, 300));
+    sockets[1]?.destroy();
+    client.abort();
+    expect(await leaving).toBe('left');
+    const response = await post(form());
+    expect(sha256(await response.arrayBuffer())).toBe(material.expected);
+    sockets[0]?.destroy();
   });
 
   it('is none the worse for it', async () => {

@@ -10,8 +10,10 @@ import type { Transport } from './failure.ts';
 import type { Host } from './hosts.ts';
 import { root } from './root.ts';
 
-/** The behaviour that a deployed Worker has: the date of the example. */
-const COMPATIBILITY_DATE = /^compatibility_date = "(.*)"$/m.exec(readFileSync(join(root, 'examples', 'worker', 'wrangler.toml'), 'utf8'))?.[1];
+/** The behaviour that a deployed Worker has: date and flags of the example. */
+const settings = readFileSync(join(root, 'examples', 'worker', 'wrangler.toml'), 'utf8');
+const COMPATIBILITY_DATE = /^compatibility_date = "(.*)"$/m.exec(settings)?.[1];
+const COMPATIBILITY_FLAGS = /^compatibility_flags = (\[.*\])$/m.exec(settings)?.[1];
 
 export async function startWorkerd(host: Host, binary: string, bundle: HostBundle): Promise<Transport> {
   const server = await serveWorker(host, binary, bundle);
@@ -57,7 +59,7 @@ export async function serveWorker(host: Host, binary: string, bundle: HostBundle
 const config :Workerd.Config = (
   services = [(name = "main", worker = (
     modules = [${modules.join(', ')}],
-    compatibilityDate = "${COMPATIBILITY_DATE}",${r2 === undefined ? '' : '\n    bindings = [(name = "BUCKET", r2Bucket = "r2")],'}
+    compatibilityDate = "${COMPATIBILITY_DATE}", compatibilityFlags = ${COMPATIBILITY_FLAGS},${r2 === undefined ? '' : '\n    bindings = [(name = "BUCKET", r2Bucket = "r2")],'}
   ))${r2 === undefined ? '' : `, (name = "r2", external = (address = "${r2}", http = ()))`}],
   sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")],
 );

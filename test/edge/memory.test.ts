@@ -1,0 +1,87 @@
+/** What a request at all its default caps keeps alive at once, against the isolate of 128 MB that the defaults are for. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { beforeAll, expect, it } from 'vitest';
+import { stateToSafetensors } from '../../src/bundle/network-state.ts';
+import { writeBundle } from '../../src/bundle/writer.ts';
+import { createTransferHandler } from '../../src/edge/index.ts';
+import { initialise } from '../../src/model/initialise.ts';
+import { parameterLayout } from '../../src/model/graph.ts';
+import { preset } from '../../src/model/presets.ts';
+import { openCompute } from '../../src/index.ts';
+import type { NetworkState } from '../../src/index.ts';
+import { idxImages, idxLabels } from '../cli/fixtures.ts';
+
+const MiB = 2 ** 20;
+const ISOLATE_BYTES = 128e6;
+/** The library itself, from above: importing it leaves 2.6 MiB on the heap in Node, and the windows of the codec are 1.2 MiB. */
+const LIBRARY_BYTES = 6 * MiB;
+const SIZE = 28;
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+const live = (): number => {
+  collect();
+  const { arrayBuffers, heapUsed } = process.memoryUsage();
+  return arrayBuffers + heapUsed;
+};
+
+let parts: Record<string, Uint8Array>;
+beforeAll(async () => {
+  parts = await materials();
+});
+
+async function materials(): Promise<Record<string, Uint8Array>> {
+  using compute = await openCompute();
+  const graph = preset('mlp', { input: [1, SIZE, SIZE], classes: 10, widths: [560, 560] });
+  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [NetworkState, NetworkState, NetworkState];
+  const count = 8000;
+  return {
+    bundle: await writeBundle({ graph, checkpoints: [{ label: 'start', state: start }, { label: 'end', state: end }] }, { coding: 'full' }),
+    target: stateToSafetensors(parameterLayout(graph), target),
+    images: idxImages(count, SIZE, SIZE, Uint8Array.from({ length: count * SIZE * SIZE }, (_, i) => (Math.imul(i, 7919) >>> 5) & 255)),
+    labels: idxLabels(Uint8Array.from({ length: count }, (_, i) => i % 10)),
+  };
+}
+
+async function requestOf(options: object, announce: boolean): Promise<Request> {
+  const form = new FormData();
+  for (const [name, bytes] of Object.entries(parts)) form.set(name, new Blob([Uint8Array.from(bytes)]));
+  form.set('options', JSON.stringify(options));
+  const written = new Response(form);
+  const type = written.headers.get('content-type') as string;
+  const whole = new Uint8Array(await written.arrayBuffer());
+  let sent = 0;
+  const body = new ReadableStream({
+    pull: (controller) => {
+      if (sent >= whole.length) return controller.close();
+      controller.enqueue(whole.slice(sent, (sent += 65_536)));
+    },
+  });
+  const headers = { 'content-type': type, ...(announce ? { 'content-length': `${whole.length}` } : {}) };
+  return new Request('https://port.example/', { method: 'POST', body, headers, duplex: 'half' } as RequestInit);
+}
+
+it.each([
+  ['fgmt with all the history that it may have', { method: 'fgmt', steps: 8 }, true],
+  ['fgmt, of a length that nobody announced', { method: 'fgmt', steps: 3 }, false],
+  ['gmt that keeps its gradients', { method: 'gmt', gmtBatches: 'fixed', steps: 2 }, true],
+  ['naive', { method: 'naive', steps: 3 }, true],
+])('%s fits into an isolate', async (_name, options, announce) => {
+  const { caps } = (await (await createTransferHandler()(new Request('https://port.example/'))).json()) as { caps: Record<string, number> };
+  // At the caps, all of them, or this would prove nothing.
+  for (const [name, cap] of [['bundle', 'maxBundleBytes'], ['target', 'maxTargetBytes'], ['images', 'maxDataBytes']] as const) {
+    expect((parts[name] as Uint8Array).length / (caps[cap] as number)).toBeGreaterThan(0.94);
+  }
+  const request = await requestOf(options, announce);
+  const before = live();
+  let most = 0;
+  const watch = setInterval(() => (most = Math.max(most, live())), 20);
+  const response = await createTransferHandler()(request);
+  clearInterval(watch);
+  expect(response.status, await response.clone().text()).toBe(200);
+  // The heap of WebAssembly is not in it; it counts with all that it may grow to.
+  const peak = most - before + (caps['heapLimitBytes'] as number) + LIBRARY_BYTES;
+  expect(most - before).toBeGreaterThan(20 * MiB);
+  expect(peak).toBeLessThan(ISOLATE_BYTES);
+}, 60_000);

@@ -1,0 +1,55 @@
+/** Turns: one after another, and past a job whose client left and that never settles. */
+import { afterEach, expect, it } from 'vitest';
+import { computeInTurn, discardCompute, inTurn, requirePlace } from '../../src/edge/turn.ts';
+
+afterEach(discardCompute);
+
+const pause = (milliseconds: number): Promise<string> => new Promise((resolve) => void setTimeout(() => resolve('waits'), milliseconds));
+
+it('runs jobs in order, past those that fail', async () => {
+  const { signal } = new AbortController();
+  const ran: number[] = [];
+  const jobs = [1, 2, 3].map((job) => inTurn(async () => {
+    await pause(10 - 3 * job);
+    ran.push(job);
+    if (job === 2) throw new Error('second');
+    return job;
+  }, signal));
+  expect(() => requirePlace(2)).toThrow('at most 2 waiting, got 3');
+  expect((await Promise.allSettled(jobs)).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+  expect(ran).toEqual([1, 2, 3]);
+  await pause(1);
+  requirePlace(0);
+});
+
+it('does not wait for a job that its client left, nor use the core it worked on again', async () => {
+  const client = new AbortController();
+  const first = new Promise<Awaited<ReturnType<typeof computeInTurn>>>((resolve) => {
+    void inTurn(async () => {
+      resolve(await computeInTurn({ heapLimitBytes: 32 * 2 ** 20 }));
+      return new Promise<never>(() => undefined);
+    }, client.signal);
+  });
+  const waiting = new AbortController();
+  const leaving = inTurn(async () => 'never asked', waiting.signal);
+  const next = inTurn(async () => computeInTurn({ heapLimitBytes: 32 * 2 ** 20 }), new AbortController().signal);
+  const core = await first;
+  // Who leaves the queue ends nobody else's turn.
+  waiting.abort(new Error('left'));
+  expect(await Promise.race([next, pause(50)])).toBe('waits');
+  expect(core.disposed).toBe(false);
+  client.abort();
+  expect((await next).disposed).toBe(false);
+  expect(core.disposed).toBe(true);
+  await expect(leaving).rejects.toThrow('left');
+  await pause(1);
+  requirePlace(0);
+});
+
+it('keeps the core of a client that leaves after its answer', async () => {
+  const client = new AbortController();
+  const core = await inTurn(async () => computeInTurn({}), client.signal);
+  await pause(5);
+  client.abort();
+  expect(core.disposed).toBe(false);
+});
