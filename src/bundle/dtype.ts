@@ -54,6 +54,16 @@ function fromF64(source: ArrayBuffer, target: Float32Array): void {
 }
 
 /**
+ * An integer as a double that rounds to the f32 nearest to it. Beyond 2^53 the double would itself be rounded, perhaps to the middle
+ * between two f32; there the bits that it has no room for are kept as one below all that the f32 keeps.
+ */
+function roundOnce(value: bigint): number {
+  const double = Number(value);
+  if (Number.isSafeInteger(double)) return double;
+  return Number((value >> 11n) | ((value & 0x7ffn) === 0n ? 0n : 1n)) * 2048;
+}
+
+/**
  * Little-endian elements of any float or integer type to f32 (round to nearest even).
  * @param field the tensor's name, for errors.
  * @throws UnsupportedError for 4-, 6- and 8-bit floats and complex numbers, which no training checkpoint holds.
@@ -80,7 +90,7 @@ export function toFloat32(field: string, dtype: Dtype, bytes: Uint8Array): Float
     case 'I64':
     case 'U64': {
       const values = dtype === 'I64' ? new BigInt64Array(alignedCopy(bytes)) : new BigUint64Array(alignedCopy(bytes));
-      for (let i = 0; i < count; i++) result[i] = Number(values[i]);
+      for (let i = 0; i < count; i++) result[i] = roundOnce(values[i] as bigint);
       return result;
     }
     case 'I32':

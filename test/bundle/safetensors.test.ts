@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { stateFromSafetensors, stateToSafetensors } from '../../src/bundle/network-state.ts';
 import { rawToFloat32, readSafetensors, writeSafetensors } from '../../src/bundle/safetensors.ts';
+import { generator } from './generator.ts';
 import { expectVector, vector } from './foreign/support.ts';
 import { expectTyped, rawSafetensors, shared, utf8 } from './support.ts';
 
@@ -57,7 +58,7 @@ test('a file of every type that the safetensors library wrote, and written again
 });
 
 describe('conversion to f32', () => {
-  const convert = (dtype: 'F16' | 'BF16' | 'F64' | 'I64' | 'I32' | 'U8', bytes: ArrayBuffer): Float32Array =>
+  const convert = (dtype: 'F16' | 'BF16' | 'F64' | 'I64' | 'U64' | 'I32' | 'U8', bytes: ArrayBuffer): Float32Array =>
     rawToFloat32('x', { dtype, shape: [], bytes: new Uint8Array(bytes) });
 
   test('every half: against its definition', () => {
@@ -71,6 +72,31 @@ describe('conversion to f32', () => {
         : sign * (1024 + fraction) * 2 ** (exponent - 25);
       if (!Object.is(values[half], expected)) expect({ half, value: values[half] }).toEqual({ half, value: expected });
     }
+  });
+
+  test('integers of 64 bits are rounded once, to the nearest and to even among equals', () => {
+    const next = generator(7);
+    const random = (): bigint => (BigInt(next()) << 32n) | BigInt(next());
+    const values: bigint[] = [2n ** 60n + 2n ** 36n + 1n, 2n ** 60n + 2n ** 36n, 2n ** 60n + 2n ** 36n - 1n, 2n ** 60n + 3n * 2n ** 36n, 2n ** 63n - 1n, 0n, 1n, 2n ** 53n + 1n];
+    // Middles between two f32, and one beside them; and anything.
+    for (let round = 0; round < 2000; round++) {
+      const exponent = BigInt(25 + (next() % 38));
+      const middle = ((2n ** 23n + BigInt(next() % 2 ** 23)) * 2n + 1n) << (exponent - 24n);
+      values.push(middle, middle + 1n, middle - 1n, random() >> BigInt(1 + (next() % 60)));
+    }
+    // By the definition, in integers: the neighbours differ by a power of two.
+    const nearest = (value: bigint): bigint => {
+      const size = value < 0n ? -value : value;
+      const unit = 2n ** BigInt(Math.max(0, size.toString(2).length - 24));
+      const below = size / unit;
+      const twice = 2n * (size - below * unit);
+      const rounded = (twice > unit || (twice === unit && below % 2n === 1n) ? below + 1n : below) * unit;
+      return value < 0n ? -rounded : rounded;
+    };
+    const signed = values.flatMap((value) => [BigInt.asIntN(64, value), -BigInt.asIntN(64, value)]);
+    expect([...convert('I64', BigInt64Array.from(signed).buffer)].map((value) => BigInt(value))).toEqual(signed.map(nearest));
+    const unsigned = [...values, 2n ** 64n - 1n, 2n ** 63n + 2n ** 39n + 1n];
+    expect([...convert('U64', BigUint64Array.from(unsigned).buffer)].map((value) => BigInt(value))).toEqual(unsigned.map(nearest));
   });
 
   test('the other types', () => {
