@@ -8,8 +8,11 @@ import { limits } from '../../core/limits.ts';
 
 type Part = string | { readonly across: boolean };
 
-/** More than any name has parts; bounds the time of a match at wildcards × length². */
+/** More than any name has parts; bounds the time of a match at wildcards × length. */
 const WILDCARDS = 16;
+
+/** Places of all parts, literals between wildcards included, and of what is behind them. A match is synchronous, so one does. */
+const scratch = new Uint16Array((2 * WILDCARDS + 2) * (limits.nameLength + 1));
 
 export class NamePattern {
   readonly text: string;
@@ -31,32 +34,56 @@ export class NamePattern {
     if (this.wildcards > WILDCARDS) throw new LimitError({ field, expected: `at most ${WILDCARDS} wildcards`, got: `${this.wildcards}` });
   }
 
-  /** What the wildcards stand for in `name`, the first ones as long as possible; undefined where it does not match. */
+  /** Elementary steps that `match` takes at most: what a caller of many patterns and names may add up. */
+  steps(name: string): number {
+    return this.#mayMatch(name) ? this.#parts.length * (name.length + 1) : 1;
+  }
+
+  #mayMatch(name: string): boolean {
+    const [first] = this.#parts;
+    const last = this.#parts.at(-1);
+    return name.length <= limits.nameLength && (typeof first !== 'string' || name.startsWith(first)) && (typeof last !== 'string' || name.endsWith(last));
+  }
+
+  /**
+   * What the wildcards stand for in `name`, the first ones as long as possible; undefined where it does not match. From the last part
+   * to the first, each place of the name once: trying one length after another took 1.3 s for 15 wildcards on 1,024 characters.
+   */
   match(name: string): readonly string[] | undefined {
+    if (!this.#mayMatch(name)) return undefined;
     const parts = this.#parts;
-    const captures: string[] = [];
-    // (part, place) pairs that are known to fail: without them `**a**a**` would take exponential time.
-    const failed = new Set<number>();
-    const from = (part: number, at: number): boolean => {
-      const wanted = parts[part];
-      if (wanted === undefined) return at === name.length;
-      const key = part * (limits.nameLength + 1) + at;
-      if (failed.has(key)) return false;
+    const places = name.length + 1;
+    // Row by row, where a part that begins at a place ends, as late as possible, so that all behind it fits; 0 where nothing does.
+    const ends = scratch;
+    ends.fill(0, 0, (parts.length + 1) * places);
+    // Behind the last part nothing may be left.
+    ends[parts.length * places + name.length] = 1;
+    for (let part = parts.length - 1; part >= 0; part--) {
+      const wanted = parts[part] as Part;
+      const row = part * places;
+      const behind = row + places;
       if (typeof wanted === 'string') {
-        if (name.startsWith(wanted, at) && from(part + 1, at + wanted.length)) return true;
+        for (let at = name.length - wanted.length; at >= 0; at--) {
+          if (ends[behind + at + wanted.length] !== 0 && name.startsWith(wanted, at)) ends[row + at] = at + wanted.length;
+        }
       } else {
-        let end = at;
-        while (end < name.length && (wanted.across || (name[end] !== '.' && name[end] !== '/'))) end++;
-        for (; end > at; end--) {
-          captures.push(name.slice(at, end));
-          if (from(part + 1, end)) return true;
-          captures.pop();
+        for (let at = name.length - 1; at >= 0; at--) {
+          if (!wanted.across && (name[at] === '.' || name[at] === '/')) continue;
+          const later = ends[row + at + 1] as number;
+          if (later !== 0) ends[row + at] = later;
+          else if (ends[behind + at + 1] !== 0) ends[row + at] = at + 1;
         }
       }
-      failed.add(key);
-      return false;
-    };
-    return name.length <= limits.nameLength && from(0, 0) ? captures : undefined;
+    }
+    if (ends[0] === 0) return undefined;
+    const captures: string[] = [];
+    let at = 0;
+    for (const [part, wanted] of parts.entries()) {
+      const end = ends[part * places + at] as number;
+      if (typeof wanted !== 'string') captures.push(name.slice(at, end));
+      at = end;
+    }
+    return captures;
   }
 }
 

@@ -3,9 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { parseGraph, parameterLayout } from '../../../src/model/graph.ts';
 import { describeMisfits, flattenedInputs, mapNames, requireFit } from '../../../src/bundle/foreign/map-names.ts';
 import { NamePattern, fillTemplate } from '../../../src/bundle/foreign/name-pattern.ts';
-import { type NameRule, parseNameRules } from '../../../src/bundle/foreign/name-rules.ts';
+import { type NameRule, parseNameRules, renameTensors } from '../../../src/bundle/foreign/name-rules.ts';
 import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
 import type { RawTensor } from '../../../src/bundle/safetensors.ts';
+import { generator } from '../generator.ts';
 import { expectTyped, utf8 } from '../support.ts';
 import { numbersOf, pytorchNetwork, vector } from './support.ts';
 
@@ -32,9 +33,42 @@ describe('name patterns', () => {
     expect(new NamePattern('p', pattern).match(name)).toEqual(captures);
   });
 
-  it('takes polynomial time where a backtracking matcher takes exponential', () => {
-    expect(new NamePattern('p', '**a**a**a**a**a**a**a**b').match('a'.repeat(1000))).toBeUndefined();
+  it('takes time in proportion to the name: what took a second each is done a thousand times', () => {
+    const pattern = new NamePattern('p', `${'**a'.repeat(14)}**b**`);
+    for (let round = 0; round < 1000; round++) expect(pattern.match('a'.repeat(1024))).toBeUndefined();
   });
+
+  it('finds what trying all lengths finds, the first wildcards as long as possible', () => {
+    const next = generator(11);
+    const text = (letters: string, length: number): string => Array.from({ length }, () => letters[next() % letters.length]).join('');
+    // By the definition: each wildcard tries all its lengths, the longest first.
+    const tried = (parts: readonly string[], name: string): string[] | undefined => {
+      const [part, ...others] = parts;
+      if (part === undefined) return name === '' ? [] : undefined;
+      if (!part.startsWith('*')) return name.startsWith(part) ? tried(others, name.slice(part.length)) : undefined;
+      for (let length = name.length; length > 0; length--) {
+        const taken = name.slice(0, length);
+        const rest = part === '*' && /[./]/.test(taken) ? undefined : tried(others, name.slice(length));
+        if (rest !== undefined) return [taken, ...rest];
+      }
+      return undefined;
+    };
+    let fitting = 0;
+    for (let round = 0; round < 5000; round++) {
+      const pattern = text('ab.***', 1 + (next() % 8));
+      const name = text('aab./', next() % 10);
+      const expected = tried(pattern.split(/(\*+)/).filter((part) => part !== '').map((part) => part.slice(0, part.startsWith('*') ? 2 : undefined)), name);
+      expect({ pattern, name, captures: new NamePattern('p', pattern).match(name) }).toEqual({ pattern, name, captures: expected });
+      if (expected !== undefined) fitting++;
+    }
+    expect(fitting).toBeGreaterThan(200);
+  });
+
+  it('is not tried on more names than a few seconds allow', async () => {
+    const rules = Array.from({ length: 10_000 }, () => ({ from: `${'**a'.repeat(14)}**b**`, to: null }));
+    const names = new Map(Array.from({ length: 1000 }, (_, i) => [`${'a'.repeat(1000)}${i}`, f32([1])]));
+    expect((await expectTyped(() => renameTensors(names, 'pytorch', rules), 'limit')).field).toBe('rules');
+  }, 60_000);
 
   it('fills templates', () => {
     expect(fillTemplate('$2.$1.$$', ['x', 'y$1'])).toBe('y$1.x.$');
