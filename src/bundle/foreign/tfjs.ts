@@ -22,9 +22,6 @@ export function isTfjsModel(json: JsonObject): boolean {
 
 /** @throws MalformedFileError, UnsupportedError (strings, uint8 and uint16 quantisation), LimitError */
 export async function readTfjs({ name: field, bytes }: ForeignFile, options: ReadForeignOptions): Promise<ForeignCheckpoint> {
-  if (bytes.byteLength > MODEL_JSON_BYTES) {
-    throw new LimitError({ field, expected: `at most ${MODEL_JSON_BYTES} bytes of JSON`, got: `${bytes.byteLength}` });
-  }
   const root = parseJsonObject(decodeUtf8(field, bytes), { field });
   const collected = new TensorCollector(field);
   let shards = 0;

@@ -26,6 +26,14 @@ describe('kinds of files', () => {
     expect((await readForeign({ name: 'x', bytes: brace })).tensors.get('w')?.bytes).toEqual(new Uint8Array([7]));
   });
 
+  it('does not parse a JSON document of any size to know it', async () => {
+    const bytes = new Uint8Array(64 * 2 ** 20 + 1).fill(0x20);
+    bytes[0] = 0x7b;
+    await expectTyped(() => detect({ name: 'model.json', bytes }), 'limit');
+    bytes[8] = 0x7b;
+    expect(await detect({ name: 'model.safetensors', bytes })).toBe('safetensors');
+  });
+
   it('refuses what it does not know, saying what it would', async () => {
     for (const bytes of [utf8('hello world'), utf8('{"a":1}'), new Uint8Array(100)]) {
       const error = await expectTyped(() => readForeign({ name: 'notes.txt', bytes }), 'unsupported');
