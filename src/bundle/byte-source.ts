@@ -64,7 +64,7 @@ async function fetchLocal(url: URL, { signal, fetch: own = fetch }: SourceOption
     return await own(url, signal === undefined ? {} : { signal });
   } catch (cause) {
     signal?.throwIfAborted();
-    throw new NetworkError({ field: 'source', expected: `a ${url.protocol} URL that can be read`, got: String(cause), cause });
+    throw new NetworkError({ field: 'source', expected: `a ${url.protocol} URL that can be read`, got: describe(String(cause)), cause });
   }
 }
 

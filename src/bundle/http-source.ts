@@ -3,7 +3,7 @@
  * a file of the same size and ETag as before, and deliver exactly that many bytes. A server that ignores Range is read
  * once, whole, into memory.
  */
-import { LimitError, NetworkError, TrajportError } from '../core/errors.ts';
+import { InvalidArgumentError, LimitError, NetworkError, TrajportError, describe } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { FIRST_RANGE_BYTES, type RandomAccess, memorySource, withTail } from './random-access.ts';
 import { Watchdog } from './watchdog.ts';
@@ -29,9 +29,20 @@ interface Reply {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
-function fail(url: URL, expected: string, got: string, cause?: unknown): never {
-  // Without query or credentials: signed links must not leak into logs.
-  throw new NetworkError({ field: `${url.origin}${url.pathname}`, expected, got, ...(cause === undefined ? {} : { cause }) });
+function fail(url: URL, expected: string, got: string): never {
+  // Without query: signed links must not leak into logs.
+  throw new NetworkError({ field: `${url.origin}${url.pathname}`, expected, got });
+}
+
+/**
+ * What kind of failure it was. Not its words, and not the failure itself as a cause: runtimes put the whole URL there, signature
+ * included. The system's code (`ECONNREFUSED`) stands behind `fetch failed` in Node.
+ */
+function kindOf(failure: unknown): string {
+  const inner = failure instanceof Error ? failure.cause : undefined;
+  const code = [failure, inner].map((error) => (error as { readonly code?: unknown } | undefined)?.code).find((each) => typeof each === 'string');
+  const name = failure instanceof Error ? failure.name : typeof failure;
+  return code === undefined ? `none (${name})` : `none (${name}, ${describe(code)})`;
 }
 
 /**
@@ -57,8 +68,8 @@ async function request(url: URL, range: string | undefined, allowed: (status: nu
     return fail(url, `at most ${maximum} bytes for ${range ?? 'the file'}`, 'more');
   } catch (cause) {
     if (cause instanceof TrajportError) throw cause;
-    if (watchdog.isStalled()) return fail(url, `an answer within ${idleMs} ms`, 'silence', cause);
-    return fail(url, 'an answer', String(cause), cause);
+    if (watchdog.isStalled()) return fail(url, `an answer within ${idleMs} ms`, 'silence');
+    return fail(url, 'an answer', kindOf(cause));
   }
 }
 
@@ -75,16 +86,20 @@ function parseContentRange(url: URL, headers: Headers): { readonly first: number
 const validatorOf = (headers: Headers): Validator => ({ etag: headers.get('etag'), lastModified: headers.get('last-modified') });
 
 /**
- * Opens a file on a server with one request, which also brings the file's end.
- * @throws NetworkError, LimitError
+ * Opens a file on a server with one request, which also brings the file's end. Where a page may not read the Content-Range of
+ * another origin's answer, the file is read whole.
+ * @throws NetworkError, LimitError, InvalidArgumentError for a URL with credentials, which `fetch` refuses and would repeat.
  */
 export async function openHttp(url: URL, options: HttpOptions = {}): Promise<RandomAccess> {
+  if (url.username !== '' || url.password !== '') {
+    throw new InvalidArgumentError({ field: 'source', expected: 'a URL without user and password (give a fetch that sets Authorization)', got: `one with them, of ${url.origin}` });
+  }
   const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
   const suffix = `bytes=-${FIRST_RANGE_BYTES}`;
   const bound = (status: number): number | undefined => ({ 200: maximumBytes, 206: FIRST_RANGE_BYTES, 416: FIRST_RANGE_BYTES })[status];
   let reply = await request(url, suffix, bound, options);
   // Some servers answer 416 to a suffix longer than the file, and all do where it is empty.
-  if (reply.status === 416) reply = await request(url, undefined, bound, options);
+  if (reply.status === 416 || (reply.status === 206 && !reply.headers.has('content-range'))) reply = await request(url, undefined, bound, options);
   if (reply.status === 200) {
     const declared = reply.headers.get('content-length');
     if (declared !== null && !reply.headers.has('content-encoding') && Number(declared) !== reply.body.byteLength) {
