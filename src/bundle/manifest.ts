@@ -13,7 +13,7 @@ import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObj
 
 export const MANIFEST_ENTRY = 'trajectory.json';
 const FORMAT = 'trajport-bundle';
-/** Readers refuse another version; within one, a higher revision may add fields and entries, which readers ignore. */
+/** Readers refuse another version; within one, a higher revision may add fields to the manifest and to a checkpoint, and entries, which readers ignore. */
 const VERSION = 1;
 const REVISION = 0;
 
