@@ -6,6 +6,7 @@
 import { InvalidArgumentError, LimitError, MalformedFileError, describe } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { type Dtype, dtypeBits, isDtype, toFloat32 } from './dtype.ts';
+import { countElements } from './extents.ts';
 import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObject } from './json.ts';
 
 const LENGTH_BYTES = 8;
@@ -129,7 +130,7 @@ function parseInfo(field: string, value: JsonValue | undefined, dataBegin: numbe
     throw new MalformedFileError({ field: `${field}.data_offsets`, expected: 'two integers ≥ 0', got: describe(offsets) });
   }
   const [begin, end] = offsets as readonly [number, number];
-  const bits = elementsOf(field, shape) * dtypeBits[dtype];
+  const bits = countElements(`${field}.shape`, shape) * dtypeBits[dtype];
   if (bits % 8 !== 0) {
     throw new MalformedFileError({ field, expected: `a whole number of bytes`, got: `${bits} bits of ${dtype}` });
   }
@@ -152,29 +153,7 @@ function parseShape(field: string, info: JsonObject): readonly number[] {
   if (!isIntegers(shape)) {
     throw new MalformedFileError({ field: `${field}.shape`, expected: 'integers ≥ 0', got: describe(shape) });
   }
-  if (shape.length > limits.tensorRank) {
-    throw new LimitError({ field: `${field}.shape`, expected: `at most ${limits.tensorRank} axes`, got: `${shape.length}` });
-  }
   return shape;
-}
-
-/**
- * The product of a shape, every partial product of its non-zero extents within the cap: whether [0, 2^60, 2^60]
- * overflows must not depend on the order of the factors.
- */
-function elementsOf(field: string, shape: readonly number[]): number {
-  let product = 1;
-  for (const extent of shape) {
-    product *= Math.max(extent, 1);
-    if (product > limits.tensorElements) {
-      throw new LimitError({
-        field: `${field}.shape`,
-        expected: `at most ${limits.tensorElements} elements`,
-        got: `[${shape.join(', ')}]`,
-      });
-    }
-  }
-  return shape.includes(0) ? 0 : product;
 }
 
 /**
@@ -219,7 +198,7 @@ export function safetensorsHeader(
       throw new MalformedFileError({ field: 'safetensors', expected: 'names that occur once', got: describe(name) });
     }
     names.add(name);
-    const bits = elementsOf(name, shape) * dtypeBits[dtype];
+    const bits = countElements(`${name}.shape`, shape) * dtypeBits[dtype];
     if (bits % 8 !== 0) {
       throw new MalformedFileError({ field: name, expected: 'a whole number of bytes', got: `${bits} bits of ${dtype}` });
     }
@@ -251,7 +230,7 @@ export function writeSafetensors(
   file.set(header);
   let at = header.byteLength;
   for (const { name, bytes, shape, dtype } of list) {
-    const expected = (elementsOf(name, shape) * dtypeBits[dtype]) / 8;
+    const expected = (countElements(`${name}.shape`, shape) * dtypeBits[dtype]) / 8;
     if (bytes.byteLength !== expected) {
       throw new MalformedFileError({ field: name, expected: `${expected} bytes`, got: `${bytes.byteLength}` });
     }

@@ -2,6 +2,7 @@
 import { LimitError, MalformedFileError, describe } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { dtypeBits } from '../dtype.ts';
+import { countElements } from '../extents.ts';
 import type { RawTensor } from '../safetensors.ts';
 
 /** One file: its name (for its kind and for errors) and all of its bytes. */
@@ -62,27 +63,6 @@ export function requireNameLength(field: string, name: string): void {
   if (name.length > limits.nameLength) {
     throw new LimitError({ field, expected: `names of at most ${limits.nameLength} characters`, got: `${name.length}` });
   }
-}
-
-/**
- * Elements of a shape read from a file.
- * @throws LimitError beyond `limits.tensorRank` or `limits.tensorElements`, whatever the order of the extents.
- */
-export function countElements(field: string, shape: readonly number[]): number {
-  if (shape.length > limits.tensorRank) {
-    throw new LimitError({ field, expected: `at most ${limits.tensorRank} axes`, got: `${shape.length}` });
-  }
-  let product = 1;
-  for (const extent of shape) {
-    if (!Number.isSafeInteger(extent) || extent < 0) {
-      throw new MalformedFileError({ field, expected: 'extents that are integers ≥ 0', got: describe(extent) });
-    }
-    product *= Math.max(extent, 1);
-    if (product > limits.tensorElements) {
-      throw new LimitError({ field, expected: `at most ${limits.tensorElements} elements`, got: `[${shape.join(', ')}]` });
-    }
-  }
-  return shape.includes(0) ? 0 : product;
 }
 
 /**

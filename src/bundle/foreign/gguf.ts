@@ -5,9 +5,10 @@
 import { LimitError, UnsupportedError, describe } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
+import { countElements } from '../extents.ts';
 import { decodeUtf8 } from '../json.ts';
 import { ByteCursor } from './byte-cursor.ts';
-import { type ForeignCheckpoint, type ForeignFile, TensorCollector, countElements } from './checkpoint.ts';
+import { type ForeignCheckpoint, type ForeignFile, TensorCollector } from './checkpoint.ts';
 
 const MAGIC = 0x4655_4747; // 'GGUF'
 const DEFAULT_ALIGNMENT = 32;

@@ -6,10 +6,11 @@
  */
 import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
+import { countElements } from '../extents.ts';
 import { decodeUtf8 } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
 import { ByteCursor } from './byte-cursor.ts';
-import { TensorCollector, countElements, requireNameLength } from './checkpoint.ts';
+import { TensorCollector, requireNameLength } from './checkpoint.ts';
 
 const SIGNATURE = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a];
 const OFFSET_BYTES = 8;

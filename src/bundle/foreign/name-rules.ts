@@ -6,9 +6,10 @@
  */
 import { InvalidArgumentError, LimitError, MalformedFileError, describe } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
+import { countElements } from '../extents.ts';
 import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJson } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
-import { type KernelConvention, countElements } from './checkpoint.ts';
+import { type KernelConvention } from './checkpoint.ts';
 import { NamePattern, checkTemplate, fillTemplate } from './name-pattern.ts';
 import { transposeRaw } from './strided.ts';
 

@@ -3,8 +3,8 @@
  * own for exactly the three keys that NumPy writes; nothing is evaluated. Elements come out little-endian in C order.
  */
 import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
-import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
+import { countElements } from '../extents.ts';
 import { decodeUtf8 } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
 import { gather, rowMajorStrides } from './strided.ts';
@@ -50,26 +50,12 @@ export function readNpy(bytes: Uint8Array, field = 'npy'): RawTensor {
   const text = bytes.subarray(textBegin, begin);
   // Versions 1 and 2 are Latin-1; only structured types, which we do not read, have anything beyond ASCII.
   const { dtype, bigEndian, fortranOrder, shape } = parseHeader(field, major === 3 ? decodeUtf8(field, text) : new TextDecoder('latin1').decode(text));
-  const elements = countElements(field, shape);
+  const elements = countElements(`${field} shape`, shape);
   const width = dtypeBits[dtype] / 8;
   const data = bytes.subarray(begin);
   if (data.byteLength !== elements * width) malformed(`${elements * width} bytes of elements`, `${data.byteLength}`);
   const ordered = fortranOrder && shape.length > 1 ? toRowMajor(data, shape, width) : data;
   return { dtype, shape, bytes: bigEndian ? swapBytes(ordered, dtype === 'C64' ? 4 : width) : ordered };
-}
-
-function countElements(field: string, shape: readonly number[]): number {
-  if (shape.length > limits.tensorRank) {
-    throw new LimitError({ field: `${field} shape`, expected: `at most ${limits.tensorRank} axes`, got: `${shape.length}` });
-  }
-  let product = 1;
-  for (const extent of shape) {
-    product *= Math.max(extent, 1);
-    if (product > limits.tensorElements) {
-      throw new LimitError({ field: `${field} shape`, expected: `at most ${limits.tensorElements} elements`, got: describe(shape) });
-    }
-  }
-  return shape.includes(0) ? 0 : product;
 }
 
 /** `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`: keys in any order, each once. */
@@ -178,7 +164,7 @@ const GROWTH_DIGITS = 21;
 export function writeNpy(name: string, { dtype, shape, bytes }: RawTensor): Uint8Array<ArrayBuffer> {
   const code = codes.get(dtype);
   if (code === undefined) throw new UnsupportedError({ field: name, expected: 'a type that NumPy has', got: dtype });
-  const elements = countElements(name, shape);
+  const elements = countElements(`${name} shape`, shape);
   if (bytes.byteLength !== (elements * dtypeBits[dtype]) / 8) {
     throw new MalformedFileError({ field: name, expected: `${(elements * dtypeBits[dtype]) / 8} bytes`, got: `${bytes.byteLength}` });
   }

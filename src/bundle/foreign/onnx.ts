@@ -5,9 +5,10 @@
 import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
+import { countElements } from '../extents.ts';
 import { decodeUtf8 } from '../json.ts';
 import { ByteCursor } from './byte-cursor.ts';
-import { type ForeignCheckpoint, type ForeignFile, type ReadForeignOptions, TensorCollector, countElements, readPart } from './checkpoint.ts';
+import { type ForeignCheckpoint, type ForeignFile, type ReadForeignOptions, TensorCollector, readPart } from './checkpoint.ts';
 import { type ProtobufField, readFields, readVarint, safeNumber } from './protobuf.ts';
 
 /** Field numbers of onnx.proto. */

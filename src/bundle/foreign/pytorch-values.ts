@@ -5,8 +5,9 @@
 import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
+import { countElements } from '../extents.ts';
 import type { RawTensor } from '../safetensors.ts';
-import { TensorCollector, countElements, requireNameLength } from './checkpoint.ts';
+import { TensorCollector, requireNameLength } from './checkpoint.ts';
 import { type PickleHost, PyDict, PyGlobal, PyList, PyTuple, type PyValue } from './pickle.ts';
 import { gather, isContiguous } from './strided.ts';
 
