@@ -264,7 +264,7 @@ export class Codec {
 }
 
 /** A DEFLATE stream in the making; blocks that would not shrink are stored. */
-export interface Deflater {
+interface Deflater {
   write(data: Uint8Array): void;
   /** Ends the stream. CRC-32 and number of the bytes written. */
   end(): { readonly crc32: number; readonly bytes: number };

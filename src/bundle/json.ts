@@ -12,7 +12,7 @@ export interface JsonObject {
   readonly [key: string]: JsonValue | undefined;
 }
 
-export interface JsonOptions {
+interface JsonOptions {
   /** What the text is called in errors, e.g. `trajectory.json`. */
   readonly field: string;
   /** Nesting of arrays and objects; default `MAXIMUM_DEPTH`. */

@@ -21,7 +21,7 @@ export interface TensorInfo {
   readonly end: number;
 }
 
-export interface SafetensorsHeader {
+interface SafetensorsHeader {
   /** By name, in the order of their bytes in the file. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: ReadonlyMap<string, string>;
@@ -36,7 +36,7 @@ export interface RawTensor {
   readonly bytes: Uint8Array;
 }
 
-export interface SafetensorsFile {
+interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, RawTensor>;
   readonly metadata: ReadonlyMap<string, string>;
 }

@@ -2,7 +2,7 @@
 import { concatBytes } from '../core/bytes.ts';
 import { InvalidArgumentError, describe } from '../core/errors.ts';
 
-export interface BodyReading {
+interface BodyReading {
   /** Length that was announced: a body of it is read into one buffer, and not joined from pieces at its end. */
   readonly expectedBytes?: number;
   /** Called with the number of bytes read so far; what it throws ends the reading. */

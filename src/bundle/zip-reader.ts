@@ -19,7 +19,7 @@ import {
 } from './zip-directory.ts';
 import { flags, headerBytes, methods, signatures } from './zip-format.ts';
 
-export interface ZipOptions {
+interface ZipOptions {
   /** What the archive is called in errors; default `zip`. */
   readonly field?: string;
   readonly signal?: AbortSignal;
@@ -30,7 +30,7 @@ export interface ZipOptions {
 }
 
 /** One entry's bytes as they stand in the file, its headers checked. */
-export interface StoredEntry {
+interface StoredEntry {
   /** Compressed, where the method says so. */
   readonly stored: Uint8Array;
   /** The local header as it stands in the file. */

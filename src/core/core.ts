@@ -27,7 +27,7 @@ export interface CoreOptions {
 }
 
 /** The exports of tfjs-backend-wasm's binary that we call by name; `gradient/` binds the kernels by string. */
-export interface TfjsBinary {
+interface TfjsBinary {
   readonly memory: WasmMemory;
   readonly malloc: (bytes: number) => number;
   readonly free: (pointer: number) => void;

@@ -6,7 +6,7 @@ import type { WasmMemory } from './webassembly.ts';
 
 const PAGE_BYTES = 65_536;
 
-export interface KernelInstance {
+interface KernelInstance {
   readonly kernels: CoreKernels;
   /** It never grows, so views of it live as long as it does. */
   readonly memory: WasmMemory;

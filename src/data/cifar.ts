@@ -17,7 +17,7 @@ const formats = {
   'cifar100-coarse': { labelBytes: 2, label: 0, classes: 20 },
 } as const;
 
-export type CifarFormat = keyof typeof formats;
+type CifarFormat = keyof typeof formats;
 
 const cifarFormats = Object.keys(formats) as readonly CifarFormat[];
 

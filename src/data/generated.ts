@@ -17,7 +17,7 @@ import { requireInteger, requireMembers } from '../core/errors.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { imageSet, type ImageSet } from './image-set.ts';
 
-export interface TaskPairOptions {
+interface TaskPairOptions {
   readonly seed: number;
   /** Training images of each task; the first n are the same for every count ≥ n. Default 6000. */
   readonly trainCount?: number;

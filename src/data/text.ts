@@ -2,7 +2,7 @@
 import { InvalidArgumentError, LimitError, MalformedFileError, describe } from '../core/errors.ts';
 
 /** Code points in ascending order: the token of one is its place. */
-export type CharacterVocabulary = readonly number[];
+type CharacterVocabulary = readonly number[];
 
 /** Tokens are kept in two bytes. */
 const LARGEST_VOCABULARY = 65_536;

@@ -8,9 +8,9 @@ import { Refusal, busy } from './refusal.ts';
 const FRAMING_BYTES = 64 * 1024;
 
 /** Cap of each part by its name, in bytes. Parts of other names are refused. */
-export type PartLimits = Readonly<Record<string, number>>;
+type PartLimits = Readonly<Record<string, number>>;
 
-export interface ReadingCaps {
+interface ReadingCaps {
   /** A client that sends nothing for so long, or is not through after so long, has lost its place. */
   readonly maxIdleMs: number;
   readonly maxReadMs: number;

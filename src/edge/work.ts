@@ -5,7 +5,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import { plan } from '../index.ts';
 import type { RequestOptions } from './options.ts';
 
-export interface WorkCaps {
+interface WorkCaps {
   readonly maxGradients: number;
   readonly maxFlops: number;
   readonly maxHistoryBytes: number;

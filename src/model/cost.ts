@@ -7,7 +7,7 @@ import { elementCount } from '../tensor/tensor.ts';
 import { INPUT, inferShapes, parameterLayout, type GraphNode, type ModelGraph, type OperationName, type Shape } from './graph.ts';
 import { attentionShape, featuresOf } from './operations-sequence.ts';
 
-export interface GradientCost {
+interface GradientCost {
   /** Of one forward pass. */
   readonly forwardFlops: number;
   /** Of one gradient: forward, gradients of the values that need one, gradients of the parameters. */

@@ -11,7 +11,7 @@ export interface NodeAxes {
   readonly parameters: Readonly<Record<string, readonly Axis[]>>;
 }
 
-export interface RuleContext {
+interface RuleContext {
   /** Axes of the parameters of earlier nodes, for operations that share them. */
   readonly tensorAxes: ReadonlyMap<string, readonly Axis[]>;
   /** Of the network's input; 1 where it has none. */

@@ -5,7 +5,7 @@
 import { mean } from './statistics.ts';
 import { textWidth, wrapText } from './text-width.ts';
 
-export interface FigureMethod {
+interface FigureMethod {
   /** Stable key, which picks the colour. */
   readonly method: 'naive' | 'fgmt' | 'gmt' | 'oracle' | 'scratch';
   readonly label: string;

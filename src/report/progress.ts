@@ -1,7 +1,7 @@
 /** One line that says how far a job is; who writes it where, and how often, is the caller's business. */
 import { displayWidth, formatDuration, truncate } from './text.ts';
 
-export interface ProgressRecord {
+interface ProgressRecord {
   readonly label: string;
   readonly done: number;
   readonly total: number;

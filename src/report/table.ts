@@ -7,7 +7,7 @@ export interface Column {
   readonly align?: 'left' | 'right';
 }
 
-export interface TableOptions {
+interface TableOptions {
   /** Styles a finished cell (padding included), e.g. with colour. `row` −1 is the header. Must not change its width. */
   readonly style?: (cell: string, row: number, column: number) => string;
   /** What stands before every line. Default: two blanks. */

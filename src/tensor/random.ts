@@ -19,7 +19,7 @@ export const streams = {
   rowSums: 9,
 } as const;
 
-export type Stream = (typeof streams)[keyof typeof streams];
+type Stream = (typeof streams)[keyof typeof streams];
 
 const WORDS = 2 ** 32;
 

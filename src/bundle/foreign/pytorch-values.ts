@@ -25,7 +25,7 @@ export class TorchStorage {
 }
 
 /** A view of a storage; offset and strides count elements. */
-export class TorchTensor {
+class TorchTensor {
   readonly storage: TorchStorage;
   readonly dtype: Dtype;
   readonly offset: number;
@@ -48,7 +48,7 @@ class TorchOther {
   }
 }
 
-export type TorchObject = TorchStorage | TorchTensor | TorchOther;
+type TorchObject = TorchStorage | TorchTensor | TorchOther;
 export type TorchValue = PyValue<TorchObject>;
 
 const storageDtypes: Readonly<Record<string, Dtype>> = {
@@ -88,7 +88,7 @@ function storageOf(field: string, id: TorchValue): TorchStorage {
 }
 
 /** What a file's pickles mean: the allow-list, and every storage that they named. */
-export interface TorchHost extends PickleHost<TorchObject> {
+interface TorchHost extends PickleHost<TorchObject> {
   readonly storages: ReadonlyMap<string, TorchStorage>;
 }
 
@@ -173,7 +173,7 @@ function tensorOf(field: string, [storage, offset, shape, strides]: readonly Tor
   return new TorchTensor(storage, dtype, offset, shape.items, strides.items);
 }
 
-export interface FlattenedTorch {
+interface FlattenedTorch {
   readonly tensors: readonly (readonly [string, TorchTensor])[];
   readonly metadata: ReadonlyMap<string, string>;
 }

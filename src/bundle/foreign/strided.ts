@@ -4,7 +4,7 @@ import { elementCount } from '../../tensor/tensor.ts';
 import { dtypeBits } from '../dtype.ts';
 import type { RawTensor } from '../safetensors.ts';
 
-export interface StridedView {
+interface StridedView {
   readonly offset: number;
   readonly shape: readonly number[];
   readonly strides: readonly number[];

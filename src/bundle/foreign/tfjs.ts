@@ -96,7 +96,7 @@ async function readGroup(label: string, paths: readonly JsonValue[], options: Re
   return parts.length === 1 ? (parts[0] as Uint8Array) : concatBytes(parts);
 }
 
-export interface TfjsFiles {
+interface TfjsFiles {
   readonly json: Uint8Array<ArrayBuffer>;
   /** Parts by the names that the JSON gives them, to be written beside it. */
   readonly shards: ReadonlyMap<string, Uint8Array>;

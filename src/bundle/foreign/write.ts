@@ -20,7 +20,7 @@ export function writableFormatOf(name: string): WritableFormat {
   return format;
 }
 
-export interface WrittenFile {
+interface WrittenFile {
   readonly name: string;
   readonly bytes: Uint8Array;
 }
