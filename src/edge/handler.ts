@@ -34,9 +34,9 @@ export interface TransferHandlerOptions {
   readonly maxGradients?: number;
   /** Floating-point operations of its gradients, matchings and evaluations. Default 10¹²: a few minutes. */
   readonly maxFlops?: number;
-  /** Gradients, checkpoints and mini-batches that it may keep in JavaScript memory. Default 24 MiB. */
+  /** Gradients, checkpoints and mini-batches that it may keep in JavaScript memory. Default 20 MiB. */
   readonly maxHistoryBytes?: number;
-  /** Bodies of all requests together, from the first byte to the answer; more are told to come back. Default 20 MiB. */
+  /** Bodies of all requests together, from the first byte to the answer; more are told to come back. Default 18 MiB. */
   readonly maxHeldBytes?: number;
   /** A client that sends nothing for so long, or is not through after so long, is given up. Defaults 10 and 60 seconds. */
   readonly maxIdleMs?: number;
@@ -64,8 +64,8 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     maxLabelsBytes: options.maxLabelsBytes ?? 64 * 1024,
     maxGradients: options.maxGradients ?? 500,
     maxFlops: options.maxFlops ?? 1e12,
-    maxHistoryBytes: options.maxHistoryBytes ?? 24 * MiB,
-    maxHeldBytes: options.maxHeldBytes ?? 20 * MiB,
+    maxHistoryBytes: options.maxHistoryBytes ?? 20 * MiB,
+    maxHeldBytes: options.maxHeldBytes ?? 18 * MiB,
     maxIdleMs: options.maxIdleMs ?? 10_000,
     maxReadMs: options.maxReadMs ?? 60_000,
     maxWaiting: options.maxWaiting ?? 4,
