@@ -27,14 +27,12 @@ export async function fetchFile(
       throw new NetworkError({ field: url, expected: 'status 200', got: String(response.status) });
     }
     const announced = Number(response.headers.get('content-length') ?? NaN);
-    const counted = new TransformStream<Uint8Array, Uint8Array>({
-      transform: (piece, controller) => {
-        done += piece.length;
-        onProgress?.(done, Number.isFinite(announced) ? announced : undefined);
-        controller.enqueue(piece);
-      },
-    });
-    const bytes = await watchdog.readBody(response.body.pipeThrough(counted), maximumBytes);
+    const total = Number.isFinite(announced) ? announced : undefined;
+    const onBytes = (received: number): void => {
+      done = received;
+      onProgress?.(done, total);
+    };
+    const bytes = await watchdog.readBody(response.body, maximumBytes, { onBytes, ...(total === undefined ? {} : { expectedBytes: total }) });
     if (bytes === undefined) throw new LimitError({ field: url, expected: `at most ${maximumBytes} bytes`, got: 'more' });
     return bytes;
   } catch (cause) {
