@@ -15,6 +15,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { OptionNames } from './inputs.ts';
+import { recordedData } from './record.ts';
 import type { ScheduleKind } from './schedule.ts';
 import { stopRules } from './stop-rule.ts';
 import type { StopRule } from './stop-rule.ts';
@@ -53,11 +54,14 @@ export interface TransferChoices {
    * for. Default: the whole batch. Refused for batch norm, whose statistics belong to the whole batch.
    */
   readonly microBatch?: number;
-  /** Share of the data held out for the stop rule. Default 0.1. */
+  /**
+   * Share of the data held out for the stop rule. Default 0.1; on the data that the source's recorded training was on, the share that it held out,
+   * and no more: it has seen the other images. Where it held out none, the last step is kept.
+   */
   readonly heldOutFraction?: number;
   /**
    * Draws the held-out images. Default: the seed of the training that the source records, so that its held-out images are
-   * held out again; `seed` where none is recorded.
+   * held out again; `seed` where none is recorded. Another one draws from all images, whatever the source has seen.
    */
   readonly heldOutSeed?: number;
   /** Default `held-out` (accuracy, among equals the loss; of tokens the loss), or `last` where nothing is held out. */
@@ -89,6 +93,8 @@ export const choiceNames: OptionNames<TransferChoices> = {
 };
 
 const DEFAULT_BATCH_SIZE = 128;
+const DEFAULT_HELD_OUT = 0.1;
+const LARGEST_HELD_OUT = 0.9;
 
 /** `TransferChoices` with nothing left open. */
 export interface TransferSettings extends Required<TransferChoices> {
@@ -100,6 +106,7 @@ export interface TransferSettings extends Required<TransferChoices> {
  * Fills in the defaults and checks everything that can be checked without the data.
  * @param checkpointCount checkpoints of the source from its chosen start to its chosen end.
  * @param training the source's record of its training, where it has one.
+ * @param data the `dataSha256` of the transfer's data, where there are any.
  * @throws InvalidArgumentError naming the option.
  */
 export function readSettings(
@@ -108,6 +115,7 @@ export function readSettings(
   choices: TransferChoices,
   checkpointCount: number,
   training?: unknown,
+  data?: string,
 ): TransferSettings {
   requireChoice('method', method, transferMethods);
   requireInteger('seed', seed, 0);
@@ -120,7 +128,7 @@ export function readSettings(
   }
   const trajectory = requireChoice('trajectory', choices.trajectory ?? 'linear', ['linear', 'real']);
   const defaultSteps = trajectory === 'real' ? checkpointCount - 1 : 10;
-  const heldOutFraction = requireNumber('heldOutFraction', choices.heldOutFraction ?? 0.1, 0, 0.9);
+  const { heldOutFraction, heldOutSeed } = readSplit(seed, choices, training, data);
   return {
     method,
     seed,
@@ -132,7 +140,7 @@ export function readSettings(
     batchSize: requireInteger('batchSize', choices.batchSize ?? DEFAULT_BATCH_SIZE, 1),
     microBatch: requireInteger('microBatch', choices.microBatch ?? choices.batchSize ?? DEFAULT_BATCH_SIZE, 1),
     heldOutFraction,
-    heldOutSeed: requireInteger('heldOutSeed', choices.heldOutSeed ?? recordedSeed(training) ?? seed, 0),
+    heldOutSeed,
     stopRule: requireChoice('stopRule', choices.stopRule ?? (heldOutFraction > 0 ? 'held-out' : 'last'), stopRules),
     statisticsBatches: requireInteger('statisticsBatches', choices.statisticsBatches ?? 20, 1, limits.stepBatches),
     historyBudgetBytes: requireInteger('historyBudgetBytes', choices.historyBudgetBytes ?? 512 * 2 ** 20, 0),
@@ -147,13 +155,40 @@ export function readSettings(
 }
 
 /**
- * The seed of a training's split from its record. A transfer with another split would be scored on images that the source
- * was trained on: on MNIST, held-out accuracy came out 2 points above test accuracy.
+ * Which images are held out: those that the source's training held out too, where its record tells. A transfer with another split would be
+ * scored on images that the source was trained on: on MNIST, held-out accuracy came out 2 points above test accuracy.
+ * @throws InvalidArgumentError for a larger share of the recorded split than the source left unseen.
  */
-function recordedSeed(training: unknown): number | undefined {
-  const { kind, settings } = (training ?? {}) as { readonly kind?: unknown; readonly settings?: { readonly seed?: unknown } };
-  const seed = kind === 'train' ? settings?.seed : undefined;
-  return typeof seed === 'number' && Number.isSafeInteger(seed) && seed >= 0 ? seed : undefined;
+export function readSplit(
+  seed: number,
+  choices: Pick<TransferChoices, 'heldOutFraction' | 'heldOutSeed'>,
+  training: unknown,
+  data: string | undefined,
+): { readonly heldOutFraction: number; readonly heldOutSeed: number } {
+  const recorded = recordedSplit(training);
+  const heldOutSeed = requireInteger('heldOutSeed', choices.heldOutSeed ?? recorded.seed ?? seed, 0);
+  // Of a split by one seed a larger share has the images of a smaller one and more. Of other data the source has seen nothing.
+  const unseen = heldOutSeed === recorded.seed && data === recordedData(training) ? recorded.heldOutFraction : undefined;
+  const heldOutFraction = requireNumber('heldOutFraction', choices.heldOutFraction ?? unseen ?? DEFAULT_HELD_OUT, 0, LARGEST_HELD_OUT);
+  if (unseen !== undefined && heldOutFraction > unseen) {
+    throw new InvalidArgumentError({
+      field: 'heldOutFraction',
+      expected: `at most ${unseen}, what the source's training held out of these data (it has seen the others; another heldOutSeed draws from all)`,
+      got: `${heldOutFraction}`,
+    });
+  }
+  return { heldOutFraction, heldOutSeed };
+}
+
+/** What the record of a training says of its split; nothing of what is not as `train` would write it. */
+function recordedSplit(training: unknown): { readonly seed?: number; readonly heldOutFraction?: number } {
+  const { kind, settings } = (training ?? {}) as { readonly kind?: unknown; readonly settings?: { readonly seed?: unknown; readonly heldOutFraction?: unknown } };
+  if (kind !== 'train') return {};
+  const [seed, fraction] = [settings?.seed, settings?.heldOutFraction];
+  return {
+    ...(typeof seed === 'number' && Number.isSafeInteger(seed) && seed >= 0 ? { seed } : {}),
+    ...(typeof fraction === 'number' && fraction >= 0 && fraction <= LARGEST_HELD_OUT ? { heldOutFraction: fraction } : {}),
+  };
 }
 
 /**

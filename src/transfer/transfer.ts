@@ -106,8 +106,9 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     const label = (index: number): string => describe(source.checkpoints[index]?.label);
     throw new InvalidArgumentError({ field: 'to', expected: `a checkpoint after ${label(first)}, where the part to carry over begins`, got: label(last) });
   }
-  const settings = readSettings(options.method, options.seed, options, last - first + 1, source.training);
   requireData(graph, data);
+  const dataHash = await dataSha256(data);
+  const settings = readSettings(options.method, options.seed, options, last - first + 1, source.training, dataHash);
   requireState('target', graph, target);
   if (options.oracleTarget !== undefined && settings.method !== 'oracle') {
     throw new InvalidArgumentError({ field: 'oracleTarget', expected: "none, except for method 'oracle'", got: `weights for method '${settings.method}'` });
@@ -137,7 +138,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   const recorded = { ...settings, from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '' };
   const inputs = {
     graph: await graphSha256(graph),
-    data: await dataSha256(data),
+    data: dataHash,
     sourceStart: await stateSha256(graph, sourceStart),
     sourceEnd: await stateSha256(graph, sourceEnd),
     target: await stateSha256(graph, target),

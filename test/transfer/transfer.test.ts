@@ -110,6 +110,27 @@ test('holds out the images that the source’s training held out, unless told ot
   expect(chosen.steps).not.toEqual(unrecorded.steps);
 });
 
+test('holds out no image that the source was trained on, whatever share of them its training left', async () => {
+  const graph = networks.mlp;
+  const sourceOf = (heldOutFraction: number) => train({ graph, data, seed: 17, epochs: 1, batchSize: 32, heldOutFraction, compute });
+  const small = await sourceOf(0.02);
+  const port = (source: typeof small, more: Partial<TransferOptions> = {}) =>
+    transfer({ source: source.trajectory, target: source.state, data, method: 'naive', seed: 3, steps: 1, compute, ...more });
+  // The target is the source's end: what is held out here scores it as its own training did.
+  expect((await port(small)).steps[0]?.heldOut).toEqual(small.evaluations.at(-1)?.heldOut);
+  expect((await port(small)).steps[0]?.heldOut?.count).toBe(8);
+  await expect(port(small, { heldOutFraction: 0.1 })).rejects.toMatchObject({ code: 'invalid-argument', field: 'heldOutFraction', expected: expect.stringMatching(/^at most 0\.02,/) });
+  expect((await port(small, { heldOutFraction: 0.01 })).steps[0]?.heldOut?.count).toBe(4);
+  expect((await port(small, { heldOutFraction: 0.1, heldOutSeed: 18 })).steps[0]?.heldOut?.count).toBe(40);
+  // None of other data was seen.
+  expect((await port(small, { data: quadrants(400, 5) })).steps[0]?.heldOut?.count).toBe(40);
+  const all = await sourceOf(0);
+  const { steps, record } = await port(all);
+  expect(steps.map(({ heldOut }) => heldOut)).toEqual([undefined, undefined]);
+  expect(record.settings).toMatchObject({ heldOutFraction: 0, stopRule: 'last' });
+  await expect(port(all, { heldOutFraction: 0.1 })).rejects.toMatchObject({ field: 'heldOutFraction' });
+});
+
 test('batch-norm statistics are those of the transferred weights on the data, not the target’s', async () => {
   const graph = networks['resnet-small'];
   const source = await trained(graph, 1);

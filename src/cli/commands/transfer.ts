@@ -10,7 +10,8 @@ import { methodLabels } from '../../experiments/port-fine-tune.ts';
 import type { DataSet } from '../../data/data-set.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import type { Evaluation, TrajectoryBundle, TransferChoices, TransferMethod, TransferOptions, TransferResult } from '../../index.ts';
-import { skipPredicate } from '../../transfer/settings.ts';
+import { dataSha256 } from '../../transfer/record.ts';
+import { readSplit, skipPredicate } from '../../transfer/settings.ts';
 import { outscores } from '../../transfer/stop-rule.ts';
 import { checkpointNumber } from '../../transfer/trajectory.ts';
 import { formatTable } from '../../report/table.ts';
@@ -73,8 +74,9 @@ const options = {
   ...freshHeadOptions,
   'oracle-target': { kind: 'string', reads: weightFiles, metavar: 'FILE', help: '--method oracle: the weights that the target truly reached by training' },
   'held-out': {
-    kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1,
-    help: 'share of the images held out for the stop rule; with 0 the last step is kept',
+    kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9,
+    help:
+      "share of the images held out for the stop rule (default: what the bundle's training held out of them, else 0.1); with 0 the last step is kept",
   },
   'held-out-seed': {
     kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1,
@@ -159,8 +161,12 @@ export const transferCommand = defineCommand({
     const test = (await hasPart(chosen.data, 'test')) ? await loadData(chosen, 'test', compute, graph) : undefined;
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}\n`);
 
-    remarkLargeBatch(output, values['batch-size'], data, values['held-out']);
-    if (values['held-out'] === 0 && values['stop-rule'] === undefined) output.warn('--held-out 0 leaves nothing to choose a step by: the last one is kept, as with --stop-rule last');
+    const { heldOutFraction } = readSplit(values.seed, choices, bundle.training, await dataSha256(data));
+    remarkLargeBatch(output, values['batch-size'], data, heldOutFraction);
+    if (heldOutFraction === 0 && values['stop-rule'] === undefined) {
+      const why = values['held-out'] === 0 ? '--held-out 0' : `${bundlePath} was trained on all of these ${isTokenSet(data) ? 'windows' : 'images'}, which`;
+      output.warn(`${why} leaves nothing to choose a step by: the last one is kept, as with --stop-rule last`);
+    }
     const microBatch = microBatchOf(values, graph, values['batch-size'] ?? DEFAULT_BATCH_SIZE, output);
     if (microBatch === undefined && (values.workers ?? 0) > 2) output.warn(`--workers ${values.workers}: without --micro-batch no more than two have work, one for the source and one for the target`);
     using workers = await openWorkers(values);
