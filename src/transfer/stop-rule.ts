@@ -31,8 +31,13 @@ interface HeldOutScore {
   readonly loss: number;
 }
 
-/** Whether `a` is better than `b` on held-out rows; equal accuracies are told apart by the loss. */
+/**
+ * Whether `a` is better than `b` on held-out rows; equal accuracies are told apart by the loss. A loss that is not finite is worse than any:
+ * logits of NaN count as class 0, which where that is frequent was the best accuracy of all steps.
+ */
 export function outscores(a: HeldOutScore, b: HeldOutScore, by: HeldOutMeasure): boolean {
+  const [aHolds, bHolds] = [Number.isFinite(a.loss), Number.isFinite(b.loss)];
+  if (!aHolds || !bHolds) return aHolds && !bHolds;
   return by === 'accuracy' && a.accuracy !== b.accuracy ? a.accuracy > b.accuracy : a.loss < b.loss;
 }
 
@@ -49,7 +54,7 @@ export function requireScores(rule: StopRule, heldOutCount: number): void {
 
 /**
  * The step to keep; among equals the earliest, which stays closest to the target's own weights.
- * A step without the rule's score counts as worst.
+ * A step without the rule's score counts as worst, one whose loss is not finite as worse than those with one that is.
  */
 export function chooseStep(rule: StopRule, scores: readonly StepScore[], by: HeldOutMeasure): number {
   if (rule === 'last') return scores.at(-1)?.step ?? 0;
@@ -59,7 +64,11 @@ export function chooseStep(rule: StopRule, scores: readonly StepScore[], by: Hel
 }
 
 function isBetter(rule: StopRule, score: StepScore, best: StepScore, by: HeldOutMeasure): boolean {
-  // No labels, so no loss: equal agreements stay equal.
-  if (rule === 'label-free') return (score.agreement ?? -Infinity) > (best.agreement ?? -Infinity);
+  // No labels, so no loss: equal agreements stay equal. Logits of NaN agree with whatever is class 0.
+  if (rule === 'label-free') return agreementOf(score) > agreementOf(best);
   return score.heldOut !== undefined && (best.heldOut === undefined || outscores(score.heldOut, best.heldOut, by));
+}
+
+function agreementOf({ agreement, heldOut }: StepScore): number {
+  return heldOut === undefined || Number.isFinite(heldOut.loss) ? (agreement ?? -Infinity) : -Infinity;
 }

@@ -44,3 +44,16 @@ test('a rule without held-out images is refused', () => {
   expect(() => requireScores('held-out', 0)).toThrowError(expect.objectContaining({ field: 'stopRule' }));
   expect(() => requireScores('last', 0)).not.toThrow();
 });
+
+test('a step whose loss is not finite is worse than any other, whatever its accuracy or agreement', () => {
+  // Logits of NaN are class 0 throughout: right as often as that occurs, and agreeing with a source that says it often.
+  for (const loss of [Number.NaN, Infinity]) {
+    for (const measure of ['accuracy', 'loss'] as const) {
+      expect(chooseStep('held-out', [step(0, 0.6, 1), step(1, 0.8, loss), step(2, 0.7, 0.9)], measure)).toBe(2);
+      expect(chooseStep('held-out', [step(0, 0.9, loss), step(1, 0.1, 3)], measure)).toBe(1);
+      expect(chooseStep('held-out', [step(0, 0.6, loss), step(1, 0.8, loss)], measure)).toBe(0);
+    }
+    expect(chooseStep('label-free', [step(0, 0, 1, 0.6), step(1, 0, loss, 0.8), step(2, 0, 1, 0.7)], 'accuracy')).toBe(2);
+    expect(chooseStep('label-free', [step(0, 0, loss, 0.9), step(1, 0, 1, 0.1)], 'accuracy')).toBe(1);
+  }
+});

@@ -236,6 +236,18 @@ test('batches for statistics are made one by one: an abort among them is noticed
   await expect(run(1e9)).rejects.toThrow(/statisticsBatches: expected an integer in \[1, 10000\]/);
 });
 
+test('a step whose logits overflow is not kept, though class 0 is most of the held-out images', async () => {
+  const graph = networks.mlp;
+  const mostlyZero = { ...data, labels: data.labels.map((label, row) => (row % 10 === 0 ? label : 0)) };
+  const [start, target] = [initialise(compute.core, graph, { seed: 1 }), initialise(compute.core, graph, { seed: 2 })];
+  const end = { ...start, parameters: new Map([...start.parameters].map(([name, tensor]) => [name, { ...tensor, data: tensor.data.map((weight) => weight * 1e30) }])) };
+  const source = trajectoryFromStates(graph, [{ label: 'start', state: start }, { label: 'end', state: end }]);
+  const { chosenStep, steps } = await transfer({ source, target, data: mostlyZero, method: 'naive', seed: 1, steps: 3, compute });
+  expect(steps[3]?.heldOut?.loss).toBeNaN();
+  expect(steps[3]?.heldOut?.accuracy).toBeGreaterThan(steps[0]?.heldOut?.accuracy as number);
+  expect(chosenStep).toBe(0);
+});
+
 test('an abort rejects with its reason and leaves nothing allocated', async () => {
   const graph = networks['small-conv'];
   const source = await trained(graph, 1);
