@@ -24,6 +24,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import { initialise } from '../model/initialise.ts';
 import type { InitialiseOptions } from '../model/initialise.ts';
 import { Random, streams } from '../tensor/random.ts';
+import { requireFinite } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
@@ -109,7 +110,7 @@ const DEFAULT_OPTIMISER: OptimiserSettings = { kind: 'sgd', momentum: 0.9, weigh
 
 /**
  * Trains `graph` on `data`.
- * @throws InvalidArgumentError for options, shapes and labels that do not fit; NotFiniteError when the loss diverges;
+ * @throws InvalidArgumentError for options, shapes and labels that do not fit; NotFiniteError when loss or weights diverge;
  *   OutOfMemoryError at the heap's cap; of `resume` InvalidArgumentError for the point of another job, IntegrityError where
  *   none is whole, and what its store throws. Rejects with the signal's reason when aborted, after a last resume point.
  */
@@ -182,17 +183,23 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     return loss as number;
   };
 
+  const diverged = async (error: unknown): Promise<never> => {
+    await points?.remove();
+    throw error;
+  };
+
   if (done === 0) await evaluateNow(0, start);
   for (let iteration = done + 1; iteration <= iterations; iteration++) {
     const epoch = Math.floor((iteration - 1) / batchesPerEpoch);
     const loss = await step(trainingBatches.make(sampler.next()), rates[epoch] as number);
     if (!Number.isFinite(loss)) {
-      await points?.remove();
-      throw new NotFiniteError({
-        field: `loss of iteration ${iteration}`,
-        expected: `a finite number (a learning rate of ${settings.learningRate} may be too high)`,
-        got: describe(loss),
-      });
+      await diverged(
+        new NotFiniteError({
+          field: `loss of iteration ${iteration}`,
+          expected: `a finite number (a learning rate of ${settings.learningRate} may be too high)`,
+          got: describe(loss),
+        }),
+      );
     }
     losses.push(loss);
     const endsEpoch = iteration % batchesPerEpoch === 0;
@@ -201,10 +208,17 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const evaluates = endsEpoch || last || settings.evaluateAt.includes(iteration);
     if (evaluates || asked) {
       const state = trainer.state();
-      if (evaluates) await evaluateNow(iteration, state);
       const finished = Math.ceil(iteration / batchesPerEpoch);
+      const label = endsEpoch ? `epoch-${finished}` : `iteration-${iteration}`;
+      // Losses are of the weights before their step: what the last step left would be seen by none.
+      try {
+        for (const tensors of [state.parameters, state.buffers]) requireFinite(label, tensors);
+      } catch (error) {
+        await diverged(error);
+      }
+      if (evaluates) await evaluateNow(iteration, state);
       if (last || asked || (endsEpoch && (settings.checkpointEpochs?.includes(finished) ?? true))) {
-        checkpoints.push({ label: endsEpoch ? `epoch-${finished}` : `iteration-${iteration}`, iteration, state });
+        checkpoints.push({ label, iteration, state });
       }
     }
     options.onProgress?.({

@@ -91,6 +91,19 @@ describe('train', () => {
     await expect(train({ ...job, resume: memory() })).rejects.toThrow(NotFiniteError);
   });
 
+  test.each([
+    ['the last iteration', { iterations: 1 }, 'iteration-1'],
+    ['an epoch that ends before the last', { epochs: 2, batchSize: 180 }, 'epoch-1'],
+    ['a checkpoint between', { iterations: 3, checkpointIterations: [1] }, 'iteration-1'],
+  ])('weights that are not finite after %s are no result, and leave no points', async (_, length, label) => {
+    let removed = 0;
+    const { store } = memory();
+    // The loss before the first step is finite; the step itself overflows.
+    const job = { graph: networks.mlp, data: before, seed: 1, batchSize: 32, learningRate: 1e41, compute, resume: { store: { ...store, remove: () => void removed++ } } };
+    await expect(train({ ...job, ...length })).rejects.toMatchObject({ code: 'not-finite', field: expect.stringMatching(new RegExp(`^${label}\\.linear`)) });
+    expect(removed).toBe(1);
+  });
+
   test('a checkpoint at an iteration is labelled by it, or by the epoch that it ends', async () => {
     const { checkpoints } = await train({ graph: networks.mlp, data: before, seed: 1, iterations: 8, batchSize: 32, checkpointEpochs: [], checkpointIterations: [2, 6], compute });
     expect(checkpoints.map(({ label }) => label)).toEqual(['start', 'iteration-2', 'epoch-1', 'iteration-8']);
