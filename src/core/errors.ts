@@ -196,6 +196,18 @@ export function requireChoice<T extends string>(field: string, value: unknown, c
   return value as T;
 }
 
+/** Throws unless `value` is a list of what `requireItem` takes. @returns a copy, which the caller's list can no longer change. */
+export function requireList<T>(field: string, value: unknown, requireItem: (field: string, item: unknown) => T): readonly T[] {
+  if (!Array.isArray(value)) throw new InvalidArgumentError({ field, expected: 'a list', got: describe(value) });
+  return Array.from(value, (item, i) => requireItem(`${field}[${i}]`, item));
+}
+
+/** Throws unless `value` is a string. */
+export function requireText(field: string, value: unknown): string {
+  if (typeof value !== 'string') throw new InvalidArgumentError({ field, expected: 'a string', got: describe(value) });
+  return value;
+}
+
 /** Throws unless `value` is an object in which none of `members` is missing: a call from JavaScript may leave out what types demand. */
 export function requireMembers(field: string, value: unknown, members: readonly string[], expected: string = `an object with ${members.join(', ')}`): void {
   const object = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : undefined;

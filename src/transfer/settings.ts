@@ -2,7 +2,7 @@
  * The options of a transfer, with their defaults and their checks, in one place: what `transfer` runs, `plan`
  * estimates and the record states are the same settings.
  */
-import { InvalidArgumentError, describe, requireChoice, requireInteger, requireNumber } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireChoice, requireInteger, requireList, requireNumber, requireText } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { lossOfRecord, requireLoss, type Loss } from '../gradient/loss.ts';
 import { factorableWeights } from '../gradient/network.ts';
@@ -145,8 +145,8 @@ export function readSettings(
     statisticsBatches: requireInteger('statisticsBatches', choices.statisticsBatches ?? 20, 1, limits.stepBatches),
     historyBudgetBytes: requireInteger('historyBudgetBytes', choices.historyBudgetBytes ?? 512 * 2 ** 20, 0),
     normalise: choices.normalise ?? false,
-    frozenGroups: choices.frozenGroups ?? [],
-    skipParameters: choices.skipParameters ?? [],
+    frozenGroups: requireList('frozenGroups', choices.frozenGroups ?? [], requireText),
+    skipParameters: requireList('skipParameters', choices.skipParameters ?? [], requireText),
     maxSweeps: requireInteger('maxSweeps', choices.maxSweeps ?? 100, 1, 10_000),
     start: requireChoice('start', choices.start ?? 'identity', ['identity', 'previous']),
     solver: requireChoice('solver', choices.solver ?? 'coordinate-descent', solverNames),

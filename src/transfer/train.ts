@@ -9,6 +9,7 @@ import {
   describe,
   requireChoice,
   requireInteger,
+  requireList,
   requireNumber,
 } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
@@ -128,6 +129,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 
   requireWithin('checkpointEpochs', settings.checkpointEpochs, epochs, 'epochs');
   requireWithin('checkpointIterations', settings.checkpointIterations, iterations, 'iterations');
+  requireWithin('evaluateAt', settings.evaluateAt, iterations, 'iterations');
 
   const { core, engine } = await useCompute(options.compute);
   requireWorkers(options.workers, core);
@@ -277,14 +279,19 @@ function readSettings(options: TrainOptions) {
       'cosine',
     ]),
     initialScheme: options.initialScheme ?? 'pytorch',
-    checkpointEpochs: options.checkpointEpochs ?? null,
-    checkpointIterations: options.checkpointIterations ?? null,
+    checkpointEpochs: options.checkpointEpochs === undefined ? null : requireList('checkpointEpochs', options.checkpointEpochs, requirePlace),
+    checkpointIterations: options.checkpointIterations === undefined ? null : requireList('checkpointIterations', options.checkpointIterations, requirePlace),
     heldOutFraction: options.heldOutFraction ?? 0.1,
-    evaluateAt: options.evaluateAt ?? [],
+    evaluateAt: requireList('evaluateAt', options.evaluateAt ?? [], requirePlace),
   };
 }
 
-/** What is to be kept must come to pass: a checkpoint that is missing is met at the end of the training. */
+/** An epoch or an iteration, counted from 1. */
+function requirePlace(field: string, value: unknown): number {
+  return requireInteger(field, value, 1);
+}
+
+/** What is to be kept or seen must come to pass: a checkpoint that is missing is met at the end of the training. */
 function requireWithin(field: string, wanted: readonly number[] | null, last: number, unit: string): void {
   const beyond = wanted?.find((number) => number > last);
   if (beyond !== undefined) throw new InvalidArgumentError({ field, expected: `at most ${last}, the ${unit} of this training`, got: `${beyond}` });

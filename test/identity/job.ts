@@ -93,7 +93,7 @@ export async function run({ network }: { readonly network: NetworkName }): Promi
     data: after,
     seed: 3,
     epochs: 2,
-    checkpointEpochs: [0, 1, 2],
+    checkpointEpochs: [1, 2],
     learningRate: 1e-3,
     optimiser: { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 },
     initial: source,

@@ -11,7 +11,8 @@ const graph = networks.mlp;
 const data = quadrants(20, 1);
 const state = initialise(compute.core, graph, { seed: 1 });
 const source = api.trajectoryFromStates(graph, [{ label: 'start', state }, { label: 'end', state }]);
-const job = { source, target: state, data, method: 'naive', seed: 1 };
+const job = { source, target: state, data, method: 'naive', seed: 1 } as const;
+const training = { graph, data, seed: 1, epochs: 1 };
 type Loose = (...args: readonly unknown[]) => unknown;
 const { transfer, train, plan, verify, evaluate, generateTaskPair, preset, imageSetFromIdx, stateFromSafetensors, parameterLayout, outputClasses, openBundle } = api as unknown as Readonly<Record<string, Loose>>;
 
@@ -46,6 +47,13 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['a misspelt option of plan', plan, [{ graph, method: 'gmt', batchsPerStep: 3 }], 'batchsPerStep', /did you mean batchesPerStep\?/],
   ['a misspelt option of evaluate', evaluate, [{ graph, state, data, batchSise: 3 }], 'batchSise', /did you mean batchSize\?/],
   ['a misspelt option of verify', verify, [{ graph, state, sead: 3 }], 'sead', /did you mean seed\?/],
+  ['a group for a list of them', transfer, [{ ...job, frozenGroups: 'linear1' }], 'frozenGroups', /a list, got "linear1"/],
+  ['a list of numbers for names', transfer, [{ ...job, skipParameters: [1] }], 'skipParameters[0]', /a string, got 1/],
+  ['a word for epochs', train, [{ ...training, checkpointEpochs: 'all' }], 'checkpointEpochs', /a list, got "all"/],
+  ['half an epoch', train, [{ ...training, checkpointEpochs: [1, 1.5] }], 'checkpointEpochs[1]', /an integer ≥ 1, got 1.5/],
+  ['the iteration before the first', train, [{ ...training, checkpointIterations: [0] }], 'checkpointIterations[0]', /an integer ≥ 1, got 0/],
+  ['a number for iterations', train, [{ ...training, evaluateAt: 5 }], 'evaluateAt', /a list, got 5/],
+  ['an evaluation after the end', train, [{ ...training, evaluateAt: [1, 2] }], 'evaluateAt', /at most 1, the iterations of this training, got 2/],
   ['a signal that is none', transfer, [{ ...job, signal: 'x' }], 'signal', /an AbortSignal/],
   ['a null signal', train, [{ graph, data, seed: 1, epochs: 1, signal: null }], 'signal', /got null/],
   ['progress that is no function', train, [{ graph, data, seed: 1, epochs: 1, onProgress: 'x' }], 'onProgress', /a function, got "x"/],
@@ -58,4 +66,15 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
 
 test('an option that is undefined is as good as none, whatever its name', () => {
   expect(api.plan({ graph, method: 'fgmt', ...({ stepz: undefined } as object) }).steps).toBe(10);
+});
+
+test.each<[string, (lists: object) => Promise<api.TrainResult | api.TransferResult>, Readonly<Record<string, unknown[]>>]>([
+  ['train', (lists) => api.train({ ...training, batchSize: 4, compute, ...lists }), { evaluateAt: [3], checkpointIterations: [4], checkpointEpochs: [1] }],
+  ['transfer', (lists) => api.transfer({ ...job, method: 'fgmt', steps: 2, stopRule: 'last', compute, ...lists }), { frozenGroups: ['linear2'], skipParameters: ['linear1'] }],
+])('lists among the options of %s stay the caller’s: they are not frozen, and changing them during the job changes nothing', async (_, run, lists) => {
+  const { record } = await run(lists);
+  expect(Object.values(lists).filter(Object.isFrozen)).toEqual([]);
+  const cleared = structuredClone(lists);
+  const onProgress = () => Object.values(cleared).forEach((list) => list.splice(0));
+  expect((await run({ ...cleared, onProgress })).record).toEqual(record);
 });
