@@ -202,6 +202,12 @@ export function requireList<T>(field: string, value: unknown, requireItem: (fiel
   return Array.from(value, (item, i) => requireItem(`${field}[${i}]`, item));
 }
 
+/** Throws unless `value` is true or false: what else JavaScript takes for either, the word `no` among them, may be meant otherwise. */
+export function requireFlag(field: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw new InvalidArgumentError({ field, expected: 'true or false', got: describe(value) });
+  return value;
+}
+
 /** Throws unless `value` is a string. */
 export function requireText(field: string, value: unknown): string {
   if (typeof value !== 'string') throw new InvalidArgumentError({ field, expected: 'a string', got: describe(value) });

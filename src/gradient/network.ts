@@ -249,8 +249,7 @@ export class Network implements Disposable {
    * @throws InvalidArgumentError for settings out of range or a state that is not the graph's.
    */
   trainer(state: NetworkState, optimiser: OptimiserSettings): Trainer {
-    requireOptimiser(optimiser);
-    return new Trainer(this, this.#backend, state, optimiser);
+    return new Trainer(this, this.#backend, state, requireOptimiser(optimiser));
   }
 
   /** The sum over `batches` of the gradients of their mean losses goes into `parameters`; returns those losses. For `Trainer`. */

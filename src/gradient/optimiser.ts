@@ -1,6 +1,6 @@
 /** SGD with momentum and AdamW in PyTorch's forms, updating parameters in place on the heap. */
 import { engine, type Tensor } from '#tfjs';
-import { InvalidArgumentError, requireNumber } from '../core/errors.ts';
+import { InvalidArgumentError, requireChoice, requireMembers, requireNumber } from '../core/errors.ts';
 import type { HeapParameters } from './parameters.ts';
 import type { HeapBackend } from './backend.ts';
 
@@ -14,17 +14,29 @@ export type OptimiserSettings =
       readonly weightDecay: number;
     };
 
-/** @throws InvalidArgumentError naming the setting out of range. */
-export function requireOptimiser(settings: OptimiserSettings): void {
+const settingNames = { sgd: ['momentum', 'weightDecay'], adamw: ['beta1', 'beta2', 'epsilon', 'weightDecay'] } as const;
+
+/** @returns a copy. @throws InvalidArgumentError naming the setting that is out of range or that the kind does not have. */
+export function requireOptimiser(value: unknown): OptimiserSettings {
+  const kinds = Object.keys(settingNames) as (keyof typeof settingNames)[];
+  requireMembers('optimiser', value, ['kind'], `an object with a kind: ${kinds.join(', ')}`);
+  const settings = { ...(value as OptimiserSettings) };
+  const kind = requireChoice('optimiser.kind', settings.kind, kinds);
+  const other = Object.keys(settings).find((name) => name !== 'kind' && !(settingNames[kind] as readonly string[]).includes(name));
+  if (other !== undefined) {
+    const expected = `no such setting of ${kind} (there are ${settingNames[kind].join(', ')})`;
+    throw new InvalidArgumentError({ field: `optimiser.${other.slice(0, 80)}`, expected, got: 'one' });
+  }
   requireNumber('optimiser.weightDecay', settings.weightDecay, 0);
   if (settings.kind === 'sgd') {
     requireNumber('optimiser.momentum', settings.momentum, 0, 1);
-    return;
+    return settings;
   }
   const belowOne = 1 - Number.EPSILON;
   requireNumber('optimiser.beta1', settings.beta1, 0, belowOne);
   requireNumber('optimiser.beta2', settings.beta2, 0, belowOne);
   requireNumber('optimiser.epsilon', settings.epsilon, Number.MIN_VALUE);
+  return settings;
 }
 
 /** What an optimiser remembers from step to step, in the engine's own layouts: for putting it back, not for reading. */

@@ -4,7 +4,7 @@
  * groups permute are kept, slice by slice (`stored-pairs.ts`). This file holds both to a byte budget.
  */
 import type { Core } from '../core/core.ts';
-import { BudgetError, requireChoice, requireInteger } from '../core/errors.ts';
+import { BudgetError, requireChoice, requireFlag, requireInteger } from '../core/errors.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import type { NumberArray } from '../tensor/named-arrays.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
@@ -70,7 +70,7 @@ export class GradientHistory {
   constructor(core: Core, spec: PermutationSpec, options: HistoryOptions) {
     this.core = core;
     this.budgetBytes = requireInteger('budgetBytes', options.budgetBytes, 0);
-    this.normalise = options.normalise ?? false;
+    this.normalise = requireFlag('normalise', options.normalise ?? false);
     this.#mayCode = requireChoice('coding', options.coding ?? 'auto', ['auto', 'exact']) === 'auto';
     this.layout = matchingLayout(spec, options.frozenGroups);
     this.#size = sizeOf(this.layout, 1);

@@ -2,7 +2,7 @@
  * The options of a transfer, with their defaults and their checks, in one place: what `transfer` runs, `plan`
  * estimates and the record states are the same settings.
  */
-import { InvalidArgumentError, describe, requireChoice, requireInteger, requireList, requireNumber, requireText } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireChoice, requireFlag, requireInteger, requireList, requireNumber, requireText } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { lossOfRecord, requireLoss, type Loss } from '../gradient/loss.ts';
 import { factorableWeights } from '../gradient/network.ts';
@@ -144,7 +144,7 @@ export function readSettings(
     stopRule: requireChoice('stopRule', choices.stopRule ?? (heldOutFraction > 0 ? 'held-out' : 'last'), stopRules),
     statisticsBatches: requireInteger('statisticsBatches', choices.statisticsBatches ?? 20, 1, limits.stepBatches),
     historyBudgetBytes: requireInteger('historyBudgetBytes', choices.historyBudgetBytes ?? 512 * 2 ** 20, 0),
-    normalise: choices.normalise ?? false,
+    normalise: requireFlag('normalise', choices.normalise ?? false),
     frozenGroups: requireList('frozenGroups', choices.frozenGroups ?? [], requireText),
     skipParameters: requireList('skipParameters', choices.skipParameters ?? [], requireText),
     maxSweeps: requireInteger('maxSweeps', choices.maxSweeps ?? 100, 1, 10_000),

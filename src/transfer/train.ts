@@ -19,10 +19,10 @@ import type { Batch } from '../data/batch.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { DEFAULT_LOSS, requireLoss, type Loss } from '../gradient/loss.ts';
 import type { GradientResult } from '../gradient/network.ts';
-import type { OptimiserSettings } from '../gradient/optimiser.ts';
+import { requireOptimiser, type OptimiserSettings } from '../gradient/optimiser.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { ModelGraph } from '../model/graph.ts';
-import { initialise } from '../model/initialise.ts';
+import { initialise, initialisers } from '../model/initialise.ts';
 import type { InitialiseOptions } from '../model/initialise.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { requireFinite } from '../tensor/tensor.ts';
@@ -147,7 +147,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     settings.learningRateSchedule === 'constant' ? 1 : 0.5 * (1 + cos((Math.PI * epoch) / epochs)),
   );
 
-  const recorded = { ...settings, optimiser: { ...settings.optimiser }, iterations, seed };
+  const recorded = { ...settings, iterations, seed };
   const inputs = { graph: await graphSha256(graph), data: await dataSha256(data), initial: await stateSha256(graph, start) };
   const job = { kind: 'train', settings: { ...recorded, ...jobArithmetic(core), data: dataForm(data) }, inputs } as const;
   const points = options.resume === undefined ? undefined : await ResumePoints.open(options.resume, job, iterations);
@@ -272,13 +272,13 @@ function readSettings(options: TrainOptions) {
     // Absent where there is none, so that records of whole batches stay as they were.
     ...(options.microBatch === undefined ? {} : { microBatch: requireInteger('microBatch', options.microBatch, 1) }),
     loss: requireLoss('loss', options.loss ?? DEFAULT_LOSS),
-    optimiser: options.optimiser ?? DEFAULT_OPTIMISER,
+    optimiser: requireOptimiser(options.optimiser ?? DEFAULT_OPTIMISER),
     learningRate: requireNumber('learningRate', options.learningRate ?? 0.01, 0),
     learningRateSchedule: requireChoice('learningRateSchedule', options.learningRateSchedule ?? 'constant', [
       'constant',
       'cosine',
     ]),
-    initialScheme: options.initialScheme ?? 'pytorch',
+    initialScheme: requireChoice('initialScheme', options.initialScheme ?? 'pytorch', initialisers),
     checkpointEpochs: options.checkpointEpochs === undefined ? null : requireList('checkpointEpochs', options.checkpointEpochs, requirePlace),
     checkpointIterations: options.checkpointIterations === undefined ? null : requireList('checkpointIterations', options.checkpointIterations, requirePlace),
     heldOutFraction: options.heldOutFraction ?? 0.1,
