@@ -114,3 +114,9 @@ export function requireFinite(role: string, tensors: NamedTensors): void {
     }
   }
 }
+
+/** The same numbers in memory of their own. */
+export function copyState({ parameters, buffers }: NetworkState): NetworkState {
+  const copy = (tensors: NamedTensors): NamedTensors => new Map([...tensors].map(([name, { shape, data }]) => [name, { shape: [...shape], data: data.slice() }]));
+  return { parameters: copy(parameters), buffers: copy(buffers) };
+}

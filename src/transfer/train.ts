@@ -25,7 +25,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import { initialise, initialisers } from '../model/initialise.ts';
 import type { InitialiseOptions } from '../model/initialise.ts';
 import { Random, streams } from '../tensor/random.ts';
-import { requireFinite } from '../tensor/tensor.ts';
+import { copyState, requireFinite } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
@@ -66,7 +66,7 @@ export interface TrainOptions extends JobControl {
   readonly learningRate?: number;
   /** `cosine`: the rate of epoch e of E is ½·(1 + cos(π·e/E)) times `learningRate`. Default `constant`. */
   readonly learningRateSchedule?: 'constant' | 'cosine';
-  /** Weights to start from; drawn from `seed` where absent. */
+  /** Weights to start from, copied at once; drawn from `seed` where absent. */
   readonly initial?: NetworkState;
   readonly initialScheme?: NonNullable<InitialiseOptions['scheme']>;
   /** Epochs whose end is kept as a checkpoint besides the start and the end. Default: all. */
@@ -110,7 +110,8 @@ export interface TrainResult {
 const DEFAULT_OPTIMISER: OptimiserSettings = { kind: 'sgd', momentum: 0.9, weightDecay: 0 };
 
 /**
- * Trains `graph` on `data`.
+ * Trains `graph` on `data`, which must not change until the call has ended: images are read batch by batch. Weights are copied, and the
+ * result shares no memory with them.
  * @throws InvalidArgumentError for options, shapes and labels that do not fit; NotFiniteError when loss or weights diverge;
  *   OutOfMemoryError at the heap's cap; of `resume` InvalidArgumentError for the point of another job, IntegrityError where
  *   none is whole, and what its store throws. Rejects with the signal's reason when aborted, after a last resume point.
@@ -140,8 +141,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       got: settings.microBatch === undefined ? 'none' : `${settings.microBatch}`,
     });
   }
-  const start = options.initial ?? initialise(core, graph, { seed, scheme: settings.initialScheme });
-  requireState('initial', graph, start);
+  const drawn = options.initial ?? initialise(core, graph, { seed, scheme: settings.initialScheme });
+  requireState('initial', graph, drawn);
+  // The first checkpoint is of this: a result shares no memory with what the caller gave.
+  const start = copyState(drawn);
   const { cos } = elementary(core);
   const rates = epochRates(epochs, settings.learningRate, (epoch) =>
     settings.learningRateSchedule === 'constant' ? 1 : 0.5 * (1 + cos((Math.PI * epoch) / epochs)),

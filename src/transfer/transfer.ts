@@ -16,6 +16,7 @@ import type { Permutations } from '../matching/permutation.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
+import { copyState } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
@@ -87,7 +88,8 @@ export interface TransferResult {
 }
 
 /**
- * Transfers the source's trajectory to the target.
+ * Transfers the source's trajectory to the target. Data, the states of the source and `oracleTarget` must not change until the call has ended:
+ * they are read as the steps need them, and hashed beforehand. The target is copied, and the result shares no memory with it.
  * @throws InvalidArgumentError for options and inputs that do not fit, NotFiniteError for NaN or infinite weights,
  *   BudgetError when the gradient history cannot fit its budget, OutOfMemoryError at the heap's cap; of `resume`
  *   InvalidArgumentError for the point of another job, IntegrityError where none is whole, and what its store throws.
@@ -97,7 +99,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   requireParts(options, { source: 'source', target: 'state', data: 'data' });
   requireOptions('transfer', options, optionNames);
   const stopwatch = new Stopwatch();
-  const { source, target, data, signal } = options;
+  const { source, data, signal } = options;
   const { graph } = source;
   const first = options.from === undefined ? 0 : checkpointNumber(source, 'from', options.from);
   const last =
@@ -109,7 +111,9 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   requireData(graph, data);
   const dataHash = await dataSha256(data);
   const settings = readSettings(options.method, options.seed, options, last - first + 1, source.training, dataHash);
-  requireState('target', graph, target);
+  requireState('target', graph, options.target);
+  // The result is made of this where nothing is carried over: it shares no memory with what the caller gave.
+  const target = copyState(options.target);
   if (options.oracleTarget !== undefined && settings.method !== 'oracle') {
     throw new InvalidArgumentError({ field: 'oracleTarget', expected: "none, except for method 'oracle'", got: `weights for method '${settings.method}'` });
   }

@@ -38,6 +38,11 @@ function largestDifference(a: NamedTensors, b: NamedTensors): number {
   return largest;
 }
 
+const scaled = ({ parameters, buffers }: NetworkState, factor: number): NetworkState => ({
+  parameters: new Map([...parameters].map(([name, { shape, data: values }]) => [name, { shape, data: values.map((value) => value * factor) }])),
+  buffers,
+});
+
 /** Over all images; batch norm with the statistics of `expected`, so that only the parameters differ. */
 function largestLogitDifference(graph: ModelGraph, parameters: NamedTensors, expected: NetworkState): number {
   using network = compute.engine.compile(graph);
@@ -240,12 +245,33 @@ test('a step whose logits overflow is not kept, though class 0 is most of the he
   const graph = networks.mlp;
   const mostlyZero = { ...data, labels: data.labels.map((label, row) => (row % 10 === 0 ? label : 0)) };
   const [start, target] = [initialise(compute.core, graph, { seed: 1 }), initialise(compute.core, graph, { seed: 2 })];
-  const end = { ...start, parameters: new Map([...start.parameters].map(([name, tensor]) => [name, { ...tensor, data: tensor.data.map((weight) => weight * 1e30) }])) };
-  const source = trajectoryFromStates(graph, [{ label: 'start', state: start }, { label: 'end', state: end }]);
+  const source = trajectoryFromStates(graph, [{ label: 'start', state: start }, { label: 'end', state: scaled(start, 1e30) }]);
   const { chosenStep, steps } = await transfer({ source, target, data: mostlyZero, method: 'naive', seed: 1, steps: 3, compute });
   expect(steps[3]?.heldOut?.loss).toBeNaN();
   expect(steps[3]?.heldOut?.accuracy).toBeGreaterThan(steps[0]?.heldOut?.accuracy as number);
   expect(chosenStep).toBe(0);
+});
+
+test('a result shares no memory with the weights that were given, and does not follow the target when that changes', async () => {
+  const graph = networks['resnet-small'];
+  const initial = initialise(compute.core, graph, { seed: 1 });
+  const source = await train({ graph, data, seed: 1, iterations: 2, batchSize: 32, initial, compute });
+  const buffersOf = ({ parameters, buffers }: NetworkState) => [...parameters.values(), ...buffers.values()].map(({ data: { buffer } }) => buffer);
+  const shared = (a: NetworkState, b: NetworkState) => buffersOf(a).filter((buffer) => buffersOf(b).includes(buffer));
+  for (const { state } of source.checkpoints) expect(shared(state, initial)).toEqual([]);
+  const target = initialise(compute.core, graph, { seed: 2 });
+  const last = [...target.parameters.keys()].at(-1) as string;
+  const run = (more: Partial<TransferOptions> = {}) =>
+    transfer({ source: source.trajectory, target, data, method: 'naive', seed: 1, steps: 2, statisticsBatches: 1, stopRule: 'last', skipParameters: [last], compute, ...more });
+  const result = await run();
+  expect(shared(result.state, target)).toEqual([]);
+  // A target that every step makes worse is kept as it was.
+  const kept = await run({ source: trajectoryFromStates(graph, [{ label: 'start', state: initial }, { label: 'end', state: scaled(initial, 1e30) }]), stopRule: 'held-out' });
+  expect(kept.chosenStep).toBe(0);
+  expect(kept.state).toEqual(target);
+  expect(shared(kept.state, target)).toEqual([]);
+  const weights = getTensor(target.parameters, last).data;
+  expect((await run({ onProgress: () => void weights.fill(7) })).record).toEqual(result.record);
 });
 
 test('an abort rejects with its reason and leaves nothing allocated', async () => {
