@@ -119,6 +119,11 @@ export interface SourceSide {
   readonly ss: number;
 }
 
+/** Bytes of the `SourceSide` of a source. */
+export function sourceSideBytes({ left, terms }: OuterProducts): number {
+  return Float32Array.BYTES_PER_ELEMENT * terms * terms + left.byteLength;
+}
+
 /** GMT with fixed batches adds each source again at every step, with another target: two of its three products are known then. */
 export type KnownSources = WeakMap<OuterProducts, SourceSide>;
 

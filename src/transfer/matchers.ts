@@ -7,6 +7,7 @@ import type { Batch } from '../data/batch.ts';
 import type { GradientResult, Network } from '../gradient/network.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
+import { sourceSideBytes } from '../matching/factored-product.ts';
 import { GradientHistory } from '../matching/history.ts';
 import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
@@ -132,7 +133,7 @@ class KeptPoints {
   /** What is not kept is computed again, to the same bytes. */
   keep(point: number, pair: KeptPair): void {
     if (this.#pairs[point] === undefined) {
-      const bytes = gradientBytes(pair.source) + gradientBytes(pair.target);
+      const bytes = pairBytes(pair, this.#batches[point] as readonly Batch[]);
       if (this.#bytes + bytes > this.#budgetBytes) return;
       this.#bytes += bytes;
     }
@@ -140,9 +141,19 @@ class KeptPoints {
   }
 }
 
-/** Inputs of factors lie in the batches. */
-function gradientBytes({ gradients, factors }: GradientResult): number {
-  return tensorBytes(gradients) + [...factors.values()].reduce((bytes, { left }) => bytes + left.byteLength, 0);
+/**
+ * What a pair holds beside its batches, with what a history remembers of its source. The inputs of a first layer's factors lie in the batch where
+ * that is one and whole; those of several batches, of micro-batches and out of workers are copies.
+ */
+function pairBytes({ source, target }: KeptPair, batches: readonly Batch[]): number {
+  const counted = new Set<ArrayBufferLike>(batches.map(({ inputs }) => inputs.buffer));
+  let bytes = tensorBytes(source.gradients) + tensorBytes(target.gradients);
+  for (const { left, right } of [...source.factors.values(), ...target.factors.values()]) {
+    for (const { buffer, byteLength } of [left, right]) if (!counted.has(buffer)) bytes += byteLength;
+    counted.add(left.buffer).add(right.buffer);
+  }
+  for (const products of source.factors.values()) bytes += sourceSideBytes(products);
+  return bytes;
 }
 
 /** Adds the pair of a point over its own batches; only gradients at states that have moved are computed. */

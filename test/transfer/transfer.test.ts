@@ -358,6 +358,22 @@ test('GMT with fixed batches keeps gradients as long as they fit the budget once
   expect(scarce.record.sha256).toBe(ample.record.sha256);
 });
 
+test('the bytes of kept gradients are those of their factors too, each array once', async () => {
+  const graph = networks.mlp;
+  const source = await trained(graph, 1);
+  const port = (batchSize: number, batchesPerStep: number) => transfer({
+    source: source.trajectory, target: initialise(compute.core, graph, { seed: 2 }), data, method: 'gmt', gmtBatches: 'fixed', steps: 5, seed: 1, batchSize, batchesPerStep,
+    historyBudgetBytes: 34_000, compute,
+  });
+  // linear1 [24, 64] comes as 16 outer products: 1536 bytes of the left, 1968 of the other tensors, for both sides; 2560 of products over the source.
+  // One batch: its images are the right, so that three pairs of 9568 bytes fit. Reused of them: both sides of the first at four steps, the sources of two.
+  const { counts: one } = await port(16, 1);
+  expect(one.reusedGradients).toBeGreaterThanOrEqual(4 * 2 + 3 + 2);
+  // Two batches: 4096 bytes of images a side, joined, and one pair of 17 760 bytes fits.
+  const { counts: two } = await port(8, 2);
+  expect(two.reusedGradients).toBe(2 * 4 * 2);
+});
+
 test('says which steps were matched by 8-bit codes and how far their objectives may be off, and nothing of exact ones', async () => {
   const graph = networks.mlp;
   const source = await trained(graph, 1);
