@@ -11,6 +11,8 @@ export interface CodedRows {
   readonly byteLength: number;
   /** ‖decoded − original‖, 0 for exact ones. */
   readonly errorNorm: number;
+  /** ‖decoded‖², summed in f64. */
+  squaredNorm(): number;
   /** What it consists of: the numbers themselves, or codes and a scale a row. */
   readonly stored: { readonly exact: Float32Array } | { readonly codes: Int8Array; readonly scales: Float32Array };
   /** Writes `out.length` elements from element `from` on. */
@@ -22,6 +24,7 @@ export function exactRows(data: Float32Array): CodedRows {
     length: data.length,
     byteLength: data.byteLength,
     errorNorm: 0,
+    squaredNorm: () => data.reduce((sum, x) => sum + x * x, 0),
     stored: { exact: data },
     decode: (from, out) => out.set(data.subarray(from, from + out.length)),
   };
@@ -63,10 +66,13 @@ export function quantisedRows(rows: CodedRows, width: number): CodedRows {
 
 /** Rows of `width` codes with a scale a row. */
 export function codedRows(codes: Int8Array, scales: Float32Array, width: number, errorNorm: number): CodedRows {
+  // Asked for at every solve, and the codes stand.
+  let squares: number | undefined;
   return {
     length: codes.length,
     byteLength: codes.byteLength + scales.byteLength,
     errorNorm,
+    squaredNorm: () => (squares ??= codedSquares(codes, scales, width)),
     stored: { codes, scales },
     decode(from, out) {
       // Whole slices are read, so rows are rarely cut; the general case costs a division a row.
@@ -78,4 +84,16 @@ export function codedRows(codes: Int8Array, scales: Float32Array, width: number,
       }
     },
   };
+}
+
+function codedSquares(codes: Int8Array, scales: Float32Array, width: number): number {
+  let sum = 0;
+  for (let r = 0, at = 0; r < scales.length; r++) {
+    const scale = scales[r] as number;
+    for (let i = 0; i < width; i++) {
+      const x = Math.fround((codes[at++] as number) * scale);
+      sum += x * x;
+    }
+  }
+  return sum;
 }

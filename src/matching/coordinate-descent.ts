@@ -62,8 +62,9 @@ export interface MatchingCounts {
 export interface MatchingResult {
   /** Every group of the spec, frozen ones included. */
   readonly permutations: Permutations;
-  /** Σ over pairs and permutable tensors of ⟨target, π(source)⟩, summed in f64 from the stored pairs. */
+  /** Σ over pairs and permutable tensors of ⟨target, π(source)⟩, summed in f64 from the stored pairs: of the codes where they are coded. */
   readonly objective: number;
+  /** The same of the start; so are the norms below. */
   readonly startObjective: number;
   /** How far coded gradients may have moved the objective (see `GradientHistory.objectiveErrorBound`); 0 for exact ones. */
   readonly objectiveErrorBound: number;
@@ -144,12 +145,15 @@ class Descent {
   run(): MatchingResult {
     const history = this.#history;
     const before = history.similarities.counts;
-    const atIdentity = this.#permutations.every(isIdentity);
-    let startObjective = atIdentity ? history.identityObjective : matchingObjective(history, this.#permutations);
-    if (this.#options.orIdentity === true && history.identityObjective > startObjective) {
-      this.#startedFrom = 'identity';
-      this.#permutations = history.layout.groups.map(({ size }) => identity(size));
-      startObjective = history.identityObjective;
+    let startObjective = this.#objectiveAt(this.#permutations);
+    if (this.#options.orIdentity === true) {
+      const identities = history.layout.groups.map(({ size }) => identity(size));
+      const atIdentity = this.#objectiveAt(identities);
+      if (atIdentity > startObjective) {
+        this.#startedFrom = 'identity';
+        this.#permutations = identities;
+        startObjective = atIdentity;
+      }
     }
     let sweeps = 0;
     let converged = history.layout.groups.length === 0;
@@ -180,6 +184,12 @@ class Descent {
         similarityFlopsWithoutReuse: counts.flopsWithoutReuse - before.flopsWithoutReuse,
       }),
     });
+  }
+
+  /** Known at the identity from the norms of the pairs, but of exact gradients: what is compared with it must be too. */
+  #objectiveAt(permutations: Int32Array[]): number {
+    const history = this.#history;
+    return !history.coded && permutations.every(isIdentity) ? history.identityObjective : matchingObjective(history, permutations);
   }
 
   /** One lap for every group. @returns whether any made progress. */

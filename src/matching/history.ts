@@ -116,12 +116,12 @@ export class GradientHistory {
     return this.#stored.objectiveErrorBound;
   }
 
-  /** Σ over pairs and permutable tensors of ‖target‖² + ‖source‖² (of the normalised tensors where `normalise`). */
+  /** Σ over pairs and permutable tensors of ‖target‖² + ‖source‖² (of the normalised tensors where `normalise`), as they are stored: once coded, of the codes. */
   get squaredNorms(): number {
-    return this.#squaredNorms;
+    return this.#squaredNorms + this.#stored.squaredNormsChange;
   }
 
-  /** Σ⟨target, source⟩ with nothing permuted. */
+  /** Σ⟨target, source⟩ with nothing permuted, of the gradients as they were added: once coded, `matchingObjective` is of the codes. */
   get identityObjective(): number {
     return this.#identityObjective;
   }

@@ -46,6 +46,16 @@ export class StoredPairs {
     return bound;
   }
 
+  /** By how much coding has changed the sum of their squared norms; 0 while exact. */
+  get squaredNormsChange(): number {
+    if (!this.#coded) return 0;
+    let change = 0;
+    for (const pairs of this.#pairs.values()) {
+      for (const { target, source } of pairs) for (const { data, norm } of [target, source]) change += data.squaredNorm() - norm * norm;
+    }
+    return change;
+  }
+
   /** One entry a pair. */
   of({ name }: PairedTensor): readonly StoredPair[] {
     return this.#pairs.get(name) as StoredPair[];

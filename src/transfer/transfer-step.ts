@@ -10,7 +10,7 @@ export interface TransferStep {
   readonly objective?: number;
   /**
    * Only where gradients did not fit `historyBudgetBytes` and were kept as 8-bit codes: no permutation's objective is further than this from that of the
-   * exact gradients.
+   * exact gradients. Objective and residual are those of the codes.
    */
   readonly objectiveErrorBound?: number;
   /** Σ over gradient pairs of ‖target gradient − π(source gradient)‖²: what it thereby minimised. */

@@ -291,6 +291,23 @@ describe('GradientHistory', () => {
     expect(history.coded).toBe(false);
   });
 
+  test.each([1, 2, 3, 4, 5])('coded: start, residual and share are of the codes, as the objective is (%i)', (seed) => {
+    const { fixedBytes, codedBytesPerPair } = historySize(chain, 1);
+    const history = new GradientHistory(core, chain, { budgetBytes: fixedBytes + 3 * codedBytesPerPair });
+    // Equal sides have equal codes: nothing is better than the identity, which leaves nothing over.
+    for (const { source } of pairsOf(chain, 3, seed)) history.add(source, source);
+    expect(history.coded).toBe(true);
+    const options = { start: identityPermutations(chain), orIdentity: true, random: random(1) };
+    const { startedFrom, startObjective, objective, residual, relativeObjective } = solveMatching(history, options);
+    expect(startedFrom).toBe('start');
+    expect(objective).toBeGreaterThanOrEqual(startObjective);
+    expect(Math.abs(residual)).toBeLessThan(1e-6 * objective);
+    expect(Math.abs(relativeObjective - 1)).toBeLessThan(1e-6);
+    // Of exact gradients the identity has another objective: one that is compared with it would be taken or left by the difference.
+    const worse = solveMatching(history, { ...options, start: randomPermutations(chain, seed), maxSweeps: 0 });
+    expect([worse.startedFrom, worse.startObjective]).toEqual(['identity', startObjective]);
+  });
+
   test('a pair that is refused leaves the others as exact as they were', () => {
     const [small, whole] = pairsOf(chain, 2, 5) as [Pair, Pair];
     // Only the first number of every tensor: a pair of few bytes, which fits exactly where the next does not even coded.
