@@ -5,7 +5,7 @@
  * since is multiplied again: A_now − A_before = T[:, changed] · (S[:, now] − S[:, before])ᵀ.
  */
 import type { Core } from '../core/core.ts';
-import { MalformedFileError } from '../core/errors.ts';
+import { MalformedFileError, NotFiniteError } from '../core/errors.ts';
 import { takeArray } from '../tensor/named-arrays.ts';
 import type { NumberArray } from '../tensor/named-arrays.ts';
 import type { GroupLayout, MatchingLayout, PairedTensor, StoredPair, TermLayout } from './layout.ts';
@@ -143,6 +143,7 @@ export class SimilarityCache {
   /**
    * Writes the group's similarity [size, size] f32 to the heap at `outPtr`.
    * @param permutations of all groups, in the layout's order; the group's own only matters where a tensor carries it twice.
+   * @throws NotFiniteError where products of finite gradients overflow: −∞ would be a pair that an assignment must not make.
    */
   write(group: number, permutations: readonly Int32Array[], outPtr: number): void {
     if (this.#generation !== this.#history.generation) {
@@ -150,7 +151,7 @@ export class SimilarityCache {
       this.#generation = this.#history.generation;
     }
     const { core } = this.#history;
-    const { size, terms } = this.#group(group);
+    const { id, size, terms } = this.#group(group);
     const fixed = this.#history.staticSimilarity(group);
     core.f32(outPtr, size * size).set(fixed ?? new Float32Array(size * size));
     for (const term of terms) {
@@ -160,6 +161,8 @@ export class SimilarityCache {
         core.kernels.addF32(termPtr, outPtr, size * size);
       });
     }
+    // In f64 the squares of f32 cannot overflow.
+    if (!Number.isFinite(core.kernels.innerF32(outPtr, outPtr, size * size))) refuseOverflow(id, core.f32(outPtr, size * size), size);
   }
 
   #group(group: number): GroupLayout {
@@ -211,6 +214,15 @@ export class SimilarityCache {
     state[slot] = { matrix, included: pairs, other: now.slice(), updates };
     this.#states.set(term, state);
   }
+}
+
+function refuseOverflow(group: string, similarity: Float32Array, size: number): never {
+  const at = similarity.findIndex((value) => !Number.isFinite(value));
+  throw new NotFiniteError({
+    field: `similarity of ${group}[${Math.floor(at / size)}, ${at % size}]`,
+    expected: 'a finite number (the gradients are so large that their products overflow)',
+    got: `${similarity[at]}`,
+  });
 }
 
 function anchorsOf({ moving, atIdentity }: TermState): Anchor[] {

@@ -291,6 +291,17 @@ describe('GradientHistory', () => {
     expect(history.coded).toBe(false);
   });
 
+  test.each([1, -1])('finite gradients whose products overflow: an error that names the group, never a forbidden pair (%i)', (sign) => {
+    const history = new GradientHistory(core, loop, { budgetBytes });
+    const huge = (tensors: Pair['target'], factor: number): Pair['target'] => new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x) => Math.abs(x) * factor) }]));
+    const [{ target, source }] = pairsOf(loop, 1, 3) as [Pair];
+    history.add(huge(target, 1e25), huge(source, sign * 1e25));
+    const got = sign > 0 ? 'Infinity' : '-Infinity';
+    expect(() => solveMatching(history, { start: identityPermutations(loop), random: random(1) })).toThrow(
+      expect.objectContaining({ code: 'not-finite', field: expect.stringMatching(/^similarity of r\[\d+, \d+\]$/), got }),
+    );
+  });
+
   test.each([1, 2, 3, 4, 5])('coded: start, residual and share are of the codes, as the objective is (%i)', (seed) => {
     const { fixedBytes, codedBytesPerPair } = historySize(chain, 1);
     const history = new GradientHistory(core, chain, { budgetBytes: fixedBytes + 3 * codedBytesPerPair });
