@@ -10,8 +10,9 @@ import { splitRows } from '../data/image-set.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
+import type { NetworkOptions } from '../gradient/network.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
-import { labelsPerInput, outputClasses, parameterLayout } from '../model/graph.ts';
+import { inferShapes, labelsPerInput, outputClasses, parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { elementCount, requireFinite, requireSameLayout, requireWhole, sameShape } from '../tensor/tensor.ts';
 import type { NetworkState, Tensor } from '../tensor/tensor.ts';
@@ -143,6 +144,29 @@ export function requireWorkers(workers: GradientWorkers | undefined, { arithmeti
   if (workers !== undefined && workers.arithmetic !== arithmetic) {
     throw new InvalidArgumentError({ field: 'workers', expected: `${arithmetic} arithmetic, as that of compute`, got: workers.arithmetic });
   }
+}
+
+/** What a network is compiled with: no micro-batches where a batch is one, which batch norm has no objection to. */
+export function microBatchOption(batchSize: number, microBatch: number | undefined): Pick<NetworkOptions, 'microBatch'> {
+  return microBatch === undefined || microBatch >= batchSize ? {} : { microBatch };
+}
+
+/**
+ * @param drawn batches that are drawn one after the other.
+ * @throws InvalidArgumentError where batch norm will meet a batch with one value a channel, the last of an epoch as a rule: late in a long job.
+ */
+export function requireBatches(graph: ModelGraph, rows: number, batchSize: number, drawn: number): void {
+  const rest = rows % batchSize;
+  const [smallest, first] = rest === 0 || rows < batchSize ? [Math.min(batchSize, rows), 1] : [rest, Math.ceil(rows / batchSize)];
+  if (smallest > 1 || drawn < first) return;
+  const shapes = inferShapes(graph);
+  const norm = graph.nodes.find(({ op, name }) => op === 'batch_norm' && elementCount(shapes.get(name)?.slice(1) ?? []) === 1);
+  if (norm === undefined) return;
+  throw new InvalidArgumentError({
+    field: 'batchSize',
+    expected: `batches of two inputs and more, because one has no variance for ${describe(norm.name)} (batch_norm)`,
+    got: `${batchSize}, of which the smallest batch of ${rows} inputs is one`,
+  });
 }
 
 /** Training rows and held-out rows of a seeded split; with fraction 0 nothing is held out. */

@@ -14,6 +14,7 @@ import type { SolverName } from '../matching/solvers.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
+import { microBatchOption } from './inputs.ts';
 import type { OptionNames } from './inputs.ts';
 import { recordedData } from './record.ts';
 import type { ScheduleKind } from './schedule.ts';
@@ -198,7 +199,7 @@ function recordedSplit(training: unknown): { readonly seed?: number; readonly he
 export function networkOptions({ batchSize, microBatch, batchesPerStep, frozenGroups, loss }: TransferSettings, graph: ModelGraph, spec: PermutationSpec): NetworkOptions {
   const worth = tensorsWorthFactoring(matchingLayout(spec, frozenGroups), batchSize * batchesPerStep);
   const factored = factorableWeights(graph).filter((name) => worth.includes(name));
-  return microBatch < batchSize ? { microBatch, loss, factored } : { loss, factored };
+  return { ...microBatchOption(batchSize, microBatch), loss, factored };
 }
 
 /**

@@ -31,7 +31,7 @@ import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
 import type { Evaluation } from './evaluate.ts';
-import { controlNames, requireData, requireOptions, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
+import { controlNames, microBatchOption, requireBatches, requireData, requireOptions, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
 import type { OptionNames } from './inputs.ts';
 import { Breather } from './progress.ts';
 import type { JobControl } from './progress.ts';
@@ -132,6 +132,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   requireWithin('checkpointIterations', settings.checkpointIterations, iterations, 'iterations');
   requireWithin('evaluateAt', settings.evaluateAt, iterations, 'iterations');
 
+  requireBatches(graph, training.length, settings.batchSize, iterations);
+
   const { core, engine } = await useCompute(options.compute);
   requireWorkers(options.workers, core);
   if (options.workers !== undefined && (settings.microBatch ?? settings.batchSize) >= settings.batchSize) {
@@ -155,7 +157,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const job = { kind: 'train', settings: { ...recorded, ...jobArithmetic(core), data: dataForm(data) }, inputs } as const;
   const points = options.resume === undefined ? undefined : await ResumePoints.open(options.resume, job, iterations);
 
-  using network = engine.compile(graph, { loss: settings.loss, ...(settings.microBatch === undefined ? {} : { microBatch: settings.microBatch }) });
+  using network = engine.compile(graph, { loss: settings.loss, ...microBatchOption(settings.batchSize, settings.microBatch) });
   const found = points?.found === undefined ? undefined : takeTrainPoint(points.found, network.layout);
   using trainer = network.trainer(found?.state ?? start, settings.optimiser);
   if (found !== undefined) trainer.restoreOptimiser(found.optimiser);

@@ -21,7 +21,7 @@ import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { scorer } from './held-out-score.ts';
-import { controlNames, requireData, requireOptions, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
+import { controlNames, requireBatches, requireData, requireOptions, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
 import type { OptionNames } from './inputs.ts';
 import { matchingFor } from './matchers.ts';
 import type { TransferContext } from './matchers.ts';
@@ -122,6 +122,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   const skip = skipPredicate(settings.skipParameters, target);
   const { training, heldOut } = splitData(data, settings.heldOutFraction, settings.heldOutSeed);
   requireScores(settings.stopRule, heldOut.length);
+  requireBatches(graph, training.length, settings.batchSize, batchesDrawn(settings));
 
   const readSource = async (number: number): Promise<NetworkState> => {
     const state = await source.readCheckpoint(number, signal);
@@ -226,6 +227,12 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     timings: Object.freeze(stopwatch.read()),
     record,
   });
+}
+
+/** The longest run of one sampler: of gradients over the whole transfer, or of statistics at each step. */
+function batchesDrawn({ method, gmtBatches, steps, batchesPerStep, statisticsBatches }: TransferSettings): number {
+  const points = { naive: 0, oracle: 0, fgmt: steps, gmt: gmtBatches === 'fixed' ? steps : (steps * (steps + 1)) / 2 }[method];
+  return Math.max(points * batchesPerStep, statisticsBatches);
 }
 
 /** The points of the schedule: fractions of the line, or checkpoint numbers; and both as fractions for the report. */

@@ -1,8 +1,11 @@
 /** Training: it learns, records, repeats to the last bit, and refuses by name. */
 import { afterAll, expect, test } from 'vitest';
+import { sequential } from '../../src/model/builder.ts';
+import { initialise } from '../../src/model/initialise.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
 import { evaluate } from '../../src/transfer/evaluate.ts';
 import { train } from '../../src/transfer/train.ts';
+import { transfer } from '../../src/transfer/transfer.ts';
 import { networks, quadrants } from './networks.ts';
 
 const compute = await openCompute();
@@ -41,6 +44,30 @@ test('iterations instead of epochs, evaluated where asked', async () => {
   expect(result.losses).toHaveLength(25);
   expect(result.evaluations.map(({ iteration }) => iteration)).toEqual([0, 10, 12, 20, 24, 25]);
   expect(result.checkpoints.at(-1)?.label).toBe('iteration-25');
+});
+
+const normed = sequential([1, 8, 8], [{ op: 'flatten' }, { op: 'dense', name: 'hidden', out: 6 }, { op: 'batch_norm', name: 'norm' }, { op: 'relu' }, { op: 'dense', name: 'head', out: 4 }]);
+
+test('a batch of one, which batch norm over vectors has no variance for, is refused before any work, where it would be met', async () => {
+  const job = { graph: normed, data: quadrants(65, 3), seed: 1, batchSize: 64, heldOutFraction: 0, compute };
+  const refusal = { code: 'invalid-argument', field: 'batchSize', message: expect.stringMatching(/"norm" \(batch_norm\).*the smallest batch of 65 inputs is one/) };
+  let started = false;
+  await expect(train({ ...job, epochs: 1, onProgress: () => (started = true) })).rejects.toMatchObject(refusal);
+  expect(started).toBe(false);
+  await expect(train({ ...job, batchSize: 1, iterations: 1 })).rejects.toMatchObject({ field: 'batchSize' });
+  const source = await train({ ...job, iterations: 1 });
+  await expect(train({ ...job, graph: networks['resnet-small'], epochs: 1 })).resolves.toBeDefined();
+  const port = { source: source.trajectory, target: initialise(compute.core, normed, { seed: 2 }), data: job.data, seed: 1, batchSize: 64, steps: 1, compute } as const;
+  await expect(transfer({ ...port, method: 'naive' })).rejects.toMatchObject(refusal);
+  await expect(transfer({ ...port, method: 'fgmt', statisticsBatches: 1, batchesPerStep: 2 })).rejects.toMatchObject(refusal);
+  await expect(transfer({ ...port, method: 'fgmt', statisticsBatches: 1 })).resolves.toBeDefined();
+});
+
+test('a micro-batch as large as the batch is none, with batch norm too, in training as in transfer', async () => {
+  const job = { graph: normed, data, seed: 1, iterations: 2, batchSize: 32, compute };
+  const [plain, whole] = [await train(job), await train({ ...job, microBatch: 32 })];
+  expect(whole.record.sha256).toBe(plain.record.sha256);
+  await expect(train({ ...job, microBatch: 31 })).rejects.toMatchObject({ code: 'unsupported', field: 'options.microBatch' });
 });
 
 test.each([
