@@ -59,8 +59,12 @@ export class HeapBackend extends BackendWasm {
     return gone;
   }
 
-  /** Runs `body` as a tfjs tidy without a result tensor; when it throws, buffers that kernels had begun are freed too. */
+  /**
+   * Runs `body` as a tfjs tidy without a result tensor; when it throws, buffers that kernels had begun are freed too.
+   * @throws InvalidArgumentError where the engine was disposed of: a job yields, and its caller may have ended what it computes with.
+   */
   scope<T>(body: () => T): T {
+    if (live !== this) throw new InvalidArgumentError({ field: 'compute', expected: 'a handle that stays open until the call has ended', got: 'a disposed one' });
     const before = new Set(this.#live);
     const stack = this.core.tfjs.stackSave();
     let result: T | undefined;
