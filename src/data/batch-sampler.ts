@@ -12,7 +12,6 @@ export class BatchSampler {
   readonly #order: Int32Array;
   readonly #random: Random;
   #position: number;
-  #epoch = -1;
 
   /** @throws InvalidArgumentError for no rows or a batch size below one. */
   constructor(rows: Int32Array, batchSize: number, random: Random) {
@@ -22,11 +21,6 @@ export class BatchSampler {
     this.#order = rows.slice();
     this.#position = rows.length;
     this.#random = random;
-  }
-
-  /** The epoch (from 0) that the latest batch belongs to; −1 before the first. */
-  get epoch(): number {
-    return this.#epoch;
   }
 
   /** True after the last batch of an epoch (and before the first of all). */
@@ -50,7 +44,6 @@ export class BatchSampler {
     if (this.atEpochEnd) {
       this.#random.shuffle(this.#order);
       this.#position = 0;
-      this.#epoch += 1;
     }
     const start = this.#position;
     this.#position = Math.min(start + this.batchSize, this.#order.length);

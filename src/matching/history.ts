@@ -95,14 +95,6 @@ export class GradientHistory {
     return this.budgetBytes - this.bytes;
   }
 
-  /** How many pairs the budget holds at least; Infinity where every tensor is summed as it comes. */
-  get capacity(): number {
-    if (this.#size.bytesPerPair === 0) return Infinity;
-    const room = this.budgetBytes - this.#size.fixedBytes;
-    if (this.#mayCode) return Math.floor(room / this.#size.codedBytesPerPair);
-    return this.#pairs + Math.floor((room - this.#stored.bytes) / this.#size.bytesPerPair);
-  }
-
   /** True once the budget has made the stored gradients 8-bit codes. */
   get coded(): boolean {
     return this.#stored.coded;

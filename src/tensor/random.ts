@@ -15,7 +15,6 @@ export const streams = {
   permutation: 5,
   generatedImages: 6,
   statistics: 7,
-  onward: 8,
   rowSums: 9,
 } as const;
 

@@ -40,11 +40,11 @@ export class Stopwatch {
 
   /** The same of what other threads do meanwhile. */
   async measureLater<T>(part: TimedPart, body: () => Promise<T>): Promise<T> {
-    const start = performance.now();
+    const start = nowMs();
     try {
       return await body();
     } finally {
-      this.#spentMs[part] += performance.now() - start;
+      this.#spentMs[part] += nowMs() - start;
     }
   }
 

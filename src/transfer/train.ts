@@ -124,7 +124,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   requireData(graph, data);
   const settings = readSettings(options);
   const { training, heldOut } = splitData(data, settings.heldOutFraction, seed);
-  const batchesPerEpoch = Math.ceil(training.length / settings.batchSize);
+  const sampler = new BatchSampler(training, settings.batchSize, new Random(seed, streams.batches));
+  const { batchesPerEpoch } = sampler;
   const iterations = settings.iterations ?? (settings.epochs as number) * batchesPerEpoch;
   const epochs = Math.ceil(iterations / batchesPerEpoch);
 
@@ -162,7 +163,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   using trainer = network.trainer(found?.state ?? start, settings.optimiser);
   if (found !== undefined) trainer.restoreOptimiser(found.optimiser);
   const done = points?.found?.done ?? 0;
-  const sampler = new BatchSampler(training, settings.batchSize, new Random(seed, streams.batches));
   sampler.skip(done);
   const breather = new Breather(options.signal, 8);
   const progress: TrainProgress = {

@@ -140,7 +140,9 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     ...(settings.trajectory === 'real' ? { read: async (number: number) => (await readSource(number)).parameters } : {}),
   });
 
-  const recorded = { ...settings, from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '' };
+  // A real trajectory has the spacing of its checkpoints.
+  const { schedule: _schedule, ...others } = settings;
+  const recorded = { ...(settings.trajectory === 'real' ? others : settings), from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '' };
   const inputs = {
     graph: await graphSha256(graph),
     data: dataHash,

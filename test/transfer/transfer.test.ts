@@ -213,6 +213,14 @@ test('GMT along a real trajectory reads every checkpoint between the ends once, 
   expect(record.sha256).toBe((await transfer({ ...options, source: source.trajectory })).record.sha256);
 });
 
+test('the record names the schedule of a line, and none for a real trajectory, which has the spacing of its checkpoints', async () => {
+  const source = await trained(networks.mlp, 1);
+  const target = initialise(compute.core, networks.mlp, { seed: 2 });
+  const recorded = async (trajectory: 'linear' | 'real') => (await transfer({ source: source.trajectory, target, data, method: 'naive', seed: 1, steps: 2, trajectory, compute })).record.settings;
+  expect(await recorded('linear')).toHaveProperty('schedule', 'cosine');
+  expect(await recorded('real')).not.toHaveProperty('schedule');
+});
+
 test('stop rules keep the step they name', async () => {
   const graph = networks.mlp;
   const source = await trained(graph, 1);
