@@ -182,9 +182,12 @@ export class Tape {
       gradients.set(value, new Held(dx));
       return;
     }
-    const added = run('Add', { a: sum.tensor, b: dx });
-    sum.release();
+    if (sum.isSole(this.#backend)) {
+      this.#backend.core.kernels.addF32(this.#backend.pointer(dx), this.#backend.pointer(sum.tensor), dx.size);
+    } else {
+      gradients.set(value, new Held(run('AddAlike', { a: sum.tensor, b: dx })));
+      sum.release();
+    }
     dx.dispose();
-    gradients.set(value, new Held(added));
   }
 }

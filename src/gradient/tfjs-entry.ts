@@ -22,7 +22,6 @@ export { avgPoolConfig } from '@tensorflow/tfjs-backend-wasm/dist/kernels/AvgPoo
 export { avgPoolGradConfig } from '@tensorflow/tfjs-backend-wasm/dist/kernels/AvgPoolGrad';
 export { castConfig } from '@tensorflow/tfjs-backend-wasm/dist/kernels/Cast';
 export { fusedBatchNormConfig } from '@tensorflow/tfjs-backend-wasm/dist/kernels/FusedBatchNorm';
-export { identityConfig } from '@tensorflow/tfjs-backend-wasm/dist/kernels/Identity';
 export { multiplyConfig } from '@tensorflow/tfjs-backend-wasm/dist/kernels/Multiply';
 export { realDivConfig } from '@tensorflow/tfjs-backend-wasm/dist/kernels/RealDiv';
 export { reshapeConfig } from '@tensorflow/tfjs-backend-wasm/dist/kernels/Reshape';

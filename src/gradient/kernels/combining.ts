@@ -1,5 +1,5 @@
 /** Products, concatenation and slices along channels (the last axis), and the clamp of ReLU6. */
-import { addConfig, type Tensor, type TensorInfo } from '#tfjs';
+import type { Tensor, TensorInfo } from '#tfjs';
 import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type InputGradients, type KernelCall } from './support.ts';
 
 const channelsOf = (info: TensorInfo): number => info.shape.at(-1) ?? 1;
@@ -45,9 +45,18 @@ function factorGradient(call: KernelCall): TensorInfo {
   return db;
 }
 
-/** a + b of one shape. The gradient of tfjs's `Add` saves both, to sum over what was broadcast: a residual network kept every sum's inputs. */
+/**
+ * a + b of one shape, without the broadcasting of tfjs's `Add`, whose gradient saves both to sum over what was broadcast: a residual network kept every
+ * sum's inputs.
+ */
 function registerSums(): void {
-  defineKernel('AddAlike', ({ inputs, backend, attrs }) => addConfig.kernelFunc({ inputs, backend, attrs } as never) as TensorInfo);
+  defineKernel('AddAlike', (call) => {
+    const { backend } = call;
+    const [a, b] = [required(call, 'a'), required(call, 'b')];
+    const y = backend.makeOutput(a.shape, 'float32');
+    backend.core.kernels.addRowF32(backend.pointer(a), backend.pointer(b), backend.pointer(y), 1, sizeOf(a));
+    return y;
+  });
   const pass = (dy: Tensor) => (): Tensor => run('Identity', { x: dy });
   defineGradient('AddAlike', { gradient: (dy) => ({ a: pass(dy), b: pass(dy) }) });
 }

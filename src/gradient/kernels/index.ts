@@ -23,8 +23,8 @@ export function registerKernels(): void {
   if (registered) return;
   registered = true;
   for (const config of [
-    tfjs.addConfig, tfjs.avgPoolConfig, tfjs.avgPoolGradConfig, tfjs.castConfig, tfjs.fusedBatchNormConfig, tfjs.identityConfig,
-    tfjs.multiplyConfig, tfjs.realDivConfig, tfjs.reshapeConfig, tfjs.subConfig, tfjs.transposeConfig,
+    tfjs.addConfig, tfjs.avgPoolConfig, tfjs.avgPoolGradConfig, tfjs.castConfig, tfjs.fusedBatchNormConfig, tfjs.multiplyConfig,
+    tfjs.realDivConfig, tfjs.reshapeConfig, tfjs.subConfig, tfjs.transposeConfig,
   ]) {
     tfjs.registerKernel(config);
   }

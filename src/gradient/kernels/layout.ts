@@ -1,4 +1,4 @@
-/** Changes between PyTorch's NCHW, in which images come in and flattened features are ordered, and tfjs's NHWC. */
+/** Views, and changes between PyTorch's NCHW, in which images come in and flattened features are ordered, and tfjs's NHWC. */
 import type { TensorInfo } from '#tfjs';
 import { defineGradient, defineKernel, required, run, sizeOf, viewOf, type KernelCall } from './support.ts';
 
@@ -13,6 +13,8 @@ function transposed(call: KernelCall, count: number, rows: number, columns: numb
 }
 
 export function registerLayout(): void {
+  // Stock tfjs copies. A tensor that shares its buffer is not written in place (`tape.ts`).
+  defineKernel('Identity', (call) => viewOf(call.backend, required(call, 'x'), required(call, 'x').shape));
   // {x: count images as NCHW}, {imageShape [height, width, channels]} → [count, height, width, channels]
   defineKernel('ChannelsLast', (call) => {
     const x = required(call, 'x');
