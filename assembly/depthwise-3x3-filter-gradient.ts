@@ -1,9 +1,10 @@
 // Filter gradient of the depthwise 3×3 convolution without dilation, of stride 1 and 2: rows of dy one after the other in tiles (`depthwise-3x3-sums.ts`).
 import { blockOffset, blocksOf, endInside, firstInside } from "./depthwise-3x3";
-import { nextTile, tileColumns, widestTile } from "./depthwise-3x3-outputs";
+import { tileColumns, widestTile } from "./depthwise-3x3-outputs";
 import { sumOfColumn, SUMS_BYTES, sumTile } from "./depthwise-3x3-sums";
 import { rowOf } from "./depthwise";
 import { Halves } from "./halves";
+import { firstAhead, readAhead } from "./read-ahead";
 
 /** Pixels of dy whose products one f32 sum takes before it goes into f64: whole rows of together so many, or one. */
 const FLUSH_PIXELS: i32 = 64;
@@ -19,9 +20,9 @@ function flush(fromPtr: usize, toPtr: usize, sums: i32): void {
   }
 }
 
-/** Blocks [0, blocks) of a row of dy; a, b, c: the three rows of x under it. The tensors end at `endPtr` and `dyEndPtr`. */
+/** Blocks [0, blocks) of a row of dy; a, b, c: the three rows of x under it. */
 function sumRow(
-  a: usize, b: usize, c: usize, endPtr: usize, dyPtr: usize, dyEndPtr: usize, sumsPtr: usize, blocks: i32, width: i32, outWidth: i32, stride: i32, left: i32,
+  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, width: i32, outWidth: i32, stride: i32, left: i32,
   pixelBytes: usize, sinkPtr: usize,
 ): void {
   const first = firstInside(stride, left, outWidth), end = endInside(stride, left, width, outWidth);
@@ -38,10 +39,8 @@ function sumRow(
     }
     const columns = tileColumns(end - x, widest);
     const at = <usize>column * pixelBytes;
-    const dySpan = <usize>columns * pixelBytes, span = <usize>stride * dySpan;
     sumTile(
-      columns, stride, a + at, b + at, c + at, nextTile(b + at, span, endPtr), nextTile(c + at, span, endPtr), dy, nextTile(dy, dySpan, dyEndPtr),
-      sumsPtr, blocks, pixelBytes, column > 0, column + (columns - 1) * stride + 1 < width, sinkPtr,
+      columns, stride, a + at, b + at, c + at, dy, sumsPtr, blocks, pixelBytes, column > 0, column + (columns - 1) * stride + 1 < width, sinkPtr,
     );
     x += columns;
   }
@@ -64,6 +63,7 @@ export function depthwise3FilterGradientF32(
   const zeroPtr = sinkPtr + 16;
   memory.fill(scratchPtr, 0, <usize>blocks * 3 * SUMS_BYTES + 16 + rowBytes);
   const endPtr = xPtr + <usize>(count * height) * rowBytes, dyEndPtr = dyPtr + <usize>(count * outHeight * outWidth) * pixelBytes;
+  let xAhead = firstAhead(xPtr, endPtr, dyEndPtr - dyPtr), dyAhead = firstAhead(dyPtr, dyEndPtr, endPtr - xPtr);
   const tile = max(1, FLUSH_PIXELS / outWidth);
   for (let n: i32 = 0; n < count; n++) {
     for (let oy: i32 = 0; oy < outHeight; oy++) {
@@ -71,10 +71,12 @@ export function depthwise3FilterGradientF32(
       const a = rowOf(xPtr, zeroPtr, y, height, rowBytes);
       const b = rowOf(xPtr, zeroPtr, y + 1, height, rowBytes);
       const c = rowOf(xPtr, zeroPtr, y + 2, height, rowBytes);
-      sumRow(a, b, c, endPtr, dyPtr, dyEndPtr, sumsPtr, whole, width, outWidth, stride, left, pixelBytes, sinkPtr);
+      xAhead = readAhead(xAhead, min(endPtr, xPtr + <usize>(y + 3 + stride) * rowBytes));
+      dyAhead = readAhead(dyAhead, min(dyEndPtr, dyPtr + <usize>(2 * outWidth) * pixelBytes));
+      sumRow(a, b, c, dyPtr, sumsPtr, whole, width, outWidth, stride, left, pixelBytes, sinkPtr);
       if (blocks > whole) {
         sumRow(
-          a + overlap, b + overlap, c + overlap, endPtr, dyPtr + overlap, dyEndPtr, sumsPtr + <usize>whole * SUMS_BYTES, 1, width, outWidth, stride,
+          a + overlap, b + overlap, c + overlap, dyPtr + overlap, sumsPtr + <usize>whole * SUMS_BYTES, 1, width, outWidth, stride,
           left, pixelBytes, sinkPtr,
         );
       }

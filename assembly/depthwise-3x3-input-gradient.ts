@@ -1,8 +1,9 @@
 // Input gradient of the depthwise 3×3 convolution of stride 2 without dilation. Two by two pixels of dx come from two by two of dy: one, two, two and four
 // taps; each pixel is stored once. Tiles of such pairs of columns, channels innermost as in `depthwise-3x3-outputs.ts`.
 import { blockOffset, blocksOf, packTaps } from "./depthwise-3x3";
-import { Ahead, nextTile, TAPS_BYTES, tileColumns, widestTile } from "./depthwise-3x3-outputs";
+import { TAPS_BYTES, tileColumns, widestTile } from "./depthwise-3x3-outputs";
 import { rowOf } from "./depthwise";
+import { firstAhead, readAhead } from "./read-ahead";
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 abstract class Tile {
@@ -12,7 +13,7 @@ abstract class Tile {
    */
   @inline
   static pairs(
-    pairs: i32, aPtr: usize, bPtr: usize, bAhead: usize, to0Ptr: usize, to1Ptr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, behind: bool,
+    pairs: i32, aPtr: usize, bPtr: usize, to0Ptr: usize, to1Ptr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, behind: bool,
   ): void {
     const end = tapsPtr + <usize>blocks * TAPS_BYTES;
     while (true) {
@@ -109,8 +110,6 @@ abstract class Tile {
         a0 = a1;
         b0 = b1;
       }
-      Ahead.touch(bAhead, pairs);
-      bAhead += <usize>pairs << 4;
       a1 = f32x4.splat(0);
       b1 = a1;
       if (behind) {
@@ -132,15 +131,15 @@ abstract class Tile {
 }
 
 function pairs7(
-  a: usize, b: usize, bAhead: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, behind: bool,
+  a: usize, b: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, behind: bool,
 ): void {
-  Tile.pairs(7, a, b, bAhead, to0, to1, tapsPtr, blocks, pixelBytes, behind);
+  Tile.pairs(7, a, b, to0, to1, tapsPtr, blocks, pixelBytes, behind);
 }
 
 function pairs4(
-  a: usize, b: usize, bAhead: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, behind: bool,
+  a: usize, b: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, behind: bool,
 ): void {
-  Tile.pairs(4, a, b, bAhead, to0, to1, tapsPtr, blocks, pixelBytes, behind);
+  Tile.pairs(4, a, b, to0, to1, tapsPtr, blocks, pixelBytes, behind);
 }
 
 /** A pair of which only some pixels of dy, or one column, lie inside: the first column from pixel k, the second from k and k + 1. */
@@ -176,7 +175,7 @@ function pairAtRim(
 
 /** Blocks [0, blocks) of two rows of dx, to0 and to1, from two of dy, a and b. */
 function pairRow(
-  a: usize, b: usize, endPtr: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, left: i32, pixelBytes: usize,
+  a: usize, b: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, left: i32, pixelBytes: usize,
 ): void {
   const widest = widestTile(2, pixelBytes);
   let k = (left - 1) >> 1;
@@ -187,9 +186,8 @@ function pairRow(
     if (inside > 0) {
       const pairs = tileColumns(inside, widest);
       const behind = k + pairs < outWidth;
-      const ahead = nextTile(b + from, <usize>pairs * pixelBytes, endPtr);
-      if (pairs == 7) pairs7(a + from, b + from, ahead, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, behind);
-      else if (pairs == 4) pairs4(a + from, b + from, ahead, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, behind);
+      if (pairs == 7) pairs7(a + from, b + from, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, behind);
+      else if (pairs == 4) pairs4(a + from, b + from, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, behind);
       else pairAtRim(a + from, b + from, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, true, behind, true, true);
       k += pairs;
       x += 2 * pairs;
@@ -216,17 +214,20 @@ export function depthwise3InputGradientF32(
   const zeroPtr = scratchPtr + <usize>blocksOf(channels) * TAPS_BYTES, sinkPtr = zeroPtr + outRowBytes;
   packTaps(weightPtr, scratchPtr, 9, channels);
   memory.fill(zeroPtr, 0, outRowBytes);
-  const endPtr = dyPtr + <usize>(count * outHeight) * outRowBytes;
+  const dyEndPtr = dyPtr + <usize>(count * outHeight) * outRowBytes, dxEndPtr = dxPtr + <usize>(count * height) * rowBytes;
+  let dyAhead = firstAhead(dyPtr, dyEndPtr, dxEndPtr - dxPtr), dxAhead = firstAhead(dxPtr, dxEndPtr, dyEndPtr - dyPtr);
   const firstPair = (top - 1) >> 1, endPair = (height + top) >> 1;
   for (let n: i32 = 0; n < count; n++) {
     for (let m = firstPair; m < endPair; m++) {
       const y = 2 * m + 1 - top;
       const to0 = rowOf(dxPtr, sinkPtr, y, height, rowBytes), to1 = rowOf(dxPtr, sinkPtr, y + 1, height, rowBytes);
       const a = rowOf(dyPtr, zeroPtr, m, outHeight, outRowBytes), b = rowOf(dyPtr, zeroPtr, m + 1, outHeight, outRowBytes);
-      pairRow(a, b, endPtr, to0, to1, scratchPtr, whole, width, outWidth, left, pixelBytes);
+      dyAhead = readAhead(dyAhead, min(dyEndPtr, dyPtr + <usize>(m + 3) * outRowBytes));
+      dxAhead = readAhead(dxAhead, min(dxEndPtr, dxPtr + <usize>(y + 2) * rowBytes));
+      pairRow(a, b, to0, to1, scratchPtr, whole, width, outWidth, left, pixelBytes);
       if (blocksOf(channels) > whole) {
         pairRow(
-          a + overlap, b + overlap, endPtr, to0 + overlap, to1 + overlap, scratchPtr + <usize>whole * TAPS_BYTES, 1, width, outWidth, left, pixelBytes,
+          a + overlap, b + overlap, to0 + overlap, to1 + overlap, scratchPtr + <usize>whole * TAPS_BYTES, 1, width, outWidth, left, pixelBytes,
         );
       }
     }

@@ -25,27 +25,6 @@ export function tileColumns(left: i32, widest: i32): i32 {
   return left >= 7 && widest >= 7 ? 7 : left >= 4 && widest >= 4 ? 4 : 1;
 }
 
-/**
- * Where the pixels lie that the tile after one of `spanBytes` reads of a row, or where there is none before `endPtr` its own. A tile touches them line by line
- * between its turns: what it reads itself is as many interleaved streams as it has columns, which no prefetcher follows, and from memory every turn would
- * wait (144 channels at 56², 29 MB: 14.0 cycles an output, so 7.5; filter gradient 18.3, so 8.9). Loading from outputs ahead made it slower.
- */
-export function nextTile(ptr: usize, spanBytes: usize, endPtr: usize): usize {
-  return ptr + 2 * spanBytes <= endPtr ? ptr + spanBytes : ptr;
-}
-
-// oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
-export abstract class Ahead {
-  /** A turn's share of `pixels`, 16 bytes of each: a word of every line. Loads whose values nobody wants stay, since they may trap. */
-  @inline
-  static touch(ptr: usize, pixels: i32): void {
-    load<i32>(ptr);
-    if (pixels > 4) load<i32>(ptr, 56);
-    if (pixels > 7) load<i32>(ptr, 112);
-    if (pixels > 10) load<i32>(ptr, 168);
-  }
-}
-
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 abstract class Column {
   /** One column of three pixels by one column of three taps. */
@@ -60,7 +39,7 @@ abstract class Tile {
   /** Stride 1: a column is the last of one output, the middle one of the next and the first of the one after. */
   @inline
   static stride1(
-    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, cAhead: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
     behind: bool, sinkPtr: usize,
   ): void {
     const end = tapsPtr + <usize>blocks * TAPS_BYTES;
@@ -111,8 +90,6 @@ abstract class Tile {
         to += pixelBytes;
         p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
       }
-      Ahead.touch(cAhead, columns);
-      cAhead += <usize>columns << 4;
       if (columns > 4) {
         q = Column.sum(x, y, z, w0, w3, w6);
         if (tapsPtr == 4) break;
@@ -166,7 +143,7 @@ abstract class Tile {
   /** Stride 2: every other column is the last of one output and the first of the next. */
   @inline
   static stride2(
-    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, bAhead: usize, cAhead: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
     behind: bool, sinkPtr: usize,
   ): void {
     const end = tapsPtr + <usize>blocks * TAPS_BYTES;
@@ -226,10 +203,6 @@ abstract class Tile {
         p = f32x4.add(p, Column.sum(v128.load(a), v128.load(b), v128.load(c), w1, w4, w7));
         if (tapsPtr == 6) break;
       }
-      Ahead.touch(bAhead, 2 * columns - 1);
-      Ahead.touch(cAhead, 2 * columns - 1);
-      bAhead += <usize>(2 * columns - 1) << 4;
-      cAhead += <usize>(2 * columns - 1) << 4;
       if (columns > 4) {
         a += pixelBytes;
         b += pixelBytes;
@@ -294,51 +267,51 @@ abstract class Tile {
 }
 
 function outputs7(
-  a: usize, b: usize, c: usize, cAhead: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(7, a, b, c, cAhead, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(7, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 function outputs4(
-  a: usize, b: usize, c: usize, cAhead: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(4, a, b, c, cAhead, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(4, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 function output(
-  a: usize, b: usize, c: usize, cAhead: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(1, a, b, c, cAhead, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(1, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 function everyOther7(
-  a: usize, b: usize, c: usize, bAhead: usize, cAhead: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool,
   sinkPtr: usize,
 ): void {
-  Tile.stride2(7, a, b, c, bAhead, cAhead, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride2(7, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 function everyOther4(
-  a: usize, b: usize, c: usize, bAhead: usize, cAhead: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool,
   sinkPtr: usize,
 ): void {
-  Tile.stride2(4, a, b, c, bAhead, cAhead, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride2(4, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 /**
  * A tile of `columns` outputs, of `tileColumns`. a, b, c: the middle column of the first output's window in its three rows; `before`, `behind`: whether
- * the first column of the first output and the last one of the last lie in the row. bAhead, cAhead: from `nextTile`. `sinkPtr`: 16 bytes.
+ * the first column of the first output and the last one of the last lie in the row. `sinkPtr`: 16 bytes.
  */
 export function outputTile(
-  columns: i32, stride: i32, a: usize, b: usize, c: usize, bAhead: usize, cAhead: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize,
+  columns: i32, stride: i32, a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize,
   before: bool, behind: bool, sinkPtr: usize,
 ): void {
-  if (columns == 1) output(a, b, c, cAhead, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  if (columns == 1) output(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
   else if (stride == 1) {
-    if (columns == 7) outputs7(a, b, c, cAhead, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-    else outputs4(a, b, c, cAhead, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-  } else if (columns == 7) everyOther7(a, b, c, bAhead, cAhead, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-  else everyOther4(a, b, c, bAhead, cAhead, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+    if (columns == 7) outputs7(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+    else outputs4(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  } else if (columns == 7) everyOther7(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  else everyOther4(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 /** An output of whose window one column alone lies in the row; `tapsPtr` is that column's first tap of the first block. */

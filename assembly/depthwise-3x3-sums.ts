@@ -2,8 +2,6 @@
 // innermost as in `depthwise-3x3-outputs.ts`. A block's nine sums are loaded, added to in registers and stored once a tile. Ways out, which are never
 // taken, keep V8 from moving loads to the front and spilling sums: after every row of taps 6.5 cycles a pixel of dy, without them 9.8, in one run.
 
-import { Ahead } from "./depthwise-3x3-outputs";
-
 /** Bytes of a block's nine f32 sums. */
 export const SUMS_BYTES: usize = 144;
 
@@ -12,7 +10,7 @@ abstract class Tile {
   /** Stride 1: each column of x meets three pixels of dy, which stay in registers. */
   @inline
   static stride1(
-    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, cAhead: usize, dyPtr: usize, dyAhead: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize,
+    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize,
     before: bool, behind: bool, sinkPtr: usize,
   ): void {
     const end = sumsPtr + <usize>blocks * SUMS_BYTES;
@@ -96,10 +94,6 @@ abstract class Tile {
         s8 = f32x4.add(s8, f32x4.mul(x, d2));
         if (sumsPtr == 7) break;
       }
-      Ahead.touch(dyAhead, columns);
-      dyAhead += <usize>columns << 4;
-      Ahead.touch(cAhead, columns);
-      cAhead += <usize>columns << 4;
       if (columns > 4) {
         d2 = d1;
         d1 = d0;
@@ -205,7 +199,7 @@ abstract class Tile {
   /** Stride 2: every other column of x meets two pixels of dy, the others one. */
   @inline
   static stride2(
-    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, bAhead: usize, cAhead: usize, dyPtr: usize, dyAhead: usize, sumsPtr: usize, blocks: i32,
+    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, dyPtr: usize, sumsPtr: usize, blocks: i32,
     pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
   ): void {
     const end = sumsPtr + <usize>blocks * SUMS_BYTES;
@@ -301,12 +295,6 @@ abstract class Tile {
         s8 = f32x4.add(s8, f32x4.mul(x, d1));
         if (sumsPtr == 9) break;
       }
-      Ahead.touch(dyAhead, columns);
-      dyAhead += <usize>columns << 4;
-      Ahead.touch(bAhead, 2 * columns - 1);
-      Ahead.touch(cAhead, 2 * columns - 1);
-      bAhead += <usize>(2 * columns - 1) << 4;
-      cAhead += <usize>(2 * columns - 1) << 4;
       if (columns > 4) {
         d1 = d0;
         dy += pixelBytes;
@@ -411,51 +399,51 @@ abstract class Tile {
 }
 
 function sums7(
-  a: usize, b: usize, c: usize, cAhead: usize, dyPtr: usize, dyAhead: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
   behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(7, a, b, c, cAhead, dyPtr, dyAhead, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(7, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 function sums4(
-  a: usize, b: usize, c: usize, cAhead: usize, dyPtr: usize, dyAhead: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
   behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(4, a, b, c, cAhead, dyPtr, dyAhead, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(4, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 function sums1(
-  a: usize, b: usize, c: usize, cAhead: usize, dyPtr: usize, dyAhead: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
   behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(1, a, b, c, cAhead, dyPtr, dyAhead, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(1, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 function everyOther7(
-  a: usize, b: usize, c: usize, bAhead: usize, cAhead: usize, dyPtr: usize, dyAhead: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
   behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride2(7, a, b, c, bAhead, cAhead, dyPtr, dyAhead, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride2(7, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 function everyOther4(
-  a: usize, b: usize, c: usize, bAhead: usize, cAhead: usize, dyPtr: usize, dyAhead: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
   behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride2(4, a, b, c, bAhead, cAhead, dyPtr, dyAhead, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride2(4, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 /** sums [blocks][9][4] += x by a tile of `columns` pixels of dy, of `tileColumns`; the rest as for `outputTile`. */
 export function sumTile(
-  columns: i32, stride: i32, a: usize, b: usize, c: usize, bAhead: usize, cAhead: usize, dyPtr: usize, dyAhead: usize, sumsPtr: usize, blocks: i32,
+  columns: i32, stride: i32, a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32,
   pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
 ): void {
-  if (columns == 1) sums1(a, b, c, cAhead, dyPtr, dyAhead, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  if (columns == 1) sums1(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
   else if (stride == 1) {
-    if (columns == 7) sums7(a, b, c, cAhead, dyPtr, dyAhead, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-    else sums4(a, b, c, cAhead, dyPtr, dyAhead, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-  } else if (columns == 7) everyOther7(a, b, c, bAhead, cAhead, dyPtr, dyAhead, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-  else everyOther4(a, b, c, bAhead, cAhead, dyPtr, dyAhead, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+    if (columns == 7) sums7(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+    else sums4(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  } else if (columns == 7) everyOther7(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  else everyOther4(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
 }
 
 /** The three sums of one column of taps, of which `sumsPtr` is the first, += one column of x by a pixel of dy. */

@@ -1,9 +1,10 @@
 // Depthwise 3×3 convolution without dilation, of stride 1 and 2: outputs, and with the rotated filter the input gradient of stride 1.
-// Rows are finished one after the other in tiles (`depthwise-3x3-outputs.ts`); the three rows under one stay in the caches. Rows outside the image are a row
-// of zeros, columns outside are left out.
-import { nextTile, outputOfColumn, outputTile, TAPS_BYTES, tileColumns, widestTile } from "./depthwise-3x3-outputs";
+// Rows are finished one after the other in tiles (`depthwise-3x3-outputs.ts`); the three rows under one stay in the caches, into which they are read
+// ahead. Rows outside the image are a row of zeros, columns outside are left out.
+import { outputOfColumn, outputTile, TAPS_BYTES, tileColumns, widestTile } from "./depthwise-3x3-outputs";
 import { rowOf } from "./depthwise";
 import { addRowF32 } from "./elementwise";
+import { firstAhead, readAhead } from "./read-ahead";
 
 /** Blocks of four channels; the last one overlaps the one before where four do not divide. */
 export function blocksOf(channels: i32): i32 {
@@ -46,9 +47,9 @@ function outputOutside(a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usiz
   } else memory.fill(toPtr, 0, (<usize>blocks) << 4);
 }
 
-/** Blocks [0, blocks) of a row of outputs; a, b, c: the three rows under it, of a tensor that ends at `endPtr`. */
+/** Blocks [0, blocks) of a row of outputs; a, b, c: the three rows under it. */
 function outputRow(
-  a: usize, b: usize, c: usize, endPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, stride: i32, left: i32,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, stride: i32, left: i32,
   pixelBytes: usize, sinkPtr: usize,
 ): void {
   const first = firstInside(stride, left, outWidth), end = endInside(stride, left, width, outWidth);
@@ -62,10 +63,9 @@ function outputRow(
       continue;
     }
     const columns = tileColumns(end - x, widest);
-    const at = <usize>column * pixelBytes, span = <usize>(columns * stride) * pixelBytes;
+    const at = <usize>column * pixelBytes;
     outputTile(
-      columns, stride, a + at, b + at, c + at, nextTile(b + at, span, endPtr), nextTile(c + at, span, endPtr), to, tapsPtr, blocks, pixelBytes, column > 0,
-      column + (columns - 1) * stride + 1 < width, sinkPtr,
+      columns, stride, a + at, b + at, c + at, to, tapsPtr, blocks, pixelBytes, column > 0, column + (columns - 1) * stride + 1 < width, sinkPtr,
     );
     x += columns;
   }
@@ -88,6 +88,8 @@ export function depthwise3F32(
   const sinkPtr = scratchPtr + <usize>blocksOf(channels) * TAPS_BYTES;
   const zeroPtr = sinkPtr + 16;
   const endPtr = xPtr + <usize>(count * height) * rowBytes;
+  const outEndPtr = outPtr + <usize>(count * outHeight * outWidth) * pixelBytes;
+  let ahead = firstAhead(xPtr, endPtr, outEndPtr - outPtr), outAhead = firstAhead(outPtr, outEndPtr, endPtr - xPtr);
   packTaps(weightPtr, scratchPtr, 9, channels);
   memory.fill(zeroPtr, 0, rowBytes);
   for (let n: i32 = 0; n < count; n++) {
@@ -96,10 +98,12 @@ export function depthwise3F32(
       const a = rowOf(xPtr, zeroPtr, y, height, rowBytes);
       const b = rowOf(xPtr, zeroPtr, y + 1, height, rowBytes);
       const c = rowOf(xPtr, zeroPtr, y + 2, height, rowBytes);
-      outputRow(a, b, c, endPtr, outPtr, scratchPtr, whole, width, outWidth, stride, left, pixelBytes, sinkPtr);
+      ahead = readAhead(ahead, min(endPtr, xPtr + <usize>(y + 3 + stride) * rowBytes));
+      outAhead = readAhead(outAhead, outPtr + <usize>outWidth * pixelBytes);
+      outputRow(a, b, c, outPtr, scratchPtr, whole, width, outWidth, stride, left, pixelBytes, sinkPtr);
       if (blocksOf(channels) > whole) {
         outputRow(
-          a + overlap, b + overlap, c + overlap, endPtr, outPtr + overlap, scratchPtr + <usize>whole * TAPS_BYTES, 1, width, outWidth, stride, left,
+          a + overlap, b + overlap, c + overlap, outPtr + overlap, scratchPtr + <usize>whole * TAPS_BYTES, 1, width, outWidth, stride, left,
           pixelBytes, sinkPtr,
         );
       }
