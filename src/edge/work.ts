@@ -15,7 +15,11 @@ interface WorkCaps {
  * @param inputs what the request brings: the network, the checkpoints of the whole trajectory (a part of it takes no more), the images.
  * @throws LimitError; what `plan` throws for options that `transfer` would refuse too.
  */
-export function requireWork(caps: WorkCaps, { seed: _seed, from: _from, to: _to, ...choices }: RequestOptions, inputs: { readonly graph: ModelGraph; readonly checkpoints: number; readonly images: number }): void {
+export function requireWork(
+  caps: WorkCaps,
+  { seed: _seed, from: _from, to: _to, ...choices }: RequestOptions,
+  inputs: { readonly graph: ModelGraph; readonly checkpoints: number; readonly images: number },
+): void {
   const { gradients, steps, flops, bytes } = plan({ ...choices, ...inputs });
   const cap = (expected: string, limit: number, got: number): void => {
     if (got > limit) throw new LimitError({ field: 'options', expected: `${expected} of at most ${limit}`, got: `${Math.ceil(got)}` });
@@ -24,6 +28,7 @@ export function requireWork(caps: WorkCaps, { seed: _seed, from: _from, to: _to,
   cap('a method and steps', caps.maxGradients, Math.max(gradients, steps));
   cap('gradients, matchings and evaluations with floating-point operations', caps.maxFlops, Object.values(flops).reduce((sum, part) => sum + part, 0));
   const history = bytes.history <= (choices.historyBudgetBytes ?? Infinity) ? bytes.history : bytes.codedHistory;
-  const checkpoints = choices.method === 'gmt' && choices.trajectory === 'real' ? Math.min(inputs.checkpoints * bytes.parameters, limits.readCheckpointBytes) : 0;
+  const rereads = choices.method === 'gmt' && choices.trajectory === 'real';
+  const checkpoints = rereads ? Math.min(inputs.checkpoints * bytes.parameters, limits.readCheckpointBytes) : 0;
   cap('gradients, checkpoints and batches kept with bytes', caps.maxHistoryBytes, history + bytes.keptGradients + bytes.batches + checkpoints);
 }
