@@ -263,7 +263,7 @@ async function sourceSha256(graph: ModelGraph, points: readonly number[], read: 
 }
 
 /**
- * A shifted network's batch-norm statistics belong to neither parent: they are estimated anew (PAPER, BN batches). Their batches come
+ * A shifted network's batch-norm statistics belong to neither parent: they are estimated anew, as in the official code. Their batches come
  * from a stream of their own, so that they do not shift those of the gradients.
  */
 async function reestimated({ network, settings, stopwatch, signal }: TransferContext, state: NetworkState, data: DataSet, training: Int32Array, step: number): Promise<NetworkState> {

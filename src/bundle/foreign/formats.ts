@@ -3,7 +3,6 @@
  * by name only where bytes say nothing.
  */
 import { LimitError, MalformedFileError, UnsupportedError, TrajportError, describe } from '../../core/errors.ts';
-import { limits } from '../../core/limits.ts';
 import { memorySource } from '../random-access.ts';
 import { type JsonObject, decodeUtf8, parseJsonObject } from '../json.ts';
 import { type RawTensor, readSafetensors } from '../safetensors.ts';
@@ -15,6 +14,7 @@ import { KERAS_WEIGHTS, readKeras, readKerasHdf5 } from './keras.ts';
 import { readNpy } from './npy.ts';
 import { readNpz } from './npz.ts';
 import { looksLikeOnnx, readOnnx } from './onnx.ts';
+import { MODEL_JSON_BYTES } from './parts.ts';
 import { isLegacyPytorch, readLegacyPytorch } from './pytorch-legacy.ts';
 import { pytorchFolder, readPytorch } from './pytorch.ts';
 import { isShardIndex, readSharded } from './sharded.ts';
@@ -56,9 +56,6 @@ const plain = (tensors: ReadonlyMap<string, RawTensor>): ForeignCheckpoint => ({
 /** `run/weight.npy` → `weight`: an npy file names its array nowhere else. */
 const stemOf = (name: string): string => name.replace(/^.*[/\\]/, '').replace(/\.npy$/i, '');
 
-/** A tfjs topology may hold large attributes; a hundred of the largest published are below this. */
-const JSON_BYTES = 4 * limits.manifestBytes;
-
 const startsWith = (bytes: Uint8Array, prefix: readonly number[]): boolean => prefix.every((byte, i) => bytes[i] === byte);
 
 /**
@@ -90,7 +87,7 @@ async function detectArchive({ name, bytes }: ForeignFile): Promise<ForeignForma
 function detectJson({ name, bytes }: ForeignFile): ForeignFormat | undefined {
   let json: JsonObject;
   try {
-    if (bytes.byteLength > JSON_BYTES) throw new LimitError({ field: name, expected: `at most ${JSON_BYTES} bytes of JSON`, got: `${bytes.byteLength}` });
+    if (bytes.byteLength > MODEL_JSON_BYTES) throw new LimitError({ field: name, expected: `at most ${MODEL_JSON_BYTES} bytes of JSON`, got: `${bytes.byteLength}` });
     json = parseJsonObject(decodeUtf8(name, bytes), { field: name });
   } catch (error) {
     // A safetensors file whose header is 123 bytes long begins with '{' too.
