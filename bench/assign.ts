@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { openCore } from '../src/core/core.ts';
 import { InvalidArgumentError, TrajportError } from '../src/core/errors.ts';
 import { type SimilarityMatrix, linearSumAssignment } from '../src/matching/assignment.ts';
-import { median, timed } from './measure.ts';
+import { median, timed, warmUp } from './measure.ts';
 
 function readMatrix(file: string, rows: number, columns: number): SimilarityMatrix {
   const bytes = readFileSync(file);
@@ -33,12 +33,9 @@ try {
   const warmStart = values.warm === undefined ? undefined : linearSumAssignment(core, readMatrix(values.warm, rows, columns)).duals;
   const options = warmStart === undefined ? {} : { warmStart };
   const result = linearSumAssignment(core, matrix, { ...options, certify: true });
-  // Engines compile wasm twice: quickly, then well in the background. Small problems are repeated so that the second is timed.
-  const once = timed(1, () => linearSumAssignment(core, matrix, options));
-  const repetitions = Math.max(1, Math.min(500, Math.ceil(20 / Math.max(once, 0.02))));
-  timed(repetitions, () => linearSumAssignment(core, matrix, options));
-  await new Promise((resolve) => void setTimeout(resolve, 50));
-  const milliseconds = median([0, 1, 2, 3, 4].map(() => timed(repetitions, () => linearSumAssignment(core, matrix, options))));
+  const solve = (): void => void linearSumAssignment(core, matrix, options);
+  const repetitions = warmUp(solve, 500);
+  const milliseconds = median([0, 1, 2, 3, 4].map(() => timed(repetitions, solve)));
   const sha256 = createHash('sha256').update(new Uint8Array(result.assignment.buffer)).digest('hex');
   console.log(JSON.stringify({ objective: result.objective, certificate: result.certificate, milliseconds, sha256, rows, columns, warm: warmStart !== undefined }));
 } catch (error) {

@@ -14,7 +14,7 @@ import { type Duals, linearSumAssignment } from '../src/matching/assignment.ts';
 import { normal, type Uniform, uniformFrom } from '../test/matching/matrices.ts';
 import { constants, deadUnits, duplicates, integers, kinds, nearlyAPermutation, rank } from './assignment-kinds.ts';
 import { gradientMatrix, gradientSteps } from './gradient-matrices.ts';
-import { machine, median, timed } from './measure.ts';
+import { machine, median, timed, warmUp } from './measure.ts';
 import { Scipy, scipyIsMissing } from './scipy.ts';
 
 interface Case {
@@ -95,14 +95,14 @@ async function measure(core: Core, scipy: Scipy | undefined, folder: string, ite
   const solved = linearSumAssignment(core, matrix, { certify: true });
   let magnitude = 0;
   for (const value of data) magnitude += Math.abs(value);
-  const once = timed(1, () => linearSumAssignment(core, matrix));
-  const repetitions = Math.max(1, Math.min(200, Math.ceil(20 / Math.max(once, 0.05))));
+  const solve = (): void => void linearSumAssignment(core, matrix);
+  const repetitions = warmUp(solve, 500);
   const ours: number[] = [];
   const theirs: number[] = [];
   let gap: number | null = null;
   let peerRepetitions = 1;
   for (let round = 0; round < rounds; round++) {
-    ours.push(timed(repetitions, () => linearSumAssignment(core, matrix)));
+    ours.push(timed(repetitions, solve));
     if (scipy === undefined) continue;
     const answer = await scipy.solve(path, n, n, peerRepetitions);
     // The first, short answer says how many repetitions make a measurable one.
@@ -172,9 +172,9 @@ function curve(core: Core, json: boolean): void {
     for (const n of [64, 128, 256, 512, 1024, 2048, 4096, 8192]) {
       const data = f32(name, n, kinds[name] as (random: Uniform, size: number) => Float64Array)();
       const matrix = { rows: n, columns: n, data };
-      linearSumAssignment(core, matrix);
-      const repetitions = Math.max(1, Math.floor(4e6 / (n * n)));
-      const milliseconds = median([0, 1, 2, 3, 4].map(() => timed(repetitions, () => linearSumAssignment(core, matrix))));
+      const solve = (): void => void linearSumAssignment(core, matrix);
+      const repetitions = warmUp(solve, 500);
+      const milliseconds = median([0, 1, 2, 3, 4].map(() => timed(repetitions, solve)));
       const scratchBytes = core.kernels.assignmentScratchBytes(n, n, 4, Number(n > 192)) + 16 * n;
       const row = { matrix: name, n, milliseconds, nanosecondsAnElement: (milliseconds * 1e6) / (n * n), matrixBytes: 4 * n * n, scratchBytes };
       const times = `${milliseconds.toFixed(3).padStart(9)} ms ${row.nanosecondsAnElement.toFixed(2).padStart(7)} ns/element`;
@@ -198,11 +198,6 @@ async function assignmentRows(
     emit(row);
   };
   try {
-    const warmUp = f32('warm up', 700, kinds['gaussian'] as (random: Uniform, n: number) => Float64Array)();
-    for (let k = 0; k < 8; k++) linearSumAssignment(core, { rows: 700, columns: 700, data: warmUp });
-    // Small matrices take the dense solver, which the engine must have compiled for good too: scipy's is from the start.
-    const small = f32('warm up', 128, kinds['gaussian'] as (random: Uniform, n: number) => Float64Array)();
-    for (let k = 0; k < 100; k++) linearSumAssignment(core, { rows: 128, columns: 128, data: small });
     const saved = options.matrices === undefined ? [] : savedCases(options.matrices);
     for (const item of [...tableCases(), ...saved, ...kindCases(options.full ?? false)]) {
       if (options.only !== undefined && !options.only.test(`${item.name} ${item.n}`)) continue;

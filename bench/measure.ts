@@ -21,6 +21,20 @@ export function timed(repetitions: number, call: () => void): number {
   return (cpuMilliseconds() - start) / repetitions;
 }
 
+/** Wall milliseconds after which Node 20 runs the optimised code of every kernel of an assignment. */
+const WARM_UP_MS = 400;
+
+/**
+ * Calls until engines have compiled what is called for the second time: V8 runs WebAssembly quickly compiled at first, and optimises what is hot
+ * in threads whose time counts as ours. An assignment at n = 128 takes 0.25 ms in its first hundred milliseconds and 0.1 from then on.
+ * @returns how many calls last about 20 ms, at most `most`: so many are timed together.
+ */
+export function warmUp(call: () => void, most: number): number {
+  const start = performance.now();
+  do call(); while (performance.now() - start < WARM_UP_MS);
+  return Math.max(1, Math.min(most, Math.ceil(20 / Math.max(timed(1, call), 0.02))));
+}
+
 /**
  * Most memory that this process has held. `resourceUsage().maxRSS` would do, had Linux not handed it on across exec: a child of a large
  * process starts at its parent's peak. VmHWM belongs to the process's own image; elsewhere maxRSS stands in.
