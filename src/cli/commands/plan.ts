@@ -10,7 +10,7 @@ import { dataOptions, refuseData } from '../data-options.ts';
 import { graphOfShapeOrData, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
 import { graphSummary } from '../summaries.ts';
 import { openBundleFile } from '../weights.node.ts';
-import { transferOptions } from './transfer.ts';
+import { transferOptions } from '../transfer-options.ts';
 
 const { method, ...choices } = transferOptions;
 const options = {

@@ -2,26 +2,31 @@
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundleTo } from '../../bundle/writer.ts';
 import type { CheckpointContent } from '../../bundle/writer.ts';
+import type { Core } from '../../core/core.ts';
 import { limits } from '../../core/limits.ts';
-import { parameterLayout } from '../../model/graph.ts';
-import { train } from '../../index.ts';
+import { isTokenSet } from '../../data/data-set.ts';
 import type { OptimiserSettings } from '../../gradient/optimiser.ts';
+import { train } from '../../index.ts';
+import type { TrainResult } from '../../index.ts';
+import { parameterLayout } from '../../model/graph.ts';
 import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatPercent } from '../../report/text.ts';
-import { isTokenSet } from '../../data/data-set.ts';
+import type { ValuesOf } from '../arguments.ts';
 import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
+import type { GlobalValues } from '../command.ts';
+import { DEFAULT_BATCH_SIZE, dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { requireFile, streamAtomically, writeAtomically } from '../files.node.ts';
+import { lossOf, lossOptions } from '../loss-options.ts';
+import { givenTask, graphOf, modelOptions } from '../networks.ts';
+import type { Output } from '../output.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { perplexity, scoreFields } from '../scores.ts';
-import { DEFAULT_BATCH_SIZE, dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
-import { lossOf, lossOptions } from '../loss-options.ts';
-import { givenTask, graphOf, modelOptions } from '../networks.ts';
 import { dataSummary, graphSummary } from '../summaries.ts';
-import { freshHeadOptions, readStart } from '../weights.node.ts';
 import { withTaskData } from '../task.ts';
+import { freshHeadOptions, readStart } from '../weights.node.ts';
 
 const options = {
   ...dataOptions,
@@ -72,12 +77,7 @@ export const trainCommand = defineCommand({
   ],
   async run(context, values) {
     const { output, signal, compute } = context;
-    if (values.out === undefined && values.final === undefined) throw new UsageError('nothing would be written: give --out FILE, --final FILE or both');
-    if (values['fresh-head'] && values.initial === undefined) throw new UsageError('--fresh-head goes with --initial FILE; without it all layers are fresh');
-    if (values['store-seed'] && (values.out === undefined || values.initial !== undefined)) {
-      throw new UsageError(values.out === undefined ? '--store-seed goes with --out FILE' : '--store-seed is for weights drawn from --seed, not for those of --initial');
-    }
-    if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
+    requireUsage(values);
     const job = beginLongJob(context, values, 'iterations');
     if (values.initial !== undefined) requireFile(values.initial);
     const task = await givenTask(values);
@@ -87,10 +87,6 @@ export const trainCommand = defineCommand({
     const batchSize = values['batch-size'] ?? DEFAULT_BATCH_SIZE;
     remarkLargeBatch(output, values['batch-size'], data, values['held-out']);
     const initial = values.initial === undefined ? undefined : await readStart(values.initial, graph, values, compute);
-    const optimiser: OptimiserSettings =
-      values.optimiser === 'sgd'
-        ? { kind: 'sgd', momentum: values.momentum, weightDecay: values['weight-decay'] }
-        : { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: values['weight-decay'] };
     const loss = lossOf(values);
     const microBatch = microBatchOf(values, graph, batchSize, output);
     if (values.workers !== undefined && microBatch === undefined) {
@@ -104,7 +100,7 @@ export const trainCommand = defineCommand({
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
 
     const result = await train({
-      graph, data, seed: values.seed, batchSize, optimiser,
+      graph, data, seed: values.seed, batchSize, optimiser: optimiserOf(values),
       learningRate: values['learning-rate'] ?? (values.optimiser === 'sgd' ? 0.01 : 0.001),
       learningRateSchedule: values['learning-rate-schedule'],
       heldOutFraction: values['held-out'],
@@ -122,20 +118,7 @@ export const trainCommand = defineCommand({
 
     const { core } = await compute();
     const tokens = isTokenSet(data);
-    for (const { iteration, heldOut } of result.evaluations) output.record({ event: 'evaluation', iteration, ...scoreFields(core, heldOut, tokens) });
-    if (result.evaluations.length > 0) {
-      output.text(
-        `\n${formatTable(
-          [
-            { title: 'iteration', align: 'right' }, { title: 'held-out loss', align: 'right' },
-            ...(tokens ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'held-out accuracy, %', align: 'right' },
-          ],
-          result.evaluations.map(({ iteration, heldOut }) => [
-            String(iteration), heldOut.loss.toFixed(4), ...(tokens ? [perplexity(core, heldOut.loss).toFixed(2)] : []), formatPercent(heldOut.accuracy, 2),
-          ]),
-        )}`,
-      );
-    }
+    showEvaluations(output, core, result.evaluations, tokens);
     const written: Record<string, string | number> = {};
     if (values.out !== undefined) {
       const content = { graph, checkpoints: bundled(result.checkpoints, values), training: result.record };
@@ -159,6 +142,41 @@ export const trainCommand = defineCommand({
     return exitCodes.ok;
   },
 });
+
+type Values = ValuesOf<typeof options> & GlobalValues;
+
+/** @throws UsageError for options that do not go together. */
+function requireUsage(values: Values): void {
+  if (values.out === undefined && values.final === undefined) throw new UsageError('nothing would be written: give --out FILE, --final FILE or both');
+  if (values['fresh-head'] && values.initial === undefined) throw new UsageError('--fresh-head goes with --initial FILE; without it all layers are fresh');
+  if (values['store-seed'] && values.out === undefined) throw new UsageError('--store-seed goes with --out FILE');
+  if (values['store-seed'] && values.initial !== undefined) {
+    throw new UsageError('--store-seed is for weights drawn from --seed, not for those of --initial');
+  }
+  if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
+}
+
+function optimiserOf(values: Values): OptimiserSettings {
+  const weightDecay = values['weight-decay'];
+  if (values.optimiser === 'sgd') return { kind: 'sgd', momentum: values.momentum, weightDecay };
+  return { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay };
+}
+
+/** A line for each evaluation on what was held out. */
+function showEvaluations(output: Output, core: Core, evaluations: TrainResult['evaluations'], tokens: boolean): void {
+  for (const { iteration, heldOut } of evaluations) output.record({ event: 'evaluation', iteration, ...scoreFields(core, heldOut, tokens) });
+  if (evaluations.length === 0) return;
+  const table = formatTable(
+    [
+      { title: 'iteration', align: 'right' }, { title: 'held-out loss', align: 'right' },
+      ...(tokens ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'held-out accuracy, %', align: 'right' },
+    ],
+    evaluations.map(({ iteration, heldOut: { loss, accuracy } }) => [
+      String(iteration), loss.toFixed(4), ...(tokens ? [perplexity(core, loss).toFixed(2)] : []), formatPercent(accuracy, 2),
+    ]),
+  );
+  output.text(`\n${table}`);
+}
 
 /** The checkpoints as a bundle takes them; weights that were given came from no seed of this run. */
 function bundled(
