@@ -3,6 +3,7 @@ import { BudgetError, requireInteger } from '../core/errors.ts';
 import { gradientCost } from '../model/cost.ts';
 import { inferShapes, parameterLayout, type ModelGraph } from '../model/graph.ts';
 import { elementCount } from '../tensor/tensor.ts';
+import { halvesOf } from './summation.ts';
 
 const F32_BYTES = 4;
 /** tfjs's own data and stack, packed panels and runs of tiles: independent of the network. */
@@ -11,15 +12,15 @@ const FIXED_BYTES = 6 * 2 ** 20;
 const ALLOWANCE = 1.15;
 
 /**
- * Estimate, from above, of the heap of one gradient over `images` at once: parameters, their gradients, and those of the open block
- * where `parts` of them are added up, values (`model/cost.ts`), and the workspace of the largest kernel. Checked by running
+ * Estimate, from above, of the heap of one gradient over `images` at once: parameters, their gradients, and those of the open half and block
+ * where `parts` of them are added up (`summation.ts`), values (`model/cost.ts`), and the workspace of the largest kernel. Checked by running
  * gradients under a cap of just that size.
  * @throws InvalidArgumentError unless `images` is an integer ≥ 1.
  */
 export function gradientHeapBytes(graph: ModelGraph, images: number, parts = 1): number {
   const { parameterElements, activationBytes } = gradientCost(graph, images);
   const workspace = Math.max(largestParameter(graph), ...convolutionElements(graph, images));
-  return FIXED_BYTES + Math.ceil(ALLOWANCE * (F32_BYTES * ((parts > 1 ? 3 : 2) * parameterElements + workspace) + activationBytes));
+  return FIXED_BYTES + Math.ceil(ALLOWANCE * (F32_BYTES * ((1 + openSums(parts)) * parameterElements + workspace) + activationBytes));
 }
 
 /**
@@ -39,6 +40,13 @@ export function planMicroBatch(graph: ModelGraph, batchSize: number, heapBytes: 
     images = Math.ceil(images / 2);
   }
   return images;
+}
+
+/** Most gradients at once while `parts` are added up: a second half of two blocks keeps its own beside the first half's and the open block's. */
+function openSums(parts: number): number {
+  if (parts === 1) return 1;
+  const [, second = []] = halvesOf(Array.from({ length: parts }));
+  return second.length > 1 ? 3 : 2;
 }
 
 /** Parameters change their layout through a copy, and a gradient is computed before it is added to what there is. */

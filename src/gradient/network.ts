@@ -16,7 +16,7 @@ import { run } from './kernels/support.ts';
 import { DEFAULT_LOSS, requireLoss, type Loss } from './loss.ts';
 import { NetworkInputs, rowsOf } from './network-inputs.ts';
 import { compileProgram, type Program } from './program.ts';
-import { blocksOf } from './summation.ts';
+import { halvesOf, type Block } from './summation.ts';
 import { Tape, type TapeOptions } from './tape.ts';
 import { Trainer, type BatchStatistics } from './trainer.ts';
 
@@ -64,8 +64,8 @@ export interface BatchPart extends Batch {
   readonly wholeCount: number;
 }
 
-/** Consecutive blocks (`summation.ts`) of consecutive parts. */
-export type PartRun = readonly (readonly BatchPart[])[];
+/** Consecutive blocks of a half of a gradient's parts, or those of both halves (`summation.ts`). */
+export type PartRun = readonly (readonly Block<BatchPart>[])[];
 
 export interface Evaluation {
   /** Mean loss an image. */
@@ -139,7 +139,7 @@ export class Network implements Disposable {
   }
 
   /**
-   * What each of some runs of `gradient`'s blocks of parts (`summation.ts`) adds up to, one by one. For workers.
+   * What each of some runs of `gradient`'s parts adds up to, one by one. For workers.
    * @param arrays gradients are read into these, a run each, as long as there are some; `state`'s own may be among them.
    * @throws as `gradient`.
    */
@@ -154,13 +154,10 @@ export class Network implements Disposable {
       try {
         for (const [i, own] of runs.entries()) {
           const losses: number[] = [];
-          for (const block of own) {
-            for (const part of block) {
-              this.#inputs.require(part);
-              losses.push(this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount));
-            }
-            parameters.endBlock();
-          }
+          addInOrder(parameters, own, (part) => {
+            this.#inputs.require(part);
+            losses.push(this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount));
+          });
           visit(losses, parameters.readGradients(arrays[i]), meanFactors(parameters, 1));
           parameters.clearGradients();
         }
@@ -263,12 +260,9 @@ export class Network implements Disposable {
       [...rowsOf(batch.count, this.options.microBatch ?? batch.count)].map(([first, rows]) => ({ index, batch, first, rows })),
     );
     const losses = batches.map(() => 0);
-    for (const block of blocksOf(parts)) {
-      for (const { index, batch, first, rows } of block) {
-        losses[index] = (losses[index] as number) + this.#accumulatePart(parameters, batch, first, rows, batch.count, onStatistics);
-      }
-      parameters.endBlock();
-    }
+    addInOrder(parameters, halvesOf(parts), ({ index, batch, first, rows }) => {
+      losses[index] = (losses[index] as number) + this.#accumulatePart(parameters, batch, first, rows, batch.count, onStatistics);
+    });
     return losses;
   }
 
@@ -322,6 +316,17 @@ export class Network implements Disposable {
   /** Inputs at once where nothing but memory depends on it. */
   get #evaluationChunk(): number {
     return this.options.microBatch ?? Math.max(1, Math.floor(EVALUATION_CHUNK / Math.max(1, this.labelsPerInput / 16)));
+  }
+}
+
+/** Adds what `accumulate` contributes for each part to the gradients. */
+function addInOrder<Part>(parameters: HeapParameters, halves: readonly (readonly Block<Part>[])[], accumulate: (part: Part) => void): void {
+  for (const half of halves) {
+    for (const block of half) {
+      for (const part of block) accumulate(part);
+      parameters.endBlock();
+    }
+    parameters.endHalf();
   }
 }
 

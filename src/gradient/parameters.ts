@@ -12,9 +12,11 @@ import type { HeapBackend } from './backend.ts';
 interface Slot {
   readonly info: ParameterInfo;
   readonly value: TfjsTensor;
-  /** Of the blocks that have ended; absent until the first. */
+  /** Of the halves that have ended (`summation.ts`); absent until the first. */
   gradient: TfjsTensor | undefined;
-  /** Of the open block (`summation.ts`); absent until its first contribution. */
+  /** Of the blocks that have ended in the open half; absent until the first. */
+  half: TfjsTensor | undefined;
+  /** Of the open block; absent until its first contribution. */
   block: TfjsTensor | undefined;
 }
 
@@ -71,14 +73,14 @@ export class HeapParameters {
     else this.#join(contribution, slot.block);
   }
 
-  /** Adds the open block to the gradients and opens the next. */
+  /** Adds the open block to the open half. */
   endBlock(): void {
-    for (const slot of this.#parameters.values()) {
-      if (slot.block === undefined) continue;
-      if (slot.gradient === undefined) slot.gradient = slot.block;
-      else this.#join(slot.block, slot.gradient);
-      slot.block = undefined;
-    }
+    this.#carry('block', 'half');
+  }
+
+  /** Adds the open half to the gradients. */
+  endHalf(): void {
+    this.#carry('half', 'gradient');
   }
 
   /** Whether a weight's gradient stays the outer products it is a sum of. */
@@ -106,10 +108,10 @@ export class HeapParameters {
 
   clearGradients(): void {
     for (const slot of this.#parameters.values()) {
-      slot.gradient?.dispose();
-      slot.block?.dispose();
-      slot.gradient = undefined;
-      slot.block = undefined;
+      for (const sum of ['gradient', 'half', 'block'] as const) {
+        slot[sum]?.dispose();
+        slot[sum] = undefined;
+      }
     }
     for (const parts of this.#factors.values()) parts.length = 0;
   }
@@ -145,6 +147,16 @@ export class HeapParameters {
     this.#buffers.clear();
   }
 
+  #carry(from: 'block' | 'half', to: 'half' | 'gradient'): void {
+    for (const slot of this.#parameters.values()) {
+      const addend = slot[from];
+      if (addend === undefined) continue;
+      slot[from] = undefined;
+      if (slot[to] === undefined) slot[to] = addend;
+      else this.#join(addend, slot[to]);
+    }
+  }
+
   /** sum += addend, whose end it is. */
   #join(addend: TfjsTensor, sum: TfjsTensor): void {
     this.#backend.core.kernels.addF32(this.#backend.pointer(addend), this.#backend.pointer(sum), addend.size);
@@ -158,7 +170,7 @@ export class HeapParameters {
   }
 
   #add(slots: Map<string, Slot>, info: ParameterInfo, tensors: NamedTensors): void {
-    slots.set(info.name, { info, value: this.#upload(info, tensors), gradient: undefined, block: undefined });
+    slots.set(info.name, { info, value: this.#upload(info, tensors), gradient: undefined, half: undefined, block: undefined });
   }
 
   /** The tensor of that name on the heap, in the kernels' layout. */

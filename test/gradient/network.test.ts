@@ -32,6 +32,31 @@ describe('micro-batches', () => {
       }
     });
   }
+  type Order = readonly (number | Order)[];
+  it.each<{ readonly parts: number; readonly order: Order }>([
+    { parts: 2, order: [0, 1] },
+    { parts: 3, order: [[0, 1], 2] },
+    { parts: 4, order: [[0, 1], [2, 3]] },
+    { parts: 5, order: [[[0, 1], 2], [3, 4]] },
+    { parts: 8, order: [[[0, 1], [2, 3]], [[4, 5], [6, 7]]] },
+    { parts: 11, order: [[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], 10]] },
+  ])('of $parts parts are added up in the order $order, to the last bit', ({ parts, order }) => {
+    const state = randomState(conv, 1);
+    const batch = randomBatch(conv, parts, 2);
+    const network = engine.compile(conv, { microBatch: 1 });
+    const ofPart: Map<string, Float32Array>[] = [];
+    const perInput = batch.inputs.length / parts;
+    for (let i = 0; i < parts; i++) {
+      const part = { inputs: batch.inputs.slice(i * perInput, (i + 1) * perInput), labels: batch.labels.slice(i, i + 1), count: 1, wholeCount: parts };
+      network.eachRun(state, [[[[part]]]], [], (_, gradients) => ofPart.push(new Map([...gradients].map(([name, { data }]) => [name, data]))));
+    }
+    const added = (name: string, [first, ...others]: Order): Float32Array => {
+      const valueOf = (part: number | Order): Float32Array => (typeof part === 'number' ? (ofPart[part]?.get(name) as Float32Array) : added(name, part));
+      const plus = (sum: Float32Array, addend: Float32Array): Float32Array => sum.map((value, k) => value + (addend[k] as number));
+      return others.map(valueOf).reduce(plus, valueOf(first as number | Order));
+    };
+    for (const [name, { data }] of network.gradient(state, [batch]).gradients) expect(data, name).toEqual(added(name, order));
+  });
   it('are refused for batch norm, naming the layer', () => {
     expect(() => engine.compile(resnet, { microBatch: 4 })).toThrow(UnsupportedError);
     expect(() => engine.compile(resnet, { microBatch: 4 })).toThrow(/bn1/);

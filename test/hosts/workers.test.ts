@@ -1,4 +1,4 @@
-/** Gradients in workers: one SHA-256 without, with one and with two, in every runtime that has workers. */
+/** Gradients in workers: one SHA-256 without, with one, two and three, in every runtime that has workers. */
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { bundleModule } from './bundle.ts';
@@ -11,7 +11,7 @@ const seen = new Map<string, string>();
 
 describe.each(hosts.filter((host) => host !== 'workerd'))('%s', (host) => {
   const { available } = hostStatus(host);
-  it.skipIf(!available && !requireAllHosts)('gives the same bytes without workers, with one and with two', async () => {
+  it.skipIf(!available && !requireAllHosts)('gives the same bytes without workers, with one, two and three', async () => {
     const node = host.startsWith('node');
     const { code } = await bundleModule(host, join(fixtures, `gradient-worker.${node ? 'node' : 'web'}.ts`));
     const { hashes, errors } = (await runInHost(host, join(fixtures, 'gradient-workers.ts'), { code, node })) as WorkersReport;
@@ -19,7 +19,7 @@ describe.each(hosts.filter((host) => host !== 'workerd'))('%s', (host) => {
     for (const [name, own] of Object.entries(hashes)) {
       const expected = seen.get(name) ?? own[0];
       seen.set(name, expected as string);
-      expect(own, name).toEqual([expected, expected, expected]);
+      expect(own, name).toEqual([expected, expected, expected, expected]);
     }
     expect(errors[0]).toMatch(/^InvalidArgumentError: batch.labels\[0\]: expected a class below 5/);
     expect(errors[1]).toMatch(/^InvalidArgumentError: workers: expected an open pool/);

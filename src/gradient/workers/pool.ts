@@ -1,6 +1,6 @@
 /**
  * Gradients in several workers, the same bytes as in one thread. The unit of work is a micro-batch (a whole batch where there
- * are none); how blocks of them are dealt out depends on the number of workers, what is computed and in which order it is added
+ * are none); how they are dealt out depends on the number of workers, what is computed and in which order it is added
  * (`summation.ts`) does not.
  */
 import type { Arithmetic, CoreOptions } from '../../core/core.ts';
@@ -10,7 +10,7 @@ import type { ModelGraph } from '../../model/graph.ts';
 import { sumOfOuterProducts, type NamedOuterProducts, type OuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState, Tensor } from '../../tensor/tensor.ts';
 import type { BatchPart, GradientResult, NetworkOptions } from '../network.ts';
-import { blocksOf } from '../summation.ts';
+import { halvesOf, type Block } from '../summation.ts';
 import { openPort, type NodePort, type Port, type WebPort } from './port.ts';
 import { errorOf, type Request, type Response } from './protocol.ts';
 
@@ -37,13 +37,15 @@ interface DealtPart extends BatchPart {
   readonly batch: number;
 }
 
-/** Consecutive blocks of a job that one worker adds up. */
+/** What one worker adds up before others' is added: consecutive blocks of a half of a job, or both its halves. */
 interface Run {
   readonly worker: number;
-  readonly blocks: readonly (readonly DealtPart[])[];
+  /** The half that it belongs to; the first where it is both. */
+  readonly half: number;
+  readonly pieces: readonly (readonly Block<DealtPart>[])[];
 }
 
-/** Most blocks in a job's first run where others share the job: their contributions, a gradient's memory each, wait for it. */
+/** Most blocks in a half's first run where others share the half: their contributions, a gradient's memory each, wait for it. */
 const LONGEST_RUN = 4;
 
 /** Opened by `openGradientWorkers`. */
@@ -76,7 +78,7 @@ export class GradientWorkers implements Disposable {
     if (this.#closed) throw new InvalidArgumentError({ field: 'workers', expected: 'an open pool', got: 'a closed one' });
     const { microBatch } = options;
     if (microBatch !== undefined) requireInteger('options.microBatch', microBatch, 1);
-    const dealer = new Dealer(this.size);
+    const dealer = new Dealer(this.size, jobs.length);
     const plans = jobs.map(({ batches }, i) => {
       if (batches.length === 0) throw new InvalidArgumentError({ field: `jobs[${i}].batches`, expected: 'at least one batch', got: 'none' });
       return { batches: batches.length, runs: dealer.deal(batches.flatMap((batch, b) => partsOf(batch, b, microBatch ?? batch.count))) };
@@ -95,21 +97,28 @@ export class GradientWorkers implements Disposable {
     for (const answer of asked.values()) answer.catch(() => undefined);
     const results: GradientResult[] = [];
     for (const { batches, runs } of plans) {
-      const sum = new Map<string, Tensor>();
+      const halves = [new Map<string, Tensor>(), new Map<string, Tensor>()] as const;
       const parts = new Map<string, OuterProducts[]>();
       const losses = Array.from({ length: batches }, () => 0);
       for (const run of runs) {
         const { losses: own, gradients, factors } = await (asked.get(run) as Promise<Contribution>);
         asked.delete(run);
-        for (const [i, { batch }] of run.blocks.flat().entries()) losses[batch] = (losses[batch] as number) + (own[i] as number);
-        if (addInto(sum, gradients) && this.#spare.length < 2 * this.size) this.#spare.push(gradients);
+        for (const [i, { batch }] of run.pieces.flat(2).entries()) losses[batch] = (losses[batch] as number) + (own[i] as number);
+        this.#add(gradients, halves[run.half] as Map<string, Tensor>);
         for (const [name, products] of factors) parts.set(name, [...(parts.get(name) ?? []), products]);
       }
+      const [sum, second] = halves;
+      this.#add(second, sum);
       if (batches > 1) scale(sum, 1 / batches);
       const factors = new Map([...parts].map(([name, own]) => [name, sumOfOuterProducts(own, 1 / batches)]));
       results.push({ losses, gradients: sum, factors });
     }
     return results;
+  }
+
+  /** sum += gradients, whose arrays are used again where they are not the sum's now. */
+  #add(gradients: NamedTensors, sum: Map<string, Tensor>): void {
+    if (addInto(sum, gradients) && this.#spare.length < 2 * this.size) this.#spare.push(gradients);
   }
 
   /** Ends the workers; calls under way are rejected. */
@@ -169,10 +178,10 @@ class Member {
   contributions(graph: ModelGraph, options: NetworkOptions, state: NetworkState, runs: readonly Run[], [first, ...spare]: readonly NamedTensors[]): Promise<Contribution>[] {
     // Copied here and handed over: a structured clone copies on both sides, and the next worker starts only after this one's.
     const own = { parameters: copied(state.parameters, first), buffers: copied(state.buffers) };
-    const blocks = runs.map((run) => run.blocks);
-    const arrays = [...[own.parameters, own.buffers, ...spare].flatMap(dataOf), ...blocks.flat(2).flatMap(({ inputs, labels }) => [inputs, labels])];
+    const pieces = runs.map((run) => run.pieces);
+    const arrays = [...[own.parameters, own.buffers, ...spare].flatMap(dataOf), ...pieces.flat(3).flatMap(({ inputs, labels }) => [inputs, labels])];
     const transfer = arrays.map(({ buffer }) => buffer as ArrayBuffer);
-    return this.#ask({ kind: 'gradient', graph, options, state: own, runs: blocks, spare }, runs.length, transfer) as Promise<Contribution & Response>[];
+    return this.#ask({ kind: 'gradient', graph, options, state: own, runs: pieces, spare }, runs.length, transfer) as Promise<Contribution & Response>[];
   }
 
   end(): void {
@@ -209,26 +218,34 @@ class Member {
 }
 
 /**
- * Deals the blocks of jobs to the workers that have least to do. The first of a job are added up where they are computed, as in one
- * thread; each later one comes back by itself, to be added in its turn. Of equals the last worker is taken first: its state is copied
- * last, and it has less to read out (Conv8 in two workers 1155 → 1105 ms).
+ * Deals jobs to the workers that have least to do: whole ones where every worker gets as many, or else by halves. The first blocks of a
+ * half are added up where they are computed, as in one thread; each later one comes back by itself, to be added in its turn. Two workers thus
+ * read out and send one gradient each. Of equals the last worker is taken first: its state is copied last.
  */
 class Dealer {
   readonly #load: number[];
+  readonly #wholeJobs: boolean;
 
-  constructor(workers: number) {
+  constructor(workers: number, jobs: number) {
     this.#load = Array.from({ length: workers }, () => 0);
+    this.#wholeJobs = jobs % workers === 0;
   }
 
   deal(parts: readonly DealtPart[]): Run[] {
-    const workers = this.#load.length;
-    const blocks = blocksOf(parts);
-    const first = workers === 1 ? blocks.length : Math.min(Math.ceil(blocks.length / workers), LONGEST_RUN);
-    return [blocks.slice(0, first), ...blocks.slice(first).map((block) => [block])].map((own) => {
-      const worker = this.#load.lastIndexOf(Math.min(...this.#load));
-      this.#load[worker] = (this.#load[worker] as number) + own.flat().length;
-      return { worker, blocks: own };
+    const halves = halvesOf(parts);
+    if (this.#wholeJobs) return [{ worker: this.#take(parts.length), half: 0, pieces: halves }];
+    const sharing = Math.ceil(this.#load.length / 2);
+    return halves.flatMap((blocks, half) => {
+      const first = sharing === 1 ? blocks.length : Math.min(Math.ceil(blocks.length / sharing), LONGEST_RUN);
+      return [blocks.slice(0, first), ...blocks.slice(first).map((block) => [block])]
+        .map((own) => ({ worker: this.#take(own.flat().length), half, pieces: [own] }));
     });
+  }
+
+  #take(parts: number): number {
+    const worker = this.#load.lastIndexOf(Math.min(...this.#load));
+    this.#load[worker] = (this.#load[worker] as number) + parts;
+    return worker;
   }
 }
 
