@@ -6,7 +6,7 @@ import { engine, type Tensor as TfjsTensor } from '#tfjs';
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { ParameterInfo, ParameterLayout } from '../model/graph.ts';
 import type { OuterProducts } from '../tensor/outer-products.ts';
-import { requireSameLayout, zeros, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
+import { requireSameLayout, requireWhole, zeros, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
 import type { HeapBackend } from './backend.ts';
 
 interface Slot {
@@ -30,13 +30,12 @@ export class HeapParameters {
   /**
    * Uploads `state`. Inside a scope of the backend everything ends with it; outside, with `release`.
    * @param factored weights of dense layers whose gradients are not multiplied out.
-   * @throws InvalidArgumentError naming the first tensor whose name or shape is not the graph's.
+   * @throws InvalidArgumentError as `requireLayout`.
    */
   constructor(backend: HeapBackend, layout: ParameterLayout, state: NetworkState, factored: ReadonlySet<string> = new Set()) {
     this.#backend = backend;
     this.#factors = new Map([...factored].map((name) => [name, []]));
-    requireSameLayout('state.parameters', declared(layout.parameters), state.parameters);
-    requireSameLayout('state.buffers', declared(layout.buffers), state.buffers);
+    requireLayout('state', layout, state);
     try {
       for (const info of layout.parameters) this.#add(this.#parameters, info, state.parameters);
       for (const info of layout.buffers) this.#add(this.#buffers, info, state.buffers);
@@ -209,6 +208,14 @@ export class HeapParameters {
     });
     return { shape: info.shape, data };
   }
+}
+
+/** @throws InvalidArgumentError naming the first tensor whose name or shape is not the graph's, or whose numbers are not as many as its shape says. */
+export function requireLayout(role: string, layout: ParameterLayout, { parameters, buffers }: NetworkState): void {
+  requireSameLayout(`${role}.parameters`, declared(layout.parameters), parameters);
+  requireSameLayout(`${role}.buffers`, declared(layout.buffers), buffers);
+  requireWhole(`${role}.parameters`, parameters);
+  requireWhole(`${role}.buffers`, buffers);
 }
 
 /** [out, in, taps] of a filter [out, in, height, width]; undefined for other tensors. */

@@ -4,12 +4,14 @@
  * (`summation.ts`) does not.
  */
 import type { Arithmetic, CoreOptions } from '../../core/core.ts';
-import { InvalidArgumentError, KernelError, requireInteger } from '../../core/errors.ts';
+import { InvalidArgumentError, KernelError, describe, requireInteger } from '../../core/errors.ts';
 import type { Batch } from '../../data/batch.ts';
-import type { ModelGraph } from '../../model/graph.ts';
+import { parameterLayout, type ModelGraph } from '../../model/graph.ts';
 import { sumOfOuterProducts, type NamedOuterProducts, type OuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState, Tensor } from '../../tensor/tensor.ts';
+import { NetworkInputs } from '../network-inputs.ts';
 import type { BatchPart, GradientResult, NetworkOptions } from '../network.ts';
+import { requireLayout } from '../parameters.ts';
 import { halvesOf, type Block } from '../summation.ts';
 import { openPort, type NodePort, type Port, type WebPort } from './port.ts';
 import { errorOf, type Request, type Response } from './protocol.ts';
@@ -79,10 +81,17 @@ export class GradientWorkers implements Disposable {
     const { microBatch } = options;
     if (microBatch !== undefined) requireInteger('options.microBatch', microBatch, 1);
     const dealer = new Dealer(this.size, jobs.length);
-    const plans = jobs.map(({ batches }, i) => {
+    const layout = parameterLayout(graph);
+    const inputs = new NetworkInputs(graph);
+    // Before anything is asked of a worker: what one cannot read would come back without a name, or not at all.
+    for (const [i, { state, batches }] of jobs.entries()) {
       if (batches.length === 0) throw new InvalidArgumentError({ field: `jobs[${i}].batches`, expected: 'at least one batch', got: 'none' });
-      return { batches: batches.length, runs: dealer.deal(batches.flatMap((batch, b) => partsOf(batch, b, microBatch ?? batch.count))) };
-    });
+      requireLayout(`jobs[${i}].state`, layout, state);
+      for (const batch of batches) inputs.require(batch);
+    }
+    const plans = jobs.map(({ batches }) => ({
+      batches: batches.length, runs: dealer.deal(batches.flatMap((batch, b) => partsOf(batch, b, microBatch ?? batch.count))),
+    }));
     // All runs of one job that a worker computes go in one request, so that the job's state is sent once.
     const asked = new Map<Run, Promise<Contribution>>();
     for (const [w, member] of this.#members.entries()) {
@@ -90,11 +99,14 @@ export class GradientWorkers implements Disposable {
         const own = runs.filter(({ worker }) => worker === w);
         if (own.length === 0) continue;
         const answers = member.contributions(graph, options, (jobs[j] as GradientJob).state, own, this.#spare.splice(0, own.length));
-        for (const [i, run] of own.entries()) asked.set(run, answers[i] as Promise<Contribution>);
+        for (const [i, run] of own.entries()) {
+          const answer = answers[i] as Promise<Contribution>;
+          // An error of one run is reported below in the order of runs; the others must not count as unhandled.
+          answer.catch(() => undefined);
+          asked.set(run, answer);
+        }
       }
     }
-    // An error of one run is reported below in the order of runs; the others must not count as unhandled.
-    for (const answer of asked.values()) answer.catch(() => undefined);
     const results: GradientResult[] = [];
     for (const { batches, runs } of plans) {
       const halves = [new Map<string, Tensor>(), new Map<string, Tensor>()] as const;
@@ -138,15 +150,15 @@ export class GradientWorkers implements Disposable {
  */
 export async function openGradientWorkers(workers: readonly (WebPort | NodePort)[], options: PoolOptions = {}): Promise<GradientWorkers> {
   if (workers.length === 0) throw new InvalidArgumentError({ field: 'workers', expected: 'at least one worker', got: 'none' });
-  const members = workers.map((worker, i) => new Member(`workers[${i}]`, worker));
-  const pool = new GradientWorkers(members, options.core?.arithmetic ?? 'strict');
+  const members: Member[] = [];
   try {
+    for (const [i, worker] of workers.entries()) members.push(new Member(`workers[${i}]`, worker));
     await Promise.all(members.map((member) => member.open(options.core ?? {})));
   } catch (error) {
-    pool[Symbol.dispose]();
+    for (const member of members) member.end();
     throw error;
   }
-  return pool;
+  return new GradientWorkers(members, options.core?.arithmetic ?? 'strict');
 }
 
 interface Waiting {
@@ -191,10 +203,16 @@ class Member {
 
   #ask(request: Request, answers: number, transfer: ArrayBuffer[] = []): Promise<Response>[] {
     if (this.#failure !== undefined) return Array.from({ length: answers }, () => Promise.reject(this.#failure as Error));
+    try {
+      this.#port.send(request, transfer);
+    } catch (error) {
+      // Nothing has been asked, so nothing is waited for.
+      const got = error instanceof Error ? error.message : describe(error);
+      throw new InvalidArgumentError({ field: `message to ${this.#field}`, expected: 'plain records and numbers, which a worker can be sent', got });
+    }
     const waiting: Waiting[] = [];
     const promises = Array.from({ length: answers }, () => new Promise<Response>((resolve, reject) => waiting.push({ resolve, reject })));
     this.#waiting.push(waiting);
-    this.#port.send(request, transfer);
     return promises;
   }
 

@@ -2,7 +2,7 @@
  * The two shapes in which runtimes hand out workers, as one: web workers (browsers, Deno, Bun) with event listeners, and
  * Node's `worker_threads`, whose events carry the message itself.
  */
-import { InvalidArgumentError, describe } from '../../core/errors.ts';
+import { InvalidArgumentError, describe, requireMembers } from '../../core/errors.ts';
 
 /** Any function: the runtimes' own declarations differ in what their listeners take. */
 type Method = (...parameters: never[]) => unknown;
@@ -34,6 +34,7 @@ export interface PortEvents {
 
 /** @throws InvalidArgumentError for something that is neither. */
 export function openPort(field: string, worker: WebPort | NodePort, { onMessage, onFailure }: PortEvents): Port {
+  requireMembers(field, worker, ['postMessage'], 'a Worker of this runtime');
   const terminate = (): void => void worker.terminate?.();
   const post = worker.postMessage.bind(worker) as (message: unknown, transfer: unknown) => void;
   // Node's first: its `parentPort` has both, and only `on` keeps the worker alive in every version.
