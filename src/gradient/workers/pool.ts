@@ -120,7 +120,7 @@ export class GradientWorkers implements Disposable {
         for (const [name, products] of factors) parts.set(name, [...(parts.get(name) ?? []), products]);
       }
       const [sum, second] = halves;
-      this.#add(second, sum);
+      if (second.size > 0) this.#add(second, sum);
       if (batches > 1) scale(sum, 1 / batches);
       const factors = new Map([...parts].map(([name, own]) => [name, sumOfOuterProducts(own, 1 / batches)]));
       results.push({ losses, gradients: sum, factors });
