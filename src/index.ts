@@ -57,7 +57,7 @@ export type { ForeignFileRead, ForeignFormat } from './bundle/foreign/formats.ts
 export type { ForeignCheckpoint, ForeignFile, KernelConvention, ReadBeside, ReadForeignOptions } from './bundle/foreign/checkpoint.ts';
 export { writableFormatOf, writableFormats, writeForeign } from './bundle/foreign/write.ts';
 export type { WritableFormat, WriteForeignOptions, WrittenForeign } from './bundle/foreign/write.ts';
-export { describeMisfits, flattenedInputs, mapNames, requireFit } from './bundle/foreign/map-names.ts';
+export { describeMisfits, mapNames, requireFit } from './bundle/foreign/map-names.ts';
 export type { MappedTensors, MappingOptions, MappingReport } from './bundle/foreign/map-names.ts';
 export { parseNameRules, renameTensors } from './bundle/foreign/name-rules.ts';
 export type { NameRule, Renamed } from './bundle/foreign/name-rules.ts';
@@ -71,6 +71,7 @@ export { preset, presetNames } from './model/presets.ts';
 export type { PresetName, PresetOptions } from './model/presets.ts';
 export { inferShapes, outputClasses, parameterLayout, parseGraph } from './model/graph.ts';
 export type { GraphNode, ModelGraph, ParameterInfo, ParameterLayout } from './model/graph.ts';
+export { flattenedInputs } from './model/flattened-units.ts';
 export { graphFromLayersModel } from './model/layers-model.ts';
 export { initialise } from './model/initialise.ts';
 export { lintPermutationSpec } from './model/permutation-lint.ts';

@@ -8,7 +8,7 @@ import { type RawTensor, rawToFloat32, readSafetensors, safetensorsHeader, write
 
 /** What tensors a network has; `parameterLayout(graph)` of `model/` gives one. */
 export interface StateLayout {
-  readonly parameters: readonly { readonly name: string; readonly shape: readonly number[] }[];
+  readonly parameters: readonly { readonly name: string; readonly shape: readonly number[]; readonly outAxis?: number }[];
   readonly buffers: readonly { readonly name: string; readonly shape: readonly number[] }[];
 }
 

@@ -126,6 +126,13 @@ export class AxisSets {
     return find(factor as Entry).family;
   }
 
+  /** Whether any permutation of a factor's units still will do, whatever becomes of others: nothing split, cut, tied or fixed it. */
+  isFree([factor, ...more]: Axis): boolean {
+    if (factor === undefined || more.length > 0) return false;
+    const { parent, parts, segments, family, stretch, fixed } = factor as Entry;
+    return parent === null && parts === null && segments === null && family === null && !stretch && fixed === null;
+  }
+
   /** Forbids every factor of `axis` to move. */
   fix(axis: Axis, reason: string): void {
     for (const leaf of this.leaves(axis)) fixEntry(leaf as Entry, reason);

@@ -5,6 +5,7 @@
 import { InvalidArgumentError, UnsupportedError, describe } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { FieldReader } from './fields.ts';
+import { flattenedInputs } from './flattened-units.ts';
 import { INPUT, parseGraph, type GraphNode, type ModelGraph, type OperationName, type Shape } from './graph.ts';
 import { ruleOf } from './operations.ts';
 
@@ -24,8 +25,6 @@ interface Value {
   readonly shape: Shape;
   /** From a ZeroPadding2D: the next convolution takes it in. */
   readonly padding?: readonly number[];
-  /** Flattened in Keras's order [H, W, C], ours is [C, H, W]: only a dense layer, whose weights are put in order, may read it. */
-  readonly keepsOrder?: boolean;
 }
 
 const isObject = (value: unknown): value is Config => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -140,8 +139,11 @@ class Converter {
   graph(): ModelGraph {
     const value = this.#values.get(this.#output);
     if (value === undefined || this.#input === undefined) return invalid('modelTopology', 'an input and an output that are layers', this.#output);
-    if (value.padding !== undefined || value.keepsOrder === true) refuse(`layer ${describe(this.#output)}`, 'a dense layer or pooling at the output', 'padded or flattened images');
-    return parseGraph({ version: 1, input: this.#input, nodes: this.#nodes, output: value.node });
+    if (value.padding !== undefined) refuse(`layer ${describe(this.#output)}`, 'a dense layer or pooling at the output', 'padded images');
+    const graph = parseGraph({ version: 1, input: this.#input, nodes: this.#nodes, output: value.node });
+    // A graph that Keras's weights could not be given to, since its units lie in another order somewhere, is another network.
+    flattenedInputs(graph);
+    return graph;
   }
 
   add(layer: KerasLayer): void {
@@ -168,8 +170,6 @@ class Converter {
     const x = values[0] ?? invalid(`layer ${describe(name)}`, 'an input', 'none');
     if (silent.includes(kind)) return x;
     if ((config['data_format'] ?? 'channels_last') !== 'channels_last') no('.data_format', 'channels_last');
-    const ordered = kind === 'Dense' || kind === 'Activation' || kind === 'ReLU' || kind === 'LeakyReLU';
-    if (!ordered && values.some((value) => value.keepsOrder === true)) refuse(`layer ${describe(name)} (${kind})`, 'a Dense layer after flattened images', kind);
     const paddable = kind === 'Conv2D' || kind === 'DepthwiseConv2D';
     if (values.some((value) => value.padding !== undefined) && (!paddable || config['padding'] === 'same')) {
       refuse(`layer ${describe(name)} (${kind})`, 'a convolution without padding of its own after a ZeroPadding2D', kind);
@@ -238,7 +238,7 @@ class Converter {
         return { ...x, padding: [...both(vertical), ...both(horizontal)] };
       }
       case 'Flatten':
-        return { ...one('flatten'), keepsOrder: x.shape.length === 3 && (x.shape[0] as number) > 1 && (x.shape[1] as number) * (x.shape[2] as number) > 1 };
+        return one('flatten');
       case 'Reshape': {
         const target = listOf(`layer ${describe(name)}.target_shape`, config['target_shape']);
         if (x.shape.length !== 1 || target.length !== 3 || target[0] !== 1 || target[1] !== 1) no('.target_shape', 'features as an image of 1×1 ([1, 1, C])');
@@ -250,10 +250,10 @@ class Converter {
         if ((config['negative_slope'] ?? 0) !== 0 || (config['threshold'] ?? 0) !== 0) no('.negative_slope', '0, with threshold 0');
         const most = config['max_value'] ?? null;
         if (most !== null && most !== 6) no('.max_value', '6 or none');
-        return { ...one(most === null ? 'relu' : 'relu6'), ...(x.keepsOrder === true ? { keepsOrder: true } : {}) };
+        return one(most === null ? 'relu' : 'relu6');
       }
       case 'LeakyReLU':
-        return { ...one('leaky_relu', { slope: config['alpha'] ?? config['negative_slope'] ?? 0.3 }), ...(x.keepsOrder === true ? { keepsOrder: true } : {}) };
+        return one('leaky_relu', { slope: config['alpha'] ?? config['negative_slope'] ?? 0.3 });
       case 'Softmax':
         return this.#activated({ ...layer, config: { activation: 'softmax' } }, x, name);
       case 'Add':
@@ -274,7 +274,7 @@ class Converter {
     if (kind === 'linear' || (kind === 'softmax' && layer.name === this.#output)) return x;
     const op = typeof kind === 'string' && Object.hasOwn(activations, kind) ? activations[kind] : undefined;
     if (op === undefined) return refuse(`layer ${describe(layer.name)} (${layer.kind}).activation`, `linear, ${Object.keys(activations).join(', ')}`, describe(kind));
-    return { ...this.#node(name, op, {}, [x]), ...(x.keepsOrder === true ? { keepsOrder: true } : {}) };
+    return this.#node(name, op, {}, [x]);
   }
 
   #requireLastAxis({ kind, name, config }: KerasLayer, x: Value): void {

@@ -107,7 +107,7 @@ describe('refused by name', () => {
     ['an unknown activation', sequential([4], layer('Dense', 'd', { units: 2, activation: 'softsign' })), /layer "d" \(Dense\)\.activation.*softsign/],
     ['channels first', sequential([4, 4, 3], conv('c', { data_format: 'channels_first' })), /layer "c" \(Conv2D\)\.data_format/],
     ['averages that leave padding out', sequential([5, 5, 3], layer('AveragePooling2D', 'p', { pool_size: [2, 2], strides: [2, 2], padding: 'same' })), /layer "p" \(AveragePooling2D\)\.padding/],
-    ['features in another order', sequential([4, 4, 3], layer('Flatten', 'f'), layer('BatchNormalization', 'n')), /layer "n" \(BatchNormalization\).*Dense layer/],
+    ['features in another order', sequential([4, 4, 3], layer('Flatten', 'f'), layer('BatchNormalization', 'n')), /node "n" \(batch_norm\).*dense layer/],
     ['no scale', sequential([4], layer('BatchNormalization', 'n', { scale: false })), /layer "n".*scale/],
     ['a graph model', { format: 'graph-model', modelTopology: {} }, /graph-model/],
     ['images of any size', sequential([null as unknown as number, 4, 3], conv('c')), /extents that are fixed/],

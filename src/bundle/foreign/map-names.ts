@@ -1,6 +1,7 @@
 /** Tensors of any file against what a network has: what fits, and exactly what does not. */
 import { MalformedFileError } from '../../core/errors.ts';
-import { type ModelGraph, inferShapes } from '../../model/graph.ts';
+import { flattenedInputs } from '../../model/flattened-units.ts';
+import type { ModelGraph } from '../../model/graph.ts';
 import { sameShape } from '../../tensor/tensor.ts';
 import type { StateLayout } from '../network-state.ts';
 import type { RawTensor } from '../safetensors.ts';
@@ -32,8 +33,17 @@ export interface MappedTensors {
 export interface MappingOptions {
   /** How kernels lie in the file; default `pytorch`. */
   readonly convention?: KernelConvention;
-  /** From `flattenedInputs(graph)`: needed for Keras networks in which a dense layer follows images. */
+  /** From `flattenedInputs(graph)`: needed for Keras networks in which images are flattened. */
   readonly inputExtents?: ReadonlyMap<string, readonly [number, number, number]>;
+}
+
+/**
+ * What `mapNames` needs to know of a network to bring Keras's tensors into its order; nothing where no tensor is turned so.
+ * @throws UnsupportedError naming the node behind which the order of flattened images cannot be followed.
+ */
+export function mappingOptions(graph: ModelGraph, convention: KernelConvention, rules: readonly NameRule[]): MappingOptions {
+  const turns = convention === 'keras' || rules.some(({ transpose }) => transpose === true);
+  return turns ? { convention, inputExtents: flattenedInputs(graph) } : { convention };
 }
 
 /**
@@ -48,13 +58,14 @@ export function mapNames(
 ): MappedTensors {
   const wanted = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
   const counters = new Set([...wanted.keys()].flatMap((name) => (name.endsWith('.running_mean') ? [`${name.slice(0, -'running_mean'.length)}num_batches_tracked`] : [])));
-  const extents = options.inputExtents ?? new Map();
-  let renamed = renameTensors(tensors, options.convention ?? 'pytorch', rules, extents);
+  const { convention = 'pytorch', inputExtents = new Map() } = options;
+  const inputsFirst = new Set(layout.parameters.flatMap(({ name, outAxis }) => (outAxis === 1 ? [name] : [])));
+  let renamed = renameTensors(tensors, convention, rules, inputExtents, inputsFirst);
   const prefix = commonPrefix(renamed, wanted);
   if (prefix !== '') {
     // Again with the prefix known, since a kernel's turn may depend on the name that it ends up with.
-    const prefixed = new Map([...extents].map(([name, value]) => [prefix + name, value] as const));
-    renamed = renameTensors(tensors, options.convention ?? 'pytorch', rules, prefixed);
+    const prefixed = new Map([...inputExtents].map(([name, value]) => [prefix + name, value] as const));
+    renamed = renameTensors(tensors, convention, rules, prefixed, new Set([...inputsFirst].map((name) => prefix + name)));
   }
   const ignored: string[] = [];
   const unexpected: { from: string; to: string; shape: readonly number[] }[] = [];
@@ -131,26 +142,4 @@ export function requireFit(field: string, report: MappingReport): void {
     expected: "the network's tensors",
     got: `${misfits.length} that do not fit (${shown.join('; ')}${misfits.length > shown.length ? '; …' : ''})`,
   });
-}
-
-/**
- * [C, H, W] of what is flattened before a dense layer, by the name of the layer's weight. Keras flattens [H, W, C], so
- * such a weight's inputs come in another order there; a weight that is only transposed would have the right shape and
- * the wrong network.
- */
-export function flattenedInputs(graph: ModelGraph): ReadonlyMap<string, readonly [number, number, number]> {
-  const shapes = inferShapes(graph);
-  const nodes = new Map(graph.nodes.map((node) => [node.name, node]));
-  const result = new Map<string, readonly [number, number, number]>();
-  for (const dense of graph.nodes) {
-    if (dense.op !== 'dense') continue;
-    let node = nodes.get(dense.inputs[0] as string);
-    // Through what keeps the order of features: activations.
-    while (node !== undefined && node.op !== 'flatten' && node.inputs.length === 1 && sameShape(shapes.get(node.name) ?? [], shapes.get(node.inputs[0] as string) ?? [])) {
-      node = nodes.get(node.inputs[0] as string);
-    }
-    const input = node?.op === 'flatten' ? shapes.get(node.inputs[0] as string) : undefined;
-    if (input?.length === 3) result.set(`${dense.name}.weight`, input as readonly [number, number, number]);
-  }
-  return result;
 }

@@ -22,7 +22,7 @@ export interface NameRule {
   readonly view?: readonly number[];
   /**
    * Order of axes, as numpy's `transpose`; `true`: Keras's kernels to PyTorch's; `false`: as it is.
-   * Left out, kernels of Keras and TensorFlow.js files are turned and nothing else.
+   * Left out, kernels of Keras and TensorFlow.js files are turned, and what reads flattened images.
    */
   readonly transpose?: boolean | readonly number[];
   /** Extents of the result, where they differ from the turned view's. */
@@ -112,8 +112,9 @@ function pytorchName(name: string): string {
 /**
  * Every tensor under its new name, in the file's order. Tensors that no rule fits keep their names; those of Keras and
  * TensorFlow.js files get PyTorch's (`dense/kernel` → `dense.weight`), after the rules.
- * @param inputExtents [C, H, W] of what is flattened before the dense layer whose weight has that (new) name: Keras
- *   flattens [H, W, C], so the inputs of such a layer come in another order.
+ * @param inputExtents [C, H, W] of the flattened image whose units the tensor of that (new) name reads: Keras flattens
+ *   [H, W, C], so they come in another order along its first axis.
+ * @param inputsFirst new names of dense weights that the network keeps [in, out], as Keras does.
  * @throws InvalidArgumentError where a rule's view or order does not fit its tensor; LimitError where matching would take too long.
  */
 export function renameTensors(
@@ -121,6 +122,7 @@ export function renameTensors(
   convention: KernelConvention,
   rules: readonly NameRule[] = [],
   inputExtents: ReadonlyMap<string, readonly [number, number, number]> = new Map(),
+  inputsFirst: ReadonlySet<string> = new Set(),
 ): readonly Renamed[] {
   const compiled = compileRules('rules', rules);
   let steps = 0;
@@ -138,18 +140,21 @@ export function renameTensors(
     }
     if (to === undefined) return { from, to, tensor, turned: false };
     if (convention === 'keras') to = pytorchName(to);
-    const turned = turn(from, tensor, rule, convention, inputExtents.get(to));
+    const turned = turn(from, tensor, rule, convention, inputExtents.get(to), inputsFirst.has(to));
     return { from, to, tensor: turned, turned: turned.bytes !== tensor.bytes };
   });
 }
 
-function turn(name: string, tensor: RawTensor, rule: NameRule | undefined, convention: KernelConvention, extents: readonly [number, number, number] | undefined): RawTensor {
+function turn(
+  name: string, tensor: RawTensor, rule: NameRule | undefined, convention: KernelConvention, extents: readonly [number, number, number] | undefined, inputsFirst: boolean,
+): RawTensor {
   const viewed = rule?.view === undefined ? tensor : reshape(`${name}: view`, tensor, rule.view);
   const last = name.replace(/:\d+$/, '').split(/[/.]/).at(-1) as string;
-  const isKernel = convention === 'keras' && (last === 'kernel' || last === 'depthwise_kernel');
-  const transpose = rule?.transpose ?? isKernel;
+  const isKernel = convention === 'keras' && (last === 'kernel' || last === 'depthwise_kernel') && !inputsFirst;
+  const transpose = rule?.transpose ?? (isKernel || (convention === 'keras' ? 'units' : false));
   let result = viewed;
   if (transpose === true) result = turnKernel(name, viewed, last === 'depthwise_kernel', extents);
+  else if (transpose === 'units') result = turnUnits(name, viewed, extents);
   else if (transpose !== false) result = transposeRaw(`${name}: transpose`, viewed, transpose);
   return rule?.shape === undefined ? result : reshape(`${name}: shape`, result, rule.shape);
 }
@@ -168,7 +173,16 @@ function turnKernel(name: string, tensor: RawTensor, depthwise: boolean, extents
     const [, out] = shape as [number, number];
     return reshape(name, transposeRaw(name, reshape(name, tensor, [height, width, channels, out]), [3, 2, 0, 1]), [out, channels * height * width]);
   }
-  return shape.length === 2 ? transposeRaw(name, tensor, [1, 0]) : tensor;
+  return shape.length === 2 ? transposeRaw(name, tensor, [1, 0]) : turnUnits(name, tensor, extents);
+}
+
+/** The first axis from the order [H, W, C] to [C, H, W]. */
+function turnUnits(name: string, tensor: RawTensor, extents: readonly [number, number, number] | undefined): RawTensor {
+  const [units, ...rest] = tensor.shape;
+  if (extents === undefined || units !== extents[0] * extents[1] * extents[2]) return tensor;
+  const [channels, height, width] = extents;
+  const others = rest.map((_, axis) => 2 + axis);
+  return reshape(name, transposeRaw(name, reshape(name, tensor, [height * width, channels, ...rest]), [1, 0, ...others]), tensor.shape);
 }
 
 function reshape(field: string, tensor: RawTensor, shape: readonly number[]): RawTensor {

@@ -5,7 +5,7 @@ import { type ModelGraph, parameterLayout } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { stateFromRawTensors } from '../network-state.ts';
 import type { ForeignCheckpoint } from './checkpoint.ts';
-import { type MappingReport, flattenedInputs, mapNames } from './map-names.ts';
+import { type MappingReport, mapNames, mappingOptions } from './map-names.ts';
 import type { NameRule } from './name-rules.ts';
 
 export interface MappedState {
@@ -16,10 +16,14 @@ export interface MappedState {
   readonly narrow: readonly string[];
 }
 
-/** A file's tensors as the state of `graph`, in f32. @throws UnsupportedError for element types that have no f32 form. */
+/**
+ * A file's tensors as the state of `graph`, in f32.
+ * @throws UnsupportedError for element types that have no f32 form, and for Keras files where the order of flattened images
+ *   cannot be followed.
+ */
 export function stateFromForeign(graph: ModelGraph, checkpoint: ForeignCheckpoint, rules: readonly NameRule[], field: string): MappedState {
   const layout = parameterLayout(graph);
-  const { tensors, report } = mapNames(checkpoint.tensors, layout, rules, { convention: checkpoint.convention, inputExtents: flattenedInputs(graph) });
+  const { tensors, report } = mapNames(checkpoint.tensors, layout, rules, mappingOptions(graph, checkpoint.convention, rules));
   const narrow = [...tensors].flatMap(([name, { dtype }]) => (dtype === 'F16' || dtype === 'BF16' ? [name] : []));
   return { state: report.fits ? stateFromRawTensors(layout, tensors, field) : undefined, report, narrow };
 }

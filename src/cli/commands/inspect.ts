@@ -1,6 +1,6 @@
 /** `trajport inspect`: what is in a bundle or a file of weights. */
 import { foreignFormatNames } from '../../bundle/foreign/formats.ts';
-import { flattenedInputs, mapNames } from '../../bundle/foreign/map-names.ts';
+import { mapNames, mappingOptions } from '../../bundle/foreign/map-names.ts';
 import type { NameRule } from '../../bundle/foreign/name-rules.ts';
 import { heldGroups } from '../../matching/held-groups.ts';
 import { inferShapes, parameterLayout } from '../../model/graph.ts';
@@ -124,7 +124,7 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
 async function inspectFit({ output, signal }: Context, path: string, graph: ModelGraph, rules: readonly NameRule[]): Promise<ExitCode> {
   const file = await readCheckpointFile(path, signal);
   const layout = parameterLayout(graph);
-  const { report } = mapNames(file.tensors, layout, rules, { convention: file.convention, inputExtents: flattenedInputs(graph) });
+  const { report } = mapNames(file.tensors, layout, rules, mappingOptions(graph, file.convention, rules));
   const show = (shape: readonly number[]): string => shape.join('×') || 'scalar';
   const from = new Map(report.mapped.map((item) => [item.to, item]));
   const misshapen = new Map(report.misshapen.map((item) => [item.to, item]));

@@ -1,7 +1,8 @@
 /** Name patterns, and mapping a file's tensors to a network's parameters: what fits, and exactly what does not. */
 import { describe, expect, it } from 'vitest';
+import { flattenedInputs } from '../../../src/model/flattened-units.ts';
 import { parseGraph, parameterLayout } from '../../../src/model/graph.ts';
-import { describeMisfits, flattenedInputs, mapNames, requireFit } from '../../../src/bundle/foreign/map-names.ts';
+import { describeMisfits, mapNames, requireFit } from '../../../src/bundle/foreign/map-names.ts';
 import { NamePattern, fillTemplate } from '../../../src/bundle/foreign/name-pattern.ts';
 import { type NameRule, parseNameRules, renameTensors } from '../../../src/bundle/foreign/name-rules.ts';
 import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
