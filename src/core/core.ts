@@ -67,8 +67,9 @@ export class Core implements Disposable {
   }
 
   /**
-   * Reserves `bytes` on the heap (16-byte alignment is NOT promised; wasm loads need none).
-   * @throws OutOfMemoryError when the heap is at its cap. Everything allocated before stays valid.
+   * Reserves `bytes` on the heap (16-byte alignment is NOT promised; wasm loads need none). What is had has fewer than 2^31 bytes,
+   * the heap's cap: numbers of elements that lie on it fit the i32 that kernels take.
+   * @throws OutOfMemoryError when the heap is at its cap, InvalidArgumentError for what is no size. Everything allocated before stays valid.
    */
   allocate(bytes: number, purpose: string): number {
     const pointer = allocateOrThrow(this.tfjs, bytes, purpose, this.heapLimitBytes);
@@ -85,13 +86,17 @@ export class Core implements Disposable {
 
   /**
    * Runs `body` with a scratch allocator whose allocations are freed when `body` returns or throws; a kernel that
-   * throws leaves the C++ shadow stack where it was.
+   * throws leaves the C++ shadow stack where it was. Whatever computes does so in here, so this is where a trap gets its type.
+   * @throws KernelError for a trap: no later result of this core is to be trusted.
    */
   scoped<T>(body: (scratch: Scratch) => T): T {
     const stack = this.tfjs.stackSave();
     const scratch = new Scratch(this);
     try {
       return body(scratch);
+    } catch (cause) {
+      if (!(cause instanceof WebAssembly.RuntimeError)) throw cause;
+      throw new KernelError({ field: 'WebAssembly', expected: 'a kernel that returns', got: String(cause), cause });
     } finally {
       scratch.release();
       this.tfjs.stackRestore(stack);
@@ -153,6 +158,14 @@ export class Scratch {
     return this.bytes(count * 4, purpose);
   }
 
+  /**
+   * As `bytes`, for a size that a kernel itself tells. It does so in 32 bits: `atLeast`, computed here, is below the true size and
+   * takes its place where that wraps.
+   */
+  told(count: number, atLeast: number, purpose: string): number {
+    return this.bytes(Math.max(count >>> 0, atLeast), purpose);
+  }
+
   /** Copies a typed array onto the heap. */
   upload(data: Float32Array | Float64Array | Int32Array | Uint8Array, purpose?: string): number {
     const pointer = this.bytes(data.byteLength, purpose);
@@ -168,8 +181,9 @@ export class Scratch {
 
 /** malloc that never answers 0. Shared with the tfjs backend, whose own caller would write to address 0. */
 function allocateOrThrow(tfjs: TfjsBinary, bytes: number, purpose: string, heapLimitBytes: number): number {
-  // malloc(0) may answer 0; one byte keeps every pointer distinct and real.
-  const pointer = tfjs.malloc(bytes === 0 ? 1 : bytes) >>> 0;
+  requireInteger(purpose, bytes, 0);
+  // malloc takes 32 bits: of 2^32 + 64 bytes it would reserve 64. malloc(0) may answer 0; one byte keeps every pointer distinct and real.
+  const pointer = bytes > heapLimitBytes ? 0 : tfjs.malloc(bytes === 0 ? 1 : bytes) >>> 0;
   if (pointer === 0) {
     throw new OutOfMemoryError({
       field: purpose,

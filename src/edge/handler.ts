@@ -87,7 +87,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
       try {
         return await answer(request, inputs, choices);
       } catch (error) {
-        if (error instanceof TrajportError && (error.code === 'out-of-memory' || error.code === 'kernel')) discardCompute();
+        if (spoilsCore(error, request.signal)) discardCompute();
         throw error;
       }
     }, request.signal);
@@ -127,6 +127,12 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
         : json(500, problem('InternalError', 'service', 'an answer', 'a fault of trajport'));
     }
   };
+}
+
+/** Whether what a job failed of may have left the shared core at its cap or in disorder: a fault that nobody foresaw is taken for one. */
+function spoilsCore(error: unknown, signal: AbortSignal): boolean {
+  if (error instanceof TrajportError) return error.code === 'out-of-memory' || error.code === 'kernel';
+  return !(error instanceof Refusal) && !signal.aborted;
 }
 
 interface Inputs {

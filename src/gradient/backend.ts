@@ -61,20 +61,20 @@ export class HeapBackend extends BackendWasm {
 
   /**
    * Runs `body` as a tfjs tidy without a result tensor; when it throws, buffers that kernels had begun are freed too.
-   * @throws InvalidArgumentError where the engine was disposed of: a job yields, and its caller may have ended what it computes with.
+   * @throws KernelError for a trap; InvalidArgumentError where the engine was disposed of: a job yields, and its caller may have ended what it computes with.
    */
   scope<T>(body: () => T): T {
     if (live !== this) throw new InvalidArgumentError({ field: 'compute', expected: 'a handle that stays open until the call has ended', got: 'a disposed one' });
     const before = new Set(this.#live);
-    const stack = this.core.tfjs.stackSave();
-    let result: T | undefined;
     try {
-      engine().tidy(() => {
-        result = body();
+      return this.core.scoped(() => {
+        let result: T | undefined;
+        engine().tidy(() => {
+          result = body();
+        });
+        return result as T;
       });
-      return result as T;
     } catch (error) {
-      this.core.tfjs.stackRestore(stack);
       for (const dataId of this.#live) if (!before.has(dataId)) this.disposeData(dataId, true);
       throw error;
     }

@@ -58,7 +58,7 @@ export class Trainer implements Disposable {
         this.#network.accumulateGradient(this.#parameters, [batch], (statistics) => seen.push(statistics)),
       );
       for (const statistics of seen) this.#moveStatistics(statistics);
-      this.#optimiser.step(this.#parameters, learningRate);
+      this.#backend.scope(() => this.#optimiser.step(this.#parameters, learningRate));
       return loss as number;
     } finally {
       this.#parameters.clearGradients();
@@ -74,8 +74,10 @@ export class Trainer implements Disposable {
     this.#requireOpen();
     requireNumber('learningRate', learningRate, 0);
     try {
-      this.#backend.scope(() => this.#parameters.writeGradients(gradients));
-      this.#optimiser.step(this.#parameters, learningRate);
+      this.#backend.scope(() => {
+        this.#parameters.writeGradients(gradients);
+        this.#optimiser.step(this.#parameters, learningRate);
+      });
     } finally {
       this.#parameters.clearGradients();
     }

@@ -1,12 +1,17 @@
 /** The fetch handler in this process: answers, refusals as typed JSON, caps, the queue. */
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openCore } from '../../src/core/core.ts';
+import type { CoreKernels } from '../../src/core/kernels.ts';
 import { createTransferHandler } from '../../src/edge/index.ts';
+import { computeInTurn, inTurn } from '../../src/edge/turn.ts';
 import { stateToSafetensors } from '../../src/bundle/network-state.ts';
 import { writeBundle } from '../../src/bundle/writer.ts';
 import { parameterLayout } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
+import { sequential } from '../../src/model/builder.ts';
 import { preset } from '../../src/model/presets.ts';
+import type { NetworkState } from '../../src/tensor/tensor.ts';
 import { closeSharedCompute, openCompute, train } from '../../src/index.ts';
 import { imageSet } from '../../src/data/image-set.ts';
 import { idxImages, idxLabels, striped } from '../cli/fixtures.ts';
@@ -230,6 +235,40 @@ describe('handler', () => {
     const broken = createTransferHandler({ wasm: { core: new Uint8Array(8) } });
     expect(await problemOf(await broken(request({ ...inputs, options: options(fine) })))).toMatchObject({ status: 500, body: { field: 'service' } });
     expect((await handle(request({ ...inputs, options: options(fine) }))).status).toBe(200);
+  });
+
+  it('asks for memory, not for 2^32 bytes less, where activations are beyond 4 GiB', async () => {
+    const [count, hidden] = [49_000, 25_000];
+    const graph = sequential([1, 1, 1], [{ op: 'flatten' }, { op: 'dense', out: hidden, bias: false }, { op: 'relu' }, { op: 'dense', out: 2 }]);
+    const wide: Record<string, Uint8Array> = { images: idxImages(count, 1, 1, new Uint8Array(count).map((_, i) => i % 251)), labels: idxLabels(Array.from({ length: count }, (_, i) => i % 2)) };
+    {
+      using core = await openCore();
+      const [start, end, target] = [1, 2, 3].map((seed) => initialise(core, graph, { seed })) as [NetworkState, NetworkState, NetworkState];
+      wide['bundle'] = await writeBundle({ graph, checkpoints: [{ label: 's', state: start }, { label: 'e', state: end }] });
+      wide['target'] = stateToSafetensors(parameterLayout(graph), target);
+    }
+    const response = await createTransferHandler()(request({ ...wide, options: options({ method: 'fgmt', steps: 1, batchSize: 43_000, maxSweeps: 1, frozenGroups: ['dense1'] }) }));
+    expect(await problemOf(response)).toMatchObject({ status: 503, body: { error: 'OutOfMemoryError' } });
+  });
+
+  it.each<[string, (kernels: CoreKernels) => void]>([
+    ['traps', (kernels) => kernels.addF32(0, 0xffff_fff0, 4)],
+    ['fails in a way that nobody foresaw', () => { throw new TypeError('odd'); }],
+  ])('gives up a core of which a kernel %s', async (_how, fail) => {
+    const mine = await inTurn(() => computeInTurn({ heapLimitBytes: 32 * 2 ** 20 }), new AbortController().signal);
+    const kernels = mine.core.kernels as unknown as Record<string, () => void>;
+    const sound = { ...mine.core.kernels };
+    for (const name of Object.keys(kernels)) if (name !== 'memory') kernels[name] = () => fail(sound);
+    expect((await handle(request({ ...inputs, options: options(fine) }))).status).toBe(500);
+    expect(mine.disposed).toBe(true);
+    expect((await handle(request({ ...inputs, options: options(fine) }))).status).toBe(200);
+  });
+
+  it('keeps the core where a request is at fault', async () => {
+    const mine = await inTurn(() => computeInTurn({ heapLimitBytes: 32 * 2 ** 20 }), new AbortController().signal);
+    expect((await handle(request({ ...inputs, options: options({ ...fine, steps: 101 }) }))).status).toBe(413);
+    expect((await handle(request({ ...inputs, target: new Uint8Array(8) }))).status).toBe(400);
+    expect(mine.disposed).toBe(false);
   });
 
   it('runs one at a time, lets some wait and tells the rest to come back', async () => {

@@ -50,6 +50,16 @@ describe('running out of memory', () => {
     { op: 'flatten' },
     { op: 'dense', name: 'head', out: 4 },
   ]);
+  it('throws the same for values beyond 4 GiB, whose size in 32 bits would be had', () => {
+    const wide = sequential([1], [{ op: 'dense', name: 'a', out: 65_536, bias: false }, { op: 'relu' }, { op: 'dense', name: 'b', out: 2 }]);
+    const state = randomState(wide, 1);
+    const [small, large] = [randomBatch(wide, 2, 2), randomBatch(wide, 16_400, 3)];
+    const before = gradients.compile(wide).gradient(state, [small]);
+    expect(() => gradients.compile(wide).gradient(state, [large])).toThrow(OutOfMemoryError);
+    expect(core.liveAllocations).toBe(0);
+    expect(gradients.compile(wide).gradient(state, [small])).toEqual(before);
+  });
+
   it('throws a typed error out of a gradient, frees everything, and the next call gives the right answer', () => {
     const network = gradients.compile(graph);
     const state = randomState(graph, 1);

@@ -3,6 +3,7 @@
  * them, or in three. See `assembly/attention.ts` for what is in memory when.
  */
 import type { TensorInfo } from '#tfjs';
+import type { Core, Scratch } from '../../core/core.ts';
 import type { AttentionShape } from '../../model/operations-sequence.ts';
 import { defineGradient, defineKernel, required, runAll, sizeOf, type KernelCall } from './support.ts';
 import { together } from './sequence.ts';
@@ -36,6 +37,12 @@ const settingsOf = (call: KernelCall) => {
   return { shape, causal: Number(call.attrs['causal']), factor: 1 / Math.sqrt(shape.headFeatures) };
 };
 
+function scoresScratch(core: Core, scratch: Scratch, { tokens, headFeatures, valueFeatures }: AttentionShape): number {
+  // Two blocks of scores, of at least 64 queries each where there are as many.
+  const atLeast = 8 * Math.min(64, tokens) * tokens;
+  return scratch.told(core.kernels.attentionScratchBytes(tokens, headFeatures, valueFeatures), atLeast, 'scores of an attention');
+}
+
 /** {queries, keys?, values?}, {shape, causal} → [out, stats] */
 function forward(call: KernelCall): TensorInfo[] {
   const { backend } = call;
@@ -47,7 +54,7 @@ function forward(call: KernelCall): TensorInfo[] {
   const out = backend.makeOutput([count, tokens, heads * valueFeatures], 'float32');
   const stats = backend.makeOutput([count, heads, tokens, 2], 'float32');
   core.scoped((scratch) => {
-    const scratchPtr = scratch.bytes(core.kernels.attentionScratchBytes(tokens, headFeatures, valueFeatures), 'scores of an attention');
+    const scratchPtr = scoresScratch(core, scratch, shape);
     const [q, k, v] = operandsOf(call, inputs, shape);
     core.kernels.attentionF32(
       q.pointer, q.stride, k.pointer, k.stride, v.pointer, v.stride, backend.pointer(out), heads * valueFeatures, backend.pointer(stats),
@@ -68,7 +75,7 @@ function backward(call: KernelCall): TensorInfo[] {
   const gradients = inputs.map((input) => backend.makeOutput(input.shape, 'float32'));
   for (const gradient of gradients) core.f32(backend.pointer(gradient), sizeOf(gradient)).fill(0);
   core.scoped((scratch) => {
-    const scratchPtr = scratch.bytes(core.kernels.attentionScratchBytes(tokens, headFeatures, valueFeatures), 'scores of an attention');
+    const scratchPtr = scoresScratch(core, scratch, shape);
     const [q, k, v] = operandsOf(call, inputs, shape);
     const [dq, dk, dv] = operandsOf(call, gradients, shape);
     core.kernels.attentionGradientF32(

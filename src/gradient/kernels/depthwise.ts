@@ -13,7 +13,8 @@ function suits3(g: Geometry, left: number): boolean {
 }
 
 function scratch3(core: Core, scratch: Scratch, g: Geometry): number {
-  return scratch.bytes(core.kernels.depthwise3ScratchBytes(g.width, g.outWidth, g.channels), 'taps or sums, and a row');
+  const rows = 8 * Math.max(g.width, g.outWidth) * g.channels;
+  return scratch.told(core.kernels.depthwise3ScratchBytes(g.width, g.outWidth, g.channels), rows, 'taps or sums, and a row');
 }
 
 /** Whether the kernels of 7×7 filters over packed channels take it: 14 → 31 GFLOP/s and more. */
@@ -23,7 +24,9 @@ function suitsPacked(g: Geometry, left: number): boolean {
 }
 
 function packedScratch(core: Core, scratch: Scratch, g: Pick<Geometry, 'width' | 'channels' | 'outHeight' | 'outWidth'>, left: number): number {
-  return scratch.bytes(core.kernels.depthwisePackedScratchBytes(g.width, g.channels, g.outHeight, g.outWidth, left), 'packed channels');
+  // A row of outputs and the seven that it reads, of up to 64 blocks of four channels at once.
+  const rows = 8 * 16 * Math.min(64, Math.floor(g.channels / 4)) * Math.max(g.width, g.outWidth);
+  return scratch.told(core.kernels.depthwisePackedScratchBytes(g.width, g.channels, g.outHeight, g.outWidth, left), rows, 'packed channels');
 }
 
 interface Pointers {

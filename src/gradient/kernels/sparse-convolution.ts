@@ -126,7 +126,7 @@ export function sparseFilterGradient(
     core.f32(transposed, terms * g.out).fill(0);
     kernels.sparseFilterGradientF32(
       pointers.dy, pointers.image, pointers.rows, transposed, g.count * g.outHeight * g.outWidth, g.out, g.kernel[0], g.kernel[1] * g.channels,
-      paddedWidth * g.channels, scratch.bytes(kernels.sparseFilterGradientScratchBytes(g.out), 'entries of rows'),
+      paddedWidth * g.channels, scratch.told(kernels.sparseFilterGradientScratchBytes(g.out), 2048 * g.out, 'entries of rows'),
     );
     kernels.transposeF32(transposed, pointers.dw, 1, g.out, terms);
   });
