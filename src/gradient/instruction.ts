@@ -1,12 +1,15 @@
-/** One kernel call of a program. */
+/** One kernel call of a program, and what names the values between calls. */
 import type { Attributes } from './kernels/support.ts';
 
+/** A node's value by its name, or what is made on the way to one: a symbol, since any string may be the name of a node. */
+export type ValueKey = string | symbol;
+
 export interface Instruction {
-  /** Name of the value it makes: a node's, or a partial sum of one. */
-  readonly output: string;
+  /** The value it makes. */
+  readonly output: ValueKey;
   readonly kernel: string;
   /** Kernel input → value. */
-  readonly values: { readonly [input: string]: string };
+  readonly values: { readonly [input: string]: ValueKey };
   /** Kernel input → parameter or buffer. */
   readonly parameters: { readonly [input: string]: string };
   readonly attrs: Attributes;

@@ -2,7 +2,7 @@
 import { parameterName, type GraphNode, type NodeOf, type Shape } from '../model/graph.ts';
 import { attentionShape, type SequenceOperation } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import type { Instruction } from './instruction.ts';
+import type { Instruction, ValueKey } from './instruction.ts';
 
 type ParameterOf = (suffix: string) => string;
 
@@ -12,7 +12,7 @@ function one(node: GraphNode, kernel: string, more: Partial<Instruction>): Instr
 }
 
 /** `from` and `to` are shapes inside, without the batch axis. */
-export function reinterpret(node: GraphNode, x: string, from: Shape, to: Shape): Instruction[] {
+export function reinterpret(node: GraphNode, x: ValueKey, from: Shape, to: Shape): Instruction[] {
   return one(node, 'Reinterpret', { values: { x }, attrs: { shape: to, from } });
 }
 
@@ -55,7 +55,7 @@ export function sequenceInstructions(
     case 'class_token':
       return one(node, 'PrependToken', { parameters: { token: parameter('') } });
     case 'select_token': {
-      const taken = `${node.name} (token)`;
+      const taken = Symbol(`${node.name} (token)`);
       const [tokens, features] = from as readonly [number, number];
       return [
         ...one(node, 'TakeTokens', { output: taken, attrs: { first: node.index, tokens: 1, from: tokens } }),
@@ -65,7 +65,7 @@ export function sequenceInstructions(
     case 'mean_tokens': {
       // The pixels of an image one pixel wide.
       const [tokens, features] = from as readonly [number, number];
-      const [column, mean] = [`${node.name} (column)`, `${node.name} (mean)`];
+      const [column, mean] = [Symbol(`${node.name} (column)`), Symbol(`${node.name} (mean)`)];
       const imageShape = [tokens, 1, features];
       const attrs = { filterSize: [tokens, 1], strides: [1, 1], pad: [[0, 0], [0, 0], [0, 0], [0, 0]], imageShape };
       return [
@@ -92,7 +92,7 @@ function inside(shape: Shape): Shape {
 
 /** Row-major order is that of [C, H, W], so images are brought there, and back. */
 function reshape(node: NodeOf<'reshape'>, from: Shape): Instruction[] {
-  const flat = `${node.name} (flat)`;
+  const flat = Symbol(`${node.name} (flat)`);
   const elements = elementCount(from);
   const to = node.shape;
   const first: Instruction[] =

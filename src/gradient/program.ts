@@ -2,7 +2,7 @@
 import { inferShapes, parameterName, type GraphNode, type ModelGraph, type Padding, type Shape } from '../model/graph.ts';
 import { featuresOf } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import type { Instruction } from './instruction.ts';
+import type { Instruction, ValueKey } from './instruction.ts';
 import type { Attributes } from './kernels/support.ts';
 import { denseRows, reinterpret, sequenceInstructions } from './program-sequence.ts';
 
@@ -10,9 +10,9 @@ export interface Program {
   readonly instructions: readonly Instruction[];
   readonly output: string;
   /** Value → number of its readers; the program's output counts one more. */
-  readonly readers: ReadonlyMap<string, number>;
+  readonly readers: ReadonlyMap<ValueKey, number>;
   /** Values with a parameter at or before them: those that a gradient must reach. */
-  readonly reached: ReadonlySet<string>;
+  readonly reached: ReadonlySet<ValueKey>;
 }
 
 /** @param training batch norm by the batch's statistics instead of the running ones. */
@@ -23,7 +23,7 @@ export function compileProgram(graph: ModelGraph, trained: ReadonlySet<string>, 
   );
   const instructions = withRectifiers(plain, readersOf(plain, graph.output));
   const readers = readersOf(instructions, graph.output);
-  const reached = new Set<string>();
+  const reached = new Set<ValueKey>();
   for (const { output, values, parameters } of instructions) {
     const sources = Object.values(values);
     if (sources.some((name) => reached.has(name)) || Object.values(parameters).some((name) => trained.has(name))) {
@@ -33,8 +33,8 @@ export function compileProgram(graph: ModelGraph, trained: ReadonlySet<string>, 
   return { instructions, output: graph.output, readers, reached };
 }
 
-function readersOf(instructions: readonly Instruction[], output: string): Map<string, number> {
-  const readers = new Map<string, number>([[output, 1]]);
+function readersOf(instructions: readonly Instruction[], output: string): Map<ValueKey, number> {
+  const readers = new Map<ValueKey, number>([[output, 1]]);
   for (const { values } of instructions) for (const name of Object.values(values)) readers.set(name, (readers.get(name) ?? 0) + 1);
   return readers;
 }
@@ -45,9 +45,9 @@ function ceilingOf({ kernel, attrs }: Instruction): number | undefined {
 }
 
 /** A batch norm in training mode takes a rectifier along that alone reads it: its last pass writes the rectifier's value as fast as its own. */
-function withRectifiers(instructions: readonly Instruction[], readers: ReadonlyMap<string, number>): readonly Instruction[] {
+function withRectifiers(instructions: readonly Instruction[], readers: ReadonlyMap<ValueKey, number>): readonly Instruction[] {
   const rectifiers = new Map(
-    instructions.filter((each) => ceilingOf(each) !== undefined).map((each) => [each.values['x'] as string, each]),
+    instructions.filter((each) => ceilingOf(each) !== undefined).map((each) => [each.values['x'] as ValueKey, each]),
   );
   const taken = new Set<Instruction>();
   const joined = instructions.map((each) => {
@@ -151,14 +151,10 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
     case 'slice':
       return one('SliceChannels', { start: node.start, length: node.length, channels: featuresOf(inputs[0] as Shape) });
     case 'add': {
-      const last = node.inputs.length - 1;
-      return node.inputs.slice(1).map((b, i) => ({
-        output: i + 1 === last ? node.name : `${node.name} (first ${i + 2} of ${last + 1})`,
-        kernel: 'AddAlike',
-        values: { a: i === 0 ? x : `${node.name} (first ${i + 1} of ${last + 1})`, b },
-        parameters: {},
-        attrs: {},
-        overwrites: false,
+      const others = node.inputs.slice(1);
+      const sums = others.map((_, i): ValueKey => (i + 1 === others.length ? node.name : Symbol(`${node.name} (first ${i + 2})`)));
+      return others.map((b, i) => ({
+        output: sums[i] as ValueKey, kernel: 'AddAlike', values: { a: sums[i - 1] ?? x, b }, parameters: {}, attrs: {}, overwrites: false,
       }));
     }
     default:

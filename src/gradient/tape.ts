@@ -8,7 +8,7 @@ import { KernelError } from '../core/errors.ts';
 import type { HeapBackend } from './backend.ts';
 import { run, runAll, type InputGradients } from './kernels/support.ts';
 import type { HeapParameters } from './parameters.ts';
-import type { Instruction } from './instruction.ts';
+import type { Instruction, ValueKey } from './instruction.ts';
 import type { Program } from './program.ts';
 
 /** A tensor and how many still need it. */
@@ -70,10 +70,10 @@ export class Tape {
   /** The value of the program's output, the caller's to dispose; takes over `input`. */
   forward(input: Tensor): Tensor {
     const { instructions, output, readers } = this.#program;
-    const values = new Map<string, { readonly held: Held; left: number }>();
-    const put = (name: string, held: Held): void => void values.set(name, { held, left: readers.get(name) ?? 0 });
+    const values = new Map<ValueKey, { readonly held: Held; left: number }>();
+    const put = (name: ValueKey, held: Held): void => void values.set(name, { held, left: readers.get(name) ?? 0 });
     /** One reader's hold: the last reader takes over the map's own, and may be the only one. */
-    const take = (name: string): Held => {
+    const take = (name: ValueKey): Held => {
       const value = values.get(name) as { readonly held: Held; left: number };
       if (--value.left > 0) return value.held.hold();
       values.delete(name);
@@ -96,7 +96,7 @@ export class Tape {
   /** Adds the gradient of every parameter to `parameters`; takes over the output's gradient. */
   backward(outputGradient: Tensor): void {
     const { output, reached } = this.#program;
-    const gradients = new Map<string, Held>([[output, new Held(outputGradient)]]);
+    const gradients = new Map<ValueKey, Held>([[output, new Held(outputGradient)]]);
     for (let step = this.#steps.pop(); step !== undefined; step = this.#steps.pop()) {
       const { instruction, saved, held } = step;
       const dy = gradients.get(instruction.output);
@@ -139,7 +139,7 @@ export class Tape {
     return { instruction, saved, held };
   }
 
-  #differentiate(instruction: Instruction, dy: Held, saved: readonly Tensor[], gradients: Map<string, Held>): void {
+  #differentiate(instruction: Instruction, dy: Held, saved: readonly Tensor[], gradients: Map<ValueKey, Held>): void {
     const attrs = { ...instruction.attrs, gradientInPlace: dy.isSole(this.#backend) };
     const rules = this.#gradientOf(instruction).gradFunc(dy.tensor, saved as Tensor[], attrs) as InputGradients;
     const { parameters, values } = instruction;
@@ -151,7 +151,7 @@ export class Tape {
     for (const input of factored) this.#parameters.addFactors(parameters[input] as string, dy.tensor, shared ?? x);
     const wanted = [
       ...Object.keys(parameters).filter((input) => !factored.includes(input)),
-      ...Object.keys(values).filter((input) => this.#program.reached.has(values[input] as string)),
+      ...Object.keys(values).filter((input) => this.#program.reached.has(values[input] as ValueKey)),
     ];
     // One tidy for all: kernels with several outputs compute them together, and the intermediate tensors of stock gradients,
     // which are compositions of operations, end here.
@@ -165,7 +165,7 @@ export class Tape {
     for (const [i, input] of wanted.entries()) {
       const gradient = results[i] as Tensor;
       const parameter = parameters[input];
-      if (parameter === undefined) this.#accumulate(gradients, values[input] as string, gradient);
+      if (parameter === undefined) this.#accumulate(gradients, values[input] as ValueKey, gradient);
       else this.#parameters.addGradient(parameter, gradient);
     }
   }
@@ -176,7 +176,7 @@ export class Tape {
     return gradient;
   }
 
-  #accumulate(gradients: Map<string, Held>, value: string, dx: Tensor): void {
+  #accumulate(gradients: Map<ValueKey, Held>, value: ValueKey, dx: Tensor): void {
     const sum = gradients.get(value);
     if (sum === undefined) {
       gradients.set(value, new Held(dx));

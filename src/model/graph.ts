@@ -69,7 +69,7 @@ export function parseGraph(json: unknown): ModelGraph {
   requireTokensEmbedded(graph);
   requireAllUsed(graph);
   inferShapes(graph);
-  parameterLayout(graph);
+  requireOwnParameters(graph);
   return graph;
 }
 
@@ -224,6 +224,19 @@ function requireTokensEmbedded({ vocabulary, nodes }: ModelGraph): void {
       expected: node.op === 'embedding' ? "the network's input of token numbers (give the graph a vocabulary)" : 'an embedding between token numbers and other layers',
       got: describe(node.inputs),
     });
+  }
+}
+
+/** Names of parameters are made of names of nodes: a class token called `fc.weight` beside a dense layer `fc` would share its weight. */
+function requireOwnParameters(graph: ModelGraph): void {
+  const owners = new Map<string, string>();
+  const { parameters, buffers } = parameterLayout(graph);
+  for (const { name, node } of [...parameters, ...buffers]) {
+    const other = owners.get(name);
+    if (other !== undefined) {
+      throw new InvalidArgumentError({ field: `graph node ${describe(node)}`, expected: `parameters of its own, not ${describe(name)} of node ${describe(other)}`, got: describe(node) });
+    }
+    owners.set(name, node);
   }
 }
 

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError, UnsupportedError } from '../../src/core/errors.ts';
 import { factorableWeights } from '../../src/gradient/network.ts';
-import { sequential } from '../../src/model/builder.ts';
+import { GraphBuilder, sequential } from '../../src/model/builder.ts';
 import { preset } from '../../src/model/presets.ts';
 import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 import { randomBatch, randomState, relativeError } from './checks.ts';
@@ -60,6 +60,26 @@ describe('micro-batches', () => {
   it('are refused for batch norm, naming the layer', () => {
     expect(() => engine.compile(resnet, { microBatch: 4 })).toThrow(UnsupportedError);
     expect(() => engine.compile(resnet, { microBatch: 4 })).toThrow(/bn1/);
+  });
+});
+
+describe('any string may be the name of a node', () => {
+  const sums = (builder: GraphBuilder, [p, q, r]: readonly [string, string, string]) => builder.add({ op: 'add', name: 's' }, p, q, r);
+  const tokens = (op: 'select_token' | 'mean_tokens') => (builder: GraphBuilder, [p]: readonly [string, string, string]) =>
+    builder.add({ op, name: 's' }, builder.add({ op: 'reshape', shape: [1, 4] }, p));
+  const reshaped = (builder: GraphBuilder, [p]: readonly [string, string, string]) => builder.add({ op: 'flatten' }, builder.add({ op: 'reshape', name: 's', shape: [2, 2] }, p));
+  // What values on the way to that of "s" are called in errors, or were.
+  it.each<[string, (builder: GraphBuilder, values: readonly [string, string, string]) => string]>([
+    ['s (first 2 of 3)', sums], ['s (first 2)', sums], ['s (flat)', reshaped], ['s (token)', tokens('select_token')], ['s (column)', tokens('mean_tokens')],
+    ['s (mean)', tokens('mean_tokens')],
+  ])('also %s, read behind the node "s"', (name, make) => {
+    const builder = new GraphBuilder([4]);
+    const dense = (called: string): string => builder.add({ op: 'dense', name: called, out: 4 }, builder.input);
+    const values = [dense('p'), dense(name), dense('r')] as const;
+    const graph = builder.build(builder.add({ op: 'add', name: 'end' }, make(builder, values), values[1], values[2]));
+    const state = randomState(graph, 1);
+    const batch = randomBatch(graph, 3, 2);
+    expect(relativeError(engine.compile(graph).logits(state, batch), forward64(graph, as64(state), Float64Array.from(batch.inputs), 3, false))).toBeLessThan(1e-6);
   });
 });
 

@@ -172,6 +172,13 @@ describe('GraphBuilder', () => {
     ]);
   });
 
+  test('two nodes do not own one name of a parameter', () => {
+    const builder = new GraphBuilder([3], 9);
+    const token = builder.add({ op: 'class_token', name: 'a.weight' }, builder.add({ op: 'embedding', name: 'a', features: 4 }, builder.input));
+    const output = builder.add({ op: 'dense', name: 'd', out: 2 }, builder.add({ op: 'mean_tokens' }, token));
+    expect(() => builder.build(output)).toThrow(/graph node "a.weight": expected parameters of its own, not "a.weight" of node "a"/);
+  });
+
   test('a running number skips names that are taken; an explicit duplicate is refused', () => {
     const builder = new GraphBuilder([3]);
     const first = builder.add({ op: 'relu', name: 'relu1' }, builder.input);

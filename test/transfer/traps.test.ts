@@ -9,26 +9,34 @@ import { networks, quadrants } from './networks.ts';
 
 const compute = await openCompute();
 afterAll(() => compute[Symbol.dispose]());
-const kernels = compute.core.kernels as unknown as Record<string, (...values: number[]) => number>;
+const kernels = compute.core.kernels as unknown as Record<string, Kernel>;
 const data = quadrants(60, 3);
 /** They read no memory, so they cannot trap. */
 const pure = new Set<unknown>(Object.values(elementary(compute.core)));
 
-/** Runs a job once for each kernel, with that one trapping; says which of them it called. */
+type Kernel = (...values: number[]) => number;
+
+/** Runs a job with kernels in the place of others. */
+async function outcomeOf(job: () => Promise<unknown>, replaced: Readonly<Record<string, Kernel>>): Promise<unknown> {
+  const own = { ...kernels };
+  Object.assign(kernels, replaced);
+  return job().then(() => undefined, (error: unknown) => error).finally(() => Object.assign(kernels, own));
+}
+
+/** Runs a job once for each kernel that it calls, with that one trapping; says which they are. */
 async function trapped(job: () => Promise<unknown>): Promise<string[]> {
-  const called: string[] = [];
-  const addF32 = kernels['addF32'] as (...values: number[]) => number;
-  for (const [name, kernel] of Object.entries(kernels)) {
-    if (typeof kernel !== 'function' || pure.has(kernel)) continue;
+  const called = new Set<string>();
+  const own = Object.entries(kernels).filter(([, kernel]) => typeof kernel === 'function' && !pure.has(kernel));
+  const seen = own.map(([name, kernel]): [string, Kernel] => [name, (...values) => (called.add(name), kernel(...values))]);
+  expect(await outcomeOf(job, Object.fromEntries(seen))).toBeUndefined();
+  const addF32 = kernels['addF32'] as Kernel;
+  for (const name of called) {
     // Four sums beyond the end of the memory.
-    kernels[name] = () => addF32(0, 0xffff_fff0, 4);
-    const outcome: unknown = await job().then(() => undefined, (error: unknown) => error).finally(() => (kernels[name] = kernel));
-    if (outcome === undefined) continue;
+    const outcome = await outcomeOf(job, { [name]: () => addF32(0, 0xffff_fff0, 4) });
     expect(outcome, name).toMatchObject({ code: 'kernel', message: expect.stringContaining('RuntimeError') });
     expect(compute.core.liveAllocations, name).toBe(0);
-    called.push(name);
   }
-  return called;
+  return [...called];
 }
 
 test.each(['mlp', 'resnet-small'] as const)('a training and a transfer of %s', async (name) => {
