@@ -1,8 +1,9 @@
-/** Networks and data in one line. */
+/** Networks, data and losses in one line. */
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
+import type { Loss } from '../gradient/loss.ts';
 import { formatInteger } from '../report/text.ts';
 import { elementCount } from '../tensor/tensor.ts';
 
@@ -32,4 +33,8 @@ export function dataSummary(data: DataSet): string {
   const maximum = data.offset.some((offset) => offset !== 0) ? 255 : Math.round(1 / (data.scale[0] as number));
   const levels = maximum === 255 ? '' : `, pixels 0 to ${maximum}`;
   return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ${data.classes} classes${levels}`;
+}
+
+export function lossSummary(loss: Loss): string {
+  return loss.kind === 'softmax-cross-entropy' && loss.labelSmoothing > 0 ? `${loss.kind}, label smoothing ${loss.labelSmoothing}` : loss.kind;
 }

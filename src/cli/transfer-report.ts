@@ -25,8 +25,10 @@ export interface Ported {
   readonly naive: TransferResult;
   /** On test images, where there are some. */
   readonly test: Three<Evaluation> | undefined;
-  /** Of windows of tokens instead of images: perplexities are shown too. */
+  /** Of windows of tokens instead of images. */
   readonly tokens: boolean;
+  /** Whether e to the loss is a perplexity, which is shown too. */
+  readonly perplexed: boolean;
   /** `--history-budget` */
   readonly budgetBytes: number;
   readonly files: { readonly out: string | undefined; readonly record: string | undefined };
@@ -59,16 +61,16 @@ export function reportTransfer(output: Output, core: Core, ported: Ported): void
   output.hash('weights', result.record.sha256);
 }
 
-function emitRecords(output: Output, core: Core, { result, naive, test, tokens, files }: Ported): void {
+function emitRecords(output: Output, core: Core, { result, naive, test, perplexed, files }: Ported): void {
   for (const step of result.steps) {
-    output.record({ event: 'step', ...step, ...(step.heldOut === undefined ? {} : { heldOut: scoreFields(core, step.heldOut, tokens) }) });
+    output.record({ event: 'step', ...step, ...(step.heldOut === undefined ? {} : { heldOut: scoreFields(core, step.heldOut, perplexed) }) });
   }
   const { codedHistory } = result.record;
   output.record({
     event: 'result', command: 'transfer', method: result.method, chosenStep: result.chosenStep, sha256: result.record.sha256, counts: result.counts,
     timings: result.timings, ...(codedHistory === undefined ? {} : { codedHistory }),
     test: test === undefined ? null : each(test, ({ accuracy }) => accuracy), testLoss: test === undefined ? null : each(test, ({ loss }) => loss),
-    ...(tokens && test !== undefined ? { testPerplexity: each(test, ({ loss }) => perplexity(core, loss)) } : {}),
+    ...(perplexed && test !== undefined ? { testPerplexity: each(test, ({ loss }) => perplexity(core, loss)) } : {}),
     naiveStep: naive.chosenStep, naiveHeldOut: naive.steps[naive.chosenStep]?.heldOut?.accuracy ?? null,
     out: files.out ?? null, recordFile: files.record ?? null,
   });
@@ -108,7 +110,7 @@ function stepsTable(output: Output, result: TransferResult): string {
   );
 }
 
-function summaryLines(core: Core, { result, naive, test, tokens, files }: Ported): string {
+function summaryLines(core: Core, { result, naive, test, perplexed, files }: Ported): string {
   const { timings, counts } = result;
   const lines = [
     `${formatCount(counts.gradients, 'gradient')}, ${formatCount(counts.assignments, 'assignment')} in ${formatDuration(timings.totalMs)}: ` +
@@ -122,7 +124,7 @@ function summaryLines(core: Core, { result, naive, test, tokens, files }: Ported
   if (test !== undefined) {
     lines.push(`test accuracy: ${compared(each(test, ({ accuracy }) => `${formatPercent(accuracy, 2)} %`))}`);
     const withPerplexity = ({ loss }: Evaluation): string => `${loss.toFixed(4)} (${perplexity(core, loss).toFixed(2)})`;
-    if (tokens) lines.push(`test loss (perplexity): ${compared(each(test, withPerplexity))}`);
+    if (perplexed) lines.push(`test loss (perplexity): ${compared(each(test, withPerplexity))}`);
   }
   for (const file of [files.out, files.record]) if (file !== undefined) lines.push(`wrote ${file}`);
   return lines.join('\n');

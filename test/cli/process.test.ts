@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readSafetensors } from '../../src/bundle/safetensors.ts';
 import { sequential } from '../../src/model/builder.ts';
-import { cliPath, jsonLines, root, trajport, writeImageFolder } from './fixtures.ts';
+import { cliPath, jsonLines, root, striped, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
 const run = (...args: string[]) => trajport(args, { cwd: directory });
@@ -237,6 +237,40 @@ describe('the way of a fine-tune', () => {
     const evaluated = jsonLines((await run('evaluate', 'tune.zip', '--data', 'b', '--json')).stdout);
     expect(evaluated.map(({ checkpoint }) => checkpoint)).toEqual(inspected.checkpoints.map(({ label }) => label));
     expect(evaluated.at(-1)?.['accuracy']).toBeGreaterThan(evaluated[0]?.['accuracy'] as number);
+  });
+
+  it('evaluates by the loss that the network was trained for, and says which', async () => {
+    const trained = await run('train', '--data', 'b', ...model, '--epochs', '2', '--batch-size', '16', '--loss', 'mean-squared-error', '--out', 'squares.zip', '--final', 'squares.safetensors');
+    expect({ code: trained.code, stderr: trained.stderr }).toEqual({ code: 0, stderr: '' });
+    // In f64, from the file and the images as they were written.
+    const tensors = readSafetensors(readFileSync(join(directory, 'squares.safetensors'))).tensors;
+    const of = (name: string): Float32Array => new Float32Array(Uint8Array.from(tensors.get(name)?.bytes ?? []).buffer);
+    const layer = (x: readonly number[], name: string): number[] =>
+      [...of(`${name}.bias`)].map((bias, o) => x.reduce((sum, value, i) => sum + value * (of(`${name}.weight`)[o * x.length + i] as number), bias));
+    const { pixels, labels } = striped(60, 6, 3, 2);
+    const scores = labels.map((_, i) => layer(layer([...pixels.subarray(36 * i, 36 * (i + 1))].map((level) => level / 255), 'linear1').map((x) => Math.max(0, x)), 'linear2'));
+    const mean = (numbers: readonly number[]): number => numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
+    const squares = mean(scores.flatMap((logits, i) => logits.map((logit, c) => (logit - Number(c === labels[i])) ** 2)));
+    const entropy = (smoothing: number): number => mean(scores.map((logits, i) => {
+      const sum = Math.log(logits.reduce((total, logit) => total + Math.exp(logit), 0));
+      return logits.reduce((total, logit, c) => total - ((1 - smoothing) * Number(c === labels[i]) + smoothing / 3) * (logit - sum), 0);
+    }));
+
+    const evaluated = async (...args: string[]): Promise<Record<string, unknown>> => jsonLines((await run('evaluate', ...args, '--data', 'b', '--json')).stdout).at(-1) ?? {};
+    const smoothed = { kind: 'softmax-cross-entropy', labelSmoothing: 0.1 };
+    for (const [args, measured, loss] of [
+      [['squares.zip'], { kind: 'mean-squared-error' }, squares],
+      [['squares.safetensors', '--graph', 'squares.zip'], { kind: 'mean-squared-error' }, squares],
+      [['squares.safetensors', ...model], { ...smoothed, labelSmoothing: 0 }, entropy(0)],
+      [['squares.zip', '--label-smoothing', '0.1'], smoothed, entropy(0.1)],
+    ] as const) {
+      const result = await evaluated(...args);
+      expect(result, args.join(' ')).toMatchObject({ measured });
+      expect(result['loss']).toBeCloseTo(loss, 5);
+    }
+    expect((await run('evaluate', 'squares.zip', '--data', 'b')).stdout).toContain('loss: mean-squared-error');
+    const ported = await run('transfer', 'squares.zip', '--target', 'squares.safetensors', '--data', 'b', '--method', 'naive', '--steps', '1', '--stop-rule', 'last', '--record', 'squares.json', '--json');
+    expect((jsonLines(ported.stdout).at(-1) as { testLoss: { target: number } }).testLoss.target).toBeCloseTo(squares, 5);
   });
 
   it('runs the demo on two folders and writes what it says', async () => {

@@ -54,6 +54,10 @@ describe('train, transfer, evaluate', () => {
     const evaluated = await run('evaluate', 'ported.safetensors', '--graph', 'tune.zip', ...data);
     // The last tenth, 1,000 characters, holds 62 windows of 16 with a label behind each.
     expect(jsonLines(evaluated.stdout)[0]).toMatchObject({ count: 62 * 16, loss: testLoss['transferred'], perplexity: testPerplexity['transferred'] });
+    // e to another loss is no perplexity.
+    const [smoothed] = jsonLines((await run('evaluate', 'ported.safetensors', '--graph', 'tune.zip', ...data, '--label-smoothing', '0.1')).stdout);
+    expect(smoothed).not.toHaveProperty('perplexity');
+    expect(smoothed?.['loss']).toBeGreaterThan(testLoss['transferred'] as number);
   }, 60_000);
 
   it.each<[string, readonly string[], number, RegExp]>([

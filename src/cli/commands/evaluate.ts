@@ -1,6 +1,6 @@
 /** `trajport evaluate`: loss and accuracy of weights on images or text. */
 import { evaluate } from '../../index.ts';
-import { isTokenSet } from '../../data/data-set.ts';
+import { lossOfRecord } from '../../gradient/loss.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatTable } from '../../report/table.ts';
@@ -9,16 +9,19 @@ import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { requireFile } from '../files.node.ts';
-import { perplexity, scoreFields } from '../scores.ts';
+import { hasPerplexity, perplexity, scoreFields } from '../scores.ts';
 import { dataOptions, loadData } from '../data-options.ts';
+import { lossOf, lossOptions } from '../loss-options.ts';
 import { givenTask, graphOf, modelOptions, refuseNetwork } from '../networks.ts';
-import { dataSummary } from '../summaries.ts';
+import { dataSummary, lossSummary } from '../summaries.ts';
 import { checkpointIndex, isBundle, openBundleFile, readWeights, refuseWithoutNetwork } from '../weights.node.ts';
 import { withTaskData } from '../task.ts';
 
 const options = {
   ...dataOptions,
   ...modelOptions,
+  ...lossOptions,
+  loss: { ...lossOptions.loss, help: 'what is measured (default: what the bundle was trained for, else the first); the last two against one-hot targets' },
   part: { kind: 'choice', choices: ['test', 'train'], default: 'test', help: 'which part of the data' },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: one checkpoint only (default: all)' },
   'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 256, help: 'images or windows a forward pass' },
@@ -44,18 +47,19 @@ export const evaluateCommand = defineCommand({
     using opened = bundled ? await openBundleFile(weights, signal) : undefined;
     const task = opened === undefined ? await givenTask(values) : { path: weights, graph: opened.bundle.graph, training: opened.bundle.training };
     const data = await loadData(await withTaskData(context, values, task), values.part, compute, task?.graph);
-    const tokens = isTokenSet(data);
+    const loss = lossOf(values) ?? lossOfRecord(task?.training);
+    const perplexed = hasPerplexity(data, loss);
     const { core } = await compute();
     const rows: string[][] = [];
     const score = async (label: string, graph: ModelGraph, state: NetworkState): Promise<void> => {
       const result = await evaluate({
-        graph, state, data, batchSize: Math.min(values['batch-size'], data.count), compute: await compute(), signal,
+        graph, state, data, loss, batchSize: Math.min(values['batch-size'], data.count), compute: await compute(), signal,
         onProgress: ({ done, total }) => output.progress(`evaluating ${label}`, done, total, {}),
       });
-      output.record({ event: 'result', command: 'evaluate', weights, checkpoint: bundled ? label : null, data: data.name, part: values.part, ...scoreFields(core, result, tokens) });
-      rows.push([label, formatPercent(result.accuracy, 2), result.loss.toFixed(4), ...(tokens ? [perplexity(core, result.loss).toFixed(2)] : []), `${result.correct} of ${result.count}`]);
+      output.record({ event: 'result', command: 'evaluate', weights, checkpoint: bundled ? label : null, data: data.name, part: values.part, measured: loss, ...scoreFields(core, result, perplexed) });
+      rows.push([label, formatPercent(result.accuracy, 2), result.loss.toFixed(4), ...(perplexed ? [perplexity(core, result.loss).toFixed(2)] : []), `${result.correct} of ${result.count}`]);
     };
-    output.text(`${dataSummary(data)}, ${values.part} part\n`);
+    output.text(`${dataSummary(data)}, ${values.part} part\nloss: ${lossSummary(loss)}\n`);
     if (opened !== undefined) {
       const { bundle } = opened;
       const chosen = values.checkpoint === undefined ? bundle.checkpoints.keys() : [checkpointIndex(bundle, values.checkpoint)];
@@ -66,7 +70,7 @@ export const evaluateCommand = defineCommand({
     }
     output.text(
       formatTable(
-        [{ title: 'weights' }, { title: 'accuracy, %', align: 'right' }, { title: 'loss', align: 'right' }, ...(tokens ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'right', align: 'right' }],
+        [{ title: 'weights' }, { title: 'accuracy, %', align: 'right' }, { title: 'loss', align: 'right' }, ...(perplexed ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'right', align: 'right' }],
         rows,
       ),
     );

@@ -4,7 +4,7 @@ import { writeBundleTo } from '../../bundle/writer.ts';
 import type { CheckpointContent } from '../../bundle/writer.ts';
 import type { Core } from '../../core/core.ts';
 import { limits } from '../../core/limits.ts';
-import { isTokenSet } from '../../data/data-set.ts';
+import { DEFAULT_LOSS } from '../../gradient/loss.ts';
 import type { OptimiserSettings } from '../../gradient/optimiser.ts';
 import { train } from '../../index.ts';
 import type { TrainResult } from '../../index.ts';
@@ -23,7 +23,7 @@ import { givenTask, graphOf, modelOptions } from '../networks.ts';
 import type { Output } from '../output.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
-import { perplexity, scoreFields } from '../scores.ts';
+import { hasPerplexity, perplexity, scoreFields } from '../scores.ts';
 import { dataSummary, graphSummary } from '../summaries.ts';
 import { withTaskData } from '../task.ts';
 import { freshHeadOptions, readStart } from '../weights.node.ts';
@@ -117,8 +117,8 @@ export const trainCommand = defineCommand({
     });
 
     const { core } = await compute();
-    const tokens = isTokenSet(data);
-    showEvaluations(output, core, result.evaluations, tokens);
+    const perplexed = hasPerplexity(data, loss ?? DEFAULT_LOSS);
+    showEvaluations(output, core, result.evaluations, perplexed);
     const written: Record<string, string | number> = {};
     if (values.out !== undefined) {
       const content = { graph, checkpoints: bundled(result.checkpoints, values), training: result.record };
@@ -137,7 +137,7 @@ export const trainCommand = defineCommand({
     output.hash('weights', result.record.sha256);
     output.record({
       event: 'result', command: 'train', sha256: result.record.sha256, checkpoints: result.checkpoints.map(({ label, iteration }) => ({ label, iteration })),
-      heldOut: last === undefined ? null : scoreFields(core, last.heldOut, tokens), ...written, record: result.record,
+      heldOut: last === undefined ? null : scoreFields(core, last.heldOut, perplexed), ...written, record: result.record,
     });
     return exitCodes.ok;
   },
@@ -163,16 +163,16 @@ function optimiserOf(values: Values): OptimiserSettings {
 }
 
 /** A line for each evaluation on what was held out. */
-function showEvaluations(output: Output, core: Core, evaluations: TrainResult['evaluations'], tokens: boolean): void {
-  for (const { iteration, heldOut } of evaluations) output.record({ event: 'evaluation', iteration, ...scoreFields(core, heldOut, tokens) });
+function showEvaluations(output: Output, core: Core, evaluations: TrainResult['evaluations'], perplexed: boolean): void {
+  for (const { iteration, heldOut } of evaluations) output.record({ event: 'evaluation', iteration, ...scoreFields(core, heldOut, perplexed) });
   if (evaluations.length === 0) return;
   const table = formatTable(
     [
       { title: 'iteration', align: 'right' }, { title: 'held-out loss', align: 'right' },
-      ...(tokens ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'held-out accuracy, %', align: 'right' },
+      ...(perplexed ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'held-out accuracy, %', align: 'right' },
     ],
     evaluations.map(({ iteration, heldOut: { loss, accuracy } }) => [
-      String(iteration), loss.toFixed(4), ...(tokens ? [perplexity(core, loss).toFixed(2)] : []), formatPercent(accuracy, 2),
+      String(iteration), loss.toFixed(4), ...(perplexed ? [perplexity(core, loss).toFixed(2)] : []), formatPercent(accuracy, 2),
     ]),
   );
   output.text(`\n${table}`);

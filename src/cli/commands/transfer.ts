@@ -2,8 +2,9 @@
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { isTokenSet } from '../../data/data-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
+import { lossOfRecord } from '../../gradient/loss.ts';
 import { evaluate, plan, solverNames, stopRules, transfer } from '../../index.ts';
-import type { Evaluation, TrajectoryBundle, TransferChoices, TransferOptions, TransferResult } from '../../index.ts';
+import type { Evaluation, Loss, TrajectoryBundle, TransferChoices, TransferOptions, TransferResult } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import { initialise } from '../../model/initialise.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
@@ -23,6 +24,7 @@ import { lossOf, lossOptions } from '../loss-options.ts';
 import type { Output } from '../output.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
+import { hasPerplexity } from '../scores.ts';
 import { dataSummary, graphSummary } from '../summaries.ts';
 import { remarkOtherData, withTaskData } from '../task.ts';
 import { transferOptions } from '../transfer-options.ts';
@@ -142,9 +144,10 @@ export const transferCommand = defineCommand({
       onProgress: ({ done, total, detail }) => output.progress(`porting by ${values.method}`, done, total, detail),
     });
     const naive = values.method === 'naive' ? result : await transfer({ ...common, method: 'naive' });
+    const loss = lossOfRecord(result.record);
     const ported: Ported = {
-      result, naive, tokens: isTokenSet(data), budgetBytes: values['history-budget'], files: values,
-      test: test === undefined ? undefined : await testEvaluations(context, result, naive, target, test),
+      result, naive, tokens: isTokenSet(data), perplexed: hasPerplexity(data, loss), budgetBytes: values['history-budget'], files: values,
+      test: test === undefined ? undefined : await testEvaluations(context, result, naive, target, test, loss),
     };
 
     if (values.out !== undefined) writeAtomically(values.out, stateToSafetensors(parameterLayout(graph), result.state));
@@ -208,9 +211,10 @@ async function testEvaluations(
   naive: TransferResult,
   target: NetworkState,
   data: DataSet,
+  loss: Loss,
 ): Promise<Three<Evaluation>> {
   const handle = await compute();
-  const of = (state: NetworkState): Promise<Evaluation> => evaluate({ graph: result.graph, state, data, compute: handle, signal });
+  const of = (state: NetworkState): Promise<Evaluation> => evaluate({ graph: result.graph, state, data, loss, compute: handle, signal });
   return { target: await of(target), naive: await of(naive.state), transferred: await of(result.state) };
 }
 
