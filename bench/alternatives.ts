@@ -10,13 +10,13 @@ import { shrink } from '../src/data/image-set.ts';
 import { evaluate, openCompute, trajectoryFromStates, transfer, type TransferOptions } from '../src/index.ts';
 import { GradientHistory } from '../src/matching/history.ts';
 import { identityPermutations } from '../src/matching/permutation.ts';
-import { matchingSolvers, solverNames, type SolverName } from '../src/matching/solvers.ts';
+import { matchingSolvers } from '../src/matching/matching-solvers.ts';
+import { solverNames, type SolverName } from '../src/matching/solvers.ts';
 import type { ModelGraph } from '../src/model/graph.ts';
 import { derivePermutationSpec } from '../src/model/permutation-spec.ts';
 import { type PresetOptions, preset } from '../src/model/presets.ts';
 import { mean } from '../src/report/statistics.ts';
 import { formatTable } from '../src/report/table.ts';
-import { Random, streams } from '../src/tensor/random.ts';
 import type { NetworkState } from '../src/tensor/tensor.ts';
 import { fineTunedPair, pairsAlong } from './fine-tuned-pair.ts';
 import { machine } from './measure.ts';
@@ -103,7 +103,7 @@ async function compare(name: string) {
     for (const solver of solverNames) {
       const history = new GradientHistory(compute.core, spec, { budgetBytes: 2 ** 31 });
       for (const { target, source: own } of pairs) history.add(target, own);
-      const solve = await cpuMs(() => matchingSolvers[solver](history, { start: identityPermutations(spec), random: new Random(draw, streams.sweepOrder) }));
+      const solve = await cpuMs(() => matchingSolvers[solver](history, { start: identityPermutations(spec), seed: draw }));
       const moved = await cpuMs(() => port({ method: 'fgmt', solver }));
       const measured = solvers[solver];
       measured.objectives.push(solve.value.objective);

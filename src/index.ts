@@ -99,9 +99,11 @@ export type { Permutations } from './matching/permutation.ts';
 export { GradientHistory } from './matching/history.ts';
 export type { HeldGroup } from './matching/held-groups.ts';
 export { historySize } from './matching/history-size.ts';
-export { matchingSolvers, solverNames } from './matching/solvers.ts';
-export type { MatchingSolver, SolverName } from './matching/solvers.ts';
-export type { MatchingOptions, MatchingResult } from './matching/coordinate-descent.ts';
+export { solverNames } from './matching/solvers.ts';
+export type { SolverName } from './matching/solvers.ts';
+export { matchingSolvers } from './matching/matching-solvers.ts';
+export type { MatchingOptions, MatchingSolver } from './matching/matching-solvers.ts';
+export type { MatchingCounts, MatchingLap, MatchingResult } from './matching/coordinate-descent.ts';
 
 // Foundations
 export { openCore } from './core/core.ts';

@@ -117,13 +117,17 @@ function solve(
   const duals: Duals = { rows: new Float64Array(rows), columns: prices.slice() };
   const assignment = core.i32(columnOfRowPtr, rows).slice();
   const matrix = matrixOf(core, state);
+  // What is documented is the order of the caller's rows. A row left over is a zero, which changes no sum.
+  const byColumn = upload.transposed ? new Float64Array(columns) : undefined;
   let objective = 0;
   for (let i = 0; i < rows; i++) {
     const j = assignment[i] as number;
     const value = matrix[i * columns + j] as number;
-    objective += value;
+    if (byColumn === undefined) objective += value;
+    else byColumn[j] = value;
     duals.rows[i] = value - (duals.columns[j] as number);
   }
+  for (const value of byColumn ?? []) objective += value;
   if (options.certify !== true) return { assignment, objective, duals };
   let certificate = 0;
   const step = Math.max(1, Math.floor(SLICE_ELEMENTS / Math.max(1, columns)));

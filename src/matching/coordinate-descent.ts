@@ -12,7 +12,7 @@ import { assignedSum, matchingObjective, similarityDeviation } from './objective
 import { identity, isIdentity, requirePermutations } from './permutation.ts';
 import type { Permutations } from './permutation.ts';
 
-export interface MatchingOptions {
+export interface SolveOptions {
   /** Where to start, usually the last step's permutations (warm) or the identity. */
   readonly start: Permutations;
   /** Starts from the identity instead where that has the larger objective. Default false. */
@@ -93,17 +93,17 @@ const LARGEST_DEVIATION = 5e-6;
  * @throws InvalidArgumentError for permutations that are not bijections of the spec's groups, a frozen group that does not
  *   start at home, unknown ids in `orders`, or a history without pairs.
  */
-export function solveMatching(history: GradientHistory, options: MatchingOptions): MatchingResult {
+export function solveMatching(history: GradientHistory, options: SolveOptions): MatchingResult {
   return new Descent(history, options).run();
 }
 
 class Descent {
   readonly #history: GradientHistory;
-  readonly #options: MatchingOptions;
+  readonly #options: SolveOptions;
   readonly #relativeTolerance: number;
   readonly #absoluteTolerance: number;
   readonly #maxSweeps: number;
-  readonly #measure: NonNullable<MatchingOptions['measure']>;
+  readonly #measure: NonNullable<SolveOptions['measure']>;
   readonly #orders: readonly (readonly number[])[];
   readonly #duals = new Map<number, Duals>();
   /** Groups whose assignment stands, because nothing around them has moved since. */
@@ -114,7 +114,7 @@ class Descent {
   #skippedLaps = 0;
   #largestDeviation = 0;
 
-  constructor(history: GradientHistory, options: MatchingOptions) {
+  constructor(history: GradientHistory, options: SolveOptions) {
     const { layout } = history;
     if (history.pairs === 0) {
       throw new InvalidArgumentError({ field: 'history', expected: 'at least one gradient pair', got: 'none' });

@@ -9,7 +9,7 @@ import { matmul } from '../core/matmul.ts';
 import { assignOnHeap } from './assignment.ts';
 import { assignBlocks } from './block-assignment.ts';
 import { solveMatching } from './coordinate-descent.ts';
-import type { MatchingOptions, MatchingResult } from './coordinate-descent.ts';
+import type { SolveOptions, MatchingResult } from './coordinate-descent.ts';
 import type { GradientHistory } from './history.ts';
 import { expandSlices } from './layout.ts';
 import type { GroupLayout, PairedTensor } from './layout.ts';
@@ -29,9 +29,9 @@ type SoftPermutations = readonly Float32Array[];
  * is at least that of the rounded relaxation; `startObjective` and `assignments` are those of the whole.
  * @throws as `solveMatching`.
  */
-export function solveByFrankWolfe(history: GradientHistory, options: MatchingOptions): MatchingResult {
+export function solveByFrankWolfe(history: GradientHistory, options: SolveOptions): MatchingResult {
   const { core, layout } = history;
-  const measure: NonNullable<MatchingOptions['measure']> = options.measure ?? ((_, body) => body());
+  const measure: NonNullable<SolveOptions['measure']> = options.measure ?? ((_, body) => body());
   let assignments = 0;
   const assign = (similarity: Float32Array, group: GroupLayout): Int32Array => {
     assignments++;

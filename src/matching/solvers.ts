@@ -3,7 +3,7 @@
  * exist because it stops at the first local optimum it meets.
  */
 import { solveMatching } from './coordinate-descent.ts';
-import type { MatchingCounts, MatchingOptions, MatchingResult } from './coordinate-descent.ts';
+import type { MatchingCounts, SolveOptions, MatchingResult } from './coordinate-descent.ts';
 import { solveByFrankWolfe } from './frank-wolfe.ts';
 import type { GradientHistory } from './history.ts';
 import { randomPermutations } from './permutation.ts';
@@ -11,13 +11,13 @@ import type { Permutations } from './permutation.ts';
 
 export type SolverName = 'coordinate-descent' | 'seeded-starts' | 'frank-wolfe';
 
-export type MatchingSolver = (history: GradientHistory, options: MatchingOptions) => MatchingResult;
+type Solve = (history: GradientHistory, options: SolveOptions) => MatchingResult;
 
 /** Descents from random permutations besides the one from `options.start`. */
 const EXTRA_STARTS = 4;
 
 /** The best of coordinate descents from `options.start` and from four random permutations, drawn from `options.random`. */
-function solveFromSeededStarts(history: GradientHistory, options: MatchingOptions): MatchingResult {
+function solveFromSeededStarts(history: GradientHistory, options: SolveOptions): MatchingResult {
   const first = solveMatching(history, options);
   const others = Array.from({ length: EXTRA_STARTS }, (): MatchingResult => {
     const start = movableOnly(history, randomPermutations(history.layout.spec, options.random.u32()), options.start);
@@ -43,10 +43,10 @@ function movableOnly(history: GradientHistory, drawn: Permutations, start: Permu
   return new Map([...drawn].map(([id, perm]) => [id, moving.has(id) ? perm : (start.get(id) as Int32Array)]));
 }
 
-export const matchingSolvers: Readonly<Record<SolverName, MatchingSolver>> = {
+export const solvers: Readonly<Record<SolverName, Solve>> = {
   'coordinate-descent': solveMatching,
   'seeded-starts': solveFromSeededStarts,
   'frank-wolfe': solveByFrankWolfe,
 };
 
-export const solverNames = Object.keys(matchingSolvers) as readonly SolverName[];
+export const solverNames = Object.keys(solvers) as readonly SolverName[];

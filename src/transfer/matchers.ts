@@ -11,7 +11,7 @@ import { sourceSideBytes } from '../matching/factored-product.ts';
 import { GradientHistory } from '../matching/history.ts';
 import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
-import { matchingSolvers } from '../matching/solvers.ts';
+import { solvers } from '../matching/solvers.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { tensorBytes } from '../tensor/tensor.ts';
@@ -229,7 +229,7 @@ async function gradientsOf(context: MatchingContext, states: readonly NetworkSta
 
 function solve(context: MatchingContext, step: number, previous: Permutations): MatchingResult {
   const { settings, counts } = context;
-  const result = matchingSolvers[settings.solver](context.history, {
+  const result = solvers[settings.solver](context.history, {
     start: settings.start === 'previous' ? previous : identityPermutations(context.spec),
     random: new Random(settings.seed, streams.sweepOrder, step),
     maxSweeps: settings.maxSweeps,

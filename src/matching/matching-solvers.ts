@@ -1,0 +1,28 @@
+/** The solvers for callers from outside: seeded by a number, as everything else that they call is. */
+import { requireMembers } from '../core/errors.ts';
+import { Random, streams } from '../tensor/random.ts';
+import type { MatchingResult, SolveOptions } from './coordinate-descent.ts';
+import type { GradientHistory } from './history.ts';
+import { solverNames, solvers, type SolverName } from './solvers.ts';
+
+export interface MatchingOptions extends Omit<SolveOptions, 'random'> {
+  /** Draws the order of the groups in every sweep, random starts, and the signs of the final check. An integer ≥ 0. */
+  readonly seed: number;
+  /** Which of several matchings under one seed this is: `transfer` numbers its steps so. Default 0. */
+  readonly index?: number;
+}
+
+/** @throws InvalidArgumentError for a start that is not the history's, or another option out of range. */
+export type MatchingSolver = (history: GradientHistory, options: MatchingOptions) => MatchingResult;
+
+/** By name: `matchingSolvers['coordinate-descent'](history, { start: identityPermutations(spec), seed: 1 })`. */
+export const matchingSolvers = Object.fromEntries(
+  solverNames.map((name): [SolverName, MatchingSolver] => [
+    name,
+    (history, options) => {
+      requireMembers('options', options, ['start', 'seed']);
+      const { seed, index = 0, ...rest } = options;
+      return solvers[name](history, { ...rest, random: new Random(seed, streams.sweepOrder, index) });
+    },
+  ]),
+) as Readonly<Record<SolverName, MatchingSolver>>;
