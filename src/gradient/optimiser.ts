@@ -16,27 +16,30 @@ export type OptimiserSettings =
 
 const settingNames = { sgd: ['momentum', 'weightDecay'], adamw: ['beta1', 'beta2', 'epsilon', 'weightDecay'] } as const;
 
-/** @returns a copy. @throws InvalidArgumentError naming the setting that is out of range or that the kind does not have. */
+/**
+ * Settings from untrusted JSON in their canonical form: one order of members whatever the caller's, because records and resume points hold their text.
+ * @throws InvalidArgumentError naming the setting that is out of range or that the kind does not have.
+ */
 export function requireOptimiser(value: unknown): OptimiserSettings {
   const kinds = Object.keys(settingNames) as (keyof typeof settingNames)[];
   requireMembers('optimiser', value, ['kind'], `an object with a kind: ${kinds.join(', ')}`);
-  const settings = { ...(value as OptimiserSettings) };
+  const settings = value as OptimiserSettings;
   const kind = requireChoice('optimiser.kind', settings.kind, kinds);
   const other = Object.keys(settings).find((name) => name !== 'kind' && !(settingNames[kind] as readonly string[]).includes(name));
   if (other !== undefined) {
     const expected = `no such setting of ${kind} (there are ${settingNames[kind].join(', ')})`;
     throw new InvalidArgumentError({ field: `optimiser.${other.slice(0, 80)}`, expected, got: 'one' });
   }
-  requireNumber('optimiser.weightDecay', settings.weightDecay, 0);
-  if (settings.kind === 'sgd') {
-    requireNumber('optimiser.momentum', settings.momentum, 0, 1);
-    return settings;
-  }
+  const weightDecay = requireNumber('optimiser.weightDecay', settings.weightDecay, 0);
+  if (settings.kind === 'sgd') return { kind: 'sgd', momentum: requireNumber('optimiser.momentum', settings.momentum, 0, 1), weightDecay };
   const belowOne = 1 - Number.EPSILON;
-  requireNumber('optimiser.beta1', settings.beta1, 0, belowOne);
-  requireNumber('optimiser.beta2', settings.beta2, 0, belowOne);
-  requireNumber('optimiser.epsilon', settings.epsilon, Number.MIN_VALUE);
-  return settings;
+  return {
+    kind: 'adamw',
+    beta1: requireNumber('optimiser.beta1', settings.beta1, 0, belowOne),
+    beta2: requireNumber('optimiser.beta2', settings.beta2, 0, belowOne),
+    epsilon: requireNumber('optimiser.epsilon', settings.epsilon, Number.MIN_VALUE),
+    weightDecay,
+  };
 }
 
 /** What an optimiser remembers from step to step, in the engine's own layouts: for putting it back, not for reading. */

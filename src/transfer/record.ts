@@ -7,7 +7,7 @@ import { sha256Hex } from '../core/sha256.ts';
 import { stateToSafetensors } from '../bundle/network-state.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
-import { parameterLayout } from '../model/graph.ts';
+import { parameterLayout, parseGraph } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 
@@ -36,9 +36,11 @@ export async function stateSha256(graph: ModelGraph, state: NetworkState): Promi
   return sha256Hex(stateToSafetensors(parameterLayout(graph), state));
 }
 
-/** What a data set is besides its numbers and its name: shape, classes, how bytes become what enters the network. */
+/** What a data set is besides its numbers and its name: shape, classes, how bytes become what enters the network. Member by member, as it may be a literal of the caller's. */
 export function dataForm(data: DataSet): Json {
-  return Object.fromEntries(Object.entries(data).filter(([key, value]) => key !== 'name' && !ArrayBuffer.isView(value))) as Json;
+  if (isTokenSet(data)) return { count: data.count, length: data.length, classes: data.classes };
+  const { count, channels, height, width, classes, scale, offset } = data;
+  return { count, channels, height, width, classes, scale, offset };
 }
 
 /** SHA-256 of pixels and labels, in that order; of tokens as they are in memory (two bytes each above a vocabulary of 256). */
@@ -57,9 +59,9 @@ export function recordedData(training: unknown): string | undefined {
   return typeof data === 'string' ? data : undefined;
 }
 
-/** SHA-256 of a graph's JSON. */
+/** SHA-256 of a graph's JSON in its canonical form. */
 export async function graphSha256(graph: ModelGraph): Promise<string> {
-  return sha256Hex(new TextEncoder().encode(JSON.stringify(graph)));
+  return sha256Hex(new TextEncoder().encode(JSON.stringify(parseGraph(graph))));
 }
 
 /** What the settings of a job that may go on elsewhere say of its arithmetic; nothing where that is strict. */

@@ -79,6 +79,25 @@ describe('train', () => {
     expect(compute.engine.memory.liveTensors).toBe(0);
   });
 
+  const swapped = <T extends object>(value: T): T => Object.fromEntries(Object.entries(value).toReversed()) as T;
+  test.each<[string, Partial<TrainOptions>]>([
+    ['SGD', { optimiser: { kind: 'sgd', momentum: 0.9, weightDecay: 0.001 } }],
+    ['AdamW', { optimiser: adamw }],
+    ['a loss', { loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0.1 } }],
+    ['a data set', { data: before }],
+    ['a graph', { graph: networks.mlp }],
+  ])('the members of %s may stand in any order: the same job, the same record', async (_, given) => {
+    const options = { graph: networks.mlp, data: before, seed: 1, iterations: 4, batchSize: 32, compute, ...given } satisfies TrainOptions;
+    const other = { ...options, ...Object.fromEntries(Object.entries(given).map(([name, value]) => [name, swapped(value as object)])) };
+    const all = memory();
+    const whole = await train({ ...options, resume: all });
+    const resume = memory(all.points.slice(1, 2));
+    const resumed = await train({ ...other, resume });
+    expect(resume.continued).toEqual([2]);
+    expect(JSON.stringify(resumed.record)).toBe(JSON.stringify(whole.record));
+    expect(resume.points.at(-1)).toEqual(all.points.at(-1));
+  });
+
   test('a loss that is not finite removes the points it came from', async () => {
     let removed = 0;
     const { store, points } = memory();
