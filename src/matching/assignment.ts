@@ -6,8 +6,10 @@
  * every runtime. Which of several optimal assignments is taken: `docs/assignment.md`.
  */
 import type { Core } from '../core/core.ts';
-import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireChoice, requireInteger } from '../core/errors.ts';
+import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireChoice, requireFlag, requireInteger, requireMembers } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { LARGEST_F64, copyRows, kernelsFor, matrixOf } from './assignment-matrix.ts';
 import type { AssignmentMethod, AssignmentState, TypedKernels, Upload } from './assignment-matrix.ts';
 import { SLICE_ELEMENTS, allocate, assignRows } from './assignment-stages.ts';
@@ -38,6 +40,9 @@ export interface AssignmentOptions {
   readonly signal?: AbortSignal;
 }
 
+const heapOptionNames: OptionNames<AssignmentOptions> = { method: true, warmStart: true, certify: true, signal: true };
+const optionNames: OptionNames<AssignmentOptions & { readonly maximize?: boolean }> = { ...heapOptionNames, maximize: true };
+
 export interface AssignmentResult {
   /** Column of each row, [rows]; −1 for a row left over when there are more rows than columns. */
   readonly assignment: Int32Array;
@@ -52,7 +57,7 @@ export interface AssignmentResult {
  * Solves the linear sum assignment problem exactly.
  *
  * A pair that must not be assigned is marked −Infinity when maximising, +Infinity when minimising.
- * @throws InvalidArgumentError when sizes and data disagree, or no complete assignment avoids the forbidden pairs.
+ * @throws InvalidArgumentError for an option that there is not, when sizes and data disagree, or no complete assignment avoids the forbidden pairs.
  * @throws NotFiniteError for NaN or for an infinity that is not the mark of a forbidden pair.
  * @throws LimitError beyond `limits.assignmentSize` rows or columns, or for an f64 beyond ±1e300.
  * @throws OutOfMemoryError when the heap cannot take the matrix and about 1 % more.
@@ -63,8 +68,9 @@ export function linearSumAssignment(
   similarity: SimilarityMatrix,
   options: AssignmentOptions & { readonly maximize?: boolean } = {},
 ): AssignmentResult {
+  requireOptions('linearSumAssignment', options, optionNames);
   const { rows, columns, data } = requireMatrix(similarity);
-  const maximize = options.maximize ?? true;
+  const maximize = requireFlag('maximize', options.maximize ?? true);
   const warmStart = requireWarmStart(options.warmStart, rows, columns);
   const method = requireChoice('method', options.method ?? 'auto', methods);
   // The kernels want rows ≤ columns and the largest sum; everything else is turned into that on the way in and back.
@@ -86,6 +92,7 @@ export function linearSumAssignment(
  * only read. Errors as `linearSumAssignment`.
  */
 export function assignOnHeap(core: Core, similarityPtr: number, n: number, options: AssignmentOptions = {}): AssignmentResult {
+  requireOptions('assignOnHeap', options, heapOptionNames);
   requireInteger('similarityPtr', similarityPtr, 0, core.heapBytes);
   requireInteger('n', n, 0);
   requireSize('n', n);
@@ -112,6 +119,7 @@ function solve(
   warmStart: Duals | undefined, options: AssignmentOptions,
 ): AssignmentResult {
   const { rows, columns, matrixPtr, pricesPtr, columnOfRowPtr } = state;
+  const certify = requireFlag('certify', options.certify ?? false);
   assignRows(core, kernels, state, bring, upload, warmStart, options.signal);
   const prices = core.f64(pricesPtr, columns);
   const duals: Duals = { rows: new Float64Array(rows), columns: prices.slice() };
@@ -128,7 +136,7 @@ function solve(
     duals.rows[i] = value - (duals.columns[j] as number);
   }
   for (const value of byColumn ?? []) objective += value;
-  if (options.certify !== true) return { assignment, objective, duals };
+  if (!certify) return { assignment, objective, duals };
   let certificate = 0;
   const step = Math.max(1, Math.floor(SLICE_ELEMENTS / Math.max(1, columns)));
   for (let row = 0; row < rows; row += step) {
@@ -165,6 +173,7 @@ function requireSize(field: string, size: number): void {
 }
 
 function requireMatrix(similarity: SimilarityMatrix): SimilarityMatrix {
+  requireMembers('similarity', similarity, ['rows', 'columns', 'data']);
   const { rows, columns, data } = similarity;
   requireInteger('similarity.rows', rows, 0);
   requireInteger('similarity.columns', columns, 0);
@@ -183,6 +192,7 @@ function requireMatrix(similarity: SimilarityMatrix): SimilarityMatrix {
 /** The warm start to use: checked always, used only for square matrices. */
 function requireWarmStart(duals: Duals | undefined, rows: number, columns: number): Duals | undefined {
   if (duals === undefined) return undefined;
+  requireMembers('warmStart', duals, ['rows', 'columns']);
   for (const [side, size] of [['rows', rows], ['columns', columns]] as const) {
     const values = duals[side];
     if (!(values instanceof Float64Array) || values.length !== size) {

@@ -2,7 +2,9 @@
  * Which unit of the source is which of the target: coordinate descent over the permutation groups (git re-basin's weight
  * matching, on gradients), each lap an exact linear sum assignment with the other groups held fast (Gauss–Seidel).
  */
-import { InvalidArgumentError, describe, requireInteger, requireNumber } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireFlag, requireInteger, requireMembers, requireNumber } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import type { Random } from '../tensor/random.ts';
 import { assignOnHeap } from './assignment.ts';
 import { assignBlocks } from './block-assignment.ts';
@@ -33,6 +35,16 @@ export interface SolveOptions {
   readonly measure?: <T>(part: 'similarity' | 'assignment', body: () => T) => T;
   /** Called after each lap with what was solved, for replays and traces. The matrix is only valid during the call. */
   readonly onLap?: (lap: MatchingLap) => void;
+}
+
+export const solveOptionNames: OptionNames<SolveOptions> = {
+  start: true, orIdentity: true, random: true, orders: true, maxSweeps: true, relativeTolerance: true, absoluteTolerance: true, signal: true, measure: true, onLap: true,
+};
+
+/** What every way of solving demands of its options before it looks at the start. @throws InvalidArgumentError */
+export function requireSolveOptions(options: SolveOptions): void {
+  requireOptions('a solver', options, solveOptionNames);
+  requireMembers('options', options, ['start', 'random']);
 }
 
 export interface MatchingLap {
@@ -90,7 +102,7 @@ const LARGEST_DEVIATION = 5e-6;
 /**
  * Maximises Σ⟨target, π(source)⟩ over all permutations that the history's spec allows. The objective never falls; ties keep
  * the current permutation.
- * @throws InvalidArgumentError for permutations that are not bijections of the spec's groups, a frozen group that does not
+ * @throws InvalidArgumentError for an option that there is not, for permutations that are not bijections of the spec's groups, a frozen group that does not
  *   start at home, unknown ids in `orders`, or a history without pairs.
  */
 export function solveMatching(history: GradientHistory, options: SolveOptions): MatchingResult {
@@ -103,6 +115,7 @@ class Descent {
   readonly #relativeTolerance: number;
   readonly #absoluteTolerance: number;
   readonly #maxSweeps: number;
+  readonly #orIdentity: boolean;
   readonly #measure: NonNullable<SolveOptions['measure']>;
   readonly #orders: readonly (readonly number[])[];
   readonly #duals = new Map<number, Duals>();
@@ -115,6 +128,7 @@ class Descent {
   #largestDeviation = 0;
 
   constructor(history: GradientHistory, options: SolveOptions) {
+    requireSolveOptions(options);
     const { layout } = history;
     if (history.pairs === 0) {
       throw new InvalidArgumentError({ field: 'history', expected: 'at least one gradient pair', got: 'none' });
@@ -131,6 +145,7 @@ class Descent {
     this.#relativeTolerance = requireNumber('relativeTolerance', options.relativeTolerance ?? 1e-7, 0, 1);
     this.#absoluteTolerance = requireNumber('absoluteTolerance', options.absoluteTolerance ?? 0, 0);
     this.#maxSweeps = requireInteger('maxSweeps', options.maxSweeps ?? 100, 0);
+    this.#orIdentity = requireFlag('orIdentity', options.orIdentity ?? false);
     this.#measure = options.measure ?? ((_, body) => body());
     this.#orders = (options.orders ?? []).map((order, sweep) =>
       order.map((id) => {
@@ -146,7 +161,7 @@ class Descent {
     const history = this.#history;
     const before = history.similarities.counts;
     let startObjective = this.#objectiveAt(this.#permutations);
-    if (this.#options.orIdentity === true) {
+    if (this.#orIdentity) {
       const identities = history.layout.groups.map(({ size }) => identity(size));
       const atIdentity = this.#objectiveAt(identities);
       if (atIdentity > startObjective) {

@@ -8,8 +8,8 @@ import type { Core } from '../core/core.ts';
 import { matmul } from '../core/matmul.ts';
 import { assignOnHeap } from './assignment.ts';
 import { assignBlocks } from './block-assignment.ts';
-import { solveMatching } from './coordinate-descent.ts';
-import type { SolveOptions, MatchingResult } from './coordinate-descent.ts';
+import { requireSolveOptions, solveMatching } from './coordinate-descent.ts';
+import type { MatchingResult, SolveOptions } from './coordinate-descent.ts';
 import type { GradientHistory } from './history.ts';
 import { expandSlices } from './layout.ts';
 import type { GroupLayout, PairedTensor } from './layout.ts';
@@ -30,6 +30,7 @@ type SoftPermutations = readonly Float32Array[];
  * @throws as `solveMatching`.
  */
 export function solveByFrankWolfe(history: GradientHistory, options: SolveOptions): MatchingResult {
+  requireSolveOptions(options);
   const { core, layout } = history;
   const measure: NonNullable<SolveOptions['measure']> = options.measure ?? ((_, body) => body());
   let assignments = 0;

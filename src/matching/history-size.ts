@@ -1,4 +1,5 @@
 /** What a gradient history takes, known before anything is computed. */
+import { requireInteger } from '../core/errors.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { matchingLayout } from './layout.ts';
 import type { MatchingLayout } from './layout.ts';
@@ -14,9 +15,9 @@ export interface HistorySize {
   readonly totalBytes: number;
 }
 
-/** Bytes of a history, before anything is computed. @throws as `matchingLayout` does. */
+/** Bytes of a history, before anything is computed. @throws InvalidArgumentError unless `pairs` is an integer ≥ 0, and as `matchingLayout` does. */
 export function historySize(spec: PermutationSpec, pairs: number, frozenGroups: readonly string[] = []): HistorySize {
-  return sizeOf(matchingLayout(spec, frozenGroups), pairs);
+  return sizeOf(matchingLayout(spec, frozenGroups), requireInteger('pairs', pairs, 0));
 }
 
 export function sizeOf(layout: MatchingLayout, pairs: number): HistorySize {

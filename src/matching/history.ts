@@ -5,6 +5,8 @@
  */
 import type { Core } from '../core/core.ts';
 import { BudgetError, requireChoice, requireFlag, requireInteger } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import type { NumberArray } from '../tensor/named-arrays.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
@@ -42,6 +44,8 @@ export interface HistoryOptions {
   readonly coding?: 'auto' | 'exact';
 }
 
+const optionNames: OptionNames<HistoryOptions> = { budgetBytes: true, normalise: true, frozenGroups: true, coding: true };
+
 const NOTHING_FACTORED: FactoredPair = { target: new Map(), source: new Map() };
 
 export class GradientHistory {
@@ -68,6 +72,7 @@ export class GradientHistory {
    * @throws BudgetError where not even the summed similarities fit.
    */
   constructor(core: Core, spec: PermutationSpec, options: HistoryOptions) {
+    requireOptions('GradientHistory', options, optionNames);
     this.core = core;
     this.budgetBytes = requireInteger('budgetBytes', options.budgetBytes, 0);
     this.normalise = requireFlag('normalise', options.normalise ?? false);

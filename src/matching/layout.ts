@@ -2,7 +2,7 @@
  * How the tensors of a network enter matching, derived once from its permutation spec: which move with one group (their
  * similarity does not depend on other permutations), which with two, and which not at all.
  */
-import { InvalidArgumentError, describe } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireList, requireText } from '../core/errors.ts';
 import type { BlockStructure, PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { piecesOf } from './arrangement.ts';
@@ -71,10 +71,10 @@ export interface MatchingLayout {
 
 /**
  * @param frozenGroups groups that stay where they are; their axes count as fixed.
- * @throws InvalidArgumentError for an unknown frozen group.
+ * @throws InvalidArgumentError for an unknown frozen group, or one instead of a list of them.
  */
 export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly string[] = []): MatchingLayout {
-  for (const id of frozenGroups) {
+  for (const id of requireList('frozenGroups', frozenGroups, requireText)) {
     if (!spec.groups.some((group) => group.id === id)) {
       throw new InvalidArgumentError({
         field: 'frozenGroups',

@@ -1,6 +1,8 @@
 /** The solvers for callers from outside: seeded by a number, as everything else that they call is. */
 import { requireMembers } from '../core/errors.ts';
+import { requireOptions, type OptionNames } from '../core/options.ts';
 import { Random, streams } from '../tensor/random.ts';
+import { solveOptionNames } from './coordinate-descent.ts';
 import type { MatchingResult, SolveOptions } from './coordinate-descent.ts';
 import type { GradientHistory } from './history.ts';
 import { solverNames, solvers, type SolverName } from './solvers.ts';
@@ -12,6 +14,9 @@ export interface MatchingOptions extends Omit<SolveOptions, 'random'> {
   readonly index?: number;
 }
 
+const { random: _, ...shared } = solveOptionNames;
+const optionNames: OptionNames<MatchingOptions> = { ...shared, seed: true, index: true };
+
 /** @throws InvalidArgumentError for a start that is not the history's, or another option out of range. */
 export type MatchingSolver = (history: GradientHistory, options: MatchingOptions) => MatchingResult;
 
@@ -20,6 +25,7 @@ export const matchingSolvers = Object.fromEntries(
   solverNames.map((name): [SolverName, MatchingSolver] => [
     name,
     (history, options) => {
+      requireOptions('a solver', options, optionNames);
       requireMembers('options', options, ['start', 'seed']);
       const { seed, index = 0, ...rest } = options;
       return solvers[name](history, { ...rest, random: new Random(seed, streams.sweepOrder, index) });

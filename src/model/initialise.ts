@@ -3,7 +3,9 @@
  * network whose first layers agree with another's gets the same numbers there.
  */
 import type { Core } from '../core/core.ts';
-import { requireChoice } from '../core/errors.ts';
+import { requireChoice, requireInteger } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { fillNormal, fillUniform, streams } from '../tensor/random.ts';
 import { elementCount, zeros, type NetworkState, type Tensor } from '../tensor/tensor.ts';
 import { parameterLayout, type ModelGraph, type ParameterInfo } from './graph.ts';
@@ -21,18 +23,22 @@ export interface InitialiseOptions {
   readonly mode?: 'fan_in' | 'fan_out';
 }
 
+const optionNames: OptionNames<InitialiseOptions> = { seed: true, scheme: true, mode: true };
+
 /**
  * A fresh state of the network. Norms start as the identity (scale 1, shift 0, running mean 0, running variance 1).
- * @throws InvalidArgumentError for a bad seed or an unknown scheme.
+ * @throws InvalidArgumentError for a bad seed, an unknown scheme or an option that there is not.
  */
 export function initialise(core: Core, graph: ModelGraph, options: InitialiseOptions): NetworkState {
+  requireOptions('initialise', options, optionNames);
+  const seed = requireInteger('seed', options.seed, 0);
   const scheme = requireChoice('scheme', options.scheme ?? 'pytorch', initialisers);
   const mode = requireChoice('mode', options.mode ?? 'fan_in', ['fan_in', 'fan_out']);
   const layout = parameterLayout(graph);
   const parameters = new Map<string, Tensor>();
   for (const [index, info] of layout.parameters.entries()) {
     const tensor = zeros(info.shape);
-    fillParameter(core, tensor.data, info, { seed: options.seed, scheme, mode }, index);
+    fillParameter(core, tensor.data, info, { seed, scheme, mode }, index);
     parameters.set(info.name, tensor);
   }
   const buffers = new Map<string, Tensor>();

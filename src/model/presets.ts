@@ -2,6 +2,8 @@
  * Networks by name. Parameter names follow the published PyTorch code of each, so that its checkpoints load as they are.
  */
 import { requireChoice, requireInteger, requireMembers } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { GraphBuilder, sequential, type Layer } from './builder.ts';
 import type { ModelGraph } from './graph.ts';
 import { mobilenetV2 } from './presets-mobilenet.ts';
@@ -17,6 +19,11 @@ export type PresetName = keyof typeof presets;
 
 export const presetNames = Object.keys(presets) as readonly PresetName[];
 
+/** Of all presets: which of them a network reads stands beside each in `PresetOptions`. */
+const optionNames: OptionNames<PresetOptions> = {
+  input: true, classes: true, widths: true, activation: true, bias: true, width: true, depth: true, heads: true, patch: true, positions: true, blocks: true, stem: true,
+};
+
 /**
  * The graph of a named network.
  * @throws InvalidArgumentError for an unknown name or an option that does not fit it.
@@ -24,6 +31,7 @@ export const presetNames = Object.keys(presets) as readonly PresetName[];
 export function preset(name: PresetName, options: PresetOptions): ModelGraph {
   const make = presets[requireChoice('preset', name, presetNames)];
   requireMembers('options', options, ['input', 'classes']);
+  requireOptions('preset', options, optionNames);
   requireInteger('classes', options.classes, 1, 2 ** 20);
   return make(options);
 }

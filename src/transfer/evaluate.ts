@@ -1,5 +1,7 @@
 /** Loss and accuracy of a network on images, in pieces so that the host's event loop stays alive. */
 import { requireInteger } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { PassingBatches } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { Loss } from '../gradient/loss.ts';
@@ -8,8 +10,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
-import { controlNames, requireData, requireOptions, requireParts, requireState } from './inputs.ts';
-import type { OptionNames } from './inputs.ts';
+import { controlNames, requireData, requireParts, requireState } from './inputs.ts';
 import { Breather } from './progress.ts';
 import type { JobControl } from './progress.ts';
 import type { Stopwatch } from './timing.ts';

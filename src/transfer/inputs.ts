@@ -5,7 +5,7 @@
 import type { Core } from '../core/core.ts';
 import { InvalidArgumentError, describe, requireMembers, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-import { nearestName } from '../core/nearest-name.ts';
+import type { OptionNames } from '../core/options.ts';
 import { splitRows } from '../data/image-set.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
@@ -37,30 +37,8 @@ export function requireParts(options: unknown, wanted: Readonly<Record<string, k
   }
 }
 
-/** The names of a job's options. A type over every one of them: a new one cannot be forgotten. */
-export type OptionNames<T> = { readonly [K in keyof Required<T>]: true };
-
 /** What every job takes besides its own. */
 export const controlNames: OptionNames<JobControl> = { onProgress: true, signal: true };
-
-/**
- * What types cannot hold a call from JavaScript to, and what they let through in a spread object.
- * @throws InvalidArgumentError for an option that is not one, which would silently be its default, and for a `signal` or an
- *   `onProgress` that would be met as one only after the first step's work.
- */
-export function requireOptions(job: string, options: object & JobControl, known: Readonly<Record<string, true>>): void {
-  for (const [name, value] of Object.entries(options)) {
-    if (value === undefined || Object.hasOwn(known, name)) continue;
-    const nearest = nearestName(name, Object.keys(known));
-    const hint = nearest === undefined ? `there are ${Object.keys(known).join(', ')}` : `did you mean ${nearest}?`;
-    throw new InvalidArgumentError({ field: name.slice(0, 80), expected: `an option of ${job}`, got: `one that it does not have (${hint})` });
-  }
-  const { signal, onProgress } = options as { readonly signal?: Partial<AbortSignal> | undefined; readonly onProgress?: unknown };
-  if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') {
-    throw new InvalidArgumentError({ field: 'signal', expected: 'an AbortSignal: the `signal` of an AbortController', got: describe(signal) });
-  }
-  if (onProgress !== undefined && typeof onProgress !== 'function') throw new InvalidArgumentError({ field: 'onProgress', expected: 'a function', got: describe(onProgress) });
-}
 
 /** @throws InvalidArgumentError where data and network disagree in shape or classes, or the data is empty or mislabelled. */
 export function requireData(graph: ModelGraph, data: DataSet): void {

@@ -1,7 +1,10 @@
 /**
  * What a transfer will cost, before running it: gradients, FLOPs, bytes and, given a measured rate, seconds.
  */
-import { BudgetError } from '../core/errors.ts';
+import { BudgetError, requireInteger, requireNumber } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { heldOutCount } from '../data/image-set.ts';
 import { gradientHeapBytes, planMicroBatch } from '../gradient/memory.ts';
 import { groupsOnAxis } from '../matching/arrangement.ts';
@@ -16,9 +19,8 @@ import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
-import { requireOptions, requireParts } from './inputs.ts';
-import type { OptionNames } from './inputs.ts';
-import { choiceNames, readSettings } from './settings.ts';
+import { requireParts } from './inputs.ts';
+import { LARGEST_SWEEPS, choiceNames, readSettings } from './settings.ts';
 import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
 import { measureFlopRate } from './timing.ts';
 
@@ -86,11 +88,11 @@ export interface TransferPlan {
 export function plan(options: PlanOptions): TransferPlan {
   requireParts(options, { graph: 'graph' });
   requireOptions('plan', options, optionNames);
+  const { flopsPerSecond, heapLimitBytes, sweeps } = readReckoning(options);
   const { heldOut, ...settings } = settingsFor(options);
   const spec = derivePermutationSpec(options.graph);
-  const sweeps = options.sweeps ?? 4;
   const cost = gradientCost(options.graph, settings.batchSize);
-  const microBatch = microBatchOf(options, settings);
+  const microBatch = microBatchOf(options.graph, heapLimitBytes, settings);
   // A gradient of GMT is of several batches.
   const parts = Math.ceil(settings.batchSize / microBatch) * settings.batchesPerStep;
   const { gradients, matchings, pairsSolved, pairsKept } = pairCounts(settings);
@@ -119,8 +121,7 @@ export function plan(options: PlanOptions): TransferPlan {
     ...(heldOut === undefined ? {} : { evaluation: (cost.forwardFlops / settings.batchSize) * evaluatedImages(options.graph, settings, heldOut) }),
   };
   const parameterBytes = cost.parameterElements * 4;
-  const flopsPerSecond =
-    options.flopsPerSecond ?? (options.compute === undefined ? undefined : measureFlopRate(options.compute.core));
+  const rate = flopsPerSecond ?? (options.compute === undefined ? undefined : measureFlopRate(options.compute.core));
   const largestTensor = Math.max(0, ...terms.map(({ elements }) => elements));
   return {
     method: settings.method,
@@ -139,18 +140,26 @@ export function plan(options: PlanOptions): TransferPlan {
       batches: 4 * settings.batchesPerStep * settings.batchSize * elementCount(options.graph.input),
       heap: Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
     },
-    ...(flopsPerSecond === undefined
-      ? {}
-      : { seconds: sum(Object.values(flops)) / flopsPerSecond }),
+    ...(rate === undefined ? {} : { seconds: sum(Object.values(flops)) / rate }),
+  };
+}
+
+/** What is no choice of a transfer. A rate below 1 FLOP/s is a slip of the unit. */
+function readReckoning({ flopsPerSecond, heapLimitBytes, sweeps = 4 }: PlanOptions) {
+  return {
+    sweeps: requireInteger('sweeps', sweeps, 1, LARGEST_SWEEPS),
+    heapLimitBytes: heapLimitBytes === undefined ? undefined : requireInteger('heapLimitBytes', heapLimitBytes, 0),
+    flopsPerSecond: flopsPerSecond === undefined ? undefined : requireNumber('flopsPerSecond', flopsPerSecond, 1),
   };
 }
 
 /** As `transfer` reads them; and where the data's size is known, batches as large as they can get and the number of held-out inputs. */
 function settingsFor(options: PlanOptions): TransferSettings & { readonly heldOut?: number } {
-  const settings = readSettings(options.method, 0, options, options.checkpoints ?? 2);
+  const settings = readSettings(options.method, 0, options, requireInteger('checkpoints', options.checkpoints ?? 2, 0, limits.checkpoints));
   if (options.images === undefined) return settings;
-  const heldOut = heldOutCount(options.images, settings.heldOutFraction);
-  const batchSize = Math.min(settings.batchSize, options.images - heldOut);
+  const images = requireInteger('images', options.images, 1, 2 ** 31 - 1);
+  const heldOut = heldOutCount(images, settings.heldOutFraction);
+  const batchSize = Math.min(settings.batchSize, images - heldOut);
   return { ...settings, batchSize, microBatch: Math.min(settings.microBatch, batchSize), heldOut };
 }
 
@@ -163,7 +172,7 @@ function evaluatedImages(graph: ModelGraph, { steps, stopRule, statisticsBatches
 }
 
 /** What was chosen, or the largest that fits. */
-function microBatchOf({ graph, heapLimitBytes }: PlanOptions, { batchSize, microBatch }: TransferSettings): number {
+function microBatchOf(graph: ModelGraph, heapLimitBytes: number | undefined, { batchSize, microBatch }: TransferSettings): number {
   const chosen = Math.min(microBatch, batchSize);
   if (heapLimitBytes === undefined) return chosen;
   if (!graph.nodes.some(({ op }) => op === 'batch_norm')) return planMicroBatch(graph, chosen, heapLimitBytes);

@@ -4,6 +4,7 @@
  */
 import { InvalidArgumentError, describe, requireChoice, requireFlag, requireInteger, requireList, requireNumber, requireText } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import type { OptionNames } from '../core/options.ts';
 import { lossOfRecord, requireLoss, type Loss } from '../gradient/loss.ts';
 import { factorableWeights } from '../gradient/network.ts';
 import type { NetworkOptions } from '../gradient/network.ts';
@@ -15,7 +16,6 @@ import type { ModelGraph } from '../model/graph.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { microBatchOption } from './inputs.ts';
-import type { OptionNames } from './inputs.ts';
 import { recordedData } from './record.ts';
 import type { ScheduleKind } from './schedule.ts';
 import { stopRules } from './stop-rule.ts';
@@ -96,6 +96,8 @@ export const choiceNames: OptionNames<TransferChoices> = {
 const DEFAULT_BATCH_SIZE = 128;
 const DEFAULT_HELD_OUT = 0.1;
 const LARGEST_HELD_OUT = 0.9;
+/** Of a matching; the descent ends by itself after a few. */
+export const LARGEST_SWEEPS = 10_000;
 
 /** `TransferChoices` with nothing left open. */
 export interface TransferSettings extends Required<TransferChoices> {
@@ -148,7 +150,7 @@ export function readSettings(
     normalise: requireFlag('normalise', choices.normalise ?? false),
     frozenGroups: requireList('frozenGroups', choices.frozenGroups ?? [], requireText),
     skipParameters: requireList('skipParameters', choices.skipParameters ?? [], requireText),
-    maxSweeps: requireInteger('maxSweeps', choices.maxSweeps ?? 100, 1, 10_000),
+    maxSweeps: requireInteger('maxSweeps', choices.maxSweeps ?? 100, 1, LARGEST_SWEEPS),
     start: requireChoice('start', choices.start ?? 'identity', ['identity', 'previous']),
     solver: requireChoice('solver', choices.solver ?? 'coordinate-descent', solverNames),
     loss: requireLoss('loss', choices.loss ?? lossOfRecord(training)),

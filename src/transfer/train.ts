@@ -13,6 +13,8 @@ import {
   requireNumber,
 } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { PassingBatches } from '../data/data-set.ts';
 import { BatchSampler } from '../data/batch-sampler.ts';
 import type { Batch } from '../data/batch.ts';
@@ -31,8 +33,7 @@ import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
 import type { Evaluation } from './evaluate.ts';
-import { controlNames, microBatchOption, requireBatches, requireData, requireOptions, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
-import type { OptionNames } from './inputs.ts';
+import { controlNames, microBatchOption, requireBatches, requireData, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
 import { Breather } from './progress.ts';
 import type { JobControl } from './progress.ts';
 import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
@@ -129,7 +130,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const iterations = settings.iterations ?? (settings.epochs as number) * batchesPerEpoch;
   const epochs = Math.ceil(iterations / batchesPerEpoch);
 
-  requireWithin('checkpointEpochs', settings.checkpointEpochs, epochs, 'epochs');
+  // A checkpoint of an epoch is of its end, which the last one of a training by iterations need not reach.
+  requireWithin('checkpointEpochs', settings.checkpointEpochs, Math.floor(iterations / batchesPerEpoch), 'whole epochs');
   requireWithin('checkpointIterations', settings.checkpointIterations, iterations, 'iterations');
   requireWithin('evaluateAt', settings.evaluateAt, iterations, 'iterations');
 

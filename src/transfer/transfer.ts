@@ -4,6 +4,8 @@
  */
 import { InvalidArgumentError, NotFiniteError, describe } from '../core/errors.ts';
 import { sha256Hex } from '../core/sha256.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { PassingBatches, isTokenSet, makeBatch } from '../data/data-set.ts';
 import { BatchSampler } from '../data/batch-sampler.ts';
 import type { DataSet } from '../data/data-set.ts';
@@ -21,8 +23,7 @@ import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { scorer } from './held-out-score.ts';
-import { controlNames, requireBatches, requireData, requireOptions, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
-import type { OptionNames } from './inputs.ts';
+import { controlNames, requireBatches, requireData, requireParts, requireState, requireWorkers, splitData } from './inputs.ts';
 import { matchingFor } from './matchers.ts';
 import type { TransferContext } from './matchers.ts';
 import { Points } from './points.ts';

@@ -3,6 +3,8 @@
  * That proves a permutation spec on the very weights it will be used on (π-equivalence).
  */
 import { requireInteger } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import type { Batch } from '../data/batch.ts';
 import { permuteTensors, randomPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
@@ -17,8 +19,7 @@ import { elementCount, getTensor } from '../tensor/tensor.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
-import { requireOptions, requireParts, requireState } from './inputs.ts';
-import type { OptionNames } from './inputs.ts';
+import { requireParts, requireState } from './inputs.ts';
 
 export interface VerifyOptions {
   readonly graph: ModelGraph;

@@ -318,7 +318,7 @@ describe('exit codes', () => {
     [2, ['plan', 'tune.zip', '--freeze', 'nope'], '--freeze: expected'],
     [2, ['train', '--data', 'a', '--model', 'resnet-small', '--widths', '64', '--final', 'x'], '--widths is for --model mlp, not for resnet-small'],
     [2, ['train', '--data', 'a', '--graph', 'tune.zip', '--no-bias', '--final', 'x'], '--no-bias is for --model mlp, not for --graph'],
-    [2, ['train', '--data', 'a', '--iterations', '5', '--checkpoints', '99', '--final', 'x'], '--checkpoints: expected at most 3, the epochs of this training, got 99'],
+    [2, ['train', '--data', 'a', '--iterations', '5', '--checkpoints', '99', '--final', 'x'], '--checkpoints: expected at most 2, the whole epochs of this training, got 99'],
     [2, ['train', '--data', 'a', '--iterations', '5', '--checkpoint-iterations', '6', '--final', 'x'], '--checkpoint-iterations: expected at most 5'],
     [2, ['train', '--data', 'a', '--model', 'small-conv', '--width', '0.5', '--final', 'x'], '--width: expected an integer'],
     [4, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--history-budget', '1KiB'], '--history-budget: expected at least'],

@@ -13,8 +13,13 @@ const state = initialise(compute.core, graph, { seed: 1 });
 const source = api.trajectoryFromStates(graph, [{ label: 'start', state }, { label: 'end', state }]);
 const job = { source, target: state, data, method: 'naive', seed: 1 } as const;
 const training = { graph, data, seed: 1, epochs: 1 };
+const planned = { graph, method: 'fgmt' } as const;
+const spec = api.derivePermutationSpec(graph);
+const start = api.identityPermutations(spec);
+const matrix = { rows: 2, columns: 2, data: Float64Array.of(1, 2, 3, 5) };
+const history = (...options: readonly unknown[]): unknown => new api.GradientHistory(compute.core, spec, options[0] as never);
 type Loose = (...args: readonly unknown[]) => unknown;
-const { transfer, train, plan, verify, evaluate, generateTaskPair, preset, imageSetFromIdx, stateFromSafetensors, parameterLayout, outputClasses, openBundle } = api as unknown as Readonly<Record<string, Loose>>;
+const { transfer, train, plan, verify, evaluate, generateTaskPair, preset, imageSetFromIdx, stateFromSafetensors, parameterLayout, outputClasses, openBundle, linearSumAssignment, historySize, initialise: init } = api as unknown as Readonly<Record<string, Loose>>;
 
 test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['transfer()', transfer, [], 'source', /openBundle\(\).*got undefined/],
@@ -47,6 +52,37 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['a misspelt option of plan', plan, [{ graph, method: 'gmt', batchsPerStep: 3 }], 'batchsPerStep', /did you mean batchesPerStep\?/],
   ['a misspelt option of evaluate', evaluate, [{ graph, state, data, batchSise: 3 }], 'batchSise', /did you mean batchSize\?/],
   ['a misspelt option of verify', verify, [{ graph, state, sead: 3 }], 'sead', /did you mean seed\?/],
+  ['a misspelt option of an assignment', linearSumAssignment, [compute.core, matrix, { maximise: false }], 'maximise', /an option of linearSumAssignment.*did you mean maximize\?/],
+  ['a word for the direction', linearSumAssignment, [compute.core, matrix, { maximize: 'no' }], 'maximize', /true or false, got "no"/],
+  ['a number for certify', linearSumAssignment, [compute.core, matrix, { certify: 1 }], 'certify', /true or false, got 1/],
+  ['an assignment of nothing', linearSumAssignment, [compute.core], 'similarity', /an object with rows, columns, data, got undefined/],
+  ['an assignment of a list', linearSumAssignment, [compute.core, [[1]]], 'similarity', /without rows, columns, data/],
+  ['an assignment with null for options', linearSumAssignment, [compute.core, matrix, null], 'options', /the options of linearSumAssignment, got null/],
+  ['half a warm start', linearSumAssignment, [compute.core, matrix, { warmStart: { rows: new Float64Array(2) } }], 'warmStart', /without columns/],
+  ['a history of −1 pairs', historySize, [spec, -1], 'pairs', /an integer ≥ 0, got -1/],
+  ['a history of half a pair', historySize, [spec, 0.5], 'pairs', /an integer ≥ 0, got 0.5/],
+  ['a group for a list of them in historySize', historySize, [spec, 1, 'linear1'], 'frozenGroups', /a list, got "linear1"/],
+  ['a history without options', history, [], 'options', /the options of GradientHistory, got undefined/],
+  ['a misspelt option of a history', history, [{ budgetBytes: 1e6, normalize: true }], 'normalize', /an option of GradientHistory.*did you mean normalise\?/],
+  ['a group for a list of them in a history', history, [{ budgetBytes: 1e6, frozenGroups: 'linear1' }], 'frozenGroups', /a list, got "linear1"/],
+  ...api.solverNames.flatMap((name): [string, Loose, readonly unknown[], string, RegExp][] => [
+    [`${name} without options`, api.matchingSolvers[name] as Loose, [history({ budgetBytes: 1e6 })], 'options', /the options of a solver, got undefined/],
+    [`${name} without random numbers`, api.matchingSolvers[name] as Loose, [history({ budgetBytes: 1e6 }), { start }], 'options', /without random/],
+    [`a misspelt option of ${name}`, api.matchingSolvers[name] as Loose, [history({ budgetBytes: 1e6 }), { start, random: {}, sweeps: 3 }], 'sweeps', /an option of a solver, got one/],
+  ]),
+  ['initialise without a seed', init, [compute.core, graph], 'options', /the options of initialise, got undefined/],
+  ['initialise with a word for a seed', init, [compute.core, graph, { seed: 'x' }], 'seed', /an integer ≥ 0, got "x"/],
+  ['a misspelt option of initialise', init, [compute.core, graph, { seed: 1, shceme: 'kaiming_normal' }], 'shceme', /an option of initialise.*did you mean scheme\?/],
+  ['a misspelt option of preset', preset, ['mlp', { input: [4], classes: 2, widhts: [3] }], 'widhts', /an option of preset.*did you mean widths\?/],
+  ['a plan with −5 sweeps', plan, [{ ...planned, sweeps: -5 }], 'sweeps', /an integer in \[1, 10000\], got -5/],
+  ['a plan with a word for sweeps', plan, [{ ...planned, sweeps: 'x' }], 'sweeps', /got "x"/],
+  ['a plan at a rate of 0', plan, [{ ...planned, flopsPerSecond: 0 }], 'flopsPerSecond', /a finite number ≥ 1, got 0/],
+  ['a plan at a rate below 0', plan, [{ ...planned, flopsPerSecond: -1 }], 'flopsPerSecond', /a finite number ≥ 1, got -1/],
+  ['a plan for half an image', plan, [{ ...planned, images: 1.5 }], 'images', /an integer in .*got 1.5/],
+  ['a plan for no image', plan, [{ ...planned, images: 0 }], 'images', /an integer in .*got 0/],
+  ['a plan for a heap that is no number', plan, [{ ...planned, heapLimitBytes: NaN }], 'heapLimitBytes', /an integer ≥ 0, got NaN/],
+  ['a plan for checkpoints that are no number', plan, [{ ...planned, checkpoints: NaN, trajectory: 'real' }], 'checkpoints', /an integer in .*got NaN/],
+  ['the checkpoint of an epoch that the training does not end', train, [{ graph, data, seed: 1, iterations: 3, batchSize: 16, checkpointEpochs: [1, 2] }], 'checkpointEpochs', /at most 1, the whole epochs of this training, got 2/],
   ['a group for a list of them', transfer, [{ ...job, frozenGroups: 'linear1' }], 'frozenGroups', /a list, got "linear1"/],
   ['a list of numbers for names', transfer, [{ ...job, skipParameters: [1] }], 'skipParameters[0]', /a string, got 1/],
   ['a word for epochs', train, [{ ...training, checkpointEpochs: 'all' }], 'checkpointEpochs', /a list, got "all"/],
