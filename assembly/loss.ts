@@ -69,9 +69,10 @@ export function countCorrectF32(logitsPtr: usize, labelsPtr: usize, rows: i32, c
   return correct;
 }
 
-/** Which loss `targetLossF32` computes; shared with `LOSS_KINDS` in src/gradient. */
-const SMOOTHED: i32 = 0;
-const BINARY: i32 = 1;
+/** Which loss `targetLossF32` computes, as `lossNumbers` of src/gradient/kernels/loss.ts has them (test/core/two-languages.test.ts). What is none of them traps. */
+const SOFTMAX_CROSS_ENTROPY: i32 = 0;
+const BINARY_CROSS_ENTROPY: i32 = 1;
+const MEAN_SQUARED_ERROR: i32 = 2;
 
 /**
  * Σ over the rows, in f64, of a loss against targets t made from labels; gradient[i, j] = ∂(that sum)/∂logits[i, j] · scale.
@@ -85,8 +86,8 @@ export function targetLossF32(
   const share = smoothing / <f64>classes;
   for (let i: i32 = 0; i < rows; i++) {
     const label = load<i32>(labelsPtr + ((<usize>i) << 2));
-    if (kind == SMOOTHED && classes >= MANY_CLASSES) loss += manyClasses(logitsPtr, label, gradientPtr, classes, smoothing, scale);
-    else if (kind == SMOOTHED) {
+    if (kind == SOFTMAX_CROSS_ENTROPY && classes >= MANY_CLASSES) loss += manyClasses(logitsPtr, label, gradientPtr, classes, smoothing, scale);
+    else if (kind == SOFTMAX_CROSS_ENTROPY) {
       let largest = load<f32>(logitsPtr);
       for (let j: i32 = 1; j < classes; j++) largest = max(largest, load<f32>(logitsPtr + ((<usize>j) << 2)));
       let sum: f64 = 0;
@@ -109,13 +110,13 @@ export function targetLossF32(
         const z = <f64>load<f32>(logitsPtr + ((<usize>j) << 2));
         const target: f64 = j == label ? 1.0 : 0.0;
         let slope: f64;
-        if (kind == BINARY) {
+        if (kind == BINARY_CROSS_ENTROPY) {
           sum += max(z, 0.0) - z * target + logF64(1.0 + expF64(-abs(z)));
           slope = sigmoidF64(z) - target;
-        } else {
+        } else if (kind == MEAN_SQUARED_ERROR) {
           sum += (z - target) * (z - target);
           slope = 2.0 * (z - target);
-        }
+        } else return unreachable();
         store<f32>(gradientPtr + ((<usize>j) << 2), <f32>(slope * (scale / <f64>classes)));
       }
       loss += sum / <f64>classes;

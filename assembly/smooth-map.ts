@@ -4,7 +4,7 @@ import { Exponential, expF32x4 } from "./exponential";
 import { GELU_SCRATCH_BYTES, geluF32 } from "./gelu";
 import { Halves } from "./halves";
 
-/** Which map; shared with `SMOOTH` in src/gradient. */
+/** Which map, as `smoothMaps` of src/gradient/kernels/activation.ts has them (test/core/two-languages.test.ts). What is none of them traps. */
 const TANH: i32 = 0;
 const SIGMOID: i32 = 1;
 const SILU: i32 = 2;
@@ -67,8 +67,10 @@ abstract class Lanes {
   /** What a map and its slope are made of: e^−2|x| for tanh, e^−|x|, or e^−|cubic(x)|. */
   @inline
   static exponentialOf(kind: i32, x: v128): v128 {
+    if (kind == TANH) return expF32x4(f32x4.mul(f32x4.abs(x), f32x4.splat(-2)));
+    if (kind == SIGMOID || kind == SILU) return expF32x4(f32x4.neg(f32x4.abs(x)));
     if (kind == GELU_TANH) return Lanes.cubicExponential(x);
-    return expF32x4(f32x4.mul(f32x4.abs(x), f32x4.splat(kind == TANH ? -2 : -1)));
+    return unreachable();
   }
 
   /** tanh x: an odd polynomial below 0.55 (relative error 1e-9 before rounding), (1 − e) / (1 + e) with e = e^−2|x| from there on. */
@@ -93,7 +95,9 @@ abstract class Lanes {
     const sigmoid = Lanes.logistic(e, f32x4.gt(x, f32x4.splat(0)));
     if (kind == SIGMOID) return sigmoid;
     const y = f32x4.mul(x, sigmoid);
-    return kind == SILU ? y : v128.bitselect(x, y, f32x4.ne(x, x));
+    if (kind == SILU) return y;
+    if (kind == GELU_TANH) return v128.bitselect(x, y, f32x4.ne(x, x));
+    return unreachable();
   }
 
   @inline
@@ -109,9 +113,10 @@ abstract class Lanes {
     const product = f32x4.mul(e, f32x4.mul(inverse, inverse));
     const size = f32x4.pmin(f32x4.splat(100), f32x4.abs(x));
     const signed = Lanes.withSignOf(size, x);
-    const rise = kind == SILU
-      ? signed
-      : f32x4.mul(signed, f32x4.add(f32x4.splat(1.5957691216057308), f32x4.mul(f32x4.mul(size, size), f32x4.splat(0.2140644488147995))));
+    let rise: v128;
+    if (kind == SILU) rise = signed;
+    else if (kind == GELU_TANH) rise = f32x4.mul(signed, f32x4.add(f32x4.splat(1.5957691216057308), f32x4.mul(f32x4.mul(size, size), f32x4.splat(0.2140644488147995))));
+    else return unreachable();
     return f32x4.add(f32x4.mul(v128.bitselect(one, e, positive), inverse), f32x4.mul(rise, product));
   }
 
@@ -145,5 +150,6 @@ export function smoothMapF32(kind: i32, xPtr: usize, yPtr: usize, slopePtr: usiz
   else if (kind == SIGMOID) Lanes.mapAll(SIGMOID, xPtr, yPtr, slopePtr, count);
   else if (kind == SILU) Lanes.mapAll(SILU, xPtr, yPtr, slopePtr, count);
   else if (kind == GELU) geluF32(xPtr, yPtr, slopePtr, count, scratchPtr);
-  else Lanes.mapAll(GELU_TANH, xPtr, yPtr, slopePtr, count);
+  else if (kind == GELU_TANH) Lanes.mapAll(GELU_TANH, xPtr, yPtr, slopePtr, count);
+  else unreachable();
 }

@@ -42,11 +42,11 @@ const deflateOutPtr = deflateInPtr + DEFLATE_BLOCK_BYTES + SLACK_BYTES;
 const scalesPtr = deflateOutPtr + DEFLATE_BLOCK_BYTES + 1024;
 const endPtr = scalesPtr + CHUNK_BYTES / 128 + SLACK_BYTES;
 
-/** Fields of the inflate state that we read and write; see assembly/inflate.ts. */
-const state = { inUsed: 24, outUsed: 28, history: 32, bytes: 64 } as const;
+/** Fields of the inflate state that we read and write, and its bytes that must be zeroed; see assembly/inflate.ts. */
+export const inflateState = { inUsed: 24, outUsed: 28, history: 32, bytes: 64 } as const;
 const DEFLATE_STATE_HEAD_BYTES = 16;
 
-const inflateErrors: Readonly<Record<number, string>> = {
+export const inflateErrors: Readonly<Record<number, string>> = {
   [-1]: 'a block of an unknown type, or a stored length that contradicts itself',
   [-2]: 'code lengths that make no complete code',
   [-3]: 'bits that are no symbol',
@@ -122,7 +122,7 @@ export class Codec {
    */
   inflate(field: string, compressed: Uint8Array, bytes: number, crc32: number): ByteReader {
     const heap = this.#heap;
-    heap.fill(0, inflateStatePtr, inflateStatePtr + state.bytes);
+    heap.fill(0, inflateStatePtr, inflateStatePtr + inflateState.bytes);
     let consumed = 0;
     let produced = 0;
     let crc = 0;
@@ -135,12 +135,12 @@ export class Codec {
       // What came before stands before the window, as far back as a match may reach.
       const history = Math.min(produced, HISTORY_BYTES);
       heap.copyWithin(outputPtr - history, ready.end - history, ready.end);
-      this.#view.setInt32(inflateStatePtr + state.history, history, true);
+      this.#view.setInt32(inflateStatePtr + inflateState.history, history, true);
       const ends = consumed + input.byteLength === compressed.byteLength ? 1 : 0;
       const result = this.#kernels.inflateRun(inflateStatePtr, inputPtr, input.byteLength, ends, outputPtr, OUTPUT_BYTES);
       if (result < 0) throw new MalformedFileError({ field, expected: 'a DEFLATE stream', got: inflateErrors[result] ?? `${result}` });
-      const outUsed = this.#view.getInt32(inflateStatePtr + state.outUsed, true);
-      consumed += this.#view.getInt32(inflateStatePtr + state.inUsed, true);
+      const outUsed = this.#view.getInt32(inflateStatePtr + inflateState.outUsed, true);
+      consumed += this.#view.getInt32(inflateStatePtr + inflateState.inUsed, true);
       produced += outUsed;
       if (produced > bytes) throw new MalformedFileError({ field, expected: `${bytes} bytes of content`, got: 'more' });
       crc = this.#kernels.crc32(tablesPtr, outputPtr, outUsed, crc) >>> 0;

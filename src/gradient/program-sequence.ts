@@ -1,6 +1,6 @@
 /** The kernel calls of operations on features and on sequences; continues `program.ts`. Images are [count, H, W, C] inside. */
 import { parameterName, type GraphNode, type NodeOf, type Shape } from '../model/graph.ts';
-import { attentionShape, type SequenceOperation } from '../model/operations-sequence.ts';
+import { attentionShape, type SequenceNode } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Instruction, ValueKey } from './instruction.ts';
 
@@ -25,7 +25,7 @@ export function denseRows(node: NodeOf<'dense'>, x: string, parameter: Parameter
 }
 
 export function sequenceInstructions(
-  node: Extract<GraphNode, { op: SequenceOperation }>, inputs: readonly Shape[], parameter: ParameterOf,
+  node: SequenceNode, inputs: readonly Shape[], parameter: ParameterOf,
 ): Instruction[] {
   const x = node.inputs[0] as string;
   const from = inputs[0] as Shape;
@@ -82,6 +82,8 @@ export function sequenceInstructions(
     }
     case 'tied_dense':
       return one(node, 'DenseRows', { parameters: { weight: parameterName(node.with, 'weight') }, attrs: { transposed: false } });
+    default:
+      return node satisfies never;
   }
 }
 

@@ -1,8 +1,9 @@
 /** A graph as a list of tfjs kernel calls: which kernel, on which values and parameters, with which attributes. */
 import { inferShapes, parameterName, type GraphNode, type ModelGraph, type Padding, type Shape } from '../model/graph.ts';
-import { featuresOf } from '../model/operations-sequence.ts';
+import { featuresOf, isSequenceNode } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Instruction, ValueKey } from './instruction.ts';
+import type { SmoothMapAttributes } from './kernels/activation.ts';
 import type { Attributes } from './kernels/support.ts';
 import { denseRows, reinterpret, sequenceInstructions } from './program-sequence.ts';
 
@@ -112,7 +113,7 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
     case 'silu':
     case 'gelu': {
       const map = node.op === 'gelu' && node.approximate === 'tanh' ? 'gelu (tanh)' : node.op;
-      return one('SmoothMap', { map, slopes: training }, { overwrites: true });
+      return one('SmoothMap', { map, slopes: training } satisfies SmoothMapAttributes, { overwrites: true });
     }
     case 'max_pool':
       return pool('MaxPoolWinners', node.kernel, node.stride, node.padding);
@@ -158,6 +159,6 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       }));
     }
     default:
-      return sequenceInstructions(node, inputs, parameter);
+      return isSequenceNode(node) ? sequenceInstructions(node, inputs, parameter) : (node satisfies never);
   }
 }

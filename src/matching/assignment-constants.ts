@@ -8,9 +8,8 @@
 import type { Core } from '../core/core.ts';
 import type { AssignmentState } from './assignment-matrix.ts';
 
-/** As `RowKind` in `assembly/assignment-problem.ts`; ordinary rows are 0. */
-const CONSTANT = 1;
-const LEFT_OUT = 2;
+/** As `RowKind` in `assembly/assignment-problem.ts`. */
+export const rowKinds = { ordinary: 0, constant: 1, leftOut: 2 } as const;
 
 /** Of fewer rows than one in so many, leaving out gains less than a second solve, where needed, costs (a gradient at n = 128 with 7 of them: 0.48 → 0.51 ms). */
 const WORTH_LEAVING_OUT = 16;
@@ -29,13 +28,13 @@ export function leaveOutConstants(core: Core, state: AssignmentState, constantCo
   const kinds = core.u8(state.rowKindsPtr, state.rows);
   const constantRows: number[] = [];
   kinds.forEach((kind, row) => {
-    if (kind === CONSTANT) constantRows.push(row);
+    if (kind === rowKinds.constant) constantRows.push(row);
   });
   // One row at least stays in: the least price is one of those that do.
   let count = Math.min(constantRows.length, constantColumns.length, state.rows - 1);
   if (count * WORTH_LEAVING_OUT < state.rows) count = 0;
   const pairs = { rows: constantRows.slice(0, count), columns: constantColumns.slice(0, count) };
-  for (const row of pairs.rows) kinds[row] = LEFT_OUT;
+  for (const row of pairs.rows) kinds[row] = rowKinds.leftOut;
   const prices = core.f64(state.pricesPtr, state.columns);
   for (const column of pairs.columns) prices[column] = Infinity;
   return pairs;
@@ -53,7 +52,7 @@ export function takeInConstants(core: Core, state: AssignmentState, matrix: Floa
   let leastProfit = Infinity;
   let leastPrice = Infinity;
   for (let i = 0; i < state.rows; i++) {
-    if (kinds[i] === LEFT_OUT) continue;
+    if (kinds[i] === rowKinds.leftOut) continue;
     const column = columnOfRow[i] as number;
     const price = prices[column] as number;
     leastProfit = Math.min(leastProfit, (matrix[i * state.columns + column] as number) - price);
@@ -68,7 +67,7 @@ export function takeInConstants(core: Core, state: AssignmentState, matrix: Floa
     const column = columns[k] as number;
     prices[column] = price;
     if (proved) columnOfRow[row] = column;
-    else kinds[row] = CONSTANT;
+    else kinds[row] = rowKinds.constant;
   });
   return proved;
 }

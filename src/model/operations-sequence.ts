@@ -4,7 +4,7 @@
  */
 import { elementCount } from '../tensor/tensor.ts';
 import { ONE, asImage, elementwise, first, misfit, none, show, type Named, type OperationRule, type ParameterDeclaration } from './operation-support.ts';
-import type { NodeOf, OperationOf, Shape } from './operation-types.ts';
+import type { GraphNode, NodeOf, OperationOf, Shape } from './operation-types.ts';
 
 /** Where the features of a value stand: the channels of an image, the last axis of everything else. */
 export function featureAxis(shape: Shape): number {
@@ -73,6 +73,9 @@ export function attentionShape(node: NodeOf<'attention'>, inputs: readonly Shape
 export type SequenceOperation =
   | 'dense' | 'layer_norm' | 'rms_norm' | 'softmax' | 'layer_scale' | 'tokens' | 'transpose' | 'reshape' | 'embedding'
   | 'position_embedding' | 'class_token' | 'select_token' | 'mean_tokens' | 'attention' | 'tied_dense';
+
+/** A node of this family. */
+export type SequenceNode = Extract<GraphNode, { op: SequenceOperation }>;
 
 export const sequenceRules: { readonly [K in SequenceOperation]: OperationRule<K> } = {
   dense: {
@@ -206,3 +209,7 @@ export const sequenceRules: { readonly [K in SequenceOperation]: OperationRule<K
     parameters: none,
   },
 };
+
+export function isSequenceNode(node: GraphNode): node is SequenceNode {
+  return Object.hasOwn(sequenceRules, node.op);
+}

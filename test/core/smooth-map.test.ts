@@ -1,7 +1,9 @@
 /** Four-lane f32 functions of the core (exponential, smooth activations and their slopes) against f64, in units of the last place of f32. */
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { elementary, type Elementary } from '../../src/core/elementary.ts';
+import { smoothMaps, type SmoothMap } from '../../src/gradient/kernels/activation.ts';
 
 let core: Core;
 let f: Elementary;
@@ -39,7 +41,8 @@ function run(call: (fromPtr: number, toPtr: number, count: number) => void, x: F
 }
 
 /** A smooth map's values, and its slopes where asked for, as a gradient computes them: over the numbers themselves. */
-function smooth(kind: number, x: Float32Array, what: 'values' | 'slopes'): Float32Array {
+function smooth(map: SmoothMap, x: Float32Array, what: 'values' | 'slopes'): Float32Array {
+  const kind = smoothMaps[map];
   return core.scoped((scratch) => {
     const [from, own, work] = [scratch.upload(x), scratch.f32(x.length), scratch.bytes(core.kernels.smoothMapScratchBytes())];
     if (what === 'values') core.kernels.smoothMapF32(kind, from, from, 0, x.length, work);
@@ -77,56 +80,97 @@ test('exponential on [−87, 88] within 1 ulp, 8.2e-8 relative', () => {
   expect(got.reduce((largest, y, i) => Math.max(largest, Math.abs(y / f.exp(x[i] as number) - 1)), 0)).toBeLessThan(8.2e-8);
 });
 
-describe('smooth maps: largest error in ulp', () => {
-  test.each<[string, number, number, number, number, (x: number) => number]>([
-    ['tanh', 0, -20, 20, 2.5, (x) => f.tanh(x)],
-    ['sigmoid', 1, -85, 40, 3, (x) => f.sigmoid(x)],
-    ['silu', 2, -80, 40, 3.5, (x) => x * f.sigmoid(x)],
-    ['gelu', 3, -12.5, 30, 6.5, (x) => x * below(x)],
-    ['gelu (tanh)', 4, -8.5, 30, 3.5, (x) => x * f.sigmoid(argument(x))],
-  ])('%s', (_, kind, low, high, bound, exact) => {
-    const x = sweep(low, high);
-    expect(worst(smooth(kind, x, 'values'), x, exact)).toBeLessThan(bound);
-  });
+interface Accuracy {
+  readonly value: (x: number) => number;
+  /** In ulp over the range. */
+  readonly valueBound: number;
+  readonly valueRange: readonly [number, number];
+  /** The two terms that the slope is the sum of. */
+  readonly slope: (x: number) => readonly [number, number];
+  /** In ulp of the larger of them. */
+  readonly slopeBound: number;
+  readonly slopeRange: readonly [number, number];
+}
 
-  const slopes: readonly [string, number, number, number, number, (x: number) => readonly [number, number]][] = [
-    ['tanh', 0, -40, 40, 5, (x) => [4 * f.sigmoid(2 * x) * f.sigmoid(-2 * x), 0]],
-    ['sigmoid', 1, -80, 80, 5, (x) => [f.sigmoid(x) * f.sigmoid(-x), 0]],
-    ['silu', 2, -80, 40, 5.5, (x) => [f.sigmoid(x), x * f.sigmoid(x) * f.sigmoid(-x)]],
-    ['gelu', 3, -12.5, 30, 7, (x) => [below(x), x * density(x)]],
-    ['gelu (tanh)', 4, -8.5, 30, 5.5, (x) => {
+const accuracies: Readonly<Record<SmoothMap, Accuracy>> = {
+  tanh: {
+    value: (x) => f.tanh(x), valueBound: 2.5, valueRange: [-20, 20],
+    slope: (x) => [4 * f.sigmoid(2 * x) * f.sigmoid(-2 * x), 0], slopeBound: 5, slopeRange: [-40, 40],
+  },
+  sigmoid: {
+    value: (x) => f.sigmoid(x), valueBound: 3, valueRange: [-85, 40],
+    slope: (x) => [f.sigmoid(x) * f.sigmoid(-x), 0], slopeBound: 5, slopeRange: [-80, 80],
+  },
+  silu: {
+    value: (x) => x * f.sigmoid(x), valueBound: 3.5, valueRange: [-80, 40],
+    slope: (x) => [f.sigmoid(x), x * f.sigmoid(x) * f.sigmoid(-x)], slopeBound: 5.5, slopeRange: [-80, 40],
+  },
+  gelu: {
+    value: (x) => x * below(x), valueBound: 6.5, valueRange: [-12.5, 30],
+    slope: (x) => [below(x), x * density(x)], slopeBound: 7, slopeRange: [-12.5, 30],
+  },
+  'gelu (tanh)': {
+    value: (x) => x * f.sigmoid(argument(x)), valueBound: 3.5, valueRange: [-8.5, 30],
+    slope: (x) => {
       const s = f.sigmoid(argument(x));
       return [s, x * s * f.sigmoid(-argument(x)) * 1.5957691216057308 * (1 + 3 * 0.044715 * x * x)];
-    }],
-  ];
-  test.each(slopes)('slope of %s, in ulp of the larger of its two terms', (_, kind, low, high, bound, terms) => {
-    const x = sweep(low, high);
-    const got = smooth(kind, x, 'slopes');
-    const sum = (at: number): number => terms(at)[0] + terms(at)[1];
-    expect(worst(got, x, sum, (at) => Math.max(...terms(at).map(Math.abs)))).toBeLessThan(bound);
+    },
+    slopeBound: 5.5, slopeRange: [-8.5, 30],
+  },
+};
+const maps = Object.keys(accuracies) as SmoothMap[];
+
+test('the document states these bounds', () => {
+  const document = readFileSync(new URL('../../docs/gradient.md', import.meta.url), 'utf8');
+  const table = document.slice(document.indexOf('Largest errors of the activations'), document.indexOf('| their slopes'));
+  const stated = [...table.matchAll(/^\| ([^|]+) \| ([0-9.]+)/gm)].map(([, name, bound]) => [(name as string).toLowerCase(), Number(bound)]);
+  expect(Object.fromEntries(stated)).toEqual(Object.fromEntries(maps.map((map) => [map, accuracies[map].valueBound])));
+  const slopes = maps.map((map) => accuracies[map].slopeBound);
+  expect(document).toContain(`| their slopes | ${Math.min(...slopes)} to ${Math.max(...slopes)} |`);
+});
+
+describe('smooth maps: largest error in ulp', () => {
+  test.each(maps)('%s', (map) => {
+    const { value, valueBound, valueRange } = accuracies[map];
+    const x = sweep(...valueRange);
+    expect(worst(smooth(map, x, 'values'), x, value)).toBeLessThan(valueBound);
+  });
+
+  test.each(maps)('slope of %s, in ulp of the larger of its two terms', (map) => {
+    const { slope, slopeBound, slopeRange } = accuracies[map];
+    const x = sweep(...slopeRange);
+    const sum = (at: number): number => slope(at)[0] + slope(at)[1];
+    expect(worst(smooth(map, x, 'slopes'), x, sum, (at) => Math.max(...slope(at).map(Math.abs)))).toBeLessThan(slopeBound);
   });
 });
 
 test('at the ends', () => {
   const x = Float32Array.of(-Infinity, -1e30, -100, 0, 100, 1e30, Infinity, Number.NaN);
-  const map = (kind: number): number[] => Array.from(smooth(kind, x, 'values'), (y) => y + 0);
-  expect(map(0)).toEqual([-1, -1, -1, 0, 1, 1, 1, Number.NaN]);
-  expect(map(1)).toEqual([0, 0, 0, 0.5, 1, 1, 1, Number.NaN]);
-  expect(map(2).slice(1)).toEqual([0, 0, 0, 100, Math.fround(1e30), Infinity, Number.NaN]);
-  expect(map(3)).toEqual([0, 0, 0, 0, 100, Math.fround(1e30), Infinity, Number.NaN]);
-  expect(map(4).slice(1)).toEqual([0, 0, 0, 100, Math.fround(1e30), Infinity, Number.NaN]);
+  // Where ∞ · 0 is, silu and gelu (tanh) are not the limit.
+  const largest = Math.fround(1e30);
+  const ends: Readonly<Record<SmoothMap, readonly [from: number, values: readonly number[]]>> = {
+    tanh: [0, [-1, -1, -1, 0, 1, 1, 1, Number.NaN]],
+    sigmoid: [0, [0, 0, 0, 0.5, 1, 1, 1, Number.NaN]],
+    silu: [1, [0, 0, 0, 100, largest, Infinity, Number.NaN]],
+    gelu: [0, [0, 0, 0, 0, 100, largest, Infinity, Number.NaN]],
+    'gelu (tanh)': [1, [0, 0, 0, 100, largest, Infinity, Number.NaN]],
+  };
+  for (const map of maps) {
+    const [from, values] = ends[map];
+    expect(Array.from(smooth(map, x, 'values').subarray(from), (y) => y + 0), map).toEqual(values);
+  }
   const exponentials = run((from, to, count) => void core.kernels.exponentials(from, to, count, 0, 1), x);
   expect(Array.from(exponentials.slice(0, 4))).toEqual([0, 0, 0, 1]);
   expect(exponentials[7]).toBeNaN();
 });
 
-test.each([0, 1, 2, 3, 4])('map %i gives a number the same bytes wherever it stands, with slopes and without', (kind) => {
+test.each(maps)('%s gives a number the same bytes wherever it stands, with slopes and without', (map) => {
   const x = sweep(-6, 6).slice(0, 1000);
-  const values = smooth(kind, x, 'values');
-  const slopes = smooth(kind, x, 'slopes');
+  const values = smooth(map, x, 'values');
+  const slopes = smooth(map, x, 'slopes');
   for (const count of [1, 3, 4, 5, 7, 8, 9, 15, 17]) {
     const part = x.slice(500, 500 + count);
-    expect(smooth(kind, part, 'values')).toEqual(values.slice(500, 500 + count));
-    expect(smooth(kind, part, 'slopes')).toEqual(slopes.slice(500, 500 + count));
+    expect(smooth(map, part, 'values')).toEqual(values.slice(500, 500 + count));
+    expect(smooth(map, part, 'slopes')).toEqual(slopes.slice(500, 500 + count));
   }
 });

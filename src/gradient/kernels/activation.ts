@@ -6,8 +6,17 @@ import type { TensorInfo } from '#tfjs';
 import { UnsupportedError } from '../../core/errors.ts';
 import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type Attributes } from './support.ts';
 
-/** Numbers of the maps in `assembly/smooth-map.ts`. */
-const SMOOTH: { readonly [map: string]: number } = { tanh: 0, sigmoid: 1, silu: 2, gelu: 3, 'gelu (tanh)': 4 };
+/** The smooth maps, by their numbers in `assembly/smooth-map.ts`. */
+export const smoothMaps = { tanh: 0, sigmoid: 1, silu: 2, gelu: 3, 'gelu (tanh)': 4 } as const;
+
+export type SmoothMap = keyof typeof smoothMaps;
+
+/** What the kernel `SmoothMap` is told. A type, so that an operation without a number does not compile. */
+export type SmoothMapAttributes = {
+  readonly map: SmoothMap;
+  /** Whether the slope is wanted too. */
+  readonly slopes: boolean;
+};
 
 function slopeOf(attrs: Attributes): number {
   const alpha = (attrs['alpha'] as number | undefined) ?? 0;
@@ -48,13 +57,13 @@ function registerSmooth(): void {
     const { backend } = call;
     const { kernels } = backend.core;
     const x = required(call, 'x');
-    const kind = SMOOTH[call.attrs['map'] as string] as number;
+    const { map: name, slopes } = call.attrs as SmoothMapAttributes;
     const map = (y: TensorInfo, slope?: TensorInfo): void =>
       backend.core.scoped((scratch) => {
         const slopePtr = slope === undefined ? 0 : backend.pointer(slope);
-        kernels.smoothMapF32(kind, backend.pointer(x), backend.pointer(y), slopePtr, sizeOf(x), scratch.bytes(kernels.smoothMapScratchBytes()));
+        kernels.smoothMapF32(smoothMaps[name], backend.pointer(x), backend.pointer(y), slopePtr, sizeOf(x), scratch.bytes(kernels.smoothMapScratchBytes()));
       });
-    if (call.attrs['slopes'] !== true) {
+    if (!slopes) {
       const y = outputLike(call, x);
       map(y);
       return y;

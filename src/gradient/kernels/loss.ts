@@ -4,7 +4,10 @@ import type { Loss } from '../loss.ts';
 import { defineGradient, defineKernel, required, run, runAll, sizeOf } from './support.ts';
 
 /** Numbers of the losses in `assembly/loss.ts`. */
-const LOSS_KINDS = { 'softmax-cross-entropy': 0, 'binary-cross-entropy': 1, 'mean-squared-error': 2 } as const;
+export const lossNumbers = { 'softmax-cross-entropy': 0, 'binary-cross-entropy': 1, 'mean-squared-error': 2 } as const satisfies Record<Loss['kind'], number>;
+
+/** What the kernel `TargetLoss` is told. */
+type TargetLossAttributes = { readonly kind: Loss['kind']; readonly smoothing: number; readonly scale: number };
 
 /** `scale` · Σ of the images' losses, and its gradient by the logits. */
 export function lossAndGradient(loss: Loss, logits: TensorInfo, labels: TensorInfo, scale: number): readonly [sum: Tensor, gradient: Tensor] {
@@ -12,7 +15,7 @@ export function lossAndGradient(loss: Loss, logits: TensorInfo, labels: TensorIn
   const plain = loss.kind === 'softmax-cross-entropy' && smoothing === 0;
   const results = plain
     ? runAll('SparseSoftmaxCrossEntropy', { logits, labels }, { scale })
-    : runAll('TargetLoss', { logits, labels }, { kind: LOSS_KINDS[loss.kind], smoothing, scale });
+    : runAll('TargetLoss', { logits, labels }, { kind: loss.kind, smoothing, scale } satisfies TargetLossAttributes);
   return results as [Tensor, Tensor];
 }
 
@@ -42,11 +45,11 @@ export function registerLoss(): void {
     const logits = required(call, 'logits');
     const classes = logits.shape.at(-1) ?? 1;
     const rows = sizeOf(logits) / classes;
-    const { kind, smoothing, scale } = call.attrs as { readonly kind: number; readonly smoothing: number; readonly scale: number };
+    const { kind, smoothing, scale } = call.attrs as TargetLossAttributes;
     const loss = backend.makeOutput([], 'float32');
     const gradient = backend.makeOutput(logits.shape, 'float32');
     const sum = backend.core.kernels.targetLossF32(
-      kind, backend.pointer(logits), backend.pointer(required(call, 'labels')), backend.pointer(gradient), rows, classes, smoothing, scale,
+      lossNumbers[kind], backend.pointer(logits), backend.pointer(required(call, 'labels')), backend.pointer(gradient), rows, classes, smoothing, scale,
     );
     backend.core.f32(backend.pointer(loss), 1)[0] = sum * scale;
     return [loss, gradient];
