@@ -115,6 +115,8 @@ function nodeFlops(node: GraphNode, inputs: readonly Shape[], shape: Shape): num
     case 'class_token':
     case 'select_token':
       return 0;
+    default:
+      return node satisfies never;
   }
 }
 

@@ -1,11 +1,17 @@
 /** The short form of `npm run gradcheck`: gradients against f64 differences and tfjs's cpu backend. */
 import { describe, expect, it } from 'vitest';
+import { operationNames } from '../../src/model/operations.ts';
 import { LARGEST_RATIO, checkGradients, gradientCases } from './checks.ts';
 import { openedEngine } from './opened-engine.ts';
 import { openReferences } from './tfjs-reference.ts';
 
 const references = await openReferences();
 const { core, gradients: engine } = await openedEngine();
+
+it('every operation has a case', () => {
+  const met = new Set<string>(gradientCases.filter(({ kind }) => kind === 'operation').flatMap(({ graph }) => graph.nodes.map(({ op }) => op)));
+  expect([...operationNames].filter((op) => !met.has(op))).toEqual([]);
+});
 
 describe('gradients agree with central differences in f64 and with tfjs on its cpu backend in f64', () => {
   for (const test of gradientCases) {

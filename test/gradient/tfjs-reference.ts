@@ -10,6 +10,7 @@ import type * as Core from '@tensorflow/tfjs-core';
 import type { Batch } from '../../src/data/batch.ts';
 import type { Loss } from '../../src/gradient/loss.ts';
 import { inferShapes, parameterLayout, parameterName, type GraphNode, type ModelGraph, type NodeOf } from '../../src/model/graph.ts';
+import { isSequenceNode } from '../../src/model/operations-sequence.ts';
 import { sequenceTfjs } from './tfjs-sequence.ts';
 import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 
@@ -220,6 +221,7 @@ function apply(
     case 'add':
       return operands.reduce((sum, operand) => tf.add(sum, operand));
     default:
+      if (!isSequenceNode(node)) return node satisfies never;
       return sequenceTfjs(tf, node, operands, (suffix) => of(parameterName(node.name, suffix)), of);
   }
 }

@@ -1,13 +1,13 @@
 /** Operations on features and sequences composed of tfjs's own, for its tape. Images have their channels last, as features do. */
 import type * as Core from '@tensorflow/tfjs-core';
-import type { GraphNode, NodeOf } from '../../src/model/graph.ts';
-import type { SequenceOperation } from '../../src/model/operations-sequence.ts';
+import type { NodeOf } from '../../src/model/graph.ts';
+import type { SequenceNode } from '../../src/model/operations-sequence.ts';
 import type { Tfjs } from './tfjs-reference.ts';
 
 type Get = (name: string) => Core.Tensor;
 
 export function sequenceTfjs(
-  tf: Tfjs, node: Extract<GraphNode, { op: SequenceOperation }>, operands: readonly Core.Tensor[], own: Get, of: Get,
+  tf: Tfjs, node: SequenceNode, operands: readonly Core.Tensor[], own: Get, of: Get,
 ): Core.Tensor {
   const x = operands[0] as Core.Tensor;
   const [count = 0] = x.shape;
@@ -57,6 +57,8 @@ export function sequenceTfjs(
       return tf.mean(x, 1);
     case 'attention':
       return attention(tf, node, operands);
+    default:
+      return node satisfies never;
   }
 }
 

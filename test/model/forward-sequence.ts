@@ -2,8 +2,8 @@
  * The operations on features and sequences in plain f64 loops, for one input: the independent twin of src/gradient's, as
  * test/model/forward.ts is for images. Values are in PyTorch's order.
  */
-import type { GraphNode, NodeOf } from '../../src/model/graph.ts';
-import type { SequenceOperation } from '../../src/model/operations-sequence.ts';
+import type { NodeOf } from '../../src/model/graph.ts';
+import type { SequenceNode } from '../../src/model/operations-sequence.ts';
 
 type Shape = readonly number[];
 type Get = (suffix: string) => Float64Array | undefined;
@@ -29,7 +29,7 @@ function softmax(scores: readonly number[]): readonly number[] {
 
 /** @param own this node's parameters by suffix; `of` any tensor by name, for operations that share one. */
 export function sequenceForward(
-  node: Extract<GraphNode, { op: SequenceOperation }>, operands: readonly Float64Array[], shapes: readonly Shape[], to: Shape,
+  node: SequenceNode, operands: readonly Float64Array[], shapes: readonly Shape[], to: Shape,
   own: Get, of: Get,
 ): Float64Array {
   const x = operands[0] as Float64Array;
@@ -86,6 +86,8 @@ export function sequenceForward(
     }
     case 'attention':
       return attention(node, operands, shapes, to);
+    default:
+      return node satisfies never;
   }
 }
 

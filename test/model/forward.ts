@@ -1,8 +1,9 @@
 /**
  * The independent twin of the engine that every test compares with: a plain f64 forward pass of a graph over a batch, in PyTorch's
- * layouts (NCHW, OIHW). Loops only, nothing shared with src/gradient, and of src/model only the graph's types and shapes.
+ * layouts (NCHW, OIHW). Loops only, nothing shared with src/gradient, and of src/model only the graph's types, families and shapes.
  */
 import { inferShapes, parameterName, type GraphNode, type ModelGraph } from '../../src/model/graph.ts';
+import { isSequenceNode } from '../../src/model/operations-sequence.ts';
 import { sequenceForward } from './forward-sequence.ts';
 
 /** Parameters and buffers by name. */
@@ -121,6 +122,7 @@ function apply(
     case 'global_average_pool':
       return windows(node, x, from, to, count, tensors);
     default: {
+      if (!isSequenceNode(node)) return node satisfies never;
       const y = new Float64Array(count * size(to));
       for (let n = 0; n < count; n++) {
         const inputs = operands.map((operand) => operand.subarray((n * operand.length) / count, ((n + 1) * operand.length) / count));

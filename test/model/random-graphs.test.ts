@@ -5,6 +5,7 @@ import { GradientHistory } from '../../src/matching/history.ts';
 import { matchingObjective } from '../../src/matching/objective.ts';
 import { identity, permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { parameterLayout } from '../../src/model/graph.ts';
+import { operationNames } from '../../src/model/operations.ts';
 import { lintPermutationSpec } from '../../src/model/permutation-lint.ts';
 import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { randomTensors } from '../matching/straightforward.ts';
@@ -15,6 +16,11 @@ const core = await openCore();
 afterAll(() => core[Symbol.dispose]());
 
 const seeds = Array.from({ length: 10 }, (_, i) => i * 50);
+
+test('every operation stands in some of them, but those on token numbers', () => {
+  const met = new Set<string>(seeds.flatMap((first) => Array.from({ length: 50 }, (_, i) => randomGraph(first + i))).flatMap(({ nodes }) => nodes.map(({ op }) => op)));
+  expect([...operationNames].filter((op) => !met.has(op))).toEqual(['embedding', 'tied_dense']);
+});
 
 test.each(seeds)('50 random networks from seed %i keep their function', (first) => {
   for (let seed = first; seed < first + 50; seed++) {

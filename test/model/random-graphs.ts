@@ -1,5 +1,5 @@
 /**
- * Random small networks of every operation, valid by construction: what a layer may be is chosen by the shape it finds. Images,
+ * Random small networks of every operation on real numbers, valid by construction: what a layer may be is chosen by the shape it finds. Images,
  * sequences and vectors turn into one another, and values are read again later, so that axes are tied in ways nobody thought of.
  */
 import { GraphBuilder, type Layer } from '../../src/model/builder.ts';
@@ -71,8 +71,8 @@ class Grower {
     const alike = this.#values.filter((value) => sameShape(value.shape, shape));
     const kept = (layer: Layer) => () => this.#add(layer, shape, x);
     return [
-      kept({ op: this.#pick(['relu', 'tanh', 'silu', 'gelu', 'sigmoid', 'leaky_relu'] as const) }),
-      kept({ op: this.#pick(['layer_norm', 'rms_norm', 'softmax'] as const) }),
+      kept({ op: this.#pick(['relu', 'tanh', 'silu', 'gelu', 'sigmoid', 'leaky_relu', 'relu6'] as const) }),
+      kept({ op: this.#pick(['layer_norm', 'rms_norm', 'softmax', 'layer_scale'] as const) }),
       () => this.#add({ op: this.#pick(['add', 'multiply'] as const) }, shape, x, this.#pick(alike)),
       () => this.#add({ op: 'add' }, shape, x, this.#dense(x, features)),
       () => {
@@ -130,7 +130,7 @@ class Grower {
     return [
       convolution, convolution, convolution, transposed, pooling, pooled,
       () => this.#add({ op: 'multiply' }, x.shape, x, pooled()),
-      () => this.#add({ op: 'adaptive_average_pool', size: 2 }, [channels, 2, 2], x),
+      () => this.#add({ op: this.#pick(['adaptive_average_pool', 'adaptive_max_pool'] as const), size: 2 }, [channels, 2, 2], x),
       () => this.#add({ op: 'batch_norm' }, x.shape, x),
       () => this.#add({ op: 'group_norm', groups: this.#pick(divisorsOf(channels)) }, x.shape, x),
       () => this.#add({ op: 'flatten' }, [elements(x.shape)], x),
