@@ -3,12 +3,15 @@ import { type IncomingMessage, type Server, type ServerResponse, createServer } 
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { stateToSafetensors } from '../../src/bundle/network-state.ts';
 import { openBundle } from '../../src/bundle/reader.ts';
 import { writeBundle } from '../../src/bundle/writer.ts';
 import type { TrajectoryBundle } from '../../src/bundle/reader.ts';
 import { openCore } from '../../src/core/core.ts';
+import { parameterLayout } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { preset } from '../../src/model/presets.ts';
+import type { NetworkState } from '../../src/tensor/tensor.ts';
 import { expectTyped } from './support.ts';
 
 type Fault =
@@ -19,6 +22,8 @@ const graph = preset('mlp', { input: [300], widths: [300], classes: 10 });
 const requests: { range: string; sent: number }[] = [];
 let fault: Fault = 'none';
 let bytes: Uint8Array;
+/** What the bundle was written of. */
+let states: readonly NetworkState[];
 let server: Server;
 let url: URL;
 
@@ -73,7 +78,8 @@ function respond(request: IncomingMessage, response: ServerResponse): void {
 
 beforeAll(async () => {
   const core = await openCore();
-  const checkpoints = Array.from({ length: 5 }, (_, i) => ({ label: `${i}`, state: initialise(core, graph, { seed: i }) }));
+  states = Array.from({ length: 5 }, (_, i) => initialise(core, graph, { seed: i }));
+  const checkpoints = states.map((state, i) => ({ label: `${i}`, state }));
   bytes = await writeBundle({ graph, checkpoints }, { keyFrameEvery: 2 });
   server = createServer(respond).listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
@@ -83,6 +89,12 @@ afterAll(() => {
   server.closeAllConnections();
   server.close();
 });
+
+/** Bit for bit what was written. */
+async function expectCheckpoint(bundle: TrajectoryBundle, index: number): Promise<void> {
+  const [read, written] = [await bundle.readCheckpoint(index), states[index] as NetworkState].map((state) => stateToSafetensors(parameterLayout(graph), state));
+  expect(Buffer.compare(read as Uint8Array, written as Uint8Array), `checkpoint ${index}`).toBe(0);
+}
 
 async function open(now: Fault): Promise<TrajectoryBundle> {
   fault = now;
@@ -103,7 +115,7 @@ test('a checkpoint costs one request for the end and one for each link of its ch
 describe('a server that does not know ranges is read once, whole', () => {
   test.each<Fault>(['ignores Range', '416 to suffixes', 'states no range'])('%s', async (now) => {
     using bundle = await open(now);
-    for (const { index } of bundle.checkpoints) expect(await bundle.readCheckpoint(index)).toBeDefined();
+    for (const { index } of bundle.checkpoints) await expectCheckpoint(bundle, index);
     expect(requests.map(({ range }) => range)).toEqual(now === 'ignores Range' ? ['bytes=-131072'] : ['bytes=-131072', '']);
   });
 
@@ -156,7 +168,7 @@ describe('a fault on reading is an error of the network, and the bundle goes on'
     const error = await expectTyped(() => bundle.readCheckpoint(0), 'network');
     expect(error.message).not.toContain('secret');
     fault = 'none';
-    expect(await bundle.readCheckpoint(0)).toBeDefined();
+    await expectCheckpoint(bundle, 0);
   });
 });
 

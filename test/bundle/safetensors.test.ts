@@ -115,14 +115,15 @@ describe('conversion to f32', () => {
 });
 
 describe('reading', () => {
-  test.each<[string, string, number]>([
-    ['an empty header', '{}', 0],
-    ['white space at the end', '{} \n\t\r ', 0],
-    ['tensors out of order in the header', `{"b":${info(4, 8)},"a":${info(0, 4)}}`, 8],
-    ['an empty tensor at the offset of a full one', `{"a":${info(0, 4)},"e":${info(0, 0)}}`, 4],
-    ['an empty tensor at the end', `{"a":${info(0, 4)},"e":${info(4, 4)}}`, 4],
-  ])('accepts %s', (_, header, bytes) => {
-    expect(readSafetensors(rawSafetensors(header, new Uint8Array(bytes)))).toBeDefined();
+  test.each<[string, string, number, Readonly<Record<string, readonly number[]>>]>([
+    ['an empty header', '{}', 0, {}],
+    ['white space at the end', '{} \n\t\r ', 0, {}],
+    ['tensors out of order in the header', `{"b":${info(4, 8)},"a":${info(0, 4)}}`, 8, { b: [4, 5, 6, 7], a: [0, 1, 2, 3] }],
+    ['an empty tensor at the offset of a full one', `{"a":${info(0, 4)},"e":${info(0, 0)}}`, 4, { a: [0, 1, 2, 3], e: [] }],
+    ['an empty tensor at the end', `{"a":${info(0, 4)},"e":${info(4, 4)}}`, 4, { a: [0, 1, 2, 3], e: [] }],
+  ])('accepts %s', (_, header, bytes, content) => {
+    const { tensors } = readSafetensors(rawSafetensors(header, new Uint8Array(bytes).map((_byte, i) => i)));
+    expect(Object.fromEntries([...tensors].map(([name, tensor]) => [name, [...tensor.bytes]]))).toEqual(content);
   });
 
   test.each<[string, string | Uint8Array, number]>([
