@@ -5,6 +5,7 @@
 import { BackendWasm, engine, env } from '#tfjs';
 import type { Core } from '../core/core.ts';
 import { InvalidArgumentError, KernelError } from '../core/errors.ts';
+import { elementCount } from '../tensor/tensor.ts';
 
 /** tfjs's handle of a buffer: compared by identity. */
 type DataId = object;
@@ -86,7 +87,7 @@ export class HeapBackend extends BackendWasm {
 
   #bytesOf(dataId: DataId): number {
     const { shape } = this.dataIdMap.get(dataId) as { readonly shape: readonly number[] };
-    return 4 * shape.reduce((product, extent) => product * extent, 1);
+    return 4 * elementCount(shape);
   }
 }
 

@@ -5,8 +5,7 @@
 import type { TensorInfo } from '#tfjs';
 import type { Core, Scratch } from '../../core/core.ts';
 import type { AttentionShape } from '../../model/operations-sequence.ts';
-import { defineGradient, defineKernel, required, runAll, sizeOf, type KernelCall } from './support.ts';
-import { together } from './sequence.ts';
+import { defineGradient, defineKernel, required, runAll, sizeOf, together, type KernelCall } from './support.ts';
 
 /** Where queries, keys or values begin, and how far one token's are from the next's, in elements. */
 interface Operand {

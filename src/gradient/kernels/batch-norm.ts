@@ -4,7 +4,7 @@
  */
 import { InvalidArgumentError } from '../../core/errors.ts';
 import type { Tensor, TensorInfo } from '#tfjs';
-import { defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, type InputGradients, type KernelCall } from './support.ts';
+import { defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, together, type InputGradients, type KernelCall } from './support.ts';
 
 /** {x, scale, offset}, {epsilon, ceiling of the rectifier taken along, if there is one} → [y, statistics [2, channels]: mean, variance]. */
 function forward(call: KernelCall): TensorInfo[] {
@@ -50,10 +50,9 @@ function backward(call: KernelCall): TensorInfo[] {
   return [dx, dScale, dOffset];
 }
 
-/** One kernel computes all three; whichever is asked for first runs it. */
+/** Of the one kernel that computes all three. */
 function inputGradients(gradients: () => Tensor[]): InputGradients {
-  let results: Tensor[] | undefined;
-  const result = (index: number) => (): Tensor => (results ??= gradients())[index] as Tensor;
+  const result = together(gradients);
   return { x: result(0), scale: result(1), offset: result(2) };
 }
 

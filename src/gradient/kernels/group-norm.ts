@@ -4,7 +4,7 @@
  */
 import type { Core } from '../../core/core.ts';
 import type { TensorInfo } from '#tfjs';
-import { defineGradient, defineKernel, outputLike, required, runAll, sizeOf, type KernelCall } from './support.ts';
+import { defineGradient, defineKernel, outputLike, required, runAll, sizeOf, together, type KernelCall } from './support.ts';
 
 interface Extents {
   readonly count: number;
@@ -133,12 +133,7 @@ export function registerGroupNorm(): void {
     inputs: ['x', 'scale'],
     outputs: [false, true, true],
     gradient: (dy, [x, scale, means, inverses], { groups, gradientInPlace }) => {
-      // One kernel computes all three; whichever is asked for first runs it.
-      let results: ReturnType<typeof runAll> | undefined;
-      const result = (index: number) => () => {
-        results ??= runAll('GroupNormGrad', { dy, x, scale, means, inverses }, { groups, inPlace: gradientInPlace });
-        return results[index] as (typeof results)[number];
-      };
+      const result = together(() => runAll('GroupNormGrad', { dy, x, scale, means, inverses }, { groups, inPlace: gradientInPlace }));
       return { x: result(0), scale: result(1), offset: result(2) };
     },
   });

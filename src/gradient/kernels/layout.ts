@@ -1,5 +1,6 @@
 /** Views, and changes between PyTorch's NCHW, in which images come in and flattened features are ordered, and tfjs's NHWC. */
 import type { TensorInfo } from '#tfjs';
+import { elementCount } from '../../tensor/tensor.ts';
 import { defineGradient, defineKernel, required, run, sizeOf, viewOf, type KernelCall } from './support.ts';
 
 /** [count, rows, columns] → `shape` with every matrix transposed; a view where that moves nothing. */
@@ -26,7 +27,7 @@ export function registerLayout(): void {
   defineKernel('FlattenChannelsFirst', (call) => {
     const [count = 0, ...rest] = required(call, 'x').shape;
     const channels = rest.at(-1) ?? 1;
-    const pixels = rest.slice(0, -1).reduce((product, extent) => product * extent, 1);
+    const pixels = elementCount(rest.slice(0, -1));
     return transposed(call, count, pixels, channels, [count, pixels * channels]);
   });
   defineGradient('FlattenChannelsFirst', {

@@ -5,6 +5,7 @@
 import { assertAndGetBroadcastShape, type TensorInfo } from '#tfjs';
 import { InvalidArgumentError, UnsupportedError, describe } from '../../core/errors.ts';
 import { matmulLeavingOutZeros } from '../../core/sparse-matmul.ts';
+import { elementCount } from '../../tensor/tensor.ts';
 import { defineGradient, defineKernel, required, run, sizeOf, type KernelCall } from './support.ts';
 
 interface Product {
@@ -60,7 +61,7 @@ function multiply(call: KernelCall, bias: TensorInfo | undefined): TensorInfo {
   const { m, n, k, transposeA, transposeB, batch } = productOf(call);
   const out = backend.makeOutput([...batch, m, n], 'float32');
   const pointers = { a: backend.pointer(a), b: backend.pointer(b), c: backend.pointer(out) };
-  const count = batch.reduce((product, extent) => product * extent, 1);
+  const count = elementCount(batch);
   if (bias !== undefined) {
     if (sizeOf(bias) !== n) {
       throw new UnsupportedError({ field: 'matMul.bias', expected: `${n} values`, got: describe(bias.shape) });

@@ -5,6 +5,7 @@
  */
 import { computePool2DInfo, type TensorInfo } from '#tfjs';
 import { UnsupportedError } from '../../core/errors.ts';
+import { elementCount } from '../../tensor/tensor.ts';
 import { defineGradient, defineKernel, required, run, type Attributes, type KernelCall } from './support.ts';
 
 interface Pool {
@@ -43,7 +44,7 @@ function poolOf(xShape: readonly number[], attrs: Attributes): Pool {
 }
 
 const outputShape = ({ shape: [count, , , channels, height, width] }: Pool): Shape4 => [count, height, width, channels];
-const outputElements = (pool: Pool): number => outputShape(pool).reduce((product, extent) => product * extent);
+const outputElements = (pool: Pool): number => elementCount(outputShape(pool));
 
 function maximum({ backend }: KernelCall, x: TensorInfo, pool: Pool, yPtr: number, winnersPtr: number): void {
   backend.core.kernels.maxPoolF32(

@@ -1,6 +1,7 @@
 /** Norms and softmax over features, tokens and their tables: thin wrappers of `assembly/{row-norm,exponential,token}.ts`. */
-import type { Tensor, TensorInfo } from '#tfjs';
-import { defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, viewOf, type KernelCall } from './support.ts';
+import type { TensorInfo } from '#tfjs';
+import { elementCount } from '../../tensor/tensor.ts';
+import { defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, together, viewOf, type KernelCall } from './support.ts';
 
 /** [.., columns] as [rows, columns]. */
 function matrixOf(x: TensorInfo): readonly [number, number] {
@@ -50,15 +51,6 @@ function registerNorm(): void {
       return { x: result(0), scale: result(1), shift: result(2) };
     },
   });
-}
-
-/** Results of one kernel, which the first to be asked for runs. */
-export function together(compute: () => Tensor[]): (index: number) => () => Tensor {
-  let results: Tensor[] | undefined;
-  return (index) => () => {
-    results ??= compute();
-    return results[index] as Tensor;
-  };
 }
 
 function registerSoftmax(): void {
@@ -239,7 +231,7 @@ function registerTokens(): void {
   defineKernel('ColumnSums', (call) => {
     const x = required(call, 'x');
     const shape = call.attrs['shape'] as number[];
-    return columnSums(call, x, shape.reduce((product, extent) => product * extent, 1), shape);
+    return columnSums(call, x, elementCount(shape), shape);
   });
   defineGradient('PrependToken', {
     inputs: ['token'],

@@ -1,5 +1,6 @@
 /** How kernels are written and registered here. */
 import { engine, registerGradient, registerKernel, type Tensor, type TensorInfo } from '#tfjs';
+import { elementCount } from '../../tensor/tensor.ts';
 import type { HeapBackend } from '../backend.ts';
 
 export type Attributes = { readonly [name: string]: unknown };
@@ -49,12 +50,18 @@ export function runAll(kernel: string, inputs: Inputs, attrs: Attributes = {}): 
   return engine().runKernel(kernel, inputs as never, attrs as never);
 }
 
+/** Results of one kernel, which the first to be asked for runs. */
+export function together(compute: () => Tensor[]): (index: number) => () => Tensor {
+  let results: Tensor[] | undefined;
+  return (index) => () => (results ??= compute())[index] as Tensor;
+}
+
 export function required(call: KernelCall, name: string): TensorInfo {
   return call.inputs[name] as TensorInfo;
 }
 
 export function sizeOf(info: TensorInfo): number {
-  return info.shape.reduce((product, extent) => product * extent, 1);
+  return elementCount(info.shape);
 }
 
 /** A fresh output, or with the attribute `inPlace` the input's own buffer: only a caller that holds the last reference may set it. */
