@@ -2,13 +2,19 @@
 import { InvalidArgumentError, requireInteger } from '../core/errors.ts';
 import type { Random } from '../tensor/random.ts';
 
+const LARGEST_BATCH = 2 ** 31 - 1;
+
+/** Batches of one pass over so many rows, the last of which may be smaller. @throws InvalidArgumentError for a batch size below one. */
+export function batchesInEpoch(rows: number, batchSize: number): number {
+  return Math.ceil(rows / requireInteger('batchSize', batchSize, 1, LARGEST_BATCH));
+}
+
 /**
  * Endless mini-batches: every epoch visits every row once, in a new random order; the last batch of an epoch is smaller
  * where the rows do not divide evenly (as PyTorch's loader does by default).
  */
 export class BatchSampler {
   readonly batchSize: number;
-  readonly batchesPerEpoch: number;
   readonly #order: Int32Array;
   readonly #random: Random;
   #position: number;
@@ -16,8 +22,7 @@ export class BatchSampler {
   /** @throws InvalidArgumentError for no rows or a batch size below one. */
   constructor(rows: Int32Array, batchSize: number, random: Random) {
     if (rows.length === 0) throw new InvalidArgumentError({ field: 'rows', expected: 'at least one row', got: 'none' });
-    this.batchSize = requireInteger('batchSize', batchSize, 1, 2 ** 31 - 1);
-    this.batchesPerEpoch = Math.ceil(rows.length / batchSize);
+    this.batchSize = requireInteger('batchSize', batchSize, 1, LARGEST_BATCH);
     this.#order = rows.slice();
     this.#position = rows.length;
     this.#random = random;
