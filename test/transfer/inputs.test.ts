@@ -67,8 +67,8 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['a group for a list of them in a history', history, [{ budgetBytes: 1e6, frozenGroups: 'linear1' }], 'frozenGroups', /a list, got "linear1"/],
   ...api.solverNames.flatMap((name): [string, Loose, readonly unknown[], string, RegExp][] => [
     [`${name} without options`, api.matchingSolvers[name] as Loose, [history({ budgetBytes: 1e6 })], 'options', /the options of a solver, got undefined/],
-    [`${name} without random numbers`, api.matchingSolvers[name] as Loose, [history({ budgetBytes: 1e6 }), { start }], 'options', /without random/],
-    [`a misspelt option of ${name}`, api.matchingSolvers[name] as Loose, [history({ budgetBytes: 1e6 }), { start, random: {}, sweeps: 3 }], 'sweeps', /an option of a solver, got one/],
+    [`${name} without a seed`, api.matchingSolvers[name] as Loose, [history({ budgetBytes: 1e6 }), { start }], 'options', /without seed/],
+    [`a misspelt option of ${name}`, api.matchingSolvers[name] as Loose, [history({ budgetBytes: 1e6 }), { start, seed: 1, sweeps: 3 }], 'sweeps', /an option of a solver, got one/],
   ]),
   ['initialise without a seed', init, [compute.core, graph], 'options', /the options of initialise, got undefined/],
   ['initialise with a word for a seed', init, [compute.core, graph, { seed: 'x' }], 'seed', /an integer ≥ 0, got "x"/],
