@@ -10,10 +10,10 @@ import type { ImageSet } from '../src/data/image-set.ts';
 import { withFreshHead } from '../src/experiments/port-fine-tune.ts';
 import { type Compute, type ModelGraph, parameterLayout, stateFromSafetensors, stateToSafetensors, train } from '../src/index.ts';
 import { identityPermutations } from '../src/matching/permutation.ts';
-import { addPermutedChange, interpolate } from '../src/matching/permuted-change.ts';
+import { permutedChange, pointBetween } from '../src/matching/permuted-change.ts';
 import { derivePermutationSpec } from '../src/model/permutation-spec.ts';
 import { Random, streams } from '../src/tensor/random.ts';
-import type { NamedTensors, NetworkState } from '../src/tensor/tensor.ts';
+import type { NamedTensors, NetworkState, TensorWriter } from '../src/tensor/tensor.ts';
 import type { GradientPair } from './gradient-pairs.ts';
 
 export interface FineTunedPair {
@@ -56,11 +56,11 @@ export function pairsAlong(compute: Compute, graph: ModelGraph, { start, end, ta
   using network = compute.engine.compile(graph);
   const random = new Random(seed, streams.batches, 2);
   const spec = derivePermutationSpec(graph);
-  const gradient = (parameters: NamedTensors, { buffers }: NetworkState, batch: Batch): NamedTensors => network.gradient({ parameters, buffers }, [batch]).gradients;
+  const gradient = (writeParameter: TensorWriter, { buffers }: NetworkState, batch: Batch): NamedTensors => network.gradient({ writeParameter, buffers }, [batch]).gradients;
   return Array.from({ length: count }, (_, step) => {
     const batch = makeBatch(data, Array.from({ length: 128 }, () => random.below(data.count)));
-    const source = interpolate(compute.core, start.parameters, end.parameters, step / count);
-    const shifted = addPermutedChange(compute.core, spec, target.parameters, source, start.parameters, identityPermutations(spec));
-    return { target: gradient(shifted, target, batch), source: gradient(source, start, batch) };
+    const source = pointBetween(compute.core, spec, start.parameters, end.parameters, step / count);
+    const shifted = permutedChange(compute.core, spec, target.parameters, source.writeChange, identityPermutations(spec));
+    return { target: gradient(shifted, target, batch), source: gradient(source.write, start, batch) };
   });
 }

@@ -7,7 +7,7 @@ import { InvalidArgumentError, UnsupportedError, describe, requireChoice, requir
 import type { Batch } from '../data/batch.ts';
 import { inferShapes, parameterLayout, parameterName, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
 import { sumOfOuterProducts, type NamedOuterProducts } from '../tensor/outer-products.ts';
-import { elementCount, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
+import { elementCount, type NamedTensors, type NetworkState, type Tensor, type WrittenState } from '../tensor/tensor.ts';
 import { requireOptimiser, type OptimiserSettings } from './optimiser.ts';
 import { HeapParameters } from './parameters.ts';
 import type { HeapBackend } from './backend.ts';
@@ -121,17 +121,18 @@ export class Network implements Disposable {
 
   /**
    * The gradient of the mean over `batches` of the mean loss; batch norm in training mode, state unchanged.
+   * @param into a result of this network that is not to be read any more: its arrays are taken where they fit, those that lie in a batch apart.
    * @throws InvalidArgumentError for no batches, a wrong size, a label out of range, or a state that is not the graph's.
    * @throws OutOfMemoryError; everything is freed then and the next call works.
    */
-  gradient(state: NetworkState, batches: readonly Batch[]): GradientResult {
+  gradient(state: NetworkState | WrittenState, batches: readonly Batch[], into?: GradientResult): GradientResult {
     if (batches.length === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one batch', got: 'none' });
     return this.#backend.scope(() => {
-      const parameters = new HeapParameters(this.#backend, this.layout, state, this.#factored);
+      const parameters = new HeapParameters(this.#backend, this.layout, state, this.#factored, into?.factors);
       try {
         const losses = this.accumulateGradient(parameters, batches);
         if (batches.length > 1) parameters.scaleGradients(1 / batches.length);
-        return { losses, gradients: parameters.readGradients(), factors: meanFactors(parameters, batches.length) };
+        return { losses, gradients: parameters.readGradients(into?.gradients), factors: meanFactors(parameters, batches.length) };
       } finally {
         parameters.clearGradients();
       }

@@ -5,8 +5,10 @@
 import { engine, type Tensor as TfjsTensor } from '#tfjs';
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { ParameterInfo, ParameterLayout } from '../model/graph.ts';
-import type { OuterProducts } from '../tensor/outer-products.ts';
-import { requireSameLayout, requireWhole, zeros, type NamedTensors, type NetworkState, type Tensor } from '../tensor/tensor.ts';
+import type { NamedOuterProducts, OuterProducts } from '../tensor/outer-products.ts';
+import {
+  requireSameLayout, requireWhole, zeros, type NamedTensors, type NetworkState, type Tensor, type TensorWriter, type WrittenState,
+} from '../tensor/tensor.ts';
 import type { HeapBackend } from './backend.ts';
 
 interface Slot {
@@ -26,19 +28,25 @@ export class HeapParameters {
   readonly #buffers = new Map<string, Slot>();
   /** Of the weights whose gradients stay outer products: a part for each backward pass. */
   readonly #factors: ReadonlyMap<string, OuterProducts[]>;
+  readonly #spare: NamedOuterProducts | undefined;
 
   /**
-   * Uploads `state`. Inside a scope of the backend everything ends with it; outside, with `release`.
+   * Uploads `state`, or lets it be written. Inside a scope of the backend everything ends with it; outside, with `release`.
    * @param factored weights of dense layers whose gradients are not multiplied out.
+   * @param spare factors whose arrays `addFactors` may take; not those on the right, which may lie in a batch.
    * @throws InvalidArgumentError as `requireLayout`.
    */
-  constructor(backend: HeapBackend, layout: ParameterLayout, state: NetworkState, factored: ReadonlySet<string> = new Set()) {
+  constructor(
+    backend: HeapBackend, layout: ParameterLayout, state: NetworkState | WrittenState, factored: ReadonlySet<string> = new Set(), spare?: NamedOuterProducts,
+  ) {
     this.#backend = backend;
+    this.#spare = spare;
     this.#factors = new Map([...factored].map((name) => [name, []]));
     requireLayout('state', layout, state);
+    const writeParameter = 'parameters' in state ? writerOf(backend, state.parameters) : state.writeParameter;
     try {
-      for (const info of layout.parameters) this.#add(this.#parameters, info, state.parameters);
-      for (const info of layout.buffers) this.#add(this.#buffers, info, state.buffers);
+      for (const info of layout.parameters) this.#add(this.#parameters, info, writeParameter);
+      for (const info of layout.buffers) this.#add(this.#buffers, info, writerOf(backend, state.buffers));
     } catch (error) {
       this.release();
       throw error;
@@ -89,8 +97,10 @@ export class HeapParameters {
 
   /** Takes dy [terms, out] and x [terms, in], whose outer products add up to the weight's gradient: copies of tensors, an array itself. */
   addFactors(name: string, dy: TfjsTensor, x: TfjsTensor | Float32Array): void {
-    const copy = (tensor: TfjsTensor): Float32Array => this.#backend.core.f32(this.#backend.pointer(tensor), tensor.size).slice();
-    this.#factors.get(name)?.push({ terms: dy.shape[0] as number, left: copy(dy), right: x instanceof Float32Array ? x : copy(x) });
+    const parts = this.#factors.get(name) ?? [];
+    // Of several parts the sum has arrays of its own.
+    const spare = parts.length === 0 ? this.#spare?.get(name)?.left : undefined;
+    parts.push({ terms: dy.shape[0] as number, left: this.#copy(dy, spare), right: x instanceof Float32Array ? x : this.#copy(x) });
   }
 
   /** What `addFactors` has gathered since the gradients were cleared. */
@@ -102,7 +112,7 @@ export class HeapParameters {
   writeGradients(gradients: NamedTensors): void {
     requireSameLayout('gradients', declared([...this.#parameters.values()].map(({ info }) => info)), gradients);
     this.clearGradients();
-    for (const slot of this.#parameters.values()) slot.gradient = engine().keep(this.#upload(slot.info, gradients));
+    for (const slot of this.#parameters.values()) slot.gradient = engine().keep(this.#make(slot.info, writerOf(this.#backend, gradients)));
   }
 
   clearGradients(): void {
@@ -133,8 +143,7 @@ export class HeapParameters {
   readGradients(arrays?: NamedTensors): NamedTensors {
     return new Map(
       [...this.#parameters].filter(([name]) => !this.isFactored(name)).map(([name, { info, gradient }]) => {
-        const into = arrays?.get(name)?.data;
-        return [name, gradient === undefined ? zeros(info.shape) : this.#read(info, gradient, into?.length === gradient.size ? into : undefined)];
+        return [name, gradient === undefined ? zeros(info.shape) : this.#read(info, gradient, arrays?.get(name)?.data)];
       }),
     );
   }
@@ -168,21 +177,26 @@ export class HeapParameters {
     return slot;
   }
 
-  #add(slots: Map<string, Slot>, info: ParameterInfo, tensors: NamedTensors): void {
-    slots.set(info.name, { info, value: this.#upload(info, tensors), gradient: undefined, half: undefined, block: undefined });
+  #add(slots: Map<string, Slot>, info: ParameterInfo, write: TensorWriter): void {
+    slots.set(info.name, { info, value: this.#make(info, write), gradient: undefined, half: undefined, block: undefined });
   }
 
   /** The tensor of that name on the heap, in the kernels' layout. */
-  #upload(info: ParameterInfo, tensors: NamedTensors): TfjsTensor {
+  #make(info: ParameterInfo, write: TensorWriter): TfjsTensor {
     const { core } = this.#backend;
-    const { data } = tensors.get(info.name) as Tensor;
     const filter = filterAxes(info.shape);
     const [out, perGroup, height, width] = info.shape as [number, number, number, number];
     const shape = filter === undefined ? [...info.shape] : [height, width, perGroup, out];
     const value = engine().makeTensorFromTensorInfo(this.#backend.makeOutput(shape, 'float32'));
     try {
-      if (filter === undefined) core.f32(this.#backend.pointer(value), value.size).set(data);
-      else core.scoped((scratch) => core.kernels.reverseAxesF32(scratch.upload(data, info.name), this.#backend.pointer(value), ...filter));
+      if (filter === undefined) write(info.name, this.#backend.pointer(value));
+      else {
+        core.scoped((scratch) => {
+          const outside = scratch.f32(value.size, info.name);
+          write(info.name, outside);
+          core.kernels.reverseAxesF32(outside, this.#backend.pointer(value), ...filter);
+        });
+      }
     } catch (error) {
       value.dispose();
       throw error;
@@ -190,32 +204,46 @@ export class HeapParameters {
     return value;
   }
 
+  #copy(tensor: TfjsTensor, into?: Float32Array): Float32Array {
+    return copied(this.#backend.core.f32(this.#backend.pointer(tensor), tensor.size), into);
+  }
+
   #read(info: ParameterInfo, inside: TfjsTensor, into?: Float32Array): Tensor {
     const { core } = this.#backend;
-    const copy = (address: number): Float32Array => {
-      const values = core.f32(address, inside.size);
-      if (into === undefined) return values.slice();
-      into.set(values);
-      return into;
-    };
     const filter = filterAxes(info.shape);
-    if (filter === undefined) return { shape: info.shape, data: copy(this.#backend.pointer(inside)) };
+    if (filter === undefined) return { shape: info.shape, data: this.#copy(inside, into) };
     const data = core.scoped((scratch) => {
       const [out, perGroup, taps] = filter;
       const outside = scratch.f32(inside.size, info.name);
       core.kernels.reverseAxesF32(this.#backend.pointer(inside), outside, taps, perGroup, out);
-      return copy(outside);
+      return copied(core.f32(outside, inside.size), into);
     });
     return { shape: info.shape, data };
   }
 }
 
 /** @throws InvalidArgumentError naming the first tensor whose name or shape is not the graph's, or whose numbers are not as many as its shape says. */
-export function requireLayout(role: string, layout: ParameterLayout, { parameters, buffers }: NetworkState): void {
-  requireSameLayout(`${role}.parameters`, declared(layout.parameters), parameters);
-  requireSameLayout(`${role}.buffers`, declared(layout.buffers), buffers);
-  requireWhole(`${role}.parameters`, parameters);
-  requireWhole(`${role}.buffers`, buffers);
+export function requireLayout(role: string, layout: ParameterLayout, state: NetworkState | WrittenState): void {
+  const require = (field: string, infos: readonly ParameterInfo[], tensors: NamedTensors): void => {
+    requireSameLayout(field, declared(infos), tensors);
+    requireWhole(field, tensors);
+  };
+  if ('parameters' in state) require(`${role}.parameters`, layout.parameters, state.parameters);
+  require(`${role}.buffers`, layout.buffers, state.buffers);
+}
+
+/** In `into` where it fits, else in an array of its own. */
+function copied(values: Float32Array, into: Float32Array | undefined): Float32Array {
+  if (into?.length !== values.length) return values.slice();
+  into.set(values);
+  return into;
+}
+
+function writerOf({ core }: HeapBackend, tensors: NamedTensors): TensorWriter {
+  return (name, pointer) => {
+    const { data } = tensors.get(name) as Tensor;
+    core.f32(pointer, data.length).set(data);
+  };
 }
 
 /** [out, in, taps] of a filter [out, in, height, width]; undefined for other tensors. */

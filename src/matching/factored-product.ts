@@ -16,12 +16,13 @@ export interface FactoredPair {
   readonly source: NamedOuterProducts;
 }
 
-/** T · Sᵀ = leftᵀ · right, and the sums of products that matching wants to know of the pair. */
+/** T · Sᵀ = leftᵀ · right on the heap, and the sums of products that matching wants to know of the pair. */
 export interface FactoredProduct {
-  /** [terms, size] */
-  readonly left: Float32Array;
-  /** [terms, size] */
-  readonly right: Float32Array;
+  readonly terms: number;
+  /** Address of [terms, size]; nobody else reads these numbers. */
+  readonly left: number;
+  /** Address of [terms, size]. */
+  readonly right: number;
   /** ‖T‖² */
   readonly tt: number;
   /** ‖S‖² */
@@ -76,64 +77,65 @@ export function factoredTensors({ spec, statics }: MatchingLayout, { target, sou
 }
 
 /**
- * @param knownSources of this core; what is found out of `source` joins them.
+ * @param scratch what the result is in.
+ * @param knownSources where a source is met again: what is found out of this one joins them.
  * @throws NotFiniteError for NaN or infinities.
  */
 export function factoredProduct(
-  core: Core, { name, size, after }: StaticTensor, target: OuterProducts, source: OuterProducts, knownSources: KnownSources,
+  core: Core, scratch: Scratch, { name, size, after }: StaticTensor, target: OuterProducts, source: OuterProducts, knownSources: KnownSources | undefined,
 ): FactoredProduct {
-  return core.scoped((scratch) => {
-    const product = new Products(core, scratch);
-    const alike = sameNumbers(target.right, source.right);
-    const own = knownSources.get(source) ?? sourceSide(product, name, source, size, after);
-    knownSources.set(source, own);
-    const deltaT = scratch.upload(target.left, name);
-    let gramT: number;
-    let right: Float32Array;
-    if (alike) [gramT, right] = [scratch.upload(own.gram), own.right];
-    else {
-      const [inputsT, inputsS] = [scratch.upload(target.right, name), scratch.upload(source.right, name)];
-      gramT = product.of(inputsT, inputsT, target.terms, target.terms, after, true);
-      const gram = product.of(inputsT, inputsS, target.terms, source.terms, after, true);
-      right = product.read(product.of(gram, scratch.upload(source.left, name), target.terms, size, source.terms, false), target.terms * size);
+  const product = new Products(core, scratch);
+  const own = sourceSide(product, name, source, size, after, knownSources);
+  const deltaT = scratch.upload(target.left, name);
+  let { gram: gramT, right } = own;
+  if (!sameNumbers(target.right, source.right)) {
+    const [inputsT, inputsS] = [scratch.upload(target.right, name), scratch.upload(source.right, name)];
+    gramT = product.of(inputsT, inputsT, target.terms, target.terms, after, true);
+    const gram = product.of(inputsT, inputsS, target.terms, source.terms, after, true);
+    right = product.of(gram, scratch.upload(source.left, name), target.terms, size, source.terms, false);
+  }
+  const ts = core.kernels.innerF32(deltaT, right, target.terms * size);
+  const tt = core.kernels.innerF32(deltaT, product.of(gramT, deltaT, target.terms, size, target.terms, false), target.terms * size);
+  if (!Number.isFinite(ts + tt + own.ss)) {
+    for (const [role, { left, right: inputs }] of [['target', target], ['source', source]] as const) {
+      requireFinite(role, new Map([[name, { shape: [left.length], data: left }], [`${name} (inputs)`, { shape: [inputs.length], data: inputs }]]));
     }
-    const ts = core.kernels.innerF32(deltaT, scratch.upload(right), target.terms * size);
-    const tt = core.kernels.innerF32(deltaT, product.of(gramT, deltaT, target.terms, size, target.terms, false), target.terms * size);
-    if (!Number.isFinite(ts + tt + own.ss)) {
-      for (const [role, { left, right: inputs }] of [['target', target], ['source', source]] as const) {
-        requireFinite(role, new Map([[name, { shape: [left.length], data: left }], [`${name} (inputs)`, { shape: [inputs.length], data: inputs }]]));
-      }
-    }
-    // A square that is zero may round to less.
-    return { left: target.left, right, tt: Math.max(0, tt), ss: Math.max(0, own.ss), ts, flops: product.flops };
-  });
+  }
+  // A square that is zero may round to less.
+  return { terms: target.terms, left: deltaT, right, tt: Math.max(0, tt), ss: Math.max(0, own.ss), ts, flops: product.flops };
 }
 
-/** What a source is over its own inputs, whatever the target. */
-export interface SourceSide {
+/** What a source is over its own inputs, whatever the target; as `T` holds it. */
+interface SourceSide<T> {
   /** X · Xᵀ */
-  readonly gram: Float32Array;
+  readonly gram: T;
   /** X · Xᵀ · Δ */
-  readonly right: Float32Array;
+  readonly right: T;
   /** ‖S‖² */
   readonly ss: number;
 }
 
-/** Bytes of the `SourceSide` of a source. */
+/** Bytes of what `KnownSources` know of a source. */
 export function sourceSideBytes({ left, terms }: OuterProducts): number {
   return Float32Array.BYTES_PER_ELEMENT * terms * terms + left.byteLength;
 }
 
 /** GMT with fixed batches adds each source again at every step, with another target: two of its three products are known then. */
-export type KnownSources = WeakMap<OuterProducts, SourceSide>;
+export type KnownSources = WeakMap<OuterProducts, SourceSide<Float32Array>>;
 
-function sourceSide(product: Products, name: string, { left, right: inputs, terms }: OuterProducts, size: number, after: number): SourceSide {
+/** On the heap. */
+function sourceSide(product: Products, name: string, source: OuterProducts, size: number, after: number, known: KnownSources | undefined): SourceSide<number> {
   const { core, scratch } = product;
+  const { left, right: inputs, terms } = source;
+  const own = known?.get(source);
+  if (own !== undefined) return { gram: scratch.upload(own.gram, name), right: scratch.upload(own.right, name), ss: own.ss };
   const inputsPtr = scratch.upload(inputs, name);
   const deltaPtr = scratch.upload(left, name);
-  const gramPtr = product.of(inputsPtr, inputsPtr, terms, terms, after, true);
-  const rightPtr = product.of(gramPtr, deltaPtr, terms, size, terms, false);
-  return { gram: product.read(gramPtr, terms * terms), right: product.read(rightPtr, terms * size), ss: core.kernels.innerF32(deltaPtr, rightPtr, terms * size) };
+  const gram = product.of(inputsPtr, inputsPtr, terms, terms, after, true);
+  const right = product.of(gram, deltaPtr, terms, size, terms, false);
+  const ss = core.kernels.innerF32(deltaPtr, right, terms * size);
+  known?.set(source, { gram: core.f32(gram, terms * terms).slice(), right: core.f32(right, terms * size).slice(), ss });
+  return { gram, right, ss };
 }
 
 class Products {
@@ -152,11 +154,6 @@ class Products {
     matmulLeavingOutZeros(this.core, { a, b, c, m, n, k, transposeB: inputs }, inputs ? ['a'] : []);
     this.flops += 2 * m * n * k;
     return c;
-  }
-
-  /** A copy of numbers on the heap. */
-  read(pointer: number, count: number): Float32Array {
-    return this.core.f32(pointer, count).slice();
   }
 }
 

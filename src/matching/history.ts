@@ -11,7 +11,7 @@ import type { PermutationSpec } from '../model/permutation-spec.ts';
 import type { NumberArray } from '../tensor/named-arrays.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
 import { factoredProduct, factoredTensors } from './factored-product.ts';
-import type { FactoredPair, KnownSources } from './factored-product.ts';
+import type { FactoredPair, FactoredProduct, KnownSources } from './factored-product.ts';
 import { sizeOf } from './history-size.ts';
 import type { HistorySize } from './history-size.ts';
 import { liveSlices, matchingLayout } from './layout.ts';
@@ -19,6 +19,7 @@ import type { MatchingLayout, PairedTensor, StaticTensor, StoredPair } from './l
 import { pairPieces } from './pair-pieces.ts';
 import type { PairPiece } from './pair-pieces.ts';
 import { pairWeights } from './pair-weights.ts';
+import type { PairWeights } from './pair-weights.ts';
 import { SimilarityCache } from './similarity.ts';
 import type { HistorySnapshot } from './snapshot.ts';
 import { StaticSum } from './static-sum.ts';
@@ -46,6 +47,12 @@ export interface HistoryOptions {
 
 const optionNames: OptionNames<HistoryOptions> = { budgetBytes: true, normalise: true, frozenGroups: true, coding: true };
 
+interface WeighedProduct {
+  readonly tensor: StaticTensor;
+  readonly product: FactoredProduct;
+  readonly weights: PairWeights;
+}
+
 const NOTHING_FACTORED: FactoredPair = { target: new Map(), source: new Map() };
 
 export class GradientHistory {
@@ -61,7 +68,6 @@ export class GradientHistory {
   readonly #statics: (StaticSum | null)[];
   readonly #stored: StoredPairs;
   readonly #mayCode: boolean;
-  readonly #knownSources: KnownSources = new WeakMap();
   #pairs = 0;
   #squaredNorms = 0;
   #identityObjective = 0;
@@ -139,18 +145,26 @@ export class GradientHistory {
   }
 
   /**
-   * Adds one gradient pair; `factored` holds what of it is not multiplied out. Buffers and tensors that no
-   * group permutes are ignored, and so is what one group alone permutes where neither side has it.
+   * Adds one gradient pair, of which nothing is needed afterwards; `factored` holds what of it is not multiplied out. Buffers and
+   * tensors that no group permutes are ignored, and so is what one group alone permutes where neither side has it.
+   * @param knownSources of the caller, where factored sources come again: what is found out of this one joins them.
    * @throws InvalidArgumentError where the two disagree, a shape is not the spec's or data are not of their shape; NotFiniteError for NaN or infinities.
    * @throws BudgetError where the pair does not fit even coded; `requiredBytes` is the budget that would do.
    * After these nothing has been added. @throws OutOfMemoryError of the WebAssembly heap, after which the history is empty.
    */
-  add(target: NamedTensors, source: NamedTensors, factored: FactoredPair = NOTHING_FACTORED): void {
+  add(target: NamedTensors, source: NamedTensors, factored: FactoredPair = NOTHING_FACTORED, knownSources?: KnownSources): void {
     const pieces = pairPieces(this.layout, target, source, this.normalise);
-    const products = factoredTensors(this.layout, factored).map(([tensor, t, s]) => {
-      const product = factoredProduct(this.core, tensor, t, s, this.#knownSources);
-      return { tensor, product, weights: pairWeights(product, this.normalise) };
+    // Factors stay on the heap from their products to the sum that they join.
+    this.core.scoped((scratch) => {
+      const products = factoredTensors(this.layout, factored).map(([tensor, t, s]) => {
+        const product = factoredProduct(this.core, scratch, tensor, t, s, knownSources);
+        return { tensor, product, weights: pairWeights(product, this.normalise) };
+      });
+      this.#add(pieces, products);
     });
+  }
+
+  #add(pieces: ReadonlyMap<string, PairPiece>, products: readonly WeighedProduct[]): void {
     const entries = this.#makeRoom(this.layout.paired.map((tensor): StoredPair => {
       const { target: t, source: s, weights } = pieces.get(tensor.name) as PairPiece;
       return {
@@ -166,7 +180,7 @@ export class GradientHistory {
       }
       for (const { tensor, product, weights } of products) {
         const scale = weights.targetScale * weights.sourceScale;
-        this.#productFlops += product.flops + this.#staticSum(tensor).addFactors(product.left, product.right, scale);
+        this.#productFlops += product.flops + this.#staticSum(tensor).addFactors(product, scale);
       }
     } catch (error) {
       // Out of heap between two tensors: a history with half a pair would be silently wrong.
@@ -181,9 +195,9 @@ export class GradientHistory {
     this.#pairs++;
   }
 
-  /** Forgets all pairs (GMT gathers them anew at every step). */
+  /** Forgets all pairs (GMT gathers them anew at every step); the memory of sums serves again. */
   clear(): void {
-    this.#statics.fill(null);
+    for (const sum of this.#statics) sum?.clear();
     this.#stored.clear();
     this.#pairs = 0;
     this.#squaredNorms = 0;

@@ -153,7 +153,9 @@ export class SimilarityCache {
     const { core } = this.#history;
     const { id, size, terms } = this.#group(group);
     const fixed = this.#history.staticSimilarity(group);
-    core.f32(outPtr, size * size).set(fixed ?? new Float32Array(size * size));
+    const out = core.f32(outPtr, size * size);
+    if (fixed === null) out.fill(0);
+    else out.set(fixed);
     for (const term of terms) {
       core.scoped((scratch) => {
         const termPtr = scratch.f32(size * size, `a term of ${term.tensor.name}`);

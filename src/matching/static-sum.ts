@@ -3,7 +3,7 @@
  * [size, rest]. Thin products (a bias, a classifier of ten classes, a gradient of low rank) are gathered as factors and
  * multiplied together, because adding one to a matrix of 64 MB costs more than the product itself.
  */
-import type { Core } from '../core/core.ts';
+import type { Core, Scratch } from '../core/core.ts';
 import { matmulLeavingOutZeros } from '../core/sparse-matmul.ts';
 import { takeArray } from '../tensor/named-arrays.ts';
 import type { NamedArrays, NumberArray } from '../tensor/named-arrays.ts';
@@ -23,13 +23,20 @@ export interface StaticPair {
   readonly sourceScale: number;
 }
 
-/** Both sides of a product, inner axis first: left [rank, size], right [rank, size]. */
+/** Both sides of a product, inner axis first, each [terms, size]. */
 interface Factors {
   readonly left: Float32Array;
   readonly right: Float32Array;
 }
 
-/** Terms gathered before they are multiplied in. */
+/** Such factors on the heap, by address. */
+export interface HeapFactors {
+  readonly left: number;
+  readonly right: number;
+  readonly terms: number;
+}
+
+/** Most terms gathered before they are multiplied in. */
 function mostGathered(size: number): number {
   return Math.max(THIN, size >> 3);
 }
@@ -43,9 +50,10 @@ export class StaticSum {
   readonly #core: Core;
   readonly #size: number;
   readonly #matrix: Float32Array;
-  /** Nothing has been written to the matrix: its pages, and reading them, are spared. */
+  /** Nothing has been added to the matrix: what it holds is of no account, and its pages, and reading them, are spared. */
   #isZero = true;
-  #gathered: Factors[] = [];
+  /** Room for `mostGathered` terms, taken with the first of them. */
+  #gathered: Factors | undefined;
   #gatheredTerms = 0;
 
   constructor(core: Core, size: number) {
@@ -54,40 +62,55 @@ export class StaticSum {
     this.#matrix = new Float32Array(size * size);
   }
 
-  /** The sum of everything added, [size, size]. It changes with the next `add`. */
-  get matrix(): Float32Array {
+  /** The sum of everything added, [size, size], or null where nothing was. It changes with the next `add`. */
+  get matrix(): Float32Array | null {
     this.#multiply();
-    return this.#matrix;
+    return this.#isZero ? null : this.#matrix;
+  }
+
+  /** Becomes zero; its memory serves again. */
+  clear(): void {
+    this.#isZero = true;
+    this.#gatheredTerms = 0;
   }
 
   /** Adds T · Sᵀ of one pair and tensor. @returns floating-point operations, those still to be done included. */
   add(pair: StaticPair): number {
     const { target, source, tensor } = pair;
     const offsets = liveOffsets(tensor, target, source);
-    if (offsets.length === 0) return 0;
-    if (offsets.length <= THIN) return this.#gather({ left: alongRest(pair.target, pair.targetScale, tensor, offsets), right: alongRest(pair.source, pair.sourceScale, tensor, offsets) });
+    const terms = offsets.length;
+    if (terms === 0) return 0;
+    if (terms <= THIN) {
+      const { left, right } = this.#gather(terms);
+      copyAlongRest(target, pair.targetScale, tensor, offsets, left);
+      copyAlongRest(source, pair.sourceScale, tensor, offsets, right);
+      return this.#flops(terms);
+    }
     const factors = this.#throughRowSpace(pair);
-    if (factors !== undefined) return this.#gather(factors) + 4 * tensor.after * factors.left.length;
-    return this.#addWhole(pair, offsets);
+    if (factors === undefined) return this.#addWhole(pair, offsets);
+    return this.#addArrays(factors) + 4 * tensor.after * factors.left.length;
   }
 
-  /** Adds leftᵀ · right [terms, size] each, times `scale`. @returns floating-point operations, those still to be done included. */
-  addFactors(left: Float32Array, right: Float32Array, scale: number): number {
-    return this.#gather({ left: scaled(left, scale), right });
+  /** Adds leftᵀ · right; `left` is multiplied by `scale` where it lies. @returns floating-point operations, those still to be done included. */
+  addFactors(factors: HeapFactors, scale: number): number {
+    const { left, right, terms } = factors;
+    const count = terms * this.#size;
+    if (scale !== 1) scaleInPlace(this.#core.f32(left, count), scale);
+    if (terms > mostGathered(this.#size)) this.#multiply(factors);
+    else {
+      const room = this.#gather(terms);
+      room.left.set(this.#core.f32(left, count));
+      room.right.set(this.#core.f32(right, count));
+    }
+    return this.#flops(terms);
   }
 
   /** Puts the sum under `prefix`, with what is gathered and not yet multiplied: doing that now would round otherwise. */
   snapshot(arrays: Map<string, NumberArray>, prefix: string): void {
-    arrays.set(`${prefix}/matrix`, this.#matrix);
-    for (const side of ['left', 'right'] as const) {
-      const joined = new Float32Array(this.#gatheredTerms * this.#size);
-      let at = 0;
-      for (const factors of this.#gathered) {
-        joined.set(factors[side], at);
-        at += factors[side].length;
-      }
-      arrays.set(`${prefix}/${side}`, joined);
-    }
+    const gathered = this.#gatheredTerms * this.#size;
+    if (this.#isZero && gathered === 0) return;
+    arrays.set(`${prefix}/matrix`, this.#isZero ? this.#matrix.fill(0) : this.#matrix);
+    for (const side of ['left', 'right'] as const) arrays.set(`${prefix}/${side}`, this.#gathered?.[side].slice(0, gathered) ?? new Float32Array(0));
   }
 
   /** The sum that `snapshot` put, or null where there is none. @throws MalformedFileError where it does not fit `size`. */
@@ -98,42 +121,58 @@ export class StaticSum {
     sum.#isZero = false;
     const terms = Math.ceil((arrays.get(`${prefix}/left`)?.length ?? 0) / size);
     const [left, right] = [takeArray(arrays, `${prefix}/left`, 'f32', terms * size), takeArray(arrays, `${prefix}/right`, 'f32', terms * size)];
-    if (terms === 0) return sum;
-    sum.#gathered.push({ left, right });
-    sum.#gatheredTerms = terms;
+    if (terms > 0) sum.#addArrays({ left, right });
     return sum;
   }
 
-  #gather(factors: Factors): number {
-    const terms = factors.left.length / this.#size;
-    const most = mostGathered(this.#size);
-    if (this.#gatheredTerms + terms > most) this.#multiply();
-    this.#gathered.push(factors);
-    this.#gatheredTerms += terms;
-    if (terms > most) this.#multiply();
+  #flops(terms: number): number {
     return 2 * this.#size * this.#size * terms;
   }
 
-  #multiply(): void {
-    const [terms, size, core] = [this.#gatheredTerms, this.#size, this.#core];
-    if (terms === 0) return;
+  /** Where to write so many terms more, of at most `mostGathered`. */
+  #gather(terms: number): Factors {
+    const most = mostGathered(this.#size);
+    if (this.#gatheredTerms + terms > most) this.#multiply();
+    this.#gathered ??= { left: new Float32Array(most * this.#size), right: new Float32Array(most * this.#size) };
+    const at = this.#gatheredTerms * this.#size;
+    this.#gatheredTerms += terms;
+    const end = this.#gatheredTerms * this.#size;
+    return { left: this.#gathered.left.subarray(at, end), right: this.#gathered.right.subarray(at, end) };
+  }
+
+  #addArrays({ left, right }: Factors): number {
+    return this.#core.scoped((scratch) =>
+      this.addFactors({ left: scratch.upload(left, 'factors'), right: scratch.upload(right, 'factors'), terms: left.length / this.#size }, 1),
+    );
+  }
+
+  /** Multiplies what is gathered, and then `factors`. */
+  #multiply(factors?: HeapFactors): void {
+    const [gathered, terms, core] = [this.#gathered, this.#gatheredTerms, this.#core];
+    if (terms === 0 && factors === undefined) return;
     core.scoped((scratch) => {
-      const c = this.#isZero ? scratch.f32(size * size, 'similarity') : scratch.upload(this.#matrix, 'similarity');
-      if (this.#isZero) core.f32(c, size * size).fill(0);
-      const [a, b] = [scratch.f32(terms * size, 'gathered factors'), scratch.f32(terms * size, 'gathered factors')];
-      const [left, right] = [core.f32(a, terms * size), core.f32(b, terms * size)];
-      let at = 0;
-      for (const factors of this.#gathered) {
-        left.set(factors.left, at);
-        right.set(factors.right, at);
-        at += factors.left.length;
+      const c = this.#upload(scratch, 'similarity');
+      if (gathered !== undefined && terms > 0) {
+        const upload = (side: Float32Array): number => scratch.upload(side.subarray(0, terms * this.#size), 'gathered factors');
+        this.#multiplyInto(c, { left: upload(gathered.left), right: upload(gathered.right), terms });
       }
-      matmulLeavingOutZeros(core, { a, b, c, m: size, n: size, k: terms, transposeA: true, accumulate: true }, ['a']);
-      this.#matrix.set(core.f32(c, size * size));
+      if (factors !== undefined) this.#multiplyInto(c, factors);
+      this.#matrix.set(core.f32(c, this.#matrix.length));
     });
     this.#isZero = false;
-    this.#gathered = [];
     this.#gatheredTerms = 0;
+  }
+
+  #multiplyInto(c: number, { left, right, terms }: HeapFactors): void {
+    matmulLeavingOutZeros(this.#core, { a: left, b: right, c, m: this.#size, n: this.#size, k: terms, transposeA: true, accumulate: true }, ['a']);
+  }
+
+  /** The matrix on the heap. */
+  #upload(scratch: Scratch, purpose: string): number {
+    if (!this.#isZero) return scratch.upload(this.#matrix, purpose);
+    const pointer = scratch.f32(this.#matrix.length, purpose);
+    this.#core.f32(pointer, this.#matrix.length).fill(0);
+    return pointer;
   }
 
   /** Coordinates in a basis of the target's row space, where that makes the product cheaper. */
@@ -155,7 +194,7 @@ export class StaticSum {
     const columns = liveUnits(tensor, source);
     const [m, n, k] = [rows.length, columns.length, offsets.length];
     core.scoped((scratch) => {
-      const cPtr = scratch.upload(this.#matrix, `similarity of ${name}`);
+      const cPtr = this.#upload(scratch, `similarity of ${name}`);
       const aPtr = scratch.upload(scaled(target, targetScale), `target gradient of ${name}`);
       const bPtr = scratch.upload(scaled(source, sourceScale), `source gradient of ${name}`);
       const [rowsPtr, columnsPtr] = [scratch.upload(rows), scratch.upload(columns)];
@@ -178,13 +217,15 @@ export class StaticSum {
 }
 
 /** [before, size, after] → [places, size], times `scale`. */
-function alongRest(data: Float32Array, scale: number, { size, after }: StaticTensor, offsets: Int32Array): Float32Array {
-  const out = new Float32Array(offsets.length * size);
+function copyAlongRest(data: Float32Array, scale: number, { size, after }: StaticTensor, offsets: Int32Array, out: Float32Array): void {
   let at = 0;
   for (const offset of offsets) {
     for (let unit = 0; unit < size; unit++) out[at++] = (data[offset + unit * after] as number) * scale;
   }
-  return out;
+}
+
+function scaleInPlace(data: Float32Array, scale: number): void {
+  for (let i = 0; i < data.length; i++) data[i] = (data[i] as number) * scale;
 }
 
 function scaled(data: Float32Array, scale: number): Float32Array {

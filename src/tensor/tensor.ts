@@ -1,6 +1,6 @@
 /**
  * Named tensors in JavaScript memory: the currency between floors. A network's parameters, its gradients and its
- * buffers are all a `NamedTensors`; only `core/` and `gradient/` know the WebAssembly heap.
+ * buffers are all a `NamedTensors`; what is written to the WebAssembly heap without being held first is a `TensorWriter`.
  */
 import { InvalidArgumentError, NotFiniteError } from '../core/errors.ts';
 
@@ -13,10 +13,19 @@ export interface Tensor {
 /** Parameter name → tensor, in the order of the graph (PyTorch's names and layouts: OIHW, [out, in]). */
 export type NamedTensors = ReadonlyMap<string, Tensor>;
 
+/** Numbers that are computed where they are read: writes a tensor's, in C order of PyTorch's layout, to an address of the WebAssembly heap. */
+export type TensorWriter = (name: string, pointer: number) => void;
+
 /** All numbers of a network: what is trained, and what is counted along the way (batch-norm statistics). */
 export interface NetworkState {
   readonly parameters: NamedTensors;
   /** `running_mean` and `running_var` of batch norm; empty for networks without. Never permuted by gradient matching alone. */
+  readonly buffers: NamedTensors;
+}
+
+/** A state whose parameters are written to the heap instead of being read out of arrays. */
+export interface WrittenState {
+  readonly writeParameter: TensorWriter;
   readonly buffers: NamedTensors;
 }
 

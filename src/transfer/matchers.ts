@@ -8,6 +8,7 @@ import type { GradientResult, Network } from '../gradient/network.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import { sourceSideBytes } from '../matching/factored-product.ts';
+import type { KnownSources } from '../matching/factored-product.ts';
 import { GradientHistory } from '../matching/history.ts';
 import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
@@ -84,29 +85,31 @@ function matcherFor(method: Exclude<TransferMethod, 'naive'>, context: MatchingC
 
 /** FGMT: the pair at point t = step − 1 joins those of the earlier steps, which are kept as they were. */
 function fastGradientMatcher(context: MatchingContext): Matcher {
+  const addPair = passingPairs(context);
   return async (step, previous) => {
-    await addPair(context, step - 1, previous);
+    await addPair(step - 1, previous);
     return solve(context, step, previous);
   };
 }
 
 /** GMT: all pairs t = 0 … step − 1 anew, the target's side along the permutation of the step before. */
 function gradientMatcher(context: MatchingContext): Matcher {
-  const kept = context.settings.gmtBatches === 'fixed' ? new KeptPoints(context.settings.historyBudgetBytes) : undefined;
+  const addPair = context.settings.gmtBatches === 'fixed' ? keptPairs(context) : passingPairs(context);
   return async (step, previous) => {
     context.history.clear();
-    for (let point = 0; point < step; point++) {
-      if (kept === undefined) await addPair(context, point, previous);
-      else await addKeptPair(context, kept, point, previous);
-    }
+    for (let point = 0; point < step; point++) await addPair(point, previous);
     return solve(context, step, previous);
   };
 }
 
-/** A pair that stands: the source's gradient for good, the target's while its permutation does. */
-interface KeptPair {
-  readonly source: GradientResult;
+/** Gradients at one point over the same g mini-batches. */
+interface GradientPair {
   readonly target: GradientResult;
+  readonly source: GradientResult;
+}
+
+/** A pair that stands: the source's gradient for good, the target's while its permutation does. */
+interface KeptPair extends GradientPair {
   readonly permutations: Permutations;
 }
 
@@ -115,6 +118,8 @@ class KeptPoints {
   readonly #batches: (readonly Batch[])[] = [];
   readonly #pairs: (KeptPair | undefined)[] = [];
   readonly #budgetBytes: number;
+  /** What the history finds out of the sources of pairs. */
+  readonly sources: KnownSources = new WeakMap();
   #bytes = 0;
 
   constructor(budgetBytes: number) {
@@ -156,26 +161,41 @@ function pairBytes({ source, target }: KeptPair, batches: readonly Batch[]): num
   return bytes;
 }
 
-/** Adds the pair of a point over its own batches; only gradients at states that have moved are computed. */
-async function addKeptPair(context: MatchingContext, kept: KeptPoints, point: number, permutations: Permutations): Promise<void> {
-  const { counts, settings } = context;
-  const batches = kept.batches(point, () => context.drawBatches('kept'));
-  const known = kept.pair(point);
-  // At the start of the trajectory nothing is added to the target, whatever the permutation.
-  const targetStands = known !== undefined && (point === 0 || samePermutations(known.permutations, permutations));
-  const moved = targetStands ? [] : (await statesAt(context, point, permutations)).slice(0, known === undefined ? 2 : 1);
-  counts.gradients += moved.length * settings.batchesPerStep;
-  counts.reusedGradients += (2 - moved.length) * settings.batchesPerStep;
-  const [target = known?.target, source = known?.source] = moved.length === 0 ? [] : await gradientsOf(context, moved, batches);
-  const pair: KeptPair = { target: target as GradientResult, source: source as GradientResult, permutations };
-  kept.keep(point, pair);
-  addToHistory(context, pair.target, pair.source);
-  await breathe(context.signal);
+/** Adds the pair of a point to the history. */
+type AddPair = (point: number, permutations: Permutations) => Promise<void>;
+
+/** Pairs over new batches each time, both written over those of the time before: an MLP 512's GMT made 28 MB of factors of them, for garbage collection. */
+function passingPairs(context: MatchingContext): AddPair {
+  let last: GradientPair | undefined;
+  return async (point, permutations) => {
+    const batches = context.drawBatches('passing');
+    last = await gradientsAt(context, point, permutations, batches, ['target', 'source'], last);
+    addToHistory(context, last);
+    await breathe(context.signal);
+  };
 }
 
-function addToHistory({ history, stopwatch }: MatchingContext, target: GradientResult, source: GradientResult): void {
+/** Pairs over each point's own batches; only gradients at states that have moved are computed. */
+function keptPairs(context: MatchingContext): AddPair {
+  const { settings, counts } = context;
+  const kept = new KeptPoints(settings.historyBudgetBytes);
+  return async (point, permutations) => {
+    const batches = kept.batches(point, () => context.drawBatches('kept'));
+    const known = kept.pair(point);
+    // At the start of the trajectory nothing is added to the target, whatever the permutation.
+    const targetStands = known !== undefined && (point === 0 || samePermutations(known.permutations, permutations));
+    const moved = known === undefined ? (['target', 'source'] as const) : targetStands ? [] : (['target'] as const);
+    counts.reusedGradients += (2 - moved.length) * settings.batchesPerStep;
+    const pair = { ...(await gradientsAt(context, point, permutations, batches, moved, known)), permutations };
+    kept.keep(point, pair);
+    addToHistory(context, pair, kept.sources);
+    await breathe(context.signal);
+  };
+}
+
+function addToHistory({ history, stopwatch }: MatchingContext, { target, source }: GradientPair, knownSources?: KnownSources): void {
   stopwatch.measure('similarity', () => {
-    history.add(target.gradients, source.gradients, { target: target.factors, source: source.factors });
+    history.add(target.gradients, source.gradients, { target: target.factors, source: source.factors }, knownSources);
   });
 }
 
@@ -193,38 +213,30 @@ function oracleMatcher(context: MatchingContext, oracleTarget: NetworkState): Ma
   };
 }
 
-/** Adds the gradients of target and source at one point of the schedule, both over the SAME g mini-batches. */
-async function addPair(context: MatchingContext, point: number, permutations: Permutations): Promise<void> {
-  const { counts, settings } = context;
-  const states = await statesAt(context, point, permutations);
-  const batches = context.drawBatches('passing');
-  counts.gradients += states.length * settings.batchesPerStep;
-  const [target, source] = (await gradientsOf(context, states, batches)) as [GradientResult, GradientResult];
-  addToHistory(context, target, source);
-  await breathe(context.signal);
-}
-
-/** Where the pair of a point takes its gradients: the target's state, then the source's. */
-async function statesAt(context: MatchingContext, point: number, permutations: Permutations): Promise<NetworkState[]> {
-  const { source, target } = await context.points.pass(point, permutations);
-  // Training mode uses batch statistics, so which buffers ride along makes no difference.
-  const { buffers } = context.target;
-  return [{ parameters: target, buffers }, { parameters: source, buffers }];
-}
-
-/** One gradient a state over the same batches: in the caller's workers where there are any, else one after the other here. */
-async function gradientsOf(context: MatchingContext, states: readonly NetworkState[], batches: readonly Batch[]): Promise<GradientResult[]> {
-  const { network, workers, stopwatch, signal } = context;
-  if (workers !== undefined) {
-    const jobs = states.map((state) => ({ state, batches }));
-    return stopwatch.measureLater('gradients', () => workers.gradients(network.graph, jobs, network.options));
+/**
+ * The pair of a point over the batches: the gradients of `sides` anew, in this order and in arrays of `before`, of the other side what `before` has.
+ * In the caller's workers where there are any, else one after the other here. Training mode uses batch statistics, so which buffers ride along makes no
+ * difference.
+ */
+async function gradientsAt(
+  context: MatchingContext, point: number, permutations: Permutations, batches: readonly Batch[], sides: readonly (keyof GradientPair)[], before?: GradientPair,
+): Promise<GradientPair> {
+  const { network, points, workers, stopwatch, signal, counts, settings, target: { buffers } } = context;
+  const pair: Partial<Record<keyof GradientPair, GradientResult>> = { ...before };
+  counts.gradients += sides.length * settings.batchesPerStep;
+  if (sides.length > 0 && workers !== undefined) {
+    const states = await points.passAsArrays(point, permutations);
+    const jobs = sides.map((side) => ({ state: { parameters: states[side], buffers }, batches }));
+    const gradients = await stopwatch.measureLater('gradients', () => workers.gradients(network.graph, jobs, network.options));
+    for (const [i, side] of sides.entries()) pair[side] = gradients[i] as GradientResult;
+  } else if (sides.length > 0) {
+    const states = await points.pass(point, permutations);
+    for (const [i, side] of sides.entries()) {
+      if (i > 0) await breathe(signal);
+      pair[side] = stopwatch.measure('gradients', () => network.gradient({ writeParameter: states[side], buffers }, batches, before?.[side]));
+    }
   }
-  const gradients: GradientResult[] = [];
-  for (const state of states) {
-    if (gradients.length > 0) await breathe(signal);
-    gradients.push(stopwatch.measure('gradients', () => network.gradient(state, batches)));
-  }
-  return gradients;
+  return pair as GradientPair;
 }
 
 function solve(context: MatchingContext, step: number, previous: Permutations): MatchingResult {

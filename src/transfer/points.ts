@@ -1,16 +1,17 @@
 /** The points that a transfer visits: θ₁ along the source's trajectory, and θ₂⁰ + π(θ₁ − θ₁⁰) beside it. */
 import type { Core } from '../core/core.ts';
 import { limits } from '../core/limits.ts';
-import { addPermutedChange, interpolate } from '../matching/permuted-change.ts';
+import { permutedChange, pointAt, pointBetween, readWritten } from '../matching/permuted-change.ts';
+import type { TrajectoryPoint } from '../matching/permuted-change.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
-import { tensorBytes, zeros } from '../tensor/tensor.ts';
-import type { NamedTensors } from '../tensor/tensor.ts';
+import { getTensor, tensorBytes, zeros } from '../tensor/tensor.ts';
+import type { NamedTensors, TensorWriter } from '../tensor/tensor.ts';
 
-/** Parameters of source and target at one point. */
-export interface TransferPair {
-  readonly source: NamedTensors;
-  readonly target: NamedTensors;
+/** Parameters of source and target at one point, as `T` holds them. */
+export interface TransferPair<T> {
+  readonly source: T;
+  readonly target: T;
 }
 
 export interface PointsOptions {
@@ -30,26 +31,51 @@ export interface PointsOptions {
 
 export class Points {
   readonly #options: PointsOptions;
-  readonly #changing: NamedTensors;
-  /** Where the last step arrived: the next one takes its newest pair of gradients there. */
-  #arrived: (TransferPair & { readonly step: number; readonly permutations: Permutations }) | undefined;
-  #passed: TransferPair | undefined;
+  #passed: TransferPair<NamedTensors> | undefined;
   /** By number, as many as `limits.readCheckpointBytes` holds: GMT passes each point at every later step, and a bundle may be at the other end of a wire. */
   readonly #read = new Map<number, NamedTensors>();
   #readBytes = 0;
 
   constructor(options: PointsOptions) {
     this.#options = options;
-    this.#changing = new Map([...options.target].filter(([name]) => !options.skip(name)));
   }
 
-  /** θ₁ at a step, in arrays of `into` where it has to be computed. */
-  async sourceAt(step: number, into?: NamedTensors): Promise<NamedTensors> {
-    const { core, points, start, end, read } = this.#options;
+  /** θ₁ at a step. */
+  async sourceAt(step: number): Promise<NamedTensors> {
+    return readWritten(this.#options.core, (await this.#source(step)).write, this.#options.start);
+  }
+
+  /**
+   * Both sides at a step, to be computed on the heap where a gradient reads them. GMT passes T(T − 1) / 2 points: arrays for them, even the same ones at
+   * each, were nine copies of an MLP 512's parameters a point.
+   */
+  async pass(step: number, permutations: Permutations): Promise<TransferPair<TensorWriter>> {
+    const { write, writeChange } = await this.#source(step);
+    return { source: write, target: this.#targetAt(writeChange, permutations) };
+  }
+
+  /** The same as arrays, which are written anew for the next: what goes to workers. */
+  async passAsArrays(step: number, permutations: Permutations): Promise<TransferPair<NamedTensors>> {
+    const { core, start, target: base } = this.#options;
+    const { source, target } = await this.pass(step, permutations);
+    this.#passed ??= { source: alike(start), target: alike(base) };
+    readWritten(core, source, start, this.#passed.source);
+    readWritten(core, target, base, this.#passed.target);
+    return this.#passed;
+  }
+
+  /** θ₂ at a step, in arrays of `into` where it is given. */
+  async arrive(step: number, permutations: Permutations, into?: NamedTensors): Promise<NamedTensors> {
+    const { core, target } = this.#options;
+    return readWritten(core, this.#targetAt((await this.#source(step)).writeChange, permutations), target, into);
+  }
+
+  async #source(step: number): Promise<TrajectoryPoint> {
+    const { core, spec, points, start, end, read } = this.#options;
     const point = points[step] as number;
-    if (read !== undefined) return this.#read.get(point) ?? this.#keep(point, await read(point));
-    if (point === 0) return start;
-    return point === 1 ? end : interpolate(core, start, end, point, into);
+    if (read !== undefined) return pointAt(core, spec, start, this.#read.get(point) ?? this.#keep(point, await read(point)));
+    if (point !== 0 && point !== 1) return pointBetween(core, spec, start, end, point);
+    return pointAt(core, spec, start, point === 0 ? start : end);
   }
 
   #keep(checkpoint: number, parameters: NamedTensors): NamedTensors {
@@ -61,31 +87,14 @@ export class Points {
     return parameters;
   }
 
-  /** Both sides at a step, the caller's to keep. */
-  async arrive(step: number, permutations: Permutations): Promise<TransferPair> {
-    this.#arrived = { ...(await this.#pair(step, permutations)), step, permutations };
-    return this.#arrived;
-  }
-
-  /**
-   * Both sides at a step in passing: the arrays are written anew for the next. GMT passes T(T − 1) / 2 points, and arrays of their own for each
-   * cost an MLP 512 a sixth of its time, in page faults and garbage collection.
-   */
-  async pass(step: number, permutations: Permutations): Promise<TransferPair> {
-    const arrived = this.#arrived;
-    if (arrived?.step === step && arrived.permutations === permutations) return arrived;
-    this.#passed ??= { source: alike(this.#options.start), target: alike(this.#options.target) };
-    return this.#pair(step, permutations, this.#passed);
-  }
-
-  async #pair(step: number, permutations: Permutations, into?: TransferPair): Promise<TransferPair> {
-    const { core, spec, target, start } = this.#options;
-    const source = await this.sourceAt(step, into?.source);
-    // At the start nothing has changed.
-    if (source === start) return { source, target };
-    const changed = addPermutedChange(core, spec, this.#changing, source, start, permutations, into?.target);
-    // In the order of the target's.
-    return { source, target: new Map([...target].map(([name, tensor]) => [name, changed.get(name) ?? tensor])) };
+  #targetAt(writeChange: TensorWriter | undefined, permutations: Permutations): TensorWriter {
+    const { core, spec, target, skip } = this.#options;
+    const changed = writeChange && permutedChange(core, spec, target, writeChange, permutations);
+    return (name, pointer) => {
+      if (changed !== undefined && !skip(name)) return changed(name, pointer);
+      const { data } = getTensor(target, name);
+      core.f32(pointer, data.length).set(data);
+    };
   }
 }
 

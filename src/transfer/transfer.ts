@@ -19,7 +19,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { copyState } from '../tensor/tensor.ts';
-import type { NetworkState } from '../tensor/tensor.ts';
+import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { scorer } from './held-out-score.ts';
@@ -194,15 +194,16 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     if (settings.method !== 'gmt' || settings.gmtBatches === 'fresh') sampler.skip(batches);
     else batches = 0;
   }
+  /** Arrays of a state that is not kept, for the next. */
+  let spare: NamedTensors | undefined;
   for (let step = steps.length; step <= settings.steps; step++) {
     const matching = await match(step, permutations).catch(async (error: unknown) => {
       if (error instanceof NotFiniteError) await resumed?.remove();
       throw error;
     });
     permutations = matching?.permutations ?? permutations;
-    const arrived = await visited.arrive(step, permutations);
-    const shifted = { parameters: arrived.target, buffers: target.buffers };
-    const state = await reestimated(context, shifted, data, training, step);
+    const parameters = await visited.arrive(step, permutations, spare);
+    const state = await reestimated(context, { parameters, buffers: target.buffers }, data, training, step);
     steps.push({
       step,
       fraction: fractions[step] as number,
@@ -210,7 +211,10 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
       ...(await score(state)),
     });
     // Only the state that the rule would choose now is kept, so that T does not multiply the memory.
-    if (chooseStep(settings.stopRule, steps, isTokenSet(data) ? 'loss' : 'accuracy') === step) kept = { step, state, permutations };
+    const chosen = chooseStep(settings.stopRule, steps, isTokenSet(data) ? 'loss' : 'accuracy') === step;
+    const passed = chosen ? kept.state : state;
+    spare = passed === target ? undefined : passed.parameters;
+    if (chosen) kept = { step, state, permutations };
     options.onProgress?.({ stage: 'transfer', done: step, total: settings.steps, detail: progressDetail(steps) });
     await resumed?.offer(step, () =>
       transferPoint({ steps, permutations, kept, counts: context.counts, batches }, settings.method === 'fgmt' ? history : undefined),

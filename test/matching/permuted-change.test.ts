@@ -3,8 +3,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Core, openCore } from '../../src/core/core.ts';
 import { InvalidArgumentError } from '../../src/core/errors.ts';
 import { identityPermutations, permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
-import { addPermutedChange, interpolate } from '../../src/matching/permuted-change.ts';
-import type { NamedTensors } from '../../src/tensor/tensor.ts';
+import { permutedChange, pointAt, pointBetween, readWritten } from '../../src/matching/permuted-change.ts';
+import type { NamedTensors, TensorWriter } from '../../src/tensor/tensor.ts';
 import { randomTensors, specOf } from './straightforward.ts';
 
 /** Moving axes in every place, and what is larger than a piece: one run, many short runs, columns, rows with an odd rest. */
@@ -44,25 +44,43 @@ afterAll(() => {
   core[Symbol.dispose]();
 });
 
-test('addPermutedChange: base + π(now − before), in arrays of the caller where there are some', () => {
+test('base + π(now − before), of points of both kinds', () => {
+  const between = map(before, now, (x, y) => x + 0.3 * (y - x));
   for (const moved of [randomPermutations(spec, 2), identityPermutations(spec)]) {
-    const change = permuteTensors(spec, map(now, before, (x, y) => x - y), moved);
-    const expected = map(base, change, (x, y) => x + y);
-    expectSame(addPermutedChange(core, spec, base, now, before, moved), expected);
-    const into = randomTensors(spec, 10);
-    const sum = addPermutedChange(core, spec, base, now, before, moved, into);
-    expectSame(sum, expected);
-    expect(sum.get('inner')?.data).toBe(into.get('inner')?.data);
+    for (const [numbers, point] of [[now, pointAt(core, spec, before, now)], [between, pointBetween(core, spec, before, now, 0.3)]] as const) {
+      const change = permuteTensors(spec, map(numbers, before, (x, y) => x - y), moved);
+      const write = permutedChange(core, spec, base, point.writeChange as TensorWriter, moved);
+      expectSame(readWritten(core, write, base), map(base, change, (x, y) => x + y));
+    }
   }
-  expect(() => addPermutedChange(core, spec, base, new Map(), before, identityPermutations(spec))).toThrow(InvalidArgumentError);
 });
 
-test('interpolate: a + c·(b − a) in f64, rounded once', () => {
+test('points: a + c·(b − a) in f64, rounded once, or as they are given; none has changed at the start', () => {
   for (const c of [0, 0.3, 1]) {
-    const expected = map(before, now, (x, y) => x + c * (y - x));
-    expectSame(interpolate(core, before, now, c), expected);
-    const into = randomTensors(spec, 10);
-    expect(interpolate(core, before, now, c, into).get('fixed')?.data).toBe(into.get('fixed')?.data);
-    expectSame(into, expected);
+    expectSame(readWritten(core, pointBetween(core, spec, before, now, c).write, base), map(before, now, (x, y) => x + c * (y - x)));
   }
+  expectSame(readWritten(core, pointAt(core, spec, before, now).write, base), now);
+  expect(pointAt(core, spec, before, before).writeChange).toBeUndefined();
+});
+
+test('readWritten: in arrays of the caller where there are some', () => {
+  const { write } = pointAt(core, spec, before, now);
+  const into = randomTensors(spec, 10);
+  expect(readWritten(core, write, base, into).get('inner')?.data).toBe(into.get('inner')?.data);
+  expectSame(into, now);
+  expect(readWritten(core, write, base).get('inner')?.data).not.toBe(now.get('inner')?.data);
+});
+
+test('writers refuse what the spec or an operand lacks, and shapes that differ', () => {
+  const identity = identityPermutations(spec);
+  const lacking = { ...spec, tensors: new Map([...spec.tensors].filter(([name]) => name !== 'fixed')) };
+  const wrong = new Map([...now, ['fixed', { shape: [3], data: new Float32Array(3) }] as const]);
+  for (const point of [pointAt(core, spec, before, new Map()), pointAt(core, spec, before, wrong), pointBetween(core, spec, wrong, now, 0.5), pointAt(core, lacking, before, now)]) {
+    for (const write of [point.write, permutedChange(core, spec, base, point.writeChange as TensorWriter, identity)]) {
+      expect(() => readWritten(core, write, base)).toThrow(InvalidArgumentError);
+    }
+  }
+  const { writeChange } = pointAt(core, spec, before, now);
+  expect(() => readWritten(core, permutedChange(core, spec, wrong, writeChange as TensorWriter, identity), base)).toThrow(InvalidArgumentError);
+  expect(() => permutedChange(core, spec, base, writeChange as TensorWriter, new Map())).toThrow(InvalidArgumentError);
 });
