@@ -18,7 +18,7 @@ import { Random, streams } from '../tensor/random.ts';
 import { tensorBytes } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { Points } from './points.ts';
-import { breathe } from './progress.ts';
+import type { Breather } from './progress.ts';
 import type { TransferMethod, TransferSettings } from './settings.ts';
 import type { Stopwatch } from './timing.ts';
 import { subtract } from './trajectory.ts';
@@ -39,6 +39,8 @@ export interface TransferContext {
   readonly points: Points;
   readonly stopwatch: Stopwatch;
   readonly signal: AbortSignal | undefined;
+  /** Pauses after every gradient. */
+  readonly breather: Breather;
   readonly counts: { gradients: number; reusedGradients: number; matchings: number; assignments: number };
 }
 
@@ -171,7 +173,7 @@ function passingPairs(context: MatchingContext): AddPair {
     const batches = context.drawBatches('passing');
     last = await gradientsAt(context, point, permutations, batches, ['target', 'source'], last);
     addToHistory(context, last);
-    await breathe(context.signal);
+    await context.breather.pause();
   };
 }
 
@@ -189,7 +191,7 @@ function keptPairs(context: MatchingContext): AddPair {
     const pair = { ...(await gradientsAt(context, point, permutations, batches, moved, known)), permutations };
     kept.keep(point, pair);
     addToHistory(context, pair, kept.sources);
-    await breathe(context.signal);
+    await context.breather.pause();
   };
 }
 
@@ -221,7 +223,7 @@ function oracleMatcher(context: MatchingContext, oracleTarget: NetworkState): Ma
 async function gradientsAt(
   context: MatchingContext, point: number, permutations: Permutations, batches: readonly Batch[], sides: readonly (keyof GradientPair)[], before?: GradientPair,
 ): Promise<GradientPair> {
-  const { network, points, workers, stopwatch, signal, counts, settings, target: { buffers } } = context;
+  const { network, points, workers, stopwatch, breather, counts, settings, target: { buffers } } = context;
   const pair: Partial<Record<keyof GradientPair, GradientResult>> = { ...before };
   counts.gradients += sides.length * settings.batchesPerStep;
   if (sides.length > 0 && workers !== undefined) {
@@ -232,7 +234,7 @@ async function gradientsAt(
   } else if (sides.length > 0) {
     const states = await points.pass(point, permutations);
     for (const [i, side] of sides.entries()) {
-      if (i > 0) await breathe(signal);
+      if (i > 0) await breather.pause();
       pair[side] = stopwatch.measure('gradients', () => network.gradient({ writeParameter: states[side], buffers }, batches, before?.[side]));
     }
   }

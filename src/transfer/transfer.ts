@@ -68,6 +68,9 @@ export interface TransferOptions extends TransferChoices, JobControl {
   readonly workers?: GradientWorkers;
 }
 
+/** A small network's gradient takes a millisecond or two, as a turn of the event loop does in Node; in browsers that takes four. */
+const GRADIENTS_A_BREATH = 8;
+
 const optionNames: OptionNames<TransferOptions> = {
   ...choiceNames, ...controlNames, source: true, target: true, data: true, method: true, seed: true, from: true, to: true, oracleTarget: true, resume: true, compute: true,
   workers: true,
@@ -177,6 +180,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     points: visited,
     stopwatch,
     signal,
+    breather: new Breather(signal, GRADIENTS_A_BREATH),
     counts: { gradients: 0, reusedGradients: 0, matchings: 0, assignments: 0 },
   };
   const { match, history } = matchingFor(context, options.oracleTarget);
