@@ -39,7 +39,9 @@ export { depthwiseF32, depthwiseFilterGradientF32, depthwiseInputGradientF32, de
 export { addRowF32, clampF32, clampGradientF32, copyBlocks, multiplyRowF32 } from "./elementwise";
 export { adamwF32, sgdF32 } from "./optimiser";
 export { orthogonaliseF64, signedRowSumsF32 } from "./basis";
-export { addGatheredF32, gatherColumnDifferencesF32, gatherRowDifferencesF32, interpolateF32, scatterAddF32, subtractF32 } from "./permute";
+export {
+  addGatheredF32, addGatheredMoveF32, gatherColumnDifferencesF32, gatherRowDifferencesF32, interpolateF32, scatterAddF32, subtractF32,
+} from "./permute";
 export { cosF64, erfF64, expF64, expm1F64, logF64, powF64, sigmoidF64, sinF64, tanhF64 } from "./elementary";
 export { fillNormalF32, fillUniformF32 } from "./random";
 export { crc32, crc32Tables } from "./checksum";

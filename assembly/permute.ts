@@ -73,6 +73,50 @@ export function interpolateF32(aPtr: usize, bPtr: usize, c: f64, outPtr: usize, 
   }
 }
 
+/** Two numbers of a + c · (b − a), as `interpolateF32` makes them. */
+@inline
+function between(a: v128, b: v128, factor: v128): v128 {
+  return f32x4.demote_f64x2_zero(f64x2.add(a, f64x2.mul(factor, f64x2.sub(b, a))));
+}
+
+/** The change from a to a + c · (b − a). */
+@inline
+function change(a: f32, b: f32, c: f64): f32 {
+  return <f32>(<f64>a + c * (<f64>b - <f64>a)) - a;
+}
+
+/**
+ * out = base + the changes from a to a + c · (b − a), run after run those of the `run` numbers at each start; where `columns` are given, those numbers
+ * counted from the start instead. As `interpolateF32`, `subtractF32` and `addGatheredF32` one after the other, without what they leave between.
+ */
+export function addGatheredMoveF32(
+  outPtr: usize, basePtr: usize, aPtr: usize, bPtr: usize, c: f64, startsPtr: usize, count: i32, run: i32, columnsPtr: usize,
+): void {
+  const bytes = (<usize>run) << 2;
+  const vectorBytes = columnsPtr == 0 ? bytes & ~15 : 0;
+  const factor = f64x2.splat(c);
+  for (let i: i32 = 0; i < count; i++) {
+    const start = (<usize>load<i32>(startsPtr + ((<usize>i) << 2))) << 2;
+    let x: usize = 0;
+    for (; x < vectorBytes; x += 16) {
+      const a = v128.load(aPtr + start + x);
+      const b = v128.load(bPtr + start + x);
+      const low = between(f64x2.promote_low_f32x4(a), f64x2.promote_low_f32x4(b), factor);
+      const high = between(
+        f64x2.promote_low_f32x4(v128.shuffle<i64>(a, a, 1, 1)), f64x2.promote_low_f32x4(v128.shuffle<i64>(b, b, 1, 1)), factor,
+      );
+      const moved = f32x4.sub(v128.shuffle<i64>(low, high, 0, 2), a);
+      v128.store(outPtr + x, f32x4.add(v128.load(basePtr + x), moved));
+    }
+    for (; x < bytes; x += 4) {
+      const at = start + (columnsPtr == 0 ? x : (<usize>load<i32>(columnsPtr + x)) << 2);
+      store<f32>(outPtr + x, load<f32>(basePtr + x) + change(load<f32>(aPtr + at), load<f32>(bPtr + at), c));
+    }
+    outPtr += bytes;
+    basePtr += bytes;
+  }
+}
+
 /** out[i] = a[i] − b[i]. */
 export function subtractF32(aPtr: usize, bPtr: usize, outPtr: usize, count: i32): void {
   const whole = aPtr + ((<usize>(count & ~3)) << 2);

@@ -181,6 +181,9 @@ export interface OptimiserKernels {
 /** Gathered and scattered sums and differences, points of a trajectory (`assembly/permute.ts`); strides, counts and widths in elements, tables are i32. */
 export interface PermuteKernels {
   addGatheredF32(outPtr: number, fromPtr: number, startsPtr: number, count: number, run: number, columnsPtr: number): void;
+  addGatheredMoveF32(
+    outPtr: number, basePtr: number, aPtr: number, bPtr: number, c: number, startsPtr: number, count: number, run: number, columnsPtr: number,
+  ): void;
   gatherColumnDifferencesF32(
     sourcePtr: number, sourceStride: number, nowPtr: number, beforePtr: number, count: number,
     outPtr: number, outStride: number, rows: number,

@@ -12,6 +12,7 @@ import type { HeldGroup } from '../matching/held-groups.ts';
 import { sizeOf } from '../matching/history-size.ts';
 import { matchingLayout } from '../matching/layout.ts';
 import type { MatchingLayout } from '../matching/layout.ts';
+import { residentLineBytes } from '../matching/resident-line.ts';
 import { gradientCost } from '../model/cost.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { parameterLayout } from '../model/graph.ts';
@@ -74,7 +75,7 @@ export interface TransferPlan {
     readonly keptGradients: number;
     /** Inputs of the mini-batches of one gradient, as f32. */
     readonly batches: number;
-    /** Peak of the WebAssembly heap, from above: a gradient of one micro-batch, or the largest matching. */
+    /** Peak of the WebAssembly heap, from above: a gradient of one micro-batch, or the largest matching, and the line of points of a small network. */
     readonly heap: number;
   };
   /** Absent where no rate was given or measured. */
@@ -121,6 +122,8 @@ export function plan(options: PlanOptions): TransferPlan {
     ...(heldOut === undefined ? {} : { evaluation: (cost.forwardFlops / settings.batchSize) * evaluatedImages(options.graph, settings, heldOut) }),
   };
   const parameterBytes = cost.parameterElements * 4;
+  // A 256th of the heap at most: within what `gradientHeapBytes` allows for fragments, so that micro-batches are none the smaller for it.
+  const residentBytes = settings.trajectory === 'linear' ? residentLineBytes(parameterBytes, heapLimitBytes ?? limits.heapBytes) : 0;
   const rate = flopsPerSecond ?? (options.compute === undefined ? undefined : measureFlopRate(options.compute.core));
   const largestTensor = Math.max(0, ...terms.map(({ elements }) => elements));
   return {
@@ -138,7 +141,7 @@ export function plan(options: PlanOptions): TransferPlan {
       ...historyBytes(layout, settings, pairsKept),
       keptGradients: keepsGradients(settings) ? Math.min(2 * settings.steps * parameterBytes, settings.historyBudgetBytes) : 0,
       batches: 4 * settings.batchesPerStep * settings.batchSize * elementCount(options.graph.input),
-      heap: Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
+      heap: residentBytes + Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
     },
     ...(rate === undefined ? {} : { seconds: sum(Object.values(flops)) / rate }),
   };

@@ -4,6 +4,7 @@ import { limits } from '../core/limits.ts';
 import { permutedChange, pointAt, pointBetween, readWritten } from '../matching/permuted-change.ts';
 import type { TrajectoryPoint } from '../matching/permuted-change.ts';
 import type { Permutations } from '../matching/permutation.ts';
+import { ResidentLine } from '../matching/resident-line.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { getTensor, tensorBytes, zeros } from '../tensor/tensor.ts';
 import type { NamedTensors, TensorWriter } from '../tensor/tensor.ts';
@@ -29,8 +30,10 @@ export interface PointsOptions {
   readonly skip: (name: string) => boolean;
 }
 
-export class Points {
+export class Points implements Disposable {
   readonly #options: PointsOptions;
+  /** The line on the heap, where there is one and it is small. */
+  readonly #line: ResidentLine | undefined;
   #passed: TransferPair<NamedTensors> | undefined;
   /** By number, as many as `limits.readCheckpointBytes` holds: GMT passes each point at every later step, and a bundle may be at the other end of a wire. */
   readonly #read = new Map<number, NamedTensors>();
@@ -38,6 +41,12 @@ export class Points {
 
   constructor(options: PointsOptions) {
     this.#options = options;
+    const { core, spec, start, end, target, read } = options;
+    this.#line = read === undefined ? ResidentLine.open(core, spec, start, end, target) : undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.#line?.[Symbol.dispose]();
   }
 
   /** θ₁ at a step. */
@@ -50,8 +59,14 @@ export class Points {
    * each, were nine copies of an MLP 512's parameters a point.
    */
   async pass(step: number, permutations: Permutations): Promise<TransferPair<TensorWriter>> {
+    const { spec, core, target, skip, points } = this.#options;
+    const point = points[step] as number;
     const { write, writeChange } = await this.#source(step);
-    return { source: write, target: this.#targetAt(writeChange, permutations) };
+    if (writeChange === undefined) return { source: write, target: arraysOf(core, target) };
+    const onLine = this.#line !== undefined && point !== 1;
+    const changed = onLine ? this.#line.permutedChange(point, permutations) : permutedChange(core, spec, target, writeChange, permutations);
+    const kept = arraysOf(core, target);
+    return { source: onLine ? this.#line.point(point) : write, target: (name, pointer) => (skip(name) ? kept : changed)(name, pointer) };
   }
 
   /** The same as arrays, which are written anew for the next: what goes to workers. */
@@ -67,7 +82,7 @@ export class Points {
   /** θ₂ at a step, in arrays of `into` where it is given. */
   async arrive(step: number, permutations: Permutations, into?: NamedTensors): Promise<NamedTensors> {
     const { core, target } = this.#options;
-    return readWritten(core, this.#targetAt((await this.#source(step)).writeChange, permutations), target, into);
+    return readWritten(core, (await this.pass(step, permutations)).target, target, into);
   }
 
   async #source(step: number): Promise<TrajectoryPoint> {
@@ -86,16 +101,13 @@ export class Points {
     }
     return parameters;
   }
+}
 
-  #targetAt(writeChange: TensorWriter | undefined, permutations: Permutations): TensorWriter {
-    const { core, spec, target, skip } = this.#options;
-    const changed = writeChange && permutedChange(core, spec, target, writeChange, permutations);
-    return (name, pointer) => {
-      if (changed !== undefined && !skip(name)) return changed(name, pointer);
-      const { data } = getTensor(target, name);
-      core.f32(pointer, data.length).set(data);
-    };
-  }
+function arraysOf(core: Core, tensors: NamedTensors): TensorWriter {
+  return (name, pointer) => {
+    const { data } = getTensor(tensors, name);
+    core.f32(pointer, data.length).set(data);
+  };
 }
 
 function alike(tensors: NamedTensors): NamedTensors {

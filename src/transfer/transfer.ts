@@ -139,7 +139,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   const compute = await useCompute(options.compute);
   requireWorkers(options.workers, compute.core);
   const { points, fractions } = pointsOf(compute, settings, first, last);
-  const visited = new Points({
+  using visited = new Points({
     core: compute.core, spec, target: target.parameters, start: sourceStart.parameters, end: sourceEnd.parameters, points, skip,
     ...(settings.trajectory === 'real' ? { read: async (number: number) => (await readSource(number)).parameters } : {}),
   });

@@ -4,6 +4,8 @@ import { type Core, openCore } from '../../src/core/core.ts';
 import { InvalidArgumentError } from '../../src/core/errors.ts';
 import { identityPermutations, permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { permutedChange, pointAt, pointBetween, readWritten } from '../../src/matching/permuted-change.ts';
+import { ResidentLine, residentLineBytes } from '../../src/matching/resident-line.ts';
+import { tensorBytes } from '../../src/tensor/tensor.ts';
 import type { NamedTensors, TensorWriter } from '../../src/tensor/tensor.ts';
 import { randomTensors, specOf } from './straightforward.ts';
 
@@ -61,6 +63,33 @@ test('points: a + c·(b − a) in f64, rounded once, or as they are given; none 
   }
   expectSame(readWritten(core, pointAt(core, spec, before, now).write, base), now);
   expect(pointAt(core, spec, before, before).writeChange).toBeUndefined();
+});
+
+test('a line on the heap gives the same points and changes, and leaves nothing behind', () => {
+  const live = core.liveAllocations;
+  const line = ResidentLine.open(core, spec, before, now, base) as ResidentLine;
+  expect(core.liveAllocations).toBe(live + 3 * base.size);
+  for (const c of [0.3, 0.875]) {
+    const between = map(before, now, (x, y) => x + c * (y - x));
+    expectSame(readWritten(core, line.point(c), base), between);
+    for (const moved of [randomPermutations(spec, 2), identityPermutations(spec)]) {
+      const change = permuteTensors(spec, map(between, before, (x, y) => x - y), moved);
+      expectSame(readWritten(core, line.permutedChange(c, moved), base), map(base, change, (x, y) => x + y));
+    }
+  }
+  line[Symbol.dispose]();
+  expect(core.liveAllocations).toBe(live);
+});
+
+test('a line is not taken to the heap where it is large beside it, nor with tensors of other shapes', () => {
+  const bytes = tensorBytes(base);
+  expect(residentLineBytes(bytes, 3 * 256 * bytes)).toBe(3 * bytes);
+  expect(residentLineBytes(bytes, 3 * 256 * bytes - 1)).toBe(0);
+  const live = core.liveAllocations;
+  const wrong = new Map([...now, ['long', { shape: [3], data: new Float32Array(3) }] as const]);
+  expect(() => ResidentLine.open(core, spec, before, wrong, base)).toThrow(InvalidArgumentError);
+  expect(() => ResidentLine.open(core, spec, new Map(), now, base)).toThrow(InvalidArgumentError);
+  expect(core.liveAllocations).toBe(live);
 });
 
 test('readWritten: in arrays of the caller where there are some', () => {
