@@ -74,13 +74,11 @@ export function interpolateF32(aPtr: usize, bPtr: usize, c: f64, outPtr: usize, 
 }
 
 /** Two numbers of a + c · (b − a), as `interpolateF32` makes them. */
-@inline
 function between(a: v128, b: v128, factor: v128): v128 {
   return f32x4.demote_f64x2_zero(f64x2.add(a, f64x2.mul(factor, f64x2.sub(b, a))));
 }
 
 /** The change from a to a + c · (b − a). */
-@inline
 function change(a: f32, b: f32, c: f64): f32 {
   return <f32>(<f64>a + c * (<f64>b - <f64>a)) - a;
 }
