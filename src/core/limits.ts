@@ -52,6 +52,8 @@ export const limits = {
   classes: 256,
   /** Checkpoints of a real trajectory that GMT keeps in memory of those it has read: half of what an edge isolate leaves beside the heap. */
   readCheckpointBytes: 32 * MiB,
+  /** Of the heap's cap, what a line of points may take during a whole transfer: 8 MiB of the default, nothing that matters of an edge isolate's. */
+  residentLineShare: 1 / 256,
   /** Mini-batches of one gradient, or of one estimate of batch-norm statistics: CIFAR's 50,000 images in batches of 5. */
   stepBatches: 10_000,
   /** Steps of a transfer schedule. */

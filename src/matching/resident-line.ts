@@ -4,6 +4,7 @@
  */
 import { Scratch } from '../core/core.ts';
 import type { Core } from '../core/core.ts';
+import { limits } from '../core/limits.ts';
 import type { PermutationSpec, TensorSpec } from '../model/permutation-spec.ts';
 import { getTensor, tensorBytes } from '../tensor/tensor.ts';
 import type { NamedTensors, TensorWriter } from '../tensor/tensor.ts';
@@ -11,13 +12,10 @@ import { axisPermutations, requirePermutations, requireSpecShape, walkOf } from 
 import type { Permutations } from './permutation.ts';
 import { specOf } from './permuted-change.ts';
 
-/** Of the heap's cap: 8 MiB of the default, nothing that matters of an edge isolate's. */
-const LARGEST_SHARE = 1 / 256;
-
 /** What such a line takes of a heap for parameters of so many bytes; 0 where they are too many. */
 export function residentLineBytes(parameterBytes: number, heapLimitBytes: number): number {
   const bytes = 3 * parameterBytes;
-  return bytes <= LARGEST_SHARE * heapLimitBytes ? bytes : 0;
+  return bytes <= limits.residentLineShare * heapLimitBytes ? bytes : 0;
 }
 
 /** One tensor: addresses of its numbers. */

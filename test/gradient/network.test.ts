@@ -83,6 +83,36 @@ describe('any string may be the name of a node', () => {
   });
 });
 
+it('a state that is written to the heap has the gradient of its arrays, filters included', () => {
+  const { parameters, buffers } = randomState(conv, 1);
+  const batch = randomBatch(conv, 5, 2);
+  const network = engine.compile(conv);
+  const writeParameter = (name: string, pointer: number): void => {
+    const { data } = parameters.get(name) as Tensor;
+    core.f32(pointer, data.length).set(data);
+  };
+  expect(network.gradient({ writeParameter, buffers }, [batch])).toEqual(network.gradient({ parameters, buffers }, [batch]));
+  const refused = (): never => {
+    throw new InvalidArgumentError({ field: 'point', expected: 'numbers', got: 'none' });
+  };
+  expect(() => network.gradient({ writeParameter: refused, buffers }, [batch])).toThrow(InvalidArgumentError);
+  expect(engine.memory.liveTensors).toBe(0);
+});
+
+it('a gradient in the arrays of another is the same, and leaves the batch as it is', () => {
+  const network = engine.compile(mlp, { factored: ['linear1.weight'] });
+  const [first, second] = [randomBatch(mlp, 9, 2), randomBatch(mlp, 9, 3)];
+  const [inputs, expected] = [first.inputs.slice(), network.gradient(randomState(mlp, 4), [second])];
+  const before = network.gradient(randomState(mlp, 1), [first]);
+  const after = network.gradient(randomState(mlp, 4), [second], before);
+  expect(after).toEqual(expected);
+  expect(after.factors.get('linear1.weight')?.left).toBe(before.factors.get('linear1.weight')?.left);
+  expect(after.gradients.get('linear2.weight')?.data).toBe(before.gradients.get('linear2.weight')?.data);
+  expect(first.inputs).toEqual(inputs);
+  // Of another size they are of no use.
+  expect(network.gradient(randomState(mlp, 4), [randomBatch(mlp, 5, 6)], after)).toEqual(network.gradient(randomState(mlp, 4), [randomBatch(mlp, 5, 6)]));
+});
+
 it('a gradient over several batches is their mean', () => {
   const state = randomState(conv, 1);
   const batches = [randomBatch(conv, 5, 2), randomBatch(conv, 9, 3)];

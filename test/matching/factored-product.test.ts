@@ -54,6 +54,28 @@ describe.each([false, true])('normalise %s', (normalise) => {
   });
 });
 
+test('a history that was cleared is a new one; a source that is known gives the same bytes', () => {
+  const sides = (seed: number, terms: number) => {
+    const source = products(terms, seed);
+    return { target: new Map([['dense', products(terms, seed + 1, source.right)]]), source: new Map([['dense', source]]) };
+  };
+  const known = new WeakMap();
+  const used = new GradientHistory(core, spec, { budgetBytes: 2 ** 24 });
+  // More terms than are gathered, and few.
+  const pairs = [sides(1, 80), sides(5, 9), sides(9, 9)];
+  for (const [i, pair] of pairs.entries()) used.add(bias(i), bias(i + 7), pair, known);
+  const first = used.staticSimilarity(0)?.slice();
+  used.clear();
+  expect(used.staticSimilarity(0)).toBeNull();
+  expect(used.snapshot().arrays.size).toBe(0);
+  const fresh = new GradientHistory(core, spec, { budgetBytes: 2 ** 24 });
+  for (const history of [used, fresh]) for (const [i, pair] of pairs.slice(1).entries()) history.add(bias(i), bias(i + 7), pair, history === used ? known : undefined);
+  const [again, anew] = [used, fresh].map((history) => [history.squaredNorms, history.identityObjective, history.staticSimilarity(0)]);
+  expect(again).toEqual(anew);
+  expect(again?.[2]).not.toEqual(first);
+  expect(core.liveAllocations).toBe(0);
+});
+
 test('a gradient of zeros adds nothing', () => {
   const history = new GradientHistory(core, spec, { budgetBytes: 2 ** 24, normalise: true });
   const none = { ...products(9, 1), left: new Float32Array(9 * size) };
