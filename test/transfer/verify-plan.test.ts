@@ -72,6 +72,15 @@ test('the plan turns FLOPs into seconds at the rate given, and measures one wher
   expect(plan({ graph, method: 'gmt', compute }).seconds).toBeGreaterThan(0);
 });
 
+test('the plan counts a line of points where it stays on the heap: of a network that is small beside it', () => {
+  const graph = preset('mlp', { input: [784], classes: 10, widths: [64] });
+  const heap = (heapLimitBytes: number, trajectory: 'linear' | 'real'): number =>
+    plan({ graph, method: 'fgmt', steps: 4, checkpoints: 5, batchSize: 16, trajectory, heapLimitBytes }).bytes.heap;
+  // Both ends and the target.
+  expect(heap(2 ** 30, 'linear') - heap(2 ** 30, 'real')).toBe(3 * 4 * (785 * 64 + 65 * 10));
+  expect(heap(2 ** 24, 'linear')).toBe(heap(2 ** 24, 'real'));
+});
+
 test('the plan of a history is the bytes of exact gradients and of 8-bit codes, and its coded budget does for the transfer', async () => {
   const graph = networks.mlp;
   const choices = { method: 'fgmt', steps: 3, batchSize: 16, stopRule: 'last' } as const;
