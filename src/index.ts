@@ -6,9 +6,9 @@
 
 // Jobs
 export { train } from './transfer/train.ts';
-export type { Checkpoint, TrainOptions, TrainResult } from './transfer/train.ts';
+export type { Checkpoint, TrainEvent, TrainOptions, TrainResult } from './transfer/train.ts';
 export { transfer } from './transfer/transfer.ts';
-export type { TransferCounts, TransferOptions, TransferResult, TransferStep } from './transfer/transfer.ts';
+export type { TransferCounts, TransferEvent, TransferOptions, TransferResult, TransferStep } from './transfer/transfer.ts';
 export { transferMethods } from './transfer/settings.ts';
 export type { TransferChoices, TransferMethod, TransferSettings } from './transfer/settings.ts';
 export { evaluate } from './transfer/evaluate.ts';

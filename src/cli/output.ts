@@ -1,8 +1,8 @@
 /**
  * Everything a command says goes through here: text for people on stdout, or with --json one object a line on stdout;
- * warnings and the progress line on stderr, the latter only where a person watches.
+ * warnings and progress on stderr: a line that is redrawn where a person watches, a line now and then in a log.
  */
-import { formatProgress } from '../report/progress.ts';
+import { formatProgress, formatProgressForLog } from '../report/progress.ts';
 import { printable } from '../report/text.ts';
 
 /** The part of a stream that is needed: node:process's in Node, Deno and Bun, an array in tests. */
@@ -38,14 +38,17 @@ const ownEscapes = new RegExp(`(\\n|${[...Object.values(escapes), RESET].map((es
 
 /** 80 ms: a terminal over ssh keeps up, and the bar still looks alive. */
 const PROGRESS_INTERVAL_MS = 80;
+/** A log gets a line of each tenth of a stage, but none of what takes seconds; and one of what is slower, so that a job that hangs can be told from it. */
+const LOG_SHORTEST_MS = 10_000;
+const LOG_LONGEST_MS = 30_000;
 
 export class Output {
   readonly json: boolean;
   readonly #options: OutputOptions;
   #progressShown = false;
   #progressAt = -Infinity;
-  #stage = '';
-  #stageAt = 0;
+  #stage: { readonly label: string; readonly at: number; readonly doneBefore: number } = { label: '', at: 0, doneBefore: 0 };
+  #logged: { readonly at: number; readonly tenth: number } | undefined;
 
   constructor(options: OutputOptions) {
     this.#options = options;
@@ -89,20 +92,31 @@ export class Output {
     return this.#styled(this.#options.stdout, style, text);
   }
 
-  /** Redraws the progress line. `label` names the stage; a new label starts a new estimate. */
+  /** Redraws the progress line, or adds to a log. `label` names the stage; a new label starts a new estimate. */
   progress(label: string, done: number, total: number, detail: Readonly<Record<string, number | string>>): void {
     const { stderr, quiet, now } = this.#options;
-    if (quiet || stderr.isTTY !== true) return;
+    if (quiet) return;
     const time = now();
-    if (label !== this.#stage) {
-      this.#stage = label;
-      this.#stageAt = time;
-    } else if (time - this.#progressAt < PROGRESS_INTERVAL_MS && done < total) return;
+    const begins = label !== this.#stage.label;
+    if (begins) this.#stage = { label, at: time, doneBefore: done };
+    const record = { label, done, total, doneBefore: this.#stage.doneBefore, elapsedMs: time - this.#stage.at, detail };
+    if (stderr.isTTY !== true) {
+      if (this.#logIsDue(time, total > 0 ? Math.floor((done / total) * 10) : 0)) stderr.write(`${printable(formatProgressForLog(record))}\n`);
+      return;
+    }
+    if (!begins && time - this.#progressAt < PROGRESS_INTERVAL_MS && done < total) return;
     this.#progressAt = time;
     this.#progressShown = true;
     // One cell less than the terminal has: writing its last column makes some terminals wrap.
-    const line = formatProgress({ label, done, total, elapsedMs: time - this.#stageAt, detail }, (stderr.columns ?? 80) - 1);
-    stderr.write(`\r\u001b[2K${printable(line)}`);
+    stderr.write(`\r\u001b[2K${printable(formatProgress(record, (stderr.columns ?? 80) - 1))}`);
+  }
+
+  #logIsDue(time: number, tenth: number): boolean {
+    this.#logged ??= { at: time, tenth };
+    const silenceMs = time - this.#logged.at;
+    const due = silenceMs >= LOG_LONGEST_MS || (silenceMs >= LOG_SHORTEST_MS && tenth !== this.#logged.tenth);
+    if (due) this.#logged = { at: time, tenth };
+    return due;
   }
 
   clearProgress(): void {

@@ -1,7 +1,7 @@
 /** What `transfer` shows of what it did: a line a step, what was kept, and what a reader should know besides. */
 import type { Core } from '../core/core.ts';
 import { methodLabels } from '../experiments/port-fine-tune.ts';
-import type { Evaluation, TransferResult } from '../index.ts';
+import type { Evaluation, TransferResult, TransferStep } from '../index.ts';
 import { formatTable } from '../report/table.ts';
 import { formatBytes, formatCount, formatDuration, formatPercent } from '../report/text.ts';
 import { outscores } from '../transfer/stop-rule.ts';
@@ -44,7 +44,7 @@ export function recordOf({ result, naive, test }: Ported): object {
 
 export function reportTransfer(output: Output, core: Core, ported: Ported): void {
   const { result, naive, tokens, budgetBytes } = ported;
-  emitRecords(output, core, ported);
+  emitResult(output, core, ported);
   const { codedHistory } = result.record;
   if (codedHistory !== undefined) {
     output.warn(
@@ -61,10 +61,11 @@ export function reportTransfer(output: Output, core: Core, ported: Ported): void
   output.hash('weights', result.record.sha256);
 }
 
-function emitRecords(output: Output, core: Core, { result, naive, test, perplexed, files }: Ported): void {
-  for (const step of result.steps) {
-    output.record({ event: 'step', ...step, ...(step.heldOut === undefined ? {} : { heldOut: scoreFields(core, step.heldOut, perplexed) }) });
-  }
+export function emitStep(output: Output, core: Core, step: TransferStep, perplexed: boolean): void {
+  output.record({ event: 'step', ...step, ...(step.heldOut === undefined ? {} : { heldOut: scoreFields(core, step.heldOut, perplexed) }) });
+}
+
+function emitResult(output: Output, core: Core, { result, naive, test, perplexed, files }: Ported): void {
   const { codedHistory } = result.record;
   output.record({
     event: 'result', command: 'transfer', method: result.method, chosenStep: result.chosenStep, sha256: result.record.sha256, counts: result.counts,

@@ -65,6 +65,8 @@ export interface PortOptions {
   readonly compute: Compute;
   readonly signal: AbortSignal;
   readonly onProgress: (label: string, event: ProgressEvent) => void;
+  /** Told of each row as soon as it is complete. */
+  readonly onRow?: (row: PortRow) => void;
 }
 
 /** One row of the table. `scratch` is base v2 trained on B without any port. */
@@ -103,7 +105,7 @@ const jobs = { v1Base: 0, v2Base: 1, v1FineTune: 2, v2FineTune: 3, transfer: 2, 
  * @throws what `train`, `transfer` and `evaluate` throw.
  */
 export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
-  const { graph, before, after, settings, compute, signal, onProgress } = options;
+  const { graph, before, after, settings, compute, signal, onProgress, onRow } = options;
   const seedOf = (job: keyof typeof jobs): number => options.seed * 8 + jobs[job];
   const common = { graph, batchSize: settings.batchSize, learningRate: settings.learningRate, compute, signal };
   const learn = (label: string, job: keyof typeof jobs, choice: Pick<TrainOptions, 'data' | 'epochs' | 'initial'>): Promise<TrainResult> =>
@@ -144,6 +146,10 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
   };
 
   const rows: PortRow[] = [];
+  const complete = (row: PortRow): void => {
+    rows.push(row);
+    onRow?.(row);
+  };
   for (const method of settings.methods) {
     const result = await transfer({
       source: source.trajectory, target: v2Base, data: after.train, method, seed: seedOf('transfer'), steps: settings.steps,
@@ -151,7 +157,7 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
       ...(method === 'oracle' ? { oracleTarget: oracle.state } : {}),
       onProgress: (event) => onProgress(`porting by ${methodLabels[method]}`, event),
     });
-    rows.push({
+    complete({
       method,
       accuracies: await onward(methodLabels[method], result.state),
       gradients: result.counts.gradients,
@@ -160,7 +166,7 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
       result,
     });
   }
-  rows.push({ method: 'scratch', accuracies: await onward(methodLabels.scratch, v2Base), gradients: 0, milliseconds: 0, chosenStep: 0 });
+  complete({ method: 'scratch', accuracies: await onward(methodLabels.scratch, v2Base), gradients: 0, milliseconds: 0, chosenStep: 0 });
 
   return {
     seed: options.seed,

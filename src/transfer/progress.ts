@@ -13,8 +13,8 @@ export interface ProgressEvent {
   readonly detail: Readonly<Record<string, number | string>>;
 }
 
-export interface JobControl {
-  readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
+export interface JobControl<Event extends ProgressEvent = ProgressEvent> {
+  readonly onProgress?: ((event: Event) => void) | undefined;
   /** Aborting rejects the call with the signal's reason; nothing of the job stays allocated. */
   readonly signal?: AbortSignal | undefined;
 }

@@ -15,11 +15,19 @@ import { initialisers } from '../model/initialise.ts';
 import type { InitialiseOptions } from '../model/initialise.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
+import type { Evaluation } from './evaluate.ts';
 import { controlNames, requireBatches, requireData, requireParts, requireWorkers, splitData } from './inputs.ts';
-import type { JobControl } from './progress.ts';
+import type { JobControl, ProgressEvent } from './progress.ts';
 import type { ResumeOptions } from './resume.ts';
 
-export interface TrainOptions extends JobControl {
+/** The first comes before any iteration, with the evaluations of iteration 0 or of what a resume point holds. */
+export interface TrainEvent extends ProgressEvent {
+  readonly stage: 'train';
+  /** What was evaluated since the event before: all events together have those of the result, in its order. */
+  readonly evaluations: readonly { readonly iteration: number; readonly heldOut: Evaluation }[];
+}
+
+export interface TrainOptions extends JobControl<TrainEvent> {
   readonly graph: ModelGraph;
   readonly data: DataSet;
   readonly seed: number;

@@ -9,6 +9,7 @@ import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { requireFinite } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
+import { deepFreeze } from './record.ts';
 import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
 import type { JobControl, ProgressEvent } from './progress.ts';
 import type { TrainJob } from './train-job.ts';
@@ -57,12 +58,12 @@ export class TrainRun {
     const { evaluations } = this.progress;
     if (rows.length === 0 || evaluations.at(-1)?.iteration === iteration) return;
     const { network, signal } = this.#tools;
-    evaluations.push({ iteration, heldOut: await evaluateRows(network, state, this.#heldOutBatches, rows, EVALUATION_BATCH, { signal }) });
+    evaluations.push(deepFreeze({ iteration, heldOut: await evaluateRows(network, state, this.#heldOutBatches, rows, EVALUATION_BATCH, { signal }) }));
   }
 
-  /** The next iteration: a step of the optimiser, and what is to be kept after it. @throws NotFiniteError where the training diverges. */
-  async advance(iteration: number): Promise<ProgressEvent> {
-    const { iterations, heldOut, settings } = this.#job;
+  /** The next iteration: a step of the optimiser, and what is to be kept after it. @returns what to tell of it. @throws NotFiniteError where the training diverges. */
+  async advance(iteration: number): Promise<ProgressEvent['detail']> {
+    const { heldOut, settings } = this.#job;
     const place = this.#placeOf(iteration);
     const loss = await this.#step(this.#trainingBatches.make(this.#sampler.next()), this.#tools.rates[place.epoch] as number);
     if (!Number.isFinite(loss)) {
@@ -75,8 +76,7 @@ export class TrainRun {
     this.progress.losses.push(loss);
     if (place.evaluates || place.keeps) await this.#look(iteration, place);
     const scored = place.endsEpoch && heldOut.length > 0;
-    const detail = { loss, ...(scored ? { heldOut: this.progress.evaluations.at(-1)?.heldOut.accuracy ?? 0 } : {}) };
-    return { stage: 'train', done: iteration, total: iterations, detail };
+    return { loss, ...(scored ? { heldOut: this.progress.evaluations.at(-1)?.heldOut.accuracy ?? 0 } : {}) };
   }
 
   #placeOf(iteration: number): Place {

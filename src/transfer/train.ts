@@ -17,14 +17,14 @@ import type { ResultRecord } from './record.ts';
 import { ResumePoints } from './resume.ts';
 import type { JobIdentity } from './resume.ts';
 import { epochRates, readJob, requireSharedWork } from './train-job.ts';
-import type { TrainJob, TrainOptions } from './train-job.ts';
+import type { TrainEvent, TrainJob, TrainOptions } from './train-job.ts';
 import { takeTrainPoint, trainPoint } from './train-point.ts';
 import type { Checkpoint, TrainProgress } from './train-point.ts';
 import { TrainRun } from './train-run.ts';
 import { trajectoryFromStates } from './trajectory.ts';
 import type { Trajectory } from './trajectory.ts';
 
-export type { TrainOptions } from './train-job.ts';
+export type { TrainEvent, TrainOptions } from './train-job.ts';
 export type { Checkpoint } from './train-point.ts';
 
 export interface TrainResult {
@@ -70,13 +70,19 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const done = points?.found?.done ?? 0;
   const run = new TrainRun(job, { network, trainer, workers, rates: epochRates(core, job), signal }, progress, done);
   const breather = new Breather(signal, 8);
+  let told = 0;
+  const tell = (finished: number, detail: TrainEvent['detail']): void => {
+    options.onProgress?.({ stage: 'train', done: finished, total: iterations, detail, evaluations: progress.evaluations.slice(told) });
+    told = progress.evaluations.length;
+  };
   if (done === 0) await run.evaluate(0, start);
+  tell(done, {});
   for (let iteration = done + 1; iteration <= iterations; iteration++) {
-    const event = await run.advance(iteration).catch(async (error: unknown) => {
+    const detail = await run.advance(iteration).catch(async (error: unknown) => {
       if (error instanceof NotFiniteError) await points?.remove();
       throw error;
     });
-    options.onProgress?.(event);
+    tell(iteration, detail);
     const point = () => trainPoint(progress, trainer);
     await points?.offer(iteration, point);
     await breather.pause().catch(async (reason: unknown) => {

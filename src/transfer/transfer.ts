@@ -28,7 +28,7 @@ import { matchingFor } from './matchers.ts';
 import type { TransferContext } from './matchers.ts';
 import { Points } from './points.ts';
 import { Breather, breathe } from './progress.ts';
-import type { JobControl } from './progress.ts';
+import type { JobControl, ProgressEvent } from './progress.ts';
 import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
 import type { ResultRecord } from './record.ts';
 import { ResumePoints } from './resume.ts';
@@ -47,7 +47,14 @@ import type { Trajectory } from './trajectory.ts';
 
 export type { TransferCounts, TransferStep } from './transfer-step.ts';
 
-export interface TransferOptions extends TransferChoices, JobControl {
+/** The first comes before any matching, with step 0 or the steps that a resume point holds. */
+export interface TransferEvent extends ProgressEvent {
+  readonly stage: 'transfer';
+  /** The steps gone since the event before: all events together have those of the result, in its order. */
+  readonly steps: readonly TransferStep[];
+}
+
+export interface TransferOptions extends TransferChoices, JobControl<TransferEvent> {
   /** The source's trajectory: an opened bundle, the `trajectory` of a training, or `trajectoryFromStates`. */
   readonly source: Trajectory;
   /** The weights the transfer starts from, θ₂⁰. */
@@ -200,6 +207,13 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   }
   /** Arrays of a state that is not kept, for the next. */
   let spare: NamedTensors | undefined;
+  let told = 0;
+  const tell = (): void => {
+    const since = deepFreeze(steps.slice(told));
+    options.onProgress?.({ stage: 'transfer', done: steps.length - 1, total: settings.steps, detail: progressDetail(steps), steps: since });
+    told = steps.length;
+  };
+  tell();
   for (let step = steps.length; step <= settings.steps; step++) {
     const matching = await match(step, permutations).catch(async (error: unknown) => {
       if (error instanceof NotFiniteError) await resumed?.remove();
@@ -219,7 +233,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     const passed = chosen ? kept.state : state;
     spare = passed === target ? undefined : passed.parameters;
     if (chosen) kept = { step, state, permutations };
-    options.onProgress?.({ stage: 'transfer', done: step, total: settings.steps, detail: progressDetail(steps) });
+    tell();
     await resumed?.offer(step, () =>
       transferPoint({ steps, permutations, kept, counts: context.counts, batches }, settings.method === 'fgmt' ? history : undefined),
     );

@@ -19,8 +19,8 @@ export interface RunOptions {
   readonly cwd: string;
   /** The runtime and its arguments before the CLI's own. Default: this Node. */
   readonly runtime?: readonly string[];
-  /** Sent when stderr or stdout first holds `after`. */
-  readonly signal?: { readonly name: NodeJS.Signals; readonly afterMs: number };
+  /** Sent after a time, or when stdout first holds `after`. */
+  readonly signal?: { readonly name: NodeJS.Signals } & ({ readonly afterMs: number } | { readonly after: string });
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -30,12 +30,15 @@ export function trajport(args: readonly string[], options: RunOptions): Promise<
   const child = spawn(command as string, [...before, cliPath, ...args], { cwd: options.cwd, env: { ...process.env, ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  const { signal } = options;
+  let sent = false;
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+    if (signal === undefined || !('after' in signal) || sent || !stdout.includes(signal.after)) return;
+    sent = child.kill(signal.name);
+  });
   child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-  if (options.signal !== undefined) {
-    const { name, afterMs } = options.signal;
-    setTimeout(() => child.kill(name), afterMs);
-  }
+  if (signal !== undefined && 'afterMs' in signal) setTimeout(() => child.kill(signal.name), signal.afterMs);
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, stdout, stderr }));

@@ -64,10 +64,26 @@ describe('output', () => {
     output.text('done');
     expect(stderr.at(-1)).toBe('\r\u001b[2K');
     expect(stdout).toEqual(['done\n']);
-    for (const silent of [harness(), harness({ tty: true, quiet: true })]) {
-      silent.output.progress('GMT', 1, 10, {});
-      expect(silent.stderr).toEqual([]);
-    }
+    const quiet = harness({ tty: true, quiet: true });
+    quiet.output.progress('GMT', 1, 10, {});
+    expect(quiet.stderr).toEqual([]);
+  });
+
+  it('logs a line of each tenth, none of what takes seconds, and one of a tenth that takes long', () => {
+    const { output, stderr, wait } = harness();
+    for (let done = 0; done <= 100; done++, wait(90)) output.progress('quick', done, 100, {});
+    expect(stderr).toEqual([]);
+    for (let done = 0; done <= 100; done++, wait(1_000)) output.progress('GMT', done, 100, { loss: 0.5 });
+    expect(stderr.map((line) => /^GMT  (\d+)\/100 · loss 0.500/.exec(line)?.[1])).toEqual(['10', '20', '30', '40', '50', '60', '70', '80', '90', '100']);
+    expect(stderr[4]).toBe('GMT  50/100 · loss 0.500 · 50.0 s left\n');
+    stderr.splice(0);
+    for (let done = 0; done < 10; done++, wait(10_000)) output.progress('slow', done, 1000, {});
+    expect(stderr).toEqual([1, 4, 7].map((done) => `slow  ${done}/1000 · 2 h ${done < 7 ? 46 : 45} min left\n`));
+    const quiet = harness({ quiet: true });
+    quiet.output.progress('GMT', 0, 10, {});
+    quiet.wait(60_000);
+    quiet.output.progress('GMT', 5, 10, {});
+    expect(quiet.stderr).toEqual([]);
   });
 
   it('passes no control characters of names on to a terminal or a file, but line ends and its own styles', () => {

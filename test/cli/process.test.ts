@@ -50,6 +50,19 @@ describe('the way of a fine-tune', () => {
     expect(jsonLines(evaluated.stdout)[0]).toMatchObject({ event: 'result', count: 60, accuracy: result.test.transferred });
   });
 
+  it('tells each evaluation, step and row of --json when it comes about, not at the end', async () => {
+    const until = (after: string, ...args: string[]) =>
+      trajport([...args, '--json'], { cwd: directory, signal: { name: 'SIGINT', after } });
+    const long = ['--data', 'a', ...model, '--batch-size', '16'];
+    const jobs = [
+      until('"iteration":14,', 'train', ...long, '--epochs', '500', '--final', 'long.safetensors', '--resume', 'off'),
+      until('"step":1,', 'transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--steps', '3000', '--out', 'long-port.safetensors', '--resume', 'off'),
+      until('"method":"naive"', 'demo', ...model, '--train-count', '400', '--base-epochs', '1', '--fine-tune-epochs', '1', '--iterations', '100', '--steps', '500', '--out-dir', 'long-demo'),
+    ];
+    const events = (await Promise.all(jobs)).map(({ stdout }) => jsonLines(stdout).map(({ event }) => event));
+    for (const [i, told] of ['evaluation', 'step', 'method'].entries()) expect(new Set(events[i])).toEqual(new Set([told, 'error']));
+  });
+
   it('gives the same bytes again, and others with another seed', async () => {
     const port = (out: string, ...more: string[]) =>
       run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--batch-size', '8', '--stop-rule', 'last', '--method', 'fgmt', '--out', out, ...more);

@@ -6,7 +6,7 @@ import { openCompute } from '../../src/transfer/compute.ts';
 import { decodeResumePoint } from '../../src/transfer/resume.ts';
 import type { ResumeOptions } from '../../src/transfer/resume.ts';
 import { train } from '../../src/transfer/train.ts';
-import type { TrainOptions, TrainResult } from '../../src/transfer/train.ts';
+import type { TrainEvent, TrainOptions, TrainResult } from '../../src/transfer/train.ts';
 import { transfer } from '../../src/transfer/transfer.ts';
 import type { TransferOptions } from '../../src/transfer/transfer.ts';
 import { networks, quadrants } from './networks.ts';
@@ -74,8 +74,12 @@ describe('train', () => {
     });
     await expect(aborted).rejects.toThrow('enough');
     expect(resume.points).toHaveLength(1);
-    expect((await train({ ...options, resume })).record).toEqual(whole.record);
+    const told: TrainEvent[] = [];
+    expect((await train({ ...options, resume, onProgress: (event) => told.push(event) })).record).toEqual(whole.record);
     expect(resume.continued).toEqual([7]);
+    // What the point holds comes first: nobody who reads the events of a job that went on lacks any.
+    expect(told[0]).toMatchObject({ done: 7, evaluations: [{ iteration: 0 }, { iteration: 6 }] });
+    expect(told.flatMap(({ evaluations }) => evaluations)).toEqual(whole.evaluations);
     expect(compute.engine.memory.liveTensors).toBe(0);
   });
 

@@ -5,6 +5,7 @@ import { initialise } from '../../src/model/initialise.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
 import { evaluate } from '../../src/transfer/evaluate.ts';
 import { train } from '../../src/transfer/train.ts';
+import type { TrainEvent } from '../../src/transfer/train.ts';
 import { transfer } from '../../src/transfer/transfer.ts';
 import { networks, quadrants } from './networks.ts';
 
@@ -44,6 +45,16 @@ test('iterations instead of epochs, evaluated where asked', async () => {
   expect(result.losses).toHaveLength(25);
   expect(result.evaluations.map(({ iteration }) => iteration)).toEqual([0, 10, 12, 20, 24, 25]);
   expect(result.checkpoints.at(-1)?.label).toBe('iteration-25');
+});
+
+test('progress begins before the first iteration, and each evaluation comes with it when it is made', async () => {
+  const events: TrainEvent[] = [];
+  const { evaluations } = await train({ graph, data, seed: 1, iterations: 14, batchSize: 32, evaluateAt: [3], compute, onProgress: (event) => events.push(event) });
+  expect(events.map(({ done }) => done)).toEqual(Array.from({ length: 15 }, (_, done) => done));
+  expect(events.filter((event) => event.evaluations.length > 0).map(({ done }) => done)).toEqual([0, 3, 12, 14]);
+  for (const event of events) for (const { iteration } of event.evaluations) expect(iteration).toBe(event.done);
+  expect(events.flatMap((event) => event.evaluations)).toEqual(evaluations);
+  expect(() => Object.assign(events[0]!.evaluations[0]!.heldOut, { loss: 0 })).toThrow(TypeError);
 });
 
 const normed = sequential([1, 8, 8], [{ op: 'flatten' }, { op: 'dense', name: 'hidden', out: 6 }, { op: 'batch_norm', name: 'norm' }, { op: 'relu' }, { op: 'dense', name: 'head', out: 4 }]);

@@ -16,7 +16,7 @@ import { stateSha256 } from '../../src/transfer/record.ts';
 import { train } from '../../src/transfer/train.ts';
 import { trajectoryFromStates } from '../../src/transfer/trajectory.ts';
 import { transfer } from '../../src/transfer/transfer.ts';
-import type { TransferOptions, TransferResult } from '../../src/transfer/transfer.ts';
+import type { TransferEvent, TransferOptions, TransferResult } from '../../src/transfer/transfer.ts';
 import { forward64 } from '../model/forward.ts';
 import { networks, quadrants } from './networks.ts';
 
@@ -280,6 +280,18 @@ test('a result shares no memory with the weights that were given, and does not f
   expect(shared(kept.state, target)).toEqual([]);
   const weights = getTensor(target.parameters, last).data;
   expect((await run({ onProgress: () => void weights.fill(7) })).record).toEqual(result.record);
+});
+
+test('progress begins before the first matching, and each step comes with it when it is gone', async () => {
+  const graph = networks.mlp;
+  const source = await trained(graph, 1);
+  const events: TransferEvent[] = [];
+  const { steps } = await transfer({
+    source: source.trajectory, target: initialise(compute.core, graph, { seed: 2 }), data, method: 'fgmt', seed: 1, steps: 3, compute, onProgress: (event) => events.push(event),
+  });
+  expect(events.map(({ done, total, steps: gone }) => [done, total, gone.map(({ step }) => step)])).toEqual([[0, 3, [0]], [1, 3, [1]], [2, 3, [2]], [3, 3, [3]]]);
+  expect(events.flatMap((event) => event.steps)).toEqual(steps);
+  expect(() => Object.assign(events[1]!.steps[0]!, { objective: 0 })).toThrow(TypeError);
 });
 
 test('an abort rejects with its reason and leaves nothing allocated', async () => {

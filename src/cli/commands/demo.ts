@@ -96,12 +96,13 @@ async function compareAndWrite(context: Context, values: Values & GlobalValues, 
   const startedAt = performance.now();
   const outcomes: PortOutcome[] = [];
   for (let pair = 0; pair < values.pairs; pair++) {
+    const seed = values.seed + pair;
     const outcome = await portFineTune({
-      graph, before, after, seed: values.seed + pair, settings, compute: await compute(), signal,
+      graph, before, after, seed, settings, compute: await compute(), signal,
       onProgress: (label, { done, total, detail }) => output.progress(values.pairs > 1 ? `pair ${pair + 1}: ${label}` : label, done, total, detail),
+      onRow: (row) => output.record({ event: 'method', seed, ...plainRow(row, iterations) }),
     });
     outcomes.push(outcome);
-    for (const row of outcome.rows) output.record({ event: 'method', seed: outcome.seed, ...plainRow(row, iterations) });
   }
   const elapsedMs = performance.now() - startedAt;
   signal.throwIfAborted();

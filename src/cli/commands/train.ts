@@ -98,7 +98,8 @@ export const trainCommand = defineCommand({
     }
     using workers = await openWorkers(values);
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
-
+    const { core } = await compute();
+    const perplexed = hasPerplexity(data, loss ?? DEFAULT_LOSS);
     const result = await train({
       graph, data, seed: values.seed, batchSize, optimiser: optimiserOf(values),
       learningRate: values['learning-rate'] ?? (values.optimiser === 'sgd' ? 0.01 : 0.001),
@@ -113,11 +114,12 @@ export const trainCommand = defineCommand({
       ...(values['checkpoint-iterations'] === undefined ? {} : { checkpointIterations: values['checkpoint-iterations'] }),
       ...(job.resume === undefined ? {} : { resume: job.resume }),
       compute: await compute(), signal,
-      onProgress: ({ done, total, detail }) => output.progress('training', done, total, detail),
+      onProgress: ({ done, total, detail, evaluations }) => {
+        for (const { iteration, heldOut } of evaluations) output.record({ event: 'evaluation', iteration, ...scoreFields(core, heldOut, perplexed) });
+        output.progress('training', done, total, detail);
+      },
     });
 
-    const { core } = await compute();
-    const perplexed = hasPerplexity(data, loss ?? DEFAULT_LOSS);
     showEvaluations(output, core, result.evaluations, perplexed);
     const written: Record<string, string | number> = {};
     if (values.out !== undefined) {
@@ -162,9 +164,8 @@ function optimiserOf(values: Values): OptimiserSettings {
   return { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay };
 }
 
-/** A line for each evaluation on what was held out. */
+/** A row for each evaluation on what was held out. */
 function showEvaluations(output: Output, core: Core, evaluations: TrainResult['evaluations'], perplexed: boolean): void {
-  for (const { iteration, heldOut } of evaluations) output.record({ event: 'evaluation', iteration, ...scoreFields(core, heldOut, perplexed) });
   if (evaluations.length === 0) return;
   const table = formatTable(
     [

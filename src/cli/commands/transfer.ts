@@ -28,7 +28,7 @@ import { hasPerplexity } from '../scores.ts';
 import { dataSummary, graphSummary } from '../summaries.ts';
 import { remarkOtherData, withTaskData } from '../task.ts';
 import { transferOptions } from '../transfer-options.ts';
-import { recordOf, reportTransfer } from '../transfer-report.ts';
+import { emitStep, recordOf, reportTransfer } from '../transfer-report.ts';
 import type { Ported, Three } from '../transfer-report.ts';
 import { freshHeadOptions, openBundleFile, readStart, readWeights } from '../weights.node.ts';
 
@@ -136,24 +136,30 @@ export const transferCommand = defineCommand({
       ...(workers === undefined ? {} : { workers }),
       compute: await compute(), signal,
     } satisfies Omit<TransferOptions, 'method'>;
+    const { core } = common.compute;
+    const tokens = isTokenSet(data);
+    const loss = lossOf(values) ?? lossOfRecord(bundle.training);
+    const perplexed = hasPerplexity(data, loss);
     const result = await transfer({
       ...common,
       method: values.method,
       ...(oracleTarget === undefined ? {} : { oracleTarget }),
       ...(job.resume === undefined ? {} : { resume: job.resume }),
-      onProgress: ({ done, total, detail }) => output.progress(`porting by ${values.method}`, done, total, detail),
+      onProgress: ({ done, total, detail, steps }) => {
+        for (const step of steps) emitStep(output, core, step, perplexed);
+        output.progress(`porting by ${values.method}`, done, total, detail);
+      },
     });
     const naive = values.method === 'naive' ? result : await transfer({ ...common, method: 'naive' });
-    const loss = lossOfRecord(result.record);
     const ported: Ported = {
-      result, naive, tokens: isTokenSet(data), perplexed: hasPerplexity(data, loss), budgetBytes: values['history-budget'], files: values,
+      result, naive, tokens, perplexed, budgetBytes: values['history-budget'], files: values,
       test: test === undefined ? undefined : await testEvaluations(context, result, naive, target, test, loss),
     };
 
     if (values.out !== undefined) writeAtomically(values.out, stateToSafetensors(parameterLayout(graph), result.state));
     if (values.record !== undefined) writeAtomically(values.record, `${JSON.stringify(recordOf(ported), null, 2)}\n`);
     job.finish();
-    reportTransfer(output, (await compute()).core, ported);
+    reportTransfer(output, core, ported);
     return exitCodes.ok;
   },
 });
