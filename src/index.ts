@@ -69,7 +69,7 @@ export { GraphBuilder, sequential } from './model/builder.ts';
 export type { Layer, Residual } from './model/builder.ts';
 export { preset, presetNames } from './model/presets.ts';
 export type { PresetName, PresetOptions } from './model/presets.ts';
-export { inferShapes, outputClasses, parameterLayout, parseGraph } from './model/graph.ts';
+export { inferShapes, outputClasses, parameterLayout, parseGraph, tiedWeights } from './model/graph.ts';
 export type { GraphNode, ModelGraph, ParameterInfo, ParameterLayout } from './model/graph.ts';
 export { flattenedInputs } from './model/flattened-units.ts';
 export { graphFromLayersModel } from './model/layers-model.ts';

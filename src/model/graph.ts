@@ -110,6 +110,11 @@ export function parameterLayout(graph: ModelGraph): ParameterLayout {
   return { parameters, buffers };
 }
 
+/** Names of weights that another layer uses too. */
+export function tiedWeights(graph: ModelGraph): ReadonlySet<string> {
+  return new Set(graph.nodes.flatMap((node) => (node.op === 'tied_dense' ? [parameterName(node.with, 'weight')] : [])));
+}
+
 /**
  * The number of classes of a classifier, or of tokens that a language model chooses from.
  * @throws InvalidArgumentError where the output is neither one vector of scores nor one a token.

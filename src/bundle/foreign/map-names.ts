@@ -1,19 +1,25 @@
 /** Tensors of any file against what a network has: what fits, and exactly what does not. */
 import { MalformedFileError } from '../../core/errors.ts';
 import { flattenedInputs } from '../../model/flattened-units.ts';
-import type { ModelGraph } from '../../model/graph.ts';
+import { type ModelGraph, tiedWeights } from '../../model/graph.ts';
 import { sameShape } from '../../tensor/tensor.ts';
 import type { StateLayout } from '../network-state.ts';
 import type { RawTensor } from '../safetensors.ts';
 import type { KernelConvention } from './checkpoint.ts';
 import { type NameRule, type Renamed, renameTensors } from './name-rules.ts';
+import { namingSchemeOf } from './naming-schemes.ts';
+import { storedConstant } from './stored-constants.ts';
 
 export interface MappingReport {
   /** The prefix that every used name has and that was left out, e.g. `state_dict.`; empty where there is none. */
   readonly prefix: string;
+  /** The prefix that the network's names have and those of the file lack, e.g. `transformer.`; empty where there is none. */
+  readonly added: string;
+  /** Whose names the file has, where they are not the network's and are known; no rules were given then. */
+  readonly scheme?: string;
   readonly mapped: readonly { readonly from: string; readonly to: string; readonly turned: boolean }[];
-  /** Left out by a rule, outside the prefix, or PyTorch's batch counters. */
-  readonly ignored: readonly string[];
+  /** What is no weight of the network, and why. */
+  readonly ignored: readonly { readonly from: string; readonly why: string }[];
   /** What the network has and the file does not. */
   readonly missing: readonly { readonly name: string; readonly shape: readonly number[] }[];
   /** What the file has and the network does not. */
@@ -35,6 +41,8 @@ export interface MappingOptions {
   readonly convention?: KernelConvention;
   /** From `flattenedInputs(graph)`: needed for Keras networks in which images are flattened. */
   readonly inputExtents?: ReadonlyMap<string, readonly [number, number, number]>;
+  /** From `tiedWeights(graph)`: what the network uses twice, and some files hold twice. */
+  readonly tied?: ReadonlySet<string>;
 }
 
 /**
@@ -43,7 +51,8 @@ export interface MappingOptions {
  */
 export function mappingOptions(graph: ModelGraph, convention: KernelConvention, rules: readonly NameRule[]): MappingOptions {
   const turns = convention === 'keras' || rules.some(({ transpose }) => transpose === true);
-  return turns ? { convention, inputExtents: flattenedInputs(graph) } : { convention };
+  const tied = tiedWeights(graph);
+  return turns ? { convention, tied, inputExtents: flattenedInputs(graph) } : { convention, tied };
 }
 
 /**
@@ -58,34 +67,62 @@ export function mapNames(
 ): MappedTensors {
   const wanted = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
   const counters = new Set([...wanted.keys()].flatMap((name) => (name.endsWith('.running_mean') ? [`${name.slice(0, -'running_mean'.length)}num_batches_tracked`] : [])));
-  const { convention = 'pytorch', inputExtents = new Map() } = options;
+  const { convention = 'pytorch', inputExtents = new Map(), tied = new Set() } = options;
   const inputsFirst = new Set(layout.parameters.flatMap(({ name, outAxis }) => (outAxis === 1 ? [name] : [])));
+  let applied = rules;
   let renamed = renameTensors(tensors, convention, rules, inputExtents, inputsFirst);
-  const prefix = commonPrefix(renamed, wanted);
-  if (prefix !== '') {
-    // Again with the prefix known, since a kernel's turn may depend on the name that it ends up with.
-    const prefixed = new Map([...inputExtents].map(([name, value]) => [prefix + name, value] as const));
-    renamed = renameTensors(tensors, convention, rules, prefixed, new Set([...inputsFirst].map((name) => prefix + name)));
+  let frame = frameOf(renamed, wanted);
+  let scheme: string | undefined;
+  if (frame === undefined && rules.length === 0) {
+    const found = namingSchemeOf(tensors.keys());
+    if (found !== undefined) {
+      const translated = renameTensors(tensors, convention, found.rules, inputExtents, inputsFirst);
+      frame = frameOf(translated, wanted);
+      if (frame !== undefined) [scheme, applied, renamed] = [found.name, found.rules, translated];
+    }
   }
-  const ignored: string[] = [];
+  const { prefix, added } = frame ?? { prefix: '', added: '' };
+  if (prefix !== added) {
+    // Again with the prefixes known, since a kernel's turn may depend on the name that it ends up with.
+    const framed = (name: string): string => prefix + name.slice(added.length);
+    const extents = new Map([...inputExtents].map(([name, value]) => [framed(name), value] as const));
+    renamed = renameTensors(tensors, convention, applied, extents, new Set([...inputsFirst].map(framed)));
+  }
+  const ignored: { from: string; why: string }[] = [];
   const unexpected: { from: string; to: string; shape: readonly number[] }[] = [];
   const found = new Map<string, Renamed[]>();
   for (const item of renamed) {
-    const to = item.to?.startsWith(prefix) === true ? item.to.slice(prefix.length) : undefined;
-    if (to === undefined || counters.has(to)) ignored.push(item.from);
+    const inner = item.to?.startsWith(prefix) === true ? item.to.slice(prefix.length) : undefined;
+    const to = inner !== undefined && wanted.has(added + inner) ? added + inner : inner;
+    if (to === undefined) ignored.push({ from: item.from, why: item.to === undefined ? 'a rule leaves it out' : `outside the prefix ${prefix}` });
+    else if (counters.has(to)) ignored.push({ from: item.from, why: 'a count of batches' });
     else if (wanted.has(to)) {
       const items = found.get(to);
       if (items === undefined) found.set(to, [item]);
       else items.push(item);
     } else unexpected.push({ from: item.from, to, shape: item.tensor.shape });
   }
-  return collect(wanted, found, { prefix, ignored, unexpected });
+  const unused = unexpected.filter(({ from, to }) => {
+    const tensor = tensors.get(from) as RawTensor;
+    const why = storedConstant(to, tensor) ?? copyOf(tensor, found, tied);
+    if (why !== undefined) ignored.push({ from, why });
+    return why === undefined;
+  });
+  return collect(wanted, found, { prefix, added, ...(scheme === undefined ? {} : { scheme }), ignored, unexpected: unused });
+}
+
+/** The tied weight that `tensor` is the same bytes as, in words. */
+function copyOf({ dtype, shape, bytes }: RawTensor, found: ReadonlyMap<string, readonly Renamed[]>, tied: ReadonlySet<string>): string | undefined {
+  const original = [...tied].find((name) =>
+    found.get(name)?.some(({ tensor }) => tensor.dtype === dtype && sameShape(tensor.shape, shape) && tensor.bytes.every((byte, i) => byte === bytes[i])),
+  );
+  return original === undefined ? undefined : `a copy of ${original}, which the network uses twice`;
 }
 
 function collect(
   wanted: ReadonlyMap<string, readonly number[]>,
   found: ReadonlyMap<string, readonly Renamed[]>,
-  rest: Pick<MappingReport, 'prefix' | 'ignored' | 'unexpected'>,
+  rest: Pick<MappingReport, 'prefix' | 'added' | 'scheme' | 'ignored' | 'unexpected'>,
 ): MappedTensors {
   const result = new Map<string, RawTensor>();
   const mapped: { from: string; to: string; turned: boolean }[] = [];
@@ -107,18 +144,36 @@ function collect(
 }
 
 /**
- * The one prefix under which all of the network's names stand, where none stands without: training checkpoints keep
- * the network under `state_dict.`, DataParallel under `module.`. Two candidates (a network and its average) are none.
+ * How the file's names and the network's differ in what stands before them all. Training checkpoints keep the network under
+ * `state_dict.`, DataParallel under `module.`; base models lack what a network with a head puts before them, `transformer.`.
+ * Undefined where none of the network's names is there, some are missing under a prefix, or all are under two (a network and its average).
  */
-function commonPrefix(renamed: readonly Renamed[], wanted: ReadonlyMap<string, readonly number[]>): string {
+function frameOf(renamed: readonly Renamed[], wanted: ReadonlyMap<string, readonly number[]>): { readonly prefix: string; readonly added: string } | undefined {
   const names = new Set(renamed.flatMap(({ to }) => (to === undefined ? [] : [to])));
-  const [first] = wanted.keys();
-  if (first === undefined || [...wanted.keys()].some((name) => names.has(name))) return '';
-  const candidates = [...names]
-    .filter((name) => name.endsWith(`.${first}`))
-    .map((name) => name.slice(0, -first.length))
-    .filter((prefix) => [...wanted.keys()].every((name) => names.has(prefix + name)));
-  return candidates.length === 1 ? (candidates[0] as string) : '';
+  const own = [...wanted.keys()];
+  for (const added of new Set(['', sharedPrefix(own)])) {
+    const bare = own.map((name) => name.slice(added.length));
+    const [first] = bare;
+    if (first === undefined) return undefined;
+    const holds = (prefix: string): boolean => bare.every((name) => names.has(prefix + name));
+    if (bare.some((name) => names.has(name))) return { prefix: '', added };
+    const prefixes = [...names].filter((name) => name.endsWith(`.${first}`)).map((name) => name.slice(0, -first.length)).filter(holds);
+    if (prefixes.length === 1) return { prefix: prefixes[0] as string, added };
+  }
+  return undefined;
+}
+
+/** What all names begin with, up to a dot. */
+function sharedPrefix(names: readonly string[]): string {
+  const [first = '', ...others] = names;
+  const parts = first.split('.');
+  let prefix = '';
+  for (const part of parts.slice(0, -1)) {
+    const longer = `${prefix}${part}.`;
+    if (!others.every((name) => name.startsWith(longer))) break;
+    prefix = longer;
+  }
+  return prefix;
 }
 
 /** What does not fit, a line each, ready for people; empty where everything does. */
