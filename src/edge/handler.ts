@@ -11,7 +11,7 @@ import { outputClasses, parameterLayout } from '../model/graph.ts';
 import { transfer } from '../index.ts';
 import type { CoreOptions } from '../core/core.ts';
 import { HeldBytes, readParts } from './body.ts';
-import { edgeMethods, optionNames, readOptions } from './options.ts';
+import { edgeMethods, fieldInOptions, optionNames, readOptions } from './options.ts';
 import type { RequestOptions } from './options.ts';
 import { Refusal } from './refusal.ts';
 import { computeInTurn, discardCompute, inTurn, requireCodec, requirePlace } from './turn.ts';
@@ -120,7 +120,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
       return await port(request);
     } catch (error) {
       if (error instanceof Refusal) return json(error.status, error.facts, error.status === 503 ? { 'retry-after': '10' } : {});
-      if (error instanceof TrajportError) return json(statuses[error.code], error.toJSON());
+      if (error instanceof TrajportError) return json(statuses[error.code], { ...error.toJSON(), field: fieldInOptions(error.field) });
       // The client left, or the fault is ours: neither tells a stranger what happened inside.
       return request.signal.aborted
         ? json(499, problem('AbortError', 'request', 'a client that waits', 'one that left'))

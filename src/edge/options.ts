@@ -45,6 +45,11 @@ export function readOptions(bytes: Uint8Array | undefined): RequestOptions {
   return options;
 }
 
+/** A field as whoever sent the options knows it: `transfer` names its own, `steps`, which stood at `options.steps`. */
+export function fieldInOptions(field: string): string {
+  return Object.hasOwn(kinds, /^\w*/.exec(field)?.[0] ?? '') ? `options.${field}` : field;
+}
+
 function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
