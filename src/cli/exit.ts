@@ -80,6 +80,8 @@ export function exitCodeOf(error: unknown): ExitCode {
     if (error.code === 'locked') return exitCodes.locked;
     return error.code === 'kernel' ? exitCodes.internal : exitCodes.badInput;
   }
+  // Deno was not given a permission; its message says which.
+  if (error instanceof Error && error.name === 'NotCapable') return exitCodes.badInput;
   // What engines throw when an array or a memory cannot be had: V8's "Array buffer allocation failed", JavaScriptCore's "Out of memory".
   if (error instanceof RangeError && /allocation|memory|array length/i.test(error.message)) return exitCodes.outOfMemory;
   return exitCodes.internal;

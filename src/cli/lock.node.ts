@@ -138,7 +138,8 @@ export function processExists(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return codeOf(error) === 'EPERM';
+    // Whoever may not ask (EPERM, Deno without --allow-run) cannot know that it is gone.
+    return codeOf(error) !== 'ESRCH';
   }
 }
 

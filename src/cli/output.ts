@@ -130,8 +130,14 @@ export class Output {
   }
 
   #colours(stream: Sink): boolean {
-    const { NO_COLOR, TERM } = this.#options.environment;
-    return stream.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && TERM !== 'dumb';
+    if (stream.isTTY !== true) return false;
+    try {
+      const { NO_COLOR, TERM } = this.#options.environment;
+      return (NO_COLOR === undefined || NO_COLOR === '') && TERM !== 'dumb';
+    } catch {
+      // Deno without --allow-env throws at the first look: text without colour is as good, an error that cannot be printed is not.
+      return false;
+    }
   }
 
   /** Names come out of files: a terminal gets no control characters of theirs. Line ends stay, and styles of our own where there are any. */

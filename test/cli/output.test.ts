@@ -48,6 +48,11 @@ describe('output', () => {
     expect(harness({ tty: true, environment: { NO_COLOR: '1' } }).output.style('bold', 'x')).toBe('x');
     expect(harness({ tty: true, environment: { NO_COLOR: '' } }).output.style('bold', 'x')).not.toBe('x');
     expect(harness({ tty: true, environment: { TERM: 'dumb' } }).output.style('bold', 'x')).toBe('x');
+    // Deno without --allow-env.
+    const refusing = new Proxy({}, { get: () => { throw new Error('Requires env access'); } });
+    const { output, stderr } = harness({ tty: true, environment: refusing });
+    output.error('x');
+    expect(stderr).toEqual(['error: x\n']);
   });
 
   it('draws progress only where a person watches, not too often, and wipes it before text', () => {
