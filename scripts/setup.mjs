@@ -94,3 +94,13 @@ export async function ensureBuilt() {
   await buildAll();
   writeFileSync(stampFile, wanted);
 }
+
+/** What the words of scripts/ready.mjs name. */
+export async function ensureReady(words) {
+  ensureInstalled(words.includes('check') ? 'check' : 'run');
+  if (words.includes('hosts')) ensureHosts();
+  if (!words.includes('unbuilt')) await ensureBuilt();
+  if (!words.includes('package')) return;
+  const status = run(process.execPath, [join(root, 'scripts', 'package.mjs')], { quiet: true });
+  if (status !== 0) process.exit(status);
+}
