@@ -63,6 +63,16 @@ describe('the way of a fine-tune', () => {
     for (const [i, told] of ['evaluation', 'step', 'method'].entries()) expect(new Set(events[i])).toEqual(new Set([told, 'error']));
   });
 
+  it('remarks on a training that made the network worse, and on none that did not', async () => {
+    const at = (rate: string) => run('train', '--data', 'a', ...model, '--batch-size', '16', '--epochs', '2', '--learning-rate', rate, '--final', 'rate.safetensors', '--json');
+    const diverged = await at('1e6');
+    expect(diverged.code).toBe(0);
+    const losses = jsonLines(diverged.stdout).flatMap(({ event, loss }) => (event === 'evaluation' ? [loss as number] : []));
+    expect(losses.at(-1)).toBeGreaterThan(1000 * (losses[0] as number));
+    expect(diverged.stderr).toMatch(/^note: this training made the network worse: a held-out loss of 1\.\d+ at the start and \S+ at the end; a lower --learning-rate may help\n$/);
+    expect((await at('0.1')).stderr).toBe('');
+  });
+
   it('gives the same bytes again, and others with another seed', async () => {
     const port = (out: string, ...more: string[]) =>
       run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--batch-size', '8', '--stop-rule', 'last', '--method', 'fgmt', '--out', out, ...more);

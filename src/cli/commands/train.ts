@@ -121,6 +121,7 @@ export const trainCommand = defineCommand({
     });
 
     showEvaluations(output, core, result.evaluations, perplexed);
+    remarkWorse(output, result.evaluations);
     const written: Record<string, string | number> = {};
     if (values.out !== undefined) {
       const content = { graph, checkpoints: bundled(result.checkpoints, values), training: result.record };
@@ -177,6 +178,19 @@ function showEvaluations(output: Output, core: Core, evaluations: TrainResult['e
     ]),
   );
   output.text(`\n${table}`);
+}
+
+/** A held-out loss may rise by this share while a network learns, or by chance. */
+const RISE = 1.1;
+
+/** A training that diverges without reaching infinity ends like any other: only its evaluations tell. */
+function remarkWorse(output: Output, evaluations: TrainResult['evaluations']): void {
+  const [first, last] = [evaluations[0]?.heldOut, evaluations.at(-1)?.heldOut];
+  if (first === undefined || last === undefined || last.loss <= RISE * first.loss || last.accuracy > first.accuracy) return;
+  output.warn(
+    `this training made the network worse: a held-out loss of ${first.loss.toPrecision(4)} at the start and ${last.loss.toPrecision(4)} at the end; ` +
+      'a lower --learning-rate may help',
+  );
 }
 
 /** The checkpoints as a bundle takes them; weights that were given came from no seed of this run. */
