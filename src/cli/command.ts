@@ -7,8 +7,8 @@ import type { Claims } from './claims.node.ts';
 import type { ExitCode } from './exit.ts';
 import type { Output } from './output.ts';
 
-/** Options that every command takes. */
-export const globalOptions = {
+/** Options that every command takes which computes. */
+const computingOptions = {
   seed: { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'everything random follows from this number' },
   'heap-limit': {
     kind: 'bytes', field: 'heapLimitBytes', metavar: 'SIZE', minimum: limits.smallestHeapBytes, maximum: limits.heapBytes,
@@ -18,12 +18,20 @@ export const globalOptions = {
     kind: 'flag', field: 'arithmetic',
     help: 'matrix products with relaxed SIMD: faster in most engines, but another engine or processor may give other bytes',
   },
+} as const satisfies OptionSpecs;
+
+const outputOptions = {
   json: { kind: 'flag', help: 'print one JSON object a line on stdout and nothing else there' },
   quiet: { kind: 'flag', short: 'q', help: 'no progress line' },
   help: { kind: 'flag', short: 'h', help: 'this text' },
 } as const satisfies OptionSpecs;
 
-export type GlobalValues = ValuesOf<typeof globalOptions>;
+/** What a command takes besides its own; those that change nothing of it are left out. */
+export function globalOptionsOf({ computes = true }: Pick<Command, 'computes'>): OptionSpecs {
+  return computes ? { ...computingOptions, ...outputOptions } : outputOptions;
+}
+
+export type GlobalValues = ValuesOf<typeof computingOptions & typeof outputOptions>;
 
 /** How the options want a core opened: the command's own and those of its workers. */
 export function coreOptions(values: Pick<GlobalValues, 'heap-limit' | 'relaxed-simd'>): CoreOptions {
@@ -63,6 +71,8 @@ export interface Positional extends FileUse {
 export interface Command<S extends OptionSpecs = OptionSpecs> {
   readonly name: string;
   readonly summary: string;
+  /** False where nothing is computed or drawn, and a seed or a heap's cap would change nothing. Default: true. */
+  readonly computes?: boolean;
   readonly positionals: readonly Positional[];
   readonly options: S;
   readonly examples: readonly Example[];
@@ -76,19 +86,27 @@ export function defineCommand<const S extends OptionSpecs>(command: Command<S>):
   return command;
 }
 
+/** Of help, where a terminal is wider or there is none. */
+const HELP_WIDTH = 96;
+
+export function helpWidth(columns: number): number {
+  return Math.min(HELP_WIDTH, columns - 1);
+}
+
 /** The help of one command: examples first, since most readers copy one. */
-export function commandHelp(command: Command): string {
+export function commandHelp(command: Command, columns: number): string {
   const positionals = new Set(command.positionals.map(({ name }) => (name.endsWith('?') ? `[${name.slice(0, -1)}]` : name)));
   const usage = ['trajport', command.name, ...positionals, '[options]'];
-  const lines = [`${capital(command.summary)}.`, '', 'Usage', `  ${usage.join(' ')}`, '', 'Examples'];
+  const width = helpWidth(columns);
+  const lines = [...wrapWords(`${capital(command.summary)}.`, width), '', 'Usage', `  ${usage.join(' ')}`, '', 'Examples'];
   for (const { say, run } of command.examples) lines.push(`  # ${say}`, `  ${run}`, '');
-  if (Object.keys(command.options).length > 0) lines.push('Options', ...optionLines(command.options), '');
-  lines.push('Everywhere', ...optionLines(globalOptions));
-  for (const note of command.notes ?? []) lines.push('', ...wrapWords(note, 88));
+  if (Object.keys(command.options).length > 0) lines.push('Options', ...optionLines(command.options, width), '');
+  lines.push('Everywhere', ...optionLines(globalOptionsOf(command), width));
+  for (const note of command.notes ?? []) lines.push('', ...wrapWords(note, Math.min(88, width)));
   return `${lines.join('\n')}\n`;
 }
 
-function optionLines(options: OptionSpecs): string[] {
+function optionLines(options: OptionSpecs, width: number): string[] {
   const heads = Object.entries(options).map(([name, spec]) => {
     const short = spec.short === undefined ? '' : `-${spec.short}, `;
     const value = spec.kind === 'flag' ? '' : ` ${spec.metavar ?? (spec.kind === 'choice' ? spec.choices.join('|') : 'VALUE')}`;
@@ -97,7 +115,7 @@ function optionLines(options: OptionSpecs): string[] {
   const column = Math.min(30, Math.max(...heads.map(displayWidth)) + 2);
   return Object.values(options).flatMap((spec, i) => {
     const head = heads[i] as string;
-    const text = wrapWords(spec.help + defaultOf(spec), 96 - column);
+    const text = wrapWords(spec.help + defaultOf(spec), width - column);
     const first = displayWidth(head) + 2 <= column ? [head.padEnd(column) + (text.shift() ?? '')] : [head];
     return [...first, ...text.map((line) => ' '.repeat(column) + line)];
   });

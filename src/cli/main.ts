@@ -7,9 +7,10 @@ import { formatBytes } from '../report/text.ts';
 import { NetworkError, TrajportError, closeSharedCompute, openCompute } from '../index.ts';
 import type { Compute } from '../index.ts';
 import { namedByOption, parseArguments } from './arguments.ts';
+import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { claimsOf } from './claims.node.ts';
-import { NOTHING_LEFT, commandHelp, coreOptions, globalOptions } from './command.ts';
-import type { Command, Context, LeftBehind } from './command.ts';
+import { NOTHING_LEFT, commandHelp, coreOptions, globalOptionsOf } from './command.ts';
+import type { Command, Context, GlobalValues, LeftBehind } from './command.ts';
 import { convertCommand } from './commands/convert.ts';
 import { demo } from './commands/demo.ts';
 import { download } from './commands/download.ts';
@@ -41,7 +42,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   const [name, ...rest] = argv;
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     const wanted = name === 'help' ? rest[0] : undefined;
-    return wanted === undefined ? answer(plain, 'help', { text: overview(commands, packageVersion()) }) : answerHelp(plain, findCommand(wanted));
+    return wanted === undefined ? answer(plain, 'help', { text: overview(commands, packageVersion(), plain.columns) }) : answerHelp(plain, findCommand(wanted));
   }
   if (name === 'version' || name === '--version' || name === '-V' || name === '-v') {
     const version = packageVersion();
@@ -51,8 +52,9 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   if (rest.includes('--help') || rest.includes('-h')) {
     return answerHelp(plain, command);
   }
-  const specs = { ...command.options, ...globalOptions };
-  const { values, positionals } = parseArguments(rest, specs);
+  const specs: OptionSpecs = { ...command.options, ...globalOptionsOf(command) };
+  // Values of options that the command does not take are undefined, and it asks for none.
+  const { values, positionals } = parseArguments(rest, specs) as { values: ValuesOf<OptionSpecs> & GlobalValues; positionals: readonly string[] };
   requirePositionals(command, positionals);
   const output = newOutput(values.json, values.quiet, !values['relaxed-simd']);
   if (values['relaxed-simd']) output.warn('--relaxed-simd: the same command may give other bytes in another engine or on another processor');
@@ -85,7 +87,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
 }
 
 function answerHelp(output: Output, command: Command): ExitCode {
-  return answer(output, 'help', { of: command.name, text: commandHelp(command) });
+  return answer(output, 'help', { of: command.name, text: commandHelp(command, output.columns) });
 }
 
 /** What is asked of trajport itself; with --json a result like any other. */

@@ -3,6 +3,8 @@
  * warnings and progress on stderr: a line that is redrawn where a person watches, a line now and then in a log.
  */
 import { formatProgress, formatProgressForLog } from '../report/progress.ts';
+import { formatTable } from '../report/table.ts';
+import type { Column, TableOptions } from '../report/table.ts';
 import { printable } from '../report/text.ts';
 
 /** The part of a stream that is needed: node:process's in Node, Deno and Bun, an array in tests. */
@@ -53,6 +55,17 @@ export class Output {
   constructor(options: OutputOptions) {
     this.#options = options;
     this.json = options.json;
+  }
+
+  /** Cells of a line on stdout; what is written to a file or a pipe has no end of a line. */
+  get columns(): number {
+    const { stdout } = this.#options;
+    return stdout.isTTY === true ? (stdout.columns ?? 80) : Infinity;
+  }
+
+  /** A table as wide as stdout allows. */
+  table(columns: readonly Column[], rows: readonly (readonly string[])[], options: Omit<TableOptions, 'width'> = {}): string {
+    return formatTable(columns, rows, { ...options, width: this.columns });
   }
 
   /** A hash for people, with a word beside it where others need not get the same one. */

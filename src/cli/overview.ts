@@ -1,10 +1,12 @@
 /** What `trajport` alone says. */
-import { displayWidth } from '../report/text.ts';
+import { displayWidth, wrapWords } from '../report/text.ts';
+import { helpWidth } from './command.ts';
 import type { Command } from './command.ts';
 import { exitCodes, exitMeanings } from './exit.ts';
 
-export function overview(commands: readonly Command[], version: string): string {
+export function overview(commands: readonly Command[], version: string, columns: number): string {
   const widest = Math.max(...commands.map(({ name }) => displayWidth(name)));
+  const summaries = commands.map(({ name, summary }) => `  ${name.padEnd(widest + 2)}${wrapWords(summary, helpWidth(columns) - widest - 4).join(`\n${' '.repeat(widest + 4)}`)}`);
   return `trajport ${version} · port a fine-tune from one base network to the next without retraining
 
 Try it
@@ -17,9 +19,9 @@ A fine-tune of your own, in four lines
   trajport transfer fine-tune.zip --target v2.safetensors --data DATA_B --out v2-ported.safetensors
 
 Commands
-${commands.map(({ name, summary }) => `  ${name.padEnd(widest + 2)}${summary}`).join('\n')}
+${summaries.join('\n')}
 
-  trajport COMMAND --help explains one with examples; every command takes --json and --seed.
+  trajport COMMAND --help explains one with examples; every command takes --json.
 
 Exit codes
 ${Object.entries(exitMeanings).map(([name, meaning]) => `  ${String(exitCodes[name as keyof typeof exitCodes]).padEnd(5)}${meaning}`).join('\n')}

@@ -2,7 +2,6 @@
 import type { Core } from '../core/core.ts';
 import { methodLabels } from '../experiments/port-fine-tune.ts';
 import type { Evaluation, TransferResult, TransferStep } from '../index.ts';
-import { formatTable } from '../report/table.ts';
 import { formatBytes, formatCount, formatDuration, formatPercent } from '../report/text.ts';
 import { outscores } from '../transfer/stop-rule.ts';
 import type { Output } from './output.ts';
@@ -98,7 +97,7 @@ function keptStep({ chosenStep, steps }: TransferResult): string {
 }
 
 function stepsTable(output: Output, result: TransferResult): string {
-  return formatTable(
+  return output.table(
     [
       { title: 'step', align: 'right' }, { title: 'along', align: 'right' }, { title: 'objective', align: 'right' },
       { title: 'sweeps', align: 'right' }, { title: 'held-out loss', align: 'right' }, { title: 'held-out accuracy, %', align: 'right' }, { title: '' },
@@ -116,7 +115,7 @@ function summaryLines(core: Core, { result, naive, test, perplexed, files }: Por
   const lines = [
     `${formatCount(counts.gradients, 'gradient')}, ${formatCount(counts.assignments, 'assignment')} in ${formatDuration(timings.totalMs)}: ` +
       `gradients ${formatDuration(timings.gradientsMs)}, similarity ${formatDuration(timings.similarityMs)}, ` +
-      `assignment ${formatDuration(timings.assignmentMs)}, evaluation ${formatDuration(timings.evaluationMs)}, the rest ${formatDuration(timings.otherMs)}`,
+      `assignment ${formatDuration(timings.assignmentMs)}, evaluation ${formatDuration(timings.evaluationMs)}, the rest (hashing data and weights, making batches, shifting weights) ${formatDuration(timings.otherMs)}`,
   ];
   // Naive keeps a step of its own: shown without it, a plain shift that helps nowhere reads as one that changes nothing.
   const compared = ({ target, naive: plain, transferred }: Three<string>): string =>

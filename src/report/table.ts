@@ -1,5 +1,5 @@
 /** Text tables with aligned columns, from plain strings. */
-import { displayWidth } from './text.ts';
+import { displayWidth, wrapWords } from './text.ts';
 
 export interface Column {
   readonly title: string;
@@ -7,15 +7,17 @@ export interface Column {
   readonly align?: 'left' | 'right';
 }
 
-interface TableOptions {
+export interface TableOptions {
   /** Styles a finished cell (padding included), e.g. with colour. `row` −1 is the header. Must not change its width. */
   readonly style?: (cell: string, row: number, column: number) => string;
   /** What stands before every line. Default: two blanks. */
   readonly indent?: string;
+  /** Cells of a line. Default: as many as it takes. Where there are too few, titles are wrapped; where that does not do, each row becomes lines of its own. */
+  readonly width?: number;
 }
 
 /**
- * Header, rule and one line a row, each ending in a newline.
+ * Header, rule and one line a row, each ending in a newline; where `width` is too little for that, a line a cell.
  * A row shorter than `columns` is filled with blanks; columns are as wide as their widest cell in terminal cells.
  */
 export function formatTable(
@@ -23,10 +25,18 @@ export function formatTable(
   rows: readonly (readonly string[])[],
   options: TableOptions = {},
 ): string {
-  const { style = (cell: string) => cell, indent = '  ' } = options;
-  const widths = columns.map(({ title }, c) =>
-    rows.reduce((widest, row) => Math.max(widest, displayWidth(row[c] ?? '')), displayWidth(title)),
-  );
+  const { style = (cell: string) => cell, indent = '  ', width = Infinity } = options;
+  const taken = (widths: readonly number[]): number => widths.reduce((sum, one) => sum + one, 0) + 2 * Math.max(0, columns.length - 1);
+  const widest = (texts: readonly string[]): number => Math.max(0, ...texts.map(displayWidth));
+  const cellWidths = columns.map((_, c) => rows.reduce((most, row) => Math.max(most, displayWidth(row[c] ?? '')), 0));
+  const widthsWith = (titles: readonly (readonly string[])[]): number[] => titles.map((lines, c) => Math.max(widest(lines), cellWidths[c] as number));
+  let titles = columns.map(({ title }) => [title]);
+  const room = width - displayWidth(indent);
+  if (taken(widthsWith(titles)) > room) {
+    titles = columns.map(({ title }, c) => wrapWords(title, Math.max(cellWidths[c] as number, widest(title.split(' ')))));
+    if (taken(widthsWith(titles)) > room) return stacked(columns, rows, { style, indent });
+  }
+  const widths = widthsWith(titles);
   const line = (cells: readonly string[], row: number): string => {
     const padded = columns.map(({ align = 'left' }, c) => {
       const cell = cells[c] ?? '';
@@ -37,14 +47,24 @@ export function formatTable(
     });
     return `${indent}${padded.join('  ')}`.trimEnd();
   };
-  const total = widths.reduce((sum, width) => sum + width, 0) + 2 * Math.max(0, columns.length - 1);
+  const height = Math.max(...titles.map(({ length }) => length));
   const lines = [
-    line(
-      columns.map(({ title }) => title),
-      -1,
-    ),
-    `${indent}${'─'.repeat(total)}`,
+    // Titles end where cells begin.
+    ...Array.from({ length: height }, (_, i) => line(titles.map((title) => title[i - height + title.length] ?? ''), -1)),
+    `${indent}${'─'.repeat(taken(widths))}`,
     ...rows.map((row, r) => line(row, r)),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** A block a row: its first cell, below it the others that hold something, each under its title. */
+function stacked(columns: readonly Column[], rows: readonly (readonly string[])[], { style, indent }: Required<Pick<TableOptions, 'style' | 'indent'>>): string {
+  const blocks = rows.map((row, r) =>
+    columns.flatMap(({ title }, c) => {
+      const cell = row[c] ?? '';
+      if (cell === '' && c > 0) return [];
+      return [`${indent}${c === 0 ? '' : indent}${title}${title === '' ? '' : '  '}${style(cell, r, c)}`.trimEnd()];
+    }),
+  );
+  return `${blocks.flat().join('\n')}\n`;
 }

@@ -34,6 +34,14 @@ describe('trajport convert', () => {
     expectVector('dtypes.pth', (await readForeign({ name: 'x', bytes: read('dtypes.safetensors') })).tensors);
   });
 
+  it('lists tensors where asked, and else only those whose type changes', async () => {
+    const plain = await run('convert', 'state-dict.pt', 'plain.safetensors');
+    expect(plain.stdout.split('\n')).toHaveLength(3);
+    expect(plain.stdout).toMatch(/^state-dict\.pt \(PyTorch\): \d+ tensors\nwrote plain\.safetensors/);
+    expect((await run('convert', 'state-dict.pt', 'plain.safetensors', '--verbose')).stdout).toContain('head.weight');
+    expect((await run('convert', 'state-dict.pt', 'types.json')).stdout).toMatch(/^ {2}I64 → I32: 1 tensor, \S*num_batches_tracked$/m);
+  });
+
   it('writes TensorFlow.js weights with their parts, which it reads again', async () => {
     expect((await run('convert', 'state-dict.pt', 'web/model.json')).code).toBe(0);
     expect(readdirSync(join(directory, 'web')).toSorted()).toEqual(['model-shard1of1.bin', 'model.json']);
@@ -155,6 +163,13 @@ describe('trajport inspect against a network', () => {
       event: 'fit', fits: false, missing: [{ name: 'stem.weight', shape: [2, 1, 3, 3] }, { name: 'stem.bias' }],
       misshapen: [{ to: 'head.weight', expected: [5, 8], got: [3, 8] }, { to: 'head.bias' }],
     }]);
+  });
+
+  it('lists what does not fit first, and what is left out and why', async () => {
+    const lines = (await run('inspect', 'state-dict.pt', '--graph', 'wider.json')).stdout.split('\n');
+    expect(lines.findIndex((line) => line.endsWith('missing'))).toBeLessThan(lines.findIndex((line) => line.endsWith('fits')));
+    expect(lines.some((line) => line.endsWith('missing'))).toBe(true);
+    expect(lines.filter((line) => /num_batches_tracked +a count of batches$/.test(line))).toHaveLength(1);
   });
 
   it('takes the network of a LayersModel, and fits its weights', async () => {

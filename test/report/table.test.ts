@@ -21,6 +21,23 @@ describe('table', () => {
     expect(text.split('\n')[2]).toBe('  <1>  <22>');
   });
 
+  it('in a narrow terminal wraps titles, and then makes lines of rows', () => {
+    const columns = [{ title: 'method' }, { title: 'gradient FLOP', align: 'right' }, { title: 'held-out accuracy, %', align: 'right' }] as const;
+    const rows = [['FGMT', '5.2 G', '94.8'], ['GMT', '30 G', '']];
+    expect(formatTable(columns, rows, { width: 80 })).toBe(formatTable(columns, rows));
+    expect(formatTable(columns, rows, { width: 40 })).toBe(
+      '                     held-out\n' + //
+        '          gradient  accuracy,\n' +
+        '  method      FLOP          %\n' +
+        '  ───────────────────────────\n' +
+        '  FGMT       5.2 G       94.8\n' +
+        '  GMT         30 G\n',
+    );
+    expect(formatTable(columns, rows, { width: 28, style: (cell, row, column) => (row === 0 && column === 1 ? `<${cell}>` : cell) })).toBe(
+      '  method  FGMT\n    gradient FLOP  <5.2 G>\n    held-out accuracy, %  94.8\n  method  GMT\n    gradient FLOP  30 G\n',
+    );
+  });
+
   it('takes rows that are short, empty tables and no trailing blanks', () => {
     const text = formatTable([{ title: 'name' }, { title: 'note' }], [['x'], ['longer', 'y']]);
     for (const line of text.split('\n')) expect(line).toBe(line.trimEnd());

@@ -2,7 +2,7 @@
 import process from 'node:process';
 import { parseArguments } from '../../src/cli/arguments.ts';
 import { claimsOf } from '../../src/cli/claims.node.ts';
-import { globalOptions } from '../../src/cli/command.ts';
+import { globalOptionsOf } from '../../src/cli/command.ts';
 import type { Command } from '../../src/cli/command.ts';
 import { trainCommand } from '../../src/cli/commands/train.ts';
 import { transferCommand } from '../../src/cli/commands/transfer.ts';
@@ -21,7 +21,7 @@ export interface Outcome {
 /** Runs one command line in `directory` to its end, and then does what the end of a process does. */
 export async function runHere([name, ...argv]: readonly string[], directory: string, compute: Compute, signal = new AbortController().signal): Promise<Outcome> {
   const command = commands[name as keyof typeof commands];
-  const { values, positionals } = parseArguments(argv, { ...command.options, ...globalOptions });
+  const { values, positionals } = parseArguments(argv, { ...command.options, ...globalOptionsOf(command) });
   let warnings = '';
   const silent = { write: () => true };
   const output = new Output({ stdout: silent, stderr: { write: (text) => (warnings += text) }, json: true, quiet: true, identical: true, environment: {}, now: () => 0 });

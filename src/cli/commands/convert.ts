@@ -7,7 +7,6 @@ import { writableFormatOf, writeForeign } from '../../bundle/foreign/write.ts';
 import type { WritableFormat } from '../../bundle/foreign/write.ts';
 import type { RawTensor } from '../../bundle/safetensors.ts';
 import { InvalidArgumentError, MalformedFileError } from '../../core/errors.ts';
-import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatCount, printable } from '../../report/text.ts';
 import { readCheckpointFile, readRules, weightFiles } from '../checkpoints.node.ts';
 import { thatFile } from '../arguments.ts';
@@ -19,11 +18,13 @@ import { checkpointIndex, isBundle, openBundleFile } from '../weights.node.ts';
 const options = {
   rules: { kind: 'string', reads: thatFile, metavar: 'FILE', help: 'JSON list of { from, to, transpose? }: renames and turns tensors; see docs/formats.md' },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },
+  verbose: { kind: 'flag', help: 'list every tensor' },
   dtype: { kind: 'choice', choices: ['keep', 'f32'], default: 'keep', help: 'f32: all floats become F32, F64 rounded' },
 } as const;
 
 export const convertCommand = defineCommand({
   name: 'convert',
+  computes: false,
   summary: 'weights of PyTorch, Keras, TensorFlow.js, ONNX, GGUF, numpy or a bundle as safetensors, npz or TensorFlow.js weights',
   positionals: [{ name: 'IN', reads: weightFiles }, { name: 'OUT', writes: 'any' }],
   options,
@@ -59,17 +60,34 @@ export const convertCommand = defineCommand({
       event: 'result', command: 'convert', input: from, format: kind.format, ...(kind.checkpoint === undefined ? {} : { checkpoint: kind.checkpoint }),
       output: to, files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })), tensors: listed,
     });
-    output.text(`${from} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}\n`);
-    output.text(
-      formatTable(
-        [{ title: 'tensor' }, { title: 'shape', align: 'right' }, { title: 'dtype' }],
-        listed.map(({ name, dtype, shape, becomes }) => [printable(name), shape.join('×') || 'scalar', becomes === dtype ? dtype : `${dtype} → ${becomes}`]),
-      ),
-    );
+    output.text(`${from} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}`);
+    for (const [types, names] of changesOf(listed)) {
+      const [first = '', ...others] = names;
+      output.text(`  ${types}: ${formatCount(names.length, 'tensor')}, ${printable(first)}${others.length === 0 ? '' : ' and others'}`);
+    }
+    if (values.verbose) {
+      output.text(
+        output.table(
+          [{ title: 'tensor' }, { title: 'shape', align: 'right' }, { title: 'dtype' }],
+          listed.map(({ name, dtype, shape, becomes }) => [printable(name), shape.join('×') || 'scalar', becomes === dtype ? dtype : `${dtype} → ${becomes}`]),
+        ),
+      );
+    }
     for (const { name, bytes } of files) output.text(`wrote ${beside(name)} (${formatBytes(bytes.byteLength)})`);
     return exitCodes.ok;
   },
 });
+
+/** Names of the tensors whose numbers are kept as another type, by `F64 → F32`. */
+function changesOf(listed: readonly { readonly name: string; readonly dtype: string; readonly becomes: string }[]): ReadonlyMap<string, readonly string[]> {
+  const changes = new Map<string, string[]>();
+  for (const { name, dtype, becomes } of listed) {
+    if (becomes === dtype) continue;
+    const types = `${dtype} → ${becomes}`;
+    changes.set(types, [...(changes.get(types) ?? []), name]);
+  }
+  return changes;
+}
 
 /** @throws UsageError for a name that does not say what is to be written. */
 function formatOf(path: string): WritableFormat {

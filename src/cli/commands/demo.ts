@@ -10,7 +10,6 @@ import { defaultPortSettings, methodLabels, portFineTune } from '../../experimen
 import type { PortOutcome, PortRow, PortSettings, Task } from '../../experiments/port-fine-tune.ts';
 import { transferFigure } from '../../report/figure.ts';
 import { formatSpread, mean } from '../../report/statistics.ts';
-import { formatTable } from '../../report/table.ts';
 import { formatDuration, formatInteger, formatPercent } from '../../report/text.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
@@ -229,7 +228,7 @@ function summaryOf(outcomes: readonly PortOutcome[], iterations: readonly number
 function resultTable({ output }: Context, outcomes: readonly PortOutcome[], iterations: readonly number[]): string {
   const groups = byMethod(outcomes);
   const numeric = (title: string) => ({ title, align: 'right' }) as const;
-  return formatTable(
+  return output.table(
     [
       { title: 'test accuracy, %' },
       ...iterations.map((iteration) => numeric(iteration === 0 ? 'before training' : `after ${iteration}`)),

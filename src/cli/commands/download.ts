@@ -27,6 +27,7 @@ const options = {
 
 export const download = defineCommand({
   name: 'download',
+  computes: false,
   summary: `fetch the official files of ${names.join(', ')}, checking SHA-256`,
   positionals: names.map(() => ({ name: 'SET?' })),
   options,

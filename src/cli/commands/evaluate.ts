@@ -3,7 +3,6 @@ import { evaluate } from '../../index.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
-import { formatTable } from '../../report/table.ts';
 import { formatPercent } from '../../report/text.ts';
 import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
@@ -69,7 +68,7 @@ export const evaluateCommand = defineCommand({
       await score(weights, graph, await readWeights(weights, graph));
     }
     output.text(
-      formatTable(
+      output.table(
         [{ title: 'weights' }, { title: 'accuracy, %', align: 'right' }, { title: 'loss', align: 'right' }, ...(perplexed ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'right', align: 'right' }],
         rows,
       ),

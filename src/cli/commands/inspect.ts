@@ -1,13 +1,13 @@
 /** `trajport inspect`: what is in a bundle or a file of weights. */
 import { foreignFormatNames } from '../../bundle/foreign/formats.ts';
 import { mapNames, mappingOptions } from '../../bundle/foreign/map-names.ts';
+import type { MappingReport } from '../../bundle/foreign/map-names.ts';
 import type { NameRule } from '../../bundle/foreign/name-rules.ts';
 import { heldGroups } from '../../matching/held-groups.ts';
 import { inferShapes, parameterLayout } from '../../model/graph.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import type { TrajectoryBundle } from '../../bundle/reader.ts';
 import type { ModelGraph } from '../../model/graph.ts';
-import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatInteger, printable, wrapWords } from '../../report/text.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { readCheckpointFile, readRules, weightFiles } from '../checkpoints.node.ts';
@@ -16,12 +16,14 @@ import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import type { ExitCode } from '../exit.ts';
+import type { Output } from '../output.ts';
 import { graphOfShape, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
 import { graphSummary } from '../summaries.ts';
 import { isBundle, openBundleFile } from '../weights.node.ts';
 
 export const inspect = defineCommand({
   name: 'inspect',
+  computes: false,
   summary: 'what is in a bundle or a file of weights, and whether weights fit a network',
   positionals: [{ name: 'FILE', reads: weightFiles }],
   options: {
@@ -69,9 +71,9 @@ function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBund
   const groups = spec.groups.map(({ id, size, members }) => ({ id, size, members, ...(held.has(id) ? { held: held.get(id) } : {}) }));
   output.record({ event: 'bundle', path, graph, groups, checkpoints: bundle.checkpoints, manifest: bundle.manifest });
   output.text(`${output.style('bold', path)}\n${graphSummary(graph)}\n`);
-  output.text(layersTable(graph));
+  output.text(layersTable(output, graph));
   output.text(
-    formatTable(
+    output.table(
       [{ title: 'permutation group' }, { title: 'units', align: 'right' }, { title: 'carried by' }],
       groups.flatMap(({ id, size, members }) => {
         const [first = '', ...more] = wrapWords(members.map(({ tensor, axis }) => `${printable(tensor)}[${axis}]`).join(' '), MEMBERS_WIDTH);
@@ -81,7 +83,7 @@ function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBund
   );
   for (const [id, reason] of held) output.text(output.style('faint', `  Matching holds ${printable(id)} where it is: ${reason}.`));
   output.text(
-    formatTable(
+    output.table(
       [
         { title: 'checkpoint' }, { title: 'stored', align: 'right' }, { title: 'of', align: 'right' }, { title: 'coding' },
         { title: 'step norm', align: 'right' }, { title: 'error', align: 'right' }, { title: 'sha256' },
@@ -93,10 +95,10 @@ function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBund
   );
 }
 
-function layersTable(graph: ModelGraph): string {
+function layersTable(output: Output, graph: ModelGraph): string {
   const shapes = inferShapes(graph);
   const { parameters } = parameterLayout(graph);
-  return formatTable(
+  return output.table(
     [{ title: 'layer' }, { title: 'operation' }, { title: 'output', align: 'right' }, { title: 'parameters', align: 'right' }],
     graph.nodes.map((node) => {
       const count = parameters.filter((info) => info.node === node.name).reduce((sum, { shape }) => sum + elementCount(shape), 0);
@@ -113,10 +115,18 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
   output.text(`${output.style('bold', path)}\n${foreignFormatNames[file.format]}: ${tensors.length} tensors, ${formatInteger(elements)} numbers\n`);
   for (const [key, value] of file.metadata) output.text(`  ${printable(key)}: ${printable(value)}`);
   output.text(
-    formatTable(
+    output.table(
       [{ title: 'tensor' }, { title: 'dtype' }, { title: 'shape', align: 'right' }, { title: 'size', align: 'right' }],
       tensors.map(({ name, dtype, shape, bytes }) => [printable(name), dtype, shape.join('×') || 'scalar', formatBytes(bytes)]),
     ),
+  );
+}
+
+/** How the file's names become the network's. */
+function namingOf({ prefix, added, scheme }: MappingReport): string {
+  return (
+    (prefix === '' ? '' : `; under the prefix ${printable(prefix)}`) + (added === '' ? '' : `; without the network's prefix ${added}`) +
+    (scheme === undefined ? '' : `; by the names of ${scheme}`)
   );
 }
 
@@ -135,15 +145,21 @@ async function inspectFit({ output, signal }: Context, path: string, graph: Mode
     const verdict = fit !== undefined ? (fit.turned ? 'fits, turned' : 'fits') : wrong !== undefined ? `is ${show(wrong.got)}` : several !== undefined ? 'more than one' : 'missing';
     return [printable(name), show(shape), printable(source), verdict];
   });
-  rows.push(...report.unexpected.map((item) => ['', '', printable(item.from), `unexpected, ${show(item.shape)}`]));
+  // What does not fit comes first: among hundreds of rows that do it would not be seen.
+  const fitting = (row: readonly string[]): boolean => row.at(-1)?.startsWith('fits') === true;
+  const unexpected = report.unexpected.map((item) => ['', '', printable(item.from), `unexpected, ${show(item.shape)}`]);
+  const ordered = [...rows.filter((row) => !fitting(row)), ...unexpected, ...rows.filter(fitting)];
   output.record({ event: 'fit', path, format: file.format, ...report });
   output.text(`${output.style('bold', path)}\n${foreignFormatNames[file.format]} against ${graphSummary(graph)}\n`);
-  output.text(formatTable([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], rows));
+  output.text(output.table([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], ordered));
+  if (report.ignored.length > 0) {
+    output.text(output.table([{ title: 'left out' }, { title: 'why' }], report.ignored.map(({ from: name, why }) => [printable(name), printable(why)])));
+  }
   const counts = [
     `${report.mapped.length} fit`, `${report.missing.length} missing`, `${report.unexpected.length} unexpected`,
     `${report.misshapen.length} of another shape`, ...(report.repeated.length > 0 ? [`${report.repeated.length} given more than once`] : []),
     ...(report.ignored.length > 0 ? [`${report.ignored.length} left out`] : []),
   ];
-  output.text(`${report.fits ? 'fits' : 'does not fit'}: ${counts.join(', ')}${report.prefix === '' ? '' : `; under the prefix ${printable(report.prefix)}`}`);
+  output.text(`${report.fits ? 'fits' : 'does not fit'}: ${counts.join(', ')}${namingOf(report)}`);
   return report.fits ? exitCodes.ok : exitCodes.fellShort;
 }

@@ -7,7 +7,6 @@ import { MalformedFileError } from '../../core/errors.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NameRule } from '../../bundle/foreign/name-rules.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
-import { formatTable } from '../../report/table.ts';
 import { formatBytes, printable } from '../../report/text.ts';
 import { listCheckpoints, packedFiles, readCheckpointFile, readRules } from '../checkpoints.node.ts';
 import { thatFile } from '../arguments.ts';
@@ -32,6 +31,7 @@ const options = {
 
 export const packCommand = defineCommand({
   name: 'pack',
+  computes: false,
   summary: 'a bundle from checkpoints of PyTorch, Keras, safetensors, ONNX …, in the order of training',
   positionals: [{ name: 'FILES…', reads: packedFiles }],
   options,
@@ -68,7 +68,7 @@ export const packCommand = defineCommand({
     const { bundle } = opened;
     output.record({ event: 'result', command: 'pack', output: values.out, bytes, checkpoints: bundle.checkpoints });
     output.text(
-      formatTable(
+      output.table(
         [
           { title: 'checkpoint' }, { title: 'epoch', align: 'right' }, { title: 'coding' }, { title: 'stored', align: 'right' }, { title: 'step norm', align: 'right' },
           { title: 'error', align: 'right' }, { title: 'file' },

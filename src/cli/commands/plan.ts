@@ -1,7 +1,6 @@
 /** `trajport plan`: what a transfer will cost, before running it. */
 import { plan, transferMethods } from '../../index.ts';
 import type { TransferMethod } from '../../index.ts';
-import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatDuration, formatInteger, formatQuantity, printable } from '../../report/text.ts';
 import { thatFile } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
@@ -65,7 +64,7 @@ export const planCommand = defineCommand({
     for (const item of plans) output.record({ event: 'result', command: 'plan', ...item });
     const numeric = (title: string) => ({ title, align: 'right' }) as const;
     output.text(
-      formatTable(
+      output.table(
         [
           { title: 'method' }, numeric('gradients'), numeric('assignments'), numeric('gradient FLOP'), numeric('similarity FLOP'),
           numeric('history'), numeric('as codes'), ...(values['gmt-batches'] === 'fixed' ? [numeric('kept gradients')] : []), numeric('heap'), numeric('about'),

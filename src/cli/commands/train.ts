@@ -9,7 +9,6 @@ import type { OptimiserSettings } from '../../gradient/optimiser.ts';
 import { train } from '../../index.ts';
 import type { TrainResult } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
-import { formatTable } from '../../report/table.ts';
 import { formatBytes, formatPercent } from '../../report/text.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { weightFiles } from '../checkpoints.node.ts';
@@ -168,7 +167,7 @@ function optimiserOf(values: Values): OptimiserSettings {
 /** A row for each evaluation on what was held out. */
 function showEvaluations(output: Output, core: Core, evaluations: TrainResult['evaluations'], perplexed: boolean): void {
   if (evaluations.length === 0) return;
-  const table = formatTable(
+  const table = output.table(
     [
       { title: 'iteration', align: 'right' }, { title: 'held-out loss', align: 'right' },
       ...(perplexed ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'held-out accuracy, %', align: 'right' },
