@@ -60,6 +60,6 @@ export const limits = {
   scheduleSteps: 10_000,
   /** The heap of the WebAssembly memory unless the caller sets another: what tfjs's binary itself can address. */
   heapBytes: 2 * GiB,
-  /** The least that a cap of it may be: less than any binary starts with, so that only a slip of the unit is refused as one. */
-  smallestHeapBytes: MiB,
+  /** The least that a cap of it may be: what tfjs's binary starts with, whatever it is told. A smaller cap was taken, and not kept to. */
+  smallestHeapBytes: 16 * MiB,
 } as const;

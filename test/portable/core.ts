@@ -28,9 +28,10 @@ test('core: at the heap cap an allocation throws and the next, smaller one works
   core.free(core.allocate(2 ** 20, 'enough'));
 });
 
-test('core: a heap cap that makes no sense is refused', async () => {
-  await throws(() => openCore({ heapLimitBytes: 0 }), 'invalid-argument');
-  await throws(() => openCore({ heapLimitBytes: NaN }), 'invalid-argument');
+test('core: a heap cap that makes no sense, or below what the heap starts with, is refused', async () => {
+  for (const heapLimitBytes of [0, NaN, 2 ** 20, 2 ** 24 - 1]) await throws(() => openCore({ heapLimitBytes }), 'invalid-argument');
+  using core = await openCore({ heapLimitBytes: 2 ** 24 });
+  equal(core.heapBytes, 2 ** 24);
 });
 
 test('core: bytes that are no wasm, or that the runtime may not compile, are refused', async () => {
