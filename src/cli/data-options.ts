@@ -43,9 +43,14 @@ export const dataOptions = {
   'data-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'draws the generated images' },
 } as const satisfies OptionSpecs;
 
+/** The first option that says something of the data, which have to be there for it to. */
+export function givenDataOption(values: DataValues): string | undefined {
+  return (Object.keys(dataOptions) as (keyof DataValues)[]).find((option) => option !== 'data-seed' && values[option] !== undefined);
+}
+
 /** @throws UsageError for data beside a bundle in a command that reads none: its network says their shape. */
 export function refuseData(values: DataValues): void {
-  const given = (Object.keys(dataOptions) as (keyof DataValues)[]).find((option) => option !== 'data-seed' && values[option] !== undefined);
+  const given = givenDataOption(values);
   if (given !== undefined) throw new UsageError(`--${given} goes with --model; a bundle's network has a shape of its own`);
 }
 

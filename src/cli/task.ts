@@ -5,6 +5,7 @@
 import { dataSha256, recordedData } from '../transfer/record.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
+import { officialTrainings } from '../data/official-files.ts';
 import { formatInteger } from '../report/text.ts';
 import type { Context } from './command.ts';
 import { DEFAULT_DATA, generatedTasks } from './data.node.ts';
@@ -17,18 +18,36 @@ import type { Task } from './networks.ts';
  * The options with --data filled in.
  * @throws UsageError where it is not given and the bundle was trained on none of the built-in tasks, or does not say on what.
  */
-export async function withTaskData<V extends DataValues>({ compute }: Context, values: V, task: Task | undefined): Promise<V & { readonly data: string }> {
+export async function withTaskData<V extends DataValues>(context: Context, values: V, task: Task | undefined): Promise<V & { readonly data: string }> {
   if (values.data !== undefined || task === undefined) return { ...values, data: values.data ?? DEFAULT_DATA };
   const { path, graph, training } = task;
   if (graph.vocabulary !== undefined) throw new UsageError(`${path} reads tokens: give --data text:PATH or tokens:FILE`);
   if (training === undefined) return { ...values, data: DEFAULT_DATA };
   const recorded = recordedData(training);
   if (recorded === undefined) throw new UsageError(`${path} does not say what it was trained on: give --data DIR (or ${generatedTasks.join(', ')})`);
-  for (const data of generatedTasks) {
-    const choice = { ...values, data };
-    if ((await dataSha256(await loadData(choice, 'train', compute, graph))) === recorded) return choice;
+  const official = officialTraining(training);
+  if (official !== undefined) {
+    throw new UsageError(`${path} was trained on ${official.dataset}: give --data DIR, the folder of its files (trajport download ${official.dataset} fetches them)`);
   }
-  throw new UsageError(`${path} was not trained on ${generatedTasks.join(' or ')} as drawn here: give --data DIR`);
+  const data = await generatedTaskOf(context, values, task);
+  if (data === undefined) throw new UsageError(`${path} was not trained on ${generatedTasks.join(' or ')} as drawn here: give --data DIR`);
+  return { ...values, data };
+}
+
+/** The official set whose whole training part it was, with its numbers of images. */
+export function officialTraining(training: unknown): (typeof officialTrainings)[number] | undefined {
+  const recorded = recordedData(training);
+  return officialTrainings.find(({ sha256 }) => sha256 === recorded);
+}
+
+/** The built-in task that it was, as the options draw it. */
+export async function generatedTaskOf({ compute }: Context, values: DataValues, { graph, training }: Task): Promise<string | undefined> {
+  const recorded = recordedData(training);
+  if (recorded === undefined || graph.vocabulary !== undefined) return undefined;
+  for (const data of generatedTasks) {
+    if ((await dataSha256(await loadData({ ...values, data }, 'train', compute, graph))) === recorded) return data;
+  }
+  return undefined;
 }
 
 /** Says so where the bundle was trained on other data than `data`, which may be meant. */

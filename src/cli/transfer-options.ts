@@ -1,6 +1,6 @@
 /** Options that say how to transfer, which `plan` and `transfer` share. */
 import { limits } from '../core/limits.ts';
-import { transferMethods } from '../index.ts';
+import { stopRules, transferMethods } from '../index.ts';
 import { DEFAULT_BATCH_SIZE } from './data-options.ts';
 
 export const transferOptions = {
@@ -20,12 +20,38 @@ export const transferOptions = {
     kind: 'choice', choices: ['fresh', 'fixed'], default: 'fresh',
     help: 'gmt: new mini-batches for every pair at every step, or each point keeps its own (fixed: about half of the gradients, kept in memory)',
   },
-  'batches-per-step': { kind: 'integer', metavar: 'G', minimum: 1, default: 1, help: 'mini-batches averaged for one gradient' },
-  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, help: `images (windows of tokens) a mini-batch (default ${DEFAULT_BATCH_SIZE})` },
+  'batches-per-step': {
+    kind: 'integer', field: 'batchesPerStep', metavar: 'G', minimum: 1, maximum: limits.stepBatches, default: 1, help: 'mini-batches averaged for one gradient',
+  },
+  'batch-size': { kind: 'integer', field: 'batchSize', metavar: 'N', minimum: 1, help: `images (windows of tokens) a mini-batch (default ${DEFAULT_BATCH_SIZE})` },
   'history-budget': {
     kind: 'bytes', field: ['historyBudgetBytes', 'budgetBytes'], metavar: 'SIZE', default: 512 * 2 ** 20,
     help: 'cap of the gradient history',
   },
   freeze: { kind: 'strings', field: 'frozenGroups', metavar: 'GROUP,…', help: 'permutation groups that stay as they are (see inspect)' },
   'normalise-terms': { kind: 'flag', help: 'divide each similarity term by its norms (harmless in MLPs, bad in conv nets)' },
+} as const;
+
+/** Options that say how the steps of a transfer are scored, and so how much of it is evaluation. */
+export const scoringOptions = {
+  'held-out': {
+    kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9,
+    help:
+      "share of the images held out, on which every step is scored (default: what the bundle's training held out of them, else 0.1); with 0 no step is " +
+      'scored, which may save most of the time, and the last one is kept',
+  },
+  'held-out-seed': {
+    kind: 'integer', field: 'heldOutSeed', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1,
+    help: "draws the held-out images (default: the seed of the bundle's training, so that its source never saw them; else --seed)",
+  },
+  'stop-rule': {
+    kind: 'choice', field: 'stopRule', choices: stopRules,
+    help:
+      'which step is kept: best on the held-out images (default; by accuracy, then loss, text by loss alone), agreeing most with the source ' +
+      '(label-free), or the last, which scores the steps all the same to show them',
+  },
+  'statistics-batches': {
+    kind: 'integer', field: 'statisticsBatches', metavar: 'N', minimum: 1, maximum: limits.stepBatches, default: 20,
+    help: 'mini-batches to re-estimate batch-norm statistics from',
+  },
 } as const;

@@ -25,6 +25,12 @@ function idx(dataset: 'mnist' | 'fashion-mnist', file: string, bytes: number, sh
   return { dataset, file, bytes, sha256, urls: mirrors.map((mirror) => mirror + file) };
 }
 
+/** Whole training parts by the `dataSha256` that records have of them: which set a bundle was trained on, and how many images it has. */
+export const officialTrainings: readonly { readonly dataset: OfficialFile['dataset']; readonly sha256: string; readonly train: number; readonly test: number }[] = [
+  { dataset: 'mnist', sha256: 'edc0d1098aa497be14ace79ddd5171e5a3dcf9c4d196c015389203eb3ba1f59b', train: 60_000, test: 10_000 },
+  { dataset: 'fashion-mnist', sha256: '16d82e2b505296aa2b78bd5ea0992634f30419a4c97def7c907d154a35ac6157', train: 60_000, test: 10_000 },
+];
+
 export const officialFiles: readonly OfficialFile[] = [
   idx('mnist', 'train-images-idx3-ubyte.gz', 9_912_422, '440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609'),
   idx('mnist', 'train-labels-idx1-ubyte.gz', 28_881, '3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c'),

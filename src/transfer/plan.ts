@@ -1,7 +1,7 @@
 /**
  * What a transfer will cost, before running it: gradients, FLOPs, bytes and, given a measured rate, seconds.
  */
-import { BudgetError, requireInteger, requireNumber } from '../core/errors.ts';
+import { BudgetError, UnsupportedError, requireInteger, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -83,7 +83,7 @@ export interface TransferPlan {
 }
 
 /**
- * @throws InvalidArgumentError for options that `transfer` would refuse too; BudgetError where not even one image, or with
+ * @throws InvalidArgumentError for options that `transfer` would refuse too, UnsupportedError for micro-batches of batch norm; BudgetError where not even one image, or with
  *   batch norm not a whole batch, fits `heapLimitBytes`.
  */
 export function plan(options: PlanOptions): TransferPlan {
@@ -177,8 +177,12 @@ function evaluatedImages(graph: ModelGraph, { steps, stopRule, statisticsBatches
 /** What was chosen, or the largest that fits. */
 function microBatchOf(graph: ModelGraph, heapLimitBytes: number | undefined, { batchSize, microBatch }: TransferSettings): number {
   const chosen = Math.min(microBatch, batchSize);
+  const norm = graph.nodes.some(({ op }) => op === 'batch_norm');
+  if (norm && chosen < batchSize) {
+    throw new UnsupportedError({ field: 'microBatch', expected: `whole batches of ${batchSize}, because statistics of batch norm belong to these`, got: `${chosen}` });
+  }
   if (heapLimitBytes === undefined) return chosen;
-  if (!graph.nodes.some(({ op }) => op === 'batch_norm')) return planMicroBatch(graph, chosen, heapLimitBytes);
+  if (!norm) return planMicroBatch(graph, chosen, heapLimitBytes);
   const requiredBytes = gradientHeapBytes(graph, batchSize);
   if (requiredBytes <= heapLimitBytes) return batchSize;
   throw new BudgetError({

@@ -1,15 +1,25 @@
 /** `trajport plan`: what a transfer will cost, before running it. */
 import { plan, transferMethods } from '../../index.ts';
-import type { TransferMethod } from '../../index.ts';
-import { formatBytes, formatDuration, formatInteger, formatQuantity, printable } from '../../report/text.ts';
+import type { PlanOptions, TransferMethod, TransferPlan } from '../../index.ts';
+import { limits } from '../../core/limits.ts';
+import { heldOutCount } from '../../data/image-set.ts';
+import { gradientCost } from '../../model/cost.ts';
+import { formatBytes, formatCount, formatDuration, formatInteger, formatQuantity, printable } from '../../report/text.ts';
+import { measureFlopRate } from '../../transfer/timing.ts';
 import { thatFile } from '../arguments.ts';
+import type { ValuesOf } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
+import type { GlobalValues } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { dataOptions, refuseData } from '../data-options.ts';
-import { graphOfShapeOrData, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
+import { dataOptions } from '../data-options.ts';
+import { givenTask, graphOfShapeOrData, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
+import type { Output } from '../output.ts';
+import { microBatchOf, microBatchOptions } from '../parallel.node.ts';
+import { plannedInputs } from '../plan-inputs.ts';
+import type { PlannedInputs } from '../plan-inputs.ts';
 import { graphSummary } from '../summaries.ts';
 import { openBundleFile } from '../weights.node.ts';
-import { transferOptions } from '../transfer-options.ts';
+import { scoringOptions, transferOptions } from '../transfer-options.ts';
 
 const { method, ...choices } = transferOptions;
 const options = {
@@ -17,6 +27,8 @@ const options = {
   ...modelOptions,
   input: shapeOptions.input,
   ...choices,
+  ...scoringOptions,
+  ...microBatchOptions,
   method: { kind: 'choice', choices: [...method.choices, 'all'], default: 'all', help: 'one method, or all to compare' },
 } as const;
 
@@ -29,68 +41,144 @@ export const planCommand = defineCommand({
     { say: 'for a bundle', run: 'trajport plan fine-tune.zip' },
     { say: 'for a network that does not exist yet', run: 'trajport plan --model mlp --widths 4096 --data mnist --steps 10' },
     { say: 'for large images, without having any', run: 'trajport plan --model resnet18 --input 3,224,224 --classes 1000 --method fgmt' },
-    { say: 'on an edge worker', run: 'trajport plan fine-tune.zip --method fgmt --batch-size 32 --json' },
+    { say: 'on an edge worker', run: 'trajport plan fine-tune.zip --method fgmt --batch-size 32 --heap-limit 32MiB --micro-batch auto --json' },
+    { say: 'evaluation included, of a bundle that was trained on data of your own', run: 'trajport plan fine-tune.zip --data mydata' },
   ],
   notes: [
-    'Seconds come from a matrix product timed on this machine, so they say the order of magnitude, not the second.',
-    'Bytes are what a transfer takes at most: gradients of units and inputs that are zero are not kept. Exit status 1 says that no method that matches is sure to fit --history-budget even as 8-bit codes.',
+    'Seconds come from a matrix product timed on this machine, so they say the order of magnitude, not the second. They are of the whole command: every step scored on the held-out images, those of the plain shift beside it too, and three networks on the test images. Where the number of images is not known, evaluation is not in them, and a line says so.',
+    'Bytes are what a transfer takes at most: gradients of units and inputs that are zero are not kept. Exit status 1 says that no method that matches is sure to fit --heap-limit (without it the 2 GiB that there are at most), or --history-budget even as 8-bit codes.',
   ],
-  async run({ output, signal, compute }, values, [path]) {
+  async run(context, values, [path]) {
+    const { output, signal, compute } = context;
     let checkpoints = 2;
+    let task;
     let graph;
     if (path !== undefined) {
       refuseNetwork(values);
-      refuseData(values);
       using opened = await openBundleFile(path, signal);
       graph = opened.bundle.graph;
+      task = { path, graph, training: opened.bundle.training };
       checkpoints = opened.bundle.checkpoints.length;
     } else {
       graph = await graphOfShapeOrData(values, compute);
+      task = await givenTask(values);
     }
     if (graph === undefined) throw new UsageError('give a bundle, or --model NAME or --graph FILE');
+    const inputs = values.input === undefined ? await plannedInputs(context, values, task) : undefined;
     output.text(`${graphSummary(graph)}\n`);
     const methods: readonly TransferMethod[] = values.method === 'all' ? transferMethods : [values.method];
-    const handle = await compute();
-    const plans = methods.map((name) =>
-      plan({
-        graph, method: name, checkpoints, compute: handle, trajectory: values.trajectory, schedule: values.schedule,
-        gmtBatches: values['gmt-batches'], batchesPerStep: values['batches-per-step'], historyBudgetBytes: values['history-budget'],
-        normalise: values['normalise-terms'],
-        ...(values['batch-size'] === undefined ? {} : { batchSize: values['batch-size'] }),
-        ...(values.steps === undefined ? {} : { steps: values.steps }),
-        ...(values.freeze === undefined ? {} : { frozenGroups: values.freeze }),
-      }),
-    );
-    for (const item of plans) output.record({ event: 'result', command: 'plan', ...item });
-    const numeric = (title: string) => ({ title, align: 'right' }) as const;
-    output.text(
-      output.table(
-        [
-          { title: 'method' }, numeric('gradients'), numeric('assignments'), numeric('gradient FLOP'), numeric('similarity FLOP'),
-          numeric('history'), numeric('as codes'), ...(values['gmt-batches'] === 'fixed' ? [numeric('kept gradients')] : []), numeric('heap'), numeric('about'),
-        ],
-        plans.map((item) => [
-          item.method, formatInteger(item.gradients), formatInteger(item.assignments), formatQuantity(item.flops.gradients), formatQuantity(item.flops.similarity),
-          formatBytes(item.bytes.history), formatBytes(item.bytes.codedHistory), ...(values['gmt-batches'] === 'fixed' ? [formatBytes(item.bytes.keptGradients)] : []), formatBytes(item.bytes.heap),
-          item.seconds === undefined || item.seconds === 0 ? '' : formatDuration(item.seconds * 1000),
-        ]),
-      ),
-    );
-    output.text(output.style('faint', `  Assignments and similarity are reckoned at ${plans[0]?.sweeps} sweeps a matching; where one group of units is matched, one assignment settles it.`));
-    for (const { id, reason } of plans[0]?.heldGroups ?? []) output.text(output.style('faint', `  Held where it is: ${printable(id)} (${reason}).`));
-    const budget = values['history-budget'];
-    const inexact = plans.filter(({ bytes }) => bytes.history > budget);
-    const over = inexact.filter(({ bytes }) => bytes.codedHistory > budget);
-    for (const item of inexact) {
-      const { history, codedHistory } = item.bytes;
-      output.warn(
-        over.includes(item)
-          ? `${item.method}: even as 8-bit codes gradients may take ${formatBytes(codedHistory)}, over --history-budget ${formatBytes(budget)}`
-          : `${item.method}: gradients may take ${formatBytes(history)}, over --history-budget ${formatBytes(budget)}; they would be kept as 8-bit codes, at most ${formatBytes(codedHistory)}`,
-      );
-    }
-    // Naive keeps no history and fits always: it says nothing of the budget where others are asked about too.
+    const common = { ...optionsOf(values, inputs), graph, checkpoints };
+    const heap = planHeap(common, values, output);
+    const flopsPerSecond = measureFlopRate((await compute()).core);
+    const plans = methods.map((name) => ofCommand({ ...common, ...heap.chosen, method: name }, inputs, flopsPerSecond));
+    for (const item of plans) output.record({ event: 'result', command: 'plan', ...item, images: inputs?.images ?? null, testImages: inputs?.testImages ?? null });
+    output.text(plansTable(output, plans, values['gmt-batches'] === 'fixed'));
+    const faint = (text: string): void => output.text(output.style('faint', `  ${text}`));
+    faint(`Assignments and similarity are reckoned at ${plans[0]?.sweeps} sweeps a matching; where one group of units is matched, one assignment settles it.`);
+    for (const line of evaluationLines(plans, inputs)) faint(line);
+    for (const { id, reason } of plans[0]?.heldGroups ?? []) faint(`Held where it is: ${printable(id)} (${reason}).`);
+    const over = overBudget(output, plans, values['history-budget']);
+    // Naive keeps no history, computes no gradients and fits always: it says nothing where others are asked about too.
     const matching = plans.filter(({ bytes }) => bytes.history > 0);
-    return matching.length > 0 && over.length === matching.length ? exitCodes.fellShort : exitCodes.ok;
+    if (matching.length === 0) return exitCodes.ok;
+    if (heap.remark !== undefined) output.warn(heap.remark);
+    return heap.remark !== undefined || over.length === matching.length ? exitCodes.fellShort : exitCodes.ok;
   },
 });
+
+type Values = ValuesOf<typeof options> & GlobalValues;
+type Common = Omit<PlanOptions, 'method'>;
+
+function optionsOf(values: Values, inputs: PlannedInputs | undefined): Omit<Common, 'graph'> {
+  const heldOut = inputs?.heldOutFraction ?? values['held-out'];
+  return {
+    trajectory: values.trajectory, schedule: values.schedule, gmtBatches: values['gmt-batches'], batchesPerStep: values['batches-per-step'],
+    historyBudgetBytes: values['history-budget'], normalise: values['normalise-terms'], statisticsBatches: values['statistics-batches'],
+    ...(inputs === undefined ? {} : { images: inputs.images }),
+    ...(heldOut === undefined ? {} : { heldOutFraction: heldOut }),
+    ...(values['stop-rule'] === undefined ? {} : { stopRule: values['stop-rule'] }),
+    ...(values['batch-size'] === undefined ? {} : { batchSize: values['batch-size'] }),
+    ...(values.steps === undefined ? {} : { steps: values.steps }),
+    ...(values.freeze === undefined ? {} : { frozenGroups: values.freeze }),
+  };
+}
+
+/** The micro-batch that was asked for; and where the heap has no room for it, what has. */
+function planHeap(common: Common, values: Values, output: Output): { readonly chosen: Partial<PlanOptions>; readonly remark?: string } {
+  const limit = values['heap-limit'] ?? limits.heapBytes;
+  // The heap is the same of every method: of a gradient, or of one matching.
+  const heapOf = (sizes: Partial<PlanOptions>): number => plan({ ...common, ...sizes, method: 'fgmt' }).bytes.heap;
+  const wholeBatches = common.graph.nodes.some(({ op }) => op === 'batch_norm');
+  const batchSize = plan({ ...common, method: 'fgmt' }).microBatch;
+  const sizesOf = (images: number): Partial<PlanOptions> => (wholeBatches ? { batchSize: images } : { microBatch: images });
+  const fitting = (most: number): number | undefined => {
+    for (let images = most; images > 1; images = Math.ceil(images / 2)) if (heapOf(sizesOf(images)) <= limit) return images;
+    return heapOf(sizesOf(1)) <= limit ? 1 : undefined;
+  };
+  const asked = values['micro-batch'] === 'auto' && !wholeBatches ? (fitting(batchSize) ?? 1) : microBatchOf(values, common.graph, batchSize, output);
+  const chosen = asked === undefined ? {} : { microBatch: asked };
+  const bytes = heapOf(chosen);
+  if (bytes <= limit) return { chosen };
+  const images = asked ?? batchSize;
+  const fits = fitting(images);
+  const cap = values['heap-limit'] === undefined ? 'the cap of' : '--heap-limit';
+  const one = images === 1 ? 'and there is no smaller one' : `and of one ${formatBytes(heapOf(sizesOf(1)))}`;
+  const advice = fits === undefined ? one : `${wholeBatches ? '--batch-size' : '--micro-batch'} ${fits} fits`;
+  return { chosen, remark: `a gradient of ${formatCount(images, 'input')} at once may take ${formatBytes(bytes)} of heap, over ${cap} ${formatBytes(limit)}; ${advice}` };
+}
+
+/** A plan of what the command does: beside the transfer the plain shift, and in the end three networks on the test images. */
+function ofCommand(planned: PlanOptions, inputs: PlannedInputs | undefined, flopsPerSecond: number | undefined): TransferPlan {
+  const { seconds: _seconds, ...item } = plan(planned);
+  const naive = planned.method === 'naive' ? 0 : (plan({ ...planned, method: 'naive' }).flops.evaluation ?? 0);
+  const tests = 3 * (inputs?.testImages ?? 0) * gradientCost(planned.graph, 1).forwardFlops;
+  const { evaluation } = item.flops;
+  const flops = { ...item.flops, ...(evaluation === undefined ? {} : { evaluation: evaluation + naive + tests }) };
+  const total = flops.gradients + flops.similarity + flops.assignment + (flops.evaluation ?? 0);
+  return { ...item, flops, ...(flopsPerSecond === undefined ? {} : { seconds: total / flopsPerSecond }) };
+}
+
+function plansTable(output: Output, plans: readonly TransferPlan[], keepsGradients: boolean): string {
+  const numeric = (title: string) => ({ title, align: 'right' }) as const;
+  return output.table(
+    [
+      { title: 'method' }, numeric('gradients'), numeric('assignments'), numeric('gradient FLOP'), numeric('similarity FLOP'),
+      numeric('history'), numeric('as codes'), ...(keepsGradients ? [numeric('kept gradients')] : []), numeric('heap'), numeric('about'),
+    ],
+    plans.map(({ method: name, gradients, assignments, flops, bytes, seconds }) => [
+      name, formatInteger(gradients), formatInteger(assignments), formatQuantity(flops.gradients), formatQuantity(flops.similarity),
+      formatBytes(bytes.history), formatBytes(bytes.codedHistory), ...(keepsGradients ? [formatBytes(bytes.keptGradients)] : []), formatBytes(bytes.heap),
+      seconds === undefined || seconds === 0 ? '' : formatDuration(seconds * 1000),
+    ]),
+  );
+}
+
+/** What evaluation adds, and how to do without. */
+function evaluationLines(plans: readonly TransferPlan[], inputs: PlannedInputs | undefined): string[] {
+  if (inputs === undefined) {
+    return ['Evaluation is not in the time, since the number of images is not known (--data DIR says it): held-out images at every step, test images thrice.'];
+  }
+  const { images, heldOutFraction, testImages } = inputs;
+  // The same of every method but naive, beside which no plain shift runs.
+  const evaluation = Math.max(...plans.map(({ flops }) => flops.evaluation ?? 0));
+  if (evaluation === 0) return [];
+  const heldOut = heldOutCount(images, heldOutFraction);
+  const scored = heldOut === 0 ? '' : `${formatCount(heldOut, 'held-out input')} at every step (--held-out 0: none)`;
+  const tested = testImages === 0 ? '' : `${formatCount(testImages, 'test input')} thrice`;
+  return [`The time includes ${formatQuantity(evaluation)} FLOP of evaluation: ${[scored, tested].filter((text) => text !== '').join(', ') || 'batch-norm statistics'}.`];
+}
+
+/** Says which histories do not fit; those that do not even as codes. */
+function overBudget(output: Output, plans: readonly TransferPlan[], budget: number): readonly TransferPlan[] {
+  const inexact = plans.filter(({ bytes }) => bytes.history > budget);
+  const over = inexact.filter(({ bytes }) => bytes.codedHistory > budget);
+  for (const item of inexact) {
+    const { history, codedHistory } = item.bytes;
+    output.warn(
+      over.includes(item)
+        ? `${item.method}: even as 8-bit codes gradients may take ${formatBytes(codedHistory)}, over --history-budget ${formatBytes(budget)}`
+        : `${item.method}: gradients may take ${formatBytes(history)}, over --history-budget ${formatBytes(budget)}; they would be kept as 8-bit codes, at most ${formatBytes(codedHistory)}`,
+    );
+  }
+  return over;
+}

@@ -3,7 +3,7 @@ import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { isTokenSet } from '../../data/data-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
-import { evaluate, plan, solverNames, stopRules, transfer } from '../../index.ts';
+import { evaluate, plan, solverNames, transfer } from '../../index.ts';
 import type { Evaluation, Loss, TrajectoryBundle, TransferChoices, TransferOptions, TransferResult } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import { initialise } from '../../model/initialise.ts';
@@ -27,7 +27,7 @@ import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { hasPerplexity } from '../scores.ts';
 import { dataSummary, graphSummary } from '../summaries.ts';
 import { remarkOtherData, withTaskData } from '../task.ts';
-import { transferOptions } from '../transfer-options.ts';
+import { scoringOptions, transferOptions } from '../transfer-options.ts';
 import { emitStep, recordOf, reportTransfer } from '../transfer-report.ts';
 import type { Ported, Three } from '../transfer-report.ts';
 import { freshHeadOptions, openBundleFile, readStart, readWeights } from '../weights.node.ts';
@@ -45,22 +45,7 @@ const options = {
   'target-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'port to fresh random weights of this seed instead' },
   ...freshHeadOptions,
   'oracle-target': { kind: 'string', reads: weightFiles, metavar: 'FILE', help: '--method oracle: the weights that the target truly reached by training' },
-  'held-out': {
-    kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9,
-    help:
-      "share of the images held out for the stop rule (default: what the bundle's training held out of them, else 0.1); with 0 the last step is kept",
-  },
-  'held-out-seed': {
-    kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1,
-    help: "draws the held-out images (default: the seed of the bundle's training, so that its source never saw them; else --seed)",
-  },
-  'stop-rule': {
-    kind: 'choice', field: 'stopRule', choices: stopRules,
-    help:
-      'which step is kept: best on the held-out images (default; by accuracy, then loss, text by loss alone), agreeing most with the source ' +
-      '(label-free), or the last',
-  },
-  'statistics-batches': { kind: 'integer', metavar: 'N', minimum: 1, default: 20, help: 'mini-batches to re-estimate batch-norm statistics from' },
+  ...scoringOptions,
   solver: {
     kind: 'choice', choices: solverNames, default: 'coordinate-descent',
     help:

@@ -1,0 +1,103 @@
+/** `plan`: evaluation is reckoned as the command evaluates, and what the heap has no room for is said, with what it has room for. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { gradientHeapBytes } from '../../src/gradient/memory.ts';
+import { preset } from '../../src/model/presets.ts';
+import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
+
+interface Planned {
+  readonly method: string;
+  readonly microBatch: number;
+  readonly images: number | null;
+  readonly testImages: number | null;
+  readonly seconds: number;
+  readonly flops: { readonly gradients: number; readonly similarity: number; readonly assignment: number; readonly evaluation?: number };
+  readonly bytes: { readonly heap: number };
+}
+
+let directory: string;
+const run = (...args: string[]) => trajport(args, { cwd: directory });
+const plan = async (...args: string[]) => {
+  const { code, stdout, stderr } = await run('plan', ...args, '--json');
+  return { code, stderr, plans: jsonLines(stdout) as unknown as Planned[] };
+};
+const only = async (...args: string[]): Promise<Planned> => (await plan(...args)).plans[0] as Planned;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'trajport-plan-'));
+  writeImageFolder(join(directory, 'a'));
+  const made = [
+    await run('train', '--data', 'a', '--widths', '16', '--epochs', '1', '--held-out', '0.2', '--out', 'folder.zip'),
+    await run('train', '--data', 'generated:after', '--train-count', '200', '--widths', '16', '--iterations', '1', '--out', 'glyphs.zip'),
+  ];
+  for (const { code, stderr } of made) expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe('evaluation', () => {
+  // 36 pixels, 16 hidden units, 3 classes: products, and a ReLU of 16.
+  const forward = 2 * (36 * 16 + 16 * 3) + 16;
+
+  it('is that of the result, of the plain shift and of three networks on the test images', async () => {
+    // The training held out a fifth of these 240 images.
+    const { plans } = await plan('folder.zip', '--data', 'a', '--steps', '5');
+    const [steps, tests] = [48 * 6, 3 * 60];
+    for (const { method, flops, images, testImages, seconds } of plans) {
+      expect({ method, images, testImages }).toEqual({ method, images: 240, testImages: 60 });
+      expect(flops.evaluation).toBeCloseTo(forward * ((method === 'naive' ? 1 : 2) * steps + tests), 3);
+      expect(seconds).toBeGreaterThan(0);
+    }
+    const [naive] = plans as [Planned];
+    expect((await only('folder.zip', '--data', 'a', '--held-out', '0')).flops.evaluation).toBeCloseTo(forward * tests, 3);
+    expect((await only('folder.zip', '--data', 'a', '--steps', '5', '--held-out', '0.1')).flops.evaluation).toBeCloseTo(forward * (24 * 6 + tests), 3);
+    // Those of the rule that shows them, too.
+    expect((await only('folder.zip', '--data', 'a', '--steps', '5', '--stop-rule', 'last')).flops.evaluation).toBeCloseTo(naive.flops.evaluation as number, 3);
+  });
+
+  it('follows from what the bundle was trained on, where that is known; otherwise a line says that it is left out', async () => {
+    expect(await only('glyphs.zip', '--train-count', '200')).toMatchObject({ images: 200, testImages: 2000, flops: { evaluation: expect.any(Number) } });
+    const unknown = await only('folder.zip');
+    expect(unknown).toMatchObject({ images: null, testImages: null });
+    expect(unknown.flops).not.toHaveProperty('evaluation');
+    expect((await run('plan', 'folder.zip')).stdout).toContain('Evaluation is not in the time, since the number of images is not known (--data DIR says it)');
+    expect((await run('plan', 'folder.zip', '--data', 'a')).stdout).toMatch(/The time includes \S+ [kM] FLOP of evaluation: 48 held-out inputs at every step \(--held-out 0: none\), 60 test inputs thrice\./);
+    expect(await run('plan', 'folder.zip', '--train-count', '5')).toMatchObject({ code: 2, stderr: expect.stringContaining('--train-count goes with --data') });
+    expect(await run('plan', 'glyphs.zip', '--data', 'a')).toMatchObject({ code: 3, stderr: expect.stringContaining('data: expected images of shape [1, 28, 28]') });
+  });
+});
+
+describe('the heap', () => {
+  const large = ['--input', '3,224,224', '--classes', '1000', '--method', 'fgmt', '--history-budget', '4GiB'];
+
+  it('has a cap, over which a plan says so and ends with 1; what it names as fitting fits', async () => {
+    const { code, stderr } = await plan('--model', 'resnet18', ...large);
+    expect({ code, stderr }).toEqual({ code: 1, stderr: 'note: a gradient of 128 inputs at once may take 3.6 GiB of heap, over the cap of 2.0 GiB; --batch-size 64 fits\n' });
+    expect(await plan('--model', 'resnet18', ...large, '--batch-size', '64')).toMatchObject({ code: 0, stderr: '' });
+    expect(gradientHeapBytes(preset('resnet18', { input: [3, 224, 224], classes: 1000 }), 64)).toBeLessThanOrEqual(2 ** 31);
+  });
+
+  it('is that of --heap-limit', async () => {
+    const conv = ['--model', 'conv4', '--input', '3,32,32', '--classes', '10', '--method', 'fgmt'];
+    const whole = await plan(...conv);
+    expect(whole).toMatchObject({ code: 0, stderr: '' });
+    const [{ bytes: { heap } }] = whole.plans as [Planned];
+    expect(await plan(...conv, '--heap-limit', `${heap}`)).toMatchObject({ code: 0 });
+    const tight = await plan(...conv, '--heap-limit', '64MiB');
+    expect(tight.code).toBe(1);
+    const fits = /over --heap-limit 64\.0 MiB; --micro-batch (\d+) fits/.exec(tight.stderr)?.[1] as string;
+    const parts = await plan(...conv, '--heap-limit', '64MiB', '--micro-batch', fits);
+    expect(parts).toMatchObject({ code: 0, stderr: '', plans: [{ microBatch: Number(fits) }] });
+    expect((await only(...conv, '--heap-limit', '64MiB', '--micro-batch', 'auto')).microBatch).toBe(Number(fits));
+    // Twice as many do not.
+    expect((await plan(...conv, '--heap-limit', '64MiB', '--micro-batch', `${2 * Number(fits)}`)).code).toBe(1);
+  });
+
+  it('does not hold some networks at all; micro-batches are not for batch norm', async () => {
+    const none = await plan('--model', 'vgg16', ...large, '--heap-limit', '64MiB');
+    expect(none).toMatchObject({ code: 1, stderr: expect.stringMatching(/over --heap-limit 64\.0 MiB; and of one [\d.]+ GiB\n$/) });
+    expect(await plan('--model', 'resnet18', ...large, '--micro-batch', '4')).toMatchObject({ code: 3, stderr: expect.stringContaining('--micro-batch: expected whole batches of 128') });
+    expect(await plan('--model', 'resnet18', ...large, '--micro-batch', 'auto')).toMatchObject({ code: 1, stderr: expect.stringContaining('--batch-size 64 fits') });
+  });
+});
