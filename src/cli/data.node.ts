@@ -140,6 +140,7 @@ async function readIdxPair(directory: string, part: DataPart, files: readonly st
     name: basename(directory),
     images: read(directory, imageFile),
     labels: read(directory, labelFile),
+    fileNames: { images: join(directory, imageFile), labels: join(directory, labelFile) },
     ...(choices.classes === undefined ? {} : { classes: choices.classes }),
   });
 }
@@ -149,7 +150,8 @@ async function readCifarParts(directory: string, parts: readonly string[], choic
   // The official CIFAR-100 is one file a part, with a coarse label before the fine one; numbered parts have one label.
   const format = files.every((file) => /^(train|test)\.bin/.test(file)) ? 'cifar100-fine' : 'cifar10';
   const set = await imageSetFromCifar({
-    name: basename(directory), files: files.map((file) => read(directory, file)), format, classes: choices.classes ?? limits.classes,
+    name: basename(directory), files: files.map((file) => read(directory, file)), fileNames: files.map((file) => join(directory, file)), format,
+    classes: choices.classes ?? limits.classes,
   });
   if (choices.classes !== undefined) return set;
   // Nothing in the files says how many classes there are: ten unless a label says more.

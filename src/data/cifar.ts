@@ -23,6 +23,7 @@ const cifarFormats = Object.keys(formats) as readonly CifarFormat[];
 
 /**
  * An image set from one or more files, in their order.
+ * @param fields.fileNames how errors call the files; default `NAME file 1` …
  * @param fields.classes default: what the format has (10, 100 or 20); CIFAR-100 in CIFAR-10's records needs 100
  * @throws MalformedFileError where a file is empty or no whole number of records; InvalidArgumentError for a label that
  *   is not below `classes`; what `gunzip` throws.
@@ -30,6 +31,7 @@ const cifarFormats = Object.keys(formats) as readonly CifarFormat[];
 export async function imageSetFromCifar(fields: {
   readonly name: string;
   readonly files: readonly Uint8Array[];
+  readonly fileNames?: readonly string[];
   readonly format: CifarFormat;
   readonly classes?: number;
 }): Promise<ImageSet> {
@@ -37,7 +39,7 @@ export async function imageSetFromCifar(fields: {
   const recordBytes = labelBytes + IMAGE_BYTES;
   const files: Uint8Array[] = [];
   for (const [index, file] of fields.files.entries()) {
-    const name = `${fields.name} file ${index + 1}`;
+    const name = fields.fileNames?.[index] ?? `${fields.name} file ${index + 1}`;
     // A record could begin like gzip only with the label 31 and the pixels 139, 8.
     const bytes = isGzip(file) ? await gunzip(name, file) : file;
     if (bytes.length === 0 || bytes.length % recordBytes !== 0) {

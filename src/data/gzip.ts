@@ -2,7 +2,7 @@
  * Strict gzip (RFC 1952): one member, nothing after it, size and CRC-32 as stated, and never more output than the caller
  * allows. fflate inflates; the frame, the bounds and the checksum are ours, because fflate checks none of them.
  */
-import { Inflate } from 'fflate';
+import { FlateErrorCode, Inflate } from 'fflate';
 import { LimitError, MalformedFileError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 
@@ -27,13 +27,17 @@ export async function gunzip(name: string, bytes: Uint8Array, limitBytes: number
   const trailer = new DataView(bytes.buffer, bytes.byteOffset + bytes.length - TRAILER_BYTES, TRAILER_BYTES);
   const size = trailer.getUint32(4, true);
   const deflated = bytes.subarray(start, bytes.length - TRAILER_BYTES);
-  // Refused before anything is reserved: a stated size that DEFLATE cannot reach, and one beyond the limit.
-  if (size > deflated.length * limits.inflateRatio) {
-    throw new MalformedFileError({ field: name, expected: `content that ${deflated.length} bytes can give`, got: `${size} bytes stated` });
+  // Nothing is reserved for a size that DEFLATE cannot reach or that is beyond the limit. Of a file that is cut short these are any four bytes, so the stream has the first word.
+  const reachable = deflated.length * limits.inflateRatio;
+  const content = size > reachable || size > limitBytes ? undefined : new Uint8Array(size);
+  const produced = inflateInto(name, deflated, content, limitBytes);
+  if (content === undefined) {
+    if (size > reachable) throw new MalformedFileError({ field: name, expected: `content that ${deflated.length} bytes can give`, got: `${size} bytes stated` });
+    throw new LimitError({ field: name, expected: `at most ${limitBytes} bytes of content`, got: `${size}` });
   }
-  if (size > limitBytes) throw new LimitError({ field: name, expected: `at most ${limitBytes} bytes of content`, got: `${size}` });
-  const content = new Uint8Array(size);
-  inflateInto(name, deflated, content);
+  if (produced !== size) {
+    throw new MalformedFileError({ field: name, expected: `${size} bytes of content as stated`, got: produced > size ? 'more' : `${produced}` });
+  }
   const crc = crc32(content);
   if (crc !== trailer.getUint32(0, true)) {
     throw new MalformedFileError({ field: name, expected: `CRC-32 ${trailer.getUint32(0, true)}`, got: `${crc}` });
@@ -41,28 +45,27 @@ export async function gunzip(name: string, bytes: Uint8Array, limitBytes: number
   return content;
 }
 
-/** Fills `content` exactly from all of `deflated`. */
-function inflateInto(name: string, deflated: Uint8Array, content: Uint8Array): void {
-  const stated = `${content.length} bytes of content as stated`;
+/** Fills `content` from all of `deflated`, and drops what it has no room for. @returns bytes of content there are, or the first number seen beyond the limit. */
+function inflateInto(name: string, deflated: Uint8Array, content: Uint8Array | undefined, limitBytes: number): number {
   let produced = 0;
   const inflate = new Inflate((piece) => {
-    if (produced + piece.length > content.length) throw new MalformedFileError({ field: name, expected: stated, got: 'more' });
-    content.set(piece, produced);
+    if (content !== undefined && produced + piece.length <= content.length) content.set(piece, produced);
     produced += piece.length;
   });
   try {
     for (let at = 0; at < deflated.length; at += PIECE_BYTES) {
       inflate.push(deflated.subarray(at, at + PIECE_BYTES), at + PIECE_BYTES >= deflated.length);
+      if (produced > limitBytes) return produced;
     }
   } catch (cause) {
-    if (cause instanceof MalformedFileError) throw cause;
+    if ((cause as { readonly code?: unknown }).code === FlateErrorCode.UnexpectedEOF) throw truncated(name, deflated.length, cause);
     throw new MalformedFileError({ field: name, expected: 'a whole DEFLATE stream', got: `another (${String(cause)})`, cause });
   }
-  if (produced !== content.length) throw new MalformedFileError({ field: name, expected: stated, got: `${produced}` });
   const left = unusedBytes(inflate);
   if (left > 0) {
     throw new MalformedFileError({ field: name, expected: 'nothing after the compressed stream', got: `${left} bytes` });
   }
+  return produced;
 }
 
 /**
@@ -107,6 +110,6 @@ function headerBytes(name: string, bytes: Uint8Array): number {
   return (flags & 2) === 0 ? at : at + 2; // header checksum
 }
 
-function truncated(name: string, length: number): MalformedFileError {
-  return new MalformedFileError({ field: name, expected: 'a whole gzip file', got: `${length} bytes, cut short` });
+function truncated(name: string, length: number, cause?: unknown): MalformedFileError {
+  return new MalformedFileError({ field: name, expected: 'a whole gzip file', got: `${length} bytes, cut short`, ...(cause === undefined ? {} : { cause }) });
 }

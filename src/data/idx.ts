@@ -52,6 +52,7 @@ export async function readIdx(name: string, file: Uint8Array, rank: number, limi
 /**
  * A grey image set from its two IDX files.
  * @param fields.classes default: the largest label + 1
+ * @param fields.fileNames how errors call the files; default `NAME images`, `NAME labels`
  * @param fields.limitBytes most that each file may have, uncompressed; default `limits.imageFileBytes`
  * @throws what `readIdx` throws; MalformedFileError where images and labels differ in number; InvalidArgumentError for a
  *   label that is not below `classes`.
@@ -60,15 +61,17 @@ export async function imageSetFromIdx(fields: {
   readonly name: string;
   readonly images: Uint8Array;
   readonly labels: Uint8Array;
+  readonly fileNames?: { readonly images: string; readonly labels: string };
   readonly classes?: number;
   readonly limitBytes?: { readonly images: number; readonly labels: number };
 }): Promise<ImageSet> {
   requireMembers('fields', fields, ['name', 'images', 'labels']);
-  const images = await readIdx(`${fields.name} images`, fields.images, 3, fields.limitBytes?.images);
-  const labels = await readIdx(`${fields.name} labels`, fields.labels, 1, fields.limitBytes?.labels);
+  const fileNames = fields.fileNames ?? { images: `${fields.name} images`, labels: `${fields.name} labels` };
+  const images = await readIdx(fileNames.images, fields.images, 3, fields.limitBytes?.images);
+  const labels = await readIdx(fileNames.labels, fields.labels, 1, fields.limitBytes?.labels);
   const [count, height, width] = images.shape as [number, number, number];
   if (labels.data.length !== count) {
-    throw new MalformedFileError({ field: `${fields.name} labels`, expected: `${count} labels, one an image`, got: `${labels.data.length}` });
+    throw new MalformedFileError({ field: fileNames.labels, expected: `${count} labels, one an image`, got: `${labels.data.length}` });
   }
   const classes = fields.classes === undefined ? {} : { classes: fields.classes };
   return imageSet({ name: fields.name, images: images.data, labels: labels.data, channels: 1, height, width, ...classes });

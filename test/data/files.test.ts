@@ -61,9 +61,27 @@ describe('gunzip', () => {
     expect(message).toMatch(/^file: expected/);
   });
 
-  test('a bomb stops at the limit before anything is inflated', async () => {
-    const { code } = await failure(gunzip('bomb', gzipSync(Buffer.alloc(5_000_000)), 1_000_000));
-    expect(code).toBe('limit');
+  test('a bomb stops at the limit, whatever size it states', async () => {
+    const bomb = gzipSync(Buffer.alloc(5_000_000));
+    expect((await failure(gunzip('bomb', bomb, 1_000_000))).code).toBe('limit');
+    for (const stated of [1000, 1_000_000, 1_000_001]) {
+      bomb.writeUInt32LE(stated, bomb.length - 4);
+      expect((await failure(gunzip('bomb', bomb, 1_000_000))).code).toBe(stated > 1_000_000 ? 'limit' : 'malformed-file');
+    }
+  });
+
+  test('a file cut short anywhere is said to be, whatever its last bytes would state', async () => {
+    // Wherever it ends, its last four bytes are another size: too large for the limit or for DEFLATE, too small, nearly right.
+    const lengths = Array.from({ length: 200 }, (_, i) => 11 + Math.floor((i * (whole.length - 12)) / 199));
+    for (const length of [...lengths, whole.length - 8, whole.length - 4, whole.length - 1]) {
+      const { code, message } = await failure(gunzip('a.gz', whole.subarray(0, length)));
+      expect({ length, code, message }).toEqual({ length, code: 'malformed-file', message: expect.stringMatching(/^a\.gz: expected a whole gzip file, got \d+ bytes, cut short$/) });
+    }
+    for (const stated of [5, 9_999, 10_001, 2_000_000, 2 ** 31, 2 ** 32 - 1]) {
+      const cut = Buffer.from(whole.subarray(0, 5000));
+      cut.writeUInt32LE(stated, cut.length - 4);
+      expect((await failure(gunzip('a.gz', cut, 1_500_000))).message).toContain('cut short');
+    }
   });
 
   test('every single-byte change is refused or gives the same bytes', async () => {
@@ -85,6 +103,14 @@ const idxImages = (count: number, height: number, width: number, bytes = count *
 const idxLabels = (...labels: number[]): Buffer => Buffer.concat([u32(2049, labels.length), Buffer.from(labels)]);
 
 describe('imageSetFromIdx', () => {
+  test('errors name the files as they are called', async () => {
+    const files = { images: idxImages(1, 1, 1).subarray(0, 9), labels: idxLabels(0).subarray(0, 8) };
+    const fileNames = { images: 'd/images.gz', labels: 'd/labels.gz' };
+    expect((await failure(imageSetFromIdx({ name: 'd', ...files, fileNames }))).message).toContain('d/images.gz: expected');
+    expect((await failure(imageSetFromIdx({ name: 'd', ...files, images: idxImages(1, 1, 1), fileNames }))).message).toContain('d/labels.gz: expected');
+    expect((await failure(imageSetFromCifar({ name: 'd', files: [Buffer.alloc(3)], fileNames: ['d/test.bin'], format: 'cifar10' }))).message).toContain('d/test.bin: expected');
+  });
+
   test('any size of image, plain and gzip alike', async () => {
     const plain = await imageSetFromIdx({ name: 'small', images: idxImages(3, 2, 5), labels: idxLabels(4, 0, 1) });
     expect([plain.count, plain.channels, plain.height, plain.width, plain.classes]).toEqual([3, 1, 2, 5, 5]);
