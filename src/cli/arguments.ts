@@ -94,7 +94,15 @@ export function parseArguments<S extends OptionSpecs>(argv: readonly string[], s
 export function namedByOption(error: unknown, specs: OptionSpecs): unknown {
   if (!(error instanceof TrajportError)) return error;
   const found = Object.entries(specs).find(([, { field }]) => field !== undefined && [field].flat().includes(error.field));
-  return found === undefined ? error : new OptionError(`--${found[0]}`, error);
+  return found === undefined ? error : new OptionError(`--${found[0]}`, error, (text) => inOptions(text, specs));
+}
+
+/** What the library calls its options, as the command line does: names of several words, which no sentence has by chance. */
+function inOptions(text: string, specs: OptionSpecs): string {
+  return text.replace(/\b[a-z]+(?:[A-Z][a-z]+)+\b/g, (name) => {
+    const found = Object.entries(specs).find(([, { field }]) => field !== undefined && [field].flat().includes(name));
+    return found === undefined ? name : `--${found[0]}`;
+  });
 }
 
 function valueOf(shown: string, spec: OptionSpec, text: string | undefined, inline: boolean): unknown {

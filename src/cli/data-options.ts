@@ -31,7 +31,7 @@ export const dataOptions = {
     kind: 'string', reads: thatFile, metavar: 'FILE',
     help: 'text: tokens are the characters that occur in this text, by code point (default: bytes)',
   },
-  'train-count': { kind: 'integer', metavar: 'N', minimum: 1, help: 'use only the first N training images or windows' },
+  'train-count': { kind: 'integer', field: 'trainCount', metavar: 'N', minimum: 1, help: 'use only the first N training images or windows' },
   classes: {
     kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536,
     help: 'number of classes (default: the largest label and one); tokens: size of the vocabulary',

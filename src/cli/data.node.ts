@@ -71,6 +71,9 @@ export function dataFiles(name: string): readonly string[] {
 /** @throws FileError that says which files were looked for; the readers' errors for what is in them. */
 export async function loadImages(name: string, part: DataPart, choices: LoadChoices, compute: () => Promise<Compute>): Promise<ImageSet> {
   if (name.startsWith('generated:')) return generatedPart(name, part, choices, compute);
+  if (choices.classes !== undefined && choices.classes > limits.classes) {
+    throw new UsageError(`--classes is at most ${limits.classes} for images, whose labels are bytes, not ${choices.classes}`);
+  }
   const set = await withPixelMaximum(await folderPart(name, part, choices), part, name, choices);
   return part === 'train' ? firstImages(set, choices.trainCount) : set;
 }

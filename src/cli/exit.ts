@@ -47,8 +47,9 @@ export class OptionError extends Error {
   /** As typed, `--freeze`. */
   readonly option: string;
   override readonly cause: TrajportError;
-  constructor(option: string, cause: TrajportError) {
-    super(`${option}: expected ${cause.expected}, got ${cause.got}`);
+  /** @param inWords what the library says, with its options' names as the command line has them. */
+  constructor(option: string, cause: TrajportError, inWords: (text: string) => string) {
+    super(`${option}: expected ${inWords(cause.expected)}, got ${inWords(cause.got)}`);
     this.name = 'OptionError';
     this.option = option;
     this.cause = cause;

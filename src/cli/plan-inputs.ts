@@ -33,9 +33,11 @@ export async function plannedInputs(context: Context, values: Values, task: Task
   if (official !== undefined && givenDataOption(values) === undefined) {
     return { images: official.train, testImages: official.test, heldOutFraction: shareOf(official.sha256) };
   }
-  const name = values.data ?? (task === undefined ? DEFAULT_DATA : await generatedTaskOf(context, values, task));
+  const given = givenDataOption(values);
+  // Of a task that is drawn only the number of images is a choice.
+  const drawn = task === undefined || given === undefined || given === 'train-count';
+  const name = values.data ?? (task === undefined ? DEFAULT_DATA : drawn ? await generatedTaskOf(context, values, task) : undefined);
   if (name === undefined) {
-    const given = givenDataOption(values);
     if (given !== undefined) throw new UsageError(`--${given} goes with --data`);
     return undefined;
   }

@@ -331,7 +331,7 @@ describe('exit codes', () => {
     [2, ['transfer', 'tune.zip', '--data', 'b', '--out', 'x'], 'either --target FILE or --target-seed N'],
     [2, ['inspect', 'a', 'b'], 'no further argument'],
     [2, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'x.npz'], '--out x.npz would hold safetensors: let its name end with .safetensors; trajport convert'],
-    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--heap-limit', '15MiB'], '--heap-limit is a size from 16 MiB to 2.0 GiB, not "15MiB"'],
+    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--heap-limit', '15MiB'], '--heap-limit is a size from 16.0 MiB to 2.0 GiB, not "15MiB"'],
     [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--freeze', 'nope'], '--freeze: expected groups of ["linear1"], got "nope"'],
     [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--skip', 'nope'], '--skip: expected a parameter'],
     [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--from', 'nope'], '--from: expected one of the bundle'],

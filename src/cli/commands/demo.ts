@@ -2,6 +2,7 @@
 import { basename, join } from 'node:path';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundleTo } from '../../bundle/writer.ts';
+import { limits } from '../../core/limits.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import { transferMethods } from '../../index.ts';
 import type { TransferMethod } from '../../index.ts';
@@ -27,19 +28,19 @@ const options = {
     help: 'images of task A, or a folder with mnist/ and fashion-mnist/ in it (default: a generated pair of tasks)',
   },
   'data-after': { kind: 'string', reads: dataFiles, metavar: 'DIR', help: 'images of task B' },
-  'train-count': { kind: 'integer', metavar: 'N', minimum: 1, default: 6000, help: 'use only the first N training images of each task' },
+  'train-count': { kind: 'integer', field: 'trainCount', metavar: 'N', minimum: 1, default: 6000, help: 'use only the first N training images of each task' },
   ...modelOptions,
   pairs: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: 2, help: 'pairs of networks, each with seeds of its own, to average over' },
   'base-epochs': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: defaultPortSettings.baseEpochs, help: 'training of the bases on task A' },
   'fine-tune-epochs': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: defaultPortSettings.fineTuneEpochs, help: 'fine-tuning on task B' },
-  'learning-rate': { kind: 'number', metavar: 'X', minimum: 0, default: defaultPortSettings.learningRate, help: 'SGD with momentum 0.9, for all training' },
+  'learning-rate': { kind: 'number', field: 'learningRate', metavar: 'X', minimum: 0, default: defaultPortSettings.learningRate, help: 'SGD with momentum 0.9, for all training' },
   steps: { kind: 'integer', metavar: 'T', minimum: 1, maximum: 1000, default: defaultPortSettings.steps, help: 'steps of each port' },
   'batches-per-step': {
-    kind: 'integer', metavar: 'G', minimum: 1, default: defaultPortSettings.batchesPerStep,
+    kind: 'integer', field: 'batchesPerStep', metavar: 'G', minimum: 1, maximum: limits.stepBatches, default: defaultPortSettings.batchesPerStep,
     help: 'mini-batches averaged for one gradient',
   },
   iterations: {
-    kind: 'integers', metavar: 'N,N…', minimum: 0, default: defaultPortSettings.iterations,
+    kind: 'integers', field: 'iterations', metavar: 'N,N…', minimum: 0, default: defaultPortSettings.iterations,
     help: 'onward iterations to read the test accuracy after',
   },
   'out-dir': { kind: 'string', metavar: 'DIR', default: 'out', help: 'where weights, bundle, record and figure go' },

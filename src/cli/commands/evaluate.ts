@@ -23,7 +23,7 @@ const options = {
   loss: { ...lossOptions.loss, help: 'what is measured (default: what the bundle was trained for, else the first); the last two against one-hot targets' },
   part: { kind: 'choice', choices: ['test', 'train'], default: 'test', help: 'which part of the data' },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: one checkpoint only (default: all)' },
-  'batch-size': { kind: 'integer', metavar: 'N', minimum: 1, default: 256, help: 'images or windows a forward pass' },
+  'batch-size': { kind: 'integer', field: 'batchSize', metavar: 'N', minimum: 1, default: 256, help: 'images or windows a forward pass' },
 } as const;
 
 export const evaluateCommand = defineCommand({

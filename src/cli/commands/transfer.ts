@@ -56,7 +56,7 @@ const options = {
     kind: 'choice', choices: ['identity', 'previous'], default: 'identity',
     help: "where each step's descent starts: the identity as in the official code, or the step before",
   },
-  'max-sweeps': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 10_000, default: 100, help: 'sweeps of a descent at most' },
+  'max-sweeps': { kind: 'integer', field: 'maxSweeps', metavar: 'N', minimum: 1, maximum: 10_000, default: 100, help: 'sweeps of a descent at most' },
   skip: { kind: 'strings', field: 'skipParameters', metavar: 'NAME,…', help: 'parameters, or prefixes of some, whose change is not carried over' },
   from: { kind: 'string', field: 'from', metavar: 'LABEL', help: 'first checkpoint of the part to carry over' },
   to: { kind: 'string', field: 'to', metavar: 'LABEL', help: 'last checkpoint of the part to carry over' },
