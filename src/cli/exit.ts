@@ -93,6 +93,7 @@ export function errorRecord(error: unknown): Readonly<Record<string, unknown>> {
   const exitCode = exitCodeOf(error);
   if (error instanceof OptionError) return { ...error.cause.toJSON(), option: error.option, exitCode };
   if (error instanceof TrajportError) return { ...error.toJSON(), exitCode };
+  if (error instanceof FileError && error.cause instanceof TrajportError) return { ...error.cause.toJSON(), message: error.message, exitCode };
   if (error instanceof UsageError && error.option !== undefined) return { error: error.name, option: error.option, message: error.message, exitCode };
   if (error instanceof Error) return { error: error.name, message: error.message, exitCode };
   return { error: 'Error', message: String(error), exitCode };

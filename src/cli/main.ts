@@ -194,7 +194,6 @@ function explain(error: unknown): string {
   if (error instanceof UsageError) {
     return `${error.message}${error.suggestion === undefined ? '' : `\n       did you mean ${error.suggestion} ?`}`;
   }
-  if (error instanceof TrajportError && error.field.startsWith('resume.')) return `${error.message}\n       --resume new starts over`;
   // Only `download` asks servers.
   if (error instanceof NetworkError) return `${error.message}\n       --mirror URL fetches the same files from elsewhere`;
   const said = error instanceof Error ? withSizes(error.message) : String(error);

@@ -2,11 +2,13 @@
  * Long jobs on the command line: outputs are locked, resume points lie beside the first of them, in two generations, until
  * the job has written what it was to write.
  */
-import { relative, resolve } from 'node:path';
+import { normalize } from 'node:path';
 import process from 'node:process';
 import { limits } from '../core/limits.ts';
 import { decodeResumePoint } from '../index.ts';
-import { RESUME_POINT_HEAD_BYTES, beginsAsResumePoint } from '../transfer/resume.ts';
+import { TrajportError } from '../core/errors.ts';
+import { OtherJobError, RESUME_POINT_HEAD_BYTES, beginsAsResumePoint, differenceText } from '../transfer/resume.ts';
+import type { JobDifference } from '../transfer/resume.ts';
 import type { ResumeOptions, ResumeStore } from '../index.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import type { OutputFile } from './claims.node.ts';
@@ -108,18 +110,20 @@ export class ResumeFile implements ResumeStore {
 export interface LongJob {
   /** For `train` or `transfer`; undefined with `--resume off`. */
   readonly resume: ResumeOptions | undefined;
+  /** Runs the job. @throws FileError, with the file's name and the options that differ, for a point that it cannot go on from. */
+  run<T>(job: () => Promise<T>): Promise<T>;
   /** Everything is written: the points are no longer needed. */
   finish(): void;
 }
 
 /**
- * Claims the outputs and the place of the resume points. `unit`: what they count.
+ * Claims the outputs and the place of the resume points. `unit`: what they count; `specs`: the command's options, by which differences are called.
  * @throws as `claim`.
  */
 export function beginLongJob(
-  { output, outputs, claim, whenInterrupted }: Context, values: ValuesOf<typeof resumeOptions>, unit: 'iterations' | 'steps',
+  { output, outputs, claim, whenInterrupted }: Context, values: ValuesOf<typeof resumeOptions>, unit: 'iterations' | 'steps', specs: OptionSpecs,
 ): LongJob {
-  const beside = `${relative('', resolve(outputs[0]?.path ?? ''))}.resume`;
+  const beside = `${normalize(outputs[0]?.path ?? '')}.resume`;
   const store = new ResumeFile(values['resume-file'] ?? beside, (text) => output.warn(text));
   const points: OutputFile[] = [
     ...(values['resume-file'] === undefined ? [{ by: 'the resume point', path: store.path, unlocked: true } as const] : []),
@@ -145,10 +149,56 @@ export function beginLongJob(
   };
   return {
     resume: values.resume === 'off' ? undefined : resume,
+    run: (job) =>
+      job().catch((error: unknown) => {
+        throw ofPoint(error, store.path, values, specs);
+      }),
     finish: () => {
       if (values.resume !== 'off') store.remove();
     },
   };
+}
+
+/** What is wrong with a point, said of its file; any other error as it is. */
+function ofPoint(error: unknown, path: string, values: Readonly<Record<string, unknown>>, specs: OptionSpecs): unknown {
+  if (!(error instanceof TrajportError) || !/^resume(\.|$)/.test(error.field)) return error;
+  const wrong = error instanceof OtherJobError ? `holds another job's resume point: ${inOptions(error.differences, values, specs)}` : `expected ${error.expected}, got ${error.got}`;
+  return new FileError(path, `${wrong}\n       --resume new starts over`, error);
+}
+
+/** Settings that follow from another of the same value where they are not given: nobody has chosen them. */
+const followers: Readonly<Record<string, string>> = { 'settings.microBatch': 'settings.batchSize', 'settings.heldOutSeed': 'settings.seed' };
+
+/** Files by the option that gave them, and what no option is called by. */
+const inputNames: Readonly<Record<string, string>> = {
+  data: '--data', target: '--target', oracleTarget: '--oracle-target', initial: '--initial', graph: 'network',
+  sourceStart: 'start of the trajectory', sourceEnd: 'end of the trajectory', sourceBetween: 'checkpoints between',
+};
+
+function inOptions(differences: readonly JobDifference[], values: Readonly<Record<string, unknown>>, specs: OptionSpecs): string {
+  const named = new Map(differences.map((one) => [one.name, one]));
+  const follows = ({ name, now, stored }: JobDifference): boolean => {
+    // The number of iterations follows from the epochs unless it is what was asked for.
+    if (name === 'settings.iterations') return values['iterations'] === undefined && named.get('settings.epochs')?.stored !== null;
+    if (name === 'settings.data') return named.has('inputs.data');
+    const leader = named.get(followers[name] ?? '');
+    return leader !== undefined && leader.now === now && leader.stored === stored;
+  };
+  const said = differences.filter((one) => !follows(one)).map(({ name, now, stored }) => {
+    const [part, key = ''] = name.split('.', 2);
+    if (part === 'inputs') return `another ${inputNames[key] ?? key}`;
+    if (part === 'binaries') return 'another version of trajport';
+    if (part === 'kind') return `of ${differenceText(stored)}`;
+    return `${optionOf(key, specs) ?? key} ${differenceText(stored)} → ${differenceText(now)}`;
+  });
+  return [...new Set(said)].join(', ');
+}
+
+/** By the library's name for it, or by its own with dashes. */
+function optionOf(setting: string, specs: OptionSpecs): string | undefined {
+  const dashed = setting.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const found = Object.entries(specs).find(([option, { field }]) => option === dashed || (field !== undefined && [field].flat().includes(setting)));
+  return found && `--${found[0]}`;
 }
 
 /** Empty files are nobody's, and what a disk leaves of a point at worst. */

@@ -29,7 +29,7 @@ export const transferOptions = {
     help: 'cap of the gradient history',
   },
   freeze: { kind: 'strings', field: 'frozenGroups', metavar: 'GROUP,…', help: 'permutation groups that stay as they are (see inspect)' },
-  'normalise-terms': { kind: 'flag', help: 'divide each similarity term by its norms (harmless in MLPs, bad in conv nets)' },
+  'normalise-terms': { kind: 'flag', field: 'normalise', help: 'divide each similarity term by its norms (harmless in MLPs, bad in conv nets)' },
 } as const;
 
 /** Options that say how the steps of a transfer are scored, and so how much of it is evaluation. */

@@ -165,29 +165,41 @@ export class ResumePoints {
   }
 }
 
+/** One of the things in which the job at hand and that of a point differ, `settings.steps`. */
+export interface JobDifference {
+  readonly name: string;
+  readonly now: unknown;
+  readonly stored: unknown;
+}
+
+/** The point is another job's; `differences` for who has names of its own for them. */
+export class OtherJobError extends InvalidArgumentError {
+  readonly differences: readonly JobDifference[];
+  constructor(differences: readonly JobDifference[]) {
+    const list = (side: 'now' | 'stored'): string => differences.map((one) => `${one.name} ${differenceText(one[side])}`).join(', ');
+    super({ field: `resume.${differences[0]?.name}`, expected: `a resume point of this job (${list('now')})`, got: `one of another (${list('stored')})` });
+    this.name = 'InvalidArgumentError';
+    this.differences = differences;
+  }
+}
+
 type StoredJob = JobIdentity & { readonly binaries: object };
 
 function requireSameJob(now: StoredJob, stored: StoredJob): void {
-  const differences: { name: string; expected: unknown; got: unknown }[] = [];
-  const compare = (name: string, expected: unknown, got: unknown): void => {
-    if (JSON.stringify(expected) !== JSON.stringify(got)) differences.push({ name, expected, got });
+  const differences: JobDifference[] = [];
+  const compare = (name: string, mine: unknown, other: unknown): void => {
+    if (JSON.stringify(mine) !== JSON.stringify(other)) differences.push({ name, now: mine, stored: other });
   };
   compare('kind', now.kind, stored?.kind);
   for (const part of ['settings', 'inputs', 'binaries'] as const) {
     const [a, b] = [(now[part] ?? {}) as Record<string, unknown>, (stored?.[part] ?? {}) as Record<string, unknown>];
     for (const name of new Set([...Object.keys(a), ...Object.keys(b)])) compare(`${part}.${name}`, a[name], b[name]);
   }
-  const [first] = differences;
-  if (first === undefined) return;
-  const list = (side: 'expected' | 'got'): string => differences.map((one) => `${one.name} ${text(one[side])}`).join(', ');
-  throw new InvalidArgumentError({
-    field: `resume.${first.name}`,
-    expected: `a resume point of this job (${list('expected')})`,
-    got: `one of another (${list('got')})`,
-  });
+  if (differences.length > 0) throw new OtherJobError(differences);
 }
 
-function text(value: unknown): string {
+/** A value of a `JobDifference` in a message. */
+export function differenceText(value: unknown): string {
   const short = typeof value === 'string' && /^[0-9a-f]{64}$/.test(value) ? `${value.slice(0, 8)}…` : value;
   return short === undefined ? 'absent' : typeof short === 'object' ? JSON.stringify(short) : describe(short);
 }

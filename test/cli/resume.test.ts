@@ -5,6 +5,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { encodeResumePoint } from '../../src/transfer/resume.ts';
 import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
@@ -58,11 +59,29 @@ it('other settings are refused and say what differs; --resume new starts over', 
   await interrupted('out.zip', 'SIGTERM');
   const other = await run(training('out.zip', '--learning-rate', '0.05', '--held-out', '0.2'));
   expect(other.code).toBe(3);
-  expect(other.stderr).toMatch(/settings\.learningRate 0\.05, settings\.heldOutFraction 0\.2.*settings\.learningRate 0\.01, settings\.heldOutFraction 0\.1/);
+  expect(other.stderr).toContain("error: out.zip.resume: holds another job's resume point: --learning-rate 0.01 → 0.05, --held-out 0.1 → 0.2\n");
+  expect(jsonLines(other.stdout).at(-1)).toMatchObject({ error: 'InvalidArgumentError', code: 'invalid-argument', field: expect.stringMatching(/^resume\.settings\./) });
   expect(other.stderr).toContain('--resume new starts over');
+  // What follows from other settings is not laid to an option that nobody gave: iterations from epochs and batches.
+  const batches = await run(training('out.zip').map((arg, i, args) => (args[i - 1] === '--batch-size' ? '32' : arg)));
+  expect(batches.stderr).toContain("resume point: --batch-size 16 → 32\n");
   const fresh = await run(training('out.zip', '--resume', 'new'));
   expect(jsonLines(fresh.stdout).filter(({ event }) => event === 'continued')).toEqual([]);
   expect(sha256('out.zip')).toBe(whole);
+});
+
+it('calls what differs in a transfer by its options, and the micro-batch that is the batch by none; files by the paths that were given', async () => {
+  const settings = { seed: 1, heldOutSeed: 1, steps: 10, batchSize: 64, microBatch: 64, method: 'fgmt', gmtBatches: 'fresh' };
+  writeFileSync(path('p.safetensors.resume'), await encodeResumePoint({ kind: 'transfer', settings, inputs: {} }, { done: 3, facts: {}, arrays: new Map() }));
+  const { code, stderr } = await run(['transfer', 'whole.zip', '--target-seed', '2', '--data', 'a', '--method', 'fgmt', '--steps', '4', '--out', path('p.safetensors')]);
+  expect(code).toBe(3);
+  expect(stderr).toContain(`error: ${path('p.safetensors.resume')}: holds another job's resume point: --steps 10 → 4, `);
+  expect(stderr).toContain(', --batch-size 64 → 128, ');
+  expect(stderr).toContain('another --data, another start of the trajectory, another end of the trajectory, another --target');
+  expect(stderr).not.toMatch(/micro|settings\.|inputs\./);
+  writeFileSync(path('p.safetensors.resume'), Buffer.concat([Buffer.from('TRJPNT01'), Buffer.alloc(90)]));
+  const damaged = await run(['transfer', 'whole.zip', '--target-seed', '2', '--data', 'a', '--method', 'naive', '--out', 'p.safetensors']);
+  expect(damaged).toMatchObject({ code: 3, stderr: expect.stringMatching(/error: p\.safetensors\.resume: expected at least one whole resume point, got 1 damaged\n +--resume new starts over/) });
 });
 
 it('a training that diverges leaves no point in the way of the next try; one that is refused leaves the point of another', async () => {

@@ -12,7 +12,7 @@ import { parameterLayout } from '../../model/graph.ts';
 import { formatBytes, formatPercent } from '../../report/text.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { weightFiles } from '../checkpoints.node.ts';
-import { defineCommand } from '../command.ts';
+import { defineCommand, globalOptions } from '../command.ts';
 import type { GlobalValues } from '../command.ts';
 import { DEFAULT_BATCH_SIZE, dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
 import { UsageError, exitCodes } from '../exit.ts';
@@ -77,7 +77,7 @@ export const trainCommand = defineCommand({
   async run(context, values) {
     const { output, signal, compute } = context;
     requireUsage(values);
-    const job = beginLongJob(context, values, 'iterations');
+    const job = beginLongJob(context, values, 'iterations', { ...options, ...globalOptions });
     if (values.initial !== undefined) requireFile(values.initial);
     const task = await givenTask(values);
     const data = await loadData(await withTaskData(context, values, task), 'train', compute, task?.graph);
@@ -99,7 +99,7 @@ export const trainCommand = defineCommand({
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
     const { core } = await compute();
     const perplexed = hasPerplexity(data, loss ?? DEFAULT_LOSS);
-    const result = await train({
+    const result = await job.run(async () => train({
       graph, data, seed: values.seed, batchSize, optimiser: optimiserOf(values),
       learningRate: values['learning-rate'] ?? (values.optimiser === 'sgd' ? 0.01 : 0.001),
       learningRateSchedule: values['learning-rate-schedule'],
@@ -117,7 +117,7 @@ export const trainCommand = defineCommand({
         for (const { iteration, heldOut } of evaluations) output.record({ event: 'evaluation', iteration, ...scoreFields(core, heldOut, perplexed) });
         output.progress('training', done, total, detail);
       },
-    });
+    }));
 
     showEvaluations(output, core, result.evaluations, perplexed);
     remarkWorse(output, result.evaluations);

@@ -14,7 +14,7 @@ import { checkpointNumber } from '../../transfer/trajectory.ts';
 import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { weightFiles } from '../checkpoints.node.ts';
-import { defineCommand } from '../command.ts';
+import { defineCommand, globalOptions } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
 import { DEFAULT_BATCH_SIZE, dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
 import { hasPart } from '../data.node.ts';
@@ -85,7 +85,7 @@ export const transferCommand = defineCommand({
     const { output, signal, compute } = context;
     const bundlePath = path as string;
     requireUsage(values);
-    const job = beginLongJob(context, values, 'steps');
+    const job = beginLongJob(context, values, 'steps', { ...options, ...globalOptions });
     using opened = await openBundleFile(bundlePath, signal);
     const { bundle } = opened;
     const { graph } = bundle;
@@ -125,7 +125,7 @@ export const transferCommand = defineCommand({
     const tokens = isTokenSet(data);
     const loss = lossOf(values) ?? lossOfRecord(bundle.training);
     const perplexed = hasPerplexity(data, loss);
-    const result = await transfer({
+    const result = await job.run(async () => transfer({
       ...common,
       method: values.method,
       ...(oracleTarget === undefined ? {} : { oracleTarget }),
@@ -134,7 +134,7 @@ export const transferCommand = defineCommand({
         for (const step of steps) emitStep(output, core, step, perplexed);
         output.progress(`porting by ${values.method}`, done, total, detail);
       },
-    });
+    }));
     const naive = values.method === 'naive' ? result : await transfer({ ...common, method: 'naive' });
     const ported: Ported = {
       result, naive, tokens, perplexed, budgetBytes: values['history-budget'], files: values,
