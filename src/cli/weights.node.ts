@@ -13,6 +13,7 @@ import { readCheckpointFile } from './checkpoints.node.ts';
 import type { GlobalValues } from './command.ts';
 import { FileError, UsageError } from './exit.ts';
 import { openRandomAccess } from './files.node.ts';
+import { requireFiniteWeights } from './finite.ts';
 
 export const freshHeadOptions = {
   'fresh-head': { kind: 'flag', help: 'give the weights a random last layer first, drawn from --seed: the old answers are not carried along' },
@@ -82,8 +83,14 @@ export async function refuseWithoutNetwork(path: string): Promise<never> {
   throw new UsageError(`${path} (${foreignFormatNames[format]}) holds no network: give --graph BUNDLE, --graph FILE.json or --model NAME`);
 }
 
-/** Weights of `graph` from a file of any kind, or the checkpoint `label` (default: the last) of a bundle. */
+/** Weights of `graph` from a file of any kind, or the checkpoint `label` (default: the last) of a bundle. @throws NotFiniteError, by the file's name. */
 export async function readWeights(path: string, graph: ModelGraph, label?: string): Promise<NetworkState> {
+  const state = await readState(path, graph, label);
+  requireFiniteWeights(path, state);
+  return state;
+}
+
+async function readState(path: string, graph: ModelGraph, label: string | undefined): Promise<NetworkState> {
   if (isBundle(path)) {
     using opened = await openBundleFile(path);
     // Awaited here: `using` closes the bundle as soon as this function answers.

@@ -98,7 +98,7 @@ export function factoredProduct(
   const tt = core.kernels.innerF32(deltaT, product.of(gramT, deltaT, target.terms, size, target.terms, false), target.terms * size);
   if (!Number.isFinite(ts + tt + own.ss)) {
     for (const [role, { left, right: inputs }] of [['target', target], ['source', source]] as const) {
-      requireFinite(role, new Map([[name, { shape: [left.length], data: left }], [`${name} (inputs)`, { shape: [inputs.length], data: inputs }]]));
+      requireFinite(`gradient of ${role}`, new Map([[name, { shape: [left.length], data: left }], [`${name} (inputs)`, { shape: [inputs.length], data: inputs }]]));
     }
   }
   // A square that is zero may round to less.

@@ -32,8 +32,8 @@ export function pairPieces(layout: MatchingLayout, target: NamedTensors, source:
   );
   // A sum of squares of f32 in f64 is finite exactly when every element is: the elements are only looked at to name one.
   if (![...pieces.values()].every(({ weights }) => Number.isFinite(weights.squaredNorms))) {
-    requireFinite('target', target);
-    requireFinite('source', source);
+    requireFinite('gradient of target', target);
+    requireFinite('gradient of source', source);
   }
   return pieces;
 }

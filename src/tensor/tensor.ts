@@ -111,17 +111,22 @@ export function requireSameLayout(role: string, a: NamedTensors, b: NamedTensors
   }
 }
 
-/** @throws NotFiniteError naming the first tensor and index that holds NaN or an infinity. */
-export function requireFinite(role: string, tensors: NamedTensors): void {
+/** The first tensor and index, `name[i]`, that holds NaN or an infinity. */
+export function firstNotFinite(tensors: NamedTensors): { readonly at: string; readonly value: number } | undefined {
   for (const [name, { data }] of tensors) {
     for (let i = 0; i < data.length; i++) {
       // x − x is 0 for finite x and NaN otherwise: one subtraction instead of a call to Number.isFinite.
-      const x = data[i] as number;
-      if (x - x !== 0) {
-        throw new NotFiniteError({ field: `${role}.${name}[${i}]`, expected: 'a finite number', got: `${x}` });
-      }
+      const value = data[i] as number;
+      if (value - value !== 0) return { at: `${name}[${i}]`, value };
     }
   }
+  return undefined;
+}
+
+/** @throws NotFiniteError naming the first tensor and index that holds NaN or an infinity. */
+export function requireFinite(role: string, tensors: NamedTensors): void {
+  const found = firstNotFinite(tensors);
+  if (found !== undefined) throw new NotFiniteError({ field: `${role}.${found.at}`, expected: 'a finite number', got: `${found.value}` });
 }
 
 /** The same numbers in memory of their own. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { namedByOption } from '../../src/cli/arguments.ts';
 import type { OptionSpec } from '../../src/cli/arguments.ts';
-import { globalOptions } from '../../src/cli/command.ts';
+import { globalOptionsOf } from '../../src/cli/command.ts';
 import type { Command } from '../../src/cli/command.ts';
 import { convertCommand } from '../../src/cli/commands/convert.ts';
 import { demo } from '../../src/cli/commands/demo.ts';
@@ -25,9 +25,9 @@ const commands: readonly Command[] = [demo, trainCommand, transferCommand, evalu
 type Numeric = Extract<OptionSpec, { readonly kind: 'integer' | 'integers' | 'number' | 'bytes' }>;
 const isNumeric = (spec: OptionSpec): spec is Numeric => ['integer', 'integers', 'number', 'bytes'].includes(spec.kind);
 const nameOf = ({ field }: Numeric): string => [field ?? ''].flat()[0] as string;
-const numeric = commands.flatMap(({ name, options }) =>
-  Object.entries({ ...options, ...globalOptions }).flatMap(([option, spec]): [string, string, Numeric][] =>
-    isNumeric(spec) ? [[name, option, spec]] : [],
+const numeric = commands.flatMap((command) =>
+  Object.entries({ ...command.options, ...globalOptionsOf(command) }).flatMap(([option, spec]): [string, string, Numeric][] =>
+    isNumeric(spec) ? [[command.name, option, spec]] : [],
   ),
 );
 

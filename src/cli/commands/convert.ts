@@ -13,6 +13,7 @@ import { thatFile } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { writeAtomically } from '../files.node.ts';
+import { remarkNotFinite } from '../finite.ts';
 import { checkpointIndex, isBundle, openBundleFile } from '../weights.node.ts';
 
 const options = {
@@ -45,6 +46,7 @@ export const convertCommand = defineCommand({
     const format = formatOf(to);
     claim(outputs);
     const { read, kind } = isBundle(from) ? await readBundled(from, values.checkpoint, signal) : await readFile(from, values.checkpoint, signal);
+    remarkNotFinite(output, from, read.tensors);
     const rules = readRules(values.rules);
     const tensors = values.rules === undefined ? read.tensors : renamed(from, renameTensors(read.tensors, read.convention, rules));
     const { files, changed } = await writeForeign(tensors, { format, name: basename(to), dtype: values.dtype, metadata: read.metadata });

@@ -55,6 +55,7 @@ export const evaluateCommand = defineCommand({
         graph, state, data, loss, batchSize: Math.min(values['batch-size'], data.count), compute: await compute(), signal,
         onProgress: ({ done, total }) => output.progress(`evaluating ${label}`, done, total, {}),
       });
+      if (!Number.isFinite(result.loss)) output.warn(`${label}: the loss is ${result.loss}: the network overflows on some of these inputs, and its accuracy says nothing`);
       output.record({ event: 'result', command: 'evaluate', weights, checkpoint: bundled ? label : null, data: data.name, part: values.part, measured: loss, ...scoreFields(core, result, perplexed) });
       rows.push([label, formatPercent(result.accuracy, 2), result.loss.toFixed(4), ...(perplexed ? [perplexity(core, result.loss).toFixed(2)] : []), `${result.correct} of ${result.count}`]);
     };

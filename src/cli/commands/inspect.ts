@@ -16,6 +16,7 @@ import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import type { ExitCode } from '../exit.ts';
+import { remarkNotFinite } from '../finite.ts';
 import type { Output } from '../output.ts';
 import { graphOfShape, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
 import { graphSummary } from '../summaries.ts';
@@ -109,6 +110,7 @@ function layersTable(output: Output, graph: ModelGraph): string {
 
 async function inspectWeights({ output, signal }: Context, path: string): Promise<void> {
   const file = await readCheckpointFile(path, signal);
+  remarkNotFinite(output, path, file.tensors);
   const tensors = [...file.tensors].map(([name, { dtype, shape, bytes }]) => ({ name, dtype, shape, bytes: bytes.byteLength }));
   const elements = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   output.record({ event: 'weights', path, format: file.format, metadata: Object.fromEntries(file.metadata), tensors });
@@ -133,6 +135,7 @@ function namingOf({ prefix, added, scheme }: MappingReport): string {
 /** Every tensor of a network beside what a file has for it, and what the file has besides. */
 async function inspectFit({ output, signal }: Context, path: string, graph: ModelGraph, rules: readonly NameRule[]): Promise<ExitCode> {
   const file = await readCheckpointFile(path, signal);
+  remarkNotFinite(output, path, file.tensors);
   const layout = parameterLayout(graph);
   const { report } = mapNames(file.tensors, layout, rules, mappingOptions(graph, file.convention, rules));
   const show = (shape: readonly number[]): string => shape.join('×') || 'scalar';

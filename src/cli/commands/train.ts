@@ -12,7 +12,7 @@ import { parameterLayout } from '../../model/graph.ts';
 import { formatBytes, formatPercent } from '../../report/text.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { weightFiles } from '../checkpoints.node.ts';
-import { defineCommand, globalOptions } from '../command.ts';
+import { defineCommand, globalOptionsOf } from '../command.ts';
 import type { GlobalValues } from '../command.ts';
 import { DEFAULT_BATCH_SIZE, dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
 import { UsageError, exitCodes } from '../exit.ts';
@@ -77,7 +77,7 @@ export const trainCommand = defineCommand({
   async run(context, values) {
     const { output, signal, compute } = context;
     requireUsage(values);
-    const job = beginLongJob(context, values, 'iterations', { ...options, ...globalOptions });
+    const job = beginLongJob(context, values, 'iterations', { ...options, ...globalOptionsOf({}) });
     if (values.initial !== undefined) requireFile(values.initial);
     const task = await givenTask(values);
     const data = await loadData(await withTaskData(context, values, task), 'train', compute, task?.graph);

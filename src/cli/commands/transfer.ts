@@ -14,7 +14,7 @@ import { checkpointNumber } from '../../transfer/trajectory.ts';
 import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { weightFiles } from '../checkpoints.node.ts';
-import { defineCommand, globalOptions } from '../command.ts';
+import { defineCommand, globalOptionsOf } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
 import { DEFAULT_BATCH_SIZE, dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
 import { hasPart } from '../data.node.ts';
@@ -85,7 +85,7 @@ export const transferCommand = defineCommand({
     const { output, signal, compute } = context;
     const bundlePath = path as string;
     requireUsage(values);
-    const job = beginLongJob(context, values, 'steps', { ...options, ...globalOptions });
+    const job = beginLongJob(context, values, 'steps', { ...options, ...globalOptionsOf({}) });
     using opened = await openBundleFile(bundlePath, signal);
     const { bundle } = opened;
     const { graph } = bundle;
