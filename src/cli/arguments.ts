@@ -77,7 +77,7 @@ export function parseArguments<S extends OptionSpecs>(argv: readonly string[], s
     if (token.kind !== 'option') continue;
     // `Object.hasOwn`: an option called --constructor must not find Object.prototype's.
     const spec = Object.hasOwn(specs, token.name) ? specs[token.name] : undefined;
-    if (spec === undefined) throw unknownOption(token.rawName, Object.keys(specs));
+    if (spec === undefined) throw unknownOption(token.rawName, Object.keys(specs), argv[token.index] ?? '');
     const shown = `--${token.name}`;
     if (Object.hasOwn(values, token.name)) throw new UsageError(`${shown} is given twice`);
     values[token.name] = valueOf(shown, spec, token.value, token.inlineValue === true);
@@ -180,7 +180,9 @@ function bytesOf(shown: string, text: string, minimum = 0, maximum = Infinity): 
   return bytes;
 }
 
-function unknownOption(rawName: string, known: readonly string[]): UsageError {
+function unknownOption(rawName: string, known: readonly string[], given: string): UsageError {
+  // `-v2.safetensors` is read as the options v, 2 and so on; none has an ending.
+  if (/^-[^-=]+[./]/.test(given)) return new UsageError(`unknown option ${rawName}; a file whose name begins with a dash is`, `./${given}`);
   const bare = rawName.replace(/^-+/, '');
   const nearest = nearestName(bare, known);
   return new UsageError(`unknown option ${rawName}`, nearest === undefined ? undefined : `--${nearest}`);

@@ -1,5 +1,6 @@
 /** Exit codes, and the errors that only a command line can make. */
 import { TrajportError } from '../core/errors.ts';
+import { printable } from '../report/text.ts';
 
 /** What the process answers. Documented in docs/cli.md; a code never changes meaning between versions. */
 export const exitCodes = {
@@ -60,7 +61,8 @@ export class OptionError extends Error {
 export class FileError extends Error {
   readonly path: string;
   constructor(path: string, message: string, cause?: unknown) {
-    super(`${path}: ${message}`, cause === undefined ? undefined : { cause });
+    // Line ends in messages are ours; in a name they would look so.
+    super(`${printable(path)}: ${message}`, cause === undefined ? undefined : { cause });
     this.name = 'FileError';
     this.path = path;
   }

@@ -268,7 +268,9 @@ function openForReading(path: string): number {
   let file: number;
   try {
     // Looked at before it is opened: opening a pipe waits for whoever writes to it, and no signal ends that.
-    if (files().status(path)?.isFile === false) throw new FileError(path, 'is not a regular file');
+    const there = files().status(path);
+    if (there?.isDirectory === true) throw new FileError(path, 'is a folder, where one file is read (pack takes folders of checkpoints, --data folders of images)');
+    if (there?.isFile === false) throw new FileError(path, 'is not a regular file');
     file = files().open(path, 'r');
   } catch (cause) {
     throw cause instanceof FileError ? cause : new FileError(path, noSuchFile(path) ?? reason(cause), cause);
@@ -280,8 +282,9 @@ function openForReading(path: string): number {
   return file;
 }
 
-/** A URL is taken for a path: said to whoever knows that the library reads them. */
+/** A URL is taken for a path, and the dash of other programs for a name: said to whoever knows those. */
 function noSuchFile(path: string): string | undefined {
+  if (path === '-') return 'no such file: standard input is not read, give the name of a file';
   return /^(https?|file):\/\//i.test(path) ? 'no such file: the command line reads files, not URLs (openBundle of the library reads both)' : undefined;
 }
 

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { limits } from '../core/limits.ts';
-import { formatBytes } from '../report/text.ts';
+import { formatBytes, printable } from '../report/text.ts';
 import { NetworkError, TrajportError, closeSharedCompute, openCompute } from '../index.ts';
 import type { Compute } from '../index.ts';
 import { namedByOption, parseArguments } from './arguments.ts';
@@ -196,7 +196,10 @@ function explain(error: unknown): string {
   }
   // Only `download` asks servers.
   if (error instanceof NetworkError) return `${error.message}\n       --mirror URL fetches the same files from elsewhere`;
-  const said = error instanceof Error ? withSizes(error.message) : String(error);
+  const said =
+    error instanceof TrajportError
+      ? withSizes(`${printable(error.field)}: expected ${error.expected}, got ${error.got}`)
+      : error instanceof Error ? withSizes(error.message) : String(error);
   const cause = error instanceof OptionError ? error.cause : error;
   if (cause instanceof TrajportError && cause.code === 'out-of-memory') {
     return `${said}\n       --heap-limit SIZE raises the cap (at most ${formatBytes(limits.heapBytes)}); --micro-batch auto of train and transfer, or a smaller --batch-size, needs less`;

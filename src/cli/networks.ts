@@ -68,7 +68,8 @@ export async function graphOfShape(values: ModelValues & ValuesOf<typeof shapeOp
   const { input, classes } = values;
   if (values.model !== undefined && (input?.length !== (values.model === 'gpt2' ? 1 : 3) || classes === undefined)) {
     throw new UsageError(
-      values.model === 'gpt2' ? '--model gpt2 needs --input TOKENS and --classes VOCABULARY' : '--model needs --input C,H,W and --classes N',
+      values.model === 'gpt2' ? '--model gpt2 needs --input TOKENS and --classes VOCABULARY, e.g. --input 1024 --classes 50257'
+        : '--model needs --input C,H,W and --classes N, e.g. --input 3,224,224 --classes 1000',
     );
   }
   return graphOf(values, { input: input ?? [1, 1, 1], classes: classes ?? 1 });

@@ -2,7 +2,7 @@
 import type { Core } from '../core/core.ts';
 import { methodLabels } from '../experiments/port-fine-tune.ts';
 import type { Evaluation, TransferResult, TransferStep } from '../index.ts';
-import { formatBytes, formatCount, formatDuration, formatPercent } from '../report/text.ts';
+import { formatBytes, formatCount, formatDuration, formatPercent, printable } from '../report/text.ts';
 import { outscores } from '../transfer/stop-rule.ts';
 import type { Output } from './output.ts';
 import { perplexity, scoreFields } from './scores.ts';
@@ -126,6 +126,6 @@ function summaryLines(core: Core, { result, naive, test, perplexed, files }: Por
     const withPerplexity = ({ loss }: Evaluation): string => `${loss.toFixed(4)} (${perplexity(core, loss).toFixed(2)})`;
     if (perplexed) lines.push(`test loss (perplexity): ${compared(each(test, withPerplexity))}`);
   }
-  for (const file of [files.out, files.record]) if (file !== undefined) lines.push(`wrote ${file}`);
+  for (const file of [files.out, files.record]) if (file !== undefined) lines.push(`wrote ${printable(file)}`);
   return lines.join('\n');
 }

@@ -125,6 +125,16 @@ const activations: Readonly<Record<string, OperationName | undefined>> = {
 /** Layers that do nothing in evaluation. */
 const silent = ['Dropout', 'SpatialDropout2D', 'GaussianNoise', 'GaussianDropout', 'AlphaDropout', 'ActivityRegularization'];
 
+/** Layers that become operations. */
+const kinds = [
+  'Dense', 'Conv2D', 'DepthwiseConv2D', 'Conv2DTranspose', 'BatchNormalization', 'GroupNormalization', 'MaxPooling2D', 'AveragePooling2D', 'GlobalMaxPooling2D',
+  'GlobalAveragePooling2D', 'ZeroPadding2D', 'Flatten', 'Reshape', 'Activation', 'ReLU', 'LeakyReLU', 'Softmax', 'Add', 'Multiply', 'Concatenate',
+] as const;
+
+function isKind(kind: string): kind is (typeof kinds)[number] {
+  return (kinds as readonly string[]).includes(kind);
+}
+
 /** Collects the nodes of one model, layer by layer. */
 class Converter {
   readonly #nodes: GraphNode[] = [];
@@ -169,6 +179,8 @@ class Converter {
     const values = layer.inputs.map((input) => this.#values.get(input) ?? invalid(`layer ${describe(name)}`, 'inputs that stand before it', input));
     const x = values[0] ?? invalid(`layer ${describe(name)}`, 'an input', 'none');
     if (silent.includes(kind)) return x;
+    // Before what a layer of some kind may stand behind: it is the kind that is wrong.
+    if (!isKind(kind)) return refuse(`layer ${describe(name)}`, 'a kind of layer that a graph has', describe(kind));
     if ((config['data_format'] ?? 'channels_last') !== 'channels_last') no('.data_format', 'channels_last');
     const paddable = kind === 'Conv2D' || kind === 'DepthwiseConv2D';
     if (values.some((value) => value.padding !== undefined) && (!paddable || config['padding'] === 'same')) {
@@ -263,8 +275,6 @@ class Converter {
         if (kind === 'Multiply' && values.length !== 2) refuse(`layer ${describe(name)} (Multiply)`, '2 inputs', `${values.length}`);
         return this.#node(name, kind === 'Add' ? 'add' : kind === 'Multiply' ? 'multiply' : 'concat', {}, values);
       }
-      default:
-        return refuse(`layer ${describe(name)}`, 'a kind of layer that a graph has', describe(kind));
     }
   }
 

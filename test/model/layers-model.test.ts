@@ -104,6 +104,7 @@ describe('layers', () => {
 describe('refused by name', () => {
   test.each<[string, unknown, RegExp]>([
     ['an unknown layer', sequential([4], layer('LSTM', 'memory')), /layer "memory".*got "LSTM"/],
+    ['an unknown layer behind flattened images', sequential([4, 4, 2], layer('Flatten', 'flat'), layer('LSTM', 'memory')), /layer "memory": expected a kind of layer that a graph has, got "LSTM"/],
     ['an unknown activation', sequential([4], layer('Dense', 'd', { units: 2, activation: 'softsign' })), /layer "d" \(Dense\)\.activation.*softsign/],
     ['channels first', sequential([4, 4, 3], conv('c', { data_format: 'channels_first' })), /layer "c" \(Conv2D\)\.data_format/],
     ['averages that leave padding out', sequential([5, 5, 3], layer('AveragePooling2D', 'p', { pool_size: [2, 2], strides: [2, 2], padding: 'same' })), /layer "p" \(AveragePooling2D\)\.padding/],

@@ -47,6 +47,10 @@ function sizedInteger(cursor: ByteCursor, flags: number): number {
   }
 }
 
+function unsupported(field: string, expected: string, got: string): never {
+  throw new UnsupportedError({ field, expected, got });
+}
+
 class Hdf5File {
   readonly datasets: TensorCollector;
   readonly #field: string;
@@ -71,7 +75,7 @@ class Hdf5File {
   }
 
   #unsupported(what: string, expected: string, got: string): never {
-    throw new UnsupportedError({ field: `${this.#field}: ${what}`, expected, got });
+    return unsupported(`${this.#field}: ${what}`, expected, got);
   }
 
   #expectText(cursor: ByteCursor, text: string): void {
@@ -279,7 +283,7 @@ class Hdf5File {
     cursor.skip(1);
     if (version === 1) cursor.skip(5);
     // Type 2 is a dataspace without elements at all.
-    else if (version !== 2 || cursor.u8() === 2) this.#unsupported(label, 'a simple dataspace', `version ${version}`);
+    else if (version !== 2 || cursor.u8() === 2) unsupported(label, 'a simple dataspace', `version ${version}`);
     return Array.from({ length: rank }, () => cursor.u64());
   }
 
@@ -290,9 +294,9 @@ class Hdf5File {
     const size = cursor.u32();
     const [fixed, float, enumeration] = [0, 1, 8];
     if (kind === fixed || kind === float) {
-      if ((bits & 1) !== 0) this.#unsupported(label, 'little-endian elements', 'big-endian ones');
+      if ((bits & 1) !== 0) unsupported(label, 'little-endian elements', 'big-endian ones');
       const [from, precision] = [cursor.u16(), cursor.u16()];
-      if (from !== 0 || precision !== 8 * size) this.#unsupported(label, `all ${8 * size} bits of an element`, `${precision} bits from ${from}`);
+      if (from !== 0 || precision !== 8 * size) unsupported(label, `all ${8 * size} bits of an element`, `${precision} bits from ${from}`);
     }
     if (kind === fixed) {
       const signed = (bits & 8) !== 0;
@@ -307,12 +311,12 @@ class Hdf5File {
       // h5py's booleans.
       return 'BOOL';
     }
-    return this.#unsupported(label, 'integers, floats or booleans', `type class ${kind} of ${size} bytes`);
+    return unsupported(label, 'integers, floats or booleans', `type class ${kind} of ${size} bytes`);
   }
 
   #content(label: string, cursor: ByteCursor, byteLength: number): Uint8Array {
     const version = cursor.u8();
-    if (version !== 3 && version !== 4) this.#unsupported(label, 'layout version 3 or 4', `${version}`);
+    if (version !== 3 && version !== 4) unsupported(label, 'layout version 3 or 4', `${version}`);
     const kind = cursor.u8();
     const [compact, contiguous] = [0, 1];
     if (kind === compact) {
@@ -320,11 +324,11 @@ class Hdf5File {
       if (size !== byteLength) cursor.fail(`${byteLength} bytes`, `${size}`);
       return cursor.bytes(size);
     }
-    if (kind !== contiguous) this.#unsupported(label, 'contiguous elements', 'chunks');
+    if (kind !== contiguous) unsupported(label, 'contiguous elements', 'chunks');
     const address = cursor.bytes(OFFSET_BYTES);
     const size = cursor.u64();
     if (byteLength === 0) return new Uint8Array(0);
-    if (isUndefined(address)) this.#unsupported(label, 'elements that were written', 'none yet');
+    if (isUndefined(address)) unsupported(label, 'elements that were written', 'none yet');
     if (size !== byteLength) cursor.fail(`${byteLength} bytes`, `${size}`);
     return this.#at(new ByteCursor(label, address).u64()).bytes(byteLength);
   }

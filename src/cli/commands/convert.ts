@@ -62,7 +62,7 @@ export const convertCommand = defineCommand({
       event: 'result', command: 'convert', input: from, format: kind.format, ...(kind.checkpoint === undefined ? {} : { checkpoint: kind.checkpoint }),
       output: to, files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })), tensors: listed,
     });
-    output.text(`${from} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}`);
+    output.text(`${printable(from)} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}`);
     for (const [types, names] of changesOf(listed)) {
       const [first = '', ...others] = names;
       output.text(`  ${types}: ${formatCount(names.length, 'tensor')}, ${printable(first)}${others.length === 0 ? '' : ' and others'}`);
@@ -75,7 +75,7 @@ export const convertCommand = defineCommand({
         ),
       );
     }
-    for (const { name, bytes } of files) output.text(`wrote ${beside(name)} (${formatBytes(bytes.byteLength)})`);
+    for (const { name, bytes } of files) output.text(`wrote ${printable(beside(name))} (${formatBytes(bytes.byteLength)})`);
     return exitCodes.ok;
   },
 });

@@ -80,7 +80,7 @@ interface DemoFiles extends Readonly<Record<'bundle' | 'target' | 'record' | 'fi
 /** Everything but the choice of names; `files` are locked. */
 async function compareAndWrite(context: Context, values: Values & GlobalValues, iterations: readonly number[], files: DemoFiles): Promise<ExitCode> {
   const { output, signal, compute } = context;
-  const { before, after, names } = await loadTasks(context, values);
+  const { before, after, names, summaries } = await loadTasks(context, values);
   const graph = await graphOf(values, before.train, 'mlp');
   if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
   const settings: PortSettings = {
@@ -89,7 +89,7 @@ async function compareAndWrite(context: Context, values: Values & GlobalValues, 
   };
   output.text(
     `${output.style('bold', 'Base v1 was fine-tuned from task A to task B. Its fine-tune is ported to base v2.')}\n` +
-      `  network  ${graphSummary(graph)}\n  task A   ${dataSummary(before.train)}\n  task B   ${dataSummary(after.train)}\n` +
+      `  network  ${graphSummary(graph)}\n  task A   ${summaries.before}\n  task B   ${summaries.after}\n` +
       `  pairs    ${values.pairs}, seeds ${values.seed}${values.pairs > 1 ? ` to ${values.seed + values.pairs - 1}` : ''}\n`,
   );
 
@@ -136,7 +136,15 @@ async function compareAndWrite(context: Context, values: Values & GlobalValues, 
   return exitCodes.ok;
 }
 
-async function loadTasks({ compute }: Context, values: Values): Promise<{ before: Task; after: Task; names: { before: string; after: string } }> {
+interface Loaded {
+  readonly before: Task;
+  readonly after: Task;
+  readonly names: { readonly before: string; readonly after: string };
+  /** Of each as it is: one network reads both, with as many classes as the one that has more. */
+  readonly summaries: { readonly before: string; readonly after: string };
+}
+
+async function loadTasks({ compute }: Context, values: Values): Promise<Loaded> {
   const found = values.data === undefined ? undefined : values['data-after'] === undefined ? await pairIn(values.data) : { before: values.data, after: values['data-after'] };
   if (values.data === undefined && values['data-after'] !== undefined) throw new UsageError('--data-after needs --data for task A');
   for (const name of Object.values(found ?? {})) if (namesTokens(name)) throw new UsageError(`${name === found?.before ? '--data' : '--data-after'} of demo takes images, not ${name}`);
@@ -149,6 +157,7 @@ async function loadTasks({ compute }: Context, values: Values): Promise<{ before
   };
   let before = await load(names.before);
   let after = await load(names.after);
+  const summaries = { before: dataSummary(before.train), after: dataSummary(after.train) };
   const classes = Math.max(...[before.train, before.test, after.train, after.test].map((set: ImageSet) => set.classes));
   if ([before.train, before.test, after.train, after.test].some((set) => set.classes !== classes)) {
     before = await load(names.before, classes);
@@ -158,7 +167,7 @@ async function loadTasks({ compute }: Context, values: Values): Promise<{ before
   if (shape(before.train) !== shape(after.train)) {
     throw new UsageError(`--data-after ${names.after} has images of ${shape(after.train)}, and --data ${names.before} of ${shape(before.train)}: one network is to read both`);
   }
-  return { before, after, names: { before: before.train.name, after: after.train.name } };
+  return { before, after, summaries, names: { before: before.train.name, after: after.train.name } };
 }
 
 /** Where a folder of both tasks has each. */

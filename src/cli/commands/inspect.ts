@@ -71,7 +71,7 @@ function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBund
   const held = new Map(heldGroups(spec, []).map(({ id, reason }) => [id, reason]));
   const groups = spec.groups.map(({ id, size, members }) => ({ id, size, members, ...(held.has(id) ? { held: held.get(id) } : {}) }));
   output.record({ event: 'bundle', path, graph, groups, checkpoints: bundle.checkpoints, manifest: bundle.manifest });
-  output.text(`${output.style('bold', path)}\n${graphSummary(graph)}\n`);
+  output.text(`${output.style('bold', printable(path))}\n${graphSummary(graph)}\n`);
   output.text(layersTable(output, graph));
   output.text(
     output.table(
@@ -114,7 +114,7 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
   const tensors = [...file.tensors].map(([name, { dtype, shape, bytes }]) => ({ name, dtype, shape, bytes: bytes.byteLength }));
   const elements = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   output.record({ event: 'weights', path, format: file.format, metadata: Object.fromEntries(file.metadata), tensors });
-  output.text(`${output.style('bold', path)}\n${foreignFormatNames[file.format]}: ${tensors.length} tensors, ${formatInteger(elements)} numbers\n`);
+  output.text(`${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]}: ${tensors.length} tensors, ${formatInteger(elements)} numbers\n`);
   for (const [key, value] of file.metadata) output.text(`  ${printable(key)}: ${printable(value)}`);
   output.text(
     output.table(
@@ -153,7 +153,7 @@ async function inspectFit({ output, signal }: Context, path: string, graph: Mode
   const unexpected = report.unexpected.map((item) => ['', '', printable(item.from), `unexpected, ${show(item.shape)}`]);
   const ordered = [...rows.filter((row) => !fitting(row)), ...unexpected, ...rows.filter(fitting)];
   output.record({ event: 'fit', path, format: file.format, ...report });
-  output.text(`${output.style('bold', path)}\n${foreignFormatNames[file.format]} against ${graphSummary(graph)}\n`);
+  output.text(`${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]} against ${graphSummary(graph)}\n`);
   output.text(output.table([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], ordered));
   if (report.ignored.length > 0) {
     output.text(output.table([{ title: 'left out' }, { title: 'why' }], report.ignored.map(({ from: name, why }) => [printable(name), printable(why)])));

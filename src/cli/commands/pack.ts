@@ -78,7 +78,7 @@ export const packCommand = defineCommand({
         ]),
       ),
     );
-    output.text(`wrote ${values.out} (${formatBytes(bytes)})`);
+    output.text(`wrote ${printable(values.out)} (${formatBytes(bytes)})`);
     return exitCodes.ok;
   },
 });

@@ -3,19 +3,22 @@ import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundleTo } from '../../bundle/writer.ts';
 import type { CheckpointContent } from '../../bundle/writer.ts';
 import type { Core } from '../../core/core.ts';
+import { TrajportError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { DEFAULT_LOSS } from '../../gradient/loss.ts';
 import type { OptimiserSettings } from '../../gradient/optimiser.ts';
 import { train } from '../../index.ts';
-import type { TrainResult } from '../../index.ts';
+import type { Compute, TrainResult } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
-import { formatBytes, formatPercent } from '../../report/text.ts';
+import type { ModelGraph } from '../../model/graph.ts';
+import { formatBytes, formatPercent, printable } from '../../report/text.ts';
+import type { NetworkState } from '../../tensor/tensor.ts';
 import type { ValuesOf } from '../arguments.ts';
-import { weightFiles } from '../checkpoints.node.ts';
+import { readCheckpointFile, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
 import type { GlobalValues } from '../command.ts';
 import { DEFAULT_BATCH_SIZE, dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
-import { UsageError, exitCodes } from '../exit.ts';
+import { FileError, UsageError, exitCodes } from '../exit.ts';
 import { requireFile, streamAtomically, writeAtomically } from '../files.node.ts';
 import { lossOf, lossOptions } from '../loss-options.ts';
 import { givenTask, graphOf, modelOptions } from '../networks.ts';
@@ -25,7 +28,7 @@ import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { hasPerplexity, perplexity, scoreFields } from '../scores.ts';
 import { dataSummary, graphSummary } from '../summaries.ts';
 import { withTaskData } from '../task.ts';
-import { freshHeadOptions, readStart } from '../weights.node.ts';
+import { freshHeadOptions, isBundle, readStart } from '../weights.node.ts';
 
 const options = {
   ...dataOptions,
@@ -85,7 +88,7 @@ export const trainCommand = defineCommand({
     if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
     const batchSize = values['batch-size'] ?? DEFAULT_BATCH_SIZE;
     remarkLargeBatch(output, values['batch-size'], data, values['held-out']);
-    const initial = values.initial === undefined ? undefined : await readStart(values.initial, graph, values, compute);
+    const initial = values.initial === undefined ? undefined : await readInitial(values.initial, graph, values, compute);
     const loss = lossOf(values);
     const microBatch = microBatchOf(values, graph, batchSize, output);
     if (values.workers !== undefined && microBatch === undefined) {
@@ -127,12 +130,12 @@ export const trainCommand = defineCommand({
       const bytes = await streamAtomically(values.out, (sink) => writeBundleTo(sink, content, { signal, ...(values['store-seed'] ? { core } : {}) }));
       written['bundle'] = values.out;
       written['bundleBytes'] = bytes;
-      output.text(`wrote ${values.out}: ${result.checkpoints.length} checkpoints, ${formatBytes(bytes)}`);
+      output.text(`wrote ${printable(values.out)}: ${result.checkpoints.length} checkpoints, ${formatBytes(bytes)}`);
     }
     if (values.final !== undefined) {
       writeAtomically(values.final, stateToSafetensors(parameterLayout(graph), result.state));
       written['final'] = values.final;
-      output.text(`wrote ${values.final}`);
+      output.text(`wrote ${printable(values.final)}`);
     }
     job.finish();
     const last = result.evaluations.at(-1);
@@ -156,6 +159,20 @@ function requireUsage(values: Values): void {
     throw new UsageError('--store-seed is for weights drawn from --seed, not for those of --initial');
   }
   if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
+}
+
+/** Weights to start from. Where nobody has named a network it is the default MLP, and weights of another width are told which that would be. */
+async function readInitial(path: string, graph: ModelGraph, values: Values, compute: () => Promise<Compute>): Promise<NetworkState> {
+  try {
+    return await readStart(path, graph, values, compute);
+  } catch (error) {
+    if (!(error instanceof TrajportError) || values.model !== undefined || values.graph !== undefined || values.widths !== undefined || isBundle(path)) throw error;
+    const layers = [...(await readCheckpointFile(path)).tensors.values()].filter(({ shape }) => shape.length === 2);
+    const widths = layers.slice(0, -1).map(({ shape }) => shape[0]).join(',');
+    throw new FileError(
+      path, `${error.message}\n       no network is named, so it is --model mlp --widths 512${widths === '' ? '' : `; were these weights of an MLP, it would be --widths ${widths}`}`, error,
+    );
+  }
 }
 
 function optimiserOf(values: Values): OptimiserSettings {
