@@ -224,12 +224,12 @@ export class HeapParameters {
 
 /** @throws InvalidArgumentError naming the first tensor whose name or shape is not the graph's, or whose numbers are not as many as its shape says. */
 export function requireLayout(role: string, layout: ParameterLayout, state: NetworkState | WrittenState): void {
-  const require = (field: string, infos: readonly ParameterInfo[], tensors: NamedTensors): void => {
+  const requireTensors = (field: string, infos: readonly ParameterInfo[], tensors: NamedTensors): void => {
     requireSameLayout(field, declared(infos), tensors);
     requireWhole(field, tensors);
   };
-  if ('parameters' in state) require(`${role}.parameters`, layout.parameters, state.parameters);
-  require(`${role}.buffers`, layout.buffers, state.buffers);
+  if ('parameters' in state) requireTensors(`${role}.parameters`, layout.parameters, state.parameters);
+  requireTensors(`${role}.buffers`, layout.buffers, state.buffers);
 }
 
 /** In `into` where it fits, else in an array of its own. */
