@@ -16,9 +16,10 @@ export type Request =
       readonly kind: 'gradient';
       readonly graph: ModelGraph;
       readonly options: NetworkOptions;
+      /** In shared memory where several workers read it and the runtime has some. */
       readonly state: NetworkState;
       readonly runs: readonly PartRun[];
-      /** For gradients of all runs but the first, which are read into the arrays that `state` came in. */
+      /** Arrays for the gradients of the runs, as long as there are some: those of `state` among them, where it is this worker's own. */
       readonly spare: readonly NamedTensors[];
     };
 

@@ -31,7 +31,7 @@ export function serveGradients(scope: WebPort | NodePort): void {
         return;
       case 'gradient': {
         const { state, runs, spare } = request;
-        networkOf(request.graph, request.options).eachRun(state, runs, [state.parameters, ...spare], (losses, gradients, shared) => {
+        networkOf(request.graph, request.options).eachRun(state, runs, spare, (losses, gradients, shared) => {
           // Later runs may need the batch whose memory these share.
           const factors = new Map([...shared].map(([name, own]) => [name, { ...own, right: own.right.slice() }]));
           answer({ kind: 'contribution', losses, gradients, factors }, buffersOf(gradients, factors));
