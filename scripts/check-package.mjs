@@ -93,7 +93,9 @@ function deadLinks(installed) {
   const documents = readdirSync(installed, { recursive: true }).filter((name) => name.endsWith('.md'));
   return documents.flatMap((name) => {
     const text = readFileSync(join(installed, name), 'utf8');
-    const links = [...text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map(([, link]) => link).filter((link) => !/^[a-z]+:/.test(link));
+    // In code, `solvers['name'](history, …)` is no link.
+    const prose = text.replaceAll(/^```[\s\S]*?^```/gm, '');
+    const links = [...prose.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map(([, link]) => link).filter((link) => !/^[a-z]+:/.test(link));
     const named = [...text.matchAll(/node_modules\/trajport\/([\w./]+)/g)].map(([, path]) => join(installed, path));
     return [...links.map((link) => join(installed, dirname(name), link)), ...named]
       .filter((path) => !existsSync(path))
