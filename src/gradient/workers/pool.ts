@@ -74,7 +74,7 @@ export class GradientWorkers implements Disposable {
   }
 
   /**
-   * What `Network.gradient` gives for each job, to the last bit. Parts of all jobs are dealt out in turn.
+   * What `Network.gradient` gives for each job, to the last bit.
    * @param options as for `compile`: part of the result's bytes.
    * @throws what `Network.gradient` throws; KernelError where a worker failed, after which the pool is of no use.
    */
