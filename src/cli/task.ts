@@ -30,7 +30,7 @@ export async function withTaskData<V extends DataValues>(context: Context, value
     throw new UsageError(`${path} was trained on ${official.dataset}: give --data DIR, the folder of its files (trajport download ${official.dataset} fetches them)`);
   }
   const data = await generatedTaskOf(context, values, task);
-  if (data === undefined) throw new UsageError(`${path} was not trained on ${generatedTasks.join(' or ')} as drawn here: give --data DIR`);
+  if (data === undefined) throw new UsageError(`${path} was not trained on ${generatedTasks.join(' or ')} as drawn here: give --data DIR, or the --train-count of its training`);
   return { ...values, data };
 }
 

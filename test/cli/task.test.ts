@@ -39,7 +39,7 @@ describe('without --data', () => {
   });
 
   it.each<[string, readonly string[], string]>([
-    ['transfer', ['transfer', 'folder.zip', '--target-seed', '2', '--out', 'x.safetensors'], 'folder.zip was not trained on generated:before or generated:after as drawn here: give --data DIR'],
+    ['transfer', ['transfer', 'folder.zip', '--target-seed', '2', '--out', 'x.safetensors'], 'folder.zip was not trained on generated:before or generated:after as drawn here: give --data DIR, or the --train-count of its training'],
     ['evaluate', ['evaluate', 'folder.zip'], 'give --data DIR'],
     ['train', ['train', '--graph', 'folder.zip', '--iterations', '1', '--final', 'x.safetensors'], 'give --data DIR'],
     ['transfer of a packed bundle', ['transfer', 'packed.zip', '--target-seed', '2', '--out', 'x.safetensors'], 'packed.zip does not say what it was trained on: give --data DIR'],
