@@ -49,7 +49,7 @@ const pieces: readonly Piece[] = [
   ...['mlp-256-256', 'small-conv-32', 'resnet-small-32'].map((name) => piece(`alternatives: ${name}`, 4, 'alternatives', name)),
   ...(
     [
-      ['mlp-512', 0.3, 0.3, 0.3], ['mlp-512-mnist', 0.3, 0.3, 0.3], ['small-conv-32', 0.3, 0.5, 0.5], ['small-conv-32-mnist', 0.5, 0.7, 0.7],
+      ['mlp-512', 0.5, 0.6, 0.6], ['mlp-512-mnist', 0.5, 0.6, 0.6], ['small-conv-32', 0.6, 1, 1], ['small-conv-32-mnist', 0.9, 1.5, 1.5],
       ['conv8-half', 3, 8, 8], ['mlp-4096', 6, 20, 20],
     ] as const
   ).flatMap(([name, ...minutes]) => (['fgmt', 'gmt', 'gmt-fixed'] as const).map((method, i) => piece(`official: ${name} ${method}`, minutes[i] as number, 'official', name, '--method', method))),
