@@ -167,8 +167,8 @@ async function writeJob(folder: string, graph: ModelGraph, data: ImageSet, sourc
   const batches = Array.from({ length: count }, () => makeBatch(data, sampler.next()));
   const held = makeBatch(data, heldOut);
   mkdirSync(folder, { recursive: true });
-  const write = (name: string, ...parts: readonly (Float32Array | Int32Array)[]): void =>
-    writeFileSync(join(folder, name), Buffer.concat(parts.map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength))));
+  const write = (name: string, ...arrays: readonly (Float32Array | Int32Array)[]): void =>
+    writeFileSync(join(folder, name), Buffer.concat(arrays.map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength))));
   const inOrder = (tensors: NamedTensors): Float32Array[] => names.map(({ name }) => tensors.get(name)?.data as Float32Array);
   write('source-start.f32', ...inOrder((await source.readCheckpoint(0)).parameters));
   write('source-end.f32', ...inOrder((await source.readCheckpoint(source.checkpoints.length - 1)).parameters));

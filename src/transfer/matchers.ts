@@ -12,6 +12,7 @@ import type { KnownSources } from '../matching/factored-product.ts';
 import { GradientHistory } from '../matching/history.ts';
 import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
+import type { HistorySnapshot } from '../matching/snapshot.ts';
 import { solvers } from '../matching/solvers.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
@@ -21,6 +22,7 @@ import type { Points } from './points.ts';
 import type { Breather } from './progress.ts';
 import type { TransferMethod, TransferSettings } from './settings.ts';
 import type { Stopwatch } from './timing.ts';
+import type { TransferCounts } from './transfer-step.ts';
 import { subtract } from './trajectory.ts';
 
 /** Everything that one transfer shares. */
@@ -41,7 +43,7 @@ export interface TransferContext {
   readonly signal: AbortSignal | undefined;
   /** Pauses after every gradient. */
   readonly breather: Breather;
-  readonly counts: { gradients: number; reusedGradients: number; matchings: number; assignments: number };
+  readonly counts: { -readonly [count in keyof TransferCounts]: number };
 }
 
 /** What the strategies that match have besides. */
@@ -96,10 +98,11 @@ function fastGradientMatcher(context: MatchingContext): Matcher {
 
 /** GMT: all pairs t = 0 … step − 1 anew, the target's side along the permutation of the step before. */
 function gradientMatcher(context: MatchingContext): Matcher {
-  const addPair = context.settings.gmtBatches === 'fixed' ? keptPairs(context) : passingPairs(context);
+  const { history } = context;
+  const { start, addPair } = context.settings.gmtBatches === 'fixed' ? keptPairs(context) : { start: () => history.clear(), addPair: passingPairs(context) };
   return async (step, previous) => {
-    context.history.clear();
-    for (let point = 0; point < step; point++) await addPair(point, previous);
+    start();
+    for (let point = history.pairs; point < step; point++) await addPair(point, previous);
     return solve(context, step, previous);
   };
 }
@@ -115,10 +118,12 @@ interface KeptPair extends GradientPair {
   readonly permutations: Permutations;
 }
 
-/** What each point keeps where batches are fixed: those always, its pair as long as all pairs fit the bytes of another history. */
+/** What each point keeps where batches are fixed: those always, the rest as long as it fits the bytes of another history. */
 class KeptPoints {
   readonly #batches: (readonly Batch[])[] = [];
   readonly #pairs: (KeptPair | undefined)[] = [];
+  /** The history of the first point alone: its pair stands for good. */
+  #first: HistorySnapshot | undefined;
   readonly #budgetBytes: number;
   /** What the history finds out of the sources of pairs. */
   readonly sources: KnownSources = new WeakMap();
@@ -139,13 +144,31 @@ class KeptPoints {
 
   /** What is not kept is computed again, to the same bytes. */
   keep(point: number, pair: KeptPair): void {
-    if (this.#pairs[point] === undefined) {
-      const bytes = pairBytes(pair, this.#batches[point] as readonly Batch[]);
-      if (this.#bytes + bytes > this.#budgetBytes) return;
-      this.#bytes += bytes;
-    }
-    this.#pairs[point] = pair;
+    if (this.#pairs[point] !== undefined || this.#takeRoom(pairBytes(pair, this.#batches[point] as readonly Batch[]))) this.#pairs[point] = pair;
   }
+
+  /** @param history of the first point's pair alone. @returns whether there was room for it. */
+  keepFirst(history: GradientHistory): boolean {
+    const snapshot = history.snapshot();
+    const fits = this.#takeRoom([...snapshot.arrays.values()].reduce((bytes, { byteLength }) => bytes + byteLength, 0));
+    if (fits) this.#first = copied(snapshot);
+    return fits;
+  }
+
+  /** The history of the first point, where that is kept; its numbers are those that adding the pair again would give. */
+  get first(): HistorySnapshot | undefined {
+    return this.#first && copied(this.#first);
+  }
+
+  #takeRoom(bytes: number): boolean {
+    const fits = this.#bytes + bytes <= this.#budgetBytes;
+    if (fits) this.#bytes += bytes;
+    return fits;
+  }
+}
+
+function copied({ facts, arrays }: HistorySnapshot): HistorySnapshot {
+  return { facts, arrays: new Map([...arrays].map(([name, array]) => [name, array.slice()])) };
 }
 
 /**
@@ -177,22 +200,32 @@ function passingPairs(context: MatchingContext): AddPair {
   };
 }
 
-/** Pairs over each point's own batches; only gradients at states that have moved are computed. */
-function keptPairs(context: MatchingContext): AddPair {
-  const { settings, counts } = context;
+/**
+ * Pairs over each point's own batches. Only gradients at states that have moved are computed. At the start of the trajectory none moves, whatever the
+ * permutation: `start` puts what the history was with that pair alone.
+ */
+function keptPairs(context: MatchingContext): { readonly start: () => void; readonly addPair: AddPair } {
+  const { settings, counts, history, stopwatch } = context;
   const kept = new KeptPoints(settings.historyBudgetBytes);
-  return async (point, permutations) => {
+  const start = (): void => {
+    const { first } = kept;
+    if (first === undefined) return history.clear();
+    stopwatch.measure('similarity', () => history.restore(first));
+    counts.reusedGradients += 2 * settings.batchesPerStep;
+    counts.reusedPairs++;
+  };
+  const addPair: AddPair = async (point, permutations) => {
     const batches = kept.batches(point, () => context.drawBatches('kept'));
     const known = kept.pair(point);
-    // At the start of the trajectory nothing is added to the target, whatever the permutation.
     const targetStands = known !== undefined && (point === 0 || samePermutations(known.permutations, permutations));
     const moved = known === undefined ? (['target', 'source'] as const) : targetStands ? [] : (['target'] as const);
     counts.reusedGradients += (2 - moved.length) * settings.batchesPerStep;
     const pair = { ...(await gradientsAt(context, point, permutations, batches, moved, known)), permutations };
-    kept.keep(point, pair);
     addToHistory(context, pair, kept.sources);
+    if (point > 0 || !kept.keepFirst(history)) kept.keep(point, pair);
     await context.breather.pause();
   };
+  return { start, addPair };
 }
 
 function addToHistory({ history, stopwatch }: MatchingContext, { target, source }: GradientPair, knownSources?: KnownSources): void {

@@ -27,6 +27,8 @@ export interface TransferCounts {
   readonly gradients: number;
   /** Those taken as they were, because neither state nor batch had changed (`gmtBatches: 'fixed'`). */
   readonly reusedGradients: number;
+  /** Pairs whose share of the similarities was taken as it was, because neither side had changed (`gmtBatches: 'fixed'`). */
+  readonly reusedPairs: number;
   readonly matchings: number;
   readonly assignments: number;
 }

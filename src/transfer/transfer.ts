@@ -188,7 +188,7 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     stopwatch,
     signal,
     breather: new Breather(signal, GRADIENTS_A_BREATH),
-    counts: { gradients: 0, reusedGradients: 0, matchings: 0, assignments: 0 },
+    counts: { gradients: 0, reusedGradients: 0, reusedPairs: 0, matchings: 0, assignments: 0 },
   };
   const { match, history } = matchingFor(context, options.oracleTarget);
   const score = await scorer(context, data, heldOut, sourceEnd);

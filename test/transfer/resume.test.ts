@@ -228,6 +228,8 @@ test('GMT with fixed batches: a resumed job, which computes its first gradients 
   // Of 2 · (4 + 3 + 2 + 1) pairs of gradients the source's once a point, and the target's at the start once; more where nothing moved.
   expect(whole.counts.gradients + whole.counts.reusedGradients).toBe(2 * steps * (steps + 1));
   expect(whole.counts.gradients).toBeLessThanOrEqual(2 * (steps + 1 + (steps * (steps - 1)) / 2));
+  // The first pair's share of the similarities is taken from the step before; a resumed job adds the pair once more.
+  expect(whole.counts.reusedPairs).toBe(steps - 1);
   for (const at of [0, 1, 2]) {
     const resumed = await transfer({ ...options, resume: memory([all.points[at] as Uint8Array]) });
     expect(resumed.record).toEqual(whole.record);
