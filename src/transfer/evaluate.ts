@@ -2,7 +2,7 @@
 import { requireInteger } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
-import { PassingBatches } from '../data/data-set.ts';
+import { BatchPieces } from '../data/batch-pieces.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { Loss } from '../gradient/loss.ts';
 import type { Network } from '../gradient/network.ts';
@@ -54,32 +54,22 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { engine } = await useCompute(options.compute);
   using network = engine.compile(graph, options.loss === undefined ? {} : { loss: options.loss });
   const rows = Int32Array.from({ length: data.count }, (_, row) => row);
-  return evaluateRows(network, state, new PassingBatches(data), rows, batchSize, options);
+  return evaluatePieces(network, state, new BatchPieces(data, rows, batchSize, false), options);
 }
 
-/** Evaluates the given rows of a set; sums run in the order of `rows`, so the result is the same everywhere. */
-export async function evaluateRows(
-  network: Network,
-  state: NetworkState,
-  batches: PassingBatches,
-  rows: Int32Array,
-  batchSize: number,
-  control: JobControl,
-  stopwatch?: Stopwatch,
-): Promise<Evaluation> {
+/** Evaluates the rows of all pieces; sums run in their order, so the result is the same everywhere. */
+export async function evaluatePieces(network: Network, state: NetworkState, pieces: BatchPieces, control: JobControl, stopwatch?: Stopwatch): Promise<Evaluation> {
   const breather = new Breather(control.signal, 4);
   let lossSum = 0;
   let correct = 0;
   let count = 0;
-  for (let start = 0; start < rows.length; start += batchSize) {
-    const piece = rows.subarray(start, Math.min(start + batchSize, rows.length));
-    const batch = batches.make(piece);
+  for (const batch of pieces) {
     const run = () => network.evaluate(state, [batch]);
     const part = stopwatch === undefined ? run() : stopwatch.measure('evaluation', run);
     lossSum += part.loss * part.count;
     correct += part.correct;
     count += part.count;
-    control.onProgress?.({ stage: 'evaluate', done: start + piece.length, total: rows.length, detail: {} });
+    control.onProgress?.({ stage: 'evaluate', done: count, total: pieces.count, detail: {} });
     await breather.pause();
   }
   return { loss: lossSum / count, accuracy: correct / count, correct, count };

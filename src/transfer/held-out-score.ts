@@ -1,8 +1,8 @@
 /** What the held-out rows say of a state of a transfer. */
-import { PassingBatches } from '../data/data-set.ts';
+import { BatchPieces } from '../data/batch-pieces.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
+import { EVALUATION_BATCH, evaluatePieces } from './evaluate.ts';
 import type { TransferContext } from './matchers.ts';
 import { breathe } from './progress.ts';
 import type { TransferStep } from './transfer-step.ts';
@@ -19,20 +19,21 @@ export async function scorer(
   if (heldOut.length === 0) return async () => ({});
   const { network, stopwatch, signal, settings } = context;
   const { labelsPerInput, classes } = network;
-  const batches = new PassingBatches(data);
+  const pieces = new BatchPieces(data, heldOut, EVALUATION_BATCH, true);
   const predict = async (state: NetworkState): Promise<Int32Array> => {
     const predictions = new Int32Array(heldOut.length * labelsPerInput);
-    for (let start = 0; start < heldOut.length; start += EVALUATION_BATCH) {
-      const batch = batches.make(heldOut.subarray(start, Math.min(start + EVALUATION_BATCH, heldOut.length)));
+    let at = 0;
+    for (const batch of pieces) {
       const logits = stopwatch.measure('evaluation', () => network.logits(state, batch));
-      predictions.set(largestIndices(logits, classes), start * labelsPerInput);
+      predictions.set(largestIndices(logits, classes), at);
+      at += batch.count * labelsPerInput;
       await breathe(signal);
     }
     return predictions;
   };
   const taught = settings.stopRule === 'label-free' ? await predict(sourceEnd) : undefined;
   return async (state) => {
-    const evaluation = await evaluateRows(network, state, batches, heldOut, EVALUATION_BATCH, { signal }, stopwatch);
+    const evaluation = await evaluatePieces(network, state, pieces, { signal }, stopwatch);
     if (taught === undefined) return { heldOut: evaluation };
     const predictions = await predict(state);
     let agreeing = 0;

@@ -2,6 +2,7 @@
 import { NotFiniteError, describe } from '../core/errors.ts';
 import { BatchSampler } from '../data/batch-sampler.ts';
 import type { Batch } from '../data/batch.ts';
+import { BatchPieces } from '../data/batch-pieces.ts';
 import { PassingBatches } from '../data/data-set.ts';
 import type { Trainer } from '../gradient/engine.ts';
 import type { GradientResult, Network } from '../gradient/network.ts';
@@ -10,7 +11,7 @@ import { Random, streams } from '../tensor/random.ts';
 import { requireFinite } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { deepFreeze } from './record.ts';
-import { EVALUATION_BATCH, evaluateRows } from './evaluate.ts';
+import { EVALUATION_BATCH, evaluatePieces } from './evaluate.ts';
 import type { JobControl, ProgressEvent } from './progress.ts';
 import type { TrainJob } from './train-job.ts';
 import type { TrainProgress } from './train-point.ts';
@@ -40,7 +41,7 @@ export class TrainRun {
   readonly #tools: TrainTools;
   readonly #sampler: BatchSampler;
   readonly #trainingBatches: PassingBatches;
-  readonly #heldOutBatches: PassingBatches;
+  readonly #heldOut: BatchPieces;
 
   /** @param progress what `done` iterations have gathered; goes on growing. */
   constructor(job: TrainJob, tools: TrainTools, progress: TrainProgress, done: number) {
@@ -49,16 +50,16 @@ export class TrainRun {
     this.progress = progress;
     this.#sampler = new BatchSampler(job.training, job.settings.batchSize, new Random(job.seed, streams.batches));
     this.#sampler.skip(done);
-    [this.#trainingBatches, this.#heldOutBatches] = [new PassingBatches(job.data), new PassingBatches(job.data)];
+    this.#trainingBatches = new PassingBatches(job.data);
+    this.#heldOut = new BatchPieces(job.data, job.heldOut, EVALUATION_BATCH, true);
   }
 
   /** Evaluates on what is held out, once for an iteration; 0 is before training. */
   async evaluate(iteration: number, state: NetworkState): Promise<void> {
-    const { heldOut: rows } = this.#job;
     const { evaluations } = this.progress;
-    if (rows.length === 0 || evaluations.at(-1)?.iteration === iteration) return;
+    if (this.#heldOut.count === 0 || evaluations.at(-1)?.iteration === iteration) return;
     const { network, signal } = this.#tools;
-    evaluations.push(deepFreeze({ iteration, heldOut: await evaluateRows(network, state, this.#heldOutBatches, rows, EVALUATION_BATCH, { signal }) }));
+    evaluations.push(deepFreeze({ iteration, heldOut: await evaluatePieces(network, state, this.#heldOut, { signal }) }));
   }
 
   /** The next iteration: a step of the optimiser, and what is to be kept after it. @returns what to tell of it. @throws NotFiniteError where the training diverges. */

@@ -1,0 +1,43 @@
+/** Rows of a set that are passed whole, in pieces: what a network is evaluated on. */
+import { limits } from '../core/limits.ts';
+import type { Batch } from './batch.ts';
+import { PassingBatches, isTokenSet, makeBatch } from './data-set.ts';
+import type { DataSet } from './data-set.ts';
+
+export class BatchPieces implements Iterable<Batch> {
+  /** Rows of all pieces together. */
+  readonly count: number;
+  readonly #set: DataSet;
+  readonly #rows: Int32Array;
+  readonly #size: number;
+  readonly #passing: PassingBatches;
+  readonly #kept: Batch[] = [];
+  readonly #keeps: boolean;
+
+  /**
+   * @param rows numbers of rows of the set, in the order in which they are passed.
+   * @param size rows a piece; the last may have fewer.
+   * @param recurring whether they are passed again and again, so that up to `limits.keptBatchBytes` of them are made once.
+   */
+  constructor(set: DataSet, rows: Int32Array, size: number, recurring: boolean) {
+    this.count = rows.length;
+    this.#set = set;
+    this.#rows = rows;
+    this.#size = size;
+    this.#passing = new PassingBatches(set);
+    this.#keeps = recurring && rows.length * bytesOfRow(set) <= limits.keptBatchBytes;
+  }
+
+  /** What came before may be overwritten by the next. */
+  *[Symbol.iterator](): Iterator<Batch> {
+    for (let piece = 0; piece * this.#size < this.count; piece++) {
+      const rows = this.#rows.subarray(piece * this.#size, (piece + 1) * this.#size);
+      yield this.#keeps ? (this.#kept[piece] ??= makeBatch(this.#set, rows)) : this.#passing.make(rows);
+    }
+  }
+}
+
+/** Of a batch, labels included. */
+function bytesOfRow(set: DataSet): number {
+  return 4 * (isTokenSet(set) ? 2 * set.length : set.channels * set.height * set.width + 1);
+}
