@@ -12,14 +12,14 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => shop[Symbol.dispose]());
 
-it.each(faultKinds)('%s: a typed error or none, nothing torn, the same bytes afterwards', { timeout: 300_000 }, async (fault) => {
+it.each(faultKinds)('%s: a typed error or none, nothing torn, the same bytes afterwards', async (fault) => {
   for (const { calls, refused, survived } of await diskFaults(shop, fault, 17)) {
     expect(calls).toBeGreaterThan(0);
     expect(refused + survived).toBe(calls);
   }
 });
 
-it('memory refused: a typed error, nothing leaked, and a fresh instance works', { timeout: 300_000 }, async () => {
+it('memory refused: a typed error, nothing leaked, and a fresh instance works', async () => {
   const { points, codes } = await memoryFaults('allocation refused', 197);
   expect(points).toBeGreaterThan(5);
   expect(Object.keys(codes)).toEqual(['out-of-memory']);
@@ -28,7 +28,7 @@ it('memory refused: a typed error, nothing leaked, and a fresh instance works', 
   expect(growth.codes).toEqual({ 'out-of-memory': growth.points });
 });
 
-it('aborted anywhere: the reason, and nothing leaked', { timeout: 300_000 }, async () => {
+it('aborted anywhere: the reason, and nothing leaked', async () => {
   const { points, aborted } = await abortEverywhere(23);
   expect(aborted).toBeGreaterThan(points / 2);
 });
