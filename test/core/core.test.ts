@@ -1,4 +1,4 @@
-/** The allocator and the scope of the compute core: sizes that are none, sizes beyond 32 bits, traps. */
+/** The allocator and the scope of the compute core: sizes that are none, sizes beyond 32 bits, where allocations lie, traps. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { InvalidArgumentError, KernelError, OutOfMemoryError } from '../../src/core/errors.ts';
@@ -36,6 +36,19 @@ describe('sizes', () => {
       expect(Math.abs(second - first)).toBeGreaterThanOrEqual(4096);
     });
   });
+});
+
+it('allocations of any size lie at multiples of 16, apart from one another, and all of what was taken is given back', () => {
+  const blocks = Array.from({ length: 100 }, (_, bytes) => ({ bytes, pointer: core.allocate(bytes, 'a test') }));
+  blocks.sort((a, b) => a.pointer - b.pointer);
+  for (const [i, { bytes, pointer }] of blocks.entries()) {
+    expect(pointer % 16).toBe(0);
+    expect(blocks[i + 1]?.pointer ?? Infinity).toBeGreaterThanOrEqual(pointer + Math.max(1, bytes));
+  }
+  for (const { pointer } of blocks) core.free(pointer);
+  // A gigabyte in all, in a heap of 64 MB.
+  for (let i = 0; i < 1024; i++) core.free(core.allocate(2 ** 20 + 8 * i, 'a test'));
+  expect(core.liveAllocations).toBe(0);
 });
 
 it('a trap within a scope is a typed error, after which everything is freed', () => {
