@@ -1,7 +1,7 @@
 // Input gradient of the depthwise 3×3 convolution of stride 2 without dilation. Two by two pixels of dx come from two by two of dy: one, two, two and four
 // taps; each pixel is stored once. Tiles of such pairs of columns, channels innermost as in `depthwise-3x3-outputs.ts`.
 import { blockOffset, blocksOf, packTaps } from "./depthwise-3x3";
-import { TAPS_BYTES, tileColumns, widestTile } from "./depthwise-3x3-outputs";
+import { TAPS_BYTES, tileColumns } from "./depthwise-3x3-outputs";
 import { rowOf } from "./depthwise";
 import { firstAhead, readAhead } from "./read-ahead";
 
@@ -173,18 +173,28 @@ function pairAtRim(
   }
 }
 
+/**
+ * Pairs of the widest tile whose pixels of dx and of dy stay in the first cache while four turns use up their lines. A distance of pixels that is a
+ * multiple of a large power of two leaves them few of its sets of lines (64 times 64 bytes; mostly 12 or 8 lines each), of which half as many again as fit
+ * still pay: tiles of four at 512 channels (14²: 25.1 → 10.0 cycles), of one at 1024 (74 → 12.5).
+ */
+function widestTile(pixelBytes: usize): i32 {
+  const lines = max(1, min(64, 4096 >> <i32>ctz(pixelBytes))) << 4;
+  return lines >= 52 ? 7 : lines >= 31 ? 4 : 1;
+}
+
 /** Blocks [0, blocks) of two rows of dx, to0 and to1, from two of dy, a and b. */
 function pairRow(
   a: usize, b: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, left: i32, pixelBytes: usize,
 ): void {
-  const widest = widestTile(2, pixelBytes);
+  const widest = widestTile(pixelBytes);
   let k = (left - 1) >> 1;
   // 2k + 1 − left, the first column of a pair, is −1 or 0 at first.
   for (let x = 2 * k + 1 - left; x < width;) {
     const from = <usize>k * pixelBytes, to = <usize>max(x, 0) * pixelBytes;
     const inside = x < 0 || k < 0 ? 0 : min(outWidth - k, (width - x) >> 1);
     if (inside > 0) {
-      const pairs = tileColumns(inside, widest);
+      const pairs = tileColumns(min(inside, widest));
       const behind = k + pairs < outWidth;
       if (pairs == 7) pairs7(a + from, b + from, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, behind);
       else if (pairs == 4) pairs4(a + from, b + from, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, behind);

@@ -1,5 +1,5 @@
-// Inner loops of depthwise 3×3 outputs without dilation: tiles of seven, four or one output of a row, all blocks of four channels. Channels come
-// innermost, so that a line of the cache is used up by four turns in a row, whatever the distance of pixels; along channels
+// Inner loops of depthwise 3×3 outputs without dilation: tiles of seven, four or one output of a row, all blocks of four channels. Channels
+// come innermost, so that a line of the cache is used up by four turns in a row, whatever the distance of pixels; along channels
 // all loads and stores are streams. A turn is straight code: every column of three pixels loaded once, an output's three columns added up in sums
 // that move on by one a column. Out of the second cache 4.7 to 5.0 cycles an output (four channels), a loop over the columns 5.5 to 5.7; the ports allow 4.25. Of
 // the nine taps V8 keeps six in registers and loads three again from the stack.
@@ -9,20 +9,9 @@
 /** Bytes of a block's nine taps. */
 export const TAPS_BYTES: usize = 144;
 
-/**
- * Outputs of the widest tile whose pixels of three rows and outputs stay in the first cache while four turns use up their lines. A distance of pixels that is a
- * multiple of a large power of two leaves them few of its sets of lines (64 times 64 bytes; mostly 12 or 8 lines each), of which half as many again as fit
- * still pay: tiles of four at 512 channels (stride 2 at 14²: outputs 25.7 → 15.9, input gradient 25.1 → 10.0 cycles), of one at 1024 (33 → 12, 74 → 12.5).
- */
-export function widestTile(stride: i32, pixelBytes: usize): i32 {
-  const lines = max(1, min(64, 4096 >> <i32>ctz(pixelBytes))) << 4;
-  if (3 * (6 * stride + 3) + 7 <= lines) return 7;
-  return 3 * (3 * stride + 3) + 4 <= lines ? 4 : 1;
-}
-
 /** Outputs of the next tile where `left` are left. Of seven: 7, 14, 28, 56 and 112 leave nothing over. */
-export function tileColumns(left: i32, widest: i32): i32 {
-  return left >= 7 && widest >= 7 ? 7 : left >= 4 && widest >= 4 ? 4 : 1;
+export function tileColumns(left: i32): i32 {
+  return left >= 7 ? 7 : left >= 4 ? 4 : 1;
 }
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
@@ -39,7 +28,7 @@ abstract class Tile {
   /** Stride 1: a column is the last of one output, the middle one of the next and the first of the one after. */
   @inline
   static stride1(
-    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
     behind: bool, sinkPtr: usize,
   ): void {
     const end = tapsPtr + <usize>blocks * TAPS_BYTES;
@@ -65,7 +54,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
         q = Column.sum(x, y, z, w0, w3, w6);
         if (tapsPtr == 2) break;
@@ -76,7 +65,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
         q = Column.sum(x, y, z, w0, w3, w6);
         if (tapsPtr == 3) break;
@@ -87,7 +76,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
       }
       if (columns > 4) {
@@ -100,7 +89,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
         q = Column.sum(x, y, z, w0, w3, w6);
         if (tapsPtr == 5) break;
@@ -111,7 +100,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
         q = Column.sum(x, y, z, w0, w3, w6);
         if (tapsPtr == 6) break;
@@ -122,7 +111,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
       }
       if (behind) {
@@ -143,7 +132,7 @@ abstract class Tile {
   /** Stride 2: every other column is the last of one output and the first of the next. */
   @inline
   static stride2(
-    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
     behind: bool, sinkPtr: usize,
   ): void {
     const end = tapsPtr + <usize>blocks * TAPS_BYTES;
@@ -164,7 +153,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = Column.sum(x, y, z, w0, w3, w6);
         if (tapsPtr == 1) break;
         a += pixelBytes;
@@ -179,7 +168,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = Column.sum(x, y, z, w0, w3, w6);
         if (tapsPtr == 3) break;
         a += pixelBytes;
@@ -194,7 +183,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = Column.sum(x, y, z, w0, w3, w6);
         if (tapsPtr == 5) break;
         a += pixelBytes;
@@ -211,7 +200,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = Column.sum(x, y, z, w0, w3, w6);
         if (tapsPtr == 7) break;
         a += pixelBytes;
@@ -226,7 +215,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = Column.sum(x, y, z, w0, w3, w6);
         if (tapsPtr == 9) break;
         a += pixelBytes;
@@ -241,7 +230,7 @@ abstract class Tile {
         y = v128.load(b);
         z = v128.load(c);
         v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += pixelBytes;
+        to += outPixelBytes;
         p = Column.sum(x, y, z, w0, w3, w6);
         if (tapsPtr == 11) break;
         a += pixelBytes;
@@ -267,35 +256,38 @@ abstract class Tile {
 }
 
 function outputs7(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool, behind: bool,
+  sinkPtr: usize,
 ): void {
-  Tile.stride1(7, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(7, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
 }
 
 function outputs4(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool, behind: bool,
+  sinkPtr: usize,
 ): void {
-  Tile.stride1(4, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(4, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
 }
 
 function output(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool, behind: bool,
+  sinkPtr: usize,
 ): void {
-  Tile.stride1(1, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(1, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
 }
 
 function everyOther7(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool, behind: bool,
   sinkPtr: usize,
 ): void {
-  Tile.stride2(7, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride2(7, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
 }
 
 function everyOther4(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, before: bool, behind: bool,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool, behind: bool,
   sinkPtr: usize,
 ): void {
-  Tile.stride2(4, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride2(4, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
 }
 
 /**
@@ -304,14 +296,14 @@ function everyOther4(
  */
 export function outputTile(
   columns: i32, stride: i32, a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize,
-  before: bool, behind: bool, sinkPtr: usize,
+  outPixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
 ): void {
-  if (columns == 1) output(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  if (columns == 1) output(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
   else if (stride == 1) {
-    if (columns == 7) outputs7(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-    else outputs4(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-  } else if (columns == 7) everyOther7(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-  else everyOther4(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+    if (columns == 7) outputs7(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
+    else outputs4(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
+  } else if (columns == 7) everyOther7(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
+  else everyOther4(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
 }
 
 /** An output of whose window one column alone lies in the row; `tapsPtr` is that column's first tap of the first block. */

@@ -11,7 +11,7 @@ abstract class Tile {
   @inline
   static stride1(
     columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize,
-    before: bool, behind: bool, sinkPtr: usize,
+    dyPixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
   ): void {
     const end = sumsPtr + <usize>blocks * SUMS_BYTES;
     let x = f32x4.splat(0), s0 = x, s1 = x, s2 = x, s3 = x, s4 = x, s5 = x, s6 = x, s7 = x, s8 = x, d0 = x, d1 = x, d2 = x;
@@ -34,7 +34,7 @@ abstract class Tile {
       }
       if (columns > 1) {
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         x = v128.load(a);
         a += pixelBytes;
@@ -51,7 +51,7 @@ abstract class Tile {
         if (sumsPtr == 1) break;
         d2 = d1;
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         x = v128.load(a);
         a += pixelBytes;
@@ -73,7 +73,7 @@ abstract class Tile {
         if (sumsPtr == 4) break;
         d2 = d1;
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         x = v128.load(a);
         a += pixelBytes;
@@ -97,7 +97,7 @@ abstract class Tile {
       if (columns > 4) {
         d2 = d1;
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         x = v128.load(a);
         a += pixelBytes;
@@ -119,7 +119,7 @@ abstract class Tile {
         if (sumsPtr == 10) break;
         d2 = d1;
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         x = v128.load(a);
         a += pixelBytes;
@@ -141,7 +141,7 @@ abstract class Tile {
         if (sumsPtr == 13) break;
         d2 = d1;
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         x = v128.load(a);
         a += pixelBytes;
@@ -200,7 +200,7 @@ abstract class Tile {
   @inline
   static stride2(
     columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, dyPtr: usize, sumsPtr: usize, blocks: i32,
-    pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
+    pixelBytes: usize, dyPixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
   ): void {
     const end = sumsPtr + <usize>blocks * SUMS_BYTES;
     let x = f32x4.splat(0), s0 = x, s1 = x, s2 = x, s3 = x, s4 = x, s5 = x, s6 = x, s7 = x, s8 = x, d0 = x, d1 = x;
@@ -223,7 +223,7 @@ abstract class Tile {
       }
       if (columns > 1) {
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         s1 = f32x4.add(s1, f32x4.mul(v128.load(a), d1));
         a += pixelBytes;
@@ -247,7 +247,7 @@ abstract class Tile {
         s8 = f32x4.add(s8, f32x4.mul(x, d1));
         if (sumsPtr == 3) break;
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         s1 = f32x4.add(s1, f32x4.mul(v128.load(a), d1));
         a += pixelBytes;
@@ -271,7 +271,7 @@ abstract class Tile {
         s8 = f32x4.add(s8, f32x4.mul(x, d1));
         if (sumsPtr == 6) break;
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         s1 = f32x4.add(s1, f32x4.mul(v128.load(a), d1));
         a += pixelBytes;
@@ -297,7 +297,7 @@ abstract class Tile {
       }
       if (columns > 4) {
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         s1 = f32x4.add(s1, f32x4.mul(v128.load(a), d1));
         a += pixelBytes;
@@ -321,7 +321,7 @@ abstract class Tile {
         s8 = f32x4.add(s8, f32x4.mul(x, d1));
         if (sumsPtr == 12) break;
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         s1 = f32x4.add(s1, f32x4.mul(v128.load(a), d1));
         a += pixelBytes;
@@ -345,7 +345,7 @@ abstract class Tile {
         s8 = f32x4.add(s8, f32x4.mul(x, d1));
         if (sumsPtr == 15) break;
         d1 = d0;
-        dy += pixelBytes;
+        dy += dyPixelBytes;
         d0 = v128.load(dy);
         s1 = f32x4.add(s1, f32x4.mul(v128.load(a), d1));
         a += pixelBytes;
@@ -399,51 +399,51 @@ abstract class Tile {
 }
 
 function sums7(
-  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, dyPixelBytes: usize, before: bool,
   behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(7, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(7, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, dyPixelBytes, before, behind, sinkPtr);
 }
 
 function sums4(
-  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, dyPixelBytes: usize, before: bool,
   behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(4, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(4, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, dyPixelBytes, before, behind, sinkPtr);
 }
 
 function sums1(
-  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, dyPixelBytes: usize, before: bool,
   behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(1, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride1(1, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, dyPixelBytes, before, behind, sinkPtr);
 }
 
 function everyOther7(
-  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, dyPixelBytes: usize, before: bool,
   behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride2(7, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride2(7, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, dyPixelBytes, before, behind, sinkPtr);
 }
 
 function everyOther4(
-  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, before: bool,
+  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, pixelBytes: usize, dyPixelBytes: usize, before: bool,
   behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride2(4, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  Tile.stride2(4, a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, dyPixelBytes, before, behind, sinkPtr);
 }
 
 /** sums [blocks][9][4] += x by a tile of `columns` pixels of dy, of `tileColumns`; the rest as for `outputTile`. */
 export function sumTile(
   columns: i32, stride: i32, a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32,
-  pixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
+  pixelBytes: usize, dyPixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
 ): void {
-  if (columns == 1) sums1(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+  if (columns == 1) sums1(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, dyPixelBytes, before, behind, sinkPtr);
   else if (stride == 1) {
-    if (columns == 7) sums7(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-    else sums4(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-  } else if (columns == 7) everyOther7(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
-  else everyOther4(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, before, behind, sinkPtr);
+    if (columns == 7) sums7(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, dyPixelBytes, before, behind, sinkPtr);
+    else sums4(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, dyPixelBytes, before, behind, sinkPtr);
+  } else if (columns == 7) everyOther7(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, dyPixelBytes, before, behind, sinkPtr);
+  else everyOther4(a, b, c, dyPtr, sumsPtr, blocks, pixelBytes, dyPixelBytes, before, behind, sinkPtr);
 }
 
 /** The three sums of one column of taps, of which `sumsPtr` is the first, += one column of x by a pixel of dy. */

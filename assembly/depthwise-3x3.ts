@@ -1,8 +1,8 @@
 // Depthwise 3×3 convolution without dilation, of stride 1 and 2: outputs, and with the rotated filter the input gradient of stride 1.
 // Rows are finished one after the other in tiles (`depthwise-3x3-outputs.ts`); the three rows under one stay in the caches, into which they are read
 // ahead. Rows outside the image are a row of zeros, columns outside are left out.
-import { outputOfColumn, outputTile, TAPS_BYTES, tileColumns, widestTile } from "./depthwise-3x3-outputs";
-import { rowOf } from "./depthwise";
+import { outputOfColumn, outputTile, TAPS_BYTES, tileColumns } from "./depthwise-3x3-outputs";
+import { copyRows, rowPixelBytes, rowsBytes, rowUnder } from "./depthwise-3x3-rows";
 import { addRowF32 } from "./elementwise";
 import { firstAhead, readAhead } from "./read-ahead";
 
@@ -50,22 +50,22 @@ function outputOutside(a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usiz
 /** Blocks [0, blocks) of a row of outputs; a, b, c: the three rows under it. */
 function outputRow(
   a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, stride: i32, left: i32,
-  pixelBytes: usize, sinkPtr: usize,
+  pixelBytes: usize, outPixelBytes: usize, sinkPtr: usize,
 ): void {
   const first = firstInside(stride, left, outWidth), end = endInside(stride, left, width, outWidth);
-  const widest = widestTile(stride, pixelBytes);
   for (let x: i32 = 0; x < outWidth;) {
     const column = x * stride - left + 1;
-    const to = toPtr + <usize>x * pixelBytes;
+    const to = toPtr + <usize>x * outPixelBytes;
     if (x < first || x >= end) {
       outputOutside(a, b, c, to, tapsPtr, blocks, pixelBytes, column, width);
       x++;
       continue;
     }
-    const columns = tileColumns(end - x, widest);
+    const columns = tileColumns(end - x);
     const at = <usize>column * pixelBytes;
     outputTile(
-      columns, stride, a + at, b + at, c + at, to, tapsPtr, blocks, pixelBytes, column > 0, column + (columns - 1) * stride + 1 < width, sinkPtr,
+      columns, stride, a + at, b + at, c + at, to, tapsPtr, blocks, pixelBytes, outPixelBytes, column > 0,
+      column + (columns - 1) * stride + 1 < width, sinkPtr,
     );
     x += columns;
   }
@@ -73,7 +73,8 @@ function outputRow(
 
 /** Scratch of `depthwise3F32` and of the gradients: packed taps or sums, 16 bytes, and rows of zeros or of what is not wanted. */
 export function depthwise3ScratchBytes(width: i32, outWidth: i32, channels: i32): i32 {
-  return blocksOf(channels) * 9 * 48 + 16 + 2 * max(width, outWidth) * channels * 4;
+  const pixelBytes = (<usize>channels) << 2, widest = max(width, outWidth);
+  return <i32>(<usize>(blocksOf(channels) * 9 * 48 + 16) + <usize>widest * pixelBytes + rowsBytes(widest, pixelBytes));
 }
 
 /** y [count, outHeight, outWidth, channels] = Σ over taps of x · w, column by column of the taps, + bias; `channels` ≥ 4, `biasPtr` may be 0, left ≥ 0. */
@@ -83,28 +84,31 @@ export function depthwise3F32(
 ): void {
   const pixelBytes = (<usize>channels) << 2;
   const rowBytes = <usize>width * pixelBytes;
+  const apart = rowPixelBytes(pixelBytes);
   const whole = channels >> 2;
   const overlap = blockOffset(whole, channels);
   const sinkPtr = scratchPtr + <usize>blocksOf(channels) * TAPS_BYTES;
-  const zeroPtr = sinkPtr + 16;
+  const rowsPtr = sinkPtr + 16;
   const endPtr = xPtr + <usize>(count * height) * rowBytes;
   const outEndPtr = outPtr + <usize>(count * outHeight * outWidth) * pixelBytes;
-  let ahead = firstAhead(xPtr, endPtr, outEndPtr - outPtr), outAhead = firstAhead(outPtr, outEndPtr, endPtr - xPtr);
+  let ahead = apart == pixelBytes ? firstAhead(xPtr, endPtr, outEndPtr - outPtr) : endPtr, outAhead = firstAhead(outPtr, outEndPtr, endPtr - xPtr);
   packTaps(weightPtr, scratchPtr, 9, channels);
-  memory.fill(zeroPtr, 0, rowBytes);
+  memory.fill(rowsPtr, 0, <usize>width * apart);
   for (let n: i32 = 0; n < count; n++) {
+    let copied: i32 = 0;
     for (let oy: i32 = 0; oy < outHeight; oy++) {
       const y = oy * stride - top;
-      const a = rowOf(xPtr, zeroPtr, y, height, rowBytes);
-      const b = rowOf(xPtr, zeroPtr, y + 1, height, rowBytes);
-      const c = rowOf(xPtr, zeroPtr, y + 2, height, rowBytes);
+      const a = rowUnder(xPtr, rowsPtr, y, height, width, pixelBytes);
+      const b = rowUnder(xPtr, rowsPtr, y + 1, height, width, pixelBytes);
+      const c = rowUnder(xPtr, rowsPtr, y + 2, height, width, pixelBytes);
+      if (apart != pixelBytes) copied = copyRows(xPtr, rowsPtr, copied, min(height, y + 3), width, pixelBytes);
       ahead = readAhead(ahead, min(endPtr, xPtr + <usize>(y + 3 + stride) * rowBytes));
       outAhead = readAhead(outAhead, outPtr + <usize>outWidth * pixelBytes);
-      outputRow(a, b, c, outPtr, scratchPtr, whole, width, outWidth, stride, left, pixelBytes, sinkPtr);
+      outputRow(a, b, c, outPtr, scratchPtr, whole, width, outWidth, stride, left, apart, pixelBytes, sinkPtr);
       if (blocksOf(channels) > whole) {
         outputRow(
           a + overlap, b + overlap, c + overlap, outPtr + overlap, scratchPtr + <usize>whole * TAPS_BYTES, 1, width, outWidth, stride, left,
-          pixelBytes, sinkPtr,
+          apart, pixelBytes, sinkPtr,
         );
       }
       if (biasPtr != 0) addRowF32(outPtr, biasPtr, outPtr, outWidth, channels);
