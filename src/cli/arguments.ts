@@ -34,7 +34,7 @@ export type OptionSpec =
   | (Described & FileUse & { readonly kind: 'string'; readonly default?: string })
   | (Described & { readonly kind: 'integer' | 'number'; readonly minimum?: number; readonly maximum?: number; readonly default?: number })
   | (Described & { readonly kind: 'bytes'; readonly minimum?: number; readonly maximum?: number; readonly default?: number })
-  | (Described & { readonly kind: 'integers'; readonly minimum?: number; readonly maximum?: number; readonly default?: readonly number[] })
+  | (Described & { readonly kind: 'integers' | 'numbers'; readonly minimum?: number; readonly maximum?: number; readonly default?: readonly number[] })
   | (Described & { readonly kind: 'choice'; readonly choices: readonly string[]; readonly default?: string })
   | (Described & { readonly kind: 'strings'; readonly default?: readonly string[] });
 
@@ -44,7 +44,7 @@ type ValueOfKind<S extends OptionSpec> = S extends { kind: 'flag' }
   ? boolean
   : S extends { kind: 'integer' | 'number' | 'bytes' }
     ? number
-    : S extends { kind: 'integers' }
+    : S extends { kind: 'integers' | 'numbers' }
       ? readonly number[]
       : S extends { kind: 'strings' }
         ? readonly string[]
@@ -124,7 +124,8 @@ function valueOf(shown: string, spec: OptionSpec, text: string | undefined, inli
     case 'number':
       return numberOf(shown, text, spec.kind === 'integer', spec.minimum, spec.maximum);
     case 'integers':
-      return splitList(shown, text).map((item) => numberOf(shown, item, true, spec.minimum, spec.maximum));
+    case 'numbers':
+      return splitList(shown, text).map((item) => numberOf(shown, item, spec.kind === 'integers', spec.minimum, spec.maximum));
     case 'bytes':
       return bytesOf(shown, text, spec.minimum, spec.maximum);
     case 'choice': {

@@ -10,11 +10,21 @@ import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { DEFAULT_DATA, dataFiles, loadImages } from './data.node.ts';
 import type { DataPart, LoadChoices } from './data.node.ts';
 import { UsageError } from './exit.ts';
+import type { Normalisation } from './normalisation.ts';
 import type { Output } from './output.ts';
 import { loadTokens, namesTokens } from './tokens.node.ts';
 
 /** Images, or windows of tokens, a mini-batch of `train` and `transfer`. */
 export const DEFAULT_BATCH_SIZE = 128;
+
+/** What images were normalised by, as torchvision's Normalize takes it. */
+export const normalisationOptions = {
+  'pixel-mean': {
+    kind: 'numbers', metavar: 'X,…', minimum: 0, maximum: 1,
+    help: "pixels enter the network as (byte ÷ 255 − mean) ÷ std, a mean per channel or one for all, e.g. 0.485,0.456,0.406 (default: what the bundle says, else as they are)",
+  },
+  'pixel-std': { kind: 'numbers', metavar: 'X,…', minimum: 1e-6, maximum: 1, help: 'the standard deviations that go with --pixel-mean' },
+} as const satisfies OptionSpecs;
 
 export const dataOptions = {
   data: {
@@ -40,6 +50,7 @@ export const dataOptions = {
     kind: 'integer', metavar: 'N', minimum: 1, maximum: 255,
     help: 'the byte that enters the network as 1 (default: 255, or the largest byte of a folder where that is below 64)',
   },
+  ...normalisationOptions,
   'data-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'draws the generated images' },
 } as const satisfies OptionSpecs;
 
@@ -56,6 +67,14 @@ export function refuseData(values: DataValues): void {
 
 export type DataValues = ValuesOf<typeof dataOptions>;
 
+/** @throws UsageError for one of the two without the other. */
+export function normalisationOf(values: ValuesOf<typeof normalisationOptions>): Normalisation | undefined {
+  const { 'pixel-mean': mean, 'pixel-std': std } = values;
+  if (mean !== undefined && std !== undefined) return { mean, std };
+  if (mean !== std) throw new UsageError(`--pixel-mean and --pixel-std go together: give --pixel-${mean === undefined ? 'mean' : 'std'} too`);
+  return undefined;
+}
+
 /** Tokens of a window where neither --context nor a network says. */
 const CONTEXT = 64;
 
@@ -63,7 +82,8 @@ const CONTEXT = 64;
 export async function loadData(values: DataValues, part: DataPart, compute: () => Promise<Compute>, graph?: ModelGraph): Promise<DataSet> {
   const { data = DEFAULT_DATA } = values;
   if (namesTokens(data)) {
-    if (values['pixel-maximum'] !== undefined) throw new UsageError('--pixel-maximum is for images');
+    const given = (['pixel-maximum', 'pixel-mean', 'pixel-std'] as const).find((option) => values[option] !== undefined);
+    if (given !== undefined) throw new UsageError(`--${given} is for images`);
     const fitting = graph?.vocabulary === undefined ? undefined : graph.input[0];
     return loadTokens(data, part, {
       context: values.context ?? fitting ?? CONTEXT, vocabulary: values.classes ?? (values.vocabulary === undefined ? graph?.vocabulary : undefined),
@@ -71,11 +91,13 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
     });
   }
   for (const option of ['context', 'vocabulary'] as const) if (values[option] !== undefined) throw new UsageError(`--${option} is for --data text:PATH`);
+  const normalisation = normalisationOf(values);
   const choices: LoadChoices = {
     seed: values['data-seed'],
     ...(values['train-count'] === undefined ? {} : { trainCount: values['train-count'] }),
     ...(values.classes === undefined ? {} : { classes: values.classes }),
     ...(values['pixel-maximum'] === undefined ? {} : { pixelMaximum: values['pixel-maximum'] }),
+    ...(normalisation === undefined ? {} : { normalisation }),
   };
   return loadImages(data, part, choices, compute);
 }

@@ -14,6 +14,8 @@ import type { Compute } from '../index.ts';
 import { FileError, UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
 import { nearestName } from '../core/nearest-name.ts';
+import { withNormalisation } from './normalisation.ts';
+import type { Normalisation } from './normalisation.ts';
 import { hasTokenPart, namesTokens, tokenFiles } from './tokens.node.ts';
 
 const dataParts = ['train', 'test'] as const;
@@ -27,6 +29,7 @@ export interface LoadChoices {
   readonly classes?: number;
   /** The byte that enters the network as 1. Default: 255, or the largest of a folder of few grey levels. */
   readonly pixelMaximum?: number;
+  readonly normalisation?: Normalisation;
 }
 
 /** The built-in pair of tasks, by the names that --data takes. */
@@ -52,6 +55,11 @@ const cifarNames: Readonly<Record<DataPart, RegExp>> = {
   test: /^(test_batch|test([-_]\d+)?)\.bin(\.gz)?$/,
 };
 
+/** Whether a value of --data is a folder of images. */
+export function isFolder(name: string): boolean {
+  return !name.startsWith('generated:') && !namesTokens(name);
+}
+
 /** Whether `name` has that part. @throws FileError where there is no such folder; what reading a file of tokens does. */
 export async function hasPart(name: string, part: DataPart): Promise<boolean> {
   if (name.startsWith('generated:')) return true;
@@ -74,7 +82,10 @@ export async function loadImages(name: string, part: DataPart, choices: LoadChoi
   if (choices.classes !== undefined && choices.classes > limits.classes) {
     throw new UsageError(`--classes is at most ${limits.classes} for images, whose labels are bytes, not ${choices.classes}`);
   }
-  const set = await withPixelMaximum(await folderPart(name, part, choices), part, name, choices);
+  const { normalisation } = choices;
+  if (normalisation !== undefined && choices.pixelMaximum !== undefined) throw new UsageError('--pixel-maximum and --pixel-mean exclude each other: a mean is of byte ÷ 255');
+  const asRead = await folderPart(name, part, choices);
+  const set = normalisation === undefined ? await withPixelMaximum(asRead, part, name, choices) : withNormalisation(asRead, normalisation);
   return part === 'train' ? firstImages(set, choices.trainCount) : set;
 }
 
@@ -167,7 +178,7 @@ async function generatedPart(name: string, part: DataPart, choices: LoadChoices,
     const nearest = nearestName(task, ['before', 'after']) ?? 'before';
     throw new UsageError(`the generated tasks are generated:before and generated:after, not ${JSON.stringify(name)}`, `generated:${nearest}`);
   }
-  for (const [option, given] of [['--classes', choices.classes], ['--pixel-maximum', choices.pixelMaximum]] as const) {
+  for (const [option, given] of [['--classes', choices.classes], ['--pixel-maximum', choices.pixelMaximum], ['--pixel-mean', choices.normalisation]] as const) {
     if (given !== undefined) throw new UsageError(`${option} is for folders of images, not for ${name}`);
   }
   const { core } = await compute();

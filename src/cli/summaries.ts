@@ -1,6 +1,7 @@
 /** Networks, data and losses in one line. */
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
+import type { ImageSet } from '../data/image-set.ts';
 import { parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { Loss } from '../gradient/loss.ts';
@@ -29,10 +30,17 @@ function kindOf({ vocabulary, nodes }: ModelGraph): string {
 /** One line that says what a data set is. */
 export function dataSummary(data: DataSet): string {
   if (isTokenSet(data)) return `${data.name}: ${formatInteger(data.count)} windows of ${data.length} tokens, vocabulary ${formatInteger(data.classes)}`;
-  // Said of folders with few grey levels (data.node.ts); the generated tasks have an offset besides.
-  const maximum = data.offset.some((offset) => offset !== 0) ? 255 : Math.round(1 / (data.scale[0] as number));
-  const levels = maximum === 255 ? '' : `, pixels 0 to ${maximum}`;
-  return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ${data.classes} classes${levels}`;
+  return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ${data.classes} classes${pixelSummary(data)}`;
+}
+
+/** How pixels enter the network, where that is not as byte ÷ 255: of few grey levels (data.node.ts), or normalised. */
+function pixelSummary({ scale, offset }: ImageSet): string {
+  if (offset.some((value) => value !== 0)) {
+    const highest = offset.map((value, channel) => 255 * (scale[channel] as number) + value);
+    return `, pixels as ${Math.min(...offset).toFixed(2)} to ${Math.max(...highest).toFixed(2)}`;
+  }
+  const maximum = Math.round(1 / (scale[0] as number));
+  return maximum === 255 ? '' : `, pixels 0 to ${maximum}`;
 }
 
 export function lossSummary(loss: Loss): string {

@@ -8,18 +8,19 @@ import type { DataSet } from '../data/data-set.ts';
 import { officialTrainings } from '../data/official-files.ts';
 import { formatInteger } from '../report/text.ts';
 import type { Context } from './command.ts';
-import { DEFAULT_DATA, generatedTasks } from './data.node.ts';
+import { DEFAULT_DATA, generatedTasks, isFolder } from './data.node.ts';
 import { UsageError } from './exit.ts';
-import { loadData } from './data-options.ts';
+import { loadData, normalisationOf } from './data-options.ts';
 import type { DataValues } from './data-options.ts';
 import type { Task } from './networks.ts';
+import { recordedNormalisation } from './normalisation.ts';
 
 /**
- * The options with --data filled in.
+ * The options with --data filled in, and with what the bundle says that its images were normalised by. Another normalisation by hand is remarked on.
  * @throws UsageError where it is not given and the bundle was trained on none of the built-in tasks, or does not say on what.
  */
 export async function withTaskData<V extends DataValues>(context: Context, values: V, task: Task | undefined): Promise<V & { readonly data: string }> {
-  if (values.data !== undefined || task === undefined) return { ...values, data: values.data ?? DEFAULT_DATA };
+  if (values.data !== undefined || task === undefined) return { ...withRecordedNormalisation(context, values, task), data: values.data ?? DEFAULT_DATA };
   const { path, graph, training } = task;
   if (graph.vocabulary !== undefined) throw new UsageError(`${path} reads tokens: give --data text:PATH or tokens:FILE`);
   if (training === undefined) return { ...values, data: DEFAULT_DATA };
@@ -32,6 +33,17 @@ export async function withTaskData<V extends DataValues>(context: Context, value
   const data = await generatedTaskOf(context, values, task);
   if (data === undefined) throw new UsageError(`${path} was not trained on ${generatedTasks.join(' or ')} as drawn here: give --data DIR, or the --train-count of its training`);
   return { ...values, data };
+}
+
+function withRecordedNormalisation<V extends DataValues>({ output }: Context, values: V, task: Task | undefined): V {
+  const recorded = recordedNormalisation(task?.training);
+  if (task === undefined || recorded === undefined || !isFolder(values.data ?? DEFAULT_DATA)) return values;
+  const given = normalisationOf(values);
+  if (given === undefined && values['pixel-maximum'] === undefined) return { ...values, 'pixel-mean': recorded.mean, 'pixel-std': recorded.std };
+  if (JSON.stringify(given) !== JSON.stringify(recorded)) {
+    output.warn(`${task.path} is of images normalised by --pixel-mean ${recorded.mean.join(',')} --pixel-std ${recorded.std.join(',')}, not as asked for here`);
+  }
+  return values;
 }
 
 /** The official set whose whole training part it was, with its numbers of images. */

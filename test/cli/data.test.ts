@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadImages } from '../../src/cli/data.node.ts';
 import type { LoadChoices } from '../../src/cli/data.node.ts';
 import { UsageError } from '../../src/cli/exit.ts';
@@ -46,4 +46,29 @@ it('takes a maximum by hand, above every pixel', async () => {
   expect(await inputs('train')).toEqual([0, 1]);
   expect(await inputs('train', { pixelMaximum: 32 })).toEqual([0, 0.25]);
   await expect(inputs('train', { pixelMaximum: 7 })).rejects.toThrow(UsageError);
+});
+
+describe('a normalisation', () => {
+  it('is (byte ÷ 255 − mean) ÷ std, of few grey levels too', async () => {
+    write('train', [0, 1, 8, 63]);
+    const seen = await inputs('train', { normalisation: { mean: [0.1307], std: [0.3081] } });
+    for (const [i, byte] of [0, 1, 8, 63].entries()) expect(seen[i]).toBeCloseTo((byte / 255 - 0.1307) / 0.3081, 6);
+  });
+
+  it('has a number per channel, or one for all', async () => {
+    writeFileSync(join(directory, 'train-1.bin'), Uint8Array.from({ length: 3073 }, (_, i) => (i === 0 ? 1 : 51)));
+    const firsts = async (mean: number[], std: number[]) => {
+      const seen = await inputs('train', { normalisation: { mean, std } });
+      return [0, 1, 2].map((channel) => (seen[channel * 1024] as number).toFixed(5));
+    };
+    expect(await firsts([0.1, 0.2, 0.3], [0.5, 0.25, 0.1])).toEqual(['0.20000', '0.00000', '-1.00000']);
+    expect(await firsts([0.1], [0.5])).toEqual(['0.20000', '0.20000', '0.20000']);
+    await expect(firsts([0.1, 0.2], [0.5])).rejects.toThrow('--pixel-mean has 2 numbers; images of');
+    await expect(firsts([0.1], [0.5, 1, 1, 1])).rejects.toThrow('have 3 channels');
+  });
+
+  it('excludes a maximum', async () => {
+    write('train', [0, 8]);
+    await expect(inputs('train', { pixelMaximum: 16, normalisation: { mean: [0.5], std: [0.5] } })).rejects.toThrow(UsageError);
+  });
 });

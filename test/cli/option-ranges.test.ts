@@ -22,8 +22,8 @@ import { choiceNames, readSettings } from '../../src/transfer/settings.ts';
 import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
 
 const commands: readonly Command[] = [demo, trainCommand, transferCommand, evaluateCommand, inspect, verifyCommand, planCommand, packCommand, convertCommand, download];
-type Numeric = Extract<OptionSpec, { readonly kind: 'integer' | 'integers' | 'number' | 'bytes' }>;
-const isNumeric = (spec: OptionSpec): spec is Numeric => ['integer', 'integers', 'number', 'bytes'].includes(spec.kind);
+type Numeric = Extract<OptionSpec, { readonly kind: 'integer' | 'integers' | 'number' | 'numbers' | 'bytes' }>;
+const isNumeric = (spec: OptionSpec): spec is Numeric => ['integer', 'integers', 'number', 'numbers', 'bytes'].includes(spec.kind);
 const nameOf = ({ field }: Numeric): string => [field ?? ''].flat()[0] as string;
 const numeric = commands.flatMap((command) =>
   Object.entries({ ...command.options, ...globalOptionsOf(command) }).flatMap(([option, spec]): [string, string, Numeric][] =>

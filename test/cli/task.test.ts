@@ -61,3 +61,44 @@ it('remarks on other data than the source was trained on, and on a port that kee
   expect({ code, kept: jsonLines(stdout).at(-1)?.['chosenStep'] }).toEqual({ code: 0, kept: 0 });
   expect(stderr).toMatch(/^note: folder\.zip was trained on other data than the 240 images of b: .*\nnote: step 0 is kept: no step scored better than the target itself/);
 });
+
+describe('what images were normalised by', () => {
+  const normalised = ['--pixel-mean', '0.25', '--pixel-std', '0.125'];
+  const loss = async (...args: string[]) => {
+    const { code, stdout, stderr } = await run('evaluate', ...args, '--data', 'a', '--json');
+    return { code, stderr, loss: jsonLines(stdout).at(-1)?.['loss'] };
+  };
+
+  it('a bundle that was trained on them, or packed with it, tells to every command on it', async () => {
+    const on = ['--data', 'a', '--widths', '16', '--epochs', '1', ...normalised];
+    const trained = await run('train', ...on, '--out', 'normal.zip', '--final', 'normal.safetensors');
+    expect({ code: trained.code, stderr: trained.stderr }).toEqual({ code: 0, stderr: '' });
+    expect(await run('pack', 'folder.safetensors', 'normal.safetensors', '--graph', 'folder.zip', ...normalised, '--out', 'normal-packed.zip')).toMatchObject({ code: 0 });
+    const expected = await loss('normal.safetensors', '--model', 'mlp', '--widths', '16', ...normalised);
+    expect(expected).toEqual({ code: 0, stderr: '', loss: expect.any(Number) });
+    expect(await loss('normal.zip')).toEqual(expected);
+    for (const bundle of ['normal.zip', 'normal-packed.zip']) expect(await loss('normal.safetensors', '--graph', bundle)).toEqual(expected);
+    expect((await loss('normal.safetensors', '--graph', 'folder.zip')).loss).not.toBe(expected.loss);
+
+    const onward = await run('train', '--graph', 'normal.zip', '--initial', 'normal.safetensors', '--data', 'a', '--iterations', '1', '--out', 'onward.zip');
+    expect({ code: onward.code, stderr: onward.stderr }).toEqual({ code: 0, stderr: '' });
+    expect(await loss('normal.safetensors', '--graph', 'onward.zip')).toEqual(expected);
+    const port = async (...more: string[]) => {
+      const { code, stdout, stderr } = await run('transfer', 'normal.zip', '--target', 'folder.safetensors', '--data', 'a', '--batch-size', '16', '--steps', '2', '--out', 'p.safetensors', '--json', ...more);
+      return { code, stderr, sha256: jsonLines(stdout).at(-1)?.['sha256'] };
+    };
+    const ported = await port(...normalised);
+    expect(ported).toEqual({ code: 0, stderr: '', sha256: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    expect(await port()).toEqual(ported);
+  });
+
+  it('another by hand is remarked on; one number of two, and one of text, are refused', async () => {
+    const other = await loss('normal.zip', '--pixel-mean', '0.5', '--pixel-std', '0.5');
+    expect(other).toMatchObject({ code: 0, stderr: 'note: normal.zip is of images normalised by --pixel-mean 0.25 --pixel-std 0.125, not as asked for here\n' });
+    expect(await run('evaluate', 'normal.zip', '--data', 'a', '--pixel-mean', '0.5')).toMatchObject({ code: 2, stderr: expect.stringContaining('give --pixel-std too') });
+    expect(await run('evaluate', 'words.zip', '--data', 'text:words.txt', ...normalised)).toMatchObject({ code: 2, stderr: expect.stringContaining('--pixel-mean is for images') });
+    expect(await run('evaluate', 'glyphs.zip', ...normalised)).toMatchObject({ code: 2, stderr: expect.stringContaining('--pixel-mean is for folders of images') });
+    const misfit = await run('pack', 'folder.safetensors', '--graph', 'folder.zip', '--pixel-mean', '0.5,0.5,0.5', '--pixel-std', '0.5', '--out', 'misfit.zip');
+    expect(misfit).toMatchObject({ code: 2, stderr: expect.stringContaining('--pixel-mean has 3 numbers; the network reads one channel') });
+  });
+});

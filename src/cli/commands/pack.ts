@@ -11,15 +11,22 @@ import { formatBytes, printable } from '../../report/text.ts';
 import { listCheckpoints, packedFiles, readCheckpointFile, readRules } from '../checkpoints.node.ts';
 import { thatFile } from '../arguments.ts';
 import { type Context, defineCommand } from '../command.ts';
+import { normalisationOf, normalisationOptions } from '../data-options.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { streamAtomically } from '../files.node.ts';
 import { graphOfShape, modelOptions, shapeOptions } from '../networks.ts';
+import { normalisationRecord, perChannel } from '../normalisation.ts';
 import { graphSummary } from '../summaries.ts';
 import { openBundleFile } from '../weights.node.ts';
 
 const options = {
   ...modelOptions,
   ...shapeOptions,
+  'pixel-mean': {
+    ...normalisationOptions['pixel-mean'],
+    help: 'what the images of the training were normalised by, (byte ÷ 255 − mean) ÷ std, a mean per channel or one for all: the bundle tells every command on it',
+  },
+  'pixel-std': normalisationOptions['pixel-std'],
   rules: {
     kind: 'string', reads: thatFile, metavar: 'FILE',
     help: "JSON list of { from, to, transpose? }: names in the files to the network's; see docs/formats.md",
@@ -49,6 +56,9 @@ export const packCommand = defineCommand({
     if (graph === undefined) throw new UsageError('checkpoints hold no network: give --graph FILE or --model NAME');
     const files = listCheckpoints(paths);
     const labels = checkpointLabels(files.map((path) => path.replaceAll('\\', '/')));
+    const given = normalisationOf(values);
+    if (given !== undefined && graph.vocabulary !== undefined) throw new UsageError('--pixel-mean is for images');
+    const normalisation = given && perChannel(given, graph.input[0] as number, 'the network reads');
     claim(outputs);
     if (files.length === 1) output.warn('one checkpoint is no trajectory: transfer needs the weights before a fine-tune and those after it');
     const rules = readRules(values.rules);
@@ -57,7 +67,7 @@ export const packCommand = defineCommand({
     const content = {
       graph,
       checkpoints: readCheckpoints({ output, signal }, graph, files, labels, rules),
-      training: { packedFrom: files.map((path) => basename(path)) },
+      training: { packedFrom: files.map((path) => basename(path)), ...normalisationRecord(normalisation) },
     };
     const keyFrameEvery = values['key-frame-every'];
     const bytes = await streamAtomically(values.out, async (sink) =>

@@ -17,11 +17,12 @@ import type { ValuesOf } from '../arguments.ts';
 import { readCheckpointFile, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
 import type { GlobalValues } from '../command.ts';
-import { DEFAULT_BATCH_SIZE, dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
+import { DEFAULT_BATCH_SIZE, dataOptions, loadData, normalisationOf, remarkLargeBatch } from '../data-options.ts';
 import { FileError, UsageError, exitCodes } from '../exit.ts';
 import { requireFile, streamAtomically, writeAtomically } from '../files.node.ts';
 import { lossOf, lossOptions } from '../loss-options.ts';
 import { givenTask, graphOf, modelOptions } from '../networks.ts';
+import { normalisationRecord } from '../normalisation.ts';
 import type { Output } from '../output.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
@@ -83,7 +84,8 @@ export const trainCommand = defineCommand({
     const job = beginLongJob(context, values, 'iterations', { ...options, ...globalOptionsOf({}) });
     if (values.initial !== undefined) requireFile(values.initial);
     const task = await givenTask(values);
-    const data = await loadData(await withTaskData(context, values, task), 'train', compute, task?.graph);
+    const chosen = await withTaskData(context, values, task);
+    const data = await loadData(chosen, 'train', compute, task?.graph);
     const graph = await graphOf(values, data, 'mlp');
     if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
     const batchSize = values['batch-size'] ?? DEFAULT_BATCH_SIZE;
@@ -126,7 +128,7 @@ export const trainCommand = defineCommand({
     remarkWorse(output, result.evaluations);
     const written: Record<string, string | number> = {};
     if (values.out !== undefined) {
-      const content = { graph, checkpoints: bundled(result.checkpoints, values), training: result.record };
+      const content = { graph, checkpoints: bundled(result.checkpoints, values), training: { ...result.record, ...normalisationRecord(normalisationOf(chosen)) } };
       const bytes = await streamAtomically(values.out, (sink) => writeBundleTo(sink, content, { signal, ...(values['store-seed'] ? { core } : {}) }));
       written['bundle'] = values.out;
       written['bundleBytes'] = bytes;
