@@ -5,7 +5,7 @@
  * caller then writes to address 0).
  */
 import * as bundled from '#wasm';
-import { InvalidArgumentError, KernelError, OutOfMemoryError, UnsupportedError, requireChoice, requireInteger } from './errors.ts';
+import { InvalidArgumentError, KernelError, OutOfMemoryError, UnsupportedError, requireChoice, requireInteger, requireMembers } from './errors.ts';
 import type { CoreKernels } from './kernels.ts';
 import { limits } from './limits.ts';
 import type { WasmMemory, WasmModule, WasmSource } from './webassembly.ts';
@@ -256,6 +256,11 @@ export async function openCore(options: CoreOptions = {}): Promise<Core> {
   // The relaxed binary has a few of the kernels, under the same names.
   const relaxed = relaxedModule === undefined ? {} : (await WebAssembly.instantiate(relaxedModule, imports)).exports;
   return new Core(tfjs, { ...strict, ...relaxed } as unknown as CoreKernels, heapLimitBytes, arithmetic);
+}
+
+/** For what users call with a core themselves. A `Compute`, which has one, is the likeliest mistake. @throws InvalidArgumentError */
+export function requireCore(core: unknown): void {
+  requireMembers('core', core, ['kernels', 'scoped'], 'a core: openCore(), or the `core` of openCompute()');
 }
 
 /** SHA-256 of the binaries, for records and resume points; of tfjs's as its npm package has it, however much of it was packaged. */

@@ -11,7 +11,7 @@
  *
  * Only +, −, ×, ÷, √ and the core's sine are used on the integers of `Random`, so the bytes are the same everywhere.
  */
-import type { Core } from '../core/core.ts';
+import { requireCore, type Core } from '../core/core.ts';
 import { elementary, type Elementary } from '../core/elementary.ts';
 import { requireInteger, requireMembers } from '../core/errors.ts';
 import { Random, streams } from '../tensor/random.ts';
@@ -59,7 +59,7 @@ type Circle = Pick<Elementary, 'sin' | 'cos'>;
  * @throws InvalidArgumentError for a bad seed or count.
  */
 export function generateTaskPair(core: Core, options: TaskPairOptions): { readonly before: Task; readonly after: Task } {
-  requireMembers('core', core, ['kernels'], 'a core: openCore(), or the `core` of openCompute()');
+  requireCore(core);
   requireMembers('options', options, ['seed']);
   const trainCount = requireInteger('trainCount', options.trainCount ?? 6000, 1, LARGEST_COUNT);
   const testCount = requireInteger('testCount', options.testCount ?? 1000, 1, LARGEST_COUNT);

@@ -5,7 +5,7 @@
  * Deterministic: the result is a function of the matrix, the direction, the method and the warm start alone, the same bytes in
  * every runtime. Which of several optimal assignments is taken: `docs/assignment.md`.
  */
-import type { Core } from '../core/core.ts';
+import { requireCore, type Core } from '../core/core.ts';
 import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireChoice, requireFlag, requireInteger, requireMembers } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
@@ -68,6 +68,7 @@ export function linearSumAssignment(
   similarity: SimilarityMatrix,
   options: AssignmentOptions & { readonly maximize?: boolean } = {},
 ): AssignmentResult {
+  requireCore(core);
   requireOptions('linearSumAssignment', options, optionNames);
   const { rows, columns, data } = requireMatrix(similarity);
   const maximize = requireFlag('maximize', options.maximize ?? true);

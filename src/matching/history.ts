@@ -3,7 +3,7 @@
  * into that group's similarity when a pair comes (`static-sum.ts`), because no other permutation touches them; tensors that two
  * groups permute are kept, slice by slice (`stored-pairs.ts`). This file holds both to a byte budget.
  */
-import type { Core } from '../core/core.ts';
+import { requireCore, type Core } from '../core/core.ts';
 import { BudgetError, requireChoice, requireFlag, requireInteger } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -78,6 +78,7 @@ export class GradientHistory {
    * @throws BudgetError where not even the summed similarities fit.
    */
   constructor(core: Core, spec: PermutationSpec, options: HistoryOptions) {
+    requireCore(core);
     requireOptions('GradientHistory', options, optionNames);
     this.core = core;
     this.budgetBytes = requireInteger('budgetBytes', options.budgetBytes, 0);

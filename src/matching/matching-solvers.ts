@@ -25,6 +25,7 @@ export const matchingSolvers = Object.fromEntries(
   solverNames.map((name): [SolverName, MatchingSolver] => [
     name,
     (history, options) => {
+      requireMembers('history', history, ['layout', 'similarities'], 'a GradientHistory');
       requireOptions('a solver', options, optionNames);
       requireMembers('options', options, ['start', 'seed']);
       const { seed, index = 0, ...rest } = options;

@@ -2,7 +2,7 @@
  * Initial parameters, drawn from the counter-based generator: parameter i of the layout has a stream of its own, so a
  * network whose first layers agree with another's gets the same numbers there.
  */
-import type { Core } from '../core/core.ts';
+import { requireCore, type Core } from '../core/core.ts';
 import { requireChoice, requireInteger } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -30,6 +30,7 @@ const optionNames: OptionNames<InitialiseOptions> = { seed: true, scheme: true, 
  * @throws InvalidArgumentError for a bad seed, an unknown scheme or an option that there is not.
  */
 export function initialise(core: Core, graph: ModelGraph, options: InitialiseOptions): NetworkState {
+  requireCore(core);
   requireOptions('initialise', options, optionNames);
   const seed = requireInteger('seed', options.seed, 0);
   const scheme = requireChoice('scheme', options.scheme ?? 'pytorch', initialisers);

@@ -2,7 +2,7 @@
  * The kinds of people's files: how each is told from the others, and what reads it. By content first, since names lie;
  * by name only where bytes say nothing.
  */
-import { LimitError, MalformedFileError, UnsupportedError, TrajportError, describe } from '../../core/errors.ts';
+import { LimitError, MalformedFileError, UnsupportedError, TrajportError, describe, requireMembers } from '../../core/errors.ts';
 import { memorySource } from '../random-access.ts';
 import { type JsonObject, decodeUtf8, parseJsonObject } from '../json.ts';
 import { type RawTensor, readSafetensors } from '../safetensors.ts';
@@ -63,6 +63,7 @@ const startsWith = (bytes: Uint8Array, prefix: readonly number[]): boolean => pr
  * @throws MalformedFileError, LimitError for archives and JSON documents that cannot be read.
  */
 export async function detect(file: ForeignFile): Promise<ForeignFormat | undefined> {
+  requireMembers('file', file, ['name', 'bytes'], "a file's { name, bytes }");
   const { name, bytes } = file;
   if (startsWith(bytes, [0x50, 0x4b, 0x03, 0x04])) return detectArchive(file);
   if (startsWith(bytes, [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59])) return 'npy';
@@ -108,6 +109,7 @@ export interface ForeignFileRead extends ForeignCheckpoint {
  */
 export async function readForeign(file: ForeignFile, options: ReadForeignOptions = {}): Promise<ForeignFileRead> {
   options.signal?.throwIfAborted();
+  requireMembers('file', file, ['name', 'bytes'], "a file's { name, bytes }");
   if (file.bytes.byteLength === 0) throw new MalformedFileError({ field: file.name, expected: 'a file with content', got: 'an empty one' });
   const format = await detect(file);
   if (format === undefined) {
