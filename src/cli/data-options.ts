@@ -2,6 +2,8 @@
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { splitRows } from '../data/image-set.ts';
+import { SMALLEST_DEVIATION } from '../data/normalisation.ts';
+import type { Normalisation } from '../data/normalisation.ts';
 import type { Compute } from '../index.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { formatInteger } from '../report/text.ts';
@@ -10,7 +12,6 @@ import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { DEFAULT_DATA, dataFiles, loadImages } from './data.node.ts';
 import type { DataPart, LoadChoices } from './data.node.ts';
 import { UsageError } from './exit.ts';
-import type { Normalisation } from './normalisation.ts';
 import type { Output } from './output.ts';
 import { loadTokens, namesTokens } from './tokens.node.ts';
 
@@ -20,10 +21,10 @@ export const DEFAULT_BATCH_SIZE = 128;
 /** What images were normalised by, as torchvision's Normalize takes it. */
 export const normalisationOptions = {
   'pixel-mean': {
-    kind: 'numbers', metavar: 'X,…', minimum: 0, maximum: 1,
+    kind: 'numbers', field: 'pixelMean', metavar: 'X,…', minimum: 0, maximum: 1,
     help: "pixels enter the network as (byte ÷ 255 − mean) ÷ std, a mean per channel or one for all, e.g. 0.485,0.456,0.406 (default: what the bundle says, else as they are)",
   },
-  'pixel-std': { kind: 'numbers', metavar: 'X,…', minimum: 1e-6, maximum: 1, help: 'the standard deviations that go with --pixel-mean' },
+  'pixel-std': { kind: 'numbers', field: 'pixelStd', metavar: 'X,…', minimum: SMALLEST_DEVIATION, maximum: 1, help: 'the standard deviations that go with --pixel-mean' },
 } as const satisfies OptionSpecs;
 
 export const dataOptions = {

@@ -10,12 +10,12 @@ import { generateTaskPair } from '../data/generated.ts';
 import { imageSetFromIdx } from '../data/idx.ts';
 import { selectRows } from '../data/image-set.ts';
 import type { ImageSet } from '../data/image-set.ts';
+import { withNormalisation } from '../data/normalisation.ts';
+import type { Normalisation } from '../data/normalisation.ts';
 import type { Compute } from '../index.ts';
 import { FileError, UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
 import { nearestName } from '../core/nearest-name.ts';
-import { withNormalisation } from './normalisation.ts';
-import type { Normalisation } from './normalisation.ts';
 import { hasTokenPart, namesTokens, tokenFiles } from './tokens.node.ts';
 
 const dataParts = ['train', 'test'] as const;

@@ -5,6 +5,7 @@
 import { dataSha256, recordedData } from '../transfer/record.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
+import { recordedNormalisation } from '../data/normalisation.ts';
 import { officialTrainings } from '../data/official-files.ts';
 import { formatInteger } from '../report/text.ts';
 import type { Context } from './command.ts';
@@ -13,7 +14,6 @@ import { UsageError } from './exit.ts';
 import { loadData, normalisationOf } from './data-options.ts';
 import type { DataValues } from './data-options.ts';
 import type { Task } from './networks.ts';
-import { recordedNormalisation } from './normalisation.ts';
 
 /**
  * The options with --data filled in, and with what the bundle says that its images were normalised by. Another normalisation by hand is remarked on.

@@ -1,7 +1,7 @@
-/** What images are normalised by: (byte ÷ 255 − mean) ÷ std. Bundles carry it, so that every command on one sees the images its networks were trained on. */
-import { normalised } from '../data/image-set.ts';
-import type { ImageSet } from '../data/image-set.ts';
-import { UsageError } from './exit.ts';
+/** What images are normalised by: (byte ÷ 255 − mean) ÷ std. Bundles carry it, so that whatever reads one shows its networks the images that they were trained on. */
+import { InvalidArgumentError } from '../core/errors.ts';
+import { normalised } from './image-set.ts';
+import type { ImageSet } from './image-set.ts';
 
 /** Each a number per channel, or one for all. */
 export interface Normalisation {
@@ -9,18 +9,18 @@ export interface Normalisation {
   readonly std: readonly number[];
 }
 
-/** With a number per channel. @param of whose channels they are, in the error. @throws UsageError for another number of means or deviations. */
-export function perChannel({ mean, std }: Normalisation, channels: number, of: string): Normalisation {
-  const each = (option: string, values: readonly number[]): readonly number[] => {
+/** With a number per channel. @throws InvalidArgumentError for another number of means or deviations. */
+export function perChannel({ mean, std }: Normalisation, channels: number): Normalisation {
+  const each = (field: string, values: readonly number[]): readonly number[] => {
     if (values.length === channels) return values;
     if (values.length === 1) return Array.from({ length: channels }, () => values[0] as number);
-    throw new UsageError(`${option} has ${values.length} numbers; ${of} ${channels === 1 ? 'one channel' : `${channels} channels`}`);
+    throw new InvalidArgumentError({ field, expected: channels === 1 ? 'one number, for one channel' : `one number, or ${channels} for as many channels`, got: `${values.length}` });
   };
-  return { mean: each('--pixel-mean', mean), std: each('--pixel-std', std) };
+  return { mean: each('pixelMean', mean), std: each('pixelStd', std) };
 }
 
 export function withNormalisation(set: ImageSet, normalisation: Normalisation): ImageSet {
-  const { mean, std } = perChannel(normalisation, set.channels, `images of ${set.name} have`);
+  const { mean, std } = perChannel(normalisation, set.channels);
   return normalised(set, mean, std);
 }
 
@@ -33,8 +33,11 @@ export function normalisationRecord(normalisation: Normalisation | undefined): {
 export function recordedNormalisation(training: unknown): Normalisation | undefined {
   const { normalisation } = (training ?? {}) as { readonly normalisation?: { readonly mean?: unknown; readonly std?: unknown } | null };
   const { mean, std } = normalisation ?? {};
-  return areNumbers(mean, 0) && areNumbers(std, 1e-6) ? { mean, std } : undefined;
+  return areNumbers(mean, 0) && areNumbers(std, SMALLEST_DEVIATION) ? { mean, std } : undefined;
 }
+
+/** Of values in 0 … 1; smaller ones would make inputs of millions. */
+export const SMALLEST_DEVIATION = 1e-6;
 
 function areNumbers(values: unknown, minimum: number): values is readonly number[] {
   return Array.isArray(values) && values.length > 0 && values.every((value) => typeof value === 'number' && value >= minimum && value <= 1);

@@ -7,10 +7,12 @@ import type { ErrorCode } from '../core/errors.ts';
 import { stateFromSafetensors, stateToSafetensors } from '../bundle/network-state.ts';
 import { openBundle } from '../bundle/reader.ts';
 import { imageSetFromIdx } from '../data/idx.ts';
+import { recordedNormalisation, withNormalisation } from '../data/normalisation.ts';
 import { outputClasses, parameterLayout } from '../model/graph.ts';
 import { transfer } from '../index.ts';
 import type { CoreOptions } from '../core/core.ts';
 import { HeldBytes, readParts } from './body.ts';
+import { withOrigins } from './origins.ts';
 import { edgeMethods, fieldInOptions, optionNames, readOptions } from './options.ts';
 import type { RequestOptions } from './options.ts';
 import { Refusal } from './refusal.ts';
@@ -43,6 +45,10 @@ export interface TransferHandlerOptions {
   readonly maxReadMs?: number;
   /** Requests that may wait while one computes; more are told to come back. Default 4. */
   readonly maxWaiting?: number;
+  /**
+   * Pages of which origins may call it, `'*'` for any: preflights are answered, and `trajport-record` is theirs to read. Default none.
+   */
+  readonly allowedOrigins?: '*' | readonly string[];
   /** Compiled modules, for hosts that cannot use the packaged ones. */
   readonly wasm?: NonNullable<CoreOptions['wasm']>;
 }
@@ -100,9 +106,11 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     const { graph, checkpoints } = bundle;
     requireRecordFits(request, { ...choices, from: choices.from ?? checkpoints[0]?.label, to: choices.to ?? checkpoints.at(-1)?.label });
     const target = stateFromSafetensors(parameterLayout(graph), inputs.target, 'target');
-    const data = await imageSetFromIdx({
+    const images = await imageSetFromIdx({
       name: 'data', images: inputs.images, labels: inputs.labels, classes: outputClasses(graph), limitBytes: { images: caps.maxDataBytes, labels: caps.maxLabelsBytes },
     });
+    const normalisation = recordedNormalisation(bundle.training);
+    const data = normalisation === undefined ? images : withNormalisation(images, normalisation);
     requireWork(caps, choices, { graph, checkpoints: checkpoints.length, images: data.count });
     const result = await transfer({ ...choices, source: bundle, target, data, compute: await computeInTurn(core), signal });
     const { record, chosenStep, counts, steps } = result;
@@ -111,7 +119,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     });
   }
 
-  return async (request) => {
+  const handle = async (request: Request): Promise<Response> => {
     if (request.method === 'GET' || request.method === 'HEAD') return json(200, describeService(caps));
     if (request.method !== 'POST') return json(405, problem('MethodError', 'method', 'GET or POST', request.method), { allow: 'GET, HEAD, POST' });
     const type = (request.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase();
@@ -127,6 +135,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
         : json(500, problem('InternalError', 'service', 'an answer', 'a fault of trajport'));
     }
   };
+  return options.allowedOrigins === undefined ? handle : withOrigins(handle, options.allowedOrigins);
 }
 
 /** Whether what a job failed of may have left the shared core at its cap or in disorder: a fault that nobody foresaw is taken for one. */

@@ -63,8 +63,8 @@ describe('a normalisation', () => {
     };
     expect(await firsts([0.1, 0.2, 0.3], [0.5, 0.25, 0.1])).toEqual(['0.20000', '0.00000', '-1.00000']);
     expect(await firsts([0.1], [0.5])).toEqual(['0.20000', '0.20000', '0.20000']);
-    await expect(firsts([0.1, 0.2], [0.5])).rejects.toThrow('--pixel-mean has 2 numbers; images of');
-    await expect(firsts([0.1], [0.5, 1, 1, 1])).rejects.toThrow('have 3 channels');
+    await expect(firsts([0.1, 0.2], [0.5])).rejects.toThrow('pixelMean: expected one number, or 3 for as many channels, got 2');
+    await expect(firsts([0.1], [0.5, 1, 1, 1])).rejects.toThrow('pixelStd: expected one number, or 3');
   });
 
   it('excludes a maximum', async () => {

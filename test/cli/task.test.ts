@@ -99,6 +99,6 @@ describe('what images were normalised by', () => {
     expect(await run('evaluate', 'words.zip', '--data', 'text:words.txt', ...normalised)).toMatchObject({ code: 2, stderr: expect.stringContaining('--pixel-mean is for images') });
     expect(await run('evaluate', 'glyphs.zip', ...normalised)).toMatchObject({ code: 2, stderr: expect.stringContaining('--pixel-mean is for folders of images') });
     const misfit = await run('pack', 'folder.safetensors', '--graph', 'folder.zip', '--pixel-mean', '0.5,0.5,0.5', '--pixel-std', '0.5', '--out', 'misfit.zip');
-    expect(misfit).toMatchObject({ code: 2, stderr: expect.stringContaining('--pixel-mean has 3 numbers; the network reads one channel') });
+    expect(misfit).toMatchObject({ code: 2, stderr: expect.stringContaining('--pixel-mean: expected one number, for one channel, got 3') });
   });
 });

@@ -5,15 +5,15 @@ import { openCore } from '../../src/core/core.ts';
 import type { CoreKernels } from '../../src/core/kernels.ts';
 import { createTransferHandler } from '../../src/edge/index.ts';
 import { computeInTurn, inTurn } from '../../src/edge/turn.ts';
-import { stateToSafetensors } from '../../src/bundle/network-state.ts';
+import { stateFromSafetensors, stateToSafetensors } from '../../src/bundle/network-state.ts';
 import { writeBundle } from '../../src/bundle/writer.ts';
 import { parameterLayout } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { sequential } from '../../src/model/builder.ts';
 import { preset } from '../../src/model/presets.ts';
 import type { NetworkState } from '../../src/tensor/tensor.ts';
-import { closeSharedCompute, openCompute, train } from '../../src/index.ts';
-import { imageSet } from '../../src/data/image-set.ts';
+import { closeSharedCompute, openBundle, openCompute, train, transfer } from '../../src/index.ts';
+import { imageSet, normalised } from '../../src/data/image-set.ts';
 import { idxImages, idxLabels, striped } from '../cli/fixtures.ts';
 
 const SIZE = 6;
@@ -63,6 +63,26 @@ describe('handler', () => {
     expect(record.settings.seed).toBe(4);
     expectedSha256 = await sha256Of(new Uint8Array(await response.arrayBuffer()));
     expect(expectedSha256).toBe(record.sha256);
+  });
+
+  it('normalises the images as the bundle says, to the bytes of a transfer on such images', async () => {
+    const mean = [0.25];
+    const std = [0.125];
+    using bundle = await openBundle(inputs['bundle'] as Uint8Array<ArrayBuffer>);
+    const { graph } = bundle;
+    const checkpoints = await Promise.all(bundle.checkpoints.map(async ({ label }, i) => ({ label, state: await bundle.readCheckpoint(i) })));
+    const told = await writeBundle({ graph, checkpoints, training: { normalisation: { mean, std } } });
+    const response = await handle(request({ ...inputs, bundle: told, options: options(fine) }));
+    const data = imageSet({ name: 'data', images: images.pixels, labels: Uint8Array.from(images.labels), channels: 1, height: SIZE, width: SIZE, classes: 3 });
+    const { method, ...choices } = fine;
+    using source = await openBundle(told);
+    const expected = await transfer({
+      ...choices, method: method as 'fgmt', source, target: stateFromSafetensors(parameterLayout(graph), inputs['target'] as Uint8Array<ArrayBuffer>), data: normalised(data, mean, std),
+      compute: await computeInTurn({ heapLimitBytes: 32 * 2 ** 20 }),
+    });
+    const sha256 = await sha256Of(new Uint8Array(await response.arrayBuffer()));
+    expect(sha256).toBe(expected.record.sha256);
+    expect(sha256).not.toBe(expectedSha256);
   });
 
   it('answers both parts where only multipart is accepted, with the same bytes', async () => {

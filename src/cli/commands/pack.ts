@@ -4,6 +4,7 @@ import { type MappingReport, describeMisfits } from '../../bundle/foreign/map-na
 import { type CheckpointLabel, checkpointLabels, stateFromForeign } from '../../bundle/foreign/network.ts';
 import { type CheckpointContent, writeBundleTo } from '../../bundle/writer.ts';
 import { MalformedFileError } from '../../core/errors.ts';
+import { normalisationRecord, perChannel } from '../../data/normalisation.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NameRule } from '../../bundle/foreign/name-rules.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
@@ -15,7 +16,6 @@ import { normalisationOf, normalisationOptions } from '../data-options.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { streamAtomically } from '../files.node.ts';
 import { graphOfShape, modelOptions, shapeOptions } from '../networks.ts';
-import { normalisationRecord, perChannel } from '../normalisation.ts';
 import { graphSummary } from '../summaries.ts';
 import { openBundleFile } from '../weights.node.ts';
 
@@ -58,7 +58,7 @@ export const packCommand = defineCommand({
     const labels = checkpointLabels(files.map((path) => path.replaceAll('\\', '/')));
     const given = normalisationOf(values);
     if (given !== undefined && graph.vocabulary !== undefined) throw new UsageError('--pixel-mean is for images');
-    const normalisation = given && perChannel(given, graph.input[0] as number, 'the network reads');
+    const normalisation = given && perChannel(given, graph.input[0] as number);
     claim(outputs);
     if (files.length === 1) output.warn('one checkpoint is no trajectory: transfer needs the weights before a fine-tune and those after it');
     const rules = readRules(values.rules);
