@@ -13,6 +13,8 @@ export { transferMethods } from './transfer/settings.ts';
 export type { TransferChoices, TransferMethod, TransferSettings } from './transfer/settings.ts';
 export { evaluate } from './transfer/evaluate.ts';
 export type { EvaluateOptions, Evaluation } from './transfer/evaluate.ts';
+export { predict } from './transfer/predict.ts';
+export type { PredictOptions } from './transfer/predict.ts';
 export { verify } from './transfer/verify.ts';
 export type { Verification, VerifyOptions } from './transfer/verify.ts';
 export { plan } from './transfer/plan.ts';

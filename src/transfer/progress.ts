@@ -6,7 +6,7 @@
 import { nowMs } from './timing.ts';
 
 export interface ProgressEvent {
-  readonly stage: 'train' | 'transfer' | 'evaluate';
+  readonly stage: 'train' | 'transfer' | 'evaluate' | 'predict';
   /** Units of work done and in all: iterations of a training, steps of a transfer, images of an evaluation. */
   readonly done: number;
   readonly total: number;

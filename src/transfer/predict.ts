@@ -1,0 +1,48 @@
+/** The scores of a network, for whoever compares them with another framework's or averages those of several networks. */
+import { LimitError, requireInteger } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
+import { PassingBatches } from '../data/data-set.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { useCompute } from './compute.ts';
+import { EVALUATION_BATCH } from './evaluate.ts';
+import type { EvaluateOptions } from './evaluate.ts';
+import { controlNames, requireData, requireParts, requireState } from './inputs.ts';
+import { Breather } from './progress.ts';
+
+export type PredictOptions = Omit<EvaluateOptions, 'loss'>;
+
+const optionNames: OptionNames<PredictOptions> = { ...controlNames, graph: true, state: true, data: true, batchSize: true, compute: true };
+
+/** Numbers that one Float32Array may have in every runtime. */
+const LARGEST = 2 ** 29;
+
+/**
+ * What `state` answers to each input, before any softmax and in evaluation mode: [count, classes], or [count, tokens, vocabulary] of a language model.
+ * @throws InvalidArgumentError, NotFiniteError: see `requireState` and `requireData`; LimitError for more than 2^29 scores.
+ */
+export async function predict(options: PredictOptions): Promise<Tensor> {
+  requireParts(options, { graph: 'graph', state: 'state', data: 'data' });
+  requireOptions('predict', options, optionNames);
+  const { graph, state, data } = options;
+  const batchSize = requireInteger('batchSize', options.batchSize ?? EVALUATION_BATCH, 1);
+  requireData(graph, data);
+  requireState('state', graph, state);
+  const { engine } = await useCompute(options.compute);
+  using network = engine.compile(graph);
+  const { labelsPerInput, classes } = network;
+  const size = labelsPerInput * classes;
+  if (data.count * size > LARGEST) {
+    throw new LimitError({ field: 'data', expected: `at most ${Math.floor(LARGEST / size)} inputs at once, for 2^29 scores`, got: `${data.count}` });
+  }
+  const scores = new Float32Array(data.count * size);
+  const batches = new PassingBatches(data);
+  const breather = new Breather(options.signal, 4);
+  for (let start = 0; start < data.count; start += batchSize) {
+    const rows = Int32Array.from({ length: Math.min(batchSize, data.count - start) }, (_, i) => start + i);
+    scores.set(network.logits(state, batches.make(rows)), start * size);
+    options.onProgress?.({ stage: 'predict', done: start + rows.length, total: data.count, detail: {} });
+    await breather.pause();
+  }
+  return { shape: graph.vocabulary === undefined ? [data.count, classes] : [data.count, labelsPerInput, classes], data: scores };
+}
