@@ -1,5 +1,6 @@
 /** The options part of a request: an untrusted JSON object, made the choices of a transfer or refused by name. */
 import { InvalidArgumentError, MalformedFileError, describe } from '../core/errors.ts';
+import { nearestName } from '../core/nearest-name.ts';
 import { transferMethods } from '../index.ts';
 import type { TransferChoices, TransferMethod } from '../index.ts';
 
@@ -63,7 +64,10 @@ function requireOption(name: string, value: unknown): void {
   const refuse = (expected: string): never => {
     throw new InvalidArgumentError({ field, expected, got: describe(value) });
   };
-  if (!Object.hasOwn(kinds, name)) refuse(`an option named ${optionNames.join(', ')}`);
+  if (!Object.hasOwn(kinds, name)) {
+    const nearest = nearestName(name, optionNames);
+    throw new InvalidArgumentError({ field, expected: `an option named ${optionNames.join(', ')}`, got: `none of these${nearest === undefined ? '' : ` (did you mean ${nearest}?)`}` });
+  }
   const kind = kinds[name as keyof typeof kinds];
   if (!isOfKind[kind](value)) refuse(kind);
 }

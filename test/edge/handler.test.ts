@@ -85,6 +85,10 @@ describe('handler', () => {
     expect(sha256).not.toBe(expectedSha256);
   });
 
+  it('tells a misspelt option its name', async () => {
+    expect(await problemOf(await handle(request({ ...inputs, options: options({ metod: 'gmt' }) })))).toMatchObject({ status: 422, body: { field: 'options.metod', got: 'none of these (did you mean method?)' } });
+  });
+
   it('answers both parts where only multipart is accepted, with the same bytes', async () => {
     const response = await handle(request({ ...inputs, options: options(fine) }, { accept: 'multipart/form-data' }));
     const form = await response.formData();
