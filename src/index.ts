@@ -44,6 +44,7 @@ export { TrajectoryBundle, openBundle } from './bundle/reader.ts';
 export type { BundleCheckpoint, BundleVerdict, OpenBundleOptions } from './bundle/reader.ts';
 export { writeBundle, writeBundleTo } from './bundle/writer.ts';
 export type { BundleContent, BundleOptions, CheckpointContent } from './bundle/writer.ts';
+export type { ByteSink } from './bundle/zip-writer.ts';
 export type { ByteSource } from './bundle/byte-source.ts';
 export type { RandomAccess } from './bundle/random-access.ts';
 export { openR2 } from './bundle/r2-source.ts';
@@ -58,7 +59,7 @@ export { detect, foreignFormatNames, readForeign } from './bundle/foreign/format
 export type { ForeignFileRead, ForeignFormat } from './bundle/foreign/formats.ts';
 export type { ForeignCheckpoint, ForeignFile, KernelConvention, ReadBeside, ReadForeignOptions } from './bundle/foreign/checkpoint.ts';
 export { writableFormatOf, writableFormats, writeForeign } from './bundle/foreign/write.ts';
-export type { WritableFormat, WriteForeignOptions, WrittenForeign } from './bundle/foreign/write.ts';
+export type { WritableFormat, WriteForeignOptions, WrittenFile, WrittenForeign } from './bundle/foreign/write.ts';
 export { describeMisfits, mapNames, requireFit } from './bundle/foreign/map-names.ts';
 export type { MappedTensors, MappingOptions, MappingReport } from './bundle/foreign/map-names.ts';
 export { parseNameRules, renameTensors } from './bundle/foreign/name-rules.ts';
@@ -76,6 +77,7 @@ export type { GraphNode, ModelGraph, ParameterInfo, ParameterLayout } from './mo
 export { flattenedInputs } from './model/flattened-units.ts';
 export { graphFromLayersModel } from './model/layers-model.ts';
 export { initialise } from './model/initialise.ts';
+export type { InitialiseOptions } from './model/initialise.ts';
 export { lintPermutationSpec } from './model/permutation-lint.ts';
 export type { SpecProblem } from './model/permutation-lint.ts';
 export { derivePermutationSpec } from './model/permutation-spec.ts';
@@ -84,14 +86,18 @@ export type { PermutationGroup, PermutationSpec, TensorSpec } from './model/perm
 // Data
 export { channelStatistics, imageSet, normalised, selectClasses, selectRows, splitRows } from './data/image-set.ts';
 export type { Batch } from './data/batch.ts';
-export type { ImageSet } from './data/image-set.ts';
+export type { ImageSet, ImageSetFields } from './data/image-set.ts';
 export type { DataSet } from './data/data-set.ts';
 export { tokenSet, tokensFromBytes } from './data/token-set.ts';
-export type { TokenSet } from './data/token-set.ts';
+export type { TokenSet, TokenSetFields } from './data/token-set.ts';
 export { generateTaskPair } from './data/generated.ts';
+export type { Task, TaskPairOptions } from './data/generated.ts';
 export { imageSetFromIdx } from './data/idx.ts';
+export type { IdxFields } from './data/idx.ts';
 export { imageSetFromCifar } from './data/cifar.ts';
+export type { CifarFields, CifarFormat } from './data/cifar.ts';
 export { officialFiles } from './data/official-files.ts';
+export type { OfficialFile } from './data/official-files.ts';
 
 // Matching, public in its own right
 export { linearSumAssignment } from './matching/assignment.ts';
@@ -99,8 +105,10 @@ export type { AssignmentOptions, AssignmentResult, Duals, SimilarityMatrix } fro
 export { composePermutations, identityPermutations, invertPermutations, permuteTensors, randomPermutations } from './matching/permutation.ts';
 export type { Permutations } from './matching/permutation.ts';
 export { GradientHistory } from './matching/history.ts';
+export type { HistoryOptions } from './matching/history.ts';
 export type { HeldGroup } from './matching/held-groups.ts';
 export { historySize } from './matching/history-size.ts';
+export type { HistorySize } from './matching/history-size.ts';
 export { solverNames } from './matching/solvers.ts';
 export type { SolverName } from './matching/solvers.ts';
 export { matchingSolvers } from './matching/matching-solvers.ts';
@@ -115,4 +123,5 @@ export { limits } from './core/limits.ts';
 export type { NamedTensors, NetworkState, Tensor } from './tensor/tensor.ts';
 export { lossKinds } from './gradient/loss.ts';
 export type { Loss } from './gradient/loss.ts';
+export type { GradientResult, Network, NetworkOptions } from './gradient/network.ts';
 export type { OptimiserSettings } from './gradient/optimiser.ts';

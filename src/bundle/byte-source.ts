@@ -4,6 +4,7 @@
  */
 import { InvalidArgumentError, LimitError, NetworkError, TrajportError, UnsupportedError, describe } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import type { OptionNames } from '../core/options.ts';
 import { type HttpOptions, openHttp } from './http-source.ts';
 import { type RandomAccess, memorySource } from './random-access.ts';
 import { Watchdog } from './watchdog.ts';
@@ -11,6 +12,8 @@ import { Watchdog } from './watchdog.ts';
 export type ByteSource = Uint8Array | ArrayBuffer | Blob | Response | ReadableStream<Uint8Array> | URL | RandomAccess;
 
 export type SourceOptions = HttpOptions;
+
+export const sourceOptionNames: OptionNames<SourceOptions> = { signal: true, maximumBytes: true, fetch: true, idleMs: true };
 
 /** @throws InvalidArgumentError, UnsupportedError, LimitError, NetworkError */
 export async function openSource(source: ByteSource, options: SourceOptions = {}): Promise<RandomAccess> {

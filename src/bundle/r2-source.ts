@@ -4,6 +4,8 @@
  */
 import { NetworkError, TrajportError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { FIRST_RANGE_BYTES, type RandomAccess, withTail } from './random-access.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -32,6 +34,8 @@ export interface R2Options {
   readonly idleMs?: number;
 }
 
+const optionNames: OptionNames<R2Options> = { signal: true, idleMs: true };
+
 interface Part {
   readonly size: number;
   readonly etag: string;
@@ -40,9 +44,11 @@ interface Part {
 
 /**
  * An object of a bucket as a source for `openBundle`: one request opens it, and one reads each range.
- * @throws NetworkError where there is no such object, it changes, or the bucket stalls or sends other than what was asked for.
+ * @throws NetworkError where there is no such object, it changes, or the bucket stalls or sends other than what was asked for;
+ *   InvalidArgumentError for options that there are not.
  */
 export async function openR2(bucket: R2BucketLike, key: string, options: R2Options = {}): Promise<RandomAccess> {
+  requireOptions('openR2', options, optionNames);
   const { size, etag, bytes } = await request(bucket, key, { range: { suffix: FIRST_RANGE_BYTES } }, FIRST_RANGE_BYTES, options, options.signal);
   if (bytes.byteLength !== Math.min(size, FIRST_RANGE_BYTES)) fail(key, `the last ${FIRST_RANGE_BYTES} of ${size} bytes`, `${bytes.byteLength} bytes`);
   return withTail(size, bytes, async (offset, length, signal = options.signal) => {

@@ -5,11 +5,13 @@
 import { type Core, openCore } from '../core/core.ts';
 import { IntegrityError, InvalidArgumentError, MalformedFileError, TrajportError, describe } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { initialise } from '../model/initialise.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import { type ByteSource, type SourceOptions, openSource } from './byte-source.ts';
+import { type ByteSource, type SourceOptions, openSource, sourceOptionNames } from './byte-source.ts';
 import { type Codec, openCodec } from './codec-instance.ts';
 import { codedBytes, decodeFile, isDelta } from './coding.ts';
 import { type CheckpointLayout, checkpointLayout } from './layout.ts';
@@ -27,6 +29,8 @@ export interface OpenBundleOptions extends SourceOptions {
   /** What all entries together may expand to; default from `limits.inflateExpansion`. */
   readonly inflatedBytes?: number;
 }
+
+const optionNames: OptionNames<OpenBundleOptions> = { ...sourceOptionNames, name: true, core: true, inflatedBytes: true };
 
 export interface BundleCheckpoint extends CheckpointRecord {
   readonly index: number;
@@ -190,9 +194,10 @@ function requireCanonical(field: string, got: Uint8Array, expected: Uint8Array):
 
 /**
  * Opens a bundle. Reads the end of the file, and the manifest where that does not include it; no checkpoint.
- * @throws MalformedFileError, UnsupportedError, IntegrityError, LimitError, NetworkError
+ * @throws InvalidArgumentError for a source or an option that is none, MalformedFileError, UnsupportedError, IntegrityError, LimitError, NetworkError
  */
 export async function openBundle(source: ByteSource, options: OpenBundleOptions = {}): Promise<TrajectoryBundle> {
+  requireOptions('openBundle', options, optionNames);
   const access = await openSource(source, options);
   const field = options.name ?? 'bundle';
   const { signal, inflatedBytes } = options;

@@ -1,6 +1,9 @@
 /** Ends requests that stall or that the caller aborts, and bounds what their bodies bring. */
 import { concatBytes } from '../core/bytes.ts';
-import { InvalidArgumentError, describe } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireNumber } from '../core/errors.ts';
+
+/** A timer that is set for longer goes off at once, in every runtime. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 interface BodyReading {
   /** Length that was announced: a body of it is read into one buffer, and not joined from pieces at its end. */
@@ -18,8 +21,9 @@ export class Watchdog implements Disposable {
   readonly #deadline: ReturnType<typeof setTimeout> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
+  /** @throws InvalidArgumentError for an `idleMs` that no timer can be set for. */
   constructor(idleMs: number, outer: AbortSignal | undefined, totalMs?: number) {
-    this.#idleMs = idleMs;
+    this.#idleMs = requireNumber('idleMs', idleMs, 0, LONGEST_TIMER_MS);
     if (totalMs !== undefined) this.#deadline = setTimeout(() => this.#silence.abort(), totalMs);
     this.#outer = outer;
     this.signal = outer === undefined ? this.#silence.signal : AbortSignal.any([outer, this.#silence.signal]);

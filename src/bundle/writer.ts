@@ -2,8 +2,10 @@
  * Writes trajectory bundles, one checkpoint at a time: two files' worth of memory, however long the trajectory.
  */
 import type { Core } from '../core/core.ts';
-import { InvalidArgumentError, LimitError, TrajportError, describe, requireInteger } from '../core/errors.ts';
+import { InvalidArgumentError, LimitError, TrajportError, describe, requireChoice, requireInteger } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { initialise } from '../model/initialise.ts';
@@ -48,15 +50,22 @@ export interface BundleOptions {
   readonly signal?: AbortSignal;
 }
 
-/** @throws InvalidArgumentError, LimitError, MalformedFileError, NotFiniteError */
+const optionNames: OptionNames<BundleOptions> = { coding: true, keyFrameEvery: true, core: true, signal: true };
+
+/**
+ * The bytes of a bundle: the same for the same content and options, in every runtime.
+ * @throws InvalidArgumentError for options, labels and records that are none; LimitError, MalformedFileError for a state that is not the graph's,
+ *   NotFiniteError. Rejects with the signal's reason when aborted.
+ */
 export async function writeBundle(content: BundleContent, options: BundleOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
   const { sink, bytes } = memorySink();
   await writeBundleTo(sink, content, options);
   return bytes();
 }
 
-/** As `writeBundle`, piece by piece into a sink. Returns the length in bytes. */
+/** As `writeBundle`, piece by piece into a sink. @returns the length in bytes. @throws as that, and what the sink throws. */
 export async function writeBundleTo(sink: ByteSink, content: BundleContent, options: BundleOptions = {}): Promise<number> {
+  requireOptions('writeBundle', options, optionNames);
   const layout = checkpointLayout(content.graph);
   if (layout.fileBytes > limits.entryBytes) {
     throw new LimitError({ field: 'graph', expected: `checkpoints of at most ${limits.entryBytes} bytes`, got: `${layout.fileBytes}` });
@@ -114,7 +123,8 @@ class CheckpointEncoder {
   readonly #graph: ModelGraph;
   readonly #layout: CheckpointLayout;
   readonly #codec: Codec;
-  readonly #options: BundleOptions;
+  readonly #core: Core | undefined;
+  readonly #coding: NonNullable<BundleOptions['coding']>;
   readonly #keyFrameEvery: number;
   /** The previous checkpoint: as it was, and as a reader has it. The same bytes unless the coding loses some. */
   #previous: Uint8Array<ArrayBuffer> | undefined;
@@ -125,8 +135,9 @@ class CheckpointEncoder {
     this.#graph = graph;
     this.#layout = layout;
     this.#codec = codec;
-    this.#options = options;
-    const fallback = (options.coding ?? 'lossless') === 'lossless' ? 16 : limits.checkpoints;
+    this.#core = options.core;
+    this.#coding = requireChoice('coding', options.coding ?? 'lossless', ['lossless', 'full', 'int8', 'int4']);
+    const fallback = this.#coding === 'lossless' ? 16 : limits.checkpoints;
     this.#keyFrameEvery = requireInteger('keyFrameEvery', options.keyFrameEvery ?? fallback, 1, limits.checkpoints);
   }
 
@@ -154,7 +165,7 @@ class CheckpointEncoder {
     this.#sinceKeyFrame = isKey(coding) ? 1 : this.#sinceKeyFrame + 1;
     this.#previous = file;
     // Quantising works on `decoded` in place, so it must not be the file itself.
-    const quantises = this.#options.coding === 'int8' || this.#options.coding === 'int4';
+    const quantises = this.#coding === 'int8' || this.#coding === 'int4';
     this.#decoded = decoded === file && quantises ? file.slice() : decoded;
     return { record, packed };
   }
@@ -171,15 +182,14 @@ class CheckpointEncoder {
   }
 
   #nextCoding(): Exclude<Coding, 'seed'> {
-    const wanted = this.#options.coding ?? 'lossless';
-    if (wanted === 'full') return 'full';
+    if (this.#coding === 'full') return 'full';
     if (this.#decoded === undefined || this.#sinceKeyFrame >= this.#keyFrameEvery) return 'planes';
-    return wanted === 'lossless' ? 'xor' : wanted;
+    return this.#coding === 'lossless' ? 'xor' : this.#coding;
   }
 
   /** The record that makes this very state, or undefined. */
   #seedOf({ seed }: CheckpointContent, file: Uint8Array): SeedRecord | undefined {
-    const { core } = this.#options;
+    const core = this.#core;
     if (seed === undefined || core === undefined) return undefined;
     const record: SeedRecord = { seed: seed.seed, scheme: seed.scheme ?? 'pytorch', mode: seed.mode ?? 'fan_in' };
     const made = stateToSafetensors(this.#layout.state, initialise(core, this.#graph, record));

@@ -8,6 +8,8 @@ import * as bundled from '#wasm';
 import { InvalidArgumentError, KernelError, OutOfMemoryError, UnsupportedError, requireChoice, requireInteger, requireMembers } from './errors.ts';
 import type { CoreKernels } from './kernels.ts';
 import { limits } from './limits.ts';
+import { requireOptions } from './options.ts';
+import type { OptionNames } from './options.ts';
 import type { WasmMemory, WasmModule, WasmSource } from './webassembly.ts';
 
 /**
@@ -24,6 +26,20 @@ export interface CoreOptions {
   readonly arithmetic?: Arithmetic;
   /** Compiled modules to use instead of the packaged ones (for hosts that compile at deploy time). `relaxed`: `trajport/relaxed.wasm`. */
   readonly wasm?: { readonly core?: WasmSource; readonly tfjs?: WasmSource; readonly relaxed?: WasmSource };
+}
+
+const optionNames: OptionNames<CoreOptions> = { heapLimitBytes: true, arithmetic: true, wasm: true };
+const moduleNames: OptionNames<NonNullable<CoreOptions['wasm']>> = { core: true, tfjs: true, relaxed: true };
+
+/** @throws InvalidArgumentError naming what is no option of a core. @param within where they stand among another call's options. */
+export function requireCoreOptions(call: string, options: CoreOptions, within?: string): void {
+  requireOptions(call, options, optionNames, within);
+  if (options.wasm !== undefined) requireModules(call, options.wasm, within === undefined ? 'wasm' : `${within}.wasm`);
+}
+
+/** @throws InvalidArgumentError naming a module that a core does not take. */
+export function requireModules(call: string, wasm: NonNullable<CoreOptions['wasm']>, within = 'wasm'): void {
+  requireOptions(call, wasm, moduleNames, within);
 }
 
 /** The exports of tfjs-backend-wasm's binary that we call by name; `gradient/` binds the kernels by string. */
@@ -204,9 +220,10 @@ function allocateOrThrow(tfjs: TfjsBinary, bytes: number, purpose: string, heapL
 /**
  * Loads both binaries on one memory.
  * @throws UnsupportedError where the runtime has no 128-bit SIMD (results would differ), or forbids compiling wasm and
- *   no module was given; for `arithmetic: 'relaxed'` where it has no relaxed SIMD.
+ *   no module was given; for `arithmetic: 'relaxed'` where it has no relaxed SIMD. InvalidArgumentError for options that there are not.
  */
 export async function openCore(options: CoreOptions = {}): Promise<Core> {
+  requireCoreOptions('openCore', options);
   const heapLimitBytes =
     options.heapLimitBytes === undefined
       ? limits.heapBytes

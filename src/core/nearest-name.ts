@@ -4,7 +4,7 @@
 export function nearestName(name: string, candidates: readonly string[]): string | undefined {
   const wanted = name.toLowerCase();
   if (wanted.length >= 3) {
-    const completed = candidates.filter((candidate) => candidate.startsWith(wanted));
+    const completed = candidates.filter((candidate) => candidate.toLowerCase().startsWith(wanted));
     if (completed.length === 1) return completed[0];
   }
   let best: string | undefined;

@@ -6,18 +6,20 @@ import { nearestName } from './nearest-name.ts';
 export type OptionNames<T> = { readonly [K in keyof Required<T>]: true };
 
 /**
+ * @param within where the options stand where that is an option itself: `core` of `openGradientWorkers`.
  * @throws InvalidArgumentError for options that are no object, for one that the call does not have, which would silently be its default,
  *   and for a `signal` or an `onProgress` that would be met as one only after the first step's work.
  */
-export function requireOptions(call: string, options: unknown, known: Readonly<Record<string, true>>): void {
+export function requireOptions(call: string, options: unknown, known: Readonly<Record<string, unknown>>, within?: string): void {
   if (typeof options !== 'object' || options === null) {
-    throw new InvalidArgumentError({ field: 'options', expected: `an object with the options of ${call}`, got: describe(options) });
+    throw new InvalidArgumentError({ field: within ?? 'options', expected: `an object with the options of ${call}`, got: describe(options) });
   }
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || Object.hasOwn(known, name)) continue;
     const nearest = nearestName(name, Object.keys(known));
     const hint = nearest === undefined ? `there are ${Object.keys(known).join(', ')}` : `did you mean ${nearest}?`;
-    throw new InvalidArgumentError({ field: name.slice(0, 80), expected: `an option of ${call}`, got: `one that it does not have (${hint})` });
+    const field = `${within === undefined ? '' : `${within}.`}${name.slice(0, 80)}`;
+    throw new InvalidArgumentError({ field, expected: `an option of ${call}`, got: `one that it does not have (${hint})` });
   }
   const { signal, onProgress } = options as { readonly signal?: Partial<AbortSignal> | undefined; readonly onProgress?: unknown };
   if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') {

@@ -2,7 +2,9 @@
  * CIFAR's binary files, plain or gzip: records of label bytes and 3 × 32 × 32 pixels (red, green and blue planes,
  * row-major), without any header. CIFAR-10 has one label byte, CIFAR-100 two: the coarse label, then the fine one.
  */
-import { MalformedFileError, requireChoice } from '../core/errors.ts';
+import { MalformedFileError, requireChoice, requireMembers } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { gunzip, isGzip } from './gzip.ts';
 import { imageSet, type ImageSet } from './image-set.ts';
 
@@ -17,24 +19,31 @@ const formats = {
   'cifar100-coarse': { labelBytes: 2, label: 0, classes: 20 },
 } as const;
 
-type CifarFormat = keyof typeof formats;
+export type CifarFormat = keyof typeof formats;
 
 const cifarFormats = Object.keys(formats) as readonly CifarFormat[];
 
+export interface CifarFields {
+  readonly name: string;
+  /** Gzipped or not. */
+  readonly files: readonly Uint8Array[];
+  /** How errors call the files; default `NAME file 1` … */
+  readonly fileNames?: readonly string[];
+  readonly format: CifarFormat;
+  /** Default: what the format has (10, 100 or 20); CIFAR-100 in CIFAR-10's records needs 100. */
+  readonly classes?: number;
+}
+
+const fieldNames: OptionNames<CifarFields> = { name: true, files: true, fileNames: true, format: true, classes: true };
+
 /**
  * An image set from one or more files, in their order.
- * @param fields.fileNames how errors call the files; default `NAME file 1` …
- * @param fields.classes default: what the format has (10, 100 or 20); CIFAR-100 in CIFAR-10's records needs 100
  * @throws MalformedFileError where a file is empty or no whole number of records; InvalidArgumentError for a label that
  *   is not below `classes`; what `gunzip` throws.
  */
-export async function imageSetFromCifar(fields: {
-  readonly name: string;
-  readonly files: readonly Uint8Array[];
-  readonly fileNames?: readonly string[];
-  readonly format: CifarFormat;
-  readonly classes?: number;
-}): Promise<ImageSet> {
+export async function imageSetFromCifar(fields: CifarFields): Promise<ImageSet> {
+  requireMembers('fields', fields, ['name', 'files', 'format']);
+  requireOptions('imageSetFromCifar', fields, fieldNames);
   const { labelBytes, label, classes } = formats[requireChoice('format', fields.format, cifarFormats)];
   const recordBytes = labelBytes + IMAGE_BYTES;
   const files: Uint8Array[] = [];

@@ -14,16 +14,20 @@
 import { requireCore, type Core } from '../core/core.ts';
 import { elementary, type Elementary } from '../core/elementary.ts';
 import { requireInteger, requireMembers } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { imageSet, type ImageSet } from './image-set.ts';
 
-interface TaskPairOptions {
+export interface TaskPairOptions {
   readonly seed: number;
   /** Training images of each task; the first n are the same for every count ≥ n. Default 6000. */
   readonly trainCount?: number;
   /** Test images of each task. Default 1000. */
   readonly testCount?: number;
 }
+
+const optionNames: OptionNames<TaskPairOptions> = { seed: true, trainCount: true, testCount: true };
 
 export interface Task {
   readonly train: ImageSet;
@@ -61,6 +65,7 @@ type Circle = Pick<Elementary, 'sin' | 'cos'>;
 export function generateTaskPair(core: Core, options: TaskPairOptions): { readonly before: Task; readonly after: Task } {
   requireCore(core);
   requireMembers('options', options, ['seed']);
+  requireOptions('generateTaskPair', options, optionNames);
   const trainCount = requireInteger('trainCount', options.trainCount ?? 6000, 1, LARGEST_COUNT);
   const testCount = requireInteger('testCount', options.testCount ?? 1000, 1, LARGEST_COUNT);
   const circle = elementary(core);

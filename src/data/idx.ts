@@ -4,6 +4,8 @@
  */
 import { LimitError, MalformedFileError, UnsupportedError, requireMembers } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { gunzip, isGzip } from './gzip.ts';
 import { imageSet, type ImageSet } from './image-set.ts';
 
@@ -49,23 +51,32 @@ export async function readIdx(name: string, file: Uint8Array, rank: number, limi
   return { shape, data: bytes.subarray(headerBytes) };
 }
 
+export interface IdxFields {
+  readonly name: string;
+  /** IDX files of rank 3 and 1, gzipped or not. */
+  readonly images: Uint8Array;
+  readonly labels: Uint8Array;
+  /** How errors call the files; default `NAME images`, `NAME labels`. */
+  readonly fileNames?: { readonly images: string; readonly labels: string };
+  /** Default: the largest label + 1. */
+  readonly classes?: number;
+  /** Most that each file may have, uncompressed; default `limits.imageFileBytes`. */
+  readonly limitBytes?: { readonly images: number; readonly labels: number };
+}
+
+const fieldNames: OptionNames<IdxFields> = { name: true, images: true, labels: true, fileNames: true, classes: true, limitBytes: true };
+const partNames = { images: true, labels: true } as const;
+
 /**
  * A grey image set from its two IDX files.
- * @param fields.classes default: the largest label + 1
- * @param fields.fileNames how errors call the files; default `NAME images`, `NAME labels`
- * @param fields.limitBytes most that each file may have, uncompressed; default `limits.imageFileBytes`
  * @throws what `readIdx` throws; MalformedFileError where images and labels differ in number; InvalidArgumentError for a
  *   label that is not below `classes`.
  */
-export async function imageSetFromIdx(fields: {
-  readonly name: string;
-  readonly images: Uint8Array;
-  readonly labels: Uint8Array;
-  readonly fileNames?: { readonly images: string; readonly labels: string };
-  readonly classes?: number;
-  readonly limitBytes?: { readonly images: number; readonly labels: number };
-}): Promise<ImageSet> {
+export async function imageSetFromIdx(fields: IdxFields): Promise<ImageSet> {
   requireMembers('fields', fields, ['name', 'images', 'labels']);
+  requireOptions('imageSetFromIdx', fields, fieldNames);
+  if (fields.fileNames !== undefined) requireOptions('imageSetFromIdx', fields.fileNames, partNames, 'fileNames');
+  if (fields.limitBytes !== undefined) requireOptions('imageSetFromIdx', fields.limitBytes, partNames, 'limitBytes');
   const fileNames = fields.fileNames ?? { images: `${fields.name} images`, labels: `${fields.name} labels` };
   const images = await readIdx(fileNames.images, fields.images, 3, fields.limitBytes?.images);
   const labels = await readIdx(fileNames.labels, fields.labels, 1, fields.limitBytes?.labels);

@@ -1,6 +1,8 @@
 /** Labelled images as bytes: sets, sets made of others, and the split of rows into training and held-out ones. */
-import { InvalidArgumentError, describe, requireInteger, requireNumber } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireInteger, requireMembers, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { Random, streams } from '../tensor/random.ts';
 
 /** The input of a network is x = u8 · scale + offset per channel, each operation rounded to f32. */
@@ -24,21 +26,36 @@ export interface ImageSet {
 /** u8 / 255: what `imageSet` uses unless told otherwise. */
 const UNIT_SCALE = 1 / 255;
 
-/**
- * A checked image set; `count` is taken from the labels, `classes` from the largest label unless given.
- * @throws InvalidArgumentError for no images, sizes that disagree, or a label that is not below `classes`.
- */
-export function imageSet(fields: {
+export interface ImageSetFields {
   readonly name: string;
+  /** [count, channels, height, width] */
   readonly images: Uint8Array;
+  /** [count] */
   readonly labels: Uint8Array;
   readonly channels: number;
   readonly height: number;
   readonly width: number;
+  /** Default: the largest label + 1. */
   readonly classes?: number;
+  /** Per channel; default 1/255. */
   readonly scale?: readonly number[];
+  /** Per channel; default 0. */
   readonly offset?: readonly number[];
-}): ImageSet {
+  /** Of no effect: a set whose parts are exchanged has one, and it is counted anew. */
+  readonly count?: number;
+}
+
+const fieldNames: OptionNames<ImageSetFields> = {
+  name: true, images: true, labels: true, channels: true, height: true, width: true, classes: true, scale: true, offset: true, count: true,
+};
+
+/**
+ * A checked image set; `count` is taken from the labels, `classes` from the largest label unless given.
+ * @throws InvalidArgumentError for no images, sizes that disagree, or a label that is not below `classes`.
+ */
+export function imageSet(fields: ImageSetFields): ImageSet {
+  requireMembers('fields', fields, ['name', 'images', 'labels', 'channels', 'height', 'width']);
+  requireOptions('imageSet', fields, fieldNames);
   const { name, images, labels } = fields;
   const channels = requireInteger(`${name}.channels`, fields.channels, 1, 4096);
   const height = requireInteger(`${name}.height`, fields.height, 1, 65_536);

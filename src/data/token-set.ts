@@ -1,5 +1,7 @@
 /** Token numbers of a text, cut into windows of equal length: the data of a language model, which learns each next token. */
-import { InvalidArgumentError, describe, requireInteger } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireInteger, requireMembers } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { room, type Batch } from './batch.ts';
 
 /** Row r is the window of `length` tokens from r · `length` on; its labels are the tokens one further. */
@@ -14,17 +16,24 @@ export interface TokenSet {
   readonly classes: number;
 }
 
-/**
- * A checked token set: as many whole windows as there are, with a label behind the last.
- * @param vocabulary 256 for bytes unless given
- * @throws InvalidArgumentError where there is not one window, or a token is not below the vocabulary.
- */
-export function tokenSet(fields: {
+export interface TokenSetFields {
   readonly name: string;
   readonly tokens: Uint8Array | Uint16Array;
+  /** Tokens of a window. */
   readonly length: number;
+  /** Tokens there are; default 256 of bytes, 65,536 of two bytes each. */
   readonly vocabulary?: number;
-}): TokenSet {
+}
+
+const fieldNames: OptionNames<TokenSetFields> = { name: true, tokens: true, length: true, vocabulary: true };
+
+/**
+ * A checked token set: as many whole windows as there are, with a label behind the last.
+ * @throws InvalidArgumentError where there is not one window, or a token is not below the vocabulary.
+ */
+export function tokenSet(fields: TokenSetFields): TokenSet {
+  requireMembers('fields', fields, ['name', 'tokens', 'length']);
+  requireOptions('tokenSet', fields, fieldNames);
   const { name, tokens } = fields;
   const length = requireInteger(`${name}.length`, fields.length, 1, 65_536);
   const classes = requireInteger(`${name}.vocabulary`, fields.vocabulary ?? (tokens instanceof Uint8Array ? 256 : 65_536), 1, 65_536);

@@ -2,18 +2,23 @@
  * A transfer as one HTTP request: bundle and target in, transferred weights out. Sizes, time, work and memory are capped; every
  * refusal is a JSON error with the status that says whose fault it is. The defaults are for an isolate of 128 MB.
  */
-import { LimitError, MalformedFileError, TrajportError } from '../core/errors.ts';
+import { LimitError, MalformedFileError, TrajportError, requireInteger, requireNumber } from '../core/errors.ts';
 import type { ErrorCode } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { stateFromSafetensors, stateToSafetensors } from '../bundle/network-state.ts';
 import { openBundle } from '../bundle/reader.ts';
+import { LONGEST_TIMER_MS } from '../bundle/watchdog.ts';
 import { imageSetFromIdx } from '../data/idx.ts';
 import { recordedNormalisation, withNormalisation } from '../data/normalisation.ts';
 import { outputClasses, parameterLayout } from '../model/graph.ts';
 import { transfer } from '../index.ts';
+import { requireModules } from '../core/core.ts';
 import type { CoreOptions } from '../core/core.ts';
 import { HeldBytes, readParts } from './body.ts';
 import { withOrigins } from './origins.ts';
-import { edgeMethods, fieldInOptions, optionNames, readOptions } from './options.ts';
+import { edgeMethods, fieldInOptions, readOptions, requestOptionNames } from './options.ts';
 import type { RequestOptions } from './options.ts';
 import { Refusal } from './refusal.ts';
 import { computeInTurn, discardCompute, inTurn, requireCodec, requirePlace } from './turn.ts';
@@ -21,6 +26,7 @@ import { requireWork } from './work.ts';
 
 const MiB = 2 ** 20;
 
+/** Caps of bytes and of work may be `Infinity`, for none; that of the heap and the two of time may not. */
 export interface TransferHandlerOptions {
   /** Cap of the WebAssembly heap. Default 32 MiB. */
   readonly heapLimitBytes?: number;
@@ -53,6 +59,30 @@ export interface TransferHandlerOptions {
   readonly wasm?: NonNullable<CoreOptions['wasm']>;
 }
 
+type Caps = Required<Omit<TransferHandlerOptions, 'wasm' | 'allowedOrigins'>>;
+
+const defaults: Caps = {
+  heapLimitBytes: 32 * MiB, maxBundleBytes: 6 * MiB, maxTargetBytes: 3 * MiB, maxDataBytes: 6 * MiB, maxLabelsBytes: 64 * 1024, maxGradients: 500, maxFlops: 1e12,
+  maxHistoryBytes: 20 * MiB, maxHeldBytes: 18 * MiB, maxIdleMs: 10_000, maxReadMs: 60_000, maxWaiting: 4,
+};
+
+const optionNames: OptionNames<TransferHandlerOptions> = {
+  heapLimitBytes: true, maxBundleBytes: true, maxTargetBytes: true, maxDataBytes: true, maxLabelsBytes: true, maxGradients: true, maxFlops: true, maxHistoryBytes: true,
+  maxHeldBytes: true, maxIdleMs: true, maxReadMs: true, maxWaiting: true, allowedOrigins: true, wasm: true,
+};
+
+/** Where the handler is made: later every request would be told of a fault that is not its own. @throws InvalidArgumentError naming the cap. */
+function readCaps(options: TransferHandlerOptions): Caps {
+  const caps: Record<string, number> = {};
+  for (const [name, fallback] of Object.entries(defaults)) {
+    const value: unknown = options[name as keyof Caps] ?? fallback;
+    caps[name] = value === Infinity ? value : requireNumber(name, value, 0);
+  }
+  requireInteger('heapLimitBytes', caps['heapLimitBytes'], limits.smallestHeapBytes, limits.heapBytes);
+  for (const name of ['maxIdleMs', 'maxReadMs']) requireNumber(name, caps[name], 0, LONGEST_TIMER_MS);
+  return caps as unknown as Caps;
+}
+
 /**
  * A fetch handler. POST multipart/form-data with the parts
  * - `bundle`: a trajectory bundle; `target`: the base weights to port to, safetensors;
@@ -60,22 +90,12 @@ export interface TransferHandlerOptions {
  * - `options`: JSON, optional: `method` (default `fgmt`), `seed` (default 1) and the choices of `transfer`;
  * answers the transferred weights as safetensors with the record in the header `trajport-record`, or both as
  * multipart/form-data where the request's Accept header says so. GET answers what is accepted, as JSON.
+ * @throws InvalidArgumentError for options that there are not, and for a cap that is no number; what a request is refused for is an answer.
  */
 export function createTransferHandler(options: TransferHandlerOptions = {}): (request: Request) => Promise<Response> {
-  const caps = {
-    heapLimitBytes: options.heapLimitBytes ?? 32 * MiB,
-    maxBundleBytes: options.maxBundleBytes ?? 6 * MiB,
-    maxTargetBytes: options.maxTargetBytes ?? 3 * MiB,
-    maxDataBytes: options.maxDataBytes ?? 6 * MiB,
-    maxLabelsBytes: options.maxLabelsBytes ?? 64 * 1024,
-    maxGradients: options.maxGradients ?? 500,
-    maxFlops: options.maxFlops ?? 1e12,
-    maxHistoryBytes: options.maxHistoryBytes ?? 20 * MiB,
-    maxHeldBytes: options.maxHeldBytes ?? 18 * MiB,
-    maxIdleMs: options.maxIdleMs ?? 10_000,
-    maxReadMs: options.maxReadMs ?? 60_000,
-    maxWaiting: options.maxWaiting ?? 4,
-  };
+  requireOptions('createTransferHandler', options, optionNames);
+  if (options.wasm !== undefined) requireModules('createTransferHandler', options.wasm);
+  const caps = readCaps(options);
   const partLimits = {
     bundle: caps.maxBundleBytes, target: caps.maxTargetBytes, images: caps.maxDataBytes, labels: caps.maxLabelsBytes, options: 64 * 1024,
   };
@@ -198,7 +218,7 @@ function asciiJson(value: object): string {
   return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
-function describeService(caps: Readonly<Record<string, number>>): object {
+function describeService(caps: Caps): object {
   return {
     service: 'trajport',
     usage: 'POST multipart/form-data',
@@ -207,7 +227,7 @@ function describeService(caps: Readonly<Record<string, number>>): object {
       target: 'base weights to port to, safetensors',
       images: "the source's task, IDX, gzipped or not",
       labels: 'their labels, IDX, gzipped or not',
-      options: `JSON, optional: ${optionNames.join(', ')}`,
+      options: `JSON, optional: ${requestOptionNames.join(', ')}`,
     },
     methods: edgeMethods,
     caps,

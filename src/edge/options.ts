@@ -1,6 +1,6 @@
 /** The options part of a request: an untrusted JSON object, made the choices of a transfer or refused by name. */
 import { InvalidArgumentError, MalformedFileError, describe } from '../core/errors.ts';
-import { nearestName } from '../core/nearest-name.ts';
+import { requireOptions } from '../core/options.ts';
 import { transferMethods } from '../index.ts';
 import type { TransferChoices, TransferMethod } from '../index.ts';
 
@@ -14,7 +14,7 @@ const kinds: { readonly [K in keyof Required<RequestOptions>]: Kind } = {
   skipParameters: 'a list of names', maxSweeps: 'a number', start: 'a string', solver: 'a string', loss: 'an object', from: 'a string', to: 'a string',
 };
 
-export const optionNames: readonly string[] = Object.keys(kinds);
+export const requestOptionNames: readonly string[] = Object.keys(kinds);
 
 /** Oracle needs a truly trained target, which whoever asks for a port does not have. */
 export const edgeMethods: readonly TransferMethod[] = transferMethods.filter((method) => method !== 'oracle');
@@ -36,7 +36,8 @@ export function readOptions(bytes: Uint8Array | undefined): RequestOptions {
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
     throw new MalformedFileError({ field: 'options', expected: 'a JSON object', got: describe(parsed) });
   }
-  for (const [name, value] of Object.entries(parsed)) requireOption(name, value);
+  requireOptions('a transfer', parsed, kinds, 'options');
+  for (const [name, value] of Object.entries(parsed)) requireKind(`options.${name}`, kinds[name as keyof typeof kinds], value);
   // Names that repeat choose nothing more, and would repeat in the record.
   const choices = Object.entries(parsed).map(([name, value]: [string, unknown]) => [name, Array.isArray(value) ? [...new Set(value)] : value]);
   const options = { method: 'fgmt', seed: 1, ...Object.fromEntries(choices) } as RequestOptions;
@@ -59,17 +60,8 @@ function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
-function requireOption(name: string, value: unknown): void {
-  const field = `options.${name.slice(0, 80)}`;
-  const refuse = (expected: string): never => {
-    throw new InvalidArgumentError({ field, expected, got: describe(value) });
-  };
-  if (!Object.hasOwn(kinds, name)) {
-    const nearest = nearestName(name, optionNames);
-    throw new InvalidArgumentError({ field, expected: `an option named ${optionNames.join(', ')}`, got: `none of these${nearest === undefined ? '' : ` (did you mean ${nearest}?)`}` });
-  }
-  const kind = kinds[name as keyof typeof kinds];
-  if (!isOfKind[kind](value)) refuse(kind);
+function requireKind(field: string, kind: Kind, value: unknown): void {
+  if (!isOfKind[kind](value)) throw new InvalidArgumentError({ field, expected: kind, got: describe(value) });
 }
 
 const isOfKind: { readonly [K in Kind]: (value: unknown) => boolean } = {

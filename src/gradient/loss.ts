@@ -1,5 +1,7 @@
 /** What a network is trained for: a mean over the images of a batch, against targets made from their labels. */
 import { InvalidArgumentError, describe, requireChoice, requireNumber } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 
 /**
  * - `softmax-cross-entropy`: −Σ t · log softmax(logits), t = (1 − labelSmoothing) · one-hot + labelSmoothing / classes;
@@ -15,6 +17,12 @@ export type Loss =
 
 export const lossKinds = ['softmax-cross-entropy', 'binary-cross-entropy', 'mean-squared-error'] as const;
 
+type SettingsOf<K> = OptionNames<Extract<Loss, { readonly kind: K }>>;
+
+const settingNames: { readonly [K in Loss['kind']]: SettingsOf<K> } = {
+  'softmax-cross-entropy': { kind: true, labelSmoothing: true }, 'binary-cross-entropy': { kind: true }, 'mean-squared-error': { kind: true },
+};
+
 export const DEFAULT_LOSS: Loss = { kind: 'softmax-cross-entropy', labelSmoothing: 0 };
 
 /** A loss from untrusted JSON in its full form. @throws InvalidArgumentError naming the field. */
@@ -22,12 +30,9 @@ export function requireLoss(field: string, value: unknown): Loss {
   if (typeof value !== 'object' || value === null) {
     throw new InvalidArgumentError({ field, expected: `an object with a kind: ${lossKinds.join(', ')}`, got: describe(value) });
   }
-  const { kind: given, labelSmoothing = 0, ...rest } = value as { readonly kind?: unknown; readonly labelSmoothing?: unknown };
+  const { kind: given, labelSmoothing = 0 } = value as { readonly kind?: unknown; readonly labelSmoothing?: unknown };
   const kind = requireChoice(`${field}.kind`, given, lossKinds);
-  const [other] = kind === 'softmax-cross-entropy' ? Object.keys(rest) : Object.keys(value).filter((key) => key !== 'kind');
-  if (other !== undefined) {
-    throw new InvalidArgumentError({ field: `${field}.${other.slice(0, 80)}`, expected: `no such setting of ${kind}`, got: 'one' });
-  }
+  requireOptions(kind, value, settingNames[kind], field);
   if (kind !== 'softmax-cross-entropy') return { kind };
   return { kind, labelSmoothing: requireNumber(`${field}.labelSmoothing`, labelSmoothing, 0, 1) };
 }

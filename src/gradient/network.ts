@@ -4,6 +4,8 @@
  */
 import type { Tensor as TfjsTensor } from '#tfjs';
 import { InvalidArgumentError, UnsupportedError, describe, requireChoice, requireInteger } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import type { Batch } from '../data/batch.ts';
 import { inferShapes, parameterLayout, parameterName, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
 import { sumOfOuterProducts, type NamedOuterProducts } from '../tensor/outer-products.ts';
@@ -34,6 +36,8 @@ export interface NetworkOptions {
    */
   readonly factored?: readonly string[];
 }
+
+export const networkOptionNames: OptionNames<NetworkOptions> = { microBatch: true, loss: true, factored: true };
 
 export interface GradientResult {
   /** Mean loss of each batch, over all its labels. */
@@ -95,6 +99,7 @@ export class Network implements Disposable {
   readonly #inputs: NetworkInputs;
 
   constructor(backend: HeapBackend, graph: ModelGraph, options: NetworkOptions) {
+    requireOptions('compile', options, networkOptionNames);
     this.#backend = backend;
     this.graph = graph;
     this.layout = parameterLayout(graph);

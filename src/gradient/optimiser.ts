@@ -1,6 +1,8 @@
 /** SGD with momentum and AdamW in PyTorch's forms, updating parameters in place on the heap. */
 import { engine, type Tensor } from '#tfjs';
 import { InvalidArgumentError, requireChoice, requireMembers, requireNumber } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import type { HeapParameters } from './parameters.ts';
 import type { HeapBackend } from './backend.ts';
 
@@ -14,7 +16,12 @@ export type OptimiserSettings =
       readonly weightDecay: number;
     };
 
-const settingNames = { sgd: ['momentum', 'weightDecay'], adamw: ['beta1', 'beta2', 'epsilon', 'weightDecay'] } as const;
+type SettingsOf<K> = OptionNames<Extract<OptimiserSettings, { readonly kind: K }>>;
+
+const settingNames: { readonly [K in OptimiserSettings['kind']]: SettingsOf<K> } = {
+  sgd: { kind: true, momentum: true, weightDecay: true },
+  adamw: { kind: true, beta1: true, beta2: true, epsilon: true, weightDecay: true },
+};
 
 /**
  * Settings from untrusted JSON in their canonical form: one order of members whatever the caller's, because records and resume points hold their text.
@@ -25,11 +32,7 @@ export function requireOptimiser(value: unknown): OptimiserSettings {
   requireMembers('optimiser', value, ['kind'], `an object with a kind: ${kinds.join(', ')}`);
   const settings = value as OptimiserSettings;
   const kind = requireChoice('optimiser.kind', settings.kind, kinds);
-  const other = Object.keys(settings).find((name) => name !== 'kind' && !(settingNames[kind] as readonly string[]).includes(name));
-  if (other !== undefined) {
-    const expected = `no such setting of ${kind} (there are ${settingNames[kind].join(', ')})`;
-    throw new InvalidArgumentError({ field: `optimiser.${other.slice(0, 80)}`, expected, got: 'one' });
-  }
+  requireOptions(kind, settings, settingNames[kind], 'optimiser');
   const weightDecay = requireNumber('optimiser.weightDecay', settings.weightDecay, 0);
   if (settings.kind === 'sgd') return { kind: 'sgd', momentum: requireNumber('optimiser.momentum', settings.momentum, 0, 1), weightDecay };
   const belowOne = 1 - Number.EPSILON;

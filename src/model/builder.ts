@@ -12,6 +12,8 @@
  *     }
  */
 import { InvalidArgumentError, describe } from '../core/errors.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { INPUT, parseGraph, type ModelGraph, type OperationName, type Operations, type Padding, type Pair } from './graph.ts';
 
 /** A pair may be one number; a padding one, two (vertical, horizontal) or four (top, bottom, left, right). */
@@ -35,6 +37,8 @@ export interface Residual {
   readonly body: readonly (Layer | Residual)[];
   readonly shortcut?: readonly (Layer | Residual)[];
 }
+
+const residualNames: OptionNames<Residual> = { op: true, body: true, shortcut: true };
 
 /** Collects nodes; `build` checks them all. */
 export class GraphBuilder {
@@ -70,6 +74,7 @@ export class GraphBuilder {
     let value = input;
     for (const layer of layers) {
       if (layer.op === 'residual') {
+        requireOptions('residual', layer, residualNames);
         const body = this.chain(value, layer.body);
         value = this.add({ op: 'add' }, body, this.chain(value, layer.shortcut ?? []));
       } else {

@@ -2,7 +2,7 @@
  * The compute handle: one core (two wasm modules on one memory) with the gradient engine on it. tfjs keeps one backend
  * of a name per realm, so at most one handle is open at a time; functions called without one share a lazily opened one.
  */
-import { openCore } from '../core/core.ts';
+import { openCore, requireCoreOptions } from '../core/core.ts';
 import type { Core, CoreOptions } from '../core/core.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import { openGradientEngine } from '../gradient/engine.ts';
@@ -19,9 +19,10 @@ let shared: Promise<Compute> | undefined;
 
 /**
  * Opens the compute core.
- * @throws InvalidArgumentError while another handle is open in this realm; UnsupportedError without SIMD.
+ * @throws InvalidArgumentError while another handle is open in this realm, and for options that there are not; UnsupportedError without SIMD.
  */
 export async function openCompute(options: CoreOptions = {}): Promise<Compute> {
+  requireCoreOptions('openCompute', options);
   if (open !== undefined) {
     throw new InvalidArgumentError({
       field: 'compute',

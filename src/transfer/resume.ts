@@ -5,8 +5,10 @@
  * metadata holds the job's settings, the hashes of its inputs and binaries, and how far it is (docs/resume.md). A flipped
  * bit is detected by the hash; a point of another job is refused with all that differs.
  */
-import { IntegrityError, InvalidArgumentError, MalformedFileError, describe } from '../core/errors.ts';
+import { IntegrityError, InvalidArgumentError, MalformedFileError, describe, requireMembers } from '../core/errors.ts';
 import { binaryHashes } from '../core/core.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import { readSafetensors, writeSafetensors } from '../bundle/safetensors.ts';
 import type { RawTensor } from '../bundle/safetensors.ts';
@@ -29,6 +31,15 @@ export interface ResumeOptions {
   readonly store: ResumeStore;
   /** Called once where a point was found: `done` of `total` iterations or steps need not be done again. */
   readonly onContinue?: (done: number, total: number) => void;
+}
+
+const optionNames: OptionNames<ResumeOptions> = { store: true, onContinue: true };
+
+/** Before the work that it is to save. @throws InvalidArgumentError */
+export function requireResume(call: string, resume: ResumeOptions | undefined): void {
+  if (resume === undefined) return;
+  requireOptions(call, resume, optionNames, 'resume');
+  requireMembers('resume.store', resume.store, ['load', 'save'], 'a store: an object with load and save');
 }
 
 /** Everything that a job's result depends on, and that must be the same for it to go on. */

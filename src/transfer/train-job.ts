@@ -18,6 +18,7 @@ import type { Compute } from './compute.ts';
 import type { Evaluation } from './evaluate.ts';
 import { controlNames, requireBatches, requireData, requireParts, requireWorkers, splitData } from './inputs.ts';
 import type { JobControl, ProgressEvent } from './progress.ts';
+import { requireResume } from './resume.ts';
 import type { ResumeOptions } from './resume.ts';
 
 /** The first comes before any iteration, with the evaluations of iteration 0 or of what a resume point holds. */
@@ -95,6 +96,7 @@ const DEFAULT_OPTIMISER: OptimiserSettings = { kind: 'sgd', momentum: 0.9, weigh
 export function readJob(options: TrainOptions): TrainJob {
   requireParts(options, { graph: 'graph', data: 'data' });
   requireOptions('train', options, optionNames);
+  requireResume('train', options.resume);
   const { graph, data, seed } = options;
   requireInteger('seed', seed, 0);
   requireData(graph, data);

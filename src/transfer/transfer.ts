@@ -31,7 +31,7 @@ import { Breather, breathe } from './progress.ts';
 import type { JobControl, ProgressEvent } from './progress.ts';
 import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
 import type { ResultRecord } from './record.ts';
-import { ResumePoints } from './resume.ts';
+import { ResumePoints, requireResume } from './resume.ts';
 import type { ResumeOptions } from './resume.ts';
 import { checkpointSteps, scheduleFractions } from './schedule.ts';
 import { choiceNames, networkOptions, readSettings, skipPredicate } from './settings.ts';
@@ -109,6 +109,7 @@ export interface TransferResult {
 export async function transfer(options: TransferOptions): Promise<TransferResult> {
   requireParts(options, { source: 'source', target: 'state', data: 'data' });
   requireOptions('transfer', options, optionNames);
+  requireResume('transfer', options.resume);
   const stopwatch = new Stopwatch();
   const { source, data, signal } = options;
   const { graph } = source;

@@ -9,6 +9,7 @@ describe('nearest name', () => {
     expect(nearestName('trans', names)).toBe('transfer');
     expect(nearestName('eval', names)).toBe('evaluate');
     expect(nearestName('INSPECT', names)).toBe('inspect');
+    expect(nearestName('heapLimit', ['heapLimitBytes', 'arithmetic'])).toBe('heapLimitBytes');
     expect(nearestName('zzz', names)).toBeUndefined();
     expect(nearestName('', names)).toBeUndefined();
     expect(nearestName('x'.repeat(100_000), names)).toBeUndefined();

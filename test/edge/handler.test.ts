@@ -86,7 +86,7 @@ describe('handler', () => {
   });
 
   it('tells a misspelt option its name', async () => {
-    expect(await problemOf(await handle(request({ ...inputs, options: options({ metod: 'gmt' }) })))).toMatchObject({ status: 422, body: { field: 'options.metod', got: 'none of these (did you mean method?)' } });
+    expect(await problemOf(await handle(request({ ...inputs, options: options({ metod: 'gmt' }) })))).toMatchObject({ status: 422, body: { field: 'options.metod', got: expect.stringContaining('did you mean method?') } });
   });
 
   it('answers both parts where only multipart is accepted, with the same bytes', async () => {

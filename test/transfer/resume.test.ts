@@ -16,14 +16,10 @@ afterAll(() => compute[Symbol.dispose]());
 const [before, after] = [quadrants(200, 3), quadrants(220, 5)];
 
 /** A store in memory that keeps every generation. */
-function memory(points: Uint8Array[] = []): ResumeOptions & { points: Uint8Array[]; continued: number[] } {
+function memory(points: Uint8Array[] = []): { resume: ResumeOptions; store: ResumeOptions['store']; points: Uint8Array[]; continued: number[] } {
   const continued: number[] = [];
-  return {
-    points,
-    continued,
-    onContinue: (done) => continued.push(done),
-    store: { load: async () => points.toReversed(), save: async (point) => void points.push(point.slice()) },
-  };
+  const store: ResumeOptions['store'] = { load: async () => points.toReversed(), save: async (point) => void points.push(point.slice()) };
+  return { points, continued, store, resume: { onContinue: (done) => continued.push(done), store } };
 }
 
 /** Runs whole, with points, and from some of the points; all but the clock must agree. */
@@ -31,15 +27,15 @@ async function sameFromEveryPoint(run: (resume?: ResumeOptions) => Promise<objec
   const plain = (result: object) => ({ ...result, timings: 0, trajectory: 0 });
   const whole = plain(await run());
   const all = memory();
-  expect(plain(await run(all))).toEqual(whole);
+  expect(plain(await run(all.resume))).toEqual(whole);
   expect(all.continued).toEqual([]);
   for (const at of take(all.points)) {
-    const resume = memory([all.points[at] as Uint8Array]);
-    expect(plain(await run(resume)), `from point ${at}`).toEqual(whole);
-    expect(resume.continued).toEqual([(await decodeResumePoint(all.points[at] as Uint8Array, undefined)).done]);
+    const kept = memory([all.points[at] as Uint8Array]);
+    expect(plain(await run(kept.resume)), `from point ${at}`).toEqual(whole);
+    expect(kept.continued).toEqual([(await decodeResumePoint(all.points[at] as Uint8Array, undefined)).done]);
     // What comes after is stored again, to the last byte.
-    expect(resume.points.length).toBe(all.points.length - at);
-    expect(resume.points.at(-1)).toEqual(all.points.at(-1));
+    expect(kept.points.length).toBe(all.points.length - at);
+    expect(kept.points.at(-1)).toEqual(all.points.at(-1));
   }
   return all.points.length;
 }
@@ -67,16 +63,16 @@ describe('train', () => {
     const options = { graph: networks.mlp, data: before, seed: 1, epochs: 3, batchSize: 32, compute };
     const whole = await train(options);
     const control = new AbortController();
-    const resume = memory();
+    const kept = memory();
     const aborted = train({
-      ...options, signal: control.signal, resume: { ...resume, store: { ...resume.store, due: () => false } },
+      ...options, signal: control.signal, resume: { ...kept.resume, store: { ...kept.store, due: () => false } },
       onProgress: ({ stage, done }) => void (stage === 'train' && done === 7 && control.abort(new Error('enough'))),
     });
     await expect(aborted).rejects.toThrow('enough');
-    expect(resume.points).toHaveLength(1);
+    expect(kept.points).toHaveLength(1);
     const told: TrainEvent[] = [];
-    expect((await train({ ...options, resume, onProgress: (event) => told.push(event) })).record).toEqual(whole.record);
-    expect(resume.continued).toEqual([7]);
+    expect((await train({ ...options, resume: kept.resume, onProgress: (event) => told.push(event) })).record).toEqual(whole.record);
+    expect(kept.continued).toEqual([7]);
     // What the point holds comes first: nobody who reads the events of a job that went on lacks any.
     expect(told[0]).toMatchObject({ done: 7, evaluations: [{ iteration: 0 }, { iteration: 6 }] });
     expect(told.flatMap(({ evaluations }) => evaluations)).toEqual(whole.evaluations);
@@ -94,12 +90,12 @@ describe('train', () => {
     const options = { graph: networks.mlp, data: before, seed: 1, iterations: 4, batchSize: 32, compute, ...given } satisfies TrainOptions;
     const other = { ...options, ...Object.fromEntries(Object.entries(given).map(([name, value]) => [name, swapped(value as object)])) };
     const all = memory();
-    const whole = await train({ ...options, resume: all });
-    const resume = memory(all.points.slice(1, 2));
-    const resumed = await train({ ...other, resume });
-    expect(resume.continued).toEqual([2]);
+    const whole = await train({ ...options, resume: all.resume });
+    const kept = memory(all.points.slice(1, 2));
+    const resumed = await train({ ...other, resume: kept.resume });
+    expect(kept.continued).toEqual([2]);
     expect(JSON.stringify(resumed.record)).toBe(JSON.stringify(whole.record));
-    expect(resume.points.at(-1)).toEqual(all.points.at(-1));
+    expect(kept.points.at(-1)).toEqual(all.points.at(-1));
   });
 
   test('a loss that is not finite removes the points it came from', async () => {
@@ -111,7 +107,7 @@ describe('train', () => {
     expect(points.length).toBeGreaterThan(0);
     expect(removed).toBe(1);
     // A store that cannot remove is left as it is.
-    await expect(train({ ...job, resume: memory() })).rejects.toThrow(NotFiniteError);
+    await expect(train({ ...job, resume: memory().resume })).rejects.toThrow(NotFiniteError);
   });
 
   test.each([
@@ -168,7 +164,7 @@ describe('transfer', () => {
 
   test('another seed, data or target: refused, and everything that differs is named', async () => {
     const job = options('mlp', {});
-    const resume = memory();
+    const { resume } = memory();
     await transfer({ ...job, resume });
     const other = { ...job, seed: 10, steps: 6, target: (made.get('mlp') as { oracle: TrainResult }).oracle.state, resume };
     const error = await transfer(other).catch((caught: unknown) => caught);
@@ -195,14 +191,14 @@ describe('transfer', () => {
   test('a damaged point leaves the one before it; none whole is an error, not a fresh start', async () => {
     const job = options('mlp', { method: 'gmt' });
     const whole = await transfer(job);
-    const resume = memory();
-    await transfer({ ...job, resume });
-    const [older, newer] = resume.points.slice(2, 4) as [Uint8Array, Uint8Array];
+    const kept = memory();
+    await transfer({ ...job, resume: kept.resume });
+    const [older, newer] = kept.points.slice(2, 4) as [Uint8Array, Uint8Array];
     for (const damaged of [newer.subarray(0, newer.length >> 1), newer.with(newer.length >> 1, (newer[newer.length >> 1] as number) ^ 4), new Uint8Array(0)]) {
       const one = memory([older, damaged as Uint8Array]);
-      expect((await transfer({ ...job, resume: one })).record).toEqual(whole.record);
+      expect((await transfer({ ...job, resume: one.resume })).record).toEqual(whole.record);
       expect(one.continued).toEqual([3]);
-      await expect(transfer({ ...job, resume: memory([damaged as Uint8Array]) })).rejects.toMatchObject({ code: 'integrity', field: 'resume' });
+      await expect(transfer({ ...job, resume: memory([damaged as Uint8Array]).resume })).rejects.toMatchObject({ code: 'integrity', field: 'resume' });
     }
   });
 
@@ -224,14 +220,14 @@ test('GMT with fixed batches: a resumed job, which computes its first gradients 
   const steps = 4;
   const options: TransferOptions = { source: source.trajectory, target, data: before, method: 'gmt', gmtBatches: 'fixed', steps, seed: 3, batchSize: 32, batchesPerStep: 2, stopRule: 'last', compute };
   const all = memory();
-  const whole = await transfer({ ...options, resume: all });
+  const whole = await transfer({ ...options, resume: all.resume });
   // Of 2 · (4 + 3 + 2 + 1) pairs of gradients the source's once a point, and the target's at the start once; more where nothing moved.
   expect(whole.counts.gradients + whole.counts.reusedGradients).toBe(2 * steps * (steps + 1));
   expect(whole.counts.gradients).toBeLessThanOrEqual(2 * (steps + 1 + (steps * (steps - 1)) / 2));
   // The first pair's share of the similarities is taken from the step before; a resumed job adds the pair once more.
   expect(whole.counts.reusedPairs).toBe(steps - 1);
   for (const at of [0, 1, 2]) {
-    const resumed = await transfer({ ...options, resume: memory([all.points[at] as Uint8Array]) });
+    const resumed = await transfer({ ...options, resume: memory([all.points[at] as Uint8Array]).resume });
     expect(resumed.record).toEqual(whole.record);
     expect(resumed.steps).toEqual(whole.steps);
   }

@@ -3,6 +3,8 @@
  * by name only where bytes say nothing.
  */
 import { LimitError, MalformedFileError, UnsupportedError, TrajportError, describe, requireMembers } from '../../core/errors.ts';
+import { requireOptions } from '../../core/options.ts';
+import type { OptionNames } from '../../core/options.ts';
 import { memorySource } from '../random-access.ts';
 import { type JsonObject, decodeUtf8, parseJsonObject } from '../json.ts';
 import { type RawTensor, readSafetensors } from '../safetensors.ts';
@@ -99,15 +101,19 @@ function detectJson({ name, bytes }: ForeignFile): ForeignFormat | undefined {
   return isShardIndex(json) ? 'sharded' : undefined;
 }
 
+const optionNames: OptionNames<ReadForeignOptions> = { readBeside: true, signal: true };
+
 export interface ForeignFileRead extends ForeignCheckpoint {
   readonly format: ForeignFormat;
 }
 
 /**
  * Reads a checkpoint file of any kind.
- * @throws UnsupportedError for kinds we do not know; MalformedFileError, LimitError, and the reader's errors.
+ * @throws UnsupportedError for kinds we do not know; MalformedFileError, LimitError, and the reader's errors; InvalidArgumentError for
+ *   options that there are not. Rejects with the signal's reason when aborted.
  */
 export async function readForeign(file: ForeignFile, options: ReadForeignOptions = {}): Promise<ForeignFileRead> {
+  requireOptions('readForeign', options, optionNames);
   options.signal?.throwIfAborted();
   requireMembers('file', file, ['name', 'bytes'], "a file's { name, bytes }");
   if (file.bytes.byteLength === 0) throw new MalformedFileError({ field: file.name, expected: 'a file with content', got: 'an empty one' });

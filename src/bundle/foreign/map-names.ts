@@ -1,5 +1,7 @@
 /** Tensors of any file against what a network has: what fits, and exactly what does not. */
 import { MalformedFileError } from '../../core/errors.ts';
+import { requireOptions } from '../../core/options.ts';
+import type { OptionNames } from '../../core/options.ts';
 import { flattenedInputs } from '../../model/flattened-units.ts';
 import { type ModelGraph, tiedWeights } from '../../model/graph.ts';
 import { sameShape } from '../../tensor/tensor.ts';
@@ -45,6 +47,8 @@ export interface MappingOptions {
   readonly tied?: ReadonlySet<string>;
 }
 
+const optionNames: OptionNames<MappingOptions> = { convention: true, inputExtents: true, tied: true };
+
 /**
  * What `mapNames` needs to know of a network to bring Keras's tensors into its order; nothing where no tensor is turned so.
  * @throws UnsupportedError naming the node behind which the order of flattened images cannot be followed.
@@ -57,7 +61,7 @@ export function mappingOptions(graph: ModelGraph, convention: KernelConvention, 
 
 /**
  * Maps a file's tensors to a network's layout. Never throws for what does not fit: the report says it.
- * @throws InvalidArgumentError, LimitError for rules that cannot be applied.
+ * @throws InvalidArgumentError for rules that cannot be applied and options that there are not; LimitError for rules that would take too long.
  */
 export function mapNames(
   tensors: ReadonlyMap<string, RawTensor>,
@@ -65,6 +69,7 @@ export function mapNames(
   rules: readonly NameRule[] = [],
   options: MappingOptions = {},
 ): MappedTensors {
+  requireOptions('mapNames', options, optionNames);
   const wanted = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
   const counters = new Set([...wanted.keys()].flatMap((name) => (name.endsWith('.running_mean') ? [`${name.slice(0, -'running_mean'.length)}num_batches_tracked`] : [])));
   const { convention = 'pytorch', inputExtents = new Map(), tied = new Set() } = options;

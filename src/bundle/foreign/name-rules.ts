@@ -6,6 +6,8 @@
  */
 import { InvalidArgumentError, LimitError, MalformedFileError, describe } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
+import { requireOptions } from '../../core/options.ts';
+import type { OptionNames } from '../../core/options.ts';
 import { countElements } from '../extents.ts';
 import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJson } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
@@ -28,6 +30,8 @@ export interface NameRule {
   /** Extents of the result, where they differ from the turned view's. */
   readonly shape?: readonly number[];
 }
+
+const ruleNames: OptionNames<NameRule> = { from: true, to: true, view: true, transpose: true, shape: true };
 
 export interface Renamed {
   readonly from: string;
@@ -65,9 +69,7 @@ export function parseNameRules(bytes: Uint8Array, field = 'rules'): readonly Nam
 }
 
 function parseRule(field: string, item: JsonObject): NameRule {
-  const known = ['from', 'to', 'view', 'transpose', 'shape'];
-  const unknown = Object.keys(item).find((key) => !known.includes(key));
-  if (unknown !== undefined) throw new InvalidArgumentError({ field, expected: known.join(', '), got: describe(unknown) });
+  requireOptions('a rule', item, ruleNames, field);
   const { from, to, view, transpose, shape } = item;
   if (typeof from !== 'string') throw new InvalidArgumentError({ field: `${field}.from`, expected: 'a pattern', got: describe(from) });
   if (typeof to !== 'string' && to !== null) throw new InvalidArgumentError({ field: `${field}.to`, expected: 'a template, or null', got: describe(to) });
@@ -90,6 +92,7 @@ function integers(field: string, value: JsonValue): readonly number[] {
 function compileRules(field: string, rules: readonly NameRule[]): readonly CompiledRule[] {
   if (rules.length > RULES) throw new LimitError({ field, expected: `at most ${RULES} rules`, got: `${rules.length}` });
   return rules.map((rule, index) => {
+    requireOptions('a rule', rule, ruleNames, `${field}[${index}]`);
     const pattern = new NamePattern(`${field}[${index}].from`, rule.from);
     if (rule.to !== null) checkTemplate(`${field}[${index}].to`, rule.to, pattern);
     return { rule, pattern };

@@ -1,5 +1,7 @@
 /** Tensors into a file of another kind. What a kind cannot hold is widened where that is exact and refused where not. */
-import { InvalidArgumentError, UnsupportedError, describe } from '../../core/errors.ts';
+import { InvalidArgumentError, UnsupportedError, describe, requireChoice, requireText } from '../../core/errors.ts';
+import { requireOptions } from '../../core/options.ts';
+import type { OptionNames } from '../../core/options.ts';
 import { type Dtype, toFloat32 } from '../dtype.ts';
 import { type RawTensor, writeSafetensors } from '../safetensors.ts';
 import { isNumpyDtype } from './npy.ts';
@@ -20,7 +22,8 @@ export function writableFormatOf(name: string): WritableFormat {
   return format;
 }
 
-interface WrittenFile {
+/** A file by the name that it is to have. */
+export interface WrittenFile {
   readonly name: string;
   readonly bytes: Uint8Array;
 }
@@ -35,6 +38,8 @@ export interface WriteForeignOptions {
   readonly metadata?: ReadonlyMap<string, string>;
 }
 
+const optionNames: OptionNames<WriteForeignOptions> = { format: true, name: true, dtype: true, metadata: true };
+
 export interface WrittenForeign {
   /** The main file first. */
   readonly files: readonly WrittenFile[];
@@ -43,8 +48,15 @@ export interface WrittenForeign {
 
 const accepts: Readonly<Record<WritableFormat, (dtype: Dtype) => boolean>> = { safetensors: () => true, npz: isNumpyDtype, tfjs: isTfjsDtype };
 
-/** @throws UnsupportedError naming the tensor whose values the kind cannot hold. */
+/**
+ * The files of tensors, by their names and in their order.
+ * @throws UnsupportedError naming the tensor whose values the kind cannot hold; InvalidArgumentError for an option that is none.
+ */
 export async function writeForeign(tensors: ReadonlyMap<string, RawTensor>, options: WriteForeignOptions): Promise<WrittenForeign> {
+  requireOptions('writeForeign', options, optionNames);
+  requireChoice('format', options.format, writableFormats);
+  requireText('name', options.name);
+  requireChoice('dtype', options.dtype ?? 'keep', ['keep', 'f32']);
   const changed: { name: string; from: Dtype; to: Dtype }[] = [];
   const fitting = new Map<string, RawTensor>();
   for (const [name, tensor] of tensors) {

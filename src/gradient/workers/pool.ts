@@ -3,13 +3,17 @@
  * are none); how they are dealt out depends on the number of workers, what is computed and in which order it is added
  * (`summation.ts`) does not.
  */
+import { requireCoreOptions } from '../../core/core.ts';
 import type { Arithmetic, CoreOptions } from '../../core/core.ts';
 import { InvalidArgumentError, KernelError, describe, requireInteger } from '../../core/errors.ts';
+import { requireOptions } from '../../core/options.ts';
+import type { OptionNames } from '../../core/options.ts';
 import type { Batch } from '../../data/batch.ts';
 import { parameterLayout, type ModelGraph } from '../../model/graph.ts';
 import { sumOfOuterProducts, type NamedOuterProducts, type OuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState, Tensor } from '../../tensor/tensor.ts';
 import { NetworkInputs } from '../network-inputs.ts';
+import { networkOptionNames } from '../network.ts';
 import type { BatchPart, GradientResult, NetworkOptions } from '../network.ts';
 import { requireLayout } from '../parameters.ts';
 import { halvesOf, type Block } from '../summation.ts';
@@ -25,6 +29,8 @@ export interface PoolOptions {
   /** Heap cap, arithmetic and compiled modules of every worker's core. */
   readonly core?: CoreOptions;
 }
+
+const optionNames: OptionNames<PoolOptions> = { core: true };
 
 /** What a run of blocks adds up to. */
 interface Contribution {
@@ -80,6 +86,7 @@ export class GradientWorkers implements Disposable {
    */
   async gradients(graph: ModelGraph, jobs: readonly GradientJob[], options: NetworkOptions = {}): Promise<GradientResult[]> {
     if (this.#closed) throw new InvalidArgumentError({ field: 'workers', expected: 'an open pool', got: 'a closed one' });
+    requireOptions('gradients', options, networkOptionNames);
     const { microBatch } = options;
     if (microBatch !== undefined) requireInteger('options.microBatch', microBatch, 1);
     const dealer = new Dealer(this.size, jobs.length);
@@ -167,9 +174,11 @@ export class GradientWorkers implements Disposable {
  * A pool of workers that the caller has started, each of which runs `serveGradients`. They belong to the pool from then on:
  * disposing of it terminates them.
  * @param workers `Worker`s of the web's kind or of Node's `worker_threads`; at least one.
- * @throws InvalidArgumentError for no workers; KernelError where one cannot be started, UnsupportedError without SIMD.
+ * @throws InvalidArgumentError for no workers, and for options that there are not; KernelError where one cannot be started, UnsupportedError without SIMD.
  */
 export async function openGradientWorkers(workers: readonly (WebPort | NodePort)[], options: PoolOptions = {}): Promise<GradientWorkers> {
+  requireOptions('openGradientWorkers', options, optionNames);
+  if (options.core !== undefined) requireCoreOptions('openGradientWorkers', options.core, 'core');
   if (workers.length === 0) throw new InvalidArgumentError({ field: 'workers', expected: 'at least one worker', got: 'none' });
   const members: Member[] = [];
   try {

@@ -159,7 +159,7 @@ describe('rule files', () => {
   });
 
   it.each([
-    ['another key', [{ from: 'a', to: 'b', form: 'c' }], '"form"'],
+    ['another key', [{ from: 'a', to: 'b', form: 'c' }], 'rules[0].form: expected an option of a rule, got one that it does not have (did you mean from?)'],
     ['a reference to no wildcard', [{ from: 'a.*', to: 'b.$2' }], '$1 to $1'],
     ['a dollar that refers to nothing', [{ from: 'a', to: '$' }], 'no wildcard'],
     ['no list', {}, 'list of rules'],
