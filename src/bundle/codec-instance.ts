@@ -57,8 +57,9 @@ export const inflateErrors: Readonly<Record<number, string>> = {
 let opened: Promise<Codec> | undefined;
 
 /**
- * The codec of this realm, made on first use. What failed is tried again: memory that was not to be had may be there later.
- * @throws UnsupportedError where the runtime cannot run our binary.
+ * The codec of this realm, made on first use. What failed is tried again: memory that was not to be had may be there later. One that trapped is
+ * not given out again: what its memory holds since is anyone's guess.
+ * @throws UnsupportedError where the runtime cannot run our binary, OutOfMemoryError where it grants no memory.
  */
 export function openCodec(): Promise<Codec> {
   opened ??= instantiate().catch((error: unknown) => {
@@ -69,10 +70,13 @@ export function openCodec(): Promise<Codec> {
 }
 
 async function instantiate(): Promise<Codec> {
-  const { memory, kernels } = await openKernelInstance(endPtr);
+  const { memory, kernels } = await openKernelInstance(endPtr, () => {
+    opened = undefined;
+  });
   return new Codec(memory, kernels);
 }
 
+/** Whatever computes throws KernelError where a kernel traps. */
 export class Codec {
   readonly #heap: Uint8Array<ArrayBuffer>;
   readonly #view: DataView<ArrayBuffer>;

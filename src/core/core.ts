@@ -10,6 +10,7 @@ import type { CoreKernels } from './kernels.ts';
 import { limits } from './limits.ts';
 import { requireOptions } from './options.ts';
 import type { OptionNames } from './options.ts';
+import { withTypedTraps } from './traps.ts';
 import type { WasmMemory, WasmModule, WasmSource } from './webassembly.ts';
 
 /**
@@ -115,10 +116,7 @@ export class Core implements Disposable {
     const stack = this.tfjs.stackSave();
     const scratch = new Scratch(this);
     try {
-      return body(scratch);
-    } catch (cause) {
-      if (!(cause instanceof WebAssembly.RuntimeError)) throw cause;
-      throw new KernelError({ field: 'WebAssembly', expected: 'a kernel that returns', got: String(cause), cause });
+      return withTypedTraps(() => body(scratch));
     } finally {
       scratch.release();
       this.tfjs.stackRestore(stack);

@@ -2,25 +2,30 @@
 import * as bundled from '#wasm';
 import { OutOfMemoryError, UnsupportedError } from './errors.ts';
 import type { CoreKernels } from './kernels.ts';
+import { withTypedTraps } from './traps.ts';
 import type { WasmMemory } from './webassembly.ts';
 
 const PAGE_BYTES = 65_536;
 
 interface KernelInstance {
+  /** @throws KernelError for a trap. */
   readonly kernels: CoreKernels;
   /** It never grows, so views of it live as long as it does. */
   readonly memory: WasmMemory;
 }
 
-/** @throws UnsupportedError where the runtime cannot run the binary, OutOfMemoryError where it grants no memory. */
-export async function openKernelInstance(bytes: number): Promise<KernelInstance> {
+/**
+ * @param onTrap called once a kernel has trapped, before its error is thrown: to give the instance up.
+ * @throws UnsupportedError where the runtime cannot run the binary, OutOfMemoryError where it grants no memory.
+ */
+export async function openKernelInstance(bytes: number, onTrap: () => void = () => undefined): Promise<KernelInstance> {
   const pages = Math.ceil(bytes / PAGE_BYTES);
   try {
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     const source = bundled.coreWasm();
     const module = source instanceof WebAssembly.Module ? source : await WebAssembly.compile(source);
     const instance = await WebAssembly.instantiate(module, { env: { memory } });
-    return { kernels: instance.exports as unknown as CoreKernels, memory };
+    return { kernels: trapping(instance.exports, onTrap), memory };
   } catch (cause) {
     if (cause instanceof RangeError) {
       const requestedBytes = pages * PAGE_BYTES;
@@ -28,4 +33,22 @@ export async function openKernelInstance(bytes: number): Promise<KernelInstance>
     }
     throw new UnsupportedError({ field: 'wasm.core', expected: 'a runtime with WebAssembly 128-bit SIMD', got: String(cause), cause });
   }
+}
+
+type Kernel = (...args: readonly number[]) => number;
+
+/** Here nothing runs in a scope, as on the core: each kernel gives its own traps their type. */
+function trapping(exports: WebAssembly.Exports, onTrap: () => void): CoreKernels {
+  const kernels = Object.entries(exports as Readonly<Record<string, Kernel>>).map(([name, kernel]): [string, Kernel] => [
+    name,
+    (...args) => {
+      try {
+        return withTypedTraps(() => kernel(...args));
+      } catch (error) {
+        onTrap();
+        throw error;
+      }
+    },
+  ]);
+  return Object.fromEntries(kernels) as unknown as CoreKernels;
 }

@@ -81,6 +81,26 @@ test('a codec that could not be opened is opened at the next call', async () => 
   expect((await fresh.openCodec()).crc32(new TextEncoder().encode('123456789'))).toBe(0xcbf4_3926);
 });
 
+test('a trap is a typed error, and the codec after it another one', async () => {
+  vi.resetModules();
+  const fresh = await import('../../src/bundle/codec-instance.ts');
+  const { instantiate } = WebAssembly;
+  // A kernel that is told to read behind the memory, as a wrong pointer of ours would have it.
+  WebAssembly.instantiate = (async (module: WebAssembly.Module, imports: WebAssembly.Imports) => {
+    const { exports } = await instantiate(module, imports);
+    const { crc32 } = exports as { readonly crc32: (tables: number, input: number, bytes: number, crc: number) => number };
+    return { exports: { ...exports, crc32: (tables: number, input: number, bytes: number, crc: number) => crc32(tables, input + 2 ** 24, bytes, crc) } };
+  }) as unknown as typeof instantiate;
+  const first = await fresh.openCodec().finally(() => {
+    WebAssembly.instantiate = instantiate;
+  });
+  const check = new TextEncoder().encode('123456789');
+  expect(() => first.crc32(check)).toThrowError(expect.objectContaining({ name: 'KernelError', code: 'kernel', field: 'WebAssembly' }));
+  const second = await fresh.openCodec();
+  expect(second).not.toBe(first);
+  expect(second.crc32(check)).toBe(0xcbf4_3926);
+});
+
 describe('inflate reads what zlib writes', () => {
   for (const kind of kinds) {
     for (const bytes of [0, 1, 2, 300, 65_536, 700_001]) {
