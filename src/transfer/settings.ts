@@ -204,15 +204,39 @@ export function networkOptions({ batchSize, microBatch, batchesPerStep, frozenGr
   return { ...microBatchOption(batchSize, microBatch), loss, factored };
 }
 
+/** Whether an entry of `skipParameters` is that parameter or stands for it among others. */
+function covers(entry: string, parameter: string): boolean {
+  return parameter === entry || parameter.startsWith(`${entry}.`);
+}
+
+/**
+ * The settings with each name once and in the network's order: the order in which a caller lists them chooses nothing, so records and resume
+ * points must not tell it. Names that the network does not have come last; they are refused where they are looked up.
+ */
+export function inNetworkOrder(settings: TransferSettings, spec: PermutationSpec): TransferSettings {
+  const groups = spec.groups.map(({ id }) => id);
+  const tensors = [...spec.tensors.keys()];
+  return {
+    ...settings,
+    frozenGroups: orderedBy(settings.frozenGroups, (name) => groups.indexOf(name)),
+    skipParameters: orderedBy(settings.skipParameters, (entry) => tensors.findIndex((name) => covers(entry, name))),
+  };
+}
+
+function orderedBy(names: readonly string[], placeOf: (name: string) => number): readonly string[] {
+  const placed = [...new Set(names)].map((name) => ({ name, place: placeOf(name) >>> 0 }));
+  // A parameter and a prefix of it may have one place: by code unit then, as everywhere.
+  return placed.toSorted((a, b) => a.place - b.place || (a.name < b.name ? -1 : 1)).map(({ name }) => name);
+}
+
 /**
  * Whether a parameter's update is left out.
  * @throws InvalidArgumentError for an entry that names no parameter.
  */
 export function skipPredicate(skipParameters: readonly string[], state: NetworkState): (name: string) => boolean {
-  const matches = (entry: string, name: string): boolean => name === entry || name.startsWith(`${entry}.`);
   const names = [...state.parameters.keys()];
   for (const entry of skipParameters) {
-    if (!names.some((name) => matches(entry, name))) {
+    if (!names.some((name) => covers(entry, name))) {
       throw new InvalidArgumentError({
         field: 'skipParameters',
         expected: `a parameter of the network or the prefix of some (${names.slice(0, 6).join(', ')}, …)`,
@@ -220,5 +244,5 @@ export function skipPredicate(skipParameters: readonly string[], state: NetworkS
       });
     }
   }
-  return (name) => skipParameters.some((entry) => matches(entry, name));
+  return (name) => skipParameters.some((entry) => covers(entry, name));
 }

@@ -154,16 +154,17 @@ function readSettings(options: TrainOptions) {
       'cosine',
     ]),
     initialScheme: requireChoice('initialScheme', options.initialScheme ?? 'pytorch', initialisers),
-    checkpointEpochs: options.checkpointEpochs === undefined ? null : requireList('checkpointEpochs', options.checkpointEpochs, requirePlace),
-    checkpointIterations: options.checkpointIterations === undefined ? null : requireList('checkpointIterations', options.checkpointIterations, requirePlace),
+    checkpointEpochs: options.checkpointEpochs === undefined ? null : requirePlaces('checkpointEpochs', options.checkpointEpochs),
+    checkpointIterations: options.checkpointIterations === undefined ? null : requirePlaces('checkpointIterations', options.checkpointIterations),
     heldOutFraction: options.heldOutFraction ?? 0.1,
-    evaluateAt: requireList('evaluateAt', options.evaluateAt ?? [], requirePlace),
+    evaluateAt: requirePlaces('evaluateAt', options.evaluateAt ?? []),
   };
 }
 
-/** An epoch or an iteration, counted from 1. */
-function requirePlace(field: string, value: unknown): number {
-  return requireInteger(field, value, 1);
+/** Epochs or iterations, counted from 1: each once and in their order, since the caller's chooses nothing and the record must not tell it. */
+function requirePlaces(field: string, value: unknown): readonly number[] {
+  const places = requireList(field, value, (place, item) => requireInteger(place, item, 1));
+  return [...new Set(places)].toSorted((a, b) => a - b);
 }
 
 /** What is to be kept or seen must come to pass: a checkpoint that is missing is met at the end of the training. */

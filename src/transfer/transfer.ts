@@ -34,7 +34,7 @@ import type { ResultRecord } from './record.ts';
 import { ResumePoints, requireResume } from './resume.ts';
 import type { ResumeOptions } from './resume.ts';
 import { checkpointSteps, scheduleFractions } from './schedule.ts';
-import { choiceNames, networkOptions, readSettings, skipPredicate } from './settings.ts';
+import { choiceNames, inNetworkOrder, networkOptions, readSettings, skipPredicate } from './settings.ts';
 import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
 import { chooseStep, requireScores } from './stop-rule.ts';
 import { Stopwatch } from './timing.ts';
@@ -122,7 +122,8 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   }
   requireData(graph, data);
   const dataHash = await dataSha256(data);
-  const settings = readSettings(options.method, options.seed, options, last - first + 1, source.training, dataHash);
+  const spec = derivePermutationSpec(graph);
+  const settings = inNetworkOrder(readSettings(options.method, options.seed, options, last - first + 1, source.training, dataHash), spec);
   requireState('target', graph, options.target);
   // The result is made of this where nothing is carried over: it shares no memory with what the caller gave.
   const target = copyState(options.target);
@@ -130,7 +131,6 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     throw new InvalidArgumentError({ field: 'oracleTarget', expected: "none, except for method 'oracle'", got: `weights for method '${settings.method}'` });
   }
   if (options.oracleTarget !== undefined) requireState('oracleTarget', graph, options.oracleTarget);
-  const spec = derivePermutationSpec(graph);
   const skip = skipPredicate(settings.skipParameters, target);
   const { training, heldOut } = splitData(data, settings.heldOutFraction, settings.heldOutSeed);
   requireScores(settings.stopRule, heldOut.length);

@@ -110,3 +110,26 @@ test.each<[string, (lists: object) => Promise<api.TrainResult | api.TransferResu
   const onProgress = () => Object.values(cleared).forEach((list) => list.splice(0));
   expect((await run({ ...cleared, onProgress })).record).toEqual(record);
 });
+
+test('the order in which a caller lists names and places, and what is listed twice, is not in records and resume points', async () => {
+  const outcomes = await Promise.all(['as listed', 'otherwise'].map(async (_, otherwise) => {
+    const listed = <T>(list: readonly T[]): readonly T[] => (otherwise ? [...list.toReversed(), list[0] as T] : list);
+    const points: Uint8Array[] = [];
+    const resume = { store: { load: async () => [], save: async (point: Uint8Array) => void points.push(point) } };
+    return { listed, points, resume };
+  }));
+  const records: unknown[] = [];
+  for (const { listed, resume } of outcomes) {
+    const names = { frozenGroups: listed(['linear1', 'linear2']), skipParameters: listed(['linear1', 'linear1.bias', 'linear3.weight']) };
+    const places = { checkpointEpochs: listed([1, 2]), checkpointIterations: listed([3, 4]), evaluateAt: listed([2, 10]) };
+    const ported = await api.transfer({ ...job, method: 'fgmt', steps: 2, stopRule: 'last', compute, resume, ...names });
+    const trained = await api.train({ ...training, epochs: 2, batchSize: 4, compute, resume, ...places });
+    expect(ported.record.settings).toMatchObject({ frozenGroups: ['linear1', 'linear2'], skipParameters: ['linear1', 'linear1.bias', 'linear3.weight'] });
+    expect(trained.record.settings).toMatchObject({ checkpointEpochs: [1, 2], checkpointIterations: [3, 4], evaluateAt: [2, 10] });
+    records.push([ported.record, trained.record]);
+  }
+  expect(records[1]).toEqual(records[0]);
+  const [first, second] = outcomes.map(({ points }) => points);
+  expect(first?.length).toBeGreaterThan(2);
+  expect(second).toEqual(first);
+});
