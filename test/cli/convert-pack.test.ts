@@ -66,6 +66,41 @@ describe('trajport convert', () => {
     expect(await run('convert', 'cut.zip', 'o.npz')).toMatchObject({ code: 3, stderr: expect.stringContaining('cut.zip: is not a bundle, or is cut short') });
   });
 
+  const numbers = (shape: readonly number[], from: number) => {
+    const data = Float32Array.from({ length: shape.reduce((product, extent) => product * extent, 1) }, (_, i) => from + i);
+    return { dtype: 'F32' as const, shape, bytes: new Uint8Array(data.buffer) };
+  };
+
+  it('joins tensors by rules, and says of which', async () => {
+    writeFileSync(join(directory, 'apart.safetensors'), writeSafetensors(new Map([['h.0.v', numbers([1, 3], 30)], ['h.0.q', numbers([2, 3], 10)], ['h.0.o', numbers([2], 0)]])));
+    writeFileSync(join(directory, 'join.json'), JSON.stringify([{ from: 'h.*.q', to: 'h.$1.qv', part: [0, 2] }, { from: 'h.*.v', to: 'h.$1.qv', part: [1, 2] }]));
+    const { stdout } = await run('convert', 'apart.safetensors', 'joined.safetensors', '--rules', 'join.json', '--verbose');
+    expect(stdout).toMatch(/^apart\.safetensors \(safetensors\): 2 tensors$/m);
+    expect(stdout).toMatch(/h\.0\.qv +3×3 +F32 +h\.0\.q \+ h\.0\.v/);
+    const { tensors } = await readForeign({ name: 'x', bytes: read('joined.safetensors') });
+    expect([...new Float32Array(new Uint8Array(tensors.get('h.0.qv')?.bytes ?? []).buffer)]).toEqual([10, 11, 12, 13, 14, 15, 30, 31, 32]);
+    const json = jsonLines((await run('convert', 'apart.safetensors', 'joined.safetensors', '--rules', 'join.json', '--json')).stdout).at(-1);
+    expect(json).toMatchObject({ tensors: expect.arrayContaining([expect.objectContaining({ name: 'h.0.qv', shape: [3, 3], parts: ['h.0.q', 'h.0.v'] })]) });
+  });
+
+  it("inspect and pack take Hugging Face's vision transformer for the preset", async () => {
+    const block = 'vit.encoder.layer.0';
+    const affine = (name: string, shape: readonly number[]): [string, readonly number[]][] => [[`${name}.weight`, shape], [`${name}.bias`, shape.slice(0, 1)]];
+    const shapes = [
+      ['vit.embeddings.cls_token', [1, 1, 4]] as const, ['vit.embeddings.position_embeddings', [1, 5, 4]] as const, ...affine('vit.embeddings.patch_embeddings.projection', [4, 1, 4, 4]),
+      ...['query', 'key', 'value'].flatMap((part) => affine(`${block}.attention.attention.${part}`, [4, 4])), ...affine(`${block}.attention.output.dense`, [4, 4]),
+      ...affine(`${block}.intermediate.dense`, [16, 4]), ...affine(`${block}.output.dense`, [4, 16]), ...affine(`${block}.layernorm_before`, [4]), ...affine(`${block}.layernorm_after`, [4]),
+      ...affine('vit.layernorm', [4]), ...affine('classifier', [3, 4]),
+    ];
+    writeFileSync(join(directory, 'hf-vit.safetensors'), writeSafetensors(new Map(shapes.map(([name, shape], i) => [name, numbers(shape, 100 * i)]))));
+    const network = ['--model', 'vit', '--input', '1,8,8', '--classes', '3', '--width', '4', '--depth', '1', '--heads', '1', '--patch', '4'];
+    const { code, stdout } = await run('inspect', 'hf-vit.safetensors', ...network);
+    expect(stdout).toMatch(/^ +blocks\.0\.attn\.qkv\.weight +12×4 +vit\.\S+\.query\.weight \+ +fits\n +vit\.\S+\.key\.weight \+ *\n +vit\.\S+\.value\.weight *\n/m);
+    expect(stdout).toMatch(/^fits: 20 fit, .*by the names of Hugging Face's vision transformer$/m);
+    expect(code).toBe(0);
+    expect((await run('pack', 'hf-vit.safetensors', ...network, '--out', 'hf-vit.zip')).code).toBe(0);
+  });
+
   it("gives Keras weights PyTorch's names and layouts by rules", async () => {
     writeFileSync(join(directory, 'rules.json'), JSON.stringify([{ from: 'optimizer/**', to: null }, { from: 'layers/*/**', to: '$1.$2' }]));
     expect((await run('convert', 'model.keras', 'keras.safetensors', '--rules', 'rules.json')).code).toBe(0);

@@ -9,7 +9,7 @@ import type { StateLayout } from '../network-state.ts';
 import type { RawTensor } from '../safetensors.ts';
 import type { KernelConvention } from './checkpoint.ts';
 import { type NameRule, type Renamed, renameTensors } from './name-rules.ts';
-import { namingSchemeOf } from './naming-schemes.ts';
+import { namingSchemesOf } from './naming-schemes.ts';
 import { storedConstant } from './stored-constants.ts';
 
 export interface MappingReport {
@@ -19,7 +19,8 @@ export interface MappingReport {
   readonly added: string;
   /** Whose names the file has, where they are not the network's and are known; no rules were given then. */
   readonly scheme?: string;
-  readonly mapped: readonly { readonly from: string; readonly to: string; readonly turned: boolean }[];
+  /** `parts`: the tensors that were joined to the one, whose names `from` then has with ` + ` between. */
+  readonly mapped: readonly { readonly from: string; readonly parts?: readonly string[]; readonly to: string; readonly turned: boolean }[];
   /** What is no weight of the network, and why. */
   readonly ignored: readonly { readonly from: string; readonly why: string }[];
   /** What the network has and the file does not. */
@@ -79,11 +80,12 @@ export function mapNames(
   let frame = frameOf(renamed, wanted);
   let scheme: string | undefined;
   if (frame === undefined && rules.length === 0) {
-    const found = namingSchemeOf(tensors.keys());
-    if (found !== undefined) {
+    for (const found of namingSchemesOf(tensors.keys())) {
       const translated = renameTensors(tensors, convention, found.rules, inputExtents, inputsFirst);
       frame = frameOf(translated, wanted);
-      if (frame !== undefined) [scheme, applied, renamed] = [found.name, found.rules, translated];
+      if (frame === undefined) continue;
+      [scheme, applied, renamed] = [found.name, found.rules, translated];
+      break;
     }
   }
   const { prefix, added } = frame ?? { prefix: '', added: '' };
@@ -94,7 +96,7 @@ export function mapNames(
     renamed = renameTensors(tensors, convention, applied, extents, new Set([...inputsFirst].map(framed)));
   }
   const ignored: { from: string; why: string }[] = [];
-  const unexpected: { from: string; to: string; shape: readonly number[] }[] = [];
+  const unexpected: (Renamed & { readonly to: string })[] = [];
   const found = new Map<string, Renamed[]>();
   for (const item of renamed) {
     const inner = item.to?.startsWith(prefix) === true ? item.to.slice(prefix.length) : undefined;
@@ -105,15 +107,14 @@ export function mapNames(
       const items = found.get(to);
       if (items === undefined) found.set(to, [item]);
       else items.push(item);
-    } else unexpected.push({ from: item.from, to, shape: item.tensor.shape });
+    } else unexpected.push({ ...item, to });
   }
-  const unused = unexpected.filter(({ from, to }) => {
-    const tensor = tensors.get(from) as RawTensor;
+  const unused = unexpected.filter(({ from, to, tensor }) => {
     const why = storedConstant(to, tensor) ?? copyOf(tensor, found, tied);
     if (why !== undefined) ignored.push({ from, why });
     return why === undefined;
   });
-  return collect(wanted, found, { prefix, added, ...(scheme === undefined ? {} : { scheme }), ignored, unexpected: unused });
+  return collect(wanted, found, { prefix, added, ...(scheme === undefined ? {} : { scheme }), ignored, unexpected: unused.map(({ from, to, tensor: { shape } }) => ({ from, to, shape })) });
 }
 
 /** The tied weight that `tensor` is the same bytes as, in words. */
@@ -130,7 +131,7 @@ function collect(
   rest: Pick<MappingReport, 'prefix' | 'added' | 'scheme' | 'ignored' | 'unexpected'>,
 ): MappedTensors {
   const result = new Map<string, RawTensor>();
-  const mapped: { from: string; to: string; turned: boolean }[] = [];
+  const mapped: { from: string; parts?: readonly string[]; to: string; turned: boolean }[] = [];
   const missing: { name: string; shape: readonly number[] }[] = [];
   const misshapen: { from: string; to: string; expected: readonly number[]; got: readonly number[] }[] = [];
   const repeated: { to: string; from: readonly string[] }[] = [];
@@ -138,14 +139,20 @@ function collect(
     const [first, ...others] = found.get(to) ?? [];
     if (first === undefined) missing.push({ name: to, shape: expected });
     else if (others.length > 0) repeated.push({ to, from: [first, ...others].map(({ from }) => from) });
-    else if (!sameShape(first.tensor.shape, expected)) misshapen.push({ from: first.from, to, expected, got: first.tensor.shape });
+    else if (!fitsInto(first.tensor.shape, expected, rest.scheme !== undefined)) misshapen.push({ from: first.from, to, expected, got: first.tensor.shape });
     else {
-      result.set(to, first.tensor);
-      mapped.push({ from: first.from, to, turned: first.turned });
+      result.set(to, { ...first.tensor, shape: expected });
+      mapped.push({ from: first.from, ...(first.parts === undefined ? {} : { parts: first.parts }), to, turned: first.turned });
     }
   }
   const fits = missing.length + misshapen.length + repeated.length + rest.unexpected.length === 0;
   return { tensors: result, report: { ...rest, mapped, missing, misshapen, repeated, fits } };
+}
+
+/** @param byScheme the tensor is known to be that one: where one framework has a vector of scales, another has [channels, 1, 1]. */
+function fitsInto(shape: readonly number[], expected: readonly number[], byScheme: boolean): boolean {
+  const proper = (extents: readonly number[]): readonly number[] => extents.filter((extent) => extent !== 1);
+  return sameShape(shape, expected) || (byScheme && sameShape(proper(shape), proper(expected)));
 }
 
 /**

@@ -2,12 +2,15 @@
  * Rules that rename and turn tensors. A rule file is a JSON list; the first rule whose pattern fits a name applies:
  *   [{ "from": "encoder.**", "to": null },
  *    { "from": "fc*.weight", "to": "linears.$1.weight" },
+ *    { "from": "layer.*.query.*", "to": "blocks.$1.qkv.$2", "part": [0, 3] },
  *    { "from": "dense/kernel", "to": "linears.0.weight", "view": [7, 7, 64, 512], "transpose": [3, 2, 0, 1], "shape": [512, 3136] }]
  */
-import { InvalidArgumentError, LimitError, MalformedFileError, describe } from '../../core/errors.ts';
+import { InvalidArgumentError, LimitError, MalformedFileError, describe, requireInteger } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
+import { concatBytes } from '../../core/bytes.ts';
+import { sameShape } from '../../tensor/tensor.ts';
 import { countElements } from '../extents.ts';
 import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJson } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
@@ -29,12 +32,20 @@ export interface NameRule {
   readonly transpose?: boolean | readonly number[];
   /** Extents of the result, where they differ from the turned view's. */
   readonly shape?: readonly number[];
+  /**
+   * [i, n]: the tensor is part i of the n that the new one has along its first axis, counted from 0. They are joined where all n are there and
+   * agree in type and the other extents; else each keeps its own name.
+   */
+  readonly part?: readonly [index: number, count: number];
 }
 
-const ruleNames: OptionNames<NameRule> = { from: true, to: true, view: true, transpose: true, shape: true };
+const ruleNames: OptionNames<NameRule> = { from: true, to: true, view: true, transpose: true, shape: true, part: true };
 
 export interface Renamed {
+  /** Of a tensor joined of several, their names with ` + ` between. */
   readonly from: string;
+  /** Those names, in order. */
+  readonly parts?: readonly string[];
   /** Undefined where a rule leaves the tensor out. */
   readonly to: string | undefined;
   readonly tensor: RawTensor;
@@ -70,7 +81,7 @@ export function parseNameRules(bytes: Uint8Array, field = 'rules'): readonly Nam
 
 function parseRule(field: string, item: JsonObject): NameRule {
   requireOptions('a rule', item, ruleNames, field);
-  const { from, to, view, transpose, shape } = item;
+  const { from, to, view, transpose, shape, part } = item;
   if (typeof from !== 'string') throw new InvalidArgumentError({ field: `${field}.from`, expected: 'a pattern', got: describe(from) });
   if (typeof to !== 'string' && to !== null) throw new InvalidArgumentError({ field: `${field}.to`, expected: 'a template, or null', got: describe(to) });
   return {
@@ -79,7 +90,17 @@ function parseRule(field: string, item: JsonObject): NameRule {
     ...(view === undefined ? {} : { view: integers(`${field}.view`, view) }),
     ...(transpose === undefined ? {} : { transpose: typeof transpose === 'boolean' ? transpose : integers(`${field}.transpose`, transpose) }),
     ...(shape === undefined ? {} : { shape: integers(`${field}.shape`, shape) }),
+    ...(part === undefined ? {} : { part: requirePart(`${field}.part`, integers(`${field}.part`, part)) }),
   };
+}
+
+/** @throws InvalidArgumentError for what is no part of a whole, or of more parts than anybody would give rules for. */
+function requirePart(field: string, part: readonly number[]): readonly [number, number] {
+  const [index, count] = part;
+  if (part.length !== 2 || index === undefined || count === undefined || count < 1 || count > RULES || index >= count) {
+    throw new InvalidArgumentError({ field, expected: `[i, n] with i < n ≤ ${RULES}`, got: describe(part) });
+  }
+  return [requireInteger(field, index, 0), requireInteger(field, count, 1)];
 }
 
 function integers(field: string, value: JsonValue): readonly number[] {
@@ -95,6 +116,7 @@ function compileRules(field: string, rules: readonly NameRule[]): readonly Compi
     requireOptions('a rule', rule, ruleNames, `${field}[${index}]`);
     const pattern = new NamePattern(`${field}[${index}].from`, rule.from);
     if (rule.to !== null) checkTemplate(`${field}[${index}].to`, rule.to, pattern);
+    if (rule.part !== undefined) requirePart(`${field}[${index}].part`, rule.part);
     return { rule, pattern };
   });
 }
@@ -113,7 +135,7 @@ function pytorchName(name: string): string {
 }
 
 /**
- * Every tensor under its new name, in the file's order. Tensors that no rule fits keep their names; those of Keras and
+ * Every tensor under its new name, in the file's order; one joined of several stands where the first of them stood. Tensors that no rule fits keep their names; those of Keras and
  * TensorFlow.js files get PyTorch's (`dense/kernel` → `dense.weight`), after the rules.
  * @param inputExtents [C, H, W] of the flattened image whose units the tensor of that (new) name reads: Keras flattens
  *   [H, W, C], so they come in another order along its first axis.
@@ -129,7 +151,7 @@ export function renameTensors(
 ): readonly Renamed[] {
   const compiled = compileRules('rules', rules);
   let steps = 0;
-  return [...tensors].map(([from, tensor]) => {
+  return joined([...tensors].map(([from, tensor]): Piece => {
     let rule: NameRule | undefined;
     let to: string | undefined = from;
     for (const candidate of compiled) {
@@ -144,8 +166,49 @@ export function renameTensors(
     if (to === undefined) return { from, to, tensor, turned: false };
     if (convention === 'keras') to = pytorchName(to);
     const turned = turn(from, tensor, rule, convention, inputExtents.get(to), inputsFirst.has(to));
-    return { from, to, tensor: turned, turned: turned.bytes !== tensor.bytes };
+    return { from, to, tensor: turned, turned: turned.bytes !== tensor.bytes, ...(rule?.part === undefined ? {} : { part: rule.part }) };
+  }));
+}
+
+/** A tensor under its new name, before what belongs together is joined. */
+interface Piece extends Renamed {
+  readonly part?: readonly [index: number, count: number];
+}
+
+function joined(pieces: readonly Piece[]): readonly Renamed[] {
+  const together = new Map<string, Piece[]>();
+  for (const piece of pieces) {
+    if (piece.part === undefined || piece.to === undefined) continue;
+    const known = together.get(piece.to);
+    if (known === undefined) together.set(piece.to, [piece]);
+    else known.push(piece);
+  }
+  const wholes = new Map([...together].map(([to, own]) => [to, { first: own[0], whole: wholeOf(own) }]));
+  return pieces.flatMap((piece): readonly Renamed[] => {
+    const { part, ...plain } = piece;
+    if (part === undefined || piece.to === undefined) return [plain];
+    const { first, whole } = wholes.get(piece.to) ?? {};
+    // Parts without the others are no tensor of that name.
+    if (whole === undefined) return [{ ...plain, to: piece.from }];
+    return first === piece ? [whole] : [];
   });
+}
+
+/** What the pieces are parts of; undefined where one is missing or there twice, or they do not lie side by side. */
+function wholeOf(pieces: readonly Piece[]): Renamed | undefined {
+  const sorted = pieces.toSorted((a, b) => (a.part?.[0] ?? 0) - (b.part?.[0] ?? 0));
+  const [first] = sorted;
+  if (first === undefined || first.tensor.shape.length === 0) return undefined;
+  const { dtype, shape: [, ...others] } = first.tensor;
+  const fits = sorted.every(({ part, tensor }, i) => {
+    const [, ...rest] = tensor.shape;
+    return part?.[0] === i && part[1] === sorted.length && tensor.dtype === dtype && tensor.shape.length > 0 && sameShape(rest, others);
+  });
+  if (!fits) return undefined;
+  const bytes = concatBytes(sorted.map(({ tensor }) => tensor.bytes));
+  const rows = sorted.reduce((sum, { tensor }) => sum + (tensor.shape[0] as number), 0);
+  const parts = sorted.map(({ from }) => from);
+  return { from: parts.join(' + '), parts, to: first.to, tensor: { dtype, shape: [rows, ...others], bytes }, turned: sorted.some(({ turned }) => turned) };
 }
 
 function turn(

@@ -1,13 +1,22 @@
 /** Networks that several frameworks publish, each under names of its own: from theirs to those of the presets. */
 import type { NameRule } from './name-rules.ts';
 
+/** What a scheme gives a place: it leaves nothing out. */
+type SchemeRule = NameRule & { readonly to: string };
+
 export interface NamingScheme {
   /** Whose names they are, for reports. */
   readonly name: string;
   /** A tensor that every network of the scheme has: what stands before it is a prefix of all of them. */
   readonly anchor: string;
-  readonly rules: readonly NameRule[];
+  readonly rules: readonly SchemeRule[];
 }
+
+/** Modules by their own name and the preset's: all tensors directly within them. */
+const modules = (pairs: readonly (readonly [from: string, to: string])[]): readonly SchemeRule[] => pairs.map(([from, to]) => {
+  const wildcards = from.split('*').length - 1;
+  return { from: `${from}.*`, to: `${to}.$${wildcards + 1}` };
+});
 
 const TORCHVISION_BLOCK = 'encoder.layers.encoder_layer_*';
 
@@ -17,33 +26,156 @@ const torchvisionVit: NamingScheme = {
   anchor: 'class_token',
   rules: [
     { from: 'class_token', to: 'cls_token' },
-    { from: 'conv_proj.*', to: 'patch_embed.proj.$1' },
     { from: 'encoder.pos_embedding', to: 'pos_embed' },
-    { from: `${TORCHVISION_BLOCK}.ln_1.*`, to: 'blocks.$1.norm1.$2' },
     { from: `${TORCHVISION_BLOCK}.self_attention.in_proj_*`, to: 'blocks.$1.attn.qkv.$2' },
-    { from: `${TORCHVISION_BLOCK}.self_attention.out_proj.*`, to: 'blocks.$1.attn.proj.$2' },
-    { from: `${TORCHVISION_BLOCK}.ln_2.*`, to: 'blocks.$1.norm2.$2' },
-    { from: `${TORCHVISION_BLOCK}.mlp.0.*`, to: 'blocks.$1.mlp.fc1.$2' },
-    { from: `${TORCHVISION_BLOCK}.mlp.3.*`, to: 'blocks.$1.mlp.fc2.$2' },
-    // Before torchvision 0.13.
-    { from: `${TORCHVISION_BLOCK}.mlp.linear_1.*`, to: 'blocks.$1.mlp.fc1.$2' },
-    { from: `${TORCHVISION_BLOCK}.mlp.linear_2.*`, to: 'blocks.$1.mlp.fc2.$2' },
-    { from: 'encoder.ln.*', to: 'norm.$1' },
-    { from: 'heads.head.*', to: 'head.$1' },
+    ...modules([
+      ['conv_proj', 'patch_embed.proj'],
+      [`${TORCHVISION_BLOCK}.ln_1`, 'blocks.$1.norm1'],
+      [`${TORCHVISION_BLOCK}.self_attention.out_proj`, 'blocks.$1.attn.proj'],
+      [`${TORCHVISION_BLOCK}.ln_2`, 'blocks.$1.norm2'],
+      [`${TORCHVISION_BLOCK}.mlp.0`, 'blocks.$1.mlp.fc1'],
+      [`${TORCHVISION_BLOCK}.mlp.3`, 'blocks.$1.mlp.fc2'],
+      // Before torchvision 0.13.
+      [`${TORCHVISION_BLOCK}.mlp.linear_1`, 'blocks.$1.mlp.fc1'],
+      [`${TORCHVISION_BLOCK}.mlp.linear_2`, 'blocks.$1.mlp.fc2'],
+      ['encoder.ln', 'norm'],
+      ['heads.head', 'head'],
+    ]),
   ],
 };
 
-const schemes: readonly NamingScheme[] = [torchvisionVit];
+/**
+ * Hugging Face keeps the network under its own name and the classifier beside it; a base model's file has neither that name nor a classifier.
+ * @param module `vit.`, `deit.`, or nothing for a base model.
+ */
+function huggingFaceVit(module: string): NamingScheme {
+  const block = `${module}encoder.layer.*`;
+  return {
+    name: "Hugging Face's vision transformer",
+    anchor: `${module}embeddings.cls_token`,
+    rules: [
+      { from: `${module}embeddings.cls_token`, to: 'cls_token' },
+      { from: `${module}embeddings.position_embeddings`, to: 'pos_embed' },
+      ...['query', 'key', 'value'].map((name, part): SchemeRule => ({ from: `${block}.attention.attention.${name}.*`, to: 'blocks.$1.attn.qkv.$2', part: [part, 3] })),
+      ...modules([
+        [`${module}embeddings.patch_embeddings.projection`, 'patch_embed.proj'],
+        [`${block}.layernorm_before`, 'blocks.$1.norm1'],
+        [`${block}.attention.output.dense`, 'blocks.$1.attn.proj'],
+        [`${block}.layernorm_after`, 'blocks.$1.norm2'],
+        [`${block}.intermediate.dense`, 'blocks.$1.mlp.fc1'],
+        [`${block}.output.dense`, 'blocks.$1.mlp.fc2'],
+        [`${module}layernorm`, 'norm'],
+        ['classifier', 'head'],
+      ]),
+    ],
+  };
+}
 
-/** The scheme that `names` are of and its rules, under the prefix they have there; undefined where they are of none, or of several networks. */
-export function namingSchemeOf(names: Iterable<string>): { readonly name: string; readonly rules: readonly NameRule[] } | undefined {
+const STAGES = [0, 1, 2, 3] as const;
+
+function huggingFaceResnet(module: string): NamingScheme {
+  const layers = STAGES.flatMap((stage) => {
+    const [from, to] = [`${module}encoder.stages.${stage}.layers.*`, `layer${stage + 1}.$1`];
+    const convolutions = [0, 1, 2].flatMap((k) => [[`${from}.layer.${k}.convolution`, `${to}.conv${k + 1}`], [`${from}.layer.${k}.normalization`, `${to}.bn${k + 1}`]] as const);
+    return [...convolutions, [`${from}.shortcut.convolution`, `${to}.downsample.0`], [`${from}.shortcut.normalization`, `${to}.downsample.1`]] as const;
+  });
+  return {
+    name: "Hugging Face's ResNet",
+    anchor: `${module}embedder.embedder.convolution.weight`,
+    rules: modules([
+      [`${module}embedder.embedder.convolution`, 'conv1'], [`${module}embedder.embedder.normalization`, 'bn1'], ...layers, ['classifier.1', 'fc'],
+    ]),
+  };
+}
+
+/** What the three publishers of ConvNeXt call the parts that torchvision numbers. */
+interface ConvnextNames {
+  readonly stem: string;
+  readonly stemNorm: string;
+  /** Norm and convolution before a later stage. */
+  readonly reduction: (stage: number) => string;
+  readonly block: (stage: number) => string;
+  /** Depthwise convolution, norm, both dense layers, and the scale, a tensor by itself. */
+  readonly inBlock: readonly [convolution: string, norm: string, up: string, down: string, scale: string];
+  readonly norm: string;
+  readonly head: string;
+}
+
+function convnext(name: string, { stem, stemNorm, reduction, block, inBlock, norm, head }: ConvnextNames): NamingScheme {
+  const [convolution, blockNorm, up, down, scale] = inBlock;
+  return {
+    name,
+    anchor: `${stem}.weight`,
+    rules: [
+      ...STAGES.map((stage): SchemeRule => ({ from: `${block(stage)}.*.${scale}`, to: `features.${2 * stage + 1}.$1.layer_scale` })),
+      ...modules([
+        [stem, 'features.0.0'], [stemNorm, 'features.0.1'], [norm, 'classifier.0'], [head, 'classifier.2'],
+        ...STAGES.flatMap((stage): readonly (readonly [string, string])[] => {
+          const [from, to] = [`${block(stage)}.*`, `features.${2 * stage + 1}.$1.block`];
+          return [
+            [`${from}.${convolution}`, `${to}.0`], [`${from}.${blockNorm}`, `${to}.2`], [`${from}.${up}`, `${to}.3`], [`${from}.${down}`, `${to}.5`],
+            ...(stage === 0 ? [] : [0, 1].map((k) => [`${reduction(stage)}.${k}`, `features.${2 * stage}.${k}`] as const)),
+          ];
+        }),
+      ]),
+    ],
+  };
+}
+
+function huggingFaceConvnext(module: string): NamingScheme {
+  return convnext("Hugging Face's ConvNeXt", {
+    stem: `${module}embeddings.patch_embeddings`, stemNorm: `${module}embeddings.layernorm`, reduction: (stage) => `${module}encoder.stages.${stage}.downsampling_layer`,
+    block: (stage) => `${module}encoder.stages.${stage}.layers`, inBlock: ['dwconv', 'layernorm', 'pwconv1', 'pwconv2', 'layer_scale_parameter'],
+    norm: `${module}layernorm`, head: 'classifier',
+  });
+}
+
+const timmConvnext = convnext("timm's ConvNeXt", {
+  stem: 'stem.0', stemNorm: 'stem.1', reduction: (stage) => `stages.${stage}.downsample`, block: (stage) => `stages.${stage}.blocks`,
+  inBlock: ['conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'], norm: 'head.norm', head: 'head.fc',
+});
+
+const authorsConvnext = convnext("the ConvNeXt authors' code", {
+  stem: 'downsample_layers.0.0', stemNorm: 'downsample_layers.0.1', reduction: (stage) => `downsample_layers.${stage}`, block: (stage) => `stages.${stage}`,
+  inBlock: ['dwconv', 'norm', 'pwconv1', 'pwconv2', 'gamma'], norm: 'norm', head: 'head',
+});
+
+/** Blocks of each stage of MobileNetV2: timm counts within stages, torchvision through them all. */
+const MOBILENET_BLOCKS = [1, 2, 3, 4, 3, 3, 1] as const;
+
+/** Not that of Hugging Face, whose weights come from TensorFlow: its strides pad right and bottom, so the same weights are another network. */
+const timmMobilenetV2: NamingScheme = {
+  name: "timm's MobileNetV2",
+  anchor: 'conv_stem.weight',
+  rules: modules([
+    ['conv_stem', 'features.0.0'], ['bn1', 'features.0.1'], ['conv_head', 'features.18.0'], ['bn2', 'features.18.1'], ['classifier', 'classifier.1'],
+    ...MOBILENET_BLOCKS.flatMap((blocks, stage) => Array.from({ length: blocks }, (_, index): readonly (readonly [string, string])[] => {
+      const before = MOBILENET_BLOCKS.slice(0, stage).reduce((sum, count) => sum + count, 0);
+      const [from, to] = [`blocks.${stage}.${index}`, `features.${1 + before + index}.conv`];
+      // The first has no expansion, so that its convolutions are one fewer.
+      if (stage === 0) return [[`${from}.conv_dw`, `${to}.0.0`], [`${from}.bn1`, `${to}.0.1`], [`${from}.conv_pw`, `${to}.1`], [`${from}.bn2`, `${to}.2`]];
+      return [
+        [`${from}.conv_pw`, `${to}.0.0`], [`${from}.bn1`, `${to}.0.1`], [`${from}.conv_dw`, `${to}.1.0`], [`${from}.bn2`, `${to}.1.1`],
+        [`${from}.conv_pwl`, `${to}.2`], [`${from}.bn3`, `${to}.3`],
+      ];
+    }).flat()),
+  ]),
+};
+
+/** A base model's names end those of the same model with a classifier, so they come after them. */
+const schemes: readonly NamingScheme[] = [
+  torchvisionVit, huggingFaceVit('vit.'), huggingFaceVit('deit.'), huggingFaceVit(''), huggingFaceResnet('resnet.'), huggingFaceResnet(''),
+  huggingFaceConvnext('convnext.'), huggingFaceConvnext(''), timmConvnext, authorsConvnext, timmMobilenetV2,
+];
+
+/** The schemes that `names` may be of, with their rules under the prefix that the names have there; none of which there are several networks. */
+export function namingSchemesOf(names: Iterable<string>): readonly { readonly name: string; readonly rules: readonly NameRule[] }[] {
   const list = [...names];
-  for (const { name, anchor, rules } of schemes) {
+  return schemes.flatMap(({ name, anchor, rules }) => {
     const prefixes = list.filter((one) => one === anchor || one.endsWith(`.${anchor}`)).map((one) => one.slice(0, -anchor.length));
     const [prefix] = prefixes;
     // Of rules, these are wildcards and references.
-    if (prefix === undefined || prefixes.length > 1 || /[*$]/.test(prefix)) continue;
-    return { name, rules: rules.map(({ from, to }) => ({ from: prefix + from, to: prefix + to })) };
-  }
-  return undefined;
+    if (prefix === undefined || prefixes.length > 1 || /[*$]/.test(prefix)) return [];
+    return [{ name, rules: rules.map((rule) => ({ ...rule, from: prefix + rule.from, to: prefix + rule.to })) }];
+  });
 }

@@ -2,10 +2,9 @@
 import { basename, dirname, join } from 'node:path';
 import { foreignFormatNames, readForeign } from '../../bundle/foreign/formats.ts';
 import type { ForeignFileRead, ForeignFormat } from '../../bundle/foreign/formats.ts';
-import { renameTensors } from '../../bundle/foreign/name-rules.ts';
+import { type Renamed, renameTensors } from '../../bundle/foreign/name-rules.ts';
 import { writableFormatOf, writeForeign } from '../../bundle/foreign/write.ts';
 import type { WritableFormat } from '../../bundle/foreign/write.ts';
-import type { RawTensor } from '../../bundle/safetensors.ts';
 import { InvalidArgumentError, MalformedFileError } from '../../core/errors.ts';
 import { formatBytes, formatCount, printable } from '../../report/text.ts';
 import { readCheckpointFile, readRules, weightFiles } from '../checkpoints.node.ts';
@@ -17,7 +16,7 @@ import { remarkNotFinite } from '../finite.ts';
 import { checkpointIndex, isBundle, openBundleFile } from '../weights.node.ts';
 
 const options = {
-  rules: { kind: 'string', reads: thatFile, metavar: 'FILE', help: 'JSON list of { from, to, transpose? }: renames and turns tensors; see docs/formats.md' },
+  rules: { kind: 'string', reads: thatFile, metavar: 'FILE', help: 'JSON list of { from, to, transpose?, part? }: renames, turns and joins tensors; see docs/formats.md' },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },
   verbose: { kind: 'flag', help: 'list every tensor' },
   dtype: { kind: 'choice', choices: ['keep', 'f32'], default: 'keep', help: 'f32: all floats become F32, F64 rounded' },
@@ -48,7 +47,8 @@ export const convertCommand = defineCommand({
     const { read, kind } = isBundle(from) ? await readBundled(from, values.checkpoint, signal) : await readFile(from, values.checkpoint, signal);
     remarkNotFinite(output, from, read.tensors);
     const rules = readRules(values.rules);
-    const tensors = values.rules === undefined ? read.tensors : renamed(from, renameTensors(read.tensors, read.convention, rules));
+    const taken = values.rules === undefined ? undefined : renamed(from, renameTensors(read.tensors, read.convention, rules));
+    const tensors = taken === undefined ? read.tensors : new Map([...taken].map(([name, { tensor }]) => [name, tensor]));
     const { files, changed } = await writeForeign(tensors, { format, name: basename(to), dtype: values.dtype, metadata: read.metadata });
     const beside = (name: string): string => join(dirname(to), name);
     // Parts have names once there are tensors.
@@ -57,7 +57,10 @@ export const convertCommand = defineCommand({
     // two of the files leaves some of each.
     for (const { name, bytes } of files.toReversed()) writeAtomically(beside(name), bytes);
 
-    const listed = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape, becomes: changed.find((change) => change.name === name)?.to ?? dtype }));
+    const listed = [...tensors].map(([name, { dtype, shape }]) => {
+      const parts = taken?.get(name)?.parts;
+      return { name, dtype, shape, becomes: changed.find((change) => change.name === name)?.to ?? dtype, ...(parts === undefined ? {} : { parts }) };
+    });
     output.record({
       event: 'result', command: 'convert', input: from, format: kind.format, ...(kind.checkpoint === undefined ? {} : { checkpoint: kind.checkpoint }),
       output: to, files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })), tensors: listed,
@@ -70,8 +73,10 @@ export const convertCommand = defineCommand({
     if (values.verbose) {
       output.text(
         output.table(
-          [{ title: 'tensor' }, { title: 'shape', align: 'right' }, { title: 'dtype' }],
-          listed.map(({ name, dtype, shape, becomes }) => [printable(name), shape.join('×') || 'scalar', becomes === dtype ? dtype : `${dtype} → ${becomes}`]),
+          [{ title: 'tensor' }, { title: 'shape', align: 'right' }, { title: 'dtype' }, { title: listed.some(({ parts }) => parts !== undefined) ? 'joined of' : '' }],
+          listed.map(({ name, dtype, shape, becomes, parts = [] }) => [
+            printable(name), shape.join('×') || 'scalar', becomes === dtype ? dtype : `${dtype} → ${becomes}`, printable(parts.join(' + ')),
+          ]),
         ),
       );
     }
@@ -122,12 +127,13 @@ async function readBundled(path: string, wanted: string | undefined, signal: Abo
 }
 
 /** @throws MalformedFileError where rules give two tensors one name, or leave none. */
-function renamed(field: string, list: ReturnType<typeof renameTensors>): ReadonlyMap<string, RawTensor> {
-  const result = new Map<string, RawTensor>();
-  for (const { from, to, tensor } of list) {
+function renamed(field: string, list: readonly Renamed[]): ReadonlyMap<string, Renamed> {
+  const result = new Map<string, Renamed>();
+  for (const item of list) {
+    const { from, to } = item;
     if (to === undefined) continue;
     if (result.has(to)) throw new MalformedFileError({ field, expected: 'one tensor for each name', got: `${printable(from)} and another as ${printable(to)}` });
-    result.set(to, tensor);
+    result.set(to, item);
   }
   if (result.size === 0) throw new MalformedFileError({ field, expected: 'rules that keep a tensor', got: 'none left' });
   return result;

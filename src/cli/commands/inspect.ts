@@ -144,14 +144,15 @@ async function inspectFit({ output, signal }: Context, path: string, graph: Mode
   const repeated = new Map(report.repeated.map((item) => [item.to, item]));
   const rows = [...layout.parameters, ...layout.buffers].map(({ name, shape }) => {
     const [fit, wrong, several] = [from.get(name), misshapen.get(name), repeated.get(name)];
-    const source = fit?.from ?? wrong?.from ?? several?.from.join(', ') ?? '';
+    // What is joined of several would be wider than any terminal in one line.
+    const [source = '', ...more] = fit?.parts?.map((part, i, { length }) => (i < length - 1 ? `${part} +` : part)) ?? [fit?.from ?? wrong?.from ?? several?.from.join(', ') ?? ''];
     const verdict = fit !== undefined ? (fit.turned ? 'fits, turned' : 'fits') : wrong !== undefined ? `is ${show(wrong.got)}` : several !== undefined ? 'more than one' : 'missing';
-    return [printable(name), show(shape), printable(source), verdict];
+    return [[printable(name), show(shape), printable(source), verdict], ...more.map((part) => ['', '', printable(part), ''])];
   });
   // What does not fit comes first: among hundreds of rows that do it would not be seen.
-  const fitting = (row: readonly string[]): boolean => row.at(-1)?.startsWith('fits') === true;
+  const fitting = ([first]: readonly (readonly string[])[]): boolean => first?.at(-1)?.startsWith('fits') === true;
   const unexpected = report.unexpected.map((item) => ['', '', printable(item.from), `unexpected, ${show(item.shape)}`]);
-  const ordered = [...rows.filter((row) => !fitting(row)), ...unexpected, ...rows.filter(fitting)];
+  const ordered = [...rows.filter((row) => !fitting(row)).flat(), ...unexpected, ...rows.filter(fitting).flat()];
   output.record({ event: 'fit', path, format: file.format, ...report });
   output.text(`${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]} against ${graphSummary(graph)}\n`);
   output.text(output.table([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], ordered));

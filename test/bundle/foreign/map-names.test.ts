@@ -165,6 +165,9 @@ describe('rule files', () => {
     ['no list', {}, 'list of rules'],
     ['an order of fractions', [{ from: 'a', to: 'b', transpose: [0.5] }], 'integers'],
     ['no target', [{ from: 'a' }], 'null'],
+    ['a part behind the last', [{ from: 'a', to: 'b', part: [3, 3] }], 'rules[0].part: expected [i, n] with i < n'],
+    ['a part of nothing', [{ from: 'a', to: 'b', part: [0] }], 'rules[0].part'],
+    ['half a part', [{ from: 'a', to: 'b', part: [0.5, 2] }], 'integers'],
   ])('refuse %s', async (_what, value, named) => {
     expect((await expectTyped(() => parse(value))).message).toContain(named);
   });

@@ -124,3 +124,182 @@ describe("torchvision's vit_b_16 at the vit preset", () => {
     expect(mapNames(tensors, parameterLayout(graph), [{ from: 'heads.head.*', to: 'head.$1' }]).report.scheme).toBeUndefined();
   });
 });
+
+type Names = readonly (readonly [ours: string, theirs: string])[];
+
+const ofModule = (ours: string, theirs: string, suffixes: readonly string[]): Names => suffixes.map((suffix) => [`${ours}.${suffix}`, `${theirs}.${suffix}`]);
+const affine = (ours: string, theirs: string): Names => ofModule(ours, theirs, ['weight', 'bias']);
+const norm = (ours: string, theirs: string): Names => ofModule(ours, theirs, ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']);
+const kernel = (ours: string, theirs: string): Names => ofModule(ours, theirs, ['weight']);
+
+/** A file of these names with the network's shapes, and by ours what each is to become; counts of batches are in the file alone. */
+function publish(graph: ModelGraph, names: Names, shapeOf: (theirs: string, shape: readonly number[]) => readonly number[] = (_, shape) => shape) {
+  const layout = parameterLayout(graph);
+  const shapes = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
+  const file = new Map(names.map(([ours, theirs]) => [theirs, ours.endsWith('num_batches_tracked') ? raw('I64', [], [7]) : weights(shapeOf(theirs, shapes.get(ours) as readonly number[]))]));
+  return { file, expected: new Map(names.filter(([ours]) => !ours.endsWith('num_batches_tracked'))), shapes };
+}
+
+/** Every tensor of the network, by the numbers of the one that was published for it, in the network's shape. */
+function expectPublished(graph: ModelGraph, names: Names, scheme: string, shapeOf?: (theirs: string, shape: readonly number[]) => readonly number[]): void {
+  for (const prefix of ['', 'state_dict.']) {
+    const { file, expected, shapes } = publish(graph, names.map(([ours, theirs]) => [ours, prefix + theirs]), shapeOf);
+    const { tensors, report } = map(file, graph);
+    expect(describeMisfits(report)).toEqual([]);
+    expect(report).toMatchObject({ scheme, fits: true });
+    expect([...tensors.keys()].toSorted()).toEqual([...expected.keys()].toSorted());
+    for (const [ours, theirs] of expected) {
+      const [{ bytes, ...form }, original] = [tensors.get(ours) as RawTensor, file.get(theirs) as RawTensor];
+      expect([ours, form, Buffer.compare(bytes, original.bytes)]).toEqual([ours, { dtype: original.dtype, shape: shapes.get(ours) }, 0]);
+    }
+  }
+}
+
+describe.each([['vit', 12], ['deit', 2]])("Hugging Face's %s with a classifier", (module, depth) => {
+  const width = 6;
+  const graph = preset('vit', { input: [3, 8, 8], classes: 5, width, depth, heads: 2, patch: 4 });
+  const block = (i: number): string => `${module}.encoder.layer.${i}`;
+  const plain: Names = [
+    ['cls_token', `${module}.embeddings.cls_token`], ['pos_embed', `${module}.embeddings.position_embeddings`],
+    ...affine('patch_embed.proj', `${module}.embeddings.patch_embeddings.projection`),
+    ...Array.from({ length: depth }, (_, i) => [
+      ...affine(`blocks.${i}.attn.proj`, `${block(i)}.attention.output.dense`), ...affine(`blocks.${i}.mlp.fc1`, `${block(i)}.intermediate.dense`),
+      ...affine(`blocks.${i}.mlp.fc2`, `${block(i)}.output.dense`), ...affine(`blocks.${i}.norm1`, `${block(i)}.layernorm_before`),
+      ...affine(`blocks.${i}.norm2`, `${block(i)}.layernorm_after`),
+    ]).flat(),
+    ...affine('norm', `${module}.layernorm`), ...affine('head', 'classifier'),
+  ];
+  const parts = (i: number, kind: string): string[] => ['query', 'key', 'value'].map((part) => `${block(i)}.attention.attention.${part}.${kind}`);
+  const published = (): Map<string, RawTensor> => {
+    const { file } = publish(graph, plain);
+    // Values first: the order in the file is not that of the parts.
+    for (let i = 0; i < depth; i++) {
+      for (const kind of ['weight', 'bias']) for (const name of parts(i, kind).toReversed()) file.set(name, weights(kind === 'weight' ? [width, width] : [width]));
+    }
+    return file;
+  };
+
+  it('has queries, keys and values one above the other in one weight', () => {
+    const file = published();
+    const { tensors, report } = map(file, graph);
+    expect(describeMisfits(report)).toEqual([]);
+    expect(report).toMatchObject({ scheme: "Hugging Face's vision transformer", fits: true });
+    for (const [ours, theirs] of plain) expect([ours, tensors.get(ours)]).toEqual([ours, file.get(theirs)]);
+    for (let i = 0; i < depth; i++) {
+      for (const kind of ['weight', 'bias']) {
+        const { bytes, shape } = tensors.get(`blocks.${i}.attn.qkv.${kind}`) as RawTensor;
+        expect(shape).toEqual(kind === 'weight' ? [3 * width, width] : [3 * width]);
+        const numbers = parts(i, kind).flatMap((name) => [...new Float32Array((file.get(name) as RawTensor).bytes.slice().buffer)]);
+        expect([...new Float32Array(bytes.slice().buffer)]).toEqual(numbers);
+        expect(report.mapped.find(({ to }) => to === `blocks.${i}.attn.qkv.${kind}`)).toMatchObject({ parts: parts(i, kind), from: parts(i, kind).join(' + '), turned: false });
+      }
+    }
+    const { state } = stateFromForeign(graph, { tensors: file, metadata: new Map(), convention: 'pytorch' }, [], 'vit');
+    expect(state?.parameters.get('blocks.0.attn.qkv.bias')?.data).toHaveLength(3 * width);
+  });
+
+  const key = parts(0, 'weight')[1] as string;
+  it.each<[string, (file: Map<string, RawTensor>) => void, RegExp]>([
+    ['a part that is missing', (file) => file.delete(key), /^missing: blocks\.0\.attn\.qkv\.weight \[18, 6\]\n(unexpected: .*(query|value)\.weight \[6, 6\]\n?){2}$/],
+    ['a part of another type', (file) => file.set(key, { ...(file.get(key) as RawTensor), dtype: 'I32' }), /^missing: .*\n(unexpected: .*\n?){3}$/],
+    ['a part of another width', (file) => file.set(key, weights([6, 5])), /^missing: .*\n(unexpected: .*\n?){3}$/],
+    ['a part that is too long', (file) => file.set(key, weights([7, 6])), /^shape: .*query\.weight \+ .*, as blocks\.0\.attn\.qkv\.weight expected \[18, 6\], got \[19, 6\]$/],
+    ['what the preset lacks', (file) => file.set(`${module}.embeddings.distillation_token`, weights([1, 1, 6])), /^unexpected: .*distillation_token \[1, 1, 6\]$/],
+  ])('says what is amiss with %s', (_, change, misfits) => {
+    const file = published();
+    change(file);
+    expect(describeMisfits(map(file, graph).report).join('\n')).toMatch(misfits);
+  });
+
+  it('as a base model lacks nothing but the head', () => {
+    const base = new Map([...published()].filter(([name]) => !name.startsWith('classifier')).map(([name, tensor]) => [name.slice(module.length + 1), tensor]));
+    expect(describeMisfits(map(base, graph).report)).toEqual(['missing: head.weight [5, 6]', 'missing: head.bias [5]']);
+  });
+});
+
+describe("Hugging Face's ResNet", () => {
+  it.each([['resnet18', 2, [2, 2, 2, 2]], ['resnet50', 3, [3, 4, 6, 3]]] as const)('at %s', (name, convolutions, blocks) => {
+    const graph = preset(name, { input: [3, 32, 32], classes: 5, width: 4 });
+    const layers = blocks.flatMap((count, stage) => Array.from({ length: count }, (_, index): Names => {
+      const [ours, theirs] = [`layer${stage + 1}.${index}`, `resnet.encoder.stages.${stage}.layers.${index}`];
+      // A shortcut where the channels change: behind the stem they do only in bottlenecks.
+      const projects = index === 0 && (stage > 0 || convolutions === 3);
+      return [
+        ...Array.from({ length: convolutions }, (__, k) => [
+          ...kernel(`${ours}.conv${k + 1}`, `${theirs}.layer.${k}.convolution`), ...norm(`${ours}.bn${k + 1}`, `${theirs}.layer.${k}.normalization`),
+        ]).flat(),
+        ...(projects ? [...kernel(`${ours}.downsample.0`, `${theirs}.shortcut.convolution`), ...norm(`${ours}.downsample.1`, `${theirs}.shortcut.normalization`)] : []),
+      ];
+    }).flat());
+    const stem = [...kernel('conv1', 'resnet.embedder.embedder.convolution'), ...norm('bn1', 'resnet.embedder.embedder.normalization')];
+    expectPublished(graph, [...stem, ...layers, ...affine('fc', 'classifier.1')], "Hugging Face's ResNet");
+  });
+});
+
+describe('ConvNeXt', () => {
+  const blocks = [1, 2, 11, 1];
+  const graph = preset('convnext', { input: [3, 32, 32], classes: 5, width: 4, blocks });
+  const names = (stem: readonly [string, string], reduction: (stage: number) => string, block: (stage: number) => string, within: readonly string[], last: readonly [string, string]): Names => [
+    ...affine('features.0.0', stem[0]), ...affine('features.0.1', stem[1]),
+    ...blocks.flatMap((count, stage) => [
+      ...(stage === 0 ? [] : [0, 1].flatMap((k) => affine(`features.${2 * stage}.${k}`, `${reduction(stage)}.${k}`))),
+      ...Array.from({ length: count }, (_, index): Names => {
+        const [ours, theirs] = [`features.${2 * stage + 1}.${index}`, `${block(stage)}.${index}`];
+        return [[`${ours}.layer_scale`, `${theirs}.${within[4]}`], ...[0, 2, 3, 5].flatMap((layer, k) => affine(`${ours}.block.${layer}`, `${theirs}.${within[k]}`))];
+      }).flat(),
+    ]),
+    ...affine('classifier.0', last[0]), ...affine('classifier.2', last[1]),
+  ];
+  // A vector of scales, where torchvision has [channels, 1, 1].
+  const vectors = (theirs: string, shape: readonly number[]): readonly number[] => (/(gamma|layer_scale_parameter)$/.test(theirs) ? [shape[0] as number] : shape);
+
+  it('of Hugging Face', () => {
+    const encoder = (stage: number): string => `convnext.encoder.stages.${stage}`;
+    expectPublished(graph, names(
+      ['convnext.embeddings.patch_embeddings', 'convnext.embeddings.layernorm'], (stage) => `${encoder(stage)}.downsampling_layer`, (stage) => `${encoder(stage)}.layers`,
+      ['dwconv', 'layernorm', 'pwconv1', 'pwconv2', 'layer_scale_parameter'], ['convnext.layernorm', 'classifier'],
+    ), "Hugging Face's ConvNeXt", vectors);
+  });
+
+  const timm = names(
+    ['stem.0', 'stem.1'], (stage) => `stages.${stage}.downsample`, (stage) => `stages.${stage}.blocks`, ['conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'], ['head.norm', 'head.fc'],
+  );
+  it('of timm', () => {
+    expectPublished(graph, timm, "timm's ConvNeXt", vectors);
+  });
+
+  it('of timm with 1×1 convolutions for dense layers', () => {
+    expectPublished(graph, timm, "timm's ConvNeXt", (theirs, shape) => (/fc[12]\.weight$/.test(theirs) ? [...shape, 1, 1] : vectors(theirs, shape)));
+  });
+
+  it('of its authors', () => {
+    expectPublished(graph, names(
+      ['downsample_layers.0.0', 'downsample_layers.0.1'], (stage) => `downsample_layers.${stage}`, (stage) => `stages.${stage}`,
+      ['dwconv', 'norm', 'pwconv1', 'pwconv2', 'gamma'], ['norm', 'head'],
+    ), "the ConvNeXt authors' code", vectors);
+  });
+
+  it('keeps to shapes otherwise', () => {
+    const { file } = publish(graph, timm, (theirs, shape) => (theirs === 'head.fc.weight' ? shape.toReversed() : vectors(theirs, shape)));
+    expect(describeMisfits(map(file, graph).report)).toEqual(['shape: head.fc.weight, as classifier.2.weight expected [5, 32], got [32, 5]']);
+  });
+});
+
+it("timm's MobileNetV2", () => {
+  const graph = preset('mobilenet_v2', { input: [3, 32, 32], classes: 5, width: 0.25 });
+  // timm: stages of blocks, of which the first has no expansion; torchvision: blocks from 1 to 17.
+  let position = 0;
+  const blocks = [1, 2, 3, 4, 3, 3, 1].flatMap((count, stage) => Array.from({ length: count }, (_, index): Names => {
+    const [ours, theirs] = [`features.${++position}.conv`, `blocks.${stage}.${index}`];
+    if (stage === 0) return [...kernel(`${ours}.0.0`, `${theirs}.conv_dw`), ...norm(`${ours}.0.1`, `${theirs}.bn1`), ...kernel(`${ours}.1`, `${theirs}.conv_pw`), ...norm(`${ours}.2`, `${theirs}.bn2`)];
+    return [
+      ...kernel(`${ours}.0.0`, `${theirs}.conv_pw`), ...norm(`${ours}.0.1`, `${theirs}.bn1`), ...kernel(`${ours}.1.0`, `${theirs}.conv_dw`), ...norm(`${ours}.1.1`, `${theirs}.bn2`),
+      ...kernel(`${ours}.2`, `${theirs}.conv_pwl`), ...norm(`${ours}.3`, `${theirs}.bn3`),
+    ];
+  }).flat());
+  expect(position).toBe(17);
+  expectPublished(graph, [
+    ...kernel('features.0.0', 'conv_stem'), ...norm('features.0.1', 'bn1'), ...blocks, ...kernel('features.18.0', 'conv_head'), ...norm('features.18.1', 'bn2'),
+    ...affine('classifier.1', 'classifier'),
+  ], "timm's MobileNetV2");
+});
