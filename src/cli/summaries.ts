@@ -1,11 +1,12 @@
 /** Networks, data and losses in one line. */
+import type { MappingReport } from '../bundle/foreign/map-names.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { ImageSet } from '../data/image-set.ts';
 import { parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { Loss } from '../gradient/loss.ts';
-import { formatInteger } from '../report/text.ts';
+import { formatInteger, printable } from '../report/text.ts';
 import { elementCount } from '../tensor/tensor.ts';
 
 /** One line that says what a network is. */
@@ -45,4 +46,12 @@ function pixelSummary({ scale, offset }: ImageSet): string {
 
 export function lossSummary(loss: Loss): string {
   return loss.kind === 'softmax-cross-entropy' && loss.labelSmoothing > 0 ? `${loss.kind}, label smoothing ${loss.labelSmoothing}` : loss.kind;
+}
+
+/** How the file's names become the network's. */
+export function namingOf({ prefix, added, scheme }: MappingReport): string {
+  return (
+    (prefix === '' ? '' : `; under the prefix ${printable(prefix)}`) + (added === '' ? '' : `; without the network's prefix ${added}`) +
+    (scheme === undefined ? '' : `; by the names of ${scheme}`)
+  );
 }

@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readForeign } from '../../src/bundle/foreign/formats.ts';
 import { openBundle } from '../../src/bundle/reader.ts';
+import { writeForeign } from '../../src/bundle/foreign/write.ts';
 import { writeSafetensors } from '../../src/bundle/safetensors.ts';
+import { sequential } from '../../src/model/builder.ts';
 import { expectVector, expectedTensors, pytorchNetwork, vector } from '../bundle/foreign/support.ts';
 import { jsonLines, root, trajport, writeImageFolder } from './fixtures.ts';
 
@@ -99,6 +101,27 @@ describe('trajport convert', () => {
     expect(stdout).toMatch(/^fits: 20 fit, .*by the names of Hugging Face's vision transformer$/m);
     expect(code).toBe(0);
     expect((await run('pack', 'hf-vit.safetensors', ...network, '--out', 'hf-vit.zip')).code).toBe(0);
+    // And from then on by the preset's names.
+    const converted = await run('convert', 'hf-vit.safetensors', 'vit.safetensors', ...network);
+    expect(converted.stdout).toMatch(/^hf-vit\.safetensors \(safetensors\): 20 tensors; by the names of Hugging Face's vision transformer$/m);
+    expect((await run('inspect', 'vit.safetensors', ...network)).stdout).toMatch(/^fits: 20 fit, 0 missing, 0 unexpected, 0 of another shape$/m);
+    expect(await run('convert', 'hf-vit.safetensors', 'vit.safetensors', ...network.with(5, '4'))).toMatchObject({ code: 3, stderr: expect.stringMatching(/head\.weight expected \[4, 4\], got \[3, 4\]/) });
+    expect(await run('convert', 'hf-vit.zip', 'vit.safetensors', ...network)).toMatchObject({ code: 2, stderr: expect.stringContaining('a bundle carries its own network') });
+    expect(await run('convert', 'hf-vit.safetensors', 'vit.safetensors', '--classes', '3')).toMatchObject({ code: 2, stderr: expect.stringContaining('--input and --classes go with') });
+  });
+
+  it("puts what reads Keras's flattened images into the network's order", async () => {
+    const graph = sequential([1, 2, 2], [{ op: 'conv2d', name: 'conv', out: 2, kernel: 1 }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]);
+    writeFileSync(join(directory, 'flatten.json'), JSON.stringify(graph));
+    const tensors = new Map([['conv/kernel', numbers([1, 1, 1, 2], 0)], ['conv/bias', numbers([2], 10)], ['fc/kernel', numbers([8, 3], 100)], ['fc/bias', numbers([3], 20)]]);
+    for (const { name, bytes } of (await writeForeign(tensors, { format: 'tfjs', name: 'flattened.json' })).files) writeFileSync(join(directory, name), bytes);
+    expect(await run('convert', 'flattened.json', 'flattened.safetensors', '--graph', 'flatten.json')).toMatchObject({ code: 0, stderr: '' });
+    const { tensors: ours } = await readForeign({ name: 'x', bytes: read('flattened.safetensors') });
+    expect([...ours.keys()].toSorted()).toEqual(['conv.bias', 'conv.weight', 'fc.bias', 'fc.weight']);
+    // Unit (h, w, c) of Keras stands at 2 · (2h + w) + c, the network's at 4c + 2h + w.
+    const weight = new Float32Array(new Uint8Array(ours.get('fc.weight')?.bytes ?? []).buffer);
+    const expected = [0, 1, 2].flatMap((out) => [0, 1].flatMap((c) => [0, 1, 2, 3].map((pixel) => 100 + 3 * (2 * pixel + c) + out)));
+    expect([...weight]).toEqual(expected);
   });
 
   it("gives Keras weights PyTorch's names and layouts by rules", async () => {

@@ -2,10 +2,14 @@
 import { basename, dirname, join } from 'node:path';
 import { foreignFormatNames, readForeign } from '../../bundle/foreign/formats.ts';
 import type { ForeignFileRead, ForeignFormat } from '../../bundle/foreign/formats.ts';
-import { type Renamed, renameTensors } from '../../bundle/foreign/name-rules.ts';
+import { mapNames, mappingOptions, requireFit } from '../../bundle/foreign/map-names.ts';
+import { type NameRule, type Renamed, renameTensors } from '../../bundle/foreign/name-rules.ts';
 import { writableFormatOf, writeForeign } from '../../bundle/foreign/write.ts';
 import type { WritableFormat } from '../../bundle/foreign/write.ts';
+import type { RawTensor } from '../../bundle/safetensors.ts';
 import { InvalidArgumentError, MalformedFileError } from '../../core/errors.ts';
+import { parameterLayout } from '../../model/graph.ts';
+import type { ModelGraph } from '../../model/graph.ts';
 import { formatBytes, formatCount, printable } from '../../report/text.ts';
 import { readCheckpointFile, readRules, weightFiles } from '../checkpoints.node.ts';
 import { thatFile } from '../arguments.ts';
@@ -13,9 +17,13 @@ import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { writeAtomically } from '../files.node.ts';
 import { remarkNotFinite } from '../finite.ts';
+import { graphOfShape, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
+import { namingOf } from '../summaries.ts';
 import { checkpointIndex, isBundle, openBundleFile } from '../weights.node.ts';
 
 const options = {
+  ...modelOptions,
+  ...shapeOptions,
   rules: { kind: 'string', reads: thatFile, metavar: 'FILE', help: 'JSON list of { from, to, transpose?, part? }: renames, turns and joins tensors; see docs/formats.md' },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },
   verbose: { kind: 'flag', help: 'list every tensor' },
@@ -31,24 +39,28 @@ export const convertCommand = defineCommand({
   examples: [
     { say: 'a PyTorch file, without executing anything in it', run: 'trajport convert model.pt model.safetensors' },
     { say: "a Keras file, with PyTorch's names and layouts", run: 'trajport convert model.keras model.safetensors --rules names.json' },
+    { say: "Hugging Face's ViT by the names of the preset", run: 'trajport convert model.safetensors vit.safetensors --model vit --width 768 --input 3,224,224 --classes 1000' },
     { say: 'a checkpoint out of a bundle; inspect lists them', run: 'trajport convert fine-tune.zip epoch-3.safetensors --checkpoint epoch-3' },
     { say: 'for numpy', run: 'trajport convert model.safetensors model.npz' },
     { say: 'for TensorFlow.js: model.json and its parts', run: 'trajport convert model.safetensors model.json' },
   ],
   notes: [
     'OUT is safetensors, npz or TensorFlow.js weights by its ending: .safetensors, .npz, .json. Files in parts are given by their index or model.json.',
-    'Without --rules, names and layouts stay as they are. With it, kernels of Keras and TensorFlow.js files that no rule says otherwise of are turned to [out, in] and OIHW.',
+    "With --model or --graph, OUT holds that network's tensors by its names and in its layouts, also of Keras files whose images are flattened; what does not fit is refused.",
+    'Without these and --rules, names and layouts stay as they are. With --rules alone, kernels of Keras and TensorFlow.js files that no rule says otherwise of are turned to [out, in] and OIHW.',
     'An element type that OUT cannot hold becomes one that holds all of its values; where there is none, nothing is written.',
   ],
   async run({ output, signal, outputs, claim }, values, [input, target]) {
     const [from, to] = [input as string, target as string];
     const format = formatOf(to);
     claim(outputs);
+    if (isBundle(from)) refuseNetwork(values);
+    const graph = await graphOfShape(values);
+    if (graph === undefined && (values.input !== undefined || values.classes !== undefined)) throw new UsageError('--input and --classes go with --model or --graph');
     const { read, kind } = isBundle(from) ? await readBundled(from, values.checkpoint, signal) : await readFile(from, values.checkpoint, signal);
     remarkNotFinite(output, from, read.tensors);
     const rules = readRules(values.rules);
-    const taken = values.rules === undefined ? undefined : renamed(from, renameTensors(read.tensors, read.convention, rules));
-    const tensors = taken === undefined ? read.tensors : new Map([...taken].map(([name, { tensor }]) => [name, tensor]));
+    const { tensors, partsOf, naming = '' } = graph === undefined ? withRules(from, read, values.rules === undefined ? undefined : rules) : forNetwork(from, read, graph, rules);
     const { files, changed } = await writeForeign(tensors, { format, name: basename(to), dtype: values.dtype, metadata: read.metadata });
     const beside = (name: string): string => join(dirname(to), name);
     // Parts have names once there are tensors.
@@ -58,14 +70,14 @@ export const convertCommand = defineCommand({
     for (const { name, bytes } of files.toReversed()) writeAtomically(beside(name), bytes);
 
     const listed = [...tensors].map(([name, { dtype, shape }]) => {
-      const parts = taken?.get(name)?.parts;
+      const parts = partsOf.get(name);
       return { name, dtype, shape, becomes: changed.find((change) => change.name === name)?.to ?? dtype, ...(parts === undefined ? {} : { parts }) };
     });
     output.record({
       event: 'result', command: 'convert', input: from, format: kind.format, ...(kind.checkpoint === undefined ? {} : { checkpoint: kind.checkpoint }),
       output: to, files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })), tensors: listed,
     });
-    output.text(`${printable(from)} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}`);
+    output.text(`${printable(from)} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}${naming}`);
     for (const [types, names] of changesOf(listed)) {
       const [first = '', ...others] = names;
       output.text(`  ${types}: ${formatCount(names.length, 'tensor')}, ${printable(first)}${others.length === 0 ? '' : ' and others'}`);
@@ -124,6 +136,27 @@ async function readBundled(path: string, wanted: string | undefined, signal: Abo
   const { index, label: checkpoint } = bundle.checkpoint(checkpointIndex(bundle, wanted));
   const read = await readForeign({ name: path, bytes: await bundle.readCheckpointFile(index, signal) }, { signal });
   return { read, kind: { format: 'bundle', name: `bundle, checkpoint ${checkpoint}`, checkpoint } };
+}
+
+/** What is written, and by its name what each joined tensor was joined of. */
+interface Taken {
+  readonly tensors: ReadonlyMap<string, RawTensor>;
+  readonly partsOf: ReadonlyMap<string, readonly string[] | undefined>;
+  /** How the file's names became the network's, in words. */
+  readonly naming?: string;
+}
+
+function withRules(field: string, { tensors, convention }: ForeignFileRead, rules: readonly NameRule[] | undefined): Taken {
+  if (rules === undefined) return { tensors, partsOf: new Map() };
+  const items = [...renamed(field, renameTensors(tensors, convention, rules))];
+  return { tensors: new Map(items.map(([name, { tensor }]) => [name, tensor])), partsOf: new Map(items.map(([name, { parts }]) => [name, parts])) };
+}
+
+/** The network's tensors under its names, in its layouts and order. @throws MalformedFileError where not every tensor fits. */
+function forNetwork(field: string, { tensors, convention }: ForeignFileRead, graph: ModelGraph, rules: readonly NameRule[]): Taken {
+  const mapped = mapNames(tensors, parameterLayout(graph), rules, mappingOptions(graph, convention, rules));
+  requireFit(field, mapped.report);
+  return { tensors: mapped.tensors, partsOf: new Map(mapped.report.mapped.map(({ to, parts }) => [to, parts])), naming: namingOf(mapped.report) };
 }
 
 /** @throws MalformedFileError where rules give two tensors one name, or leave none. */

@@ -1,7 +1,6 @@
 /** `trajport inspect`: what is in a bundle or a file of weights. */
 import { foreignFormatNames } from '../../bundle/foreign/formats.ts';
 import { mapNames, mappingOptions } from '../../bundle/foreign/map-names.ts';
-import type { MappingReport } from '../../bundle/foreign/map-names.ts';
 import type { NameRule } from '../../bundle/foreign/name-rules.ts';
 import { heldGroups } from '../../matching/held-groups.ts';
 import { inferShapes, parameterLayout } from '../../model/graph.ts';
@@ -19,7 +18,7 @@ import type { ExitCode } from '../exit.ts';
 import { remarkNotFinite } from '../finite.ts';
 import type { Output } from '../output.ts';
 import { graphOfShape, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
-import { graphSummary } from '../summaries.ts';
+import { graphSummary, namingOf } from '../summaries.ts';
 import { isBundle, openBundleFile } from '../weights.node.ts';
 
 export const inspect = defineCommand({
@@ -121,14 +120,6 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
       [{ title: 'tensor' }, { title: 'dtype' }, { title: 'shape', align: 'right' }, { title: 'size', align: 'right' }],
       tensors.map(({ name, dtype, shape, bytes }) => [printable(name), dtype, shape.join('×') || 'scalar', formatBytes(bytes)]),
     ),
-  );
-}
-
-/** How the file's names become the network's. */
-function namingOf({ prefix, added, scheme }: MappingReport): string {
-  return (
-    (prefix === '' ? '' : `; under the prefix ${printable(prefix)}`) + (added === '' ? '' : `; without the network's prefix ${added}`) +
-    (scheme === undefined ? '' : `; by the names of ${scheme}`)
   );
 }
 
