@@ -53,6 +53,7 @@ export type { Coding } from './bundle/coding.ts';
 export { stateFromSafetensors, stateToSafetensors } from './bundle/network-state.ts';
 export { readSafetensors, writeSafetensors } from './bundle/safetensors.ts';
 export type { RawTensor } from './bundle/safetensors.ts';
+export type { Dtype } from './bundle/dtype.ts';
 
 // People's files: PyTorch, Keras, TensorFlow.js, ONNX, GGUF, numpy
 export { detect, foreignFormatNames, readForeign } from './bundle/foreign/formats.ts';

@@ -171,6 +171,7 @@ export class TrajectoryBundle implements Disposable {
     return { passed: checkpoints.every(({ passed }) => passed), checkpoints };
   }
 
+  /** Gives up what was decoded; reading is refused from here on. The source stays the caller's. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#cached = undefined;

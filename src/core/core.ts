@@ -100,6 +100,7 @@ export class Core implements Disposable {
     return pointer;
   }
 
+  /** Ends an allocation of `allocate`. @throws InvalidArgumentError for a pointer that is none, or was freed. */
   free(pointer: number): void {
     const given = this.#live.get(pointer);
     if (given === undefined) throw new InvalidArgumentError({ field: 'pointer', expected: 'a live allocation', got: `${pointer}` });
@@ -128,14 +129,17 @@ export class Core implements Disposable {
     return new Float32Array(this.memory.buffer as ArrayBuffer, pointer, length);
   }
 
+  /** As `f32`: `length` is of elements, here of 8 bytes. */
   f64(pointer: number, length: number): Float64Array<ArrayBuffer> {
     return new Float64Array(this.memory.buffer as ArrayBuffer, pointer, length);
   }
 
+  /** As `f32`. */
   i32(pointer: number, length: number): Int32Array<ArrayBuffer> {
     return new Int32Array(this.memory.buffer as ArrayBuffer, pointer, length);
   }
 
+  /** As `f32`, of bytes. */
   u8(pointer: number, length: number): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.memory.buffer as ArrayBuffer, pointer, length);
   }
@@ -144,6 +148,7 @@ export class Core implements Disposable {
     return this.#disposed;
   }
 
+  /** Frees whatever is still allocated. The memory itself goes with the last reference to the core. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     for (const given of this.#live.values()) this.tfjs.free(given);

@@ -156,7 +156,7 @@ function shorten(text: string): string {
   return text.length > DESCRIBED_CHARACTERS ? `${text.slice(0, DESCRIBED_CHARACTERS - 3)}…` : text;
 }
 
-/** Throws unless `value` is a safe integer within [minimum, maximum]. */
+/** @returns `value`. @throws InvalidArgumentError unless it is a safe integer within [minimum, maximum]. */
 export function requireInteger(
   field: string,
   value: unknown,
@@ -170,7 +170,7 @@ export function requireInteger(
   return value;
 }
 
-/** Throws unless `value` is a finite number within [minimum, maximum]. */
+/** @returns `value`. @throws InvalidArgumentError unless it is a finite number within [minimum, maximum]. */
 export function requireNumber(field: string, value: unknown, minimum = -Infinity, maximum = Infinity): number {
   if (typeof value !== 'number' || !Number.isFinite(value) || value < minimum || value > maximum) {
     throw new InvalidArgumentError({
@@ -188,7 +188,7 @@ function rangeText(minimum: number, maximum: number): string {
   return maximum < Infinity ? ` ≤ ${maximum}` : '';
 }
 
-/** Throws unless `value` is one of `choices`. */
+/** @returns `value`. @throws InvalidArgumentError unless it is one of `choices`. */
 export function requireChoice<T extends string>(field: string, value: unknown, choices: readonly T[]): T {
   if (typeof value !== 'string' || !(choices as readonly string[]).includes(value)) {
     throw new InvalidArgumentError({ field, expected: `one of ${choices.join(', ')}`, got: describe(value) });
@@ -196,25 +196,25 @@ export function requireChoice<T extends string>(field: string, value: unknown, c
   return value as T;
 }
 
-/** Throws unless `value` is a list of what `requireItem` takes. @returns a copy, which the caller's list can no longer change. */
+/** @returns a copy of `value`, which the caller's list can no longer change. @throws InvalidArgumentError unless it is a list of what `requireItem` takes. */
 export function requireList<T>(field: string, value: unknown, requireItem: (field: string, item: unknown) => T): readonly T[] {
   if (!Array.isArray(value)) throw new InvalidArgumentError({ field, expected: 'a list', got: describe(value) });
   return Array.from(value, (item, i) => requireItem(`${field}[${i}]`, item));
 }
 
-/** Throws unless `value` is true or false: what else JavaScript takes for either, the word `no` among them, may be meant otherwise. */
+/** @returns `value`. @throws InvalidArgumentError unless it is true or false: what else JavaScript takes for either, the word `no` among them, may be meant otherwise. */
 export function requireFlag(field: string, value: unknown): boolean {
   if (typeof value !== 'boolean') throw new InvalidArgumentError({ field, expected: 'true or false', got: describe(value) });
   return value;
 }
 
-/** Throws unless `value` is a string. */
+/** @returns `value`. @throws InvalidArgumentError unless it is a string. */
 export function requireText(field: string, value: unknown): string {
   if (typeof value !== 'string') throw new InvalidArgumentError({ field, expected: 'a string', got: describe(value) });
   return value;
 }
 
-/** Throws unless `value` is an object in which none of `members` is missing: a call from JavaScript may leave out what types demand. */
+/** @throws InvalidArgumentError unless `value` is an object in which none of `members` is missing: a call from JavaScript may leave out what types demand. */
 export function requireMembers(field: string, value: unknown, members: readonly string[], expected: string = `an object with ${members.join(', ')}`): void {
   const object = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : undefined;
   const missing = members.filter((member) => object?.[member] === undefined);

@@ -101,8 +101,9 @@ export function imageSet(fields: ImageSetFields): ImageSet {
 }
 
 /**
- * The usual normalisation (u8 / 255 − mean) / standard deviation as scale and offset.
- * @param mean per channel, of values in 0 … 1
+ * The usual normalisation (u8 / 255 − mean) / standard deviation as scale and offset. Pixels and labels are shared with `set`.
+ * @param mean per channel, of values in 0 … 1; `standardDeviation` likewise, above 0
+ * @throws InvalidArgumentError where either is not one number a channel.
  */
 export function normalised(set: ImageSet, mean: readonly number[], standardDeviation: readonly number[]): ImageSet {
   for (const value of standardDeviation) requireNumber('standardDeviation', value, Number.MIN_VALUE);
@@ -137,7 +138,7 @@ export function channelStatistics(set: ImageSet): { mean: number[]; standardDevi
   return { mean, standardDeviation };
 }
 
-/** The rows of `set` as a set of its own (copied). */
+/** The rows of `set` as a set of its own (copied), in the order given. @throws InvalidArgumentError for no rows, or one that `set` does not have. */
 export function selectRows(set: ImageSet, rows: Int32Array | readonly number[], name = set.name): ImageSet {
   const size = set.channels * set.height * set.width;
   const images = new Uint8Array(rows.length * size);

@@ -58,7 +58,10 @@ export class GraphBuilder {
     this.#vocabulary = vocabulary;
   }
 
-  /** Adds one layer on top of `inputs` and returns its name. */
+  /**
+   * Adds one layer on top of `inputs`, names of layers or `input`. What it holds is checked by `build`.
+   * @returns its name. @throws InvalidArgumentError for a name that another layer has.
+   */
   add(layer: Layer, ...inputs: readonly string[]): string {
     const name = layer.name ?? this.#freshName(layer.op);
     if (this.#names.has(name)) {
@@ -69,7 +72,10 @@ export class GraphBuilder {
     return name;
   }
 
-  /** Adds layers one after the other and returns the name of the last (or `input` where there are none). */
+  /**
+   * Adds layers one after the other.
+   * @returns the name of the last, or `input` where there are none. @throws as `add`; InvalidArgumentError for what a residual does not have.
+   */
   chain(input: string, layers: readonly (Layer | Residual)[]): string {
     let value = input;
     for (const layer of layers) {

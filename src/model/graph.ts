@@ -91,7 +91,10 @@ export function inferShapes(graph: ModelGraph): ReadonlyMap<string, Shape> {
   return shapes;
 }
 
-/** Every parameter and buffer of the network with its shape, in the order of the graph. */
+/**
+ * Every parameter and buffer of the network with its shape, in the order of the graph.
+ * @throws InvalidArgumentError for what is no graph, LimitError naming a tensor of more elements than `limits.tensorElements`.
+ */
 export function parameterLayout(graph: ModelGraph): ParameterLayout {
   const shapes = inferShapes(graph);
   const parameters: ParameterInfo[] = [];

@@ -13,7 +13,11 @@ export interface Trajectory {
   readCheckpoint(index: number, signal?: AbortSignal): Promise<NetworkState>;
 }
 
-/** A trajectory held in memory. */
+/**
+ * A trajectory held in memory, whose states are read as they are at the time.
+ * @param training the record of the training that made it, as a bundle has it: splits, data and loss of a transfer follow it.
+ * @throws InvalidArgumentError, from `readCheckpoint`, for a number that no checkpoint has.
+ */
 export function trajectoryFromStates(
   graph: ModelGraph,
   checkpoints: readonly { readonly label: string; readonly state: NetworkState }[],
