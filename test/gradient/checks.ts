@@ -167,6 +167,13 @@ const oneChannelTransposed = operation(
   aroundChannels(1, [2, 4, 5], [{ op: 'conv_transpose2d', name: 'conv', out: 4, kernel: 1 } as Layer]),
 );
 
+/** The one column lies between the two taps of each window. */
+const missed = { kernel: [3, 2], stride: [1, 2], dilation: [1, 2], padding: 1 } as const;
+const missingCases: readonly GradientCase[] = [
+  operation('conv2d, taps beside the image', around([2, 5, 1], { op: 'residual', body: [{ op: 'conv2d', name: 'conv', out: 5, ...missed }], shortcut: [] })),
+  operation('conv_transpose2d, taps beside the image', around([2, 5, 1], { op: 'conv_transpose2d', name: 'conv', out: 4, ...missed })),
+];
+
 /** Two branches of the layer `before`, joined by `join` and followed by a dense layer. */
 function joined(op: 'multiply' | 'concat', left: readonly Layer[], right: readonly Layer[]): ModelGraph {
   const builder = new GraphBuilder([2, 5, 4]);
@@ -385,7 +392,7 @@ const presetCases: readonly GradientCase[] = presetNames.map((name) => {
 });
 
 export const gradientCases: readonly GradientCase[] = [
-  ...otherCases, ...lossCases, ...sequenceCases, ...convolutionCases, ...depthwiseCases, ...transposedCases, oneChannelTransposed, ...combiningCases, ...poolCases, ...activationCases, ...presetCases,
+  ...otherCases, ...lossCases, ...sequenceCases, ...convolutionCases, ...depthwiseCases, ...transposedCases, oneChannelTransposed, ...missingCases, ...combiningCases, ...poolCases, ...activationCases, ...presetCases,
 ];
 
 /** Elements of a tensor compared with central differences: all of a small one, a spread of a large one. */
@@ -408,6 +415,12 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>, floor 
 /** Where the whole gradient errs less than this, the last bits decide the ratio to an f32 reference. */
 const ROUNDING = 1e-6;
 
+/** Leaves NaN where the next tensors will lie: what a kernel should write, and does not, shows. */
+export function poison({ core }: GradientEngine): void {
+  const FLOATS = 2 ** 18;
+  core.scoped((scratch) => void core.f32(scratch.f32(FLOATS, 'poison'), FLOATS).fill(Number.NaN));
+}
+
 /** @param references the second opinion, absent where only differences are wanted. */
 export function checkGradients(engine: GradientEngine, references: References | undefined, test: GradientCase): GradientCheck {
   const { graph, count, grid } = test;
@@ -417,6 +430,7 @@ export function checkGradients(engine: GradientEngine, references: References | 
   bias?.data.forEach((value, i) => (bias.data[i] = value + (test.shift ?? 0)));
   const kind = test.loss ?? DEFAULT_LOSS;
   const network = engine.compile(graph, { loss: kind });
+  poison(engine);
   const { gradients, losses } = network.gradient(state, [batch]);
 
   const tensors: Arrays = new Map([...state.parameters, ...state.buffers].map(([name, { data }]) => [name, Float64Array.from(data)]));

@@ -12,8 +12,9 @@ export function loss64(logits: Float64Array, labels: Int32Array, loss: Loss): nu
     const row = logits.subarray(n * classes, (n + 1) * classes);
     const targets = row.map((_, j) => (j === label ? 1 : 0));
     if (loss.kind === 'binary-cross-entropy') {
-      const sigmoid = row.map((z) => 1 / (1 + Math.exp(-z)));
-      total -= targets.reduce((sum, t, j) => sum + (t === 1 ? Math.log(at(sigmoid, j)) : Math.log1p(-at(sigmoid, j))), 0) / classes;
+      // −log(sigmoid(z)) is log1p(exp(−z)), and 1 − sigmoid(z) is sigmoid(−z), of which nothing is left in the difference.
+      const surprise = (z: number): number => Math.max(-z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
+      total += targets.reduce((sum, t, j) => sum + surprise(t === 1 ? at(row, j) : -at(row, j)), 0) / classes;
     } else if (loss.kind === 'mean-squared-error') {
       total += targets.reduce((sum, t, j) => sum + (at(row, j) - t) ** 2, 0) / classes;
     } else {

@@ -182,7 +182,8 @@ function inputGradient(call: KernelCall, depthwise: boolean): TensorInfo {
   const rowPhases = phasesOf(g.height, g.kernel[0], g.stride[0], g.dilation[0], g.padding[0]);
   const columnPhases = phasesOf(g.width, g.kernel[1], g.stride[1], g.dilation[1], g.padding[2]);
   const single = rowPhases.length * columnPhases.length === 1;
-  if (!single || rowPhases[0]?.taps === 0) core.f32(pointers.dx, g.count * g.height * g.width * g.channels).fill(0);
+  // Of a single phase, only one without a tap is not written: an image no larger than the stride may lie between all taps.
+  if (!single || rowPhases[0]?.taps === 0 || columnPhases[0]?.taps === 0) core.f32(pointers.dx, g.count * g.height * g.width * g.channels).fill(0);
   for (const rows of rowPhases) {
     for (const columns of columnPhases) {
       if (rows.taps * columns.taps === 0) continue;
