@@ -1,7 +1,7 @@
 /** What a gradient takes on the WebAssembly heap, reckoned beforehand, and the micro-batch that a heap has room for. */
 import { BudgetError, requireInteger } from '../core/errors.ts';
 import { gradientCost } from '../model/cost.ts';
-import { inferShapes, parameterLayout, type ModelGraph } from '../model/graph.ts';
+import { inferShapes, parameterLayout, type ModelGraph, type Shape } from '../model/graph.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { halvesOf } from './summation.ts';
 
@@ -55,15 +55,18 @@ function largestParameter(graph: ModelGraph): number {
 }
 
 /**
- * Of each convolution: a padded copy of its input or of its gradient, or the entries of an image at least (`kernels/sparse-convolution.ts`: 8 bytes a number
- * and a start a pixel), and the filter rotated and packed or, for 3×3, in Winograd's form (`kernels/winograd.ts`); no less for the filter's gradient.
+ * Of each convolution: a padded copy of its input or of its gradient and the places of its windows, or the entries of an image at least
+ * (`kernels/sparse-convolution.ts`: 8 bytes a number and a start a pixel), and the filter rotated and packed or, for 3×3, in Winograd's form
+ * (`kernels/winograd.ts`); no less for the filter's gradient. A transposed one is that from its output to its input.
  */
 function convolutionElements(graph: ModelGraph, images: number): number[] {
   const shapes = inferShapes(graph);
   return graph.nodes.flatMap((node) => {
-    if (node.op !== 'conv2d') return [];
-    const [channels = 1, height = 1, width = 1] = shapes.get(node.inputs[0] as string) ?? [];
-    const [out = 1, outHeight = 1, outWidth = 1] = shapes.get(node.name) ?? [];
+    if (node.op !== 'conv2d' && node.op !== 'conv_transpose2d') return [];
+    const ends = [node.inputs[0] as string, node.name].map((name) => shapes.get(name) as Shape);
+    const [from = [], to = []] = node.op === 'conv2d' ? ends : ends.toReversed();
+    const [channels = 1, height = 1, width = 1] = from;
+    const [out = 1, outHeight = 1, outWidth = 1] = to;
     const [kernelHeight, kernelWidth] = node.kernel;
     const [top, bottom, left, right] = node.padding;
     // A tile of Winograd's may reach one pixel further. What is padded at the image is not at its gradient.
@@ -73,9 +76,10 @@ function convolutionElements(graph: ModelGraph, images: number): number[] {
       channels * ofImage(height, top + bottom) * ofImage(width, left + right),
       out * ofGradient(outHeight, (kernelHeight - 1) * node.dilation[0], top + bottom) * ofGradient(outWidth, (kernelWidth - 1) * node.dilation[1], left + right),
     );
+    const windows = Math.max(height * width, outHeight * outWidth);
     const entries = Math.max((2 * channels + 1) * height * width, (2 * out + 1) * outHeight * outWidth);
     const taps = kernelHeight * kernelWidth;
     const filters = (channels / node.groups) * out * (taps === 9 ? 9 + 16 : 2 * taps);
-    return [Math.max(images * padded, entries) + filters];
+    return [Math.max(images * (padded + windows), entries) + filters];
   });
 }

@@ -154,8 +154,9 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
     case 'add': {
       const others = node.inputs.slice(1);
       const sums = others.map((_, i): ValueKey => (i + 1 === others.length ? node.name : Symbol(`${node.name} (first ${i + 2})`)));
+      // The sum of the first two takes memory of its own, and the others are added to it.
       return others.map((b, i) => ({
-        output: sums[i] as ValueKey, kernel: 'AddAlike', values: { a: sums[i - 1] ?? x, b }, parameters: {}, attrs: {}, overwrites: false,
+        output: sums[i] as ValueKey, kernel: 'AddAlike', values: { x: sums[i - 1] ?? x, b }, parameters: {}, attrs: {}, overwrites: i > 0,
       }));
     }
     default:

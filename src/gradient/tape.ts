@@ -185,7 +185,7 @@ export class Tape {
     if (sum.isSole(this.#backend)) {
       this.#backend.core.kernels.addF32(this.#backend.pointer(dx), this.#backend.pointer(sum.tensor), dx.size);
     } else {
-      gradients.set(value, new Held(run('AddAlike', { a: sum.tensor, b: dx })));
+      gradients.set(value, new Held(run('AddAlike', { x: sum.tensor, b: dx })));
       sum.release();
     }
     dx.dispose();

@@ -158,7 +158,8 @@ function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): nu
   const storages = new Map<string, Storage>([[INPUT, { elements: sizeOf(INPUT), uses: readers.get(INPUT) ?? 0, keepers: 0 }]]);
   const kept = new Map<string, readonly Storage[]>();
   let live = sizeOf(INPUT);
-  let peak = live;
+  // Images come in with their channels first, and are turned.
+  let peak = graph.input.length === 3 ? 2 * live : live;
   const release = (storage: Storage): void => {
     if (storage.uses === 0 && storage.keepers === 0) live -= storage.elements;
   };
@@ -180,6 +181,11 @@ function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): nu
       live += beside.elements;
       keeps.push(beside);
     }
+    const statistics = statisticsElements(node, node.inputs.map((name) => shapes.get(name) as Shape));
+    if (statistics > 0) {
+      live += statistics;
+      keeps.push({ elements: statistics, uses: 0, keepers: 0 });
+    }
     for (const storage of keeps) storage.keepers += 1;
     kept.set(node.name, keeps);
     peak = Math.max(peak, live);
@@ -191,26 +197,36 @@ function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): nu
     }
   }
 
-  // Gradients of values, by name; that of the output replaces the output itself.
+  // Gradients of values, by name; that of the output is made beside the output itself, and then replaces it.
+  peak = Math.max(peak, live + sizeOf(graph.output));
   const gradients = new Set<string>([graph.output]);
   for (const node of graph.nodes.toReversed()) {
     const own = gradients.delete(node.name) ? sizeOf(node.name) : 0;
+    // Every input gets one, also the same a second time; what a gradient is added to stays alone.
     let made = 0;
+    let added = 0;
     for (const name of node.inputs) {
-      if (name === INPUT || gradients.has(name)) continue;
-      gradients.add(name);
+      if (name === INPUT) continue;
       made += sizeOf(name);
+      if (!gradients.has(name)) added += sizeOf(name);
+      gradients.add(name);
     }
     const inPlace = footprints[node.op].gradient === 'over the output' && made === own;
-    live += inPlace ? 0 : made;
-    peak = Math.max(peak, live);
-    live -= inPlace ? 0 : own;
+    peak = Math.max(peak, live + (inPlace ? 0 : made));
+    live += added - own;
     for (const storage of kept.get(node.name) ?? []) {
       storage.keepers -= 1;
       release(storage);
     }
   }
   return peak;
+}
+
+/** Numbers of one image that stay for the backward step beside values: of vectors and narrow heads as many as these. */
+function statisticsElements(node: GraphNode, inputs: readonly Shape[]): number {
+  // A mean and an inverse deviation a channel; the largest score and a sum a row of scores.
+  if (node.op === 'group_norm') return 2 * featuresOf(inputs[0] as Shape);
+  return node.op === 'attention' ? 2 * node.heads * attentionShape(node, inputs).tokens : 0;
 }
 
 /** What an operation's values and gradients take of memory. */

@@ -4,6 +4,8 @@ import { openCore } from '../../src/core/core.ts';
 import { BudgetError } from '../../src/core/errors.ts';
 import { openGradientEngine } from '../../src/gradient/engine.ts';
 import { gradientHeapBytes, planMicroBatch } from '../../src/gradient/memory.ts';
+import { GraphBuilder, sequential, type Layer } from '../../src/model/builder.ts';
+import type { ModelGraph } from '../../src/model/graph.ts';
 import { preset, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
 import { randomBatch, randomState } from './checks.ts';
 
@@ -33,6 +35,39 @@ describe.each(cases)('%s %o', (name, options, sizes) => {
     expect(await heapOf({ heapLimitBytes: reckoned })).toBeLessThanOrEqual(reckoned);
     // How much is zero, and need not be transformed, shows only in the run.
     expect(reckoned).toBeLessThan(1.7 * (await heapOf({})));
+  });
+});
+
+/** The value behind `before`, joined with itself, and `behind` it. */
+function joined(input: readonly number[], before: readonly Layer[], op: 'add' | 'concat', times: number, behind: readonly Layer[]): ModelGraph {
+  const builder = new GraphBuilder(input);
+  const value = builder.chain(builder.input, before);
+  return builder.build(builder.chain(builder.add({ op }, ...Array.from({ length: times }, () => value)), [...behind, { op: 'dense', name: 'end', out: 3 }]));
+}
+
+const narrowHeads = (name: string): Layer[] => [{ op: 'dense', name, out: 12 }, { op: 'attention', heads: 4 }];
+
+// A value that is read several times, statistics as large as values, windows that reach far: `npm run fuzz:graphs` found each beyond its estimate.
+describe.each<[string, ModelGraph, number]>([
+  ['a sum of four', joined([120], [], 'add', 4, []), 20_000],
+  ['a concatenation of eight', joined([1, 8, 8], [{ op: 'conv2d', name: 'wide', out: 10, kernel: 1 }], 'concat', 8, [{ op: 'global_average_pool' }, { op: 'flatten' }]), 1200],
+  ['group norms of vectors', sequential([12], [
+    { op: 'dense', name: 'a', out: 36 }, { op: 'group_norm', groups: 6 }, { op: 'group_norm', groups: 1 }, { op: 'dense', name: 'b', out: 3 },
+  ]), 20_000],
+  ['attention of narrow heads', sequential([3, 4, 4], [
+    { op: 'tokens' }, ...['a', 'b', 'c', 'd'].flatMap(narrowHeads), { op: 'mean_tokens' }, { op: 'dense', name: 'end', out: 3 },
+  ]), 8000],
+  ['a dilated transposed convolution', sequential([29, 6, 2], [
+    { op: 'conv_transpose2d', name: 'a', out: 4, kernel: 3, padding: 1, dilation: [2, 3] }, { op: 'global_average_pool' }, { op: 'flatten' }, { op: 'dense', name: 'end', out: 3 },
+  ]), 2500],
+])('%s', (_name, graph, images) => {
+  it(`${images} images fit into what was reckoned`, async () => {
+    const reckoned = gradientHeapBytes(graph, images);
+    expect(reckoned).toBeGreaterThan(INITIAL_BYTES);
+    using core = await openCore({ heapLimitBytes: reckoned });
+    using engine = openGradientEngine(core);
+    const { gradients } = engine.compile(graph).gradient(randomState(graph, 1), [randomBatch(graph, images, 2)]);
+    expect([...gradients.values()].every(({ data }) => data.every(Number.isFinite))).toBe(true);
   });
 });
 

@@ -46,19 +46,19 @@ function factorGradient(call: KernelCall): TensorInfo {
 }
 
 /**
- * a + b of one shape, without the broadcasting of tfjs's `Add`, whose gradient saves both to sum over what was broadcast: a residual network kept every
+ * x + b of one shape, without the broadcasting of tfjs's `Add`, whose gradient saves both to sum over what was broadcast: a residual network kept every
  * sum's inputs.
  */
 function registerSums(): void {
   defineKernel('AddAlike', (call) => {
     const { backend } = call;
-    const [a, b] = [required(call, 'a'), required(call, 'b')];
-    const y = backend.makeOutput(a.shape, 'float32');
-    backend.core.kernels.addRowF32(backend.pointer(a), backend.pointer(b), backend.pointer(y), 1, sizeOf(a));
+    const [x, b] = [required(call, 'x'), required(call, 'b')];
+    const y = outputLike(call, x);
+    backend.core.kernels.addRowF32(backend.pointer(x), backend.pointer(b), backend.pointer(y), 1, sizeOf(x));
     return y;
   });
   const pass = (dy: Tensor) => (): Tensor => run('Identity', { x: dy });
-  defineGradient('AddAlike', { gradient: (dy) => ({ a: pass(dy), b: pass(dy) }) });
+  defineGradient('AddAlike', { gradient: (dy) => ({ x: pass(dy), b: pass(dy) }) });
 }
 
 function registerProducts(): void {
