@@ -125,7 +125,8 @@ export function measureEquivalence(graph: ModelGraph, spec: PermutationSpec, see
     const alone = permuteByDefinition(spec, own, reversed);
     return [...own].some(([name, original]) => original.some((value, i) => value !== alone.get(name)![i]));
   }).length;
-  return { difference: difference / largest, moved: moved / total, movingGroups };
+  // A network may have no parameters, and one behind a rectifier only zeros to give.
+  return { difference: difference / Math.max(largest, Number.MIN_VALUE), moved: moved / Math.max(total, 1), movingGroups };
 }
 
 /** Sizes at which a plain forward pass takes milliseconds; VGG halves its image five times. */

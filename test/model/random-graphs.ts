@@ -1,9 +1,10 @@
 /**
- * Random small networks of every operation on real numbers, valid by construction: what a layer may be is chosen by the shape it finds. Images,
- * sequences and vectors turn into one another, and values are read again later, so that axes are tied in ways nobody thought of.
+ * Random small networks of every operation, valid by construction: what a layer may be is chosen by the shape it finds, and its settings reach to the
+ * rims of what is allowed (one channel, one pixel, kernels over padding alone, strides beyond the image). Images, sequences and vectors turn into one
+ * another, and values are read again later, so that axes are tied in ways nobody thought of.
  */
 import { GraphBuilder, type Layer } from '../../src/model/builder.ts';
-import type { ModelGraph } from '../../src/model/graph.ts';
+import { inferShapes, type ModelGraph, type Padding } from '../../src/model/graph.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
 
 interface Value {
@@ -11,8 +12,13 @@ interface Value {
   readonly shape: readonly number[];
 }
 
-const INPUTS: readonly (readonly number[])[] = [[5], [6], [7], [12], [2, 4, 4], [4, 4, 2], [3, 2, 3]];
-const LARGEST_VALUE = 200;
+type Sides = [number, number];
+
+const INPUTS: readonly (readonly number[])[] = [
+  [1], [5], [6], [7], [12], [2, 4, 4], [4, 4, 2], [3, 2, 3], [1, 1, 1], [3, 1, 1], [1, 5, 7], [1, 1, 13], [2, 11, 1], [8, 3, 5],
+];
+const TOKENS = [1, 2, 5, 7];
+const VOCABULARIES = [2, 3, 5, 11];
 
 const elements = (shape: readonly number[]): number => shape.reduce((product, extent) => product * extent, 1);
 const divisorsOf = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1).filter((d) => n % d === 0);
@@ -22,27 +28,56 @@ const featureAxis = (shape: readonly number[]): number => (shape.length === 3 ? 
 class Grower {
   readonly #random: Random;
   readonly #builder: GraphBuilder;
-  readonly #values: Value[];
+  readonly #vocabulary: number;
+  readonly #values: Value[] = [];
+  readonly #embeddings: Value[] = [];
   readonly #used = new Set<string>();
+  /** Elements of a value at most. A few networks are wide enough for whole SIMD vectors, panels and tiles. */
+  readonly #largest: number;
   #layers = 0;
 
   constructor(seed: number) {
     this.#random = new Random(seed, streams.permutation, 1);
-    const input = this.#pick(INPUTS);
-    this.#builder = new GraphBuilder(input);
-    this.#values = [{ name: this.#builder.input, shape: input }];
+    this.#largest = this.#chance(8) ? 1500 : 200;
+    this.#vocabulary = this.#chance(8) ? this.#pick(VOCABULARIES) : 0;
+    const shape = this.#vocabulary > 0 ? [this.#pick(TOKENS)] : this.#pick(INPUTS);
+    this.#builder = new GraphBuilder(shape, this.#vocabulary > 0 ? this.#vocabulary : undefined);
+    if (this.#vocabulary > 0) this.#embed(shape, this.#pick([1, 4, 6]));
+    else this.#values.push({ name: this.#builder.input, shape });
   }
 
   grow(): ModelGraph {
-    const layers = 3 + this.#random.below(6);
+    const layers = 2 + this.#random.below(7);
     for (let i = 0; i < layers; i++) this.#step();
-    // Every loose end is read, each by a layer of its own.
-    const ends = this.#values.filter(({ name }) => !this.#used.has(name)).map(({ name }) => this.#builder.chain(name, [{ op: 'flatten' }, { op: 'dense', name: `end-${name}`, out: 3 }]));
-    return this.#builder.build(ends.length === 1 ? (ends[0] as string) : this.#builder.add({ op: 'add' }, ...ends));
+    const graph = this.#builder.build(this.#output());
+    const shapes = inferShapes(graph);
+    const wrong = this.#values.find(({ name, shape }) => !sameShape(shapes.get(name) ?? [], shape));
+    if (wrong !== undefined) throw new Error(`${wrong.name} is [${shapes.get(wrong.name)?.join(', ')}], and [${wrong.shape.join(', ')}] by its definition`);
+    return graph;
+  }
+
+  /** Every loose end is read, each by a layer of its own; a single one may be the output as it is. */
+  #output(): string {
+    const ends = this.#values.filter(({ name }) => !this.#used.has(name));
+    const [only] = ends as [Value];
+    if (ends.length === 1 && only.name !== this.#builder.input && only.shape.length < 3 && this.#chance(3)) return only.name;
+    const scores = ends.map(({ name }) => this.#builder.chain(name, [{ op: 'flatten' }, { op: 'dense', name: `end-${name}`, out: 3 }]));
+    return scores.length === 1 ? (scores[0] as string) : this.#builder.add({ op: this.#pick(['add', 'concat'] as const) }, ...scores);
   }
 
   #pick<T>(items: readonly T[]): T {
     return items[this.#random.below(items.length)] as T;
+  }
+
+  /** One in `n`. */
+  #chance(n: number): boolean {
+    return this.#random.below(n) === 0;
+  }
+
+  /** `count` values of the same shape, itself and repetitions among them. */
+  #alike({ shape }: Value, count: number): Value[] {
+    const values = this.#values.filter((value) => sameShape(value.shape, shape));
+    return Array.from({ length: count }, () => this.#pick(values));
   }
 
   #add(layer: Layer, shape: readonly number[], ...inputs: readonly Value[]): Value {
@@ -53,6 +88,15 @@ class Grower {
     return value;
   }
 
+  /** As `#add`, unless the value were larger than wanted, or nothing. */
+  #addFitting(layer: Layer, shape: readonly number[], ...inputs: readonly Value[]): void {
+    if (Math.min(...shape) >= 1 && elements(shape) <= this.#largest) this.#add(layer, shape, ...inputs);
+  }
+
+  #embed(tokens: readonly number[], features: number): void {
+    this.#embeddings.push(this.#add({ op: 'embedding', features }, [...tokens, features], { name: this.#builder.input, shape: tokens }));
+  }
+
   /** One layer more, behind the last value or an earlier one. */
   #step(): void {
     const x = this.#random.below(4) > 0 ? (this.#values.at(-1) as Value) : this.#pick(this.#values);
@@ -61,22 +105,34 @@ class Grower {
   }
 
   #dense(x: Value, out: number): Value {
-    return this.#add({ op: 'dense', out }, x.shape.with(featureAxis(x.shape), out), x);
+    const more = this.#chance(4) ? { transposed: true as const } : {};
+    return this.#add({ op: 'dense', out, bias: !this.#chance(4), ...more }, x.shape.with(featureAxis(x.shape), out), x);
+  }
+
+  #activation(): Layer {
+    return this.#pick<Layer>([
+      { op: 'relu' }, { op: 'tanh' }, { op: 'silu' }, { op: 'gelu' }, { op: 'gelu', approximate: 'tanh' }, { op: 'sigmoid' }, { op: 'relu6' },
+      { op: 'leaky_relu', slope: this.#pick([0, 0.1, 1]) },
+    ]);
   }
 
   #onAny(x: Value): (() => unknown)[] {
     const { shape } = x;
     const axis = featureAxis(shape);
     const features = shape[axis] as number;
-    const alike = this.#values.filter((value) => sameShape(value.shape, shape));
     const kept = (layer: Layer) => () => this.#add(layer, shape, x);
     return [
-      kept({ op: this.#pick(['relu', 'tanh', 'silu', 'gelu', 'sigmoid', 'leaky_relu', 'relu6'] as const) }),
-      kept({ op: this.#pick(['layer_norm', 'rms_norm', 'softmax', 'layer_scale'] as const) }),
-      () => this.#add({ op: this.#pick(['add', 'multiply'] as const) }, shape, x, this.#pick(alike)),
-      () => this.#add({ op: 'add' }, shape, x, this.#dense(x, features)),
+      kept(this.#activation()),
+      kept(this.#activation()),
+      kept({ op: this.#pick(['layer_norm', 'rms_norm'] as const), epsilon: this.#pick([1e-5, 0.1]) }),
+      kept({ op: 'softmax' }),
+      kept({ op: 'layer_scale', parameter: shape.length === 3 ? this.#pick(['gamma', 'layer_scale'] as const) : 'gamma' }),
+      () => this.#add({ op: 'multiply' }, shape, x, ...this.#alike(x, 1)),
+      () => this.#add({ op: 'add' }, shape, x, ...this.#alike(x, 1 + this.#random.below(3))),
+      () => this.#add({ op: 'add' }, shape, this.#dense(this.#add(this.#activation(), shape, this.#add({ op: 'rms_norm' }, shape, x)), features), x),
       () => {
-        if (elements(shape) <= LARGEST_VALUE / 2) this.#add({ op: 'concat' }, shape.with(axis, 2 * features), x, this.#pick(alike));
+        const others = this.#alike(x, 1 + this.#random.below(3));
+        this.#addFitting({ op: 'concat' }, shape.with(axis, (1 + others.length) * features), x, ...others);
       },
       () => {
         const start = this.#random.below(features);
@@ -105,32 +161,54 @@ class Grower {
     ];
   }
 
+  /** Kernel, stride and padding of windows; `most` bounds the padding by the kernel. */
+  #windows(most: (kernel: number) => number): { readonly kernel: Sides; readonly stride: Sides; readonly padding: Padding } {
+    const side = this.#pick([1, 2, 3, 3, 5]);
+    const kernel: Sides = this.#chance(2) ? [side, side] : [side, 1 + this.#random.below(4)];
+    const stride = this.#pick<Sides>([[1, 1], [1, 1], [1, 1], [2, 2], [3, 1], [1, 2], [7, 5]]);
+    const plain = this.#chance(2);
+    const around = (axis: 0 | 1): number => (plain ? Math.min(most(kernel[axis]), kernel[axis] >> 1) : this.#random.below(1 + most(kernel[axis])));
+    return { kernel, stride, padding: [around(0), around(0), around(1), around(1)] };
+  }
+
   #onImages(x: Value): (() => unknown)[] {
     const [channels, height, width] = x.shape as [number, number, number];
-    const smallest = Math.min(height, width);
-    const convolution = (): void => {
+    const extents = (reach: (axis: 0 | 1) => number, stride: Sides, [top, bottom, left, right]: Padding): Sides => [
+      Math.floor((height + top + bottom - reach(0)) / stride[0]) + 1, Math.floor((width + left + right - reach(1)) / stride[1]) + 1,
+    ];
+    const filters = (most: number): { readonly groups: number; readonly out: number; readonly dilation: Sides; readonly bias: boolean } => {
       const groups = this.#pick(divisorsOf(channels));
-      const kernel = 1 + this.#random.below(Math.min(3, smallest));
-      const padding = this.#random.below(2);
-      const out = groups * (1 + this.#random.below(Math.max(1, Math.floor(8 / groups))));
-      const extent = (side: number): number => side + 2 * padding - kernel + 1;
-      this.#add({ op: 'conv2d', out, kernel, padding, groups }, [out, extent(height), extent(width)], x);
+      const out = groups * (1 + this.#random.below(Math.max(1, Math.floor(most / groups))));
+      return { groups, out, dilation: this.#pick<Sides>([[1, 1], [1, 1], [1, 1], [2, 3], [1, 2]]), bias: !this.#chance(4) };
+    };
+    const convolution = (): void => {
+      const layer = { op: 'conv2d', ...this.#windows(() => 3), ...filters(this.#largest > 1000 ? 40 : 8) } as const;
+      const reach = (axis: 0 | 1): number => layer.dilation[axis] * (layer.kernel[axis] - 1) + 1;
+      this.#addFitting(layer, [layer.out, ...extents(reach, layer.stride, layer.padding)], x);
     };
     const transposed = (): void => {
-      const groups = this.#pick(divisorsOf(channels));
-      const kernel = 1 + this.#random.below(2);
-      const out = groups * (1 + this.#random.below(Math.max(1, Math.floor(6 / groups))));
-      this.#add({ op: 'conv_transpose2d', out, kernel, groups }, [out, height + kernel - 1, width + kernel - 1], x);
+      const { kernel, stride, padding } = this.#windows((side) => side - 1);
+      const extra = stride.map((step) => this.#random.below(step)) as Sides;
+      const layer = { op: 'conv_transpose2d', kernel, stride, padding, output_padding: extra, ...filters(6) } as const;
+      const extent = (from: number, axis: 0 | 1): number =>
+        (from - 1) * stride[axis] - padding[2 * axis]! - padding[2 * axis + 1]! + layer.dilation[axis] * (kernel[axis] - 1) + extra[axis] + 1;
+      this.#addFitting(layer, [layer.out, extent(height, 0), extent(width, 1)], x);
     };
     const pooling = (): void => {
-      const op = this.#pick(['max_pool', 'average_pool'] as const);
-      if (smallest >= 2) this.#add({ op, kernel: 2, stride: 1 }, [channels, height - 1, width - 1], x);
+      const layer = { op: this.#pick(['max_pool', 'average_pool'] as const), ...this.#windows((side) => side - 1) };
+      this.#addFitting(layer, [channels, ...extents((axis) => layer.kernel[axis], layer.stride, layer.padding)], x);
+    };
+    const adaptive = (): void => {
+      const size: Sides = [1 + this.#random.below(4), 1 + this.#random.below(4)];
+      this.#addFitting({ op: this.#pick(['adaptive_average_pool', 'adaptive_max_pool'] as const), size }, [channels, ...size], x);
     };
     const pooled = (): Value => this.#add({ op: this.#pick(['global_average_pool', 'global_max_pool'] as const) }, [channels, 1, 1], x);
     return [
-      convolution, convolution, convolution, transposed, pooling, pooled,
-      () => this.#add({ op: 'multiply' }, x.shape, x, pooled()),
-      () => this.#add({ op: this.#pick(['adaptive_average_pool', 'adaptive_max_pool'] as const), size: 2 }, [channels, 2, 2], x),
+      convolution, convolution, convolution, transposed, pooling, pooled, adaptive,
+      () => {
+        const factor = pooled();
+        this.#add({ op: 'multiply' }, x.shape, ...(this.#chance(2) ? [x, factor] : [factor, x]));
+      },
       () => this.#add({ op: 'batch_norm' }, x.shape, x),
       () => this.#add({ op: 'group_norm', groups: this.#pick(divisorsOf(channels)) }, x.shape, x),
       () => this.#add({ op: 'flatten' }, [elements(x.shape)], x),
@@ -141,18 +219,19 @@ class Grower {
   #onSequences(x: Value): (() => unknown)[] {
     const [tokens, features] = x.shape as [number, number];
     const heads = this.#pick([1, 2, 4]);
-    const causal = this.#random.below(3) === 0;
+    const keyHeads = this.#pick(divisorsOf(heads));
+    const causal = this.#chance(3);
     const width = this.#pick([1, 2, 3]);
     const fused = (): void => {
-      const keyHeads = this.#pick([1, heads]);
       this.#add({ op: 'attention', heads, key_heads: keyHeads, causal }, [tokens, heads * width], this.#dense(x, (heads + 2 * keyHeads) * width));
     };
     const apart = (): void => {
       const other = this.#pick(this.#values.filter(({ shape }) => shape.length === 2 && shape[0] === tokens));
-      const [queries, keys] = [this.#dense(x, heads * width), this.#dense(other, heads * width)];
-      const values = this.#pick([() => keys, () => queries, () => this.#dense(x, heads * this.#pick([1, 2]))])();
-      this.#add({ op: 'attention', heads, causal }, [tokens, values.shape[1] as number], queries, keys, values);
+      const [queries, keys] = [this.#dense(x, heads * width), this.#dense(other, keyHeads * width)];
+      const values = this.#pick([() => keys, () => (keyHeads === heads ? queries : keys), () => this.#dense(x, keyHeads * this.#pick([1, 2]))])();
+      this.#add({ op: 'attention', heads, key_heads: keyHeads, causal }, [tokens, ((values.shape[1] as number) / keyHeads) * heads], queries, keys, values);
     };
+    const tied = this.#embeddings.find(({ shape }) => shape[1] === features);
     return [
       fused, fused, apart, apart,
       () => this.#dense(x, this.#pick([1, 4, 6, 8])),
@@ -160,8 +239,14 @@ class Grower {
       () => this.#add({ op: 'mean_tokens' }, [features], x),
       () => this.#add({ op: 'select_token', index: this.#random.below(tokens) }, [features], x),
       () => this.#add({ op: 'class_token' }, [tokens + 1, features], x),
-      () => this.#add({ op: 'position_embedding', positions: tokens, bare: causal }, x.shape, x),
+      () => this.#add({ op: 'position_embedding', positions: tokens + this.#random.below(3), bare: causal }, x.shape, x),
       () => this.#add({ op: 'flatten' }, [tokens * features], x),
+      () => {
+        if (tied !== undefined) this.#add({ op: 'tied_dense', with: tied.name }, [tokens, this.#vocabulary], x);
+      },
+      () => {
+        if (tied !== undefined) this.#embed(tied.shape.slice(0, 1), features);
+      },
     ];
   }
 }
