@@ -179,8 +179,8 @@ def largest_error(gradients, truth):
 
 def rounding_of(request, tensors, gradients):
     """Everything on the way off in f64, and f32 itself from points that are off: each misses what the other happens to round to nothing."""
-    noise = [largest_error(compute(request, tensors, noisy)[2], gradients) for _ in range(2)]
-    for _ in range(2):
+    noise = [largest_error(compute(request, tensors, noisy)[2], gradients) for _ in range(4)]
+    for _ in range(4):
         moved = {name: off(tensor).float().double() for name, tensor in tensors.items()}
         noise.append(largest_error(compute(request, moved, dtype=torch.float32)[2], compute(request, moved)[2]))
     return max(noise)

@@ -114,12 +114,21 @@ function narrowValues(heads: number): ModelGraph {
   return builder.build(builder.chain(attended, [{ op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]));
 }
 
+/** Units that are joined with the input and sliced off again as a whole: nothing reads them. */
+function slicedOff(): ModelGraph {
+  const builder = new GraphBuilder([2, 4, 4]);
+  const made = builder.chain(builder.input, [{ op: 'conv2d', name: 'a', out: 20, kernel: 3, padding: 1 }, { op: 'relu' }]);
+  const kept = builder.add({ op: 'slice', start: 20, length: 2 }, builder.add({ op: 'concat' }, made, builder.input));
+  return builder.build(builder.chain(kept, [{ op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]));
+}
+
 /** Graphs by name, and the groups that must come out. */
 export const combinations: Readonly<Record<string, { readonly graph: ModelGraph; readonly groups: readonly string[] }>> = {
   'gated-unit': { graph: gated(), groups: ['up[0:8]', 'down'] },
   'overlapping-slices': { graph: overlapping(), groups: ['a[0:4]', 'a[12:15]'] },
   'channel-halves': { graph: halves(), groups: ['a[0:3]', 'a[3:5]', 'a[5:10]', 'c'] },
   'flattened-slice': { graph: flattened(), groups: ['a[0:2]', 'a[2:6]', 'a[6:8]'] },
+  'sliced-off': { graph: slicedOff(), groups: ['a'] },
   'shared-keys': { graph: sharedKeys('own'), groups: ['patch', 'q1'] },
   'shared-keys-and-values': { graph: sharedKeys('shared'), groups: ['patch', 'q1'] },
   'keys-as-values': { graph: sharedKeys('keys'), groups: ['patch', 'q1'] },

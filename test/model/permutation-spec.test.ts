@@ -188,6 +188,8 @@ describe('readWithoutWeight', () => {
   test.each<[string, ModelGraph, readonly string[]]>([
     ['tokens made of units', combinations['tokens-averaged']!.graph, ['a']],
     ['channels made tokens', combinations['channels-averaged']!.graph, ['a']],
+    ['units that a slice leaves out as a whole', combinations['sliced-off']!.graph, ['a']],
+    ['units of which a slice takes some', combinations['gated-unit']!.graph, []],
     ['queries and keys of a head with one value', combinations['narrow-values']!.graph, ['k', 'q']],
     ['heads that values go with, tokens of an image', combinations['sliced-attention']!.graph, []],
     ['layers that mix tokens which are then averaged', preset('mixer', smallOptions('mixer')), ['blocks.0.mlp_tokens.fc2', 'blocks.1.mlp_tokens.fc2']],
