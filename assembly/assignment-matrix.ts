@@ -1,5 +1,5 @@
 // Linear sum assignment: passes over the whole matrix before a solve (the column maxima and the check that every value
-// is finite, the sign, the ranges of sample rows). They need no scratch.
+// is finite, the sign, what sample rows tell). They need no scratch.
 
 /**
  * Whether many values are finite and within ±limit, a vector at a time: of f32 the largest magnitude tells (they order like
@@ -101,26 +101,56 @@ export function assignmentNegateF64(valuesPtr: usize, count: i32): void {
   negate<f64>(valuesPtr, count);
 }
 
-/** The greatest minus the least finite value of `samples` rows, evenly spread, to `rangesPtr` (f64). */
-function rowRanges<T>(matrixPtr: usize, rows: i32, columns: i32, samples: i32, rangesPtr: usize): void {
+/**
+ * What `samples` rows, evenly spread, tell of a matrix, to `toPtr` (f64): [samples] their greatest minus their least finite value, [samples]
+ * their sums, [1] the sum of all their squares, [columns] the sums of their columns. Where entries are forbidden, sums are of no use.
+ */
+function sampleRows<T>(matrixPtr: usize, rows: i32, columns: i32, samples: i32, toPtr: usize): void {
+  const sumsPtr = toPtr + (<usize>samples << 3);
+  const squaresPtr = sumsPtr + (<usize>samples << 3);
+  const columnsPtr = squaresPtr + 8;
+  memory.fill(columnsPtr, 0, <usize>columns << 3);
+  const forbidden = f64x2.splat(-Infinity);
+  let squares: f64 = 0;
+  let squaresOfTwo = f64x2.splat(0);
   for (let k = 0; k < samples; k++) {
     const row = matrixPtr + <usize>(<i64>k * <i64>rows / <i64>samples) * <usize>columns * sizeof<T>();
-    let greatest: f64 = -Infinity;
-    let least: f64 = Infinity;
-    for (let j = 0; j < columns; j++) {
-      const value = <f64>load<T>(row + <usize>j * sizeof<T>());
-      if (value === -Infinity) continue;
-      greatest = max<f64>(greatest, value);
-      least = min<f64>(least, value);
+    let greatestOfTwo = forbidden;
+    let leastOfTwo = f64x2.splat(Infinity);
+    let sumOfTwo = f64x2.splat(0);
+    let j = 0;
+    for (; j + 2 <= columns; j += 2) {
+      const at = row + <usize>j * sizeof<T>();
+      const column = columnsPtr + (<usize>j << 3);
+      const values = sizeof<T>() === 4 ? f64x2.promote_low_f32x4(v128.load64_zero(at)) : v128.load(at);
+      greatestOfTwo = f64x2.pmax(greatestOfTwo, values);
+      leastOfTwo = f64x2.pmin(leastOfTwo, v128.bitselect(leastOfTwo, values, f64x2.eq(values, forbidden)));
+      sumOfTwo = f64x2.add(sumOfTwo, values);
+      squaresOfTwo = f64x2.add(squaresOfTwo, f64x2.mul(values, values));
+      v128.store(column, f64x2.add(v128.load(column), values));
     }
-    store<f64>(rangesPtr + (<usize>k << 3), greatest - least);
+    let greatest = max<f64>(f64x2.extract_lane(greatestOfTwo, 0), f64x2.extract_lane(greatestOfTwo, 1));
+    let least = min<f64>(f64x2.extract_lane(leastOfTwo, 0), f64x2.extract_lane(leastOfTwo, 1));
+    let sum = f64x2.extract_lane(sumOfTwo, 0) + f64x2.extract_lane(sumOfTwo, 1);
+    for (; j < columns; j++) {
+      const value = <f64>load<T>(row + <usize>j * sizeof<T>());
+      const column = columnsPtr + (<usize>j << 3);
+      greatest = max<f64>(greatest, value);
+      if (value !== -Infinity) least = min<f64>(least, value);
+      sum += value;
+      squares += value * value;
+      store<f64>(column, load<f64>(column) + value);
+    }
+    store<f64>(toPtr + (<usize>k << 3), greatest - least);
+    store<f64>(sumsPtr + (<usize>k << 3), sum);
   }
+  store<f64>(squaresPtr, squares + f64x2.extract_lane(squaresOfTwo, 0) + f64x2.extract_lane(squaresOfTwo, 1));
 }
 
-export function assignmentRowRangesF32(matrixPtr: usize, rows: i32, columns: i32, samples: i32, rangesPtr: usize): void {
-  rowRanges<f32>(matrixPtr, rows, columns, samples, rangesPtr);
+export function assignmentSampleRowsF32(matrixPtr: usize, rows: i32, columns: i32, samples: i32, toPtr: usize): void {
+  sampleRows<f32>(matrixPtr, rows, columns, samples, toPtr);
 }
 
-export function assignmentRowRangesF64(matrixPtr: usize, rows: i32, columns: i32, samples: i32, rangesPtr: usize): void {
-  rowRanges<f64>(matrixPtr, rows, columns, samples, rangesPtr);
+export function assignmentSampleRowsF64(matrixPtr: usize, rows: i32, columns: i32, samples: i32, toPtr: usize): void {
+  sampleRows<f64>(matrixPtr, rows, columns, samples, toPtr);
 }

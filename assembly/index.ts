@@ -4,7 +4,7 @@ export { matmulF32, matmulScratchBytes, productF32 } from "./matmul";
 export { assignmentScratchBytes } from "./assignment-problem";
 export {
   assignmentColumnMaximaF32, assignmentColumnMaximaF64, assignmentNegateF32, assignmentNegateF64,
-  assignmentRowRangesF32, assignmentRowRangesF64,
+  assignmentSampleRowsF32, assignmentSampleRowsF64,
 } from "./assignment-matrix";
 export {
   assignmentAdvanceF32, assignmentAdvanceF64, assignmentLeaveOut, assignmentListF32, assignmentListF64, assignmentOpen,

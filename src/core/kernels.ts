@@ -40,8 +40,8 @@ export interface AssignmentKernels {
   assignmentConstantsF64(
     matrixPtr: number, firstRow: number, count: number, columns: number, rowsPtr: number, maskPtr: number, groupsPtr: number, groups: number,
   ): number;
-  assignmentRowRangesF32(matrixPtr: number, rows: number, columns: number, samples: number, rangesPtr: number): void;
-  assignmentRowRangesF64(matrixPtr: number, rows: number, columns: number, samples: number, rangesPtr: number): void;
+  assignmentSampleRowsF32(matrixPtr: number, rows: number, columns: number, samples: number, toPtr: number): void;
+  assignmentSampleRowsF64(matrixPtr: number, rows: number, columns: number, samples: number, toPtr: number): void;
   /** 1: lists for all rows up to the last; 0: a value there is not finite or beyond ±limit. */
   assignmentListF32(scratchPtr: number, lastRow: number, limit: number): number;
   assignmentListF64(scratchPtr: number, lastRow: number, limit: number): number;

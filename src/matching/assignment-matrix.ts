@@ -23,7 +23,7 @@ export interface TypedKernels {
   readonly favourites: AssignmentKernels['assignmentFavouritesF32'];
   readonly constants: AssignmentKernels['assignmentConstantsF32'];
   readonly negate: AssignmentKernels['assignmentNegateF32'];
-  readonly rowRanges: AssignmentKernels['assignmentRowRangesF32'];
+  readonly sampleRows: AssignmentKernels['assignmentSampleRowsF32'];
   readonly list: AssignmentKernels['assignmentListF32'];
   readonly advance: AssignmentKernels['assignmentAdvanceF32'];
   readonly certify: AssignmentKernels['assignmentCertifyF32'];
@@ -35,12 +35,12 @@ export function kernelsFor(core: Core, wide: boolean): TypedKernels {
   return wide
     ? {
       open, columnMaxima: k.assignmentColumnMaximaF64, favourites: k.assignmentFavouritesF64, constants: k.assignmentConstantsF64,
-      negate: k.assignmentNegateF64, rowRanges: k.assignmentRowRangesF64, list: k.assignmentListF64,
+      negate: k.assignmentNegateF64, sampleRows: k.assignmentSampleRowsF64, list: k.assignmentListF64,
       advance: k.assignmentAdvanceF64, certify: k.assignmentCertifyF64,
     }
     : {
       open, columnMaxima: k.assignmentColumnMaximaF32, favourites: k.assignmentFavouritesF32, constants: k.assignmentConstantsF32,
-      negate: k.assignmentNegateF32, rowRanges: k.assignmentRowRangesF32, list: k.assignmentListF32,
+      negate: k.assignmentNegateF32, sampleRows: k.assignmentSampleRowsF32, list: k.assignmentListF32,
       advance: k.assignmentAdvanceF32, certify: k.assignmentCertifyF32,
     };
 }

@@ -5,7 +5,7 @@ import { leaveOutConstants, takeInConstants } from './assignment-constants.ts';
 import { LARGEST_SPARSE_F32, largestMagnitude, lookOver, lookScratchBytes, matrixOf } from './assignment-matrix.ts';
 import type { AssignmentMethod, AssignmentState, TypedKernels, Upload } from './assignment-matrix.ts';
 import { oneDimensionalPrices } from './assignment-one-dimensional.ts';
-import { halfMaximaFit, spansDecades } from './assignment-start.ts';
+import { followLevels, halfMaximaFit, spansDecades } from './assignment-start.ts';
 
 /**
  * Prices that prove an assignment optimal: maximising, rows[i] + columns[j] ≥ similarity[i, j] everywhere (≤ when
@@ -64,9 +64,15 @@ function startingPrices(core: Core, kernels: TypedKernels, state: AssignmentStat
   }
   if (known !== undefined) return;
   const samples = Math.min(SAMPLES, rows);
-  kernels.rowRanges(matrixPtr, rows, columns, samples, scratchPtr);
-  const ranges = core.f64(scratchPtr, samples);
-  if (!halfMaximaFit(ranges, maxima) || spansDecades(matrix, ranges)) prices.fill(0);
+  kernels.sampleRows(matrixPtr, rows, columns, samples, scratchPtr);
+  const told = core.f64(scratchPtr, 2 * samples + 1 + columns);
+  const ranges = told.subarray(0, samples);
+  if (!halfMaximaFit(ranges, maxima) || spansDecades(matrix, ranges)) {
+    prices.fill(0);
+    return;
+  }
+  const sums = { rows: told.subarray(samples, 2 * samples), squares: told[2 * samples] as number, columns: told.subarray(2 * samples + 1) };
+  followLevels(prices, maxima, sums);
 }
 
 /** Opens a solve from the prices as they stand. */
