@@ -3,7 +3,7 @@
 // Every kernel takes one scratch block, laid out by `assignmentOpen` (see assignment-problem.ts). Work is done in slices
 // so that the caller can abort between them.
 import { densePhase } from "./assignment-dense";
-import { greedy, reduceAllRows } from "./assignment-dense-start";
+import { greedy, lowerFreePrices, reduceAllRows } from "./assignment-dense-start";
 import { freeAll, freeOrdinaryRows, leaveOut, listFreeColumns } from "./assignment-pairs";
 import { LIST, Problem, layOut, raisePrice } from "./assignment-problem";
 import { buildLists, buildNewLists, reduceRows, takeAllBest } from "./assignment-reduction";
@@ -139,6 +139,7 @@ function advance<T>(problem: Problem, budget: i32): i32 {
           greedy<T>(problem);
           reduceAllRows<T>(problem);
           listFreeColumns(problem);
+          if (rows === problem.columns) lowerFreePrices<T>(problem);
           problem.stage = Stage.paths;
           break;
         }
