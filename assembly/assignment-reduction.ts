@@ -109,13 +109,13 @@ export function reduceRows<T>(problem: Problem, coarse: bool, budget: i32): bool
     while (problem.reductionsLeft > 0 && problem.scans < problem.scanLimit) {
       // Constant rows want whatever is cheapest: in an auction they would outbid one another (29 of them at n = 828: 53,000 steps).
       if (coarse && kindOf(problem, row) === RowKind.constant) break;
+      if (problem.chain === problem.chainLimit) break;
       if (budget-- <= 0) {
         store<i32>(rows + (<usize>next << 2), row);
         problem.nextFreeRow = next;
         problem.keptFreeRows = kept;
         return false;
       }
-      if (problem.chain === problem.chainLimit) break;
       problem.chain++;
       problem.reductionsLeft--;
       problem.reductions++;

@@ -42,13 +42,13 @@ const COARSE_HAS_FAILED: i32 = 8;
 /**
  * Up to SMALL rows a look at a whole row costs little more than one at its list, and lists are given up on early, for
  * the dense solver: when the coarse round lags (see `coarseIsSlow`), takes more than SMALL_COARSE_REDUCTIONS steps a row
- * (gradients take 11 to 36, distances, sums of vectors and near duplicates all they get) or leaves every second
- * row free, when without it more than one row in SMALL_FREE is left to the paths, or when these look from more than SMALL_POPS rows a row. Distances on a line
+ * (gradients take 11 to 36, distances, sums of vectors and near duplicates all they get) or leaves every
+ * fourth row free, when else more than one row in SMALL_FREE is left to the paths, or when these look from more than SMALL_POPS rows a row. Distances on a line
  * at n = 256: 6.0 → 1.8 ms.
  */
 const SMALL: i32 = 512;
 const SMALL_COARSE_REDUCTIONS: i32 = 56;
-const SMALL_COARSE_HAS_FAILED: i32 = 2;
+const SMALL_COARSE_HAS_FAILED: i32 = 4;
 const SMALL_FREE: i32 = 8;
 const SMALL_POPS: i32 = 2;
 /** Rows and steps between two looks at the budget. */
@@ -109,10 +109,15 @@ function work(problem: Problem): i64 {
     ((<i64>problem.pops + <i64>problem.reductions) << 5);
 }
 
-/** Whether the coarse round of few rows lags behind what similarities of gradients do: 0.22 of the free rows, and 1/44 more a step a row, to 0.92. */
+/**
+ * Whether the coarse round of few rows lags behind what similarities of gradients do: 0.22 of the free rows, and 1/44 more a step a row, to 0.8: whoever has come that far finishes (with 0.92,
+ * upper triangles at 512 were given up on in the end: 7.0 → 12.7 ms). A row
+ * given up on for its price war counts against one served (constant rows, which do not bid, do not).
+ */
 function coarseIsSlow(problem: Problem): bool {
   const steps = <f64>problem.reductions / <f64>problem.rows;
-  return steps >= 4 && <f64>problem.nextFreeRow < min<f64>(0.92, 0.22 + steps / 44) * <f64>problem.freeRowCount;
+  const served = problem.nextFreeRow - 2 * max<i32>(0, problem.keptFreeRows - problem.constantRows);
+  return steps >= 4 && <f64>served < min<f64>(0.8, 0.22 + steps / 44) * <f64>problem.freeRowCount;
 }
 
 /** Gives up on lists: the dense solver starts anew from the prices before the coarse round. */
@@ -122,6 +127,12 @@ function startDense(problem: Problem): void {
   problem.nextFreeRow = 0;
   problem.sparse = 0;
   problem.stage = Stage.lists;
+}
+
+/** On with paths over the whole matrix, from the prices and pairs reached. The free columns of a rectangle have to stay at 0. */
+function goDense<T>(problem: Problem): void {
+  problem.sparse = 0;
+  if (problem.rows === problem.columns) lowerFreePrices<T>(problem);
 }
 
 /**
@@ -139,7 +150,7 @@ function advance<T>(problem: Problem, budget: i32): i32 {
           greedy<T>(problem);
           reduceAllRows<T>(problem);
           listFreeColumns(problem);
-          if (rows === problem.columns) lowerFreePrices<T>(problem);
+          goDense<T>(problem);
           problem.stage = Stage.paths;
           break;
         }
@@ -156,8 +167,8 @@ function advance<T>(problem: Problem, budget: i32): i32 {
           memory.copy(problem.savedPrices, problem.prices, <usize>problem.columns << 3);
           problem.reductionsLeft = (rows > SMALL ? COARSE_REDUCTIONS : SMALL_COARSE_REDUCTIONS) * rows;
           // A chain as long as there are rows is a price war, and the path of the row that began it is cheaper (heavy tails at n = 1024:
-          // 25 → 20 ms). Of few rows price wars are the sign that lists do not pay.
-          problem.chainLimit = rows > SMALL ? rows : i32.MAX_VALUE;
+          // 25 → 20 ms; an upper triangle at 256 3.0 → 1.5).
+          problem.chainLimit = rows;
           problem.stage = Stage.coarse;
         } else {
           problem.reductionsLeft = (problem.rowPrices !== 0 ? WARM_REDUCTIONS : REDUCTIONS) * rows;
@@ -184,10 +195,10 @@ function advance<T>(problem: Problem, budget: i32): i32 {
       case Stage.reduction: {
         if (!reduceRows<T>(problem, false, STEPS_A_SLICE)) break;
         const free = freeOrdinaryRows(problem);
-        if (problem.coarse && free > rows / COARSE_HAS_FAILED) {
+        if (problem.coarse && free > rows / (rows > SMALL ? COARSE_HAS_FAILED : SMALL_COARSE_HAS_FAILED)) {
           // Nearly equal columns outbid one another and the prices are worse than before: back to the first ones.
           // Where even that took too many scans, lists do not pay at all.
-          if (problem.scans >= problem.scanLimit || (rows <= SMALL && free > rows / SMALL_COARSE_HAS_FAILED)) {
+          if (problem.scans >= problem.scanLimit || rows <= SMALL) {
             startDense(problem);
             break;
           }
@@ -206,7 +217,7 @@ function advance<T>(problem: Problem, budget: i32): i32 {
         problem.pathPops = problem.pops;
         problem.scanLimit = problem.scans + (problem.reverted ? REVERTED_SCANS : PATH_SCANS) * rows;
         if (rows <= SMALL && !problem.reverted) {
-          if (problem.freeRowCount > rows / SMALL_FREE) problem.sparse = 0;
+          if (problem.freeRowCount > rows / SMALL_FREE) goDense<T>(problem);
           problem.popLimit = problem.pops + SMALL_POPS * rows;
         }
         problem.stage = Stage.paths;
@@ -215,12 +226,12 @@ function advance<T>(problem: Problem, budget: i32): i32 {
       default: {
         if (problem.nextFreeRow === problem.freeRowCount) return 0;
         const row = load<i32>(problem.freeRows + (<usize>problem.nextFreeRow << 2));
-        if (problem.sparse !== 0 && problem.pops > problem.popLimit) problem.sparse = 0;
+        if (problem.sparse !== 0 && problem.pops > problem.popLimit) goDense<T>(problem);
         if (problem.sparse !== 0) {
           if (!sparsePhase<T>(problem, row)) {
             if (!problem.givenUp) return -1 - row;
-            // Lists do not pay here: on with the whole matrix, from the prices and pairs reached.
-            problem.sparse = 0;
+            // Lists do not pay here.
+            goDense<T>(problem);
             break;
           }
         } else if (!densePhase<T>(problem, row)) {

@@ -102,6 +102,16 @@ export const kinds: Readonly<Record<string, Square>> = {
   blocks: (r, n) => matrixOf(n, n, (i, j) => (Math.floor((8 * i) / n) === Math.floor((8 * j) / n) ? 3 : 0) + normal(r)),
   'constant blocks': (_, n) => matrixOf(n, n, (i, j) => (Math.floor((8 * i) / n) * Math.floor((8 * j) / n)) % 5),
   'upper triangle': (r, n) => matrixOf(n, n, (i, j) => (j >= i ? r() : 0)),
+  'lower triangle': (r, n) => matrixOf(n, n, (i, j) => (j <= i ? r() : 0)),
+  'triangle, permuted': (r, n) => {
+    const [rows, columns] = [permutation(r, n), permutation(r, n)];
+    return matrixOf(n, n, (i, j) => ((columns[j] as number) >= (rows[i] as number) ? r() : 0));
+  },
+  'triangle of Gaussians': (r, n) => matrixOf(n, n, (i, j) => (j >= i ? normal(r) : 0)),
+  'half a triangle': (r, n) => matrixOf(n, n, (i, j) => (2 * j >= i ? r() : 0)),
+  arrow: (r, n) => matrixOf(n, n, (i, j) => (i === 0 || j === 0 || i === j ? r() : 0)),
+  'sparse, 2 %': (r, n) => matrixOf(n, n, () => (r() < 0.02 ? r() : 0)),
+  'sparse Gaussians, 3 %': (r, n) => matrixOf(n, n, () => (r() < 0.03 ? normal(r) : 0)),
   'all ones above the diagonal': (_, n) => matrixOf(n, n, (i, j) => Number(j > i)),
   'dead units 20 %': deadUnits,
   'dead units 50 %': (r, n) => withDeadUnits(r, gaussian(r, n), n, n, 0.5),
@@ -109,9 +119,14 @@ export const kinds: Readonly<Record<string, Square>> = {
     const alive = vector(n, () => Number(r() < 0.7));
     return matrixOf(n, n, (i) => (alive[i] as number) * normal(r));
   },
+  'dead rows 90 %': (r, n) => {
+    const alive = vector(n, () => Number(r() < 0.1));
+    return matrixOf(n, n, (i) => (alive[i] as number) * normal(r));
+  },
   'gradient-like': (r, n) => gradientLike(r, n, 64),
   'duplicate rows ×8': (r, n) => duplicated(r, n, 8, true, false),
   'duplicate columns ×8': (r, n) => duplicated(r, n, 8, false, true),
+  'duplicate columns ×32': (r, n) => duplicated(r, n, 32, false, true),
   'duplicates ×8': duplicates,
   'nearly duplicates ×8': (r, n) => duplicates(r, n).map((value) => value + 1e-4 * normal(r)),
   'nearly a permutation': nearlyAPermutation,
@@ -136,6 +151,15 @@ export const kinds: Readonly<Record<string, Square>> = {
     const [a, b] = [vector(n, r), vector(n, r)];
     return matrixOf(n, n, (i, j) => (a[i] as number) + (b[j] as number) + 1e-3 * normal(r));
   },
+  'a level a row': (r, n) => {
+    const level = vector(n, () => 10 * normal(r));
+    return matrixOf(n, n, (i) => (level[i] as number) + normal(r));
+  },
+  'a level a column': (r, n) => {
+    const level = vector(n, () => 10 * normal(r));
+    return matrixOf(n, n, (_, j) => (level[j] as number) + normal(r));
+  },
+  'minus least of indices': (_, n) => matrixOf(n, n, (i, j) => -Math.min(i, j)),
   'least of indices': (_, n) => matrixOf(n, n, (i, j) => Math.min(i, j)),
   'greatest of indices': (_, n) => matrixOf(n, n, (i, j) => Math.max(i, j)),
   'product of indices modulo n': (_, n) => matrixOf(n, n, (i, j) => (i * j) % n),
