@@ -51,14 +51,18 @@ export function spansDecades(matrix: Float32Array | Float64Array, ranges: Float6
 
 /** A number that takes up more of a matrix than this is its background. Where a share of it falls to ReLU units that sleep, their rows and columns are dead. */
 const BACKGROUND_SHARE = 0.75;
+/** So it is with this share, where as much as the other lies below it: rows would rather have it than that. */
+const MIDDLE_SHARE = 0.4;
+const SHARE_BELOW = 0.1;
 
 /**
- * Whether most entries are one number: sparse matrices, arrows. Rows that have nothing else in a column that is free then tie over all of these, and take one
- * at once; half a maximum makes each of them want the column of the least maximum (n = 256: 0.6 → 0.3 ms, arrow at 1024 18 → 1.5).
+ * `most` where most entries are one number: sparse matrices, arrows. Rows that have nothing else in a column that is free then tie over all of these, and take
+ * one at once; half a maximum makes each of them want the column of the least maximum (n = 256: 0.6 → 0.3 ms, arrow at 1024 18 → 1.5). `middle`
+ * where many are, between others (a triangle of Gaussian numbers at 256: 1.9 → 0.5).
  * @param matrix [n, n]
  * @param ranges greatest minus least value of rows spread evenly.
  */
-export function hasBackground(matrix: Float32Array | Float64Array, ranges: Float64Array, columnMaxima: ArrayLike<number>): boolean {
+export function backgroundOf(matrix: Float32Array | Float64Array, ranges: Float64Array, columnMaxima: ArrayLike<number>): 'most' | 'middle' | 'none' {
   const n = columnMaxima.length;
   const alive = [...ranges.keys()].filter((k) => (ranges[k] as number) > 0);
   const seen: number[] = [];
@@ -69,8 +73,13 @@ export function hasBackground(matrix: Float32Array | Float64Array, ranges: Float
       if (columnMaxima[column] !== 0) seen.push(matrix[row + column] as number);
     }
   }
-  const middle = seen.toSorted((a, b) => a - b)[seen.length >> 1];
-  return seen.length >= FEW_SAMPLES && seen.filter((value) => value === middle).length > BACKGROUND_SHARE * seen.length;
+  if (seen.length < FEW_SAMPLES) return 'none';
+  const sorted = seen.toSorted((a, b) => a - b);
+  const middle = sorted[sorted.length >> 1] as number;
+  const first = sorted.indexOf(middle);
+  const share = (sorted.lastIndexOf(middle) + 1 - first) / sorted.length;
+  if (share > BACKGROUND_SHARE) return 'most';
+  return share > MIDDLE_SHARE && first > SHARE_BELOW * sorted.length ? 'middle' : 'none';
 }
 
 /** Sums over some rows of a square matrix: of each row, of all their squares, of each column. */

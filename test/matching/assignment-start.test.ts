@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { hasBackground, moreDeadRows } from '../../src/matching/assignment-start.ts';
+import { backgroundOf, moreDeadRows } from '../../src/matching/assignment-start.ts';
 import { matrixOf, normal, uniformFrom, withDeadUnits } from './matrices.ts';
 
 const n = 96;
@@ -8,19 +8,20 @@ const told = (matrix: Float64Array) => {
   const rows = Array.from({ length: 32 }, (_, k) => matrix.subarray(Math.floor((k * n) / 32) * n, (Math.floor((k * n) / 32) + 1) * n));
   const ranges = Float64Array.from(rows, (row) => Math.max(...row) - Math.min(...row));
   const maxima = Float64Array.from({ length: n }, (_, j) => Math.max(...Array.from({ length: n }, (_row, i) => matrix[i * n + j] as number)));
-  return { background: hasBackground(matrix, ranges, maxima), moreDeadRows: moreDeadRows(ranges, maxima) };
+  return { background: backgroundOf(matrix, ranges, maxima), moreDeadRows: moreDeadRows(ranges, maxima) };
 };
 const gaussian = matrixOf(n, n, () => normal(random));
 const halfDead = Array.from({ length: n }, () => random() < 0.5);
 
 test.each([
-  ['an arrow', matrixOf(n, n, (i, j) => (i === 0 || j === 0 || i === j ? 1 + random() : 0)), true, false],
-  ['3 % of numbers over a floor of −2', matrixOf(n, n, () => (random() < 0.03 ? normal(random) : -2)), true, false],
-  ['half of the numbers', matrixOf(n, n, () => (random() < 0.5 ? normal(random) : 0)), false, false],
-  ['Gaussian numbers', gaussian, false, false],
-  ['few steps between numbers', matrixOf(n, n, () => Math.floor(3 * random())), false, false],
-  ['half of the units dead, both in rows and columns', withDeadUnits(random, gaussian, n, n, 0.5), false, false],
-  ['dead rows', matrixOf(n, n, (i, j) => (halfDead[i] ? 0 : (gaussian[i * n + j] as number))), false, true],
+  ['an arrow', matrixOf(n, n, (i, j) => (i === 0 || j === 0 || i === j ? 1 + random() : 0)), 'most', false],
+  ['3 % of numbers over a floor of −2', matrixOf(n, n, () => (random() < 0.03 ? normal(random) : -2)), 'most', false],
+  ['half of the numbers, of both signs', matrixOf(n, n, () => (random() < 0.5 ? normal(random) : 0)), 'middle', false],
+  ['half of the numbers, positive', matrixOf(n, n, () => (random() < 0.5 ? random() : 0)), 'none', false],
+  ['Gaussian numbers', gaussian, 'none', false],
+  ['few steps between numbers', matrixOf(n, n, () => Math.floor(3 * random())), 'none', false],
+  ['half of the units dead, both in rows and columns', withDeadUnits(random, gaussian, n, n, 0.5), 'none', false],
+  ['dead rows', matrixOf(n, n, (i, j) => (halfDead[i] ? 0 : (gaussian[i * n + j] as number))), 'none', true],
 ] as const)('a matrix tells whether most of it is one number, and whether rows are dead: %s', (_, matrix, background, dead) => {
   expect(told(matrix)).toEqual({ background, moreDeadRows: dead });
 });
