@@ -64,7 +64,10 @@ export function adaptiveAveragePoolGradientF32(
   }
 }
 
-/** Largest of each window; `winnersPtr` (i32) receives its pixel's number in the image: the FIRST maximum in row-major order; NaN wins and stays. */
+/**
+ * Largest of each window; `winnersPtr` (i32) receives its pixel's number in the image: the FIRST maximum in row-major
+ * order; NaN wins and stays.
+ */
 export function adaptiveMaxPoolF32(
   xPtr: usize, outPtr: usize, winnersPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32,
 ): void {

@@ -77,7 +77,10 @@ function minus<T>(values: v128, prices: v128): v128 {
 
 // oxlint-disable-next-line typescript/no-extraneous-class
 abstract class Scan {
-  /** `scanChunks`, and where `checked` whether all similarities are finite and within ±limit. Inlined, as scans without a check are spared its cost. */
+  /**
+   * `scanChunks`, and where `checked` whether all similarities are finite and within ±limit. Inlined, as scans without
+   * a check are spared its cost.
+   */
   @inline
   static chunks<T>(problem: Problem, firstRow: i32, rows: i32, limit: T, checked: bool): bool {
     const bytes = <usize>problem.columns * sizeof<T>();

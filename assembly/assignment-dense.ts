@@ -183,7 +183,10 @@ function scanFirst<T>(problem: Problem, start: i32): void {
   }
 }
 
-/** The first place of a block that holds this distance: all at once, as a branch for each ends in a misprediction (5 % of a solve at n = 128). */
+/**
+ * The first place of a block that holds this distance: all at once, as a branch for each ends in a misprediction (5 %
+ * of a solve at n = 128).
+ */
 function firstWith(block: usize, distance: v128): i32 {
   let places: u32 = 0;
   for (let k: u32 = 0; k < <u32>BLOCK; k += 8) {

@@ -102,8 +102,9 @@ export function assignmentNegateF64(valuesPtr: usize, count: i32): void {
 }
 
 /**
- * What `samples` rows, evenly spread, tell of a matrix, to `toPtr` (f64): [samples] their greatest minus their least finite value, [samples]
- * their sums, [1] the sum of all their squares, [columns] the sums of their columns. Where entries are forbidden, sums are of no use.
+ * What `samples` rows, evenly spread, tell of a matrix, to `toPtr` (f64): [samples] their greatest minus their least
+ * finite value, [samples] their sums, [1] the sum of all their squares, [columns] the sums of their columns. Where
+ * entries are forbidden, sums are of no use.
  */
 function sampleRows<T>(matrixPtr: usize, rows: i32, columns: i32, samples: i32, toPtr: usize): void {
   const sumsPtr = toPtr + (<usize>samples << 3);

@@ -44,7 +44,10 @@ export function freeAll(problem: Problem): void {
   problem.freeRowCount = 0;
 }
 
-/** Takes rows of `RowKind.leftOut` and columns of price +Infinity out of the pairs; lists anew which ordinary and constant rows are free. */
+/**
+ * Takes rows of `RowKind.leftOut` and columns of price +Infinity out of the pairs; lists anew which ordinary and
+ * constant rows are free.
+ */
 export function leaveOut(problem: Problem): void {
   for (let j = 0; j < problem.columns; j++) {
     const price = load<f64>(problem.prices + (<usize>j << 3));

@@ -32,7 +32,10 @@ export function buildNewLists<T>(problem: Problem, lastRow: i32, limit: T): bool
   return true;
 }
 
-/** First lists for the next `rows` rows, whose chunk maxima are at hand; each takes its best column when that is free, else it joins the free rows. */
+/**
+ * First lists for the next `rows` rows, whose chunk maxima are at hand; each takes its best column when that is free,
+ * else it joins the free rows.
+ */
 function listRows<T>(problem: Problem, rows: i32): void {
   const firstRow = problem.nextList;
   // Of the classes, which are found on the way.

@@ -18,7 +18,10 @@ const REDUCTIONS: i32 = 8;
 const COARSE_REDUCTIONS: i32 = 128;
 /** Exact ones after a warm start: the paths of its few free rows are short. */
 const WARM_REDUCTIONS: i32 = 4;
-/** Of these, a chain as long as one row in so many is a price war, and the path of the row that began it is cheaper: 1 % drift at n = 2048, rank 10, 0.85 → 0.71 ms. */
+/**
+ * Of these, a chain as long as one row in so many is a price war, and the path of the row that began it is cheaper: 1 %
+ * drift at n = 2048, rank 10, 0.85 → 0.71 ms.
+ */
 const WARM_CHAIN: i32 = 16;
 /**
  * Looks at whole rows of the matrix, a row: in all before the paths, in the paths, and in the paths where the coarse
@@ -28,23 +31,27 @@ const SCANS: i32 = 24;
 const PATH_SCANS: i32 = 8;
 const REVERTED_SCANS: i32 = 2;
 /**
- * With fewer than one free row in so many after the greedy choice the prices are good already. Those of a warm start are better than a coarse round's
- * until much has moved: 1 % drift at n = 2048 3.8 → 3.3 ms on rank 10, 3.1 → 2.6 on rank 784; with 10 % drift the round is worth twice its time.
+ * With fewer than one free row in so many after the greedy choice the prices are good already. Those of a warm start
+ * are better than a coarse round's until much has moved: 1 % drift at n = 2048 3.8 → 3.3 ms on rank 10, 3.1 → 2.6 on
+ * rank 784; with 10 % drift the round is worth twice its time.
  */
 const WORTH_A_COARSE_ROUND: i32 = 16;
 const WARM_WORTH_A_COARSE_ROUND: i32 = 4;
 /** With more than one row in so many whose two best columns tie, a coarse round would have them outbid one another. */
 const TOO_MANY_TIES: i32 = 16;
-/** With more than one constant row in so many, a coarse round raises prices that the paths of these must lower (dead rows at 256: 0.7 ms instead of 0.5). */
+/**
+ * With more than one constant row in so many, a coarse round raises prices that the paths of these must lower (dead
+ * rows at 256: 0.7 ms instead of 0.5).
+ */
 const TOO_MANY_CONSTANTS: i32 = 16;
 /** With more than one row in so many still free after it, the coarse round has made things worse. */
 const COARSE_HAS_FAILED: i32 = 8;
 /**
  * Up to SMALL rows a look at a whole row costs little more than one at its list, and lists are given up on early, for
- * the dense solver: when the coarse round lags (see `coarseIsSlow`), takes more than SMALL_COARSE_REDUCTIONS steps a row
- * (gradients take 11 to 36, distances, sums of vectors and near duplicates all they get) or leaves every
- * fourth row free, when else more than one row in SMALL_FREE is left to the paths, or when these look from more than SMALL_POPS rows a row. Distances on a line
- * at n = 256: 6.0 → 1.8 ms.
+ * the dense solver: when the coarse round lags (see `coarseIsSlow`), takes more than SMALL_COARSE_REDUCTIONS steps a
+ * row (gradients take 11 to 36, distances, sums of vectors and near duplicates all they get) or leaves every fourth row
+ * free, when else more than one row in SMALL_FREE is left to the paths, or when these look from more than SMALL_POPS
+ * rows a row. Distances on a line at n = 256: 6.0 → 1.8 ms.
  */
 const SMALL: i32 = 512;
 const SMALL_COARSE_REDUCTIONS: i32 = 56;
@@ -63,7 +70,10 @@ const enum Stage {
   paths,
 }
 
-/** Prepares `scratchPtr` (of `assignmentScratchBytes`) for a solve. Prices must hold the starting duals; of a warm start, `rowPricesPtr` those of the rows, else it is 0. */
+/**
+ * Prepares `scratchPtr` (of `assignmentScratchBytes`) for a solve. Prices must hold the starting duals; of a warm
+ * start, `rowPricesPtr` those of the rows, else it is 0.
+ */
 export function assignmentOpen(
   scratchPtr: usize,
   matrixPtr: usize,
@@ -110,9 +120,10 @@ function work(problem: Problem): i64 {
 }
 
 /**
- * Whether the coarse round of few rows lags behind what similarities of gradients do: 0.22 of the free rows, and 1/44 more a step a row, to 0.8: whoever has come that far finishes (with 0.92,
- * upper triangles at 512 were given up on in the end: 7.0 → 12.7 ms). A row
- * given up on for its price war counts against one served (constant rows, which do not bid, do not).
+ * Whether the coarse round of few rows lags behind what similarities of gradients do: 0.22 of the free rows, and 1/44
+ * more a step a row, to 0.8: whoever has come that far finishes (with 0.92, upper triangles at 512 were given up on in
+ * the end: 7.0 → 12.7 ms). A row given up on for its price war counts against one served (constant rows, which do not
+ * bid, do not).
  */
 function coarseIsSlow(problem: Problem): bool {
   const steps = <f64>problem.reductions / <f64>problem.rows;

@@ -1,4 +1,5 @@
-// Filter gradient of the depthwise 3×3 convolution without dilation, of stride 1 and 2: rows of dy one after the other in tiles (`depthwise-3x3-sums.ts`).
+// Filter gradient of the depthwise 3×3 convolution without dilation, of stride 1 and 2: rows of dy one after the other
+// in tiles (`depthwise-3x3-sums.ts`).
 import { blockOffset, blocksOf, endInside, firstInside } from "./depthwise-3x3";
 import { tileColumns } from "./depthwise-3x3-outputs";
 import { copyRows, rowPixelBytes, rowUnder } from "./depthwise-3x3-rows";
@@ -47,8 +48,8 @@ function sumRow(
 }
 
 /**
- * dw [3, 3, channels] = Σ x · dy, `channels` ≥ 4, left ≥ 0, by images, then rows, then columns: lane by lane in f32 over 64 pixels, these sums in
- * f64. Scratch: `depthwise3ScratchBytes`.
+ * dw [3, 3, channels] = Σ x · dy, `channels` ≥ 4, left ≥ 0, by images, then rows, then columns: lane by lane in f32
+ * over 64 pixels, these sums in f64. Scratch: `depthwise3ScratchBytes`.
  */
 export function depthwise3FilterGradientF32(
   xPtr: usize, dyPtr: usize, dwPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32, stride: i32,

@@ -1,5 +1,6 @@
-// Input gradient of the depthwise 3×3 convolution of stride 2 without dilation. Two by two pixels of dx come from two by two of dy: one, two, two and four
-// taps; each pixel is stored once. Tiles of such pairs of columns, channels innermost as in `depthwise-3x3-outputs.ts`.
+// Input gradient of the depthwise 3×3 convolution of stride 2 without dilation. Two by two pixels of dx come from two
+// by two of dy: one, two, two and four taps; each pixel is stored once. Tiles of such pairs of columns, channels
+// innermost as in `depthwise-3x3-outputs.ts`.
 import { blockOffset, blocksOf, packTaps } from "./depthwise-3x3";
 import { TAPS_BYTES, tileColumns } from "./depthwise-3x3-outputs";
 import { rowOf } from "./depthwise";
@@ -8,8 +9,8 @@ import { firstAhead, readAhead } from "./read-ahead";
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 abstract class Tile {
   /**
-   * `pairs` times two columns of two rows of dx, to0 and to1. a, b: the pixel of dy of the first pair in its two rows, of which each pair takes two;
-   * `behind`: whether the last one lies in dy.
+   * `pairs` times two columns of two rows of dx, to0 and to1. a, b: the pixel of dy of the first pair in its two rows,
+   * of which each pair takes two; `behind`: whether the last one lies in dy.
    */
   @inline
   static pairs(
@@ -174,9 +175,10 @@ function pairAtRim(
 }
 
 /**
- * Pairs of the widest tile whose pixels of dx and of dy stay in the first cache while four turns use up their lines. A distance of pixels that is a
- * multiple of a large power of two leaves them few of its sets of lines (64 times 64 bytes; mostly 12 or 8 lines each), of which half as many again as fit
- * still pay: tiles of four at 512 channels (14²: 25.1 → 10.0 cycles), of one at 1024 (74 → 12.5).
+ * Pairs of the widest tile whose pixels of dx and of dy stay in the first cache while four turns use up their lines. A
+ * distance of pixels that is a multiple of a large power of two leaves them few of its sets of lines (64 times 64
+ * bytes; mostly 12 or 8 lines each), of which half as many again as fit still pay: tiles of four at 512 channels (14²:
+ * 25.1 → 10.0 cycles), of one at 1024 (74 → 12.5).
  */
 function widestTile(pixelBytes: usize): i32 {
   const lines = max(1, min(64, 4096 >> <i32>ctz(pixelBytes))) << 4;

@@ -1,10 +1,11 @@
-// Inner loops of depthwise 3×3 outputs without dilation: tiles of seven, four or one output of a row, all blocks of four channels. Channels
-// come innermost, so that a line of the cache is used up by four turns in a row, whatever the distance of pixels; along channels
-// all loads and stores are streams. A turn is straight code: every column of three pixels loaded once, an output's three columns added up in sums
-// that move on by one a column. Out of the second cache 4.7 to 5.0 cycles an output (four channels), a loop over the columns 5.5 to 5.7; the ports allow 4.25. Of
-// the nine taps V8 keeps six in registers and loads three again from the stack.
-// V8 moves loads to the front of a basic block and sinks what is not stored behind it, then spills: ways out, which are never taken, end blocks (4.7
-// cycles, 8.0 without, in one run).
+// Inner loops of depthwise 3×3 outputs without dilation: tiles of seven, four or one output of a row, all blocks of
+// four channels. Channels come innermost, so that a line of the cache is used up by four turns in a row, whatever the
+// distance of pixels; along channels all loads and stores are streams. A turn is straight code: every column of three
+// pixels loaded once, an output's three columns added up in sums that move on by one a column. Out of the second cache
+// 4.7 to 5.0 cycles an output (four channels), a loop over the columns 5.5 to 5.7; the ports allow 4.25. Of the nine
+// taps V8 keeps six in registers and loads three again from the stack. V8 moves loads to the front of a basic block and
+// sinks what is not stored behind it, then spills: ways out, which are never taken, end blocks (4.7 cycles, 8.0
+// without, in one run).
 
 /** Bytes of a block's nine taps. */
 export const TAPS_BYTES: usize = 144;
@@ -291,8 +292,9 @@ function everyOther4(
 }
 
 /**
- * A tile of `columns` outputs, of `tileColumns`. a, b, c: the middle column of the first output's window in its three rows; `before`, `behind`: whether
- * the first column of the first output and the last one of the last lie in the row. `sinkPtr`: 16 bytes.
+ * A tile of `columns` outputs, of `tileColumns`. a, b, c: the middle column of the first output's window in its three
+ * rows; `before`, `behind`: whether the first column of the first output and the last one of the last lie in the row.
+ * `sinkPtr`: 16 bytes.
  */
 export function outputTile(
   columns: i32, stride: i32, a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize,

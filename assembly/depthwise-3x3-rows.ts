@@ -1,7 +1,8 @@
-// Rows that depthwise 3×3 tiles read: those of the image, or where pixels lie a multiple of 2 KB apart copies with a line of the cache between pixels.
-// At such a distance a tile's lines fall into one or two of the 64 sets of the first cache, which hold 24 of its 27; an odd number of lines spreads them.
-// A copy costs a load and a store for four channels, and it reads its row in order. Stride 1, in processor cycles an output (four channels), beside
-// narrower tiles: 1024 channels at 7² 9.8 → 5.6, filter gradient 12.3 → 6.5.
+// Rows that depthwise 3×3 tiles read: those of the image, or where pixels lie a multiple of 2 KB apart copies with a
+// line of the cache between pixels. At such a distance a tile's lines fall into one or two of the 64 sets of the first
+// cache, which hold 24 of its 27; an odd number of lines spreads them. A copy costs a load and a store for four
+// channels, and it reads its row in order. Stride 1, in processor cycles an output (four channels), beside narrower
+// tiles: 1024 channels at 7² 9.8 → 5.6, filter gradient 12.3 → 6.5.
 import { rowOf } from "./depthwise";
 
 /** Rows of a window. */

@@ -1,6 +1,7 @@
-// Inner loops of the depthwise 3×3 filter gradient without dilation: tiles of seven, four or one pixel of dy, all blocks of four channels, channels
-// innermost as in `depthwise-3x3-outputs.ts`. A block's nine sums are loaded, added to in registers and stored once a tile. Ways out, which are never
-// taken, keep V8 from moving loads to the front and spilling sums: after every row of taps 6.5 cycles a pixel of dy, without them 9.8, in one run.
+// Inner loops of the depthwise 3×3 filter gradient without dilation: tiles of seven, four or one pixel of dy, all
+// blocks of four channels, channels innermost as in `depthwise-3x3-outputs.ts`. A block's nine sums are loaded, added
+// to in registers and stored once a tile. Ways out, which are never taken, keep V8 from moving loads to the front and
+// spilling sums: after every row of taps 6.5 cycles a pixel of dy, without them 9.8, in one run.
 
 /** Bytes of a block's nine f32 sums. */
 export const SUMS_BYTES: usize = 144;

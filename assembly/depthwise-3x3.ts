@@ -1,6 +1,7 @@
-// Depthwise 3×3 convolution without dilation, of stride 1 and 2: outputs, and with the rotated filter the input gradient of stride 1.
-// Rows are finished one after the other in tiles (`depthwise-3x3-outputs.ts`); the three rows under one stay in the caches, into which they are read
-// ahead. Rows outside the image are a row of zeros, columns outside are left out.
+// Depthwise 3×3 convolution without dilation, of stride 1 and 2: outputs, and with the rotated filter the input
+// gradient of stride 1. Rows are finished one after the other in tiles (`depthwise-3x3-outputs.ts`); the three rows
+// under one stay in the caches, into which they are read ahead. Rows outside the image are a row of zeros, columns
+// outside are left out.
 import { outputOfColumn, outputTile, TAPS_BYTES, tileColumns } from "./depthwise-3x3-outputs";
 import { copyRows, rowPixelBytes, rowsBytes, rowUnder } from "./depthwise-3x3-rows";
 import { addRowF32 } from "./elementwise";
@@ -77,7 +78,10 @@ export function depthwise3ScratchBytes(width: i32, outWidth: i32, channels: i32)
   return <i32>(<usize>(blocksOf(channels) * 9 * 48 + 16) + <usize>widest * pixelBytes + rowsBytes(widest, pixelBytes));
 }
 
-/** y [count, outHeight, outWidth, channels] = Σ over taps of x · w, column by column of the taps, + bias; `channels` ≥ 4, `biasPtr` may be 0, left ≥ 0. */
+/**
+ * y [count, outHeight, outWidth, channels] = Σ over taps of x · w, column by column of the taps, + bias; `channels` ≥
+ * 4, `biasPtr` may be 0, left ≥ 0.
+ */
 export function depthwise3F32(
   xPtr: usize, weightPtr: usize, biasPtr: usize, outPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32,
   outWidth: i32, stride: i32, top: i32, left: i32, scratchPtr: usize,

@@ -1,5 +1,6 @@
-// Depthwise 7×7 convolution of stride 1 without dilation over packed strips (`depthwise-strip.ts`): outputs, which by the rotated filter are input
-// gradients too, and filter gradients. Image by image, band by band, strip by strip. For 49 taps the copies cost little; for 3×3 they cost two fifths of a pass.
+// Depthwise 7×7 convolution of stride 1 without dilation over packed strips (`depthwise-strip.ts`): outputs, which by
+// the rotated filter are input gradients too, and filter gradients. Image by image, band by band, strip by strip. For
+// 49 taps the copies cost little; for 3×3 they cost two fifths of a pass.
 import { blockOffset, blocksOf, packTaps } from "./depthwise-3x3";
 import { outputs7, sums7 } from "./depthwise-passes";
 import {

@@ -6,8 +6,8 @@ import { Halves } from "./halves";
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 abstract class Taps {
   /**
-   * outPtr [columns] (+)= seven taps by a row, an output in each of seven running sums: it is finished by the last tap, and the sums move up by one
-   * as they are added to, which costs no instruction.
+   * outPtr [columns] (+)= seven taps by a row, an output in each of seven running sums: it is finished by the last tap,
+   * and the sums move up by one as they are added to, which costs no instruction.
    */
   @inline
   static row7(xPtr: usize, tapsPtr: usize, outPtr: usize, columns: i32, more: bool): void {
@@ -38,7 +38,10 @@ export function outputs7(xPtr: usize, tapsPtr: usize, outPtr: usize, columns: i3
   else Taps.row7(xPtr, tapsPtr, outPtr - 96, columns, false);
 }
 
-/** sums [7][4] (f64) += x by dy over columns of a plane, one row of seven taps: seven columns a turn, so that dy's pixels stay where they are. */
+/**
+ * sums [7][4] (f64) += x by dy over columns of a plane, one row of seven taps: seven columns a turn, so that dy's
+ * pixels stay where they are.
+ */
 export function sums7(xPtr: usize, dyPtr: usize, sumsPtr: usize, columns: i32): void {
   let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0;
   const end = dyPtr + ((<usize>columns) << 4);

@@ -75,8 +75,8 @@ function copyIn(fromPtr: usize, pixelBytes: usize, toPtr: usize, planeBytes: usi
 }
 
 /**
- * Planes ← rows of a strip of an image from `firstRow`, which may lie outside, `left` columns to the right. Only pixels of the image, and rows
- * outside of it, are written: the planes are zeros at first.
+ * Planes ← rows of a strip of an image from `firstRow`, which may lie outside, `left` columns to the right. Only pixels
+ * of the image, and rows outside of it, are written: the planes are zeros at first.
  */
 export function packStrip(
   imagePtr: usize, planesPtr: usize, planeBytes: usize, blocks: i32, firstRow: i32, rows: i32, height: i32, width: i32, left: i32, pitch: i32,

@@ -127,7 +127,10 @@ function row3(
 /** Output pixels whose products one f32 sum of the filter gradient takes before it goes into f64. */
 const FLUSH_PIXELS: i32 = 64;
 
-/** Filter gradient of one block of four channels of a 3×3 filter over some output rows: nine sums side by side, a load of dy for all nine. */
+/**
+ * Filter gradient of one block of four channels of a 3×3 filter over some output rows: nine sums side by side, a load
+ * of dy for all nine.
+ */
 function filter3(
   imagePtr: usize, zeroPtr: usize, dyPtr: usize, sumsPtr: usize, firstRow: i32, endRow: i32, height: i32, width: i32, channels: i32,
   outWidth: i32, strideY: i32, strideX: i32, dilationY: i32, dilationX: i32, top: i32, left: i32,
@@ -276,7 +279,10 @@ export function depthwiseF32(
   }
 }
 
-/** dx [count, height, width, channels] = 0, then every dy goes back through its taps: for strides above 1, where few taps meet in a pixel. */
+/**
+ * dx [count, height, width, channels] = 0, then every dy goes back through its taps: for strides above 1, where few
+ * taps meet in a pixel.
+ */
 export function depthwiseInputGradientF32(
   dyPtr: usize, weightPtr: usize, dxPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32,
   kernelHeight: i32, kernelWidth: i32, strideY: i32, strideX: i32, dilationY: i32, dilationX: i32, top: i32, left: i32,
@@ -318,7 +324,10 @@ export function depthwiseInputGradientF32(
   }
 }
 
-/** sums [kernel height, kernel width, channels] (f64, cleared here) = Σ x · dy; each output row's part in f32 (four sums a channel), rows in f64. */
+/**
+ * sums [kernel height, kernel width, channels] (f64, cleared here) = Σ x · dy; each output row's part in f32 (four sums
+ * a channel), rows in f64.
+ */
 export function depthwiseFilterGradientF32(
   xPtr: usize, dyPtr: usize, sumsPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32,
   kernelHeight: i32, kernelWidth: i32, strideY: i32, strideX: i32, dilationY: i32, dilationX: i32, top: i32, left: i32,

@@ -12,8 +12,9 @@ const ROUNDING: f32 = 12582912.0;
 // oxlint-disable-next-line typescript/no-extraneous-class
 export abstract class Exponential {
   /**
-   * e^(x + low) in each lane for x in [−87, 88] and a correction |low| below 0.1: at most 1 ulp off (8.1e-8 relative; every f32 in the range that
-   * test/core/smooth-map.test.ts sweeps). The polynomial of degree 6 is 3e-9 off before rounding (the Lawson iteration on |r| ≤ ln 2 / 2).
+   * e^(x + low) in each lane for x in [−87, 88] and a correction |low| below 0.1: at most 1 ulp off (8.1e-8 relative;
+   * every f32 in the range that test/core/smooth-map.test.ts sweeps). The polynomial of degree 6 is 3e-9 off before
+   * rounding (the Lawson iteration on |r| ≤ ln 2 / 2).
    */
   @inline
   static ofSum(x: v128, low: v128): v128 {

@@ -25,8 +25,8 @@ const LENGTHS: usize = 64; //     320 u8   code lengths of a dynamic block
 const LITERALS: usize = 384; //   a code (below) for literals and lengths
 const DISTANCES: usize = LITERALS + CODE_BYTES;
 // 2^11 u32: up to three literals that the next 11 bits begin with, lowest byte first from bit 8 on; how many in bits 6
-// and 7, their length together in bits 0 to 5, which shifts by it as they are. 0 where the first symbol is none. Low-entropy planes have codes of 1 to
-// 4 bits: 205 → 350 MB/s on such a plane.
+// and 7, their length together in bits 0 to 5, which shifts by it as they are. 0 where the first symbol is none.
+// Low-entropy planes have codes of 1 to 4 bits: 205 → 350 MB/s on such a plane.
 const TRIPLES: usize = DISTANCES + CODE_BYTES;
 const NEXT: usize = TRIPLES + (4 << TABLE_BITS); // 16 × 2 u32 while a code is made: place and code of the next symbol
 

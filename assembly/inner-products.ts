@@ -41,8 +41,9 @@ export function vectorTimesRowsF32(vectorPtr: usize, xPtr: usize, rows: i32, col
 }
 
 /**
- * sums[k] (f64) = Σ_l a[r, c] · b[s, d] with (r, s) the k-th of `rowCount` pairs of i32 at `rowsPtr` and (c, d) the l-th of those at `columnsPtr`, each
- * sum in the order of l. Four rows go together, as each waits for its own additions: 1.3 → 0.6 ns a product.
+ * sums[k] (f64) = Σ_l a[r, c] · b[s, d] with (r, s) the k-th of `rowCount` pairs of i32 at `rowsPtr` and (c, d) the
+ * l-th of those at `columnsPtr`, each sum in the order of l. Four rows go together, as each waits for its own
+ * additions: 1.3 → 0.6 ns a product.
  */
 export function pairedInnersF32(
   aPtr: usize, aWidth: i32, bPtr: usize, bWidth: i32, rowsPtr: usize, rowCount: i32, columnsPtr: usize, columnCount: i32, sumsPtr: usize,

@@ -3,8 +3,9 @@ import { expF64, logF64, sigmoidF64 } from "./elementary";
 import { exponentials, rowMaximum, scaleRow } from "./exponential";
 
 /**
- * From here on (a vocabulary) a row's exponentials are f32, four at a time, once for loss and gradient, added in f64: as f64, twice and one by
- * one, they took 15 % of a step of GPT-2 with 2,000 tokens. A classifier's few keep f64: below 1 % of any step.
+ * From here on (a vocabulary) a row's exponentials are f32, four at a time, once for loss and gradient, added in f64:
+ * as f64, twice and one by one, they took 15 % of a step of GPT-2 with 2,000 tokens. A classifier's few keep f64: below
+ * 1 % of any step.
  */
 const MANY_CLASSES: i32 = 256;
 
@@ -69,7 +70,10 @@ export function countCorrectF32(logitsPtr: usize, labelsPtr: usize, rows: i32, c
   return correct;
 }
 
-/** Which loss `targetLossF32` computes, as `lossNumbers` of src/gradient/kernels/loss.ts has them (test/core/two-languages.test.ts). What is none of them traps. */
+/**
+ * Which loss `targetLossF32` computes, as `lossNumbers` of src/gradient/kernels/loss.ts has them
+ * (test/core/two-languages.test.ts). What is none of them traps.
+ */
 const SOFTMAX_CROSS_ENTROPY: i32 = 0;
 const BINARY_CROSS_ENTROPY: i32 = 1;
 const MEAN_SQUARED_ERROR: i32 = 2;

@@ -1,5 +1,5 @@
-// Affine maps per channel and the input gradient of batch norm, on [rows, channels]: by two rows at a time, one of each half of the rows, for
-// which a channel's numbers are loaded once (0.25 → 0.22 ns a value, the gradient 0.29 → 0.21).
+// Affine maps per channel and the input gradient of batch norm, on [rows, channels]: by two rows at a time, one of each
+// half of the rows, for which a channel's numbers are loaded once (0.25 → 0.22 ns a value, the gradient 0.29 → 0.21).
 
 import { Clamp } from "./elementwise";
 

@@ -84,8 +84,9 @@ function change(a: f32, b: f32, c: f64): f32 {
 }
 
 /**
- * out = base + the changes from a to a + c · (b − a), run after run those of the `run` numbers at each start; where `columns` are given, those numbers
- * counted from the start instead. As `interpolateF32`, `subtractF32` and `addGatheredF32` one after the other, without what they leave between.
+ * out = base + the changes from a to a + c · (b − a), run after run those of the `run` numbers at each start; where
+ * `columns` are given, those numbers counted from the start instead. As `interpolateF32`, `subtractF32` and
+ * `addGatheredF32` one after the other, without what they leave between.
  */
 export function addGatheredMoveF32(
   outPtr: usize, basePtr: usize, aPtr: usize, bPtr: usize, c: f64, startsPtr: usize, count: i32, run: i32, columnsPtr: usize,
@@ -123,7 +124,10 @@ export function subtractF32(aPtr: usize, bPtr: usize, outPtr: usize, count: i32)
   for (; aPtr < end; aPtr += 4, bPtr += 4, outPtr += 4) store<f32>(outPtr, load<f32>(aPtr) - load<f32>(bPtr));
 }
 
-/** Adds to out, run after run, the `run` numbers of `from` at each start; where `columns` are given, those numbers counted from the start instead. */
+/**
+ * Adds to out, run after run, the `run` numbers of `from` at each start; where `columns` are given, those numbers
+ * counted from the start instead.
+ */
 export function addGatheredF32(outPtr: usize, fromPtr: usize, startsPtr: usize, count: i32, run: i32, columnsPtr: usize): void {
   const bytes = (<usize>run) << 2;
   const vectorBytes = bytes & ~15;

@@ -120,7 +120,10 @@ export function columnProductSumsF32(aPtr: usize, bPtr: usize, rows: i32, column
   }
 }
 
-/** Σ a[i] · b[i], each product exact, in four f64 sums of every fourth, which are added last; numbers behind the last whole four join the first. */
+/**
+ * Σ a[i] · b[i], each product exact, in four f64 sums of every fourth, which are added last; numbers behind the last
+ * whole four join the first.
+ */
 export function innerF32(aPtr: usize, bPtr: usize, count: i32): f64 {
   let low = f64x2.splat(0), high = f64x2.splat(0);
   const whole = aPtr + ((<usize>(count & ~3)) << 2);

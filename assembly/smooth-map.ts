@@ -4,7 +4,10 @@ import { Exponential, expF32x4 } from "./exponential";
 import { GELU_SCRATCH_BYTES, geluF32 } from "./gelu";
 import { Halves } from "./halves";
 
-/** Which map, as `smoothMaps` of src/gradient/kernels/activation.ts has them (test/core/two-languages.test.ts). What is none of them traps. */
+/**
+ * Which map, as `smoothMaps` of src/gradient/kernels/activation.ts has them (test/core/two-languages.test.ts). What is
+ * none of them traps.
+ */
 const TANH: i32 = 0;
 const SIGMOID: i32 = 1;
 const SILU: i32 = 2;
@@ -142,8 +145,8 @@ export function smoothMapScratchBytes(): i32 {
 }
 
 /**
- * y = f(x) for a smooth map and, unless `slopePtr` is 0, slope = f′(x); either may lie over x. Largest errors: test/core/smooth-map.test.ts.
- * `scratchPtr`: `smoothMapScratchBytes`.
+ * y = f(x) for a smooth map and, unless `slopePtr` is 0, slope = f′(x); either may lie over x. Largest errors:
+ * test/core/smooth-map.test.ts. `scratchPtr`: `smoothMapScratchBytes`.
  */
 export function smoothMapF32(kind: i32, xPtr: usize, yPtr: usize, slopePtr: usize, count: i32, scratchPtr: usize): void {
   if (kind == TANH) Lanes.mapAll(TANH, xPtr, yPtr, slopePtr, count);

@@ -54,10 +54,10 @@ export function sparsePixelsScratchBytes(): i32 {
 }
 
 /**
- * The pixels of images [count, height, width, channels] as entries, one behind the other: that of pixel x of a row and channel c points to row
- * `x · channels + c` of a chunk of a filter (`packFilterF32`). `startsPtr` [count · height · width + 1] receives where each pixel begins. With
- * `images` 2, `count` is of pairs that follow one another, and an entry is of both (`putFourOfTwo`). `channels` is a multiple of 4. Four entries more
- * than there are may be written.
+ * The pixels of images [count, height, width, channels] as entries, one behind the other: that of pixel x of a row and
+ * channel c points to row `x · channels + c` of a chunk of a filter (`packFilterF32`). `startsPtr` [count · height ·
+ * width + 1] receives where each pixel begins. With `images` 2, `count` is of pairs that follow one another, and an
+ * entry is of both (`putFourOfTwo`). `channels` is a multiple of 4. Four entries more than there are may be written.
  */
 export function sparsePixelsF32(
   dataPtr: usize, images: i32, count: i32, height: i32, width: i32, channels: i32, startsPtr: usize, entriesPtr: usize, scratchPtr: usize,
@@ -91,9 +91,9 @@ export function packedFilterBytes(terms: i32, outChannels: i32): i32 {
 }
 
 /**
- * A filter [terms, outChannels] in chunks of 32 channels, or 16 for two images, [chunks][terms][32 or 16], 0 beyond the last channel: what a run
- * of entries reads lies side by side (64 channels as they are fill every other 128 bytes, and only half of the sets of a cache). `outChannels` is a
- * multiple of 4.
+ * A filter [terms, outChannels] in chunks of 32 channels, or 16 for two images, [chunks][terms][32 or 16], 0 beyond the
+ * last channel: what a run of entries reads lies side by side (64 channels as they are fill every other 128 bytes, and
+ * only half of the sets of a cache). `outChannels` is a multiple of 4.
  */
 export function packFilterF32(filterPtr: usize, packedPtr: usize, terms: i32, outChannels: i32, images: i32): void {
   const chunk = CHUNK / images;
@@ -118,16 +118,16 @@ export function sparseConvolutionScratchBytes(): i32 {
 }
 
 /**
- * out [count, outHeight, outWidth, outChannels] += image ∗ filter, stride 1. `startsPtr`: the pixels of an image [count, height, width] as
- * `sparsePixelsF32` left them; `filterPtr`: [kernelHeight · kernelWidth · channels, outChannels] as `packFilterF32` left it. With `images` 2, `count`
- * is of pairs, and outputs, too, lie pair by pair.
+ * out [count, outHeight, outWidth, outChannels] += image ∗ filter, stride 1. `startsPtr`: the pixels of an image
+ * [count, height, width] as `sparsePixelsF32` left them; `filterPtr`: [kernelHeight · kernelWidth · channels,
+ * outChannels] as `packFilterF32` left it. With `images` 2, `count` is of pairs, and outputs, too, lie pair by pair.
  *
- * Entries of neighbouring pixels lie one behind the other, so the taps of a row of the filter are one run of them: each run ends in
- * a mispredicted branch. As many rows of the filter as stay in L1 (all of 3×3 · 64 channels, one of 128) meet a row of windows, and their sum is
- * added to `out`, before the next ones come.
+ * Entries of neighbouring pixels lie one behind the other, so the taps of a row of the filter are one run of them: each
+ * run ends in a mispredicted branch. As many rows of the filter as stay in L1 (all of 3×3 · 64 channels, one of 128)
+ * meet a row of windows, and their sum is added to `out`, before the next ones come.
  *
- * An entry of one image takes ten loads for eight products and sums, one of two images seven: the processor does two loads of the one and four
- * of the others at a time. The price is the zeros that meet a non-zero of the other image.
+ * An entry of one image takes ten loads for eight products and sums, one of two images seven: the processor does two
+ * loads of the one and four of the others at a time. The price is the zeros that meet a non-zero of the other image.
  */
 export function sparseConvolutionF32(
   startsPtr: usize, filterPtr: usize, outPtr: usize, images: i32, count: i32, height: i32, width: i32, outHeight: i32, outWidth: i32,
@@ -308,7 +308,10 @@ export function sparseFilterGradientF32(
   }
 }
 
-/** Rows `first` to `last` of dy as a list of entries for each channel, which point to the row's window; `boundsPtr` receives its start and its end. */
+/**
+ * Rows `first` to `last` of dy as a list of entries for each channel, which point to the row's window; `boundsPtr`
+ * receives its start and its end.
+ */
 function listRows(dyPtr: usize, rowsPtr: usize, first: i32, last: i32, outChannels: i32, listsPtr: usize, boundsPtr: usize, ordersPtr: usize): void {
   for (let o: i32 = 0; o < outChannels; o++) {
     store<usize>(boundsPtr + ((<usize>o) << 3), listsPtr);

@@ -155,7 +155,10 @@ function packTransposedPanel(fromPtr: usize, stride: i32, columns: i32, depth: i
   transposeBlock(fromPtr, (<usize>stride) << 2, panelPtr, WIDTH * 4, columns, depth);
 }
 
-/** 32 numbers += Σ of entries times rows of the panel. At least one entry. The way out in the middle keeps the sums in registers (see matmul.ts). */
+/**
+ * 32 numbers += Σ of entries times rows of the panel. At least one entry. The way out in the middle keeps the sums in
+ * registers (see matmul.ts).
+ */
 function run(entryPtr: usize, endPtr: usize, panelPtr: usize, toPtr: usize): void {
   let c0 = f32x4.splat(0), c1 = f32x4.splat(0), c2 = f32x4.splat(0), c3 = f32x4.splat(0);
   let c4 = f32x4.splat(0), c5 = f32x4.splat(0), c6 = f32x4.splat(0), c7 = f32x4.splat(0);

@@ -34,7 +34,10 @@ const PAIRS = 10;
 const SIDE = 14;
 const CLASSES = 10;
 
-const { values, positionals } = parseArgs({ options: { json: { type: 'boolean', default: false }, draws: { type: 'string' } }, allowPositionals: true });
+const { values, positionals } = parseArgs({
+  options: { json: { type: 'boolean', default: false }, draws: { type: 'string' } },
+  allowPositionals: true,
+});
 const cpuMs = async <T>(body: () => T | Promise<T>): Promise<{ value: T; ms: number }> => {
   const start = process.cpuUsage();
   const value = await body();
@@ -62,8 +65,16 @@ for (const name of chosen) {
     if (values.json) console.log(JSON.stringify(line));
     const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
     rows.push([
-      name, solver, line.objectiveRatio.toFixed(4), `${(line.solveCpuMs / 1000).toFixed(2)} s`, `${(line.transferCpuMs / 1000).toFixed(2)} s`,
-      percent(line.accuracy), accuracies.map((share) => (100 * share).toFixed(0)).join(' '), percent(line.naiveAccuracy), percent(line.oracleAccuracy), percent(line.sourceAccuracy),
+      name,
+      solver,
+      line.objectiveRatio.toFixed(4),
+      `${(line.solveCpuMs / 1000).toFixed(2)} s`,
+      `${(line.transferCpuMs / 1000).toFixed(2)} s`,
+      percent(line.accuracy),
+      accuracies.map((share) => (100 * share).toFixed(0)).join(' '),
+      percent(line.naiveAccuracy),
+      percent(line.oracleAccuracy),
+      percent(line.sourceAccuracy),
     ]);
   }
 }
@@ -88,7 +99,9 @@ async function compare(name: string) {
   const graph = entry.graph({ input: [1, SIDE, SIDE], classes: CLASSES });
   const spec = derivePermutationSpec(graph);
   const draws = values.draws === undefined ? entry.draws : Number(values.draws);
-  const solvers = Object.fromEntries(solverNames.map((solver) => [solver, { objectives: [], solveMs: [], transferMs: [], accuracies: [] }])) as unknown as Record<SolverName, Measured>;
+  const solvers = Object.fromEntries(
+    solverNames.map((solver) => [solver, { objectives: [], solveMs: [], transferMs: [], accuracies: [] }]),
+  ) as unknown as Record<SolverName, Measured>;
   const yardsticks = { naive: [] as number[], oracle: [] as number[], source: [] as number[] };
   for (let draw = 1; draw <= draws; draw++) {
     const pair = await fineTunedPair(compute, name, graph, tasks, entry.epochs, draw);

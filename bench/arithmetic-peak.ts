@@ -1,7 +1,8 @@
 /**
- * The arithmetic roof of kernels on f32x4 without fused multiply-adds: chains of s · w + b that never leave their registers,
- * compiled for the occasion. A multiplication and an addition take five or six cycles and two of each can start in one: twelve chains just fill
- * the processor and lose what they once wait for one another (0.93 of thirteen, the most that fit fifteen registers with w and b).
+ * The arithmetic roof of kernels on f32x4 without fused multiply-adds: chains of s · w + b that never leave their
+ * registers, compiled for the occasion. A multiplication and an addition take five or six cycles and two of each can
+ * start in one: twelve chains just fill the processor and lose what they once wait for one another (0.93 of thirteen,
+ * the most that fit fifteen registers with w and b).
  */
 const CHAINS = 13;
 

@@ -16,7 +16,11 @@ function readMatrix(file: string, rows: number, columns: number): SimilarityMatr
   // By its size, before it is read: a device has none, and no end either.
   const { size } = statSync(file);
   if (size !== rows * columns * 4) {
-    throw new InvalidArgumentError({ field: file, expected: `a file of ${rows} × ${columns} f32, ${rows * columns * 4} bytes`, got: `${size} bytes` });
+    throw new InvalidArgumentError({
+      field: file,
+      expected: `a file of ${rows} × ${columns} f32, ${rows * columns * 4} bytes`,
+      got: `${size} bytes`,
+    });
   }
   const bytes = readFileSync(file);
   return { rows, columns, data: new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)) };
@@ -25,11 +29,14 @@ function readMatrix(file: string, rows: number, columns: number): SimilarityMatr
 const usage = 'usage: assign -- FILE.bin N [--rows M] [--warm FILE2.bin]';
 try {
   const { values, positionals } = parseArgs({
-    args: process.argv.slice(2), allowPositionals: true, options: { rows: { type: 'string' }, warm: { type: 'string' }, json: { type: 'boolean' } },
+    args: process.argv.slice(2),
+    allowPositionals: true,
+    options: { rows: { type: 'string' }, warm: { type: 'string' }, json: { type: 'boolean' } },
   });
   const [file, size] = positionals;
   if (file === undefined || size === undefined || positionals.length > 2) throw new Error(usage);
-  const extentOf = (field: string, text: string): number => requireInteger(field, text.trim() === '' ? NaN : Number(text), 1, limits.assignmentSize);
+  const extentOf = (field: string, text: string): number =>
+    requireInteger(field, text.trim() === '' ? NaN : Number(text), 1, limits.assignmentSize);
   const columns = extentOf('N', size);
   const rows = values.rows === undefined ? columns : extentOf('--rows', values.rows);
   const matrix = readMatrix(file, rows, columns);

@@ -1,7 +1,8 @@
 /**
  * assign:campaign -- [--n N] [--seed S]: N matrices (default 100,000; a fifth of them degenerate), both solvers, square
- * and rectangular, f32 and f64, some from a warm start, against scipy's optimum. The gap must be 0 on integers and at most 1e-12 · Σ|a| otherwise,
- * and so must the certificate. Says so and ends when scipy is absent. Exit status 1 on the first violation.
+ * and rectangular, f32 and f64, some from a warm start, against scipy's optimum. The gap must be 0 on integers and at
+ * most 1e-12 · Σ|a| otherwise, and so must the certificate. Says so and ends when scipy is absent. Exit status 1 on the
+ * first violation.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

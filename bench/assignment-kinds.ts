@@ -93,10 +93,17 @@ export const kinds: Readonly<Record<string, Square>> = {
   'minus distance on a line': (r, n) => points(r, n, (a, b) => -Math.abs((a[0] as number) - (b[0] as number))),
   'minus squared distance on a line': (r, n) => points(r, n, (a, b) => -(((a[0] as number) - (b[0] as number)) ** 2)),
   'minus root of distance on a line': (r, n) => points(r, n, (a, b) => -Math.sqrt(Math.abs((a[0] as number) - (b[0] as number)))),
-  'minus distance in a plane': (r, n) => points(r, n, (a, b) => -Math.hypot((a[0] as number) - (b[0] as number), (a[1] as number) - (b[1] as number))),
-  'distance in a plane': (r, n) => points(r, n, (a, b) => Math.hypot((a[0] as number) - (b[0] as number), (a[1] as number) - (b[1] as number))),
+  'minus distance in a plane': (r, n) =>
+    points(r, n, (a, b) => -Math.hypot((a[0] as number) - (b[0] as number), (a[1] as number) - (b[1] as number))),
+  'distance in a plane': (r, n) =>
+    points(r, n, (a, b) => Math.hypot((a[0] as number) - (b[0] as number), (a[1] as number) - (b[1] as number))),
   'minus Manhattan distance, integers': (r, n) =>
-    points(r, n, (a, b) => -Math.floor(50 * Math.abs((a[0] as number) - (b[0] as number))) - Math.floor(50 * Math.abs((a[1] as number) - (b[1] as number)))),
+    points(
+      r,
+      n,
+      (a, b) =>
+        -Math.floor(50 * Math.abs((a[0] as number) - (b[0] as number))) - Math.floor(50 * Math.abs((a[1] as number) - (b[1] as number))),
+    ),
   band: (r, n) => matrixOf(n, n, (i, j) => (Math.abs(i - j) <= 10 ? 1 + r() : 0)),
   'band of integers': (r, n) => matrixOf(n, n, (i, j) => (Math.abs(i - j) <= 20 ? below(r, 10) : -100)),
   blocks: (r, n) => matrixOf(n, n, (i, j) => (Math.floor((8 * i) / n) === Math.floor((8 * j) / n) ? 3 : 0) + normal(r)),
@@ -165,7 +172,7 @@ export const kinds: Readonly<Record<string, Square>> = {
   'product of indices modulo n': (_, n) => matrixOf(n, n, (i, j) => (i * j) % n),
   'exclusive or of indices': (_, n) => matrixOf(n, n, (i, j) => i ^ j),
   'Hilbert matrix': (_, n) => matrixOf(n, n, (i, j) => 1 / (i + j + 1)),
-  'waves': (_, n) => matrixOf(n, n, (i, j) => Math.cos(0.37 * i) * Math.cos(0.11 * j) + Math.sin(0.05 * (i - j))),
+  waves: (_, n) => matrixOf(n, n, (i, j) => Math.cos(0.37 * i) * Math.cos(0.11 * j) + Math.sin(0.05 * (i - j))),
   'one column for all': (r, n) => matrixOf(n, n, (_, j) => (j === 0 ? 10 : 0) + 0.1 * normal(r)),
   'few good columns': (r, n) => matrixOf(n, n, (_, j) => (j % 10 === 0 ? 5 : 0) + normal(r)),
 };

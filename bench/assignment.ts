@@ -59,7 +59,8 @@ function tableCases(): Case[] {
   };
   for (const [n, bar] of [[128, 2], [256, 2], [1024, 12], [4096, 35]] as const) {
     for (const [name, make] of dense) add(name, n, bar, make);
-    for (const step of gradientSteps) cases.push({ name: `gradient, step ${step} of a transfer`, n, bar, make: () => gradientMatrix(n, step) });
+    for (const step of gradientSteps)
+      cases.push({ name: `gradient, step ${step} of a transfer`, n, bar, make: () => gradientMatrix(n, step) });
   }
   for (const [n, bar] of [[1024, 10], [4096, 24]] as const) add('20 % dead units', n, bar, deadUnits);
   for (const n of [1024, 4096]) {
@@ -73,7 +74,9 @@ function tableCases(): Case[] {
 
 function kindCases(full: boolean): Case[] {
   const sizes = full ? [256, 1024, 2048] : [256, 1024];
-  return sizes.flatMap((n) => Object.entries(kinds).map(([name, make]) => ({ name: `kind: ${name}`, n, bar: 1, make: f32(name, n, make) })));
+  return sizes.flatMap((n) =>
+    Object.entries(kinds).map(([name, make]) => ({ name: `kind: ${name}`, n, bar: 1, make: f32(name, n, make) })),
+  );
 }
 
 function savedCases(folder: string): Case[] {
@@ -81,7 +84,12 @@ function savedCases(folder: string): Case[] {
     const bytes = readFileSync(join(folder, file));
     const n = Math.round(Math.sqrt(bytes.length / 4));
     const bar = n >= 4096 ? 35 : n >= 1024 ? 12 : n >= 128 ? 2 : 1;
-    return { name: `saved: ${basename(file, '.bin')}`, n, bar, make: () => new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + 4 * n * n)) };
+    return {
+      name: `saved: ${basename(file, '.bin')}`,
+      n,
+      bar,
+      make: () => new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + 4 * n * n)),
+    };
   });
 }
 
@@ -159,9 +167,10 @@ function measureWarm(core: Core, width: number, bar: number, rounds: number): As
 }
 
 function line(row: AssignmentRow): string {
-  const figures = row.ratio === null
-    ? 'no scipy'
-    : `${(row.peerMilliseconds as number).toFixed(2).padStart(9)} ms  ${row.ratio.toFixed(1).padStart(6)} × (bar ${row.bar})  gap ${(row.gap as number).toExponential(0)}`;
+  const figures =
+    row.ratio === null
+      ? 'no scipy'
+      : `${(row.peerMilliseconds as number).toFixed(2).padStart(9)} ms  ${row.ratio.toFixed(1).padStart(6)} × (bar ${row.bar})  gap ${(row.gap as number).toExponential(0)}`;
   const verdict = row.pass === null ? '' : row.pass ? '  ok' : '  SHORT';
   return `${row.matrix.padEnd(62)} ${String(row.n).padStart(5)} ${row.milliseconds.toFixed(3).padStart(9)} ms  ${figures}${verdict}`;
 }
@@ -176,7 +185,14 @@ function curve(core: Core, json: boolean): void {
       const repetitions = warmUp(solve, 500);
       const milliseconds = median([0, 1, 2, 3, 4].map(() => timed(repetitions, solve)));
       const scratchBytes = core.kernels.assignmentScratchBytes(n, n, 4, Number(n > 192)) + 16 * n;
-      const row = { matrix: name, n, milliseconds, nanosecondsAnElement: (milliseconds * 1e6) / (n * n), matrixBytes: 4 * n * n, scratchBytes };
+      const row = {
+        matrix: name,
+        n,
+        milliseconds,
+        nanosecondsAnElement: (milliseconds * 1e6) / (n * n),
+        matrixBytes: 4 * n * n,
+        scratchBytes,
+      };
       const times = `${milliseconds.toFixed(3).padStart(9)} ms ${row.nanosecondsAnElement.toFixed(2).padStart(7)} ns/element`;
       const memory = `matrix ${(row.matrixBytes / 2 ** 20).toFixed(2)} MiB + ${(scratchBytes / 2 ** 20).toFixed(2)} MiB`;
       console.log(json ? JSON.stringify(row) : `${name.padEnd(18)} ${String(n).padStart(5)} ${times}  ${memory}`);

@@ -25,7 +25,12 @@ export function attentionBlock({ tokens, width, heads }: BlockSize, withMlp: boo
   };
   const mlp: Residual = {
     op: 'residual',
-    body: [{ op: 'layer_norm', name: 'norm2' }, { op: 'dense', name: 'fc1', out: 4 * width }, { op: 'gelu' }, { op: 'dense', name: 'fc2', out: width }],
+    body: [
+      { op: 'layer_norm', name: 'norm2' },
+      { op: 'dense', name: 'fc1', out: 4 * width },
+      { op: 'gelu' },
+      { op: 'dense', name: 'fc2', out: width },
+    ],
   };
   const layers: readonly (Layer | Residual)[] = [
     { op: 'reshape', shape: [tokens, width] },
@@ -45,7 +50,14 @@ export function stockAttentionBlock(tf: StockTfjs, { count, tokens, width, heads
   const labels = tf.oneHot(Array.from({ length: count }, (_, i) => i % CLASSES), CLASSES);
   const random = (shape: number[]): T => tf.randomUniform(shape, -0.05, 0.05);
   const parameters = [
-    random([tokens, width]), tf.ones([width]), tf.zeros([width]), random([width, 3 * width]), random([3 * width]), random([width, width]), random([width]), random([width, CLASSES]),
+    random([tokens, width]),
+    tf.ones([width]),
+    tf.zeros([width]),
+    random([width, 3 * width]),
+    random([3 * width]),
+    random([width, width]),
+    random([width]),
+    random([width, CLASSES]),
   ];
   const rows = count * tokens;
   const size = width / heads;
@@ -55,7 +67,11 @@ export function stockAttentionBlock(tf: StockTfjs, { count, tokens, width, heads
     const centred = tf.sub(input, tf.mean(input, -1, true));
     const normed = tf.add(tf.mul(tf.div(centred, tf.sqrt(tf.add(tf.mean(tf.square(centred), -1, true), 1e-5))), scale), shift);
     const qkv = tf.reshape(tf.add(tf.matMul(normed as never, qkvWeight as never), qkvBias), [count, tokens, 3, heads, size]);
-    const [q, k, v] = tf.split(tf.transpose(qkv, [2, 0, 3, 1, 4]), 3, 0).map((part) => tf.reshape(part, [count * heads, tokens, size])) as [T, T, T];
+    const [q, k, v] = tf.split(tf.transpose(qkv, [2, 0, 3, 1, 4]), 3, 0).map((part) => tf.reshape(part, [count * heads, tokens, size])) as [
+      T,
+      T,
+      T,
+    ];
     const scores = tf.softmax(tf.mul(tf.matMul(q as never, k as never, false, true), 1 / Math.sqrt(size)) as T);
     const mixed = tf.transpose(tf.reshape(tf.matMul(scores as never, v as never), [count, heads, tokens, size]), [0, 2, 1, 3]);
     const out = tf.add(input, tf.add(tf.matMul(tf.reshape(mixed, [rows, width]), projection as never), projectionBias));

@@ -16,7 +16,13 @@ import { initialise } from '../src/model/initialise.ts';
 import { preset } from '../src/model/presets.ts';
 import { machine } from './measure.ts';
 
-const { values } = parseArgs({ options: { gigabytes: { type: 'string', default: '4.4' }, dir: { type: 'string', default: tmpdir() }, json: { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: {
+    gigabytes: { type: 'string', default: '4.4' },
+    dir: { type: 'string', default: tmpdir() },
+    json: { type: 'boolean', default: false },
+  },
+});
 const graph = preset('mlp', { input: [4096], widths: [2048], classes: 10 });
 const checkpointBytes = 4 * (4096 * 2048 + 2048 + 2048 * 10 + 10);
 const count = Math.ceil((Number(values.gigabytes) * 1e9) / checkpointBytes);
@@ -27,7 +33,8 @@ async function* checkpoints(): AsyncGenerator<CheckpointContent> {
   const state = initialise(core, graph, { seed: 1 });
   for (let epoch = 0; epoch < count; epoch++) {
     yield { label: `epoch ${epoch}`, epoch, state };
-    for (const { data } of state.parameters.values()) for (let i = epoch % 1000; i < data.length; i += 1000) data[i] = (data[i] as number) + 1e-3;
+    for (const { data } of state.parameters.values())
+      for (let i = epoch % 1000; i < data.length; i += 1000) data[i] = (data[i] as number) + 1e-3;
   }
 }
 
@@ -76,15 +83,33 @@ try {
   const bars = [
     { bar: 'bytes of the bundle', bound: `≥ ${2 ** 32}`, got: written.result, pass: written.result >= 2 ** 32 },
     { bar: 'checkpoints found', bound: `= ${count}`, got: read.result, pass: read.result === count },
-    { bar: 'writer: peak above idle ÷ checkpoint', bound: '≤ 6', got: written.peakBytes / checkpointBytes, pass: written.peakBytes <= 6 * checkpointBytes },
-    { bar: 'reader: peak above idle ÷ checkpoint', bound: '≤ 4', got: read.peakBytes / checkpointBytes, pass: read.peakBytes <= 4 * checkpointBytes },
-    { bar: 'bytes read for three checkpoints ÷ checkpoint', bound: '≤ 3.1', got: readBytes / checkpointBytes, pass: readBytes <= 3.1 * checkpointBytes },
+    {
+      bar: 'writer: peak above idle ÷ checkpoint',
+      bound: '≤ 6',
+      got: written.peakBytes / checkpointBytes,
+      pass: written.peakBytes <= 6 * checkpointBytes,
+    },
+    {
+      bar: 'reader: peak above idle ÷ checkpoint',
+      bound: '≤ 4',
+      got: read.peakBytes / checkpointBytes,
+      pass: read.peakBytes <= 4 * checkpointBytes,
+    },
+    {
+      bar: 'bytes read for three checkpoints ÷ checkpoint',
+      bound: '≤ 3.1',
+      got: readBytes / checkpointBytes,
+      pass: readBytes <= 3.1 * checkpointBytes,
+    },
   ];
   const facts = { ...machine(), checkpoints: count, checkpointBytes, writeMBs: written.result / 1e6 / written.seconds };
-  if (values.json) for (const line of [{ event: 'machine', ...facts }, ...bars.map((bar) => ({ event: 'bar', ...bar }))]) console.log(JSON.stringify(line));
+  if (values.json)
+    for (const line of [{ event: 'machine', ...facts }, ...bars.map((bar) => ({ event: 'bar', ...bar }))])
+      console.log(JSON.stringify(line));
   else {
     console.log(`${count} checkpoints of ${(checkpointBytes / 1e6).toFixed(1)} MB, written at ${facts.writeMBs.toFixed(0)} MB/s`);
-    for (const { bar, bound, got, pass } of bars) console.log(`${pass ? 'pass' : 'FAIL'}  ${bar}: ${Number.isInteger(got) ? got : got.toPrecision(3)} (${bound})`);
+    for (const { bar, bound, got, pass } of bars)
+      console.log(`${pass ? 'pass' : 'FAIL'}  ${bar}: ${Number.isInteger(got) ? got : got.toPrecision(3)} (${bound})`);
   }
   process.exitCode = bars.every(({ pass }) => pass) ? 0 : 1;
 } finally {

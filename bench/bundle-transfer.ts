@@ -17,13 +17,35 @@ export interface TransferDraw {
 }
 
 /** A training run as a bundle takes it: the initial state and one checkpoint an epoch. */
-export async function trainedTrajectory(graph: ModelGraph, data: ImageSet, seed: number, count: number, compute: Compute): Promise<CheckpointContent[]> {
-  const { checkpoints } = await train({ graph, data, seed, epochs: count - 1, learningRate: 0.01, batchSize: 128, heldOutFraction: 0, compute });
+export async function trainedTrajectory(
+  graph: ModelGraph,
+  data: ImageSet,
+  seed: number,
+  count: number,
+  compute: Compute,
+): Promise<CheckpointContent[]> {
+  const { checkpoints } = await train({
+    graph,
+    data,
+    seed,
+    epochs: count - 1,
+    learningRate: 0.01,
+    batchSize: 128,
+    heldOutFraction: 0,
+    compute,
+  });
   return checkpoints.map(({ label, state }, epoch) => ({ label, epoch, state, ...(epoch === 0 ? { seed: { seed } } : {}) }));
 }
 
 /** Ports the trajectory to another random initialisation along its real checkpoints, as FGMT does. */
-export async function transferDraw(graph: ModelGraph, checkpoints: readonly CheckpointContent[], data: ImageSet, test: ImageSet, seed: number, compute: Compute): Promise<TransferDraw> {
+export async function transferDraw(
+  graph: ModelGraph,
+  checkpoints: readonly CheckpointContent[],
+  data: ImageSet,
+  test: ImageSet,
+  seed: number,
+  compute: Compute,
+): Promise<TransferDraw> {
   const target = initialise(compute.core, graph, { seed: seed + 1_000_000 });
   const port = async (coding: NonNullable<BundleOptions['coding']>): Promise<number> => {
     using source = await openBundle(await writeBundle({ graph, checkpoints }, { coding }));

@@ -86,7 +86,11 @@ const asked: Readonly<Record<string, { readonly ratio: number; readonly stepErro
 const ENCODE_MBS = 40;
 const DECODE_MBS = 150;
 
-async function measureCodings(network: string, graph: ModelGraph, checkpoints: readonly CheckpointContent[]): Promise<{ rows: Row[]; bars: Bar[] }> {
+async function measureCodings(
+  network: string,
+  graph: ModelGraph,
+  checkpoints: readonly CheckpointContent[],
+): Promise<{ rows: Row[]; bars: Bar[] }> {
   const layout = parameterLayout(graph);
   const files = checkpoints.map(({ state }) => stateToSafetensors(layout, state));
   const rawBytes = files.reduce((sum, file) => sum + file.byteLength, 0);
@@ -104,7 +108,12 @@ async function measureCodings(network: string, graph: ModelGraph, checkpoints: r
     };
     const stepError = await read();
     const row = {
-      network, coding, ratio: bytes.byteLength / rawBytes, stepError, encodeMBs: rawBytes / 1e6 / (await cpuSeconds(write)), decodeMBs: rawBytes / 1e6 / (await cpuSeconds(read)),
+      network,
+      coding,
+      ratio: bytes.byteLength / rawBytes,
+      stepError,
+      encodeMBs: rawBytes / 1e6 / (await cpuSeconds(write)),
+      decodeMBs: rawBytes / 1e6 / (await cpuSeconds(read)),
     };
     rows.push(row);
     const bound = asked[coding];
@@ -113,7 +122,12 @@ async function measureCodings(network: string, graph: ModelGraph, checkpoints: r
     const peers = await measurePeers(network, coding, decoded, rawBytes);
     rows.push(...peers);
     const bar = (what: string, got: number, limit: number, least = false): void =>
-      void bars.push({ bar: `${network} ${coding}: ${what}`, bound: `${least ? '≥' : '≤'} ${limit}`, got, pass: least ? got >= limit : got <= limit });
+      void bars.push({
+        bar: `${network} ${coding}: ${what}`,
+        bound: `${least ? '≥' : '≤'} ${limit}`,
+        got,
+        pass: least ? got >= limit : got <= limit,
+      });
     bar('size ÷ raw', row.ratio, bound.ratio);
     bar('error ÷ step norm', stepError, bound.stepError);
     for (const peer of peers) bar(`size ÷ ${peer.coding}`, row.ratio / peer.ratio, 1);
@@ -130,11 +144,20 @@ async function measurePeers(network: string, coding: string, files: readonly Uin
   const { user, system } = process.cpuUsage(before);
   return [
     { ...common, coding: `gzip -6 of the ${coding} files`, ratio: gzip / rawBytes, encodeMBs: rawBytes / (user + system) },
-    { ...common, coding: `exponent coding (as ZipNN) of the ${coding} files`, ratio: (await exponentCodedBytes(files)) / rawBytes, encodeMBs: null },
+    {
+      ...common,
+      coding: `exponent coding (as ZipNN) of the ${coding} files`,
+      ratio: (await exponentCodedBytes(files)) / rawBytes,
+      encodeMBs: null,
+    },
   ];
 }
 
-async function measureTransfers(graph: ModelGraph, first: readonly CheckpointContent[], data: ImageSet): Promise<{ draws: TransferDraw[]; bars: Bar[] }> {
+async function measureTransfers(
+  graph: ModelGraph,
+  first: readonly CheckpointContent[],
+  data: ImageSet,
+): Promise<{ draws: TransferDraw[]; bars: Bar[] }> {
   const test = await images('t10k', 10_000);
   const draws: TransferDraw[] = [];
   for (let seed = SEED; seed < SEED + Number(values.draws); seed++) {
@@ -143,7 +166,17 @@ async function measureTransfers(graph: ModelGraph, first: readonly CheckpointCon
   }
   const mean = (which: 'lossless' | 'int8'): number => draws.reduce((sum, draw) => sum + draw[which], 0) / draws.length;
   const got = Math.abs(mean('int8') - mean('lossless'));
-  return { draws, bars: [{ bar: `mlp-512 int8: points of transferred accuracy from lossless, mean of ${draws.length} draws`, bound: '≤ 0.2', got, pass: got <= 0.2 }] };
+  return {
+    draws,
+    bars: [
+      {
+        bar: `mlp-512 int8: points of transferred accuracy from lossless, mean of ${draws.length} draws`,
+        bound: '≤ 0.2',
+        got,
+        pass: got <= 0.2,
+      },
+    ],
+  };
 }
 
 const digits = await images('train', 20_000);
@@ -154,7 +187,10 @@ const bars: Bar[] = [];
 if (values.part.includes('codings')) {
   const small = selectRows(shrink(digits, 2), Int32Array.from({ length: 3000 }, (_, i) => i));
   const conv = preset('small-conv', { input: [small.channels, small.height, small.width], classes: small.classes });
-  for (const [name, graph, checkpoints] of [['mlp-512', mlp, mlpTrajectory], ['small-conv-32', conv, await trainedTrajectory(conv, small, SEED, count, compute)]] as const) {
+  for (const [name, graph, checkpoints] of [
+    ['mlp-512', mlp, mlpTrajectory],
+    ['small-conv-32', conv, await trainedTrajectory(conv, small, SEED, count, compute)],
+  ] as const) {
     const measured = await measureCodings(name, graph, checkpoints);
     rows.push(...measured.rows);
     bars.push(...measured.bars);
@@ -175,15 +211,33 @@ process.exitCode = bars.every(({ pass }) => pass) ? 0 : 1;
 
 function printText(): void {
   const table = (titles: readonly string[], left: number, cells: readonly (readonly string[])[]): void => {
-    if (cells.length > 0) console.log(formatTable(titles.map((title, i) => ({ title, align: i < left ? ('left' as const) : ('right' as const) })), cells));
+    if (cells.length > 0)
+      console.log(
+        formatTable(
+          titles.map((title, i) => ({ title, align: i < left ? ('left' as const) : ('right' as const) })),
+          cells,
+        ),
+      );
   };
   const rounded = (value: number | null, decimals: number): string => (value === null ? '' : value.toFixed(decimals));
   const { node, processor } = machine();
   console.log(`${count} checkpoints, ${digits.name}; ${node}, ${processor}\n`);
   table(
-    ['network', 'coding', 'size ÷ raw', 'largest error ÷ step', 'encode MB/s', 'decode MB/s'], 2,
-    rows.map((row) => [row.network, row.coding, rounded(row.ratio, 3), rounded(row.stepError, 4), rounded(row.encodeMBs, 0), rounded(row.decodeMBs, 0)]),
+    ['network', 'coding', 'size ÷ raw', 'largest error ÷ step', 'encode MB/s', 'decode MB/s'],
+    2,
+    rows.map((row) => [
+      row.network,
+      row.coding,
+      rounded(row.ratio, 3),
+      rounded(row.stepError, 4),
+      rounded(row.encodeMBs, 0),
+      rounded(row.decodeMBs, 0),
+    ]),
   );
-  table(['draw', 'test accuracy, %: from lossless', 'from int8'], 1, (transfers?.draws ?? []).map(({ seed, lossless, int8 }) => [String(seed), rounded(lossless, 2), rounded(int8, 2)]));
+  table(
+    ['draw', 'test accuracy, %: from lossless', 'from int8'],
+    1,
+    (transfers?.draws ?? []).map(({ seed, lossless, int8 }) => [String(seed), rounded(lossless, 2), rounded(int8, 2)]),
+  );
   for (const { bar, bound, got, pass } of bars) console.log(`${pass ? 'pass' : 'FAIL'}  ${bar}: ${got.toPrecision(3)} (${bound})`);
 }

@@ -3,7 +3,17 @@
  * A linear classifier and an MLP are trained on each task; then a base model v1 is fine-tuned from the first task to the
  * second and its fine-tune is ported to a base model v2.
  */
-import { evaluate, generateTaskPair, openCompute, preset, train, trajectoryFromStates, transfer, type ImageSet, type NetworkState } from '../src/index.ts';
+import {
+  evaluate,
+  generateTaskPair,
+  openCompute,
+  preset,
+  train,
+  trajectoryFromStates,
+  transfer,
+  type ImageSet,
+  type NetworkState,
+} from '../src/index.ts';
 
 const json = process.argv.includes('--json');
 const seed = Number(process.argv[process.argv.indexOf('--seed') + 1] ?? 1) || 1;
@@ -21,8 +31,24 @@ function report(what: string, accuracy: number): void {
   else console.log(`${what.padEnd(56)} ${(100 * accuracy).toFixed(1).padStart(5)} %`);
 }
 
-async function trained(graph: typeof linear, data: ImageSet, learningRate: number, initial?: NetworkState, trainSeed = seed): Promise<NetworkState> {
-  const settings = { graph, data, seed: trainSeed, epochs: 10, batchSize: 64, learningRate, learningRateSchedule: 'cosine', heldOutFraction: 0, compute } as const;
+async function trained(
+  graph: typeof linear,
+  data: ImageSet,
+  learningRate: number,
+  initial?: NetworkState,
+  trainSeed = seed,
+): Promise<NetworkState> {
+  const settings = {
+    graph,
+    data,
+    seed: trainSeed,
+    epochs: 10,
+    batchSize: 64,
+    learningRate,
+    learningRateSchedule: 'cosine',
+    heldOutFraction: 0,
+    compute,
+  } as const;
   const { checkpoints } = await train(initial === undefined ? settings : { ...settings, initial });
   return checkpoints.at(-1)!.state;
 }

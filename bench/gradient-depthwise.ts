@@ -1,8 +1,8 @@
 /**
- * Depthwise convolution against its roof: the lower of what a plain SIMD triad (y += x, two reads and a write) moves in the same moments, over two
- * arrays that together are as large as the shape's two tensors so that the same caches hold them, and of what a loop in registers alone computes
- * (`arithmetic-peak.ts`), in bytes that each direction must read and write at least. And against the same convolution of stock tfjs-wasm, which has a
- * forward pass only.
+ * Depthwise convolution against its roof: the lower of what a plain SIMD triad (y += x, two reads and a write) moves in
+ * the same moments, over two arrays that together are as large as the shape's two tensors so that the same caches hold
+ * them, and of what a loop in registers alone computes (`arithmetic-peak.ts`), in bytes that each direction must read
+ * and write at least. And against the same convolution of stock tfjs-wasm, which has a forward pass only.
  */
 import { engine, type Tensor } from '#tfjs';
 import type { Core } from '../src/core/core.ts';
@@ -33,8 +33,16 @@ export async function depthwise(
     const pad = (kernel - 1) / 2;
     const side = Math.floor((extent + 2 * pad - kernel) / stride) + 1;
     const random = (shape: number[]): Tensor =>
-      engine().makeTensor(Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => ((i * 7919) % 1009) / 1009 - 0.5), shape, 'float32');
-    const [x, filter, dy] = [random([count, extent, extent, channels]), random([kernel, kernel, 1, channels]), random([count, side, side, channels])];
+      engine().makeTensor(
+        Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => ((i * 7919) % 1009) / 1009 - 0.5),
+        shape,
+        'float32',
+      );
+    const [x, filter, dy] = [
+      random([count, extent, extent, channels]),
+      random([kernel, kernel, 1, channels]),
+      random([count, side, side, channels]),
+    ];
     const attrs = { strides: [stride, stride], pad: [[0, 0], [pad, pad], [pad, pad], [0, 0]], dataFormat: 'NHWC', dilations: [1, 1], groups: channels };
     const bytes = 4 * (x.size + dy.size);
     const directions = {
@@ -60,11 +68,21 @@ export async function depthwise(
         const roof = Math.min(triadRate, arithmeticRate);
         judge(
           {
-            bench: 'depthwise', direction, shape: name, MB: bytes / 1e6, 'GB/s': rate, 'triad GB/s': triadRate, 'arithmetic GB/s': arithmeticRate,
-            bound: triadRate < arithmeticRate ? 'memory' : 'arithmetic', 'ratio to the roof': rate / roof, 'GFLOP/s': flops / samples.once / 1e6,
+            bench: 'depthwise',
+            direction,
+            shape: name,
+            MB: bytes / 1e6,
+            'GB/s': rate,
+            'triad GB/s': triadRate,
+            'arithmetic GB/s': arithmeticRate,
+            bound: triadRate < arithmeticRate ? 'memory' : 'arithmetic',
+            'ratio to the roof': rate / roof,
+            'GFLOP/s': flops / samples.once / 1e6,
             ...(direction === 'forward' ? { 'times stock': samples.stockOnce / samples.once } : {}),
           },
-          rate / roof, 'at least', BAR,
+          rate / roof,
+          'at least',
+          BAR,
         );
       }
     });
@@ -73,7 +91,10 @@ export async function depthwise(
 }
 
 /** Median milliseconds of each body, seven samples of about 40 ms taken in turn. */
-function interleaved<K extends string>(cpuMs: (body: () => void) => number, bodies: { readonly [name in K]: () => void }): { readonly [name in K]: number } {
+function interleaved<K extends string>(
+  cpuMs: (body: () => void) => number,
+  bodies: { readonly [name in K]: () => void },
+): { readonly [name in K]: number } {
   const names = Object.keys(bodies) as K[];
   const repeats = new Map(names.map((name) => [name, (bodies[name](), Math.max(1, Math.round(40 / Math.max(0.05, cpuMs(bodies[name])))))]));
   const samples = new Map<K, number[]>(names.map((name) => [name, []]));

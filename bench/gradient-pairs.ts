@@ -102,10 +102,20 @@ export function pairsFile(core: Core, name: string, graph: ModelGraph, options: 
   return { spec, path, pairBytes, decode: (bytes) => decode(core, bytes, layout) };
 }
 
-export function gradientPairs(core: Core, name: string, graph: ModelGraph, options: PairsOptions): { spec: PermutationSpec; pairs: GradientPair[] } {
+export function gradientPairs(
+  core: Core,
+  name: string,
+  graph: ModelGraph,
+  options: PairsOptions,
+): { spec: PermutationSpec; pairs: GradientPair[] } {
   const file = pairsFile(core, name, graph, options);
   const bytes = readFileSync(file.path);
-  return { spec: file.spec, pairs: Array.from({ length: options.pairs }, (_, index) => file.decode(bytes.subarray(index * file.pairBytes, (index + 1) * file.pairBytes))) };
+  return {
+    spec: file.spec,
+    pairs: Array.from({ length: options.pairs }, (_, index) =>
+      file.decode(bytes.subarray(index * file.pairBytes, (index + 1) * file.pairBytes)),
+    ),
+  };
 }
 
 function compute(core: Core, graph: ModelGraph, spec: PermutationSpec, options: PairsOptions): GradientPair[] {
@@ -136,7 +146,11 @@ function compute(core: Core, graph: ModelGraph, spec: PermutationSpec, options: 
     const at = (parameters: NamedTensors): GradientResult => network.gradient({ parameters, buffers: target.buffers }, batches);
     const ofTarget = at(map(target.parameters, permuteTensors(spec, update, permutations), (a, b) => a + b));
     const ofSource = at(map(source.parameters, update, (a, b) => a + b));
-    const pair = { target: ofTarget.gradients, source: ofSource.gradients, factored: { target: ofTarget.factors, source: ofSource.factors } };
+    const pair = {
+      target: ofTarget.gradients,
+      source: ofSource.gradients,
+      factored: { target: ofTarget.factors, source: ofSource.factors },
+    };
     addPair(history, pair);
     const solved = solveMatching(history, { start: identityPermutations(spec), random: new Random(5, streams.sweepOrder, index) });
     permutations = solved.permutations;
@@ -146,7 +160,9 @@ function compute(core: Core, graph: ModelGraph, spec: PermutationSpec, options: 
 }
 
 function map(a: NamedTensors, b: NamedTensors, f: (x: number, y: number) => number): NamedTensors {
-  return new Map([...a].map(([name, { shape, data }]) => [name, { shape, data: data.map((x, i) => f(x, (b.get(name) as Tensor).data[i] as number)) }]));
+  return new Map(
+    [...a].map(([name, { shape, data }]) => [name, { shape, data: data.map((x, i) => f(x, (b.get(name) as Tensor).data[i] as number)) }]),
+  );
 }
 
 interface Entry {

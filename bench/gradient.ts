@@ -40,7 +40,12 @@ function judge(record: { readonly [field: string]: string | number }, figure: nu
 
 function print(record: { readonly [field: string]: string | number }): void {
   if (json) console.log(JSON.stringify(record));
-  else console.log(Object.entries(record).map(([field, value]) => `${field} ${typeof value === 'number' ? Number(value.toPrecision(3)) : value}`).join('  '));
+  else
+    console.log(
+      Object.entries(record)
+        .map(([field, value]) => `${field} ${typeof value === 'number' ? Number(value.toPrecision(3)) : value}`)
+        .join('  '),
+    );
 }
 
 /** CPU milliseconds of a synchronous body. */
@@ -121,7 +126,11 @@ function convolutions(yardstick: Yardstick): void {
     const side = Math.floor((extent + 2 * pad - kernel) / stride) + 1;
     const flops = 2 * count * side * side * out * (channels / groups) * kernel * kernel;
     const random = (shape: number[]): Tensor =>
-      engine().makeTensor(Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => ((i * 7919) % 1009) / 1009 - 0.5), shape, 'float32');
+      engine().makeTensor(
+        Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => ((i * 7919) % 1009) / 1009 - 0.5),
+        shape,
+        'float32',
+      );
     const x = random([count, extent, extent, channels]);
     const filter = random([kernel, kernel, channels / groups, out]);
     const dy = random([count, side, side, out]);
@@ -171,7 +180,11 @@ function networks(core: Core, gradients: GradientEngine, stock: StockTfjs, yards
   const ours = (): void => void network.gradient(state, [batch]);
   const stockStep = stockMlp(stock, [784, 512, 512, 10], 128);
   for (const body of [ours, stockStep]) for (let i = 0; i < 3; i++) body();
-  const pairs = Array.from({ length: 7 }, () => ({ stock: cpuMs(stockStep), ours: cpuMs(ours), step: cpuMs(() => trainer.step(batch, 1e-3)) }));
+  const pairs = Array.from({ length: 7 }, () => ({
+    stock: cpuMs(stockStep),
+    ours: cpuMs(ours),
+    step: cpuMs(() => trainer.step(batch, 1e-3)),
+  }));
   const times = median(pairs.map(({ stock: s, ours: o }) => s / o));
   const figures = {
     bench: 'network', network: 'MLP 784-512-512-10, batch 128',
@@ -190,7 +203,12 @@ function networks(core: Core, gradients: GradientEngine, stock: StockTfjs, yards
     const megaflops = gradientCost(graph, 1).flops / 1e6;
     const { ms, y } = against(yardstick, 0, () => void compiled.gradient(start, [images]));
     const share = ms / count / (megaflops / y);
-    judge({ bench: 'network', network: `${name}, batch ${count}`, 'ms an image': ms / count, 'ratio to its FLOPs ÷ Y': share, Y: y }, share, 'at most', 0.95);
+    judge(
+      { bench: 'network', network: `${name}, batch ${count}`, 'ms an image': ms / count, 'ratio to its FLOPs ÷ Y': share, Y: y },
+      share,
+      'at most',
+      0.95,
+    );
   }
 }
 
@@ -206,8 +224,12 @@ function transformers(core: Core, gradients: GradientEngine, stock: StockTfjs, y
     const { flops } = gradientCost(graph, size.count);
     const { ratio, ms, y, gflops } = against(yardstick, flops, ours);
     const figures = {
-      bench: 'network', network: `${withMlp ? 'transformer block (no bar of its own)' : 'attention block'}, batch 16, 65 tokens, width 128, 4 heads`,
-      'gradient ms': ms, 'GFLOP/s': gflops, Y: y, 'time ÷ (FLOPs ÷ Y)': 1 / ratio,
+      bench: 'network',
+      network: `${withMlp ? 'transformer block (no bar of its own)' : 'attention block'}, batch 16, 65 tokens, width 128, 4 heads`,
+      'gradient ms': ms,
+      'GFLOP/s': gflops,
+      Y: y,
+      'time ÷ (FLOPs ÷ Y)': 1 / ratio,
     };
     if (withMlp) {
       print(figures);
@@ -233,8 +255,13 @@ async function memory(): Promise<void> {
     using network = gradients.compile(conv8, { microBatch });
     network.gradient(initialise(core, conv8, { seed: 1 }), [batchOf(conv8, count, 10)]);
     const figures = {
-      bench: 'memory', network: 'Conv8 full width, batch 128', 'micro-batch': microBatch, 'reckoned MB': gradientHeapBytes(conv8, microBatch, Math.ceil(count / microBatch)) / MB,
-      'peak heap MB': core.heapBytes / MB, 'peak tensors MB': gradients.memory.peakTensorBytes / MB, 'stock MB': 960,
+      bench: 'memory',
+      network: 'Conv8 full width, batch 128',
+      'micro-batch': microBatch,
+      'reckoned MB': gradientHeapBytes(conv8, microBatch, Math.ceil(count / microBatch)) / MB,
+      'peak heap MB': core.heapBytes / MB,
+      'peak tensors MB': gradients.memory.peakTensorBytes / MB,
+      'stock MB': 960,
     };
     judge(figures, core.heapBytes / MB, 'at most', 350);
   }
@@ -247,10 +274,21 @@ async function capped(): Promise<void> {
   const { microBatch, bytes } = plan({ graph, method: 'fgmt', heapLimitBytes });
   const count = 256;
   const images = Uint8Array.from({ length: count * 3072 }, (_, i) => (i * 7919) % 251);
-  const data = imageSet({ name: 'grid', images, labels: Uint8Array.from({ length: count }, (_, i) => i % 10), channels: 3, height: 32, width: 32 });
+  const data = imageSet({
+    name: 'grid',
+    images,
+    labels: Uint8Array.from({ length: count }, (_, i) => i % 10),
+    channels: 3,
+    height: 32,
+    width: 32,
+  });
   const transferUnder = async (options: { readonly heapLimitBytes?: number }) => {
     using compute = await openCompute(options);
-    const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [NetworkState, NetworkState, NetworkState];
+    const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [
+      NetworkState,
+      NetworkState,
+      NetworkState,
+    ];
     const source = trajectoryFromStates(graph, [{ label: 'start', state: start }, { label: 'end', state: end }]);
     const { state } = await transfer({ source, target, data, method: 'fgmt', seed: 1, steps: 2, maxSweeps: 3, microBatch, compute });
     return { sha256: await stateSha256(graph, state), heapMB: compute.core.heapBytes / MB };
@@ -265,7 +303,13 @@ async function capped(): Promise<void> {
   judge(figures, same ? tight.heapMB : Infinity, 'at most', 96);
 }
 
-const versions = { node: process.version, v8: process.versions.v8, tfjs: '4.22.0', cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: cpus().length };
+const versions = {
+  node: process.version,
+  v8: process.versions.v8,
+  tfjs: '4.22.0',
+  cpu: cpus()[0]?.model.trim() ?? 'unknown',
+  cores: cpus().length,
+};
 if (!json) console.log(Object.entries(versions).map(([name, value]) => `${name} ${value}`).join(', '));
 else print({ bench: 'machine', ...versions });
 if (['products', 'convolutions', 'depthwise', 'networks', 'transformers'].some(wanted)) {

@@ -29,8 +29,16 @@ interface Case {
 }
 
 const cases: Readonly<Record<string, Case>> = {
-  conv8: { graph: () => preset('conv8', { input: [3, 32, 32], classes: 10 }), pairs: { pairs: 30, batchSize: 32, trainingSteps: 20, learningRate: 0.05 }, budgetBytes: 4e8 },
-  resnet18: { graph: () => preset('resnet18', { input: [3, 32, 32], classes: 10 }), pairs: { pairs: 15, batchSize: 16, trainingSteps: 10, learningRate: 0.02 }, budgetBytes: 1e9 },
+  conv8: {
+    graph: () => preset('conv8', { input: [3, 32, 32], classes: 10 }),
+    pairs: { pairs: 30, batchSize: 32, trainingSteps: 20, learningRate: 0.05 },
+    budgetBytes: 4e8,
+  },
+  resnet18: {
+    graph: () => preset('resnet18', { input: [3, 32, 32], classes: 10 }),
+    pairs: { pairs: 15, batchSize: 16, trainingSteps: 10, learningRate: 0.02 },
+    budgetBytes: 1e9,
+  },
 };
 /** Share of the exact objective that a budget may cost. */
 const LARGEST_LOSS = 0.005;
@@ -50,7 +58,12 @@ interface Run {
 }
 
 const { values, positionals } = parseArgs({
-  options: { json: { type: 'boolean', default: false }, child: { type: 'string' }, budget: { type: 'string' }, judge: { type: 'boolean', default: false } },
+  options: {
+    json: { type: 'boolean', default: false },
+    child: { type: 'string' },
+    budget: { type: 'string' },
+    judge: { type: 'boolean', default: false },
+  },
   allowPositionals: true,
 });
 const folder = join('build', 'bench');
@@ -71,9 +84,21 @@ function runAll(): void {
     const exact = child(name, EXACT, true);
     const loss = 1 - exact.judged / exact.objective;
     const line = {
-      bench: 'history-budget', network: name, pairs: entry.pairs.pairs, budgetBytes: entry.budgetBytes, bytes: held.bytes, exactBytes: exact.bytes, coded: held.coded, loss,
-      codingError: Math.abs(held.objective / exact.judged - 1), reportedBound: held.errorBound / Math.abs(held.objective), cpuMs: held.cpuMs, exactCpuMs: exact.cpuMs,
-      peakResidentBytes: held.peakResidentBytes, exactPeakResidentBytes: exact.peakResidentBytes, heapBytes: held.heapBytes,
+      bench: 'history-budget',
+      network: name,
+      pairs: entry.pairs.pairs,
+      budgetBytes: entry.budgetBytes,
+      bytes: held.bytes,
+      exactBytes: exact.bytes,
+      coded: held.coded,
+      loss,
+      codingError: Math.abs(held.objective / exact.judged - 1),
+      reportedBound: held.errorBound / Math.abs(held.objective),
+      cpuMs: held.cpuMs,
+      exactCpuMs: exact.cpuMs,
+      peakResidentBytes: held.peakResidentBytes,
+      exactPeakResidentBytes: exact.peakResidentBytes,
+      heapBytes: held.heapBytes,
       pass: held.bytes <= entry.budgetBytes && loss <= LARGEST_LOSS,
     };
     lines.push(line);
@@ -85,10 +110,31 @@ function runAll(): void {
   const numeric = (title: string) => ({ title, align: 'right' }) as const;
   console.log(
     formatTable(
-      [{ title: 'network' }, numeric('pairs'), numeric('budget'), numeric('held'), numeric('exact'), numeric('objective lost'), numeric('bar'), numeric('bound said'), numeric('resident'), numeric('exact resident'), { title: '' }],
+      [
+        { title: 'network' },
+        numeric('pairs'),
+        numeric('budget'),
+        numeric('held'),
+        numeric('exact'),
+        numeric('objective lost'),
+        numeric('bar'),
+        numeric('bound said'),
+        numeric('resident'),
+        numeric('exact resident'),
+        { title: '' },
+      ],
       lines.map((line) => [
-        line.network, String(line.pairs), formatBytes(line.budgetBytes), formatBytes(line.bytes), formatBytes(line.exactBytes), `${(100 * line.loss).toFixed(3)} %`, `${100 * LARGEST_LOSS} %`,
-        `${(100 * line.reportedBound).toFixed(1)} %`, formatBytes(line.peakResidentBytes), formatBytes(line.exactPeakResidentBytes), line.pass ? 'pass' : 'FALLS SHORT',
+        line.network,
+        String(line.pairs),
+        formatBytes(line.budgetBytes),
+        formatBytes(line.bytes),
+        formatBytes(line.exactBytes),
+        `${(100 * line.loss).toFixed(3)} %`,
+        `${100 * LARGEST_LOSS} %`,
+        `${(100 * line.reportedBound).toFixed(1)} %`,
+        formatBytes(line.peakResidentBytes),
+        formatBytes(line.exactPeakResidentBytes),
+        line.pass ? 'pass' : 'FALLS SHORT',
       ]),
     ),
   );
@@ -96,7 +142,10 @@ function runAll(): void {
 
 function child(name: string, budgetBytes: number, judge: boolean): Run {
   const flags = ['--child', name, '--budget', String(budgetBytes), ...(judge ? ['--judge'] : [])];
-  const { status, stdout } = spawnSync(process.execPath, ['scripts/run.mjs', 'bench/history-budget.ts', ...flags], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  const { status, stdout } = spawnSync(process.execPath, ['scripts/run.mjs', 'bench/history-budget.ts', ...flags], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   if (status !== 0) throw new Error(`${name} with a budget of ${budgetBytes} bytes ended with status ${status}`);
   return JSON.parse(stdout) as Run;
 }
@@ -112,7 +161,9 @@ async function runChild(name: string, budgetBytes: number, judge: boolean): Prom
   const { graph, pairs } = cases[name] as Case;
   using core = await openCore();
   const file = pairsFile(core, name, graph(), pairs);
-  const history = new GradientHistory(core, file.spec, { budgetBytes: Math.min(budgetBytes, judge ? historySize(file.spec, pairs.pairs).totalBytes * 2 : budgetBytes) });
+  const history = new GradientHistory(core, file.spec, {
+    budgetBytes: Math.min(budgetBytes, judge ? historySize(file.spec, pairs.pairs).totalBytes * 2 : budgetBytes),
+  });
   const cpu = process.cpuUsage();
   const handle = openSync(file.path, 'r');
   for (let index = 0; index < pairs.pairs; index++) {
@@ -122,7 +173,10 @@ async function runChild(name: string, budgetBytes: number, judge: boolean): Prom
     history.add(target, source);
   }
   closeSync(handle);
-  const solved = solveMatching(history, { start: identityPermutations(file.spec), random: new Random(11, streams.sweepOrder, pairs.pairs) });
+  const solved = solveMatching(history, {
+    start: identityPermutations(file.spec),
+    random: new Random(11, streams.sweepOrder, pairs.pairs),
+  });
   const { user, system } = process.cpuUsage(cpu);
   const permutationsPath = join(folder, `${name}-budget-permutations.json`);
   const found = history.layout.groups.map(({ id }) => solved.permutations.get(id) as Int32Array);
@@ -130,8 +184,15 @@ async function runChild(name: string, budgetBytes: number, judge: boolean): Prom
   if (!judge) writeFileSync(permutationsPath, JSON.stringify(found.map((perm) => [...perm])));
   const judged = judge ? (JSON.parse(readFileSync(permutationsPath, 'utf8')) as number[][]).map((perm) => Int32Array.from(perm)) : found;
   const run: Run = {
-    bytes: history.bytes, coded: history.coded, objective: solved.objective, judged: matchingObjective(history, judged), errorBound: solved.objectiveErrorBound,
-    sweeps: solved.sweeps, cpuMs: (user + system) / 1000, peakResidentBytes: processPeakBytes(), heapBytes: core.heapBytes,
+    bytes: history.bytes,
+    coded: history.coded,
+    objective: solved.objective,
+    judged: matchingObjective(history, judged),
+    errorBound: solved.objectiveErrorBound,
+    sweeps: solved.sweeps,
+    cpuMs: (user + system) / 1000,
+    peakResidentBytes: processPeakBytes(),
+    heapBytes: core.heapBytes,
   };
   console.log(JSON.stringify(run));
 }

@@ -39,22 +39,34 @@ export function rowsOf(line: Line): readonly MatchingRow[] {
 function assignmentRow(line: Line): MatchingRow {
   const warm = text(line, 'matrix').startsWith('warm');
   return {
-    row: `${text(line, 'matrix')}, n ${text(line, 'n')}`, ours: time(number(line, 'milliseconds')), peer: `${time(number(line, 'peerMilliseconds'))} ${warm ? 'cold' : 'scipy'}`,
-    figure: times(number(line, 'ratio')), bar: `≥ ${times(number(line, 'bar'))}`, pass: verdict(line),
+    row: `${text(line, 'matrix')}, n ${text(line, 'n')}`,
+    ours: time(number(line, 'milliseconds')),
+    peer: `${time(number(line, 'peerMilliseconds'))} ${warm ? 'cold' : 'scipy'}`,
+    figure: times(number(line, 'ratio')),
+    bar: `≥ ${times(number(line, 'bar'))}`,
+    pass: verdict(line),
   };
 }
 
 function curveRow(line: Line): MatchingRow {
   return {
-    row: `${text(line, 'matrix')}, n ${text(line, 'n')}`, ours: time(number(line, 'milliseconds')), peer: `${bytesOf(line, 'matrixBytes')} + ${bytesOf(line, 'scratchBytes')}`,
-    figure: `${(number(line, 'nanosecondsAnElement') ?? NaN).toFixed(2)} ns/element`, bar: '', pass: undefined,
+    row: `${text(line, 'matrix')}, n ${text(line, 'n')}`,
+    ours: time(number(line, 'milliseconds')),
+    peer: `${bytesOf(line, 'matrixBytes')} + ${bytesOf(line, 'scratchBytes')}`,
+    figure: `${(number(line, 'nanosecondsAnElement') ?? NaN).toFixed(2)} ns/element`,
+    bar: '',
+    pass: undefined,
   };
 }
 
 function campaignRow(line: Line): MatchingRow {
   return {
-    row: `${text(line, 'matrices')} matrices, ${text(line, 'integral')} of integers`, ours: `certificate ${(number(line, 'largestCertificate') ?? NaN).toExponential(1)}`, peer: 'scipy',
-    figure: `gap ${(number(line, 'largestGap') ?? NaN).toExponential(1)}`, bar: '≤ 1e-12, integers 0', pass: verdict(line),
+    row: `${text(line, 'matrices')} matrices, ${text(line, 'integral')} of integers`,
+    ours: `certificate ${(number(line, 'largestCertificate') ?? NaN).toExponential(1)}`,
+    peer: 'scipy',
+    figure: `gap ${(number(line, 'largestGap') ?? NaN).toExponential(1)}`,
+    bar: '≤ 1e-12, integers 0',
+    pass: verdict(line),
   };
 }
 
@@ -62,46 +74,74 @@ function campaignRow(line: Line): MatchingRow {
 function productRows(line: Line): readonly MatchingRow[] {
   const named = `${text(line, 'form')} ${text(line, 'size')}²`;
   const figures: readonly (readonly [key: string, peer: string, bar: number | undefined])[] = [
-    ['againstStock', 'stock tfjs-wasm NN', 1.2], ['againstOpenblas', 'OpenBLAS, SSE', 1], ['bunAgainstOpenblas', 'Bun: OpenBLAS, SSE', 1], ['denoAgainstNode', 'Deno: Node', 0.8],
-    ['twoThreads', 'one thread', 1.9], ['relaxed', 'relaxed: strict', undefined], ['denoRelaxed', 'Deno, relaxed: strict', undefined], ['bunRelaxed', 'Bun, relaxed: strict', undefined],
+    ['againstStock', 'stock tfjs-wasm NN', 1.2],
+    ['againstOpenblas', 'OpenBLAS, SSE', 1],
+    ['bunAgainstOpenblas', 'Bun: OpenBLAS, SSE', 1],
+    ['denoAgainstNode', 'Deno: Node', 0.8],
+    ['twoThreads', 'one thread', 1.9],
+    ['relaxed', 'relaxed: strict', undefined],
+    ['denoRelaxed', 'Deno, relaxed: strict', undefined],
+    ['bunRelaxed', 'Bun, relaxed: strict', undefined],
   ];
   const gflops = number(line, 'gflops');
   return figures.flatMap(([key, peer, bar]) => {
     const ratio = number(line, key);
     if (ratio === undefined) return [];
     const same = bar === undefined || line['sameBytes'] === true;
-    return [{
-      row: named, ours: gflops === undefined ? '' : `${gflops.toFixed(1)} GFLOP/s`, peer: same ? peer : `${peer}, OTHER BYTES`, figure: times(ratio),
-      bar: bar === undefined ? '' : `≥ ${times(bar)}`, pass: bar === undefined ? undefined : ratio >= bar && same,
-    }];
+    return [
+      {
+        row: named,
+        ours: gflops === undefined ? '' : `${gflops.toFixed(1)} GFLOP/s`,
+        peer: same ? peer : `${peer}, OTHER BYTES`,
+        figure: times(ratio),
+        bar: bar === undefined ? '' : `≥ ${times(bar)}`,
+        pass: bar === undefined ? undefined : ratio >= bar && same,
+      },
+    ];
   });
 }
 
 function solveRow(line: Line): MatchingRow {
   return {
-    row: `${text(line, 'case')}, ${text(line, 'pairs')} pairs, ${text(line, 'mode')}`, ours: time(number(line, 'oursMs')), peer: `${time(number(line, 'straightforwardMs'))} straightforward`,
-    figure: times(number(line, 'speedup')), bar: `≥ ${times(number(line, 'bar'))}`, pass: verdict(line),
+    row: `${text(line, 'case')}, ${text(line, 'pairs')} pairs, ${text(line, 'mode')}`,
+    ours: time(number(line, 'oursMs')),
+    peer: `${time(number(line, 'straightforwardMs'))} straightforward`,
+    figure: times(number(line, 'speedup')),
+    bar: `≥ ${times(number(line, 'bar'))}`,
+    pass: verdict(line),
   };
 }
 
 function historyRow(line: Line): MatchingRow {
   return {
-    row: `${text(line, 'network')}, ${text(line, 'pairs')} pairs in ${bytesOf(line, 'budgetBytes')}`, ours: bytesOf(line, 'bytes'), peer: `${bytesOf(line, 'exactBytes')} exact`,
-    figure: `${percent(number(line, 'loss'))} lost`, bar: '≤ 0.5 %', pass: verdict(line),
+    row: `${text(line, 'network')}, ${text(line, 'pairs')} pairs in ${bytesOf(line, 'budgetBytes')}`,
+    ours: bytesOf(line, 'bytes'),
+    peer: `${bytesOf(line, 'exactBytes')} exact`,
+    figure: `${percent(number(line, 'loss'))} lost`,
+    bar: '≤ 0.5 %',
+    pass: verdict(line),
   };
 }
 
 function alternativeRow(line: Line): MatchingRow {
   const accuracy = `${percent(number(line, 'accuracy'))} (naive ${percent(number(line, 'naiveAccuracy'))})`;
   return {
-    row: `${text(line, 'network')}, ${text(line, 'solver')}`, ours: `${time(number(line, 'solveCpuMs'))}, transfer ${time(number(line, 'transferCpuMs'))}`, peer: accuracy,
-    figure: `objective ${(number(line, 'objectiveRatio') ?? NaN).toFixed(4)}`, bar: '', pass: verdict(line),
+    row: `${text(line, 'network')}, ${text(line, 'solver')}`,
+    ours: `${time(number(line, 'solveCpuMs'))}, transfer ${time(number(line, 'transferCpuMs'))}`,
+    peer: accuracy,
+    figure: `objective ${(number(line, 'objectiveRatio') ?? NaN).toFixed(4)}`,
+    bar: '',
+    pass: verdict(line),
   };
 }
 
 function officialRow(line: Line): MatchingRow {
   return {
-    row: `${text(line, 'network')}, ${text(line, 'method')}`, ours: time(number(line, 'cpuMs')), peer: `${time(number(line, 'peerCpuMs'))} PyTorch`, figure: times(number(line, 'speedup')),
-    bar: `≥ ${times(number(line, 'bar'))}`, pass: verdict(line),
+    row: `${text(line, 'network')}, ${text(line, 'method')}`,
+    ours: time(number(line, 'cpuMs')),
+    peer: `${time(number(line, 'peerCpuMs'))} PyTorch`,
+    figure: times(number(line, 'speedup')),
+    bar: `≥ ${times(number(line, 'bar'))}`,
+    pass: verdict(line),
   };
 }

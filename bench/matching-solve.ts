@@ -16,10 +16,26 @@ import { machine } from './measure.ts';
 import { straightforwardMatching } from './straightforward-matching.ts';
 
 const cases: Readonly<Record<string, { graph: () => ModelGraph; options: PairsOptions; bar: number }>> = {
-  'conv8-quarter': { graph: () => preset('conv8', { input: [3, 32, 32], classes: 10, width: 0.25 }), options: { pairs: 15, batchSize: 32, trainingSteps: 40, learningRate: 0.05 }, bar: 0 },
-  'conv8': { graph: () => preset('conv8', { input: [3, 32, 32], classes: 10 }), options: { pairs: 15, batchSize: 32, trainingSteps: 20, learningRate: 0.05 }, bar: 4 },
-  'resnet18': { graph: () => preset('resnet18', { input: [3, 32, 32], classes: 10 }), options: { pairs: 15, batchSize: 16, trainingSteps: 10, learningRate: 0.02 }, bar: 4 },
-  'mlp-4096': { graph: () => preset('mlp', { input: [784], classes: 10, widths: [4096] }), options: { pairs: 15, batchSize: 128, trainingSteps: 40, learningRate: 0.05 }, bar: 10 },
+  'conv8-quarter': {
+    graph: () => preset('conv8', { input: [3, 32, 32], classes: 10, width: 0.25 }),
+    options: { pairs: 15, batchSize: 32, trainingSteps: 40, learningRate: 0.05 },
+    bar: 0,
+  },
+  conv8: {
+    graph: () => preset('conv8', { input: [3, 32, 32], classes: 10 }),
+    options: { pairs: 15, batchSize: 32, trainingSteps: 20, learningRate: 0.05 },
+    bar: 4,
+  },
+  resnet18: {
+    graph: () => preset('resnet18', { input: [3, 32, 32], classes: 10 }),
+    options: { pairs: 15, batchSize: 16, trainingSteps: 10, learningRate: 0.02 },
+    bar: 4,
+  },
+  'mlp-4096': {
+    graph: () => preset('mlp', { input: [784], classes: 10, widths: [4096] }),
+    options: { pairs: 15, batchSize: 128, trainingSteps: 40, learningRate: 0.05 },
+    bar: 10,
+  },
 };
 
 /** Largest relative difference between the two objectives. */
@@ -111,7 +127,8 @@ for (const name of chosen.length > 0 ? chosen : ['conv8', 'resnet18', 'mlp-4096'
       historyBytes: history.bytes,
     };
     console.log(json ? JSON.stringify(result) : result);
-    if (mode === 'cold') console.log(json ? JSON.stringify(codedResult(name, history, ours.value)) : codedResult(name, history, ours.value));
+    if (mode === 'cold')
+      console.log(json ? JSON.stringify(codedResult(name, history, ours.value)) : codedResult(name, history, ours.value));
   }
 
   function plainSolve(start: Permutations) {

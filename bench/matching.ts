@@ -49,10 +49,18 @@ const pieces: readonly Piece[] = [
   ...['mlp-256-256', 'small-conv-32', 'resnet-small-32'].map((name) => piece(`alternatives: ${name}`, 4, 'alternatives', name)),
   ...(
     [
-      ['mlp-512', 0.5, 0.6, 0.6], ['mlp-512-mnist', 0.5, 0.6, 0.6], ['small-conv-32', 0.6, 1, 1], ['small-conv-32-mnist', 0.9, 1.5, 1.5],
-      ['conv8-half', 3, 8, 8], ['mlp-4096', 6, 20, 20],
+      ['mlp-512', 0.5, 0.6, 0.6],
+      ['mlp-512-mnist', 0.5, 0.6, 0.6],
+      ['small-conv-32', 0.6, 1, 1],
+      ['small-conv-32-mnist', 0.9, 1.5, 1.5],
+      ['conv8-half', 3, 8, 8],
+      ['mlp-4096', 6, 20, 20],
     ] as const
-  ).flatMap(([name, ...minutes]) => (['fgmt', 'gmt', 'gmt-fixed'] as const).map((method, i) => piece(`official: ${name} ${method}`, minutes[i] as number, 'official', name, '--method', method))),
+  ).flatMap(([name, ...minutes]) =>
+    (['fgmt', 'gmt', 'gmt-fixed'] as const).map((method, i) =>
+      piece(`official: ${name} ${method}`, minutes[i] as number, 'official', name, '--method', method),
+    ),
+  ),
 ];
 
 const { values, positionals } = parseArgs({
@@ -62,11 +70,14 @@ const { values, positionals } = parseArgs({
 const benches = [...new Set(pieces.map(({ name }) => benchOf(name)))];
 for (const word of positionals) if (!benches.includes(word)) throw new Error(`no bench ${word}; there are ${benches.join(', ')}`);
 const chosen = pieces.filter(
-  ({ name }) => (positionals.length === 0 || positionals.includes(benchOf(name))) && (values.only === undefined || new RegExp(values.only).test(name)),
+  ({ name }) =>
+    (positionals.length === 0 || positionals.includes(benchOf(name))) && (values.only === undefined || new RegExp(values.only).test(name)),
 );
 if (chosen.length === 0) throw new Error(`no piece matches; there are ${pieces.map(({ name }) => name).join(', ')}`);
 
-if (values.list) for (const { name, minutes } of chosen) console.log(values.json ? JSON.stringify({ piece: name, minutes }) : `${name.padEnd(36)} ${minutes} min`);
+if (values.list)
+  for (const { name, minutes } of chosen)
+    console.log(values.json ? JSON.stringify({ piece: name, minutes }) : `${name.padEnd(36)} ${minutes} min`);
 else await runAll();
 
 interface Outcome {
@@ -91,8 +102,16 @@ async function runAll(): Promise<void> {
   process.exitCode = outcomes.every(({ verdict }) => verdict === 'pass') ? 0 : 1;
   if (values.json) return;
   const right = (title: string) => ({ title, align: 'right' }) as const;
-  console.log(`\n${formatTable([{ title: 'piece' }, right('time'), { title: 'verdict' }], outcomes.map(({ piece: name, seconds, verdict, short, reason }) =>
-    [name, `${seconds.toFixed(0)} s`, short > 0 ? `${short} rows fall short` : reason === undefined ? verdict : `${verdict}: ${reason}`]))}`);
+  console.log(
+    `\n${formatTable(
+      [{ title: 'piece' }, right('time'), { title: 'verdict' }],
+      outcomes.map(({ piece: name, seconds, verdict, short, reason }) => [
+        name,
+        `${seconds.toFixed(0)} s`,
+        short > 0 ? `${short} rows fall short` : reason === undefined ? verdict : `${verdict}: ${reason}`,
+      ]),
+    )}`,
+  );
 }
 
 /** Runs a piece and prints its rows. */
@@ -134,7 +153,14 @@ function rowsTable(rows: readonly MatchingRow[]): string {
   const right = (title: string) => ({ title, align: 'right' }) as const;
   return formatTable(
     [{ title: 'row' }, right('ours'), right('peer'), right('figure'), right('bar'), { title: '' }],
-    rows.map(({ row, ours, peer, figure, bar, pass }) => [row, ours, peer, figure, bar, pass === undefined ? '' : pass === null ? 'no peer' : pass ? 'pass' : 'FALLS SHORT']),
+    rows.map(({ row, ours, peer, figure, bar, pass }) => [
+      row,
+      ours,
+      peer,
+      figure,
+      bar,
+      pass === undefined ? '' : pass === null ? 'no peer' : pass ? 'pass' : 'FALLS SHORT',
+    ]),
   );
 }
 

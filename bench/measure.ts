@@ -25,8 +25,9 @@ export function timed(repetitions: number, call: () => void): number {
 const WARM_UP_MS = 400;
 
 /**
- * Calls until engines have compiled what is called for the second time: V8 runs WebAssembly quickly compiled at first, and optimises what is hot
- * in threads whose time counts as ours. An assignment at n = 128 takes 0.25 ms in its first hundred milliseconds and 0.1 from then on.
+ * Calls until engines have compiled what is called for the second time: V8 runs WebAssembly quickly compiled at first,
+ * and optimises what is hot in threads whose time counts as ours. An assignment at n = 128 takes 0.25 ms in its first
+ * hundred milliseconds and 0.1 from then on.
  * @returns how many calls last about 20 ms, at most `most`: so many are timed together.
  */
 export function warmUp(call: () => void, most: number): number {

@@ -11,6 +11,10 @@ export const MNIST_FOLDER = '../shared/data/mnist';
 export async function mnist(folder: string, part: 'train' | 't10k', most: number): Promise<ImageSet | undefined> {
   const path = (kind: string): string => join(folder, `${part}-${kind}-ubyte.gz`);
   if (!existsSync(path('images-idx3'))) return undefined;
-  const whole = await imageSetFromIdx({ name: 'mnist', images: readFileSync(path('images-idx3')), labels: readFileSync(path('labels-idx1')) });
+  const whole = await imageSetFromIdx({
+    name: 'mnist',
+    images: readFileSync(path('images-idx3')),
+    labels: readFileSync(path('labels-idx1')),
+  });
   return selectRows(whole, Int32Array.from({ length: Math.min(most, whole.count) }, (_, i) => i));
 }

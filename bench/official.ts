@@ -1,12 +1,14 @@
 /**
- * Whole transfers against the official algorithm in PyTorch and scipy (bench/peers/official_transfer.py), one thread each,
- * the same weights, batches, orders of sweeps and held-out images:
- * `npm run -s bench:official -- [--json] [--method fgmt|gmt|gmt-fixed] [--rounds N] [--whole] [--mnist DIR] [CASE…]`. CPU time; the exit status is 1
- * when a bar falls short. Networks that take seconds are run in turn with PyTorch, the median of several rounds each: single transfers of an MLP 512 take
- * from 0.5 to 0.85 s within a minute. On generated drawings no number of an input is zero; cases named mnist need MNIST's files and say so where they are not there.
- * GMT of MLP 4096 would keep PyTorch busy for half an hour: there it is stopped within its steps once it has taken 1.3 times the bar, and the ratio is
- * at least what is printed. `--whole` lets it finish. Both sides evaluate the target and every step on the same held-out images.
- * `gmt-fixed`: every point keeps its batch on both sides; ours reuses what has not changed, the official algorithm computes all anew.
+ * Whole transfers against the official algorithm in PyTorch and scipy (bench/peers/official_transfer.py), one thread
+ * each, the same weights, batches, orders of sweeps and held-out images: `npm run -s bench:official -- [--json]
+ * [--method fgmt|gmt|gmt-fixed] [--rounds N] [--whole] [--mnist DIR] [CASE…]`. CPU time; the exit status is 1 when a
+ * bar falls short. Networks that take seconds are run in turn with PyTorch, the median of several rounds each: single
+ * transfers of an MLP 512 take from 0.5 to 0.85 s within a minute. On generated drawings no number of an input is zero;
+ * cases named mnist need MNIST's files and say so where they are not there. GMT of MLP 4096 would keep PyTorch busy for
+ * half an hour: there it is stopped within its steps once it has taken 1.3 times the bar, and the ratio is at least
+ * what is printed. `--whole` lets it finish. Both sides evaluate the target and every step on the same held-out images.
+ * `gmt-fixed`: every point keeps its batch on both sides; ours reuses what has not changed, the official algorithm
+ * computes all anew.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -42,8 +44,9 @@ interface Case {
   readonly data: (compute: Compute) => ImageSet | Promise<ImageSet | undefined>;
   readonly graph: (data: ImageSet) => ModelGraph;
   /**
-   * Accuracies after a transfer vary by tens of points with the draw, in the authors' code as in ours (docs/limits.md): they are printed, and agreement
-   * is judged by the first objective alone. Later steps of such a network are held by `npm run conformance`, which replays the authors' draws.
+   * Accuracies after a transfer vary by tens of points with the draw, in the authors' code as in ours (docs/limits.md):
+   * they are printed, and agreement is judged by the first objective alone. Later steps of such a network are held by
+   * `npm run conformance`, which replays the authors' draws.
    */
   readonly lottery?: boolean;
   /** Of the source's training. Default: two epochs, which is enough for what a transfer costs. */
@@ -54,19 +57,42 @@ const drawings = (compute: Compute): ImageSet => generateTaskPair(compute.core, 
 const digits = (): Promise<ImageSet | undefined> => mnist(values.mnist, 'train', 6000);
 const shapeOf = ({ channels, height, width, classes }: ImageSet) => ({ input: [channels, height, width], classes });
 const cases: Readonly<Record<string, Case>> = {
-  'small-conv-32': { bar: 1, batchSize: 128, rounds: 3, data: (compute) => shrink(drawings(compute), 2), graph: (data) => preset('small-conv', { ...shapeOf(data), width: 32 }) },
+  'small-conv-32': {
+    bar: 1,
+    batchSize: 128,
+    rounds: 3,
+    data: (compute) => shrink(drawings(compute), 2),
+    graph: (data) => preset('small-conv', { ...shapeOf(data), width: 32 }),
+  },
   'small-conv-32-mnist': {
-    bar: 1, batchSize: 128, rounds: 3, lottery: true, training: { epochs: 8, learningRate: 0.05 },
+    bar: 1,
+    batchSize: 128,
+    rounds: 3,
+    lottery: true,
+    training: { epochs: 8, learningRate: 0.05 },
     data: async () => {
       const found = await digits();
       return found === undefined ? undefined : shrink(found, 2);
     },
     graph: (data) => preset('small-conv', { ...shapeOf(data), width: 32 }),
   },
-  'conv8-half': { bar: 0.5, batchSize: 32, rounds: 1, data: () => pictureSet(3, 32, 32, 640), graph: (data) => preset('conv8', { ...shapeOf(data), width: 0.5 }) },
+  'conv8-half': {
+    bar: 0.5,
+    batchSize: 32,
+    rounds: 1,
+    data: () => pictureSet(3, 32, 32, 640),
+    graph: (data) => preset('conv8', { ...shapeOf(data), width: 0.5 }),
+  },
   'mlp-512': { bar: 3, batchSize: 128, rounds: 5, data: drawings, graph: (data) => preset('mlp', { ...shapeOf(data), widths: [512] }) },
   'mlp-512-mnist': { bar: 3, batchSize: 128, rounds: 5, data: digits, graph: (data) => preset('mlp', { ...shapeOf(data), widths: [512] }) },
-  'mlp-4096': { bar: 10, batchSize: 128, rounds: 1, bounded: ['gmt', 'gmt-fixed'], data: drawings, graph: (data) => preset('mlp', { ...shapeOf(data), widths: [4096] }) },
+  'mlp-4096': {
+    bar: 10,
+    batchSize: 128,
+    rounds: 1,
+    bounded: ['gmt', 'gmt-fixed'],
+    data: drawings,
+    graph: (data) => preset('mlp', { ...shapeOf(data), widths: [4096] }),
+  },
 };
 const parts = ['gradients', 'similarity', 'assignment', 'evaluation'] as const;
 /** A stopped peer has taken this many times what the bar asks for. */
@@ -97,7 +123,10 @@ interface PeerAnswer {
 
 const { values, positionals } = parseArgs({
   options: {
-    json: { type: 'boolean', default: false }, method: { type: 'string', multiple: true }, whole: { type: 'boolean', default: false }, rounds: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    method: { type: 'string', multiple: true },
+    whole: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
     mnist: { type: 'string', default: MNIST_FOLDER },
   },
   allowPositionals: true,
@@ -105,7 +134,8 @@ const { values, positionals } = parseArgs({
 type Method = 'fgmt' | 'gmt' | 'gmt-fixed';
 const methods = (values.method ?? ['fgmt', 'gmt', 'gmt-fixed']) as Method[];
 const roundsGiven = values.rounds === undefined ? undefined : Number(values.rounds);
-if (roundsGiven !== undefined && !(Number.isInteger(roundsGiven) && roundsGiven >= 1)) throw new Error('--rounds takes a whole number above 0');
+if (roundsGiven !== undefined && !(Number.isInteger(roundsGiven) && roundsGiven >= 1))
+  throw new Error('--rounds takes a whole number above 0');
 const lines: ReturnType<typeof compare>[] = [];
 const skipped: string[] = [];
 if (values.json) console.log(JSON.stringify({ bench: 'machine', ...machine() }));
@@ -139,7 +169,9 @@ async function runCase(name: string, about: Case): Promise<void> {
       const { user, system } = process.cpuUsage(cpu);
       const cpuMs = (user + system) / 1000;
       const limitSeconds = bounded.includes(method) && !values.whole ? (STOPPED_AT * bar * cpuMs) / 1000 : null;
-      console.error(`${name} ${method}: ours ${(cpuMs / 1000).toFixed(2)} s; now PyTorch${limitSeconds === null ? '' : ` for at most ${limitSeconds.toFixed(0)} s`}`);
+      console.error(
+        `${name} ${method}: ours ${(cpuMs / 1000).toFixed(2)} s; now PyTorch${limitSeconds === null ? '' : ` for at most ${limitSeconds.toFixed(0)} s`}`,
+      );
       rounds.push({ ours, cpuMs, peer: runPeer(folder, limitSeconds) });
     }
     const line = compare(name, method, about, rounds);
@@ -149,16 +181,28 @@ async function runCase(name: string, about: Case): Promise<void> {
 }
 
 function runPeer(folder: string, limitSeconds: number | null): PeerAnswer {
-  const child = spawnSync(process.env['PYTHON'] ?? '/usr/bin/python3', [join('bench', 'peers', 'official_transfer.py'), folder, ...(limitSeconds === null ? [] : [`${limitSeconds}`])], {
-    encoding: 'utf8',
-    env: { ...process.env, OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' },
-  });
+  const child = spawnSync(
+    process.env['PYTHON'] ?? '/usr/bin/python3',
+    [join('bench', 'peers', 'official_transfer.py'), folder, ...(limitSeconds === null ? [] : [`${limitSeconds}`])],
+    {
+      encoding: 'utf8',
+      env: { ...process.env, OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' },
+    },
+  );
   if (child.status !== 0) throw new Error(`official_transfer.py: ${child.stderr} (it needs torch and scipy; PYTHON=… chooses another)`);
   return JSON.parse(child.stdout) as PeerAnswer;
 }
 
 /** Everything the peer needs, so that both sides see the same bytes. */
-async function writeJob(folder: string, graph: ModelGraph, data: ImageSet, source: Trajectory, target: NetworkState, method: Method, batchSize: number): Promise<void> {
+async function writeJob(
+  folder: string,
+  graph: ModelGraph,
+  data: ImageSet,
+  source: Trajectory,
+  target: NetworkState,
+  method: Method,
+  batchSize: number,
+): Promise<void> {
   const spec = derivePermutationSpec(graph);
   const names = parameterLayout(graph).parameters;
   const { training, heldOut } = splitData(data, 0.1, SEED);
@@ -168,7 +212,10 @@ async function writeJob(folder: string, graph: ModelGraph, data: ImageSet, sourc
   const held = makeBatch(data, heldOut);
   mkdirSync(folder, { recursive: true });
   const write = (name: string, ...arrays: readonly (Float32Array | Int32Array)[]): void =>
-    writeFileSync(join(folder, name), Buffer.concat(arrays.map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength))));
+    writeFileSync(
+      join(folder, name),
+      Buffer.concat(arrays.map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength))),
+    );
   const inOrder = (tensors: NamedTensors): Float32Array[] => names.map(({ name }) => tensors.get(name)?.data as Float32Array);
   write('source-start.f32', ...inOrder((await source.readCheckpoint(0)).parameters));
   write('source-end.f32', ...inOrder((await source.readCheckpoint(source.checkpoints.length - 1)).parameters));
@@ -186,7 +233,10 @@ async function writeJob(folder: string, graph: ModelGraph, data: ImageSet, sourc
       // The last of an epoch is shorter.
       batchSizes: batches.map(({ count: images }) => images),
       input: graph.input,
-      graph: { output: graph.output, nodes: graph.nodes.map((node) => ({ ...node, ...(node.op === 'conv2d' ? { pad: (node.kernel[0] - 1) / 2 } : {}) })) },
+      graph: {
+        output: graph.output,
+        nodes: graph.nodes.map((node) => ({ ...node, ...(node.op === 'conv2d' ? { pad: (node.kernel[0] - 1) / 2 } : {}) })),
+      },
       parameters: names.map(({ name, shape }) => [name, shape]),
       groups: spec.groups.map(({ id, size, members }) => ({ id, size, members: members.filter(({ tensor }) => parameters.has(tensor)) })),
       views: Object.fromEntries([...spec.tensors].map(([name, { view }]) => [name, view])),
@@ -214,30 +264,71 @@ function compare(network: string, method: string, { bar, lottery = false }: Case
   const speedup = total / cpuMs;
   const firstObjectiveDifference = difference(1);
   const accuracy = [last.heldOut?.accuracy as number, peerLast.accuracy] as const;
-  const agrees = Math.abs(firstObjectiveDifference) <= LARGEST_FIRST_DIFFERENCE && (lottery || Math.abs(accuracy[0] - accuracy[1]) <= LARGEST_ACCURACY_DIFFERENCE);
+  const agrees =
+    Math.abs(firstObjectiveDifference) <= LARGEST_FIRST_DIFFERENCE &&
+    (lottery || Math.abs(accuracy[0] - accuracy[1]) <= LARGEST_ACCURACY_DIFFERENCE);
   const share = (part: (typeof parts)[number]): number => middle((round) => round.ours.timings[`${part}Ms`] / round.ours.timings.totalMs);
   const peerShare = (part: string): number => middle((round) => (round.peer.cpuMs[part] ?? 0) / (round.peer.cpuMs['total'] as number));
   return {
-    bench: 'official' as const, network, method, steps: STEPS, peerSteps: steps, bar, speedup, agrees, pass: speedup >= bar && agrees, cpuMs, peerCpuMs: total,
+    bench: 'official' as const,
+    network,
+    method,
+    steps: STEPS,
+    peerSteps: steps,
+    bar,
+    speedup,
+    agrees,
+    pass: speedup >= bar && agrees,
+    cpuMs,
+    peerCpuMs: total,
     rounds: rounds.map((round) => ({ cpuMs: round.cpuMs, peerCpuMs: round.peer.cpuMs['total'] as number })),
-    shares: Object.fromEntries(parts.map((part) => [part, share(part)])), peerShares: Object.fromEntries(parts.map((part) => [part, peerShare(part)])),
-    accuracy, firstObjectiveDifference, objectiveDifference: difference(steps), counts: ours.counts, versions: peer.versions,
+    shares: Object.fromEntries(parts.map((part) => [part, share(part)])),
+    peerShares: Object.fromEntries(parts.map((part) => [part, peerShare(part)])),
+    accuracy,
+    firstObjectiveDifference,
+    objectiveDifference: difference(steps),
+    counts: ours.counts,
+    versions: peer.versions,
   };
 }
 
 function printTable(): void {
   console.log(Object.entries({ ...machine(), ...lines[0]?.versions }).map(([key, value]) => `${key} ${value}`).join(' · '));
   const numeric = (title: string) => ({ title, align: 'right' }) as const;
-  const split = (shares: Readonly<Record<string, number>>): string => Object.values(shares).map((share) => Math.round(100 * share)).join(' / ');
-  console.log('Shares: gradients / similarity / assignment / evaluation, %; the rest moves parameters. Difference of objectives: first step, last step that both finished.');
+  const split = (shares: Readonly<Record<string, number>>): string =>
+    Object.values(shares)
+      .map((share) => Math.round(100 * share))
+      .join(' / ');
+  console.log(
+    'Shares: gradients / similarity / assignment / evaluation, %; the rest moves parameters. Difference of objectives: first step, last step that both finished.',
+  );
   console.log(
     formatTable(
-      [{ title: 'network' }, { title: 'method' }, numeric('ours'), numeric('PyTorch'), numeric('ratio'), numeric('bar'), numeric('our shares'), numeric('its shares'), numeric('accuracies'), numeric('objectives'), { title: '' }],
+      [
+        { title: 'network' },
+        { title: 'method' },
+        numeric('ours'),
+        numeric('PyTorch'),
+        numeric('ratio'),
+        numeric('bar'),
+        numeric('our shares'),
+        numeric('its shares'),
+        numeric('accuracies'),
+        numeric('objectives'),
+        { title: '' },
+      ],
       lines.map((line) => [
-        line.network, line.method, `${(line.cpuMs / 1000).toFixed(2)} s`, `${(line.peerCpuMs / 1000).toFixed(2)} s${line.peerSteps < STEPS ? `, ${line.peerSteps} steps` : ''}`,
-        `${line.peerSteps < STEPS ? '≥ ' : ''}${line.speedup.toFixed(2)} ×`, `${line.bar} ×`,
-        split(line.shares), split(line.peerShares), line.accuracy.map((x) => (100 * x).toFixed(1)).join(' / '),
-        `${line.firstObjectiveDifference.toExponential(0)} / ${line.objectiveDifference.toExponential(0)}`, line.pass ? 'pass' : 'FALLS SHORT',
+        line.network,
+        line.method,
+        `${(line.cpuMs / 1000).toFixed(2)} s`,
+        `${(line.peerCpuMs / 1000).toFixed(2)} s${line.peerSteps < STEPS ? `, ${line.peerSteps} steps` : ''}`,
+        `${line.peerSteps < STEPS ? '≥ ' : ''}${line.speedup.toFixed(2)} ×`,
+        `${line.bar} ×`,
+        split(line.shares),
+        split(line.peerShares),
+        line.accuracy.map((x) => (100 * x).toFixed(1)).join(' / '),
+        `${line.firstObjectiveDifference.toExponential(0)} / ${line.objectiveDifference.toExponential(0)}`,
+        line.pass ? 'pass' : 'FALLS SHORT',
       ]),
     ),
   );

@@ -54,7 +54,17 @@ export function timeProduct(core: Core, form: ProductForm, size: number, repetit
 const cores = new Map<Arithmetic, Promise<Core>>();
 
 /** Entry for other runtimes (test/hosts/launch.ts). @throws UnsupportedError for relaxed arithmetic where there is none. */
-export async function run({ form, size, repetitions, arithmetic = 'strict' }: { form: ProductForm; size: number; repetitions: number; arithmetic?: Arithmetic }): Promise<ProductAnswer> {
+export async function run({
+  form,
+  size,
+  repetitions,
+  arithmetic = 'strict',
+}: {
+  form: ProductForm;
+  size: number;
+  repetitions: number;
+  arithmetic?: Arithmetic;
+}): Promise<ProductAnswer> {
   const opened = cores.get(arithmetic) ?? openCore({ arithmetic });
   cores.set(arithmetic, opened);
   return timeProduct(await opened, form, size, repetitions);

@@ -78,7 +78,15 @@ async function main(): Promise<void> {
   for (const host of ['deno', 'bun'] as const) {
     if (hostStatus(host).available) runtimes.push(await openHost(host, join(root, 'bench', 'product-host.ts')));
   }
-  if (json) console.log(JSON.stringify({ bench: 'machine', ...machine(), ...versions, ...Object.fromEntries(runtimes.map(({ host, version }) => [host, version])) }));
+  if (json)
+    console.log(
+      JSON.stringify({
+        bench: 'machine',
+        ...machine(),
+        ...versions,
+        ...Object.fromEntries(runtimes.map(({ host, version }) => [host, version])),
+      }),
+    );
   const lines: { readonly [column: string]: string | number | boolean }[] = [];
   const take = (line: (typeof lines)[number]): void => {
     lines.push(line);
@@ -91,7 +99,12 @@ async function main(): Promise<void> {
     const stockMs = (): number => timed(repetitions, () => stock.matMul(x, y).dispose());
     stockMs();
     for (const form of forms) {
-      const gflops: Record<string, number[]> = { node: [], stock: [], openblas: [], ...Object.fromEntries(runtimes.map(({ host }) => [host, []])) };
+      const gflops: Record<string, number[]> = {
+        node: [],
+        stock: [],
+        openblas: [],
+        ...Object.fromEntries(runtimes.map(({ host }) => [host, []])),
+      };
       const book = (name: string, milliseconds: number): void => void gflops[name]?.push((2 * size ** 3) / milliseconds / 1e6);
       const checksums = new Set<number>();
       for (let round = 0; round < (size < 4096 ? ROUNDS : LARGE_ROUNDS); round++) {
@@ -106,15 +119,33 @@ async function main(): Promise<void> {
           checksums.add(answer.checksum);
         }
       }
-      const ratio = (over: string, under: string): number => median((gflops[over] ?? []).map((value, round) => value / (gflops[under]?.[round] as number)));
+      const ratio = (over: string, under: string): number =>
+        median((gflops[over] ?? []).map((value, round) => value / (gflops[under]?.[round] as number)));
       const against = { stock: ratio('node', 'stock'), openblas: ratio('node', 'openblas') };
-      const others = Object.fromEntries(runtimes.map(({ host }) => [host, { node: ratio(host, 'node'), openblas: ratio(host, 'openblas') }]));
-      const pass = against.stock >= BARS.stock && against.openblas >= BARS.openblas && (others['bun']?.openblas ?? BARS.openblas) >= BARS.openblas
-        && (others['deno']?.node ?? BARS.deno) >= BARS.deno && checksums.size === 1;
+      const others = Object.fromEntries(
+        runtimes.map(({ host }) => [host, { node: ratio(host, 'node'), openblas: ratio(host, 'openblas') }]),
+      );
+      const pass =
+        against.stock >= BARS.stock &&
+        against.openblas >= BARS.openblas &&
+        (others['bun']?.openblas ?? BARS.openblas) >= BARS.openblas &&
+        (others['deno']?.node ?? BARS.deno) >= BARS.deno &&
+        checksums.size === 1;
       take({
-        bench: 'product', form, size, gflops: median(gflops['node'] as number[]), againstStock: against.stock, againstOpenblas: against.openblas,
-        ...Object.fromEntries(Object.entries(others).flatMap(([name, { node, openblas: blas }]) => [[`${name}AgainstNode`, node], [`${name}AgainstOpenblas`, blas]])),
-        sameBytes: checksums.size === 1, pass,
+        bench: 'product',
+        form,
+        size,
+        gflops: median(gflops['node'] as number[]),
+        againstStock: against.stock,
+        againstOpenblas: against.openblas,
+        ...Object.fromEntries(
+          Object.entries(others).flatMap(([name, { node, openblas: blas }]) => [
+            [`${name}AgainstNode`, node],
+            [`${name}AgainstOpenblas`, blas],
+          ]),
+        ),
+        sameBytes: checksums.size === 1,
+        pass,
       });
     }
     stock.dispose([x, y]);
@@ -126,12 +157,18 @@ async function main(): Promise<void> {
   process.exitCode = lines.every(({ pass }) => pass !== false) ? 0 : 1;
   if (json) return;
   console.log(Object.entries({ ...machine(), ...versions }).map(([key, value]) => `${key} ${value}`).join(' · '));
-  console.log(`Bars: stock tfjs-wasm NN ≥ ${BARS.stock}; OpenBLAS (SSE) ≥ ${BARS.openblas} in Node and Bun; Deno ≥ ${BARS.deno} of Node; two threads ≥ ${BARS.threads}; the same bytes. Relaxed: over strict in Node, Deno, Bun.`);
+  console.log(
+    `Bars: stock tfjs-wasm NN ≥ ${BARS.stock}; OpenBLAS (SSE) ≥ ${BARS.openblas} in Node and Bun; Deno ≥ ${BARS.deno} of Node; two threads ≥ ${BARS.threads}; the same bytes. Relaxed: over strict in Node, Deno, Bun.`,
+  );
   const columns = ['form', 'size', 'gflops', 'againstStock', 'againstOpenblas', 'denoAgainstNode', 'bunAgainstOpenblas', 'twoThreads', 'relaxed', 'denoRelaxed', 'bunRelaxed', 'sameBytes', 'pass'];
   console.log(
     formatTable(
       columns.map((title) => ({ title, align: 'right' as const })),
-      lines.map((line) => columns.map((column) => (typeof line[column] === 'number' && column !== 'size' ? line[column].toFixed(2) : String(line[column] ?? '')))),
+      lines.map((line) =>
+        columns.map((column) =>
+          typeof line[column] === 'number' && column !== 'size' ? line[column].toFixed(2) : String(line[column] ?? ''),
+        ),
+      ),
     ),
   );
 }
@@ -153,7 +190,10 @@ function rowsOf(words: readonly string[]) {
 }
 
 /** Relaxed SIMD over strict, in each runtime that has it; `sameBytes` says whether they happen to agree here. */
-async function againstStrict(form: ProductForm, runtimes: readonly HostSession[]): Promise<{ readonly [column: string]: string | number | boolean }> {
+async function againstStrict(
+  form: ProductForm,
+  runtimes: readonly HostSession[],
+): Promise<{ readonly [column: string]: string | number | boolean }> {
   const size = RELAXED_SIZE;
   const ask = { form, size, repetitions: Math.max(1, Math.round(SAMPLE_FLOPS / (2 * size ** 3))) };
   const here = { host: 'node', call: (input: unknown) => run(input as Parameters<typeof run>[0]) };
@@ -162,7 +202,10 @@ async function againstStrict(form: ProductForm, runtimes: readonly HostSession[]
   for (const { host, call } of [here, ...runtimes.map((runtime) => ({ host: runtime.host as string, call: runtime.call.bind(runtime) }))]) {
     const ratios: number[] = [];
     for (let round = 0; round < ROUNDS; round++) {
-      const [strict, relaxed] = [await call({ ...ask, arithmetic: 'strict' }), await call({ ...ask, arithmetic: 'relaxed' })] as [ProductAnswer, ProductAnswer];
+      const [strict, relaxed] = [await call({ ...ask, arithmetic: 'strict' }), await call({ ...ask, arithmetic: 'relaxed' })] as [
+        ProductAnswer,
+        ProductAnswer,
+      ];
       ratios.push(strict.milliseconds / relaxed.milliseconds);
       for (const { checksum } of [strict, relaxed]) checksums.add(checksum);
     }

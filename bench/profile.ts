@@ -69,14 +69,23 @@ function clocked<T>(family: Family, kernel: string, call: () => T): T {
   }
 }
 
-console.log(json ? JSON.stringify({ bench: 'machine', ...machine() }) : Object.entries(machine()).map(([name, value]) => `${name} ${value}`).join(', '));
+console.log(
+  json
+    ? JSON.stringify({ bench: 'machine', ...machine() })
+    : Object.entries(machine())
+        .map(([name, value]) => `${name} ${value}`)
+        .join(', '),
+);
 using core = await openCore();
 using gradients = openGradientEngine(core);
 const runKernel = engine().runKernel.bind(engine());
 engine().runKernel = ((name: string, ...others: [never, never]) =>
   clocked(rules.find(([pattern]) => pattern.test(name))?.[1] ?? 'elementwise', name, () => runKernel(name, ...others))) as typeof runKernel;
 const { sgdF32 } = core.kernels;
-(core as { kernels: typeof core.kernels }).kernels = { ...core.kernels, sgdF32: (...values) => clocked('optimiser', 'sgdF32', () => sgdF32(...values)) };
+(core as { kernels: typeof core.kernels }).kernels = {
+  ...core.kernels,
+  sgdF32: (...values) => clocked('optimiser', 'sgdF32', () => sgdF32(...values)),
+};
 
 for (const [label, name, options, count] of jobs) {
   if (chosen.length > 0 && !chosen.includes(name)) continue;
@@ -109,7 +118,15 @@ for (const [label, name, options, count] of jobs) {
     const kernels = perKernel ? { kernels: Object.fromEntries([...byKernel].map(([kernel, ms]) => [kernel, ms / steps])) } : {};
     console.log(JSON.stringify({ bench: 'profile', preset: name, label, batch: count, msAStep: total / steps, shares, ...kernels, bar: 100 * BAR, worst, pass }));
   } else {
-    console.log(`| ${label}, batch ${count} | ${(total / steps).toFixed(0)} | ${families.map((family) => percent(family).toFixed(0)).join(' | ')} | ${pass ? 'pass' : `SHORT: ${worst}`} |`);
-    if (perKernel) console.log([...byKernel].toSorted((a, b) => b[1] - a[1]).map(([kernel, ms]) => `    ${kernel} ${(ms / steps).toFixed(2)} ms`).join('\n'));
+    console.log(
+      `| ${label}, batch ${count} | ${(total / steps).toFixed(0)} | ${families.map((family) => percent(family).toFixed(0)).join(' | ')} | ${pass ? 'pass' : `SHORT: ${worst}`} |`,
+    );
+    if (perKernel)
+      console.log(
+        [...byKernel]
+          .toSorted((a, b) => b[1] - a[1])
+          .map(([kernel, ms]) => `    ${kernel} ${(ms / steps).toFixed(2)} ms`)
+          .join('\n'),
+      );
   }
 }

@@ -19,7 +19,13 @@ export interface PlainResult {
   readonly laps: number;
 }
 
-export function straightforwardMatching(core: Core, spec: PermutationSpec, pairs: readonly GradientPair[], start: Permutations, random: Random): PlainResult {
+export function straightforwardMatching(
+  core: Core,
+  spec: PermutationSpec,
+  pairs: readonly GradientPair[],
+  start: Permutations,
+  random: Random,
+): PlainResult {
   const permutations = new Map(start);
   let laps = 0;
   for (let sweep = 1; ; sweep++) {
@@ -42,7 +48,14 @@ export function straightforwardMatching(core: Core, spec: PermutationSpec, pairs
   }
 }
 
-function similarityInto(core: Core, spec: PermutationSpec, pairs: readonly GradientPair[], groupId: string, permutations: ReadonlyMap<string, Int32Array>, outPtr: number): void {
+function similarityInto(
+  core: Core,
+  spec: PermutationSpec,
+  pairs: readonly GradientPair[],
+  groupId: string,
+  permutations: ReadonlyMap<string, Int32Array>,
+  outPtr: number,
+): void {
   const group = spec.groups.find(({ id }) => id === groupId) as PermutationSpec['groups'][number];
   const { size } = group;
   core.f32(outPtr, size * size).fill(0);
@@ -51,7 +64,9 @@ function similarityInto(core: Core, spec: PermutationSpec, pairs: readonly Gradi
       if (!target.has(tensor)) continue;
       const tensorSpec = spec.tensors.get(tensor) as TensorSpec;
       const perms = tensorSpec.axes.map((id, at) => (id === null || at === axis ? null : (permutations.get(id as string) as Int32Array)));
-      const permuted = perms.every((perm) => perm === null) ? getTensor(source, tensor).data : gatherAxes(getTensor(source, tensor).data, tensorSpec.view, perms);
+      const permuted = perms.every((perm) => perm === null)
+        ? getTensor(source, tensor).data
+        : gatherAxes(getTensor(source, tensor).data, tensorSpec.view, perms);
       core.scoped((scratch) => {
         const a = scratch.upload(axisToFront(getTensor(target, tensor).data, tensorSpec.view, axis));
         const b = scratch.upload(axisToFront(permuted, tensorSpec.view, axis));

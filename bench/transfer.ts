@@ -58,12 +58,21 @@ else await runCase(values.case);
 
 /** Every case in a child process; prints what they measured. */
 function runAll(): void {
-  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, memoryBytes: totalmem(), runtime: `node ${process.version}`, platform: `${process.platform} ${process.arch}` };
+  const machine = {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+    memoryBytes: totalmem(),
+    runtime: `node ${process.version}`,
+    platform: `${process.platform} ${process.arch}`,
+  };
   if (values.json) console.log(JSON.stringify({ bench: 'machine', ...machine }));
   const lines: Line[] = [];
   for (const name of positionals.length > 0 ? positionals : Object.keys(cases)) {
     if (!Object.hasOwn(cases, name)) throw new Error(`no case ${name}; there are ${Object.keys(cases).join(', ')}`);
-    const child = spawnSync(process.execPath, ['scripts/run.mjs', 'bench/transfer.ts', '--case', name, '--runs', String(runsOf(name))], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawnSync(process.execPath, ['scripts/run.mjs', 'bench/transfer.ts', '--case', name, '--runs', String(runsOf(name))], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     if (child.status !== 0) throw new Error(`case ${name} ended with status ${child.status}`);
     for (const text of child.stdout.trim().split('\n')) {
       if (values.json) console.log(text);
@@ -96,9 +105,18 @@ async function runCase(name: string): Promise<void> {
     const sorted = measured.toSorted((a, b) => a.result.timings.totalMs - b.result.timings.totalMs);
     const { result, cpuMs } = sorted[Math.floor((runs - 1) / 2)] as (typeof measured)[number];
     const line: Line = {
-      bench: 'transfer', network: name, parameters: [...target.parameters.values()].reduce((sum, { data: { length } }) => sum + length, 0), method, steps: STEPS,
-      gradients: result.counts.gradients, assignments: result.counts.assignments, timings: result.timings, cpuMs,
-      peakHeapBytes: compute.core.heapBytes, peakResidentBytes: processPeakBytes(), sha256: result.record.sha256,
+      bench: 'transfer',
+      network: name,
+      parameters: [...target.parameters.values()].reduce((sum, { data: { length } }) => sum + length, 0),
+      method,
+      steps: STEPS,
+      gradients: result.counts.gradients,
+      assignments: result.counts.assignments,
+      timings: result.timings,
+      cpuMs,
+      peakHeapBytes: compute.core.heapBytes,
+      peakResidentBytes: processPeakBytes(),
+      sha256: result.record.sha256,
     };
     console.log(JSON.stringify(line));
   }
@@ -111,13 +129,32 @@ function printTable(lines: readonly Line[], machine: Readonly<Record<string, str
   console.log(
     formatTable(
       [
-        { title: 'network' }, { title: 'method' }, numeric('parameters'), numeric('wall'), numeric('cpu'), numeric('gradients'), numeric('similarity'),
-        numeric('assignment'), numeric('evaluation'), numeric('other'), numeric('wasm heap'), numeric('resident'),
+        { title: 'network' },
+        { title: 'method' },
+        numeric('parameters'),
+        numeric('wall'),
+        numeric('cpu'),
+        numeric('gradients'),
+        numeric('similarity'),
+        numeric('assignment'),
+        numeric('evaluation'),
+        numeric('other'),
+        numeric('wasm heap'),
+        numeric('resident'),
       ],
       lines.map(({ network, method, parameters, timings, cpuMs, peakHeapBytes, peakResidentBytes }) => [
-        network, method, formatInteger(parameters), formatDuration(timings.totalMs), formatDuration(cpuMs), share(timings.gradientsMs, timings),
-        share(timings.similarityMs, timings), share(timings.assignmentMs, timings), share(timings.evaluationMs, timings), share(timings.otherMs, timings),
-        formatBytes(peakHeapBytes), formatBytes(peakResidentBytes),
+        network,
+        method,
+        formatInteger(parameters),
+        formatDuration(timings.totalMs),
+        formatDuration(cpuMs),
+        share(timings.gradientsMs, timings),
+        share(timings.similarityMs, timings),
+        share(timings.assignmentMs, timings),
+        share(timings.evaluationMs, timings),
+        share(timings.otherMs, timings),
+        formatBytes(peakHeapBytes),
+        formatBytes(peakResidentBytes),
       ]),
     ),
   );

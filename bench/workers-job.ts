@@ -1,4 +1,7 @@
-/** What bench/workers.ts runs in each runtime: gradients of Conv8 at full width, or steps of its training, in one worker, in two, and twice at once in one each, in turn. */
+/**
+ * What bench/workers.ts runs in each runtime: gradients of Conv8 at full width, or steps of its training, in one
+ * worker, in two, and twice at once in one each, in turn.
+ */
 import { sha256Hex } from '../src/core/sha256.ts';
 import { imageSet } from '../src/data/image-set.ts';
 import { openCompute, openGradientWorkers, train, type GradientWorkers } from '../src/index.ts';
@@ -33,9 +36,21 @@ export async function run({ code, node, rounds, training }: WorkersJob): Promise
   const batch = { inputs, labels: Int32Array.from({ length: count }, (_, i) => i % 10), count };
   using compute = await openCompute();
   const state = initialise(compute.core, graph, { seed: 1 });
-  const data = imageSet({ name: 'made up', images: Uint8Array.from(inputs, (value) => 255 * value), labels: Uint8Array.from(batch.labels), channels: 3, height: 32, width: 32, classes: 10 });
+  const data = imageSet({
+    name: 'made up',
+    images: Uint8Array.from(inputs, (value) => 255 * value),
+    labels: Uint8Array.from(batch.labels),
+    channels: 3,
+    height: 32,
+    width: 32,
+    classes: 10,
+  });
   const workers = await Promise.all([1, 2, 3, 4].map(() => startWorker(code, node)));
-  const pools = [await openGradientWorkers(workers.slice(0, 1)), await openGradientWorkers(workers.slice(1, 3)), await openGradientWorkers(workers.slice(3))] as const;
+  const pools = [
+    await openGradientWorkers(workers.slice(0, 1)),
+    await openGradientWorkers(workers.slice(1, 3)),
+    await openGradientWorkers(workers.slice(3)),
+  ] as const;
   const sha256: string[] = [];
   const milliseconds = async (pool: GradientWorkers, iterations = TRAINING_STEPS): Promise<number> => {
     const start = performance.now();
@@ -50,7 +65,9 @@ export async function run({ code, node, rounds, training }: WorkersJob): Promise
     const [result] = await pool.gradients(graph, [{ state, batches: [batch] }], { microBatch: 16 });
     const spent = performance.now() - start;
     if (sha256.length < 2) {
-      const hashes = await Promise.all([...(result?.gradients.values() ?? [])].map((tensor) => sha256Hex(new Uint8Array(tensor.data.buffer))));
+      const hashes = await Promise.all(
+        [...(result?.gradients.values() ?? [])].map((tensor) => sha256Hex(new Uint8Array(tensor.data.buffer))),
+      );
       sha256.push(await sha256Hex(new TextEncoder().encode(hashes.join())));
     }
     return spent;

@@ -30,9 +30,11 @@ const write = (path, contents) => {
 
 /** Everything of tfjs's binary that the selection in `src/gradient/tfjs-entry.ts` and `core/` call. */
 const TFJS_EXPORTS = new Set(
-  ('memory __indirect_function_table __wasm_call_ctors init init_with_threads_count get_threads_count register_tensor dispose_data dispose ' +
+  (
+    'memory __indirect_function_table __wasm_call_ctors init init_with_threads_count get_threads_count register_tensor dispose_data dispose ' +
     'malloc free __errno_location stackSave stackRestore stackAlloc dynCall_iijjiiii dynCall_jiji ' +
-    'Add AvgPool AvgPoolGrad FusedBatchNorm Multiply RealDiv Sub Transpose').split(' '),
+    'Add AvgPool AvgPoolGrad FusedBatchNorm Multiply RealDiv Sub Transpose'
+  ).split(' '),
 );
 
 /**
@@ -92,7 +94,9 @@ const trimTfjs = {
   setup(pipeline) {
     const unused = /wasm-out\/|\/hash_util$|^(node-fetch|util|fs|path|crypto|worker_threads|perf_hooks|os|string_decoder)$/;
     pipeline.onResolve({ filter: unused }, ({ path }) => ({ path, namespace: 'empty' }));
-    pipeline.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: 'export default undefined; export const wasmWorkerContents = "";' }));
+    pipeline.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({
+      contents: 'export default undefined; export const wasmWorkerContents = "";',
+    }));
     pipeline.onResolve({ filter: /^@tensorflow\/tfjs-core$/ }, () => ({ path: at('src', 'gradient', 'tfjs-core-subset.ts') }));
   },
 };
@@ -113,7 +117,12 @@ async function buildTfjs() {
 }
 
 async function buildEntries() {
-  const entries = { index: 'src/index.ts', edge: 'src/edge/index.ts', cli: 'src/cli/main.ts', 'gradient-worker': 'src/cli/gradient-worker.node.ts' };
+  const entries = {
+    index: 'src/index.ts',
+    edge: 'src/edge/index.ts',
+    cli: 'src/cli/main.ts',
+    'gradient-worker': 'src/cli/gradient-worker.node.ts',
+  };
   const results = [];
   for (const [name, source] of Object.entries(entries)) {
     if (!existsSync(at(source))) continue;

@@ -85,7 +85,8 @@ function checkFile(file) {
       const targetRoom = target.split('/')[1];
       imports.get(file).add(target);
       if (!target.startsWith('src/')) breach(node, `imports ${specifier}, which is outside src/`);
-      else if (targetRoom !== room && !(floors[targetRoom] < floor)) breach(node, `${room} (floor ${floor}) imports ${targetRoom} (floor ${floors[targetRoom]})`);
+      else if (targetRoom !== room && !(floors[targetRoom] < floor))
+        breach(node, `${room} (floor ${floor}) imports ${targetRoom} (floor ${floors[targetRoom]})`);
       if (target.endsWith('.node.ts') && !isNodeFile) breach(node, `imports ${specifier}, which needs Node`);
     } else if (specifier.startsWith('node:')) {
       if (!isNodeFile) breach(node, `imports ${specifier} outside cli/ and *.node.ts`);
@@ -105,7 +106,10 @@ function checkFile(file) {
 
   // Engines fold 2 ** 20 exactly; a computed power goes through the same inexact pow as Math.pow.
   function checkPower(node) {
-    const literal = (side) => ts.isNumericLiteral(side) || (ts.isPrefixUnaryExpression(side) && literal(side.operand)) || (ts.isParenthesizedExpression(side) && literal(side.expression));
+    const literal = (side) =>
+      ts.isNumericLiteral(side) ||
+      (ts.isPrefixUnaryExpression(side) && literal(side.operand)) ||
+      (ts.isParenthesizedExpression(side) && literal(side.expression));
     if (!literal(node.left) || !literal(node.right)) breach(node, '** of computed numbers differs between engines');
   }
 }
@@ -147,7 +151,9 @@ function isReference(node) {
 function checkBinary(name) {
   const bytes = readFileSync(join(root, 'assembly', name));
   // Node 20 cannot compile the relaxed one.
-  const needed = !WebAssembly.validate(bytes) ? ['env.memory'] : WebAssembly.Module.imports(new WebAssembly.Module(bytes)).map(({ module, name: item }) => `${module}.${item}`);
+  const needed = !WebAssembly.validate(bytes)
+    ? ['env.memory']
+    : WebAssembly.Module.imports(new WebAssembly.Module(bytes)).map(({ module, name: item }) => `${module}.${item}`);
   if (needed.join() !== 'env.memory') breaches.push(`assembly/${name} imports ${needed.join(', ')}, not just env.memory`);
   const DATA_SECTION = 11;
   for (let at = 8; at < bytes.length; ) {

@@ -42,13 +42,23 @@ try {
 
   writeFileSync(join(folder, 'smoke.mjs'), SMOKE);
   // As docs/browser.md says: a bundler needs to be told nothing.
-  await build({ entryPoints: [join(folder, 'smoke.mjs')], bundle: true, format: 'esm', outfile: join(folder, 'bundled.mjs'), logLevel: 'error' });
+  await build({
+    entryPoints: [join(folder, 'smoke.mjs')],
+    bundle: true,
+    format: 'esm',
+    outfile: join(folder, 'bundled.mjs'),
+    logLevel: 'error',
+  });
   ensureHosts();
   const modules = join(root, 'test', 'hosts', 'node_modules');
   const arch = process.arch === 'arm64' ? 'aarch64' : process.arch;
   const commands = {
     node: [process.execPath],
-    deno: [join(modules, '@deno', `${process.platform}-${process.arch}${process.platform === 'linux' ? '-glibc' : ''}`, 'deno'), 'run', '--no-prompt'],
+    deno: [
+      join(modules, '@deno', `${process.platform}-${process.arch}${process.platform === 'linux' ? '-glibc' : ''}`, 'deno'),
+      'run',
+      '--no-prompt',
+    ],
     bun: [join(modules, '@oven', `bun-${process.platform}-${arch}`, 'bin', 'bun')],
   };
   const hashes = new Set();
@@ -66,13 +76,22 @@ try {
   // As strict as can be; as a normal project is, with no `lib` of its own; and as a server's is, whose types are those of Node alone.
   const common = { noEmit: true, strict: true, skipLibCheck: false, types: [] };
   const projects = [
-    { target: 'es2023', lib: ['es2023', 'dom', 'dom.iterable', 'dom.asynciterable'], module: 'esnext', moduleResolution: 'bundler', exactOptionalPropertyTypes: true },
+    {
+      target: 'es2023',
+      lib: ['es2023', 'dom', 'dom.iterable', 'dom.asynciterable'],
+      module: 'esnext',
+      moduleResolution: 'bundler',
+      exactOptionalPropertyTypes: true,
+    },
     { target: 'es2023', lib: ['es2023', 'dom', 'dom.iterable', 'dom.asynciterable'], module: 'nodenext', exactOptionalPropertyTypes: true },
     { target: 'es2022', module: 'nodenext' },
     { target: 'es2022', lib: ['es2022'], module: 'nodenext', types: ['node'], typeRoots: [join(root, 'node_modules', '@types')] },
   ];
   for (const project of projects) {
-    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions: { ...common, ...project }, files: ['use.ts', 'network.ts'] }));
+    writeFileSync(
+      join(folder, 'tsconfig.json'),
+      JSON.stringify({ compilerOptions: { ...common, ...project }, files: ['use.ts', 'network.ts'] }),
+    );
     // The oldest is what docs/dependencies.md promises.
     for (const compiler of ['typescript-oldest', 'typescript']) {
       run(process.execPath, [join(root, 'node_modules', compiler, 'bin', 'tsc'), '-p', '.'], folder);

@@ -26,7 +26,9 @@ try {
   for (const { line, binary } of nodes) {
     const { said, answer } = await ask(binary);
     // Without a network it cannot fetch what Cloudflare says of a request, which is none of ours.
-    const warnings = said.split('\n').filter((text) => /warn|error/i.test(text) && !/Request\.cf|getaddrinfo|ECONN|fetch failed/.test(text));
+    const warnings = said
+      .split('\n')
+      .filter((text) => /warn|error/i.test(text) && !/Request\.cf|getaddrinfo|ECONN|fetch failed/.test(text));
     if (answer.service !== 'trajport' || warnings.length > 0) throw new Error(`${line}: ${JSON.stringify(answer)}\n${said}`);
     console.log(`${line}: the example Worker answers`);
   }
@@ -36,7 +38,12 @@ try {
 
 /** Starts wrangler, asks what the Worker accepts, stops it; `said` is all that wrangler wrote. */
 async function ask(binary) {
-  const child = spawn(binary, [join(worker, 'node_modules', 'wrangler', 'bin', 'wrangler.js'), 'dev', '--port', '0'], { cwd: worker, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(binary, [join(worker, 'node_modules', 'wrangler', 'bin', 'wrangler.js'), 'dev', '--port', '0'], {
+    cwd: worker,
+    env,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let said = '';
   const closed = new Promise((resolve) => child.on('close', resolve));
   try {

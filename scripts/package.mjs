@@ -41,7 +41,8 @@ function hideTfjsTypes(file) {
   for (const [, type, names] of readFileSync(file, 'utf8').matchAll(/export (type )?\{([^}]*)\}/g)) {
     for (const name of names.split(',').map((part) => part.trim().split(' as ').at(-1))) {
       if (type !== undefined) lines.push(`export type ${name} = any;`);
-      else if (name === 'BackendWasm') lines.push('export declare class BackendWasm { constructor(...parts: any[]); [member: string]: any }');
+      else if (name === 'BackendWasm')
+        lines.push('export declare class BackendWasm { constructor(...parts: any[]); [member: string]: any }');
       else lines.push(`export declare const ${name}: any;`);
     }
   }
@@ -50,7 +51,9 @@ function hideTfjsTypes(file) {
 
 /** The root manifest without what only a checkout needs. */
 function manifest() {
-  const { name, version, description, license, type, engines, bin, exports, imports } = JSON.parse(readFileSync(at('package.json'), 'utf8'));
+  const { name, version, description, license, type, engines, bin, exports, imports } = JSON.parse(
+    readFileSync(at('package.json'), 'utf8'),
+  );
   const withTypes = (entry, types) => ({ ...entry, types });
   return {
     name,

@@ -8,12 +8,21 @@ import { ensureBuilt, ensureInstalled, root } from './setup.mjs';
 
 const START = '<!-- figures:demo -->';
 const END = '<!-- /figures:demo -->';
-const labels = { scratch: 'From scratch (v2 fine-tuned without a port)', naive: 'Naive', fgmt: '**FGMT**', gmt: '**GMT**', oracle: 'Oracle (needs a truly fine-tuned v2)' };
+const labels = {
+  scratch: 'From scratch (v2 fine-tuned without a port)',
+  naive: 'Naive',
+  fgmt: '**FGMT**',
+  gmt: '**GMT**',
+  oracle: 'Oracle (needs a truly fine-tuned v2)',
+};
 
 ensureInstalled('run');
 await ensureBuilt();
 const folder = mkdtempSync(join(tmpdir(), 'trajport-readme-'));
-const { status, stdout } = spawnSync(process.execPath, [join(root, 'dist', 'cli.js'), 'demo', '--json', '--out-dir', folder], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+const { status, stdout } = spawnSync(process.execPath, [join(root, 'dist', 'cli.js'), 'demo', '--json', '--out-dir', folder], {
+  encoding: 'utf8',
+  stdio: ['ignore', 'pipe', 'inherit'],
+});
 if (status !== 0) process.exit(status ?? 1);
 const result = JSON.parse(stdout.trimEnd().split('\n').at(-1));
 const { pairs } = JSON.parse(readFileSync(join(folder, 'record.json'), 'utf8'));
@@ -26,7 +35,10 @@ const mean = (key) => percent(pairs.reduce((sum, { reference }) => sum + referen
 const table = [
   `| test accuracy, %, mean of ${result.pairs} pairs | ${iterations.map((n) => (n === '0' ? 'before training' : `after ${n} iterations`)).join(' | ')} | gradients |`,
   `|---|${iterations.map(() => '---:').join('|')}|---:|`,
-  ...result.methods.map(({ method, test, gradients }) => `| ${labels[method]} | ${iterations.map((n) => percent(test[n])).join(' | ')} | ${method === 'scratch' ? '–' : gradients} |`),
+  ...result.methods.map(
+    ({ method, test, gradients }) =>
+      `| ${labels[method]} | ${iterations.map((n) => percent(test[n])).join(' | ')} | ${method === 'scratch' ? '–' : gradients} |`,
+  ),
   '',
   `A true fine-tune reaches ${mean('v1FineTuned')} (v1) and ${mean('v2FineTuned')} (v2). The accuracies come out the same to the last digit on every machine and runtime.`,
 ].join('\n');
@@ -37,7 +49,11 @@ const [before, rest] = readme.split(START);
 const [old, after] = rest.split(END);
 if (process.argv.includes('--check')) {
   const same = old.trim() === table && readFileSync(join(root, 'docs', 'figure.svg'), 'utf8') === figure;
-  console.log(same ? 'README.md and docs/figure.svg are what the demo gives' : 'README.md or docs/figure.svg is not what the demo gives: node scripts/readme.mjs');
+  console.log(
+    same
+      ? 'README.md and docs/figure.svg are what the demo gives'
+      : 'README.md or docs/figure.svg is not what the demo gives: node scripts/readme.mjs',
+  );
   process.exit(same ? 0 : 1);
 }
 writeFileSync(path, `${before}${START}\n${table}\n${END}${after}`);

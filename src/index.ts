@@ -103,7 +103,13 @@ export type { OfficialFile } from './data/official-files.ts';
 // Matching, public in its own right
 export { linearSumAssignment } from './matching/assignment.ts';
 export type { AssignmentOptions, AssignmentResult, Duals, SimilarityMatrix } from './matching/assignment.ts';
-export { composePermutations, identityPermutations, invertPermutations, permuteTensors, randomPermutations } from './matching/permutation.ts';
+export {
+  composePermutations,
+  identityPermutations,
+  invertPermutations,
+  permuteTensors,
+  randomPermutations,
+} from './matching/permutation.ts';
 export type { Permutations } from './matching/permutation.ts';
 export { GradientHistory } from './matching/history.ts';
 export type { HistoryOptions } from './matching/history.ts';

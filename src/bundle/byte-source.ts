@@ -49,8 +49,10 @@ function isRandomAccess(source: unknown): source is RandomAccess {
 }
 
 async function readResponse(response: Response, options: SourceOptions): Promise<Uint8Array> {
-  if (!response.ok) throw new NetworkError({ field: addressOf(response), expected: 'a successful response', got: `status ${response.status}` });
-  if (response.bodyUsed) throw new InvalidArgumentError({ field: 'source', expected: 'an unread response', got: 'one whose body was read' });
+  if (!response.ok)
+    throw new NetworkError({ field: addressOf(response), expected: 'a successful response', got: `status ${response.status}` });
+  if (response.bodyUsed)
+    throw new InvalidArgumentError({ field: 'source', expected: 'an unread response', got: 'one whose body was read' });
   return response.body === null ? new Uint8Array(0) : readStream(response.body, options);
 }
 
@@ -82,7 +84,12 @@ async function readStream(stream: ReadableStream<Uint8Array>, options: SourceOpt
   } catch (cause) {
     if (cause instanceof TrajportError) throw cause;
     const stalled = watchdog.isStalled();
-    throw new NetworkError({ field: 'source', expected: stalled ? `bytes within ${idleMs} ms` : 'a stream to its end', got: stalled ? 'silence' : String(cause), cause });
+    throw new NetworkError({
+      field: 'source',
+      expected: stalled ? `bytes within ${idleMs} ms` : 'a stream to its end',
+      got: stalled ? 'silence' : String(cause),
+      cause,
+    });
   }
   if (bytes === undefined) throw new LimitError({ field: 'source', expected: `at most ${maximumBytes} bytes in memory`, got: 'more' });
   return bytes;

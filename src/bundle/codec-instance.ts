@@ -57,8 +57,8 @@ export const inflateErrors: Readonly<Record<number, string>> = {
 let opened: Promise<Codec> | undefined;
 
 /**
- * The codec of this realm, made on first use. What failed is tried again: memory that was not to be had may be there later. One that trapped is
- * not given out again: what its memory holds since is anyone's guess.
+ * The codec of this realm, made on first use. What failed is tried again: memory that was not to be had may be there
+ * later. One that trapped is not given out again: what its memory holds since is anyone's guess.
  * @throws UnsupportedError where the runtime cannot run our binary, OutOfMemoryError where it grants no memory.
  */
 export function openCodec(): Promise<Codec> {

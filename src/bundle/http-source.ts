@@ -40,7 +40,9 @@ function fail(url: URL, expected: string, got: string): never {
  */
 function kindOf(failure: unknown): string {
   const inner = failure instanceof Error ? failure.cause : undefined;
-  const code = [failure, inner].map((error) => (error as { readonly code?: unknown } | undefined)?.code).find((each) => typeof each === 'string');
+  const code = [failure, inner]
+    .map((error) => (error as { readonly code?: unknown } | undefined)?.code)
+    .find((each) => typeof each === 'string');
   const name = failure instanceof Error ? failure.name : typeof failure;
   return code === undefined ? `none (${name})` : `none (${name}, ${describe(code)})`;
 }
@@ -49,12 +51,21 @@ function kindOf(failure: unknown): string {
  * Fetches with a watchdog. `allowed` says how many bytes of body a status may bring; undefined for a status that is no
  * answer, whose body is not read at all.
  */
-async function request(url: URL, range: string | undefined, allowed: (status: number) => number | undefined, options: HttpOptions, signal = options.signal): Promise<Reply> {
+async function request(
+  url: URL,
+  range: string | undefined,
+  allowed: (status: number) => number | undefined,
+  options: HttpOptions,
+  signal = options.signal,
+): Promise<Reply> {
   const idleMs = options.idleMs ?? limits.networkIdleMs;
   using watchdog = new Watchdog(idleMs, signal);
   try {
     // `identity`: a range of a compressed representation is not a range of the file.
-    const response = await (options.fetch ?? fetch)(url, { headers: { ...(range === undefined ? {} : { Range: range }), 'Accept-Encoding': 'identity' }, signal: watchdog.signal });
+    const response = await (options.fetch ?? fetch)(url, {
+      headers: { ...(range === undefined ? {} : { Range: range }), 'Accept-Encoding': 'identity' },
+      signal: watchdog.signal,
+    });
     watchdog.alive();
     const { status, headers } = response;
     const maximum = allowed(status);
@@ -64,7 +75,12 @@ async function request(url: URL, range: string | undefined, allowed: (status: nu
     }
     const body = response.body === null ? new Uint8Array(0) : await watchdog.readBody(response.body, maximum);
     if (body !== undefined) return { status, headers, body };
-    if (status === 200) throw new LimitError({ field: `${url.origin}${url.pathname}`, expected: `at most ${maximum} bytes from a server without Range`, got: 'more' });
+    if (status === 200)
+      throw new LimitError({
+        field: `${url.origin}${url.pathname}`,
+        expected: `at most ${maximum} bytes from a server without Range`,
+        got: 'more',
+      });
     return fail(url, `at most ${maximum} bytes for ${range ?? 'the file'}`, 'more');
   } catch (cause) {
     if (cause instanceof TrajportError) throw cause;
@@ -92,14 +108,19 @@ const validatorOf = (headers: Headers): Validator => ({ etag: headers.get('etag'
  */
 export async function openHttp(url: URL, options: HttpOptions = {}): Promise<RandomAccess> {
   if (url.username !== '' || url.password !== '') {
-    throw new InvalidArgumentError({ field: 'source', expected: 'a URL without user and password (give a fetch that sets Authorization)', got: `one with them, of ${url.origin}` });
+    throw new InvalidArgumentError({
+      field: 'source',
+      expected: 'a URL without user and password (give a fetch that sets Authorization)',
+      got: `one with them, of ${url.origin}`,
+    });
   }
   const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
   const suffix = `bytes=-${FIRST_RANGE_BYTES}`;
   const bound = (status: number): number | undefined => ({ 200: maximumBytes, 206: FIRST_RANGE_BYTES, 416: FIRST_RANGE_BYTES })[status];
   let reply = await request(url, suffix, bound, options);
   // Some servers answer 416 to a suffix longer than the file, and all do where it is empty.
-  if (reply.status === 416 || (reply.status === 206 && !reply.headers.has('content-range'))) reply = await request(url, undefined, bound, options);
+  if (reply.status === 416 || (reply.status === 206 && !reply.headers.has('content-range')))
+    reply = await request(url, undefined, bound, options);
   if (reply.status === 200) {
     const declared = reply.headers.get('content-length');
     if (declared !== null && !reply.headers.has('content-encoding') && Number(declared) !== reply.body.byteLength) {
@@ -117,7 +138,14 @@ export async function openHttp(url: URL, options: HttpOptions = {}): Promise<Ran
 }
 
 /** One range of a file that must still be the one that was opened. */
-async function readRange(url: URL, offset: number, length: number, opened: Validator & { readonly size: number }, options: HttpOptions, signal?: AbortSignal): Promise<Uint8Array> {
+async function readRange(
+  url: URL,
+  offset: number,
+  length: number,
+  opened: Validator & { readonly size: number },
+  options: HttpOptions,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
   const last = offset + length - 1;
   const reply = await request(url, `bytes=${offset}-${last}`, (status) => (status === 206 ? length : undefined), options, signal);
   const range = parseContentRange(url, reply.headers);

@@ -165,7 +165,11 @@ class Parser {
       result += this.#escape();
     }
     if (!isWellFormed(result)) {
-      throw new MalformedFileError({ field: this.#field, expected: `a string without lone surrogates before character ${this.#at}`, got: describe(result) });
+      throw new MalformedFileError({
+        field: this.#field,
+        expected: `a string without lone surrogates before character ${this.#at}`,
+        got: describe(result),
+      });
     }
     return result;
   }
@@ -238,7 +242,13 @@ export function printJson(value: unknown, indent = ''): string {
   const inner = `${indent} `;
   const [open, close, members] = Array.isArray(value)
     ? ['[', ']', value.map((item) => printJson(item, inner))]
-    : ['{', '}', Object.entries(value).filter(([, item]) => item !== undefined).map(([key, item]) => `${JSON.stringify(key)}: ${printJson(item, inner)}`)];
+    : [
+        '{',
+        '}',
+        Object.entries(value)
+          .filter(([, item]) => item !== undefined)
+          .map(([key, item]) => `${JSON.stringify(key)}: ${printJson(item, inner)}`),
+      ];
   return members.length === 0 ? `${open}${close}` : `${open}\n${inner}${members.join(`,\n${inner}`)}\n${indent}${close}`;
 }
 

@@ -13,7 +13,10 @@ import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObj
 
 export const MANIFEST_ENTRY = 'trajectory.json';
 const FORMAT = 'trajport-bundle';
-/** Readers refuse another version; within one, a higher revision may add fields to the manifest and to a checkpoint, and entries, which readers ignore. */
+/**
+ * Readers refuse another version; within one, a higher revision may add fields to the manifest and to a checkpoint, and
+ * entries, which readers ignore.
+ */
 const VERSION = 1;
 const REVISION = 0;
 
@@ -52,7 +55,13 @@ export interface Manifest {
   readonly training: JsonValue;
 }
 
-const suffixes: Readonly<Record<Exclude<Coding, 'seed'>, string>> = { full: '', planes: '.planes', xor: '.xor', int8: '.int8', int4: '.int4' };
+const suffixes: Readonly<Record<Exclude<Coding, 'seed'>, string>> = {
+  full: '',
+  planes: '.planes',
+  xor: '.xor',
+  int8: '.int8',
+  int4: '.int4',
+};
 
 /** A checkpoint's entry: `.safetensors` alone only where the entry is one as it stands. */
 export function entryName(index: number, coding: Coding): string | null {
@@ -69,7 +78,10 @@ function parameterRange(graph: ModelGraph): readonly [begin: number, end: number
   return [begin, end];
 }
 
-/** UTF-8 bytes of the manifest. Equal manifests give equal bytes. @throws what `parseManifest` throws for a manifest that could not be read again. */
+/**
+ * UTF-8 bytes of the manifest. Equal manifests give equal bytes. @throws what `parseManifest` throws for a manifest
+ * that could not be read again.
+ */
 export function printManifest(manifest: Omit<Manifest, 'version' | 'revision'>): Uint8Array<ArrayBuffer> {
   const checkpoints = manifest.checkpoints.map((record) => ({
     label: record.label, epoch: record.epoch, coding: record.coding, entry: record.entry, bytes: record.bytes, sha256: record.sha256,
@@ -100,7 +112,8 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   const revision = integerOf('revision', root['revision'], 0);
   const check = (path: string, object: JsonObject, known: readonly string[]): void => {
     if (revision > REVISION) return;
-    for (const key of Object.keys(object)) if (!known.includes(key)) malformed(path === '' ? key : `${path}.${key}`, 'no field of this name', key);
+    for (const key of Object.keys(object))
+      if (!known.includes(key)) malformed(path === '' ? key : `${path}.${key}`, 'no field of this name', key);
   };
   check('', root, ['format', 'version', 'revision', 'graph', 'permutations', 'parameterRange', 'checkpoints', 'training']);
   const graph = parseGraph(root['graph']);
@@ -156,19 +169,32 @@ function parseCheckpoint(path: string, index: number, object: JsonObject): Check
   };
   const coding = text('coding') as Coding;
   if (!codings.includes(coding)) {
-    throw new UnsupportedError({ field: `${MANIFEST_ENTRY} ${path}.coding`, expected: `one of ${codings.join(', ')}`, got: describe(coding) });
+    throw new UnsupportedError({
+      field: `${MANIFEST_ENTRY} ${path}.coding`,
+      expected: `one of ${codings.join(', ')}`,
+      got: describe(coding),
+    });
   }
   if (index === 0 && isDelta(coding)) malformed(`${path}.coding`, 'a coding that needs no previous checkpoint', coding);
   const entry = entryName(index, coding);
   if (object['entry'] !== entry) malformed(`${path}.entry`, describe(entry), object['entry']);
   if (coding === 'seed' && object['storedSha256'] !== null) malformed(`${path}.storedSha256`, 'null', object['storedSha256']);
-  if (coding === 'full' && object['storedSha256'] !== object['sha256']) malformed(`${path}.storedSha256`, 'the same as sha256', object['storedSha256']);
-  if ((coding === 'seed') !== (object['seed'] !== undefined)) malformed(`${path}.seed`, 'a seed for that coding, and no other', object['seed']);
+  if (coding === 'full' && object['storedSha256'] !== object['sha256'])
+    malformed(`${path}.storedSha256`, 'the same as sha256', object['storedSha256']);
+  if ((coding === 'seed') !== (object['seed'] !== undefined))
+    malformed(`${path}.seed`, 'a seed for that coding, and no other', object['seed']);
   const epoch = object['epoch'];
   if (epoch !== null && !(typeof epoch === 'number' && epoch >= 0)) malformed(`${path}.epoch`, 'a number ≥ 0 or null', epoch);
   return {
-    label: text('label'), epoch: epoch as number | null, coding, entry, bytes: integerOf(`${path}.bytes`, object['bytes'], 1), sha256: hash('sha256'),
-    storedSha256: coding === 'seed' ? null : hash('storedSha256'), stepNorm: magnitude('stepNorm'), stepError: magnitude('stepError'),
+    label: text('label'),
+    epoch: epoch as number | null,
+    coding,
+    entry,
+    bytes: integerOf(`${path}.bytes`, object['bytes'], 1),
+    sha256: hash('sha256'),
+    storedSha256: coding === 'seed' ? null : hash('storedSha256'),
+    stepNorm: magnitude('stepNorm'),
+    stepError: magnitude('stepError'),
     ...(coding === 'seed' ? { seed: parseSeed(`${path}.seed`, object['seed']) } : {}),
   };
 }

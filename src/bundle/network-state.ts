@@ -99,7 +99,11 @@ export function stateFromRawTensors(layout: StateLayout, raw: ReadonlyMap<string
   const counters = new Set(counterNames(layout));
   for (const [name, { shape }] of raw) {
     if (used.has(name) || (counters.has(name) && shape.length <= 1)) continue;
-    throw new MalformedFileError({ field: `${field}.${name}`, expected: 'a tensor of the network', got: `an unexpected ${describe(name)}` });
+    throw new MalformedFileError({
+      field: `${field}.${name}`,
+      expected: 'a tensor of the network',
+      got: `an unexpected ${describe(name)}`,
+    });
   }
   return state;
 }

@@ -49,11 +49,20 @@ interface Part {
  */
 export async function openR2(bucket: R2BucketLike, key: string, options: R2Options = {}): Promise<RandomAccess> {
   requireOptions('openR2', options, optionNames);
-  const { size, etag, bytes } = await request(bucket, key, { range: { suffix: FIRST_RANGE_BYTES } }, FIRST_RANGE_BYTES, options, options.signal);
-  if (bytes.byteLength !== Math.min(size, FIRST_RANGE_BYTES)) fail(key, `the last ${FIRST_RANGE_BYTES} of ${size} bytes`, `${bytes.byteLength} bytes`);
+  const { size, etag, bytes } = await request(
+    bucket,
+    key,
+    { range: { suffix: FIRST_RANGE_BYTES } },
+    FIRST_RANGE_BYTES,
+    options,
+    options.signal,
+  );
+  if (bytes.byteLength !== Math.min(size, FIRST_RANGE_BYTES))
+    fail(key, `the last ${FIRST_RANGE_BYTES} of ${size} bytes`, `${bytes.byteLength} bytes`);
   return withTail(size, bytes, async (offset, length, signal = options.signal) => {
     const part = await request(bucket, key, { range: { offset, length }, onlyIf: { etagMatches: etag } }, length, options, signal);
-    if (part.size !== size || part.etag !== etag) fail(key, `the object that was opened (${size} bytes, ETag ${etag})`, `${part.size} bytes, ETag ${part.etag}`);
+    if (part.size !== size || part.etag !== etag)
+      fail(key, `the object that was opened (${size} bytes, ETag ${etag})`, `${part.size} bytes, ETag ${part.etag}`);
     if (part.bytes.byteLength !== length) fail(key, `${length} bytes at ${offset}`, `${part.bytes.byteLength}`);
     return part.bytes;
   });
@@ -64,7 +73,12 @@ function fail(key: string, expected: string, got: string, cause?: unknown): neve
 }
 
 async function request(
-  bucket: R2BucketLike, key: string, wanted: Parameters<R2BucketLike['get']>[1], maximum: number, options: R2Options, signal: AbortSignal | undefined,
+  bucket: R2BucketLike,
+  key: string,
+  wanted: Parameters<R2BucketLike['get']>[1],
+  maximum: number,
+  options: R2Options,
+  signal: AbortSignal | undefined,
 ): Promise<Part> {
   signal?.throwIfAborted();
   const idleMs = options.idleMs ?? limits.networkIdleMs;

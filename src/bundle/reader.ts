@@ -40,7 +40,11 @@ export interface BundleCheckpoint extends CheckpointRecord {
 
 export interface BundleVerdict {
   readonly passed: boolean;
-  readonly checkpoints: readonly { readonly label: string; readonly passed: boolean; readonly error?: ReturnType<TrajportError['toJSON']> }[];
+  readonly checkpoints: readonly {
+    readonly label: string;
+    readonly passed: boolean;
+    readonly error?: ReturnType<TrajportError['toJSON']>;
+  }[];
 }
 
 /** A trajectory on disk, in memory or on a server. */
@@ -59,7 +63,13 @@ export class TrajectoryBundle implements Disposable {
   #queue: Promise<unknown> = Promise.resolve();
   #disposed = false;
 
-  constructor(zip: ZipReader, codec: Codec, manifest: Manifest, layout: CheckpointLayout, { core, name }: Pick<OpenBundleOptions, 'core' | 'name'>) {
+  constructor(
+    zip: ZipReader,
+    codec: Codec,
+    manifest: Manifest,
+    layout: CheckpointLayout,
+    { core, name }: Pick<OpenBundleOptions, 'core' | 'name'>,
+  ) {
     this.#zip = zip;
     this.#codec = codec;
     this.#layout = layout;
@@ -83,10 +93,16 @@ export class TrajectoryBundle implements Disposable {
   checkpoint(which: number | string): BundleCheckpoint {
     const found = this.checkpoints.find(({ index, label }) => (typeof which === 'number' ? index === which : label === which));
     if (found === undefined) {
-      const labels = this.checkpoints.slice(0, 8).map(({ label }) => label).join(', ');
+      const labels = this.checkpoints
+        .slice(0, 8)
+        .map(({ label }) => label)
+        .join(', ');
       throw new InvalidArgumentError({
         field: 'checkpoint',
-        expected: typeof which === 'number' ? `an index below ${this.checkpoints.length}` : `one of ${labels}${this.checkpoints.length > 8 ? ', …' : ''}`,
+        expected:
+          typeof which === 'number'
+            ? `an index below ${this.checkpoints.length}`
+            : `one of ${labels}${this.checkpoints.length > 8 ? ', …' : ''}`,
         got: describe(which),
       });
     }
@@ -125,7 +141,8 @@ export class TrajectoryBundle implements Disposable {
       : new Uint8Array(this.#layout.fileBytes);
     // What is decoded in place is not a checkpoint again until its hash has been checked.
     this.#cached = undefined;
-    for (let index = first; index <= target; index++) file = await this.#decodeOne(this.checkpoints[index] as BundleCheckpoint, file, signal);
+    for (let index = first; index <= target; index++)
+      file = await this.#decodeOne(this.checkpoints[index] as BundleCheckpoint, file, signal);
     const { label, sha256 } = this.checkpoints[target] as BundleCheckpoint;
     await requireHash(`${this.#called}checkpoint ${label}`, file, sha256);
     this.#cached = { index: target, file };
@@ -190,22 +207,35 @@ async function requireHash(field: string, bytes: Uint8Array, sha256: string): Pr
 /** A bundle's headers hold nothing but what its contents fix, so that every flipped bit is noticed. */
 function requireCanonical(field: string, got: Uint8Array, expected: Uint8Array): void {
   if (got.byteLength === expected.byteLength && got.every((byte, i) => byte === expected[i])) return;
-  throw new IntegrityError({ field, expected: 'the header that the bundle format prescribes', got: 'another (was it repacked by another program?)' });
+  throw new IntegrityError({
+    field,
+    expected: 'the header that the bundle format prescribes',
+    got: 'another (was it repacked by another program?)',
+  });
 }
 
 /**
  * Opens a bundle. Reads the end of the file, and the manifest where that does not include it; no checkpoint.
- * @throws InvalidArgumentError for a source or an option that is none, MalformedFileError, UnsupportedError, IntegrityError, LimitError, NetworkError
+ * @throws InvalidArgumentError for a source or an option that is none, MalformedFileError, UnsupportedError,
+ *   IntegrityError, LimitError, NetworkError
  */
 export async function openBundle(source: ByteSource, options: OpenBundleOptions = {}): Promise<TrajectoryBundle> {
   requireOptions('openBundle', options, optionNames);
   const access = await openSource(source, options);
   const field = options.name ?? 'bundle';
   const { signal, inflatedBytes } = options;
-  const zip = await openZip(access, { field, ...(inflatedBytes === undefined ? {} : { inflatedBytes }), ...(signal === undefined ? {} : { signal }) });
+  const zip = await openZip(access, {
+    field,
+    ...(inflatedBytes === undefined ? {} : { inflatedBytes }),
+    ...(signal === undefined ? {} : { signal }),
+  });
   const manifestEntry = zip.entry(MANIFEST_ENTRY);
   if (manifestEntry.bytes > limits.manifestBytes) {
-    throw new MalformedFileError({ field: `${calledBy(options.name)}${MANIFEST_ENTRY}`, expected: `at most ${limits.manifestBytes} bytes`, got: `${manifestEntry.bytes}` });
+    throw new MalformedFileError({
+      field: `${calledBy(options.name)}${MANIFEST_ENTRY}`,
+      expected: `at most ${limits.manifestBytes} bytes`,
+      got: `${manifestEntry.bytes}`,
+    });
   }
   const { open, localHeader: header } = await zip.readStored(manifestEntry, signal);
   requireCanonical(`${calledBy(options.name)}${MANIFEST_ENTRY} local header`, header, localHeader(manifestEntry));
@@ -224,7 +254,11 @@ function requireEntries(zip: ZipReader, manifest: Manifest, layout: CheckpointLa
   const expected: [name: string, bytes: number | undefined][] = [];
   for (const { coding, entry, bytes, label } of manifest.checkpoints) {
     if (bytes !== layout.fileBytes) {
-      throw new MalformedFileError({ field: `${called}${MANIFEST_ENTRY} ${label}.bytes`, expected: `${layout.fileBytes}, as the graph implies`, got: `${bytes}` });
+      throw new MalformedFileError({
+        field: `${called}${MANIFEST_ENTRY} ${label}.bytes`,
+        expected: `${layout.fileBytes}, as the graph implies`,
+        got: `${bytes}`,
+      });
     }
     if (coding !== 'seed' && entry !== null) expected.push([entry, codedBytes(coding, bytes, layout.range)]);
   }
@@ -236,10 +270,18 @@ function requireEntries(zip: ZipReader, manifest: Manifest, layout: CheckpointLa
     const [name, bytes] = expected[index] ?? [];
     const entry = known[index];
     if (entry?.name !== name || entry === undefined) {
-      throw new MalformedFileError({ field: `${called}bundle entry ${index}`, expected: describe(name ?? 'no more entries'), got: describe(entry?.name ?? 'none') });
+      throw new MalformedFileError({
+        field: `${called}bundle entry ${index}`,
+        expected: describe(name ?? 'no more entries'),
+        got: describe(entry?.name ?? 'none'),
+      });
     }
     if (bytes !== undefined && entry.bytes !== bytes) {
-      throw new MalformedFileError({ field: `${called}bundle ${entry.name}`, expected: `${bytes} bytes, as the graph implies`, got: `${entry.bytes}` });
+      throw new MalformedFileError({
+        field: `${called}bundle ${entry.name}`,
+        expected: `${bytes} bytes, as the graph implies`,
+        got: `${entry.bytes}`,
+      });
     }
     requireCanonical(`${called}bundle ${entry.name} central header`, entry.header, centralHeader(entry));
   }

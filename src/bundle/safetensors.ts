@@ -162,7 +162,8 @@ function parseShape(field: string, info: JsonObject): readonly number[] {
  * @throws MalformedFileError, LimitError, InvalidArgumentError for what is no Uint8Array
  */
 export function readSafetensors(bytes: Uint8Array, field = 'safetensors'): SafetensorsFile {
-  if (!(bytes instanceof Uint8Array)) throw new InvalidArgumentError({ field, expected: 'a Uint8Array (of an ArrayBuffer, new Uint8Array(buffer))', got: describe(bytes) });
+  if (!(bytes instanceof Uint8Array))
+    throw new InvalidArgumentError({ field, expected: 'a Uint8Array (of an ArrayBuffer, new Uint8Array(buffer))', got: describe(bytes) });
   const length = safetensorsHeaderLength(field, bytes, bytes.byteLength);
   const header = parseSafetensorsHeader(field, bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length), bytes.byteLength);
   const tensors = new Map<string, RawTensor>();
@@ -212,13 +213,18 @@ export function safetensorsHeader(
   new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
   header.set(json, LENGTH_BYTES);
   const fileBytes = header.byteLength + offset;
-  parseSafetensorsHeader('safetensors', header.subarray(LENGTH_BYTES, LENGTH_BYTES + safetensorsHeaderLength('safetensors', header, fileBytes)), fileBytes);
+  parseSafetensorsHeader(
+    'safetensors',
+    header.subarray(LENGTH_BYTES, LENGTH_BYTES + safetensorsHeaderLength('safetensors', header, fileBytes)),
+    fileBytes,
+  );
   return { header, dataBytes: offset };
 }
 
 /**
  * Writes tensors in the order given. Deterministic: equal arguments, equal bytes.
- * @throws MalformedFileError where a name repeats, a text has lone surrogates or a tensor's bytes do not fill its shape; LimitError where a cap is passed.
+ * @throws MalformedFileError where a name repeats, a text has lone surrogates or a tensor's bytes do not fill its
+ *   shape; LimitError where a cap is passed.
  */
 export function writeSafetensors(
   tensors: ReadonlyMap<string, RawTensor>,

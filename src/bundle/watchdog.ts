@@ -58,7 +58,11 @@ export class Watchdog implements Disposable {
   }
 
   /** Reads a body to its end, or to beyond `maximum` bytes: undefined then, and the body is cancelled. */
-  async readBody(body: ReadableStream<Uint8Array>, maximum: number, { expectedBytes = 0, onBytes }: BodyReading = {}): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async readBody(
+    body: ReadableStream<Uint8Array>,
+    maximum: number,
+    { expectedBytes = 0, onBytes }: BodyReading = {},
+  ): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const reader = body.getReader();
     const expected = new Uint8Array(Math.min(expectedBytes, maximum));
     const beyond: Uint8Array[] = [];
@@ -68,7 +72,8 @@ export class Watchdog implements Disposable {
         const { done, value } = await this.race(reader.read());
         this.alive();
         if (done) return beyond.length === 0 ? expected.subarray(0, bytes) : concatBytes([expected, ...beyond]);
-        if (!(value instanceof Uint8Array)) throw new InvalidArgumentError({ field: 'source', expected: 'a stream of Uint8Array', got: describe(value) });
+        if (!(value instanceof Uint8Array))
+          throw new InvalidArgumentError({ field: 'source', expected: 'a stream of Uint8Array', got: describe(value) });
         const room = expected.subarray(bytes, bytes + value.byteLength);
         bytes += value.byteLength;
         if (bytes > maximum) {

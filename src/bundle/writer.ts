@@ -54,8 +54,8 @@ const optionNames: OptionNames<BundleOptions> = { coding: true, keyFrameEvery: t
 
 /**
  * The bytes of a bundle: the same for the same content and options, in every runtime.
- * @throws InvalidArgumentError for options, labels and records that are none; LimitError, MalformedFileError for a state that is not the graph's,
- *   NotFiniteError. Rejects with the signal's reason when aborted.
+ * @throws InvalidArgumentError for options, labels and records that are none; LimitError, MalformedFileError for a
+ *   state that is not the graph's, NotFiniteError. Rejects with the signal's reason when aborted.
  */
 export async function writeBundle(content: BundleContent, options: BundleOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
   const { sink, bytes } = memorySink();
@@ -98,11 +98,13 @@ function jsonOf(training: unknown): JsonValue {
   if (training === undefined) return null;
   try {
     const text = printJson(JSON.parse(JSON.stringify(training)));
-    if (text.length > limits.manifestBytes) throw new LimitError({ field: 'training', expected: `at most ${limits.manifestBytes} characters`, got: `${text.length}` });
+    if (text.length > limits.manifestBytes)
+      throw new LimitError({ field: 'training', expected: `at most ${limits.manifestBytes} characters`, got: `${text.length}` });
     return parseJson(text, { field: 'training', maximumDepth: MAXIMUM_DEPTH - 1 });
   } catch (cause) {
     if (cause instanceof LimitError) throw cause;
-    const [expected, got] = cause instanceof TrajportError ? [cause.expected, cause.got] : ['JSON', `${describe(training)} (${String(cause)})`];
+    const [expected, got] =
+      cause instanceof TrajportError ? [cause.expected, cause.got] : ['JSON', `${describe(training)} (${String(cause)})`];
     throw new InvalidArgumentError({ field: 'training', expected, got, cause });
   }
 }
@@ -110,7 +112,9 @@ function jsonOf(training: unknown): JsonValue {
 function requireLabel({ label, epoch }: CheckpointContent, labels: Set<string>): void {
   if (typeof label !== 'string' || label === '' || label.length > limits.nameLength || !isWellFormed(label) || labels.has(label)) {
     throw new InvalidArgumentError({
-      field: 'checkpoint.label', expected: `a text of at most ${limits.nameLength} characters, without lone surrogates, that no other checkpoint has`, got: describe(label),
+      field: 'checkpoint.label',
+      expected: `a text of at most ${limits.nameLength} characters, without lone surrogates, that no other checkpoint has`,
+      got: describe(label),
     });
   }
   if (epoch !== undefined && !(Number.isFinite(epoch) && epoch >= 0)) {
@@ -148,7 +152,8 @@ class CheckpointEncoder {
     const { range } = this.#layout;
     const stepNorm = this.#previous === undefined ? 0 : distance(file, this.#previous, range);
     const seed = this.#seedOf(checkpoint, file);
-    const { coding, packed, lost } = seed === undefined ? this.#pack(file, stepNorm) : { coding: 'seed' as const, packed: undefined, lost: 0 };
+    const { coding, packed, lost } =
+      seed === undefined ? this.#pack(file, stepNorm) : { coding: 'seed' as const, packed: undefined, lost: 0 };
     const decoded = isLossy(coding) ? (this.#decoded as Uint8Array<ArrayBuffer>) : file;
     const record: CheckpointRecord = {
       label: checkpoint.label,

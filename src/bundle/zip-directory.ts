@@ -95,7 +95,12 @@ export function parseEndRecord(field: string, tail: Uint8Array, fileBytes: numbe
   if (record.entries > limits.zipEntries) {
     throw new LimitError({ field, expected: `at most ${limits.zipEntries} entries`, got: `${record.entries}` });
   }
-  return { entries: record.entries, directoryOffset: record.directoryOffset, directoryBytes: record.directoryBytes, bytes: tail.subarray(directoryEnd) };
+  return {
+    entries: record.entries,
+    directoryOffset: record.directoryOffset,
+    directoryBytes: record.directoryBytes,
+    bytes: tail.subarray(directoryEnd),
+  };
 }
 
 type NarrowEnd = Readonly<Record<'entries' | 'directoryBytes' | 'directoryOffset', number>>;
@@ -209,7 +214,8 @@ export function parseDirectory(field: string, directory: Uint8Array, end: EndRec
     entries.push(parseCentralHeader(label, directory.subarray(at, next), nameEnd - at, extraEnd - at, fileBytes));
     at = next;
   }
-  if (at !== directory.byteLength) malformed(field, `${end.entries} entries to fill the directory`, `${directory.byteLength - at} bytes more`);
+  if (at !== directory.byteLength)
+    malformed(field, `${end.entries} entries to fill the directory`, `${directory.byteLength - at} bytes more`);
   requireDistinctNames(field, entries.map(({ name }) => name));
   return placeEntries(field, entries, end.directoryOffset);
 }
@@ -254,7 +260,11 @@ function placeEntries(field: string, entries: readonly Omit<ZipEntry, 'end'>[], 
     const end = order[index + 1]?.offset ?? directoryOffset;
     const least = entry.offset + headerBytes.local + entry.nameBytes.byteLength + entry.compressedBytes;
     if (least > end) {
-      malformed(`${field} ${entry.name}`, 'an entry that ends before the next begins', `at least ${least - entry.offset} bytes at ${entry.offset}, the next at ${end}`);
+      malformed(
+        `${field} ${entry.name}`,
+        'an entry that ends before the next begins',
+        `at least ${least - entry.offset} bytes at ${entry.offset}, the next at ${end}`,
+      );
     }
     ends.set(entry, end);
     cursor = end;

@@ -49,7 +49,11 @@ export function requireDistinctNames(field: string, names: readonly string[]): v
     for (let slash = key.indexOf('/'); slash >= 0; slash = key.indexOf('/', slash + 1)) {
       const folder = seen.get(key.slice(0, slash));
       if (folder !== undefined && !folder.endsWith('/')) {
-        throw new MalformedFileError({ field, expected: 'files that are not also folders', got: `${describe(folder)} and ${describe(name)}` });
+        throw new MalformedFileError({
+          field,
+          expected: 'files that are not also folders',
+          got: `${describe(folder)} and ${describe(name)}`,
+        });
       }
     }
   }

@@ -190,7 +190,11 @@ function checkLocalHeader(label: string, region: Uint8Array, entry: ZipEntry): {
   const streamed = (localFlags & flags.descriptor) !== 0;
   const narrow = [view.getUint32(22, true), view.getUint32(18, true)];
   const [bytes, compressedBytes] = resolveZip64(label, extra, narrow, Number.MAX_SAFE_INTEGER) as [number, number];
-  const facts = [['CRC-32', view.getUint32(14, true), entry.crc32], ['size', bytes, entry.bytes], ['compressed size', compressedBytes, entry.compressedBytes]] as const;
+  const facts = [
+    ['CRC-32', view.getUint32(14, true), entry.crc32],
+    ['size', bytes, entry.bytes],
+    ['compressed size', compressedBytes, entry.compressedBytes],
+  ] as const;
   for (const [what, local, central] of facts) {
     // A streamed entry's header is written before its sizes are known: zeros stand for them.
     if (local !== central && !(streamed && local === 0)) refuse(`${what} ${central}`, `${local}`);

@@ -14,11 +14,17 @@ interface Described {
   readonly metavar?: string;
   readonly help: string;
   readonly short?: string;
-  /** What the library calls it in typed errors, which are then shown under the option's name (`OptionError`); of files it stays what the error says. */
+  /**
+   * What the library calls it in typed errors, which are then shown under the option's name (`OptionError`); of files
+   * it stays what the error says.
+   */
   readonly field?: string | readonly string[];
 }
 
-/** What a command does with the files that an option or an argument names. Checks, locks and preparation follow from it (claims.node.ts). */
+/**
+ * What a command does with the files that an option or an argument names. Checks, locks and preparation follow from it
+ * (claims.node.ts).
+ */
 export interface FileUse {
   /** It reads them: every file behind the value. Throws nothing; what is wrong with them, their reader says. */
   readonly reads?: (value: string) => readonly string[];
@@ -34,7 +40,12 @@ export type OptionSpec =
   | (Described & FileUse & { readonly kind: 'string'; readonly default?: string })
   | (Described & { readonly kind: 'integer' | 'number'; readonly minimum?: number; readonly maximum?: number; readonly default?: number })
   | (Described & { readonly kind: 'bytes'; readonly minimum?: number; readonly maximum?: number; readonly default?: number })
-  | (Described & { readonly kind: 'integers' | 'numbers'; readonly minimum?: number; readonly maximum?: number; readonly default?: readonly number[] })
+  | (Described & {
+      readonly kind: 'integers' | 'numbers';
+      readonly minimum?: number;
+      readonly maximum?: number;
+      readonly default?: readonly number[];
+    })
   | (Described & { readonly kind: 'choice'; readonly choices: readonly string[]; readonly default?: string })
   | (Described & { readonly kind: 'strings'; readonly default?: readonly string[] });
 
@@ -66,7 +77,11 @@ export interface Parsed<S extends OptionSpecs> {
 export function parseArguments<S extends OptionSpecs>(argv: readonly string[], specs: S): Parsed<S> {
   const config: Record<string, { type: 'string' | 'boolean'; short?: string; multiple: true }> = {};
   for (const [name, spec] of Object.entries(specs)) {
-    config[name] = { type: spec.kind === 'flag' ? 'boolean' : 'string', multiple: true, ...(spec.short === undefined ? {} : { short: spec.short }) };
+    config[name] = {
+      type: spec.kind === 'flag' ? 'boolean' : 'string',
+      multiple: true,
+      ...(spec.short === undefined ? {} : { short: spec.short }),
+    };
   }
   // Not strict: parseArgs' own messages differ between runtimes and suggest nothing. The tokens say all that is needed.
   const { tokens } = parseArgs({ args: [...argv], options: config, strict: false, allowPositionals: true, tokens: true });

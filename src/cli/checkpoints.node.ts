@@ -61,7 +61,10 @@ export function listCheckpoints(paths: readonly string[]): readonly string[] {
     if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return [path];
     const found = checkpointFiles(filesWithin(path, FOLDER_DEPTH));
     if (found.length === 0) {
-      throw new FileError(path, 'holds no file that is named like a checkpoint (.safetensors, .pt, .pth, .npz, .h5, .keras, .onnx, .gguf, model.json)');
+      throw new FileError(
+        path,
+        'holds no file that is named like a checkpoint (.safetensors, .pt, .pth, .npz, .h5, .keras, .onnx, .gguf, model.json)',
+      );
     }
     return found.map((file) => join(path, file));
   });

@@ -26,7 +26,8 @@ export interface Claims {
   readonly outputs: readonly OutputFile[];
   /**
    * Makes sure before the work that these can be written after it, and keeps other runs from them until the command ends.
-   * @throws UsageError for a file that the command reads, that two of them name, or that is named like another kind; FileError, LockedError.
+   * @throws UsageError for a file that the command reads, that two of them name, or that is named like another kind;
+   *   FileError, LockedError.
    */
   claim(outputs: readonly OutputFile[]): void;
 }
@@ -37,9 +38,17 @@ interface Files {
 }
 
 /** The claims of one command, which are given up when it is disposed. */
-export function claimsOf({ options, positionals }: Files, values: Readonly<Record<string, unknown>>, given: readonly string[]): Claims & Disposable {
+export function claimsOf(
+  { options, positionals }: Files,
+  values: Readonly<Record<string, unknown>>,
+  given: readonly string[],
+): Claims & Disposable {
   const named = [
-    ...given.map((value, i) => ({ by: positionals[i]?.name ?? '', value, use: positionals[Math.min(i, positionals.length - 1)] as FileUse })),
+    ...given.map((value, i) => ({
+      by: positionals[i]?.name ?? '',
+      value,
+      use: positionals[Math.min(i, positionals.length - 1)] as FileUse,
+    })),
     ...Object.entries(options).flatMap(([name, spec]) => {
       const value = values[name];
       return spec.kind === 'string' && typeof value === 'string' ? [{ by: `--${name}`, value, use: spec }] : [];
@@ -50,7 +59,10 @@ export function claimsOf({ options, positionals }: Files, values: Readonly<Recor
   return {
     outputs,
     claim: (claimed) => {
-      prepare(claimed, named.flatMap(({ value, use }) => use.reads?.(value) ?? []));
+      prepare(
+        claimed,
+        named.flatMap(({ value, use }) => use.reads?.(value) ?? []),
+      );
       locks.push(lockOutputs(claimed.filter(({ unlocked }) => unlocked !== true).map(({ path }) => path)));
     },
     [Symbol.dispose]: () => {
@@ -65,7 +77,8 @@ function prepare(outputs: readonly OutputFile[], inputs: readonly string[]): voi
   for (const { by, path } of outputs) {
     if (read.has(identityOf(path))) throw new UsageError(`${by} ${path} is an input of the same command, which would be replaced`);
     const target = writtenPath(path);
-    if (written.has(target)) throw new UsageError(`${relative('', resolve(path))} is named for two outputs: the second would replace the first`);
+    if (written.has(target))
+      throw new UsageError(`${relative('', resolve(path))} is named for two outputs: the second would replace the first`);
     written.add(target);
   }
   for (const { by, path, holds = 'any' } of outputs) requireEnding(by, path, holds);

@@ -64,7 +64,10 @@ export interface Example {
 }
 
 export interface Positional extends FileUse {
-  /** What the help calls an argument without a dash, e.g. `BUNDLE`; a trailing `?` makes it optional, a trailing `…` on the last means one or more. */
+  /**
+   * What the help calls an argument without a dash, e.g. `BUNDLE`; a trailing `?` makes it optional, a trailing `…` on
+   * the last means one or more.
+   */
   readonly name: string;
 }
 

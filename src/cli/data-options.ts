@@ -72,14 +72,18 @@ export type DataValues = ValuesOf<typeof dataOptions>;
 export function normalisationOf(values: ValuesOf<typeof normalisationOptions>): Normalisation | undefined {
   const { 'pixel-mean': mean, 'pixel-std': std } = values;
   if (mean !== undefined && std !== undefined) return { mean, std };
-  if (mean !== std) throw new UsageError(`--pixel-mean and --pixel-std go together: give --pixel-${mean === undefined ? 'mean' : 'std'} too`);
+  if (mean !== std)
+    throw new UsageError(`--pixel-mean and --pixel-std go together: give --pixel-${mean === undefined ? 'mean' : 'std'} too`);
   return undefined;
 }
 
 /** Tokens of a window where neither --context nor a network says. */
 const CONTEXT = 64;
 
-/** Reads one part of the data that the options name. @param graph the network they are for, where it is known: it says how long windows of tokens are. */
+/**
+ * Reads one part of the data that the options name. @param graph the network they are for, where it is known: it says
+ * how long windows of tokens are.
+ */
 export async function loadData(values: DataValues, part: DataPart, compute: () => Promise<Compute>, graph?: ModelGraph): Promise<DataSet> {
   const { data = DEFAULT_DATA } = values;
   if (namesTokens(data)) {
@@ -87,11 +91,14 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
     if (given !== undefined) throw new UsageError(`--${given} is for images`);
     const fitting = graph?.vocabulary === undefined ? undefined : graph.input[0];
     return loadTokens(data, part, {
-      context: values.context ?? fitting ?? CONTEXT, vocabulary: values.classes ?? (values.vocabulary === undefined ? graph?.vocabulary : undefined),
-      characters: values.vocabulary, trainCount: values['train-count'],
+      context: values.context ?? fitting ?? CONTEXT,
+      vocabulary: values.classes ?? (values.vocabulary === undefined ? graph?.vocabulary : undefined),
+      characters: values.vocabulary,
+      trainCount: values['train-count'],
     });
   }
-  for (const option of ['context', 'vocabulary'] as const) if (values[option] !== undefined) throw new UsageError(`--${option} is for --data text:PATH`);
+  for (const option of ['context', 'vocabulary'] as const)
+    if (values[option] !== undefined) throw new UsageError(`--${option} is for --data text:PATH`);
   const normalisation = normalisationOf(values);
   const choices: LoadChoices = {
     seed: values['data-seed'],
@@ -108,5 +115,7 @@ export function remarkLargeBatch(output: Output, batchSize: number | undefined, 
   const { length } = splitRows(data.count, heldOutFraction, 0).training;
   if (batchSize === undefined || batchSize <= length) return;
   const items = isTokenSet(data) ? 'windows' : 'images';
-  output.warn(`--batch-size ${batchSize} is more than the ${formatInteger(length)} ${items} that are not held out: each batch is all of them`);
+  output.warn(
+    `--batch-size ${batchSize} is more than the ${formatInteger(length)} ${items} that are not held out: each batch is all of them`,
+  );
 }

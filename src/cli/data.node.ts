@@ -73,7 +73,9 @@ export function dataFiles(name: string): readonly string[] {
   if (name.startsWith('generated:')) return [];
   if (namesTokens(name)) return tokenFiles(name);
   const patterns = dataParts.flatMap((part) => [idxNames[part].images, idxNames[part].labels, cifarNames[part]]);
-  return (existsSync(name) ? list(name) : []).filter((file) => patterns.some((pattern) => pattern.test(file))).map((file) => join(name, file));
+  return (existsSync(name) ? list(name) : [])
+    .filter((file) => patterns.some((pattern) => pattern.test(file)))
+    .map((file) => join(name, file));
 }
 
 /** @throws FileError that says which files were looked for; the readers' errors for what is in them. */
@@ -83,7 +85,8 @@ export async function loadImages(name: string, part: DataPart, choices: LoadChoi
     throw new UsageError(`--classes is at most ${limits.classes} for images, whose labels are bytes, not ${choices.classes}`);
   }
   const { normalisation } = choices;
-  if (normalisation !== undefined && choices.pixelMaximum !== undefined) throw new UsageError('--pixel-maximum and --pixel-mean exclude each other: a mean is of byte ÷ 255');
+  if (normalisation !== undefined && choices.pixelMaximum !== undefined)
+    throw new UsageError('--pixel-maximum and --pixel-mean exclude each other: a mean is of byte ÷ 255');
   const asRead = await folderPart(name, part, choices);
   const set = normalisation === undefined ? await withPixelMaximum(asRead, part, name, choices) : withNormalisation(asRead, normalisation);
   return part === 'train' ? firstImages(set, choices.trainCount) : set;
@@ -122,7 +125,8 @@ async function folderPart(name: string, part: DataPart, choices: LoadChoices): P
   const files = list(name);
   const images = files.filter((file) => idxNames[part].images.test(file));
   const parts = files.filter((file) => cifarNames[part].test(file));
-  if (images.length > 0 && parts.length > 0) throw new FileError(name, `holds both MNIST's and CIFAR's files: ${images[0]} and ${parts[0]}`);
+  if (images.length > 0 && parts.length > 0)
+    throw new FileError(name, `holds both MNIST's and CIFAR's files: ${images[0]} and ${parts[0]}`);
   if (images.length > 0) return readIdxPair(name, part, files, choices);
   if (parts.length > 0) return readCifarParts(name, parts, choices);
   const wanted =
@@ -141,7 +145,11 @@ function list(directory: string): string[] {
   try {
     return readdirSync(directory).toSorted();
   } catch (cause) {
-    throw new FileError(directory, 'no such folder of images (--data also takes generated:before, generated:after, text:PATH and tokens:FILE)', cause);
+    throw new FileError(
+      directory,
+      'no such folder of images (--data also takes generated:before, generated:after, text:PATH and tokens:FILE)',
+      cause,
+    );
   }
 }
 
@@ -164,7 +172,10 @@ async function readCifarParts(directory: string, parts: readonly string[], choic
   // The official CIFAR-100 is one file a part, with a coarse label before the fine one; numbered parts have one label.
   const format = files.every((file) => /^(train|test)\.bin/.test(file)) ? 'cifar100-fine' : 'cifar10';
   const set = await imageSetFromCifar({
-    name: basename(directory), files: files.map((file) => read(directory, file)), fileNames: files.map((file) => join(directory, file)), format,
+    name: basename(directory),
+    files: files.map((file) => read(directory, file)),
+    fileNames: files.map((file) => join(directory, file)),
+    format,
     classes: choices.classes ?? limits.classes,
   });
   if (choices.classes !== undefined) return set;
@@ -176,13 +187,21 @@ async function generatedPart(name: string, part: DataPart, choices: LoadChoices,
   const task = name.slice('generated:'.length);
   if (task !== 'before' && task !== 'after') {
     const nearest = nearestName(task, ['before', 'after']) ?? 'before';
-    throw new UsageError(`the generated tasks are generated:before and generated:after, not ${JSON.stringify(name)}`, `generated:${nearest}`);
+    throw new UsageError(
+      `the generated tasks are generated:before and generated:after, not ${JSON.stringify(name)}`,
+      `generated:${nearest}`,
+    );
   }
-  for (const [option, given] of [['--classes', choices.classes], ['--pixel-maximum', choices.pixelMaximum], ['--pixel-mean', choices.normalisation]] as const) {
+  for (const [option, given] of [
+    ['--classes', choices.classes],
+    ['--pixel-maximum', choices.pixelMaximum],
+    ['--pixel-mean', choices.normalisation],
+  ] as const) {
     if (given !== undefined) throw new UsageError(`${option} is for folders of images, not for ${name}`);
   }
   const { core } = await compute();
-  const counts = part === 'train' ? { trainCount: choices.trainCount ?? GENERATED_TRAIN, testCount: 1 } : { trainCount: 1, testCount: GENERATED_TEST };
+  const counts =
+    part === 'train' ? { trainCount: choices.trainCount ?? GENERATED_TRAIN, testCount: 1 } : { trainCount: 1, testCount: GENERATED_TEST };
   return generateTaskPair(core, { seed: choices.seed, ...counts })[task][part];
 }
 

@@ -19,5 +19,6 @@ export function requireEnding(option: string, path: string, kind: OutputKind): v
   if (kind === 'any') return;
   const { ending, holds, hint } = kinds[kind];
   const got = extname(path).toLowerCase();
-  if (got !== ending && promising.includes(got)) throw new UsageError(`${option} ${path} would hold ${holds}: let its name end with ${ending}${hint}`);
+  if (got !== ending && promising.includes(got))
+    throw new UsageError(`${option} ${path} would hold ${holds}: let its name end with ${ending}${hint}`);
 }

@@ -24,8 +24,15 @@ export const exitCodes = {
 
 /** What `trajport --help` says of each. */
 export const exitMeanings: { readonly [K in keyof typeof exitCodes]: string } = {
-  ok: 'ok', fellShort: 'something checked fell short', usage: 'usage', badInput: 'bad input or file', outOfMemory: 'out of memory or budget',
-  internal: 'a fault of trajport', locked: 'another run writes the same output', interrupted: 'interrupted', terminated: 'terminated',
+  ok: 'ok',
+  fellShort: 'something checked fell short',
+  usage: 'usage',
+  badInput: 'bad input or file',
+  outOfMemory: 'out of memory or budget',
+  internal: 'a fault of trajport',
+  locked: 'another run writes the same output',
+  interrupted: 'interrupted',
+  terminated: 'terminated',
 };
 
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
@@ -95,8 +102,10 @@ export function errorRecord(error: unknown): Readonly<Record<string, unknown>> {
   const exitCode = exitCodeOf(error);
   if (error instanceof OptionError) return { ...error.cause.toJSON(), option: error.option, exitCode };
   if (error instanceof TrajportError) return { ...error.toJSON(), exitCode };
-  if (error instanceof FileError && error.cause instanceof TrajportError) return { ...error.cause.toJSON(), message: error.message, exitCode };
-  if (error instanceof UsageError && error.option !== undefined) return { error: error.name, option: error.option, message: error.message, exitCode };
+  if (error instanceof FileError && error.cause instanceof TrajportError)
+    return { ...error.cause.toJSON(), message: error.message, exitCode };
+  if (error instanceof UsageError && error.option !== undefined)
+    return { error: error.name, option: error.option, message: error.message, exitCode };
   if (error instanceof Error) return { error: error.name, message: error.message, exitCode };
   return { error: 'Error', message: String(error), exitCode };
 }

@@ -32,7 +32,10 @@ export async function fetchFile(
       done = received;
       onProgress?.(done, total);
     };
-    const bytes = await watchdog.readBody(response.body, maximumBytes, { onBytes, ...(total === undefined ? {} : { expectedBytes: total }) });
+    const bytes = await watchdog.readBody(response.body, maximumBytes, {
+      onBytes,
+      ...(total === undefined ? {} : { expectedBytes: total }),
+    });
     if (bytes === undefined) throw new LimitError({ field: url, expected: `at most ${maximumBytes} bytes`, got: 'more' });
     return bytes;
   } catch (cause) {

@@ -57,7 +57,12 @@ const node: FileSystem = {
     const found = typeof file === 'number' ? fstatSync(file, { bigint: true }) : statSync(file, { bigint: true, throwIfNoEntry: false });
     if (found === undefined) return undefined;
     const { dev, ino } = found;
-    return { size: Number(found.size), isFile: found.isFile(), isDirectory: found.isDirectory(), identity: ino === 0n ? undefined : `${dev}:${ino}` };
+    return {
+      size: Number(found.size),
+      isFile: found.isFile(),
+      isDirectory: found.isDirectory(),
+      identity: ino === 0n ? undefined : `${dev}:${ino}`,
+    };
   },
 };
 

@@ -269,7 +269,8 @@ function openForReading(path: string): number {
   try {
     // Looked at before it is opened: opening a pipe waits for whoever writes to it, and no signal ends that.
     const there = files().status(path);
-    if (there?.isDirectory === true) throw new FileError(path, 'is a folder, where one file is read (pack takes folders of checkpoints, --data folders of images)');
+    if (there?.isDirectory === true)
+      throw new FileError(path, 'is a folder, where one file is read (pack takes folders of checkpoints, --data folders of images)');
     if (there?.isFile === false) throw new FileError(path, 'is not a regular file');
     file = files().open(path, 'r');
   } catch (cause) {
@@ -285,7 +286,9 @@ function openForReading(path: string): number {
 /** A URL is taken for a path, and the dash of other programs for a name: said to whoever knows those. */
 function noSuchFile(path: string): string | undefined {
   if (path === '-') return 'no such file: standard input is not read, give the name of a file';
-  return /^(https?|file):\/\//i.test(path) ? 'no such file: the command line reads files, not URLs (openBundle of the library reads both)' : undefined;
+  return /^(https?|file):\/\//i.test(path)
+    ? 'no such file: the command line reads files, not URLs (openBundle of the library reads both)'
+    : undefined;
 }
 
 function readExactly(file: number, path: string, bytes: Uint8Array, offset: number): void {
@@ -306,8 +309,16 @@ function readSome(file: number, path: string, bytes: Uint8Array, at: number, pos
 }
 
 const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'no such file', EACCES: 'no permission', EPERM: 'not permitted', EISDIR: 'is a directory', ENOTDIR: 'a part of the path is not a directory',
-  ENOSPC: 'the disk is full', EROFS: 'the file system is read-only', EMFILE: 'too many open files', EIO: 'the disk reports an error', ELOOP: 'too many links',
+  ENOENT: 'no such file',
+  EACCES: 'no permission',
+  EPERM: 'not permitted',
+  EISDIR: 'is a directory',
+  ENOTDIR: 'a part of the path is not a directory',
+  ENOSPC: 'the disk is full',
+  EROFS: 'the file system is read-only',
+  EMFILE: 'too many open files',
+  EIO: 'the disk reports an error',
+  ELOOP: 'too many links',
 };
 
 /** Why a call on a file failed, in a person's words. */

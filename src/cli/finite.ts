@@ -1,4 +1,7 @@
-/** Weights that are NaN or infinite: nothing can be computed with them, so whoever looks at a file is told, and whoever needs them refused by its name. */
+/**
+ * Weights that are NaN or infinite: nothing can be computed with them, so whoever looks at a file is told, and whoever
+ * needs them refused by its name.
+ */
 import { toFloat32 } from '../bundle/dtype.ts';
 import type { RawTensor } from '../bundle/safetensors.ts';
 import { NotFiniteError } from '../core/errors.ts';
@@ -21,5 +24,7 @@ export function remarkNotFinite(output: Output, path: string, tensors: ReadonlyM
   });
   const [first] = found;
   if (first === undefined) return;
-  output.warn(`${path}: ${first.at} is ${first.value}${found.length === 1 ? '' : `, and so is a number of ${formatCount(found.length - 1, 'more tensor')}`}; no network computes with that`);
+  output.warn(
+    `${path}: ${first.at} is ${first.value}${found.length === 1 ? '' : `, and so is a number of ${formatCount(found.length - 1, 'more tensor')}`}; no network computes with that`,
+  );
 }

@@ -10,7 +10,16 @@ import process from 'node:process';
 import { LockedError } from '../core/errors.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
-import { LOCK_LIMIT_BYTES, keepUntilExit, readWhole, reason, removeAbandonedTemporaries, temporaryBeside, writeNew, writtenPath } from './files.node.ts';
+import {
+  LOCK_LIMIT_BYTES,
+  keepUntilExit,
+  readWhole,
+  reason,
+  removeAbandonedTemporaries,
+  temporaryBeside,
+  writeNew,
+  writtenPath,
+} from './files.node.ts';
 
 interface Owner {
   readonly pid: number;
@@ -114,7 +123,10 @@ function parseOwner(lock: string, text: string): Owner {
 }
 
 function foreign(lock: string): FileError {
-  return new FileError(relative('', lock), 'stands where the lock of the output would, and is none of trajport: move it away, or name another output');
+  return new FileError(
+    relative('', lock),
+    'stands where the lock of the output would, and is none of trajport: move it away, or name another output',
+  );
 }
 
 function parseObject(text: string): Readonly<Record<string, unknown>> {

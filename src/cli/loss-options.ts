@@ -19,5 +19,7 @@ export function lossOf(values: ValuesOf<typeof lossOptions>): Loss | undefined {
     if (labelSmoothing !== undefined) throw new UsageError('--label-smoothing goes with --loss softmax-cross-entropy');
     return { kind };
   }
-  return kind === undefined && labelSmoothing === undefined ? undefined : { kind: 'softmax-cross-entropy', labelSmoothing: labelSmoothing ?? 0 };
+  return kind === undefined && labelSmoothing === undefined
+    ? undefined
+    : { kind: 'softmax-cross-entropy', labelSmoothing: labelSmoothing ?? 0 };
 }

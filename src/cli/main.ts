@@ -42,7 +42,9 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   const [name, ...rest] = argv;
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     const wanted = name === 'help' ? rest[0] : undefined;
-    return wanted === undefined ? answer(plain, 'help', { text: overview(commands, packageVersion(), plain.columns) }) : answerHelp(plain, findCommand(wanted));
+    return wanted === undefined
+      ? answer(plain, 'help', { text: overview(commands, packageVersion(), plain.columns) })
+      : answerHelp(plain, findCommand(wanted));
   }
   if (name === 'version' || name === '--version' || name === '-V' || name === '-v') {
     const version = packageVersion();
@@ -54,10 +56,14 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   }
   const specs: OptionSpecs = { ...command.options, ...globalOptionsOf(command) };
   // Values of options that the command does not take are undefined, and it asks for none.
-  const { values, positionals } = parseArguments(rest, specs) as { values: ValuesOf<OptionSpecs> & GlobalValues; positionals: readonly string[] };
+  const { values, positionals } = parseArguments(rest, specs) as {
+    values: ValuesOf<OptionSpecs> & GlobalValues;
+    positionals: readonly string[];
+  };
   requirePositionals(command, positionals);
   const output = newOutput(values.json, values.quiet, !values['relaxed-simd']);
-  if (values['relaxed-simd']) output.warn('--relaxed-simd: the same command may give other bytes in another engine or on another processor');
+  if (values['relaxed-simd'])
+    output.warn('--relaxed-simd: the same command may give other bytes in another engine or on another processor');
   let leftBehind = (): LeftBehind => NOTHING_LEFT;
   return runInterruptibly(output, () => leftBehind(), async (signal) => {
     let compute: Compute | undefined;
@@ -131,7 +137,15 @@ const guardedStdout: Sink = {
 };
 
 function newOutput(json: boolean, quiet: boolean, identical = true): Output {
-  return new Output({ stdout: guardedStdout, stderr: process.stderr, json, quiet, identical, environment: process.env, now: () => performance.now() });
+  return new Output({
+    stdout: guardedStdout,
+    stderr: process.stderr,
+    json,
+    quiet,
+    identical,
+    environment: process.env,
+    now: () => performance.now(),
+  });
 }
 
 function findCommand(name: string): Command {
@@ -139,7 +153,9 @@ function findCommand(name: string): Command {
   if (found !== undefined) return found;
   const nearest = nearestName(name, commands.map((command) => command.name));
   throw new UsageError(
-    name.startsWith('-') ? `${name} must follow a command` : `unknown command ${JSON.stringify(name)}${nearest === undefined ? ': trajport --help lists them' : ''}`,
+    name.startsWith('-')
+      ? `${name} must follow a command`
+      : `unknown command ${JSON.stringify(name)}${nearest === undefined ? ': trajport --help lists them' : ''}`,
     nearest === undefined ? undefined : `trajport ${nearest}`,
   );
 }
@@ -154,7 +170,11 @@ function requirePositionals(command: Command, given: readonly string[]): void {
 }
 
 /** Runs `body` with a signal that SIGINT and SIGTERM abort; a second SIGINT, or one that is not heeded, ends the process. */
-async function runInterruptibly(output: Output, leftBehind: () => LeftBehind, body: (signal: AbortSignal) => Promise<ExitCode>): Promise<ExitCode> {
+async function runInterruptibly(
+  output: Output,
+  leftBehind: () => LeftBehind,
+  body: (signal: AbortSignal) => Promise<ExitCode>,
+): Promise<ExitCode> {
   const controller = new AbortController();
   const interruptedBy = (code: ExitCode) => (): void => {
     const leave = (): void => {
@@ -204,7 +224,8 @@ function explain(error: unknown): string {
   if (cause instanceof TrajportError && cause.code === 'out-of-memory') {
     return `${said}\n       --heap-limit SIZE raises the cap (at most ${formatBytes(limits.heapBytes)}); --micro-batch auto of train and transfer, or a smaller --batch-size, needs less`;
   }
-  if (cause instanceof TrajportError && cause.code === 'integrity') return `${said}\n       the file is damaged, or was changed after it was written`;
+  if (cause instanceof TrajportError && cause.code === 'integrity')
+    return `${said}\n       the file is damaged, or was changed after it was written`;
   if (code === exitCodes.internal && error instanceof Error) {
     return `${error.stack ?? error.message}\n       this is a fault of trajport: please report it with the command you ran`;
   }

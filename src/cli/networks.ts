@@ -53,13 +53,21 @@ export const takenBy: { readonly [O in Exclude<keyof typeof modelOptions, 'model
 function requireTaken(values: ModelValues, name: PresetName | undefined, otherwise = '--graph'): void {
   for (const [option, names] of Object.entries(takenBy) as [keyof typeof takenBy, RegExp][]) {
     if (values[option] === undefined || values[option] === false || (name !== undefined && names.test(name))) continue;
-    throw new UsageError(`--${option} is for --model ${presetNames.filter((one) => names.test(one)).join(', ')}, not for ${name ?? otherwise}`);
+    throw new UsageError(
+      `--${option} is for --model ${presetNames.filter((one) => names.test(one)).join(', ')}, not for ${name ?? otherwise}`,
+    );
   }
 }
 
 /** For what `--model` is shaped where no data say it. */
 export const shapeOptions = {
-  input: { kind: 'integers', field: 'input', metavar: 'C,H,W', minimum: 1, help: '--model: channels, height and width of an image; gpt2: number of tokens' },
+  input: {
+    kind: 'integers',
+    field: 'input',
+    metavar: 'C,H,W',
+    minimum: 1,
+    help: '--model: channels, height and width of an image; gpt2: number of tokens',
+  },
   classes: { kind: 'integer', field: 'classes', metavar: 'N', minimum: 1, maximum: 65_536, help: '--model: number of classes' },
 } as const satisfies OptionSpecs;
 

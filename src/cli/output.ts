@@ -40,7 +40,10 @@ const ownEscapes = new RegExp(`(\\n|${[...Object.values(escapes), RESET].map((es
 
 /** 80 ms: a terminal over ssh keeps up, and the bar still looks alive. */
 const PROGRESS_INTERVAL_MS = 80;
-/** A log gets a line of each tenth of a stage, but none of what takes seconds; and one of what is slower, so that a job that hangs can be told from it. */
+/**
+ * A log gets a line of each tenth of a stage, but none of what takes seconds; and one of what is slower, so that a job
+ * that hangs can be told from it.
+ */
 const LOG_SHORTEST_MS = 10_000;
 const LOG_LONGEST_MS = 30_000;
 
@@ -114,7 +117,8 @@ export class Output {
     if (begins) this.#stage = { label, at: time, doneBefore: done };
     const record = { label, done, total, doneBefore: this.#stage.doneBefore, elapsedMs: time - this.#stage.at, detail };
     if (stderr.isTTY !== true) {
-      if (this.#logIsDue(time, total > 0 ? Math.floor((done / total) * 10) : 0)) stderr.write(`${printable(formatProgressForLog(record))}\n`);
+      if (this.#logIsDue(time, total > 0 ? Math.floor((done / total) * 10) : 0))
+        stderr.write(`${printable(formatProgressForLog(record))}\n`);
       return;
     }
     if (!begins && time - this.#progressAt < PROGRESS_INTERVAL_MS && done < total) return;
@@ -153,7 +157,10 @@ export class Output {
     }
   }
 
-  /** Names come out of files: a terminal gets no control characters of theirs. Line ends stay, and styles of our own where there are any. */
+  /**
+   * Names come out of files: a terminal gets no control characters of theirs. Line ends stay, and styles of our own
+   * where there are any.
+   */
   #safe(stream: Sink, text: string): string {
     const kept = this.#colours(stream) ? ownEscapes : lineEnds;
     return text.split(kept).map((piece, i) => (i % 2 === 1 ? piece : printable(piece))).join('');

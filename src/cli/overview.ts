@@ -6,7 +6,10 @@ import { exitCodes, exitMeanings } from './exit.ts';
 
 export function overview(commands: readonly Command[], version: string, columns: number): string {
   const widest = Math.max(...commands.map(({ name }) => displayWidth(name)));
-  const summaries = commands.map(({ name, summary }) => `  ${name.padEnd(widest + 2)}${wrapWords(summary, helpWidth(columns) - widest - 4).join(`\n${' '.repeat(widest + 4)}`)}`);
+  const summaries = commands.map(
+    ({ name, summary }) =>
+      `  ${name.padEnd(widest + 2)}${wrapWords(summary, helpWidth(columns) - widest - 4).join(`\n${' '.repeat(widest + 4)}`)}`,
+  );
   return `trajport ${version} · port a fine-tune from one base network to the next without retraining
 
 Try it
@@ -24,6 +27,8 @@ ${summaries.join('\n')}
   trajport COMMAND --help explains one with examples; every command takes --json.
 
 Exit codes
-${Object.entries(exitMeanings).map(([name, meaning]) => `  ${String(exitCodes[name as keyof typeof exitCodes]).padEnd(5)}${meaning}`).join('\n')}
+${Object.entries(exitMeanings)
+  .map(([name, meaning]) => `  ${String(exitCodes[name as keyof typeof exitCodes]).padEnd(5)}${meaning}`)
+  .join('\n')}
 `;
 }

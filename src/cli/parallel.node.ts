@@ -12,13 +12,21 @@ import type { Output } from './output.ts';
 
 export const microBatchOptions = {
   'micro-batch': {
-    kind: 'string', field: 'microBatch', metavar: 'N|auto',
+    kind: 'string',
+    field: 'microBatch',
+    metavar: 'N|auto',
     help: 'images on the heap at once, or auto: as many as --heap-limit has room for; gradients are the same to rounding (default: the whole batch)',
   },
 } as const satisfies OptionSpecs;
 
 export const workerOptions = {
-  workers: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 64, help: 'compute gradients in N threads; the same bytes (default: in this one)' },
+  workers: {
+    kind: 'integer',
+    metavar: 'N',
+    minimum: 1,
+    maximum: 64,
+    help: 'compute gradients in N threads; the same bytes (default: in this one)',
+  },
 } as const satisfies OptionSpecs;
 
 /**
@@ -26,19 +34,27 @@ export const workerOptions = {
  * because the statistics, and with them the gradient, would be others; a number is refused by the engine.
  * @throws UsageError; BudgetError where not even one image fits the heap.
  */
-export function microBatchOf(values: ValuesOf<typeof microBatchOptions> & GlobalValues, graph: ModelGraph, batchSize: number, output: Output): number | undefined {
+export function microBatchOf(
+  values: ValuesOf<typeof microBatchOptions> & GlobalValues,
+  graph: ModelGraph,
+  batchSize: number,
+  output: Output,
+): number | undefined {
   const asked = values['micro-batch'];
   if (asked === undefined) return undefined;
   if (asked === 'auto') {
     const norm = graph.nodes.find(({ op }) => op === 'batch_norm');
     if (norm !== undefined) {
-      output.warn(`--micro-batch auto takes whole batches of ${batchSize}: the statistics of ${norm.name} (batch norm) belong to the whole batch, and parts would change the gradient`);
+      output.warn(
+        `--micro-batch auto takes whole batches of ${batchSize}: the statistics of ${norm.name} (batch norm) belong to the whole batch, and parts would change the gradient`,
+      );
       return undefined;
     }
     const planned = planMicroBatch(graph, batchSize, values['heap-limit'] ?? limits.heapBytes);
     return planned < batchSize ? planned : undefined;
   }
-  if (!/^[1-9]\d{0,8}$/.test(asked)) throw new UsageError(`--micro-batch is an integer of at least 1 or auto, not ${JSON.stringify(asked)}`);
+  if (!/^[1-9]\d{0,8}$/.test(asked))
+    throw new UsageError(`--micro-batch is an integer of at least 1 or auto, not ${JSON.stringify(asked)}`);
   return Number(asked) < batchSize ? Number(asked) : undefined;
 }
 

@@ -23,8 +23,9 @@ export interface PlannedInputs {
 type Values = DataValues & ValuesOf<typeof scoringOptions> & Pick<GlobalValues, 'seed'>;
 
 /**
- * Of --data; without it, of what the bundle's training was on, where its hash is known: one of the official sets, which need not be read, or a built-in
- * task. Undefined where it is neither. @param task undefined for a network that the data themselves have shaped.
+ * Of --data; without it, of what the bundle's training was on, where its hash is known: one of the official sets, which
+ * need not be read, or a built-in task. Undefined where it is neither. @param task undefined for a network that the
+ * data themselves have shaped.
  * @throws what reading the data does; UsageError for options about data that are not known.
  */
 export async function plannedInputs(context: Context, values: Values, task: Task | undefined): Promise<PlannedInputs | undefined> {

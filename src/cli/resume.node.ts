@@ -87,7 +87,8 @@ export class ResumeFile implements ResumeStore {
 
   /** @throws FileError where one of the two files is there and no point: a slip in --resume-file must not cost somebody's file. */
   requireOwn(): void {
-    for (const path of [this.path, this.previous]) if (isForeign(path)) throw new FileError(path, 'is no resume point, and would be replaced by one');
+    for (const path of [this.path, this.previous])
+      if (isForeign(path)) throw new FileError(path, 'is no resume point, and would be replaced by one');
   }
 
   /** What is no point stays: a file of somebody's, or a point of which the disk has lost the beginning. */
@@ -117,11 +118,15 @@ export interface LongJob {
 }
 
 /**
- * Claims the outputs and the place of the resume points. `unit`: what they count; `specs`: the command's options, by which differences are called.
+ * Claims the outputs and the place of the resume points. `unit`: what they count; `specs`: the command's options, by
+ * which differences are called.
  * @throws as `claim`.
  */
 export function beginLongJob(
-  { output, outputs, claim, whenInterrupted }: Context, values: ValuesOf<typeof resumeOptions>, unit: 'iterations' | 'steps', specs: OptionSpecs,
+  { output, outputs, claim, whenInterrupted }: Context,
+  values: ValuesOf<typeof resumeOptions>,
+  unit: 'iterations' | 'steps',
+  specs: OptionSpecs,
 ): LongJob {
   const beside = `${normalize(outputs[0]?.path ?? '')}.resume`;
   const store = new ResumeFile(values['resume-file'] ?? beside, (text) => output.warn(text));
@@ -137,7 +142,9 @@ export function beginLongJob(
   }
   whenInterrupted(() => {
     const { path: file, done } = store;
-    return done === 0 ? NOTHING_LEFT : { text: `${file} holds ${done} ${unit} done; the same command goes on from there`, resume: { file, done } };
+    return done === 0
+      ? NOTHING_LEFT
+      : { text: `${file} holds ${done} ${unit} done; the same command goes on from there`, resume: { file, done } };
   });
   const resume: ResumeOptions = {
     store,
@@ -162,12 +169,18 @@ export function beginLongJob(
 /** What is wrong with a point, said of its file; any other error as it is. */
 function ofPoint(error: unknown, path: string, values: Readonly<Record<string, unknown>>, specs: OptionSpecs): unknown {
   if (!(error instanceof TrajportError) || !/^resume(\.|$)/.test(error.field)) return error;
-  const wrong = error instanceof OtherJobError ? `holds another job's resume point: ${inOptions(error.differences, values, specs)}` : `expected ${error.expected}, got ${error.got}`;
+  const wrong =
+    error instanceof OtherJobError
+      ? `holds another job's resume point: ${inOptions(error.differences, values, specs)}`
+      : `expected ${error.expected}, got ${error.got}`;
   return new FileError(path, `${wrong}\n       --resume new starts over`, error);
 }
 
 /** Settings that follow from another of the same value where they are not given: nobody has chosen them. */
-const followers: Readonly<Record<string, string>> = { 'settings.microBatch': 'settings.batchSize', 'settings.heldOutSeed': 'settings.seed' };
+const followers: Readonly<Record<string, string>> = {
+  'settings.microBatch': 'settings.batchSize',
+  'settings.heldOutSeed': 'settings.seed',
+};
 
 /** Files by the option that gave them, and what no option is called by. */
 const inputNames: Readonly<Record<string, string>> = {
@@ -197,7 +210,9 @@ function inOptions(differences: readonly JobDifference[], values: Readonly<Recor
 /** By the library's name for it, or by its own with dashes. */
 function optionOf(setting: string, specs: OptionSpecs): string | undefined {
   const dashed = setting.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  const found = Object.entries(specs).find(([option, { field }]) => option === dashed || (field !== undefined && [field].flat().includes(setting)));
+  const found = Object.entries(specs).find(
+    ([option, { field }]) => option === dashed || (field !== undefined && [field].flat().includes(setting)),
+  );
   return found && `--${found[0]}`;
 }
 

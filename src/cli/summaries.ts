@@ -30,7 +30,8 @@ function kindOf({ vocabulary, nodes }: ModelGraph): string {
 
 /** One line that says what a data set is. */
 export function dataSummary(data: DataSet): string {
-  if (isTokenSet(data)) return `${data.name}: ${formatInteger(data.count)} windows of ${data.length} tokens, vocabulary ${formatInteger(data.classes)}`;
+  if (isTokenSet(data))
+    return `${data.name}: ${formatInteger(data.count)} windows of ${data.length} tokens, vocabulary ${formatInteger(data.classes)}`;
   return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ${data.classes} classes${pixelSummary(data)}`;
 }
 
@@ -45,7 +46,9 @@ function pixelSummary({ scale, offset }: ImageSet): string {
 }
 
 export function lossSummary(loss: Loss): string {
-  return loss.kind === 'softmax-cross-entropy' && loss.labelSmoothing > 0 ? `${loss.kind}, label smoothing ${loss.labelSmoothing}` : loss.kind;
+  return loss.kind === 'softmax-cross-entropy' && loss.labelSmoothing > 0
+    ? `${loss.kind}, label smoothing ${loss.labelSmoothing}`
+    : loss.kind;
 }
 
 /** How the file's names become the network's. */

@@ -16,22 +16,34 @@ import type { DataValues } from './data-options.ts';
 import type { Task } from './networks.ts';
 
 /**
- * The options with --data filled in, and with what the bundle says that its images were normalised by. Another normalisation by hand is remarked on.
+ * The options with --data filled in, and with what the bundle says that its images were normalised by. Another
+ * normalisation by hand is remarked on.
  * @throws UsageError where it is not given and the bundle was trained on none of the built-in tasks, or does not say on what.
  */
-export async function withTaskData<V extends DataValues>(context: Context, values: V, task: Task | undefined): Promise<V & { readonly data: string }> {
-  if (values.data !== undefined || task === undefined) return { ...withRecordedNormalisation(context, values, task), data: values.data ?? DEFAULT_DATA };
+export async function withTaskData<V extends DataValues>(
+  context: Context,
+  values: V,
+  task: Task | undefined,
+): Promise<V & { readonly data: string }> {
+  if (values.data !== undefined || task === undefined)
+    return { ...withRecordedNormalisation(context, values, task), data: values.data ?? DEFAULT_DATA };
   const { path, graph, training } = task;
   if (graph.vocabulary !== undefined) throw new UsageError(`${path} reads tokens: give --data text:PATH or tokens:FILE`);
   if (training === undefined) return { ...values, data: DEFAULT_DATA };
   const recorded = recordedData(training);
-  if (recorded === undefined) throw new UsageError(`${path} does not say what it was trained on: give --data DIR (or ${generatedTasks.join(', ')})`);
+  if (recorded === undefined)
+    throw new UsageError(`${path} does not say what it was trained on: give --data DIR (or ${generatedTasks.join(', ')})`);
   const official = officialTraining(training);
   if (official !== undefined) {
-    throw new UsageError(`${path} was trained on ${official.dataset}: give --data DIR, the folder of its files (trajport download ${official.dataset} fetches them)`);
+    throw new UsageError(
+      `${path} was trained on ${official.dataset}: give --data DIR, the folder of its files (trajport download ${official.dataset} fetches them)`,
+    );
   }
   const data = await generatedTaskOf(context, values, task);
-  if (data === undefined) throw new UsageError(`${path} was not trained on ${generatedTasks.join(' or ')} as drawn here: give --data DIR, or the --train-count of its training`);
+  if (data === undefined)
+    throw new UsageError(
+      `${path} was not trained on ${generatedTasks.join(' or ')} as drawn here: give --data DIR, or the --train-count of its training`,
+    );
   return { ...values, data };
 }
 
@@ -39,9 +51,12 @@ function withRecordedNormalisation<V extends DataValues>({ output }: Context, va
   const recorded = recordedNormalisation(task?.training);
   if (task === undefined || recorded === undefined || !isFolder(values.data ?? DEFAULT_DATA)) return values;
   const given = normalisationOf(values);
-  if (given === undefined && values['pixel-maximum'] === undefined) return { ...values, 'pixel-mean': recorded.mean, 'pixel-std': recorded.std };
+  if (given === undefined && values['pixel-maximum'] === undefined)
+    return { ...values, 'pixel-mean': recorded.mean, 'pixel-std': recorded.std };
   if (JSON.stringify(given) !== JSON.stringify(recorded)) {
-    output.warn(`${task.path} is of images normalised by --pixel-mean ${recorded.mean.join(',')} --pixel-std ${recorded.std.join(',')}, not as asked for here`);
+    output.warn(
+      `${task.path} is of images normalised by --pixel-mean ${recorded.mean.join(',')} --pixel-std ${recorded.std.join(',')}, not as asked for here`,
+    );
   }
   return values;
 }

@@ -58,12 +58,18 @@ export async function loadTokens(data: string, part: DataPart, choices: TokenCho
   if (data.startsWith('tokens:') && characters !== undefined) throw new UsageError('--vocabulary is for text, not for --data tokens:FILE');
   const vocabulary = characters === undefined ? undefined : characterVocabulary(characters, await readText(characters));
   const size = choices.vocabulary ?? vocabulary?.length ?? (data.startsWith('text:') ? 256 : undefined);
-  if (size === undefined) throw new UsageError('--data tokens:FILE needs --classes N, the size of the vocabulary, where no network says it');
+  if (size === undefined)
+    throw new UsageError('--data tokens:FILE needs --classes N, the size of the vocabulary, where no network says it');
   const tokens = data.startsWith('tokens:')
     ? await tokenPart(path, part)
-    : await textPart(path, part, (name, bytes) => (vocabulary === undefined ? tokensFromBytes(bytes, 8) : tokensFromCharacters(name, bytes, vocabulary)));
+    : await textPart(path, part, (name, bytes) =>
+        vocabulary === undefined ? tokensFromBytes(bytes, 8) : tokensFromCharacters(name, bytes, vocabulary),
+      );
   if (tokens.length < length + 1) {
-    throw new FileError(path, `has ${tokens.length} tokens in its ${part} part; a window of --context ${length} takes ${length + 1}, its labels included`);
+    throw new FileError(
+      path,
+      `has ${tokens.length} tokens in its ${part} part; a window of --context ${length} takes ${length + 1}, its labels included`,
+    );
   }
   const windows = part === 'train' && trainCount !== undefined ? tokens.subarray(0, trainCount * length + 1) : tokens;
   return tokenSet({ name: basename(path), tokens: windows, length, vocabulary: size });
@@ -109,13 +115,19 @@ async function readArrays(path: string): Promise<ReadonlyMap<string, RawTensor>>
   return (await readForeign({ name: path, bytes: readWhole(path, limits.textFileBytes) })).tensors;
 }
 
-/** An array named for a part is that part and no other: its last tenth as the test part would have been trained on. Undefined for the other. */
+/**
+ * An array named for a part is that part and no other: its last tenth as the test part would have been trained on.
+ * Undefined for the other.
+ */
 function partOf(path: string, tensors: ReadonlyMap<string, RawTensor>, part: DataPart): Tokens | undefined {
   const named = tensors.get(part);
   if (named !== undefined) return integers(`${path} ${part}`, named);
   const [only, ...more] = tensors;
   if (only === undefined || more.length > 0) {
-    throw new FileError(path, `holds ${tensors.size} arrays (${[...tensors.keys()].slice(0, 6).join(', ')}); wanted is one, or \`train\` and \`test\``);
+    throw new FileError(
+      path,
+      `holds ${tensors.size} arrays (${[...tensors.keys()].slice(0, 6).join(', ')}); wanted is one, or \`train\` and \`test\``,
+    );
   }
   const [name, tensor] = only;
   return name === 'train' || name === 'test' ? undefined : splitTokens(integers(path, tensor))[part];

@@ -36,8 +36,13 @@ export interface Ported {
 /** What `--record` holds: the result's record, and how the steps and the test went. */
 export function recordOf({ result, naive, test }: Ported): object {
   return {
-    ...result.record, steps: result.steps, counts: result.counts, permutations: permutationsOf(result), naiveStep: naive.chosenStep,
-    test: test === undefined ? null : each(test, ({ accuracy }) => accuracy), testLoss: test === undefined ? null : each(test, ({ loss }) => loss),
+    ...result.record,
+    steps: result.steps,
+    counts: result.counts,
+    permutations: permutationsOf(result),
+    naiveStep: naive.chosenStep,
+    test: test === undefined ? null : each(test, ({ accuracy }) => accuracy),
+    testLoss: test === undefined ? null : each(test, ({ loss }) => loss),
   };
 }
 
@@ -52,7 +57,9 @@ export function reportTransfer(output: Output, core: Core, ported: Ported): void
     );
   }
   if (result.chosenStep === 0) {
-    output.warn(`step 0 is kept: no step scored better than the target itself, which is what is written, unchanged; --stop-rule last takes the last step`);
+    output.warn(
+      `step 0 is kept: no step scored better than the target itself, which is what is written, unchanged; --stop-rule last takes the last step`,
+    );
   }
   remarkBetterNaive(output, result, naive, tokens);
   output.text(stepsTable(output, result));
@@ -67,12 +74,21 @@ export function emitStep(output: Output, core: Core, step: TransferStep, perplex
 function emitResult(output: Output, core: Core, { result, naive, test, perplexed, files }: Ported): void {
   const { codedHistory } = result.record;
   output.record({
-    event: 'result', command: 'transfer', method: result.method, chosenStep: result.chosenStep, sha256: result.record.sha256, counts: result.counts,
-    timings: result.timings, ...(codedHistory === undefined ? {} : { codedHistory }),
-    test: test === undefined ? null : each(test, ({ accuracy }) => accuracy), testLoss: test === undefined ? null : each(test, ({ loss }) => loss),
+    event: 'result',
+    command: 'transfer',
+    method: result.method,
+    chosenStep: result.chosenStep,
+    sha256: result.record.sha256,
+    counts: result.counts,
+    timings: result.timings,
+    ...(codedHistory === undefined ? {} : { codedHistory }),
+    test: test === undefined ? null : each(test, ({ accuracy }) => accuracy),
+    testLoss: test === undefined ? null : each(test, ({ loss }) => loss),
     ...(perplexed && test !== undefined ? { testPerplexity: each(test, ({ loss }) => perplexity(core, loss)) } : {}),
-    naiveStep: naive.chosenStep, naiveHeldOut: naive.steps[naive.chosenStep]?.heldOut?.accuracy ?? null,
-    out: files.out ?? null, recordFile: files.record ?? null,
+    naiveStep: naive.chosenStep,
+    naiveHeldOut: naive.steps[naive.chosenStep]?.heldOut?.accuracy ?? null,
+    out: files.out ?? null,
+    recordFile: files.record ?? null,
   });
 }
 
@@ -84,7 +100,8 @@ function permutationsOf(result: TransferResult): Record<string, readonly number[
 /** A plain shift that does better costs no gradients: whoever ports should know. */
 function remarkBetterNaive(output: Output, result: TransferResult, naive: TransferResult, tokens: boolean): void {
   const [ours, plain] = [result, naive].map(({ steps, chosenStep }) => steps[chosenStep]?.heldOut);
-  if (result.method === 'naive' || ours === undefined || plain === undefined || !outscores(plain, ours, tokens ? 'loss' : 'accuracy')) return;
+  if (result.method === 'naive' || ours === undefined || plain === undefined || !outscores(plain, ours, tokens ? 'loss' : 'accuracy'))
+    return;
   const scores = ({ accuracy, loss }: Evaluation): string => `${formatPercent(accuracy, 2)} % right and a loss of ${loss.toFixed(4)}`;
   output.warn(
     `the plain shift (Naive, ${keptStep(naive)}) does better than ${methodLabels[result.method]} on what is held out: ${scores(plain)}, ` +
@@ -99,12 +116,22 @@ function keptStep({ chosenStep, steps }: TransferResult): string {
 function stepsTable(output: Output, result: TransferResult): string {
   return output.table(
     [
-      { title: 'step', align: 'right' }, { title: 'along', align: 'right' }, { title: 'objective', align: 'right' },
-      { title: 'sweeps', align: 'right' }, { title: 'held-out loss', align: 'right' }, { title: 'held-out accuracy, %', align: 'right' }, { title: '' },
+      { title: 'step', align: 'right' },
+      { title: 'along', align: 'right' },
+      { title: 'objective', align: 'right' },
+      { title: 'sweeps', align: 'right' },
+      { title: 'held-out loss', align: 'right' },
+      { title: 'held-out accuracy, %', align: 'right' },
+      { title: '' },
     ],
     result.steps.map(({ step, fraction, objective, sweeps, heldOut }) => [
-      String(step), fraction.toFixed(3), objective === undefined ? '' : objective.toPrecision(5), sweeps === undefined ? '' : String(sweeps),
-      heldOut?.loss.toFixed(4) ?? '', heldOut === undefined ? '' : formatPercent(heldOut.accuracy, 2), step === result.chosenStep ? '← kept' : '',
+      String(step),
+      fraction.toFixed(3),
+      objective === undefined ? '' : objective.toPrecision(5),
+      sweeps === undefined ? '' : String(sweeps),
+      heldOut?.loss.toFixed(4) ?? '',
+      heldOut === undefined ? '' : formatPercent(heldOut.accuracy, 2),
+      step === result.chosenStep ? '← kept' : '',
     ]),
     { style: (cell, row) => (result.steps[row]?.step === result.chosenStep ? output.style('bold', cell) : cell) },
   );

@@ -16,7 +16,10 @@ import { openRandomAccess } from './files.node.ts';
 import { requireFiniteWeights } from './finite.ts';
 
 export const freshHeadOptions = {
-  'fresh-head': { kind: 'flag', help: 'give the weights a random last layer first, drawn from --seed: the old answers are not carried along' },
+  'fresh-head': {
+    kind: 'flag',
+    help: 'give the weights a random last layer first, drawn from --seed: the old answers are not carried along',
+  },
 } as const satisfies OptionSpecs;
 
 /** Weights to start from, from a file; with --fresh-head their last layer is drawn anew. */
@@ -48,7 +51,10 @@ function lookOver(path: string): { readonly begins: boolean; readonly ends: bool
     const head = String.fromCharCode(...file.peek(Math.min(file.byteLength, HEAD_BYTES)));
     const length = Math.min(file.byteLength, TAIL_BYTES);
     const tail = file.peek(length, file.byteLength - length);
-    return { begins: FIRST_ENTRY.test(head.slice(30)), ends: tail.some((_, at) => MANIFEST_NAME.every((byte, i) => tail[at + i] === byte)) };
+    return {
+      begins: FIRST_ENTRY.test(head.slice(30)),
+      ends: tail.some((_, at) => MANIFEST_NAME.every((byte, i) => tail[at + i] === byte)),
+    };
   } finally {
     file.close();
   }
@@ -60,7 +66,8 @@ export interface OpenedBundle extends Disposable {
 
 /** Opens a bundle on disk; only what is asked for is read. Close it with `using`. */
 export async function openBundleFile(path: string, signal?: AbortSignal): Promise<OpenedBundle> {
-  if (!lookOver(path).ends) throw new FileError(path, 'is not a bundle, or is cut short; trajport train --out and trajport pack make bundles');
+  if (!lookOver(path).ends)
+    throw new FileError(path, 'is not a bundle, or is cut short; trajport train --out and trajport pack make bundles');
   const file = openRandomAccess(path);
   try {
     const bundle = await openBundle(file, { name: path, ...(signal === undefined ? {} : { signal }) });
@@ -77,13 +84,19 @@ export async function openBundleFile(path: string, signal?: AbortSignal): Promis
   }
 }
 
-/** Why weights cannot be used without a network: what reading them throws where they are none, so that a file of another kind is not asked for one. */
+/**
+ * Why weights cannot be used without a network: what reading them throws where they are none, so that a file of another
+ * kind is not asked for one.
+ */
 export async function refuseWithoutNetwork(path: string): Promise<never> {
   const { format } = await readCheckpointFile(path);
   throw new UsageError(`${path} (${foreignFormatNames[format]}) holds no network: give --graph BUNDLE, --graph FILE.json or --model NAME`);
 }
 
-/** Weights of `graph` from a file of any kind, or the checkpoint `label` (default: the last) of a bundle. @throws NotFiniteError, by the file's name. */
+/**
+ * Weights of `graph` from a file of any kind, or the checkpoint `label` (default: the last) of a bundle. @throws
+ * NotFiniteError, by the file's name.
+ */
 export async function readWeights(path: string, graph: ModelGraph, label?: string): Promise<NetworkState> {
   const state = await readState(path, graph, label);
   requireFiniteWeights(path, state);

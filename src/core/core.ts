@@ -1,11 +1,19 @@
 /**
- * The compute core: tfjs-backend-wasm's binary and ours (and, where asked for, our relaxed one), instantiated on ONE memory, behind one small allocator.
- * Replaces tfjs's Emscripten glue (no fetch, no eval, no Blob, no process), so it loads the same way in every runtime,
- * and makes running out of memory and failing kernels typed errors instead of silence (stock malloc answers 0 and the
- * caller then writes to address 0).
+ * The compute core: tfjs-backend-wasm's binary and ours (and, where asked for, our relaxed one), instantiated on ONE
+ * memory, behind one small allocator. Replaces tfjs's Emscripten glue (no fetch, no eval, no Blob, no process), so it
+ * loads the same way in every runtime, and makes running out of memory and failing kernels typed errors instead of
+ * silence (stock malloc answers 0 and the caller then writes to address 0).
  */
 import * as bundled from '#wasm';
-import { InvalidArgumentError, KernelError, OutOfMemoryError, UnsupportedError, requireChoice, requireInteger, requireMembers } from './errors.ts';
+import {
+  InvalidArgumentError,
+  KernelError,
+  OutOfMemoryError,
+  UnsupportedError,
+  requireChoice,
+  requireInteger,
+  requireMembers,
+} from './errors.ts';
 import type { CoreKernels } from './kernels.ts';
 import { limits } from './limits.ts';
 import { requireOptions } from './options.ts';
@@ -88,10 +96,11 @@ export class Core implements Disposable {
   }
 
   /**
-   * Reserves `bytes` on the heap at a multiple of 16: malloc's multiples of 8 let every fourth vector of a tensor straddle two lines of the cache
-   * (depthwise convolutions 4 to 8 % slower, of 512 channels 14 %). What is had has fewer than 2^31 bytes, the heap's cap: numbers of elements that
-   * lie on it fit the i32 that kernels take.
-   * @throws OutOfMemoryError when the heap is at its cap, InvalidArgumentError for what is no size. Everything allocated before stays valid.
+   * Reserves `bytes` on the heap at a multiple of 16: malloc's multiples of 8 let every fourth vector of a tensor
+   * straddle two lines of the cache (depthwise convolutions 4 to 8 % slower, of 512 channels 14 %). What is had has
+   * fewer than 2^31 bytes, the heap's cap: numbers of elements that lie on it fit the i32 that kernels take.
+   * @throws OutOfMemoryError when the heap is at its cap, InvalidArgumentError for what is no size. Everything
+   *   allocated before stays valid.
    */
   allocate(bytes: number, purpose: string): number {
     const given = allocateOrThrow(this.tfjs, bytes, purpose, this.heapLimitBytes);
@@ -207,7 +216,8 @@ export class Scratch {
 /** malloc that never answers 0, of `bytes` and half a vector. Shared with the tfjs backend, whose own caller would write to address 0. */
 function allocateOrThrow(tfjs: TfjsBinary, bytes: number, purpose: string, heapLimitBytes: number): number {
   requireInteger(purpose, bytes, 0);
-  // malloc takes 32 bits: of 2^32 + 64 bytes it would reserve 64. malloc(0) may answer 0; half a vector more keeps every pointer distinct and real.
+  // malloc takes 32 bits: of 2^32 + 64 bytes it would reserve 64. malloc(0) may answer 0; half a vector more keeps
+  // every pointer distinct and real.
   const pointer = bytes > heapLimitBytes ? 0 : tfjs.malloc(bytes + VECTOR_BYTES / 2) >>> 0;
   if (pointer === 0) {
     throw new OutOfMemoryError({
@@ -289,8 +299,17 @@ export const binaryHashes = { core: bundled.coreWasmSha256, tfjs: bundled.tfjsWa
 export const relaxedBinaryHash = bundled.relaxedWasmSha256;
 
 async function compileRelaxed(source: WasmSource | undefined): Promise<WasmModule> {
-  if (source !== undefined) return compile('arithmetic', source, 'a runtime with WebAssembly relaxed SIMD (Node 22 or later; Node 20 with --experimental-wasm-relaxed-simd)');
-  throw new UnsupportedError({ field: 'arithmetic', expected: 'strict, or a module in options.wasm.relaxed: a Worker is built without it', got: 'relaxed' });
+  if (source !== undefined)
+    return compile(
+      'arithmetic',
+      source,
+      'a runtime with WebAssembly relaxed SIMD (Node 22 or later; Node 20 with --experimental-wasm-relaxed-simd)',
+    );
+  throw new UnsupportedError({
+    field: 'arithmetic',
+    expected: 'strict, or a module in options.wasm.relaxed: a Worker is built without it',
+    got: 'relaxed',
+  });
 }
 
 async function compile(field: string, source: WasmSource, needed = 'a runtime with WebAssembly 128-bit SIMD'): Promise<WasmModule> {

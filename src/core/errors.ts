@@ -196,13 +196,19 @@ export function requireChoice<T extends string>(field: string, value: unknown, c
   return value as T;
 }
 
-/** @returns a copy of `value`, which the caller's list can no longer change. @throws InvalidArgumentError unless it is a list of what `requireItem` takes. */
+/**
+ * @returns a copy of `value`, which the caller's list can no longer change. @throws InvalidArgumentError unless it is a
+ *   list of what `requireItem` takes.
+ */
 export function requireList<T>(field: string, value: unknown, requireItem: (field: string, item: unknown) => T): readonly T[] {
   if (!Array.isArray(value)) throw new InvalidArgumentError({ field, expected: 'a list', got: describe(value) });
   return Array.from(value, (item, i) => requireItem(`${field}[${i}]`, item));
 }
 
-/** @returns `value`. @throws InvalidArgumentError unless it is true or false: what else JavaScript takes for either, the word `no` among them, may be meant otherwise. */
+/**
+ * @returns `value`. @throws InvalidArgumentError unless it is true or false: what else JavaScript takes for either, the
+ *   word `no` among them, may be meant otherwise.
+ */
 export function requireFlag(field: string, value: unknown): boolean {
   if (typeof value !== 'boolean') throw new InvalidArgumentError({ field, expected: 'true or false', got: describe(value) });
   return value;
@@ -214,10 +220,22 @@ export function requireText(field: string, value: unknown): string {
   return value;
 }
 
-/** @throws InvalidArgumentError unless `value` is an object in which none of `members` is missing: a call from JavaScript may leave out what types demand. */
-export function requireMembers(field: string, value: unknown, members: readonly string[], expected: string = `an object with ${members.join(', ')}`): void {
+/**
+ * @throws InvalidArgumentError unless `value` is an object in which none of `members` is missing: a call from
+ *   JavaScript may leave out what types demand.
+ */
+export function requireMembers(
+  field: string,
+  value: unknown,
+  members: readonly string[],
+  expected: string = `an object with ${members.join(', ')}`,
+): void {
   const object = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : undefined;
   const missing = members.filter((member) => object?.[member] === undefined);
   if (missing.length === 0) return;
-  throw new InvalidArgumentError({ field, expected, got: object === undefined ? describe(value) : `${describe(value)} without ${missing.join(', ')}` });
+  throw new InvalidArgumentError({
+    field,
+    expected,
+    got: object === undefined ? describe(value) : `${describe(value)} without ${missing.join(', ')}`,
+  });
 }

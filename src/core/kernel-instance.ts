@@ -29,7 +29,13 @@ export async function openKernelInstance(bytes: number, onTrap: () => void = () 
   } catch (cause) {
     if (cause instanceof RangeError) {
       const requestedBytes = pages * PAGE_BYTES;
-      throw new OutOfMemoryError({ field: 'wasm.core', expected: `a memory of ${requestedBytes} bytes`, got: String(cause), cause, requestedBytes });
+      throw new OutOfMemoryError({
+        field: 'wasm.core',
+        expected: `a memory of ${requestedBytes} bytes`,
+        got: String(cause),
+        cause,
+        requestedBytes,
+      });
     }
     throw new UnsupportedError({ field: 'wasm.core', expected: 'a runtime with WebAssembly 128-bit SIMD', got: String(cause), cause });
   }

@@ -178,7 +178,10 @@ export interface OptimiserKernels {
   ): void;
 }
 
-/** Gathered and scattered sums and differences, points of a trajectory (`assembly/permute.ts`); strides, counts and widths in elements, tables are i32. */
+/**
+ * Gathered and scattered sums and differences, points of a trajectory (`assembly/permute.ts`); strides, counts and
+ * widths in elements, tables are i32.
+ */
 export interface PermuteKernels {
   addGatheredF32(outPtr: number, fromPtr: number, startsPtr: number, count: number, run: number, columnsPtr: number): void;
   addGatheredMoveF32(
@@ -223,7 +226,10 @@ export interface RandomKernels {
   ): void;
 }
 
-/** CRC-32, DEFLATE, byte planes and quantised steps (`assembly/{checksum,inflate,deflate,codec}.ts`). Wrapper: `bundle/codec-instance.ts`. */
+/**
+ * CRC-32, DEFLATE, byte planes and quantised steps (`assembly/{checksum,inflate,deflate,codec}.ts`). Wrapper:
+ * `bundle/codec-instance.ts`.
+ */
 export interface CodecKernels {
   crc32Tables(tablePtr: number): void;
   crc32(tablePtr: number, ptr: number, bytes: number, before: number): number;
@@ -330,7 +336,10 @@ export interface DepthwiseKernels {
   ): void;
 }
 
-/** Depthwise 3×3 convolution without dilation, of stride 1 or 2, four channels or more, and the input gradient of stride 2 (`assembly/depthwise-3x3*.ts`). */
+/**
+ * Depthwise 3×3 convolution without dilation, of stride 1 or 2, four channels or more, and the input gradient of stride
+ * 2 (`assembly/depthwise-3x3*.ts`).
+ */
 export interface Depthwise3Kernels {
   depthwise3ScratchBytes(width: number, outWidth: number, channels: number): number;
   depthwise3F32(

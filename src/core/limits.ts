@@ -50,11 +50,20 @@ export const limits = {
   textFileBytes: 256 * MiB,
   /** Classes of a data set (labels are one byte). */
   classes: 256,
-  /** Checkpoints of a real trajectory that GMT keeps in memory of those it has read: half of what an edge isolate leaves beside the heap. */
+  /**
+   * Checkpoints of a real trajectory that GMT keeps in memory of those it has read: half of what an edge isolate leaves
+   * beside the heap.
+   */
   readCheckpointBytes: 32 * MiB,
-  /** Held-out rows that a job keeps as batches: ten thousand images of 14 × 14; making them anew for each step of an MLP 512 was 2 % of a GMT. */
+  /**
+   * Held-out rows that a job keeps as batches: ten thousand images of 14 × 14; making them anew for each step of an MLP
+   * 512 was 2 % of a GMT.
+   */
   keptBatchBytes: 8 * MiB,
-  /** Of the heap's cap, what a line of points may take during a whole transfer: 8 MiB of the default, nothing that matters of an edge isolate's. */
+  /**
+   * Of the heap's cap, what a line of points may take during a whole transfer: 8 MiB of the default, nothing that
+   * matters of an edge isolate's.
+   */
   residentLineShare: 1 / 256,
   /** Mini-batches of one gradient, or of one estimate of batch-norm statistics: CIFAR's 50,000 images in batches of 5. */
   stepBatches: 10_000,

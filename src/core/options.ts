@@ -1,4 +1,7 @@
-/** The options of a call, checked at its door: what types cannot hold a call from JavaScript to, and what they let through in a spread object. */
+/**
+ * The options of a call, checked at its door: what types cannot hold a call from JavaScript to, and what they let
+ * through in a spread object.
+ */
 import { InvalidArgumentError, describe } from './errors.ts';
 import { nearestName } from './nearest-name.ts';
 
@@ -12,7 +15,11 @@ export type OptionNames<T> = { readonly [K in keyof Required<T>]: true };
  */
 export function requireOptions(call: string, options: unknown, known: Readonly<Record<string, unknown>>, within?: string): void {
   if (typeof options !== 'object' || options === null) {
-    throw new InvalidArgumentError({ field: within ?? 'options', expected: `an object with the options of ${call}`, got: describe(options) });
+    throw new InvalidArgumentError({
+      field: within ?? 'options',
+      expected: `an object with the options of ${call}`,
+      got: describe(options),
+    });
   }
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || Object.hasOwn(known, name)) continue;
@@ -23,7 +30,12 @@ export function requireOptions(call: string, options: unknown, known: Readonly<R
   }
   const { signal, onProgress } = options as { readonly signal?: Partial<AbortSignal> | undefined; readonly onProgress?: unknown };
   if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') {
-    throw new InvalidArgumentError({ field: 'signal', expected: 'an AbortSignal: the `signal` of an AbortController', got: describe(signal) });
+    throw new InvalidArgumentError({
+      field: 'signal',
+      expected: 'an AbortSignal: the `signal` of an AbortController',
+      got: describe(signal),
+    });
   }
-  if (onProgress !== undefined && typeof onProgress !== 'function') throw new InvalidArgumentError({ field: 'onProgress', expected: 'a function', got: describe(onProgress) });
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    throw new InvalidArgumentError({ field: 'onProgress', expected: 'a function', got: describe(onProgress) });
 }

@@ -1,6 +1,7 @@
 /**
- * The f32 matrix product where an operand may be mostly zeros: pictures with black around them, gradients behind a rectifier. Whether zeros are left
- * out (`assembly/sparse-product.ts`) or multiplied (`matmul.ts`) changes the time and no byte, in strict arithmetic: there is no relaxed form of the former.
+ * The f32 matrix product where an operand may be mostly zeros: pictures with black around them, gradients behind a
+ * rectifier. Whether zeros are left out (`assembly/sparse-product.ts`) or multiplied (`matmul.ts`) changes the time and
+ * no byte, in strict arithmetic: there is no relaxed form of the former.
  */
 import type { Core } from './core.ts';
 import { matmul, type MatmulOptions } from './matmul.ts';
@@ -9,8 +10,8 @@ import { matmul, type MatmulOptions } from './matmul.ts';
 export type PlainProduct = Pick<MatmulOptions, 'a' | 'b' | 'c' | 'm' | 'n' | 'k' | 'transposeA' | 'transposeB' | 'accumulate'>;
 
 /**
- * Share of an operand that is not zero up to which its zeros are left out: what is left costs 1.4 times what the tiled product takes for it.
- * Behind a rectifier it is 0.5 to 0.63; a tenth of the time of an MLP 4096's pairs.
+ * Share of an operand that is not zero up to which its zeros are left out: what is left costs 1.4 times what the tiled
+ * product takes for it. Behind a rectifier it is 0.5 to 0.63; a tenth of the time of an MLP 4096's pairs.
  */
 const LARGEST_SHARE = 0.65;
 
@@ -22,8 +23,8 @@ const SAMPLE = 16_384;
 const STRETCH = 1024;
 
 /**
- * C (+)= op(A) · op(B) without the zeros of `a` or, where the product is not added to C, of `b`, if a sample says that there are enough of them.
- * An infinity or NaN in the other operand is not multiplied by a zero that is left out.
+ * C (+)= op(A) · op(B) without the zeros of `a` or, where the product is not added to C, of `b`, if a sample says that
+ * there are enough of them. An infinity or NaN in the other operand is not multiplied by a zero that is left out.
  * @throws OutOfMemoryError where there is no room for the scratch: 0.6 MB, and for zeros of `b` another C.
  */
 export function matmulLeavingOutZeros(core: Core, product: PlainProduct, operands: readonly ('a' | 'b')[]): void {

@@ -9,5 +9,7 @@ export interface Batch {
 
 /** What a typed array of so many elements of four bytes is made of: the memory of `array`, or new. */
 export function room(elements: number, array: Float32Array | Int32Array | undefined): [ArrayBufferLike, number, number] {
-  return array !== undefined && array.buffer.byteLength >= 4 * elements ? [array.buffer, 0, elements] : [new ArrayBuffer(4 * elements), 0, elements];
+  return array !== undefined && array.buffer.byteLength >= 4 * elements
+    ? [array.buffer, 0, elements]
+    : [new ArrayBuffer(4 * elements), 0, elements];
 }

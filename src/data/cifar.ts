@@ -52,7 +52,11 @@ export async function imageSetFromCifar(fields: CifarFields): Promise<ImageSet> 
     // A record could begin like gzip only with the label 31 and the pixels 139, 8.
     const bytes = isGzip(file) ? await gunzip(name, file) : file;
     if (bytes.length === 0 || bytes.length % recordBytes !== 0) {
-      throw new MalformedFileError({ field: name, expected: `a multiple of ${recordBytes} bytes, the size of a record`, got: `${bytes.length} bytes` });
+      throw new MalformedFileError({
+        field: name,
+        expected: `a multiple of ${recordBytes} bytes, the size of a record`,
+        got: `${bytes.length} bytes`,
+      });
     }
     files.push(bytes);
   }

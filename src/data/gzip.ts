@@ -27,16 +27,26 @@ export async function gunzip(name: string, bytes: Uint8Array, limitBytes: number
   const trailer = new DataView(bytes.buffer, bytes.byteOffset + bytes.length - TRAILER_BYTES, TRAILER_BYTES);
   const size = trailer.getUint32(4, true);
   const deflated = bytes.subarray(start, bytes.length - TRAILER_BYTES);
-  // Nothing is reserved for a size that DEFLATE cannot reach or that is beyond the limit. Of a file that is cut short these are any four bytes, so the stream has the first word.
+  // Nothing is reserved for a size that DEFLATE cannot reach or that is beyond the limit. Of a file that is cut short
+  // these are any four bytes, so the stream has the first word.
   const reachable = deflated.length * limits.inflateRatio;
   const content = size > reachable || size > limitBytes ? undefined : new Uint8Array(size);
   const produced = inflateInto(name, deflated, content, limitBytes);
   if (content === undefined) {
-    if (size > reachable) throw new MalformedFileError({ field: name, expected: `content that ${deflated.length} bytes can give`, got: `${size} bytes stated` });
+    if (size > reachable)
+      throw new MalformedFileError({
+        field: name,
+        expected: `content that ${deflated.length} bytes can give`,
+        got: `${size} bytes stated`,
+      });
     throw new LimitError({ field: name, expected: `at most ${limitBytes} bytes of content`, got: `${size}` });
   }
   if (produced !== size) {
-    throw new MalformedFileError({ field: name, expected: `${size} bytes of content as stated`, got: produced > size ? 'more' : `${produced}` });
+    throw new MalformedFileError({
+      field: name,
+      expected: `${size} bytes of content as stated`,
+      got: produced > size ? 'more' : `${produced}`,
+    });
   }
   const crc = crc32(content);
   if (crc !== trailer.getUint32(0, true)) {
@@ -45,7 +55,10 @@ export async function gunzip(name: string, bytes: Uint8Array, limitBytes: number
   return content;
 }
 
-/** Fills `content` from all of `deflated`, and drops what it has no room for. @returns bytes of content there are, or the first number seen beyond the limit. */
+/**
+ * Fills `content` from all of `deflated`, and drops what it has no room for. @returns bytes of content there are, or
+ * the first number seen beyond the limit.
+ */
 function inflateInto(name: string, deflated: Uint8Array, content: Uint8Array | undefined, limitBytes: number): number {
   let produced = 0;
   const inflate = new Inflate((piece) => {
@@ -111,5 +124,10 @@ function headerBytes(name: string, bytes: Uint8Array): number {
 }
 
 function truncated(name: string, length: number, cause?: unknown): MalformedFileError {
-  return new MalformedFileError({ field: name, expected: 'a whole gzip file', got: `${length} bytes, cut short`, ...(cause === undefined ? {} : { cause }) });
+  return new MalformedFileError({
+    field: name,
+    expected: 'a whole gzip file',
+    got: `${length} bytes, cut short`,
+    ...(cause === undefined ? {} : { cause }),
+  });
 }

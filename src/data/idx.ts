@@ -19,7 +19,12 @@ const UNSIGNED_BYTE = 0x08;
  * @throws MalformedFileError for a wrong magic, an empty axis, missing or surplus bytes; UnsupportedError for elements
  *   other than unsigned bytes; LimitError beyond `limitBytes`.
  */
-export async function readIdx(name: string, file: Uint8Array, rank: number, limitBytes: number = limits.imageFileBytes): Promise<{ readonly shape: readonly number[]; readonly data: Uint8Array }> {
+export async function readIdx(
+  name: string,
+  file: Uint8Array,
+  rank: number,
+  limitBytes: number = limits.imageFileBytes,
+): Promise<{ readonly shape: readonly number[]; readonly data: Uint8Array }> {
   const bytes = isGzip(file) ? await gunzip(name, file, limitBytes) : file;
   const headerBytes = 4 + 4 * rank;
   const [zero, anotherZero, type, axes] = bytes;

@@ -138,7 +138,10 @@ export function channelStatistics(set: ImageSet): { mean: number[]; standardDevi
   return { mean, standardDeviation };
 }
 
-/** The rows of `set` as a set of its own (copied), in the order given. @throws InvalidArgumentError for no rows, or one that `set` does not have. */
+/**
+ * The rows of `set` as a set of its own (copied), in the order given. @throws InvalidArgumentError for no rows, or one
+ * that `set` does not have.
+ */
 export function selectRows(set: ImageSet, rows: Int32Array | readonly number[], name = set.name): ImageSet {
   const size = set.channels * set.height * set.width;
   const images = new Uint8Array(rows.length * size);

@@ -1,4 +1,7 @@
-/** What images are normalised by: (byte ÷ 255 − mean) ÷ std. Bundles carry it, so that whatever reads one shows its networks the images that they were trained on. */
+/**
+ * What images are normalised by: (byte ÷ 255 − mean) ÷ std. Bundles carry it, so that whatever reads one shows its
+ * networks the images that they were trained on.
+ */
 import { InvalidArgumentError } from '../core/errors.ts';
 import { normalised } from './image-set.ts';
 import type { ImageSet } from './image-set.ts';
@@ -14,7 +17,11 @@ export function perChannel({ mean, std }: Normalisation, channels: number): Norm
   const each = (field: string, values: readonly number[]): readonly number[] => {
     if (values.length === channels) return values;
     if (values.length === 1) return Array.from({ length: channels }, () => values[0] as number);
-    throw new InvalidArgumentError({ field, expected: channels === 1 ? 'one number, for one channel' : `one number, or ${channels} for as many channels`, got: `${values.length}` });
+    throw new InvalidArgumentError({
+      field,
+      expected: channels === 1 ? 'one number, for one channel' : `one number, or ${channels} for as many channels`,
+      got: `${values.length}`,
+    });
   };
   return { mean: each('pixelMean', mean), std: each('pixelStd', std) };
 }
@@ -25,7 +32,9 @@ export function withNormalisation(set: ImageSet, normalisation: Normalisation): 
 }
 
 /** What goes into a bundle beside its record, only where images were normalised. */
-export function normalisationRecord(normalisation: Normalisation | undefined): { readonly normalisation?: { readonly [key in keyof Normalisation]: readonly number[] } } {
+export function normalisationRecord(normalisation: Normalisation | undefined): {
+  readonly normalisation?: { readonly [key in keyof Normalisation]: readonly number[] };
+} {
   return normalisation === undefined ? {} : { normalisation: { ...normalisation } };
 }
 

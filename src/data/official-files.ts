@@ -26,7 +26,12 @@ function idx(dataset: 'mnist' | 'fashion-mnist', file: string, bytes: number, sh
 }
 
 /** Whole training parts by the `dataSha256` that records have of them: which set a bundle was trained on, and how many images it has. */
-export const officialTrainings: readonly { readonly dataset: OfficialFile['dataset']; readonly sha256: string; readonly train: number; readonly test: number }[] = [
+export const officialTrainings: readonly {
+  readonly dataset: OfficialFile['dataset'];
+  readonly sha256: string;
+  readonly train: number;
+  readonly test: number;
+}[] = [
   { dataset: 'mnist', sha256: 'edc0d1098aa497be14ace79ddd5171e5a3dcf9c4d196c015389203eb3ba1f59b', train: 60_000, test: 10_000 },
   { dataset: 'fashion-mnist', sha256: '16d82e2b505296aa2b78bd5ea0992634f30419a4c97def7c907d154a35ac6157', train: 60_000, test: 10_000 },
 ];

@@ -19,7 +19,8 @@ export function readTar(name: string, archive: Uint8Array): ReadonlyMap<string, 
     const header = archive.subarray(at, at + BLOCK_BYTES);
     // Two zero blocks end an archive; some writers leave them out.
     if (header.length === 0 || (header.length === BLOCK_BYTES && header.every((byte) => byte === 0))) return files;
-    if (header.length < BLOCK_BYTES) throw new MalformedFileError({ field: name, expected: 'whole blocks of 512 bytes', got: `${header.length} bytes at the end` });
+    if (header.length < BLOCK_BYTES)
+      throw new MalformedFileError({ field: name, expected: 'whole blocks of 512 bytes', got: `${header.length} bytes at the end` });
     if (++entries > limits.zipEntries) throw new LimitError({ field: name, expected: `at most ${limits.zipEntries} entries`, got: 'more' });
     requireChecksum(name, header);
     const size = octal(name, header, 124, 12);
@@ -43,7 +44,8 @@ function requireChecksum(name: string, header: Uint8Array): void {
 
 function octal(name: string, header: Uint8Array, at: number, length: number): number {
   const text = ascii(header, at, length).trim();
-  if (!/^[0-7]{1,12}$/.test(text)) throw new MalformedFileError({ field: name, expected: 'an octal number in a tar header', got: JSON.stringify(text) });
+  if (!/^[0-7]{1,12}$/.test(text))
+    throw new MalformedFileError({ field: name, expected: 'an octal number in a tar header', got: JSON.stringify(text) });
   return Number.parseInt(text, 8);
 }
 

@@ -18,7 +18,8 @@ export function characterVocabulary(name: string, text: Uint8Array): CharacterVo
   const seen = new Set<number>();
   for (const codePoint of codePoints(name, text)) seen.add(codePoint);
   if (seen.size === 0) throw new InvalidArgumentError({ field: name, expected: 'at least one character', got: 'an empty text' });
-  if (seen.size > LARGEST_VOCABULARY) throw new LimitError({ field: name, expected: `at most ${LARGEST_VOCABULARY} different characters`, got: `${seen.size}` });
+  if (seen.size > LARGEST_VOCABULARY)
+    throw new LimitError({ field: name, expected: `at most ${LARGEST_VOCABULARY} different characters`, got: `${seen.size}` });
   return [...seen].toSorted((a, b) => a - b);
 }
 

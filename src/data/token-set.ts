@@ -39,7 +39,11 @@ export function tokenSet(fields: TokenSetFields): TokenSet {
   const classes = requireInteger(`${name}.vocabulary`, fields.vocabulary ?? (tokens instanceof Uint8Array ? 256 : 65_536), 1, 65_536);
   const count = Math.floor((tokens.length - 1) / length);
   if (count < 1) {
-    throw new InvalidArgumentError({ field: `${name}.tokens`, expected: `at least ${length + 1} tokens, a window and a label`, got: `${tokens.length}` });
+    throw new InvalidArgumentError({
+      field: `${name}.tokens`,
+      expected: `at least ${length + 1} tokens, a window and a label`,
+      got: `${tokens.length}`,
+    });
   }
   const wrong = tokens.findIndex((token) => token >= classes);
   if (wrong >= 0) {
@@ -48,10 +52,14 @@ export function tokenSet(fields: TokenSetFields): TokenSet {
   return { name, tokens, count, length, classes };
 }
 
-/** Tokens of a raw file: bytes as they are, or u16 little-endian (as GPT-2's are commonly stored). @throws InvalidArgumentError for an odd length. */
+/**
+ * Tokens of a raw file: bytes as they are, or u16 little-endian (as GPT-2's are commonly stored). @throws
+ * InvalidArgumentError for an odd length.
+ */
 export function tokensFromBytes(bytes: Uint8Array, width: 8 | 16): Uint8Array | Uint16Array {
   if (width === 8) return bytes;
-  if (bytes.length % 2 !== 0) throw new InvalidArgumentError({ field: 'tokens', expected: 'two bytes a token', got: describe(bytes.length) });
+  if (bytes.length % 2 !== 0)
+    throw new InvalidArgumentError({ field: 'tokens', expected: 'two bytes a token', got: describe(bytes.length) });
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Uint16Array.from({ length: bytes.length / 2 }, (_, i) => view.getUint16(2 * i, true));
 }

@@ -33,7 +33,8 @@ export class HeldBytes implements Disposable {
   /** @throws Refusal where other requests hold too much. */
   resize(bytes: number): void {
     const others = heldBytes - this.#bytes;
-    if (bytes > this.#bytes && others > 0 && others + bytes > this.#limit) throw busy('body', `at most ${this.#limit} bytes in all requests`, `${others} of others`);
+    if (bytes > this.#bytes && others > 0 && others + bytes > this.#limit)
+      throw busy('body', `at most ${this.#limit} bytes in all requests`, `${others} of others`);
     heldBytes = others + bytes;
     this.#bytes = bytes;
   }
@@ -48,7 +49,12 @@ export class HeldBytes implements Disposable {
  * @throws LimitError (what is too large, and the cap), MalformedFileError (not multipart, unknown or doubled part), Refusal (too
  *   slow, cut off, or too much at once).
  */
-export async function readParts(request: Request, partLimits: PartLimits, caps: ReadingCaps, held: HeldBytes): Promise<ReadonlyMap<string, Uint8Array<ArrayBuffer>>> {
+export async function readParts(
+  request: Request,
+  partLimits: PartLimits,
+  caps: ReadingCaps,
+  held: HeldBytes,
+): Promise<ReadonlyMap<string, Uint8Array<ArrayBuffer>>> {
   const totalBytes = Object.values(partLimits).reduce((sum, bytes) => sum + bytes, FRAMING_BYTES);
   const body = await readBody(request, totalBytes, caps, held);
   const parts = new Map<string, Uint8Array<ArrayBuffer>>();
@@ -64,7 +70,12 @@ export async function readParts(request: Request, partLimits: PartLimits, caps: 
   return parts;
 }
 
-async function readBody(request: Request, limitBytes: number, { maxIdleMs, maxReadMs }: ReadingCaps, held: HeldBytes): Promise<Uint8Array<ArrayBuffer>> {
+async function readBody(
+  request: Request,
+  limitBytes: number,
+  { maxIdleMs, maxReadMs }: ReadingCaps,
+  held: HeldBytes,
+): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = (got: string): LimitError => new LimitError({ field: 'body', expected: `at most ${limitBytes} bytes`, got });
   // The header may lie or be missing: it saves reading what is already known to be too large, and joining what has come in pieces.
   const announced = Number(request.headers.get('content-length') ?? 0);
@@ -76,10 +87,14 @@ async function readBody(request: Request, limitBytes: number, { maxIdleMs, maxRe
   let bytes: Uint8Array<ArrayBuffer> | undefined;
   try {
     // Pieces beyond what was announced are there twice while they are joined.
-    bytes = await watchdog.readBody(request.body as ReadableStream<Uint8Array>, limitBytes, { expectedBytes, onBytes: (read) => held.resize(Math.max(expectedBytes, 2 * read)) });
+    bytes = await watchdog.readBody(request.body as ReadableStream<Uint8Array>, limitBytes, {
+      expectedBytes,
+      onBytes: (read) => held.resize(Math.max(expectedBytes, 2 * read)),
+    });
   } catch (cause) {
     if (cause instanceof Refusal) throw cause;
-    if (watchdog.isStalled()) throw new Refusal(408, 'TimeoutError', 'body', `bytes every ${maxIdleMs} ms, and all within ${maxReadMs} ms`, 'a slower client');
+    if (watchdog.isStalled())
+      throw new Refusal(408, 'TimeoutError', 'body', `bytes every ${maxIdleMs} ms, and all within ${maxReadMs} ms`, 'a slower client');
     throw new Refusal(400, 'AbortError', 'body', 'a body to its end', 'one that was cut off');
   }
   if (bytes === undefined) throw tooLarge('more');

@@ -71,7 +71,10 @@ const optionNames: OptionNames<TransferHandlerOptions> = {
   maxHeldBytes: true, maxIdleMs: true, maxReadMs: true, maxWaiting: true, allowedOrigins: true, wasm: true,
 };
 
-/** Where the handler is made: later every request would be told of a fault that is not its own. @throws InvalidArgumentError naming the cap. */
+/**
+ * Where the handler is made: later every request would be told of a fault that is not its own. @throws
+ * InvalidArgumentError naming the cap.
+ */
 function readCaps(options: TransferHandlerOptions): Caps {
   const caps: Record<string, number> = {};
   for (const [name, fallback] of Object.entries(defaults)) {
@@ -105,7 +108,12 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     requirePlace(caps.maxWaiting);
     using held = new HeldBytes(caps.maxHeldBytes);
     const parts = await readParts(request, partLimits, caps, held);
-    const inputs = { bundle: part(parts, 'bundle'), target: part(parts, 'target'), images: part(parts, 'images'), labels: part(parts, 'labels') };
+    const inputs = {
+      bundle: part(parts, 'bundle'),
+      target: part(parts, 'target'),
+      images: part(parts, 'images'),
+      labels: part(parts, 'labels'),
+    };
     const choices = readOptions(parts.get('options'));
     // Others may have come while the body was read: a slow client takes no turn.
     requirePlace(caps.maxWaiting);
@@ -127,7 +135,11 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     requireRecordFits(request, { ...choices, from: choices.from ?? checkpoints[0]?.label, to: choices.to ?? checkpoints.at(-1)?.label });
     const target = stateFromSafetensors(parameterLayout(graph), inputs.target, 'target');
     const images = await imageSetFromIdx({
-      name: 'data', images: inputs.images, labels: inputs.labels, classes: outputClasses(graph), limitBytes: { images: caps.maxDataBytes, labels: caps.maxLabelsBytes },
+      name: 'data',
+      images: inputs.images,
+      labels: inputs.labels,
+      classes: outputClasses(graph),
+      limitBytes: { images: caps.maxDataBytes, labels: caps.maxLabelsBytes },
     });
     const normalisation = recordedNormalisation(bundle.training);
     const data = normalisation === undefined ? images : withNormalisation(images, normalisation);
@@ -141,9 +153,11 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
 
   const handle = async (request: Request): Promise<Response> => {
     if (request.method === 'GET' || request.method === 'HEAD') return json(200, describeService(caps));
-    if (request.method !== 'POST') return json(405, problem('MethodError', 'method', 'GET or POST', request.method), { allow: 'GET, HEAD, POST' });
+    if (request.method !== 'POST')
+      return json(405, problem('MethodError', 'method', 'GET or POST', request.method), { allow: 'GET, HEAD, POST' });
     const type = (request.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase();
-    if (type !== 'multipart/form-data') return json(415, problem('ContentTypeError', 'content-type', 'multipart/form-data', type || 'none'));
+    if (type !== 'multipart/form-data')
+      return json(415, problem('ContentTypeError', 'content-type', 'multipart/form-data', type || 'none'));
     try {
       return await port(request);
     } catch (error) {
@@ -190,7 +204,11 @@ const RECORD_WORDS = 4096;
 function requireRecordFits(request: Request, words: object): void {
   const { length } = asciiJson(words);
   if (length <= RECORD_WORDS || takesMultipart(request)) return;
-  throw new LimitError({ field: 'options', expected: `options and labels of at most ${RECORD_WORDS} characters in a header (or Accept: multipart/form-data)`, got: `${length}` });
+  throw new LimitError({
+    field: 'options',
+    expected: `options and labels of at most ${RECORD_WORDS} characters in a header (or Accept: multipart/form-data)`,
+    got: `${length}`,
+  });
 }
 
 function takesMultipart(request: Request): boolean {

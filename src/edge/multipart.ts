@@ -17,7 +17,10 @@ function malformed(expected: string, got: string): never {
  * The parts of a body in their order, by name.
  * @throws MalformedFileError where the body is not what its content type says.
  */
-export function* multipartParts(body: Uint8Array<ArrayBuffer>, contentType: string): Generator<readonly [name: string, content: Uint8Array<ArrayBuffer>]> {
+export function* multipartParts(
+  body: Uint8Array<ArrayBuffer>,
+  contentType: string,
+): Generator<readonly [name: string, content: Uint8Array<ArrayBuffer>]> {
   const boundary = /;\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))/i.exec(contentType);
   if (boundary === null) return malformed('multipart/form-data', 'a content type without a boundary');
   const delimiter = ascii(`\r\n--${boundary[1] ?? boundary[2]}`);

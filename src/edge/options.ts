@@ -39,10 +39,17 @@ export function readOptions(bytes: Uint8Array | undefined): RequestOptions {
   requireOptions('a transfer', parsed, kinds, 'options');
   for (const [name, value] of Object.entries(parsed)) requireKind(`options.${name}`, kinds[name as keyof typeof kinds], value);
   // Names that repeat choose nothing more, and would take room in the header that the record is sent in.
-  const choices = Object.entries(parsed).map(([name, value]: [string, unknown]) => [name, Array.isArray(value) ? [...new Set(value)] : value]);
+  const choices = Object.entries(parsed).map(([name, value]: [string, unknown]) => [
+    name,
+    Array.isArray(value) ? [...new Set(value)] : value,
+  ]);
   const options = { method: 'fgmt', seed: 1, ...Object.fromEntries(choices) } as RequestOptions;
   if (!edgeMethods.includes(options.method)) {
-    throw new InvalidArgumentError({ field: 'options.method', expected: `one of ${edgeMethods.join(', ')}`, got: describe(options.method) });
+    throw new InvalidArgumentError({
+      field: 'options.method',
+      expected: `one of ${edgeMethods.join(', ')}`,
+      got: describe(options.method),
+    });
   }
   return options;
 }

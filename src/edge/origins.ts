@@ -8,7 +8,10 @@ const EXPOSED = 'trajport-record, content-disposition, retry-after';
 /** Seconds for which a browser need not ask again: as many as Chromium keeps at most. */
 const MAX_AGE = '7200';
 
-/** `handle` for pages of these origins too. @throws InvalidArgumentError for what is no origin: a path or a slash at its end would never match. */
+/**
+ * `handle` for pages of these origins too. @throws InvalidArgumentError for what is no origin: a path or a slash at its
+ * end would never match.
+ */
 export function withOrigins(handle: Handler, origins: '*' | readonly string[]): Handler {
   if (origins !== '*') requireList('allowedOrigins', origins, requireOrigin);
   return async (request) => {
@@ -33,5 +36,10 @@ export function withOrigins(handle: Handler, origins: '*' | readonly string[]): 
 
 function requireOrigin(field: string, origin: unknown): void {
   const valid = typeof origin === 'string' && URL.canParse(origin) && new URL(origin).origin === origin;
-  if (!valid) throw new InvalidArgumentError({ field, expected: 'an origin as browsers send it, such as https://example.com', got: describe(origin) });
+  if (!valid)
+    throw new InvalidArgumentError({
+      field,
+      expected: 'an origin as browsers send it, such as https://example.com',
+      got: describe(origin),
+    });
 }

@@ -48,7 +48,13 @@ export function inTurn<T>(job: () => Promise<T>, signal: AbortSignal): Promise<T
 
 /** The compute core of that form, for the job whose turn it is; another handler's is given up. @throws Refusal */
 export async function computeInTurn(options: CoreOptions): Promise<Compute> {
-  if (open !== undefined && !open.compute.disposed && open.options.heapLimitBytes === options.heapLimitBytes && open.options.wasm === options.wasm) return open.compute;
+  if (
+    open !== undefined &&
+    !open.compute.disposed &&
+    open.options.heapLimitBytes === options.heapLimitBytes &&
+    open.options.wasm === options.wasm
+  )
+    return open.compute;
   discardCompute();
   const compute = await opened(() => openCompute(options));
   open = { compute, options };
@@ -73,7 +79,8 @@ async function opened<T>(start: () => Promise<T>): Promise<T> {
   } catch (cause) {
     const taken = cause instanceof InvalidArgumentError && cause.field === 'compute';
     // A memory that the engine does not grant is a RangeError.
-    if (taken || cause instanceof OutOfMemoryError || cause instanceof RangeError) throw busy('service', 'memory for the compute core', taken ? 'one in use elsewhere' : 'none');
+    if (taken || cause instanceof OutOfMemoryError || cause instanceof RangeError)
+      throw busy('service', 'memory for the compute core', taken ? 'one in use elsewhere' : 'none');
     throw new Refusal(500, 'InternalError', 'service', 'a compute core', 'one that does not open');
   }
 }

@@ -1,4 +1,7 @@
-/** What a request would cost is known before it is computed: refused here are those that would take too long, or more memory than there is. */
+/**
+ * What a request would cost is known before it is computed: refused here are those that would take too long, or more
+ * memory than there is.
+ */
 import { LimitError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -26,9 +29,17 @@ export function requireWork(
   };
   // A step of `naive` takes no gradient, and about as long as a small one.
   cap('a method and steps', caps.maxGradients, Math.max(gradients, steps));
-  cap('gradients, matchings and evaluations with floating-point operations', caps.maxFlops, Object.values(flops).reduce((sum, part) => sum + part, 0));
+  cap(
+    'gradients, matchings and evaluations with floating-point operations',
+    caps.maxFlops,
+    Object.values(flops).reduce((sum, part) => sum + part, 0),
+  );
   const history = bytes.history <= (choices.historyBudgetBytes ?? Infinity) ? bytes.history : bytes.codedHistory;
   const rereads = choices.method === 'gmt' && choices.trajectory === 'real';
   const checkpoints = rereads ? Math.min(inputs.checkpoints * bytes.parameters, limits.readCheckpointBytes) : 0;
-  cap('gradients, checkpoints and batches kept with bytes', caps.maxHistoryBytes, history + bytes.keptGradients + bytes.batches + checkpoints);
+  cap(
+    'gradients, checkpoints and batches kept with bytes',
+    caps.maxHistoryBytes,
+    history + bytes.keptGradients + bytes.batches + checkpoints,
+  );
 }

@@ -62,10 +62,16 @@ export class HeapBackend extends BackendWasm {
 
   /**
    * Runs `body` as a tfjs tidy without a result tensor; when it throws, buffers that kernels had begun are freed too.
-   * @throws KernelError for a trap; InvalidArgumentError where the engine was disposed of: a job yields, and its caller may have ended what it computes with.
+   * @throws KernelError for a trap; InvalidArgumentError where the engine was disposed of: a job yields, and its caller
+   *   may have ended what it computes with.
    */
   scope<T>(body: () => T): T {
-    if (live !== this) throw new InvalidArgumentError({ field: 'compute', expected: 'a handle that stays open until the call has ended', got: 'a disposed one' });
+    if (live !== this)
+      throw new InvalidArgumentError({
+        field: 'compute',
+        expected: 'a handle that stays open until the call has ended',
+        got: 'a disposed one',
+      });
     const before = new Set(this.#live);
     try {
       return this.core.scoped(() => {

@@ -20,7 +20,9 @@ export const lossKinds = ['softmax-cross-entropy', 'binary-cross-entropy', 'mean
 type SettingsOf<K> = OptionNames<Extract<Loss, { readonly kind: K }>>;
 
 const settingNames: { readonly [K in Loss['kind']]: SettingsOf<K> } = {
-  'softmax-cross-entropy': { kind: true, labelSmoothing: true }, 'binary-cross-entropy': { kind: true }, 'mean-squared-error': { kind: true },
+  'softmax-cross-entropy': { kind: true, labelSmoothing: true },
+  'binary-cross-entropy': { kind: true },
+  'mean-squared-error': { kind: true },
 };
 
 export const DEFAULT_LOSS: Loss = { kind: 'softmax-cross-entropy', labelSmoothing: 0 };

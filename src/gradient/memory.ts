@@ -12,9 +12,9 @@ const FIXED_BYTES = 6 * 2 ** 20;
 const ALLOWANCE = 1.15;
 
 /**
- * Estimate, from above, of the heap of one gradient over `images` at once: parameters, their gradients, and those of the open half and block
- * where `parts` of them are added up (`summation.ts`), values (`model/cost.ts`), and the workspace of the largest kernel. Checked by running
- * gradients under a cap of just that size.
+ * Estimate, from above, of the heap of one gradient over `images` at once: parameters, their gradients, and those of
+ * the open half and block where `parts` of them are added up (`summation.ts`), values (`model/cost.ts`), and the
+ * workspace of the largest kernel. Checked by running gradients under a cap of just that size.
  * @throws InvalidArgumentError unless `images` is an integer ≥ 1.
  */
 export function gradientHeapBytes(graph: ModelGraph, images: number, parts = 1): number {
@@ -35,14 +35,22 @@ export function planMicroBatch(graph: ModelGraph, batchSize: number, heapBytes: 
   while (bytes() > heapBytes) {
     if (images === 1) {
       const requiredBytes = bytes();
-      throw new BudgetError({ field: 'heapBytes', expected: `at least ${requiredBytes}, for one image at a time`, got: `${heapBytes}`, requiredBytes });
+      throw new BudgetError({
+        field: 'heapBytes',
+        expected: `at least ${requiredBytes}, for one image at a time`,
+        got: `${heapBytes}`,
+        requiredBytes,
+      });
     }
     images = Math.ceil(images / 2);
   }
   return images;
 }
 
-/** Most gradients at once while `parts` are added up: a second half of two blocks keeps its own beside the first half's and the open block's. */
+/**
+ * Most gradients at once while `parts` are added up: a second half of two blocks keeps its own beside the first half's
+ * and the open block's.
+ */
 function openSums(parts: number): number {
   if (parts === 1) return 1;
   const [, second = []] = halvesOf(Array.from({ length: parts }));
@@ -55,9 +63,10 @@ function largestParameter(graph: ModelGraph): number {
 }
 
 /**
- * Of each convolution: a padded copy of its input or of its gradient and the places of its windows, or the entries of an image at least
- * (`kernels/sparse-convolution.ts`: 8 bytes a number and a start a pixel), and the filter rotated and packed or, for 3×3, in Winograd's form
- * (`kernels/winograd.ts`); no less for the filter's gradient. A transposed one is that from its output to its input.
+ * Of each convolution: a padded copy of its input or of its gradient and the places of its windows, or the entries of
+ * an image at least (`kernels/sparse-convolution.ts`: 8 bytes a number and a start a pixel), and the filter rotated and
+ * packed or, for 3×3, in Winograd's form (`kernels/winograd.ts`); no less for the filter's gradient. A transposed one
+ * is that from its output to its input.
  */
 function convolutionElements(graph: ModelGraph, images: number): number[] {
   const shapes = inferShapes(graph);
@@ -74,7 +83,9 @@ function convolutionElements(graph: ModelGraph, images: number): number[] {
     const ofGradient = (extent: number, reach: number, padding: number): number => extent + Math.max(0, 2 * reach - padding) + 1;
     const padded = Math.max(
       channels * ofImage(height, top + bottom) * ofImage(width, left + right),
-      out * ofGradient(outHeight, (kernelHeight - 1) * node.dilation[0], top + bottom) * ofGradient(outWidth, (kernelWidth - 1) * node.dilation[1], left + right),
+      out *
+        ofGradient(outHeight, (kernelHeight - 1) * node.dilation[0], top + bottom) *
+        ofGradient(outWidth, (kernelWidth - 1) * node.dilation[1], left + right),
     );
     const windows = Math.max(height * width, outHeight * outWidth);
     const entries = Math.max((2 * channels + 1) * height * width, (2 * out + 1) * outHeight * outWidth);

@@ -60,7 +60,8 @@ export class NetworkInputs {
     }
     this.#requireTokens(batch);
     // Their bytes are read as i32 on the heap: of another width they would be taken from beyond their end.
-    if (!(batch.labels instanceof Int32Array)) throw new InvalidArgumentError({ field: 'batch.labels', expected: 'an Int32Array', got: describe(batch.labels) });
+    if (!(batch.labels instanceof Int32Array))
+      throw new InvalidArgumentError({ field: 'batch.labels', expected: 'an Int32Array', got: describe(batch.labels) });
     const labels = batch.count * this.labelsPerInput;
     if (batch.labels.length !== labels) {
       throw new InvalidArgumentError({ field: 'batch.labels', expected: `${labels} labels`, got: `${batch.labels.length}` });

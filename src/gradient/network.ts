@@ -52,7 +52,9 @@ export interface GradientResult {
 export function factorableWeights(graph: ModelGraph): readonly string[] {
   const shapes = inferShapes(graph);
   return graph.nodes.flatMap((node) =>
-    node.op === 'dense' && node.transposed !== true && shapes.get(node.inputs[0] as string)?.length === 1 ? [parameterName(node.name, 'weight')] : [],
+    node.op === 'dense' && node.transposed !== true && shapes.get(node.inputs[0] as string)?.length === 1
+      ? [parameterName(node.name, 'weight')]
+      : [],
   );
 }
 
@@ -126,7 +128,8 @@ export class Network implements Disposable {
 
   /**
    * The gradient of the mean over `batches` of the mean loss; batch norm in training mode, state unchanged.
-   * @param into a result of this network that is not to be read any more: its arrays are taken where they fit, those that lie in a batch apart.
+   * @param into a result of this network that is not to be read any more: its arrays are taken where they fit, those
+   *   that lie in a batch apart.
    * @throws InvalidArgumentError for no batches, a wrong size, a label out of range, or a state that is not the graph's.
    * @throws OutOfMemoryError; everything is freed then and the next call works.
    */
@@ -272,7 +275,10 @@ export class Network implements Disposable {
     return losses;
   }
 
-  /** Adds what some rows of a batch contribute to the gradient of the mean loss over `wholeCount` images to the open block; returns theirs to the loss. */
+  /**
+   * Adds what some rows of a batch contribute to the gradient of the mean loss over `wholeCount` images to the open
+   * block; returns theirs to the loss.
+   */
   #accumulatePart(
     parameters: HeapParameters,
     batch: Batch,

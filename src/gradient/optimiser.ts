@@ -24,7 +24,8 @@ const settingNames: { readonly [K in OptimiserSettings['kind']]: SettingsOf<K> }
 };
 
 /**
- * Settings from untrusted JSON in their canonical form: one order of members whatever the caller's, because records and resume points hold their text.
+ * Settings from untrusted JSON in their canonical form: one order of members whatever the caller's, because records and
+ * resume points hold their text.
  * @throws InvalidArgumentError naming the setting that is out of range or that the kind does not have.
  */
 export function requireOptimiser(value: unknown): OptimiserSettings {
@@ -125,7 +126,8 @@ export class Optimiser {
     for (const [name, tensors] of this.#moments) {
       const lengths = (moments.get(name) ?? []).map(({ length }) => length).join();
       const expected = tensors.map(({ size }) => size).join();
-      if (lengths !== expected) throw new InvalidArgumentError({ field: `optimiser.${name}`, expected: `moments of ${expected} numbers`, got: lengths });
+      if (lengths !== expected)
+        throw new InvalidArgumentError({ field: `optimiser.${name}`, expected: `moments of ${expected} numbers`, got: lengths });
     }
     for (const [name, tensors] of this.#moments) {
       tensors.forEach((moment, i) => this.#view(moment).set(moments.get(name)?.[i] as Float32Array));

@@ -37,7 +37,11 @@ export class HeapParameters {
    * @throws InvalidArgumentError as `requireLayout`.
    */
   constructor(
-    backend: HeapBackend, layout: ParameterLayout, state: NetworkState | WrittenState, factored: ReadonlySet<string> = new Set(), spare?: NamedOuterProducts,
+    backend: HeapBackend,
+    layout: ParameterLayout,
+    state: NetworkState | WrittenState,
+    factored: ReadonlySet<string> = new Set(),
+    spare?: NamedOuterProducts,
   ) {
     this.#backend = backend;
     this.#spare = spare;
@@ -108,7 +112,10 @@ export class HeapParameters {
     return this.#factors;
   }
 
-  /** Takes gradients in PyTorch's layouts, as `readGradients` gives them, for this state's own. @throws InvalidArgumentError where they are not the graph's. */
+  /**
+   * Takes gradients in PyTorch's layouts, as `readGradients` gives them, for this state's own. @throws
+   * InvalidArgumentError where they are not the graph's.
+   */
   writeGradients(gradients: NamedTensors): void {
     requireSameLayout('gradients', declared([...this.#parameters.values()].map(({ info }) => info)), gradients);
     this.clearGradients();
@@ -139,12 +146,17 @@ export class HeapParameters {
     return { parameters: read(this.#parameters), buffers: read(this.#buffers) };
   }
 
-  /** Every parameter's gradient but those that stay factored, in `arrays` where they fit; zeros for one that the loss does not depend on. */
+  /**
+   * Every parameter's gradient but those that stay factored, in `arrays` where they fit; zeros for one that the loss
+   * does not depend on.
+   */
   readGradients(arrays?: NamedTensors): NamedTensors {
     return new Map(
-      [...this.#parameters].filter(([name]) => !this.isFactored(name)).map(([name, { info, gradient }]) => {
-        return [name, gradient === undefined ? zeros(info.shape) : this.#read(info, gradient, arrays?.get(name)?.data)];
-      }),
+      [...this.#parameters]
+        .filter(([name]) => !this.isFactored(name))
+        .map(([name, { info, gradient }]) => {
+          return [name, gradient === undefined ? zeros(info.shape) : this.#read(info, gradient, arrays?.get(name)?.data)];
+        }),
     );
   }
 
@@ -222,7 +234,10 @@ export class HeapParameters {
   }
 }
 
-/** @throws InvalidArgumentError naming the first tensor whose name or shape is not the graph's, or whose numbers are not as many as its shape says. */
+/**
+ * @throws InvalidArgumentError naming the first tensor whose name or shape is not the graph's, or whose numbers are not
+ *   as many as its shape says.
+ */
 export function requireLayout(role: string, layout: ParameterLayout, state: NetworkState | WrittenState): void {
   const requireTensors = (field: string, infos: readonly ParameterInfo[], tensors: NamedTensors): void => {
     requireSameLayout(field, declared(infos), tensors);

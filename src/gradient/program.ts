@@ -45,7 +45,10 @@ function ceilingOf({ kernel, attrs }: Instruction): number | undefined {
   return kernel === 'Relu' ? Infinity : kernel === 'Clamp' ? (attrs['ceiling'] as number) : undefined;
 }
 
-/** A batch norm in training mode takes a rectifier along that alone reads it: its last pass writes the rectifier's value as fast as its own. */
+/**
+ * A batch norm in training mode takes a rectifier along that alone reads it: its last pass writes the rectifier's value
+ * as fast as its own.
+ */
 function withRectifiers(instructions: readonly Instruction[], readers: ReadonlyMap<ValueKey, number>): readonly Instruction[] {
   const rectifiers = new Map(
     instructions.filter((each) => ceilingOf(each) !== undefined).map((each) => [each.values['x'] as ValueKey, each]),
@@ -55,7 +58,12 @@ function withRectifiers(instructions: readonly Instruction[], readers: ReadonlyM
     const rectifier = rectifiers.get(each.output);
     if (each.kernel !== 'BatchNormTraining' || rectifier === undefined || readers.get(each.output) !== 1) return each;
     taken.add(rectifier);
-    return { ...each, output: rectifier.output, kernel: 'RectifiedBatchNormTraining', attrs: { ...each.attrs, ceiling: ceilingOf(rectifier) } };
+    return {
+      ...each,
+      output: rectifier.output,
+      kernel: 'RectifiedBatchNormTraining',
+      attrs: { ...each.attrs, ceiling: ceilingOf(rectifier) },
+    };
   });
   return joined.filter((each) => !taken.has(each));
 }
@@ -96,7 +104,11 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       return one(
         'TransposedConv2D',
         {
-          strides: node.stride, pad: explicit([top, bottom, left, right]), dilations: node.dilation, groups: node.groups, dataFormat: 'NHWC',
+          strides: node.stride,
+          pad: explicit([top, bottom, left, right]),
+          dilations: node.dilation,
+          groups: node.groups,
+          dataFormat: 'NHWC',
           outputShape: [height, width, node.out],
         },
         { parameters: { filter: parameter('weight'), ...(node.bias ? { bias: parameter('bias') } : {}) } },

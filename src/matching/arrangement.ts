@@ -62,12 +62,15 @@ export function piecesOf({ view, axes }: TensorSpec, sizes: ReadonlyMap<string, 
   let pieces: (readonly AxisPiece[])[] = [[]];
   for (const [axis, mover] of axes.entries()) {
     const extent = view[axis] as number;
-    const choices = mover === null || typeof mover === 'string' ? [{ extent, group: known(mover), indices: null }] : axisPieces(mover, sizes);
+    const choices =
+      mover === null || typeof mover === 'string' ? [{ extent, group: known(mover), indices: null }] : axisPieces(mover, sizes);
     pieces = pieces.flatMap((piece) => choices.map((choice) => [...piece, choice]));
   }
   return pieces.map((piece) => {
     const whole = piece.every(({ indices }) => indices === null);
-    const elements = elementCount(piece.map(({ extent, indices }) => (indices === null ? extent : indices.filter((index) => index >= 0).length)));
+    const elements = elementCount(
+      piece.map(({ extent, indices }) => (indices === null ? extent : indices.filter((index) => index >= 0).length)),
+    );
     return {
       view: piece.map(({ extent }) => extent),
       groups: piece.map(({ group }) => group),
@@ -126,7 +129,9 @@ export function selectPiece(selection: Selection | null, data: Float32Array): Fl
     const start = starts[outer] as number;
     if (start < 0) continue;
     if (table === null) out.set(data.subarray(start * extent, (start + 1) * extent), outer * count);
-    else for (let i = 0; i < count; i++) if ((table[i] as number) >= 0) out[outer * count + i] = data[start * extent + (table[i] as number)] as number;
+    else
+      for (let i = 0; i < count; i++)
+        if ((table[i] as number) >= 0) out[outer * count + i] = data[start * extent + (table[i] as number)] as number;
   }
   return out;
 }

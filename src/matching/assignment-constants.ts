@@ -11,7 +11,10 @@ import type { AssignmentState } from './assignment-matrix.ts';
 /** As `RowKind` in `assembly/assignment-problem.ts`. */
 export const rowKinds = { ordinary: 0, constant: 1, leftOut: 2 } as const;
 
-/** Of fewer rows than one in so many, leaving out gains less than a second solve, where needed, costs (a gradient at n = 128 with 7 of them: 0.48 → 0.51 ms). */
+/**
+ * Of fewer rows than one in so many, leaving out gains less than a second solve, where needed, costs (a gradient at n =
+ * 128 with 7 of them: 0.48 → 0.51 ms).
+ */
 const WORTH_LEAVING_OUT = 16;
 
 /** Rounding of the prices, as a share of their magnitude. */
@@ -44,7 +47,12 @@ export function leaveOutConstants(core: Core, state: AssignmentState, constantCo
  * After the solve of the rest: gives the rows left out their columns at a price that proves the whole optimal. Where there
  * is none, answers false: the rows are then left out no more, and the prices are a start for the whole.
  */
-export function takeInConstants(core: Core, state: AssignmentState, matrix: Float32Array | Float64Array, { rows, columns }: ConstantPairs): boolean {
+export function takeInConstants(
+  core: Core,
+  state: AssignmentState,
+  matrix: Float32Array | Float64Array,
+  { rows, columns }: ConstantPairs,
+): boolean {
   if (rows.length === 0) return true;
   const kinds = core.u8(state.rowKindsPtr, state.rows);
   const prices = core.f64(state.pricesPtr, state.columns);

@@ -7,7 +7,10 @@ import type { AssignmentKernels } from '../core/kernels.ts';
 export const LARGEST_F64 = 1e300;
 /** Sparse solving of f32 subtracts in f32: beyond this, prices could overflow, and the dense solver takes over. */
 export const LARGEST_SPARSE_F32 = 1e33;
-/** What is copied and looked at in one go, at least the four rows that kernels take together: it then is still in the L2 cache for the look. */
+/**
+ * What is copied and looked at in one go, at least the four rows that kernels take together: it then is still in the L2
+ * cache for the look.
+ */
 const SLICE_BYTES = 128 * 1024;
 const SLICE_ROWS = 4;
 

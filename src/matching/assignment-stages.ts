@@ -36,7 +36,14 @@ function wantLists(method: AssignmentMethod, rows: number, denseRows = DENSE_ROW
 
 /** The state of a solve around a matrix at `matrixPtr`, in `scratch`. */
 export function allocate(
-  core: Core, scratch: Scratch, matrixPtr: number, rows: number, columns: number, elementBytes: number, method: AssignmentMethod, warm: boolean,
+  core: Core,
+  scratch: Scratch,
+  matrixPtr: number,
+  rows: number,
+  columns: number,
+  elementBytes: number,
+  method: AssignmentMethod,
+  warm: boolean,
 ): AssignmentState {
   const pricesPtr = scratch.f64(columns, 'assignment prices');
   return {
@@ -51,12 +58,24 @@ export function allocate(
     rowKindsPtr: scratch.bytes(rows, 'kinds of rows'),
     method,
     lookPtr: scratch.bytes(lookScratchBytes(columns, elementBytes), 'look over the similarities'),
-    scratchPtr: scratch.bytes(core.kernels.assignmentScratchBytes(rows, columns, elementBytes, wantLists(method, rows)) >>> 0, 'assignment scratch'),
+    scratchPtr: scratch.bytes(
+      core.kernels.assignmentScratchBytes(rows, columns, elementBytes, wantLists(method, rows)) >>> 0,
+      'assignment scratch',
+    ),
   };
 }
 
-/** Prices for a square matrix about which nothing is known but its column maxima. @returns up to how many rows the dense solver alone serves it better. */
-function startingPrices(core: Core, kernels: TypedKernels, state: AssignmentState, matrix: Float32Array | Float64Array, ordinary: boolean): number {
+/**
+ * Prices for a square matrix about which nothing is known but its column maxima. @returns up to how many rows the dense
+ * solver alone serves it better.
+ */
+function startingPrices(
+  core: Core,
+  kernels: TypedKernels,
+  state: AssignmentState,
+  matrix: Float32Array | Float64Array,
+  ordinary: boolean,
+): number {
   const { rows, columns, matrixPtr, scratchPtr } = state;
   const prices = core.f64(state.pricesPtr, columns);
   const maxima = state.elementBytes === 8 ? core.f64(state.maximaPtr, columns) : core.f32(state.maximaPtr, columns);

@@ -27,7 +27,10 @@ export function moreDeadRows(ranges: Float64Array, columnMaxima: ArrayLike<numbe
   return deadRows / ranges.length > deadColumns / columnMaxima.length + 0.1;
 }
 
-/** Of a matrix whose numbers span decades, a typical one is this small a share of what a row spans. Gaussian: 0.1, heavy tails 0.01 and less. */
+/**
+ * Of a matrix whose numbers span decades, a typical one is this small a share of what a row spans. Gaussian: 0.1, heavy
+ * tails 0.01 and less.
+ */
 const TYPICAL_SHARE = 1e-5;
 const TYPICAL_SAMPLES = 128;
 const FEW_SAMPLES = 32;
@@ -49,20 +52,28 @@ export function spansDecades(matrix: Float32Array | Float64Array, ranges: Float6
   return typical < TYPICAL_SHARE * range;
 }
 
-/** A number that takes up more of a matrix than this is its background. Where a share of it falls to ReLU units that sleep, their rows and columns are dead. */
+/**
+ * A number that takes up more of a matrix than this is its background. Where a share of it falls to ReLU units that
+ * sleep, their rows and columns are dead.
+ */
 const BACKGROUND_SHARE = 0.75;
 /** So it is with this share, where as much as the other lies below it: rows would rather have it than that. */
 const MIDDLE_SHARE = 0.4;
 const SHARE_BELOW = 0.1;
 
 /**
- * `most` where most entries are one number: sparse matrices, arrows. Rows that have nothing else in a column that is free then tie over all of these, and take
- * one at once; half a maximum makes each of them want the column of the least maximum (n = 256: 0.6 → 0.3 ms, arrow at 1024 18 → 1.5). `middle`
- * where many are, between others (a triangle of Gaussian numbers at 256: 1.9 → 0.5).
+ * `most` where most entries are one number: sparse matrices, arrows. Rows that have nothing else in a column that is
+ * free then tie over all of these, and take one at once; half a maximum makes each of them want the column of the least
+ * maximum (n = 256: 0.6 → 0.3 ms, arrow at 1024 18 → 1.5). `middle` where many are, between others (a triangle of
+ * Gaussian numbers at 256: 1.9 → 0.5).
  * @param matrix [n, n]
  * @param ranges greatest minus least value of rows spread evenly.
  */
-export function backgroundOf(matrix: Float32Array | Float64Array, ranges: Float64Array, columnMaxima: ArrayLike<number>): 'most' | 'middle' | 'none' {
+export function backgroundOf(
+  matrix: Float32Array | Float64Array,
+  ranges: Float64Array,
+  columnMaxima: ArrayLike<number>,
+): 'most' | 'middle' | 'none' {
   const n = columnMaxima.length;
   const alive = [...ranges.keys()].filter((k) => (ranges[k] as number) > 0);
   const seen: number[] = [];
@@ -89,7 +100,10 @@ export interface SampledSums {
   readonly columns: Float64Array;
 }
 
-/** Columns differ by levels when their maxima follow their means as closely as this, one for one. Triangles: slope 0.15; products: 1.8 and more. */
+/**
+ * Columns differ by levels when their maxima follow their means as closely as this, one for one. Triangles: slope 0.15;
+ * products: 1.8 and more.
+ */
 const LEVEL_CORRELATION = 0.9;
 const LEVEL_SLOPE = 1.25;
 /** Rows differ by levels when these vary (in squares) by so many times what remains after the levels of rows and columns. */
@@ -98,9 +112,10 @@ const LEVELS_OF_ROWS = 16;
 const ROUNDING = 2 ** -40;
 
 /**
- * Mends half the column maxima where whole columns or rows lie at levels of their own. Such a level is no reason for a column to be wanted less: a column's
- * price takes all of it, and half only of the maximum's height above it (a level and Gaussian numbers a column, n = 256: 5.0 → 0.4 ms). Of
- * rows it goes into whatever they get; but the highest rows then make the maxima of all columns, which say nothing of the others (the same of rows: 1.0 → 0.4).
+ * Mends half the column maxima where whole columns or rows lie at levels of their own. Such a level is no reason for a
+ * column to be wanted less: a column's price takes all of it, and half only of the maximum's height above it (a level
+ * and Gaussian numbers a column, n = 256: 5.0 → 0.4 ms). Of rows it goes into whatever they get; but the highest rows
+ * then make the maxima of all columns, which say nothing of the others (the same of rows: 1.0 → 0.4).
  */
 export function followLevels(prices: Float64Array, maxima: Float32Array | Float64Array, sums: SampledSums): void {
   const samples = sums.rows.length;
@@ -129,7 +144,8 @@ export function followLevels(prices: Float64Array, maxima: Float32Array | Float6
   const rest = Math.max(ROUNDING * sums.squares, sums.squares - mean * mean * samples * n - ofRows - ofMeans * samples);
   const slope = ofBoth / ofMeans;
   // Beyond 1e150 squares overflow: slopes are then no numbers, nor is the rest, and no levels are found.
-  const columnLevels = slope * LEVEL_SLOPE >= 1 && slope <= LEVEL_SLOPE && ofBoth >= LEVEL_CORRELATION * Math.sqrt(ofMeans) * Math.sqrt(ofMaxima);
+  const columnLevels =
+    slope * LEVEL_SLOPE >= 1 && slope <= LEVEL_SLOPE && ofBoth >= LEVEL_CORRELATION * Math.sqrt(ofMeans) * Math.sqrt(ofMaxima);
   const rowLevels = ofRows > LEVELS_OF_ROWS * rest;
   if (!columnLevels && !rowLevels) return;
   for (let j = 0; j < n; j++) {

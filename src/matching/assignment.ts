@@ -6,7 +6,16 @@
  * every runtime. Which of several optimal assignments is taken: `docs/assignment.md`.
  */
 import { requireCore, type Core } from '../core/core.ts';
-import { InvalidArgumentError, LimitError, NotFiniteError, describe, requireChoice, requireFlag, requireInteger, requireMembers } from '../core/errors.ts';
+import {
+  InvalidArgumentError,
+  LimitError,
+  NotFiniteError,
+  describe,
+  requireChoice,
+  requireFlag,
+  requireInteger,
+  requireMembers,
+} from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -57,7 +66,8 @@ export interface AssignmentResult {
  * Solves the linear sum assignment problem exactly.
  *
  * A pair that must not be assigned is marked −Infinity when maximising, +Infinity when minimising.
- * @throws InvalidArgumentError for an option that there is not, when sizes and data disagree, or no complete assignment avoids the forbidden pairs.
+ * @throws InvalidArgumentError for an option that there is not, when sizes and data disagree, or no complete assignment
+ *   avoids the forbidden pairs.
  * @throws NotFiniteError for NaN or for an infinity that is not the mark of a forbidden pair.
  * @throws LimitError beyond `limits.assignmentSize` rows or columns, or for an f64 beyond ±1e300.
  * @throws OutOfMemoryError when the heap cannot take the matrix and about 1 % more.
@@ -80,9 +90,19 @@ export function linearSumAssignment(
   return core.scoped((scratch) => {
     const kernels = kernelsFor(core, data instanceof Float64Array);
     const matrixPtr = scratch.bytes(data.byteLength, 'similarity matrix');
-    const state = allocate(core, scratch, matrixPtr, problem.rows, problem.columns, data.BYTES_PER_ELEMENT, method, warmStart !== undefined);
+    const state = allocate(
+      core,
+      scratch,
+      matrixPtr,
+      problem.rows,
+      problem.columns,
+      data.BYTES_PER_ELEMENT,
+      method,
+      warmStart !== undefined,
+    );
     const upload = { data, rows, columns, transposed, maximize };
-    const start = warmStart === undefined || maximize ? warmStart : { rows: warmStart.rows.map((u) => -u), columns: warmStart.columns.map((v) => -v) };
+    const start =
+      warmStart === undefined || maximize ? warmStart : { rows: warmStart.rows.map((u) => -u), columns: warmStart.columns.map((v) => -v) };
     const bring = (first: number, last: number): void => copyRows(core, kernels, state, upload, first, last);
     return turn(solve(core, kernels, state, bring, upload, start, options), transposed, maximize);
   });

@@ -38,7 +38,16 @@ export interface SolveOptions {
 }
 
 export const solveOptionNames: OptionNames<SolveOptions> = {
-  start: true, orIdentity: true, random: true, orders: true, maxSweeps: true, relativeTolerance: true, absoluteTolerance: true, signal: true, measure: true, onLap: true,
+  start: true,
+  orIdentity: true,
+  random: true,
+  orders: true,
+  maxSweeps: true,
+  relativeTolerance: true,
+  absoluteTolerance: true,
+  signal: true,
+  measure: true,
+  onLap: true,
 };
 
 /** What every way of solving demands of its options before it looks at the start. @throws InvalidArgumentError */
@@ -91,7 +100,10 @@ export interface MatchingResult {
   readonly startedFrom: 'start' | 'identity' | 'random' | 'relaxation';
   /** Largest relative deviation that the final check saw between an updated similarity and its definition. */
   readonly largestDeviation: number;
-  /** Assignment problems solved, in all descents of a solver that makes several; so are `counts`. Sweeps are those of the one that is told of. */
+  /**
+   * Assignment problems solved, in all descents of a solver that makes several; so are `counts`. Sweeps are those of
+   * the one that is told of.
+   */
   readonly assignments: number;
   readonly counts: MatchingCounts;
 }
@@ -102,8 +114,8 @@ const LARGEST_DEVIATION = 5e-6;
 /**
  * Maximises Σ⟨target, π(source)⟩ over all permutations that the history's spec allows. The objective never falls; ties keep
  * the current permutation.
- * @throws InvalidArgumentError for an option that there is not, for permutations that are not bijections of the spec's groups, a frozen group that does not
- *   start at home, unknown ids in `orders`, or a history without pairs.
+ * @throws InvalidArgumentError for an option that there is not, for permutations that are not bijections of the spec's
+ *   groups, a frozen group that does not start at home, unknown ids in `orders`, or a history without pairs.
  */
 export function solveMatching(history: GradientHistory, options: SolveOptions): MatchingResult {
   return new Descent(history, options).run();

@@ -1,7 +1,8 @@
 /**
- * The similarity of two gradients that come as sums of outer products, T = Δ_Tᵀ · X_T and S = Δ_Sᵀ · X_S:
- * T · Sᵀ = Δ_Tᵀ · (X_T · X_Sᵀ) · Δ_S. Over a batch of b inputs neither gradient is multiplied out, and the largest product is b deep instead
- * of as deep as the layer has inputs. In a first layer both sides see the same images: one matrix X · Xᵀ serves them.
+ * The similarity of two gradients that come as sums of outer products, T = Δ_Tᵀ · X_T and S = Δ_Sᵀ · X_S: T · Sᵀ = Δ_Tᵀ
+ * · (X_T · X_Sᵀ) · Δ_S. Over a batch of b inputs neither gradient is multiplied out, and the largest product is b deep
+ * instead of as deep as the layer has inputs. In a first layer both sides see the same images: one matrix X · Xᵀ serves
+ * them.
  */
 import type { Core, Scratch } from '../core/core.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
@@ -36,8 +37,9 @@ export interface FactoredProduct {
 const LARGEST_SHARE = 0.75;
 
 /**
- * Tensors of a network whose gradients matching would rather have as outer products, `terms` of them, because that takes less work than forming
- * both gradients and multiplying them: [size, after] with its group on the rows. For 512 units over 784 inputs and 128 images it is a fifth.
+ * Tensors of a network whose gradients matching would rather have as outer products, `terms` of them, because that
+ * takes less work than forming both gradients and multiplying them: [size, after] with its group on the rows. For 512
+ * units over 784 inputs and 128 images it is a fifth.
  */
 export function tensorsWorthFactoring({ statics }: MatchingLayout, terms: number): readonly string[] {
   return statics.filter((tensor) => {
@@ -56,17 +58,25 @@ function isFactorable({ before, selection }: StaticTensor): boolean {
  * The factored pair of every tensor that matching has a use for.
  * @throws InvalidArgumentError where the two sides disagree, or one is not of the tensor's size.
  */
-export function factoredTensors({ spec, statics }: MatchingLayout, { target, source }: FactoredPair): [StaticTensor, OuterProducts, OuterProducts][] {
+export function factoredTensors(
+  { spec, statics }: MatchingLayout,
+  { target, source }: FactoredPair,
+): [StaticTensor, OuterProducts, OuterProducts][] {
   const names = new Set([...target.keys(), ...source.keys()]);
   for (const name of names) {
     const [t, s] = [target.get(name), source.get(name)];
     if (t !== undefined && s !== undefined && spec.tensors.has(name)) continue;
-    throw new InvalidArgumentError({ field: name, expected: 'outer products on both sides, of a tensor of the permutation spec', got: 'others' });
+    throw new InvalidArgumentError({
+      field: name,
+      expected: 'outer products on both sides, of a tensor of the permutation spec',
+      got: 'others',
+    });
   }
   return statics.flatMap((tensor): [StaticTensor, OuterProducts, OuterProducts][] => {
     const [t, s] = [target.get(tensor.tensor), source.get(tensor.tensor)];
     if (t === undefined || s === undefined) return [];
-    const fits = ({ terms, left, right }: OuterProducts): boolean => left.length === terms * tensor.size && right.length === terms * tensor.after;
+    const fits = ({ terms, left, right }: OuterProducts): boolean =>
+      left.length === terms * tensor.size && right.length === terms * tensor.after;
     if (isFactorable(tensor) && fits(t) && fits(s)) return [[tensor, t, s]];
     throw new InvalidArgumentError({
       field: tensor.tensor,
@@ -82,7 +92,12 @@ export function factoredTensors({ spec, statics }: MatchingLayout, { target, sou
  * @throws NotFiniteError for NaN or infinities.
  */
 export function factoredProduct(
-  core: Core, scratch: Scratch, { name, size, after }: StaticTensor, target: OuterProducts, source: OuterProducts, knownSources: KnownSources | undefined,
+  core: Core,
+  scratch: Scratch,
+  { name, size, after }: StaticTensor,
+  target: OuterProducts,
+  source: OuterProducts,
+  knownSources: KnownSources | undefined,
 ): FactoredProduct {
   const product = new Products(core, scratch);
   const own = sourceSide(product, name, source, size, after, knownSources);
@@ -97,8 +112,17 @@ export function factoredProduct(
   const ts = core.kernels.innerF32(deltaT, right, target.terms * size);
   const tt = core.kernels.innerF32(deltaT, product.of(gramT, deltaT, target.terms, size, target.terms, false), target.terms * size);
   if (!Number.isFinite(ts + tt + own.ss)) {
-    for (const [role, { left, right: inputs }] of [['target', target], ['source', source]] as const) {
-      requireFinite(`gradient of ${role}`, new Map([[name, { shape: [left.length], data: left }], [`${name} (inputs)`, { shape: [inputs.length], data: inputs }]]));
+    for (const [role, { left, right: inputs }] of [
+      ['target', target],
+      ['source', source],
+    ] as const) {
+      requireFinite(
+        `gradient of ${role}`,
+        new Map([
+          [name, { shape: [left.length], data: left }],
+          [`${name} (inputs)`, { shape: [inputs.length], data: inputs }],
+        ]),
+      );
     }
   }
   // A square that is zero may round to less.
@@ -124,7 +148,14 @@ export function sourceSideBytes({ left, terms }: OuterProducts): number {
 export type KnownSources = WeakMap<OuterProducts, SourceSide<Float32Array>>;
 
 /** On the heap. */
-function sourceSide(product: Products, name: string, source: OuterProducts, size: number, after: number, known: KnownSources | undefined): SourceSide<number> {
+function sourceSide(
+  product: Products,
+  name: string,
+  source: OuterProducts,
+  size: number,
+  after: number,
+  known: KnownSources | undefined,
+): SourceSide<number> {
   const { core, scratch } = product;
   const { left, right: inputs, terms } = source;
   const own = known?.get(source);

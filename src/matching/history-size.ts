@@ -15,7 +15,10 @@ export interface HistorySize {
   readonly totalBytes: number;
 }
 
-/** Bytes of a history, before anything is computed. @throws InvalidArgumentError unless `pairs` is an integer ≥ 0, and as `matchingLayout` does. */
+/**
+ * Bytes of a history, before anything is computed. @throws InvalidArgumentError unless `pairs` is an integer ≥ 0, and
+ * as `matchingLayout` does.
+ */
 export function historySize(spec: PermutationSpec, pairs: number, frozenGroups: readonly string[] = []): HistorySize {
   return sizeOf(matchingLayout(spec, frozenGroups), requireInteger('pairs', pairs, 0));
 }

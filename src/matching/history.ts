@@ -120,7 +120,10 @@ export class GradientHistory {
     return this.#stored.objectiveErrorBound;
   }
 
-  /** Σ over pairs and permutable tensors of ‖target‖² + ‖source‖² (of the normalised tensors where `normalise`), as they are stored: once coded, of the codes. */
+  /**
+   * Σ over pairs and permutable tensors of ‖target‖² + ‖source‖² (of the normalised tensors where `normalise`), as they
+   * are stored: once coded, of the codes.
+   */
   get squaredNorms(): number {
     return this.#squaredNorms + this.#stored.squaredNormsChange;
   }
@@ -149,7 +152,8 @@ export class GradientHistory {
    * Adds one gradient pair, of which nothing is needed afterwards; `factored` holds what of it is not multiplied out. Buffers and
    * tensors that no group permutes are ignored, and so is what one group alone permutes where neither side has it.
    * @param knownSources of the caller, where factored sources come again: what is found out of this one joins them.
-   * @throws InvalidArgumentError where the two disagree, a shape is not the spec's or data are not of their shape; NotFiniteError for NaN or infinities.
+   * @throws InvalidArgumentError where the two disagree, a shape is not the spec's or data are not of their shape;
+   *   NotFiniteError for NaN or infinities.
    * @throws BudgetError where the pair does not fit even coded; `requiredBytes` is the budget that would do.
    * After these nothing has been added. @throws OutOfMemoryError of the WebAssembly heap, after which the history is empty.
    */
@@ -246,7 +250,10 @@ export class GradientHistory {
     return (this.#statics[group] ??= new StaticSum(this.core, size));
   }
 
-  /** Codes and forgets what it must for another pair, which comes back as it is to be stored. @throws BudgetError, with everything as it was. */
+  /**
+   * Codes and forgets what it must for another pair, which comes back as it is to be stored. @throws BudgetError, with
+   * everything as it was.
+   */
   #makeRoom(exact: readonly StoredPair[]): readonly StoredPair[] {
     const code = this.coded || (this.#mayCode && this.#size.fixedBytes + this.#stored.bytes + bytesOf(exact) > this.budgetBytes);
     this.#requireRoom(code ? this.#stored.codedBytes : this.#stored.bytes, code ? codedBytesOf(exact) : bytesOf(exact));

@@ -52,7 +52,12 @@ function livePairs(live: Int32Array, perm: Int32Array, sourcePositions: Int32Arr
 }
 
 /** Calls `visit` with each slice of both sides, f32 on the heap, that stands until the next. */
-function forEachSlice(core: Core, { slices }: PairedTensor, { target, source }: StoredPair, visit: (targetPtr: number, sourcePtr: number) => void): void {
+function forEachSlice(
+  core: Core,
+  { slices }: PairedTensor,
+  { target, source }: StoredPair,
+  visit: (targetPtr: number, sourcePtr: number) => void,
+): void {
   const [ofTarget, ofSource] = [target.data.length / slices, source.data.length / slices];
   core.scoped((scratch) => {
     const [targetPtr, sourcePtr] = [scratch.f32(ofTarget, 'slice of a gradient'), scratch.f32(ofSource, 'slice of a gradient')];
@@ -95,7 +100,8 @@ export function similarityDeviation(
   const expected = new Float64Array(size);
   if (fixed !== null) addMatrixVector(expected, fixed, signs);
   for (const { tensor, side, other } of layout.terms) {
-    for (const pair of history.stored(tensor)) addTermVector(expected, history.core, tensor, pair, side, permutations[other] as Int32Array, signs);
+    for (const pair of history.stored(tensor))
+      addTermVector(expected, history.core, tensor, pair, side, permutations[other] as Int32Array, signs);
   }
   let difference = 0;
   let norm = 0;
@@ -118,7 +124,13 @@ function addMatrixVector(out: Float64Array, matrix: Float32Array, vector: Float6
 
 /** out += Σ over slices of T · (π(S)ᵀ · vector) of one pair, without the product of the two matrices. */
 function addTermVector(
-  out: Float64Array, core: Core, tensor: PairedTensor, pair: StoredPair, side: TermLayout['side'], otherPerm: Int32Array, vector: Float64Array,
+  out: Float64Array,
+  core: Core,
+  tensor: PairedTensor,
+  pair: StoredPair,
+  side: TermLayout['side'],
+  otherPerm: Int32Array,
+  vector: Float64Array,
 ): void {
   const { target, source } = pair;
   const onRows = side === 'rows';
@@ -129,7 +141,11 @@ function addTermVector(
   const { rowsTimesVectorF32, vectorTimesRowsF32 } = core.kernels;
   core.scoped((scratch) => {
     const signsPtr = scratch.upload(Float64Array.from(sourceUnits, (unit) => vector[unit] as number));
-    const [foldedPtr, metPtr, sumsPtr] = [scratch.f64(sourceOthers.length), scratch.f64(targetOthers.length), scratch.f64(targetUnits.length)];
+    const [foldedPtr, metPtr, sumsPtr] = [
+      scratch.f64(sourceOthers.length),
+      scratch.f64(targetOthers.length),
+      scratch.f64(targetUnits.length),
+    ];
     forEachSlice(core, tensor, pair, (targetPtr, sourcePtr) => {
       if (onRows) vectorTimesRowsF32(signsPtr, sourcePtr, source.rows.length, source.columns.length, foldedPtr);
       else rowsTimesVectorF32(sourcePtr, source.rows.length, source.columns.length, signsPtr, foldedPtr);

@@ -16,12 +16,22 @@ export interface PairPiece {
 
 /**
  * Every entry of the layout that the pair has, by name, in the layout's order.
- * @throws InvalidArgumentError where the two disagree, a shape is not the spec's or data are not of their shape; NotFiniteError for NaN or infinities.
+ * @throws InvalidArgumentError where the two disagree, a shape is not the spec's or data are not of their shape;
+ *   NotFiniteError for NaN or infinities.
  */
-export function pairPieces(layout: MatchingLayout, target: NamedTensors, source: NamedTensors, normalise: boolean): ReadonlyMap<string, PairPiece> {
+export function pairPieces(
+  layout: MatchingLayout,
+  target: NamedTensors,
+  source: NamedTensors,
+  normalise: boolean,
+): ReadonlyMap<string, PairPiece> {
   requireSameLayout('source', target, source);
   requireKnownShapes(layout, target);
-  for (const [role, tensors] of [['target', target], ['source', source]] as const) requireWhole(role, tensors);
+  for (const [role, tensors] of [
+    ['target', target],
+    ['source', source],
+  ] as const)
+    requireWhole(role, tensors);
   const pieces = new Map(
     [...layout.statics, ...layout.paired].flatMap(({ name, tensor, selection }): [string, PairPiece][] => {
       const data = target.get(tensor)?.data;

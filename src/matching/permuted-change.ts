@@ -1,7 +1,8 @@
 /**
- * What the points of a transfer are made of: θ on the line between two, and base + π(now − before), computed on the WebAssembly heap where a network
- * reads them. Arrays enter in pieces that stay in the second-level cache: of an MLP 512's GMT this was a seventh in JavaScript, at 2 ns a number for
- * each of the two, and a tenth while points went through arrays of their own.
+ * What the points of a transfer are made of: θ on the line between two, and base + π(now − before), computed on the
+ * WebAssembly heap where a network reads them. Arrays enter in pieces that stay in the second-level cache: of an MLP
+ * 512's GMT this was a seventh in JavaScript, at 2 ns a number for each of the two, and a tenth while points went
+ * through arrays of their own.
  */
 import type { Core, Scratch } from '../core/core.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
@@ -40,7 +41,11 @@ export function pointAt(core: Core, spec: PermutationSpec, start: NamedTensors, 
 
 /** @param move makes the point of `end`'s numbers on the heap and `start`'s; undefined where `end` is the point. */
 function trajectoryPoint(
-  core: Core, spec: PermutationSpec, start: NamedTensors, end: NamedTensors, move: ((startPtr: number, toPtr: number, count: number) => void) | undefined,
+  core: Core,
+  spec: PermutationSpec,
+  start: NamedTensors,
+  end: NamedTensors,
+  move: ((startPtr: number, toPtr: number, count: number) => void) | undefined,
 ): MovedPoint {
   const write = (name: string, pointer: number, isChange: boolean): void => {
     const tensorSpec = specOf(spec, name);
@@ -66,10 +71,16 @@ function trajectoryPoint(
 
 /**
  * base + π(change): the numbers of `permuteTensors` and adding.
- * @throws as `requirePermutations`; its writer InvalidArgumentError for a tensor that the spec or `base` lacks or has in another shape, OutOfMemoryError
- *   where it does not fit the heap a second time.
+ * @throws as `requirePermutations`; its writer InvalidArgumentError for a tensor that the spec or `base` lacks or has
+ *   in another shape, OutOfMemoryError where it does not fit the heap a second time.
  */
-export function permutedChange(core: Core, spec: PermutationSpec, base: NamedTensors, writeChange: TensorWriter, perms: Permutations): TensorWriter {
+export function permutedChange(
+  core: Core,
+  spec: PermutationSpec,
+  base: NamedTensors,
+  writeChange: TensorWriter,
+  perms: Permutations,
+): TensorWriter {
   requirePermutations(spec, perms);
   return (name, pointer) => {
     const tensorSpec = specOf(spec, name);
@@ -104,12 +115,20 @@ export function readWritten(core: Core, write: TensorWriter, like: NamedTensors,
 /** The spec of a tensor. @throws InvalidArgumentError where there is none. */
 export function specOf(spec: PermutationSpec, name: string): TensorSpec {
   const tensorSpec = spec.tensors.get(name);
-  if (tensorSpec === undefined) throw new InvalidArgumentError({ field: name, expected: 'a tensor of the permutation spec', got: 'one it lacks' });
+  if (tensorSpec === undefined)
+    throw new InvalidArgumentError({ field: name, expected: 'a tensor of the permutation spec', got: 'one it lacks' });
   return tensorSpec;
 }
 
 /** base + the numbers at `changePtr` in the order of the walk. */
-function addWalked(core: Core, scratch: Scratch, base: Float32Array, changePtr: number, { starts, run, columns }: Walk, pointer: number): void {
+function addWalked(
+  core: Core,
+  scratch: Scratch,
+  base: Float32Array,
+  changePtr: number,
+  { starts, run, columns }: Walk,
+  pointer: number,
+): void {
   const startsPtr = scratch.upload(starts, 'starts of runs');
   const columnsPtr = columns === null ? 0 : scratch.upload(columns, 'columns');
   const width = columns?.length ?? run;

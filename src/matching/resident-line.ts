@@ -1,6 +1,7 @@
 /**
- * The points of `permuted-change.ts` along one line whose ends, and what their change is added to, stay on the heap while points are written: of an
- * MLP 512's GMT that spares five copies of its parameters a pair. For networks that are small beside the heap, which never shrinks.
+ * The points of `permuted-change.ts` along one line whose ends, and what their change is added to, stay on the heap
+ * while points are written: of an MLP 512's GMT that spares five copies of its parameters a pair. For networks that are
+ * small beside the heap, which never shrinks.
  */
 import { Scratch } from '../core/core.ts';
 import type { Core } from '../core/core.ts';
@@ -89,7 +90,13 @@ export class ResidentLine implements Disposable {
       requireSpecShape(spec, tensor, name);
       return this.#scratch.upload(tensor.data, `points of ${name}`);
     };
-    this.#tensors.set(name, { spec, length: getTensor(base, name).data.length, start: upload(start), end: upload(end), base: upload(base) });
+    this.#tensors.set(name, {
+      spec,
+      length: getTensor(base, name).data.length,
+      start: upload(start),
+      end: upload(end),
+      base: upload(base),
+    });
   }
 
   #tensor(name: string): Resident {

@@ -14,8 +14,9 @@ import { Random, streams } from '../tensor/random.ts';
  */
 const ROUNDING = 3e-6;
 /**
- * Sums taken into the basis once the rounding is reached. A sum that brought little made a direction out of its rounding; these
- * make up for it (the oversampling of Halko et al.): without them the basis missed 1.8e-6, with them 4e-7 to 7e-7 (the best basis of that rank: 1.6e-7).
+ * Sums taken into the basis once the rounding is reached. A sum that brought little made a direction out of its
+ * rounding; these make up for it (the oversampling of Halko et al.): without them the basis missed 1.8e-6, with them
+ * 4e-7 to 7e-7 (the best basis of that rank: 1.6e-7).
  */
 const SURPLUS_SUMS = 10;
 /** Share of the largest sum below which even f64 has nothing left to normalise. */
@@ -26,7 +27,10 @@ const LARGEST_RESIDUAL = 1e-6;
 const CHECKING_SUMS = 16;
 /** Share of the rank at which nothing is saved any more: a search in vain costs some per cent of the product. */
 const LARGEST_SHARE = 0.75;
-/** Products below this are done before a basis is found (floating-point operations, about 15 ms): at 512 · 512 · 784 the basis took 17 ms, the product 11. */
+/**
+ * Products below this are done before a basis is found (floating-point operations, about 15 ms): at 512 · 512 · 784 the
+ * basis took 17 ms, the product 11.
+ */
 const SMALLEST_PRODUCT = 2 ** 29;
 
 /** Both sides of a product in coordinates of a common basis, inner axis first: left and right [rank, rows]. */
@@ -69,7 +73,9 @@ function rowBasis(core: Core, matrixPtr: number, rows: number, width: number, mo
     const sumCount = mostRank;
     const sumsPtr = signedSums(core, scratch, matrixPtr, rows, width, sumCount, 0);
     const rowBytes = 8 * width;
-    const norms = Float64Array.from({ length: sumCount }, (_, sum) => kernels.orthogonaliseF64(sumsPtr, 0, sumsPtr + sum * rowBytes, width));
+    const norms = Float64Array.from({ length: sumCount }, (_, sum) =>
+      kernels.orthogonaliseF64(sumsPtr, 0, sumsPtr + sum * rowBytes, width),
+    );
     const largest = norms.reduce((a, b) => Math.max(a, b), 0);
     let rank = 0;
     let surplus = 0;

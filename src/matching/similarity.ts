@@ -129,7 +129,11 @@ export class SimilarityCache {
       const key = this.#history.layout.groups[group]?.terms[term];
       const prefix = `anchor/${group}/${term}/${slot}`;
       if (key === undefined || !(included <= facts.pairs)) {
-        throw new MalformedFileError({ field: prefix, expected: `a term of the network over at most ${facts.pairs} pairs`, got: `${included}` });
+        throw new MalformedFileError({
+          field: prefix,
+          expected: `a term of the network over at most ${facts.pairs} pairs`,
+          got: `${included}`,
+        });
       }
       const otherSize = this.#group(key.other).size;
       const other = takeArray(arrays, `${prefix}/other`, 'i32', otherSize);
@@ -185,7 +189,9 @@ export class SimilarityCache {
     let changed: Int32Array = new Int32Array(0);
     for (const anchor of anchorsOf(state)) {
       const units = changedUnits(anchor.other, now);
-      const update = changesFlops(term, stored.slice(0, anchor.included), units, now, anchor.other) + productsFlops(term, stored.slice(anchor.included), now);
+      const update =
+        changesFlops(term, stored.slice(0, anchor.included), units, now, anchor.other) +
+        productsFlops(term, stored.slice(anchor.included), now);
       if (from !== undefined ? update >= flops : update > flops) continue;
       [flops, from, changed] = [update, anchor, units];
     }

@@ -91,7 +91,10 @@ export class StaticSum {
     return this.#addArrays(factors) + 4 * tensor.after * factors.left.length;
   }
 
-  /** Adds leftᵀ · right; `left` is multiplied by `scale` where it lies. @returns floating-point operations, those still to be done included. */
+  /**
+   * Adds leftᵀ · right; `left` is multiplied by `scale` where it lies. @returns floating-point operations, those still
+   * to be done included.
+   */
   addFactors(factors: HeapFactors, scale: number): number {
     const { left, right, terms } = factors;
     const count = terms * this.#size;
@@ -110,7 +113,8 @@ export class StaticSum {
     const gathered = this.#gatheredTerms * this.#size;
     if (this.#isZero && gathered === 0) return;
     arrays.set(`${prefix}/matrix`, this.#isZero ? this.#matrix.fill(0) : this.#matrix);
-    for (const side of ['left', 'right'] as const) arrays.set(`${prefix}/${side}`, this.#gathered?.[side].slice(0, gathered) ?? new Float32Array(0));
+    for (const side of ['left', 'right'] as const)
+      arrays.set(`${prefix}/${side}`, this.#gathered?.[side].slice(0, gathered) ?? new Float32Array(0));
   }
 
   /** The sum that `snapshot` put, or null where there is none. @throws MalformedFileError where it does not fit `size`. */
@@ -120,7 +124,10 @@ export class StaticSum {
     sum.#matrix.set(takeArray(arrays, `${prefix}/matrix`, 'f32', size * size));
     sum.#isZero = false;
     const terms = Math.ceil((arrays.get(`${prefix}/left`)?.length ?? 0) / size);
-    const [left, right] = [takeArray(arrays, `${prefix}/left`, 'f32', terms * size), takeArray(arrays, `${prefix}/right`, 'f32', terms * size)];
+    const [left, right] = [
+      takeArray(arrays, `${prefix}/left`, 'f32', terms * size),
+      takeArray(arrays, `${prefix}/right`, 'f32', terms * size),
+    ];
     if (terms > 0) sum.#addArrays({ left, right });
     return sum;
   }
@@ -142,7 +149,10 @@ export class StaticSum {
 
   #addArrays({ left, right }: Factors): number {
     return this.#core.scoped((scratch) =>
-      this.addFactors({ left: scratch.upload(left, 'factors'), right: scratch.upload(right, 'factors'), terms: left.length / this.#size }, 1),
+      this.addFactors(
+        { left: scratch.upload(left, 'factors'), right: scratch.upload(right, 'factors'), terms: left.length / this.#size },
+        1,
+      ),
     );
   }
 
@@ -164,7 +174,11 @@ export class StaticSum {
   }
 
   #multiplyInto(c: number, { left, right, terms }: HeapFactors): void {
-    matmulLeavingOutZeros(this.#core, { a: left, b: right, c, m: this.#size, n: this.#size, k: terms, transposeA: true, accumulate: true }, ['a']);
+    matmulLeavingOutZeros(
+      this.#core,
+      { a: left, b: right, c, m: this.#size, n: this.#size, k: terms, transposeA: true, accumulate: true },
+      ['a'],
+    );
   }
 
   /** The matrix on the heap. */

@@ -107,7 +107,8 @@ export class StoredPairs {
         target: takeSlices(arrays, `pair/${name}/${i}/target`, tensor, targetNorm, targetError),
         source: takeSlices(arrays, `pair/${name}/${i}/source`, tensor, sourceNorm, sourceError),
       }));
-      if (pairs.length !== facts.pairs) throw new MalformedFileError({ field: name, expected: `${facts.pairs} pairs`, got: `${pairs.length}` });
+      if (pairs.length !== facts.pairs)
+        throw new MalformedFileError({ field: name, expected: `${facts.pairs} pairs`, got: `${pairs.length}` });
       this.#pairs.get(name)?.push(...pairs);
       this.#bytes += bytesOf(pairs);
     }

@@ -64,7 +64,13 @@ function meetings(term: TermLayout, { target, source }: StoredPair, now: Int32Ar
 }
 
 /** The same for units whose partner has changed; those that were and are dead on either side drop out. */
-function changedMeetings(term: TermLayout, { target, source }: StoredPair, changed: Int32Array, now: Int32Array, before: Int32Array): Required<Meeting> {
+function changedMeetings(
+  term: TermLayout,
+  { target, source }: StoredPair,
+  changed: Int32Array,
+  now: Int32Array,
+  before: Int32Array,
+): Required<Meeting> {
   const targets = positionsOf(otherAxis(term, target), inner(term));
   const sources = positionsOf(otherAxis(term, source), inner(term));
   const at = new Int32Array(changed.length);
@@ -90,7 +96,13 @@ export function productsFlops(term: TermLayout, pairs: readonly StoredPair[], no
 }
 
 /** Floating-point operations of `addChanges`. */
-export function changesFlops(term: TermLayout, pairs: readonly StoredPair[], changed: Int32Array, now: Int32Array, before: Int32Array): number {
+export function changesFlops(
+  term: TermLayout,
+  pairs: readonly StoredPair[],
+  changed: Int32Array,
+  now: Int32Array,
+  before: Int32Array,
+): number {
   return pairs.reduce((sum, pair) => sum + productFlops(term, pair, changedMeetings(term, pair, changed, now, before).target.length), 0);
 }
 
@@ -154,7 +166,8 @@ function multiplyChunks(core: Core, scratch: Scratch, term: TermLayout, pair: St
   const targetTable = scratch.upload(jointOffsets(room, targetSlice, meeting.target, onRows ? 1 : targetWidth), 'offsets');
   const { before } = meeting;
   const difference = before === undefined ? undefined : differenceBuffers(scratch, meeting.now, before, room * units * n);
-  const sourceTable = difference === undefined ? scratch.upload(jointOffsets(room, sourceSlice, meeting.now, onRows ? 1 : sourceWidth), 'offsets') : 0;
+  const sourceTable =
+    difference === undefined ? scratch.upload(jointOffsets(room, sourceSlice, meeting.now, onRows ? 1 : sourceWidth), 'offsets') : 0;
 
   for (let first = 0; first < slices; first += room) {
     const count = Math.min(room, slices - first);
@@ -172,17 +185,38 @@ function multiplyChunks(core: Core, scratch: Scratch, term: TermLayout, pair: St
       const slicePtr = sourcePtr + 4 * r * sourceSlice;
       if (onRows) {
         // [own unit, slice · changed]
-        core.kernels.gatherColumnDifferencesF32(slicePtr, sourceWidth, difference.nowPtr, difference.beforePtr, units, difference.ptr + 4 * r * units, k, n);
+        core.kernels.gatherColumnDifferencesF32(
+          slicePtr,
+          sourceWidth,
+          difference.nowPtr,
+          difference.beforePtr,
+          units,
+          difference.ptr + 4 * r * units,
+          k,
+          n,
+        );
       } else {
         // [slice · changed, own unit]
-        core.kernels.gatherRowDifferencesF32(slicePtr, difference.nowPtr, difference.beforePtr, units, difference.ptr + 4 * r * units * n, n);
+        core.kernels.gatherRowDifferencesF32(
+          slicePtr,
+          difference.nowPtr,
+          difference.beforePtr,
+          units,
+          difference.ptr + 4 * r * units * n,
+          n,
+        );
       }
     }
     core.kernels.productF32(...a, difference.ptr, onRows ? 1 : n, onRows ? k : 1, 0, 0, productPtr, n, m, n, k, 1, packedPtr);
   }
 }
 
-function differenceBuffers(scratch: Scratch, now: Int32Array, before: Int32Array, elements: number): { ptr: number; nowPtr: number; beforePtr: number } {
+function differenceBuffers(
+  scratch: Scratch,
+  now: Int32Array,
+  before: Int32Array,
+  elements: number,
+): { ptr: number; nowPtr: number; beforePtr: number } {
   return { ptr: scratch.f32(elements, 'differences'), nowPtr: scratch.upload(now), beforePtr: scratch.upload(before) };
 }
 

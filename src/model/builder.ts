@@ -74,7 +74,8 @@ export class GraphBuilder {
 
   /**
    * Adds layers one after the other.
-   * @returns the name of the last, or `input` where there are none. @throws as `add`; InvalidArgumentError for what a residual does not have.
+   * @returns the name of the last, or `input` where there are none. @throws as `add`; InvalidArgumentError for what a
+   *   residual does not have.
    */
   chain(input: string, layers: readonly (Layer | Residual)[]): string {
     let value = input;

@@ -7,7 +7,17 @@
 import { UnsupportedError } from '../core/errors.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { AxisSets, type Axis } from './axis-sets.ts';
-import { INPUT, inferShapes, inputShapes, nodePath, parameterLayout, parameterName, type GraphNode, type ModelGraph, type Shape } from './graph.ts';
+import {
+  INPUT,
+  inferShapes,
+  inputShapes,
+  nodePath,
+  parameterLayout,
+  parameterName,
+  type GraphNode,
+  type ModelGraph,
+  type Shape,
+} from './graph.ts';
 import { ruleOf } from './operations.ts';
 import { permutationRuleOf } from './permutation-rules.ts';
 
@@ -37,7 +47,8 @@ export function flattenedInputs(graph: ModelGraph): ReadonlyMap<string, readonly
     }
   }
   const output = graph.nodes.find(({ name }) => name === graph.output);
-  if (output !== undefined && orders.get(output.name) !== undefined) lose(output, 'a dense layer or pooling between flattened images and the output');
+  if (output !== undefined && orders.get(output.name) !== undefined)
+    lose(output, 'a dense layer or pooling between flattened images and the output');
   return readers;
 }
 
@@ -53,7 +64,11 @@ function alike(a: UnitOrder, b: UnitOrder): boolean {
 }
 
 function lose(node: GraphNode, expected: string): never {
-  throw new UnsupportedError({ field: nodePath(node), expected: `${expected} (Keras flattens [H, W, C], the network [C, H, W])`, got: 'units in another order than Keras has them in' });
+  throw new UnsupportedError({
+    field: nodePath(node),
+    expected: `${expected} (Keras flattens [H, W, C], the network [C, H, W])`,
+    got: 'units in another order than Keras has them in',
+  });
 }
 
 /** Both frameworks take elements row by row, of images in their own order. */
@@ -76,12 +91,17 @@ function follow(
   const sets = new AxisSets();
   const units = sets.create(elementCount(order), node.name);
   // A tensor shared with another layer lies in the order of that layer's units.
-  const tensorAxes = new Map(parameterLayout(graph).parameters.map((info) => [info.name, info.shape.map((extent) => sets.fixed(extent, 'shared'))]));
+  const tensorAxes = new Map(
+    parameterLayout(graph).parameters.map((info) => [info.name, info.shape.map((extent) => sets.fixed(extent, 'shared'))]),
+  );
   const axes = permutationRuleOf(node)(node, inputs.map(() => [units]), shape, sets, { tensorAxes, vocabulary: graph.vocabulary ?? 1 });
   const isUnits = (axis: Axis): boolean => axis.length === 1 && axis[0] === units[0];
   const holdsUnits = (axis: Axis): boolean => axis.some((factor) => factor === units[0]);
   const keeps = axes.value.length === 1 && isUnits(axes.value[0] as Axis);
   if (!sets.isFree(units) || (!keeps && axes.value.some(holdsUnits))) lose(node, 'an operation on single units or on all of them');
   const own = ruleOf(node).parameters(node, inputs, graph);
-  return { keeps, tensors: own.filter(({ suffix }) => axes.parameters[suffix]?.some(holdsUnits)).map(({ suffix }) => parameterName(node.name, suffix)) };
+  return {
+    keeps,
+    tensors: own.filter(({ suffix }) => axes.parameters[suffix]?.some(holdsUnits)).map(({ suffix }) => parameterName(node.name, suffix)),
+  };
 }

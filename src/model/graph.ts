@@ -229,7 +229,10 @@ function requireTokensEmbedded({ vocabulary, nodes }: ModelGraph): void {
     if (node.op === 'embedding' ? readsInput && vocabulary !== undefined : !readsInput || vocabulary === undefined) continue;
     throw new InvalidArgumentError({
       field: nodePath(node),
-      expected: node.op === 'embedding' ? "the network's input of token numbers (give the graph a vocabulary)" : 'an embedding between token numbers and other layers',
+      expected:
+        node.op === 'embedding'
+          ? "the network's input of token numbers (give the graph a vocabulary)"
+          : 'an embedding between token numbers and other layers',
       got: describe(node.inputs),
     });
   }
@@ -242,7 +245,11 @@ function requireOwnParameters(graph: ModelGraph): void {
   for (const { name, node } of [...parameters, ...buffers]) {
     const other = owners.get(name);
     if (other !== undefined) {
-      throw new InvalidArgumentError({ field: `graph node ${describe(node)}`, expected: `parameters of its own, not ${describe(name)} of node ${describe(other)}`, got: describe(node) });
+      throw new InvalidArgumentError({
+        field: `graph node ${describe(node)}`,
+        expected: `parameters of its own, not ${describe(name)} of node ${describe(other)}`,
+        got: describe(node),
+      });
     }
     owners.set(name, node);
   }

@@ -70,7 +70,8 @@ function layersOf(json: unknown): { readonly layers: readonly KerasLayer[]; read
 }
 
 function readLayer(field: string, raw: unknown): Omit<KerasLayer, 'inputs'> & { readonly raw: Config } {
-  if (!isObject(raw) || typeof raw['class_name'] !== 'string' || !isObject(raw['config'])) return invalid(field, 'a layer: class_name and config', raw);
+  if (!isObject(raw) || typeof raw['class_name'] !== 'string' || !isObject(raw['config']))
+    return invalid(field, 'a layer: class_name and config', raw);
   const config = raw['config'];
   const name = raw['name'] ?? config['name'];
   if (typeof name !== 'string') return invalid(`${field}.name`, 'a text', name);
@@ -127,8 +128,26 @@ const silent = ['Dropout', 'SpatialDropout2D', 'GaussianNoise', 'GaussianDropout
 
 /** Layers that become operations. */
 const kinds = [
-  'Dense', 'Conv2D', 'DepthwiseConv2D', 'Conv2DTranspose', 'BatchNormalization', 'GroupNormalization', 'MaxPooling2D', 'AveragePooling2D', 'GlobalMaxPooling2D',
-  'GlobalAveragePooling2D', 'ZeroPadding2D', 'Flatten', 'Reshape', 'Activation', 'ReLU', 'LeakyReLU', 'Softmax', 'Add', 'Multiply', 'Concatenate',
+  'Dense',
+  'Conv2D',
+  'DepthwiseConv2D',
+  'Conv2DTranspose',
+  'BatchNormalization',
+  'GroupNormalization',
+  'MaxPooling2D',
+  'AveragePooling2D',
+  'GlobalMaxPooling2D',
+  'GlobalAveragePooling2D',
+  'ZeroPadding2D',
+  'Flatten',
+  'Reshape',
+  'Activation',
+  'ReLU',
+  'LeakyReLU',
+  'Softmax',
+  'Add',
+  'Multiply',
+  'Concatenate',
 ] as const;
 
 function isKind(kind: string): kind is (typeof kinds)[number] {
@@ -148,7 +167,8 @@ class Converter {
 
   graph(): ModelGraph {
     const value = this.#values.get(this.#output);
-    if (value === undefined || this.#input === undefined) return invalid('modelTopology', 'an input and an output that are layers', this.#output);
+    if (value === undefined || this.#input === undefined)
+      return invalid('modelTopology', 'an input and an output that are layers', this.#output);
     if (value.padding !== undefined) refuse(`layer ${describe(this.#output)}`, 'a dense layer or pooling at the output', 'padded images');
     const graph = parseGraph({ version: 1, input: this.#input, nodes: this.#nodes, output: value.node });
     // A graph that Keras's weights could not be given to, since its units lie in another order somewhere, is another network.
@@ -168,15 +188,19 @@ class Converter {
     if (!extents.every((extent): extent is number => Number.isSafeInteger(extent) && (extent as number) > 0)) {
       refuse(`layer ${describe(name)}.batch_input_shape`, 'extents that are fixed', describe(extents));
     }
-    if (extents.length !== 1 && extents.length !== 3) refuse(`layer ${describe(name)}.batch_input_shape`, '[batch, features] or [batch, height, width, channels]', describe(extents));
+    if (extents.length !== 1 && extents.length !== 3)
+      refuse(`layer ${describe(name)}.batch_input_shape`, '[batch, features] or [batch, height, width, channels]', describe(extents));
     this.#input = extents.length === 1 ? extents : [extents[2] as number, extents[0] as number, extents[1] as number];
     return { node: INPUT, shape: this.#input };
   }
 
   #convert(layer: KerasLayer): Value {
     const { kind, name, config } = layer;
-    const no = (what: string, expected: string): never => refuse(`layer ${describe(name)} (${kind})${what}`, expected, describe(config[what.slice(1)]));
-    const values = layer.inputs.map((input) => this.#values.get(input) ?? invalid(`layer ${describe(name)}`, 'inputs that stand before it', input));
+    const no = (what: string, expected: string): never =>
+      refuse(`layer ${describe(name)} (${kind})${what}`, expected, describe(config[what.slice(1)]));
+    const values = layer.inputs.map(
+      (input) => this.#values.get(input) ?? invalid(`layer ${describe(name)}`, 'inputs that stand before it', input),
+    );
     const x = values[0] ?? invalid(`layer ${describe(name)}`, 'an input', 'none');
     if (silent.includes(kind)) return x;
     // Before what a layer of some kind may stand behind: it is the kind that is wrong.
@@ -215,15 +239,23 @@ class Converter {
         const same = config['padding'] === 'same';
         // Keras's output: extent · stride with `same`, and at least that without.
         const surplus = kernel.map((extent, axis) => extent - (stride[axis] as number));
-        const half = surplus.map((extent) => (same ? Math.max(0, extent) : 0)).flatMap((extent) => [Math.floor(extent / 2), Math.ceil(extent / 2)]);
+        const half = surplus
+          .map((extent) => (same ? Math.max(0, extent) : 0))
+          .flatMap((extent) => [Math.floor(extent / 2), Math.ceil(extent / 2)]);
         const output_padding = surplus.map((extent) => Math.max(0, -extent));
-        return this.#activated(layer, one('conv_transpose2d', { out: config['filters'], kernel, stride, padding: half, output_padding, bias }));
+        return this.#activated(
+          layer,
+          one('conv_transpose2d', { out: config['filters'], kernel, stride, padding: half, output_padding, bias }),
+        );
       }
       case 'BatchNormalization': {
         this.#requireLastAxis(layer, x);
         if (config['center'] === false) no('.center', 'true');
         if (config['scale'] === false) no('.scale', 'true');
-        return one('batch_norm', { epsilon: config['epsilon'] ?? 1e-3, momentum: 1 - ((config['momentum'] as number | undefined) ?? 0.99) });
+        return one('batch_norm', {
+          epsilon: config['epsilon'] ?? 1e-3,
+          momentum: 1 - ((config['momentum'] as number | undefined) ?? 0.99),
+        });
       }
       case 'GroupNormalization':
         this.#requireLastAxis(layer, x);
@@ -253,7 +285,8 @@ class Converter {
         return one('flatten');
       case 'Reshape': {
         const target = listOf(`layer ${describe(name)}.target_shape`, config['target_shape']);
-        if (x.shape.length !== 1 || target.length !== 3 || target[0] !== 1 || target[1] !== 1) no('.target_shape', 'features as an image of 1×1 ([1, 1, C])');
+        if (x.shape.length !== 1 || target.length !== 3 || target[0] !== 1 || target[1] !== 1)
+          no('.target_shape', 'features as an image of 1×1 ([1, 1, C])');
         return one('reshape', { shape: [x.shape[0], 1, 1] });
       }
       case 'Activation':
@@ -283,7 +316,12 @@ class Converter {
     const kind = layer.config['activation'] ?? 'linear';
     if (kind === 'linear' || (kind === 'softmax' && layer.name === this.#output)) return x;
     const op = typeof kind === 'string' && Object.hasOwn(activations, kind) ? activations[kind] : undefined;
-    if (op === undefined) return refuse(`layer ${describe(layer.name)} (${layer.kind}).activation`, `linear, ${Object.keys(activations).join(', ')}`, describe(kind));
+    if (op === undefined)
+      return refuse(
+        `layer ${describe(layer.name)} (${layer.kind}).activation`,
+        `linear, ${Object.keys(activations).join(', ')}`,
+        describe(kind),
+      );
     return this.#node(name, op, {}, [x]);
   }
 
@@ -293,13 +331,22 @@ class Converter {
   }
 
   /** TensorFlow's `same`: ⌈extent / stride⌉ outputs, the odd pixel below and to the right. */
-  #samePadding({ kind, name, config }: KerasLayer, shape: Shape, kernel: readonly number[], stride: readonly number[], dilation: readonly number[]): readonly number[] {
+  #samePadding(
+    { kind, name, config }: KerasLayer,
+    shape: Shape,
+    kernel: readonly number[],
+    stride: readonly number[],
+    dilation: readonly number[],
+  ): readonly number[] {
     const padding = config['padding'] ?? 'valid';
     if (padding === 'valid') return [0, 0, 0, 0];
     if (padding !== 'same') return refuse(`layer ${describe(name)} (${kind}).padding`, 'valid or same', describe(padding));
     return shape.slice(1).flatMap((extent, axis) => {
       const step = stride[axis] as number;
-      const total = Math.max(0, (Math.ceil(extent / step) - 1) * step + ((kernel[axis] as number) - 1) * (dilation[axis] as number) + 1 - extent);
+      const total = Math.max(
+        0,
+        (Math.ceil(extent / step) - 1) * step + ((kernel[axis] as number) - 1) * (dilation[axis] as number) + 1 - extent,
+      );
       return [Math.floor(total / 2), Math.ceil(total / 2)];
     });
   }
@@ -311,6 +358,13 @@ class Converter {
     const operation = rule.parse(new FieldReader(`layer ${describe(name)}`, settings));
     const node = { name: path, inputs: inputs.map((value) => value.node), ...operation } as GraphNode;
     this.#nodes.push(node);
-    return { node: path, shape: rule.shape(node, inputs.map(({ shape }) => shape), { nodes: this.#nodes }) };
+    return {
+      node: path,
+      shape: rule.shape(
+        node,
+        inputs.map(({ shape }) => shape),
+        { nodes: this.#nodes },
+      ),
+    };
   }
 }

@@ -1,4 +1,7 @@
-/** The operations of a network, their settings, and the graph that they make. What each accepts, gives and owns stands in `operations.ts`. */
+/**
+ * The operations of a network, their settings, and the graph that they make. What each accepts, gives and owns stands
+ * in `operations.ts`.
+ */
 import type { Padding, Pair } from './fields.ts';
 
 export type { Padding, Pair };

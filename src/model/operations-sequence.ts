@@ -3,7 +3,18 @@
  * make, mix and end sequences of tokens. Continues `operations.ts`.
  */
 import { elementCount } from '../tensor/tensor.ts';
-import { ONE, asImage, elementwise, first, misfit, none, show, type Named, type OperationRule, type ParameterDeclaration } from './operation-support.ts';
+import {
+  ONE,
+  asImage,
+  elementwise,
+  first,
+  misfit,
+  none,
+  show,
+  type Named,
+  type OperationRule,
+  type ParameterDeclaration,
+} from './operation-support.ts';
 import type { GraphNode, NodeOf, OperationOf, Shape } from './operation-types.ts';
 
 /** Where the features of a value stand: the channels of an image, the last axis of everything else. */
@@ -131,7 +142,8 @@ export const sequenceRules: { readonly [K in SequenceOperation]: OperationRule<K
     arity: ONE,
     parse: (fields) => ({ op: 'reshape', shape: fields.shape('shape', 3) }),
     shape: (node, inputs) => {
-      if (elementCount(node.shape) !== elementCount(first(inputs))) misfit(node, `${elementCount(node.shape)} elements for ${show(node.shape)}`, show(first(inputs)));
+      if (elementCount(node.shape) !== elementCount(first(inputs)))
+        misfit(node, `${elementCount(node.shape)} elements for ${show(node.shape)}`, show(first(inputs)));
       return node.shape;
     },
     parameters: none,

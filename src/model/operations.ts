@@ -1,6 +1,7 @@
 /**
- * What every operation accepts, gives and owns: one rule a kind, here or in a file of its family. A new operation is a member of
- * `Operations` in `operation-types.ts` and a rule; how it carries permutations stands in `permutation-rules.ts`, its arithmetic in `gradient/`.
+ * What every operation accepts, gives and owns: one rule a kind, here or in a file of its family. A new operation is a
+ * member of `Operations` in `operation-types.ts` and a rule; how it carries permutations stands in
+ * `permutation-rules.ts`, its arithmetic in `gradient/`.
  */
 import { elementCount, sameShape } from '../tensor/tensor.ts';
 import type { FieldReader } from './fields.ts';

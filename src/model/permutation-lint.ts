@@ -32,7 +32,8 @@ export function lintPermutationSpec(graph: ModelGraph, spec: PermutationSpec): r
     }
     const found = lintTensor(info, tensor);
     const isBuffer = buffers.includes(info);
-    if (isBuffer !== (tensor.buffer === true)) found.push(isBuffer ? 'is a buffer, and the spec says a parameter' : 'is a parameter, and the spec says a buffer');
+    if (isBuffer !== (tensor.buffer === true))
+      found.push(isBuffer ? 'is a buffer, and the spec says a parameter' : 'is a parameter, and the spec says a buffer');
     problems.push(...found.map((problem) => ({ subject: info.name, problem })));
     if (found.length > 0) continue;
     const owners = storedAxes(tensor.shape, tensor.view) as readonly number[];
@@ -40,7 +41,8 @@ export function lintPermutationSpec(graph: ModelGraph, spec: PermutationSpec): r
       if (mover === null) continue;
       const extent = tensor.view[axis] as number;
       const segments = typeof mover === 'string' ? [{ group: mover, units: extent }] : mover.segments;
-      if (typeof mover !== 'string') problems.push(...lintArrangement(mover, extent).map((problem) => ({ subject: info.name, problem: `axis ${axis} ${problem}` })));
+      if (typeof mover !== 'string')
+        problems.push(...lintArrangement(mover, extent).map((problem) => ({ subject: info.name, problem: `axis ${axis} ${problem}` })));
       for (const segment of segments) {
         if (segment.group === null) continue;
         const group = spec.groups.find((candidate) => candidate.id === segment.group);
@@ -80,7 +82,9 @@ function misfit(segment: Pick<Segment, 'units'> & Partial<Segment>, { id, size, 
   const { first, blocks, units } = segment;
   if (first === undefined || blocks === undefined) return units === size ? null : `has ${units} units, group "${id}" has ${size}`;
   if (structure === undefined) {
-    return first === 0 && blocks * units === size ? null : `has a stretch of units ${first} to ${first + blocks * units} of group "${id}", which has ${size}`;
+    return first === 0 && blocks * units === size
+      ? null
+      : `has a stretch of units ${first} to ${first + blocks * units} of group "${id}", which has ${size}`;
   }
   let start = 0;
   for (const part of structure.parts) {
@@ -131,7 +135,8 @@ function lintGroup(
     // Of an arranged axis, a slice may leave out a stretch that nothing else reads.
     const leftOut = structure === undefined && carried.some((member) => member.role === 'producer' && member.stretch);
     const needless = role === 'consumer' && (leftOut || needsNoConsumer);
-    if (!needless && !carried.some((member) => member.role === role)) problems.push(`has no ${role}: no weight ${role === 'producer' ? 'makes' : 'reads'} these units`);
+    if (!needless && !carried.some((member) => member.role === role))
+      problems.push(`has no ${role}: no weight ${role === 'producer' ? 'makes' : 'reads'} these units`);
   }
   return problems;
 }

@@ -65,7 +65,8 @@ const withChannels = (value: ValueAxes, channels: Axis): ValueAxes => value.with
 /** The channels of each input go on moving by themselves; the tokens of all are the same. */
 const concatenation: Rule<'concat'> = (node, inputs, shape, sets, context) => {
   const value = first(inputs);
-  for (const other of inputs.slice(1)) if (value.length === 2) sets.unify(value[0] ?? [], other[0] ?? [], `the concatenation ${JSON.stringify(node.name)}`);
+  for (const other of inputs.slice(1))
+    if (value.length === 2) sets.unify(value[0] ?? [], other[0] ?? [], `the concatenation ${JSON.stringify(node.name)}`);
   const channels = sets.concatenate(inputs.map(channelsOf), node.name);
   return channels === null ? stayInPlace(node, inputs, shape, sets, context) : { value: withChannels(value, channels), parameters: {} };
 };
@@ -111,7 +112,8 @@ const rules: { readonly [K in OperationName]: Rule<K> } = {
   flatten: (_node, inputs) => ({ value: [first(inputs).flat()], parameters: {} }),
   add: (node, inputs, _shape, sets) => {
     for (const other of inputs.slice(1)) {
-      for (const [axis, factors] of first(inputs).entries()) sets.unify(factors, other[axis] ?? [], `the addition ${JSON.stringify(node.name)}`);
+      for (const [axis, factors] of first(inputs).entries())
+        sets.unify(factors, other[axis] ?? [], `the addition ${JSON.stringify(node.name)}`);
     }
     return { value: first(inputs), parameters: {} };
   },

@@ -119,27 +119,34 @@ function structureOf({ blocks, members }: AxisFamily): BlockStructure {
 }
 
 /** What moves a factor, and the groups in it. */
-function moversOf<G extends PermutationGroup>(sets: AxisSets, leaf: AxisSet, groupOf: (set: AxisSet) => G): { readonly axis: AxisSpec; readonly groups: readonly G[] } {
+function moversOf<G extends PermutationGroup>(
+  sets: AxisSets,
+  leaf: AxisSet,
+  groupOf: (set: AxisSet) => G,
+): { readonly axis: AxisSpec; readonly groups: readonly G[] } {
   const stretches = sets.segmentsOf(leaf);
   if (stretches === null && sets.familyOf(leaf) === null) {
     const group = groupOf(leaf);
     return { axis: group.id, groups: [group] };
   }
   const groups = new Set<G>();
-  const segments = (stretches ?? [{ set: leaf, blocks: 1, repeat: 1, reason: null }]).map(({ set, blocks: given, repeat, reason }): Segment => {
-    const family = sets.familyOf(set);
-    const blocks = family?.blocks ?? given;
-    // A single unit has no place to go.
-    if (reason !== null || (family === null && set.size === 1)) return { group: null, first: 0, blocks, repeat, units: set.size / blocks };
-    const group = groupOf(set);
-    groups.add(group);
-    let first = 0;
-    for (const member of family?.members ?? []) {
-      if (member === set) break;
-      first += member.size;
-    }
-    return { group: group.id, first, blocks, repeat, units: set.size / blocks };
-  });
+  const segments = (stretches ?? [{ set: leaf, blocks: 1, repeat: 1, reason: null }]).map(
+    ({ set, blocks: given, repeat, reason }): Segment => {
+      const family = sets.familyOf(set);
+      const blocks = family?.blocks ?? given;
+      // A single unit has no place to go.
+      if (reason !== null || (family === null && set.size === 1))
+        return { group: null, first: 0, blocks, repeat, units: set.size / blocks };
+      const group = groupOf(set);
+      groups.add(group);
+      let first = 0;
+      for (const member of family?.members ?? []) {
+        if (member === set) break;
+        first += member.size;
+      }
+      return { group: group.id, first, blocks, repeat, units: set.size / blocks };
+    },
+  );
   const [only, ...more] = segments;
   if (groups.size === 0) return { axis: null, groups: [] };
   const whole = more.length === 0 && only?.blocks === 1 && only.repeat === 1 && only.units === [...groups][0]?.size;

@@ -14,8 +14,9 @@ export interface PresetOptions {
   readonly bias?: boolean;
   /**
    * Convolutional presets: for `conv4/6/8` and `vgg…` a factor on the published channel counts (default 1; channels are
-   * rounded, at least 1), for `mobilenet_v2` one whose products are rounded to multiples of 8; for `small-conv` and `resnet…` the channels of the first
-   * stage (default 32; 16 and 64), for `convnext` too (96). `vit`, `mixer`, `gpt2`: features of a token (default 192, 768, 768).
+   * rounded, at least 1), for `mobilenet_v2` one whose products are rounded to multiples of 8; for `small-conv` and
+   * `resnet…` the channels of the first stage (default 32; 16 and 64), for `convnext` too (96). `vit`, `mixer`, `gpt2`:
+   * features of a token (default 192, 768, 768).
    */
   readonly width?: number;
   /** `vit`, `mixer`, `gpt2`: blocks (default 12). */

@@ -25,7 +25,10 @@ export function mobilenetV2({ input, classes, width = 1, stem: chosen }: PresetO
   // For small images the first two reductions are left out, as the usual CIFAR variants do: 32×32 ends at 4×4.
   const small = requireChoice('stem', chosen ?? 'imagenet', ['imagenet', 'cifar']) === 'cifar';
   let channels = roundedChannels(32 * width);
-  const layers: (Layer | Residual)[] = [...normed('features.0.0', 'features.0.1', { out: channels, kernel: 3, stride: small ? 1 : 2, padding: 1 }), { op: 'relu6' }];
+  const layers: (Layer | Residual)[] = [
+    ...normed('features.0.0', 'features.0.1', { out: channels, kernel: 3, stride: small ? 1 : 2, padding: 1 }),
+    { op: 'relu6' },
+  ];
   let position = 1;
   for (const [stage, [expansion, published, blocks, stride]] of stages.entries()) {
     const out = roundedChannels(published * width);
@@ -54,7 +57,8 @@ function invertedResidual(name: string, channels: number, out: number, expansion
   const hidden = channels * expansion;
   const layers: Layer[] = [];
   let position = 0;
-  if (expansion !== 1) layers.push(...normed(`${name}.${position}.0`, `${name}.${position++}.1`, { out: hidden, kernel: 1 }), { op: 'relu6' });
+  if (expansion !== 1)
+    layers.push(...normed(`${name}.${position}.0`, `${name}.${position++}.1`, { out: hidden, kernel: 1 }), { op: 'relu6' });
   layers.push(
     ...normed(`${name}.${position}.0`, `${name}.${position++}.1`, { out: hidden, kernel: 3, stride, padding: 1, groups: hidden }),
     { op: 'relu6' },

@@ -60,7 +60,11 @@ function vit(options: PresetOptions): ModelGraph {
       residual([{ op: 'layer_norm', name: `${block}.norm2`, epsilon: EPSILON }, ...mlp(`${block}.mlp`, 4 * width, width)]),
     );
   }
-  layers.push({ op: 'layer_norm', name: 'norm', epsilon: EPSILON }, { op: 'select_token', index: 0 }, { op: 'dense', name: 'head', out: classes });
+  layers.push(
+    { op: 'layer_norm', name: 'norm', epsilon: EPSILON },
+    { op: 'select_token', index: 0 },
+    { op: 'dense', name: 'head', out: classes },
+  );
   return sequential(input, layers);
 }
 

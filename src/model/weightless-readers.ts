@@ -1,6 +1,7 @@
 /**
- * Whose units are read without a weight, so that no tensor carries them as a consumer: what a mean over tokens adds up, what the
- * scores of an attention are sums over, and what a slice leaves out. Traced axis by axis from the graph alone, beside the permutation rules.
+ * Whose units are read without a weight, so that no tensor carries them as a consumer: what a mean over tokens adds up,
+ * what the scores of an attention are sums over, and what a slice leaves out. Traced axis by axis from the graph alone,
+ * beside the permutation rules.
  */
 import { INPUT, inferShapes, type GraphNode, type ModelGraph, type NodeOf, type Shape } from './graph.ts';
 import { attentionShape, featureAxis } from './operations-sequence.ts';
@@ -39,7 +40,10 @@ function unweighted(node: GraphNode, inputs: readonly (readonly Stretches[])[], 
 }
 
 /** What a slice takes, and the stretches of which it takes nothing: a weight that reads the slice never reads those. */
-function sliced({ start, length }: NodeOf<'slice'>, axis: Stretches): { readonly taken: Stretches; readonly leftOut: readonly Stretches[] } {
+function sliced(
+  { start, length }: NodeOf<'slice'>,
+  axis: Stretches,
+): { readonly taken: Stretches; readonly leftOut: readonly Stretches[] } {
   let at = 0;
   const parts = axis.map((stretch) => {
     const [from, to] = [Math.max(start, at), Math.min(start + length, at + stretch.length)];
@@ -80,10 +84,14 @@ function axesOf(node: GraphNode, inputs: readonly (readonly Stretches[])[], shap
     case 'attention':
       return [first[0] ?? [], one(makersOn(inputs.at(-1)?.[1] ?? []), extent)];
     case 'concat':
-      return shape.map((length, axis) => (axis === along ? inputs.flatMap((axes) => axes[axis] ?? []) : one(makersOn(...inputs.map((axes) => axes[axis] ?? [])), length)));
+      return shape.map((length, axis) =>
+        axis === along ? inputs.flatMap((axes) => axes[axis] ?? []) : one(makersOn(...inputs.map((axes) => axes[axis] ?? [])), length),
+      );
     case 'slice':
       return first.with(along, sliced(node, first[along] ?? []).taken);
     default:
-      return shape.map((length, axis) => (inputs.length === 1 && axis === along ? (first[axis] ?? []) : one(makersOn(...inputs.map((axes) => axes[axis] ?? [])), length)));
+      return shape.map((length, axis) =>
+        inputs.length === 1 && axis === along ? (first[axis] ?? []) : one(makersOn(...inputs.map((axes) => axes[axis] ?? [])), length),
+      );
   }
 }

@@ -15,7 +15,10 @@ interface ProgressRecord {
 /** Eighths of a cell, so that the bar moves smoothly. */
 const eighths = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
-/** What a line gives up in a narrow terminal, in turn: most of the bar, the details, the whole bar, then the end of its label. Counts and time stay longest. */
+/**
+ * What a line gives up in a narrow terminal, in turn: most of the bar, the details, the whole bar, then the end of its
+ * label. Counts and time stay longest.
+ */
 const forms = [
   { barCells: 20, withDetail: true },
   { barCells: 8, withDetail: true },
@@ -40,12 +43,17 @@ export function formatProgressForLog(record: ProgressRecord): string {
   return lineOf(record, { barCells: 0, withDetail: true });
 }
 
-function lineOf({ label, done, total, doneBefore, elapsedMs, detail }: ProgressRecord, { barCells, withDetail }: { readonly barCells: number; readonly withDetail: boolean }): string {
+function lineOf(
+  { label, done, total, doneBefore, elapsedMs, detail }: ProgressRecord,
+  { barCells, withDetail }: { readonly barCells: number; readonly withDetail: boolean },
+): string {
   const share = total > 0 ? Math.min(1, Math.max(0, done / total)) : 0;
   const filled = Math.floor(share * barCells * 8);
   const bar = ('█'.repeat(Math.floor(filled / 8)) + eighths[filled % 8]).padEnd(barCells, '·');
   const left = done > doneBefore && done < total ? ` · ${formatDuration((elapsedMs / (done - doneBefore)) * (total - done))} left` : '';
-  const facts = Object.entries(withDetail ? detail : {}).map(([name, value]) => ` · ${name} ${typeof value === 'number' ? shortNumber(value) : value}`);
+  const facts = Object.entries(withDetail ? detail : {}).map(
+    ([name, value]) => ` · ${name} ${typeof value === 'number' ? shortNumber(value) : value}`,
+  );
   return `${label}${label === '' ? '' : GAP}${bar}${barCells === 0 ? '' : ' '}${done}/${total}${facts.join('')}${left}`;
 }
 

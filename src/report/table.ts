@@ -12,7 +12,10 @@ export interface TableOptions {
   readonly style?: (cell: string, row: number, column: number) => string;
   /** What stands before every line. Default: two blanks. */
   readonly indent?: string;
-  /** Cells of a line. Default: as many as it takes. Where there are too few, titles are wrapped; where that does not do, each row becomes lines of its own. */
+  /**
+   * Cells of a line. Default: as many as it takes. Where there are too few, titles are wrapped; where that does not do,
+   * each row becomes lines of its own.
+   */
   readonly width?: number;
 }
 
@@ -29,7 +32,8 @@ export function formatTable(
   const taken = (widths: readonly number[]): number => widths.reduce((sum, one) => sum + one, 0) + 2 * Math.max(0, columns.length - 1);
   const widest = (texts: readonly string[]): number => Math.max(0, ...texts.map(displayWidth));
   const cellWidths = columns.map((_, c) => rows.reduce((most, row) => Math.max(most, displayWidth(row[c] ?? '')), 0));
-  const widthsWith = (titles: readonly (readonly string[])[]): number[] => titles.map((lines, c) => Math.max(widest(lines), cellWidths[c] as number));
+  const widthsWith = (titles: readonly (readonly string[])[]): number[] =>
+    titles.map((lines, c) => Math.max(widest(lines), cellWidths[c] as number));
   let titles = columns.map(({ title }) => [title]);
   const room = width - displayWidth(indent);
   if (taken(widthsWith(titles)) > room) {
@@ -58,7 +62,11 @@ export function formatTable(
 }
 
 /** A block a row: its first cell, below it the others that hold something, each under its title. */
-function stacked(columns: readonly Column[], rows: readonly (readonly string[])[], { style, indent }: Required<Pick<TableOptions, 'style' | 'indent'>>): string {
+function stacked(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  { style, indent }: Required<Pick<TableOptions, 'style' | 'indent'>>,
+): string {
   const blocks = rows.map((row, r) =>
     columns.flatMap(({ title }, c) => {
       const cell = row[c] ?? '';

@@ -151,7 +151,15 @@ export function fillUniform(core: Core, data: Float32Array, low: number, high: n
  * stream. The tails end at 6.8 standard deviations.
  * @throws InvalidArgumentError for a mean or deviation that is not finite, or a negative deviation.
  */
-export function fillNormal(core: Core, data: Float32Array, mean: number, standardDeviation: number, seed: number, stream: Stream, index = 0): void {
+export function fillNormal(
+  core: Core,
+  data: Float32Array,
+  mean: number,
+  standardDeviation: number,
+  seed: number,
+  stream: Stream,
+  index = 0,
+): void {
   requireNumber('mean', mean);
   requireNumber('standardDeviation', standardDeviation, 0);
   fill(core, data, mean, standardDeviation, seed, stream, index, 'fillNormalF32');

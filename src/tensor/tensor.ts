@@ -13,7 +13,10 @@ export interface Tensor {
 /** Parameter name → tensor, in the order of the graph (PyTorch's names and layouts: OIHW, [out, in]). */
 export type NamedTensors = ReadonlyMap<string, Tensor>;
 
-/** Numbers that are computed where they are read: writes a tensor's, in C order of PyTorch's layout, to an address of the WebAssembly heap. */
+/**
+ * Numbers that are computed where they are read: writes a tensor's, in C order of PyTorch's layout, to an address of
+ * the WebAssembly heap.
+ */
 export type TensorWriter = (name: string, pointer: number) => void;
 
 /** All numbers of a network: what is trained, and what is counted along the way (batch-norm statistics). */
@@ -78,7 +81,11 @@ export function requireWhole(role: string, tensors: NamedTensors): void {
   for (const [name, { shape, data }] of tensors) {
     const count = elementCount(shape);
     if (data.length === count) continue;
-    throw new InvalidArgumentError({ field: `${role}.${name}`, expected: `${count} numbers for shape [${shape.join(', ')}]`, got: `${data.length}` });
+    throw new InvalidArgumentError({
+      field: `${role}.${name}`,
+      expected: `${count} numbers for shape [${shape.join(', ')}]`,
+      got: `${data.length}`,
+    });
   }
 }
 
@@ -131,6 +138,7 @@ export function requireFinite(role: string, tensors: NamedTensors): void {
 
 /** The same numbers in memory of their own. */
 export function copyState({ parameters, buffers }: NetworkState): NetworkState {
-  const copy = (tensors: NamedTensors): NamedTensors => new Map([...tensors].map(([name, { shape, data }]) => [name, { shape: [...shape], data: data.slice() }]));
+  const copy = (tensors: NamedTensors): NamedTensors =>
+    new Map([...tensors].map(([name, { shape, data }]) => [name, { shape: [...shape], data: data.slice() }]));
   return { parameters: copy(parameters), buffers: copy(buffers) };
 }

@@ -19,7 +19,8 @@ let shared: Promise<Compute> | undefined;
 
 /**
  * Opens the compute core.
- * @throws InvalidArgumentError while another handle is open in this realm, and for options that there are not; UnsupportedError without SIMD.
+ * @throws InvalidArgumentError while another handle is open in this realm, and for options that there are not;
+ *   UnsupportedError without SIMD.
  */
 export async function openCompute(options: CoreOptions = {}): Promise<Compute> {
   requireCoreOptions('openCompute', options);

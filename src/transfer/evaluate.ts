@@ -35,7 +35,15 @@ export interface EvaluateOptions extends JobControl {
   readonly compute?: Compute;
 }
 
-const optionNames: OptionNames<EvaluateOptions> = { ...controlNames, graph: true, state: true, data: true, batchSize: true, loss: true, compute: true };
+const optionNames: OptionNames<EvaluateOptions> = {
+  ...controlNames,
+  graph: true,
+  state: true,
+  data: true,
+  batchSize: true,
+  loss: true,
+  compute: true,
+};
 
 /** Images a forward pass where the caller names no other number. */
 export const EVALUATION_BATCH = 256;
@@ -58,7 +66,13 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
 }
 
 /** Evaluates the rows of all pieces; sums run in their order, so the result is the same everywhere. */
-export async function evaluatePieces(network: Network, state: NetworkState, pieces: BatchPieces, control: JobControl, stopwatch?: Stopwatch): Promise<Evaluation> {
+export async function evaluatePieces(
+  network: Network,
+  state: NetworkState,
+  pieces: BatchPieces,
+  control: JobControl,
+  stopwatch?: Stopwatch,
+): Promise<Evaluation> {
   const breather = new Breather(control.signal, 4);
   let lossSum = 0;
   let correct = 0;

@@ -23,7 +23,10 @@ const parts = {
   graph: ['a network: preset(), sequential(), a GraphBuilder', ['input', 'nodes', 'output']],
   state: ['weights, { parameters, buffers }', ['parameters', 'buffers']],
   data: ['a data set: imageSet(), imageSetFromIdx(), tokenSet() …', ['count', 'classes']],
-  source: ['a trajectory: openBundle(), the `trajectory` of a training, trajectoryFromStates()', ['graph', 'checkpoints', 'readCheckpoint']],
+  source: [
+    'a trajectory: openBundle(), the `trajectory` of a training, trajectoryFromStates()',
+    ['graph', 'checkpoints', 'readCheckpoint'],
+  ],
 } as const;
 
 /**
@@ -99,7 +102,11 @@ function requireTokens(graph: ModelGraph, data: TokenSet): void {
   }
   const vocabulary = Math.min(graph.vocabulary, outputClasses(graph));
   if (data.classes > vocabulary) {
-    throw new InvalidArgumentError({ field: 'data.classes', expected: `at most ${vocabulary}, the vocabulary of the network`, got: `${data.classes}` });
+    throw new InvalidArgumentError({
+      field: 'data.classes',
+      expected: `at most ${vocabulary}, the vocabulary of the network`,
+      got: `${data.classes}`,
+    });
   }
 }
 
@@ -131,7 +138,8 @@ export function microBatchOption(batchSize: number, microBatch: number | undefin
 
 /**
  * @param drawn batches that are drawn one after the other.
- * @throws InvalidArgumentError where batch norm will meet a batch with one value a channel, the last of an epoch as a rule: late in a long job.
+ * @throws InvalidArgumentError where batch norm will meet a batch with one value a channel, the last of an epoch as a
+ *   rule: late in a long job.
  */
 export function requireBatches(graph: ModelGraph, rows: number, batchSize: number, drawn: number): void {
   const rest = rows % batchSize;

@@ -99,7 +99,8 @@ function fastGradientMatcher(context: MatchingContext): Matcher {
 /** GMT: all pairs t = 0 … step − 1 anew, the target's side along the permutation of the step before. */
 function gradientMatcher(context: MatchingContext): Matcher {
   const { history } = context;
-  const { start, addPair } = context.settings.gmtBatches === 'fixed' ? keptPairs(context) : { start: () => history.clear(), addPair: passingPairs(context) };
+  const { start, addPair } =
+    context.settings.gmtBatches === 'fixed' ? keptPairs(context) : { start: () => history.clear(), addPair: passingPairs(context) };
   return async (step, previous) => {
     start();
     for (let point = history.pairs; point < step; point++) await addPair(point, previous);
@@ -144,7 +145,8 @@ class KeptPoints {
 
   /** What is not kept is computed again, to the same bytes. */
   keep(point: number, pair: KeptPair): void {
-    if (this.#pairs[point] !== undefined || this.#takeRoom(pairBytes(pair, this.#batches[point] as readonly Batch[]))) this.#pairs[point] = pair;
+    if (this.#pairs[point] !== undefined || this.#takeRoom(pairBytes(pair, this.#batches[point] as readonly Batch[])))
+      this.#pairs[point] = pair;
   }
 
   /** @param history of the first point's pair alone. @returns whether there was room for it. */
@@ -172,8 +174,9 @@ function copied({ facts, arrays }: HistorySnapshot): HistorySnapshot {
 }
 
 /**
- * What a pair holds beside its batches, with what a history remembers of its source. The inputs of a first layer's factors lie in the batch where
- * that is one and whole; those of several batches, of micro-batches and out of workers are copies.
+ * What a pair holds beside its batches, with what a history remembers of its source. The inputs of a first layer's
+ * factors lie in the batch where that is one and whole; those of several batches, of micro-batches and out of workers
+ * are copies.
  */
 function pairBytes({ source, target }: KeptPair, batches: readonly Batch[]): number {
   const counted = new Set<ArrayBufferLike>(batches.map(({ inputs }) => inputs.buffer));
@@ -189,7 +192,10 @@ function pairBytes({ source, target }: KeptPair, batches: readonly Batch[]): num
 /** Adds the pair of a point to the history. */
 type AddPair = (point: number, permutations: Permutations) => Promise<void>;
 
-/** Pairs over new batches each time, both written over those of the time before: an MLP 512's GMT made 28 MB of factors of them, for garbage collection. */
+/**
+ * Pairs over new batches each time, both written over those of the time before: an MLP 512's GMT made 28 MB of factors
+ * of them, for garbage collection.
+ */
 function passingPairs(context: MatchingContext): AddPair {
   let last: GradientPair | undefined;
   return async (point, permutations) => {
@@ -201,8 +207,8 @@ function passingPairs(context: MatchingContext): AddPair {
 }
 
 /**
- * Pairs over each point's own batches. Only gradients at states that have moved are computed. At the start of the trajectory none moves, whatever the
- * permutation: `start` puts what the history was with that pair alone.
+ * Pairs over each point's own batches. Only gradients at states that have moved are computed. At the start of the
+ * trajectory none moves, whatever the permutation: `start` puts what the history was with that pair alone.
  */
 function keptPairs(context: MatchingContext): { readonly start: () => void; readonly addPair: AddPair } {
   const { settings, counts, history, stopwatch } = context;
@@ -249,14 +255,28 @@ function oracleMatcher(context: MatchingContext, oracleTarget: NetworkState): Ma
 }
 
 /**
- * The pair of a point over the batches: the gradients of `sides` anew, in this order and in arrays of `before`, of the other side what `before` has.
- * In the caller's workers where there are any, else one after the other here. Training mode uses batch statistics, so which buffers ride along makes no
- * difference.
+ * The pair of a point over the batches: the gradients of `sides` anew, in this order and in arrays of `before`, of the
+ * other side what `before` has. In the caller's workers where there are any, else one after the other here. Training
+ * mode uses batch statistics, so which buffers ride along makes no difference.
  */
 async function gradientsAt(
-  context: MatchingContext, point: number, permutations: Permutations, batches: readonly Batch[], sides: readonly (keyof GradientPair)[], before?: GradientPair,
+  context: MatchingContext,
+  point: number,
+  permutations: Permutations,
+  batches: readonly Batch[],
+  sides: readonly (keyof GradientPair)[],
+  before?: GradientPair,
 ): Promise<GradientPair> {
-  const { network, points, workers, stopwatch, breather, counts, settings, target: { buffers } } = context;
+  const {
+    network,
+    points,
+    workers,
+    stopwatch,
+    breather,
+    counts,
+    settings,
+    target: { buffers },
+  } = context;
   const pair: Partial<Record<keyof GradientPair, GradientResult>> = { ...before };
   counts.gradients += sides.length * settings.batchesPerStep;
   if (sides.length > 0 && workers !== undefined) {
@@ -268,7 +288,9 @@ async function gradientsAt(
     const states = await points.pass(point, permutations);
     for (const [i, side] of sides.entries()) {
       if (i > 0) await breather.pause();
-      pair[side] = stopwatch.measure('gradients', () => network.gradient({ writeParameter: states[side], buffers }, batches, before?.[side]));
+      pair[side] = stopwatch.measure('gradients', () =>
+        network.gradient({ writeParameter: states[side], buffers }, batches, before?.[side]),
+      );
     }
   }
   return pair as GradientPair;

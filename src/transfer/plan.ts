@@ -67,7 +67,10 @@ export interface TransferPlan {
   };
   readonly bytes: {
     readonly parameters: number;
-    /** Gradient pairs and similarity matrices kept in JavaScript memory, exact. What does not fit `historyBudgetBytes` is kept as 8-bit codes: */
+    /**
+     * Gradient pairs and similarity matrices kept in JavaScript memory, exact. What does not fit `historyBudgetBytes`
+     * is kept as 8-bit codes:
+     */
     readonly history: number;
     /** …as so many bytes, which `historyBudgetBytes` must allow. */
     readonly codedHistory: number;
@@ -75,7 +78,10 @@ export interface TransferPlan {
     readonly keptGradients: number;
     /** Inputs of the mini-batches of one gradient, as f32. */
     readonly batches: number;
-    /** Peak of the WebAssembly heap, from above: a gradient of one micro-batch, or the largest matching, and the line of points of a small network. */
+    /**
+     * Peak of the WebAssembly heap, from above: a gradient of one micro-batch, or the largest matching, and the line of
+     * points of a small network.
+     */
     readonly heap: number;
   };
   /** Absent where no rate was given or measured. */
@@ -83,8 +89,8 @@ export interface TransferPlan {
 }
 
 /**
- * @throws InvalidArgumentError for options that `transfer` would refuse too, UnsupportedError for micro-batches of batch norm; BudgetError where not even one image, or with
- *   batch norm not a whole batch, fits `heapLimitBytes`.
+ * @throws InvalidArgumentError for options that `transfer` would refuse too, UnsupportedError for micro-batches of
+ *   batch norm; BudgetError where not even one image, or with batch norm not a whole batch, fits `heapLimitBytes`.
  */
 export function plan(options: PlanOptions): TransferPlan {
   requireParts(options, { graph: 'graph' });
@@ -119,7 +125,9 @@ export function plan(options: PlanOptions): TransferPlan {
     gradients: gradients * cost.flops,
     similarity,
     assignment: matchings * sweeps * 40 * sum(squares),
-    ...(heldOut === undefined ? {} : { evaluation: (cost.forwardFlops / settings.batchSize) * evaluatedImages(options.graph, settings, heldOut) }),
+    ...(heldOut === undefined
+      ? {}
+      : { evaluation: (cost.forwardFlops / settings.batchSize) * evaluatedImages(options.graph, settings, heldOut) }),
   };
   const parameterBytes = cost.parameterElements * 4;
   // A 256th of the heap at most: within what `gradientHeapBytes` allows for fragments, so that micro-batches are none the smaller for it.
@@ -141,7 +149,9 @@ export function plan(options: PlanOptions): TransferPlan {
       ...historyBytes(layout, settings, pairsKept),
       keptGradients: keepsGradients(settings) ? Math.min(2 * settings.steps * parameterBytes, settings.historyBudgetBytes) : 0,
       batches: 4 * settings.batchesPerStep * settings.batchSize * elementCount(options.graph.input),
-      heap: residentBytes + Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
+      heap:
+        residentBytes +
+        Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
     },
     ...(rate === undefined ? {} : { seconds: sum(Object.values(flops)) / rate }),
   };
@@ -179,19 +189,30 @@ function microBatchOf(graph: ModelGraph, heapLimitBytes: number | undefined, { b
   const chosen = Math.min(microBatch, batchSize);
   const norm = graph.nodes.some(({ op }) => op === 'batch_norm');
   if (norm && chosen < batchSize) {
-    throw new UnsupportedError({ field: 'microBatch', expected: `whole batches of ${batchSize}, because statistics of batch norm belong to these`, got: `${chosen}` });
+    throw new UnsupportedError({
+      field: 'microBatch',
+      expected: `whole batches of ${batchSize}, because statistics of batch norm belong to these`,
+      got: `${chosen}`,
+    });
   }
   if (heapLimitBytes === undefined) return chosen;
   if (!norm) return planMicroBatch(graph, chosen, heapLimitBytes);
   const requiredBytes = gradientHeapBytes(graph, batchSize);
   if (requiredBytes <= heapLimitBytes) return batchSize;
   throw new BudgetError({
-    field: 'heapLimitBytes', expected: `at least ${requiredBytes}, for whole batches of ${batchSize} (batch norm)`, got: `${heapLimitBytes}`, requiredBytes,
+    field: 'heapLimitBytes',
+    expected: `at least ${requiredBytes}, for whole batches of ${batchSize} (batch norm)`,
+    got: `${heapLimitBytes}`,
+    requiredBytes,
   });
 }
 
 /** From above: rows and columns of zeros are not kept. */
-function historyBytes(layout: MatchingLayout, { method }: TransferSettings, pairs: number): Pick<TransferPlan['bytes'], 'history' | 'codedHistory'> {
+function historyBytes(
+  layout: MatchingLayout,
+  { method }: TransferSettings,
+  pairs: number,
+): Pick<TransferPlan['bytes'], 'history' | 'codedHistory'> {
   if (method === 'naive') return { history: 0, codedHistory: 0 };
   const { fixedBytes, totalBytes, codedBytesPerPair } = sizeOf(layout, pairs);
   return { history: totalBytes, codedHistory: fixedBytes + pairs * codedBytesPerPair };

@@ -35,7 +35,10 @@ export class Points implements Disposable {
   /** The line on the heap, where there is one and it is small. */
   readonly #line: ResidentLine | undefined;
   #passed: TransferPair<NamedTensors> | undefined;
-  /** By number, as many as `limits.readCheckpointBytes` holds: GMT passes each point at every later step, and a bundle may be at the other end of a wire. */
+  /**
+   * By number, as many as `limits.readCheckpointBytes` holds: GMT passes each point at every later step, and a bundle
+   * may be at the other end of a wire.
+   */
   readonly #read = new Map<number, NamedTensors>();
   #readBytes = 0;
 
@@ -55,8 +58,8 @@ export class Points implements Disposable {
   }
 
   /**
-   * Both sides at a step, to be computed on the heap where a gradient reads them. GMT passes T(T − 1) / 2 points: arrays for them, even the same ones at
-   * each, were nine copies of an MLP 512's parameters a point.
+   * Both sides at a step, to be computed on the heap where a gradient reads them. GMT passes T(T − 1) / 2 points:
+   * arrays for them, even the same ones at each, were nine copies of an MLP 512's parameters a point.
    */
   async pass(step: number, permutations: Permutations): Promise<TransferPair<TensorWriter>> {
     const { spec, core, target, skip, points } = this.#options;

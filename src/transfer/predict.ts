@@ -18,7 +18,8 @@ const optionNames: OptionNames<PredictOptions> = { ...controlNames, graph: true,
 const LARGEST = 2 ** 29;
 
 /**
- * What `state` answers to each input, before any softmax and in evaluation mode: [count, classes], or [count, tokens, vocabulary] of a language model.
+ * What `state` answers to each input, before any softmax and in evaluation mode: [count, classes], or [count, tokens,
+ * vocabulary] of a language model.
  * @throws InvalidArgumentError, NotFiniteError: see `requireState` and `requireData`; LimitError for more than 2^29 scores.
  */
 export async function predict(options: PredictOptions): Promise<Tensor> {
@@ -33,7 +34,11 @@ export async function predict(options: PredictOptions): Promise<Tensor> {
   const { labelsPerInput, classes } = network;
   const size = labelsPerInput * classes;
   if (data.count * size > LARGEST) {
-    throw new LimitError({ field: 'data', expected: `at most ${Math.floor(LARGEST / size)} inputs at once, for 2^29 scores`, got: `${data.count}` });
+    throw new LimitError({
+      field: 'data',
+      expected: `at most ${Math.floor(LARGEST / size)} inputs at once, for 2^29 scores`,
+      got: `${data.count}`,
+    });
   }
   const scores = new Float32Array(data.count * size);
   const batches = new PassingBatches(data);

@@ -25,7 +25,10 @@ export interface ResultRecord {
   /** Only after `arithmetic: 'relaxed'`: another engine or processor may give another `sha256` for the same settings and inputs. */
   readonly arithmetic?: 'relaxed';
   readonly identical?: false;
-  /** Only where gradients did not fit `historyBudgetBytes`: the first step matched by 8-bit codes, and the largest `objectiveErrorBound` of all steps. */
+  /**
+   * Only where gradients did not fit `historyBudgetBytes`: the first step matched by 8-bit codes, and the largest
+   * `objectiveErrorBound` of all steps.
+   */
   readonly codedHistory?: { readonly fromStep: number; readonly objectiveErrorBound: number };
   /** SHA-256 of the resulting state. */
   readonly sha256: string;
@@ -36,7 +39,10 @@ export async function stateSha256(graph: ModelGraph, state: NetworkState): Promi
   return sha256Hex(stateToSafetensors(parameterLayout(graph), state));
 }
 
-/** What a data set is besides its numbers and its name: shape, classes, how bytes become what enters the network. Member by member, as it may be a literal of the caller's. */
+/**
+ * What a data set is besides its numbers and its name: shape, classes, how bytes become what enters the network. Member
+ * by member, as it may be a literal of the caller's.
+ */
 export function dataForm(data: DataSet): Json {
   if (isTokenSet(data)) return { count: data.count, length: data.length, classes: data.classes };
   const { count, channels, height, width, classes, scale, offset } = data;

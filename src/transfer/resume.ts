@@ -108,7 +108,8 @@ export async function decodeResumePoint(bytes: Uint8Array, job: JobIdentity | un
   const { tensors, metadata } = readSafetensors(payload, 'resume');
   if (job !== undefined) requireSameJob({ ...job, binaries: binaryHashes }, parse(metadata, 'job') as typeof job & { binaries: object });
   const done = Number(metadata.get('done') ?? NaN);
-  if (!Number.isSafeInteger(done) || done < 1) throw new MalformedFileError({ field: 'resume.done', expected: 'an integer ≥ 1', got: describe(metadata.get('done')) });
+  if (!Number.isSafeInteger(done) || done < 1)
+    throw new MalformedFileError({ field: 'resume.done', expected: 'an integer ≥ 1', got: describe(metadata.get('done')) });
   const arrays = new Map<string, NumberArray>();
   for (const [name, { dtype, bytes: data }] of tensors) {
     const type = dtypes.find(([known]) => known === dtype)?.[1];
@@ -153,7 +154,12 @@ export class ResumePoints {
       }
     }
     if (stored.length > 0) {
-      throw new IntegrityError({ field: 'resume', expected: 'at least one whole resume point', got: `${stored.length} damaged`, cause: damage });
+      throw new IntegrityError({
+        field: 'resume',
+        expected: 'at least one whole resume point',
+        got: `${stored.length} damaged`,
+        cause: damage,
+      });
     }
     return new ResumePoints(store, job, undefined);
   }
@@ -188,7 +194,11 @@ export class OtherJobError extends InvalidArgumentError {
   readonly differences: readonly JobDifference[];
   constructor(differences: readonly JobDifference[]) {
     const list = (side: 'now' | 'stored'): string => differences.map((one) => `${one.name} ${differenceText(one[side])}`).join(', ');
-    super({ field: `resume.${differences[0]?.name}`, expected: `a resume point of this job (${list('now')})`, got: `one of another (${list('stored')})` });
+    super({
+      field: `resume.${differences[0]?.name}`,
+      expected: `a resume point of this job (${list('now')})`,
+      got: `one of another (${list('stored')})`,
+    });
     this.name = 'InvalidArgumentError';
     this.differences = differences;
   }
@@ -218,7 +228,9 @@ export function differenceText(value: unknown): string {
 /** JSON that keeps every number: −0, NaN and infinities would come back as 0 and null. */
 function exactJson(value: unknown): string {
   return JSON.stringify(value, (_, item: unknown) =>
-    typeof item === 'number' && (!Number.isFinite(item) || Object.is(item, -0)) ? { number: Object.is(item, -0) ? '-0' : String(item) } : item,
+    typeof item === 'number' && (!Number.isFinite(item) || Object.is(item, -0))
+      ? { number: Object.is(item, -0) ? '-0' : String(item) }
+      : item,
   );
 }
 

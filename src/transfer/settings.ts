@@ -2,7 +2,16 @@
  * The options of a transfer, with their defaults and their checks, in one place: what `transfer` runs, `plan`
  * estimates and the record states are the same settings.
  */
-import { InvalidArgumentError, describe, requireChoice, requireFlag, requireInteger, requireList, requireNumber, requireText } from '../core/errors.ts';
+import {
+  InvalidArgumentError,
+  describe,
+  requireChoice,
+  requireFlag,
+  requireInteger,
+  requireList,
+  requireNumber,
+  requireText,
+} from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { OptionNames } from '../core/options.ts';
 import { lossOfRecord, requireLoss, type Loss } from '../gradient/loss.ts';
@@ -42,10 +51,10 @@ export interface TransferChoices {
   /** g: mini-batches averaged for one gradient, the same ones for source and target. Default 1. */
   readonly batchesPerStep?: number;
   /**
-   * `gmt` only. `fresh`: new mini-batches for every pair at every step, as the official code (default). `fixed`: each point of the trajectory
-   * keeps its own, so that gradients at a state that has not changed are taken as they were (`counts.reusedGradients`: all of the source's and
-   * more, half of the work), at the price of keeping them: 8 bytes a parameter and step, as long as that fits `historyBudgetBytes` once more; what
-   * does not is computed again.
+   * `gmt` only. `fresh`: new mini-batches for every pair at every step, as the official code (default). `fixed`: each
+   * point of the trajectory keeps its own, so that gradients at a state that has not changed are taken as they were
+   * (`counts.reusedGradients`: all of the source's and more, half of the work), at the price of keeping them: 8 bytes a
+   * parameter and step, as long as that fits `historyBudgetBytes` once more; what does not is computed again.
    */
   readonly gmtBatches?: 'fresh' | 'fixed';
   /** Images a mini-batch. Default 128. */
@@ -56,8 +65,9 @@ export interface TransferChoices {
    */
   readonly microBatch?: number;
   /**
-   * Share of the data held out for the stop rule. Default 0.1; on the data that the source's recorded training was on, the share that it held out,
-   * and no more: it has seen the other images. Where it held out none, the last step is kept.
+   * Share of the data held out for the stop rule. Default 0.1; on the data that the source's recorded training was on,
+   * the share that it held out, and no more: it has seen the other images. Where it held out none, the last step is
+   * kept.
    */
   readonly heldOutFraction?: number;
   /**
@@ -88,8 +98,24 @@ export interface TransferChoices {
 }
 
 export const choiceNames: OptionNames<TransferChoices> = {
-  steps: true, trajectory: true, schedule: true, batchesPerStep: true, gmtBatches: true, batchSize: true, microBatch: true, heldOutFraction: true, heldOutSeed: true,
-  stopRule: true, statisticsBatches: true, historyBudgetBytes: true, normalise: true, frozenGroups: true, skipParameters: true, maxSweeps: true, start: true, solver: true,
+  steps: true,
+  trajectory: true,
+  schedule: true,
+  batchesPerStep: true,
+  gmtBatches: true,
+  batchSize: true,
+  microBatch: true,
+  heldOutFraction: true,
+  heldOutSeed: true,
+  stopRule: true,
+  statisticsBatches: true,
+  historyBudgetBytes: true,
+  normalise: true,
+  frozenGroups: true,
+  skipParameters: true,
+  maxSweeps: true,
+  start: true,
+  solver: true,
   loss: true,
 };
 
@@ -185,7 +211,10 @@ export function readSplit(
 
 /** What the record of a training says of its split; nothing of what is not as `train` would write it. */
 function recordedSplit(training: unknown): { readonly seed?: number; readonly heldOutFraction?: number } {
-  const { kind, settings } = (training ?? {}) as { readonly kind?: unknown; readonly settings?: { readonly seed?: unknown; readonly heldOutFraction?: unknown } };
+  const { kind, settings } = (training ?? {}) as {
+    readonly kind?: unknown;
+    readonly settings?: { readonly seed?: unknown; readonly heldOutFraction?: unknown };
+  };
   if (kind !== 'train') return {};
   const [seed, fraction] = [settings?.seed, settings?.heldOutFraction];
   return {
@@ -198,7 +227,11 @@ function recordedSplit(training: unknown): { readonly seed?: number; readonly he
  * What a network is compiled with for a transfer: no micro-batches where a batch is one, and gradients left in factors where matching
  * takes less work from these.
  */
-export function networkOptions({ batchSize, microBatch, batchesPerStep, frozenGroups, loss }: TransferSettings, graph: ModelGraph, spec: PermutationSpec): NetworkOptions {
+export function networkOptions(
+  { batchSize, microBatch, batchesPerStep, frozenGroups, loss }: TransferSettings,
+  graph: ModelGraph,
+  spec: PermutationSpec,
+): NetworkOptions {
   const worth = tensorsWorthFactoring(matchingLayout(spec, frozenGroups), batchSize * batchesPerStep);
   const factored = factorableWeights(graph).filter((name) => worth.includes(name));
   return { ...microBatchOption(batchSize, microBatch), loss, factored };
@@ -210,8 +243,9 @@ function covers(entry: string, parameter: string): boolean {
 }
 
 /**
- * The settings with each name once and in the network's order: the order in which a caller lists them chooses nothing, so records and resume
- * points must not tell it. Names that the network does not have come last; they are refused where they are looked up.
+ * The settings with each name once and in the network's order: the order in which a caller lists them chooses nothing,
+ * so records and resume points must not tell it. Names that the network does not have come last; they are refused where
+ * they are looked up.
  */
 export function inNetworkOrder(settings: TransferSettings, spec: PermutationSpec): TransferSettings {
   const groups = spec.groups.map(({ id }) => id);

@@ -15,7 +15,12 @@ export function putState(arrays: Map<string, NumberArray>, prefix: string, state
 export function takeState(arrays: NamedArrays, prefix: string, layout: ParameterLayout): NetworkState {
   const [parameters, buffers] = parts.map(
     (part): NamedTensors =>
-      new Map(layout[part].map(({ name, shape }) => [name, { shape, data: takeArray(arrays, `${prefix}/${part}/${name}`, 'f32', elementCount(shape)) }])),
+      new Map(
+        layout[part].map(({ name, shape }) => [
+          name,
+          { shape, data: takeArray(arrays, `${prefix}/${part}/${name}`, 'f32', elementCount(shape)) },
+        ]),
+      ),
   ) as [NamedTensors, NamedTensors];
   return { parameters, buffers };
 }

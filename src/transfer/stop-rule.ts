@@ -14,7 +14,10 @@ export type StopRule = 'held-out' | 'label-free' | 'last';
 
 export const stopRules: readonly StopRule[] = ['held-out', 'label-free', 'last'];
 
-/** What held-out scores are compared by: tokens by their loss, because the share that a language model gets right hardly moves where its perplexity does. */
+/**
+ * What held-out scores are compared by: tokens by their loss, because the share that a language model gets right hardly
+ * moves where its perplexity does.
+ */
 export type HeldOutMeasure = 'accuracy' | 'loss';
 
 /** Scores of one step; step 0 is the target before any transfer. */
@@ -32,8 +35,9 @@ interface HeldOutScore {
 }
 
 /**
- * Whether `a` is better than `b` on held-out rows; equal accuracies are told apart by the loss. A loss that is not finite is worse than any:
- * logits of NaN count as class 0, which where that is frequent was the best accuracy of all steps.
+ * Whether `a` is better than `b` on held-out rows; equal accuracies are told apart by the loss. A loss that is not
+ * finite is worse than any: logits of NaN count as class 0, which where that is frequent was the best accuracy of all
+ * steps.
  */
 export function outscores(a: HeldOutScore, b: HeldOutScore, by: HeldOutMeasure): boolean {
   const [aHolds, bHolds] = [Number.isFinite(a.loss), Number.isFinite(b.loss)];

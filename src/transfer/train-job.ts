@@ -70,9 +70,27 @@ export interface TrainOptions extends JobControl<TrainEvent> {
 }
 
 const optionNames: OptionNames<TrainOptions> = {
-  ...controlNames, graph: true, data: true, seed: true, epochs: true, iterations: true, batchSize: true, microBatch: true, loss: true, optimiser: true, learningRate: true,
-  learningRateSchedule: true, initial: true, initialScheme: true, checkpointEpochs: true, checkpointIterations: true, heldOutFraction: true, evaluateAt: true, resume: true,
-  compute: true, workers: true,
+  ...controlNames,
+  graph: true,
+  data: true,
+  seed: true,
+  epochs: true,
+  iterations: true,
+  batchSize: true,
+  microBatch: true,
+  loss: true,
+  optimiser: true,
+  learningRate: true,
+  learningRateSchedule: true,
+  initial: true,
+  initialScheme: true,
+  checkpointEpochs: true,
+  checkpointIterations: true,
+  heldOutFraction: true,
+  evaluateAt: true,
+  resume: true,
+  compute: true,
+  workers: true,
 };
 
 export type TrainSettings = ReturnType<typeof readSettings>;
@@ -124,7 +142,10 @@ export function requireSharedWork(workers: GradientWorkers | undefined, core: Co
 }
 
 /** The learning rate of each epoch. */
-export function epochRates(core: Core, { settings: { learningRate, learningRateSchedule }, iterations, batchesPerEpoch }: TrainJob): readonly number[] {
+export function epochRates(
+  core: Core,
+  { settings: { learningRate, learningRateSchedule }, iterations, batchesPerEpoch }: TrainJob,
+): readonly number[] {
   const { cos } = elementary(core);
   const epochs = Math.ceil(iterations / batchesPerEpoch);
   const factor = (epoch: number): number => (learningRateSchedule === 'constant' ? 1 : 0.5 * (1 + cos((Math.PI * epoch) / epochs)));
@@ -149,19 +170,20 @@ function readSettings(options: TrainOptions) {
     loss: requireLoss('loss', options.loss ?? DEFAULT_LOSS),
     optimiser: requireOptimiser(options.optimiser ?? DEFAULT_OPTIMISER),
     learningRate: requireNumber('learningRate', options.learningRate ?? 0.01, 0),
-    learningRateSchedule: requireChoice('learningRateSchedule', options.learningRateSchedule ?? 'constant', [
-      'constant',
-      'cosine',
-    ]),
+    learningRateSchedule: requireChoice('learningRateSchedule', options.learningRateSchedule ?? 'constant', ['constant', 'cosine']),
     initialScheme: requireChoice('initialScheme', options.initialScheme ?? 'pytorch', initialisers),
     checkpointEpochs: options.checkpointEpochs === undefined ? null : requirePlaces('checkpointEpochs', options.checkpointEpochs),
-    checkpointIterations: options.checkpointIterations === undefined ? null : requirePlaces('checkpointIterations', options.checkpointIterations),
+    checkpointIterations:
+      options.checkpointIterations === undefined ? null : requirePlaces('checkpointIterations', options.checkpointIterations),
     heldOutFraction: options.heldOutFraction ?? 0.1,
     evaluateAt: requirePlaces('evaluateAt', options.evaluateAt ?? []),
   };
 }
 
-/** Epochs or iterations, counted from 1: each once and in their order, since the caller's chooses nothing and the record must not tell it. */
+/**
+ * Epochs or iterations, counted from 1: each once and in their order, since the caller's chooses nothing and the record
+ * must not tell it.
+ */
 function requirePlaces(field: string, value: unknown): readonly number[] {
   const places = requireList(field, value, (place, item) => requireInteger(place, item, 1));
   return [...new Set(places)].toSorted((a, b) => a - b);
@@ -170,5 +192,6 @@ function requirePlaces(field: string, value: unknown): readonly number[] {
 /** What is to be kept or seen must come to pass: a checkpoint that is missing is met at the end of the training. */
 function requireWithin(field: string, wanted: readonly number[] | null, last: number, unit: string): void {
   const beyond = wanted?.find((number) => number > last);
-  if (beyond !== undefined) throw new InvalidArgumentError({ field, expected: `at most ${last}, the ${unit} of this training`, got: `${beyond}` });
+  if (beyond !== undefined)
+    throw new InvalidArgumentError({ field, expected: `at most ${last}, the ${unit} of this training`, got: `${beyond}` });
 }

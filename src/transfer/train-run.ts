@@ -62,7 +62,10 @@ export class TrainRun {
     evaluations.push(deepFreeze({ iteration, heldOut: await evaluatePieces(network, state, this.#heldOut, { signal }) }));
   }
 
-  /** The next iteration: a step of the optimiser, and what is to be kept after it. @returns what to tell of it. @throws NotFiniteError where the training diverges. */
+  /**
+   * The next iteration: a step of the optimiser, and what is to be kept after it. @returns what to tell of it. @throws
+   * NotFiniteError where the training diverges.
+   */
   async advance(iteration: number): Promise<ProgressEvent['detail']> {
     const { heldOut, settings } = this.#job;
     const place = this.#placeOf(iteration);

@@ -110,7 +110,12 @@ async function identify({ graph, data, seed, settings, iterations }: TrainJob, s
   return { recorded, inputs, identity };
 }
 
-function resultOf(graph: ModelGraph, state: NetworkState, { checkpoints, evaluations, losses }: TrainProgress, record: ResultRecord): TrainResult {
+function resultOf(
+  graph: ModelGraph,
+  state: NetworkState,
+  { checkpoints, evaluations, losses }: TrainProgress,
+  record: ResultRecord,
+): TrainResult {
   return Object.freeze({
     graph,
     state,

@@ -67,7 +67,9 @@ export function takeTransferPoint(
     history?.restore({ facts: historyFacts, arrays: new Map(own) });
   }
   const kept =
-    keptStep === 0 ? start : { step: keptStep, state: takeState(arrays, 'kept', layout), permutations: takePermutations(arrays, 'kept/permutation', spec) };
+    keptStep === 0
+      ? start
+      : { step: keptStep, state: takeState(arrays, 'kept', layout), permutations: takePermutations(arrays, 'kept/permutation', spec) };
   return { steps: [...steps], counts, batches, kept, permutations: takePermutations(arrays, 'permutation', spec) };
 }
 

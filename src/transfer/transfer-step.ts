@@ -9,8 +9,8 @@ export interface TransferStep {
   /** Σ over gradient pairs of ⟨target gradient, π(source gradient)⟩: what the matching maximised. */
   readonly objective?: number;
   /**
-   * Only where gradients did not fit `historyBudgetBytes` and were kept as 8-bit codes: no permutation's objective is further than this from that of the
-   * exact gradients. Objective and residual are those of the codes.
+   * Only where gradients did not fit `historyBudgetBytes` and were kept as 8-bit codes: no permutation's objective is
+   * further than this from that of the exact gradients. Objective and residual are those of the codes.
    */
   readonly objectiveErrorBound?: number;
   /** Σ over gradient pairs of ‖target gradient − π(source gradient)‖²: what it thereby minimised. */

@@ -99,8 +99,9 @@ export interface TransferResult {
 }
 
 /**
- * Transfers the source's trajectory to the target. Data, the states of the source and `oracleTarget` must not change until the call has ended:
- * they are read as the steps need them, and hashed beforehand. The target is copied, and the result shares no memory with it.
+ * Transfers the source's trajectory to the target. Data, the states of the source and `oracleTarget` must not change
+ * until the call has ended: they are read as the steps need them, and hashed beforehand. The target is copied, and the
+ * result shares no memory with it.
  * @throws InvalidArgumentError for options and inputs that do not fit, NotFiniteError for NaN or infinite weights,
  *   BudgetError when the gradient history cannot fit its budget, OutOfMemoryError at the heap's cap; of `resume`
  *   InvalidArgumentError for the point of another job, IntegrityError where none is whole, and what its store throws.
@@ -118,7 +119,11 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     options.to === undefined ? source.checkpoints.length - 1 : checkpointNumber(source, 'to', options.to);
   if (last <= first && source.checkpoints.length > 1) {
     const label = (index: number): string => describe(source.checkpoints[index]?.label);
-    throw new InvalidArgumentError({ field: 'to', expected: `a checkpoint after ${label(first)}, where the part to carry over begins`, got: label(last) });
+    throw new InvalidArgumentError({
+      field: 'to',
+      expected: `a checkpoint after ${label(first)}, where the part to carry over begins`,
+      got: label(last),
+    });
   }
   requireData(graph, data);
   const dataHash = await dataSha256(data);
@@ -128,7 +133,11 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   // The result is made of this where nothing is carried over: it shares no memory with what the caller gave.
   const target = copyState(options.target);
   if (options.oracleTarget !== undefined && settings.method !== 'oracle') {
-    throw new InvalidArgumentError({ field: 'oracleTarget', expected: "none, except for method 'oracle'", got: `weights for method '${settings.method}'` });
+    throw new InvalidArgumentError({
+      field: 'oracleTarget',
+      expected: "none, except for method 'oracle'",
+      got: `weights for method '${settings.method}'`,
+    });
   }
   if (options.oracleTarget !== undefined) requireState('oracleTarget', graph, options.oracleTarget);
   const skip = skipPredicate(settings.skipParameters, target);
@@ -154,7 +163,11 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
 
   // A real trajectory has the spacing of its checkpoints.
   const { schedule: _schedule, ...others } = settings;
-  const recorded = { ...(settings.trajectory === 'real' ? others : settings), from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '' };
+  const recorded = {
+    ...(settings.trajectory === 'real' ? others : settings),
+    from: source.checkpoints[first]?.label ?? '',
+    to: source.checkpoints[last]?.label ?? '',
+  };
   const inputs = {
     graph: await graphSha256(graph),
     data: dataHash,
@@ -182,7 +195,8 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     target,
     drawBatches: (use) => {
       batches += settings.batchesPerStep;
-      const make = (slot: number): Batch => (use === 'kept' ? makeBatch(data, sampler.next()) : (passing[slot] as PassingBatches).make(sampler.next()));
+      const make = (slot: number): Batch =>
+        use === 'kept' ? makeBatch(data, sampler.next()) : (passing[slot] as PassingBatches).make(sampler.next());
       return Array.from({ length: settings.batchesPerStep }, (_, slot) => make(slot));
     },
     points: visited,
@@ -241,7 +255,15 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     await breathe(signal);
   }
 
-  const record = await makeRecord('transfer', { ...recorded, chosenStep: kept.step }, inputs, graph, kept.state, compute.core, codedHistoryOf(steps));
+  const record = await makeRecord(
+    'transfer',
+    { ...recorded, chosenStep: kept.step },
+    inputs,
+    graph,
+    kept.state,
+    compute.core,
+    codedHistoryOf(steps),
+  );
   return Object.freeze({
     graph,
     state: kept.state,
@@ -280,7 +302,11 @@ function pointsOf(
 }
 
 /** One hash for all checkpoints that a real trajectory visits. */
-async function sourceSha256(graph: ModelGraph, points: readonly number[], read: (number: number) => Promise<NetworkState>): Promise<string> {
+async function sourceSha256(
+  graph: ModelGraph,
+  points: readonly number[],
+  read: (number: number) => Promise<NetworkState>,
+): Promise<string> {
   const hashes: string[] = [];
   for (const point of points) hashes.push(await stateSha256(graph, await read(point)));
   return sha256Hex(new TextEncoder().encode(hashes.join()));
@@ -290,7 +316,13 @@ async function sourceSha256(graph: ModelGraph, points: readonly number[], read: 
  * A shifted network's batch-norm statistics belong to neither parent: they are estimated anew, as in the official code. Their batches come
  * from a stream of their own, so that they do not shift those of the gradients.
  */
-async function reestimated({ network, settings, stopwatch, signal }: TransferContext, state: NetworkState, data: DataSet, training: Int32Array, step: number): Promise<NetworkState> {
+async function reestimated(
+  { network, settings, stopwatch, signal }: TransferContext,
+  state: NetworkState,
+  data: DataSet,
+  training: Int32Array,
+  step: number,
+): Promise<NetworkState> {
   if (state.buffers.size === 0) return state;
   const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.statistics, step));
   const batches = new PassingBatches(data);
@@ -305,7 +337,13 @@ async function reestimated({ network, settings, stopwatch, signal }: TransferCon
 
 function summary(matching: MatchingResult, history: GradientHistory | undefined): Omit<TransferStep, 'step' | 'fraction'> {
   const { objective, residual, sweeps, converged } = matching;
-  return { objective, ...(history?.coded === true ? { objectiveErrorBound: history.objectiveErrorBound } : {}), residual, sweeps, converged };
+  return {
+    objective,
+    ...(history?.coded === true ? { objectiveErrorBound: history.objectiveErrorBound } : {}),
+    residual,
+    sweeps,
+    converged,
+  };
 }
 
 /** What the record says of steps that were matched by codes; undefined where there are none. */

@@ -75,7 +75,10 @@ export async function verify(options: VerifyOptions): Promise<Verification> {
   const drawn = new Float32Array(count * elementCount(graph.input));
   fillUniform(core, drawn, -1, 1, seed, streams.permutation, 1);
   const { vocabulary } = graph;
-  const inputs = vocabulary === undefined ? drawn : Int32Array.from(drawn, (value) => Math.min(vocabulary - 1, Math.floor(0.5 * (value + 1) * vocabulary)));
+  const inputs =
+    vocabulary === undefined
+      ? drawn
+      : Int32Array.from(drawn, (value) => Math.min(vocabulary - 1, Math.floor(0.5 * (value + 1) * vocabulary)));
   const classes = outputClasses(graph);
   const labels = Int32Array.from({ length: count * labelsPerInput(graph) }, (_, row) => row % classes);
   const batch: Batch = { inputs, labels, count };

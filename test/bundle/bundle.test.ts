@@ -20,7 +20,12 @@ const mlp = preset('mlp', { input: [20], widths: [70, 30], classes: 5 });
 const residual = preset('resnet-small', { input: [1, 8, 8], classes: 4, width: 4 });
 
 const bitsOf = (state: NetworkState): string[] =>
-  [...state.parameters, ...state.buffers].map(([name, { shape, data }]) => `${name} ${shape.join('x')} ${createHash('sha256').update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)).digest('hex')}`);
+  [...state.parameters, ...state.buffers].map(
+    ([name, { shape, data }]) =>
+      `${name} ${shape.join('x')} ${createHash('sha256')
+        .update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+        .digest('hex')}`,
+  );
 
 /** Counts what is asked of a source. */
 function counting(bytes: Uint8Array): RandomAccess & { reads: [number, number][]; total(): number } {
@@ -55,16 +60,25 @@ describe.each([['an MLP', mlp], ['a batch-norm residual net', residual]] as cons
     expect(Buffer.compare(await writeBundle({ graph, checkpoints, training: { seed: 1, nested: [1.5, 'a'] } }, options), bytes)).toBe(0);
   });
 
-  test.each([['int8', 0.011], ['int4', 0.2]] as const)('%s: every error is the one stated, and below %d of the step', async (coding, bound) => {
+  test.each([
+    ['int8', 0.011],
+    ['int4', 0.2],
+  ] as const)('%s: every error is the one stated, and below %d of the step', async (coding, bound) => {
     const checkpoints = trajectory(graph, 9);
     const bytes = await writeBundle({ graph, checkpoints }, { coding });
     using bundle = await openBundle(bytes);
     const norm = (a: NamedTensors, b: NamedTensors): number =>
-      Math.sqrt([...a].reduce((sum, [name, { data }]) => sum + data.reduce((part, x, i) => part + (x - (b.get(name)?.data[i] as number)) ** 2, 0), 0));
+      Math.sqrt(
+        [...a].reduce(
+          (sum, [name, { data }]) => sum + data.reduce((part, x, i) => part + (x - (b.get(name)?.data[i] as number)) ** 2, 0),
+          0,
+        ),
+      );
     for (const [index, { state }] of checkpoints.entries()) {
       const read = await bundle.readCheckpoint(index);
       const { stepNorm, stepError } = bundle.checkpoint(index);
-      if (index > 0) expect(stepNorm).toBeCloseTo(norm(state.parameters, (checkpoints[index - 1] as CheckpointContent).state.parameters), 9);
+      if (index > 0)
+        expect(stepNorm).toBeCloseTo(norm(state.parameters, (checkpoints[index - 1] as CheckpointContent).state.parameters), 9);
       expect(stepError * stepNorm).toBeCloseTo(norm(read.parameters, state.parameters), 9);
       expect(stepError).toBeLessThan(bound);
       // Buffers are never quantised, and the coding is not vacuous.
@@ -78,7 +92,12 @@ describe.each([['an MLP', mlp], ['a batch-norm residual net', residual]] as cons
 test('every entry whose name ends in .safetensors is one, and reading needs no trajport', async () => {
   const bytes = await writeBundle({ graph: mlp, checkpoints: trajectory(mlp, 3) }, { coding: 'full' });
   const zip = await openZip(memorySource(bytes));
-  expect([...zip.entries.keys()]).toEqual(['checkpoints/0000.safetensors', 'checkpoints/0001.safetensors', 'checkpoints/0002.safetensors', 'trajectory.json']);
+  expect([...zip.entries.keys()]).toEqual([
+    'checkpoints/0000.safetensors',
+    'checkpoints/0001.safetensors',
+    'checkpoints/0002.safetensors',
+    'trajectory.json',
+  ]);
   expect(readSafetensors(await zip.read('checkpoints/0001.safetensors')).tensors.size).toBe(6);
 });
 
@@ -113,14 +132,24 @@ test('every kind of source gives the same', async () => {
   const checkpoints = trajectory(mlp, 3);
   const bytes = await writeBundle({ graph: mlp, checkpoints });
   const stream = (): ReadableStream<Uint8Array> => new Blob([bytes]).stream();
-  for (const source of [bytes, bytes.buffer, new Blob([bytes]), new Response(bytes), stream(), counting(bytes), new URL(`data:application/zip;base64,${Buffer.from(bytes).toString('base64')}`)]) {
+  for (const source of [
+    bytes,
+    bytes.buffer,
+    new Blob([bytes]),
+    new Response(bytes),
+    stream(),
+    counting(bytes),
+    new URL(`data:application/zip;base64,${Buffer.from(bytes).toString('base64')}`),
+  ]) {
     using bundle = await openBundle(source);
     expect(bitsOf(await bundle.readCheckpoint('epoch 2'))).toEqual(bitsOf((checkpoints[2] as CheckpointContent).state));
   }
   await expectTyped(() => openBundle(stream(), { maximumBytes: 100 }), 'limit');
   await expectTyped(() => openBundle(new Response('no', { status: 404 })), 'network');
   // Where it came from, without what signs the link; `url` of a response is set by fetch alone.
-  const far = Object.defineProperty(new Response('no', { status: 404 }), 'url', { value: 'https://example.org/a/tune.zip?signature=secret' });
+  const far = Object.defineProperty(new Response('no', { status: 404 }), 'url', {
+    value: 'https://example.org/a/tune.zip?signature=secret',
+  });
   await expect(openBundle(far)).rejects.toMatchObject({ code: 'network', field: 'https://example.org/a/tune.zip', got: 'status 404' });
   await expectTyped(() => openBundle('bundle.zip' as never), 'invalid-argument');
   await expectTyped(() => openBundle(new URL('data:none')), 'network');
@@ -133,7 +162,10 @@ test('a stream that stalls, fails or brings no bytes is an error, and an abort e
   await expectTyped(() => openBundle(stalled(), { idleMs: 20 }), 'network');
   await expectTyped(() => openBundle(new Response(stalled()), { idleMs: 20 }), 'network');
   await expectTyped(() => openBundle(new ReadableStream({ pull: (controller) => controller.error(new Error('cut off')) })), 'network');
-  await expectTyped(() => openBundle(new ReadableStream({ start: (controller) => controller.enqueue('text' as never) })), 'invalid-argument');
+  await expectTyped(
+    () => openBundle(new ReadableStream({ start: (controller) => controller.enqueue('text' as never) })),
+    'invalid-argument',
+  );
   const reason = new Error('enough');
   const control = new AbortController();
   const waiting = openBundle(stalled(), { signal: control.signal });
@@ -172,18 +204,30 @@ test('concurrent reads of two bundles do not disturb each other', async () => {
   using b = await openBundle(new Blob([await writeBundle({ graph: residual, checkpoints: others })]));
   const order = [5, 0, 3, 1, 4, 2];
   const read = await Promise.all(order.flatMap((i) => [a.readCheckpoint(i), b.readCheckpoint(i)]));
-  expect(read.map(bitsOf)).toEqual(order.flatMap((i) => [checkpoints[i] as CheckpointContent, others[i] as CheckpointContent]).map(({ state }) => bitsOf(state)));
+  expect(read.map(bitsOf)).toEqual(
+    order.flatMap((i) => [checkpoints[i] as CheckpointContent, others[i] as CheckpointContent]).map(({ state }) => bitsOf(state)),
+  );
 });
 
 test('numbers beyond 2^53 are written as a reader takes them: in the record, as an epoch, as the length of a step', async () => {
   const [first, second] = trajectory(mlp, 2) as [CheckpointContent, CheckpointContent];
-  const large = new Map([...second.state.parameters].map(([name, { shape, data }]) => [name, { shape, data: data.map((value) => value * 1e17) }]));
+  const large = new Map(
+    [...second.state.parameters].map(([name, { shape, data }]) => [name, { shape, data: data.map((value) => value * 1e17) }]),
+  );
   const training = { startedNs: 1.7e18, seed: 2 ** 53, negative: -(2 ** 60), text: '9007199254740993', list: [1e300, 0.1, 2 ** 53 - 1] };
-  using bundle = await openBundle(await writeBundle({ graph: mlp, checkpoints: [first, { ...second, epoch: 2 ** 70, state: { ...second.state, parameters: large } }], training }));
+  using bundle = await openBundle(
+    await writeBundle({
+      graph: mlp,
+      checkpoints: [first, { ...second, epoch: 2 ** 70, state: { ...second.state, parameters: large } }],
+      training,
+    }),
+  );
   expect(bundle.manifest.training).toEqual(training);
   const { stepNorm, epoch } = bundle.checkpoint(1);
   expect(epoch).toBe(2 ** 70);
-  const squares = [...large].map(([name, { data }]) => data.reduce((sum, value, i) => sum + (value - (first.state.parameters.get(name)?.data[i] as number)) ** 2, 0));
+  const squares = [...large].map(([name, { data }]) =>
+    data.reduce((sum, value, i) => sum + (value - (first.state.parameters.get(name)?.data[i] as number)) ** 2, 0),
+  );
   expect(stepNorm / Math.sqrt(squares.reduce((sum, square) => sum + square, 0))).toBeCloseTo(1, 12);
   expect(stepNorm).toBeGreaterThan(2 ** 53);
 });
@@ -199,7 +243,9 @@ describe('refusals', () => {
     await expectTyped(() => writeBundle({ graph: residual, checkpoints: [first] }), 'malformed-file');
     const [name, { shape, data }] = [...first.state.parameters][0] as [string, { shape: readonly number[]; data: Float32Array }];
     const bent = new Map(first.state.parameters).set(name, { shape, data: data.map((x, i) => (i === 3 ? Number.NaN : x)) });
-    expect((await expectTyped(() => write([{ ...first, state: { ...first.state, parameters: bent } }]), 'not-finite')).field).toContain(`${name}[3]`);
+    expect((await expectTyped(() => write([{ ...first, state: { ...first.state, parameters: bent } }]), 'not-finite')).field).toContain(
+      `${name}[3]`,
+    );
   });
 
   test('of a record or a label that no reader would take, before the first checkpoint is asked for', async () => {
@@ -214,14 +260,22 @@ describe('refusals', () => {
       }
     };
     for (const [training, code] of [
-      [deep(64), 'limit'], [deep(20_000), 'invalid-argument'], [{ note: '\ud800' }, 'invalid-argument'], [{ '\udc00': 1 }, 'invalid-argument'], [cyclic, 'invalid-argument'],
-      [{ n: 1n }, 'invalid-argument'], [() => 1, 'invalid-argument'], ['x'.repeat(2 ** 24), 'limit'],
+      [deep(64), 'limit'],
+      [deep(20_000), 'invalid-argument'],
+      [{ note: '\ud800' }, 'invalid-argument'],
+      [{ '\udc00': 1 }, 'invalid-argument'],
+      [cyclic, 'invalid-argument'],
+      [{ n: 1n }, 'invalid-argument'],
+      [() => 1, 'invalid-argument'],
+      ['x'.repeat(2 ** 24), 'limit'],
     ] as const) {
       expect((await expectTyped(() => writeBundle({ graph: mlp, checkpoints: checkpoints(), training }), code)).field).toBe('training');
     }
     expect(taken).toBe(0);
     const [first] = trajectory(mlp, 1) as [CheckpointContent];
-    expect((await expectTyped(() => writeBundle({ graph: mlp, checkpoints: [{ ...first, label: 'x\ud83d' }] }), 'invalid-argument')).field).toBe('checkpoint.label');
+    expect(
+      (await expectTyped(() => writeBundle({ graph: mlp, checkpoints: [{ ...first, label: 'x\ud83d' }] }), 'invalid-argument')).field,
+    ).toBe('checkpoint.label');
     using fits = await openBundle(await writeBundle({ graph: mlp, checkpoints: checkpoints(), training: deep(63) }));
     expect(fits.manifest.training).toEqual(deep(63));
   });
@@ -273,5 +327,7 @@ test('every flipped bit is noticed', async () => {
 
 test('states of other files go through the layout of the graph', async () => {
   const [{ state }] = trajectory(residual, 1) as [CheckpointContent];
-  expect(bitsOf(stateFromSafetensors(parameterLayout(residual), stateToSafetensors(parameterLayout(residual), state)))).toEqual(bitsOf(state));
+  expect(bitsOf(stateFromSafetensors(parameterLayout(residual), stateToSafetensors(parameterLayout(residual), state)))).toEqual(
+    bitsOf(state),
+  );
 });

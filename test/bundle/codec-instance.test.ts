@@ -89,7 +89,12 @@ test('a trap is a typed error, and the codec after it another one', async () => 
   WebAssembly.instantiate = (async (module: WebAssembly.Module, imports: WebAssembly.Imports) => {
     const { exports } = await instantiate(module, imports);
     const { crc32 } = exports as { readonly crc32: (tables: number, input: number, bytes: number, crc: number) => number };
-    return { exports: { ...exports, crc32: (tables: number, input: number, bytes: number, crc: number) => crc32(tables, input + 2 ** 24, bytes, crc) } };
+    return {
+      exports: {
+        ...exports,
+        crc32: (tables: number, input: number, bytes: number, crc: number) => crc32(tables, input + 2 ** 24, bytes, crc),
+      },
+    };
   }) as unknown as typeof instantiate;
   const first = await fresh.openCodec().finally(() => {
     WebAssembly.instantiate = instantiate;
@@ -166,7 +171,10 @@ describe('broken streams', () => {
       for (let k = next() % 3; k >= 0; k--) mutant[next() % mutant.byteLength] = next();
       let reference: Uint8Array | undefined;
       try {
-        const { buffer, engine } = inflateRawSync(mutant, { info: true, maxOutputLength: 1 << 20 } as never) as unknown as { buffer: Buffer; engine: { bytesWritten: number } };
+        const { buffer, engine } = inflateRawSync(mutant, { info: true, maxOutputLength: 1 << 20 } as never) as unknown as {
+          buffer: Buffer;
+          engine: { bytesWritten: number };
+        };
         if (engine.bytesWritten === mutant.byteLength) reference = buffer;
       } catch {
         reference = undefined;

@@ -32,7 +32,10 @@ function respond(request: IncomingMessage, response: ServerResponse): void {
   const record = { range: request.headers.range ?? '', sent: 0 };
   requests.push(record);
   const later = requests.length > 1;
-  const headers: Record<string, string> = { ETag: later && fault === 'changes ETag' ? '"b"' : '"a"', 'Last-Modified': later && fault === 'changes Last-Modified' ? 'Tue' : 'Mon' };
+  const headers: Record<string, string> = {
+    ETag: later && fault === 'changes ETag' ? '"b"' : '"a"',
+    'Last-Modified': later && fault === 'changes Last-Modified' ? 'Tue' : 'Mon',
+  };
   const end = (status: number, more: Record<string, string | number>, body: Uint8Array): void => {
     record.sent = body.byteLength;
     response.writeHead(status, { ...headers, ...more });
@@ -69,7 +72,10 @@ function respond(request: IncomingMessage, response: ServerResponse): void {
   const first = range[1] === '' ? Math.max(0, bytes.byteLength - Number(range[2])) : Number(range[1]);
   const last = range[1] === '' ? bytes.byteLength - 1 : Math.min(Number(range[2]), bytes.byteLength - 1);
   const body = bytes.slice(first, last + 1);
-  const stated = later && fault === 'sends another range' ? `bytes ${first + 1}-${last + 1}/${size}` : `bytes ${first}-${last}/${fault === 'states no size' ? '*' : size}`;
+  const stated =
+    later && fault === 'sends another range'
+      ? `bytes ${first + 1}-${last + 1}/${size}`
+      : `bytes ${first}-${last}/${fault === 'states no size' ? '*' : size}`;
   const contentRange = fault === 'states no range' ? {} : { 'Content-Range': stated };
   if (later && fault === 'sends less') return end(206, contentRange, body.subarray(1));
   if (later && fault === 'sends more') return end(206, contentRange, new Uint8Array(body.byteLength + 1));
@@ -92,7 +98,9 @@ afterAll(() => {
 
 /** Bit for bit what was written. */
 async function expectCheckpoint(bundle: TrajectoryBundle, index: number): Promise<void> {
-  const [read, written] = [await bundle.readCheckpoint(index), states[index] as NetworkState].map((state) => stateToSafetensors(parameterLayout(graph), state));
+  const [read, written] = [await bundle.readCheckpoint(index), states[index] as NetworkState].map((state) =>
+    stateToSafetensors(parameterLayout(graph), state),
+  );
   expect(Buffer.compare(read as Uint8Array, written as Uint8Array), `checkpoint ${index}`).toBe(0);
 }
 
@@ -152,7 +160,10 @@ describe('a fault on opening is an error of the network', () => {
     const withPassword = new URL(url);
     [withPassword.username, withPassword.password] = ['user', 'secret'];
     let sent = 0;
-    const error = await expectTyped(() => openBundle(withPassword, { fetch: () => Promise.reject(new Error(`${sent++}`)) }), 'invalid-argument');
+    const error = await expectTyped(
+      () => openBundle(withPassword, { fetch: () => Promise.reject(new Error(`${sent++}`)) }),
+      'invalid-argument',
+    );
     expect(inspect(error, { depth: 9 })).not.toContain('secret');
     expect(sent).toBe(0);
   });

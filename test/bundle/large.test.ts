@@ -47,7 +47,9 @@ async function sparse(name: string, write: (zip: ZipWriter) => Promise<void>): P
 }
 
 const partsOf = (bytes: number): Uint8Array<ArrayBuffer>[] =>
-  Array.from({ length: Math.ceil(bytes / zeros.byteLength) }, (_, i) => zeros.subarray(0, Math.min(zeros.byteLength, bytes - i * zeros.byteLength)));
+  Array.from({ length: Math.ceil(bytes / zeros.byteLength) }, (_, i) =>
+    zeros.subarray(0, Math.min(zeros.byteLength, bytes - i * zeros.byteLength)),
+  );
 
 function counting(access: RandomAccess): RandomAccess & { reads: [number, number][] } {
   const reads: [number, number][] = [];
@@ -69,11 +71,15 @@ test('an entry of more than 4 GiB, and one behind it', async () => {
   });
   const file = openRandomAccess(path);
   const zip = await openZip(file, { entryBytes: 5e9 });
-  expect([...zip.entries.values()].map(({ name, offset, bytes }) => [name, offset > 2 ** 32, bytes])).toEqual([['huge', false, hugeBytes], ['after', true, 7]]);
+  expect([...zip.entries.values()].map(({ name, offset, bytes }) => [name, offset > 2 ** 32, bytes])).toEqual([
+    ['huge', false, hugeBytes],
+    ['after', true, 7],
+  ]);
   expect(new TextDecoder().decode(await zip.read('after'))).toBe('the end');
   file.close();
   if (!python) return;
-  const script = 'import zipfile, sys; z = zipfile.ZipFile(sys.argv[1]); print([i.file_size for i in z.infolist()], z.read("after").decode())';
+  const script =
+    'import zipfile, sys; z = zipfile.ZipFile(sys.argv[1]); print([i.file_size for i in z.infolist()], z.read("after").decode())';
   expect(execFileSync('python3', ['-c', script, path]).toString().trim()).toBe(`[${hugeBytes}, 7] the end`);
 });
 
@@ -86,7 +92,8 @@ test('a bundle whose checkpoints lie beyond 4 GiB: each costs its own bytes, and
   let crc32 = 0;
   for (const part of partsOf(paddingBytes)) crc32 = codec.crc32(part, crc32);
   const path = await sparse('bundle.zip', async (zip) => {
-    for (let i = 0; i < 9; i++) await zip.addPacked(`padding/${i}`, { method: 0, crc32, bytes: paddingBytes, parts: partsOf(paddingBytes) });
+    for (let i = 0; i < 9; i++)
+      await zip.addPacked(`padding/${i}`, { method: 0, crc32, bytes: paddingBytes, parts: partsOf(paddingBytes) });
     for (const entry of from.entries.values()) {
       if (entry.name === 'trajectory.json') continue;
       const { stored } = await from.readStored(entry);

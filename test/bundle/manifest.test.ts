@@ -9,7 +9,16 @@ const seeded = {
   label: 'a', epoch: null, coding: 'seed', entry: null, bytes: 620, sha256: 'a'.repeat(64), storedSha256: null, stepNorm: 0, stepError: 0,
   seed: { seed: 1, scheme: 'pytorch', mode: 'fan_in' },
 } as const;
-const stored = { ...seeded, label: 'b', epoch: 1, coding: 'xor', entry: entryName(1, 'xor'), storedSha256: 'b'.repeat(64), stepNorm: 2, seed: undefined } as const;
+const stored = {
+  ...seeded,
+  label: 'b',
+  epoch: 1,
+  coding: 'xor',
+  entry: entryName(1, 'xor'),
+  storedSha256: 'b'.repeat(64),
+  stepNorm: 2,
+  seed: undefined,
+} as const;
 const { seed: _none, ...record } = stored;
 const printed = printManifest({ graph, checkpoints: [seeded, record], training: { a: [1, {}], b: [] } });
 

@@ -19,7 +19,8 @@ function npy(header: string, data: Uint8Array, { major = 1, length }: { major?: 
   return concat(Uint8Array.of(0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, major, 0, ...prefix), text, data);
 }
 
-const header = (shape: string, descr = "'<f4'", order = 'False'): string => `{'descr': ${descr}, 'fortran_order': ${order}, 'shape': ${shape}, }\n`;
+const header = (shape: string, descr = "'<f4'", order = 'False'): string =>
+  `{'descr': ${descr}, 'fortran_order': ${order}, 'shape': ${shape}, }\n`;
 
 describe('reading', () => {
   test.each<[string, string, number[], number[]]>([
@@ -134,9 +135,12 @@ describe('writing', () => {
   test.skipIf(!numpy)('NumPy reads what we write, and we what it writes (skipped where there is no NumPy)', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'trajport-'));
     writeFileSync(join(folder, 'a.npz'), await writeNpz(samples));
-    const script = 'import numpy as np,sys; a=dict(np.load(sys.argv[1])); np.savez_compressed(sys.argv[2], **a); print({n: (v.dtype.str, v.shape) for n, v in a.items()})';
+    const script =
+      'import numpy as np,sys; a=dict(np.load(sys.argv[1])); np.savez_compressed(sys.argv[2], **a); print({n: (v.dtype.str, v.shape) for n, v in a.items()})';
     const printed = execFileSync('python3', ['-c', script, join(folder, 'a.npz'), join(folder, 'b.npz')]).toString();
-    expect(printed.trim()).toBe("{'w': ('<f4', (2, 2)), 'scalar': ('<f8', ()), 'empty': ('<f2', (0, 3)), 'layer/é': ('<i8', (1,)), 'flags': ('|b1', (3,))}");
+    expect(printed.trim()).toBe(
+      "{'w': ('<f4', (2, 2)), 'scalar': ('<f8', ()), 'empty': ('<f2', (0, 3)), 'layer/é': ('<i8', (1,)), 'flags': ('|b1', (3,))}",
+    );
     expect(await readNpz(readFileSync(join(folder, 'b.npz')))).toEqual(samples);
   });
 });

@@ -54,7 +54,9 @@ class Dice {
 
   /** Letters of every length in UTF-8, and what parsers treat in a way of their own. */
   name(): string {
-    return Array.from({ length: 1 + this.below(12) }, () => this.of(['a', 'Z', '0', '.', '_', '-', ' ', 'é', '中', '\u{1F600}', '"', '{', '__proto__', '\u2028'])).join('');
+    return Array.from({ length: 1 + this.below(12) }, () =>
+      this.of(['a', 'Z', '0', '.', '_', '-', ' ', 'é', '中', '\u{1F600}', '"', '{', '__proto__', '\u2028']),
+    ).join('');
   }
 
   tensor(dtypes: readonly Dtype[]): RawTensor {
@@ -73,7 +75,9 @@ class Dice {
 }
 
 const sorted = (tensors: ReadonlyMap<string, RawTensor>) =>
-  [...tensors].map(([name, { dtype, shape, bytes }]) => [name, dtype, [...shape], Buffer.from(bytes).toString('hex')] as const).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  [...tensors]
+    .map(([name, { dtype, shape, bytes }]) => [name, dtype, [...shape], Buffer.from(bytes).toString('hex')] as const)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1));
 
 const wholeBytes = (Object.keys(dtypeBits) as Dtype[]).filter((dtype) => dtypeBits[dtype] % 8 === 0);
 const numpyTypes: readonly Dtype[] = ['BOOL', 'U8', 'I8', 'U16', 'I16', 'F16', 'U32', 'I32', 'F32', 'U64', 'I64', 'F64', 'C64'];
@@ -94,7 +98,11 @@ describe(`write → read, ${ROUNDS} times`, () => {
   test('npy and npz', async () => {
     for (const seed of seeds) {
       const tensors = new Dice(seed).tensors(numpyTypes);
-      for (const [name, tensor] of tensors) expect({ seed, back: sorted(new Map([[name, readNpy(writeNpy(name, tensor))]])) }).toEqual({ seed, back: sorted(new Map([[name, tensor]])) });
+      for (const [name, tensor] of tensors)
+        expect({ seed, back: sorted(new Map([[name, readNpy(writeNpy(name, tensor))]])) }).toEqual({
+          seed,
+          back: sorted(new Map([[name, tensor]])),
+        });
       const named = new Map([...tensors].map(([name, tensor]) => [name.replaceAll('\u2028', ''), tensor]));
       expect({ seed, back: sorted(await readNpz(await writeNpz(named))) }).toEqual({ seed, back: sorted(named) });
     }
@@ -115,17 +123,25 @@ describe(`write → read, ${ROUNDS} times`, () => {
     for (const seed of seeds) {
       const dice = new Dice(seed);
       const contents = new Map<string, Uint8Array<ArrayBuffer>>();
-      for (let i = dice.below(6); i >= 0; i--) contents.set(`${i}${dice.of(['', 'folder/', 'é/中/'])}${'x'.repeat(dice.below(200) + 1)}`, dice.bytes(dice.of([0, 1, 50, 70_000])));
+      for (let i = dice.below(6); i >= 0; i--)
+        contents.set(`${i}${dice.of(['', 'folder/', 'é/中/'])}${'x'.repeat(dice.below(200) + 1)}`, dice.bytes(dice.of([0, 1, 50, 70_000])));
       const { sink, bytes } = memorySink();
       const zip = await ZipWriter.open(sink);
       for (const [name, content] of contents) {
         if (dice.below(2) === 0) await zip.addStored(name, content);
-        else await zip.addPacked(name, { method: 8, crc32: codec.crc32(content), bytes: content.byteLength, parts: [new Uint8Array(deflateRawSync(content, { level: dice.below(10) }))] });
+        else
+          await zip.addPacked(name, {
+            method: 8,
+            crc32: codec.crc32(content),
+            bytes: content.byteLength,
+            parts: [new Uint8Array(deflateRawSync(content, { level: dice.below(10) }))],
+          });
       }
       expect(await zip.finish()).toBe(bytes().byteLength);
       const reader = await openZip(memorySource(bytes()));
       expect([...reader.entries.keys()]).toEqual([...contents.keys()]);
-      for (const [name, content] of contents) expect({ seed, name, same: Buffer.compare(await reader.read(name), content) }).toEqual({ seed, name, same: 0 });
+      for (const [name, content] of contents)
+        expect({ seed, name, same: Buffer.compare(await reader.read(name), content) }).toEqual({ seed, name, same: 0 });
     }
   });
 });
@@ -133,7 +149,11 @@ describe(`write → read, ${ROUNDS} times`, () => {
 function anyGraph(dice: Dice): ModelGraph {
   if (dice.below(3) === 0) return preset('resnet-small', { input: [dice.of([1, 3]), 4, 4], classes: 2, width: 1 + dice.below(3) });
   if (dice.below(2) === 0) return preset('small-conv', { input: [1, 4, 4], classes: 1 + dice.below(5), width: 1 + dice.below(4) });
-  return preset('mlp', { input: [1 + dice.below(300)], widths: Array.from({ length: dice.below(3) }, () => 1 + dice.below(150)), classes: 1 + dice.below(9) });
+  return preset('mlp', {
+    input: [1 + dice.below(300)],
+    widths: Array.from({ length: dice.below(3) }, () => 1 + dice.below(150)),
+    classes: 1 + dice.below(9),
+  });
 }
 
 /** Steps of every size: none, as in training, and jumps to anything finite, -0 and subnormal numbers among it. */
@@ -150,9 +170,15 @@ function anyTrajectory(dice: Dice, graph: ModelGraph): CheckpointContent[] {
   const kinds = { still: (x: number) => x, small: (x: number) => x + (dice.next() / 2 ** 32 - 0.5) * 0.01, wild: anything };
   return Array.from({ length: 1 + dice.below(6) }, (_, i) => {
     const move = kinds[dice.of(['still', 'small', 'small', 'small', 'wild'] as const)];
-    const moved = (tensors: NetworkState['parameters']) => new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map(move) }]));
+    const moved = (tensors: NetworkState['parameters']) =>
+      new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map(move) }]));
     if (i > 0) state = { parameters: moved(state.parameters), buffers: moved(state.buffers) };
-    return { label: `${i} ${dice.name()}`, ...(dice.below(2) === 0 ? { epoch: i / 2 } : {}), state, ...(i === 0 ? { seed: { seed } } : {}) };
+    return {
+      label: `${i} ${dice.name()}`,
+      ...(dice.below(2) === 0 ? { epoch: i / 2 } : {}),
+      state,
+      ...(i === 0 ? { seed: { seed } } : {}),
+    };
   });
 }
 
@@ -164,10 +190,15 @@ test(`bundles, ${BUNDLES} times: every coding, key frames anywhere, seeds or non
     const checkpoints = anyTrajectory(dice, graph);
     const coding = dice.of(['lossless', 'full', 'int8', 'int4'] as const);
     const training = { note: dice.name(), list: [dice.below(9), null, true] };
-    const bytes = await writeBundle({ graph, checkpoints, training }, { coding, keyFrameEvery: 1 + dice.below(5), ...(dice.below(2) === 0 ? { core } : {}) });
+    const bytes = await writeBundle(
+      { graph, checkpoints, training },
+      { coding, keyFrameEvery: 1 + dice.below(5), ...(dice.below(2) === 0 ? { core } : {}) },
+    );
     using bundle = await openBundle(bytes, { core });
     expect({ seed, graph: bundle.graph, training: bundle.manifest.training }).toEqual({ seed, graph, training });
-    expect(bundle.checkpoints.map(({ label, epoch }) => [label, epoch])).toEqual(checkpoints.map(({ label, epoch }) => [label, epoch ?? null]));
+    expect(bundle.checkpoints.map(({ label, epoch }) => [label, epoch])).toEqual(
+      checkpoints.map(({ label, epoch }) => [label, epoch ?? null]),
+    );
     for (const index of [...checkpoints.keys()].toSorted(() => dice.below(3) - 1)) {
       const { state } = checkpoints[index] as CheckpointContent;
       const { stepError, stepNorm } = bundle.checkpoint(index);
@@ -181,7 +212,8 @@ test(`bundles, ${BUNDLES} times: every coding, key frames anywhere, seeds or non
       // What is lost is what the manifest says.
       const [got, meant] = [stateFromSafetensors(layout, file), stateFromSafetensors(layout, written)];
       let lost = 0;
-      for (const [name, { data }] of meant.parameters) for (const [i, x] of data.entries()) lost += (x - (got.parameters.get(name)?.data[i] as number)) ** 2;
+      for (const [name, { data }] of meant.parameters)
+        for (const [i, x] of data.entries()) lost += (x - (got.parameters.get(name)?.data[i] as number)) ** 2;
       expect(Math.abs(Math.sqrt(lost) - stepError * stepNorm)).toBeLessThanOrEqual(1e-9 * Math.sqrt(lost));
       expect({ ...facts, buffers: got.buffers }).toEqual({ ...facts, buffers: meant.buffers });
     }

@@ -46,14 +46,18 @@ function bucketWith(fault: Fault, from: number): R2BucketLike & { calls: Paramet
       const size = bytes.byteLength + (now === 'changes size' ? 1 : 0);
       if (now === 'changes' && options.onlyIf?.etagMatches === 'a') return { size, etag: 'b' };
       const etag = now === 'ignores the condition' ? 'b' : 'a';
-      const [begin, end] = 'suffix' in options.range ? [Math.max(0, bytes.byteLength - options.range.suffix), bytes.byteLength] : [options.range.offset, options.range.offset + options.range.length];
+      const [begin, end] =
+        'suffix' in options.range
+          ? [Math.max(0, bytes.byteLength - options.range.suffix), bytes.byteLength]
+          : [options.range.offset, options.range.offset + options.range.length];
       const content = bytes.subarray(begin, now === 'sends less' ? end - 1 : end);
       return { size, etag, body: streamOf(now === 'sends more' ? new Uint8Array(end - begin + 1) : content, now) };
     },
   };
 }
 
-const open = async (fault: Fault, from = 1): Promise<TrajectoryBundle> => openBundle(await openR2(bucketWith(fault, from), 'a.zip', { idleMs: 300 }));
+const open = async (fault: Fault, from = 1): Promise<TrajectoryBundle> =>
+  openBundle(await openR2(bucketWith(fault, from), 'a.zip', { idleMs: 300 }));
 
 test('one request for the end, one for each link of a chain, all of the object that was opened', async () => {
   const bucket = bucketWith('none', 0);

@@ -77,7 +77,16 @@ describe('conversion to f32', () => {
   test('integers of 64 bits are rounded once, to the nearest and to even among equals', () => {
     const next = generator(7);
     const random = (): bigint => (BigInt(next()) << 32n) | BigInt(next());
-    const values: bigint[] = [2n ** 60n + 2n ** 36n + 1n, 2n ** 60n + 2n ** 36n, 2n ** 60n + 2n ** 36n - 1n, 2n ** 60n + 3n * 2n ** 36n, 2n ** 63n - 1n, 0n, 1n, 2n ** 53n + 1n];
+    const values: bigint[] = [
+      2n ** 60n + 2n ** 36n + 1n,
+      2n ** 60n + 2n ** 36n,
+      2n ** 60n + 2n ** 36n - 1n,
+      2n ** 60n + 3n * 2n ** 36n,
+      2n ** 63n - 1n,
+      0n,
+      1n,
+      2n ** 53n + 1n,
+    ];
     // Middles between two f32, and one beside them; and anything.
     for (let round = 0; round < 2000; round++) {
       const exponent = BigInt(25 + (next() % 38));
@@ -206,7 +215,9 @@ describe('network states', () => {
   test('errors name the tensor', async () => {
     const file = stateToSafetensors(layout, state);
     const wider = { ...layout, parameters: [{ name: 'fc.weight', shape: [3, 2] }, ...layout.parameters.slice(1)] };
-    expect((await expectTyped(() => stateFromSafetensors(wider, file), 'malformed-file')).message).toContain('fc.weight: expected shape [3, 2], got shape [2, 3]');
+    expect((await expectTyped(() => stateFromSafetensors(wider, file), 'malformed-file')).message).toContain(
+      'fc.weight: expected shape [3, 2], got shape [2, 3]',
+    );
     const more = { ...layout, parameters: [...layout.parameters, { name: 'fc.bias', shape: [2] }] };
     expect((await expectTyped(() => stateFromSafetensors(more, file), 'malformed-file')).field).toContain('fc.bias');
     const fewer = { ...layout, parameters: layout.parameters.slice(0, 1) };
@@ -223,7 +234,10 @@ describe.skipIf(shared === undefined)('files of ../shared (skipped where it is a
     const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')) as {
       checkpoints: Record<string, { params: Record<string, Reference>; buffers?: Record<string, Reference> }>;
     };
-    const { params, buffers } = manifest.checkpoints[checkpoint] as { params: Record<string, Reference>; buffers?: Record<string, Reference> };
+    const { params, buffers } = manifest.checkpoints[checkpoint] as {
+      params: Record<string, Reference>;
+      buffers?: Record<string, Reference>;
+    };
     return new Map(Object.entries({ ...params, ...buffers }).map(([key, { file, offset, shape }]) => {
       const bytes = readFileSync(join(folder, file));
       const count = shape.reduce((a, b) => a * b, 1);
@@ -233,7 +247,9 @@ describe.skipIf(shared === undefined)('files of ../shared (skipped where it is a
 
   test.each(readdirSync(shared === undefined ? '.' : root).filter((name) => name.endsWith('.safetensors')))('%s', (name) => {
     const file = readSafetensors(readFileSync(join(root, name)));
-    const [, network, checkpoint, dtype] = /^(convbn4|mlp_digits8)_((?:source|target)_epoch-?\d+)(?:_(\w+))?\.safetensors$/.exec(name) as RegExpExecArray;
+    const [, network, checkpoint, dtype] = /^(convbn4|mlp_digits8)_((?:source|target)_epoch-?\d+)(?:_(\w+))?\.safetensors$/.exec(
+      name,
+    ) as RegExpExecArray;
     const expected = caseTensors(network as string, checkpoint as string);
     // Half the spacing of the type at the largest weight; F32 and F64 hold the values exactly.
     const tolerance = dtype === 'f16' ? 2 ** -11 : dtype === 'bf16' ? 2 ** -8 : 0;

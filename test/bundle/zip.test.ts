@@ -50,11 +50,28 @@ function handmade(bend: Bend = {}): Uint8Array {
   const content = utf8('hello hello hello hello');
   const stored = bend.stored ?? deflateRawSync(content);
   const facts: EntryFacts = {
-    name: 'a.txt', method: 8, crc32: codec.crc32(content), compressedBytes: stored.byteLength, bytes: content.byteLength, offset: 0, ...bend.facts,
+    name: 'a.txt',
+    method: 8,
+    crc32: codec.crc32(content),
+    compressedBytes: stored.byteLength,
+    bytes: content.byteLength,
+    offset: 0,
+    ...bend.facts,
   };
-  const front = concat(edit(localHeader(facts), bend.local), stored, bend.between ?? new Uint8Array(0), bend.beforeDirectory ?? new Uint8Array(0));
+  const front = concat(
+    edit(localHeader(facts), bend.local),
+    stored,
+    bend.between ?? new Uint8Array(0),
+    bend.beforeDirectory ?? new Uint8Array(0),
+  );
   const directory = edit(centralHeader(facts), bend.central);
-  return concat(front, directory, bend.afterDirectory ?? new Uint8Array(0), edit(endRecords(1, front.byteLength, directory.byteLength), bend.end), bend.tail ?? new Uint8Array(0));
+  return concat(
+    front,
+    directory,
+    bend.afterDirectory ?? new Uint8Array(0),
+    edit(endRecords(1, front.byteLength, directory.byteLength), bend.end),
+    bend.tail ?? new Uint8Array(0),
+  );
 }
 
 describe('reading', () => {
@@ -120,15 +137,38 @@ describe('reading', () => {
     const both = (bend: (record: DataView, bytes: Uint8Array) => void): Bend => ({ local: bend, central: bend, facts: { name: 'é.txt' } });
     const flagAt = (r: DataView): number => (r.getUint32(0, true) === 0x0403_4b50 ? 6 : 8);
     await expectTyped(() => readAll(handmade(both((r) => r.setUint16(flagAt(r), 0, true)))), 'malformed-file');
-    await expectTyped(() => readAll(handmade(both((r, b) => void (b[r.getUint32(0, true) === 0x0403_4b50 ? 30 : 46] = 0xff)))), 'malformed-file');
+    await expectTyped(
+      () => readAll(handmade(both((r, b) => void (b[r.getUint32(0, true) === 0x0403_4b50 ? 30 : 46] = 0xff)))),
+      'malformed-file',
+    );
   });
 
   /** A small archive that says everything in ZIP64's fields; `change` adds to one of them. */
-  const wide = (change: Partial<Record<'localBytes' | 'bytes' | 'compressed' | 'offset' | 'entries' | 'directoryBytes' | 'directoryOffset' | 'recordOffset', number>> = {}): Uint8Array => {
+  const wide = (
+    change: Partial<
+      Record<'localBytes' | 'bytes' | 'compressed' | 'offset' | 'entries' | 'directoryBytes' | 'directoryOffset' | 'recordOffset', number>
+    > = {},
+  ): Uint8Array => {
     const content = utf8('hello hello hello hello');
     const stored = deflateRawSync(content);
-    const facts = { name: 'a.txt', method: 8, crc32: codec.crc32(content), compressedBytes: stored.byteLength, bytes: content.byteLength, offset: 0 };
-    const { localBytes = 0, bytes = 0, compressed = 0, offset = 0, entries = 0, directoryBytes = 0, directoryOffset = 0, recordOffset = 0 } = change;
+    const facts = {
+      name: 'a.txt',
+      method: 8,
+      crc32: codec.crc32(content),
+      compressedBytes: stored.byteLength,
+      bytes: content.byteLength,
+      offset: 0,
+    };
+    const {
+      localBytes = 0,
+      bytes = 0,
+      compressed = 0,
+      offset = 0,
+      entries = 0,
+      directoryBytes = 0,
+      directoryOffset = 0,
+      recordOffset = 0,
+    } = change;
     const put = (length: number, ...fields: readonly [2 | 4 | 8, number, number][]): Uint8Array => {
       const view = new DataView(new ArrayBuffer(length));
       for (const [width, at, value] of fields) {
@@ -139,17 +179,35 @@ describe('reading', () => {
       return new Uint8Array(view.buffer);
     };
     /** A header with its sizes (and offset) at the sentinel and the ZIP64 field behind it. */
-    const widened = (header: Uint8Array<ArrayBuffer>, sentinels: readonly number[], extraAt: number, values: readonly number[]): Uint8Array => {
+    const widened = (
+      header: Uint8Array<ArrayBuffer>,
+      sentinels: readonly number[],
+      extraAt: number,
+      values: readonly number[],
+    ): Uint8Array => {
       const view = new DataView(header.buffer);
       for (const at of sentinels) view.setUint32(at, 0xffff_ffff, true);
-      const field = put(4 + 8 * values.length, [2, 0, 1], [2, 2, 8 * values.length], ...values.map((value, i) => [8, 4 + 8 * i, value] as [8, number, number]));
+      const field = put(
+        4 + 8 * values.length,
+        [2, 0, 1],
+        [2, 2, 8 * values.length],
+        ...values.map((value, i) => [8, 4 + 8 * i, value] as [8, number, number]),
+      );
       view.setUint16(extraAt, field.byteLength, true);
       return concat(header, field);
     };
     const local = widened(localHeader(facts), [18, 22], 28, [facts.bytes + localBytes, facts.compressedBytes]);
     const front = concat(local, stored);
     const directory = widened(centralHeader(facts), [20, 24, 42], 30, [facts.bytes + bytes, facts.compressedBytes + compressed, offset]);
-    const end64 = put(56, [4, 0, 0x0606_4b50], [8, 4, 44], [8, 24, 1 + entries], [8, 32, 1 + entries], [8, 40, directory.byteLength + directoryBytes], [8, 48, front.byteLength + directoryOffset]);
+    const end64 = put(
+      56,
+      [4, 0, 0x0606_4b50],
+      [8, 4, 44],
+      [8, 24, 1 + entries],
+      [8, 32, 1 + entries],
+      [8, 40, directory.byteLength + directoryBytes],
+      [8, 48, front.byteLength + directoryOffset],
+    );
     const locator = put(20, [4, 0, 0x0706_4b50], [8, 8, front.byteLength + directory.byteLength + recordOffset], [4, 16, 1]);
     const end = put(22, [4, 0, 0x0605_4b50], [2, 8, 0xffff], [2, 10, 0xffff], [4, 12, 0xffff_ffff], [4, 16, 0xffff_ffff]);
     return concat(front, directory, end64, locator, end);
@@ -157,7 +215,16 @@ describe('reading', () => {
 
   test('ZIP64: sizes, offset and end record are those of the wide fields', async () => {
     expect(await readAll(wide())).toEqual(new Map([['a.txt', 'hello hello hello hello']]));
-    for (const field of ['localBytes', 'bytes', 'compressed', 'offset', 'entries', 'directoryBytes', 'directoryOffset', 'recordOffset'] as const) {
+    for (const field of [
+      'localBytes',
+      'bytes',
+      'compressed',
+      'offset',
+      'entries',
+      'directoryBytes',
+      'directoryOffset',
+      'recordOffset',
+    ] as const) {
       for (const change of [1, 2 ** 33]) {
         const error = await expectTyped(() => readAll(wide({ [field]: change })));
         expect([field, ['malformed-file', 'limit'].includes(error.code)]).toEqual([field, true]);
@@ -165,7 +232,8 @@ describe('reading', () => {
     }
   });
 
-  // zipfile.ZipFile(…, 'w').open('a.txt', 'w', force_zip64=True) of Python 3.11: into a pipe (with a descriptor of 24 bytes), and into a file.
+  // zipfile.ZipFile(…, 'w').open('a.txt', 'w', force_zip64=True) of Python 3.11: into a pipe (with a descriptor of 24
+  // bytes), and into a file.
   test.each([
     'UEsDBBQACAAIAAAAIQAAAAAAAAAAAAAAAAAFABQAYS50eHQBABAAAAAAAAAAAAAAAAAAAAAAAMtIzcnJV8hAJwFQSwcI41E9jQoAAAAAAAAAFwAAAAAAAABQSwECFAMUAAgACAAAACEA41E9jQoAAAAXAAAABQAAAAAAAAAAAAAAgAEAAAAAYS50eHRQSwUGAAAAAAEAAQAzAAAAWQAAAAAA',
     'UEsDBBQAAAAIAAAAIQDjUT2NCgAAABcAAAAFABQAYS50eHQBABAAFwAAAAAAAAAKAAAAAAAAAMtIzcnJV8hAJwFQSwECFAMUAAAACAAAACEA41E9jQoAAAAXAAAABQAAAAAAAAAAAAAAgAEAAAAAYS50eHRQSwUGAAAAAAEAAQAzAAAAQQAAAAAA',
@@ -202,8 +270,12 @@ describe('reading', () => {
   test('a source that gives too little or too much is not believed', async () => {
     const good = handmade();
     for (const delta of [-1, 1]) {
-      const source: RandomAccess = { byteLength: good.byteLength, read: async (offset, length) => new Uint8Array(good.subarray(offset, offset + length + delta)).slice(0, length + delta) };
-      const padded: RandomAccess = delta < 0 ? source : { byteLength: good.byteLength, read: async (_, length) => new Uint8Array(length + 1) };
+      const source: RandomAccess = {
+        byteLength: good.byteLength,
+        read: async (offset, length) => new Uint8Array(good.subarray(offset, offset + length + delta)).slice(0, length + delta),
+      };
+      const padded: RandomAccess =
+        delta < 0 ? source : { byteLength: good.byteLength, read: async (_, length) => new Uint8Array(length + 1) };
       await expectTyped(() => openZip(padded), 'malformed-file');
     }
   });
@@ -232,7 +304,8 @@ describe('writing', () => {
   test.skipIf(!python)('Python\'s zipfile reads it (skipped where there is no python3)', async () => {
     const path = join(mkdtempSync(join(tmpdir(), 'trajport-')), 'a.zip');
     writeFileSync(path, await archive({ 'a/b.txt': 'text', 'é': 'more' }));
-    const script = 'import zipfile,sys,json; z=zipfile.ZipFile(sys.argv[1]); assert z.testzip() is None; print(json.dumps({n: z.read(n).decode() for n in z.namelist()}))';
+    const script =
+      'import zipfile,sys,json; z=zipfile.ZipFile(sys.argv[1]); assert z.testzip() is None; print(json.dumps({n: z.read(n).decode() for n in z.namelist()}))';
     expect(JSON.parse(execFileSync('python3', ['-c', script, path]).toString())).toEqual({ 'a/b.txt': 'text', 'é': 'more' });
   });
 });

@@ -33,14 +33,23 @@ describe('arguments', () => {
     expect(values).toEqual({ epochs: 10, momentum: 0.9, widths: [512, 512], method: 'gmt', json: false });
     expect(positionals).toEqual([]);
     const given = parse('a.zip', '--out', 'x', '--epochs=3', '--momentum', '.5', '--widths', '64,32', '-j', '--skip', 'head, stem', '--', '--b.zip');
-    expect(given.values).toEqual({ out: 'x', epochs: 3, momentum: 0.5, widths: [64, 32], method: 'gmt', json: true, skip: ['head', 'stem'] });
+    expect(given.values).toEqual({
+      out: 'x',
+      epochs: 3,
+      momentum: 0.5,
+      widths: [64, 32],
+      method: 'gmt',
+      json: true,
+      skip: ['head', 'stem'],
+    });
     expect(given.positionals).toEqual(['a.zip', '--b.zip']);
   });
 
   it('reads sizes in powers of 1000 and of 1024', () => {
     const sizes = { '96MiB': 96 * 2 ** 20, '2GB': 2e9, '1.5k': 1536, 4096: 4096, '10 MB': 1e7 };
     for (const [text, bytes] of Object.entries(sizes)) expect(parse('--budget', text).values.budget).toBe(bytes);
-    for (const text of ['', 'many', '-1', '1e9', '96 Mibit', '99999999999G']) expect(refusal(`--budget=${text}`).message).toContain('--budget');
+    for (const text of ['', 'many', '-1', '1e9', '96 Mibit', '99999999999G'])
+      expect(refusal(`--budget=${text}`).message).toContain('--budget');
   });
 
   it('refuses what it does not know and suggests the nearest', () => {

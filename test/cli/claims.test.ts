@@ -1,6 +1,17 @@
 /** No command replaces what it reads, by whichever name or link, nor writes two outputs into one file. */
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -26,7 +37,9 @@ beforeAll(async () => {
   writeFileSync(path('corpus.txt'), 'the quick brown fox jumps over the lazy dog. '.repeat(40));
   writeFileSync(path('ids'), new Uint8Array(Uint16Array.from({ length: 400 }, (_, i) => i % 20).buffer));
   copyFileSync(path('ids'), path('ids.bin'));
-  expect((await run('train', '--data', 'a', '--widths', '4', '--iterations', '3', '--out', 'fine.zip', '--final', 'real.safetensors')).code).toBe(0);
+  expect(
+    (await run('train', '--data', 'a', '--widths', '4', '--iterations', '3', '--out', 'fine.zip', '--final', 'real.safetensors')).code,
+  ).toBe(0);
   for (const copy of ['graph', 'p.previous']) copyFileSync(path('fine.zip'), path(copy));
   symlinkSync('real.safetensors', path('link.safetensors'));
   linkSync(path('real.safetensors'), path('hard.safetensors'));
@@ -46,19 +59,50 @@ it.each([
   ['a vocabulary of a transfer', ['transfer', 'fine.zip', '--target-seed', '1', '--vocabulary', 'ids', '--record', 'ids'], '--record ids'],
   ['images', ['train', '--data', 'a', '--final', 'a/train-labels-idx1-ubyte.gz'], '--final a/train-labels-idx1-ubyte.gz'],
   ['a network', ['train', '--data', 'a', '--graph', 'graph', '--final', 'graph'], '--final graph'],
-  ["a network in the demo's folder", ['demo', '--graph', 'out/v1-fine-tune.trajectory.zip', '--train-count', '100'], '--out-dir out/v1-fine-tune.trajectory.zip'],
+  [
+    "a network in the demo's folder",
+    ['demo', '--graph', 'out/v1-fine-tune.trajectory.zip', '--train-count', '100'],
+    '--out-dir out/v1-fine-tune.trajectory.zip',
+  ],
   ['a file by its link', ['convert', 'link.safetensors', 'real.safetensors'], 'OUT real.safetensors'],
   ['a file through a link', ['convert', 'real.safetensors', 'link.safetensors'], 'OUT link.safetensors'],
   ['a file by another of its names', ['convert', 'real.safetensors', 'hard.safetensors'], 'OUT hard.safetensors'],
-  ['a part', ['train', '--data', 'a', '--widths', '4', '--initial', 'tf/model.json', '--final', 'tf/group1-shard1of1.bin', '--out', 'o.zip'], 'group1-shard1of1.bin'],
+  [
+    'a part',
+    ['train', '--data', 'a', '--widths', '4', '--initial', 'tf/model.json', '--final', 'tf/group1-shard1of1.bin', '--out', 'o.zip'],
+    'group1-shard1of1.bin',
+  ],
   ['a part by a part', ['convert', 'tf/model.json', 'tf/group1.json'], 'a part of OUT tf/group1.json, tf/group1-shard1of1.bin'],
-  ['a bundle by the resume point', [
-    'transfer', 'fine.zip', '--target', 'real.safetensors', '--data', 'a', '--method', 'naive', '--resume', 'new', '--resume-file', 'fine.zip', '--out', 'o.safetensors',
-  ], '--resume-file fine.zip'],
-  ['a bundle by the resume point before the newest', [
-    'transfer', 'p.previous', '--target-seed', '1', '--data', 'a', '--resume', 'new', '--resume-file', 'p', '--out', 'o.safetensors',
-  ], 'p.previous is an input'],
-  ['a checkpoint of a folder', ['pack', '.', '--model', 'mlp', '--widths', '4', '--input', '1,6,6', '--classes', '10', '--out', 'real.safetensors'], '--out real.safetensors'],
+  [
+    'a bundle by the resume point',
+    [
+      'transfer',
+      'fine.zip',
+      '--target',
+      'real.safetensors',
+      '--data',
+      'a',
+      '--method',
+      'naive',
+      '--resume',
+      'new',
+      '--resume-file',
+      'fine.zip',
+      '--out',
+      'o.safetensors',
+    ],
+    '--resume-file fine.zip',
+  ],
+  [
+    'a bundle by the resume point before the newest',
+    ['transfer', 'p.previous', '--target-seed', '1', '--data', 'a', '--resume', 'new', '--resume-file', 'p', '--out', 'o.safetensors'],
+    'p.previous is an input',
+  ],
+  [
+    'a checkpoint of a folder',
+    ['pack', '.', '--model', 'mlp', '--widths', '4', '--input', '1,6,6', '--classes', '10', '--out', 'real.safetensors'],
+    '--out real.safetensors',
+  ],
 ])('refuses to replace %s that the same command reads', async (_name, args, named) => {
   const before = everything();
   const { code, stderr } = await run(...args);
@@ -100,5 +144,9 @@ it('makes the folders on the way to a resume point, and refuses one in place of 
 it('finds out before a demo that one of its files cannot be written', async () => {
   mkdirSync(path('taken/v2-naive.safetensors'), { recursive: true });
   const { code, stdout, stderr } = await run('demo', '--out-dir', 'taken', '--train-count', '100', '--pairs', '1');
-  expect({ code, stdout, stderr }).toEqual({ code: 3, stdout: '', stderr: expect.stringContaining('v2-naive.safetensors: is a directory, where a file is to be written') });
+  expect({ code, stdout, stderr }).toEqual({
+    code: 3,
+    stdout: '',
+    stderr: expect.stringContaining('v2-naive.safetensors: is a directory, where a file is to be written'),
+  });
 });

@@ -20,7 +20,8 @@ beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'trajport-convert-'));
   mkdirSync(join(directory, 'run'));
   const vectors = join(root, 'test', 'bundle', 'foreign', 'vectors');
-  for (const name of ['state-dict.pt', 'dtypes.pth', 'model.keras', 'refused-call.pt']) copyFileSync(join(vectors, name), join(directory, name));
+  for (const name of ['state-dict.pt', 'dtypes.pth', 'model.keras', 'refused-call.pt'])
+    copyFileSync(join(vectors, name), join(directory, name));
   copyFileSync(join(vectors, 'state-dict.pt'), join(directory, 'run', 'epoch-9.pt'));
   copyFileSync(join(vectors, 'checkpoint.pt'), join(directory, 'run', 'epoch-10.pt'));
   writeFileSync(join(directory, 'network.json'), JSON.stringify(pytorchNetwork));
@@ -63,9 +64,14 @@ describe('trajport convert', () => {
     }
     await made('last.npz');
     const { tensors } = await readForeign({ name: 'x', bytes: read('last.npz') });
-    expect(tensors.get('head.weight')?.bytes).toEqual((await readForeign({ name: 'x', bytes: read('last.safetensors') })).tensors.get('head.weight')?.bytes);
+    expect(tensors.get('head.weight')?.bytes).toEqual(
+      (await readForeign({ name: 'x', bytes: read('last.safetensors') })).tensors.get('head.weight')?.bytes,
+    );
     writeFileSync(join(directory, 'cut.zip'), read('two.zip').subarray(0, 400));
-    expect(await run('convert', 'cut.zip', 'o.npz')).toMatchObject({ code: 3, stderr: expect.stringContaining('cut.zip: is not a bundle, or is cut short') });
+    expect(await run('convert', 'cut.zip', 'o.npz')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('cut.zip: is not a bundle, or is cut short'),
+    });
   });
 
   const numbers = (shape: readonly number[], from: number) => {
@@ -74,48 +80,107 @@ describe('trajport convert', () => {
   };
 
   it('joins tensors by rules, and says of which', async () => {
-    writeFileSync(join(directory, 'apart.safetensors'), writeSafetensors(new Map([['h.0.v', numbers([1, 3], 30)], ['h.0.q', numbers([2, 3], 10)], ['h.0.o', numbers([2], 0)]])));
-    writeFileSync(join(directory, 'join.json'), JSON.stringify([{ from: 'h.*.q', to: 'h.$1.qv', part: [0, 2] }, { from: 'h.*.v', to: 'h.$1.qv', part: [1, 2] }]));
+    writeFileSync(
+      join(directory, 'apart.safetensors'),
+      writeSafetensors(
+        new Map([
+          ['h.0.v', numbers([1, 3], 30)],
+          ['h.0.q', numbers([2, 3], 10)],
+          ['h.0.o', numbers([2], 0)],
+        ]),
+      ),
+    );
+    writeFileSync(
+      join(directory, 'join.json'),
+      JSON.stringify([
+        { from: 'h.*.q', to: 'h.$1.qv', part: [0, 2] },
+        { from: 'h.*.v', to: 'h.$1.qv', part: [1, 2] },
+      ]),
+    );
     const { stdout } = await run('convert', 'apart.safetensors', 'joined.safetensors', '--rules', 'join.json', '--verbose');
     expect(stdout).toMatch(/^apart\.safetensors \(safetensors\): 2 tensors$/m);
     expect(stdout).toMatch(/h\.0\.qv +3×3 +F32 +h\.0\.q \+ h\.0\.v/);
     const { tensors } = await readForeign({ name: 'x', bytes: read('joined.safetensors') });
     expect([...new Float32Array(new Uint8Array(tensors.get('h.0.qv')?.bytes ?? []).buffer)]).toEqual([10, 11, 12, 13, 14, 15, 30, 31, 32]);
-    const json = jsonLines((await run('convert', 'apart.safetensors', 'joined.safetensors', '--rules', 'join.json', '--json')).stdout).at(-1);
-    expect(json).toMatchObject({ tensors: expect.arrayContaining([expect.objectContaining({ name: 'h.0.qv', shape: [3, 3], parts: ['h.0.q', 'h.0.v'] })]) });
+    const json = jsonLines((await run('convert', 'apart.safetensors', 'joined.safetensors', '--rules', 'join.json', '--json')).stdout).at(
+      -1,
+    );
+    expect(json).toMatchObject({
+      tensors: expect.arrayContaining([expect.objectContaining({ name: 'h.0.qv', shape: [3, 3], parts: ['h.0.q', 'h.0.v'] })]),
+    });
   });
 
   it("inspect and pack take Hugging Face's vision transformer for the preset", async () => {
     const block = 'vit.encoder.layer.0';
-    const affine = (name: string, shape: readonly number[]): [string, readonly number[]][] => [[`${name}.weight`, shape], [`${name}.bias`, shape.slice(0, 1)]];
-    const shapes = [
-      ['vit.embeddings.cls_token', [1, 1, 4]] as const, ['vit.embeddings.position_embeddings', [1, 5, 4]] as const, ...affine('vit.embeddings.patch_embeddings.projection', [4, 1, 4, 4]),
-      ...['query', 'key', 'value'].flatMap((part) => affine(`${block}.attention.attention.${part}`, [4, 4])), ...affine(`${block}.attention.output.dense`, [4, 4]),
-      ...affine(`${block}.intermediate.dense`, [16, 4]), ...affine(`${block}.output.dense`, [4, 16]), ...affine(`${block}.layernorm_before`, [4]), ...affine(`${block}.layernorm_after`, [4]),
-      ...affine('vit.layernorm', [4]), ...affine('classifier', [3, 4]),
+    const affine = (name: string, shape: readonly number[]): [string, readonly number[]][] => [
+      [`${name}.weight`, shape],
+      [`${name}.bias`, shape.slice(0, 1)],
     ];
-    writeFileSync(join(directory, 'hf-vit.safetensors'), writeSafetensors(new Map(shapes.map(([name, shape], i) => [name, numbers(shape, 100 * i)]))));
+    const shapes = [
+      ['vit.embeddings.cls_token', [1, 1, 4]] as const,
+      ['vit.embeddings.position_embeddings', [1, 5, 4]] as const,
+      ...affine('vit.embeddings.patch_embeddings.projection', [4, 1, 4, 4]),
+      ...['query', 'key', 'value'].flatMap((part) => affine(`${block}.attention.attention.${part}`, [4, 4])),
+      ...affine(`${block}.attention.output.dense`, [4, 4]),
+      ...affine(`${block}.intermediate.dense`, [16, 4]),
+      ...affine(`${block}.output.dense`, [4, 16]),
+      ...affine(`${block}.layernorm_before`, [4]),
+      ...affine(`${block}.layernorm_after`, [4]),
+      ...affine('vit.layernorm', [4]),
+      ...affine('classifier', [3, 4]),
+    ];
+    writeFileSync(
+      join(directory, 'hf-vit.safetensors'),
+      writeSafetensors(new Map(shapes.map(([name, shape], i) => [name, numbers(shape, 100 * i)]))),
+    );
     const network = ['--model', 'vit', '--input', '1,8,8', '--classes', '3', '--width', '4', '--depth', '1', '--heads', '1', '--patch', '4'];
     const { code, stdout } = await run('inspect', 'hf-vit.safetensors', ...network);
-    expect(stdout).toMatch(/^ +blocks\.0\.attn\.qkv\.weight +12×4 +vit\.\S+\.query\.weight \+ +fits\n +vit\.\S+\.key\.weight \+ *\n +vit\.\S+\.value\.weight *\n/m);
+    expect(stdout).toMatch(
+      /^ +blocks\.0\.attn\.qkv\.weight +12×4 +vit\.\S+\.query\.weight \+ +fits\n +vit\.\S+\.key\.weight \+ *\n +vit\.\S+\.value\.weight *\n/m,
+    );
     expect(stdout).toMatch(/^fits: 20 fit, .*by the names of Hugging Face's vision transformer$/m);
     expect(code).toBe(0);
     expect((await run('pack', 'hf-vit.safetensors', ...network, '--out', 'hf-vit.zip')).code).toBe(0);
     // And from then on by the preset's names.
     const converted = await run('convert', 'hf-vit.safetensors', 'vit.safetensors', ...network);
-    expect(converted.stdout).toMatch(/^hf-vit\.safetensors \(safetensors\): 20 tensors; by the names of Hugging Face's vision transformer$/m);
-    expect((await run('inspect', 'vit.safetensors', ...network)).stdout).toMatch(/^fits: 20 fit, 0 missing, 0 unexpected, 0 of another shape$/m);
-    expect(await run('convert', 'hf-vit.safetensors', 'vit.safetensors', ...network.with(5, '4'))).toMatchObject({ code: 3, stderr: expect.stringMatching(/head\.weight expected \[4, 4\], got \[3, 4\]/) });
-    expect(await run('convert', 'hf-vit.zip', 'vit.safetensors', ...network)).toMatchObject({ code: 2, stderr: expect.stringContaining('a bundle carries its own network') });
-    expect(await run('convert', 'hf-vit.safetensors', 'vit.safetensors', '--classes', '3')).toMatchObject({ code: 2, stderr: expect.stringContaining('--input and --classes go with') });
+    expect(converted.stdout).toMatch(
+      /^hf-vit\.safetensors \(safetensors\): 20 tensors; by the names of Hugging Face's vision transformer$/m,
+    );
+    expect((await run('inspect', 'vit.safetensors', ...network)).stdout).toMatch(
+      /^fits: 20 fit, 0 missing, 0 unexpected, 0 of another shape$/m,
+    );
+    expect(await run('convert', 'hf-vit.safetensors', 'vit.safetensors', ...network.with(5, '4'))).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(/head\.weight expected \[4, 4\], got \[3, 4\]/),
+    });
+    expect(await run('convert', 'hf-vit.zip', 'vit.safetensors', ...network)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('a bundle carries its own network'),
+    });
+    expect(await run('convert', 'hf-vit.safetensors', 'vit.safetensors', '--classes', '3')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--input and --classes go with'),
+    });
   });
 
   it("puts what reads Keras's flattened images into the network's order", async () => {
-    const graph = sequential([1, 2, 2], [{ op: 'conv2d', name: 'conv', out: 2, kernel: 1 }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]);
+    const graph = sequential(
+      [1, 2, 2],
+      [{ op: 'conv2d', name: 'conv', out: 2, kernel: 1 }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }],
+    );
     writeFileSync(join(directory, 'flatten.json'), JSON.stringify(graph));
-    const tensors = new Map([['conv/kernel', numbers([1, 1, 1, 2], 0)], ['conv/bias', numbers([2], 10)], ['fc/kernel', numbers([8, 3], 100)], ['fc/bias', numbers([3], 20)]]);
-    for (const { name, bytes } of (await writeForeign(tensors, { format: 'tfjs', name: 'flattened.json' })).files) writeFileSync(join(directory, name), bytes);
-    expect(await run('convert', 'flattened.json', 'flattened.safetensors', '--graph', 'flatten.json')).toMatchObject({ code: 0, stderr: '' });
+    const tensors = new Map([
+      ['conv/kernel', numbers([1, 1, 1, 2], 0)],
+      ['conv/bias', numbers([2], 10)],
+      ['fc/kernel', numbers([8, 3], 100)],
+      ['fc/bias', numbers([3], 20)],
+    ]);
+    for (const { name, bytes } of (await writeForeign(tensors, { format: 'tfjs', name: 'flattened.json' })).files)
+      writeFileSync(join(directory, name), bytes);
+    expect(await run('convert', 'flattened.json', 'flattened.safetensors', '--graph', 'flatten.json')).toMatchObject({
+      code: 0,
+      stderr: '',
+    });
     const { tensors: ours } = await readForeign({ name: 'x', bytes: read('flattened.safetensors') });
     expect([...ours.keys()].toSorted()).toEqual(['conv.bias', 'conv.weight', 'fc.bias', 'fc.weight']);
     // Unit (h, w, c) of Keras stands at 2 · (2h + w) + c, the network's at 4c + 2h + w.
@@ -125,7 +190,13 @@ describe('trajport convert', () => {
   });
 
   it("gives Keras weights PyTorch's names and layouts by rules", async () => {
-    writeFileSync(join(directory, 'rules.json'), JSON.stringify([{ from: 'optimizer/**', to: null }, { from: 'layers/*/**', to: '$1.$2' }]));
+    writeFileSync(
+      join(directory, 'rules.json'),
+      JSON.stringify([
+        { from: 'optimizer/**', to: null },
+        { from: 'layers/*/**', to: '$1.$2' },
+      ]),
+    );
     expect((await run('convert', 'model.keras', 'keras.safetensors', '--rules', 'rules.json')).code).toBe(0);
     const { tensors } = await readForeign({ name: 'x', bytes: read('keras.safetensors') });
     expect(tensors.get('conv2d.weight')?.shape).toEqual([2, 1, 3, 3]);
@@ -156,17 +227,24 @@ describe('trajport pack', () => {
     using bundle = await openBundle(read('run.zip'));
     expect(bundle.checkpoints.map(({ label, epoch }) => [label, epoch])).toEqual([['epoch-9', 9], ['epoch-10', 10]]);
     const last = await bundle.readCheckpoint(1);
-    expect([...(last.parameters.get('head.weight')?.data ?? [])]).toEqual(expectedTensors('checkpoint.pt')['state_dict.head.weight']?.values);
+    expect([...(last.parameters.get('head.weight')?.data ?? [])]).toEqual(
+      expectedTensors('checkpoint.pt')['state_dict.head.weight']?.values,
+    );
     expect((await run('inspect', 'run.zip')).stdout).toContain('epoch-10');
   });
 
   it('bounds chains by key frames, states what int8 loses, and warns of 16-bit files', async () => {
     const halves = async (name: string, target: string): Promise<void> => {
       const { tensors } = await readForeign(vector(name));
-      const state = [...tensors].filter(([key]) => !key.startsWith('optimizer') && key !== 'parameter').map(([key, tensor]) => [key.replace('state_dict.', ''), tensor] as const);
+      const state = [...tensors]
+        .filter(([key]) => !key.startsWith('optimizer') && key !== 'parameter')
+        .map(([key, tensor]) => [key.replace('state_dict.', ''), tensor] as const);
       // The upper half of an f32 is a bf16.
       const cut = (bytes: Uint8Array): Uint8Array => bytes.filter((_, i) => i % 4 >= 2);
-      const narrow = state.map(([key, tensor]) => [key, tensor.dtype === 'F32' ? { ...tensor, dtype: 'BF16' as const, bytes: cut(tensor.bytes) } : tensor] as const);
+      const narrow = state.map(
+        ([key, tensor]) =>
+          [key, tensor.dtype === 'F32' ? { ...tensor, dtype: 'BF16' as const, bytes: cut(tensor.bytes) } : tensor] as const,
+      );
       writeFileSync(join(directory, target), writeSafetensors(new Map(narrow)));
     };
     await halves('state-dict.pt', 'a.safetensors');
@@ -231,14 +309,20 @@ describe('trajport inspect against a network', () => {
   });
 
   it('takes the network of a LayersModel, and fits its weights', async () => {
-    for (const name of ['tfjs-layers.json', 'tfjs-layers.bin']) copyFileSync(join(root, 'test', 'bundle', 'foreign', 'vectors', name), join(directory, name));
+    for (const name of ['tfjs-layers.json', 'tfjs-layers.bin'])
+      copyFileSync(join(root, 'test', 'bundle', 'foreign', 'vectors', name), join(directory, name));
     const { code, stdout } = await run('inspect', 'tfjs-layers.json', '--graph', 'tfjs-layers.json');
     expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringMatching(/dense\.weight +3×8 +dense\/kernel +fits, turned/) });
   });
 
   it('takes presets, and wants their shapes', async () => {
-    expect((await run('inspect', 'state-dict.pt', '--model', 'mobilenet_v2', '--input', '3,32,32', '--classes', '10', '--stem', 'cifar')).code).toBe(1);
-    expect(await run('inspect', 'state-dict.pt', '--model', 'resnet18')).toMatchObject({ code: 2, stderr: expect.stringContaining('--model needs --input') });
+    expect(
+      (await run('inspect', 'state-dict.pt', '--model', 'mobilenet_v2', '--input', '3,32,32', '--classes', '10', '--stem', 'cifar')).code,
+    ).toBe(1);
+    expect(await run('inspect', 'state-dict.pt', '--model', 'resnet18')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--model needs --input'),
+    });
     expect((await run('inspect', 'state-dict.pt', '--classes', '10')).code).toBe(2);
   });
 });

@@ -20,7 +20,8 @@ beforeAll(async () => {
   // A mirror that answers every file with the same few bytes, and one file with too many.
   server = createServer((request, response) => {
     // Headers and the beginning of a body, then nothing more, and no end.
-    if (request.url?.startsWith('/open') === true) return void response.writeHead(request.url.startsWith('/open/404') ? 404 : 200).write('begun');
+    if (request.url?.startsWith('/open') === true)
+      return void response.writeHead(request.url.startsWith('/open/404') ? 404 : 200).write('begun');
     if (request.url?.startsWith('/silent') === true) return undefined;
     asked.push(request.url ?? '');
     if (request.url?.includes('train-labels') === true) response.writeHead(404).end();
@@ -46,7 +47,10 @@ it('refuses bytes that are not the official ones and leaves no file behind', asy
 
 it('names --mirror where no server answers', async () => {
   const { code, stderr } = await trajport(['download', 'mnist', '--to', 'none', '--mirror', 'http://127.0.0.1:9/'], { cwd: directory });
-  expect({ code, stderr }).toEqual({ code: 3, stderr: expect.stringMatching(/expected an answer.*\n +--mirror URL fetches the same files from elsewhere/) });
+  expect({ code, stderr }).toEqual({
+    code: 3,
+    stderr: expect.stringMatching(/expected an answer.*\n +--mirror URL fetches the same files from elsewhere/),
+  });
 });
 
 it('says which sets there are, and what was probably meant', async () => {
@@ -68,7 +72,9 @@ it('gives up a server that falls silent, before its answer or within it', async 
   const options = { signal: new AbortController().signal, maximumBytes: 1000, idleMs: 200 };
   await expect(fetchFile(`${mirror}silent`, options)).rejects.toThrow('expected an answer, got none (silence for 200 ms)');
   const told: number[] = [];
-  await expect(fetchFile(`${mirror}open`, { ...options, onProgress: (done) => told.push(done) })).rejects.toThrow('expected the whole file, got 5 bytes, then silence for 200 ms');
+  await expect(fetchFile(`${mirror}open`, { ...options, onProgress: (done) => told.push(done) })).rejects.toThrow(
+    'expected the whole file, got 5 bytes, then silence for 200 ms',
+  );
   expect(told).toEqual([5]);
   await expect(fetchFile(`${mirror}t10k-labels`, options)).rejects.toThrow('expected at most 1000 bytes, got more');
   await expect(fetchFile(`${mirror}open`, { ...options, signal: AbortSignal.abort() })).rejects.toThrow(/abort/i);

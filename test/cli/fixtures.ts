@@ -27,7 +27,11 @@ export interface RunOptions {
 /** Runs `trajport …` to its end. */
 export function trajport(args: readonly string[], options: RunOptions): Promise<Finished> {
   const [command, ...before] = options.runtime ?? [process.execPath];
-  const child = spawn(command as string, [...before, cliPath, ...args], { cwd: options.cwd, env: { ...process.env, ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command as string, [...before, cliPath, ...args], {
+    cwd: options.cwd,
+    env: { ...process.env, ...options.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let stdout = '';
   let stderr = '';
   const { signal } = options;
@@ -86,10 +90,14 @@ export function striped(count: number, size: number, classes: number, shift = 0)
 }
 
 /** A folder of IDX files with MNIST's names; training part gzipped, test part not. */
-export function writeImageFolder(folder: string, options: { size?: number; classes?: number; train?: number; test?: number; shift?: number } = {}): string {
+export function writeImageFolder(
+  folder: string,
+  options: { size?: number; classes?: number; train?: number; test?: number; shift?: number } = {},
+): string {
   const { size = 6, classes = 3, train = 240, test = 60, shift = 0 } = options;
   mkdirSync(folder, { recursive: true });
-  const write = (name: string, bytes: Uint8Array): void => writeFileSync(join(folder, name), name.endsWith('.gz') ? gzipSync(bytes) : bytes);
+  const write = (name: string, bytes: Uint8Array): void =>
+    writeFileSync(join(folder, name), name.endsWith('.gz') ? gzipSync(bytes) : bytes);
   const training = striped(train, size, classes, shift);
   write('train-images-idx3-ubyte.gz', idxImages(train, size, size, training.pixels));
   write('train-labels-idx1-ubyte.gz', idxLabels(training.labels));

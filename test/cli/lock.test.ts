@@ -25,15 +25,19 @@ const STALE = owned(2 ** 22 + 1);
 /** Of a process that lives as long as this one: whoever started it. */
 const ALIVE = owned(process.ppid);
 
-it.each([['text', 'precious\n'], ['nothing', ''], ['a number', '12345'], ['null', 'null'], ['other fields', '{"pid":1,"host":"x"}'], ['much', ' '.repeat(5000)]])(
-  'a file of %s at its name is refused and stays',
-  (_, content) => {
-    writeFileSync(lock, content);
-    expect(() => lockOutputs([output])).toThrow(FileError);
-    expect(readFileSync(lock, 'utf8')).toBe(content);
-    expect(readdirSync(directory)).toEqual(['out.lock']);
-  },
-);
+it.each([
+  ['text', 'precious\n'],
+  ['nothing', ''],
+  ['a number', '12345'],
+  ['null', 'null'],
+  ['other fields', '{"pid":1,"host":"x"}'],
+  ['much', ' '.repeat(5000)],
+])('a file of %s at its name is refused and stays', (_, content) => {
+  writeFileSync(lock, content);
+  expect(() => lockOutputs([output])).toThrow(FileError);
+  expect(readFileSync(lock, 'utf8')).toBe(content);
+  expect(readdirSync(directory)).toEqual(['out.lock']);
+});
 
 it('so are a directory and a link to nothing', () => {
   mkdirSync(lock);
@@ -43,7 +47,10 @@ it('so are a directory and a link to nothing', () => {
   expect(() => lockOutputs([output])).toThrow(/is none of trajport/);
 });
 
-it.each([['released', (locked: Disposable) => locked[Symbol.dispose]()], ['interrupted', removeTemporaries]])('is left to another that took its place when %s', (_, end) => {
+it.each([
+  ['released', (locked: Disposable) => locked[Symbol.dispose]()],
+  ['interrupted', removeTemporaries],
+])('is left to another that took its place when %s', (_, end) => {
   const locked = lockOutputs([output]);
   writeFileSync(lock, ALIVE);
   end(locked);

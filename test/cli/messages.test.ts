@@ -25,15 +25,38 @@ beforeAll(async () => {
   const graph = preset('mlp', { input: [1, 28, 28], widths: [4], classes: 10 });
   const checkpoints = [1, 2].map((seed) => ({ label: `c${seed}`, state: initialise(core, graph, { seed }) }));
   const sha256 = officialTrainings.find(({ dataset }) => dataset === 'fashion-mnist')?.sha256 as string;
-  writeFileSync(join(directory, 'fashion.zip'), await writeBundle({ graph, checkpoints, training: { kind: 'train', inputs: { data: sha256 }, settings: { seed: 1, heldOutFraction: 0.2 } } }));
+  writeFileSync(
+    join(directory, 'fashion.zip'),
+    await writeBundle({
+      graph,
+      checkpoints,
+      training: { kind: 'train', inputs: { data: sha256 }, settings: { seed: 1, heldOutFraction: 0.2 } },
+    }),
+  );
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 it.each<[number, readonly string[], string]>([
-  [2, ['evaluate', 'fashion.zip'], 'fashion.zip was trained on fashion-mnist: give --data DIR, the folder of its files (trajport download fashion-mnist fetches them)'],
-  [2, ['transfer', 'fashion.zip', '--target-seed', '1', '--out', 'x.safetensors'], 'fashion.zip was trained on fashion-mnist: give --data DIR'],
-  [3, ['train', '--data', 'three', '--initial', 'v.safetensors', '--final', 'x.safetensors'], 'no network is named, so it is --model mlp --widths 512; were these weights of an MLP, it would be --widths 24,8\n'],
-  [2, ['inspect', 'v.safetensors', '--model', 'resnet18'], '--model needs --input C,H,W and --classes N, e.g. --input 3,224,224 --classes 1000'],
+  [
+    2,
+    ['evaluate', 'fashion.zip'],
+    'fashion.zip was trained on fashion-mnist: give --data DIR, the folder of its files (trajport download fashion-mnist fetches them)',
+  ],
+  [
+    2,
+    ['transfer', 'fashion.zip', '--target-seed', '1', '--out', 'x.safetensors'],
+    'fashion.zip was trained on fashion-mnist: give --data DIR',
+  ],
+  [
+    3,
+    ['train', '--data', 'three', '--initial', 'v.safetensors', '--final', 'x.safetensors'],
+    'no network is named, so it is --model mlp --widths 512; were these weights of an MLP, it would be --widths 24,8\n',
+  ],
+  [
+    2,
+    ['inspect', 'v.safetensors', '--model', 'resnet18'],
+    '--model needs --input C,H,W and --classes N, e.g. --input 3,224,224 --classes 1000',
+  ],
   [3, ['inspect', '-'], '-: no such file: standard input is not read, give the name of a file'],
   [2, ['inspect', '-v2.safetensors'], 'did you mean ./-v2.safetensors ?'],
   [3, ['inspect', 'folder'], 'folder: is a folder, where one file is read (pack takes folders of checkpoints'],

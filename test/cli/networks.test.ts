@@ -9,5 +9,7 @@ it.each(presetNames)('%s takes the options that it reads, and no other', (name) 
   const given: PresetOptions = { input: name === 'gpt2' ? [16] : [3, 32, 32], classes: 10 };
   preset(name, new Proxy(given, { get: (target, option: keyof PresetOptions) => (read.add(option), target[option]) }));
   const taken = Object.entries(takenBy).filter(([, names]) => names.test(name)).map(([option]) => (option === 'no-bias' ? 'bias' : option));
-  expect(taken.toSorted()).toEqual(['activation', 'bias', 'depth', 'heads', 'patch', 'stem', 'width', 'widths'].filter((option) => read.has(option)));
+  expect(taken.toSorted()).toEqual(
+    ['activation', 'bias', 'depth', 'heads', 'patch', 'stem', 'width', 'widths'].filter((option) => read.has(option)),
+  );
 });

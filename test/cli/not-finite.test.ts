@@ -31,18 +31,39 @@ beforeAll(async () => {
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 it('weights that are not finite are refused by the name of their file, and remarked on by who only looks', async () => {
-  const refused = { code: 3, stderr: expect.stringContaining('error: nan.safetensors: linear1.bias[3]: expected a finite number, got NaN') };
-  for (const args of [['evaluate', 'nan.safetensors', '--graph', 'tune.zip', '--data', 'a'], ['transfer', 'tune.zip', '--target', 'nan.safetensors', '--data', 'a', '--out', 'x.safetensors'], ['train', '--graph', 'tune.zip', '--data', 'a', '--initial', 'nan.safetensors', '--final', 'x.safetensors']]) {
+  const refused = {
+    code: 3,
+    stderr: expect.stringContaining('error: nan.safetensors: linear1.bias[3]: expected a finite number, got NaN'),
+  };
+  for (const args of [
+    ['evaluate', 'nan.safetensors', '--graph', 'tune.zip', '--data', 'a'],
+    ['transfer', 'tune.zip', '--target', 'nan.safetensors', '--data', 'a', '--out', 'x.safetensors'],
+    ['train', '--graph', 'tune.zip', '--data', 'a', '--initial', 'nan.safetensors', '--final', 'x.safetensors'],
+  ]) {
     expect(await run(...args)).toMatchObject(refused);
   }
   const noted = { code: 0, stderr: 'note: nan.safetensors: linear1.bias[3] is NaN; no network computes with that\n' };
-  for (const args of [['inspect', 'nan.safetensors'], ['inspect', 'nan.safetensors', '--graph', 'tune.zip'], ['convert', 'nan.safetensors', 'nan.npz']]) expect(await run(...args)).toMatchObject(noted);
+  for (const args of [
+    ['inspect', 'nan.safetensors'],
+    ['inspect', 'nan.safetensors', '--graph', 'tune.zip'],
+    ['convert', 'nan.safetensors', 'nan.npz'],
+  ])
+    expect(await run(...args)).toMatchObject(noted);
   expect(await run('inspect', 'v.safetensors')).toMatchObject({ code: 0, stderr: '' });
 });
 
 it('weights that overflow: the loss is remarked on, and the gradient is not taken for the weights', async () => {
   const { code, stdout, stderr } = await run('evaluate', 'huge.safetensors', '--graph', 'tune.zip', '--data', 'a', '--json');
-  expect({ code, stderr, loss: jsonLines(stdout)[0]?.['loss'] }).toEqual({ code: 0, stderr: expect.stringMatching(/^note: huge\.safetensors: the loss is (NaN|Infinity): the network overflows/), loss: null });
+  expect({ code, stderr, loss: jsonLines(stdout)[0]?.['loss'] }).toEqual({
+    code: 0,
+    stderr: expect.stringMatching(/^note: huge\.safetensors: the loss is (NaN|Infinity): the network overflows/),
+    loss: null,
+  });
   const ported = await run('transfer', 'tune.zip', '--target', 'huge.safetensors', '--data', 'a', '--method', 'fgmt', '--out', 'x.safetensors');
-  expect(ported).toMatchObject({ code: 3, stderr: expect.stringMatching(/error: gradient of target\.linear1\.\w+( \(inputs\))?\[\d+\]: expected a finite number, got (NaN|-?Infinity)/) });
+  expect(ported).toMatchObject({
+    code: 3,
+    stderr: expect.stringMatching(
+      /error: gradient of target\.linear1\.\w+( \(inputs\))?\[\d+\]: expected a finite number, got (NaN|-?Infinity)/,
+    ),
+  });
 });

@@ -35,7 +35,10 @@ let directory: string;
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'trajport-ranges-'));
   writeImageFolder(join(directory, 'a'));
-  const { code, stderr } = await trajport(['train', '--data', 'a', '--widths', '8', '--epochs', '1', '--held-out', '0.2', '--out', 'tune.zip'], { cwd: directory });
+  const { code, stderr } = await trajport(
+    ['train', '--data', 'a', '--widths', '8', '--epochs', '1', '--held-out', '0.2', '--out', 'tune.zip'],
+    { cwd: directory },
+  );
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -47,7 +50,9 @@ describe('options of numbers', () => {
   });
 
   // What readSettings takes is what transfer and plan take.
-  const settings = numeric.filter(([command, , spec]) => (command === 'transfer' || command === 'plan') && Object.hasOwn(choiceNames, nameOf(spec)));
+  const settings = numeric.filter(
+    ([command, , spec]) => (command === 'transfer' || command === 'plan') && Object.hasOwn(choiceNames, nameOf(spec)),
+  );
   it.each(settings)('%s --%s has the range of the library', (command, option, spec) => {
     const options = commands.find(({ name }) => name === command)?.options ?? {};
     const read = (value: number): unknown => {
@@ -82,14 +87,24 @@ describe('a number out of range', () => {
     [['demo', '--train-count', '1000000000'], '--train-count: expected an integer in [1, '],
     [['train', '--train-count', '1000000000', '--final', 'x.safetensors'], '--train-count: expected an integer in [1, '],
     [['train', '--data', 'a', '--classes', '300', '--final', 'x.safetensors'], '--classes is at most 256 for images'],
-    [['train', '--data', 'a', '--batch-size', '3000000000', '--final', 'x.safetensors'], '--batch-size: expected an integer in [1, 2147483647]'],
+    [
+      ['train', '--data', 'a', '--batch-size', '3000000000', '--final', 'x.safetensors'],
+      '--batch-size: expected an integer in [1, 2147483647]',
+    ],
     // What it advises is an option too.
-    [[...port, '--held-out', '0.9'], '--held-out: expected at most 0.2, what the source\'s training held out of these data (it has seen the others; another --held-out-seed draws from all), got 0.9'],
+    [
+      [...port, '--held-out', '0.9'],
+      "--held-out: expected at most 0.2, what the source's training held out of these data (it has seen the others; another --held-out-seed draws from all), got 0.9",
+    ],
   ])('%j', async (args, message) => {
     const { code, stderr } = await trajport(args, { cwd: directory });
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(message) });
     const [option] = /^--[a-z-]+/.exec(message) as unknown as [string];
-    expect(jsonLines((await trajport([...args, '--json'], { cwd: directory })).stdout).at(-1)).toMatchObject({ event: 'error', option, exitCode: 2 });
+    expect(jsonLines((await trajport([...args, '--json'], { cwd: directory })).stdout).at(-1)).toMatchObject({
+      event: 'error',
+      option,
+      exitCode: 2,
+    });
   });
 
   it('is of the command line where that has its range', () => expect(exitCodeOf(new UsageError('--steps is an integer'))).toBe(2));

@@ -2,13 +2,21 @@
 import { describe, expect, it } from 'vitest';
 import { Output } from '../../src/cli/output.ts';
 
-function harness(options: { tty?: boolean; json?: boolean; quiet?: boolean; identical?: boolean; environment?: Record<string, string> } = {}) {
+function harness(
+  options: { tty?: boolean; json?: boolean; quiet?: boolean; identical?: boolean; environment?: Record<string, string> } = {},
+) {
   const stdout: string[] = [];
   const stderr: string[] = [];
   let time = 0;
   const sink = (lines: string[]) => ({ write: (text: string) => lines.push(text), isTTY: options.tty === true, columns: 60 });
   const output = new Output({
-    stdout: sink(stdout), stderr: sink(stderr), json: options.json === true, quiet: options.quiet === true, identical: options.identical !== false, environment: options.environment ?? {}, now: () => time,
+    stdout: sink(stdout),
+    stderr: sink(stderr),
+    json: options.json === true,
+    quiet: options.quiet === true,
+    identical: options.identical !== false,
+    environment: options.environment ?? {},
+    now: () => time,
   });
   return { output, stdout, stderr, wait: (ms: number) => void (time += ms) };
 }

@@ -33,7 +33,10 @@ describe('transfer', () => {
     expect(JSON.parse(readFileSync(join(directory, 'threads.safetensors.json'), 'utf8'))).toMatchObject({ settings: { microBatch: 4 } });
   });
 
-  it.each([[['--micro-batch', '0'], /--micro-batch is an integer of at least 1 or auto/], [['--workers', '0'], /--workers is an integer from 1/]])('%s is refused', async (args, message) => {
+  it.each([
+    [['--micro-batch', '0'], /--micro-batch is an integer of at least 1 or auto/],
+    [['--workers', '0'], /--workers is an integer from 1/],
+  ])('%s is refused', async (args, message) => {
     const { code, stderr } = await port('x.safetensors', ...args);
     expect(code).toBe(2);
     expect(stderr).toMatch(message);
@@ -44,7 +47,10 @@ describe('relaxed SIMD', () => {
   // The binary's own validity is the feature; Node 20 needs a flag for it.
   const old = process.versions.node.startsWith('20.');
   const relaxed = (...args: string[]) =>
-    trajport([...args, '--data', 'a', '--batch-size', '16', '--json', '--relaxed-simd'], { cwd: directory, runtime: [process.execPath, ...(old ? ['--experimental-wasm-relaxed-simd'] : [])] });
+    trajport([...args, '--data', 'a', '--batch-size', '16', '--json', '--relaxed-simd'], {
+      cwd: directory,
+      runtime: [process.execPath, ...(old ? ['--experimental-wasm-relaxed-simd'] : [])],
+    });
   const port = (...more: string[]) => relaxed('transfer', 'tune.zip', '--target-seed', '2', '--method', 'fgmt', '--steps', '2', '--stop-rule', 'last', '--out', 'r.safetensors', '--record', 'r.json', ...more);
 
   it('says so in every result, record and bundle, and on stderr', async () => {
@@ -74,7 +80,8 @@ describe('relaxed SIMD', () => {
 describe('train', () => {
   const train = (model: string, ...more: string[]) =>
     run('train', '--data', 'a', '--model', model, '--width', '8', '--iterations', '1', '--batch-size', '64', '--final', 'f.safetensors', '--json', ...more);
-  const microBatchOf = ({ stdout }: { stdout: string }): unknown => (jsonLines(stdout).at(-1) as { record: { settings: { microBatch?: number } } }).record.settings.microBatch;
+  const microBatchOf = ({ stdout }: { stdout: string }): unknown =>
+    (jsonLines(stdout).at(-1) as { record: { settings: { microBatch?: number } } }).record.settings.microBatch;
 
   it('plans the micro-batch that a heap has room for', async () => {
     expect(microBatchOf(await train('small-conv', '--micro-batch', '16'))).toBe(16);
@@ -88,7 +95,10 @@ describe('train', () => {
 
   it('gives the same bytes with workers, in parts that do not divide the batch', async () => {
     const parts = ['--data', 'a', '--model', 'small-conv', '--width', '6', '--iterations', '6', '--batch-size', '16', '--micro-batch', '5', '--learning-rate', '0.1'];
-    const [alone, threads] = [await run('train', ...parts, '--final', 'one.safetensors'), await run('train', ...parts, '--workers', '2', '--final', 'two.safetensors')];
+    const [alone, threads] = [
+      await run('train', ...parts, '--final', 'one.safetensors'),
+      await run('train', ...parts, '--workers', '2', '--final', 'two.safetensors'),
+    ];
     expect([alone.code, threads.code, threads.stderr]).toEqual([0, 0, '']);
     expect(sha256('two.safetensors')).toBe(sha256('one.safetensors'));
   });

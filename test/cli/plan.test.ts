@@ -51,20 +51,40 @@ describe('evaluation', () => {
     }
     const [naive] = plans as [Planned];
     expect((await only('folder.zip', '--data', 'a', '--held-out', '0')).flops.evaluation).toBeCloseTo(forward * tests, 3);
-    expect((await only('folder.zip', '--data', 'a', '--steps', '5', '--held-out', '0.1')).flops.evaluation).toBeCloseTo(forward * (24 * 6 + tests), 3);
+    expect((await only('folder.zip', '--data', 'a', '--steps', '5', '--held-out', '0.1')).flops.evaluation).toBeCloseTo(
+      forward * (24 * 6 + tests),
+      3,
+    );
     // Those of the rule that shows them, too.
-    expect((await only('folder.zip', '--data', 'a', '--steps', '5', '--stop-rule', 'last')).flops.evaluation).toBeCloseTo(naive.flops.evaluation as number, 3);
+    expect((await only('folder.zip', '--data', 'a', '--steps', '5', '--stop-rule', 'last')).flops.evaluation).toBeCloseTo(
+      naive.flops.evaluation as number,
+      3,
+    );
   });
 
   it('follows from what the bundle was trained on, where that is known; otherwise a line says that it is left out', async () => {
-    expect(await only('glyphs.zip', '--train-count', '200')).toMatchObject({ images: 200, testImages: 2000, flops: { evaluation: expect.any(Number) } });
+    expect(await only('glyphs.zip', '--train-count', '200')).toMatchObject({
+      images: 200,
+      testImages: 2000,
+      flops: { evaluation: expect.any(Number) },
+    });
     const unknown = await only('folder.zip');
     expect(unknown).toMatchObject({ images: null, testImages: null });
     expect(unknown.flops).not.toHaveProperty('evaluation');
-    expect((await run('plan', 'folder.zip')).stdout).toContain('Evaluation is not in the time, since the number of images is not known (--data DIR says it)');
-    expect((await run('plan', 'folder.zip', '--data', 'a')).stdout).toMatch(/The time includes \S+ [kM] FLOP of evaluation: 48 held-out inputs at every step \(--held-out 0: none\), 60 test inputs thrice\./);
-    expect(await run('plan', 'folder.zip', '--train-count', '5')).toMatchObject({ code: 2, stderr: expect.stringContaining('--train-count goes with --data') });
-    expect(await run('plan', 'glyphs.zip', '--data', 'a')).toMatchObject({ code: 3, stderr: expect.stringContaining('data: expected images of shape [1, 28, 28]') });
+    expect((await run('plan', 'folder.zip')).stdout).toContain(
+      'Evaluation is not in the time, since the number of images is not known (--data DIR says it)',
+    );
+    expect((await run('plan', 'folder.zip', '--data', 'a')).stdout).toMatch(
+      /The time includes \S+ [kM] FLOP of evaluation: 48 held-out inputs at every step \(--held-out 0: none\), 60 test inputs thrice\./,
+    );
+    expect(await run('plan', 'folder.zip', '--train-count', '5')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--train-count goes with --data'),
+    });
+    expect(await run('plan', 'glyphs.zip', '--data', 'a')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('data: expected images of shape [1, 28, 28]'),
+    });
   });
 });
 
@@ -73,7 +93,10 @@ describe('the heap', () => {
 
   it('has a cap, over which a plan says so and ends with 1; what it names as fitting fits', async () => {
     const { code, stderr } = await plan('--model', 'resnet18', ...large);
-    expect({ code, stderr }).toEqual({ code: 1, stderr: 'note: a gradient of 128 inputs at once may take 3.6 GiB of heap, over the cap of 2.0 GiB; --batch-size 64 fits\n' });
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: 'note: a gradient of 128 inputs at once may take 3.6 GiB of heap, over the cap of 2.0 GiB; --batch-size 64 fits\n',
+    });
     expect(await plan('--model', 'resnet18', ...large, '--batch-size', '64')).toMatchObject({ code: 0, stderr: '' });
     expect(gradientHeapBytes(preset('resnet18', { input: [3, 224, 224], classes: 1000 }), 64)).toBeLessThanOrEqual(2 ** 31);
   });
@@ -97,7 +120,13 @@ describe('the heap', () => {
   it('does not hold some networks at all; micro-batches are not for batch norm', async () => {
     const none = await plan('--model', 'vgg16', ...large, '--heap-limit', '64MiB');
     expect(none).toMatchObject({ code: 1, stderr: expect.stringMatching(/over --heap-limit 64\.0 MiB; and of one [\d.]+ GiB\n$/) });
-    expect(await plan('--model', 'resnet18', ...large, '--micro-batch', '4')).toMatchObject({ code: 3, stderr: expect.stringContaining('--micro-batch: expected whole batches of 128') });
-    expect(await plan('--model', 'resnet18', ...large, '--micro-batch', 'auto')).toMatchObject({ code: 1, stderr: expect.stringContaining('--batch-size 64 fits') });
+    expect(await plan('--model', 'resnet18', ...large, '--micro-batch', '4')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('--micro-batch: expected whole batches of 128'),
+    });
+    expect(await plan('--model', 'resnet18', ...large, '--micro-batch', 'auto')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('--batch-size 64 fits'),
+    });
   });
 });

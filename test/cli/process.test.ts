@@ -36,7 +36,13 @@ describe('the way of a fine-tune', () => {
     expect(stderr).toBe('');
     expect(code).toBe(0);
     const lines = jsonLines(stdout);
-    const result = lines.at(-1) as { event: string; sha256: string; chosenStep: number; counts: { gradients: number }; test: { transferred: number } };
+    const result = lines.at(-1) as {
+      event: string;
+      sha256: string;
+      chosenStep: number;
+      counts: { gradients: number };
+      test: { transferred: number };
+    };
     expect(result.event).toBe('result');
     expect(result.counts.gradients).toBe(10 * 11);
     expect(lines.filter(({ event }) => event === 'step')).toHaveLength(11);
@@ -69,7 +75,9 @@ describe('the way of a fine-tune', () => {
     expect(diverged.code).toBe(0);
     const losses = jsonLines(diverged.stdout).flatMap(({ event, loss }) => (event === 'evaluation' ? [loss as number] : []));
     expect(losses.at(-1)).toBeGreaterThan(1000 * (losses[0] as number));
-    expect(diverged.stderr).toMatch(/^note: this training made the network worse: a held-out loss of 1\.\d+ at the start and \S+ at the end; a lower --learning-rate may help\n$/);
+    expect(diverged.stderr).toMatch(
+      /^note: this training made the network worse: a held-out loss of 1\.\d+ at the start and \S+ at the end; a lower --learning-rate may help\n$/,
+    );
     expect((await at('0.1')).stderr).toBe('');
   });
 
@@ -95,7 +103,9 @@ describe('the way of a fine-tune', () => {
     expect(gradients + reusedGradients).toBe(20);
     // The source's six, and the target's three at the start.
     expect(reusedGradients).toBeGreaterThanOrEqual(9);
-    const planned = jsonLines((await run('plan', 'tune.zip', '--method', 'gmt', '--steps', '4', '--gmt-batches', 'fixed', '--json')).stdout);
+    const planned = jsonLines(
+      (await run('plan', 'tune.zip', '--method', 'gmt', '--steps', '4', '--gmt-batches', 'fixed', '--json')).stdout,
+    );
     expect(planned[0]).toMatchObject({ gradients: 11 });
     const { parameters, keptGradients } = (planned[0] as { bytes: { parameters: number; keptGradients: number } }).bytes;
     expect(keptGradients).toBe(2 * 4 * parameters);
@@ -117,7 +127,9 @@ describe('the way of a fine-tune', () => {
     // Naive fits any budget: what is asked of all is whether one that matches does.
     expect(await at(0, 'all')).toMatchObject({ code: 1 });
     expect(await at(codedHistory, 'all')).toMatchObject({ code: 0 });
-    expect((await run('plan', ...net)).stdout).toMatch(/reckoned at 4 sweeps a matching; where one group of units is matched, one assignment settles it\.$/m);
+    expect((await run('plan', ...net)).stdout).toMatch(
+      /reckoned at 4 sweeps a matching; where one group of units is matched, one assignment settles it\.$/m,
+    );
   });
 
   it('tells of 8-bit codes in text, in --json and in the record', async () => {
@@ -127,11 +139,20 @@ describe('the way of a fine-tune', () => {
     expect((await port()).stderr).toBe('');
     expect(readFileSync(join(directory, 'coded.json'), 'utf8')).not.toContain('coded');
     const { code, stdout, stderr } = await port('--history-budget', '130KiB', '--json');
-    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/did not fit --history-budget 130 KiB: from step \d on they were kept as 8-bit codes; no objective is off by more than/) });
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: expect.stringMatching(
+        /did not fit --history-budget 130 KiB: from step \d on they were kept as 8-bit codes; no objective is off by more than/,
+      ),
+    });
     const lines = jsonLines(stdout);
     const { codedHistory } = lines.at(-1) as { codedHistory: { fromStep: number } };
-    expect((JSON.parse(readFileSync(join(directory, 'coded.json'), 'utf8')) as { codedHistory: object }).codedHistory).toEqual(codedHistory);
-    expect(lines.filter(({ event, objectiveErrorBound }) => event === 'step' && objectiveErrorBound !== undefined).map(({ step }) => step)[0]).toBe(codedHistory.fromStep);
+    expect((JSON.parse(readFileSync(join(directory, 'coded.json'), 'utf8')) as { codedHistory: object }).codedHistory).toEqual(
+      codedHistory,
+    );
+    expect(
+      lines.filter(({ event, objectiveErrorBound }) => event === 'step' && objectiveErrorBound !== undefined).map(({ step }) => step)[0],
+    ).toBe(codedHistory.fromStep);
   });
 
   it('speaks to people without --json, without colour into a pipe', async () => {
@@ -139,19 +160,29 @@ describe('the way of a fine-tune', () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/held-out accuracy, %/);
     // Naive keeps a step of its own, which is said; booked times add up to the whole.
-    expect(stdout).toMatch(/^test accuracy: target before [\d.]+ %, plain shift \(Naive, step (0: the target as it was|\d+ of 10)\) [\d.]+ %, FGMT \(step \d+ of 10\) [\d.]+ %$/m);
+    expect(stdout).toMatch(
+      /^test accuracy: target before [\d.]+ %, plain shift \(Naive, step (0: the target as it was|\d+ of 10)\) [\d.]+ %, FGMT \(step \d+ of 10\) [\d.]+ %$/m,
+    );
     expect(stdout).toMatch(/evaluation [\d.]+ m?s, the rest \([a-z, ]+\) [\d.]+ m?s$/m);
     expect(stdout).not.toContain('\u001b');
     const naive = await run('transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--method', 'naive', '--out', 'p.safetensors');
-    expect(naive.stdout).toMatch(/^test accuracy: target before [\d.]+ %, plain shift \(Naive, step (0: the target as it was|\d+ of 10)\) [\d.]+ %$/m);
+    expect(naive.stdout).toMatch(
+      /^test accuracy: target before [\d.]+ %, plain shift \(Naive, step (0: the target as it was|\d+ of 10)\) [\d.]+ %$/m,
+    );
     const oracle = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--oracle-target', 'v2.safetensors', '--method', 'oracle', '--data', 'b', '--steps', '1', '--out', 'p.safetensors');
     expect(oracle.stdout).toMatch(/^0 gradients, 1 assignment in .*\ntest accuracy: .*, Oracle \([^)]+\) [\d.]+ %$/m);
   });
 
   it('says where the plain shift does better than the result, and which step of it is shown', async () => {
-    // The source's own start as the target: its change, unpermuted, is the fine-tune itself; one step of Oracle against the start has no such luck.
+    // The source's own start as the target: its change, unpermuted, is the fine-tune itself; one step of Oracle against
+    // the start has no such luck.
     const { code, stdout, stderr } = await run('transfer', 'tune.zip', '--target', 'v1.safetensors', '--data', 'b', '--batch-size', '32', '--seed', '3', '--method', 'oracle', '--oracle-target', 'v2.safetensors', '--stop-rule', 'last', '--steps', '4', '--out', 'p.safetensors', '--json');
-    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/note: the plain shift \(Naive, step 4 of 4\) does better than Oracle on what is held out: [\d.]+ % right and a loss of [\d.]+, not [\d.]+ % right and a loss of [\d.]+; --method naive takes it/) });
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: expect.stringMatching(
+        /note: the plain shift \(Naive, step 4 of 4\) does better than Oracle on what is held out: [\d.]+ % right and a loss of [\d.]+, not [\d.]+ % right and a loss of [\d.]+; --method naive takes it/,
+      ),
+    });
     expect(jsonLines(stdout).at(-1)).toMatchObject({ naiveStep: 4 });
   });
 
@@ -159,17 +190,29 @@ describe('the way of a fine-tune', () => {
     const noted = async (...more: string[]) =>
       (await run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--steps', '1', '--method', 'fgmt', '--out', 'p.safetensors', ...more)).stderr.split('\n').filter((line) => !line.includes('plain shift'));
     expect(await noted()).toEqual(['']);
-    expect(await noted('--held-out', '0')).toEqual([expect.stringMatching(/^note: --held-out 0 leaves nothing to choose a step by: the last one is kept/), '']);
+    expect(await noted('--held-out', '0')).toEqual([
+      expect.stringMatching(/^note: --held-out 0 leaves nothing to choose a step by: the last one is kept/),
+      '',
+    ]);
     expect(await noted('--held-out', '0', '--stop-rule', 'last')).toEqual(['']);
-    expect(await noted('--batch-size', '217')).toEqual([expect.stringMatching(/^note: --batch-size 217 is more than the 216 images that are not held out/), '']);
+    expect(await noted('--batch-size', '217')).toEqual([
+      expect.stringMatching(/^note: --batch-size 217 is more than the 216 images that are not held out/),
+      '',
+    ]);
     expect(await noted('--batch-size', '216')).toEqual(['']);
-    expect(await noted('--workers', '3')).toEqual([expect.stringMatching(/^note: --workers 3: without --micro-batch no more than two have work/), '']);
+    expect(await noted('--workers', '3')).toEqual([
+      expect.stringMatching(/^note: --workers 3: without --micro-batch no more than two have work/),
+      '',
+    ]);
     expect(await noted('--workers', '3', '--micro-batch', '16')).toEqual(['']);
     const trained = await run('train', '--data', 'a', '--iterations', '1', '--widths', '4', '--batch-size', '300', '--final', 'p.safetensors');
     expect(trained.stderr).toMatch(/^note: --batch-size 300 is more than the 216 images/);
     const packed = await run('pack', 'v1.safetensors', '--graph', 'tune.zip', '--out', 'one.zip');
     expect(packed).toMatchObject({ code: 0, stderr: expect.stringMatching(/^note: one checkpoint is no trajectory/) });
-    expect(await run('transfer', 'one.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'never.safetensors')).toMatchObject({ code: 3, stderr: expect.stringContaining('one.zip: holds one checkpoint') });
+    expect(await run('transfer', 'one.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'never.safetensors')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('one.zip: holds one checkpoint'),
+    });
   });
 
   it('plans and verifies a network of a shape of which there are no data', async () => {
@@ -182,7 +225,8 @@ describe('the way of a fine-tune', () => {
   });
 
   it('takes the last checkpoint of a bundle where weights are asked for', async () => {
-    const from = (target: string, out: string) => run('transfer', 'tune.zip', '--target', target, '--data', 'b', '--method', 'naive', '--stop-rule', 'last', '--out', out);
+    const from = (target: string, out: string) =>
+      run('transfer', 'tune.zip', '--target', target, '--data', 'b', '--method', 'naive', '--stop-rule', 'last', '--out', out);
     await run('train', '--data', 'a', ...model, '--epochs', '1', '--initial', 'tune.zip', '--out', 'further.zip', '--final', 'further.safetensors');
     expect(await from('further.zip', 'of-bundle.safetensors')).toMatchObject({ code: 0, stderr: '' });
     await from('further.safetensors', 'of-weights.safetensors');
@@ -227,11 +271,17 @@ describe('the way of a fine-tune', () => {
   it('plan and inspect say which group of channels matching holds', async () => {
     const input = [1, 6, 6];
     const graph = sequential(input, [
-      { op: 'conv2d', name: 'a', out: 4, kernel: 3 }, { op: 'conv2d', name: 'b', out: 8, kernel: 3, groups: 4 }, { op: 'conv2d', name: 'c', out: 3, kernel: 1 },
-      { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 },
+      { op: 'conv2d', name: 'a', out: 4, kernel: 3 },
+      { op: 'conv2d', name: 'b', out: 8, kernel: 3, groups: 4 },
+      { op: 'conv2d', name: 'c', out: 3, kernel: 1 },
+      { op: 'flatten' },
+      { op: 'dense', name: 'fc', out: 3 },
     ]);
     writeFileSync(join(directory, 'grouped.json'), JSON.stringify(graph));
-    expect(await run('train', '--data', 'a', '--graph', 'grouped.json', '--iterations', '1', '--out', 'grouped.zip')).toMatchObject({ code: 0, stderr: '' });
+    expect(await run('train', '--data', 'a', '--graph', 'grouped.json', '--iterations', '1', '--out', 'grouped.zip')).toMatchObject({
+      code: 0,
+      stderr: '',
+    });
     const reason = 'a third axis of c.weight would move with it';
     expect((await run('plan', 'grouped.zip')).stdout).toContain(`Held where it is: b (${reason}).`);
     expect((await run('inspect', 'grouped.zip')).stdout).toContain(`Matching holds b where it is: ${reason}.`);
@@ -240,7 +290,10 @@ describe('the way of a fine-tune', () => {
   });
 
   it('inspects, verifies, plans and evaluates a bundle', async () => {
-    const inspected = jsonLines((await run('inspect', 'tune.zip', '--json')).stdout)[0] as { checkpoints: { label: string; sha256: string }[]; groups: { size: number }[] };
+    const inspected = jsonLines((await run('inspect', 'tune.zip', '--json')).stdout)[0] as {
+      checkpoints: { label: string; sha256: string }[];
+      groups: { size: number }[];
+    };
     expect(inspected.checkpoints).toHaveLength(5);
     expect(inspected.groups.map(({ size }) => size)).toEqual([16]);
     expect((await run('inspect', 'tune.zip')).stdout).toMatch(/permutation group/);
@@ -255,7 +308,12 @@ describe('the way of a fine-tune', () => {
     expect(jsonLines(verified.stdout).at(-1)).toMatchObject({ event: 'result', passed: true });
 
     const planned = jsonLines((await run('plan', 'tune.zip', '--steps', '7', '--json')).stdout);
-    expect(Object.fromEntries(planned.map(({ method, gradients }) => [method, gradients]))).toEqual({ naive: 0, fgmt: 14, gmt: 56, oracle: 0 });
+    expect(Object.fromEntries(planned.map(({ method, gradients }) => [method, gradients]))).toEqual({
+      naive: 0,
+      fgmt: 14,
+      gmt: 56,
+      oracle: 0,
+    });
 
     const evaluated = jsonLines((await run('evaluate', 'tune.zip', '--data', 'b', '--json')).stdout);
     expect(evaluated.map(({ checkpoint }) => checkpoint)).toEqual(inspected.checkpoints.map(({ label }) => label));
@@ -269,9 +327,19 @@ describe('the way of a fine-tune', () => {
     const tensors = readSafetensors(readFileSync(join(directory, 'squares.safetensors'))).tensors;
     const of = (name: string): Float32Array => new Float32Array(Uint8Array.from(tensors.get(name)?.bytes ?? []).buffer);
     const layer = (x: readonly number[], name: string): number[] =>
-      [...of(`${name}.bias`)].map((bias, o) => x.reduce((sum, value, i) => sum + value * (of(`${name}.weight`)[o * x.length + i] as number), bias));
+      [...of(`${name}.bias`)].map((bias, o) =>
+        x.reduce((sum, value, i) => sum + value * (of(`${name}.weight`)[o * x.length + i] as number), bias),
+      );
     const { pixels, labels } = striped(60, 6, 3, 2);
-    const scores = labels.map((_, i) => layer(layer([...pixels.subarray(36 * i, 36 * (i + 1))].map((level) => level / 255), 'linear1').map((x) => Math.max(0, x)), 'linear2'));
+    const scores = labels.map((_, i) =>
+      layer(
+        layer(
+          [...pixels.subarray(36 * i, 36 * (i + 1))].map((level) => level / 255),
+          'linear1',
+        ).map((x) => Math.max(0, x)),
+        'linear2',
+      ),
+    );
     const mean = (numbers: readonly number[]): number => numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
     const squares = mean(scores.flatMap((logits, i) => logits.map((logit, c) => (logit - Number(c === labels[i])) ** 2)));
     const entropy = (smoothing: number): number => mean(scores.map((logits, i) => {
@@ -279,7 +347,8 @@ describe('the way of a fine-tune', () => {
       return logits.reduce((total, logit, c) => total - ((1 - smoothing) * Number(c === labels[i]) + smoothing / 3) * (logit - sum), 0);
     }));
 
-    const evaluated = async (...args: string[]): Promise<Record<string, unknown>> => jsonLines((await run('evaluate', ...args, '--data', 'b', '--json')).stdout).at(-1) ?? {};
+    const evaluated = async (...args: string[]): Promise<Record<string, unknown>> =>
+      jsonLines((await run('evaluate', ...args, '--data', 'b', '--json')).stdout).at(-1) ?? {};
     const smoothed = { kind: 'softmax-cross-entropy', labelSmoothing: 0.1 };
     for (const [args, measured, loss] of [
       [['squares.zip'], { kind: 'mean-squared-error' }, squares],
@@ -309,7 +378,10 @@ describe('the way of a fine-tune', () => {
     // Whoever finds the figure finds how it came about, whatever the options were.
     const figure = readFileSync(join(directory, 'out', 'transfer.svg'), 'utf8').replaceAll(/<\/text>\s*<text[^>]*>/g, ' ');
     expect(figure).toMatch(/Made by: trajport demo, settings in record\.json<[\s\S]*<\/svg>/);
-    const { settings, names } = JSON.parse(readFileSync(join(directory, 'out', 'record.json'), 'utf8')) as { settings: object; names: object };
+    const { settings, names } = JSON.parse(readFileSync(join(directory, 'out', 'record.json'), 'utf8')) as {
+      settings: object;
+      names: object;
+    };
     expect({ ...settings, ...names }).toMatchObject({ baseEpochs: 2, fineTuneEpochs: 2, before: 'a', after: 'b' });
     // A port that came to nothing is told in the text, beside the table.
     const methods = lines.filter(({ event }) => event === 'method') as { method: string; chosenStep: number }[];
@@ -330,35 +402,99 @@ describe('exit codes', () => {
     [2, ['transfer'], 'needs BUNDLE'],
     [2, ['transfer', 'tune.zip', '--data', 'b', '--out', 'x'], 'either --target FILE or --target-seed N'],
     [2, ['inspect', 'a', 'b'], 'no further argument'],
-    [2, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'x.npz'], '--out x.npz would hold safetensors: let its name end with .safetensors; trajport convert'],
-    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--heap-limit', '15MiB'], '--heap-limit is a size from 16.0 MiB to 2.0 GiB, not "15MiB"'],
-    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--freeze', 'nope'], '--freeze: expected groups of ["linear1"], got "nope"'],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'x.npz'],
+      '--out x.npz would hold safetensors: let its name end with .safetensors; trajport convert',
+    ],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--heap-limit', '15MiB'],
+      '--heap-limit is a size from 16.0 MiB to 2.0 GiB, not "15MiB"',
+    ],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--freeze', 'nope'],
+      '--freeze: expected groups of ["linear1"], got "nope"',
+    ],
     [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--skip', 'nope'], '--skip: expected a parameter'],
-    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--from', 'nope'], '--from: expected one of the bundle'],
-    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--trajectory', 'real', '--steps', '9'], '--steps: expected at most 4'],
-    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--held-out', '0', '--stop-rule', 'label-free'], "--stop-rule: expected 'last'"],
-    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--max-sweeps', '0'], '--max-sweeps is an integer from 1'],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--from', 'nope'],
+      '--from: expected one of the bundle',
+    ],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--trajectory', 'real', '--steps', '9'],
+      '--steps: expected at most 4',
+    ],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--held-out', '0', '--stop-rule', 'label-free'],
+      "--stop-rule: expected 'last'",
+    ],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--max-sweeps', '0'],
+      '--max-sweeps is an integer from 1',
+    ],
     [2, ['plan', 'tune.zip', '--freeze', 'nope'], '--freeze: expected'],
-    [2, ['train', '--data', 'a', '--model', 'resnet-small', '--widths', '64', '--final', 'x'], '--widths is for --model mlp, not for resnet-small'],
+    [
+      2,
+      ['train', '--data', 'a', '--model', 'resnet-small', '--widths', '64', '--final', 'x'],
+      '--widths is for --model mlp, not for resnet-small',
+    ],
     [2, ['train', '--data', 'a', '--graph', 'tune.zip', '--no-bias', '--final', 'x'], '--no-bias is for --model mlp, not for --graph'],
-    [2, ['train', '--data', 'a', '--iterations', '5', '--checkpoints', '99', '--final', 'x'], '--checkpoints: expected at most 2, the whole epochs of this training, got 99'],
-    [2, ['train', '--data', 'a', '--iterations', '5', '--checkpoint-iterations', '6', '--final', 'x'], '--checkpoint-iterations: expected at most 5'],
+    [
+      2,
+      ['train', '--data', 'a', '--iterations', '5', '--checkpoints', '99', '--final', 'x'],
+      '--checkpoints: expected at most 2, the whole epochs of this training, got 99',
+    ],
+    [
+      2,
+      ['train', '--data', 'a', '--iterations', '5', '--checkpoint-iterations', '6', '--final', 'x'],
+      '--checkpoint-iterations: expected at most 5',
+    ],
     [2, ['train', '--data', 'a', '--model', 'small-conv', '--width', '0.5', '--final', 'x'], '--width: expected an integer'],
-    [4, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--history-budget', '1KiB'], '--history-budget: expected at least'],
+    [
+      4,
+      ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--history-budget', '1KiB'],
+      '--history-budget: expected at least',
+    ],
     [2, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--record', 'x.zip'], '--record x.zip would hold JSON'],
     [2, ['train', '--data', 'a', '--final', 'x.PT'], '--final x.PT would hold safetensors'],
-    [2, ['train', '--data', 'a', '--out', 'x.safetensors', '--final', 'y.safetensors'], '--out x.safetensors would hold a bundle: let its name end with .zip'],
+    [
+      2,
+      ['train', '--data', 'a', '--out', 'x.safetensors', '--final', 'y.safetensors'],
+      '--out x.safetensors would hold a bundle: let its name end with .zip',
+    ],
     [2, ['pack', 'v1.safetensors', '--graph', 'tune.zip', '--out', 'x.json'], '--out x.json would hold a bundle'],
     [3, ['inspect', 'missing.zip'], 'missing.zip: no such file'],
     [3, ['train', '--data', 'nowhere', '--out', 'x.zip'], 'nowhere'],
     [3, ['train', '--data', '.', '--out', 'x.zip'], 'has no train images'],
-    [2, ['transfer', 'tune.zip', '--target', 'tune.zip', '--data', 'b', '--out', 'tune.zip'], '--out tune.zip is an input of the same command'],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target', 'tune.zip', '--data', 'b', '--out', 'tune.zip'],
+      '--out tune.zip is an input of the same command',
+    ],
     [2, ['convert', 'v1.safetensors', 'v1.safetensors'], 'OUT v1.safetensors is an input of the same command'],
     [2, ['convert', 'v1.safetensors', 'x.pt'], 'OUT is a name that ends with .safetensors, .npz, .json, not x.pt'],
-    [2, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--oracle-target', 'v1.safetensors', '--data', 'b', '--out', 'x'], '--oracle-target is for --method oracle, not for gmt'],
-    [2, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--method', 'naive', '--workers', '2', '--data', 'b', '--out', 'x'], '--workers is for methods that compute gradients'],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--oracle-target', 'v1.safetensors', '--data', 'b', '--out', 'x'],
+      '--oracle-target is for --method oracle, not for gmt',
+    ],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--method', 'naive', '--workers', '2', '--data', 'b', '--out', 'x'],
+      '--workers is for methods that compute gradients',
+    ],
     [2, ['train', '--data', 'a', '--store-seed', '--final', 'x'], '--store-seed goes with --out FILE'],
-    [2, ['train', '--data', 'a', '--store-seed', '--initial', 'v1.safetensors', '--out', 'x.zip'], '--store-seed is for weights drawn from --seed'],
+    [
+      2,
+      ['train', '--data', 'a', '--store-seed', '--initial', 'v1.safetensors', '--out', 'x.zip'],
+      '--store-seed is for weights drawn from --seed',
+    ],
     [2, ['evaluate', 'tune.zip', '--data', 'b', '--model', 'mlp'], '--model goes with a file of weights; a bundle carries its own network'],
     [2, ['verify', 'tune.zip', '--graph', 'tune.zip'], '--graph goes with a file of weights'],
     [2, ['plan', 'tune.zip', '--widths', '3'], '--widths is for --model mlp, not for a bundle'],
@@ -374,22 +510,54 @@ describe('exit codes', () => {
     [3, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', '/dev/null'], '/dev/null: is a device or a pipe'],
     [3, ['inspect', 'https://example.org/tune.zip'], 'the command line reads files, not URLs'],
     // Said before the data are looked for, which may take seconds to read.
-    [3, ['transfer', 'tune.zip', '--target', 'missing.safetensors', '--data', 'nowhere', '--out', 'x'], 'missing.safetensors: no such file'],
+    [
+      3,
+      ['transfer', 'tune.zip', '--target', 'missing.safetensors', '--data', 'nowhere', '--out', 'x'],
+      'missing.safetensors: no such file',
+    ],
     [3, ['evaluate', 'missing.safetensors', '--graph', 'tune.zip', '--data', 'nowhere'], 'missing.safetensors: no such file'],
     [3, ['train', '--initial', 'missing.safetensors', '--data', 'nowhere', '--final', 'x'], 'missing.safetensors: no such file'],
-    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'nowhere', '--out', 'x', '--freeze', 'nope'], '--freeze: expected groups of'],
-    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'nowhere', '--out', 'x', '--skip', 'nope'], '--skip: expected a parameter'],
-    [2, ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'nowhere', '--out', 'x', '--from', 'nope'], '--from: expected one of the bundle'],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'nowhere', '--out', 'x', '--freeze', 'nope'],
+      '--freeze: expected groups of',
+    ],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'nowhere', '--out', 'x', '--skip', 'nope'],
+      '--skip: expected a parameter',
+    ],
+    [
+      2,
+      ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'nowhere', '--out', 'x', '--from', 'nope'],
+      '--from: expected one of the bundle',
+    ],
     [3, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'a'], 'is a directory'],
     // Node 20's own recursive mkdir never ends there.
     [3, ['train', '--data', 'a', '--out', '/proc/none/x.zip'], 'directory cannot be made'],
-    [3, ['evaluate', 'v1.safetensors', '--model', 'mlp', '--widths', '17', '--data', 'a'], "expected the network's tensors, got 3 that do not fit (shape: linear1.weight expected [17, 36], got [16, 36]; "],
-    [4, ['train', '--data', 'a', '--widths', '65536', '--heap-limit', '17MiB', '--epochs', '1', '--out', 'x.zip'], '--heap-limit SIZE raises the cap (at most 2.0 GiB); --micro-batch auto'],
-    [4, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--history-budget', '1', '--out', 'x'], 'expected at least 9216 bytes (9.0 KiB) for the summed similarities alone, got 1'],
+    [
+      3,
+      ['evaluate', 'v1.safetensors', '--model', 'mlp', '--widths', '17', '--data', 'a'],
+      "expected the network's tensors, got 3 that do not fit (shape: linear1.weight expected [17, 36], got [16, 36]; ",
+    ],
+    [
+      4,
+      ['train', '--data', 'a', '--widths', '65536', '--heap-limit', '17MiB', '--epochs', '1', '--out', 'x.zip'],
+      '--heap-limit SIZE raises the cap (at most 2.0 GiB); --micro-batch auto',
+    ],
+    [
+      4,
+      ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--history-budget', '1', '--out', 'x'],
+      'expected at least 9216 bytes (9.0 KiB) for the summed similarities alone, got 1',
+    ],
   ] as const)('%i for trajport %j', async (expected, args, message) => {
     const { code, stderr, stdout } = await run(...args);
     // What was said before it failed may stand on stdout; a result may not.
-    expect({ code, stderr, wrote: stdout.includes('wrote') }).toEqual({ code: expected, stderr: expect.stringContaining(message), wrote: false });
+    expect({ code, stderr, wrote: stdout.includes('wrote') }).toEqual({
+      code: expected,
+      stderr: expect.stringContaining(message),
+      wrote: false,
+    });
     expect(stderr).not.toMatch(/\n +at /);
     const json = await run(...args, '--json');
     expect(json.code).toBe(expected);
@@ -415,9 +583,21 @@ describe('exit codes', () => {
     expect((await run('inspect', 'cut.zip')).code).toBe(3);
     // Without its end it is still known for what it was, and asked for no network.
     writeFileSync(join(directory, 'half.zip'), whole.subarray(0, whole.length >> 1));
-    for (const args of [['verify'], ['evaluate'], ['inspect'], ['plan'], ['evaluate', 'v1.safetensors', '--graph'], ['train', '--data', 'a', '--final', 'x', '--initial'], ['transfer', '--target-seed', '1', '--out', 'x']]) {
+    for (const args of [
+      ['verify'],
+      ['evaluate'],
+      ['inspect'],
+      ['plan'],
+      ['evaluate', 'v1.safetensors', '--graph'],
+      ['train', '--data', 'a', '--final', 'x', '--initial'],
+      ['transfer', '--target-seed', '1', '--out', 'x'],
+    ]) {
       const { code, stderr } = await run(...args, 'half.zip');
-      expect({ args, code, stderr }).toEqual({ args, code: 3, stderr: expect.stringContaining('half.zip: is not a bundle, or is cut short') });
+      expect({ args, code, stderr }).toEqual({
+        args,
+        code: 3,
+        stderr: expect.stringContaining('half.zip: is not a bundle, or is cut short'),
+      });
     }
     // One bit in the middle of the file: in some checkpoint's bytes.
     const flipped = Uint8Array.from(whole);
@@ -425,7 +605,9 @@ describe('exit codes', () => {
     writeFileSync(join(directory, 'flipped.zip'), flipped);
     expect([1, 3]).toContain((await run('verify', 'flipped.zip')).code);
     // One in the bytes of the second checkpoint: those after it build on it, and the fault is said once.
-    const { checkpoints } = jsonLines((await run('inspect', 'tune.zip', '--json')).stdout)[0] as { checkpoints: { label: string; storedBytes: number }[] };
+    const { checkpoints } = jsonLines((await run('inspect', 'tune.zip', '--json')).stdout)[0] as {
+      checkpoints: { label: string; storedBytes: number }[];
+    };
     const [first, second] = checkpoints.map(({ storedBytes }) => storedBytes) as [number, number];
     const spoilt = Uint8Array.from(whole);
     const at = first + second;
@@ -433,18 +615,39 @@ describe('exit codes', () => {
     writeFileSync(join(directory, 'spoilt.zip'), spoilt);
     const verified = await run('verify', 'spoilt.zip');
     expect({ code: verified.code, faults: verified.stdout.match(/expected SHA-256/g)?.length }).toEqual({ code: 1, faults: 1 });
-    expect(verified.stdout).toContain(`  ${checkpoints.slice(1).map(({ label }) => label).join(', ')}: spoilt.zip: checkpoint epoch-1 as stored: expected`);
+    expect(verified.stdout).toContain(
+      `  ${checkpoints
+        .slice(1)
+        .map(({ label }) => label)
+        .join(', ')}: spoilt.zip: checkpoint epoch-1 as stored: expected`,
+    );
     // Whatever reads it names the file and says what that means.
-    for (const args of [['evaluate', 'spoilt.zip', '--data', 'b'], ['convert', 'spoilt.zip', 'x.safetensors'], ['transfer', 'spoilt.zip', '--target-seed', '2', '--data', 'b', '--out', 'x']]) {
+    for (const args of [
+      ['evaluate', 'spoilt.zip', '--data', 'b'],
+      ['convert', 'spoilt.zip', 'x.safetensors'],
+      ['transfer', 'spoilt.zip', '--target-seed', '2', '--data', 'b', '--out', 'x'],
+    ]) {
       const { code, stderr } = await run(...args);
-      expect({ args, code, stderr }).toEqual({ args, code: 3, stderr: expect.stringMatching(/error: spoilt\.zip: checkpoint epoch-1 as stored: expected SHA-256 .*\n +the file is damaged, or was changed/) });
+      expect({ args, code, stderr }).toEqual({
+        args,
+        code: 3,
+        stderr: expect.stringMatching(
+          /error: spoilt\.zip: checkpoint epoch-1 as stored: expected SHA-256 .*\n +the file is damaged, or was changed/,
+        ),
+      });
     }
   });
 
   it('3 for a file that is no weights, 2 for weights without a network', async () => {
     for (const command of ['verify', 'evaluate']) {
-      expect(await run(command, 'a/train-images-idx3-ubyte.gz')).toMatchObject({ code: 3, stderr: expect.stringContaining('expected a file of safetensors') });
-      expect(await run(command, 'v1.safetensors')).toMatchObject({ code: 2, stderr: expect.stringContaining('v1.safetensors (safetensors) holds no network') });
+      expect(await run(command, 'a/train-images-idx3-ubyte.gz')).toMatchObject({
+        code: 3,
+        stderr: expect.stringContaining('expected a file of safetensors'),
+      });
+      expect(await run(command, 'v1.safetensors')).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining('v1.safetensors (safetensors) holds no network'),
+      });
     }
   });
 
@@ -460,21 +663,43 @@ describe('exit codes', () => {
     // What stdout has no room for is no reason to hide what went wrong, nor stderr's failure one to change the code.
     expect((await shell('"$1" "$2" inspect missing --json > /dev/full')).code).toBe(3);
     expect((await shell('"$1" "$2" trian 2> /dev/full')).code).toBe(2);
-    expect(await shell('set -o pipefail; "$1" "$2" train --data a --widths 4 --iterations 1 --final piped.safetensors | true')).toEqual({ code: 0, stderr: '' });
+    expect(await shell('set -o pipefail; "$1" "$2" train --data a --widths 4 --iterations 1 --final piped.safetensors | true')).toEqual({
+      code: 0,
+      stderr: '',
+    });
     expect(existsSync(join(directory, 'piped.safetensors'))).toBe(true);
   });
 
   it.runIf(process.platform === 'linux')('3 at once for a pipe or a device where a file is read', async () => {
     execFileSync('mkfifo', [join(directory, 'pipe')]);
-    for (const args of [['inspect', 'pipe'], ['verify', 'pipe'], ['convert', 'pipe', 'x.npz'], ['evaluate', 'v1.safetensors', '--graph', 'pipe'], ['train', '--data', 'text:pipe', '--model', 'gpt2', '--final', 'x'], ['inspect', '/dev/zero']]) {
+    for (const args of [
+      ['inspect', 'pipe'],
+      ['verify', 'pipe'],
+      ['convert', 'pipe', 'x.npz'],
+      ['evaluate', 'v1.safetensors', '--graph', 'pipe'],
+      ['train', '--data', 'text:pipe', '--model', 'gpt2', '--final', 'x'],
+      ['inspect', '/dev/zero'],
+    ]) {
       expect({ args, ...(await run(...args)) }).toMatchObject({ args, code: 3, stderr: expect.stringContaining('is not a regular file') });
     }
-    expect(await run('train', '--data', 'a', '--resume-file', 'pipe', '--final', 'x')).toMatchObject({ code: 3, stderr: expect.stringContaining('pipe: is a device or a pipe, where a file is to be written') });
+    expect(await run('train', '--data', 'a', '--resume-file', 'pipe', '--final', 'x')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('pipe: is a device or a pipe, where a file is to be written'),
+    });
     rmSync(join(directory, 'pipe'));
   }, 20_000);
 
   it('names the option in --json wherever it is one that is at fault', async () => {
-    for (const [args, option] of [[['train', '--epochs', '0'], '--epochs'], [['train', '--epoch', '1'], '--epoch'], [['transfer', 'tune.zip', '--data', 'b', '--target-seed', '2', '--out', 'x', '--held-out', '0', '--stop-rule', 'label-free'], '--stop-rule'], [['train', '--data', 'a', '--out', 'x.pt'], '--out'], [['evaluate', 'tune.zip', '-x'], '-x']] as const) {
+    for (const [args, option] of [
+      [['train', '--epochs', '0'], '--epochs'],
+      [['train', '--epoch', '1'], '--epoch'],
+      [
+        ['transfer', 'tune.zip', '--data', 'b', '--target-seed', '2', '--out', 'x', '--held-out', '0', '--stop-rule', 'label-free'],
+        '--stop-rule',
+      ],
+      [['train', '--data', 'a', '--out', 'x.pt'], '--out'],
+      [['evaluate', 'tune.zip', '-x'], '-x'],
+    ] as const) {
       expect(jsonLines((await run(...args, '--json')).stdout).at(-1)).toMatchObject({ event: 'error', option, exitCode: 2 });
     }
     expect(jsonLines((await run('trian', '--json')).stdout).at(-1)).not.toHaveProperty('option');
@@ -494,7 +719,9 @@ describe('exit codes', () => {
     expect(overview.code).toBe(0);
     expect(overview.stdout).toContain('Commands');
     // Those of docs/cli.md, all of them.
-    const documented = [...readFileSync(join(root, 'docs', 'cli.md'), 'utf8').matchAll(/^\| ([\d, ]+) \| /gm)].flatMap(([, codes]) => (codes as string).split(', '));
+    const documented = [...readFileSync(join(root, 'docs', 'cli.md'), 'utf8').matchAll(/^\| ([\d, ]+) \| /gm)].flatMap(([, codes]) =>
+      (codes as string).split(', '),
+    );
     expect(documented).toHaveLength(9);
     for (const code of documented) expect(overview.stdout).toMatch(new RegExp(`^  ${code} +\\w`, 'm'));
     for (const name of ['demo', 'train', 'transfer', 'evaluate', 'inspect', 'verify', 'plan', 'download']) {
@@ -502,12 +729,15 @@ describe('exit codes', () => {
       const { code, stdout } = await run(name, '--help');
       expect(code).toBe(0);
       expect(stdout).toContain(`trajport ${name}`);
-      for (const line of stdout.split('\n')) if (!line.startsWith('  trajport') && !line.startsWith('  #')) expect(line.length).toBeLessThanOrEqual(100);
+      for (const line of stdout.split('\n'))
+        if (!line.startsWith('  trajport') && !line.startsWith('  #')) expect(line.length).toBeLessThanOrEqual(100);
     }
     // With --json the same as a result, like that of any command.
     for (const [args, fields] of [
-      [['--help'], { command: 'help', text: overview.stdout }], [['help', 'train'], { command: 'help', of: 'train', text: expect.stringContaining('--widths') }],
-      [['train', '--help'], { command: 'help', of: 'train', text: expect.stringContaining('--widths') }], [['--version'], { command: 'version', version: expect.stringMatching(/^\d/) }],
+      [['--help'], { command: 'help', text: overview.stdout }],
+      [['help', 'train'], { command: 'help', of: 'train', text: expect.stringContaining('--widths') }],
+      [['train', '--help'], { command: 'help', of: 'train', text: expect.stringContaining('--widths') }],
+      [['--version'], { command: 'version', version: expect.stringMatching(/^\d/) }],
     ] as const) {
       const { code, stdout } = await run(...args, '--json');
       expect({ code, lines: jsonLines(stdout) }).toEqual({ code: 0, lines: [expect.objectContaining({ event: 'result', ...fields })] });

@@ -19,7 +19,10 @@ afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 const open = (): ResumeFile => new ResumeFile(path, (text) => warnings.push(text));
 const point = (done: number): Promise<Uint8Array> =>
-  encodeResumePoint({ kind: 'train', settings: { seed: 1 }, inputs: {} }, { done, facts: null, arrays: new Map([['a', Float32Array.of(done)]]) });
+  encodeResumePoint(
+    { kind: 'train', settings: { seed: 1 }, inputs: {} },
+    { done, facts: null, arrays: new Map([['a', Float32Array.of(done)]]) },
+  );
 const plain = (points: readonly Uint8Array[]): number[][] => points.map((bytes) => [...bytes]);
 
 it('keeps the newest point and the one before it, and removes both', async () => {

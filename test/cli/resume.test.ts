@@ -10,7 +10,8 @@ import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
 const path = (name: string): string => join(directory, name);
-const run = (args: readonly string[], signal?: { name: NodeJS.Signals; afterMs: number }) => trajport(args, { cwd: directory, ...(signal === undefined ? {} : { signal }) });
+const run = (args: readonly string[], signal?: { name: NodeJS.Signals; afterMs: number }) =>
+  trajport(args, { cwd: directory, ...(signal === undefined ? {} : { signal }) });
 const sha256 = (name: string): string => createHash('sha256').update(readFileSync(path(name))).digest('hex');
 const EPOCHS = 60;
 const trainingOf = (epochs: number, out: string, ...more: string[]): string[] =>
@@ -59,8 +60,14 @@ it('other settings are refused and say what differs; --resume new starts over', 
   await interrupted('out.zip', 'SIGTERM');
   const other = await run(training('out.zip', '--learning-rate', '0.05', '--held-out', '0.2'));
   expect(other.code).toBe(3);
-  expect(other.stderr).toContain("error: out.zip.resume: holds another job's resume point: --learning-rate 0.01 → 0.05, --held-out 0.1 → 0.2\n");
-  expect(jsonLines(other.stdout).at(-1)).toMatchObject({ error: 'InvalidArgumentError', code: 'invalid-argument', field: expect.stringMatching(/^resume\.settings\./) });
+  expect(other.stderr).toContain(
+    "error: out.zip.resume: holds another job's resume point: --learning-rate 0.01 → 0.05, --held-out 0.1 → 0.2\n",
+  );
+  expect(jsonLines(other.stdout).at(-1)).toMatchObject({
+    error: 'InvalidArgumentError',
+    code: 'invalid-argument',
+    field: expect.stringMatching(/^resume\.settings\./),
+  });
   expect(other.stderr).toContain('--resume new starts over');
   // What follows from other settings is not laid to an option that nobody gave: iterations from epochs and batches.
   const batches = await run(training('out.zip').map((arg, i, args) => (args[i - 1] === '--batch-size' ? '32' : arg)));
@@ -72,8 +79,24 @@ it('other settings are refused and say what differs; --resume new starts over', 
 
 it('calls what differs in a transfer by its options, and the micro-batch that is the batch by none; files by the paths that were given', async () => {
   const settings = { seed: 1, heldOutSeed: 1, steps: 10, batchSize: 64, microBatch: 64, method: 'fgmt', gmtBatches: 'fresh' };
-  writeFileSync(path('p.safetensors.resume'), await encodeResumePoint({ kind: 'transfer', settings, inputs: {} }, { done: 3, facts: {}, arrays: new Map() }));
-  const { code, stderr } = await run(['transfer', 'whole.zip', '--target-seed', '2', '--data', 'a', '--method', 'fgmt', '--steps', '4', '--out', path('p.safetensors')]);
+  writeFileSync(
+    path('p.safetensors.resume'),
+    await encodeResumePoint({ kind: 'transfer', settings, inputs: {} }, { done: 3, facts: {}, arrays: new Map() }),
+  );
+  const { code, stderr } = await run([
+    'transfer',
+    'whole.zip',
+    '--target-seed',
+    '2',
+    '--data',
+    'a',
+    '--method',
+    'fgmt',
+    '--steps',
+    '4',
+    '--out',
+    path('p.safetensors'),
+  ]);
   expect(code).toBe(3);
   expect(stderr).toContain(`error: ${path('p.safetensors.resume')}: holds another job's resume point: --steps 10 → 4, `);
   expect(stderr).toContain(', --batch-size 64 → 128, ');
@@ -81,15 +104,26 @@ it('calls what differs in a transfer by its options, and the micro-batch that is
   expect(stderr).not.toMatch(/micro|settings\.|inputs\./);
   writeFileSync(path('p.safetensors.resume'), Buffer.concat([Buffer.from('TRJPNT01'), Buffer.alloc(90)]));
   const damaged = await run(['transfer', 'whole.zip', '--target-seed', '2', '--data', 'a', '--method', 'naive', '--out', 'p.safetensors']);
-  expect(damaged).toMatchObject({ code: 3, stderr: expect.stringMatching(/error: p\.safetensors\.resume: expected at least one whole resume point, got 1 damaged\n +--resume new starts over/) });
+  expect(damaged).toMatchObject({
+    code: 3,
+    stderr: expect.stringMatching(
+      /error: p\.safetensors\.resume: expected at least one whole resume point, got 1 damaged\n +--resume new starts over/,
+    ),
+  });
 });
 
 it('a training that diverges leaves no point in the way of the next try; one that is refused leaves the point of another', async () => {
   const diverging = ['--learning-rate', '1e9', '--final', 'dv.safetensors'];
   const diverged = await run(['train', '--data', 'a', '--widths', '64', '--iterations', '50', ...diverging]);
-  expect({ code: diverged.code, stderr: diverged.stderr }).toEqual({ code: 3, stderr: expect.stringContaining('learning rate of 1000000000 may be too high') });
+  expect({ code: diverged.code, stderr: diverged.stderr }).toEqual({
+    code: 3,
+    stderr: expect.stringContaining('learning rate of 1000000000 may be too high'),
+  });
   expect(leftovers()).toEqual([]);
-  expect((await run(['train', '--data', 'a', '--widths', '64', '--iterations', '50', '--learning-rate', '0.1', '--final', 'dv.safetensors'])).code).toBe(0);
+  expect(
+    (await run(['train', '--data', 'a', '--widths', '64', '--iterations', '50', '--learning-rate', '0.1', '--final', 'dv.safetensors']))
+      .code,
+  ).toBe(0);
   await interrupted('out.zip', 'SIGTERM');
   const point = sha256('out.zip.resume');
   expect((await run(training('out.zip', '--learning-rate', '1e9'))).code).toBe(3);
@@ -104,7 +138,10 @@ it('two runs on one output: one is told that it is locked; a lock whose process 
   expect(second.stderr).toContain(`process ${process.pid}`);
   expect(existsSync(path('out.zip'))).toBe(false);
   // The number of this process, but started at another moment: the number was used again.
-  for (const lock of [JSON.stringify({ pid: process.pid, host: hostname(), started: 'then 1' }), JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), started: '' })]) {
+  for (const lock of [
+    JSON.stringify({ pid: process.pid, host: hostname(), started: 'then 1' }),
+    JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), started: '' }),
+  ]) {
     writeFileSync(path('out.zip.lock'), lock);
     const { code } = await run(trainingOf(1, 'out.zip'));
     expect(code).toBe(0);

@@ -19,12 +19,22 @@ const sha256 = (name: string): string => createHash('sha256').update(readFileSyn
 
 /** Trains, bundles and transfers; answers the hashes of both files. */
 async function theWay(name: string, runtime?: readonly string[]): Promise<{ bundle: string; weights: string }> {
-  const options = { cwd: directory, env: { DENO_NO_UPDATE_CHECK: '1', DENO_DIR: join(directory, 'deno') }, ...(runtime === undefined ? {} : { runtime }) };
+  const options = {
+    cwd: directory,
+    env: { DENO_NO_UPDATE_CHECK: '1', DENO_DIR: join(directory, 'deno') },
+    ...(runtime === undefined ? {} : { runtime }),
+  };
   const bundle = `${name}.zip`;
   const weights = `${name}.safetensors`;
-  const trained = await trajport(['train', '--data', 'a', '--widths', '16', '--epochs', '2', '--batch-size', '16', '--out', bundle, '--json'], options);
+  const trained = await trajport(
+    ['train', '--data', 'a', '--widths', '16', '--epochs', '2', '--batch-size', '16', '--out', bundle, '--json'],
+    options,
+  );
   expect({ code: trained.code, stderr: trained.stderr }).toEqual({ code: 0, stderr: '' });
-  const ported = await trajport(['transfer', bundle, '--target-seed', '2', '--data', 'a', '--batch-size', '32', '--stop-rule', 'last', '--out', weights, '--json'], options);
+  const ported = await trajport(
+    ['transfer', bundle, '--target-seed', '2', '--data', 'a', '--batch-size', '32', '--stop-rule', 'last', '--out', weights, '--json'],
+    options,
+  );
   expect({ code: ported.code, stderr: ported.stderr }).toEqual({ code: 0, stderr: '' });
   expect(jsonLines(ported.stdout).at(-1)?.['sha256']).toBe(sha256(weights));
   const refused = await trajport(['train', '--epoch', '2'], options);
@@ -36,7 +46,11 @@ const deno = hostStatus('deno');
 describe.skipIf(!deno.available)('Deno with the permissions that the docs name, and no others', () => {
   const run = (permissions: string, ...args: string[]) => {
     const env = { DENO_NO_UPDATE_CHECK: '1', DENO_DIR: join(directory, 'deno') };
-    return trajport(args, { cwd: directory, env, runtime: [deno.available ? deno.binary : '', 'run', '--no-prompt', '--no-lock', ...permissions.split(' ')] });
+    return trajport(args, {
+      cwd: directory,
+      env,
+      runtime: [deno.available ? deno.binary : '', 'run', '--no-prompt', '--no-lock', ...permissions.split(' ')],
+    });
   };
   const writing = '--allow-read --allow-write --allow-sys=hostname';
 
@@ -45,7 +59,8 @@ describe.skipIf(!deno.available)('Deno with the permissions that the docs name, 
     expect(trained).toMatchObject({ code: 0, stderr: '' });
     const ported = await run(writing, 'transfer', 'least.zip', '--target-seed', '2', '--data', 'a', '--batch-size', '32', '--workers', '2', '--micro-batch', '8', '--out', 'least-ported.safetensors');
     expect(ported).toMatchObject({ code: 0, stderr: '' });
-    for (const command of ['inspect', 'verify']) expect(await run('--allow-read', command, 'least.zip')).toMatchObject({ code: 0, stderr: '' });
+    for (const command of ['inspect', 'verify'])
+      expect(await run('--allow-read', command, 'least.zip')).toMatchObject({ code: 0, stderr: '' });
     expect(await run('--allow-read', 'inspect', 'none.zip')).toMatchObject({ code: 3, stderr: 'error: none.zip: no such file\n' });
     const refused = await run('--allow-read --allow-write', 'train', '--data', 'a', '--widths', '8', '--epochs', '1', '--out', 'refused.zip');
     expect(refused.code).toBe(3);

@@ -39,16 +39,36 @@ describe('without --data', () => {
   });
 
   it.each<[string, readonly string[], string]>([
-    ['transfer', ['transfer', 'folder.zip', '--target-seed', '2', '--out', 'x.safetensors'], 'folder.zip was not trained on generated:before or generated:after as drawn here: give --data DIR, or the --train-count of its training'],
+    [
+      'transfer',
+      ['transfer', 'folder.zip', '--target-seed', '2', '--out', 'x.safetensors'],
+      'folder.zip was not trained on generated:before or generated:after as drawn here: give --data DIR, or the --train-count of its training',
+    ],
     ['evaluate', ['evaluate', 'folder.zip'], 'give --data DIR'],
     ['train', ['train', '--graph', 'folder.zip', '--iterations', '1', '--final', 'x.safetensors'], 'give --data DIR'],
-    ['transfer of a packed bundle', ['transfer', 'packed.zip', '--target-seed', '2', '--out', 'x.safetensors'], 'packed.zip does not say what it was trained on: give --data DIR'],
+    [
+      'transfer of a packed bundle',
+      ['transfer', 'packed.zip', '--target-seed', '2', '--out', 'x.safetensors'],
+      'packed.zip does not say what it was trained on: give --data DIR',
+    ],
     ['evaluate a packed bundle', ['evaluate', 'packed.zip'], 'packed.zip does not say what it was trained on: give --data DIR'],
-    ['train on with a packed network', ['train', '--graph', 'packed.zip', '--iterations', '1', '--final', 'x.safetensors'], 'packed.zip does not say what it was trained on'],
-    ['a language model', ['evaluate', 'words.safetensors', '--graph', 'words.zip'], 'words.zip reads tokens: give --data text:PATH or tokens:FILE'],
+    [
+      'train on with a packed network',
+      ['train', '--graph', 'packed.zip', '--iterations', '1', '--final', 'x.safetensors'],
+      'packed.zip does not say what it was trained on',
+    ],
+    [
+      'a language model',
+      ['evaluate', 'words.safetensors', '--graph', 'words.zip'],
+      'words.zip reads tokens: give --data text:PATH or tokens:FILE',
+    ],
   ])('refuses to guess: %s', async (_, args, message) => {
     const { code, stderr } = await run(...args);
-    expect({ code, stderr, wrote: existsSync(join(directory, 'x.safetensors')) }).toEqual({ code: 2, stderr: expect.stringContaining(message), wrote: false });
+    expect({ code, stderr, wrote: existsSync(join(directory, 'x.safetensors')) }).toEqual({
+      code: 2,
+      stderr: expect.stringContaining(message),
+      wrote: false,
+    });
   });
 });
 
@@ -59,7 +79,9 @@ it('remarks on other data than the source was trained on, and on a port that kee
   // The whole update once more on what it made: the target is the best that there is.
   const { code, stdout, stderr } = await port('--data', 'b', '--json');
   expect({ code, kept: jsonLines(stdout).at(-1)?.['chosenStep'] }).toEqual({ code: 0, kept: 0 });
-  expect(stderr).toMatch(/^note: folder\.zip was trained on other data than the 240 images of b: .*\nnote: step 0 is kept: no step scored better than the target itself/);
+  expect(stderr).toMatch(
+    /^note: folder\.zip was trained on other data than the 240 images of b: .*\nnote: step 0 is kept: no step scored better than the target itself/,
+  );
 });
 
 describe('what images were normalised by', () => {
@@ -73,7 +95,9 @@ describe('what images were normalised by', () => {
     const on = ['--data', 'a', '--widths', '16', '--epochs', '1', ...normalised];
     const trained = await run('train', ...on, '--out', 'normal.zip', '--final', 'normal.safetensors');
     expect({ code: trained.code, stderr: trained.stderr }).toEqual({ code: 0, stderr: '' });
-    expect(await run('pack', 'folder.safetensors', 'normal.safetensors', '--graph', 'folder.zip', ...normalised, '--out', 'normal-packed.zip')).toMatchObject({ code: 0 });
+    expect(
+      await run('pack', 'folder.safetensors', 'normal.safetensors', '--graph', 'folder.zip', ...normalised, '--out', 'normal-packed.zip'),
+    ).toMatchObject({ code: 0 });
     const expected = await loss('normal.safetensors', '--model', 'mlp', '--widths', '16', ...normalised);
     expect(expected).toEqual({ code: 0, stderr: '', loss: expect.any(Number) });
     expect(await loss('normal.zip')).toEqual(expected);
@@ -94,10 +118,22 @@ describe('what images were normalised by', () => {
 
   it('another by hand is remarked on; one number of two, and one of text, are refused', async () => {
     const other = await loss('normal.zip', '--pixel-mean', '0.5', '--pixel-std', '0.5');
-    expect(other).toMatchObject({ code: 0, stderr: 'note: normal.zip is of images normalised by --pixel-mean 0.25 --pixel-std 0.125, not as asked for here\n' });
-    expect(await run('evaluate', 'normal.zip', '--data', 'a', '--pixel-mean', '0.5')).toMatchObject({ code: 2, stderr: expect.stringContaining('give --pixel-std too') });
-    expect(await run('evaluate', 'words.zip', '--data', 'text:words.txt', ...normalised)).toMatchObject({ code: 2, stderr: expect.stringContaining('--pixel-mean is for images') });
-    expect(await run('evaluate', 'glyphs.zip', ...normalised)).toMatchObject({ code: 2, stderr: expect.stringContaining('--pixel-mean is for folders of images') });
+    expect(other).toMatchObject({
+      code: 0,
+      stderr: 'note: normal.zip is of images normalised by --pixel-mean 0.25 --pixel-std 0.125, not as asked for here\n',
+    });
+    expect(await run('evaluate', 'normal.zip', '--data', 'a', '--pixel-mean', '0.5')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('give --pixel-std too'),
+    });
+    expect(await run('evaluate', 'words.zip', '--data', 'text:words.txt', ...normalised)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--pixel-mean is for images'),
+    });
+    expect(await run('evaluate', 'glyphs.zip', ...normalised)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--pixel-mean is for folders of images'),
+    });
     const misfit = await run('pack', 'folder.safetensors', '--graph', 'folder.zip', '--pixel-mean', '0.5,0.5,0.5', '--pixel-std', '0.5', '--out', 'misfit.zip');
     expect(misfit).toMatchObject({ code: 2, stderr: expect.stringContaining('--pixel-mean: expected one number, for one channel, got 3') });
   });

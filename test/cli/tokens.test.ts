@@ -18,7 +18,8 @@ const run = (...args: string[]) => trajport(args, { cwd: directory });
 function letters(seed: number, shift: number, length: number): string {
   const random = new Random(seed, streams.generatedImages);
   const text = [0];
-  while (text.length < length) text.push(random.below(10) < 9 ? ((text.at(-1) as number) * 5 + 3 + shift) % LETTERS : random.below(LETTERS));
+  while (text.length < length)
+    text.push(random.below(10) < 9 ? ((text.at(-1) as number) * 5 + 3 + shift) % LETTERS : random.below(LETTERS));
   return String.fromCodePoint(...text.map((letter) => 0x61 + letter));
 }
 
@@ -41,36 +42,63 @@ describe('train, transfer, evaluate', () => {
       await run('train', '--data', 'text:after.txt', ...training, '--iterations', '60', '--seed', '3', '--initial', 'v1.safetensors', '--out', 'tune.zip'),
     ];
     for (const { code, stderr } of made) expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    const evaluations = jsonLines(made[2]?.stdout ?? '').filter(({ event }) => event === 'evaluation') as { loss: number; perplexity: number }[];
+    const evaluations = jsonLines(made[2]?.stdout ?? '').filter(({ event }) => event === 'evaluation') as {
+      loss: number;
+      perplexity: number;
+    }[];
     for (const { loss, perplexity } of evaluations) expect(perplexity).toBeCloseTo(Math.exp(loss), 9);
 
     const data = ['--data', 'text:after.txt', '--vocabulary', 'alphabet.txt', '--json'];
     const ported = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', ...data, '--method', 'fgmt', '--steps', '6', '--batch-size', '32', '--out', 'ported.safetensors');
     expect({ code: ported.code, stderr: ported.stderr }).toEqual({ code: 0, stderr: '' });
-    const { testLoss, testPerplexity } = jsonLines(ported.stdout).at(-1) as { testLoss: Record<string, number>; testPerplexity: Record<string, number> };
+    const { testLoss, testPerplexity } = jsonLines(ported.stdout).at(-1) as {
+      testLoss: Record<string, number>;
+      testPerplexity: Record<string, number>;
+    };
     expect(testLoss['transferred'], JSON.stringify(testLoss)).toBeLessThan((testLoss['target'] as number) - 0.1);
     expect(testPerplexity['transferred']).toBeCloseTo(Math.exp(testLoss['transferred'] as number), 9);
 
     const evaluated = await run('evaluate', 'ported.safetensors', '--graph', 'tune.zip', ...data);
     // The last tenth, 1,000 characters, holds 62 windows of 16 with a label behind each.
-    expect(jsonLines(evaluated.stdout)[0]).toMatchObject({ count: 62 * 16, loss: testLoss['transferred'], perplexity: testPerplexity['transferred'] });
+    expect(jsonLines(evaluated.stdout)[0]).toMatchObject({
+      count: 62 * 16,
+      loss: testLoss['transferred'],
+      perplexity: testPerplexity['transferred'],
+    });
     // e to another loss is no perplexity.
-    const [smoothed] = jsonLines((await run('evaluate', 'ported.safetensors', '--graph', 'tune.zip', ...data, '--label-smoothing', '0.1')).stdout);
+    const [smoothed] = jsonLines(
+      (await run('evaluate', 'ported.safetensors', '--graph', 'tune.zip', ...data, '--label-smoothing', '0.1')).stdout,
+    );
     expect(smoothed).not.toHaveProperty('perplexity');
     expect(smoothed?.['loss']).toBeGreaterThan(testLoss['transferred'] as number);
   }, 60_000);
 
   it.each<[string, readonly string[], number, RegExp]>([
-    ['a short text', ['--data', 'text:alphabet.txt', '--context', '30'], 3, /has 22 tokens in its train part; a window of --context 30 takes 31/],
+    [
+      'a short text',
+      ['--data', 'text:alphabet.txt', '--context', '30'],
+      3,
+      /has 22 tokens in its train part; a window of --context 30 takes 31/,
+    ],
     ['an empty text', ['--data', 'text:empty.txt'], 3, /empty\.txt: is empty/],
     ['no text', ['--data', 'text:none.txt'], 3, /none\.txt/],
-    ['a character that the vocabulary lacks', ['--data', 'text:after.txt', '--vocabulary', 'few.txt'], 3, /after\.txt, character \d+: expected one of the 3 characters/],
+    [
+      'a character that the vocabulary lacks',
+      ['--data', 'text:after.txt', '--vocabulary', 'few.txt'],
+      3,
+      /after\.txt, character \d+: expected one of the 3 characters/,
+    ],
     ['images for gpt2', ['--data', 'generated:before'], 2, /--model gpt2 reads --data text:PATH/],
     ['text for an MLP', ['--data', 'text:after.txt', '--model', 'mlp'], 2, /need --model gpt2/],
     ['a window of nothing', ['--data', 'text:after.txt', '--context', '0'], 2, /--context is an integer from 1/],
     ['--context for images', ['--data', 'generated:before', '--model', 'mlp', '--context', '8'], 2, /--context is for/],
     ['tokens of unknown number', ['--data', 'tokens:ids.bin'], 2, /needs --classes N/],
-    ['a token beyond the vocabulary', ['--data', 'tokens:ids.bin', '--classes', '9', '--context', '4'], 3, /ids\.bin\.tokens\[9\]: expected a token below 9, got 9/],
+    [
+      'a token beyond the vocabulary',
+      ['--data', 'tokens:ids.bin', '--classes', '9', '--context', '4'],
+      3,
+      /ids\.bin\.tokens\[9\]: expected a token below 9, got 9/,
+    ],
   ])('%s is refused', async (_name, args, code, message) => {
     writeFileSync(at('empty.txt'), '');
     writeFileSync(at('few.txt'), 'abc');
@@ -84,7 +112,8 @@ describe('train, transfer, evaluate', () => {
 
 describe('files of tokens', () => {
   const numbers = Uint16Array.from({ length: 50 }, (_, i) => (i * 7) % 40);
-  const raw = (values: readonly number[]) => ({ dtype: 'I64', shape: [values.length], bytes: new Uint8Array(BigInt64Array.from(values, BigInt).buffer) }) as const;
+  const raw = (values: readonly number[]) =>
+    ({ dtype: 'I64', shape: [values.length], bytes: new Uint8Array(BigInt64Array.from(values, BigInt).buffer) }) as const;
 
   const writtenAs = async (format: 'npz' | 'safetensors'): Promise<Uint8Array> =>
     (await writeForeign(new Map([['ids', raw([...numbers])]]), { format, name: `t.${format}` })).files[0]?.bytes ?? new Uint8Array(0);
@@ -108,11 +137,22 @@ describe('files of tokens', () => {
         const { files } = await writeForeign(new Map([[part, raw([...numbers])]]), { format, name });
         writeFileSync(at(name), files[0]?.bytes ?? '');
         expect([...(await loadTokens(`tokens:${at(name)}`, part, choices)).tokens], name).toEqual([...numbers]);
-        await expect(loadTokens(`tokens:${at(name)}`, other, choices)).rejects.toThrow(`${name}: has no ${other} part: its one array is named for the other`);
-        expect([await hasTokenPart(`tokens:${at(name)}`, part), await hasTokenPart(`tokens:${at(name)}`, other)], name).toEqual([true, false]);
+        await expect(loadTokens(`tokens:${at(name)}`, other, choices)).rejects.toThrow(
+          `${name}: has no ${other} part: its one array is named for the other`,
+        );
+        expect([await hasTokenPart(`tokens:${at(name)}`, part), await hasTokenPart(`tokens:${at(name)}`, other)], name).toEqual([
+          true,
+          false,
+        ]);
       }
     }
-    const { files } = await writeForeign(new Map([['train', raw([1, 2, 3, 4, 5])], ['test', raw([6, 7, 8, 9, 10])]]), { format: 'npz', name: 'both.npz' });
+    const { files } = await writeForeign(
+      new Map([
+        ['train', raw([1, 2, 3, 4, 5])],
+        ['test', raw([6, 7, 8, 9, 10])],
+      ]),
+      { format: 'npz', name: 'both.npz' },
+    );
     writeFileSync(at('both.npz'), files[0]?.bytes ?? '');
     expect([...(await loadTokens(`tokens:${at('both.npz')}`, 'test', choices)).tokens]).toEqual([6, 7, 8, 9, 10]);
     expect(await hasTokenPart(`tokens:${at('both.npz')}`, 'test')).toBe(true);

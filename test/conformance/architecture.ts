@@ -23,7 +23,11 @@ export function graphFromArchitecture(json: unknown): ModelGraph {
     const stated = widths.get(node.name);
     const [actual] = shapes.get(node.inputs[0] as string) ?? [];
     if (stated !== undefined && stated !== actual) {
-      throw new InvalidArgumentError({ field: `architecture layer ${describe(node.name)}`, expected: `${actual} inputs`, got: `${stated}` });
+      throw new InvalidArgumentError({
+        field: `architecture layer ${describe(node.name)}`,
+        expected: `${actual} inputs`,
+        got: `${stated}`,
+      });
     }
   }
   return graph;

@@ -20,7 +20,8 @@ describe.skipIf(!present)('reference cases of the official code', () => {
     expect(lines.length).toBeGreaterThan(4);
     for (const { run, failures } of lines) expect(failures, run).toEqual([]);
     // Not vacuous: gradients, laps and steps were really looked at.
-    if (name !== 'safetensors') expect(lines.some(({ checked }) => Number(checked?.['gradients']) > 0 && Number(checked?.['laps']) > 0)).toBe(true);
+    if (name !== 'safetensors')
+      expect(lines.some(({ checked }) => Number(checked?.['gradients']) > 0 && Number(checked?.['laps']) > 0)).toBe(true);
     expect(compute.core.liveAllocations).toBe(0);
   });
 });

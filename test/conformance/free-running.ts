@@ -34,7 +34,9 @@ function runLoop(core: Core, network: Network, reference: ReferenceCase, run: Ru
         trajectory.gradients(trajectory.point(point), batches).gradients,
       );
     }
-    const orders = (step.sweeps ?? []).map(({ order }) => order.map((index) => reference.group(reference.manifest.perm_names[index] as string)));
+    const orders = (step.sweeps ?? []).map(({ order }) =>
+      order.map((index) => reference.group(reference.manifest.perm_names[index] as string)),
+    );
     const random = new Random(0, streams.sweepOrder, step.t);
     const start = run.options.use_prev === true ? permutations : identityPermutations(reference.spec);
     ({ permutations } = solveMatching(history, { start, random, orders, ...OFFICIAL_TOLERANCE }));

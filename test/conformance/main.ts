@@ -22,13 +22,17 @@ function text(line: ReportLine): string {
     line.case.padEnd(12),
     line.run.padEnd(20),
     figure('gradient', line.gradientError),
-    line.knifeEdges === undefined ? '' : `(${line.knifeEdges.length} on a max-pool tie: ${line.knifeEdges.map(({ error }) => error.toExponential(1)).join(', ')})`,
+    line.knifeEdges === undefined
+      ? ''
+      : `(${line.knifeEdges.length} on a max-pool tie: ${line.knifeEdges.map(({ error }) => error.toExponential(1)).join(', ')})`,
     figure('A', line.similarityError),
     figure('parameter', line.parameterError),
     figure('objective', line.objectiveError),
     figure('loss', line.lossError),
     line.accuracies === undefined ? '' : `accuracy ${accuracy(line.accuracies.ours)} (theirs ${accuracy(line.accuracies.theirs)})`,
-    line.freeRunning === undefined ? '' : `free ${accuracy(line.freeRunning.accuracies.ours)}, same permutations ${line.freeRunning.agreement}`,
+    line.freeRunning === undefined
+      ? ''
+      : `free ${accuracy(line.freeRunning.accuracies.ours)}, same permutations ${line.freeRunning.agreement}`,
     line.ownDraws === undefined
       ? ''
       : `draws ${line.ownDraws.mean.toFixed(1)} ± ${line.ownDraws.standardDeviation.toFixed(1)} (theirs ${line.ownDraws.theirs.final_mean.toFixed(1)} ± ${line.ownDraws.theirs.final_std.toFixed(1)})`,

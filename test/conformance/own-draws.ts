@@ -18,12 +18,24 @@ export interface OwnDraws {
   readonly deviations: number;
 }
 
-export async function ownDraws(compute: Compute, reference: ReferenceCase, run: RunRecord, theirs: OtherBatches, draws: number): Promise<OwnDraws> {
+export async function ownDraws(
+  compute: Compute,
+  reference: ReferenceCase,
+  run: RunRecord,
+  theirs: OtherBatches,
+  draws: number,
+): Promise<OwnDraws> {
   const { hyper, data } = reference.manifest;
   const { options } = run;
   const labels = run.points ?? ['source_epoch-1', `source_epoch${hyper.epochs - 1}`];
-  const source = trajectoryFromStates(reference.graph, labels.map((label) => ({ label, state: reference.checkpoint(label) })));
-  const training = selectRows(reference.data, Array.from({ length: data.n_train }, (_, row) => row));
+  const source = trajectoryFromStates(
+    reference.graph,
+    labels.map((label) => ({ label, state: reference.checkpoint(label) })),
+  );
+  const training = selectRows(
+    reference.data,
+    Array.from({ length: data.n_train }, (_, row) => row),
+  );
   const accuracies: number[] = [];
   for (let seed = 0; seed < draws; seed++) {
     const { state } = await transfer({

@@ -132,7 +132,9 @@ export class ReferenceCase {
     for (const [name, axes] of Object.entries(this.manifest.spec_perm_to_axes)) {
       // Recorded axes are of the stored shape; our view refines an axis into several, the first of which starts it.
       const found = this.spec.groups.find(({ members }) =>
-        axes.every(([tensor, axis]) => members.some((member) => member.tensor === tensor && this.#storedAxis(tensor, member.axis) === axis)),
+        axes.every(([tensor, axis]) =>
+          members.some((member) => member.tensor === tensor && this.#storedAxis(tensor, member.axis) === axis),
+        ),
       );
       if (found === undefined) throw new Error(`${this.manifest.case}: ${name} [${axes.join('; ')}] is none of our groups`);
       groups.set(name, found.id);

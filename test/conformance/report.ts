@@ -85,7 +85,9 @@ export async function* conformance(compute: Compute, folders: readonly string[],
   }
   for (const directory of directories) {
     for (const file of safetensorsFiles(directory)) {
-      const line = await attempt('safetensors', file, () => safetensorsLine(join(directory, file), file, [...cases, ...neighbours(directory, cases)]));
+      const line = await attempt('safetensors', file, () =>
+        safetensorsLine(join(directory, file), file, [...cases, ...neighbours(directory, cases)]),
+      );
       if (line !== undefined) yield line;
     }
   }
@@ -124,20 +126,32 @@ function trainingLine(network: Network, reference: ReferenceCase): ReportLine | 
   };
 }
 
-async function runLine(compute: Compute, network: Network, reference: ReferenceCase, name: string, run: RunRecord, options: ReportOptions): Promise<ReportLine> {
+async function runLine(
+  compute: Compute,
+  network: Network,
+  reference: ReferenceCase,
+  name: string,
+  run: RunRecord,
+  options: ReportOptions,
+): Promise<ReportLine> {
   const { manifest, hasBatchNorm } = reference;
   const forced = replayTeacherForced(compute.core, network, reference, run, hasBatchNorm ? bounds.gradientWithBatchNorm : bounds.gradient);
   const failures = forcedFailures(forced, hasBatchNorm);
   const matches = run.mode === 'fgmt' || run.mode === 'gmt';
-  const comparable = typeof manifest.free_running_comparable === 'boolean' ? manifest.free_running_comparable : manifest.free_running_comparable[name] === true;
+  const comparable =
+    typeof manifest.free_running_comparable === 'boolean'
+      ? manifest.free_running_comparable
+      : manifest.free_running_comparable[name] === true;
   const freeRunning = matches && comparable ? replayFreeRunning(compute.core, network, reference, run) : undefined;
   if (freeRunning !== undefined) {
     if (freeRunning.agreement < 1) failures.push(`free-running permutations agree in ${freeRunning.agreement} only`);
     failures.push(...accuracyFailures('free-running', freeRunning.accuracies));
   }
   const spread = manifest.fragility?.[name]?.other_batches_12;
-  const draws = matches && spread !== undefined && options.draws > 0 ? await ownDraws(compute, reference, run, spread, options.draws) : undefined;
-  if (draws !== undefined) failures.push(...above('mean of own draws, in their deviations', Math.abs(draws.deviations), bounds.drawDeviations));
+  const draws =
+    matches && spread !== undefined && options.draws > 0 ? await ownDraws(compute, reference, run, spread, options.draws) : undefined;
+  if (draws !== undefined)
+    failures.push(...above('mean of own draws, in their deviations', Math.abs(draws.deviations), bounds.drawDeviations));
   return {
     case: manifest.case,
     run: name,
@@ -176,7 +190,8 @@ function forcedFailures(forced: TeacherForced, hasBatchNorm: boolean): string[] 
 
 function safetensorsLine(path: string, file: string, cases: readonly ReferenceCase[]): ReportLine {
   const replay = replaySafetensors(path, cases);
-  if (replay === undefined) return { case: 'safetensors', run: file, pass: false, failures: ['its case is not at hand: name the case folder too'] };
+  if (replay === undefined)
+    return { case: 'safetensors', run: file, pass: false, failures: ['its case is not at hand: name the case folder too'] };
   const failures = above('values', replay.error, replay.bound);
   return {
     case: replay.case,

@@ -38,7 +38,15 @@ export function replaySafetensors(path: string, cases: readonly ReferenceCase[])
     const ours = (got.parameters.get(tensor) ?? got.buffers.get(tensor))?.data ?? new Float32Array();
     if (theirs.length !== ours.length) return Infinity;
     const rms = norm(theirs) / Math.sqrt(theirs.length);
-    return largest([...theirs].map((value, i) => (value === ours[i] ? 0 : Math.abs((ours[i] as number) - value) / Math.max(Math.abs(value), rms))));
+    return largest(
+      [...theirs].map((value, i) => (value === ours[i] ? 0 : Math.abs((ours[i] as number) - value) / Math.max(Math.abs(value), rms))),
+    );
   });
-  return { case: reference.manifest.case, checkpoint, dtypes, error: largest(errors), bound: Math.max(0, ...dtypes.map((dtype) => ROUNDING[dtype] ?? 0)) };
+  return {
+    case: reference.manifest.case,
+    checkpoint,
+    dtypes,
+    error: largest(errors),
+    bound: Math.max(0, ...dtypes.map((dtype) => ROUNDING[dtype] ?? 0)),
+  };
 }

@@ -47,10 +47,17 @@ const NUDGES = 16;
 const NUDGE = 2 ** -23;
 const BUDGET_BYTES = 2 ** 30;
 
-type ErrorName = 'gradient' | 'loss' | 'similarity' | 'similarityOfOurGradients' | 'parameter' | 'objective' | 'statistics' | 'validationLoss';
+type ErrorName =
+  'gradient' | 'loss' | 'similarity' | 'similarityOfOurGradients' | 'parameter' | 'objective' | 'statistics' | 'validationLoss';
 
 /** @param gradientBound beyond which a gradient is looked at for a knife edge. */
-export function replayTeacherForced(core: Core, network: Network, reference: ReferenceCase, run: RunRecord, gradientBound: number): TeacherForced {
+export function replayTeacherForced(
+  core: Core,
+  network: Network,
+  reference: ReferenceCase,
+  run: RunRecord,
+  gradientBound: number,
+): TeacherForced {
   return new Replay(core, network, reference, run, gradientBound).result();
 }
 

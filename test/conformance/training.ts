@@ -19,7 +19,9 @@ export function replayTraining(network: Network, reference: ReferenceCase): Trai
   const start = reference.checkpoint('source_epoch-1');
   const end = reference.checkpoint('source_epoch0');
   using trainer = network.trainer(start, { kind: 'sgd', momentum: hyper.momentum, weightDecay: hyper.weight_decay });
-  const losses = record.batches.map((rows, i) => relativeDifference(trainer.step(reference.batch(rows), hyper.lr), record.losses[i] as number));
+  const losses = record.batches.map((rows, i) =>
+    relativeDifference(trainer.step(reference.batch(rows), hyper.lr), record.losses[i] as number),
+  );
   const reached = trainer.state();
   const buffers = [...end.buffers].filter(([name]) => reached.buffers.has(name));
   return {

@@ -36,8 +36,19 @@ function moments(x: Float32Array, rows: number, channels: number): { readonly su
 function norm(x: Float32Array, dy: Float32Array, weight: Float32Array, shift: Float32Array, channels: number, ceiling = 0) {
   return core.scoped((scratch) => {
     const rows = x.length / channels;
-    const [xPtr, dyPtr, weightPtr, shiftPtr] = [x, dy, weight, shift].map((values) => scratch.upload(values)) as [number, number, number, number];
-    const [yPtr, mean, variance, dWeight, dShift] = [scratch.f32(x.length), ...[1, 2, 3, 4].map(() => scratch.f32(channels))] as [number, number, number, number, number];
+    const [xPtr, dyPtr, weightPtr, shiftPtr] = [x, dy, weight, shift].map((values) => scratch.upload(values)) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    const [yPtr, mean, variance, dWeight, dShift] = [scratch.f32(x.length), ...[1, 2, 3, 4].map(() => scratch.f32(channels))] as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
     const space = scratch.bytes(core.kernels.batchNormScratchBytes(channels));
     core.kernels.batchNormF32(xPtr, yPtr, rows, channels, weightPtr, shiftPtr, 1e-5, mean, variance, ceiling, space);
     core.kernels.batchNormGradientF32(dyPtr, xPtr, dyPtr, rows, channels, weightPtr, 1e-5, mean, variance, dWeight, dShift, space);
@@ -50,7 +61,11 @@ function norm(x: Float32Array, dy: Float32Array, weight: Float32Array, shift: Fl
 }
 
 describe.each(shapes)('%i rows of %i channels', (rows, channels) => {
-  test.each([['about zero', 0, 0], ['about 1000', 1000, 0], ['a first row 100 deviations away', 1, 100]])('moments %s lose nothing in f64', (_, mean, outlier) => {
+  test.each([
+    ['about zero', 0, 0],
+    ['about 1000', 1000, 0],
+    ['a first row 100 deviations away', 1, 100],
+  ])('moments %s lose nothing in f64', (_, mean, outlier) => {
     const x = numbers(rows, channels, 5, mean, outlier);
     const { sums, squares } = moments(x, rows, channels);
     for (let c = 0; c < channels; c += 1 + (channels >> 4)) {
@@ -97,7 +112,12 @@ test.each([
   ['a ceiling', 0.7],
 ])('%s in the same pass gives the bytes of one behind it', (_, ceiling) => {
   for (const [rows, channels] of shapes) {
-    const inputs = [numbers(rows, channels, 1, 2), numbers(rows, channels, 2, 0), numbers(1, channels, 3, 1), numbers(1, channels, 4, 0)] as const;
+    const inputs = [
+      numbers(rows, channels, 1, 2),
+      numbers(rows, channels, 2, 0),
+      numbers(1, channels, 3, 1),
+      numbers(1, channels, 4, 0),
+    ] as const;
     const { y } = norm(...inputs, channels);
     expect(norm(...inputs, channels, ceiling).y).toEqual(y.map((value) => (value > 0 ? Math.min(value, Math.fround(ceiling)) : 0)));
   }
@@ -107,7 +127,12 @@ test('a channel has the same bytes wherever it stands', () => {
   const [rows, channels] = [77, 15];
   const order = Array.from({ length: channels }, (_, c) => (c * 4 + 3) % channels);
   const permuted = (x: Float32Array): Float32Array => x.map((_, i) => x[i - (i % channels) + (order[i % channels] as number)] as number);
-  const inputs = [numbers(rows, channels, 1, 2), numbers(rows, channels, 2, 0.3), numbers(1, channels, 3, 1), numbers(1, channels, 4, 0)] as const;
+  const inputs = [
+    numbers(rows, channels, 1, 2),
+    numbers(rows, channels, 2, 0.3),
+    numbers(1, channels, 3, 1),
+    numbers(1, channels, 4, 0),
+  ] as const;
   const plain = norm(...inputs, channels);
   const [x, dy, weight, shift] = inputs.map(permuted) as [Float32Array, Float32Array, Float32Array, Float32Array];
   const moved = norm(x, dy, weight, shift, channels);

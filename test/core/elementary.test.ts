@@ -72,7 +72,14 @@ describe('elementary functions against the engine\'s Math (itself within 1 ulp)'
   });
 
   test('at the ends', () => {
-    expect([f.exp(-Infinity), f.exp(-746), f.exp(0), f.exp(710), f.exp(Infinity), f.exp(Number.NaN)]).toEqual([0, 0, 1, Infinity, Infinity, Number.NaN]);
+    expect([f.exp(-Infinity), f.exp(-746), f.exp(0), f.exp(710), f.exp(Infinity), f.exp(Number.NaN)]).toEqual([
+      0,
+      0,
+      1,
+      Infinity,
+      Infinity,
+      Number.NaN,
+    ]);
     expect([f.expm1(-Infinity), f.expm1(0), f.expm1(Infinity), f.expm1(Number.NaN)]).toEqual([-1, 0, Infinity, Number.NaN]);
     expect([f.log(-1), f.log(0), f.log(1), f.log(Infinity), f.log(Number.NaN)]).toEqual([Number.NaN, -Infinity, 0, Infinity, Number.NaN]);
     expect(f.log(5e-324)).toBeCloseTo(-744.4400719213812, 12);

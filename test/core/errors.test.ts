@@ -41,7 +41,10 @@ group('describe', () => {
 
   it('so that a header with a constructor of its own is refused as any other', async () => {
     for (const name of ['{}', '{"toString":null}', `"${'x'.repeat(100_000)}"`]) {
-      const error = await expectTyped(() => readSafetensors(rawSafetensors(`{"a":{"dtype":{"constructor":{"name":${name}}},"shape":[],"data_offsets":[0,0]}}`)), 'malformed-file');
+      const error = await expectTyped(
+        () => readSafetensors(rawSafetensors(`{"a":{"dtype":{"constructor":{"name":${name}}},"shape":[],"data_offsets":[0,0]}}`)),
+        'malformed-file',
+      );
       expect(error.field).toBe('safetensors.a.dtype');
       expect(error.message.length).toBeLessThan(200);
     }

@@ -1,4 +1,7 @@
-/** Permutations of axes on the heap against index arithmetic: shapes on both sides of the kernels' blocks and strips, and nothing written beyond. */
+/**
+ * Permutations of axes on the heap against index arithmetic: shapes on both sides of the kernels' blocks and strips,
+ * and nothing written beyond.
+ */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 

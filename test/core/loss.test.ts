@@ -29,7 +29,8 @@ test.each([[10, 0], [255, 0.1], [256, 0], [257, 0.1], [1003, 0], [1003, 0.25]])(
       const probability = Math.exp(z - log);
       gradient[i * classes + j] = (probability - target) * scale;
       // In f32 the exponent has an absolute error, z − largest times half an ulp, that the exponential turns into a relative one.
-      bound[i * classes + j] = (probability * (3e-7 + 6e-8 * (largest - z)) + 2e-7 * (smoothing / classes) + 1e-7 * Math.abs(probability - target)) * scale;
+      bound[i * classes + j] =
+        (probability * (3e-7 + 6e-8 * (largest - z)) + 2e-7 * (smoothing / classes) + 1e-7 * Math.abs(probability - target)) * scale;
     }
   }
   core.scoped((scratch) => {

@@ -40,13 +40,25 @@ type Row = readonly [call: (options: never) => unknown, misspelt: string, meant:
 const rows: Readonly<Record<string, readonly Row[]>> = {
   train: [
     [(options: object) => api.train({ ...training, ...options }), 'learningrate', 'learningRate'],
-    [(options: object) => api.train({ ...training, loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0, ...options } }), 'loss.labelSmothing', 'labelSmoothing'],
-    [(options: object) => api.train({ ...training, optimiser: { kind: 'sgd', momentum: 0.9, weightDecay: 0, ...options } }), 'optimiser.wieghtDecay', 'weightDecay'],
+    [
+      (options: object) => api.train({ ...training, loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0, ...options } }),
+      'loss.labelSmothing',
+      'labelSmoothing',
+    ],
+    [
+      (options: object) => api.train({ ...training, optimiser: { kind: 'sgd', momentum: 0.9, weightDecay: 0, ...options } }),
+      'optimiser.wieghtDecay',
+      'weightDecay',
+    ],
     [(options: object) => api.train({ ...training, resume: { store, ...options } }), 'resume.onContinu', 'onContinue'],
   ],
   transfer: [
     [(options: object) => api.transfer({ ...transferring, ...options }), 'stepz', 'steps'],
-    [(options: object) => api.transfer({ ...transferring, loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0, ...options } }), 'loss.labelsmoothing', 'labelSmoothing'],
+    [
+      (options: object) => api.transfer({ ...transferring, loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0, ...options } }),
+      'loss.labelsmoothing',
+      'labelSmoothing',
+    ],
     [(options: object) => api.transfer({ ...transferring, resume: { store, ...options } }), 'resume.oncontinue', 'onContinue'],
   ],
   evaluate: [[(options: object) => api.evaluate({ graph, state, data, ...options }), 'batchSise', 'batchSize']],
@@ -57,8 +69,16 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
     [(options: object) => api.openCompute(options), 'heapLimit', 'heapLimitBytes'],
     [(options: object) => api.openCompute({ wasm: options }), 'wasm.kore', 'core'],
     [(options: object) => engine.compile(graph, options), 'microbatch', 'microBatch'],
-    [(options: object) => engine.compile(graph, { loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0, ...options } }), 'options.loss.labelSmothing', 'labelSmoothing'],
-    [(options: object) => engine.compile(graph).trainer(state, { kind: 'sgd', momentum: 0, weightDecay: 0, ...options }), 'optimiser.momentun', 'momentum'],
+    [
+      (options: object) => engine.compile(graph, { loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0, ...options } }),
+      'options.loss.labelSmothing',
+      'labelSmoothing',
+    ],
+    [
+      (options: object) => engine.compile(graph).trainer(state, { kind: 'sgd', momentum: 0, weightDecay: 0, ...options }),
+      'optimiser.momentun',
+      'momentum',
+    ],
   ],
   openCore: [
     [(options: object) => api.openCore(options), 'arithmetics', 'arithmetic'],
@@ -66,7 +86,11 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
   ],
   openGradientWorkers: [
     [(options: object) => api.openGradientWorkers([new EventTarget() as never], options), 'kore', 'core'],
-    [(options: object) => api.openGradientWorkers([new EventTarget() as never], { core: options }), 'core.heaplimitBytes', 'heapLimitBytes'],
+    [
+      (options: object) => api.openGradientWorkers([new EventTarget() as never], { core: options }),
+      'core.heaplimitBytes',
+      'heapLimitBytes',
+    ],
     [(options: object) => api.openGradientWorkers([new EventTarget() as never], { core: { wasm: options } }), 'core.wasm.relax', 'relaxed'],
     [(options: object) => new GradientWorkers([], 'strict').gradients(graph, [], options), 'microbatch', 'microBatch'],
   ],
@@ -82,13 +106,26 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
   ],
   stateFromForeign: [
     [
-      (options: object) => api.stateFromForeign(graph, { tensors: new Map(), metadata: new Map(), convention: 'pytorch' }, [{ from: 'a', to: 'b', ...options }], 'x'),
-      'rules[0].veiw', 'view',
+      (options: object) =>
+        api.stateFromForeign(
+          graph,
+          { tensors: new Map(), metadata: new Map(), convention: 'pytorch' },
+          [{ from: 'a', to: 'b', ...options }],
+          'x',
+        ),
+      'rules[0].veiw',
+      'view',
     ],
   ],
-  renameTensors: [[(options: object) => api.renameTensors(new Map(), 'pytorch', [{ from: 'a', to: 'b', ...options }]), 'rules[0].shap', 'shape']],
+  renameTensors: [
+    [(options: object) => api.renameTensors(new Map(), 'pytorch', [{ from: 'a', to: 'b', ...options }]), 'rules[0].shap', 'shape'],
+  ],
   parseNameRules: [
-    [(options: object) => api.parseNameRules(new TextEncoder().encode(JSON.stringify([{ from: 'a', to: 'b', ...options }]))), 'rules[0].transposed', 'transpose'],
+    [
+      (options: object) => api.parseNameRules(new TextEncoder().encode(JSON.stringify([{ from: 'a', to: 'b', ...options }]))),
+      'rules[0].transposed',
+      'transpose',
+    ],
   ],
   sequential: [[(options: object) => api.sequential([4], [{ op: 'residual', body: [], ...options }]), 'shortcuts', 'shortcut']],
   GraphBuilder: [
@@ -102,21 +139,33 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
   imageSetFromIdx: [
     [(options: object) => api.imageSetFromIdx({ name: 'set', images: bytes, labels: bytes, ...options }), 'clases', 'classes'],
     [
-      (options: object) => api.imageSetFromIdx({ name: 'set', images: bytes, labels: bytes, limitBytes: { images: 8, labels: 8, ...options } }),
-      'limitBytes.lables', 'labels',
+      (options: object) =>
+        api.imageSetFromIdx({ name: 'set', images: bytes, labels: bytes, limitBytes: { images: 8, labels: 8, ...options } }),
+      'limitBytes.lables',
+      'labels',
     ],
     [
-      (options: object) => api.imageSetFromIdx({ name: 'set', images: bytes, labels: bytes, fileNames: { images: 'a', labels: 'b', ...options } }),
-      'fileNames.image', 'images',
+      (options: object) =>
+        api.imageSetFromIdx({ name: 'set', images: bytes, labels: bytes, fileNames: { images: 'a', labels: 'b', ...options } }),
+      'fileNames.image',
+      'images',
     ],
   ],
-  imageSetFromCifar: [[(options: object) => api.imageSetFromCifar({ name: 'set', files: [bytes], format: 'cifar10', ...options }), 'fileName', 'fileNames']],
+  imageSetFromCifar: [
+    [(options: object) => api.imageSetFromCifar({ name: 'set', files: [bytes], format: 'cifar10', ...options }), 'fileName', 'fileNames'],
+  ],
   linearSumAssignment: [[(options: object) => api.linearSumAssignment(core, matrix, options), 'maximise', 'maximize']],
   GradientHistory: [[(options: object) => new api.GradientHistory(core, spec, { budgetBytes: 1e6, ...options }), 'normalize', 'normalise']],
   ...Object.fromEntries(
     api.solverNames.map((name): [string, readonly Row[]] => [
       `matchingSolvers.${name}`,
-      [[(options: object) => api.matchingSolvers[name](history(), { start: api.identityPermutations(spec), seed: 1, ...options }), 'maxSweep', 'maxSweeps']],
+      [
+        [
+          (options: object) => api.matchingSolvers[name](history(), { start: api.identityPermutations(spec), seed: 1, ...options }),
+          'maxSweep',
+          'maxSweeps',
+        ],
+      ],
     ]),
   ),
   createTransferHandler: [

@@ -1,4 +1,7 @@
-/** Four-lane f32 functions of the core (exponential, smooth activations and their slopes) against f64, in units of the last place of f32. */
+/**
+ * Four-lane f32 functions of the core (exponential, smooth activations and their slopes) against f64, in units of the
+ * last place of f32.
+ */
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
@@ -123,7 +126,10 @@ const maps = Object.keys(accuracies) as SmoothMap[];
 test('the document states these bounds', () => {
   const document = readFileSync(new URL('../../docs/gradient.md', import.meta.url), 'utf8');
   const table = document.slice(document.indexOf('Largest errors of the activations'), document.indexOf('| their slopes'));
-  const stated = [...table.matchAll(/^\| ([^|]+) \| ([0-9.]+)/gm)].map(([, name, bound]) => [(name as string).toLowerCase(), Number(bound)]);
+  const stated = [...table.matchAll(/^\| ([^|]+) \| ([0-9.]+)/gm)].map(([, name, bound]) => [
+    (name as string).toLowerCase(),
+    Number(bound),
+  ]);
   expect(Object.fromEntries(stated)).toEqual(Object.fromEntries(maps.map((map) => [map, accuracies[map].valueBound])));
   const slopes = maps.map((map) => accuracies[map].slopeBound);
   expect(document).toContain(`| their slopes | ${Math.min(...slopes)} to ${Math.max(...slopes)} |`);

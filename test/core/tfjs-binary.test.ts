@@ -1,4 +1,7 @@
-/** Without binaryen a build keeps all of tfjs's binary, with it a part: what either writes is the same, byte for byte, and each goes on from the other's points. */
+/**
+ * Without binaryen a build keeps all of tfjs's binary, with it a part: what either writes is the same, byte for byte,
+ * and each goes on from the other's points.
+ */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -8,7 +11,10 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { root } from '../hosts/root.ts';
 
-/** Four iterations, from the point in file `from` where it is not '' ; the point after two goes to `to`. Batch norm and pooling are tfjs's own kernels. */
+/**
+ * Four iterations, from the point in file `from` where it is not '' ; the point after two goes to `to`. Batch norm and
+ * pooling are tfjs's own kernels.
+ */
 const JOB = `
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -48,7 +54,8 @@ function runJob(checkout: string, from: string, to: string): Outcome {
 
 beforeAll(() => {
   writeFileSync(job, JOB);
-  for (const part of ['src', 'assembly', 'package.json', join('scripts', 'build.mjs')]) cpSync(join(root, part), join(lean, part), { recursive: true });
+  for (const part of ['src', 'assembly', 'package.json', join('scripts', 'build.mjs')])
+    cpSync(join(root, part), join(lean, part), { recursive: true });
   mkdirSync(join(lean, 'node_modules'));
   for (const name of readdirSync(join(root, 'node_modules'))) {
     if (name !== 'binaryen') symlinkSync(join(root, 'node_modules', name), join(lean, 'node_modules', name));

@@ -1,4 +1,7 @@
-/** Numbers that stand in two languages, because the compiler of neither sees the other's: TypeScript's tables against the sources of `assembly/`. */
+/**
+ * Numbers that stand in two languages, because the compiler of neither sees the other's: TypeScript's tables against
+ * the sources of `assembly/`.
+ */
 import { readFileSync } from 'node:fs';
 import { afterAll, expect, test } from 'vitest';
 import { inflateErrors, inflateState } from '../../src/bundle/codec-instance.ts';

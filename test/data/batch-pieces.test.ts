@@ -6,13 +6,22 @@ import type { ImageSet } from '../../src/data/image-set.ts';
 
 function pictures(count: number, side: number): ImageSet {
   return {
-    name: 'pictures', count, channels: 1, height: side, width: side, classes: 3, scale: [1 / 255], offset: [0],
-    images: Uint8Array.from({ length: count * side * side }, (_, i) => (i * 37) % 256), labels: Uint8Array.from({ length: count }, (_, i) => i % 3),
+    name: 'pictures',
+    count,
+    channels: 1,
+    height: side,
+    width: side,
+    classes: 3,
+    scale: [1 / 255],
+    offset: [0],
+    images: Uint8Array.from({ length: count * side * side }, (_, i) => (i * 37) % 256),
+    labels: Uint8Array.from({ length: count }, (_, i) => i % 3),
   };
 }
 
 const rows = Int32Array.of(4, 0, 6, 2, 5);
-const copied = (pieces: BatchPieces) => Array.from(pieces, ({ inputs, labels, count }) => ({ inputs: inputs.slice(), labels: labels.slice(), count }));
+const copied = (pieces: BatchPieces) =>
+  Array.from(pieces, ({ inputs, labels, count }) => ({ inputs: inputs.slice(), labels: labels.slice(), count }));
 
 test.each([true, false])('pieces are the batches of their rows, each time, the last with what is left; recurring: %s', (recurring) => {
   const set = pictures(7, 4);

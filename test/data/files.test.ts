@@ -75,7 +75,11 @@ describe('gunzip', () => {
     const lengths = Array.from({ length: 200 }, (_, i) => 11 + Math.floor((i * (whole.length - 12)) / 199));
     for (const length of [...lengths, whole.length - 8, whole.length - 4, whole.length - 1]) {
       const { code, message } = await failure(gunzip('a.gz', whole.subarray(0, length)));
-      expect({ length, code, message }).toEqual({ length, code: 'malformed-file', message: expect.stringMatching(/^a\.gz: expected a whole gzip file, got \d+ bytes, cut short$/) });
+      expect({ length, code, message }).toEqual({
+        length,
+        code: 'malformed-file',
+        message: expect.stringMatching(/^a\.gz: expected a whole gzip file, got \d+ bytes, cut short$/),
+      });
     }
     for (const stated of [5, 9_999, 10_001, 2_000_000, 2 ** 31, 2 ** 32 - 1]) {
       const cut = Buffer.from(whole.subarray(0, 5000));
@@ -97,7 +101,8 @@ describe('gunzip', () => {
   });
 });
 
-const u32 = (...values: number[]): Buffer => Buffer.concat(values.map((value) => Buffer.from([value >>> 24, value >>> 16, value >>> 8, value].map((byte) => byte & 255))));
+const u32 = (...values: number[]): Buffer =>
+  Buffer.concat(values.map((value) => Buffer.from([value >>> 24, value >>> 16, value >>> 8, value].map((byte) => byte & 255))));
 const idxImages = (count: number, height: number, width: number, bytes = count * height * width): Buffer =>
   Buffer.concat([u32(2051, count, height, width), Buffer.from(Array.from({ length: bytes }, (_unused, i) => i & 255))]);
 const idxLabels = (...labels: number[]): Buffer => Buffer.concat([u32(2049, labels.length), Buffer.from(labels)]);
@@ -107,8 +112,12 @@ describe('imageSetFromIdx', () => {
     const files = { images: idxImages(1, 1, 1).subarray(0, 9), labels: idxLabels(0).subarray(0, 8) };
     const fileNames = { images: 'd/images.gz', labels: 'd/labels.gz' };
     expect((await failure(imageSetFromIdx({ name: 'd', ...files, fileNames }))).message).toContain('d/images.gz: expected');
-    expect((await failure(imageSetFromIdx({ name: 'd', ...files, images: idxImages(1, 1, 1), fileNames }))).message).toContain('d/labels.gz: expected');
-    expect((await failure(imageSetFromCifar({ name: 'd', files: [Buffer.alloc(3)], fileNames: ['d/test.bin'], format: 'cifar10' }))).message).toContain('d/test.bin: expected');
+    expect((await failure(imageSetFromIdx({ name: 'd', ...files, images: idxImages(1, 1, 1), fileNames }))).message).toContain(
+      'd/labels.gz: expected',
+    );
+    expect(
+      (await failure(imageSetFromCifar({ name: 'd', files: [Buffer.alloc(3)], fileNames: ['d/test.bin'], format: 'cifar10' }))).message,
+    ).toContain('d/test.bin: expected');
   });
 
   test('any size of image, plain and gzip alike', async () => {
@@ -116,7 +125,11 @@ describe('imageSetFromIdx', () => {
     expect([plain.count, plain.channels, plain.height, plain.width, plain.classes]).toEqual([3, 1, 2, 5, 5]);
     expect([...plain.images]).toEqual(Array.from({ length: 30 }, (_unused, i) => i));
     const packed = await imageSetFromIdx({ name: 'small', images: gzipSync(idxImages(3, 2, 5)), labels: gzipSync(idxLabels(4, 0, 1)) });
-    expect({ ...packed, images: [...packed.images], labels: [...packed.labels] }).toEqual({ ...plain, images: [...plain.images], labels: [...plain.labels] });
+    expect({ ...packed, images: [...packed.images], labels: [...packed.labels] }).toEqual({
+      ...plain,
+      images: [...plain.images],
+      labels: [...plain.labels],
+    });
   });
 
   test('a view into a larger buffer is read where it lies', async () => {
@@ -130,7 +143,12 @@ describe('imageSetFromIdx', () => {
 
   const labels = idxLabels(0, 1);
   test.each<[string, { images?: Uint8Array; labels?: Uint8Array; classes?: number }, string, RegExp]>([
-    ['an empty file', { images: Buffer.alloc(0) }, 'malformed-file', /x images: expected an IDX file of 3 axes \(magic 2051\), got 0 bytes/],
+    [
+      'an empty file',
+      { images: Buffer.alloc(0) },
+      'malformed-file',
+      /x images: expected an IDX file of 3 axes \(magic 2051\), got 0 bytes/,
+    ],
     ['labels as images', { images: labels }, 'malformed-file', /magic 2051\), got magic 2049/],
     ['floats', { images: Buffer.concat([u32(0x0d03, 1, 1, 1), u32(0)]) }, 'unsupported', /type 13/],
     ['half a header', { images: u32(2051, 2) }, 'malformed-file', /a header of 16 bytes/],
@@ -179,7 +197,9 @@ describe('imageSetFromCifar', () => {
   });
 
   test('records of the other kind are refused', async () => {
-    expect((await failure(imageSetFromCifar({ name: 'c', files: [record([1], 0)], format: 'cifar100-fine' }))).message).toMatch(/multiple of 3074/);
+    expect((await failure(imageSetFromCifar({ name: 'c', files: [record([1], 0)], format: 'cifar100-fine' }))).message).toMatch(
+      /multiple of 3074/,
+    );
   });
 });
 
@@ -241,7 +261,11 @@ describe.skipIf(!existsSync(data))('real files (skipped where ../shared is absen
   });
 
   test('optdigits: 1797 images of 8×8 with the pixel sum of scikit-learn\'s digits', async () => {
-    const set = await imageSetFromIdx({ name: 'digits', images: read('digits8x8/t10k-images-idx3-ubyte.gz'), labels: read('digits8x8/t10k-labels-idx1-ubyte.gz') });
+    const set = await imageSetFromIdx({
+      name: 'digits',
+      images: read('digits8x8/t10k-images-idx3-ubyte.gz'),
+      labels: read('digits8x8/t10k-labels-idx1-ubyte.gz'),
+    });
     expect([set.count, set.height]).toEqual([1797, 8]);
     expect(set.images.reduce((sum, pixel) => sum + pixel, 0)).toBe(561_718);
   });

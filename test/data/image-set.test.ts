@@ -1,7 +1,16 @@
 /** Image sets: checks, batches as the network sees them, the split. */
 import { describe, expect, test } from 'vitest';
 import { makeBatch } from '../../src/data/data-set.ts';
-import { channelStatistics, imageSet, normalised, selectClasses, selectRows, shrink, splitRows, type ImageSet } from '../../src/data/image-set.ts';
+import {
+  channelStatistics,
+  imageSet,
+  normalised,
+  selectClasses,
+  selectRows,
+  shrink,
+  splitRows,
+  type ImageSet,
+} from '../../src/data/image-set.ts';
 
 /** Five images of 2 channels, 2 × 3; pixel p of image i is 40 · i + p. */
 const set: ImageSet = imageSet({

@@ -26,7 +26,9 @@ describe('characters', () => {
   });
 
   test('that are strange, bytes that are no text and an empty vocabulary are refused', () => {
-    expect(() => tokensFromCharacters('t', utf8('abc'), characterVocabulary('v', utf8('ab')))).toThrow(/t, character 2: expected one of the 2 characters of the vocabulary, got "c" \(U\+0063\)/);
+    expect(() => tokensFromCharacters('t', utf8('abc'), characterVocabulary('v', utf8('ab')))).toThrow(
+      /t, character 2: expected one of the 2 characters of the vocabulary, got "c" \(U\+0063\)/,
+    );
     expect(() => characterVocabulary('v', Uint8Array.of(97, 0xff))).toThrow(/v: expected UTF-8, got other bytes between 0 and 2/);
     expect(() => characterVocabulary('v', Uint8Array.of(97, 0xc3))).toThrow(/expected UTF-8/);
     expect(() => characterVocabulary('v', new Uint8Array(0))).toThrow(/at least one character/);

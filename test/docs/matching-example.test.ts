@@ -8,10 +8,15 @@ import { expect, it } from 'vitest';
 import { root } from '../cli/fixtures.ts';
 
 it('prints what its comment promises', () => {
-  const example = /```ts\n(import \{ GradientHistory[\s\S]*?)```/.exec(readFileSync(join(root, 'docs', 'matching.md'), 'utf8'))?.[1] as string;
+  const example = /```ts\n(import \{ GradientHistory[\s\S]*?)```/.exec(
+    readFileSync(join(root, 'docs', 'matching.md'), 'utf8'),
+  )?.[1] as string;
   const folder = mkdtempSync(join(tmpdir(), 'trajport-matching-'));
   try {
-    writeFileSync(join(folder, 'example.mjs'), example.replace("'trajport'", JSON.stringify(pathToFileURL(join(root, 'dist', 'index.js')).href)));
+    writeFileSync(
+      join(folder, 'example.mjs'),
+      example.replace("'trajport'", JSON.stringify(pathToFileURL(join(root, 'dist', 'index.js')).href)),
+    );
     expect(execFileSync(process.execPath, ['example.mjs'], { cwd: folder, encoding: 'utf8' }).trim()).toBe('1.0000 true');
     expect(example).toContain('// 1.0000 true\n');
   } finally {

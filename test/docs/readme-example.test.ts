@@ -6,7 +6,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, it } from 'vitest';
-import { generateTaskPair, initialise, openCompute, parameterLayout, preset, stateToSafetensors, train, writeBundle } from '../../src/index.ts';
+import {
+  generateTaskPair,
+  initialise,
+  openCompute,
+  parameterLayout,
+  preset,
+  stateToSafetensors,
+  train,
+  writeBundle,
+} from '../../src/index.ts';
 import { idxImages, idxLabels, root } from '../cli/fixtures.ts';
 
 it('ports a fine-tune and has the hash that its comment promises', async () => {
@@ -38,7 +47,11 @@ it('ports a fine-tune and has the hash that its comment promises', async () => {
     writeFileSync(join(folder, 'example.mjs'), lines.join('\n'));
     const said = execFileSync(process.execPath, ['example.mjs'], { cwd: folder, encoding: 'utf8' });
     expect(said).toMatch(/\d+ of \d+\n$/);
-    expect(readFileSync(join(folder, 'sha256'), 'utf8')).toBe(createHash('sha256').update(readFileSync(join(folder, 'ported'))).digest('hex'));
+    expect(readFileSync(join(folder, 'sha256'), 'utf8')).toBe(
+      createHash('sha256')
+        .update(readFileSync(join(folder, 'ported')))
+        .digest('hex'),
+    );
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -16,7 +16,9 @@ const own = Object.entries(scripts).flatMap(([name, command]) => {
 
 const run = (cwd: string, args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> =>
   new Promise((resolve) => {
-    execFile(process.execPath, args, { cwd, encoding: 'utf8' }, (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }));
+    execFile(process.execPath, args, { cwd, encoding: 'utf8' }, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
   });
 
 let folder: string;
@@ -69,7 +71,14 @@ describe('assign', () => {
     expect(rectangle.stderr).toMatch(/^note: .*--warm/);
   });
 
-  it.each([['abc', '2'], ['0', '2'], ['-5', '2'], ['', '2'], ['2', '0'], ['2', '1.5']])('refuses N = %j with --rows %s by name', async (n, rows) => {
+  it.each([
+    ['abc', '2'],
+    ['0', '2'],
+    ['-5', '2'],
+    ['', '2'],
+    ['2', '0'],
+    ['2', '1.5'],
+  ])('refuses N = %j with --rows %s by name', async (n, rows) => {
     const { code, stdout, stderr } = await assign('--rows', rows, '--', matrix('any.bin', [1, 2, 3, 4]), n);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(JSON.parse(stderr)).toMatchObject({ code: 'invalid-argument', field: n === '2' ? '--rows' : 'N' });

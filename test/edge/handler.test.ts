@@ -27,7 +27,15 @@ async function sha256Of(bytes: Uint8Array): Promise<string> {
 }
 
 beforeAll(async () => {
-  const data = imageSet({ name: 'striped', images: images.pixels, labels: Uint8Array.from(images.labels), channels: 1, height: SIZE, width: SIZE, classes: 3 });
+  const data = imageSet({
+    name: 'striped',
+    images: images.pixels,
+    labels: Uint8Array.from(images.labels),
+    channels: 1,
+    height: SIZE,
+    width: SIZE,
+    classes: 3,
+  });
   const graph = preset('mlp', { input: [1, SIZE, SIZE], classes: 3, widths: [12] });
   using compute = await openCompute();
   const trained = await train({ graph, data, seed: 1, epochs: 3, batchSize: 16, learningRate: 0.1, compute });
@@ -43,22 +51,39 @@ function request(parts: Record<string, Uint8Array | string>, init: { accept?: st
   const form = new FormData();
   for (const [name, value] of Object.entries(parts)) form.set(name, typeof value === 'string' ? value : new Blob([Uint8Array.from(value)]));
   return new Request('https://port.example/', {
-    method: 'POST', body: form, headers: init.accept === undefined ? {} : { accept: init.accept }, ...(init.signal === undefined ? {} : { signal: init.signal }),
+    method: 'POST',
+    body: form,
+    headers: init.accept === undefined ? {} : { accept: init.accept },
+    ...(init.signal === undefined ? {} : { signal: init.signal }),
   });
 }
 
 const options = (value: unknown): string => JSON.stringify(value);
 const fine = { method: 'fgmt', batchSize: 32, steps: 3, seed: 4 };
-const problemOf = async (response: Response) => ({ status: response.status, body: (await response.json()) as { error: string; field: string } });
+const problemOf = async (response: Response) => ({
+  status: response.status,
+  body: (await response.json()) as { error: string; field: string },
+});
 
 describe('handler', () => {
-  const handle = createTransferHandler({ heapLimitBytes: 32 * 2 ** 20, maxDataBytes: 64 * 1024, maxBundleBytes: 64 * 1024, maxTargetBytes: 16 * 1024, maxGradients: 100, maxWaiting: 1 });
+  const handle = createTransferHandler({
+    heapLimitBytes: 32 * 2 ** 20,
+    maxDataBytes: 64 * 1024,
+    maxBundleBytes: 64 * 1024,
+    maxTargetBytes: 16 * 1024,
+    maxGradients: 100,
+    maxWaiting: 1,
+  });
 
   it('answers weights that have the hash of the record', async () => {
     const response = await handle(request({ ...inputs, options: options(fine) }));
     expect(response.status).toBe(200);
     expect(response.headers.get('content-type')).toBe('application/octet-stream');
-    const record = JSON.parse(response.headers.get('trajport-record') as string) as { sha256: string; counts: { gradients: number }; settings: { seed: number } };
+    const record = JSON.parse(response.headers.get('trajport-record') as string) as {
+      sha256: string;
+      counts: { gradients: number };
+      settings: { seed: number };
+    };
     expect(record.counts.gradients).toBe(6);
     expect(record.settings.seed).toBe(4);
     expectedSha256 = await sha256Of(new Uint8Array(await response.arrayBuffer()));
@@ -70,14 +95,28 @@ describe('handler', () => {
     const std = [0.125];
     using bundle = await openBundle(inputs['bundle'] as Uint8Array<ArrayBuffer>);
     const { graph } = bundle;
-    const checkpoints = await Promise.all(bundle.checkpoints.map(async ({ label }, i) => ({ label, state: await bundle.readCheckpoint(i) })));
+    const checkpoints = await Promise.all(
+      bundle.checkpoints.map(async ({ label }, i) => ({ label, state: await bundle.readCheckpoint(i) })),
+    );
     const told = await writeBundle({ graph, checkpoints, training: { normalisation: { mean, std } } });
     const response = await handle(request({ ...inputs, bundle: told, options: options(fine) }));
-    const data = imageSet({ name: 'data', images: images.pixels, labels: Uint8Array.from(images.labels), channels: 1, height: SIZE, width: SIZE, classes: 3 });
+    const data = imageSet({
+      name: 'data',
+      images: images.pixels,
+      labels: Uint8Array.from(images.labels),
+      channels: 1,
+      height: SIZE,
+      width: SIZE,
+      classes: 3,
+    });
     const { method, ...choices } = fine;
     using source = await openBundle(told);
     const expected = await transfer({
-      ...choices, method: method as 'fgmt', source, target: stateFromSafetensors(parameterLayout(graph), inputs['target'] as Uint8Array<ArrayBuffer>), data: normalised(data, mean, std),
+      ...choices,
+      method: method as 'fgmt',
+      source,
+      target: stateFromSafetensors(parameterLayout(graph), inputs['target'] as Uint8Array<ArrayBuffer>),
+      data: normalised(data, mean, std),
       compute: await computeInTurn({ heapLimitBytes: 32 * 2 ** 20 }),
     });
     const sha256 = await sha256Of(new Uint8Array(await response.arrayBuffer()));
@@ -86,7 +125,10 @@ describe('handler', () => {
   });
 
   it('tells a misspelt option its name', async () => {
-    expect(await problemOf(await handle(request({ ...inputs, options: options({ metod: 'gmt' }) })))).toMatchObject({ status: 422, body: { field: 'options.metod', got: expect.stringContaining('did you mean method?') } });
+    expect(await problemOf(await handle(request({ ...inputs, options: options({ metod: 'gmt' }) })))).toMatchObject({
+      status: 422,
+      body: { field: 'options.metod', got: expect.stringContaining('did you mean method?') },
+    });
   });
 
   it('answers both parts where only multipart is accepted, with the same bytes', async () => {
@@ -99,7 +141,11 @@ describe('handler', () => {
 
   it('takes every choice of a transfer, which the record then states', async () => {
     const choices = {
-      heldOutSeed: 9, microBatch: 8, gmtBatches: 'fixed', solver: 'coordinate-descent', loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0.1 },
+      heldOutSeed: 9,
+      microBatch: 8,
+      gmtBatches: 'fixed',
+      solver: 'coordinate-descent',
+      loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0.1 },
     };
     const response = await handle(request({ ...inputs, options: options({ ...fine, ...choices }) }));
     expect(response.status).toBe(200);
@@ -132,15 +178,27 @@ describe('handler', () => {
     ['a target too large', { target: new Uint8Array(17 * 1024) }, 413, 'target'],
     ['a body too large', { images: new Uint8Array(2 ** 21) }, 413, 'body'],
     ['more steps than allowed, though without gradients', { options: options({ ...fine, method: 'naive', steps: 101 }) }, 413, 'options'],
-    ['batches for statistics without end', { options: options({ ...fine, method: 'naive', statisticsBatches: 1e9 }) }, 422, 'options.statisticsBatches'],
+    [
+      'batches for statistics without end',
+      { options: options({ ...fine, method: 'naive', statisticsBatches: 1e9 }) },
+      422,
+      'options.statisticsBatches',
+    ],
     ['batches without end', { options: options({ ...fine, batchesPerStep: 1e9 }) }, 422, 'options.batchesPerStep'],
     ['images that unpack to more than allowed', { images: gzipSync(new Uint8Array(2 ** 20)) }, 413, 'data images'],
     ['labels that unpack to more than allowed', { labels: gzipSync(new Uint8Array(2 ** 20)) }, 413, 'data labels'],
-    ['an option with a constructor of its own', { options: '{"seed":{"constructor":{"name":{"toString":null,"valueOf":null}}}}' }, 422, 'options.seed'],
+    [
+      'an option with a constructor of its own',
+      { options: '{"seed":{"constructor":{"name":{"toString":null,"valueOf":null}}}}' },
+      422,
+      'options.seed',
+    ],
     ['a loss too long for a header', { options: options({ ...fine, from: 'x'.repeat(5000) }) }, 413, 'options'],
     ['a history budget too small', { options: options({ ...fine, historyBudgetBytes: 0 }) }, 503, undefined],
   ] as const)('refuses %s', async (_name, change, status, field) => {
-    const parts = Object.fromEntries(Object.entries({ ...inputs, options: options(fine), ...change }).filter(([, value]) => value !== undefined));
+    const parts = Object.fromEntries(
+      Object.entries({ ...inputs, options: options(fine), ...change }).filter(([, value]) => value !== undefined),
+    );
     const { status: got, body } = await problemOf(await handle(request(parts as Record<string, Uint8Array | string>)));
     expect({ got, body }).toMatchObject({ got: status, body: { error: expect.any(String), ...(field === undefined ? {} : { field }) } });
     // Nothing that was refused spoils what comes after.
@@ -150,7 +208,10 @@ describe('handler', () => {
   it('refuses other methods, other bodies and lying lengths', async () => {
     const put = await handle(new Request('https://port.example/', { method: 'PUT', body: 'x' }));
     expect([put.status, put.headers.get('allow')]).toEqual([405, 'GET, HEAD, POST']);
-    expect((await handle(new Request('https://port.example/', { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } }))).status).toBe(415);
+    expect(
+      (await handle(new Request('https://port.example/', { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } })))
+        .status,
+    ).toBe(415);
     const headers = { 'content-type': 'multipart/form-data; boundary=x' };
     expect((await handle(new Request('https://port.example/', { method: 'POST', body: 'not a form', headers }))).status).toBe(400);
     expect((await handle(new Request('https://port.example/', { method: 'POST', headers }))).status).toBe(400);
@@ -159,25 +220,41 @@ describe('handler', () => {
   it('stops reading an endless body at its cap', async () => {
     let pulled = 0;
     const body = new ReadableStream({ pull: (controller) => void (pulled++, controller.enqueue(new Uint8Array(65_536))) });
-    const endless = new Request('https://port.example/', { method: 'POST', body, headers: { 'content-type': 'multipart/form-data; boundary=x' }, duplex: 'half' } as RequestInit);
+    const endless = new Request('https://port.example/', {
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'multipart/form-data; boundary=x' },
+      duplex: 'half',
+    } as RequestInit);
     expect((await handle(endless)).status).toBe(413);
     expect(pulled).toBeLessThan(64);
   });
 
   it('caps the work: gradients, evaluation and statistics by their operations, with batches no larger than the data', async () => {
     const small = createTransferHandler({ heapLimitBytes: 32 * 2 ** 20, maxFlops: 1e6 });
-    const of = async (choices: object) => problemOf(await small(request({ ...inputs, options: options({ seed: 1, steps: 2, heldOutFraction: 0, stopRule: 'last', ...choices }) })));
+    const of = async (choices: object) =>
+      problemOf(
+        await small(request({ ...inputs, options: options({ seed: 1, steps: 2, heldOutFraction: 0, stopRule: 'last', ...choices }) })),
+      );
     // An image takes 36 · 12 + 12 · 3 multiplications and additions forward, and about three times that with its gradient.
     expect((await small(request({ ...inputs, options: options({ method: 'naive', steps: 2 }) }))).status).toBe(200);
     expect((await small(request({ ...inputs, options: options({ method: 'naive', steps: 2, batchSize: 1e9 }) }))).status).toBe(200);
-    expect(await of({ method: 'fgmt', batchSize: 1e9 })).toMatchObject({ status: 413, body: { field: 'options', expected: expect.stringContaining('floating-point operations') } });
-    expect(await of({ method: 'naive', steps: 100, heldOutFraction: 0.9, stopRule: 'held-out' })).toMatchObject({ status: 413, body: { field: 'options' } });
+    expect(await of({ method: 'fgmt', batchSize: 1e9 })).toMatchObject({
+      status: 413,
+      body: { field: 'options', expected: expect.stringContaining('floating-point operations') },
+    });
+    expect(await of({ method: 'naive', steps: 100, heldOutFraction: 0.9, stopRule: 'held-out' })).toMatchObject({
+      status: 413,
+      body: { field: 'options' },
+    });
   });
 
   it('caps what it keeps in memory beside the heap', async () => {
     const small = createTransferHandler({ heapLimitBytes: 32 * 2 ** 20, maxHistoryBytes: 64 * 1024 });
     expect((await small(request({ ...inputs, options: options(fine) }))).status).toBe(200);
-    const { status, body } = await problemOf(await small(request({ ...inputs, options: options({ ...fine, batchSize: 144, batchesPerStep: 4 }) })));
+    const { status, body } = await problemOf(
+      await small(request({ ...inputs, options: options({ ...fine, batchSize: 144, batchesPerStep: 4 }) })),
+    );
     expect({ status, body }).toMatchObject({ status: 413, body: { field: 'options', expected: expect.stringContaining('kept') } });
   });
 
@@ -194,7 +271,11 @@ describe('handler', () => {
   function unfinished(sent: number, headers: Record<string, string> = {}, signal?: AbortSignal): Request {
     const body = new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array(sent)) });
     return new Request('https://port.example/', {
-      method: 'POST', body, headers: { 'content-type': 'multipart/form-data; boundary=x', ...headers }, duplex: 'half', ...(signal === undefined ? {} : { signal }),
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'multipart/form-data; boundary=x', ...headers },
+      duplex: 'half',
+      ...(signal === undefined ? {} : { signal }),
     } as RequestInit);
   }
 
@@ -203,7 +284,8 @@ describe('handler', () => {
     const slow = Array.from({ length: 4 }, () => impatient(unfinished(5)));
     const answered = await impatient(request({ ...inputs, options: options(fine) }));
     expect(answered.status).toBe(200);
-    for (const response of await Promise.all(slow)) expect(await problemOf(response)).toMatchObject({ status: 408, body: { error: 'TimeoutError', field: 'body' } });
+    for (const response of await Promise.all(slow))
+      expect(await problemOf(response)).toMatchObject({ status: 408, body: { error: 'TimeoutError', field: 'body' } });
 
     const strict = createTransferHandler({ maxIdleMs: 60_000, maxReadMs: 200 });
     let dropping: ReturnType<typeof setInterval> | undefined;
@@ -211,7 +293,12 @@ describe('handler', () => {
       start: (controller) => void (dropping = setInterval(() => controller.enqueue(new Uint8Array(1)), 20)),
       cancel: () => clearInterval(dropping),
     });
-    const dripping = new Request('https://port.example/', { method: 'POST', body: trickle, headers: { 'content-type': 'multipart/form-data; boundary=x' }, duplex: 'half' } as RequestInit);
+    const dripping = new Request('https://port.example/', {
+      method: 'POST',
+      body: trickle,
+      headers: { 'content-type': 'multipart/form-data; boundary=x' },
+      duplex: 'half',
+    } as RequestInit);
     expect((await strict(dripping)).status).toBe(408);
   });
 
@@ -237,14 +324,20 @@ describe('handler', () => {
     expect((await working).status).toBe(200);
     expect((await late).status).toBe(499);
     const cut = new ReadableStream({ start: (stream) => stream.error(new Error('connection reset')) });
-    const broken = new Request('https://port.example/', { method: 'POST', body: cut, headers: { 'content-type': 'multipart/form-data; boundary=x' }, duplex: 'half' } as RequestInit);
+    const broken = new Request('https://port.example/', {
+      method: 'POST',
+      body: cut,
+      headers: { 'content-type': 'multipart/form-data; boundary=x' },
+      duplex: 'half',
+    } as RequestInit);
     expect(await problemOf(await handle(broken))).toMatchObject({ status: 400, body: { field: 'body' } });
   });
 
   it('does not blame a request for a core that does not open, and opens it for the next', async () => {
     const elsewhere = createTransferHandler({ heapLimitBytes: 33 * 2 ** 20 });
     const granted = WebAssembly.instantiate;
-    WebAssembly.instantiate = (() => Promise.reject(new RangeError('Out of memory: Cannot allocate Wasm memory for new instance'))) as unknown as typeof granted;
+    WebAssembly.instantiate = (() =>
+      Promise.reject(new RangeError('Out of memory: Cannot allocate Wasm memory for new instance'))) as unknown as typeof granted;
     try {
       const refused = await elsewhere(request({ ...inputs, options: options(fine) }));
       expect(refused.headers.get('retry-after')).toBe('10');
@@ -257,21 +350,37 @@ describe('handler', () => {
     expect((await handle(request({ ...inputs, options: options(fine) }))).status).toBe(200);
     expect((await elsewhere(request({ ...inputs, options: options(fine) }))).status).toBe(200);
     const broken = createTransferHandler({ wasm: { core: new Uint8Array(8) } });
-    expect(await problemOf(await broken(request({ ...inputs, options: options(fine) })))).toMatchObject({ status: 500, body: { field: 'service' } });
+    expect(await problemOf(await broken(request({ ...inputs, options: options(fine) })))).toMatchObject({
+      status: 500,
+      body: { field: 'service' },
+    });
     expect((await handle(request({ ...inputs, options: options(fine) }))).status).toBe(200);
   });
 
   it('asks for memory, not for 2^32 bytes less, where activations are beyond 4 GiB', async () => {
     const [count, hidden] = [49_000, 25_000];
-    const graph = sequential([1, 1, 1], [{ op: 'flatten' }, { op: 'dense', out: hidden, bias: false }, { op: 'relu' }, { op: 'dense', out: 2 }]);
-    const wide: Record<string, Uint8Array> = { images: idxImages(count, 1, 1, new Uint8Array(count).map((_, i) => i % 251)), labels: idxLabels(Array.from({ length: count }, (_, i) => i % 2)) };
+    const graph = sequential(
+      [1, 1, 1],
+      [{ op: 'flatten' }, { op: 'dense', out: hidden, bias: false }, { op: 'relu' }, { op: 'dense', out: 2 }],
+    );
+    const wide: Record<string, Uint8Array> = {
+      images: idxImages(
+        count,
+        1,
+        1,
+        new Uint8Array(count).map((_, i) => i % 251),
+      ),
+      labels: idxLabels(Array.from({ length: count }, (_, i) => i % 2)),
+    };
     {
       using core = await openCore();
       const [start, end, target] = [1, 2, 3].map((seed) => initialise(core, graph, { seed })) as [NetworkState, NetworkState, NetworkState];
       wide['bundle'] = await writeBundle({ graph, checkpoints: [{ label: 's', state: start }, { label: 'e', state: end }] });
       wide['target'] = stateToSafetensors(parameterLayout(graph), target);
     }
-    const response = await createTransferHandler()(request({ ...wide, options: options({ method: 'fgmt', steps: 1, batchSize: 43_000, maxSweeps: 1, frozenGroups: ['dense1'] }) }));
+    const response = await createTransferHandler()(
+      request({ ...wide, options: options({ method: 'fgmt', steps: 1, batchSize: 43_000, maxSweeps: 1, frozenGroups: ['dense1'] }) }),
+    );
     expect(await problemOf(response)).toMatchObject({ status: 503, body: { error: 'OutOfMemoryError' } });
   });
 

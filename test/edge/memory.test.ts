@@ -47,7 +47,11 @@ beforeAll(async () => {
 async function materials(): Promise<Record<string, Uint8Array>> {
   using compute = await openCompute();
   const graph = preset('mlp', { input: [1, SIZE, SIZE], classes: 10, widths: [560, 560] });
-  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [NetworkState, NetworkState, NetworkState];
+  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [
+    NetworkState,
+    NetworkState,
+    NetworkState,
+  ];
   const count = 8000;
   return {
     bundle: await writeBundle({ graph, checkpoints: [{ label: 'start', state: start }, { label: 'end', state: end }] }, { coding: 'full' }),
@@ -59,7 +63,8 @@ async function materials(): Promise<Record<string, Uint8Array>> {
 
 async function requestOf(options: object, { announce = true, pack = false }): Promise<{ request: Request; whole: Uint8Array }> {
   const form = new FormData();
-  for (const [name, bytes] of Object.entries(parts)) form.set(name, new Blob([Uint8Array.from(pack && name === 'images' ? gzipSync(bytes, { level: 0 }) : bytes)]));
+  for (const [name, bytes] of Object.entries(parts))
+    form.set(name, new Blob([Uint8Array.from(pack && name === 'images' ? gzipSync(bytes, { level: 0 }) : bytes)]));
   form.set('options', JSON.stringify(options));
   const written = new Response(form);
   const type = written.headers.get('content-type') as string;

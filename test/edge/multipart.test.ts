@@ -5,7 +5,10 @@ import { generator } from '../bundle/generator.ts';
 import { expectTyped, utf8 } from '../bundle/support.ts';
 
 const parse = (body: string | Uint8Array, type = 'multipart/form-data; boundary=b') =>
-  [...multipartParts(typeof body === 'string' ? Uint8Array.from(utf8(body)) : Uint8Array.from(body), type)].map(([name, content]) => [name, new TextDecoder('latin1').decode(content)]);
+  [...multipartParts(typeof body === 'string' ? Uint8Array.from(utf8(body)) : Uint8Array.from(body), type)].map(([name, content]) => [
+    name,
+    new TextDecoder('latin1').decode(content),
+  ]);
 
 describe('multipart', () => {
   it('reads what FormData writes, whatever the bytes', async () => {
@@ -13,7 +16,9 @@ describe('multipart', () => {
     for (let round = 0; round < 50; round++) {
       const form = new FormData();
       // Bytes of which delimiters are made, so that they nearly occur.
-      const contents = Array.from({ length: 1 + (next() % 4) }, () => Uint8Array.from({ length: next() % 300 }, () => '\r\n--=F\0'.charCodeAt(next() % 8)));
+      const contents = Array.from({ length: 1 + (next() % 4) }, () =>
+        Uint8Array.from({ length: next() % 300 }, () => '\r\n--=F\0'.charCodeAt(next() % 8)),
+      );
       for (const [i, content] of contents.entries()) form.append(`part${i}`, new Blob([content]), `file "${i}".bin`);
       form.append('text', 'grüße\r\n');
       const written = new Response(form);
@@ -26,10 +31,25 @@ describe('multipart', () => {
 
   it.each<[string, string, string | undefined, [string, string][]]>([
     ['no parts', '--b--\r\n', undefined, []],
-    ['a preamble, blanks behind a boundary, an epilogue', 'hello\r\n--b \t\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--b--\r\nbye', undefined, [['a', 'x']]],
+    [
+      'a preamble, blanks behind a boundary, an epilogue',
+      'hello\r\n--b \t\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--b--\r\nbye',
+      undefined,
+      [['a', 'x']],
+    ],
     ['an empty part', '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n--b--', undefined, [['a', '']]],
-    ['names without quotes, in lower case, behind a file name', '--b\r\nX: y\r\ncontent-disposition: form-data; filename="name=q"; name=a\r\n\r\nx\r\n--b--', undefined, [['a', 'x']]],
-    ['a boundary in quotes', '--a b\r\nContent-Disposition: form-data; name="n"\r\n\r\nx\r\n--a b--', 'multipart/form-data; charset=utf-8; boundary="a b"', [['n', 'x']]],
+    [
+      'names without quotes, in lower case, behind a file name',
+      '--b\r\nX: y\r\ncontent-disposition: form-data; filename="name=q"; name=a\r\n\r\nx\r\n--b--',
+      undefined,
+      [['a', 'x']],
+    ],
+    [
+      'a boundary in quotes',
+      '--a b\r\nContent-Disposition: form-data; name="n"\r\n\r\nx\r\n--a b--',
+      'multipart/form-data; charset=utf-8; boundary="a b"',
+      [['n', 'x']],
+    ],
   ])('%s', (_name, body, type, parts) => {
     expect(parse(body, type)).toEqual(parts);
   });

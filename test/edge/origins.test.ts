@@ -14,7 +14,10 @@ describe('allowed origins', () => {
     const response = await call(handle, 'OPTIONS', { origin: page, ...preflight });
     expect(response.status).toBe(204);
     expect(Object.fromEntries(response.headers)).toMatchObject({
-      'access-control-allow-origin': page, 'access-control-allow-methods': 'GET, HEAD, POST', 'access-control-allow-headers': 'x-who', vary: 'origin',
+      'access-control-allow-origin': page,
+      'access-control-allow-methods': 'GET, HEAD, POST',
+      'access-control-allow-headers': 'x-who',
+      vary: 'origin',
     });
   });
 
@@ -29,9 +32,15 @@ describe('allowed origins', () => {
   it('are no others, and no caller without an origin is one', async () => {
     for (const headers of [{ origin: 'https://page.example.evil' }, { origin: 'null' }, {}]) {
       const response = await call(handle, 'GET', headers as Record<string, string>);
-      expect([response.status, response.headers.get('access-control-allow-origin'), response.headers.get('vary')]).toEqual([200, null, 'origin']);
+      expect([response.status, response.headers.get('access-control-allow-origin'), response.headers.get('vary')]).toEqual([
+        200,
+        null,
+        'origin',
+      ]);
     }
-    expect((await call(handle, 'OPTIONS', { origin: 'https://evil.example', ...preflight })).headers.get('access-control-allow-origin')).toBeNull();
+    expect(
+      (await call(handle, 'OPTIONS', { origin: 'https://evil.example', ...preflight })).headers.get('access-control-allow-origin'),
+    ).toBeNull();
   });
 
   it('may be all, or by default none', async () => {
@@ -42,7 +51,8 @@ describe('allowed origins', () => {
   });
 
   it('are origins as browsers send them', () => {
-    for (const wrong of ['https://page.example/', 'page.example', '*', '']) expect(() => createTransferHandler({ allowedOrigins: [wrong] })).toThrow('allowedOrigins[0]: expected an origin');
+    for (const wrong of ['https://page.example/', 'page.example', '*', ''])
+      expect(() => createTransferHandler({ allowedOrigins: [wrong] })).toThrow('allowedOrigins[0]: expected an origin');
     expect(() => createTransferHandler({ allowedOrigins: page as never })).toThrow('allowedOrigins: expected');
   });
 });

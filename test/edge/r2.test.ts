@@ -37,12 +37,24 @@ let reference: TrajectoryBundle;
 function answer(request: IncomingMessage, response: ServerResponse): void {
   const { method, object, range = {}, onlyIf } = JSON.parse(String(request.headers['cf-r2-request'])) as GetRequest;
   const refuse = (code: number, v4code: number, metadata = ''): void => {
-    response.writeHead(code, { 'cf-r2-error': JSON.stringify({ version: 1, v4code, message: 'refused' }), 'cf-r2-metadata-size': metadata.length });
+    response.writeHead(code, {
+      'cf-r2-error': JSON.stringify({ version: 1, v4code, message: 'refused' }),
+      'cf-r2-metadata-size': metadata.length,
+    });
     response.end(metadata);
   };
   if (method !== 'get' || object !== KEY) return refuse(404, 10_007);
   if (gets.length >= changesAfter) etag = 'second';
-  const metadata = { name: object, version: etag, size: String(bytes.byteLength), etag, uploaded: '0', httpFields: {}, customFields: [], checksums: {} };
+  const metadata = {
+    name: object,
+    version: etag,
+    size: String(bytes.byteLength),
+    etag,
+    uploaded: '0',
+    httpFields: {},
+    customFields: [],
+    checksums: {},
+  };
   if (onlyIf?.etagMatches?.some(({ value }) => value !== etag) === true) return refuse(412, 10_031, JSON.stringify(metadata));
   const begin = range.suffix === undefined ? Number(range.offset ?? 0) : Math.max(0, bytes.byteLength - Number(range.suffix));
   const end = range.suffix === undefined ? begin + Number(range.length ?? bytes.byteLength) : bytes.byteLength;
@@ -106,7 +118,11 @@ describe.skipIf(!status.available)("workerd's R2 binding (skipped where there is
   });
 
   it('an object that is not there, and one that is replaced meanwhile, are errors of the network', async () => {
-    expect(await (await read(['initial'], 'other.zip')).json()).toMatchObject({ code: 'network', field: 'R2 object other.zip', got: 'none' });
+    expect(await (await read(['initial'], 'other.zip')).json()).toMatchObject({
+      code: 'network',
+      field: 'R2 object other.zip',
+      got: 'none',
+    });
     changesAfter = 1;
     try {
       const error = (await (await read(['initial'])).json()) as { expected: string; got: string };

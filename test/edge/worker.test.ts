@@ -109,7 +109,10 @@ describe.skipIf(!status.available && !requireAllHosts)('examples/worker in worke
     const [[name, tensor] = ['', undefined]] = material.target.parameters;
     if (tensor === undefined) throw new Error('no parameters');
     const data = tensor.data.map((value, i) => (i === 3 ? NaN : value));
-    return stateToSafetensors(layout, { ...material.target, parameters: new Map(material.target.parameters).set(name, { ...tensor, data }) });
+    return stateToSafetensors(layout, {
+      ...material.target,
+      parameters: new Map(material.target.parameters).set(name, { ...tensor, data }),
+    });
   };
   const cases: [string, () => FormData, number, object][] = [
     ['no bundle', () => form({ bundle: null }), 400, { code: 'malformed-file', field: 'bundle' }],
@@ -118,7 +121,12 @@ describe.skipIf(!status.available && !requireAllHosts)('examples/worker in worke
     ['NaN in the target', () => form({ target: spoilt() }), 422, { code: 'not-finite' }],
     ['a target that is too large', () => form({ target: new Uint8Array(4 * 2 ** 20) }), 413, { code: 'limit', field: 'target' }],
     ['labels of another count', () => form({ labels: idxLabels(new Uint8Array(3)) }), 400, { code: 'malformed-file' }],
-    ['a label out of range', () => form({ labels: idxLabels(new Uint8Array(material.data.count).fill(10)) }), 422, { code: 'invalid-argument' }],
+    [
+      'a label out of range',
+      () => form({ labels: idxLabels(new Uint8Array(material.data.count).fill(10)) }),
+      422,
+      { code: 'invalid-argument' },
+    ],
     ['zero steps', () => form({ options: '{"steps":0}' }), 422, { code: 'invalid-argument' }],
     ['an unknown option', () => form({ options: '{"speed":9}' }), 422, { code: 'invalid-argument', field: 'options.speed' }],
     ['options that are no JSON', () => form({ options: '{' }), 400, { code: 'malformed-file', field: 'options' }],
@@ -143,7 +151,11 @@ describe.skipIf(!status.available && !requireAllHosts)('examples/worker in worke
     const sockets = [1, 2].map(() => connect(Number(port), hostname).on('error', () => undefined));
     for (const socket of sockets) socket.write(begin);
     const client = new AbortController();
-    const leaving = fetch(url, { method: 'POST', body: form({ options: JSON.stringify({ ...options, steps: 100 }) }), signal: client.signal }).catch(() => 'left');
+    const leaving = fetch(url, {
+      method: 'POST',
+      body: form({ options: JSON.stringify({ ...options, steps: 100 }) }),
+      signal: client.signal,
+    }).catch(() => 'left');
     await new Promise((resolve) => void setTimeout(resolve, 300));
     sockets[1]?.destroy();
     client.abort();
@@ -162,7 +174,11 @@ describe.skipIf(!status.available && !requireAllHosts)('examples/worker in worke
     const small = await serve('test/edge/fixtures/small-heap.ts');
     const wide = preset('small-conv', { input: [1, 28, 28], classes: 10, width: 32 });
     using compute = await openCompute();
-    const [first, second, third] = [1, 2, 3].map((seed) => initialise(compute.core, wide, { seed })) as [NetworkState, NetworkState, NetworkState];
+    const [first, second, third] = [1, 2, 3].map((seed) => initialise(compute.core, wide, { seed })) as [
+      NetworkState,
+      NetworkState,
+      NetworkState,
+    ];
     const bundle = await writeBundle({ graph: wide, checkpoints: [{ label: 'start', state: first }, { label: 'end', state: second }] });
     const body = form({ bundle, target: stateToSafetensors(parameterLayout(wide), third), options: '{"steps":1,"batchSize":256}' });
     const answer = await post(body, small);

@@ -25,7 +25,10 @@ const job: JobIdentity = { kind: 'train', settings: { seed: 1, learningRate: 0.1
 async function resumePoint(next: () => number): Promise<Uint8Array> {
   const floats = Float32Array.from({ length: 500 }, () => next() / 2 ** 31 - 1);
   const arrays = new Map<string, NumberArray>([
-    ['f32', floats], ['f64', Float64Array.from(floats)], ['i32', Int32Array.from(floats, (x) => x * 1e9)], ['i8', Int8Array.from(floats, (x) => x * 127)],
+    ['f32', floats],
+    ['f64', Float64Array.from(floats)],
+    ['i32', Int32Array.from(floats, (x) => x * 1e9)],
+    ['i8', Int8Array.from(floats, (x) => x * 127)],
   ]);
   return encodeResumePoint(job, { done: 17, facts: { note: 'flip me', numbers: [1, -0, 2.5] }, arrays });
 }

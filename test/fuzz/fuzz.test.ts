@@ -16,7 +16,11 @@ test('single flipped bits are noticed', async () => {
 });
 
 test('a fault is reported, with the input that shows it', async () => {
-  const broken = { name: 'broken', seeds: async () => [new Uint8Array(4)], parse: (bytes: Uint8Array) => void (bytes.length > 4 && (null as unknown as { x: number }).x) };
+  const broken = {
+    name: 'broken',
+    seeds: async () => [new Uint8Array(4)],
+    parse: (bytes: Uint8Array) => void (bytes.length > 4 && (null as unknown as { x: number }).x),
+  };
   const { untyped, firstFault } = await runTarget(broken, 200, 1);
   expect(untyped).toBeGreaterThan(0);
   expect(firstFault?.error).toContain('TypeError');

@@ -37,7 +37,16 @@ function supervise(name: string, n: number, seed: number): Promise<Line> {
   const job: Job = { name, n, seed, progress };
   const worker = new Worker(fileURLToPath(import.meta.url), { workerData: job });
   const fault = (input: number, error: string, hang?: number): Line => ({
-    target: name, n, seed, accepted: 0, rejected: 0, untyped: 1, firstFault: { input, error }, slowestMs: 0, pass: false, ...(hang === undefined ? {} : { hang }),
+    target: name,
+    n,
+    seed,
+    accepted: 0,
+    rejected: 0,
+    untyped: 1,
+    firstFault: { input, error },
+    slowestMs: 0,
+    pass: false,
+    ...(hang === undefined ? {} : { hang }),
   });
   return new Promise((resolve) => {
     let last = -1;
@@ -59,7 +68,12 @@ function supervise(name: string, n: number, seed: number): Promise<Line> {
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
-    options: { n: { type: 'string', default: '100000' }, seed: { type: 'string', default: '1' }, target: { type: 'string', multiple: true }, json: { type: 'boolean', default: false } },
+    options: {
+      n: { type: 'string', default: '100000' },
+      seed: { type: 'string', default: '1' },
+      target: { type: 'string', multiple: true },
+      json: { type: 'boolean', default: false },
+    },
   });
   const names = values.target ?? targets.map(({ name }) => name);
   const lines: Line[] = [];
@@ -70,9 +84,13 @@ async function main(): Promise<number> {
   }
   if (!values.json) {
     const titles = ['target', 'inputs', 'accepted', 'typed errors', 'faults', 'slowest ms'];
-    const rows = lines.map(({ target, n, accepted, rejected, untyped, slowestMs }) => [target, ...[n, accepted, rejected, untyped, slowestMs].map(String)]);
+    const rows = lines.map(({ target, n, accepted, rejected, untyped, slowestMs }) => [
+      target,
+      ...[n, accepted, rejected, untyped, slowestMs].map(String),
+    ]);
     process.stdout.write(formatTable(titles.map((title, i) => ({ title, align: i === 0 ? ('left' as const) : ('right' as const) })), rows));
-    for (const { target, seed, firstFault } of lines) if (firstFault !== undefined) console.log(`${target}, seed ${seed}, input ${firstFault.input}: ${firstFault.error}`);
+    for (const { target, seed, firstFault } of lines)
+      if (firstFault !== undefined) console.log(`${target}, seed ${seed}, input ${firstFault.input}: ${firstFault.error}`);
   }
   return lines.every(({ pass }) => pass) ? 0 : 1;
 }

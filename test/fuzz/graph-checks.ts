@@ -23,8 +23,11 @@ import { forward64 } from '../model/forward.ts';
 import type { Torch, Truth } from './graph-reference.ts';
 
 const LOSSES: readonly Loss[] = [
-  { kind: 'softmax-cross-entropy', labelSmoothing: 0 }, { kind: 'softmax-cross-entropy', labelSmoothing: 0.1 }, { kind: 'softmax-cross-entropy', labelSmoothing: 1 },
-  { kind: 'binary-cross-entropy' }, { kind: 'mean-squared-error' },
+  { kind: 'softmax-cross-entropy', labelSmoothing: 0 },
+  { kind: 'softmax-cross-entropy', labelSmoothing: 0.1 },
+  { kind: 'softmax-cross-entropy', labelSmoothing: 1 },
+  { kind: 'binary-cross-entropy' },
+  { kind: 'mean-squared-error' },
 ];
 
 export interface GraphJob {
@@ -38,7 +41,9 @@ export interface GraphJob {
 /** Values of a channel that batch norm has of a single input; undefined without batch norm. */
 function fewestValues(graph: ModelGraph): number | undefined {
   const shapes = inferShapes(graph);
-  const areas = graph.nodes.filter(({ op }) => op === 'batch_norm').map(({ name }) => elementCount((shapes.get(name) as readonly number[]).slice(1)));
+  const areas = graph.nodes
+    .filter(({ op }) => op === 'batch_norm')
+    .map(({ name }) => elementCount((shapes.get(name) as readonly number[]).slice(1)));
   return areas.length === 0 ? undefined : Math.min(...areas);
 }
 
@@ -58,11 +63,20 @@ export function normalisesFew({ graph, batch }: GraphJob): boolean {
 function batchOf(graph: ModelGraph, count: number, seed: number): Batch {
   const random = new Random(seed, streams.batches);
   const batch = randomBatch(graph, count, seed);
-  return { ...batch, inputs: batch.inputs instanceof Int32Array ? batch.inputs.map(() => random.below(graph.vocabulary as number)) : batch.inputs };
+  return {
+    ...batch,
+    inputs: batch.inputs instanceof Int32Array ? batch.inputs.map(() => random.below(graph.vocabulary as number)) : batch.inputs,
+  };
 }
 
 export function jobOf(graph: ModelGraph, seed: number): GraphJob {
-  return { seed, graph, state: randomState(graph, seed + 1), batch: batchOf(graph, 1 + (seed % 5), seed), loss: LOSSES[(seed >> 2) % LOSSES.length] as Loss };
+  return {
+    seed,
+    graph,
+    state: randomState(graph, seed + 1),
+    batch: batchOf(graph, 1 + (seed % 5), seed),
+    loss: LOSSES[(seed >> 2) % LOSSES.length] as Loss,
+  };
 }
 
 type NamedArrays = ReadonlyMap<string, ArrayLike<number>>;
@@ -70,7 +84,10 @@ type NamedArrays = ReadonlyMap<string, ArrayLike<number>>;
 /** Scores and losses smaller than this are judged by their absolute error. */
 const SCORE_FLOOR = 1e-3;
 
-/** The largest error of a tensor, relative to itself or a thousandth of the largest: a bias before batch norm has a gradient of rounding alone. */
+/**
+ * The largest error of a tensor, relative to itself or a thousandth of the largest: a bias before batch norm has a
+ * gradient of rounding alone.
+ */
 function largestError(ours: NamedTensors, truth: NamedArrays): { readonly error: number; readonly tensor: string } {
   const norm = (data: ArrayLike<number>): number => Math.sqrt(Array.from(data).reduce((sum, x) => sum + x * x, 0));
   const floor = Math.max(1e-9, 1e-3 * Math.max(0, ...[...truth.values()].map(norm)));
@@ -117,7 +134,8 @@ export async function checkGradient(engine: GradientEngine, torch: Torch | undef
   poison(engine);
   const result = network.gradient(state, [batch]);
   const scores = network.logits(state, batch);
-  const bounds = torch === undefined ? checkByDifferences(engine, job, faults) : checkByTorch(await torch.of(job), job, result, scores, faults);
+  const bounds =
+    torch === undefined ? checkByDifferences(engine, job, faults) : checkByTorch(await torch.of(job), job, result, scores, faults);
 
   if (fewestValues(graph) === undefined && batch.count > 1) {
     const parts = engine.compile(graph, { loss, microBatch: 1 + (seed % (batch.count - 1)) });
@@ -130,7 +148,10 @@ export async function checkGradient(engine: GradientEngine, torch: Torch | undef
 
   const spec = derivePermutationSpec(graph);
   const permutations = randomPermutations(spec, seed);
-  const twin = { parameters: permuteTensors(spec, state.parameters, permutations), buffers: permuteTensors(spec, state.buffers, permutations) };
+  const twin = {
+    parameters: permuteTensors(spec, state.parameters, permutations),
+    buffers: permuteTensors(spec, state.buffers, permutations),
+  };
   const permuted = permuteTensors(spec, result.gradients, permutations);
   faults.gradients('the permuted network', network.gradient(twin, [batch]).gradients, dataOf(permuted), bounds.truth);
   faults.within('scores of the permuted network', relativeError(network.logits(twin, batch), scores, SCORE_FLOOR), bounds.truth);
@@ -153,7 +174,13 @@ function refusesSingleValues(engine: GradientEngine, job: GraphJob, faults: Faul
 }
 
 /** Our two references against one another, and ours against PyTorch's, within ten times what rounding every value to f32 does to it. */
-function checkByTorch(truth: Truth, { graph, state, batch, loss }: GraphJob, result: GradientResult, scores: Float32Array, faults: Faults): Bounds {
+function checkByTorch(
+  truth: Truth,
+  { graph, state, batch, loss }: GraphJob,
+  result: GradientResult,
+  scores: Float32Array,
+  faults: Faults,
+): Bounds {
   const tensors = new Map([...state.parameters, ...state.buffers].map(([name, { data }]) => [name, Float64Array.from(data)]));
   const forward = (training: boolean): Float64Array => forward64(graph, tensors, Float64Array.from(batch.inputs), batch.count, training);
   faults.within('loss of the f64 twin', relativeError([loss64(forward(true), batch.labels, loss)], [truth.loss], SCORE_FLOOR), 1e-9);
@@ -171,7 +198,16 @@ function checkByTorch(truth: Truth, { graph, state, batch, loss }: GraphJob, res
 
 function checkByDifferences(engine: GradientEngine, { graph, batch, seed, loss }: GraphJob, faults: Faults): Bounds {
   const bound = WITHOUT_TORCH.truth;
-  const check = checkGradients(engine, undefined, { name: `graph ${seed}`, kind: 'operation', graph, count: batch.count, bound, samples: 4, loss, seed: seed + 1 });
+  const check = checkGradients(engine, undefined, {
+    name: `graph ${seed}`,
+    kind: 'operation',
+    graph,
+    count: batch.count,
+    bound,
+    samples: 4,
+    loss,
+    seed: seed + 1,
+  });
   if (!check.pass) faults.list.push(JSON.stringify(check));
   return WITHOUT_TORCH;
 }
@@ -181,7 +217,8 @@ function product({ terms, left, right }: OuterProducts): Tensor {
   const data = new Float32Array(rows * columns);
   for (let i = 0; i < data.length; i++) {
     let sum = 0;
-    for (let t = 0; t < terms; t++) sum += (left[t * rows + Math.floor(i / columns)] as number) * (right[t * columns + (i % columns)] as number);
+    for (let t = 0; t < terms; t++)
+      sum += (left[t * rows + Math.floor(i / columns)] as number) * (right[t * columns + (i % columns)] as number);
     data[i] = sum;
   }
   return { shape: [rows, columns], data };
@@ -192,11 +229,13 @@ export function checkSpec({ graph, seed }: GraphJob): string[] {
   const spec = derivePermutationSpec(graph);
   const faults = lintPermutationSpec(graph, spec).map(({ subject, problem }) => `lint: ${subject} ${problem}`);
   for (const [name, { axes, reasons }] of spec.tensors) {
-    if (axes.some((axis, i) => (axis === null) !== (reasons[i] !== null))) faults.push(`${name}: an axis stays without a reason, or has one and moves`);
+    if (axes.some((axis, i) => (axis === null) !== (reasons[i] !== null)))
+      faults.push(`${name}: an axis stays without a reason, or has one and moves`);
   }
   for (const training of [false, true]) {
     const { difference, movingGroups } = measureEquivalence(graph, spec, seed, training);
-    if (!(difference <= 1e-11)) faults.push(`permuted, ${training ? 'training' : 'evaluation'}: outputs differ by ${difference.toExponential(1)}`);
+    if (!(difference <= 1e-11))
+      faults.push(`permuted, ${training ? 'training' : 'evaluation'}: outputs differ by ${difference.toExponential(1)}`);
     if (movingGroups !== spec.groups.length) faults.push('a group moves nothing');
   }
   return faults;
@@ -212,7 +251,10 @@ export async function checkRoundTrips({ graph, state }: GraphJob): Promise<strin
   const read = await bundle.readCheckpoint(1);
   for (const [name, { data }] of [...state.parameters, ...state.buffers]) {
     const other = read.parameters.get(name) ?? read.buffers.get(name);
-    if (other === undefined || Buffer.compare(Buffer.from(data.buffer), Buffer.from(other.data.buffer, other.data.byteOffset, other.data.byteLength)) !== 0) {
+    if (
+      other === undefined ||
+      Buffer.compare(Buffer.from(data.buffer), Buffer.from(other.data.buffer, other.data.byteOffset, other.data.byteLength)) !== 0
+    ) {
       faults.push(`${name} does not come back from a bundle`);
     }
   }

@@ -35,7 +35,9 @@ export class Torch {
   }
 
   async of({ graph, state, batch, loss }: GraphJob): Promise<Truth> {
-    const tensors = Object.fromEntries([...state.parameters, ...state.buffers].map(([name, { shape, data }]) => [name, [shape, [...data]]]));
+    const tensors = Object.fromEntries(
+      [...state.parameters, ...state.buffers].map(([name, { shape, data }]) => [name, [shape, [...data]]]),
+    );
     const { count, labels, inputs } = batch;
     const request = { graph, tensors, trained: [...state.parameters.keys()], inputs: [...inputs], labels: [...labels], count, loss };
     this.#child.stdin?.write(`${JSON.stringify(request)}\n`);

@@ -1,8 +1,9 @@
 /**
- * npm run -s fuzz:graphs -- [--count 1000] [--seed 1] [--json]
- * Random networks of every operation (test/model/random-graphs.ts), a seed each: loss, scores and gradients against PyTorch in f64 (or, where it is missing,
- * some elements against f64 differences), micro-batches, factors, the permuted network, the permutation spec, JSON and bundle, damaged JSON, and of
- * each 16th network the heap reckoned for it. A seed that fails is named; `--count 1 --seed N` shows it alone.
+ * npm run -s fuzz:graphs -- [--count 1000] [--seed 1] [--json] Random networks of every operation
+ * (test/model/random-graphs.ts), a seed each: loss, scores and gradients against PyTorch in f64 (or, where it is
+ * missing, some elements against f64 differences), micro-batches, factors, the permuted network, the permutation spec,
+ * JSON and bundle, damaged JSON, and of each 16th network the heap reckoned for it. A seed that fails is named;
+ * `--count 1 --seed N` shows it alone.
  */
 import { parseArgs } from 'node:util';
 import { openCore } from '../../src/core/core.ts';
@@ -15,7 +16,11 @@ const MUTATIONS = 10;
 const MEMORY_EVERY = 16;
 
 const { values } = parseArgs({
-  options: { count: { type: 'string', default: '1000' }, seed: { type: 'string', default: '1' }, json: { type: 'boolean', default: false } },
+  options: {
+    count: { type: 'string', default: '1000' },
+    seed: { type: 'string', default: '1' },
+    json: { type: 'boolean', default: false },
+  },
 });
 const [count, first] = [Number(values.count), Number(values.seed)];
 if (![count, first].every((number) => Number.isSafeInteger(number) && number >= 0)) {
@@ -23,7 +28,8 @@ if (![count, first].every((number) => Number.isSafeInteger(number) && number >= 
   process.exit(2);
 }
 const torch = await Torch.open();
-if (torch === undefined) console.error(`skipped: every element of the gradients, and all of networks with norms over few values: ${torchIsMissing}`);
+if (torch === undefined)
+  console.error(`skipped: every element of the gradients, and all of networks with norms over few values: ${torchIsMissing}`);
 
 const failed = new Set<number>();
 let [refused, accepted, heaps] = [0, 0, 0];
@@ -61,6 +67,19 @@ for (const seed of seeds.filter((number) => number % MEMORY_EVERY === 0)) {
   heaps++;
 }
 torch?.close();
-const figures = { networks: count, seed: first, reference: torch === undefined ? 'differences' : `PyTorch ${torch.version}`, damaged: refused + accepted, refused, heaps, failed: failed.size, pass: failed.size === 0 };
-console.log(values.json ? JSON.stringify(figures) : `${count - failed.size} of ${count} networks from seed ${first} pass, against ${figures.reference}; ${refused} of ${figures.damaged} damaged ones refused; ${heaps} heaps`);
+const figures = {
+  networks: count,
+  seed: first,
+  reference: torch === undefined ? 'differences' : `PyTorch ${torch.version}`,
+  damaged: refused + accepted,
+  refused,
+  heaps,
+  failed: failed.size,
+  pass: failed.size === 0,
+};
+console.log(
+  values.json
+    ? JSON.stringify(figures)
+    : `${count - failed.size} of ${count} networks from seed ${first} pass, against ${figures.reference}; ${refused} of ${figures.damaged} damaged ones refused; ${heaps} heaps`,
+);
 process.exitCode = figures.pass ? 0 : 1;

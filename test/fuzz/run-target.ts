@@ -16,7 +16,12 @@ export interface FuzzResult {
 }
 
 /** @param onInput told the number of the input about to be parsed, for a watchdog. */
-export async function runTarget(target: FuzzTarget, n: number, seed: number, onInput: (input: number) => void = () => undefined): Promise<FuzzResult> {
+export async function runTarget(
+  target: FuzzTarget,
+  n: number,
+  seed: number,
+  onInput: (input: number) => void = () => undefined,
+): Promise<FuzzResult> {
   const seeds = await target.seeds();
   const { next } = mutator(seed);
   let [accepted, rejected, untyped, slowestMs] = [0, 0, 0, 0];
@@ -38,5 +43,14 @@ export async function runTarget(target: FuzzTarget, n: number, seed: number, onI
     }
     slowestMs = Math.max(slowestMs, performance.now() - startedAt);
   }
-  return { target: target.name, n, seed, accepted, rejected, untyped, ...(firstFault === undefined ? {} : { firstFault }), slowestMs: Math.round(slowestMs * 10) / 10 };
+  return {
+    target: target.name,
+    n,
+    seed,
+    accepted,
+    rejected,
+    untyped,
+    ...(firstFault === undefined ? {} : { firstFault }),
+    slowestMs: Math.round(slowestMs * 10) / 10,
+  };
 }

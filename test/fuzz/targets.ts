@@ -34,7 +34,12 @@ async function zips(): Promise<Uint8Array[]> {
   const zip = await ZipWriter.open(sink);
   await zip.addStored('a.txt', text('stored'));
   const content = text('deflated deflated deflated');
-  await zip.addPacked('folder/é', { method: 8, crc32: codec.crc32(content), bytes: content.byteLength, parts: [new Uint8Array(deflateRawSync(content))] });
+  await zip.addPacked('folder/é', {
+    method: 8,
+    crc32: codec.crc32(content),
+    bytes: content.byteLength,
+    parts: [new Uint8Array(deflateRawSync(content))],
+  });
   await zip.finish();
   return [bytes(), Uint8Array.from({ length: 22 }, (_, i) => [0x50, 0x4b, 5, 6][i] ?? 0), await writeNpz(tensors)];
 }
@@ -45,7 +50,11 @@ async function parseZip(bytes: Uint8Array): Promise<void> {
 }
 
 const bundles = async (): Promise<Uint8Array[]> =>
-  Promise.all((['full', 'lossless', 'int8', 'int4'] as const).map(async (coding) => writeBundle({ graph, checkpoints: trajectory(graph, 3), training: { a: [1, null] } }, { coding })));
+  Promise.all(
+    (['full', 'lossless', 'int8', 'int4'] as const).map(async (coding) =>
+      writeBundle({ graph, checkpoints: trajectory(graph, 3), training: { a: [1, null] } }, { coding }),
+    ),
+  );
 
 async function parseBundle(bytes: Uint8Array): Promise<void> {
   using bundle = await openBundle(bytes);
@@ -60,11 +69,13 @@ const STREAM_HEAD_BYTES = 5;
 
 /** DEFLATE streams of zlib's, behind the length (a byte) and the CRC-32 that are promised. */
 const streams = async (): Promise<Uint8Array[]> =>
-  [text('a'), text('abcabcabcabcabcabc'.repeat(9)), new Uint8Array(255), Uint8Array.from({ length: 200 }, (_, i) => (i * i) & 255)].flatMap((data) => {
-    const head = new Uint8Array(STREAM_HEAD_BYTES).fill(data.byteLength, 0, 1);
-    new DataView(head.buffer).setUint32(1, codec.crc32(data), true);
-    return [0, 1, 9].map((level) => Uint8Array.from([...head, ...deflateRawSync(data, { level })]));
-  });
+  [text('a'), text('abcabcabcabcabcabc'.repeat(9)), new Uint8Array(255), Uint8Array.from({ length: 200 }, (_, i) => (i * i) & 255)].flatMap(
+    (data) => {
+      const head = new Uint8Array(STREAM_HEAD_BYTES).fill(data.byteLength, 0, 1);
+      new DataView(head.buffer).setUint32(1, codec.crc32(data), true);
+      return [0, 1, 9].map((level) => Uint8Array.from([...head, ...deflateRawSync(data, { level })]));
+    },
+  );
 
 function parseStream(bytes: Uint8Array): void {
   const length = bytes[0] ?? 0;
@@ -93,11 +104,18 @@ export const targets: readonly FuzzTarget[] = [
       for (const [name, tensor] of readSafetensors(bytes).tensors) rawToFloat32(name, tensor);
     },
   },
-  { name: 'npy', seeds: async () => [...(await arrays()), ...[...tensors].map(([name, tensor]) => writeNpy(name, tensor))], parse: (bytes) => readNpy(bytes) },
+  {
+    name: 'npy',
+    seeds: async () => [...(await arrays()), ...[...tensors].map(([name, tensor]) => writeNpy(name, tensor))],
+    parse: (bytes) => readNpy(bytes),
+  },
   { name: 'npz', seeds: async () => [await writeNpz(tensors)], parse: (bytes) => readNpz(bytes) },
   { name: 'deflate', seeds: streams, parse: parseStream },
   { name: 'manifest', seeds: manifests, parse: parseManifest },
   { name: 'bundle', seeds: bundles, parse: parseBundle },
-  coded('planes'), coded('xor'), coded('int8'), coded('int4'),
+  coded('planes'),
+  coded('xor'),
+  coded('int8'),
+  coded('int4'),
   ...foreignTargets,
 ];

@@ -82,7 +82,11 @@ export function randomBatch(graph: ModelGraph, count: number, seed: number, grid
   const labels = Int32Array.from({ length: count * labelsPerInput(graph) }, (_, i) => (i * 7 + seed) % outputClasses(graph));
   const { vocabulary } = graph;
   if (vocabulary !== undefined) {
-    return { inputs: Int32Array.from({ length: count * elementCount(graph.input) }, (_, i) => (i * i * 5 + seed) % vocabulary), labels, count };
+    return {
+      inputs: Int32Array.from({ length: count * elementCount(graph.input) }, (_, i) => (i * i * 5 + seed) % vocabulary),
+      labels,
+      count,
+    };
   }
   const inputs = normals(count * elementCount(graph.input), seed);
   if (grid !== undefined) inputs.forEach((value, i) => (inputs[i] = Math.round(value / grid) * grid));
@@ -149,14 +153,26 @@ const depthwiseCases: readonly GradientCase[] = (
     ['depthwise, two filters a channel', { out: 18, kernel: 3, padding: 1 }],
   ] as const
 ).map(([name, settings]) =>
-  operation(name, around([2, 7, 13], { op: 'conv2d', name: 'wide', out: 9, kernel: 1 }, { op: 'conv2d', name: 'conv', out: 9, groups: 9, ...settings } as Layer)),
+  operation(
+    name,
+    around([2, 7, 13], { op: 'conv2d', name: 'wide', out: 9, kernel: 1 }, {
+      op: 'conv2d',
+      name: 'conv',
+      out: 9,
+      groups: 9,
+      ...settings,
+    } as Layer),
+  ),
 );
 
 const transposedCases: readonly GradientCase[] = (
   [
     ['conv_transpose2d 3×3', { kernel: 3 }],
     ['conv_transpose2d 2×2 stride 2', { kernel: 2, stride: 2, bias: false }],
-    ['conv_transpose2d stride (3, 2), padding, output padding', { kernel: [4, 3], stride: [3, 2], padding: [1, 0, 1, 1], output_padding: [2, 1] }],
+    [
+      'conv_transpose2d stride (3, 2), padding, output padding',
+      { kernel: [4, 3], stride: [3, 2], padding: [1, 0, 1, 1], output_padding: [2, 1] },
+    ],
     ['conv_transpose2d dilation 2', { kernel: 3, dilation: 2, padding: 1 }],
     ['conv_transpose2d 5 groups, stride 2', { out: 10, kernel: 3, stride: 2, padding: 1, output_padding: 1, groups: 5 }],
   ] as const
@@ -170,7 +186,10 @@ const oneChannelTransposed = operation(
 /** The one column lies between the two taps of each window. */
 const missed = { kernel: [3, 2], stride: [1, 2], dilation: [1, 2], padding: 1 } as const;
 const missingCases: readonly GradientCase[] = [
-  operation('conv2d, taps beside the image', around([2, 5, 1], { op: 'residual', body: [{ op: 'conv2d', name: 'conv', out: 5, ...missed }], shortcut: [] })),
+  operation(
+    'conv2d, taps beside the image',
+    around([2, 5, 1], { op: 'residual', body: [{ op: 'conv2d', name: 'conv', out: 5, ...missed }], shortcut: [] }),
+  ),
   operation('conv_transpose2d, taps beside the image', around([2, 5, 1], { op: 'conv_transpose2d', name: 'conv', out: 4, ...missed })),
 ];
 
@@ -193,25 +212,45 @@ const lossCases: readonly GradientCase[] = [
 const combiningCases: readonly GradientCase[] = [
   operation('relu6 around its ceiling', around([2, 5, 4], { op: 'relu6' }), { shift: 6 }),
   operation('multiply', joined('multiply', [{ op: 'tanh' }], [{ op: 'conv2d', name: 'conv', out: 5, kernel: 1 }])),
-  operation('multiply by a factor a channel', joined('multiply', [], [{ op: 'global_average_pool' }, { op: 'conv2d', name: 'conv', out: 5, kernel: 1 }, { op: 'sigmoid' }])),
+  operation(
+    'multiply by a factor a channel',
+    joined('multiply', [], [{ op: 'global_average_pool' }, { op: 'conv2d', name: 'conv', out: 5, kernel: 1 }, { op: 'sigmoid' }]),
+  ),
   operation('multiply, the factor a channel first', joined('multiply', [{ op: 'global_average_pool' }, { op: 'tanh' }], [])),
   operation('concat of channels', joined('concat', [{ op: 'tanh' }], [{ op: 'conv2d', name: 'conv', out: 3, kernel: 1 }])),
-  operation('concat of features', joined('concat', [{ op: 'flatten' }, { op: 'dense', name: 'a', out: 6 }], [{ op: 'flatten' }, { op: 'dense', name: 'b', out: 3 }])),
+  operation(
+    'concat of features',
+    joined('concat', [{ op: 'flatten' }, { op: 'dense', name: 'a', out: 6 }], [{ op: 'flatten' }, { op: 'dense', name: 'b', out: 3 }]),
+  ),
   operation('slice', around([2, 5, 4], { op: 'slice', start: 1, length: 3 })),
-  operation('group_norm', around([2, 5, 4], { op: 'conv2d', name: 'wide', out: 6, kernel: 1 }, { op: 'group_norm', name: 'norm', groups: 3 }), { bound: 1e-4 }),
-  operation('group_norm of whole images', around([2, 5, 4], { op: 'group_norm', name: 'norm', groups: 1 }, { op: 'relu' }), { bound: 1e-4 }),
-  operation('group_norm of single channels (instance norm)', around([2, 5, 4], { op: 'group_norm', name: 'norm', groups: 5 }), { bound: 1e-4 }),
+  operation(
+    'group_norm',
+    around([2, 5, 4], { op: 'conv2d', name: 'wide', out: 6, kernel: 1 }, { op: 'group_norm', name: 'norm', groups: 3 }),
+    { bound: 1e-4 },
+  ),
+  operation('group_norm of whole images', around([2, 5, 4], { op: 'group_norm', name: 'norm', groups: 1 }, { op: 'relu' }), {
+    bound: 1e-4,
+  }),
+  operation('group_norm of single channels (instance norm)', around([2, 5, 4], { op: 'group_norm', name: 'norm', groups: 5 }), {
+    bound: 1e-4,
+  }),
   operation('group_norm of vectors', vector({ op: 'group_norm', name: 'norm', groups: 3 }), { bound: 1e-4 }),
 ];
 
 const poolCases: readonly GradientCase[] = [
   operation('max_pool', around([1, 6, 6], { op: 'max_pool', kernel: 2 })),
-  operation('max_pool overlapping, asymmetric padding', around([1, 7, 6], { op: 'max_pool', kernel: 3, stride: [2, 1], padding: [1, 0, 0, 2] })),
+  operation(
+    'max_pool overlapping, asymmetric padding',
+    around([1, 7, 6], { op: 'max_pool', kernel: 3, stride: [2, 1], padding: [1, 0, 0, 2] }),
+  ),
   // Every window negative: stock tfjs-wasm loses these gradients.
   operation('max_pool of negative windows', around([1, 6, 6], { op: 'max_pool', kernel: 3, stride: 2 }), { shift: -20 }),
   operation('max_pool with ties', around([1, 6, 6], { op: 'relu' }, { op: 'max_pool', kernel: 3, stride: 2, padding: 1 }), { grid: 1 }),
   operation('average_pool', around([1, 6, 6], { op: 'average_pool', kernel: 2 })),
-  operation('average_pool overlapping, asymmetric padding', around([1, 7, 6], { op: 'average_pool', kernel: 3, stride: [2, 1], padding: [1, 0, 0, 2] })),
+  operation(
+    'average_pool overlapping, asymmetric padding',
+    around([1, 7, 6], { op: 'average_pool', kernel: 3, stride: [2, 1], padding: [1, 0, 0, 2] }),
+  ),
   operation('adaptive_max_pool', around([2, 7, 5], { op: 'adaptive_max_pool', size: [3, 2] })),
   operation('adaptive_max_pool of rectified values', around([1, 7, 5], { op: 'relu' }, { op: 'adaptive_max_pool', size: 3 })),
   operation('adaptive_average_pool', around([2, 7, 5], { op: 'adaptive_average_pool', size: [3, 2] })),
@@ -236,17 +275,36 @@ const activationCases: readonly GradientCase[] = (
 const otherCases: readonly GradientCase[] = [
   operation('dense', vector()),
   operation('dense, batch of one', vector({ op: 'relu' }), { count: 1 }),
-  operation('dense without bias', sequential([7], [{ op: 'dense', name: 'a', out: 9, bias: false }, { op: 'dense', name: 'b', out: 4, bias: false }])),
+  operation(
+    'dense without bias',
+    sequential(
+      [7],
+      [
+        { op: 'dense', name: 'a', out: 9, bias: false },
+        { op: 'dense', name: 'b', out: 4, bias: false },
+      ],
+    ),
+  ),
   operation('conv2d, batch of one', around([1, 5, 5], { op: 'conv2d', name: 'conv', out: 3, kernel: 3, stride: 2 }), { count: 1 }),
   operation('batch_norm of images', around([2, 5, 4], { op: 'batch_norm', name: 'norm' }), { bound: 1e-4 }),
   operation('batch_norm of vectors', vector({ op: 'batch_norm', name: 'norm' }, { op: 'relu' }), { bound: 1e-4, count: 6 }),
-  operation('batch_norm, image batch of one', around([2, 5, 4], { op: 'batch_norm', name: 'norm' }, { op: 'relu' }), { bound: 1e-4, count: 1 }),
+  operation('batch_norm, image batch of one', around([2, 5, 4], { op: 'batch_norm', name: 'norm' }, { op: 'relu' }), {
+    bound: 1e-4,
+    count: 1,
+  }),
   // Its own bias is what shifts it.
   operation(
     'batch_norm, relu6 around its ceiling',
-    sequential([2, 5, 4], [
-      { op: 'conv2d', name: 'first', out: 5, kernel: 3 }, { op: 'batch_norm', name: 'before' }, { op: 'relu6' }, { op: 'flatten' }, { op: 'dense', name: 'after', out: 4 },
-    ]),
+    sequential(
+      [2, 5, 4],
+      [
+        { op: 'conv2d', name: 'first', out: 5, kernel: 3 },
+        { op: 'batch_norm', name: 'before' },
+        { op: 'relu6' },
+        { op: 'flatten' },
+        { op: 'dense', name: 'after', out: 4 },
+      ],
+    ),
     { bound: 1e-4, shift: 6 },
   ),
   operation(
@@ -256,7 +314,11 @@ const otherCases: readonly GradientCase[] = [
   ),
   operation(
     'add with a shared input',
-    around([2, 5, 4], { op: 'residual', body: [{ op: 'relu' }, { op: 'conv2d', name: 'body', out: 5, kernel: 3, padding: 1 }], shortcut: [] }, { op: 'relu' }),
+    around(
+      [2, 5, 4],
+      { op: 'residual', body: [{ op: 'relu' }, { op: 'conv2d', name: 'body', out: 5, kernel: 3, padding: 1 }], shortcut: [] },
+      { op: 'relu' },
+    ),
   ),
   operation(
     'add of three branches',
@@ -271,11 +333,17 @@ const otherCases: readonly GradientCase[] = [
 /** Values and gates of one dense layer on tokens, multiplied, beside the values. */
 function gatedTokens(): ModelGraph {
   const builder = new GraphBuilder([2, 5, 4]);
-  const up = builder.chain(builder.input, [{ op: 'conv2d', name: 'before', out: 5, kernel: 3 }, { op: 'tokens' }, { op: 'dense', name: 'up', out: 11 }]);
+  const up = builder.chain(builder.input, [
+    { op: 'conv2d', name: 'before', out: 5, kernel: 3 },
+    { op: 'tokens' },
+    { op: 'dense', name: 'up', out: 11 },
+  ]);
   const values = builder.add({ op: 'slice', start: 1, length: 4 }, up);
   const gates = builder.chain(up, [{ op: 'slice', start: 6, length: 4 }, { op: 'sigmoid' }]);
   const beside = builder.add({ op: 'concat' }, builder.add({ op: 'multiply' }, values, gates), values);
-  return builder.build(builder.chain(beside, [{ op: 'dense', name: 'down', out: 5 }, { op: 'mean_tokens' }, { op: 'dense', name: 'after', out: 4 }]));
+  return builder.build(
+    builder.chain(beside, [{ op: 'dense', name: 'down', out: 5 }, { op: 'mean_tokens' }, { op: 'dense', name: 'after', out: 4 }]),
+  );
 }
 
 /** A sequence of 12 tokens of 10 features, layers between, classes of the mean token. */
@@ -323,7 +391,10 @@ const sequenceCases: readonly GradientCase[] = [
   operation('reshape to pixels', sequence({ op: 'reshape', shape: [4, 5, 6] }, { op: 'conv2d', name: 'inner', out: 3, kernel: 3 })),
   operation('class_token', sequence({ op: 'class_token', name: 'cls' }, { op: 'tanh' })),
   operation('position_embedding', sequence({ op: 'position_embedding', name: 'positions', positions: 15 }, { op: 'tanh' })),
-  operation('position_embedding, a parameter of its own', sequence({ op: 'position_embedding', name: 'positions', positions: 12, bare: true }, { op: 'tanh' })),
+  operation(
+    'position_embedding, a parameter of its own',
+    sequence({ op: 'position_embedding', name: 'positions', positions: 12, bare: true }, { op: 'tanh' }),
+  ),
   operation('select_token', sequence({ op: 'tanh' }, { op: 'select_token', index: 7 })),
   operation('mean_tokens', sequence({ op: 'tanh' }, { op: 'mean_tokens' })),
   operation('attention, one head', sequence(qkv(21), { op: 'attention', heads: 1 })),

@@ -1,4 +1,7 @@
-/** Depthwise convolution and both gradients against sums in f64, tap by tap: extents, channels and paddings that leave remainders everywhere. */
+/**
+ * Depthwise convolution and both gradients against sums in f64, tap by tap: extents, channels and paddings that leave
+ * remainders everywhere.
+ */
 import { describe, expect, it } from 'vitest';
 import { engine } from '#tfjs';
 import { normals, relativeError } from './checks.ts';
@@ -20,7 +23,10 @@ const count = 2;
 const reach = ({ kernel, dilation }: Case): number => (kernel - 1) * dilation + 1;
 const outExtent = (c: Case): readonly [number, number] => {
   const [top, bottom, left, right] = c.padding;
-  return [Math.floor((c.extent[0] + top + bottom - reach(c)) / c.stride) + 1, Math.floor((c.extent[1] + left + right - reach(c)) / c.stride) + 1];
+  return [
+    Math.floor((c.extent[0] + top + bottom - reach(c)) / c.stride) + 1,
+    Math.floor((c.extent[1] + left + right - reach(c)) / c.stride) + 1,
+  ];
 };
 
 /** Every product of the convolution: indices into y, x and w. */
@@ -46,10 +52,24 @@ function eachProduct(c: Case, visit: (y: number, x: number, w: number) => void):
 function check(c: Case): void {
   const [height, width, channels] = c.extent;
   const [rows, columns] = outExtent(c);
-  const shapes = { x: [count, height, width, channels], filter: [c.kernel, c.kernel, 1, channels], dy: [count, rows, columns, channels], bias: [channels] };
+  const shapes = {
+    x: [count, height, width, channels],
+    filter: [c.kernel, c.kernel, 1, channels],
+    dy: [count, rows, columns, channels],
+    bias: [channels],
+  };
   const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b);
-  const [x, filter, dy, bias] = Object.values(shapes).map((shape, i) => normals(size(shape), i + 1)) as [Float32Array, Float32Array, Float32Array, Float32Array];
-  const expected = { y: Float64Array.from(dy, (_, i) => bias[i % channels] as number), dx: new Float64Array(x.length), dw: new Float64Array(filter.length) };
+  const [x, filter, dy, bias] = Object.values(shapes).map((shape, i) => normals(size(shape), i + 1)) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
+  const expected = {
+    y: Float64Array.from(dy, (_, i) => bias[i % channels] as number),
+    dx: new Float64Array(x.length),
+    dw: new Float64Array(filter.length),
+  };
   eachProduct(c, (yAt, xAt, wAt) => {
     (expected.y[yAt] as number) += (x[xAt] as number) * (filter[wAt] as number);
     (expected.dx[xAt] as number) += (dy[yAt] as number) * (filter[wAt] as number);
@@ -57,7 +77,16 @@ function check(c: Case): void {
   });
   const [top, bottom, left, right] = c.padding;
   const attrs = {
-    strides: [c.stride, c.stride], pad: [[0, 0], [top, bottom], [left, right], [0, 0]], dataFormat: 'NHWC', dilations: [c.dilation, c.dilation], groups: channels,
+    strides: [c.stride, c.stride],
+    pad: [
+      [0, 0],
+      [top, bottom],
+      [left, right],
+      [0, 0],
+    ],
+    dataFormat: 'NHWC',
+    dilations: [c.dilation, c.dilation],
+    groups: channels,
   };
   const tensors = {
     x: engine().makeTensor(x, shapes.x, 'float32'),
@@ -79,7 +108,16 @@ const paddings = [[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1], [2, 2, 2, 2], [1, 4,
 const extents = [[1, 1], [2, 3], [5, 4], [7, 6], [9, 11]] as const;
 
 describe('depthwise convolution, output and both gradients within 1e-6 of f64', () => {
-  for (const [kernel, stride, dilation] of [[3, 1, 1], [3, 2, 1], [3, 1, 2], [3, 3, 1], [5, 1, 1], [5, 2, 1], [7, 1, 1], [7, 2, 1]] as const) {
+  for (const [kernel, stride, dilation] of [
+    [3, 1, 1],
+    [3, 2, 1],
+    [3, 1, 2],
+    [3, 3, 1],
+    [5, 1, 1],
+    [5, 2, 1],
+    [7, 1, 1],
+    [7, 2, 1],
+  ] as const) {
     it(`${kernel}×${kernel}, stride ${stride}, dilation ${dilation}`, () => {
       for (const [height, width] of extents) {
         for (const channels of [3, 4, 6, 13]) {
@@ -101,7 +139,12 @@ describe('depthwise convolution, output and both gradients within 1e-6 of f64', 
   it('3×3: rows of every width that tiles of seven, four and one make up', () => {
     for (const stride of [1, 2]) {
       for (let width = 12; width <= 32; width++) {
-        for (const padding of [[1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 3, 2]] as const) check({ kernel: 3, stride, dilation: 1, extent: [4, width, 6], padding });
+        for (const padding of [
+          [1, 1, 1, 1],
+          [0, 1, 0, 1],
+          [0, 0, 3, 2],
+        ] as const)
+          check({ kernel: 3, stride, dilation: 1, extent: [4, width, 6], padding });
       }
     }
   });

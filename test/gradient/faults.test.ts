@@ -51,7 +51,10 @@ describe('running out of memory', () => {
     { op: 'dense', name: 'head', out: 4 },
   ]);
   it('throws the same for values beyond 4 GiB, whose size in 32 bits would be had', () => {
-    const wide = sequential([1], [{ op: 'dense', name: 'a', out: 65_536, bias: false }, { op: 'relu' }, { op: 'dense', name: 'b', out: 2 }]);
+    const wide = sequential(
+      [1],
+      [{ op: 'dense', name: 'a', out: 65_536, bias: false }, { op: 'relu' }, { op: 'dense', name: 'b', out: 2 }],
+    );
     const state = randomState(wide, 1);
     const [small, large] = [randomBatch(wide, 2, 2), randomBatch(wide, 16_400, 3)];
     const before = gradients.compile(wide).gradient(state, [small]);
@@ -160,7 +163,9 @@ describe('products with transposes and batches (stock: scalar, and wrong when fu
     });
   });
   it('operands that do not fit are refused', () => {
-    expect(() => tidy(() => void run('BatchMatMul', { a: tensor([1, 2], [1, 2]), b: tensor([1, 2, 3], [3, 1]) }, {}))).toThrow(InvalidArgumentError);
+    expect(() => tidy(() => void run('BatchMatMul', { a: tensor([1, 2], [1, 2]), b: tensor([1, 2, 3], [3, 1]) }, {}))).toThrow(
+      InvalidArgumentError,
+    );
     expect(gradients.memory.liveTensors).toBe(0);
   });
 });
@@ -210,7 +215,9 @@ it("tfjs's own tape over our kernels gives our network's gradient", () => {
       const { shape, data } = state.parameters.get(name) as { shape: number[]; data: Float32Array };
       return run('Transpose', { x: tensor(data, shape) }, { perm: [2, 3, 1, 0] });
     });
-    const biases = ['conv.bias', 'head.bias'].map((name) => tensor(state.parameters.get(name)?.data as Float32Array, [name === 'conv.bias' ? 4 : 3]));
+    const biases = ['conv.bias', 'head.bias'].map((name) =>
+      tensor(state.parameters.get(name)?.data as Float32Array, [name === 'conv.bias' ? 4 : 3]),
+    );
     const x = run('Transpose', { x: tensor(batch.inputs as Float32Array, [4, 2, 6, 5]) }, { perm: [0, 2, 3, 1] });
     const labels = engine().makeTensor(batch.labels, [4], 'int32');
     const conv = (input: Tensor, i: number, pad: unknown): Tensor => {
@@ -221,7 +228,9 @@ it("tfjs's own tape over our kernels gives our network's gradient", () => {
       const hidden = run('Relu', { x: conv(x, 0, 'same') });
       const pooled = run('MaxPool', { x: hidden }, { filterSize: [2, 2], strides: [2, 2], pad: 'valid' });
       const logits = run('Reshape', { x: conv(pooled, 1, 'valid') }, { shape: [4, 3] });
-      return (engine().runKernel('SparseSoftmaxCrossEntropy', { logits, labels } as never, { scale: 1 / 4 }) as unknown as Tensor[])[0] as Tensor;
+      return (
+        engine().runKernel('SparseSoftmaxCrossEntropy', { logits, labels } as never, { scale: 1 / 4 }) as unknown as Tensor[]
+      )[0] as Tensor;
     };
     const { value, grads } = engine().gradients(loss as never, [...filters, ...biases] as never);
     expect((value as Tensor).dataSync()[0]).toBeCloseTo(want.losses[0] as number, 6);

@@ -1,6 +1,7 @@
 /**
- * npm run -s gradcheck -- [NAME…] [--json]: the largest relative error of every operation's and preset's gradients against
- * central differences in f64 and against tfjs's cpu backend in f64; its error as a whole over that of tfjs in f32. Exit status 1 when one is above its bound. NAME: part of a case's name.
+ * npm run -s gradcheck -- [NAME…] [--json]: the largest relative error of every operation's and preset's gradients
+ * against central differences in f64 and against tfjs's cpu backend in f64; its error as a whole over that of tfjs in
+ * f32. Exit status 1 when one is above its bound. NAME: part of a case's name.
  */
 import { openCore } from '../../src/core/core.ts';
 import { openGradientEngine } from '../../src/gradient/engine.ts';
@@ -28,7 +29,9 @@ for (const test of cases) {
   if (json) console.log(JSON.stringify(check));
   else {
     const verdict = check.pass ? '' : '   ABOVE ITS BOUND';
-    console.log(`${check.name.padEnd(58)}${show(check.differences)}${show(check.tfjs64)}${(check.ratio === null ? '—' : check.ratio.toFixed(2)).padStart(7)}${show(check.logits)}${show(check.bound)}  ${check.worst}${verdict}`);
+    console.log(
+      `${check.name.padEnd(58)}${show(check.differences)}${show(check.tfjs64)}${(check.ratio === null ? '—' : check.ratio.toFixed(2)).padStart(7)}${show(check.logits)}${show(check.bound)}  ${check.worst}${verdict}`,
+    );
   }
 }
 process.exitCode = failed > 0 ? 1 : 0;

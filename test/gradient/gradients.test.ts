@@ -9,7 +9,9 @@ const references = await openReferences();
 const { core, gradients: engine } = await openedEngine();
 
 it('every operation has a case', () => {
-  const met = new Set<string>(gradientCases.filter(({ kind }) => kind === 'operation').flatMap(({ graph }) => graph.nodes.map(({ op }) => op)));
+  const met = new Set<string>(
+    gradientCases.filter(({ kind }) => kind === 'operation').flatMap(({ graph }) => graph.nodes.map(({ op }) => op)),
+  );
   expect([...operationNames].filter((op) => !met.has(op))).toEqual([]);
 });
 

@@ -39,15 +39,24 @@ describe.each(cases)('%s %o', (name, options, sizes) => {
 });
 
 /** The value behind `before`, joined with itself, and `behind` it. */
-function joined(input: readonly number[], before: readonly Layer[], op: 'add' | 'concat', times: number, behind: readonly Layer[]): ModelGraph {
+function joined(
+  input: readonly number[],
+  before: readonly Layer[],
+  op: 'add' | 'concat',
+  times: number,
+  behind: readonly Layer[],
+): ModelGraph {
   const builder = new GraphBuilder(input);
   const value = builder.chain(builder.input, before);
-  return builder.build(builder.chain(builder.add({ op }, ...Array.from({ length: times }, () => value)), [...behind, { op: 'dense', name: 'end', out: 3 }]));
+  return builder.build(
+    builder.chain(builder.add({ op }, ...Array.from({ length: times }, () => value)), [...behind, { op: 'dense', name: 'end', out: 3 }]),
+  );
 }
 
 const narrowHeads = (name: string): Layer[] => [{ op: 'dense', name, out: 12 }, { op: 'attention', heads: 4 }];
 
-// A value that is read several times, statistics as large as values, windows that reach far: `npm run fuzz:graphs` found each beyond its estimate.
+// A value that is read several times, statistics as large as values, windows that reach far: `npm run fuzz:graphs`
+// found each beyond its estimate.
 describe.each<[string, ModelGraph, number]>([
   ['a sum of four', joined([120], [], 'add', 4, []), 20_000],
   ['a concatenation of eight', joined([1, 8, 8], [{ op: 'conv2d', name: 'wide', out: 10, kernel: 1 }], 'concat', 8, [{ op: 'global_average_pool' }, { op: 'flatten' }]), 1200],

@@ -47,11 +47,19 @@ describe('micro-batches', () => {
     const ofPart: Map<string, Float32Array>[] = [];
     const perInput = batch.inputs.length / parts;
     for (let i = 0; i < parts; i++) {
-      const part = { inputs: batch.inputs.slice(i * perInput, (i + 1) * perInput), labels: batch.labels.slice(i, i + 1), count: 1, wholeCount: parts };
-      network.eachRun(state, [[[[part]]]], [], (_, gradients) => ofPart.push(new Map([...gradients].map(([name, { data }]) => [name, data]))));
+      const part = {
+        inputs: batch.inputs.slice(i * perInput, (i + 1) * perInput),
+        labels: batch.labels.slice(i, i + 1),
+        count: 1,
+        wholeCount: parts,
+      };
+      network.eachRun(state, [[[[part]]]], [], (_, gradients) =>
+        ofPart.push(new Map([...gradients].map(([name, { data }]) => [name, data]))),
+      );
     }
     const added = (name: string, [first, ...others]: Order): Float32Array => {
-      const valueOf = (part: number | Order): Float32Array => (typeof part === 'number' ? (ofPart[part]?.get(name) as Float32Array) : added(name, part));
+      const valueOf = (part: number | Order): Float32Array =>
+        typeof part === 'number' ? (ofPart[part]?.get(name) as Float32Array) : added(name, part);
       const plus = (sum: Float32Array, addend: Float32Array): Float32Array => sum.map((value, k) => value + (addend[k] as number));
       return others.map(valueOf).reduce(plus, valueOf(first as number | Order));
     };
@@ -67,10 +75,15 @@ describe('any string may be the name of a node', () => {
   const sums = (builder: GraphBuilder, [p, q, r]: readonly [string, string, string]) => builder.add({ op: 'add', name: 's' }, p, q, r);
   const tokens = (op: 'select_token' | 'mean_tokens') => (builder: GraphBuilder, [p]: readonly [string, string, string]) =>
     builder.add({ op, name: 's' }, builder.add({ op: 'reshape', shape: [1, 4] }, p));
-  const reshaped = (builder: GraphBuilder, [p]: readonly [string, string, string]) => builder.add({ op: 'flatten' }, builder.add({ op: 'reshape', name: 's', shape: [2, 2] }, p));
+  const reshaped = (builder: GraphBuilder, [p]: readonly [string, string, string]) =>
+    builder.add({ op: 'flatten' }, builder.add({ op: 'reshape', name: 's', shape: [2, 2] }, p));
   // What values on the way to that of "s" are called in errors, or were.
   it.each<[string, (builder: GraphBuilder, values: readonly [string, string, string]) => string]>([
-    ['s (first 2 of 3)', sums], ['s (first 2)', sums], ['s (flat)', reshaped], ['s (token)', tokens('select_token')], ['s (column)', tokens('mean_tokens')],
+    ['s (first 2 of 3)', sums],
+    ['s (first 2)', sums],
+    ['s (flat)', reshaped],
+    ['s (token)', tokens('select_token')],
+    ['s (column)', tokens('mean_tokens')],
     ['s (mean)', tokens('mean_tokens')],
   ])('also %s, read behind the node "s"', (name, make) => {
     const builder = new GraphBuilder([4]);
@@ -79,7 +92,9 @@ describe('any string may be the name of a node', () => {
     const graph = builder.build(builder.add({ op: 'add', name: 'end' }, make(builder, values), values[1], values[2]));
     const state = randomState(graph, 1);
     const batch = randomBatch(graph, 3, 2);
-    expect(relativeError(engine.compile(graph).logits(state, batch), forward64(graph, as64(state), Float64Array.from(batch.inputs), 3, false))).toBeLessThan(1e-6);
+    expect(
+      relativeError(engine.compile(graph).logits(state, batch), forward64(graph, as64(state), Float64Array.from(batch.inputs), 3, false)),
+    ).toBeLessThan(1e-6);
   });
 });
 
@@ -110,7 +125,9 @@ it('a gradient in the arrays of another is the same, and leaves the batch as it 
   expect(after.gradients.get('linear2.weight')?.data).toBe(before.gradients.get('linear2.weight')?.data);
   expect(first.inputs).toEqual(inputs);
   // Of another size they are of no use.
-  expect(network.gradient(randomState(mlp, 4), [randomBatch(mlp, 5, 6)], after)).toEqual(network.gradient(randomState(mlp, 4), [randomBatch(mlp, 5, 6)]));
+  expect(network.gradient(randomState(mlp, 4), [randomBatch(mlp, 5, 6)], after)).toEqual(
+    network.gradient(randomState(mlp, 4), [randomBatch(mlp, 5, 6)]),
+  );
 });
 
 it('a gradient over several batches is their mean', () => {
@@ -121,7 +138,9 @@ it('a gradient over several batches is their mean', () => {
   const both = network.gradient(state, batches);
   expect(both.losses).toEqual(single.map(({ losses }) => losses[0]));
   for (const [name, { data }] of both.gradients) {
-    const mean = data.map((_, i) => ((single[0]?.gradients.get(name)?.data[i] as number) + (single[1]?.gradients.get(name)?.data[i] as number)) / 2);
+    const mean = data.map(
+      (_, i) => ((single[0]?.gradients.get(name)?.data[i] as number) + (single[1]?.gradients.get(name)?.data[i] as number)) / 2,
+    );
     expect(relativeError(data, mean), name).toBeLessThan(1e-6);
   }
 });
@@ -160,8 +179,11 @@ it('estimateStatistics: cumulative average of batch mean and unbiased variance, 
   const bias = state.parameters.get('first.bias')?.data as Float32Array;
   for (let c = 0; c < 3; c++) {
     const moments = batches.map(({ inputs, count }) => {
-      const values = Array.from({ length: count }, (_, n) =>
-        Array.from({ length: 5 }, (_unused, i) => (inputs[5 * n + i] as number) * (weight[5 * c + i] as number)).reduce((a, b) => a + b) + (bias[c] as number),
+      const values = Array.from(
+        { length: count },
+        (_, n) =>
+          Array.from({ length: 5 }, (_unused, i) => (inputs[5 * n + i] as number) * (weight[5 * c + i] as number)).reduce((a, b) => a + b) +
+          (bias[c] as number),
       );
       const mean = values.reduce((a, b) => a + b) / count;
       return { mean, variance: values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (count - 1) };
@@ -239,14 +261,31 @@ describe('bad input is refused by name', () => {
     ['no batches', () => engine.compile(mlp).gradient(state, []), /batches/],
     ['no images', () => engine.compile(mlp).evaluate(state, []), /batches/],
     ['a label out of range', () => engine.compile(mlp).gradient(state, [{ ...good, labels: Int32Array.of(0, 1, 3, 0) }]), /labels\[2\]/],
-    ['labels of another width', () => engine.compile(mlp).gradient(state, [{ ...good, labels: Uint8Array.from(good.labels) as never }]), /batch\.labels.*Int32Array/],
-    ['inputs of another width', () => engine.compile(mlp).gradient(state, [{ ...good, inputs: Uint8Array.from(good.inputs) as never }]), /batch\.inputs.*Float32Array/],
+    [
+      'labels of another width',
+      () => engine.compile(mlp).gradient(state, [{ ...good, labels: Uint8Array.from(good.labels) as never }]),
+      /batch\.labels.*Int32Array/,
+    ],
+    [
+      'inputs of another width',
+      () => engine.compile(mlp).gradient(state, [{ ...good, inputs: Uint8Array.from(good.inputs) as never }]),
+      /batch\.inputs.*Float32Array/,
+    ],
     ['too few inputs', () => engine.compile(mlp).gradient(state, [{ ...good, inputs: good.inputs.subarray(1) }]), /batch\.inputs/],
     ['an empty batch', () => engine.compile(mlp).gradient(state, [{ ...good, count: 0 }]), /batch\.count/],
     ['a missing parameter', () => engine.compile(mlp).gradient({ ...state, parameters: new Map() }, [good]), /linear1\.weight/],
     ['a micro-batch of 0', () => engine.compile(mlp, { microBatch: 0 }), /microBatch/],
     ['a negative weight decay', () => engine.compile(mlp).trainer(state, { kind: 'sgd', momentum: 0, weightDecay: -1 }), /weightDecay/],
-    ['one value a channel', () => engine.compile(sequential([2], [{ op: 'batch_norm', name: 'norm' }])).gradient(randomState(sequential([2], [{ op: 'batch_norm', name: 'norm' }]), 1), [{ inputs: new Float32Array(2), labels: Int32Array.of(0), count: 1 }]), /batch_norm/],
+    [
+      'one value a channel',
+      () =>
+        engine
+          .compile(sequential([2], [{ op: 'batch_norm', name: 'norm' }]))
+          .gradient(randomState(sequential([2], [{ op: 'batch_norm', name: 'norm' }]), 1), [
+            { inputs: new Float32Array(2), labels: Int32Array.of(0), count: 1 },
+          ]),
+      /batch_norm/,
+    ],
   ];
   for (const [name, body, pattern] of cases) {
     it(name, () => {
@@ -269,10 +308,13 @@ it('a hundred gradients leave the heap as large as ten', () => {
 describe('gradients in factors', () => {
   // Where the layer reads the input itself, its factors share the batch's numbers, which must stand in the order that the layer saw.
   const nets = {
-    'vectors': mlp,
+    vectors: mlp,
     'one channel, flattened': sequential([1, 3, 2], [{ op: 'flatten' }, { op: 'dense', name: 'linear1', out: 8 }]),
     'two channels, flattened': sequential([2, 3, 2], [{ op: 'flatten' }, { op: 'dense', name: 'linear1', out: 8 }]),
-    'two channels as tokens, flattened': sequential([2, 3, 2], [{ op: 'tokens' }, { op: 'flatten' }, { op: 'dense', name: 'linear1', out: 8 }]),
+    'two channels as tokens, flattened': sequential(
+      [2, 3, 2],
+      [{ op: 'tokens' }, { op: 'flatten' }, { op: 'dense', name: 'linear1', out: 8 }],
+    ),
     'channels of one pixel': sequential([6, 1, 1], [{ op: 'flatten' }, { op: 'dense', name: 'linear1', out: 8 }]),
   };
   const factored = ['linear1.weight'];

@@ -1,4 +1,7 @@
-/** The losses by their definitions in f64, and gradients by central differences: with `test/model/forward.ts` the twin of the gradient engine. */
+/**
+ * The losses by their definitions in f64, and gradients by central differences: with `test/model/forward.ts` the twin
+ * of the gradient engine.
+ */
 import type { Loss } from '../../src/gradient/loss.ts';
 import type { Arrays } from '../model/forward.ts';
 

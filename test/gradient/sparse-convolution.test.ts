@@ -1,9 +1,19 @@
-/** Convolutions over mostly zeros, forward and both gradients: the same bytes as plain f32 sums in the same order, and the shares that they are chosen by. */
+/**
+ * Convolutions over mostly zeros, forward and both gradients: the same bytes as plain f32 sums in the same order, and
+ * the shares that they are chosen by.
+ */
 import { describe, expect, it } from 'vitest';
 import { openCore } from '../../src/core/core.ts';
 import type { Core } from '../../src/core/core.ts';
 import type { Geometry } from '../../src/gradient/kernels/convolution-geometry.ts';
-import { imagesAtOnce, insideShare, sparseFilterGradient, sparseForward, sparseInputGradient, suitsSparseFilterGradient } from '../../src/gradient/kernels/sparse-convolution.ts';
+import {
+  imagesAtOnce,
+  insideShare,
+  sparseFilterGradient,
+  sparseForward,
+  sparseInputGradient,
+  suitsSparseFilterGradient,
+} from '../../src/gradient/kernels/sparse-convolution.ts';
 import { sparseValues, values } from '../portable/values.ts';
 
 /** Windows that a filter's gradient sums before it adds them to what is there. */
@@ -33,13 +43,18 @@ function blockedSum(start: number, block: number, terms: readonly (readonly [num
 
 /** Every index of an array of these extents, in row-major order. */
 function indices<Extents extends readonly number[]>(...extents: Extents): { [K in keyof Extents]: number }[] {
-  const all = extents.reduce<number[][]>((some, extent) => some.flatMap((index) => Array.from({ length: extent }, (_, i) => [...index, i])), [[]]);
+  const all = extents.reduce<number[][]>(
+    (some, extent) => some.flatMap((index) => Array.from({ length: extent }, (_, i) => [...index, i])),
+    [[]],
+  );
   return all as { [K in keyof Extents]: number }[];
 }
 
 /** Reads an image [count, height, width, channels], zero outside. */
-const reader = (image: Float32Array, height: number, width: number, channels: number) => (n: number, y: number, x: number, c: number): number =>
-  y < 0 || y >= height || x < 0 || x >= width ? 0 : (image[((n * height + y) * width + x) * channels + c] as number);
+const reader =
+  (image: Float32Array, height: number, width: number, channels: number) =>
+  (n: number, y: number, x: number, c: number): number =>
+    y < 0 || y >= height || x < 0 || x >= width ? 0 : (image[((n * height + y) * width + x) * channels + c] as number);
 
 function references(g: Geometry, x: Float32Array, filter: Float32Array, dy: Float32Array, start: Float32Array) {
   const [k, [top, , left]] = [g.kernel[0], g.padding];
@@ -122,7 +137,14 @@ describe('sparse convolution', () => {
     const rest = full.map((value, i) => (half[i] === 0 ? value : 0));
     core.scoped((scratch) => {
       const of = (...images: readonly Float32Array[]): number =>
-        imagesAtOnce(core, { ...g, count: images.length }, scratch.upload(Float32Array.from(images.flatMap((image) => [...image]))), 16, 8, 8);
+        imagesAtOnce(
+          core,
+          { ...g, count: images.length },
+          scratch.upload(Float32Array.from(images.flatMap((image) => [...image]))),
+          16,
+          8,
+          8,
+        );
       expect(of(half, half)).toBe(2);
       expect(of(half, rest)).toBe(1);
       expect(of(half)).toBe(1);

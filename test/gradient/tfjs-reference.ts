@@ -46,7 +46,10 @@ async function openTfjs(precision: 'f32' | 'f64'): Promise<Tfjs> {
     // tfjs keeps its engine in the global object: each bundle gets one of its own.
     banner: { js: 'const ownGlobal = {};' },
     define: {
-      process: 'undefined', window: 'undefined', self: 'undefined', global: 'ownGlobal',
+      process: 'undefined',
+      window: 'undefined',
+      self: 'undefined',
+      global: 'ownGlobal',
       ...(precision === 'f64' ? { Float32Array: 'Float64Array' } : {}),
     },
     logLevel: 'error',
@@ -77,7 +80,10 @@ function sumProductsInF32(tf: Tfjs): void {
       const { transposeA, transposeB } = attrs as unknown as Core.BatchMatMulAttrs;
       const [aRows, aColumns, bRows, bColumns] = [...a.shape.slice(-2), ...b.shape.slice(-2)] as [number, number, number, number];
       const [m, k, n] = [transposeA ? aColumns : aRows, transposeA ? aRows : aColumns, transposeB ? bRows : bColumns];
-      const [aCount, bCount] = [a, b].map(({ shape }) => shape.slice(0, -2).reduce((product, extent) => product * extent, 1)) as [number, number];
+      const [aCount, bCount] = [a, b].map(({ shape }) => shape.slice(0, -2).reduce((product, extent) => product * extent, 1)) as [
+        number,
+        number,
+      ];
       const count = Math.max(aCount, bCount);
       const [from, by] = [valuesOf(backend, a), valuesOf(backend, b)];
       const out = new Float32Array(count * m * n);
@@ -93,7 +99,11 @@ function sumProductsInF32(tf: Tfjs): void {
         out[at] = sum;
       }
       const shape = [...(aCount === count ? a : b).shape.slice(0, -2), m, n];
-      return (backend as { makeTensorInfo(shape: number[], dtype: 'float32', values: Float32Array): Core.TensorInfo }).makeTensorInfo(shape, 'float32', out);
+      return (backend as { makeTensorInfo(shape: number[], dtype: 'float32', values: Float32Array): Core.TensorInfo }).makeTensorInfo(
+        shape,
+        'float32',
+        out,
+      );
     },
   });
 }
@@ -107,7 +117,13 @@ export function tfjsSupports(node: GraphNode): boolean {
 }
 
 /** Gradient of the mean loss by tfjs's tape on its cpu backend, in PyTorch's layouts. */
-export function tfjsGradient(tf: Tfjs, graph: ModelGraph, state: NetworkState, batch: Batch, kind: Loss): ReadonlyMap<string, Float64Array> {
+export function tfjsGradient(
+  tf: Tfjs,
+  graph: ModelGraph,
+  state: NetworkState,
+  batch: Batch,
+  kind: Loss,
+): ReadonlyMap<string, Float64Array> {
   const { parameters } = parameterLayout(graph);
   const results = new Map<string, Float64Array>();
   tf.tidy(() => {
@@ -237,7 +253,9 @@ function convolve(tf: Tfjs, node: NodeOf<'conv2d'>, x: Core.Tensor4D, get: (suff
   // A single part cannot be split: the gradient of tfjs's split wants all parts.
   const images: Core.Tensor4D[] = node.groups === 1 ? [padded] : tf.split(padded, node.groups, 3);
   const filters: Core.Tensor4D[] = node.groups === 1 ? [filter] : tf.split(filter, node.groups, 3);
-  const parts = images.map((image, g): Core.Tensor => tf.conv2d<Core.Tensor4D>(image, filters[g] as Core.Tensor4D, [...node.stride] as Pair, 'valid'));
+  const parts = images.map((image, g): Core.Tensor =>
+    tf.conv2d<Core.Tensor4D>(image, filters[g] as Core.Tensor4D, [...node.stride] as Pair, 'valid'),
+  );
   const y = parts.length === 1 ? (parts[0] as Core.Tensor) : tf.concat(parts, 3);
   return node.bias ? tf.add(y, get('bias')) : y;
 }

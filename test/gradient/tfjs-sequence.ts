@@ -18,7 +18,9 @@ export function sequenceTfjs(
   };
   switch (node.op) {
     case 'dense':
-      return node.bias ? tf.add(dense(own('weight'), node.transposed === true), own('bias')) : dense(own('weight'), node.transposed === true);
+      return node.bias
+        ? tf.add(dense(own('weight'), node.transposed === true), own('bias'))
+        : dense(own('weight'), node.transposed === true);
     case 'tied_dense':
       return dense(of(`${node.with}.weight`), false);
     case 'layer_norm': {
@@ -43,7 +45,8 @@ export function sequenceTfjs(
     case 'embedding':
       // A product with one-hot rows: the gradient of tfjs's gather is not what is to be trusted here.
       return tf.reshape(
-        tf.matMul(tf.cast(tf.oneHot(tf.cast(tf.reshape(x, [-1]), 'int32'), own('weight').shape[0] as number), 'float32'), own('weight')), [...x.shape, node.features],
+        tf.matMul(tf.cast(tf.oneHot(tf.cast(tf.reshape(x, [-1]), 'int32'), own('weight').shape[0] as number), 'float32'), own('weight')),
+        [...x.shape, node.features],
       );
     case 'position_embedding': {
       const table = tf.reshape(own(node.bare ? '' : 'weight'), [node.positions, features]);
@@ -73,9 +76,14 @@ function attention(tf: Tfjs, node: NodeOf<'attention'>, operands: readonly Core.
   const parts: Core.Tensor[] = [];
   for (let head = 0; head < heads; head++) {
     const shared = Math.floor((head * keyHeads) / heads);
-    const read = (from: Core.Tensor, at: number, size: number): Core.Tensor3D => tf.slice(from, [0, 0, at * size], [count, tokens, size]) as Core.Tensor3D;
+    const read = (from: Core.Tensor, at: number, size: number): Core.Tensor3D =>
+      tf.slice(from, [0, 0, at * size], [count, tokens, size]) as Core.Tensor3D;
     let scores = tf.div(tf.matMul(read(q, head, width), read(k, shared, width), false, true), Math.sqrt(width));
-    if (node.causal) scores = tf.add(scores, tf.tensor2d(Array.from({ length: tokens }, (_, i) => Array.from({ length: tokens }, (__, j) => (j > i ? -1e9 : 0)))));
+    if (node.causal)
+      scores = tf.add(
+        scores,
+        tf.tensor2d(Array.from({ length: tokens }, (_, i) => Array.from({ length: tokens }, (__, j) => (j > i ? -1e9 : 0)))),
+      );
     parts.push(tf.matMul(tf.softmax(scores), read(v, shared, (v.shape[2] as number) / keyHeads)));
   }
   return parts.length === 1 ? (parts[0] as Core.Tensor) : tf.concat(parts, 2);

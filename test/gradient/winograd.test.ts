@@ -48,7 +48,10 @@ describe("Winograd's form (64 channels or more): output and both gradients withi
       };
       const make = (values: Float32Array, dims: readonly number[]): Tensor => engine().makeTensor(values, [...dims], 'float32');
       const tensors = {
-        x: make(data.x, shape), filter: make(data.filter, [3, 3, channels, out]), dy: make(data.dy, [count, rows, columns, out]), bias: make(data.bias, [out]),
+        x: make(data.x, shape),
+        filter: make(data.filter, [3, 3, channels, out]),
+        dy: make(data.dy, [count, rows, columns, out]),
+        bias: make(data.bias, [out]),
       };
       const attrs = { strides: [1, 1], dilations: [1, 1], dataFormat: 'NHWC', pad: [[0, 0], [top, bottom], [left, right], [0, 0]] };
       const { x, filter, dy, bias } = tensors;

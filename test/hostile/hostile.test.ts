@@ -34,7 +34,8 @@ describe.skipIf(shared === undefined)('../shared/hostile (skipped where it is ab
   });
 
   test('the same everywhere', () => {
-    const essence = (lines: readonly Judgement[]) => lines.map(({ path, verdict, error, contents }) => ({ path, verdict, error, contents }));
+    const essence = (lines: readonly Judgement[]) =>
+      lines.map(({ path, verdict, error, contents }) => ({ path, verdict, error, contents }));
     const [first, ...others] = [...judgements.values()].map(essence);
     for (const other of others) expect(other).toEqual(first);
   });

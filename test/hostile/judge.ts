@@ -34,7 +34,8 @@ export function parseIndex(text: string): IndexLine[] {
   const [, ...lines] = text.split(/\r?\n/).filter((line) => line !== '');
   return lines.map((line, i) => {
     const [path, kind] = line.split('\t');
-    if (path === undefined || path === '' || !classes.includes(kind as Class)) throw new Error(`index line ${i + 2}: expected a path and one of ${classes.join(', ')}, got ${JSON.stringify(line)}`);
+    if (path === undefined || path === '' || !classes.includes(kind as Class))
+      throw new Error(`index line ${i + 2}: expected a path and one of ${classes.join(', ')}, got ${JSON.stringify(line)}`);
     return { path, class: kind as Class };
   });
 }
@@ -125,7 +126,9 @@ export async function judge(indexPath: string, host: Host, onLine: (line: Judgem
     const milliseconds = Math.round((performance.now() - startedAt) * 10) / 10;
     const megabytes = measured.megabytes();
     const pass =
-      expectedOf[kind].includes(outcome.verdict) && milliseconds <= MILLISECONDS_ALLOWED && (megabytes === null || megabytes <= MEGABYTES_ALLOWED);
+      expectedOf[kind].includes(outcome.verdict) &&
+      milliseconds <= MILLISECONDS_ALLOWED &&
+      (megabytes === null || megabytes <= MEGABYTES_ALLOWED);
     const line = { path, class: kind, ...outcome, milliseconds, megabytes, pass };
     results.push(line);
     onLine(line);

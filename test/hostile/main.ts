@@ -25,14 +25,23 @@ async function main(): Promise<number> {
   const host = hostOf(values.runtime);
   const status = hostStatus(host);
   if (!status.available) throw new Error(`${host} is not here: ${status.reason}`);
-  const print = ({ message, ...line }: Judgement): void => console.log(JSON.stringify({ runtime: values.runtime, ...line, ...(line.pass ? {} : { message }) }));
+  const print = ({ message, ...line }: Judgement): void =>
+    console.log(JSON.stringify({ runtime: values.runtime, ...line, ...(line.pass ? {} : { message }) }));
   const results = await judge(positionals[0] as string, host, values.json ? print : undefined);
   const failed = results.filter(({ pass }) => !pass);
   if (!values.json) {
     const rows = results.map(({ path, class: kind, verdict, error, milliseconds, megabytes, pass }) => [
-      path, kind, `${verdict}${error === undefined ? '' : ` (${error})`}`, milliseconds.toFixed(1), megabytes === null ? '?' : megabytes.toFixed(1), pass ? 'ok' : 'FAILED',
+      path,
+      kind,
+      `${verdict}${error === undefined ? '' : ` (${error})`}`,
+      milliseconds.toFixed(1),
+      megabytes === null ? '?' : megabytes.toFixed(1),
+      pass ? 'ok' : 'FAILED',
     ]);
-    const columns = ['file', 'class', 'verdict', 'ms', 'MB', ''].map((title, i) => ({ title, align: i === 3 || i === 4 ? ('right' as const) : ('left' as const) }));
+    const columns = ['file', 'class', 'verdict', 'ms', 'MB', ''].map((title, i) => ({
+      title,
+      align: i === 3 || i === 4 ? ('right' as const) : ('left' as const),
+    }));
     process.stdout.write(formatTable(columns, rows));
     for (const { path, message } of failed) console.log(`${path}: ${message ?? 'accepted'}`);
     console.log(`${results.length - failed.length} passed, ${failed.length} failed`);

@@ -43,7 +43,9 @@ async function readZip(bytes: Uint8Array): Promise<Content> {
   return lines;
 }
 
-async function describeTensors(tensors: ReadonlyMap<string, { dtype: string; shape: readonly number[]; bytes: Uint8Array }>): Promise<Content> {
+async function describeTensors(
+  tensors: ReadonlyMap<string, { dtype: string; shape: readonly number[]; bytes: Uint8Array }>,
+): Promise<Content> {
   const lines: string[] = [];
   for (const [name, { dtype, shape, bytes }] of tensors) lines.push(`${name} ${dtype} [${shape.join(',')}] ${await sha256Hex(bytes)}`);
   return lines;
@@ -55,7 +57,10 @@ async function readUntrusted(path: string, bytes: Uint8Array): Promise<Content> 
   if (path.endsWith('.npz')) return describeTensors(await readNpz(bytes));
   if (path.endsWith('.npy')) return describeTensors(new Map([['', readNpy(bytes)]]));
   const { tensors, metadata } = readSafetensors(bytes);
-  return [...(await describeTensors(tensors)), ...[...metadata].map(([key, text]) => `${JSON.stringify(key)}=${JSON.stringify(text)}`).toSorted()];
+  return [
+    ...(await describeTensors(tensors)),
+    ...[...metadata].map(([key, text]) => `${JSON.stringify(key)}=${JSON.stringify(text)}`).toSorted(),
+  ];
 }
 
 export async function run({ path, bytes }: { path: string; bytes: Uint8Array }): Promise<Verdict> {

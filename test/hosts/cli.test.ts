@@ -21,7 +21,11 @@ describe.each(here)('%s', (host) => {
     const status = hostStatus(host);
     if (!status.available) throw new Error(status.reason);
     const prefix = host === 'deno' ? ['run', '--no-prompt', '--allow-read', '--allow-write', '--allow-env', '--allow-sys'] : [];
-    const { status: exit, stdout, stderr } = spawnSync(status.binary, [...prefix, cli, ...args], { cwd: folder, encoding: 'utf8', timeout: 60_000 });
+    const {
+      status: exit,
+      stdout,
+      stderr,
+    } = spawnSync(status.binary, [...prefix, cli, ...args], { cwd: folder, encoding: 'utf8', timeout: 60_000 });
     return { status: exit, stdout, stderr };
   }
 

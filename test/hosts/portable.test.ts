@@ -7,7 +7,15 @@ import { hostStatus, hosts, requireAllHosts, runInHost } from './launch.ts';
 import type { Host } from './launch.ts';
 import { root } from './root.ts';
 
-const runtimeNames = { node20: 'node', node22: 'node', node24: 'node', deno: 'deno', bun: 'bun', workerd: 'workerd', chromium: 'browser' } as const;
+const runtimeNames = {
+  node20: 'node',
+  node22: 'node',
+  node24: 'node',
+  deno: 'deno',
+  bun: 'bun',
+  workerd: 'workerd',
+  chromium: 'browser',
+} as const;
 const reports = new Map<Host, PortableReport>();
 
 describe.each(hosts)('%s', (host) => {

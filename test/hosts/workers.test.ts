@@ -15,7 +15,15 @@ describe.each(hosts.filter((host) => host !== 'workerd'))('%s', (host) => {
     const node = host.startsWith('node');
     const { code } = await bundleModule(host, join(fixtures, `gradient-worker.${node ? 'node' : 'web'}.ts`));
     const { hashes, errors } = (await runInHost(host, join(fixtures, 'gradient-workers.ts'), { code, node })) as WorkersReport;
-    expect(Object.keys(hashes)).toEqual(['conv in micro-batches', 'mlp in factors', 'language model', 'resnet', 'transfer', 'training', 'after errors']);
+    expect(Object.keys(hashes)).toEqual([
+      'conv in micro-batches',
+      'mlp in factors',
+      'language model',
+      'resnet',
+      'transfer',
+      'training',
+      'after errors',
+    ]);
     for (const [name, own] of Object.entries(hashes)) {
       const expected = seen.get(name) ?? own[0];
       seen.set(name, expected as string);

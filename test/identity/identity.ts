@@ -45,7 +45,15 @@ for (const host of chosenHosts) {
   const status = hostStatus(host);
   if (!status.available) {
     for (const network of chosenNetworks) {
-      report({ runtime: host, version: null, network, sha256: null, milliseconds: null, pass: !requireAllHosts, note: `SKIPPED: ${status.reason}` });
+      report({
+        runtime: host,
+        version: null,
+        network,
+        sha256: null,
+        milliseconds: null,
+        pass: !requireAllHosts,
+        note: `SKIPPED: ${status.reason}`,
+      });
     }
     continue;
   }

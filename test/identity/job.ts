@@ -117,7 +117,15 @@ export async function run({ network }: { readonly network: NetworkName }): Promi
     });
     parts[`${method} state`] = ported.record.sha256;
     parts[`${method} steps`] = await stepsSha256(ported);
-    const onward = await train({ ...common, data: after, seed: 5, iterations: 20, learningRate: 0.01, optimiser: sgd, initial: ported.state });
+    const onward = await train({
+      ...common,
+      data: after,
+      seed: 5,
+      iterations: 20,
+      learningRate: 0.01,
+      optimiser: sgd,
+      initial: ported.state,
+    });
     parts[`${method} onward losses`] = await numbersSha256(onward.losses);
     const { state } = onward;
     parts[`${method} onward state`] = await stateSha256(graph, state);

@@ -7,7 +7,9 @@ const random = uniformFrom(5);
 const told = (matrix: Float64Array) => {
   const rows = Array.from({ length: 32 }, (_, k) => matrix.subarray(Math.floor((k * n) / 32) * n, (Math.floor((k * n) / 32) + 1) * n));
   const ranges = Float64Array.from(rows, (row) => Math.max(...row) - Math.min(...row));
-  const maxima = Float64Array.from({ length: n }, (_, j) => Math.max(...Array.from({ length: n }, (_row, i) => matrix[i * n + j] as number)));
+  const maxima = Float64Array.from({ length: n }, (_, j) =>
+    Math.max(...Array.from({ length: n }, (_row, i) => matrix[i * n + j] as number)),
+  );
   return { background: backgroundOf(matrix, ranges, maxima), moreDeadRows: moreDeadRows(ranges, maxima) };
 };
 const gaussian = matrixOf(n, n, () => normal(random));

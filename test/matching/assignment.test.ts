@@ -147,7 +147,9 @@ describe('optimal value', () => {
       const columns = rows + (k % 3) * below(random, 9);
       const settled = k % 2 === 0;
       // Row i likes column columns − 1 − i best; unsettled, the last row likes that of the first. Ties among the rest.
-      const wide = matrixOf(rows, columns, (i, j) => (columns - 1 - j === (settled || i < rows - 1 ? i : 0) ? 9 : below(random, k % 5 === 0 ? 10 : 9)));
+      const wide = matrixOf(rows, columns, (i, j) =>
+        columns - 1 - j === (settled || i < rows - 1 ? i : 0) ? 9 : below(random, k % 5 === 0 ? 10 : 9),
+      );
       const data = k % 4 < 2 ? wide : Float32Array.from(wide);
       const result = solveAndCheck(data, rows, columns);
       expectOptimal(data, rows, columns, result.objective);
@@ -191,7 +193,9 @@ describe('warm start', () => {
         const { duals } = linearSumAssignment(core, { rows: n, columns: n, data: before });
         // Dead units stay dead, and some that were alive die.
         const dead = Uint8Array.from({ length: n }, () => Number(random() < 0.1));
-        const wide = before.map((value, at) => (value === 0 || dead[Math.floor(at / n)] || dead[at % n] ? 0 : value * (1 + 0.01 * normal(random))));
+        const wide = before.map((value, at) =>
+          value === 0 || dead[Math.floor(at / n)] || dead[at % n] ? 0 : value * (1 + 0.01 * normal(random)),
+        );
         const data = k % 4 < 2 ? wide : Float32Array.from(wide);
         const absurd = { rows: duals.rows, columns: duals.columns.map((price) => price * normal(random) * 10) };
         const warmStart = k % 3 === 0 ? absurd : duals;

@@ -37,7 +37,8 @@ function* blockPermutations({ blocks, parts }: BlockStructure): Generator<number
   }
 }
 
-const pseudo = (count: number, seed: number): Float32Array => Float32Array.from({ length: count }, (_, i) => Math.fround(Math.sin(i * 12.9898 + seed) * 3));
+const pseudo = (count: number, seed: number): Float32Array =>
+  Float32Array.from({ length: count }, (_, i) => Math.fround(Math.sin(i * 12.9898 + seed) * 3));
 
 describe('assignBlocks', () => {
   test.each<[BlockStructure, number]>([
@@ -50,7 +51,8 @@ describe('assignBlocks', () => {
     expect([...blockPermutations(structure)]).toHaveLength(permutations);
     for (let seed = 0; seed < 5; seed++) {
       const similarity = pseudo(size * size, seed);
-      const sum = (perm: ArrayLike<number>): number => Array.from(perm).reduce((total, j, i) => total + (similarity[i * size + j] as number), 0);
+      const sum = (perm: ArrayLike<number>): number =>
+        Array.from(perm).reduce((total, j, i) => total + (similarity[i * size + j] as number), 0);
       const perm = assignBlocks(core, similarity, structure);
       expect(firstMisplaced(perm, structure)).toBe(-1);
       expect(sum(perm)).toBeCloseTo(Math.max(...[...blockPermutations(structure)].map(sum)), 4);

@@ -58,7 +58,11 @@ function pairsOf(spec: typeof chain, count: number, seed: number, hidden = false
   });
 }
 
-function historyOf(spec: typeof chain, pairs: readonly Pair[], options: { normalise?: boolean; frozenGroups?: string[] } = {}): GradientHistory {
+function historyOf(
+  spec: typeof chain,
+  pairs: readonly Pair[],
+  options: { normalise?: boolean; frozenGroups?: string[] } = {},
+): GradientHistory {
   const history = new GradientHistory(core, spec, { budgetBytes, ...options });
   for (const { target, source } of pairs) history.add(target, source);
   return history;
@@ -143,10 +147,16 @@ describe('solveMatching', () => {
   test.each([false, true])('walks the official loop along given orders to the same end, normalised: %s', (normalise) => {
     for (const seed of [100, 200, 300]) {
       const pairs = pairsOf(chain, 2, seed);
-      const orders = Array.from({ length: 100 }, (_, sweep) => [...random(seed + sweep).permutation(3)].map((i) => chain.groups[i]?.id as string));
+      const orders = Array.from({ length: 100 }, (_, sweep) =>
+        [...random(seed + sweep).permutation(3)].map((i) => chain.groups[i]?.id as string),
+      );
       const assign = (data: Float64Array, n: number): Int32Array => linearSumAssignment(core, { rows: n, columns: n, data }).assignment;
       const expected = coordinateDescent(chain, pairs, (sweep) => orders[sweep] as string[], assign, normalise);
-      const result = solveMatching(historyOf(chain, pairs, { normalise }), { start: identityPermutations(chain), random: random(1), orders });
+      const result = solveMatching(historyOf(chain, pairs, { normalise }), {
+        start: identityPermutations(chain),
+        random: random(1),
+        orders,
+      });
       expect(result.permutations).toEqual(expected.permutations);
       expect(result.sweeps).toBe(expected.sweeps);
     }
@@ -187,15 +197,22 @@ describe('solveMatching', () => {
     const warm = solveMatching(historyOf(chain, pairs), { start: first.permutations, orIdentity: true, random: random(6) });
     expect(warm.startedFrom).toBe('start');
     expect(warm.objective).toBeGreaterThanOrEqual(first.objective);
-    const worse = [...Array(50).keys()].map((seed) => randomPermutations(chain, seed)).find((p) => objectiveOf(chain, pairs, p) < objectiveOf(chain, pairs, identityPermutations(chain)));
+    const worse = [...Array(50).keys()]
+      .map((seed) => randomPermutations(chain, seed))
+      .find((p) => objectiveOf(chain, pairs, p) < objectiveOf(chain, pairs, identityPermutations(chain)));
     const cold = solveMatching(historyOf(chain, pairs), { start: worse as Map<string, Int32Array>, orIdentity: true, random: random(6) });
     expect(cold.startedFrom).toBe('identity');
     expect(cold.permutations).toEqual(first.permutations);
 
-    const frozen = solveMatching(historyOf(chain, pairs, { frozenGroups: ['b'] }), { start: identityPermutations(chain), random: random(6) });
+    const frozen = solveMatching(historyOf(chain, pairs, { frozenGroups: ['b'] }), {
+      start: identityPermutations(chain),
+      random: random(6),
+    });
     expect([...(frozen.permutations.get('b') as Int32Array)]).toEqual([...Array(9).keys()]);
     expect(frozen.permutations.get('a')).not.toEqual(identityPermutations(chain).get('a'));
-    expect(() => solveMatching(historyOf(chain, pairs, { frozenGroups: ['b'] }), { start: first.permutations, random: random(6) })).toThrow(/start\.b/);
+    expect(() => solveMatching(historyOf(chain, pairs, { frozenGroups: ['b'] }), { start: first.permutations, random: random(6) })).toThrow(
+      /start\.b/,
+    );
   });
 
   test('solves again after more pairs as if the history had been built at once', () => {
@@ -214,9 +231,13 @@ describe('solveMatching', () => {
 
   test('refuses what it cannot solve', () => {
     const empty = new GradientHistory(core, chain, { budgetBytes });
-    expect(() => solveMatching(empty, { start: identityPermutations(chain), random: random(1) })).toThrow(/history: expected at least one gradient pair/);
+    expect(() => solveMatching(empty, { start: identityPermutations(chain), random: random(1) })).toThrow(
+      /history: expected at least one gradient pair/,
+    );
     const history = historyOf(chain, pairsOf(chain, 1, 3));
-    expect(() => solveMatching(history, { start: identityPermutations(chain), random: random(1), orders: [['zz']] })).toThrow(/orders\[0\]/);
+    expect(() => solveMatching(history, { start: identityPermutations(chain), random: random(1), orders: [['zz']] })).toThrow(
+      /orders\[0\]/,
+    );
     const aborted = AbortSignal.abort(new Error('enough'));
     expect(() => solveMatching(history, { start: identityPermutations(chain), random: random(1), signal: aborted })).toThrow('enough');
     expect(() => solveMatching(history, { start: new Map(), random: random(1) })).toThrow(InvalidArgumentError);
@@ -233,7 +254,10 @@ describe('GradientHistory', () => {
     const history = new GradientHistory(core, withBuffer, { budgetBytes });
     const [pair] = pairsOf(spec, 1, 1) as [Pair];
     history.add(pair.target, pair.source);
-    expect(history.squaredNorms).toBeCloseTo([...pair.target.values(), ...pair.source.values()].reduce((sum, { data }) => sum + data.reduce((s, x) => s + x * x, 0), 0), 4);
+    expect(history.squaredNorms).toBeCloseTo(
+      [...pair.target.values(), ...pair.source.values()].reduce((sum, { data }) => sum + data.reduce((s, x) => s + x * x, 0), 0),
+      4,
+    );
   });
 
   test('holds as many pairs as the budget says, and names the budget that would do', () => {
@@ -280,7 +304,9 @@ describe('GradientHistory', () => {
     expect(coded.objectiveErrorBound).toBeLessThan(0.05 * history.squaredNorms);
     const full = { start: identityPermutations(chain), random: random(1) };
     expect(solveMatching(exact, full).objectiveErrorBound).toBe(0);
-    expect(objectiveOf(chain, pairs, solveMatching(history, full).permutations)).toBeGreaterThan(0.995 * solveMatching(exact, full).objective);
+    expect(objectiveOf(chain, pairs, solveMatching(history, full).permutations)).toBeGreaterThan(
+      0.995 * solveMatching(exact, full).objective,
+    );
     const { target, source } = pairs[0] as Pair;
     const room = Math.floor((3 * bytesPerPair) / codedBytesPerPair);
     for (let pair = history.pairs; pair < room; pair++) history.add(target, source);
@@ -292,7 +318,8 @@ describe('GradientHistory', () => {
 
   test.each([1, -1])('finite gradients whose products overflow: an error that names the group, never a forbidden pair (%i)', (sign) => {
     const history = new GradientHistory(core, loop, { budgetBytes });
-    const huge = (tensors: Pair['target'], factor: number): Pair['target'] => new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x) => Math.abs(x) * factor) }]));
+    const huge = (tensors: Pair['target'], factor: number): Pair['target'] =>
+      new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x) => Math.abs(x) * factor) }]));
     const [{ target, source }] = pairsOf(loop, 1, 3) as [Pair];
     history.add(huge(target, 1e25), huge(source, sign * 1e25));
     const got = sign > 0 ? 'Infinity' : '-Infinity';
@@ -321,7 +348,8 @@ describe('GradientHistory', () => {
   test('a pair that is refused leaves the others as exact as they were', () => {
     const [small, whole] = pairsOf(chain, 2, 5) as [Pair, Pair];
     // Only the first number of every tensor: a pair of few bytes, which fits exactly where the next does not even coded.
-    const first = (tensors: Pair['target']): Pair['target'] => new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x, i) => (i === 0 ? x : 0)) }]));
+    const first = (tensors: Pair['target']): Pair['target'] =>
+      new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x, i) => (i === 0 ? x : 0)) }]));
     const { fixedBytes, codedBytesPerPair } = historySize(chain, 1);
     const history = new GradientHistory(core, chain, { budgetBytes: fixedBytes + codedBytesPerPair });
     history.add(first(small.target), first(small.source));
@@ -359,7 +387,10 @@ describe('GradientHistory', () => {
       const got = similarity(history, group, inOrder(chain, perms), size);
       expect(relative(got, similarityOf(chain, pairs, id, perms)), id).toBeLessThan(1e-6);
       const others = inOrder(chain, randomPermutations(chain, 3 + group));
-      expect(relative(similarity(history, group, others, size), similarityOf(chain, pairs, id, randomPermutations(chain, 3 + group))), id).toBeLessThan(1e-6);
+      expect(
+        relative(similarity(history, group, others, size), similarityOf(chain, pairs, id, randomPermutations(chain, 3 + group))),
+        id,
+      ).toBeLessThan(1e-6);
     });
     const result = solveMatching(history, { start: perms, random: random(5) });
     const expected = objectiveOf(chain, pairs, result.permutations);
@@ -369,7 +400,12 @@ describe('GradientHistory', () => {
 
   test('a tie keeps the current permutation', () => {
     // Units without a gradient are worth the same wherever they stand.
-    const dead = new Map([...(pairsOf(chain, 1, 2)[0] as Pair).target].map(([name, { shape, data }]) => [name, { shape, data: new Float32Array(data.length) }]));
+    const dead = new Map(
+      [...(pairsOf(chain, 1, 2)[0] as Pair).target].map(([name, { shape, data }]) => [
+        name,
+        { shape, data: new Float32Array(data.length) },
+      ]),
+    );
     const history = historyOf(chain, [{ target: dead, source: dead }]);
     const start = randomPermutations(chain, 3);
     const { permutations, objective } = solveMatching(history, { start, random: random(1) });

@@ -19,7 +19,11 @@ afterAll(() => core[Symbol.dispose]());
 const [size, width] = [40, 300] as const;
 const spec = specOf({ dense: [[size, 'h'], [width, null]], bias: [[size, 'h']] });
 
-const products = (terms: number, seed: number, inputs: Float32Array = values(terms * width, seed + 50)): OuterProducts => ({ terms, left: values(terms * size, seed), right: inputs });
+const products = (terms: number, seed: number, inputs: Float32Array = values(terms * width, seed + 50)): OuterProducts => ({
+  terms,
+  left: values(terms * size, seed),
+  right: inputs,
+});
 
 /** leftᵀ · right in f64. */
 function whole({ terms, left, right }: OuterProducts): Float32Array {
@@ -32,7 +36,8 @@ function whole({ terms, left, right }: OuterProducts): Float32Array {
 }
 
 const bias = (seed: number): NamedTensors => new Map([['bias', { shape: [size], data: values(size, seed) }]]);
-const withDense = (tensors: NamedTensors, dense: OuterProducts): NamedTensors => new Map([['dense', { shape: [size, width], data: whole(dense) }], ...tensors]);
+const withDense = (tensors: NamedTensors, dense: OuterProducts): NamedTensors =>
+  new Map([['dense', { shape: [size, width], data: whole(dense) }], ...tensors]);
 
 describe.each([false, true])('normalise %s', (normalise) => {
   test.each([
@@ -69,7 +74,8 @@ test('a history that was cleared is a new one; a source that is known gives the 
   expect(used.staticSimilarity(0)).toBeNull();
   expect(used.snapshot().arrays.size).toBe(0);
   const fresh = new GradientHistory(core, spec, { budgetBytes: 2 ** 24 });
-  for (const history of [used, fresh]) for (const [i, pair] of pairs.slice(1).entries()) history.add(bias(i), bias(i + 7), pair, history === used ? known : undefined);
+  for (const history of [used, fresh])
+    for (const [i, pair] of pairs.slice(1).entries()) history.add(bias(i), bias(i + 7), pair, history === used ? known : undefined);
   const [again, anew] = [used, fresh].map((history) => [history.squaredNorms, history.identityObjective, history.staticSimilarity(0)]);
   expect(again).toEqual(anew);
   expect(again?.[2]).not.toEqual(first);

@@ -45,12 +45,18 @@ describe.each(sizes)('%i × %i', (rows, columns) => {
     const columnPairs = Array.from({ length: columns }, (_, l) => [l, l + 3] as const).filter(([l]) => l % 5 !== 4);
     const got = core.scoped((scratch) => {
       const [xPtr, yPtr] = [scratch.upload(x), scratch.upload(y)];
-      const [rowsPtr, columnsPtr, sumsPtr] = [scratch.upload(Int32Array.from(rowPairs.flat())), scratch.upload(Int32Array.from(columnPairs.flat())), scratch.f64(rows + 1)];
+      const [rowsPtr, columnsPtr, sumsPtr] = [
+        scratch.upload(Int32Array.from(rowPairs.flat())),
+        scratch.upload(Int32Array.from(columnPairs.flat())),
+        scratch.f64(rows + 1),
+      ];
       core.f64(sumsPtr, rows + 1).fill(7);
       core.kernels.pairedInnersF32(xPtr, columns, yPtr, otherColumns, rowsPtr, rows, columnsPtr, columnPairs.length, sumsPtr);
       return core.f64(sumsPtr, rows + 1).slice();
     });
-    const wanted = rowPairs.map(([r, s]) => columnPairs.reduce((sum, [c, d]) => sum + entry(r, c) * (y[s * otherColumns + d] as number), 0));
+    const wanted = rowPairs.map(([r, s]) =>
+      columnPairs.reduce((sum, [c, d]) => sum + entry(r, c) * (y[s * otherColumns + d] as number), 0),
+    );
     expect([...got]).toEqual([...wanted, 7]);
   });
 });

@@ -7,10 +7,19 @@ import {
 
 const compute = await openCompute();
 afterAll(() => compute[Symbol.dispose]());
-const graph = sequential([1, 28, 28], [
-  { op: 'flatten' }, { op: 'dense', name: 'a', out: 12 }, { op: 'relu' }, { op: 'dense', name: 'b', out: 11 }, { op: 'relu' }, { op: 'dense', name: 'c', out: 9 }, { op: 'relu' },
-  { op: 'dense', name: 'head', out: 10 },
-]);
+const graph = sequential(
+  [1, 28, 28],
+  [
+    { op: 'flatten' },
+    { op: 'dense', name: 'a', out: 12 },
+    { op: 'relu' },
+    { op: 'dense', name: 'b', out: 11 },
+    { op: 'relu' },
+    { op: 'dense', name: 'c', out: 9 },
+    { op: 'relu' },
+    { op: 'dense', name: 'head', out: 10 },
+  ],
+);
 const spec = derivePermutationSpec(graph);
 const weights = (seed: number): NamedTensors => initialise(compute.core, graph, { seed }).parameters;
 const historyOf = (target: NamedTensors, source: NamedTensors): GradientHistory => {
@@ -41,7 +50,15 @@ describe.each(solverNames)('%s', (name) => {
   });
 
   test('a seed that is none is refused', () => {
-    for (const options of [{ start }, { start, seed: -1 }, { start, seed: 0.5 }, { start, seed: '1' }, { start, random: Math.random }, { seed: 1 }, undefined]) {
+    for (const options of [
+      { start },
+      { start, seed: -1 },
+      { start, seed: 0.5 },
+      { start, seed: '1' },
+      { start, random: Math.random },
+      { seed: 1 },
+      undefined,
+    ]) {
       expect(() => solve(historyOf(weights(1), weights(2)), options as unknown as MatchingOptions)).toThrow(InvalidArgumentError);
     }
   });
@@ -49,7 +66,11 @@ describe.each(solverNames)('%s', (name) => {
 
 test('seed and index are those of a transfer and its step', async () => {
   const data = generateTaskPair(compute.core, { seed: 1, trainCount: 60, testCount: 10 }).before.train;
-  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [ReturnType<typeof initialise>, ReturnType<typeof initialise>, ReturnType<typeof initialise>];
+  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [
+    ReturnType<typeof initialise>,
+    ReturnType<typeof initialise>,
+    ReturnType<typeof initialise>,
+  ];
   const source = trajectoryFromStates(graph, [{ label: 's', state: start }, { label: 'e', state: end }]);
   const batch = { inputs: new Float32Array(data.count * 784), labels: new Int32Array(data.count), count: data.count };
   for (const [i, level] of data.images.entries()) batch.inputs[i] = level * (data.scale[0] as number) + (data.offset[0] as number);
@@ -58,7 +79,11 @@ test('seed and index are those of a transfer and its step', async () => {
   const ported = await transfer({ source, target, data, method: 'fgmt', seed: 7, steps: 1, batchSize: data.count, heldOutFraction: 0, stopRule: 'last', compute });
   const network = compute.engine.compile(graph);
   const gradient = (state: typeof target): NamedTensors => network.gradient(state, [batch]).gradients;
-  const result = matchingSolvers['coordinate-descent'](historyOf(gradient(target), gradient(start)), { start: identityPermutations(spec), seed: 7, index: 1 });
+  const result = matchingSolvers['coordinate-descent'](historyOf(gradient(target), gradient(start)), {
+    start: identityPermutations(spec),
+    seed: 7,
+    index: 1,
+  });
   expect(result.permutations).toEqual(ported.permutations);
   expect(result.sweeps).toBe(ported.steps[1]?.sweeps);
 });

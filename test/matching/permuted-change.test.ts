@@ -104,12 +104,19 @@ test('writers refuse what the spec or an operand lacks, and shapes that differ',
   const identity = identityPermutations(spec);
   const lacking = { ...spec, tensors: new Map([...spec.tensors].filter(([name]) => name !== 'fixed')) };
   const wrong = new Map([...now, ['fixed', { shape: [3], data: new Float32Array(3) }] as const]);
-  for (const point of [pointAt(core, spec, before, new Map()), pointAt(core, spec, before, wrong), pointBetween(core, spec, wrong, now, 0.5), pointAt(core, lacking, before, now)]) {
+  for (const point of [
+    pointAt(core, spec, before, new Map()),
+    pointAt(core, spec, before, wrong),
+    pointBetween(core, spec, wrong, now, 0.5),
+    pointAt(core, lacking, before, now),
+  ]) {
     for (const write of [point.write, permutedChange(core, spec, base, point.writeChange as TensorWriter, identity)]) {
       expect(() => readWritten(core, write, base)).toThrow(InvalidArgumentError);
     }
   }
   const { writeChange } = pointAt(core, spec, before, now);
-  expect(() => readWritten(core, permutedChange(core, spec, wrong, writeChange as TensorWriter, identity), base)).toThrow(InvalidArgumentError);
+  expect(() => readWritten(core, permutedChange(core, spec, wrong, writeChange as TensorWriter, identity), base)).toThrow(
+    InvalidArgumentError,
+  );
   expect(() => permutedChange(core, spec, base, writeChange as TensorWriter, new Map())).toThrow(InvalidArgumentError);
 });

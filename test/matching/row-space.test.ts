@@ -90,7 +90,10 @@ describe('GradientHistory', () => {
     const history = new GradientHistory(core, spec, { budgetBytes: 2 ** 26 });
     const pairs = [1, 2].map((seed) => ({ target: gradient(20, seed), source: gradient(20, seed + 100) }));
     for (const { target, source } of pairs) {
-      history.add(new Map([['dense', { shape: [size, width], data: target }]]), new Map([['dense', { shape: [size, width], data: source }]]));
+      history.add(
+        new Map([['dense', { shape: [size, width], data: target }]]),
+        new Map([['dense', { shape: [size, width], data: source }]]),
+      );
     }
     expect(history.productFlops).toBeLessThan(0.5 * 2 * 2 * size * size * width);
     const [first, second] = pairs as [(typeof pairs)[0], (typeof pairs)[0]];

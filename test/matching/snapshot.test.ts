@@ -25,7 +25,10 @@ const size = historySize(chain, 1);
 
 /** A copy through JSON and fresh arrays, as a file makes one. */
 function copied({ facts, arrays }: HistorySnapshot): HistorySnapshot {
-  return { facts: JSON.parse(JSON.stringify(facts)) as typeof facts, arrays: new Map([...arrays].map(([name, array]) => [name, array.slice()])) };
+  return {
+    facts: JSON.parse(JSON.stringify(facts)) as typeof facts,
+    arrays: new Map([...arrays].map(([name, array]) => [name, array.slice()])),
+  };
 }
 
 /** Steps of FGMT: a pair is added, then everything is matched. After `breakAfter` steps the history is taken down and put up again. */
@@ -70,7 +73,10 @@ test('what does not fit is refused, and the history is empty then', () => {
     without.delete(name);
     // A static matrix that is missing is one that no pair has touched yet.
     if (!/^static.*matrix$/.test(name)) expect(() => other.restore({ ...good, arrays: without }), name).toThrow(MalformedFileError);
-    const longer = new Map(good.arrays).set(name, array instanceof Float32Array ? new Float32Array(array.length + 1) : new Int32Array(array.length + 1).fill(99));
+    const longer = new Map(good.arrays).set(
+      name,
+      array instanceof Float32Array ? new Float32Array(array.length + 1) : new Int32Array(array.length + 1).fill(99),
+    );
     expect(() => other.restore({ ...good, arrays: longer }), name).toThrow(MalformedFileError);
     expect(other.pairs).toBe(0);
   }
@@ -79,7 +85,10 @@ test('what does not fit is refused, and the history is empty then', () => {
 });
 
 test('products that are gathered and not yet multiplied are kept as they are', () => {
-  const [history, other] = [1, 2].map(() => new GradientHistory(core, chain, { budgetBytes: 2 ** 26 })) as [GradientHistory, GradientHistory];
+  const [history, other] = [1, 2].map(() => new GradientHistory(core, chain, { budgetBytes: 2 ** 26 })) as [
+    GradientHistory,
+    GradientHistory,
+  ];
   for (const { target, source } of pairs.slice(0, 3)) history.add(target, source);
   const snapshot = copied(history.snapshot());
   expect(snapshot.arrays.get('static/0/left')?.length).toBeGreaterThan(0);

@@ -84,7 +84,8 @@ test('seeded starts find better permutations than one descent on some noisy prob
   const losses = { 'seeded-starts': 0, 'frank-wolfe': 0 };
   hard.forEach((make, seed) => {
     const history = make();
-    const solveWith = (name: keyof typeof solvers) => solvers[name](history, { start: identityPermutations(spec), random: random(seed + 1) });
+    const solveWith = (name: keyof typeof solvers) =>
+      solvers[name](history, { start: identityPermutations(spec), random: random(seed + 1) });
     const descent = solveWith('coordinate-descent');
     for (const name of ['seeded-starts', 'frank-wolfe'] as const) {
       const { objective, startObjective, assignments } = solveWith(name);

@@ -26,7 +26,12 @@ export function specOf(
       const view = axes.map(([size]) => size);
       return [
         name,
-        { shape: shapes[name] ?? view, view, axes: axes.map(([, group]) => group), reasons: axes.map(([, g]) => (g === null ? 'fixed' : null)) },
+        {
+          shape: shapes[name] ?? view,
+          view,
+          axes: axes.map(([, group]) => group),
+          reasons: axes.map(([, g]) => (g === null ? 'fixed' : null)),
+        },
       ] as const;
     }),
   );
@@ -84,7 +89,13 @@ export function permuteOne(spec: PermutationSpec, name: string, data: Float32Arr
 const norm = (x: Float32Array): number => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0));
 
 /** A[i, j] of a group by the definition of the official code. */
-export function similarityOf(spec: PermutationSpec, pairs: readonly Pair[], groupId: string, perms: Perms, normalise = false): Float64Array {
+export function similarityOf(
+  spec: PermutationSpec,
+  pairs: readonly Pair[],
+  groupId: string,
+  perms: Perms,
+  normalise = false,
+): Float64Array {
   const group = spec.groups.find(({ id }) => id === groupId) as PermutationSpec['groups'][number];
   const n = group.size;
   const similarity = new Float64Array(n * n);
@@ -133,7 +144,10 @@ export function objectiveOf(spec: PermutationSpec, pairs: readonly Pair[], perms
 
 /** The official loop from the identity along given orders, until a sweep improves nothing. */
 export function coordinateDescent(
-  spec: PermutationSpec, pairs: readonly Pair[], orders: (sweep: number) => readonly string[], assign: (data: Float64Array, n: number) => Int32Array,
+  spec: PermutationSpec,
+  pairs: readonly Pair[],
+  orders: (sweep: number) => readonly string[],
+  assign: (data: Float64Array, n: number) => Int32Array,
   normalise = false,
 ): { permutations: Map<string, Int32Array>; sweeps: number } {
   const permutations = new Map<string, Int32Array>(spec.groups.map(({ id, size }) => [id, Int32Array.from({ length: size }, (_, i) => i)]));

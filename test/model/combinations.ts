@@ -8,33 +8,56 @@ function gated(): ModelGraph {
   const up = builder.add({ op: 'dense', name: 'up', out: 16 }, builder.input);
   const gate = builder.chain(up, [{ op: 'slice', start: 8, length: 8 }, { op: 'sigmoid' }]);
   const product = builder.add({ op: 'multiply' }, builder.add({ op: 'slice', start: 0, length: 8 }, up), gate);
-  return builder.build(builder.chain(product, [{ op: 'dense', name: 'down', out: 7 }, { op: 'tanh' }, { op: 'dense', name: 'fc', out: 3 }]));
+  return builder.build(
+    builder.chain(product, [{ op: 'dense', name: 'down', out: 7 }, { op: 'tanh' }, { op: 'dense', name: 'fc', out: 3 }]),
+  );
 }
 
 /** Two slices that overlap, added: three stretches of four become one. */
 function overlapping(): ModelGraph {
   const builder = new GraphBuilder([6]);
   const wide = builder.chain(builder.input, [{ op: 'dense', name: 'a', out: 15 }, { op: 'tanh' }]);
-  const sum = builder.add({ op: 'add' }, builder.add({ op: 'slice', start: 0, length: 8 }, wide), builder.add({ op: 'slice', start: 4, length: 8 }, wide));
+  const sum = builder.add(
+    { op: 'add' },
+    builder.add({ op: 'slice', start: 0, length: 8 }, wide),
+    builder.add({ op: 'slice', start: 4, length: 8 }, wide),
+  );
   return builder.build(builder.chain(sum, [{ op: 'dense', name: 'fc', out: 3 }]));
 }
 
 /** Halves of the channels go their own ways (ShuffleNetV2), with batch norm over both, and meet a residual cut elsewhere. */
 function halves(): ModelGraph {
   const builder = new GraphBuilder([2, 5, 4]);
-  const stem = builder.chain(builder.input, [{ op: 'conv2d', name: 'a', out: 10, kernel: 3, padding: 1 }, { op: 'batch_norm', name: 'n' }, { op: 'relu' }]);
+  const stem = builder.chain(builder.input, [
+    { op: 'conv2d', name: 'a', out: 10, kernel: 3, padding: 1 },
+    { op: 'batch_norm', name: 'n' },
+    { op: 'relu' },
+  ]);
   const right = builder.chain(stem, [{ op: 'slice', start: 5, length: 5 }, { op: 'conv2d', name: 'b', out: 7, kernel: 1 }, { op: 'tanh' }]);
   const joined = builder.add({ op: 'concat' }, builder.add({ op: 'slice', start: 0, length: 3 }, stem), right);
   const sum = builder.add({ op: 'add' }, joined, stem);
-  return builder.build(builder.chain(sum, [{ op: 'conv2d', name: 'c', out: 4, kernel: 3 }, { op: 'relu' }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]));
+  return builder.build(
+    builder.chain(sum, [
+      { op: 'conv2d', name: 'c', out: 4, kernel: 3 },
+      { op: 'relu' },
+      { op: 'flatten' },
+      { op: 'dense', name: 'fc', out: 3 },
+    ]),
+  );
 }
 
 /** Whole channels taken out of a flattened image. */
 function flattened(): ModelGraph {
   const builder = new GraphBuilder([2, 5, 4]);
-  return builder.build(builder.chain(builder.input, [
-    { op: 'conv2d', name: 'a', out: 8, kernel: 3 }, { op: 'relu' }, { op: 'flatten' }, { op: 'slice', start: 2 * 6, length: 4 * 6 }, { op: 'dense', name: 'fc', out: 3 },
-  ]));
+  return builder.build(
+    builder.chain(builder.input, [
+      { op: 'conv2d', name: 'a', out: 8, kernel: 3 },
+      { op: 'relu' },
+      { op: 'flatten' },
+      { op: 'slice', start: 2 * 6, length: 4 * 6 },
+      { op: 'dense', name: 'fc', out: 3 },
+    ]),
+  );
 }
 
 /** Two attentions of other queries over the same keys; `values` says whether they share those too, or read the keys as values. */
@@ -57,7 +80,11 @@ function slicedAttention(): ModelGraph {
   const tokens = builder.chain(builder.input, [{ op: 'conv2d', name: 'patch', out: 9, kernel: 1 }, { op: 'tokens' }]);
   const qkv = builder.add({ op: 'dense', name: 'qkv', out: 24 }, tokens);
   const parts = [0, 8, 16].map((start) => builder.add({ op: 'slice', start, length: 8 }, qkv));
-  const attended = builder.add({ op: 'add' }, builder.chain(builder.add({ op: 'attention', heads: 2 }, ...parts), [{ op: 'dense', name: 'out', out: 9 }]), tokens);
+  const attended = builder.add(
+    { op: 'add' },
+    builder.chain(builder.add({ op: 'attention', heads: 2 }, ...parts), [{ op: 'dense', name: 'out', out: 9 }]),
+    tokens,
+  );
   const up = builder.add({ op: 'dense', name: 'up', out: 10 }, attended);
   const gate = builder.chain(up, [{ op: 'slice', start: 5, length: 5 }, { op: 'silu' }]);
   const product = builder.add({ op: 'multiply' }, builder.add({ op: 'slice', start: 0, length: 5 }, up), gate);
@@ -71,16 +98,28 @@ function clashingHeads(): ModelGraph {
   const tokens = builder.chain(builder.input, [{ op: 'conv2d', name: 'patch', out: 9, kernel: 1 }, { op: 'tokens' }]);
   const dense = (name: string): string => builder.add({ op: 'dense', name, out: 8 }, tokens);
   const queries = dense('q');
-  const attend = (name: string, heads: number): string => builder.add({ op: 'attention', heads }, queries, dense(`k${name}`), dense(`v${name}`));
-  const joined = builder.add({ op: 'add' }, ...[attend('1', 2), attend('2', 4)].map((value, i) => builder.add({ op: 'dense', name: `out${i}`, out: 5 }, value)));
+  const attend = (name: string, heads: number): string =>
+    builder.add({ op: 'attention', heads }, queries, dense(`k${name}`), dense(`v${name}`));
+  const joined = builder.add(
+    { op: 'add' },
+    ...[attend('1', 2), attend('2', 4)].map((value, i) => builder.add({ op: 'dense', name: `out${i}`, out: 5 }, value)),
+  );
   return builder.build(builder.chain(joined, [{ op: 'mean_tokens' }, { op: 'dense', name: 'fc', out: 3 }]));
 }
 
 /** Units of a dense layer made channels and positions of an image, as a generator does; the layers read it. */
 function generated(shape: readonly [number, number, number], ...layers: readonly Layer[]): ModelGraph {
-  return sequential([6], [
-    { op: 'dense', name: 'a', out: shape[0] * shape[1] * shape[2] }, { op: 'tanh' }, { op: 'reshape', shape }, ...layers, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 },
-  ]);
+  return sequential(
+    [6],
+    [
+      { op: 'dense', name: 'a', out: shape[0] * shape[1] * shape[2] },
+      { op: 'tanh' },
+      { op: 'reshape', shape },
+      ...layers,
+      { op: 'flatten' },
+      { op: 'dense', name: 'fc', out: 3 },
+    ],
+  );
 }
 
 /** Two images of other dense layers, joined or multiplied before anything reads positions. */
@@ -89,15 +128,24 @@ function generatedTwice(joint: 'concat' | 'multiply' | 'add'): ModelGraph {
   const images = ['a', 'b'].map((name) =>
     builder.chain(builder.input, [{ op: 'dense', name, out: 24 }, { op: 'tanh' }, { op: 'reshape', shape: [4, 2, 3] }]));
   const joined = builder.add({ op: joint }, ...images);
-  return builder.build(builder.chain(joined, [{ op: 'conv2d', name: 'c', out: 5, kernel: 2 }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]));
+  return builder.build(
+    builder.chain(joined, [{ op: 'conv2d', name: 'c', out: 5, kernel: 2 }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]),
+  );
 }
 
 /** Units of a dense layer made tokens and features, which an attention takes for a set where it is not causal. */
 function generatedTokens(causal: boolean): ModelGraph {
-  return sequential([6], [
-    { op: 'dense', name: 'a', out: 20 }, { op: 'reshape', shape: [4, 5] }, { op: 'dense', name: 'qkv', out: 18 }, { op: 'attention', heads: 2, causal },
-    { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 },
-  ]);
+  return sequential(
+    [6],
+    [
+      { op: 'dense', name: 'a', out: 20 },
+      { op: 'reshape', shape: [4, 5] },
+      { op: 'dense', name: 'qkv', out: 18 },
+      { op: 'attention', heads: 2, causal },
+      { op: 'flatten' },
+      { op: 'dense', name: 'fc', out: 3 },
+    ],
+  );
 }
 
 /** Tokens that a dense layer makes, or a transposition out of channels: only a mean reads them, no weight. */
@@ -134,10 +182,19 @@ export const combinations: Readonly<Record<string, { readonly graph: ModelGraph;
   'keys-as-values': { graph: sharedKeys('keys'), groups: ['patch', 'q1'] },
   'sliced-attention': { graph: slicedAttention(), groups: ['patch', 'slice1', 'up[0:5]'] },
   'image-of-units-convolved': { graph: generated([4, 3, 3], { op: 'conv2d', name: 'c', out: 5, kernel: 2 }), groups: ['a[0]', 'c'] },
-  'image-of-units-transposed': { graph: generated([4, 3, 3], { op: 'conv_transpose2d', name: 'c', out: 5, kernel: 2 }), groups: ['a[0]', 'c'] },
+  'image-of-units-transposed': {
+    graph: generated([4, 3, 3], { op: 'conv_transpose2d', name: 'c', out: 5, kernel: 2 }),
+    groups: ['a[0]', 'c'],
+  },
   'image-of-units-pooled': { graph: generated([4, 4, 4], { op: 'max_pool', kernel: 2 }), groups: ['a[0]'] },
   'image-of-units-tokens': {
-    graph: generated([4, 2, 3], { op: 'tokens' }, { op: 'position_embedding', name: 'p', positions: 6 }, { op: 'dense', name: 'b', out: 5 }), groups: ['a[0]', 'b'],
+    graph: generated(
+      [4, 2, 3],
+      { op: 'tokens' },
+      { op: 'position_embedding', name: 'p', positions: 6 },
+      { op: 'dense', name: 'b', out: 5 },
+    ),
+    groups: ['a[0]', 'b'],
   },
   'image-of-one-channel': { graph: generated([1, 4, 4], { op: 'conv2d', name: 'c', out: 8, kernel: 3 }), groups: ['c'] },
   'images-of-units-joined': { graph: generatedTwice('concat'), groups: ['a[0]', 'b[0]', 'c'] },
@@ -146,14 +203,29 @@ export const combinations: Readonly<Record<string, { readonly graph: ModelGraph;
   'tokens-of-units': { graph: generatedTokens(false), groups: ['a[0]', 'a[1]', 'qkv'] },
   'tokens-of-units-in-order': { graph: generatedTokens(true), groups: ['a[1]', 'qkv'] },
   'tokens-averaged': {
-    graph: averaged({ op: 'flatten' }, { op: 'dense', name: 'a', out: 20 }, { op: 'gelu' }, { op: 'reshape', shape: [4, 5] }, { op: 'dense', name: 'b', out: 6 }),
+    graph: averaged(
+      { op: 'flatten' },
+      { op: 'dense', name: 'a', out: 20 },
+      { op: 'gelu' },
+      { op: 'reshape', shape: [4, 5] },
+      { op: 'dense', name: 'b', out: 6 },
+    ),
     groups: ['a[0]', 'a[1]', 'b'],
   },
   'tokens-attended-and-averaged': {
-    graph: averaged({ op: 'flatten' }, { op: 'dense', name: 'a', out: 20 }, { op: 'reshape', shape: [4, 5] }, { op: 'dense', name: 'qkv', out: 18 }, { op: 'attention', heads: 2 }),
+    graph: averaged(
+      { op: 'flatten' },
+      { op: 'dense', name: 'a', out: 20 },
+      { op: 'reshape', shape: [4, 5] },
+      { op: 'dense', name: 'qkv', out: 18 },
+      { op: 'attention', heads: 2 },
+    ),
     groups: ['a[0]', 'a[1]', 'qkv'],
   },
-  'channels-averaged': { graph: averaged({ op: 'conv2d', name: 'a', out: 8, kernel: 2 }, { op: 'silu' }, { op: 'tokens' }, { op: 'transpose' }), groups: ['a'] },
+  'channels-averaged': {
+    graph: averaged({ op: 'conv2d', name: 'a', out: 8, kernel: 2 }, { op: 'silu' }, { op: 'tokens' }, { op: 'transpose' }),
+    groups: ['a'],
+  },
   'narrow-values': { graph: narrowValues(1), groups: ['patch', 'q'] },
   'narrow-values-shared': { graph: narrowValues(2), groups: ['patch', 'q'] },
   'clashing-heads': { graph: clashingHeads(), groups: ['patch', 'out0'] },

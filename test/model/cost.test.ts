@@ -65,16 +65,22 @@ describe('what stays for the backward step is what the gradients of the kernels 
 
   test.each(Object.keys(footprints) as OperationName[])('%s', (op) => {
     // Batch norms take rectifiers along.
-    const isCase = ({ nodes }: ModelGraph): boolean => nodes.some((each) => each.op === op) && (op === 'batch_norm' || !nodes.some((each) => each.op === 'batch_norm'));
+    const isCase = ({ nodes }: ModelGraph): boolean =>
+      nodes.some((each) => each.op === op) && (op === 'batch_norm' || !nodes.some((each) => each.op === 'batch_norm'));
     const graph = gradientCases.map((each) => each.graph).find(isCase) as ModelGraph;
     const node = graph.nodes.find((each) => each.op === op) as ModelGraph['nodes'][number];
     const inputs = node.inputs.map((name) => `input ${name}`);
-    const expected = { nothing: [], input: inputs.slice(0, 1), inputs, output: ['output'], winners: ['winners'], slope: ['slope'] }[footprints[op].keeps];
+    const expected = { nothing: [], input: inputs.slice(0, 1), inputs, output: ['output'], winners: ['winners'], slope: ['slope'] }[
+      footprints[op].keeps
+    ];
     expect(savedBy(graph, node)).toEqual([...new Set(expected)].toSorted());
   });
 
   test.each(['relu', 'relu6'] as const)('batch_norm with the %s behind it: what each of them keeps', (op) => {
-    const graph = sequential([4, 3, 3], [{ op: 'batch_norm', name: 'norm' }, { op, name: 'rectifier' }, { op: 'flatten' }, { op: 'dense', name: 'c', out: 2 }]);
+    const graph = sequential(
+      [4, 3, 3],
+      [{ op: 'batch_norm', name: 'norm' }, { op, name: 'rectifier' }, { op: 'flatten' }, { op: 'dense', name: 'c', out: 2 }],
+    );
     const [norm, rectifier] = graph.nodes as [ModelGraph['nodes'][number], ModelGraph['nodes'][number]];
     expect([footprints.batch_norm.keeps, footprints[op].keeps]).toEqual(['input', 'output']);
     expect(savedBy(graph, norm)).toEqual([]);
@@ -120,7 +126,10 @@ describe('the estimate of activation bytes against what the engine allocates', (
 /** Two convolutions with a map behind each, whose values and their gradients are nearly all of the memory. */
 function smooth(op: 'tanh' | 'gelu'): ModelGraph {
   const pair = (name: string): Layer[] => [{ op: 'conv2d', name, out: 16, kernel: 1 }, { op }];
-  return sequential([4, 16, 16], [...pair('a'), ...pair('b'), { op: 'global_average_pool' }, { op: 'flatten' }, { op: 'dense', name: 'c', out: 4 }]);
+  return sequential(
+    [4, 16, 16],
+    [...pair('a'), ...pair('b'), { op: 'global_average_pool' }, { op: 'flatten' }, { op: 'dense', name: 'c', out: 4 }],
+  );
 }
 
 /** Most bytes that `body` had allocated through `core` at once. */

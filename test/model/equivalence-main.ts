@@ -1,6 +1,7 @@
 /**
- * `npm run -s equivalence [-- --json] [NAME…]`: for every preset at small size and the networks of `combinations.ts`, the lint of its permutation spec and
- * π-equivalence in f64, in evaluation and in training mode. `-- --random N [--seed S]`: for N random networks instead. Exit status 1 when something falls short.
+ * `npm run -s equivalence [-- --json] [NAME…]`: for every preset at small size and the networks of `combinations.ts`,
+ * the lint of its permutation spec and π-equivalence in f64, in evaluation and in training mode. `-- --random N [--seed
+ * S]`: for N random networks instead. Exit status 1 when something falls short.
  */
 import { parseArgs } from 'node:util';
 import type { ModelGraph } from '../../src/model/graph.ts';
@@ -40,7 +41,8 @@ function judge(name: string, graph: ModelGraph, leastMoved: number, all: boolean
     const mode = training ? 'training' : 'evaluation';
     passes &&= pass;
     if (pass && !all) continue;
-    if (values.json === true) console.log(JSON.stringify({ preset: name, mode, groups: spec.groups.length, problems, difference, moved, pass }));
+    if (values.json === true)
+      console.log(JSON.stringify({ preset: name, mode, groups: spec.groups.length, problems, difference, moved, pass }));
     else {
       const figures = `${String(spec.groups.length).padStart(3)} groups  difference ${difference.toExponential(1)}  moved ${(100 * moved).toFixed(1)} %`;
       console.log(`${name.padEnd(28)} ${mode.padEnd(10)} ${figures}  ${pass ? 'ok' : 'FAILS'}`);
@@ -59,7 +61,10 @@ function judgeRandom(): boolean {
   return figures.pass;
 }
 
-const passes = values.random === undefined
-  ? (asked.length > 0 ? asked : names).map((name) => judge(name, combinations[name]?.graph ?? preset(name as PresetName, smallOptions(name as PresetName)), LEAST_MOVED, true))
-  : [judgeRandom()];
+const passes =
+  values.random === undefined
+    ? (asked.length > 0 ? asked : names).map((name) =>
+        judge(name, combinations[name]?.graph ?? preset(name as PresetName, smallOptions(name as PresetName)), LEAST_MOVED, true),
+      )
+    : [judgeRandom()];
 if (passes.includes(false)) process.exitCode = 1;

@@ -12,14 +12,28 @@ const read = (graph: ModelGraph) => Object.fromEntries(flattenedInputs(graph));
 
 describe('read the units of a flattened image', () => {
   test('the weight of the first dense layer, however wide, and no other', () => {
-    const layers: Layer[] = [{ op: 'flatten' }, { op: 'relu' }, { op: 'dense', name: 'a', out: 12 }, { op: 'gelu' }, { op: 'dense', name: 'b', out: 12 }, head];
+    const layers: Layer[] = [
+      { op: 'flatten' },
+      { op: 'relu' },
+      { op: 'dense', name: 'a', out: 12 },
+      { op: 'gelu' },
+      { op: 'dense', name: 'b', out: 12 },
+      head,
+    ];
     expect(read(sequential(image, layers))).toEqual({ 'a.weight': image });
   });
 
   test('the vectors of norms and scales, and what stands behind them', () => {
     const layers: Layer[] = [
-      { op: 'flatten' }, { op: 'batch_norm', name: 'bn' }, { op: 'softmax' }, { op: 'layer_norm', name: 'ln' }, { op: 'rms_norm', name: 'rms' },
-      { op: 'group_norm', name: 'gn' }, { op: 'layer_scale', name: 'ls' }, { op: 'flatten' }, head,
+      { op: 'flatten' },
+      { op: 'batch_norm', name: 'bn' },
+      { op: 'softmax' },
+      { op: 'layer_norm', name: 'ln' },
+      { op: 'rms_norm', name: 'rms' },
+      { op: 'group_norm', name: 'gn' },
+      { op: 'layer_scale', name: 'ls' },
+      { op: 'flatten' },
+      head,
     ];
     expect(Object.keys(read(sequential(image, layers)))).toEqual([
       'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_var', 'ln.weight', 'ln.bias', 'rms.weight', 'gn.weight', 'gn.bias', 'ls.gamma', 'head.weight',
@@ -35,7 +49,11 @@ describe('read the units of a flattened image', () => {
   });
 
   test('a dense layer behind an image made again of flattened units', () => {
-    expect(read(sequential(image, [{ op: 'flatten' }, { op: 'relu' }, { op: 'reshape', shape: image }, { op: 'relu' }, { op: 'flatten' }, head]))).toEqual({ 'head.weight': image });
+    expect(
+      read(
+        sequential(image, [{ op: 'flatten' }, { op: 'relu' }, { op: 'reshape', shape: image }, { op: 'relu' }, { op: 'flatten' }, head]),
+      ),
+    ).toEqual({ 'head.weight': image });
   });
 
   test.each(presetNames.filter((name) => name !== 'gpt2'))('of %s can be followed', (name) => {
@@ -59,7 +77,10 @@ describe('refused by the name of the node', () => {
     ['an image of other extents', behind({ op: 'reshape', name: 'lost', shape: [4, 3, 1] })],
     ['a sequence', behind({ op: 'reshape', name: 'lost', shape: [3, 4] })],
     ['an image as a sequence of channels', sequential(image, [{ op: 'reshape', name: 'lost', shape: [3, 4] }, { op: 'flatten' }, head])],
-    ['units of a dense layer as an image', sequential([5], [{ op: 'dense', name: 'd', out: 12 }, { op: 'reshape', name: 'lost', shape: image }, { op: 'flatten' }, head])],
+    [
+      'units of a dense layer as an image',
+      sequential([5], [{ op: 'dense', name: 'd', out: 12 }, { op: 'reshape', name: 'lost', shape: image }, { op: 'flatten' }, head]),
+    ],
     ['the output', sequential(image, [{ op: 'flatten' }, { op: 'relu', name: 'lost' }])],
     ['a sum with other units', joined('add', denseOf)],
     ['a product with other units', joined('multiply', denseOf)],
@@ -73,8 +94,13 @@ describe('refused by the name of the node', () => {
     const builder = new GraphBuilder([1], 12);
     const embedded = builder.add({ op: 'embedding', name: 'e', features: 8 }, builder.input);
     const layers: Layer[] = [
-      { op: 'reshape', shape: [8, 1, 1] }, { op: 'conv2d', name: 'c', out: 2, kernel: 2, padding: 1 }, { op: 'flatten' }, { op: 'tied_dense', name: 'lost', with: 'e' },
+      { op: 'reshape', shape: [8, 1, 1] },
+      { op: 'conv2d', name: 'c', out: 2, kernel: 2, padding: 1 },
+      { op: 'flatten' },
+      { op: 'tied_dense', name: 'lost', with: 'e' },
     ];
-    expect((await expectTyped(() => flattenedInputs(builder.build(builder.chain(embedded, layers))), 'unsupported')).field).toContain('graph node "lost"');
+    expect((await expectTyped(() => flattenedInputs(builder.build(builder.chain(embedded, layers))), 'unsupported')).field).toContain(
+      'graph node "lost"',
+    );
   });
 });

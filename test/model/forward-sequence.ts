@@ -37,7 +37,13 @@ export function sequenceForward(
   const y = new Float64Array(to.reduce((product, extent) => product * extent, 1));
   switch (node.op) {
     case 'dense':
-      return dense(x, from, to, (o, i, n) => at(own('weight') as Float64Array, node.transposed ? i * node.out + o : o * n + i), node.bias ? own('bias') : undefined);
+      return dense(
+        x,
+        from,
+        to,
+        (o, i, n) => at(own('weight') as Float64Array, node.transposed ? i * node.out + o : o * n + i),
+        node.bias ? own('bias') : undefined,
+      );
     case 'tied_dense':
       return dense(x, from, to, (o, i, n) => at(of(`${node.with}.weight`) as Float64Array, o * n + i), undefined);
     case 'layer_norm':
@@ -91,7 +97,13 @@ export function sequenceForward(
   }
 }
 
-function dense(x: Float64Array, from: Shape, to: Shape, weight: (o: number, i: number, n: number) => number, bias: Float64Array | undefined): Float64Array {
+function dense(
+  x: Float64Array,
+  from: Shape,
+  to: Shape,
+  weight: (o: number, i: number, n: number) => number,
+  bias: Float64Array | undefined,
+): Float64Array {
   const y = new Float64Array(to.reduce((product, extent) => product * extent, 1));
   const places: ((feature: number) => number)[] = [];
   eachPlace(to, (offset) => places.push(offset));

@@ -173,7 +173,9 @@ function transposedConvolution(
   const [out, rows, columns] = to as [number, number, number];
   const [kh, kw] = node.kernel;
   const [inGroup, outGroup] = [channels / node.groups, out / node.groups];
-  const y = Float64Array.from({ length: count * size(to) }, (_, i) => (node.bias ? at(get('bias'), Math.floor(i / (rows * columns)) % out) : 0));
+  const y = Float64Array.from({ length: count * size(to) }, (_, i) =>
+    node.bias ? at(get('bias'), Math.floor(i / (rows * columns)) % out) : 0,
+  );
   for (let i = 0; i < x.length; i++) {
     const [n, c] = [Math.floor(i / size(from)), Math.floor(i / (height * width)) % channels];
     const [row, column] = [Math.floor(i / width) % height, i % width];
@@ -191,7 +193,10 @@ function transposedConvolution(
 }
 
 function adaptive(
-  node: Extract<GraphNode, { op: 'adaptive_max_pool' | 'adaptive_average_pool' }>, x: Float64Array, from: readonly number[], to: readonly number[],
+  node: Extract<GraphNode, { op: 'adaptive_max_pool' | 'adaptive_average_pool' }>,
+  x: Float64Array,
+  from: readonly number[],
+  to: readonly number[],
 ): Float64Array {
   const [, height, width] = from as [number, number, number];
   const [, rows, columns] = to as [number, number, number];

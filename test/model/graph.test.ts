@@ -33,7 +33,15 @@ describe('parseGraph', () => {
 
   test('a GELU is the exact one unless it says otherwise, as in PyTorch', () => {
     const gelu = (fields: object): unknown =>
-      parseGraph({ version: 1, input: [4], nodes: [{ name: 'g', inputs: ['input'], op: 'gelu', ...fields }, { ...dense, inputs: ['g'] }], output: 'fc' }).nodes[0];
+      parseGraph({
+        version: 1,
+        input: [4],
+        nodes: [
+          { name: 'g', inputs: ['input'], op: 'gelu', ...fields },
+          { ...dense, inputs: ['g'] },
+        ],
+        output: 'fc',
+      }).nodes[0];
     expect(gelu({})).toMatchObject({ approximate: 'none' });
     expect(gelu({ approximate: 'tanh' })).toMatchObject({ approximate: 'tanh' });
   });
@@ -73,7 +81,15 @@ describe('parseGraph', () => {
     ['a weight beyond all memory', conv({ out: 2 ** 24, kernel: [9, 7] }), 'limit', /c.weight|"c"/],
     [
       'heads that do not divide',
-      { ...valid, input: [1, 2, 2], nodes: [{ name: 't', op: 'tokens', inputs: ['input'] }, { name: 'a', op: 'attention', inputs: ['t'], heads: 2 }], output: 'a' },
+      {
+        ...valid,
+        input: [1, 2, 2],
+        nodes: [
+          { name: 't', op: 'tokens', inputs: ['input'] },
+          { name: 'a', op: 'attention', inputs: ['t'], heads: 2 },
+        ],
+        output: 'a',
+      },
       'invalid-argument',
       /"a" \(attention\): expected features of queries, keys and values that divide into 6 heads, got 1/,
     ],
@@ -154,7 +170,9 @@ describe('inferShapes and parameterLayout', () => {
 
   test('a classifier that was not flattened is told so', () => {
     const graph = sequential([1, 4, 4], [{ op: 'conv2d', name: 'c', out: 2, kernel: 4 }]);
-    expect(() => outputClasses(graph)).toThrow(/expected scores of shape \[classes\], or \[tokens, vocabulary\], got \[2, 1, 1\] \(flatten it\?\)/);
+    expect(() => outputClasses(graph)).toThrow(
+      /expected scores of shape \[classes\], or \[tokens, vocabulary\], got \[2, 1, 1\] \(flatten it\?\)/,
+    );
   });
 });
 
@@ -174,7 +192,10 @@ describe('GraphBuilder', () => {
 
   test('two nodes do not own one name of a parameter', () => {
     const builder = new GraphBuilder([3], 9);
-    const token = builder.add({ op: 'class_token', name: 'a.weight' }, builder.add({ op: 'embedding', name: 'a', features: 4 }, builder.input));
+    const token = builder.add(
+      { op: 'class_token', name: 'a.weight' },
+      builder.add({ op: 'embedding', name: 'a', features: 4 }, builder.input),
+    );
     const output = builder.add({ op: 'dense', name: 'd', out: 2 }, builder.add({ op: 'mean_tokens' }, token));
     expect(() => builder.build(output)).toThrow(/graph node "a.weight": expected parameters of its own, not "a.weight" of node "a"/);
   });

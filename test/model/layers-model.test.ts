@@ -12,9 +12,13 @@ type Config = Record<string, unknown>;
 const layer = (class_name: string, name: string, config: Config = {}) => ({ class_name, config: { name, ...config } });
 const sequential = (shape: readonly number[], ...layers: { class_name: string; config: Config }[]) => {
   const [first, ...rest] = layers as [(typeof layers)[number], ...typeof layers];
-  return { class_name: 'Sequential', config: { layers: [{ ...first, config: { ...first.config, batch_input_shape: [null, ...shape] } }, ...rest] } };
+  return {
+    class_name: 'Sequential',
+    config: { layers: [{ ...first, config: { ...first.config, batch_input_shape: [null, ...shape] } }, ...rest] },
+  };
 };
-const conv = (name: string, more: Config = {}) => layer('Conv2D', name, { filters: 4, kernel_size: [3, 3], strides: [1, 1], padding: 'same', ...more });
+const conv = (name: string, more: Config = {}) =>
+  layer('Conv2D', name, { filters: 4, kernel_size: [3, 3], strides: [1, 1], padding: 'same', ...more });
 const nodesOf = (json: unknown) => graphFromLayersModel(json).nodes.map(({ name, op }) => `${name}:${op}`);
 
 describe('a model that tfjs-layers saved', () => {
@@ -36,14 +40,19 @@ describe('a model that tfjs-layers saved', () => {
       for (let x = 0; x < 2; x++) {
         for (let c = 0; c < 2; c++) {
           let sum = of('conv2d/bias')[c]!;
-          for (let u = 0; u < 3; u++) for (let v = 0; v < 3; v++) sum += image[(y + u) * 4 + x + v]! * of('conv2d/kernel')[(u * 3 + v) * 2 + c]!;
+          for (let u = 0; u < 3; u++)
+            for (let v = 0; v < 3; v++) sum += image[(y + u) * 4 + x + v]! * of('conv2d/kernel')[(u * 3 + v) * 2 + c]!;
           const scale = of('batch_normalization/gamma')[c]! / Math.sqrt(Math.abs(of('batch_normalization/moving_variance')[c]!) + 1e-3);
           flat.push((sum - of('batch_normalization/moving_mean')[c]!) * scale + of('batch_normalization/beta')[c]!);
         }
       }
     }
-    const expected = [0, 1, 2].map((o) => flat.reduce((sum, value, i) => sum + value * of('dense/kernel')[i * 3 + o]!, of('dense/bias')[o]!));
-    const parameters = new Map([...(state?.parameters ?? []), ...(state?.buffers ?? [])].map(([key, { data }]) => [key, Float64Array.from(data)]));
+    const expected = [0, 1, 2].map((o) =>
+      flat.reduce((sum, value, i) => sum + value * of('dense/kernel')[i * 3 + o]!, of('dense/bias')[o]!),
+    );
+    const parameters = new Map(
+      [...(state?.parameters ?? []), ...(state?.buffers ?? [])].map(([key, { data }]) => [key, Float64Array.from(data)]),
+    );
     // The vector's numbers are random, its variances negative too.
     parameters.set('batch_normalization.running_var', parameters.get('batch_normalization.running_var')!.map(Math.abs));
     const got = forward64(graph, parameters, image, 1, false);
@@ -53,7 +62,13 @@ describe('a model that tfjs-layers saved', () => {
 
 describe('layers', () => {
   test('activations of layers are nodes, dropout is nothing, a softmax at the output is left out', () => {
-    const json = sequential([8, 8, 3], conv('a', { activation: 'relu' }), layer('Dropout', 'drop', { rate: 0.5 }), layer('GlobalAveragePooling2D', 'pool'), layer('Dense', 'head', { units: 5, activation: 'softmax' }));
+    const json = sequential(
+      [8, 8, 3],
+      conv('a', { activation: 'relu' }),
+      layer('Dropout', 'drop', { rate: 0.5 }),
+      layer('GlobalAveragePooling2D', 'pool'),
+      layer('Dense', 'head', { units: 5, activation: 'softmax' }),
+    );
     expect(nodesOf(json)).toEqual(['a:conv2d', 'a.activation:relu', 'pool.pool:global_average_pool', 'pool:flatten', 'head:dense']);
     expect(parameterLayout(graphFromLayersModel(json)).parameters.map(({ name, shape }) => [name, shape])).toEqual([
       ['a.weight', [4, 3, 3, 3]], ['a.bias', [4]], ['head.weight', [5, 4]], ['head.bias', [5]],
@@ -61,15 +76,27 @@ describe('layers', () => {
   });
 
   test('`same` pads below and to the right first, as TensorFlow does', () => {
-    const graph = graphFromLayersModel(sequential([8, 7, 3], conv('a', { strides: [2, 2] }), layer('Flatten', 'f'), layer('Dense', 'd', { units: 2 })));
+    const graph = graphFromLayersModel(
+      sequential([8, 7, 3], conv('a', { strides: [2, 2] }), layer('Flatten', 'f'), layer('Dense', 'd', { units: 2 })),
+    );
     expect(graph.nodes[0]).toMatchObject({ padding: [0, 1, 1, 1], stride: [2, 2] });
     expect(inferShapes(graph).get('a')).toEqual([4, 4, 4]);
   });
 
   test('zero padding goes into the depthwise convolution behind it; ReLU6; transposed convolution', () => {
     const json = sequential(
-      [8, 8, 3], layer('ZeroPadding2D', 'pad', { padding: [[0, 1], [0, 1]] }), layer('DepthwiseConv2D', 'dw', { kernel_size: [3, 3], strides: [2, 2], padding: 'valid', use_bias: false }),
-      layer('ReLU', 'six', { max_value: 6 }), layer('Conv2DTranspose', 'up', { filters: 2, kernel_size: 2, strides: 2, padding: 'same' }), layer('Flatten', 'f'), layer('Dense', 'd', { units: 2 }),
+      [8, 8, 3],
+      layer('ZeroPadding2D', 'pad', {
+        padding: [
+          [0, 1],
+          [0, 1],
+        ],
+      }),
+      layer('DepthwiseConv2D', 'dw', { kernel_size: [3, 3], strides: [2, 2], padding: 'valid', use_bias: false }),
+      layer('ReLU', 'six', { max_value: 6 }),
+      layer('Conv2DTranspose', 'up', { filters: 2, kernel_size: 2, strides: 2, padding: 'same' }),
+      layer('Flatten', 'f'),
+      layer('Dense', 'd', { units: 2 }),
     );
     const graph = graphFromLayersModel(json);
     expect(graph.nodes[0]).toMatchObject({ op: 'conv2d', groups: 3, out: 3, padding: [0, 1, 0, 1] });
@@ -85,12 +112,20 @@ describe('layers', () => {
           class_name: 'Functional',
           config: {
             layers: [
-              node('InputLayer', 'image', [], { batch_input_shape: [null, 6, 6, 3] }), node('Conv2D', 'a', ['image'], conv('a').config), node('Conv2D', 'b', ['a'], conv('b').config),
-              node('Add', 'sum', ['a', 'b']), node('GlobalAveragePooling2D', 'squeeze', ['sum']), node('Dense', 'gate', ['squeeze'], { units: 4, activation: 'sigmoid' }),
-              node('Reshape', 'as_image', ['gate'], { target_shape: [1, 1, 4] }), node('Multiply', 'scaled', ['sum', 'as_image']), node('Concatenate', 'both', ['scaled', 'a'], { axis: -1 }),
-              node('GlobalMaxPooling2D', 'pool', ['both']), node('Dense', 'head', ['pool'], { units: 3 }),
+              node('InputLayer', 'image', [], { batch_input_shape: [null, 6, 6, 3] }),
+              node('Conv2D', 'a', ['image'], conv('a').config),
+              node('Conv2D', 'b', ['a'], conv('b').config),
+              node('Add', 'sum', ['a', 'b']),
+              node('GlobalAveragePooling2D', 'squeeze', ['sum']),
+              node('Dense', 'gate', ['squeeze'], { units: 4, activation: 'sigmoid' }),
+              node('Reshape', 'as_image', ['gate'], { target_shape: [1, 1, 4] }),
+              node('Multiply', 'scaled', ['sum', 'as_image']),
+              node('Concatenate', 'both', ['scaled', 'a'], { axis: -1 }),
+              node('GlobalMaxPooling2D', 'pool', ['both']),
+              node('Dense', 'head', ['pool'], { units: 3 }),
             ],
-            input_layers: [['image', 0, 0]], output_layers: [['head', 0, 0]],
+            input_layers: [['image', 0, 0]],
+            output_layers: [['head', 0, 0]],
           },
         },
       },
@@ -104,11 +139,27 @@ describe('layers', () => {
 describe('refused by name', () => {
   test.each<[string, unknown, RegExp]>([
     ['an unknown layer', sequential([4], layer('LSTM', 'memory')), /layer "memory".*got "LSTM"/],
-    ['an unknown layer behind flattened images', sequential([4, 4, 2], layer('Flatten', 'flat'), layer('LSTM', 'memory')), /layer "memory": expected a kind of layer that a graph has, got "LSTM"/],
-    ['an unknown activation', sequential([4], layer('Dense', 'd', { units: 2, activation: 'softsign' })), /layer "d" \(Dense\)\.activation.*softsign/],
+    [
+      'an unknown layer behind flattened images',
+      sequential([4, 4, 2], layer('Flatten', 'flat'), layer('LSTM', 'memory')),
+      /layer "memory": expected a kind of layer that a graph has, got "LSTM"/,
+    ],
+    [
+      'an unknown activation',
+      sequential([4], layer('Dense', 'd', { units: 2, activation: 'softsign' })),
+      /layer "d" \(Dense\)\.activation.*softsign/,
+    ],
     ['channels first', sequential([4, 4, 3], conv('c', { data_format: 'channels_first' })), /layer "c" \(Conv2D\)\.data_format/],
-    ['averages that leave padding out', sequential([5, 5, 3], layer('AveragePooling2D', 'p', { pool_size: [2, 2], strides: [2, 2], padding: 'same' })), /layer "p" \(AveragePooling2D\)\.padding/],
-    ['features in another order', sequential([4, 4, 3], layer('Flatten', 'f'), layer('BatchNormalization', 'n')), /node "n" \(batch_norm\).*dense layer/],
+    [
+      'averages that leave padding out',
+      sequential([5, 5, 3], layer('AveragePooling2D', 'p', { pool_size: [2, 2], strides: [2, 2], padding: 'same' })),
+      /layer "p" \(AveragePooling2D\)\.padding/,
+    ],
+    [
+      'features in another order',
+      sequential([4, 4, 3], layer('Flatten', 'f'), layer('BatchNormalization', 'n')),
+      /node "n" \(batch_norm\).*dense layer/,
+    ],
     ['no scale', sequential([4], layer('BatchNormalization', 'n', { scale: false })), /layer "n".*scale/],
     ['a graph model', { format: 'graph-model', modelTopology: {} }, /graph-model/],
     ['images of any size', sequential([null as unknown as number, 4, 3], conv('c')), /extents that are fixed/],

@@ -21,13 +21,19 @@ function squeezeExcite(): ModelGraph {
     { op: 'conv2d', name: 'up', out: 12, kernel: 1 }, { op: 'sigmoid' },
   ]);
   const scaled = builder.add({ op: 'multiply' }, gate, conv);
-  return builder.build(builder.chain(scaled, [{ op: 'adaptive_max_pool', size: [2, 1] }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]));
+  return builder.build(
+    builder.chain(scaled, [{ op: 'adaptive_max_pool', size: [2, 1] }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]),
+  );
 }
 
 function inception(sliced: boolean): ModelGraph {
   const builder = new GraphBuilder([2, 5, 4]);
   const stem = builder.add({ op: 'conv2d', name: 'a', out: 6, kernel: 3 }, builder.input);
-  const joined = builder.add({ op: 'concat' }, builder.add({ op: 'conv2d', name: 'b', out: 4, kernel: 1 }, stem), builder.add({ op: 'tanh' }, stem));
+  const joined = builder.add(
+    { op: 'concat' },
+    builder.add({ op: 'conv2d', name: 'b', out: 4, kernel: 1 }, stem),
+    builder.add({ op: 'tanh' }, stem),
+  );
   const part = sliced ? builder.add({ op: 'slice', start: 2, length: 5 }, joined) : joined;
   return builder.build(builder.chain(part, [
     { op: 'conv2d', name: 'c', out: 8, kernel: 1 }, { op: 'global_max_pool' }, { op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 },
@@ -38,7 +44,11 @@ describe('permutations through rarer operations', () => {
   test.each<[string, ModelGraph, readonly string[]]>([
     ['depthwise', between({ op: 'conv2d', name: 'b', out: 12, kernel: 3, groups: 12 }), ['a']],
     ['transposed convolution', between({ op: 'conv_transpose2d', name: 'b', out: 8, kernel: 3, stride: 2, output_padding: 1 }), ['a', 'b']],
-    ['transposed convolution in groups', between({ op: 'conv_transpose2d', name: 'b', out: 8, kernel: 3, groups: 4 }), ['a[0]', 'a[1]', 'b']],
+    [
+      'transposed convolution in groups',
+      between({ op: 'conv_transpose2d', name: 'b', out: 8, kernel: 3, groups: 4 }),
+      ['a[0]', 'a[1]', 'b'],
+    ],
     ['depthwise transposed convolution', between({ op: 'conv_transpose2d', name: 'b', out: 12, kernel: 3, groups: 12 }), ['a']],
     ['group norm', between({ op: 'group_norm', name: 'b', groups: 4 }), ['a[0]', 'a[1]']],
     ['group norm of whole images', between({ op: 'group_norm', name: 'b', groups: 1 }), ['a']],
@@ -59,9 +69,15 @@ describe('permutations through rarer operations', () => {
   });
 
   test('what a slice cuts through the middle of holds, and says so', () => {
-    const graph = sequential([2, 5, 4], [
-      { op: 'conv2d', name: 'a', out: 8, kernel: 3 }, { op: 'flatten' }, { op: 'slice', start: 5, length: 20 }, { op: 'dense', name: 'fc', out: 3 },
-    ]);
+    const graph = sequential(
+      [2, 5, 4],
+      [
+        { op: 'conv2d', name: 'a', out: 8, kernel: 3 },
+        { op: 'flatten' },
+        { op: 'slice', start: 5, length: 20 },
+        { op: 'dense', name: 'fc', out: 3 },
+      ],
+    );
     expect(derivePermutationSpec(graph).tensors.get('a.bias')?.reasons[0]).toMatch(/^sliced by graph node "slice1"/);
   });
 
@@ -82,7 +98,11 @@ describe('permutations through rarer operations', () => {
   });
 
   test.each<[string, () => ModelGraph, RegExp]>([
-    ['output padding of a stride', () => between({ op: 'conv_transpose2d', name: 'b', out: 8, kernel: 3, output_padding: 1 }), /output_padding below the stride/],
+    [
+      'output padding of a stride',
+      () => between({ op: 'conv_transpose2d', name: 'b', out: 8, kernel: 3, output_padding: 1 }),
+      /output_padding below the stride/,
+    ],
     ['groups that do not divide', () => between({ op: 'group_norm', name: 'b', groups: 5 }), /divisible by 5 groups/],
     ['a slice beyond the channels', () => between({ op: 'slice', start: 8, length: 5 }), /at most 12 channels/],
     ['padding that eats the image', () => between({ op: 'conv_transpose2d', name: 'b', out: 8, kernel: 1, padding: 4 }), /leaves a pixel/],

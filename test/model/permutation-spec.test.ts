@@ -35,14 +35,35 @@ describe('derivePermutationSpec', () => {
     expect(spec.tensors.get('conv.weight')?.reasons).toEqual([null, 'network input', 'kernel position', 'kernel position']);
     expect(spec.tensors.get('head.bias')).toEqual({ shape: [3], view: [3], axes: [null], reasons: ['class axis of the output'] });
     expect(spec.groups).toEqual([
-      { id: 'conv', size: 5, members: [{ tensor: 'conv.weight', axis: 0 }, { tensor: 'conv.bias', axis: 0 }, { tensor: 'fc.weight', axis: 1 }] },
-      { id: 'fc', size: 7, members: [{ tensor: 'fc.weight', axis: 0 }, { tensor: 'fc.bias', axis: 0 }, { tensor: 'head.weight', axis: 1 }] },
+      {
+        id: 'conv',
+        size: 5,
+        members: [
+          { tensor: 'conv.weight', axis: 0 },
+          { tensor: 'conv.bias', axis: 0 },
+          { tensor: 'fc.weight', axis: 1 },
+        ],
+      },
+      {
+        id: 'fc',
+        size: 7,
+        members: [
+          { tensor: 'fc.weight', axis: 0 },
+          { tensor: 'fc.bias', axis: 0 },
+          { tensor: 'head.weight', axis: 1 },
+        ],
+      },
     ]);
   });
 
   test('a flattened input is one fixed axis', () => {
     const spec = derivePermutationSpec(preset('mlp', { input: [3, 4, 4], classes: 2, widths: [6] }));
-    expect(spec.tensors.get('linear1.weight')).toEqual({ shape: [6, 48], view: [6, 48], axes: ['linear1', null], reasons: [null, 'network input'] });
+    expect(spec.tensors.get('linear1.weight')).toEqual({
+      shape: [6, 48],
+      view: [6, 48],
+      axes: ['linear1', null],
+      reasons: [null, 'network input'],
+    });
   });
 
   test('batch norm carries its channels with parameters and buffers; a residual stream is one group', () => {
@@ -87,7 +108,11 @@ describe('derivePermutationSpec', () => {
   test('a grouped convolution moves whole groups, and channels alike within every group', () => {
     const graph = grouped(4, 12);
     const spec = derivePermutationSpec(graph);
-    expect(spec.tensors.get('grouped.weight')).toMatchObject({ shape: [12, 2, 3, 3], view: [4, 3, 2, 3, 3], axes: ['first[0]', 'grouped', 'first[1]', null, null] });
+    expect(spec.tensors.get('grouped.weight')).toMatchObject({
+      shape: [12, 2, 3, 3],
+      view: [4, 3, 2, 3, 3],
+      axes: ['first[0]', 'grouped', 'first[1]', null, null],
+    });
     expect(spec.tensors.get('first.weight')).toMatchObject({ view: [4, 2, 2, 3, 3], axes: ['first[0]', 'first[1]', null, null, null] });
     expect(spec.tensors.get('last.weight')).toMatchObject({ view: [3, 4, 3, 1, 1], axes: [null, 'first[0]', 'grouped', null, null] });
   });
@@ -164,12 +189,20 @@ describe('lintPermutationSpec', () => {
     ['a wrong shape', withTensor('linear1.bias', { shape: [6] }), /linear1.bias: has shape \[5\], the spec says \[6\]/],
     ['a view that does not refine', withTensor('linear1.weight', { view: [4, 5] }), /does not refine/],
     ['an axis unaccounted for', withTensor('linear1.weight', { axes: ['linear1'] }), /accounts for 1/],
-    ['a parameter taken for a buffer', withTensor('linear1.weight', { buffer: true }), /linear1.weight: is a parameter, and the spec says a buffer/],
+    [
+      'a parameter taken for a buffer',
+      withTensor('linear1.weight', { buffer: true }),
+      /linear1.weight: is a parameter, and the spec says a buffer/,
+    ],
     ['no reason', withTensor('linear2.bias', { reasons: [null] }), /no reason is given/],
     ['a group and a reason', withTensor('linear1.bias', { reasons: ['because'] }), /yet may not: because/],
     ['an unknown group', withTensor('linear1.bias', { axes: ['nobody'] }), /unknown group "nobody"/],
     ['a group of the wrong size', withTensor('linear2.bias', { axes: ['linear1'], reasons: [null] }), /has 3 units, group "linear1" has 5/],
-    ['a member that is not listed', { ...sound, groups: [{ ...sound.groups[0]!, members: sound.groups[0]!.members.slice(1) }] }, /does not list linear1.weight axis 0/],
+    [
+      'a member that is not listed',
+      { ...sound, groups: [{ ...sound.groups[0]!, members: sound.groups[0]!.members.slice(1) }] },
+      /does not list linear1.weight axis 0/,
+    ],
     ['no groups at all', { ...sound, groups: [] }, /unknown group "linear1"/],
     [
       'a group without consumer',
@@ -180,7 +213,11 @@ describe('lintPermutationSpec', () => {
       /linear1: has no consumer/,
     ],
   ])('%s is found', (_what, spec, problem) => {
-    expect(lintPermutationSpec(graph, spec).map((found) => `${found.subject}: ${found.problem}`).join('\n')).toMatch(problem);
+    expect(
+      lintPermutationSpec(graph, spec)
+        .map((found) => `${found.subject}: ${found.problem}`)
+        .join('\n'),
+    ).toMatch(problem);
   });
 });
 
@@ -192,7 +229,11 @@ describe('readWithoutWeight', () => {
     ['units of which a slice takes some', combinations['gated-unit']!.graph, []],
     ['queries and keys of a head with one value', combinations['narrow-values']!.graph, ['k', 'q']],
     ['heads that values go with, tokens of an image', combinations['sliced-attention']!.graph, []],
-    ['layers that mix tokens which are then averaged', preset('mixer', smallOptions('mixer')), ['blocks.0.mlp_tokens.fc2', 'blocks.1.mlp_tokens.fc2']],
+    [
+      'layers that mix tokens which are then averaged',
+      preset('mixer', smallOptions('mixer')),
+      ['blocks.0.mlp_tokens.fc2', 'blocks.1.mlp_tokens.fc2'],
+    ],
     ['a language model', preset('gpt2', smallOptions('gpt2')), []],
   ])('%s', (_what, graph, makers) => {
     expect([...readWithoutWeight(graph)].toSorted()).toEqual(makers);

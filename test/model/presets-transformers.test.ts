@@ -10,7 +10,8 @@ const imageNet: PresetOptions = { input: [3, 224, 224], classes: 1000 };
 const gpt2: PresetOptions = { input: [1024], classes: 50_257 };
 
 const count = (graph: ModelGraph): number => parameterLayout(graph).parameters.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-const shapesOf = (graph: ModelGraph): Map<string, readonly number[]> => new Map(parameterLayout(graph).parameters.map(({ name, shape }) => [name, shape]));
+const shapesOf = (graph: ModelGraph): Map<string, readonly number[]> =>
+  new Map(parameterLayout(graph).parameters.map(({ name, shape }) => [name, shape]));
 
 describe('published sizes', () => {
   test.each<[string, PresetName, PresetOptions, number, number]>([
@@ -79,16 +80,38 @@ describe('published sizes', () => {
   });
 
   test.each<[PresetName, PresetOptions, Record<string, number[]>]>([
-    ['mixer', imageNet, {
-      'stem.proj.weight': [768, 3, 16, 16], 'blocks.11.norm1.bias': [768], 'blocks.0.mlp_tokens.fc1.weight': [384, 196],
-      'blocks.0.mlp_tokens.fc2.weight': [196, 384], 'blocks.3.mlp_channels.fc1.weight': [3072, 768], 'norm.weight': [768], 'head.bias': [1000],
-    }],
-    ['convnext', imageNet, {
-      'features.0.0.weight': [96, 3, 4, 4], 'features.0.1.bias': [96], 'features.1.0.layer_scale': [96, 1, 1], 'features.1.2.block.0.weight': [96, 1, 7, 7],
-      'features.1.0.block.2.weight': [96], 'features.1.0.block.3.weight': [384, 96], 'features.1.0.block.5.weight': [96, 384],
-      'features.2.0.weight': [96], 'features.2.1.weight': [192, 96, 2, 2], 'features.5.8.block.5.bias': [384], 'features.7.2.layer_scale': [768, 1, 1],
-      'classifier.0.weight': [768], 'classifier.2.weight': [1000, 768],
-    }],
+    [
+      'mixer',
+      imageNet,
+      {
+        'stem.proj.weight': [768, 3, 16, 16],
+        'blocks.11.norm1.bias': [768],
+        'blocks.0.mlp_tokens.fc1.weight': [384, 196],
+        'blocks.0.mlp_tokens.fc2.weight': [196, 384],
+        'blocks.3.mlp_channels.fc1.weight': [3072, 768],
+        'norm.weight': [768],
+        'head.bias': [1000],
+      },
+    ],
+    [
+      'convnext',
+      imageNet,
+      {
+        'features.0.0.weight': [96, 3, 4, 4],
+        'features.0.1.bias': [96],
+        'features.1.0.layer_scale': [96, 1, 1],
+        'features.1.2.block.0.weight': [96, 1, 7, 7],
+        'features.1.0.block.2.weight': [96],
+        'features.1.0.block.3.weight': [384, 96],
+        'features.1.0.block.5.weight': [96, 384],
+        'features.2.0.weight': [96],
+        'features.2.1.weight': [192, 96, 2, 2],
+        'features.5.8.block.5.bias': [384],
+        'features.7.2.layer_scale': [768, 1, 1],
+        'classifier.0.weight': [768],
+        'classifier.2.weight': [1000, 768],
+      },
+    ],
     ['vit', { input: [3, 32, 32], classes: 10, patch: 4 }, { pos_embed: [1, 65, 192], 'patch_embed.proj.weight': [192, 3, 4, 4] }],
   ])('names and shapes of %s', (name, options, expected) => {
     const shapes = shapesOf(preset(name, options));
@@ -110,8 +133,16 @@ describe('a language model', () => {
 
 test.each<[PresetName, PresetOptions, string[]]>([
   ['vit', { input: [3, 32, 32], classes: 10, depth: 1 }, ['patch_embed.proj', 'blocks.0.attn.qkv', 'blocks.0.mlp.fc1']],
-  ['gpt2', { input: [8], classes: 100, depth: 1, width: 64, heads: 4 }, ['transformer.wte', 'transformer.h.0.attn.c_attn', 'transformer.h.0.mlp.c_fc']],
-  ['mixer', { input: [3, 32, 32], classes: 10, depth: 1, width: 32 }, ['stem.proj', 'blocks.0.mlp_tokens.fc1', 'blocks.0.mlp_channels.fc1']],
+  [
+    'gpt2',
+    { input: [8], classes: 100, depth: 1, width: 64, heads: 4 },
+    ['transformer.wte', 'transformer.h.0.attn.c_attn', 'transformer.h.0.mlp.c_fc'],
+  ],
+  [
+    'mixer',
+    { input: [3, 32, 32], classes: 10, depth: 1, width: 32 },
+    ['stem.proj', 'blocks.0.mlp_tokens.fc1', 'blocks.0.mlp_channels.fc1'],
+  ],
 ])('groups of one block of %s: the residual stream is one, and each block has its own', (name, options, groups) => {
   const graph = preset(name, options);
   const spec = derivePermutationSpec(graph);

@@ -14,11 +14,23 @@ const imageNet: PresetOptions = { input: [3, 224, 224], classes: 1000 };
 const colour: PresetOptions = { input: [3, 32, 32], classes: 10 };
 
 describe('presets', () => {
-  test.each(presetNames.filter((name) => name !== 'gpt2'))('%s gives class scores for 28×28, 32×32 and 14×14 images (VGG, ConvNeXt: from 32×32)', (name) => {
-    for (const input of name.startsWith('vgg') || name === 'convnext' ? [[3, 32, 32], [1, 64, 32]] : [[1, 28, 28], [3, 32, 32], [1, 14, 14]]) {
-      expect(outputClasses(preset(name, { input, classes: 7 }))).toBe(7);
-    }
-  });
+  test.each(presetNames.filter((name) => name !== 'gpt2'))(
+    '%s gives class scores for 28×28, 32×32 and 14×14 images (VGG, ConvNeXt: from 32×32)',
+    (name) => {
+      for (const input of name.startsWith('vgg') || name === 'convnext'
+        ? [
+            [3, 32, 32],
+            [1, 64, 32],
+          ]
+        : [
+            [1, 28, 28],
+            [3, 32, 32],
+            [1, 14, 14],
+          ]) {
+        expect(outputClasses(preset(name, { input, classes: 7 }))).toBe(7);
+      }
+    },
+  );
 
   test('mlp: widths, bias, activation and flat inputs', () => {
     expect(count(preset('mlp', { ...grey, widths: [512, 512] }))).toBe(784 * 512 + 512 + 512 * 512 + 512 + 5120 + 10);
@@ -31,7 +43,9 @@ describe('presets', () => {
   test('conv8 at 32×32 is the paper\'s: 3×3 pairs of 64, 128, 256, 512 and a 1×1 head of 256, 256', () => {
     const graph = preset('conv8', colour);
     // Σ in·out·9 + out over the eight, Σ in·out + out over the head.
-    const convolutions = [3, 64, 64, 128, 128, 256, 256, 512].map((channels, i) => [channels, [64, 64, 128, 128, 256, 256, 512, 512][i]!] as const);
+    const convolutions = [3, 64, 64, 128, 128, 256, 256, 512].map(
+      (channels, i) => [channels, [64, 64, 128, 128, 256, 256, 512, 512][i]!] as const,
+    );
     const expected =
       convolutions.reduce((sum, [from, to]) => sum + from * to * 9 + to, 0) + (512 * 256 + 256) + (256 * 256 + 256) + (256 * 10 + 10);
     expect(count(graph)).toBe(expected);
@@ -41,7 +55,9 @@ describe('presets', () => {
   });
 
   test('width scales conv4, conv6 and conv8', () => {
-    expect(parameterLayout(preset('conv8', { ...colour, width: 0.25 })).parameters.find(({ name }) => name === 'convs.17.weight')?.shape).toEqual([128, 128, 3, 3]);
+    expect(
+      parameterLayout(preset('conv8', { ...colour, width: 0.25 })).parameters.find(({ name }) => name === 'convs.17.weight')?.shape,
+    ).toEqual([128, 128, 3, 3]);
     expect(() => preset('conv4', { ...colour, width: 0 })).toThrow(/width: expected a factor/);
   });
 
@@ -67,13 +83,31 @@ describe('presets', () => {
   });
 
   test.each<[PresetName, PresetOptions, Record<string, number[]>]>([
-    ['resnet18', imageNet, { 'conv1.weight': [64, 3, 7, 7], 'layer2.0.downsample.0.weight': [128, 64, 1, 1], 'layer4.1.bn2.running_var': [512], 'fc.weight': [1000, 512] }],
+    [
+      'resnet18',
+      imageNet,
+      {
+        'conv1.weight': [64, 3, 7, 7],
+        'layer2.0.downsample.0.weight': [128, 64, 1, 1],
+        'layer4.1.bn2.running_var': [512],
+        'fc.weight': [1000, 512],
+      },
+    ],
     ['resnet34', imageNet, { 'layer3.5.conv2.weight': [256, 256, 3, 3], 'layer1.2.bn1.weight': [64] }],
-    ['resnet50', imageNet, { 'layer1.0.downsample.0.weight': [256, 64, 1, 1], 'layer3.5.conv3.weight': [1024, 256, 1, 1], 'layer4.0.conv2.weight': [512, 512, 3, 3], 'fc.weight': [1000, 2048] }],
+    [
+      'resnet50',
+      imageNet,
+      {
+        'layer1.0.downsample.0.weight': [256, 64, 1, 1],
+        'layer3.5.conv3.weight': [1024, 256, 1, 1],
+        'layer4.0.conv2.weight': [512, 512, 3, 3],
+        'fc.weight': [1000, 2048],
+      },
+    ],
     ['vgg11', imageNet, { 'features.18.weight': [512, 512, 3, 3], 'classifier.0.weight': [4096, 25_088], 'classifier.6.bias': [1000] }],
     ['vgg16_bn', imageNet, { 'features.40.weight': [512, 512, 3, 3], 'features.41.running_mean': [512], 'features.0.bias': [64] }],
     ['resnet18', { input: [3, 32, 32], classes: 100, stem: 'cifar' }, { 'conv1.weight': [64, 3, 3, 3], 'fc.bias': [100] }],
-  ])('%s (%j) has torchvision\'s names and shapes', (name, options, expected) => {
+  ])("%s (%j) has torchvision's names and shapes", (name, options, expected) => {
     const { parameters, buffers } = parameterLayout(preset(name, options));
     const shapes = new Map([...parameters, ...buffers].map((info) => [info.name, info.shape]));
     for (const [tensor, shape] of Object.entries(expected)) expect(shapes.get(tensor), tensor).toEqual(shape);
@@ -133,6 +167,8 @@ describe('graphFromArchitecture', () => {
   });
 
   test('an unknown layer is refused', () => {
-    expect(() => graphFromArchitecture({ input: [4], layers: [{ op: 'dropout' }] })).toThrow(/layers\[0\].op: expected a layer of the reference cases, got "dropout"/);
+    expect(() => graphFromArchitecture({ input: [4], layers: [{ op: 'dropout' }] })).toThrow(
+      /layers\[0\].op: expected a layer of the reference cases, got "dropout"/,
+    );
   });
 });

@@ -18,7 +18,11 @@ afterAll(() => core[Symbol.dispose]());
 const seeds = Array.from({ length: 10 }, (_, i) => i * 50);
 
 test('every operation stands in some of them', () => {
-  const met = new Set<string>(seeds.flatMap((first) => Array.from({ length: 50 }, (_, i) => randomGraph(first + i))).flatMap(({ nodes }) => nodes.map(({ op }) => op)));
+  const met = new Set<string>(
+    seeds
+      .flatMap((first) => Array.from({ length: 50 }, (_, i) => randomGraph(first + i)))
+      .flatMap(({ nodes }) => nodes.map(({ op }) => op)),
+  );
   expect([...operationNames].filter((op) => !met.has(op))).toEqual([]);
 });
 

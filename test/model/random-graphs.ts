@@ -1,7 +1,8 @@
 /**
- * Random small networks of every operation, valid by construction: what a layer may be is chosen by the shape it finds, and its settings reach to the
- * rims of what is allowed (one channel, one pixel, kernels over padding alone, strides beyond the image). Images, sequences and vectors turn into one
- * another, and values are read again later, so that axes are tied in ways nobody thought of.
+ * Random small networks of every operation, valid by construction: what a layer may be is chosen by the shape it finds,
+ * and its settings reach to the rims of what is allowed (one channel, one pixel, kernels over padding alone, strides
+ * beyond the image). Images, sequences and vectors turn into one another, and values are read again later, so that axes
+ * are tied in ways nobody thought of.
  */
 import { GraphBuilder, type Layer } from '../../src/model/builder.ts';
 import { inferShapes, type ModelGraph, type Padding } from '../../src/model/graph.ts';
@@ -22,7 +23,8 @@ const VOCABULARIES = [2, 3, 5, 11];
 
 const elements = (shape: readonly number[]): number => shape.reduce((product, extent) => product * extent, 1);
 const divisorsOf = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1).filter((d) => n % d === 0);
-const sameShape = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((extent, axis) => extent === b[axis]);
+const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((extent, axis) => extent === b[axis]);
 const featureAxis = (shape: readonly number[]): number => (shape.length === 3 ? 0 : shape.length - 1);
 
 class Grower {
@@ -52,7 +54,8 @@ class Grower {
     const graph = this.#builder.build(this.#output());
     const shapes = inferShapes(graph);
     const wrong = this.#values.find(({ name, shape }) => !sameShape(shapes.get(name) ?? [], shape));
-    if (wrong !== undefined) throw new Error(`${wrong.name} is [${shapes.get(wrong.name)?.join(', ')}], and [${wrong.shape.join(', ')}] by its definition`);
+    if (wrong !== undefined)
+      throw new Error(`${wrong.name} is [${shapes.get(wrong.name)?.join(', ')}], and [${wrong.shape.join(', ')}] by its definition`);
     return graph;
   }
 
@@ -111,7 +114,13 @@ class Grower {
 
   #activation(): Layer {
     return this.#pick<Layer>([
-      { op: 'relu' }, { op: 'tanh' }, { op: 'silu' }, { op: 'gelu' }, { op: 'gelu', approximate: 'tanh' }, { op: 'sigmoid' }, { op: 'relu6' },
+      { op: 'relu' },
+      { op: 'tanh' },
+      { op: 'silu' },
+      { op: 'gelu' },
+      { op: 'gelu', approximate: 'tanh' },
+      { op: 'sigmoid' },
+      { op: 'relu6' },
       { op: 'leaky_relu', slope: this.#pick([0, 0.1, 1]) },
     ]);
   }
@@ -129,7 +138,13 @@ class Grower {
       kept({ op: 'layer_scale', parameter: shape.length === 3 ? this.#pick(['gamma', 'layer_scale'] as const) : 'gamma' }),
       () => this.#add({ op: 'multiply' }, shape, x, ...this.#alike(x, 1)),
       () => this.#add({ op: 'add' }, shape, x, ...this.#alike(x, 1 + this.#random.below(3))),
-      () => this.#add({ op: 'add' }, shape, this.#dense(this.#add(this.#activation(), shape, this.#add({ op: 'rms_norm' }, shape, x)), features), x),
+      () =>
+        this.#add(
+          { op: 'add' },
+          shape,
+          this.#dense(this.#add(this.#activation(), shape, this.#add({ op: 'rms_norm' }, shape, x)), features),
+          x,
+        ),
       () => {
         const others = this.#alike(x, 1 + this.#random.below(3));
         this.#addFitting({ op: 'concat' }, shape.with(axis, (1 + others.length) * features), x, ...others);
@@ -167,7 +182,8 @@ class Grower {
     const kernel: Sides = this.#chance(2) ? [side, side] : [side, 1 + this.#random.below(4)];
     const stride = this.#pick<Sides>([[1, 1], [1, 1], [1, 1], [2, 2], [3, 1], [1, 2], [7, 5]]);
     const plain = this.#chance(2);
-    const around = (axis: 0 | 1): number => (plain ? Math.min(most(kernel[axis]), kernel[axis] >> 1) : this.#random.below(1 + most(kernel[axis])));
+    const around = (axis: 0 | 1): number =>
+      plain ? Math.min(most(kernel[axis]), kernel[axis] >> 1) : this.#random.below(1 + most(kernel[axis]));
     return { kernel, stride, padding: [around(0), around(0), around(1), around(1)] };
   }
 
@@ -191,7 +207,12 @@ class Grower {
       const extra = stride.map((step) => this.#random.below(step)) as Sides;
       const layer = { op: 'conv_transpose2d', kernel, stride, padding, output_padding: extra, ...filters(6) } as const;
       const extent = (from: number, axis: 0 | 1): number =>
-        (from - 1) * stride[axis] - padding[2 * axis]! - padding[2 * axis + 1]! + layer.dilation[axis] * (kernel[axis] - 1) + extra[axis] + 1;
+        (from - 1) * stride[axis] -
+        padding[2 * axis]! -
+        padding[2 * axis + 1]! +
+        layer.dilation[axis] * (kernel[axis] - 1) +
+        extra[axis] +
+        1;
       this.#addFitting(layer, [layer.out, extent(height, 0), extent(width, 1)], x);
     };
     const pooling = (): void => {
@@ -223,13 +244,27 @@ class Grower {
     const causal = this.#chance(3);
     const width = this.#pick([1, 2, 3]);
     const fused = (): void => {
-      this.#add({ op: 'attention', heads, key_heads: keyHeads, causal }, [tokens, heads * width], this.#dense(x, (heads + 2 * keyHeads) * width));
+      this.#add(
+        { op: 'attention', heads, key_heads: keyHeads, causal },
+        [tokens, heads * width],
+        this.#dense(x, (heads + 2 * keyHeads) * width),
+      );
     };
     const apart = (): void => {
       const other = this.#pick(this.#values.filter(({ shape }) => shape.length === 2 && shape[0] === tokens));
       const [queries, keys] = [this.#dense(x, heads * width), this.#dense(other, keyHeads * width)];
-      const values = this.#pick([() => keys, () => (keyHeads === heads ? queries : keys), () => this.#dense(x, keyHeads * this.#pick([1, 2]))])();
-      this.#add({ op: 'attention', heads, key_heads: keyHeads, causal }, [tokens, ((values.shape[1] as number) / keyHeads) * heads], queries, keys, values);
+      const values = this.#pick([
+        () => keys,
+        () => (keyHeads === heads ? queries : keys),
+        () => this.#dense(x, keyHeads * this.#pick([1, 2])),
+      ])();
+      this.#add(
+        { op: 'attention', heads, key_heads: keyHeads, causal },
+        [tokens, ((values.shape[1] as number) / keyHeads) * heads],
+        queries,
+        keys,
+        values,
+      );
     };
     const tied = this.#embeddings.find(({ shape }) => shape[1] === features);
     return [

@@ -32,7 +32,8 @@ function resnet(counts: readonly number[], bottleneck: boolean, classes: number,
         entries.push(conv(`${name}.conv${i + 1}`, widths[i] as number, inner, kernel), ...norm(`${name}.bn${i + 1}`, widths[i] as number));
         inner = widths[i] as number;
       }
-      if (block === 0 && (stage > 0 || bottleneck)) entries.push(conv(`${name}.downsample.0`, out, from, 1), ...norm(`${name}.downsample.1`, out));
+      if (block === 0 && (stage > 0 || bottleneck))
+        entries.push(conv(`${name}.downsample.0`, out, from, 1), ...norm(`${name}.downsample.1`, out));
       from = out;
     }
   }
@@ -59,7 +60,12 @@ function vgg(cfg: keyof typeof cfgs, batchNorm: boolean): Entry[] {
     position += batchNorm ? 3 : 2;
     from = item;
   }
-  return [...entries, ...linear('classifier.0', 4096, 25_088), ...linear('classifier.3', 4096, 4096), ...linear('classifier.6', 1000, 4096)];
+  return [
+    ...entries,
+    ...linear('classifier.0', 4096, 25_088),
+    ...linear('classifier.3', 4096, 4096),
+    ...linear('classifier.6', 1000, 4096),
+  ];
 }
 
 /** Input and output channels of the seventeen blocks features.1 … features.17. */
@@ -78,8 +84,12 @@ function mobilenetV2(classes: number): Entry[] {
     }
     const hidden = 6 * from;
     entries.push(
-      conv(`${name}.0.0`, hidden, from, 1), ...norm(`${name}.0.1`, hidden), conv(`${name}.1.0`, hidden, 1, 3), ...norm(`${name}.1.1`, hidden),
-      conv(`${name}.2`, out, hidden, 1), ...norm(`${name}.3`, out),
+      conv(`${name}.0.0`, hidden, from, 1),
+      ...norm(`${name}.0.1`, hidden),
+      conv(`${name}.1.0`, hidden, 1, 3),
+      ...norm(`${name}.1.1`, hidden),
+      conv(`${name}.2`, out, hidden, 1),
+      ...norm(`${name}.3`, out),
     );
   }
   return [...entries, conv('features.18.0', 1280, 320, 1), ...norm('features.18.1', 1280), ...linear('classifier.1', classes, 1280)];
@@ -124,13 +134,19 @@ describe.each(['resnet18', 'mobilenet_v2'] as const)('a file with the names of %
     const tensors = new Map<string, RawTensor>();
     for (const [i, [entry, shape]] of entries.entries()) {
       tensors.set(rename(entry), { dtype: 'F32', shape, bytes: new Uint8Array(new Float32Array(size(shape)).fill(i + 1).buffer) });
-      if (entry.endsWith('running_var')) tensors.set(rename(entry.replace('running_var', 'num_batches_tracked')), { dtype: 'I64', shape: [], bytes: new Uint8Array(8) });
+      if (entry.endsWith('running_var'))
+        tensors.set(rename(entry.replace('running_var', 'num_batches_tracked')), { dtype: 'I64', shape: [], bytes: new Uint8Array(8) });
     }
     return writeSafetensors(tensors);
   };
 
   test.each([['as torchvision saves it', ''], ['saved under DataParallel', 'module.']])('loads %s', async (_how, prefix) => {
-    const { state, report } = stateFromForeign(graph, await readForeign({ name: 'model.safetensors', bytes: file((entry) => prefix + entry) }), [], 'model');
+    const { state, report } = stateFromForeign(
+      graph,
+      await readForeign({ name: 'model.safetensors', bytes: file((entry) => prefix + entry) }),
+      [],
+      'model',
+    );
     expect(report).toMatchObject({ fits: true, prefix, missing: [], unexpected: [], misshapen: [] });
     for (const [i, [entry]] of entries.entries()) {
       const data = (state?.parameters.get(entry) ?? state?.buffers.get(entry))?.data;

@@ -68,7 +68,8 @@ test('bundle: one flipped bit anywhere is noticed or changes nothing', async () 
     damaged[at] = (damaged[at] as number) ^ (1 << (at % 8));
     try {
       using bundle = await openBundle(damaged);
-      for (let index = 0; index < 4; index++) equal(await bundle.readCheckpoint(index), expected[index], `bit at ${at}, checkpoint ${index}`);
+      for (let index = 0; index < 4; index++)
+        equal(await bundle.readCheckpoint(index), expected[index], `bit at ${at}, checkpoint ${index}`);
     } catch (thrown) {
       ok(thrown instanceof TrajportError, `bit at ${at}: ${String(thrown)}`);
       refused++;

@@ -13,7 +13,13 @@ async function unpack(text: string): Promise<Uint8Array> {
 }
 
 const formats: Readonly<Record<string, string>> = {
-  'checkpoint.pt': 'pytorch', 'views-legacy.pt': 'pytorch-legacy', 'arrays.npz': 'npz', 'model.gguf': 'gguf', 'model.onnx': 'onnx', 'keras2.h5': 'keras-hdf5', 'latest.h5': 'keras-hdf5',
+  'checkpoint.pt': 'pytorch',
+  'views-legacy.pt': 'pytorch-legacy',
+  'arrays.npz': 'npz',
+  'model.gguf': 'gguf',
+  'model.onnx': 'onnx',
+  'keras2.h5': 'keras-hdf5',
+  'latest.h5': 'keras-hdf5',
 };
 
 for (const [name, format] of Object.entries(formats)) {

@@ -40,7 +40,10 @@ export async function runAll(): Promise<PortableResult[]> {
       await body();
       results.push({ name });
     } catch (thrown) {
-      results.push({ name, failure: thrown instanceof Error ? `${thrown.name}: ${thrown.message}\n${thrown.stack ?? ''}` : String(thrown) });
+      results.push({
+        name,
+        failure: thrown instanceof Error ? `${thrown.name}: ${thrown.message}\n${thrown.stack ?? ''}` : String(thrown),
+      });
     }
   }
   return results;

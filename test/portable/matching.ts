@@ -2,7 +2,13 @@
 import { openCore } from '../../src/core/core.ts';
 import { solveMatching } from '../../src/matching/coordinate-descent.ts';
 import { GradientHistory } from '../../src/matching/history.ts';
-import { composePermutations, identityPermutations, invertPermutations, permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
+import {
+  composePermutations,
+  identityPermutations,
+  invertPermutations,
+  permuteTensors,
+  randomPermutations,
+} from '../../src/matching/permutation.ts';
 import { parameterLayout } from '../../src/model/graph.ts';
 import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { preset } from '../../src/model/presets.ts';

@@ -1,6 +1,6 @@
 /**
- * Relaxed arithmetic: refused where the runtime has none; elsewhere the strict product to rounding, and results that say that they are not the
- * same everywhere. Nothing here goes to `sameEverywhere`.
+ * Relaxed arithmetic: refused where the runtime has none; elsewhere the strict product to rounding, and results that
+ * say that they are not the same everywhere. Nothing here goes to `sameEverywhere`.
  */
 import { openCore } from '../../src/core/core.ts';
 import { matmul } from '../../src/core/matmul.ts';
@@ -68,9 +68,25 @@ test('relaxed: trainings and transfers say that others need not get their bytes'
   const graph = preset('mlp', { input: [1, 6, 6], classes: 4, widths: [20, 12] });
   const count = 96;
   const images = Uint8Array.from(values(count * 36, 5), (value) => 128 + Math.trunc(100 * value));
-  const data = imageSet({ name: 'noise', images, labels: Uint8Array.from({ length: count }, (_, i) => i % 4), channels: 1, height: 6, width: 6 });
+  const data = imageSet({
+    name: 'noise',
+    images,
+    labels: Uint8Array.from({ length: count }, (_, i) => i % 4),
+    channels: 1,
+    height: 6,
+    width: 6,
+  });
   const made = await train({ graph, data, seed: 1, iterations: 3, batchSize: 16, compute });
-  const ported = await transfer({ source: made.trajectory, target: made.state, data, method: 'fgmt', seed: 1, batchSize: 16, steps: 2, compute });
+  const ported = await transfer({
+    source: made.trajectory,
+    target: made.state,
+    data,
+    method: 'fgmt',
+    seed: 1,
+    batchSize: 16,
+    steps: 2,
+    compute,
+  });
   for (const { record } of [made, ported]) {
     equal([record.arithmetic, record.identical], ['relaxed', false]);
     ok(/^[0-9a-f]{64}$/.test(record.binaries.relaxed ?? ''), 'the relaxed binary is not in the record');
@@ -79,7 +95,14 @@ test('relaxed: trainings and transfers say that others need not get their bytes'
 
 test('relaxed: a strict resume point is not gone on with, and workers of the other arithmetic are refused', async () => {
   const graph = preset('mlp', { input: [1, 2, 2], classes: 2, widths: [3] });
-  const data = imageSet({ name: 'noise', images: Uint8Array.from({ length: 32 }, (_, i) => 7 * i), labels: Uint8Array.from({ length: 8 }, (_, i) => i % 2), channels: 1, height: 2, width: 2 });
+  const data = imageSet({
+    name: 'noise',
+    images: Uint8Array.from({ length: 32 }, (_, i) => 7 * i),
+    labels: Uint8Array.from({ length: 8 }, (_, i) => i % 2),
+    channels: 1,
+    height: 2,
+    width: 2,
+  });
   const stored: Uint8Array[] = [];
   const resume = { store: { load: async () => stored, save: async (point: Uint8Array) => void stored.unshift(point) } };
   const job = { graph, data, seed: 1, iterations: 2, batchSize: 4, microBatch: 2, heldOutFraction: 0 } as const;
@@ -100,7 +123,14 @@ test('relaxed: a strict resume point is not gone on with, and workers of the oth
 test('strict: records say nothing of arithmetic', async () => {
   using compute = await openCompute();
   const graph = preset('mlp', { input: [1, 2, 2], classes: 2, widths: [3] });
-  const data = imageSet({ name: 'noise', images: Uint8Array.from({ length: 32 }, (_, i) => i), labels: Uint8Array.from({ length: 8 }, (_, i) => i % 2), channels: 1, height: 2, width: 2 });
+  const data = imageSet({
+    name: 'noise',
+    images: Uint8Array.from({ length: 32 }, (_, i) => i),
+    labels: Uint8Array.from({ length: 8 }, (_, i) => i % 2),
+    channels: 1,
+    height: 2,
+    width: 2,
+  });
   const { record } = await train({ graph, data, seed: 1, iterations: 1, batchSize: 4, heldOutFraction: 0, compute });
   equal(Object.keys(record), ['kind', 'recordVersion', 'settings', 'inputs', 'binaries', 'sha256']);
   equal(Object.keys(record.binaries), ['core', 'tfjs']);

@@ -22,7 +22,8 @@ export function detectRuntime(): Runtime {
   if (g.Bun !== undefined) found.push({ name: 'bun', version: g.Bun.version });
   // workerd: its own WebSocketPair, and no compiling of WebAssembly from bytes.
   if (g.WebSocketPair !== undefined) found.push({ name: 'workerd', version: '' });
-  if (g.document?.nodeType === 9) found.push({ name: 'browser', version: /Chrom(?:e|ium)\/([\d.]+)/.exec(g.navigator?.userAgent ?? '')?.[1] ?? '' });
+  if (g.document?.nodeType === 9)
+    found.push({ name: 'browser', version: /Chrom(?:e|ium)\/([\d.]+)/.exec(g.navigator?.userAgent ?? '')?.[1] ?? '' });
   // Deno, Bun and workerd imitate `process`, so Node is what has it and is none of them.
   const node = g.process?.versions?.['node'];
   if (found.length === 0 && node !== undefined && g.process?.release?.name === 'node') found.push({ name: 'node', version: node });

@@ -61,7 +61,11 @@ export function sharedData(root: string): string | undefined {
 async function loadTask(folder: string, { trainCount, testCount }: RealDataSize): Promise<Task> {
   const load = async (part: string, count: number): Promise<ImageSet> => {
     const file = (kind: string): Uint8Array<ArrayBuffer> => Uint8Array.from(readFileSync(join(folder, `${part}-${kind}-ubyte.gz`)));
-    const raw = await imageSetFromIdx({ name: folder.split('/').at(-1) as string, images: file('images-idx3'), labels: file('labels-idx1') });
+    const raw = await imageSetFromIdx({
+      name: folder.split('/').at(-1) as string,
+      images: file('images-idx3'),
+      labels: file('labels-idx1'),
+    });
     const whole = normalised(raw, [MEAN], [STANDARD_DEVIATION]);
     const size = whole.channels * whole.height * whole.width;
     return { ...whole, count, images: whole.images.subarray(0, count * size), labels: whole.labels.subarray(0, count) };
@@ -82,7 +86,11 @@ export async function runCase(
   // head. With biases and the bases' own heads Naive stays at 24 where the reference has 42, and FGMT and GMT end at 66 to 77.
   const graph = preset('mlp', { input: [1, 28, 28], classes: 10, widths: [512], bias: false });
   const settings: PortSettings = {
-    ...defaultPortSettings, baseEpochs: name === 'mnist' ? 0 : size.epochs, freshHeads: true, fineTuneEpochs: size.epochs, learningRate: 0.01,
+    ...defaultPortSettings,
+    baseEpochs: name === 'mnist' ? 0 : size.epochs,
+    freshHeads: true,
+    fineTuneEpochs: size.epochs,
+    learningRate: 0.01,
   };
   const outcomes: PortOutcome[] = [];
   for (let pair = 1; pair <= size.pairs; pair++) {
@@ -101,7 +109,12 @@ function fullChecks(name: RealDataCase, outcomes: readonly PortOutcome[]): Check
   for (const method of ['fgmt', 'gmt'] as const) {
     const last = heldOutPercent(outcomes, method, 'last');
     const expected = reference[name][method];
-    checks.push({ name: `${method}: held-out accuracy of the last step`, got: last, bound: `${expected} ± ${within}`, passed: Math.abs(last - expected) <= within });
+    checks.push({
+      name: `${method}: held-out accuracy of the last step`,
+      got: last,
+      bound: `${expected} ± ${within}`,
+      passed: Math.abs(last - expected) <= within,
+    });
     if (name !== 'mnist') continue;
     const lead = last - heldOutPercent(outcomes, 'naive', 'last');
     checks.push({ name: `${method}: points above Naive`, got: lead, bound: '≥ 5', passed: lead >= 5 });
@@ -113,7 +126,11 @@ function fullChecks(name: RealDataCase, outcomes: readonly PortOutcome[]): Check
 
 /** Mean over pairs of the held-out accuracy, in percent, of the last or the kept step. */
 export function heldOutPercent(outcomes: readonly PortOutcome[], method: PortRow['method'], which: 'last' | 'kept'): number {
-  return meanPercent(outcomes, method, ({ result, chosenStep }) => (which === 'last' ? result?.steps.at(-1) : result?.steps[chosenStep])?.heldOut?.accuracy ?? NaN);
+  return meanPercent(
+    outcomes,
+    method,
+    ({ result, chosenStep }) => (which === 'last' ? result?.steps.at(-1) : result?.steps[chosenStep])?.heldOut?.accuracy ?? NaN,
+  );
 }
 
 /** Mean over pairs of the test accuracy, in percent, at the n-th of the onward iterations. */

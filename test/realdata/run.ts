@@ -37,28 +37,51 @@ function printJson({ name, outcomes, checks }: CaseResult): void {
     for (const { method, accuracies, gradients, milliseconds, chosenStep, result } of rows) {
       console.log(
         JSON.stringify({
-          event: 'method', case: name, seed, method, test: accuracies, heldOutLast: result?.steps.at(-1)?.heldOut?.accuracy ?? null, chosenStep, gradients,
-          milliseconds, sha256: result?.record.sha256 ?? null, reference,
+          event: 'method',
+          case: name,
+          seed,
+          method,
+          test: accuracies,
+          heldOutLast: result?.steps.at(-1)?.heldOut?.accuracy ?? null,
+          chosenStep,
+          gradients,
+          milliseconds,
+          sha256: result?.record.sha256 ?? null,
+          reference,
         }),
       );
     }
   }
-  for (const check of checks) console.log(JSON.stringify({ event: 'check', case: name, check: check.name, got: check.got, bound: check.bound, pass: check.passed }));
+  for (const check of checks)
+    console.log(JSON.stringify({ event: 'check', case: name, check: check.name, got: check.got, bound: check.bound, pass: check.passed }));
 }
 
 function printText({ name, outcomes, checks }: CaseResult): void {
   const numeric = (title: string) => ({ title, align: 'right' }) as const;
-  console.log(`${name}: MLP 784-512-10, ${fullSize.trainCount} images, ${fullSize.epochs} epochs, T = 10 cosine, ${outcomes.length} pairs; accuracy in %`);
+  console.log(
+    `${name}: MLP 784-512-10, ${fullSize.trainCount} images, ${fullSize.epochs} epochs, T = 10 cosine, ${outcomes.length} pairs; accuracy in %`,
+  );
   console.log(
     formatTable(
-      [{ title: 'method' }, numeric('held-out, last step'), numeric('kept step'), numeric('test, before training'), numeric('after 10'), numeric('after 20'), numeric('after 50')],
+      [
+        { title: 'method' },
+        numeric('held-out, last step'),
+        numeric('kept step'),
+        numeric('test, before training'),
+        numeric('after 10'),
+        numeric('after 20'),
+        numeric('after 50'),
+      ],
       (['scratch', 'naive', 'fgmt', 'gmt', 'oracle'] as const).map((method) => [
         methodLabels[method],
-        ...(method === 'scratch' ? ['', ''] : (['last', 'kept'] as const).map((which) => heldOutPercent(outcomes, method, which).toFixed(1))),
+        ...(method === 'scratch'
+          ? ['', '']
+          : (['last', 'kept'] as const).map((which) => heldOutPercent(outcomes, method, which).toFixed(1))),
         ...[0, 1, 2, 3].map((n) => testPercent(outcomes, method, n).toFixed(1)),
       ]),
     ),
   );
-  for (const { name: what, got, bound, passed: fine } of checks) console.log(`  ${fine ? 'pass' : 'FAIL'}  ${what}: ${got.toFixed(1)} (${bound})`);
+  for (const { name: what, got, bound, passed: fine } of checks)
+    console.log(`  ${fine ? 'pass' : 'FAIL'}  ${what}: ${got.toFixed(1)} (${bound})`);
   console.log('');
 }

@@ -51,12 +51,20 @@ describe('figure', () => {
   });
 
   it('keeps every text inside the frame, in a font as wide as DejaVu Sans', () => {
-    const subtitle = 'MLP 1×28×28 → 512-10 · 407,050 parameters · a-folder-with-a-long-name → another-folder-with-a-long-name · mean of 2 pairs of networks';
-    const footnote = 'Test accuracy, never chosen on. From scratch: v2 trained on the new task without a port. Dots: single pairs. Made by: trajport demo, settings in record.json';
+    const subtitle =
+      'MLP 1×28×28 → 512-10 · 407,050 parameters · a-folder-with-a-long-name → another-folder-with-a-long-name · mean of 2 pairs of networks';
+    const footnote =
+      'Test accuracy, never chosen on. From scratch: v2 trained on the new task without a port. Dots: single pairs. Made by: trajport demo, settings in record.json';
     const svg = transferFigure({ ...figure, subtitle, footnote });
     const [, width, height] = (/viewBox="0 0 (\d+) (\d+)"/.exec(svg) ?? []).map(Number) as [number, number, number];
-    const lines = [...svg.matchAll(/<text class="(title|faint|faint small)" x="28" y="(\d+)">([^<]*)</g)].map(([, name, y, text]) => ({ name, y: Number(y), text: text as string }));
-    const ends = lines.map(({ name, text }) => 28 + dejaVuWidth(text, name === 'title' ? 17 : name === 'faint' ? 13 : 12, name === 'title' ? 'bold' : 'normal'));
+    const lines = [...svg.matchAll(/<text class="(title|faint|faint small)" x="28" y="(\d+)">([^<]*)</g)].map(([, name, y, text]) => ({
+      name,
+      y: Number(y),
+      text: text as string,
+    }));
+    const ends = lines.map(
+      ({ name, text }) => 28 + dejaVuWidth(text, name === 'title' ? 17 : name === 'faint' ? 13 : 12, name === 'title' ? 'bold' : 'normal'),
+    );
     expect(Math.max(...ends)).toBeLessThanOrEqual(width - 28);
     const read = (name: string): string => lines.filter((line) => line.name === name).map(({ text }) => text).join(' ');
     expect([read('faint'), read('faint small')]).toEqual([subtitle, footnote]);
@@ -64,7 +72,8 @@ describe('figure', () => {
 
     const labels = [...svg.matchAll(/<text x="([\d.]+)"[^>]* class="fill-\w+"[^>]*>([^<]*)<tspan class="number">([\d.]+)/g)];
     expect(labels.map(([, , label]) => label?.trim())).toEqual(figure.methods.map(({ label }) => label));
-    for (const [, x, label, value] of labels) expect(Number(x) + dejaVuWidth(`${label}${value}`, 13, 'bold')).toBeLessThanOrEqual(width - 28);
+    for (const [, x, label, value] of labels)
+      expect(Number(x) + dejaVuWidth(`${label}${value}`, 13, 'bold')).toBeLessThanOrEqual(width - 28);
   });
 
   it('has no number that is not one, whatever is missing', () => {

@@ -22,7 +22,11 @@ describe('table', () => {
   });
 
   it('in a narrow terminal wraps titles, and then makes lines of rows', () => {
-    const columns = [{ title: 'method' }, { title: 'gradient FLOP', align: 'right' }, { title: 'held-out accuracy, %', align: 'right' }] as const;
+    const columns = [
+      { title: 'method' },
+      { title: 'gradient FLOP', align: 'right' },
+      { title: 'held-out accuracy, %', align: 'right' },
+    ] as const;
     const rows = [['FGMT', '5.2 G', '94.8'], ['GMT', '30 G', '']];
     expect(formatTable(columns, rows, { width: 80 })).toBe(formatTable(columns, rows));
     expect(formatTable(columns, rows, { width: 40 })).toBe(

@@ -44,7 +44,9 @@ export async function abortEverywhere(every = 1): Promise<AbortResult> {
     const { liveTensors } = compute.engine.memory;
     const { liveAllocations } = compute.core;
     if (liveTensors !== 0 || liveAllocations !== 0 || compute.core.heapBytes !== heapBytes || handles() !== before) {
-      throw new Error(`abort at ${at}: ${liveTensors} tensors, ${liveAllocations} allocations, heap ${heapBytes} → ${compute.core.heapBytes}, handles ${before} → ${handles()}`);
+      throw new Error(
+        `abort at ${at}: ${liveTensors} tensors, ${liveAllocations} allocations, heap ${heapBytes} → ${compute.core.heapBytes}, handles ${before} → ${handles()}`,
+      );
     }
   }
   if ((await smallJob(compute)) !== expected) throw new Error('after the aborts the answer is another');

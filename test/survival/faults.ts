@@ -19,12 +19,20 @@ let passed = true;
 const say = (line: Readonly<Record<string, unknown>>): void => {
   passed &&= line['pass'] === true;
   if (values.json) console.log(JSON.stringify(line));
-  else console.log(Object.entries(line).map(([key, value]) => `${key} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`).join(' · '));
+  else
+    console.log(
+      Object.entries(line)
+        .map(([key, value]) => `${key} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
+        .join(' · '),
+    );
 };
 const attempt = async (name: string, body: () => Promise<Readonly<Record<string, unknown>> | readonly object[]>): Promise<void> => {
   try {
     const result = await body();
-    for (const line of Array.isArray(result) ? (result as Readonly<Record<string, unknown>>[]) : [result as Readonly<Record<string, unknown>>]) say({ fault: name, ...line, pass: line['pass'] ?? true });
+    for (const line of Array.isArray(result)
+      ? (result as Readonly<Record<string, unknown>>[])
+      : [result as Readonly<Record<string, unknown>>])
+      say({ fault: name, ...line, pass: line['pass'] ?? true });
   } catch (error) {
     say({ fault: name, pass: false, error: error instanceof Error ? error.message : String(error) });
   }
@@ -33,7 +41,8 @@ const attempt = async (name: string, body: () => Promise<Readonly<Record<string,
 using shop = await Workshop.open();
 for (const fault of faultKinds) await attempt(fault, () => diskFaults(shop, fault, every));
 shop.clear();
-for (const fault of ['allocation refused', 'growth refused'] as const) await attempt(fault, async () => ({ ...(await memoryFaults(fault, fault === 'growth refused' ? 1 : every)) }));
+for (const fault of ['allocation refused', 'growth refused'] as const)
+  await attempt(fault, async () => ({ ...(await memoryFaults(fault, fault === 'growth refused' ? 1 : every)) }));
 await attempt('abort', async () => {
   const result = await abortEverywhere(every);
   return { ...result, barMs: BARS.abortMs, pass: result.longestMs <= BARS.abortMs };

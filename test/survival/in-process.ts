@@ -19,12 +19,25 @@ export interface Outcome {
 }
 
 /** Runs one command line in `directory` to its end, and then does what the end of a process does. */
-export async function runHere([name, ...argv]: readonly string[], directory: string, compute: Compute, signal = new AbortController().signal): Promise<Outcome> {
+export async function runHere(
+  [name, ...argv]: readonly string[],
+  directory: string,
+  compute: Compute,
+  signal = new AbortController().signal,
+): Promise<Outcome> {
   const command = commands[name as keyof typeof commands];
   const { values, positionals } = parseArguments(argv, { ...command.options, ...globalOptionsOf(command) });
   let warnings = '';
   const silent = { write: () => true };
-  const output = new Output({ stdout: silent, stderr: { write: (text) => (warnings += text) }, json: true, quiet: true, identical: true, environment: {}, now: () => 0 });
+  const output = new Output({
+    stdout: silent,
+    stderr: { write: (text) => (warnings += text) },
+    json: true,
+    quiet: true,
+    identical: true,
+    environment: {},
+    now: () => 0,
+  });
   const back = process.cwd();
   process.chdir(directory);
   try {

@@ -79,7 +79,10 @@ export class Workshop implements Disposable {
   /** Runs the CLI in a process of its own; `killAfterMs` sends SIGKILL from outside. */
   run(argv: readonly string[], plan: Plan = {}, killAfterMs?: number): Promise<Ended> {
     const started = performance.now();
-    const child = spawn(process.execPath, [this.#child, JSON.stringify(plan), ...argv], { cwd: this.directory, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [this.#child, JSON.stringify(plan), ...argv], {
+      cwd: this.directory,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     const timer = killAfterMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfterMs);
     let stdout = '';
     let stderr = '';
@@ -91,7 +94,13 @@ export class Workshop implements Disposable {
         clearTimeout(timer);
         // A killed process may have been cut off in the middle of a line.
         const whole = stdout.slice(0, stdout.lastIndexOf('\n') + 1);
-        resolve({ code, signal, stderr, elapsedMs: performance.now() - started, events: whole === '' ? [] : jsonLines(whole.replaceAll(/^[^{].*\n/gm, '')) });
+        resolve({
+          code,
+          signal,
+          stderr,
+          elapsedMs: performance.now() - started,
+          events: whole === '' ? [] : jsonLines(whole.replaceAll(/^[^{].*\n/gm, '')),
+        });
       });
     });
   }
@@ -105,12 +114,14 @@ export class Workshop implements Disposable {
   /** How far the newest whole point of a job is (0 without one). @throws Error for anything torn, wrong or unexpected. */
   async examine(job: Job): Promise<number> {
     for (const output of job.outputs) {
-      if (existsSync(join(this.directory, output)) && this.#sha256(output) !== this.#expected.get(output)) throw new Error(`${output} is torn or differs`);
+      if (existsSync(join(this.directory, output)) && this.#sha256(output) !== this.#expected.get(output))
+        throw new Error(`${output} is torn or differs`);
     }
     const points = [`${job.outputs[0]}.resume`, `${job.outputs[0]}.resume.previous`];
     let done = 0;
     for (const name of points) {
-      if (existsSync(join(this.directory, name))) done = Math.max(done, (await decodeResumePoint(readFileSync(join(this.directory, name)), undefined)).done);
+      if (existsSync(join(this.directory, name)))
+        done = Math.max(done, (await decodeResumePoint(readFileSync(join(this.directory, name)), undefined)).done);
     }
     const allowed = [...job.outputs, ...points, ...job.outputs.map((output) => `${output}.lock`)];
     for (const name of readdirSync(this.directory)) {
@@ -128,7 +139,8 @@ export class Workshop implements Disposable {
 
   /** @throws Error unless every output has the bytes of an uninterrupted run. */
   requireOutputs(job: Job): void {
-    for (const output of job.outputs) if (this.#sha256(output) !== this.#expected.get(output)) throw new Error(`${output} differs from that of an uninterrupted run`);
+    for (const output of job.outputs)
+      if (this.#sha256(output) !== this.#expected.get(output)) throw new Error(`${output} differs from that of an uninterrupted run`);
   }
 
   expectedSha256(job: Job): string {

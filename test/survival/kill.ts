@@ -9,7 +9,9 @@ import { generator } from '../bundle/generator.ts';
 import { Workshop } from './jobs.ts';
 import { killAtEveryCall, killAtRandomMoments } from './kills.ts';
 
-const { values } = parseArgs({ options: { n: { type: 'string', default: '1000' }, seed: { type: 'string', default: '1' }, json: { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: { n: { type: 'string', default: '1000' }, seed: { type: 'string', default: '1' }, json: { type: 'boolean', default: false } },
+});
 const n = Number(values.n);
 using shop = await Workshop.open();
 const say = (line: object): void => {
@@ -23,7 +25,13 @@ try {
     if (kills % 50 === 0 && process.stderr.isTTY) process.stderr.write(`\r${kills} of ${n}`);
   });
   for (const result of random) say(result);
-  say({ kills: [...results, ...random].reduce((sum, { kills }) => sum + kills, 0), random: random.reduce((sum, { kills }) => sum + kills, 0), torn: 0, lost: 0, pass: true });
+  say({
+    kills: [...results, ...random].reduce((sum, { kills }) => sum + kills, 0),
+    random: random.reduce((sum, { kills }) => sum + kills, 0),
+    torn: 0,
+    lost: 0,
+    pass: true,
+  });
 } catch (error) {
   say({ pass: false, error: error instanceof Error ? error.message : String(error) });
   process.exitCode = 1;

@@ -37,7 +37,8 @@ class Chain {
     if (from !== undefined) {
       this.continued++;
       if (from['done'] !== this.#stored) throw stopped(`continued from ${String(from['done'])}, ${this.#stored} was stored`);
-    } else if (this.#stored > 0 && (ended.code === 0 || ended.events.some(({ event }) => event === 'committed'))) throw stopped(`started over, ${this.#stored} was stored`);
+    } else if (this.#stored > 0 && (ended.code === 0 || ended.events.some(({ event }) => event === 'committed')))
+      throw stopped(`started over, ${this.#stored} was stored`);
     for (const { event, done } of ended.events) if (event === 'committed') this.#committed = done as number;
     if (ended.code === 0) {
       this.#shop.requireFinished(this.#job);
@@ -91,7 +92,12 @@ export async function killAtEveryCall(shop: Workshop, every = 1): Promise<KillRe
 }
 
 /** Chains of runs killed at random moments, until there were `n` kills; each job has half of them. */
-export async function killAtRandomMoments(shop: Workshop, n: number, next: () => number, onKill: (kills: number) => void): Promise<KillResult[]> {
+export async function killAtRandomMoments(
+  shop: Workshop,
+  n: number,
+  next: () => number,
+  onKill: (kills: number) => void,
+): Promise<KillResult[]> {
   const results: KillResult[] = [];
   let before = 0;
   for (const [index, job] of jobs.entries()) {

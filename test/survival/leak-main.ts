@@ -14,7 +14,10 @@ if (!Number.isInteger(transfers) || transfers < 1) {
 try {
   const result = await transferManyTimes(transfers);
   if (options.json) console.log(JSON.stringify({ ...result, pass: true }));
-  else console.log(`${transfers} transfers after ${result.warmUp}: no tensor or allocation left, ${result.freeBytes} bytes of the WebAssembly heap free throughout, JavaScript heap ${result.jsDriftBytes} bytes more`);
+  else
+    console.log(
+      `${transfers} transfers after ${result.warmUp}: no tensor or allocation left, ${result.freeBytes} bytes of the WebAssembly heap free throughout, JavaScript heap ${result.jsDriftBytes} bytes more`,
+    );
 } catch (error) {
   if (options.json) console.log(JSON.stringify({ transfers, pass: false, error: String(error) }));
   else console.error(String(error));

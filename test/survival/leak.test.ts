@@ -18,5 +18,7 @@ it('an allocation of the core that nobody frees is found', async () => {
 });
 
 it('a tfjs tensor that nobody disposes is found', async () => {
-  await expect(transferManyTimes(30, () => engine().makeTensor(new Float32Array(4), [4], 'float32'))).rejects.toThrow(/left 1 tensors and 1 allocations/);
+  await expect(transferManyTimes(30, () => engine().makeTensor(new Float32Array(4), [4], 'float32'))).rejects.toThrow(
+    /left 1 tensors and 1 allocations/,
+  );
 });

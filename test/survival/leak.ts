@@ -51,13 +51,15 @@ export async function transferManyTimes(transfers: number, afterwards: (compute:
     afterwards(compute);
     const { liveTensors } = compute.engine.memory;
     const { liveAllocations } = compute.core;
-    if (liveTensors !== 0 || liveAllocations !== 0) throw new Error(`transfer ${index} left ${liveTensors} tensors and ${liveAllocations} allocations`);
+    if (liveTensors !== 0 || liveAllocations !== 0)
+      throw new Error(`transfer ${index} left ${liveTensors} tensors and ${liveAllocations} allocations`);
     const free = countFreeBytes(compute.core);
     if (index === WARM_UP - 1) {
       freeBytes = free;
       jsBefore = jsHeapBytes(collect);
     }
-    if (index >= WARM_UP && free !== freeBytes) throw new Error(`transfer ${index}: ${free} bytes of the WebAssembly heap are free, ${freeBytes} were`);
+    if (index >= WARM_UP && free !== freeBytes)
+      throw new Error(`transfer ${index}: ${free} bytes of the WebAssembly heap are free, ${freeBytes} were`);
   }
   return { transfers, warmUp: WARM_UP, freeBytes, jsDriftBytes: jsHeapBytes(collect) - jsBefore };
 }

@@ -52,7 +52,10 @@ export async function memoryFaults(fault: MemoryFaultResult['fault'], every = 1)
       } catch (error) {
         failed = error;
         const { liveTensors } = compute.engine.memory;
-        if (liveTensors !== 0 || compute.core.liveAllocations !== 0) throw new Error(`${fault} ${at}: ${liveTensors} tensors and ${compute.core.liveAllocations} allocations leaked`, { cause: error });
+        if (liveTensors !== 0 || compute.core.liveAllocations !== 0)
+          throw new Error(`${fault} ${at}: ${liveTensors} tensors and ${compute.core.liveAllocations} allocations leaked`, {
+            cause: error,
+          });
       }
     } finally {
       restore();
@@ -60,7 +63,8 @@ export async function memoryFaults(fault: MemoryFaultResult['fault'], every = 1)
     if (counter.calls < at) return { fault, points, codes };
     points++;
     if (failed === undefined && answer !== expected) throw new Error(`${fault} ${at}: went on with other numbers`);
-    if (failed !== undefined && !(failed instanceof TrajportError)) throw new Error(`${fault} ${at}: not a typed error: ${String(failed)}`, { cause: failed });
+    if (failed !== undefined && !(failed instanceof TrajportError))
+      throw new Error(`${fault} ${at}: not a typed error: ${String(failed)}`, { cause: failed });
     const code = failed instanceof TrajportError ? failed.code : 'none';
     codes[code] = (codes[code] ?? 0) + 1;
     if ((await withFresh(job)) !== expected) throw new Error(`${fault} ${at}: a fresh instance gives other numbers`);

@@ -63,7 +63,8 @@ export async function interrupt(shop: Workshop, times: number): Promise<Interrup
       shop.clear();
       continue;
     }
-    if (code !== 130 || !existsSync(point)) throw new Error(`SIGINT ended with ${code}, ${existsSync(point) ? 'with' : 'without'} a resume point`);
+    if (code !== 130 || !existsSync(point))
+      throw new Error(`SIGINT ended with ${code}, ${existsSync(point) ? 'with' : 'without'} a resume point`);
     longestMs = Math.max(longestMs, elapsedMs);
     await shop.examine(job);
     await shop.mustRun(job.argv);
@@ -82,7 +83,8 @@ export async function twoRuns(shop: Workshop, pairs: number): Promise<number> {
     // Where one had ended before the other began, both may have worked.
     if (codes.join() !== '0,75' && codes.join() !== '0,0') throw new Error(`two runs ended with ${codes.join()}`);
     const locked = both.find(({ code }) => code === 75);
-    if (locked !== undefined && !locked.events.some(({ event, code }) => event === 'error' && code === 'locked')) throw new Error(`untyped: ${locked.stderr}`);
+    if (locked !== undefined && !locked.events.some(({ event, code }) => event === 'error' && code === 'locked'))
+      throw new Error(`untyped: ${locked.stderr}`);
     shop.requireFinished(job);
     shop.clear();
   }

@@ -14,8 +14,19 @@ export async function smallJob(compute: Compute, signal?: AbortSignal): Promise<
     let points: Uint8Array[] = [];
     return { store: { load: async () => points, save: async (point) => void (points = [point, ...points].slice(0, 2)) } };
   };
-  const [source, target] = [await train({ ...training, seed: 1, iterations: 3, resume: resume() }), await train({ ...training, seed: 2, iterations: 1 })] as [TrainResult, TrainResult];
-  const ported = await transfer({ ...common, source: source.trajectory, target: target.state, method: 'fgmt', steps: 2, seed: 1, resume: resume() });
+  const [source, target] = [
+    await train({ ...training, seed: 1, iterations: 3, resume: resume() }),
+    await train({ ...training, seed: 2, iterations: 1 }),
+  ] as [TrainResult, TrainResult];
+  const ported = await transfer({
+    ...common,
+    source: source.trajectory,
+    target: target.state,
+    method: 'fgmt',
+    steps: 2,
+    seed: 1,
+    resume: resume(),
+  });
   const { loss } = await evaluate({ ...training, state: ported.state });
   return `${ported.record.sha256} ${loss}`;
 }

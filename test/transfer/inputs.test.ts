@@ -43,23 +43,59 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['preset of no such name', preset, ['nope', {}], 'preset', /one of mlp, .*got "nope"/],
   ['parameterLayout()', parameterLayout, [], 'graph', /preset\(\).*got undefined/],
   ['outputClasses of a name', outputClasses, ['mlp'], 'graph', /got "mlp"/],
-  ['stateFromSafetensors of an ArrayBuffer', stateFromSafetensors, [api.parameterLayout(graph), new ArrayBuffer(64)], 'safetensors', /new Uint8Array\(buffer\).*got ArrayBuffer/],
-  ['stateFromSafetensors of a graph that is none', stateFromSafetensors, [undefined, new Uint8Array(64)], 'layout', /parameterLayout\(graph\)/],
+  [
+    'stateFromSafetensors of an ArrayBuffer',
+    stateFromSafetensors,
+    [api.parameterLayout(graph), new ArrayBuffer(64)],
+    'safetensors',
+    /new Uint8Array\(buffer\).*got ArrayBuffer/,
+  ],
+  [
+    'stateFromSafetensors of a graph that is none',
+    stateFromSafetensors,
+    [undefined, new Uint8Array(64)],
+    'layout',
+    /parameterLayout\(graph\)/,
+  ],
   ['openBundle of a path', openBundle, ['fine-tune.zip'], 'source', /got "fine-tune.zip" \(an address is new URL/],
   ['an option of another job', transfer, [{ ...job, iterations: 3 }], 'iterations', /one that it does not have \(there are steps, /],
   ['a word for the direction', linearSumAssignment, [compute.core, matrix, { maximize: 'no' }], 'maximize', /true or false, got "no"/],
   ['a number for certify', linearSumAssignment, [compute.core, matrix, { certify: 1 }], 'certify', /true or false, got 1/],
   ['an assignment of nothing', linearSumAssignment, [compute.core], 'similarity', /an object with rows, columns, data, got undefined/],
   ['an assignment of a list', linearSumAssignment, [compute.core, [[1]]], 'similarity', /without rows, columns, data/],
-  ['an assignment with null for options', linearSumAssignment, [compute.core, matrix, null], 'options', /the options of linearSumAssignment, got null/],
-  ['half a warm start', linearSumAssignment, [compute.core, matrix, { warmStart: { rows: new Float64Array(2) } }], 'warmStart', /without columns/],
+  [
+    'an assignment with null for options',
+    linearSumAssignment,
+    [compute.core, matrix, null],
+    'options',
+    /the options of linearSumAssignment, got null/,
+  ],
+  [
+    'half a warm start',
+    linearSumAssignment,
+    [compute.core, matrix, { warmStart: { rows: new Float64Array(2) } }],
+    'warmStart',
+    /without columns/,
+  ],
   ['a history of −1 pairs', historySize, [spec, -1], 'pairs', /an integer ≥ 0, got -1/],
   ['a history of half a pair', historySize, [spec, 0.5], 'pairs', /an integer ≥ 0, got 0.5/],
   ['a group for a list of them in historySize', historySize, [spec, 1, 'linear1'], 'frozenGroups', /a list, got "linear1"/],
   ['a history without options', history, [], 'options', /the options of GradientHistory, got undefined/],
-  ['a group for a list of them in a history', history, [{ budgetBytes: 1e6, frozenGroups: 'linear1' }], 'frozenGroups', /a list, got "linear1"/],
+  [
+    'a group for a list of them in a history',
+    history,
+    [{ budgetBytes: 1e6, frozenGroups: 'linear1' }],
+    'frozenGroups',
+    /a list, got "linear1"/,
+  ],
   ...api.solverNames.flatMap((name): [string, Loose, readonly unknown[], string, RegExp][] => [
-    [`${name} without options`, api.matchingSolvers[name] as Loose, [history({ budgetBytes: 1e6 })], 'options', /the options of a solver, got undefined/],
+    [
+      `${name} without options`,
+      api.matchingSolvers[name] as Loose,
+      [history({ budgetBytes: 1e6 })],
+      'options',
+      /the options of a solver, got undefined/,
+    ],
     [`${name} without a seed`, api.matchingSolvers[name] as Loose, [history({ budgetBytes: 1e6 }), { start }], 'options', /without seed/],
   ]),
   ['initialise without a seed', init, [compute.core, graph], 'options', /the options of initialise, got undefined/],
@@ -71,27 +107,78 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['a plan for half an image', plan, [{ ...planned, images: 1.5 }], 'images', /an integer in .*got 1.5/],
   ['a plan for no image', plan, [{ ...planned, images: 0 }], 'images', /an integer in .*got 0/],
   ['a plan for a heap that is no number', plan, [{ ...planned, heapLimitBytes: NaN }], 'heapLimitBytes', /an integer ≥ 0, got NaN/],
-  ['a plan for checkpoints that are no number', plan, [{ ...planned, checkpoints: NaN, trajectory: 'real' }], 'checkpoints', /an integer in .*got NaN/],
-  ['the checkpoint of an epoch that the training does not end', train, [{ graph, data, seed: 1, iterations: 3, batchSize: 16, checkpointEpochs: [1, 2] }], 'checkpointEpochs', /at most 1, the whole epochs of this training, got 2/],
+  [
+    'a plan for checkpoints that are no number',
+    plan,
+    [{ ...planned, checkpoints: NaN, trajectory: 'real' }],
+    'checkpoints',
+    /an integer in .*got NaN/,
+  ],
+  [
+    'the checkpoint of an epoch that the training does not end',
+    train,
+    [{ graph, data, seed: 1, iterations: 3, batchSize: 16, checkpointEpochs: [1, 2] }],
+    'checkpointEpochs',
+    /at most 1, the whole epochs of this training, got 2/,
+  ],
   ['a group for a list of them', transfer, [{ ...job, frozenGroups: 'linear1' }], 'frozenGroups', /a list, got "linear1"/],
   ['a list of numbers for names', transfer, [{ ...job, skipParameters: [1] }], 'skipParameters[0]', /a string, got 1/],
   ['a word for epochs', train, [{ ...training, checkpointEpochs: 'all' }], 'checkpointEpochs', /a list, got "all"/],
   ['half an epoch', train, [{ ...training, checkpointEpochs: [1, 1.5] }], 'checkpointEpochs[1]', /an integer ≥ 1, got 1.5/],
-  ['the iteration before the first', train, [{ ...training, checkpointIterations: [0] }], 'checkpointIterations[0]', /an integer ≥ 1, got 0/],
+  [
+    'the iteration before the first',
+    train,
+    [{ ...training, checkpointIterations: [0] }],
+    'checkpointIterations[0]',
+    /an integer ≥ 1, got 0/,
+  ],
   ['a number for iterations', train, [{ ...training, evaluateAt: 5 }], 'evaluateAt', /a list, got 5/],
-  ['an evaluation after the end', train, [{ ...training, evaluateAt: [1, 2] }], 'evaluateAt', /at most 1, the iterations of this training, got 2/],
+  [
+    'an evaluation after the end',
+    train,
+    [{ ...training, evaluateAt: [1, 2] }],
+    'evaluateAt',
+    /at most 1, the iterations of this training, got 2/,
+  ],
   ['a word for a flag', transfer, [{ ...job, normalise: 'no' }], 'normalise', /true or false, got "no"/],
   ['an optimiser by its name', train, [{ ...training, optimiser: 'sgd' }], 'optimiser', /an object with a kind: sgd, adamw, got "sgd"/],
-  ['an optimiser that there is not', train, [{ ...training, optimiser: { kind: 'adam', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 } }], 'optimiser.kind', /one of sgd, adamw, got "adam"/],
-  ['a setting that an optimiser lacks', train, [{ ...training, optimiser: { kind: 'sgd', momentum: 0.9, weightDecay: 0, nesterov: true } }], 'optimiser.nesterov', /an option of sgd, got one that it does not have \(there are kind, momentum, weightDecay\)/],
-  ['a setting of another optimiser', train, [{ ...training, optimiser: { kind: 'sgd', momentum: 0.9, weightDecay: 0, beta1: 0.9 } }], 'optimiser.beta1', /an option of sgd/],
-  ['an unknown scheme beside weights', train, [{ ...training, initial: state, initialScheme: 'xavier' }], 'initialScheme', /one of pytorch/],
+  [
+    'an optimiser that there is not',
+    train,
+    [{ ...training, optimiser: { kind: 'adam', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 } }],
+    'optimiser.kind',
+    /one of sgd, adamw, got "adam"/,
+  ],
+  [
+    'a setting that an optimiser lacks',
+    train,
+    [{ ...training, optimiser: { kind: 'sgd', momentum: 0.9, weightDecay: 0, nesterov: true } }],
+    'optimiser.nesterov',
+    /an option of sgd, got one that it does not have \(there are kind, momentum, weightDecay\)/,
+  ],
+  [
+    'a setting of another optimiser',
+    train,
+    [{ ...training, optimiser: { kind: 'sgd', momentum: 0.9, weightDecay: 0, beta1: 0.9 } }],
+    'optimiser.beta1',
+    /an option of sgd/,
+  ],
+  [
+    'an unknown scheme beside weights',
+    train,
+    [{ ...training, initial: state, initialScheme: 'xavier' }],
+    'initialScheme',
+    /one of pytorch/,
+  ],
   ['a signal that is none', transfer, [{ ...job, signal: 'x' }], 'signal', /an AbortSignal/],
   ['a null signal', train, [{ graph, data, seed: 1, epochs: 1, signal: null }], 'signal', /got null/],
   ['progress that is no function', train, [{ graph, data, seed: 1, epochs: 1, onProgress: 'x' }], 'onProgress', /a function, got "x"/],
   ['imageSetFromIdx without a name', imageSetFromIdx, [{ images: new Uint8Array(8), labels: new Uint8Array(8) }], 'fields', /without name/],
 ])('%s', async (_, call, args, field, message) => {
-  const error = await (async () => call?.(...args))().then(() => undefined, (thrown: unknown) => thrown);
+  const error = await (async () => call?.(...args))().then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
   expect(error).toBeInstanceOf(api.InvalidArgumentError);
   expect(error).toMatchObject({ field, message: expect.stringMatching(message) });
 });
@@ -101,15 +188,26 @@ test('an option that is undefined is as good as none, whatever its name', () => 
 });
 
 test.each<[string, (lists: object) => Promise<api.TrainResult | api.TransferResult>, Readonly<Record<string, unknown[]>>]>([
-  ['train', (lists) => api.train({ ...training, batchSize: 4, compute, ...lists }), { evaluateAt: [3], checkpointIterations: [4], checkpointEpochs: [1] }],
-  ['transfer', (lists) => api.transfer({ ...job, method: 'fgmt', steps: 2, stopRule: 'last', compute, ...lists }), { frozenGroups: ['linear2'], skipParameters: ['linear1'] }],
-])('lists among the options of %s stay the caller’s: they are not frozen, and changing them during the job changes nothing', async (_, run, lists) => {
-  const { record } = await run(lists);
-  expect(Object.values(lists).filter(Object.isFrozen)).toEqual([]);
-  const cleared = structuredClone(lists);
-  const onProgress = () => Object.values(cleared).forEach((list) => list.splice(0));
-  expect((await run({ ...cleared, onProgress })).record).toEqual(record);
-});
+  [
+    'train',
+    (lists) => api.train({ ...training, batchSize: 4, compute, ...lists }),
+    { evaluateAt: [3], checkpointIterations: [4], checkpointEpochs: [1] },
+  ],
+  [
+    'transfer',
+    (lists) => api.transfer({ ...job, method: 'fgmt', steps: 2, stopRule: 'last', compute, ...lists }),
+    { frozenGroups: ['linear2'], skipParameters: ['linear1'] },
+  ],
+])(
+  'lists among the options of %s stay the caller’s: they are not frozen, and changing them during the job changes nothing',
+  async (_, run, lists) => {
+    const { record } = await run(lists);
+    expect(Object.values(lists).filter(Object.isFrozen)).toEqual([]);
+    const cleared = structuredClone(lists);
+    const onProgress = () => Object.values(cleared).forEach((list) => list.splice(0));
+    expect((await run({ ...cleared, onProgress })).record).toEqual(record);
+  },
+);
 
 test('the order in which a caller lists names and places, and what is listed twice, is not in records and resume points', async () => {
   const outcomes = await Promise.all(['as listed', 'otherwise'].map(async (_, otherwise) => {
@@ -124,7 +222,10 @@ test('the order in which a caller lists names and places, and what is listed twi
     const places = { checkpointEpochs: listed([1, 2]), checkpointIterations: listed([3, 4]), evaluateAt: listed([2, 10]) };
     const ported = await api.transfer({ ...job, method: 'fgmt', steps: 2, stopRule: 'last', compute, resume, ...names });
     const trained = await api.train({ ...training, epochs: 2, batchSize: 4, compute, resume, ...places });
-    expect(ported.record.settings).toMatchObject({ frozenGroups: ['linear1', 'linear2'], skipParameters: ['linear1', 'linear1.bias', 'linear3.weight'] });
+    expect(ported.record.settings).toMatchObject({
+      frozenGroups: ['linear1', 'linear2'],
+      skipParameters: ['linear1', 'linear1.bias', 'linear3.weight'],
+    });
     expect(trained.record.settings).toMatchObject({ checkpointEpochs: [1, 2], checkpointIterations: [3, 4], evaluateAt: [2, 10] });
     records.push([ported.record, trained.record]);
   }

@@ -47,5 +47,7 @@ test('refuses what evaluate refuses, and stops when asked to', async () => {
   const graph = networks.mlp;
   const state = initialise(compute.core, graph, { seed: 1 });
   await expect(predict({ graph, state, data, los: 1, compute } as never)).rejects.toThrow('los: expected an option of predict');
-  await expect(predict({ graph, state, data: quadrants(4, 1), compute, signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+  await expect(predict({ graph, state, data: quadrants(4, 1), compute, signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow(
+    'enough',
+  );
 });

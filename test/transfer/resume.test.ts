@@ -16,14 +16,22 @@ afterAll(() => compute[Symbol.dispose]());
 const [before, after] = [quadrants(200, 3), quadrants(220, 5)];
 
 /** A store in memory that keeps every generation. */
-function memory(points: Uint8Array[] = []): { resume: ResumeOptions; store: ResumeOptions['store']; points: Uint8Array[]; continued: number[] } {
+function memory(points: Uint8Array[] = []): {
+  resume: ResumeOptions;
+  store: ResumeOptions['store'];
+  points: Uint8Array[];
+  continued: number[];
+} {
   const continued: number[] = [];
   const store: ResumeOptions['store'] = { load: async () => points.toReversed(), save: async (point) => void points.push(point.slice()) };
   return { points, continued, store, resume: { onContinue: (done) => continued.push(done), store } };
 }
 
 /** Runs whole, with points, and from some of the points; all but the clock must agree. */
-async function sameFromEveryPoint(run: (resume?: ResumeOptions) => Promise<object>, take: (points: Uint8Array[]) => number[]): Promise<number> {
+async function sameFromEveryPoint(
+  run: (resume?: ResumeOptions) => Promise<object>,
+  take: (points: Uint8Array[]) => number[],
+): Promise<number> {
   const plain = (result: object) => ({ ...result, timings: 0, trajectory: 0 });
   const whole = plain(await run());
   const all = memory();
@@ -51,8 +59,14 @@ describe('train', () => {
   const adamw = { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 } as const;
   test.each<[string, Partial<TrainOptions>]>([
     ['SGD with momentum', { graph: networks.mlp, epochs: 4 }],
-    ['AdamW, cosine rate, batch norm', { graph: networks['resnet-small'], epochs: 2, optimiser: adamw, learningRateSchedule: 'cosine', learningRate: 0.01 }],
-    ['iterations, checkpoints and evaluations between epochs', { graph: networks['small-conv'], iterations: 11, checkpointEpochs: [], checkpointIterations: [4, 6, 9], evaluateAt: [5] }],
+    [
+      'AdamW, cosine rate, batch norm',
+      { graph: networks['resnet-small'], epochs: 2, optimiser: adamw, learningRateSchedule: 'cosine', learningRate: 0.01 },
+    ],
+    [
+      'iterations, checkpoints and evaluations between epochs',
+      { graph: networks['small-conv'], iterations: 11, checkpointEpochs: [], checkpointIterations: [4, 6, 9], evaluateAt: [5] },
+    ],
   ])('%s', async (_, choice) => {
     const options = { data: before, seed: 1, batchSize: 32, learningRate: 0.05, compute, ...choice } as TrainOptions;
     const saved = await sameFromEveryPoint((resume) => train({ ...options, ...(resume === undefined ? {} : { resume }) }), spread);
@@ -118,13 +132,33 @@ describe('train', () => {
     let removed = 0;
     const { store } = memory();
     // The loss before the first step is finite; the step itself overflows.
-    const job = { graph: networks.mlp, data: before, seed: 1, batchSize: 32, learningRate: 1e41, compute, resume: { store: { ...store, remove: () => void removed++ } } };
-    await expect(train({ ...job, ...length })).rejects.toMatchObject({ code: 'not-finite', field: expect.stringMatching(new RegExp(`^${label}\\.linear`)) });
+    const job = {
+      graph: networks.mlp,
+      data: before,
+      seed: 1,
+      batchSize: 32,
+      learningRate: 1e41,
+      compute,
+      resume: { store: { ...store, remove: () => void removed++ } },
+    };
+    await expect(train({ ...job, ...length })).rejects.toMatchObject({
+      code: 'not-finite',
+      field: expect.stringMatching(new RegExp(`^${label}\\.linear`)),
+    });
     expect(removed).toBe(1);
   });
 
   test('a checkpoint at an iteration is labelled by it, or by the epoch that it ends', async () => {
-    const { checkpoints } = await train({ graph: networks.mlp, data: before, seed: 1, iterations: 8, batchSize: 32, checkpointEpochs: [], checkpointIterations: [2, 6], compute });
+    const { checkpoints } = await train({
+      graph: networks.mlp,
+      data: before,
+      seed: 1,
+      iterations: 8,
+      batchSize: 32,
+      checkpointEpochs: [],
+      checkpointIterations: [2, 6],
+      compute,
+    });
     expect(checkpoints.map(({ label }) => label)).toEqual(['start', 'iteration-2', 'epoch-1', 'iteration-8']);
   });
 });
@@ -135,7 +169,10 @@ describe('transfer', () => {
   beforeAll(async () => {
     for (const name of ['mlp', 'resnet-small'] as const) {
       const common = { graph: networks[name], batchSize: 32, learningRate: 0.05, compute };
-      const [v1, target] = [await train({ ...common, data: before, seed: 1, epochs: 2 }), await train({ ...common, data: before, seed: 2, epochs: 2 })];
+      const [v1, target] = [
+        await train({ ...common, data: before, seed: 1, epochs: 2 }),
+        await train({ ...common, data: before, seed: 2, epochs: 2 }),
+      ];
       const source = await train({ ...common, data: after, seed: 3, epochs: 3, initial: v1.state });
       made.set(name, { source, target, oracle: await train({ ...common, data: after, seed: 4, epochs: 2, initial: target.state }) });
     }
@@ -143,8 +180,17 @@ describe('transfer', () => {
   const options = (name: Name, choice: Partial<TransferOptions>): TransferOptions => {
     const { source, target, oracle } = made.get(name) as { source: TrainResult; target: TrainResult; oracle: TrainResult };
     return {
-      source: source.trajectory, target: target.state, data: after, method: 'fgmt', seed: 9, steps: 5, batchSize: 32, statisticsBatches: 2, compute,
-      ...(choice.method === 'oracle' ? { oracleTarget: oracle.state } : {}), ...choice,
+      source: source.trajectory,
+      target: target.state,
+      data: after,
+      method: 'fgmt',
+      seed: 9,
+      steps: 5,
+      batchSize: 32,
+      statisticsBatches: 2,
+      compute,
+      ...(choice.method === 'oracle' ? { oracleTarget: oracle.state } : {}),
+      ...choice,
     };
   };
 
@@ -159,7 +205,12 @@ describe('transfer', () => {
     ['resnet-small', { method: 'gmt', steps: 3, normalise: true }],
   ])('%s %j', async (name, choice) => {
     const job = options(name, choice);
-    expect(await sameFromEveryPoint((resume) => transfer({ ...job, ...(resume === undefined ? {} : { resume }) }), (points) => [...points.keys()])).toBe(job.steps);
+    expect(
+      await sameFromEveryPoint(
+        (resume) => transfer({ ...job, ...(resume === undefined ? {} : { resume }) }),
+        (points) => [...points.keys()],
+      ),
+    ).toBe(job.steps);
   });
 
   test('another seed, data or target: refused, and everything that differs is named', async () => {
@@ -169,21 +220,32 @@ describe('transfer', () => {
     const other = { ...job, seed: 10, steps: 6, target: (made.get('mlp') as { oracle: TrainResult }).oracle.state, resume };
     const error = await transfer(other).catch((caught: unknown) => caught);
     expect(error).toMatchObject({ code: 'invalid-argument', field: 'resume.settings.seed' });
-    for (const part of ['settings.seed 10', 'settings.steps 6', 'inputs.target', 'settings.seed 9', 'settings.steps 5']) expect(String(error)).toContain(part);
+    for (const part of ['settings.seed 10', 'settings.steps 6', 'inputs.target', 'settings.seed 9', 'settings.steps 5'])
+      expect(String(error)).toContain(part);
     expect(String(error)).not.toContain('inputs.data');
     await expect(transfer({ ...job, data: quadrants(220, 6), resume })).rejects.toMatchObject({ field: 'resume.inputs.data' });
     // The same bytes that enter the network as other numbers.
-    await expect(transfer({ ...job, data: { ...after, scale: [1 / 16] }, resume })).rejects.toMatchObject({ field: 'resume.settings.data' });
-    await expect(train({ graph: job.source.graph, data: after, seed: 9, iterations: 3, compute, resume })).rejects.toMatchObject({ field: 'resume.kind' });
+    await expect(transfer({ ...job, data: { ...after, scale: [1 / 16] }, resume })).rejects.toMatchObject({
+      field: 'resume.settings.data',
+    });
+    await expect(train({ graph: job.source.graph, data: after, seed: 9, iterations: 3, compute, resume })).rejects.toMatchObject({
+      field: 'resume.kind',
+    });
   });
 
   test('gradients that are not finite remove the points they came from', async () => {
     let removed = 0;
     const { source, ...job } = options('mlp', { method: 'fgmt', trajectory: 'real', steps: 3 });
     // Finite weights at the third checkpoint whose gradient is not.
-    const far = { ...source, readCheckpoint: async (index: number): Promise<NetworkState> => (index === 2 ? scaled(await source.readCheckpoint(index), 1e30) : source.readCheckpoint(index)) };
+    const far = {
+      ...source,
+      readCheckpoint: async (index: number): Promise<NetworkState> =>
+        index === 2 ? scaled(await source.readCheckpoint(index), 1e30) : source.readCheckpoint(index),
+    };
     const { store, points } = memory();
-    await expect(transfer({ ...job, source: far, resume: { store: { ...store, remove: () => void removed++ } } })).rejects.toThrow(NotFiniteError);
+    await expect(transfer({ ...job, source: far, resume: { store: { ...store, remove: () => void removed++ } } })).rejects.toThrow(
+      NotFiniteError,
+    );
     expect(points.length).toBeGreaterThan(0);
     expect(removed).toBe(1);
   });
@@ -194,16 +256,24 @@ describe('transfer', () => {
     const kept = memory();
     await transfer({ ...job, resume: kept.resume });
     const [older, newer] = kept.points.slice(2, 4) as [Uint8Array, Uint8Array];
-    for (const damaged of [newer.subarray(0, newer.length >> 1), newer.with(newer.length >> 1, (newer[newer.length >> 1] as number) ^ 4), new Uint8Array(0)]) {
+    for (const damaged of [
+      newer.subarray(0, newer.length >> 1),
+      newer.with(newer.length >> 1, (newer[newer.length >> 1] as number) ^ 4),
+      new Uint8Array(0),
+    ]) {
       const one = memory([older, damaged as Uint8Array]);
       expect((await transfer({ ...job, resume: one.resume })).record).toEqual(whole.record);
       expect(one.continued).toEqual([3]);
-      await expect(transfer({ ...job, resume: memory([damaged as Uint8Array]).resume })).rejects.toMatchObject({ code: 'integrity', field: 'resume' });
+      await expect(transfer({ ...job, resume: memory([damaged as Uint8Array]).resume })).rejects.toMatchObject({
+        code: 'integrity',
+        field: 'resume',
+      });
     }
   });
 
   test('the held-out images are those of the training that made the source', async () => {
-    const held = async (choice: Partial<TransferOptions>) => (await transfer(options('mlp', { method: 'naive', ...choice }))).steps.map(({ heldOut }) => heldOut?.loss);
+    const held = async (choice: Partial<TransferOptions>) =>
+      (await transfer(options('mlp', { method: 'naive', ...choice }))).steps.map(({ heldOut }) => heldOut?.loss);
     const recorded = await held({ seed: 9 });
     expect(await held({ seed: 3 })).toEqual(recorded);
     expect(await held({ seed: 9, heldOutSeed: 3 })).toEqual(recorded);

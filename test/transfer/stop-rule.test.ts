@@ -2,7 +2,11 @@
 import { expect, test } from 'vitest';
 import { chooseStep, requireScores } from '../../src/transfer/stop-rule.ts';
 
-const step = (number: number, accuracy: number, loss: number, agreement?: number) => ({ step: number, heldOut: { accuracy, loss }, agreement });
+const step = (number: number, accuracy: number, loss: number, agreement?: number) => ({
+  step: number,
+  heldOut: { accuracy, loss },
+  agreement,
+});
 
 const scores = [step(0, 0.1, 2.3, 0.2), step(1, 0.8, 0.7, 0.3), step(2, 0.8, 0.7, 0.9), step(3, 0.5, 0.4, 0.9)];
 

@@ -49,7 +49,16 @@ test('iterations instead of epochs, evaluated where asked', async () => {
 
 test('progress begins before the first iteration, and each evaluation comes with it when it is made', async () => {
   const events: TrainEvent[] = [];
-  const { evaluations } = await train({ graph, data, seed: 1, iterations: 14, batchSize: 32, evaluateAt: [3], compute, onProgress: (event) => events.push(event) });
+  const { evaluations } = await train({
+    graph,
+    data,
+    seed: 1,
+    iterations: 14,
+    batchSize: 32,
+    evaluateAt: [3],
+    compute,
+    onProgress: (event) => events.push(event),
+  });
   expect(events.map(({ done }) => done)).toEqual(Array.from({ length: 15 }, (_, done) => done));
   expect(events.filter((event) => event.evaluations.length > 0).map(({ done }) => done)).toEqual([0, 3, 12, 14]);
   for (const event of events) for (const { iteration } of event.evaluations) expect(iteration).toBe(event.done);
@@ -57,11 +66,24 @@ test('progress begins before the first iteration, and each evaluation comes with
   expect(() => Object.assign(events[0]!.evaluations[0]!.heldOut, { loss: 0 })).toThrow(TypeError);
 });
 
-const normed = sequential([1, 8, 8], [{ op: 'flatten' }, { op: 'dense', name: 'hidden', out: 6 }, { op: 'batch_norm', name: 'norm' }, { op: 'relu' }, { op: 'dense', name: 'head', out: 4 }]);
+const normed = sequential(
+  [1, 8, 8],
+  [
+    { op: 'flatten' },
+    { op: 'dense', name: 'hidden', out: 6 },
+    { op: 'batch_norm', name: 'norm' },
+    { op: 'relu' },
+    { op: 'dense', name: 'head', out: 4 },
+  ],
+);
 
 test('a batch of one, which batch norm over vectors has no variance for, is refused before any work, where it would be met', async () => {
   const job = { graph: normed, data: quadrants(65, 3), seed: 1, batchSize: 64, heldOutFraction: 0, compute };
-  const refusal = { code: 'invalid-argument', field: 'batchSize', message: expect.stringMatching(/"norm" \(batch_norm\).*the smallest batch of 65 inputs is one/) };
+  const refusal = {
+    code: 'invalid-argument',
+    field: 'batchSize',
+    message: expect.stringMatching(/"norm" \(batch_norm\).*the smallest batch of 65 inputs is one/),
+  };
   let started = false;
   await expect(train({ ...job, epochs: 1, onProgress: () => (started = true) })).rejects.toMatchObject(refusal);
   expect(started).toBe(false);
@@ -69,10 +91,21 @@ test('a batch of one, which batch norm over vectors has no variance for, is refu
   const source = await train({ ...job, iterations: 1 });
   const { losses } = await train({ ...job, graph: networks['resnet-small'], epochs: 1 });
   expect(losses.map(Number.isFinite)).toEqual([true, true]);
-  const port = { source: source.trajectory, target: initialise(compute.core, normed, { seed: 2 }), data: job.data, seed: 1, batchSize: 64, steps: 1, compute } as const;
+  const port = {
+    source: source.trajectory,
+    target: initialise(compute.core, normed, { seed: 2 }),
+    data: job.data,
+    seed: 1,
+    batchSize: 64,
+    steps: 1,
+    compute,
+  } as const;
   await expect(transfer({ ...port, method: 'naive' })).rejects.toMatchObject(refusal);
   await expect(transfer({ ...port, method: 'fgmt', statisticsBatches: 1, batchesPerStep: 2 })).rejects.toMatchObject(refusal);
-  await expect(transfer({ ...port, method: 'fgmt', statisticsBatches: 1 })).resolves.toMatchObject({ chosenStep: 1, counts: { gradients: 2, matchings: 1 } });
+  await expect(transfer({ ...port, method: 'fgmt', statisticsBatches: 1 })).resolves.toMatchObject({
+    chosenStep: 1,
+    counts: { gradients: 2, matchings: 1 },
+  });
 });
 
 test('a micro-batch as large as the batch is none, with batch norm too, in training as in transfer', async () => {

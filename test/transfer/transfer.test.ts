@@ -39,7 +39,9 @@ function largestDifference(a: NamedTensors, b: NamedTensors): number {
 }
 
 const scaled = ({ parameters, buffers }: NetworkState, factor: number): NetworkState => ({
-  parameters: new Map([...parameters].map(([name, { shape, data: values }]) => [name, { shape, data: values.map((value) => value * factor) }])),
+  parameters: new Map(
+    [...parameters].map(([name, { shape, data: values }]) => [name, { shape, data: values.map((value) => value * factor) }]),
+  ),
   buffers,
 });
 
@@ -107,9 +109,14 @@ describe.each(Object.entries(networks))('%s', (_, graph) => {
 test('holds out the images that the source’s training held out, unless told otherwise', async () => {
   const source = await trained(networks.mlp, 17);
   const target = initialise(compute.core, networks.mlp, { seed: 2 });
-  const run = (more: Partial<TransferOptions>) => transfer({ source: source.trajectory, target, data, method: 'naive', seed: 3, steps: 2, compute, ...more });
+  const run = (more: Partial<TransferOptions>) =>
+    transfer({ source: source.trajectory, target, data, method: 'naive', seed: 3, steps: 2, compute, ...more });
   const seedOf = ({ record }: TransferResult): unknown => (record.settings as { readonly heldOutSeed?: unknown }).heldOutSeed;
-  const [chosen, told, unrecorded] = [await run({}), await run({ heldOutSeed: 17 }), await run({ source: { ...source.trajectory, training: undefined } })];
+  const [chosen, told, unrecorded] = [
+    await run({}),
+    await run({ heldOutSeed: 17 }),
+    await run({ source: { ...source.trajectory, training: undefined } }),
+  ];
   expect([chosen, told, unrecorded].map(seedOf)).toEqual([17, 17, 3]);
   expect(chosen.steps).toEqual(told.steps);
   expect(chosen.steps).not.toEqual(unrecorded.steps);
@@ -124,7 +131,11 @@ test('holds out no image that the source was trained on, whatever share of them 
   // The target is the source's end: what is held out here scores it as its own training did.
   expect((await port(small)).steps[0]?.heldOut).toEqual(small.evaluations.at(-1)?.heldOut);
   expect((await port(small)).steps[0]?.heldOut?.count).toBe(8);
-  await expect(port(small, { heldOutFraction: 0.1 })).rejects.toMatchObject({ code: 'invalid-argument', field: 'heldOutFraction', expected: expect.stringMatching(/^at most 0\.02,/) });
+  await expect(port(small, { heldOutFraction: 0.1 })).rejects.toMatchObject({
+    code: 'invalid-argument',
+    field: 'heldOutFraction',
+    expected: expect.stringMatching(/^at most 0\.02,/),
+  });
   expect((await port(small, { heldOutFraction: 0.01 })).steps[0]?.heldOut?.count).toBe(4);
   expect((await port(small, { heldOutFraction: 0.1, heldOutSeed: 18 })).steps[0]?.heldOut?.count).toBe(40);
   // None of other data was seen.
@@ -203,7 +214,14 @@ test('GMT along a real trajectory reads every checkpoint between the ends once, 
       return source.trajectory.readCheckpoint(index);
     },
   };
-  const options = { target: initialise(compute.core, graph, { seed: 2 }), data, method: 'gmt', seed: 1, trajectory: 'real', compute } as const;
+  const options = {
+    target: initialise(compute.core, graph, { seed: 2 }),
+    data,
+    method: 'gmt',
+    seed: 1,
+    trajectory: 'real',
+    compute,
+  } as const;
   const { counts, record } = await transfer({ ...options, source: trajectory });
   const points = source.checkpoints.length - 1;
   expect(points).toBeGreaterThan(2);
@@ -216,7 +234,8 @@ test('GMT along a real trajectory reads every checkpoint between the ends once, 
 test('the record names the schedule of a line, and none for a real trajectory, which has the spacing of its checkpoints', async () => {
   const source = await trained(networks.mlp, 1);
   const target = initialise(compute.core, networks.mlp, { seed: 2 });
-  const recorded = async (trajectory: 'linear' | 'real') => (await transfer({ source: source.trajectory, target, data, method: 'naive', seed: 1, steps: 2, trajectory, compute })).record.settings;
+  const recorded = async (trajectory: 'linear' | 'real') =>
+    (await transfer({ source: source.trajectory, target, data, method: 'naive', seed: 1, steps: 2, trajectory, compute })).record.settings;
   expect(await recorded('linear')).toHaveProperty('schedule', 'cosine');
   expect(await recorded('real')).not.toHaveProperty('schedule');
 });
@@ -237,7 +256,11 @@ test('stop rules keep the step they name', async () => {
 
 test('batches for statistics are made one by one: an abort among them is noticed, and their number is bounded', async () => {
   const graph = networks['resnet-small'];
-  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [NetworkState, NetworkState, NetworkState];
+  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [
+    NetworkState,
+    NetworkState,
+    NetworkState,
+  ];
   const source = trajectoryFromStates(graph, [{ label: 'start', state: start }, { label: 'end', state: end }]);
   const run = (statisticsBatches: number, signal?: AbortSignal) =>
     transfer({ source, target, data, method: 'naive', seed: 1, steps: 1, batchSize: 180, stopRule: 'last', heldOutFraction: 0, statisticsBatches, compute, ...(signal ? { signal } : {}) });
@@ -264,7 +287,8 @@ test('a result shares no memory with the weights that were given, and does not f
   const graph = networks['resnet-small'];
   const initial = initialise(compute.core, graph, { seed: 1 });
   const source = await train({ graph, data, seed: 1, iterations: 2, batchSize: 32, initial, compute });
-  const buffersOf = ({ parameters, buffers }: NetworkState) => [...parameters.values(), ...buffers.values()].map(({ data: { buffer } }) => buffer);
+  const buffersOf = ({ parameters, buffers }: NetworkState) =>
+    [...parameters.values(), ...buffers.values()].map(({ data: { buffer } }) => buffer);
   const shared = (a: NetworkState, b: NetworkState) => buffersOf(a).filter((buffer) => buffersOf(b).includes(buffer));
   for (const { state } of source.checkpoints) expect(shared(state, initial)).toEqual([]);
   const target = initialise(compute.core, graph, { seed: 2 });
@@ -274,7 +298,13 @@ test('a result shares no memory with the weights that were given, and does not f
   const result = await run();
   expect(shared(result.state, target)).toEqual([]);
   // A target that every step makes worse is kept as it was.
-  const kept = await run({ source: trajectoryFromStates(graph, [{ label: 'start', state: initial }, { label: 'end', state: scaled(initial, 1e30) }]), stopRule: 'held-out' });
+  const kept = await run({
+    source: trajectoryFromStates(graph, [
+      { label: 'start', state: initial },
+      { label: 'end', state: scaled(initial, 1e30) },
+    ]),
+    stopRule: 'held-out',
+  });
   expect(kept.chosenStep).toBe(0);
   expect(kept.state).toEqual(target);
   expect(shared(kept.state, target)).toEqual([]);
@@ -287,9 +317,21 @@ test('progress begins before the first matching, and each step comes with it whe
   const source = await trained(graph, 1);
   const events: TransferEvent[] = [];
   const { steps } = await transfer({
-    source: source.trajectory, target: initialise(compute.core, graph, { seed: 2 }), data, method: 'fgmt', seed: 1, steps: 3, compute, onProgress: (event) => events.push(event),
+    source: source.trajectory,
+    target: initialise(compute.core, graph, { seed: 2 }),
+    data,
+    method: 'fgmt',
+    seed: 1,
+    steps: 3,
+    compute,
+    onProgress: (event) => events.push(event),
   });
-  expect(events.map(({ done, total, steps: gone }) => [done, total, gone.map(({ step }) => step)])).toEqual([[0, 3, [0]], [1, 3, [1]], [2, 3, [2]], [3, 3, [3]]]);
+  expect(events.map(({ done, total, steps: gone }) => [done, total, gone.map(({ step }) => step)])).toEqual([
+    [0, 3, [0]],
+    [1, 3, [1]],
+    [2, 3, [2]],
+    [3, 3, [3]],
+  ]);
   expect(events.flatMap((event) => event.steps)).toEqual(steps);
   expect(() => Object.assign(events[1]!.steps[0]!, { objective: 0 })).toThrow(TypeError);
 });
@@ -334,16 +376,29 @@ describe('bad input: a typed error that names the culprit', async () => {
   };
   const shortened = (): NetworkState => {
     const bias = target.parameters.get('linear1.bias') as Tensor;
-    return { parameters: new Map([...target.parameters, ['linear1.bias', { shape: bias.shape, data: bias.data.slice(1) }]]), buffers: target.buffers };
+    return {
+      parameters: new Map([...target.parameters, ['linear1.bias', { shape: bias.shape, data: bias.data.slice(1) }]]),
+      buffers: target.buffers,
+    };
   };
   const cases: [string, Partial<TransferOptions>, string, string][] = [
     ['fewer numbers than a shape says', { target: shortened() }, 'invalid-argument', 'target.linear1.bias'],
     ['NaN in the target', { target: withWeight((w) => (w[3] = Number.NaN)) }, 'not-finite', 'target.linear1.weight[3]'],
     ['infinity in the target', { target: withWeight((w) => (w[0] = Infinity)) }, 'not-finite', 'target.linear1.weight[0]'],
     ['a missing tensor', { target: renamed() }, 'invalid-argument', 'target.linear1.bias'],
-    ['another network’s weights', { target: initialise(compute.core, networks['small-conv'], { seed: 1 }) }, 'invalid-argument', 'target.linear1.weight'],
+    [
+      'another network’s weights',
+      { target: initialise(compute.core, networks['small-conv'], { seed: 1 }) },
+      'invalid-argument',
+      'target.linear1.weight',
+    ],
     ['too many classes', { data: { ...data, classes: 5 } }, 'invalid-argument', 'data.classes'],
-    ['a label out of range', { data: { ...data, labels: data.labels.map((l, i) => (i === 7 ? 9 : l)) } }, 'invalid-argument', 'data.labels[7]'],
+    [
+      'a label out of range',
+      { data: { ...data, labels: data.labels.map((l, i) => (i === 7 ? 9 : l)) } },
+      'invalid-argument',
+      'data.labels[7]',
+    ],
     ['no images', { data: { ...data, count: 0, images: new Uint8Array(0), labels: new Uint8Array(0) } }, 'invalid-argument', 'data.count'],
     ['images of another size', { data: { ...data, height: 4, width: 16 } }, 'invalid-argument', 'data'],
     ['zero steps', { steps: 0 }, 'invalid-argument', 'steps'],
@@ -366,10 +421,19 @@ describe('bad input: a typed error that names the culprit', async () => {
 test('GMT with fixed batches keeps gradients as long as they fit the budget once more; what does not fit is computed again, to the same bytes', async () => {
   const graph = networks.mlp;
   const source = await trained(graph, 1);
-  const port = (historyBudgetBytes: number) => transfer({
-    source: source.trajectory, target: initialise(compute.core, graph, { seed: 2 }), data, method: 'gmt', gmtBatches: 'fixed', steps: 5, seed: 1, batchSize: 32,
-    historyBudgetBytes, compute,
-  });
+  const port = (historyBudgetBytes: number) =>
+    transfer({
+      source: source.trajectory,
+      target: initialise(compute.core, graph, { seed: 2 }),
+      data,
+      method: 'gmt',
+      gmtBatches: 'fixed',
+      steps: 5,
+      seed: 1,
+      batchSize: 32,
+      historyBudgetBytes,
+      compute,
+    });
   // Room for the history of five pairs, 39 KB, and for half of their 81 KB of gradients.
   const [ample, scarce] = [await port(2 ** 20), await port(40_000)];
   for (const { counts } of [ample, scarce]) expect(counts.gradients + counts.reusedGradients).toBe(30);
@@ -387,9 +451,10 @@ test('the bytes of kept gradients are those of their factors too, each array onc
     source: source.trajectory, target: initialise(compute.core, graph, { seed: 2 }), data, method: 'gmt', gmtBatches: 'fixed', steps: 5, seed: 1, batchSize, batchesPerStep,
     historyBudgetBytes: 29_000, compute,
   });
-  // linear1 [24, 64] comes as 16 outer products: 1536 bytes of the left, 1968 of the other tensors, for both sides; 2560 of products over the source.
-  // What the history was with the first pair alone takes 9 KB and spares both sides of that pair at four steps.
-  // One batch: its images are the right, so that two more pairs of 9568 bytes fit. Reused of them: the sources, at three steps and at two.
+  // linear1 [24, 64] comes as 16 outer products: 1536 bytes of the left, 1968 of the other tensors, for both sides;
+  // 2560 of products over the source. What the history was with the first pair alone takes 9 KB and spares both sides
+  // of that pair at four steps. One batch: its images are the right, so that two more pairs of 9568 bytes fit. Reused
+  // of them: the sources, at three steps and at two.
   const { counts: one } = await port(16, 1);
   expect(one.reusedGradients).toBeGreaterThanOrEqual(4 * 2 + 3 + 2);
   // Two batches: 4096 bytes of images a side, joined, and one more pair of 17 760 bytes fits.

@@ -50,7 +50,10 @@ async function port({ graph, before, after, test: held, rate }: Job) {
     transfer({ source: tuned.trajectory, target: target.state, data: after, method, steps: 6, batchSize: 32, seed: 4, compute });
   const [fgmt, naive] = [await ported('fgmt'), await ported('naive')];
   const figures = {
-    start: await accuracy(target.state), own: await accuracy(tuned.state), fgmtAccuracy: await accuracy(fgmt.state), naiveAccuracy: await accuracy(naive.state),
+    start: await accuracy(target.state),
+    own: await accuracy(tuned.state),
+    fgmtAccuracy: await accuracy(fgmt.state),
+    naiveAccuracy: await accuracy(naive.state),
   };
   return { target: target.state, figures, ...figures };
 }
@@ -69,8 +72,15 @@ describe('a fine-tune is ported', () => {
 
   test('gpt2: FGMT beats naive on bytes of text', async () => {
     const graph = preset('gpt2', { input: [16], classes: 24, width: 32, depth: 2, heads: 4 });
-    const tokens = (name: string, seed: number, shift: number): DataSet => tokenSet({ name, tokens: language(seed, shift, 16 * 512 + 1), length: 16, vocabulary: 24 });
-    const result = await port({ graph, before: tokens('before', 1, 0), after: tokens('after', 2, 7), test: tokens('test', 3, 7), rate: 3e-3 });
+    const tokens = (name: string, seed: number, shift: number): DataSet =>
+      tokenSet({ name, tokens: language(seed, shift, 16 * 512 + 1), length: 16, vocabulary: 24 });
+    const result = await port({
+      graph,
+      before: tokens('before', 1, 0),
+      after: tokens('after', 2, 7),
+      test: tokens('test', 3, 7),
+      rate: 3e-3,
+    });
     expect(result.fgmtAccuracy, JSON.stringify(result.figures)).toBeGreaterThan(result.naiveAccuracy + 0.05);
     expect((await verify({ graph, state: result.target, compute })).passed).toBe(true);
   });
@@ -81,7 +91,9 @@ describe('token sets', () => {
     const set = tokenSet({ name: 'text', tokens: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8), length: 3 });
     expect(set.count).toBe(2);
     expect(() => tokenSet({ name: 'text', tokens: Uint8Array.of(1, 2, 3), length: 3 })).toThrow(/at least 4 tokens/);
-    expect(() => tokenSet({ name: 'text', tokens: Uint8Array.of(1, 9, 3), length: 2, vocabulary: 5 })).toThrow(/tokens\[1\]: expected a token below 5, got 9/);
+    expect(() => tokenSet({ name: 'text', tokens: Uint8Array.of(1, 9, 3), length: 2, vocabulary: 5 })).toThrow(
+      /tokens\[1\]: expected a token below 5, got 9/,
+    );
   });
 
   test('u16 tokens are little-endian', () => {

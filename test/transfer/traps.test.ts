@@ -46,5 +46,6 @@ test.each(['mlp', 'resnet-small'] as const)('a training and a transfer of %s', a
   const source: TrainResult = await train(settings);
   const target = initialise(compute.core, graph, { seed: 2 });
   const port = { source: source.trajectory, target, data, seed: 1, batchSize: 16, steps: 2, compute } as const;
-  for (const method of ['naive', 'fgmt', 'gmt'] as const) expect((await trapped(() => transfer({ ...port, method }))).length).toBeGreaterThan(3);
+  for (const method of ['naive', 'fgmt', 'gmt'] as const)
+    expect((await trapped(() => transfer({ ...port, method }))).length).toBeGreaterThan(3);
 }, 120_000);

@@ -57,7 +57,10 @@ test('the plan reckons evaluation, statistics and batches where it knows the dat
   expect(of({ heldOutFraction: 0 }).flops.evaluation).toBe(0);
   expect(plan({ graph: mlp, method: 'naive' }).flops).not.toHaveProperty('evaluation');
   const resnet = networks['resnet-small'];
-  expect(of({ heldOutFraction: 0, batchSize: 16, statisticsBatches: 7 }, resnet).flops.evaluation).toBeCloseTo(gradientCost(resnet, 1).forwardFlops * 5 * 7 * 16, 0);
+  expect(of({ heldOutFraction: 0, batchSize: 16, statisticsBatches: 7 }, resnet).flops.evaluation).toBeCloseTo(
+    gradientCost(resnet, 1).forwardFlops * 5 * 7 * 16,
+    0,
+  );
   const whole = of({ method: 'fgmt', batchSize: 1e9, batchesPerStep: 3 });
   expect(whole.flops.gradients).toBe(2 * 5 * 3 * gradientCost(mlp, 180).flops);
   expect(whole.bytes.batches).toBe(4 * 3 * 180 * 64);

@@ -73,7 +73,8 @@ export async function readPart(field: string, path: string, options: ReadForeign
   options.signal?.throwIfAborted();
   requireNameLength(field, path);
   // eslint-disable-next-line no-control-regex
-  const plain = path !== '' && !/[\u0000-\u001f\\:]/.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+  const plain =
+    path !== '' && !/[\u0000-\u001f\\:]/.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
   if (!plain) throw new MalformedFileError({ field, expected: 'the name of a file in the same folder', got: describe(path) });
   if (options.readBeside === undefined) {
     throw new MalformedFileError({ field, expected: `the part ${describe(path)} beside the file`, got: 'this file alone' });
@@ -85,6 +86,10 @@ export async function readPart(field: string, path: string, options: ReadForeign
 export function requireBytesOfShape(name: string, { dtype, shape, bytes }: RawTensor): void {
   const expected = (countElements(name, shape) * dtypeBits[dtype]) / 8;
   if (bytes.byteLength !== expected) {
-    throw new MalformedFileError({ field: name, expected: `${expected} bytes for [${shape.join(', ')}] of ${dtype}`, got: `${bytes.byteLength}` });
+    throw new MalformedFileError({
+      field: name,
+      expected: `${expected} bytes for [${shape.join(', ')}] of ${dtype}`,
+      got: `${bytes.byteLength}`,
+    });
   }
 }

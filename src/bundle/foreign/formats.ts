@@ -22,7 +22,8 @@ import { pytorchFolder, readPytorch } from './pytorch.ts';
 import { isShardIndex, readSharded } from './sharded.ts';
 import { isTfjsModel, readTfjs } from './tfjs.ts';
 
-export type ForeignFormat = 'safetensors' | 'sharded' | 'npy' | 'npz' | 'pytorch' | 'pytorch-legacy' | 'tfjs' | 'gguf' | 'onnx' | 'keras-hdf5' | 'keras';
+export type ForeignFormat =
+  'safetensors' | 'sharded' | 'npy' | 'npz' | 'pytorch' | 'pytorch-legacy' | 'tfjs' | 'gguf' | 'onnx' | 'keras-hdf5' | 'keras';
 
 /** What people call each kind. */
 export const foreignFormatNames: Readonly<Record<ForeignFormat, string>> = {
@@ -39,9 +40,12 @@ export const foreignFormatNames: Readonly<Record<ForeignFormat, string>> = {
   keras: 'Keras',
 };
 
-const readers: Readonly<Record<ForeignFormat, (file: ForeignFile, options: ReadForeignOptions) => ForeignCheckpoint | Promise<ForeignCheckpoint>>> = {
+const readers: Readonly<
+  Record<ForeignFormat, (file: ForeignFile, options: ReadForeignOptions) => ForeignCheckpoint | Promise<ForeignCheckpoint>>
+> = {
   safetensors: ({ name, bytes }) => ({ ...readSafetensors(bytes, name), convention: 'pytorch' }),
-  sharded: (file, options) => readSharded(file, options, (shard) => readForeign(shard, options.signal === undefined ? {} : { signal: options.signal })),
+  sharded: (file, options) =>
+    readSharded(file, options, (shard) => readForeign(shard, options.signal === undefined ? {} : { signal: options.signal })),
   npy: ({ name, bytes }) => plain(new Map([[stemOf(name), readNpy(bytes, name)]])),
   npz: async ({ name, bytes }, { signal }) => plain(await readNpz(bytes, { field: name, ...(signal === undefined ? {} : { signal }) })),
   pytorch: readPytorch,
@@ -90,7 +94,8 @@ async function detectArchive({ name, bytes }: ForeignFile): Promise<ForeignForma
 function detectJson({ name, bytes }: ForeignFile): ForeignFormat | undefined {
   let json: JsonObject;
   try {
-    if (bytes.byteLength > MODEL_JSON_BYTES) throw new LimitError({ field: name, expected: `at most ${MODEL_JSON_BYTES} bytes of JSON`, got: `${bytes.byteLength}` });
+    if (bytes.byteLength > MODEL_JSON_BYTES)
+      throw new LimitError({ field: name, expected: `at most ${MODEL_JSON_BYTES} bytes of JSON`, got: `${bytes.byteLength}` });
     json = parseJsonObject(decodeUtf8(name, bytes), { field: name });
   } catch (error) {
     // A safetensors file whose header is 123 bytes long begins with '{' too.

@@ -42,10 +42,12 @@ export function readGguf({ name: field, bytes }: ForeignFile): ForeignCheckpoint
   const cursor = new ByteCursor(field, bytes);
   if (cursor.u32() !== MAGIC) cursor.fail("'GGUF'", describe(bytes.subarray(0, 4)));
   const version = cursor.u32();
-  if (version !== 2 && version !== 3) throw new UnsupportedError({ field: `${field} version`, expected: '2 or 3, little-endian', got: `${version}` });
+  if (version !== 2 && version !== 3)
+    throw new UnsupportedError({ field: `${field} version`, expected: '2 or 3, little-endian', got: `${version}` });
   const count = cursor.u64();
   const pairs = cursor.u64();
-  if (count > limits.safetensorsTensors) throw new LimitError({ field, expected: `at most ${limits.safetensorsTensors} tensors`, got: `${count}` });
+  if (count > limits.safetensorsTensors)
+    throw new LimitError({ field, expected: `at most ${limits.safetensorsTensors} tensors`, got: `${count}` });
   if (pairs > PAIRS) throw new LimitError({ field, expected: `at most ${PAIRS} key-value pairs`, got: `${pairs}` });
   const metadata = new Map<string, string>();
   for (let i = 0; i < pairs; i++) {
@@ -76,7 +78,8 @@ function alignmentOf(field: string, text: string | undefined): number {
 
 function readText(cursor: ByteCursor, maximumBytes: number): string {
   const length = cursor.u64();
-  if (length > maximumBytes) throw new LimitError({ field: cursor.field, expected: `texts of at most ${maximumBytes} bytes`, got: `${length}` });
+  if (length > maximumBytes)
+    throw new LimitError({ field: cursor.field, expected: `texts of at most ${maximumBytes} bytes`, got: `${length}` });
   return decodeUtf8(cursor.field, cursor.bytes(length));
 }
 
@@ -88,7 +91,8 @@ function readName(cursor: ByteCursor): string {
 function readValue(cursor: ByteCursor, type: number, depth: number): string {
   if (type === types.string) return readText(cursor, limits.manifestBytes);
   if (type === types.array) {
-    if (depth >= ARRAY_DEPTH) throw new LimitError({ field: cursor.field, expected: `arrays nested at most ${ARRAY_DEPTH} deep`, got: 'deeper' });
+    if (depth >= ARRAY_DEPTH)
+      throw new LimitError({ field: cursor.field, expected: `arrays nested at most ${ARRAY_DEPTH} deep`, got: 'deeper' });
     const itemType = cursor.u32();
     const items = cursor.u64();
     const width = valueBytes[itemType];
@@ -127,7 +131,11 @@ function readInfo(cursor: ByteCursor): Placed {
   const offset = cursor.u64();
   const elements = countElements(label, shape);
   if (dtype === undefined) {
-    throw new UnsupportedError({ field: label, expected: `an unquantised type (${Object.values(dtypes).join(', ')})`, got: `ggml type ${type}` });
+    throw new UnsupportedError({
+      field: label,
+      expected: `an unquantised type (${Object.values(dtypes).join(', ')})`,
+      got: `ggml type ${type}`,
+    });
   }
   return { name, dtype, shape, offset, byteLength: (elements * dtypeBits[dtype]) / 8 };
 }

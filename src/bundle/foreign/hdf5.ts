@@ -71,7 +71,12 @@ class Hdf5File {
   }
 
   #step(): void {
-    if (--this.#steps < 0) throw new LimitError({ field: this.#field, expected: 'each part of the file to be read about once', got: 'parts that refer to one another' });
+    if (--this.#steps < 0)
+      throw new LimitError({
+        field: this.#field,
+        expected: 'each part of the file to be read about once',
+        got: 'parts that refer to one another',
+      });
   }
 
   #unsupported(what: string, expected: string, got: string): never {
@@ -85,13 +90,15 @@ class Hdf5File {
 
   /** Address of the root group's object header. */
   rootAddress(): number {
-    if (!isHdf5(this.#bytes)) throw new MalformedFileError({ field: this.#field, expected: "HDF5's signature", got: describe(this.#bytes.subarray(0, 8)) });
+    if (!isHdf5(this.#bytes))
+      throw new MalformedFileError({ field: this.#field, expected: "HDF5's signature", got: describe(this.#bytes.subarray(0, 8)) });
     const cursor = this.#at(SIGNATURE.length);
     const version = cursor.u8();
     if (version > 3) this.#unsupported('superblock', 'version 0 to 3', `${version}`);
     if (version <= 1) cursor.skip(4);
     const [offsets, lengths] = [cursor.u8(), cursor.u8()];
-    if (offsets !== OFFSET_BYTES || lengths !== OFFSET_BYTES) this.#unsupported('superblock', 'offsets and lengths of 8 bytes', `${offsets} and ${lengths}`);
+    if (offsets !== OFFSET_BYTES || lengths !== OFFSET_BYTES)
+      this.#unsupported('superblock', 'offsets and lengths of 8 bytes', `${offsets} and ${lengths}`);
     if (version <= 1) cursor.skip(version === 0 ? 9 : 13);
     else cursor.skip(1);
     const base = cursor.u64();
@@ -106,7 +113,8 @@ class Hdf5File {
 
   /** Reads a group's members, and theirs. */
   readGroup(path: string, address: number, depth: number, messages = this.#messages(address)): void {
-    if (depth > GROUP_DEPTH) throw new LimitError({ field: `${this.#field}: ${path}`, expected: `groups nested at most ${GROUP_DEPTH} deep`, got: 'deeper' });
+    if (depth > GROUP_DEPTH)
+      throw new LimitError({ field: `${this.#field}: ${path}`, expected: `groups nested at most ${GROUP_DEPTH} deep`, got: 'deeper' });
     if (this.#entered.has(address)) this.#unsupported(path, 'groups that are linked once', 'a second link');
     this.#entered.add(address);
     for (const [name, member] of this.#members(path, messages)) {
@@ -154,7 +162,8 @@ class Hdf5File {
   #name(bytes: Uint8Array): string {
     const name = decodeUtf8(this.#field, bytes);
     requireNameLength(this.#field, name);
-    if (name === '' || name.includes('/')) throw new MalformedFileError({ field: this.#field, expected: "names that are not empty and have no '/'", got: describe(name) });
+    if (name === '' || name.includes('/'))
+      throw new MalformedFileError({ field: this.#field, expected: "names that are not empty and have no '/'", got: describe(name) });
     return name;
   }
 

@@ -31,8 +31,13 @@ export function readKerasHdf5({ name: field, bytes }: ForeignFile): ForeignCheck
 
 /** @throws MalformedFileError, UnsupportedError, LimitError */
 export async function readKeras({ name: field, bytes }: ForeignFile, { signal }: ReadForeignOptions = {}): Promise<ForeignCheckpoint> {
-  const zip = await openZip(memorySource(bytes), { field, entryBytes: Math.max(limits.entryBytes, bytes.byteLength), ...(signal === undefined ? {} : { signal }) });
-  if (!zip.entries.has(KERAS_WEIGHTS)) throw new MalformedFileError({ field, expected: `an entry ${KERAS_WEIGHTS}`, got: describe([...zip.entries.keys()]) });
+  const zip = await openZip(memorySource(bytes), {
+    field,
+    entryBytes: Math.max(limits.entryBytes, bytes.byteLength),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  if (!zip.entries.has(KERAS_WEIGHTS))
+    throw new MalformedFileError({ field, expected: `an entry ${KERAS_WEIGHTS}`, got: describe([...zip.entries.keys()]) });
   return readKerasHdf5({ name: `${field} ${KERAS_WEIGHTS}`, bytes: await zip.read(KERAS_WEIGHTS, signal) });
 }
 

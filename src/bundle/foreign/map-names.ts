@@ -27,7 +27,12 @@ export interface MappingReport {
   readonly missing: readonly { readonly name: string; readonly shape: readonly number[] }[];
   /** What the file has and the network does not. */
   readonly unexpected: readonly { readonly from: string; readonly to: string; readonly shape: readonly number[] }[];
-  readonly misshapen: readonly { readonly from: string; readonly to: string; readonly expected: readonly number[]; readonly got: readonly number[] }[];
+  readonly misshapen: readonly {
+    readonly from: string;
+    readonly to: string;
+    readonly expected: readonly number[];
+    readonly got: readonly number[];
+  }[];
   /** Names that more than one tensor was given. */
   readonly repeated: readonly { readonly to: string; readonly from: readonly string[] }[];
   readonly fits: boolean;
@@ -62,7 +67,8 @@ export function mappingOptions(graph: ModelGraph, convention: KernelConvention, 
 
 /**
  * Maps a file's tensors to a network's layout. Never throws for what does not fit: the report says it.
- * @throws InvalidArgumentError for rules that cannot be applied and options that there are not; LimitError for rules that would take too long.
+ * @throws InvalidArgumentError for rules that cannot be applied and options that there are not; LimitError for rules
+ *   that would take too long.
  */
 export function mapNames(
   tensors: ReadonlyMap<string, RawTensor>,
@@ -72,7 +78,11 @@ export function mapNames(
 ): MappedTensors {
   requireOptions('mapNames', options, optionNames);
   const wanted = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
-  const counters = new Set([...wanted.keys()].flatMap((name) => (name.endsWith('.running_mean') ? [`${name.slice(0, -'running_mean'.length)}num_batches_tracked`] : [])));
+  const counters = new Set(
+    [...wanted.keys()].flatMap((name) =>
+      name.endsWith('.running_mean') ? [`${name.slice(0, -'running_mean'.length)}num_batches_tracked`] : [],
+    ),
+  );
   const { convention = 'pytorch', inputExtents = new Map(), tied = new Set() } = options;
   const inputsFirst = new Set(layout.parameters.flatMap(({ name, outAxis }) => (outAxis === 1 ? [name] : [])));
   let applied = rules;
@@ -101,7 +111,8 @@ export function mapNames(
   for (const item of renamed) {
     const inner = item.to?.startsWith(prefix) === true ? item.to.slice(prefix.length) : undefined;
     const to = inner !== undefined && wanted.has(added + inner) ? added + inner : inner;
-    if (to === undefined) ignored.push({ from: item.from, why: item.to === undefined ? 'a rule leaves it out' : `outside the prefix ${prefix}` });
+    if (to === undefined)
+      ignored.push({ from: item.from, why: item.to === undefined ? 'a rule leaves it out' : `outside the prefix ${prefix}` });
     else if (counters.has(to)) ignored.push({ from: item.from, why: 'a count of batches' });
     else if (wanted.has(to)) {
       const items = found.get(to);
@@ -114,13 +125,27 @@ export function mapNames(
     if (why !== undefined) ignored.push({ from, why });
     return why === undefined;
   });
-  return collect(wanted, found, { prefix, added, ...(scheme === undefined ? {} : { scheme }), ignored, unexpected: unused.map(({ from, to, tensor: { shape } }) => ({ from, to, shape })) });
+  return collect(wanted, found, {
+    prefix,
+    added,
+    ...(scheme === undefined ? {} : { scheme }),
+    ignored,
+    unexpected: unused.map(({ from, to, tensor: { shape } }) => ({ from, to, shape })),
+  });
 }
 
 /** The tied weight that `tensor` is the same bytes as, in words. */
-function copyOf({ dtype, shape, bytes }: RawTensor, found: ReadonlyMap<string, readonly Renamed[]>, tied: ReadonlySet<string>): string | undefined {
+function copyOf(
+  { dtype, shape, bytes }: RawTensor,
+  found: ReadonlyMap<string, readonly Renamed[]>,
+  tied: ReadonlySet<string>,
+): string | undefined {
   const original = [...tied].find((name) =>
-    found.get(name)?.some(({ tensor }) => tensor.dtype === dtype && sameShape(tensor.shape, shape) && tensor.bytes.every((byte, i) => byte === bytes[i])),
+    found
+      .get(name)
+      ?.some(
+        ({ tensor }) => tensor.dtype === dtype && sameShape(tensor.shape, shape) && tensor.bytes.every((byte, i) => byte === bytes[i]),
+      ),
   );
   return original === undefined ? undefined : `a copy of ${original}, which the network uses twice`;
 }
@@ -139,7 +164,8 @@ function collect(
     const [first, ...others] = found.get(to) ?? [];
     if (first === undefined) missing.push({ name: to, shape: expected });
     else if (others.length > 0) repeated.push({ to, from: [first, ...others].map(({ from }) => from) });
-    else if (!fitsInto(first.tensor.shape, expected, rest.scheme !== undefined)) misshapen.push({ from: first.from, to, expected, got: first.tensor.shape });
+    else if (!fitsInto(first.tensor.shape, expected, rest.scheme !== undefined))
+      misshapen.push({ from: first.from, to, expected, got: first.tensor.shape });
     else {
       result.set(to, { ...first.tensor, shape: expected });
       mapped.push({ from: first.from, ...(first.parts === undefined ? {} : { parts: first.parts }), to, turned: first.turned });
@@ -160,7 +186,10 @@ function fitsInto(shape: readonly number[], expected: readonly number[], bySchem
  * `state_dict.`, DataParallel under `module.`; base models lack what a network with a head puts before them, `transformer.`.
  * Undefined where none of the network's names is there, some are missing under a prefix, or all are under two (a network and its average).
  */
-function frameOf(renamed: readonly Renamed[], wanted: ReadonlyMap<string, readonly number[]>): { readonly prefix: string; readonly added: string } | undefined {
+function frameOf(
+  renamed: readonly Renamed[],
+  wanted: ReadonlyMap<string, readonly number[]>,
+): { readonly prefix: string; readonly added: string } | undefined {
   const names = new Set(renamed.flatMap(({ to }) => (to === undefined ? [] : [to])));
   const own = [...wanted.keys()];
   for (const added of new Set(['', sharedPrefix(own)])) {
@@ -169,7 +198,10 @@ function frameOf(renamed: readonly Renamed[], wanted: ReadonlyMap<string, readon
     if (first === undefined) return undefined;
     const holds = (prefix: string): boolean => bare.every((name) => names.has(prefix + name));
     if (bare.some((name) => names.has(name))) return { prefix: '', added };
-    const prefixes = [...names].filter((name) => name.endsWith(`.${first}`)).map((name) => name.slice(0, -first.length)).filter(holds);
+    const prefixes = [...names]
+      .filter((name) => name.endsWith(`.${first}`))
+      .map((name) => name.slice(0, -first.length))
+      .filter(holds);
     if (prefixes.length === 1) return { prefix: prefixes[0] as string, added };
   }
   return undefined;
@@ -194,7 +226,9 @@ export function describeMisfits(report: MappingReport): readonly string[] {
   return [
     ...report.missing.map((item) => `missing: ${item.name} ${shape(item.shape)}`),
     ...report.unexpected.map(({ from, to, shape: extents }) => `unexpected: ${from === to ? from : `${from}, as ${to}`} ${shape(extents)}`),
-    ...report.misshapen.map(({ from, to, expected, got }) => `shape: ${from === to ? to : `${from}, as ${to}`} expected ${shape(expected)}, got ${shape(got)}`),
+    ...report.misshapen.map(
+      ({ from, to, expected, got }) => `shape: ${from === to ? to : `${from}, as ${to}`} expected ${shape(expected)}, got ${shape(got)}`,
+    ),
     ...report.repeated.map(({ to, from }) => `more than one tensor for ${to}: ${from.join(', ')}`),
   ];
 }

@@ -42,7 +42,11 @@ export class NamePattern {
   #mayMatch(name: string): boolean {
     const [first] = this.#parts;
     const last = this.#parts.at(-1);
-    return name.length <= limits.nameLength && (typeof first !== 'string' || name.startsWith(first)) && (typeof last !== 'string' || name.endsWith(last));
+    return (
+      name.length <= limits.nameLength &&
+      (typeof first !== 'string' || name.startsWith(first)) &&
+      (typeof last !== 'string' || name.endsWith(last))
+    );
   }
 
   /**

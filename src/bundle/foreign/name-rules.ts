@@ -33,8 +33,8 @@ export interface NameRule {
   /** Extents of the result, where they differ from the turned view's. */
   readonly shape?: readonly number[];
   /**
-   * [i, n]: the tensor is part i of the n that the new one has along its first axis, counted from 0. They are joined where all n are there and
-   * agree in type and the other extents; else each keeps its own name.
+   * [i, n]: the tensor is part i of the n that the new one has along its first axis, counted from 0. They are joined
+   * where all n are there and agree in type and the other extents; else each keeps its own name.
    */
   readonly part?: readonly [index: number, count: number];
 }
@@ -55,7 +55,10 @@ export interface Renamed {
 
 /** More rules than any network has tensors help nobody. */
 const RULES = 10_000;
-/** Steps of all rules on all names: a few seconds. A thousand rules that begin or end in a word, each for ten of ten thousand names, take a twentieth of it. */
+/**
+ * Steps of all rules on all names: a few seconds. A thousand rules that begin or end in a word, each for ten of ten
+ * thousand names, take a twentieth of it.
+ */
 const MATCHING_STEPS = 2 ** 28;
 
 interface CompiledRule {
@@ -68,7 +71,8 @@ interface CompiledRule {
  * @throws MalformedFileError, InvalidArgumentError, LimitError naming the rule.
  */
 export function parseNameRules(bytes: Uint8Array, field = 'rules'): readonly NameRule[] {
-  if (bytes.byteLength > limits.manifestBytes) throw new LimitError({ field, expected: `at most ${limits.manifestBytes} bytes`, got: `${bytes.byteLength}` });
+  if (bytes.byteLength > limits.manifestBytes)
+    throw new LimitError({ field, expected: `at most ${limits.manifestBytes} bytes`, got: `${bytes.byteLength}` });
   const json = parseJson(decodeUtf8(field, bytes), { field });
   if (!Array.isArray(json)) throw new MalformedFileError({ field, expected: 'a list of rules', got: describe(json) });
   const rules = (json as readonly JsonValue[]).map((item, index) => {
@@ -83,12 +87,15 @@ function parseRule(field: string, item: JsonObject): NameRule {
   requireOptions('a rule', item, ruleNames, field);
   const { from, to, view, transpose, shape, part } = item;
   if (typeof from !== 'string') throw new InvalidArgumentError({ field: `${field}.from`, expected: 'a pattern', got: describe(from) });
-  if (typeof to !== 'string' && to !== null) throw new InvalidArgumentError({ field: `${field}.to`, expected: 'a template, or null', got: describe(to) });
+  if (typeof to !== 'string' && to !== null)
+    throw new InvalidArgumentError({ field: `${field}.to`, expected: 'a template, or null', got: describe(to) });
   return {
     from,
     to,
     ...(view === undefined ? {} : { view: integers(`${field}.view`, view) }),
-    ...(transpose === undefined ? {} : { transpose: typeof transpose === 'boolean' ? transpose : integers(`${field}.transpose`, transpose) }),
+    ...(transpose === undefined
+      ? {}
+      : { transpose: typeof transpose === 'boolean' ? transpose : integers(`${field}.transpose`, transpose) }),
     ...(shape === undefined ? {} : { shape: integers(`${field}.shape`, shape) }),
     ...(part === undefined ? {} : { part: requirePart(`${field}.part`, integers(`${field}.part`, part)) }),
   };
@@ -135,8 +142,9 @@ function pytorchName(name: string): string {
 }
 
 /**
- * Every tensor under its new name, in the file's order; one joined of several stands where the first of them stood. Tensors that no rule fits keep their names; those of Keras and
- * TensorFlow.js files get PyTorch's (`dense/kernel` → `dense.weight`), after the rules.
+ * Every tensor under its new name, in the file's order; one joined of several stands where the first of them stood.
+ * Tensors that no rule fits keep their names; those of Keras and TensorFlow.js files get PyTorch's (`dense/kernel` →
+ * `dense.weight`), after the rules.
  * @param inputExtents [C, H, W] of the flattened image whose units the tensor of that (new) name reads: Keras flattens
  *   [H, W, C], so they come in another order along its first axis.
  * @param inputsFirst new names of dense weights that the network keeps [in, out], as Keras does.
@@ -156,7 +164,8 @@ export function renameTensors(
     let to: string | undefined = from;
     for (const candidate of compiled) {
       steps += candidate.pattern.steps(from);
-      if (steps > MATCHING_STEPS) throw new LimitError({ field: 'rules', expected: `rules and names that match within ${MATCHING_STEPS} steps`, got: 'more' });
+      if (steps > MATCHING_STEPS)
+        throw new LimitError({ field: 'rules', expected: `rules and names that match within ${MATCHING_STEPS} steps`, got: 'more' });
       const captures = candidate.pattern.match(from);
       if (captures === undefined) continue;
       rule = candidate.rule;
@@ -208,11 +217,22 @@ function wholeOf(pieces: readonly Piece[]): Renamed | undefined {
   const bytes = concatBytes(sorted.map(({ tensor }) => tensor.bytes));
   const rows = sorted.reduce((sum, { tensor }) => sum + (tensor.shape[0] as number), 0);
   const parts = sorted.map(({ from }) => from);
-  return { from: parts.join(' + '), parts, to: first.to, tensor: { dtype, shape: [rows, ...others], bytes }, turned: sorted.some(({ turned }) => turned) };
+  return {
+    from: parts.join(' + '),
+    parts,
+    to: first.to,
+    tensor: { dtype, shape: [rows, ...others], bytes },
+    turned: sorted.some(({ turned }) => turned),
+  };
 }
 
 function turn(
-  name: string, tensor: RawTensor, rule: NameRule | undefined, convention: KernelConvention, extents: readonly [number, number, number] | undefined, inputsFirst: boolean,
+  name: string,
+  tensor: RawTensor,
+  rule: NameRule | undefined,
+  convention: KernelConvention,
+  extents: readonly [number, number, number] | undefined,
+  inputsFirst: boolean,
 ): RawTensor {
   const viewed = rule?.view === undefined ? tensor : reshape(`${name}: view`, tensor, rule.view);
   const last = name.replace(/:\d+$/, '').split(/[/.]/).at(-1) as string;
@@ -226,7 +246,12 @@ function turn(
 }
 
 /** Keras's kernel in PyTorch's order of axes. */
-function turnKernel(name: string, tensor: RawTensor, depthwise: boolean, extents: readonly [number, number, number] | undefined): RawTensor {
+function turnKernel(
+  name: string,
+  tensor: RawTensor,
+  depthwise: boolean,
+  extents: readonly [number, number, number] | undefined,
+): RawTensor {
   const { shape } = tensor;
   if (shape.length === 4 && depthwise) {
     // [H, W, C, multiplier] → [C · multiplier, 1, H, W]
@@ -237,7 +262,10 @@ function turnKernel(name: string, tensor: RawTensor, depthwise: boolean, extents
   if (shape.length === 2 && extents !== undefined && shape[0] === extents[0] * extents[1] * extents[2]) {
     const [channels, height, width] = extents;
     const [, out] = shape as [number, number];
-    return reshape(name, transposeRaw(name, reshape(name, tensor, [height, width, channels, out]), [3, 2, 0, 1]), [out, channels * height * width]);
+    return reshape(name, transposeRaw(name, reshape(name, tensor, [height, width, channels, out]), [3, 2, 0, 1]), [
+      out,
+      channels * height * width,
+    ]);
   }
   return shape.length === 2 ? transposeRaw(name, tensor, [1, 0]) : turnUnits(name, tensor, extents);
 }
@@ -253,7 +281,11 @@ function turnUnits(name: string, tensor: RawTensor, extents: readonly [number, n
 
 function reshape(field: string, tensor: RawTensor, shape: readonly number[]): RawTensor {
   if (countElements(field, shape) !== countElements(field, tensor.shape)) {
-    throw new InvalidArgumentError({ field, expected: `extents of the ${countElements(field, tensor.shape)} elements of [${tensor.shape.join(', ')}]`, got: describe(shape) });
+    throw new InvalidArgumentError({
+      field,
+      expected: `extents of the ${countElements(field, tensor.shape)} elements of [${tensor.shape.join(', ')}]`,
+      got: describe(shape),
+    });
   }
   return { dtype: tensor.dtype, shape, bytes: tensor.bytes };
 }

@@ -45,7 +45,8 @@ const torchvisionVit: NamingScheme = {
 };
 
 /**
- * Hugging Face keeps the network under its own name and the classifier beside it; a base model's file has neither that name nor a classifier.
+ * Hugging Face keeps the network under its own name and the classifier beside it; a base model's file has neither that
+ * name nor a classifier.
  * @param module `vit.`, `deit.`, or nothing for a base model.
  */
 function huggingFaceVit(module: string): NamingScheme {
@@ -56,7 +57,11 @@ function huggingFaceVit(module: string): NamingScheme {
     rules: [
       { from: `${module}embeddings.cls_token`, to: 'cls_token' },
       { from: `${module}embeddings.position_embeddings`, to: 'pos_embed' },
-      ...['query', 'key', 'value'].map((name, part): SchemeRule => ({ from: `${block}.attention.attention.${name}.*`, to: 'blocks.$1.attn.qkv.$2', part: [part, 3] })),
+      ...['query', 'key', 'value'].map((name, part): SchemeRule => ({
+        from: `${block}.attention.attention.${name}.*`,
+        to: 'blocks.$1.attn.qkv.$2',
+        part: [part, 3],
+      })),
       ...modules([
         [`${module}embeddings.patch_embeddings.projection`, 'patch_embed.proj'],
         [`${block}.layernorm_before`, 'blocks.$1.norm1'],
@@ -76,14 +81,27 @@ const STAGES = [0, 1, 2, 3] as const;
 function huggingFaceResnet(module: string): NamingScheme {
   const layers = STAGES.flatMap((stage) => {
     const [from, to] = [`${module}encoder.stages.${stage}.layers.*`, `layer${stage + 1}.$1`];
-    const convolutions = [0, 1, 2].flatMap((k) => [[`${from}.layer.${k}.convolution`, `${to}.conv${k + 1}`], [`${from}.layer.${k}.normalization`, `${to}.bn${k + 1}`]] as const);
-    return [...convolutions, [`${from}.shortcut.convolution`, `${to}.downsample.0`], [`${from}.shortcut.normalization`, `${to}.downsample.1`]] as const;
+    const convolutions = [0, 1, 2].flatMap(
+      (k) =>
+        [
+          [`${from}.layer.${k}.convolution`, `${to}.conv${k + 1}`],
+          [`${from}.layer.${k}.normalization`, `${to}.bn${k + 1}`],
+        ] as const,
+    );
+    return [
+      ...convolutions,
+      [`${from}.shortcut.convolution`, `${to}.downsample.0`],
+      [`${from}.shortcut.normalization`, `${to}.downsample.1`],
+    ] as const;
   });
   return {
     name: "Hugging Face's ResNet",
     anchor: `${module}embedder.embedder.convolution.weight`,
     rules: modules([
-      [`${module}embedder.embedder.convolution`, 'conv1'], [`${module}embedder.embedder.normalization`, 'bn1'], ...layers, ['classifier.1', 'fc'],
+      [`${module}embedder.embedder.convolution`, 'conv1'],
+      [`${module}embedder.embedder.normalization`, 'bn1'],
+      ...layers,
+      ['classifier.1', 'fc'],
     ]),
   };
 }
@@ -113,7 +131,10 @@ function convnext(name: string, { stem, stemNorm, reduction, block, inBlock, nor
         ...STAGES.flatMap((stage): readonly (readonly [string, string])[] => {
           const [from, to] = [`${block(stage)}.*`, `features.${2 * stage + 1}.$1.block`];
           return [
-            [`${from}.${convolution}`, `${to}.0`], [`${from}.${blockNorm}`, `${to}.2`], [`${from}.${up}`, `${to}.3`], [`${from}.${down}`, `${to}.5`],
+            [`${from}.${convolution}`, `${to}.0`],
+            [`${from}.${blockNorm}`, `${to}.2`],
+            [`${from}.${up}`, `${to}.3`],
+            [`${from}.${down}`, `${to}.5`],
             ...(stage === 0 ? [] : [0, 1].map((k) => [`${reduction(stage)}.${k}`, `features.${2 * stage}.${k}`] as const)),
           ];
         }),
@@ -124,9 +145,13 @@ function convnext(name: string, { stem, stemNorm, reduction, block, inBlock, nor
 
 function huggingFaceConvnext(module: string): NamingScheme {
   return convnext("Hugging Face's ConvNeXt", {
-    stem: `${module}embeddings.patch_embeddings`, stemNorm: `${module}embeddings.layernorm`, reduction: (stage) => `${module}encoder.stages.${stage}.downsampling_layer`,
-    block: (stage) => `${module}encoder.stages.${stage}.layers`, inBlock: ['dwconv', 'layernorm', 'pwconv1', 'pwconv2', 'layer_scale_parameter'],
-    norm: `${module}layernorm`, head: 'classifier',
+    stem: `${module}embeddings.patch_embeddings`,
+    stemNorm: `${module}embeddings.layernorm`,
+    reduction: (stage) => `${module}encoder.stages.${stage}.downsampling_layer`,
+    block: (stage) => `${module}encoder.stages.${stage}.layers`,
+    inBlock: ['dwconv', 'layernorm', 'pwconv1', 'pwconv2', 'layer_scale_parameter'],
+    norm: `${module}layernorm`,
+    head: 'classifier',
   });
 }
 
@@ -136,29 +161,53 @@ const timmConvnext = convnext("timm's ConvNeXt", {
 });
 
 const authorsConvnext = convnext("the ConvNeXt authors' code", {
-  stem: 'downsample_layers.0.0', stemNorm: 'downsample_layers.0.1', reduction: (stage) => `downsample_layers.${stage}`, block: (stage) => `stages.${stage}`,
-  inBlock: ['dwconv', 'norm', 'pwconv1', 'pwconv2', 'gamma'], norm: 'norm', head: 'head',
+  stem: 'downsample_layers.0.0',
+  stemNorm: 'downsample_layers.0.1',
+  reduction: (stage) => `downsample_layers.${stage}`,
+  block: (stage) => `stages.${stage}`,
+  inBlock: ['dwconv', 'norm', 'pwconv1', 'pwconv2', 'gamma'],
+  norm: 'norm',
+  head: 'head',
 });
 
 /** Blocks of each stage of MobileNetV2: timm counts within stages, torchvision through them all. */
 const MOBILENET_BLOCKS = [1, 2, 3, 4, 3, 3, 1] as const;
 
-/** Not that of Hugging Face, whose weights come from TensorFlow: its strides pad right and bottom, so the same weights are another network. */
+/**
+ * Not that of Hugging Face, whose weights come from TensorFlow: its strides pad right and bottom, so the same weights
+ * are another network.
+ */
 const timmMobilenetV2: NamingScheme = {
   name: "timm's MobileNetV2",
   anchor: 'conv_stem.weight',
   rules: modules([
-    ['conv_stem', 'features.0.0'], ['bn1', 'features.0.1'], ['conv_head', 'features.18.0'], ['bn2', 'features.18.1'], ['classifier', 'classifier.1'],
-    ...MOBILENET_BLOCKS.flatMap((blocks, stage) => Array.from({ length: blocks }, (_, index): readonly (readonly [string, string])[] => {
-      const before = MOBILENET_BLOCKS.slice(0, stage).reduce((sum, count) => sum + count, 0);
-      const [from, to] = [`blocks.${stage}.${index}`, `features.${1 + before + index}.conv`];
-      // The first has no expansion, so that its convolutions are one fewer.
-      if (stage === 0) return [[`${from}.conv_dw`, `${to}.0.0`], [`${from}.bn1`, `${to}.0.1`], [`${from}.conv_pw`, `${to}.1`], [`${from}.bn2`, `${to}.2`]];
-      return [
-        [`${from}.conv_pw`, `${to}.0.0`], [`${from}.bn1`, `${to}.0.1`], [`${from}.conv_dw`, `${to}.1.0`], [`${from}.bn2`, `${to}.1.1`],
-        [`${from}.conv_pwl`, `${to}.2`], [`${from}.bn3`, `${to}.3`],
-      ];
-    }).flat()),
+    ['conv_stem', 'features.0.0'],
+    ['bn1', 'features.0.1'],
+    ['conv_head', 'features.18.0'],
+    ['bn2', 'features.18.1'],
+    ['classifier', 'classifier.1'],
+    ...MOBILENET_BLOCKS.flatMap((blocks, stage) =>
+      Array.from({ length: blocks }, (_, index): readonly (readonly [string, string])[] => {
+        const before = MOBILENET_BLOCKS.slice(0, stage).reduce((sum, count) => sum + count, 0);
+        const [from, to] = [`blocks.${stage}.${index}`, `features.${1 + before + index}.conv`];
+        // The first has no expansion, so that its convolutions are one fewer.
+        if (stage === 0)
+          return [
+            [`${from}.conv_dw`, `${to}.0.0`],
+            [`${from}.bn1`, `${to}.0.1`],
+            [`${from}.conv_pw`, `${to}.1`],
+            [`${from}.bn2`, `${to}.2`],
+          ];
+        return [
+          [`${from}.conv_pw`, `${to}.0.0`],
+          [`${from}.bn1`, `${to}.0.1`],
+          [`${from}.conv_dw`, `${to}.1.0`],
+          [`${from}.bn2`, `${to}.1.1`],
+          [`${from}.conv_pwl`, `${to}.2`],
+          [`${from}.bn3`, `${to}.3`],
+        ];
+      }).flat(),
+    ),
   ]),
 };
 
@@ -168,7 +217,10 @@ const schemes: readonly NamingScheme[] = [
   huggingFaceConvnext('convnext.'), huggingFaceConvnext(''), timmConvnext, authorsConvnext, timmMobilenetV2,
 ];
 
-/** The schemes that `names` may be of, with their rules under the prefix that the names have there; none of which there are several networks. */
+/**
+ * The schemes that `names` may be of, with their rules under the prefix that the names have there; none of which there
+ * are several networks.
+ */
 export function namingSchemesOf(names: Iterable<string>): readonly { readonly name: string; readonly rules: readonly NameRule[] }[] {
   const list = [...names];
   return schemes.flatMap(({ name, anchor, rules }) => {

@@ -28,7 +28,8 @@ export function stateFromForeign(graph: ModelGraph, checkpoint: ForeignCheckpoin
   return { state: report.fits ? stateFromRawTensors(layout, tensors, field) : undefined, report, narrow };
 }
 
-const CHECKPOINT_FILE = /\.(safetensors|pt|pth|ckpt|npz|onnx|gguf|h5|hdf5|keras)$|(^|\/)(model\.json|pytorch_model\.bin|[^/]+\.(safetensors|bin)\.index\.json)$/i;
+const CHECKPOINT_FILE =
+  /\.(safetensors|pt|pth|ckpt|npz|onnx|gguf|h5|hdf5|keras)$|(^|\/)(model\.json|pytorch_model\.bin|[^/]+\.(safetensors|bin)\.index\.json)$/i;
 /** Parts that an index or manifest names. */
 const PART = /-\d{5}-of-\d{5}\.(safetensors|bin)$/i;
 /** What training scripts keep beside the weights, by Hugging Face's names. */
@@ -68,18 +69,24 @@ export interface CheckpointLabel {
  * @throws InvalidArgumentError where two would have the same label.
  */
 export function checkpointLabels(paths: readonly string[]): readonly CheckpointLabel[] {
-  if (paths.length > limits.checkpoints) throw new LimitError({ field: 'checkpoints', expected: `at most ${limits.checkpoints}`, got: `${paths.length}` });
-  const bare = paths.map((path) => path.replace(/(\.(safetensors|bin))?\.(safetensors|pt|pth|ckpt|npz|onnx|gguf|h5|hdf5|keras|bin|json|index\.json)$/i, ''));
+  if (paths.length > limits.checkpoints)
+    throw new LimitError({ field: 'checkpoints', expected: `at most ${limits.checkpoints}`, got: `${paths.length}` });
+  const bare = paths.map((path) =>
+    path.replace(/(\.(safetensors|bin))?\.(safetensors|pt|pth|ckpt|npz|onnx|gguf|h5|hdf5|keras|bin|json|index\.json)$/i, ''),
+  );
   const names = bare.map((path) => path.slice(path.lastIndexOf('/') + 1));
   const distinct = new Set(names).size === names.length;
   // The last folder's name where file names do not tell checkpoints apart.
   const labels = distinct ? names : bare.map((path) => path.split('/').at(-2) ?? path);
   const seen = new Set<string>();
   for (const label of labels) {
-    if (label === '' || seen.has(label)) throw new InvalidArgumentError({ field: 'checkpoints', expected: 'files whose names differ', got: `${describe(label)} twice` });
+    if (label === '' || seen.has(label))
+      throw new InvalidArgumentError({ field: 'checkpoints', expected: 'files whose names differ', got: `${describe(label)} twice` });
     seen.add(label);
   }
-  const epochs = paths.map((path) => /epoch[-_= ]?(\d+(?:\.\d+)?)/i.exec(path.split('/').slice(-2).join('/'))?.[1]).map((text) => (text === undefined ? NaN : Number(text)));
+  const epochs = paths
+    .map((path) => /epoch[-_= ]?(\d+(?:\.\d+)?)/i.exec(path.split('/').slice(-2).join('/'))?.[1])
+    .map((text) => (text === undefined ? NaN : Number(text)));
   const rising = epochs.every((epoch, i) => Number.isFinite(epoch) && (i === 0 || epoch >= (epochs[i - 1] as number)));
   return labels.map((label, i) => ({ label, epoch: rising ? epochs[i] : undefined }));
 }

@@ -49,7 +49,10 @@ export function readNpy(bytes: Uint8Array, field = 'npy'): RawTensor {
   if (length > LONGEST_HEADER) throw new LimitError({ field, expected: `a header of at most ${LONGEST_HEADER} bytes`, got: `${length}` });
   const text = bytes.subarray(textBegin, begin);
   // Versions 1 and 2 are Latin-1; only structured types, which we do not read, have anything beyond ASCII.
-  const { dtype, bigEndian, fortranOrder, shape } = parseHeader(field, major === 3 ? decodeUtf8(field, text) : new TextDecoder('latin1').decode(text));
+  const { dtype, bigEndian, fortranOrder, shape } = parseHeader(
+    field,
+    major === 3 ? decodeUtf8(field, text) : new TextDecoder('latin1').decode(text),
+  );
   const elements = countElements(`${field} shape`, shape);
   const width = dtypeBits[dtype] / 8;
   const data = bytes.subarray(begin);
@@ -62,7 +65,11 @@ export function readNpy(bytes: Uint8Array, field = 'npy'): RawTensor {
 function parseHeader(field: string, text: string): NpyHeader {
   let at = 0;
   const refuse = (expected: string): never => {
-    throw new MalformedFileError({ field: `${field} header`, expected: `${expected} at character ${at}`, got: describe(text.slice(at, at + 16)) });
+    throw new MalformedFileError({
+      field: `${field} header`,
+      expected: `${expected} at character ${at}`,
+      got: describe(text.slice(at, at + 16)),
+    });
   };
   /** Takes a token after white space; undefined where the text goes on otherwise. */
   const take = (pattern: RegExp): RegExpExecArray | undefined => {
@@ -125,7 +132,8 @@ function parseTuple(take: (pattern: RegExp) => RegExpExecArray | undefined, refu
 function parseDescr(field: string, descr: string): { readonly dtype: Dtype; readonly bigEndian: boolean } {
   const [order, code] = [descr[0], descr.slice(1)];
   // Arrays of Python objects are pickles: reading them runs code.
-  if (code === 'O' || descr === 'O' || descr === 'object') throw new MalformedFileError({ field, expected: 'an array of numbers', got: 'an array of Python objects (a pickle)' });
+  if (code === 'O' || descr === 'O' || descr === 'object')
+    throw new MalformedFileError({ field, expected: 'an array of numbers', got: 'an array of Python objects (a pickle)' });
   const dtype = Object.hasOwn(dtypes, code) ? dtypes[code] : undefined;
   if (dtype === undefined) {
     if (/^[<>|][SUVMmcfiuab]/.test(descr)) throw new UnsupportedError({ field, expected: 'an array of numbers', got: describe(descr) });

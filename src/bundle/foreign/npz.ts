@@ -12,7 +12,10 @@ const SUFFIX = '.npy';
  * Reads every array. Members that are not .npy files are errors: `w` and `w.npy` would both be the array `w`.
  * @throws MalformedFileError, UnsupportedError, LimitError
  */
-export async function readNpz(source: ByteSource, options: SourceOptions & { readonly field?: string } = {}): Promise<ReadonlyMap<string, RawTensor>> {
+export async function readNpz(
+  source: ByteSource,
+  options: SourceOptions & { readonly field?: string } = {},
+): Promise<ReadonlyMap<string, RawTensor>> {
   const field = options.field ?? 'npz';
   const { signal } = options;
   const zip = await openZip(await openSource(source, options), { field, ...(signal === undefined ? {} : { signal }) });

@@ -61,7 +61,11 @@ export async function readOnnx({ name: field, bytes }: ForeignFile, options: Rea
     const byteLength = (countElements(label, shape) * dtypeBits[dtype]) / 8;
     const data = tensor.external === undefined ? tensor.data : await readExternal(label, tensor.external, byteLength, files, options);
     if (data.byteLength !== byteLength) {
-      throw new MalformedFileError({ field: label, expected: `${byteLength} bytes for [${shape.join(', ')}] of ${dtype}`, got: `${data.byteLength}` });
+      throw new MalformedFileError({
+        field: label,
+        expected: `${byteLength} bytes for [${shape.join(', ')}] of ${dtype}`,
+        got: `${data.byteLength}`,
+      });
     }
     collected.add(tensor.name, { dtype, shape, bytes: data });
   }
@@ -70,7 +74,8 @@ export async function readOnnx({ name: field, bytes }: ForeignFile, options: Rea
 
 function textOf(field: string, { bytes, wire }: ProtobufField): string {
   if (wire !== 2) throw new MalformedFileError({ field, expected: 'a text', got: `wire type ${wire}` });
-  if (bytes.byteLength > limits.nameLength) throw new LimitError({ field, expected: `texts of at most ${limits.nameLength} bytes`, got: `${bytes.byteLength}` });
+  if (bytes.byteLength > limits.nameLength)
+    throw new LimitError({ field, expected: `texts of at most ${limits.nameLength} bytes`, got: `${bytes.byteLength}` });
   return decodeUtf8(field, bytes);
 }
 
@@ -95,19 +100,25 @@ function parseTensor(field: string, message: Uint8Array): ParsedTensor {
     else if (part.number === proto.dataType) type = Number(part.varint);
     else if (part.number === proto.dataLocation) location = Number(part.varint);
     else if (part.number === proto.externalData) external.set(...parseEntry(field, part.bytes));
-    else if (part.number === proto.segment) throw new UnsupportedError({ field: `${field}.${name}`, expected: 'whole tensors', got: 'a segment' });
+    else if (part.number === proto.segment)
+      throw new UnsupportedError({ field: `${field}.${name}`, expected: 'whole tensors', got: 'a segment' });
     else if (part.number === proto.rawData && part.wire === 2) {
       if (raw !== undefined) throw new MalformedFileError({ field: `${field}.${name}`, expected: 'raw data once', got: 'twice' });
       raw = part.bytes;
-    } else if ([proto.floatData, proto.int32Data, proto.int64Data, proto.doubleData, proto.uint64Data].includes(part.number as 4)) lists.push(part);
+    } else if ([proto.floatData, proto.int32Data, proto.int64Data, proto.doubleData, proto.uint64Data].includes(part.number as 4))
+      lists.push(part);
     // Ranks are bounded here too, so that a million extents are not collected first.
-    if (shape.length > limits.tensorRank) throw new LimitError({ field: `${field}.${name}`, expected: `at most ${limits.tensorRank} axes`, got: 'more' });
+    if (shape.length > limits.tensorRank)
+      throw new LimitError({ field: `${field}.${name}`, expected: `at most ${limits.tensorRank} axes`, got: 'more' });
   }
   const label = `${field}.${name}`;
   const dtype = dtypes[type];
-  if (dtype === undefined) throw new UnsupportedError({ field: label, expected: Object.values(dtypes).join(', '), got: `ONNX type ${type}` });
-  if (location !== 0 && location !== 1) throw new UnsupportedError({ field: label, expected: 'data inside the file or external', got: `location ${location}` });
-  if ((raw !== undefined || location === 1) && lists.length > 0) throw new MalformedFileError({ field: label, expected: 'data in one place', got: 'in two' });
+  if (dtype === undefined)
+    throw new UnsupportedError({ field: label, expected: Object.values(dtypes).join(', '), got: `ONNX type ${type}` });
+  if (location !== 0 && location !== 1)
+    throw new UnsupportedError({ field: label, expected: 'data inside the file or external', got: `location ${location}` });
+  if ((raw !== undefined || location === 1) && lists.length > 0)
+    throw new MalformedFileError({ field: label, expected: 'data in one place', got: 'in two' });
   const data = raw ?? (location === 1 ? new Uint8Array(0) : bytesOfLists(label, dtype, lists, countElements(label, shape)));
   return { name, dtype, shape, data, external: location === 1 ? external : undefined };
 }
@@ -134,7 +145,8 @@ function* varintsOf(field: string, part: ProtobufField): Generator<bigint> {
 function bytesOfLists(label: string, dtype: Dtype, lists: readonly ProtobufField[], elements: number): Uint8Array {
   const wanted = listOf(dtype);
   const wrong = lists.find(({ number }) => number !== wanted);
-  if (wrong !== undefined) throw new MalformedFileError({ field: label, expected: `${dtype} in field ${wanted}`, got: `field ${wrong.number}` });
+  if (wrong !== undefined)
+    throw new MalformedFileError({ field: label, expected: `${dtype} in field ${wanted}`, got: `field ${wrong.number}` });
   if (wanted === proto.floatData || wanted === proto.doubleData) return joinFixed(label, lists, wanted === proto.floatData ? 5 : 1);
   // An integer takes a byte or more: what a shape claims must not decide what is allocated.
   const most = lists.reduce((sum, { bytes, wire }) => sum + (wire === 0 ? 1 : bytes.byteLength), 0);
@@ -163,7 +175,8 @@ function bytesOfLists(label: string, dtype: Dtype, lists: readonly ProtobufField
 /** Fixed-width elements, packed or one a field: little-endian as they stand. */
 function joinFixed(label: string, lists: readonly ProtobufField[], single: 1 | 5): Uint8Array {
   for (const { wire } of lists) {
-    if (wire !== 2 && wire !== single) throw new MalformedFileError({ field: label, expected: 'floating-point numbers', got: `wire type ${wire}` });
+    if (wire !== 2 && wire !== single)
+      throw new MalformedFileError({ field: label, expected: 'floating-point numbers', got: `wire type ${wire}` });
   }
   if (lists.length === 1) return (lists[0] as ProtobufField).bytes;
   const whole = new Uint8Array(lists.reduce((sum, { bytes }) => sum + bytes.byteLength, 0));
@@ -186,7 +199,8 @@ async function readExternal(
   const number = (key: string, fallback: number): number => {
     const text = facts.get(key);
     if (text === undefined) return fallback;
-    if (!/^\d{1,15}$/.test(text)) throw new MalformedFileError({ field: `${label} ${key}`, expected: 'an integer ≥ 0', got: describe(text) });
+    if (!/^\d{1,15}$/.test(text))
+      throw new MalformedFileError({ field: `${label} ${key}`, expected: 'an integer ≥ 0', got: describe(text) });
     return Number(text);
   };
   let file = files.get(location);

@@ -14,7 +14,9 @@ export function partNames(bytes: Uint8Array): readonly string[] {
   const { weight_map: shards, weightsManifest: groups } = parseJsonObject(decodeUtf8('', bytes), { field: '' });
   const named: readonly (JsonValue | undefined)[] = [
     ...(isJsonObject(shards) ? Object.values(shards) : []),
-    ...(Array.isArray(groups) ? groups.flatMap((group) => (isJsonObject(group) && Array.isArray(group['paths']) ? group['paths'] : [])) : []),
+    ...(Array.isArray(groups)
+      ? groups.flatMap((group) => (isJsonObject(group) && Array.isArray(group['paths']) ? group['paths'] : []))
+      : []),
   ];
   return [...new Set(named.filter((name) => typeof name === 'string'))];
 }

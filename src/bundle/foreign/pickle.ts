@@ -318,21 +318,32 @@ class Machine<H> {
   #global(module: string, name: string): void {
     const full = `${module}.${name}`;
     if (!this.#host.allows(full)) {
-      this.#unsupported('names that a dict of tensors needs (nothing is executed; save model.state_dict() rather than the model)', describe(full));
+      this.#unsupported(
+        'names that a dict of tensors needs (nothing is executed; save model.state_dict() rather than the model)',
+        describe(full),
+      );
     }
     this.#push(new PyGlobal(full));
   }
 
   #integer(bytes: number): number | bigint {
     if (bytes > INTEGER_BYTES) {
-      throw new LimitError({ field: `${this.#cursor.field} at byte ${this.#cursor.at}`, expected: `integers of at most ${INTEGER_BYTES} bytes`, got: `${bytes}` });
+      throw new LimitError({
+        field: `${this.#cursor.field} at byte ${this.#cursor.at}`,
+        expected: `integers of at most ${INTEGER_BYTES} bytes`,
+        got: `${bytes}`,
+      });
     }
     return integerOf(this.#cursor.bytes(bytes));
   }
 
   #text(bytes: number): string {
     if (bytes > limits.manifestBytes) {
-      throw new LimitError({ field: `${this.#cursor.field} at byte ${this.#cursor.at}`, expected: `strings of at most ${limits.manifestBytes} bytes`, got: `${bytes}` });
+      throw new LimitError({
+        field: `${this.#cursor.field} at byte ${this.#cursor.at}`,
+        expected: `strings of at most ${limits.manifestBytes} bytes`,
+        got: `${bytes}`,
+      });
     }
     return decodeUtf8(this.#cursor.field, this.#cursor.bytes(bytes));
   }

@@ -19,11 +19,13 @@ export function isLegacyPytorch(bytes: Uint8Array): boolean {
 
 /** @throws MalformedFileError, UnsupportedError, LimitError */
 export function readLegacyPytorch({ name: field, bytes }: ForeignFile): ForeignCheckpoint {
-  if (!isLegacyPytorch(bytes)) throw new MalformedFileError({ field, expected: "torch.save's magic number", got: describe(bytes.subarray(0, 16)) });
+  if (!isLegacyPytorch(bytes))
+    throw new MalformedFileError({ field, expected: "torch.save's magic number", got: describe(bytes.subarray(0, 16)) });
   const cursor = new ByteCursor(field, bytes, MAGIC.length);
   const host = torchHost(field);
   const version = readPickle(cursor, host);
-  if (version !== FORMAT_VERSION) throw new UnsupportedError({ field, expected: `format version ${FORMAT_VERSION}`, got: describe(version) });
+  if (version !== FORMAT_VERSION)
+    throw new UnsupportedError({ field, expected: `format version ${FORMAT_VERSION}`, got: describe(version) });
   requireLittleEndian(field, readPickle(cursor, host));
   const flat = flattenTorch(field, readPickle(cursor, host));
   const stored = readStorages(field, cursor, readPickle(cursor, host), host.storages);
@@ -37,7 +39,12 @@ function requireLittleEndian(field: string, system: TorchValue): void {
 }
 
 /** The bytes of every storage in the order of `keys`, up to the end of the file. */
-function readStorages(field: string, cursor: ByteCursor, keys: TorchValue, declared: ReadonlyMap<string, TorchStorage>): Map<string, Uint8Array> {
+function readStorages(
+  field: string,
+  cursor: ByteCursor,
+  keys: TorchValue,
+  declared: ReadonlyMap<string, TorchStorage>,
+): Map<string, Uint8Array> {
   if (!(keys instanceof PyList || keys instanceof PyTuple)) cursor.fail('a list of storage keys', describe(keys));
   const stored = new Map<string, Uint8Array>();
   for (const key of keys.items) {

@@ -64,7 +64,8 @@ const torchDtypes: Readonly<Record<string, Dtype>> = {
   'torch.bool': 'BOOL', 'torch.complex64': 'C64',
 };
 
-const isIntegers = (values: readonly unknown[]): values is readonly number[] => values.every((value) => Number.isSafeInteger(value) && (value as number) >= 0);
+const isIntegers = (values: readonly unknown[]): values is readonly number[] =>
+  values.every((value) => Number.isSafeInteger(value) && (value as number) >= 0);
 
 /**
  * The storage of a persistent id `('storage', type, key, location, elements[, view])`. Its location (cpu, cuda:0) means
@@ -83,7 +84,8 @@ function storageOf(field: string, id: TorchValue): TorchStorage {
   if (typeof elements !== 'number' || !isIntegers([elements])) return fail('an element count that is an integer ≥ 0', elements);
   countElements(`${field}: a storage`, [elements]);
   // Views of storages went out of use with PyTorch 0.4.
-  if (view !== undefined && view !== null) throw new UnsupportedError({ field, expected: 'storages that are not views of others', got: 'a view' });
+  if (view !== undefined && view !== null)
+    throw new UnsupportedError({ field, expected: 'storages that are not views of others', got: 'a view' });
   return new TorchStorage(key, dtype, elements * (dtype === undefined ? 1 : dtypeBits[dtype] / 8));
 }
 
@@ -107,7 +109,8 @@ export function torchHost(field: string): TorchHost {
     'torch._utils._rebuild_parameter': (args) => parameterOf(field, args),
     'torch._utils._rebuild_parameter_with_state': (args) => parameterOf(field, args),
   };
-  const named = (name: string): boolean => Object.hasOwn(storageDtypes, name) || untypedStorages.has(name) || Object.hasOwn(torchDtypes, name);
+  const named = (name: string): boolean =>
+    Object.hasOwn(storageDtypes, name) || untypedStorages.has(name) || Object.hasOwn(torchDtypes, name);
   return {
     allows: (name) => Object.hasOwn(calls, name) || named(name),
     call: (name, args) => {
@@ -133,7 +136,8 @@ function dictOf(field: string, args: readonly TorchValue[]): PyDict<TorchObject>
   // Python 2 wrote the items into the call; Python 3 sets them afterwards.
   const [items] = args;
   if (items === undefined) return dict;
-  if (!(items instanceof PyList)) throw new MalformedFileError({ field, expected: 'an OrderedDict of a list of pairs', got: describe(items) });
+  if (!(items instanceof PyList))
+    throw new MalformedFileError({ field, expected: 'an OrderedDict of a list of pairs', got: describe(items) });
   for (const pair of items.items) {
     const fits = (pair instanceof PyTuple || pair instanceof PyList) && pair.items.length === 2;
     if (!fits || !dict.add(pair.items[0] as TorchValue, pair.items[1] as TorchValue)) {
@@ -144,7 +148,8 @@ function dictOf(field: string, args: readonly TorchValue[]): PyDict<TorchObject>
 }
 
 function parameterOf(field: string, [tensor]: readonly TorchValue[]): TorchTensor {
-  if (!(tensor instanceof TorchTensor)) throw new MalformedFileError({ field, expected: 'a parameter made of a tensor', got: describe(tensor) });
+  if (!(tensor instanceof TorchTensor))
+    throw new MalformedFileError({ field, expected: 'a parameter made of a tensor', got: describe(tensor) });
   return tensor;
 }
 
@@ -168,7 +173,11 @@ function tensorOf(field: string, [storage, offset, shape, strides]: readonly Tor
   if (elements > 0 && !(last < available)) return fail(`a view within the ${available} elements of its storage`, last);
   // An expanded view (stride 0) turns a few bytes into gigabytes.
   if (elements > Math.max(available, 1)) {
-    throw new LimitError({ field: `${field}: a tensor`, expected: `at most the ${available} elements of its storage`, got: `${elements} in [${shape.items.join(', ')}]` });
+    throw new LimitError({
+      field: `${field}: a tensor`,
+      expected: `at most the ${available} elements of its storage`,
+      got: `${elements} in [${shape.items.join(', ')}]`,
+    });
   }
   return new TorchTensor(storage, dtype, offset, shape.items, strides.items);
 }
@@ -207,7 +216,12 @@ export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
       }
     } else if (value instanceof PyList || value instanceof PyTuple) {
       for (const [index, item] of value.items.entries()) visit(child(String(index)), item, depth + 1);
-    } else if ((typeof value === 'string' && value.length <= limits.nameLength) || typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean') {
+    } else if (
+      (typeof value === 'string' && value.length <= limits.nameLength) ||
+      typeof value === 'number' ||
+      typeof value === 'bigint' ||
+      typeof value === 'boolean'
+    ) {
       metadata.set(name, String(value));
     }
   };
@@ -222,7 +236,11 @@ export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
 const COPIES_OF_STORAGE = 4;
 
 /** The tensors' bytes: views where elements are contiguous, copies where they are not. `bytesOf` gives a storage's. */
-export function materialiseTorch(field: string, flat: FlattenedTorch, bytesOf: (storage: TorchStorage) => Uint8Array): Map<string, RawTensor> {
+export function materialiseTorch(
+  field: string,
+  flat: FlattenedTorch,
+  bytesOf: (storage: TorchStorage) => Uint8Array,
+): Map<string, RawTensor> {
   const collected = new TensorCollector(field);
   const stored = new Map(flat.tensors.map(([, { storage }]) => [storage.key, storage.bytes]));
   let copyBudget = COPIES_OF_STORAGE * [...stored.values()].reduce((sum, bytes) => sum + bytes, 0);
@@ -237,7 +255,11 @@ export function materialiseTorch(field: string, flat: FlattenedTorch, bytesOf: (
     } else {
       copyBudget -= elements * width;
       if (copyBudget < 0) {
-        throw new LimitError({ field: `${field}.${name}`, expected: `strided views of at most ${COPIES_OF_STORAGE} times the stored bytes`, got: 'more' });
+        throw new LimitError({
+          field: `${field}.${name}`,
+          expected: `strided views of at most ${COPIES_OF_STORAGE} times the stored bytes`,
+          got: 'more',
+        });
       }
       collected.add(name, { dtype, shape, bytes: gather(bytes, tensor, width) });
     }

@@ -22,7 +22,11 @@ export function pytorchFolder(names: Iterable<string>): string | undefined {
 /** @throws MalformedFileError, UnsupportedError, LimitError */
 export async function readPytorch({ name: field, bytes }: ForeignFile, { signal }: ReadForeignOptions = {}): Promise<ForeignCheckpoint> {
   // Stored entries are never larger than the file, so the cap for bundles need not hold here.
-  const zip = await openZip(memorySource(bytes), { field, entryBytes: Math.max(limits.entryBytes, bytes.byteLength), ...(signal === undefined ? {} : { signal }) });
+  const zip = await openZip(memorySource(bytes), {
+    field,
+    entryBytes: Math.max(limits.entryBytes, bytes.byteLength),
+    ...(signal === undefined ? {} : { signal }),
+  });
   const folder = pytorchFolder(zip.entries.keys());
   if (folder === undefined) throw new MalformedFileError({ field, expected: 'one folder with data.pkl', got: 'none or several' });
   await requireLittleEndian(field, zip, folder, signal);
@@ -35,7 +39,8 @@ export async function readPytorch({ name: field, bytes }: ForeignFile, { signal 
     if (stored.has(storage.key)) continue;
     const path = `${folder}/data/${storage.key}`;
     const entry = zip.entry(path);
-    if (entry.bytes !== storage.bytes) throw new MalformedFileError({ field: `${field} ${path}`, expected: `${storage.bytes} bytes`, got: `${entry.bytes}` });
+    if (entry.bytes !== storage.bytes)
+      throw new MalformedFileError({ field: `${field} ${path}`, expected: `${storage.bytes} bytes`, got: `${entry.bytes}` });
     stored.set(storage.key, await zip.read(path, signal));
   }
   return {

@@ -32,11 +32,17 @@ export async function readSharded(
   for (const [shard, names] of shards) {
     const file = await readShard({ name: shard, bytes: await readPart(field, shard, options) });
     for (const [name, tensor] of file.tensors) {
-      if (!names.delete(name)) throw new MalformedFileError({ field: `${shard}.${name}`, expected: `a tensor that ${field} places in this shard`, got: 'another' });
+      if (!names.delete(name))
+        throw new MalformedFileError({
+          field: `${shard}.${name}`,
+          expected: `a tensor that ${field} places in this shard`,
+          got: 'another',
+        });
       read.set(name, tensor);
     }
     const [missing] = names;
-    if (missing !== undefined) throw new MalformedFileError({ field: shard, expected: `the tensor ${describe(missing)}`, got: 'none of that name' });
+    if (missing !== undefined)
+      throw new MalformedFileError({ field: shard, expected: `the tensor ${describe(missing)}`, got: 'none of that name' });
     for (const [key, value] of file.metadata) metadata.set(key, value);
   }
   const collected = new TensorCollector(field);
@@ -53,7 +59,8 @@ function parseIndex(field: string, bytes: Uint8Array): Map<string, Set<string>> 
   if (!isJsonObject(map)) throw new MalformedFileError({ field: `${field}.weight_map`, expected: 'an object', got: describe(map) });
   const shards = new Map<string, Set<string>>();
   for (const [name, shard] of Object.entries(map)) {
-    if (typeof shard !== 'string') throw new MalformedFileError({ field: `${field}.weight_map.${name}`, expected: "a shard's file name", got: describe(shard) });
+    if (typeof shard !== 'string')
+      throw new MalformedFileError({ field: `${field}.weight_map.${name}`, expected: "a shard's file name", got: describe(shard) });
     const names = shards.get(shard) ?? new Set();
     shards.set(shard, names.add(name));
   }

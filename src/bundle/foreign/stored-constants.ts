@@ -1,4 +1,7 @@
-/** Tensors that frameworks store beside weights though nobody trained them: known by name and by what they hold, since a bias may be learnt. */
+/**
+ * Tensors that frameworks store beside weights though nobody trained them: known by name and by what they hold, since a
+ * bias may be learnt.
+ */
 import { toFloat32 } from '../dtype.ts';
 import type { Dtype } from '../dtype.ts';
 import type { RawTensor } from '../safetensors.ts';

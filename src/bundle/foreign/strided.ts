@@ -36,7 +36,8 @@ const viewOf: Readonly<Record<number, (buffer: ArrayBufferLike, offset: number, 
 /** Row-major copy of a view whose elements have `width` bytes. The view must lie within `bytes`. */
 export function gather(bytes: Uint8Array, { offset, shape, strides }: StridedView, width: number): Uint8Array<ArrayBuffer> {
   // Elements of 8 bytes are copied as pairs: as doubles, an engine may change the payload of a NaN.
-  if (width === 8) return gather(bytes, { offset: 2 * offset, shape: [...shape, 2], strides: [...strides.map((stride) => 2 * stride), 1] }, 4);
+  if (width === 8)
+    return gather(bytes, { offset: 2 * offset, shape: [...shape, 2], strides: [...strides.map((stride) => 2 * stride), 1] }, 4);
   const view = viewOf[width];
   if (view === undefined) throw new InvalidArgumentError({ field: 'width', expected: '1, 2, 4 or 8 bytes', got: `${width}` });
   const elements = elementCount(shape);
@@ -71,8 +72,16 @@ export function gather(bytes: Uint8Array, { offset, shape, strides }: StridedVie
  */
 export function transposeRaw(field: string, tensor: RawTensor, order: readonly number[]): RawTensor {
   const { dtype, shape, bytes } = tensor;
-  if (order.length !== shape.length || new Set(order).size !== order.length || order.some((axis) => !Number.isInteger(axis) || axis < 0 || axis >= shape.length)) {
-    throw new InvalidArgumentError({ field, expected: `each of the ${shape.length} axes of [${shape.join(', ')}] once`, got: describe(order) });
+  if (
+    order.length !== shape.length ||
+    new Set(order).size !== order.length ||
+    order.some((axis) => !Number.isInteger(axis) || axis < 0 || axis >= shape.length)
+  ) {
+    throw new InvalidArgumentError({
+      field,
+      expected: `each of the ${shape.length} axes of [${shape.join(', ')}] once`,
+      got: describe(order),
+    });
   }
   const all = rowMajorStrides(shape);
   const view = { offset: 0, shape: order.map((axis) => shape[axis] as number), strides: order.map((axis) => all[axis] as number) };

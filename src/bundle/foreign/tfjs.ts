@@ -8,7 +8,14 @@ import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';
 import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObject } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
-import { type ForeignCheckpoint, type ForeignFile, type ReadForeignOptions, TensorCollector, readPart, requireBytesOfShape } from './checkpoint.ts';
+import {
+  type ForeignCheckpoint,
+  type ForeignFile,
+  type ReadForeignOptions,
+  TensorCollector,
+  readPart,
+  requireBytesOfShape,
+} from './checkpoint.ts';
 
 const dtypes: Readonly<Record<string, Dtype>> = { float32: 'F32', int32: 'I32', bool: 'BOOL', complex64: 'C64' };
 
@@ -40,7 +47,8 @@ export async function readTfjs({ name: field, bytes }: ForeignFile, options: Rea
       collected.add(name, tensor);
       at += byteLength;
     }
-    if (at !== data.byteLength) throw new MalformedFileError({ field: label, expected: `${at} bytes of weights`, got: `${data.byteLength}` });
+    if (at !== data.byteLength)
+      throw new MalformedFileError({ field: label, expected: `${at} bytes of weights`, got: `${data.byteLength}` });
   }
   return { tensors: collected.tensors, metadata: metadataOf(root), convention: 'keras' };
 }

@@ -17,7 +17,11 @@ const extensions: Readonly<Record<WritableFormat, string>> = { safetensors: '.sa
 export function writableFormatOf(name: string): WritableFormat {
   const format = writableFormats.find((candidate) => name.toLowerCase().endsWith(extensions[candidate]));
   if (format === undefined) {
-    throw new InvalidArgumentError({ field: 'output', expected: `a name that ends with ${Object.values(extensions).join(', ')}`, got: describe(name) });
+    throw new InvalidArgumentError({
+      field: 'output',
+      expected: `a name that ends with ${Object.values(extensions).join(', ')}`,
+      got: describe(name),
+    });
   }
   return format;
 }
@@ -46,7 +50,11 @@ export interface WrittenForeign {
   readonly changed: readonly { readonly name: string; readonly from: Dtype; readonly to: Dtype }[];
 }
 
-const accepts: Readonly<Record<WritableFormat, (dtype: Dtype) => boolean>> = { safetensors: () => true, npz: isNumpyDtype, tfjs: isTfjsDtype };
+const accepts: Readonly<Record<WritableFormat, (dtype: Dtype) => boolean>> = {
+  safetensors: () => true,
+  npz: isNumpyDtype,
+  tfjs: isTfjsDtype,
+};
 
 /**
  * The files of tensors, by their names and in their order.
@@ -102,8 +110,11 @@ function asI32(name: string, { dtype, shape, bytes }: RawTensor): RawTensor {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const result = new Int32Array(bytes.byteLength / width);
   for (let i = 0; i < result.length; i++) {
-    const value = wide ? Number(dtype === 'I64' ? view.getBigInt64(8 * i, true) : view.getBigUint64(8 * i, true)) : narrowAt(view, dtype, i);
-    if ((value | 0) !== value) throw new UnsupportedError({ field: name, expected: 'integers of 32 bits, which is all that the file holds', got: `${value}` });
+    const value = wide
+      ? Number(dtype === 'I64' ? view.getBigInt64(8 * i, true) : view.getBigUint64(8 * i, true))
+      : narrowAt(view, dtype, i);
+    if ((value | 0) !== value)
+      throw new UnsupportedError({ field: name, expected: 'integers of 32 bits, which is all that the file holds', got: `${value}` });
     result[i] = value;
   }
   return { dtype: 'I32', shape, bytes: new Uint8Array(result.buffer) };

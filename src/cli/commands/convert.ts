@@ -24,7 +24,12 @@ import { checkpointIndex, isBundle, openBundleFile } from '../weights.node.ts';
 const options = {
   ...modelOptions,
   ...shapeOptions,
-  rules: { kind: 'string', reads: thatFile, metavar: 'FILE', help: 'JSON list of { from, to, transpose?, part? }: renames, turns and joins tensors; see docs/formats.md' },
+  rules: {
+    kind: 'string',
+    reads: thatFile,
+    metavar: 'FILE',
+    help: 'JSON list of { from, to, transpose?, part? }: renames, turns and joins tensors; see docs/formats.md',
+  },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },
   verbose: { kind: 'flag', help: 'list every tensor' },
   dtype: { kind: 'choice', choices: ['keep', 'f32'], default: 'keep', help: 'f32: all floats become F32, F64 rounded' },
@@ -34,13 +39,22 @@ export const convertCommand = defineCommand({
   name: 'convert',
   computes: false,
   summary: 'weights of PyTorch, Keras, TensorFlow.js, ONNX, GGUF, numpy or a bundle as safetensors, npz or TensorFlow.js weights',
-  positionals: [{ name: 'IN', reads: weightFiles }, { name: 'OUT', writes: 'any' }],
+  positionals: [
+    { name: 'IN', reads: weightFiles },
+    { name: 'OUT', writes: 'any' },
+  ],
   options,
   examples: [
     { say: 'a PyTorch file, without executing anything in it', run: 'trajport convert model.pt model.safetensors' },
     { say: "a Keras file, with PyTorch's names and layouts", run: 'trajport convert model.keras model.safetensors --rules names.json' },
-    { say: "Hugging Face's ViT by the names of the preset", run: 'trajport convert model.safetensors vit.safetensors --model vit --width 768 --input 3,224,224 --classes 1000' },
-    { say: 'a checkpoint out of a bundle; inspect lists them', run: 'trajport convert fine-tune.zip epoch-3.safetensors --checkpoint epoch-3' },
+    {
+      say: "Hugging Face's ViT by the names of the preset",
+      run: 'trajport convert model.safetensors vit.safetensors --model vit --width 768 --input 3,224,224 --classes 1000',
+    },
+    {
+      say: 'a checkpoint out of a bundle; inspect lists them',
+      run: 'trajport convert fine-tune.zip epoch-3.safetensors --checkpoint epoch-3',
+    },
     { say: 'for numpy', run: 'trajport convert model.safetensors model.npz' },
     { say: 'for TensorFlow.js: model.json and its parts', run: 'trajport convert model.safetensors model.json' },
   ],
@@ -56,11 +70,18 @@ export const convertCommand = defineCommand({
     claim(outputs);
     if (isBundle(from)) refuseNetwork(values);
     const graph = await graphOfShape(values);
-    if (graph === undefined && (values.input !== undefined || values.classes !== undefined)) throw new UsageError('--input and --classes go with --model or --graph');
-    const { read, kind } = isBundle(from) ? await readBundled(from, values.checkpoint, signal) : await readFile(from, values.checkpoint, signal);
+    if (graph === undefined && (values.input !== undefined || values.classes !== undefined))
+      throw new UsageError('--input and --classes go with --model or --graph');
+    const { read, kind } = isBundle(from)
+      ? await readBundled(from, values.checkpoint, signal)
+      : await readFile(from, values.checkpoint, signal);
     remarkNotFinite(output, from, read.tensors);
     const rules = readRules(values.rules);
-    const { tensors, partsOf, naming = '' } = graph === undefined ? withRules(from, read, values.rules === undefined ? undefined : rules) : forNetwork(from, read, graph, rules);
+    const {
+      tensors,
+      partsOf,
+      naming = '',
+    } = graph === undefined ? withRules(from, read, values.rules === undefined ? undefined : rules) : forNetwork(from, read, graph, rules);
     const { files, changed } = await writeForeign(tensors, { format, name: basename(to), dtype: values.dtype, metadata: read.metadata });
     const beside = (name: string): string => join(dirname(to), name);
     // Parts have names once there are tensors.
@@ -71,11 +92,23 @@ export const convertCommand = defineCommand({
 
     const listed = [...tensors].map(([name, { dtype, shape }]) => {
       const parts = partsOf.get(name);
-      return { name, dtype, shape, becomes: changed.find((change) => change.name === name)?.to ?? dtype, ...(parts === undefined ? {} : { parts }) };
+      return {
+        name,
+        dtype,
+        shape,
+        becomes: changed.find((change) => change.name === name)?.to ?? dtype,
+        ...(parts === undefined ? {} : { parts }),
+      };
     });
     output.record({
-      event: 'result', command: 'convert', input: from, format: kind.format, ...(kind.checkpoint === undefined ? {} : { checkpoint: kind.checkpoint }),
-      output: to, files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })), tensors: listed,
+      event: 'result',
+      command: 'convert',
+      input: from,
+      format: kind.format,
+      ...(kind.checkpoint === undefined ? {} : { checkpoint: kind.checkpoint }),
+      output: to,
+      files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })),
+      tensors: listed,
     });
     output.text(`${printable(from)} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}${naming}`);
     for (const [types, names] of changesOf(listed)) {
@@ -85,9 +118,17 @@ export const convertCommand = defineCommand({
     if (values.verbose) {
       output.text(
         output.table(
-          [{ title: 'tensor' }, { title: 'shape', align: 'right' }, { title: 'dtype' }, { title: listed.some(({ parts }) => parts !== undefined) ? 'joined of' : '' }],
+          [
+            { title: 'tensor' },
+            { title: 'shape', align: 'right' },
+            { title: 'dtype' },
+            { title: listed.some(({ parts }) => parts !== undefined) ? 'joined of' : '' },
+          ],
           listed.map(({ name, dtype, shape, becomes, parts = [] }) => [
-            printable(name), shape.join('×') || 'scalar', becomes === dtype ? dtype : `${dtype} → ${becomes}`, printable(parts.join(' + ')),
+            printable(name),
+            shape.join('×') || 'scalar',
+            becomes === dtype ? dtype : `${dtype} → ${becomes}`,
+            printable(parts.join(' + ')),
           ]),
         ),
       );
@@ -98,7 +139,9 @@ export const convertCommand = defineCommand({
 });
 
 /** Names of the tensors whose numbers are kept as another type, by `F64 → F32`. */
-function changesOf(listed: readonly { readonly name: string; readonly dtype: string; readonly becomes: string }[]): ReadonlyMap<string, readonly string[]> {
+function changesOf(
+  listed: readonly { readonly name: string; readonly dtype: string; readonly becomes: string }[],
+): ReadonlyMap<string, readonly string[]> {
   const changes = new Map<string, string[]>();
   for (const { name, dtype, becomes } of listed) {
     if (becomes === dtype) continue;
@@ -149,14 +192,21 @@ interface Taken {
 function withRules(field: string, { tensors, convention }: ForeignFileRead, rules: readonly NameRule[] | undefined): Taken {
   if (rules === undefined) return { tensors, partsOf: new Map() };
   const items = [...renamed(field, renameTensors(tensors, convention, rules))];
-  return { tensors: new Map(items.map(([name, { tensor }]) => [name, tensor])), partsOf: new Map(items.map(([name, { parts }]) => [name, parts])) };
+  return {
+    tensors: new Map(items.map(([name, { tensor }]) => [name, tensor])),
+    partsOf: new Map(items.map(([name, { parts }]) => [name, parts])),
+  };
 }
 
 /** The network's tensors under its names, in its layouts and order. @throws MalformedFileError where not every tensor fits. */
 function forNetwork(field: string, { tensors, convention }: ForeignFileRead, graph: ModelGraph, rules: readonly NameRule[]): Taken {
   const mapped = mapNames(tensors, parameterLayout(graph), rules, mappingOptions(graph, convention, rules));
   requireFit(field, mapped.report);
-  return { tensors: mapped.tensors, partsOf: new Map(mapped.report.mapped.map(({ to, parts }) => [to, parts])), naming: namingOf(mapped.report) };
+  return {
+    tensors: mapped.tensors,
+    partsOf: new Map(mapped.report.mapped.map(({ to, parts }) => [to, parts])),
+    naming: namingOf(mapped.report),
+  };
 }
 
 /** @throws MalformedFileError where rules give two tensors one name, or leave none. */
@@ -165,7 +215,12 @@ function renamed(field: string, list: readonly Renamed[]): ReadonlyMap<string, R
   for (const item of list) {
     const { from, to } = item;
     if (to === undefined) continue;
-    if (result.has(to)) throw new MalformedFileError({ field, expected: 'one tensor for each name', got: `${printable(from)} and another as ${printable(to)}` });
+    if (result.has(to))
+      throw new MalformedFileError({
+        field,
+        expected: 'one tensor for each name',
+        got: `${printable(from)} and another as ${printable(to)}`,
+      });
     result.set(to, item);
   }
   if (result.size === 0) throw new MalformedFileError({ field, expected: 'rules that keep a tensor', got: 'none left' });

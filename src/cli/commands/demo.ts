@@ -24,23 +24,69 @@ import { namesTokens } from '../tokens.node.ts';
 
 const options = {
   data: {
-    kind: 'string', reads: taskFiles, metavar: 'DIR',
+    kind: 'string',
+    reads: taskFiles,
+    metavar: 'DIR',
     help: 'images of task A, or a folder with mnist/ and fashion-mnist/ in it (default: a generated pair of tasks)',
   },
   'data-after': { kind: 'string', reads: dataFiles, metavar: 'DIR', help: 'images of task B' },
-  'train-count': { kind: 'integer', field: 'trainCount', metavar: 'N', minimum: 1, default: 6000, help: 'use only the first N training images of each task' },
+  'train-count': {
+    kind: 'integer',
+    field: 'trainCount',
+    metavar: 'N',
+    minimum: 1,
+    default: 6000,
+    help: 'use only the first N training images of each task',
+  },
   ...modelOptions,
-  pairs: { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: 2, help: 'pairs of networks, each with seeds of its own, to average over' },
-  'base-epochs': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: defaultPortSettings.baseEpochs, help: 'training of the bases on task A' },
-  'fine-tune-epochs': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 1000, default: defaultPortSettings.fineTuneEpochs, help: 'fine-tuning on task B' },
-  'learning-rate': { kind: 'number', field: 'learningRate', metavar: 'X', minimum: 0, default: defaultPortSettings.learningRate, help: 'SGD with momentum 0.9, for all training' },
+  pairs: {
+    kind: 'integer',
+    metavar: 'N',
+    minimum: 1,
+    maximum: 1000,
+    default: 2,
+    help: 'pairs of networks, each with seeds of its own, to average over',
+  },
+  'base-epochs': {
+    kind: 'integer',
+    metavar: 'N',
+    minimum: 1,
+    maximum: 1000,
+    default: defaultPortSettings.baseEpochs,
+    help: 'training of the bases on task A',
+  },
+  'fine-tune-epochs': {
+    kind: 'integer',
+    metavar: 'N',
+    minimum: 1,
+    maximum: 1000,
+    default: defaultPortSettings.fineTuneEpochs,
+    help: 'fine-tuning on task B',
+  },
+  'learning-rate': {
+    kind: 'number',
+    field: 'learningRate',
+    metavar: 'X',
+    minimum: 0,
+    default: defaultPortSettings.learningRate,
+    help: 'SGD with momentum 0.9, for all training',
+  },
   steps: { kind: 'integer', metavar: 'T', minimum: 1, maximum: 1000, default: defaultPortSettings.steps, help: 'steps of each port' },
   'batches-per-step': {
-    kind: 'integer', field: 'batchesPerStep', metavar: 'G', minimum: 1, maximum: limits.stepBatches, default: defaultPortSettings.batchesPerStep,
+    kind: 'integer',
+    field: 'batchesPerStep',
+    metavar: 'G',
+    minimum: 1,
+    maximum: limits.stepBatches,
+    default: defaultPortSettings.batchesPerStep,
     help: 'mini-batches averaged for one gradient',
   },
   iterations: {
-    kind: 'integers', field: 'iterations', metavar: 'N,N…', minimum: 0, default: defaultPortSettings.iterations,
+    kind: 'integers',
+    field: 'iterations',
+    metavar: 'N,N…',
+    minimum: 0,
+    default: defaultPortSettings.iterations,
     help: 'onward iterations to read the test accuracy after',
   },
   'out-dir': { kind: 'string', metavar: 'DIR', default: 'out', help: 'where weights, bundle, record and figure go' },
@@ -56,7 +102,10 @@ export const demo = defineCommand({
   examples: [
     { say: 'nothing to download: a generated pair of tasks', run: 'trajport demo' },
     { say: 'MNIST, then Fashion-MNIST', run: 'trajport download mnist fashion-mnist --to images && trajport demo --data images' },
-    { say: 'two folders of your own, and a convolutional net', run: 'trajport demo --data old-task --data-after new-task --model small-conv' },
+    {
+      say: 'two folders of your own, and a convolutional net',
+      run: 'trajport demo --data old-task --data-after new-task --model small-conv',
+    },
   ],
   notes: [
     'v1 and v2 are trained on task A from different seeds; v1 is fine-tuned on task B and its change is ported to v2. Naive adds the change as it is; FGMT and GMT first find out which hidden unit of v1 is which of v2, by matching gradients; Oracle matches against a v2 that was truly fine-tuned; From scratch is v2 fine-tuned on B without any port.',
@@ -66,8 +115,16 @@ export const demo = defineCommand({
     const iterations = [...new Set([0, ...values.iterations])].toSorted((a, b) => a - b);
     const directory = values['out-dir'];
     const path = (name: string): string => join(directory, name);
-    const files = { bundle: path('v1-fine-tune.trajectory.zip'), target: path('v2.safetensors'), record: path('record.json'), figure: path('transfer.svg') };
-    const ported = Object.fromEntries(transferMethods.map((method) => [method, path(`v2-${method}.safetensors`)])) as Record<TransferMethod, string>;
+    const files = {
+      bundle: path('v1-fine-tune.trajectory.zip'),
+      target: path('v2.safetensors'),
+      record: path('record.json'),
+      figure: path('transfer.svg'),
+    };
+    const ported = Object.fromEntries(transferMethods.map((method) => [method, path(`v2-${method}.safetensors`)])) as Record<
+      TransferMethod,
+      string
+    >;
     context.claim([...Object.values(files), ...Object.values(ported)].map((file) => ({ by: '--out-dir', path: file })));
     return compareAndWrite(context, values, iterations, { ...files, ported });
   },
@@ -78,14 +135,24 @@ interface DemoFiles extends Readonly<Record<'bundle' | 'target' | 'record' | 'fi
 }
 
 /** Everything but the choice of names; `files` are locked. */
-async function compareAndWrite(context: Context, values: Values & GlobalValues, iterations: readonly number[], files: DemoFiles): Promise<ExitCode> {
+async function compareAndWrite(
+  context: Context,
+  values: Values & GlobalValues,
+  iterations: readonly number[],
+  files: DemoFiles,
+): Promise<ExitCode> {
   const { output, signal, compute } = context;
   const { before, after, names, summaries } = await loadTasks(context, values);
   const graph = await graphOf(values, before.train, 'mlp');
   if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
   const settings: PortSettings = {
-    ...defaultPortSettings, baseEpochs: values['base-epochs'], fineTuneEpochs: values['fine-tune-epochs'], learningRate: values['learning-rate'],
-    steps: values.steps, batchesPerStep: values['batches-per-step'], iterations,
+    ...defaultPortSettings,
+    baseEpochs: values['base-epochs'],
+    fineTuneEpochs: values['fine-tune-epochs'],
+    learningRate: values['learning-rate'],
+    steps: values.steps,
+    batchesPerStep: values['batches-per-step'],
+    iterations,
   };
   output.text(
     `${output.style('bold', 'Base v1 was fine-tuned from task A to task B. Its fine-tune is ported to base v2.')}\n` +
@@ -98,8 +165,15 @@ async function compareAndWrite(context: Context, values: Values & GlobalValues, 
   for (let pair = 0; pair < values.pairs; pair++) {
     const seed = values.seed + pair;
     const outcome = await portFineTune({
-      graph, before, after, seed, settings, compute: await compute(), signal,
-      onProgress: (label, { done, total, detail }) => output.progress(values.pairs > 1 ? `pair ${pair + 1}: ${label}` : label, done, total, detail),
+      graph,
+      before,
+      after,
+      seed,
+      settings,
+      compute: await compute(),
+      signal,
+      onProgress: (label, { done, total, detail }) =>
+        output.progress(values.pairs > 1 ? `pair ${pair + 1}: ${label}` : label, done, total, detail),
       onRow: (row) => output.record({ event: 'method', seed, ...plainRow(row, iterations) }),
     });
     outcomes.push(outcome);
@@ -120,12 +194,27 @@ async function compareAndWrite(context: Context, values: Values & GlobalValues, 
     written.push(file);
   }
   const record = {
-    recordVersion: 1, ...(values['relaxed-simd'] ? { identical: false } : {}), names, graph, settings, pairs: outcomes.map((outcome) => plainOutcome(outcome, iterations)),
+    recordVersion: 1,
+    ...(values['relaxed-simd'] ? { identical: false } : {}),
+    names,
+    graph,
+    settings,
+    pairs: outcomes.map((outcome) => plainOutcome(outcome, iterations)),
     // Apart from the rest, since they are the one thing that differs from run to run.
     elapsedMs,
   };
   writeAtomically(files.record, `${JSON.stringify(record, null, 2)}\n`);
-  writeAtomically(files.figure, transferFigure(figureOf(outcomes, iterations, `${graphSummary(graph)} · ${names.before} → ${names.after} · ${pairsText(values.pairs)}`, basename(files.record))));
+  writeAtomically(
+    files.figure,
+    transferFigure(
+      figureOf(
+        outcomes,
+        iterations,
+        `${graphSummary(graph)} · ${names.before} → ${names.after} · ${pairsText(values.pairs)}`,
+        basename(files.record),
+      ),
+    ),
+  );
   written.push(files.record, files.figure);
 
   output.text(resultTable(context, outcomes, iterations));
@@ -145,9 +234,15 @@ interface Loaded {
 }
 
 async function loadTasks({ compute }: Context, values: Values): Promise<Loaded> {
-  const found = values.data === undefined ? undefined : values['data-after'] === undefined ? await pairIn(values.data) : { before: values.data, after: values['data-after'] };
+  const found =
+    values.data === undefined
+      ? undefined
+      : values['data-after'] === undefined
+        ? await pairIn(values.data)
+        : { before: values.data, after: values['data-after'] };
   if (values.data === undefined && values['data-after'] !== undefined) throw new UsageError('--data-after needs --data for task A');
-  for (const name of Object.values(found ?? {})) if (namesTokens(name)) throw new UsageError(`${name === found?.before ? '--data' : '--data-after'} of demo takes images, not ${name}`);
+  for (const name of Object.values(found ?? {}))
+    if (namesTokens(name)) throw new UsageError(`${name === found?.before ? '--data' : '--data-after'} of demo takes images, not ${name}`);
   const names = found ?? { before: 'generated:before', after: 'generated:after' };
   // The generated pair is drawn from a seed of its own, so that --seed varies the networks and not the tasks.
   const choices = { seed: 1, trainCount: values['train-count'] };
@@ -165,7 +260,9 @@ async function loadTasks({ compute }: Context, values: Values): Promise<Loaded> 
   }
   const shape = ({ channels, height, width }: ImageSet): string => `${channels}×${height}×${width}`;
   if (shape(before.train) !== shape(after.train)) {
-    throw new UsageError(`--data-after ${names.after} has images of ${shape(after.train)}, and --data ${names.before} of ${shape(before.train)}: one network is to read both`);
+    throw new UsageError(
+      `--data-after ${names.after} has images of ${shape(after.train)}, and --data ${names.before} of ${shape(before.train)}: one network is to read both`,
+    );
   }
   return { before, after, summaries, names: { before: before.train.name, after: after.train.name } };
 }
@@ -182,7 +279,8 @@ function taskFiles(value: string): readonly string[] {
 
 /** MNIST and Fashion-MNIST under one folder. */
 async function pairIn(directory: string): Promise<{ before: string; after: string }> {
-  if (directory.startsWith('generated:') || namesTokens(directory)) throw new UsageError(`--data ${directory} is one task: give the other with --data-after, or neither for the generated pair`);
+  if (directory.startsWith('generated:') || namesTokens(directory))
+    throw new UsageError(`--data ${directory} is one task: give the other with --data-after, or neither for the generated pair`);
   requireFolder(directory);
   const pair = foldersIn(directory);
   const there = (name: string): Promise<boolean> => hasPart(name, 'train').catch(() => false);
@@ -212,7 +310,10 @@ function plainOutcome({ seed, reference, rows, source }: PortOutcome, iterations
     reference,
     source: source.record,
     methods: rows.map((row) => ({
-      ...plainRow(row, iterations), steps: row.result?.steps ?? null, record: row.result?.record ?? null, timings: row.result?.timings ?? null,
+      ...plainRow(row, iterations),
+      steps: row.result?.steps ?? null,
+      record: row.result?.record ?? null,
+      timings: row.result?.timings ?? null,
     })),
   };
 }
@@ -259,7 +360,11 @@ function resultTable({ output }: Context, outcomes: readonly PortOutcome[], iter
 function unportedLines(outcomes: readonly PortOutcome[]): string[] {
   return byMethod(outcomes).flatMap(({ method, rows }) => {
     const unported = rows.filter(({ result }) => result?.chosenStep === 0).length;
-    return unported === 0 ? [] : [`  ${methodLabels[method]} kept step 0 in ${unported} of ${rows.length}: v2 as it was, because no step scored better on the held-out images.`];
+    return unported === 0
+      ? []
+      : [
+          `  ${methodLabels[method]} kept step 0 in ${unported} of ${rows.length}: v2 as it was, because no step scored better on the held-out images.`,
+        ];
   });
 }
 
@@ -278,9 +383,12 @@ function figureOf(outcomes: readonly PortOutcome[], iterations: readonly number[
     title: 'A fine-tune of base v1, ported to base v2',
     subtitle,
     iterations,
-    methods: byMethod(outcomes).map(({ method, rows }) => ({ method, label: methodLabels[method], accuracies: rows.map(({ accuracies }) => accuracies) })),
+    methods: byMethod(outcomes).map(({ method, rows }) => ({
+      method,
+      label: methodLabels[method],
+      accuracies: rows.map(({ accuracies }) => accuracies),
+    })),
     reference: { label: 'v1, truly fine-tuned', accuracy: mean(outcomes.map(({ reference }) => reference.v1FineTuned)) },
-    footnote:
-      `Test accuracy, never chosen on. From scratch: v2 trained on the new task without a port.${outcomes.length > 1 ? ' Dots: single pairs.' : ''} Made by: trajport demo, settings in ${record}`,
+    footnote: `Test accuracy, never chosen on. From scratch: v2 trained on the new task without a port.${outcomes.length > 1 ? ' Dots: single pairs.' : ''} Made by: trajport demo, settings in ${record}`,
   };
 }

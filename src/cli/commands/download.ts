@@ -32,7 +32,10 @@ export const download = defineCommand({
   positionals: names.map(() => ({ name: 'SET?' })),
   options,
   examples: [
-    { say: "both data sets of the paper's smallest experiment, 42 MB (what no SET means)", run: 'trajport download mnist fashion-mnist --to images' },
+    {
+      say: "both data sets of the paper's smallest experiment, 42 MB (what no SET means)",
+      run: 'trajport download mnist fashion-mnist --to images',
+    },
     { say: 'then the demo on them', run: 'trajport demo --data images' },
     { say: 'CIFAR, 170 MB each, unpacked into a folder for --data', run: 'trajport download cifar10 cifar100 --to images' },
   ],
@@ -43,13 +46,20 @@ export const download = defineCommand({
     for (const name of chosen) {
       if (names.includes(name)) continue;
       const nearest = nearestName(name, names);
-      throw new UsageError(`there is no data set ${JSON.stringify(name)} to download; there are ${names.join(', ')}`, nearest && `trajport download ${nearest}`);
+      throw new UsageError(
+        `there is no data set ${JSON.stringify(name)} to download; there are ${names.join(', ')}`,
+        nearest && `trajport download ${nearest}`,
+      );
     }
     for (const file of officialFiles.filter(({ dataset }) => chosen.includes(dataset))) {
       const path = join(values.to, file.dataset, file.file);
-      const members = (file.members ?? []).map((member) => ({ member, path: join(values.to, file.dataset, member.split('/').at(-1) as string) }));
+      const members = (file.members ?? []).map((member) => ({
+        member,
+        path: join(values.to, file.dataset, member.split('/').at(-1) as string),
+      }));
       claim([path, ...members.map((member) => member.path)].map((one) => ({ by: '--to', path: one })));
-      const urls = values.mirror === undefined ? file.urls : [(values.mirror.endsWith('/') ? values.mirror : `${values.mirror}/`) + file.file];
+      const urls =
+        values.mirror === undefined ? file.urls : [(values.mirror.endsWith('/') ? values.mirror : `${values.mirror}/`) + file.file];
       const present = existsSync(path) ? await whenRight(path, file) : undefined;
       const bytes = present ?? (await fetchChecked(context, urls, file));
       if (present === undefined) writeAtomically(path, bytes);
@@ -68,7 +78,10 @@ async function whenRight(path: string, { sha256 }: OfficialFile): Promise<Uint8A
 }
 
 async function unpack(
-  { output, signal }: Context, members: readonly { readonly member: string; readonly path: string }[], file: OfficialFile, archive: Uint8Array,
+  { output, signal }: Context,
+  members: readonly { readonly member: string; readonly path: string }[],
+  file: OfficialFile,
+  archive: Uint8Array,
 ): Promise<void> {
   const entries = readTar(file.file, await gunzip(file.file, archive, LIMIT_BYTES));
   for (const { member, path } of members) {

@@ -20,7 +20,10 @@ const options = {
   ...dataOptions,
   ...modelOptions,
   ...lossOptions,
-  loss: { ...lossOptions.loss, help: 'what is measured (default: what the bundle was trained for, else the first); the last two against one-hot targets' },
+  loss: {
+    ...lossOptions.loss,
+    help: 'what is measured (default: what the bundle was trained for, else the first); the last two against one-hot targets',
+  },
   part: { kind: 'choice', choices: ['test', 'train'], default: 'test', help: 'which part of the data' },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: one checkpoint only (default: all)' },
   'batch-size': { kind: 'integer', field: 'batchSize', metavar: 'N', minimum: 1, default: 256, help: 'images or windows a forward pass' },
@@ -32,7 +35,10 @@ export const evaluateCommand = defineCommand({
   positionals: [{ name: 'WEIGHTS', reads: weightFiles }],
   options,
   examples: [
-    { say: 'transferred weights, with the network of the bundle they came from', run: 'trajport evaluate v2-ported.safetensors --graph fine-tune.zip --data generated:after' },
+    {
+      say: 'transferred weights, with the network of the bundle they came from',
+      run: 'trajport evaluate v2-ported.safetensors --graph fine-tune.zip --data generated:after',
+    },
     { say: 'every checkpoint of a bundle', run: 'trajport evaluate fine-tune.zip --data generated:after' },
     { say: 'a PyTorch MLP saved as safetensors', run: 'trajport evaluate mlp.safetensors --model mlp --widths 512,512 --data mnist' },
   ],
@@ -44,7 +50,8 @@ export const evaluateCommand = defineCommand({
     if (bundled) refuseNetwork(values);
     else requireFile(weights);
     using opened = bundled ? await openBundleFile(weights, signal) : undefined;
-    const task = opened === undefined ? await givenTask(values) : { path: weights, graph: opened.bundle.graph, training: opened.bundle.training };
+    const task =
+      opened === undefined ? await givenTask(values) : { path: weights, graph: opened.bundle.graph, training: opened.bundle.training };
     const data = await loadData(await withTaskData(context, values, task), values.part, compute, task?.graph);
     const loss = lossOf(values) ?? lossOfRecord(task?.training);
     const perplexed = hasPerplexity(data, loss);
@@ -52,25 +59,54 @@ export const evaluateCommand = defineCommand({
     const rows: string[][] = [];
     const score = async (label: string, graph: ModelGraph, state: NetworkState): Promise<void> => {
       const result = await evaluate({
-        graph, state, data, loss, batchSize: Math.min(values['batch-size'], data.count), compute: await compute(), signal,
+        graph,
+        state,
+        data,
+        loss,
+        batchSize: Math.min(values['batch-size'], data.count),
+        compute: await compute(),
+        signal,
         onProgress: ({ done, total }) => output.progress(`evaluating ${label}`, done, total, {}),
       });
-      if (!Number.isFinite(result.loss)) output.warn(`${label}: the loss is ${result.loss}: the network overflows on some of these inputs, and its accuracy says nothing`);
-      output.record({ event: 'result', command: 'evaluate', weights, checkpoint: bundled ? label : null, data: data.name, part: values.part, measured: loss, ...scoreFields(core, result, perplexed) });
-      rows.push([label, formatPercent(result.accuracy, 2), result.loss.toFixed(4), ...(perplexed ? [perplexity(core, result.loss).toFixed(2)] : []), `${result.correct} of ${result.count}`]);
+      if (!Number.isFinite(result.loss))
+        output.warn(`${label}: the loss is ${result.loss}: the network overflows on some of these inputs, and its accuracy says nothing`);
+      output.record({
+        event: 'result',
+        command: 'evaluate',
+        weights,
+        checkpoint: bundled ? label : null,
+        data: data.name,
+        part: values.part,
+        measured: loss,
+        ...scoreFields(core, result, perplexed),
+      });
+      rows.push([
+        label,
+        formatPercent(result.accuracy, 2),
+        result.loss.toFixed(4),
+        ...(perplexed ? [perplexity(core, result.loss).toFixed(2)] : []),
+        `${result.correct} of ${result.count}`,
+      ]);
     };
     output.text(`${dataSummary(data)}, ${values.part} part\nloss: ${lossSummary(loss)}\n`);
     if (opened !== undefined) {
       const { bundle } = opened;
       const chosen = values.checkpoint === undefined ? bundle.checkpoints.keys() : [checkpointIndex(bundle, values.checkpoint)];
-      for (const index of chosen) await score(bundle.checkpoints[index]?.label ?? '', bundle.graph, await bundle.readCheckpoint(index, signal));
+      for (const index of chosen)
+        await score(bundle.checkpoints[index]?.label ?? '', bundle.graph, await bundle.readCheckpoint(index, signal));
     } else {
       const graph = (await graphOf(values, data)) ?? (await refuseWithoutNetwork(weights));
       await score(weights, graph, await readWeights(weights, graph));
     }
     output.text(
       output.table(
-        [{ title: 'weights' }, { title: 'accuracy, %', align: 'right' }, { title: 'loss', align: 'right' }, ...(perplexed ? [{ title: 'perplexity', align: 'right' } as const] : []), { title: 'right', align: 'right' }],
+        [
+          { title: 'weights' },
+          { title: 'accuracy, %', align: 'right' },
+          { title: 'loss', align: 'right' },
+          ...(perplexed ? [{ title: 'perplexity', align: 'right' } as const] : []),
+          { title: 'right', align: 'right' },
+        ],
         rows,
       ),
     );

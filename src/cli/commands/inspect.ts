@@ -29,12 +29,20 @@ export const inspect = defineCommand({
   options: {
     ...modelOptions,
     ...shapeOptions,
-    rules: { kind: 'string', reads: thatFile, metavar: 'FILE', help: "with --model or --graph: names in the file to the network's, as in pack" },
+    rules: {
+      kind: 'string',
+      reads: thatFile,
+      metavar: 'FILE',
+      help: "with --model or --graph: names in the file to the network's, as in pack",
+    },
   },
   examples: [
     { say: 'a bundle', run: 'trajport inspect fine-tune.zip' },
     { say: 'weights', run: 'trajport inspect v2-ported.safetensors' },
-    { say: 'whether weights fit a network, tensor by tensor', run: 'trajport inspect resnet18.pth --model resnet18 --input 3,224,224 --classes 1000' },
+    {
+      say: 'whether weights fit a network, tensor by tensor',
+      run: 'trajport inspect resnet18.pth --model resnet18 --input 3,224,224 --classes 1000',
+    },
     { say: 'the same for a program', run: 'trajport inspect fine-tune.zip --json' },
   ],
   notes: [
@@ -76,7 +84,10 @@ function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBund
     output.table(
       [{ title: 'permutation group' }, { title: 'units', align: 'right' }, { title: 'carried by' }],
       groups.flatMap(({ id, size, members }) => {
-        const [first = '', ...more] = wrapWords(members.map(({ tensor, axis }) => `${printable(tensor)}[${axis}]`).join(' '), MEMBERS_WIDTH);
+        const [first = '', ...more] = wrapWords(
+          members.map(({ tensor, axis }) => `${printable(tensor)}[${axis}]`).join(' '),
+          MEMBERS_WIDTH,
+        );
         return [[printable(id), String(size), first], ...more.map((line) => ['', '', line])];
       }),
     ),
@@ -113,7 +124,9 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
   const tensors = [...file.tensors].map(([name, { dtype, shape, bytes }]) => ({ name, dtype, shape, bytes: bytes.byteLength }));
   const elements = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   output.record({ event: 'weights', path, format: file.format, metadata: Object.fromEntries(file.metadata), tensors });
-  output.text(`${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]}: ${tensors.length} tensors, ${formatInteger(elements)} numbers\n`);
+  output.text(
+    `${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]}: ${tensors.length} tensors, ${formatInteger(elements)} numbers\n`,
+  );
   for (const [key, value] of file.metadata) output.text(`  ${printable(key)}: ${printable(value)}`);
   output.text(
     output.table(
@@ -136,8 +149,19 @@ async function inspectFit({ output, signal }: Context, path: string, graph: Mode
   const rows = [...layout.parameters, ...layout.buffers].map(({ name, shape }) => {
     const [fit, wrong, several] = [from.get(name), misshapen.get(name), repeated.get(name)];
     // What is joined of several would be wider than any terminal in one line.
-    const [source = '', ...more] = fit?.parts?.map((part, i, { length }) => (i < length - 1 ? `${part} +` : part)) ?? [fit?.from ?? wrong?.from ?? several?.from.join(', ') ?? ''];
-    const verdict = fit !== undefined ? (fit.turned ? 'fits, turned' : 'fits') : wrong !== undefined ? `is ${show(wrong.got)}` : several !== undefined ? 'more than one' : 'missing';
+    const [source = '', ...more] = fit?.parts?.map((part, i, { length }) => (i < length - 1 ? `${part} +` : part)) ?? [
+      fit?.from ?? wrong?.from ?? several?.from.join(', ') ?? '',
+    ];
+    const verdict =
+      fit !== undefined
+        ? fit.turned
+          ? 'fits, turned'
+          : 'fits'
+        : wrong !== undefined
+          ? `is ${show(wrong.got)}`
+          : several !== undefined
+            ? 'more than one'
+            : 'missing';
     return [[printable(name), show(shape), printable(source), verdict], ...more.map((part) => ['', '', printable(part), ''])];
   });
   // What does not fit comes first: among hundreds of rows that do it would not be seen.
@@ -148,11 +172,19 @@ async function inspectFit({ output, signal }: Context, path: string, graph: Mode
   output.text(`${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]} against ${graphSummary(graph)}\n`);
   output.text(output.table([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], ordered));
   if (report.ignored.length > 0) {
-    output.text(output.table([{ title: 'left out' }, { title: 'why' }], report.ignored.map(({ from: name, why }) => [printable(name), printable(why)])));
+    output.text(
+      output.table(
+        [{ title: 'left out' }, { title: 'why' }],
+        report.ignored.map(({ from: name, why }) => [printable(name), printable(why)]),
+      ),
+    );
   }
   const counts = [
-    `${report.mapped.length} fit`, `${report.missing.length} missing`, `${report.unexpected.length} unexpected`,
-    `${report.misshapen.length} of another shape`, ...(report.repeated.length > 0 ? [`${report.repeated.length} given more than once`] : []),
+    `${report.mapped.length} fit`,
+    `${report.missing.length} missing`,
+    `${report.unexpected.length} unexpected`,
+    `${report.misshapen.length} of another shape`,
+    ...(report.repeated.length > 0 ? [`${report.repeated.length} given more than once`] : []),
     ...(report.ignored.length > 0 ? [`${report.ignored.length} left out`] : []),
   ];
   output.text(`${report.fits ? 'fits' : 'does not fit'}: ${counts.join(', ')}${namingOf(report)}`);

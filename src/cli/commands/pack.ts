@@ -28,11 +28,24 @@ const options = {
   },
   'pixel-std': normalisationOptions['pixel-std'],
   rules: {
-    kind: 'string', reads: thatFile, metavar: 'FILE',
+    kind: 'string',
+    reads: thatFile,
+    metavar: 'FILE',
     help: "JSON list of { from, to, transpose? }: names in the files to the network's; see docs/formats.md",
   },
-  coding: { kind: 'choice', choices: ['lossless', 'full', 'int8', 'int4'], default: 'lossless', help: 'how steps are stored; int8 and int4 lose some' },
-  'key-frame-every': { kind: 'integer', metavar: 'N', minimum: 1, maximum: 10_000, help: 'a checkpoint that stands alone every N (lossless: 16)' },
+  coding: {
+    kind: 'choice',
+    choices: ['lossless', 'full', 'int8', 'int4'],
+    default: 'lossless',
+    help: 'how steps are stored; int8 and int4 lose some',
+  },
+  'key-frame-every': {
+    kind: 'integer',
+    metavar: 'N',
+    minimum: 1,
+    maximum: 10_000,
+    help: 'a checkpoint that stands alone every N (lossless: 16)',
+  },
   out: { kind: 'string', writes: 'bundle', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
 } as const;
 
@@ -43,8 +56,14 @@ export const packCommand = defineCommand({
   positionals: [{ name: 'FILES…', reads: packedFiles }],
   options,
   examples: [
-    { say: 'a folder of PyTorch checkpoints, epoch-0.pt to epoch-10.pt', run: 'trajport pack checkpoints/ --model mlp --widths 512 --input 1,28,28 --classes 10 --out source.trajectory.zip' },
-    { say: 'two files, with the network as JSON and names mapped', run: 'trajport pack start.safetensors end.safetensors --graph network.json --rules names.json --out source.trajectory.zip' },
+    {
+      say: 'a folder of PyTorch checkpoints, epoch-0.pt to epoch-10.pt',
+      run: 'trajport pack checkpoints/ --model mlp --widths 512 --input 1,28,28 --classes 10 --out source.trajectory.zip',
+    },
+    {
+      say: 'two files, with the network as JSON and names mapped',
+      run: 'trajport pack start.safetensors end.safetensors --graph network.json --rules names.json --out source.trajectory.zip',
+    },
   ],
   notes: [
     "Files of a folder come in the order of the numbers in their names; files given one by one, in the order given. Labels are the files' names.",
@@ -60,7 +79,8 @@ export const packCommand = defineCommand({
     if (given !== undefined && graph.vocabulary !== undefined) throw new UsageError('--pixel-mean is for images');
     const normalisation = given && perChannel(given, graph.input[0] as number);
     claim(outputs);
-    if (files.length === 1) output.warn('one checkpoint is no trajectory: transfer needs the weights before a fine-tune and those after it');
+    if (files.length === 1)
+      output.warn('one checkpoint is no trajectory: transfer needs the weights before a fine-tune and those after it');
     const rules = readRules(values.rules);
     output.text(graphSummary(graph));
 
@@ -80,11 +100,22 @@ export const packCommand = defineCommand({
     output.text(
       output.table(
         [
-          { title: 'checkpoint' }, { title: 'epoch', align: 'right' }, { title: 'coding' }, { title: 'stored', align: 'right' }, { title: 'step norm', align: 'right' },
-          { title: 'error', align: 'right' }, { title: 'file' },
+          { title: 'checkpoint' },
+          { title: 'epoch', align: 'right' },
+          { title: 'coding' },
+          { title: 'stored', align: 'right' },
+          { title: 'step norm', align: 'right' },
+          { title: 'error', align: 'right' },
+          { title: 'file' },
         ],
         bundle.checkpoints.map(({ label, epoch, coding, storedBytes, stepNorm, stepError }, i) => [
-          printable(label), epoch === null ? '' : String(epoch), coding, formatBytes(storedBytes), stepNorm.toPrecision(4), stepError === 0 ? 'none' : stepError.toExponential(1), files[i] ?? '',
+          printable(label),
+          epoch === null ? '' : String(epoch),
+          coding,
+          formatBytes(storedBytes),
+          stepNorm.toPrecision(4),
+          stepError === 0 ? 'none' : stepError.toExponential(1),
+          files[i] ?? '',
         ]),
       ),
     );
@@ -106,7 +137,8 @@ async function* readCheckpoints(
     const checkpoint = await readCheckpointFile(path, signal);
     const { state, report, narrow } = stateFromForeign(graph, checkpoint, rules, path);
     requireMapping(output, path, report);
-    if (narrow.length > 0) output.warn(`${path} holds ${narrow.length} tensors of 16-bit floats: late steps may be smaller than their spacing`);
+    if (narrow.length > 0)
+      output.warn(`${path} holds ${narrow.length} tensors of 16-bit floats: late steps may be smaller than their spacing`);
     const { label, epoch } = labels[i] as CheckpointLabel;
     yield { label, state: state as NetworkState, ...(epoch === undefined ? {} : { epoch }) };
   }
@@ -118,5 +150,9 @@ function requireMapping(output: Context['output'], path: string, report: Mapping
   if (report.fits) return;
   const misfits = describeMisfits(report);
   output.text(`${path} does not fit:\n${misfits.map((line) => `  ${printable(line)}`).join('\n')}`);
-  throw new MalformedFileError({ field: path, expected: "the network's tensors", got: `${misfits.length} that do not fit, listed on stdout` });
+  throw new MalformedFileError({
+    field: path,
+    expected: "the network's tensors",
+    got: `${misfits.length} that do not fit, listed on stdout`,
+  });
 }

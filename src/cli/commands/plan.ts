@@ -41,7 +41,10 @@ export const planCommand = defineCommand({
     { say: 'for a bundle', run: 'trajport plan fine-tune.zip' },
     { say: 'for a network that does not exist yet', run: 'trajport plan --model mlp --widths 4096 --data mnist --steps 10' },
     { say: 'for large images, without having any', run: 'trajport plan --model resnet18 --input 3,224,224 --classes 1000 --method fgmt' },
-    { say: 'on an edge worker', run: 'trajport plan fine-tune.zip --method fgmt --batch-size 32 --heap-limit 32MiB --micro-batch auto --json' },
+    {
+      say: 'on an edge worker',
+      run: 'trajport plan fine-tune.zip --method fgmt --batch-size 32 --heap-limit 32MiB --micro-batch auto --json',
+    },
     { say: 'evaluation included, of a bundle that was trained on data of your own', run: 'trajport plan fine-tune.zip --data mydata' },
   ],
   notes: [
@@ -71,10 +74,13 @@ export const planCommand = defineCommand({
     const heap = planHeap(common, values, output);
     const flopsPerSecond = measureFlopRate((await compute()).core);
     const plans = methods.map((name) => ofCommand({ ...common, ...heap.chosen, method: name }, inputs, flopsPerSecond));
-    for (const item of plans) output.record({ event: 'result', command: 'plan', ...item, images: inputs?.images ?? null, testImages: inputs?.testImages ?? null });
+    for (const item of plans)
+      output.record({ event: 'result', command: 'plan', ...item, images: inputs?.images ?? null, testImages: inputs?.testImages ?? null });
     output.text(plansTable(output, plans, values['gmt-batches'] === 'fixed'));
     const faint = (text: string): void => output.text(output.style('faint', `  ${text}`));
-    faint(`Assignments and similarity are reckoned at ${plans[0]?.sweeps} sweeps a matching; where one group of units is matched, one assignment settles it.`);
+    faint(
+      `Assignments and similarity are reckoned at ${plans[0]?.sweeps} sweeps a matching; where one group of units is matched, one assignment settles it.`,
+    );
     for (const line of evaluationLines(plans, inputs)) faint(line);
     for (const { id, reason } of plans[0]?.heldGroups ?? []) faint(`Held where it is: ${printable(id)} (${reason}).`);
     const over = overBudget(output, plans, values['history-budget']);
@@ -115,7 +121,8 @@ function planHeap(common: Common, values: Values, output: Output): { readonly ch
     for (let images = most; images > 1; images = Math.ceil(images / 2)) if (heapOf(sizesOf(images)) <= limit) return images;
     return heapOf(sizesOf(1)) <= limit ? 1 : undefined;
   };
-  const asked = values['micro-batch'] === 'auto' && !wholeBatches ? (fitting(batchSize) ?? 1) : microBatchOf(values, common.graph, batchSize, output);
+  const asked =
+    values['micro-batch'] === 'auto' && !wholeBatches ? (fitting(batchSize) ?? 1) : microBatchOf(values, common.graph, batchSize, output);
   const chosen = asked === undefined ? {} : { microBatch: asked };
   const bytes = heapOf(chosen);
   if (bytes <= limit) return { chosen };
@@ -124,7 +131,10 @@ function planHeap(common: Common, values: Values, output: Output): { readonly ch
   const cap = values['heap-limit'] === undefined ? 'the cap of' : '--heap-limit';
   const one = images === 1 ? 'and there is no smaller one' : `and of one ${formatBytes(heapOf(sizesOf(1)))}`;
   const advice = fits === undefined ? one : `${wholeBatches ? '--batch-size' : '--micro-batch'} ${fits} fits`;
-  return { chosen, remark: `a gradient of ${formatCount(images, 'input')} at once may take ${formatBytes(bytes)} of heap, over ${cap} ${formatBytes(limit)}; ${advice}` };
+  return {
+    chosen,
+    remark: `a gradient of ${formatCount(images, 'input')} at once may take ${formatBytes(bytes)} of heap, over ${cap} ${formatBytes(limit)}; ${advice}`,
+  };
 }
 
 /** A plan of what the command does: beside the transfer the plain shift, and in the end three networks on the test images. */
@@ -156,7 +166,9 @@ function plansTable(output: Output, plans: readonly TransferPlan[], keepsGradien
 /** What evaluation adds, and how to do without. */
 function evaluationLines(plans: readonly TransferPlan[], inputs: PlannedInputs | undefined): string[] {
   if (inputs === undefined) {
-    return ['Evaluation is not in the time, since the number of images is not known (--data DIR says it): held-out images at every step, test images thrice.'];
+    return [
+      'Evaluation is not in the time, since the number of images is not known (--data DIR says it): held-out images at every step, test images thrice.',
+    ];
   }
   const { images, heldOutFraction, testImages } = inputs;
   // The same of every method but naive, beside which no plain shift runs.
@@ -165,7 +177,9 @@ function evaluationLines(plans: readonly TransferPlan[], inputs: PlannedInputs |
   const heldOut = heldOutCount(images, heldOutFraction);
   const scored = heldOut === 0 ? '' : `${formatCount(heldOut, 'held-out input')} at every step (--held-out 0: none)`;
   const tested = testImages === 0 ? '' : `${formatCount(testImages, 'test input')} thrice`;
-  return [`The time includes ${formatQuantity(evaluation)} FLOP of evaluation: ${[scored, tested].filter((text) => text !== '').join(', ') || 'batch-norm statistics'}.`];
+  return [
+    `The time includes ${formatQuantity(evaluation)} FLOP of evaluation: ${[scored, tested].filter((text) => text !== '').join(', ') || 'batch-norm statistics'}.`,
+  ];
 }
 
 /** Says which histories do not fit; those that do not even as codes. */

@@ -34,9 +34,22 @@ import { freshHeadOptions, isBundle, readStart } from '../weights.node.ts';
 const options = {
   ...dataOptions,
   ...modelOptions,
-  epochs: { kind: 'integer', field: 'epochs', metavar: 'N', minimum: 1, maximum: limits.checkpoints - 1, help: 'passes over the training images (default 10)' },
+  epochs: {
+    kind: 'integer',
+    field: 'epochs',
+    metavar: 'N',
+    minimum: 1,
+    maximum: limits.checkpoints - 1,
+    help: 'passes over the training images (default 10)',
+  },
   iterations: { kind: 'integer', field: 'iterations', metavar: 'N', minimum: 1, help: 'optimiser steps instead of epochs' },
-  'batch-size': { kind: 'integer', field: 'batchSize', metavar: 'N', minimum: 1, help: `images (windows of tokens) a step (default ${DEFAULT_BATCH_SIZE})` },
+  'batch-size': {
+    kind: 'integer',
+    field: 'batchSize',
+    metavar: 'N',
+    minimum: 1,
+    help: `images (windows of tokens) a step (default ${DEFAULT_BATCH_SIZE})`,
+  },
   optimiser: { kind: 'choice', choices: ['sgd', 'adamw'], default: 'sgd', help: 'sgd (with momentum) or adamw' },
   ...microBatchOptions,
   ...workerOptions,
@@ -44,16 +57,34 @@ const options = {
   momentum: { kind: 'number', metavar: 'X', minimum: 0, maximum: 1, default: 0.9, help: 'sgd: momentum' },
   'weight-decay': { kind: 'number', field: 'optimiser.weightDecay', metavar: 'X', minimum: 0, default: 0, help: 'weight decay' },
   'learning-rate': { kind: 'number', field: 'learningRate', metavar: 'X', minimum: 0, help: 'default 0.01 for sgd, 0.001 for adamw' },
-  'learning-rate-schedule': { kind: 'choice', choices: ['constant', 'cosine'], default: 'constant', help: 'constant, or cosine down to zero by epoch' },
+  'learning-rate-schedule': {
+    kind: 'choice',
+    choices: ['constant', 'cosine'],
+    default: 'constant',
+    help: 'constant, or cosine down to zero by epoch',
+  },
   initial: {
-    kind: 'string', reads: weightFiles, metavar: 'FILE',
+    kind: 'string',
+    reads: weightFiles,
+    metavar: 'FILE',
     help: 'weights to start from (a file of weights of any kind, or the last checkpoint of a bundle): this is fine-tuning',
   },
   ...freshHeadOptions,
-  checkpoints: { kind: 'integers', field: 'checkpointEpochs', metavar: 'N,N…', minimum: 1, help: 'epochs to keep besides start and end (default: all)' },
+  checkpoints: {
+    kind: 'integers',
+    field: 'checkpointEpochs',
+    metavar: 'N,N…',
+    minimum: 1,
+    help: 'epochs to keep besides start and end (default: all)',
+  },
   'checkpoint-iterations': { kind: 'integers', field: 'checkpointIterations', metavar: 'N,N…', minimum: 1, help: 'iterations to keep too' },
   'held-out': {
-    kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9, default: 0.1,
+    kind: 'number',
+    field: 'heldOutFraction',
+    metavar: 'X',
+    minimum: 0,
+    maximum: 0.9,
+    default: 0.1,
     help: 'share of the images kept out of training, for the evaluations shown',
   },
   out: { kind: 'string', writes: 'bundle', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
@@ -69,10 +100,22 @@ export const trainCommand = defineCommand({
   options,
   examples: [
     { say: 'a base network on generated data', run: 'trajport train --widths 512 --epochs 5 --out base.zip --final v1.safetensors' },
-    { say: 'its fine-tune on the second task: the trajectory worth porting', run: 'trajport train --data generated:after --widths 512 --initial v1.safetensors --out fine-tune.zip' },
-    { say: 'on MNIST, as the paper does', run: 'trajport train --data mnist --model mlp --widths 4096 --epochs 10 --out source.trajectory.zip' },
-    { say: 'a small language model on a text, byte by byte', run: 'trajport train --data text:corpus.txt --context 64 --model gpt2 --width 64 --depth 2 --heads 4 --optimiser adamw --epochs 1 --out lm.zip' },
-    { say: 'a convolutional net with AdamW', run: 'trajport train --data cifar10 --model conv8 --width 0.5 --optimiser adamw --out conv.zip' },
+    {
+      say: 'its fine-tune on the second task: the trajectory worth porting',
+      run: 'trajport train --data generated:after --widths 512 --initial v1.safetensors --out fine-tune.zip',
+    },
+    {
+      say: 'on MNIST, as the paper does',
+      run: 'trajport train --data mnist --model mlp --widths 4096 --epochs 10 --out source.trajectory.zip',
+    },
+    {
+      say: 'a small language model on a text, byte by byte',
+      run: 'trajport train --data text:corpus.txt --context 64 --model gpt2 --width 64 --depth 2 --heads 4 --optimiser adamw --epochs 1 --out lm.zip',
+    },
+    {
+      say: 'a convolutional net with AdamW',
+      run: 'trajport train --data cifar10 --model conv8 --width 0.5 --optimiser adamw --out conv.zip',
+    },
   ],
   notes: [
     'The same options and seed give the same bytes in Node, Deno, Bun and browsers.',
@@ -104,32 +147,46 @@ export const trainCommand = defineCommand({
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
     const { core } = await compute();
     const perplexed = hasPerplexity(data, loss ?? DEFAULT_LOSS);
-    const result = await job.run(async () => train({
-      graph, data, seed: values.seed, batchSize, optimiser: optimiserOf(values),
-      learningRate: values['learning-rate'] ?? (values.optimiser === 'sgd' ? 0.01 : 0.001),
-      learningRateSchedule: values['learning-rate-schedule'],
-      heldOutFraction: values['held-out'],
-      ...(values.iterations === undefined ? { epochs: values.epochs ?? 10 } : { iterations: values.iterations }),
-      ...(initial === undefined ? {} : { initial }),
-      ...(loss === undefined ? {} : { loss }),
-      ...(microBatch === undefined ? {} : { microBatch }),
-      ...(workers === undefined ? {} : { workers }),
-      ...(values.checkpoints === undefined ? {} : { checkpointEpochs: values.checkpoints }),
-      ...(values['checkpoint-iterations'] === undefined ? {} : { checkpointIterations: values['checkpoint-iterations'] }),
-      ...(job.resume === undefined ? {} : { resume: job.resume }),
-      compute: await compute(), signal,
-      onProgress: ({ done, total, detail, evaluations }) => {
-        for (const { iteration, heldOut } of evaluations) output.record({ event: 'evaluation', iteration, ...scoreFields(core, heldOut, perplexed) });
-        output.progress('training', done, total, detail);
-      },
-    }));
+    const result = await job.run(async () =>
+      train({
+        graph,
+        data,
+        seed: values.seed,
+        batchSize,
+        optimiser: optimiserOf(values),
+        learningRate: values['learning-rate'] ?? (values.optimiser === 'sgd' ? 0.01 : 0.001),
+        learningRateSchedule: values['learning-rate-schedule'],
+        heldOutFraction: values['held-out'],
+        ...(values.iterations === undefined ? { epochs: values.epochs ?? 10 } : { iterations: values.iterations }),
+        ...(initial === undefined ? {} : { initial }),
+        ...(loss === undefined ? {} : { loss }),
+        ...(microBatch === undefined ? {} : { microBatch }),
+        ...(workers === undefined ? {} : { workers }),
+        ...(values.checkpoints === undefined ? {} : { checkpointEpochs: values.checkpoints }),
+        ...(values['checkpoint-iterations'] === undefined ? {} : { checkpointIterations: values['checkpoint-iterations'] }),
+        ...(job.resume === undefined ? {} : { resume: job.resume }),
+        compute: await compute(),
+        signal,
+        onProgress: ({ done, total, detail, evaluations }) => {
+          for (const { iteration, heldOut } of evaluations)
+            output.record({ event: 'evaluation', iteration, ...scoreFields(core, heldOut, perplexed) });
+          output.progress('training', done, total, detail);
+        },
+      }),
+    );
 
     showEvaluations(output, core, result.evaluations, perplexed);
     remarkWorse(output, result.evaluations);
     const written: Record<string, string | number> = {};
     if (values.out !== undefined) {
-      const content = { graph, checkpoints: bundled(result.checkpoints, values), training: { ...result.record, ...normalisationRecord(normalisationOf(chosen)) } };
-      const bytes = await streamAtomically(values.out, (sink) => writeBundleTo(sink, content, { signal, ...(values['store-seed'] ? { core } : {}) }));
+      const content = {
+        graph,
+        checkpoints: bundled(result.checkpoints, values),
+        training: { ...result.record, ...normalisationRecord(normalisationOf(chosen)) },
+      };
+      const bytes = await streamAtomically(values.out, (sink) =>
+        writeBundleTo(sink, content, { signal, ...(values['store-seed'] ? { core } : {}) }),
+      );
       written['bundle'] = values.out;
       written['bundleBytes'] = bytes;
       output.text(`wrote ${printable(values.out)}: ${result.checkpoints.length} checkpoints, ${formatBytes(bytes)}`);
@@ -143,8 +200,13 @@ export const trainCommand = defineCommand({
     const last = result.evaluations.at(-1);
     output.hash('weights', result.record.sha256);
     output.record({
-      event: 'result', command: 'train', sha256: result.record.sha256, checkpoints: result.checkpoints.map(({ label, iteration }) => ({ label, iteration })),
-      heldOut: last === undefined ? null : scoreFields(core, last.heldOut, perplexed), ...written, record: result.record,
+      event: 'result',
+      command: 'train',
+      sha256: result.record.sha256,
+      checkpoints: result.checkpoints.map(({ label, iteration }) => ({ label, iteration })),
+      heldOut: last === undefined ? null : scoreFields(core, last.heldOut, perplexed),
+      ...written,
+      record: result.record,
     });
     return exitCodes.ok;
   },
@@ -154,8 +216,10 @@ type Values = ValuesOf<typeof options> & GlobalValues;
 
 /** @throws UsageError for options that do not go together. */
 function requireUsage(values: Values): void {
-  if (values.out === undefined && values.final === undefined) throw new UsageError('nothing would be written: give --out FILE, --final FILE or both');
-  if (values['fresh-head'] && values.initial === undefined) throw new UsageError('--fresh-head goes with --initial FILE; without it all layers are fresh');
+  if (values.out === undefined && values.final === undefined)
+    throw new UsageError('nothing would be written: give --out FILE, --final FILE or both');
+  if (values['fresh-head'] && values.initial === undefined)
+    throw new UsageError('--fresh-head goes with --initial FILE; without it all layers are fresh');
   if (values['store-seed'] && values.out === undefined) throw new UsageError('--store-seed goes with --out FILE');
   if (values['store-seed'] && values.initial !== undefined) {
     throw new UsageError('--store-seed is for weights drawn from --seed, not for those of --initial');
@@ -163,16 +227,28 @@ function requireUsage(values: Values): void {
   if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
 }
 
-/** Weights to start from. Where nobody has named a network it is the default MLP, and weights of another width are told which that would be. */
+/**
+ * Weights to start from. Where nobody has named a network it is the default MLP, and weights of another width are told
+ * which that would be.
+ */
 async function readInitial(path: string, graph: ModelGraph, values: Values, compute: () => Promise<Compute>): Promise<NetworkState> {
   try {
     return await readStart(path, graph, values, compute);
   } catch (error) {
-    if (!(error instanceof TrajportError) || values.model !== undefined || values.graph !== undefined || values.widths !== undefined || isBundle(path)) throw error;
+    if (
+      !(error instanceof TrajportError) ||
+      values.model !== undefined ||
+      values.graph !== undefined ||
+      values.widths !== undefined ||
+      isBundle(path)
+    )
+      throw error;
     const layers = [...(await readCheckpointFile(path)).tensors.values()].filter(({ shape }) => shape.length === 2);
     const widths = layers.slice(0, -1).map(({ shape }) => shape[0]).join(',');
     throw new FileError(
-      path, `${error.message}\n       no network is named, so it is --model mlp --widths 512${widths === '' ? '' : `; were these weights of an MLP, it would be --widths ${widths}`}`, error,
+      path,
+      `${error.message}\n       no network is named, so it is --model mlp --widths 512${widths === '' ? '' : `; were these weights of an MLP, it would be --widths ${widths}`}`,
+      error,
     );
   }
 }
@@ -216,5 +292,7 @@ function bundled(
   checkpoints: readonly CheckpointContent[],
   { seed, initial, 'store-seed': storeSeed }: { seed: number; initial: string | undefined; 'store-seed': boolean },
 ): readonly CheckpointContent[] {
-  return checkpoints.map((checkpoint, i) => (storeSeed && initial === undefined && i === 0 ? { ...checkpoint, seed: { seed } } : checkpoint));
+  return checkpoints.map((checkpoint, i) =>
+    storeSeed && initial === undefined && i === 0 ? { ...checkpoint, seed: { seed } } : checkpoint,
+  );
 }

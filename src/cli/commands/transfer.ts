@@ -39,25 +39,55 @@ const options = {
   ...workerOptions,
   ...lossOptions,
   target: {
-    kind: 'string', reads: weightFiles, metavar: 'FILE',
+    kind: 'string',
+    reads: weightFiles,
+    metavar: 'FILE',
     help: 'the base weights to port to (a file of weights of any kind, or the last checkpoint of a bundle)',
   },
-  'target-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'port to fresh random weights of this seed instead' },
+  'target-seed': {
+    kind: 'integer',
+    metavar: 'N',
+    minimum: 0,
+    maximum: 2 ** 32 - 1,
+    help: 'port to fresh random weights of this seed instead',
+  },
   ...freshHeadOptions,
-  'oracle-target': { kind: 'string', reads: weightFiles, metavar: 'FILE', help: '--method oracle: the weights that the target truly reached by training' },
+  'oracle-target': {
+    kind: 'string',
+    reads: weightFiles,
+    metavar: 'FILE',
+    help: '--method oracle: the weights that the target truly reached by training',
+  },
   ...scoringOptions,
   solver: {
-    kind: 'choice', choices: solverNames, default: 'coordinate-descent',
+    kind: 'choice',
+    choices: solverNames,
+    default: 'coordinate-descent',
     help:
       'how each matching is solved: one descent, the best of five seeded ones, or Frank-Wolfe (1.3 to 5 times the transfer for up to 1 % of the ' +
       'objective)',
   },
   start: {
-    kind: 'choice', choices: ['identity', 'previous'], default: 'identity',
+    kind: 'choice',
+    choices: ['identity', 'previous'],
+    default: 'identity',
     help: "where each step's descent starts: the identity as in the official code, or the step before",
   },
-  'max-sweeps': { kind: 'integer', field: 'maxSweeps', metavar: 'N', minimum: 1, maximum: 10_000, default: 100, help: 'sweeps of a descent at most' },
-  skip: { kind: 'strings', field: 'skipParameters', metavar: 'NAME,…', help: 'parameters, or prefixes of some, whose change is not carried over' },
+  'max-sweeps': {
+    kind: 'integer',
+    field: 'maxSweeps',
+    metavar: 'N',
+    minimum: 1,
+    maximum: 10_000,
+    default: 100,
+    help: 'sweeps of a descent at most',
+  },
+  skip: {
+    kind: 'strings',
+    field: 'skipParameters',
+    metavar: 'NAME,…',
+    help: 'parameters, or prefixes of some, whose change is not carried over',
+  },
   from: { kind: 'string', field: 'from', metavar: 'LABEL', help: 'first checkpoint of the part to carry over' },
   to: { kind: 'string', field: 'to', metavar: 'LABEL', help: 'last checkpoint of the part to carry over' },
   out: { kind: 'string', writes: 'weights', metavar: 'FILE', help: 'the transferred weights as safetensors' },
@@ -71,10 +101,22 @@ export const transferCommand = defineCommand({
   positionals: [{ name: 'BUNDLE', reads: thatFile }],
   options,
   examples: [
-    { say: 'port a fine-tune to the new base', run: 'trajport transfer fine-tune.zip --target v2.safetensors --data generated:after --out v2-ported.safetensors' },
-    { say: 'twice as fast or more, nearly as good', run: 'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --method fgmt --out v2-ported.safetensors' },
-    { say: 'to a network that was never trained', run: 'trajport transfer source.trajectory.zip --target-seed 2 --data mnist --out ported.safetensors --record record.json' },
-    { say: 'keep the new base\'s head, choose the step without labels', run: 'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --skip linear2 --stop-rule label-free --out ported.safetensors' },
+    {
+      say: 'port a fine-tune to the new base',
+      run: 'trajport transfer fine-tune.zip --target v2.safetensors --data generated:after --out v2-ported.safetensors',
+    },
+    {
+      say: 'twice as fast or more, nearly as good',
+      run: 'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --method fgmt --out v2-ported.safetensors',
+    },
+    {
+      say: 'to a network that was never trained',
+      run: 'trajport transfer source.trajectory.zip --target-seed 2 --data mnist --out ported.safetensors --record record.json',
+    },
+    {
+      say: "keep the new base's head, choose the step without labels",
+      run: 'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --skip linear2 --stop-rule label-free --out ported.safetensors',
+    },
   ],
   notes: [
     'The data is the task that the source learnt. No step is ever chosen on test images; where DATA has a test part, the accuracy on it is shown for the target, the plain shift (Naive) and the result, the last two at the step that the stop rule keeps of each.',
@@ -115,29 +157,40 @@ export const transferCommand = defineCommand({
     const common = {
       ...choices,
       ...(microBatch === undefined ? {} : { microBatch }),
-      source: bundle, target, data, seed: values.seed,
+      source: bundle,
+      target,
+      data,
+      seed: values.seed,
       ...(values.from === undefined ? {} : { from: values.from }),
       ...(values.to === undefined ? {} : { to: values.to }),
       ...(workers === undefined ? {} : { workers }),
-      compute: await compute(), signal,
+      compute: await compute(),
+      signal,
     } satisfies Omit<TransferOptions, 'method'>;
     const { core } = common.compute;
     const tokens = isTokenSet(data);
     const loss = lossOf(values) ?? lossOfRecord(bundle.training);
     const perplexed = hasPerplexity(data, loss);
-    const result = await job.run(async () => transfer({
-      ...common,
-      method: values.method,
-      ...(oracleTarget === undefined ? {} : { oracleTarget }),
-      ...(job.resume === undefined ? {} : { resume: job.resume }),
-      onProgress: ({ done, total, detail, steps }) => {
-        for (const step of steps) emitStep(output, core, step, perplexed);
-        output.progress(`porting by ${values.method}`, done, total, detail);
-      },
-    }));
+    const result = await job.run(async () =>
+      transfer({
+        ...common,
+        method: values.method,
+        ...(oracleTarget === undefined ? {} : { oracleTarget }),
+        ...(job.resume === undefined ? {} : { resume: job.resume }),
+        onProgress: ({ done, total, detail, steps }) => {
+          for (const step of steps) emitStep(output, core, step, perplexed);
+          output.progress(`porting by ${values.method}`, done, total, detail);
+        },
+      }),
+    );
     const naive = values.method === 'naive' ? result : await transfer({ ...common, method: 'naive' });
     const ported: Ported = {
-      result, naive, tokens, perplexed, budgetBytes: values['history-budget'], files: values,
+      result,
+      naive,
+      tokens,
+      perplexed,
+      budgetBytes: values['history-budget'],
+      files: values,
       test: test === undefined ? undefined : await testEvaluations(context, result, naive, target, test, loss),
     };
 
@@ -153,18 +206,22 @@ type Values = ValuesOf<typeof options> & GlobalValues;
 
 /** @throws UsageError for options that do not go together. */
 function requireUsage(values: Values): void {
-  if ((values.target === undefined) === (values['target-seed'] === undefined)) throw new UsageError('give either --target FILE or --target-seed N');
+  if ((values.target === undefined) === (values['target-seed'] === undefined))
+    throw new UsageError('give either --target FILE or --target-seed N');
   if (values['fresh-head'] && values.target === undefined) {
     throw new UsageError('--fresh-head goes with --target FILE; with --target-seed all layers are fresh');
   }
   if ((values.method === 'oracle') !== (values['oracle-target'] !== undefined)) {
     const oracle = values.method === 'oracle';
-    throw new UsageError(oracle ? '--method oracle needs --oracle-target FILE' : `--oracle-target is for --method oracle, not for ${values.method}`);
+    throw new UsageError(
+      oracle ? '--method oracle needs --oracle-target FILE' : `--oracle-target is for --method oracle, not for ${values.method}`,
+    );
   }
   if (values.workers !== undefined && values.method !== 'fgmt' && values.method !== 'gmt') {
     throw new UsageError(`--workers is for methods that compute gradients, fgmt and gmt, not for ${values.method}`);
   }
-  if (values.out === undefined && values.record === undefined) throw new UsageError('nothing would be written: give --out FILE, --record FILE or both');
+  if (values.out === undefined && values.record === undefined)
+    throw new UsageError('nothing would be written: give --out FILE, --record FILE or both');
 }
 
 function choicesOf(values: Values): TransferChoices {
@@ -181,19 +238,26 @@ function choicesOf(values: Values): TransferChoices {
 function requirePart(path: string, bundle: TrajectoryBundle, { method, from, to }: Values, choices: TransferChoices): void {
   const last = bundle.checkpoints.length - 1;
   if (last < 1) throw new FileError(path, 'holds one checkpoint, and a transfer carries over what changed from one to another');
-  const [first, end] = [from === undefined ? 0 : checkpointNumber(bundle, 'from', from), to === undefined ? last : checkpointNumber(bundle, 'to', to)];
+  const [first, end] = [
+    from === undefined ? 0 : checkpointNumber(bundle, 'from', from),
+    to === undefined ? last : checkpointNumber(bundle, 'to', to),
+  ];
   if (end > first) plan({ ...choices, graph: bundle.graph, method, checkpoints: end - first + 1 });
 }
 
 /** Without held-out images no step can be chosen. */
 function remarkNothingHeldOut(output: Output, bundlePath: string, values: Values, data: DataSet): void {
   if (values['stop-rule'] !== undefined) return;
-  const why = values['held-out'] === 0 ? '--held-out 0' : `${bundlePath} was trained on all of these ${isTokenSet(data) ? 'windows' : 'images'}, which`;
+  const why =
+    values['held-out'] === 0
+      ? '--held-out 0'
+      : `${bundlePath} was trained on all of these ${isTokenSet(data) ? 'windows' : 'images'}, which`;
   output.warn(`${why} leaves nothing to choose a step by: the last one is kept, as with --stop-rule last`);
 }
 
 function remarkIdleWorkers(output: Output, workers: number): void {
-  if (workers > 2) output.warn(`--workers ${workers}: without --micro-batch no more than two have work, one for the source and one for the target`);
+  if (workers > 2)
+    output.warn(`--workers ${workers}: without --micro-batch no more than two have work, one for the source and one for the target`);
 }
 
 async function testEvaluations(

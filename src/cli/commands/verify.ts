@@ -43,7 +43,8 @@ export const verifyCommand = defineCommand({
       const bytes = bundle.checkpoints.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
       output.record({ event: 'bundle', path, ...report });
       output.text(`${mark(context, report.passed)} hashes of ${bundle.checkpoints.length} checkpoints, ${formatBytes(bytes)}`);
-      for (const { labels, error } of faults(report)) output.text(`  ${labels.map(printable).join(', ')}: ${error.field}: expected ${error.expected}, got ${error.got}`);
+      for (const { labels, error } of faults(report))
+        output.text(`  ${labels.map(printable).join(', ')}: ${error.field}: expected ${error.expected}, got ${error.got}`);
       if (!report.passed) return exitCodes.fellShort;
       const state = await bundle.readCheckpoint(checkpointIndex(bundle, values.checkpoint), signal);
       const same = await checkFunction(context, bundle.graph, state, values.seed);

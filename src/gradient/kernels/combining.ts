@@ -46,8 +46,8 @@ function factorGradient(call: KernelCall): TensorInfo {
 }
 
 /**
- * x + b of one shape, without the broadcasting of tfjs's `Add`, whose gradient saves both to sum over what was broadcast: a residual network kept every
- * sum's inputs.
+ * x + b of one shape, without the broadcasting of tfjs's `Add`, whose gradient saves both to sum over what was
+ * broadcast: a residual network kept every sum's inputs.
  */
 function registerSums(): void {
   defineKernel('AddAlike', (call) => {

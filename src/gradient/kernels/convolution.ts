@@ -203,9 +203,9 @@ function inputGradient(call: KernelCall, depthwise: boolean): TensorInfo {
 }
 
 /**
- * Fewer channels than this (images) fill a fifth or less of the product's tile of 16 columns, phase by phase. Then dx goes the other way round:
- * patches = dy · filterᵀ, with a column for each tap and channel, are added onto their windows (a 7×7 stem of three channels:
- * 1.0 Y instead of 0.2).
+ * Fewer channels than this (images) fill a fifth or less of the product's tile of 16 columns, phase by phase. Then dx
+ * goes the other way round: patches = dy · filterᵀ, with a column for each tap and channel, are added onto their
+ * windows (a 7×7 stem of three channels: 1.0 Y instead of 0.2).
  */
 const LEAST_PHASE_CHANNELS = 4;
 /** Bytes of patches at once: they stay in the second-level cache until they are folded. */

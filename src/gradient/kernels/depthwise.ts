@@ -1,4 +1,7 @@
-/** Depthwise convolution (one channel a group, one filter a channel) in all three directions, on kernels of its own (`assembly/depthwise*.ts`). */
+/**
+ * Depthwise convolution (one channel a group, one filter a channel) in all three directions, on kernels of its own
+ * (`assembly/depthwise*.ts`).
+ */
 import type { Core, Scratch } from '../../core/core.ts';
 import type { Geometry } from './convolution-geometry.ts';
 

@@ -8,8 +8,8 @@ import type { Geometry } from './convolution-geometry.ts';
 import { suitsWinograd, winogradShare } from './winograd.ts';
 
 /**
- * Rates at which non-zeros are multiplied, as shares of the tiled product's (46 GFLOP/s where nothing else runs): entry by entry of one image,
- * which loads bound, and of two images, where what is not zero in one of them counts.
+ * Rates at which non-zeros are multiplied, as shares of the tiled product's (46 GFLOP/s where nothing else runs): entry
+ * by entry of one image, which loads bound, and of two images, where what is not zero in one of them counts.
  */
 const RATE_OF_ONE = 0.75;
 const RATE_OF_TWO = 0.95;
@@ -30,8 +30,8 @@ function longest(g: Geometry): number {
 }
 
 /**
- * How many images' non-zeros are multiplied together, 1 or 2, where a convolution over images [g.count, pixels, channels] with `out` channels is done
- * faster so, or else 0; looks at all of them. The same bytes for 1 and 2.
+ * How many images' non-zeros are multiplied together, 1 or 2, where a convolution over images [g.count, pixels,
+ * channels] with `out` channels is done faster so, or else 0; looks at all of them. The same bytes for 1 and 2.
  */
 export function imagesAtOnce(core: Core, g: Geometry, imagesPtr: number, pixels: number, channels: number, out: number): 0 | 1 | 2 {
   if (!isSparsable(g, channels, out)) return 0;

@@ -94,7 +94,8 @@ export class GradientWorkers implements Disposable {
     const inputs = new NetworkInputs(graph);
     // Before anything is asked of a worker: what one cannot read would come back without a name, or not at all.
     for (const [i, { state, batches }] of jobs.entries()) {
-      if (batches.length === 0) throw new InvalidArgumentError({ field: `jobs[${i}].batches`, expected: 'at least one batch', got: 'none' });
+      if (batches.length === 0)
+        throw new InvalidArgumentError({ field: `jobs[${i}].batches`, expected: 'at least one batch', got: 'none' });
       requireLayout(`jobs[${i}].state`, layout, state);
       for (const batch of batches) inputs.require(batch);
     }
@@ -145,8 +146,8 @@ export class GradientWorkers implements Disposable {
   }
 
   /**
-   * One copy for all workers, where the runtime lets threads share memory: a copy of Conv8's 21 MB for each made the last of two begin 10 ms later
-   * (a gradient in two workers, medians of rounds in turn, Node 20: 913 → 890 ms).
+   * One copy for all workers, where the runtime lets threads share memory: a copy of Conv8's 21 MB for each made the
+   * last of two begin 10 ms later (a gradient in two workers, medians of rounds in turn, Node 20: 913 → 890 ms).
    */
   #shared(state: NetworkState): NetworkState | undefined {
     if (typeof SharedArrayBuffer === 'undefined') return undefined;
@@ -174,7 +175,8 @@ export class GradientWorkers implements Disposable {
  * A pool of workers that the caller has started, each of which runs `serveGradients`. They belong to the pool from then on:
  * disposing of it terminates them.
  * @param workers `Worker`s of the web's kind or of Node's `worker_threads`; at least one.
- * @throws InvalidArgumentError for no workers, and for options that there are not; KernelError where one cannot be started, UnsupportedError without SIMD.
+ * @throws InvalidArgumentError for no workers, and for options that there are not; KernelError where one cannot be
+ *   started, UnsupportedError without SIMD.
  */
 export async function openGradientWorkers(workers: readonly (WebPort | NodePort)[], options: PoolOptions = {}): Promise<GradientWorkers> {
   requireOptions('openGradientWorkers', options, optionNames);
@@ -222,17 +224,27 @@ class Member {
    * @param arrays for the gradients of the runs, as long as there are some.
    */
   contributions(
-    graph: ModelGraph, options: NetworkOptions, state: NetworkState, shared: NetworkState | undefined, runs: readonly Run[], arrays: readonly NamedTensors[],
+    graph: ModelGraph,
+    options: NetworkOptions,
+    state: NetworkState,
+    shared: NetworkState | undefined,
+    runs: readonly Run[],
+    arrays: readonly NamedTensors[],
   ): Promise<Contribution>[] {
-    // Without memory to share, copied here and handed over: a structured clone copies on both sides, and the next worker starts only after this one's.
+    // Without memory to share, copied here and handed over: a structured clone copies on both sides, and the next
+    // worker starts only after this one's.
     const own = shared ?? { parameters: copied(state.parameters, freshArray, arrays[0]), buffers: copied(state.buffers, freshArray) };
     const spare = shared === undefined ? [own.parameters, ...arrays.slice(1)] : arrays;
     const pieces = runs.map((run) => run.pieces);
     const handedOver = [
-      ...(shared === undefined ? dataOf(own.buffers) : []), ...spare.flatMap(dataOf), ...pieces.flat(3).flatMap(({ inputs, labels }) => [inputs, labels]),
+      ...(shared === undefined ? dataOf(own.buffers) : []),
+      ...spare.flatMap(dataOf),
+      ...pieces.flat(3).flatMap(({ inputs, labels }) => [inputs, labels]),
     ];
     const transfer = handedOver.map(({ buffer }) => buffer as ArrayBuffer);
-    return this.#ask({ kind: 'gradient', graph, options, state: own, runs: pieces, spare }, runs.length, transfer) as Promise<Contribution & Response>[];
+    return this.#ask({ kind: 'gradient', graph, options, state: own, runs: pieces, spare }, runs.length, transfer) as Promise<
+      Contribution & Response
+    >[];
   }
 
   end(): void {
@@ -247,7 +259,11 @@ class Member {
     } catch (error) {
       // Nothing has been asked, so nothing is waited for.
       const got = error instanceof Error ? error.message : describe(error);
-      throw new InvalidArgumentError({ field: `message to ${this.#field}`, expected: 'plain records and numbers, which a worker can be sent', got });
+      throw new InvalidArgumentError({
+        field: `message to ${this.#field}`,
+        expected: 'plain records and numbers, which a worker can be sent',
+        got,
+      });
     }
     const waiting: Waiting[] = [];
     const promises = Array.from({ length: answers }, () => new Promise<Response>((resolve, reject) => waiting.push({ resolve, reject })));
@@ -275,9 +291,10 @@ class Member {
 }
 
 /**
- * Deals jobs to the workers that have least to do: whole ones where every worker gets as many, or else by halves. The first blocks of a
- * half are added up where they are computed, as in one thread; each later one comes back by itself, to be added in its turn. Two workers thus
- * read out and send one gradient each. Of equals the last worker is taken first: its state is copied last.
+ * Deals jobs to the workers that have least to do: whole ones where every worker gets as many, or else by halves. The
+ * first blocks of a half are added up where they are computed, as in one thread; each later one comes back by itself,
+ * to be added in its turn. Two workers thus read out and send one gradient each. Of equals the last worker is taken
+ * first: its state is copied last.
  */
 class Dealer {
   readonly #load: number[];

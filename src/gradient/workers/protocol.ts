@@ -25,7 +25,12 @@ export type Request =
 
 export type Response =
   | { readonly kind: 'open' }
-  | { readonly kind: 'contribution'; readonly losses: readonly number[]; readonly gradients: NamedTensors; readonly factors: NamedOuterProducts }
+  | {
+      readonly kind: 'contribution';
+      readonly losses: readonly number[];
+      readonly gradients: NamedTensors;
+      readonly factors: NamedOuterProducts;
+    }
   /** Of the last request: nothing more comes of it. */
   | { readonly kind: 'error'; readonly error: ErrorRecord };
 

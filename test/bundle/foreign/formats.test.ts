@@ -8,7 +8,12 @@ import { besideVector, expectVector, numbersOf, vector } from './support.ts';
 
 describe('kinds of files', () => {
   it.each([
-    ['state-dict.pt', 'pytorch'], ['dtypes.pth', 'pytorch'], ['views-legacy.pt', 'pytorch-legacy'], ['model.onnx', 'onnx'], ['external.onnx', 'onnx'], ['model.gguf', 'gguf'],
+    ['state-dict.pt', 'pytorch'],
+    ['dtypes.pth', 'pytorch'],
+    ['views-legacy.pt', 'pytorch-legacy'],
+    ['model.onnx', 'onnx'],
+    ['external.onnx', 'onnx'],
+    ['model.gguf', 'gguf'],
   ] as const)('%s is known by its bytes, whatever its name', async (name, format) => {
     const { bytes } = vector(name);
     expect(await detect({ name: 'checkpoint', bytes })).toBe(format);
@@ -56,7 +61,10 @@ describe('writing another kind', () => {
     const { files, changed } = await writeForeign(new Map([['x', raw(dtype, bytes)]]), { format, name: 'out.json' });
     expect(changed).toEqual([{ name: 'x', from: dtype, to }]);
     if (format !== 'tfjs') return;
-    const back = await readForeign({ name: 'out.json', bytes: files[0]?.bytes as Uint8Array }, { readBeside: async (path) => files.find(({ name }) => name === path)?.bytes as Uint8Array });
+    const back = await readForeign(
+      { name: 'out.json', bytes: files[0]?.bytes as Uint8Array },
+      { readBeside: async (path) => files.find(({ name }) => name === path)?.bytes as Uint8Array },
+    );
     expect(numbersOf(back.tensors.get('x') as RawTensor)).toEqual([value]);
   });
 
@@ -65,12 +73,19 @@ describe('writing another kind', () => {
     expect((await expectTyped(() => writeForeign(wide, { format: 'tfjs', name: 'o.json' }), 'unsupported')).field).toBe('x');
     const { changed } = await writeForeign(wide, { format: 'tfjs', name: 'o.json', dtype: 'f32' });
     expect(changed).toEqual([{ name: 'x', from: 'F64', to: 'F32' }]);
-    await expectTyped(() => writeForeign(new Map([['n', raw('I64', [0, 0, 0, 0, 1, 0, 0, 0])]]), { format: 'tfjs', name: 'o.json' }), 'unsupported');
+    await expectTyped(
+      () => writeForeign(new Map([['n', raw('I64', [0, 0, 0, 0, 1, 0, 0, 0])]]), { format: 'tfjs', name: 'o.json' }),
+      'unsupported',
+    );
   });
 
   it('keeps the bytes of every tensor from PyTorch to safetensors', async () => {
     const { tensors } = await readForeign(vector('dtypes.pth'));
-    const { files, changed } = await writeForeign(tensors, { format: 'safetensors', name: 'o.safetensors', metadata: new Map([['epoch', '7']]) });
+    const { files, changed } = await writeForeign(tensors, {
+      format: 'safetensors',
+      name: 'o.safetensors',
+      metadata: new Map([['epoch', '7']]),
+    });
     expect(changed).toEqual([]);
     const back = await readForeign({ name: 'o.safetensors', bytes: files[0]?.bytes as Uint8Array });
     expectVector('dtypes.pth', back.tensors);

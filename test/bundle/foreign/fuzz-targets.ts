@@ -25,19 +25,36 @@ export interface FuzzTarget {
 
 const files = (...names: readonly string[]) => async (): Promise<Uint8Array[]> => names.map((name) => vector(name).bytes);
 
-const texts = (...values: readonly unknown[]) => async (): Promise<Uint8Array[]> => values.map((value) => new TextEncoder().encode(JSON.stringify(value)));
+const texts =
+  (...values: readonly unknown[]) =>
+  async (): Promise<Uint8Array[]> =>
+    values.map((value) => new TextEncoder().encode(JSON.stringify(value)));
 const readBeside = async (): Promise<Uint8Array> => new Uint8Array(16);
 
 const tfjsModel = {
   format: 'layers-model',
   modelTopology: { config: [1, 2.5e3, null, true, 'text'] },
-  weightsManifest: [{ paths: ['group1-shard1of1.bin'], weights: [{ name: 'dense/kernel', shape: [2, 1], dtype: 'float32' }, { name: 'b', shape: [4], dtype: 'float32', quantization: { dtype: 'float16' } }] }],
+  weightsManifest: [
+    {
+      paths: ['group1-shard1of1.bin'],
+      weights: [
+        { name: 'dense/kernel', shape: [2, 1], dtype: 'float32' },
+        { name: 'b', shape: [4], dtype: 'float32', quantization: { dtype: 'float16' } },
+      ],
+    },
+  ],
 };
 const shards: Readonly<Record<string, Uint8Array>> = Object.fromEntries(
-  ['a', 'b'].map((name, i) => [`model-0000${i + 1}-of-00002.safetensors`, writeSafetensors(new Map([[`${name}.weight`, { dtype: 'U8', shape: [2], bytes: new Uint8Array(2) }]]))]),
+  ['a', 'b'].map((name, i) => [
+    `model-0000${i + 1}-of-00002.safetensors`,
+    writeSafetensors(new Map([[`${name}.weight`, { dtype: 'U8', shape: [2], bytes: new Uint8Array(2) }]])),
+  ]),
 );
 const readShard = async (path: string): Promise<Uint8Array> => shards[path] ?? new Uint8Array(16);
-const shardIndex = { metadata: { total_size: 16 }, weight_map: { 'a.weight': 'model-00001-of-00002.safetensors', 'b.weight': 'model-00002-of-00002.safetensors' } };
+const shardIndex = {
+  metadata: { total_size: 16 },
+  weight_map: { 'a.weight': 'model-00001-of-00002.safetensors', 'b.weight': 'model-00002-of-00002.safetensors' },
+};
 const rules = [{ from: 'fc*.weight', to: 'linears.$1.weight', transpose: [1, 0] }, { from: 'encoder.**', to: null }];
 
 /** `data.pkl` of PyTorch files: behind a ZIP's checksums hardly any damage would reach the unpickler. */
@@ -63,7 +80,11 @@ function parsePickle(bytes: Uint8Array): void {
 
 export const fuzzTargets: readonly FuzzTarget[] = [
   { name: 'pickle', seeds: pickles, parse: parsePickle },
-  { name: 'pytorch-legacy', seeds: files('state-dict-legacy.pt', 'views-legacy.pt', 'refused-call-legacy.pt'), parse: (bytes) => readLegacyPytorch({ name: 'fuzz', bytes }) },
+  {
+    name: 'pytorch-legacy',
+    seeds: files('state-dict-legacy.pt', 'views-legacy.pt', 'refused-call-legacy.pt'),
+    parse: (bytes) => readLegacyPytorch({ name: 'fuzz', bytes }),
+  },
   { name: 'pytorch', seeds: files('state-dict.pt', 'views.pt', 'dtypes.pth'), parse: (bytes) => readPytorch({ name: 'fuzz', bytes }) },
   { name: 'gguf', seeds: files('model.gguf'), parse: (bytes) => readGguf({ name: 'fuzz', bytes }) },
   { name: 'hdf5', seeds: files('keras2.h5', 'mixed.h5', 'latest.h5', 'refused-chunked.h5'), parse: (bytes) => readHdf5('fuzz', bytes) },

@@ -55,9 +55,14 @@ class KerasModel {
 
   json(output: string): unknown {
     const layers = this.layers.map(({ kind, name, inputs, config }) => ({
-      class_name: kind, name, config: { name, ...config }, inbound_nodes: inputs.length === 0 ? [] : [inputs.map((input) => [input, 0, 0, {}])],
+      class_name: kind,
+      name,
+      config: { name, ...config },
+      inbound_nodes: inputs.length === 0 ? [] : [inputs.map((input) => [input, 0, 0, {}])],
     }));
-    return { modelTopology: { class_name: 'Functional', config: { layers, input_layers: [['image', 0, 0]], output_layers: [[output, 0, 0]] } } };
+    return {
+      modelTopology: { class_name: 'Functional', config: { layers, input_layers: [['image', 0, 0]], output_layers: [[output, 0, 0]] } },
+    };
   }
 
   /** The weights as a file of them would be read. */
@@ -95,11 +100,18 @@ class KerasModel {
         const units = config['units'] as number;
         const kernel = this.#weight(`${name}/kernel`, [data.length, units]);
         const bias = this.#weight(`${name}/bias`, [units]);
-        return { shape: [units], data: bias.map((start, u) => activation(data.reduce((sum, x, i) => sum + x * (kernel[i * units + u] as number), start))) };
+        return {
+          shape: [units],
+          data: bias.map((start, u) => activation(data.reduce((sum, x, i) => sum + x * (kernel[i * units + u] as number), start))),
+        };
       }
       case 'BatchNormalization': {
         const channels = shape.at(-1) as number;
-        const [gamma, beta, mean] = ['gamma', 'beta', 'moving_mean'].map((suffix) => this.#weight(`${name}/${suffix}`, [channels])) as [Float64Array, Float64Array, Float64Array];
+        const [gamma, beta, mean] = ['gamma', 'beta', 'moving_mean'].map((suffix) => this.#weight(`${name}/${suffix}`, [channels])) as [
+          Float64Array,
+          Float64Array,
+          Float64Array,
+        ];
         const variance = this.#weight(`${name}/moving_variance`, [channels], 1);
         const normed = data.map((x, i) => {
           const c = i % channels;
@@ -117,7 +129,9 @@ class KerasModel {
           const [f, x, y] = [at % filters, Math.floor(at / filters) % out[1], Math.floor(at / filters / out[1])];
           let sum = bias[f] as number;
           for (let u = 0; u < rows; u++) for (let v = 0; v < columns; v++) for (let c = 0; c < channels; c++) {
-            sum += (data[((y + u) * width + x + v) * channels + c] as number) * (kernel[((u * columns + v) * channels + c) * filters + f] as number);
+            sum +=
+              (data[((y + u) * width + x + v) * channels + c] as number) *
+              (kernel[((u * columns + v) * channels + c) * filters + f] as number);
           }
           return activation(sum);
         });
@@ -132,17 +146,23 @@ class KerasModel {
 /** [H, W, C] → [C, H, W]. */
 function channelsFirst({ shape, data }: Value): Float64Array {
   const [height, width, channels] = shape as [number, number, number];
-  return Float64Array.from({ length: data.length }, (_, at) => data[(at % (height * width)) * channels + Math.floor(at / (height * width))] as number);
+  return Float64Array.from(
+    { length: data.length },
+    (_, at) => data[(at % (height * width)) * channels + Math.floor(at / (height * width))] as number,
+  );
 }
 
 function expectSameScores(model: KerasModel, output: string): void {
   const graph = graphFromLayersModel(model.json(output));
   const { state, report } = stateFromForeign(graph, model.checkpoint(), [], 'model');
   expect(report.fits).toBe(true);
-  const tensors = new Map([...(state?.parameters ?? []), ...(state?.buffers ?? [])].map(([key, { data }]) => [key, Float64Array.from(data)]));
+  const tensors = new Map(
+    [...(state?.parameters ?? []), ...(state?.buffers ?? [])].map(([key, { data }]) => [key, Float64Array.from(data)]),
+  );
   const got = forward64(graph, tensors, channelsFirst(model.value('image')), 1, false);
   const kinds = model.layers.map(({ kind }) => kind).join(' ');
-  for (const [k, expected] of model.value(output).data.entries()) expect(Math.abs((got[k] as number) - expected), kinds).toBeLessThan(1e-9 * (1 + Math.abs(expected)));
+  for (const [k, expected] of model.value(output).data.entries())
+    expect(Math.abs((got[k] as number) - expected), kinds).toBeLessThan(1e-9 * (1 + Math.abs(expected)));
 }
 
 describe('a Keras model behind flattened images', () => {
@@ -179,7 +199,12 @@ describe('a Keras model behind flattened images', () => {
         const kernel = [1 + (next() % 2), 1 + (next() % 2)];
         x = pick([true, false])
           ? model.add('BatchNormalization', [x])
-          : (model.value(x).shape.slice(0, 2).every((extent) => extent > 1) ? model.add('Conv2D', [x], { filters: 1 + (next() % 4), kernel_size: kernel, activation: pick(['linear', 'relu']) }) : x);
+          : model
+                .value(x)
+                .shape.slice(0, 2)
+                .every((extent) => extent > 1)
+            ? model.add('Conv2D', [x], { filters: 1 + (next() % 4), kernel_size: kernel, activation: pick(['linear', 'relu']) })
+            : x;
       }
       x = model.add('Flatten', [x]);
       const flat = x;

@@ -13,7 +13,11 @@ describe('HDF5', () => {
     expectVector(name, readHdf5(name, vector(name).bytes));
   });
 
-  it.each([['refused-chunked.h5', 'chunks'], ['refused-strings.h5', 'type class 3'], ['refused-big-endian.h5', 'big-endian']])('refuses %s: %s', async (name, named) => {
+  it.each([
+    ['refused-chunked.h5', 'chunks'],
+    ['refused-strings.h5', 'type class 3'],
+    ['refused-big-endian.h5', 'big-endian'],
+  ])('refuses %s: %s', async (name, named) => {
     const { message } = await expectTyped(() => readHdf5(name, vector(name).bytes), 'unsupported');
     expect(message).toContain(named);
     expect(message.split(name)).toHaveLength(2);
@@ -53,9 +57,12 @@ describe('Keras', () => {
   ] as const)('%s becomes the state of a network, kernels turned and flattened images reordered', async (name, rules) => {
     const { state, report } = stateFromForeign(parseGraph(kerasNetwork), await readForeign(vector(name)), rules, name);
     expect(describeMisfits(report)).toEqual([]);
-    const kernel = Object.entries(expectedTensors(name)).find(([path]) => path.includes('conv2d/') && path.includes('kernel'))?.[1].values as readonly number[];
+    const kernel = Object.entries(expectedTensors(name)).find(([path]) => path.includes('conv2d/') && path.includes('kernel'))?.[1]
+      .values as readonly number[];
     // PyTorch's (o, i, y, x) is Keras's (y, x, i, o).
-    expect([...(state?.parameters.get('conv2d.weight')?.data ?? [])]).toEqual([0, 1].flatMap((o) => Array.from({ length: 9 }, (_, yx) => kernel[2 * yx + o])));
+    expect([...(state?.parameters.get('conv2d.weight')?.data ?? [])]).toEqual(
+      [0, 1].flatMap((o) => Array.from({ length: 9 }, (_, yx) => kernel[2 * yx + o])),
+    );
     expect(state?.buffers.size).toBe(2);
   });
 });

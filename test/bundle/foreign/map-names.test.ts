@@ -58,7 +58,13 @@ describe('name patterns', () => {
     for (let round = 0; round < 5000; round++) {
       const pattern = text('ab.***', 1 + (next() % 8));
       const name = text('aab./', next() % 10);
-      const expected = tried(pattern.split(/(\*+)/).filter((part) => part !== '').map((part) => part.slice(0, part.startsWith('*') ? 2 : undefined)), name);
+      const expected = tried(
+        pattern
+          .split(/(\*+)/)
+          .filter((part) => part !== '')
+          .map((part) => part.slice(0, part.startsWith('*') ? 2 : undefined)),
+        name,
+      );
       expect({ pattern, name, captures: new NamePattern('p', pattern).match(name) }).toEqual({ pattern, name, captures: expected });
       if (expected !== undefined) fitting++;
     }
@@ -109,7 +115,11 @@ describe('mapping to a network', () => {
   });
 
   it('does not choose between a network and its average', () => {
-    const tensors = new Map([...layout.parameters, ...layout.buffers].flatMap(({ name, shape }) => ['model.', 'ema.'].map((prefix) => [prefix + name, f32(shape)] as const)));
+    const tensors = new Map(
+      [...layout.parameters, ...layout.buffers].flatMap(({ name, shape }) =>
+        ['model.', 'ema.'].map((prefix) => [prefix + name, f32(shape)] as const),
+      ),
+    );
     expect(mapNames(tensors, layout).report.missing.length).toBe(layout.parameters.length + layout.buffers.length);
     expect(mapNames(tensors, layout, [{ from: 'model.**', to: '$1' }, { from: 'ema.**', to: null }]).report.fits).toBe(true);
   });
@@ -143,7 +153,8 @@ describe('mapping to a network', () => {
   });
 
   it('refuses orders that are not of the axes, and views of other sizes', async () => {
-    const apply = (rule: Omit<NameRule, 'from' | 'to'>) => mapNames(new Map([['w', f32([2, 3])]]), layout, [{ from: 'w', to: 'w', ...rule }]);
+    const apply = (rule: Omit<NameRule, 'from' | 'to'>) =>
+      mapNames(new Map([['w', f32([2, 3])]]), layout, [{ from: 'w', to: 'w', ...rule }]);
     await expectTyped(() => apply({ transpose: [0, 0] }), 'invalid-argument');
     await expectTyped(() => apply({ transpose: [0] }), 'invalid-argument');
     await expectTyped(() => apply({ view: [5] }), 'invalid-argument');
@@ -159,7 +170,11 @@ describe('rule files', () => {
   });
 
   it.each([
-    ['another key', [{ from: 'a', to: 'b', form: 'c' }], 'rules[0].form: expected an option of a rule, got one that it does not have (did you mean from?)'],
+    [
+      'another key',
+      [{ from: 'a', to: 'b', form: 'c' }],
+      'rules[0].form: expected an option of a rule, got one that it does not have (did you mean from?)',
+    ],
     ['a reference to no wildcard', [{ from: 'a.*', to: 'b.$2' }], '$1 to $1'],
     ['a dollar that refers to nothing', [{ from: 'a', to: '$' }], 'no wildcard'],
     ['no list', {}, 'list of rules'],

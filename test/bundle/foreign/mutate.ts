@@ -58,7 +58,8 @@ export function mutator(seed: number): Mutator {
   return {
     next: (seeds) => {
       let bytes: Uint8Array = (seeds[below(seeds.length)] as Uint8Array).slice();
-      for (let i = below(4); i >= 0 && bytes.length > 0; i--) bytes = (mutations[below(mutations.length)] as (b: Uint8Array) => Uint8Array)(bytes);
+      for (let i = below(4); i >= 0 && bytes.length > 0; i--)
+        bytes = (mutations[below(mutations.length)] as (b: Uint8Array) => Uint8Array)(bytes);
       return bytes;
     },
   };

@@ -12,7 +12,13 @@ describe('folders of checkpoints', () => {
       'epoch-10.pt', 'epoch-9.pt', 'notes.txt', 'model-00001-of-00002.safetensors', 'model.safetensors.index.json', 'optimizer.pt',
       'checkpoint-500/pytorch_model.bin', 'checkpoint-500/optimizer.pt', 'group1-shard1of1.bin', 'tf/model.json', 'config.json',
     ];
-    expect(checkpointFiles(files)).toEqual(['checkpoint-500/pytorch_model.bin', 'epoch-9.pt', 'epoch-10.pt', 'model.safetensors.index.json', 'tf/model.json']);
+    expect(checkpointFiles(files)).toEqual([
+      'checkpoint-500/pytorch_model.bin',
+      'epoch-9.pt',
+      'epoch-10.pt',
+      'model.safetensors.index.json',
+      'tf/model.json',
+    ]);
   });
 
   it('compares numbers by value', () => {
@@ -21,7 +27,10 @@ describe('folders of checkpoints', () => {
   });
 
   it('are labelled by what tells them apart', async () => {
-    expect(checkpointLabels(['run/epoch-9.pt', 'run/epoch-10.pt'])).toEqual([{ label: 'epoch-9', epoch: 9 }, { label: 'epoch-10', epoch: 10 }]);
+    expect(checkpointLabels(['run/epoch-9.pt', 'run/epoch-10.pt'])).toEqual([
+      { label: 'epoch-9', epoch: 9 },
+      { label: 'epoch-10', epoch: 10 },
+    ]);
     expect(checkpointLabels(['c-1/model.safetensors', 'c-2/model.safetensors']).map(({ label }) => label)).toEqual(['c-1', 'c-2']);
     expect(checkpointLabels(['model.safetensors.index.json'])).toEqual([{ label: 'model', epoch: undefined }]);
     expect(checkpointLabels(['epoch2.pt', 'epoch1.pt']).map(({ epoch }) => epoch)).toEqual([undefined, undefined]);

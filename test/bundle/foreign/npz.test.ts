@@ -53,6 +53,9 @@ describe('npz', () => {
   it('refuses BF16, bytes that do not fill the shape, and names that leave the archive', async () => {
     await expectTyped(() => writeNpy('w', { dtype: 'BF16', shape: [1], bytes: new Uint8Array(2) }), 'unsupported');
     await expectTyped(() => writeNpy('w', { dtype: 'F32', shape: [2], bytes: new Uint8Array(4) }), 'malformed-file');
-    await expectTyped(() => writeNpz(new Map([['../w', { dtype: 'F32', shape: [], bytes: new Uint8Array(4) } as const]])), 'malformed-file');
+    await expectTyped(
+      () => writeNpz(new Map([['../w', { dtype: 'F32', shape: [], bytes: new Uint8Array(4) } as const]])),
+      'malformed-file',
+    );
   });
 });

@@ -31,7 +31,8 @@ describe('ONNX', () => {
 
   it('is told from other files by its first bytes', () => {
     expect(looksLikeOnnx(vector('model.onnx').bytes)).toBe(true);
-    for (const other of ['state-dict.pt', 'state-dict-legacy.pt', 'model.gguf', 'arrays.npz', 'expected.json']) expect(looksLikeOnnx(vector(other).bytes)).toBe(false);
+    for (const other of ['state-dict.pt', 'state-dict-legacy.pt', 'model.gguf', 'arrays.npz', 'expected.json'])
+      expect(looksLikeOnnx(vector(other).bytes)).toBe(false);
   });
 });
 
@@ -40,7 +41,12 @@ describe('GGUF', () => {
     const { tensors, metadata } = readGguf(vector('model.gguf'));
     expectVector('model.gguf', tensors);
     expect(Object.fromEntries(metadata)).toEqual({
-      'general.architecture': 'llama', 'general.alignment': '64', 'llama.rope': '0.5', tokens: '2 values', scores: '3 values', 'general.flag': 'true',
+      'general.architecture': 'llama',
+      'general.alignment': '64',
+      'llama.rope': '0.5',
+      tokens: '2 values',
+      scores: '3 values',
+      'general.flag': 'true',
     });
   });
 
@@ -59,6 +65,7 @@ describe('GGUF', () => {
     const at = Buffer.from(damaged).lastIndexOf(Buffer.from([28, 0, 0, 0])) + 4;
     damaged.fill(0, at, at + 8);
     await expectTyped(() => readGguf({ name, bytes: damaged }), 'malformed-file');
-    for (let length = 0; length < bytes.length - 64; length += 3) await expectTyped(() => readGguf({ name, bytes: bytes.subarray(0, length) }));
+    for (let length = 0; length < bytes.length - 64; length += 3)
+      await expectTyped(() => readGguf({ name, bytes: bytes.subarray(0, length) }));
   });
 });

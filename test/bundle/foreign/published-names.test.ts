@@ -15,11 +15,13 @@ const weights = (shape: readonly number[]): RawTensor => {
   return { dtype: 'F32', shape, bytes: new Uint8Array(data.buffer) };
 };
 const raw = (dtype: 'F32' | 'U8' | 'I64', shape: readonly number[], values: readonly number[]): RawTensor => {
-  const data = dtype === 'F32' ? Float32Array.from(values) : dtype === 'U8' ? Uint8Array.from(values) : BigInt64Array.from(values.map(BigInt));
+  const data =
+    dtype === 'F32' ? Float32Array.from(values) : dtype === 'U8' ? Uint8Array.from(values) : BigInt64Array.from(values.map(BigInt));
   return { dtype, shape, bytes: new Uint8Array(data.buffer) };
 };
 const triangle = (n: number): number[] => Array.from({ length: n * n }, (_, i) => (i % n <= Math.floor(i / n) ? 1 : 0));
-const map = (tensors: ReadonlyMap<string, RawTensor>, graph: ModelGraph) => mapNames(tensors, parameterLayout(graph), [], { tied: tiedWeights(graph) });
+const map = (tensors: ReadonlyMap<string, RawTensor>, graph: ModelGraph) =>
+  mapNames(tensors, parameterLayout(graph), [], { tied: tiedWeights(graph) });
 
 /** `names`: the published name of each of the network's, in full. */
 function expectMapped(tensors: ReadonlyMap<string, RawTensor>, graph: ModelGraph, names: ReadonlyMap<string, string>) {
@@ -63,9 +65,21 @@ describe('GPT-2', () => {
 
   it.each<[string, (tensors: Map<string, RawTensor>) => void, string]>([
     ['a head of its own', (tensors) => tensors.set('lm_head.weight', weights([9, 6])), 'unexpected: lm_head.weight [9, 6]'],
-    ['a bias that is no mask', (tensors) => tensors.set('h.0.attn.bias', raw('F32', [1, 1, 4, 4], triangle(4).with(5, 0.5))), 'unexpected: h.0.attn.bias [1, 1, 4, 4]'],
-    ['a copy of what is used once', (tensors) => tensors.set('other.weight', tensors.get('wpe.weight') as RawTensor), 'unexpected: other.weight [4, 6]'],
-    ['positions that do not count', (tensors) => tensors.set('position_ids', raw('I64', [1, 3], [0, 2, 1])), 'unexpected: position_ids [1, 3]'],
+    [
+      'a bias that is no mask',
+      (tensors) => tensors.set('h.0.attn.bias', raw('F32', [1, 1, 4, 4], triangle(4).with(5, 0.5))),
+      'unexpected: h.0.attn.bias [1, 1, 4, 4]',
+    ],
+    [
+      'a copy of what is used once',
+      (tensors) => tensors.set('other.weight', tensors.get('wpe.weight') as RawTensor),
+      'unexpected: other.weight [4, 6]',
+    ],
+    [
+      'positions that do not count',
+      (tensors) => tensors.set('position_ids', raw('I64', [1, 3], [0, 2, 1])),
+      'unexpected: position_ids [1, 3]',
+    ],
     ['a layer less', (tensors) => tensors.delete('h.1.ln_1.weight'), 'missing: transformer.h.1.ln_1.weight [6]'],
   ])('not with %s', (_, change, misfit) => {
     const tensors = published('');
@@ -89,17 +103,28 @@ describe("torchvision's vit_b_16 at the vit preset", () => {
   const graph = preset('vit', { input: [3, 8, 8], classes: 5, width: 6, depth: 11, heads: 2, patch: 4 });
   // Names and order of torchvision's state dict; in_proj stacks queries, keys and values as qkv does (nn.MultiheadAttention: `chunk(3)`).
   const blockNames = [
-    ['norm1', 'ln_1'], ['attn.qkv', 'self_attention.in_proj'], ['attn.proj', 'self_attention.out_proj'], ['norm2', 'ln_2'], ['mlp.fc1', 'mlp.0'], ['mlp.fc2', 'mlp.3'],
+    ['norm1', 'ln_1'],
+    ['attn.qkv', 'self_attention.in_proj'],
+    ['attn.proj', 'self_attention.out_proj'],
+    ['norm2', 'ln_2'],
+    ['mlp.fc1', 'mlp.0'],
+    ['mlp.fc2', 'mlp.3'],
   ] as const;
-  const both = (ours: string, theirs: string, joint = '.'): [string, string][] => ['weight', 'bias'].map((kind) => [`${ours}.${kind}`, `${theirs}${joint}${kind}`]);
+  const both = (ours: string, theirs: string, joint = '.'): [string, string][] =>
+    ['weight', 'bias'].map((kind) => [`${ours}.${kind}`, `${theirs}${joint}${kind}`]);
   const namesUnder = (prefix: string, rename = (name: string) => name): Map<string, string> =>
     new Map(
       [
-        ...both('patch_embed.proj', 'conv_proj'), ['cls_token', 'class_token'], ['pos_embed', 'encoder.pos_embedding'],
+        ...both('patch_embed.proj', 'conv_proj'),
+        ['cls_token', 'class_token'],
+        ['pos_embed', 'encoder.pos_embedding'],
         ...Array.from({ length: 11 }, (_, i) =>
-          blockNames.flatMap(([ours, theirs]) => both(`blocks.${i}.${ours}`, `encoder.layers.encoder_layer_${i}.${theirs}`, theirs.endsWith('in_proj') ? '_' : '.')),
+          blockNames.flatMap(([ours, theirs]) =>
+            both(`blocks.${i}.${ours}`, `encoder.layers.encoder_layer_${i}.${theirs}`, theirs.endsWith('in_proj') ? '_' : '.'),
+          ),
         ).flat(),
-        ...both('norm', 'encoder.ln'), ...both('head', 'heads.head'),
+        ...both('norm', 'encoder.ln'),
+        ...both('head', 'heads.head'),
       ].map(([ours, theirs]) => [ours as string, prefix + rename(theirs as string)]),
     );
   const published = (names: ReadonlyMap<string, string>): Map<string, RawTensor> =>
@@ -127,23 +152,43 @@ describe("torchvision's vit_b_16 at the vit preset", () => {
 
 type Names = readonly (readonly [ours: string, theirs: string])[];
 
-const ofModule = (ours: string, theirs: string, suffixes: readonly string[]): Names => suffixes.map((suffix) => [`${ours}.${suffix}`, `${theirs}.${suffix}`]);
+const ofModule = (ours: string, theirs: string, suffixes: readonly string[]): Names =>
+  suffixes.map((suffix) => [`${ours}.${suffix}`, `${theirs}.${suffix}`]);
 const affine = (ours: string, theirs: string): Names => ofModule(ours, theirs, ['weight', 'bias']);
-const norm = (ours: string, theirs: string): Names => ofModule(ours, theirs, ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']);
+const norm = (ours: string, theirs: string): Names =>
+  ofModule(ours, theirs, ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']);
 const kernel = (ours: string, theirs: string): Names => ofModule(ours, theirs, ['weight']);
 
 /** A file of these names with the network's shapes, and by ours what each is to become; counts of batches are in the file alone. */
-function publish(graph: ModelGraph, names: Names, shapeOf: (theirs: string, shape: readonly number[]) => readonly number[] = (_, shape) => shape) {
+function publish(
+  graph: ModelGraph,
+  names: Names,
+  shapeOf: (theirs: string, shape: readonly number[]) => readonly number[] = (_, shape) => shape,
+) {
   const layout = parameterLayout(graph);
   const shapes = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
-  const file = new Map(names.map(([ours, theirs]) => [theirs, ours.endsWith('num_batches_tracked') ? raw('I64', [], [7]) : weights(shapeOf(theirs, shapes.get(ours) as readonly number[]))]));
+  const file = new Map(
+    names.map(([ours, theirs]) => [
+      theirs,
+      ours.endsWith('num_batches_tracked') ? raw('I64', [], [7]) : weights(shapeOf(theirs, shapes.get(ours) as readonly number[])),
+    ]),
+  );
   return { file, expected: new Map(names.filter(([ours]) => !ours.endsWith('num_batches_tracked'))), shapes };
 }
 
 /** Every tensor of the network, by the numbers of the one that was published for it, in the network's shape. */
-function expectPublished(graph: ModelGraph, names: Names, scheme: string, shapeOf?: (theirs: string, shape: readonly number[]) => readonly number[]): void {
+function expectPublished(
+  graph: ModelGraph,
+  names: Names,
+  scheme: string,
+  shapeOf?: (theirs: string, shape: readonly number[]) => readonly number[],
+): void {
   for (const prefix of ['', 'state_dict.']) {
-    const { file, expected, shapes } = publish(graph, names.map(([ours, theirs]) => [ours, prefix + theirs]), shapeOf);
+    const { file, expected, shapes } = publish(
+      graph,
+      names.map(([ours, theirs]) => [ours, prefix + theirs]),
+      shapeOf,
+    );
     const { tensors, report } = map(file, graph);
     expect(describeMisfits(report)).toEqual([]);
     expect(report).toMatchObject({ scheme, fits: true });
@@ -160,21 +205,27 @@ describe.each([['vit', 12], ['deit', 2]])("Hugging Face's %s with a classifier",
   const graph = preset('vit', { input: [3, 8, 8], classes: 5, width, depth, heads: 2, patch: 4 });
   const block = (i: number): string => `${module}.encoder.layer.${i}`;
   const plain: Names = [
-    ['cls_token', `${module}.embeddings.cls_token`], ['pos_embed', `${module}.embeddings.position_embeddings`],
+    ['cls_token', `${module}.embeddings.cls_token`],
+    ['pos_embed', `${module}.embeddings.position_embeddings`],
     ...affine('patch_embed.proj', `${module}.embeddings.patch_embeddings.projection`),
     ...Array.from({ length: depth }, (_, i) => [
-      ...affine(`blocks.${i}.attn.proj`, `${block(i)}.attention.output.dense`), ...affine(`blocks.${i}.mlp.fc1`, `${block(i)}.intermediate.dense`),
-      ...affine(`blocks.${i}.mlp.fc2`, `${block(i)}.output.dense`), ...affine(`blocks.${i}.norm1`, `${block(i)}.layernorm_before`),
+      ...affine(`blocks.${i}.attn.proj`, `${block(i)}.attention.output.dense`),
+      ...affine(`blocks.${i}.mlp.fc1`, `${block(i)}.intermediate.dense`),
+      ...affine(`blocks.${i}.mlp.fc2`, `${block(i)}.output.dense`),
+      ...affine(`blocks.${i}.norm1`, `${block(i)}.layernorm_before`),
       ...affine(`blocks.${i}.norm2`, `${block(i)}.layernorm_after`),
     ]).flat(),
-    ...affine('norm', `${module}.layernorm`), ...affine('head', 'classifier'),
+    ...affine('norm', `${module}.layernorm`),
+    ...affine('head', 'classifier'),
   ];
-  const parts = (i: number, kind: string): string[] => ['query', 'key', 'value'].map((part) => `${block(i)}.attention.attention.${part}.${kind}`);
+  const parts = (i: number, kind: string): string[] =>
+    ['query', 'key', 'value'].map((part) => `${block(i)}.attention.attention.${part}.${kind}`);
   const published = (): Map<string, RawTensor> => {
     const { file } = publish(graph, plain);
     // Values first: the order in the file is not that of the parts.
     for (let i = 0; i < depth; i++) {
-      for (const kind of ['weight', 'bias']) for (const name of parts(i, kind).toReversed()) file.set(name, weights(kind === 'weight' ? [width, width] : [width]));
+      for (const kind of ['weight', 'bias'])
+        for (const name of parts(i, kind).toReversed()) file.set(name, weights(kind === 'weight' ? [width, width] : [width]));
     }
     return file;
   };
@@ -191,7 +242,11 @@ describe.each([['vit', 12], ['deit', 2]])("Hugging Face's %s with a classifier",
         expect(shape).toEqual(kind === 'weight' ? [3 * width, width] : [3 * width]);
         const numbers = parts(i, kind).flatMap((name) => [...new Float32Array((file.get(name) as RawTensor).bytes.slice().buffer)]);
         expect([...new Float32Array(bytes.slice().buffer)]).toEqual(numbers);
-        expect(report.mapped.find(({ to }) => to === `blocks.${i}.attn.qkv.${kind}`)).toMatchObject({ parts: parts(i, kind), from: parts(i, kind).join(' + '), turned: false });
+        expect(report.mapped.find(({ to }) => to === `blocks.${i}.attn.qkv.${kind}`)).toMatchObject({
+          parts: parts(i, kind),
+          from: parts(i, kind).join(' + '),
+          turned: false,
+        });
       }
     }
     const { state } = stateFromForeign(graph, { tensors: file, metadata: new Map(), convention: 'pytorch' }, [], 'vit');
@@ -200,11 +255,27 @@ describe.each([['vit', 12], ['deit', 2]])("Hugging Face's %s with a classifier",
 
   const key = parts(0, 'weight')[1] as string;
   it.each<[string, (file: Map<string, RawTensor>) => void, RegExp]>([
-    ['a part that is missing', (file) => file.delete(key), /^missing: blocks\.0\.attn\.qkv\.weight \[18, 6\]\n(unexpected: .*(query|value)\.weight \[6, 6\]\n?){2}$/],
-    ['a part of another type', (file) => file.set(key, { ...(file.get(key) as RawTensor), dtype: 'I32' }), /^missing: .*\n(unexpected: .*\n?){3}$/],
+    [
+      'a part that is missing',
+      (file) => file.delete(key),
+      /^missing: blocks\.0\.attn\.qkv\.weight \[18, 6\]\n(unexpected: .*(query|value)\.weight \[6, 6\]\n?){2}$/,
+    ],
+    [
+      'a part of another type',
+      (file) => file.set(key, { ...(file.get(key) as RawTensor), dtype: 'I32' }),
+      /^missing: .*\n(unexpected: .*\n?){3}$/,
+    ],
     ['a part of another width', (file) => file.set(key, weights([6, 5])), /^missing: .*\n(unexpected: .*\n?){3}$/],
-    ['a part that is too long', (file) => file.set(key, weights([7, 6])), /^shape: .*query\.weight \+ .*, as blocks\.0\.attn\.qkv\.weight expected \[18, 6\], got \[19, 6\]$/],
-    ['what the preset lacks', (file) => file.set(`${module}.embeddings.distillation_token`, weights([1, 1, 6])), /^unexpected: .*distillation_token \[1, 1, 6\]$/],
+    [
+      'a part that is too long',
+      (file) => file.set(key, weights([7, 6])),
+      /^shape: .*query\.weight \+ .*, as blocks\.0\.attn\.qkv\.weight expected \[18, 6\], got \[19, 6\]$/,
+    ],
+    [
+      'what the preset lacks',
+      (file) => file.set(`${module}.embeddings.distillation_token`, weights([1, 1, 6])),
+      /^unexpected: .*distillation_token \[1, 1, 6\]$/,
+    ],
   ])('says what is amiss with %s', (_, change, misfits) => {
     const file = published();
     change(file);
@@ -212,7 +283,9 @@ describe.each([['vit', 12], ['deit', 2]])("Hugging Face's %s with a classifier",
   });
 
   it('as a base model lacks nothing but the head', () => {
-    const base = new Map([...published()].filter(([name]) => !name.startsWith('classifier')).map(([name, tensor]) => [name.slice(module.length + 1), tensor]));
+    const base = new Map(
+      [...published()].filter(([name]) => !name.startsWith('classifier')).map(([name, tensor]) => [name.slice(module.length + 1), tensor]),
+    );
     expect(describeMisfits(map(base, graph).report)).toEqual(['missing: head.weight [5, 6]', 'missing: head.bias [5]']);
   });
 });
@@ -226,9 +299,15 @@ describe("Hugging Face's ResNet", () => {
       const projects = index === 0 && (stage > 0 || convolutions === 3);
       return [
         ...Array.from({ length: convolutions }, (__, k) => [
-          ...kernel(`${ours}.conv${k + 1}`, `${theirs}.layer.${k}.convolution`), ...norm(`${ours}.bn${k + 1}`, `${theirs}.layer.${k}.normalization`),
+          ...kernel(`${ours}.conv${k + 1}`, `${theirs}.layer.${k}.convolution`),
+          ...norm(`${ours}.bn${k + 1}`, `${theirs}.layer.${k}.normalization`),
         ]).flat(),
-        ...(projects ? [...kernel(`${ours}.downsample.0`, `${theirs}.shortcut.convolution`), ...norm(`${ours}.downsample.1`, `${theirs}.shortcut.normalization`)] : []),
+        ...(projects
+          ? [
+              ...kernel(`${ours}.downsample.0`, `${theirs}.shortcut.convolution`),
+              ...norm(`${ours}.downsample.1`, `${theirs}.shortcut.normalization`),
+            ]
+          : []),
       ];
     }).flat());
     const stem = [...kernel('conv1', 'resnet.embedder.embedder.convolution'), ...norm('bn1', 'resnet.embedder.embedder.normalization')];
@@ -239,37 +318,63 @@ describe("Hugging Face's ResNet", () => {
 describe('ConvNeXt', () => {
   const blocks = [1, 2, 11, 1];
   const graph = preset('convnext', { input: [3, 32, 32], classes: 5, width: 4, blocks });
-  const names = (stem: readonly [string, string], reduction: (stage: number) => string, block: (stage: number) => string, within: readonly string[], last: readonly [string, string]): Names => [
-    ...affine('features.0.0', stem[0]), ...affine('features.0.1', stem[1]),
+  const names = (
+    stem: readonly [string, string],
+    reduction: (stage: number) => string,
+    block: (stage: number) => string,
+    within: readonly string[],
+    last: readonly [string, string],
+  ): Names => [
+    ...affine('features.0.0', stem[0]),
+    ...affine('features.0.1', stem[1]),
     ...blocks.flatMap((count, stage) => [
       ...(stage === 0 ? [] : [0, 1].flatMap((k) => affine(`features.${2 * stage}.${k}`, `${reduction(stage)}.${k}`))),
       ...Array.from({ length: count }, (_, index): Names => {
         const [ours, theirs] = [`features.${2 * stage + 1}.${index}`, `${block(stage)}.${index}`];
-        return [[`${ours}.layer_scale`, `${theirs}.${within[4]}`], ...[0, 2, 3, 5].flatMap((layer, k) => affine(`${ours}.block.${layer}`, `${theirs}.${within[k]}`))];
+        return [
+          [`${ours}.layer_scale`, `${theirs}.${within[4]}`],
+          ...[0, 2, 3, 5].flatMap((layer, k) => affine(`${ours}.block.${layer}`, `${theirs}.${within[k]}`)),
+        ];
       }).flat(),
     ]),
-    ...affine('classifier.0', last[0]), ...affine('classifier.2', last[1]),
+    ...affine('classifier.0', last[0]),
+    ...affine('classifier.2', last[1]),
   ];
   // A vector of scales, where torchvision has [channels, 1, 1].
-  const vectors = (theirs: string, shape: readonly number[]): readonly number[] => (/(gamma|layer_scale_parameter)$/.test(theirs) ? [shape[0] as number] : shape);
+  const vectors = (theirs: string, shape: readonly number[]): readonly number[] =>
+    /(gamma|layer_scale_parameter)$/.test(theirs) ? [shape[0] as number] : shape;
 
   it('of Hugging Face', () => {
     const encoder = (stage: number): string => `convnext.encoder.stages.${stage}`;
-    expectPublished(graph, names(
-      ['convnext.embeddings.patch_embeddings', 'convnext.embeddings.layernorm'], (stage) => `${encoder(stage)}.downsampling_layer`, (stage) => `${encoder(stage)}.layers`,
-      ['dwconv', 'layernorm', 'pwconv1', 'pwconv2', 'layer_scale_parameter'], ['convnext.layernorm', 'classifier'],
-    ), "Hugging Face's ConvNeXt", vectors);
+    expectPublished(
+      graph,
+      names(
+        ['convnext.embeddings.patch_embeddings', 'convnext.embeddings.layernorm'],
+        (stage) => `${encoder(stage)}.downsampling_layer`,
+        (stage) => `${encoder(stage)}.layers`,
+        ['dwconv', 'layernorm', 'pwconv1', 'pwconv2', 'layer_scale_parameter'],
+        ['convnext.layernorm', 'classifier'],
+      ),
+      "Hugging Face's ConvNeXt",
+      vectors,
+    );
   });
 
   const timm = names(
-    ['stem.0', 'stem.1'], (stage) => `stages.${stage}.downsample`, (stage) => `stages.${stage}.blocks`, ['conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'], ['head.norm', 'head.fc'],
+    ['stem.0', 'stem.1'],
+    (stage) => `stages.${stage}.downsample`,
+    (stage) => `stages.${stage}.blocks`,
+    ['conv_dw', 'norm', 'mlp.fc1', 'mlp.fc2', 'gamma'],
+    ['head.norm', 'head.fc'],
   );
   it('of timm', () => {
     expectPublished(graph, timm, "timm's ConvNeXt", vectors);
   });
 
   it('of timm with 1×1 convolutions for dense layers', () => {
-    expectPublished(graph, timm, "timm's ConvNeXt", (theirs, shape) => (/fc[12]\.weight$/.test(theirs) ? [...shape, 1, 1] : vectors(theirs, shape)));
+    expectPublished(graph, timm, "timm's ConvNeXt", (theirs, shape) =>
+      /fc[12]\.weight$/.test(theirs) ? [...shape, 1, 1] : vectors(theirs, shape),
+    );
   });
 
   it('of its authors', () => {
@@ -281,7 +386,9 @@ describe('ConvNeXt', () => {
 
   it('keeps to shapes otherwise', () => {
     const { file } = publish(graph, timm, (theirs, shape) => (theirs === 'head.fc.weight' ? shape.toReversed() : vectors(theirs, shape)));
-    expect(describeMisfits(map(file, graph).report)).toEqual(['shape: head.fc.weight, as classifier.2.weight expected [5, 32], got [32, 5]']);
+    expect(describeMisfits(map(file, graph).report)).toEqual([
+      'shape: head.fc.weight, as classifier.2.weight expected [5, 32], got [32, 5]',
+    ]);
   });
 });
 
@@ -291,15 +398,33 @@ it("timm's MobileNetV2", () => {
   let position = 0;
   const blocks = [1, 2, 3, 4, 3, 3, 1].flatMap((count, stage) => Array.from({ length: count }, (_, index): Names => {
     const [ours, theirs] = [`features.${++position}.conv`, `blocks.${stage}.${index}`];
-    if (stage === 0) return [...kernel(`${ours}.0.0`, `${theirs}.conv_dw`), ...norm(`${ours}.0.1`, `${theirs}.bn1`), ...kernel(`${ours}.1`, `${theirs}.conv_pw`), ...norm(`${ours}.2`, `${theirs}.bn2`)];
+    if (stage === 0)
+      return [
+        ...kernel(`${ours}.0.0`, `${theirs}.conv_dw`),
+        ...norm(`${ours}.0.1`, `${theirs}.bn1`),
+        ...kernel(`${ours}.1`, `${theirs}.conv_pw`),
+        ...norm(`${ours}.2`, `${theirs}.bn2`),
+      ];
     return [
-      ...kernel(`${ours}.0.0`, `${theirs}.conv_pw`), ...norm(`${ours}.0.1`, `${theirs}.bn1`), ...kernel(`${ours}.1.0`, `${theirs}.conv_dw`), ...norm(`${ours}.1.1`, `${theirs}.bn2`),
-      ...kernel(`${ours}.2`, `${theirs}.conv_pwl`), ...norm(`${ours}.3`, `${theirs}.bn3`),
+      ...kernel(`${ours}.0.0`, `${theirs}.conv_pw`),
+      ...norm(`${ours}.0.1`, `${theirs}.bn1`),
+      ...kernel(`${ours}.1.0`, `${theirs}.conv_dw`),
+      ...norm(`${ours}.1.1`, `${theirs}.bn2`),
+      ...kernel(`${ours}.2`, `${theirs}.conv_pwl`),
+      ...norm(`${ours}.3`, `${theirs}.bn3`),
     ];
   }).flat());
   expect(position).toBe(17);
-  expectPublished(graph, [
-    ...kernel('features.0.0', 'conv_stem'), ...norm('features.0.1', 'bn1'), ...blocks, ...kernel('features.18.0', 'conv_head'), ...norm('features.18.1', 'bn2'),
-    ...affine('classifier.1', 'classifier'),
-  ], "timm's MobileNetV2");
+  expectPublished(
+    graph,
+    [
+      ...kernel('features.0.0', 'conv_stem'),
+      ...norm('features.0.1', 'bn1'),
+      ...blocks,
+      ...kernel('features.18.0', 'conv_head'),
+      ...norm('features.18.1', 'bn2'),
+      ...affine('classifier.1', 'classifier'),
+    ],
+    "timm's MobileNetV2",
+  );
 });

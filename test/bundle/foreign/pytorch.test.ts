@@ -6,13 +6,23 @@ import { expectTyped } from '../support.ts';
 import { expectVector, vector } from './support.ts';
 
 describe('PyTorch files', () => {
-  it.each(['state-dict.pt', 'state-dict-protocol4.pt', 'views.pt', 'dtypes.pth', 'checkpoint.pt'])('%s: every tensor as torch holds it', async (name) => {
-    expectVector(name, (await readPytorch(vector(name))).tensors);
-  });
+  it.each(['state-dict.pt', 'state-dict-protocol4.pt', 'views.pt', 'dtypes.pth', 'checkpoint.pt'])(
+    '%s: every tensor as torch holds it',
+    async (name) => {
+      expectVector(name, (await readPytorch(vector(name))).tensors);
+    },
+  );
 
   it('keeps numbers and strings of a training checkpoint as metadata', async () => {
     const { metadata } = await readPytorch(vector('checkpoint.pt'));
-    expect(Object.fromEntries(metadata)).toMatchObject({ epoch: '7', best: '0.5', arch: 'small', done: 'true', 'size.1': '4', 'optimizer.param_groups.0.lr': '0.1' });
+    expect(Object.fromEntries(metadata)).toMatchObject({
+      epoch: '7',
+      best: '0.5',
+      arch: 'small',
+      done: 'true',
+      'size.1': '4',
+      'optimizer.param_groups.0.lr': '0.1',
+    });
   });
 
   it.each([
@@ -34,6 +44,7 @@ describe('PyTorch files', () => {
 
   it('refuses every truncation', async () => {
     const { name, bytes } = vector('state-dict.pt');
-    for (let length = 0; length < bytes.length; length += 41) await expectTyped(() => readPytorch({ name, bytes: bytes.subarray(0, length) }));
+    for (let length = 0; length < bytes.length; length += 41)
+      await expectTyped(() => readPytorch({ name, bytes: bytes.subarray(0, length) }));
   });
 });

@@ -5,7 +5,11 @@ import { type RawTensor, writeSafetensors } from '../../../src/bundle/safetensor
 import { expectTyped, utf8 } from '../support.ts';
 import { besideVector, expectVector, vector } from './support.ts';
 
-const tensor = (...values: number[]): RawTensor => ({ dtype: 'F32', shape: [values.length], bytes: new Uint8Array(new Float32Array(values).buffer) });
+const tensor = (...values: number[]): RawTensor => ({
+  dtype: 'F32',
+  shape: [values.length],
+  bytes: new Uint8Array(new Float32Array(values).buffer),
+});
 const shards: Record<string, Uint8Array> = {
   'model-00001-of-00002.safetensors': writeSafetensors(new Map([['a', tensor(1)], ['b', tensor(2, 3)]]), new Map([['format', 'pt']])),
   'model-00002-of-00002.safetensors': writeSafetensors(new Map([['c', tensor(4)]])),
@@ -34,7 +38,11 @@ describe('checkpoints in parts', () => {
 
   it('gathers the tensors of every shard', async () => {
     const { tensors, metadata } = await read({ a: first, c: second, b: first });
-    expect([...tensors].map(([name, { bytes }]) => [name, [...new Float32Array(bytes.slice().buffer)]])).toEqual([['a', [1]], ['b', [2, 3]], ['c', [4]]]);
+    expect([...tensors].map(([name, { bytes }]) => [name, [...new Float32Array(bytes.slice().buffer)]])).toEqual([
+      ['a', [1]],
+      ['b', [2, 3]],
+      ['c', [4]],
+    ]);
     expect(metadata.get('format')).toBe('pt');
   });
 

@@ -35,7 +35,8 @@ export const pytorchNetwork = {
 /** Elements as numbers, decoded here by plain DataView calls: independent of src/bundle/dtype.ts. */
 export function numbersOf({ dtype, bytes }: RawTensor): number[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const every = (width: number, at: (offset: number) => number): number[] => Array.from({ length: bytes.byteLength / width }, (_, i) => at(i * width));
+  const every = (width: number, at: (offset: number) => number): number[] =>
+    Array.from({ length: bytes.byteLength / width }, (_, i) => at(i * width));
   const half = (bits: number): number => {
     const [sign, exponent, fraction] = [bits & 0x8000 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
     return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);

@@ -28,9 +28,15 @@ describe('tfjs weights', () => {
       { name: 'dense/bias', tensor: tensor([-1, 0.25]) },
     ]);
     const bytes = new Uint8Array(data);
-    const { tensors, convention, metadata } = await read(model(specs, ['a.bin', 'b.bin']), { 'a.bin': bytes.subarray(0, 9), 'b.bin': bytes.subarray(9) });
+    const { tensors, convention, metadata } = await read(model(specs, ['a.bin', 'b.bin']), {
+      'a.bin': bytes.subarray(0, 9),
+      'b.bin': bytes.subarray(9),
+    });
     expect([...tensors].map(([name, raw]) => [name, raw.dtype, raw.shape, numbersOf(raw)])).toEqual([
-      ['dense/kernel', 'F32', [2, 2], [1, 2, 3, 4.5]], ['steps', 'I32', [1], [7]], ['mask', 'BOOL', [3], [1, 0, 1]], ['dense/bias', 'F32', [2], [-1, 0.25]],
+      ['dense/kernel', 'F32', [2, 2], [1, 2, 3, 4.5]],
+      ['steps', 'I32', [1], [7]],
+      ['mask', 'BOOL', [3], [1, 0, 1]],
+      ['dense/bias', 'F32', [2], [-1, 0.25]],
     ]);
     expect(convention).toBe('keras');
     // Not `format`, which says another thing in the safetensors file that this becomes.
@@ -45,8 +51,13 @@ describe('tfjs weights', () => {
       ['scalar', { dtype: 'I32', shape: [], bytes: new Uint8Array([5, 0, 0, 0]) }],
     ]);
     const { json, shards } = writeTfjs(tensors, 'weights');
-    expect([...shards].map(([name, { byteLength }]) => [name, byteLength])).toEqual([['weights-shard1of2.bin', 4_194_304], ['weights-shard2of2.bin', 205_704]]);
-    const manifest = JSON.parse(new TextDecoder().decode(json)) as { weightsManifest: [{ paths: string[]; weights: io.WeightsManifestEntry[] }] };
+    expect([...shards].map(([name, { byteLength }]) => [name, byteLength])).toEqual([
+      ['weights-shard1of2.bin', 4_194_304],
+      ['weights-shard2of2.bin', 205_704],
+    ]);
+    const manifest = JSON.parse(new TextDecoder().decode(json)) as {
+      weightsManifest: [{ paths: string[]; weights: io.WeightsManifestEntry[] }];
+    };
     const [group] = manifest.weightsManifest;
     const whole = new Uint8Array(await new Blob(group.paths.map((path) => shards.get(path) as Uint8Array<ArrayBuffer>)).arrayBuffer());
     const decoded = io.decodeWeights(whole.buffer, group.weights);

@@ -32,7 +32,14 @@ const saveAs = (name) =>
     writeFileSync(at(`${name}.bin`), new Uint8Array(data));
     const decoded = tf.io.decodeWeights(data, weightSpecs);
     expected[`${name}.json`] = Object.fromEntries(
-      Object.entries(decoded).map(([key, tensor]) => [key, { dtype: { float32: 'F32', int32: 'I32', bool: 'BOOL' }[tensor.dtype], shape: tensor.shape, values: [...tensor.dataSync()].map(Number) }]),
+      Object.entries(decoded).map(([key, tensor]) => [
+        key,
+        {
+          dtype: { float32: 'F32', int32: 'I32', bool: 'BOOL' }[tensor.dtype],
+          shape: tensor.shape,
+          values: [...tensor.dataSync()].map(Number),
+        },
+      ]),
     );
     return { modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts) };
   });
@@ -55,18 +62,36 @@ const float = { T: { type: 'DT_FLOAT' } };
 const constant = (name, type) => ({ name, op: 'Const', input: [], attr: { dtype: { type } } });
 const modelTopology = {
   node: [
-    { name: 'x', op: 'Placeholder', input: [], attr: { dtype: { type: 'DT_FLOAT' }, shape: { shape: { dim: [{ size: '-1' }, { size: '4' }] } } } },
-    constant('net/w', 'DT_FLOAT'), constant('net/b', 'DT_FLOAT'), constant('net/shape', 'DT_INT32'),
+    {
+      name: 'x',
+      op: 'Placeholder',
+      input: [],
+      attr: { dtype: { type: 'DT_FLOAT' }, shape: { shape: { dim: [{ size: '-1' }, { size: '4' }] } } },
+    },
+    constant('net/w', 'DT_FLOAT'),
+    constant('net/b', 'DT_FLOAT'),
+    constant('net/shape', 'DT_INT32'),
     { name: 'net/flat', op: 'Reshape', input: ['x', 'net/shape'], attr: float },
-    { name: 'net/product', op: 'MatMul', input: ['net/flat', 'net/w'], attr: { ...float, transpose_a: { b: false }, transpose_b: { b: false } } },
+    {
+      name: 'net/product',
+      op: 'MatMul',
+      input: ['net/flat', 'net/w'],
+      attr: { ...float, transpose_a: { b: false }, transpose_b: { b: false } },
+    },
     { name: 'net/sum', op: 'BiasAdd', input: ['net/product', 'net/b'], attr: float },
     { name: 'y', op: 'Relu', input: ['net/sum'], attr: float },
   ],
-  library: {}, versions: { producer: 987 },
+  library: {},
+  versions: { producer: 987 },
 };
-const graphModel = await converter.loadGraphModel(tf.io.fromMemory({ modelTopology, weightSpecs: specs, weightData: data, format: 'graph-model', generatedBy: 'generate-tfjs.mjs' }));
+const graphModel = await converter.loadGraphModel(
+  tf.io.fromMemory({ modelTopology, weightSpecs: specs, weightData: data, format: 'graph-model', generatedBy: 'generate-tfjs.mjs' }),
+);
 const y = graphModel.predict(tf.ones([1, 4]));
 if (y.shape[1] !== 3) throw new Error(`the graph gives ${y.shape}`);
 await graphModel.save(saveAs('tfjs-graph'));
 
-writeFileSync(at('expected.json'), `${JSON.stringify(Object.fromEntries(Object.entries(expected).toSorted(([a], [b]) => (a < b ? -1 : 1))))}\n`);
+writeFileSync(
+  at('expected.json'),
+  `${JSON.stringify(Object.fromEntries(Object.entries(expected).toSorted(([a], [b]) => (a < b ? -1 : 1))))}\n`,
+);
