@@ -73,8 +73,8 @@ export async function readPart(field: string, path: string, options: ReadForeign
   options.signal?.throwIfAborted();
   requireNameLength(field, path);
   // eslint-disable-next-line no-control-regex
-  const plain =
-    path !== '' && !/[\u0000-\u001f\\:]/.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+  const odd = /[\u0000-\u001f\\:]/;
+  const plain = path !== '' && !odd.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
   if (!plain) throw new MalformedFileError({ field, expected: 'the name of a file in the same folder', got: describe(path) });
   if (options.readBeside === undefined) {
     throw new MalformedFileError({ field, expected: `the part ${describe(path)} beside the file`, got: 'this file alone' });
