@@ -1,5 +1,5 @@
 /** A source trajectory, from a bundle or from memory. */
-import { InvalidArgumentError, describe } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireList, requireMembers } from '../core/errors.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { getTensor } from '../tensor/tensor.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
@@ -16,23 +16,27 @@ export interface Trajectory {
 /**
  * A trajectory held in memory, whose states are read as they are at the time.
  * @param training the record of the training that made it, as a bundle has it: splits, data and loss of a transfer follow it.
- * @throws InvalidArgumentError, from `readCheckpoint`, for a number that no checkpoint has.
+ * @throws InvalidArgumentError for what are no checkpoints; from `readCheckpoint`, for a number that none has.
  */
 export function trajectoryFromStates(
   graph: ModelGraph,
   checkpoints: readonly { readonly label: string; readonly state: NetworkState }[],
   training?: unknown,
 ): Trajectory {
+  const kept = requireList('checkpoints', checkpoints, (field, item) => {
+    requireMembers(field, item, ['label', 'state']);
+    return item as (typeof checkpoints)[number];
+  });
   return {
     graph,
     training,
-    checkpoints: checkpoints.map(({ label }) => ({ label })),
+    checkpoints: kept.map(({ label }) => ({ label })),
     readCheckpoint: async (index) => {
-      const found = checkpoints[index];
+      const found = kept[index];
       if (found === undefined) {
         throw new InvalidArgumentError({
           field: 'checkpoint',
-          expected: `a number below ${checkpoints.length}`,
+          expected: `a number below ${kept.length}`,
           got: describe(index),
         });
       }

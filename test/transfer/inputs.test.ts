@@ -57,6 +57,8 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
     'layout',
     /parameterLayout\(graph\)/,
   ],
+  ['trajectoryFromStates of options', api.trajectoryFromStates as unknown as Loose, [{ graph, checkpoints: [] }], 'checkpoints', /a list/],
+  ['trajectoryFromStates of states', api.trajectoryFromStates as unknown as Loose, [graph, [state]], 'checkpoints[0]', /label/],
   ['openBundle of a path', openBundle, ['fine-tune.zip'], 'source', /got "fine-tune.zip" \(an address is new URL/],
   ['an option of another job', transfer, [{ ...job, iterations: 3 }], 'iterations', /one that it does not have \(there are steps, /],
   ['a word for the direction', linearSumAssignment, [compute.core, matrix, { maximize: 'no' }], 'maximize', /true or false, got "no"/],
