@@ -45,6 +45,8 @@ export function stateToSafetensors(
   state: NetworkState,
   metadata?: ReadonlyMap<string, string>,
 ): Uint8Array<ArrayBuffer> {
+  requireMembers('layout', layout, ['parameters', 'buffers'], 'parameterLayout(graph)');
+  requireMembers('state', state, ['parameters', 'buffers'], 'weights, { parameters, buffers }');
   const tensors = new Map<string, RawTensor>();
   for (const name of counterNames(layout)) tensors.set(name, { dtype: 'I64', shape: [], bytes: new Uint8Array(8) });
   for (const role of ['parameters', 'buffers'] as const) {

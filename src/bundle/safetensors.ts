@@ -3,7 +3,7 @@
  * The reader is stricter than the reference where that one's verdict depends on the reader: the header begins with
  * '{', keys occur once, `__metadata__` holds strings, integers are exact, and caps of `limits` bound what a header costs.
  */
-import { InvalidArgumentError, LimitError, MalformedFileError, describe } from '../core/errors.ts';
+import { LimitError, MalformedFileError, describe, requireBytes, requireMembers } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { type Dtype, dtypeBits, isDtype, toFloat32 } from './dtype.ts';
 import { countElements } from './extents.ts';
@@ -162,8 +162,7 @@ function parseShape(field: string, info: JsonObject): readonly number[] {
  * @throws MalformedFileError, LimitError, InvalidArgumentError for what is no Uint8Array
  */
 export function readSafetensors(bytes: Uint8Array, field = 'safetensors'): SafetensorsFile {
-  if (!(bytes instanceof Uint8Array))
-    throw new InvalidArgumentError({ field, expected: 'a Uint8Array (of an ArrayBuffer, new Uint8Array(buffer))', got: describe(bytes) });
+  requireBytes(field, bytes);
   const length = safetensorsHeaderLength(field, bytes, bytes.byteLength);
   const header = parseSafetensorsHeader(field, bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length), bytes.byteLength);
   const tensors = new Map<string, RawTensor>();
@@ -230,6 +229,7 @@ export function writeSafetensors(
   tensors: ReadonlyMap<string, RawTensor>,
   metadata: ReadonlyMap<string, string> = new Map(),
 ): Uint8Array<ArrayBuffer> {
+  requireMembers('tensors', tensors, ['entries', 'get'], 'tensors by name: a Map');
   const list = [...tensors].map(([name, tensor]) => ({ name, ...tensor }));
   const { header, dataBytes } = safetensorsHeader(list, metadata);
   const file = new Uint8Array(header.byteLength + dataBytes);

@@ -2,7 +2,15 @@
  * Writes trajectory bundles, one checkpoint at a time: two files' worth of memory, however long the trajectory.
  */
 import type { Core } from '../core/core.ts';
-import { InvalidArgumentError, LimitError, TrajportError, describe, requireChoice, requireInteger } from '../core/errors.ts';
+import {
+  InvalidArgumentError,
+  LimitError,
+  TrajportError,
+  describe,
+  requireChoice,
+  requireInteger,
+  requireMembers,
+} from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -66,6 +74,7 @@ export async function writeBundle(content: BundleContent, options: BundleOptions
 /** As `writeBundle`, piece by piece into a sink. @returns the length in bytes. @throws as that, and what the sink throws. */
 export async function writeBundleTo(sink: ByteSink, content: BundleContent, options: BundleOptions = {}): Promise<number> {
   requireOptions('writeBundle', options, optionNames);
+  requireMembers('content', content, ['graph', 'checkpoints'], 'what goes into a bundle, { graph, checkpoints }');
   const layout = checkpointLayout(content.graph);
   if (layout.fileBytes > limits.entryBytes) {
     throw new LimitError({ field: 'graph', expected: `checkpoints of at most ${limits.entryBytes} bytes`, got: `${layout.fileBytes}` });

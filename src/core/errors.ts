@@ -239,3 +239,9 @@ export function requireMembers(
     got: object === undefined ? describe(value) : `${describe(value)} without ${missing.join(', ')}`,
   });
 }
+
+/** @throws InvalidArgumentError unless it is a Uint8Array. */
+export function requireBytes(field: string, value: unknown): void {
+  if (value instanceof Uint8Array) return;
+  throw new InvalidArgumentError({ field, expected: 'a Uint8Array: new Uint8Array(buffer)', got: describe(value) });
+}

@@ -1,5 +1,5 @@
 /** Labelled images as bytes: sets, sets made of others, and the split of rows into training and held-out ones. */
-import { InvalidArgumentError, describe, requireInteger, requireMembers, requireNumber } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireInteger, requireList, requireMembers, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -106,7 +106,9 @@ export function imageSet(fields: ImageSetFields): ImageSet {
  * @throws InvalidArgumentError where either is not one number a channel.
  */
 export function normalised(set: ImageSet, mean: readonly number[], standardDeviation: readonly number[]): ImageSet {
-  for (const value of standardDeviation) requireNumber('standardDeviation', value, Number.MIN_VALUE);
+  requireImages(set);
+  requireList('mean', mean, (field, value) => requireNumber(field, value, -Number.MAX_VALUE, Number.MAX_VALUE));
+  requireList('standardDeviation', standardDeviation, (field, value) => requireNumber(field, value, Number.MIN_VALUE));
   return imageSet({
     ...set,
     scale: standardDeviation.map((deviation) => 1 / (255 * deviation)),
@@ -116,6 +118,7 @@ export function normalised(set: ImageSet, mean: readonly number[], standardDevia
 
 /** Mean and standard deviation of each channel in 0 … 1, over all images; sums of integers, so exact in any order. */
 export function channelStatistics(set: ImageSet): { mean: number[]; standardDeviation: number[] } {
+  requireImages(set);
   const { channels, height, width, count, images } = set;
   const area = height * width;
   const mean: number[] = [];
@@ -142,7 +145,9 @@ export function channelStatistics(set: ImageSet): { mean: number[]; standardDevi
  * The rows of `set` as a set of its own (copied), in the order given. @throws InvalidArgumentError for no rows, or one
  * that `set` does not have.
  */
-export function selectRows(set: ImageSet, rows: Int32Array | readonly number[], name = set.name): ImageSet {
+export function selectRows(set: ImageSet, rows: Int32Array | readonly number[], name?: string): ImageSet {
+  requireImages(set);
+  requireMembers('rows', rows, ['length'], 'numbers of rows');
   const size = set.channels * set.height * set.width;
   const images = new Uint8Array(rows.length * size);
   const labels = new Uint8Array(rows.length);
@@ -151,7 +156,7 @@ export function selectRows(set: ImageSet, rows: Int32Array | readonly number[], 
     images.set(set.images.subarray(row * size, (row + 1) * size), i * size);
     labels[i] = set.labels[row] as number;
   }
-  return imageSet({ ...set, name, images, labels });
+  return imageSet({ ...set, name: name ?? set.name, images, labels });
 }
 
 /**
@@ -183,6 +188,8 @@ export function heldOutCount(count: number, fraction: number): number {
  * @throws InvalidArgumentError for a class that occurs twice, is out of range or has no image.
  */
 export function selectClasses(set: ImageSet, classes: readonly number[]): ImageSet {
+  requireImages(set);
+  requireList('classes', classes, (_, label) => label);
   const relabelled = new Map<number, number>();
   for (const [index, label] of classes.entries()) {
     requireInteger(`classes[${index}]`, label, 0, set.classes - 1);
@@ -216,4 +223,8 @@ export function shrink(set: ImageSet, factor: number): ImageSet {
     }
   }
   return imageSet({ ...set, images, height, width });
+}
+
+function requireImages(set: unknown): void {
+  requireMembers('set', set, ['images', 'labels', 'channels'], 'a set of images: imageSet(), imageSetFromIdx() …');
 }

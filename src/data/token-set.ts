@@ -1,5 +1,5 @@
 /** Token numbers of a text, cut into windows of equal length: the data of a language model, which learns each next token. */
-import { InvalidArgumentError, describe, requireInteger, requireMembers } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireInteger, requireMembers, requireBytes } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { room, type Batch } from './batch.ts';
@@ -57,6 +57,7 @@ export function tokenSet(fields: TokenSetFields): TokenSet {
  * InvalidArgumentError for an odd length.
  */
 export function tokensFromBytes(bytes: Uint8Array, width: 8 | 16): Uint8Array | Uint16Array {
+  requireBytes('tokens', bytes);
   if (width === 8) return bytes;
   if (bytes.length % 2 !== 0)
     throw new InvalidArgumentError({ field: 'tokens', expected: 'two bytes a token', got: describe(bytes.length) });

@@ -1,4 +1,5 @@
 /** What a gradient history takes, known before anything is computed. */
+import { requireSpec } from './permutation.ts';
 import { requireInteger } from '../core/errors.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { matchingLayout } from './layout.ts';
@@ -20,6 +21,7 @@ export interface HistorySize {
  * as `matchingLayout` does.
  */
 export function historySize(spec: PermutationSpec, pairs: number, frozenGroups: readonly string[] = []): HistorySize {
+  requireSpec(spec);
   return sizeOf(matchingLayout(spec, frozenGroups), requireInteger('pairs', pairs, 0));
 }
 

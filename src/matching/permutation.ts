@@ -2,7 +2,7 @@
  * Permutations of hidden units: make, check, invert, compose, and apply to named tensors.
  * One convention throughout: `permuted[i] = original[perm[i]]`.
  */
-import { InvalidArgumentError, describe } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireMembers } from '../core/errors.ts';
 import type { PermutationGroup, PermutationSpec, TensorSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { elementCount, sameShape } from '../tensor/tensor.ts';
@@ -25,13 +25,24 @@ export function isIdentity(perm: Int32Array): boolean {
   return true;
 }
 
+/** @throws InvalidArgumentError unless it is what `derivePermutationSpec` gives. */
+export function requireSpec(spec: unknown): void {
+  requireMembers('spec', spec, ['groups', 'tensors'], 'a permutation spec: derivePermutationSpec(graph)');
+}
+
+function requirePermutationMap(field: string, permutations: unknown): void {
+  requireMembers(field, permutations, ['entries', 'get'], 'permutations by group: a Map of Int32Array');
+}
+
 /** The permutations that move nothing. */
 export function identityPermutations(spec: PermutationSpec): Permutations {
+  requireSpec(spec);
   return new Map(spec.groups.map(({ id, size }) => [id, identity(size)]));
 }
 
 /** Uniformly random permutations of those that keep the function; the same for the same spec and seed in every runtime. */
 export function randomPermutations(spec: PermutationSpec, seed: number): Permutations {
+  requireSpec(spec);
   return new Map(
     spec.groups.map((group, index) => [group.id, randomPermutation(group, new Random(seed, streams.permutation, index))]),
   );
@@ -114,6 +125,7 @@ function invert(perm: Int32Array): Int32Array {
 
 /** Undoes `perms`: permuting by one and then by the other moves nothing. */
 export function invertPermutations(perms: Permutations): Permutations {
+  requirePermutationMap('permutations', perms);
   return new Map([...perms].map(([id, perm]) => [id, invert(perm)]));
 }
 
@@ -123,6 +135,8 @@ export function invertPermutations(perms: Permutations): Permutations {
  * @throws InvalidArgumentError where the two have different groups or sizes.
  */
 export function composePermutations(first: Permutations, second: Permutations): Permutations {
+  requirePermutationMap('first', first);
+  requirePermutationMap('second', second);
   const composed = new Map<string, Int32Array>();
   for (const [id, a] of first) {
     const b = second.get(id);
@@ -159,6 +173,9 @@ export function movedFraction(perms: Permutations): number {
  *   for every group.
  */
 export function permuteTensors(spec: PermutationSpec, tensors: NamedTensors, perms: Permutations): NamedTensors {
+  requireSpec(spec);
+  requireMembers('tensors', tensors, ['entries', 'get'], 'tensors by name: a Map');
+  requirePermutationMap('permutations', perms);
   requirePermutations(spec, perms);
   const permuted = new Map<string, Tensor>();
   for (const [name, tensor] of tensors) {

@@ -11,7 +11,7 @@
  *       return builder.add({ op: 'add' }, body, input);
  *     }
  */
-import { InvalidArgumentError, describe } from '../core/errors.ts';
+import { InvalidArgumentError, describe, requireList } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { INPUT, parseGraph, type ModelGraph, type OperationName, type Operations, type Padding, type Pair } from './graph.ts';
@@ -113,6 +113,7 @@ export class GraphBuilder {
  * @throws what `parseGraph` throws.
  */
 export function sequential(input: readonly number[], layers: readonly (Layer | Residual)[]): ModelGraph {
+  requireList('layers', layers, (_, layer) => layer);
   const builder = new GraphBuilder(input);
   return builder.build(builder.chain(builder.input, layers));
 }

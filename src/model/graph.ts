@@ -115,6 +115,7 @@ export function parameterLayout(graph: ModelGraph): ParameterLayout {
 
 /** Names of weights that another layer uses too. */
 export function tiedWeights(graph: ModelGraph): ReadonlySet<string> {
+  requireMembers('graph', graph, ['input', 'nodes', 'output'], 'a network: preset(), sequential(), a GraphBuilder');
   return new Set(graph.nodes.flatMap((node) => (node.op === 'tied_dense' ? [parameterName(node.with, 'weight')] : [])));
 }
 

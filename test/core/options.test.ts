@@ -179,7 +179,7 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
 const without: readonly string[] = [
   'TrajectoryBundle', 'channelStatistics', 'closeSharedCompute', 'composePermutations', 'decodeResumePoint', 'derivePermutationSpec', 'describe', 'describeMisfits', 'detect',
   'flattenedInputs', 'graphFromLayersModel', 'historySize', 'identityPermutations', 'inferShapes', 'invertPermutations', 'lintPermutationSpec', 'normalised', 'outputClasses',
-  'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'requireChoice', 'requireFit', 'requireFlag', 'requireInteger', 'requireList',
+  'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'requireBytes', 'requireChoice', 'requireFit', 'requireFlag', 'requireInteger', 'requireList',
   'requireMembers', 'requireNumber', 'requireText', 'selectClasses', 'selectRows', 'serveGradients', 'splitRows', 'stateFromSafetensors', 'stateSha256', 'stateToSafetensors',
   'tiedWeights', 'tokensFromBytes', 'trajectoryFromStates', 'writableFormatOf', 'writeSafetensors',
 ];

@@ -1,5 +1,5 @@
 /** Tensors of any file against what a network has: what fits, and exactly what does not. */
-import { MalformedFileError } from '../../core/errors.ts';
+import { MalformedFileError, requireMembers } from '../../core/errors.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
 import { flattenedInputs } from '../../model/flattened-units.ts';
@@ -77,6 +77,8 @@ export function mapNames(
   options: MappingOptions = {},
 ): MappedTensors {
   requireOptions('mapNames', options, optionNames);
+  requireMembers('tensors', tensors, ['entries', 'get'], 'tensors by name: a Map');
+  requireMembers('layout', layout, ['parameters', 'buffers'], 'parameterLayout(graph)');
   const wanted = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
   const counters = new Set(
     [...wanted.keys()].flatMap((name) =>

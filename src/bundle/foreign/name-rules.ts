@@ -5,7 +5,16 @@
  *    { "from": "layer.*.query.*", "to": "blocks.$1.qkv.$2", "part": [0, 3] },
  *    { "from": "dense/kernel", "to": "linears.0.weight", "view": [7, 7, 64, 512], "transpose": [3, 2, 0, 1], "shape": [512, 3136] }]
  */
-import { InvalidArgumentError, LimitError, MalformedFileError, describe, requireInteger } from '../../core/errors.ts';
+import {
+  InvalidArgumentError,
+  LimitError,
+  MalformedFileError,
+  describe,
+  requireInteger,
+  requireBytes,
+  requireList,
+  requireMembers,
+} from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
@@ -71,6 +80,7 @@ interface CompiledRule {
  * @throws MalformedFileError, InvalidArgumentError, LimitError naming the rule.
  */
 export function parseNameRules(bytes: Uint8Array, field = 'rules'): readonly NameRule[] {
+  requireBytes(field, bytes);
   if (bytes.byteLength > limits.manifestBytes)
     throw new LimitError({ field, expected: `at most ${limits.manifestBytes} bytes`, got: `${bytes.byteLength}` });
   const json = parseJson(decodeUtf8(field, bytes), { field });
@@ -157,6 +167,8 @@ export function renameTensors(
   inputExtents: ReadonlyMap<string, readonly [number, number, number]> = new Map(),
   inputsFirst: ReadonlySet<string> = new Set(),
 ): readonly Renamed[] {
+  requireMembers('tensors', tensors, ['entries', 'get'], 'tensors by name: a Map');
+  requireList('rules', rules, (_, rule) => rule);
   const compiled = compileRules('rules', rules);
   let steps = 0;
   return joined([...tensors].map(([from, tensor]): Piece => {

@@ -15,6 +15,7 @@ const extensions: Readonly<Record<WritableFormat, string>> = { safetensors: '.sa
 
 /** The kind that a file of that name is to be. @throws InvalidArgumentError where the name does not say. */
 export function writableFormatOf(name: string): WritableFormat {
+  requireText('output', name);
   const format = writableFormats.find((candidate) => name.toLowerCase().endsWith(extensions[candidate]));
   if (format === undefined) {
     throw new InvalidArgumentError({

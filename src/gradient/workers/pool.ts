@@ -5,7 +5,7 @@
  */
 import { requireCoreOptions } from '../../core/core.ts';
 import type { Arithmetic, CoreOptions } from '../../core/core.ts';
-import { InvalidArgumentError, KernelError, describe, requireInteger } from '../../core/errors.ts';
+import { InvalidArgumentError, KernelError, describe, requireInteger, requireList } from '../../core/errors.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
 import type { Batch } from '../../data/batch.ts';
@@ -181,6 +181,7 @@ export class GradientWorkers implements Disposable {
 export async function openGradientWorkers(workers: readonly (WebPort | NodePort)[], options: PoolOptions = {}): Promise<GradientWorkers> {
   requireOptions('openGradientWorkers', options, optionNames);
   if (options.core !== undefined) requireCoreOptions('openGradientWorkers', options.core, 'core');
+  requireList('workers', workers, (_, worker) => worker);
   if (workers.length === 0) throw new InvalidArgumentError({ field: 'workers', expected: 'at least one worker', got: 'none' });
   const members: Member[] = [];
   try {
