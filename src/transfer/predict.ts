@@ -2,7 +2,7 @@
 import { LimitError, requireInteger } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
-import { PassingBatches } from '../data/data-set.ts';
+import { BatchPieces } from '../data/batch-pieces.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import { EVALUATION_BATCH } from './evaluate.ts';
@@ -41,12 +41,13 @@ export async function predict(options: PredictOptions): Promise<Tensor> {
     });
   }
   const scores = new Float32Array(data.count * size);
-  const batches = new PassingBatches(data);
+  const rows = Int32Array.from({ length: data.count }, (_, row) => row);
   const breather = new Breather(options.signal, 4);
-  for (let start = 0; start < data.count; start += batchSize) {
-    const rows = Int32Array.from({ length: Math.min(batchSize, data.count - start) }, (_, i) => start + i);
-    scores.set(network.logits(state, batches.make(rows)), start * size);
-    options.onProgress?.({ stage: 'predict', done: start + rows.length, total: data.count, detail: {} });
+  let done = 0;
+  for (const batch of new BatchPieces(data, rows, batchSize, false)) {
+    scores.set(network.logits(state, batch), done * size);
+    done += batch.count;
+    options.onProgress?.({ stage: 'predict', done, total: data.count, detail: {} });
     await breather.pause();
   }
   return { shape: graph.vocabulary === undefined ? [data.count, classes] : [data.count, labelsPerInput, classes], data: scores };
