@@ -8,6 +8,7 @@ import { parseNameRules } from '../bundle/foreign/name-rules.ts';
 import { MODEL_JSON_BYTES, partNames } from '../bundle/foreign/parts.ts';
 import { checkpointFiles } from '../bundle/foreign/network.ts';
 import { limits } from '../core/limits.ts';
+import { thatFile } from './arguments.ts';
 import { FileError } from './exit.ts';
 import { openRandomAccess, readWhole } from './files.node.ts';
 
@@ -77,6 +78,9 @@ function filesWithin(folder: string, depth: number): string[] {
     return entry.isDirectory() && depth > 0 ? filesWithin(join(folder, entry.name), depth - 1).map((name) => `${entry.name}/${name}`) : [];
   });
 }
+
+/** Of every command that reads people's names; each says what it does with them. */
+export const rulesOption = { kind: 'string', reads: thatFile, metavar: 'FILE' } as const;
 
 export function readRules(path: string | undefined): readonly NameRule[] {
   return path === undefined ? [] : parseNameRules(readWhole(path, limits.manifestBytes), path);

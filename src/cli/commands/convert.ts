@@ -11,8 +11,7 @@ import { InvalidArgumentError, MalformedFileError } from '../../core/errors.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { formatBytes, formatCount, printable } from '../../report/text.ts';
-import { readCheckpointFile, readRules, weightFiles } from '../checkpoints.node.ts';
-import { thatFile } from '../arguments.ts';
+import { readCheckpointFile, readRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { writeAtomically } from '../files.node.ts';
@@ -25,9 +24,7 @@ const options = {
   ...modelOptions,
   ...shapeOptions,
   rules: {
-    kind: 'string',
-    reads: thatFile,
-    metavar: 'FILE',
+    ...rulesOption,
     help: 'JSON list of { from, to, transpose?, part? }: renames, turns and joins tensors; see docs/formats.md',
   },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },

@@ -9,8 +9,7 @@ import type { TrajectoryBundle } from '../../bundle/reader.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { formatBytes, formatInteger, printable, wrapWords } from '../../report/text.ts';
 import { elementCount } from '../../tensor/tensor.ts';
-import { readCheckpointFile, readRules, weightFiles } from '../checkpoints.node.ts';
-import { thatFile } from '../arguments.ts';
+import { readCheckpointFile, readRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
@@ -30,9 +29,7 @@ export const inspect = defineCommand({
     ...modelOptions,
     ...shapeOptions,
     rules: {
-      kind: 'string',
-      reads: thatFile,
-      metavar: 'FILE',
+      ...rulesOption,
       help: "with --model or --graph: names in the file to the network's, as in pack",
     },
   },

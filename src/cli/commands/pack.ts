@@ -9,8 +9,7 @@ import type { ModelGraph } from '../../model/graph.ts';
 import type { NameRule } from '../../bundle/foreign/name-rules.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatBytes, printable } from '../../report/text.ts';
-import { listCheckpoints, packedFiles, readCheckpointFile, readRules } from '../checkpoints.node.ts';
-import { thatFile } from '../arguments.ts';
+import { listCheckpoints, packedFiles, readCheckpointFile, readRules, rulesOption } from '../checkpoints.node.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { normalisationOf, normalisationOptions } from '../data-options.ts';
 import { UsageError, exitCodes } from '../exit.ts';
@@ -28,10 +27,8 @@ const options = {
   },
   'pixel-std': normalisationOptions['pixel-std'],
   rules: {
-    kind: 'string',
-    reads: thatFile,
-    metavar: 'FILE',
-    help: "JSON list of { from, to, transpose? }: names in the files to the network's; see docs/formats.md",
+    ...rulesOption,
+    help: "JSON list of { from, to, transpose?, part? }: names in the files to the network's; see docs/formats.md",
   },
   coding: {
     kind: 'choice',
