@@ -203,9 +203,9 @@ function curve(core: Core, json: boolean): void {
 async function assignmentRows(
   options: { readonly only?: RegExp; readonly rounds?: number; readonly full?: boolean; readonly matrices?: string },
   emit: (row: AssignmentRow) => void,
-): Promise<{ readonly versions: Record<string, string> | undefined; readonly short: number }> {
-  const core = await openCore();
+): Promise<{ readonly versions: Scipy['versions'] | undefined; readonly short: number }> {
   const scipy = await Scipy.open();
+  const core = await openCore();
   const folder = mkdtempSync(join(tmpdir(), 'trajport-bench-'));
   const rounds = options.rounds ?? 3;
   let short = 0;

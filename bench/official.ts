@@ -2,15 +2,13 @@
  * Whole transfers against the official algorithm in PyTorch and scipy (bench/peers/official_transfer.py), one thread
  * each, the same weights, batches, orders of sweeps and held-out images: `npm run -s bench:official -- [--json]
  * [--method fgmt|gmt|gmt-fixed] [--rounds N] [--whole] [--mnist DIR] [CASE…]`. CPU time; the exit status is 1 when a
- * bar falls short. Networks that take seconds are run in turn with PyTorch, the median of several rounds each: single
- * transfers of an MLP 512 take from 0.5 to 0.85 s within a minute. On generated drawings no number of an input is zero;
- * cases named mnist need MNIST's files and say so where they are not there. GMT of MLP 4096 would keep PyTorch busy for
- * half an hour: there it is stopped within its steps once it has taken 1.3 times the bar, and the ratio is at least
- * what is printed. `--whole` lets it finish. Both sides evaluate the target and every step on the same held-out images.
- * `gmt-fixed`: every point keeps its batch on both sides; ours reuses what has not changed, the official algorithm
- * computes all anew.
+ * bar falls short. Both sides stay open; networks that take seconds are run in turn, the median of several rounds each.
+ * On generated drawings no number of an input is zero; cases named mnist need MNIST's files and say so where they are
+ * not there. GMT of MLP 4096 would keep PyTorch busy for half an hour: there it is stopped within its steps once it has
+ * taken 1.3 times the bar, and the ratio is at least what is printed. `--whole` lets it finish. Both sides evaluate the
+ * target and every step on the same held-out images. `gmt-fixed`: every point keeps its batch on both sides; ours
+ * reuses what has not changed, the official algorithm computes all anew.
  */
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -32,6 +30,7 @@ import type { Trajectory } from '../src/transfer/trajectory.ts';
 import { pictureSet } from './gradient-pairs.ts';
 import { machine, median } from './measure.ts';
 import { MNIST_FOLDER, mnist } from './mnist.ts';
+import { PythonPeer } from './python-peer.ts';
 
 interface Case {
   /** How many times faster than PyTorch. */
@@ -116,7 +115,6 @@ interface Round {
 }
 
 interface PeerAnswer {
-  readonly versions: Readonly<Record<string, string>>;
   readonly steps: readonly { readonly objective: number; readonly sweeps: number; readonly accuracy: number }[];
   readonly cpuMs: Readonly<Record<string, number>>;
 }
@@ -136,7 +134,7 @@ const methods = (values.method ?? ['fgmt', 'gmt', 'gmt-fixed']) as Method[];
 const roundsGiven = values.rounds === undefined ? undefined : Number(values.rounds);
 if (roundsGiven !== undefined && !(Number.isInteger(roundsGiven) && roundsGiven >= 1))
   throw new Error('--rounds takes a whole number above 0');
-const lines: ReturnType<typeof compare>[] = [];
+const lines: (ReturnType<typeof compare> & Pick<PythonPeer, 'versions'>)[] = [];
 const skipped: string[] = [];
 if (values.json) console.log(JSON.stringify({ bench: 'machine', ...machine() }));
 using compute = await openCompute();
@@ -150,10 +148,14 @@ process.exitCode = lines.every(({ pass }) => pass) && lines.length > 0 && (posit
 
 async function runCase(name: string, about: Case): Promise<void> {
   const { bar, batchSize, bounded = [], data: makeData, graph: makeGraph, training = { epochs: 2, learningRate: 0.01 } } = about;
+  // One for each network: in a process that has held larger tensors, malloc keeps PyTorch's memory, and it runs faster.
+  const torch = await PythonPeer.open('official_transfer.py', {}, false);
+  if (torch === undefined) throw new Error('there is no PyTorch (apt-get install python3-torch python3-scipy, or PYTHON=/path/to/python3)');
   const data = await makeData(compute);
   if (data === undefined) {
     console.error(`${name}: SKIPPED, no MNIST in ${values.mnist}`);
     skipped.push(name);
+    torch.close();
     return;
   }
   const graph = makeGraph(data);
@@ -168,29 +170,17 @@ async function runCase(name: string, about: Case): Promise<void> {
       const ours = await transfer({ source, target, data, ...(method === 'gmt-fixed' ? { method: 'gmt', gmtBatches: 'fixed' } : { method }), steps: STEPS, seed: SEED, heldOutSeed: SEED, batchSize, compute });
       const { user, system } = process.cpuUsage(cpu);
       const cpuMs = (user + system) / 1000;
-      const limitSeconds = bounded.includes(method) && !values.whole ? (STOPPED_AT * bar * cpuMs) / 1000 : null;
+      const limitSeconds = bounded.includes(method) && !values.whole ? (STOPPED_AT * bar * cpuMs) / 1000 : Infinity;
       console.error(
-        `${name} ${method}: ours ${(cpuMs / 1000).toFixed(2)} s; now PyTorch${limitSeconds === null ? '' : ` for at most ${limitSeconds.toFixed(0)} s`}`,
+        `${name} ${method}: ours ${(cpuMs / 1000).toFixed(2)} s; now PyTorch${limitSeconds === Infinity ? '' : ` for at most ${limitSeconds.toFixed(0)} s`}`,
       );
-      rounds.push({ ours, cpuMs, peer: runPeer(folder, limitSeconds) });
+      rounds.push({ ours, cpuMs, peer: await torch.ask(folder, limitSeconds) });
     }
-    const line = compare(name, method, about, rounds);
+    const line = { ...compare(name, method, about, rounds), versions: torch.versions };
     lines.push(line);
     if (values.json) console.log(JSON.stringify(line));
   }
-}
-
-function runPeer(folder: string, limitSeconds: number | null): PeerAnswer {
-  const child = spawnSync(
-    process.env['PYTHON'] ?? '/usr/bin/python3',
-    [join('bench', 'peers', 'official_transfer.py'), folder, ...(limitSeconds === null ? [] : [`${limitSeconds}`])],
-    {
-      encoding: 'utf8',
-      env: { ...process.env, OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' },
-    },
-  );
-  if (child.status !== 0) throw new Error(`official_transfer.py: ${child.stderr} (it needs torch and scipy; PYTHON=… chooses another)`);
-  return JSON.parse(child.stdout) as PeerAnswer;
+  torch.close();
 }
 
 /** Everything the peer needs, so that both sides see the same bytes. */
@@ -288,7 +278,6 @@ function compare(network: string, method: string, { bar, lottery = false }: Case
     firstObjectiveDifference,
     objectiveDifference: difference(steps),
     counts: ours.counts,
-    versions: peer.versions,
   };
 }
 

@@ -5,10 +5,8 @@
  * some of the rows. Samples are interleaved; a figure is the median of the ratios of a round (two threads: the ratio of the fastest). The
  * exit status is 1 when a bar falls short.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setFlagsFromString } from 'node:v8';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 import { openCore } from '../src/core/core.ts';
@@ -17,37 +15,8 @@ import { hostStatus, openHost, type HostSession } from '../test/hosts/launch.ts'
 import { root } from '../test/hosts/root.ts';
 import { machine, median, timed } from './measure.ts';
 import { operand, type ProductAnswer, type ProductForm, run, timeProduct } from './product-host.ts';
+import { PythonPeer } from './python-peer.ts';
 import { openStockTfjs } from './stock-tfjs.ts';
-
-/** numpy, which answers a request line with a JSON line. */
-class Numpy {
-  readonly #child: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
-
-  constructor(env: Readonly<Record<string, string>>) {
-    this.#child = spawn(process.env['PYTHON'] ?? '/usr/bin/python3', [join('bench', 'peers', 'numpy_product.py')], {
-      stdio: ['pipe', 'pipe', 'ignore'],
-      env: { ...process.env, ...env },
-    });
-    this.#child.on('error', () => undefined);
-    this.#lines = createInterface({ input: this.#child.stdout as NonNullable<ChildProcess['stdout']> })[Symbol.asyncIterator]();
-  }
-
-  async next<T>(): Promise<T> {
-    const line = await this.#lines.next();
-    if (line.done === true) throw new Error('numpy has ended (apt-get install python3-numpy, or PYTHON=/path/to/python3)');
-    return JSON.parse(line.value) as T;
-  }
-
-  ask(form: ProductForm, size: number, repetitions: number): Promise<{ milliseconds: number }> {
-    this.#child.stdin?.write(`${form} ${size} ${repetitions}\n`);
-    return this.next();
-  }
-
-  close(): void {
-    this.#child.stdin?.end();
-  }
-}
 
 const BARS = { stock: 1.2, openblas: 1, deno: 0.8, threads: 1.9 };
 const ROUNDS = 5;
@@ -70,10 +39,11 @@ async function main(): Promise<void> {
   const { sizes, forms, threads, relaxed } = rowsOf(words.filter((word) => !word.startsWith('--')));
   // Before any core is open: Node 20 has relaxed SIMD behind a flag.
   if (relaxed && process.versions.node.startsWith('20.')) setFlagsFromString('--experimental-wasm-relaxed-simd');
+  const openblas = await PythonPeer.open('numpy_product.py', { OPENBLAS_CORETYPE: 'Nehalem' });
+  if (openblas === undefined) throw new Error('there is no numpy (apt-get install python3-numpy, or PYTHON=/path/to/python3)');
+  const { versions } = openblas;
   using core = await openCore();
   const stock = await openStockTfjs();
-  const openblas = new Numpy({ OPENBLAS_CORETYPE: 'Nehalem', OPENBLAS_NUM_THREADS: '1', OMP_NUM_THREADS: '1' });
-  const versions = await openblas.next<Record<string, string>>();
   const runtimes: HostSession[] = [];
   for (const host of ['deno', 'bun'] as const) {
     if (hostStatus(host).available) runtimes.push(await openHost(host, join(root, 'bench', 'product-host.ts')));
@@ -112,7 +82,7 @@ async function main(): Promise<void> {
         const own = timeProduct(core, form, size, repetitions);
         book('node', own.milliseconds);
         checksums.add(own.checksum);
-        book('openblas', (await openblas.ask(form, size, repetitions)).milliseconds);
+        book('openblas', (await openblas.ask<{ readonly milliseconds: number }>(form, size, repetitions)).milliseconds);
         for (const runtime of runtimes) {
           const answer = (await runtime.call({ form, size, repetitions })) as ProductAnswer;
           book(runtime.host, answer.milliseconds);

@@ -1,7 +1,5 @@
-/** scipy's linear_sum_assignment in a child process that stays open, so that runs can be interleaved. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { type Interface, createInterface } from 'node:readline';
-import { join } from 'node:path';
+/** scipy's linear_sum_assignment, open beside the measured process, so that runs can be interleaved. */
+import { PythonPeer } from './python-peer.ts';
 
 export interface ScipyAnswer {
   readonly milliseconds: number;
@@ -9,49 +7,34 @@ export interface ScipyAnswer {
 }
 
 export class Scipy {
-  readonly versions: Record<string, string>;
-  readonly #child: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
+  readonly #peer: PythonPeer;
 
-  private constructor(child: ChildProcess, lines: AsyncIterator<string>, versions: Record<string, string>) {
-    this.#child = child;
-    this.#lines = lines;
-    this.versions = versions;
+  private constructor(peer: PythonPeer) {
+    this.#peer = peer;
   }
 
-  /** Starts Debian's Python (`PYTHON` overrides it); undefined when it has no scipy. */
+  get versions(): Readonly<Record<string, string>> {
+    return this.#peer.versions;
+  }
+
+  /** Undefined where there is no scipy. */
   static async open(): Promise<Scipy | undefined> {
-    const script = join(process.cwd(), 'bench', 'peers', 'scipy_assignment.py');
-    const threads = { OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' };
-    const child = spawn(process.env['PYTHON'] ?? '/usr/bin/python3', [script], {
-      stdio: ['pipe', 'pipe', 'ignore'],
-      env: { ...process.env, ...threads },
-    });
-    child.on('error', () => undefined);
-    const reader: Interface = createInterface({ input: child.stdout });
-    const lines = reader[Symbol.asyncIterator]();
-    const first = await lines.next();
-    return first.done === true ? undefined : new Scipy(child, lines, JSON.parse(first.value) as Record<string, string>);
+    const peer = await PythonPeer.open('scipy_assignment.py');
+    return peer && new Scipy(peer);
   }
 
   /** Solves the little-endian f32 matrix of a file, maximising. */
-  async solve(path: string, rows: number, columns: number, repetitions: number): Promise<ScipyAnswer> {
-    this.#child.stdin?.write(`${path}\t${rows}\t${columns}\t${repetitions}\n`);
-    const line = await this.#lines.next();
-    if (line.done === true) throw new Error('scipy has ended');
-    return JSON.parse(line.value) as ScipyAnswer;
+  solve(path: string, rows: number, columns: number, repetitions: number): Promise<ScipyAnswer> {
+    return this.#peer.ask(path, rows, columns, repetitions);
   }
 
   /** Optimal sums of matrices that lie one after the other in a file of little-endian f64. */
-  async optima(path: string, shapes: readonly (readonly [number, number])[]): Promise<number[]> {
-    this.#child.stdin?.write(`many\t${path}\t${JSON.stringify(shapes)}\n`);
-    const line = await this.#lines.next();
-    if (line.done === true) throw new Error('scipy has ended');
-    return JSON.parse(line.value) as number[];
+  optima(path: string, shapes: readonly (readonly [number, number])[]): Promise<number[]> {
+    return this.#peer.ask('many', path, JSON.stringify(shapes));
   }
 
   close(): void {
-    this.#child.stdin?.end();
+    this.#peer.close();
   }
 }
 
