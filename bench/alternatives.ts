@@ -19,7 +19,7 @@ import { mean } from '../src/report/statistics.ts';
 import { formatTable } from '../src/report/table.ts';
 import type { NetworkState } from '../src/tensor/tensor.ts';
 import { fineTunedPair, pairsAlong } from './fine-tuned-pair.ts';
-import { machine } from './measure.ts';
+import { clocked, clockedLater, machine } from './measure.ts';
 
 type Shape = Pick<PresetOptions, 'input' | 'classes'>;
 
@@ -38,12 +38,6 @@ const { values, positionals } = parseArgs({
   options: { json: { type: 'boolean', default: false }, draws: { type: 'string' } },
   allowPositionals: true,
 });
-const cpuMs = async <T>(body: () => T | Promise<T>): Promise<{ value: T; ms: number }> => {
-  const start = process.cpuUsage();
-  const value = await body();
-  const { user, system } = process.cpuUsage(start);
-  return { value, ms: (user + system) / 1000 };
-};
 
 if (values.json) console.log(JSON.stringify({ bench: 'machine', ...machine() }));
 const chosen = positionals.length > 0 ? positionals : Object.keys(cases);
@@ -116,8 +110,8 @@ async function compare(name: string) {
     for (const solver of solverNames) {
       const history = new GradientHistory(compute.core, spec, { budgetBytes: 2 ** 31 });
       for (const { target, source: own } of pairs) history.add(target, own);
-      const solve = await cpuMs(() => matchingSolvers[solver](history, { start: identityPermutations(spec), seed: draw }));
-      const moved = await cpuMs(() => port({ method: 'fgmt', solver }));
+      const solve = clocked(() => matchingSolvers[solver](history, { start: identityPermutations(spec), seed: draw }));
+      const moved = await clockedLater(() => port({ method: 'fgmt', solver }));
       const measured = solvers[solver];
       measured.objectives.push(solve.value.objective);
       measured.solveMs.push(solve.ms);

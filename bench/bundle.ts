@@ -16,7 +16,7 @@ import { preset } from '../src/model/presets.ts';
 import { formatTable } from '../src/report/table.ts';
 import { openCompute } from '../src/transfer/compute.ts';
 import { type TransferDraw, trainedTrajectory, transferDraw } from './bundle-transfer.ts';
-import { machine } from './measure.ts';
+import { clocked, clockedLater, machine } from './measure.ts';
 import { MNIST_FOLDER, mnist } from './mnist.ts';
 import { exponentCodedBytes } from './peers/exponent-coding.ts';
 
@@ -61,11 +61,9 @@ async function images(part: 'train' | 't10k', most: number): Promise<ImageSet> {
 async function cpuSeconds(run: () => Promise<unknown>): Promise<number> {
   let [least, spent] = [Infinity, 0];
   for (let i = 0; i < REPEATS || spent < LEAST_SECONDS; i++) {
-    const before = process.cpuUsage();
-    await run();
-    const { user, system } = process.cpuUsage(before);
-    least = Math.min(least, (user + system) / 1e6);
-    spent += (user + system) / 1e6;
+    const { ms } = await clockedLater(run);
+    least = Math.min(least, ms / 1000);
+    spent += ms / 1000;
   }
   return least;
 }
@@ -139,11 +137,9 @@ async function measureCodings(
 
 async function measurePeers(network: string, coding: string, files: readonly Uint8Array<ArrayBuffer>[], rawBytes: number): Promise<Row[]> {
   const common = { network, stepError: 0, decodeMBs: null };
-  const before = process.cpuUsage();
-  const gzip = gzipSync(Buffer.concat(files), { level: 6 }).byteLength;
-  const { user, system } = process.cpuUsage(before);
+  const { value: gzip, ms } = clocked(() => gzipSync(Buffer.concat(files), { level: 6 }).byteLength);
   return [
-    { ...common, coding: `gzip -6 of the ${coding} files`, ratio: gzip / rawBytes, encodeMBs: rawBytes / (user + system) },
+    { ...common, coding: `gzip -6 of the ${coding} files`, ratio: gzip / rawBytes, encodeMBs: rawBytes / ms / 1000 },
     {
       ...common,
       coding: `exponent coding (as ZipNN) of the ${coding} files`,

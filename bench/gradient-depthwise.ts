@@ -7,6 +7,7 @@
 import { engine, type Tensor } from '#tfjs';
 import type { Core } from '../src/core/core.ts';
 import { openArithmeticPeak } from './arithmetic-peak.ts';
+import { median, timed, warmUp } from './measure.ts';
 import type { StockTfjs } from './stock-tfjs.ts';
 
 /** Of the roof. */
@@ -25,7 +26,6 @@ const shapes = [
 export async function depthwise(
   core: Core,
   stock: StockTfjs,
-  cpuMs: (body: () => void) => number,
   judge: (record: { readonly [field: string]: string | number }, figure: number, relation: 'at least', bar: number) => void,
 ): Promise<void> {
   const peak = await openArithmeticPeak();
@@ -60,7 +60,7 @@ export async function depthwise(
       const triad = (): void => core.kernels.addF32(from, to, triadSize);
       for (const [direction, [kernelName, inputs, attributes]] of Object.entries(directions)) {
         const once = (): void => (engine().runKernel(kernelName, inputs as never, attributes as never) as unknown as Tensor).dispose();
-        const samples = interleaved(cpuMs, { triad, peak: peak.once, once, stockOnce });
+        const samples = interleaved({ triad, peak: peak.once, once, stockOnce });
         const triadRate = (12 * triadSize) / samples.triad / 1e6;
         const rate = bytes / samples.once / 1e6;
         const flops = 2 * dy.size * kernel * kernel;
@@ -91,21 +91,12 @@ export async function depthwise(
 }
 
 /** Median milliseconds of each body, seven samples of about 40 ms taken in turn. */
-function interleaved<K extends string>(
-  cpuMs: (body: () => void) => number,
-  bodies: { readonly [name in K]: () => void },
-): { readonly [name in K]: number } {
+function interleaved<K extends string>(bodies: { readonly [name in K]: () => void }): { readonly [name in K]: number } {
   const names = Object.keys(bodies) as K[];
-  const repeats = new Map(names.map((name) => [name, (bodies[name](), Math.max(1, Math.round(40 / Math.max(0.05, cpuMs(bodies[name])))))]));
+  const repeats = new Map(names.map((name) => [name, 2 * warmUp(bodies[name], 400)]));
   const samples = new Map<K, number[]>(names.map((name) => [name, []]));
   for (let round = 0; round < 7; round++) {
-    for (const name of names) {
-      const count = repeats.get(name) as number;
-      const ms = cpuMs(() => {
-        for (let i = 0; i < count; i++) bodies[name]();
-      });
-      samples.get(name)?.push(ms / count);
-    }
+    for (const name of names) samples.get(name)?.push(timed(repeats.get(name) as number, bodies[name]));
   }
-  return Object.fromEntries([...samples].map(([name, list]) => [name, list.toSorted((a, b) => a - b)[3]])) as { [name in K]: number };
+  return Object.fromEntries([...samples].map(([name, list]) => [name, median(list)])) as { [name in K]: number };
 }

@@ -21,6 +21,7 @@ import type { NetworkState } from '../src/tensor/tensor.ts';
 import type { ModelGraph } from '../src/model/graph.ts';
 import { attentionBlock, stockAttentionBlock } from './attention-block.ts';
 import { depthwise } from './gradient-depthwise.ts';
+import { median, timed, warmUp } from './measure.ts';
 import { openStockTfjs, type StockTfjs } from './stock-tfjs.ts';
 
 const MB = 2 ** 20;
@@ -48,16 +49,6 @@ function print(record: { readonly [field: string]: string | number }): void {
     );
 }
 
-/** CPU milliseconds of a synchronous body. */
-function cpuMs(body: () => void): number {
-  const before = process.cpuUsage();
-  body();
-  const { user, system } = process.cpuUsage(before);
-  return (user + system) / 1000;
-}
-
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] as number;
-
 interface Yardstick {
   /** GFLOP/s of one stock product now. */
   measure(): number;
@@ -72,24 +63,28 @@ function stockYardstick(stock: StockTfjs): Yardstick {
     c.dispose();
   };
   for (let i = 0; i < 4; i++) once();
-  return { measure: () => (2 * 1024 ** 3) / cpuMs(once) / 1e6 };
+  return { measure: () => (2 * 1024 ** 3) / timed(1, once) / 1e6 };
 }
 
-/** Ratio of `flops` over `body`'s time to Y, and both speeds; the body is repeated to last about 60 ms a sample. */
+/** Ratio of `flops` over `body`'s time to Y, and both speeds; a sample is some 60 ms of calls of the compiled body. */
 function against(yardstick: Yardstick, flops: number, body: () => void): { ratio: number; gflops: number; y: number; ms: number } {
-  body();
-  const repeats = Math.max(1, Math.round(60 / Math.max(1, cpuMs(body))));
+  const repeats = 3 * warmUp(body, 20);
   const samples = Array.from({ length: 5 }, () => {
     const before = yardstick.measure();
-    const ms = cpuMs(() => {
-      for (let i = 0; i < repeats; i++) body();
-    }) / repeats;
+    const ms = timed(repeats, body);
     const y = (before + yardstick.measure()) / 2;
     const gflops = flops / ms / 1e6;
     return { ratio: gflops / y, gflops, y, ms };
   });
   const middle = samples.toSorted((a, b) => a.ratio - b.ratio)[2];
   return middle as (typeof samples)[number];
+}
+
+/** Medians of the milliseconds of two compiled bodies, called in turn, and of the ratios of the first to the second. */
+function inTurn(first: () => void, second: () => void): { readonly first: number; readonly second: number; readonly ratio: number } {
+  const repeats = [warmUp(first, 20), warmUp(second, 20)] as const;
+  const pairs = Array.from({ length: 7 }, () => [timed(repeats[0], first), timed(repeats[1], second)] as const);
+  return { first: median(pairs.map(([ms]) => ms)), second: median(pairs.map(([, ms]) => ms)), ratio: median(pairs.map(([a, c]) => a / c)) };
 }
 
 function products(core: Core, yardstick: Yardstick): void {
@@ -179,17 +174,11 @@ function networks(core: Core, gradients: GradientEngine, stock: StockTfjs, yards
   using trainer = network.trainer(state, { kind: 'sgd', momentum: 0.9, weightDecay: 0 });
   const ours = (): void => void network.gradient(state, [batch]);
   const stockStep = stockMlp(stock, [784, 512, 512, 10], 128);
-  for (const body of [ours, stockStep]) for (let i = 0; i < 3; i++) body();
-  const pairs = Array.from({ length: 7 }, () => ({
-    stock: cpuMs(stockStep),
-    ours: cpuMs(ours),
-    step: cpuMs(() => trainer.step(batch, 1e-3)),
-  }));
-  const times = median(pairs.map(({ stock: s, ours: o }) => s / o));
+  const { first: stockMs, second: oursMs, ratio: times } = inTurn(stockStep, ours);
+  const step = (): void => void trainer.step(batch, 1e-3);
   const figures = {
-    bench: 'network', network: 'MLP 784-512-512-10, batch 128',
-    'gradient ms': median(pairs.map(({ ours: ms }) => ms)), 'training step ms': median(pairs.map(({ step }) => step)),
-    'stock gradient ms': median(pairs.map(({ stock: ms }) => ms)), 'times stock': times,
+    bench: 'network', network: 'MLP 784-512-512-10, batch 128', 'gradient ms': oursMs, 'training step ms': timed(warmUp(step, 20), step),
+    'stock gradient ms': stockMs, 'times stock': times,
   };
   judge(figures, times, 'at least', 10);
   for (const [name, graph, count] of [
@@ -236,12 +225,9 @@ function transformers(core: Core, gradients: GradientEngine, stock: StockTfjs, y
       continue;
     }
     judge(figures, 1 / ratio, 'at most', 1.5);
-    for (let i = 0; i < 2; i++) stockStep();
-    const pairs = Array.from({ length: 5 }, () => ({ stock: cpuMs(stockStep), ours: cpuMs(ours) }));
-    const times = median(pairs.map(({ stock: s, ours: o }) => s / o));
+    const { first: stockMs, second: oursMs, ratio: times } = inTurn(stockStep, ours);
     const beside = {
-      bench: 'network', network: 'attention block against stock', 'gradient ms': median(pairs.map(({ ours: o }) => o)),
-      'stock gradient ms': median(pairs.map(({ stock: s }) => s)), 'times stock': times,
+      bench: 'network', network: 'attention block against stock', 'gradient ms': oursMs, 'stock gradient ms': stockMs, 'times stock': times,
     };
     judge(beside, times, 'at least', 4);
   }
@@ -319,7 +305,7 @@ if (['products', 'convolutions', 'depthwise', 'networks', 'transformers'].some(w
   using gradients = openGradientEngine(core);
   if (wanted('products')) products(core, yardstick);
   if (wanted('convolutions')) convolutions(yardstick);
-  if (wanted('depthwise')) await depthwise(core, stock, cpuMs, judge);
+  if (wanted('depthwise')) await depthwise(core, stock, judge);
   if (wanted('networks')) networks(core, gradients, stock, yardstick);
   if (wanted('transformers')) transformers(core, gradients, stock, yardstick);
 }

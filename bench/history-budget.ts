@@ -20,7 +20,7 @@ import { formatTable } from '../src/report/table.ts';
 import { formatBytes } from '../src/report/text.ts';
 import { Random, streams } from '../src/tensor/random.ts';
 import { type PairsOptions, pairsFile } from './gradient-pairs.ts';
-import { machine, processPeakBytes } from './measure.ts';
+import { clocked, machine, processPeakBytes } from './measure.ts';
 
 interface Case {
   readonly graph: () => ModelGraph;
@@ -164,20 +164,18 @@ async function runChild(name: string, budgetBytes: number, judge: boolean): Prom
   const history = new GradientHistory(core, file.spec, {
     budgetBytes: Math.min(budgetBytes, judge ? historySize(file.spec, pairs.pairs).totalBytes * 2 : budgetBytes),
   });
-  const cpu = process.cpuUsage();
-  const handle = openSync(file.path, 'r');
-  for (let index = 0; index < pairs.pairs; index++) {
-    const bytes = new Uint8Array(file.pairBytes);
-    readSync(handle, bytes, 0, bytes.length, index * bytes.length);
-    const { target, source } = file.decode(bytes);
-    history.add(target, source);
-  }
-  closeSync(handle);
-  const solved = solveMatching(history, {
-    start: identityPermutations(file.spec),
-    random: new Random(11, streams.sweepOrder, pairs.pairs),
+  const { value: solved, ms: cpuMs } = clocked(() => {
+    const handle = openSync(file.path, 'r');
+    for (let index = 0; index < pairs.pairs; index++) {
+      const bytes = new Uint8Array(file.pairBytes);
+      readSync(handle, bytes, 0, bytes.length, index * bytes.length);
+      const { target, source } = file.decode(bytes);
+      history.add(target, source);
+    }
+    closeSync(handle);
+    const random = new Random(11, streams.sweepOrder, pairs.pairs);
+    return solveMatching(history, { start: identityPermutations(file.spec), random });
   });
-  const { user, system } = process.cpuUsage(cpu);
   const permutationsPath = join(folder, `${name}-budget-permutations.json`);
   const found = history.layout.groups.map(({ id }) => solved.permutations.get(id) as Int32Array);
   mkdirSync(folder, { recursive: true });
@@ -190,7 +188,7 @@ async function runChild(name: string, budgetBytes: number, judge: boolean): Prom
     judged: matchingObjective(history, judged),
     errorBound: solved.objectiveErrorBound,
     sweeps: solved.sweeps,
-    cpuMs: (user + system) / 1000,
+    cpuMs,
     peakResidentBytes: processPeakBytes(),
     heapBytes: core.heapBytes,
   };

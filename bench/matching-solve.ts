@@ -12,7 +12,7 @@ import type { ModelGraph } from '../src/model/graph.ts';
 import { preset } from '../src/model/presets.ts';
 import { Random, streams } from '../src/tensor/random.ts';
 import { addPair, type GradientPair, gradientPairs, type PairsOptions } from './gradient-pairs.ts';
-import { machine } from './measure.ts';
+import { clocked, machine } from './measure.ts';
 import { straightforwardMatching } from './straightforward-matching.ts';
 
 const cases: Readonly<Record<string, { graph: () => ModelGraph; options: PairsOptions; bar: number }>> = {
@@ -43,12 +43,6 @@ const LARGEST_DIFFERENCE = 1e-6;
 const json = process.argv.includes('--json');
 const modes = process.argv.includes('--all') ? (['cold', 'identity', 'previous'] as const) : (['cold'] as const);
 const chosen = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
-const cpuMs = <T>(body: () => T): { value: T; ms: number } => {
-  const start = process.cpuUsage();
-  const value = body();
-  const { user, system } = process.cpuUsage(start);
-  return { value, ms: (user + system) / 1000 };
-};
 
 if (json) console.log(JSON.stringify({ bench: 'machine', ...machine() }));
 else console.log(machine());
@@ -71,7 +65,7 @@ for (const name of chosen.length > 0 ? chosen : ['conv8', 'resnet18', 'mlp-4096'
         start,
         random: random(step),
         measure: (part, body) => {
-          const { value, ms } = cpuMs(body);
+          const { value, ms } = clocked(body);
           spent[part] += ms;
           return value;
         },
@@ -93,10 +87,10 @@ for (const name of chosen.length > 0 ? chosen : ['conv8', 'resnet18', 'mlp-4096'
       spent.similarity = 0;
       spent.assignment = 0;
     }
-    const adding = cpuMs(() => {
+    const adding = clocked(() => {
       for (let index = history.pairs; index < steps; index++) add(index);
     });
-    const ours = cpuMs(() => solve(start, steps));
+    const ours = clocked(() => solve(start, steps));
     const plain = mode === 'previous' ? plainSolve(start) : (fromIdentity ??= plainSolve(start));
     const plainPermutations = history.layout.groups.map(({ id }) => plain.value.permutations.get(id) as Int32Array);
     const plainObjective = matchingObjective(history, plainPermutations);
@@ -132,7 +126,7 @@ for (const name of chosen.length > 0 ? chosen : ['conv8', 'resnet18', 'mlp-4096'
   }
 
   function plainSolve(start: Permutations) {
-    return cpuMs(() => straightforwardMatching(core, spec, pairs, start, random(steps)));
+    return clocked(() => straightforwardMatching(core, spec, pairs, start, random(steps)));
   }
 
   /** The same pairs under a third of their budget: 8-bit codes. Judged by the exact gradients. */

@@ -8,6 +8,20 @@ function cpuMilliseconds(): number {
   return (user + system) / 1000;
 }
 
+/** What `body` returns and the CPU milliseconds that it took. */
+export function clocked<T>(body: () => T): { readonly value: T; readonly ms: number } {
+  const start = cpuMilliseconds();
+  const value = body();
+  return { value, ms: cpuMilliseconds() - start };
+}
+
+/** The same of what ends later. */
+export async function clockedLater<T>(body: () => Promise<T>): Promise<{ readonly value: T; readonly ms: number }> {
+  const start = cpuMilliseconds();
+  const value = await body();
+  return { value, ms: cpuMilliseconds() - start };
+}
+
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
@@ -16,9 +30,10 @@ export function median(values: readonly number[]): number {
 
 /** CPU milliseconds of one call: `repetitions` calls together, divided. */
 export function timed(repetitions: number, call: () => void): number {
-  const start = cpuMilliseconds();
-  for (let k = 0; k < repetitions; k++) call();
-  return (cpuMilliseconds() - start) / repetitions;
+  const { ms } = clocked(() => {
+    for (let k = 0; k < repetitions; k++) call();
+  });
+  return ms / repetitions;
 }
 
 /** Wall milliseconds after which Node 20 runs the optimised code of every kernel of an assignment. */

@@ -28,7 +28,7 @@ import { splitData } from '../src/transfer/inputs.ts';
 import { scheduleFractions } from '../src/transfer/schedule.ts';
 import type { Trajectory } from '../src/transfer/trajectory.ts';
 import { pictureSet } from './gradient-pairs.ts';
-import { machine, median } from './measure.ts';
+import { clockedLater, machine, median } from './measure.ts';
 import { MNIST_FOLDER, mnist } from './mnist.ts';
 import { PythonPeer } from './python-peer.ts';
 
@@ -166,10 +166,7 @@ async function runCase(name: string, about: Case): Promise<void> {
     await writeJob(folder, graph, data, source, target, method, batchSize);
     const rounds: Round[] = [];
     for (let round = 0; round < (roundsGiven ?? about.rounds); round++) {
-      const cpu = process.cpuUsage();
-      const ours = await transfer({ source, target, data, ...(method === 'gmt-fixed' ? { method: 'gmt', gmtBatches: 'fixed' } : { method }), steps: STEPS, seed: SEED, heldOutSeed: SEED, batchSize, compute });
-      const { user, system } = process.cpuUsage(cpu);
-      const cpuMs = (user + system) / 1000;
+      const { value: ours, ms: cpuMs } = await clockedLater(() => transfer({ source, target, data, ...(method === 'gmt-fixed' ? { method: 'gmt', gmtBatches: 'fixed' } : { method }), steps: STEPS, seed: SEED, heldOutSeed: SEED, batchSize, compute }));
       const limitSeconds = bounded.includes(method) && !values.whole ? (STOPPED_AT * bar * cpuMs) / 1000 : Infinity;
       console.error(
         `${name} ${method}: ours ${(cpuMs / 1000).toFixed(2)} s; now PyTorch${limitSeconds === Infinity ? '' : ` for at most ${limitSeconds.toFixed(0)} s`}`,

@@ -11,6 +11,7 @@ import type { HostBundle } from '../test/hosts/bundle.ts';
 import { hostStatus } from '../test/hosts/launch.ts';
 import { root } from '../test/hosts/root.ts';
 import { serveWorker } from '../test/hosts/workerd-host.ts';
+import { median } from './measure.ts';
 
 /** Issue 2 of the project: 250 KB after gzip. Cloudflare's own limit is 3 MB on the free plan. */
 const TARGET_GZIP_BYTES = 250_000;
@@ -90,10 +91,6 @@ async function measureColdStart(ours: HostBundle): Promise<void> {
     addedByTrajportMs: round(firstAnswerMs - emptyMs),
     secondAnswerMs: round(secondAnswerMs),
   });
-}
-
-function median(numbers: readonly number[]): number {
-  return numbers.toSorted((a, b) => a - b)[numbers.length >> 1] as number;
 }
 
 function round(milliseconds: number): number {

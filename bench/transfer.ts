@@ -17,7 +17,7 @@ import type { PresetOptions } from '../src/model/presets.ts';
 import type { Timings } from '../src/index.ts';
 import { formatTable } from '../src/report/table.ts';
 import { formatBytes, formatDuration, formatInteger } from '../src/report/text.ts';
-import { processPeakBytes } from './measure.ts';
+import { clockedLater, processPeakBytes } from './measure.ts';
 
 /** What is transferred: the networks of REFERENCE's and the paper's smallest experiments. */
 const cases: Readonly<Record<string, (options: Pick<PresetOptions, 'input' | 'classes'>) => ModelGraph>> = {
@@ -97,10 +97,8 @@ async function runCase(name: string): Promise<void> {
     const runs = runsOf(name);
     for (let run = 0; run < runs; run++) {
       console.error(`${name} ${method}: run ${run + 1} of ${runs}`);
-      const cpu = process.cpuUsage();
-      const result = await transfer({ source: source.trajectory, target, data, method, steps: STEPS, seed: 3, compute });
-      const { user, system } = process.cpuUsage(cpu);
-      measured.push({ result, cpuMs: (user + system) / 1000 });
+      const { value: result, ms: cpuMs } = await clockedLater(() => transfer({ source: source.trajectory, target, data, method, steps: STEPS, seed: 3, compute }));
+      measured.push({ result, cpuMs });
     }
     const sorted = measured.toSorted((a, b) => a.result.timings.totalMs - b.result.timings.totalMs);
     const { result, cpuMs } = sorted[Math.floor((runs - 1) / 2)] as (typeof measured)[number];
