@@ -54,6 +54,22 @@ function randomPermutation({ size, structure }: PermutationGroup, random: Random
   return compose(blocks, parts, random.permutation(blocks), (part) => random.permutation(parts[part] as number));
 }
 
+/** A permutation that moves: two units of the group swapped, or two whole blocks; undefined where nothing of it can move. */
+export function smallestMove({ size, structure }: PermutationGroup): Int32Array | undefined {
+  const { blocks, parts } = structure ?? { blocks: 1, parts: [size] };
+  // Blocks move as wholes; of a single one the units of each part do.
+  const perm = compose(blocks, parts, firstTwoSwapped(blocks), (part) =>
+    blocks > 1 ? identity(parts[part] as number) : firstTwoSwapped(parts[part] as number),
+  );
+  return isIdentity(perm) ? undefined : perm;
+}
+
+function firstTwoSwapped(size: number): Int32Array {
+  const perm = identity(size);
+  if (size > 1) [perm[0], perm[1]] = [1, 0];
+  return perm;
+}
+
 /**
  * Throws unless `perms` holds a bijection of the right length for every group of the spec and nothing else.
  * @param field what the message calls them.
@@ -153,17 +169,6 @@ export function composePermutations(first: Permutations, second: Permutations): 
     if (!first.has(id)) throw new InvalidArgumentError({ field: `second.${id}`, expected: 'no such group', got: 'one' });
   }
   return composed;
-}
-
-/** Fraction of all units that `perms` puts elsewhere than at home, in [0, 1]. */
-export function movedFraction(perms: Permutations): number {
-  let moved = 0;
-  let units = 0;
-  for (const perm of perms.values()) {
-    units += perm.length;
-    for (let i = 0; i < perm.length; i++) if (perm[i] !== i) moved++;
-  }
-  return units === 0 ? 0 : moved / units;
 }
 
 /**

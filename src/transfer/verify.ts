@@ -6,7 +6,7 @@ import { requireInteger } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import type { Batch } from '../data/batch.ts';
-import { permuteTensors, randomPermutations } from '../matching/permutation.ts';
+import { isIdentity, permuteTensors, randomPermutations, smallestMove } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { labelsPerInput, outputClasses } from '../model/graph.ts';
@@ -99,7 +99,7 @@ export async function verify(options: VerifyOptions): Promise<Verification> {
   return {
     passed:
       problems.length === 0 &&
-      (spec.groups.every(({ size }) => size < 2) || movedFraction > 0) &&
+      (spec.groups.every((group) => smallestMove(group) === undefined) || movedFraction > 0) &&
       largestOutputDifference <= tolerance &&
       trainingLossDifference <= RELATIVE_TOLERANCE * Math.max(1, lossBefore as number),
     problems,
@@ -114,11 +114,11 @@ export async function verify(options: VerifyOptions): Promise<Verification> {
 
 /** Random, but never the identity of a group that has another: one draw in two is, for groups of two units. */
 function movingPermutations(spec: PermutationSpec, seed: number): Permutations {
-  const permutations = randomPermutations(spec, seed);
-  for (const perm of permutations.values()) {
-    if (perm.length > 1 && perm.every((from, to) => from === to)) [perm[0], perm[1]] = [1, 0];
-  }
-  return permutations;
+  const drawn = randomPermutations(spec, seed);
+  return new Map(spec.groups.map((group): [string, Int32Array] => {
+    const perm = drawn.get(group.id) as Int32Array;
+    return [group.id, isIdentity(perm) ? (smallestMove(group) ?? perm) : perm];
+  }));
 }
 
 function changedFraction(before: NamedTensors, after: NamedTensors): number {

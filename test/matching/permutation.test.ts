@@ -6,7 +6,6 @@ import {
   composePermutations,
   identityPermutations,
   invertPermutations,
-  movedFraction,
   permuteTensors,
   randomPermutations,
   requirePermutations,
@@ -39,7 +38,7 @@ describe('permuteTensors', () => {
       expect([...(permuted.get(name)?.data ?? [])], name).toEqual([...permuteOne(spec, name, data, perms)]);
     }
     // Not vacuous: the permutations move something, the fixed tensor stays.
-    expect(movedFraction(perms)).toBeGreaterThan(0.5);
+    for (const perm of perms.values()) expect(perm.some((from, to) => from !== to)).toBe(true);
     expect(permuted.get('inner')?.data).not.toEqual(tensors.get('inner')?.data);
     expect(permuted.get('fixed')).toBe(tensors.get('fixed'));
   });

@@ -1,9 +1,11 @@
 /** `verify` on networks of every kind, and `plan` against what the transfer then takes. */
 import { afterAll, expect, test } from 'vitest';
 import { BudgetError } from '../../src/core/errors.ts';
+import { sequential } from '../../src/model/builder.ts';
 import { gradientCost } from '../../src/model/cost.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
+import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { preset } from '../../src/model/presets.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
 import { plan } from '../../src/transfer/plan.ts';
@@ -30,6 +32,19 @@ test('a network whose groups have two units or one is judged too', async () => {
       const { passed, movedFraction } = await verify({ graph, state: initialise(compute.core, graph, { seed: 3 }), seed, compute });
       expect({ width, seed, passed, moved: movedFraction > 0 }).toEqual({ width, seed, passed: true, moved: width > 1 });
     }
+  }
+});
+
+test('blocks that a draw leaves in place are swapped as wholes: two heads of one feature', async () => {
+  const layers = [
+    { op: 'tokens' }, { op: 'dense', name: 'projection', out: 6 }, { op: 'attention', heads: 2 }, { op: 'dense', name: 'out', out: 2 },
+    { op: 'mean_tokens' }, { op: 'dense', name: 'head', out: 3 },
+  ] as const;
+  const graph = sequential([2, 2, 2], layers);
+  expect(derivePermutationSpec(graph).groups.some(({ structure }) => structure !== undefined)).toBe(true);
+  for (let seed = 1; seed <= 8; seed++) {
+    const { passed, movedFraction } = await verify({ graph, state: initialise(compute.core, graph, { seed: 3 }), seed, compute });
+    expect({ seed, passed, moved: movedFraction > 0 }).toEqual({ seed, passed: true, moved: true });
   }
 });
 
