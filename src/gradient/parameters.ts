@@ -239,12 +239,12 @@ export class HeapParameters {
  *   as many as its shape says.
  */
 export function requireLayout(role: string, layout: ParameterLayout, state: NetworkState | WrittenState): void {
-  const requireTensors = (field: string, infos: readonly ParameterInfo[], tensors: NamedTensors): void => {
-    requireSameLayout(field, declared(infos), tensors);
-    requireWhole(field, tensors);
+  const requireTensors = (infos: readonly ParameterInfo[], tensors: NamedTensors): void => {
+    requireSameLayout(role, declared(infos), tensors);
+    requireWhole(role, tensors);
   };
-  if ('parameters' in state) requireTensors(`${role}.parameters`, layout.parameters, state.parameters);
-  requireTensors(`${role}.buffers`, layout.buffers, state.buffers);
+  if ('parameters' in state) requireTensors(layout.parameters, state.parameters);
+  requireTensors(layout.buffers, state.buffers);
 }
 
 /** In `into` where it fits, else in an array of its own. */

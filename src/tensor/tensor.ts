@@ -136,6 +136,12 @@ export function requireFinite(role: string, tensors: NamedTensors): void {
   if (found !== undefined) throw new NotFiniteError({ field: `${role}.${found.at}`, expected: 'a finite number', got: `${found.value}` });
 }
 
+/** The same of parameters and buffers. */
+export function requireFiniteState(role: string, { parameters, buffers }: NetworkState): void {
+  requireFinite(role, parameters);
+  requireFinite(role, buffers);
+}
+
 /** The same numbers in memory of their own. */
 export function copyState({ parameters, buffers }: NetworkState): NetworkState {
   const copy = (tensors: NamedTensors): NamedTensors =>

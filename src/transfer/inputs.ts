@@ -11,11 +11,12 @@ import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
 import type { NetworkOptions } from '../gradient/network.ts';
+import { requireLayout } from '../gradient/parameters.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import { inferShapes, labelsPerInput, outputClasses, parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
-import { elementCount, requireFinite, requireSameLayout, requireWhole, sameShape } from '../tensor/tensor.ts';
-import type { NetworkState, Tensor } from '../tensor/tensor.ts';
+import { elementCount, requireFiniteState, sameShape } from '../tensor/tensor.ts';
+import type { NetworkState } from '../tensor/tensor.ts';
 import type { JobControl } from './progress.ts';
 
 /** What the options of every job are made of: how it is called, and by which members it is known. */
@@ -115,13 +116,8 @@ function requireTokens(graph: ModelGraph, data: TokenSet): void {
  * @throws InvalidArgumentError for a missing, unexpected or misshapen tensor; NotFiniteError for NaN or infinity.
  */
 export function requireState(role: string, graph: ModelGraph, state: NetworkState): void {
-  const layout = parameterLayout(graph);
-  requireSameLayout(role, expectedTensors(layout.parameters), state.parameters);
-  requireSameLayout(role, expectedTensors(layout.buffers), state.buffers);
-  requireWhole(role, state.parameters);
-  requireWhole(role, state.buffers);
-  requireFinite(role, state.parameters);
-  requireFinite(role, state.buffers);
+  requireLayout(role, parameterLayout(graph), state);
+  requireFiniteState(role, state);
 }
 
 /** @throws InvalidArgumentError for workers that compute in another arithmetic than the core: records name one. */
@@ -171,12 +167,4 @@ export function splitData(
     });
   }
   return split;
-}
-
-/** Layout as tensors without storage of their own: only names and shapes are compared. */
-function expectedTensors(
-  layout: readonly { readonly name: string; readonly shape: readonly number[] }[],
-): ReadonlyMap<string, Tensor> {
-  const none = new Float32Array(0);
-  return new Map(layout.map(({ name, shape }) => [name, { shape, data: none }]));
 }

@@ -8,7 +8,7 @@ import type { Trainer } from '../gradient/engine.ts';
 import type { GradientResult, Network } from '../gradient/network.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import { Random, streams } from '../tensor/random.ts';
-import { requireFinite } from '../tensor/tensor.ts';
+import { requireFiniteState } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { deepFreeze } from './record.ts';
 import { EVALUATION_BATCH, evaluatePieces } from './evaluate.ts';
@@ -112,7 +112,7 @@ export class TrainRun {
   async #look(iteration: number, { evaluates, keeps, label }: Place): Promise<void> {
     const state = this.#tools.trainer.state();
     // Losses are of the weights before their step: what the last step left would be seen by none.
-    for (const tensors of [state.parameters, state.buffers]) requireFinite(label, tensors);
+    requireFiniteState(label, state);
     if (evaluates) await this.evaluate(iteration, state);
     if (keeps) this.progress.checkpoints.push({ label, iteration, state });
   }

@@ -18,7 +18,7 @@ import type { Permutations } from '../matching/permutation.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
-import { copyState } from '../tensor/tensor.ts';
+import { copyState, requireFiniteState } from '../tensor/tensor.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
@@ -102,7 +102,7 @@ export interface TransferResult {
  * Transfers the source's trajectory to the target. Data, the states of the source and `oracleTarget` must not change
  * until the call has ended: they are read as the steps need them, and hashed beforehand. The target is copied, and the
  * result shares no memory with it.
- * @throws InvalidArgumentError for options and inputs that do not fit, NotFiniteError for NaN or infinite weights,
+ * @throws InvalidArgumentError for options and inputs that do not fit, NotFiniteError for NaN or infinite weights, of inputs or result,
  *   BudgetError when the gradient history cannot fit its budget, OutOfMemoryError at the heap's cap; of `resume`
  *   InvalidArgumentError for the point of another job, IntegrityError where none is whole, and what its store throws.
  *   Rejects with the signal's reason when aborted; the resume point of the last whole step stays.
@@ -255,6 +255,8 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     await breathe(signal);
   }
 
+  // Steps that left the numbers there are may pass by: of NaN no two processors agree on the bits, and no bundle takes it.
+  requireFiniteState(`step ${kept.step}`, kept.state);
   const record = await makeRecord(
     'transfer',
     { ...recorded, chosenStep: kept.step },

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { makeBatch } from '../../src/data/data-set.ts';
 import { historySize } from '../../src/matching/history-size.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
+import { sequential } from '../../src/model/builder.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { inferShapes, type ModelGraph } from '../../src/model/graph.ts';
 import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
@@ -482,4 +483,20 @@ test('says which steps were matched by 8-bit codes and how far their objectives 
   expect(difference).toBeLessThanOrEqual(bounds[2] as number);
   // A bound that says something.
   expect(bounds[2]).toBeLessThan(0.05 * (exact.steps[2]?.objective as number));
+});
+
+test('weights that leave the numbers there are on the way are refused by step and name, not hashed', async () => {
+  // Finite on all sides: the squares of what the convolution gives are not.
+  const graph = sequential([1, 8, 8], [
+    { op: 'conv2d', name: 'c', out: 4, kernel: 1, bias: false }, { op: 'batch_norm', name: 'n' }, { op: 'flatten' }, { op: 'dense', name: 'head', out: 4 },
+  ]);
+  const [start, end, target] = [1, 2, 3].map((seed): NetworkState => {
+    const { parameters, buffers } = initialise(compute.core, graph, { seed });
+    const loud = getTensor(parameters, 'c.weight');
+    return { parameters: new Map([...parameters, ['c.weight', { shape: loud.shape, data: loud.data.map((w) => w * 1e20) }]]), buffers };
+  });
+  const source = trajectoryFromStates(graph, [{ label: 'start', state: start! }, { label: 'end', state: end! }]);
+  await expect(transfer({ source, target: target!, data, method: 'naive', steps: 2, seed: 1, heldOutFraction: 0, compute })).rejects.toMatchObject({
+    code: 'not-finite', field: expect.stringMatching(/^step [12]\.n\.running_var\[\d\]$/) as string,
+  });
 });
