@@ -21,7 +21,7 @@ export interface SolveOptions {
   readonly orIdentity?: boolean;
   /** Draws the order of the groups in every sweep, and the signs of the final check. */
   readonly random: Random;
-  /** Orders to follow instead of drawing, group ids, one list a sweep; sweeps beyond the last list are drawn. */
+  /** Orders to follow instead of drawing: all moving groups by id, one list a sweep; sweeps beyond the last list are drawn. */
   readonly orders?: readonly (readonly string[])[];
   /** Default 100, as in the official code. */
   readonly maxSweeps?: number;
@@ -83,13 +83,16 @@ export interface MatchingCounts {
 export interface MatchingResult {
   /** Every group of the spec, frozen ones included. */
   readonly permutations: Permutations;
-  /** Σ over pairs and permutable tensors of ⟨target, π(source)⟩, summed in f64 from the stored pairs: of the codes where they are coded. */
+  /**
+   * Σ over pairs and permutable tensors of ⟨target, π(source)⟩: of tensors that two groups permute from the stored pairs in f64
+   * (of the codes where they are coded), of the others from their summed similarity, which is f32.
+   */
   readonly objective: number;
   /** The same of the start; so are the norms below. */
   readonly startObjective: number;
   /** How far coded gradients may have moved the objective (see `GradientHistory.objectiveErrorBound`); 0 for exact ones. */
   readonly objectiveErrorBound: number;
-  /** Σ‖target − π(source)‖² over the same, = squared norms − 2 · objective. */
+  /** Σ‖target − π(source)‖² over the same, = squared norms − 2 · objective, but for rounding; never below 0. */
   readonly residual: number;
   /** objective ÷ half the squared norms: at most 1, reached when the permuted source equals the target. */
   readonly relativeObjective: number;
@@ -115,7 +118,8 @@ const LARGEST_DEVIATION = 5e-6;
  * Maximises Σ⟨target, π(source)⟩ over all permutations that the history's spec allows. The objective never falls; ties keep
  * the current permutation.
  * @throws InvalidArgumentError for an option that there is not, for permutations that are not bijections of the spec's
- *   groups, a frozen group that does not start at home, unknown ids in `orders`, or a history without pairs.
+ *   groups, a frozen group that does not start at home, a list of `orders` that has not every moving group once, or a
+ *   history without pairs.
  */
 export function solveMatching(history: GradientHistory, options: SolveOptions): MatchingResult {
   return new Descent(history, options).run();
@@ -159,23 +163,25 @@ class Descent {
     this.#maxSweeps = requireInteger('maxSweeps', options.maxSweeps ?? 100, 0);
     this.#orIdentity = requireFlag('orIdentity', options.orIdentity ?? false);
     this.#measure = options.measure ?? ((_, body) => body());
-    this.#orders = (options.orders ?? []).map((order, sweep) =>
-      order.map((id) => {
-        const index = layout.groups.findIndex((group) => group.id === id);
-        if (index >= 0) return index;
-        throw new InvalidArgumentError({ field: `orders[${sweep}]`, expected: `groups of ${describe([...moving])}`, got: describe(id) });
-      }),
-    );
+    this.#orders = (options.orders ?? []).map((order, sweep) => {
+      // A sweep that passes a group by would be taken for one that found nothing to improve.
+      const indices = order.map((id) => layout.groups.findIndex((group) => group.id === id));
+      if (indices.length === moving.size && new Set(indices).size === moving.size && !indices.includes(-1)) return indices;
+      throw new InvalidArgumentError({ field: `orders[${sweep}]`, expected: `each of ${describe([...moving])} once`, got: describe(order) });
+    });
     this.#permutations = layout.groups.map(({ id }) => (options.start.get(id) as Int32Array).slice());
   }
 
   run(): MatchingResult {
     const history = this.#history;
     const before = history.similarities.counts;
-    let startObjective = this.#objectiveAt(this.#permutations);
+    // Of exact gradients the history knows the identity's; two that are to be compared are summed in the same way.
+    let startObjective = !this.#orIdentity && !history.coded && this.#permutations.every(isIdentity)
+      ? history.identityObjective
+      : matchingObjective(history, this.#permutations);
     if (this.#orIdentity) {
       const identities = history.layout.groups.map(({ size }) => identity(size));
-      const atIdentity = this.#objectiveAt(identities);
+      const atIdentity = matchingObjective(history, identities);
       if (atIdentity > startObjective) {
         this.#startedFrom = 'identity';
         this.#permutations = identities;
@@ -195,8 +201,9 @@ class Descent {
       objective,
       startObjective,
       objectiveErrorBound: history.objectiveErrorBound,
-      residual: history.squaredNorms - 2 * objective,
-      relativeObjective: history.squaredNorms === 0 ? 0 : (2 * objective) / history.squaredNorms,
+      // Norms are exact to f64 and objectives to f32: where source and target agree the one may round past the other.
+      residual: Math.max(0, history.squaredNorms - 2 * objective),
+      relativeObjective: history.squaredNorms === 0 ? 0 : Math.min(1, (2 * objective) / history.squaredNorms),
       sweeps,
       converged,
       startedFrom: this.#startedFrom,
@@ -211,12 +218,6 @@ class Descent {
         similarityFlopsWithoutReuse: counts.flopsWithoutReuse - before.flopsWithoutReuse,
       }),
     });
-  }
-
-  /** Known at the identity from the norms of the pairs, but of exact gradients: what is compared with it must be too. */
-  #objectiveAt(permutations: Int32Array[]): number {
-    const history = this.#history;
-    return !history.coded && permutations.every(isIdentity) ? history.identityObjective : matchingObjective(history, permutations);
   }
 
   /** One lap for every group. @returns whether any made progress. */

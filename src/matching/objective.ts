@@ -1,10 +1,13 @@
-/** What coordinate descent maximises, summed directly from the pairs in f64, and a check of updated similarities against them. */
+/**
+ * What coordinate descent maximises, and a check of updated similarities against the pairs: f64 sums, over stored pairs and, of what one
+ * group alone permutes, over its summed f32 similarity.
+ */
 import type { Core } from '../core/core.ts';
 import type { GradientHistory } from './history.ts';
 import { positionsOf } from './layout.ts';
 import type { PairedTensor, StoredPair, TermLayout } from './layout.ts';
 
-/** Σ over pairs and permutable tensors of ⟨target, π(source)⟩. `permutations` in the layout's order of groups. */
+/** Σ over pairs and permutable tensors of ⟨target, π(source)⟩, to f32. `permutations` in the layout's order of groups. */
 export function matchingObjective(history: GradientHistory, permutations: readonly Int32Array[]): number {
   let objective = 0;
   history.layout.groups.forEach((_, group) => {
