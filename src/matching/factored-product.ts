@@ -56,21 +56,25 @@ function isFactorable({ before, selection }: StaticTensor): boolean {
 
 /**
  * The factored pair of every tensor that matching has a use for.
- * @throws InvalidArgumentError where the two sides disagree, or one is not of the tensor's size.
+ * @param whole names of tensors whose gradients are given multiplied out.
+ * @throws InvalidArgumentError where the two sides disagree, one is not of the tensor's size, or it is given whole too.
  */
 export function factoredTensors(
   { spec, statics }: MatchingLayout,
   { target, source }: FactoredPair,
+  whole: (name: string) => boolean,
 ): [StaticTensor, OuterProducts, OuterProducts][] {
   const names = new Set([...target.keys(), ...source.keys()]);
   for (const name of names) {
     const [t, s] = [target.get(name), source.get(name)];
-    if (t !== undefined && s !== undefined && spec.tensors.has(name)) continue;
-    throw new InvalidArgumentError({
-      field: name,
-      expected: 'outer products on both sides, of a tensor of the permutation spec',
-      got: 'others',
-    });
+    if (t === undefined || s === undefined || !spec.tensors.has(name)) {
+      throw new InvalidArgumentError({
+        field: name,
+        expected: 'outer products on both sides, of a tensor of the permutation spec',
+        got: 'others',
+      });
+    }
+    if (whole(name)) throw new InvalidArgumentError({ field: name, expected: 'a gradient whole or as outer products', got: 'both' });
   }
   return statics.flatMap((tensor): [StaticTensor, OuterProducts, OuterProducts][] => {
     const [t, s] = [target.get(tensor.tensor), source.get(tensor.tensor)];

@@ -143,7 +143,10 @@ export class GradientHistory {
     return this.#stored.of(tensor);
   }
 
-  /** The summed similarity [size, size] of the tensors that this group alone permutes, or null where there are none yet. */
+  /**
+   * The summed similarity [size, size] of the tensors that this group alone permutes, or null where there are none yet: the history's own
+   * numbers, to be read before the next `add`, and not to be written to.
+   */
   staticSimilarity(group: number): Float32Array | null {
     return this.#statics[group]?.matrix ?? null;
   }
@@ -152,8 +155,8 @@ export class GradientHistory {
    * Adds one gradient pair, of which nothing is needed afterwards; `factored` holds what of it is not multiplied out. Buffers and
    * tensors that no group permutes are ignored, and so is what one group alone permutes where neither side has it.
    * @param knownSources of the caller, where factored sources come again: what is found out of this one joins them.
-   * @throws InvalidArgumentError where the two disagree, a shape is not the spec's or data are not of their shape;
-   *   NotFiniteError for NaN or infinities.
+   * @throws InvalidArgumentError where the two disagree, a shape is not the spec's, data are not of their shape, or a tensor is
+   *   given whole and in factors; NotFiniteError for NaN or infinities.
    * @throws BudgetError where the pair does not fit even coded; `requiredBytes` is the budget that would do.
    * After these nothing has been added. @throws OutOfMemoryError of the WebAssembly heap, after which the history is empty.
    */
@@ -161,7 +164,7 @@ export class GradientHistory {
     const pieces = pairPieces(this.layout, target, source, this.normalise);
     // Factors stay on the heap from their products to the sum that they join.
     this.core.scoped((scratch) => {
-      const products = factoredTensors(this.layout, factored).map(([tensor, t, s]) => {
+      const products = factoredTensors(this.layout, factored, (name) => target.has(name) || source.has(name)).map(([tensor, t, s]) => {
         const product = factoredProduct(this.core, scratch, tensor, t, s, knownSources);
         return { tensor, product, weights: pairWeights(product, this.normalise) };
       });

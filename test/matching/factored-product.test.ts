@@ -39,6 +39,14 @@ const bias = (seed: number): NamedTensors => new Map([['bias', { shape: [size], 
 const withDense = (tensors: NamedTensors, dense: OuterProducts): NamedTensors =>
   new Map([['dense', { shape: [size, width], data: whole(dense) }], ...tensors]);
 
+test('a tensor that comes whole and in factors is refused, and counted by neither', () => {
+  const history = new GradientHistory(core, spec, { budgetBytes: 2 ** 24 });
+  const [target, source] = [products(9, 1), products(9, 2)];
+  const factored = { target: new Map([['dense', target]]), source: new Map([['dense', source]]) };
+  expect(() => history.add(withDense(bias(3), target), withDense(bias(4), source), factored)).toThrow(/dense: expected .* got both/);
+  expect([history.pairs, history.squaredNorms]).toEqual([0, 0]);
+});
+
 describe.each([false, true])('normalise %s', (normalise) => {
   test.each([
     ['the same inputs on both sides', products(9, 1), products(9, 2, products(9, 1).right)],
