@@ -5,13 +5,21 @@
  */
 import { elementCount, sameShape } from '../tensor/tensor.ts';
 import type { FieldReader } from './fields.ts';
-import type { GraphNode, NodeOf, OperationName, OperationOf, Shape } from './operation-types.ts';
+import type { GraphNode, NodeOf, OperationName, OperationOf, Pair, Shape } from './operation-types.ts';
 import {
   ONE, asImage, elementwise, first, misfit, none, show, windows, type GraphContext, type OperationRule, type ParameterDeclaration,
 } from './operation-support.ts';
 import { combiningRules } from './operations-combining.ts';
 import { imageRules } from './operations-image.ts';
 import { sequenceRules } from './operations-sequence.ts';
+
+/** Which pixel of a window is its largest is kept as a u16. */
+const LARGEST_MAXIMUM = 2 ** 16;
+
+function requireNamedWinner(node: NodeOf<'max_pool' | 'average_pool' | 'global_max_pool' | 'global_average_pool'>, [height, width]: Pair): void {
+  if ((node.op === 'max_pool' || node.op === 'global_max_pool') && height * width > LARGEST_MAXIMUM)
+    misfit(node, `a window of at most ${LARGEST_MAXIMUM} pixels`, `${height}×${width}`);
+}
 
 function pool<K extends 'max_pool' | 'average_pool'>(op: K): OperationRule<K> {
   return {
@@ -27,6 +35,7 @@ function pool<K extends 'max_pool' | 'average_pool'>(op: K): OperationRule<K> {
       if (Math.max(top, bottom) >= node.kernel[0] || Math.max(left, right) >= node.kernel[1]) {
         misfit(node, `padding below the kernel ${show(node.kernel)}`, show(node.padding));
       }
+      requireNamedWinner(node, node.kernel);
       return [image[0], ...windows(node, image, node.kernel, node.stride, node.padding, [1, 1])];
     },
     parameters: none,
@@ -37,7 +46,11 @@ function globalPool<K extends 'global_max_pool' | 'global_average_pool'>(op: K):
   return {
     arity: ONE,
     parse: () => ({ op }) as OperationOf<K>,
-    shape: (node: NodeOf<'global_max_pool' | 'global_average_pool'>, inputs) => [asImage(node, inputs)[0], 1, 1],
+    shape: (node: NodeOf<'global_max_pool' | 'global_average_pool'>, inputs) => {
+      const [channels, height, width] = asImage(node, inputs);
+      requireNamedWinner(node, [height, width]);
+      return [channels, 1, 1];
+    },
     parameters: none,
   };
 }

@@ -4,7 +4,6 @@
  * where the gradient by recomputation would keep the whole input. PaddedAveragePool counts padding, as PyTorch does.
  */
 import { computePool2DInfo, type TensorInfo } from '#tfjs';
-import { UnsupportedError } from '../../core/errors.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { defineGradient, defineKernel, required, run, type Attributes, type KernelCall } from './support.ts';
 
@@ -30,10 +29,6 @@ function poolOf(xShape: readonly number[], attrs: Attributes): Pool {
     attrs['dimRoundingMode'] as 'floor',
   );
   const { filterHeight, filterWidth } = info;
-  // The winning tap of a window is stored as u16.
-  if (filterHeight * filterWidth > 65_536) {
-    throw new UnsupportedError({ field: 'pool', expected: 'a window of at most 65536 pixels', got: `${filterHeight}×${filterWidth}` });
-  }
   return {
     shape: [info.batchSize, info.inHeight, info.inWidth, info.inChannels, info.outHeight, info.outWidth],
     kernel: [filterHeight, filterWidth],
@@ -46,6 +41,7 @@ function poolOf(xShape: readonly number[], attrs: Attributes): Pool {
 const outputShape = ({ shape: [count, , , channels, height, width] }: Pool): Shape4 => [count, height, width, channels];
 const outputElements = (pool: Pool): number => elementCount(outputShape(pool));
 
+/** Winners are u16: the graph has no larger windows (`model/operations.ts`). */
 function maximum({ backend }: KernelCall, x: TensorInfo, pool: Pool, yPtr: number, winnersPtr: number): void {
   backend.core.kernels.maxPoolF32(
     backend.pointer(x), yPtr, winnersPtr, ...pool.shape, ...pool.kernel, ...pool.stride, pool.top, pool.left,
