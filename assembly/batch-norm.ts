@@ -22,7 +22,8 @@ export function batchNormF32(
   for (let c: i32 = 0; c < channels; c++) {
     const at = <usize>c << 2;
     const mean = load<f64>(scratchPtr + at * 2) / <f64>rows;
-    // In f64 the cancellation costs at most 1e-16 · mean² of a variance that f32 data resolve to 1e-7 · mean².
+    // The cancellation costs some 1e-16 · √rows · mean²: where the mean is 10⁶ deviations, which f32 holds to 6 % of one, 5 % of the
+    // variance of 260,000 rows.
     const variance = max<f64>(0, load<f64>(scratchPtr + (<usize>channels << 3) + at * 2) / <f64>rows - mean * mean);
     store<f32>(meanPtr + at, <f32>mean);
     store<f32>(variancePtr + at, <f32>variance);

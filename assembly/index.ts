@@ -54,4 +54,4 @@ export {
 export { attentionF32, attentionGradientF32, attentionScratchBytes } from "./attention";
 export { exponentials, softmaxF32, softmaxGradientF32 } from "./exponential";
 export { rowNormF32, rowNormGradientF32 } from "./row-norm";
-export { gatherRowsF32, scatterRowsF32 } from "./token";
+export { gatherRowsF32, sumRowsF32, sumRowsScratchBytes } from "./token";

@@ -402,7 +402,10 @@ export interface SequenceKernels {
     sumsPtr: number,
   ): void;
   gatherRowsF32(tablePtr: number, indicesPtr: number, toPtr: number, count: number, columns: number): void;
-  scatterRowsF32(rowsPtr: number, indicesPtr: number, tablePtr: number, count: number, columns: number): void;
+  sumRowsScratchBytes(count: number, numbers: number, columns: number): number;
+  sumRowsF32(
+    rowsPtr: number, indicesPtr: number, tablePtr: number, count: number, numbers: number, columns: number, scratchPtr: number,
+  ): void;
 }
 
 /** All of them. */

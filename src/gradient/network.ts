@@ -82,7 +82,7 @@ export interface Evaluation {
   readonly count: number;
 }
 
-/** Images at once where nothing but memory depends on it: evaluation and logits. */
+/** Images at once in evaluations and logits: memory depends on it, and rounding, since zeros choose the form of a convolution. */
 const EVALUATION_CHUNK = 256;
 
 export class Network implements Disposable {
@@ -232,16 +232,18 @@ export class Network implements Disposable {
     return {
       add: (batch) => {
         this.#inputs.require(batch);
-        batches++;
-        const onStatistics = (statistics: BatchStatistics): void => {
-          averageInto(buffers, `${statistics.node}.running_mean`, statistics.mean, 1, 1 / batches);
-          const unbiased = statistics.rows / (statistics.rows - 1);
-          averageInto(buffers, `${statistics.node}.running_var`, statistics.variance, unbiased, 1 / batches);
-        };
+        const found: BatchStatistics[] = [];
         this.#backend.scope(() => {
           const parameters = new HeapParameters(this.#backend, this.layout, state);
-          this.#tape(this.#training, parameters, false, onStatistics).forward(this.#inputs.upload(batch.inputs, batch.count)).dispose();
+          const tape = this.#tape(this.#training, parameters, false, (statistics) => void found.push(statistics));
+          tape.forward(this.#inputs.upload(batch.inputs, batch.count)).dispose();
         });
+        // Not before the whole pass has succeeded: of a batch that fails nothing may stay.
+        batches++;
+        for (const { node, rows, mean, variance } of found) {
+          averageInto(buffers, `${node}.running_mean`, mean, 1, 1 / batches);
+          averageInto(buffers, `${node}.running_var`, variance, rows / (rows - 1), 1 / batches);
+        }
       },
       state: () => {
         if (batches === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one batch', got: 'none' });
@@ -325,7 +327,6 @@ export class Network implements Disposable {
     return this.#tape(this.#evaluation, parameters, false).forward(this.#inputs.upload(this.#inputs.slice(batch, first, rows), rows));
   }
 
-  /** Inputs at once where nothing but memory depends on it. */
   get #evaluationChunk(): number {
     return this.options.microBatch ?? Math.max(1, Math.floor(EVALUATION_CHUNK / Math.max(1, this.labelsPerInput / 16)));
   }

@@ -194,6 +194,43 @@ it('estimateStatistics: cumulative average of batch mean and unbiased variance, 
   }
 });
 
+it('estimateStatistics: of a batch that fails nothing stays', () => {
+  const graph = sequential([5], [{ op: 'dense', name: 'first', out: 3 }, { op: 'batch_norm', name: 'norm' }]);
+  const state = randomState(graph, 1);
+  const network = engine.compile(graph);
+  const [spoiled, clean] = [network.estimateStatistics(state), network.estimateStatistics(state)];
+  expect(() => spoiled.add(randomBatch(graph, 1, 2))).toThrow(/at least 2 values/);
+  for (const estimate of [spoiled, clean]) estimate.add(randomBatch(graph, 8, 3));
+  expect(spoiled.state().buffers).toEqual(clean.state().buffers);
+});
+
+it('pools averages of more pixels than the winner of a maximum can be named among, whose graph is refused', () => {
+  const average = sequential([1, 257, 257], [{ op: 'global_average_pool' }, { op: 'flatten' }, { op: 'dense', name: 'head', out: 2 }]);
+  const state = randomState(average, 1);
+  const batch = randomBatch(average, 1, 2);
+  const mean = [...batch.inputs].reduce((sum, x) => sum + x, 0) / batch.inputs.length;
+  const [weight, bias] = ['head.weight', 'head.bias'].map((name) => state.parameters.get(name)?.data as Float32Array);
+  const logits = engine.compile(average).logits(state, batch);
+  for (const c of [0, 1]) expect(logits[c]).toBeCloseTo((weight?.[c] as number) * mean + (bias?.[c] as number), 6);
+  for (const layer of [{ op: 'global_max_pool' }, { op: 'max_pool', kernel: 257 }] as const)
+    expect(() => sequential([1, 257, 257], [layer, { op: 'flatten' }])).toThrow(/at most 65536 pixels.*257×257/);
+});
+
+it('adds up the gradient of a token that occurs everywhere to f64', () => {
+  const [count, numbers, columns] = [16_384, 3, 5];
+  core.scoped((scratch) => {
+    const rows = scratch.upload(Float32Array.from({ length: count * columns }, (_, i) => 0.1 + (i % columns)));
+    const indices = scratch.upload(Int32Array.from({ length: count }, (_, i) => (i === 7 ? 2 : 1)));
+    const table = scratch.upload(new Float32Array(numbers * columns).fill(9));
+    core.kernels.sumRowsF32(rows, indices, table, count, numbers, columns, scratch.bytes(core.kernels.sumRowsScratchBytes(count, numbers, columns)));
+    const sums = core.f32(table, numbers * columns);
+    for (let j = 0; j < columns; j++) {
+      const value = Math.fround(0.1 + j);
+      expect([0, 1, 2].map((v) => sums[v * columns + j])).toEqual([0, Math.fround((count - 1) * value), value]);
+    }
+  });
+});
+
 describe('trainer', () => {
   const one = (value: number): NetworkState => ({
     parameters: new Map([

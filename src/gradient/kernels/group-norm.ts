@@ -39,7 +39,7 @@ function moments(core: Core, xPtr: number, extents: Extents): { readonly mean: F
     core.f64(sums, 2 * channels).fill(0);
     core.kernels.columnMomentsF32(xPtr, pixels, channels, sums);
     const mean = overGroups(core.f64(sums, channels), extents);
-    // In f64 the cancellation costs at most 1e-16 · mean² of a variance that f32 data resolve to 1e-7 · mean².
+    // What the cancellation costs: assembly/batch-norm.ts.
     const squares = overGroups(core.f64(sums + 8 * channels, channels), extents);
     const variance = squares.map((square, c) => Math.max(0, square - (mean[c] as number) * (mean[c] as number)));
     return { mean, variance };

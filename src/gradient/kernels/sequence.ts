@@ -172,12 +172,15 @@ function registerTables(): void {
   });
   defineKernel('EmbeddingGrad', (call) => {
     const { backend } = call;
+    const { kernels } = backend.core;
     const indices = required(call, 'indices');
-    const shape = call.attrs['shape'] as number[];
+    const shape = call.attrs['shape'] as [number, number];
     const out = backend.makeOutput(shape, 'float32');
-    backend.core.f32(backend.pointer(out), sizeOf(out)).fill(0);
-    backend.core.kernels.scatterRowsF32(
-      backend.pointer(required(call, 'dy')), backend.pointer(indices), backend.pointer(out), sizeOf(indices), shape.at(-1) ?? 1,
+    backend.core.scoped((scratch) =>
+      kernels.sumRowsF32(
+        backend.pointer(required(call, 'dy')), backend.pointer(indices), backend.pointer(out), sizeOf(indices), ...shape,
+        scratch.bytes(kernels.sumRowsScratchBytes(sizeOf(indices), ...shape), 'sums of rows'),
+      ),
     );
     return out;
   });
