@@ -41,24 +41,23 @@ function addMultiple(yPtr: usize, xPtr: usize, factor: f64, width: i32): void {
   }
 }
 
-/** sums[b, :] (f64) += ± x[i, :] (f32), where code i of `codesPtr` is 2·b, or 2·b + 1 for a minus; `width` columns in both. */
-export function signedRowSumsF32(xPtr: usize, rows: i32, width: i32, codesPtr: usize, sumsPtr: usize): void {
+/** sums[place i, :] (f64) += factor i (f64) · x[i, :] (f32); `width` columns in both. */
+export function scaledRowSumsF32(xPtr: usize, rows: i32, width: i32, placesPtr: usize, factorsPtr: usize, sumsPtr: usize): void {
   for (let i: i32 = 0; i < rows; i++) {
-    const code = load<i32>(codesPtr + ((<usize>i) << 2));
-    const sign: f64 = (code & 1) == 0 ? 1 : -1;
-    const signs = f64x2.splat(sign);
-    let sumPtr = sumsPtr + ((<usize>((code >> 1) * width)) << 3);
+    const factor = load<f64>(factorsPtr + ((<usize>i) << 3));
+    const factors = f64x2.splat(factor);
+    let sumPtr = sumsPtr + ((<usize>(load<i32>(placesPtr + ((<usize>i) << 2)) * width)) << 3);
     let j: i32 = 0;
     for (; j + 4 <= width; j += 4) {
       const x = v128.load(xPtr);
-      v128.store(sumPtr, f64x2.add(v128.load(sumPtr), f64x2.mul(Halves.low(x), signs)));
+      v128.store(sumPtr, f64x2.add(v128.load(sumPtr), f64x2.mul(Halves.low(x), factors)));
       const high = Halves.high(x);
-      v128.store(sumPtr, f64x2.add(v128.load(sumPtr, 16), f64x2.mul(high, signs)), 16);
+      v128.store(sumPtr, f64x2.add(v128.load(sumPtr, 16), f64x2.mul(high, factors)), 16);
       xPtr += 16;
       sumPtr += 32;
     }
     for (; j < width; j++) {
-      store<f64>(sumPtr, load<f64>(sumPtr) + <f64>load<f32>(xPtr) * sign);
+      store<f64>(sumPtr, load<f64>(sumPtr) + <f64>load<f32>(xPtr) * factor);
       xPtr += 4;
       sumPtr += 8;
     }

@@ -38,7 +38,7 @@ export { depthwisePackedF32, depthwisePackedFilterGradientF32, depthwisePackedSc
 export { depthwiseF32, depthwiseFilterGradientF32, depthwiseInputGradientF32, depthwiseScratchBytes } from "./depthwise";
 export { addRowF32, clampF32, clampGradientF32, copyBlocks, multiplyRowF32 } from "./elementwise";
 export { adamwF32, sgdF32 } from "./optimiser";
-export { orthogonaliseF64, signedRowSumsF32 } from "./basis";
+export { orthogonaliseF64, scaledRowSumsF32 } from "./basis";
 export {
   addGatheredF32, addGatheredMoveF32, gatherColumnDifferencesF32, gatherRowDifferencesF32, interpolateF32, scatterAddF32, subtractF32,
 } from "./permute";

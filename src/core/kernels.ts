@@ -296,7 +296,7 @@ export interface SparseConvolutionKernels {
 /** Orthonormal bases of row spaces (`assembly/basis.ts`); sums and bases are f64. */
 export interface BasisKernels {
   orthogonaliseF64(basisPtr: number, count: number, vectorPtr: number, width: number): number;
-  signedRowSumsF32(xPtr: number, rows: number, width: number, codesPtr: number, sumsPtr: number): void;
+  scaledRowSumsF32(xPtr: number, rows: number, width: number, placesPtr: number, factorsPtr: number, sumsPtr: number): void;
 }
 
 /** Adaptive pooling of NHWC images (`assembly/adaptive-pooling.ts`). */

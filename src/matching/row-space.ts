@@ -21,7 +21,7 @@ const ROUNDING = 3e-6;
 const SURPLUS_SUMS = 10;
 /** Share of the largest sum below which even f64 has nothing left to normalise. */
 const NOTHING = 1e-13;
-/** What the basis may miss, ‖T − T·Qᵀ·Q‖ ÷ ‖T‖: two to three times what f32 gradients miss of any basis by their own rounding. */
+/** What the basis may miss, ‖T − T·Qᵀ·Q‖ ÷ ‖T‖ of T with rows of norm 1: two to three times what f32 gradients miss of any basis by their own rounding. */
 const LARGEST_RESIDUAL = 1e-6;
 /** Sums that the basis is checked with. */
 const CHECKING_SUMS = 16;
@@ -70,8 +70,9 @@ export function factorise(
 function rowBasis(core: Core, matrixPtr: number, rows: number, width: number, mostRank: number): Float32Array | undefined {
   const { kernels } = core;
   return core.scoped((scratch) => {
+    const scales = inverseNorms(core, matrixPtr, rows, width);
     const sumCount = mostRank;
-    const sumsPtr = signedSums(core, scratch, matrixPtr, rows, width, sumCount, 0);
+    const sumsPtr = signedSums(core, scratch, matrixPtr, scales, width, sumCount, 0);
     const rowBytes = 8 * width;
     const norms = Float64Array.from({ length: sumCount }, (_, sum) =>
       kernels.orthogonaliseF64(sumsPtr, 0, sumsPtr + sum * rowBytes, width),
@@ -92,13 +93,15 @@ function rowBasis(core: Core, matrixPtr: number, rows: number, width: number, mo
       rank++;
     }
     if (surplus < SURPLUS_SUMS) return undefined;
-    return misses(core, scratch, matrixPtr, rows, width, sumsPtr, rank) ? undefined : Float32Array.from(core.f64(sumsPtr, rank * width));
+    return misses(core, scratch, matrixPtr, scales, width, sumsPtr, rank) ? undefined : Float32Array.from(core.f64(sumsPtr, rank * width));
   });
 }
 
 /** Whether fresh sums say that the basis leaves more of the matrix than rounding. Their squares add up to those of the rows on average. */
-function misses(core: Core, scratch: Scratch, matrixPtr: number, rows: number, width: number, basisPtr: number, rank: number): boolean {
-  const sumsPtr = signedSums(core, scratch, matrixPtr, rows, width, CHECKING_SUMS, 1);
+function misses(
+  core: Core, scratch: Scratch, matrixPtr: number, scales: Float64Array, width: number, basisPtr: number, rank: number,
+): boolean {
+  const sumsPtr = signedSums(core, scratch, matrixPtr, scales, width, CHECKING_SUMS, 1);
   let whole = 0;
   let left = 0;
   for (let sum = 0; sum < CHECKING_SUMS; sum++) {
@@ -109,14 +112,27 @@ function misses(core: Core, scratch: Scratch, matrixPtr: number, rows: number, w
   return !(left <= LARGEST_RESIDUAL * LARGEST_RESIDUAL * whole);
 }
 
-/** Sums [count, width] f64 of the rows, each row in one of them with a random sign. */
-function signedSums(core: Core, scratch: Scratch, matrixPtr: number, rows: number, width: number, count: number, index: number): number {
+/**
+ * What brings each row to norm 1: a unit whose gradient is small is matched as one whose is large, so its row counts as
+ * much. Rows of zeros stay.
+ */
+function inverseNorms(core: Core, matrixPtr: number, rows: number, width: number): Float64Array {
+  return Float64Array.from({ length: rows }, (_, row) => {
+    const pointer = matrixPtr + 4 * row * width;
+    const squared = core.kernels.innerF32(pointer, pointer, width);
+    return squared === 0 ? 0 : 1 / Math.sqrt(squared);
+  });
+}
+
+/** Sums [count, width] f64 of the scaled rows, each row in one of them with a random sign. */
+function signedSums(
+  core: Core, scratch: Scratch, matrixPtr: number, scales: Float64Array, width: number, count: number, index: number,
+): number {
   const random = new Random(0, streams.rowSums, index);
-  const places = random.permutation(rows);
-  const codes = places.map((place) => 2 * (place % count) + random.below(2));
-  const codesPtr = scratch.upload(codes);
+  const places = random.permutation(scales.length).map((place) => place % count);
+  const factors = scales.map((scale) => (random.below(2) === 0 ? scale : -scale));
   const sumsPtr = scratch.f64(count * width, 'sums of rows');
   core.f64(sumsPtr, count * width).fill(0);
-  core.kernels.signedRowSumsF32(matrixPtr, rows, width, codesPtr, sumsPtr);
+  core.kernels.scaledRowSumsF32(matrixPtr, scales.length, width, scratch.upload(places), scratch.upload(factors), sumsPtr);
   return sumsPtr;
 }
