@@ -101,7 +101,7 @@ export { officialFiles } from './data/official-files.ts';
 export type { OfficialFile } from './data/official-files.ts';
 
 // Matching, public in its own right
-export { linearSumAssignment } from './matching/assignment.ts';
+export { linearSumAssignment, linearSumAssignmentAsync } from './matching/assignment.ts';
 export type { AssignmentOptions, AssignmentResult, Duals, SimilarityMatrix } from './matching/assignment.ts';
 export {
   composePermutations,

@@ -1,4 +1,5 @@
 /** A similarity matrix on its way to the assignment kernels: copied and turned as they want it, and looked over. */
+import type { Pieces } from '../core/breather.ts';
 import type { Core } from '../core/core.ts';
 import { LimitError, NotFiniteError } from '../core/errors.ts';
 import type { AssignmentKernels } from '../core/kernels.ts';
@@ -94,10 +95,10 @@ export function lookScratchBytes(columns: number, elementBytes: number): number 
  * is called with how many rows there are, while the last of them are still in the cache, and answers whether they are ordinary; column
  * maxima are then of no use.
  */
-export function lookOver(
-  core: Core, kernels: TypedKernels, state: AssignmentState, signal: AbortSignal | undefined,
-  bring: (first: number, last: number) => void, listUpTo?: (last: number, limit: number) => boolean,
-): Look {
+export function* lookOver(
+  core: Core, kernels: TypedKernels, state: AssignmentState, bring: (first: number, last: number) => void,
+  listUpTo?: (last: number, limit: number) => boolean,
+): Pieces<Look> {
   const { rows, columns, elementBytes, matrixPtr, maximaPtr, lookPtr, columnOfRowPtr, rowKindsPtr } = state;
   const wide = elementBytes === 8;
   (wide ? core.f64(maximaPtr, columns) : core.f32(maximaPtr, columns)).fill(-Infinity);
@@ -114,7 +115,7 @@ export function lookOver(
   let constantsSeen = 0;
   let groups = 0;
   for (let row = 0; row < rows; row += step) {
-    signal?.throwIfAborted();
+    yield;
     const count = Math.min(step, rows - row);
     bring(row, row + count);
     const slicePtr = matrixPtr + row * columns * elementBytes;

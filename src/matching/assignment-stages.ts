@@ -1,4 +1,5 @@
 /** The stages of an assignment: a look over the matrix, starting prices, constants left out, and the kernels' solve in slices. */
+import type { Pieces } from '../core/breather.ts';
 import type { Core, Scratch } from '../core/core.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import { leaveOutConstants, takeInConstants } from './assignment-constants.ts';
@@ -16,7 +17,7 @@ export interface Duals {
   readonly columns: Float64Array;
 }
 
-/** Matrix elements a slice may touch between two looks at `signal`: some milliseconds. */
+/** Matrix elements a piece may touch: some milliseconds. */
 export const SLICE_ELEMENTS = 4 * 1024 * 1024;
 
 /** Up to this many rows the dense solver alone is as fast: lists have a price, too. */
@@ -107,9 +108,9 @@ function open(kernels: TypedKernels, state: AssignmentState, lists: number): voi
 }
 
 /** Goes on with what is open until all rows but those left out have a column. */
-function advance(kernels: TypedKernels, state: AssignmentState, signal: AbortSignal | undefined): void {
+function* advance(kernels: TypedKernels, state: AssignmentState): Pieces<void> {
   for (;;) {
-    signal?.throwIfAborted();
+    yield;
     const left = kernels.advance(state.scratchPtr, SLICE_ELEMENTS);
     if (left < 0) throw infeasible(`no way to give row ${-1 - left} a column`);
     if (left === 0) return;
@@ -117,16 +118,16 @@ function advance(kernels: TypedKernels, state: AssignmentState, signal: AbortSig
 }
 
 /**
- * Looks the matrix over and pairs rows and columns; prices prove it. The matrix is maximised, rows ≤ columns.
+ * Looks the matrix over and pairs rows and columns; prices prove it. The matrix is maximised, rows ≤ columns. Between two pieces the heap
+ * may grow under other work: views of it are taken anew after each.
  * @throws what `linearSumAssignment` does once arguments are checked.
  */
-export function assignRows(
+export function* assignRows(
   core: Core, kernels: TypedKernels, state: AssignmentState, bring: (first: number, last: number) => void, upload: Upload,
-  warmStart: Duals | undefined, signal: AbortSignal | undefined,
-): void {
+  warmStart: Duals | undefined,
+): Pieces<void> {
   const { rows, columns } = state;
   const wide = state.elementBytes === 8;
-  const prices = core.f64(state.pricesPtr, columns);
   const warm = warmStart !== undefined;
   const sparsePrices = wide || !(warmStart?.columns ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);
   // Prices that are known beforehand: lists are made while the matrix is brought in.
@@ -137,26 +138,25 @@ export function assignRows(
     return kernels.list(state.scratchPtr, last, limit) === 1;
   };
   if (warm) {
-    prices.set(warmStart.columns);
+    core.f64(state.pricesPtr, columns).set(warmStart.columns);
     core.f64(state.rowPricesPtr, rows).set(warmStart.rows);
   }
   const early = warm && sparsePrices && wantLists(state.method, rows) === 1;
-  const look = lookOver(core, kernels, state, signal, bring, early ? listUpTo : undefined);
+  const look = yield* lookOver(core, kernels, state, bring, early ? listUpTo : undefined);
   const largest = look.ordinary ? 0 : largestMagnitude(upload);
-  if (look.settled || rows < columns) prices.fill(0);
+  if (look.settled || rows < columns) core.f64(state.pricesPtr, columns).fill(0);
   if (look.settled || rows === 0) return;
-  const matrix = matrixOf(core, state);
-  const denseRows = rows === columns && !warm ? startingPrices(core, kernels, state, matrix, look.ordinary) : DENSE_ROWS;
+  const denseRows = rows === columns && !warm ? startingPrices(core, kernels, state, matrixOf(core, state), look.ordinary) : DENSE_ROWS;
   const sparse = sparsePrices && (wide || largest <= LARGEST_SPARSE_F32);
   const listsFor = (rest: number): number => (sparse ? wantLists(state.method, rest, denseRows) : 0);
   const pairs = leaveOutConstants(core, state, look.ordinary ? look.constantColumns : []);
   const lists = listsFor(rows - pairs.rows.length);
   if (!listed || !look.ordinary || lists === 0) open(kernels, state, lists);
   else if (pairs.rows.length > 0) core.kernels.assignmentLeaveOut(state.scratchPtr);
-  advance(kernels, state, signal);
-  if (takeInConstants(core, state, matrix, pairs)) return;
+  yield* advance(kernels, state);
+  if (takeInConstants(core, state, matrixOf(core, state), pairs)) return;
   open(kernels, state, listsFor(rows));
-  advance(kernels, state, signal);
+  yield* advance(kernels, state);
 }
 
 function infeasible(got: string): InvalidArgumentError {

@@ -5,7 +5,9 @@
  * Deterministic: the result is a function of the matrix, the direction, the method and the warm start alone, the same bytes in
  * every runtime. Which of several optimal assignments is taken: `docs/assignment.md`.
  */
-import { requireCore, type Core } from '../core/core.ts';
+import { runBreathing, runThrough } from '../core/breather.ts';
+import type { Pieces } from '../core/breather.ts';
+import { Scratch, requireCore, type Core } from '../core/core.ts';
 import {
   InvalidArgumentError,
   LimitError,
@@ -45,7 +47,10 @@ export interface AssignmentOptions {
   readonly warmStart?: Duals;
   /** Also computes `certificate`, in one more pass over the matrix. */
   readonly certify?: boolean;
-  /** Looked at between slices of at most some milliseconds; throws its reason. */
+  /**
+   * Looked at between pieces of some milliseconds; throws its reason. Without returning to the event loop nothing of the caller's can
+   * abort it meanwhile: `linearSumAssignmentAsync` returns to it.
+   */
   readonly signal?: AbortSignal;
 }
 
@@ -79,33 +84,72 @@ export function linearSumAssignment(
   options: AssignmentOptions & { readonly maximize?: boolean } = {},
 ): AssignmentResult {
   requireCore(core);
+  const problem = requireProblem(similarity, options);
+  return core.scoped((scratch) => runThrough(solveProblem(core, scratch, problem), options.signal));
+}
+
+/**
+ * The same, returning to the event loop between pieces of some milliseconds, so that timers run and `signal` can be aborted. `similarity`
+ * and the duals of a warm start must not change meanwhile.
+ * @throws (rejects) as `linearSumAssignment`, and where the core is disposed of meanwhile. Nothing stays allocated.
+ */
+export async function linearSumAssignmentAsync(
+  core: Core,
+  similarity: SimilarityMatrix,
+  options: AssignmentOptions & { readonly maximize?: boolean } = {},
+): Promise<AssignmentResult> {
+  requireCore(core);
+  const problem = requireProblem(similarity, options);
+  // Not a scope of the core, whose scopes end in the order in which they began: other work may come between.
+  const scratch = new Scratch(core);
+  try {
+    return await runBreathing(onOpenCore(core, solveProblem(core, scratch, problem)), options.signal);
+  } finally {
+    if (!core.disposed) scratch.release();
+  }
+}
+
+/** Pieces that end with the core; traps get their type. */
+function* onOpenCore<T>(core: Core, pieces: Pieces<T>): Pieces<T> {
+  for (;;) {
+    if (core.disposed)
+      throw new InvalidArgumentError({ field: 'core', expected: 'one that stays open until the call has ended', got: 'a disposed one' });
+    const { done, value } = core.scoped(() => pieces.next());
+    if (done === true) return value;
+    yield;
+  }
+}
+
+/** A problem as given, checked. */
+interface Problem extends SimilarityMatrix {
+  readonly maximize: boolean;
+  readonly method: AssignmentMethod;
+  readonly certify: boolean;
+  readonly warmStart: Duals | undefined;
+}
+
+function requireProblem(similarity: SimilarityMatrix, options: AssignmentOptions & { readonly maximize?: boolean }): Problem {
   requireOptions('linearSumAssignment', options, optionNames);
   const { rows, columns, data } = requireMatrix(similarity);
-  const maximize = requireFlag('maximize', options.maximize ?? true);
-  const warmStart = requireWarmStart(options.warmStart, rows, columns);
-  const method = requireChoice('method', options.method ?? 'auto', methods);
-  // The kernels want rows ≤ columns and the largest sum; everything else is turned into that on the way in and back.
+  return {
+    rows, columns, data, maximize: requireFlag('maximize', options.maximize ?? true), warmStart: requireWarmStart(options.warmStart, rows, columns),
+    method: requireChoice('method', options.method ?? 'auto', methods), certify: requireFlag('certify', options.certify ?? false),
+  };
+}
+
+/** The kernels want rows ≤ columns and the largest sum; everything else is turned into that on the way in and back. */
+function* solveProblem(core: Core, scratch: Scratch, problem: Problem): Pieces<AssignmentResult> {
+  const { rows, columns, data, maximize, method, certify, warmStart } = problem;
   const transposed = rows > columns;
-  const problem = transposed ? { rows: columns, columns: rows } : { rows, columns };
-  return core.scoped((scratch) => {
-    const kernels = kernelsFor(core, data instanceof Float64Array);
-    const matrixPtr = scratch.bytes(data.byteLength, 'similarity matrix');
-    const state = allocate(
-      core,
-      scratch,
-      matrixPtr,
-      problem.rows,
-      problem.columns,
-      data.BYTES_PER_ELEMENT,
-      method,
-      warmStart !== undefined,
-    );
-    const upload = { data, rows, columns, transposed, maximize };
-    const start =
-      warmStart === undefined || maximize ? warmStart : { rows: warmStart.rows.map((u) => -u), columns: warmStart.columns.map((v) => -v) };
-    const bring = (first: number, last: number): void => copyRows(core, kernels, state, upload, first, last);
-    return turn(solve(core, kernels, state, bring, upload, start, options), transposed, maximize);
-  });
+  const kernels = kernelsFor(core, data instanceof Float64Array);
+  const matrixPtr = scratch.bytes(data.byteLength, 'similarity matrix');
+  const [fewer, more] = transposed ? [columns, rows] : [rows, columns];
+  const state = allocate(core, scratch, matrixPtr, fewer, more, data.BYTES_PER_ELEMENT, method, warmStart !== undefined);
+  const upload = { data, rows, columns, transposed, maximize };
+  const start =
+    warmStart === undefined || maximize ? warmStart : { rows: warmStart.rows.map((u) => -u), columns: warmStart.columns.map((v) => -v) };
+  const bring = (first: number, last: number): void => copyRows(core, kernels, state, upload, first, last);
+  return turn(yield* solve(core, kernels, state, bring, upload, start, certify), transposed, maximize);
 }
 
 /**
@@ -126,22 +170,22 @@ export function assignOnHeap(core: Core, similarityPtr: number, n: number, optio
   }
   const warmStart = requireWarmStart(options.warmStart, n, n);
   const method = requireChoice('method', options.method ?? 'auto', methods);
+  const certify = requireFlag('certify', options.certify ?? false);
   return core.scoped((scratch) => {
     const kernels = kernelsFor(core, false);
     const state = allocate(core, scratch, similarityPtr, n, n, 4, method, warmStart !== undefined);
     const matrix = { data: core.f32(similarityPtr, n * n), rows: n, columns: n, transposed: false, maximize: true };
-    return solve(core, kernels, state, () => {}, matrix, warmStart, options);
+    return runThrough(solve(core, kernels, state, () => {}, matrix, warmStart, certify), options.signal);
   });
 }
 
 /** Pairs rows and columns, and collects the result. */
-function solve(
+function* solve(
   core: Core, kernels: TypedKernels, state: AssignmentState, bring: (first: number, last: number) => void, upload: Upload,
-  warmStart: Duals | undefined, options: AssignmentOptions,
-): AssignmentResult {
+  warmStart: Duals | undefined, certify: boolean,
+): Pieces<AssignmentResult> {
   const { rows, columns, matrixPtr, pricesPtr, columnOfRowPtr } = state;
-  const certify = requireFlag('certify', options.certify ?? false);
-  assignRows(core, kernels, state, bring, upload, warmStart, options.signal);
+  yield* assignRows(core, kernels, state, bring, upload, warmStart);
   const prices = core.f64(pricesPtr, columns);
   const duals: Duals = { rows: new Float64Array(rows), columns: prices.slice() };
   const assignment = core.i32(columnOfRowPtr, rows).slice();
@@ -161,7 +205,7 @@ function solve(
   let certificate = 0;
   const step = Math.max(1, Math.floor(SLICE_ELEMENTS / Math.max(1, columns)));
   for (let row = 0; row < rows; row += step) {
-    options.signal?.throwIfAborted();
+    yield;
     certificate += kernels.certify(matrixPtr, row, Math.min(rows, row + step), columns, pricesPtr, columnOfRowPtr);
   }
   return { assignment, objective, duals, certificate };

@@ -2,6 +2,8 @@
  * Which unit of the source is which of the target: coordinate descent over the permutation groups (git re-basin's weight
  * matching, on gradients), each lap an exact linear sum assignment with the other groups held fast (Gauss–Seidel).
  */
+import { runThrough } from '../core/breather.ts';
+import type { Pieces } from '../core/breather.ts';
 import { InvalidArgumentError, describe, requireFlag, requireInteger, requireMembers, requireNumber } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -29,7 +31,10 @@ export interface SolveOptions {
   readonly relativeTolerance?: number;
   /** … and by more than this. Default 0. */
   readonly absoluteTolerance?: number;
-  /** Looked at between laps. @throws its reason. */
+  /**
+   * Looked at between laps. A call that does not return to the event loop sees only what was aborted before it, or by its own
+   * `measure` and `onLap`; `transfer` breathes between laps. @throws its reason.
+   */
   readonly signal?: AbortSignal | undefined;
   /** Books the time of `body` on a part; the library itself reads no clock. */
   readonly measure?: <T>(part: 'similarity' | 'assignment', body: () => T) => T;
@@ -122,6 +127,11 @@ const LARGEST_DEVIATION = 5e-6;
  *   history without pairs.
  */
 export function solveMatching(history: GradientHistory, options: SolveOptions): MatchingResult {
+  return runThrough(descend(history, options), options?.signal);
+}
+
+/** The same lap by lap. */
+export function descend(history: GradientHistory, options: SolveOptions): Pieces<MatchingResult> {
   return new Descent(history, options).run();
 }
 
@@ -172,7 +182,7 @@ class Descent {
     this.#permutations = layout.groups.map(({ id }) => (options.start.get(id) as Int32Array).slice());
   }
 
-  run(): MatchingResult {
+  *run(): Pieces<MatchingResult> {
     const history = this.#history;
     const before = history.similarities.counts;
     // Of exact gradients the history knows the identity's; two that are to be compared are summed in the same way.
@@ -191,7 +201,7 @@ class Descent {
     let sweeps = 0;
     let converged = history.layout.groups.length === 0;
     while (!converged && sweeps < this.#maxSweeps) {
-      const progress = this.#sweep(sweeps++);
+      const progress = yield* this.#sweep(sweeps++);
       converged = !progress && this.#check();
     }
     const objective = matchingObjective(history, this.#permutations);
@@ -221,13 +231,16 @@ class Descent {
   }
 
   /** One lap for every group. @returns whether any made progress. */
-  #sweep(sweep: number): boolean {
+  *#sweep(sweep: number): Pieces<boolean> {
     const order = this.#orders[sweep] ?? this.#options.random.permutation(this.#history.layout.groups.length);
     let progress = false;
     for (const group of order) {
-      this.#options.signal?.throwIfAborted();
-      if (this.#settled.has(group)) this.#skippedLaps++;
-      else if (this.#lap(sweep, group)) progress = true;
+      if (this.#settled.has(group)) {
+        this.#skippedLaps++;
+        continue;
+      }
+      yield;
+      if (this.#lap(sweep, group)) progress = true;
     }
     return progress;
   }

@@ -4,11 +4,12 @@
  * Each iteration linearises the objective in every group at the same point, so that no group is favoured by its place
  * in an order; the price is dense products where coordinate descent updates changed places only.
  */
+import type { Pieces } from '../core/breather.ts';
 import type { Core } from '../core/core.ts';
 import { matmul } from '../core/matmul.ts';
 import { assignOnHeap } from './assignment.ts';
 import { assignBlocks } from './block-assignment.ts';
-import { requireSolveOptions, solveMatching } from './coordinate-descent.ts';
+import { descend, requireSolveOptions } from './coordinate-descent.ts';
 import type { MatchingResult, SolveOptions } from './coordinate-descent.ts';
 import type { GradientHistory } from './history.ts';
 import { expandSlices } from './layout.ts';
@@ -29,7 +30,7 @@ type SoftPermutations = readonly Float32Array[];
  * is at least that of the rounded relaxation; `startObjective` and `assignments` are those of the whole.
  * @throws as `solveMatching`.
  */
-export function solveByFrankWolfe(history: GradientHistory, options: SolveOptions): MatchingResult {
+export function* relaxAndDescend(history: GradientHistory, options: SolveOptions): Pieces<MatchingResult> {
   requireSolveOptions(options);
   const { core, layout } = history;
   const measure: NonNullable<SolveOptions['measure']> = options.measure ?? ((_, body) => body());
@@ -44,13 +45,15 @@ export function solveByFrankWolfe(history: GradientHistory, options: SolveOption
     permutationMatrix(options.start.get(id) as Int32Array, size),
   );
   for (let iteration = 0; iteration < MOST_ITERATIONS; iteration++) {
-    options.signal?.throwIfAborted();
+    yield;
     const { value, gradients } = measure('similarity', () => relaxedObjective(history, soft));
     // The permutation matrix that maximises the linear function with these coefficients.
-    const corners = gradients.map((gradient, index) => {
+    const corners: Float32Array[] = [];
+    for (const [index, gradient] of gradients.entries()) {
+      yield;
       const group = layout.groups[index] as GroupLayout;
-      return permutationMatrix(assign(gradient, group), group.size);
-    });
+      corners.push(permutationMatrix(assign(gradient, group), group.size));
+    }
     const direction = corners.map((corner, group) => subtracted(corner, soft[group] as Float32Array));
     let slope = 0;
     gradients.forEach((gradient, group) => {
@@ -64,7 +67,7 @@ export function solveByFrankWolfe(history: GradientHistory, options: SolveOption
   }
   const start = new Map(options.start);
   layout.groups.forEach((group, index) => start.set(group.id, assign(soft[index] as Float32Array, group)));
-  const polished = solveMatching(history, { ...options, start });
+  const polished = yield* descend(history, { ...options, start });
   const startedFrom = polished.startedFrom === 'identity' ? 'identity' : 'relaxation';
   return Object.freeze({ ...polished, startedFrom, startObjective, assignments: assignments + polished.assignments });
 }

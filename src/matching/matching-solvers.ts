@@ -1,4 +1,5 @@
 /** The solvers for callers from outside: seeded by a number, as everything else that they call is. */
+import { runThrough } from '../core/breather.ts';
 import { requireMembers } from '../core/errors.ts';
 import { requireOptions, type OptionNames } from '../core/options.ts';
 import { Random, streams } from '../tensor/random.ts';
@@ -29,7 +30,7 @@ export const matchingSolvers = Object.fromEntries(
       requireOptions('a solver', options, optionNames);
       requireMembers('options', options, ['start', 'seed']);
       const { seed, index = 0, ...rest } = options;
-      return solvers[name](history, { ...rest, random: new Random(seed, streams.sweepOrder, index) });
+      return runThrough(solvers[name](history, { ...rest, random: new Random(seed, streams.sweepOrder, index) }), rest.signal);
     },
   ]),
 ) as Readonly<Record<SolverName, MatchingSolver>>;

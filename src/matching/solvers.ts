@@ -2,29 +2,31 @@
  * The ways to solve a matching, behind one signature. Coordinate descent is the paper's and the default; the others
  * exist because it stops at the first local optimum it meets.
  */
-import { solveMatching } from './coordinate-descent.ts';
+import type { Pieces } from '../core/breather.ts';
+import { descend } from './coordinate-descent.ts';
 import type { MatchingCounts, SolveOptions, MatchingResult } from './coordinate-descent.ts';
-import { solveByFrankWolfe } from './frank-wolfe.ts';
+import { relaxAndDescend } from './frank-wolfe.ts';
 import type { GradientHistory } from './history.ts';
 import { randomPermutations } from './permutation.ts';
 import type { Permutations } from './permutation.ts';
 
 export type SolverName = 'coordinate-descent' | 'seeded-starts' | 'frank-wolfe';
 
-type Solve = (history: GradientHistory, options: SolveOptions) => MatchingResult;
+/** In laps, or other pieces that take about as long. */
+type Solve = (history: GradientHistory, options: SolveOptions) => Pieces<MatchingResult>;
 
 /** Descents from random permutations besides the one from `options.start`. */
 const EXTRA_STARTS = 4;
 
 /** The best of coordinate descents from `options.start` and from four random permutations, drawn from `options.random`. */
-function solveFromSeededStarts(history: GradientHistory, options: SolveOptions): MatchingResult {
-  const first = solveMatching(history, options);
-  const others = Array.from({ length: EXTRA_STARTS }, (): MatchingResult => {
+function* descendFromSeededStarts(history: GradientHistory, options: SolveOptions): Pieces<MatchingResult> {
+  const first = yield* descend(history, options);
+  const all = [first];
+  while (all.length <= EXTRA_STARTS) {
     const start = movableOnly(history, randomPermutations(history.layout.spec, options.random.u32()), options.start);
     // The identity is nearly always better than a random start, and the first descent has had it.
-    return { ...solveMatching(history, { ...options, start, orIdentity: false }), startedFrom: 'random' };
-  });
-  const all = [first, ...others];
+    all.push({ ...(yield* descend(history, { ...options, start, orIdentity: false })), startedFrom: 'random' });
+  }
   const best = all.reduce((a, b) => (b.objective > a.objective ? b : a));
   return Object.freeze({ ...best, startObjective: first.startObjective, ...workOf(all) });
 }
@@ -44,9 +46,9 @@ function movableOnly(history: GradientHistory, drawn: Permutations, start: Permu
 }
 
 export const solvers: Readonly<Record<SolverName, Solve>> = {
-  'coordinate-descent': solveMatching,
-  'seeded-starts': solveFromSeededStarts,
-  'frank-wolfe': solveByFrankWolfe,
+  'coordinate-descent': descend,
+  'seeded-starts': descendFromSeededStarts,
+  'frank-wolfe': relaxAndDescend,
 };
 
 export const solverNames = Object.keys(solvers) as readonly SolverName[];

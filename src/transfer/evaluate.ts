@@ -1,4 +1,5 @@
 /** Loss and accuracy of a network on images, in pieces so that the host's event loop stays alive. */
+import { Breather } from '../core/breather.ts';
 import { requireInteger } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -11,7 +12,6 @@ import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { controlNames, requireData, requireParts, requireState } from './inputs.ts';
-import { Breather } from './progress.ts';
 import type { JobControl } from './progress.ts';
 import type { Stopwatch } from './timing.ts';
 

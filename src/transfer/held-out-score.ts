@@ -1,10 +1,10 @@
 /** What the held-out rows say of a state of a transfer. */
+import { breathe } from '../core/breather.ts';
 import { BatchPieces } from '../data/batch-pieces.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { EVALUATION_BATCH, evaluatePieces } from './evaluate.ts';
 import type { TransferContext } from './matchers.ts';
-import { breathe } from './progress.ts';
 import type { TransferStep } from './transfer-step.ts';
 
 type Score = Pick<TransferStep, 'heldOut' | 'agreement'>;

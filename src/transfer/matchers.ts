@@ -1,6 +1,8 @@
 /**
  * How each method finds the permutation of a step: the four strategies behind one function type.
  */
+import { runBreathing } from '../core/breather.ts';
+import type { Breather } from '../core/breather.ts';
 import type { Core } from '../core/core.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { Batch } from '../data/batch.ts';
@@ -19,7 +21,6 @@ import { Random, streams } from '../tensor/random.ts';
 import { tensorBytes } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { Points } from './points.ts';
-import type { Breather } from './progress.ts';
 import type { TransferMethod, TransferSettings } from './settings.ts';
 import type { Stopwatch } from './timing.ts';
 import type { TransferCounts } from './transfer-step.ts';
@@ -296,15 +297,15 @@ async function gradientsAt(
   return pair as GradientPair;
 }
 
-function solve(context: MatchingContext, step: number, previous: Permutations): MatchingResult {
+async function solve(context: MatchingContext, step: number, previous: Permutations): Promise<MatchingResult> {
   const { settings, counts } = context;
-  const result = solvers[settings.solver](context.history, {
+  const laps = solvers[settings.solver](context.history, {
     start: settings.start === 'previous' ? previous : identityPermutations(context.spec),
     random: new Random(settings.seed, streams.sweepOrder, step),
     maxSweeps: settings.maxSweeps,
-    signal: context.signal,
     measure: context.stopwatch.measure,
   });
+  const result = await runBreathing(laps, context.signal);
   counts.matchings++;
   counts.assignments += result.assignments;
   return result;

@@ -1,4 +1,5 @@
 /** The scores of a network, for whoever compares them with another framework's or averages those of several networks. */
+import { Breather } from '../core/breather.ts';
 import { LimitError, requireInteger } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -8,7 +9,6 @@ import { useCompute } from './compute.ts';
 import { EVALUATION_BATCH } from './evaluate.ts';
 import type { EvaluateOptions } from './evaluate.ts';
 import { controlNames, requireData, requireParts, requireState } from './inputs.ts';
-import { Breather } from './progress.ts';
 
 export type PredictOptions = Omit<EvaluateOptions, 'loss'>;
 

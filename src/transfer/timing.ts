@@ -1,15 +1,8 @@
-/**
- * Where a run's milliseconds went. The only file of the library that reads a clock: timings are reported beside a
- * result and are never part of what is hashed (edge runtimes freeze their clocks during CPU work anyway).
- */
+/** Where a run's milliseconds went. */
 
+import { nowMs } from '../core/clock.ts';
 import type { Core } from '../core/core.ts';
 import { matmul } from '../core/matmul.ts';
-
-/** Milliseconds of a clock that never runs backwards, where the host has one. For pacing and reports, never for results. */
-export function nowMs(): number {
-  return performance.now();
-}
 
 /** What time is booked on. */
 export type TimedPart = 'gradients' | 'similarity' | 'assignment' | 'evaluation';

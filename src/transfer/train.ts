@@ -2,6 +2,7 @@
  * Training: makes a source trajectory from scratch or from given weights, and is the onward fine-tuning of a
  * transferred network. Every choice is seeded; the result records them.
  */
+import { Breather } from '../core/breather.ts';
 import type { Core } from '../core/core.ts';
 import { NotFiniteError } from '../core/errors.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -11,7 +12,6 @@ import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Evaluation } from './evaluate.ts';
 import { microBatchOption, requireState } from './inputs.ts';
-import { Breather } from './progress.ts';
 import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
 import type { ResultRecord } from './record.ts';
 import { ResumePoints } from './resume.ts';

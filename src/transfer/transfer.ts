@@ -2,6 +2,7 @@
  * Learning transfer (Chijiwa, ICLR 2024): carries a source's trajectory over to a target by matching the gradients met
  * along both, θ₂ˢ = θ₂⁰ + π_s(θ₁ˢ − θ₁⁰). This file walks the steps; `matchers.ts` finds π_s.
  */
+import { Breather, breathe } from '../core/breather.ts';
 import { InvalidArgumentError, NotFiniteError, describe } from '../core/errors.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import { requireOptions } from '../core/options.ts';
@@ -27,7 +28,6 @@ import { controlNames, requireBatches, requireData, requireParts, requireState, 
 import { matchingFor } from './matchers.ts';
 import type { TransferContext } from './matchers.ts';
 import { Points } from './points.ts';
-import { Breather, breathe } from './progress.ts';
 import type { JobControl, ProgressEvent } from './progress.ts';
 import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecord, stateSha256 } from './record.ts';
 import type { ResultRecord } from './record.ts';

@@ -155,6 +155,7 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
     [(options: object) => api.imageSetFromCifar({ name: 'set', files: [bytes], format: 'cifar10', ...options }), 'fileName', 'fileNames'],
   ],
   linearSumAssignment: [[(options: object) => api.linearSumAssignment(core, matrix, options), 'maximise', 'maximize']],
+  linearSumAssignmentAsync: [[(options: object) => api.linearSumAssignmentAsync(core, matrix, options), 'maximise', 'maximize']],
   GradientHistory: [[(options: object) => new api.GradientHistory(core, spec, { budgetBytes: 1e6, ...options }), 'normalize', 'normalise']],
   ...Object.fromEntries(
     api.solverNames.map((name): [string, readonly Row[]] => [

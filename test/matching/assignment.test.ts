@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Core, openCore } from '../../src/core/core.ts';
 import { InvalidArgumentError, LimitError, NotFiniteError } from '../../src/core/errors.ts';
-import { type AssignmentResult, type SimilarityMatrix, assignOnHeap, linearSumAssignment } from '../../src/matching/assignment.ts';
+import { type AssignmentResult, type SimilarityMatrix, assignOnHeap, linearSumAssignment, linearSumAssignmentAsync } from '../../src/matching/assignment.ts';
 import { below, matrixOf, normal, smallKinds, uniformFrom } from './matrices.ts';
 import { bruteForce, hungarian } from './reference-assignment.ts';
 
@@ -313,6 +313,28 @@ describe('refusals', () => {
     const warmStart = { rows: new Float64Array(2), columns: Float64Array.of(0, Number.NaN) };
     expect(() => solve(2, 2, new Float32Array(4), { warmStart })).toThrow(NotFiniteError);
     expect(() => solve(3, 3, new Float32Array(9), { warmStart })).toThrow(InvalidArgumentError);
+  });
+
+  test('the asynchronous form lets timers run, gives the same and ends with a signal or its core', async () => {
+    const random = uniformFrom(52);
+    const n = 2500;
+    const matrix = { rows: n, columns: n, data: Float32Array.from({ length: n * n }, () => random()) };
+    const live = core.liveAllocations;
+    let turns = 0;
+    const timer = setInterval(() => void turns++, 1);
+    const found = await linearSumAssignmentAsync(core, matrix, { certify: true, method: 'dense' });
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(0);
+    expect(found).toEqual(linearSumAssignment(core, matrix, { certify: true, method: 'dense' }));
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Error('enough')), 1);
+    await expect(linearSumAssignmentAsync(core, matrix, { method: 'dense', signal: controller.signal })).rejects.toThrow('enough');
+    await expect(linearSumAssignmentAsync(core, { ...matrix, rows: 3 })).rejects.toThrow(InvalidArgumentError);
+    expect(core.liveAllocations).toBe(live);
+    const other = await openCore();
+    const cut = linearSumAssignmentAsync(other, matrix, { method: 'dense' });
+    setTimeout(() => other[Symbol.dispose](), 1);
+    await expect(cut).rejects.toThrow(/core: expected one that stays open/);
   });
 
   test('an aborted signal throws its reason and leaks nothing', () => {

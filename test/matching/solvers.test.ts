@@ -5,6 +5,8 @@ import { type Core, openCore } from '../../src/core/core.ts';
 import { GradientHistory } from '../../src/matching/history.ts';
 import { identityPermutations, permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { solvers, solverNames } from '../../src/matching/solvers.ts';
+import type { SolverName } from '../../src/matching/solvers.ts';
+import { runThrough } from '../../src/core/breather.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
 import { objectiveOf, type Pair, randomTensors, specOf } from './straightforward.ts';
 
@@ -45,8 +47,10 @@ function historyOf(pairs: readonly Pair[], frozenGroups: readonly string[] = [])
 
 const random = (seed: number): Random => new Random(seed, streams.sweepOrder);
 
+const solveBy = (name: SolverName) => (...parameters: Parameters<(typeof solvers)[SolverName]>) => runThrough(solvers[name](...parameters), undefined);
+
 describe.each(solverNames)('%s', (name) => {
-  const solve = solvers[name];
+  const solve = solveBy(name);
 
   test('its objective is the definition, summed in f64, and not below its start', () => {
     for (let seed = 1; seed <= 5; seed++) {
@@ -84,8 +88,8 @@ test('seeded starts find better permutations than one descent on some noisy prob
   const losses = { 'seeded-starts': 0, 'frank-wolfe': 0 };
   hard.forEach((make, seed) => {
     const history = make();
-    const solveWith = (name: keyof typeof solvers) =>
-      solvers[name](history, { start: identityPermutations(spec), random: random(seed + 1) });
+    const solveWith = (name: SolverName) =>
+      solveBy(name)(history, { start: identityPermutations(spec), random: random(seed + 1) });
     const descent = solveWith('coordinate-descent');
     for (const name of ['seeded-starts', 'frank-wolfe'] as const) {
       const { objective, startObjective, assignments } = solveWith(name);
@@ -108,7 +112,7 @@ test('every random start is descended from, also where the caller would rather h
   const firstLaps: number[] = [];
   let laps = 0;
   let sweep = Infinity;
-  const result = solvers['seeded-starts'](history, {
+  const result = solveBy('seeded-starts')(history, {
     start: identityPermutations(spec), orIdentity: true, random: random(4), maxSweeps: 20,
     onLap: (lap) => {
       // A sweep of lower number begins a descent.
@@ -127,7 +131,7 @@ test('Frank–Wolfe books its assignments and products, and says where its desce
     booked[part]++;
     return body();
   };
-  const result = solvers['frank-wolfe'](historyOf(pairsOf(2, 3, 2.5)), { start: identityPermutations(spec), random: random(4), measure });
+  const result = solveBy('frank-wolfe')(historyOf(pairsOf(2, 3, 2.5)), { start: identityPermutations(spec), random: random(4), measure });
   expect(result.startedFrom).toBe('relaxation');
   expect(booked.assignment).toBe(result.assignments);
   expect(booked.similarity).toBeGreaterThan(0);
