@@ -205,7 +205,7 @@ function parseNode(index: number, raw: unknown, known: Set<string>): GraphNode {
   if (!operationNames.has(op)) {
     throw new UnsupportedError({
       field: `graph.nodes[${index}] ${describe(name)}.op`,
-      expected: `one of ${[...operationNames].join(', ')}`,
+      expected: `one of ${[...operationNames].toSorted().join(', ')}`,
       got: describe(op),
     });
   }

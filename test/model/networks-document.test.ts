@@ -4,16 +4,39 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { openCore } from '../../src/core/core.ts';
 import { openGradientEngine } from '../../src/gradient/engine.ts';
+import { sequential } from '../../src/model/builder.ts';
+import type { Layer } from '../../src/model/builder.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
+import { operationNames } from '../../src/model/operations.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import type { PermutationSpec } from '../../src/model/permutation-spec.ts';
 import { measureEquivalence } from './equivalence.ts';
 
+const document = readFileSync(new URL('../../docs/networks.md', import.meta.url), 'utf8');
 const folder = join(process.cwd(), 'build', `networks-document-${process.pid}`);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+test('every operation stands in the table of docs/networks.md with its settings, and no other', () => {
+  const [, table = ''] = /^\| operation \|.*\n\|[-|]+\n((?:\|.*\n)+)/m.exec(document) ?? [];
+  const rows = table.split('\n').map((line) => line.split(' |').map((cell) => cell.replace(/^\| /, '')));
+  const told = new Map(
+    rows.flatMap(([names = '', settings = '']) => [...names.matchAll(/`(\w+)`/g)].map(([, name]) => [name as string, settings] as const)),
+  );
+  expect([...told.keys()].toSorted()).toEqual([...operationNames].toSorted());
+  // Of one operation a kind: what its canonical form holds besides its name.
+  const layers: readonly [string, object][] = [
+    ['conv2d', { out: 2, kernel: 1 }], ['gelu', {}], ['leaky_relu', {}], ['max_pool', { kernel: 1 }], ['batch_norm', {}], ['group_norm', {}],
+    ['layer_norm', {}], ['layer_scale', { parameter: 'layer_scale' }], ['slice', { length: 1 }], ['adaptive_max_pool', { size: 1 }],
+  ];
+  for (const [op, settings] of layers) {
+    const graph = sequential([2, 4, 4], [{ op, name: 'n', ...settings } as Layer]);
+    const { name: _, inputs: _inputs, op: _op, ...canonical } = graph.nodes[0] as unknown as Record<string, unknown>;
+    for (const setting of Object.keys(canonical)) expect(told.get(op), `${op}: ${setting}`).toContain(`\`${setting}\``);
+  }
+});
+
 test('the custom network of docs/networks.md', async () => {
-  const [, code] = /```ts\n([\s\S]*?)```/.exec(readFileSync(new URL('../../docs/networks.md', import.meta.url), 'utf8')) as RegExpExecArray;
+  const [, code] = /```ts\n(import [\s\S]*?)```/.exec(document) as RegExpExecArray;
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'example.ts'), (code as string).replace("'trajport'", JSON.stringify(join(process.cwd(), 'src', 'index.ts'))));
   const { graph, spec } = (await import(join(folder, 'example.ts'))) as { graph: ModelGraph; spec: PermutationSpec };

@@ -1,5 +1,5 @@
 /** From people's files to a network's state and to a trajectory: which files of a folder, in which order, under which labels. */
-import { InvalidArgumentError, LimitError, describe } from '../../core/errors.ts';
+import { InvalidArgumentError, LimitError, describe, requireMembers } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type ModelGraph, parameterLayout } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
@@ -18,10 +18,14 @@ export interface MappedState {
 
 /**
  * A file's tensors as the state of `graph`, in f32.
+ * @param field what messages call the file.
  * @throws UnsupportedError for element types that have no f32 form, and for Keras files where the order of flattened images
  *   cannot be followed.
  */
-export function stateFromForeign(graph: ModelGraph, checkpoint: ForeignCheckpoint, rules: readonly NameRule[], field: string): MappedState {
+export function stateFromForeign(
+  graph: ModelGraph, checkpoint: ForeignCheckpoint, rules: readonly NameRule[] = [], field = 'checkpoint',
+): MappedState {
+  requireMembers('checkpoint', checkpoint, ['tensors', 'convention'], 'what readForeign gives');
   const layout = parameterLayout(graph);
   const { tensors, report } = mapNames(checkpoint.tensors, layout, rules, mappingOptions(graph, checkpoint.convention, rules));
   const narrow = [...tensors].flatMap(([name, { dtype }]) => (dtype === 'F16' || dtype === 'BF16' ? [name] : []));
