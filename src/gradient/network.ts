@@ -178,9 +178,10 @@ export class Network implements Disposable {
 
   /**
    * Loss and accuracy over all images of all batches; batch norm by its running statistics.
+   * @param onLogits called with the scores of some images after the other, as `logits` gives them, to be read during the call.
    * @throws as `gradient`.
    */
-  evaluate(state: NetworkState, batches: Iterable<Batch>): Evaluation {
+  evaluate(state: NetworkState, batches: Iterable<Batch>, onLogits?: (scores: Float32Array) => void): Evaluation {
     return this.#backend.scope(() => {
       const parameters = new HeapParameters(this.#backend, this.layout, state);
       let loss = 0;
@@ -190,6 +191,7 @@ export class Network implements Disposable {
         this.#inputs.require(batch);
         for (const [first, rows] of rowsOf(batch.count, this.#evaluationChunk)) {
           const logits = this.#forward(parameters, batch, first, rows);
+          onLogits?.(logits.dataSync() as Float32Array);
           const labels = this.#inputs.uploadLabels(batch, first, rows);
           const [sum, gradient] = lossAndGradient(this.#loss, logits, labels, 1);
           const right = run('CountCorrect', { logits, labels });

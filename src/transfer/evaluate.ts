@@ -65,20 +65,24 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   return evaluatePieces(network, state, new BatchPieces(data, rows, batchSize, false), options);
 }
 
-/** Evaluates the rows of all pieces; sums run in their order, so the result is the same everywhere. */
+/**
+ * Evaluates the rows of all pieces; sums run in their order, so the result is the same everywhere.
+ * @param onLogits as `Network.evaluate`'s.
+ */
 export async function evaluatePieces(
   network: Network,
   state: NetworkState,
   pieces: BatchPieces,
   control: JobControl,
   stopwatch?: Stopwatch,
+  onLogits?: (scores: Float32Array) => void,
 ): Promise<Evaluation> {
   const breather = new Breather(control.signal, 4);
   let lossSum = 0;
   let correct = 0;
   let count = 0;
   for (const batch of pieces) {
-    const run = () => network.evaluate(state, [batch]);
+    const run = () => network.evaluate(state, [batch], onLogits);
     const part = stopwatch === undefined ? run() : stopwatch.measure('evaluation', run);
     lossSum += part.loss * part.count;
     correct += part.correct;

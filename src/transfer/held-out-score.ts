@@ -1,9 +1,9 @@
 /** What the held-out rows say of a state of a transfer. */
-import { breathe } from '../core/breather.ts';
 import { BatchPieces } from '../data/batch-pieces.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { EVALUATION_BATCH, evaluatePieces } from './evaluate.ts';
+import type { Evaluation } from './evaluate.ts';
 import type { TransferContext } from './matchers.ts';
 import type { TransferStep } from './transfer-step.ts';
 
@@ -18,24 +18,24 @@ export async function scorer(
 ): Promise<(state: NetworkState) => Promise<Score>> {
   if (heldOut.length === 0) return async () => ({});
   const { network, stopwatch, signal, settings } = context;
-  const { labelsPerInput, classes } = network;
   const pieces = new BatchPieces(data, heldOut, EVALUATION_BATCH, true);
-  const predict = async (state: NetworkState): Promise<Int32Array> => {
+  const evaluate = (state: NetworkState, onLogits?: (scores: Float32Array) => void): Promise<Evaluation> =>
+    evaluatePieces(network, state, pieces, { signal }, stopwatch, onLogits);
+  if (settings.stopRule !== 'label-free') return async (state) => ({ heldOut: await evaluate(state) });
+
+  const { labelsPerInput, classes } = network;
+  const predict = async (state: NetworkState): Promise<{ readonly evaluation: Evaluation; readonly predictions: Int32Array }> => {
     const predictions = new Int32Array(heldOut.length * labelsPerInput);
     let at = 0;
-    for (const batch of pieces) {
-      const logits = stopwatch.measure('evaluation', () => network.logits(state, batch));
-      predictions.set(largestIndices(logits, classes), at);
-      at += batch.count * labelsPerInput;
-      await breathe(signal);
-    }
-    return predictions;
+    const evaluation = await evaluate(state, (scores) => {
+      predictions.set(largestIndices(scores, classes), at);
+      at += scores.length / classes;
+    });
+    return { evaluation, predictions };
   };
-  const taught = settings.stopRule === 'label-free' ? await predict(sourceEnd) : undefined;
+  const { predictions: taught } = await predict(sourceEnd);
   return async (state) => {
-    const evaluation = await evaluatePieces(network, state, pieces, { signal }, stopwatch);
-    if (taught === undefined) return { heldOut: evaluation };
-    const predictions = await predict(state);
+    const { evaluation, predictions } = await predict(state);
     let agreeing = 0;
     for (let row = 0; row < taught.length; row++) if (predictions[row] === taught[row]) agreeing++;
     return { heldOut: evaluation, agreement: agreeing / taught.length };

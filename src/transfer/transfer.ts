@@ -236,7 +236,9 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
     });
     permutations = matching?.permutations ?? permutations;
     const parameters = await visited.arrive(step, permutations, spare);
-    const state = await reestimated(context, { parameters, buffers: target.buffers }, data, training, step);
+    const moved = { parameters, buffers: target.buffers };
+    // Where no step is scored the last is kept, and statistics of the others would be read by nobody.
+    const state = heldOut.length > 0 || step === settings.steps ? await reestimated(context, moved, data, training, step) : moved;
     steps.push({
       step,
       fraction: fractions[step] as number,

@@ -2,8 +2,9 @@
  * The transfer floor as a whole. The strongest check needs no tolerance on accuracy: a target that IS the source's
  * start with its units permuted must become the source's end with its units permuted likewise, by every method that matches.
  */
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { makeBatch } from '../../src/data/data-set.ts';
+import { Network } from '../../src/gradient/network.ts';
 import { historySize } from '../../src/matching/history-size.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { sequential } from '../../src/model/builder.ts';
@@ -499,4 +500,18 @@ test('weights that leave the numbers there are on the way are refused by step an
   await expect(transfer({ source, target: target!, data, method: 'naive', steps: 2, seed: 1, heldOutFraction: 0, compute })).rejects.toMatchObject({
     code: 'not-finite', field: expect.stringMatching(/^step [12]\.n\.running_var\[\d\]$/) as string,
   });
+});
+
+test('statistics are estimated at steps that are scored, and at the one that is kept', async () => {
+  const graph = networks['resnet-small'];
+  const source = await trained(graph, 1);
+  const estimates = vi.spyOn(Network.prototype, 'estimateStatistics');
+  for (const [heldOutFraction, expected] of [[0.1, 3], [0, 1]] as const) {
+    estimates.mockClear();
+    const target = initialise(compute.core, graph, { seed: 2 });
+    const result = await transfer({ source: source.trajectory, target, data, method: 'naive', seed: 1, steps: 3, statisticsBatches: 1, stopRule: 'last', heldOutFraction, compute });
+    expect(estimates).toHaveBeenCalledTimes(expected);
+    expect(result.state.buffers).not.toEqual(target.buffers);
+  }
+  estimates.mockRestore();
 });
