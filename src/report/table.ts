@@ -5,7 +5,12 @@ export interface Column {
   readonly title: string;
   /** Default: `left`. Numbers want `right`. */
   readonly align?: 'left' | 'right';
+  /** Cells are wrapped at so many cells of a line, or what the other columns leave of it. */
+  readonly wrapAt?: number;
 }
+
+/** A wrapped column narrower than this is no column any more. */
+const NARROWEST = 24;
 
 export interface TableOptions {
   /** Styles a finished cell (padding included), e.g. with colour. `row` −1 is the header. Must not change its width. */
@@ -31,14 +36,18 @@ export function formatTable(
   const { style = (cell: string) => cell, indent = '  ', width = Infinity } = options;
   const taken = (widths: readonly number[]): number => widths.reduce((sum, one) => sum + one, 0) + 2 * Math.max(0, columns.length - 1);
   const widest = (texts: readonly string[]): number => Math.max(0, ...texts.map(displayWidth));
-  const cellWidths = columns.map((_, c) => rows.reduce((most, row) => Math.max(most, displayWidth(row[c] ?? '')), 0));
+  const room = width - displayWidth(indent);
+  const widestCell = (c: number): number => rows.reduce((most, row) => Math.max(most, displayWidth(row[c] ?? '')), 0);
+  const others = columns.map(({ title, wrapAt }, c) => (wrapAt === undefined ? Math.max(widest(title.split(' ')), widestCell(c)) : 0));
+  const left = room - taken(others);
+  const lines = rows.flatMap((row, r) => wrappedRow(columns, row, left).map((cells) => ({ cells, row: r })));
+  const cellWidths = columns.map((_, c) => lines.reduce((most, { cells }) => Math.max(most, displayWidth(cells[c] ?? '')), 0));
   const widthsWith = (titles: readonly (readonly string[])[]): number[] =>
     titles.map((lines, c) => Math.max(widest(lines), cellWidths[c] as number));
   let titles = columns.map(({ title }) => [title]);
-  const room = width - displayWidth(indent);
   if (taken(widthsWith(titles)) > room) {
     titles = columns.map(({ title }, c) => wrapWords(title, Math.max(cellWidths[c] as number, widest(title.split(' ')))));
-    if (taken(widthsWith(titles)) > room) return stacked(columns, rows, { style, indent });
+    if (taken(widthsWith(titles)) > room) return stacked(columns, rows, room, { style, indent });
   }
   const widths = widthsWith(titles);
   const line = (cells: readonly string[], row: number): string => {
@@ -52,25 +61,34 @@ export function formatTable(
     return `${indent}${padded.join('  ')}`.trimEnd();
   };
   const height = Math.max(...titles.map(({ length }) => length));
-  const lines = [
+  const texts = [
     // Titles end where cells begin.
     ...Array.from({ length: height }, (_, i) => line(titles.map((title) => title[i - height + title.length] ?? ''), -1)),
     `${indent}${'─'.repeat(taken(widths))}`,
-    ...rows.map((row, r) => line(row, r)),
+    ...lines.map(({ cells, row }) => line(cells, row)),
   ];
-  return `${lines.join('\n')}\n`;
+  return `${texts.join('\n')}\n`;
 }
 
-/** A block a row: its first cell, below it the others that hold something, each under its title. */
+/** A row in as many lines as its wrapped cells take. @param left what the other columns leave of a line. */
+function wrappedRow(columns: readonly Column[], row: readonly string[], left: number): readonly (readonly string[])[] {
+  const cells = columns.map(({ wrapAt }, c) => (wrapAt === undefined ? [row[c] ?? ''] : wrapWords(row[c] ?? '', Math.max(NARROWEST, Math.min(wrapAt, left)))));
+  return Array.from({ length: Math.max(1, ...cells.map(({ length }) => length)) }, (_, i) => cells.map((lines) => lines[i] ?? ''));
+}
+
+/** A block a row: its first cell, below it the others that hold something, each behind its title. */
 function stacked(
   columns: readonly Column[],
   rows: readonly (readonly string[])[],
+  room: number,
   { style, indent }: Required<Pick<TableOptions, 'style' | 'indent'>>,
 ): string {
   const blocks = rows.map((row, r) =>
-    columns.flatMap(({ title }, c) => {
+    columns.flatMap(({ title, wrapAt }, c) => {
       const cell = row[c] ?? '';
       if (cell === '' && c > 0) return [];
+      if (wrapAt !== undefined)
+        return [`${indent}${indent}${title}`, ...wrapWords(cell, room - 2 * indent.length).map((part) => `${indent.repeat(3)}${style(part, r, c)}`)];
       return [`${indent}${c === 0 ? '' : indent}${title}${title === '' ? '' : '  '}${style(cell, r, c)}`.trimEnd()];
     }),
   );

@@ -49,3 +49,28 @@ describe('table', () => {
     expect(displayWidth(text.split('\n')[1] as string)).toBe(2 + 6 + 2 + 4);
   });
 });
+
+it('a wrapped column takes what the others leave, and a block has its cell whole', () => {
+  const columns = [{ title: 'group' }, { title: 'units', align: 'right' }, { title: 'carried by', wrapAt: 40 }] as const;
+  const carried = 'encoder.weight[0] encoder.bias[0] norm.weight[0] norm.bias[0]';
+  const rows = [['encoder', '256', carried], ['middle', '8', 'middle.weight[0]']];
+  expect(formatTable(columns, rows)).toBe(
+    [
+      '  group    units  carried by',
+      `  ${'─'.repeat(49)}`,
+      '  encoder    256  encoder.weight[0] encoder.bias[0]',
+      '                  norm.weight[0] norm.bias[0]',
+      '  middle       8  middle.weight[0]', '',
+    ].join('\n'),
+  );
+  expect(formatTable(columns, rows, { width: 44 }).split('\n').slice(2, 7)).toEqual([
+    '  encoder    256  encoder.weight[0]',
+    '                  encoder.bias[0]',
+    '                  norm.weight[0]',
+    '                  norm.bias[0]',
+    '  middle       8  middle.weight[0]',
+  ]);
+  expect(formatTable(columns, rows, { width: 30 }).split('\n').slice(0, 5)).toEqual([
+    '  group  encoder', '    units  256', '    carried by', '      encoder.weight[0]', '      encoder.bias[0]',
+  ]);
+});

@@ -7,7 +7,7 @@ import { inferShapes, parameterLayout } from '../../model/graph.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import type { TrajectoryBundle } from '../../bundle/reader.ts';
 import type { ModelGraph } from '../../model/graph.ts';
-import { formatBytes, formatInteger, printable, wrapWords } from '../../report/text.ts';
+import { formatBytes, formatInteger, printable } from '../../report/text.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { readCheckpointFile, readRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
@@ -79,14 +79,10 @@ function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBund
   output.text(layersTable(output, graph));
   output.text(
     output.table(
-      [{ title: 'permutation group' }, { title: 'units', align: 'right' }, { title: 'carried by' }],
-      groups.flatMap(({ id, size, members }) => {
-        const [first = '', ...more] = wrapWords(
-          members.map(({ tensor, axis }) => `${printable(tensor)}[${axis}]`).join(' '),
-          MEMBERS_WIDTH,
-        );
-        return [[printable(id), String(size), first], ...more.map((line) => ['', '', line])];
-      }),
+      [{ title: 'permutation group' }, { title: 'units', align: 'right' }, { title: 'carried by', wrapAt: MEMBERS_WIDTH }],
+      groups.map(({ id, size, members }) => [
+        printable(id), String(size), members.map(({ tensor, axis }) => `${printable(tensor)}[${axis}]`).join(' '),
+      ]),
     ),
   );
   for (const [id, reason] of held) output.text(output.style('faint', `  Matching holds ${printable(id)} where it is: ${reason}.`));
