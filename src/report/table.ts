@@ -43,7 +43,7 @@ export function formatTable(
   const lines = rows.flatMap((row, r) => wrappedRow(columns, row, left).map((cells) => ({ cells, row: r })));
   const cellWidths = columns.map((_, c) => lines.reduce((most, { cells }) => Math.max(most, displayWidth(cells[c] ?? '')), 0));
   const widthsWith = (titles: readonly (readonly string[])[]): number[] =>
-    titles.map((lines, c) => Math.max(widest(lines), cellWidths[c] as number));
+    titles.map((parts, c) => Math.max(widest(parts), cellWidths[c] as number));
   let titles = columns.map(({ title }) => [title]);
   if (taken(widthsWith(titles)) > room) {
     titles = columns.map(({ title }, c) => wrapWords(title, Math.max(cellWidths[c] as number, widest(title.split(' ')))));
