@@ -6,11 +6,25 @@ import type { ImageSet } from '../data/image-set.ts';
 import { parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { Loss } from '../gradient/loss.ts';
-import { formatInteger, printable } from '../report/text.ts';
+import { formatCount, formatInteger, printable } from '../report/text.ts';
 import { elementCount } from '../tensor/tensor.ts';
 
 /** One line that says what a network is. */
 export function graphSummary(graph: ModelGraph): string {
+  const count = parameterLayout(graph).parameters.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  return `${describedGraph(graph)} · ${formatInteger(count)} parameters`;
+}
+
+function describedGraph(graph: ModelGraph): string {
+  const { vocabulary, nodes } = graph;
+  if (vocabulary !== undefined) {
+    const attentions = nodes.flatMap((node) => (node.op === 'attention' ? [node.heads] : []));
+    const width = nodes.flatMap((node) => (node.op === 'embedding' ? [node.features] : []))[0];
+    return (
+      `language model, ${formatCount(attentions.length, 'attention')} of ${formatCount(attentions[0] ?? 0, 'head')}, width ${width}, ` +
+      `context ${graph.input[0]}, vocabulary ${formatInteger(vocabulary)}`
+    );
+  }
   const widths = graph.nodes.flatMap((node) => (node.op === 'dense' || node.op === 'conv2d' ? [node.out] : []));
   const shown = widths.length > 8 ? [...widths.slice(0, 4), '…', ...widths.slice(-3)] : widths;
   const kinds = [
@@ -18,12 +32,10 @@ export function graphSummary(graph: ModelGraph): string {
     ...(graph.nodes.some(({ op }) => op === 'batch_norm') ? ['batch norm'] : []),
     ...(graph.nodes.some(({ op }) => op === 'add') ? ['residual'] : []),
   ];
-  const count = parameterLayout(graph).parameters.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  return `${kinds.join(', ')} ${graph.input.join('×')} → ${shown.join('-')} · ${formatInteger(count)} parameters`;
+  return `${kinds.join(', ')} ${graph.input.join('×')} → ${shown.join('-')}`;
 }
 
-function kindOf({ vocabulary, nodes }: ModelGraph): string {
-  if (vocabulary !== undefined) return 'language model';
+function kindOf({ nodes }: ModelGraph): string {
   if (nodes.some(({ op }) => op === 'attention')) return 'transformer';
   return nodes.some(({ op }) => op === 'conv2d') ? 'conv net' : 'MLP';
 }

@@ -24,6 +24,8 @@ export interface Ported {
   readonly naive: TransferResult;
   /** On test images, where there are some. */
   readonly test: Three<Evaluation> | undefined;
+  /** Wall time of those. */
+  readonly testMs: number;
   /** Of windows of tokens instead of images. */
   readonly tokens: boolean;
   /** Whether e to the loss is a perplexity, which is shown too. */
@@ -137,13 +139,18 @@ function stepsTable(output: Output, result: TransferResult): string {
   );
 }
 
-function summaryLines(core: Core, { result, naive, test, perplexed, files }: Ported): string {
+function summaryLines(core: Core, { result, naive, test, testMs, perplexed, files }: Ported): string {
   const { timings, counts } = result;
   const lines = [
     `${formatCount(counts.gradients, 'gradient')}, ${formatCount(counts.assignments, 'assignment')} in ${formatDuration(timings.totalMs)}: ` +
       `gradients ${formatDuration(timings.gradientsMs)}, similarity ${formatDuration(timings.similarityMs)}, ` +
-      `assignment ${formatDuration(timings.assignmentMs)}, evaluation ${formatDuration(timings.evaluationMs)}, the rest (hashing data and weights, making batches, shifting weights) ${formatDuration(timings.otherMs)}`,
+      `assignment ${formatDuration(timings.assignmentMs)}, evaluation ${formatDuration(timings.evaluationMs)}, the rest (hashes, batches, shifts) ${formatDuration(timings.otherMs)}`,
   ];
+  const besides = [
+    ...(result.method === 'naive' ? [] : [`the plain shift ${formatDuration(naive.timings.totalMs)}`]),
+    ...(test === undefined ? [] : [`scores on the test part ${formatDuration(testMs)}`]),
+  ];
+  if (besides.length > 0) lines.push(`besides: ${besides.join(', ')}`);
   // Naive keeps a step of its own: shown without it, a plain shift that helps nowhere reads as one that changes nothing.
   const compared = ({ target, naive: plain, transferred }: Three<string>): string =>
     `target before ${target}, plain shift (Naive, ${keptStep(naive)}) ${plain}` +

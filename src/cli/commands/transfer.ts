@@ -4,8 +4,9 @@ import { isTokenSet } from '../../data/data-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
 import { evaluate, plan, solverNames, transfer } from '../../index.ts';
-import type { Evaluation, Loss, TrajectoryBundle, TransferChoices, TransferOptions, TransferResult } from '../../index.ts';
+import type { Evaluation, Loss, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
+import type { ModelGraph } from '../../model/graph.ts';
 import { initialise } from '../../model/initialise.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { dataSha256 } from '../../transfer/record.ts';
@@ -183,7 +184,10 @@ export const transferCommand = defineCommand({
         },
       }),
     );
-    const naive = values.method === 'naive' ? result : await transfer({ ...common, method: 'naive' });
+    const onProgress = ({ done, total }: ProgressEvent): void => output.progress('the plain shift beside it', done, total, {});
+    const naive = values.method === 'naive' ? result : await transfer({ ...common, method: 'naive', onProgress });
+    const scoringFrom = performance.now();
+    const scores = test === undefined ? undefined : await testEvaluations(context, [target, naive.state, result.state], graph, test, loss);
     const ported: Ported = {
       result,
       naive,
@@ -191,7 +195,8 @@ export const transferCommand = defineCommand({
       perplexed,
       budgetBytes: values['history-budget'],
       files: values,
-      test: test === undefined ? undefined : await testEvaluations(context, result, naive, target, test, loss),
+      test: scores,
+      testMs: performance.now() - scoringFrom,
     };
 
     if (values.out !== undefined) writeAtomically(values.out, stateToSafetensors(parameterLayout(graph), result.state));
@@ -261,16 +266,21 @@ function remarkIdleWorkers(output: Output, workers: number): void {
 }
 
 async function testEvaluations(
-  { compute, signal }: Context,
-  result: TransferResult,
-  naive: TransferResult,
-  target: NetworkState,
+  { compute, output, signal }: Context,
+  states: readonly NetworkState[],
+  graph: ModelGraph,
   data: DataSet,
   loss: Loss,
 ): Promise<Three<Evaluation>> {
   const handle = await compute();
-  const of = (state: NetworkState): Promise<Evaluation> => evaluate({ graph: result.graph, state, data, loss, compute: handle, signal });
-  return { target: await of(target), naive: await of(naive.state), transferred: await of(result.state) };
+  const evaluations: Evaluation[] = [];
+  for (const state of states) {
+    const before = evaluations.length * data.count;
+    const onProgress = ({ done }: ProgressEvent): void => output.progress('scoring on test images', before + done, states.length * data.count, {});
+    evaluations.push(await evaluate({ graph, state, data, loss, compute: handle, signal, onProgress }));
+  }
+  const [target, naive, transferred] = evaluations as [Evaluation, Evaluation, Evaluation];
+  return { target, naive, transferred };
 }
 
 /** The choices that were made. A type over every choice: a new one cannot be forgotten by who lists them. */
