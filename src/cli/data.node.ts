@@ -145,9 +145,13 @@ function list(directory: string): string[] {
   try {
     return readdirSync(directory).toSorted();
   } catch (cause) {
+    const isFile = (cause as NodeJS.ErrnoException).code === 'ENOTDIR';
     throw new FileError(
       directory,
-      'no such folder of images (--data also takes generated:before, generated:after, text:PATH and tokens:FILE)',
+      isFile
+        ? `a file, where --data takes a folder of images (text:${directory} is its text, tokens:${directory} its numbers)`
+        : 'no such folder of images (`download` puts those that it fetches in images/; --data also takes generated:before, ' +
+          'generated:after, text:PATH and tokens:FILE)',
       cause,
     );
   }
