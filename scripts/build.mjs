@@ -116,26 +116,22 @@ async function buildTfjs() {
   });
 }
 
+/**
+ * Programs of their own, a file each. The library's doors are not: whoever imports both has one tfjs, one codec and one class of each
+ * error behind them, in `shared.js`.
+ */
 async function buildEntries() {
-  const entries = {
-    index: 'src/index.ts',
-    edge: 'src/edge/index.ts',
-    cli: 'src/cli/main.ts',
-    'gradient-worker': 'src/cli/gradient-worker.node.ts',
-  };
-  const results = [];
-  for (const [name, source] of Object.entries(entries)) {
-    if (!existsSync(at(source))) continue;
-    results.push(await build({
-      ...esbuildDefaults,
-      entryPoints: [at(source)],
-      outfile: at('dist', `${name}.js`),
-      external: ['#wasm', '#tfjs', 'node:*'],
-      ...(name === 'cli' ? { banner: { js: '#!/usr/bin/env node' } } : {}),
-      metafile: true,
-    }));
-  }
-  return results;
+  const common = { ...esbuildDefaults, outdir: at('dist'), external: ['#wasm', '#tfjs', 'node:*'], metafile: true };
+  return Promise.all([
+    build({
+      ...common,
+      entryPoints: { index: at('src/index.ts'), edge: at('src/edge/index.ts') },
+      splitting: true,
+      chunkNames: 'shared',
+    }),
+    build({ ...common, entryPoints: { cli: at('src/cli/main.ts') }, banner: { js: '#!/usr/bin/env node' } }),
+    build({ ...common, entryPoints: { 'gradient-worker': at('src/cli/gradient-worker.node.ts') } }),
+  ]);
 }
 
 /** Names of the npm packages that went into a bundle: the package needs their licence notices. */

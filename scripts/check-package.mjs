@@ -1,5 +1,5 @@
 // Packs build/package, installs the archive into an empty project as a user would, and uses it there: the same small job
-// in Node, Deno and Bun must give one hash, the declarations must compile without `skipLibCheck`, the command must answer.
+// in Node, Deno and Bun must give one hash, library and fetch handler must get on in one process, the declarations must compile without `skipLibCheck`, the command must answer.
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
@@ -15,6 +15,60 @@ const { channels, height, width, classes, name } = before.train;
 const graph = preset('mlp', { input: [channels, height, width], classes, widths: [16] });
 const result = await train({ graph, data: before.train, seed: 1, iterations: 3, batchSize: 16, heldOutFraction: 0, compute });
 console.log(await stateSha256(graph, result.state));
+`;
+/** Both doors in one realm: one backend of tfjs, one class of each error, and neither ends what the other can do. */
+const BOTH = `
+import {
+  InvalidArgumentError, closeSharedCompute, generateTaskPair, imageSet, initialise, openBundle, openCompute, parameterLayout, preset, stateToSafetensors,
+  train, transfer, writeBundle,
+} from 'trajport';
+import { createTransferHandler } from 'trajport/edge';
+const print = console.log;
+for (const level of ['debug', 'info', 'log', 'warn', 'error']) console[level] = (...words) => { throw new Error('console.' + level + ': ' + words); };
+const expect = (what, got, expected) => { if (got !== expected) throw new Error(what + ': expected ' + expected + ', got ' + got); };
+const graph = preset('mlp', { input: [1, 28, 28], classes: 10, widths: [16] });
+const choices = { method: 'fgmt', seed: 7, steps: 2, batchSize: 16 };
+let target, data, bundle;
+{
+  const compute = await openCompute();
+  const { name, images, labels, channels, height, width, classes } = generateTaskPair(compute.core, { seed: 1, trainCount: 64, testCount: 16 }).before.train;
+  // As the handler reads them from IDX files: bytes ÷ 255.
+  data = imageSet({ name, images, labels, channels, height, width, classes });
+  bundle = await writeBundle(await train({ graph, data, seed: 1, iterations: 3, batchSize: 16, heldOutFraction: 0.25, compute }));
+  target = initialise(compute.core, graph, { seed: 2 });
+  compute[Symbol.dispose]();
+}
+const idx = (kind, sizes, bytes) => {
+  const file = new Uint8Array(4 + 4 * sizes.length + bytes.length);
+  const view = new DataView(file.buffer);
+  view.setUint32(0, kind);
+  sizes.forEach((size, i) => view.setUint32(4 + 4 * i, size));
+  file.set(bytes, 4 + 4 * sizes.length);
+  return file;
+};
+const parts = {
+  bundle, target: stateToSafetensors(parameterLayout(graph), target), images: idx(0x803, [64, 28, 28], data.images), labels: idx(0x801, [64], data.labels),
+};
+const handle = createTransferHandler();
+const post = () => {
+  const body = new FormData();
+  for (const [name, bytes] of Object.entries(parts)) body.set(name, new Blob([bytes]));
+  body.set('options', JSON.stringify(choices));
+  return handle(new Request('http://localhost/', { method: 'POST', body }));
+};
+const hashOf = (answer) => JSON.parse(answer.headers.get('trajport-record')).sha256;
+const ported = hashOf(await post());
+const { record } = await transfer({ ...choices, source: await openBundle(bundle), target, data });
+expect('weights of the library', record.sha256, ported);
+expect('a request beside the shared core', (await post()).status, 503);
+await closeSharedCompute();
+expect('weights of the next request', hashOf(await post()), ported);
+try {
+  createTransferHandler({ nope: 1 });
+} catch (error) {
+  expect('class of the error', error instanceof InvalidArgumentError, true);
+  print(ported);
+}
 `;
 const USE = `
 import { openBundle, transfer, type TransferResult } from 'trajport';
@@ -40,15 +94,18 @@ try {
 
   failures.push(...deadLinks(join(folder, 'node_modules', 'trajport')));
 
-  writeFileSync(join(folder, 'smoke.mjs'), SMOKE);
+  const scripts = { smoke: SMOKE, both: BOTH };
   // As docs/browser.md says: a bundler needs to be told nothing.
-  await build({
-    entryPoints: [join(folder, 'smoke.mjs')],
-    bundle: true,
-    format: 'esm',
-    outfile: join(folder, 'bundled.mjs'),
-    logLevel: 'error',
-  });
+  for (const [name, text] of Object.entries(scripts)) {
+    writeFileSync(join(folder, `${name}.mjs`), text);
+    await build({
+      entryPoints: [join(folder, `${name}.mjs`)],
+      bundle: true,
+      format: 'esm',
+      outfile: join(folder, `${name}-bundled.mjs`),
+      logLevel: 'error',
+    });
+  }
   ensureHosts();
   const modules = join(root, 'test', 'hosts', 'node_modules');
   const arch = process.arch === 'arm64' ? 'aarch64' : process.arch;
@@ -61,15 +118,17 @@ try {
     ],
     bun: [join(modules, '@oven', `bun-${process.platform}-${arch}`, 'bin', 'bun')],
   };
-  const hashes = new Set();
-  for (const [name, [binary, ...args]] of Object.entries(commands)) {
-    for (const file of ['smoke.mjs', 'bundled.mjs']) {
-      const hash = run(binary, [...args, file], folder)?.trim();
-      console.log(`${name} ${file} ${hash}`);
-      hashes.add(hash);
+  for (const script of Object.keys(scripts)) {
+    const hashes = new Set();
+    for (const [name, [binary, ...args]] of Object.entries(commands)) {
+      for (const file of [`${script}.mjs`, `${script}-bundled.mjs`]) {
+        const hash = run(binary, [...args, file], folder)?.trim();
+        console.log(`${name} ${file} ${hash}`);
+        hashes.add(hash);
+      }
     }
+    if (hashes.size !== 1 || !/^[0-9a-f]{64}$/.test([...hashes][0] ?? '')) failures.push(`${script}: the runtimes do not agree`);
   }
-  if (hashes.size !== 1 || !/^[0-9a-f]{64}$/.test([...hashes][0] ?? '')) failures.push('the runtimes do not agree');
 
   writeFileSync(join(folder, 'use.ts'), USE);
   writeFileSync(join(folder, 'network.ts'), /```ts\n([\s\S]*?)```/.exec(readFileSync(join(root, 'docs', 'networks.md'), 'utf8'))[1]);

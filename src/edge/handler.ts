@@ -13,7 +13,7 @@ import { LONGEST_TIMER_MS } from '../bundle/watchdog.ts';
 import { imageSetFromIdx } from '../data/idx.ts';
 import { recordedNormalisation, withNormalisation } from '../data/normalisation.ts';
 import { outputClasses, parameterLayout } from '../model/graph.ts';
-import { transfer } from '../index.ts';
+import { transfer } from '../transfer/transfer.ts';
 import { requireModules } from '../core/core.ts';
 import type { CoreOptions } from '../core/core.ts';
 import { HeldBytes, readParts } from './body.ts';

@@ -1,8 +1,8 @@
 /** The options part of a request: an untrusted JSON object, made the choices of a transfer or refused by name. */
 import { InvalidArgumentError, MalformedFileError, describe } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
-import { transferMethods } from '../index.ts';
-import type { TransferChoices, TransferMethod } from '../index.ts';
+import { transferMethods } from '../transfer/settings.ts';
+import type { TransferChoices, TransferMethod } from '../transfer/settings.ts';
 
 type Kind = 'a number' | 'a string' | 'a list of names' | 'true or false' | 'an object';
 

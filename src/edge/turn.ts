@@ -1,16 +1,17 @@
 /**
  * What a realm has once, whatever handlers it has: a turn to compute, and the compute core. tfjs keeps one backend, and two heaps
- * would not fit an isolate.
+ * would not fit an isolate. Between turns the library's own calls may have its place.
  */
 import { InvalidArgumentError, OutOfMemoryError } from '../core/errors.ts';
 import { openCodec } from '../bundle/codec-instance.ts';
-import { openCompute } from '../index.ts';
-import type { Compute } from '../index.ts';
+import { openYieldingCompute } from '../transfer/compute.ts';
+import type { Compute } from '../transfer/compute.ts';
 import type { CoreOptions } from '../core/core.ts';
 import { Refusal, busy } from './refusal.ts';
 
 let last: Promise<unknown> = Promise.resolve();
 let count = 0;
+let computing = false;
 let open: { readonly compute: Compute; readonly options: CoreOptions } | undefined;
 
 /** @throws Refusal where more than `maxWaiting` wait beside the one that computes. */
@@ -28,18 +29,25 @@ export function inTurn<T>(job: () => Promise<T>, signal: AbortSignal): Promise<T
   let computes = false;
   const mine = before.then(async () => {
     signal.throwIfAborted();
-    computes = true;
-    return job();
+    computes = computing = true;
+    try {
+      return await job();
+    } finally {
+      // Not of a turn that was left: another may compute by now.
+      if (computes) computes = computing = false;
+    }
   });
   const left = new Promise<void>((resolve) => {
     const leave = (): void => {
-      if (computes) discardCompute();
+      if (computes) {
+        computes = computing = false;
+        discardCompute();
+      }
       resolve();
     };
     signal.addEventListener('abort', leave, { once: true });
   });
   const over = Promise.race([mine.then(() => undefined, () => undefined), left]).then(() => {
-    computes = false;
     count--;
   });
   last = Promise.all([before, over]);
@@ -56,7 +64,7 @@ export async function computeInTurn(options: CoreOptions): Promise<Compute> {
   )
     return open.compute;
   discardCompute();
-  const compute = await opened(() => openCompute(options));
+  const compute = await opened(() => openYieldingCompute(options, () => !computing));
   open = { compute, options };
   return compute;
 }

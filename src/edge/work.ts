@@ -5,7 +5,7 @@
 import { LimitError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { ModelGraph } from '../model/graph.ts';
-import { plan } from '../index.ts';
+import { plan } from '../transfer/plan.ts';
 import type { RequestOptions } from './options.ts';
 
 interface WorkCaps {

@@ -16,6 +16,8 @@ export interface Compute extends Disposable {
 
 let open: Promise<Compute> | undefined;
 let shared: Promise<Compute> | undefined;
+/** Ends the open handle where its opener lends it the realm and does not need it at the moment. */
+let yieldOpen: () => void = () => undefined;
 
 /**
  * Opens the compute core.
@@ -24,6 +26,20 @@ let shared: Promise<Compute> | undefined;
  */
 export async function openCompute(options: CoreOptions = {}): Promise<Compute> {
   requireCoreOptions('openCompute', options);
+  return openHandle(options);
+}
+
+/** As `openCompute`: a handle that others may take the place of while `isIdle`. It is disposed of then. */
+export async function openYieldingCompute(options: CoreOptions, isIdle: () => boolean): Promise<Compute> {
+  const compute = await openHandle(options);
+  yieldOpen = () => {
+    if (isIdle()) compute[Symbol.dispose]();
+  };
+  return compute;
+}
+
+async function openHandle(options: CoreOptions): Promise<Compute> {
+  yieldOpen();
   if (open !== undefined) {
     throw new InvalidArgumentError({
       field: 'compute',
@@ -50,6 +66,7 @@ export async function useCompute(given: Compute | undefined): Promise<Compute> {
     return given;
   }
   if (shared === undefined) {
+    yieldOpen();
     // Somebody else's handle: `openCompute` says so, and it must not become the shared one meanwhile.
     if (open !== undefined) return openCompute();
     const opening = openCompute();
@@ -84,6 +101,7 @@ async function create(options: CoreOptions): Promise<Compute> {
       disposed = true;
       open = undefined;
       shared = undefined;
+      yieldOpen = () => undefined;
       engine[Symbol.dispose]();
       core[Symbol.dispose]();
     },

@@ -1,5 +1,6 @@
 /** Turns: one after another, and past a job whose client left and that never settles. */
 import { afterEach, expect, it } from 'vitest';
+import { openCompute, useCompute } from '../../src/transfer/compute.ts';
 import { computeInTurn, discardCompute, inTurn, requirePlace } from '../../src/edge/turn.ts';
 
 afterEach(discardCompute);
@@ -52,4 +53,21 @@ it('keeps the core of a client that leaves after its answer', async () => {
   await pause(5);
   client.abort();
   expect(core.disposed).toBe(false);
+});
+
+it("lets the library's own calls have its core's place between turns, not within one", async () => {
+  const { signal } = new AbortController();
+  let core = await inTurn(async () => {
+    const mine = await computeInTurn({});
+    await expect(useCompute(undefined)).rejects.toThrow('no open handle');
+    return mine;
+  }, signal);
+  const own = await openCompute();
+  expect(core.disposed).toBe(true);
+  await expect(inTurn(async () => computeInTurn({}), signal)).rejects.toThrow('one in use elsewhere');
+  own[Symbol.dispose]();
+  core = await inTurn(async () => computeInTurn({}), signal);
+  const shared = await useCompute(undefined);
+  expect([core.disposed, shared.disposed]).toEqual([true, false]);
+  shared[Symbol.dispose]();
 });
