@@ -1,9 +1,10 @@
 /**
  * A strict JSON parser for headers written by strangers. `JSON.parse` keeps the last of two equal keys, rounds
  * integers above 2^53, and gives `{}` an Object.prototype; each of those lets two readers see two files in one.
- * Here: duplicate keys (after unescaping) are errors, integers are exact, objects have no prototype, depth is capped.
+ * Here: duplicate keys (after unescaping) are errors, integers are exact, objects have no prototype, depth and number of values are capped.
  */
 import { LimitError, MalformedFileError, describe } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
 
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
 
@@ -17,6 +18,8 @@ interface JsonOptions {
   readonly field: string;
   /** Nesting of arrays and objects; default `MAXIMUM_DEPTH`. */
   readonly maximumDepth?: number;
+  /** Values of any kind, within one another or not; default `limits.jsonValues`. */
+  readonly maximumValues?: number;
   /** Refuse numbers with a fraction, an exponent or a minus zero: `16.0` is not an offset. */
   readonly integersOnly?: boolean;
 }
@@ -65,13 +68,16 @@ class Parser {
   readonly #text: string;
   readonly #field: string;
   readonly #maximumDepth: number;
+  readonly #maximumValues: number;
   readonly #integersOnly: boolean;
   #at = 0;
+  #values = 0;
 
   constructor(text: string, options: JsonOptions) {
     this.#text = text;
     this.#field = options.field;
     this.#maximumDepth = options.maximumDepth ?? MAXIMUM_DEPTH;
+    this.#maximumValues = options.maximumValues ?? limits.jsonValues;
     this.#integersOnly = options.integersOnly ?? false;
   }
 
@@ -96,6 +102,8 @@ class Parser {
   }
 
   #value(depth: number): JsonValue {
+    if (++this.#values > this.#maximumValues)
+      throw new LimitError({ field: this.#field, expected: `at most ${this.#maximumValues} values`, got: 'more' });
     this.#skipSpace();
     switch (this.#text[this.#at]) {
       case '{':

@@ -101,9 +101,15 @@ export function printManifest(manifest: Omit<Manifest, 'version' | 'revision'>):
   return bytes;
 }
 
-/** @throws MalformedFileError, UnsupportedError, LimitError, IntegrityError, and what `parseGraph` throws. */
-export function parseManifest(bytes: Uint8Array): Manifest {
-  const root = parseJsonObject(decodeUtf8(MANIFEST_ENTRY, bytes), { field: MANIFEST_ENTRY });
+/**
+ * @param maximumBytes what it may have: as many values as that allows are read of it.
+ * @throws MalformedFileError, UnsupportedError, LimitError, IntegrityError, and what `parseGraph` throws.
+ */
+export function parseManifest(bytes: Uint8Array, maximumBytes: number = limits.manifestBytes): Manifest {
+  const root = parseJsonObject(decodeUtf8(MANIFEST_ENTRY, bytes), {
+    field: MANIFEST_ENTRY,
+    maximumValues: Math.floor(maximumBytes / limits.bytesPerValue),
+  });
   if (root['format'] !== FORMAT) malformed('format', `"${FORMAT}"`, root['format']);
   const version = integerOf('version', root['version'], 1);
   if (version !== VERSION) {

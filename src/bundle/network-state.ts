@@ -4,7 +4,7 @@
  */
 import { MalformedFileError, describe, requireMembers } from '../core/errors.ts';
 import { type NamedTensors, type NetworkState, type Tensor, sameShape } from '../tensor/tensor.ts';
-import { type RawTensor, rawToFloat32, readSafetensors, safetensorsHeader, writeSafetensors } from './safetensors.ts';
+import { type RawTensor, rawToFloat32, readSafetensorsOf, safetensorsHeader, writeSafetensors } from './safetensors.ts';
 
 /** What tensors a network has; `parameterLayout(graph)` of `model/` gives one. */
 export interface StateLayout {
@@ -77,7 +77,8 @@ export function stateToSafetensors(
  */
 export function stateFromSafetensors(layout: StateLayout, bytes: Uint8Array, field = 'safetensors'): NetworkState {
   requireMembers('layout', layout, ['parameters', 'buffers'], 'parameterLayout(graph)');
-  return stateFromRawTensors(layout, readSafetensors(bytes, field).tensors, field);
+  const tensorCount = layout.parameters.length + layout.buffers.length + counterNames(layout).length;
+  return stateFromRawTensors(layout, readSafetensorsOf(tensorCount, bytes, field).tensors, field);
 }
 
 /** As `stateFromSafetensors`, from tensors of any file. */

@@ -3,7 +3,7 @@
  * those of the checkpoints it builds on, back to the last that stands alone.
  */
 import { type Core, openCore } from '../core/core.ts';
-import { IntegrityError, InvalidArgumentError, MalformedFileError, TrajportError, describe } from '../core/errors.ts';
+import { IntegrityError, InvalidArgumentError, LimitError, MalformedFileError, TrajportError, describe, requireNumber } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -28,9 +28,11 @@ export interface OpenBundleOptions extends SourceOptions {
   readonly core?: Core;
   /** What all entries together may expand to; default from `limits.inflateExpansion`. */
   readonly inflatedBytes?: number;
+  /** What the manifest may expand to, with one value for each eight bytes of it; default `limits.manifestBytes`. */
+  readonly manifestBytes?: number;
 }
 
-const optionNames: OptionNames<OpenBundleOptions> = { ...sourceOptionNames, name: true, core: true, inflatedBytes: true };
+const optionNames: OptionNames<OpenBundleOptions> = { ...sourceOptionNames, name: true, core: true, inflatedBytes: true, manifestBytes: true };
 
 export interface BundleCheckpoint extends CheckpointRecord {
   readonly index: number;
@@ -221,6 +223,7 @@ function requireCanonical(field: string, got: Uint8Array, expected: Uint8Array):
  */
 export async function openBundle(source: ByteSource, options: OpenBundleOptions = {}): Promise<TrajectoryBundle> {
   requireOptions('openBundle', options, optionNames);
+  const manifestBytes = requireNumber('manifestBytes', options.manifestBytes ?? limits.manifestBytes, 0);
   const access = await openSource(source, options);
   const field = options.name ?? 'bundle';
   const { signal, inflatedBytes } = options;
@@ -230,10 +233,10 @@ export async function openBundle(source: ByteSource, options: OpenBundleOptions 
     ...(signal === undefined ? {} : { signal }),
   });
   const manifestEntry = zip.entry(MANIFEST_ENTRY);
-  if (manifestEntry.bytes > limits.manifestBytes) {
-    throw new MalformedFileError({
+  if (manifestEntry.bytes > manifestBytes) {
+    throw new LimitError({
       field: `${calledBy(options.name)}${MANIFEST_ENTRY}`,
-      expected: `at most ${limits.manifestBytes} bytes`,
+      expected: `at most ${manifestBytes} bytes`,
       got: `${manifestEntry.bytes}`,
     });
   }
@@ -243,7 +246,7 @@ export async function openBundle(source: ByteSource, options: OpenBundleOptions 
   const reader = open();
   reader.readInto(bytes);
   reader.finish();
-  const manifest = parseManifest(bytes);
+  const manifest = parseManifest(bytes, manifestBytes);
   const layout = checkpointLayout(manifest.graph);
   requireEntries(zip, manifest, layout, calledBy(options.name));
   return new TrajectoryBundle(zip, await openCodec(), manifest, layout, options);

@@ -12,6 +12,9 @@ import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObj
 const LENGTH_BYTES = 8;
 /** Data starts at a multiple of this in files that we write, so that any element type can be viewed in place. */
 const DATA_ALIGNMENT = 8;
+/** JSON values of a tensor: three, themselves, the two offsets, and a shape of the highest rank; and what metadata may add to them. */
+const VALUES_PER_TENSOR = 6 + limits.tensorRank;
+const METADATA_VALUES = 65_536;
 
 export interface TensorInfo {
   readonly dtype: Dtype;
@@ -65,11 +68,16 @@ function safetensorsHeaderLength(field: string, prefix: Uint8Array, fileBytes: n
  * @param header the JSON bytes, without the length before them.
  * @throws MalformedFileError, LimitError naming the tensor at fault.
  */
-function parseSafetensorsHeader(field: string, header: Uint8Array, fileBytes: number): SafetensorsHeader {
+function parseSafetensorsHeader(field: string, header: Uint8Array, fileBytes: number, tensorCount: number): SafetensorsHeader {
   if (header[0] !== 0x7b) {
     throw new MalformedFileError({ field, expected: "a header that begins with '{'", got: describe(header[0]) });
   }
-  const root = parseJsonObject(decodeUtf8(field, header), { field, maximumDepth: 16, integersOnly: true });
+  const root = parseJsonObject(decodeUtf8(field, header), {
+    field,
+    maximumDepth: 16,
+    maximumValues: VALUES_PER_TENSOR * tensorCount + METADATA_VALUES,
+    integersOnly: true,
+  });
   const dataBegin = LENGTH_BYTES + header.byteLength;
   const tensors: [string, TensorInfo][] = [];
   let metadata: ReadonlyMap<string, string> = new Map();
@@ -162,9 +170,17 @@ function parseShape(field: string, info: JsonObject): readonly number[] {
  * @throws MalformedFileError, LimitError, InvalidArgumentError for what is no Uint8Array
  */
 export function readSafetensors(bytes: Uint8Array, field = 'safetensors'): SafetensorsFile {
+  return readSafetensorsOf(limits.safetensorsTensors, bytes, field);
+}
+
+/**
+ * As `readSafetensors`, of a file that is known to hold about so many tensors: its header costs no more than theirs, whatever its size
+ * (three megabytes of empty objects take 150 on the heap).
+ */
+export function readSafetensorsOf(tensorCount: number, bytes: Uint8Array, field: string): SafetensorsFile {
   requireBytes(field, bytes);
   const length = safetensorsHeaderLength(field, bytes, bytes.byteLength);
-  const header = parseSafetensorsHeader(field, bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length), bytes.byteLength);
+  const header = parseSafetensorsHeader(field, bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length), bytes.byteLength, tensorCount);
   const tensors = new Map<string, RawTensor>();
   for (const [name, { dtype, shape, begin, end }] of header.tensors) {
     tensors.set(name, { dtype, shape, bytes: bytes.subarray(begin, end) });
@@ -216,6 +232,7 @@ export function safetensorsHeader(
     'safetensors',
     header.subarray(LENGTH_BYTES, LENGTH_BYTES + safetensorsHeaderLength('safetensors', header, fileBytes)),
     fileBytes,
+    tensors.length,
   );
   return { header, dataBytes: offset };
 }

@@ -109,7 +109,8 @@ function jsonOf(training: unknown): JsonValue {
     const text = printJson(JSON.parse(JSON.stringify(training)));
     if (text.length > limits.manifestBytes)
       throw new LimitError({ field: 'training', expected: `at most ${limits.manifestBytes} characters`, got: `${text.length}` });
-    return parseJson(text, { field: 'training', maximumDepth: MAXIMUM_DEPTH - 1 });
+    const maximumValues = Math.floor(limits.manifestBytes / limits.bytesPerValue);
+    return parseJson(text, { field: 'training', maximumDepth: MAXIMUM_DEPTH - 1, maximumValues });
   } catch (cause) {
     if (cause instanceof LimitError) throw cause;
     const [expected, got] =

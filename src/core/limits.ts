@@ -22,6 +22,12 @@ export const limits = {
   zipEntries: 65_535,
   /** Size of `trajectory.json`. */
   manifestBytes: 16 * MiB,
+  /**
+   * Values (objects, lists, texts, numbers) in one JSON text: an empty object is two bytes of it and 144 on the heap, so that a cap of
+   * bytes alone lets a bundle of 18 KB take 245 MB. Of a manifest, one for each `bytesPerValue` that it may have: ours have 30 and more.
+   */
+  jsonValues: 2 ** 21,
+  bytesPerValue: 8,
   /** What one ZIP entry may expand to unless the caller allows more. */
   entryBytes: 512 * MiB,
   /** Largest expansion factor of a deflate stream that we accept: deflate itself cannot exceed 1032. Real bundles stay below 20. */

@@ -32,6 +32,8 @@ export interface TransferHandlerOptions {
   readonly heapLimitBytes?: number;
   /** Default 6 MiB. */
   readonly maxBundleBytes?: number;
+  /** What a bundle's manifest may unpack to. Default 256 KiB: five hundred checkpoints. */
+  readonly maxManifestBytes?: number;
   /** Default 3 MiB: 786,432 parameters, of which a transfer holds ten copies. */
   readonly maxTargetBytes?: number;
   /** Images, packed and unpacked. Default 6 MiB: eight thousand of 28 × 28. */
@@ -62,12 +64,12 @@ export interface TransferHandlerOptions {
 type Caps = Required<Omit<TransferHandlerOptions, 'wasm' | 'allowedOrigins'>>;
 
 const defaults: Caps = {
-  heapLimitBytes: 32 * MiB, maxBundleBytes: 6 * MiB, maxTargetBytes: 3 * MiB, maxDataBytes: 6 * MiB, maxLabelsBytes: 64 * 1024, maxGradients: 500, maxFlops: 1e12,
+  heapLimitBytes: 32 * MiB, maxBundleBytes: 6 * MiB, maxManifestBytes: 256 * 1024, maxTargetBytes: 3 * MiB, maxDataBytes: 6 * MiB, maxLabelsBytes: 64 * 1024, maxGradients: 500, maxFlops: 1e12,
   maxHistoryBytes: 20 * MiB, maxHeldBytes: 18 * MiB, maxIdleMs: 10_000, maxReadMs: 60_000, maxWaiting: 4,
 };
 
 const optionNames: OptionNames<TransferHandlerOptions> = {
-  heapLimitBytes: true, maxBundleBytes: true, maxTargetBytes: true, maxDataBytes: true, maxLabelsBytes: true, maxGradients: true, maxFlops: true, maxHistoryBytes: true,
+  heapLimitBytes: true, maxBundleBytes: true, maxManifestBytes: true, maxTargetBytes: true, maxDataBytes: true, maxLabelsBytes: true, maxGradients: true, maxFlops: true, maxHistoryBytes: true,
   maxHeldBytes: true, maxIdleMs: true, maxReadMs: true, maxWaiting: true, allowedOrigins: true, wasm: true,
 };
 
@@ -130,7 +132,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
   async function answer(request: Request, inputs: Inputs, choices: RequestOptions): Promise<Response> {
     const { signal } = request;
     await requireCodec();
-    using bundle = await openBundle(inputs.bundle, { signal });
+    using bundle = await openBundle(inputs.bundle, { signal, manifestBytes: Math.min(caps.maxManifestBytes, limits.manifestBytes) });
     const { graph, checkpoints } = bundle;
     requireRecordFits(request, { ...choices, from: choices.from ?? checkpoints[0]?.label, to: choices.to ?? checkpoints.at(-1)?.label });
     const target = stateFromSafetensors(parameterLayout(graph), inputs.target, 'target');

@@ -1,5 +1,6 @@
 /** The options part of a request: an untrusted JSON object, made the choices of a transfer or refused by name. */
 import { InvalidArgumentError, MalformedFileError, describe } from '../core/errors.ts';
+import { MANIFEST_ENTRY } from '../bundle/manifest.ts';
 import { requireOptions } from '../core/options.ts';
 import { transferMethods } from '../transfer/settings.ts';
 import type { TransferChoices, TransferMethod } from '../transfer/settings.ts';
@@ -54,8 +55,9 @@ export function readOptions(bytes: Uint8Array | undefined): RequestOptions {
   return options;
 }
 
-/** A field as whoever sent the options knows it: `transfer` names its own, `steps`, which stood at `options.steps`. */
+/** A field as whoever sent the options knows it: `transfer` names its own, `steps`, which stood at `options.steps`. The manifest is no option. */
 export function fieldInOptions(field: string): string {
+  if (field.startsWith(MANIFEST_ENTRY)) return field;
   return Object.hasOwn(kinds, /^\w*/.exec(field)?.[0] ?? '') ? `options.${field}` : field;
 }
 

@@ -1,9 +1,14 @@
 /** What a request at all its default caps keeps alive at once, against the isolate of 128 MB that the defaults are for. */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { gzipSync } from 'node:zlib';
+import { deflateRawSync, gzipSync } from 'node:zlib';
 import { beforeAll, expect, it, vi } from 'vitest';
 import { stateToSafetensors } from '../../src/bundle/network-state.ts';
+import { openCodec } from '../../src/bundle/codec-instance.ts';
+import { methods } from '../../src/bundle/zip-format.ts';
+import { openZip } from '../../src/bundle/zip-reader.ts';
+import { ZipWriter, memorySink } from '../../src/bundle/zip-writer.ts';
+import { memorySource } from '../../src/bundle/random-access.ts';
 import { writeBundle } from '../../src/bundle/writer.ts';
 import { createTransferHandler } from '../../src/edge/index.ts';
 import { initialise } from '../../src/model/initialise.ts';
@@ -61,9 +66,31 @@ async function materials(): Promise<Record<string, Uint8Array>> {
   };
 }
 
-async function requestOf(options: object, { announce = true, pack = false }): Promise<{ request: Request; whole: Uint8Array }> {
+/** The bundle with a record of the training that is `training`, deflated; canonical otherwise. */
+async function bundleWith(training: string): Promise<Uint8Array<ArrayBuffer>> {
+  const zip = await openZip(memorySource(parts['bundle'] as Uint8Array));
+  const { sink, bytes } = memorySink();
+  const writer = await ZipWriter.open(sink);
+  for (const name of zip.entries.keys()) {
+    const content = await zip.read(name);
+    if (name !== 'trajectory.json') {
+      await writer.addStored(name, new Uint8Array(content));
+      continue;
+    }
+    const text = new TextDecoder().decode(content).replace('"training": null', `"training": ${training}`);
+    const plain = new TextEncoder().encode(text);
+    const crc32 = (await openCodec()).crc32(plain);
+    await writer.addPacked(name, { method: methods.deflated, crc32, bytes: plain.length, parts: [new Uint8Array(deflateRawSync(plain))] });
+  }
+  await writer.finish();
+  return bytes();
+}
+
+const empties = (count: number): string => `[${'{},'.repeat(count - 1)}{}]`;
+
+async function requestOf(options: object, { announce = true, pack = false, changed = {} as Record<string, Uint8Array> }): Promise<{ request: Request; whole: Uint8Array }> {
   const form = new FormData();
-  for (const [name, bytes] of Object.entries(parts))
+  for (const [name, bytes] of Object.entries({ ...parts, ...changed }))
     form.set(name, new Blob([Uint8Array.from(pack && name === 'images' ? gzipSync(bytes, { level: 0 }) : bytes)]));
   form.set('options', JSON.stringify(options));
   const written = new Response(form);
@@ -86,13 +113,17 @@ it.each([
   ['fgmt, of a length that nobody announced', { method: 'fgmt', steps: 3 }, { announce: false }],
   ['gmt that keeps its gradients', { method: 'gmt', gmtBatches: 'fixed', steps: 2 }, {}],
   ['naive', { method: 'naive', steps: 3 }, {}],
+  // What a manifest may cost: all the values that it may have, as the costliest.
+  ['fgmt with a manifest of 32,000 empty objects', { method: 'fgmt', steps: 7, batchSize: 64 }, { training: empties(32_000) }],
 ])('%s fits into an isolate', async (_name, options, sending) => {
   const { caps } = (await (await createTransferHandler()(new Request('https://port.example/'))).json()) as { caps: Record<string, number> };
   // At the caps, all of them, or this would prove nothing.
   for (const [name, cap] of [['bundle', 'maxBundleBytes'], ['target', 'maxTargetBytes'], ['images', 'maxDataBytes']] as const) {
     expect((parts[name] as Uint8Array).length / (caps[cap] as number)).toBeGreaterThan(0.94);
   }
-  const { request, whole } = await requestOf(options, sending);
+  const { training, ...form } = sending as { training?: string };
+  const changed: Record<string, Uint8Array> = training === undefined ? {} : { bundle: await bundleWith(training) };
+  const { request, whole } = await requestOf(options, { ...form, changed });
   const before = await settled();
   let most = 0;
   // At every pause of the computation, which is a timer of no time.
@@ -111,4 +142,26 @@ it.each([
   const peak = most - before + (caps['heapLimitBytes'] as number) + others + LIBRARY_BYTES;
   expect(most - before).toBeGreaterThan(20 * MiB);
   expect(peak, `${(peak / 1e6).toFixed(0)} MB`).toBeLessThan(ISOLATE_BYTES);
+}, 60_000);
+
+it.each([
+  ['a bundle whose manifest unpacks to five million lists', async () => ({ bundle: await bundleWith(`[${'[],'.repeat(5_400_000)}[]]`) }), 'trajectory.json'],
+  ['one with more objects than a manifest of its size has', async () => ({ bundle: await bundleWith(empties(80_000)) }), 'trajectory.json'],
+  ['weights whose header is a million objects', () => {
+    const header = new TextEncoder().encode(`{"a":${empties(1_000_000)}}`);
+    const target = new Uint8Array(8 + header.length);
+    new DataView(target.buffer).setUint32(0, header.length, true);
+    target.set(header, 8);
+    return Promise.resolve({ target });
+  }, 'target'],
+])('%s is refused before it is parsed whole', async (_name, make, field) => {
+  const { request } = await requestOf({ method: 'naive', steps: 1 }, { changed: await make() });
+  // The parser pauses for nobody to look at the heap: what it has made by the end it holds.
+  const create = vi.spyOn(Object, 'create');
+  const response = await createTransferHandler()(request);
+  const made = create.mock.calls.length;
+  create.mockRestore();
+  expect(response.status).toBe(413);
+  expect(await response.json()).toMatchObject({ code: 'limit', field });
+  expect(made).toBeLessThan(70_000);
 }, 60_000);
