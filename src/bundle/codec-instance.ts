@@ -54,26 +54,21 @@ export const inflateErrors: Readonly<Record<number, string>> = {
   [-5]: 'an end inside the stream',
 };
 
-let opened: Promise<Codec> | undefined;
+let opened: Codec | undefined;
 
 /**
  * The codec of this realm, made on first use. What failed is tried again: memory that was not to be had may be there
- * later. One that trapped is not given out again: what its memory holds since is anyone's guess.
+ * later. One that trapped is not given out again: what its memory holds since is anyone's guess. Who comes while one is
+ * made makes another rather than wait: that of a Worker's request which is cancelled meanwhile may never be there.
  * @throws UnsupportedError where the runtime cannot run our binary, OutOfMemoryError where it grants no memory.
  */
-export function openCodec(): Promise<Codec> {
-  opened ??= instantiate().catch((error: unknown) => {
-    opened = undefined;
-    throw error;
-  });
-  return opened;
-}
-
-async function instantiate(): Promise<Codec> {
+export async function openCodec(): Promise<Codec> {
+  if (opened !== undefined) return opened;
   const { memory, kernels } = await openKernelInstance(endPtr, () => {
-    opened = undefined;
+    if (opened === made) opened = undefined;
   });
-  return new Codec(memory, kernels);
+  const made = new Codec(memory, kernels);
+  return (opened ??= made);
 }
 
 /** Whatever computes throws KernelError where a kernel traps. */

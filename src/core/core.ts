@@ -14,6 +14,7 @@ import {
   requireInteger,
   requireMembers,
 } from './errors.ts';
+import { instantiate } from './instantiate.ts';
 import type { CoreKernels } from './kernels.ts';
 import { limits } from './limits.ts';
 import { requireOptions } from './options.ts';
@@ -242,10 +243,15 @@ export async function openCore(options: CoreOptions = {}): Promise<Core> {
       ? limits.heapBytes
       : requireInteger('heapLimitBytes', options.heapLimitBytes, limits.smallestHeapBytes, limits.heapBytes);
   const arithmetic = requireChoice('arithmetic', options.arithmetic ?? 'strict', ['strict', 'relaxed']);
+  const sources = {
+    tfjs: options.wasm?.tfjs ?? bundled.tfjsWasm(),
+    core: options.wasm?.core ?? bundled.coreWasm(),
+    relaxed: arithmetic === 'relaxed' ? requireRelaxed(options.wasm?.relaxed ?? bundled.relaxedWasm()) : undefined,
+  };
   const [tfjsModule, coreModule, relaxedModule] = await Promise.all([
-    compile('wasm.tfjs', options.wasm?.tfjs ?? bundled.tfjsWasm()),
-    compile('wasm.core', options.wasm?.core ?? bundled.coreWasm()),
-    arithmetic === 'relaxed' ? compileRelaxed(options.wasm?.relaxed ?? bundled.relaxedWasm()) : undefined,
+    compile('wasm.tfjs', sources.tfjs),
+    compile('wasm.core', sources.core),
+    sources.relaxed === undefined ? undefined : compile('arithmetic', sources.relaxed, RELAXED_RUNTIMES),
   ]);
 
   let memory: WasmMemory | undefined;
@@ -253,7 +259,7 @@ export async function openCore(options: CoreOptions = {}): Promise<Core> {
     if (memory === undefined) throw new KernelError({ field: 'memory', expected: 'a memory', got: 'none yet' });
     return memory;
   };
-  const tfjsInstance = await WebAssembly.instantiate(tfjsModule, {
+  const tfjsInstance = await instantiate(sources.tfjs, tfjsModule, {
     env: {
       abort: () => {
         throw new KernelError({ field: 'tfjs-backend-wasm', expected: 'a kernel that returns', got: 'abort()' });
@@ -282,9 +288,12 @@ export async function openCore(options: CoreOptions = {}): Promise<Core> {
   (tfjs['__wasm_call_ctors'] as () => void)();
   (tfjs['init'] as () => void)();
   const imports = { env: { memory } };
-  const strict = (await WebAssembly.instantiate(coreModule, imports)).exports;
+  const strict = (await instantiate(sources.core, coreModule, imports)).exports;
   // The relaxed binary has a few of the kernels, under the same names.
-  const relaxed = relaxedModule === undefined ? {} : (await WebAssembly.instantiate(relaxedModule, imports)).exports;
+  const relaxed =
+    sources.relaxed === undefined || relaxedModule === undefined
+      ? {}
+      : (await instantiate(sources.relaxed, relaxedModule, imports)).exports;
   return new Core(tfjs, { ...strict, ...relaxed } as unknown as CoreKernels, heapLimitBytes, arithmetic);
 }
 
@@ -298,13 +307,10 @@ export const binaryHashes = { core: bundled.coreWasmSha256, tfjs: bundled.tfjsWa
 /** Of the one that `arithmetic: 'relaxed'` adds. */
 export const relaxedBinaryHash = bundled.relaxedWasmSha256;
 
-async function compileRelaxed(source: WasmSource | undefined): Promise<WasmModule> {
-  if (source !== undefined)
-    return compile(
-      'arithmetic',
-      source,
-      'a runtime with WebAssembly relaxed SIMD (Node 22 or later; Node 20 with --experimental-wasm-relaxed-simd)',
-    );
+const RELAXED_RUNTIMES = 'a runtime with WebAssembly relaxed SIMD (Node 22 or later; Node 20 with --experimental-wasm-relaxed-simd)';
+
+function requireRelaxed(source: WasmSource | undefined): WasmSource {
+  if (source !== undefined) return source;
   throw new UnsupportedError({
     field: 'arithmetic',
     expected: 'strict, or a module in options.wasm.relaxed: a Worker is built without it',

@@ -1,6 +1,7 @@
 /** Our own binary on a small memory of its own, without tfjs: for work that needs kernels but no tensors, like reading a file. */
 import * as bundled from '#wasm';
 import { OutOfMemoryError, UnsupportedError } from './errors.ts';
+import { instantiate } from './instantiate.ts';
 import type { CoreKernels } from './kernels.ts';
 import { withTypedTraps } from './traps.ts';
 import type { WasmMemory } from './webassembly.ts';
@@ -24,7 +25,7 @@ export async function openKernelInstance(bytes: number, onTrap: () => void = () 
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     const source = bundled.coreWasm();
     const module = source instanceof WebAssembly.Module ? source : await WebAssembly.compile(source);
-    const instance = await WebAssembly.instantiate(module, { env: { memory } });
+    const instance = await instantiate(source, module, { env: { memory } });
     return { kernels: trapping(instance.exports, onTrap), memory };
   } catch (cause) {
     if (cause instanceof RangeError) {

@@ -21,17 +21,21 @@ interface ReadingCaps {
 /** Bytes of bodies that this realm holds, whichever handler reads them: its memory is one. */
 let heldBytes = 0;
 
-/** What one request holds of them. */
+/** What one request holds of them, until it has been answered or its client leaves: a Worker's cancelled request may never run again. */
 export class HeldBytes implements Disposable {
   readonly #limit: number;
+  readonly #signal: AbortSignal;
   #bytes = 0;
 
-  constructor(limit: number) {
+  constructor(limit: number, signal: AbortSignal) {
     this.#limit = limit;
+    this.#signal = signal;
+    signal.addEventListener('abort', () => this[Symbol.dispose](), { once: true });
   }
 
   /** @throws Refusal where other requests hold too much. */
   resize(bytes: number): void {
+    if (this.#signal.aborted && bytes > 0) return;
     const others = heldBytes - this.#bytes;
     if (bytes > this.#bytes && others > 0 && others + bytes > this.#limit)
       throw busy('body', `at most ${this.#limit} bytes in all requests`, `${others} of others`);

@@ -108,7 +108,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
 
   async function port(request: Request): Promise<Response> {
     requirePlace(caps.maxWaiting);
-    using held = new HeldBytes(caps.maxHeldBytes);
+    using held = new HeldBytes(caps.maxHeldBytes, request.signal);
     const parts = await readParts(request, partLimits, caps, held);
     const inputs = {
       bundle: part(parts, 'bundle'),

@@ -12,7 +12,7 @@ import { Refusal, busy } from './refusal.ts';
 let last: Promise<unknown> = Promise.resolve();
 let count = 0;
 let computing = false;
-let open: { readonly compute: Compute; readonly options: CoreOptions } | undefined;
+let open: { readonly place: ReturnType<typeof openYieldingCompute>; readonly options: CoreOptions; compute?: Compute } | undefined;
 
 /** @throws Refusal where more than `maxWaiting` wait beside the one that computes. */
 export function requirePlace(maxWaiting: number): void {
@@ -57,21 +57,26 @@ export function inTurn<T>(job: () => Promise<T>, signal: AbortSignal): Promise<T
 /** The compute core of that form, for the job whose turn it is; another handler's is given up. @throws Refusal */
 export async function computeInTurn(options: CoreOptions): Promise<Compute> {
   if (
-    open !== undefined &&
-    !open.compute.disposed &&
+    open?.compute?.disposed === false &&
     open.options.heapLimitBytes === options.heapLimitBytes &&
     open.options.wasm === options.wasm
   )
     return open.compute;
   discardCompute();
-  const compute = await opened(() => openYieldingCompute(options, () => !computing));
-  open = { compute, options };
-  return compute;
+  return opened(async () => {
+    const place = openYieldingCompute(options, () => !computing);
+    const mine: typeof open = { place, options };
+    open = mine;
+    return (mine.compute = await place.compute);
+  });
 }
 
-/** A heap at its cap is not used again: WebAssembly memory never shrinks, and the next request deserves all of it. */
+/**
+ * A heap at its cap is not used again: WebAssembly memory never shrinks, and the next request deserves all of it. One that still opens is
+ * not waited for: where its request was cancelled it may never be there.
+ */
 export function discardCompute(): void {
-  open?.compute[Symbol.dispose]();
+  open?.place[Symbol.dispose]();
   open = undefined;
 }
 

@@ -14,10 +14,15 @@ export interface Compute extends Disposable {
   readonly disposed: boolean;
 }
 
-let open: Promise<Compute> | undefined;
-let shared: Promise<Compute> | undefined;
-/** Ends the open handle where its opener lends it the realm and does not need it at the moment. */
-let yieldOpen: () => void = () => undefined;
+/** The realm's one place for a handle, taken as soon as one begins to open; disposing of it gives it up, opened or not. */
+interface Place extends Disposable {
+  readonly compute: Promise<Compute>;
+  /** Whether another may have it now. */
+  readonly isIdle: () => boolean;
+}
+
+let taken: Place | undefined;
+let shared: Place | undefined;
 
 /**
  * Opens the compute core.
@@ -26,35 +31,12 @@ let yieldOpen: () => void = () => undefined;
  */
 export async function openCompute(options: CoreOptions = {}): Promise<Compute> {
   requireCoreOptions('openCompute', options);
-  return openHandle(options);
+  return takePlace(options, () => false).compute;
 }
 
-/** As `openCompute`: a handle that others may take the place of while `isIdle`. It is disposed of then. */
-export async function openYieldingCompute(options: CoreOptions, isIdle: () => boolean): Promise<Compute> {
-  const compute = await openHandle(options);
-  yieldOpen = () => {
-    if (isIdle()) compute[Symbol.dispose]();
-  };
-  return compute;
-}
-
-async function openHandle(options: CoreOptions): Promise<Compute> {
-  yieldOpen();
-  if (open !== undefined) {
-    throw new InvalidArgumentError({
-      field: 'compute',
-      expected: 'no open handle in this realm (tfjs keeps one backend): dispose it first, or pass it as `compute`',
-      got: open === shared ? 'the shared handle of an earlier call without `compute`' : 'an open handle',
-    });
-  }
-  const opening = create(options);
-  open = opening;
-  try {
-    return await opening;
-  } catch (error) {
-    open = undefined;
-    throw error;
-  }
+/** As `openCompute`: a handle whose place others may take while `isIdle`, and that can be given up while it opens. */
+export function openYieldingCompute(options: CoreOptions, isIdle: () => boolean): Place {
+  return takePlace(options, isIdle);
 }
 
 /** The handle the caller gave, or the shared one. @throws InvalidArgumentError where it was disposed. */
@@ -65,29 +47,53 @@ export async function useCompute(given: Compute | undefined): Promise<Compute> {
     }
     return given;
   }
-  if (shared === undefined) {
-    yieldOpen();
-    // Somebody else's handle: `openCompute` says so, and it must not become the shared one meanwhile.
-    if (open !== undefined) return openCompute();
-    const opening = openCompute();
-    shared = open;
-    try {
-      return await opening;
-    } catch (error) {
-      shared = undefined;
-      throw error;
-    }
-  }
-  return shared;
+  shared ??= takePlace({}, () => false);
+  return shared.compute;
 }
 
 /** Disposes the shared handle if there is one; the next call without `compute` opens a fresh one. */
 export async function closeSharedCompute(): Promise<void> {
-  if (shared !== undefined) (await shared)[Symbol.dispose]();
+  if (shared !== undefined) (await shared.compute)[Symbol.dispose]();
 }
 
-async function create(options: CoreOptions): Promise<Compute> {
-  const core = await openCore(options);
+function takePlace(options: CoreOptions, isIdle: () => boolean): Place {
+  if (taken?.isIdle() === true) taken[Symbol.dispose]();
+  if (taken !== undefined) {
+    throw new InvalidArgumentError({
+      field: 'compute',
+      expected: 'no open handle in this realm (tfjs keeps one backend): dispose it first, or pass it as `compute`',
+      got: taken === shared ? 'the shared handle of an earlier call without `compute`' : 'an open handle',
+    });
+  }
+  let opened: Compute | undefined;
+  const leave = (): void => {
+    if (taken === place) taken = undefined;
+    if (shared === place) shared = undefined;
+  };
+  const open = async (): Promise<Compute> => {
+    try {
+      const core = await openCore(options);
+      if (taken === place) return (opened = handleOn(core, leave));
+      core[Symbol.dispose]();
+    } catch (error) {
+      leave();
+      throw error;
+    }
+    throw new InvalidArgumentError({ field: 'compute', expected: 'a handle that is waited for', got: 'one given up while it opened' });
+  };
+  const place: Place = {
+    compute: open(),
+    isIdle,
+    [Symbol.dispose]() {
+      opened?.[Symbol.dispose]();
+      leave();
+    },
+  };
+  taken = place;
+  return place;
+}
+
+function handleOn(core: Core, onDispose: () => void): Compute {
   const engine = openGradientEngine(core);
   let disposed = false;
   return {
@@ -99,9 +105,7 @@ async function create(options: CoreOptions): Promise<Compute> {
     [Symbol.dispose]() {
       if (disposed) return;
       disposed = true;
-      open = undefined;
-      shared = undefined;
-      yieldOpen = () => undefined;
+      onDispose();
       engine[Symbol.dispose]();
       core[Symbol.dispose]();
     },
