@@ -1,15 +1,17 @@
 /** Ends requests that stall or that the caller aborts, and bounds what their bodies bring. */
-import { concatBytes } from '../core/bytes.ts';
 import { InvalidArgumentError, describe, requireNumber } from '../core/errors.ts';
+import { GrowingBuffer } from './growing-buffer.ts';
 
 /** A timer that is set for longer goes off at once, in every runtime. */
 export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 interface BodyReading {
-  /** Length that was announced: a body of it is read into one buffer, and not joined from pieces at its end. */
+  /** Length that was announced: a body of it is copied once. */
   readonly expectedBytes?: number;
   /** Called with the number of bytes read so far; what it throws ends the reading. */
   readonly onBytes?: (bytes: number) => void;
+  /** Called with the bytes of memory that reading holds, before it takes them; what it throws ends the reading. */
+  readonly onHeld?: (bytes: number) => void;
 }
 
 export class Watchdog implements Disposable {
@@ -61,28 +63,22 @@ export class Watchdog implements Disposable {
   async readBody(
     body: ReadableStream<Uint8Array>,
     maximum: number,
-    { expectedBytes = 0, onBytes }: BodyReading = {},
+    { expectedBytes = 0, onBytes, onHeld }: BodyReading = {},
   ): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const reader = body.getReader();
-    const expected = new Uint8Array(Math.min(expectedBytes, maximum));
-    const beyond: Uint8Array[] = [];
-    let bytes = 0;
     try {
+      const bytes = new GrowingBuffer(expectedBytes, maximum, onHeld);
       for (;;) {
         const { done, value } = await this.race(reader.read());
         this.alive();
-        if (done) return beyond.length === 0 ? expected.subarray(0, bytes) : concatBytes([expected, ...beyond]);
+        if (done) return bytes.finish();
         if (!(value instanceof Uint8Array))
           throw new InvalidArgumentError({ field: 'source', expected: 'a stream of Uint8Array', got: describe(value) });
-        const room = expected.subarray(bytes, bytes + value.byteLength);
-        bytes += value.byteLength;
-        if (bytes > maximum) {
+        if (!bytes.append(value)) {
           await reader.cancel().catch(() => undefined);
           return undefined;
         }
-        room.set(value.subarray(0, room.byteLength));
-        if (room.byteLength < value.byteLength) beyond.push(value.subarray(room.byteLength));
-        onBytes?.(bytes);
+        onBytes?.(bytes.length);
       }
     } catch (error) {
       // Not awaited: a stalled stream may never answer.

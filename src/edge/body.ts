@@ -1,4 +1,7 @@
-/** Reads a request's parts under caps of bytes and of time: nothing is buffered beyond them, whatever Content-Length says. */
+/**
+ * Reads a request's parts under caps of bytes and of time: whatever Content-Length says and in however small pieces they come, no more is
+ * buffered than the cap of bytes, but for what a buffer that was too small or too large takes beside its successor.
+ */
 import { Watchdog } from '../bundle/watchdog.ts';
 import { LimitError, MalformedFileError, describe } from '../core/errors.ts';
 import { multipartParts } from './multipart.ts';
@@ -81,19 +84,17 @@ async function readBody(
   held: HeldBytes,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = (got: string): LimitError => new LimitError({ field: 'body', expected: `at most ${limitBytes} bytes`, got });
-  // The header may lie or be missing: it saves reading what is already known to be too large, and joining what has come in pieces.
+  // The header may lie or be missing: it saves reading what is already known to be too large, and a buffer that grows.
   const announced = Number(request.headers.get('content-length') ?? 0);
   if (announced > limitBytes) throw tooLarge(`${announced}`);
   if (request.body === null) throw new MalformedFileError({ field: 'body', expected: 'multipart/form-data', got: 'none' });
   const expectedBytes = Number.isSafeInteger(announced) && announced > 0 ? announced : 0;
-  held.resize(expectedBytes);
   using watchdog = new Watchdog(maxIdleMs, request.signal, maxReadMs);
   let bytes: Uint8Array<ArrayBuffer> | undefined;
   try {
-    // Pieces beyond what was announced are there twice while they are joined.
     bytes = await watchdog.readBody(request.body as ReadableStream<Uint8Array>, limitBytes, {
       expectedBytes,
-      onBytes: (read) => held.resize(Math.max(expectedBytes, 2 * read)),
+      onHeld: (heldBytes) => held.resize(heldBytes),
     });
   } catch (cause) {
     if (cause instanceof Refusal) throw cause;
@@ -102,6 +103,5 @@ async function readBody(
     throw new Refusal(400, 'AbortError', 'body', 'a body to its end', 'one that was cut off');
   }
   if (bytes === undefined) throw tooLarge('more');
-  held.resize(bytes.length);
   return bytes;
 }

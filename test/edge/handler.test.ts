@@ -307,10 +307,20 @@ describe('handler', () => {
     const announced = narrow(unfinished(10, { 'content-length': `${200 * 1024}` }));
     const came = narrow(unfinished(20 * 1024));
     await new Promise((resolve) => void setTimeout(resolve, 50));
-    const { status, body } = await problemOf(await narrow(unfinished(20 * 1024)));
+    const { status, body } = await problemOf(await narrow(unfinished(40 * 1024)));
     expect({ status, body }).toMatchObject({ status: 503, body: { error: 'BusyError', field: 'body' } });
     expect((await Promise.all([announced, came])).map((response) => response.status)).toEqual([408, 408]);
     expect((await narrow(request({ ...inputs, options: options(fine) }))).status).toBe(200);
+  });
+
+  it('counts what was announced once, however much of it has come', async () => {
+    const KiB = 1024;
+    // In the proportions of the defaults: 18 MiB in all, one that announced 3 and waits, another of 8 that has all but come.
+    const narrow = createTransferHandler({ heapLimitBytes: 32 * 2 ** 20, maxIdleMs: 400, maxHeldBytes: 180 * KiB });
+    const waits = narrow(unfinished(10 * KiB, { 'content-length': `${30 * KiB}` }));
+    await new Promise((resolve) => void setTimeout(resolve, 20));
+    const answer = await narrow(unfinished(79 * KiB, { 'content-length': `${80 * KiB}` }));
+    expect([answer.status, (await waits).status]).toEqual([408, 408]);
   });
 
   it('answers a client that left, before its body ended or while it waited', async () => {
