@@ -7,7 +7,7 @@ import { limits } from '../core/limits.ts';
 import type { OptionNames } from '../core/options.ts';
 import { type HttpOptions, openHttp } from './http-source.ts';
 import { type RandomAccess, memorySource } from './random-access.ts';
-import { Watchdog } from './watchdog.ts';
+import { Watchdog, announcedBytes, giveUp } from './watchdog.ts';
 
 export type ByteSource = Uint8Array | ArrayBuffer | Blob | Response | ReadableStream<Uint8Array> | URL | RandomAccess;
 
@@ -53,7 +53,7 @@ async function readResponse(response: Response, options: SourceOptions): Promise
     throw new NetworkError({ field: addressOf(response), expected: 'a successful response', got: `status ${response.status}` });
   if (response.bodyUsed)
     throw new InvalidArgumentError({ field: 'source', expected: 'an unread response', got: 'one whose body was read' });
-  return response.body === null ? new Uint8Array(0) : readStream(response.body, options);
+  return response.body === null ? new Uint8Array(0) : readStream(response.body, options, announcedBytes(response.headers));
 }
 
 /** Where a response came from, without query or credentials: signed links must not leak into logs. */
@@ -74,13 +74,22 @@ async function fetchLocal(url: URL, { signal, fetch: own = fetch }: SourceOption
 }
 
 /** Reads a stream to its end. @throws LimitError above `maximumBytes`, NetworkError where it fails or stalls; it is cancelled then. */
-async function readStream(stream: ReadableStream<Uint8Array>, options: SourceOptions): Promise<Uint8Array<ArrayBuffer>> {
+async function readStream(
+  stream: ReadableStream<Uint8Array>,
+  options: SourceOptions,
+  expectedBytes = 0,
+): Promise<Uint8Array<ArrayBuffer>> {
   const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
   const idleMs = options.idleMs ?? limits.networkIdleMs;
+  const tooLarge = (got: string): LimitError => new LimitError({ field: 'source', expected: `at most ${maximumBytes} bytes in memory`, got });
+  if (expectedBytes > maximumBytes) {
+    giveUp(stream);
+    throw tooLarge(`${expectedBytes}`);
+  }
   using watchdog = new Watchdog(idleMs, options.signal);
   let bytes: Uint8Array<ArrayBuffer> | undefined;
   try {
-    bytes = await watchdog.readBody(stream, maximumBytes);
+    bytes = await watchdog.readBody(stream, maximumBytes, { expectedBytes });
   } catch (cause) {
     if (cause instanceof TrajportError) throw cause;
     const stalled = watchdog.isStalled();
@@ -91,6 +100,6 @@ async function readStream(stream: ReadableStream<Uint8Array>, options: SourceOpt
       cause,
     });
   }
-  if (bytes === undefined) throw new LimitError({ field: 'source', expected: `at most ${maximumBytes} bytes in memory`, got: 'more' });
+  if (bytes === undefined) throw tooLarge('more');
   return bytes;
 }

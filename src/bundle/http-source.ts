@@ -6,7 +6,7 @@
 import { InvalidArgumentError, LimitError, NetworkError, TrajportError, describe } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { FIRST_RANGE_BYTES, type RandomAccess, memorySource, withTail } from './random-access.ts';
-import { Watchdog } from './watchdog.ts';
+import { Watchdog, announcedBytes, giveUp } from './watchdog.ts';
 
 export interface HttpOptions {
   readonly signal?: AbortSignal;
@@ -70,18 +70,24 @@ async function request(
     const { status, headers } = response;
     const maximum = allowed(status);
     if (maximum === undefined) {
-      await response.body?.cancel().catch(() => undefined);
+      giveUp(response.body);
       fail(url, 'status 206 (or 200, to the first request)', `status ${status}`);
     }
-    const body = response.body === null ? new Uint8Array(0) : await watchdog.readBody(response.body, maximum);
-    if (body !== undefined) return { status, headers, body };
+    const expectedBytes = announcedBytes(headers);
+    const tooLarge = expectedBytes > maximum;
+    if (tooLarge) giveUp(response.body);
+    else {
+      const body = response.body === null ? new Uint8Array(0) : await watchdog.readBody(response.body, maximum, { expectedBytes });
+      if (body !== undefined) return { status, headers, body };
+    }
+    const got = tooLarge ? `${expectedBytes}` : 'more';
     if (status === 200)
       throw new LimitError({
         field: `${url.origin}${url.pathname}`,
         expected: `at most ${maximum} bytes from a server without Range`,
-        got: 'more',
+        got,
       });
-    return fail(url, `at most ${maximum} bytes for ${range ?? 'the file'}`, 'more');
+    return fail(url, `at most ${maximum} bytes for ${range ?? 'the file'}`, got);
   } catch (cause) {
     if (cause instanceof TrajportError) throw cause;
     if (watchdog.isStalled()) return fail(url, `an answer within ${idleMs} ms`, 'silence');

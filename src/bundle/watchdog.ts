@@ -14,6 +14,17 @@ interface BodyReading {
   readonly onHeld?: (bytes: number) => void;
 }
 
+/** The length of a body as its headers announce it, 0 where they do not. Of a coded body they tell another. */
+export function announcedBytes(headers: Headers): number {
+  const announced = headers.has('content-encoding') ? 0 : Number(headers.get('content-length') ?? 0);
+  return Number.isFinite(announced) ? Math.max(0, announced) : 0;
+}
+
+/** Gives up a stream. Not awaited: one that stalls may never answer. */
+export function giveUp(stream: { cancel(reason?: unknown): Promise<void> } | null, reason?: unknown): void {
+  stream?.cancel(reason).catch(() => undefined);
+}
+
 export class Watchdog implements Disposable {
   /** Aborts when the far side has been silent for too long or has taken too long in all, or when the caller's signal does. */
   readonly signal: AbortSignal;
@@ -75,14 +86,13 @@ export class Watchdog implements Disposable {
         if (!(value instanceof Uint8Array))
           throw new InvalidArgumentError({ field: 'source', expected: 'a stream of Uint8Array', got: describe(value) });
         if (!bytes.append(value)) {
-          await reader.cancel().catch(() => undefined);
+          giveUp(reader);
           return undefined;
         }
         onBytes?.(bytes.length);
       }
     } catch (error) {
-      // Not awaited: a stalled stream may never answer.
-      reader.cancel(error).catch(() => undefined);
+      giveUp(reader, error);
       throw error;
     }
   }

@@ -2,7 +2,7 @@
  * Reads a request's parts under caps of bytes and of time: whatever Content-Length says and in however small pieces they come, no more is
  * buffered than the cap of bytes, but for what a buffer that was too small or too large takes beside its successor.
  */
-import { Watchdog } from '../bundle/watchdog.ts';
+import { Watchdog, announcedBytes } from '../bundle/watchdog.ts';
 import { LimitError, MalformedFileError, describe } from '../core/errors.ts';
 import { multipartParts } from './multipart.ts';
 import { Refusal, busy } from './refusal.ts';
@@ -85,16 +85,15 @@ async function readBody(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = (got: string): LimitError => new LimitError({ field: 'body', expected: `at most ${limitBytes} bytes`, got });
   // The header may lie or be missing: it saves reading what is already known to be too large, and a buffer that grows.
-  const announced = Number(request.headers.get('content-length') ?? 0);
-  if (announced > limitBytes) throw tooLarge(`${announced}`);
+  const expectedBytes = announcedBytes(request.headers);
+  if (expectedBytes > limitBytes) throw tooLarge(`${expectedBytes}`);
   if (request.body === null) throw new MalformedFileError({ field: 'body', expected: 'multipart/form-data', got: 'none' });
-  const expectedBytes = Number.isSafeInteger(announced) && announced > 0 ? announced : 0;
   using watchdog = new Watchdog(maxIdleMs, request.signal, maxReadMs);
   let bytes: Uint8Array<ArrayBuffer> | undefined;
   try {
     bytes = await watchdog.readBody(request.body as ReadableStream<Uint8Array>, limitBytes, {
       expectedBytes,
-      onHeld: (heldBytes) => held.resize(heldBytes),
+      onHeld: (taken) => held.resize(taken),
     });
   } catch (cause) {
     if (cause instanceof Refusal) throw cause;

@@ -16,7 +16,7 @@ import { expectTyped } from './support.ts';
 
 type Fault =
   | 'none' | 'ignores Range' | 'ignores Range, lies about length' | '416 to suffixes' | 'changes ETag' | 'changes size' | 'changes Last-Modified'
-  | 'sends less' | 'sends more' | 'sends another range' | 'states no range' | 'states no size' | 'stalls' | 'stalls at once' | 'hangs up' | 'hangs up within' | '404' | '416 later' | '500 later' | '200 later' | 'endless';
+  | 'sends less' | 'sends more' | 'sends another range' | 'states no range' | 'states no size' | 'stalls' | 'stalls at once' | 'hangs up' | 'hangs up within' | '404' | '416 later' | '500 later' | '200 later' | 'endless' | 'announces 5 GB';
 
 const graph = preset('mlp', { input: [300], widths: [300], classes: 10 });
 const requests: { range: string; sent: number }[] = [];
@@ -48,6 +48,14 @@ function respond(request: IncomingMessage, response: ServerResponse): void {
     const timer = setInterval(() => response.write(new Uint8Array(1 << 16)), 1);
     response.on('close', () => clearInterval(timer));
     return;
+  }
+  if (fault === 'announces 5 GB') {
+    response.writeHead(200, { ...headers, 'Content-Length': 5e9 });
+    const more = (): void => {
+      while (!response.destroyed && response.write(new Uint8Array(1 << 16))) record.sent += 1 << 16;
+    };
+    response.on('drain', more);
+    return more();
   }
   if (fault === 'stalls' && later) {
     response.writeHead(206, headers);
@@ -130,6 +138,14 @@ describe('a server that does not know ranges is read once, whole', () => {
   test('within the cap', async () => {
     fault = 'ignores Range';
     await expectTyped(() => openBundle(url, { maximumBytes: 1000 }), 'limit');
+  });
+
+  test('and not at all where it announces more', async () => {
+    requests.length = 0;
+    fault = 'announces 5 GB';
+    expect(await expectTyped(() => openBundle(url, { maximumBytes: 50e6 }), 'limit')).toMatchObject({ got: '5000000000' });
+    // What fits the buffers of two sockets.
+    expect(requests[0]?.sent).toBeLessThan(20e6);
   });
 });
 

@@ -1,7 +1,8 @@
 /** Bodies in pieces of any size, read whole: what comes out, and what it takes meanwhile. */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
+import { openBundle } from '../../src/bundle/reader.ts';
 import { Watchdog } from '../../src/bundle/watchdog.ts';
 import { generator } from './generator.ts';
 
@@ -66,6 +67,32 @@ test('400,000 pieces of a byte take what their bytes take', async () => {
   expect(got?.length).toBe(count);
   expect(most).toBeLessThan(3 * count);
   expect(after.heapUsed + after.external - before.heapUsed - before.external).toBeLessThan(8e6);
+});
+
+test('a body beyond the cap is given up, whether its end is ever heard of or not', async () => {
+  const cancel = vi.fn(() => new Promise<void>(() => undefined));
+  const endless = (): ReadableStream<Uint8Array> =>
+    new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(1000)), cancel });
+  expect(await read(endless(), 5000)).toBeUndefined();
+  await expect(openBundle(endless(), { maximumBytes: 5000 })).rejects.toMatchObject({ code: 'limit', got: 'more' });
+  expect(cancel).toHaveBeenCalledTimes(2);
+}, 5000);
+
+test('a response that announces more than the cap is not read', async () => {
+  const pull = vi.fn((controller: ReadableStreamDefaultController) => controller.enqueue(new Uint8Array(1000)));
+  const cancel = vi.fn();
+  const announcing = (headers: Record<string, string>): Response =>
+    new Response(new ReadableStream({ pull, cancel }, { highWaterMark: 0 }), { headers });
+  await expect(openBundle(announcing({ 'content-length': '5000000000' }), { maximumBytes: 2e8 })).rejects.toMatchObject({
+    code: 'limit',
+    got: '5000000000',
+  });
+  expect(pull).not.toHaveBeenCalled();
+  expect(cancel).toHaveBeenCalledOnce();
+  // What is coded is longer or shorter than what comes out: it is counted as it comes.
+  await expect(
+    openBundle(announcing({ 'content-length': '5000000000', 'content-encoding': 'gzip' }), { maximumBytes: 5000 }),
+  ).rejects.toMatchObject({ code: 'limit', got: 'more' });
 });
 
 test.each([0, 10])('one byte beyond the cap is refused, %i announced', async (expectedBytes) => {
