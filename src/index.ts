@@ -125,7 +125,21 @@ export type { MatchingCounts, MatchingLap, MatchingResult } from './matching/coo
 // Foundations
 export { openCore } from './core/core.ts';
 export type { Arithmetic, Core, CoreOptions } from './core/core.ts';
-export * from './core/errors.ts';
+export {
+  BudgetError,
+  IntegrityError,
+  InvalidArgumentError,
+  KernelError,
+  LimitError,
+  LockedError,
+  MalformedFileError,
+  NetworkError,
+  NotFiniteError,
+  OutOfMemoryError,
+  TrajportError,
+  UnsupportedError,
+} from './core/errors.ts';
+export type { ErrorCode, ErrorFacts } from './core/errors.ts';
 export { limits } from './core/limits.ts';
 export type { NamedTensors, NetworkState, Tensor } from './tensor/tensor.ts';
 export { lossKinds } from './gradient/loss.ts';

@@ -2,7 +2,8 @@
  * Everything a bundle can be read from, as one interface of two members. Sources with random access are read where
  * needed; streams are read into memory first, up to a cap.
  */
-import { InvalidArgumentError, LimitError, NetworkError, TrajportError, UnsupportedError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError, LimitError, NetworkError, TrajportError, UnsupportedError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { OptionNames } from '../core/options.ts';
 import { type HttpOptions, openHttp } from './http-source.ts';

@@ -1,5 +1,6 @@
 /** Shapes that files state. */
-import { LimitError, MalformedFileError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { LimitError, MalformedFileError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 
 /**

@@ -3,7 +3,8 @@
  * a file of the same size and ETag as before, and deliver exactly that many bytes. A server that ignores Range is read
  * once, whole, into memory.
  */
-import { InvalidArgumentError, LimitError, NetworkError, TrajportError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError, LimitError, NetworkError, TrajportError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { FIRST_RANGE_BYTES, type RandomAccess, memorySource, withTail } from './random-access.ts';
 import { Watchdog, announcedBytes, giveUp } from './watchdog.ts';

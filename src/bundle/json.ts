@@ -3,7 +3,8 @@
  * integers above 2^53, and gives `{}` an Object.prototype; each of those lets two readers see two files in one.
  * Here: duplicate keys (after unescaping) are errors, integers are exact, objects have no prototype, depth and number of values are capped.
  */
-import { LimitError, MalformedFileError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { LimitError, MalformedFileError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;

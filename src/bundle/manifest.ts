@@ -2,7 +2,8 @@
  * `trajectory.json`: what a bundle says about itself. Parsed strictly (a field nobody defined is an error), printed
  * deterministically (fixed order of fields, numbers as ECMAScript prints them, integers from 2^53 with an exponent).
  */
-import { IntegrityError, LimitError, MalformedFileError, UnsupportedError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { IntegrityError, LimitError, MalformedFileError, UnsupportedError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { initialisers } from '../model/initialise.ts';
 import { type ModelGraph, parseGraph } from '../model/graph.ts';

@@ -2,7 +2,9 @@
  * A network's state as a safetensors file: PyTorch's names and layouts, so that `load_state_dict(strict=True)` takes
  * it, and so that PyTorch's own files come in.
  */
-import { MalformedFileError, describe, requireMembers } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { MalformedFileError } from '../core/errors.ts';
+import { requireMembers } from '../core/require.ts';
 import { type NamedTensors, type NetworkState, type Tensor, sameShape } from '../tensor/tensor.ts';
 import { type RawTensor, rawToFloat32, readSafetensorsOf, safetensorsHeader, writeSafetensors } from './safetensors.ts';
 

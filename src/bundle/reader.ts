@@ -3,7 +3,9 @@
  * those of the checkpoints it builds on, back to the last that stands alone.
  */
 import { type Core, openCore } from '../core/core.ts';
-import { IntegrityError, InvalidArgumentError, LimitError, MalformedFileError, TrajportError, describe, requireNumber } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { IntegrityError, InvalidArgumentError, LimitError, MalformedFileError, TrajportError } from '../core/errors.ts';
+import { requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';

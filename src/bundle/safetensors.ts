@@ -3,7 +3,9 @@
  * The reader is stricter than the reference where that one's verdict depends on the reader: the header begins with
  * '{', keys occur once, `__metadata__` holds strings, integers are exact, and caps of `limits` bound what a header costs.
  */
-import { LimitError, MalformedFileError, describe, requireBytes, requireMembers } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { LimitError, MalformedFileError } from '../core/errors.ts';
+import { requireBytes, requireMembers } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { type Dtype, dtypeBits, isDtype, toFloat32 } from './dtype.ts';
 import { countElements } from './extents.ts';

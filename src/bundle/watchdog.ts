@@ -1,5 +1,7 @@
 /** Ends requests that stall or that the caller aborts, and bounds what their bodies bring. */
-import { InvalidArgumentError, describe, requireNumber } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireNumber } from '../core/require.ts';
 import { GrowingBuffer } from './growing-buffer.ts';
 
 /** A timer that is set for longer goes off at once, in every runtime. */

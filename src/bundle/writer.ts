@@ -2,15 +2,9 @@
  * Writes trajectory bundles, one checkpoint at a time: two files' worth of memory, however long the trajectory.
  */
 import type { Core } from '../core/core.ts';
-import {
-  InvalidArgumentError,
-  LimitError,
-  TrajportError,
-  describe,
-  requireChoice,
-  requireInteger,
-  requireMembers,
-} from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError, LimitError, TrajportError } from '../core/errors.ts';
+import { requireChoice, requireInteger, requireMembers } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';

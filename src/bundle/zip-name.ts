@@ -2,7 +2,8 @@
  * Names of ZIP entries: what one may be called, and which names would collide. A name that two systems read in two
  * ways (separators, drives, parents, control characters, compositions of accents) is refused rather than interpreted.
  */
-import { LimitError, MalformedFileError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { LimitError, MalformedFileError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { decodeUtf8 } from './json.ts';
 

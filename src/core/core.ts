@@ -5,15 +5,8 @@
  * silence (stock malloc answers 0 and the caller then writes to address 0).
  */
 import * as bundled from '#wasm';
-import {
-  InvalidArgumentError,
-  KernelError,
-  OutOfMemoryError,
-  UnsupportedError,
-  requireChoice,
-  requireInteger,
-  requireMembers,
-} from './errors.ts';
+import { InvalidArgumentError, KernelError, OutOfMemoryError, UnsupportedError } from './errors.ts';
+import { requireChoice, requireInteger, requireMembers } from './require.ts';
 import { instantiate } from './instantiate.ts';
 import type { CoreKernels } from './kernels.ts';
 import { limits } from './limits.ts';

@@ -1,6 +1,6 @@
 /** The f32 matrix product on heap pointers: argument checks, scratch and batches around `assembly/matmul.ts`. */
 import type { Core } from './core.ts';
-import { requireInteger } from './errors.ts';
+import { requireInteger } from './require.ts';
 
 /** C [m, n] (+)= op(A) [m, k] · op(B) [k, n]. Pointers are byte offsets, everything else counts f32 elements. */
 export interface MatmulOptions {

@@ -2,7 +2,8 @@
  * The options of a call, checked at its door: what types cannot hold a call from JavaScript to, and what they let
  * through in a spread object.
  */
-import { InvalidArgumentError, describe } from './errors.ts';
+import { describe } from './describe.ts';
+import { InvalidArgumentError } from './errors.ts';
 import { nearestName } from './nearest-name.ts';
 
 /** The names of a call's options. A type over every one of them: a new one cannot be forgotten. */

@@ -1,5 +1,6 @@
 /** Which rows a mini-batch takes: seeded, epoch by epoch. */
-import { InvalidArgumentError, requireInteger } from '../core/errors.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireInteger } from '../core/require.ts';
 import type { Random } from '../tensor/random.ts';
 
 const LARGEST_BATCH = 2 ** 31 - 1;

@@ -2,7 +2,8 @@
  * CIFAR's binary files, plain or gzip: records of label bytes and 3 × 32 × 32 pixels (red, green and blue planes,
  * row-major), without any header. CIFAR-10 has one label byte, CIFAR-100 two: the coarse label, then the fine one.
  */
-import { MalformedFileError, requireChoice, requireMembers } from '../core/errors.ts';
+import { MalformedFileError } from '../core/errors.ts';
+import { requireChoice, requireMembers } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { gunzip, isGzip } from './gzip.ts';

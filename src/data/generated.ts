@@ -13,7 +13,7 @@
  */
 import { requireCore, type Core } from '../core/core.ts';
 import { elementary, type Elementary } from '../core/elementary.ts';
-import { requireInteger, requireMembers } from '../core/errors.ts';
+import { requireInteger, requireMembers } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { Random, streams } from '../tensor/random.ts';

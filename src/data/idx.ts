@@ -2,7 +2,8 @@
  * The IDX format of MNIST and its kin, plain or gzip: big-endian magic (0, 0, type, rank), one u32 an axis, then the
  * elements. Any size of image; labels are bytes, so at most 256 classes.
  */
-import { LimitError, MalformedFileError, UnsupportedError, requireMembers } from '../core/errors.ts';
+import { LimitError, MalformedFileError, UnsupportedError } from '../core/errors.ts';
+import { requireMembers } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';

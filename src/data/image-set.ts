@@ -1,5 +1,7 @@
 /** Labelled images as bytes: sets, sets made of others, and the split of rows into training and held-out ones. */
-import { InvalidArgumentError, describe, requireInteger, requireList, requireMembers, requireNumber } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireInteger, requireList, requireMembers, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';

@@ -1,5 +1,6 @@
 /** Text as token numbers: bytes as they are, or characters by their place in a vocabulary. */
-import { InvalidArgumentError, LimitError, MalformedFileError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError, LimitError, MalformedFileError } from '../core/errors.ts';
 
 /** Code points in ascending order: the token of one is its place. */
 type CharacterVocabulary = readonly number[];

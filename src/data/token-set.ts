@@ -1,5 +1,7 @@
 /** Token numbers of a text, cut into windows of equal length: the data of a language model, which learns each next token. */
-import { InvalidArgumentError, describe, requireInteger, requireMembers, requireBytes } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireBytes, requireInteger, requireMembers } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { room, type Batch } from './batch.ts';

@@ -3,7 +3,8 @@
  * buffered than the cap of bytes, but for what a buffer that was too small or too large takes beside its successor.
  */
 import { Watchdog, announcedBytes } from '../bundle/watchdog.ts';
-import { LimitError, MalformedFileError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { LimitError, MalformedFileError } from '../core/errors.ts';
 import { multipartParts } from './multipart.ts';
 import { Refusal, busy } from './refusal.ts';
 

@@ -2,7 +2,8 @@
  * A transfer as one HTTP request: bundle and target in, transferred weights out. Sizes, time, work and memory are capped; every
  * refusal is a JSON error with the status that says whose fault it is. The defaults are for an isolate of 128 MB.
  */
-import { LimitError, MalformedFileError, TrajportError, requireInteger, requireNumber } from '../core/errors.ts';
+import { LimitError, MalformedFileError, TrajportError } from '../core/errors.ts';
+import { requireInteger, requireNumber } from '../core/require.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';

@@ -1,5 +1,6 @@
 /** The options part of a request: an untrusted JSON object, made the choices of a transfer or refused by name. */
-import { InvalidArgumentError, MalformedFileError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError, MalformedFileError } from '../core/errors.ts';
 import { MANIFEST_ENTRY } from '../bundle/manifest.ts';
 import { requireOptions } from '../core/options.ts';
 import { transferMethods } from '../transfer/settings.ts';

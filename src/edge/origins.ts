@@ -1,5 +1,7 @@
 /** Cross-origin requests (CORS) of pages: what browsers ask beforehand, and what every answer has to say, refusals included. */
-import { InvalidArgumentError, describe, requireList } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireList } from '../core/require.ts';
 
 type Handler = (request: Request) => Promise<Response>;
 

@@ -1,5 +1,7 @@
 /** What a network is trained for: a mean over the images of a batch, against targets made from their labels. */
-import { InvalidArgumentError, describe, requireChoice, requireNumber } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireChoice, requireNumber } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 

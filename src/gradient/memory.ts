@@ -1,5 +1,6 @@
 /** What a gradient takes on the WebAssembly heap, reckoned beforehand, and the micro-batch that a heap has room for. */
-import { BudgetError, requireInteger } from '../core/errors.ts';
+import { BudgetError } from '../core/errors.ts';
+import { requireInteger } from '../core/require.ts';
 import { gradientCost } from '../model/cost.ts';
 import { inferShapes, parameterLayout, type ModelGraph, type Shape } from '../model/graph.ts';
 import { elementCount } from '../tensor/tensor.ts';

@@ -1,6 +1,8 @@
 /** Batches on their way to the heap: checked against a graph, cut into rows, uploaded as kernels want them. */
 import { engine, type Tensor as TfjsTensor } from '#tfjs';
-import { InvalidArgumentError, describe, requireInteger } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireInteger } from '../core/require.ts';
 import type { Batch } from '../data/batch.ts';
 import { labelsPerInput, outputClasses, type ModelGraph } from '../model/graph.ts';
 import { elementCount } from '../tensor/tensor.ts';

@@ -3,7 +3,9 @@
  * `NetworkState` in PyTorch's names and layouts; between calls nothing stays on the heap except open trainers.
  */
 import type { Tensor as TfjsTensor } from '#tfjs';
-import { InvalidArgumentError, UnsupportedError, describe, requireChoice, requireInteger } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError, UnsupportedError } from '../core/errors.ts';
+import { requireChoice, requireInteger } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import type { Batch } from '../data/batch.ts';

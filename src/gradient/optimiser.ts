@@ -1,6 +1,7 @@
 /** SGD with momentum and AdamW in PyTorch's forms, updating parameters in place on the heap. */
 import { engine, type Tensor } from '#tfjs';
-import { InvalidArgumentError, requireChoice, requireMembers, requireNumber } from '../core/errors.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireChoice, requireMembers, requireNumber } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import type { HeapParameters } from './parameters.ts';

@@ -1,5 +1,6 @@
 /** Training in place: parameters, gradients and the optimiser's moments stay on the heap from step to step. */
-import { InvalidArgumentError, requireNumber } from '../core/errors.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireNumber } from '../core/require.ts';
 import type { Batch } from '../data/batch.ts';
 import type { ModelGraph, NodeOf, ParameterLayout } from '../model/graph.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';

@@ -8,16 +8,9 @@
 import { runBreathing, runThrough } from '../core/breather.ts';
 import type { Pieces } from '../core/breather.ts';
 import { Scratch, requireCore, type Core } from '../core/core.ts';
-import {
-  InvalidArgumentError,
-  LimitError,
-  NotFiniteError,
-  describe,
-  requireChoice,
-  requireFlag,
-  requireInteger,
-  requireMembers,
-} from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError, LimitError, NotFiniteError } from '../core/errors.ts';
+import { requireChoice, requireFlag, requireInteger, requireMembers } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';

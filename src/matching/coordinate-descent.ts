@@ -4,7 +4,9 @@
  */
 import { runThrough } from '../core/breather.ts';
 import type { Pieces } from '../core/breather.ts';
-import { InvalidArgumentError, describe, requireFlag, requireInteger, requireMembers, requireNumber } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireFlag, requireInteger, requireMembers, requireNumber } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import type { Random } from '../tensor/random.ts';

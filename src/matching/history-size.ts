@@ -1,6 +1,6 @@
 /** What a gradient history takes, known before anything is computed. */
 import { requireSpec } from './permutation.ts';
-import { requireInteger } from '../core/errors.ts';
+import { requireInteger } from '../core/require.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { matchingLayout } from './layout.ts';
 import type { MatchingLayout } from './layout.ts';

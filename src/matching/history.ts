@@ -4,7 +4,8 @@
  * groups permute are kept, slice by slice (`stored-pairs.ts`). This file holds both to a byte budget.
  */
 import { requireCore, type Core } from '../core/core.ts';
-import { BudgetError, requireChoice, requireFlag, requireInteger } from '../core/errors.ts';
+import { BudgetError } from '../core/errors.ts';
+import { requireChoice, requireFlag, requireInteger } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';

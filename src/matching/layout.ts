@@ -2,7 +2,9 @@
  * How the tensors of a network enter matching, derived once from its permutation spec: which move with one group (their
  * similarity does not depend on other permutations), which with two, and which not at all.
  */
-import { InvalidArgumentError, describe, requireList, requireText } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireList, requireText } from '../core/require.ts';
 import type { BlockStructure, PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { piecesOf } from './arrangement.ts';

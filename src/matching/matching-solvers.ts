@@ -1,6 +1,6 @@
 /** The solvers for callers from outside: seeded by a number, as everything else that they call is. */
 import { runThrough } from '../core/breather.ts';
-import { requireMembers } from '../core/errors.ts';
+import { requireMembers } from '../core/require.ts';
 import { requireOptions, type OptionNames } from '../core/options.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { solveOptionNames } from './coordinate-descent.ts';

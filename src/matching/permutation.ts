@@ -2,7 +2,9 @@
  * Permutations of hidden units: make, check, invert, compose, and apply to named tensors.
  * One convention throughout: `permuted[i] = original[perm[i]]`.
  */
-import { InvalidArgumentError, describe, requireMembers } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireMembers } from '../core/require.ts';
 import type { PermutationGroup, PermutationSpec, TensorSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { elementCount, sameShape } from '../tensor/tensor.ts';

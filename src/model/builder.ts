@@ -11,7 +11,9 @@
  *       return builder.add({ op: 'add' }, body, input);
  *     }
  */
-import { InvalidArgumentError, describe, requireList } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireList } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { INPUT, parseGraph, type ModelGraph, type OperationName, type Operations, type Padding, type Pair } from './graph.ts';

@@ -2,7 +2,7 @@
  * What a gradient costs before it is computed: floating-point operations, parameters, and the bytes of the values that
  * must be alive at once. Products are counted in direct form (a multiplication and an addition each).
  */
-import { requireInteger } from '../core/errors.ts';
+import { requireInteger } from '../core/require.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { INPUT, inferShapes, parameterLayout, type GraphNode, type ModelGraph, type OperationName, type Shape } from './graph.ts';
 import { attentionShape, featuresOf } from './operations-sequence.ts';

@@ -2,7 +2,9 @@
  * Reads the fields of one untrusted JSON object: every value checked, every default written down, and a field that
  * nobody asked for is an error (a misspelt `strid` must not silently mean stride 1).
  */
-import { InvalidArgumentError, describe, requireInteger, requireNumber } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireInteger, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 
 /** [height, width]. */

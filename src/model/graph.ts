@@ -3,7 +3,9 @@
  * `{ name: 'convs.0', op: 'conv2d', … }` owns `convs.0.weight` and `convs.0.bias`, exactly PyTorch's names.
  * What each operation accepts, gives and owns stands in `operations.ts`.
  */
-import { InvalidArgumentError, LimitError, UnsupportedError, describe, requireInteger, requireMembers } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError, LimitError, UnsupportedError } from '../core/errors.ts';
+import { requireInteger, requireMembers } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { FieldReader } from './fields.ts';

@@ -3,7 +3,7 @@
  * network whose first layers agree with another's gets the same numbers there.
  */
 import { requireCore, type Core } from '../core/core.ts';
-import { requireChoice, requireInteger } from '../core/errors.ts';
+import { requireChoice, requireInteger } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { fillNormal, fillUniform, streams } from '../tensor/random.ts';

@@ -2,7 +2,8 @@
  * A TensorFlow.js LayersModel (`model.json`, or its topology), Sequential or functional, as a graph. Node names are the layers',
  * so its weights fit by name; what has no counterpart is refused by the layer's name.
  */
-import { InvalidArgumentError, UnsupportedError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError, UnsupportedError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { FieldReader } from './fields.ts';
 import { flattenedInputs } from './flattened-units.ts';

@@ -2,7 +2,8 @@
  * torchvision's residual and VGG networks, layer for layer and name for name, so that its checkpoints load as they are.
  * Dropout is left out: it has no parameters and does nothing in evaluation.
  */
-import { InvalidArgumentError, requireChoice, requireInteger } from '../core/errors.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireChoice, requireInteger } from '../core/require.ts';
 import { sequential, type Layer, type Residual } from './builder.ts';
 import type { ModelGraph, Shape } from './graph.ts';
 import type { PresetOptions } from './preset-options.ts';

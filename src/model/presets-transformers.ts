@@ -2,7 +2,8 @@
  * Networks of tokens and of layer norms, name for name: vision transformers and MLP-Mixers as timm publishes them, GPT-2 as
  * Hugging Face does, ConvNeXt as torchvision does. Dropout and stochastic depth are left out: they do nothing in evaluation.
  */
-import { InvalidArgumentError, requireInteger } from '../core/errors.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireInteger } from '../core/require.ts';
 import { GraphBuilder, sequential, type Layer, type Residual } from './builder.ts';
 import type { ModelGraph, Shape } from './graph.ts';
 import { requireImage } from './presets-torchvision.ts';

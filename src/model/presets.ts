@@ -1,7 +1,7 @@
 /**
  * Networks by name. Parameter names follow the published PyTorch code of each, so that its checkpoints load as they are.
  */
-import { requireChoice, requireInteger, requireMembers } from '../core/errors.ts';
+import { requireChoice, requireInteger, requireMembers } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { GraphBuilder, sequential, type Layer } from './builder.ts';

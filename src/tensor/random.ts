@@ -4,7 +4,7 @@
  * never overlap, need no state to be stored, and are the same in every runtime.
  */
 import type { Core } from '../core/core.ts';
-import { requireInteger, requireNumber } from '../core/errors.ts';
+import { requireInteger, requireNumber } from '../core/require.ts';
 
 /** One purpose, one stream: drawing more for one never shifts another. */
 export const streams = {

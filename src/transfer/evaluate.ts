@@ -1,6 +1,6 @@
 /** Loss and accuracy of a network on images, in pieces so that the host's event loop stays alive. */
 import { Breather } from '../core/breather.ts';
-import { requireInteger } from '../core/errors.ts';
+import { requireInteger } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { BatchPieces } from '../data/batch-pieces.ts';

@@ -3,7 +3,9 @@
  * field at fault, so that a wrong class count is not met as a shape error five floors below.
  */
 import type { Core } from '../core/core.ts';
-import { InvalidArgumentError, describe, requireMembers, requireNumber } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireMembers, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import type { OptionNames } from '../core/options.ts';
 import { splitRows } from '../data/image-set.ts';

@@ -1,7 +1,8 @@
 /**
  * What a transfer will cost, before running it: gradients, FLOPs, bytes and, given a measured rate, seconds.
  */
-import { BudgetError, UnsupportedError, requireInteger, requireNumber } from '../core/errors.ts';
+import { BudgetError, UnsupportedError } from '../core/errors.ts';
+import { requireInteger, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';

@@ -1,6 +1,7 @@
 /** The scores of a network, for whoever compares them with another framework's or averages those of several networks. */
 import { Breather } from '../core/breather.ts';
-import { LimitError, requireInteger } from '../core/errors.ts';
+import { LimitError } from '../core/errors.ts';
+import { requireInteger } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { BatchPieces } from '../data/batch-pieces.ts';

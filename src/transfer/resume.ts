@@ -5,7 +5,9 @@
  * metadata holds the job's settings, the hashes of its inputs and binaries, and how far it is (docs/resume.md). A flipped
  * bit is detected by the hash; a point of another job is refused with all that differs.
  */
-import { IntegrityError, InvalidArgumentError, MalformedFileError, describe, requireMembers } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { IntegrityError, InvalidArgumentError, MalformedFileError } from '../core/errors.ts';
+import { requireMembers } from '../core/require.ts';
 import { binaryHashes } from '../core/core.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';

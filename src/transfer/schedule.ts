@@ -4,7 +4,8 @@
  */
 import type { Core } from '../core/core.ts';
 import { elementary } from '../core/elementary.ts';
-import { InvalidArgumentError, requireInteger } from '../core/errors.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireInteger } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 
 export type ScheduleKind = 'cosine' | 'uniform';

@@ -2,16 +2,9 @@
  * The options of a transfer, with their defaults and their checks, in one place: what `transfer` runs, `plan`
  * estimates and the record states are the same settings.
  */
-import {
-  InvalidArgumentError,
-  describe,
-  requireChoice,
-  requireFlag,
-  requireInteger,
-  requireList,
-  requireNumber,
-  requireText,
-} from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireChoice, requireFlag, requireInteger, requireList, requireNumber, requireText } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import type { OptionNames } from '../core/options.ts';
 import { lossOfRecord, requireLoss, type Loss } from '../gradient/loss.ts';

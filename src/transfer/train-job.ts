@@ -1,7 +1,8 @@
 /** What a training is told, and what follows from it before anything is computed. */
 import type { Core } from '../core/core.ts';
 import { elementary } from '../core/elementary.ts';
-import { InvalidArgumentError, requireChoice, requireInteger, requireList, requireNumber } from '../core/errors.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireChoice, requireInteger, requireList, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';

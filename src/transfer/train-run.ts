@@ -1,5 +1,6 @@
 /** A training under way, iteration by iteration. */
-import { NotFiniteError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { NotFiniteError } from '../core/errors.ts';
 import { BatchSampler } from '../data/batch-sampler.ts';
 import type { Batch } from '../data/batch.ts';
 import { BatchPieces } from '../data/batch-pieces.ts';

@@ -1,5 +1,7 @@
 /** A source trajectory, from a bundle or from memory. */
-import { InvalidArgumentError, describe, requireList, requireMembers } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { requireList, requireMembers } from '../core/require.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { getTensor } from '../tensor/tensor.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';

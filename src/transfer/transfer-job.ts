@@ -1,6 +1,7 @@
 /** What a transfer is told, and what follows from it before anything is computed. */
 import type { Core } from '../core/core.ts';
-import { InvalidArgumentError, describe } from '../core/errors.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { sha256Hex } from '../core/sha256.ts';

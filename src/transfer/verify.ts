@@ -2,7 +2,7 @@
  * Verification by function: a randomly permuted network must compute the same as the original while its weights moved.
  * That proves a permutation spec on the very weights it will be used on (π-equivalence).
  */
-import { requireInteger } from '../core/errors.ts';
+import { requireInteger } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import type { Batch } from '../data/batch.ts';

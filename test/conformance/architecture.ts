@@ -2,7 +2,8 @@
  * Reads the `architecture` object of the reference cases (`{ input: [C, H, W], layers: […] }`, a list of layers with
  * stated input widths and square kernels, `residual` holding two lists) into a graph.
  */
-import { InvalidArgumentError, UnsupportedError, describe } from '../../src/core/errors.ts';
+import { describe } from '../../src/core/describe.ts';
+import { InvalidArgumentError, UnsupportedError } from '../../src/core/errors.ts';
 import { sequential, type Layer, type Residual } from '../../src/model/builder.ts';
 import { FieldReader } from '../../src/model/fields.ts';
 import { inferShapes, type ModelGraph } from '../../src/model/graph.ts';

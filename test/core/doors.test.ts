@@ -5,7 +5,7 @@ import * as api from '../../src/index.ts';
 const wrong: readonly unknown[] = [undefined, null, 5, 'x', {}, [], () => 1, new Uint8Array(3)];
 
 /** Made or called by the library alone, or with what another function has just given. */
-const inner = new Set(['TrajectoryBundle', 'requireChoice', 'requireMembers', 'describeMisfits', 'requireFit', 'decodeResumePoint']);
+const inner = new Set(['TrajectoryBundle', 'describeMisfits', 'requireFit', 'decodeResumePoint']);
 
 const doors = Object.entries(api).filter((entry): entry is [string, (...args: readonly unknown[]) => unknown] => {
   const [name, value] = entry as [string, unknown];

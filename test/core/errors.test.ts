@@ -1,7 +1,7 @@
 /** What errors say of values that strangers made: short, and never an error of its own. */
 import { describe as group, expect, it } from 'vitest';
 import { readSafetensors } from '../../src/bundle/safetensors.ts';
-import { describe } from '../../src/core/errors.ts';
+import { describe } from '../../src/core/describe.ts';
 import { expectTyped, rawSafetensors } from '../bundle/support.ts';
 
 const parsed = (text: string): unknown => JSON.parse(text);

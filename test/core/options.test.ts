@@ -178,10 +178,9 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
 
 /** What takes no options: numbers, names, arrays and what others of these made. */
 const without: readonly string[] = [
-  'TrajectoryBundle', 'channelStatistics', 'closeSharedCompute', 'composePermutations', 'decodeResumePoint', 'derivePermutationSpec', 'describe', 'describeMisfits', 'detect',
+  'TrajectoryBundle', 'channelStatistics', 'closeSharedCompute', 'composePermutations', 'decodeResumePoint', 'derivePermutationSpec', 'describeMisfits', 'detect',
   'flattenedInputs', 'graphFromLayersModel', 'historySize', 'identityPermutations', 'inferShapes', 'invertPermutations', 'lintPermutationSpec', 'normalised', 'outputClasses',
-  'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'requireBytes', 'requireChoice', 'requireFit', 'requireFlag', 'requireInteger', 'requireList',
-  'requireMembers', 'requireNumber', 'requireText', 'selectClasses', 'selectRows', 'serveGradients', 'splitRows', 'stateFromSafetensors', 'stateSha256', 'stateToSafetensors',
+  'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'requireFit',   'selectClasses', 'selectRows', 'serveGradients', 'splitRows', 'stateFromSafetensors', 'stateSha256', 'stateToSafetensors',
   'tiedWeights', 'tokensFromBytes', 'trajectoryFromStates', 'writableFormatOf', 'writeSafetensors',
 ];
 

@@ -1,5 +1,6 @@
 /** What every reader of people's files gives, and what it is given: bytes in, named tensors out. */
-import { LimitError, MalformedFileError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { LimitError, MalformedFileError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';

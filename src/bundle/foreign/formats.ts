@@ -2,7 +2,9 @@
  * The kinds of people's files: how each is told from the others, and what reads it. By content first, since names lie;
  * by name only where bytes say nothing.
  */
-import { LimitError, MalformedFileError, UnsupportedError, TrajportError, describe, requireMembers } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { LimitError, MalformedFileError, UnsupportedError, TrajportError } from '../../core/errors.ts';
+import { requireMembers } from '../../core/require.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
 import { memorySource } from '../random-access.ts';

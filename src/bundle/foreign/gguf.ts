@@ -2,7 +2,8 @@
  * GGUF, versions 2 and 3: header, key-value pairs, tensor list, data at aligned offsets. Unquantised tensors only: codes
  * of blocks would lose the steps of a trajectory. Extents stand innermost first, so they are reversed to PyTorch's order.
  */
-import { LimitError, UnsupportedError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { LimitError, UnsupportedError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';

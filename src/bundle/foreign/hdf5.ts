@@ -4,7 +4,8 @@
  * A reader of our own, because a library that follows addresses in a damaged file may follow them for ever: here every
  * step is counted against the file's size, every group is entered once, and nothing recurses beyond a cap.
  */
-import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { LimitError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';
 import { decodeUtf8 } from '../json.ts';

@@ -2,7 +2,8 @@
  * Keras: HDF5 files of Keras 2 (`model.save`, `save_weights`) and 3 (`.weights.h5`), and `.keras`, a ZIP with one of the
  * latter. Keras 3 numbers a layer's variables; here they get Keras's own names again, by the kind of layer in the path.
  */
-import { MalformedFileError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { MalformedFileError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { memorySource } from '../random-access.ts';
 import type { RawTensor } from '../safetensors.ts';

@@ -1,5 +1,6 @@
 /** Tensors of any file against what a network has: what fits, and exactly what does not. */
-import { MalformedFileError, requireMembers } from '../../core/errors.ts';
+import { MalformedFileError } from '../../core/errors.ts';
+import { requireMembers } from '../../core/require.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
 import { flattenedInputs } from '../../model/flattened-units.ts';

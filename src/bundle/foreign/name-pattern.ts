@@ -3,7 +3,8 @@
  * one or more characters of any kind; `$1`, `$2`, … in a template are what they stood for. `$$` is a dollar sign.
  * Not regular expressions: those of a stranger's rule file could take exponential time.
  */
-import { InvalidArgumentError, LimitError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { InvalidArgumentError, LimitError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 
 type Part = string | { readonly across: boolean };

@@ -5,16 +5,9 @@
  *    { "from": "layer.*.query.*", "to": "blocks.$1.qkv.$2", "part": [0, 3] },
  *    { "from": "dense/kernel", "to": "linears.0.weight", "view": [7, 7, 64, 512], "transpose": [3, 2, 0, 1], "shape": [512, 3136] }]
  */
-import {
-  InvalidArgumentError,
-  LimitError,
-  MalformedFileError,
-  describe,
-  requireInteger,
-  requireBytes,
-  requireList,
-  requireMembers,
-} from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { InvalidArgumentError, LimitError, MalformedFileError } from '../../core/errors.ts';
+import { requireBytes, requireInteger, requireList, requireMembers } from '../../core/require.ts';
 import { limits } from '../../core/limits.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';

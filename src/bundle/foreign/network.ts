@@ -1,5 +1,7 @@
 /** From people's files to a network's state and to a trajectory: which files of a folder, in which order, under which labels. */
-import { InvalidArgumentError, LimitError, describe, requireMembers } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { InvalidArgumentError, LimitError } from '../../core/errors.ts';
+import { requireMembers } from '../../core/require.ts';
 import { limits } from '../../core/limits.ts';
 import { type ModelGraph, parameterLayout } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';

@@ -2,7 +2,8 @@
  * NumPy's .npy: a magic string, a Python dictionary as text, the elements. The dictionary is read by a grammar of its
  * own for exactly the three keys that NumPy writes; nothing is evaluated. Elements come out little-endian in C order.
  */
-import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { LimitError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';
 import { decodeUtf8 } from '../json.ts';

@@ -1,5 +1,6 @@
 /** NumPy's .npz: a ZIP whose members are .npy files; the name without that ending is the array's. */
-import { MalformedFileError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { MalformedFileError } from '../../core/errors.ts';
 import { type ByteSource, type SourceOptions, openSource } from '../byte-source.ts';
 import type { RawTensor } from '../safetensors.ts';
 import { openZip } from '../zip-reader.ts';

@@ -2,7 +2,8 @@
  * ONNX: the initialisers of a model's graph, inside the file or in files of external data beside it. The graph itself,
  * its constants and subgraphs are not read.
  */
-import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { LimitError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';

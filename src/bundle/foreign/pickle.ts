@@ -4,7 +4,8 @@
  * Opcodes of protocols 2 to 5 that torch.save can emit; the text opcodes of protocols 0 and 1 are refused.
  * Time and memory are linear in the bytes: each opcode is at least one byte and makes at most one value.
  */
-import { LimitError, UnsupportedError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { LimitError, UnsupportedError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { decodeUtf8 } from '../json.ts';
 import type { ByteCursor } from './byte-cursor.ts';

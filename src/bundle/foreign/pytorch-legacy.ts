@@ -2,7 +2,8 @@
  * torch.save's form before PyTorch 1.6 (and `_use_new_zipfile_serialization=False` since): five pickles in a row, then
  * each storage as an element count and its bytes. The still older tar form is refused.
  */
-import { MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { dtypeBits } from '../dtype.ts';
 import { ByteCursor } from './byte-cursor.ts';
 import type { ForeignCheckpoint, ForeignFile } from './checkpoint.ts';

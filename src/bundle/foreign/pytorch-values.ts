@@ -2,7 +2,8 @@
  * What torch.save's pickles may hold: storages, tensors that are views of them, and the few names that a dict of
  * tensors needs. Nothing here reads tensor bytes; it says which bytes of which storage a tensor is.
  */
-import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { LimitError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';

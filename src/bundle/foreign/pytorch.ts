@@ -2,7 +2,8 @@
  * torch.save's form since PyTorch 1.6, `.pt` and `.pth`: a ZIP with one folder of any name that holds `data.pkl` and
  * each storage as `data/<key>`. Only storages that a tensor refers to are read.
  */
-import { MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { memorySource } from '../random-access.ts';
 import { type ZipReader, openZip } from '../zip-reader.ts';

@@ -3,7 +3,8 @@
  * maps each tensor's name to the file beside it that holds it. Every shard must hold exactly the tensors that the index
  * says.
  */
-import { LimitError, MalformedFileError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { LimitError, MalformedFileError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type JsonObject, decodeUtf8, isJsonObject, parseJsonObject } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';

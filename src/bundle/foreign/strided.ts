@@ -1,5 +1,6 @@
 /** Tensors as views of bytes: offset and strides in elements. */
-import { InvalidArgumentError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { InvalidArgumentError } from '../../core/errors.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { dtypeBits } from '../dtype.ts';
 import type { RawTensor } from '../safetensors.ts';

@@ -3,7 +3,8 @@
  * files beside it that hold a group's bytes one after the other, cut anywhere. Topology is not read.
  */
 import { concatBytes } from '../../core/bytes.ts';
-import { LimitError, MalformedFileError, UnsupportedError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { LimitError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';
 import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObject } from '../json.ts';

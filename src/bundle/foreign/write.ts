@@ -1,5 +1,7 @@
 /** Tensors into a file of another kind. What a kind cannot hold is widened where that is exact and refused where not. */
-import { InvalidArgumentError, UnsupportedError, describe, requireChoice, requireText } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { InvalidArgumentError, UnsupportedError } from '../../core/errors.ts';
+import { requireChoice, requireText } from '../../core/require.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
 import { type Dtype, toFloat32 } from '../dtype.ts';

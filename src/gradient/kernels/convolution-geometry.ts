@@ -1,6 +1,7 @@
 /** The extents of a convolution of NHWC images, from tfjs's attributes. */
 import { computeConv2DInfo } from '#tfjs';
-import { UnsupportedError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { UnsupportedError } from '../../core/errors.ts';
 import type { Attributes } from './support.ts';
 
 /** Everything that the three directions need to know. */

@@ -3,7 +3,8 @@
  * GFLOP/s), adds the bias once per block of 48 there, and keeps packed weights by id, blind to changes in place.
  */
 import { assertAndGetBroadcastShape, type TensorInfo } from '#tfjs';
-import { InvalidArgumentError, UnsupportedError, describe } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { InvalidArgumentError, UnsupportedError } from '../../core/errors.ts';
 import { matmulLeavingOutZeros } from '../../core/sparse-matmul.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { defineGradient, defineKernel, required, run, sizeOf, type KernelCall } from './support.ts';

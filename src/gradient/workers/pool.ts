@@ -5,7 +5,9 @@
  */
 import { requireCoreOptions } from '../../core/core.ts';
 import type { Arithmetic, CoreOptions } from '../../core/core.ts';
-import { InvalidArgumentError, KernelError, describe, requireInteger, requireList } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { InvalidArgumentError, KernelError } from '../../core/errors.ts';
+import { requireInteger, requireList } from '../../core/require.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
 import type { Batch } from '../../data/batch.ts';

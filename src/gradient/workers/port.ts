@@ -2,7 +2,9 @@
  * The two shapes in which runtimes hand out workers, as one: web workers (browsers, Deno, Bun) with event listeners, and
  * Node's `worker_threads`, whose events carry the message itself.
  */
-import { InvalidArgumentError, describe, requireMembers } from '../../core/errors.ts';
+import { describe } from '../../core/describe.ts';
+import { InvalidArgumentError } from '../../core/errors.ts';
+import { requireMembers } from '../../core/require.ts';
 
 /** Any function: the runtimes' own declarations differ in what their listeners take. */
 type Method = (...parameters: never[]) => unknown;

@@ -1,7 +1,14 @@
 /** What a pool and its workers say to one another: plain records that structured cloning carries in every runtime. */
 import type { CoreOptions } from '../../core/core.ts';
+import { describe } from '../../core/describe.ts';
 import {
-  InvalidArgumentError, KernelError, NotFiniteError, OutOfMemoryError, TrajportError, UnsupportedError, describe, type ErrorCode,
+  InvalidArgumentError,
+  KernelError,
+  NotFiniteError,
+  OutOfMemoryError,
+  TrajportError,
+  UnsupportedError,
+  type ErrorCode,
 } from '../../core/errors.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NamedOuterProducts } from '../../tensor/outer-products.ts';

@@ -1,0 +1,35 @@
+/** Values of strangers in the words of an error. */
+
+/** Longest text or name of a class that an error repeats. */
+const DESCRIBED_CHARACTERS = 80;
+
+/** Short printable form of an untrusted value for the `got` of an error: never throws, never floods. */
+export function describe(value: unknown): string {
+  try {
+    if (!Array.isArray(value)) return describeOne(value);
+    // Lists within lists by their length alone: each level would multiply the text by eight.
+    const head = value.slice(0, 8).map((item: unknown) => (Array.isArray(item) ? `a list of ${item.length}` : describeOne(item)));
+    return `[${head.join(', ')}${value.length > 8 ? `, … ${value.length} in all` : ''}]`;
+  } catch {
+    return 'an object that cannot be looked at';
+  }
+}
+
+function describeOne(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(shorten(value));
+  if (typeof value === 'bigint') return `${shorten(value.toString())}n`;
+  if (ArrayBuffer.isView(value)) return `${className(value)} of ${value.byteLength} bytes`;
+  if (typeof value === 'object' && value !== null) return className(value);
+  if (typeof value === 'function') return 'a function';
+  return shorten(String(value));
+}
+
+/** By the prototype: a `constructor` of the object's own is data, of JSON for one. */
+function className(value: object): string {
+  const name: unknown = (Object.getPrototypeOf(value) as { readonly constructor?: { readonly name?: unknown } } | null)?.constructor?.name;
+  return typeof name === 'string' && name !== '' ? shorten(name) : 'object';
+}
+
+function shorten(text: string): string {
+  return text.length > DESCRIBED_CHARACTERS ? `${text.slice(0, DESCRIBED_CHARACTERS - 3)}…` : text;
+}
