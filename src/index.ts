@@ -45,14 +45,18 @@ export type { BundleCheckpoint, BundleVerdict, OpenBundleOptions } from './bundl
 export { writeBundle, writeBundleTo } from './bundle/writer.ts';
 export type { BundleContent, BundleOptions, CheckpointContent } from './bundle/writer.ts';
 export type { ByteSink } from './bundle/zip-writer.ts';
-export type { ByteSource } from './bundle/byte-source.ts';
+export type { ByteSource, SourceOptions } from './bundle/byte-source.ts';
+export type { HttpOptions } from './bundle/http-source.ts';
+export type { CheckpointRecord, Manifest, SeedRecord } from './bundle/manifest.ts';
+export type { JsonObject, JsonValue } from './bundle/json.ts';
 export type { RandomAccess } from './bundle/random-access.ts';
 export { openR2 } from './bundle/r2-source.ts';
 export type { R2BucketLike, R2ObjectLike, R2Options } from './bundle/r2-source.ts';
 export type { Coding } from './bundle/coding.ts';
 export { stateFromSafetensors, stateToSafetensors } from './bundle/network-state.ts';
 export { readSafetensors, writeSafetensors } from './bundle/safetensors.ts';
-export type { RawTensor } from './bundle/safetensors.ts';
+export type { RawTensor, SafetensorsFile } from './bundle/safetensors.ts';
+export type { StateLayout } from './bundle/network-state.ts';
 export type { Dtype } from './bundle/dtype.ts';
 
 // People's files: PyTorch, Keras, TensorFlow.js, ONNX, GGUF, numpy
@@ -70,11 +74,12 @@ export type { MappedState } from './bundle/foreign/network.ts';
 
 // Networks
 export { GraphBuilder, sequential } from './model/builder.ts';
-export type { Layer, Residual } from './model/builder.ts';
+export type { Layer, LayerOf, Residual } from './model/builder.ts';
 export { preset, presetNames } from './model/presets.ts';
 export type { PresetName, PresetOptions } from './model/presets.ts';
 export { inferShapes, outputClasses, parameterLayout, parseGraph, tiedWeights } from './model/graph.ts';
 export type { GraphNode, ModelGraph, ParameterInfo, ParameterLayout } from './model/graph.ts';
+export type { NodeOf, OperationName, OperationOf, Operations, ParameterRole, Shape } from './model/operation-types.ts';
 export { flattenedInputs } from './model/flattened-units.ts';
 export { graphFromLayersModel } from './model/layers-model.ts';
 export { initialise } from './model/initialise.ts';
@@ -82,7 +87,7 @@ export type { InitialiseOptions } from './model/initialise.ts';
 export { lintPermutationSpec } from './model/permutation-lint.ts';
 export type { SpecProblem } from './model/permutation-lint.ts';
 export { derivePermutationSpec } from './model/permutation-spec.ts';
-export type { PermutationGroup, PermutationSpec, TensorSpec } from './model/permutation-spec.ts';
+export type { Arrangement, AxisSpec, BlockStructure, PermutationGroup, PermutationSpec, TensorSpec } from './model/permutation-spec.ts';
 
 // Data
 export { channelStatistics, imageSet, normalised, selectClasses, selectRows, splitRows } from './data/image-set.ts';
@@ -102,6 +107,7 @@ export type { OfficialFile } from './data/official-files.ts';
 
 // Matching, public in its own right
 export { linearSumAssignment, linearSumAssignmentAsync } from './matching/assignment.ts';
+export type { AssignmentMethod } from './matching/assignment-matrix.ts';
 export type { AssignmentOptions, AssignmentResult, Duals, SimilarityMatrix } from './matching/assignment.ts';
 export {
   composePermutations,
@@ -120,11 +126,12 @@ export { solverNames } from './matching/solvers.ts';
 export type { SolverName } from './matching/solvers.ts';
 export { matchingSolvers } from './matching/matching-solvers.ts';
 export type { MatchingOptions, MatchingSolver } from './matching/matching-solvers.ts';
-export type { MatchingCounts, MatchingLap, MatchingResult } from './matching/coordinate-descent.ts';
+export type { MatchingCounts, MatchingLap, MatchingResult, SolveOptions } from './matching/coordinate-descent.ts';
 
 // Foundations
 export { openCore } from './core/core.ts';
-export type { Arithmetic, Core, CoreOptions } from './core/core.ts';
+export type { Arithmetic, Core, CoreOptions, Scratch } from './core/core.ts';
+export type { WasmMemory, WasmModule, WasmSource } from './core/webassembly.ts';
 export {
   BudgetError,
   IntegrityError,
@@ -141,8 +148,13 @@ export {
 } from './core/errors.ts';
 export type { ErrorCode, ErrorFacts } from './core/errors.ts';
 export { limits } from './core/limits.ts';
-export type { NamedTensors, NetworkState, Tensor } from './tensor/tensor.ts';
+export type { NamedArrays, NumberArray } from './tensor/named-arrays.ts';
+export type { NamedOuterProducts, OuterProducts } from './tensor/outer-products.ts';
+export type { NamedTensors, NetworkState, Tensor, TensorWriter, WrittenState } from './tensor/tensor.ts';
 export { lossKinds } from './gradient/loss.ts';
 export type { Loss } from './gradient/loss.ts';
-export type { GradientResult, Network, NetworkOptions } from './gradient/network.ts';
+export type { Random } from './tensor/random.ts';
+export type { GradientEngine } from './gradient/engine.ts';
+export type { GradientResult, Network, NetworkOptions, StatisticsEstimate } from './gradient/network.ts';
+export type { BatchStatistics, Trainer } from './gradient/trainer.ts';
 export type { OptimiserSettings } from './gradient/optimiser.ts';

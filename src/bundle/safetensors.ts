@@ -41,7 +41,7 @@ export interface RawTensor {
   readonly bytes: Uint8Array;
 }
 
-interface SafetensorsFile {
+export interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, RawTensor>;
   readonly metadata: ReadonlyMap<string, string>;
 }

@@ -61,7 +61,7 @@ export function factorableWeights(graph: ModelGraph): readonly string[] {
 }
 
 /** Batch-norm statistics in the making. */
-interface StatisticsEstimate {
+export interface StatisticsEstimate {
   add(batch: Batch): void;
   /** The state with the statistics of what was added. */
   state(): NetworkState;

@@ -24,7 +24,7 @@ type Relaxed<T> = T extends Padding ? number | Pair | Padding : T extends Pair ?
 /** Settings without a default. */
 type Required = 'out' | 'kernel' | 'size' | 'length' | 'heads' | 'features' | 'positions' | 'shape' | 'with';
 
-type LayerOf<K extends OperationName> = { readonly op: K; readonly name?: string } & {
+export type LayerOf<K extends OperationName> = { readonly op: K; readonly name?: string } & {
   readonly [F in keyof Operations[K] as F extends Required ? F : never]: Relaxed<Operations[K][F]>;
 } & {
   readonly [F in keyof Operations[K] as F extends Required ? never : F]?: Relaxed<Operations[K][F]>;

@@ -1,6 +1,7 @@
 /**
  * How a result came about: a plain JSON record that goes with every result, and the one hash that stands for it.
  */
+import type { JsonValue } from '../bundle/json.ts';
 import { binaryHashes, relaxedBinaryHash } from '../core/core.ts';
 import type { Core } from '../core/core.ts';
 import { sha256Hex } from '../core/sha256.ts';
@@ -11,14 +12,11 @@ import { parameterLayout, parseGraph } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 
-/** JSON values only: what is recorded must survive any transport. */
-export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
-
 /** The part that all records share. `settings` holds every option with its default filled in. */
 export interface ResultRecord {
   readonly kind: 'train' | 'transfer';
   readonly recordVersion: 1;
-  readonly settings: { readonly [key: string]: Json };
+  readonly settings: { readonly [key: string]: JsonValue };
   /** SHA-256 of what went in, by role. */
   readonly inputs: { readonly [role: string]: string };
   readonly binaries: { readonly core: string; readonly tfjs: string; readonly relaxed?: string };
@@ -43,7 +41,7 @@ export async function stateSha256(graph: ModelGraph, state: NetworkState): Promi
  * What a data set is besides its numbers and its name: shape, classes, how bytes become what enters the network. Member
  * by member, as it may be a literal of the caller's.
  */
-export function dataForm(data: DataSet): Json {
+export function dataForm(data: DataSet): JsonValue {
   if (isTokenSet(data)) return { count: data.count, length: data.length, classes: data.classes };
   const { count, channels, height, width, classes, scale, offset } = data;
   return { count, channels, height, width, classes, scale, offset };
@@ -77,7 +75,7 @@ export function jobArithmetic({ arithmetic }: Core): { readonly arithmetic?: 're
 
 export async function makeRecord(
   kind: ResultRecord['kind'],
-  settings: { readonly [key: string]: Json },
+  settings: { readonly [key: string]: JsonValue },
   inputs: { readonly [role: string]: string },
   graph: ModelGraph,
   state: NetworkState,

@@ -15,7 +15,7 @@ import { sha256Hex } from '../core/sha256.ts';
 import { readSafetensors, writeSafetensors } from '../bundle/safetensors.ts';
 import type { RawTensor } from '../bundle/safetensors.ts';
 import type { NamedArrays, NumberArray } from '../tensor/named-arrays.ts';
-import type { Json } from './record.ts';
+import type { JsonValue } from '../bundle/json.ts';
 
 /** Where resume points live. Two generations should survive, so that one spoilt by a failing disk leaves the one before it. */
 export interface ResumeStore {
@@ -47,7 +47,7 @@ export function requireResume(call: string, resume: ResumeOptions | undefined): 
 /** Everything that a job's result depends on, and that must be the same for it to go on. */
 export interface JobIdentity {
   readonly kind: 'train' | 'transfer';
-  readonly settings: { readonly [key: string]: Json };
+  readonly settings: { readonly [key: string]: JsonValue };
   /** SHA-256 by role. */
   readonly inputs: { readonly [role: string]: string };
 }
