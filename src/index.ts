@@ -13,6 +13,7 @@ export { transferMethods } from './transfer/settings.ts';
 export type { TransferChoices, TransferMethod, TransferSettings } from './transfer/settings.ts';
 export { evaluate } from './transfer/evaluate.ts';
 export type { EvaluateOptions, Evaluation } from './transfer/evaluate.ts';
+export { withFreshHead } from './transfer/fresh-head.ts';
 export { predict } from './transfer/predict.ts';
 export type { PredictOptions } from './transfer/predict.ts';
 export { verify } from './transfer/verify.ts';
@@ -92,6 +93,7 @@ export type { Arrangement, AxisSpec, BlockStructure, PermutationGroup, Permutati
 // Data
 export { channelStatistics, imageSet, normalised, selectClasses, selectRows, splitRows } from './data/image-set.ts';
 export type { Batch } from './data/batch.ts';
+export { normalisedAsRecorded } from './data/normalisation.ts';
 export type { ImageSet, ImageSetFields } from './data/image-set.ts';
 export type { DataSet } from './data/data-set.ts';
 export { tokenSet, tokensFromBytes } from './data/token-set.ts';

@@ -4,7 +4,7 @@ import { requireFit } from '../bundle/foreign/map-names.ts';
 import { stateFromForeign } from '../bundle/foreign/network.ts';
 import { openBundle } from '../bundle/reader.ts';
 import type { TrajectoryBundle } from '../bundle/reader.ts';
-import { withFreshHead } from '../experiments/port-fine-tune.ts';
+import { withFreshHead } from '../transfer/fresh-head.ts';
 import type { Compute } from '../index.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';

@@ -227,6 +227,6 @@ export function shrink(set: ImageSet, factor: number): ImageSet {
   return imageSet({ ...set, images, height, width });
 }
 
-function requireImages(set: unknown): void {
+export function requireImages(set: unknown): void {
   requireMembers('set', set, ['images', 'labels', 'channels'], 'a set of images: imageSet(), imageSetFromIdx() …');
 }

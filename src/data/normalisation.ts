@@ -3,7 +3,7 @@
  * networks the images that they were trained on.
  */
 import { InvalidArgumentError } from '../core/errors.ts';
-import { normalised } from './image-set.ts';
+import { normalised, requireImages } from './image-set.ts';
 import type { ImageSet } from './image-set.ts';
 
 /** Each a number per channel, or one for all. */
@@ -43,6 +43,33 @@ export function recordedNormalisation(training: unknown): Normalisation | undefi
   const { normalisation } = (training ?? {}) as { readonly normalisation?: { readonly mean?: unknown; readonly std?: unknown } | null };
   const { mean, std } = normalisation ?? {};
   return areNumbers(mean, 0) && areNumbers(std, SMALLEST_DEVIATION) ? { mean, std } : undefined;
+}
+
+/**
+ * The images as the networks of a trajectory met them: normalised as its `training` says, and as they are where that says nothing.
+ * @param training the `training` of an opened bundle. @throws InvalidArgumentError where it is of another number of channels.
+ */
+export function normalisedAsRecorded(set: ImageSet, training: unknown): ImageSet {
+  const recorded = recordedNormalisation(training);
+  if (recorded !== undefined) return withNormalisation(set, recorded);
+  requireImages(set);
+  return set;
+}
+
+/** @throws InvalidArgumentError for images that are normalised otherwise than a trajectory's record says. */
+export function requireNormalisation(field: string, set: ImageSet, training: unknown): void {
+  const recorded = recordedNormalisation(training);
+  if (recorded === undefined) return;
+  const { scale, offset } = withNormalisation(set, recorded);
+  // However they were computed: another order of the same operations is no other normalisation.
+  const near = (got: readonly number[], wanted: readonly number[]): boolean =>
+    wanted.every((value, channel) => Math.abs((got[channel] ?? Number.NaN) - value) <= 1e-6 * Math.max(1, Math.abs(value)));
+  if (near(set.scale.map((each) => 255 * each), scale.map((each) => 255 * each)) && near(set.offset, offset)) return;
+  throw new InvalidArgumentError({
+    field,
+    expected: `images normalised as the source's were, by mean ${recorded.mean.join(', ')} and deviation ${recorded.std.join(', ')} (normalisedAsRecorded(images, source.training))`,
+    got: `scale ${set.scale.join(', ')} and offset ${set.offset.join(', ')}`,
+  });
 }
 
 /** Of values in 0 … 1; smaller ones would make inputs of millions. */

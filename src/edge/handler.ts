@@ -12,7 +12,7 @@ import { stateFromSafetensors, stateToSafetensors } from '../bundle/network-stat
 import { openBundle } from '../bundle/reader.ts';
 import { LONGEST_TIMER_MS } from '../bundle/watchdog.ts';
 import { imageSetFromIdx } from '../data/idx.ts';
-import { recordedNormalisation, withNormalisation } from '../data/normalisation.ts';
+import { normalisedAsRecorded } from '../data/normalisation.ts';
 import { outputClasses, parameterLayout } from '../model/graph.ts';
 import { transfer } from '../transfer/transfer.ts';
 import { requireModules } from '../core/core.ts';
@@ -144,8 +144,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
       classes: outputClasses(graph),
       limitBytes: { images: caps.maxDataBytes, labels: caps.maxLabelsBytes },
     });
-    const normalisation = recordedNormalisation(bundle.training);
-    const data = normalisation === undefined ? images : withNormalisation(images, normalisation);
+    const data = normalisedAsRecorded(images, bundle.training);
     requireWork(caps, choices, { graph, checkpoints: checkpoints.length, images: data.count });
     const result = await transfer({ ...choices, source: bundle, target, data, compute: await computeInTurn(core), signal });
     const { record, chosenStep, counts, steps } = result;

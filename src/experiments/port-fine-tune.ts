@@ -4,10 +4,8 @@
  * end of it all and chosen on nowhere.
  */
 import type { ImageSet } from '../data/image-set.ts';
-import { parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { initialise } from '../model/initialise.ts';
-import { getTensor } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { Compute } from '../transfer/compute.ts';
 import { evaluate } from '../transfer/evaluate.ts';
@@ -15,6 +13,7 @@ import type { ProgressEvent } from '../transfer/progress.ts';
 import type { TransferMethod } from '../transfer/settings.ts';
 import { train } from '../transfer/train.ts';
 import type { TrainOptions, TrainResult } from '../transfer/train.ts';
+import { withFreshHead } from '../transfer/fresh-head.ts';
 import { transfer } from '../transfer/transfer.ts';
 import type { TransferResult } from '../transfer/transfer.ts';
 
@@ -180,15 +179,6 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
       v2FineTuned: await accuracyOf(oracle.state, after.test),
     },
   };
-}
-
-/** `state` with random weights in the last layer that has any. */
-export function withFreshHead({ core }: Compute, graph: ModelGraph, state: NetworkState, seed: number): NetworkState {
-  const fresh = initialise(core, graph, { seed }).parameters;
-  const layout = parameterLayout(graph).parameters;
-  const head = new Set(layout.filter(({ node }) => node === layout.at(-1)?.node).map(({ name }) => name));
-  const parameters = new Map([...state.parameters].map(([name, tensor]) => [name, head.has(name) ? getTensor(fresh, name) : tensor]));
-  return { ...state, parameters };
 }
 
 /** How the methods are called in tables and figures. */

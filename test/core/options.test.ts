@@ -180,7 +180,7 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
 const without: readonly string[] = [
   'TrajectoryBundle', 'channelStatistics', 'closeSharedCompute', 'composePermutations', 'decodeResumePoint', 'derivePermutationSpec', 'describeMisfits', 'detect',
   'flattenedInputs', 'graphFromLayersModel', 'historySize', 'identityPermutations', 'inferShapes', 'invertPermutations', 'lintPermutationSpec', 'normalised', 'outputClasses',
-  'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'requireFit',   'selectClasses', 'selectRows', 'serveGradients', 'splitRows', 'stateFromSafetensors', 'stateSha256', 'stateToSafetensors',
+  'normalisedAsRecorded', 'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'requireFit',   'selectClasses', 'selectRows', 'serveGradients', 'splitRows', 'withFreshHead', 'stateFromSafetensors', 'stateSha256', 'stateToSafetensors',
   'tiedWeights', 'tokensFromBytes', 'trajectoryFromStates', 'writableFormatOf', 'writeSafetensors',
 ];
 

@@ -27,7 +27,7 @@ it('ports a fine-tune and has the hash that its comment promises', async () => {
   // What the example takes as given.
   const given = {
     v2Bytes: stateToSafetensors(parameterLayout(graph), initialise(compute.core, graph, { seed: 2 })),
-    images: idxImages(200, 28, 28, before.train.images),
+    imageBytes: idxImages(200, 28, 28, before.train.images),
     labels: idxLabels(before.train.labels),
   };
   const example = /```ts\n(import [\s\S]*?from 'trajport';[\s\S]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1];

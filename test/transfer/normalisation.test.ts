@@ -1,0 +1,48 @@
+/** What a bundle says of its images' normalisation, and a head for a new task: the library does what the command line does. */
+import { expect, test } from 'vitest';
+import {
+  initialise, normalised, normalisedAsRecorded, openBundle, openCompute, parameterLayout, stateSha256, transfer, withFreshHead, writeBundle,
+} from '../../src/index.ts';
+import type { ImageSet, NetworkState } from '../../src/index.ts';
+import { networks, quadrants } from './networks.ts';
+
+const graph = networks.mlp;
+const images = quadrants(200, 1);
+
+test('a transfer takes images as its bundle says that they were, and no others', async () => {
+  using compute = await openCompute();
+  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [NetworkState, NetworkState, NetworkState];
+  const checkpoints = [{ label: 'start', state: start }, { label: 'end', state: end }];
+  const [mean, std] = [[0.25], [0.5]];
+  const port = async (data: ImageSet, training?: object): Promise<string> => {
+    using source = await openBundle(await writeBundle({ graph, checkpoints, ...(training === undefined ? {} : { training }) }));
+    const options = { method: 'fgmt', seed: 1, steps: 2, batchSize: 32, heldOutFraction: 0.1, compute } as const;
+    return (await transfer({ ...options, source, target, data })).record.sha256;
+  };
+  const training = { normalisation: { mean, std } };
+  const asked = normalised(images, mean, std);
+  const recorded = normalisedAsRecorded(images, training);
+  expect([recorded.scale, recorded.offset]).toEqual([asked.scale, asked.offset]);
+  const ported = await port(asked);
+  // Another result than of the images as they are: to leave it out is no matter of taste.
+  expect(await port(images)).not.toBe(ported);
+  expect(await port(recorded, training)).toBe(ported);
+  await expect(port(images, training)).rejects.toMatchObject({
+    code: 'invalid-argument', field: 'data', expected: expect.stringContaining('normalisedAsRecorded(images, source.training)'),
+  });
+  await expect(port(normalised(images, mean, [0.25]), training)).rejects.toMatchObject({ field: 'data' });
+  expect(normalisedAsRecorded(images, null)).toBe(images);
+});
+
+test('a fresh head is that of a new network, and all else is kept', async () => {
+  using compute = await openCompute();
+  const [state, fresh] = [1, 9].map((seed) => initialise(compute.core, graph, { seed })) as [NetworkState, NetworkState];
+  const headed = withFreshHead(compute, graph, state, 9);
+  const layout = parameterLayout(graph).parameters;
+  const head = layout.at(-1)?.node;
+  for (const { name, node } of layout) {
+    const from = node === head ? fresh : state;
+    expect(headed.parameters.get(name)?.data, name).toEqual(from.parameters.get(name)?.data);
+  }
+  expect(await stateSha256(graph, headed)).not.toBe(await stateSha256(graph, state));
+});
