@@ -7,9 +7,13 @@ import type { Claims } from './claims.node.ts';
 import type { ExitCode } from './exit.ts';
 import type { Output } from './output.ts';
 
-/** Options that every command takes which computes. */
-const computingOptions = {
+/** Options that every command takes which draws something. */
+const drawingOptions = {
   seed: { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'everything random follows from this number' },
+} as const satisfies OptionSpecs;
+
+/** … which computes. */
+const computingOptions = {
   'heap-limit': {
     kind: 'bytes', field: 'heapLimitBytes', metavar: 'SIZE', minimum: limits.smallestHeapBytes, maximum: limits.heapBytes,
     help: 'cap of the WebAssembly heap, e.g. 96MiB',
@@ -27,11 +31,11 @@ const outputOptions = {
 } as const satisfies OptionSpecs;
 
 /** What a command takes besides its own; those that change nothing of it are left out. */
-export function globalOptionsOf({ computes = true }: Pick<Command, 'computes'>): OptionSpecs {
-  return computes ? { ...computingOptions, ...outputOptions } : outputOptions;
+export function globalOptionsOf({ computes = true, draws = computes }: Pick<Command, 'computes' | 'draws'>): OptionSpecs {
+  return { ...(draws ? drawingOptions : {}), ...(computes ? computingOptions : {}), ...outputOptions };
 }
 
-export type GlobalValues = ValuesOf<typeof computingOptions & typeof outputOptions>;
+export type GlobalValues = ValuesOf<typeof drawingOptions & typeof computingOptions & typeof outputOptions>;
 
 /** How the options want a core opened: the command's own and those of its workers. */
 export function coreOptions(values: Pick<GlobalValues, 'heap-limit' | 'relaxed-simd'>): CoreOptions {
@@ -74,8 +78,10 @@ export interface Positional extends FileUse {
 export interface Command<S extends OptionSpecs = OptionSpecs> {
   readonly name: string;
   readonly summary: string;
-  /** False where nothing is computed or drawn, and a seed or a heap's cap would change nothing. Default: true. */
+  /** False where nothing is computed, and a heap's cap would change nothing. Default: true. */
   readonly computes?: boolean;
+  /** False where a seed would change nothing. Default: `computes`. */
+  readonly draws?: boolean;
   readonly positionals: readonly Positional[];
   readonly options: S;
   readonly examples: readonly Example[];

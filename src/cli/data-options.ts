@@ -52,12 +52,22 @@ export const dataOptions = {
     help: 'the byte that enters the network as 1 (default: 255, or the largest byte of a folder where that is below 64)',
   },
   ...normalisationOptions,
-  'data-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, default: 1, help: 'draws the generated images' },
+  'data-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'draws the generated images (default 1)' },
 } as const satisfies OptionSpecs;
 
+/** What of them says the shape of an input, for commands that look at nothing else of the data. */
+export const inputShapeOptions = {
+  data: dataOptions.data, context: dataOptions.context, vocabulary: dataOptions.vocabulary, classes: dataOptions.classes,
+} as const;
+
+/** … and how many there are. */
+export const inputCountOptions = {
+  ...inputShapeOptions, 'train-count': dataOptions['train-count'], 'data-seed': dataOptions['data-seed'],
+} as const;
+
 /** The first option that says something of the data, which have to be there for it to. */
-export function givenDataOption(values: DataValues): string | undefined {
-  return (Object.keys(dataOptions) as (keyof DataValues)[]).find((option) => option !== 'data-seed' && values[option] !== undefined);
+export function givenDataOption(values: DataValues): keyof DataValues | undefined {
+  return (Object.keys(dataOptions) as (keyof DataValues)[]).find((option) => values[option] !== undefined);
 }
 
 /** @throws UsageError for data beside a bundle in a command that reads none: its network says their shape. */
@@ -66,10 +76,11 @@ export function refuseData(values: DataValues): void {
   if (given !== undefined) throw new UsageError(`--${given} goes with --model; a bundle's network has a shape of its own`);
 }
 
-export type DataValues = ValuesOf<typeof dataOptions>;
+/** Of a command that does not take all of them the others are undefined. */
+export type DataValues = Partial<ValuesOf<typeof dataOptions>>;
 
 /** @throws UsageError for one of the two without the other. */
-export function normalisationOf(values: ValuesOf<typeof normalisationOptions>): Normalisation | undefined {
+export function normalisationOf(values: Partial<ValuesOf<typeof normalisationOptions>>): Normalisation | undefined {
   const { 'pixel-mean': mean, 'pixel-std': std } = values;
   if (mean !== undefined && std !== undefined) return { mean, std };
   if (mean !== std)
@@ -101,7 +112,7 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
     if (values[option] !== undefined) throw new UsageError(`--${option} is for --data text:PATH`);
   const normalisation = normalisationOf(values);
   const choices: LoadChoices = {
-    seed: values['data-seed'],
+    seed: values['data-seed'] ?? 1,
     ...(values['train-count'] === undefined ? {} : { trainCount: values['train-count'] }),
     ...(values.classes === undefined ? {} : { classes: values.classes }),
     ...(values['pixel-maximum'] === undefined ? {} : { pixelMaximum: values['pixel-maximum'] }),

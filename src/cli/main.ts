@@ -11,16 +11,7 @@ import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { claimsOf } from './claims.node.ts';
 import { NOTHING_LEFT, commandHelp, coreOptions, globalOptionsOf } from './command.ts';
 import type { Command, Context, GlobalValues, LeftBehind } from './command.ts';
-import { convertCommand } from './commands/convert.ts';
-import { demo } from './commands/demo.ts';
-import { download } from './commands/download.ts';
-import { evaluateCommand } from './commands/evaluate.ts';
-import { inspect } from './commands/inspect.ts';
-import { packCommand } from './commands/pack.ts';
-import { planCommand } from './commands/plan.ts';
-import { trainCommand } from './commands/train.ts';
-import { transferCommand } from './commands/transfer.ts';
-import { verifyCommand } from './commands/verify.ts';
+import { commands } from './commands.ts';
 import { OptionError, UsageError, errorRecord, exitCodeOf, exitCodes, isAbort } from './exit.ts';
 import type { ExitCode } from './exit.ts';
 import { readWhole, reason, removeTemporaries } from './files.node.ts';
@@ -28,10 +19,7 @@ import { nearestName } from '../core/nearest-name.ts';
 import { Output } from './output.ts';
 import type { Sink } from './output.ts';
 import { overview } from './overview.ts';
-
-export const commands: readonly Command[] = [
-  demo, trainCommand, transferCommand, evaluateCommand, inspect, verifyCommand, planCommand, packCommand, convertCommand, download,
-];
+import { requireTakenBeside } from './taken-options.ts';
 
 /** How long a command may take to notice an interruption before the process ends anyway. */
 const GRACE_MS = 1500;
@@ -61,6 +49,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     positionals: readonly string[];
   };
   requirePositionals(command, positionals);
+  requireTakenBeside(specs, values);
   const output = newOutput(values.json, values.quiet, !values['relaxed-simd']);
   if (values['relaxed-simd'])
     output.warn('--relaxed-simd: the same command may give other bytes in another engine or on another processor');

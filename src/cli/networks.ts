@@ -10,7 +10,7 @@ import { preset, presetNames } from '../model/presets.ts';
 import type { PresetName, PresetOptions } from '../model/presets.ts';
 import { thatFile } from './arguments.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
-import { loadData } from './data-options.ts';
+import { givenDataOption, loadData } from './data-options.ts';
 import type { DataValues } from './data-options.ts';
 import { FileError, UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
@@ -50,11 +50,11 @@ export const takenBy: { readonly [O in Exclude<keyof typeof modelOptions, 'model
   stem: /^(resnet\d+|mobilenet_v2|vgg.*)$/,
 };
 
-function requireTaken(values: ModelValues, name: PresetName | undefined, otherwise = '--graph'): void {
+function requireTaken(values: ModelValues, name: PresetName | undefined, otherwise = 'not for --graph'): void {
   for (const [option, names] of Object.entries(takenBy) as [keyof typeof takenBy, RegExp][]) {
     if (values[option] === undefined || values[option] === false || (name !== undefined && names.test(name))) continue;
     throw new UsageError(
-      `--${option} is for --model ${presetNames.filter((one) => names.test(one)).join(', ')}, not for ${name ?? otherwise}`,
+      `--${option} is for --model ${presetNames.filter((one) => names.test(one)).join(', ')}, ${name === undefined ? otherwise : `not for ${name}`}`,
     );
   }
 }
@@ -72,8 +72,11 @@ export const shapeOptions = {
 } as const satisfies OptionSpecs;
 
 /** The network of `--graph`, or of `--model` with the shapes given. @throws UsageError where a shape is missing. */
-export async function graphOfShape(values: ModelValues & ValuesOf<typeof shapeOptions>): Promise<ModelGraph | undefined> {
+export async function graphOfShape(values: ModelValues & Partial<ValuesOf<typeof shapeOptions>>): Promise<ModelGraph | undefined> {
   const { input, classes } = values;
+  const shape = input !== undefined ? '--input' : classes !== undefined ? '--classes' : undefined;
+  if (values.model === undefined && shape !== undefined)
+    throw new UsageError(`${shape} goes with --model; the network of a file has a shape of its own`);
   if (values.model !== undefined && (input?.length !== (values.model === 'gpt2' ? 1 : 3) || classes === undefined)) {
     throw new UsageError(
       values.model === 'gpt2' ? '--model gpt2 needs --input TOKENS and --classes VOCABULARY, e.g. --input 1024 --classes 50257'
@@ -94,6 +97,8 @@ export async function graphOfShapeOrData(
   }
   if (values.model === undefined) throw new UsageError('--input goes with --model');
   if (values.data !== undefined) throw new UsageError('--input and --data exclude each other: data have a shape of their own');
+  const given = givenDataOption({ ...values, classes: undefined });
+  if (given !== undefined) throw new UsageError(`--${given} goes with --data, not with --input`);
   return graphOfShape(values);
 }
 
@@ -101,7 +106,7 @@ export async function graphOfShapeOrData(
 export function refuseNetwork(values: ModelValues & Partial<Pick<ValuesOf<typeof shapeOptions>, 'input'>>): void {
   const given = (['model', 'graph', 'input'] as const).find((option) => values[option] !== undefined);
   if (given !== undefined) throw new UsageError(`--${given} goes with a file of weights; a bundle carries its own network`);
-  requireTaken(values, undefined, 'a bundle');
+  requireTaken(values, undefined, 'not for a bundle');
 }
 
 export type ModelValues = ValuesOf<typeof modelOptions>;
@@ -115,8 +120,8 @@ export async function graphOf(
   const given = await givenTask(values);
   if (given !== undefined) return given.graph;
   const name = values.model ?? fallback;
+  requireTaken(values, name, 'and no network is named');
   if (name === undefined) return undefined;
-  requireTaken(values, name);
   if (!('input' in data) && isTokenSet(data) !== (name === 'gpt2')) {
     throw new UsageError(
       name === 'gpt2'

@@ -3,7 +3,7 @@ import { requireData } from '../transfer/inputs.ts';
 import { dataSha256 } from '../transfer/record.ts';
 import { readSplit } from '../transfer/settings.ts';
 import type { ValuesOf } from './arguments.ts';
-import type { Context, GlobalValues } from './command.ts';
+import type { Context } from './command.ts';
 import { givenDataOption, loadData } from './data-options.ts';
 import type { DataValues } from './data-options.ts';
 import { DEFAULT_DATA, hasPart } from './data.node.ts';
@@ -20,7 +20,7 @@ export interface PlannedInputs {
   readonly testImages: number;
 }
 
-type Values = DataValues & ValuesOf<typeof scoringOptions> & Pick<GlobalValues, 'seed'>;
+type Values = DataValues & ValuesOf<typeof scoringOptions>;
 
 /**
  * Of --data; without it, of what the bundle's training was on, where its hash is known: one of the official sets, which
@@ -29,14 +29,15 @@ type Values = DataValues & ValuesOf<typeof scoringOptions> & Pick<GlobalValues, 
  * @throws what reading the data does; UsageError for options about data that are not known.
  */
 export async function plannedInputs(context: Context, values: Values, task: Task | undefined): Promise<PlannedInputs | undefined> {
-  const shareOf = (data: string): number => readSplit(values.seed, choicesOf(values), task?.training, data).heldOutFraction;
+  // A seed says which, not how many.
+  const shareOf = (data: string): number => readSplit(0, choicesOf(values), task?.training, data).heldOutFraction;
   const official = officialTraining(task?.training);
   if (official !== undefined && givenDataOption(values) === undefined) {
     return { images: official.train, testImages: official.test, heldOutFraction: shareOf(official.sha256) };
   }
   const given = givenDataOption(values);
-  // Of a task that is drawn only the number of images is a choice.
-  const drawn = task === undefined || given === undefined || given === 'train-count';
+  // Of a task that is drawn only the number of images and its seed are choices.
+  const drawn = task === undefined || given === undefined || given === 'train-count' || given === 'data-seed';
   const name = values.data ?? (task === undefined ? DEFAULT_DATA : drawn ? await generatedTaskOf(context, values, task) : undefined);
   if (name === undefined) {
     if (given !== undefined) throw new UsageError(`--${given} goes with --data`);

@@ -1,6 +1,8 @@
 /** Options that say how to transfer, which `plan` and `transfer` share. */
 import { limits } from '../core/limits.ts';
 import { stopRules, transferMethods } from '../index.ts';
+import { formatBytes } from '../report/text.ts';
+import { DEFAULT_HISTORY_BUDGET_BYTES } from '../transfer/settings.ts';
 import { DEFAULT_BATCH_SIZE } from './data-options.ts';
 
 export const transferOptions = {
@@ -26,12 +28,13 @@ export const transferOptions = {
     default: 'linear',
     help: 'the line between first and last checkpoint, or all checkpoints',
   },
-  schedule: { kind: 'choice', choices: ['cosine', 'uniform'], default: 'cosine', help: 'spacing of the steps on the line' },
+  schedule: { kind: 'choice', choices: ['cosine', 'uniform'], help: 'spacing of the steps on the line (default cosine)' },
   'gmt-batches': {
     kind: 'choice',
     choices: ['fresh', 'fixed'],
-    default: 'fresh',
-    help: 'gmt: new mini-batches for every pair at every step, or each point keeps its own (fixed: about half of the gradients, kept in memory)',
+    help:
+      'gmt: new mini-batches for every pair at every step (default), or each point keeps its own (fixed: about half of the gradients, kept in ' +
+      'memory)',
   },
   'batches-per-step': {
     kind: 'integer',
@@ -39,8 +42,7 @@ export const transferOptions = {
     metavar: 'G',
     minimum: 1,
     maximum: limits.stepBatches,
-    default: 1,
-    help: 'mini-batches averaged for one gradient',
+    help: 'mini-batches averaged for one gradient (default 1)',
   },
   'batch-size': {
     kind: 'integer',
@@ -53,8 +55,7 @@ export const transferOptions = {
     kind: 'bytes',
     field: ['historyBudgetBytes', 'budgetBytes'],
     metavar: 'SIZE',
-    default: 512 * 2 ** 20,
-    help: 'cap of the gradient history',
+    help: `cap of the gradient history (default ${formatBytes(DEFAULT_HISTORY_BUDGET_BYTES)})`,
   },
   freeze: { kind: 'strings', field: 'frozenGroups', metavar: 'GROUP,…', help: 'permutation groups that stay as they are (see inspect)' },
   'normalise-terms': {
@@ -83,7 +84,7 @@ export const scoringOptions = {
       '(label-free), or the last, which scores the steps all the same to show them',
   },
   'statistics-batches': {
-    kind: 'integer', field: 'statisticsBatches', metavar: 'N', minimum: 1, maximum: limits.stepBatches, default: 20,
-    help: 'mini-batches to re-estimate batch-norm statistics from',
+    kind: 'integer', field: 'statisticsBatches', metavar: 'N', minimum: 1, maximum: limits.stepBatches,
+    help: 'mini-batches to re-estimate batch-norm statistics from (default 20)',
   },
 } as const;

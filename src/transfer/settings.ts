@@ -114,6 +114,7 @@ export const choiceNames: OptionNames<TransferChoices> = {
 
 const DEFAULT_BATCH_SIZE = 128;
 const DEFAULT_HELD_OUT = 0.1;
+export const DEFAULT_HISTORY_BUDGET_BYTES = 512 * 2 ** 20;
 const LARGEST_HELD_OUT = 0.9;
 /** Of a matching; the descent ends by itself after a few. */
 export const LARGEST_SWEEPS = 10_000;
@@ -165,7 +166,7 @@ export function readSettings(
     heldOutSeed,
     stopRule: requireChoice('stopRule', choices.stopRule ?? (heldOutFraction > 0 ? 'held-out' : 'last'), stopRules),
     statisticsBatches: requireInteger('statisticsBatches', choices.statisticsBatches ?? 20, 1, limits.stepBatches),
-    historyBudgetBytes: requireInteger('historyBudgetBytes', choices.historyBudgetBytes ?? 512 * 2 ** 20, 0),
+    historyBudgetBytes: requireInteger('historyBudgetBytes', choices.historyBudgetBytes ?? DEFAULT_HISTORY_BUDGET_BYTES, 0),
     normalise: requireFlag('normalise', choices.normalise ?? false),
     frozenGroups: requireList('frozenGroups', choices.frozenGroups ?? [], requireText),
     skipParameters: requireList('skipParameters', choices.skipParameters ?? [], requireText),

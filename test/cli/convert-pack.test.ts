@@ -159,7 +159,7 @@ describe('trajport convert', () => {
     });
     expect(await run('convert', 'hf-vit.safetensors', 'vit.safetensors', '--classes', '3')).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining('--input and --classes go with'),
+      stderr: expect.stringContaining('--classes goes with --model'),
     });
   });
 

@@ -123,8 +123,8 @@ describe('the way of a fine-tune', () => {
     expect(codedHistory).toBeLessThan(history);
     expect(await at(codedHistory, 'fgmt')).toMatchObject({ code: 0, stderr: expect.stringContaining('kept as 8-bit codes') });
     expect(await at(codedHistory - 1, 'fgmt')).toMatchObject({ code: 1, stderr: expect.stringContaining('even as 8-bit codes') });
-    expect(await at(0, 'naive')).toMatchObject({ code: 0, stderr: '', history: 0 });
-    // Naive fits any budget: what is asked of all is whether one that matches does.
+    // Naive keeps none: what is asked of all is whether one that matches fits.
+    expect((await run('plan', ...net, '--method', 'naive', '--history-budget', '0')).code).toBe(2);
     expect(await at(0, 'all')).toMatchObject({ code: 1 });
     expect(await at(codedHistory, 'all')).toMatchObject({ code: 0 });
     expect((await run('plan', ...net)).stdout).toMatch(
@@ -176,7 +176,7 @@ describe('the way of a fine-tune', () => {
   it('says where the plain shift does better than the result, and which step of it is shown', async () => {
     // The source's own start as the target: its change, unpermuted, is the fine-tune itself; one step of Oracle against
     // the start has no such luck.
-    const { code, stdout, stderr } = await run('transfer', 'tune.zip', '--target', 'v1.safetensors', '--data', 'b', '--batch-size', '32', '--seed', '3', '--method', 'oracle', '--oracle-target', 'v2.safetensors', '--stop-rule', 'last', '--steps', '4', '--out', 'p.safetensors', '--json');
+    const { code, stdout, stderr } = await run('transfer', 'tune.zip', '--target', 'v1.safetensors', '--data', 'b', '--seed', '3', '--method', 'oracle', '--oracle-target', 'v2.safetensors', '--stop-rule', 'last', '--steps', '4', '--out', 'p.safetensors', '--json');
     expect({ code, stderr }).toEqual({
       code: 0,
       stderr: expect.stringMatching(
@@ -447,12 +447,12 @@ describe('exit codes', () => {
     [2, ['train', '--data', 'a', '--graph', 'tune.zip', '--no-bias', '--final', 'x'], '--no-bias is for --model mlp, not for --graph'],
     [
       2,
-      ['train', '--data', 'a', '--iterations', '5', '--checkpoints', '99', '--final', 'x'],
+      ['train', '--data', 'a', '--iterations', '5', '--checkpoints', '99', '--out', 'x'],
       '--checkpoints: expected at most 2, the whole epochs of this training, got 99',
     ],
     [
       2,
-      ['train', '--data', 'a', '--iterations', '5', '--checkpoint-iterations', '6', '--final', 'x'],
+      ['train', '--data', 'a', '--iterations', '5', '--checkpoint-iterations', '6', '--out', 'x'],
       '--checkpoint-iterations: expected at most 5',
     ],
     [2, ['train', '--data', 'a', '--model', 'small-conv', '--width', '0.5', '--final', 'x'], '--width: expected an integer'],
@@ -487,7 +487,7 @@ describe('exit codes', () => {
     [
       2,
       ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--method', 'naive', '--workers', '2', '--data', 'b', '--out', 'x'],
-      '--workers is for methods that compute gradients',
+      '--workers is for --method fgmt, gmt, not for naive',
     ],
     [2, ['train', '--data', 'a', '--store-seed', '--final', 'x'], '--store-seed goes with --out FILE'],
     [
@@ -500,7 +500,7 @@ describe('exit codes', () => {
     [2, ['plan', 'tune.zip', '--widths', '3'], '--widths is for --model mlp, not for a bundle'],
     [2, ['plan', 'tune.zip', '--classes', '3'], '--classes goes with --data'],
     [2, ['verify', 'tune.zip', '--data', 'a'], "--data goes with --model; a bundle's network has a shape of its own"],
-    [2, ['verify', 'tune.zip', '--train-count', '5'], '--train-count goes with --model'],
+    [2, ['verify', 'tune.zip', '--context', '5'], '--context goes with --model'],
     [2, ['plan', '--model', 'mlp', '--input', '3,8,8'], '--model needs --input C,H,W and --classes N'],
     [2, ['plan', '--model', 'mlp', '--input', '3,8,8', '--classes', '4', '--data', 'a'], '--input and --data exclude each other'],
     [2, ['verify', '--graph', 'tune.zip', '--input', '3,8,8'], '--input goes with --model'],

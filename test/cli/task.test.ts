@@ -73,7 +73,7 @@ describe('without --data', () => {
 });
 
 it('remarks on other data than the source was trained on, and on a port that keeps the target as it was', async () => {
-  const port = (...more: string[]) => run('transfer', 'folder.zip', '--target', 'folder.safetensors', '--batch-size', '16', '--method', 'naive', '--out', 'q.safetensors', ...more);
+  const port = (...more: string[]) => run('transfer', 'folder.zip', '--target', 'folder.safetensors', '--method', 'naive', '--out', 'q.safetensors', ...more);
   const right = await port('--data', 'a', '--stop-rule', 'last');
   expect({ code: right.code, stderr: right.stderr }).toEqual({ code: 0, stderr: '' });
   // The whole update once more on what it made: the target is the best that there is.

@@ -64,11 +64,10 @@ export const convertCommand = defineCommand({
   async run({ output, signal, outputs, claim }, values, [input, target]) {
     const [from, to] = [input as string, target as string];
     const format = formatOf(to);
+    if (values.verbose && output.json) throw new UsageError('--verbose is for text: --json lists every tensor anyway');
     claim(outputs);
     if (isBundle(from)) refuseNetwork(values);
     const graph = await graphOfShape(values);
-    if (graph === undefined && (values.input !== undefined || values.classes !== undefined))
-      throw new UsageError('--input and --classes go with --model or --graph');
     const { read, kind } = isBundle(from)
       ? await readBundled(from, values.checkpoint, signal)
       : await readFile(from, values.checkpoint, signal);

@@ -31,6 +31,7 @@ const options = {
 
 export const evaluateCommand = defineCommand({
   name: 'evaluate',
+  draws: false,
   summary: 'loss and accuracy of weights on images, and perplexity on text',
   positionals: [{ name: 'WEIGHTS', reads: weightFiles }],
   options,
@@ -52,6 +53,9 @@ export const evaluateCommand = defineCommand({
     using opened = bundled ? await openBundleFile(weights, signal) : undefined;
     const task =
       opened === undefined ? await givenTask(values) : { path: weights, graph: opened.bundle.graph, training: opened.bundle.training };
+    // Without --data it says which built-in task the bundle was trained on.
+    if (values['train-count'] !== undefined && values.part === 'test' && (values.data !== undefined || task?.training === undefined))
+      throw new UsageError('--train-count is for --part train, not for test');
     const data = await loadData(await withTaskData(context, values, task), values.part, compute, task?.graph);
     const loss = lossOf(values) ?? lossOfRecord(task?.training);
     const perplexed = hasPerplexity(data, loss);

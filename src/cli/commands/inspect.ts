@@ -53,9 +53,7 @@ export const inspect = defineCommand({
     if (graph !== undefined) {
       return inspectFit(context, file, graph, readRules(values.rules));
     }
-    if (values.rules !== undefined || values.input !== undefined || values.classes !== undefined) {
-      throw new UsageError('--rules, --input and --classes go with --model or --graph');
-    }
+    if (values.rules !== undefined) throw new UsageError('--rules goes with --model or --graph');
     if (!isBundle(file)) {
       await inspectWeights(context, file);
       return exitCodes.ok;

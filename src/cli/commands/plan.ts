@@ -5,25 +5,28 @@ import { limits } from '../../core/limits.ts';
 import { heldOutCount } from '../../data/image-set.ts';
 import { gradientCost } from '../../model/cost.ts';
 import { formatBytes, formatCount, formatDuration, formatInteger, formatQuantity, printable } from '../../report/text.ts';
+import { DEFAULT_HISTORY_BUDGET_BYTES } from '../../transfer/settings.ts';
 import { measureFlopRate } from '../../transfer/timing.ts';
 import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import type { GlobalValues } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { dataOptions } from '../data-options.ts';
+import { inputCountOptions } from '../data-options.ts';
 import { givenTask, graphOfShapeOrData, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
 import type { Output } from '../output.ts';
 import { microBatchOf, microBatchOptions } from '../parallel.node.ts';
 import { plannedInputs } from '../plan-inputs.ts';
 import type { PlannedInputs } from '../plan-inputs.ts';
 import { graphSummary } from '../summaries.ts';
+import { requireTakenByNetwork } from '../taken-options.ts';
 import { openBundleFile } from '../weights.node.ts';
 import { scoringOptions, transferOptions } from '../transfer-options.ts';
 
-const { method, ...choices } = transferOptions;
+// Neither changes what a transfer takes.
+const { method, schedule: _schedule, 'normalise-terms': _normalise, ...choices } = transferOptions;
 const options = {
-  ...dataOptions,
+  ...inputCountOptions,
   ...modelOptions,
   input: shapeOptions.input,
   ...choices,
@@ -34,6 +37,7 @@ const options = {
 
 export const planCommand = defineCommand({
   name: 'plan',
+  draws: false,
   summary: 'what a transfer will cost in gradients, FLOPs, bytes and seconds, without running it',
   positionals: [{ name: 'BUNDLE?', reads: thatFile }],
   options,
@@ -67,6 +71,7 @@ export const planCommand = defineCommand({
       task = await givenTask(values);
     }
     if (graph === undefined) throw new UsageError('give a bundle, or --model NAME or --graph FILE');
+    requireTakenByNetwork(values, graph);
     const inputs = values.input === undefined ? await plannedInputs(context, values, task) : undefined;
     output.text(`${graphSummary(graph)}\n`);
     const methods: readonly TransferMethod[] = values.method === 'all' ? transferMethods : [values.method];
@@ -83,7 +88,7 @@ export const planCommand = defineCommand({
     );
     for (const line of evaluationLines(plans, inputs)) faint(line);
     for (const { id, reason } of plans[0]?.heldGroups ?? []) faint(`Held where it is: ${printable(id)} (${reason}).`);
-    const over = overBudget(output, plans, values['history-budget']);
+    const over = overBudget(output, plans, values['history-budget'] ?? DEFAULT_HISTORY_BUDGET_BYTES);
     // Naive keeps no history, computes no gradients and fits always: it says nothing where others are asked about too.
     const matching = plans.filter(({ bytes }) => bytes.history > 0);
     if (matching.length === 0) return exitCodes.ok;
@@ -98,8 +103,11 @@ type Common = Omit<PlanOptions, 'method'>;
 function optionsOf(values: Values, inputs: PlannedInputs | undefined): Omit<Common, 'graph'> {
   const heldOut = inputs?.heldOutFraction ?? values['held-out'];
   return {
-    trajectory: values.trajectory, schedule: values.schedule, gmtBatches: values['gmt-batches'], batchesPerStep: values['batches-per-step'],
-    historyBudgetBytes: values['history-budget'], normalise: values['normalise-terms'], statisticsBatches: values['statistics-batches'],
+    trajectory: values.trajectory,
+    ...(values['gmt-batches'] === undefined ? {} : { gmtBatches: values['gmt-batches'] }),
+    ...(values['batches-per-step'] === undefined ? {} : { batchesPerStep: values['batches-per-step'] }),
+    ...(values['history-budget'] === undefined ? {} : { historyBudgetBytes: values['history-budget'] }),
+    ...(values['statistics-batches'] === undefined ? {} : { statisticsBatches: values['statistics-batches'] }),
     ...(inputs === undefined ? {} : { images: inputs.images }),
     ...(heldOut === undefined ? {} : { heldOutFraction: heldOut }),
     ...(values['stop-rule'] === undefined ? {} : { stopRule: values['stop-rule'] }),

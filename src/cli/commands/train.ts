@@ -5,6 +5,7 @@ import type { CheckpointContent } from '../../bundle/writer.ts';
 import type { Core } from '../../core/core.ts';
 import { TrajportError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
+import { splitRows } from '../../data/image-set.ts';
 import { normalisationRecord } from '../../data/normalisation.ts';
 import { DEFAULT_LOSS } from '../../gradient/loss.ts';
 import type { OptimiserSettings } from '../../gradient/optimiser.ts';
@@ -31,6 +32,8 @@ import { dataSummary, graphSummary } from '../summaries.ts';
 import { withTaskData } from '../task.ts';
 import { freshHeadOptions, isBundle, readStart } from '../weights.node.ts';
 
+const DEFAULT_EPOCHS = 10;
+
 const options = {
   ...dataOptions,
   ...modelOptions,
@@ -40,7 +43,7 @@ const options = {
     metavar: 'N',
     minimum: 1,
     maximum: limits.checkpoints - 1,
-    help: 'passes over the training images (default 10)',
+    help: `passes over the training images (default ${DEFAULT_EPOCHS})`,
   },
   iterations: { kind: 'integer', field: 'iterations', metavar: 'N', minimum: 1, help: 'optimiser steps instead of epochs' },
   'batch-size': {
@@ -54,7 +57,7 @@ const options = {
   ...microBatchOptions,
   ...workerOptions,
   ...lossOptions,
-  momentum: { kind: 'number', metavar: 'X', minimum: 0, maximum: 1, default: 0.9, help: 'sgd: momentum' },
+  momentum: { kind: 'number', metavar: 'X', minimum: 0, maximum: 1, help: 'sgd: momentum (default 0.9)' },
   'weight-decay': { kind: 'number', field: 'optimiser.weightDecay', metavar: 'X', minimum: 0, default: 0, help: 'weight decay' },
   'learning-rate': { kind: 'number', field: 'learningRate', metavar: 'X', minimum: 0, help: 'default 0.01 for sgd, 0.001 for adamw' },
   'learning-rate-schedule': {
@@ -133,6 +136,7 @@ export const trainCommand = defineCommand({
     if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
     const batchSize = values['batch-size'] ?? DEFAULT_BATCH_SIZE;
     remarkLargeBatch(output, values['batch-size'], data, values['held-out']);
+    remarkOneRate(output, values, splitRows(data.count, values['held-out'], 0).training.length / batchSize);
     const initial = values.initial === undefined ? undefined : await readInitial(values.initial, graph, values, compute);
     const loss = lossOf(values);
     const microBatch = microBatchOf(values, graph, batchSize, output);
@@ -157,7 +161,7 @@ export const trainCommand = defineCommand({
         learningRate: values['learning-rate'] ?? (values.optimiser === 'sgd' ? 0.01 : 0.001),
         learningRateSchedule: values['learning-rate-schedule'],
         heldOutFraction: values['held-out'],
-        ...(values.iterations === undefined ? { epochs: values.epochs ?? 10 } : { iterations: values.iterations }),
+        ...(values.iterations === undefined ? { epochs: values.epochs ?? DEFAULT_EPOCHS } : { iterations: values.iterations }),
         ...(initial === undefined ? {} : { initial }),
         ...(loss === undefined ? {} : { loss }),
         ...(microBatch === undefined ? {} : { microBatch }),
@@ -224,6 +228,8 @@ function requireUsage(values: Values): void {
   if (values['store-seed'] && values.initial !== undefined) {
     throw new UsageError('--store-seed is for weights drawn from --seed, not for those of --initial');
   }
+  const kept = (['checkpoints', 'checkpoint-iterations'] as const).find((option) => values[option] !== undefined);
+  if (kept !== undefined && values.out === undefined) throw new UsageError(`--${kept} goes with --out FILE, the bundle that keeps them`);
   if (values.epochs !== undefined && values.iterations !== undefined) throw new UsageError('--epochs and --iterations exclude each other');
 }
 
@@ -255,7 +261,7 @@ async function readInitial(path: string, graph: ModelGraph, values: Values, comp
 
 function optimiserOf(values: Values): OptimiserSettings {
   const weightDecay = values['weight-decay'];
-  if (values.optimiser === 'sgd') return { kind: 'sgd', momentum: values.momentum, weightDecay };
+  if (values.optimiser === 'sgd') return { kind: 'sgd', momentum: values.momentum ?? 0.9, weightDecay };
   return { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay };
 }
 
@@ -272,6 +278,13 @@ function showEvaluations(output: Output, core: Core, evaluations: TrainResult['e
     ]),
   );
   output.text(`\n${table}`);
+}
+
+/** A schedule by epoch has one rate in one epoch. */
+function remarkOneRate(output: Output, values: Values, batchesPerEpoch: number): void {
+  const epochs = values.iterations === undefined ? (values.epochs ?? DEFAULT_EPOCHS) : values.iterations / Math.ceil(batchesPerEpoch);
+  if (values['learning-rate-schedule'] === 'cosine' && epochs <= 1)
+    output.warn('--learning-rate-schedule cosine lowers the rate from epoch to epoch, and changes nothing in one');
 }
 
 /** A held-out loss may rise by this share while a network learns, or by chance. */

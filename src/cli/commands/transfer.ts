@@ -10,7 +10,7 @@ import type { ModelGraph } from '../../model/graph.ts';
 import { initialise } from '../../model/initialise.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { dataSha256 } from '../../transfer/record.ts';
-import { readSplit, skipPredicate } from '../../transfer/settings.ts';
+import { DEFAULT_HISTORY_BUDGET_BYTES, readSplit, skipPredicate } from '../../transfer/settings.ts';
 import { checkpointNumber } from '../../transfer/trajectory.ts';
 import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
@@ -27,6 +27,7 @@ import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { hasPerplexity } from '../scores.ts';
 import { dataSummary, graphSummary } from '../summaries.ts';
+import { requireTakenByNetwork } from '../taken-options.ts';
 import { remarkOtherData, withTaskData } from '../task.ts';
 import { scoringOptions, transferOptions } from '../transfer-options.ts';
 import { emitStep, recordOf, reportTransfer } from '../transfer-report.ts';
@@ -63,16 +64,14 @@ const options = {
   solver: {
     kind: 'choice',
     choices: solverNames,
-    default: 'coordinate-descent',
     help:
-      'how each matching is solved: one descent, the best of five seeded ones, or Frank-Wolfe (1.3 to 5 times the transfer for up to 1 % of the ' +
+      'how each matching is solved: one descent (default), the best of five seeded ones, or Frank-Wolfe (1.3 to 5 times the transfer for up to 1 % of the ' +
       'objective)',
   },
   start: {
     kind: 'choice',
     choices: ['identity', 'previous'],
-    default: 'identity',
-    help: "where each step's descent starts: the identity as in the official code, or the step before",
+    help: "where each step's descent starts: the identity as in the official code (default), or the step before",
   },
   'max-sweeps': {
     kind: 'integer',
@@ -80,8 +79,7 @@ const options = {
     metavar: 'N',
     minimum: 1,
     maximum: 10_000,
-    default: 100,
-    help: 'sweeps of a descent at most',
+    help: 'sweeps of a descent at most (default 100)',
   },
   skip: {
     kind: 'strings',
@@ -132,6 +130,7 @@ export const transferCommand = defineCommand({
     using opened = await openBundleFile(bundlePath, signal);
     const { bundle } = opened;
     const { graph } = bundle;
+    requireTakenByNetwork(values, graph);
     const choices = choicesOf(values);
     // Before any data is read, which takes seconds: whatever the bundle and the weights alone can refuse.
     requirePart(bundlePath, bundle, values, choices);
@@ -193,7 +192,7 @@ export const transferCommand = defineCommand({
       naive,
       tokens,
       perplexed,
-      budgetBytes: values['history-budget'],
+      budgetBytes: values['history-budget'] ?? DEFAULT_HISTORY_BUDGET_BYTES,
       files: values,
       test: scores,
       testMs: performance.now() - scoringFrom,
@@ -216,15 +215,8 @@ function requireUsage(values: Values): void {
   if (values['fresh-head'] && values.target === undefined) {
     throw new UsageError('--fresh-head goes with --target FILE; with --target-seed all layers are fresh');
   }
-  if ((values.method === 'oracle') !== (values['oracle-target'] !== undefined)) {
-    const oracle = values.method === 'oracle';
-    throw new UsageError(
-      oracle ? '--method oracle needs --oracle-target FILE' : `--oracle-target is for --method oracle, not for ${values.method}`,
-    );
-  }
-  if (values.workers !== undefined && values.method !== 'fgmt' && values.method !== 'gmt') {
-    throw new UsageError(`--workers is for methods that compute gradients, fgmt and gmt, not for ${values.method}`);
-  }
+  if (values.method === 'oracle' && values['oracle-target'] === undefined)
+    throw new UsageError('--method oracle needs --oracle-target FILE');
   if (values.out === undefined && values.record === undefined)
     throw new UsageError('nothing would be written: give --out FILE, --record FILE or both');
 }

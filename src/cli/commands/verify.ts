@@ -9,13 +9,13 @@ import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { dataOptions, refuseData } from '../data-options.ts';
+import { inputShapeOptions, refuseData } from '../data-options.ts';
 import { graphOfShapeOrData, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
 import { graphSummary } from '../summaries.ts';
 import { checkpointIndex, isBundle, openBundleFile, readWeights, refuseWithoutNetwork } from '../weights.node.ts';
 
 const options = {
-  ...dataOptions,
+  ...inputShapeOptions,
   ...modelOptions,
   input: shapeOptions.input,
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: the checkpoint to permute (default: the last)' },
