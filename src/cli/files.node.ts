@@ -81,7 +81,11 @@ export function removeAbandonedTemporaries(path: string, isRunning: (pid: number
 
 /** Writes a file that must not exist yet, to the disk. The caller removes it when this throws. */
 export function writeNew(path: string, bytes: Uint8Array): void {
-  const file = files().open(path, 'wx');
+  fill(files().open(path, 'wx'), bytes);
+}
+
+/** Writes to a file that was opened for it, to the disk, and closes it. */
+export function fill(file: number, bytes: Uint8Array): void {
   try {
     append(file, bytes);
     files().sync(file);

@@ -1,6 +1,6 @@
 /**
  * One output, one run. A lock is a file beside the output that names its process, made by linking a finished file so that it
- * is never seen half written. A lock whose process is gone is taken over; process numbers are used again, so the moment at
+ * is never seen half written; where the file system has no links, by an exclusive create, and then it may be for a moment. A lock whose process is gone is taken over; process numbers are used again, so the moment at
  * which the process started counts too.
  */
 import { readFileSync } from 'node:fs';
@@ -12,6 +12,7 @@ import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
 import {
   LOCK_LIMIT_BYTES,
+  fill,
   keepUntilExit,
   readWhole,
   reason,
@@ -42,7 +43,7 @@ function lockFile(path: string, named: string): Disposable {
   for (let attempt = 1; !tryPlace(lock, text, 'link'); attempt++) {
     if (attempt === ATTEMPTS) throw foreign(lock);
     const found = readLock(lock);
-    if (found === undefined) continue;
+    if (found === undefined || isBegun(found)) continue;
     const owner = parseOwner(lock, found);
     if (isAlive(owner)) throw lockedBy(lock, named, owner);
     if (takeOver(lock, found, text, named)) break;
@@ -85,6 +86,9 @@ export function lockOutputs(paths: readonly string[]): Disposable {
   return { [Symbol.dispose]: release };
 }
 
+/** What file systems answer that have no hard links (exFAT, object stores, some network shares; EISDIR is Windows's). */
+const linkless = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EISDIR'];
+
 /** Whether the lock is ours now. A link fails where there is one already, and so tells false; a rename replaces it. */
 function tryPlace(lock: string, text: string, how: 'link' | 'rename'): boolean {
   const temporary = temporaryBeside(lock);
@@ -94,6 +98,7 @@ function tryPlace(lock: string, text: string, how: 'link' | 'rename'): boolean {
     return true;
   } catch (cause) {
     if (codeOf(cause) === 'EEXIST') return false;
+    if (how === 'link' && linkless.includes(codeOf(cause))) return tryCreate(lock, text);
     throw new FileError(relative('', lock), `cannot be written (${reason(cause)})`, cause);
   } finally {
     try {
@@ -102,6 +107,29 @@ function tryPlace(lock: string, text: string, how: 'link' | 'rename'): boolean {
       // Never made, or renamed.
     }
   }
+}
+
+/** The same without a link; false where there is a lock already. */
+function tryCreate(lock: string, text: string): boolean {
+  let file: number;
+  try {
+    file = files().open(lock, 'wx');
+  } catch (cause) {
+    if (codeOf(cause) === 'EEXIST') return false;
+    throw new FileError(relative('', lock), `cannot be written (${reason(cause)})`, cause);
+  }
+  try {
+    fill(file, new TextEncoder().encode(text));
+    return true;
+  } catch (cause) {
+    files().unlink(lock);
+    throw new FileError(relative('', lock), `cannot be written (${reason(cause)})`, cause);
+  }
+}
+
+/** Whether it is what a run without links has written so far: nothing, or the beginning of an owner. */
+function isBegun(text: string): boolean {
+  return text === '' || (text.startsWith('{"pid":') && !text.endsWith('}'));
 }
 
 function readLock(lock: string): string | undefined {
@@ -113,7 +141,7 @@ function readLock(lock: string): string | undefined {
   }
 }
 
-/** @throws FileError for what no run of ours wrote: a lock is whole before it has its name, so not even a power failure leaves a part. */
+/** @throws FileError for what no run of ours wrote. */
 function parseOwner(lock: string, text: string): Owner {
   const { pid, host, started } = parseObject(text);
   if (!Number.isSafeInteger(pid) || typeof host !== 'string' || typeof started !== 'string') {

@@ -3,9 +3,10 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSy
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FileError } from '../../src/cli/exit.ts';
 import { replaceFileSystem } from '../../src/cli/file-system.node.ts';
+import type { FileSystem } from '../../src/cli/file-system.node.ts';
 import { removeTemporaries } from '../../src/cli/files.node.ts';
 import { lockOutputs } from '../../src/cli/lock.node.ts';
 import { LockedError } from '../../src/core/errors.ts';
@@ -112,4 +113,75 @@ it('of two that find a stale one at any moment, one has it, and never loses it',
     if (calls < moment) break;
   }
   expect(taken).toBeGreaterThan(2);
+});
+
+describe('without hard links', () => {
+  const linkless = (code: string, more: (real: FileSystem) => Partial<FileSystem> = () => ({})): (() => void) =>
+    replaceFileSystem((real) => ({
+      ...real,
+      link: () => {
+        throw Object.assign(new Error(`${code}: injected`), { code });
+      },
+      ...more(real),
+    }));
+
+  it.each(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EISDIR'])('%s: a lock is made, kept from others, taken over when stale and released', (code) => {
+    const restore = linkless(code);
+    try {
+      const locked = lockOutputs([output]);
+      expect(JSON.parse(readFileSync(lock, 'utf8'))).toMatchObject({ pid: process.pid });
+      expect(readdirSync(directory)).toEqual(['out.lock']);
+      locked[Symbol.dispose]();
+      expect(readdirSync(directory)).toEqual([]);
+      writeFileSync(lock, ALIVE);
+      expect(() => lockOutputs([output])).toThrow(LockedError);
+      expect(readFileSync(lock, 'utf8')).toBe(ALIVE);
+      writeFileSync(lock, STALE);
+      lockOutputs([output])[Symbol.dispose]();
+      expect(readdirSync(directory)).toEqual([]);
+    } finally {
+      restore();
+    }
+  });
+
+  it.each([0, 10, ALIVE.length - 1])('a lock of which another has written %d bytes is waited for, and then its', (bytes) => {
+    writeFileSync(lock, ALIVE.slice(0, bytes));
+    let looks = 0;
+    const restore = linkless('EPERM', (real) => ({
+      open: (path, flags) => {
+        // The other is done by the third look.
+        if (path === lock && flags === 'wx' && ++looks === 3) writeFileSync(lock, ALIVE);
+        return real.open(path, flags);
+      },
+    }));
+    try {
+      expect(() => lockOutputs([output])).toThrow(LockedError);
+    } finally {
+      restore();
+    }
+    expect({ looks, left: readFileSync(lock, 'utf8'), names: readdirSync(directory) }).toEqual({ looks: 3, left: ALIVE, names: ['out.lock'] });
+  });
+
+  it('a disk that is full meanwhile leaves no lock', () => {
+    const restore = linkless('EPERM', (real) => {
+      let ofLock: number | undefined;
+      return {
+        open: (path, flags) => {
+          const file = real.open(path, flags);
+          if (path === lock) ofLock = file;
+          return file;
+        },
+        write: (file, ...rest) => {
+          if (file === ofLock) throw Object.assign(new Error('full'), { code: 'ENOSPC' });
+          return real.write(file, ...rest);
+        },
+      };
+    });
+    try {
+      expect(() => lockOutputs([output])).toThrow(/out\.lock: cannot be written \(the disk is full\)/);
+    } finally {
+      restore();
+    }
+    expect(readdirSync(directory)).toEqual([]);
+  });
 });
