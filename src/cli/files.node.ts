@@ -7,6 +7,7 @@ import process from 'node:process';
 import { formatBytes } from '../report/text.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
+import { originHere, processExists } from './owner.node.ts';
 
 /** Temporary files now on disk, removed when the process is interrupted. */
 const temporaries = new Set<string>();
@@ -63,16 +64,19 @@ function release(path: string): boolean {
 
 /** A name for a file that is about to be written, hidden beside `path`. */
 export function temporaryBeside(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${process.pid}.${counter++}.tmp`);
+  return join(dirname(path), `.${basename(path)}.${originHere()}.${process.pid}.${counter++}.tmp`);
 }
 
-/** Temporary files beside `path` whose process is gone: what a kill left behind. */
-export function removeAbandonedTemporaries(path: string, isRunning: (pid: number) => boolean): void {
-  const prefix = `.${basename(path)}.`;
+/**
+ * Temporary files beside `path` that a kill left behind: those of processes of this machine and container that are
+ * gone, and of this one itself, which has none there when this is called.
+ */
+export function removeAbandonedTemporaries(path: string): void {
+  const prefix = `.${basename(path)}.${originHere()}.`;
   try {
     for (const name of files().list(dirname(path))) {
       const pid = name.startsWith(prefix) ? /^(\d+)\.\d+\.tmp$/.exec(name.slice(prefix.length))?.[1] : undefined;
-      if (pid !== undefined && !isRunning(Number(pid))) files().unlink(join(dirname(path), name));
+      if (pid !== undefined && (Number(pid) === process.pid || !processExists(Number(pid)))) files().unlink(join(dirname(path), name));
     }
   } catch {
     // They are in nobody's way, and the next run tries again.

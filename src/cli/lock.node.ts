@@ -3,10 +3,7 @@
  * is never seen half written; where the file system has no links, by an exclusive create, and then it may be for a moment. A lock whose process is gone is taken over; process numbers are used again, so the moment at
  * which the process started counts too.
  */
-import { readFileSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { relative, resolve } from 'node:path';
-import process from 'node:process';
 import { LockedError } from '../core/errors.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
@@ -21,13 +18,8 @@ import {
   writeNew,
   writtenPath,
 } from './files.node.ts';
-
-interface Owner {
-  readonly pid: number;
-  readonly host: string;
-  /** Boot and clock tick of the process's start; empty where the system does not tell. */
-  readonly started: string;
-}
+import { isAlive, placeOf, thisProcess } from './owner.node.ts';
+import type { Owner } from './owner.node.ts';
 
 /** Between two looks at a lock another run may end, or take over the same stale one; what is never there to be read is no lock. */
 const ATTEMPTS = 100;
@@ -39,7 +31,7 @@ const ATTEMPTS = 100;
  */
 function lockFile(path: string, named: string): Disposable {
   const lock = `${path}.lock`;
-  const text = JSON.stringify({ pid: process.pid, host: hostname(), started: startOf(process.pid) } satisfies Owner);
+  const text = JSON.stringify(thisProcess());
   for (let attempt = 1; !tryPlace(lock, text, 'link'); attempt++) {
     if (attempt === ATTEMPTS) throw foreign(lock);
     const found = readLock(lock);
@@ -50,7 +42,7 @@ function lockFile(path: string, named: string): Disposable {
   }
   const forget = keepUntilExit(lock, text);
   // Whoever made these has lost the lock, so it is gone.
-  for (const one of [path, lock]) removeAbandonedTemporaries(one, (pid) => pid !== process.pid && processExists(pid));
+  for (const one of [path, lock]) removeAbandonedTemporaries(one);
   return { [Symbol.dispose]: forget };
 }
 
@@ -143,11 +135,9 @@ function readLock(lock: string): string | undefined {
 
 /** @throws FileError for what no run of ours wrote. */
 function parseOwner(lock: string, text: string): Owner {
-  const { pid, host, started } = parseObject(text);
-  if (!Number.isSafeInteger(pid) || typeof host !== 'string' || typeof started !== 'string') {
-    throw foreign(lock);
-  }
-  return { pid: pid as number, host, started };
+  const { pid, host, namespace = '', started } = parseObject(text);
+  if (!Number.isSafeInteger(pid) || [host, namespace, started].some((field) => typeof field !== 'string')) throw foreign(lock);
+  return { pid, host, namespace, started } as Owner;
 }
 
 function foreign(lock: string): FileError {
@@ -165,37 +155,8 @@ function parseObject(text: string): Readonly<Record<string, unknown>> {
   }
 }
 
-/** A process of another machine cannot be asked and counts as alive. */
-function isAlive({ pid, host, started }: Owner): boolean {
-  if (host !== hostname()) return true;
-  if (!processExists(pid)) return false;
-  const start = startOf(pid);
-  return start === '' || started === '' || start === started;
-}
-
-export function processExists(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // Whoever may not ask (EPERM, Deno without --allow-run) cannot know that it is gone.
-    return codeOf(error) !== 'ESRCH';
-  }
-}
-
-/** Linux says when a process started, in ticks since boot; elsewhere the process number must do. */
-function startOf(pid: number): string {
-  try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const ticks = fields.slice(fields.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()} ${ticks}`;
-  } catch {
-    return '';
-  }
-}
-
 function lockedBy(lock: string, field: string, owner: Owner): LockedError {
-  const who = `process ${owner.pid}${owner.host === hostname() ? '' : ` on ${owner.host}`}`;
+  const who = ['process', owner.pid, placeOf(owner)].filter((word) => word !== undefined).join(' ');
   return new LockedError({
     field,
     expected: 'no other run that writes this file',

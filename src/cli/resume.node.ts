@@ -3,7 +3,6 @@
  * the job has written what it was to write.
  */
 import { normalize } from 'node:path';
-import process from 'node:process';
 import { limits } from '../core/limits.ts';
 import { decodeResumePoint } from '../index.ts';
 import { TrajportError } from '../core/errors.ts';
@@ -17,7 +16,6 @@ import type { Context } from './command.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
 import { openRandomAccess, readWhole, reason, removeAbandonedTemporaries, writeAtomically } from './files.node.ts';
-import { processExists } from './lock.node.ts';
 
 export const resumeOptions = {
   resume: {
@@ -135,7 +133,7 @@ export function beginLongJob(
     { by: 'the resume point before the newest,', path: store.previous, unlocked: true },
   ];
   claim(values.resume === 'off' ? outputs : [...outputs, ...points]);
-  removeAbandonedTemporaries(store.path, (pid) => pid !== process.pid && processExists(pid));
+  removeAbandonedTemporaries(store.path);
   if (values.resume === 'new') {
     store.requireOwn();
     store.remove();

@@ -1,7 +1,7 @@
 /** Locks: whose file they may remove, and who of several gets one that is stale. Between processes: resume.test.ts. */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import process from 'node:process';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FileError } from '../../src/cli/exit.ts';
@@ -9,6 +9,7 @@ import { replaceFileSystem } from '../../src/cli/file-system.node.ts';
 import type { FileSystem } from '../../src/cli/file-system.node.ts';
 import { removeTemporaries } from '../../src/cli/files.node.ts';
 import { lockOutputs } from '../../src/cli/lock.node.ts';
+import { originHere, thisProcess } from '../../src/cli/owner.node.ts';
 import { LockedError } from '../../src/core/errors.ts';
 
 let directory: string;
@@ -64,7 +65,7 @@ it.each([
 it('a stale one is taken over as a whole, whatever a killed taker left', () => {
   for (const left of [[lock], [lock, `${lock}.lock`], [lock, `${lock}.lock`, `${lock}.lock.lock`]]) {
     for (const path of left) writeFileSync(path, STALE);
-    writeFileSync(join(directory, `.out.lock.lock.${2 ** 22 + 1}.0.tmp`), '');
+    writeFileSync(join(directory, `.out.lock.lock.${originHere()}.${2 ** 22 + 1}.0.tmp`), '');
     const locked = lockOutputs([output]);
     expect(JSON.parse(readFileSync(lock, 'utf8'))).toMatchObject({ pid: process.pid });
     expect(readdirSync(directory)).toEqual(['out.lock']);
@@ -113,6 +114,23 @@ it('of two that find a stale one at any moment, one has it, and never loses it',
     if (calls < moment) break;
   }
   expect(taken).toBeGreaterThan(2);
+});
+
+/** As a run in another container of this host name, or on another machine, leaves it: its process number is nobody's here. */
+it.skipIf(thisProcess().namespace === '').each([
+  ['of another container', { ...thisProcess(), namespace: 'pid:[1]' }],
+  ['on elsewhere', { ...thisProcess(), host: 'elsewhere' }],
+] as const)('one of a process %s stays, and its temporary files do', (place, owner) => {
+  const theirs = JSON.stringify({ ...owner, pid: 2 ** 22 + 1 });
+  writeFileSync(lock, theirs);
+  expect(() => lockOutputs([output])).toThrow(new RegExp(`got process ${2 ** 22 + 1} ${place}`));
+  expect(readFileSync(lock, 'utf8')).toBe(theirs);
+  // Their next one is about to be made.
+  rmSync(lock);
+  const temporary = join(directory, `.out.lock.00000000.${2 ** 22 + 1}.0.tmp`);
+  writeFileSync(temporary, theirs);
+  lockOutputs([output])[Symbol.dispose]();
+  expect(readdirSync(directory)).toEqual([basename(temporary)]);
 });
 
 describe('without hard links', () => {
