@@ -4,7 +4,7 @@
  */
 import {
   closeSync, existsSync, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readSync, readdirSync,
-  realpathSync, renameSync, rmdirSync, statSync, unlinkSync, writeSync,
+  readlinkSync, realpathSync, renameSync, rmdirSync, statSync, unlinkSync, writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
 
@@ -33,6 +33,8 @@ export interface FileSystem {
   removeDirectory(path: string): void;
   list(directory: string): string[];
   exists(path: string): boolean;
+  /** What a link names, as it stands there; undefined where `path` is no link. */
+  readLink(path: string): string | undefined;
   realPath(path: string): string;
   /** What an open file, or a path, is; undefined where there is nothing. */
   status(file: number | string): FileStatus | undefined;
@@ -51,6 +53,7 @@ const node: FileSystem = {
   removeDirectory: (path) => rmdirSync(path),
   list: (directory) => readdirSync(directory),
   exists: existsSync,
+  readLink,
   realPath: (path) => realpathSync(path),
   status: (file) => {
     // Numbers of files on Windows have 64 bits.
@@ -65,6 +68,14 @@ const node: FileSystem = {
     };
   },
 };
+
+function readLink(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
 
 /** Level by level: Node's own `recursive` never returns below a directory that cannot hold any, such as /proc. */
 function makeDirectory(path: string): string[] {

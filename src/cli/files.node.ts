@@ -190,12 +190,22 @@ function syncDirectory(directory: string): void {
   }
 }
 
-/** The file that writing to `path` replaces or makes: a link to a file is written through, and so are links to directories. */
-export function writtenPath(path: string): string {
+/** Links after one another that are followed, as many as Linux does. */
+const MOST_LINKS = 40;
+
+/**
+ * The file that writing to `path` replaces or makes: a link is written through, also to what is not there yet, and so
+ * are links to directories. @throws FileError for links that lead to one another.
+ */
+export function writtenPath(path: string, links = 0): string {
   const target = resolve(path);
   if (files().exists(target)) return files().realPath(target);
+  if (links > MOST_LINKS) throw new FileError(path, 'is a link of too many, or of some that lead in a circle');
   const parent = dirname(target);
-  return parent === target ? target : join(writtenPath(parent), basename(target));
+  if (parent === target) return target;
+  const directory = writtenPath(parent, links);
+  const named = files().readLink(target);
+  return named === undefined ? join(directory, basename(target)) : writtenPath(resolve(directory, named), links + 1);
 }
 
 /** Makes sure before the work that `path` can be written after it: its directory exists, and it is a file or nothing yet. */

@@ -4,6 +4,7 @@ import {
   copyFileSync,
   existsSync,
   linkSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -122,6 +123,20 @@ it('locks the file itself, by whichever link it is named', async () => {
   expect(doubled).toMatchObject({ code: 2, stderr: expect.stringContaining('here/o is named for two outputs') });
   rmSync(path('here'));
   expect(existsSync(path('o'))).toBe(false);
+});
+
+it('locks one future output once, by whichever of its links it is named, and writes through them', async () => {
+  mkdirSync(path('later'));
+  for (const name of ['one.safetensors', 'two.safetensors']) symlinkSync('later/new.safetensors', path(name));
+  writeFileSync(path('later/new.safetensors.lock'), JSON.stringify({ pid: process.pid, host: hostname(), started: '' }));
+  for (const name of ['one.safetensors', 'two.safetensors']) expect((await run('convert', 'real.safetensors', name)).code).toBe(75);
+  rmSync(path('later/new.safetensors.lock'));
+  const doubled = await run('train', '--data', 'a', '--widths', '4', '--iterations', '1', '--final', 'one.safetensors', '--resume-file', 'two.safetensors');
+  expect(doubled).toMatchObject({ code: 2, stderr: expect.stringContaining('two.safetensors is named for two outputs') });
+  expect(await run('convert', 'real.safetensors', 'one.safetensors')).toMatchObject({ code: 0, stderr: '' });
+  expect(readdirSync(path('later'))).toEqual(['new.safetensors']);
+  expect(lstatSync(path('one.safetensors')).isSymbolicLink()).toBe(true);
+  for (const name of ['one.safetensors', 'two.safetensors', 'later']) rmSync(path(name), { recursive: true });
 });
 
 it('writes beside what it reads, and over what it wrote before', async () => {

@@ -1,12 +1,12 @@
 /** Reading with caps and writing atomically, on a real disk. */
-import { chmodSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import process from 'node:process';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FileError } from '../../src/cli/exit.ts';
 import { replaceFileSystem } from '../../src/cli/file-system.node.ts';
-import { openRandomAccess, prepareOutput, readWhole, streamAtomically, writeAtomically } from '../../src/cli/files.node.ts';
+import { openRandomAccess, prepareOutput, readWhole, streamAtomically, writeAtomically, writtenPath } from '../../src/cli/files.node.ts';
 
 let directory: string;
 beforeEach(() => void (directory = mkdtempSync(join(tmpdir(), 'trajport-files-'))));
@@ -68,6 +68,32 @@ describe('writing', () => {
     symlinkSync(join(directory, 'real'), join(directory, 'link'));
     writeAtomically(join(directory, 'link'), 'new');
     expect(readFileSync(join(directory, 'real'), 'utf8')).toBe('new');
+  });
+
+  it('writes through links to what is not there yet: of a link, of a folder on the way, each from where it stands', async () => {
+    const at = (...names: string[]): string => join(directory, ...names);
+    mkdirSync(at('d', 'e'), { recursive: true });
+    symlinkSync('d/e/second', at('first'));
+    symlinkSync('../real', at('d', 'e', 'second'));
+    symlinkSync('d/new', at('folder'));
+    expect([writtenPath(at('first')), writtenPath(at('d', 'e', 'second'))]).toEqual([at('d', 'real'), at('d', 'real')]);
+    expect(writtenPath(at('folder', 'x'))).toBe(at('d', 'new', 'x'));
+    writeAtomically(at('first'), 'whole');
+    await streamAtomically(at('first'), async (sink) => sink(new TextEncoder().encode('pieces')));
+    prepareOutput(at('folder', 'x'));
+    writeAtomically(at('folder', 'x'), 'x');
+    expect(readFileSync(at('d', 'real'), 'utf8')).toBe('pieces');
+    expect(readFileSync(at('d', 'new', 'x'), 'utf8')).toBe('x');
+    expect([at('first'), at('d', 'e', 'second'), at('folder')].map((link) => lstatSync(link).isSymbolicLink())).toEqual([true, true, true]);
+    expect(readdirSync(at('d')).toSorted()).toEqual(['e', 'new', 'real']);
+  });
+
+  it('refuses links that lead in a circle, and follows forty', () => {
+    for (let i = 0; i < 40; i++) symlinkSync(`${i + 1}`, join(directory, `${i}`));
+    expect(writtenPath(join(directory, '0'))).toBe(join(directory, '40'));
+    symlinkSync('0', join(directory, '40'));
+    expect(() => prepareOutput(join(directory, '0'))).toThrow(/\/0: is a link of too many, or of some that lead in a circle$/);
+    expect(readdirSync(directory)).toHaveLength(41);
   });
 
   it('takes a large file in pieces, and keeps the old one whatever fails on the way', async () => {
