@@ -3,7 +3,7 @@
  * another in its place, so that every one of them can fail, write short or be the last thing that the process does.
  */
 import {
-  closeSync, existsSync, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readSync, readdirSync,
+  closeSync, existsSync, fchmodSync, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readSync, readdirSync,
   readlinkSync, realpathSync, renameSync, rmdirSync, statSync, unlinkSync, writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
@@ -12,12 +12,17 @@ export interface FileStatus {
   readonly size: number;
   readonly isFile: boolean;
   readonly isDirectory: boolean;
+  /** Who may read, write and execute it. */
+  readonly permissions: number;
   /** The same for all names of one file; undefined where the file system has no such number. */
   readonly identity: string | undefined;
 }
 
 export interface FileSystem {
-  open(path: string, flags: 'r' | 'wx'): number;
+  /** @param permissions of a file that is made, of which the process's umask takes away. Default: all may read and write. */
+  open(path: string, flags: 'r' | 'wx', permissions?: number): number;
+  /** Gives an open file these permissions, whatever the umask. */
+  permit(file: number, permissions: number): void;
   close(file: number): void;
   read(file: number, bytes: Uint8Array, offset: number, length: number, position: number): number;
   /** Bytes written, perhaps fewer than asked for. */
@@ -41,7 +46,8 @@ export interface FileSystem {
 }
 
 const node: FileSystem = {
-  open: (path, flags) => openSync(path, flags, 0o666),
+  open: (path, flags, permissions = 0o666) => openSync(path, flags, permissions),
+  permit: fchmodSync,
   close: closeSync,
   read: readSync,
   write: writeSync,
@@ -59,11 +65,12 @@ const node: FileSystem = {
     // Numbers of files on Windows have 64 bits.
     const found = typeof file === 'number' ? fstatSync(file, { bigint: true }) : statSync(file, { bigint: true, throwIfNoEntry: false });
     if (found === undefined) return undefined;
-    const { dev, ino } = found;
+    const { dev, ino, mode } = found;
     return {
       size: Number(found.size),
       isFile: found.isFile(),
       isDirectory: found.isDirectory(),
+      permissions: Number(mode) & 0o777,
       identity: ino === 0n ? undefined : `${dev}:${ino}`,
     };
   },

@@ -98,6 +98,19 @@ export function fill(file: number, bytes: Uint8Array): void {
   }
 }
 
+/** Opens a new file that is to replace `target`, with its permissions: at no moment may others read what they could not before. */
+function openInPlaceOf(target: string, temporary: string): number {
+  const permissions = files().status(target)?.permissions;
+  if (permissions === undefined) return files().open(temporary, 'wx');
+  const file = files().open(temporary, 'wx', permissions);
+  try {
+    files().permit(file, permissions);
+  } catch {
+    // Some file systems have none, or fixed ones; what the umask took away is missing then, and nothing is there in excess.
+  }
+  return file;
+}
+
 function append(file: number, bytes: Uint8Array): void {
   let written = 0;
   while (written < bytes.length) {
@@ -119,7 +132,7 @@ export function writeAtomically(path: string, contents: Uint8Array | string, pre
     const target = writtenPath(path);
     temporary = temporaryBeside(target);
     temporaries.add(temporary);
-    writeNew(temporary, bytes);
+    fill(openInPlaceOf(target, temporary), bytes);
     if (previous !== undefined && files().exists(target)) files().rename(target, previous);
     files().rename(temporary, target);
     temporaries.delete(temporary);
@@ -146,7 +159,7 @@ export async function streamAtomically<T>(path: string, produce: (sink: (bytes: 
   const temporary = temporaryBeside(target);
   temporaries.add(temporary);
   try {
-    const file = onDisk(() => files().open(temporary, 'wx'));
+    const file = onDisk(() => openInPlaceOf(target, temporary));
     let result: T;
     try {
       result = await produce((bytes) => onDisk(() => append(file, bytes)));

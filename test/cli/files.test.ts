@@ -1,5 +1,5 @@
 /** Reading with caps and writing atomically, on a real disk. */
-import { chmodSync, lstatSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import process from 'node:process';
@@ -94,6 +94,32 @@ describe('writing', () => {
     symlinkSync('0', join(directory, '40'));
     expect(() => prepareOutput(join(directory, '0'))).toThrow(/\/0: is a link of too many, or of some that lead in a circle$/);
     expect(readdirSync(directory)).toHaveLength(41);
+  });
+
+  it.skipIf(process.platform === 'win32').each([0o600, 0o640, 0o666, 0o444])('keeps the permissions of a file that is replaced: %i', async (mode) => {
+    const path = join(directory, 'private');
+    const permissions = (name: string): number => statSync(join(directory, name)).mode & 0o777;
+    // Seen while it is written: no reader may open it in between.
+    const during: number[] = [];
+    const restore = replaceFileSystem((real) => ({
+      ...real,
+      write: (...args) => {
+        during.push(...readdirSync(directory).filter((name) => name.endsWith('.tmp')).map(permissions));
+        return real.write(...args);
+      },
+    }));
+    try {
+      writeFileSync(path, 'old');
+      chmodSync(path, mode);
+      writeAtomically(path, 'new');
+      await streamAtomically(path, async (sink) => sink(new Uint8Array(3)));
+    } finally {
+      restore();
+    }
+    expect({ during, after: permissions('private') }).toEqual({ during: [mode, mode], after: mode });
+    writeFileSync(join(directory, 'plain'), '');
+    writeAtomically(join(directory, 'fresh'), 'x');
+    expect(permissions('fresh')).toBe(permissions('plain'));
   });
 
   it('takes a large file in pieces, and keeps the old one whatever fails on the way', async () => {
