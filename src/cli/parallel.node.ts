@@ -15,7 +15,7 @@ export const microBatchOptions = {
     kind: 'string',
     field: 'microBatch',
     metavar: 'N|auto',
-    help: 'images on the heap at once, or auto: as many as --heap-limit has room for; gradients are the same to rounding (default: the whole batch)',
+    help: 'images on the heap at once, or auto: the whole batch, or the first of its half, quarter … that --heap-limit has room for; gradients are the same to rounding (default: the whole batch)',
   },
 } as const satisfies OptionSpecs;
 

@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openBundle } from '../../src/bundle/reader.ts';
+import { gradientHeapBytes } from '../../src/gradient/memory.ts';
+import { preset } from '../../src/model/presets.ts';
 import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
@@ -89,8 +91,12 @@ describe('train', () => {
     const tight = await run('train', '--data', 'generated:before', '--train-count', '300', '--model', 'small-conv', '--width', '16', '--iterations', '1', '--batch-size', '256', '--final', 'f.safetensors', '--json', '--micro-batch', 'auto', '--heap-limit', '20MiB');
     expect({ code: tight.code, stderr: tight.stderr }).toEqual({ code: 0, stderr: '' });
     const planned = microBatchOf(tight) as number;
-    expect(planned).toBeGreaterThan(1);
-    expect(planned).toBeLessThan(256);
+    // Of the batch a half, a quarter …, as --help says: the first of which the heap has room.
+    expect([128, 64, 32, 16, 8, 4, 2]).toContain(planned);
+    const graph = preset('small-conv', { input: [1, 28, 28], classes: 10, width: 16 });
+    const bytes = (images: number): number => gradientHeapBytes(graph, images, Math.ceil(256 / images));
+    expect(bytes(planned)).toBeLessThanOrEqual(20 * 2 ** 20);
+    expect(bytes(2 * planned)).toBeGreaterThan(20 * 2 ** 20);
   });
 
   it('gives the same bytes with workers, in parts that do not divide the batch', async () => {
