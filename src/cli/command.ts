@@ -108,11 +108,18 @@ export function commandHelp(command: Command, columns: number): string {
   const usage = ['trajport', command.name, ...positionals, '[options]'];
   const width = helpWidth(columns);
   const lines = [...wrapWords(`${capital(command.summary)}.`, width), '', 'Usage', `  ${usage.join(' ')}`, '', 'Examples'];
-  for (const { say, run } of command.examples) lines.push(`  # ${say}`, `  ${run}`, '');
+  for (const example of command.examples) lines.push(...exampleLines(example, columns - 1), '');
   if (Object.keys(command.options).length > 0) lines.push('Options', ...optionLines(command.options, width), '');
   lines.push('Everywhere', ...optionLines(globalOptionsOf(command), width));
   for (const note of command.notes ?? []) lines.push('', ...wrapWords(note, Math.min(88, width)));
   return `${lines.join('\n')}\n`;
+}
+
+/** The comment in several where it is long; the command in one that a shell reads as one. */
+function exampleLines({ say, run }: Example, width: number): string[] {
+  const comment = wrapWords(say, width - 4).map((line) => `  # ${line}`);
+  // Two cells for the backslash, two for the indentation of what goes on.
+  return [...comment, `  ${wrapWords(run, width - 6).join(' \\\n    ')}`];
 }
 
 function optionLines(options: OptionSpecs, width: number): string[] {

@@ -47,6 +47,13 @@ const PROGRESS_INTERVAL_MS = 80;
 const LOG_SHORTEST_MS = 10_000;
 const LOG_LONGEST_MS = 30_000;
 
+/** What the library calls a detail, where that is no word. */
+const detailNames: Readonly<Record<string, string>> = { heldOut: 'held-out accuracy' };
+
+function inWords(detail: Readonly<Record<string, number | string>>): Readonly<Record<string, number | string>> {
+  return Object.fromEntries(Object.entries(detail).map(([name, value]) => [detailNames[name] ?? name, value]));
+}
+
 export class Output {
   readonly json: boolean;
   readonly #options: OutputOptions;
@@ -115,7 +122,7 @@ export class Output {
     const time = now();
     const begins = label !== this.#stage.label;
     if (begins) this.#stage = { label, at: time, doneBefore: done };
-    const record = { label, done, total, doneBefore: this.#stage.doneBefore, elapsedMs: time - this.#stage.at, detail };
+    const record = { label, done, total, doneBefore: this.#stage.doneBefore, elapsedMs: time - this.#stage.at, detail: inWords(detail) };
     if (stderr.isTTY !== true) {
       if (this.#logIsDue(time, total > 0 ? Math.floor((done / total) * 10) : 0))
         stderr.write(`${printable(formatProgressForLog(record))}\n`);

@@ -278,7 +278,7 @@ describe('trajport pack', () => {
 
 describe('trajport inspect against a network', () => {
   it('says that weights fit', async () => {
-    const { code, stdout } = await run('inspect', 'state-dict.pt', '--graph', 'network.json');
+    const { code, stdout } = await run('inspect', 'state-dict.pt', '--graph', 'network.json', '--verbose');
     expect(code).toBe(0);
     expect(stdout).toMatch(/conv\.weight +2×1×3×3 +conv\.weight +fits/);
     expect(stdout).toMatch(/fits: 8 fit, 0 missing, 0 unexpected, 0 of another shape/);
@@ -301,8 +301,25 @@ describe('trajport inspect against a network', () => {
     }]);
   });
 
+  it('says in one line what fits as it is, and lists it only where asked', async () => {
+    const fitting = async (...more: string[]) => (await run('inspect', 'state-dict.pt', '--graph', 'network.json', ...more)).stdout.split('\n');
+    const brief = await fitting();
+    expect(brief).toContain('all 8 tensors fit');
+    expect(brief.filter((line) => line.includes('conv.weight'))).toEqual([]);
+    const whole = await fitting('--verbose');
+    expect(whole.filter((line) => line.endsWith('fits'))).toHaveLength(8);
+    expect(whole.some((line) => line.includes('all 8'))).toBe(false);
+    const some = (await run('inspect', 'state-dict.pt', '--graph', 'wider.json')).stdout.split('\n');
+    expect(some).toContain('4 tensors besides fit as they are (--verbose lists them)');
+    expect(some.filter((line) => line.endsWith('fits'))).toEqual([]);
+    for (const [args, message] of [
+      [['--graph', 'wider.json', '--verbose', '--json'], '--verbose is for text'],
+      [['--verbose'], '--verbose goes with --model or --graph'],
+    ] as const) expect(await run('inspect', 'state-dict.pt', ...args)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) });
+  });
+
   it('lists what does not fit first, and what is left out and why', async () => {
-    const lines = (await run('inspect', 'state-dict.pt', '--graph', 'wider.json')).stdout.split('\n');
+    const lines = (await run('inspect', 'state-dict.pt', '--graph', 'wider.json', '--verbose')).stdout.split('\n');
     expect(lines.findIndex((line) => line.endsWith('missing'))).toBeLessThan(lines.findIndex((line) => line.endsWith('fits')));
     expect(lines.some((line) => line.endsWith('missing'))).toBe(true);
     expect(lines.filter((line) => /num_batches_tracked +a count of batches$/.test(line))).toHaveLength(1);

@@ -82,6 +82,18 @@ describe('output', () => {
     expect(quiet.stderr).toEqual([]);
   });
 
+  it('calls what is held out as a person would, in a log and on a terminal', () => {
+    const log = harness();
+    for (const done of [0, 1]) {
+      log.output.progress('GMT', done, 10, { heldOut: 0.875, objective: 2 });
+      log.wait(40_000);
+    }
+    expect(log.stderr).toEqual(['GMT  1/10 · held-out accuracy 0.875 · objective 2 · 6 min 00 s left\n']);
+    const terminal = harness({ tty: true });
+    terminal.output.progress('GMT', 1, 10, { heldOut: 0.875 });
+    expect(terminal.stderr.join('')).toContain('1/10 · held-out accuracy 0.875');
+  });
+
   it('logs a line of each tenth, none of what takes seconds, and one of a tenth that takes long', () => {
     const { output, stderr, wait } = harness();
     for (let done = 0; done <= 100; done++, wait(90)) output.progress('quick', done, 100, {});

@@ -7,7 +7,7 @@ import { inferShapes, parameterLayout } from '../../model/graph.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import type { TrajectoryBundle } from '../../bundle/reader.ts';
 import type { ModelGraph } from '../../model/graph.ts';
-import { formatBytes, formatInteger, printable } from '../../report/text.ts';
+import { formatBytes, formatCount, formatInteger, printable } from '../../report/text.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { readCheckpointFile, readRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
@@ -28,6 +28,7 @@ export const inspect = defineCommand({
   options: {
     ...modelOptions,
     ...shapeOptions,
+    verbose: { kind: 'flag', help: 'with --model or --graph: list every tensor, also those that fit as they are' },
     rules: {
       ...rulesOption,
       help: "with --model or --graph: names in the file to the network's, as in pack",
@@ -44,6 +45,7 @@ export const inspect = defineCommand({
   ],
   notes: [
     'Only the manifest of a bundle is read, not its checkpoints; trajport verify reads and checks them all.',
+    'Of tensors that fit under their own names only the number is told; --verbose lists them, and --json always does.',
     'With --model or --graph, exit status 1 says that the weights do not fit: missing, unexpected, or of another shape.',
   ],
   async run(context, values, [path]) {
@@ -51,9 +53,11 @@ export const inspect = defineCommand({
     if (isBundle(file)) refuseNetwork(values);
     const graph = await graphOfShape(values);
     if (graph !== undefined) {
-      return inspectFit(context, file, graph, readRules(values.rules));
+      if (values.verbose && context.output.json) throw new UsageError('--verbose is for text: --json lists every tensor anyway');
+      return inspectFit(context, file, graph, readRules(values.rules), values.verbose);
     }
     if (values.rules !== undefined) throw new UsageError('--rules goes with --model or --graph');
+    if (values.verbose) throw new UsageError('--verbose goes with --model or --graph; without them every tensor is listed');
     if (!isBundle(file)) {
       await inspectWeights(context, file);
       return exitCodes.ok;
@@ -127,8 +131,11 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
   );
 }
 
-/** Every tensor of a network beside what a file has for it, and what the file has besides. */
-async function inspectFit({ output, signal }: Context, path: string, graph: ModelGraph, rules: readonly NameRule[]): Promise<ExitCode> {
+/**
+ * The tensors of a network beside what a file has for them, and what the file has besides; those that fit as they are only
+ * where `verbose`.
+ */
+async function inspectFit({ output, signal }: Context, path: string, graph: ModelGraph, rules: readonly NameRule[], verbose: boolean): Promise<ExitCode> {
   const file = await readCheckpointFile(path, signal);
   remarkNotFinite(output, path, file.tensors);
   const layout = parameterLayout(graph);
@@ -137,7 +144,13 @@ async function inspectFit({ output, signal }: Context, path: string, graph: Mode
   const from = new Map(report.mapped.map((item) => [item.to, item]));
   const misshapen = new Map(report.misshapen.map((item) => [item.to, item]));
   const repeated = new Map(report.repeated.map((item) => [item.to, item]));
-  const rows = [...layout.parameters, ...layout.buffers].map(({ name, shape }) => {
+  const tensors = [...layout.parameters, ...layout.buffers];
+  const asItIs = (name: string): boolean => {
+    const fit = from.get(name);
+    return fit !== undefined && fit.from === name && fit.parts === undefined && !fit.turned;
+  };
+  const told = tensors.filter(({ name }) => verbose || !asItIs(name));
+  const rows = told.map(({ name, shape }) => {
     const [fit, wrong, several] = [from.get(name), misshapen.get(name), repeated.get(name)];
     // What is joined of several would be wider than any terminal in one line.
     const [source = '', ...more] = fit?.parts?.map((part, i, { length }) => (i < length - 1 ? `${part} +` : part)) ?? [
@@ -161,7 +174,11 @@ async function inspectFit({ output, signal }: Context, path: string, graph: Mode
   const ordered = [...rows.filter((row) => !fitting(row)).flat(), ...unexpected, ...rows.filter(fitting).flat()];
   output.record({ event: 'fit', path, format: file.format, ...report });
   output.text(`${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]} against ${graphSummary(graph)}\n`);
-  output.text(output.table([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], ordered));
+  if (ordered.length > 0)
+    output.text(output.table([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], ordered));
+  const untold = tensors.length - told.length;
+  if (untold > 0)
+    output.text(untold === tensors.length ? `all ${formatCount(untold, 'tensor')} fit` : `${formatCount(untold, 'tensor')} besides fit as they are (--verbose lists them)`);
   if (report.ignored.length > 0) {
     output.text(
       output.table(
