@@ -9,6 +9,7 @@ import { generateTaskPair } from '../src/data/generated.ts';
 import { shrink } from '../src/data/image-set.ts';
 import { evaluate, openCompute, trajectoryFromStates, transfer, type TransferOptions } from '../src/index.ts';
 import { GradientHistory } from '../src/matching/history.ts';
+import { matchingLayout } from '../src/matching/layout.ts';
 import { identityPermutations } from '../src/matching/permutation.ts';
 import { matchingSolvers } from '../src/matching/matching-solvers.ts';
 import { solverNames, type SolverName } from '../src/matching/solvers.ts';
@@ -50,10 +51,10 @@ for (const name of chosen) {
   const { draws, solvers, naive, oracle, source } = await compare(name);
   const reference = solvers[solverNames[0] as SolverName].objectives;
   for (const solver of solverNames) {
-    const { objectives, solveMs, transferMs, accuracies } = solvers[solver];
+    const { objectives, solveMs, transferMs, laps, accuracies } = solvers[solver];
     const line = {
       bench: 'alternatives', network: name, solver, draws, pairs: PAIRS, objectiveRatio: mean(objectives.map((objective, draw) => objective / (reference[draw] as number))),
-      solveCpuMs: mean(solveMs), transferCpuMs: mean(transferMs), accuracy: mean(accuracies), accuracies,
+      solveCpuMs: mean(solveMs), transferCpuMs: mean(transferMs), laps: mean(laps), accuracy: mean(accuracies), accuracies,
       naiveAccuracy: mean(naive), oracleAccuracy: mean(oracle), sourceAccuracy: mean(source),
     };
     if (values.json) console.log(JSON.stringify(line));
@@ -64,6 +65,7 @@ for (const name of chosen) {
       line.objectiveRatio.toFixed(4),
       `${(line.solveCpuMs / 1000).toFixed(2)} s`,
       `${(line.transferCpuMs / 1000).toFixed(2)} s`,
+      line.laps.toFixed(1),
       percent(line.accuracy),
       accuracies.map((share) => (100 * share).toFixed(0)).join(' '),
       percent(line.naiveAccuracy),
@@ -75,7 +77,7 @@ for (const name of chosen) {
 if (!values.json) {
   console.log(Object.entries(machine()).map(([key, value]) => `${key} ${value}`).join(' · '));
   const numeric = (title: string) => ({ title, align: 'right' }) as const;
-  const titles = ['objective', 'solve', 'transfer', 'accuracy', 'draws', 'naive', 'oracle', 'source'];
+  const titles = ['objective', 'solve', 'transfer', 'laps', 'accuracy', 'draws', 'naive', 'oracle', 'source'];
   console.log(formatTable([{ title: 'network' }, { title: 'solver' }, ...titles.map(numeric)], rows));
 }
 
@@ -83,6 +85,8 @@ interface Measured {
   readonly objectives: number[];
   readonly solveMs: number[];
   readonly transferMs: number[];
+  /** Assignments a group and matching of the transfer: what `plan` reckons with. */
+  readonly laps: number[];
   readonly accuracies: number[];
 }
 
@@ -94,7 +98,7 @@ async function compare(name: string) {
   const spec = derivePermutationSpec(graph);
   const draws = values.draws === undefined ? entry.draws : Number(values.draws);
   const solvers = Object.fromEntries(
-    solverNames.map((solver) => [solver, { objectives: [], solveMs: [], transferMs: [], accuracies: [] }]),
+    solverNames.map((solver) => [solver, { objectives: [], solveMs: [], transferMs: [], laps: [], accuracies: [] }]),
   ) as unknown as Record<SolverName, Measured>;
   const yardsticks = { naive: [] as number[], oracle: [] as number[], source: [] as number[] };
   for (let draw = 1; draw <= draws; draw++) {
@@ -116,6 +120,8 @@ async function compare(name: string) {
       measured.objectives.push(solve.value.objective);
       measured.solveMs.push(solve.ms);
       measured.transferMs.push(moved.ms);
+      const { assignments, matchings } = moved.value.counts;
+      measured.laps.push(assignments / (matchings * matchingLayout(spec, []).groups.length));
       measured.accuracies.push(await accuracyOf(moved.value.state));
     }
   }

@@ -1,6 +1,6 @@
 /** Options that say how to transfer, which `plan` and `transfer` share. */
 import { limits } from '../core/limits.ts';
-import { stopRules, transferMethods } from '../index.ts';
+import { solverNames, stopRules, transferMethods } from '../index.ts';
 import { formatBytes } from '../report/text.ts';
 import { DEFAULT_HISTORY_BUDGET_BYTES } from '../transfer/settings.ts';
 import { DEFAULT_BATCH_SIZE } from './data-options.ts';
@@ -62,6 +62,21 @@ export const transferOptions = {
     kind: 'flag',
     field: 'normalise',
     help: 'divide each similarity term by its norms (harmless in MLPs, bad in conv nets)',
+  },
+  solver: {
+    kind: 'choice',
+    choices: solverNames,
+    help:
+      'how each matching is solved: one descent (default), the best of five seeded ones, or Frank-Wolfe (1.3 to 5 times the transfer for up to 1 % of the ' +
+      'objective)',
+  },
+  'max-sweeps': {
+    kind: 'integer',
+    field: 'maxSweeps',
+    metavar: 'N',
+    minimum: 1,
+    maximum: 10_000,
+    help: 'sweeps of a descent at most (default 100)',
   },
 } as const;
 

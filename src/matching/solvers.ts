@@ -51,4 +51,42 @@ export const solvers: Readonly<Record<SolverName, Solve>> = {
   'frank-wolfe': relaxAndDescend,
 };
 
+/** What one matching takes, in sweeps over all groups. */
+export interface SolverWork {
+  /** Assignments of each group. */
+  readonly laps: number;
+  /** Products of every stored pair of the tensors that carry two permutations, as often as so many sweeps without reuse. */
+  readonly products: number;
+  /** Tensors of the largest size on the heap at a time. */
+  readonly operands: number;
+}
+
+/** Iterations of Frank–Wolfe to reckon with: those of `npm run -s bench:alternatives` took 6 to 12. */
+const FRANK_WOLFE_ITERATIONS = 12;
+/** A gradient by rows, one by columns, and the curvature along the way: each is a sweep's products. */
+const PRODUCTS_AN_ITERATION = 3;
+
+/**
+ * Reckoned for descents that end by themselves after `sweeps`: one from a random start takes a sweep more, the one that
+ * polishes no more. @param maxSweeps where each ends at the latest.
+ */
+export function solverWork(solver: SolverName, sweeps: number, maxSweeps: number): SolverWork {
+  const descent = Math.min(sweeps, maxSweeps);
+  switch (solver) {
+    case 'coordinate-descent':
+      return { laps: descent, products: descent, operands: 2 };
+    case 'seeded-starts': {
+      const all = descent + EXTRA_STARTS * Math.min(sweeps + 1, maxSweeps);
+      return { laps: all, products: all, operands: 2 };
+    }
+    case 'frank-wolfe':
+      // The relaxation is rounded once, and polished.
+      return {
+        laps: FRANK_WOLFE_ITERATIONS + 1 + descent,
+        products: PRODUCTS_AN_ITERATION * FRANK_WOLFE_ITERATIONS + descent,
+        operands: 3,
+      };
+  }
+}
+
 export const solverNames = Object.keys(solvers) as readonly SolverName[];

@@ -14,6 +14,7 @@ import { sizeOf } from '../matching/history-size.ts';
 import { matchingLayout } from '../matching/layout.ts';
 import type { MatchingLayout } from '../matching/layout.ts';
 import { residentLineBytes } from '../matching/resident-line.ts';
+import { solverWork } from '../matching/solvers.ts';
 import { gradientCost } from '../model/cost.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { parameterLayout } from '../model/graph.ts';
@@ -33,7 +34,7 @@ export interface PlanOptions extends TransferChoices {
   readonly checkpoints?: number;
   /** Inputs of the data set: with them batches are no larger than its training part, and evaluation is reckoned too. */
   readonly images?: number;
-  /** Sweeps of coordinate descent to reckon with. Default 4, what MLPs and small conv nets take. */
+  /** Sweeps of each coordinate descent to reckon with, `maxSweeps` at most. Default 4, what MLPs and small conv nets take. */
   readonly sweeps?: number;
   /** Size of the heap that the micro-batch is to fit. Without it the plan is for `microBatch`, or for whole batches. */
   readonly heapLimitBytes?: number;
@@ -52,9 +53,11 @@ export interface TransferPlan {
   /** Backward passes of one mini-batch. */
   readonly gradients: number;
   readonly matchings: number;
-  /** Sweeps of each matching that were reckoned with. */
+  /** Sweeps of a descent that were reckoned with. */
   readonly sweeps: number;
-  /** Linear assignments, `sweeps` for each group and matching; where one group alone is matched, a transfer takes one a matching. */
+  /** Assignments of each group a matching, by the solver: those of one descent, of five, or of Frank–Wolfe's iterations and a descent. */
+  readonly laps: number;
+  /** Linear assignments, `laps` for each group and matching; where one group alone is matched, a transfer takes one a matching. */
   readonly assignments: number;
   /** Groups besides the frozen ones that no method moves, and why. */
   readonly heldGroups: readonly HeldGroup[];
@@ -96,8 +99,10 @@ export interface TransferPlan {
 export function plan(options: PlanOptions): TransferPlan {
   requireParts(options, { graph: 'graph' });
   requireOptions('plan', options, optionNames);
-  const { flopsPerSecond, heapLimitBytes, sweeps } = readReckoning(options);
+  const { flopsPerSecond, heapLimitBytes, ownSweeps } = readReckoning(options);
   const { heldOut, ...settings } = settingsFor(options);
+  const { laps, products, operands } = solverWork(settings.solver, ownSweeps, settings.maxSweeps);
+  const sweeps = Math.min(ownSweeps, settings.maxSweeps);
   const spec = derivePermutationSpec(options.graph);
   const cost = gradientCost(options.graph, settings.batchSize);
   const microBatch = microBatchOf(options.graph, heapLimitBytes, settings);
@@ -118,14 +123,14 @@ export function plan(options: PlanOptions): TransferPlan {
   for (const { flops, alone } of terms) {
     // A term that carries one permutation is summed once a pair; the others are reckoned anew in every sweep, which is
     // an upper bound: similarities are updated in the changed places only.
-    similarity += alone ? flops * pairsSolved.added : flops * pairsSolved.inSolves * sweeps;
+    similarity += alone ? flops * pairsSolved.added : flops * pairsSolved.inSolves * products;
   }
   const squares = moving.map(({ size }) => size * size);
-  const assignments = moving.length * matchings * sweeps;
+  const assignments = moving.length * matchings * laps;
   const flops = {
     gradients: gradients * cost.flops,
     similarity,
-    assignment: matchings * sweeps * 40 * sum(squares),
+    assignment: matchings * laps * 40 * sum(squares),
     ...(heldOut === undefined
       ? {}
       : { evaluation: (cost.forwardFlops / settings.batchSize) * evaluatedImages(options.graph, settings, heldOut) }),
@@ -142,6 +147,7 @@ export function plan(options: PlanOptions): TransferPlan {
     gradients,
     matchings,
     sweeps,
+    laps,
     assignments,
     heldGroups: layout.held,
     flops,
@@ -152,7 +158,7 @@ export function plan(options: PlanOptions): TransferPlan {
       batches: 4 * settings.batchesPerStep * settings.batchSize * elementCount(options.graph.input),
       heap:
         residentBytes +
-        Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (2 * largestTensor + 2 * Math.max(0, ...squares))),
+        Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (operands * largestTensor + 2 * Math.max(0, ...squares))),
     },
     ...(rate === undefined ? {} : { seconds: sum(Object.values(flops)) / rate }),
   };
@@ -161,7 +167,7 @@ export function plan(options: PlanOptions): TransferPlan {
 /** What is no choice of a transfer. A rate below 1 FLOP/s is a slip of the unit. */
 function readReckoning({ flopsPerSecond, heapLimitBytes, sweeps = 4 }: PlanOptions) {
   return {
-    sweeps: requireInteger('sweeps', sweeps, 1, LARGEST_SWEEPS),
+    ownSweeps: requireInteger('sweeps', sweeps, 1, LARGEST_SWEEPS),
     heapLimitBytes: heapLimitBytes === undefined ? undefined : requireInteger('heapLimitBytes', heapLimitBytes, 0),
     flopsPerSecond: flopsPerSecond === undefined ? undefined : requireNumber('flopsPerSecond', flopsPerSecond, 1),
   };

@@ -62,7 +62,7 @@ describe('options of numbers', () => {
       expect({ option: (error as OptionError).option, code: exitCodeOf(error) }).toEqual({ option: `--${option}`, code: 2 });
     }
   });
-  it('finds those settings', () => expect(settings.length).toBe(15));
+  it('finds those settings', () => expect(settings.length).toBe(16));
 });
 
 describe('a number out of range', () => {

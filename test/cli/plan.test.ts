@@ -88,6 +88,17 @@ describe('evaluation', () => {
   });
 });
 
+it('reckons with the solver and its sweeps, and says how many', async () => {
+  const net = ['--model', 'mlp', '--widths', '64,64', '--input', '1,8,8', '--classes', '4', '--method', 'fgmt'];
+  const at = async (...more: string[]) => (await only(...net, ...more)) as unknown as { assignments: number; laps: number; sweeps: number };
+  expect(await at()).toMatchObject({ assignments: 2 * 10 * 4, laps: 4, sweeps: 4 });
+  expect(await at('--max-sweeps', '2')).toMatchObject({ assignments: 2 * 10 * 2, laps: 2, sweeps: 2 });
+  expect(await at('--solver', 'seeded-starts', '--max-sweeps', '2')).toMatchObject({ assignments: 2 * 10 * 10, laps: 10, sweeps: 2 });
+  const text = async (...more: string[]) => (await run('plan', ...net, ...more)).stdout;
+  expect(await text('--max-sweeps', '1')).toContain('reckoned at 1 sweep a matching;');
+  expect(await text('--solver', 'seeded-starts')).toContain('reckoned at 24 assignments of each group (seeded-starts, 4 sweeps a descent) a matching;');
+});
+
 describe('the heap', () => {
   const large = ['--input', '3,224,224', '--classes', '1000', '--method', 'fgmt', '--history-budget', '4GiB'];
 

@@ -2,6 +2,7 @@
 import { afterAll, expect, test } from 'vitest';
 import { BudgetError } from '../../src/core/errors.ts';
 import { sequential } from '../../src/model/builder.ts';
+import { solverNames } from '../../src/matching/solvers.ts';
 import { gradientCost } from '../../src/model/cost.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
@@ -59,6 +60,43 @@ test.each(['naive', 'fgmt', 'gmt'] as const)('the plan of %s counts the gradient
   expect(planned.matchings).toBe(run.counts.matchings);
   expect(planned.assignments).toBe(2 * run.counts.matchings * planned.sweeps);
   expect(planned.bytes.parameters).toBe(4 * (24 * 64 + 24 + 16 * 24 + 16 + 4 * 16 + 4));
+});
+
+test.each(solverNames)('the plan of %s reckons the assignments from above, and no more than three times what they are', async (solver) => {
+  const graph = networks.mlp;
+  const [a, b, c] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed }));
+  const source = trajectoryFromStates(graph, [{ label: 'start', state: a! }, { label: 'end', state: b! }]);
+  for (const maxSweeps of [100, 1]) {
+    const choices = { method: 'fgmt', steps: 4, batchSize: 32, stopRule: 'last', solver, maxSweeps } as const;
+    const { counts } = await transfer({ ...choices, source, target: c!, data: quadrants(100, 1), seed: 1, compute });
+    const planned = plan({ ...choices, graph });
+    expect({ solver, maxSweeps, enough: planned.assignments >= counts.assignments, most: planned.assignments <= 3 * counts.assignments }).toEqual({
+      solver, maxSweeps, enough: true, most: true,
+    });
+    expect(planned.assignments).toBe(2 * counts.matchings * planned.laps);
+    expect(planned.sweeps).toBe(Math.min(4, maxSweeps));
+  }
+});
+
+test('the plan reckons products by solver, and the operands that each has on the heap', () => {
+  // Both groups have 512 units, and the tensor between them is the largest: [512, 512].
+  const graph = preset('mlp', { input: [16], widths: [512, 512], classes: 4 });
+  const of = (choices: object) => plan({ graph, method: 'fgmt', steps: 3, batchSize: 1, ...choices });
+  // Σ of pairs 1 + 2 + 3, of products [512, 512] · [512, 512] for either group; what one group carries is summed once a pair.
+  const paired = 6 * 2 * 2 * 512 ** 3;
+  const alone = of({ sweeps: 1 }).flops.similarity - paired;
+  expect(alone).toBe(3 * 2 * 512 * (512 * 16 + 512 + 512 + 4 * 512));
+  const sweepsOf = (choices: object): number => (of(choices).flops.similarity - alone) / paired;
+  expect(sweepsOf({})).toBe(4);
+  expect(sweepsOf({ maxSweeps: 2 })).toBe(2);
+  expect(sweepsOf({ sweeps: 9 })).toBe(9);
+  expect(sweepsOf({ solver: 'seeded-starts', sweeps: 3 })).toBe(3 + 4 * 4);
+  expect(sweepsOf({ solver: 'seeded-starts', maxSweeps: 3 })).toBe(5 * 3);
+  const { laps } = of({ solver: 'frank-wolfe', maxSweeps: 2 });
+  expect(sweepsOf({ solver: 'frank-wolfe', maxSweeps: 2 })).toBe(3 * (laps - 1 - 2) + 2);
+  // A matching that takes more than a gradient: the source's and the target's tensor, with Frank–Wolfe a third for what is permuted softly.
+  const large = { graph: preset('mlp', { input: [16], widths: [2048, 2048], classes: 4 }) };
+  expect(of({ ...large, solver: 'frank-wolfe' }).bytes.heap - of(large).bytes.heap).toBe(4 * 2048 * 2048);
 });
 
 test('the plan reckons evaluation, statistics and batches where it knows the data, as large as they can get', () => {

@@ -84,7 +84,7 @@ export const planCommand = defineCommand({
     output.text(plansTable(output, plans, values['gmt-batches'] === 'fixed'));
     const faint = (text: string): void => output.text(output.style('faint', `  ${text}`));
     faint(
-      `Assignments and similarity are reckoned at ${plans[0]?.sweeps} sweeps a matching; where one group of units is matched, one assignment settles it.`,
+      `Assignments and similarity are reckoned at ${lapsText(values.solver, plans[0])} a matching; where one group of units is matched, one assignment settles it.`,
     );
     for (const line of evaluationLines(plans, inputs)) faint(line);
     for (const { id, reason } of plans[0]?.heldGroups ?? []) faint(`Held where it is: ${printable(id)} (${reason}).`);
@@ -113,6 +113,8 @@ function optionsOf(values: Values, inputs: PlannedInputs | undefined): Omit<Comm
     ...(values['stop-rule'] === undefined ? {} : { stopRule: values['stop-rule'] }),
     ...(values['batch-size'] === undefined ? {} : { batchSize: values['batch-size'] }),
     ...(values.steps === undefined ? {} : { steps: values.steps }),
+    ...(values.solver === undefined ? {} : { solver: values.solver }),
+    ...(values['max-sweeps'] === undefined ? {} : { maxSweeps: values['max-sweeps'] }),
     ...(values.freeze === undefined ? {} : { frozenGroups: values.freeze }),
   };
 }
@@ -154,6 +156,11 @@ function ofCommand(planned: PlanOptions, inputs: PlannedInputs | undefined, flop
   const flops = { ...item.flops, ...(evaluation === undefined ? {} : { evaluation: evaluation + naive + tests }) };
   const total = flops.gradients + flops.similarity + flops.assignment + (flops.evaluation ?? 0);
   return { ...item, flops, ...(flopsPerSecond === undefined ? {} : { seconds: total / flopsPerSecond }) };
+}
+
+function lapsText(solver: string | undefined, reckoned: TransferPlan | undefined): string {
+  const { sweeps = 0, laps = 0 } = reckoned ?? {};
+  return laps === sweeps ? formatCount(sweeps, 'sweep') : `${laps} assignments of each group (${solver}, ${formatCount(sweeps, 'sweep')} a descent)`;
 }
 
 function plansTable(output: Output, plans: readonly TransferPlan[], keepsGradients: boolean): string {

@@ -3,7 +3,7 @@ import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { isTokenSet } from '../../data/data-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
-import { evaluate, plan, solverNames, transfer } from '../../index.ts';
+import { evaluate, plan, transfer } from '../../index.ts';
 import type { Evaluation, Loss, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
@@ -61,25 +61,10 @@ const options = {
     help: '--method oracle: the weights that the target truly reached by training',
   },
   ...scoringOptions,
-  solver: {
-    kind: 'choice',
-    choices: solverNames,
-    help:
-      'how each matching is solved: one descent (default), the best of five seeded ones, or Frank-Wolfe (1.3 to 5 times the transfer for up to 1 % of the ' +
-      'objective)',
-  },
   start: {
     kind: 'choice',
     choices: ['identity', 'previous'],
     help: "where each step's descent starts: the identity as in the official code (default), or the step before",
-  },
-  'max-sweeps': {
-    kind: 'integer',
-    field: 'maxSweeps',
-    metavar: 'N',
-    minimum: 1,
-    maximum: 10_000,
-    help: 'sweeps of a descent at most (default 100)',
   },
   skip: {
     kind: 'strings',
