@@ -61,7 +61,7 @@ export interface SolverWork {
   readonly operands: number;
 }
 
-/** Iterations of Frank–Wolfe to reckon with: those of `npm run -s bench:alternatives` took 6 to 12. */
+/** Iterations of Frank–Wolfe to reckon with beside four sweeps of a descent: three of these a sweep were enough in docs/matching.md. */
 const FRANK_WOLFE_ITERATIONS = 12;
 /** A gradient by rows, one by columns, and the curvature along the way: each is a sweep's products. */
 const PRODUCTS_AN_ITERATION = 3;

@@ -35,7 +35,7 @@ export interface EvaluateOptions extends JobControl {
   readonly compute?: Compute;
 }
 
-const optionNames: OptionNames<EvaluateOptions> = {
+export const optionNames: OptionNames<EvaluateOptions> = {
   ...controlNames,
   graph: true,
   state: true,

@@ -70,7 +70,7 @@ export interface TrainOptions extends JobControl<TrainEvent> {
   readonly workers?: GradientWorkers;
 }
 
-const optionNames: OptionNames<TrainOptions> = {
+export const optionNames: OptionNames<TrainOptions> = {
   ...controlNames,
   graph: true,
   data: true,

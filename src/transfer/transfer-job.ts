@@ -56,7 +56,7 @@ export interface TransferOptions extends TransferChoices, JobControl<TransferEve
   readonly workers?: GradientWorkers;
 }
 
-const optionNames: OptionNames<TransferOptions> = {
+export const optionNames: OptionNames<TransferOptions> = {
   ...choiceNames, ...controlNames, source: true, target: true, data: true, method: true, seed: true, from: true, to: true, oracleTarget: true, resume: true, compute: true,
   workers: true,
 };
