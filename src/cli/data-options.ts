@@ -15,9 +15,6 @@ import { UsageError } from './exit.ts';
 import type { Output } from './output.ts';
 import { loadTokens, namesTokens } from './tokens.node.ts';
 
-/** Images, or windows of tokens, a mini-batch of `train` and `transfer`. */
-export const DEFAULT_BATCH_SIZE = 128;
-
 /** What images were normalised by, as torchvision's Normalize takes it. */
 export const normalisationOptions = {
   'pixel-mean': {

@@ -1,7 +1,5 @@
 /** How much of a gradient is computed at once, and in how many workers: `--micro-batch`, `--workers`. */
 import { Worker } from 'node:worker_threads';
-import { limits } from '../core/limits.ts';
-import { planMicroBatch } from '../gradient/memory.ts';
 import { openGradientWorkers } from '../index.ts';
 import type { GradientWorkers } from '../index.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -32,13 +30,15 @@ export const workerOptions = {
 /**
  * The micro-batch that the options ask for; undefined for whole batches. With batch norm `auto` says so and takes whole batches,
  * because the statistics, and with them the gradient, would be others; a number is refused by the engine.
- * @throws UsageError; BudgetError where not even one image fits the heap.
+ * @param fitting what `auto` is, where parts are.
+ * @throws UsageError; what `fitting` throws.
  */
 export function microBatchOf(
   values: ValuesOf<typeof microBatchOptions> & GlobalValues,
   graph: ModelGraph,
   batchSize: number,
   output: Output,
+  fitting: () => number,
 ): number | undefined {
   const asked = values['micro-batch'];
   if (asked === undefined) return undefined;
@@ -50,7 +50,7 @@ export function microBatchOf(
       );
       return undefined;
     }
-    const planned = planMicroBatch(graph, batchSize, values['heap-limit'] ?? limits.heapBytes);
+    const planned = fitting();
     return planned < batchSize ? planned : undefined;
   }
   if (!/^[1-9]\d{0,8}$/.test(asked))

@@ -2,8 +2,8 @@
 import { limits } from '../core/limits.ts';
 import { solverNames, stopRules, transferMethods } from '../index.ts';
 import { formatBytes } from '../report/text.ts';
+import { DEFAULT_BATCH_SIZE } from '../transfer/inputs.ts';
 import { DEFAULT_HISTORY_BUDGET_BYTES } from '../transfer/settings.ts';
-import { DEFAULT_BATCH_SIZE } from './data-options.ts';
 
 export const transferOptions = {
   method: {

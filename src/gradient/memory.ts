@@ -25,14 +25,21 @@ export function gradientHeapBytes(graph: ModelGraph, images: number, parts = 1):
 }
 
 /**
- * The most images at once, of `batchSize` or a half, a quarter … of it, whose gradient fits `heapBytes`. Values are not computed
- * anew in the backward pass: halving the micro-batch saves as much and costs nothing.
+ * The most images at once, of `most` or a half, a quarter … of it, with which a gradient of `batches` of `batchSize` fits `heapBytes`,
+ * `besideBytes` of which something else has. Values are not computed anew in the backward pass: halving the micro-batch
+ * saves as much and costs nothing.
  * @throws BudgetError, with the bytes of a single image, where even that does not fit.
  */
-export function planMicroBatch(graph: ModelGraph, batchSize: number, heapBytes: number): number {
-  let images = requireInteger('batchSize', batchSize, 1);
+export function planMicroBatch(
+  graph: ModelGraph,
+  batchSize: number,
+  heapBytes: number,
+  { most = batchSize, batches = 1, besideBytes = 0 }: { readonly most?: number; readonly batches?: number; readonly besideBytes?: number } = {},
+): number {
+  requireInteger('batchSize', batchSize, 1);
+  let images = most;
   requireInteger('heapBytes', heapBytes, 0);
-  const bytes = (): number => gradientHeapBytes(graph, images, Math.ceil(batchSize / images));
+  const bytes = (): number => besideBytes + gradientHeapBytes(graph, images, Math.ceil(batchSize / images) * batches);
   while (bytes() > heapBytes) {
     if (images === 1) {
       const requiredBytes = bytes();

@@ -129,6 +129,9 @@ export function requireWorkers(workers: GradientWorkers | undefined, { arithmeti
   }
 }
 
+/** Inputs a mini-batch, of trainings and transfers alike. */
+export const DEFAULT_BATCH_SIZE = 128;
+
 /** What a network is compiled with: no micro-batches where a batch is one, which batch norm has no objection to. */
 export function microBatchOption(batchSize: number, microBatch: number | undefined): Pick<NetworkOptions, 'microBatch'> {
   return microBatch === undefined || microBatch >= batchSize ? {} : { microBatch };

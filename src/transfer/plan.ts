@@ -98,6 +98,11 @@ export interface TransferPlan {
  */
 export function plan(options: PlanOptions): TransferPlan {
   requireParts(options, { graph: 'graph' });
+  return planOn(options, options.heapLimitBytes ?? limits.heapBytes);
+}
+
+/** The same on a heap of that size, which the micro-batch need not fit. */
+export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
   requireOptions('plan', options, optionNames);
   const { flopsPerSecond, heapLimitBytes, ownSweeps } = readReckoning(options);
   const { heldOut, ...settings } = settingsFor(options);
@@ -136,8 +141,7 @@ export function plan(options: PlanOptions): TransferPlan {
       : { evaluation: (cost.forwardFlops / settings.batchSize) * evaluatedImages(options.graph, settings, heldOut) }),
   };
   const parameterBytes = cost.parameterElements * 4;
-  // A 256th of the heap at most: within what `gradientHeapBytes` allows for fragments, so that micro-batches are none the smaller for it.
-  const residentBytes = settings.trajectory === 'linear' ? residentLineBytes(parameterBytes, heapLimitBytes ?? limits.heapBytes) : 0;
+  const residentBytes = residentBytesOf(options.graph, settings.trajectory, heapBytes);
   const rate = flopsPerSecond ?? (options.compute === undefined ? undefined : measureFlopRate(options.compute.core));
   const largestTensor = Math.max(0, ...terms.map(({ elements }) => elements));
   return {
@@ -162,6 +166,39 @@ export function plan(options: PlanOptions): TransferPlan {
     },
     ...(rate === undefined ? {} : { seconds: sum(Object.values(flops)) / rate }),
   };
+}
+
+/**
+ * The most inputs at once of which a gradient of a transfer fits a heap: as its micro-batch, or with batch norm as its
+ * batches, which are whole. Undefined where not even one does.
+ */
+export function mostFitting(options: Omit<PlanOptions, 'heapLimitBytes'>, heapLimitBytes: number): number | undefined {
+  const { heldOut: _heldOut, ...settings } = settingsFor(options);
+  const whole = options.graph.nodes.some(({ op }) => op === 'batch_norm');
+  for (let images = settings.batchSize; ; images = Math.ceil(images / 2)) {
+    try {
+      const sizes = whole ? { batchSize: images, microBatch: images } : { microBatch: images };
+      return microBatchOf(options.graph, heapLimitBytes, { ...settings, ...sizes });
+    } catch (error) {
+      if (!(error instanceof BudgetError)) throw error;
+      // Micro-batches were halved already.
+      if (!whole || images === 1) return undefined;
+    }
+  }
+}
+
+/**
+ * A plan of a transfer with what the command line does besides: the plain shift, whose steps are scored too, and in the end
+ * target, plain shift and result on `testImages`.
+ */
+export function planWithYardsticks(options: PlanOptions, testImages: number, heapBytes: number): TransferPlan {
+  const { seconds: _seconds, ...item } = planOn(options, heapBytes);
+  const { evaluation } = item.flops;
+  const naive = options.method === 'naive' ? 0 : (plan({ ...options, method: 'naive' }).flops.evaluation ?? 0);
+  const tests = 3 * testImages * gradientCost(options.graph, 1).forwardFlops;
+  const flops = { ...item.flops, ...(evaluation === undefined ? {} : { evaluation: evaluation + naive + tests }) };
+  const { flopsPerSecond } = options;
+  return { ...item, flops, ...(flopsPerSecond === undefined ? {} : { seconds: sum(Object.values(flops)) / flopsPerSecond }) };
 }
 
 /** What is no choice of a transfer. A rate below 1 FLOP/s is a slip of the unit. */
@@ -191,8 +228,14 @@ function evaluatedImages(graph: ModelGraph, { steps, stopRule, statisticsBatches
   return heldOut * scores + statistics;
 }
 
+/** What of the heap is taken while gradients are computed. A 256th of it at most. */
+function residentBytesOf(graph: ModelGraph, trajectory: TransferSettings['trajectory'], heapLimitBytes: number): number {
+  return trajectory === 'linear' ? residentLineBytes(4 * gradientCost(graph, 1).parameterElements, heapLimitBytes) : 0;
+}
+
 /** What was chosen, or the largest that fits. */
-function microBatchOf(graph: ModelGraph, heapLimitBytes: number | undefined, { batchSize, microBatch }: TransferSettings): number {
+function microBatchOf(graph: ModelGraph, heapLimitBytes: number | undefined, settings: TransferSettings): number {
+  const { batchSize, microBatch, batchesPerStep: batches } = settings;
   const chosen = Math.min(microBatch, batchSize);
   const norm = graph.nodes.some(({ op }) => op === 'batch_norm');
   if (norm && chosen < batchSize) {
@@ -203,8 +246,9 @@ function microBatchOf(graph: ModelGraph, heapLimitBytes: number | undefined, { b
     });
   }
   if (heapLimitBytes === undefined) return chosen;
-  if (!norm) return planMicroBatch(graph, chosen, heapLimitBytes);
-  const requiredBytes = gradientHeapBytes(graph, batchSize);
+  const besideBytes = residentBytesOf(graph, settings.trajectory, heapLimitBytes);
+  if (!norm) return planMicroBatch(graph, batchSize, heapLimitBytes, { most: chosen, batches, besideBytes });
+  const requiredBytes = besideBytes + gradientHeapBytes(graph, batchSize, batches);
   if (requiredBytes <= heapLimitBytes) return batchSize;
   throw new BudgetError({
     field: 'heapLimitBytes',

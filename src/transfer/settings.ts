@@ -17,7 +17,7 @@ import type { SolverName } from '../matching/solvers.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import { microBatchOption } from './inputs.ts';
+import { DEFAULT_BATCH_SIZE, microBatchOption } from './inputs.ts';
 import { recordedData } from './record.ts';
 import type { ScheduleKind } from './schedule.ts';
 import { stopRules } from './stop-rule.ts';
@@ -112,7 +112,6 @@ export const choiceNames: OptionNames<TransferChoices> = {
   loss: true,
 };
 
-const DEFAULT_BATCH_SIZE = 128;
 const DEFAULT_HELD_OUT = 0.1;
 export const DEFAULT_HISTORY_BUDGET_BYTES = 512 * 2 ** 20;
 const LARGEST_HELD_OUT = 0.9;

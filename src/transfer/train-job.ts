@@ -17,7 +17,7 @@ import type { InitialiseOptions } from '../model/initialise.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
 import type { Evaluation } from './evaluate.ts';
-import { controlNames, requireBatches, requireData, requireParts, requireWorkers, splitData } from './inputs.ts';
+import { DEFAULT_BATCH_SIZE, controlNames, requireBatches, requireData, requireParts, requireWorkers, splitData } from './inputs.ts';
 import type { JobControl, ProgressEvent } from './progress.ts';
 import { requireResume } from './resume.ts';
 import type { ResumeOptions } from './resume.ts';
@@ -165,7 +165,7 @@ function readSettings(options: TrainOptions) {
   return {
     epochs: options.epochs === undefined ? null : requireInteger('epochs', options.epochs, 1, limits.checkpoints - 1),
     iterations: options.iterations === undefined ? null : requireInteger('iterations', options.iterations, 1),
-    batchSize: requireInteger('batchSize', options.batchSize ?? 128, 1),
+    batchSize: requireInteger('batchSize', options.batchSize ?? DEFAULT_BATCH_SIZE, 1),
     // Absent where there is none, so that records of whole batches stay as they were.
     ...(options.microBatch === undefined ? {} : { microBatch: requireInteger('microBatch', options.microBatch, 1) }),
     loss: requireLoss('loss', options.loss ?? DEFAULT_LOSS),

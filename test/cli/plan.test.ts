@@ -1,5 +1,5 @@
 /** `plan`: evaluation is reckoned as the command evaluates, and what the heap has no room for is said, with what it has room for. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -97,6 +97,16 @@ it('reckons with the solver and its sweeps, and says how many', async () => {
   const text = async (...more: string[]) => (await run('plan', ...net, ...more)).stdout;
   expect(await text('--max-sweeps', '1')).toContain('reckoned at 1 sweep a matching;');
   expect(await text('--solver', 'seeded-starts')).toContain('reckoned at 24 assignments of each group (seeded-starts, 4 sweeps a descent) a matching;');
+});
+
+it('--micro-batch auto is what transfer then takes', async () => {
+  const net = ['--model', 'small-conv', '--width', '16'];
+  expect((await run('train', '--data', 'a', ...net, '--iterations', '1', '--out', 'conv.zip')).code).toBe(0);
+  const how = ['--data', 'a', '--method', 'fgmt', '--steps', '1', '--batch-size', '128', '--batches-per-step', '3', '--micro-batch', 'auto', '--heap-limit', '16MiB'];
+  const ported = await run('transfer', 'conv.zip', '--target-seed', '2', ...how, '--record', 'auto.json');
+  expect(ported.code).toBe(0);
+  const { settings } = JSON.parse(readFileSync(join(directory, 'auto.json'), 'utf8')) as { settings: { microBatch: number } };
+  expect((await only('conv.zip', ...how)).microBatch).toBe(settings.microBatch);
 });
 
 describe('the heap', () => {

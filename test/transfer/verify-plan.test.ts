@@ -3,13 +3,14 @@ import { afterAll, expect, test } from 'vitest';
 import { BudgetError } from '../../src/core/errors.ts';
 import { sequential } from '../../src/model/builder.ts';
 import { solverNames } from '../../src/matching/solvers.ts';
+import { gradientHeapBytes } from '../../src/gradient/memory.ts';
 import { gradientCost } from '../../src/model/cost.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { preset } from '../../src/model/presets.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
-import { plan } from '../../src/transfer/plan.ts';
+import { mostFitting, plan } from '../../src/transfer/plan.ts';
 import { trajectoryFromStates } from '../../src/transfer/trajectory.ts';
 import { transfer } from '../../src/transfer/transfer.ts';
 import { verify } from '../../src/transfer/verify.ts';
@@ -118,6 +119,23 @@ test('the plan reckons evaluation, statistics and batches where it knows the dat
   expect(whole.flops.gradients).toBe(2 * 5 * 3 * gradientCost(mlp, 180).flops);
   expect(whole.bytes.batches).toBe(4 * 3 * 180 * 64);
   expect(whole.microBatch).toBe(180);
+});
+
+test('a micro-batch that is planned for a heap fits it with all that is there: batches that are added up, the line of points', () => {
+  const graph = preset('small-conv', { input: [1, 28, 28], classes: 10, width: 16 });
+  let smaller = 0;
+  for (let heapLimitBytes = 16 * 2 ** 20; heapLimitBytes < 64 * 2 ** 20; heapLimitBytes += 2 ** 18) {
+    const of = (batchesPerStep: number) => plan({ graph, method: 'fgmt', batchSize: 256, batchesPerStep, heapLimitBytes });
+    const [one, six] = [of(1), of(6)];
+    for (const { bytes } of [one, six]) expect(bytes.heap).toBeLessThanOrEqual(heapLimitBytes);
+    // Twice as many at once would not: the line has a 256th of the heap at most.
+    const twice = 2 * six.microBatch;
+    if (twice <= 256) expect(gradientHeapBytes(graph, twice, (6 * 256) / twice)).toBeGreaterThan((255 / 256) * heapLimitBytes);
+    if (six.microBatch < one.microBatch) smaller++;
+    expect(mostFitting({ graph, method: 'fgmt', batchSize: 256, batchesPerStep: 6 }, heapLimitBytes)).toBe(six.microBatch);
+  }
+  expect(smaller).toBeGreaterThan(0);
+  expect(mostFitting({ graph, method: 'fgmt' }, 2 ** 20)).toBeUndefined();
 });
 
 test('the plan turns FLOPs into seconds at the rate given, and measures one where it can', () => {

@@ -1,10 +1,10 @@
 /** `trajport plan`: what a transfer will cost, before running it. */
-import { plan, transferMethods } from '../../index.ts';
+import { transferMethods } from '../../index.ts';
 import type { PlanOptions, TransferMethod, TransferPlan } from '../../index.ts';
 import { limits } from '../../core/limits.ts';
 import { heldOutCount } from '../../data/image-set.ts';
-import { gradientCost } from '../../model/cost.ts';
 import { formatBytes, formatCount, formatDuration, formatInteger, formatQuantity, printable } from '../../report/text.ts';
+import { mostFitting, planOn, planWithYardsticks } from '../../transfer/plan.ts';
 import { DEFAULT_HISTORY_BUDGET_BYTES } from '../../transfer/settings.ts';
 import { measureFlopRate } from '../../transfer/timing.ts';
 import { thatFile } from '../arguments.ts';
@@ -76,9 +76,14 @@ export const planCommand = defineCommand({
     output.text(`${graphSummary(graph)}\n`);
     const methods: readonly TransferMethod[] = values.method === 'all' ? transferMethods : [values.method];
     const common = { ...optionsOf(values, inputs), graph, checkpoints };
-    const heap = planHeap(common, values, output);
+    const limit = values['heap-limit'] ?? limits.heapBytes;
+    const heap = planHeap(common, values, limit, output);
     const flopsPerSecond = measureFlopRate((await compute()).core);
-    const plans = methods.map((name) => ofCommand({ ...common, ...heap.chosen, method: name }, inputs, flopsPerSecond));
+    const plans = methods.map((name) => planWithYardsticks(
+        { ...common, ...heap.chosen, method: name, ...(flopsPerSecond === undefined ? {} : { flopsPerSecond }) },
+        inputs?.testImages ?? 0,
+        limit,
+      ));
     for (const item of plans)
       output.record({ event: 'result', command: 'plan', ...item, images: inputs?.images ?? null, testImages: inputs?.testImages ?? null });
     output.text(plansTable(output, plans, values['gmt-batches'] === 'fixed'));
@@ -120,42 +125,23 @@ function optionsOf(values: Values, inputs: PlannedInputs | undefined): Omit<Comm
 }
 
 /** The micro-batch that was asked for; and where the heap has no room for it, what has. */
-function planHeap(common: Common, values: Values, output: Output): { readonly chosen: Partial<PlanOptions>; readonly remark?: string } {
-  const limit = values['heap-limit'] ?? limits.heapBytes;
+function planHeap(common: Common, values: Values, limit: number, output: Output): { readonly chosen: Partial<PlanOptions>; readonly remark?: string } {
   // The heap is the same of every method: of a gradient, or of one matching.
-  const heapOf = (sizes: Partial<PlanOptions>): number => plan({ ...common, ...sizes, method: 'fgmt' }).bytes.heap;
+  const planned = (sizes: Partial<PlanOptions>): TransferPlan => planOn({ ...common, ...sizes, method: 'fgmt' }, limit);
   const wholeBatches = common.graph.nodes.some(({ op }) => op === 'batch_norm');
-  const batchSize = plan({ ...common, method: 'fgmt' }).microBatch;
-  const sizesOf = (images: number): Partial<PlanOptions> => (wholeBatches ? { batchSize: images } : { microBatch: images });
-  const fitting = (most: number): number | undefined => {
-    for (let images = most; images > 1; images = Math.ceil(images / 2)) if (heapOf(sizesOf(images)) <= limit) return images;
-    return heapOf(sizesOf(1)) <= limit ? 1 : undefined;
-  };
-  const asked =
-    values['micro-batch'] === 'auto' && !wholeBatches ? (fitting(batchSize) ?? 1) : microBatchOf(values, common.graph, batchSize, output);
+  const batchSize = planned({}).microBatch;
+  const most = mostFitting({ ...common, method: 'fgmt' }, limit);
+  const asked = microBatchOf(values, common.graph, batchSize, output, () => most ?? 1);
   const chosen = asked === undefined ? {} : { microBatch: asked };
-  const bytes = heapOf(chosen);
-  if (bytes <= limit) return { chosen };
+  const { heap } = planned(chosen).bytes;
+  if (heap <= limit) return { chosen };
   const images = asked ?? batchSize;
-  const fits = fitting(images);
-  const cap = values['heap-limit'] === undefined ? 'the cap of' : '--heap-limit';
-  const one = images === 1 ? 'and there is no smaller one' : `and of one ${formatBytes(heapOf(sizesOf(1)))}`;
-  const advice = fits === undefined ? one : `${wholeBatches ? '--batch-size' : '--micro-batch'} ${fits} fits`;
-  return {
-    chosen,
-    remark: `a gradient of ${formatCount(images, 'input')} at once may take ${formatBytes(bytes)} of heap, over ${cap} ${formatBytes(limit)}; ${advice}`,
-  };
-}
-
-/** A plan of what the command does: beside the transfer the plain shift, and in the end three networks on the test images. */
-function ofCommand(planned: PlanOptions, inputs: PlannedInputs | undefined, flopsPerSecond: number | undefined): TransferPlan {
-  const { seconds: _seconds, ...item } = plan(planned);
-  const naive = planned.method === 'naive' ? 0 : (plan({ ...planned, method: 'naive' }).flops.evaluation ?? 0);
-  const tests = 3 * (inputs?.testImages ?? 0) * gradientCost(planned.graph, 1).forwardFlops;
-  const { evaluation } = item.flops;
-  const flops = { ...item.flops, ...(evaluation === undefined ? {} : { evaluation: evaluation + naive + tests }) };
-  const total = flops.gradients + flops.similarity + flops.assignment + (flops.evaluation ?? 0);
-  return { ...item, flops, ...(flopsPerSecond === undefined ? {} : { seconds: total / flopsPerSecond }) };
+  const over = `${formatBytes(heap)} of heap, over ${values['heap-limit'] === undefined ? 'the cap of' : '--heap-limit'} ${formatBytes(limit)}`;
+  if (most !== undefined && images <= most) return { chosen, remark: `a matching may take ${over}, whatever is computed at once` };
+  const ofOne = planned(wholeBatches ? { batchSize: 1 } : { microBatch: 1 }).bytes.heap;
+  const one = images === 1 ? 'and there is no smaller one' : `and of one ${formatBytes(ofOne)}`;
+  const advice = most === undefined ? one : `${wholeBatches ? '--batch-size' : '--micro-batch'} ${most} fits`;
+  return { chosen, remark: `a gradient of ${formatCount(images, 'input')} at once may take ${over}; ${advice}` };
 }
 
 function lapsText(solver: string | undefined, reckoned: TransferPlan | undefined): string {

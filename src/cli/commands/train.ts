@@ -9,17 +9,19 @@ import { splitRows } from '../../data/image-set.ts';
 import { normalisationRecord } from '../../data/normalisation.ts';
 import { DEFAULT_LOSS } from '../../gradient/loss.ts';
 import type { OptimiserSettings } from '../../gradient/optimiser.ts';
+import { planMicroBatch } from '../../gradient/memory.ts';
 import { train } from '../../index.ts';
 import type { Compute, TrainResult } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { formatBytes, formatPercent, printable } from '../../report/text.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
+import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { readCheckpointFile, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
 import type { GlobalValues } from '../command.ts';
-import { DEFAULT_BATCH_SIZE, dataOptions, loadData, normalisationOf, remarkLargeBatch } from '../data-options.ts';
+import { dataOptions, loadData, normalisationOf, remarkLargeBatch } from '../data-options.ts';
 import { FileError, UsageError, exitCodes } from '../exit.ts';
 import { requireFile, streamAtomically, writeAtomically } from '../files.node.ts';
 import { lossOf, lossOptions } from '../loss-options.ts';
@@ -139,7 +141,9 @@ export const trainCommand = defineCommand({
     remarkOneRate(output, values, splitRows(data.count, values['held-out'], 0).training.length / batchSize);
     const initial = values.initial === undefined ? undefined : await readInitial(values.initial, graph, values, compute);
     const loss = lossOf(values);
-    const microBatch = microBatchOf(values, graph, batchSize, output);
+    const microBatch = microBatchOf(values, graph, batchSize, output, () =>
+      planMicroBatch(graph, batchSize, values['heap-limit'] ?? limits.heapBytes),
+    );
     if (values.workers !== undefined && microBatch === undefined) {
       throw new UsageError(
         values['micro-batch'] === undefined

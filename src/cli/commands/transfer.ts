@@ -2,6 +2,7 @@
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { isTokenSet } from '../../data/data-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
+import { limits } from '../../core/limits.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
 import { evaluate, plan, transfer } from '../../index.ts';
 import type { Evaluation, Loss, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions } from '../../index.ts';
@@ -9,6 +10,7 @@ import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { initialise } from '../../model/initialise.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
+import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import { dataSha256 } from '../../transfer/record.ts';
 import { DEFAULT_HISTORY_BUDGET_BYTES, readSplit, skipPredicate } from '../../transfer/settings.ts';
 import { checkpointNumber } from '../../transfer/trajectory.ts';
@@ -17,7 +19,7 @@ import type { ValuesOf } from '../arguments.ts';
 import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
-import { DEFAULT_BATCH_SIZE, dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
+import { dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
 import { hasPart } from '../data.node.ts';
 import { FileError, UsageError, exitCodes } from '../exit.ts';
 import { writeAtomically } from '../files.node.ts';
@@ -135,7 +137,11 @@ export const transferCommand = defineCommand({
     const { heldOutFraction } = readSplit(values.seed, choices, bundle.training, await dataSha256(data));
     remarkLargeBatch(output, values['batch-size'], data, heldOutFraction);
     if (heldOutFraction === 0) remarkNothingHeldOut(output, bundlePath, values, data);
-    const microBatch = microBatchOf(values, graph, values['batch-size'] ?? DEFAULT_BATCH_SIZE, output);
+    const heapLimitBytes = values['heap-limit'] ?? limits.heapBytes;
+    const microBatch = microBatchOf(values, graph, values['batch-size'] ?? DEFAULT_BATCH_SIZE, output, () =>
+      plan({ ...choices, heldOutFraction, graph, method: values.method, images: data.count, checkpoints: bundle.checkpoints.length, heapLimitBytes })
+        .microBatch,
+    );
     if (microBatch === undefined) remarkIdleWorkers(output, values.workers ?? 0);
 
     using workers = await openWorkers(values);
