@@ -12,7 +12,7 @@ import { formatBytes } from '../../src/report/text.ts';
 import { optionNames as evaluateNames } from '../../src/transfer/evaluate.ts';
 import { readSettings } from '../../src/transfer/settings.ts';
 import { optionNames as trainNames } from '../../src/transfer/train-job.ts';
-import { optionNames as transferNames } from '../../src/transfer/transfer.ts';
+import { optionNames as transferNames } from '../../src/transfer/transfer-job.ts';
 import { root } from '../cli/fixtures.ts';
 
 const camel = (option: string): string => option.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
