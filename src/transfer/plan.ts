@@ -66,8 +66,10 @@ export interface TransferPlan {
     readonly similarity: number;
     /** An assignment of n units is reckoned at 40·n² operations: measured growth is near quadratic to n = 4096. */
     readonly assignment: number;
-    /** Held-out scores and batch-norm statistics. Only where `images` was given. */
+    /** Held-out scores. Only where `images` was given; so are the statistics. */
     readonly evaluation?: number;
+    /** Of batch norm, estimated anew at each step that is scored and at the last. */
+    readonly statistics?: number;
   };
   readonly bytes: {
     readonly parameters: number;
@@ -138,7 +140,7 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
     assignment: matchings * laps * 40 * sum(squares),
     ...(heldOut === undefined
       ? {}
-      : { evaluation: (cost.forwardFlops / settings.batchSize) * evaluatedImages(options.graph, settings, heldOut) }),
+      : evaluationFlops(options.graph, settings, heldOut, cost.forwardFlops / settings.batchSize)),
   };
   const parameterBytes = cost.parameterElements * 4;
   const residentBytes = residentBytesOf(options.graph, settings.trajectory, heapBytes);
@@ -193,10 +195,15 @@ export function mostFitting(options: Omit<PlanOptions, 'heapLimitBytes'>, heapLi
  */
 export function planWithYardsticks(options: PlanOptions, testImages: number, heapBytes: number): TransferPlan {
   const { seconds: _seconds, ...item } = planOn(options, heapBytes);
-  const { evaluation } = item.flops;
-  const naive = options.method === 'naive' ? 0 : (plan({ ...options, method: 'naive' }).flops.evaluation ?? 0);
+  const { evaluation, statistics = 0 } = item.flops;
+  const naive = options.method === 'naive' ? { evaluation: 0, statistics: 0 } : plan({ ...options, method: 'naive' }).flops;
   const tests = 3 * testImages * gradientCost(options.graph, 1).forwardFlops;
-  const flops = { ...item.flops, ...(evaluation === undefined ? {} : { evaluation: evaluation + naive + tests }) };
+  const flops = {
+    ...item.flops,
+    ...(evaluation === undefined
+      ? {}
+      : { evaluation: evaluation + (naive.evaluation ?? 0) + tests, statistics: statistics + (naive.statistics ?? 0) }),
+  };
   const { flopsPerSecond } = options;
   return { ...item, flops, ...(flopsPerSecond === undefined ? {} : { seconds: sum(Object.values(flops)) / flopsPerSecond }) };
 }
@@ -220,12 +227,14 @@ function settingsFor(options: PlanOptions): TransferSettings & { readonly heldOu
   return { ...settings, batchSize, microBatch: Math.min(settings.microBatch, batchSize), heldOut };
 }
 
-/** Inputs that pass forward alone: held-out ones at every step and the start, and those of the statistics at every step. */
-function evaluatedImages(graph: ModelGraph, { steps, stopRule, statisticsBatches, batchSize }: TransferSettings, heldOut: number): number {
-  // The agreement that needs no labels takes a second pass, and one of the source's end.
-  const scores = stopRule === 'label-free' ? 2 * (steps + 1) + 1 : steps + 1;
-  const statistics = parameterLayout(graph).buffers.length === 0 ? 0 : steps * statisticsBatches * batchSize;
-  return heldOut * scores + statistics;
+/** Of inputs that pass forward alone, `flops` each: held-out ones at every step and the start, those of statistics where these are estimated. */
+function evaluationFlops(
+  graph: ModelGraph, { steps, stopRule, statisticsBatches, batchSize }: TransferSettings, heldOut: number, flops: number,
+): { readonly evaluation: number; readonly statistics: number } {
+  // The agreement that needs no labels takes a pass of the source's end.
+  const scores = stopRule === 'label-free' ? steps + 2 : steps + 1;
+  const estimates = parameterLayout(graph).buffers.length === 0 ? 0 : heldOut > 0 ? steps : 1;
+  return { evaluation: flops * heldOut * scores, statistics: flops * estimates * statisticsBatches * batchSize };
 }
 
 /** What of the heap is taken while gradients are computed. A 256th of it at most. */

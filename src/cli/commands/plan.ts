@@ -173,13 +173,18 @@ function evaluationLines(plans: readonly TransferPlan[], inputs: PlannedInputs |
   }
   const { images, heldOutFraction, testImages } = inputs;
   // The same of every method but naive, beside which no plain shift runs.
-  const evaluation = Math.max(...plans.map(({ flops }) => flops.evaluation ?? 0));
-  if (evaluation === 0) return [];
+  const most = (part: 'evaluation' | 'statistics'): number => Math.max(...plans.map(({ flops }) => flops[part] ?? 0));
+  const [evaluation, statistics] = [most('evaluation'), most('statistics')];
   const heldOut = heldOutCount(images, heldOutFraction);
   const scored = heldOut === 0 ? '' : `${formatCount(heldOut, 'held-out input')} at every step (--held-out 0: none)`;
   const tested = testImages === 0 ? '' : `${formatCount(testImages, 'test input')} thrice`;
   return [
-    `The time includes ${formatQuantity(evaluation)} FLOP of evaluation: ${[scored, tested].filter((text) => text !== '').join(', ') || 'batch-norm statistics'}.`,
+    ...(evaluation === 0
+      ? []
+      : [`The time includes ${formatQuantity(evaluation)} FLOP of evaluation: ${[scored, tested].filter((text) => text !== '').join(', ')}.`]),
+    ...(statistics === 0
+      ? []
+      : [`It includes ${formatQuantity(statistics)} FLOP of batch-norm statistics at ${heldOut === 0 ? 'the last step' : 'every step'} (--statistics-batches N: fewer).`]),
   ];
 }
 
