@@ -170,7 +170,7 @@ describe('the way of a fine-tune', () => {
       /^test accuracy: target before [\d.]+ %, plain shift \(Naive, step (0: the target as it was|\d+ of 10)\) [\d.]+ %$/m,
     );
     const oracle = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--oracle-target', 'v2.safetensors', '--method', 'oracle', '--data', 'b', '--steps', '1', '--out', 'p.safetensors');
-    expect(oracle.stdout).toMatch(/^0 gradients, 1 assignment in .*\ntest accuracy: .*, Oracle \([^)]+\) [\d.]+ %$/m);
+    expect(oracle.stdout).toMatch(/^0 gradients, 1 assignment in .*\nbesides: the plain shift .*, scores on the test part .*\ntest accuracy: .*, Oracle \([^)]+\) [\d.]+ %$/m);
   });
 
   it('says where the plain shift does better than the result, and which step of it is shown', async () => {
