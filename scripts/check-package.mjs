@@ -131,7 +131,10 @@ try {
   }
 
   writeFileSync(join(folder, 'use.ts'), USE);
-  writeFileSync(join(folder, 'network.ts'), /```ts\n([\s\S]*?)```/.exec(readFileSync(join(root, 'docs', 'networks.md'), 'utf8'))[1]);
+  const networks = [...readFileSync(join(root, 'docs', 'networks.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code], i) => {
+    writeFileSync(join(folder, `network-${i}.ts`), code);
+    return `network-${i}.ts`;
+  });
   // As strict as can be; as a normal project is, with no `lib` of its own; and as a server's is, whose types are those of Node alone.
   const common = { noEmit: true, strict: true, skipLibCheck: false, types: [] };
   const projects = [
@@ -149,7 +152,7 @@ try {
   for (const project of projects) {
     writeFileSync(
       join(folder, 'tsconfig.json'),
-      JSON.stringify({ compilerOptions: { ...common, ...project }, files: ['use.ts', 'network.ts'] }),
+      JSON.stringify({ compilerOptions: { ...common, ...project }, files: ['use.ts', ...networks] }),
     );
     // The oldest is what docs/dependencies.md promises.
     for (const compiler of ['typescript-oldest', 'typescript']) {

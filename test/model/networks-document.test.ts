@@ -36,7 +36,7 @@ test('every operation stands in the table of docs/networks.md with its settings,
 });
 
 test('the custom network of docs/networks.md', async () => {
-  const [, code] = /```ts\n(import [\s\S]*?)```/.exec(document) as RegExpExecArray;
+  const [, code] = /```ts\n(import \{ GraphBuilder[\s\S]*?)```/.exec(document) as RegExpExecArray;
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'example.ts'), (code as string).replace("'trajport'", JSON.stringify(join(process.cwd(), 'src', 'index.ts'))));
   const { graph, spec } = (await import(join(folder, 'example.ts'))) as { graph: ModelGraph; spec: PermutationSpec };
