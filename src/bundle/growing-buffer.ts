@@ -1,6 +1,6 @@
 /**
- * Bytes that come in pieces of any size, in one buffer. Copied as they come: of a body in pieces of a byte each, 400,000 kept pieces took
- * 161 MB.
+ * Bytes that come in pieces of any size, in one buffer. Copied as they come: of a body in pieces of a byte each, 400,000
+ * kept pieces took 76 MB.
  */
 
 /** Pieces below it are gathered without growing for each. */

@@ -16,17 +16,19 @@ import type { DataValues } from './data-options.ts';
 import type { Task } from './networks.ts';
 
 /**
- * The options with --data filled in, and with what the bundle says that its images were normalised by. Another
- * normalisation by hand is remarked on.
- * @throws UsageError where it is not given and the bundle was trained on none of the built-in tasks, or does not say on what.
+ * The options with --data filled in, and with what the bundle says that its images were normalised by.
+ * @param another what becomes of another normalisation by hand: a transfer takes none, so it is refused before any data is read.
+ * @throws UsageError for that, and where --data is not given and the bundle was trained on none of the built-in tasks, or
+ *   does not say on what.
  */
 export async function withTaskData<V extends DataValues>(
   context: Context,
   values: V,
   task: Task | undefined,
+  another: 'remarked on' | 'refused' = 'remarked on',
 ): Promise<V & { readonly data: string }> {
   if (values.data !== undefined || task === undefined)
-    return { ...withRecordedNormalisation(context, values, task), data: values.data ?? DEFAULT_DATA };
+    return { ...withRecordedNormalisation(context, values, task, another), data: values.data ?? DEFAULT_DATA };
   const { path, graph, training } = task;
   if (graph.vocabulary !== undefined) throw new UsageError(`${path} reads tokens: give --data text:PATH or tokens:FILE`);
   if (training === undefined) return { ...values, data: DEFAULT_DATA };
@@ -47,16 +49,19 @@ export async function withTaskData<V extends DataValues>(
   return { ...values, data };
 }
 
-function withRecordedNormalisation<V extends DataValues>({ output }: Context, values: V, task: Task | undefined): V {
+function withRecordedNormalisation<V extends DataValues>(
+  { output }: Context, values: V, task: Task | undefined, another: 'remarked on' | 'refused',
+): V {
   const recorded = recordedNormalisation(task?.training);
   if (task === undefined || recorded === undefined || !isFolder(values.data ?? DEFAULT_DATA)) return values;
   const given = normalisationOf(values);
   if (given === undefined && values['pixel-maximum'] === undefined)
     return { ...values, 'pixel-mean': recorded.mean, 'pixel-std': recorded.std };
   if (JSON.stringify(given) !== JSON.stringify(recorded)) {
-    output.warn(
-      `${task.path} is of images normalised by --pixel-mean ${recorded.mean.join(',')} --pixel-std ${recorded.std.join(',')}, not as asked for here`,
-    );
+    const { mean, std } = recorded;
+    const text = `${task.path} is of images normalised by --pixel-mean ${mean.join(',')} --pixel-std ${std.join(',')}, not as asked for here`;
+    if (another === 'refused') throw new UsageError(`${text}; without these options its own are taken`);
+    output.warn(text);
   }
   return values;
 }

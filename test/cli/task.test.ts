@@ -116,11 +116,16 @@ describe('what images were normalised by', () => {
     expect(await port()).toEqual(ported);
   });
 
-  it('another by hand is remarked on; one number of two, and one of text, are refused', async () => {
+  it('another by hand is remarked on, or by a transfer refused; one number of two, and one of text, are refused', async () => {
     const other = await loss('normal.zip', '--pixel-mean', '0.5', '--pixel-std', '0.5');
     expect(other).toMatchObject({
       code: 0,
       stderr: 'note: normal.zip is of images normalised by --pixel-mean 0.25 --pixel-std 0.125, not as asked for here\n',
+    });
+    const port = ['transfer', 'normal.zip', '--target', 'folder.safetensors', '--data', 'nosuch', '--out', 'q.safetensors'];
+    expect(await run(...port, '--pixel-mean', '0.5', '--pixel-std', '0.5')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--pixel-std 0.125, not as asked for here; without these options its own are taken'),
     });
     expect(await run('evaluate', 'normal.zip', '--data', 'a', '--pixel-mean', '0.5')).toMatchObject({
       code: 2,

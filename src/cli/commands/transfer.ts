@@ -128,7 +128,7 @@ export const transferCommand = defineCommand({
     skipPredicate(values.skip ?? [], target);
     const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph);
     const task = { path: bundlePath, graph, training: bundle.training };
-    const chosen = await withTaskData(context, values, task);
+    const chosen = await withTaskData(context, values, task, 'refused');
     const data = await loadData(chosen, 'train', compute, graph);
     await remarkOtherData(context, task, data);
     // Read before the work, so that a test part that cannot be used is not met after it.
