@@ -13,7 +13,7 @@ export { transferMethods } from './transfer/settings.ts';
 export type { TransferChoices, TransferMethod, TransferSettings } from './transfer/settings.ts';
 export { evaluate } from './transfer/evaluate.ts';
 export type { EvaluateOptions, Evaluation } from './transfer/evaluate.ts';
-export { withFreshHead } from './transfer/fresh-head.ts';
+export { withFreshHead, withZeroHead } from './transfer/fresh-head.ts';
 export { predict } from './transfer/predict.ts';
 export type { PredictOptions } from './transfer/predict.ts';
 export { verify } from './transfer/verify.ts';
@@ -67,11 +67,12 @@ export type { ForeignCheckpoint, ForeignFile, KernelConvention, ReadBeside, Read
 export { writableFormatOf, writableFormats, writeForeign } from './bundle/foreign/write.ts';
 export type { WritableFormat, WriteForeignOptions, WrittenFile, WrittenForeign } from './bundle/foreign/write.ts';
 export { describeMisfits, mapNames, requireFit } from './bundle/foreign/map-names.ts';
-export type { MappedTensors, MappingOptions, MappingReport } from './bundle/foreign/map-names.ts';
+export type { IgnoredTensor, MappedTensors, MappingOptions, MappingReport } from './bundle/foreign/map-names.ts';
 export { parseNameRules, renameTensors } from './bundle/foreign/name-rules.ts';
 export type { NameRule, Renamed } from './bundle/foreign/name-rules.ts';
 export { stateFromForeign } from './bundle/foreign/network.ts';
-export type { MappedState } from './bundle/foreign/network.ts';
+export { stateToForeign } from './bundle/foreign/state-to-foreign.ts';
+export type { MappedState, StateFromForeignOptions } from './bundle/foreign/network.ts';
 
 // Networks
 export { GraphBuilder, sequential } from './model/builder.ts';

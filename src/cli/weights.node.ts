@@ -1,7 +1,8 @@
 /** Bundles and weights on disk, of any kind, for a network. */
-import { foreignFormatNames } from '../bundle/foreign/formats.ts';
+import { foreignFormatNames, readForeign } from '../bundle/foreign/formats.ts';
+import type { ForeignFileRead } from '../bundle/foreign/formats.ts';
 import { requireFit } from '../bundle/foreign/map-names.ts';
-import { stateFromForeign } from '../bundle/foreign/network.ts';
+import { lacksHeadOnly, stateFromForeign } from '../bundle/foreign/network.ts';
 import { openBundle } from '../bundle/reader.ts';
 import type { TrajectoryBundle } from '../bundle/reader.ts';
 import { withFreshHead } from '../transfer/fresh-head.ts';
@@ -15,19 +16,51 @@ import { FileError, UsageError } from './exit.ts';
 import { openRandomAccess } from './files.node.ts';
 import { requireFiniteWeights } from './finite.ts';
 
-export const freshHeadOptions = {
+export const headOptions = {
   'fresh-head': {
     kind: 'flag',
-    help: 'give the weights a random last layer first, drawn from --seed: the old answers are not carried along',
+    help: 'give the weights a random last layer first, drawn from --seed, whatever the file has for it: the old answers are not carried along',
+  },
+  'zero-head': {
+    kind: 'flag',
+    help: 'give the weights zeros as last layer first, whatever the file has for it: for a base with another number of classes, or without a head',
   },
 } as const satisfies OptionSpecs;
 
-/** Weights to start from, from a file; with --fresh-head their last layer is drawn anew. */
+type HeadValues = ValuesOf<typeof headOptions>;
+
+/** The option given that replaces a last layer. @throws UsageError for two. */
+export function headOptionOf(values: HeadValues): keyof HeadValues | undefined {
+  const [given, second] = (['fresh-head', 'zero-head'] as const).filter((option) => values[option]);
+  if (second !== undefined) throw new UsageError('--fresh-head and --zero-head exclude each other');
+  return given;
+}
+
+/** Weights to start from, from a file; with --fresh-head or --zero-head their last layer is replaced. */
 export async function readStart(
-  path: string, graph: ModelGraph, values: ValuesOf<typeof freshHeadOptions> & Pick<GlobalValues, 'seed'>, compute: () => Promise<Compute>,
+  path: string, graph: ModelGraph, values: HeadValues & Pick<GlobalValues, 'seed'>, compute: () => Promise<Compute>,
 ): Promise<NetworkState> {
-  const state = await readWeights(path, graph);
-  return values['fresh-head'] ? withFreshHead(await compute(), graph, state, values.seed) : state;
+  const option = headOptionOf(values);
+  const state = option === undefined ? await readState(path, graph, undefined, headRemedy) : await readHeadless(path, graph);
+  requireFiniteWeights(path, state);
+  return option === 'fresh-head' ? withFreshHead(await compute(), graph, state, values.seed) : state;
+}
+
+/** What to do about a file that fits but for its last layer. */
+const headRemedy = '--zero-head or --fresh-head replaces the last layer';
+
+/** All but the last layer, which is zeros, of a file of any kind or a bundle's last checkpoint. */
+async function readHeadless(path: string, graph: ModelGraph): Promise<NetworkState> {
+  const { state, report } = stateFromForeign(graph, await readTensors(path), [], path, { zeroHead: true });
+  requireFit(path, report);
+  return state as NetworkState;
+}
+
+async function readTensors(path: string): Promise<ForeignFileRead> {
+  if (!isBundle(path)) return readCheckpointFile(path);
+  using opened = await openBundleFile(path);
+  const { bundle } = opened;
+  return await readForeign({ name: path, bytes: await bundle.readCheckpointFile(bundle.checkpoints.length - 1) });
 }
 
 /** Our ZIPs end with the directory entry of their manifest; PyTorch's, numpy's and Keras's files are ZIPs too. */
@@ -103,14 +136,14 @@ export async function readWeights(path: string, graph: ModelGraph, label?: strin
   return state;
 }
 
-async function readState(path: string, graph: ModelGraph, label: string | undefined): Promise<NetworkState> {
+async function readState(path: string, graph: ModelGraph, label: string | undefined, remedy?: string): Promise<NetworkState> {
   if (isBundle(path)) {
     using opened = await openBundleFile(path);
     // Awaited here: `using` closes the bundle as soon as this function answers.
     return await opened.bundle.readCheckpoint(checkpointIndex(opened.bundle, label));
   }
   const { state, report } = stateFromForeign(graph, await readCheckpointFile(path), [], path);
-  requireFit(path, report);
+  requireFit(path, report, remedy !== undefined && lacksHeadOnly(graph, report) ? remedy : undefined);
   return state as NetworkState;
 }
 

@@ -1,24 +1,37 @@
-/** A head start for a task whose classes are not those of the task before: only the last layer forgets. */
+/** Other last layers, for a task whose classes are not those of the task before: random, or zeros. */
 import { requireCore } from '../core/core.ts';
 import { requireMembers } from '../core/require.ts';
 import { initialise } from '../model/initialise.ts';
-import { parameterLayout } from '../model/graph.ts';
+import { headParameters } from '../model/head.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { getTensor } from '../tensor/tensor.ts';
-import type { NetworkState } from '../tensor/tensor.ts';
+import type { NetworkState, Tensor } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
 
 /**
  * `state` with random weights in the last layer that has any, as `--fresh-head` of the command line.
- * @throws InvalidArgumentError
+ * @throws InvalidArgumentError, also for a network whose output is no layer of its own.
  */
 export function withFreshHead(compute: Pick<Compute, 'core'>, graph: ModelGraph, state: NetworkState, seed: number): NetworkState {
   requireMembers('compute', compute, ['core'], 'a handle: openCompute()');
   requireCore(compute.core);
   const fresh = initialise(compute.core, graph, { seed }).parameters;
   requireMembers('state', state, ['parameters', 'buffers'], 'weights, { parameters, buffers }');
-  const layout = parameterLayout(graph).parameters;
-  const head = new Set(layout.filter(({ node }) => node === layout.at(-1)?.node).map(({ name }) => name));
-  const parameters = new Map([...state.parameters].map(([name, tensor]) => [name, head.has(name) ? getTensor(fresh, name) : tensor]));
+  const head = headParameters(graph);
+  return withHead(state, head, (name) => getTensor(fresh, name));
+}
+
+/**
+ * `state` with zeros in that layer, as `--zero-head`: what a fine-tune did to a last layer whose beginning nobody kept is then all
+ * that the layer became.
+ * @throws InvalidArgumentError, also for a network whose output is no layer of its own.
+ */
+export function withZeroHead(graph: ModelGraph, state: NetworkState): NetworkState {
+  requireMembers('state', state, ['parameters', 'buffers'], 'weights, { parameters, buffers }');
+  return withHead(state, headParameters(graph), (_, { shape, data }) => ({ shape, data: new Float32Array(data.length) }));
+}
+
+function withHead(state: NetworkState, head: ReadonlySet<string>, replace: (name: string, tensor: Tensor) => Tensor): NetworkState {
+  const parameters = new Map([...state.parameters].map(([name, tensor]) => [name, head.has(name) ? replace(name, tensor) : tensor]));
   return { ...state, parameters };
 }

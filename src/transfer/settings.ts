@@ -80,6 +80,12 @@ export interface TransferChoices {
   readonly frozenGroups?: readonly string[];
   /** Parameters, by name or by a prefix that ends at a dot, whose update is not carried over: the target keeps its own. */
   readonly skipParameters?: readonly string[];
+  /**
+   * Whether the last layer begins with zeros, in the source's trajectory and in the target: all that the source's became is then
+   * carried over, and nothing of what either answered before. For fine-tunes on another task than the bases', whose last
+   * layers know nothing of it; 15 points where they were kept, 4 where they were drawn anew (`docs/limits.md`). Default false.
+   */
+  readonly zeroHead?: boolean;
   /** Sweeps of coordinate descent a step at most. Default 100. */
   readonly maxSweeps?: number;
   /** Start of each step's coordinate descent: `identity` as the official code, or the `previous` step's. Default `identity`. */
@@ -106,6 +112,7 @@ export const choiceNames: OptionNames<TransferChoices> = {
   normalise: true,
   frozenGroups: true,
   skipParameters: true,
+  zeroHead: true,
   maxSweeps: true,
   start: true,
   solver: true,
@@ -169,6 +176,7 @@ export function readSettings(
     normalise: requireFlag('normalise', choices.normalise ?? false),
     frozenGroups: requireList('frozenGroups', choices.frozenGroups ?? [], requireText),
     skipParameters: requireList('skipParameters', choices.skipParameters ?? [], requireText),
+    zeroHead: requireFlag('zeroHead', choices.zeroHead ?? false),
     maxSweeps: requireInteger('maxSweeps', choices.maxSweeps ?? 100, 1, LARGEST_SWEEPS),
     start: requireChoice('start', choices.start ?? 'identity', ['identity', 'previous']),
     solver: requireChoice('solver', choices.solver ?? 'coordinate-descent', solverNames),

@@ -10,11 +10,13 @@ import type { DataSet } from '../data/data-set.ts';
 import { requireNormalisation } from '../data/normalisation.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { ModelGraph } from '../model/graph.ts';
+import { headParameters } from '../model/head.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { copyState } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
+import { withZeroHead } from './fresh-head.ts';
 import { controlNames, requireBatches, requireData, requireParts, requireState, splitData } from './inputs.ts';
 import type { JobControl, ProgressEvent } from './progress.ts';
 import { dataForm, dataSha256, graphSha256, jobArithmetic, stateSha256 } from './record.ts';
@@ -110,7 +112,8 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
   const spec = derivePermutationSpec(graph);
   const settings = inNetworkOrder(readSettings(options.method, options.seed, options, last - first + 1, source.training, dataHash), spec);
   requireState('target', graph, options.target);
-  const target = copyState(options.target);
+  const beginning = (state: NetworkState): NetworkState => (settings.zeroHead ? withZeroHead(graph, state) : state);
+  const target = copyState(beginning(options.target));
   if (options.oracleTarget !== undefined && settings.method !== 'oracle') {
     throw new InvalidArgumentError({
       field: 'oracleTarget',
@@ -120,6 +123,7 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
   }
   if (options.oracleTarget !== undefined) requireState('oracleTarget', graph, options.oracleTarget);
   const skip = skipPredicate(settings.skipParameters, target);
+  if (settings.zeroHead) requireCarriedHead(graph, skip);
   const { training, heldOut } = splitData(data, settings.heldOutFraction, settings.heldOutSeed);
   requireScores(settings.stopRule, heldOut.length);
   requireBatches(graph, training.length, settings.batchSize, batchesDrawn(settings));
@@ -127,7 +131,7 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
   const readSource = async (number: number): Promise<NetworkState> => {
     const state = await source.readCheckpoint(number, signal);
     requireState(`source.${source.checkpoints[number]?.label}`, graph, state);
-    return state;
+    return number === first ? beginning(state) : state;
   };
   const sourceStart = await readSource(first);
   const sourceEnd = await readSource(last);
@@ -135,6 +139,13 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
     graph, spec, settings, data, dataHash, training, heldOut, target, oracleTarget: options.oracleTarget, skip, first, last,
     from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '', sourceStart, sourceEnd, readSource,
   };
+}
+
+/** Zeros that nothing is carried to would answer nothing. */
+function requireCarriedHead(graph: ModelGraph, skip: (name: string) => boolean): void {
+  const skipped = [...headParameters(graph)].find(skip);
+  if (skipped === undefined) return;
+  throw new InvalidArgumentError({ field: 'skipParameters', expected: 'none of the last layer, which zeroHead makes zeros', got: describe(skipped) });
 }
 
 /** The longest run of one sampler: of gradients over the whole transfer, or of statistics at each step. */

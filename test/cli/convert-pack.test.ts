@@ -74,6 +74,40 @@ describe('trajport convert', () => {
     });
   });
 
+  it('goes back to a LayersModel, topology and all', async () => {
+    for (const name of ['tfjs-layers.json', 'tfjs-layers.bin']) copyFileSync(join(root, 'test', 'bundle', 'foreign', 'vectors', name), join(directory, name));
+    const network = ['--graph', 'tfjs-layers.json'];
+    expect(await run('convert', 'tfjs-layers.json', 'inside.safetensors', ...network)).toMatchObject({ code: 0, stderr: '' });
+    const back = await run('convert', 'inside.safetensors', 'back/model.json', ...network, '--like', 'tfjs-layers.json');
+    expect(back).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('8 tensors as tfjs-layers.json has them') });
+    const json = (name: string) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as { weightsManifest: [{ weights: unknown; paths: unknown }] };
+    const [there, again] = [json('tfjs-layers.json'), json('back/model.json')];
+    expect(again).toEqual({ ...there, weightsManifest: [{ ...there.weightsManifest[0], paths: ['model-shard1of1.bin'] }] });
+    expect(read('back/model-shard1of1.bin')).toEqual(read('tfjs-layers.bin'));
+  });
+
+  it('goes back to what PyTorch holds: the state dict of a training checkpoint, of a bundle too', async () => {
+    await run('pack', 'run', '--graph', 'network.json', '--out', 'two.zip');
+    const back = await run('convert', 'two.zip', 'back.safetensors', '--checkpoint', 'epoch-9', '--like', join('run', 'epoch-10.pt'));
+    expect(back).toMatchObject({ code: 0, stderr: '' });
+    const { tensors, metadata } = await readForeign({ name: 'x', bytes: read('back.safetensors') });
+    expect([...metadata]).toEqual([['format', 'pt']]);
+    const original = (await readForeign(vector('state-dict.pt'))).tensors;
+    expect([...tensors.keys()].toSorted()).toEqual([...original.keys()].toSorted());
+    for (const name of ['conv.weight', 'norm.running_var', 'head.bias']) expect(tensors.get(name)).toEqual(original.get(name));
+  });
+
+  it('wants a network for that, and one that both files hold', async () => {
+    expect(await run('convert', 'state-dict.pt', 'never.safetensors', '--like', 'state-dict.pt')).toMatchObject({
+      code: 2, stderr: expect.stringContaining('--like needs the network'),
+    });
+    expect(await run('convert', 'state-dict.pt', 'never.safetensors', '--graph', 'network.json', '--like', 'dtypes.pth')).toMatchObject({
+      code: 3, stderr: expect.stringContaining('dtypes.pth'),
+    });
+    expect(await run('convert', 'dtypes.pth', 'never.safetensors', '--graph', 'network.json', '--like', 'state-dict.pt')).toMatchObject({ code: 3 });
+    expect(existsSync(join(directory, 'never.safetensors'))).toBe(false);
+  });
+
   const numbers = (shape: readonly number[], from: number) => {
     const data = Float32Array.from({ length: shape.reduce((product, extent) => product * extent, 1) }, (_, i) => from + i);
     return { dtype: 'F32' as const, shape, bytes: new Uint8Array(data.buffer) };

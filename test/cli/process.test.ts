@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readSafetensors } from '../../src/bundle/safetensors.ts';
+import { readSafetensors, writeSafetensors } from '../../src/bundle/safetensors.ts';
+import type { RawTensor } from '../../src/bundle/safetensors.ts';
 import { sequential } from '../../src/model/builder.ts';
 import { cliPath, jsonLines, root, striped, trajport, writeImageFolder } from './fixtures.ts';
 
@@ -253,6 +254,42 @@ describe('the way of a fine-tune', () => {
     expect(await start('--target', 'v1.safetensors', '--fresh-head')).toBe(await start('--target', 'head.zip.safetensors'));
     expect((await run('transfer', 'head.zip', '--data', 'b', '--target-seed', '1', '--fresh-head', '--out', 'x')).code).toBe(2);
     expect((await run('train', '--data', 'b', '--fresh-head', '--final', 'x')).code).toBe(2);
+  });
+
+  it('ports between bases with another number of classes, by a last layer of zeros', async () => {
+    // v1 and v2 as they were published: with three more classes, and without a head.
+    const { tensors } = readSafetensors(new Uint8Array(readFileSync(join(directory, 'v1.safetensors'))), 'v1');
+    const [weight, bias] = ['linear2.weight', 'linear2.bias'].map((name) => tensors.get(name) as RawTensor) as [RawTensor, RawTensor];
+    const wider = ({ dtype, shape: [classes = 0, ...rest], bytes }: RawTensor): RawTensor =>
+      ({ dtype, shape: [classes + 3, ...rest], bytes: new Uint8Array((bytes.byteLength / classes) * (classes + 3)) });
+    const others = new Map(tensors).set('linear2.weight', wider(weight)).set('linear2.bias', wider(bias));
+    writeFileSync(join(directory, 'published.safetensors'), writeSafetensors(others));
+    const bare = new Map([...tensors].filter(([name]) => !name.startsWith('linear2.')));
+    writeFileSync(join(directory, 'bare.safetensors'), writeSafetensors(bare));
+    await run('convert', 'tune.zip', 'tuned.safetensors');
+
+    const pack = ['pack', 'published.safetensors', 'tuned.safetensors', '--graph', 'tune.zip', '--out', 'headless.zip'];
+    expect(await run(...pack)).toMatchObject({ code: 3, stderr: expect.stringContaining('--zero-head') });
+    expect(await run(...pack, '--zero-head')).toMatchObject({ code: 0, stderr: '' });
+    const port = (source: string, ...target: string[]) =>
+      run('transfer', source, '--target', ...target, '--data', 'b', '--method', 'fgmt', '--steps', '2', '--held-out', '0', '--stop-rule', 'last', '--out', 'headless.safetensors');
+    expect(await port('headless.zip', 'published.safetensors')).toMatchObject({ code: 3, stderr: expect.stringContaining('--zero-head or --fresh-head') });
+    const hashes: string[] = [];
+    // Whatever stood there on either side, it is zeros: the bundle that has the first last layer as it was, too.
+    for (const [source, target] of [['headless.zip', 'published.safetensors'], ['headless.zip', 'bare.safetensors'], ['tune.zip', 'v1.safetensors'], ['tune.zip', 'tune-base.zip']] as const) {
+      if (target === 'tune-base.zip') await run('pack', 'v1.safetensors', '--graph', 'tune.zip', '--out', target);
+      expect(await port(source, target, '--zero-head')).toMatchObject({ code: 0 });
+      hashes.push(sha256('headless.safetensors'));
+    }
+    expect(new Set(hashes).size).toBe(1);
+
+    const trained = await run('train', '--data', 'b', ...model, '--iterations', '1', '--initial', 'bare.safetensors', '--zero-head', '--out', 'zero.zip');
+    expect(trained).toMatchObject({ code: 0, stderr: '' });
+    await run('convert', 'zero.zip', 'zero.safetensors', '--checkpoint', 'start');
+    const start = readSafetensors(new Uint8Array(readFileSync(join(directory, 'zero.safetensors'))), 'zero').tensors;
+    expect(start.get('linear2.weight')?.bytes.every((byte) => byte === 0)).toBe(true);
+    expect(start.get('linear1.weight')).toEqual(tensors.get('linear1.weight'));
+    for (const more of [['--zero-head', '--fresh-head'], ['--zero-head', '--skip', 'linear2']]) expect((await port('tune.zip', 'v1.safetensors', ...more)).code).toBe(2);
   });
 
   it('stores initial weights as their seed on request', async () => {

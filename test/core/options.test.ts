@@ -116,6 +116,11 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
       'rules[0].veiw',
       'view',
     ],
+    [
+      (options: object) => api.stateFromForeign(graph, { tensors: new Map(), metadata: new Map(), convention: 'pytorch' }, [], 'x', options),
+      'zerohead',
+      'zeroHead',
+    ],
   ],
   renameTensors: [
     [(options: object) => api.renameTensors(new Map(), 'pytorch', [{ from: 'a', to: 'b', ...options }]), 'rules[0].shap', 'shape'],
@@ -180,8 +185,8 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
 const without: readonly string[] = [
   'TrajectoryBundle', 'channelStatistics', 'closeSharedCompute', 'composePermutations', 'decodeResumePoint', 'derivePermutationSpec', 'describeMisfits', 'detect',
   'flattenedInputs', 'graphFromLayersModel', 'historySize', 'identityPermutations', 'inferShapes', 'invertPermutations', 'lintPermutationSpec', 'normalised', 'outputClasses',
-  'normalisedAsRecorded', 'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'requireFit',   'selectClasses', 'selectRows', 'serveGradients', 'splitRows', 'withFreshHead', 'stateFromSafetensors', 'stateSha256', 'stateToSafetensors',
-  'tiedWeights', 'tokensFromBytes', 'trajectoryFromStates', 'writableFormatOf', 'writeSafetensors',
+  'normalisedAsRecorded', 'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'requireFit',   'selectClasses', 'selectRows', 'serveGradients', 'splitRows', 'stateFromSafetensors', 'stateSha256', 'stateToForeign', 'stateToSafetensors',
+  'tiedWeights', 'tokensFromBytes', 'trajectoryFromStates', 'withFreshHead', 'withZeroHead', 'writableFormatOf', 'writeSafetensors',
 ];
 
 test('every exported function and class is in the table, or known to take no options', () => {

@@ -7,13 +7,12 @@ import { parseArgs } from 'node:util';
 import { methodLabels } from '../../src/experiments/port-fine-tune.ts';
 import { openCompute } from '../../src/index.ts';
 import { formatTable } from '../../src/report/table.ts';
-import { fullSize, heldOutPercent, runCase, sharedData, testPercent } from './cases.ts';
-import type { CaseResult, RealDataCase } from './cases.ts';
+import { fullSize, heldOutPercent, realDataCases, runCase, sharedData, testPercent } from './cases.ts';
+import type { CaseResult } from './cases.ts';
 
-const all: readonly RealDataCase[] = ['mnist', 'mnist-to-fashion'];
 const { values, positionals } = parseArgs({ options: { json: { type: 'boolean', default: false } }, allowPositionals: true });
-const chosen = positionals.length === 0 ? all : all.filter((name) => positionals.includes(name));
-if (chosen.length < positionals.length) throw new Error(`cases are ${all.join(', ')}`);
+const chosen = positionals.length === 0 ? realDataCases : realDataCases.filter((name) => positionals.includes(name));
+if (chosen.length < positionals.length) throw new Error(`cases are ${realDataCases.join(', ')}`);
 
 const data = sharedData(process.cwd());
 if (data === undefined) {

@@ -1,8 +1,6 @@
-/** What a bundle says of its images' normalisation, and a head for a new task: the library does what the command line does. */
+/** What a bundle says of its images' normalisation: the library does what the command line does. */
 import { expect, test } from 'vitest';
-import {
-  initialise, normalised, normalisedAsRecorded, openBundle, openCompute, parameterLayout, stateSha256, transfer, withFreshHead, writeBundle,
-} from '../../src/index.ts';
+import { initialise, normalised, normalisedAsRecorded, openBundle, openCompute, transfer, writeBundle } from '../../src/index.ts';
 import type { ImageSet, NetworkState } from '../../src/index.ts';
 import { networks, quadrants } from './networks.ts';
 
@@ -32,17 +30,4 @@ test('a transfer takes images as its bundle says that they were, and no others',
   });
   await expect(port(normalised(images, mean, [0.25]), training)).rejects.toMatchObject({ field: 'data' });
   expect(normalisedAsRecorded(images, null)).toBe(images);
-});
-
-test('a fresh head is that of a new network, and all else is kept', async () => {
-  using compute = await openCompute();
-  const [state, fresh] = [1, 9].map((seed) => initialise(compute.core, graph, { seed })) as [NetworkState, NetworkState];
-  const headed = withFreshHead(compute, graph, state, 9);
-  const layout = parameterLayout(graph).parameters;
-  const head = layout.at(-1)?.node;
-  for (const { name, node } of layout) {
-    const from = node === head ? fresh : state;
-    expect(headed.parameters.get(name)?.data, name).toEqual(from.parameters.get(name)?.data);
-  }
-  expect(await stateSha256(graph, headed)).not.toBe(await stateSha256(graph, state));
 });

@@ -4,6 +4,7 @@ import { LimitError, MalformedFileError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';
+import type { JsonObject } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
 
 /** One file: its name (for its kind and for errors) and all of its bytes. */
@@ -36,6 +37,10 @@ export interface ForeignCheckpoint {
   /** What the file says besides tensors, as text: epoch numbers, descriptions. */
   readonly metadata: ReadonlyMap<string, string>;
   readonly convention: KernelConvention;
+  /** Beginnings of names that are dictionaries and lists of the file, and no part of a tensor's own name: `state_dict.`. */
+  readonly containers?: ReadonlySet<string>;
+  /** TensorFlow.js: all that `model.json` says but where the weights are; the topology, for one. */
+  readonly modelJson?: JsonObject;
 }
 
 /** Collects tensors under names that must be new and of bounded length and number. */

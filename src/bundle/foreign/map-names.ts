@@ -13,6 +13,16 @@ import { type NameRule, type Renamed, renameTensors } from './name-rules.ts';
 import { namingSchemesOf } from './naming-schemes.ts';
 import { storedConstant } from './stored-constants.ts';
 
+/** What is in a file and no weight of the network. */
+export interface IgnoredTensor {
+  readonly from: string;
+  readonly why: string;
+  /** Whether the framework that wrote the file keeps it beside the weights: a count, a mask, a copy of a weight. */
+  readonly belongs: boolean;
+  /** The network's tensor that it is a copy of. */
+  readonly copyOf?: string;
+}
+
 export interface MappingReport {
   /** The prefix that every used name has and that was left out, e.g. `state_dict.`; empty where there is none. */
   readonly prefix: string;
@@ -23,7 +33,7 @@ export interface MappingReport {
   /** `parts`: the tensors that were joined to the one, whose names `from` then has with ` + ` between. */
   readonly mapped: readonly { readonly from: string; readonly parts?: readonly string[]; readonly to: string; readonly turned: boolean }[];
   /** What is no weight of the network, and why. */
-  readonly ignored: readonly { readonly from: string; readonly why: string }[];
+  readonly ignored: readonly IgnoredTensor[];
   /** What the network has and the file does not. */
   readonly missing: readonly { readonly name: string; readonly shape: readonly number[] }[];
   /** What the file has and the network does not. */
@@ -52,9 +62,11 @@ export interface MappingOptions {
   readonly inputExtents?: ReadonlyMap<string, readonly [number, number, number]>;
   /** From `tiedWeights(graph)`: what the network uses twice, and some files hold twice. */
   readonly tied?: ReadonlySet<string>;
+  /** Names of the network's that are left to the caller: what the file has for them, of whatever shape, is ignored. */
+  readonly replaced?: ReadonlySet<string>;
 }
 
-const optionNames: OptionNames<MappingOptions> = { convention: true, inputExtents: true, tied: true };
+const optionNames: OptionNames<MappingOptions> = { convention: true, inputExtents: true, tied: true, replaced: true };
 
 /**
  * What `mapNames` needs to know of a network to bring Keras's tensors into its order; nothing where no tensor is turned so.
@@ -80,13 +92,14 @@ export function mapNames(
   requireOptions('mapNames', options, optionNames);
   requireMembers('tensors', tensors, ['entries', 'get'], 'tensors by name: a Map');
   requireMembers('layout', layout, ['parameters', 'buffers'], 'parameterLayout(graph)');
-  const wanted = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
+  const own = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
   const counters = new Set(
-    [...wanted.keys()].flatMap((name) =>
+    [...own.keys()].flatMap((name) =>
       name.endsWith('.running_mean') ? [`${name.slice(0, -'running_mean'.length)}num_batches_tracked`] : [],
     ),
   );
-  const { convention = 'pytorch', inputExtents = new Map(), tied = new Set() } = options;
+  const { convention = 'pytorch', inputExtents = new Map(), tied = new Set(), replaced = new Set() } = options;
+  const wanted = new Map([...own].filter(([name]) => !replaced.has(name)));
   const inputsFirst = new Set(layout.parameters.flatMap(({ name, outAxis }) => (outAxis === 1 ? [name] : [])));
   let applied = rules;
   let renamed = renameTensors(tensors, convention, rules, inputExtents, inputsFirst);
@@ -108,15 +121,16 @@ export function mapNames(
     const extents = new Map([...inputExtents].map(([name, value]) => [framed(name), value] as const));
     renamed = renameTensors(tensors, convention, applied, extents, new Set([...inputsFirst].map(framed)));
   }
-  const ignored: { from: string; why: string }[] = [];
+  const ignored: IgnoredTensor[] = [];
   const unexpected: (Renamed & { readonly to: string })[] = [];
   const found = new Map<string, Renamed[]>();
   for (const item of renamed) {
     const inner = item.to?.startsWith(prefix) === true ? item.to.slice(prefix.length) : undefined;
-    const to = inner !== undefined && wanted.has(added + inner) ? added + inner : inner;
+    const to = inner !== undefined && own.has(added + inner) ? added + inner : inner;
     if (to === undefined)
-      ignored.push({ from: item.from, why: item.to === undefined ? 'a rule leaves it out' : `outside the prefix ${prefix}` });
-    else if (counters.has(to)) ignored.push({ from: item.from, why: 'a count of batches' });
+      ignored.push({ from: item.from, why: item.to === undefined ? 'a rule leaves it out' : `outside the prefix ${prefix}`, belongs: false });
+    else if (counters.has(to)) ignored.push({ from: item.from, why: 'a count of batches', belongs: true });
+    else if (replaced.has(to)) ignored.push({ from: item.from, why: 'the last layer, which is replaced', belongs: true });
     else if (wanted.has(to)) {
       const items = found.get(to);
       if (items === undefined) found.set(to, [item]);
@@ -124,9 +138,12 @@ export function mapNames(
     } else unexpected.push({ ...item, to });
   }
   const unused = unexpected.filter(({ from, to, tensor }) => {
-    const why = storedConstant(to, tensor) ?? copyOf(tensor, found, tied);
-    if (why !== undefined) ignored.push({ from, why });
-    return why === undefined;
+    const constant = storedConstant(to, tensor);
+    const original = constant === undefined ? originalOf(tensor, found, tied) : undefined;
+    if (constant !== undefined) ignored.push({ from, why: constant, belongs: true });
+    if (original !== undefined)
+      ignored.push({ from, why: `a copy of ${original}, which the network uses twice`, belongs: true, copyOf: original });
+    return constant === undefined && original === undefined;
   });
   return collect(wanted, found, {
     prefix,
@@ -137,20 +154,19 @@ export function mapNames(
   });
 }
 
-/** The tied weight that `tensor` is the same bytes as, in words. */
-function copyOf(
+/** The tied weight that `tensor` is the same bytes as. */
+function originalOf(
   { dtype, shape, bytes }: RawTensor,
   found: ReadonlyMap<string, readonly Renamed[]>,
   tied: ReadonlySet<string>,
 ): string | undefined {
-  const original = [...tied].find((name) =>
+  return [...tied].find((name) =>
     found
       .get(name)
       ?.some(
         ({ tensor }) => tensor.dtype === dtype && sameShape(tensor.shape, shape) && tensor.bytes.every((byte, i) => byte === bytes[i]),
       ),
   );
-  return original === undefined ? undefined : `a copy of ${original}, which the network uses twice`;
 }
 
 function collect(
@@ -236,14 +252,17 @@ export function describeMisfits(report: MappingReport): readonly string[] {
   ];
 }
 
-/** @throws MalformedFileError that lists what does not fit. */
-export function requireFit(field: string, report: MappingReport): void {
+/**
+ * @param remedy what would make it fit, for the message.
+ * @throws MalformedFileError that lists what does not fit.
+ */
+export function requireFit(field: string, report: MappingReport, remedy?: string): void {
   if (report.fits) return;
   const misfits = describeMisfits(report);
   const shown = misfits.slice(0, 12);
   throw new MalformedFileError({
     field,
-    expected: "the network's tensors",
+    expected: `the network's tensors${remedy === undefined ? '' : ` (${remedy})`}`,
     got: `${misfits.length} that do not fit (${shown.join('; ')}${misfits.length > shown.length ? '; …' : ''})`,
   });
 }

@@ -1,11 +1,16 @@
 /** From people's files to a network's state and to a trajectory: which files of a folder, in which order, under which labels. */
 import { describe } from '../../core/describe.ts';
 import { InvalidArgumentError, LimitError } from '../../core/errors.ts';
-import { requireMembers } from '../../core/require.ts';
+import { requireOptions } from '../../core/options.ts';
+import type { OptionNames } from '../../core/options.ts';
+import { requireFlag, requireMembers } from '../../core/require.ts';
 import { limits } from '../../core/limits.ts';
 import { type ModelGraph, parameterLayout } from '../../model/graph.ts';
+import { findHead, headParameters } from '../../model/head.ts';
+import { elementCount } from '../../tensor/tensor.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { stateFromRawTensors } from '../network-state.ts';
+import type { RawTensor } from '../safetensors.ts';
 import type { ForeignCheckpoint } from './checkpoint.ts';
 import { type MappingReport, mapNames, mappingOptions } from './map-names.ts';
 import type { NameRule } from './name-rules.ts';
@@ -18,20 +23,44 @@ export interface MappedState {
   readonly narrow: readonly string[];
 }
 
+export interface StateFromForeignOptions {
+  /**
+   * The last layer becomes zeros, whatever the file has for it: the weights of a base whose head is of another task, or that
+   * has none. Default false.
+   */
+  readonly zeroHead?: boolean;
+}
+
+const optionNames: OptionNames<StateFromForeignOptions> = { zeroHead: true };
+
 /**
  * A file's tensors as the state of `graph`, in f32.
  * @param field what messages call the file.
  * @throws UnsupportedError for element types that have no f32 form, and for Keras files where the order of flattened images
- *   cannot be followed.
+ *   cannot be followed; InvalidArgumentError for `zeroHead` of a network whose output is no layer of its own.
  */
 export function stateFromForeign(
-  graph: ModelGraph, checkpoint: ForeignCheckpoint, rules: readonly NameRule[] = [], field = 'checkpoint',
+  graph: ModelGraph, checkpoint: ForeignCheckpoint, rules: readonly NameRule[] = [], field = 'checkpoint', options: StateFromForeignOptions = {},
 ): MappedState {
   requireMembers('checkpoint', checkpoint, ['tensors', 'convention'], 'what readForeign gives');
+  requireOptions('stateFromForeign', options, optionNames);
   const layout = parameterLayout(graph);
-  const { tensors, report } = mapNames(checkpoint.tensors, layout, rules, mappingOptions(graph, checkpoint.convention, rules));
+  const replaced = requireFlag('zeroHead', options.zeroHead ?? false) ? headParameters(graph) : new Set<string>();
+  const mapped = mapNames(checkpoint.tensors, layout, rules, { ...mappingOptions(graph, checkpoint.convention, rules), replaced });
+  const { report } = mapped;
+  const zeros = layout.parameters.flatMap(({ name, shape }): [string, RawTensor][] =>
+    replaced.has(name) ? [[name, { dtype: 'F32', shape, bytes: new Uint8Array(4 * elementCount(shape)) }]] : [],
+  );
+  const tensors = new Map([...mapped.tensors, ...zeros]);
   const narrow = [...tensors].flatMap(([name, { dtype }]) => (dtype === 'F16' || dtype === 'BF16' ? [name] : []));
   return { state: report.fits ? stateFromRawTensors(layout, tensors, field) : undefined, report, narrow };
+}
+
+/** Whether a file would fit with another last layer. */
+export function lacksHeadOnly(graph: ModelGraph, { missing, misshapen, unexpected, repeated }: MappingReport): boolean {
+  const head = findHead(graph);
+  if (head === undefined || unexpected.length + repeated.length > 0) return false;
+  return [...missing.map(({ name }) => name), ...misshapen.map(({ to }) => to)].every((name) => head.has(name));
 }
 
 const CHECKPOINT_FILE =

@@ -31,7 +31,8 @@ export function readLegacyPytorch({ name: field, bytes }: ForeignFile): ForeignC
   const flat = flattenTorch(field, readPickle(cursor, host));
   const stored = readStorages(field, cursor, readPickle(cursor, host), host.storages);
   const bytesOf = ({ key }: TorchStorage): Uint8Array => stored.get(key) as Uint8Array;
-  return { tensors: materialiseTorch(field, flat, bytesOf), metadata: flat.metadata, convention: 'pytorch' };
+  const { metadata, containers } = flat;
+  return { tensors: materialiseTorch(field, flat, bytesOf), metadata, containers, convention: 'pytorch' };
 }
 
 function requireLittleEndian(field: string, system: TorchValue): void {

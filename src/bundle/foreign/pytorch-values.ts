@@ -186,6 +186,8 @@ function tensorOf(field: string, [storage, offset, shape, strides]: readonly Tor
 interface FlattenedTorch {
   readonly tensors: readonly (readonly [string, TorchTensor])[];
   readonly metadata: ReadonlyMap<string, string>;
+  /** As in `ForeignCheckpoint`. */
+  readonly containers: ReadonlySet<string>;
 }
 
 /** Values that one file may nest: a memo makes a list of lists of lists exponential in its bytes. */
@@ -200,6 +202,7 @@ const FLATTENED_DEPTH = 32;
 export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
   const tensors: [string, TorchTensor][] = [];
   const metadata = new Map<string, string>();
+  const containers = new Set<string>();
   let visited = 0;
   const visit = (name: string, value: TorchValue, depth: number): void => {
     if (++visited > FLATTENED_VALUES) throw new LimitError({ field, expected: `at most ${FLATTENED_VALUES} values`, got: 'more' });
@@ -209,6 +212,7 @@ export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
       requireNameLength(field, full);
       return full;
     };
+    if (name !== '' && (value instanceof PyDict || value instanceof PyList || value instanceof PyTuple)) containers.add(`${name}.`);
     if (value instanceof TorchTensor) tensors.push([name === '' ? 'tensor' : name, value]);
     else if (value instanceof PyDict) {
       for (const [key, item] of value.entries) {
@@ -230,7 +234,7 @@ export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
   if (tensors.length === 0) {
     throw new UnsupportedError({ field, expected: 'tensors in dicts, lists or tuples', got: 'no tensor' });
   }
-  return { tensors, metadata };
+  return { tensors, metadata, containers };
 }
 
 /** Bytes that copies of strided views may take in all, in multiples of what is stored: transposed and tied views are few. */

@@ -47,6 +47,7 @@ export async function readPytorch({ name: field, bytes }: ForeignFile, { signal 
   return {
     tensors: materialiseTorch(field, flat, ({ key }) => stored.get(key) as Uint8Array),
     metadata: flat.metadata,
+    containers: flat.containers,
     convention: 'pytorch',
   };
 }

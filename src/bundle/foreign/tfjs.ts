@@ -1,6 +1,6 @@
 /**
  * TensorFlow.js: `model.json` of a LayersModel or GraphModel, whose `weightsManifest` lists groups of tensors and the
- * files beside it that hold a group's bytes one after the other, cut anywhere. Topology is not read.
+ * files beside it that hold a group's bytes one after the other, cut anywhere. Topology is passed on and not looked at.
  */
 import { concatBytes } from '../../core/bytes.ts';
 import { describe } from '../../core/describe.ts';
@@ -51,7 +51,8 @@ export async function readTfjs({ name: field, bytes }: ForeignFile, options: Rea
     if (at !== data.byteLength)
       throw new MalformedFileError({ field: label, expected: `${at} bytes of weights`, got: `${data.byteLength}` });
   }
-  return { tensors: collected.tensors, metadata: metadataOf(root), convention: 'keras' };
+  const { weightsManifest: _, ...modelJson } = root;
+  return { tensors: collected.tensors, metadata: metadataOf(root), convention: 'keras', modelJson };
 }
 
 /** Without `format`: in a safetensors file that word names the framework, and transformers refuses one that it does not know. */
@@ -127,10 +128,10 @@ export function isTfjsDtype(dtype: Dtype): boolean {
 }
 
 /**
- * Weights for `tf.io`, without a topology. Parts are called `<stem>-shard1of2.bin`. Deterministic.
+ * Weights for `tf.io`, without a topology unless `modelJson` has one. Parts are called `<stem>-shard1of2.bin`. Deterministic.
  * @throws UnsupportedError for types that tfjs's weight files cannot hold.
  */
-export function writeTfjs(tensors: ReadonlyMap<string, RawTensor>, stem = 'group1'): TfjsFiles {
+export function writeTfjs(tensors: ReadonlyMap<string, RawTensor>, stem = 'group1', modelJson: JsonObject = { format: 'weights' }): TfjsFiles {
   const weights: JsonObject[] = [];
   for (const [name, tensor] of tensors) {
     const type = written[tensor.dtype];
@@ -142,6 +143,6 @@ export function writeTfjs(tensors: ReadonlyMap<string, RawTensor>, stem = 'group
   const count = Math.max(1, Math.ceil(data.byteLength / SHARD_BYTES));
   const shards = new Map<string, Uint8Array>();
   for (let i = 0; i < count; i++) shards.set(`${stem}-shard${i + 1}of${count}.bin`, data.subarray(i * SHARD_BYTES, (i + 1) * SHARD_BYTES));
-  const json = { format: 'weights', weightsManifest: [{ paths: [...shards.keys()], weights }] };
+  const json = { ...modelJson, weightsManifest: [{ paths: [...shards.keys()], weights }] };
   return { json: new TextEncoder().encode(`${JSON.stringify(json)}\n`), shards };
 }

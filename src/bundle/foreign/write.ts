@@ -5,6 +5,7 @@ import { requireChoice, requireText } from '../../core/require.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
 import { type Dtype, toFloat32 } from '../dtype.ts';
+import type { JsonObject } from '../json.ts';
 import { type RawTensor, writeSafetensors } from '../safetensors.ts';
 import { isNumpyDtype } from './npy.ts';
 import { writeNpz } from './npz.ts';
@@ -43,9 +44,11 @@ export interface WriteForeignOptions {
   readonly dtype?: 'keep' | 'f32';
   /** Only safetensors files hold it. */
   readonly metadata?: ReadonlyMap<string, string>;
+  /** TensorFlow.js: what `model.json` says besides, as `readForeign` gives it; default: that these are weights alone. */
+  readonly modelJson?: JsonObject;
 }
 
-const optionNames: OptionNames<WriteForeignOptions> = { format: true, name: true, dtype: true, metadata: true };
+const optionNames: OptionNames<WriteForeignOptions> = { format: true, name: true, dtype: true, metadata: true, modelJson: true };
 
 export interface WrittenForeign {
   /** The main file first. */
@@ -78,10 +81,10 @@ export async function writeForeign(tensors: ReadonlyMap<string, RawTensor>, opti
   return { files: await encode(fitting, options), changed };
 }
 
-async function encode(tensors: ReadonlyMap<string, RawTensor>, { format, name, metadata }: WriteForeignOptions): Promise<WrittenFile[]> {
+async function encode(tensors: ReadonlyMap<string, RawTensor>, { format, name, metadata, modelJson }: WriteForeignOptions): Promise<WrittenFile[]> {
   if (format === 'safetensors') return [{ name, bytes: writeSafetensors(tensors, metadata) }];
   if (format === 'npz') return [{ name, bytes: await writeNpz(tensors) }];
-  const { json, shards } = writeTfjs(tensors, name.replace(/\.json$/i, ''));
+  const { json, shards } = writeTfjs(tensors, name.replace(/\.json$/i, ''), modelJson);
   return [{ name, bytes: json }, ...[...shards].map(([shard, bytes]) => ({ name: shard, bytes }))];
 }
 

@@ -4,13 +4,16 @@ import { foreignFormatNames, readForeign } from '../../bundle/foreign/formats.ts
 import type { ForeignFileRead, ForeignFormat } from '../../bundle/foreign/formats.ts';
 import { mapNames, mappingOptions, requireFit } from '../../bundle/foreign/map-names.ts';
 import { type NameRule, type Renamed, renameTensors } from '../../bundle/foreign/name-rules.ts';
+import { stateFromForeign } from '../../bundle/foreign/network.ts';
+import { stateToForeign } from '../../bundle/foreign/state-to-foreign.ts';
 import { writableFormatOf, writeForeign } from '../../bundle/foreign/write.ts';
-import type { WritableFormat } from '../../bundle/foreign/write.ts';
+import type { WritableFormat, WriteForeignOptions } from '../../bundle/foreign/write.ts';
 import type { RawTensor } from '../../bundle/safetensors.ts';
 import { InvalidArgumentError, MalformedFileError } from '../../core/errors.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { formatBytes, formatCount, printable } from '../../report/text.ts';
+import type { NetworkState } from '../../tensor/tensor.ts';
 import { readCheckpointFile, readRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
@@ -25,7 +28,11 @@ const options = {
   ...shapeOptions,
   rules: {
     ...rulesOption,
-    help: 'JSON list of { from, to, transpose?, part? }: renames, turns and joins tensors; see docs/formats.md',
+    help: 'JSON list of { from, to, transpose?, part? }: renames, turns and joins tensors (with --like: those of FILE); see docs/formats.md',
+  },
+  like: {
+    kind: 'string', reads: weightFiles, metavar: 'FILE',
+    help: "under FILE's names, in its layouts, with what else is in it, and of a TensorFlow.js model its topology: what a transfer wrote goes back to where v2 came from",
   },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },
   verbose: { kind: 'flag', help: 'list every tensor' },
@@ -49,6 +56,10 @@ export const convertCommand = defineCommand({
       run: 'trajport convert model.safetensors vit.safetensors --model vit --width 768 --input 3,224,224 --classes 1000',
     },
     {
+      say: 'what a transfer wrote, for the framework that v2 came from',
+      run: 'trajport convert v2-ported.safetensors model.safetensors --graph fine-tune.zip --like v2.safetensors',
+    },
+    {
       say: 'a checkpoint out of a bundle; inspect lists them',
       run: 'trajport convert fine-tune.zip epoch-3.safetensors --checkpoint epoch-3',
     },
@@ -58,6 +69,7 @@ export const convertCommand = defineCommand({
   notes: [
     'OUT is safetensors, npz or TensorFlow.js weights by its ending: .safetensors, .npz, .json. Files in parts are given by their index or model.json.',
     "With --model or --graph, OUT holds that network's tensors by its names and in its layouts, also of Keras files whose images are flattened; what does not fit is refused.",
+    'With --like FILE, OUT has what FILE has, by its names and in its layouts: the weights from IN as F32, and what belongs beside them as it is. FILE holds the same network; its last layer may have another number of classes.',
     'Without these and --rules, names and layouts stay as they are. With --rules alone, kernels of Keras and TensorFlow.js files that no rule says otherwise of are turned to [out, in] and OIHW.',
     'An element type that OUT cannot hold becomes one that holds all of its values; where there is none, nothing is written.',
   ],
@@ -67,8 +79,8 @@ export const convertCommand = defineCommand({
     if (values.verbose && output.json) throw new UsageError('--verbose is for text: --json lists every tensor anyway');
     claim(outputs);
     if (isBundle(from)) refuseNetwork(values);
-    const graph = await graphOfShape(values);
-    const { read, kind } = isBundle(from)
+    const given = await graphOfShape(values);
+    const { read, kind, graph = given } = isBundle(from)
       ? await readBundled(from, values.checkpoint, signal)
       : await readFile(from, values.checkpoint, signal);
     remarkNotFinite(output, from, read.tensors);
@@ -77,8 +89,13 @@ export const convertCommand = defineCommand({
       tensors,
       partsOf,
       naming = '',
-    } = graph === undefined ? withRules(from, read, values.rules === undefined ? undefined : rules) : forNetwork(from, read, graph, rules);
-    const { files, changed } = await writeForeign(tensors, { format, name: basename(to), dtype: values.dtype, metadata: read.metadata });
+      besides = { metadata: read.metadata },
+    } = values.like !== undefined
+      ? await asIn(values.like, from, read, graph, rules, signal)
+      : given === undefined
+        ? withRules(from, read, values.rules === undefined ? undefined : rules)
+        : forNetwork(from, read, given, rules);
+    const { files, changed } = await writeForeign(tensors, { format, name: basename(to), dtype: values.dtype, ...besides });
     const beside = (name: string): string => join(dirname(to), name);
     // Parts have names once there are tensors.
     claim(files.slice(1).map(({ name }) => ({ by: `a part of OUT ${to},`, path: beside(name), unlocked: true })));
@@ -159,6 +176,8 @@ function formatOf(path: string): WritableFormat {
 /** Tensors, and how what they were read from is called. */
 interface Read {
   readonly read: ForeignFileRead;
+  /** A bundle's own. */
+  readonly graph?: ModelGraph;
   readonly kind: { readonly format: ForeignFormat | 'bundle'; readonly name: string; readonly checkpoint?: string };
 }
 
@@ -174,7 +193,7 @@ async function readBundled(path: string, wanted: string | undefined, signal: Abo
   const { bundle } = opened;
   const { index, label: checkpoint } = bundle.checkpoint(checkpointIndex(bundle, wanted));
   const read = await readForeign({ name: path, bytes: await bundle.readCheckpointFile(index, signal) }, { signal });
-  return { read, kind: { format: 'bundle', name: `bundle, checkpoint ${checkpoint}`, checkpoint } };
+  return { read, graph: bundle.graph, kind: { format: 'bundle', name: `bundle, checkpoint ${checkpoint}`, checkpoint } };
 }
 
 /** What is written, and by its name what each joined tensor was joined of. */
@@ -183,6 +202,8 @@ interface Taken {
   readonly partsOf: ReadonlyMap<string, readonly string[] | undefined>;
   /** How the file's names became the network's, in words. */
   readonly naming?: string;
+  /** What the written file says besides; what the file read says, unless given. */
+  readonly besides?: Pick<WriteForeignOptions, 'metadata' | 'modelJson'>;
 }
 
 function withRules(field: string, { tensors, convention }: ForeignFileRead, rules: readonly NameRule[] | undefined): Taken {
@@ -202,6 +223,24 @@ function forNetwork(field: string, { tensors, convention }: ForeignFileRead, gra
     tensors: mapped.tensors,
     partsOf: new Map(mapped.report.mapped.map(({ to, parts }) => [to, parts])),
     naming: namingOf(mapped.report),
+  };
+}
+
+/** As the file `path` has them. @throws UsageError without a network; MalformedFileError where either file does not hold it. */
+async function asIn(
+  path: string, from: string, read: ForeignFileRead, graph: ModelGraph | undefined, rules: readonly NameRule[], signal: AbortSignal,
+): Promise<Taken> {
+  if (graph === undefined) throw new UsageError('--like needs the network: give --graph BUNDLE, --graph FILE.json or --model NAME');
+  const { state, report } = stateFromForeign(graph, read, [], from);
+  requireFit(from, report);
+  const like = await readCheckpointFile(path, signal);
+  // Hugging Face's loaders want to be told whose layouts they are.
+  const metadata = new Map(like.convention === 'pytorch' ? [['format', like.metadata.get('format') ?? 'pt']] : []);
+  return {
+    tensors: stateToForeign(graph, state as NetworkState, like, rules, path),
+    partsOf: new Map(),
+    naming: ` as ${printable(path)} has them`,
+    besides: { metadata, ...(like.modelJson === undefined ? {} : { modelJson: like.modelJson }) },
   };
 }
 

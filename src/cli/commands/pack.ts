@@ -1,7 +1,7 @@
 /** `trajport pack`: a bundle from checkpoints of any kind. */
 import { basename } from 'node:path';
 import { type MappingReport, describeMisfits } from '../../bundle/foreign/map-names.ts';
-import { type CheckpointLabel, checkpointLabels, stateFromForeign } from '../../bundle/foreign/network.ts';
+import { type CheckpointLabel, checkpointLabels, lacksHeadOnly, stateFromForeign } from '../../bundle/foreign/network.ts';
 import { type CheckpointContent, writeBundleTo } from '../../bundle/writer.ts';
 import { MalformedFileError } from '../../core/errors.ts';
 import { normalisationRecord, perChannel } from '../../data/normalisation.ts';
@@ -29,6 +29,12 @@ const options = {
   rules: {
     ...rulesOption,
     help: "JSON list of { from, to, transpose?, part? }: names in the files to the network's; see docs/formats.md",
+  },
+  'zero-head': {
+    kind: 'flag',
+    help:
+      "the first checkpoint's last layer is zeros, whatever its file has: a base with another number of classes, or without a head, whose fine-tune " +
+      'began with a new one that nobody kept',
   },
   coding: {
     kind: 'choice',
@@ -61,6 +67,10 @@ export const packCommand = defineCommand({
       say: 'two files, with the network as JSON and names mapped',
       run: 'trajport pack start.safetensors end.safetensors --graph network.json --rules names.json --out source.trajectory.zip',
     },
+    {
+      say: 'a fine-tune to 37 classes of a base that has 1000',
+      run: 'trajport pack v1.pth fine-tuned.pth --model resnet18 --input 3,224,224 --classes 37 --zero-head --out fine-tune.zip',
+    },
   ],
   notes: [
     "Files of a folder come in the order of the numbers in their names; files given one by one, in the order given. Labels are the files' names.",
@@ -83,7 +93,7 @@ export const packCommand = defineCommand({
 
     const content = {
       graph,
-      checkpoints: readCheckpoints({ output, signal }, graph, files, labels, rules),
+      checkpoints: readCheckpoints({ output, signal }, graph, files, labels, rules, values['zero-head']),
       training: { packedFrom: files.map((path) => basename(path)), ...normalisationRecord(normalisation) },
     };
     const keyFrameEvery = values['key-frame-every'];
@@ -128,12 +138,13 @@ async function* readCheckpoints(
   files: readonly string[],
   labels: readonly CheckpointLabel[],
   rules: readonly NameRule[],
+  zeroHead: boolean,
 ): AsyncGenerator<CheckpointContent> {
   for (const [i, path] of files.entries()) {
     output.progress('packing', i, files.length, { file: basename(path) });
     const checkpoint = await readCheckpointFile(path, signal);
-    const { state, report, narrow } = stateFromForeign(graph, checkpoint, rules, path);
-    requireMapping(output, path, report);
+    const { state, report, narrow } = stateFromForeign(graph, checkpoint, rules, path, { zeroHead: zeroHead && i === 0 });
+    requireMapping(output, path, report, i === 0 && files.length > 1 && lacksHeadOnly(graph, report));
     if (narrow.length > 0)
       output.warn(`${path} holds ${narrow.length} tensors of 16-bit floats: late steps may be smaller than their spacing`);
     const { label, epoch } = labels[i] as CheckpointLabel;
@@ -142,14 +153,14 @@ async function* readCheckpoints(
 }
 
 /** @throws MalformedFileError where not every tensor fits; which ones do not stands above it, all of them. */
-function requireMapping(output: Context['output'], path: string, report: MappingReport): void {
+function requireMapping(output: Context['output'], path: string, report: MappingReport, isHeadless: boolean): void {
   output.record({ event: 'mapping', path, ...report });
   if (report.fits) return;
   const misfits = describeMisfits(report);
   output.text(`${path} does not fit:\n${misfits.map((line) => `  ${printable(line)}`).join('\n')}`);
   throw new MalformedFileError({
     field: path,
-    expected: "the network's tensors",
+    expected: `the network's tensors${isHeadless ? ' (--zero-head replaces the last layer of the first file)' : ''}`,
     got: `${misfits.length} that do not fit, listed on stdout`,
   });
 }

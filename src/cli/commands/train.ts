@@ -32,7 +32,7 @@ import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import { hasPerplexity, perplexity, scoreFields } from '../scores.ts';
 import { dataSummary, graphSummary } from '../summaries.ts';
 import { withTaskData } from '../task.ts';
-import { freshHeadOptions, isBundle, readStart } from '../weights.node.ts';
+import { headOptionOf, headOptions, isBundle, readStart } from '../weights.node.ts';
 
 const DEFAULT_EPOCHS = 10;
 
@@ -74,7 +74,7 @@ const options = {
     metavar: 'FILE',
     help: 'weights to start from (a file of weights of any kind, or the last checkpoint of a bundle): this is fine-tuning',
   },
-  ...freshHeadOptions,
+  ...headOptions,
   checkpoints: {
     kind: 'integers',
     field: 'checkpointEpochs',
@@ -226,8 +226,9 @@ type Values = ValuesOf<typeof options> & GlobalValues;
 function requireUsage(values: Values): void {
   if (values.out === undefined && values.final === undefined)
     throw new UsageError('nothing would be written: give --out FILE, --final FILE or both');
-  if (values['fresh-head'] && values.initial === undefined)
-    throw new UsageError('--fresh-head goes with --initial FILE; without it all layers are fresh');
+  const head = headOptionOf(values);
+  if (head !== undefined && values.initial === undefined)
+    throw new UsageError(`--${head} goes with --initial FILE; without it all layers are fresh`);
   if (values['store-seed'] && values.out === undefined) throw new UsageError('--store-seed goes with --out FILE');
   if (values['store-seed'] && values.initial !== undefined) {
     throw new UsageError('--store-seed is for weights drawn from --seed, not for those of --initial');

@@ -88,8 +88,8 @@ describe('mapping to a network', () => {
     const { report, tensors: mapped } = mapNames(tensors, layout);
     expect(describeMisfits(report)).toEqual([]);
     expect(report).toMatchObject({ fits: true, prefix: 'state_dict.' });
-    expect(report.ignored).toContainEqual({ from: 'state_dict.norm.num_batches_tracked', why: 'a count of batches' });
-    expect(report.ignored).toContainEqual({ from: 'optimizer.state.0.momentum_buffer', why: 'outside the prefix state_dict.' });
+    expect(report.ignored).toContainEqual({ from: 'state_dict.norm.num_batches_tracked', why: 'a count of batches', belongs: true });
+    expect(report.ignored).toContainEqual({ from: 'optimizer.state.0.momentum_buffer', why: 'outside the prefix state_dict.', belongs: false });
     expect([...mapped.keys()]).toEqual([...layout.parameters, ...layout.buffers].map(({ name }) => name));
     expect(mapped.get('head.weight')).toEqual(tensors.get('state_dict.head.weight'));
   });

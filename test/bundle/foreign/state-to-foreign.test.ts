@@ -1,0 +1,192 @@
+/** The way back: a state under the names, in the layouts and beside the other contents of people's files. */
+import { describe, expect, it } from 'vitest';
+import type { ForeignCheckpoint } from '../../../src/bundle/foreign/checkpoint.ts';
+import { stateFromForeign } from '../../../src/bundle/foreign/network.ts';
+import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
+import { stateToForeign } from '../../../src/bundle/foreign/state-to-foreign.ts';
+import type { RawTensor } from '../../../src/bundle/safetensors.ts';
+import { parameterLayout, parseGraph } from '../../../src/model/graph.ts';
+import type { ModelGraph } from '../../../src/model/graph.ts';
+import { preset } from '../../../src/model/presets.ts';
+import { elementCount } from '../../../src/tensor/tensor.ts';
+import type { NetworkState } from '../../../src/tensor/tensor.ts';
+import { expectTyped } from '../support.ts';
+import { kerasNetwork, numbersOf, pytorchNetwork, vector } from './support.ts';
+
+const [kerasGraph, torchGraph] = [parseGraph(kerasNetwork), parseGraph(pytorchNetwork)];
+
+/** Every number of a state once. */
+function counted(graph: ModelGraph, first: number): NetworkState {
+  let next = first;
+  const tensors = (infos: ReturnType<typeof parameterLayout>['parameters']) =>
+    new Map(infos.map(({ name, shape }) => [name, { shape, data: Float32Array.from({ length: elementCount(shape) }, () => next++) }]));
+  const { parameters, buffers } = parameterLayout(graph);
+  return { parameters: tensors(parameters), buffers: tensors(buffers) };
+}
+const zeros = (shape: readonly number[], dtype: 'F32' | 'F16' = 'F32'): RawTensor =>
+  ({ dtype, shape, bytes: new Uint8Array(elementCount(shape) * (dtype === 'F32' ? 4 : 2)) });
+const pytorch = (tensors: ReadonlyMap<string, RawTensor>): ForeignCheckpoint => ({ tensors, metadata: new Map(), convention: 'pytorch' });
+const shapesOf = (tensors: ReadonlyMap<string, RawTensor>): unknown => [...tensors].map(([name, { shape }]) => [name, shape]);
+
+/** What is written reads back as the same state. */
+function expectRoundTrip(graph: ModelGraph, state: NetworkState, like: ForeignCheckpoint): ReadonlyMap<string, RawTensor> {
+  const written = stateToForeign(graph, state, like);
+  expect(stateFromForeign(graph, { ...like, tensors: written }).state).toEqual(state);
+  return written;
+}
+
+describe("Hugging Face's ViT", () => {
+  const graph = preset('vit', { input: [3, 8, 8], classes: 5, width: 4, depth: 2, heads: 2, patch: 4 });
+  const block = (i: number): [string, readonly number[]][] => {
+    const within = `vit.encoder.layer.${i}.`;
+    const dense = (name: string, out: number, inputs: number): [string, readonly number[]][] => [[`${within}${name}.weight`, [out, inputs]], [`${within}${name}.bias`, [out]]];
+    const norm = (name: string): [string, readonly number[]][] => [[`${within}${name}.weight`, [4]], [`${within}${name}.bias`, [4]]];
+    return [
+      ...['query', 'key', 'value'].flatMap((name) => dense(`attention.attention.${name}`, 4, 4)), ...dense('attention.output.dense', 4, 4),
+      ...dense('intermediate.dense', 16, 4), ...dense('output.dense', 4, 16), ...norm('layernorm_before'), ...norm('layernorm_after'),
+    ];
+  };
+  const published = (classes: number, dtype: 'F32' | 'F16' = 'F32') =>
+    new Map<string, RawTensor>([
+      ['vit.embeddings.cls_token', [1, 1, 4]], ['vit.embeddings.position_embeddings', [1, 5, 4]],
+      ['vit.embeddings.patch_embeddings.projection.weight', [4, 3, 4, 4]], ['vit.embeddings.patch_embeddings.projection.bias', [4]],
+      ...block(0), ...block(1), ['vit.layernorm.weight', [4]], ['vit.layernorm.bias', [4]],
+      ['classifier.weight', [classes, 4]], ['classifier.bias', [classes]],
+    ].map(([name, shape]) => [name as string, zeros(shape as readonly number[], dtype)]));
+  const state = counted(graph, 1);
+  const qkv = state.parameters.get('blocks.1.attn.qkv.weight')?.data as Float32Array;
+
+  it('gets its queries, keys and values back, each by itself', () => {
+    const like = pytorch(published(5));
+    const written = expectRoundTrip(graph, state, like);
+    expect(shapesOf(written)).toEqual(shapesOf(like.tensors));
+    for (const [part, name] of ['query', 'key', 'value'].entries()) {
+      expect(numbersOf(written.get(`vit.encoder.layer.1.attention.attention.${name}.weight`) as RawTensor)).toEqual([...qkv.subarray(16 * part, 16 * part + 16)]);
+    }
+  });
+
+  it('has its weights as F32, whatever they were', () => {
+    const written = stateToForeign(graph, state, pytorch(published(5, 'F16')));
+    expect(new Set([...written.values()].map(({ dtype }) => dtype))).toEqual(new Set(['F32']));
+  });
+
+  it('takes a head of another size under its own name', () => {
+    const written = stateToForeign(graph, state, pytorch(published(1000)));
+    expect(numbersOf(written.get('classifier.weight') as RawTensor)).toEqual([...(state.parameters.get('head.weight')?.data ?? [])]);
+    expect(written.get('classifier.bias')?.shape).toEqual([5]);
+    expect([...written.keys()]).toEqual([...published(1000).keys()]);
+  });
+
+  it('is refused without a head, with what would do', async () => {
+    const tensors = published(5);
+    tensors.delete('classifier.weight');
+    const error = await expectTyped(() => stateToForeign(graph, state, pytorch(tensors), [], 'base.bin'), 'malformed-file');
+    expect(error.message).toMatch(/base\.bin.*same head.*missing: head\.weight/);
+  });
+
+  it('is refused of another size, and for a state of another network', async () => {
+    const tensors = published(5).set('vit.layernorm.weight', zeros([3]));
+    await expectTyped(() => stateToForeign(graph, state, pytorch(tensors)), 'malformed-file');
+    const parameters = new Map(state.parameters).set('norm.weight', { shape: [3], data: new Float32Array(3) });
+    const error = await expectTyped(() => stateToForeign(graph, { ...state, parameters }, pytorch(published(5))), 'invalid-argument');
+    expect(error.message).toContain('state.norm.weight');
+  });
+});
+
+it("turns Keras's kernels and the order of flattened images back", () => {
+  const graph = kerasGraph;
+  const state = counted(graph, 1);
+  const shape = (name: string) => parameterLayout(graph).parameters.find((info) => info.name === name)?.shape ?? [];
+  const [out, inputs, height, width] = shape('conv2d.weight') as [number, number, number, number];
+  const [classes, units] = shape('dense.weight') as [number, number];
+  const like: ForeignCheckpoint = {
+    convention: 'keras',
+    metadata: new Map(),
+    tensors: new Map([
+      ['conv2d/kernel', zeros([height, width, inputs, out])], ['conv2d/bias', zeros([out])],
+      ...['gamma', 'beta', 'moving_mean', 'moving_variance'].map((name): [string, RawTensor] => [`batch_normalization/${name}`, zeros([out])]),
+      ['dense/kernel', zeros([units, classes])], ['dense/bias', zeros([classes])],
+    ]),
+  };
+  const written = expectRoundTrip(graph, state, like);
+  expect(shapesOf(written)).toEqual(shapesOf(like.tensors));
+  // Element (y, x, i, o) of Keras is element (o, i, y, x) of PyTorch; the state's numbers count from the first of each tensor.
+  const kernel = numbersOf(written.get('conv2d/kernel') as RawTensor);
+  const first = state.parameters.get('conv2d.weight')?.data[0] as number;
+  for (let y = 0, at = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      for (let i = 0; i < inputs; i++)
+        for (let o = 0; o < out; o++, at++) expect(kernel[at]).toBe(first + ((o * inputs + i) * height + y) * width + x);
+  const side = Math.sqrt(units / out);
+  const dense = numbersOf(written.get('dense/kernel') as RawTensor);
+  const start = state.parameters.get('dense.weight')?.data[0] as number;
+  for (let y = 0, at = 0; y < side; y++)
+    for (let x = 0; x < side; x++)
+      for (let c = 0; c < out; c++) for (let o = 0; o < classes; o++, at++) expect(dense[at]).toBe(start + o * units + (c * side + y) * side + x);
+});
+
+describe('a training checkpoint of PyTorch', () => {
+  it('gives the state dict alone, with its counts', async () => {
+    const like = await readPytorch(vector('checkpoint.pt'));
+    const state = counted(torchGraph, 7);
+    const written = stateToForeign(torchGraph, state, like);
+    const count = [...like.tensors.keys()].find((name) => name.endsWith('num_batches_tracked')) as string;
+    expect([...written.keys()].toSorted()).toEqual(
+      [...state.parameters.keys(), ...state.buffers.keys(), 'norm.num_batches_tracked'].toSorted(),
+    );
+    expect(written.get('norm.num_batches_tracked')).toBe(like.tensors.get(count));
+    expect(stateFromForeign(torchGraph, { ...like, tensors: written }).state).toEqual(state);
+  });
+
+  it('keeps a prefix that is part of the names', () => {
+    const state = counted(torchGraph, 7);
+    const { parameters, buffers } = parameterLayout(torchGraph);
+    const like = pytorch(new Map([...parameters, ...buffers].map(({ name, shape }) => [`module.${name}`, zeros(shape)])));
+    expect([...expectRoundTrip(torchGraph, state, like).keys()]).toEqual([...like.tensors.keys()]);
+  });
+});
+
+it('writes the copies of a weight that is used twice, and leaves masks as they are', () => {
+  const graph = preset('gpt2', { input: [2], classes: 3, width: 2, depth: 1, heads: 1 });
+  const state = counted(graph, 1);
+  const tensors = new Map(parameterLayout(graph).parameters.map(({ name, shape }) => [name.slice('transformer.'.length), zeros(shape)]));
+  const mask: RawTensor = { dtype: 'U8', shape: [1, 1, 2, 2], bytes: Uint8Array.from([1, 0, 1, 1]) };
+  tensors.set('h.0.attn.bias', mask).set('lm_head.weight', zeros([3, 2]));
+  const written = expectRoundTrip(graph, state, pytorch(tensors));
+  expect(written.get('h.0.attn.bias')).toBe(mask);
+  expect(numbersOf(written.get('lm_head.weight') as RawTensor)).toEqual([...(state.parameters.get('transformer.wte.weight')?.data ?? [])]);
+});
+
+describe('a base whose head is of another task', () => {
+  const graph = preset('resnet18', { input: [3, 32, 32], classes: 4, width: 8, stem: 'cifar' });
+  const { parameters, buffers } = parameterLayout(graph);
+  const base = (classes: number | undefined) =>
+    pytorch(new Map([...parameters, ...buffers].flatMap(({ name, shape }): [string, RawTensor][] => {
+      if (!name.startsWith('fc.')) return [[name, { ...zeros(shape), bytes: new Uint8Array(4 * elementCount(shape)).fill(1) }]];
+      return classes === undefined ? [] : [[name, zeros([classes, ...shape.slice(1)])]];
+    })));
+
+  it.each([['of 1000 classes', 1000], ['there is none', undefined], ['of as many classes', 4]] as const)('zeros it: %s', (_, classes) => {
+    const { state, report } = stateFromForeign(graph, base(classes), [], 'base.pth', { zeroHead: true });
+    expect(report.fits).toBe(true);
+    expect([...(state?.parameters.keys() ?? [])]).toEqual(parameters.map(({ name }) => name));
+    for (const { name, shape } of parameters) {
+      const tensor = state?.parameters.get(name);
+      expect([name, tensor?.shape]).toEqual([name, shape]);
+      expect(tensor?.data.every((value) => (value === 0) === name.startsWith('fc.'))).toBe(true);
+    }
+  });
+
+  it('does not fit otherwise, nor where anything else is missing', () => {
+    expect(stateFromForeign(graph, base(1000)).state).toBeUndefined();
+    const tensors = new Map(base(1000).tensors);
+    tensors.delete('layer1.0.conv1.weight');
+    expect(stateFromForeign(graph, pytorch(tensors), [], 'base.pth', { zeroHead: true }).state).toBeUndefined();
+  });
+
+  it('is refused where the output is tied to an embedding', async () => {
+    const gpt2 = preset('gpt2', { input: [2], classes: 3, width: 2, depth: 1, heads: 1 });
+    const error = await expectTyped(() => stateFromForeign(gpt2, pytorch(new Map()), [], 'base', { zeroHead: true }), 'invalid-argument');
+    expect(error.message).toContain('tied_dense');
+  });
+});

@@ -1,0 +1,102 @@
+/** Other last layers, for a task whose classes are not those of the task before. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  initialise, openCompute, parameterLayout, stateSha256, trajectoryFromStates, transfer, withFreshHead, withZeroHead,
+} from '../../src/index.ts';
+import type { Compute, ModelGraph, NetworkState, TransferChoices } from '../../src/index.ts';
+import { findHead, headParameters } from '../../src/model/head.ts';
+import { preset } from '../../src/model/presets.ts';
+import { sequential } from '../../src/model/builder.ts';
+import { networks, quadrants } from './networks.ts';
+
+const graph = networks.mlp;
+const images = quadrants(200, 1);
+let compute: Compute;
+let [start, between, end, target, fresh]: NetworkState[] = [];
+beforeAll(async () => {
+  compute = await openCompute();
+  [start, between, end, target, fresh] = [1, 2, 3, 4, 9].map((seed) => initialise(compute.core, graph, { seed }));
+});
+afterAll(() => compute[Symbol.dispose]());
+
+describe('a head', () => {
+  test('is the last layer with weights, whatever follows it without', () => {
+    const pooled = sequential([3, 8, 8], [
+      { op: 'conv2d', name: 'features', out: 4, kernel: 3 }, { op: 'relu' }, { op: 'conv2d', name: 'answer', out: 5, kernel: 1, bias: false },
+      { op: 'global_average_pool' }, { op: 'flatten' }, { op: 'softmax' },
+    ]);
+    expect([...headParameters(pooled)]).toEqual(['answer.weight']);
+    expect([...headParameters(preset('resnet18', { input: [3, 32, 32], classes: 7 }))]).toEqual(['fc.weight', 'fc.bias']);
+    expect([...headParameters(preset('vit', { input: [3, 32, 32], classes: 7 }))]).toEqual(['head.weight', 'head.bias']);
+  });
+
+  test.each<[string, ModelGraph, string]>([
+    ['tied to an embedding', preset('gpt2', { input: [4], classes: 9, width: 6, depth: 1, heads: 1 }), 'tied_dense'],
+    ['a norm', sequential([8], [{ op: 'dense', name: 'a', out: 4 }, { op: 'layer_norm', name: 'last' }]), 'last (layer_norm)'],
+  ])('is none where the output is %s', (_, odd, got) => {
+    expect(findHead(odd)).toBeUndefined();
+    expect(() => headParameters(odd)).toThrow(got);
+  });
+
+  test.each([['drawn anew', true], ['zeros', false]] as const)('%s leaves all else as it is', async (_, drawn) => {
+    const headed = drawn ? withFreshHead(compute, graph, start as NetworkState, 9) : withZeroHead(graph, start as NetworkState);
+    const layout = parameterLayout(graph).parameters;
+    const last = layout.at(-1)?.node;
+    for (const { name, node } of layout) {
+      const data = headed.parameters.get(name)?.data;
+      if (node !== last) expect(data, name).toBe(start?.parameters.get(name)?.data);
+      else if (drawn) expect(data, name).toEqual(fresh?.parameters.get(name)?.data);
+      else expect([name, data?.every((value) => value === 0)]).toEqual([name, true]);
+    }
+    expect(await stateSha256(graph, headed)).not.toBe(await stateSha256(graph, start as NetworkState));
+  });
+});
+
+describe('a transfer with zeroHead', () => {
+  const states = (first: NetworkState) =>
+    trajectoryFromStates(graph, [['start', first], ['between', between], ['end', end]].map(([label, state]) => ({ label: label as string, state: state as NetworkState })));
+  const port = async (first: NetworkState, to: NetworkState, choices: TransferChoices & { readonly from?: string }) =>
+    transfer({ source: states(first), target: to, data: images, method: 'gmt', seed: 1, batchSize: 32, compute, ...choices });
+
+  test.each<[string, TransferChoices]>([
+    ['along the line', { steps: 3 }],
+    ['along its checkpoints', { trajectory: 'real' }],
+  ])('is that of trajectory and target that begin with zeros, %s', async (_, choices) => {
+    const [zeroed, bare] = [withZeroHead(graph, start as NetworkState), withZeroHead(graph, target as NetworkState)];
+    const asked = await port(start as NetworkState, target as NetworkState, { ...choices, zeroHead: true });
+    const given = await port(zeroed, bare, choices);
+    expect(asked.record.sha256).toBe(given.record.sha256);
+    expect(asked.record.inputs).toEqual(given.record.inputs);
+    expect(asked.record.settings).toMatchObject({ zeroHead: true });
+    expect((await port(start as NetworkState, target as NetworkState, choices)).record.sha256).not.toBe(asked.record.sha256);
+  });
+
+  test('begins with zeros where the part to carry over does', async () => {
+    const asked = await port(start as NetworkState, target as NetworkState, { steps: 2, zeroHead: true, from: 'between' });
+    const source = trajectoryFromStates(graph, [
+      { label: 'between', state: withZeroHead(graph, between as NetworkState) }, { label: 'end', state: end as NetworkState },
+    ]);
+    const given = await transfer({
+      source, target: withZeroHead(graph, target as NetworkState), data: images, method: 'gmt', seed: 1, batchSize: 32, compute, steps: 2,
+    });
+    expect(asked.record.sha256).toBe(given.record.sha256);
+  });
+
+  test('carries the whole of the last layer over, in the order of the units before it', async () => {
+    const { state, permutations } = await port(start as NetworkState, target as NetworkState, { steps: 1, zeroHead: true, stopRule: 'last' });
+    const order = [...permutations.values()].at(-1) as Int32Array;
+    const name = [...headParameters(graph)].find((parameter) => parameter.endsWith('weight')) as string;
+    const [carried, original] = [state, end].map((one) => one?.parameters.get(name)) as [{ data: Float32Array; shape: readonly number[] }, { data: Float32Array }];
+    const [classes, units] = carried.shape as [number, number];
+    expect(order.some((from, unit) => from !== unit)).toBe(true);
+    for (let c = 0; c < classes; c++)
+      for (let unit = 0; unit < units; unit++) expect(carried.data[c * units + unit]).toBe(original.data[c * units + (order[unit] as number)]);
+  });
+
+  test('refuses to leave out what it carries', async () => {
+    const name = [...headParameters(graph)][0] as string;
+    await expect(port(start as NetworkState, target as NetworkState, { steps: 1, zeroHead: true, skipParameters: [name] })).rejects.toMatchObject({
+      code: 'invalid-argument', field: 'skipParameters',
+    });
+  });
+});
