@@ -127,7 +127,8 @@ export function mapNames(
   for (const item of renamed) {
     const inner = item.to?.startsWith(prefix) === true ? item.to.slice(prefix.length) : undefined;
     const to = inner !== undefined && own.has(added + inner) ? added + inner : inner;
-    if (to === undefined)
+    if (item.to === undefined && scheme !== undefined) ignored.push({ from: item.from, why: 'a part that the network does not read', belongs: true });
+    else if (to === undefined)
       ignored.push({ from: item.from, why: item.to === undefined ? 'a rule leaves it out' : `outside the prefix ${prefix}`, belongs: false });
     else if (counters.has(to)) ignored.push({ from: item.from, why: 'a count of batches', belongs: true });
     else if (replaced.has(to)) ignored.push({ from: item.from, why: 'the last layer, which is replaced', belongs: true });

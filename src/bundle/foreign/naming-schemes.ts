@@ -1,19 +1,17 @@
 /** Networks that several frameworks publish, each under names of its own: from theirs to those of the presets. */
 import type { NameRule } from './name-rules.ts';
 
-/** What a scheme gives a place: it leaves nothing out. */
-type SchemeRule = NameRule & { readonly to: string };
-
 export interface NamingScheme {
   /** Whose names they are, for reports. */
   readonly name: string;
   /** A tensor that every network of the scheme has: what stands before it is a prefix of all of them. */
   readonly anchor: string;
-  readonly rules: readonly SchemeRule[];
+  /** Those without a new name are of parts that networks of the kind have elsewhere and this one does not read. */
+  readonly rules: readonly NameRule[];
 }
 
 /** Modules by their own name and the preset's: all tensors directly within them. */
-const modules = (pairs: readonly (readonly [from: string, to: string])[]): readonly SchemeRule[] => pairs.map(([from, to]) => {
+const modules = (pairs: readonly (readonly [from: string, to: string])[]): readonly NameRule[] => pairs.map(([from, to]) => {
   const wildcards = from.split('*').length - 1;
   return { from: `${from}.*`, to: `${to}.$${wildcards + 1}` };
 });
@@ -55,9 +53,11 @@ function huggingFaceVit(module: string): NamingScheme {
     name: "Hugging Face's vision transformer",
     anchor: `${module}embeddings.cls_token`,
     rules: [
+      // A base model's summary of its first token, which classifiers do without.
+      { from: `${module}pooler.dense.*`, to: null },
       { from: `${module}embeddings.cls_token`, to: 'cls_token' },
       { from: `${module}embeddings.position_embeddings`, to: 'pos_embed' },
-      ...['query', 'key', 'value'].map((name, part): SchemeRule => ({
+      ...['query', 'key', 'value'].map((name, part): NameRule => ({
         from: `${block}.attention.attention.${name}.*`,
         to: 'blocks.$1.attn.qkv.$2',
         part: [part, 3],
@@ -125,7 +125,7 @@ function convnext(name: string, { stem, stemNorm, reduction, block, inBlock, nor
     name,
     anchor: `${stem}.weight`,
     rules: [
-      ...STAGES.map((stage): SchemeRule => ({ from: `${block(stage)}.*.${scale}`, to: `features.${2 * stage + 1}.$1.layer_scale` })),
+      ...STAGES.map((stage): NameRule => ({ from: `${block(stage)}.*.${scale}`, to: `features.${2 * stage + 1}.$1.layer_scale` })),
       ...modules([
         [stem, 'features.0.0'], [stemNorm, 'features.0.1'], [norm, 'classifier.0'], [head, 'classifier.2'],
         ...STAGES.flatMap((stage): readonly (readonly [string, string])[] => {
@@ -228,6 +228,6 @@ export function namingSchemesOf(names: Iterable<string>): readonly { readonly na
     const [prefix] = prefixes;
     // Of rules, these are wildcards and references.
     if (prefix === undefined || prefixes.length > 1 || /[*$]/.test(prefix)) return [];
-    return [{ name, rules: rules.map((rule) => ({ ...rule, from: prefix + rule.from, to: prefix + rule.to })) }];
+    return [{ name, rules: rules.map((rule) => ({ ...rule, from: prefix + rule.from, to: rule.to === null ? null : prefix + rule.to })) }];
   });
 }

@@ -77,6 +77,17 @@ describe("Hugging Face's ViT", () => {
     expect([...written.keys()]).toEqual([...published(1000).keys()]);
   });
 
+  it('comes as a base with a pooler and without a head, and the pooler stays where it is', () => {
+    const base = new Map([...published(5)].flatMap(([name, tensor]) => (name.startsWith('vit.') ? [[name.slice('vit.'.length), tensor] as const] : [])));
+    const pooler = zeros([4, 4]);
+    base.set('pooler.dense.weight', pooler).set('pooler.dense.bias', zeros([4]));
+    const { state: read, report } = stateFromForeign(graph, pytorch(base), [], 'base.bin', { zeroHead: true });
+    expect(read?.parameters.get('head.weight')?.data).toEqual(new Float32Array(20));
+    expect(report.ignored.map(({ from }) => from)).toEqual(['pooler.dense.weight', 'pooler.dense.bias']);
+    const whole = published(5).set('vit.pooler.dense.weight', pooler);
+    expect(stateToForeign(graph, state, pytorch(whole)).get('vit.pooler.dense.weight')).toBe(pooler);
+  });
+
   it('is refused without a head, with what would do', async () => {
     const tensors = published(5);
     tensors.delete('classifier.weight');
