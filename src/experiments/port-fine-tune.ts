@@ -13,8 +13,7 @@ import type { ProgressEvent } from '../transfer/progress.ts';
 import type { TransferMethod } from '../transfer/settings.ts';
 import { train } from '../transfer/train.ts';
 import type { TrainOptions, TrainResult } from '../transfer/train.ts';
-import { withFreshHead, withZeroHead } from '../transfer/fresh-head.ts';
-import { trajectoryFromStates } from '../transfer/trajectory.ts';
+import { withFreshHead } from '../transfer/fresh-head.ts';
 import { transfer } from '../transfer/transfer.ts';
 import type { TransferResult } from '../transfer/transfer.ts';
 
@@ -24,11 +23,8 @@ export interface PortSettings {
   readonly baseEpochs: number;
   /** Whether both bases get fresh weights in their last layer before fine-tuning, as the authors' code does. */
   readonly freshHeads: boolean;
-  /**
-   * Whether nobody kept the last layers that the fine-tunes began with: the port is then of the way from zeros to what v1's
-   * became, and to zeros.
-   */
-  readonly lostHeads: boolean;
+  /** Whether the ports begin with zeros as last layer, on both sides. */
+  readonly zeroHead: boolean;
   readonly fineTuneEpochs: number;
   readonly batchSize: number;
   /** SGD with momentum 0.9, for bases, fine-tunes and onward training alike. */
@@ -45,7 +41,7 @@ export interface PortSettings {
 export const defaultPortSettings: PortSettings = {
   baseEpochs: 10,
   freshHeads: false,
-  lostHeads: false,
+  zeroHead: false,
   fineTuneEpochs: 10,
   batchSize: 128,
   learningRate: 0.02,
@@ -131,15 +127,6 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
   const source = await train({
     ...common, ...tune, initial: v1Base, seed: seedOf('v1FineTune'), onProgress: (event) => onProgress('fine-tuning v1 on B', event),
   });
-  const [trajectory, target] = settings.lostHeads
-    ? [
-        trajectoryFromStates(graph, [
-          { label: 'base', state: withZeroHead(graph, v1Base) },
-          { label: 'fine-tuned', state: source.state },
-        ]),
-        withZeroHead(graph, v2Base),
-      ]
-    : [source.trajectory, v2Base];
   const oracle = await learn('fine-tuning v2 on B (for Oracle)', 'v2FineTune', { ...tune, initial: v2Base });
 
   const onward = async (label: string, state: NetworkState): Promise<number[]> => {
@@ -167,8 +154,8 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
   };
   for (const method of settings.methods) {
     const result = await transfer({
-      source: trajectory, target, data: after.train, method, seed: seedOf('transfer'), steps: settings.steps,
-      batchesPerStep: settings.batchesPerStep, batchSize: settings.batchSize, compute, signal,
+      source: source.trajectory, target: v2Base, data: after.train, method, seed: seedOf('transfer'), steps: settings.steps,
+      batchesPerStep: settings.batchesPerStep, batchSize: settings.batchSize, zeroHead: settings.zeroHead, compute, signal,
       ...(method === 'oracle' ? { oracleTarget: oracle.state } : {}),
       onProgress: (event) => onProgress(`porting by ${methodLabels[method]}`, event),
     });
@@ -181,13 +168,13 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
       result,
     });
   }
-  complete({ method: 'scratch', accuracies: await onward(methodLabels.scratch, target), gradients: 0, milliseconds: 0, chosenStep: 0 });
+  complete({ method: 'scratch', accuracies: await onward(methodLabels.scratch, v2Base), gradients: 0, milliseconds: 0, chosenStep: 0 });
 
   return {
     seed: options.seed,
     rows,
     source,
-    target,
+    target: v2Base,
     reference: {
       v1Base: await accuracyOf(v1Base, before.test),
       v2Base: await accuracyOf(v2Base, before.test),

@@ -4,6 +4,7 @@ import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundleTo } from '../../bundle/writer.ts';
 import { limits } from '../../core/limits.ts';
 import { parameterLayout } from '../../model/graph.ts';
+import { findHead } from '../../model/head.ts';
 import { transferMethods } from '../../index.ts';
 import type { TransferMethod } from '../../index.ts';
 import type { ImageSet } from '../../data/image-set.ts';
@@ -81,6 +82,10 @@ const options = {
     default: defaultPortSettings.batchesPerStep,
     help: 'mini-batches averaged for one gradient',
   },
+  'kept-heads': {
+    kind: 'flag',
+    help: 'ports begin with the last layers of the bases, which answer task A; without it, and where a network has one, with zeros (transfer --zero-head)',
+  },
   iterations: {
     kind: 'integers',
     field: 'iterations',
@@ -109,6 +114,7 @@ export const demo = defineCommand({
   ],
   notes: [
     'v1 and v2 are trained on task A from different seeds; v1 is fine-tuned on task B and its change is ported to v2. Naive adds the change as it is; FGMT and GMT first find out which hidden unit of v1 is which of v2, by matching gradients; Oracle matches against a v2 that was truly fine-tuned; From scratch is v2 fine-tuned on B without any port.',
+    'The last layers of the bases answer task A, so ports begin with zeros there, and all of what v1\'s became is carried over.',
     'The step of a port that is kept is chosen on held-out training images. Test accuracy is only reported.',
   ],
   async run(context, values) {
@@ -152,6 +158,7 @@ async function compareAndWrite(
     learningRate: values['learning-rate'],
     steps: values.steps,
     batchesPerStep: values['batches-per-step'],
+    zeroHead: !values['kept-heads'] && findHead(graph) !== undefined,
     iterations,
   };
   output.text(

@@ -5,10 +5,12 @@ import type { DataSet } from '../../data/data-set.ts';
 import { limits } from '../../core/limits.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
 import { evaluate, plan, transfer } from '../../index.ts';
-import type { Evaluation, Loss, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions } from '../../index.ts';
-import { parameterLayout } from '../../model/graph.ts';
+import type { Evaluation, Loss, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions, TransferResult } from '../../index.ts';
+import { outputClasses, parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
+import { findHead } from '../../model/head.ts';
 import { initialise } from '../../model/initialise.ts';
+import { formatPercent } from '../../report/text.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import { dataSha256 } from '../../transfer/record.ts';
@@ -203,6 +205,7 @@ export const transferCommand = defineCommand({
     if (values.out !== undefined) writeAtomically(values.out, stateToSafetensors(parameterLayout(graph), result.state));
     if (values.record !== undefined) writeAtomically(values.record, `${JSON.stringify(recordOf(ported), null, 2)}\n`);
     job.finish();
+    if (values.target !== undefined && headOptionOf(values) === undefined && !tokens) remarkHeadOfOther(output, result);
     reportTransfer(output, core, ported);
     return exitCodes.ok;
   },
@@ -253,6 +256,18 @@ function remarkNothingHeldOut(output: Output, bundlePath: string, values: Values
       ? '--held-out 0'
       : `${bundlePath} was trained on all of these ${isTokenSet(data) ? 'windows' : 'images'}, which`;
   output.warn(`${why} leaves nothing to choose a step by: the last one is kept, as with --stop-rule last`);
+}
+
+/** Right less often than this many times chance, a target's last layer knows nothing of the task. */
+const TIMES_CHANCE = 2;
+
+function remarkHeadOfOther(output: Output, { graph, steps: [start] }: TransferResult): void {
+  const { accuracy } = start?.heldOut ?? {};
+  if (accuracy === undefined || accuracy * outputClasses(graph) >= TIMES_CHANCE || findHead(graph) === undefined) return;
+  output.warn(
+    `the target is right on ${formatPercent(accuracy)} % of what is held out, about as often as by chance: where its last layer is of another task, ` +
+      '--zero-head ports better',
+  );
 }
 
 function remarkIdleWorkers(output: Output, workers: number): void {
