@@ -5,7 +5,7 @@
 import { describe } from '../core/describe.ts';
 import { MalformedFileError } from '../core/errors.ts';
 import { requireMembers } from '../core/require.ts';
-import { type NamedTensors, type NetworkState, type Tensor, sameShape } from '../tensor/tensor.ts';
+import { type NamedTensors, type NetworkState, type Tensor, elementCount, sameShape } from '../tensor/tensor.ts';
 import { type RawTensor, rawToFloat32, readSafetensorsOf, safetensorsHeader, writeSafetensors } from './safetensors.ts';
 
 /** What tensors a network has; `parameterLayout(graph)` of `model/` gives one. */
@@ -75,12 +75,23 @@ export function stateToSafetensors(
  * Reads a state of the given layout; F64, F16, BF16 and integers become f32.
  * Missing, unexpected and misshapen tensors are errors that name the first culprit; batch counters are ignored.
  * @param field what the file is called in errors.
+ * @param zeroed parameters that become zeros, whatever the file has for them.
  * @throws MalformedFileError, LimitError, UnsupportedError
  */
-export function stateFromSafetensors(layout: StateLayout, bytes: Uint8Array, field = 'safetensors'): NetworkState {
+export function stateFromSafetensors(
+  layout: StateLayout, bytes: Uint8Array, field = 'safetensors', zeroed: ReadonlySet<string> = new Set(),
+): NetworkState {
   requireMembers('layout', layout, ['parameters', 'buffers'], 'parameterLayout(graph)');
   const tensorCount = layout.parameters.length + layout.buffers.length + counterNames(layout).length;
-  return stateFromRawTensors(layout, readSafetensorsOf(tensorCount, bytes, field).tensors, field);
+  const { tensors } = readSafetensorsOf(tensorCount, bytes, field);
+  return stateFromRawTensors(layout, new Map([...tensors, ...zeroTensors(layout, zeroed)]), field);
+}
+
+/** Parameters of zeros, by name. */
+export function zeroTensors({ parameters }: StateLayout, names: ReadonlySet<string>): readonly (readonly [string, RawTensor])[] {
+  return parameters.flatMap(({ name, shape }): [string, RawTensor][] =>
+    names.has(name) ? [[name, { dtype: 'F32', shape, bytes: new Uint8Array(4 * elementCount(shape)) }]] : [],
+  );
 }
 
 /** As `stateFromSafetensors`, from tensors of any file. */

@@ -14,6 +14,7 @@ import { LONGEST_TIMER_MS } from '../bundle/watchdog.ts';
 import { imageSetFromIdx } from '../data/idx.ts';
 import { normalisedAsRecorded } from '../data/normalisation.ts';
 import { outputClasses, parameterLayout } from '../model/graph.ts';
+import { headParameters } from '../model/head.ts';
 import { transfer } from '../transfer/transfer.ts';
 import { requireModules } from '../core/core.ts';
 import type { CoreOptions } from '../core/core.ts';
@@ -91,7 +92,7 @@ function readCaps(options: TransferHandlerOptions): Caps {
 
 /**
  * A fetch handler. POST multipart/form-data with the parts
- * - `bundle`: a trajectory bundle; `target`: the base weights to port to, safetensors;
+ * - `bundle`: a trajectory bundle; `target`: the base weights to port to, safetensors (with the choice `zeroHead` whatever last layer);
  * - `images`, `labels`: the source's task as IDX files, gzipped or not;
  * - `options`: JSON, optional: `method` (default `fgmt`), `seed` (default 1) and the choices of `transfer`;
  * answers the transferred weights as safetensors with the record in the header `trajport-record`, or both as
@@ -136,7 +137,8 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     using bundle = await openBundle(inputs.bundle, { signal, manifestBytes: Math.min(caps.maxManifestBytes, limits.manifestBytes) });
     const { graph, checkpoints } = bundle;
     requireRecordFits(request, { ...choices, from: choices.from ?? checkpoints[0]?.label, to: choices.to ?? checkpoints.at(-1)?.label });
-    const target = stateFromSafetensors(parameterLayout(graph), inputs.target, 'target');
+    const zeroed = choices.zeroHead === true ? headParameters(graph) : undefined;
+    const target = stateFromSafetensors(parameterLayout(graph), inputs.target, 'target', zeroed);
     const images = await imageSetFromIdx({
       name: 'data',
       images: inputs.images,

@@ -6,6 +6,8 @@ import type { CoreKernels } from '../../src/core/kernels.ts';
 import { createTransferHandler } from '../../src/edge/index.ts';
 import { computeInTurn, inTurn } from '../../src/edge/turn.ts';
 import { stateFromSafetensors, stateToSafetensors } from '../../src/bundle/network-state.ts';
+import { readSafetensors, writeSafetensors } from '../../src/bundle/safetensors.ts';
+import type { RawTensor } from '../../src/bundle/safetensors.ts';
 import { writeBundle } from '../../src/bundle/writer.ts';
 import { parameterLayout } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
@@ -13,6 +15,7 @@ import { sequential } from '../../src/model/builder.ts';
 import { preset } from '../../src/model/presets.ts';
 import type { NetworkState } from '../../src/tensor/tensor.ts';
 import { closeSharedCompute, openBundle, openCompute, train, transfer } from '../../src/index.ts';
+import type { TransferOptions } from '../../src/index.ts';
 import { imageSet, normalised } from '../../src/data/image-set.ts';
 import { idxImages, idxLabels, striped } from '../cli/fixtures.ts';
 
@@ -88,6 +91,29 @@ describe('handler', () => {
     expect(record.settings.seed).toBe(4);
     expectedSha256 = await sha256Of(new Uint8Array(await response.arrayBuffer()));
     expect(expectedSha256).toBe(record.sha256);
+  });
+
+  it('ports to a base whose last layer is of another size, or is missing, from zeros there', async () => {
+    const { tensors } = readSafetensors(inputs['target'] as Uint8Array, 'target');
+    const asked = { ...fine, zeroHead: true };
+    const hashes: string[] = [];
+    for (const classes of [0, 7, 3]) {
+      const target = new Map([...tensors].flatMap(([name, { dtype, shape, bytes }]): [string, RawTensor][] => {
+        if (!name.startsWith('linear2.')) return [[name, { dtype, shape, bytes }]];
+        return classes === 0 ? [] : [[name, { dtype, shape: [classes, ...shape.slice(1)], bytes: new Uint8Array((bytes.byteLength / 3) * classes).fill(1) }]];
+      }));
+      const response = await handle(request({ ...inputs, target: writeSafetensors(target), options: options(asked) }));
+      expect(response.status).toBe(200);
+      const refused = await handle(request({ ...inputs, target: writeSafetensors(target), options: options(fine) }));
+      expect(refused.status).toBe(classes === 3 ? 200 : 400);
+      hashes.push(await sha256Of(new Uint8Array(await response.arrayBuffer())));
+    }
+    expect(new Set(hashes).size).toBe(1);
+    using source = await openBundle(inputs['bundle'] as Uint8Array);
+    const target = stateFromSafetensors(parameterLayout(source.graph), inputs['target'] as Uint8Array);
+    const data = imageSet({ name: 'x', images: images.pixels, labels: Uint8Array.from(images.labels), channels: 1, height: SIZE, width: SIZE, classes: 3 });
+    const compute = await computeInTurn({ heapLimitBytes: 32 * 2 ** 20 });
+    expect((await transfer({ ...asked, source, target, data, compute } as TransferOptions)).record.sha256).toBe(hashes[0]);
   });
 
   it('normalises the images as the bundle says, to the bytes of a transfer on such images', async () => {

@@ -7,10 +7,8 @@ import { requireFlag, requireMembers } from '../../core/require.ts';
 import { limits } from '../../core/limits.ts';
 import { type ModelGraph, parameterLayout } from '../../model/graph.ts';
 import { findHead, headParameters } from '../../model/head.ts';
-import { elementCount } from '../../tensor/tensor.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
-import { stateFromRawTensors } from '../network-state.ts';
-import type { RawTensor } from '../safetensors.ts';
+import { stateFromRawTensors, zeroTensors } from '../network-state.ts';
 import type { ForeignCheckpoint } from './checkpoint.ts';
 import { type MappingReport, mapNames, mappingOptions } from './map-names.ts';
 import type { NameRule } from './name-rules.ts';
@@ -48,10 +46,7 @@ export function stateFromForeign(
   const replaced = requireFlag('zeroHead', options.zeroHead ?? false) ? headParameters(graph) : new Set<string>();
   const mapped = mapNames(checkpoint.tensors, layout, rules, { ...mappingOptions(graph, checkpoint.convention, rules), replaced });
   const { report } = mapped;
-  const zeros = layout.parameters.flatMap(({ name, shape }): [string, RawTensor][] =>
-    replaced.has(name) ? [[name, { dtype: 'F32', shape, bytes: new Uint8Array(4 * elementCount(shape)) }]] : [],
-  );
-  const tensors = new Map([...mapped.tensors, ...zeros]);
+  const tensors = new Map([...mapped.tensors, ...zeroTensors(layout, replaced)]);
   const narrow = [...tensors].flatMap(([name, { dtype }]) => (dtype === 'F16' || dtype === 'BF16' ? [name] : []));
   return { state: report.fits ? stateFromRawTensors(layout, tensors, field) : undefined, report, narrow };
 }
