@@ -75,12 +75,14 @@ export function stateToSafetensors(
  * Reads a state of the given layout; F64, F16, BF16 and integers become f32.
  * Missing, unexpected and misshapen tensors are errors that name the first culprit; batch counters are ignored.
  * @param field what the file is called in errors.
- * @param zeroed parameters that become zeros, whatever the file has for them.
  * @throws MalformedFileError, LimitError, UnsupportedError
  */
-export function stateFromSafetensors(
-  layout: StateLayout, bytes: Uint8Array, field = 'safetensors', zeroed: ReadonlySet<string> = new Set(),
-): NetworkState {
+export function stateFromSafetensors(layout: StateLayout, bytes: Uint8Array, field = 'safetensors'): NetworkState {
+  return stateWithZeros(layout, bytes, field, new Set());
+}
+
+/** The same with zeros for the parameters of these names, whatever the file has for them. */
+export function stateWithZeros(layout: StateLayout, bytes: Uint8Array, field: string, zeroed: ReadonlySet<string>): NetworkState {
   requireMembers('layout', layout, ['parameters', 'buffers'], 'parameterLayout(graph)');
   const tensorCount = layout.parameters.length + layout.buffers.length + counterNames(layout).length;
   const { tensors } = readSafetensorsOf(tensorCount, bytes, field);

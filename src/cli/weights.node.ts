@@ -2,12 +2,13 @@
 import { foreignFormatNames, readForeign } from '../bundle/foreign/formats.ts';
 import type { ForeignFileRead } from '../bundle/foreign/formats.ts';
 import { requireFit } from '../bundle/foreign/map-names.ts';
-import { lacksHeadOnly, stateFromForeign } from '../bundle/foreign/network.ts';
+import { fitsWithoutHead, stateFromForeign } from '../bundle/foreign/network.ts';
 import { openBundle } from '../bundle/reader.ts';
 import type { TrajectoryBundle } from '../bundle/reader.ts';
 import { withFreshHead } from '../transfer/fresh-head.ts';
 import type { Compute } from '../index.ts';
 import type { ModelGraph } from '../model/graph.ts';
+import { findHead } from '../model/head.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { readCheckpointFile } from './checkpoints.node.ts';
@@ -41,26 +42,27 @@ export async function readStart(
   path: string, graph: ModelGraph, values: HeadValues & Pick<GlobalValues, 'seed'>, compute: () => Promise<Compute>,
 ): Promise<NetworkState> {
   const option = headOptionOf(values);
-  const state = option === undefined ? await readState(path, graph, undefined, headRemedy) : await readHeadless(path, graph);
-  requireFiniteWeights(path, state);
-  return option === 'fresh-head' ? withFreshHead(await compute(), graph, state, values.seed) : state;
+  if (option !== undefined) requireHead(option, graph);
+  const file = await readTensors(path);
+  const { state, report } = stateFromForeign(graph, file, [], path, { zeroHead: option !== undefined });
+  const otherHead = !report.fits && option === undefined && fitsWithoutHead(graph, file);
+  requireFit(path, report, otherHead ? '--zero-head or --fresh-head replaces the last layer' : undefined);
+  requireFiniteWeights(path, state as NetworkState);
+  return option === 'fresh-head' ? withFreshHead(await compute(), graph, state as NetworkState, values.seed) : (state as NetworkState);
 }
 
-/** What to do about a file that fits but for its last layer. */
-const headRemedy = '--zero-head or --fresh-head replaces the last layer';
-
-/** All but the last layer, which is zeros, of a file of any kind or a bundle's last checkpoint. */
-async function readHeadless(path: string, graph: ModelGraph): Promise<NetworkState> {
-  const { state, report } = stateFromForeign(graph, await readTensors(path), [], path, { zeroHead: true });
-  requireFit(path, report);
-  return state as NetworkState;
+/** @throws UsageError for a network without a last layer that could be replaced. */
+export function requireHead(option: string, graph: ModelGraph): void {
+  if (findHead(graph) === undefined)
+    throw new UsageError(`--${option} needs a network whose outputs come of a dense layer or convolution of their own; this one's do not`);
 }
 
-async function readTensors(path: string): Promise<ForeignFileRead> {
-  if (!isBundle(path)) return readCheckpointFile(path);
-  using opened = await openBundleFile(path);
+/** What is in a file of any kind, or in a bundle's checkpoint `label` (default: the last). */
+export async function readTensors(path: string, label?: string, signal?: AbortSignal): Promise<ForeignFileRead> {
+  if (!isBundle(path)) return readCheckpointFile(path, signal);
+  using opened = await openBundleFile(path, signal);
   const { bundle } = opened;
-  return await readForeign({ name: path, bytes: await bundle.readCheckpointFile(bundle.checkpoints.length - 1) });
+  return await readForeign({ name: path, bytes: await bundle.readCheckpointFile(checkpointIndex(bundle, label), signal) });
 }
 
 /** Our ZIPs end with the directory entry of their manifest; PyTorch's, numpy's and Keras's files are ZIPs too. */
@@ -131,19 +133,9 @@ export async function refuseWithoutNetwork(path: string): Promise<never> {
  * NotFiniteError, by the file's name.
  */
 export async function readWeights(path: string, graph: ModelGraph, label?: string): Promise<NetworkState> {
-  const state = await readState(path, graph, label);
-  requireFiniteWeights(path, state);
-  return state;
-}
-
-async function readState(path: string, graph: ModelGraph, label: string | undefined, remedy?: string): Promise<NetworkState> {
-  if (isBundle(path)) {
-    using opened = await openBundleFile(path);
-    // Awaited here: `using` closes the bundle as soon as this function answers.
-    return await opened.bundle.readCheckpoint(checkpointIndex(opened.bundle, label));
-  }
-  const { state, report } = stateFromForeign(graph, await readCheckpointFile(path), [], path);
-  requireFit(path, report, remedy !== undefined && lacksHeadOnly(graph, report) ? remedy : undefined);
+  const { state, report } = stateFromForeign(graph, await readTensors(path, label), [], path);
+  requireFit(path, report);
+  requireFiniteWeights(path, state as NetworkState);
   return state as NetworkState;
 }
 

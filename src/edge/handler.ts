@@ -8,7 +8,7 @@ import type { ErrorCode } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
-import { stateFromSafetensors, stateToSafetensors } from '../bundle/network-state.ts';
+import { stateWithZeros, stateToSafetensors } from '../bundle/network-state.ts';
 import { openBundle } from '../bundle/reader.ts';
 import { LONGEST_TIMER_MS } from '../bundle/watchdog.ts';
 import { imageSetFromIdx } from '../data/idx.ts';
@@ -137,8 +137,8 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     using bundle = await openBundle(inputs.bundle, { signal, manifestBytes: Math.min(caps.maxManifestBytes, limits.manifestBytes) });
     const { graph, checkpoints } = bundle;
     requireRecordFits(request, { ...choices, from: choices.from ?? checkpoints[0]?.label, to: choices.to ?? checkpoints.at(-1)?.label });
-    const zeroed = choices.zeroHead === true ? headParameters(graph) : undefined;
-    const target = stateFromSafetensors(parameterLayout(graph), inputs.target, 'target', zeroed);
+    const zeroed = choices.zeroHead === true ? headParameters(graph) : new Set<string>();
+    const target = stateWithZeros(parameterLayout(graph), inputs.target, 'target', zeroed);
     const images = await imageSetFromIdx({
       name: 'data',
       images: inputs.images,

@@ -13,7 +13,7 @@ import type { ProgressEvent } from '../transfer/progress.ts';
 import type { TransferMethod } from '../transfer/settings.ts';
 import { train } from '../transfer/train.ts';
 import type { TrainOptions, TrainResult } from '../transfer/train.ts';
-import { withFreshHead } from '../transfer/fresh-head.ts';
+import { withFreshHead, withZeroHead } from '../transfer/fresh-head.ts';
 import { transfer } from '../transfer/transfer.ts';
 import type { TransferResult } from '../transfer/transfer.ts';
 
@@ -23,7 +23,7 @@ export interface PortSettings {
   readonly baseEpochs: number;
   /** Whether both bases get fresh weights in their last layer before fine-tuning, as the authors' code does. */
   readonly freshHeads: boolean;
-  /** Whether the ports begin with zeros as last layer, on both sides. */
+  /** Whether ports begin with zeros as last layer, on both sides, and From scratch does. */
   readonly zeroHead: boolean;
   readonly fineTuneEpochs: number;
   readonly batchSize: number;
@@ -168,7 +168,7 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
       result,
     });
   }
-  complete({ method: 'scratch', accuracies: await onward(methodLabels.scratch, v2Base), gradients: 0, milliseconds: 0, chosenStep: 0 });
+  complete({ method: 'scratch', accuracies: await onward(methodLabels.scratch, settings.zeroHead ? withZeroHead(graph, v2Base) : v2Base), gradients: 0, milliseconds: 0, chosenStep: 0 });
 
   return {
     seed: options.seed,

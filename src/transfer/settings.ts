@@ -15,6 +15,7 @@ import { matchingLayout } from '../matching/layout.ts';
 import { solverNames } from '../matching/solvers.ts';
 import type { SolverName } from '../matching/solvers.ts';
 import type { ModelGraph } from '../model/graph.ts';
+import { headParameters } from '../model/head.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { DEFAULT_BATCH_SIZE, microBatchOption } from './inputs.ts';
@@ -83,7 +84,7 @@ export interface TransferChoices {
   /**
    * Whether the last layer begins with zeros, in the source's trajectory and in the target: all that the source's became is then
    * carried over, and nothing of what either answered before. For fine-tunes on another task than the bases', whose last
-   * layers know nothing of it; 15 points where they were kept, 4 where they were drawn anew (`docs/limits.md`). Default false.
+   * layers know nothing of it (`docs/limits.md`). Default: true where the source says that its own begins so, else false.
    */
   readonly zeroHead?: boolean;
   /** Sweeps of coordinate descent a step at most. Default 100. */
@@ -176,7 +177,7 @@ export function readSettings(
     normalise: requireFlag('normalise', choices.normalise ?? false),
     frozenGroups: requireList('frozenGroups', choices.frozenGroups ?? [], requireText),
     skipParameters: requireList('skipParameters', choices.skipParameters ?? [], requireText),
-    zeroHead: requireFlag('zeroHead', choices.zeroHead ?? false),
+    zeroHead: requireFlag('zeroHead', choices.zeroHead ?? (training as { readonly zeroHead?: unknown } | null | undefined)?.zeroHead === true),
     maxSweeps: requireInteger('maxSweeps', choices.maxSweeps ?? 100, 1, LARGEST_SWEEPS),
     start: requireChoice('start', choices.start ?? 'identity', ['identity', 'previous']),
     solver: requireChoice('solver', choices.solver ?? 'coordinate-descent', solverNames),
@@ -262,6 +263,27 @@ function orderedBy(names: readonly string[], placeOf: (name: string) => number):
   const placed = [...new Set(names)].map((name) => ({ name, place: placeOf(name) >>> 0 }));
   // A parameter and a prefix of it may have one place: by code unit then, as everywhere.
   return placed.toSorted((a, b) => a.place - b.place || (a.name < b.name ? -1 : 1)).map(({ name }) => name);
+}
+
+/**
+ * What goes with a last layer of zeros.
+ * @param skip of `skipPredicate`.
+ * @throws InvalidArgumentError for a network whose output is no layer of its own, a last layer that is left out, or one
+ *   step: at its one point nothing before the last layer has a gradient.
+ */
+export function requireZeroHead(
+  graph: ModelGraph, { method, steps }: Pick<TransferSettings, 'method' | 'steps'>, { groups }: PermutationSpec, skip: (name: string) => boolean,
+): void {
+  const skipped = [...headParameters(graph)].find(skip);
+  if (skipped !== undefined)
+    throw new InvalidArgumentError({ field: 'skipParameters', expected: 'none of the last layer, which zeroHead makes zeros', got: describe(skipped) });
+  if (steps === 1 && groups.length > 1 && (method === 'gmt' || method === 'fgmt')) {
+    throw new InvalidArgumentError({
+      field: 'steps',
+      expected: "at least 2 with zeroHead (trajectory 'linear' has 10): behind zeros nothing has a gradient at the first point",
+      got: '1',
+    });
+  }
 }
 
 /**

@@ -10,7 +10,6 @@ import type { DataSet } from '../data/data-set.ts';
 import { requireNormalisation } from '../data/normalisation.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { ModelGraph } from '../model/graph.ts';
-import { headParameters } from '../model/head.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { copyState } from '../tensor/tensor.ts';
@@ -23,7 +22,7 @@ import { dataForm, dataSha256, graphSha256, jobArithmetic, stateSha256 } from '.
 import { requireResume } from './resume.ts';
 import type { JobIdentity, ResumeOptions } from './resume.ts';
 import { checkpointSteps, scheduleFractions } from './schedule.ts';
-import { choiceNames, inNetworkOrder, readSettings, skipPredicate } from './settings.ts';
+import { choiceNames, inNetworkOrder, readSettings, requireZeroHead, skipPredicate } from './settings.ts';
 import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
 import { requireScores } from './stop-rule.ts';
 import { checkpointNumber } from './trajectory.ts';
@@ -86,6 +85,8 @@ export interface TransferJob {
   readonly sourceStart: NetworkState;
   readonly sourceEnd: NetworkState;
   readonly readSource: (checkpoint: number) => Promise<NetworkState>;
+  /** SHA-256 of both beginnings as they were given, before a last layer became zeros. */
+  readonly given: Readonly<Record<'target' | 'sourceStart', string>>;
 }
 
 /** @throws as `transfer`, of options and inputs. */
@@ -123,29 +124,25 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
   }
   if (options.oracleTarget !== undefined) requireState('oracleTarget', graph, options.oracleTarget);
   const skip = skipPredicate(settings.skipParameters, target);
-  if (settings.zeroHead) requireCarriedHead(graph, skip);
+  if (settings.zeroHead) requireZeroHead(graph, settings, spec, skip);
   const { training, heldOut } = splitData(data, settings.heldOutFraction, settings.heldOutSeed);
   requireScores(settings.stopRule, heldOut.length);
   requireBatches(graph, training.length, settings.batchSize, batchesDrawn(settings));
 
-  const readSource = async (number: number): Promise<NetworkState> => {
+  const readState = async (number: number): Promise<NetworkState> => {
     const state = await source.readCheckpoint(number, signal);
     requireState(`source.${source.checkpoints[number]?.label}`, graph, state);
-    return number === first ? beginning(state) : state;
+    return state;
   };
-  const sourceStart = await readSource(first);
+  const givenStart = await readState(first);
+  const readSource = async (number: number): Promise<NetworkState> => (number === first ? beginning(await readState(number)) : readState(number));
+  const sourceStart = beginning(givenStart);
   const sourceEnd = await readSource(last);
   return {
     graph, spec, settings, data, dataHash, training, heldOut, target, oracleTarget: options.oracleTarget, skip, first, last,
     from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '', sourceStart, sourceEnd, readSource,
+    given: { target: await stateSha256(graph, options.target), sourceStart: await stateSha256(graph, givenStart) },
   };
-}
-
-/** Zeros that nothing is carried to would answer nothing. */
-function requireCarriedHead(graph: ModelGraph, skip: (name: string) => boolean): void {
-  const skipped = [...headParameters(graph)].find(skip);
-  if (skipped === undefined) return;
-  throw new InvalidArgumentError({ field: 'skipParameters', expected: 'none of the last layer, which zeroHead makes zeros', got: describe(skipped) });
 }
 
 /** The longest run of one sampler: of gradients over the whole transfer, or of statistics at each step. */
@@ -179,9 +176,9 @@ export async function describeJob(job: TransferJob) {
   const inputs = {
     graph: await graphSha256(graph),
     data: job.dataHash,
-    sourceStart: await stateSha256(graph, job.sourceStart),
+    sourceStart: job.given.sourceStart,
     sourceEnd: await stateSha256(graph, job.sourceEnd),
-    target: await stateSha256(graph, job.target),
+    target: job.given.target,
     ...(oracleTarget === undefined ? {} : { oracleTarget: await stateSha256(graph, oracleTarget) }),
   };
   return { recorded, inputs };

@@ -283,6 +283,15 @@ describe('the way of a fine-tune', () => {
     }
     expect(new Set(hashes).size).toBe(1);
 
+    // A bundle tells that it was packed so, and then the port begins so by itself.
+    const unasked = await run('transfer', 'headless.zip', '--target', 'v1.safetensors', '--data', 'b', '--method', 'fgmt', '--steps', '2', '--held-out', '0', '--out', 'headless.safetensors');
+    expect(unasked).toMatchObject({ code: 0 });
+    expect(sha256('headless.safetensors')).toBe(hashes[0]);
+    await run('pack', 'published.safetensors', '--model', 'mlp', '--widths', '16', '--input', '1,6,6', '--classes', String((weight.shape[0] as number) + 3), '--out', 'published.zip');
+    expect(await port('tune.zip', 'published.zip')).toMatchObject({ code: 3, stderr: expect.stringMatching(/published\.zip.*--zero-head or --fresh-head/) });
+    expect(await run('convert', 'headless.safetensors', 'like.safetensors', '--graph', 'tune.zip', '--like', 'tune.zip')).toMatchObject({ code: 0, stderr: '' });
+    expect(sha256('like.safetensors')).not.toBe(sha256('published.safetensors'));
+
     const trained = await run('train', '--data', 'b', ...model, '--iterations', '1', '--initial', 'bare.safetensors', '--zero-head', '--out', 'zero.zip');
     expect(trained).toMatchObject({ code: 0, stderr: '' });
     await run('convert', 'zero.zip', 'zero.safetensors', '--checkpoint', 'start');
@@ -433,6 +442,10 @@ describe('the way of a fine-tune', () => {
     };
     expect({ ...settings, ...names }).toMatchObject({ baseEpochs: 2, fineTuneEpochs: 2, before: 'a', after: 'b' });
     // A port that came to nothing is told in the text, beside the table.
+    expect(settings).toMatchObject({ zeroHead: false });
+    const plain = await run('demo', '--data', 'a', '--data-after', 'b', '--widths', '16', '--pairs', '1', '--base-epochs', '1', '--fine-tune-epochs', '1', '--iterations', '0', '--steps', '2', '--out-dir', 'plain');
+    expect(plain.stdout).toContain('are zeros before each port');
+    expect(JSON.parse(readFileSync(join(directory, 'plain', 'record.json'), 'utf8'))).toMatchObject({ settings: { zeroHead: true } });
     const methods = lines.filter(({ event }) => event === 'method') as { method: string; chosenStep: number }[];
     const unported = methods.filter(({ method, chosenStep }) => method === 'naive' && chosenStep === 0).length;
     expect(unported).toBe(1);

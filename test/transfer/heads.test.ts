@@ -1,7 +1,7 @@
 /** Other last layers, for a task whose classes are not those of the task before. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
-  initialise, openCompute, parameterLayout, stateSha256, trajectoryFromStates, transfer, withFreshHead, withZeroHead,
+  initialise, openCompute, outputClasses, parameterLayout, stateSha256, trajectoryFromStates, transfer, withFreshHead, withZeroHead,
 } from '../../src/index.ts';
 import type { Compute, ModelGraph, NetworkState, TransferChoices } from '../../src/index.ts';
 import { findHead, headParameters } from '../../src/model/head.ts';
@@ -66,9 +66,12 @@ describe('a transfer with zeroHead', () => {
     const asked = await port(start as NetworkState, target as NetworkState, { ...choices, zeroHead: true });
     const given = await port(zeroed, bare, choices);
     expect(asked.record.sha256).toBe(given.record.sha256);
-    expect(asked.record.inputs).toEqual(given.record.inputs);
     expect(asked.record.settings).toMatchObject({ zeroHead: true });
-    expect((await port(start as NetworkState, target as NetworkState, choices)).record.sha256).not.toBe(asked.record.sha256);
+    const kept = await port(start as NetworkState, target as NetworkState, choices);
+    expect(kept.record.sha256).not.toBe(asked.record.sha256);
+    // What went in is what was given, not what became of it.
+    expect(asked.record.inputs).toEqual(kept.record.inputs);
+    expect(given.record.inputs).not.toEqual(kept.record.inputs);
   });
 
   test('begins with zeros where the part to carry over does', async () => {
@@ -83,7 +86,7 @@ describe('a transfer with zeroHead', () => {
   });
 
   test('carries the whole of the last layer over, in the order of the units before it', async () => {
-    const { state, permutations } = await port(start as NetworkState, target as NetworkState, { steps: 1, zeroHead: true, stopRule: 'last' });
+    const { state, permutations } = await port(start as NetworkState, target as NetworkState, { steps: 2, zeroHead: true, stopRule: 'last' });
     const order = [...permutations.values()].at(-1) as Int32Array;
     const name = [...headParameters(graph)].find((parameter) => parameter.endsWith('weight')) as string;
     const [carried, original] = [state, end].map((one) => one?.parameters.get(name)) as [{ data: Float32Array; shape: readonly number[] }, { data: Float32Array }];
@@ -95,8 +98,30 @@ describe('a transfer with zeroHead', () => {
 
   test('refuses to leave out what it carries', async () => {
     const name = [...headParameters(graph)][0] as string;
-    await expect(port(start as NetworkState, target as NetworkState, { steps: 1, zeroHead: true, skipParameters: [name] })).rejects.toMatchObject({
+    await expect(port(start as NetworkState, target as NetworkState, { steps: 2, zeroHead: true, skipParameters: [name] })).rejects.toMatchObject({
       code: 'invalid-argument', field: 'skipParameters',
     });
+  });
+
+  test('wants a second step where units lie behind the zeros: at the first, they have no gradient', async () => {
+    const deep = preset('mlp', { input: graph.input, classes: outputClasses(graph), widths: [8, 8] });
+    const [from, to, base] = [1, 2, 3].map((seed) => initialise(compute.core, deep, { seed })) as [NetworkState, NetworkState, NetworkState];
+    const source = trajectoryFromStates(deep, [{ label: 'a', state: from }, { label: 'b', state: to }]);
+    const options = { source, target: base, data: images, method: 'fgmt', seed: 1, batchSize: 32, compute, zeroHead: true } as const;
+    await expect(transfer({ ...options, steps: 1 })).rejects.toMatchObject({ code: 'invalid-argument', field: 'steps' });
+    await expect(transfer({ ...options, trajectory: 'real' })).rejects.toMatchObject({ field: 'steps' });
+    const { permutations } = await transfer({ ...options, steps: 2, stopRule: 'last' });
+    for (const order of permutations.values()) expect(order.some((unit, i) => unit !== i)).toBe(true);
+  });
+
+  test('is what a trajectory that begins so asks for by itself', async () => {
+    const checkpoints = [{ label: 'a', state: start as NetworkState }, { label: 'b', state: end as NetworkState }];
+    const options = { target: target as NetworkState, data: images, method: 'fgmt', seed: 1, batchSize: 32, steps: 2, compute } as const;
+    const hashOf = async (training: object | undefined, zeroHead?: boolean): Promise<string> =>
+      (await transfer({ ...options, source: trajectoryFromStates(graph, checkpoints, training), ...(zeroHead === undefined ? {} : { zeroHead }) })).record.sha256;
+    const [zeroed, kept] = [await hashOf(undefined, true), await hashOf(undefined)];
+    expect(await hashOf({ zeroHead: true })).toBe(zeroed);
+    expect(await hashOf({ zeroHead: true }, false)).toBe(kept);
+    expect(await hashOf({ zeroHead: 'yes' })).toBe(kept);
   });
 });

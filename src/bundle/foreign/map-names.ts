@@ -102,13 +102,13 @@ export function mapNames(
   const wanted = new Map([...own].filter(([name]) => !replaced.has(name)));
   const inputsFirst = new Set(layout.parameters.flatMap(({ name, outAxis }) => (outAxis === 1 ? [name] : [])));
   let applied = rules;
-  let renamed = renameTensors(tensors, convention, rules, inputExtents, inputsFirst);
-  let frame = frameOf(renamed, wanted);
+  let renamed = renameTensors(tensors, convention, rules, inputExtents, inputsFirst, replaced);
+  let frame = frameOf(renamed, wanted, replaced.size > 0);
   let scheme: string | undefined;
   if (frame === undefined && rules.length === 0) {
     for (const found of namingSchemesOf(tensors.keys())) {
-      const translated = renameTensors(tensors, convention, found.rules, inputExtents, inputsFirst);
-      frame = frameOf(translated, wanted);
+      const translated = renameTensors(tensors, convention, found.rules, inputExtents, inputsFirst, replaced);
+      frame = frameOf(translated, wanted, replaced.size > 0);
       if (frame === undefined) continue;
       [scheme, applied, renamed] = [found.name, found.rules, translated];
       break;
@@ -119,7 +119,8 @@ export function mapNames(
     // Again with the prefixes known, since a kernel's turn may depend on the name that it ends up with.
     const framed = (name: string): string => prefix + name.slice(added.length);
     const extents = new Map([...inputExtents].map(([name, value]) => [framed(name), value] as const));
-    renamed = renameTensors(tensors, convention, applied, extents, new Set([...inputsFirst].map(framed)));
+    const framedSet = (names: ReadonlySet<string>): ReadonlySet<string> => new Set([...names].map(framed));
+    renamed = renameTensors(tensors, convention, applied, extents, framedSet(inputsFirst), framedSet(replaced));
   }
   const ignored: IgnoredTensor[] = [];
   const unexpected: (Renamed & { readonly to: string })[] = [];
@@ -131,7 +132,7 @@ export function mapNames(
     else if (to === undefined)
       ignored.push({ from: item.from, why: item.to === undefined ? 'a rule leaves it out' : `outside the prefix ${prefix}`, belongs: false });
     else if (counters.has(to)) ignored.push({ from: item.from, why: 'a count of batches', belongs: true });
-    else if (replaced.has(to)) ignored.push({ from: item.from, why: 'the last layer, which is replaced', belongs: true });
+    else if (replaced.has(to)) ignored.push({ from: item.from, why: 'replaced by the caller', belongs: true });
     else if (wanted.has(to)) {
       const items = found.get(to);
       if (items === undefined) found.set(to, [item]);
@@ -209,11 +210,14 @@ function fitsInto(shape: readonly number[], expected: readonly number[], bySchem
 function frameOf(
   renamed: readonly Renamed[],
   wanted: ReadonlyMap<string, readonly number[]>,
+  isPart: boolean,
 ): { readonly prefix: string; readonly added: string } | undefined {
   const names = new Set(renamed.flatMap(({ to }) => (to === undefined ? [] : [to])));
   const own = [...wanted.keys()];
   for (const added of new Set(['', sharedPrefix(own)])) {
     const bare = own.map((name) => name.slice(added.length));
+    // Of one layer out of two, any layer's tensors have the names.
+    if (added !== '' && isPart && bare.every((name) => !name.includes('.'))) continue;
     const [first] = bare;
     if (first === undefined) return undefined;
     const holds = (prefix: string): boolean => bare.every((name) => names.has(prefix + name));

@@ -151,6 +151,7 @@ function pytorchName(name: string): string {
  * @param inputExtents [C, H, W] of the flattened image whose units the tensor of that (new) name reads: Keras flattens
  *   [H, W, C], so they come in another order along its first axis.
  * @param inputsFirst new names of dense weights that the network keeps [in, out], as Keras does.
+ * @param unread new names of tensors that nobody reads: they are not turned.
  * @throws InvalidArgumentError where a rule's view or order does not fit its tensor; LimitError where matching would take too long.
  */
 export function renameTensors(
@@ -159,6 +160,7 @@ export function renameTensors(
   rules: readonly NameRule[] = [],
   inputExtents: ReadonlyMap<string, readonly [number, number, number]> = new Map(),
   inputsFirst: ReadonlySet<string> = new Set(),
+  unread: ReadonlySet<string> = new Set(),
 ): readonly Renamed[] {
   requireMembers('tensors', tensors, ['entries', 'get'], 'tensors by name: a Map');
   requireList('rules', rules, (_, rule) => rule);
@@ -179,6 +181,7 @@ export function renameTensors(
     }
     if (to === undefined) return { from, to, tensor, turned: false };
     if (convention === 'keras') to = pytorchName(to);
+    if (unread.has(to)) return { from, to, tensor, turned: false };
     const turned = turn(from, tensor, rule, convention, inputExtents.get(to), inputsFirst.has(to));
     return { from, to, tensor: turned, turned: turned.bytes !== tensor.bytes, ...(rule?.part === undefined ? {} : { part: rule.part }) };
   }));

@@ -51,11 +51,11 @@ export function stateFromForeign(
   return { state: report.fits ? stateFromRawTensors(layout, tensors, field) : undefined, report, narrow };
 }
 
-/** Whether a file would fit with another last layer. */
-export function lacksHeadOnly(graph: ModelGraph, { missing, misshapen, unexpected, repeated }: MappingReport): boolean {
-  const head = findHead(graph);
-  if (head === undefined || unexpected.length + repeated.length > 0) return false;
-  return [...missing.map(({ name }) => name), ...misshapen.map(({ to }) => to)].every((name) => head.has(name));
+/** Whether a file holds the network but for its last layer, whatever it has for that. */
+export function fitsWithoutHead(graph: ModelGraph, checkpoint: ForeignCheckpoint, rules: readonly NameRule[] = []): boolean {
+  const replaced = findHead(graph);
+  if (replaced === undefined) return false;
+  return mapNames(checkpoint.tensors, parameterLayout(graph), rules, { ...mappingOptions(graph, checkpoint.convention, rules), replaced }).report.fits;
 }
 
 const CHECKPOINT_FILE =

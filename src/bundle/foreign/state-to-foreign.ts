@@ -6,11 +6,10 @@
  * their elements' numbers, and where each number arrives is where its value is to be taken from: whatever rules, views
  * and orders of flattened images did, this undoes.
  */
-import { InvalidArgumentError } from '../../core/errors.ts';
+import { InvalidArgumentError, UnsupportedError } from '../../core/errors.ts';
 import { requireMembers } from '../../core/require.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
-import { headParameters } from '../../model/head.ts';
 import { elementCount, sameShape } from '../../tensor/tensor.ts';
 import type { NetworkState, Tensor } from '../../tensor/tensor.ts';
 import type { RawTensor } from '../safetensors.ts';
@@ -18,74 +17,90 @@ import type { ForeignCheckpoint } from './checkpoint.ts';
 import { mapNames, mappingOptions, requireFit } from './map-names.ts';
 import type { MappingReport } from './map-names.ts';
 import type { NameRule } from './name-rules.ts';
-import { lacksHeadOnly } from './network.ts';
+import { fitsWithoutHead } from './network.ts';
 
 /**
- * @param like a checkpoint of the same network, say the target's own file. Its last layer may be of another size: the state's
- *   then takes its name, where no rule and no framework's convention turns it.
- * @param rules those with which `like` is read.
- * @param field what messages call `like`.
- * @returns by the names of `like` and in its order, weights as F32: what it has for the network, and counts, masks and copies
- *   of weights beside; nothing that belongs to no network, such as an optimiser's state. Names are without the
- *   dictionaries in which PyTorch's checkpoints keep them (`state_dict`).
- * @throws MalformedFileError where `like` does not hold the network; InvalidArgumentError where `state` does not.
+ * @param given a checkpoint of the same network, say the target's own file. Its last layer may have another number of classes,
+ *   where no rule says in which extents to read it.
+ * @param rules those with which that is read.
+ * @param field what messages call it.
+ * @returns by its names and in its order, weights as F32: what it has for the network, and counts, masks and copies of weights
+ *   beside; nothing that belongs to no network, such as an optimiser's state. Names are without the dictionaries in which
+ *   PyTorch's checkpoints keep them (`state_dict`).
+ * @throws MalformedFileError where the file does not hold the network, InvalidArgumentError where `state` does not;
+ *   UnsupportedError for a copy of a weight in another layout than the network's.
  */
 export function stateToForeign(
-  graph: ModelGraph, state: NetworkState, like: ForeignCheckpoint, rules: readonly NameRule[] = [], field = 'like',
+  graph: ModelGraph, state: NetworkState, given: ForeignCheckpoint, rules: readonly NameRule[] = [], field = 'like',
 ): ReadonlyMap<string, RawTensor> {
   requireMembers('state', state, ['parameters', 'buffers'], 'weights, { parameters, buffers }');
-  requireMembers('like', like, ['tensors', 'convention'], 'what readForeign gives');
+  requireMembers('like', given, ['tensors', 'convention'], 'what readForeign gives');
   const layout = parameterLayout(graph);
-  const mapping = mappingOptions(graph, like.convention, rules);
-  const first = mapNames(like.tensors, layout, rules, mapping).report;
-  const heads = otherHead(graph, like, rules, first);
-  const report = heads === undefined ? first : mapNames(like.tensors, layout, rules, { ...mapping, replaced: headParameters(graph) }).report;
-  requireFit(field, report, lacksHeadOnly(graph, report) ? 'a file with the same head has them all' : undefined);
-
-  const turned = report.mapped.filter((item) => item.turned);
-  const numbered = new Map(like.tensors);
-  for (const item of turned) for (const [name, tensor] of numberedSources(like, sourcesOf(item))) numbered.set(name, tensor);
-  const arrivals = turned.length === 0 ? undefined : mapNames(numbered, layout, rules, mapping).tensors;
+  const mapping = mappingOptions(graph, given.convention, rules);
+  const fits = mapNames(given.tensors, layout, rules, mapping).report;
+  const like = fits.fits ? given : withHeadOf(graph, given, rules, fits);
+  const { report } = like === given ? { report: fits } : mapNames(like.tensors, layout, rules, mapping);
+  requireFit(field, report.fits ? report : fits, 'a file with the same head has them all');
 
   const shapes = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
   const tensorOf = (name: string): Tensor =>
     requireTensor(name, state.parameters.get(name) ?? state.buffers.get(name), shapes.get(name) as readonly number[]);
+  const arrivals = arrivalsOf(like, report, (numbered) => mapNames(numbered, layout, rules, mapping).tensors);
   const written = new Map<string, RawTensor>();
   for (const item of report.mapped) {
-    const sources = sourcesOf(item).map((name) => [name, like.tensors.get(name) as RawTensor] as const);
     const { data } = tensorOf(item.to);
-    let values = item.turned ? backInOrder(data, arrivals?.get(item.to) as RawTensor) : data;
-    for (const [name, { shape }] of sources) {
+    const arrival = arrivals.get(item.to);
+    let values = arrival === undefined ? data : backInOrder(data, arrival);
+    for (const name of sourcesOf(item)) {
+      const { shape } = like.tensors.get(name) as RawTensor;
       const count = elementCount(shape);
       written.set(name, asRaw(shape, values.subarray(0, count)));
       values = values.subarray(count);
     }
   }
-  for (const [from, to] of heads ?? []) {
-    const { shape, data } = tensorOf(to);
-    written.set(from, asRaw(shape, data));
+  for (const { from, belongs, copyOf } of report.ignored) {
+    if (!belongs) continue;
+    const tensor = like.tensors.get(from) as RawTensor;
+    written.set(from, copyOf === undefined ? tensor : asCopy(from, tensor, tensorOf(copyOf)));
   }
-  const originals = new Map(report.mapped.map(({ to, from }) => [to, from]));
-  const prefix = containerOf([...written.keys()], like.containers ?? new Set());
-  const beside = new Map(report.ignored.filter(({ belongs }) => belongs).map((item) => [item.from, item.copyOf]));
-  return new Map([...like.tensors].flatMap(([name, tensor]): [string, RawTensor][] => {
-    const original = beside.get(name);
-    const value = written.get(name)
-      ?? (original === undefined ? (beside.has(name) ? tensor : undefined) : written.get(originals.get(original) ?? ''));
-    return value === undefined ? [] : [[name.startsWith(prefix) ? name.slice(prefix.length) : name, value]];
+  const container = containerOf([...written.keys()], like.containers ?? new Set());
+  return new Map([...like.tensors.keys()].flatMap((name) => {
+    const tensor = written.get(name);
+    return tensor === undefined ? [] : [[name.slice(container.length), tensor]];
   }));
 }
 
 const sourcesOf = ({ from, parts }: MappingReport['mapped'][number]): readonly string[] => parts ?? [from];
 
-/** The file's names of a last layer of another size, with the network's; undefined where it is of the same or its layout is not known. */
-function otherHead(
-  graph: ModelGraph, { tensors, convention }: ForeignCheckpoint, rules: readonly NameRule[], report: MappingReport,
-): ReadonlyMap<string, string> | undefined {
-  const { misshapen, missing } = report;
-  if (misshapen.length === 0 || missing.length > 0 || !lacksHeadOnly(graph, report) || convention !== 'pytorch' || rules.length > 0) return undefined;
-  const asTheyAre = misshapen.every(({ from, got, expected }) => sameShape(tensors.get(from)?.shape ?? [], got) && got.length === expected.length);
-  return asTheyAre ? new Map(misshapen.map(({ from, to }) => [from, to])) : undefined;
+/** Of each tensor that comes in with its elements in another order, the number that every element of it had in the file. */
+function arrivalsOf(
+  like: ForeignCheckpoint, { mapped }: MappingReport, bringIn: (tensors: ReadonlyMap<string, RawTensor>) => ReadonlyMap<string, RawTensor>,
+): ReadonlyMap<string, RawTensor> {
+  const turned = mapped.filter((item) => item.turned);
+  if (turned.length === 0) return new Map();
+  const arrived = bringIn(new Map([...like.tensors, ...turned.flatMap((item) => numberedSources(like, sourcesOf(item)))]));
+  return new Map(turned.map(({ to }) => [to, arrived.get(to) as RawTensor]));
+}
+
+/**
+ * `like` with the network's number of classes in its last layer, where only that differs and no rule says in which extents
+ * it is read; else itself. Its numbers there are of no account.
+ */
+function withHeadOf(graph: ModelGraph, like: ForeignCheckpoint, rules: readonly NameRule[], { misshapen }: MappingReport): ForeignCheckpoint {
+  if (!fitsWithoutHead(graph, like, rules) || rules.some(({ view, shape }) => view !== undefined || shape !== undefined)) return like;
+  const resized = misshapen.map(({ from, expected: [classes] }): readonly [string, RawTensor] | undefined => {
+    const shape = [...(like.tensors.get(from)?.shape ?? [])];
+    if (shape.length === 0 || classes === undefined) return undefined;
+    shape[like.convention === 'keras' ? shape.length - 1 : 0] = classes;
+    return [from, asRaw(shape, new Float32Array(elementCount(shape)))];
+  });
+  return { ...like, tensors: new Map([...like.tensors, ...resized.filter((item) => item !== undefined)]) };
+}
+
+/** What a copy of a weight that the network uses twice becomes. @throws UnsupportedError where it is laid out otherwise. */
+function asCopy(name: string, { shape }: RawTensor, weight: Tensor): RawTensor {
+  if (sameShape(shape, weight.shape)) return asRaw(shape, weight.data);
+  throw new UnsupportedError({ field: name, expected: `a copy laid out as the weight, [${weight.shape.join(', ')}]`, got: `[${shape.join(', ')}]` });
 }
 
 /** Tensors that are joined to one, or one, with the numbers of their elements instead of values. */
@@ -93,7 +108,8 @@ function numberedSources(like: ForeignCheckpoint, names: readonly string[]): [st
   let next = 0;
   return names.map((name) => {
     const { shape } = like.tensors.get(name) as RawTensor;
-    const numbers = Int32Array.from({ length: elementCount(shape) }, () => next++);
+    const numbers = new Int32Array(elementCount(shape));
+    for (let i = 0; i < numbers.length; i++) numbers[i] = next++;
     return [name, { dtype: 'I32', shape, bytes: new Uint8Array(numbers.buffer) }];
   });
 }
@@ -107,11 +123,11 @@ function backInOrder(values: Float32Array, { bytes }: RawTensor): Float32Array {
 }
 
 function requireTensor(name: string, tensor: Tensor | undefined, shape: readonly number[]): Tensor {
-  if (tensor !== undefined && sameShape(tensor.shape, shape)) return tensor;
+  if (tensor !== undefined && sameShape(tensor.shape, shape) && tensor.data.length === elementCount(shape)) return tensor;
   throw new InvalidArgumentError({
     field: `state.${name}`,
     expected: `shape [${shape.join(', ')}]`,
-    got: tensor === undefined ? 'none of that name' : `[${tensor.shape.join(', ')}]`,
+    got: tensor === undefined ? 'none of that name' : `[${tensor.shape.join(', ')}] of ${tensor.data.length} numbers`,
   });
 }
 

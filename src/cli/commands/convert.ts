@@ -21,7 +21,7 @@ import { writeAtomically } from '../files.node.ts';
 import { remarkNotFinite } from '../finite.ts';
 import { graphOfShape, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
 import { namingOf } from '../summaries.ts';
-import { checkpointIndex, isBundle, openBundleFile } from '../weights.node.ts';
+import { checkpointIndex, isBundle, openBundleFile, readTensors } from '../weights.node.ts';
 
 const options = {
   ...modelOptions,
@@ -32,7 +32,9 @@ const options = {
   },
   like: {
     kind: 'string', reads: weightFiles, metavar: 'FILE',
-    help: "under FILE's names, in its layouts, with what else is in it, and of a TensorFlow.js model its topology: what a transfer wrote goes back to where v2 came from",
+    help:
+      "under FILE's names and in its layouts, with the masks and counts that its framework keeps beside weights, and of a TensorFlow.js model its topology: what " +
+      'a transfer wrote goes back to where v2 came from',
   },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },
   verbose: { kind: 'flag', help: 'list every tensor' },
@@ -89,6 +91,7 @@ export const convertCommand = defineCommand({
       tensors,
       partsOf,
       naming = '',
+      leftOut = [],
       besides = { metadata: read.metadata },
     } = values.like !== undefined
       ? await asIn(values.like, from, read, graph, rules, signal)
@@ -122,8 +125,11 @@ export const convertCommand = defineCommand({
       output: to,
       files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })),
       tensors: listed,
+      ...(values.like === undefined ? {} : { like: values.like, leftOut }),
     });
     output.text(`${printable(from)} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}${naming}`);
+    if (leftOut.length > 0)
+      output.text(`  ${formatCount(leftOut.length, 'tensor')} of it left out, no part of the network: ${printable(leftOut[0] as string)}${leftOut.length > 1 ? ' and others' : ''}`);
     for (const [types, names] of changesOf(listed)) {
       const [first = '', ...others] = names;
       output.text(`  ${types}: ${formatCount(names.length, 'tensor')}, ${printable(first)}${others.length === 0 ? '' : ' and others'}`);
@@ -202,6 +208,8 @@ interface Taken {
   readonly partsOf: ReadonlyMap<string, readonly string[] | undefined>;
   /** How the file's names became the network's, in words. */
   readonly naming?: string;
+  /** What the file of --like has besides. */
+  readonly leftOut?: readonly string[];
   /** What the written file says besides; what the file read says, unless given. */
   readonly besides?: Pick<WriteForeignOptions, 'metadata' | 'modelJson'>;
 }
@@ -233,11 +241,14 @@ async function asIn(
   if (graph === undefined) throw new UsageError('--like needs the network: give --graph BUNDLE, --graph FILE.json or --model NAME');
   const { state, report } = stateFromForeign(graph, read, [], from);
   requireFit(from, report);
-  const like = await readCheckpointFile(path, signal);
+  const like = await readTensors(path, undefined, signal);
   // Hugging Face's loaders want to be told whose layouts they are.
   const metadata = new Map(like.convention === 'pytorch' ? [['format', like.metadata.get('format') ?? 'pt']] : []);
+  const tensors = stateToForeign(graph, state as NetworkState, like, rules, path);
+  const leftOut = [...like.tensors.keys()].filter((name) => !tensors.has(name) && ![...(like.containers ?? [])].some((container) => name.startsWith(container) && tensors.has(name.slice(container.length))));
   return {
-    tensors: stateToForeign(graph, state as NetworkState, like, rules, path),
+    tensors,
+    leftOut,
     partsOf: new Map(),
     naming: ` as ${printable(path)} has them`,
     besides: { metadata, ...(like.modelJson === undefined ? {} : { modelJson: like.modelJson }) },

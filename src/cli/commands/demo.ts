@@ -163,6 +163,7 @@ async function compareAndWrite(
   };
   output.text(
     `${output.style('bold', 'Base v1 was fine-tuned from task A to task B. Its fine-tune is ported to base v2.')}\n` +
+      `${settings.zeroHead ? '  Last layers of the bases, which answer task A, are zeros before each port (--kept-heads keeps them).\n' : ''}` +
       `  network  ${graphSummary(graph)}\n  task A   ${summaries.before}\n  task B   ${summaries.after}\n` +
       `  pairs    ${values.pairs}, seeds ${values.seed}${values.pairs > 1 ? ` to ${values.seed + values.pairs - 1}` : ''}\n`,
   );

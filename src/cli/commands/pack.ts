@@ -1,7 +1,7 @@
 /** `trajport pack`: a bundle from checkpoints of any kind. */
 import { basename } from 'node:path';
 import { type MappingReport, describeMisfits } from '../../bundle/foreign/map-names.ts';
-import { type CheckpointLabel, checkpointLabels, lacksHeadOnly, stateFromForeign } from '../../bundle/foreign/network.ts';
+import { type CheckpointLabel, checkpointLabels, fitsWithoutHead, stateFromForeign } from '../../bundle/foreign/network.ts';
 import { type CheckpointContent, writeBundleTo } from '../../bundle/writer.ts';
 import { MalformedFileError } from '../../core/errors.ts';
 import { normalisationRecord, perChannel } from '../../data/normalisation.ts';
@@ -16,7 +16,7 @@ import { UsageError, exitCodes } from '../exit.ts';
 import { streamAtomically } from '../files.node.ts';
 import { graphOfShape, modelOptions, shapeOptions } from '../networks.ts';
 import { graphSummary } from '../summaries.ts';
-import { openBundleFile } from '../weights.node.ts';
+import { openBundleFile, requireHead } from '../weights.node.ts';
 
 const options = {
   ...modelOptions,
@@ -80,6 +80,7 @@ export const packCommand = defineCommand({
     if (values.out === undefined) throw new UsageError('nothing would be written: give --out FILE');
     const graph = await graphOfShape(values);
     if (graph === undefined) throw new UsageError('checkpoints hold no network: give --graph FILE or --model NAME');
+    if (values['zero-head']) requireHead('zero-head', graph);
     const files = listCheckpoints(paths);
     const labels = checkpointLabels(files.map((path) => path.replaceAll('\\', '/')));
     const given = normalisationOf(values);
@@ -94,7 +95,9 @@ export const packCommand = defineCommand({
     const content = {
       graph,
       checkpoints: readCheckpoints({ output, signal }, graph, files, labels, rules, values['zero-head']),
-      training: { packedFrom: files.map((path) => basename(path)), ...normalisationRecord(normalisation) },
+      training: {
+        packedFrom: files.map((path) => basename(path)), ...normalisationRecord(normalisation), ...(values['zero-head'] ? { zeroHead: true } : {}),
+      },
     };
     const keyFrameEvery = values['key-frame-every'];
     const bytes = await streamAtomically(values.out, async (sink) =>
@@ -144,7 +147,7 @@ async function* readCheckpoints(
     output.progress('packing', i, files.length, { file: basename(path) });
     const checkpoint = await readCheckpointFile(path, signal);
     const { state, report, narrow } = stateFromForeign(graph, checkpoint, rules, path, { zeroHead: zeroHead && i === 0 });
-    requireMapping(output, path, report, i === 0 && files.length > 1 && lacksHeadOnly(graph, report));
+    requireMapping(output, path, report, !report.fits && i === 0 && files.length > 1 && fitsWithoutHead(graph, checkpoint, rules));
     if (narrow.length > 0)
       output.warn(`${path} holds ${narrow.length} tensors of 16-bit floats: late steps may be smaller than their spacing`);
     const { label, epoch } = labels[i] as CheckpointLabel;

@@ -5,16 +5,17 @@ import type { DataSet } from '../../data/data-set.ts';
 import { limits } from '../../core/limits.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
 import { evaluate, plan, transfer } from '../../index.ts';
-import type { Evaluation, Loss, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions, TransferResult } from '../../index.ts';
+import type { Evaluation, Loss, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions, TransferStep } from '../../index.ts';
 import { outputClasses, parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { findHead } from '../../model/head.ts';
 import { initialise } from '../../model/initialise.ts';
+import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import { formatPercent } from '../../report/text.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import { dataSha256 } from '../../transfer/record.ts';
-import { DEFAULT_HISTORY_BUDGET_BYTES, readSplit, skipPredicate } from '../../transfer/settings.ts';
+import { DEFAULT_HISTORY_BUDGET_BYTES, readSettings, readSplit, requireZeroHead, skipPredicate } from '../../transfer/settings.ts';
 import { checkpointNumber } from '../../transfer/trajectory.ts';
 import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
@@ -62,8 +63,8 @@ const options = {
     ...headOptions['zero-head'],
     field: 'zeroHead',
     help:
-      'begin with zeros as last layer, in the target and in the trajectory: for a fine-tune on another task than the bases\', whatever their last ' +
-      'layers are (15 points better than with those kept), and for bases with another number of classes or without a head',
+      'begin with zeros as last layer, in the target and in the trajectory (default where the bundle was packed so): for a fine-tune on another task ' +
+      'than that of the bases, also of bases with another number of classes or without a head',
   },
   'oracle-target': {
     kind: 'string',
@@ -97,8 +98,8 @@ export const transferCommand = defineCommand({
   options,
   examples: [
     {
-      say: 'port a fine-tune to the new base',
-      run: 'trajport transfer fine-tune.zip --target v2.safetensors --data generated:after --out v2-ported.safetensors',
+      say: 'port a fine-tune to the new base, whose last layer answers another task',
+      run: 'trajport transfer fine-tune.zip --target v2.safetensors --zero-head --data generated:after --out v2-ported.safetensors',
     },
     {
       say: 'twice as fast or more, nearly as good',
@@ -107,10 +108,6 @@ export const transferCommand = defineCommand({
     {
       say: 'to a network that was never trained',
       run: 'trajport transfer source.trajectory.zip --target-seed 2 --data mnist --out ported.safetensors --record record.json',
-    },
-    {
-      say: 'a fine-tune on another task than the bases, whose last layers know nothing of it',
-      run: 'trajport transfer fine-tune.zip --target v2.pth --zero-head --data mydata --out v2-ported.safetensors',
     },
     {
       say: "keep the new base's head, choose the step without labels",
@@ -138,7 +135,7 @@ export const transferCommand = defineCommand({
       values.target === undefined
         ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
         : await readStart(values.target, graph, values, compute);
-    skipPredicate(values.skip ?? [], target);
+    const zeroHead = requireHeads(bundle, values, choices, skipPredicate(values.skip ?? [], target));
     const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph);
     const task = { path: bundlePath, graph, training: bundle.training };
     const chosen = await withTaskData(context, values, task, 'refused');
@@ -175,6 +172,8 @@ export const transferCommand = defineCommand({
     const tokens = isTokenSet(data);
     const loss = lossOf(values) ?? lossOfRecord(bundle.training);
     const perplexed = hasPerplexity(data, loss);
+    const headKept = [...(findHead(graph) ?? [])].every(skipPredicate(values.skip ?? [], target));
+    const remarksHead = values.target !== undefined && !zeroHead && !values['fresh-head'] && !tokens && !headKept;
     const result = await job.run(async () =>
       transfer({
         ...common,
@@ -183,6 +182,7 @@ export const transferCommand = defineCommand({
         ...(job.resume === undefined ? {} : { resume: job.resume }),
         onProgress: ({ done, total, detail, steps }) => {
           for (const step of steps) emitStep(output, core, step, perplexed);
+          if (remarksHead && steps[0]?.step === 0) remarkHeadOfOther(output, graph, steps[0].heldOut);
           output.progress(`porting by ${values.method}`, done, total, detail);
         },
       }),
@@ -205,7 +205,6 @@ export const transferCommand = defineCommand({
     if (values.out !== undefined) writeAtomically(values.out, stateToSafetensors(parameterLayout(graph), result.state));
     if (values.record !== undefined) writeAtomically(values.record, `${JSON.stringify(recordOf(ported), null, 2)}\n`);
     job.finish();
-    if (values.target !== undefined && headOptionOf(values) === undefined && !tokens) remarkHeadOfOther(output, result);
     reportTransfer(output, core, ported);
     return exitCodes.ok;
   },
@@ -232,7 +231,7 @@ function choicesOf(values: Values): TransferChoices {
     gmtBatches: values['gmt-batches'], batchSize: values['batch-size'], microBatch: undefined, heldOutFraction: values['held-out'],
     heldOutSeed: values['held-out-seed'], stopRule: values['stop-rule'], statisticsBatches: values['statistics-batches'],
     historyBudgetBytes: values['history-budget'], normalise: values['normalise-terms'], frozenGroups: values.freeze, skipParameters: values.skip,
-    zeroHead: values['zero-head'],
+    zeroHead: headOptionOf(values) === undefined ? undefined : values['zero-head'],
     maxSweeps: values['max-sweeps'], start: values.start, solver: values.solver, loss: lossOf(values),
   });
 }
@@ -248,6 +247,13 @@ function requirePart(path: string, bundle: TrajectoryBundle, { method, from, to 
   if (end > first) plan({ ...choices, graph: bundle.graph, method, checkpoints: end - first + 1 });
 }
 
+/** Whether the last layer begins with zeros. @throws as `transfer`, once it has data, for what does not go with that. */
+function requireHeads({ graph, checkpoints, training }: TrajectoryBundle, { method, seed }: Values, choices: TransferChoices, skip: (name: string) => boolean): boolean {
+  const settings = readSettings(method, seed, choices, checkpoints.length, training);
+  if (settings.zeroHead) requireZeroHead(graph, settings, derivePermutationSpec(graph), skip);
+  return settings.zeroHead;
+}
+
 /** Without held-out images no step can be chosen. */
 function remarkNothingHeldOut(output: Output, bundlePath: string, values: Values, data: DataSet): void {
   if (values['stop-rule'] !== undefined) return;
@@ -258,14 +264,14 @@ function remarkNothingHeldOut(output: Output, bundlePath: string, values: Values
   output.warn(`${why} leaves nothing to choose a step by: the last one is kept, as with --stop-rule last`);
 }
 
-/** Right less often than this many times chance, a target's last layer knows nothing of the task. */
-const TIMES_CHANCE = 2;
+/** Share of the way from chance to certainty below which a target's last layer knows nothing of the task. */
+const KNOWN_SHARE = 0.1;
 
-function remarkHeadOfOther(output: Output, { graph, steps: [start] }: TransferResult): void {
-  const { accuracy } = start?.heldOut ?? {};
-  if (accuracy === undefined || accuracy * outputClasses(graph) >= TIMES_CHANCE || findHead(graph) === undefined) return;
+function remarkHeadOfOther(output: Output, graph: ModelGraph, heldOut: TransferStep['heldOut']): void {
+  const chance = 1 / outputClasses(graph);
+  if (heldOut === undefined || heldOut.accuracy >= chance + KNOWN_SHARE * (1 - chance)) return;
   output.warn(
-    `the target is right on ${formatPercent(accuracy)} % of what is held out, about as often as by chance: where its last layer is of another task, ` +
+    `the target is right on ${formatPercent(heldOut.accuracy)} % of what is held out, about as often as by chance: where its last layer is of another task, ` +
       '--zero-head ports better',
   );
 }

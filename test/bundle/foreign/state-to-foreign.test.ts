@@ -1,10 +1,11 @@
 /** The way back: a state under the names, in the layouts and beside the other contents of people's files. */
 import { describe, expect, it } from 'vitest';
 import type { ForeignCheckpoint } from '../../../src/bundle/foreign/checkpoint.ts';
-import { stateFromForeign } from '../../../src/bundle/foreign/network.ts';
+import { fitsWithoutHead, stateFromForeign } from '../../../src/bundle/foreign/network.ts';
 import { readPytorch } from '../../../src/bundle/foreign/pytorch.ts';
 import { stateToForeign } from '../../../src/bundle/foreign/state-to-foreign.ts';
 import type { RawTensor } from '../../../src/bundle/safetensors.ts';
+import { sequential } from '../../../src/model/builder.ts';
 import { parameterLayout, parseGraph } from '../../../src/model/graph.ts';
 import type { ModelGraph } from '../../../src/model/graph.ts';
 import { preset } from '../../../src/model/presets.ts';
@@ -95,12 +96,20 @@ describe("Hugging Face's ViT", () => {
     expect(error.message).toMatch(/base\.bin.*same head.*missing: head\.weight/);
   });
 
+  it('is refused where a head has other inputs, not only other classes', async () => {
+    const tensors = published(7).set('classifier.weight', zeros([7, 3]));
+    await expectTyped(() => stateToForeign(graph, state, pytorch(tensors)), 'malformed-file');
+    await expectTyped(() => stateToForeign(graph, state, pytorch(published(5).set('classifier.weight', zeros([5, 3])))), 'malformed-file');
+  });
+
   it('is refused of another size, and for a state of another network', async () => {
     const tensors = published(5).set('vit.layernorm.weight', zeros([3]));
     await expectTyped(() => stateToForeign(graph, state, pytorch(tensors)), 'malformed-file');
     const parameters = new Map(state.parameters).set('norm.weight', { shape: [3], data: new Float32Array(3) });
     const error = await expectTyped(() => stateToForeign(graph, { ...state, parameters }, pytorch(published(5))), 'invalid-argument');
     expect(error.message).toContain('state.norm.weight');
+    parameters.set('norm.weight', { shape: [4], data: new Float32Array(3) });
+    await expectTyped(() => stateToForeign(graph, { ...state, parameters }, pytorch(published(5))), 'invalid-argument');
   });
 });
 
@@ -136,6 +145,27 @@ it("turns Keras's kernels and the order of flattened images back", () => {
       for (let c = 0; c < out; c++) for (let o = 0; o < classes; o++, at++) expect(dense[at]).toBe(start + o * units + (c * side + y) * side + x);
 });
 
+it('takes a head with other classes of Keras too, and by rules that do not turn it', () => {
+  const state = counted(kerasGraph, 1);
+  const [out, inputs, height, width] = [2, 1, 3, 3];
+  const tensors = new Map([
+    ['conv2d/kernel', zeros([height, width, inputs, out])], ['conv2d/bias', zeros([out])],
+    ...['gamma', 'beta', 'moving_mean', 'moving_variance'].map((name): [string, RawTensor] => [`batch_normalization/${name}`, zeros([out])]),
+    ['dense/kernel', zeros([8, 1000])], ['dense/bias', zeros([1000])],
+  ]);
+  const like: ForeignCheckpoint = { convention: 'keras', metadata: new Map(), tensors };
+  const written = stateToForeign(kerasGraph, state, like);
+  expect([written.get('dense/kernel')?.shape, written.get('dense/bias')?.shape]).toEqual([[8, 3], [3]]);
+  expect(stateFromForeign(kerasGraph, { ...like, tensors: written }).state).toEqual(state);
+
+  const torch = counted(torchGraph, 1);
+  const { parameters, buffers } = parameterLayout(torchGraph);
+  const named = new Map([...parameters, ...buffers].map(({ name, shape }) => [name.replace('conv.', 'stem.'), zeros(name.startsWith('head.') ? [9, ...shape.slice(1)] : shape)]));
+  const renamed = stateToForeign(torchGraph, torch, pytorch(named), [{ from: 'stem.*', to: 'conv.$1' }]);
+  expect(renamed.get('head.weight')?.shape).toEqual([3, 8]);
+  expect(numbersOf(renamed.get('stem.weight') as RawTensor)).toEqual([...(torch.parameters.get('conv.weight')?.data ?? [])]);
+});
+
 describe('a training checkpoint of PyTorch', () => {
   it('gives the state dict alone, with its counts', async () => {
     const like = await readPytorch(vector('checkpoint.pt'));
@@ -155,6 +185,24 @@ describe('a training checkpoint of PyTorch', () => {
     const like = pytorch(new Map([...parameters, ...buffers].map(({ name, shape }) => [`module.${name}`, zeros(shape)])));
     expect([...expectRoundTrip(torchGraph, state, like).keys()]).toEqual([...like.tensors.keys()]);
   });
+});
+
+it('writes a copy as the network has the weight, whatever its original looks like, and refuses one that is turned', async () => {
+  const graph = preset('gpt2', { input: [2], classes: 3, width: 2, depth: 1, heads: 1 });
+  const state = counted(graph, 1);
+  const weight = [...(state.parameters.get('transformer.wte.weight')?.data ?? [])];
+  const tensors = new Map(parameterLayout(graph).parameters.map(({ name, shape }) => [name, zeros(shape)]));
+  tensors.delete('transformer.wte.weight');
+  const halves = new Map(tensors).set('wte.0', zeros([1, 2])).set('wte.1', zeros([2, 2])).set('lm_head.weight', zeros([3, 2]));
+  const joined = stateToForeign(graph, state, pytorch(halves), [{ from: 'wte.0', to: 'transformer.wte.weight', part: [0, 2] }, { from: 'wte.1', to: 'transformer.wte.weight', part: [1, 2] }]);
+  expect(numbersOf(joined.get('lm_head.weight') as RawTensor)).toEqual(weight);
+  expect(numbersOf(joined.get('wte.1') as RawTensor)).toEqual(weight.slice(2));
+  const turnedRule = { from: 'wte_t', to: 'transformer.wte.weight', transpose: [1, 0] };
+  const turned = new Map(tensors).set('wte_t', zeros([2, 3])).set('lm_head.weight', zeros([3, 2]));
+  expect(numbersOf(stateToForeign(graph, state, pytorch(turned), [turnedRule]).get('lm_head.weight') as RawTensor)).toEqual(weight);
+  const copy = new Map(tensors).set('wte_t', zeros([2, 3])).set('head_t', zeros([2, 3]));
+  const rules = [turnedRule, { from: 'head_t', to: 'lm_head.weight', transpose: [1, 0] }];
+  await expectTyped(() => stateToForeign(graph, state, pytorch(copy), rules), 'unsupported');
 });
 
 it('writes the copies of a weight that is used twice, and leaves masks as they are', () => {
@@ -193,6 +241,26 @@ describe('a base whose head is of another task', () => {
     const tensors = new Map(base(1000).tensors);
     tensors.delete('layer1.0.conv1.weight');
     expect(stateFromForeign(graph, pytorch(tensors), [], 'base.pth', { zeroHead: true }).state).toBeUndefined();
+  });
+
+  it('is told from a file that lacks more, under a prefix too', () => {
+    const under = (prefix: string, lacking?: string) =>
+      pytorch(new Map([...base(undefined).tensors].flatMap(([name, tensor]) => (name === lacking ? [] : [[prefix + name, tensor] as const]))));
+    for (const prefix of ['', 'module.']) {
+      expect(fitsWithoutHead(graph, under(prefix))).toBe(true);
+      expect(fitsWithoutHead(graph, under(prefix, 'layer1.0.conv1.weight'))).toBe(false);
+    }
+  });
+
+  it('is not any other module where the network has one layer besides', () => {
+    const small = sequential([4], [{ op: 'dense', name: 'linear1', out: 3 }, { op: 'relu' }, { op: 'dense', name: 'linear2', out: 2 }]);
+    const other = new Map([['decoder.weight', zeros([3, 4])], ['decoder.bias', zeros([3])]]);
+    expect(stateFromForeign(small, pytorch(other), [], 'x', { zeroHead: true }).report.fits).toBe(false);
+  });
+
+  it('is not turned by rules that are for another size', () => {
+    const { report } = stateFromForeign(torchGraph, pytorch(new Map([...parameterLayout(torchGraph).parameters, ...parameterLayout(torchGraph).buffers].map(({ name, shape }) => [name, zeros(name === 'head.weight' ? [1000, 8] : shape)]))), [{ from: 'head.weight', to: 'head.weight', view: [3, 8] }], 'x', { zeroHead: true });
+    expect(report.fits).toBe(true);
   });
 
   it('is refused where the output is tied to an embedding', async () => {
