@@ -313,6 +313,19 @@ describe('the way of a fine-tune', () => {
     for (const more of [['--zero-head', '--fresh-head'], ['--zero-head', '--skip', 'linear2']]) expect((await port('tune.zip', 'v1.safetensors', ...more)).code).toBe(2);
   });
 
+  it('does not take a target that knows two classes for one that guesses', async () => {
+    writeImageFolder(join(directory, 'pair'), { classes: 2 });
+    const train = (...more: string[]) => run('train', '--data', 'pair', ...model, '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', ...more);
+    await train('--out', 'pair.zip');
+    const trained = await train('--seed', '2', '--final', 'pair.safetensors', '--json');
+    const { accuracy } = (jsonLines(trained.stdout).at(-1) as { heldOut: { accuracy: number } }).heldOut;
+    // Between a tenth of the way from chance to certainty, and twice chance, which two classes never reach.
+    expect(accuracy).toBeGreaterThan(0.55);
+    const ported = await run('transfer', 'pair.zip', '--target', 'pair.safetensors', '--data', 'pair', '--method', 'fgmt', '--steps', '2', '--record', 'pair.json');
+    expect(ported.code).toBe(0);
+    expect(ported.stderr).not.toContain('by chance');
+  });
+
   it('stores initial weights as their seed on request', async () => {
     const codings = async (...more: string[]): Promise<string[]> => {
       await run('train', '--data', 'a', ...model, '--epochs', '1', '--store-seed', '--out', 'seed.zip', ...more);
