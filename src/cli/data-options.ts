@@ -5,6 +5,7 @@ import { splitRows } from '../data/image-set.ts';
 import { SMALLEST_DEVIATION } from '../data/normalisation.ts';
 import type { Normalisation } from '../data/normalisation.ts';
 import type { Compute } from '../index.ts';
+import { outputClasses } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { formatInteger } from '../report/text.ts';
 import { thatFile } from './arguments.ts';
@@ -41,8 +42,8 @@ export const dataOptions = {
   },
   'train-count': { kind: 'integer', field: 'trainCount', metavar: 'N', minimum: 1, help: 'use only the first N training images or windows' },
   classes: {
-    kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536,
-    help: 'number of classes (default: the largest label and one); tokens: size of the vocabulary',
+    kind: 'integer', field: ['classes', 'data.classes'], metavar: 'N', minimum: 1, maximum: 65_536,
+    help: "number of classes (default: the largest label and one; of CIFAR's files at least 10, or what the network given has); tokens: size of the vocabulary",
   },
   'pixel-maximum': {
     kind: 'integer', metavar: 'N', minimum: 1, maximum: 255,
@@ -112,6 +113,7 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
     seed: values['data-seed'] ?? 1,
     ...(values['train-count'] === undefined ? {} : { trainCount: values['train-count'] }),
     ...(values.classes === undefined ? {} : { classes: values.classes }),
+    ...(graph === undefined ? {} : { networkClasses: outputClasses(graph) }),
     ...(values['pixel-maximum'] === undefined ? {} : { pixelMaximum: values['pixel-maximum'] }),
     ...(normalisation === undefined ? {} : { normalisation }),
   };

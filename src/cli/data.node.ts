@@ -27,6 +27,8 @@ export interface LoadChoices {
   /** Only the first so many images of the training part. */
   readonly trainCount?: number;
   readonly classes?: number;
+  /** Classes of the network that the images are for. */
+  readonly networkClasses?: number;
   /** The byte that enters the network as 1. Default: 255, or the largest of a folder of few grey levels. */
   readonly pixelMaximum?: number;
   readonly normalisation?: Normalisation;
@@ -183,8 +185,9 @@ async function readCifarParts(directory: string, parts: readonly string[], choic
     classes: choices.classes ?? limits.classes,
   });
   if (choices.classes !== undefined) return set;
-  // Nothing in the files says how many classes there are: ten unless a label says more.
-  return { ...set, classes: set.labels.reduce((most, label) => Math.max(most, label + 1), 10) };
+  // Nothing in the files says how many classes there are: ten, or as few as the network has, unless a label says more.
+  const fewest = Math.min(10, choices.networkClasses ?? 10);
+  return { ...set, classes: set.labels.reduce((most, label) => Math.max(most, label + 1), fewest) };
 }
 
 async function generatedPart(name: string, part: DataPart, choices: LoadChoices, compute: () => Promise<Compute>): Promise<ImageSet> {

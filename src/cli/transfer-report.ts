@@ -22,6 +22,8 @@ export function each<T, U>({ target, naive, transferred }: Three<T>, take: (item
 export interface Ported {
   readonly result: TransferResult;
   readonly naive: TransferResult;
+  /** Of the source's end, on up to 1,000 images of its task. */
+  readonly sourceAccuracy: number | undefined;
   /** On test images, where there are some. */
   readonly test: Three<Evaluation> | undefined;
   /** Wall time of those. */
@@ -73,7 +75,7 @@ export function emitStep(output: Output, core: Core, step: TransferStep, perplex
   output.record({ event: 'step', ...step, ...(step.heldOut === undefined ? {} : { heldOut: scoreFields(core, step.heldOut, perplexed) }) });
 }
 
-function emitResult(output: Output, core: Core, { result, naive, test, perplexed, files }: Ported): void {
+function emitResult(output: Output, core: Core, { result, naive, sourceAccuracy, test, perplexed, files }: Ported): void {
   const { codedHistory } = result.record;
   output.record({
     event: 'result',
@@ -84,6 +86,7 @@ function emitResult(output: Output, core: Core, { result, naive, test, perplexed
     counts: result.counts,
     timings: result.timings,
     ...(codedHistory === undefined ? {} : { codedHistory }),
+    sourceAccuracy: sourceAccuracy ?? null,
     test: test === undefined ? null : each(test, ({ accuracy }) => accuracy),
     testLoss: test === undefined ? null : each(test, ({ loss }) => loss),
     ...(perplexed && test !== undefined ? { testPerplexity: each(test, ({ loss }) => perplexity(core, loss)) } : {}),

@@ -2,7 +2,11 @@
 import { foreignFormatNames, readForeign } from '../bundle/foreign/formats.ts';
 import type { ForeignFileRead } from '../bundle/foreign/formats.ts';
 import { requireFit } from '../bundle/foreign/map-names.ts';
+import type { MappingReport } from '../bundle/foreign/map-names.ts';
+import { recordedRules } from '../bundle/foreign/name-rules.ts';
+import type { NameRule } from '../bundle/foreign/name-rules.ts';
 import { fitsWithoutHead, stateFromForeign } from '../bundle/foreign/network.ts';
+import type { MappedState } from '../bundle/foreign/network.ts';
 import { openBundle } from '../bundle/reader.ts';
 import type { TrajectoryBundle } from '../bundle/reader.ts';
 import { withFreshHead } from '../transfer/fresh-head.ts';
@@ -37,18 +41,36 @@ export function headOptionOf(values: HeadValues): keyof HeadValues | undefined {
   return given;
 }
 
-/** Weights to start from, from a file; with --fresh-head or --zero-head their last layer is replaced. */
+/**
+ * Weights to start from, from a file; with --fresh-head or --zero-head their last layer is replaced.
+ * @param training of the bundle whose network it is: names are also read as those of its own files were.
+ */
 export async function readStart(
-  path: string, graph: ModelGraph, values: HeadValues & Pick<GlobalValues, 'seed'>, compute: () => Promise<Compute>,
+  path: string, graph: ModelGraph, values: HeadValues & Pick<GlobalValues, 'seed'>, compute: () => Promise<Compute>, training?: unknown,
 ): Promise<NetworkState> {
   const option = headOptionOf(values);
   if (option !== undefined) requireHead(option, graph);
   const file = await readTensors(path);
-  const { state, report } = stateFromForeign(graph, file, [], path, { zeroHead: option !== undefined });
-  const otherHead = !report.fits && option === undefined && fitsWithoutHead(graph, file);
-  requireFit(path, report, otherHead ? '--zero-head or --fresh-head replaces the last layer' : undefined);
+  const { state, report, rules } = mapState(graph, file, path, training, option !== undefined);
+  const otherHead = !report.fits && option === undefined && fitsWithoutHead(graph, file, rules);
+  requireFit(path, report, otherHead ? '--zero-head or --fresh-head replaces the last layer' : remedyOf(report));
   requireFiniteWeights(path, state as NetworkState);
   return option === 'fresh-head' ? withFreshHead(await compute(), graph, state as NetworkState, values.seed) : (state as NetworkState);
+}
+
+/** By the file's names as they are, else by the rules that the bundle's own files were read by. */
+function mapState(
+  graph: ModelGraph, file: ForeignFileRead, path: string, training: unknown, zeroHead: boolean,
+): MappedState & { readonly rules: readonly NameRule[] } {
+  const plain = { ...stateFromForeign(graph, file, [], path, { zeroHead }), rules: [] };
+  const rules = recordedRules(training);
+  if (plain.report.fits || rules.length === 0) return plain;
+  const ruled = { ...stateFromForeign(graph, file, rules, path, { zeroHead }), rules };
+  return ruled.report.mapped.length > plain.report.mapped.length ? ruled : plain;
+}
+
+function remedyOf({ mapped }: MappingReport): string | undefined {
+  return mapped.length === 0 ? 'names that are its own take --rules of pack, or of convert' : undefined;
 }
 
 /** @throws UsageError for a network without a last layer that could be replaced. */
@@ -129,12 +151,13 @@ export async function refuseWithoutNetwork(path: string): Promise<never> {
 }
 
 /**
- * Weights of `graph` from a file of any kind, or the checkpoint `label` (default: the last) of a bundle. @throws
- * NotFiniteError, by the file's name.
+ * Weights of `graph` from a file of any kind, or the last checkpoint of a bundle.
+ * @param training as of `readStart`.
+ * @throws NotFiniteError, by the file's name.
  */
-export async function readWeights(path: string, graph: ModelGraph, label?: string): Promise<NetworkState> {
-  const { state, report } = stateFromForeign(graph, await readTensors(path, label), [], path);
-  requireFit(path, report);
+export async function readWeights(path: string, graph: ModelGraph, training?: unknown): Promise<NetworkState> {
+  const { state, report } = mapState(graph, await readTensors(path), path, training, false);
+  requireFit(path, report, remedyOf(report));
   requireFiniteWeights(path, state as NetworkState);
   return state as NetworkState;
 }

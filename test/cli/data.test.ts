@@ -1,4 +1,4 @@
-/** Folders of images with few grey levels: what enters the network as 1, the same for every command on the folder. */
+/** Folders of images: how many classes, and of few grey levels what enters the network as 1, the same for every command on the folder. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,6 +46,19 @@ it('takes a maximum by hand, above every pixel', async () => {
   expect(await inputs('train')).toEqual([0, 1]);
   expect(await inputs('train', { pixelMaximum: 32 })).toEqual([0, 0.25]);
   await expect(inputs('train', { pixelMaximum: 7 })).rejects.toThrow(UsageError);
+});
+
+it("counts the classes of CIFAR's files as ten, or as the network has fewer, unless a label says more", async () => {
+  const classes = async (label: number, choices: Partial<LoadChoices>): Promise<number> => {
+    writeFileSync(join(directory, 'train-1.bin'), Uint8Array.from({ length: 3073 }, (_, i) => (i === 0 ? label : 51)));
+    return (await loadImages(directory, 'train', { seed: 1, ...choices }, () => Promise.reject(new Error('no need to compute')))).classes;
+  };
+  expect(await classes(3, {})).toBe(10);
+  expect(await classes(3, { networkClasses: 4 })).toBe(4);
+  expect(await classes(4, { networkClasses: 4 })).toBe(5);
+  expect(await classes(3, { networkClasses: 37 })).toBe(10);
+  expect(await classes(12, { networkClasses: 37 })).toBe(13);
+  expect(await classes(3, { networkClasses: 4, classes: 6 })).toBe(6);
 });
 
 describe('a normalisation', () => {

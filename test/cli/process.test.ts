@@ -313,6 +313,46 @@ describe('the way of a fine-tune', () => {
     for (const more of [['--zero-head', '--fresh-head'], ['--zero-head', '--skip', 'linear2']]) expect((await port('tune.zip', 'v1.safetensors', ...more)).code).toBe(2);
   });
 
+  it('reads a target by the rules that its bundle was packed with, and without those that need none', async () => {
+    const renamed = (name: string): void => {
+      const { tensors } = readSafetensors(new Uint8Array(readFileSync(join(directory, name))), name);
+      writeFileSync(join(directory, `own-${name}`), writeSafetensors(new Map([...tensors].map(([key, tensor]) => [key.replace('linear', 'my.layer'), tensor]))));
+    };
+    await run('convert', 'tune.zip', 'tuned.safetensors');
+    for (const name of ['v1.safetensors', 'v2.safetensors', 'tuned.safetensors']) renamed(name);
+    const network = ['--model', 'mlp', '--widths', '16', '--input', '1,6,6', '--classes', '3'];
+    writeFileSync(join(directory, 'own.json'), JSON.stringify([{ from: 'my.layer*.*', to: 'linear$1.$2' }]));
+    expect(await run('pack', 'own-v1.safetensors', 'own-tuned.safetensors', ...network, '--rules', 'own.json', '--out', 'own.zip')).toMatchObject({ code: 0, stderr: '' });
+    await run('pack', 'v1.safetensors', 'tuned.safetensors', ...network, '--out', 'plain.zip');
+    const port = async (bundle: string, target: string): Promise<string> => {
+      const { code, stderr } = await run('transfer', bundle, '--target', target, '--data', 'b', '--method', 'fgmt', '--steps', '2', '--out', 'own-ported.safetensors');
+      return code === 0 ? sha256('own-ported.safetensors') : stderr;
+    };
+    const expected = await port('plain.zip', 'v2.safetensors');
+    expect(await port('own.zip', 'own-v2.safetensors')).toBe(expected);
+    expect(await port('own.zip', 'v2.safetensors')).toBe(expected);
+    expect(await port('plain.zip', 'own-v2.safetensors')).toContain('names that are its own take --rules of pack, or of convert');
+    expect((await run('evaluate', 'own-v2.safetensors', '--graph', 'own.zip', '--data', 'b')).code).toBe(0);
+    expect((await run('convert', 'own-ported.safetensors', 'own-like.safetensors', '--graph', 'own.zip', '--like', 'own-v2.safetensors')).code).toBe(0);
+    const { tensors } = readSafetensors(new Uint8Array(readFileSync(join(directory, 'own-like.safetensors'))), 'own-like');
+    expect([...tensors.keys()][0]).toMatch(/^my\.layer/);
+  });
+
+  it('tells how the source does on its own task, and where it guesses', async () => {
+    const { tensors } = readSafetensors(new Uint8Array(readFileSync(join(directory, 'v1.safetensors'))), 'v1');
+    const silent = new Map([...tensors].map(([name, tensor]) => [name, { ...tensor, bytes: new Uint8Array(tensor.bytes.byteLength) }]));
+    writeFileSync(join(directory, 'silent.safetensors'), writeSafetensors(silent));
+    await run('pack', 'v1.safetensors', 'silent.safetensors', '--graph', 'tune.zip', '--out', 'silent.zip');
+    const port = (bundle: string, ...more: string[]) =>
+      run('transfer', bundle, '--target', 'v2.safetensors', '--data', 'b', '--method', 'naive', '--steps', '1', '--record', 'silent.json', ...more);
+    expect((await port('silent.zip')).stderr).toMatch(/^note: the source is right about as often as by chance: its heads/m);
+    const known = await port('tune.zip');
+    expect(known.stderr).not.toContain('the source is right');
+    const { accuracy } = jsonLines((await run('evaluate', 'tune.zip', '--checkpoint', 'epoch-4', '--data', 'b', '--json')).stdout).at(-1) as { accuracy: number };
+    expect(known.stdout).toContain(`source: ${(accuracy * 100).toFixed(1)} % right on 60 images`);
+    expect(jsonLines((await port('tune.zip', '--json')).stdout).at(-1)).toMatchObject({ sourceAccuracy: accuracy });
+  });
+
   it('does not take a target that knows two classes for one that guesses', async () => {
     writeImageFolder(join(directory, 'pair'), { classes: 2 });
     const train = (...more: string[]) => run('train', '--data', 'pair', ...model, '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', ...more);

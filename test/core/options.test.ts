@@ -185,7 +185,7 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
 const without: readonly string[] = [
   'TrajectoryBundle', 'channelStatistics', 'closeSharedCompute', 'composePermutations', 'decodeResumePoint', 'derivePermutationSpec', 'describeMisfits', 'detect',
   'flattenedInputs', 'graphFromLayersModel', 'historySize', 'identityPermutations', 'inferShapes', 'invertPermutations', 'lintPermutationSpec', 'normalised', 'outputClasses',
-  'normalisedAsRecorded', 'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'requireFit',   'selectClasses', 'selectRows', 'serveGradients', 'splitRows', 'stateFromSafetensors', 'stateSha256', 'stateToForeign', 'stateToSafetensors',
+  'normalisedAsRecorded', 'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'recordedRules', 'requireFit',   'selectClasses', 'selectRows', 'serveGradients', 'splitRows', 'stateFromSafetensors', 'stateSha256', 'stateToForeign', 'stateToSafetensors',
   'tiedWeights', 'tokensFromBytes', 'trajectoryFromStates', 'withFreshHead', 'withZeroHead', 'writableFormatOf', 'writeSafetensors',
 ];
 

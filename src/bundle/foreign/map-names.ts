@@ -44,6 +44,8 @@ export interface MappingReport {
     readonly expected: readonly number[];
     readonly got: readonly number[];
   }[];
+  /** Prefixes under each of which the whole network stands, where there are several (a network and its average): none is chosen. */
+  readonly prefixes?: readonly string[];
   /** Names that more than one tensor was given. */
   readonly repeated: readonly { readonly to: string; readonly from: readonly string[] }[];
   readonly fits: boolean;
@@ -114,7 +116,7 @@ export function mapNames(
       break;
     }
   }
-  const { prefix, added } = frame ?? { prefix: '', added: '' };
+  const { prefix, added, prefixes } = frame ?? { prefix: '', added: '' };
   if (prefix !== added) {
     // Again with the prefixes known, since a kernel's turn may depend on the name that it ends up with.
     const framed = (name: string): string => prefix + name.slice(added.length);
@@ -151,6 +153,7 @@ export function mapNames(
     prefix,
     added,
     ...(scheme === undefined ? {} : { scheme }),
+    ...(prefixes === undefined ? {} : { prefixes }),
     ignored,
     unexpected: unused.map(({ from, to, tensor: { shape } }) => ({ from, to, shape })),
   });
@@ -174,7 +177,7 @@ function originalOf(
 function collect(
   wanted: ReadonlyMap<string, readonly number[]>,
   found: ReadonlyMap<string, readonly Renamed[]>,
-  rest: Pick<MappingReport, 'prefix' | 'added' | 'scheme' | 'ignored' | 'unexpected'>,
+  rest: Pick<MappingReport, 'prefix' | 'added' | 'scheme' | 'prefixes' | 'ignored' | 'unexpected'>,
 ): MappedTensors {
   const result = new Map<string, RawTensor>();
   const mapped: { from: string; parts?: readonly string[]; to: string; turned: boolean }[] = [];
@@ -205,13 +208,14 @@ function fitsInto(shape: readonly number[], expected: readonly number[], bySchem
 /**
  * How the file's names and the network's differ in what stands before them all. Training checkpoints keep the network under
  * `state_dict.`, DataParallel under `module.`; base models lack what a network with a head puts before them, `transformer.`.
- * Undefined where none of the network's names is there, some are missing under a prefix, or all are under two (a network and its average).
+ * Undefined where none of the network's names is there, or some are missing under a prefix; no prefix where all are under two (a
+ * network and its average).
  */
 function frameOf(
   renamed: readonly Renamed[],
   wanted: ReadonlyMap<string, readonly number[]>,
   isPart: boolean,
-): { readonly prefix: string; readonly added: string } | undefined {
+): { readonly prefix: string; readonly added: string; readonly prefixes?: readonly string[] } | undefined {
   const names = new Set(renamed.flatMap(({ to }) => (to === undefined ? [] : [to])));
   const own = [...wanted.keys()];
   for (const added of new Set(['', sharedPrefix(own)])) {
@@ -227,6 +231,7 @@ function frameOf(
       .map((name) => name.slice(0, -first.length))
       .filter(holds);
     if (prefixes.length === 1) return { prefix: prefixes[0] as string, added };
+    if (prefixes.length > 1) return { prefix: '', added: '', prefixes };
   }
   return undefined;
 }
@@ -247,7 +252,9 @@ function sharedPrefix(names: readonly string[]): string {
 /** What does not fit, a line each, ready for people; empty where everything does. */
 export function describeMisfits(report: MappingReport): readonly string[] {
   const shape = (extents: readonly number[]): string => `[${extents.join(', ')}]`;
+  const { prefixes = [] } = report;
   return [
+    ...(prefixes.length === 0 ? [] : [`the network stands under ${prefixes.join(' and under ')}: a rule is to choose, ${choiceOf(prefixes)}`]),
     ...report.missing.map((item) => `missing: ${item.name} ${shape(item.shape)}`),
     ...report.unexpected.map(({ from, to, shape: extents }) => `unexpected: ${from === to ? from : `${from}, as ${to}`} ${shape(extents)}`),
     ...report.misshapen.map(
@@ -255,6 +262,11 @@ export function describeMisfits(report: MappingReport): readonly string[] {
     ),
     ...report.repeated.map(({ to, from }) => `more than one tensor for ${to}: ${from.join(', ')}`),
   ];
+}
+
+/** Rules that take the first and leave out the others. */
+function choiceOf([first = '', ...others]: readonly string[]): string {
+  return JSON.stringify([{ from: `${first}**`, to: '$1' }, ...others.map((other) => ({ from: `${other}**`, to: null }))]);
 }
 
 /**

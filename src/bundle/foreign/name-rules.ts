@@ -86,6 +86,15 @@ export function parseNameRules(bytes: Uint8Array, field = 'rules'): readonly Nam
   return rules;
 }
 
+/**
+ * The rules by which the files of a packed trajectory were read, as its training record keeps them; none where it keeps none.
+ * @throws as `parseNameRules`.
+ */
+export function recordedRules(training: unknown): readonly NameRule[] {
+  const rules = (training as { readonly rules?: unknown } | null | undefined)?.rules;
+  return rules === undefined ? [] : parseNameRules(new TextEncoder().encode(JSON.stringify(rules)), 'training.rules');
+}
+
 function parseRule(field: string, item: JsonObject): NameRule {
   requireOptions('a rule', item, ruleNames, field);
   const { from, to, view, transpose, shape, part } = item;

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { foreignFormatNames, readForeign } from '../../bundle/foreign/formats.ts';
 import type { ForeignFileRead, ForeignFormat } from '../../bundle/foreign/formats.ts';
 import { mapNames, mappingOptions, requireFit } from '../../bundle/foreign/map-names.ts';
-import { type NameRule, type Renamed, renameTensors } from '../../bundle/foreign/name-rules.ts';
+import { type NameRule, type Renamed, recordedRules, renameTensors } from '../../bundle/foreign/name-rules.ts';
 import { stateFromForeign } from '../../bundle/foreign/network.ts';
 import { stateToForeign } from '../../bundle/foreign/state-to-foreign.ts';
 import { writableFormatOf, writeForeign } from '../../bundle/foreign/write.ts';
@@ -19,7 +19,7 @@ import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { writeAtomically } from '../files.node.ts';
 import { remarkNotFinite } from '../finite.ts';
-import { graphOfShape, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
+import { givenTask, graphOfShape, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
 import { namingOf } from '../summaries.ts';
 import { checkpointIndex, isBundle, openBundleFile, readTensors } from '../weights.node.ts';
 
@@ -82,7 +82,7 @@ export const convertCommand = defineCommand({
     claim(outputs);
     if (isBundle(from)) refuseNetwork(values);
     const given = await graphOfShape(values);
-    const { read, kind, graph = given } = isBundle(from)
+    const { read, kind, graph = given, training = (await givenTask(values))?.training } = isBundle(from)
       ? await readBundled(from, values.checkpoint, signal)
       : await readFile(from, values.checkpoint, signal);
     remarkNotFinite(output, from, read.tensors);
@@ -94,7 +94,7 @@ export const convertCommand = defineCommand({
       leftOut = [],
       besides = { metadata: read.metadata },
     } = values.like !== undefined
-      ? await asIn(values.like, from, read, graph, rules, signal)
+      ? await asIn(values.like, from, read, graph, rules.length > 0 ? rules : recordedRules(training), signal)
       : given === undefined
         ? withRules(from, read, values.rules === undefined ? undefined : rules)
         : forNetwork(from, read, given, rules);
@@ -184,6 +184,7 @@ interface Read {
   readonly read: ForeignFileRead;
   /** A bundle's own. */
   readonly graph?: ModelGraph;
+  readonly training?: unknown;
   readonly kind: { readonly format: ForeignFormat | 'bundle'; readonly name: string; readonly checkpoint?: string };
 }
 
@@ -199,7 +200,7 @@ async function readBundled(path: string, wanted: string | undefined, signal: Abo
   const { bundle } = opened;
   const { index, label: checkpoint } = bundle.checkpoint(checkpointIndex(bundle, wanted));
   const read = await readForeign({ name: path, bytes: await bundle.readCheckpointFile(index, signal) }, { signal });
-  return { read, graph: bundle.graph, kind: { format: 'bundle', name: `bundle, checkpoint ${checkpoint}`, checkpoint } };
+  return { read, graph: bundle.graph, training: bundle.training, kind: { format: 'bundle', name: `bundle, checkpoint ${checkpoint}`, checkpoint } };
 }
 
 /** What is written, and by its name what each joined tensor was joined of. */

@@ -100,7 +100,7 @@ export const evaluateCommand = defineCommand({
         await score(bundle.checkpoints[index]?.label ?? '', bundle.graph, await bundle.readCheckpoint(index, signal));
     } else {
       const graph = (await graphOf(values, data)) ?? (await refuseWithoutNetwork(weights));
-      await score(weights, graph, await readWeights(weights, graph));
+      await score(weights, graph, await readWeights(weights, graph, task?.training));
     }
     output.text(
       output.table(

@@ -97,6 +97,8 @@ export const packCommand = defineCommand({
       checkpoints: readCheckpoints({ output, signal }, graph, files, labels, rules, values['zero-head']),
       training: {
         packedFrom: files.map((path) => basename(path)), ...normalisationRecord(normalisation), ...(values['zero-head'] ? { zeroHead: true } : {}),
+        // By which a target's file, which has the same names, is read too.
+        ...(rules.length === 0 ? {} : { rules }),
       },
     };
     const keyFrameEvery = values['key-frame-every'];

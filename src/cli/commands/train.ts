@@ -139,7 +139,7 @@ export const trainCommand = defineCommand({
     const batchSize = values['batch-size'] ?? DEFAULT_BATCH_SIZE;
     remarkLargeBatch(output, values['batch-size'], data, values['held-out']);
     remarkOneRate(output, values, splitRows(data.count, values['held-out'], 0).training.length / batchSize);
-    const initial = values.initial === undefined ? undefined : await readInitial(values.initial, graph, values, compute);
+    const initial = values.initial === undefined ? undefined : await readInitial(values.initial, graph, values, compute, task?.training);
     const loss = lossOf(values);
     const microBatch = microBatchOf(values, graph, batchSize, output, () =>
       planMicroBatch(graph, batchSize, values['heap-limit'] ?? limits.heapBytes),
@@ -242,9 +242,9 @@ function requireUsage(values: Values): void {
  * Weights to start from. Where nobody has named a network it is the default MLP, and weights of another width are told
  * which that would be.
  */
-async function readInitial(path: string, graph: ModelGraph, values: Values, compute: () => Promise<Compute>): Promise<NetworkState> {
+async function readInitial(path: string, graph: ModelGraph, values: Values, compute: () => Promise<Compute>, training: unknown): Promise<NetworkState> {
   try {
-    return await readStart(path, graph, values, compute);
+    return await readStart(path, graph, values, compute, training);
   } catch (error) {
     if (
       !(error instanceof TrajportError) ||

@@ -1,6 +1,7 @@
 /** `trajport transfer`: carries a bundle's trajectory over to other base weights. */
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { isTokenSet } from '../../data/data-set.ts';
+import { selectRows } from '../../data/image-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
 import { limits } from '../../core/limits.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
@@ -11,7 +12,7 @@ import type { ModelGraph } from '../../model/graph.ts';
 import { findHead } from '../../model/head.ts';
 import { initialise } from '../../model/initialise.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
-import { formatPercent } from '../../report/text.ts';
+import { formatInteger, formatPercent } from '../../report/text.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import { dataSha256 } from '../../transfer/record.ts';
@@ -134,9 +135,9 @@ export const transferCommand = defineCommand({
     const target =
       values.target === undefined
         ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
-        : await readStart(values.target, graph, values, compute);
+        : await readStart(values.target, graph, values, compute, bundle.training);
     const zeroHead = requireHeads(bundle, values, choices, skipPredicate(values.skip ?? [], target));
-    const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph);
+    const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph, bundle.training);
     const task = { path: bundlePath, graph, training: bundle.training };
     const chosen = await withTaskData(context, values, task, 'refused');
     const data = await loadData(chosen, 'train', compute, graph);
@@ -172,6 +173,7 @@ export const transferCommand = defineCommand({
     const tokens = isTokenSet(data);
     const loss = lossOf(values) ?? lossOfRecord(bundle.training);
     const perplexed = hasPerplexity(data, loss);
+    const sourceEnd = isTokenSet(data) ? undefined : await scoreOfSource(context, bundle, values.to, test ?? data, loss);
     const headKept = [...(findHead(graph) ?? [])].every(skipPredicate(values.skip ?? [], target));
     const remarksHead = values.target !== undefined && !zeroHead && !values['fresh-head'] && !tokens && !headKept;
     const result = await job.run(async () =>
@@ -198,6 +200,7 @@ export const transferCommand = defineCommand({
       perplexed,
       budgetBytes: values['history-budget'] ?? DEFAULT_HISTORY_BUDGET_BYTES,
       files: values,
+      sourceAccuracy: sourceEnd,
       test: scores,
       testMs: performance.now() - scoringFrom,
     };
@@ -264,12 +267,16 @@ function remarkNothingHeldOut(output: Output, bundlePath: string, values: Values
   output.warn(`${why} leaves nothing to choose a step by: the last one is kept, as with --stop-rule last`);
 }
 
-/** Share of the way from chance to certainty below which a target's last layer knows nothing of the task. */
+/** Share of the way from chance to certainty below which a network knows nothing of the task. */
 const KNOWN_SHARE = 0.1;
 
-function remarkHeadOfOther(output: Output, graph: ModelGraph, heldOut: TransferStep['heldOut']): void {
+function isByChance(accuracy: number, graph: ModelGraph): boolean {
   const chance = 1 / outputClasses(graph);
-  if (heldOut === undefined || heldOut.accuracy >= chance + KNOWN_SHARE * (1 - chance)) return;
+  return accuracy < chance + KNOWN_SHARE * (1 - chance);
+}
+
+function remarkHeadOfOther(output: Output, graph: ModelGraph, heldOut: TransferStep['heldOut']): void {
+  if (heldOut === undefined || !isByChance(heldOut.accuracy, graph)) return;
   output.warn(
     `the target is right on ${formatPercent(heldOut.accuracy)} % of what is held out, about as often as by chance: where its last layer is of another task, ` +
       '--zero-head ports better',
@@ -279,6 +286,26 @@ function remarkHeadOfOther(output: Output, graph: ModelGraph, heldOut: TransferS
 function remarkIdleWorkers(output: Output, workers: number): void {
   if (workers > 2)
     output.warn(`--workers ${workers}: without --micro-batch no more than two have work, one for the source and one for the target`);
+}
+
+/** Images that tell whether a source is what it is taken for. */
+const SOURCE_IMAGES = 1000;
+
+/**
+ * Accuracy of the source's end on some images of its task, told before the work: heads, patches or pixels that are not those of
+ * its training fit as well, and then it ports badly and nothing else says why.
+ */
+async function scoreOfSource(
+  { compute, output, signal }: Context, bundle: TrajectoryBundle, to: string | undefined, images: DataSet, loss: Loss,
+): Promise<number> {
+  const { graph } = bundle;
+  const index = to === undefined ? bundle.checkpoints.length - 1 : checkpointNumber(bundle, 'to', to);
+  const data = isTokenSet(images) ? images : selectRows(images, Int32Array.from({ length: Math.min(images.count, SOURCE_IMAGES) }, (_, i) => i));
+  const { accuracy } = await evaluate({ graph, state: await bundle.readCheckpoint(index, signal), data, loss, compute: await compute(), signal });
+  output.text(`source: ${formatPercent(accuracy)} % right on ${formatInteger(data.count)} images\n`);
+  if (isByChance(accuracy, graph))
+    output.warn('the source is right about as often as by chance: its heads, patch, classes or pixels (--pixel-mean) may not be those of its training');
+  return accuracy;
 }
 
 async function testEvaluations(

@@ -120,7 +120,11 @@ describe('mapping to a network', () => {
         ['model.', 'ema.'].map((prefix) => [prefix + name, f32(shape)] as const),
       ),
     );
-    expect(mapNames(tensors, layout).report.missing.length).toBe(layout.parameters.length + layout.buffers.length);
+    const { report } = mapNames(tensors, layout);
+    expect(report.missing.length).toBe(layout.parameters.length + layout.buffers.length);
+    const [line = ''] = describeMisfits(report);
+    expect(line).toMatch(/^the network stands under model\. and under ema\.: a rule is to choose, /);
+    expect(mapNames(tensors, layout, JSON.parse(line.slice(line.indexOf('['))) as NameRule[]).report.fits).toBe(true);
     expect(mapNames(tensors, layout, [{ from: 'model.**', to: '$1' }, { from: 'ema.**', to: null }]).report.fits).toBe(true);
   });
 
