@@ -1,6 +1,7 @@
 /**
  * Python's pickle as data: a stack machine that builds plain values and executes nothing. A global is only ever a name
- * on the stack; what a call of one means is decided by the host's allow-list, and every other is a typed refusal.
+ * on the stack; what a call of one means is decided by the host's allow-list, and every other call is a typed refusal.
+ * Instances of classes that the host does not know are passed over whole, with what they hold.
  * Opcodes of protocols 2 to 5 that torch.save can emit; the text opcodes of protocols 0 and 1 are refused.
  * Time and memory are linear in the bytes: each opcode is at least one byte and makes at most one value.
  */
@@ -35,7 +36,7 @@ export class PyDict<H> {
   }
 }
 
-/** A name such as `torch._utils._rebuild_tensor_v2`; nothing is ever looked up by it but the host's allow-list. */
+/** A name such as `torch._utils._rebuild_tensor_v2` or `torch.optim.sgd.SGD`; nothing is ever looked up by it but the host's allow-list. */
 export class PyGlobal {
   readonly name: string;
   constructor(name: string) {
@@ -43,16 +44,36 @@ export class PyGlobal {
   }
 }
 
+/** A value that is passed over: of its kind only the name is kept, attributes and items that the file gives it are dropped. */
+export class PyOpaque {
+  readonly name: string;
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
 /** `H`: what the host makes of persistent ids and of calls. */
-export type PyValue<H> = null | boolean | number | bigint | string | Uint8Array | PyTuple<H> | PyList<H> | PyDict<H> | PyGlobal | H;
+export type PyValue<H> =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Uint8Array
+  | PyTuple<H>
+  | PyList<H>
+  | PyDict<H>
+  | PyGlobal
+  | PyOpaque
+  | H;
 
 export interface PickleHost<H> {
-  /** Whether a global of that name may stand in the file at all. */
-  allows(name: string): boolean;
-  /** What calling the global with these arguments gives. Throws UnsupportedError for what it does not know. */
-  call(name: string, args: readonly PyValue<H>[]): PyValue<H>;
-  /** What a persistent id stands for: PyTorch's storages. */
-  persistent(id: PyValue<H>): H;
+  /** What calling the global with these arguments gives; undefined where the name may not be called. */
+  call(name: string, args: readonly PyValue<H>[]): PyValue<H> | undefined;
+  /** Whether the name means something to the host: its instances are what calls give, and never passed over. */
+  knows(name: string): boolean;
+  /** What a persistent id stands for: PyTorch's storages, and classes of modules before 1.6. */
+  persistent(id: PyValue<H>): PyValue<H>;
 }
 
 /** A position on the stack where a tuple, list or dict begins. */
@@ -71,7 +92,8 @@ const opcodes = {
   BINUNICODE: 0x58, EMPTY_LIST: 0x5d, APPEND: 0x61, BUILD: 0x62, GLOBAL: 0x63, DICT: 0x64, APPENDS: 0x65, BINGET: 0x68, LONG_BINGET: 0x6a,
   LIST: 0x6c, BINPUT: 0x71, LONG_BINPUT: 0x72, SETITEM: 0x73, TUPLE: 0x74, SETITEMS: 0x75, EMPTY_DICT: 0x7d, PROTO: 0x80, NEWOBJ: 0x81,
   TUPLE1: 0x85, TUPLE2: 0x86, TUPLE3: 0x87, NEWTRUE: 0x88, NEWFALSE: 0x89, LONG1: 0x8a, LONG4: 0x8b, SHORT_BINUNICODE: 0x8c,
-  BINUNICODE8: 0x8d, BINBYTES8: 0x8e, STACK_GLOBAL: 0x93, MEMOIZE: 0x94, FRAME: 0x95,
+  BINUNICODE8: 0x8d, BINBYTES8: 0x8e, EMPTY_SET: 0x8f, ADDITEMS: 0x90, FROZENSET: 0x91, NEWOBJ_EX: 0x92, STACK_GLOBAL: 0x93, MEMOIZE: 0x94,
+  FRAME: 0x95, BYTEARRAY8: 0x96,
 } as const;
 
 /**
@@ -168,6 +190,7 @@ class Machine<H> {
       case opcodes.SHORT_BINBYTES:
         return this.#push(cursor.bytes(cursor.u8()));
       case opcodes.BINBYTES8:
+      case opcodes.BYTEARRAY8:
         return this.#push(cursor.bytes(cursor.u64()));
       default:
         return this.#container(opcode);
@@ -205,6 +228,15 @@ class Machine<H> {
         return this.#append(this.#popMany(1));
       case opcodes.APPENDS:
         return this.#append(this.#sinceMark());
+      case opcodes.EMPTY_SET:
+        return this.#push(new PyOpaque('builtins.set'));
+      case opcodes.ADDITEMS:
+        this.#sinceMark();
+        if (!(this.#top() instanceof PyOpaque)) this.#cursor.fail('a set to add to', 'another value');
+        return;
+      case opcodes.FROZENSET:
+        this.#sinceMark();
+        return this.#push(new PyOpaque('builtins.frozenset'));
       case opcodes.SETITEM: {
         const items = this.#popMany(2);
         return this.#setItems(this.#top(), items);
@@ -238,19 +270,31 @@ class Machine<H> {
       case opcodes.STACK_GLOBAL: {
         const [module, name] = this.#popMany(2);
         if (typeof module !== 'string' || typeof name !== 'string') cursor.fail('a module and a name', 'other values');
+        // References make a long string cost a byte or two; joined each time it is named, it would cost quadratic time.
+        if (Math.max(module.length, name.length) > GLOBAL_BYTES) this.#limit(`names of at most ${GLOBAL_BYTES} characters`, 'longer ones');
         return this.#global(module, name);
       }
       case opcodes.REDUCE: {
         const [callable, args] = this.#popMany(2);
-        if (!(callable instanceof PyGlobal) || !(args instanceof PyTuple)) cursor.fail('a global and its arguments', 'other values');
-        return this.#push(this.#host.call(callable.name, args.items));
+        return this.#push(this.#call(callable, args));
+      }
+      case opcodes.NEWOBJ: {
+        const [type, args] = this.#popMany(2);
+        return this.#push(this.#instance(type, args));
+      }
+      case opcodes.NEWOBJ_EX: {
+        const [type, args, named] = this.#popMany(3);
+        if (!(named instanceof PyDict)) cursor.fail('a dict of named arguments', 'another value');
+        return this.#push(this.#instance(type, args));
       }
       case opcodes.BINPERSID:
         return this.#push(this.#host.persistent(this.#pop()));
       case opcodes.BUILD: {
         // What BUILD adds to a value is attributes, e.g. a state dict's `_metadata` of module versions: dropped.
         this.#pop();
-        if (!(this.#top() instanceof PyDict)) this.#unsupported('attributes of dicts only', 'attributes of another object');
+        const value = this.#top();
+        if (!(value instanceof PyDict || value instanceof PyOpaque))
+          this.#unsupported('attributes of dicts and of objects that are passed over', 'attributes of another value');
         return;
       }
       default:
@@ -260,6 +304,29 @@ class Machine<H> {
 
   #unsupported(expected: string, got: string): never {
     throw new UnsupportedError({ field: `${this.#cursor.field} at byte ${this.#cursor.at}`, expected, got });
+  }
+
+  #limit(expected: string, got: string): never {
+    throw new LimitError({ field: `${this.#cursor.field} at byte ${this.#cursor.at}`, expected, got });
+  }
+
+  #call(callable: PyValue<H> | undefined, args: PyValue<H> | undefined): PyValue<H> {
+    const named = callable instanceof PyGlobal || callable instanceof PyOpaque;
+    if (!named || !(args instanceof PyTuple)) this.#cursor.fail('a global and its arguments', 'other values');
+    const value = callable instanceof PyGlobal ? this.#host.call(callable.name, args.items) : undefined;
+    if (value === undefined) {
+      this.#unsupported(
+        'calls that a dict of tensors needs (nothing is executed; save the state dict by itself)',
+        `a call of ${describe(callable.name)}`,
+      );
+    }
+    return value;
+  }
+
+  #instance(type: PyValue<H> | undefined, args: PyValue<H> | undefined): PyOpaque {
+    if (!(type instanceof PyGlobal) || !(args instanceof PyTuple)) this.#cursor.fail('a class and its arguments', 'other values');
+    if (this.#host.knows(type.name)) this.#unsupported('instances as torch.save writes them', `another instance of ${describe(type.name)}`);
+    return new PyOpaque(type.name);
   }
 
   #push(value: PyValue<H>): void {
@@ -294,13 +361,15 @@ class Machine<H> {
 
   #append(items: readonly PyValue<H>[]): void {
     const list = this.#top();
+    if (list instanceof PyOpaque) return;
     if (!(list instanceof PyList)) this.#cursor.fail('a list to append to', 'another value');
     for (const item of items) list.items.push(item);
   }
 
   #setItems(dict: PyValue<H>, items: readonly PyValue<H>[]): void {
-    if (!(dict instanceof PyDict)) this.#cursor.fail('a dict to set items of', 'another value');
     if (items.length % 2 !== 0) this.#cursor.fail('keys with values', `${items.length} values`);
+    if (dict instanceof PyOpaque) return;
+    if (!(dict instanceof PyDict)) this.#cursor.fail('a dict to set items of', 'another value');
     for (let i = 0; i < items.length; i += 2) {
       const key = items[i] as PyValue<H>;
       if (!dict.add(key, items[i + 1] as PyValue<H>)) this.#cursor.fail('keys that occur once', `${describe(key)} twice`);
@@ -317,35 +386,16 @@ class Machine<H> {
   }
 
   #global(module: string, name: string): void {
-    const full = `${module}.${name}`;
-    if (!this.#host.allows(full)) {
-      this.#unsupported(
-        'names that a dict of tensors needs (nothing is executed; save model.state_dict() rather than the model)',
-        describe(full),
-      );
-    }
-    this.#push(new PyGlobal(full));
+    this.#push(new PyGlobal(`${module}.${name}`));
   }
 
   #integer(bytes: number): number | bigint {
-    if (bytes > INTEGER_BYTES) {
-      throw new LimitError({
-        field: `${this.#cursor.field} at byte ${this.#cursor.at}`,
-        expected: `integers of at most ${INTEGER_BYTES} bytes`,
-        got: `${bytes}`,
-      });
-    }
+    if (bytes > INTEGER_BYTES) this.#limit(`integers of at most ${INTEGER_BYTES} bytes`, `${bytes}`);
     return integerOf(this.#cursor.bytes(bytes));
   }
 
   #text(bytes: number): string {
-    if (bytes > limits.manifestBytes) {
-      throw new LimitError({
-        field: `${this.#cursor.field} at byte ${this.#cursor.at}`,
-        expected: `strings of at most ${limits.manifestBytes} bytes`,
-        got: `${bytes}`,
-      });
-    }
+    if (bytes > limits.manifestBytes) this.#limit(`strings of at most ${limits.manifestBytes} bytes`, `${bytes}`);
     return decodeUtf8(this.#cursor.field, this.#cursor.bytes(bytes));
   }
 }

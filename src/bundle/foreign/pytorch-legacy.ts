@@ -10,19 +10,26 @@ import type { ForeignCheckpoint, ForeignFile } from './checkpoint.ts';
 import { PyDict, PyList, PyTuple, readPickle } from './pickle.ts';
 import { TorchStorage, type TorchValue, flattenTorch, materialiseTorch, torchHost } from './pytorch-values.ts';
 
-/** The first pickle of every such file, whole: protocol 2, the magic number as a LONG1 of ten bytes, STOP. */
-const MAGIC = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
+/** The first pickle of every such file after its protocol: the magic number as a LONG1 of ten bytes, STOP. */
+const MAGIC = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
+/** What is before it: the protocol, and since the fourth a frame of the magic's length. */
+const PROLOGUES = [[0x80, 2], [0x80, 3], [0x80, 4, 0x95, MAGIC.length, 0, 0, 0, 0, 0, 0, 0], [0x80, 5, 0x95, MAGIC.length, 0, 0, 0, 0, 0, 0, 0]];
+const BEGINNINGS = PROLOGUES.map((prologue) => [...prologue, ...MAGIC]);
 const FORMAT_VERSION = 1001;
 
-export function isLegacyPytorch(bytes: Uint8Array): boolean {
-  return bytes.byteLength >= MAGIC.length && MAGIC.every((byte, i) => bytes[i] === byte);
+/** Where the second pickle begins; undefined where the first is not torch.save's. */
+function endOfMagic(bytes: Uint8Array): number | undefined {
+  return BEGINNINGS.find((beginning) => beginning.every((byte, i) => bytes[i] === byte))?.length;
 }
+
+export const isLegacyPytorch = (bytes: Uint8Array): boolean => endOfMagic(bytes) !== undefined;
 
 /** @throws MalformedFileError, UnsupportedError, LimitError */
 export function readLegacyPytorch({ name: field, bytes }: ForeignFile): ForeignCheckpoint {
-  if (!isLegacyPytorch(bytes))
+  const begin = endOfMagic(bytes);
+  if (begin === undefined)
     throw new MalformedFileError({ field, expected: "torch.save's magic number", got: describe(bytes.subarray(0, 16)) });
-  const cursor = new ByteCursor(field, bytes, MAGIC.length);
+  const cursor = new ByteCursor(field, bytes, begin);
   const host = torchHost(field);
   const version = readPickle(cursor, host);
   if (version !== FORMAT_VERSION)

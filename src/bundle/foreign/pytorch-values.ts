@@ -1,6 +1,7 @@
 /**
- * What torch.save's pickles may hold: storages, tensors that are views of them, and the few names that a dict of
- * tensors needs. Nothing here reads tensor bytes; it says which bytes of which storage a tensor is.
+ * What torch.save's pickles may hold: storages, tensors that are views of them, the few names that a dict of tensors
+ * needs, and what training keeps beside, which is passed over. Nothing here reads tensor bytes; it says which bytes of
+ * which storage a tensor is.
  */
 import { describe } from '../../core/describe.ts';
 import { LimitError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
@@ -9,7 +10,7 @@ import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';
 import type { RawTensor } from '../safetensors.ts';
 import { TensorCollector, requireNameLength } from './checkpoint.ts';
-import { type PickleHost, PyDict, PyGlobal, PyList, PyTuple, type PyValue } from './pickle.ts';
+import { type PickleHost, PyDict, PyGlobal, PyList, PyOpaque, PyTuple, type PyValue } from './pickle.ts';
 import { gather, isContiguous } from './strided.ts';
 
 /** A named run of bytes elsewhere in the file. */
@@ -41,15 +42,7 @@ class TorchTensor {
   }
 }
 
-/** A value that holds no tensor: a device, a layout, a defaultdict's factory. Kept as its name only. */
-class TorchOther {
-  readonly name: string;
-  constructor(name: string) {
-    this.name = name;
-  }
-}
-
-type TorchObject = TorchStorage | TorchTensor | TorchOther;
+type TorchObject = TorchStorage | TorchTensor;
 export type TorchValue = PyValue<TorchObject>;
 
 const storageDtypes: Readonly<Record<string, Dtype>> = {
@@ -64,6 +57,31 @@ const torchDtypes: Readonly<Record<string, Dtype>> = {
   'torch.int16': 'I16', 'torch.int8': 'I8', 'torch.uint8': 'U8', 'torch.uint16': 'U16', 'torch.uint32': 'U32', 'torch.uint64': 'U64',
   'torch.bool': 'BOOL', 'torch.complex64': 'C64',
 };
+
+/** Prefixes of both of numpy's generations. */
+const numpyCores = ['numpy.core', 'numpy._core'];
+
+/**
+ * Calls that give a value of Python, numpy or torch which is passed over: what pickle writes for the values that training
+ * scripts put beside the weights. With classes of the file itself it instantiates without a call.
+ */
+const passedOver: ReadonlySet<string> = new Set([
+  ...['set', 'frozenset', 'complex', 'slice', 'range', 'xrange', 'bytearray'].flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]),
+  ...['PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath'].flatMap((name) => [`pathlib.${name}`, `pathlib._local.${name}`]),
+  ...['datetime', 'date', 'time', 'timedelta', 'timezone'].map((name) => `datetime.${name}`),
+  'collections.Counter', 'collections.deque', 'types.SimpleNamespace', 'decimal.Decimal', 'fractions.Fraction', 'random.Random',
+  'numpy.dtype',
+  ...numpyCores.flatMap((core) => [`${core}.multiarray.scalar`, `${core}.numeric._frombuffer`]),
+  ...['__randomstate_ctor', '__generator_ctor', '__bit_generator_ctor'].map((name) => `numpy.random._pickle.${name}`),
+  'torch.device', 'torch.serialization._get_layout',
+]);
+
+/** Calls that give an instance of their first argument, which is passed over. */
+const instantiations: ReadonlySet<string> = new Set([
+  'copyreg._reconstructor',
+  'copy_reg._reconstructor',
+  ...numpyCores.map((core) => `${core}.multiarray._reconstruct`),
+]);
 
 const isIntegers = (values: readonly unknown[]): values is readonly number[] =>
   values.every((value) => Number.isSafeInteger(value) && (value as number) >= 0);
@@ -80,7 +98,8 @@ function storageOf(field: string, id: TorchValue): TorchStorage {
   const [, type, key, , elements, view] = id.items;
   if (!(type instanceof PyGlobal)) return fail('a storage type', type);
   const dtype = Object.hasOwn(storageDtypes, type.name) ? storageDtypes[type.name] : undefined;
-  if (dtype === undefined && !untypedStorages.has(type.name)) return fail('a storage type', type.name);
+  if (dtype === undefined && !untypedStorages.has(type.name))
+    throw new UnsupportedError({ field: `${field}: a storage`, expected: 'a known type', got: describe(type.name) });
   if (typeof key !== 'string') return fail('a key that is a string', key);
   if (typeof elements !== 'number' || !isIntegers([elements])) return fail('an element count that is an integer ≥ 0', elements);
   countElements(`${field}: a storage`, [elements]);
@@ -101,8 +120,9 @@ export function torchHost(field: string): TorchHost {
   const calls: Readonly<Record<string, (args: readonly TorchValue[]) => TorchValue>> = {
     'collections.OrderedDict': (args) => dictOf(field, args),
     'collections.defaultdict': () => new PyDict(),
+    // Protocol 2 writes bytes as text to encode.
+    '_codecs.encode': () => new PyOpaque('bytes'),
     'torch.Size': ([items]) => (items instanceof PyTuple ? items : new PyTuple([])),
-    'torch.device': () => new TorchOther('torch.device'),
     // (storage, offset, shape, strides[, requires_grad, hooks, metadata]); version 3 inserts the element type.
     'torch._utils._rebuild_tensor': (args) => tensorOf(field, args, undefined),
     'torch._utils._rebuild_tensor_v2': (args) => tensorOf(field, args, undefined),
@@ -110,16 +130,18 @@ export function torchHost(field: string): TorchHost {
     'torch._utils._rebuild_parameter': (args) => parameterOf(field, args),
     'torch._utils._rebuild_parameter_with_state': (args) => parameterOf(field, args),
   };
-  const named = (name: string): boolean =>
-    Object.hasOwn(storageDtypes, name) || untypedStorages.has(name) || Object.hasOwn(torchDtypes, name);
   return {
-    allows: (name) => Object.hasOwn(calls, name) || named(name),
     call: (name, args) => {
-      const call = Object.hasOwn(calls, name) ? calls[name] : undefined;
-      if (call === undefined) throw new UnsupportedError({ field, expected: 'calls that a dict of tensors needs', got: describe(name) });
-      return call(args);
+      if (Object.hasOwn(calls, name)) return calls[name]?.(args);
+      if (passedOver.has(name)) return new PyOpaque(name);
+      if (instantiations.has(name)) return new PyOpaque(args[0] instanceof PyGlobal ? args[0].name : name);
+      return undefined;
     },
+    knows: (name) =>
+      Object.hasOwn(calls, name) || Object.hasOwn(storageDtypes, name) || untypedStorages.has(name) || Object.hasOwn(torchDtypes, name),
     persistent: (id) => {
+      // Before 1.6 the class of a module came with its source text: ('module', class, file, source).
+      if (id instanceof PyTuple && id.items[0] === 'module' && id.items[1] instanceof PyGlobal) return id.items[1];
       const storage = storageOf(field, id);
       const before = storages.get(storage.key);
       if (before === undefined) storages.set(storage.key, storage);
@@ -196,13 +218,14 @@ const FLATTENED_DEPTH = 32;
 
 /**
  * Nested containers as one list with dotted names: `{'state_dict': {'fc.weight': …}}` gives `state_dict.fc.weight`,
- * items of lists are numbered. Numbers and strings become metadata.
+ * items of lists are numbered. Numbers, strings and names become metadata, and what was passed over is named there.
  * @throws UnsupportedError where there is no tensor at all; LimitError for nesting without end.
  */
 export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
   const tensors: [string, TorchTensor][] = [];
   const metadata = new Map<string, string>();
   const containers = new Set<string>();
+  const objects = new Set<string>();
   let visited = 0;
   const visit = (name: string, value: TorchValue, depth: number): void => {
     if (++visited > FLATTENED_VALUES) throw new LimitError({ field, expected: `at most ${FLATTENED_VALUES} values`, got: 'more' });
@@ -215,10 +238,7 @@ export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
     if (name !== '' && (value instanceof PyDict || value instanceof PyList || value instanceof PyTuple)) containers.add(`${name}.`);
     if (value instanceof TorchTensor) tensors.push([name === '' ? 'tensor' : name, value]);
     else if (value instanceof PyDict) {
-      for (const [key, item] of value.entries) {
-        if (typeof key === 'string' || typeof key === 'number') visit(child(String(key)), item, depth + 1);
-        else visit(child(key === null ? 'None' : describe(key)), item, depth + 1);
-      }
+      for (const [key, item] of value.entries) visit(child(keyText(key)), item, depth + 1);
     } else if (value instanceof PyList || value instanceof PyTuple) {
       for (const [index, item] of value.items.entries()) visit(child(String(index)), item, depth + 1);
     } else if (
@@ -228,13 +248,34 @@ export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
       typeof value === 'boolean'
     ) {
       metadata.set(name, String(value));
+    } else if (value instanceof PyGlobal) metadata.set(name, value.name);
+    else if (value instanceof PyOpaque) {
+      metadata.set(name, `${value.name}, not read`);
+      objects.add(value.name);
     }
   };
   visit('', root, 0);
   if (tensors.length === 0) {
-    throw new UnsupportedError({ field, expected: 'tensors in dicts, lists or tuples', got: 'no tensor' });
+    throw new UnsupportedError({ field, expected: 'tensors in dicts, lists or tuples', got: withoutTensor([...objects]) });
   }
   return { tensors, metadata, containers };
+}
+
+function keyText(key: TorchValue): string {
+  if (typeof key === 'string' || typeof key === 'number') return String(key);
+  if (key instanceof PyGlobal || key instanceof PyOpaque) return key.name;
+  return key === null ? 'None' : describe(key);
+}
+
+/** Kinds of objects that an error names. */
+const NAMED_OBJECTS = 3;
+
+/** What a file without tensors holds: mostly a model as a whole, whose class has to be known to read it. */
+function withoutTensor(objects: readonly string[]): string {
+  if (objects.length === 0) return 'no tensor';
+  const named = objects.slice(0, NAMED_OBJECTS).map(describe).join(', ');
+  const more = objects.length > NAMED_OBJECTS ? ` and ${objects.length - NAMED_OBJECTS} more` : '';
+  return `only objects of ${named}${more}; save model.state_dict()`;
 }
 
 /** Bytes that copies of strided views may take in all, in multiples of what is stored: transposed and tied views are few. */

@@ -1,7 +1,7 @@
 // Pickles by hand: what a stranger would write to make a reader hang, swell or execute.
 import { describe, expect, it } from 'vitest';
 import { ByteCursor } from '../../../src/bundle/foreign/byte-cursor.ts';
-import { PyDict, PyList, PyTuple, readPickle } from '../../../src/bundle/foreign/pickle.ts';
+import { PyDict, PyGlobal, PyList, PyOpaque, PyTuple, readPickle } from '../../../src/bundle/foreign/pickle.ts';
 import { flattenTorch, torchHost } from '../../../src/bundle/foreign/pytorch-values.ts';
 import { expectTyped, utf8 } from '../support.ts';
 
@@ -36,17 +36,48 @@ describe('the unpickler', () => {
 
   it.each([
     ['posix.system', ['cposix\nsystem\n', '(', 'X', [2, 0, 0, 0], 'ls', 't', 'R', '.']],
-    ['builtins.eval', ['cbuiltins\neval\n', '.']],
-    ['torch.load', ['ctorch\nload\n', '.']],
-    ['collections.OrderedDict.__class__', ['ccollections\nOrderedDict.__class__\n', '.']],
-    ['__builtin__.getattr', [[0x8c, 11], '__builtin__', [0x8c, 7], 'getattr', [0x93], '.']],
-    ['toString', ['c\ntoString\n', '.']],
-  ] as const)('refuses the name %s', async (name, parts) => {
+    ['builtins.eval', ['cbuiltins\neval\n', ')', 'R', '.']],
+    ['torch.load', ['ctorch\nload\n', ')', 'R', '.']],
+    ['collections.OrderedDict.__class__', ['ccollections\nOrderedDict.__class__\n', ')', 'R', '.']],
+    ['__builtin__.getattr', [[0x8c, 11], '__builtin__', [0x8c, 7], 'getattr', [0x93], ')', 'R', '.']],
+    ['toString', ['c\ntoString\n', ')', 'R', '.']],
+    // An object that is passed over is never called, and a call inside of what is passed over is one.
+    ['argparse.Namespace', ['cargparse\nNamespace\n', ')', [0x81], ')', 'R', '.']],
+    ['nt.system', ['cargparse\nNamespace\n', ')', [0x81], '}', 'X', [1, 0, 0, 0], 'a', 'cnt\nsystem\n', ')', 'R', 's', 'b', '.']],
+  ] as const)('refuses a call of %s', async (name, parts) => {
     expect((await expectTyped(() => read(pickle(...parts)), 'unsupported')).message).toContain(name);
   });
 
   it.each([
-    ['an instruction to make an instance', ['ctorch\nSize\n', ')', [0x81], '.'], 'unsupported'],
+    ['a class of the file', '__main__.Config', ['c__main__\nConfig\n', ')', [0x81], '}', 'K', 1, 'K', 2, 's', 'b', '.']],
+    ['one with named arguments', '__main__.Config', ['c__main__\nConfig\n', ')', '}', [0x92], '.']],
+    ['a kind of dict', 'a.Dict', ['ca\nDict\n', ')', [0x81], '(', 'K', 1, 'N', 'K', 1, 'N', 'u', 'K', 2, 'N', 's', '.']],
+    ['a kind of list', 'a.List', ['ca\nList\n', ')', [0x81], '(', 'N', 'N', 'e', 'N', 'a', '.']],
+    ['a set', 'builtins.set', [[0x8f], '(', 'K', 1, [0x90], '.']],
+    ['a frozenset', 'builtins.frozenset', ['(', 'K', 1, [0x91], '.']],
+    ['an object of protocol 1', 'a.Old', ['ccopy_reg\n_reconstructor\n', 'ca\nOld\n', 'c__builtin__\nobject\n', 'N', [0x87], 'R', '}', 'b', '.']],
+    ['a path', 'pathlib.PosixPath', ['cpathlib\nPosixPath\n', 'X', [1, 0, 0, 0], 'a', [0x85], 'R', '.']],
+  ] as const)('passes over %s', (_what, name, parts) => {
+    const value = read(pickle(...parts));
+    expect(value).toBeInstanceOf(PyOpaque);
+    expect(value).toEqual(new PyOpaque(name));
+  });
+
+  it('keeps a name as a name', () => {
+    expect(read(pickle('cposix\nsystem\n', '.'))).toEqual(new PyGlobal('posix.system'));
+  });
+
+  it.each([
+    ['an instance of a known name', ['ctorch\nSize\n', ')', [0x81], '.'], 'unsupported'],
+    ['an instance of a storage', ['ctorch\nFloatStorage\n', ')', '}', [0x92], '.'], 'unsupported'],
+    ['an instance of what is no class', ['N', ')', [0x81], '.'], 'malformed-file'],
+    ['an instance without arguments', ['ca\nB\n', 'N', [0x81], '.'], 'malformed-file'],
+    ['named arguments that are no dict', ['ca\nB\n', ')', 'N', [0x92], '.'], 'malformed-file'],
+    ['items added to a list', [']', '(', 'N', [0x90], '.'], 'malformed-file'],
+    ['a key without a value of an object', ['ca\nB\n', ')', [0x81], '(', 'K', 1, 'u', '.'], 'malformed-file'],
+    ['attributes of a name', ['ca\nB\n', '}', 'b', '.'], 'unsupported'],
+    ['a name of 257 characters', ['X', [1, 1, 0, 0], 'm'.repeat(257), 'X', [1, 0, 0, 0], 'a', [0x93], '.'], 'limit'],
+    ['a storage of an unknown type', ['(', 'X', [7, 0, 0, 0], 'storage', 'ctorch\nQInt8Storage\n', 'N', 'N', 'N', 't', 'Q', '.'], 'unsupported'],
     ['a call of a storage', ['ctorch\nFloatStorage\n', ')', 'R', '.'], 'unsupported'],
     ['a text opcode of protocol 0', ['I1\n', '.'], 'unsupported'],
     ['attributes of a list', [']', '}', 'b', '.'], 'unsupported'],
@@ -80,6 +111,12 @@ describe('flattening', () => {
   });
 
   it('says that there is no tensor', async () => {
-    await expectTyped(() => flatten(pickle('}', '.')), 'unsupported');
+    expect((await expectTyped(() => flatten(pickle('}', '.')), 'unsupported')).message).toContain('no tensor');
+  });
+
+  it('says what was passed over where there is no tensor, a few of many', async () => {
+    const object = (name: string) => [`cm\n${name}\n`, ')', [0x81]] as const;
+    const error = await expectTyped(() => flatten(pickle('(', ...['A', 'B', 'A', 'C', 'D', 'E'].flatMap(object), 't', '.')), 'unsupported');
+    expect(error.message).toContain('only objects of "m.A", "m.B", "m.C" and 2 more; save model.state_dict()');
   });
 });

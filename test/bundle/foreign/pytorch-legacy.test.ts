@@ -5,10 +5,19 @@ import { expectTyped } from '../support.ts';
 import { expectVector, vector } from './support.ts';
 
 describe('PyTorch files of the form before 1.6', () => {
-  it.each(['state-dict-legacy.pt', 'views-legacy.pt'])('%s: every tensor as torch holds it', (name) => {
+  it.each(['state-dict-legacy.pt', 'views-legacy.pt', 'training-protocol4-legacy.pt'])('%s: every tensor as torch holds it', (name) => {
     const read = readLegacyPytorch(vector(name));
     expectVector(name, read.tensors);
     expect(read.convention).toBe('pytorch');
+  });
+
+  it('names what it passes over: sets of protocol 4 among others', () => {
+    const { metadata } = readLegacyPytorch(vector('training-protocol4-legacy.pt'));
+    expect(Object.fromEntries(metadata)).toMatchObject({
+      args: 'argparse.Namespace, not read',
+      seen: 'builtins.set, not read',
+      frozen: 'builtins.frozenset, not read',
+    });
   });
 
   it('refuses a pickle that would call os.system, and names it', async () => {

@@ -6,7 +6,7 @@ import { expectTyped } from '../support.ts';
 import { expectVector, vector } from './support.ts';
 
 describe('PyTorch files', () => {
-  it.each(['state-dict.pt', 'state-dict-protocol4.pt', 'views.pt', 'dtypes.pth', 'checkpoint.pt'])(
+  it.each(['state-dict.pt', 'state-dict-protocol4.pt', 'views.pt', 'dtypes.pth', 'checkpoint.pt', 'training.pt'])(
     '%s: every tensor as torch holds it',
     async (name) => {
       expectVector(name, (await readPytorch(vector(name))).tensors);
@@ -25,8 +25,32 @@ describe('PyTorch files', () => {
     });
   });
 
+  it('names what it passes over of a training checkpoint, with all it holds', async () => {
+    const { metadata } = await readPytorch(vector('training.pt'));
+    expect(Object.fromEntries(metadata)).toEqual({
+      args: 'argparse.Namespace, not read',
+      best: 'numpy.core.multiarray.scalar, not read',
+      'numpy_rng.0': 'MT19937',
+      'numpy_rng.1': 'numpy.ndarray, not read',
+      'numpy_rng.2': '624',
+      'numpy_rng.3': '0',
+      'numpy_rng.4': '0',
+      output: 'pathlib.PosixPath, not read',
+      config: '__main__.Config, not read',
+      hyper_parameters: '__main__.AttributeDict, not read',
+      begun: 'datetime.datetime, not read',
+      seen: '__builtin__.set, not read',
+      frozen: '__builtin__.frozenset, not read',
+      raw: 'bytes, not read',
+      milestones: 'collections.Counter, not read',
+      optimizer_class: 'torch.optim.sgd.SGD',
+      'callbacks.__main__.Config.patience': '3',
+      ema: 'torch.nn.modules.linear.Linear, not read',
+    });
+  });
+
   it.each([
-    ['refused-whole-model.pt', 'unsupported', 'torch.nn.modules.container.Sequential'],
+    ['refused-whole-model.pt', 'unsupported', 'only objects of "torch.nn.modules.container.Sequential"; save model.state_dict()'],
     ['refused-call.pt', 'unsupported', 'posix.system'],
     ['refused-expanded.pt', 'limit', '1000000'],
   ] as const)('refuses %s (%s, naming %s), and executes nothing', async (name, code, named) => {

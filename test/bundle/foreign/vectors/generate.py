@@ -5,10 +5,14 @@ Debian: apt-get install python3-torch python3-h5py python3-onnx; /usr/bin/python
 What each file holds is written to expected.json: name -> {dtype, shape, values}, so that tests need no Python.
 Made with torch 1.13, numpy 1.24, h5py 3.7, onnx 1.12.
 """
+import argparse
+import dataclasses
+import datetime
 import json
 import os
+import pathlib
 import struct
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 import numpy as np
 import torch
@@ -41,6 +45,24 @@ def values(*shape, seed=0):
     """Numbers that F16 and BF16 hold exactly, all different."""
     count = int(np.prod(shape)) if shape else 1
     return ((np.arange(count) - seed) / 8).reshape(shape).astype(np.float32)
+
+
+@dataclasses.dataclass
+class Config:
+    width: int = 3
+
+
+class AttributeDict(dict):
+    """As PyTorch Lightning's."""
+
+
+def training(state):
+    """What training scripts put beside the weights."""
+    return {"args": argparse.Namespace(lr=0.1, initial=torch.ones(2)), "best": np.float64(0.5), "numpy_rng": np.random.RandomState(0).get_state(),
+            "output": pathlib.PosixPath("runs/small"), "config": Config(), "hyper_parameters": AttributeDict(width=3, scale=torch.ones(1)),
+            "begun": datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.timezone.utc), "seen": {1, 2}, "frozen": frozenset(["conv"]), "raw": b"\xff",
+            "milestones": Counter([3, 5]), "optimizer_class": torch.optim.SGD, "callbacks": {Config: {"patience": 3}}, "ema": torch.nn.Linear(1, 1),
+            "state_dict": state}
 
 
 def make_torch():
@@ -82,6 +104,14 @@ def make_torch():
         flat[f"optimizer.state.{index}.momentum_buffer"] = state["momentum_buffer"]
     flat["parameter"] = checkpoint["parameter"]
     record("checkpoint.pt", flat)
+
+    beside = training(checkpoint["state_dict"])
+    torch.save(beside, at("training.pt"))
+    # Without the module, whose source text this form would keep beside it.
+    plain = {k: v for k, v in beside.items() if k != "ema"}
+    torch.save(plain, at("training-protocol4-legacy.pt"), pickle_protocol=4, _use_new_zipfile_serialization=False)
+    for name in ("training.pt", "training-protocol4-legacy.pt"):
+        record(name, {f"state_dict.{k}": v for k, v in checkpoint["state_dict"].items()})
 
     # What must be refused.
     torch.save(model, at("refused-whole-model.pt"))
