@@ -2,6 +2,7 @@
 import type { MappingReport } from '../bundle/foreign/map-names.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
+import { recordedNormalisation } from '../data/normalisation.ts';
 import type { ImageSet } from '../data/image-set.ts';
 import { parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -38,6 +39,22 @@ function describedGraph(graph: ModelGraph): string {
 function kindOf({ nodes }: ModelGraph): string {
   if (nodes.some(({ op }) => op === 'attention')) return 'transformer';
   return nodes.some(({ op }) => op === 'conv2d') ? 'conv net' : 'MLP';
+}
+
+/** More names than these are told by the first and the last. */
+const NAMES_SHOWN = 4;
+
+/** What a bundle's record says of where it came from, as whoever ports it should know; a line each, ready for a terminal. */
+export function trainingSummary(training: unknown): readonly string[] {
+  const { packedFrom, zeroHead } = (training ?? {}) as { readonly packedFrom?: unknown; readonly zeroHead?: unknown };
+  const files = Array.isArray(packedFrom) ? packedFrom.filter((name) => typeof name === 'string').map(printable) : [];
+  const named = files.length > NAMES_SHOWN ? `${formatCount(files.length, 'file')}, ${files[0]} to ${files.at(-1)}` : files.join(', ');
+  const normalisation = recordedNormalisation(training);
+  return [
+    ...(files.length > 0 ? [`packed from ${named}`] : []),
+    ...(zeroHead === true ? ['the last layer of the first checkpoint became zeros (--zero-head); transfer does the same with its target'] : []),
+    ...(normalisation === undefined ? [] : [`images normalised by mean ${normalisation.mean.join(', ')} and deviation ${normalisation.std.join(', ')}`]),
+  ];
 }
 
 /** One line that says what a data set is. */

@@ -6,7 +6,7 @@ import { heldGroups } from '../../matching/held-groups.ts';
 import { inferShapes, parameterLayout } from '../../model/graph.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import type { TrajectoryBundle } from '../../bundle/reader.ts';
-import type { ModelGraph } from '../../model/graph.ts';
+import type { GraphNode, ModelGraph } from '../../model/graph.ts';
 import { formatBytes, formatCount, formatInteger, printable } from '../../report/text.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { readCheckpointFile, readRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
@@ -17,7 +17,7 @@ import type { ExitCode } from '../exit.ts';
 import { remarkNotFinite } from '../finite.ts';
 import type { Output } from '../output.ts';
 import { graphOfShape, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
-import { graphSummary, namingOf } from '../summaries.ts';
+import { graphSummary, namingOf, trainingSummary } from '../summaries.ts';
 import { isBundle, openBundleFile } from '../weights.node.ts';
 
 export const inspect = defineCommand({
@@ -77,7 +77,7 @@ function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBund
   const held = new Map(heldGroups(spec, []).map(({ id, reason }) => [id, reason]));
   const groups = spec.groups.map(({ id, size, members }) => ({ id, size, members, ...(held.has(id) ? { held: held.get(id) } : {}) }));
   output.record({ event: 'bundle', path, graph, groups, checkpoints: bundle.checkpoints, manifest: bundle.manifest });
-  output.text(`${output.style('bold', printable(path))}\n${graphSummary(graph)}\n`);
+  output.text([output.style('bold', printable(path)), graphSummary(graph), ...trainingSummary(bundle.training)].join('\n'));
   output.text(layersTable(output, graph));
   output.text(
     output.table(
@@ -108,9 +108,15 @@ function layersTable(output: Output, graph: ModelGraph): string {
     [{ title: 'layer' }, { title: 'operation' }, { title: 'output', align: 'right' }, { title: 'parameters', align: 'right' }],
     graph.nodes.map((node) => {
       const count = parameters.filter((info) => info.node === node.name).reduce((sum, { shape }) => sum + elementCount(shape), 0);
-      return [printable(node.name), node.op, (shapes.get(node.name) ?? []).join('×'), count === 0 ? '' : formatInteger(count)];
+      return [printable(node.name), operationOf(node), (shapes.get(node.name) ?? []).join('×'), count === 0 ? '' : formatInteger(count)];
     }),
   );
+}
+
+/** With what no shape tells. */
+function operationOf(node: GraphNode): string {
+  if (node.op !== 'attention') return node.op;
+  return `attention, ${formatCount(node.heads, 'head')}${node.key_heads === node.heads ? '' : `, ${formatCount(node.key_heads, 'key head')}`}`;
 }
 
 async function inspectWeights({ output, signal }: Context, path: string): Promise<void> {
