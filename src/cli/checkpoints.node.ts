@@ -8,9 +8,11 @@ import { parseNameRules } from '../bundle/foreign/name-rules.ts';
 import { MODEL_JSON_BYTES, partNames } from '../bundle/foreign/parts.ts';
 import { checkpointFiles } from '../bundle/foreign/network.ts';
 import { limits } from '../core/limits.ts';
+import { formatCount } from '../report/text.ts';
 import { thatFile } from './arguments.ts';
 import { FileError } from './exit.ts';
 import { openRandomAccess, readWhole } from './files.node.ts';
+import type { Output } from './output.ts';
 
 /** Larger files could never be used: this is twice the WebAssembly heap. */
 const FILE_LIMIT_BYTES = 2 * limits.heapBytes;
@@ -84,4 +86,15 @@ export const rulesOption = { kind: 'string', reads: thatFile, metavar: 'FILE' } 
 
 export function readRules(path: string | undefined): readonly NameRule[] {
   return path === undefined ? [] : parseNameRules(readWhole(path, limits.manifestBytes), path);
+}
+
+/**
+ * Notes rules that apply to no tensor: a misspelt one changes nothing, and shows nowhere else.
+ * @param path of the rules. @param idle from `idleRules`. @param files those whose names they are.
+ */
+export function remarkIdleRules(output: Output, path: string | undefined, rules: readonly NameRule[], idle: readonly number[], files: string): void {
+  const [first, ...others] = idle;
+  if (path === undefined || first === undefined) return;
+  const more = others.length === 0 ? ' applies' : ` and ${formatCount(others.length, 'more rule')} apply`;
+  output.warn(`${path}[${first}] (${JSON.stringify(rules[first]?.from)})${more} to no name in ${files}`);
 }

@@ -3,12 +3,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeSafetensors } from '../../src/bundle/safetensors.ts';
 import { writeBundle } from '../../src/bundle/writer.ts';
 import { GraphBuilder, sequential } from '../../src/model/builder.ts';
 import { parameterLayout } from '../../src/model/graph.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
-import { trajport } from './fixtures.ts';
+import { jsonLines, trajport } from './fixtures.ts';
 
 let directory: string;
 const run = (...args: string[]) => trajport(args, { cwd: directory });
@@ -19,7 +20,14 @@ function weightsOf(graph: ModelGraph) {
   return new Map(parameters.map(({ name, shape }, at) => [name, { shape, data: Float32Array.from({ length: elementCount(shape) }, (_, i) => at + i / 64) }]));
 }
 
+/** A safetensors file of tensors with those names and shapes. */
+function writeWeights(name: string, shapes: Iterable<readonly [string, readonly number[]]>, metadata?: ReadonlyMap<string, string>): void {
+  const tensors = [...shapes].map(([tensor, shape]) => [tensor, { dtype: 'F32' as const, shape, bytes: new Uint8Array(4 * elementCount(shape)) }] as const);
+  writeFileSync(join(directory, name), writeSafetensors(new Map(tensors), metadata));
+}
+
 const network = sequential([1, 2, 2], [{ op: 'flatten' }, { op: 'dense', name: 'lin1', out: 4 }, { op: 'relu' }, { op: 'dense', name: 'lin2', out: 3 }]);
+const shapes = parameterLayout(network).parameters.map(({ name, shape }) => [name, shape] as const);
 
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'trajport-inspect-'));
@@ -64,4 +72,66 @@ describe('of a bundle', () => {
     expect(text).toMatch(/^ +all +attention, 4 heads +4×8 *$/m);
     expect(text).toMatch(/^ +few +attention, 4 heads, 2 key heads +4×8 *$/m);
   });
+});
+
+describe('of weights against a network', () => {
+  const against = (file: string, ...more: string[]) => run('inspect', file, '--graph', 'network.json', ...more);
+  const advice = 'all but the last layer fits: --zero-head of';
+
+  it.each<[string, string, readonly (readonly [string, readonly number[]])[], boolean]>([
+    ['no last layer', 'headless.safetensors', shapes.slice(0, 2), true],
+    ['another number of classes', 'other.safetensors', [...shapes.slice(0, 2), ['lin2.weight', [7, 4]], ['lin2.bias', [7]]], true],
+    ['another first layer', 'first.safetensors', [['lin1.weight', [4, 5]], ...shapes.slice(1)], false],
+    ['nothing in common', 'foreign.safetensors', [['x', [2]]], false],
+  ])('says of a file with %s whether zeros as last layer would do', async (_, file, tensors, fits) => {
+    writeWeights(file, tensors);
+    const { code, stdout } = await against(file);
+    expect(code).toBe(1);
+    expect(stdout.includes(`${advice} pack and transfer takes the file`)).toBe(fits);
+    expect(jsonLines((await against(file, '--json')).stdout)).toMatchObject([{ event: 'fit', fits: false, fitsWithoutHead: fits }]);
+  });
+
+  it('has no such advice where all fits, and names only pack where it takes rules', async () => {
+    writeWeights('whole.safetensors', shapes);
+    expect((await against('whole.safetensors')).stdout).not.toContain(advice);
+    writeWeights('named.safetensors', shapes.slice(0, 2).map(([name, shape]) => [`my_${name}`, shape] as const));
+    writeFileSync(join(directory, 'my.json'), JSON.stringify([{ from: 'my_**', to: '$1' }]));
+    expect((await against('named.safetensors', '--rules', 'my.json')).stdout).toContain(`${advice} pack takes`);
+  });
+
+  it("counts what is left out by the beginnings of its names, and lists it where asked", async () => {
+    const optimiser = Array.from({ length: 18 }, (_, i) => [`optimizer.state.${i}.exp_avg`, [2]] as const);
+    writeWeights('training.safetensors', [...shapes.map(([name, shape]) => [`state_dict.${name}`, shape] as const), ...optimiser, ['epoch', []]]);
+    const { code, stdout } = await against('training.safetensors');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^ +optimizer\.\* \(18\) +outside the prefix state_dict\. *$/m);
+    expect(stdout).toMatch(/^ +epoch +outside the prefix state_dict\. *$/m);
+    expect(stdout).toMatch(/19 left out/);
+    expect((await against('training.safetensors', '--verbose')).stdout.match(/optimizer\.state\.\d+\.exp_avg +outside/g)).toHaveLength(18);
+    const [{ ignored } = {}] = jsonLines((await against('training.safetensors', '--json')).stdout);
+    expect(ignored).toHaveLength(19);
+  });
+
+  it('shows both names of what a rule renamed to no name of the network, and notes rules that apply to none', async () => {
+    writeWeights('stem.safetensors', shapes.map(([name, shape]) => [`state_dict.${name.replace('lin1', 'stem')}`, shape] as const));
+    const rules = [{ from: '*.stem.*', to: '$1.line1.$2' }, { from: 'nothing', to: null }, { from: '*.stem.bias', to: 'behind' }];
+    writeFileSync(join(directory, 'rules.json'), JSON.stringify(rules));
+    const { stdout, stderr } = await against('stem.safetensors', '--rules', 'rules.json');
+    expect(stdout).toMatch(/^ +state_dict\.stem\.weight → state_dict\.line1\.weight +unexpected, 4×4 *$/m);
+    expect(stderr).toBe('note: rules.json[1] ("nothing") and 1 more rule apply to no name in stem.safetensors\n');
+    writeFileSync(join(directory, 'rules.json'), JSON.stringify(rules.slice(0, 2)));
+    expect((await against('stem.safetensors', '--rules', 'rules.json')).stderr).toBe('note: rules.json[1] ("nothing") applies to no name in stem.safetensors\n');
+  });
+});
+
+it('tells a dozen of what a file says besides its tensors, and how much more there is', async () => {
+  const metadata = (count: number) => new Map(Array.from({ length: count }, (_, i) => [`setting${i}`, `${i}`] as const));
+  writeWeights('dozen.safetensors', shapes, metadata(12));
+  expect((await run('inspect', 'dozen.safetensors')).stdout.match(/setting\d+:/g)).toHaveLength(12);
+  writeWeights('more.safetensors', shapes, metadata(40));
+  const { stdout } = await run('inspect', 'more.safetensors');
+  expect(stdout.match(/setting\d+:/g)).toHaveLength(12);
+  expect(stdout).toContain('\n  … and 28 more of what is no tensor (--json has all)\n');
+  const [{ metadata: all } = {}] = jsonLines((await run('inspect', 'more.safetensors', '--json')).stdout);
+  expect(Object.keys(all as object)).toHaveLength(40);
 });

@@ -1,9 +1,9 @@
 /**
  * Rules that rename and turn tensors. A rule file is a JSON list; the first rule whose pattern fits a name applies:
  *   [{ "from": "encoder.**", "to": null },
- *    { "from": "fc*.weight", "to": "linears.$1.weight" },
+ *    { "from": "fc*.*", "to": "linear$1.$2" },
  *    { "from": "layer.*.query.*", "to": "blocks.$1.qkv.$2", "part": [0, 3] },
- *    { "from": "dense/kernel", "to": "linears.0.weight", "view": [7, 7, 64, 512], "transpose": [3, 2, 0, 1], "shape": [512, 3136] }]
+ *    { "from": "dense/kernel", "to": "linear1.weight", "view": [7, 7, 64, 512], "transpose": [3, 2, 0, 1], "shape": [512, 3136] }]
  */
 import { describe } from '../../core/describe.ts';
 import { InvalidArgumentError, LimitError, MalformedFileError } from '../../core/errors.ts';
@@ -174,26 +174,45 @@ export function renameTensors(
   requireMembers('tensors', tensors, ['entries', 'get'], 'tensors by name: a Map');
   requireList('rules', rules, (_, rule) => rule);
   const compiled = compileRules('rules', rules);
-  let steps = 0;
+  const applied = applicationsOf(tensors.keys(), compiled);
   return joined([...tensors].map(([from, tensor]): Piece => {
-    let rule: NameRule | undefined;
-    let to: string | undefined = from;
-    for (const candidate of compiled) {
-      steps += candidate.pattern.steps(from);
-      if (steps > MATCHING_STEPS)
-        throw new LimitError({ field: 'rules', expected: `rules and names that match within ${MATCHING_STEPS} steps`, got: 'more' });
-      const captures = candidate.pattern.match(from);
-      if (captures === undefined) continue;
-      rule = candidate.rule;
-      to = rule.to === null ? undefined : fillTemplate(rule.to, captures);
-      break;
-    }
+    const { rule, captures } = applied.get(from) ?? {};
+    let to = rule === undefined || captures === undefined ? from : rule.to === null ? undefined : fillTemplate(rule.to, captures);
     if (to === undefined) return { from, to, tensor, turned: false };
     if (convention === 'keras') to = pytorchName(to);
     if (unread.has(to)) return { from, to, tensor, turned: false };
     const turned = turn(from, tensor, rule, convention, inputExtents.get(to), inputsFirst.has(to));
     return { from, to, tensor: turned, turned: turned.bytes !== tensor.bytes, ...(rule?.part === undefined ? {} : { part: rule.part }) };
   }));
+}
+
+interface Application extends CompiledRule {
+  readonly captures: readonly string[];
+}
+
+/** By name the rule that applies to it, the first that fits. @throws LimitError where matching would take too long. */
+function applicationsOf(names: Iterable<string>, compiled: readonly CompiledRule[]): ReadonlyMap<string, Application> {
+  const found = new Map<string, Application>();
+  let steps = 0;
+  for (const name of names) {
+    for (const candidate of compiled) {
+      steps += candidate.pattern.steps(name);
+      if (steps > MATCHING_STEPS)
+        throw new LimitError({ field: 'rules', expected: `rules and names that match within ${MATCHING_STEPS} steps`, got: 'more' });
+      const captures = candidate.pattern.match(name);
+      if (captures === undefined) continue;
+      found.set(name, { ...candidate, captures });
+      break;
+    }
+  }
+  return found;
+}
+
+/** Numbers of the rules that apply to none of the names: misspelt, or behind one that fits the same. @throws as `renameTensors`. */
+export function idleRules(names: Iterable<string>, rules: readonly NameRule[]): readonly number[] {
+  const compiled = compileRules('rules', rules);
+  const applied = new Set([...applicationsOf(names, compiled).values()].map(({ pattern }) => pattern));
+  return compiled.flatMap(({ pattern }, index) => (applied.has(pattern) ? [] : [index]));
 }
 
 /** A tensor under its new name, before what belongs together is joined. */

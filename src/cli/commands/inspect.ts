@@ -1,7 +1,8 @@
 /** `trajport inspect`: what is in a bundle or a file of weights. */
 import { foreignFormatNames } from '../../bundle/foreign/formats.ts';
-import { mapNames, mappingOptions } from '../../bundle/foreign/map-names.ts';
-import type { NameRule } from '../../bundle/foreign/name-rules.ts';
+import { type MappingReport, mapNames, mappingOptions } from '../../bundle/foreign/map-names.ts';
+import { idleRules } from '../../bundle/foreign/name-rules.ts';
+import { fitsWithoutHead } from '../../bundle/foreign/network.ts';
 import { heldGroups } from '../../matching/held-groups.ts';
 import { inferShapes, parameterLayout } from '../../model/graph.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
@@ -9,7 +10,7 @@ import type { TrajectoryBundle } from '../../bundle/reader.ts';
 import type { GraphNode, ModelGraph } from '../../model/graph.ts';
 import { formatBytes, formatCount, formatInteger, printable } from '../../report/text.ts';
 import { elementCount } from '../../tensor/tensor.ts';
-import { readCheckpointFile, readRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
+import { readCheckpointFile, readRules, remarkIdleRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
@@ -45,7 +46,7 @@ export const inspect = defineCommand({
   ],
   notes: [
     'Only the manifest of a bundle is read, not its checkpoints; trajport verify reads and checks them all.',
-    'Of tensors that fit under their own names only the number is told; --verbose lists them, and --json always does.',
+    'Of tensors that fit under their own names only the number is told, and what is left out is counted by the beginnings of its names; --verbose lists all, and so does --json.',
     'With --model or --graph, exit status 1 says that the weights do not fit: missing, unexpected, or of another shape.',
   ],
   async run(context, values, [path]) {
@@ -54,7 +55,7 @@ export const inspect = defineCommand({
     const graph = await graphOfShape(values);
     if (graph !== undefined) {
       if (values.verbose && context.output.json) throw new UsageError('--verbose is for text: --json lists every tensor anyway');
-      return inspectFit(context, file, graph, readRules(values.rules), values.verbose);
+      return inspectFit(context, file, graph, values);
     }
     if (values.rules !== undefined) throw new UsageError('--rules goes with --model or --graph');
     if (values.verbose) throw new UsageError('--verbose goes with --model or --graph; without them every tensor is listed');
@@ -70,6 +71,9 @@ export const inspect = defineCommand({
 
 /** A group of a residual network has dozens of members; with the columns before them, they fit into a terminal of 100. */
 const MEMBERS_WIDTH = 72;
+
+/** Training checkpoints keep every number of their optimiser's settings. */
+const METADATA_SHOWN = 12;
 
 function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBundle): void {
   const { graph } = bundle;
@@ -128,7 +132,9 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
   output.text(
     `${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]}: ${tensors.length} tensors, ${formatInteger(elements)} numbers\n`,
   );
-  for (const [key, value] of file.metadata) output.text(`  ${printable(key)}: ${printable(value)}`);
+  const metadata = [...file.metadata];
+  for (const [key, value] of metadata.slice(0, METADATA_SHOWN)) output.text(`  ${printable(key)}: ${printable(value)}`);
+  if (metadata.length > METADATA_SHOWN) output.text(`  … and ${formatInteger(metadata.length - METADATA_SHOWN)} more of what is no tensor (--json has all)`);
   output.text(
     output.table(
       [{ title: 'tensor' }, { title: 'dtype' }, { title: 'shape', align: 'right' }, { title: 'size', align: 'right' }],
@@ -141,9 +147,14 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
  * The tensors of a network beside what a file has for them, and what the file has besides; those that fit as they are only
  * where `verbose`.
  */
-async function inspectFit({ output, signal }: Context, path: string, graph: ModelGraph, rules: readonly NameRule[], verbose: boolean): Promise<ExitCode> {
+async function inspectFit(
+  { output, signal }: Context, path: string, graph: ModelGraph, values: { readonly rules: string | undefined; readonly verbose: boolean },
+): Promise<ExitCode> {
+  const { verbose } = values;
+  const rules = readRules(values.rules);
   const file = await readCheckpointFile(path, signal);
   remarkNotFinite(output, path, file.tensors);
+  remarkIdleRules(output, values.rules, rules, idleRules(file.tensors.keys(), rules), path);
   const layout = parameterLayout(graph);
   const { report } = mapNames(file.tensors, layout, rules, mappingOptions(graph, file.convention, rules));
   const show = (shape: readonly number[]): string => shape.join('×') || 'scalar';
@@ -176,9 +187,13 @@ async function inspectFit({ output, signal }: Context, path: string, graph: Mode
   });
   // What does not fit comes first: among hundreds of rows that do it would not be seen.
   const fitting = ([first]: readonly (readonly string[])[]): boolean => first?.at(-1)?.startsWith('fits') === true;
-  const unexpected = report.unexpected.map((item) => ['', '', printable(item.from), `unexpected, ${show(item.shape)}`]);
+  const unexpected = report.unexpected.map(({ from: name, to, shape }) => {
+    const renamed = name === report.prefix + to ? name : `${name} → ${to}`;
+    return ['', '', printable(renamed), `unexpected, ${show(shape)}`];
+  });
   const ordered = [...rows.filter((row) => !fitting(row)).flat(), ...unexpected, ...rows.filter(fitting).flat()];
-  output.record({ event: 'fit', path, format: file.format, ...report });
+  const headless = fitsWithoutHead(graph, file, rules);
+  output.record({ event: 'fit', path, format: file.format, ...report, fitsWithoutHead: headless });
   output.text(`${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]} against ${graphSummary(graph)}\n`);
   if (ordered.length > 0)
     output.text(output.table([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], ordered));
@@ -189,7 +204,7 @@ async function inspectFit({ output, signal }: Context, path: string, graph: Mode
     output.text(
       output.table(
         [{ title: 'left out' }, { title: 'why' }],
-        report.ignored.map(({ from: name, why }) => [printable(name), printable(why)]),
+        (verbose ? report.ignored.map(({ from: name, why }) => [name, why]) : foldedByModule(report.ignored)).map((row) => row.map(printable)),
       ),
     );
   }
@@ -202,5 +217,22 @@ async function inspectFit({ output, signal }: Context, path: string, graph: Mode
     ...(report.ignored.length > 0 ? [`${report.ignored.length} left out`] : []),
   ];
   output.text(`${report.fits ? 'fits' : 'does not fit'}: ${counts.join(', ')}${namingOf(report)}`);
+  if (!report.fits && headless) {
+    // Transfer takes no rules.
+    output.text(`all but the last layer fits: --zero-head of ${rules.length > 0 ? 'pack' : 'pack and transfer'} takes the file, with zeros there`);
+  }
   return report.fits ? exitCodes.ok : exitCodes.fellShort;
+}
+
+/** Names and why they are left out; those that begin with the same part for the same reason in one row: an optimiser has hundreds. */
+function foldedByModule(ignored: MappingReport['ignored']): readonly (readonly string[])[] {
+  const rows = new Map<string, { readonly module: string; readonly why: string; readonly names: string[] }>();
+  for (const { from, why } of ignored) {
+    const module = /^[^./]*[./]/.exec(from)?.[0] ?? from;
+    const key = `${module}\n${why}`;
+    const row = rows.get(key);
+    if (row === undefined) rows.set(key, { module, why, names: [from] });
+    else row.names.push(from);
+  }
+  return [...rows.values()].map(({ module, why, names }) => [names.length === 1 ? (names[0] as string) : `${module}* (${names.length})`, why]);
 }
