@@ -3,17 +3,19 @@ import { limits } from '../core/limits.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { Compute } from '../index.ts';
-import { parseGraph } from '../model/graph.ts';
+import { inferShapes, parseGraph } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { graphFromLayersModel, isLayersModel } from '../model/layers-model.ts';
 import { preset, presetNames } from '../model/presets.ts';
 import type { PresetName, PresetOptions } from '../model/presets.ts';
+import { formatCount } from '../report/text.ts';
 import { thatFile } from './arguments.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { givenDataOption, loadData } from './data-options.ts';
 import type { DataValues } from './data-options.ts';
 import { FileError, UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
+import type { Output } from './output.ts';
 import { isBundle, openBundleFile } from './weights.node.ts';
 
 export const modelOptions = {
@@ -26,7 +28,7 @@ export const modelOptions = {
       'features of a token',
   },
   depth: { kind: 'integer', field: 'depth', metavar: 'N', minimum: 1, maximum: 256, help: 'vit, gpt2, mixer: blocks (default 12)' },
-  heads: { kind: 'integer', field: 'heads', metavar: 'N', minimum: 1, maximum: 65_536, help: 'vit, gpt2: heads of an attention (default one for 64 features)' },
+  heads: { kind: 'integer', field: 'heads', metavar: 'N', minimum: 1, maximum: 65_536, help: 'vit, gpt2: heads of an attention (default: width ÷ 64, rounded)' },
   patch: {
     kind: 'integer', field: 'patch', metavar: 'N', minimum: 1, maximum: 1024,
     help: "vit, mixer, convnext: pixels of a patch's side (default 16, or 4 for small images and convnext)",
@@ -84,6 +86,24 @@ export async function graphOfShape(values: ModelValues & Partial<ValuesOf<typeof
     );
   }
   return graphOf(values, { input: input ?? [1, 1, 1], classes: classes ?? 1 });
+}
+
+/**
+ * Notes how many heads, and what patches, weights are taken to have where nobody said: those of another number of heads fit as
+ * well, and compute something else.
+ */
+export function remarkAssumed(output: Output, values: ModelValues, graph: ModelGraph | undefined): void {
+  const { model } = values;
+  if (graph === undefined || (model !== 'vit' && model !== 'gpt2')) return;
+  const attention = graph.nodes.flatMap((node) => (node.op === 'attention' ? [node] : []))[0];
+  const patches = graph.nodes.flatMap((node) => (node.op === 'conv2d' ? [node] : []))[0];
+  const assumed = [
+    ...(values.heads === undefined && attention !== undefined ? [{ option: '--heads', what: formatCount(attention.heads, 'head') }] : []),
+    ...(values.patch === undefined && patches !== undefined ? [{ option: '--patch', what: `patches of ${patches.kernel.join('×')} pixels` }] : []),
+  ];
+  if (assumed.length === 0) return;
+  const width = inferShapes(graph).get(attention?.name ?? graph.output)?.at(-1);
+  output.warn(`${model} of width ${width} is taken to have ${assumed.map(({ what }) => what).join(' and ')} (${assumed.map(({ option }) => option).join(', ')})`);
 }
 
 /** The network of `--graph`, or of `--model` with the shape of `--input` and `--classes`, else of the data. */
@@ -172,5 +192,10 @@ function readGraph(path: string): ModelGraph {
   } catch (cause) {
     throw new FileError(path, 'is neither a bundle nor JSON', cause);
   }
-  return isLayersModel(json) ? graphFromLayersModel(json) : parseGraph(json);
+  if (isLayersModel(json)) return graphFromLayersModel(json);
+  if (typeof json !== 'object' || json === null || !('nodes' in json)) {
+    const what = Array.isArray(json) ? 'a JSON list' : 'JSON without nodes';
+    throw new FileError(path, `is ${what} and no network: a graph is a JSON object { "version": 1, "input", "nodes", "output" } (docs/networks.md), and a bundle holds one too`);
+  }
+  return parseGraph(json);
 }

@@ -1,4 +1,5 @@
 /** Networks, data and losses in one line. */
+import { ignoredBecause } from '../bundle/foreign/map-names.ts';
 import type { MappingReport } from '../bundle/foreign/map-names.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
@@ -86,4 +87,16 @@ export function namingOf({ prefix, added, scheme }: MappingReport): string {
     (prefix === '' ? '' : `; under the prefix ${printable(prefix)}`) + (added === '' ? '' : `; without the network's prefix ${added}`) +
     (scheme === undefined ? '' : `; by the names of ${scheme}`)
   );
+}
+
+/** Of what a file has besides the network: weights that are of no use to it. Counts, masks and copies hold nothing that would be lost. */
+export function leftOutOf({ ignored }: MappingReport): readonly string[] {
+  return ignored.flatMap(({ from, why, belongs }) => (!belongs || why === ignoredBecause.unread ? [from] : []));
+}
+
+/** In one line; undefined where nothing is left out. */
+export function leftOutSummary(names: readonly string[]): string | undefined {
+  const [first] = names;
+  if (first === undefined) return undefined;
+  return `${formatCount(names.length, 'tensor')} of it left out, no part of the network: ${printable(first)}${names.length > 1 ? ' and others' : ''}`;
 }

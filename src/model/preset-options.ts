@@ -21,7 +21,7 @@ export interface PresetOptions {
   readonly width?: number;
   /** `vit`, `mixer`, `gpt2`: blocks (default 12). */
   readonly depth?: number;
-  /** `vit`, `gpt2`: heads of an attention (default one for 64 features). */
+  /** `vit`, `gpt2`: heads of an attention (default: width ÷ 64, rounded, and at least 1). */
   readonly heads?: number;
   /** `vit`, `mixer`: pixels of a patch's side (default 16, or 4 below 112 pixels); `convnext`: the same of its stem (default 4). */
   readonly patch?: number;

@@ -310,6 +310,67 @@ describe('trajport pack', () => {
   });
 });
 
+describe('what convert and pack say they did', () => {
+  const numbers = (shape: readonly number[]) => ({ dtype: 'F32' as const, shape, bytes: new Uint8Array(4 * shape.reduce((product, extent) => product * extent, 1)) });
+  const network = ['--model', 'mlp', '--widths', '4', '--input', '1,2,2', '--classes', '3'];
+  const hidden = [['linear1.weight', numbers([4, 4])], ['linear1.bias', numbers([4])]] as const;
+  const whole = [...hidden, ['linear2.weight', numbers([3, 4])], ['linear2.bias', numbers([3])]] as const;
+  const write = (name: string, tensors: Iterable<readonly [string, ReturnType<typeof numbers>]>) => writeFileSync(join(directory, name), writeSafetensors(new Map(tensors)));
+
+  it('names the last layer that became zeros, and what the file has there', async () => {
+    write('tuned.safetensors', whole);
+    write('base.safetensors', [...hidden, ['linear2.weight', numbers([9, 4])], ['linear2.bias', numbers([9])]]);
+    write('headless.safetensors', hidden);
+    const zeros = 'the last layer becomes zeros, linear2.weight 3×4, linear2.bias 3; the file has';
+    for (const [base, there] of [['base', 'linear2.weight 9×4, linear2.bias 9'], ['headless', 'none']] as const) {
+      const { code, stdout } = await run('pack', `${base}.safetensors`, 'tuned.safetensors', ...network, '--zero-head', '--out', 'zeroed.zip');
+      expect(code).toBe(0);
+      expect(stdout.split('\n').filter((line) => line.includes('zeros'))).toEqual([`${base}.safetensors: ${zeros} ${there}`]);
+    }
+    expect((await run('pack', 'tuned.safetensors', 'tuned.safetensors', ...network, '--out', 'kept.zip')).stdout).not.toContain('zeros');
+  });
+
+  it('counts what they left out of a file, and is silent on counts of batches', async () => {
+    write('training.safetensors', [...whole.map(([name, tensor]) => [`state_dict.${name}`, tensor] as const), ['optimizer.a', numbers([1])], ['optimizer.b', numbers([1])]]);
+    const told = '2 tensors of it left out, no part of the network: optimizer.a and others';
+    expect((await run('pack', 'training.safetensors', ...network, '--out', 'left.zip')).stdout).toContain(`\ntraining.safetensors: ${told}\n`);
+    expect((await run('convert', 'training.safetensors', 'left.safetensors', ...network)).stdout).toContain(`\n  ${told}\n`);
+    const [record] = jsonLines((await run('convert', 'training.safetensors', 'left.safetensors', ...network, '--json')).stdout);
+    expect(record).toMatchObject({ event: 'result', leftOut: ['optimizer.a', 'optimizer.b'] });
+    // It has num_batches_tracked.
+    expect((await run('convert', 'state-dict.pt', 'counts.safetensors', '--graph', 'network.json')).stdout).not.toContain('left out');
+  });
+
+  it('note the heads and patches that a transformer is taken to have where none are given', async () => {
+    const vit = ['--model', 'vit', '--input', '1,8,8', '--classes', '3', '--width', '128', '--depth', '1'];
+    for (const [options, note] of [
+      [[], 'note: vit of width 128 is taken to have 2 heads and patches of 4×4 pixels (--heads, --patch)\n'],
+      [['--patch', '4'], 'note: vit of width 128 is taken to have 2 heads (--heads)\n'],
+      [['--heads', '4', '--patch', '4'], ''],
+    ] as const) {
+      for (const command of [['inspect', 'tuned.safetensors'], ['convert', 'tuned.safetensors', 'never.safetensors'], ['pack', 'tuned.safetensors', '--out', 'never.zip']])
+        expect((await run(...command, ...vit, ...options)).stderr.split(/(?<=\n)/).filter((line) => line.includes('taken to have')).join('')).toBe(note);
+    }
+    expect((await run('inspect', 'tuned.safetensors', '--model', 'gpt2', '--input', '4', '--classes', '8', '--width', '64', '--depth', '1')).stderr).toBe(
+      'note: gpt2 of width 64 is taken to have 1 head (--heads)\n',
+    );
+  });
+
+  it('note rules that apply to no name: of the file, of that of --like, or of all files that are packed', async () => {
+    write('mine.safetensors', whole.map(([name, tensor]) => [`my_${name}`, tensor]));
+    writeFileSync(join(directory, 'mine.json'), JSON.stringify([{ from: 'my_**', to: '$1' }, { from: 'extra', to: null }]));
+    const note = (files: string) => `note: mine.json[1] ("extra") applies to no name in ${files}\n`;
+    const rules = ['--rules', 'mine.json', ...network];
+    expect(await run('convert', 'mine.safetensors', 'm.safetensors', ...rules)).toMatchObject({ code: 0, stderr: note('mine.safetensors') });
+    expect(await run('convert', 'tuned.safetensors', 'm.safetensors', ...rules, '--like', 'mine.safetensors')).toMatchObject({ code: 0, stderr: note('mine.safetensors') });
+    expect(await run('pack', 'tuned.safetensors', 'mine.safetensors', ...rules, '--out', 'm.zip')).toMatchObject({ code: 0, stderr: note('any of the 2 files') });
+    write('more.safetensors', [...whole, ['extra', numbers([1])]]);
+    expect(await run('pack', 'more.safetensors', 'mine.safetensors', ...rules, '--out', 'm.zip')).toMatchObject({ code: 0, stderr: '' });
+    // Where the file does not fit, that may be why.
+    expect((await run('pack', 'dtypes.pth', 'mine.safetensors', ...rules, '--out', 'm.zip')).stderr).toContain('note: mine.json[0] ("my_**") and 1 more rule apply to no name in dtypes.pth\n');
+  });
+});
+
 describe('trajport inspect against a network', () => {
   it('says that weights fit', async () => {
     const { code, stdout } = await run('inspect', 'state-dict.pt', '--graph', 'network.json', '--verbose');

@@ -18,6 +18,7 @@ beforeAll(async () => {
   writeImageFolder(join(directory, 'three'));
   writeImageFolder(join(directory, 'five'), { classes: 5 });
   mkdirSync(join(directory, 'folder'));
+  writeFileSync(join(directory, 'rules.json'), JSON.stringify([{ from: 'a', to: 'b' }]));
   const { code, stderr } = await run('train', '--data', 'three', '--widths', '24,8', '--iterations', '1', '--final', 'v.safetensors');
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   // What a training on the whole of Fashion-MNIST records, without the minute that it takes.
@@ -57,6 +58,7 @@ it.each<[number, readonly string[], string]>([
     ['inspect', 'v.safetensors', '--model', 'resnet18'],
     '--model needs --input C,H,W and --classes N, e.g. --input 3,224,224 --classes 1000',
   ],
+  [3, ['inspect', 'v.safetensors', '--graph', 'rules.json'], 'rules.json: is a JSON list and no network: a graph is a JSON object { "version": 1, "input", "nodes", "output" }'],
   [3, ['inspect', '-'], '-: no such file: standard input is not read, give the name of a file'],
   [2, ['inspect', '-v2.safetensors'], 'did you mean ./-v2.safetensors ?'],
   [3, ['inspect', 'folder'], 'folder: is a folder, where one file is read (pack takes folders of checkpoints'],

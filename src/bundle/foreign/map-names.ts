@@ -23,6 +23,9 @@ export interface IgnoredTensor {
   readonly copyOf?: string;
 }
 
+/** Reasons by which others tell what they are told of. */
+export const ignoredBecause = { unread: 'a part that the network does not read', replaced: 'replaced by the caller' } as const;
+
 export interface MappingReport {
   /** The prefix that every used name has and that was left out, e.g. `state_dict.`; empty where there is none. */
   readonly prefix: string;
@@ -130,11 +133,11 @@ export function mapNames(
   for (const item of renamed) {
     const inner = item.to?.startsWith(prefix) === true ? item.to.slice(prefix.length) : undefined;
     const to = inner !== undefined && own.has(added + inner) ? added + inner : inner;
-    if (item.to === undefined && scheme !== undefined) ignored.push({ from: item.from, why: 'a part that the network does not read', belongs: true });
+    if (item.to === undefined && scheme !== undefined) ignored.push({ from: item.from, why: ignoredBecause.unread, belongs: true });
     else if (to === undefined)
       ignored.push({ from: item.from, why: item.to === undefined ? 'a rule leaves it out' : `outside the prefix ${prefix}`, belongs: false });
     else if (counters.has(to)) ignored.push({ from: item.from, why: 'a count of batches', belongs: true });
-    else if (replaced.has(to)) ignored.push({ from: item.from, why: 'replaced by the caller', belongs: true });
+    else if (replaced.has(to)) ignored.push({ from: item.from, why: ignoredBecause.replaced, belongs: true });
     else if (wanted.has(to)) {
       const items = found.get(to);
       if (items === undefined) found.set(to, [item]);

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { foreignFormatNames, readForeign } from '../../bundle/foreign/formats.ts';
 import type { ForeignFileRead, ForeignFormat } from '../../bundle/foreign/formats.ts';
 import { mapNames, mappingOptions, requireFit } from '../../bundle/foreign/map-names.ts';
-import { type NameRule, type Renamed, recordedRules, renameTensors } from '../../bundle/foreign/name-rules.ts';
+import { type NameRule, type Renamed, idleRules, recordedRules, renameTensors } from '../../bundle/foreign/name-rules.ts';
 import { stateFromForeign } from '../../bundle/foreign/network.ts';
 import { stateToForeign } from '../../bundle/foreign/state-to-foreign.ts';
 import { writableFormatOf, writeForeign } from '../../bundle/foreign/write.ts';
@@ -14,13 +14,13 @@ import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { formatBytes, formatCount, printable } from '../../report/text.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
-import { readCheckpointFile, readRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
+import { readCheckpointFile, readRules, remarkIdleRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { writeAtomically } from '../files.node.ts';
 import { remarkNotFinite } from '../finite.ts';
-import { givenTask, graphOfShape, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
-import { namingOf } from '../summaries.ts';
+import { givenTask, graphOfShape, modelOptions, refuseNetwork, remarkAssumed, shapeOptions } from '../networks.ts';
+import { leftOutOf, leftOutSummary, namingOf } from '../summaries.ts';
 import { checkpointIndex, isBundle, openBundleFile, readTensors } from '../weights.node.ts';
 
 const options = {
@@ -82,19 +82,25 @@ export const convertCommand = defineCommand({
     claim(outputs);
     if (isBundle(from)) refuseNetwork(values);
     const given = await graphOfShape(values);
+    remarkAssumed(output, values, given);
     const { read, kind, graph = given, training = (await givenTask(values))?.training } = isBundle(from)
       ? await readBundled(from, values.checkpoint, signal)
       : await readFile(from, values.checkpoint, signal);
     remarkNotFinite(output, from, read.tensors);
     const rules = readRules(values.rules);
+    if (values.like !== undefined && graph === undefined)
+      throw new UsageError('--like needs the network: give --graph BUNDLE, --graph FILE.json or --model NAME');
+    const like = values.like === undefined ? undefined : { path: values.like, file: await readTensors(values.like, undefined, signal) };
+    const ruled = like?.file ?? read;
+    remarkIdleRules(output, values.rules, rules, idleRules(ruled.tensors.keys(), rules), like?.path ?? from);
     const {
       tensors,
       partsOf,
       naming = '',
-      leftOut = [],
+      leftOut,
       besides = { metadata: read.metadata },
-    } = values.like !== undefined
-      ? await asIn(values.like, from, read, graph, rules.length > 0 ? rules : recordedRules(training), signal)
+    } = like !== undefined && graph !== undefined
+      ? asIn(like.path, like.file, from, read, graph, rules.length > 0 ? rules : recordedRules(training))
       : given === undefined
         ? withRules(from, read, values.rules === undefined ? undefined : rules)
         : forNetwork(from, read, given, rules);
@@ -125,11 +131,12 @@ export const convertCommand = defineCommand({
       output: to,
       files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })),
       tensors: listed,
-      ...(values.like === undefined ? {} : { like: values.like, leftOut }),
+      ...(values.like === undefined ? {} : { like: values.like }),
+      ...(leftOut === undefined ? {} : { leftOut }),
     });
     output.text(`${printable(from)} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}${naming}`);
-    if (leftOut.length > 0)
-      output.text(`  ${formatCount(leftOut.length, 'tensor')} of it left out, no part of the network: ${printable(leftOut[0] as string)}${leftOut.length > 1 ? ' and others' : ''}`);
+    const besideThem = leftOutSummary(leftOut ?? []);
+    if (besideThem !== undefined) output.text(`  ${besideThem}`);
     for (const [types, names] of changesOf(listed)) {
       const [first = '', ...others] = names;
       output.text(`  ${types}: ${formatCount(names.length, 'tensor')}, ${printable(first)}${others.length === 0 ? '' : ' and others'}`);
@@ -209,7 +216,7 @@ interface Taken {
   readonly partsOf: ReadonlyMap<string, readonly string[] | undefined>;
   /** How the file's names became the network's, in words. */
   readonly naming?: string;
-  /** What the file of --like has besides. */
+  /** What the file, or that of --like, has besides the network. */
   readonly leftOut?: readonly string[];
   /** What the written file says besides; what the file read says, unless given. */
   readonly besides?: Pick<WriteForeignOptions, 'metadata' | 'modelJson'>;
@@ -232,17 +239,16 @@ function forNetwork(field: string, { tensors, convention }: ForeignFileRead, gra
     tensors: mapped.tensors,
     partsOf: new Map(mapped.report.mapped.map(({ to, parts }) => [to, parts])),
     naming: namingOf(mapped.report),
+    leftOut: leftOutOf(mapped.report),
   };
 }
 
-/** As the file `path` has them. @throws UsageError without a network; MalformedFileError where either file does not hold it. */
-async function asIn(
-  path: string, from: string, read: ForeignFileRead, graph: ModelGraph | undefined, rules: readonly NameRule[], signal: AbortSignal,
-): Promise<Taken> {
-  if (graph === undefined) throw new UsageError('--like needs the network: give --graph BUNDLE, --graph FILE.json or --model NAME');
+/** As `like`, the file `path`, has them. @throws MalformedFileError where either file does not hold the network. */
+function asIn(
+  path: string, like: ForeignFileRead, from: string, read: ForeignFileRead, graph: ModelGraph, rules: readonly NameRule[],
+): Taken {
   const { state, report } = stateFromForeign(graph, read, [], from);
   requireFit(from, report);
-  const like = await readTensors(path, undefined, signal);
   // Hugging Face's loaders want to be told whose layouts they are.
   const metadata = new Map(like.convention === 'pytorch' ? [['format', like.metadata.get('format') ?? 'pt']] : []);
   const tensors = stateToForeign(graph, state as NetworkState, like, rules, path);

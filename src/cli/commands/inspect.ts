@@ -17,7 +17,7 @@ import { UsageError, exitCodes } from '../exit.ts';
 import type { ExitCode } from '../exit.ts';
 import { remarkNotFinite } from '../finite.ts';
 import type { Output } from '../output.ts';
-import { graphOfShape, modelOptions, refuseNetwork, shapeOptions } from '../networks.ts';
+import { graphOfShape, modelOptions, refuseNetwork, remarkAssumed, shapeOptions } from '../networks.ts';
 import { graphSummary, namingOf, trainingSummary } from '../summaries.ts';
 import { isBundle, openBundleFile } from '../weights.node.ts';
 
@@ -54,6 +54,7 @@ export const inspect = defineCommand({
     if (isBundle(file)) refuseNetwork(values);
     const graph = await graphOfShape(values);
     if (graph !== undefined) {
+      remarkAssumed(context.output, values, graph);
       if (values.verbose && context.output.json) throw new UsageError('--verbose is for text: --json lists every tensor anyway');
       return inspectFit(context, file, graph, values);
     }

@@ -1,21 +1,24 @@
 /** `trajport pack`: a bundle from checkpoints of any kind. */
 import { basename } from 'node:path';
-import { type MappingReport, describeMisfits } from '../../bundle/foreign/map-names.ts';
+import type { ForeignCheckpoint } from '../../bundle/foreign/checkpoint.ts';
+import { type MappingReport, describeMisfits, ignoredBecause } from '../../bundle/foreign/map-names.ts';
+import { type NameRule, idleRules } from '../../bundle/foreign/name-rules.ts';
 import { type CheckpointLabel, checkpointLabels, fitsWithoutHead, stateFromForeign } from '../../bundle/foreign/network.ts';
 import { type CheckpointContent, writeBundleTo } from '../../bundle/writer.ts';
 import { MalformedFileError } from '../../core/errors.ts';
 import { normalisationRecord, perChannel } from '../../data/normalisation.ts';
+import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
-import type { NameRule } from '../../bundle/foreign/name-rules.ts';
+import { findHead } from '../../model/head.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatBytes, printable } from '../../report/text.ts';
-import { listCheckpoints, packedFiles, readCheckpointFile, readRules, rulesOption } from '../checkpoints.node.ts';
+import { listCheckpoints, packedFiles, readCheckpointFile, readRules, remarkIdleRules, rulesOption } from '../checkpoints.node.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { normalisationOf, normalisationOptions } from '../data-options.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { streamAtomically } from '../files.node.ts';
-import { graphOfShape, modelOptions, shapeOptions } from '../networks.ts';
-import { graphSummary } from '../summaries.ts';
+import { graphOfShape, modelOptions, remarkAssumed, shapeOptions } from '../networks.ts';
+import { graphSummary, leftOutOf, leftOutSummary } from '../summaries.ts';
 import { openBundleFile, requireHead } from '../weights.node.ts';
 
 const options = {
@@ -91,10 +94,11 @@ export const packCommand = defineCommand({
       output.warn('one checkpoint is no trajectory: transfer needs the weights before a fine-tune and those after it');
     const rules = readRules(values.rules);
     output.text(graphSummary(graph));
+    remarkAssumed(output, values, graph);
 
     const content = {
       graph,
-      checkpoints: readCheckpoints({ output, signal }, graph, files, labels, rules, values['zero-head']),
+      checkpoints: readCheckpoints({ output, signal }, graph, files, labels, rules, values),
       training: {
         packedFrom: files.map((path) => basename(path)), ...normalisationRecord(normalisation), ...(values['zero-head'] ? { zeroHead: true } : {}),
         // By which a target's file, which has the same names, is read too.
@@ -143,18 +147,36 @@ async function* readCheckpoints(
   files: readonly string[],
   labels: readonly CheckpointLabel[],
   rules: readonly NameRule[],
-  zeroHead: boolean,
+  values: { readonly rules: string | undefined; readonly 'zero-head': boolean },
 ): AsyncGenerator<CheckpointContent> {
+  let idle = [...rules.keys()];
   for (const [i, path] of files.entries()) {
     output.progress('packing', i, files.length, { file: basename(path) });
     const checkpoint = await readCheckpointFile(path, signal);
-    const { state, report, narrow } = stateFromForeign(graph, checkpoint, rules, path, { zeroHead: zeroHead && i === 0 });
+    const zeroHead = values['zero-head'] && i === 0;
+    const { state, report, narrow } = stateFromForeign(graph, checkpoint, rules, path, { zeroHead });
+    const idleHere = new Set(idleRules(checkpoint.tensors.keys(), rules));
+    idle = idle.filter((rule) => idleHere.has(rule));
+    if (!report.fits) remarkIdleRules(output, values.rules, rules, [...idleHere], path);
     requireMapping(output, path, report, !report.fits && i === 0 && files.length > 1 && fitsWithoutHead(graph, checkpoint, rules));
     if (narrow.length > 0)
       output.warn(`${path} holds ${narrow.length} tensors of 16-bit floats: late steps may be smaller than their spacing`);
+    if (zeroHead) output.text(`${printable(path)}: ${zeroedHead(graph, checkpoint, report)}`);
+    const leftOut = leftOutSummary(leftOutOf(report));
+    if (leftOut !== undefined) output.text(`${printable(path)}: ${leftOut}`);
     const { label, epoch } = labels[i] as CheckpointLabel;
     yield { label, state: state as NetworkState, ...(epoch === undefined ? {} : { epoch }) };
   }
+  remarkIdleRules(output, values.rules, rules, idle, files.length === 1 ? (files[0] as string) : `any of the ${files.length} files`);
+}
+
+/** What became zeros, and what the file has there. */
+function zeroedHead(graph: ModelGraph, { tensors }: ForeignCheckpoint, { ignored }: MappingReport): string {
+  const named = (name: string, shape: readonly number[] = []): string => `${printable(name)} ${shape.join('×')}`;
+  const head = findHead(graph);
+  const zeros = parameterLayout(graph).parameters.flatMap(({ name, shape }) => (head?.has(name) === true ? [named(name, shape)] : []));
+  const replaced = ignored.flatMap(({ from, why }) => (why === ignoredBecause.replaced ? [named(from, tensors.get(from)?.shape)] : []));
+  return `the last layer becomes zeros, ${zeros.join(', ')}; the file has ${replaced.length === 0 ? 'none' : replaced.join(', ')}`;
 }
 
 /** @throws MalformedFileError where not every tensor fits; which ones do not stands above it, all of them. */
