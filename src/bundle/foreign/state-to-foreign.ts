@@ -6,10 +6,11 @@
  * their elements' numbers, and where each number arrives is where its value is to be taken from: whatever rules, views
  * and orders of flattened images did, this undoes.
  */
-import { InvalidArgumentError, UnsupportedError } from '../../core/errors.ts';
+import { InvalidArgumentError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { requireMembers } from '../../core/require.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
+import { findHead } from '../../model/head.ts';
 import { elementCount, sameShape } from '../../tensor/tensor.ts';
 import type { NetworkState, Tensor } from '../../tensor/tensor.ts';
 import type { RawTensor } from '../safetensors.ts';
@@ -40,7 +41,8 @@ export function stateToForeign(
   const fits = mapNames(given.tensors, layout, rules, mapping).report;
   const like = fits.fits ? given : withHeadOf(graph, given, rules, fits);
   const { report } = like === given ? { report: fits } : mapNames(like.tensors, layout, rules, mapping);
-  requireFit(field, report.fits ? report : fits, 'a file with the same head has them all');
+  if (!report.fits) requireHeadIn(field, graph, given, rules, fits);
+  requireFit(field, report.fits ? report : fits);
 
   const shapes = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
   const tensorOf = (name: string): Tensor =>
@@ -95,6 +97,16 @@ function withHeadOf(graph: ModelGraph, like: ForeignCheckpoint, rules: readonly 
     return [from, asRaw(shape, new Float32Array(elementCount(shape)))];
   });
   return { ...like, tensors: new Map([...like.tensors, ...resized.filter((item) => item !== undefined)]) };
+}
+
+/** @throws MalformedFileError where all but the last layer is there, whose names in the file nobody knows then. */
+function requireHeadIn(field: string, graph: ModelGraph, given: ForeignCheckpoint, rules: readonly NameRule[], { missing }: MappingReport): void {
+  const head = findHead(graph);
+  const lacking = missing.filter(({ name }) => head?.has(name) === true).map(({ name }) => name);
+  if (lacking.length === 0 || !fitsWithoutHead(graph, given, rules)) return;
+  throw new MalformedFileError({
+    field, expected: "a file with the network's last layer, as that of the fine-tune has it", got: `one without ${lacking.join(', ')}`,
+  });
 }
 
 /** What a copy of a weight that the network uses twice becomes. @throws UnsupportedError where it is laid out otherwise. */

@@ -34,7 +34,7 @@ const options = {
     kind: 'string', reads: weightFiles, metavar: 'FILE',
     help:
       "under FILE's names and in its layouts, with the masks and counts that its framework keeps beside weights, and of a TensorFlow.js model its topology: what " +
-      'a transfer wrote goes back to where v2 came from',
+      'a transfer wrote goes back to its framework; FILE is best the fine-tune, whose last layer is there',
   },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },
   verbose: { kind: 'flag', help: 'list every tensor' },
@@ -58,8 +58,8 @@ export const convertCommand = defineCommand({
       run: 'trajport convert model.safetensors vit.safetensors --model vit --width 768 --input 3,224,224 --classes 1000',
     },
     {
-      say: 'what a transfer wrote, for the framework that v2 came from',
-      run: 'trajport convert v2-ported.safetensors model.safetensors --graph fine-tune.zip --like v2.safetensors',
+      say: 'what a transfer wrote, for the framework that the fine-tune came from',
+      run: 'trajport convert v2-ported.safetensors model.safetensors --graph fine-tune.zip --like fine-tuned.safetensors',
     },
     {
       say: 'a checkpoint out of a bundle; inspect lists them',
@@ -71,7 +71,7 @@ export const convertCommand = defineCommand({
   notes: [
     'OUT is safetensors, npz or TensorFlow.js weights by its ending: .safetensors, .npz, .json. Files in parts are given by their index or model.json.',
     "With --model or --graph, OUT holds that network's tensors by its names and in its layouts, also of Keras files whose images are flattened; what does not fit is refused.",
-    'With --like FILE, OUT has what FILE has, by its names and in its layouts: the weights from IN as F32, and what belongs beside them as it is. FILE holds the same network; its last layer may have another number of classes.',
+    'With --like FILE, OUT has what FILE has, by its names and in its layouts: the weights from IN as F32, and what belongs beside them as it is. FILE holds the same network; its last layer may have another number of classes, but must be there: the file of the fine-tune has it, a published base may not.',
     'Without these and --rules, names and layouts stay as they are. With --rules alone, kernels of Keras and TensorFlow.js files that no rule says otherwise of are turned to [out, in] and OIHW.',
     'An element type that OUT cannot hold becomes one that holds all of its values; where there is none, nothing is written.',
   ],

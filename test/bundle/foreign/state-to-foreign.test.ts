@@ -89,11 +89,14 @@ describe("Hugging Face's ViT", () => {
     expect(stateToForeign(graph, state, pytorch(whole)).get('vit.pooler.dense.weight')).toBe(pooler);
   });
 
-  it('is refused without a head, with what would do', async () => {
-    const tensors = published(5);
-    tensors.delete('classifier.weight');
-    const error = await expectTyped(() => stateToForeign(graph, state, pytorch(tensors), [], 'base.bin'), 'malformed-file');
-    expect(error.message).toMatch(/base\.bin.*same head.*missing: head\.weight/);
+  it('is refused without a head, with what would do, and with no such advice for any other misfit', async () => {
+    const without = (...names: string[]) => pytorch(new Map([...published(5)].filter(([name]) => !names.includes(name))));
+    const refusal = async (given: ForeignCheckpoint) => (await expectTyped(() => stateToForeign(graph, state, given, [], 'base.bin'), 'malformed-file')).message;
+    const advice = "base.bin: expected a file with the network's last layer, as that of the fine-tune has it, got one without head.";
+    expect(await refusal(without('classifier.weight', 'classifier.bias'))).toBe(`${advice}weight, head.bias`);
+    expect(await refusal(without('classifier.weight'))).toBe(`${advice}weight`);
+    for (const other of [without('vit.layernorm.weight'), without('classifier.weight', 'classifier.bias', 'vit.layernorm.weight')])
+      expect(await refusal(other)).toMatch(/^base\.bin: expected the network's tensors, got .*missing: /);
   });
 
   it('is refused where a head has other inputs, not only other classes', async () => {
