@@ -62,7 +62,8 @@ export function reportTransfer(output: Output, core: Core, ported: Ported): void
   }
   if (result.chosenStep === 0) {
     output.warn(
-      `step 0 is kept: no step scored better than the target itself, which is what is written, unchanged; --stop-rule last takes the last step`,
+      'step 0 is kept: no step scored better than the target itself, which is what is written, ' +
+        `${result.record.settings['zeroHead'] === true ? 'with zeros as last layer' : 'unchanged'}; --stop-rule last takes the last step`,
     );
   }
   remarkBetterNaive(output, result, naive, tokens);

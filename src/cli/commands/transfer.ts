@@ -1,19 +1,15 @@
 /** `trajport transfer`: carries a bundle's trajectory over to other base weights. */
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { isTokenSet } from '../../data/data-set.ts';
-import { selectRows } from '../../data/image-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
 import { limits } from '../../core/limits.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
-import { evaluate, plan, transfer } from '../../index.ts';
-import type { Evaluation, Loss, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions, TransferStep } from '../../index.ts';
-import { outputClasses, parameterLayout } from '../../model/graph.ts';
-import type { ModelGraph } from '../../model/graph.ts';
+import { plan, transfer } from '../../index.ts';
+import type { ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions } from '../../index.ts';
+import { parameterLayout } from '../../model/graph.ts';
 import { findHead } from '../../model/head.ts';
 import { initialise } from '../../model/initialise.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
-import { formatInteger, formatPercent } from '../../report/text.ts';
-import type { NetworkState } from '../../tensor/tensor.ts';
 import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import { dataSha256 } from '../../transfer/record.ts';
 import { DEFAULT_HISTORY_BUDGET_BYTES, readSettings, readSplit, requireZeroHead, skipPredicate } from '../../transfer/settings.ts';
@@ -22,7 +18,7 @@ import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
-import type { Context, GlobalValues } from '../command.ts';
+import type { GlobalValues } from '../command.ts';
 import { dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
 import { hasPart } from '../data.node.ts';
 import { FileError, UsageError, exitCodes } from '../exit.ts';
@@ -37,7 +33,8 @@ import { requireTakenByNetwork } from '../taken-options.ts';
 import { remarkOtherData, withTaskData } from '../task.ts';
 import { scoringOptions, transferOptions } from '../transfer-options.ts';
 import { emitStep, recordOf, reportTransfer } from '../transfer-report.ts';
-import type { Ported, Three } from '../transfer-report.ts';
+import type { Ported } from '../transfer-report.ts';
+import { remarkGuessingTarget, scoreOfSource, testEvaluations } from '../transfer-scores.ts';
 import { headOptionOf, headOptions, openBundleFile, readStart, readWeights } from '../weights.node.ts';
 
 const options = {
@@ -184,7 +181,7 @@ export const transferCommand = defineCommand({
         ...(job.resume === undefined ? {} : { resume: job.resume }),
         onProgress: ({ done, total, detail, steps }) => {
           for (const step of steps) emitStep(output, core, step, perplexed);
-          if (remarksHead && steps[0]?.step === 0) remarkHeadOfOther(output, graph, steps[0].heldOut);
+          if (remarksHead && steps[0]?.step === 0) remarkGuessingTarget(output, graph, steps[0].heldOut);
           output.progress(`porting by ${values.method}`, done, total, detail);
         },
       }),
@@ -267,63 +264,9 @@ function remarkNothingHeldOut(output: Output, bundlePath: string, values: Values
   output.warn(`${why} leaves nothing to choose a step by: the last one is kept, as with --stop-rule last`);
 }
 
-/** Share of the way from chance to certainty below which a network knows nothing of the task. */
-const KNOWN_SHARE = 0.1;
-
-function isByChance(accuracy: number, graph: ModelGraph): boolean {
-  const chance = 1 / outputClasses(graph);
-  return accuracy < chance + KNOWN_SHARE * (1 - chance);
-}
-
-function remarkHeadOfOther(output: Output, graph: ModelGraph, heldOut: TransferStep['heldOut']): void {
-  if (heldOut === undefined || !isByChance(heldOut.accuracy, graph)) return;
-  output.warn(
-    `the target is right on ${formatPercent(heldOut.accuracy)} % of what is held out, about as often as by chance: where its last layer is of another task, ` +
-      '--zero-head ports better',
-  );
-}
-
 function remarkIdleWorkers(output: Output, workers: number): void {
   if (workers > 2)
     output.warn(`--workers ${workers}: without --micro-batch no more than two have work, one for the source and one for the target`);
-}
-
-/** Images that tell whether a source is what it is taken for. */
-const SOURCE_IMAGES = 1000;
-
-/**
- * Accuracy of the source's end on some images of its task, told before the work: heads, patches or pixels that are not those of
- * its training fit as well, and then it ports badly and nothing else says why.
- */
-async function scoreOfSource(
-  { compute, output, signal }: Context, bundle: TrajectoryBundle, to: string | undefined, images: DataSet, loss: Loss,
-): Promise<number> {
-  const { graph } = bundle;
-  const index = to === undefined ? bundle.checkpoints.length - 1 : checkpointNumber(bundle, 'to', to);
-  const data = isTokenSet(images) ? images : selectRows(images, Int32Array.from({ length: Math.min(images.count, SOURCE_IMAGES) }, (_, i) => i));
-  const { accuracy } = await evaluate({ graph, state: await bundle.readCheckpoint(index, signal), data, loss, compute: await compute(), signal });
-  output.text(`source: ${formatPercent(accuracy)} % right on ${formatInteger(data.count)} images\n`);
-  if (isByChance(accuracy, graph))
-    output.warn('the source is right about as often as by chance: its heads, patch, classes or pixels (--pixel-mean) may not be those of its training');
-  return accuracy;
-}
-
-async function testEvaluations(
-  { compute, output, signal }: Context,
-  states: readonly NetworkState[],
-  graph: ModelGraph,
-  data: DataSet,
-  loss: Loss,
-): Promise<Three<Evaluation>> {
-  const handle = await compute();
-  const evaluations: Evaluation[] = [];
-  for (const state of states) {
-    const before = evaluations.length * data.count;
-    const onProgress = ({ done }: ProgressEvent): void => output.progress('scoring on test images', before + done, states.length * data.count, {});
-    evaluations.push(await evaluate({ graph, state, data, loss, compute: handle, signal, onProgress }));
-  }
-  const [target, naive, transferred] = evaluations as [Evaluation, Evaluation, Evaluation];
-  return { target, naive, transferred };
 }
 
 /** The choices that were made. A type over every choice: a new one cannot be forgotten by who lists them. */
