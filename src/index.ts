@@ -101,6 +101,8 @@ export { tokenSet, tokensFromBytes } from './data/token-set.ts';
 export type { TokenSet, TokenSetFields } from './data/token-set.ts';
 export { generateTaskPair } from './data/generated.ts';
 export type { Task, TaskPairOptions } from './data/generated.ts';
+export { imageSetFromArray } from './data/array-images.ts';
+export type { ArrayImagesFields } from './data/array-images.ts';
 export { imageSetFromIdx } from './data/idx.ts';
 export type { IdxFields } from './data/idx.ts';
 export { imageSetFromCifar } from './data/cifar.ts';

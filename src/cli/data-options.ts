@@ -29,7 +29,8 @@ export const dataOptions = {
   data: {
     kind: 'string', reads: dataFiles, metavar: 'DIR',
     help:
-      "folder of images: files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not; or generated:before, generated:after; text:PATH, " +
+      "images: a folder of files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not, or one .npz with x_train, y_train, x_test, y_test (colour, any " +
+      'size); or generated:before, generated:after; text:PATH, ' +
       'tokens:FILE for language models (default: generated:before, or the one of the two that the bundle was trained on)',
   },
   context: {

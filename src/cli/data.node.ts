@@ -1,5 +1,5 @@
 /**
- * Finds image sets on disk. MNIST's and CIFAR's file names are the convention; what is read is any image size and up to
+ * Finds image sets on disk, in folders by MNIST's and CIFAR's file names or in one file of arrays; of any image size and up to
  * 256 classes. `generated:before` and `generated:after` name the built-in pair of tasks, which needs no files.
  */
 import { existsSync, readdirSync } from 'node:fs';
@@ -13,6 +13,7 @@ import type { ImageSet } from '../data/image-set.ts';
 import { withNormalisation } from '../data/normalisation.ts';
 import type { Normalisation } from '../data/normalisation.ts';
 import type { Compute } from '../index.ts';
+import { hasArrayPart, loadArrayImages, namesArrayImages } from './array-images.node.ts';
 import { FileError, UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
 import { nearestName } from '../core/nearest-name.ts';
@@ -57,8 +58,8 @@ const cifarNames: Readonly<Record<DataPart, RegExp>> = {
   test: /^(test_batch|test([-_]\d+)?)\.bin(\.gz)?$/,
 };
 
-/** Whether a value of --data is a folder of images. */
-export function isFolder(name: string): boolean {
+/** Whether a value of --data is a folder or file of images. */
+export function namesFiles(name: string): boolean {
   return !name.startsWith('generated:') && !namesTokens(name);
 }
 
@@ -66,6 +67,7 @@ export function isFolder(name: string): boolean {
 export async function hasPart(name: string, part: DataPart): Promise<boolean> {
   if (name.startsWith('generated:')) return true;
   if (namesTokens(name)) return hasTokenPart(name, part);
+  if (namesArrayImages(name)) return hasArrayPart(name, part);
   const files = list(name);
   return files.some((file) => idxNames[part].images.test(file) || cifarNames[part].test(file));
 }
@@ -74,6 +76,7 @@ export async function hasPart(name: string, part: DataPart): Promise<boolean> {
 export function dataFiles(name: string): readonly string[] {
   if (name.startsWith('generated:')) return [];
   if (namesTokens(name)) return tokenFiles(name);
+  if (namesArrayImages(name)) return [name];
   const patterns = dataParts.flatMap((part) => [idxNames[part].images, idxNames[part].labels, cifarNames[part]]);
   return (existsSync(name) ? list(name) : [])
     .filter((file) => patterns.some((pattern) => pattern.test(file)))
@@ -89,7 +92,7 @@ export async function loadImages(name: string, part: DataPart, choices: LoadChoi
   const { normalisation } = choices;
   if (normalisation !== undefined && choices.pixelMaximum !== undefined)
     throw new UsageError('--pixel-maximum and --pixel-mean exclude each other: a mean is of byte ÷ 255');
-  const asRead = await folderPart(name, part, choices);
+  const asRead = await filePart(name, part, choices);
   const set = normalisation === undefined ? await withPixelMaximum(asRead, part, name, choices) : withNormalisation(asRead, normalisation);
   return part === 'train' ? firstImages(set, choices.trainCount) : set;
 }
@@ -108,7 +111,7 @@ async function withPixelMaximum(set: ImageSet, part: DataPart, folder: string, c
     maximum = largestByte(set);
     if (maximum >= FEW_GREY_LEVELS) return set;
     const other = part === 'train' ? 'test' : 'train';
-    if (await hasPart(folder, other)) maximum = Math.max(maximum, largestByte(await folderPart(folder, other, choices)));
+    if (await hasPart(folder, other)) maximum = Math.max(maximum, largestByte(await filePart(folder, other, choices)));
     if (maximum >= FEW_GREY_LEVELS || maximum === 0) return set;
   }
   const over = set.images.find((byte) => byte > maximum);
@@ -123,7 +126,8 @@ function largestByte({ images }: ImageSet): number {
   return largest;
 }
 
-async function folderPart(name: string, part: DataPart, choices: LoadChoices): Promise<ImageSet> {
+async function filePart(name: string, part: DataPart, choices: LoadChoices): Promise<ImageSet> {
+  if (namesArrayImages(name)) return loadArrayImages(name, part, choices.classes);
   const files = list(name);
   const images = files.filter((file) => idxNames[part].images.test(file));
   const parts = files.filter((file) => cifarNames[part].test(file));

@@ -9,7 +9,7 @@ import { recordedNormalisation } from '../data/normalisation.ts';
 import { officialTrainings } from '../data/official-files.ts';
 import { formatInteger } from '../report/text.ts';
 import type { Context } from './command.ts';
-import { DEFAULT_DATA, generatedTasks, isFolder } from './data.node.ts';
+import { DEFAULT_DATA, generatedTasks, namesFiles } from './data.node.ts';
 import { UsageError } from './exit.ts';
 import { loadData, normalisationOf } from './data-options.ts';
 import type { DataValues } from './data-options.ts';
@@ -53,7 +53,7 @@ function withRecordedNormalisation<V extends DataValues>(
   { output }: Context, values: V, task: Task | undefined, another: 'remarked on' | 'refused',
 ): V {
   const recorded = recordedNormalisation(task?.training);
-  if (task === undefined || recorded === undefined || !isFolder(values.data ?? DEFAULT_DATA)) return values;
+  if (task === undefined || recorded === undefined || !namesFiles(values.data ?? DEFAULT_DATA)) return values;
   const given = normalisationOf(values);
   if (given === undefined && values['pixel-maximum'] === undefined)
     return { ...values, 'pixel-mean': recorded.mean, 'pixel-std': recorded.std };

@@ -11,6 +11,7 @@ import { gunzip, isGzip } from '../data/gzip.ts';
 import { characterVocabulary, splitTokens, tokensFromCharacters } from '../data/text.ts';
 import { tokenSet, tokensFromBytes } from '../data/token-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
+import { integers } from './integers.ts';
 import { FileError, UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
 
@@ -103,6 +104,8 @@ async function readText(path: string): Promise<Uint8Array> {
   return text;
 }
 
+const LARGEST_TOKEN = 65_535;
+
 /** Two bytes a token in a .bin; else an npy, npz or safetensors file with one array, or with `train`, `test` or both. */
 async function tokenPart(path: string, part: DataPart): Promise<Tokens> {
   if (path.endsWith('.bin')) return splitTokens(tokensFromBytes(readWhole(path, limits.textFileBytes), 16))[part];
@@ -121,7 +124,7 @@ async function readArrays(path: string): Promise<ReadonlyMap<string, RawTensor>>
  */
 function partOf(path: string, tensors: ReadonlyMap<string, RawTensor>, part: DataPart): Tokens | undefined {
   const named = tensors.get(part);
-  if (named !== undefined) return integers(`${path} ${part}`, named);
+  if (named !== undefined) return integers(`${path} ${part}`, named, LARGEST_TOKEN, 'token numbers');
   const [only, ...more] = tensors;
   if (only === undefined || more.length > 0) {
     throw new FileError(
@@ -130,30 +133,5 @@ function partOf(path: string, tensors: ReadonlyMap<string, RawTensor>, part: Dat
     );
   }
   const [name, tensor] = only;
-  return name === 'train' || name === 'test' ? undefined : splitTokens(integers(path, tensor))[part];
-}
-
-const integerReaders: { readonly [dtype: string]: readonly [number, (view: DataView, at: number) => number] } = {
-  U8: [1, (view, at) => view.getUint8(at)],
-  I8: [1, (view, at) => view.getInt8(at)],
-  U16: [2, (view, at) => view.getUint16(at, true)],
-  I16: [2, (view, at) => view.getInt16(at, true)],
-  U32: [4, (view, at) => view.getUint32(at, true)],
-  I32: [4, (view, at) => view.getInt32(at, true)],
-  U64: [8, (view, at) => Number(view.getBigUint64(at, true))],
-  I64: [8, (view, at) => Number(view.getBigInt64(at, true))],
-};
-
-function integers(name: string, { dtype, bytes }: RawTensor): Uint16Array {
-  const reader = integerReaders[dtype.toUpperCase()];
-  if (reader === undefined) throw new FileError(name, `holds ${dtype}; token numbers are integers`);
-  const [width, read] = reader;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const tokens = new Uint16Array(bytes.byteLength / width);
-  for (let i = 0; i < tokens.length; i++) {
-    const token = read(view, i * width);
-    if (token < 0 || token > 65_535) throw new FileError(name, `holds ${token} at ${i}; token numbers are 0 to 65,535`);
-    tokens[i] = token;
-  }
-  return tokens;
+  return name === 'train' || name === 'test' ? undefined : splitTokens(integers(path, tensor, LARGEST_TOKEN, 'token numbers'))[part];
 }

@@ -1,9 +1,12 @@
-/** Folders of images: how many classes, and of few grey levels what enters the network as 1, the same for every command on the folder. */
+/** Images on disk: files of arrays, how many classes, and of few grey levels what enters the network as 1, the same for every command on the folder. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadImages } from '../../src/cli/data.node.ts';
+import { writeNpz } from '../../src/bundle/foreign/npz.ts';
+import { writeSafetensors } from '../../src/bundle/safetensors.ts';
+import type { RawTensor } from '../../src/bundle/safetensors.ts';
+import { dataFiles, hasPart, loadImages } from '../../src/cli/data.node.ts';
 import type { LoadChoices } from '../../src/cli/data.node.ts';
 import { UsageError } from '../../src/cli/exit.ts';
 import { makeBatch } from '../../src/data/data-set.ts';
@@ -59,6 +62,60 @@ it("counts the classes of CIFAR's files as ten, or as the network has fewer, unl
   expect(await classes(3, { networkClasses: 37 })).toBe(10);
   expect(await classes(12, { networkClasses: 37 })).toBe(13);
   expect(await classes(3, { networkClasses: 4, classes: 6 })).toBe(6);
+});
+
+describe('one file of arrays', () => {
+  // Number of an element: image · 100 + channel · 10 + pixel.
+  const array = (shape: readonly number[], of: (at: number) => number): RawTensor =>
+    ({ dtype: 'U8', shape, bytes: Uint8Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, at) => of(at)) });
+  const labels = (...values: number[]): RawTensor => ({ dtype: 'I64', shape: [values.length, 1], bytes: new Uint8Array(BigInt64Array.from(values.map(BigInt)).buffer) });
+  const refuse = () => Promise.reject(new Error('no need to compute'));
+  const load = async (arrays: ReadonlyMap<string, RawTensor>, part: 'train' | 'test', name = 'set.npz') => {
+    const path = join(directory, name);
+    writeFileSync(path, name.endsWith('.npz') ? await writeNpz(arrays) : writeSafetensors(arrays));
+    return loadImages(path, part, { seed: 1 }, refuse);
+  };
+  const [height, width] = [5, 6];
+
+  it.each([
+    ['channels last', [2, height, width, 3], (at: number) => (Math.floor(at / (3 * height * width)) * 100 + (at % 3) * 10 + (Math.floor(at / 3) % (height * width))) % 256],
+    ['channels first', [2, 3, height, width], (at: number) => (Math.floor(at / (3 * height * width)) * 100 + (Math.floor(at / (height * width)) % 3) * 10 + (at % (height * width))) % 256],
+  ] as const)('of colour, %s', async (_, shape, of) => {
+    for (const name of ['set.npz', 'set.safetensors']) {
+      const set = await load(new Map([['x_train', array(shape, of)], ['y_train', labels(2, 0)]]), 'train', name);
+      expect(set).toMatchObject({ count: 2, channels: 3, height, width, classes: 3, name });
+      expect([...set.labels]).toEqual([2, 0]);
+      for (let image = 0; image < 2; image++)
+        for (let channel = 0; channel < 3; channel++)
+          for (let pixel = 0; pixel < height * width; pixel++)
+            expect(set.images[(image * 3 + channel) * height * width + pixel]).toBe((image * 100 + channel * 10 + pixel) % 256);
+    }
+  });
+
+  it("of grey, by Keras's names and MedMNIST's, and parts that there are", async () => {
+    const grey = array([2, height, width], (at) => at + 100);
+    for (const [train, test] of [['x_train', 'x_test'], ['train_images', 'test_images'], ['images', undefined]] as const) {
+      const other = (name: string) => name.replace('x_', 'y_').replace('images', 'labels');
+      const arrays = new Map([[train, grey], [other(train), labels(0, 1)]]);
+      if (test !== undefined) arrays.set(test, array([1, height, width], () => 7)).set(other(test), labels(1));
+      const set = await load(arrays, 'train');
+      expect(set).toMatchObject({ count: 2, channels: 1, height, width, classes: 2 });
+      expect(set.images[3]).toBe(103);
+      expect(await hasPart(join(directory, 'set.npz'), 'test')).toBe(test !== undefined);
+      if (test !== undefined) expect(await load(arrays, 'test')).toMatchObject({ count: 1 });
+    }
+    expect(dataFiles(join(directory, 'set.npz'))).toEqual([join(directory, 'set.npz')]);
+  });
+
+  it.each([
+    ['other names', [['pictures', array([1, 5, 6], () => 0)], ['y_train', labels(0)]], 'looked for arrays x_train and y_train'],
+    ['floats', [['x_train', { dtype: 'F32', shape: [1, 5, 6], bytes: new Uint8Array(120) }], ['y_train', labels(0)]], 'wanted are bytes (uint8)'],
+    ['labels below zero', [['x_train', array([1, 5, 6], () => 0)], ['y_train', labels(-1)]], 'labels are 0 to 255'],
+    ['labels that are missing', [['x_train', array([2, 5, 6], () => 0)], ['y_train', labels(0)]], '1 images of 1×5×6'],
+    ['five channels', [['x_train', array([1, 5, 5, 5], () => 0)], ['y_train', labels(0)]], 'up to 4 channels'],
+  ] as [string, [string, RawTensor][], string][])('is refused with %s', async (_, arrays, message) => {
+    await expect(load(new Map(arrays), 'train')).rejects.toThrow(message);
+  });
 });
 
 describe('a normalisation', () => {

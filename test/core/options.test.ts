@@ -141,6 +141,7 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
   imageSet: [[(options: object) => api.imageSet({ ...image, ...options }), 'clases', 'classes']],
   tokenSet: [[(options: object) => api.tokenSet({ name: 'set', tokens: bytes, length: 2, ...options }), 'vocabularly', 'vocabulary']],
   generateTaskPair: [[(options: object) => api.generateTaskPair(core, { seed: 1, ...options }), 'traincount', 'trainCount']],
+  imageSetFromArray: [[(options: object) => api.imageSetFromArray({ name: 'set', shape: [1, 1, 1], images: bytes, labels: bytes, ...options }), 'clases', 'classes']],
   imageSetFromIdx: [
     [(options: object) => api.imageSetFromIdx({ name: 'set', images: bytes, labels: bytes, ...options }), 'clases', 'classes'],
     [

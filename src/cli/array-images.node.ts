@@ -1,0 +1,56 @@
+/** Images in one .npz or .safetensors file, by the names that Keras's, MedMNIST's and people's own files have. */
+import { basename } from 'node:path';
+import { readForeign } from '../bundle/foreign/formats.ts';
+import type { RawTensor } from '../bundle/safetensors.ts';
+import { limits } from '../core/limits.ts';
+import { imageSetFromArray } from '../data/array-images.ts';
+import type { ImageSet } from '../data/image-set.ts';
+import { FileError } from './exit.ts';
+import { readWhole } from './files.node.ts';
+import { integers } from './integers.ts';
+
+type DataPart = 'train' | 'test';
+
+/** Images and labels of each part, the first pair that a file has. */
+const names: Readonly<Record<DataPart, readonly (readonly [images: string, labels: string])[]>> = {
+  train: [['x_train', 'y_train'], ['train_images', 'train_labels'], ['images', 'labels']],
+  test: [['x_test', 'y_test'], ['test_images', 'test_labels']],
+};
+
+/** Whether a value of --data is such a file, by its name. */
+export function namesArrayImages(data: string): boolean {
+  return /\.(npz|safetensors)$/i.test(data);
+}
+
+export async function hasArrayPart(path: string, part: DataPart): Promise<boolean> {
+  return pairOf(await readArrays(path), part) !== undefined;
+}
+
+/** @throws FileError for arrays that are not there, or no images of bytes; what `imageSetFromArray` throws. */
+export async function loadArrayImages(path: string, part: DataPart, classes: number | undefined): Promise<ImageSet> {
+  const arrays = await readArrays(path);
+  const pair = pairOf(arrays, part);
+  if (pair === undefined) {
+    const wanted = names[part].map((pair) => pair.join(' and ')).join(', ');
+    throw new FileError(path, `has no ${part} images: looked for arrays ${wanted}; there are ${[...arrays.keys()].slice(0, 8).join(', ') || 'none'}`);
+  }
+  const [images, labels] = pair;
+  if (images.dtype !== 'U8') throw new FileError(path, `holds images of ${images.dtype}; wanted are bytes (uint8), 0 to 255`);
+  return imageSetFromArray({
+    name: basename(path), shape: images.shape, images: images.bytes,
+    labels: Uint8Array.from(integers(`${path} labels`, labels, limits.classes - 1, 'labels')),
+    ...(classes === undefined ? {} : { classes }),
+  });
+}
+
+async function readArrays(path: string): Promise<ReadonlyMap<string, RawTensor>> {
+  return (await readForeign({ name: path, bytes: readWhole(path, limits.imageFileBytes) })).tensors;
+}
+
+function pairOf(arrays: ReadonlyMap<string, RawTensor>, part: DataPart): readonly [RawTensor, RawTensor] | undefined {
+  for (const [images, labels] of names[part]) {
+    const pair = [arrays.get(images), arrays.get(labels)] as const;
+    if (pair[0] !== undefined && pair[1] !== undefined) return [pair[0], pair[1]];
+  }
+  return undefined;
+}
