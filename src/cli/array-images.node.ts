@@ -31,7 +31,7 @@ export async function loadArrayImages(path: string, part: DataPart, classes: num
   const arrays = await readArrays(path);
   const pair = pairOf(arrays, part);
   if (pair === undefined) {
-    const wanted = names[part].map((pair) => pair.join(' and ')).join(', ');
+    const wanted = names[part].map((both) => both.join(' and ')).join(', ');
     throw new FileError(path, `has no ${part} images: looked for arrays ${wanted}; there are ${[...arrays.keys()].slice(0, 8).join(', ') || 'none'}`);
   }
   const [images, labels] = pair;
