@@ -134,7 +134,7 @@ describe('the way of a fine-tune', () => {
   });
 
   it('tells of 8-bit codes in text, in --json and in the record', async () => {
-    await run('train', '--data', 'a', '--widths', '64,64', '--epochs', '1', '--out', 'deep.zip');
+    await run('train', '--data', 'a', '--widths', '64,64', '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--out', 'deep.zip');
     const port = (...more: string[]) =>
       run('transfer', 'deep.zip', '--target-seed', '2', '--data', 'a', '--method', 'fgmt', '--steps', '4', '--stop-rule', 'last', '--record', 'coded.json', ...more);
     expect((await port()).stderr).toBe('');
