@@ -15,6 +15,7 @@ import { imageSetFromIdx } from '../data/idx.ts';
 import { normalisedAsRecorded } from '../data/normalisation.ts';
 import { outputClasses, parameterLayout } from '../model/graph.ts';
 import { headParameters } from '../model/head.ts';
+import { wantsZeroHead } from '../transfer/settings.ts';
 import { transfer } from '../transfer/transfer.ts';
 import { requireModules } from '../core/core.ts';
 import type { CoreOptions } from '../core/core.ts';
@@ -137,7 +138,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     using bundle = await openBundle(inputs.bundle, { signal, manifestBytes: Math.min(caps.maxManifestBytes, limits.manifestBytes) });
     const { graph, checkpoints } = bundle;
     requireRecordFits(request, { ...choices, from: choices.from ?? checkpoints[0]?.label, to: choices.to ?? checkpoints.at(-1)?.label });
-    const zeroed = choices.zeroHead === true ? headParameters(graph) : new Set<string>();
+    const zeroed = wantsZeroHead(choices, bundle.training) ? headParameters(graph) : new Set<string>();
     const target = stateWithZeros(parameterLayout(graph), inputs.target, 'target', zeroed);
     const images = await imageSetFromIdx({
       name: 'data',

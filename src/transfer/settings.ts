@@ -177,7 +177,7 @@ export function readSettings(
     normalise: requireFlag('normalise', choices.normalise ?? false),
     frozenGroups: requireList('frozenGroups', choices.frozenGroups ?? [], requireText),
     skipParameters: requireList('skipParameters', choices.skipParameters ?? [], requireText),
-    zeroHead: requireFlag('zeroHead', choices.zeroHead ?? (training as { readonly zeroHead?: unknown } | null | undefined)?.zeroHead === true),
+    zeroHead: wantsZeroHead(choices, training),
     maxSweeps: requireInteger('maxSweeps', choices.maxSweeps ?? 100, 1, LARGEST_SWEEPS),
     start: requireChoice('start', choices.start ?? 'identity', ['identity', 'previous']),
     solver: requireChoice('solver', choices.solver ?? 'coordinate-descent', solverNames),
@@ -263,6 +263,11 @@ function orderedBy(names: readonly string[], placeOf: (name: string) => number):
   const placed = [...new Set(names)].map((name) => ({ name, place: placeOf(name) >>> 0 }));
   // A parameter and a prefix of it may have one place: by code unit then, as everywhere.
   return placed.toSorted((a, b) => a.place - b.place || (a.name < b.name ? -1 : 1)).map(({ name }) => name);
+}
+
+/** Whether the last layer begins with zeros: as chosen, else as the source's record says of its own. @throws InvalidArgumentError */
+export function wantsZeroHead({ zeroHead }: Pick<TransferChoices, 'zeroHead'>, training: unknown): boolean {
+  return requireFlag('zeroHead', zeroHead ?? (training as { readonly zeroHead?: unknown } | null | undefined)?.zeroHead === true);
 }
 
 /**

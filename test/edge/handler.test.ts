@@ -97,6 +97,9 @@ describe('handler', () => {
     const { tensors } = readSafetensors(inputs['target'] as Uint8Array, 'target');
     const asked = { ...fine, zeroHead: true };
     const hashes: string[] = [];
+    using opened = await openBundle(inputs['bundle'] as Uint8Array);
+    const checkpoints = await Promise.all(opened.checkpoints.map(async ({ label }, i) => ({ label, state: await opened.readCheckpoint(i) })));
+    const packed = await writeBundle({ graph: opened.graph, checkpoints, training: { ...(opened.training as object), zeroHead: true } });
     for (const classes of [0, 7, 3]) {
       const target = new Map([...tensors].flatMap(([name, { dtype, shape, bytes }]): [string, RawTensor][] => {
         if (!name.startsWith('linear2.')) return [[name, { dtype, shape, bytes }]];
@@ -104,6 +107,9 @@ describe('handler', () => {
       }));
       const response = await handle(request({ ...inputs, target: writeSafetensors(target), options: options(asked) }));
       expect(response.status).toBe(200);
+      // As a bundle asks that was packed so.
+      const told = await handle(request({ ...inputs, bundle: packed, target: writeSafetensors(target), options: options(fine) }));
+      expect(await sha256Of(new Uint8Array(await told.arrayBuffer()))).toBe(await sha256Of(new Uint8Array(await response.clone().arrayBuffer())));
       const refused = await handle(request({ ...inputs, target: writeSafetensors(target), options: options(fine) }));
       expect(refused.status).toBe(classes === 3 ? 200 : 400);
       hashes.push(await sha256Of(new Uint8Array(await response.arrayBuffer())));
