@@ -91,12 +91,12 @@ describe('of weights against a network', () => {
     expect(jsonLines((await against(file, '--json')).stdout)).toMatchObject([{ event: 'fit', fits: false, fitsWithoutHead: fits }]);
   });
 
-  it('has no such advice where all fits, and names only pack where it takes rules', async () => {
+  it('has no such advice where all fits, and has it where rules are needed', async () => {
     writeWeights('whole.safetensors', shapes);
     expect((await against('whole.safetensors')).stdout).not.toContain(advice);
     writeWeights('named.safetensors', shapes.slice(0, 2).map(([name, shape]) => [`my_${name}`, shape] as const));
     writeFileSync(join(directory, 'my.json'), JSON.stringify([{ from: 'my_**', to: '$1' }]));
-    expect((await against('named.safetensors', '--rules', 'my.json')).stdout).toContain(`${advice} pack takes`);
+    expect((await against('named.safetensors', '--rules', 'my.json')).stdout).toContain(`${advice} pack and transfer takes the file`);
   });
 
   it("counts what is left out by the beginnings of its names, and lists it where asked", async () => {

@@ -218,10 +218,7 @@ async function inspectFit(
     ...(report.ignored.length > 0 ? [`${report.ignored.length} left out`] : []),
   ];
   output.text(`${report.fits ? 'fits' : 'does not fit'}: ${counts.join(', ')}${namingOf(report)}`);
-  if (!report.fits && headless) {
-    // Transfer takes no rules.
-    output.text(`all but the last layer fits: --zero-head of ${rules.length > 0 ? 'pack' : 'pack and transfer'} takes the file, with zeros there`);
-  }
+  if (!report.fits && headless) output.text('all but the last layer fits: --zero-head of pack and transfer takes the file, with zeros there');
   return report.fits ? exitCodes.ok : exitCodes.fellShort;
 }
 
