@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Batch } from '../src/data/batch.ts';
 import { makeBatch } from '../src/data/data-set.ts';
 import type { ImageSet } from '../src/data/image-set.ts';
-import { withFreshHead } from '../src/transfer/fresh-head.ts';
+import { withFreshHead } from '../src/transfer/replaced-head.ts';
 import { type Compute, type ModelGraph, parameterLayout, stateFromSafetensors, stateToSafetensors, train } from '../src/index.ts';
 import { identityPermutations } from '../src/matching/permutation.ts';
 import { permutedChange, pointBetween } from '../src/matching/permuted-change.ts';

@@ -13,7 +13,7 @@ export { transferMethods } from './transfer/settings.ts';
 export type { TransferChoices, TransferMethod, TransferSettings } from './transfer/settings.ts';
 export { evaluate } from './transfer/evaluate.ts';
 export type { EvaluateOptions, Evaluation } from './transfer/evaluate.ts';
-export { withFreshHead, withZeroHead } from './transfer/fresh-head.ts';
+export { withFreshHead, withZeroHead } from './transfer/replaced-head.ts';
 export { predict } from './transfer/predict.ts';
 export type { PredictOptions } from './transfer/predict.ts';
 export { verify } from './transfer/verify.ts';

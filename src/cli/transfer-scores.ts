@@ -1,7 +1,7 @@
 /** What `transfer` scores besides its steps: the source before the work, target and results after it; and where one of them guesses. */
-import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { selectRows } from '../data/image-set.ts';
+import type { ImageSet } from '../data/image-set.ts';
 import { evaluate } from '../index.ts';
 import type { Evaluation, Loss, ProgressEvent, TrajectoryBundle, TransferStep } from '../index.ts';
 import { outputClasses } from '../model/graph.ts';
@@ -38,11 +38,11 @@ const SOURCE_IMAGES = 1000;
  * its training fit as well, and then it ports badly and nothing else says why.
  */
 export async function scoreOfSource(
-  { compute, output, signal }: Context, bundle: TrajectoryBundle, to: string | undefined, images: DataSet, loss: Loss,
+  { compute, output, signal }: Context, bundle: TrajectoryBundle, to: string | undefined, images: ImageSet, loss: Loss,
 ): Promise<number> {
   const { graph } = bundle;
   const index = to === undefined ? bundle.checkpoints.length - 1 : checkpointNumber(bundle, 'to', to);
-  const data = isTokenSet(images) ? images : selectRows(images, Int32Array.from({ length: Math.min(images.count, SOURCE_IMAGES) }, (_, i) => i));
+  const data = selectRows(images, Int32Array.from({ length: Math.min(images.count, SOURCE_IMAGES) }, (_, i) => i));
   const { accuracy } = await evaluate({ graph, state: await bundle.readCheckpoint(index, signal), data, loss, compute: await compute(), signal });
   output.text(`source: ${formatPercent(accuracy)} % right on ${formatInteger(data.count)} images\n`);
   if (isByChance(accuracy, graph))

@@ -9,7 +9,7 @@ import { fitsWithoutHead, stateFromForeign } from '../bundle/foreign/network.ts'
 import type { MappedState } from '../bundle/foreign/network.ts';
 import { openBundle } from '../bundle/reader.ts';
 import type { TrajectoryBundle } from '../bundle/reader.ts';
-import { withFreshHead } from '../transfer/fresh-head.ts';
+import { withFreshHead } from '../transfer/replaced-head.ts';
 import type { Compute } from '../index.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { findHead } from '../model/head.ts';
@@ -63,8 +63,8 @@ function mapState(
   graph: ModelGraph, file: ForeignFileRead, path: string, training: unknown, zeroHead: boolean,
 ): MappedState & { readonly rules: readonly NameRule[] } {
   const plain = { ...stateFromForeign(graph, file, [], path, { zeroHead }), rules: [] };
+  if (plain.report.fits) return plain;
   const rules = recordedRules(training);
-  if (plain.report.fits || rules.length === 0) return plain;
   const ruled = { ...stateFromForeign(graph, file, rules, path, { zeroHead }), rules };
   return ruled.report.mapped.length > plain.report.mapped.length ? ruled : plain;
 }

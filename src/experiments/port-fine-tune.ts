@@ -13,7 +13,7 @@ import type { ProgressEvent } from '../transfer/progress.ts';
 import type { TransferMethod } from '../transfer/settings.ts';
 import { train } from '../transfer/train.ts';
 import type { TrainOptions, TrainResult } from '../transfer/train.ts';
-import { withFreshHead, withZeroHead } from '../transfer/fresh-head.ts';
+import { withFreshHead, withZeroHead } from '../transfer/replaced-head.ts';
 import { transfer } from '../transfer/transfer.ts';
 import type { TransferResult } from '../transfer/transfer.ts';
 

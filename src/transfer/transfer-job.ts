@@ -15,7 +15,7 @@ import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { copyState } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
-import { withZeroHead } from './fresh-head.ts';
+import { withZeroHead } from './replaced-head.ts';
 import { controlNames, requireBatches, requireData, requireParts, requireState, splitData } from './inputs.ts';
 import type { JobControl, ProgressEvent } from './progress.ts';
 import { dataForm, dataSha256, graphSha256, jobArithmetic, stateSha256 } from './record.ts';
@@ -85,8 +85,8 @@ export interface TransferJob {
   readonly sourceStart: NetworkState;
   readonly sourceEnd: NetworkState;
   readonly readSource: (checkpoint: number) => Promise<NetworkState>;
-  /** SHA-256 of both beginnings as they were given, before a last layer became zeros. */
-  readonly given: Readonly<Record<'target' | 'sourceStart', string>>;
+  /** Both beginnings as they were given, before a last layer became zeros. */
+  readonly given: Readonly<Record<'target' | 'sourceStart', NetworkState>>;
 }
 
 /** @throws as `transfer`, of options and inputs. */
@@ -114,7 +114,8 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
   const settings = inNetworkOrder(readSettings(options.method, options.seed, options, last - first + 1, source.training, dataHash), spec);
   requireState('target', graph, options.target);
   const beginning = (state: NetworkState): NetworkState => (settings.zeroHead ? withZeroHead(graph, state) : state);
-  const target = copyState(beginning(options.target));
+  const givenTarget = copyState(options.target);
+  const target = beginning(givenTarget);
   if (options.oracleTarget !== undefined && settings.method !== 'oracle') {
     throw new InvalidArgumentError({
       field: 'oracleTarget',
@@ -141,7 +142,7 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
   return {
     graph, spec, settings, data, dataHash, training, heldOut, target, oracleTarget: options.oracleTarget, skip, first, last,
     from: source.checkpoints[first]?.label ?? '', to: source.checkpoints[last]?.label ?? '', sourceStart, sourceEnd, readSource,
-    given: { target: await stateSha256(graph, options.target), sourceStart: await stateSha256(graph, givenStart) },
+    given: { target: givenTarget, sourceStart: givenStart },
   };
 }
 
@@ -176,9 +177,9 @@ export async function describeJob(job: TransferJob) {
   const inputs = {
     graph: await graphSha256(graph),
     data: job.dataHash,
-    sourceStart: job.given.sourceStart,
+    sourceStart: await stateSha256(graph, job.given.sourceStart),
     sourceEnd: await stateSha256(graph, job.sourceEnd),
-    target: job.given.target,
+    target: await stateSha256(graph, job.given.target),
     ...(oracleTarget === undefined ? {} : { oracleTarget: await stateSha256(graph, oracleTarget) }),
   };
   return { recorded, inputs };

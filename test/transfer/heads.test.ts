@@ -96,6 +96,19 @@ describe('a transfer with zeroHead', () => {
       for (let unit = 0; unit < units; unit++) expect(carried.data[c * units + unit]).toBe(original.data[c * units + (order[unit] as number)]);
   });
 
+  test.each([true, false])('records the target as it was when it was copied, whatever becomes of it meanwhile: %s', async (zeroHead) => {
+    const given = initialise(compute.core, graph, { seed: 4 });
+    const source = states(start as NetworkState);
+    const meddling = { ...source, readCheckpoint: async (index: number) => {
+      for (const { data } of given.parameters.values()) data[0] = 7;
+      return source.readCheckpoint(index);
+    } };
+    const { record } = await transfer({ source: meddling, target: given, data: images, method: 'gmt', seed: 1, batchSize: 32, compute, steps: 2, zeroHead });
+    expect(given.parameters.values().next().value?.data[0]).toBe(7);
+    const undisturbed = await port(start as NetworkState, target as NetworkState, { steps: 2, zeroHead });
+    expect(record).toEqual(undisturbed.record);
+  });
+
   test('refuses to leave out what it carries', async () => {
     const name = [...headParameters(graph)][0] as string;
     await expect(port(start as NetworkState, target as NetworkState, { steps: 2, zeroHead: true, skipParameters: [name] })).rejects.toMatchObject({

@@ -252,10 +252,10 @@ function asIn(
   // Hugging Face's loaders want to be told whose layouts they are.
   const metadata = new Map(like.convention === 'pytorch' ? [['format', like.metadata.get('format') ?? 'pt']] : []);
   const tensors = stateToForeign(graph, state as NetworkState, like, rules, path);
-  const leftOut = [...like.tensors.keys()].filter((name) => !tensors.has(name) && ![...(like.containers ?? [])].some((container) => name.startsWith(container) && tensors.has(name.slice(container.length))));
+  const { ignored } = stateFromForeign(graph, like, rules, path).report;
   return {
     tensors,
-    leftOut,
+    leftOut: ignored.flatMap(({ from: name, belongs }) => (belongs ? [] : [name])),
     partsOf: new Map(),
     naming: ` as ${printable(path)} has them`,
     besides: { metadata, ...(like.modelJson === undefined ? {} : { modelJson: like.modelJson }) },

@@ -133,7 +133,8 @@ export const transferCommand = defineCommand({
       values.target === undefined
         ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
         : await readStart(values.target, graph, values, compute, bundle.training);
-    const zeroHead = requireHeads(bundle, values, choices, skipPredicate(values.skip ?? [], target));
+    const skip = skipPredicate(values.skip ?? [], target);
+    const zeroHead = requireHeads(bundle, values, choices, skip);
     const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph, bundle.training);
     const task = { path: bundlePath, graph, training: bundle.training };
     const chosen = await withTaskData(context, values, task, 'refused');
@@ -170,8 +171,9 @@ export const transferCommand = defineCommand({
     const tokens = isTokenSet(data);
     const loss = lossOf(values) ?? lossOfRecord(bundle.training);
     const perplexed = hasPerplexity(data, loss);
-    const sourceEnd = isTokenSet(data) ? undefined : await scoreOfSource(context, bundle, values.to, test ?? data, loss);
-    const headKept = [...(findHead(graph) ?? [])].every(skipPredicate(values.skip ?? [], target));
+    const seen = test ?? data;
+    const sourceAccuracy = isTokenSet(seen) ? undefined : await scoreOfSource(context, bundle, values.to, seen, loss);
+    const headKept = [...(findHead(graph) ?? [])].every(skip);
     const remarksHead = values.target !== undefined && !zeroHead && !values['fresh-head'] && !tokens && !headKept;
     const result = await job.run(async () =>
       transfer({
@@ -197,7 +199,7 @@ export const transferCommand = defineCommand({
       perplexed,
       budgetBytes: values['history-budget'] ?? DEFAULT_HISTORY_BUDGET_BYTES,
       files: values,
-      sourceAccuracy: sourceEnd,
+      sourceAccuracy,
       test: scores,
       testMs: performance.now() - scoringFrom,
     };
