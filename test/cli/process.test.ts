@@ -348,9 +348,15 @@ describe('the way of a fine-tune', () => {
     expect((await port('silent.zip')).stderr).toMatch(/^note: the source is right about as often as by chance: its heads/m);
     const known = await port('tune.zip');
     expect(known.stderr).not.toContain('the source is right');
-    const { accuracy } = jsonLines((await run('evaluate', 'tune.zip', '--checkpoint', 'epoch-4', '--data', 'b', '--json')).stdout).at(-1) as { accuracy: number };
+    const accuracyOf = async (checkpoint: string): Promise<number> =>
+      (jsonLines((await run('evaluate', 'tune.zip', '--checkpoint', checkpoint, '--data', 'b', '--json')).stdout).at(-1) as { accuracy: number }).accuracy;
+    const accuracy = await accuracyOf('epoch-4');
     expect(known.stdout).toContain(`source: ${(accuracy * 100).toFixed(1)} % right on 60 images`);
     expect(jsonLines((await port('tune.zip', '--json')).stdout).at(-1)).toMatchObject({ sourceAccuracy: accuracy });
+    // Of what is carried over, not of the last checkpoint.
+    const earlier = await accuracyOf('epoch-1');
+    expect(earlier).not.toBe(accuracy);
+    expect(jsonLines((await port('tune.zip', '--to', 'epoch-1', '--json')).stdout).at(-1)).toMatchObject({ sourceAccuracy: earlier });
   });
 
   it('does not take a target that knows two classes for one that guesses', async () => {
