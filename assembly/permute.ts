@@ -116,6 +116,48 @@ export function addGatheredMoveF32(
   }
 }
 
+/** Two numbers of base + c · added, in f64 and rounded once. */
+function shifted(base: v128, added: v128, factor: v128): v128 {
+  return f32x4.demote_f64x2_zero(f64x2.add(f64x2.promote_low_f32x4(base), f64x2.mul(factor, f64x2.promote_low_f32x4(added))));
+}
+
+/**
+ * out[r, i] = base[row, i] + c · added[row, columns[i]] for each of `count` rows of `width`, which begin at starts[r] in base and in
+ * added; without `columns` added[row, i]. Each in f64 and rounded once.
+ */
+export function shiftRowsF32(
+  outPtr: usize, basePtr: usize, addedPtr: usize, c: f64, startsPtr: usize, count: i32, width: i32, columnsPtr: usize,
+): void {
+  const bytes = (<usize>width) << 2;
+  const vectorBytes = bytes & ~15;
+  const factor = f64x2.splat(c);
+  for (let r: i32 = 0; r < count; r++) {
+    const start = (<usize>load<i32>(startsPtr + ((<usize>r) << 2))) << 2;
+    const rowPtr = basePtr + start;
+    const fromPtr = addedPtr + start;
+    let x: usize = 0;
+    for (; x < vectorBytes; x += 16) {
+      const base = v128.load(rowPtr + x);
+      let added: v128;
+      if (columnsPtr == 0) added = v128.load(fromPtr + x);
+      else {
+        added = v128.load32_zero(fromPtr + ((<usize>load<i32>(columnsPtr + x)) << 2));
+        added = v128.load32_lane(fromPtr + ((<usize>load<i32>(columnsPtr + x, 4)) << 2), added, 1);
+        added = v128.load32_lane(fromPtr + ((<usize>load<i32>(columnsPtr + x, 8)) << 2), added, 2);
+        added = v128.load32_lane(fromPtr + ((<usize>load<i32>(columnsPtr + x, 12)) << 2), added, 3);
+      }
+      const low = shifted(base, added, factor);
+      const high = shifted(v128.shuffle<i64>(base, base, 1, 1), v128.shuffle<i64>(added, added, 1, 1), factor);
+      v128.store(outPtr + x, v128.shuffle<i64>(low, high, 0, 2));
+    }
+    for (; x < bytes; x += 4) {
+      const at = columnsPtr == 0 ? x : (<usize>load<i32>(columnsPtr + x)) << 2;
+      store<f32>(outPtr + x, <f32>(<f64>load<f32>(rowPtr + x) + c * <f64>load<f32>(fromPtr + at)));
+    }
+    outPtr += bytes;
+  }
+}
+
 /** out[i] = a[i] − b[i]. */
 export function subtractF32(aPtr: usize, bPtr: usize, outPtr: usize, count: i32): void {
   const whole = aPtr + ((<usize>(count & ~3)) << 2);

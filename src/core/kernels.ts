@@ -195,6 +195,9 @@ export interface PermuteKernels {
     sourcePtr: number, nowPtr: number, beforePtr: number, count: number, outPtr: number, width: number,
   ): void;
   interpolateF32(aPtr: number, bPtr: number, c: number, outPtr: number, count: number): void;
+  shiftRowsF32(
+    outPtr: number, basePtr: number, addedPtr: number, c: number, startsPtr: number, count: number, width: number, columnsPtr: number,
+  ): void;
   subtractF32(aPtr: number, bPtr: number, outPtr: number, count: number): void;
   scatterAddF32(
     sourcePtr: number, rowsPtr: number, rowCount: number, columnsPtr: number, columnCount: number, outPtr: number, outStride: number,

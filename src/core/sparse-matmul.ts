@@ -50,6 +50,24 @@ export function matmulLeavingOutZeros(core: Core, product: PlainProduct, operand
   });
 }
 
+/** Rows of a square product of one operand that are computed together, up to their last column: five eighths of 128 × 128. */
+const GRAM_ROWS = 32;
+
+/**
+ * C [m, m] = A · Aᵀ with A [m, k], to the bytes of the whole product: half of it, or without zeros where there are enough. @throws
+ * as `matmulLeavingOutZeros`.
+ */
+export function gramLeavingOutZeros(core: Core, { a, c, m, k }: Pick<PlainProduct, 'a' | 'c' | 'm' | 'k'>): void {
+  if (shareOfNonZero(core, a, m * k) <= LARGEST_SHARE && m >= FEWEST_COLUMNS)
+    return matmulLeavingOutZeros(core, { a, b: a, c, m, n: m, k, transposeB: true }, ['a']);
+  for (let first = 0; first < m; first += GRAM_ROWS) {
+    const end = Math.min(m, first + GRAM_ROWS);
+    matmul(core, { a: a + 4 * first * k, b: a, c: c + 4 * first * m, m: end - first, n: end, k, transposeB: true, ldc: m });
+  }
+  const gram = core.f32(c, m * m);
+  for (let row = 0; row < m; row++) for (let column = row + 1; column < m; column++) gram[row * m + column] = gram[column * m + row] as number;
+}
+
 function shareOfNonZero(core: Core, pointer: number, elements: number): number {
   if (elements <= SAMPLE) return core.kernels.countNonZeroF32(pointer, elements) / elements;
   const stretches = SAMPLE / STRETCH;

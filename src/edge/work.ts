@@ -5,10 +5,11 @@
 import { LimitError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { ModelGraph } from '../model/graph.ts';
-import { plan } from '../transfer/plan.ts';
+import { planOn } from '../transfer/plan.ts';
 import type { RequestOptions } from './options.ts';
 
 interface WorkCaps {
+  readonly heapLimitBytes: number;
   readonly maxGradients: number;
   readonly maxFlops: number;
   readonly maxHistoryBytes: number;
@@ -23,7 +24,7 @@ export function requireWork(
   { seed: _seed, from: _from, to: _to, ...choices }: RequestOptions,
   inputs: { readonly graph: ModelGraph; readonly checkpoints: number; readonly images: number },
 ): void {
-  const { gradients, steps, flops, bytes } = plan({ ...choices, ...inputs });
+  const { gradients, steps, flops, bytes } = planOn({ ...choices, ...inputs }, caps.heapLimitBytes);
   const cap = (expected: string, limit: number, got: number): void => {
     if (got > limit) throw new LimitError({ field: 'options', expected: `${expected} of at most ${limit}`, got: `${Math.ceil(got)}` });
   };

@@ -16,3 +16,10 @@ export interface Instruction {
   /** The kernel can write over its input `x`. */
   readonly overwrites: boolean;
 }
+
+/** A value that need not be computed: its numbers are written to where it is to stand. */
+export interface KnownValue {
+  readonly value: ValueKey;
+  readonly shape: readonly number[];
+  readonly write: (pointer: number) => void;
+}

@@ -4,9 +4,29 @@ import { describe } from '../core/describe.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import { requireInteger } from '../core/require.ts';
 import type { Batch } from '../data/batch.ts';
+import { findFirstLayer, type FirstLayer } from '../model/first-layer.ts';
 import { labelsPerInput, outputClasses, type ModelGraph } from '../model/graph.ts';
 import { elementCount } from '../tensor/tensor.ts';
+import type { HeapBackend } from './backend.ts';
+import type { KnownValue } from './instruction.ts';
 import { run } from './kernels/support.ts';
+
+/** A batch whose first layer has been computed for the parameters that it goes with, along a line of them for less than a product. */
+export interface StartedBatch extends Batch {
+  /**
+   * [count, outputs] of `findFirstLayer`'s layer, taken instead of being computed: the layer's parameters are not read then, nor the
+   * inputs but as factors of its gradient.
+   */
+  readonly firstOutputs?: Float32Array | RowWriter | undefined;
+}
+
+/** The same in arrays, as other threads can be sent it. */
+export interface StartedBatchArrays extends Batch {
+  readonly firstOutputs?: Float32Array | undefined;
+}
+
+/** Writes rows `first` … of some numbers by row to an address of the heap. */
+export type RowWriter = (first: number, count: number, pointer: number) => void;
 
 export class NetworkInputs {
   readonly classes: number;
@@ -14,8 +34,10 @@ export class NetworkInputs {
   readonly labelsPerInput: number;
   readonly #graph: ModelGraph;
   readonly #elements: number;
+  readonly #firstLayer: FirstLayer | undefined;
 
   constructor(graph: ModelGraph) {
+    this.#firstLayer = findFirstLayer(graph);
     this.classes = outputClasses(graph);
     this.labelsPerInput = labelsPerInput(graph);
     this.#graph = graph;
@@ -25,6 +47,24 @@ export class NetworkInputs {
   /** The inputs of some rows as they stand in the batch. */
   slice(batch: Batch, first: number, rows: number): Batch['inputs'] {
     return batch.inputs.subarray(first * this.#elements, (first + rows) * this.#elements);
+  }
+
+  /** What the first layer makes of some rows, where the batch has it. */
+  sliceOfFirst({ firstOutputs }: StartedBatch, first: number, rows: number, { core }: HeapBackend): KnownValue | undefined {
+    if (firstOutputs === undefined || this.#firstLayer === undefined) return undefined;
+    const { name, outputs } = this.#firstLayer;
+    const write = (pointer: number): void => {
+      if (typeof firstOutputs === 'function') firstOutputs(first, rows, pointer);
+      else core.f32(pointer, rows * outputs).set(firstOutputs.subarray(first * outputs, (first + rows) * outputs));
+    };
+    return { value: name, shape: [rows, outputs], write };
+  }
+
+  /** Parameters that nothing reads of such batches. */
+  unread(batches: readonly StartedBatch[]): ReadonlySet<string> {
+    const { weight, bias } = this.#firstLayer ?? {};
+    const started = batches.every(({ firstOutputs }) => firstOutputs !== undefined);
+    return new Set(started ? [weight, bias].flatMap((name) => name ?? []) : []);
   }
 
   /** Inputs as [rows, height, width, channels], [rows, features] or, as integers, [rows, tokens]. */
@@ -49,8 +89,16 @@ export class NetworkInputs {
     return engine().makeTensor(batch.labels.subarray(first * each, (first + rows) * each), [rows * each], 'int32');
   }
 
+  /** @throws InvalidArgumentError as `require`, and for outputs of a first layer whose gradient would have to be multiplied out. */
+  requireForGradient(batch: StartedBatch, factored: ReadonlySet<string>): void {
+    this.require(batch);
+    const weight = this.#firstLayer?.weight;
+    if (batch.firstOutputs === undefined || (weight !== undefined && factored.has(weight))) return;
+    throw new InvalidArgumentError({ field: 'batch.firstOutputs', expected: `none, unless the gradient of ${describe(weight)} stays in factors`, got: 'some' });
+  }
+
   /** @throws InvalidArgumentError for a batch that is not the graph's. */
-  require(batch: Batch): void {
+  require(batch: StartedBatch): void {
     requireInteger('batch.count', batch.count, 1);
     const expected = batch.count * this.#elements;
     if (batch.inputs.length !== expected) {
@@ -58,6 +106,15 @@ export class NetworkInputs {
         field: 'batch.inputs',
         expected: `${expected} values: ${batch.count} inputs of [${this.#graph.input.join(', ')}]`,
         got: `${batch.inputs.length}`,
+      });
+    }
+    const outputs = batch.count * (this.#firstLayer?.outputs ?? 0);
+    const { firstOutputs } = batch;
+    if (firstOutputs !== undefined && (outputs === 0 || (firstOutputs instanceof Float32Array && firstOutputs.length !== outputs))) {
+      throw new InvalidArgumentError({
+        field: 'batch.firstOutputs',
+        expected: outputs === 0 ? 'none: the first layer is no dense layer of whole inputs' : `${outputs} values`,
+        got: firstOutputs instanceof Float32Array ? `${firstOutputs.length}` : 'some',
       });
     }
     this.#requireTokens(batch);

@@ -18,7 +18,7 @@ import type { HeapBackend } from './backend.ts';
 import { lossAndGradient } from './kernels/loss.ts';
 import { run } from './kernels/support.ts';
 import { DEFAULT_LOSS, requireLoss, type Loss } from './loss.ts';
-import { NetworkInputs, rowsOf } from './network-inputs.ts';
+import { NetworkInputs, rowsOf, type StartedBatch, type StartedBatchArrays } from './network-inputs.ts';
 import { compileProgram, type Program } from './program.ts';
 import { halvesOf, type Block } from './summation.ts';
 import { Tape, type TapeOptions } from './tape.ts';
@@ -68,7 +68,7 @@ export interface StatisticsEstimate {
 }
 
 /** Some images of a batch of `wholeCount`. */
-export interface BatchPart extends Batch {
+export interface BatchPart extends StartedBatchArrays {
   readonly wholeCount: number;
 }
 
@@ -135,10 +135,10 @@ export class Network implements Disposable {
    * @throws InvalidArgumentError for no batches, a wrong size, a label out of range, or a state that is not the graph's.
    * @throws OutOfMemoryError; everything is freed then and the next call works.
    */
-  gradient(state: NetworkState | WrittenState, batches: readonly Batch[], into?: GradientResult): GradientResult {
+  gradient(state: NetworkState | WrittenState, batches: readonly StartedBatch[], into?: GradientResult): GradientResult {
     if (batches.length === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one batch', got: 'none' });
     return this.#backend.scope(() => {
-      const parameters = new HeapParameters(this.#backend, this.layout, state, this.#factored, into?.factors);
+      const parameters = new HeapParameters(this.#backend, this.layout, state, this.#factored, into?.factors, this.#inputs.unread(batches));
       try {
         const losses = this.accumulateGradient(parameters, batches);
         if (batches.length > 1) parameters.scaleGradients(1 / batches.length);
@@ -161,12 +161,13 @@ export class Network implements Disposable {
     visit: (losses: readonly number[], gradients: NamedTensors, factors: NamedOuterProducts) => void,
   ): void {
     this.#backend.scope(() => {
-      const parameters = new HeapParameters(this.#backend, this.layout, state, this.#factored);
+      const unread = this.#inputs.unread(runs.flat(3));
+      const parameters = new HeapParameters(this.#backend, this.layout, state, this.#factored, undefined, unread);
       try {
         for (const [i, own] of runs.entries()) {
           const losses: number[] = [];
           addInOrder(parameters, own, (part) => {
-            this.#inputs.require(part);
+            this.#inputs.requireForGradient(part, this.#factored);
             losses.push(this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount));
           });
           visit(losses, parameters.readGradients(arrays[i]), meanFactors(parameters, 1));
@@ -183,9 +184,9 @@ export class Network implements Disposable {
    * @param onLogits called with the scores of some images after the other, as `logits` gives them, to be read during the call.
    * @throws as `gradient`.
    */
-  evaluate(state: NetworkState, batches: Iterable<Batch>, onLogits?: (scores: Float32Array) => void): Evaluation {
+  evaluate(state: NetworkState, batches: readonly StartedBatch[], onLogits?: (scores: Float32Array) => void): Evaluation {
     return this.#backend.scope(() => {
-      const parameters = new HeapParameters(this.#backend, this.layout, state);
+      const parameters = new HeapParameters(this.#backend, this.layout, state, undefined, undefined, this.#inputs.unread(batches));
       let loss = 0;
       let correct = 0;
       let count = 0;
@@ -239,7 +240,7 @@ export class Network implements Disposable {
         const found: BatchStatistics[] = [];
         this.#backend.scope(() => {
           const parameters = new HeapParameters(this.#backend, this.layout, state);
-          const tape = this.#tape(this.#training, parameters, false, (statistics) => void found.push(statistics));
+          const tape = this.#tape(this.#training, parameters, { record: false }, (statistics) => void found.push(statistics));
           tape.forward(this.#inputs.upload(batch.inputs, batch.count)).dispose();
         });
         // Not before the whole pass has succeeded: of a batch that fails nothing may stay.
@@ -267,10 +268,10 @@ export class Network implements Disposable {
   /** The sum over `batches` of the gradients of their mean losses goes into `parameters`; returns those losses. For `Trainer`. */
   accumulateGradient(
     parameters: HeapParameters,
-    batches: readonly Batch[],
+    batches: readonly StartedBatch[],
     onStatistics?: (statistics: BatchStatistics) => void,
   ): number[] {
-    for (const batch of batches) this.#inputs.require(batch);
+    for (const batch of batches) this.#inputs.requireForGradient(batch, this.#factored);
     const parts = batches.flatMap((batch, index) =>
       [...rowsOf(batch.count, this.options.microBatch ?? batch.count)].map(([first, rows]) => ({ index, batch, first, rows })),
     );
@@ -287,15 +288,17 @@ export class Network implements Disposable {
    */
   #accumulatePart(
     parameters: HeapParameters,
-    batch: Batch,
+    batch: StartedBatch,
     first: number,
     rows: number,
     wholeCount: number,
     onStatistics?: (statistics: BatchStatistics) => void,
   ): number {
     const inputs = this.#inputs.slice(batch, first, rows);
-    const tape = this.#tape(this.#training, parameters, true, onStatistics, this.#inputs.inOrder(inputs));
-    const logits = tape.forward(this.#inputs.upload(inputs, rows));
+    const known = this.#inputs.sliceOfFirst(batch, first, rows, this.#backend);
+    const inputNumbers = known === undefined ? this.#inputs.inOrder(inputs) : (inputs as Float32Array);
+    const tape = this.#tape(this.#training, parameters, { record: true, inputNumbers }, onStatistics);
+    const logits = known === undefined ? tape.forward(this.#inputs.upload(inputs, rows)) : tape.forwardFrom(known);
     const labels = this.#inputs.uploadLabels(batch, first, rows);
     const [part, gradient] = lossAndGradient(this.#loss, logits, labels, 1 / (wholeCount * this.labelsPerInput));
     const loss = part.dataSync()[0] as number;
@@ -311,9 +314,8 @@ export class Network implements Disposable {
   #tape(
     program: Program,
     parameters: HeapParameters,
-    record: boolean,
+    options: TapeOptions,
     onStatistics?: (statistics: BatchStatistics) => void,
-    inputNumbers?: Float32Array,
   ): Tape {
     const report: TapeOptions['onSideOutputs'] = ({ attrs }, x, [statistics]) => {
       if (attrs['node'] === undefined || onStatistics === undefined) return;
@@ -323,12 +325,15 @@ export class Network implements Disposable {
         node: attrs['node'] as string, rows: x.size / channels, mean: both.subarray(0, channels), variance: both.subarray(channels),
       });
     };
-    return new Tape(this.#backend, program, parameters, { record, onSideOutputs: report, inputNumbers });
+    return new Tape(this.#backend, program, parameters, { ...options, onSideOutputs: report });
   }
 
   /** Logits [rows, classes] in evaluation mode. */
-  #forward(parameters: HeapParameters, batch: Batch, first: number, rows: number): TfjsTensor {
-    return this.#tape(this.#evaluation, parameters, false).forward(this.#inputs.upload(this.#inputs.slice(batch, first, rows), rows));
+  #forward(parameters: HeapParameters, batch: StartedBatch, first: number, rows: number): TfjsTensor {
+    const tape = this.#tape(this.#evaluation, parameters, { record: false });
+    const known = this.#inputs.sliceOfFirst(batch, first, rows, this.#backend);
+    if (known !== undefined) return tape.forwardFrom(known);
+    return tape.forward(this.#inputs.upload(this.#inputs.slice(batch, first, rows), rows));
   }
 
   get #evaluationChunk(): number {

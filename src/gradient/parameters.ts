@@ -34,6 +34,7 @@ export class HeapParameters {
    * Uploads `state`, or lets it be written. Inside a scope of the backend everything ends with it; outside, with `release`.
    * @param factored weights of dense layers whose gradients are not multiplied out.
    * @param spare factors whose arrays `addFactors` may take; not those on the right, which may lie in a batch.
+   * @param unread parameters whose numbers nothing asks for: they are left to chance.
    * @throws InvalidArgumentError as `requireLayout`.
    */
   constructor(
@@ -42,6 +43,7 @@ export class HeapParameters {
     state: NetworkState | WrittenState,
     factored: ReadonlySet<string> = new Set(),
     spare?: NamedOuterProducts,
+    unread: ReadonlySet<string> = new Set(),
   ) {
     this.#backend = backend;
     this.#spare = spare;
@@ -49,7 +51,7 @@ export class HeapParameters {
     requireLayout('state', layout, state);
     const writeParameter = 'parameters' in state ? writerOf(backend, state.parameters) : state.writeParameter;
     try {
-      for (const info of layout.parameters) this.#add(this.#parameters, info, writeParameter);
+      for (const info of layout.parameters) this.#add(this.#parameters, info, unread.has(info.name) ? () => undefined : writeParameter);
       for (const info of layout.buffers) this.#add(this.#buffers, info, writerOf(backend, state.buffers));
     } catch (error) {
       this.release();

@@ -8,7 +8,7 @@ import { KernelError } from '../core/errors.ts';
 import type { HeapBackend } from './backend.ts';
 import { run, runAll, type InputGradients } from './kernels/support.ts';
 import type { HeapParameters } from './parameters.ts';
-import type { Instruction, ValueKey } from './instruction.ts';
+import type { Instruction, KnownValue, ValueKey } from './instruction.ts';
 import type { Program } from './program.ts';
 
 /** A tensor and how many still need it. */
@@ -69,7 +69,25 @@ export class Tape {
 
   /** The value of the program's output, the caller's to dispose; takes over `input`. */
   forward(input: Tensor): Tensor {
-    const { instructions, output, readers } = this.#program;
+    this.#inputBuffer = input.dataId;
+    return this.#run('input', input, this.#program.instructions);
+  }
+
+  /**
+   * The same from the value of one of the first layers on, of which every other value comes. Its instruction's parameters are not
+   * read: their gradients must be factors, of the input's numbers, or of its own gradient alone.
+   */
+  forwardFrom({ value, shape, write }: KnownValue): Tensor {
+    const { instructions } = this.#program;
+    const at = instructions.findIndex(({ output }) => output === value);
+    if (this.#options.record) this.#steps.push({ instruction: instructions[at] as Instruction, saved: [], held: [] });
+    const known = engine().makeTensorFromTensorInfo(this.#backend.makeOutput([...shape], 'float32'));
+    write(this.#backend.pointer(known));
+    return this.#run(value, known, instructions.slice(at + 1));
+  }
+
+  #run(first: ValueKey, tensor: Tensor, instructions: readonly Instruction[]): Tensor {
+    const { output, readers } = this.#program;
     const values = new Map<ValueKey, { readonly held: Held; left: number }>();
     const put = (name: ValueKey, held: Held): void => void values.set(name, { held, left: readers.get(name) ?? 0 });
     /** One reader's hold: the last reader takes over the map's own, and may be the only one. */
@@ -79,8 +97,7 @@ export class Tape {
       values.delete(name);
       return value.held;
     };
-    put('input', new Held(input));
-    this.#inputBuffer = input.dataId;
+    put(first, new Held(tensor));
     for (const instruction of instructions) {
       const operands = Object.entries(instruction.values).map(([name, value]) => [name, take(value)] as const);
       put(instruction.output, this.#execute(instruction, new Map(operands)));
@@ -145,10 +162,10 @@ export class Tape {
     const { parameters, values } = instruction;
     // Parameters first: an in-place gradient of x overwrites dy.
     const factored = Object.keys(parameters).filter((input) => this.#parameters.isFactored(parameters[input] as string));
-    // A dense layer keeps its input first.
-    const x = saved[0] as Tensor;
-    const shared = x?.dataId === this.#inputBuffer ? this.#options.inputNumbers : undefined;
-    for (const input of factored) this.#parameters.addFactors(parameters[input] as string, dy.tensor, shared ?? x);
+    // A dense layer keeps its input first, where it has not been passed over.
+    const x = saved[0];
+    const shared = x === undefined || x.dataId === this.#inputBuffer ? this.#options.inputNumbers : undefined;
+    for (const input of factored) this.#parameters.addFactors(parameters[input] as string, dy.tensor, shared ?? (x as Tensor));
     const wanted = [
       ...Object.keys(parameters).filter((input) => !factored.includes(input)),
       ...Object.keys(values).filter((input) => this.#program.reached.has(values[input] as ValueKey)),

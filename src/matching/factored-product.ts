@@ -6,7 +6,7 @@
  */
 import type { Core, Scratch } from '../core/core.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
-import { matmulLeavingOutZeros } from '../core/sparse-matmul.ts';
+import { gramLeavingOutZeros, matmulLeavingOutZeros } from '../core/sparse-matmul.ts';
 import type { NamedOuterProducts, OuterProducts } from '../tensor/outer-products.ts';
 import { requireFinite } from '../tensor/tensor.ts';
 import type { MatchingLayout, StaticTensor } from './layout.ts';
@@ -109,12 +109,13 @@ export function factoredProduct(
   let { gram: gramT, right } = own;
   if (!sameNumbers(target.right, source.right)) {
     const [inputsT, inputsS] = [scratch.upload(target.right, name), scratch.upload(source.right, name)];
-    gramT = product.of(inputsT, inputsT, target.terms, target.terms, after, true);
+    gramT = product.gram(inputsT, target.terms, after);
     const gram = product.of(inputsT, inputsS, target.terms, source.terms, after, true);
     right = product.of(gram, scratch.upload(source.left, name), target.terms, size, source.terms, false);
   }
   const ts = core.kernels.innerF32(deltaT, right, target.terms * size);
-  const tt = core.kernels.innerF32(deltaT, product.of(gramT, deltaT, target.terms, size, target.terms, false), target.terms * size);
+  // ‖Δᵀ · X‖² = ⟨X · Xᵀ, Δ · Δᵀ⟩
+  const tt = core.kernels.innerF32(gramT, product.gram(deltaT, target.terms, size), target.terms * target.terms);
   if (!Number.isFinite(ts + tt + own.ss)) {
     for (const [role, { left, right: inputs }] of [
       ['target', target],
@@ -166,7 +167,7 @@ function sourceSide(
   if (own !== undefined) return { gram: scratch.upload(own.gram, name), right: scratch.upload(own.right, name), ss: own.ss };
   const inputsPtr = scratch.upload(inputs, name);
   const deltaPtr = scratch.upload(left, name);
-  const gram = product.of(inputsPtr, inputsPtr, terms, terms, after, true);
+  const gram = product.gram(inputsPtr, terms, after);
   const right = product.of(gram, deltaPtr, terms, size, terms, false);
   const ss = core.kernels.innerF32(deltaPtr, right, terms * size);
   known?.set(source, { gram: core.f32(gram, terms * terms).slice(), right: core.f32(right, terms * size).slice(), ss });
@@ -188,6 +189,14 @@ class Products {
     const c = this.scratch.f32(m * n, 'product of factors');
     matmulLeavingOutZeros(this.core, { a, b, c, m, n, k, transposeB: inputs }, inputs ? ['a'] : []);
     this.flops += 2 * m * n * k;
+    return c;
+  }
+
+  /** A · Aᵀ of A [m, k], on the heap. */
+  gram(a: number, m: number, k: number): number {
+    const c = this.scratch.f32(m * m, 'product of factors');
+    gramLeavingOutZeros(this.core, { a, c, m, k });
+    this.flops += m * m * k;
     return c;
   }
 }

@@ -7,6 +7,7 @@ import { BatchPieces } from '../data/batch-pieces.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { Loss } from '../gradient/loss.ts';
 import type { Network } from '../gradient/network.ts';
+import type { StartedBatch } from '../gradient/network-inputs.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
@@ -72,7 +73,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
 export async function evaluatePieces(
   network: Network,
   state: NetworkState,
-  pieces: BatchPieces,
+  pieces: Iterable<StartedBatch> & { readonly count: number },
   control: JobControl,
   stopwatch?: Stopwatch,
   onLogits?: (scores: Float32Array) => void,

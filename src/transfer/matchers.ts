@@ -20,8 +20,10 @@ import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { tensorBytes } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import type { Points } from './points.ts';
+import type { FirstLayerLine } from './first-layer-line.ts';
+import type { Points, Side } from './points.ts';
 import type { TransferMethod, TransferSettings } from './settings.ts';
+import type { DrawnBatch } from './started-rows.ts';
 import type { Stopwatch } from './timing.ts';
 import type { TransferCounts } from './transfer-step.ts';
 import { subtract } from './trajectory.ts';
@@ -37,7 +39,8 @@ export interface TransferContext {
   /** θ₂⁰ with its buffers. */
   readonly target: NetworkState;
   /** The next g mini-batches of the seeded order; those in passing are overwritten by the next in passing. */
-  readonly drawBatches: (use: 'kept' | 'passing') => readonly Batch[];
+  readonly drawBatches: (use: 'kept' | 'passing') => readonly DrawnBatch[];
+  readonly firstLayer: FirstLayerLine;
   /** By step of the schedule. */
   readonly points: Points;
   readonly stopwatch: Stopwatch;
@@ -122,7 +125,7 @@ interface KeptPair extends GradientPair {
 
 /** What each point keeps where batches are fixed: those always, the rest as long as it fits the bytes of another history. */
 class KeptPoints {
-  readonly #batches: (readonly Batch[])[] = [];
+  readonly #batches: (readonly DrawnBatch[])[] = [];
   readonly #pairs: (KeptPair | undefined)[] = [];
   /** The history of the first point alone: its pair stands for good. */
   #first: HistorySnapshot | undefined;
@@ -135,7 +138,7 @@ class KeptPoints {
     this.#budgetBytes = budgetBytes;
   }
 
-  batches(point: number, draw: () => readonly Batch[]): readonly Batch[] {
+  batches(point: number, draw: () => readonly DrawnBatch[]): readonly DrawnBatch[] {
     // After a resume the first points come without theirs: batches are drawn in the order of the points.
     return (this.#batches[point] ??= draw());
   }
@@ -146,7 +149,7 @@ class KeptPoints {
 
   /** What is not kept is computed again, to the same bytes. */
   keep(point: number, pair: KeptPair): void {
-    if (this.#pairs[point] !== undefined || this.#takeRoom(pairBytes(pair, this.#batches[point] as readonly Batch[])))
+    if (this.#pairs[point] !== undefined || this.#takeRoom(pairBytes(pair, this.#batches[point] as readonly DrawnBatch[])))
       this.#pairs[point] = pair;
   }
 
@@ -264,13 +267,14 @@ async function gradientsAt(
   context: MatchingContext,
   point: number,
   permutations: Permutations,
-  batches: readonly Batch[],
-  sides: readonly (keyof GradientPair)[],
+  batches: readonly DrawnBatch[],
+  sides: readonly Side[],
   before?: GradientPair,
 ): Promise<GradientPair> {
   const {
     network,
     points,
+    firstLayer,
     workers,
     stopwatch,
     breather,
@@ -278,11 +282,13 @@ async function gradientsAt(
     settings,
     target: { buffers },
   } = context;
-  const pair: Partial<Record<keyof GradientPair, GradientResult>> = { ...before };
+  const pair: Partial<Record<Side, GradientResult>> = { ...before };
   counts.gradients += sides.length * settings.batchesPerStep;
   if (sides.length > 0 && workers !== undefined) {
     const states = await points.passAsArrays(point, permutations);
-    const jobs = sides.map((side) => ({ state: { parameters: states[side], buffers }, batches }));
+    const jobs = sides.map((side) => ({
+      state: { parameters: states[side], buffers }, batches: firstLayer.startAsArrays(side, point, permutations, batches),
+    }));
     const gradients = await stopwatch.measureLater('gradients', () => workers.gradients(network.graph, jobs, network.options));
     for (const [i, side] of sides.entries()) pair[side] = gradients[i] as GradientResult;
   } else if (sides.length > 0) {
@@ -290,7 +296,7 @@ async function gradientsAt(
     for (const [i, side] of sides.entries()) {
       if (i > 0) await breather.pause();
       pair[side] = stopwatch.measure('gradients', () =>
-        network.gradient({ writeParameter: states[side], buffers }, batches, before?.[side]),
+        network.gradient({ writeParameter: states[side], buffers }, firstLayer.start(side, point, permutations, batches), before?.[side]),
       );
     }
   }

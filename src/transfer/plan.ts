@@ -16,15 +16,20 @@ import type { MatchingLayout } from '../matching/layout.ts';
 import { residentLineBytes } from '../matching/resident-line.ts';
 import { solverWork } from '../matching/solvers.ts';
 import { gradientCost } from '../model/cost.ts';
+import type { FirstLayer } from '../model/first-layer.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { parameterLayout } from '../model/graph.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
+import { rowsToStart } from './first-layer-line.ts';
+import type { RowCounts, RowsToStart } from './first-layer-line.ts';
 import { requireParts } from './inputs.ts';
+import { keepsGradients, pairCounts } from './pair-counts.ts';
 import { LARGEST_SWEEPS, choiceNames, readSettings } from './settings.ts';
 import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
+import { startedBytes, startedHeapBytes } from './started-rows.ts';
 import { measureFlopRate } from './timing.ts';
 
 export interface PlanOptions extends TransferChoices {
@@ -86,7 +91,7 @@ export interface TransferPlan {
     readonly batches: number;
     /**
      * Peak of the WebAssembly heap, from above: a gradient of one micro-batch, or the largest matching, and the line of
-     * points of a small network.
+     * points of a small network and its first layer's outputs.
      */
     readonly heap: number;
   };
@@ -107,12 +112,13 @@ export function plan(options: PlanOptions): TransferPlan {
 export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
   requireOptions('plan', options, optionNames);
   const { flopsPerSecond, heapLimitBytes, ownSweeps } = readReckoning(options);
-  const { heldOut, ...settings } = settingsFor(options);
+  const { counts, ...settings } = settingsFor(options);
   const { laps, products, operands } = solverWork(settings.solver, ownSweeps, settings.maxSweeps);
   const sweeps = Math.min(ownSweeps, settings.maxSweeps);
   const spec = derivePermutationSpec(options.graph);
   const cost = gradientCost(options.graph, settings.batchSize);
-  const microBatch = microBatchOf(options.graph, heapLimitBytes, settings);
+  const started = counts === undefined ? undefined : rowsToStart(options.graph, spec, settings, counts);
+  const microBatch = microBatchOf(options.graph, heapLimitBytes, settings, counts);
   // A gradient of GMT is of several batches.
   const parts = Math.ceil(settings.batchSize / microBatch) * settings.batchesPerStep;
   const { gradients, matchings, pairsSolved, pairsKept } = pairCounts(settings);
@@ -135,15 +141,15 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
   const squares = moving.map(({ size }) => size * size);
   const assignments = moving.length * matchings * laps;
   const flops = {
-    gradients: gradients * cost.flops,
+    gradients: gradients * cost.flops - (started?.training && counts ? savedFlops(started.layer, gradients * settings.batchSize, counts.training, 3, heapBytes) : 0),
     similarity,
     assignment: matchings * laps * 40 * sum(squares),
-    ...(heldOut === undefined
+    ...(counts === undefined
       ? {}
-      : evaluationFlops(options.graph, settings, heldOut, cost.forwardFlops / settings.batchSize)),
+      : evaluationFlops(options.graph, settings, counts.heldOut, cost.forwardFlops / settings.batchSize, started, heapBytes)),
   };
   const parameterBytes = cost.parameterElements * 4;
-  const residentBytes = residentBytesOf(options.graph, settings.trajectory, heapBytes);
+  const residentBytes = residentBytesOf(options.graph, spec, settings, counts, heapBytes);
   const rate = flopsPerSecond ?? (options.compute === undefined ? undefined : measureFlopRate(options.compute.core));
   const largestTensor = Math.max(0, ...terms.map(({ elements }) => elements));
   return {
@@ -175,12 +181,12 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
  * batches, which are whole. Undefined where not even one does.
  */
 export function mostFitting(options: Omit<PlanOptions, 'heapLimitBytes'>, heapLimitBytes: number): number | undefined {
-  const { heldOut: _heldOut, ...settings } = settingsFor(options);
+  const { counts, ...settings } = settingsFor(options);
   const whole = options.graph.nodes.some(({ op }) => op === 'batch_norm');
   for (let images = settings.batchSize; ; images = Math.ceil(images / 2)) {
     try {
       const sizes = whole ? { batchSize: images, microBatch: images } : { microBatch: images };
-      return microBatchOf(options.graph, heapLimitBytes, { ...settings, ...sizes });
+      return microBatchOf(options.graph, heapLimitBytes, { ...settings, ...sizes }, counts);
     } catch (error) {
       if (!(error instanceof BudgetError)) throw error;
       // Micro-batches were halved already.
@@ -217,33 +223,55 @@ function readReckoning({ flopsPerSecond, heapLimitBytes, sweeps = 4 }: PlanOptio
   };
 }
 
-/** As `transfer` reads them; and where the data's size is known, batches as large as they can get and the number of held-out inputs. */
-function settingsFor(options: PlanOptions): TransferSettings & { readonly heldOut?: number } {
+/** As `transfer` reads them; and where the data's size is known, batches as large as they can get and the numbers of inputs of either part. */
+function settingsFor(options: PlanOptions): TransferSettings & { readonly counts?: RowCounts } {
   const settings = readSettings(options.method, 0, options, requireInteger('checkpoints', options.checkpoints ?? 2, 0, limits.checkpoints));
   if (options.images === undefined) return settings;
   const images = requireInteger('images', options.images, 1, 2 ** 31 - 1);
   const heldOut = heldOutCount(images, settings.heldOutFraction);
   const batchSize = Math.min(settings.batchSize, images - heldOut);
-  return { ...settings, batchSize, microBatch: Math.min(settings.microBatch, batchSize), heldOut };
+  return { ...settings, batchSize, microBatch: Math.min(settings.microBatch, batchSize), counts: { training: images - heldOut, heldOut } };
 }
 
 /** Of inputs that pass forward alone, `flops` each: held-out ones at every step and the start, those of statistics where these are estimated. */
 function evaluationFlops(
   graph: ModelGraph, { steps, stopRule, statisticsBatches, batchSize }: TransferSettings, heldOut: number, flops: number,
+  started: RowsToStart | undefined, heapBytes: number,
 ): { readonly evaluation: number; readonly statistics: number } {
   // The agreement that needs no labels takes a pass of the source's end.
   const scores = stopRule === 'label-free' ? steps + 2 : steps + 1;
   const estimates = parameterLayout(graph).buffers.length === 0 ? 0 : heldOut > 0 ? steps : 1;
-  return { evaluation: flops * heldOut * scores, statistics: flops * estimates * statisticsBatches * batchSize };
+  const saved = started?.heldOut ? savedFlops(started.layer, (steps + 1) * heldOut, heldOut, 2, heapBytes) : 0;
+  return { evaluation: flops * heldOut * scores - saved, statistics: flops * estimates * statisticsBatches * batchSize };
 }
 
-/** What of the heap is taken while gradients are computed. A 256th of it at most. */
-function residentBytesOf(graph: ModelGraph, trajectory: TransferSettings['trajectory'], heapLimitBytes: number): number {
-  return trajectory === 'linear' ? residentLineBytes(4 * gradientCost(graph, 1).parameterElements, heapLimitBytes) : 0;
+/**
+ * What is saved of a first layer that is linear along the line, where `rows` pass it. @param forms what of `known` rows is
+ * computed once, or on a heap too small for it of each that passes.
+ */
+function savedFlops(layer: FirstLayer, rows: number, known: number, forms: 2 | 3, heapBytes: number): number {
+  const keeps = startedHeapBytes(startedBytes(layer, known, forms === 3), heapBytes) > 0;
+  // Two of three forms make the source's, and two the target's.
+  return 2 * layer.inputs * layer.outputs * (rows - (keeps ? forms * known : 2 * rows));
+}
+
+/** What of the heap is taken during the whole transfer: a tenth of it at most. */
+function residentBytesOf(
+  graph: ModelGraph, spec: PermutationSpec, settings: TransferSettings, counts: RowCounts | undefined, heapLimitBytes: number,
+): number {
+  if (settings.trajectory !== 'linear') return 0;
+  const line = residentLineBytes(4 * gradientCost(graph, 1).parameterElements, heapLimitBytes);
+  const started = counts === undefined ? undefined : rowsToStart(graph, spec, settings, counts);
+  if (counts === undefined || started === undefined) return line;
+  const kept = (wanted: boolean, rows: number, both: boolean): number =>
+    wanted ? startedHeapBytes(startedBytes(started.layer, rows, both), heapLimitBytes) : 0;
+  return line + kept(started.training, counts.training, true) + kept(started.heldOut, counts.heldOut, false);
 }
 
 /** What was chosen, or the largest that fits. */
-function microBatchOf(graph: ModelGraph, heapLimitBytes: number | undefined, settings: TransferSettings): number {
+function microBatchOf(
+  graph: ModelGraph, heapLimitBytes: number | undefined, settings: TransferSettings, counts: RowCounts | undefined,
+): number {
   const { batchSize, microBatch, batchesPerStep: batches } = settings;
   const chosen = Math.min(microBatch, batchSize);
   const norm = graph.nodes.some(({ op }) => op === 'batch_norm');
@@ -255,7 +283,7 @@ function microBatchOf(graph: ModelGraph, heapLimitBytes: number | undefined, set
     });
   }
   if (heapLimitBytes === undefined) return chosen;
-  const besideBytes = residentBytesOf(graph, settings.trajectory, heapLimitBytes);
+  const besideBytes = residentBytesOf(graph, derivePermutationSpec(graph), settings, counts, heapLimitBytes);
   if (!norm) return planMicroBatch(graph, batchSize, heapLimitBytes, { most: chosen, batches, besideBytes });
   const requiredBytes = besideBytes + gradientHeapBytes(graph, batchSize, batches);
   if (requiredBytes <= heapLimitBytes) return batchSize;
@@ -276,37 +304,6 @@ function historyBytes(
   if (method === 'naive') return { history: 0, codedHistory: 0 };
   const { fixedBytes, totalBytes, codedBytesPerPair } = sizeOf(layout, pairs);
   return { history: totalBytes, codedHistory: fixedBytes + pairs * codedBytesPerPair };
-}
-
-function keepsGradients({ method, gmtBatches }: TransferSettings): boolean {
-  return method === 'gmt' && gmtBatches === 'fixed';
-}
-
-/** Numbers of gradients and of pairs, by method: `added` pairs are summed as they come, `inSolves` counts them per solve. */
-function pairCounts(settings: TransferSettings) {
-  const { steps, batchesPerStep, method } = settings;
-  const triangle = (steps * (steps + 1)) / 2;
-  switch (method) {
-    case 'naive':
-      return { gradients: 0, matchings: 0, pairsSolved: { added: 0, inSolves: 0 }, pairsKept: 0 };
-    case 'oracle':
-      return { gradients: 0, matchings: 1, pairsSolved: { added: 1, inSolves: 1 }, pairsKept: 1 };
-    case 'fgmt':
-      return {
-        gradients: 2 * steps * batchesPerStep,
-        matchings: steps,
-        pairsSolved: { added: steps, inSolves: triangle },
-        pairsKept: steps,
-      };
-    case 'gmt':
-      return {
-        // With fixed batches the source's once a point and the target's at the start once; the others where permutations do not settle.
-        gradients: (keepsGradients(settings) ? triangle + 1 : 2 * triangle) * batchesPerStep,
-        matchings: steps,
-        pairsSolved: { added: triangle, inSolves: triangle },
-        pairsKept: steps,
-      };
-  }
 }
 
 /** One term of a group's similarity: [n, n] += T[n, rest] · S[n, rest]ᵀ. */

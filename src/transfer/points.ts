@@ -15,6 +15,8 @@ export interface TransferPair<T> {
   readonly target: T;
 }
 
+export type Side = keyof TransferPair<unknown>;
+
 export interface PointsOptions {
   readonly core: Core;
   readonly spec: PermutationSpec;

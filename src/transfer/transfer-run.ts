@@ -3,7 +3,6 @@ import { Breather } from '../core/breather.ts';
 import type { Core } from '../core/core.ts';
 import { PassingBatches, isTokenSet, makeBatch } from '../data/data-set.ts';
 import { BatchSampler } from '../data/batch-sampler.ts';
-import type { Batch } from '../data/batch.ts';
 import type { Network } from '../gradient/network.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
@@ -12,12 +11,14 @@ import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import { Random, streams } from '../tensor/random.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
+import type { FirstLayerLine } from './first-layer-line.ts';
 import { scorer } from './held-out-score.ts';
 import { matchingFor } from './matchers.ts';
 import type { Matcher, TransferContext } from './matchers.ts';
 import type { Points } from './points.ts';
 import type { JobControl } from './progress.ts';
 import type { ResumePoint } from './resume.ts';
+import type { DrawnBatch } from './started-rows.ts';
 import { chooseStep } from './stop-rule.ts';
 import type { Stopwatch } from './timing.ts';
 import type { TransferJob } from './transfer-job.ts';
@@ -33,6 +34,7 @@ export interface TransferTools {
   readonly core: Core;
   readonly network: Network;
   readonly points: Points;
+  readonly firstLayer: FirstLayerLine;
   /** Where along the trajectory each step is. */
   readonly fractions: readonly number[];
   readonly workers: GradientWorkers | undefined;
@@ -77,13 +79,16 @@ export class TransferRun {
     const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.batches, 1));
     const passing = Array.from({ length: settings.batchesPerStep }, () => new PassingBatches(data));
     const drawn = { batches: 0 };
-    const { core, network, points, workers, stopwatch, signal } = tools;
+    const { core, network, points, firstLayer, workers, stopwatch, signal } = tools;
     const context: TransferContext = {
       core, settings, spec, network, workers, target, points, stopwatch, signal,
+      firstLayer,
       drawBatches: (use) => {
         drawn.batches += settings.batchesPerStep;
-        const make = (slot: number): Batch =>
-          use === 'kept' ? makeBatch(data, sampler.next()) : (passing[slot] as PassingBatches).make(sampler.next());
+        const make = (slot: number): DrawnBatch => {
+          const rows = sampler.next();
+          return { ...(use === 'kept' ? makeBatch(data, rows) : (passing[slot] as PassingBatches).make(rows)), rows };
+        };
         return Array.from({ length: settings.batchesPerStep }, (_, slot) => make(slot));
       },
       breather: new Breather(signal, GRADIENTS_A_BREATH),
@@ -94,7 +99,7 @@ export class TransferRun {
     const permutations = identityPermutations(spec);
     const start: KeptStep = { step: 0, state: target, permutations };
     if (found === undefined) {
-      const steps = [{ step: 0, fraction: 0, ...(await workings.score(target)) }];
+      const steps = [{ step: 0, fraction: 0, ...(await workings.score(target, firstLayer.startHeldOut(0, permutations))) }];
       return new TransferRun(job, tools, workings, { steps, permutations, kept: start });
     }
     const begun = takeTransferPoint(found, start, network.layout, spec, history);
@@ -130,7 +135,7 @@ export class TransferRun {
       step,
       fraction: this.#tools.fractions[step] as number,
       ...(matching === undefined ? {} : summary(matching, history)),
-      ...(await score(state)),
+      ...(await score(state, this.#tools.firstLayer.startHeldOut(step, this.#permutations))),
     });
     // Only the state that the rule would choose now is kept, so that T does not multiply the memory.
     const chosen = chooseStep(settings.stopRule, this.steps, isTokenSet(data) ? 'loss' : 'accuracy') === step;

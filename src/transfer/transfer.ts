@@ -11,6 +11,7 @@ import { requireFiniteState } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import { requireWorkers } from './inputs.ts';
+import { FirstLayerLine } from './first-layer-line.ts';
 import { Points } from './points.ts';
 import { deepFreeze, makeRecord } from './record.ts';
 import type { ResultRecord } from './record.ts';
@@ -70,7 +71,8 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
       : await ResumePoints.open(options.resume, await identify(job, described, numbers, core), settings.steps);
 
   using network = engine.compile(graph, networkOptions(settings, graph, spec));
-  const run = await TransferRun.open(job, { core, network, points, fractions, workers, signal, stopwatch }, resumed?.found);
+  using firstLayer = await FirstLayerLine.open(job, { core, fractions, stopwatch, signal });
+  const run = await TransferRun.open(job, { core, network, points, firstLayer, fractions, workers, signal, stopwatch }, resumed?.found);
   const { steps } = run;
   let told = 0;
   const tell = (): void => {

@@ -4,6 +4,8 @@ import { InvalidArgumentError, UnsupportedError } from '../../src/core/errors.ts
 import { factorableWeights } from '../../src/gradient/network.ts';
 import { GraphBuilder, sequential } from '../../src/model/builder.ts';
 import { preset } from '../../src/model/presets.ts';
+import type { StartedBatch } from '../../src/gradient/network-inputs.ts';
+import type { OuterProducts } from '../../src/tensor/outer-products.ts';
 import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 import { randomBatch, randomState, relativeError } from './checks.ts';
 import { DEFAULT_LOSS } from '../../src/gradient/loss.ts';
@@ -382,5 +384,60 @@ describe('gradients in factors', () => {
     expect(factorableWeights(conv)).not.toContain('conv1.weight');
     expect(factorableWeights(mlp)).toEqual(['linear1.weight', 'linear2.weight']);
     expect(() => engine.compile(conv, { factored: ['conv1.weight'] })).toThrow(InvalidArgumentError);
+  });
+});
+
+describe('batches whose first layer is known', () => {
+  const graph = preset('mlp', { input: [2, 3, 3], classes: 4, widths: [12, 7] });
+  const state = randomState(graph, 3);
+  const batch = randomBatch(graph, 9, 5);
+  const { data: weight } = state.parameters.get('linear1.weight') as Tensor;
+  const { data: bias } = state.parameters.get('linear1.bias') as Tensor;
+  const firstOutputs = Float32Array.from({ length: 9 * 12 }, (_, at) => {
+    const [row, unit] = [Math.floor(at / 12), at % 12];
+    let sum = bias[unit] as number;
+    for (let i = 0; i < 18; i++) sum += (batch.inputs[row * 18 + i] as number) * (weight[unit * 18 + i] as number);
+    return sum;
+  });
+  const write = (first: number, count: number, pointer: number): void =>
+    core.f32(pointer, count * 12).set(firstOutputs.subarray(first * 12, (first + count) * 12));
+  /** Nothing may read the layer's own parameters. */
+  const unread: NetworkState = {
+    ...state,
+    parameters: new Map([...state.parameters].map(([name, { shape, data }]) => [name, name.startsWith('linear1.') ? { shape, data: data.map(() => NaN) } : { shape, data }])),
+  };
+
+  it.each([
+    ['an array', firstOutputs, undefined],
+    ['an array, in micro-batches', firstOutputs, 4],
+    ['a writer', write, undefined],
+    ['a writer, in micro-batches', write, 4],
+  ])('have the gradient and the scores of whole ones, of %s', (_, known, microBatch) => {
+    const network = engine.compile(graph, { factored: ['linear1.weight'], ...(microBatch === undefined ? {} : { microBatch }) });
+    const before = core.tfjs.memory.buffer.byteLength;
+    const [whole, started] = [network.gradient(state, [batch, batch]), network.gradient(unread, [{ ...batch, firstOutputs: known }, { ...batch, firstOutputs: known }])];
+    expect(core.tfjs.memory.buffer.byteLength).toBe(before);
+    expect(started.losses[0]).toBeCloseTo(whole.losses[0] as number, 6);
+    expect([...started.gradients.keys()]).toEqual([...whole.gradients.keys()]);
+    for (const [name, { data }] of whole.gradients) expect(relativeError((started.gradients.get(name) as Tensor).data, data), name).toBeLessThan(2e-6);
+    const [own, wanted] = [started, whole].map(({ factors }) => factors.get('linear1.weight') as OuterProducts) as [OuterProducts, OuterProducts];
+    expect(relativeError(own.left, wanted.left)).toBeLessThan(2e-6);
+    expect([own.terms, own.right]).toEqual([wanted.terms, wanted.right]);
+    const scores = (scored: NetworkState, batches: readonly StartedBatch[]): Float32Array => {
+      let all = new Float32Array(0);
+      network.evaluate(scored, batches, (logits) => (all = Float32Array.from([...all, ...logits])));
+      return all;
+    };
+    expect(relativeError(scores(unread, [{ ...batch, firstOutputs: known }]), scores(state, [batch]))).toBeLessThan(2e-6);
+    // One batch of a gradient that is not known needs the parameters of all.
+    expect(network.gradient(unread, [batch, { ...batch, firstOutputs: known }]).losses[0]).toBeNaN();
+  });
+
+  it('are refused where they do not fit, and where a gradient would need the inputs', () => {
+    const wrong = { ...batch, firstOutputs: firstOutputs.subarray(1) };
+    expect(() => engine.compile(graph).evaluate(state, [wrong])).toThrow(/batch.firstOutputs: expected 108 values, got 107/);
+    expect(() => engine.compile(graph).gradient(state, [{ ...batch, firstOutputs }])).toThrow(/none, unless the gradient of "linear1.weight" stays in factors/);
+    const images = randomBatch(conv, 2, 1);
+    expect(() => engine.compile(conv).evaluate(randomState(conv, 1), [{ ...images, firstOutputs }])).toThrow(/batch.firstOutputs: expected none/);
   });
 });

@@ -14,7 +14,8 @@ describe.each(hosts.filter((host) => host !== 'workerd'))('%s', (host) => {
   it.skipIf(!available && !requireAllHosts)('gives the same bytes without workers, with one, two and three', async () => {
     const node = host.startsWith('node');
     const { code } = await bundleModule(host, join(fixtures, `gradient-worker.${node ? 'node' : 'web'}.ts`));
-    const { hashes, errors } = (await runInHost(host, join(fixtures, 'gradient-workers.ts'), { code, node })) as WorkersReport;
+    const { startsRows, hashes, errors } = (await runInHost(host, join(fixtures, 'gradient-workers.ts'), { code, node })) as WorkersReport;
+    expect(startsRows).toBe(true);
     expect(Object.keys(hashes)).toEqual([
       'conv in micro-batches',
       'mlp in factors',

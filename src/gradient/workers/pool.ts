@@ -10,11 +10,10 @@ import { InvalidArgumentError, KernelError } from '../../core/errors.ts';
 import { requireInteger, requireList } from '../../core/require.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
-import type { Batch } from '../../data/batch.ts';
 import { parameterLayout, type ModelGraph } from '../../model/graph.ts';
 import { sumOfOuterProducts, type NamedOuterProducts, type OuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState, Tensor } from '../../tensor/tensor.ts';
-import { NetworkInputs } from '../network-inputs.ts';
+import { NetworkInputs, type StartedBatchArrays } from '../network-inputs.ts';
 import { networkOptionNames } from '../network.ts';
 import type { BatchPart, GradientResult, NetworkOptions } from '../network.ts';
 import { requireLayout } from '../parameters.ts';
@@ -24,7 +23,7 @@ import { errorOf, type Request, type Response } from './protocol.ts';
 
 export interface GradientJob {
   readonly state: NetworkState;
-  readonly batches: readonly Batch[];
+  readonly batches: readonly StartedBatchArrays[];
 }
 
 export interface PoolOptions {
@@ -242,7 +241,7 @@ class Member {
     const handedOver = [
       ...(shared === undefined ? dataOf(own.buffers) : []),
       ...spare.flatMap(dataOf),
-      ...pieces.flat(3).flatMap(({ inputs, labels }) => [inputs, labels]),
+      ...pieces.flat(3).flatMap(({ inputs, labels, firstOutputs }) => [inputs, labels, ...(firstOutputs === undefined ? [] : [firstOutputs])]),
     ];
     const transfer = handedOver.map(({ buffer }) => buffer as ArrayBuffer);
     return this.#ask({ kind: 'gradient', graph, options, state: own, runs: pieces, spare }, runs.length, transfer) as Promise<
@@ -341,15 +340,18 @@ function copied(tensors: NamedTensors, fresh: (length: number) => Float32Array, 
 }
 
 /** Copies: posting a view would send the whole buffer behind it. */
-function partsOf(batch: Batch, index: number, size: number): DealtPart[] {
+function partsOf(batch: StartedBatchArrays, index: number, size: number): DealtPart[] {
   const parts: DealtPart[] = [];
+  const { firstOutputs } = batch;
   const perInput = batch.inputs.length / batch.count;
   const perLabel = batch.labels.length / batch.count;
+  const perFirst = (firstOutputs?.length ?? 0) / batch.count;
   for (let first = 0; first < batch.count; first += size) {
     const count = Math.min(size, batch.count - first);
     parts.push({
       inputs: batch.inputs.slice(first * perInput, (first + count) * perInput),
       labels: batch.labels.slice(first * perLabel, (first + count) * perLabel),
+      ...(firstOutputs === undefined ? {} : { firstOutputs: firstOutputs.slice(first * perFirst, (first + count) * perFirst) }),
       count,
       wholeCount: batch.count,
       batch: index,
