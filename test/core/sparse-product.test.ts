@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type Core, openCore } from '../../src/core/core.ts';
 import { matmul } from '../../src/core/matmul.ts';
-import { matmulLeavingOutZeros, type PlainProduct } from '../../src/core/sparse-matmul.ts';
+import { gramLeavingOutZeros, matmulLeavingOutZeros, type PlainProduct } from '../../src/core/sparse-matmul.ts';
 import { sparseValues } from '../portable/values.ts';
 
 let core: Core;
@@ -74,4 +74,17 @@ describe('matmulLeavingOutZeros', () => {
     expect(product(0.3, 1, {}, ['b'])).toEqual({ sparse: 0, tiled: 1 });
     expect(product(1, 0.3, { accumulate: true }, ['a', 'b'])).toEqual({ sparse: 0, tiled: 1 });
   });
+});
+
+test.each([[1, 5], [31, 40], [32, 300], [45, 784], [130, 513]])('A · Aᵀ of %i rows over %i terms: the bytes of the whole product, in part of its work', (m, k) => {
+  for (const share of [0.2, 1]) {
+    core.scoped((scratch) => {
+      const a = scratch.upload(sparseValues(m * k, 4, share));
+      const [c, whole] = [scratch.upload(sparseValues(m * m + 8, 5, 1)), scratch.upload(sparseValues(m * m + 8, 5, 1))];
+      matmul(core, { a, b: a, c: whole, m, n: m, k, transposeB: true });
+      const { sparse, tiled } = calls(() => gramLeavingOutZeros(core, { a, c, m, k }));
+      expect({ sparse, tiled }).toEqual(share < 1 && m >= 64 ? { sparse: 1, tiled: 0 } : { sparse: 0, tiled: Math.ceil(m / 32) });
+      expect(core.f32(c, m * m + 8).slice()).toEqual(core.f32(whole, m * m + 8).slice());
+    });
+  }
 });
