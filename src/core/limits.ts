@@ -68,11 +68,11 @@ export const limits = {
   keptBatchBytes: 8 * MiB,
   /**
    * Outputs of a first layer that a transfer may know beforehand, of the images of its mini-batches and as much of held-out
-   * ones: 512 units of 3,900 images, three numbers each.
+   * ones: 512 units of 4,096 images, three numbers each.
    */
   startedRowBytes: 24 * MiB,
-  /** Of the heap's cap, what either may take of it: 64 MiB of the default. Where there is no room they are computed again for each batch. */
-  startedRowShare: 1 / 32,
+  /** Of the heap's cap, what either may take of it: 4 MiB of an edge isolate's. Where there is no room they are computed again for each batch. */
+  startedRowShare: 1 / 8,
   /**
    * Of the heap's cap, what a line of points may take during a whole transfer: 8 MiB of the default, nothing that
    * matters of an edge isolate's.

@@ -50,6 +50,9 @@ export function matmulLeavingOutZeros(core: Core, product: PlainProduct, operand
   });
 }
 
+/** As `LARGEST_SHARE`, beside five eighths of the whole. */
+const LARGEST_SHARE_OF_GRAM = 0.4;
+
 /** Rows of a square product of one operand that are computed together, up to their last column: five eighths of 128 × 128. */
 const GRAM_ROWS = 32;
 
@@ -58,7 +61,7 @@ const GRAM_ROWS = 32;
  * as `matmulLeavingOutZeros`.
  */
 export function gramLeavingOutZeros(core: Core, { a, c, m, k }: Pick<PlainProduct, 'a' | 'c' | 'm' | 'k'>): void {
-  if (shareOfNonZero(core, a, m * k) <= LARGEST_SHARE && m >= FEWEST_COLUMNS)
+  if (m >= FEWEST_COLUMNS && shareOfNonZero(core, a, m * k) <= LARGEST_SHARE_OF_GRAM)
     return matmulLeavingOutZeros(core, { a, b: a, c, m, n: m, k, transposeB: true }, ['a']);
   for (let first = 0; first < m; first += GRAM_ROWS) {
     const end = Math.min(m, first + GRAM_ROWS);

@@ -90,10 +90,10 @@ export class NetworkInputs {
   }
 
   /** @throws InvalidArgumentError as `require`, and for outputs of a first layer whose gradient would have to be multiplied out. */
-  requireForGradient(batch: StartedBatch, factored: ReadonlySet<string>): void {
+  requireForGradient(batch: StartedBatch, isFactored: (name: string) => boolean): void {
     this.require(batch);
     const weight = this.#firstLayer?.weight;
-    if (batch.firstOutputs === undefined || (weight !== undefined && factored.has(weight))) return;
+    if (batch.firstOutputs === undefined || (weight !== undefined && isFactored(weight))) return;
     throw new InvalidArgumentError({ field: 'batch.firstOutputs', expected: `none, unless the gradient of ${describe(weight)} stays in factors`, got: 'some' });
   }
 
@@ -108,15 +108,7 @@ export class NetworkInputs {
         got: `${batch.inputs.length}`,
       });
     }
-    const outputs = batch.count * (this.#firstLayer?.outputs ?? 0);
-    const { firstOutputs } = batch;
-    if (firstOutputs !== undefined && (outputs === 0 || (firstOutputs instanceof Float32Array && firstOutputs.length !== outputs))) {
-      throw new InvalidArgumentError({
-        field: 'batch.firstOutputs',
-        expected: outputs === 0 ? 'none: the first layer is no dense layer of whole inputs' : `${outputs} values`,
-        got: firstOutputs instanceof Float32Array ? `${firstOutputs.length}` : 'some',
-      });
-    }
+    this.#requireFirstOutputs(batch);
     this.#requireTokens(batch);
     // Their bytes are read as i32 on the heap: of another width they would be taken from beyond their end.
     if (!(batch.labels instanceof Int32Array))
@@ -135,6 +127,19 @@ export class NetworkInputs {
         });
       }
     }
+  }
+
+  /** Of fewer numbers the rest would be whatever lies on the heap. */
+  #requireFirstOutputs({ firstOutputs, count }: StartedBatch): void {
+    if (firstOutputs === undefined) return;
+    const numbers = count * (this.#firstLayer?.outputs ?? 0);
+    const fits = typeof firstOutputs === 'function' || (firstOutputs instanceof Float32Array && firstOutputs.length === numbers);
+    if (numbers > 0 && fits) return;
+    throw new InvalidArgumentError({
+      field: 'batch.firstOutputs',
+      expected: numbers === 0 ? 'none: the first layer is no dense layer of whole inputs' : `${numbers} values in a Float32Array, or a function that writes them`,
+      got: firstOutputs instanceof Float32Array ? `${firstOutputs.length}` : describe(firstOutputs),
+    });
   }
 
   /** Rows of embeddings are read by these numbers, so none may lie outside. */

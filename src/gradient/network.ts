@@ -167,7 +167,7 @@ export class Network implements Disposable {
         for (const [i, own] of runs.entries()) {
           const losses: number[] = [];
           addInOrder(parameters, own, (part) => {
-            this.#inputs.requireForGradient(part, this.#factored);
+            this.#inputs.requireForGradient(part, (name) => parameters.isFactored(name));
             losses.push(this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount));
           });
           visit(losses, parameters.readGradients(arrays[i]), meanFactors(parameters, 1));
@@ -184,9 +184,10 @@ export class Network implements Disposable {
    * @param onLogits called with the scores of some images after the other, as `logits` gives them, to be read during the call.
    * @throws as `gradient`.
    */
-  evaluate(state: NetworkState, batches: readonly StartedBatch[], onLogits?: (scores: Float32Array) => void): Evaluation {
+  evaluate(state: NetworkState, batches: Iterable<StartedBatch>, onLogits?: (scores: Float32Array) => void): Evaluation {
     return this.#backend.scope(() => {
-      const parameters = new HeapParameters(this.#backend, this.layout, state, undefined, undefined, this.#inputs.unread(batches));
+      const unread = Array.isArray(batches) ? this.#inputs.unread(batches as StartedBatch[]) : undefined;
+      const parameters = new HeapParameters(this.#backend, this.layout, state, undefined, undefined, unread);
       let loss = 0;
       let correct = 0;
       let count = 0;
@@ -271,7 +272,7 @@ export class Network implements Disposable {
     batches: readonly StartedBatch[],
     onStatistics?: (statistics: BatchStatistics) => void,
   ): number[] {
-    for (const batch of batches) this.#inputs.requireForGradient(batch, this.#factored);
+    for (const batch of batches) this.#inputs.requireForGradient(batch, (name) => parameters.isFactored(name));
     const parts = batches.flatMap((batch, index) =>
       [...rowsOf(batch.count, this.options.microBatch ?? batch.count)].map(([first, rows]) => ({ index, batch, first, rows })),
     );

@@ -23,7 +23,8 @@ export function mongePrices(matrix: Float32Array | Float64Array, n: number): Flo
   let [positive, negative] = [0, 0];
   for (let k = 1; k <= SAMPLES; k++) {
     const [i, g] = twoInOrder(4 * k, n);
-    const [j, h] = twoInOrder(4 * k + 2, n);
+    // Columns by a stride of their own, or they would always lie as far from the rows.
+    const [j, h] = twoInOrder(5 * k + 2, n);
     const [along, against] = [at(i, j) + at(g, h), at(i, h) + at(g, j)];
     const minor = along - against;
     if (Math.abs(minor) <= ROUNDING * (Math.abs(along) + Math.abs(against))) continue;
@@ -37,8 +38,9 @@ export function mongePrices(matrix: Float32Array | Float64Array, n: number): Flo
   const prices = new Float64Array(n);
   for (let k = 1; k < n; k++) {
     const [before, own] = [partner(k - 1), partner(k)];
-    const step = (at(k - 1, own) - at(k - 1, before) + (at(k, own) - at(k, before))) / 2;
-    prices[own] = (prices[before] as number) + step;
+    const [least, most] = [at(k - 1, own) - at(k - 1, before), at(k, own) - at(k, before)];
+    if (least - most > ROUNDING * (Math.abs(at(k, own)) + Math.abs(at(k - 1, before)))) return undefined;
+    prices[own] = (prices[before] as number) + (least + most) / 2;
   }
   return prices.every(Number.isFinite) ? prices : undefined;
 }

@@ -87,7 +87,8 @@ function startingPrices(
     if (maximum === -Infinity) throw infeasible(`column ${j} is forbidden to every row`);
     prices[j] = known === undefined ? maximum / 2 : (known[j] as number);
   }
-  // From such prices hardly a row has to look further: lists would cost more (least of indices at 1024, minus: 11 → 1.3 ms).
+  // From such prices hardly a row has to look further, and lists would cost more: minus the least of indices at 1024 11 → 1.3 ms,
+  // products of two vectors 2.2 → 1.5.
   if (known !== undefined) return Infinity;
   const samples = Math.min(SAMPLES, rows);
   kernels.sampleRows(matrixPtr, rows, columns, samples, scratchPtr);

@@ -41,9 +41,11 @@ const LARGEST_SHARE = 0.75;
  * takes less work than forming both gradients and multiplying them: [size, after] with its group on the rows. For 512
  * units over 784 inputs and 128 images it is a fifth.
  */
-export function tensorsWorthFactoring({ statics }: MatchingLayout, terms: number): readonly string[] {
+export function tensorsWorthFactoring({ statics, spec }: MatchingLayout, terms: number): readonly string[] {
   return statics.filter((tensor) => {
     const { size, after } = tensor;
+    // Of rows in groups, one factor moves: the terms have a number for each of the rows.
+    if (spec.tensors.get(tensor.tensor)?.shape[0] !== size) return false;
     const whole = 2 * size * size * after + 4 * terms * size * after;
     const factored = 2 * terms * terms * after + 4 * terms * terms * size + 2 * terms * size * size;
     return isFactorable(tensor) && factored <= LARGEST_SHARE * whole;

@@ -1,8 +1,8 @@
 /**
  * Where a transfer passes the same images again and again, the outputs of a first dense layer along its line
  * (`started-rows.ts`) take the place of products. GMT of an MLP passes each image a few times, over fresh batches at every
- * step, and all methods score the same held-out images at each: a third of those products is left, and the layer's weights,
- * most of the network's, need not be made at each point.
+ * step, and FGMT of few images; all methods score the same held-out images at every step: two products of these are left of
+ * eleven. The layer's weights, most of the network's, need not be made at each point.
  */
 import { Breather } from '../core/breather.ts';
 import type { Core } from '../core/core.ts';
@@ -15,7 +15,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { keepsGradients, pairCounts } from './pair-counts.ts';
 import type { Side } from './points.ts';
-import { networkOptions } from './settings.ts';
+import { isSkipped, networkOptions } from './settings.ts';
 import type { TransferSettings } from './settings.ts';
 import { StartedRows, startedBytes } from './started-rows.ts';
 import type { DrawnBatch } from './started-rows.ts';
@@ -40,7 +40,10 @@ export interface RowCounts {
 /** Rows × products without starting ÷ with it, from which on it is done: below, there is more to hold than to gain. */
 const LEAST_GAIN = 1.1;
 
-/** Which rows a transfer starts. It follows from the job alone, never from the machine: the bytes of the result depend on it. */
+/**
+ * Which rows a transfer starts. It follows from the job alone, never from the machine: the bytes of the result depend on it.
+ * @param settings as asked for: a batch may be larger than the data.
+ */
 export function rowsToStart(
   graph: ModelGraph,
   spec: PermutationSpec,
@@ -49,17 +52,18 @@ export function rowsToStart(
 ): RowsToStart | undefined {
   const layer = findFirstLayer(graph);
   if (layer === undefined || settings.trajectory !== 'linear') return undefined;
-  const within = (bytes: number): boolean => bytes <= Math.min(limits.startedRowBytes, settings.historyBudgetBytes);
+  // A layer that the target keeps is on no line, and units in groups or stretches are more than one order.
+  if ([layer.weight, layer.bias].some((name) => name !== undefined && isSkipped(settings.skipParameters, name))) return undefined;
+  if (spec.tensors.get(layer.weight)?.axes.length !== 2) return undefined;
+  const within = (bytes: number): boolean => bytes <= limits.startedRowBytes;
   // Gradients that are kept are computed once, or where a permutation moved: nobody knows how often.
   const factored = networkOptions(settings, graph, spec).factored?.includes(layer.weight) === true;
   const gradients = keepsGradients(settings) || !factored ? 0 : pairCounts(settings).gradients;
-  const training = gradients * Math.min(settings.batchSize, counts.training) >= LEAST_GAIN * 3 * counts.training && within(startedBytes(layer, counts.training, true));
+  const passes = gradients * Math.min(settings.batchSize, counts.training);
+  const training = passes >= LEAST_GAIN * 3 * counts.training && within(startedBytes(layer, counts.training, true));
   const heldOut = counts.heldOut > 0 && settings.steps + 1 >= LEAST_GAIN * 2 && within(startedBytes(layer, counts.heldOut, false));
   return training || heldOut ? { layer, training, heldOut } : undefined;
 }
-
-/** What few rows take is no more than a small gradient. */
-const PASSES_A_BREATH = 8;
 
 /** What the line is computed with. */
 interface Tools {
@@ -81,15 +85,14 @@ export class FirstLayerLine implements Disposable {
 
   /** Of a job where nothing is gained it has no rows. @throws the signal's reason; OutOfMemoryError. */
   static async open(job: TransferJob, { core, fractions, stopwatch, signal }: Tools): Promise<FirstLayerLine> {
-    const { graph, settings, spec, data, training, heldOut, target, sourceStart, sourceEnd, skip } = job;
+    const { graph, settings, spec, data, training, heldOut, target, sourceStart, sourceEnd } = job;
     const line = new FirstLayerLine(fractions);
     const which = rowsToStart(graph, spec, settings, { training: training.length, heldOut: heldOut.length });
-    // A layer that the target keeps is on no line.
-    if (which === undefined || skip(which.layer.weight) || (which.layer.bias !== undefined && skip(which.layer.bias))) return line;
+    if (which === undefined) return line;
     const open = (rows: Int32Array, withSource: boolean): Promise<StartedRows> =>
       StartedRows.open({
         core, layer: which.layer, spec, data, rows, withSource, start: sourceStart.parameters, end: sourceEnd.parameters,
-        base: target.parameters, breather: new Breather(signal, PASSES_A_BREATH),
+        base: target.parameters, microBatch: Math.min(settings.microBatch, settings.batchSize), breather: new Breather(signal, Infinity),
       });
     try {
       if (which.training) line.#training = await stopwatch.measureLater('gradients', () => open(training, true));

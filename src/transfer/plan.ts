@@ -16,6 +16,7 @@ import type { MatchingLayout } from '../matching/layout.ts';
 import { residentLineBytes } from '../matching/resident-line.ts';
 import { solverWork } from '../matching/solvers.ts';
 import { gradientCost } from '../model/cost.ts';
+import { findFirstLayer } from '../model/first-layer.ts';
 import type { FirstLayer } from '../model/first-layer.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { parameterLayout } from '../model/graph.ts';
@@ -112,13 +113,15 @@ export function plan(options: PlanOptions): TransferPlan {
 export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
   requireOptions('plan', options, optionNames);
   const { flopsPerSecond, heapLimitBytes, ownSweeps } = readReckoning(options);
-  const { counts, ...settings } = settingsFor(options);
+  const { counts, asked, ...settings } = settingsFor(options);
   const { laps, products, operands } = solverWork(settings.solver, ownSweeps, settings.maxSweeps);
   const sweeps = Math.min(ownSweeps, settings.maxSweeps);
   const spec = derivePermutationSpec(options.graph);
   const cost = gradientCost(options.graph, settings.batchSize);
-  const started = counts === undefined ? undefined : rowsToStart(options.graph, spec, settings, counts);
-  const microBatch = microBatchOf(options.graph, heapLimitBytes, settings, counts);
+  const started = counts === undefined ? undefined : rowsToStart(options.graph, spec, asked, counts);
+  const residentBytes = residentBytesOf(options.graph, spec, asked, counts, heapBytes);
+  const besideBytes = heapLimitBytes === undefined ? 0 : residentBytesOf(options.graph, spec, asked, counts, heapLimitBytes);
+  const microBatch = microBatchOf(options.graph, heapLimitBytes, besideBytes, settings);
   // A gradient of GMT is of several batches.
   const parts = Math.ceil(settings.batchSize / microBatch) * settings.batchesPerStep;
   const { gradients, matchings, pairsSolved, pairsKept } = pairCounts(settings);
@@ -149,7 +152,6 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
       : evaluationFlops(options.graph, settings, counts.heldOut, cost.forwardFlops / settings.batchSize, started, heapBytes)),
   };
   const parameterBytes = cost.parameterElements * 4;
-  const residentBytes = residentBytesOf(options.graph, spec, settings, counts, heapBytes);
   const rate = flopsPerSecond ?? (options.compute === undefined ? undefined : measureFlopRate(options.compute.core));
   const largestTensor = Math.max(0, ...terms.map(({ elements }) => elements));
   return {
@@ -181,12 +183,13 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
  * batches, which are whole. Undefined where not even one does.
  */
 export function mostFitting(options: Omit<PlanOptions, 'heapLimitBytes'>, heapLimitBytes: number): number | undefined {
-  const { counts, ...settings } = settingsFor(options);
+  const { counts, asked, ...settings } = settingsFor(options);
+  const besideBytes = residentBytesOf(options.graph, derivePermutationSpec(options.graph), asked, counts, heapLimitBytes);
   const whole = options.graph.nodes.some(({ op }) => op === 'batch_norm');
   for (let images = settings.batchSize; ; images = Math.ceil(images / 2)) {
     try {
       const sizes = whole ? { batchSize: images, microBatch: images } : { microBatch: images };
-      return microBatchOf(options.graph, heapLimitBytes, { ...settings, ...sizes }, counts);
+      return microBatchOf(options.graph, heapLimitBytes, besideBytes, { ...settings, ...sizes });
     } catch (error) {
       if (!(error instanceof BudgetError)) throw error;
       // Micro-batches were halved already.
@@ -202,7 +205,7 @@ export function mostFitting(options: Omit<PlanOptions, 'heapLimitBytes'>, heapLi
 export function planWithYardsticks(options: PlanOptions, testImages: number, heapBytes: number): TransferPlan {
   const { seconds: _seconds, ...item } = planOn(options, heapBytes);
   const { evaluation, statistics = 0 } = item.flops;
-  const naive = options.method === 'naive' ? { evaluation: 0, statistics: 0 } : plan({ ...options, method: 'naive' }).flops;
+  const naive = options.method === 'naive' ? { evaluation: 0, statistics: 0 } : planOn({ ...options, method: 'naive' }, heapBytes).flops;
   const tests = 3 * testImages * gradientCost(options.graph, 1).forwardFlops;
   const flops = {
     ...item.flops,
@@ -224,13 +227,13 @@ function readReckoning({ flopsPerSecond, heapLimitBytes, sweeps = 4 }: PlanOptio
 }
 
 /** As `transfer` reads them; and where the data's size is known, batches as large as they can get and the numbers of inputs of either part. */
-function settingsFor(options: PlanOptions): TransferSettings & { readonly counts?: RowCounts } {
+function settingsFor(options: PlanOptions): TransferSettings & { readonly asked: TransferSettings; readonly counts?: RowCounts } {
   const settings = readSettings(options.method, 0, options, requireInteger('checkpoints', options.checkpoints ?? 2, 0, limits.checkpoints));
-  if (options.images === undefined) return settings;
+  if (options.images === undefined) return { ...settings, asked: settings };
   const images = requireInteger('images', options.images, 1, 2 ** 31 - 1);
   const heldOut = heldOutCount(images, settings.heldOutFraction);
   const batchSize = Math.min(settings.batchSize, images - heldOut);
-  return { ...settings, batchSize, microBatch: Math.min(settings.microBatch, batchSize), counts: { training: images - heldOut, heldOut } };
+  return { ...settings, batchSize, microBatch: Math.min(settings.microBatch, batchSize), asked: settings, counts: { training: images - heldOut, heldOut } };
 }
 
 /** Of inputs that pass forward alone, `flops` each: held-out ones at every step and the start, those of statistics where these are estimated. */
@@ -255,23 +258,22 @@ function savedFlops(layer: FirstLayer, rows: number, known: number, forms: 2 | 3
   return 2 * layer.inputs * layer.outputs * (rows - (keeps ? forms * known : 2 * rows));
 }
 
-/** What of the heap is taken during the whole transfer: a tenth of it at most. */
+/** What of the heap is taken during the whole transfer: a quarter of it at most. Of data of unknown size, as much as there can be. */
 function residentBytesOf(
   graph: ModelGraph, spec: PermutationSpec, settings: TransferSettings, counts: RowCounts | undefined, heapLimitBytes: number,
 ): number {
   if (settings.trajectory !== 'linear') return 0;
   const line = residentLineBytes(4 * gradientCost(graph, 1).parameterElements, heapLimitBytes);
-  const started = counts === undefined ? undefined : rowsToStart(graph, spec, settings, counts);
-  if (counts === undefined || started === undefined) return line;
+  if (counts === undefined) return line + (findFirstLayer(graph) === undefined ? 0 : 2 * Math.min(limits.startedRowBytes, Math.floor(limits.startedRowShare * heapLimitBytes)));
+  const started = rowsToStart(graph, spec, settings, counts);
+  if (started === undefined) return line;
   const kept = (wanted: boolean, rows: number, both: boolean): number =>
     wanted ? startedHeapBytes(startedBytes(started.layer, rows, both), heapLimitBytes) : 0;
   return line + kept(started.training, counts.training, true) + kept(started.heldOut, counts.heldOut, false);
 }
 
 /** What was chosen, or the largest that fits. */
-function microBatchOf(
-  graph: ModelGraph, heapLimitBytes: number | undefined, settings: TransferSettings, counts: RowCounts | undefined,
-): number {
+function microBatchOf(graph: ModelGraph, heapLimitBytes: number | undefined, besideBytes: number, settings: TransferSettings): number {
   const { batchSize, microBatch, batchesPerStep: batches } = settings;
   const chosen = Math.min(microBatch, batchSize);
   const norm = graph.nodes.some(({ op }) => op === 'batch_norm');
@@ -283,7 +285,6 @@ function microBatchOf(
     });
   }
   if (heapLimitBytes === undefined) return chosen;
-  const besideBytes = residentBytesOf(graph, derivePermutationSpec(graph), settings, counts, heapLimitBytes);
   if (!norm) return planMicroBatch(graph, batchSize, heapLimitBytes, { most: chosen, batches, besideBytes });
   const requiredBytes = besideBytes + gradientHeapBytes(graph, batchSize, batches);
   if (requiredBytes <= heapLimitBytes) return batchSize;

@@ -306,5 +306,10 @@ export function skipPredicate(skipParameters: readonly string[], state: NetworkS
       });
     }
   }
-  return (name) => skipParameters.some((entry) => covers(entry, name));
+  return (name) => isSkipped(skipParameters, name);
+}
+
+/** The same of entries that are known to name parameters. */
+export function isSkipped(skipParameters: readonly string[], parameter: string): boolean {
+  return skipParameters.some((entry) => covers(entry, parameter));
 }

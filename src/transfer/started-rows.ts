@@ -8,6 +8,7 @@
 import { Scratch } from '../core/core.ts';
 import type { Breather } from '../core/breather.ts';
 import type { Core } from '../core/core.ts';
+import { OutOfMemoryError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { matmulLeavingOutZeros } from '../core/sparse-matmul.ts';
 import type { Batch } from '../data/batch.ts';
@@ -25,6 +26,9 @@ import type { NamedTensors } from '../tensor/tensor.ts';
 export interface DrawnBatch extends Batch {
   readonly rows: Int32Array;
 }
+
+/** Rows that pass the heap at once where it has room. */
+const ROWS_AT_ONCE = 256;
 
 /** Bytes of what is known of rows. @param both of the source, too. */
 export function startedBytes({ outputs }: FirstLayer, rows: number, both: boolean): number {
@@ -49,6 +53,8 @@ export interface StartedRowsOptions {
   readonly base: NamedTensors;
   /** Whether the source's outputs are asked for. */
   readonly withSource: boolean;
+  /** Rows that may pass a small heap at once: as a gradient takes them. */
+  readonly microBatch: number;
   readonly breather: Breather;
 }
 
@@ -70,7 +76,7 @@ export class StartedRows implements Disposable {
   readonly #resident: Scratch;
   readonly #change: Form;
   readonly #base: Form;
-  readonly #start: Form;
+  readonly #start: Form | undefined;
 
   private constructor({ core, layer, spec, data, rows, start, end, base, withSource }: StartedRowsOptions) {
     this.#core = core;
@@ -79,17 +85,13 @@ export class StartedRows implements Disposable {
     this.#places = new Int32Array(data.count);
     for (const [place, row] of rows.entries()) this.#places[row] = place;
     this.#resident = new Scratch(core);
-    const keeps = startedHeapBytes(startedBytes(layer, rows.length, withSource), core.heapLimitBytes) > 0;
-    const room = (asked = true): number | undefined =>
-      keeps && asked ? this.#resident.f32(rows.length * layer.outputs, 'outputs of the first layer') : undefined;
-    try {
-      this.#change = { of: end, minus: start, kept: room() };
-      this.#base = { of: base, kept: room() };
-      this.#start = { of: start, kept: room(withSource) };
-    } catch (error) {
-      this.#resident.release();
-      throw error;
-    }
+    const bytes = startedBytes(layer, rows.length, withSource);
+    const pointer = startedHeapBytes(bytes, core.heapLimitBytes) > 0 ? roomFor(this.#resident, bytes) : undefined;
+    const room = (form: number): number | undefined =>
+      pointer === undefined ? undefined : pointer + form * startedBytes(layer, rows.length, false) / 2;
+    this.#change = { of: end, minus: start, kept: room(0) };
+    this.#base = { of: base, kept: room(1) };
+    this.#start = withSource ? { of: start, kept: room(2) } : undefined;
   }
 
   /** @throws the signal's reason of `breather`; OutOfMemoryError. */
@@ -106,7 +108,7 @@ export class StartedRows implements Disposable {
 
   /** What the source's layer gives for a batch at a point of the line. */
   source(t: number, batch: DrawnBatch): RowWriter {
-    return this.#at(t, batch, this.#start, null);
+    return this.#at(t, batch, this.#start as Form, null);
   }
 
   /** The same of the target, whose units the permutations carry the change to. */
@@ -135,38 +137,55 @@ export class StartedRows implements Disposable {
     return (first, count, pointer) =>
       core.scoped((scratch) => {
         const columnsPtr = order === null ? 0 : scratch.upload(order, 'order of units');
-        const [basePtr, changePtr] = [base, this.#change].map(
-          (form) => form.kept ?? this.#made(scratch, form, inputs.subarray(first * perInput, (first + count) * perInput), count),
-        ) as [number, number];
-        const places = Int32Array.from({ length: count }, (_, i) =>
+        const forms = [base, this.#change] as const;
+        const [basePtr, changePtr] = forms.every(({ kept }) => kept !== undefined)
+          ? forms.map(({ kept }) => kept as number)
+          : this.#made(scratch, forms, inputs.subarray(first * perInput, (first + count) * perInput), count);
+        const starts = Int32Array.from({ length: count }, (_, i) =>
           base.kept === undefined ? i * outputs : (this.#places[rows[first + i] as number] as number) * outputs,
         );
-        core.kernels.shiftRowsF32(pointer, basePtr, changePtr, t, scratch.upload(places, 'starts of rows'), count, outputs, columnsPtr);
+        core.kernels.shiftRowsF32(
+          pointer, basePtr as number, changePtr as number, t, scratch.upload(starts, 'starts of rows'), count, outputs, columnsPtr,
+        );
       });
   }
 
-  /** What a form makes of some inputs, as long as `scratch` lasts. */
-  #made(scratch: Scratch, form: Form, inputs: Batch['inputs'], count: number): number {
-    const pointer = scratch.f32(count * this.#layer.outputs, 'outputs of the first layer');
-    this.#core.scoped((own) => this.#multiply(own.upload(inputs, 'inputs'), count, this.#upload(own, form), pointer));
-    return pointer;
+  /** What forms make of some inputs, as long as `scratch` lasts. */
+  #made(scratch: Scratch, forms: readonly Form[], inputs: Batch['inputs'], count: number): number[] {
+    const pointers = forms.map(() => scratch.f32(count * this.#layer.outputs, 'outputs of the first layer'));
+    this.#core.scoped((own) => {
+      const x = own.upload(inputs, 'inputs');
+      for (const [i, form] of forms.entries())
+        this.#core.scoped((weights) => this.#multiply(x, count, this.#upload(weights, form), pointers[i] as number));
+    });
+    return pointers;
   }
 
-  /** Computes what is kept. As many rows as there are outputs pass together: packing weights is 5 % of a product of 128. */
-  async #keep({ rows, data, breather }: StartedRowsOptions): Promise<void> {
-    const forms = [this.#change, this.#base, this.#start].filter(({ kept }) => kept !== undefined);
-    if (forms.length === 0) return;
+  /**
+   * Computes what is kept, all forms of a chunk of rows where their weights have room beside one another. On a smaller heap one
+   * weight and a micro-batch are there at a time, because a gradient takes as much.
+   */
+  async #keep(options: StartedRowsOptions): Promise<void> {
+    const forms = [this.#change, this.#base, ...(this.#start === undefined ? [] : [this.#start])];
+    if (this.#change.kept === undefined) return;
+    const { inputs, outputs } = this.#layer;
+    const weights = forms.length * Float32Array.BYTES_PER_ELEMENT * inputs * outputs;
+    if (startedHeapBytes(weights, this.#core.heapLimitBytes) > 0) return this.#keepForms(forms, options, ROWS_AT_ONCE);
+    for (const form of forms) await this.#keepForms([form], options, Math.min(options.microBatch, ROWS_AT_ONCE));
+  }
+
+  async #keepForms(forms: readonly Form[], { rows, data, breather }: StartedRowsOptions, atOnce: number): Promise<void> {
     const { outputs } = this.#layer;
     const batches = new PassingBatches(data);
     const resident = new Scratch(this.#core);
     try {
       const parameters = forms.map((form) => this.#upload(resident, form));
-      for (let first = 0; first < rows.length; first += outputs) {
-        const { inputs, count } = batches.make(rows.subarray(first, first + outputs));
+      for (let first = 0; first < rows.length; first += atOnce) {
+        const { inputs, count } = batches.make(rows.subarray(first, first + atOnce));
         this.#core.scoped((scratch) => {
           const x = scratch.upload(inputs, 'inputs');
-          for (const [i, { kept = 0 }] of forms.entries())
-            this.#multiply(x, count, parameters[i] as LayerPointers, kept + Float32Array.BYTES_PER_ELEMENT * first * outputs);
+          for (const [i, { kept }] of forms.entries())
+            this.#multiply(x, count, parameters[i] as LayerPointers, (kept as number) + Float32Array.BYTES_PER_ELEMENT * first * outputs);
         });
         await breather.pause();
       }
@@ -180,7 +199,8 @@ export class StartedRows implements Disposable {
     const { inputs, outputs } = this.#layer;
     if (bias !== undefined) this.#core.kernels.fillRowsF32(out, bias, count, outputs);
     const product = { a: x, b: weight, c: out, m: count, n: outputs, k: inputs, transposeB: true, accumulate: bias !== undefined };
-    matmulLeavingOutZeros(this.#core, product, ['a']);
+    // In relaxed arithmetic zeros that are left out change bytes, and whether they are is chosen by the rows that pass together.
+    matmulLeavingOutZeros(this.#core, product, this.#core.arithmetic === 'strict' ? ['a'] : []);
   }
 
   #upload(scratch: Scratch, { of, minus }: Form): LayerPointers {
@@ -193,6 +213,16 @@ export class StartedRows implements Disposable {
     };
     const { weight, bias } = this.#layer;
     return { weight: upload(weight), bias: bias === undefined ? undefined : upload(bias) };
+  }
+}
+
+/** Room on the heap; undefined where there is none: what it is for can be computed anew. */
+function roomFor(scratch: Scratch, bytes: number): number | undefined {
+  try {
+    return scratch.bytes(bytes, 'outputs of the first layer');
+  } catch (error) {
+    if (error instanceof OutOfMemoryError) return undefined;
+    throw error;
   }
 }
 

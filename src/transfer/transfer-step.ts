@@ -17,6 +17,7 @@ export interface TransferStep {
   readonly residual?: number;
   readonly sweeps?: number;
   readonly converged?: boolean;
+  /** As `evaluate` gives it, but for rounding where a first layer's outputs were known along the line. */
   readonly heldOut?: Evaluation;
   /** Share of held-out images classified as the source's last checkpoint does (stop rule `label-free` only). */
   readonly agreement?: number;

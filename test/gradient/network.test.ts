@@ -4,6 +4,7 @@ import { InvalidArgumentError, UnsupportedError } from '../../src/core/errors.ts
 import { factorableWeights } from '../../src/gradient/network.ts';
 import { GraphBuilder, sequential } from '../../src/model/builder.ts';
 import { preset } from '../../src/model/presets.ts';
+import type { Batch } from '../../src/data/batch.ts';
 import type { StartedBatch } from '../../src/gradient/network-inputs.ts';
 import type { OuterProducts } from '../../src/tensor/outer-products.ts';
 import type { NetworkState, Tensor } from '../../src/tensor/tensor.ts';
@@ -435,7 +436,12 @@ describe('batches whose first layer is known', () => {
 
   it('are refused where they do not fit, and where a gradient would need the inputs', () => {
     const wrong = { ...batch, firstOutputs: firstOutputs.subarray(1) };
-    expect(() => engine.compile(graph).evaluate(state, [wrong])).toThrow(/batch.firstOutputs: expected 108 values, got 107/);
+    expect(() => engine.compile(graph).evaluate(state, [wrong])).toThrow(/batch.firstOutputs: expected 108 values in a Float32Array, or a function that writes them, got 107/);
+    const wide = { ...batch, firstOutputs: new Float64Array(108) as unknown as Float32Array };
+    expect(() => engine.compile(graph).evaluate(state, [wide])).toThrow(/batch.firstOutputs: expected 108 values in a Float32Array/);
+    const trainer = engine.compile(graph, { factored: ['linear1.weight'] }).trainer(state, { kind: 'sgd', momentum: 0, weightDecay: 0 });
+    expect(() => trainer.step({ ...batch, firstOutputs } as Batch, 0.1)).toThrow(/none, unless the gradient of "linear1.weight" stays in factors/);
+    trainer[Symbol.dispose]();
     expect(() => engine.compile(graph).gradient(state, [{ ...batch, firstOutputs }])).toThrow(/none, unless the gradient of "linear1.weight" stays in factors/);
     const images = randomBatch(conv, 2, 1);
     expect(() => engine.compile(conv).evaluate(randomState(conv, 1), [{ ...images, firstOutputs }])).toThrow(/batch.firstOutputs: expected none/);

@@ -4,12 +4,13 @@ import { Breather } from '../../src/core/breather.ts';
 import { openCore } from '../../src/core/core.ts';
 import type { CoreOptions } from '../../src/core/core.ts';
 import { limits } from '../../src/core/limits.ts';
-import { imageSet } from '../../src/data/image-set.ts';
+import { imageSet, selectRows } from '../../src/data/image-set.ts';
 import type { ImageSet } from '../../src/data/image-set.ts';
 import { makeBatch } from '../../src/data/data-set.ts';
 import { Network } from '../../src/gradient/network.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { sequential } from '../../src/model/builder.ts';
+import type { Layer } from '../../src/model/builder.ts';
 import { findFirstLayer } from '../../src/model/first-layer.ts';
 import type { FirstLayer } from '../../src/model/first-layer.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
@@ -19,6 +20,8 @@ import { preset } from '../../src/model/presets.ts';
 import { getTensor } from '../../src/tensor/tensor.ts';
 import type { NamedTensors } from '../../src/tensor/tensor.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
+import { evaluate } from '../../src/transfer/evaluate.ts';
+import { splitData } from '../../src/transfer/inputs.ts';
 import { rowsToStart } from '../../src/transfer/first-layer-line.ts';
 import { plan } from '../../src/transfer/plan.ts';
 import { readSettings } from '../../src/transfer/settings.ts';
@@ -96,7 +99,7 @@ test.each([
   const found: Float32Array[] = [];
   for (const own of [core, smallCore]) {
     using started = await StartedRows.open({
-      core: own, layer, spec, data, rows, start, end, base, withSource: true, breather: new Breather(undefined, 8),
+      core: own, layer, spec, data, rows, start, end, base, withSource: true, microBatch: 16, breather: new Breather(undefined, 8),
     });
     const batch = { ...makeBatch(data, batchRows), rows: batchRows };
     const sides = { source: started.source(t, batch), target: started.target(t, permutations, batch) };
@@ -133,7 +136,11 @@ test('rows are started where they pass often enough, by the job alone', () => {
   expect(startedBy(mlp, 'gmt', 4000, { gmtBatches: 'fixed' })).toEqual([false, true]);
   expect(startedBy(mlp, 'gmt', 4000, { trajectory: 'real' })).toBeUndefined();
   expect(startedBy(mlp, 'fgmt', 4000, { steps: 1 })).toBeUndefined();
-  expect(startedBy(mlp, 'gmt', 4000, { historyBudgetBytes: 2 ** 20 })).toBeUndefined();
+  // 24 MiB of either part: 4,096 rows of three numbers, 6,144 of two.
+  expect(startedBy(mlp, 'gmt', 5000, { steps: 20 })).toEqual([false, true]);
+  expect(startedBy(mlp, 'gmt', 61_450)).toBeUndefined();
+  expect(startedBy(mlp, 'fgmt', 700)).toEqual([true, true]);
+  for (const skipParameters of [['linear1'], ['linear1.bias']]) expect(startedBy(mlp, 'gmt', 4000, { skipParameters })).toBeUndefined();
   // Gradients that are multiplied out need the inputs on the heap.
   expect(startedBy(mlp, 'gmt', 1000, { batchSize: 900 })).toEqual([false, true]);
   expect(startedBy(preset('small-conv', { input: [1, 28, 28], classes: 10 }), 'gmt', 4000)).toBeUndefined();
@@ -148,6 +155,28 @@ test('a first layer is one that alone reads the whole input', () => {
   expect(findFirstLayer(sequential([1, 4, 4], [{ op: 'max_pool', kernel: 2 }, { op: 'flatten' }, dense]))).toBeUndefined();
 });
 
+test('units in groups, which are more than one order, are computed as ever, and their gradients multiplied out', async () => {
+  const data = pictures(300, 1);
+  const grouped = (...after: Layer[]): ModelGraph =>
+    sequential([1, SIZE, SIZE], [{ op: 'flatten' }, { op: 'dense', name: 'in', out: 512 }, ...after, { op: 'dense', name: 'out', out: 4 }]);
+  for (const graph of [
+    grouped({ op: 'group_norm', name: 'norm', groups: 8 }, { op: 'relu' }),
+    grouped({ op: 'reshape', shape: [128, 2, 2] }, { op: 'relu' }, { op: 'flatten' }),
+  ]) {
+    const choices = { steps: 6, batchSize: 32, heldOutFraction: 0.2 };
+    expect(startedBy(graph, 'gmt', 300, choices)).toBeUndefined();
+    const at = (seed: number) => initialise(core, graph, { seed });
+    expect(derivePermutationSpec(graph).tensors.get('in.weight')?.view.length).toBe(3);
+    const source = trajectoryFromStates(graph, [{ label: 'start', state: at(1) }, { label: 'end', state: at(2) }]);
+    const { state, steps, permutations } = await transferred({ source, target: at(3), data, method: 'gmt', seed: 2, stopRule: 'last', ...choices });
+    expect([...permutations.values()].some((order) => order.some((unit, i) => unit !== i))).toBe(true);
+    using compute = await openCompute();
+    const { heldOut } = splitData(data, 0.2, 2);
+    const { loss } = await evaluate({ graph, state, data: selectRows(data, heldOut), compute });
+    expect(steps.at(-1)?.heldOut?.loss).toBeCloseTo(loss, 5);
+  }
+});
+
 test.each(['gmt', 'fgmt'] as const)('%s of known outputs: the bytes of a small heap, the steps of gradients without', async (method) => {
   const [graph, data] = [mlpOf(1, 240), pictures(900, 1)];
   const at = (seed: number) => initialise(core, graph, { seed });
@@ -158,10 +187,11 @@ test.each(['gmt', 'fgmt'] as const)('%s of known outputs: the bytes of a small h
   const ours = await transferred(job);
   const beside = await transferred(job, { heapLimitBytes });
   expect([beside.steps, beside.permutations, beside.record.sha256]).toEqual([ours.steps, ours.permutations, ours.record.sha256]);
-  // A history budget too small for the outputs, and for nothing else.
-  const narrow = { ...choices, historyBudgetBytes: 800_000 };
-  expect(startedBy(graph, method, 900, narrow)).toBeUndefined();
-  const without = await transferred({ ...job, ...narrow });
+  // The same network behind a pooling of single pixels, where no layer reads the whole input.
+  const [, ...others] = graph.nodes.map(({ inputs: _inputs, ...layer }) => layer as Layer);
+  const behind = sequential([1, SIZE, SIZE], [{ op: 'average_pool', kernel: 1 }, { op: 'flatten' }, ...others]);
+  expect(startedBy(behind, method, 900, choices)).toBeUndefined();
+  const without = await transferred({ ...job, source: trajectoryFromStates(behind, [{ label: 'start', state: at(1) }, { label: 'end', state: at(2) }]) });
   // Losses are sums in f32, which may hide rounding; objectives do not.
   if (method === 'gmt') expect(without.steps).not.toEqual(ours.steps);
   for (const [i, { heldOut, objective }] of without.steps.entries()) {
@@ -176,17 +206,17 @@ test('a layer that the target keeps is computed as it stands', async () => {
   const at = (seed: number) => initialise(core, graph, { seed });
   const source = trajectoryFromStates(graph, [{ label: 'start', state: at(1) }, { label: 'end', state: at(2) }]);
   const evaluated: string[] = [];
-  const { evaluate } = Network.prototype;
+  const original = Network.prototype.evaluate;
   Network.prototype.evaluate = function (state, batches, ...rest) {
-    evaluated.push(batches.some(({ firstOutputs }) => firstOutputs !== undefined) ? 'known' : 'computed');
-    return evaluate.call(this, state, batches, ...rest);
+    evaluated.push([...batches].some(({ firstOutputs }) => firstOutputs !== undefined) ? 'known' : 'computed');
+    return original.call(this, state, batches, ...rest);
   };
   try {
     for (const skipParameters of [[], ['in.bias'], ['out']]) {
       await transferred({ source, target: at(3), data, method: 'naive', seed: 1, steps: 4, skipParameters });
     }
   } finally {
-    Network.prototype.evaluate = evaluate;
+    Network.prototype.evaluate = original;
   }
   expect(evaluated).toEqual(['known', 'computed', 'known'].flatMap((kind) => Array.from({ length: 5 }, () => kind)));
 });
@@ -194,7 +224,8 @@ test('a layer that the target keeps is computed as it stands', async () => {
 test('the plan knows them: a heap with room holds them, one without computes them for every batch', () => {
   const graph = preset('mlp', { input: [1, 28, 28], classes: 10, widths: [512] });
   const of = (heapBytes: number) => plan({ graph, method: 'gmt', images: 4000, heapLimitBytes: heapBytes });
-  const bytes = 4 * 512 * (3 * 3600 + 2 * 400);
+  // An eighth of a heap of 32 MiB has room for what is held out.
+  const bytes = 4 * 512 * 3 * 3600;
   const line = 3 * 4 * (512 * 784 + 512 + 512 * 10 + 10);
   const [roomy, tight] = [of(2 ** 31), of(2 ** 25)];
   expect(roomy.bytes.heap - tight.bytes.heap).toBe(bytes + line);

@@ -153,11 +153,13 @@ test('the plan turns FLOPs into seconds at the rate given, and measures one wher
 
 test('the plan counts a line of points where it stays on the heap: of a network that is small beside it', () => {
   const graph = preset('mlp', { input: [784], classes: 10, widths: [64] });
-  const heap = (heapLimitBytes: number, trajectory: 'linear' | 'real'): number =>
-    plan({ graph, method: 'fgmt', steps: 4, checkpoints: 5, batchSize: 16, trajectory, heapLimitBytes }).bytes.heap;
+  const heap = (heapLimitBytes: number, trajectory: 'linear' | 'real', data: object = { images: 400, heldOutFraction: 0 }): number =>
+    plan({ graph, method: 'fgmt', steps: 4, checkpoints: 5, batchSize: 16, trajectory, heapLimitBytes, ...data }).bytes.heap;
   // Both ends and the target.
   expect(heap(2 ** 30, 'linear') - heap(2 ** 30, 'real')).toBe(3 * 4 * (785 * 64 + 65 * 10));
   expect(heap(2 ** 24, 'linear')).toBe(heap(2 ** 24, 'real'));
+  // Of data of unknown size, its first layer's outputs as far as there may be some: an eighth of the heap for either part.
+  expect(heap(2 ** 24, 'linear', {}) - heap(2 ** 24, 'real', {})).toBe(2 * 2 ** 21);
 });
 
 test('the plan of a history is the bytes of exact gradients and of 8-bit codes, and its coded budget does for the transfer', async () => {

@@ -98,7 +98,11 @@ export class GradientWorkers implements Disposable {
       if (batches.length === 0)
         throw new InvalidArgumentError({ field: `jobs[${i}].batches`, expected: 'at least one batch', got: 'none' });
       requireLayout(`jobs[${i}].state`, layout, state);
-      for (const batch of batches) inputs.require(batch);
+      for (const batch of batches) {
+        inputs.require(batch);
+        if (typeof batch.firstOutputs === 'function')
+          throw new InvalidArgumentError({ field: `jobs[${i}].batches.firstOutputs`, expected: 'a Float32Array, which a worker can be sent', got: 'a function' });
+      }
     }
     const plans = jobs.map(({ batches }) => ({
       batches: batches.length, runs: dealer.deal(batches.flatMap((batch, b) => partsOf(batch, b, microBatch ?? batch.count))),
