@@ -40,12 +40,14 @@ export function canonicalHeader(layout: StateLayout): ReturnType<typeof safetens
 /**
  * The canonical file of a state: counters first (8-byte elements before 4-byte ones), then parameters and buffers in
  * the order of the graph, all F32. Equal states give equal bytes.
+ * @param into memory that the file takes where it is as long.
  * @throws MalformedFileError where the state does not have exactly the layout's tensors.
  */
 export function stateToSafetensors(
   layout: StateLayout,
   state: NetworkState,
   metadata?: ReadonlyMap<string, string>,
+  into?: Uint8Array<ArrayBuffer>,
 ): Uint8Array<ArrayBuffer> {
   requireMembers('layout', layout, ['parameters', 'buffers'], 'parameterLayout(graph)');
   requireMembers('state', state, ['parameters', 'buffers'], 'weights, { parameters, buffers }');
@@ -68,7 +70,7 @@ export function stateToSafetensors(
       tensors.set(name, { dtype: 'F32', shape, bytes: new Uint8Array(buffer, byteOffset, byteLength) });
     }
   }
-  return writeSafetensors(tensors, metadata);
+  return writeSafetensors(tensors, metadata, into);
 }
 
 /**

@@ -241,17 +241,20 @@ export function safetensorsHeader(
 
 /**
  * Writes tensors in the order given. Deterministic: equal arguments, equal bytes.
+ * @param into memory that the file takes where it is as long.
  * @throws MalformedFileError where a name repeats, a text has lone surrogates or a tensor's bytes do not fill its
  *   shape; LimitError where a cap is passed.
  */
 export function writeSafetensors(
   tensors: ReadonlyMap<string, RawTensor>,
   metadata: ReadonlyMap<string, string> = new Map(),
+  into?: Uint8Array<ArrayBuffer>,
 ): Uint8Array<ArrayBuffer> {
   requireMembers('tensors', tensors, ['entries', 'get'], 'tensors by name: a Map');
   const list = [...tensors].map(([name, tensor]) => ({ name, ...tensor }));
   const { header, dataBytes } = safetensorsHeader(list, metadata);
-  const file = new Uint8Array(header.byteLength + dataBytes);
+  const fileBytes = header.byteLength + dataBytes;
+  const file = into?.byteLength === fileBytes ? into : new Uint8Array(fileBytes);
   file.set(header);
   let at = header.byteLength;
   for (const { name, bytes, shape, dtype } of list) {

@@ -186,10 +186,10 @@ class Products {
     this.scratch = scratch;
   }
 
-  /** A [m, k] · B [k, n] with a dense A, or inputs A · inputs B [n, k] transposed, on the heap. */
+  /** A [m, k] · B [k, n] with Δ as B, or inputs A · inputs B [n, k] transposed, on the heap. */
   of(a: number, b: number, m: number, n: number, k: number, inputs: boolean): number {
     const c = this.scratch.f32(m * n, 'product of factors');
-    matmulLeavingOutZeros(this.core, { a, b, c, m, n, k, transposeB: inputs }, inputs ? ['a'] : []);
+    matmulLeavingOutZeros(this.core, { a, b, c, m, n, k, transposeB: inputs }, [inputs ? 'a' : 'b']);
     this.flops += 2 * m * n * k;
     return c;
   }

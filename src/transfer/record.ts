@@ -37,6 +37,17 @@ export async function stateSha256(graph: ModelGraph, state: NetworkState): Promi
   return sha256Hex(stateToSafetensors(parameterLayout(graph), state));
 }
 
+/** The same of several, by role; their files take one piece of memory, since fresh pages cost more than hashing. */
+export async function stateHashes(graph: ModelGraph, states: { readonly [role: string]: NetworkState }): Promise<{ [role: string]: string }> {
+  const hashes: { [role: string]: string } = {};
+  let file: Uint8Array<ArrayBuffer> | undefined;
+  for (const [role, state] of Object.entries(states)) {
+    file = stateToSafetensors(parameterLayout(graph), state, undefined, file);
+    hashes[role] = await sha256Hex(file);
+  }
+  return hashes;
+}
+
 /**
  * What a data set is besides its numbers and its name: shape, classes, how bytes become what enters the network. Member
  * by member, as it may be a literal of the caller's.

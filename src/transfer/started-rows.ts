@@ -28,7 +28,7 @@ export interface DrawnBatch extends Batch {
 }
 
 /** Rows that pass the heap at once where it has room. */
-const ROWS_AT_ONCE = 256;
+const ROWS_AT_ONCE = 512;
 
 /** Bytes of what is known of rows. @param both of the source, too. */
 export function startedBytes({ outputs }: FirstLayer, rows: number, both: boolean): number {

@@ -18,7 +18,7 @@ import type { Compute } from './compute.ts';
 import { withZeroHead } from './replaced-head.ts';
 import { controlNames, requireBatches, requireData, requireParts, requireState, splitData } from './inputs.ts';
 import type { JobControl, ProgressEvent } from './progress.ts';
-import { dataForm, dataSha256, graphSha256, jobArithmetic, stateSha256 } from './record.ts';
+import { dataForm, dataSha256, graphSha256, jobArithmetic, stateHashes, stateSha256 } from './record.ts';
 import { requireResume } from './resume.ts';
 import type { JobIdentity, ResumeOptions } from './resume.ts';
 import { checkpointSteps, scheduleFractions } from './schedule.ts';
@@ -177,10 +177,9 @@ export async function describeJob(job: TransferJob) {
   const inputs = {
     graph: await graphSha256(graph),
     data: job.dataHash,
-    sourceStart: await stateSha256(graph, job.given.sourceStart),
-    sourceEnd: await stateSha256(graph, job.sourceEnd),
-    target: await stateSha256(graph, job.given.target),
-    ...(oracleTarget === undefined ? {} : { oracleTarget: await stateSha256(graph, oracleTarget) }),
+    ...(await stateHashes(graph, {
+      sourceStart: job.given.sourceStart, sourceEnd: job.sourceEnd, target: job.given.target, ...(oracleTarget === undefined ? {} : { oracleTarget }),
+    })),
   };
   return { recorded, inputs };
 }
