@@ -57,8 +57,8 @@ const LARGEST_SHARE_OF_GRAM = 0.4;
 const GRAM_ROWS = 32;
 
 /**
- * C [m, m] = A · Aᵀ with A [m, k], to the bytes of the whole product: half of it, or without zeros where there are enough. @throws
- * as `matmulLeavingOutZeros`.
+ * C [m, m] = A · Aᵀ with A [m, k], to the bytes of the whole product: in blocks up to the diagonal, or without zeros where
+ * there are enough. @throws as `matmulLeavingOutZeros`.
  */
 export function gramLeavingOutZeros(core: Core, { a, c, m, k }: Pick<PlainProduct, 'a' | 'c' | 'm' | 'k'>): void {
   if (m >= FEWEST_COLUMNS && shareOfNonZero(core, a, m * k) <= LARGEST_SHARE_OF_GRAM)

@@ -40,6 +40,7 @@ export interface TransferContext {
   readonly target: NetworkState;
   /** The next g mini-batches of the seeded order; those in passing are overwritten by the next in passing. */
   readonly drawBatches: (use: 'kept' | 'passing') => readonly DrawnBatch[];
+  /** What is known of drawn batches along the line. */
   readonly firstLayer: FirstLayerLine;
   /** By step of the schedule. */
   readonly points: Points;

@@ -81,8 +81,7 @@ export class TransferRun {
     const drawn = { batches: 0 };
     const { core, network, points, firstLayer, workers, stopwatch, signal } = tools;
     const context: TransferContext = {
-      core, settings, spec, network, workers, target, points, stopwatch, signal,
-      firstLayer,
+      core, settings, spec, network, workers, target, points, firstLayer, stopwatch, signal,
       drawBatches: (use) => {
         drawn.batches += settings.batchesPerStep;
         const make = (slot: number): DrawnBatch => {
