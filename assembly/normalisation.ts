@@ -4,16 +4,26 @@
 import { Clamp } from "./elementwise";
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
-abstract class Affine {
+export abstract class Affine {
   @inline
-  static four(x: v128, mean: v128, scale: v128, shift: v128, ceiling: f32, clamp: bool): v128 {
-    const y = f32x4.add(f32x4.mul(f32x4.sub(x, mean), scale), shift);
+  static four(x: v128, mean: v128, scale: v128, shift: v128): v128 {
+    return f32x4.add(f32x4.mul(f32x4.sub(x, mean), scale), shift);
+  }
+
+  @inline
+  static one(x: f32, mean: f32, scale: f32, shift: f32): f32 {
+    return (x - mean) * scale + shift;
+  }
+
+  @inline
+  static clampedFour(x: v128, mean: v128, scale: v128, shift: v128, ceiling: f32, clamp: bool): v128 {
+    const y = Affine.four(x, mean, scale, shift);
     return clamp ? Clamp.four(y, f32x4.splat(ceiling)) : y;
   }
 
   @inline
-  static one(x: f32, mean: f32, scale: f32, shift: f32, ceiling: f32, clamp: bool): f32 {
-    const y = (x - mean) * scale + shift;
+  static clampedOne(x: f32, mean: f32, scale: f32, shift: f32, ceiling: f32, clamp: bool): f32 {
+    const y = Affine.one(x, mean, scale, shift);
     return clamp ? Clamp.one(y, ceiling) : y;
   }
 
@@ -30,14 +40,14 @@ abstract class Affine {
     for (; at + 16 <= rowBytes; at += 16) {
       const mean = v128.load(meanPtr + at), scale = v128.load(scalePtr + at), shift = v128.load(shiftPtr + at);
       const x = xPtr + at, y = yPtr + at;
-      v128.store(y, Affine.four(v128.load(x), mean, scale, shift, ceiling, clamp));
-      if (two) v128.store(y + far, Affine.four(v128.load(x + far), mean, scale, shift, ceiling, clamp));
+      v128.store(y, Affine.clampedFour(v128.load(x), mean, scale, shift, ceiling, clamp));
+      if (two) v128.store(y + far, Affine.clampedFour(v128.load(x + far), mean, scale, shift, ceiling, clamp));
     }
     for (; at < rowBytes; at += 4) {
       const mean = load<f32>(meanPtr + at), scale = load<f32>(scalePtr + at), shift = load<f32>(shiftPtr + at);
       const x = xPtr + at, y = yPtr + at;
-      store<f32>(y, Affine.one(load<f32>(x), mean, scale, shift, ceiling, clamp));
-      if (two) store<f32>(y + far, Affine.one(load<f32>(x + far), mean, scale, shift, ceiling, clamp));
+      store<f32>(y, Affine.clampedOne(load<f32>(x), mean, scale, shift, ceiling, clamp));
+      if (two) store<f32>(y + far, Affine.clampedOne(load<f32>(x + far), mean, scale, shift, ceiling, clamp));
     }
   }
 

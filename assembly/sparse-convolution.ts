@@ -25,27 +25,22 @@ function putFourOfTwo(entriesPtr: usize, first: v128, second: v128, offsets: v12
 }
 
 /**
- * Of images [count, elements], `countsPtr` receives how many numbers are not zero, and how many are not in one at least of two images that
- * follow one another (the last of an odd number stands alone). `elements` is a multiple of 4.
+ * Of `count` numbers of one image and those in the same places of another, or of none where `secondPtr` is 0: how many are not zero, and in
+ * how many places one of the two is not. `count` is a multiple of 4; added to the i32s at countsPtr.
  */
-export function countNonZeroOfTwoF32(dataPtr: usize, count: i32, elements: i32, countsPtr: usize): void {
+export function countNonZeroOfTwoF32(firstPtr: usize, secondPtr: usize, count: i32, countsPtr: usize): void {
   const zero = f32x4.splat(0);
   // Lanes count downwards: true is −1.
   let each = i32x4.splat(0), either = i32x4.splat(0);
-  for (let n: i32 = 0; n < count; n += 2) {
-    const alone = n + 1 == count;
-    const secondBytes = alone ? 0 : (<usize>elements) << 2;
-    for (let i: i32 = 0; i < elements; i += 4) {
-      const first = f32x4.ne(v128.load(dataPtr), zero);
-      const second = alone ? zero : f32x4.ne(v128.load(dataPtr + secondBytes), zero);
-      each = i32x4.add(each, i32x4.add(first, second));
-      either = i32x4.add(either, v128.or(first, second));
-      dataPtr += 16;
-    }
-    dataPtr += secondBytes;
+  const bytes = (<usize>count) << 2;
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const first = f32x4.ne(v128.load(firstPtr + at), zero);
+    const second = secondPtr == 0 ? zero : f32x4.ne(v128.load(secondPtr + at), zero);
+    each = i32x4.add(each, i32x4.add(first, second));
+    either = i32x4.add(either, v128.or(first, second));
   }
-  store<i32>(countsPtr, -sumOfLanes(each));
-  store<i32>(countsPtr, -sumOfLanes(either), 4);
+  store<i32>(countsPtr, load<i32>(countsPtr) - sumOfLanes(each));
+  store<i32>(countsPtr, load<i32>(countsPtr, 4) - sumOfLanes(either), 4);
 }
 
 /** Bytes of scratch of `sparsePixelsF32`. */

@@ -126,12 +126,12 @@ export interface ReductionKernels {
 /** Batch norm, and what group norm shares with it (`assembly/{batch-norm,normalisation}.ts`). */
 export interface NormalisationKernels {
   batchNormF32(
-    xPtr: number, yPtr: number, rows: number, channels: number, weightPtr: number, shiftPtr: number, epsilon: number, meanPtr: number,
-    variancePtr: number, ceiling: number, scratchPtr: number,
+    xPtr: number, yPtr: number, rows: number, channels: number, weightPtr: number, shiftPtr: number, epsilon: number,
+    statisticsPtr: number, ceiling: number, scratchPtr: number,
   ): void;
   batchNormGradientF32(
-    dyPtr: number, xPtr: number, dxPtr: number, rows: number, channels: number, weightPtr: number, epsilon: number, meanPtr: number,
-    variancePtr: number, weightGradientPtr: number, shiftGradientPtr: number, scratchPtr: number,
+    dyPtr: number, xPtr: number, dxPtr: number, rows: number, channels: number, weightPtr: number, shiftPtr: number, epsilon: number,
+    statisticsPtr: number, ceiling: number, weightGradientPtr: number, shiftGradientPtr: number, scratchPtr: number,
   ): void;
   batchNormScratchBytes(channels: number): number;
   fillRowsF32(yPtr: number, rowPtr: number, rows: number, columns: number): void;
@@ -276,7 +276,7 @@ export interface SparseProductKernels {
 
 /** Convolutions over images that are mostly zeros (`assembly/sparse-convolution.ts`). */
 export interface SparseConvolutionKernels {
-  countNonZeroOfTwoF32(dataPtr: number, count: number, elements: number, countsPtr: number): void;
+  countNonZeroOfTwoF32(firstPtr: number, secondPtr: number, count: number, countsPtr: number): void;
   sparsePixelsScratchBytes(): number;
   sparsePixelsF32(
     dataPtr: number, images: number, count: number, height: number, width: number, channels: number, startsPtr: number, entriesPtr: number,

@@ -71,7 +71,8 @@ export function gramLeavingOutZeros(core: Core, { a, c, m, k }: Pick<PlainProduc
   for (let row = 0; row < m; row++) for (let column = row + 1; column < m; column++) gram[row * m + column] = gram[column * m + row] as number;
 }
 
-function shareOfNonZero(core: Core, pointer: number, elements: number): number {
+/** Share of f32 numbers that are not zero, of a sample where there are many. */
+export function shareOfNonZero(core: Core, pointer: number, elements: number): number {
   if (elements <= SAMPLE) return core.kernels.countNonZeroF32(pointer, elements) / elements;
   const stretches = SAMPLE / STRETCH;
   let nonZero = 0;

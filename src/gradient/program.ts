@@ -61,7 +61,6 @@ function withRectifiers(instructions: readonly Instruction[], readers: ReadonlyM
     return {
       ...each,
       output: rectifier.output,
-      kernel: 'RectifiedBatchNormTraining',
       attrs: { ...each.attrs, ceiling: ceilingOf(rectifier) },
     };
   });
