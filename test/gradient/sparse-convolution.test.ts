@@ -154,4 +154,31 @@ describe('sparse convolution', () => {
       expect(imagesAtOnce(core, wide, scratch.upload(Float32Array.from([...full, ...full])), 16, 8, 8)).toBe(0);
     });
   });
+
+  it('tells from a sample of larger batches what all of them would', async () => {
+    using core = await openCore();
+    const [count, side, channels] = [9, 24, 32];
+    const g = geometryOf(count, side, side, channels, channels, 1, 0);
+    const dense = values(count * side * side * channels, 1).map((value) => value || 1);
+    /** Numbers stay where `keeps` says so. */
+    const chosen = (keeps: (n: number, y: number, x: number, c: number) => boolean): readonly [0 | 1 | 2, boolean] => {
+      const kept = dense.map((value, i) => {
+        const pixel = Math.floor(i / channels);
+        const [n, y] = [Math.floor(pixel / side ** 2), Math.floor(pixel / side) % side];
+        return keeps(n, y, pixel % side, i % channels) ? value : 0;
+      });
+      return core.scoped((scratch) => {
+        const pointer = scratch.upload(kept);
+        return [imagesAtOnce(core, g, pointer, side * side, channels, channels), suitsSparseFilterGradient(core, g, pointer, count * side * side)];
+      });
+    };
+    expect(chosen(() => true), 'dense').toEqual([0, false]);
+    expect(chosen(() => false), 'zero').toEqual([1, true]);
+    expect(chosen((_n, _y, _x, c) => c % 2 === 0), 'every other channel').toEqual([2, true]);
+    expect(chosen((_n, y) => y < side / 2), 'upper halves').toEqual([2, true]);
+    expect(chosen((n) => n < 4), 'some of the images').toEqual([2, true]);
+    expect(chosen((n) => n % 2 === 0), 'one of each pair').toEqual([1, true]);
+    expect(chosen((n, y, x) => (y % 2) * 2 + (x % 2) === (n * 7 + y * 5 + x * 3) % 4), 'a pixel of four').toEqual([1, true]);
+    expect(chosen((_n, _y, x, c) => (x + c) % 10 !== 0), 'nine of ten').toEqual([0, false]);
+  });
 });
