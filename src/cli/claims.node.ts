@@ -56,12 +56,14 @@ export function claimsOf(
   ];
   const outputs = named.flatMap(({ by, value: path, use }) => (use.writes === undefined ? [] : [{ by, path, holds: use.writes }]));
   const locks: Disposable[] = [];
+  const written = new Set<string>();
   return {
     outputs,
     claim: (claimed) => {
       prepare(
         claimed,
         named.flatMap(({ value, use }) => use.reads?.(value) ?? []),
+        written,
       );
       locks.push(lockOutputs(claimed.filter(({ unlocked }) => unlocked !== true).map(({ path }) => path)));
     },
@@ -71,9 +73,9 @@ export function claimsOf(
   };
 }
 
-function prepare(outputs: readonly OutputFile[], inputs: readonly string[]): void {
+/** @param written what is claimed already; these are added. */
+function prepare(outputs: readonly OutputFile[], inputs: readonly string[], written: Set<string>): void {
   const read = new Set(inputs.map(identityOf));
-  const written = new Set<string>();
   for (const { by, path } of outputs) {
     if (read.has(identityOf(path))) throw new UsageError(`${by} ${path} is an input of the same command, which would be replaced`);
     const target = writtenPath(path);

@@ -6,6 +6,7 @@ import { formatBytes, formatCount, formatDuration, formatPercent, printable } fr
 import { outscores } from '../transfer/stop-rule.ts';
 import type { Output } from './output.ts';
 import { perplexity, scoreFields } from './scores.ts';
+import { leftOutSummary } from './summaries.ts';
 
 /** Of the target before, of the plain shift and of the result. */
 export interface Three<T> {
@@ -16,6 +17,14 @@ export interface Three<T> {
 
 export function each<T, U>({ target, naive, transferred }: Three<T>, take: (item: T) => U): Three<U> {
   return { target: take(target), naive: take(naive), transferred: take(transferred) };
+}
+
+/** What is written instead of the network's own file, where --like says as which other. */
+export interface WrittenAs {
+  /** The file of --like, and what it has besides the network. */
+  readonly path: string;
+  readonly leftOut: readonly string[];
+  readonly files: readonly { readonly path: string; readonly name: string; readonly bytes: number; readonly sha256: string }[];
 }
 
 /** A transfer, and the plain shift beside it. */
@@ -35,10 +44,11 @@ export interface Ported {
   /** `--history-budget` */
   readonly budgetBytes: number;
   readonly files: { readonly out: string | undefined; readonly record: string | undefined };
+  readonly like: WrittenAs | undefined;
 }
 
 /** What `--record` holds: the result's record, and how the steps and the test went. */
-export function recordOf({ result, naive, test }: Ported): object {
+export function recordOf({ result, naive, test, like }: Ported): object {
   return {
     ...result.record,
     steps: result.steps,
@@ -47,6 +57,7 @@ export function recordOf({ result, naive, test }: Ported): object {
     naiveStep: naive.chosenStep,
     test: test === undefined ? null : each(test, ({ accuracy }) => accuracy),
     testLoss: test === undefined ? null : each(test, ({ loss }) => loss),
+    ...(like === undefined ? {} : { files: like.files.map(({ name, sha256 }) => ({ name, sha256 })) }),
   };
 }
 
@@ -70,13 +81,14 @@ export function reportTransfer(output: Output, core: Core, ported: Ported): void
   output.text(stepsTable(output, result));
   output.text(summaryLines(core, ported));
   output.hash('weights', result.record.sha256);
+  for (const { path, sha256 } of ported.like?.files ?? []) output.hash(printable(path), sha256);
 }
 
 export function emitStep(output: Output, core: Core, step: TransferStep, perplexed: boolean): void {
   output.record({ event: 'step', ...step, ...(step.heldOut === undefined ? {} : { heldOut: scoreFields(core, step.heldOut, perplexed) }) });
 }
 
-function emitResult(output: Output, core: Core, { result, naive, sourceAccuracy, test, perplexed, files }: Ported): void {
+function emitResult(output: Output, core: Core, { result, naive, sourceAccuracy, test, perplexed, files, like }: Ported): void {
   const { codedHistory } = result.record;
   output.record({
     event: 'result',
@@ -94,6 +106,9 @@ function emitResult(output: Output, core: Core, { result, naive, sourceAccuracy,
     naiveStep: naive.chosenStep,
     naiveHeldOut: naive.steps[naive.chosenStep]?.heldOut?.accuracy ?? null,
     out: files.out ?? null,
+    ...(like === undefined
+      ? {}
+      : { like: like.path, leftOut: like.leftOut, files: like.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })) }),
     recordFile: files.record ?? null,
   });
 }
@@ -143,7 +158,7 @@ function stepsTable(output: Output, result: TransferResult): string {
   );
 }
 
-function summaryLines(core: Core, { result, naive, test, testMs, perplexed, files }: Ported): string {
+function summaryLines(core: Core, { result, naive, test, testMs, perplexed, files, like }: Ported): string {
   const { timings, counts } = result;
   const lines = [
     `${formatCount(counts.gradients, 'gradient')}, ${formatCount(counts.assignments, 'assignment')} in ${formatDuration(timings.totalMs)}: ` +
@@ -164,6 +179,11 @@ function summaryLines(core: Core, { result, naive, test, testMs, perplexed, file
     const withPerplexity = ({ loss }: Evaluation): string => `${loss.toFixed(4)} (${perplexity(core, loss).toFixed(2)})`;
     if (perplexed) lines.push(`test loss (perplexity): ${compared(each(test, withPerplexity))}`);
   }
-  for (const file of [files.out, files.record]) if (file !== undefined) lines.push(`wrote ${printable(file)}`);
+  const weights = like === undefined ? [files.out] : like.files.map(({ path }) => path);
+  for (const file of [...weights, files.record]) if (file !== undefined) lines.push(`wrote ${printable(file)}`);
+  if (like !== undefined) {
+    const leftOut = leftOutSummary(like.leftOut);
+    lines.push(`weights are as ${printable(like.path)} has them${leftOut === undefined ? '' : `; ${leftOut}`}`);
+  }
   return lines.join('\n');
 }

@@ -336,6 +336,9 @@ describe('the way of a fine-tune', () => {
     expect((await run('convert', 'own-ported.safetensors', 'own-like.safetensors', '--graph', 'own.zip', '--like', 'own-v2.safetensors')).code).toBe(0);
     const { tensors } = readSafetensors(new Uint8Array(readFileSync(join(directory, 'own-like.safetensors'))), 'own-like');
     expect([...tensors.keys()][0]).toMatch(/^my\.layer/);
+    const like = await run('transfer', 'own.zip', '--target', 'v2.safetensors', '--data', 'b', '--method', 'fgmt', '--steps', '2', '--like', 'own-v2.safetensors', '--out', 'own-at-once.safetensors');
+    expect(like.code).toBe(0);
+    expect(sha256('own-at-once.safetensors')).toBe(sha256('own-like.safetensors'));
   });
 
   it('tells how the source does on its own task, and where it guesses', async () => {

@@ -1,15 +1,12 @@
 /** `trajport convert`: weights from a file of one kind into one of another. */
-import { basename, dirname, join } from 'node:path';
 import { foreignFormatNames, readForeign } from '../../bundle/foreign/formats.ts';
 import type { ForeignFileRead, ForeignFormat } from '../../bundle/foreign/formats.ts';
 import { mapNames, mappingOptions, requireFit } from '../../bundle/foreign/map-names.ts';
 import { type NameRule, type Renamed, idleRules, recordedRules, renameTensors } from '../../bundle/foreign/name-rules.ts';
 import { stateFromForeign } from '../../bundle/foreign/network.ts';
-import { stateToForeign } from '../../bundle/foreign/state-to-foreign.ts';
-import { writableFormatOf, writeForeign } from '../../bundle/foreign/write.ts';
-import type { WritableFormat, WriteForeignOptions } from '../../bundle/foreign/write.ts';
+import type { WriteForeignOptions } from '../../bundle/foreign/write.ts';
 import type { RawTensor } from '../../bundle/safetensors.ts';
-import { InvalidArgumentError, MalformedFileError } from '../../core/errors.ts';
+import { MalformedFileError } from '../../core/errors.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { formatBytes, formatCount, printable } from '../../report/text.ts';
@@ -17,11 +14,12 @@ import type { NetworkState } from '../../tensor/tensor.ts';
 import { readCheckpointFile, readRules, remarkIdleRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { writeAtomically } from '../files.node.ts';
 import { remarkNotFinite } from '../finite.ts';
 import { givenTask, graphOfShape, modelOptions, refuseNetwork, remarkAssumed, shapeOptions } from '../networks.ts';
 import { leftOutOf, leftOutSummary, namingOf } from '../summaries.ts';
-import { checkpointIndex, isBundle, openBundleFile, readTensors } from '../weights.node.ts';
+import { checkpointIndex, isBundle, openBundleFile } from '../weights.node.ts';
+import { claimParts, filesOf, formatOf, likeOption, readLike, tensorsLike, writeFiles } from '../written-weights.node.ts';
+import type { Like } from '../written-weights.node.ts';
 
 const options = {
   ...modelOptions,
@@ -31,7 +29,7 @@ const options = {
     help: 'JSON list of { from, to, transpose?, part? }: renames, turns and joins tensors (with --like: those of FILE); see docs/formats.md',
   },
   like: {
-    kind: 'string', reads: weightFiles, metavar: 'FILE',
+    ...likeOption,
     help:
       "under FILE's names and in its layouts, with the masks and counts that its framework keeps beside weights, and of a TensorFlow.js model its topology: what " +
       'a transfer wrote goes back to its framework; FILE is best the fine-tune, whose last layer is there',
@@ -77,7 +75,7 @@ export const convertCommand = defineCommand({
   ],
   async run({ output, signal, outputs, claim }, values, [input, target]) {
     const [from, to] = [input as string, target as string];
-    const format = formatOf(to);
+    const format = formatOf('OUT', to);
     if (values.verbose && output.json) throw new UsageError('--verbose is for text: --json lists every tensor anyway');
     claim(outputs);
     if (isBundle(from)) refuseNetwork(values);
@@ -90,7 +88,7 @@ export const convertCommand = defineCommand({
     const rules = readRules(values.rules);
     if (values.like !== undefined && graph === undefined)
       throw new UsageError('--like needs the network: give --graph BUNDLE, --graph FILE.json or --model NAME');
-    const like = values.like === undefined ? undefined : { path: values.like, file: await readTensors(values.like, undefined, signal) };
+    const like = await readLike(values.like, signal);
     const ruled = like?.file ?? read;
     remarkIdleRules(output, values.rules, rules, idleRules(ruled.tensors.keys(), rules), like?.path ?? from);
     const {
@@ -100,17 +98,13 @@ export const convertCommand = defineCommand({
       leftOut,
       besides = { metadata: read.metadata },
     } = like !== undefined && graph !== undefined
-      ? asIn(like.path, like.file, from, read, graph, rules.length > 0 ? rules : recordedRules(training))
+      ? asIn(like, from, read, graph, rules.length > 0 ? rules : recordedRules(training))
       : given === undefined
         ? withRules(from, read, values.rules === undefined ? undefined : rules)
         : forNetwork(from, read, given, rules);
-    const { files, changed } = await writeForeign(tensors, { format, name: basename(to), dtype: values.dtype, ...besides });
-    const beside = (name: string): string => join(dirname(to), name);
-    // Parts have names once there are tensors.
-    claim(files.slice(1).map(({ name }) => ({ by: `a part of OUT ${to},`, path: beside(name), unlocked: true })));
-    // Parts first: where there was nothing before, the main file stands only with all of them. Over an older model a crash between
-    // two of the files leaves some of each.
-    for (const { name, bytes } of files.toReversed()) writeAtomically(beside(name), bytes);
+    const { files, changed } = await filesOf(to, tensors, { format, dtype: values.dtype, ...besides });
+    claimParts(claim, 'OUT', files);
+    writeFiles(files);
 
     const listed = [...tensors].map(([name, { dtype, shape }]) => {
       const parts = partsOf.get(name);
@@ -159,7 +153,7 @@ export const convertCommand = defineCommand({
         ),
       );
     }
-    for (const { name, bytes } of files) output.text(`wrote ${printable(beside(name))} (${formatBytes(bytes.byteLength)})`);
+    for (const { path, bytes } of files) output.text(`wrote ${printable(path)} (${formatBytes(bytes.byteLength)})`);
     return exitCodes.ok;
   },
 });
@@ -175,15 +169,6 @@ function changesOf(
     changes.set(types, [...(changes.get(types) ?? []), name]);
   }
   return changes;
-}
-
-/** @throws UsageError for a name that does not say what is to be written. */
-function formatOf(path: string): WritableFormat {
-  try {
-    return writableFormatOf(path);
-  } catch (error) {
-    throw error instanceof InvalidArgumentError ? new UsageError(`OUT is ${error.expected}, not ${path}`) : error;
-  }
 }
 
 /** Tensors, and how what they were read from is called. */
@@ -243,22 +228,14 @@ function forNetwork(field: string, { tensors, convention }: ForeignFileRead, gra
   };
 }
 
-/** As `like`, the file `path`, has them. @throws MalformedFileError where either file does not hold the network. */
-function asIn(
-  path: string, like: ForeignFileRead, from: string, read: ForeignFileRead, graph: ModelGraph, rules: readonly NameRule[],
-): Taken {
+/** As the file of --like has them. @throws MalformedFileError where either file does not hold the network. */
+function asIn(like: Like, from: string, read: ForeignFileRead, graph: ModelGraph, rules: readonly NameRule[]): Taken {
   const { state, report } = stateFromForeign(graph, read, [], from);
   requireFit(from, report);
-  // Hugging Face's loaders want to be told whose layouts they are.
-  const metadata = new Map(like.convention === 'pytorch' ? [['format', like.metadata.get('format') ?? 'pt']] : []);
-  const tensors = stateToForeign(graph, state as NetworkState, like, rules, path);
-  const { ignored } = stateFromForeign(graph, like, rules, path).report;
   return {
-    tensors,
-    leftOut: ignored.flatMap(({ from: name, belongs }) => (belongs ? [] : [name])),
+    ...tensorsLike(like, graph, state as NetworkState, rules),
     partsOf: new Map(),
-    naming: ` as ${printable(path)} has them`,
-    besides: { metadata, ...(like.modelJson === undefined ? {} : { modelJson: like.modelJson }) },
+    naming: ` as ${printable(like.path)} has them`,
   };
 }
 

@@ -1,12 +1,15 @@
 /** `trajport transfer`: carries a bundle's trajectory over to other base weights. */
+import { recordedRules } from '../../bundle/foreign/name-rules.ts';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { isTokenSet } from '../../data/data-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
 import { limits } from '../../core/limits.ts';
+import { sha256Hex } from '../../core/sha256.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
 import { plan, transfer } from '../../index.ts';
 import type { ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
+import type { ModelGraph } from '../../model/graph.ts';
 import { findHead } from '../../model/head.ts';
 import { initialise } from '../../model/initialise.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
@@ -14,11 +17,12 @@ import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import { dataSha256 } from '../../transfer/record.ts';
 import { DEFAULT_HISTORY_BUDGET_BYTES, readSettings, readSplit, requireZeroHead, skipPredicate } from '../../transfer/settings.ts';
 import { checkpointNumber } from '../../transfer/trajectory.ts';
+import type { NetworkState } from '../../tensor/tensor.ts';
 import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
-import type { GlobalValues } from '../command.ts';
+import type { Context, GlobalValues } from '../command.ts';
 import { dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
 import { hasPart } from '../data.node.ts';
 import { FileError, UsageError, exitCodes } from '../exit.ts';
@@ -33,9 +37,11 @@ import { requireTakenByNetwork } from '../taken-options.ts';
 import { remarkOtherData, withTaskData } from '../task.ts';
 import { scoringOptions, transferOptions } from '../transfer-options.ts';
 import { emitStep, recordOf, reportTransfer } from '../transfer-report.ts';
-import type { Ported } from '../transfer-report.ts';
+import type { Ported, WrittenAs } from '../transfer-report.ts';
 import { remarkGuessingTarget, scoreOfSource, testEvaluations } from '../transfer-scores.ts';
 import { headOptionOf, headOptions, openBundleFile, readStart, readWeights } from '../weights.node.ts';
+import { claimParts, filesOf, formatOf, likeOption, readLike, tensorsLike, writeFiles } from '../written-weights.node.ts';
+import type { Like, LikeTensors, WeightFile } from '../written-weights.node.ts';
 
 const options = {
   ...dataOptions,
@@ -85,6 +91,12 @@ const options = {
   from: { kind: 'string', field: 'from', metavar: 'LABEL', help: 'first checkpoint of the part to carry over' },
   to: { kind: 'string', field: 'to', metavar: 'LABEL', help: 'last checkpoint of the part to carry over' },
   out: { kind: 'string', writes: 'weights', metavar: 'FILE', help: 'the transferred weights as safetensors' },
+  like: {
+    ...likeOption,
+    help:
+      "--out is as FILE has it, by its names and in its layouts, with what its framework keeps beside weights: the fine-tune's own file, say, as convert " +
+      '--like would make it afterwards (.safetensors, .npz or .json of TensorFlow.js by the ending of --out)',
+  },
   record: { kind: 'string', writes: 'record', metavar: 'FILE', help: 'how the result came about, as JSON' },
   ...resumeOptions,
 } as const;
@@ -104,6 +116,10 @@ export const transferCommand = defineCommand({
       run: 'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --method fgmt --out v2-ported.safetensors',
     },
     {
+      say: "under the names and in the layouts of the fine-tune's own file, for its framework",
+      run: 'trajport transfer fine-tune.zip --target v2.pth --zero-head --data pets.npz --out v2-fine-tuned.safetensors --like fine-tuned.pth',
+    },
+    {
       say: 'to a network that was never trained',
       run: 'trajport transfer source.trajectory.zip --target-seed 2 --data mnist --out ported.safetensors --record record.json',
     },
@@ -114,14 +130,14 @@ export const transferCommand = defineCommand({
   ],
   notes: [
     'The data is the task that the source learnt. No step is ever chosen on test images; where DATA has a test part, the accuracy on it is shown for the target, the plain shift (Naive) and the result, the last two at the step that the stop rule keeps of each.',
-    'SHA-256 of the written file is the one shown and recorded: the same command gives the same bytes in every runtime.',
+    'SHA-256 of the written file is the one shown and recorded: the same command gives the same bytes in every runtime. With --like each file has its own, beside that of the weights by the names of the network.',
     'Interrupted, killed or cut off from power, the same command goes on from the last whole step and ends with the same bytes.',
   ],
   async run(context, values, [path]) {
     const { output, signal, compute } = context;
     const bundlePath = path as string;
     requireUsage(values);
-    const job = beginLongJob(context, values, 'steps', { ...options, ...globalOptionsOf({}) });
+    const job = beginLongJob({ ...context, outputs: outputsOf(context, values) }, values, 'steps', { ...options, ...globalOptionsOf({}) });
     using opened = await openBundleFile(bundlePath, signal);
     const { bundle } = opened;
     const { graph } = bundle;
@@ -133,6 +149,11 @@ export const transferCommand = defineCommand({
       values.target === undefined
         ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
         : await readStart(values.target, graph, values, compute, bundle.training);
+    const like = await readLike(values.like, signal);
+    const filesAs = async (state: NetworkState): Promise<LikeFiles | undefined> =>
+      like === undefined || values.out === undefined ? undefined : filesLike(values.out, like, graph, state, bundle.training);
+    // Of the target they have the names of the result's, and whatever is wrong with the file of --like shows.
+    claimParts(context.claim, '--out', (await filesAs(target))?.files ?? []);
     const skip = skipPredicate(values.skip ?? [], target);
     const zeroHead = requireHeads(bundle, values, choices, skip);
     const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph, bundle.training);
@@ -192,6 +213,7 @@ export const transferCommand = defineCommand({
     const naive = values.method === 'naive' ? result : await transfer({ ...common, method: 'naive', onProgress });
     const scoringFrom = performance.now();
     const scores = test === undefined ? undefined : await testEvaluations(context, [target, naive.state, result.state], graph, test, loss);
+    const written = await filesAs(result.state);
     const ported: Ported = {
       result,
       naive,
@@ -199,12 +221,14 @@ export const transferCommand = defineCommand({
       perplexed,
       budgetBytes: values['history-budget'] ?? DEFAULT_HISTORY_BUDGET_BYTES,
       files: values,
+      like: written === undefined ? undefined : { path: values.like as string, leftOut: written.leftOut, files: await hashed(written.files) },
       sourceAccuracy,
       test: scores,
       testMs: performance.now() - scoringFrom,
     };
 
-    if (values.out !== undefined) writeAtomically(values.out, stateToSafetensors(parameterLayout(graph), result.state));
+    if (written !== undefined) writeFiles(written.files);
+    else if (values.out !== undefined) writeAtomically(values.out, stateToSafetensors(parameterLayout(graph), result.state));
     if (values.record !== undefined) writeAtomically(values.record, `${JSON.stringify(recordOf(ported), null, 2)}\n`);
     job.finish();
     reportTransfer(output, core, ported);
@@ -225,7 +249,27 @@ function requireUsage(values: Values): void {
     throw new UsageError('--method oracle needs --oracle-target FILE');
   if (values.out === undefined && values.record === undefined)
     throw new UsageError('nothing would be written: give --out FILE, --record FILE or both');
+  if (values.like !== undefined && values.out === undefined) throw new UsageError('--like goes with --out FILE, which is written so');
 }
+
+/** With --like, the ending of --out says which kind it is. @throws UsageError where it says none. */
+function outputsOf({ outputs }: Context, { like, out }: Values): Context['outputs'] {
+  if (like === undefined || out === undefined) return outputs;
+  formatOf('--out', out);
+  return outputs.map((output) => (output.path === out && output.holds === 'weights' ? { ...output, holds: 'any' } : output));
+}
+
+interface LikeFiles extends Pick<LikeTensors, 'leftOut'> {
+  readonly files: readonly WeightFile[];
+}
+
+async function filesLike(out: string, like: Like, graph: ModelGraph, state: NetworkState, training: unknown): Promise<LikeFiles> {
+  const { tensors, besides, leftOut } = tensorsLike(like, graph, state, recordedRules(training));
+  return { leftOut, files: (await filesOf(out, tensors, { format: formatOf('--out', out), ...besides })).files };
+}
+
+const hashed = (files: readonly WeightFile[]): Promise<WrittenAs['files']> =>
+  Promise.all(files.map(async ({ path, name, bytes }) => ({ path, name, bytes: bytes.byteLength, sha256: await sha256Hex(bytes) })));
 
 function choicesOf(values: Values): TransferChoices {
   return given<TransferChoices>({
