@@ -71,6 +71,8 @@ export type ValuesOf<S extends OptionSpecs> = {
 export interface Parsed<S extends OptionSpecs> {
   readonly values: ValuesOf<S>;
   readonly positionals: readonly string[];
+  /** Options that stand on the command line, as they do: a value may also be a default. */
+  readonly given: readonly string[];
 }
 
 /** @throws UsageError that names the option at fault and, for a misspelt one, the nearest that exists. */
@@ -97,12 +99,13 @@ export function parseArguments<S extends OptionSpecs>(argv: readonly string[], s
     if (Object.hasOwn(values, token.name)) throw new UsageError(`${shown} is given twice`);
     values[token.name] = valueOf(shown, spec, token.value, token.inlineValue === true);
   }
+  const given = Object.keys(values);
   for (const [name, spec] of Object.entries(specs)) {
     if (Object.hasOwn(values, name)) continue;
     if (spec.kind === 'flag') values[name] = false;
     else if (spec.default !== undefined) values[name] = spec.default;
   }
-  return { values: values as ValuesOf<S>, positionals };
+  return { values: values as ValuesOf<S>, positionals, given };
 }
 
 /** `error` as an `OptionError` where one of the options is what it is about; else itself. */

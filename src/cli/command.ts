@@ -84,6 +84,8 @@ export interface Command<S extends OptionSpecs = OptionSpecs> {
   readonly draws?: boolean;
   readonly positionals: readonly Positional[];
   readonly options: S;
+  /** Options of another command from which nothing follows here: its command line may be copied, and a note names them. */
+  readonly passedOver?: OptionSpecs;
   readonly examples: readonly Example[];
   /** What a reader of the help should know besides; one paragraph an item. */
   readonly notes?: readonly string[];

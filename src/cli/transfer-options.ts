@@ -80,6 +80,16 @@ export const transferOptions = {
   },
 } as const;
 
+/** Options that say what of a trajectory is carried over. */
+export const partOptions = {
+  skip: {
+    kind: 'strings', field: 'skipParameters', metavar: 'NAME,…',
+    help: 'parameters, or prefixes of some, whose change is not carried over',
+  },
+  from: { kind: 'string', field: 'from', metavar: 'LABEL', help: 'first checkpoint of the part to carry over' },
+  to: { kind: 'string', field: 'to', metavar: 'LABEL', help: 'last checkpoint of the part to carry over' },
+} as const;
+
 /** Options that say how the steps of a transfer are scored, and so how much of it is evaluation. */
 export const scoringOptions = {
   'held-out': {

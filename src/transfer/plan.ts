@@ -28,7 +28,7 @@ import { rowsToStart } from './first-layer-line.ts';
 import type { RowCounts, RowsToStart } from './first-layer-line.ts';
 import { requireParts } from './inputs.ts';
 import { keepsGradients, pairCounts } from './pair-counts.ts';
-import { LARGEST_SWEEPS, choiceNames, readSettings } from './settings.ts';
+import { LARGEST_SWEEPS, choiceNames, readSettings, skipPredicate } from './settings.ts';
 import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
 import { startedBytes, startedHeapBytes } from './started-rows.ts';
 import { measureFlopRate } from './timing.ts';
@@ -129,6 +129,7 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
   const ids = new Set(layout.groups.map(({ id }) => id));
   const moving = spec.groups.filter(({ id }) => ids.has(id));
   const parameters = new Set(parameterLayout(options.graph).parameters.map(({ name }) => name));
+  skipPredicate(settings.skipParameters, parameters);
   const terms = moving.flatMap((group) =>
     group.members
       .filter(({ tensor }) => parameters.has(tensor))

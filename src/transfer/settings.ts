@@ -17,7 +17,6 @@ import type { SolverName } from '../matching/solvers.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { headParameters } from '../model/head.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
-import type { NetworkState } from '../tensor/tensor.ts';
 import { DEFAULT_BATCH_SIZE, microBatchOption } from './inputs.ts';
 import { recordedData } from './record.ts';
 import type { ScheduleKind } from './schedule.ts';
@@ -295,8 +294,8 @@ export function requireZeroHead(
  * Whether a parameter's update is left out.
  * @throws InvalidArgumentError for an entry that names no parameter.
  */
-export function skipPredicate(skipParameters: readonly string[], state: NetworkState): (name: string) => boolean {
-  const names = [...state.parameters.keys()];
+export function skipPredicate(skipParameters: readonly string[], parameters: { keys(): Iterable<string> }): (name: string) => boolean {
+  const names = [...parameters.keys()];
   for (const entry of skipParameters) {
     if (!names.some((name) => covers(entry, name))) {
       throw new InvalidArgumentError({

@@ -60,6 +60,25 @@ export function checkpointNumber(trajectory: Trajectory, field: string, label: s
   return index;
 }
 
+/**
+ * Numbers of the checkpoints where the part between two labels begins and ends; without them the trajectory does.
+ * @throws InvalidArgumentError for a label that there is not, and for a part that ends where it begins.
+ */
+export function partOf(trajectory: Trajectory, { from, to }: { readonly from?: string | undefined; readonly to?: string | undefined }): { readonly first: number; readonly last: number } {
+  const { checkpoints } = trajectory;
+  const first = from === undefined ? 0 : checkpointNumber(trajectory, 'from', from);
+  const last = to === undefined ? checkpoints.length - 1 : checkpointNumber(trajectory, 'to', to);
+  if (last <= first && checkpoints.length > 1) {
+    const label = (index: number): string => describe(checkpoints[index]?.label);
+    throw new InvalidArgumentError({
+      field: 'to',
+      expected: `a checkpoint after ${label(first)}, where the part to carry over begins`,
+      got: label(last),
+    });
+  }
+  return { first, last };
+}
+
 /** a − b. */
 export function subtract(a: NamedTensors, b: NamedTensors): NamedTensors {
   return new Map([...a].map(([name, { shape, data }]) => {

@@ -1,6 +1,5 @@
 /** What a transfer is told, and what follows from it before anything is computed. */
 import type { Core } from '../core/core.ts';
-import { describe } from '../core/describe.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -25,7 +24,7 @@ import { checkpointSteps, scheduleFractions } from './schedule.ts';
 import { choiceNames, inNetworkOrder, readSettings, requireZeroHead, skipPredicate } from './settings.ts';
 import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
 import { requireScores } from './stop-rule.ts';
-import { checkpointNumber } from './trajectory.ts';
+import { partOf } from './trajectory.ts';
 import type { Trajectory } from './trajectory.ts';
 import type { TransferStep } from './transfer-step.ts';
 
@@ -96,17 +95,7 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
   requireResume('transfer', options.resume);
   const { source, data, signal } = options;
   const { graph } = source;
-  const first = options.from === undefined ? 0 : checkpointNumber(source, 'from', options.from);
-  const last =
-    options.to === undefined ? source.checkpoints.length - 1 : checkpointNumber(source, 'to', options.to);
-  if (last <= first && source.checkpoints.length > 1) {
-    const label = (index: number): string => describe(source.checkpoints[index]?.label);
-    throw new InvalidArgumentError({
-      field: 'to',
-      expected: `a checkpoint after ${label(first)}, where the part to carry over begins`,
-      got: label(last),
-    });
-  }
+  const { first, last } = partOf(source, options);
   requireData(graph, data);
   if (!isTokenSet(data)) requireNormalisation('data', data, source.training);
   const dataHash = await dataSha256(data);
@@ -124,7 +113,7 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
     });
   }
   if (options.oracleTarget !== undefined) requireState('oracleTarget', graph, options.oracleTarget);
-  const skip = skipPredicate(settings.skipParameters, target);
+  const skip = skipPredicate(settings.skipParameters, target.parameters);
   if (settings.zeroHead) requireZeroHead(graph, settings, spec, skip);
   const { training, heldOut } = splitData(data, settings.heldOutFraction, settings.heldOutSeed);
   requireScores(settings.stopRule, heldOut.length);

@@ -1,8 +1,10 @@
 /** `plan`: evaluation is reckoned as the command evaluates, and what the heap has no room for is said, with what it has room for. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { globalOptionsOf } from '../../src/cli/command.ts';
+import { commands } from '../../src/cli/commands.ts';
 import { gradientHeapBytes } from '../../src/gradient/memory.ts';
 import { preset } from '../../src/model/presets.ts';
 import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
@@ -99,6 +101,30 @@ it('reckons with the solver and its sweeps, and says how many', async () => {
   const text = async (...more: string[]) => (await run('plan', ...net, ...more)).stdout;
   expect(await text('--max-sweeps', '1')).toContain('reckoned at 1 sweep a matching;');
   expect(await text('--solver', 'seeded-starts')).toContain('reckoned at 24 assignments of each group (seeded-starts, 4 sweeps a descent) a matching;');
+});
+
+it('takes the command line of a transfer: what nothing follows from is named, neither read nor written, and the rest reckoned with', async () => {
+  const more = ['--method', 'gmt', '--steps', '3'];
+  const { code, stderr, plans } = await plan('folder.zip', ...more, '--target', 'nowhere.safetensors', '--zero-head', '--seed', '7', '--resume', 'new', '--out', 'none.safetensors');
+  expect({ code, stderr }).toEqual({ code: 0, stderr: 'note: --target, --zero-head, --seed, --resume, --out: passed over, since nothing here follows from that\n' });
+  const { seconds: _seconds, ...expected } = await only('folder.zip', ...more);
+  expect(plans).toEqual([{ ...expected, seconds: expect.any(Number) as number }]);
+  expect(existsSync(join(directory, 'none.safetensors'))).toBe(false);
+  const transfer = commands.find(({ name }) => name === 'transfer');
+  const planned = commands.find(({ name }) => name === 'plan');
+  const taken = { ...planned?.passedOver, ...planned?.options, ...globalOptionsOf(planned ?? {}) };
+  for (const option of Object.keys({ ...transfer?.options, ...globalOptionsOf(transfer ?? {}) })) expect(taken).toHaveProperty(option);
+});
+
+it('reckons with the part that is carried over', async () => {
+  expect((await run('train', '--data', 'a', '--widths', '16', '--epochs', '3', '--out', 'three.zip')).code).toBe(0);
+  const real = ['three.zip', '--method', 'fgmt', '--trajectory', 'real'];
+  expect([await only(...real), await only(...real, '--from', 'epoch-1'), await only(...real, '--from', 'epoch-1', '--to', 'epoch-2')]).toMatchObject([
+    { steps: 3 }, { steps: 2 }, { steps: 1 },
+  ]);
+  // A first layer that stays is on no line, and its outputs are computed at every step: of the plain shift, and of nothing beside it.
+  const scored = async (...more: string[]) => (await only('three.zip', '--data', 'a', '--method', 'naive', '--steps', '5', ...more)).flops.evaluation as number;
+  expect((await scored('--skip', 'linear1')) - (await scored())).toBeCloseTo(24 * 2 * 36 * 16 * (6 - 2), 3);
 });
 
 it('--micro-batch auto is what transfer then takes', async () => {

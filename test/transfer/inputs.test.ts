@@ -106,6 +106,7 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['a plan with a word for sweeps', plan, [{ ...planned, sweeps: 'x' }], 'sweeps', /got "x"/],
   ['a plan at a rate of 0', plan, [{ ...planned, flopsPerSecond: 0 }], 'flopsPerSecond', /a finite number ≥ 1, got 0/],
   ['a plan at a rate below 0', plan, [{ ...planned, flopsPerSecond: -1 }], 'flopsPerSecond', /a finite number ≥ 1, got -1/],
+  ['a plan that skips what is not there', plan, [{ ...planned, skipParameters: ['linear9'] }], 'skipParameters', /a parameter of the network .*got "linear9"/],
   ['a plan for half an image', plan, [{ ...planned, images: 1.5 }], 'images', /an integer in .*got 1.5/],
   ['a plan for no image', plan, [{ ...planned, images: 0 }], 'images', /an integer in .*got 0/],
   ['a plan for a heap that is no number', plan, [{ ...planned, heapLimitBytes: NaN }], 'heapLimitBytes', /an integer ≥ 0, got NaN/],

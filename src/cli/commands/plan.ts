@@ -7,9 +7,10 @@ import { formatBytes, formatCount, formatDuration, formatInteger, formatQuantity
 import { mostFitting, planOn, planWithYardsticks } from '../../transfer/plan.ts';
 import { DEFAULT_HISTORY_BUDGET_BYTES } from '../../transfer/settings.ts';
 import { measureFlopRate } from '../../transfer/timing.ts';
+import { partOf } from '../../transfer/trajectory.ts';
 import { thatFile } from '../arguments.ts';
-import type { ValuesOf } from '../arguments.ts';
-import { defineCommand } from '../command.ts';
+import type { OptionSpecs, ValuesOf } from '../arguments.ts';
+import { defineCommand, globalOptionsOf } from '../command.ts';
 import type { GlobalValues } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { inputCountOptions } from '../data-options.ts';
@@ -21,7 +22,8 @@ import type { PlannedInputs } from '../plan-inputs.ts';
 import { graphSummary } from '../summaries.ts';
 import { requireTakenByNetwork } from '../taken-options.ts';
 import { openBundleFile } from '../weights.node.ts';
-import { scoringOptions, transferOptions } from '../transfer-options.ts';
+import { partOptions, scoringOptions, transferOptions } from '../transfer-options.ts';
+import { transferCommand } from './transfer.ts';
 
 // Neither changes what a transfer takes.
 const { method, schedule: _schedule, 'normalise-terms': _normalise, ...choices } = transferOptions;
@@ -30,10 +32,14 @@ const options = {
   ...modelOptions,
   input: shapeOptions.input,
   ...choices,
+  ...partOptions,
   ...scoringOptions,
   ...microBatchOptions,
   method: { kind: 'choice', choices: [...method.choices, 'all'], default: 'all', help: 'one method, or all to compare' },
 } as const;
+
+/** Whatever else `transfer` takes: weights, seeds and files change nothing of what it costs. */
+const passedOver: OptionSpecs = { ...transferCommand.options, ...globalOptionsOf(transferCommand) };
 
 export const planCommand = defineCommand({
   name: 'plan',
@@ -41,6 +47,7 @@ export const planCommand = defineCommand({
   summary: 'what a transfer will cost in gradients, FLOPs, bytes and seconds, without running it',
   positionals: [{ name: 'BUNDLE?', reads: thatFile }],
   options,
+  passedOver,
   examples: [
     { say: 'for a bundle', run: 'trajport plan fine-tune.zip' },
     { say: 'for a network that does not exist yet', run: 'trajport plan --model mlp --widths 4096 --data mnist --steps 10' },
@@ -53,6 +60,7 @@ export const planCommand = defineCommand({
   ],
   notes: [
     'Seconds come from a matrix product timed on this machine, so they say the order of magnitude, not the second. They are of the whole command: every step scored on the held-out images, those of the plain shift beside it too, and three networks on the test images. Where the number of images is not known, evaluation is not in them, and a line says so.',
+    'It takes every option of transfer, whose command line can stand here as it is. What changes nothing of the cost (--target, --zero-head, --out …) is passed over, unread and unwritten, and a note says so.',
     'Bytes are what a transfer takes at most: gradients of units and inputs that are zero are not kept. Exit status 1 says that no method that matches is sure to fit --heap-limit (without it the 2 GiB that there are at most), or --history-budget even as 8-bit codes.',
   ],
   async run(context, values, [path]) {
@@ -65,8 +73,11 @@ export const planCommand = defineCommand({
       using opened = await openBundleFile(path, signal);
       graph = opened.bundle.graph;
       task = { path, graph, training: opened.bundle.training };
-      checkpoints = opened.bundle.checkpoints.length;
+      const { first, last } = partOf(opened.bundle, { from: values.from, to: values.to });
+      checkpoints = last - first + 1;
     } else {
+      const part = (['from', 'to'] as const).find((option) => values[option] !== undefined);
+      if (part !== undefined) throw new UsageError(`--${part} goes with a bundle, which has checkpoints`);
       graph = await graphOfShapeOrData(values, compute);
       task = await givenTask(values);
     }
@@ -121,6 +132,7 @@ function optionsOf(values: Values, inputs: PlannedInputs | undefined): Omit<Comm
     ...(values.solver === undefined ? {} : { solver: values.solver }),
     ...(values['max-sweeps'] === undefined ? {} : { maxSweeps: values['max-sweeps'] }),
     ...(values.freeze === undefined ? {} : { frozenGroups: values.freeze }),
+    ...(values.skip === undefined ? {} : { skipParameters: values.skip }),
   };
 }
 

@@ -16,7 +16,7 @@ import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import { dataSha256 } from '../../transfer/record.ts';
 import { DEFAULT_HISTORY_BUDGET_BYTES, readSettings, readSplit, requireZeroHead, skipPredicate } from '../../transfer/settings.ts';
-import { checkpointNumber } from '../../transfer/trajectory.ts';
+import { partOf } from '../../transfer/trajectory.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
@@ -35,7 +35,7 @@ import { hasPerplexity } from '../scores.ts';
 import { dataSummary, graphSummary } from '../summaries.ts';
 import { requireTakenByNetwork } from '../taken-options.ts';
 import { remarkOtherData, withTaskData } from '../task.ts';
-import { scoringOptions, transferOptions } from '../transfer-options.ts';
+import { partOptions, scoringOptions, transferOptions } from '../transfer-options.ts';
 import { emitStep, recordOf, reportTransfer } from '../transfer-report.ts';
 import type { Ported, WrittenAs } from '../transfer-report.ts';
 import { remarkGuessingTarget, scoreOfSource, testEvaluations } from '../transfer-scores.ts';
@@ -82,14 +82,7 @@ const options = {
     choices: ['identity', 'previous'],
     help: "where each step's descent starts: the identity as in the official code (default), or the step before",
   },
-  skip: {
-    kind: 'strings',
-    field: 'skipParameters',
-    metavar: 'NAME,…',
-    help: 'parameters, or prefixes of some, whose change is not carried over',
-  },
-  from: { kind: 'string', field: 'from', metavar: 'LABEL', help: 'first checkpoint of the part to carry over' },
-  to: { kind: 'string', field: 'to', metavar: 'LABEL', help: 'last checkpoint of the part to carry over' },
+  ...partOptions,
   out: { kind: 'string', writes: 'weights', metavar: 'FILE', help: 'the transferred weights as safetensors' },
   like: {
     ...likeOption,
@@ -154,7 +147,7 @@ export const transferCommand = defineCommand({
       like === undefined || values.out === undefined ? undefined : filesLike(values.out, like, graph, state, bundle.training);
     // Of the target they have the names of the result's, and whatever is wrong with the file of --like shows.
     claimParts(context.claim, '--out', (await filesAs(target))?.files ?? []);
-    const skip = skipPredicate(values.skip ?? [], target);
+    const skip = skipPredicate(values.skip ?? [], target.parameters);
     const zeroHead = requireHeads(bundle, values, choices, skip);
     const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph, bundle.training);
     const task = { path: bundlePath, graph, training: bundle.training };
@@ -284,13 +277,9 @@ function choicesOf(values: Values): TransferChoices {
 
 /** What of the trajectory is asked for, and by which choices. @throws what `transfer` would, once it has data. */
 function requirePart(path: string, bundle: TrajectoryBundle, { method, from, to }: Values, choices: TransferChoices): void {
-  const last = bundle.checkpoints.length - 1;
-  if (last < 1) throw new FileError(path, 'holds one checkpoint, and a transfer carries over what changed from one to another');
-  const [first, end] = [
-    from === undefined ? 0 : checkpointNumber(bundle, 'from', from),
-    to === undefined ? last : checkpointNumber(bundle, 'to', to),
-  ];
-  if (end > first) plan({ ...choices, graph: bundle.graph, method, checkpoints: end - first + 1 });
+  if (bundle.checkpoints.length < 2) throw new FileError(path, 'holds one checkpoint, and a transfer carries over what changed from one to another');
+  const { first, last } = partOf(bundle, { from, to });
+  plan({ ...choices, graph: bundle.graph, method, checkpoints: last - first + 1 });
 }
 
 /** Whether the last layer begins with zeros. @throws as `transfer`, once it has data, for what does not go with that. */
