@@ -1,6 +1,6 @@
 /**
  * Python's pickle as data: a stack machine that builds plain values and executes nothing. A global is only ever a name
- * on the stack; what a call of one means is decided by the host's allow-list, and every other call is a typed refusal.
+ * on the stack; what a call of one means is decided by the host, by its name, and where it has no meaning it is a typed refusal.
  * Instances of classes that the host does not know are passed over whole, with what they hold.
  * Opcodes of protocols 2 to 5 that torch.save can emit; the text opcodes of protocols 0 and 1 are refused.
  * Time and memory are linear in the bytes: each opcode is at least one byte and makes at most one value.
@@ -22,10 +22,18 @@ export class PyList<H> {
   readonly items: PyValue<H>[] = [];
 }
 
-/** A dict or OrderedDict, in the order of insertion. Keys that are strings or integers occur once. */
+/**
+ * A dict or OrderedDict, in the order of insertion. Keys that are strings or integers occur once. Also what a class that the host
+ * does not know gives when it is called with nothing, as kinds of OrderedDict are written: only items to come tell that it is one.
+ */
 export class PyDict<H> {
   readonly entries: (readonly [PyValue<H>, PyValue<H>])[] = [];
+  /** That class. */
+  readonly kind: string | undefined;
   readonly #keys = new Set<PyValue<H>>();
+  constructor(kind?: string) {
+    this.kind = kind;
+  }
 
   /** @returns whether the key was new. */
   add(key: PyValue<H>, value: PyValue<H>): boolean {
@@ -47,8 +55,11 @@ export class PyGlobal {
 /** A value that is passed over: of its kind only the name is kept, attributes and items that the file gives it are dropped. */
 export class PyOpaque {
   readonly name: string;
-  constructor(name: string) {
+  /** In words, of a member of an enum: a dict may have several of one kind as keys. */
+  readonly value: string | undefined;
+  constructor(name: string, value?: string) {
     this.name = name;
+    this.value = value;
   }
 }
 
@@ -361,7 +372,7 @@ class Machine<H> {
 
   #append(items: readonly PyValue<H>[]): void {
     const list = this.#top();
-    if (list instanceof PyOpaque) return;
+    if (list instanceof PyOpaque || (list instanceof PyDict && list.kind !== undefined)) return;
     if (!(list instanceof PyList)) this.#cursor.fail('a list to append to', 'another value');
     for (const item of items) list.items.push(item);
   }

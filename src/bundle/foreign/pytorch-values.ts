@@ -63,10 +63,10 @@ const numpyCores = ['numpy.core', 'numpy._core'];
 
 /**
  * Calls that give a value of Python, numpy or torch which is passed over: what pickle writes for the values that training
- * scripts put beside the weights. With classes of the file itself it instantiates without a call.
+ * scripts put beside the weights. Most classes of the file itself it instantiates without a call (for the others: `isClass`).
  */
 const passedOver: ReadonlySet<string> = new Set([
-  ...['set', 'frozenset', 'complex', 'slice', 'range', 'xrange', 'bytearray'].flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]),
+  ...['set', 'frozenset', 'complex', 'slice', 'range', 'xrange', 'bytearray', 'type'].flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]),
   ...['PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath'].flatMap((name) => [`pathlib.${name}`, `pathlib._local.${name}`]),
   ...['datetime', 'date', 'time', 'timedelta', 'timezone'].map((name) => `datetime.${name}`),
   'collections.Counter', 'collections.deque', 'types.SimpleNamespace', 'decimal.Decimal', 'fractions.Fraction', 'random.Random',
@@ -74,6 +74,9 @@ const passedOver: ReadonlySet<string> = new Set([
   ...numpyCores.flatMap((core) => [`${core}.multiarray.scalar`, `${core}.numeric._frombuffer`]),
   ...['__randomstate_ctor', '__generator_ctor', '__bit_generator_ctor'].map((name) => `numpy.random._pickle.${name}`),
   'torch.device', 'torch.serialization._get_layout',
+  'functools.partial', 're._compile', 'logging.getLogger',
+  // Types such as List[int]; flags of several members, by the Pythons of `attributeOf`.
+  '_operator.getitem', '_operator.or_',
 ]);
 
 /** Calls that give an instance of their first argument, which is passed over. */
@@ -82,6 +85,24 @@ const instantiations: ReadonlySet<string> = new Set([
   'copy_reg._reconstructor',
   ...numpyCores.map((core) => `${core}.multiarray._reconstruct`),
 ]);
+
+/** Python 3.11.0 to 3.11.3 writes members of enums, and every one before protocol 4 classes within classes, as attributes of a class. */
+const attributeOf: ReadonlySet<string> = new Set(['builtins.getattr', '__builtin__.getattr']);
+
+/**
+ * Modules of Python whose classes start or open something when they are made. No class is ever made here: who writes a call of
+ * one of these into a file wanted it to do harm, which its reader should know.
+ */
+const actingModules: ReadonlySet<string> = new Set([
+  'asyncio', 'code', 'concurrent', 'ctypes', 'imp', 'importlib', 'io', '_io', 'multiprocessing', 'nt', 'os', 'pickle', '_pickle', 'posix', 'pty', 'runpy',
+  'shelve', 'socket', '_socket', 'sqlite3', 'subprocess', 'sys', 'tempfile', 'threading', 'zipimport',
+]);
+
+/** Classes as everybody writes them, functions in small letters: what a call of one gives is an instance, which can be passed over. */
+function isClass(name: string): boolean {
+  const parts = name.split('.');
+  return parts.length > 1 && !actingModules.has(parts[0] as string) && /^_*[A-Z]/.test(parts.at(-1) as string);
+}
 
 const isIntegers = (values: readonly unknown[]): values is readonly number[] =>
   values.every((value) => Number.isSafeInteger(value) && (value as number) >= 0);
@@ -130,15 +151,19 @@ export function torchHost(field: string): TorchHost {
     'torch._utils._rebuild_parameter': (args) => parameterOf(field, args),
     'torch._utils._rebuild_parameter_with_state': (args) => parameterOf(field, args),
   };
+  const knows = (name: string): boolean =>
+    Object.hasOwn(calls, name) || Object.hasOwn(storageDtypes, name) || untypedStorages.has(name) || Object.hasOwn(torchDtypes, name);
   return {
     call: (name, args) => {
       if (Object.hasOwn(calls, name)) return calls[name]?.(args);
       if (passedOver.has(name)) return new PyOpaque(name);
       if (instantiations.has(name)) return new PyOpaque(args[0] instanceof PyGlobal ? args[0].name : name);
-      return undefined;
+      if (attributeOf.has(name)) return attribute(field, args);
+      if (knows(name) || !isClass(name)) return undefined;
+      // A member of an enum is its class called with its value, a kind of OrderedDict one called with nothing.
+      return args.length === 0 ? new PyDict(name) : new PyOpaque(name, args.length === 1 ? plainText(args[0]) : undefined);
     },
-    knows: (name) =>
-      Object.hasOwn(calls, name) || Object.hasOwn(storageDtypes, name) || untypedStorages.has(name) || Object.hasOwn(torchDtypes, name),
+    knows,
     persistent: (id) => {
       // Before 1.6 the class of a module came with its source text: ('module', class, file, source).
       if (id instanceof PyTuple && id.items[0] === 'module' && id.items[1] instanceof PyGlobal) return id.items[1];
@@ -152,6 +177,20 @@ export function torchHost(field: string): TorchHost {
     },
     storages,
   };
+}
+
+/** `getattr` of a class or of something passed over is a name again. */
+function attribute(field: string, args: readonly TorchValue[]): PyGlobal | undefined {
+  const [of, name] = args;
+  if (args.length !== 2 || !(of instanceof PyGlobal || of instanceof PyOpaque) || typeof name !== 'string') return undefined;
+  const length = of.name.length + 1 + name.length;
+  // Attributes of attributes, each a few bytes of the file, would have names of quadratic length in all.
+  if (length > limits.nameLength) throw new LimitError({ field, expected: `names of at most ${limits.nameLength} characters`, got: `${length}` });
+  return new PyGlobal(`${of.name}.${name}`);
+}
+
+function plainText(value: TorchValue | undefined): string | undefined {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? describe(value) : undefined;
 }
 
 function dictOf(field: string, args: readonly TorchValue[]): PyDict<TorchObject> {
@@ -227,7 +266,8 @@ export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
   const containers = new Set<string>();
   const objects = new Set<string>();
   let visited = 0;
-  const visit = (name: string, value: TorchValue, depth: number): void => {
+  const visit = (name: string, given: TorchValue, depth: number): void => {
+    const value = instanceOf(given);
     if (++visited > FLATTENED_VALUES) throw new LimitError({ field, expected: `at most ${FLATTENED_VALUES} values`, got: 'more' });
     if (depth > FLATTENED_DEPTH) throw new LimitError({ field, expected: `nesting of at most ${FLATTENED_DEPTH}`, got: 'deeper' });
     const child = (key: string): string => {
@@ -250,7 +290,7 @@ export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
       metadata.set(name, String(value));
     } else if (value instanceof PyGlobal) metadata.set(name, value.name);
     else if (value instanceof PyOpaque) {
-      metadata.set(name, `${value.name}, not read`);
+      metadata.set(name, `${opaqueText(value)}, not read`);
       objects.add(value.name);
     }
   };
@@ -261,11 +301,20 @@ export function flattenTorch(field: string, root: TorchValue): FlattenedTorch {
   return { tensors, metadata, containers };
 }
 
-function keyText(key: TorchValue): string {
+/** What came of a class called with nothing and got no items, may be anything. */
+function instanceOf(value: TorchValue): TorchValue {
+  return value instanceof PyDict && value.kind !== undefined && value.entries.length === 0 ? new PyOpaque(value.kind) : value;
+}
+
+function keyText(given: TorchValue): string {
+  const key = instanceOf(given);
   if (typeof key === 'string' || typeof key === 'number') return String(key);
-  if (key instanceof PyGlobal || key instanceof PyOpaque) return key.name;
+  if (key instanceof PyGlobal) return key.name;
+  if (key instanceof PyOpaque) return opaqueText(key);
   return key === null ? 'None' : describe(key);
 }
+
+const opaqueText = ({ name, value }: PyOpaque): string => (value === undefined ? name : `${name}(${value})`);
 
 /** Kinds of objects that an error names. */
 const NAMED_OBJECTS = 3;

@@ -41,6 +41,11 @@ describe('the unpickler', () => {
     ['collections.OrderedDict.__class__', ['ccollections\nOrderedDict.__class__\n', ')', 'R', '.']],
     ['__builtin__.getattr', [[0x8c, 11], '__builtin__', [0x8c, 7], 'getattr', [0x93], ')', 'R', '.']],
     ['toString', ['c\ntoString\n', ')', 'R', '.']],
+    ['subprocess.Popen', ['csubprocess\nPopen\n', 'X', [2, 0, 0, 0], 'ls', [0x85], 'R', '.']],
+    ['os.path.system', ['c__builtin__\ngetattr\n', 'cos\npath\n', 'X', [6, 0, 0, 0], 'system', [0x86], 'R', 'X', [2, 0, 0, 0], 'ls', [0x85], 'R', '.']],
+    ['builtins.getattr', ['cbuiltins\ngetattr\n', '}', 'X', [1, 0, 0, 0], 'a', [0x86], 'R', '.']],
+    ['functools.partial', ['cfunctools\npartial\n', 'cos\nsystem\n', [0x85], 'R', 'X', [2, 0, 0, 0], 'ls', [0x85], 'R', '.']],
+    ['a.Member', ['ca\nMember\n', 'K', 1, [0x85], 'R', ')', 'R', '.']],
     // An object that is passed over is never called, and a call inside of what is passed over is one.
     ['argparse.Namespace', ['cargparse\nNamespace\n', ')', [0x81], ')', 'R', '.']],
     ['nt.system', ['cargparse\nNamespace\n', ')', [0x81], '}', 'X', [1, 0, 0, 0], 'a', 'cnt\nsystem\n', ')', 'R', 's', 'b', '.']],
@@ -56,11 +61,40 @@ describe('the unpickler', () => {
     ['a set', 'builtins.set', [[0x8f], '(', 'K', 1, [0x90], '.']],
     ['a frozenset', 'builtins.frozenset', ['(', 'K', 1, [0x91], '.']],
     ['an object of protocol 1', 'a.Old', ['ccopy_reg\n_reconstructor\n', 'ca\nOld\n', 'c__builtin__\nobject\n', 'N', [0x87], 'R', '}', 'b', '.']],
+    ['a type of types', '_operator.getitem', ['c_operator\ngetitem\n', 'ctyping\nList\n', 'c__builtin__\nint\n', [0x86], 'R', '.']],
+    ['the type of None', '__builtin__.type', ['c__builtin__\ntype\n', 'N', [0x85], 'R', '.']],
     ['a path', 'pathlib.PosixPath', ['cpathlib\nPosixPath\n', 'X', [1, 0, 0, 0], 'a', [0x85], 'R', '.']],
   ] as const)('passes over %s', (_what, name, parts) => {
     const value = read(pickle(...parts));
     expect(value).toBeInstanceOf(PyOpaque);
     expect(value).toEqual(new PyOpaque(name));
+  });
+
+  // Each as a Python writes it.
+  it.each([
+    ['a member of an enum', new PyOpaque('m.Colour', '"red"'), ['cm\nColour\n', 'X', [3, 0, 0, 0], 'red', [0x85], 'R', '.']],
+    ['one whose value is no plain one', new PyOpaque('m.Colour'), ['cm\nColour\n', 'K', 1, 'K', 2, [0x86, 0x85], 'R', '.']],
+    ['one as Python 3.11.2 writes it', new PyGlobal('m.Colour.RED'), ['c__builtin__\ngetattr\n', 'cm\nColour\n', 'X', [3, 0, 0, 0], 'RED', [0x86], 'R', '.']],
+    [
+      'one of a class within a class', new PyOpaque('m.Outer.In', '1'),
+      ['c__builtin__\ngetattr\n', 'cm\nOuter\n', 'X', [2, 0, 0, 0], 'In', [0x86], 'R', 'K', 1, [0x85], 'R', '.'],
+    ],
+    ['an instance of one', new PyOpaque('m.Outer.In'), ['c__builtin__\ngetattr\n', 'cm\nOuter\n', 'X', [2, 0, 0, 0], 'In', [0x86], 'R', ')', [0x81], '}', 'b', '.']],
+    ['a kind of deque', new PyDict('m.Queue'), ['cm\nQueue\n', ')', 'R', '(', 'K', 1, 'K', 2, 'e', '}', 'b', '.']],
+  ] as const)('takes %s for what it is', (_what, expected, parts) => {
+    const value = read(pickle(...parts));
+    expect(value).toStrictEqual(expected);
+  });
+
+  it('reads the items of a kind of OrderedDict, without its attributes', () => {
+    const value = read(pickle('cm\nWeights\n', ')', 'R', '(', 'K', 1, 'K', 2, 'K', 3, 'N', 'u', '}', 'K', 4, 'K', 5, 's', 'b', '.')) as PyDict<never>;
+    expect(value.entries).toEqual([[1, 2], [3, null]]);
+  });
+
+  it('ends where attributes of attributes have ever longer names', async () => {
+    const longer = ['q', 0, '0', 'c__builtin__\ngetattr\n', 'h', 0, 'X', [200, 0, 0, 0], 'a'.repeat(200), [0x86], 'R'] as const;
+    expect(read(pickle('cm\nA\n', ...Array.from({ length: 5 }, () => longer).flat(), '.'))).toBeInstanceOf(PyGlobal);
+    await expectTyped(() => read(pickle('cm\nA\n', ...Array.from({ length: 6 }, () => longer).flat(), '.')), 'limit');
   });
 
   it('keeps a name as a name', () => {
@@ -118,5 +152,10 @@ describe('flattening', () => {
     const object = (name: string) => [`cm\n${name}\n`, ')', [0x81]] as const;
     const error = await expectTyped(() => flatten(pickle('(', ...['A', 'B', 'A', 'C', 'D', 'E'].flatMap(object), 't', '.')), 'unsupported');
     expect(error.message).toContain('only objects of "m.A", "m.B", "m.C" and 2 more; save model.state_dict()');
+  });
+
+  it('names what a class called with nothing gave where no items tell that it is a dict', async () => {
+    const error = await expectTyped(() => flatten(pickle('cm\nStop\n', ')', 'R', '.')), 'unsupported');
+    expect(error.message).toContain('only objects of "m.Stop"');
   });
 });

@@ -6,7 +6,7 @@ import { expectTyped } from '../support.ts';
 import { expectVector, vector } from './support.ts';
 
 describe('PyTorch files', () => {
-  it.each(['state-dict.pt', 'state-dict-protocol4.pt', 'views.pt', 'dtypes.pth', 'checkpoint.pt', 'training.pt'])(
+  it.each(['state-dict.pt', 'state-dict-protocol4.pt', 'views.pt', 'dtypes.pth', 'checkpoint.pt', 'training.pt', 'classes.pt'])(
     '%s: every tensor as torch holds it',
     async (name) => {
       expectVector(name, (await readPytorch(vector(name))).tensors);
@@ -47,6 +47,22 @@ describe('PyTorch files', () => {
       'callbacks.__main__.Config.patience': '3',
       ema: 'torch.nn.modules.linear.Linear, not read',
     });
+  });
+
+  it('reads kinds of OrderedDict, and names members of enums and what is no class of ours', async () => {
+    const { metadata, containers } = await readPytorch(vector('classes.pt'));
+    expect(Object.fromEntries(metadata)).toEqual({
+      colour: '__main__.Colour("red"), not read',
+      shape: '__main__.Shape.ROUND',
+      layers: '_operator.or_, not read',
+      inner: '__main__.Outer.Inner.ONE',
+      config: '__main__.Outer.Config, not read',
+      'output.loss': '0.5',
+      nothing: '__main__.Weights, not read',
+      scale: '__main__.Outer.scale',
+      error: '__main__.Stop("early"), not read',
+    });
+    expect([...(containers ?? [])].toSorted()).toEqual(['output.', 'per_colour.', 'state_dict.']);
   });
 
   it.each([

@@ -8,6 +8,7 @@ Made with torch 1.13, numpy 1.24, h5py 3.7, onnx 1.12.
 import argparse
 import dataclasses
 import datetime
+import enum
 import json
 import os
 import pathlib
@@ -65,6 +66,53 @@ def training(state):
             "state_dict": state}
 
 
+class Weights(OrderedDict):
+    pass
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    GREEN = 2
+
+    def __reduce_ex__(self, protocol):
+        # As every Python but 3.11.0 to 3.11.3 writes them; those write the class and the name of the member, as Shape's here.
+        return Colour, (self.value,)
+
+
+class Shape(enum.Enum):
+    ROUND = 1
+
+
+class Layers(enum.Flag):
+    FIRST = 1
+    LAST = 2
+
+
+class Outer:
+    class Inner(enum.IntEnum):
+        ONE = 1
+
+    class Config:
+        def __init__(self):
+            self.width = 3
+
+    def scale(self):
+        pass
+
+
+class Stop(Exception):
+    pass
+
+
+def classes(state):
+    """Members of enums and kinds of OrderedDict, the state dict one of them."""
+    output = Weights(loss=0.5)
+    output.note = "beside the items"
+    return {"colour": Colour.RED, "per_colour": {Colour.RED: torch.ones(1), Colour.GREEN: torch.zeros(1)}, "shape": Shape.ROUND,
+            "layers": Layers.FIRST | Layers.LAST, "inner": Outer.Inner.ONE, "config": Outer.Config(), "output": output, "nothing": Weights(),
+            "scale": Outer().scale, "error": Stop("early"), "state_dict": Weights(state)}
+
+
 def make_torch():
     torch.manual_seed(0)
     model = torch.nn.Sequential(OrderedDict([
@@ -112,6 +160,13 @@ def make_torch():
     torch.save(plain, at("training-protocol4-legacy.pt"), pickle_protocol=4, _use_new_zipfile_serialization=False)
     for name in ("training.pt", "training-protocol4-legacy.pt"):
         record(name, {f"state_dict.{k}": v for k, v in checkpoint["state_dict"].items()})
+
+    beside = classes(checkpoint["state_dict"])
+    torch.save(beside, at("classes.pt"))
+    torch.save(beside, at("classes-protocol4-legacy.pt"), pickle_protocol=4, _use_new_zipfile_serialization=False)
+    for name in ("classes.pt", "classes-protocol4-legacy.pt"):
+        record(name, {**{f"state_dict.{k}": v for k, v in checkpoint["state_dict"].items()},
+                      "per_colour.__main__.Colour(\"red\")": torch.ones(1), "per_colour.__main__.Colour(2)": torch.zeros(1)})
 
     # What must be refused.
     torch.save(model, at("refused-whole-model.pt"))
