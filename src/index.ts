@@ -68,7 +68,7 @@ export type { ForeignCheckpoint, ForeignFile, KernelConvention, ReadBeside, Read
 export { writableFormatOf, writableFormats, writeForeign } from './bundle/foreign/write.ts';
 export type { WritableFormat, WriteForeignOptions, WrittenFile, WrittenForeign } from './bundle/foreign/write.ts';
 export { describeMisfits, mapNames, requireFit } from './bundle/foreign/map-names.ts';
-export type { IgnoredTensor, MappedTensors, MappingOptions, MappingReport } from './bundle/foreign/map-names.ts';
+export type { IgnoredKind, IgnoredTensor, MappedTensors, MappingOptions, MappingReport } from './bundle/foreign/map-names.ts';
 export { parseNameRules, recordedRules, renameTensors } from './bundle/foreign/name-rules.ts';
 export type { NameRule, Renamed } from './bundle/foreign/name-rules.ts';
 export { stateFromForeign } from './bundle/foreign/network.ts';

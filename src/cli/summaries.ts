@@ -1,5 +1,4 @@
 /** Networks, data and losses in one line. */
-import { ignoredBecause } from '../bundle/foreign/map-names.ts';
 import type { MappingReport } from '../bundle/foreign/map-names.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
@@ -91,7 +90,7 @@ export function namingOf({ prefix, added, scheme }: MappingReport): string {
 
 /** Of what a file has besides the network: weights that are of no use to it. Counts, masks and copies hold nothing that would be lost. */
 export function leftOutOf({ ignored }: MappingReport): readonly string[] {
-  return ignored.flatMap(({ from, why, belongs }) => (!belongs || why === ignoredBecause.unread ? [from] : []));
+  return ignored.flatMap(({ from, kind, belongs }) => (!belongs || kind === 'unread' ? [from] : []));
 }
 
 /** In one line; undefined where nothing is left out. */

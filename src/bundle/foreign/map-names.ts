@@ -13,18 +13,23 @@ import { type NameRule, type Renamed, renameTensors } from './name-rules.ts';
 import { namingSchemesOf } from './naming-schemes.ts';
 import { storedConstant } from './stored-constants.ts';
 
+/**
+ * Why a tensor is ignored: it stands outside the prefix of all others, a rule leaves it out, it is a part of the file's network
+ * that this one has not, its place is the caller's, it counts batches, it is a constant such as a mask, or the copy of a weight.
+ */
+export type IgnoredKind = 'outside' | 'left-out' | 'unread' | 'replaced' | 'count' | 'constant' | 'copy';
+
 /** What is in a file and no weight of the network. */
 export interface IgnoredTensor {
   readonly from: string;
+  readonly kind: IgnoredKind;
+  /** In words. */
   readonly why: string;
   /** Whether the framework that wrote the file keeps it beside the weights: a count, a mask, a copy of a weight. */
   readonly belongs: boolean;
   /** The network's tensor that it is a copy of. */
   readonly copyOf?: string;
 }
-
-/** Reasons by which others tell what they are told of. */
-export const ignoredBecause = { unread: 'a part that the network does not read', replaced: 'replaced by the caller' } as const;
 
 export interface MappingReport {
   /** The prefix that every used name has and that was left out, e.g. `state_dict.`; empty where there is none. */
@@ -128,16 +133,18 @@ export function mapNames(
     renamed = renameTensors(tensors, convention, applied, extents, framedSet(inputsFirst), framedSet(replaced));
   }
   const ignored: IgnoredTensor[] = [];
+  const ignore = (from: string, kind: IgnoredKind, why: string, more: Pick<IgnoredTensor, 'copyOf'> = {}): void =>
+    void ignored.push({ from, kind, why, belongs: kind !== 'outside' && kind !== 'left-out', ...more });
   const unexpected: (Renamed & { readonly to: string })[] = [];
   const found = new Map<string, Renamed[]>();
   for (const item of renamed) {
     const inner = item.to?.startsWith(prefix) === true ? item.to.slice(prefix.length) : undefined;
     const to = inner !== undefined && own.has(added + inner) ? added + inner : inner;
-    if (item.to === undefined && scheme !== undefined) ignored.push({ from: item.from, why: ignoredBecause.unread, belongs: true });
-    else if (to === undefined)
-      ignored.push({ from: item.from, why: item.to === undefined ? 'a rule leaves it out' : `outside the prefix ${prefix}`, belongs: false });
-    else if (counters.has(to)) ignored.push({ from: item.from, why: 'a count of batches', belongs: true });
-    else if (replaced.has(to)) ignored.push({ from: item.from, why: ignoredBecause.replaced, belongs: true });
+    if (item.to === undefined && scheme !== undefined) ignore(item.from, 'unread', 'a part that the network does not read');
+    else if (item.to === undefined) ignore(item.from, 'left-out', 'a rule leaves it out');
+    else if (to === undefined) ignore(item.from, 'outside', `outside the prefix ${prefix}`);
+    else if (counters.has(to)) ignore(item.from, 'count', 'a count of batches');
+    else if (replaced.has(to)) ignore(item.from, 'replaced', 'replaced by the caller');
     else if (wanted.has(to)) {
       const items = found.get(to);
       if (items === undefined) found.set(to, [item]);
@@ -147,9 +154,8 @@ export function mapNames(
   const unused = unexpected.filter(({ from, to, tensor }) => {
     const constant = storedConstant(to, tensor);
     const original = constant === undefined ? originalOf(tensor, found, tied) : undefined;
-    if (constant !== undefined) ignored.push({ from, why: constant, belongs: true });
-    if (original !== undefined)
-      ignored.push({ from, why: `a copy of ${original}, which the network uses twice`, belongs: true, copyOf: original });
+    if (constant !== undefined) ignore(from, 'constant', constant);
+    if (original !== undefined) ignore(from, 'copy', `a copy of ${original}, which the network uses twice`, { copyOf: original });
     return constant === undefined && original === undefined;
   });
   return collect(wanted, found, {

@@ -1,7 +1,7 @@
 /** `trajport pack`: a bundle from checkpoints of any kind. */
 import { basename } from 'node:path';
 import type { ForeignCheckpoint } from '../../bundle/foreign/checkpoint.ts';
-import { type MappingReport, describeMisfits, ignoredBecause } from '../../bundle/foreign/map-names.ts';
+import { type MappingReport, describeMisfits } from '../../bundle/foreign/map-names.ts';
 import { type NameRule, idleRules } from '../../bundle/foreign/name-rules.ts';
 import { type CheckpointLabel, checkpointLabels, fitsWithoutHead, stateFromForeign } from '../../bundle/foreign/network.ts';
 import { type CheckpointContent, writeBundleTo } from '../../bundle/writer.ts';
@@ -175,7 +175,7 @@ function zeroedHead(graph: ModelGraph, { tensors }: ForeignCheckpoint, { ignored
   const named = (name: string, shape: readonly number[] = []): string => `${printable(name)} ${shape.join('×')}`;
   const head = findHead(graph);
   const zeros = parameterLayout(graph).parameters.flatMap(({ name, shape }) => (head?.has(name) === true ? [named(name, shape)] : []));
-  const replaced = ignored.flatMap(({ from, why }) => (why === ignoredBecause.replaced ? [named(from, tensors.get(from)?.shape)] : []));
+  const replaced = ignored.flatMap(({ from, kind }) => (kind === 'replaced' ? [named(from, tensors.get(from)?.shape)] : []));
   return `the last layer becomes zeros, ${zeros.join(', ')}; the file has ${replaced.length === 0 ? 'none' : replaced.join(', ')}`;
 }
 

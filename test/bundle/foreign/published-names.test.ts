@@ -56,6 +56,7 @@ describe('GPT-2', () => {
       'h.1.attn.bias: a causal mask', 'h.1.attn.masked_bias: the score of what a mask hides',
       'lm_head.weight: a copy of transformer.wte.weight, which the network uses twice',
     ]);
+    expect(report.ignored.map(({ kind }) => kind)).toEqual(['constant', 'constant', 'constant', 'constant', 'copy']);
   });
 
   it('with the prefix, and under that of another module', () => {

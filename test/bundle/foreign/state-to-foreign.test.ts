@@ -84,7 +84,7 @@ describe("Hugging Face's ViT", () => {
     base.set('pooler.dense.weight', pooler).set('pooler.dense.bias', zeros([4]));
     const { state: read, report } = stateFromForeign(graph, pytorch(base), [], 'base.bin', { zeroHead: true });
     expect(read?.parameters.get('head.weight')?.data).toEqual(new Float32Array(20));
-    expect(report.ignored.map(({ from }) => from)).toEqual(['pooler.dense.weight', 'pooler.dense.bias']);
+    expect(report.ignored.map(({ from, kind, belongs }) => [from, kind, belongs])).toEqual([['pooler.dense.weight', 'unread', true], ['pooler.dense.bias', 'unread', true]]);
     const whole = published(5).set('vit.pooler.dense.weight', pooler);
     expect(stateToForeign(graph, state, pytorch(whole)).get('vit.pooler.dense.weight')).toBe(pooler);
   });
@@ -231,6 +231,7 @@ describe('a base whose head is of another task', () => {
   it.each([['of 1000 classes', 1000], ['there is none', undefined], ['of as many classes', 4]] as const)('zeros it: %s', (_, classes) => {
     const { state, report } = stateFromForeign(graph, base(classes), [], 'base.pth', { zeroHead: true });
     expect(report.fits).toBe(true);
+    expect(report.ignored.map(({ from, kind }) => [from, kind])).toEqual(classes === undefined ? [] : [['fc.weight', 'replaced'], ['fc.bias', 'replaced']]);
     expect([...(state?.parameters.keys() ?? [])]).toEqual(parameters.map(({ name }) => name));
     for (const { name, shape } of parameters) {
       const tensor = state?.parameters.get(name);
