@@ -146,7 +146,7 @@ export const transferCommand = defineCommand({
     const filesAs = async (state: NetworkState): Promise<LikeFiles | undefined> =>
       like === undefined || values.out === undefined ? undefined : filesLike(values.out, like, graph, state, bundle.training);
     // Of the target they have the names of the result's, and whatever is wrong with the file of --like shows.
-    claimParts(context.claim, '--out', (await filesAs(target))?.files ?? []);
+    if (like !== undefined) claimParts(context.claim, '--out', (await filesAs(target))?.files ?? []);
     const skip = skipPredicate(values.skip ?? [], target.parameters);
     const zeroHead = requireHeads(bundle, values, choices, skip);
     const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph, bundle.training);
