@@ -47,11 +47,13 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   const { positionals } = parsed;
   const passedOver = parsed.given.filter((option) => !Object.hasOwn(specs, option));
   // Values of options that the command does not take are undefined, and it asks for none.
-  const values = Object.fromEntries(Object.entries(parsed.values).filter(([option]) => Object.hasOwn(specs, option))) as ValuesOf<OptionSpecs> & GlobalValues;
+  const own = Object.entries(parsed.values).filter(([option]) => Object.hasOwn(specs, option));
+  const values = Object.fromEntries(own) as ValuesOf<OptionSpecs> & GlobalValues;
   requirePositionals(command, positionals);
   requireTakenBeside(specs, values);
   const output = newOutput(values.json, values.quiet, !values['relaxed-simd']);
-  if (passedOver.length > 0) output.warn(`${passedOver.map((option) => `--${option}`).join(', ')}: passed over, since nothing here follows from that`);
+  if (passedOver.length > 0)
+    output.warn(`${passedOver.map((option) => `--${option}`).join(', ')}: passed over, since nothing here follows from that`);
   if (values['relaxed-simd'])
     output.warn('--relaxed-simd: the same command may give other bytes in another engine or on another processor');
   let leftBehind = (): LeftBehind => NOTHING_LEFT;

@@ -64,7 +64,9 @@ export function checkpointNumber(trajectory: Trajectory, field: string, label: s
  * Numbers of the checkpoints where the part between two labels begins and ends; without them the trajectory does.
  * @throws InvalidArgumentError for a label that there is not, and for a part that ends where it begins.
  */
-export function partOf(trajectory: Trajectory, { from, to }: { readonly from?: string | undefined; readonly to?: string | undefined }): { readonly first: number; readonly last: number } {
+export function partOf(
+  trajectory: Trajectory, { from, to }: { readonly from?: string | undefined; readonly to?: string | undefined },
+): { readonly first: number; readonly last: number } {
   const { checkpoints } = trajectory;
   const first = from === undefined ? 0 : checkpointNumber(trajectory, 'from', from);
   const last = to === undefined ? checkpoints.length - 1 : checkpointNumber(trajectory, 'to', to);

@@ -66,7 +66,8 @@ const numpyCores = ['numpy.core', 'numpy._core'];
  * scripts put beside the weights. Most classes of the file itself it instantiates without a call (for the others: `isClass`).
  */
 const passedOver: ReadonlySet<string> = new Set([
-  ...['set', 'frozenset', 'complex', 'slice', 'range', 'xrange', 'bytearray', 'type'].flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]),
+  ...['set', 'frozenset', 'complex', 'slice', 'range', 'xrange', 'bytearray', 'type']
+    .flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]),
   ...['PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath'].flatMap((name) => [`pathlib.${name}`, `pathlib._local.${name}`]),
   ...['datetime', 'date', 'time', 'timedelta', 'timezone'].map((name) => `datetime.${name}`),
   'collections.Counter', 'collections.deque', 'types.SimpleNamespace', 'decimal.Decimal', 'fractions.Fraction', 'random.Random',
@@ -94,8 +95,8 @@ const attributeOf: ReadonlySet<string> = new Set(['builtins.getattr', '__builtin
  * one of these into a file wanted it to do harm, which its reader should know.
  */
 const actingModules: ReadonlySet<string> = new Set([
-  'asyncio', 'code', 'concurrent', 'ctypes', 'imp', 'importlib', 'io', '_io', 'multiprocessing', 'nt', 'os', 'pickle', '_pickle', 'posix', 'pty', 'runpy',
-  'shelve', 'socket', '_socket', 'sqlite3', 'subprocess', 'sys', 'tempfile', 'threading', 'zipimport',
+  'asyncio', 'code', 'concurrent', 'ctypes', 'imp', 'importlib', 'io', '_io', 'multiprocessing', 'nt', 'os', 'pickle', '_pickle', 'posix',
+  'pty', 'runpy', 'shelve', 'socket', '_socket', 'sqlite3', 'subprocess', 'sys', 'tempfile', 'threading', 'zipimport',
 ]);
 
 /** Classes as everybody writes them, functions in small letters: what a call of one gives is an instance, which can be passed over. */
@@ -185,7 +186,8 @@ function attribute(field: string, args: readonly TorchValue[]): PyGlobal | undef
   if (args.length !== 2 || !(of instanceof PyGlobal || of instanceof PyOpaque) || typeof name !== 'string') return undefined;
   const length = of.name.length + 1 + name.length;
   // Attributes of attributes, each a few bytes of the file, would have names of quadratic length in all.
-  if (length > limits.nameLength) throw new LimitError({ field, expected: `names of at most ${limits.nameLength} characters`, got: `${length}` });
+  if (length > limits.nameLength)
+    throw new LimitError({ field, expected: `names of at most ${limits.nameLength} characters`, got: `${length}` });
   return new PyGlobal(`${of.name}.${name}`);
 }
 

@@ -214,7 +214,10 @@ export const transferCommand = defineCommand({
       perplexed,
       budgetBytes: values['history-budget'] ?? DEFAULT_HISTORY_BUDGET_BYTES,
       files: values,
-      like: written === undefined ? undefined : { path: values.like as string, leftOut: written.leftOut, files: await hashed(written.files) },
+      like:
+        written === undefined
+          ? undefined
+          : { path: values.like as string, leftOut: written.leftOut, files: await hashed(written.files) },
       sourceAccuracy,
       test: scores,
       testMs: performance.now() - scoringFrom,
@@ -277,7 +280,8 @@ function choicesOf(values: Values): TransferChoices {
 
 /** What of the trajectory is asked for, and by which choices. @throws what `transfer` would, once it has data. */
 function requirePart(path: string, bundle: TrajectoryBundle, { method, from, to }: Values, choices: TransferChoices): void {
-  if (bundle.checkpoints.length < 2) throw new FileError(path, 'holds one checkpoint, and a transfer carries over what changed from one to another');
+  if (bundle.checkpoints.length < 2)
+    throw new FileError(path, 'holds one checkpoint, and a transfer carries over what changed from one to another');
   const { first, last } = partOf(bundle, { from, to });
   plan({ ...choices, graph: bundle.graph, method, checkpoints: last - first + 1 });
 }
