@@ -1,5 +1,6 @@
 /** People's checkpoint files on disk: one with the parts beside it, and those of folders. */
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
+import type { Dirent } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { ForeignFileRead } from '../bundle/foreign/formats.ts';
 import { readForeign } from '../bundle/foreign/formats.ts';
@@ -11,7 +12,7 @@ import { limits } from '../core/limits.ts';
 import { formatCount } from '../report/text.ts';
 import { thatFile } from './arguments.ts';
 import { FileError } from './exit.ts';
-import { openRandomAccess, readWhole } from './files.node.ts';
+import { isFolder, openRandomAccess, readWhole, reason } from './files.node.ts';
 import type { Output } from './output.ts';
 
 /** Larger files could never be used: this is twice the WebAssembly heap. */
@@ -61,12 +62,12 @@ export function packedFiles(path: string): readonly string[] {
 /** Files as given, folders as the checkpoints in them. @throws FileError for a folder without any. */
 export function listCheckpoints(paths: readonly string[]): readonly string[] {
   return paths.flatMap((path) => {
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return [path];
+    if (!isFolder(path)) return [path];
     const found = checkpointFiles(filesWithin(path, FOLDER_DEPTH));
     if (found.length === 0) {
       throw new FileError(
         path,
-        'holds no file that is named like a checkpoint (.safetensors, .pt, .pth, .npz, .h5, .keras, .onnx, .gguf, model.json)',
+        'holds no file that is named like a checkpoint (.safetensors, .pt, .pth, .ckpt, pytorch_model.bin, .npz, .h5, .keras, .onnx, .gguf, model.json)',
       );
     }
     return found.map((file) => join(path, file));
@@ -75,10 +76,18 @@ export function listCheckpoints(paths: readonly string[]): readonly string[] {
 
 /** Paths of files within a folder, with '/'. */
 function filesWithin(folder: string, depth: number): string[] {
-  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+  return entriesOf(folder).flatMap((entry) => {
     if (entry.isFile()) return [entry.name];
     return entry.isDirectory() && depth > 0 ? filesWithin(join(folder, entry.name), depth - 1).map((name) => `${entry.name}/${name}`) : [];
   });
+}
+
+function entriesOf(folder: string): Dirent[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch (cause) {
+    throw new FileError(folder, `cannot be read (${reason(cause)})`, cause);
+  }
 }
 
 /** Of every command that reads people's names; each says what it does with them. */

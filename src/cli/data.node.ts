@@ -15,7 +15,7 @@ import type { Normalisation } from '../data/normalisation.ts';
 import type { Compute } from '../index.ts';
 import { hasArrayPart, loadArrayImages, namesArrayImages } from './array-images.node.ts';
 import { FileError, UsageError } from './exit.ts';
-import { readWhole } from './files.node.ts';
+import { readWhole, reason } from './files.node.ts';
 import { nearestName } from '../core/nearest-name.ts';
 import { hasTokenPart, namesTokens, tokenFiles } from './tokens.node.ts';
 
@@ -151,10 +151,11 @@ function list(directory: string): string[] {
   try {
     return readdirSync(directory).toSorted();
   } catch (cause) {
-    const isFile = (cause as NodeJS.ErrnoException).code === 'ENOTDIR';
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== 'ENOENT' && code !== 'ENOTDIR') throw new FileError(directory, `cannot be read (${reason(cause)})`, cause);
     throw new FileError(
       directory,
-      isFile
+      code === 'ENOTDIR'
         ? `a file, where --data takes a folder of images (text:${directory} is its text, tokens:${directory} its numbers)`
         : 'no such folder of images (`download` puts those that it fetches in images/; --data also takes generated:before, ' +
           'generated:after, text:PATH and tokens:FILE)',

@@ -7,6 +7,7 @@ import process from 'node:process';
 import { formatBytes } from '../report/text.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
+import type { FileStatus } from './file-system.node.ts';
 import { originHere, processExists } from './owner.node.ts';
 
 /** Temporary files now on disk, removed when the process is interrupted. */
@@ -229,7 +230,7 @@ export function prepareOutput(path: string): void {
   } catch (cause) {
     throw new FileError(path, `its directory cannot be made (${reason(cause)})`, cause);
   }
-  const there = files().status(target);
+  const there = statusOf(path, target);
   if (there?.isDirectory === true) throw new FileError(path, 'is a directory, where a file is to be written');
   // A device or a pipe would not be written to but replaced by a file: as root, /dev/null for the whole machine.
   if (there?.isFile === false) throw new FileError(path, 'is a device or a pipe, where a file is to be written');
@@ -242,6 +243,24 @@ export function prepareOutput(path: string): void {
   } catch (cause) {
     discard(probe);
     throw new FileError(path, `its directory cannot be written to (${reason(cause)})`, cause);
+  }
+}
+
+/** @throws FileError where what stands there cannot be looked at: in a folder that others may not enter, under a name too long. */
+function statusOf(path: string, target: string): FileStatus | undefined {
+  try {
+    return files().status(target);
+  } catch (cause) {
+    throw new FileError(path, `cannot be written (${reason(cause)})`, cause);
+  }
+}
+
+/** Whether a folder stands there. Not of what cannot be looked at: whoever reads it as a file says why. */
+export function isFolder(path: string): boolean {
+  try {
+    return files().status(path)?.isDirectory === true;
+  } catch {
+    return false;
   }
 }
 
@@ -350,6 +369,7 @@ const reasons: Readonly<Record<string, string>> = {
   EMFILE: 'too many open files',
   EIO: 'the disk reports an error',
   ELOOP: 'too many links',
+  ENAMETOOLONG: 'its name is too long',
 };
 
 /** Why a call on a file failed, in a person's words. */

@@ -2,7 +2,7 @@
  * Tokens for language models: `text:PATH` is text, `tokens:FILE` token numbers that a tokeniser of one's own has written. A single
  * file's last tenth is its test part; a folder holds train.txt and test.txt.
  */
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { readForeign } from '../bundle/foreign/formats.ts';
 import type { RawTensor } from '../bundle/safetensors.ts';
@@ -13,7 +13,7 @@ import { tokenSet, tokensFromBytes } from '../data/token-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
 import { integers } from './integers.ts';
 import { FileError, UsageError } from './exit.ts';
-import { readWhole } from './files.node.ts';
+import { isFolder, readWhole } from './files.node.ts';
 
 type DataPart = 'train' | 'test';
 
@@ -80,10 +80,6 @@ function pathOf(data: string): string {
   const path = data.slice(data.indexOf(':') + 1);
   if (path === '') throw new UsageError(`--data ${data} names no file`);
   return path;
-}
-
-function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 function textFile(folder: string, part: DataPart): string | undefined {

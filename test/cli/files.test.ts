@@ -170,6 +170,18 @@ describe('writing', () => {
     }
     expect(readdirSync(join(directory, 'deep', 'er'))).toEqual([]);
   });
+
+  it('says of what cannot be looked at that it cannot be written', () => {
+    expect(() => prepareOutput(join(directory, 'x'.repeat(300)))).toThrow(/cannot be written \(its name is too long\)/);
+    // A folder that others may not enter; to root every folder is open.
+    const denied = Object.assign(new Error('EACCES: permission denied, stat'), { code: 'EACCES' });
+    const restore = replaceFileSystem((real) => ({ ...real, status: () => { throw denied; } }));
+    try {
+      expect(() => prepareOutput(join(directory, 'x'))).toThrow(new FileError(join(directory, 'x'), 'cannot be written (no permission)'));
+    } finally {
+      restore();
+    }
+  });
 });
 
 describe('reading', () => {
