@@ -11,7 +11,8 @@ import type { Output } from './output.ts';
 export const microBatchOptions = {
   'micro-batch': {
     kind: 'string',
-    field: 'microBatch',
+    // Networks call it by the second name.
+    field: ['microBatch', 'options.microBatch'],
     metavar: 'N|auto',
     help: 'images on the heap at once, or auto: the whole batch, or the first of its half, quarter … that --heap-limit has room for; gradients are the same to rounding (default: the whole batch)',
   },

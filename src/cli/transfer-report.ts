@@ -31,8 +31,8 @@ export interface WrittenAs {
 export interface Ported {
   readonly result: TransferResult;
   readonly naive: TransferResult;
-  /** Of the source's end, on up to 1,000 images of its task. */
-  readonly sourceAccuracy: number | undefined;
+  /** Of the source's end, on some of its task. */
+  readonly source: Evaluation;
   /** On test images, where there are some. */
   readonly test: Three<Evaluation> | undefined;
   /** Wall time of those. */
@@ -88,7 +88,7 @@ export function emitStep(output: Output, core: Core, step: TransferStep, perplex
   output.record({ event: 'step', ...step, ...(step.heldOut === undefined ? {} : { heldOut: scoreFields(core, step.heldOut, perplexed) }) });
 }
 
-function emitResult(output: Output, core: Core, { result, naive, sourceAccuracy, test, perplexed, files, like }: Ported): void {
+function emitResult(output: Output, core: Core, { result, naive, source, test, perplexed, files, like }: Ported): void {
   const { codedHistory } = result.record;
   output.record({
     event: 'result',
@@ -99,7 +99,8 @@ function emitResult(output: Output, core: Core, { result, naive, sourceAccuracy,
     counts: result.counts,
     timings: result.timings,
     ...(codedHistory === undefined ? {} : { codedHistory }),
-    sourceAccuracy: sourceAccuracy ?? null,
+    sourceAccuracy: source.accuracy,
+    sourceLoss: source.loss,
     test: test === undefined ? null : each(test, ({ accuracy }) => accuracy),
     testLoss: test === undefined ? null : each(test, ({ loss }) => loss),
     ...(perplexed && test !== undefined ? { testPerplexity: each(test, ({ loss }) => perplexity(core, loss)) } : {}),

@@ -29,6 +29,13 @@ function depthOf({ depth }: PresetOptions, published: number): number {
   return requireInteger('depth', depth ?? published, 1, 256);
 }
 
+/** As wide as the published 64, or nearly. @throws InvalidArgumentError where heads of one width do not make the width. */
+function headsOf(options: PresetOptions, width: number): number {
+  const heads = requireInteger('heads', options.heads ?? Math.max(1, Math.round(width / 64)), 1, width);
+  if (width % heads !== 0) throw new InvalidArgumentError({ field: 'heads', expected: `a divisor of the width, ${width}`, got: `${heads}` });
+  return heads;
+}
+
 /** x + body(x). */
 const residual = (body: Layers): Residual => ({ op: 'residual', body });
 
@@ -42,7 +49,7 @@ function vit(options: PresetOptions): ModelGraph {
   const { input, classes } = options;
   const patch = patchOf(options);
   const width = requireInteger('width', options.width ?? 192, 1, LARGEST);
-  const heads = requireInteger('heads', options.heads ?? Math.max(1, Math.round(width / 64)), 1, width);
+  const heads = headsOf(options, width);
   const layers: (Layer | Residual)[] = [
     { op: 'conv2d', name: 'patch_embed.proj', out: width, kernel: patch, stride: patch },
     { op: 'tokens' },
@@ -84,7 +91,7 @@ function gpt2(options: PresetOptions): ModelGraph {
     throw new InvalidArgumentError({ field: 'input', expected: '[tokens]', got: `[${input.join(', ')}]` });
   }
   const width = requireInteger('width', options.width ?? 768, 1, LARGEST);
-  const heads = requireInteger('heads', options.heads ?? Math.max(1, Math.round(width / 64)), 1, width);
+  const heads = headsOf(options, width);
   const positions = requireInteger('positions', options.positions ?? tokens, tokens, LARGEST);
   const builder = new GraphBuilder(input, classes);
   const layers: (Layer | Residual)[] = [

@@ -55,6 +55,7 @@ export function requireData(graph: ModelGraph, data: DataSet): void {
     requireTokens(graph, data);
     return;
   }
+  if (graph.vocabulary !== undefined) throw new InvalidArgumentError({ field: 'data', expected: 'tokens, which the network reads', got: 'images' });
   const imageShape = [data.channels, data.height, data.width];
   const fits =
     sameShape(imageShape, graph.input) || (graph.input.length === 1 && graph.input[0] === elementCount(imageShape));
@@ -64,9 +65,6 @@ export function requireData(graph: ModelGraph, data: DataSet): void {
       expected: `images of shape [${graph.input.join(', ')}], the input of the network`,
       got: `[${imageShape.join(', ')}]`,
     });
-  }
-  if (graph.vocabulary !== undefined) {
-    throw new InvalidArgumentError({ field: 'data', expected: 'tokens', got: 'images' });
   }
   const classes = outputClasses(graph);
   if (data.classes !== classes || classes > limits.classes) {

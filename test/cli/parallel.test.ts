@@ -125,6 +125,7 @@ describe('train', () => {
     expect(planned.code).toBe(0);
     expect(planned.stdout + planned.stderr).toMatch(/belong to the whole batch, and parts would change the gradient/);
     const refused = await train('resnet-small', '--micro-batch', '8');
+    expect(jsonLines(refused.stdout).at(-1)).toMatchObject({ option: '--micro-batch', exitCode: 3 });
     expect(refused.code).toBe(3);
     expect(refused.stdout).toMatch(/statistics of \\"bn1\\" \(batch_norm\) belong to the whole batch/);
   });

@@ -76,7 +76,7 @@ describe('evaluation', () => {
     expect(unknown).toMatchObject({ images: null, testImages: null });
     expect(unknown.flops).not.toHaveProperty('evaluation');
     expect((await run('plan', 'folder.zip')).stdout).toContain(
-      'Evaluation is not in the time, since the number of images is not known (--data DIR says it)',
+      'Evaluation is not in the time, since the number of inputs is not known (--data says it)',
     );
     expect((await run('plan', 'folder.zip', '--data', 'a')).stdout).toMatch(
       /The time includes \S+ [kM] FLOP of evaluation: 48 held-out inputs at every step \(--held-out 0: none\), 60 test inputs thrice\./,

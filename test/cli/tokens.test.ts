@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeForeign } from '../../src/bundle/foreign/write.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
 import { hasTokenPart, loadTokens } from '../../src/cli/tokens.node.ts';
-import { jsonLines, trajport } from './fixtures.ts';
+import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
 
 const LETTERS = 24;
 let directory: string;
@@ -51,7 +51,7 @@ describe('train, transfer, evaluate', () => {
     const data = ['--data', 'text:after.txt', '--vocabulary', 'alphabet.txt', '--json'];
     const ported = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', ...data, '--method', 'fgmt', '--steps', '6', '--batch-size', '32', '--out', 'ported.safetensors');
     expect({ code: ported.code, stderr: ported.stderr }).toEqual({ code: 0, stderr: '' });
-    const { testLoss, testPerplexity } = jsonLines(ported.stdout).at(-1) as {
+    const { testLoss, testPerplexity, ...result } = jsonLines(ported.stdout).at(-1) as {
       testLoss: Record<string, number>;
       testPerplexity: Record<string, number>;
     };
@@ -65,6 +65,14 @@ describe('train, transfer, evaluate', () => {
       loss: testLoss['transferred'],
       perplexity: testPerplexity['transferred'],
     });
+    // How the source itself does is told before the work.
+    const source = jsonLines((await run('evaluate', 'tune.zip', ...data)).stdout).at(-1) as { loss: number; accuracy: number; perplexity: number };
+    expect(result).toMatchObject({ sourceLoss: source.loss, sourceAccuracy: source.accuracy });
+    const shifted = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', ...data.slice(0, -1), '--method', 'naive', '--steps', '1', '--record', 'shifted.json');
+    expect(shifted.stdout).toContain(`source: a loss of ${source.loss.toFixed(4)} (perplexity ${source.perplexity.toFixed(2)}) on 62 windows\n`);
+    writeImageFolder(at('images'));
+    const pictured = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'images', '--out', 'x.safetensors');
+    expect(pictured).toMatchObject({ code: 3, stderr: expect.stringContaining('data: expected tokens, which the network reads, got images') });
     // e to another loss is no perplexity.
     const [smoothed] = jsonLines(
       (await run('evaluate', 'ported.safetensors', '--graph', 'tune.zip', ...data, '--label-smoothing', '0.1')).stdout,

@@ -119,6 +119,12 @@ describe('published sizes', () => {
   });
 });
 
+test('heads are of one width', () => {
+  const refused = /^heads: expected a divisor of the width, 64, got 5$/;
+  expect(() => preset('gpt2', { input: [8], classes: 10, width: 64, depth: 1, heads: 5 })).toThrow(refused);
+  expect(() => preset('vit', { input: [3, 32, 32], classes: 10, width: 64, depth: 1, heads: 5 })).toThrow(refused);
+});
+
 describe('a language model', () => {
   test('scores every token', () => {
     const graph = preset('gpt2', { input: [12], classes: 31, width: 8, depth: 1, heads: 2 });

@@ -185,8 +185,7 @@ export const transferCommand = defineCommand({
     const tokens = isTokenSet(data);
     const loss = lossOf(values) ?? lossOfRecord(bundle.training);
     const perplexed = hasPerplexity(data, loss);
-    const seen = test ?? data;
-    const sourceAccuracy = isTokenSet(seen) ? undefined : await scoreOfSource(context, bundle, values.to, seen, loss);
+    const sourceScore = await scoreOfSource(context, bundle, values.to, test ?? data, loss);
     const headKept = [...(findHead(graph) ?? [])].every(skip);
     const remarksHead = values.target !== undefined && !zeroHead && !values['fresh-head'] && !tokens && !headKept;
     const result = await job.run(async () =>
@@ -218,7 +217,7 @@ export const transferCommand = defineCommand({
         written === undefined
           ? undefined
           : { path: values.like as string, leftOut: written.leftOut, files: await hashed(written.files) },
-      sourceAccuracy,
+      source: sourceScore,
       test: scores,
       testMs: performance.now() - scoringFrom,
     };
