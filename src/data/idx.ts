@@ -7,15 +7,16 @@ import { requireMembers } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
+import { imageSetFromArray } from './array-images.ts';
 import { gunzip, isGzip } from './gzip.ts';
-import { imageSet, type ImageSet } from './image-set.ts';
+import type { ImageSet } from './image-set.ts';
 
 const UNSIGNED_BYTE = 0x08;
 
 /**
  * An array of bytes from an IDX file.
  * @param name how errors call the file
- * @param rank number of axes that it must have
+ * @param ranks numbers of axes that it may have
  * @param limitBytes most that it may have, uncompressed; default `limits.imageFileBytes`
  * @throws MalformedFileError for a wrong magic, an empty axis, missing or surplus bytes; UnsupportedError for elements
  *   other than unsigned bytes; LimitError beyond `limitBytes`.
@@ -23,20 +24,20 @@ const UNSIGNED_BYTE = 0x08;
 export async function readIdx(
   name: string,
   file: Uint8Array,
-  rank: number,
+  ranks: readonly number[],
   limitBytes: number = limits.imageFileBytes,
 ): Promise<{ readonly shape: readonly number[]; readonly data: Uint8Array }> {
   const bytes = isGzip(file) ? await gunzip(name, file, limitBytes) : file;
-  const headerBytes = 4 + 4 * rank;
-  const [zero, anotherZero, type, axes] = bytes;
-  if (bytes.length < 4 || zero !== 0 || anotherZero !== 0 || type === 0 || axes !== rank) {
+  const [zero, anotherZero, type, rank = 0] = bytes;
+  if (bytes.length < 4 || zero !== 0 || anotherZero !== 0 || type === 0 || !ranks.includes(rank)) {
     throw new MalformedFileError({
       field: name,
-      expected: `an IDX file of ${rank} axes (magic ${UNSIGNED_BYTE * 256 + rank})`,
+      expected: `an IDX file of ${ranks.map((axes) => `${axes} axes (magic ${UNSIGNED_BYTE * 256 + axes})`).join(' or ')}`,
       got: bytes.length < 4 ? `${bytes.length} bytes` : `magic ${new DataView(bytes.buffer, bytes.byteOffset).getUint32(0)}`,
     });
   }
   if (type !== UNSIGNED_BYTE) throw new UnsupportedError({ field: name, expected: 'IDX of unsigned bytes (type 8)', got: `type ${type}` });
+  const headerBytes = 4 + 4 * rank;
   if (bytes.length < headerBytes) {
     throw new MalformedFileError({ field: name, expected: `a header of ${headerBytes} bytes`, got: `${bytes.length} bytes` });
   }
@@ -59,7 +60,7 @@ export async function readIdx(
 
 export interface IdxFields {
   readonly name: string;
-  /** IDX files of rank 3 and 1, gzipped or not. */
+  /** IDX files, gzipped or not: [count, height, width], or of four axes as `imageSetFromArray` takes them; and [count]. */
   readonly images: Uint8Array;
   readonly labels: Uint8Array;
   /** How errors call the files; default `NAME images`, `NAME labels`. */
@@ -74,9 +75,9 @@ const fieldNames: OptionNames<IdxFields> = { name: true, images: true, labels: t
 const partNames = { images: true, labels: true } as const;
 
 /**
- * A grey image set from its two IDX files.
+ * An image set from its two IDX files, grey or in colour.
  * @throws what `readIdx` throws; MalformedFileError where images and labels differ in number; InvalidArgumentError for a
- *   label that is not below `classes`.
+ *   label that is not below `classes`, and for four axes of which none can be that of channels.
  */
 export async function imageSetFromIdx(fields: IdxFields): Promise<ImageSet> {
   requireMembers('fields', fields, ['name', 'images', 'labels']);
@@ -84,12 +85,12 @@ export async function imageSetFromIdx(fields: IdxFields): Promise<ImageSet> {
   if (fields.fileNames !== undefined) requireOptions('imageSetFromIdx', fields.fileNames, partNames, 'fileNames');
   if (fields.limitBytes !== undefined) requireOptions('imageSetFromIdx', fields.limitBytes, partNames, 'limitBytes');
   const fileNames = fields.fileNames ?? { images: `${fields.name} images`, labels: `${fields.name} labels` };
-  const images = await readIdx(fileNames.images, fields.images, 3, fields.limitBytes?.images);
-  const labels = await readIdx(fileNames.labels, fields.labels, 1, fields.limitBytes?.labels);
-  const [count, height, width] = images.shape as [number, number, number];
+  const images = await readIdx(fileNames.images, fields.images, [3, 4], fields.limitBytes?.images);
+  const labels = await readIdx(fileNames.labels, fields.labels, [1], fields.limitBytes?.labels);
+  const [count] = images.shape;
   if (labels.data.length !== count) {
     throw new MalformedFileError({ field: fileNames.labels, expected: `${count} labels, one an image`, got: `${labels.data.length}` });
   }
   const classes = fields.classes === undefined ? {} : { classes: fields.classes };
-  return imageSet({ name: fields.name, images: images.data, labels: labels.data, channels: 1, height, width, ...classes });
+  return imageSetFromArray({ name: fields.name, images: images.data, shape: images.shape, labels: labels.data, ...classes });
 }

@@ -94,7 +94,7 @@ function readCaps(options: TransferHandlerOptions): Caps {
 /**
  * A fetch handler. POST multipart/form-data with the parts
  * - `bundle`: a trajectory bundle; `target`: the base weights to port to, safetensors (with the choice `zeroHead` whatever last layer);
- * - `images`, `labels`: the source's task as IDX files, gzipped or not;
+ * - `images`, `labels`: the source's task as IDX files, gzipped or not; colour has a fourth axis;
  * - `options`: JSON, optional: `method` (default `fgmt`), `seed` (default 1) and the choices of `transfer`;
  * answers the transferred weights as safetensors with the record in the header `trajport-record`, or both as
  * multipart/form-data where the request's Accept header says so. GET answers what is accepted, as JSON.
@@ -144,6 +144,7 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
       name: 'data',
       images: inputs.images,
       labels: inputs.labels,
+      fileNames: { images: 'images', labels: 'labels' },
       classes: outputClasses(graph),
       limitBytes: { images: caps.maxDataBytes, labels: caps.maxLabelsBytes },
     });
@@ -248,7 +249,7 @@ function describeService(caps: Caps): object {
     parts: {
       bundle: 'trajectory bundle',
       target: 'base weights to port to, safetensors',
-      images: "the source's task, IDX, gzipped or not",
+      images: "the source's task, IDX, gzipped or not: [count, height, width], in colour [count, channels, height, width]",
       labels: 'their labels, IDX, gzipped or not',
       options: `JSON, optional: ${requestOptionNames.join(', ')}`,
     },

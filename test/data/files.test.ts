@@ -132,9 +132,22 @@ describe('imageSetFromIdx', () => {
     });
   });
 
+  test('colour: a fourth axis, of channels before the height or last', async () => {
+    const planes = Array.from({ length: 60 }, (_unused, i) => i);
+    // Of [2, 3, 2, 5], pixel by pixel: what stands at [image, channel, pixel].
+    const pixels = [0, 1].flatMap((image) => planes.slice(0, 10).flatMap((pixel) => [0, 1, 2].map((channel) => image * 30 + channel * 10 + pixel)));
+    for (const [axes, bytes] of [[[2, 3, 2, 5], planes], [[2, 2, 5, 3], pixels]] as const) {
+      const set = await imageSetFromIdx({ name: 'c', images: Buffer.concat([u32(2052, ...axes), Buffer.from(bytes)]), labels: idxLabels(1, 0) });
+      expect([set.count, set.channels, set.height, set.width, set.classes]).toEqual([2, 3, 2, 5, 2]);
+      expect([...set.images]).toEqual(planes);
+    }
+    const none = { name: 'c', images: Buffer.concat([u32(2052, 1, 5, 5, 5), Buffer.alloc(125)]), labels: idxLabels(0) };
+    expect((await failure(imageSetFromIdx(none))).message).toMatch(/^c\.shape: expected .*channels last or before the height, got \[1, 5, 5, 5\]/);
+  });
+
   test('a view into a larger buffer is read where it lies', async () => {
     const buffer = Buffer.concat([Buffer.alloc(3), idxLabels(9, 8)]);
-    expect([...(await readIdx('x', buffer.subarray(3), 1)).data]).toEqual([9, 8]);
+    expect([...(await readIdx('x', buffer.subarray(3), [1])).data]).toEqual([9, 8]);
   });
 
   test('256 classes', async () => {
@@ -147,9 +160,9 @@ describe('imageSetFromIdx', () => {
       'an empty file',
       { images: Buffer.alloc(0) },
       'malformed-file',
-      /x images: expected an IDX file of 3 axes \(magic 2051\), got 0 bytes/,
+      /x images: expected an IDX file of 3 axes \(magic 2051\) or 4 axes \(magic 2052\), got 0 bytes/,
     ],
-    ['labels as images', { images: labels }, 'malformed-file', /magic 2051\), got magic 2049/],
+    ['labels as images', { images: labels }, 'malformed-file', /magic 2052\), got magic 2049/],
     ['floats', { images: Buffer.concat([u32(0x0d03, 1, 1, 1), u32(0)]) }, 'unsupported', /type 13/],
     ['half a header', { images: u32(2051, 2) }, 'malformed-file', /a header of 16 bytes/],
     ['a pixel missing', { images: idxImages(2, 2, 2, 7) }, 'malformed-file', /expected 24 bytes for shape \[2, 2, 2\], got 23/],

@@ -93,6 +93,13 @@ describe('handler', () => {
     expect(expectedSha256).toBe(record.sha256);
   });
 
+  it('takes images with an axis of channels', async () => {
+    const grey = inputs['images'] as Uint8Array;
+    const header = Buffer.concat([Buffer.from([0, 0, 8, 4]), grey.subarray(4, 8), Buffer.from([0, 0, 0, 1]), grey.subarray(8, 16)]);
+    const response = await handle(request({ ...inputs, images: Buffer.concat([header, grey.subarray(16)]), options: options(fine) }));
+    expect(await sha256Of(new Uint8Array(await response.arrayBuffer()))).toBe(expectedSha256);
+  });
+
   it('ports to a base whose last layer is of another size, or is missing, from zeros there', async () => {
     const { tensors } = readSafetensors(inputs['target'] as Uint8Array, 'target');
     const asked = { ...fine, zeroHead: true };
@@ -217,8 +224,8 @@ describe('handler', () => {
       'options.statisticsBatches',
     ],
     ['batches without end', { options: options({ ...fine, batchesPerStep: 1e9 }) }, 422, 'options.batchesPerStep'],
-    ['images that unpack to more than allowed', { images: gzipSync(new Uint8Array(2 ** 20)) }, 413, 'data images'],
-    ['labels that unpack to more than allowed', { labels: gzipSync(new Uint8Array(2 ** 20)) }, 413, 'data labels'],
+    ['images that unpack to more than allowed', { images: gzipSync(new Uint8Array(2 ** 20)) }, 413, 'images'],
+    ['labels that unpack to more than allowed', { labels: gzipSync(new Uint8Array(2 ** 20)) }, 413, 'labels'],
     [
       'an option with a constructor of its own',
       { options: '{"seed":{"constructor":{"name":{"toString":null,"valueOf":null}}}}' },
