@@ -16,10 +16,13 @@ Try it
   trajport demo                      # everything on generated data, about a minute, nothing to download
 
 A fine-tune of your own, in four lines
-  trajport train --data DATA_A --out base.zip --final v1.safetensors
-  trajport train --data DATA_A --seed 2 --out base2.zip --final v2.safetensors
+  trajport train --data DATA_A --final v1.safetensors
+  trajport train --data DATA_A --seed 2 --final v2.safetensors
   trajport train --data DATA_B --initial v1.safetensors --out fine-tune.zip
-  trajport transfer fine-tune.zip --target v2.safetensors --data DATA_B --out v2-ported.safetensors
+  trajport transfer fine-tune.zip --target v2.safetensors --zero-head --data DATA_B --out v2-ported.safetensors
+
+Files of PyTorch, Hugging Face, Keras … instead of what train makes; back with convert --like
+  trajport pack v1.pth fine-tuned.pth --model resnet18 --input 3,224,224 --classes 37 --zero-head --out fine-tune.zip
 
 Commands
 ${summaries.join('\n')}

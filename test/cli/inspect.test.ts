@@ -104,7 +104,7 @@ describe('of weights against a network', () => {
     writeWeights('training.safetensors', [...shapes.map(([name, shape]) => [`state_dict.${name}`, shape] as const), ...optimiser, ['epoch', []]]);
     const { code, stdout } = await against('training.safetensors');
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^ +optimizer\.\* \(18\) +outside the prefix state_dict\. *$/m);
+    expect(stdout).toMatch(/^ +optimizer\.state\.\* \(18\) +outside the prefix state_dict\. *$/m);
     expect(stdout).toMatch(/^ +epoch +outside the prefix state_dict\. *$/m);
     expect(stdout).toMatch(/19 left out/);
     expect((await against('training.safetensors', '--verbose')).stdout.match(/optimizer\.state\.\d+\.exp_avg +outside/g)).toHaveLength(18);

@@ -222,15 +222,29 @@ async function inspectFit(
   return report.fits ? exitCodes.ok : exitCodes.fellShort;
 }
 
-/** Names and why they are left out; those that begin with the same part for the same reason in one row: an optimiser has hundreds. */
+/**
+ * Names and why they are left out; those that begin with the same part for the same reason in one row, by what all of them begin
+ * with: an optimiser has hundreds, and under a prefix all of a network begins the same.
+ */
 function foldedByModule(ignored: MappingReport['ignored']): readonly (readonly string[])[] {
-  const rows = new Map<string, { readonly module: string; readonly why: string; readonly names: string[] }>();
+  const rows = new Map<string, { readonly why: string; readonly names: string[] }>();
   for (const { from, why } of ignored) {
     const module = /^[^./]*[./]/.exec(from)?.[0] ?? from;
     const key = `${module}\n${why}`;
     const row = rows.get(key);
-    if (row === undefined) rows.set(key, { module, why, names: [from] });
+    if (row === undefined) rows.set(key, { why, names: [from] });
     else row.names.push(from);
   }
-  return [...rows.values()].map(({ module, why, names }) => [names.length === 1 ? (names[0] as string) : `${module}* (${names.length})`, why]);
+  return [...rows.values()].map(({ why, names }) => [names.length === 1 ? (names[0] as string) : `${commonModules(names)}* (${names.length})`, why]);
+}
+
+/** The parts, `.` or `/` behind each, that all names begin with. */
+function commonModules([first = '', ...others]: readonly string[]): string {
+  const parts = first.match(/[^./]*[./]/g) ?? [];
+  let common = '';
+  for (const part of parts) {
+    if (!others.every((name) => name.startsWith(common + part))) break;
+    common += part;
+  }
+  return common;
 }
