@@ -67,7 +67,8 @@ export function listCheckpoints(paths: readonly string[]): readonly string[] {
     if (found.length === 0) {
       throw new FileError(
         path,
-        'holds no file that is named like a checkpoint (.safetensors, .pt, .pth, .ckpt, pytorch_model.bin, .npz, .h5, .keras, .onnx, .gguf, model.json)',
+        'holds no file that is named like a checkpoint ' +
+          '(.safetensors, .pt, .pth, .ckpt, pytorch_model.bin, .npz, .h5, .keras, .onnx, .gguf, model.json)',
       );
     }
     return found.map((file) => join(path, file));

@@ -32,7 +32,8 @@ function depthOf({ depth }: PresetOptions, published: number): number {
 /** As wide as the published 64, or nearly. @throws InvalidArgumentError where heads of one width do not make the width. */
 function headsOf(options: PresetOptions, width: number): number {
   const heads = requireInteger('heads', options.heads ?? Math.max(1, Math.round(width / 64)), 1, width);
-  if (width % heads !== 0) throw new InvalidArgumentError({ field: 'heads', expected: `a divisor of the width, ${width}`, got: `${heads}` });
+  if (width % heads !== 0)
+    throw new InvalidArgumentError({ field: 'heads', expected: `a divisor of the width, ${width}`, got: `${heads}` });
   return heads;
 }
 

@@ -55,7 +55,8 @@ export function requireData(graph: ModelGraph, data: DataSet): void {
     requireTokens(graph, data);
     return;
   }
-  if (graph.vocabulary !== undefined) throw new InvalidArgumentError({ field: 'data', expected: 'tokens, which the network reads', got: 'images' });
+  if (graph.vocabulary !== undefined)
+    throw new InvalidArgumentError({ field: 'data', expected: 'tokens, which the network reads', got: 'images' });
   const imageShape = [data.channels, data.height, data.width];
   const fits =
     sameShape(imageShape, graph.input) || (graph.input.length === 1 && graph.input[0] === elementCount(imageShape));

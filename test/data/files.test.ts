@@ -135,14 +135,15 @@ describe('imageSetFromIdx', () => {
   test('colour: a fourth axis, of channels before the height or last', async () => {
     const planes = Array.from({ length: 60 }, (_unused, i) => i);
     // Of [2, 3, 2, 5], pixel by pixel: what stands at [image, channel, pixel].
-    const pixels = [0, 1].flatMap((image) => planes.slice(0, 10).flatMap((pixel) => [0, 1, 2].map((channel) => image * 30 + channel * 10 + pixel)));
+    const pixels = [0, 30].flatMap((image) => planes.slice(0, 10).flatMap((pixel) => [0, 10, 20].map((channel) => image + channel + pixel)));
     for (const [axes, bytes] of [[[2, 3, 2, 5], planes], [[2, 2, 5, 3], pixels]] as const) {
-      const set = await imageSetFromIdx({ name: 'c', images: Buffer.concat([u32(2052, ...axes), Buffer.from(bytes)]), labels: idxLabels(1, 0) });
+      const file = Buffer.concat([u32(2052, ...axes), Buffer.from(bytes)]);
+      const set = await imageSetFromIdx({ name: 'c', images: file, labels: idxLabels(1, 0) });
       expect([set.count, set.channels, set.height, set.width, set.classes]).toEqual([2, 3, 2, 5, 2]);
       expect([...set.images]).toEqual(planes);
     }
     const none = { name: 'c', images: Buffer.concat([u32(2052, 1, 5, 5, 5), Buffer.alloc(125)]), labels: idxLabels(0) };
-    expect((await failure(imageSetFromIdx(none))).message).toMatch(/^c\.shape: expected .*channels last or before the height, got \[1, 5, 5, 5\]/);
+    expect((await failure(imageSetFromIdx(none))).message).toMatch(/^c\.shape: expected .*channels last or before the height, got \[1, 5/);
   });
 
   test('a view into a larger buffer is read where it lies', async () => {

@@ -16,7 +16,10 @@ if (chosen.length < positionals.length) throw new Error(`cases are ${realDataCas
 
 const data = sharedData(process.cwd());
 if (data === undefined) {
-  console.error('SKIPPED: ../shared/data with mnist and fashion-mnist is not there; node dist/cli.js download mnist fashion-mnist --to ../shared/data makes it');
+  console.error(
+    'SKIPPED: ../shared/data with mnist and fashion-mnist is not there; ' +
+      'node dist/cli.js download mnist fashion-mnist --to ../shared/data makes it',
+  );
   process.exit(process.env['TRAJPORT_REQUIRE_SHARED'] === '1' ? 1 : 0);
 }
 using compute = await openCompute();

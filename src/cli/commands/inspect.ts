@@ -235,7 +235,8 @@ function foldedByModule(ignored: MappingReport['ignored']): readonly (readonly s
     if (row === undefined) rows.set(key, { why, names: [from] });
     else row.names.push(from);
   }
-  return [...rows.values()].map(({ why, names }) => [names.length === 1 ? (names[0] as string) : `${commonModules(names)}* (${names.length})`, why]);
+  const called = (names: readonly string[]): string => (names.length === 1 ? (names[0] as string) : `${commonModules(names)}* (${names.length})`);
+  return [...rows.values()].map(({ why, names }) => [called(names), why]);
 }
 
 /** The parts, `.` or `/` behind each, that all names begin with. */

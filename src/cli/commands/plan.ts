@@ -180,7 +180,8 @@ function plansTable(output: Output, plans: readonly TransferPlan[], keepsGradien
 function evaluationLines(plans: readonly TransferPlan[], inputs: PlannedInputs | undefined): string[] {
   if (inputs === undefined) {
     return [
-      'Evaluation is not in the time, since the number of inputs is not known (--data says it): held-out inputs at every step, test inputs thrice.',
+      'Evaluation is not in the time, since the number of inputs is not known (--data says it): ' +
+        'held-out inputs at every step, test inputs thrice.',
     ];
   }
   const { images, heldOutFraction, testImages } = inputs;

@@ -15,7 +15,9 @@ import { initialise } from '../../model/initialise.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import { dataSha256 } from '../../transfer/record.ts';
-import { DEFAULT_HISTORY_BUDGET_BYTES, readSettings, readSplit, requireZeroHead, skipPredicate, wantsZeroHead } from '../../transfer/settings.ts';
+import {
+  DEFAULT_HISTORY_BUDGET_BYTES, readSettings, readSplit, requireZeroHead, skipPredicate, wantsZeroHead,
+} from '../../transfer/settings.ts';
 import { partOf } from '../../transfer/trajectory.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { thatFile } from '../arguments.ts';
@@ -138,10 +140,11 @@ export const transferCommand = defineCommand({
     const choices = choicesOf(values);
     // Before any data is read, which takes seconds: whatever the bundle and the weights alone can refuse.
     requirePart(bundlePath, bundle, values, choices);
+    const heads = { ...values, 'zero-head': wantsZeroHead(choices, bundle.training) };
     const target =
       values.target === undefined
         ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
-        : await readStart(values.target, graph, { ...values, 'zero-head': wantsZeroHead(choices, bundle.training) }, compute, bundle.training);
+        : await readStart(values.target, graph, heads, compute, bundle.training);
     const like = await readLike(values.like, signal);
     const filesAs = async (state: NetworkState): Promise<LikeFiles | undefined> =>
       like === undefined || values.out === undefined ? undefined : filesLike(values.out, like, graph, state, bundle.training);
