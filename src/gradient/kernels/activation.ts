@@ -51,6 +51,28 @@ function registerRectifiers(): void {
   });
 }
 
+function registerClamp(): void {
+  // {x}, {ceiling} → min(max(x, 0), ceiling)
+  defineKernel('Clamp', (call) => {
+    const x = required(call, 'x');
+    const y = outputLike(call, x);
+    call.backend.core.kernels.clampF32(call.backend.pointer(x), call.backend.pointer(y), sizeOf(x), call.attrs['ceiling'] as number);
+    return y;
+  });
+  defineKernel('ClampGrad', (call) => {
+    const { backend } = call;
+    const dy = required(call, 'dy');
+    const dx = outputLike(call, dy);
+    const yPtr = backend.pointer(required(call, 'y'));
+    backend.core.kernels.clampGradientF32(backend.pointer(dy), yPtr, backend.pointer(dx), sizeOf(dy), call.attrs['ceiling'] as number);
+    return dx;
+  });
+  defineGradient('Clamp', {
+    outputs: [true],
+    gradient: (dy, [y], { ceiling, gradientInPlace }) => ({ x: () => run('ClampGrad', { dy, y }, { ceiling, inPlace: gradientInPlace }) }),
+  });
+}
+
 function registerSmooth(): void {
   // {x}, {map, slopes} → [y, slope] to differentiate, which needs the slope, or [y]. In place, x's buffer takes the slope, or y.
   defineKernel('SmoothMap', (call) => {
@@ -90,5 +112,6 @@ function registerSmooth(): void {
 
 export function registerActivations(): void {
   registerRectifiers();
+  registerClamp();
   registerSmooth();
 }

@@ -1,4 +1,4 @@
-/** Products, concatenation and slices along channels (the last axis), and the clamp of ReLU6. */
+/** Sums and products of two values, concatenation and slices along channels (the last axis). */
 import type { Tensor, TensorInfo } from '#tfjs';
 import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type InputGradients, type KernelCall } from './support.ts';
 
@@ -125,31 +125,8 @@ function registerBlocks(): void {
   defineGradient('SliceChannels', { gradient: (dy, _saved, attrs) => ({ x: () => run('SliceChannelsGrad', { dy }, attrs) }) });
 }
 
-function registerClamp(): void {
-  // {x}, {ceiling} → min(max(x, 0), ceiling)
-  defineKernel('Clamp', (call) => {
-    const x = required(call, 'x');
-    const y = outputLike(call, x);
-    call.backend.core.kernels.clampF32(call.backend.pointer(x), call.backend.pointer(y), sizeOf(x), call.attrs['ceiling'] as number);
-    return y;
-  });
-  defineKernel('ClampGrad', (call) => {
-    const { backend } = call;
-    const dy = required(call, 'dy');
-    const dx = outputLike(call, dy);
-    const yPtr = backend.pointer(required(call, 'y'));
-    backend.core.kernels.clampGradientF32(backend.pointer(dy), yPtr, backend.pointer(dx), sizeOf(dy), call.attrs['ceiling'] as number);
-    return dx;
-  });
-  defineGradient('Clamp', {
-    outputs: [true],
-    gradient: (dy, [y], { ceiling, gradientInPlace }) => ({ x: () => run('ClampGrad', { dy, y }, { ceiling, inPlace: gradientInPlace }) }),
-  });
-}
-
 export function registerCombining(): void {
   registerSums();
   registerProducts();
   registerBlocks();
-  registerClamp();
 }
