@@ -3,7 +3,7 @@ import { inferShapes, parameterName, type GraphNode, type ModelGraph, type Paddi
 import { featuresOf, isSequenceNode } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Instruction, ValueKey } from './instruction.ts';
-import type { SmoothMapAttributes } from './kernels/activation.ts';
+import type { MapAttributes, SmoothMapAttributes } from './kernels/activation.ts';
 import type { Attributes } from './kernels/support.ts';
 import { denseRows, reinterpret, sequenceInstructions } from './program-sequence.ts';
 
@@ -126,6 +126,8 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       const map = node.op === 'gelu' && node.approximate === 'tanh' ? 'gelu (tanh)' : node.op;
       return one('SmoothMap', { map, slopes: training } satisfies SmoothMapAttributes, { overwrites: true });
     }
+    case 'hardswish':
+      return one('Hardswish', { slopes: training } satisfies MapAttributes, { overwrites: true });
     case 'max_pool':
       return pool('MaxPoolWinners', node.kernel, node.stride, node.padding);
     case 'average_pool':

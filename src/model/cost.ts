@@ -99,6 +99,9 @@ function nodeFlops(node: GraphNode, inputs: readonly Shape[], shape: Shape): num
     case 'leaky_relu':
     case 'multiply':
       return out;
+    case 'hardswish':
+      // A sum, a clamp and two products, and three steps more for its slope.
+      return 7 * out;
     case 'silu':
     case 'tanh':
     case 'sigmoid':
@@ -244,7 +247,7 @@ interface Footprint {
 
 const PRODUCT: Footprint = { value: 'own', keeps: 'input', gradient: 'own' };
 const MAP: Footprint = { value: 'own', keeps: 'input', gradient: 'over the output' };
-const SMOOTH: Footprint = { value: 'own', keeps: 'slope', gradient: 'over the output' };
+const SLOPED: Footprint = { value: 'own', keeps: 'slope', gradient: 'over the output' };
 const OVERWRITING: Footprint = { value: 'over the input', keeps: 'output', gradient: 'over the output' };
 const MAXIMUM: Footprint = { value: 'own', keeps: 'winners', gradient: 'own' };
 const VIEW: Footprint = { value: 'of the input', keeps: 'nothing', gradient: 'over the output' };
@@ -264,10 +267,11 @@ export const footprints: { readonly [K in OperationName]: Footprint } = {
   layer_norm: MAP,
   rms_norm: MAP,
   layer_scale: MAP,
-  tanh: SMOOTH,
-  sigmoid: SMOOTH,
-  silu: SMOOTH,
-  gelu: SMOOTH,
+  tanh: SLOPED,
+  sigmoid: SLOPED,
+  silu: SLOPED,
+  hardswish: SLOPED,
+  gelu: SLOPED,
   relu: OVERWRITING,
   relu6: OVERWRITING,
   leaky_relu: OVERWRITING,

@@ -121,7 +121,8 @@ function functionalLayers(config: unknown): ReturnType<typeof layersOf> {
 }
 
 const activations: Readonly<Record<string, OperationName | undefined>> = {
-  relu: 'relu', relu6: 'relu6', sigmoid: 'sigmoid', tanh: 'tanh', silu: 'silu', swish: 'silu', gelu: 'gelu', softmax: 'softmax',
+  relu: 'relu', relu6: 'relu6', sigmoid: 'sigmoid', tanh: 'tanh', silu: 'silu', swish: 'silu', hard_silu: 'hardswish',
+  hard_swish: 'hardswish', gelu: 'gelu', softmax: 'softmax',
 };
 
 /** Layers that do nothing in evaluation. */

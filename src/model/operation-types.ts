@@ -57,6 +57,8 @@ export interface Operations {
   /** min(max(x, 0), 6). */
   relu6: Plain;
   silu: Plain;
+  /** x · relu6(x + 3) / 6. */
+  hardswish: Plain;
   tanh: Plain;
   sigmoid: Plain;
   /** x for x ≥ 0, slope · x below. */

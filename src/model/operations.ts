@@ -92,6 +92,7 @@ const rules: { readonly [K in OperationName]: OperationRule<K> } = {
   },
   relu: elementwise(() => ({ op: 'relu' })),
   silu: elementwise(() => ({ op: 'silu' })),
+  hardswish: elementwise(() => ({ op: 'hardswish' })),
   relu6: elementwise(() => ({ op: 'relu6' })),
   tanh: elementwise(() => ({ op: 'tanh' })),
   sigmoid: elementwise(() => ({ op: 'sigmoid' })),

@@ -91,6 +91,7 @@ const rules: { readonly [K in OperationName]: Rule<K> } = {
   relu: elementwise,
   relu6: elementwise,
   silu: elementwise,
+  hardswish: elementwise,
   tanh: elementwise,
   sigmoid: elementwise,
   leaky_relu: elementwise,

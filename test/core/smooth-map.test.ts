@@ -125,7 +125,7 @@ const maps = Object.keys(accuracies) as SmoothMap[];
 
 test('the document states these bounds', () => {
   const document = readFileSync(new URL('../../docs/gradient.md', import.meta.url), 'utf8');
-  const table = document.slice(document.indexOf('Largest errors of the activations'), document.indexOf('| their slopes'));
+  const table = document.slice(document.indexOf('Largest errors of the smooth activations'), document.indexOf('| their slopes'));
   const stated = [...table.matchAll(/^\| ([^|]+) \| ([0-9.]+)/gm)].map(([, name, bound]) => [
     (name as string).toLowerCase(),
     Number(bound),

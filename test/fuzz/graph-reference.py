@@ -69,8 +69,8 @@ def apply(node, inputs, of, training):
         return F.conv2d(pad(x, node["padding"]), own("weight"), bias, node["stride"], 0, node["dilation"], node["groups"])
     if op == "conv_transpose2d":
         return transposed(node, x, own("weight"), bias)
-    if op in ("relu", "relu6", "silu", "tanh", "sigmoid"):
-        return getattr(F if op in ("relu6", "silu") else torch, op)(x)
+    if op in ("relu", "relu6", "silu", "hardswish", "tanh", "sigmoid"):
+        return getattr(torch if op in ("relu", "tanh", "sigmoid") else F, op)(x)
     if op == "leaky_relu":
         return F.leaky_relu(x, node["slope"])
     if op == "gelu":

@@ -211,6 +211,8 @@ const lossCases: readonly GradientCase[] = [
 
 const combiningCases: readonly GradientCase[] = [
   operation('relu6 around its ceiling', around([2, 5, 4], { op: 'relu6' }), { shift: 6 }),
+  operation('hardswish around its floor', around([2, 5, 4], { op: 'hardswish' }), { shift: -3 }),
+  operation('hardswish around its ceiling', around([2, 5, 4], { op: 'hardswish' }), { shift: 3 }),
   operation('multiply', joined('multiply', [{ op: 'tanh' }], [{ op: 'conv2d', name: 'conv', out: 5, kernel: 1 }])),
   operation(
     'multiply by a factor a channel',
@@ -267,6 +269,7 @@ const activationCases: readonly GradientCase[] = (
     { op: 'tanh' },
     { op: 'sigmoid' },
     { op: 'silu' },
+    { op: 'hardswish' },
     { op: 'gelu' },
     { op: 'gelu', approximate: 'tanh' },
   ] as const

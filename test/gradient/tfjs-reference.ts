@@ -214,6 +214,8 @@ function apply(
       return tf.sigmoid(x);
     case 'silu':
       return tf.mul(x, tf.sigmoid(x));
+    case 'hardswish':
+      return tf.div(tf.mul(x, tf.relu6(tf.add(x, 3))), 6);
     case 'gelu':
       return node.approximate === 'tanh'
         ? tf.mul(tf.mul(x, 0.5), tf.add(1, tf.tanh(tf.mul(Math.sqrt(2 / Math.PI), tf.add(x, tf.mul(0.044715, tf.mul(x, tf.mul(x, x))))))))

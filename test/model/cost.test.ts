@@ -58,7 +58,7 @@ describe('what stays for the backward step is what the gradients of the kernels 
       if (outputsToSave[0] === true) saved.add('output');
       // A second output of other kernels is a few statistics.
       if (outputsToSave[1] === true && kernel.includes('Max')) saved.add('winners');
-      if (outputsToSave[1] === true && kernel === 'SmoothMap') saved.add('slope');
+      if (outputsToSave[1] === true && (kernel === 'SmoothMap' || kernel === 'Hardswish')) saved.add('slope');
     }
     return [...saved].toSorted();
   }

@@ -35,6 +35,7 @@ const maps: { [op: string]: (x: number) => number } = {
   tanh: Math.tanh,
   sigmoid: (x) => 1 / (1 + Math.exp(-x)),
   silu: (x) => x / (1 + Math.exp(-x)),
+  hardswish: (x) => (x * Math.min(Math.max(x + 3, 0), 6)) / 6,
 };
 
 /** The outputs of `count` inputs, one behind the other; `training` lets batch norm use the batch's statistics. */
@@ -63,6 +64,7 @@ function apply(
     case 'tanh':
     case 'sigmoid':
     case 'silu':
+    case 'hardswish':
       return x.map(maps[node.op] as (value: number) => number);
     case 'leaky_relu':
       return x.map((value) => (value > 0 ? value : node.slope * value));

@@ -75,6 +75,11 @@ describe('layers', () => {
     ]);
   });
 
+  test.each([['swish', 'silu'], ['hard_silu', 'hardswish'], ['hard_swish', 'hardswish'], ['tanh', 'tanh']])('activation %s is %s', (name, op) => {
+    const json = sequential([4], layer('Dense', 'a', { units: 3, activation: name }), layer('Dense', 'b', { units: 2 }));
+    expect(nodesOf(json)).toEqual(['a:dense', `a.activation:${op}`, 'b:dense']);
+  });
+
   test('`same` pads below and to the right first, as TensorFlow does', () => {
     const graph = graphFromLayersModel(
       sequential([8, 7, 3], conv('a', { strides: [2, 2] }), layer('Flatten', 'f'), layer('Dense', 'd', { units: 2 })),

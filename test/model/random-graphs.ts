@@ -121,6 +121,7 @@ class Grower {
       { op: 'gelu', approximate: 'tanh' },
       { op: 'sigmoid' },
       { op: 'relu6' },
+      { op: 'hardswish' },
       { op: 'leaky_relu', slope: this.#pick([0, 0.1, 1]) },
     ]);
   }

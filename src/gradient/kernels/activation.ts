@@ -1,22 +1,22 @@
 /**
- * Element-wise maps. The rectifiers keep their output and may write in place; the smooth maps keep their slope, which comes of the
- * same exponential as their value, in place of their input.
+ * Element-wise maps. The rectifiers keep their output and may write in place; the others keep their slope, most of which comes with
+ * the value, in place of their input.
  */
-import type { TensorInfo } from '#tfjs';
 import { UnsupportedError } from '../../core/errors.ts';
-import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type Attributes } from './support.ts';
+import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type Attributes, type KernelCall } from './support.ts';
 
 /** The smooth maps, by their numbers in `assembly/smooth-map.ts`. */
 export const smoothMaps = { tanh: 0, sigmoid: 1, silu: 2, gelu: 3, 'gelu (tanh)': 4 } as const;
 
 export type SmoothMap = keyof typeof smoothMaps;
 
-/** What the kernel `SmoothMap` is told. A type, so that an operation without a number does not compile. */
-export type SmoothMapAttributes = {
-  readonly map: SmoothMap;
+export type MapAttributes = {
   /** Whether the slope is wanted too. */
   readonly slopes: boolean;
 };
+
+/** What the kernel `SmoothMap` is told. A type, so that an operation without a number does not compile. */
+export type SmoothMapAttributes = MapAttributes & { readonly map: SmoothMap };
 
 function slopeOf(attrs: Attributes): number {
   const alpha = (attrs['alpha'] as number | undefined) ?? 0;
@@ -73,35 +73,40 @@ function registerClamp(): void {
   });
 }
 
-function registerSmooth(): void {
-  // {x}, {map, slopes} → [y, slope] to differentiate, which needs the slope, or [y]. In place, x's buffer takes the slope, or y.
-  defineKernel('SmoothMap', (call) => {
+/** Writes y = f(x) and, unless `slopePtr` is 0, slope = f′(x), either of which may lie over x. */
+type Map = (call: KernelCall, xPtr: number, yPtr: number, slopePtr: number, count: number) => void;
+
+/** {x}, {slopes, …} → [y, slope] to differentiate, which needs the slope, or [y]. In place, x's buffer takes the slope, or y. */
+function defineMap(name: string, map: Map): void {
+  defineKernel(name, (call) => {
     const { backend } = call;
-    const { kernels } = backend.core;
     const x = required(call, 'x');
-    const { map: name, slopes } = call.attrs as SmoothMapAttributes;
-    const map = (y: TensorInfo, slope?: TensorInfo): void =>
-      backend.core.scoped((scratch) => {
-        const slopePtr = slope === undefined ? 0 : backend.pointer(slope);
-        kernels.smoothMapF32(smoothMaps[name], backend.pointer(x), backend.pointer(y), slopePtr, sizeOf(x), scratch.bytes(kernels.smoothMapScratchBytes()));
-      });
-    if (!slopes) {
+    if (call.attrs['slopes'] !== true) {
       const y = outputLike(call, x);
-      map(y);
+      map(call, backend.pointer(x), backend.pointer(y), 0, sizeOf(x));
       return y;
     }
     const y = backend.makeOutput(x.shape, 'float32');
     const slope = outputLike(call, x);
-    map(y, slope);
+    map(call, backend.pointer(x), backend.pointer(y), backend.pointer(slope), sizeOf(x));
     return [y, slope];
   });
-  defineGradient('SmoothMap', {
+  defineGradient(name, {
     outputs: [false, true],
-    gradient: (dy, [slope], { gradientInPlace }) => ({
-      x: () => run('SmoothMapGrad', { dy, slope }, { inPlace: gradientInPlace }),
-    }),
+    gradient: (dy, [slope], { gradientInPlace }) => ({ x: () => run('MapGrad', { dy, slope }, { inPlace: gradientInPlace }) }),
   });
-  defineKernel('SmoothMapGrad', (call) => {
+}
+
+function registerMaps(): void {
+  defineMap('SmoothMap', ({ backend: { core }, attrs }, xPtr, yPtr, slopePtr, count) => {
+    const { kernels } = core;
+    const { map } = attrs as SmoothMapAttributes;
+    core.scoped((scratch) =>
+      kernels.smoothMapF32(smoothMaps[map], xPtr, yPtr, slopePtr, count, scratch.bytes(kernels.smoothMapScratchBytes())),
+    );
+  });
+  defineMap('Hardswish', hardswish);
+  defineKernel('MapGrad', (call) => {
     const dy = required(call, 'dy');
     const { backend } = call;
     const dx = outputLike(call, dy);
@@ -110,8 +115,41 @@ function registerSmooth(): void {
   });
 }
 
+/** Numbers that go through all steps of `hardswish` together: with what they become, they stay in the nearest cache. */
+const HARDSWISH_PIECE = 1024;
+
+/**
+ * x · h with h = relu6(x + 3) / 6, and its slope h + x · h′: as exact as a kernel of its own, and x itself from 3 on, since
+ * 6 · (1 / 6) rounds to 1. At −3 and 3, where it has two slopes, that of the outer side.
+ */
+function hardswish({ backend: { core } }: KernelCall, xPtr: number, yPtr: number, slopePtr: number, count: number): void {
+  const { kernels } = core;
+  core.scoped((scratch) => {
+    const constants = (value: number): number => {
+      const pointer = scratch.f32(HARDSWISH_PIECE);
+      core.f32(pointer, HARDSWISH_PIECE).fill(value);
+      return pointer;
+    };
+    const [threes, sixths, h] = [constants(3), constants(1 / 6), scratch.f32(HARDSWISH_PIECE)];
+    for (let start = 0; start < count; start += HARDSWISH_PIECE) {
+      const length = Math.min(HARDSWISH_PIECE, count - start);
+      const x = xPtr + 4 * start;
+      kernels.addRowF32(x, threes, h, 1, length);
+      kernels.clampF32(h, h, length, 6);
+      kernels.multiplyRowF32(h, sixths, h, 1, length);
+      // y may lie over x, and so may the slope, which reads it once more.
+      kernels.multiplyRowF32(x, h, yPtr + 4 * start, 1, length);
+      if (slopePtr === 0) continue;
+      const slope = slopePtr + 4 * start;
+      kernels.clampGradientF32(x, h, slope, length, 1);
+      kernels.multiplyRowF32(slope, sixths, slope, 1, length);
+      kernels.addF32(h, slope, length);
+    }
+  });
+}
+
 export function registerActivations(): void {
   registerRectifiers();
   registerClamp();
-  registerSmooth();
+  registerMaps();
 }
