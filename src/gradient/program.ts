@@ -1,6 +1,7 @@
 /** A graph as a list of tfjs kernel calls: which kernel, on which values and parameters, with which attributes. */
 import { inferShapes, parameterName, type GraphNode, type ModelGraph, type Padding, type Shape } from '../model/graph.ts';
-import { featuresOf, isSequenceNode } from '../model/operations-sequence.ts';
+import { featuresOf } from '../model/operation-support.ts';
+import { isSequenceNode } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Instruction, ValueKey } from './instruction.ts';
 import type { MapAttributes, SmoothMapAttributes } from './kernels/activation.ts';

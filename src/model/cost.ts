@@ -5,7 +5,8 @@
 import { requireInteger } from '../core/require.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { INPUT, inferShapes, parameterLayout, type GraphNode, type ModelGraph, type OperationName, type Shape } from './graph.ts';
-import { attentionShape, featuresOf } from './operations-sequence.ts';
+import { featuresOf } from './operation-support.ts';
+import { attentionShape } from './operations-sequence.ts';
 
 interface GradientCost {
   /** Of one forward pass. */

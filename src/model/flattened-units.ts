@@ -11,13 +11,13 @@ import {
   INPUT,
   inferShapes,
   inputShapes,
-  nodePath,
   parameterLayout,
   parameterName,
   type GraphNode,
   type ModelGraph,
   type Shape,
 } from './graph.ts';
+import { nodePath } from './operation-support.ts';
 import { ruleOf } from './operations.ts';
 import { permutationRuleOf } from './permutation-rules.ts';
 

@@ -10,6 +10,7 @@ import { limits } from '../core/limits.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { FieldReader } from './fields.ts';
 import type { GraphNode, ModelGraph, OperationName, ParameterRole, Shape } from './operation-types.ts';
+import { nodePath } from './operation-support.ts';
 import { operationNames, ruleOf } from './operations.ts';
 
 export type * from './operation-types.ts';
@@ -150,11 +151,6 @@ function scoresOf(graph: ModelGraph): { readonly classes: number; readonly label
 /** `<node>.<suffix>`, or the node's name alone where the suffix is empty (`nn.Parameter`s of the network itself). */
 export function parameterName(node: string, suffix: string): string {
   return suffix === '' ? node : `${node}.${suffix}`;
-}
-
-/** How errors name a node. */
-export function nodePath(node: { readonly name: string; readonly op: string }): string {
-  return `graph node ${describe(node.name)} (${node.op})`;
 }
 
 /** The shapes of a node's inputs, in order. */

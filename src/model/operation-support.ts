@@ -1,4 +1,5 @@
 /** What the rules of operations are made of: their type, shapes of windows, and the refusal of inputs that do not fit. */
+import { describe } from '../core/describe.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { FieldReader } from './fields.ts';
 import type { ModelGraph, NodeOf, OperationName, OperationOf, Padding, Pair, ParameterRole, Shape } from './operation-types.ts';
@@ -34,8 +35,13 @@ export interface Named {
   readonly op: string;
 }
 
+/** How errors name a node. */
+export function nodePath(node: Named): string {
+  return `graph node ${describe(node.name)} (${node.op})`;
+}
+
 export function misfit(node: Named, expected: string, got: string): never {
-  throw new InvalidArgumentError({ field: `graph node ${JSON.stringify(node.name)} (${node.op})`, expected, got });
+  throw new InvalidArgumentError({ field: nodePath(node), expected, got });
 }
 
 export const show = (shape: Shape): string => `[${shape.join(', ')}]`;
@@ -50,6 +56,15 @@ export function asImage(node: Named, inputs: readonly Shape[]): readonly [number
 }
 
 export const first = (inputs: readonly Shape[]): Shape => inputs[0] ?? [];
+
+/** Where the features of a value stand among its axes: the channels of an image, the last axis of everything else. */
+export function featureAxis(value: { readonly length: number }): number {
+  return value.length === 3 ? 0 : value.length - 1;
+}
+
+export function featuresOf(shape: Shape): number {
+  return shape[featureAxis(shape)] as number;
+}
 
 /** floor((extent + padding − dilation · (kernel − 1) − 1) / stride) + 1: the windows that fit, as PyTorch counts them. */
 export function windows(

@@ -1,8 +1,7 @@
 /** Rules of the operations that join values and take them apart: products, concatenation, slices. */
 import { sameShape } from '../tensor/tensor.ts';
 import type { Shape } from './operation-types.ts';
-import { featureAxis, featuresOf } from './operations-sequence.ts';
-import { ONE, first, misfit, none, show, type OperationRule } from './operation-support.ts';
+import { ONE, featureAxis, featuresOf, first, misfit, none, show, type OperationRule } from './operation-support.ts';
 
 const multiply: OperationRule<'multiply'> = {
   arity: [2, 2],

@@ -7,6 +7,8 @@ import {
   ONE,
   asImage,
   elementwise,
+  featureAxis,
+  featuresOf,
   first,
   misfit,
   none,
@@ -16,15 +18,6 @@ import {
   type ParameterDeclaration,
 } from './operation-support.ts';
 import type { GraphNode, NodeOf, OperationOf, Shape } from './operation-types.ts';
-
-/** Where the features of a value stand: the channels of an image, the last axis of everything else. */
-export function featureAxis(shape: Shape): number {
-  return shape.length === 3 ? 0 : shape.length - 1;
-}
-
-export function featuresOf(shape: Shape): number {
-  return shape[featureAxis(shape)] as number;
-}
 
 /** The one input as [tokens, features]. */
 function asSequence(node: Named, inputs: readonly Shape[]): readonly [number, number] {

@@ -1,6 +1,7 @@
 /** What a permutation rule says, and what many rules share. The rules stand in `permutation-rules*.ts`. */
 import type { Axis, AxisSets } from './axis-sets.ts';
 import type { GraphNode, NodeOf, OperationName, Shape } from './graph.ts';
+import { featureAxis } from './operation-support.ts';
 
 /** The axes of a value, without the batch axis. */
 export type ValueAxes = readonly Axis[];
@@ -34,6 +35,12 @@ export const reasons = {
 } as const;
 
 export const first = (inputs: readonly ValueAxes[]): ValueAxes => inputs[0] ?? [];
+
+/** The axis of a value's features. */
+export const featuresOf = (value: ValueAxes): Axis => value[featureAxis(value)] ?? [];
+
+/** The value with another axis of features. */
+export const withFeatures = (value: ValueAxes, features: Axis): ValueAxes => value.with(featureAxis(value), features);
 
 /** The operation acts on every element by itself, so what permutes its input permutes its output. */
 export const elementwise = (_node: GraphNode, inputs: readonly ValueAxes[]): NodeAxes => ({ value: first(inputs), parameters: {} });

@@ -6,17 +6,9 @@ import { elementCount } from '../tensor/tensor.ts';
 import type { Axis, AxisSegment, AxisSet, AxisSets } from './axis-sets.ts';
 import type { GraphNode } from './graph.ts';
 import { attentionShape, type SequenceOperation } from './operations-sequence.ts';
-import { elementwise, first, reasons, type NodeAxes, type PermutationRule, type ValueAxes } from './permutation-rule.ts';
+import { elementwise, featuresOf, first, reasons, withFeatures, type NodeAxes, type PermutationRule, type ValueAxes } from './permutation-rule.ts';
 
-const features = (inputs: readonly ValueAxes[]): Axis => {
-  const axes = first(inputs);
-  return axes[axes.length === 3 ? 0 : axes.length - 1] ?? [];
-};
-
-const withFeatures = (inputs: readonly ValueAxes[], axis: Axis): ValueAxes => {
-  const axes = first(inputs);
-  return axes.with(axes.length === 3 ? 0 : axes.length - 1, axis);
-};
+const features = (inputs: readonly ValueAxes[]): Axis => featuresOf(first(inputs));
 
 const norm = (_node: GraphNode, inputs: readonly ValueAxes[]): NodeAxes => ({
   value: first(inputs),
@@ -42,7 +34,7 @@ export const sequencePermutationRules: { readonly [K in SequenceOperation]: Perm
   dense: (node, inputs, _shape, sets) => {
     const out = sets.create(node.out, node.name);
     const into = features(inputs);
-    return { value: withFeatures(inputs, out), parameters: { weight: node.transposed ? [into, out] : [out, into], bias: [out] } };
+    return { value: withFeatures(first(inputs), out), parameters: { weight: node.transposed ? [into, out] : [out, into], bias: [out] } };
   },
   layer_norm: norm,
   rms_norm: norm,
@@ -114,6 +106,6 @@ export const sequencePermutationRules: { readonly [K in SequenceOperation]: Perm
   tied_dense: (node, inputs, _shape, sets, { tensorAxes }) => {
     const [vocabulary = [], columns = []] = tensorAxes.get(`${node.with}.weight`) ?? [];
     sets.unify(features(inputs), columns, `the weight of ${JSON.stringify(node.with)}`);
-    return { value: withFeatures(inputs, vocabulary), parameters: {} };
+    return { value: withFeatures(first(inputs), vocabulary), parameters: {} };
   },
 };

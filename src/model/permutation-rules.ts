@@ -3,8 +3,11 @@
  * its parameters. One rule a kind of operation; the rest of the permutation spec follows.
  */
 import type { Axis, AxisSets } from './axis-sets.ts';
-import { nodePath, type GraphNode, type OperationName, type Shape } from './graph.ts';
-import { elementwise, first, reasons, type NodeAxes, type PermutationRule as Rule, type ValueAxes } from './permutation-rule.ts';
+import type { GraphNode, OperationName, Shape } from './graph.ts';
+import { featureAxis, nodePath } from './operation-support.ts';
+import {
+  elementwise, featuresOf, first, reasons, withFeatures, type NodeAxes, type PermutationRule as Rule, type ValueAxes,
+} from './permutation-rule.ts';
 import { sequencePermutationRules } from './permutation-rules-sequence.ts';
 
 const spatial = (sets: AxisSets, shape: Shape): ValueAxes => shape.slice(1).map((extent) => sets.fixed(extent, reasons.spatial));
@@ -58,30 +61,26 @@ const groupNorm: Rule<'group_norm'> = (node, inputs, _shape, sets) => {
   return { value: first(inputs), parameters: { weight: [channels], bias: [channels] } };
 };
 
-const channelAxis = (value: ValueAxes): number => (value.length === 2 ? 1 : 0);
-const channelsOf = (value: ValueAxes): Axis => value[channelAxis(value)] ?? [];
-const withChannels = (value: ValueAxes, channels: Axis): ValueAxes => value.with(channelAxis(value), channels);
-
 /** The channels of each input go on moving by themselves; the tokens of all are the same. */
 const concatenation: Rule<'concat'> = (node, inputs, shape, sets, context) => {
   const value = first(inputs);
   for (const other of inputs.slice(1))
     if (value.length === 2) sets.unify(value[0] ?? [], other[0] ?? [], `the concatenation ${JSON.stringify(node.name)}`);
-  const channels = sets.concatenate(inputs.map(channelsOf), node.name);
-  return channels === null ? stayInPlace(node, inputs, shape, sets, context) : { value: withChannels(value, channels), parameters: {} };
+  const channels = sets.concatenate(inputs.map(featuresOf), node.name);
+  return channels === null ? stayInPlace(node, inputs, shape, sets, context) : { value: withFeatures(value, channels), parameters: {} };
 };
 
 /** What is taken goes on moving by itself, and so does what is left. */
 const slicing: Rule<'slice'> = (node, inputs, shape, sets, context) => {
-  const taken = sets.slice(channelsOf(first(inputs)), node.start, node.length, node.name);
-  return taken === null ? stayInPlace(node, inputs, shape, sets, context) : { value: withChannels(first(inputs), taken), parameters: {} };
+  const taken = sets.slice(featuresOf(first(inputs)), node.start, node.length, node.name);
+  return taken === null ? stayInPlace(node, inputs, shape, sets, context) : { value: withFeatures(first(inputs), taken), parameters: {} };
 };
 
 /** What is taken out of a factor or a head, or joined of axes that are products, stays where it is. */
 const stayInPlace: Rule<'concat' | 'slice'> = (node, inputs, shape, sets) => {
   const reason = `${node.op === 'concat' ? 'concatenated' : 'sliced'} by ${nodePath(node)}`;
-  for (const value of inputs) sets.fix(channelsOf(value), reason);
-  return { value: withChannels(first(inputs), sets.fixed(shape[shape.length === 2 ? 1 : 0] as number, reason)), parameters: {} };
+  for (const value of inputs) sets.fix(featuresOf(value), reason);
+  return { value: withFeatures(first(inputs), sets.fixed(shape[featureAxis(shape)] as number, reason)), parameters: {} };
 };
 
 const rules: { readonly [K in OperationName]: Rule<K> } = {

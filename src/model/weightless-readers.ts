@@ -3,8 +3,9 @@
  * what the scores of an attention are sums over, and what a slice leaves out. Traced axis by axis from the graph alone,
  * beside the permutation rules.
  */
-import { INPUT, inferShapes, type GraphNode, type ModelGraph, type NodeOf, type Shape } from './graph.ts';
-import { attentionShape, featureAxis } from './operations-sequence.ts';
+import { INPUT, inferShapes, inputShapes, type GraphNode, type ModelGraph, type NodeOf, type Shape } from './graph.ts';
+import { featureAxis } from './operation-support.ts';
+import { attentionShape } from './operations-sequence.ts';
 
 /** Names of nodes. */
 type Makers = ReadonlySet<string>;
@@ -17,13 +18,12 @@ const one = (makers: Makers, length: number): Stretches => [{ makers, length }];
 
 /** Nodes with weights some of whose units are read so. */
 export function readWithoutWeight(graph: ModelGraph): Makers {
-  const shapes = new Map<string, Shape>([...inferShapes(graph), [INPUT, graph.input]]);
+  const shapes = inferShapes(graph);
   const values = new Map<string, readonly Stretches[]>([[INPUT, graph.input.map((extent) => one(NOBODY, extent))]]);
   const read = new Set<string>();
   for (const node of graph.nodes) {
     const inputs = node.inputs.map((name) => values.get(name) as readonly Stretches[]);
-    const inputShapes = node.inputs.map((name) => shapes.get(name) as Shape);
-    for (const maker of makersOn(...unweighted(node, inputs, inputShapes))) read.add(maker);
+    for (const maker of makersOn(...unweighted(node, inputs, inputShapes(node, shapes)))) read.add(maker);
     values.set(node.name, axesOf(node, inputs, shapes.get(node.name) as Shape));
   }
   return read;

@@ -10,7 +10,7 @@ import { factorableWeights } from '../../src/gradient/network.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
 import { gradientCost } from '../../src/model/cost.ts';
 import { inferShapes, parameterLayout, parseGraph, type ModelGraph } from '../../src/model/graph.ts';
-import { featuresOf } from '../../src/model/operations-sequence.ts';
+import { featuresOf } from '../../src/model/operation-support.ts';
 import { lintPermutationSpec } from '../../src/model/permutation-lint.ts';
 import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { Random, streams } from '../../src/tensor/random.ts';

@@ -6,6 +6,7 @@
  */
 import { GraphBuilder, type Layer } from '../../src/model/builder.ts';
 import { inferShapes, type ModelGraph, type Padding } from '../../src/model/graph.ts';
+import { featureAxis } from '../../src/model/operation-support.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
 
 interface Value {
@@ -25,7 +26,6 @@ const elements = (shape: readonly number[]): number => shape.reduce((product, ex
 const divisorsOf = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1).filter((d) => n % d === 0);
 const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((extent, axis) => extent === b[axis]);
-const featureAxis = (shape: readonly number[]): number => (shape.length === 3 ? 0 : shape.length - 1);
 
 class Grower {
   readonly #random: Random;
