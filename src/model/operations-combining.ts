@@ -1,7 +1,19 @@
-/** Rules of the operations that join values and take them apart: products, concatenation, slices. */
+/** Rules of the operations that join values and take them apart: sums, products, concatenation, slices. */
 import { sameShape } from '../tensor/tensor.ts';
 import type { Shape } from './operation-types.ts';
 import { ONE, featureAxis, featuresOf, first, misfit, none, show, type OperationRule } from './operation-support.ts';
+
+const add: OperationRule<'add'> = {
+  arity: [2, Infinity],
+  parse: () => ({ op: 'add' }),
+  shape: (node, inputs) => {
+    for (const shape of inputs) {
+      if (!sameShape(shape, first(inputs))) misfit(node, 'inputs of one shape', inputs.map(show).join(' and '));
+    }
+    return first(inputs);
+  },
+  parameters: none,
+};
 
 const multiply: OperationRule<'multiply'> = {
   arity: [2, 2],
@@ -46,4 +58,4 @@ const slice: OperationRule<'slice'> = {
   parameters: none,
 };
 
-export const combiningRules = { multiply, concat, slice } as const;
+export const combiningRules = { add, multiply, concat, slice } as const;

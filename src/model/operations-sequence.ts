@@ -1,6 +1,6 @@
 /**
- * The rules of the operations that act on features, whatever stands before them (dense, norms, softmax), and of those that
- * make, mix and end sequences of tokens. Continues `operations.ts`.
+ * Rules of the operations that act on features, whatever stands before them (dense, norms, softmax), and of those that
+ * make, mix and end sequences of tokens.
  */
 import { elementCount } from '../tensor/tensor.ts';
 import {
