@@ -292,7 +292,7 @@ class Converter {
         return one('reshape', { shape: [x.shape[0], 1, 1] });
       }
       case 'Activation':
-        return this.#activated({ ...layer, name }, x, name);
+        return this.#activated(layer, x, name);
       case 'ReLU': {
         if ((config['negative_slope'] ?? 0) !== 0 || (config['threshold'] ?? 0) !== 0) no('.negative_slope', '0, with threshold 0');
         const most = config['max_value'] ?? null;

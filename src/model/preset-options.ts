@@ -1,4 +1,5 @@
-/** What a network by name can be told. */
+/** What a network by name can be told, and what several of them ask of it. */
+import { InvalidArgumentError } from '../core/errors.ts';
 import type { Shape } from './graph.ts';
 
 export interface PresetOptions {
@@ -35,4 +36,24 @@ export interface PresetOptions {
    * dense layers, so that its checkpoints fit images of any size; without, they see what is left of the image.
    */
   readonly stem?: 'imagenet' | 'cifar';
+}
+
+/** @throws InvalidArgumentError unless the input is [channels, height, width]. */
+export function requireImage(input: Shape): void {
+  if (input.length !== 3) {
+    throw new InvalidArgumentError({ field: 'input', expected: '[channels, height, width]', got: `[${input.join(', ')}]` });
+  }
+}
+
+/** @throws InvalidArgumentError unless a `width` that multiplies published channel counts is in (0, 64]. */
+export function requireFactor(width: number): void {
+  if (!(width > 0 && width <= 64)) {
+    throw new InvalidArgumentError({ field: 'width', expected: 'a factor in (0, 64]', got: String(width) });
+  }
+}
+
+/** Published channel counts times a factor, rounded, at least 1. @throws InvalidArgumentError as `requireFactor`. */
+export function scaledChannels(channels: readonly number[], factor = 1): readonly number[] {
+  requireFactor(factor);
+  return channels.map((count) => Math.max(1, Math.round(count * factor)));
 }

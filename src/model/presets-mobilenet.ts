@@ -2,12 +2,10 @@
  * torchvision's MobileNetV2 (Sandler et al. 2018, table 2), layer for layer and name for name, so that its checkpoints load as they
  * are. Dropout is left out: it has no parameters and does nothing in evaluation.
  */
-import { InvalidArgumentError } from '../core/errors.ts';
 import { requireChoice } from '../core/require.ts';
 import { sequential, type Layer, type Residual } from './builder.ts';
 import type { ModelGraph } from './graph.ts';
-import type { PresetOptions } from './preset-options.ts';
-import { requireImage } from './presets-torchvision.ts';
+import { requireFactor, requireImage, type PresetOptions } from './preset-options.ts';
 
 /** Expansion, channels, blocks, stride of the first block. */
 const stages = [
@@ -22,7 +20,7 @@ const stages = [
 
 export function mobilenetV2({ input, classes, width = 1, stem: chosen }: PresetOptions): ModelGraph {
   requireImage(input);
-  if (!(width > 0 && width <= 64)) throw new InvalidArgumentError({ field: 'width', expected: 'a factor in (0, 64]', got: String(width) });
+  requireFactor(width);
   // For small images the first two reductions are left out, as the usual CIFAR variants do: 32×32 ends at 4×4.
   const small = requireChoice('stem', chosen ?? 'imagenet', ['imagenet', 'cifar']) === 'cifar';
   let channels = roundedChannels(32 * width);

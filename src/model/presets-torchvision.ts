@@ -2,11 +2,10 @@
  * torchvision's residual and VGG networks, layer for layer and name for name, so that its checkpoints load as they are.
  * Dropout is left out: it has no parameters and does nothing in evaluation.
  */
-import { InvalidArgumentError } from '../core/errors.ts';
 import { requireChoice, requireInteger } from '../core/require.ts';
 import { sequential, type Layer, type Residual } from './builder.ts';
-import type { ModelGraph, Shape } from './graph.ts';
-import type { PresetOptions } from './preset-options.ts';
+import type { ModelGraph } from './graph.ts';
+import { requireImage, scaledChannels, type PresetOptions } from './preset-options.ts';
 
 type Preset = (options: PresetOptions) => ModelGraph;
 
@@ -125,18 +124,4 @@ function vgg(stages: readonly number[], norm: boolean): Preset {
     );
     return sequential(input, layers);
   };
-}
-
-/** Published channel counts times a factor, rounded, at least 1. */
-export function scaledChannels(channels: readonly number[], factor = 1): readonly number[] {
-  if (!(factor > 0 && factor <= 64)) {
-    throw new InvalidArgumentError({ field: 'width', expected: 'a factor in (0, 64]', got: String(factor) });
-  }
-  return channels.map((count) => Math.max(1, Math.round(count * factor)));
-}
-
-export function requireImage(input: Shape): void {
-  if (input.length !== 3) {
-    throw new InvalidArgumentError({ field: 'input', expected: '[channels, height, width]', got: `[${input.join(', ')}]` });
-  }
 }

@@ -6,8 +6,7 @@ import { InvalidArgumentError } from '../core/errors.ts';
 import { requireInteger } from '../core/require.ts';
 import { GraphBuilder, sequential, type Layer, type Residual } from './builder.ts';
 import type { ModelGraph, Shape } from './graph.ts';
-import { requireImage } from './presets-torchvision.ts';
-import type { PresetOptions } from './preset-options.ts';
+import { requireImage, type PresetOptions } from './preset-options.ts';
 
 type Layers = readonly (Layer | Residual)[];
 

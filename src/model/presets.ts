@@ -2,18 +2,27 @@
  * Networks by name. Parameter names follow the published PyTorch code of each, so that its checkpoints load as they are.
  */
 import { requireChoice, requireInteger, requireMembers } from '../core/require.ts';
-import { requireOptions } from '../core/options.ts';
-import type { OptionNames } from '../core/options.ts';
+import { requireOptions, type OptionNames } from '../core/options.ts';
 import { GraphBuilder, sequential, type Layer } from './builder.ts';
 import type { ModelGraph } from './graph.ts';
 import { mobilenetV2 } from './presets-mobilenet.ts';
-import { basicBlock, requireImage, scaledChannels, torchvisionPresets } from './presets-torchvision.ts';
+import { basicBlock, torchvisionPresets } from './presets-torchvision.ts';
 import { transformerPresets } from './presets-transformers.ts';
-import type { PresetOptions } from './preset-options.ts';
+import { requireImage, scaledChannels, type PresetOptions } from './preset-options.ts';
 
 export type { PresetOptions };
 
-const presets = { mlp, conv4, conv6, conv8, 'small-conv': smallConv, 'resnet-small': resnetSmall, ...torchvisionPresets, mobilenet_v2: mobilenetV2, ...transformerPresets } as const;
+const presets = {
+  mlp,
+  conv4,
+  conv6,
+  conv8,
+  'small-conv': smallConv,
+  'resnet-small': resnetSmall,
+  ...torchvisionPresets,
+  mobilenet_v2: mobilenetV2,
+  ...transformerPresets,
+} as const;
 
 export type PresetName = keyof typeof presets;
 
@@ -21,7 +30,18 @@ export const presetNames = Object.keys(presets) as readonly PresetName[];
 
 /** Of all presets: which of them a network reads stands beside each in `PresetOptions`. */
 const optionNames: OptionNames<PresetOptions> = {
-  input: true, classes: true, widths: true, activation: true, bias: true, width: true, depth: true, heads: true, patch: true, positions: true, blocks: true, stem: true,
+  input: true,
+  classes: true,
+  widths: true,
+  activation: true,
+  bias: true,
+  width: true,
+  depth: true,
+  heads: true,
+  patch: true,
+  positions: true,
+  blocks: true,
+  stem: true,
 };
 
 /**
