@@ -4,8 +4,6 @@ import { attentionShape, type SequenceNode } from '../model/operations-sequence.
 import { elementCount } from '../tensor/tensor.ts';
 import type { Instruction, ValueKey } from './instruction.ts';
 
-type ParameterOf = (suffix: string) => string;
-
 /** One call with the node's name as its output. */
 function one(node: GraphNode, kernel: string, more: Partial<Instruction>): Instruction[] {
   return [{ output: node.name, kernel, values: { x: node.inputs[0] as string }, parameters: {}, attrs: {}, overwrites: false, ...more }];
@@ -16,22 +14,30 @@ export function reinterpret(node: GraphNode, x: ValueKey, from: Shape, to: Shape
   return one(node, 'Reinterpret', { values: { x }, attrs: { shape: to, from } });
 }
 
-export function denseRows(node: NodeOf<'dense'>, x: string, parameter: ParameterOf): Instruction[] {
-  return one(node, 'DenseRows', {
-    values: { x },
-    parameters: { weight: parameter('weight'), ...(node.bias ? { bias: parameter('bias') } : {}) },
-    attrs: { transposed: node.transposed === true },
+/** Parameters of a call that takes the weight by this name, and the bias where the layer has one. */
+export function weightAndBias({ name, bias }: GraphNode & { readonly bias: boolean }, weight: string): Instruction['parameters'] {
+  return { [weight]: parameterName(name, 'weight'), ...(bias ? { bias: parameterName(name, 'bias') } : {}) };
+}
+
+function dense(node: NodeOf<'dense'>, from: Shape): Instruction[] {
+  if (from.length !== 1 || node.transposed) {
+    return one(node, 'DenseRows', { parameters: weightAndBias(node, 'weight'), attrs: { transposed: node.transposed === true } });
+  }
+  // x [count, in] · Wᵀ with W [out, in]: PyTorch's layout is read as it is.
+  return one(node, node.bias ? '_FusedMatMul' : 'BatchMatMul', {
+    values: { a: node.inputs[0] as string },
+    parameters: weightAndBias(node, 'b'),
+    attrs: { transposeA: false, transposeB: true, activation: 'linear' },
   });
 }
 
-export function sequenceInstructions(
-  node: SequenceNode, inputs: readonly Shape[], parameter: ParameterOf,
-): Instruction[] {
+export function sequenceInstructions(node: SequenceNode, inputs: readonly Shape[]): Instruction[] {
+  const parameter = (suffix: string): string => parameterName(node.name, suffix);
   const x = node.inputs[0] as string;
   const from = inputs[0] as Shape;
   switch (node.op) {
     case 'dense':
-      return denseRows(node, x, parameter);
+      return dense(node, from);
     case 'layer_norm':
       return one(node, 'RowNorm', {
         parameters: { scale: parameter('weight'), shift: parameter('bias') }, attrs: { epsilon: node.epsilon, centre: true },
@@ -88,7 +94,7 @@ export function sequenceInstructions(
 }
 
 /** The extents of a value where it is computed: images have their channels last. */
-function inside(shape: Shape): Shape {
+export function inside(shape: Shape): Shape {
   return shape.length === 3 ? [...shape.slice(1), shape[0] as number] : shape;
 }
 

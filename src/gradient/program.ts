@@ -6,7 +6,7 @@ import { elementCount } from '../tensor/tensor.ts';
 import type { Instruction, ValueKey } from './instruction.ts';
 import type { MapAttributes, SmoothMapAttributes } from './kernels/activation.ts';
 import type { Attributes } from './kernels/support.ts';
-import { denseRows, reinterpret, sequenceInstructions } from './program-sequence.ts';
+import { inside, reinterpret, sequenceInstructions, weightAndBias } from './program-sequence.ts';
 
 export interface Program {
   readonly instructions: readonly Instruction[];
@@ -71,12 +71,9 @@ function withRectifiers(instructions: readonly Instruction[], readers: ReadonlyM
 /** tfjs's explicit padding. */
 const explicit = ([top, bottom, left, right]: Padding): number[][] => [[0, 0], [top, bottom], [left, right], [0, 0]];
 
-/** [height, width, channels] of a shape [channels, height, width]; a vector stays as it is. */
-const channelsLast = ([channels, ...pixels]: Shape): readonly number[] => [...pixels, channels as number];
-
 function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape, training: boolean): Instruction[] {
   const x = node.inputs[0] as string;
-  const imageShape = channelsLast(inputs[0] as Shape);
+  const imageShape = inside(inputs[0] as Shape);
   const parameter = (suffix: string): string => parameterName(node.name, suffix);
   const one = (kernel: string, attrs: Attributes = {}, more: Partial<Instruction> = {}): Instruction[] => [
     { output: node.name, kernel, values: { x }, parameters: {}, attrs, overwrites: false, ...more },
@@ -84,34 +81,25 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
   const pool = (kernel: string, filterSize: readonly number[], strides: readonly number[], padding: Padding): Instruction[] =>
     one(kernel, { filterSize, strides, pad: explicit(padding), imageShape });
   switch (node.op) {
-    case 'dense':
-      if (inputs[0]?.length !== 1 || node.transposed) return denseRows(node, x, parameter);
-      // x [count, in] · Wᵀ with W [out, in]: PyTorch's layout is read as it is.
-      return one(
-        node.bias ? '_FusedMatMul' : 'BatchMatMul',
-        { transposeA: false, transposeB: true, activation: 'linear' },
-        { values: { a: x }, parameters: { b: parameter('weight'), ...(node.bias ? { bias: parameter('bias') } : {}) } },
-      );
     case 'conv2d':
       return one(
         node.bias ? 'FusedConv2D' : 'Conv2D',
         { strides: node.stride, pad: explicit(node.padding), dilations: node.dilation, groups: node.groups, dataFormat: 'NHWC' },
-        { parameters: { filter: parameter('weight'), ...(node.bias ? { bias: parameter('bias') } : {}) } },
+        { parameters: weightAndBias(node, 'filter') },
       );
     case 'conv_transpose2d': {
-      const [top, bottom, left, right] = node.padding;
       const [height, width] = shape.slice(1) as [number, number];
       return one(
         'TransposedConv2D',
         {
           strides: node.stride,
-          pad: explicit([top, bottom, left, right]),
+          pad: explicit(node.padding),
           dilations: node.dilation,
           groups: node.groups,
           dataFormat: 'NHWC',
           outputShape: [height, width, node.out],
         },
-        { parameters: { filter: parameter('weight'), ...(node.bias ? { bias: parameter('bias') } : {}) } },
+        { parameters: weightAndBias(node, 'filter') },
       );
     }
     case 'relu':
@@ -174,6 +162,6 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       }));
     }
     default:
-      return isSequenceNode(node) ? sequenceInstructions(node, inputs, parameter) : (node satisfies never);
+      return isSequenceNode(node) ? sequenceInstructions(node, inputs) : (node satisfies never);
   }
 }
