@@ -12,8 +12,8 @@ import { assignBlocks } from './block-assignment.ts';
 import { descend, requireSolveOptions } from './coordinate-descent.ts';
 import type { MatchingResult, SolveOptions } from './coordinate-descent.ts';
 import type { GradientHistory } from './history.ts';
-import { expandSlices } from './layout.ts';
 import type { GroupLayout, PairedTensor } from './layout.ts';
+import { expandSlices } from './live-slices.ts';
 import { matchingObjective } from './objective.ts';
 import { requirePermutations } from './permutation.ts';
 

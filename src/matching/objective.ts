@@ -4,8 +4,9 @@
  */
 import type { Core } from '../core/core.ts';
 import type { GradientHistory } from './history.ts';
-import { positionsOf } from './layout.ts';
-import type { PairedTensor, StoredPair, TermLayout } from './layout.ts';
+import type { PairedTensor, TermLayout } from './layout.ts';
+import { positionsOf } from './live-slices.ts';
+import type { StoredPair } from './live-slices.ts';
 
 /** Σ over pairs and permutable tensors of ⟨target, π(source)⟩, to f32. `permutations` in the layout's order of groups. */
 export function matchingObjective(history: GradientHistory, permutations: readonly Int32Array[]): number {

@@ -1,11 +1,11 @@
 /** A gradient pair as matching takes it: checked against the layout, cut into the layout's pieces and weighed. */
-import { InvalidArgumentError } from '../core/errors.ts';
-import { getTensor, requireFinite, requireSameLayout, requireWhole, sameShape } from '../tensor/tensor.ts';
+import { getTensor, requireFinite, requireSameLayout, requireWhole } from '../tensor/tensor.ts';
 import type { NamedTensors } from '../tensor/tensor.ts';
 import { selectPiece } from './arrangement.ts';
 import type { MatchingLayout } from './layout.ts';
 import { pairSums, pairWeights } from './pair-weights.ts';
 import type { PairWeights } from './pair-weights.ts';
+import { requireSpecShape, specOf } from './permutation.ts';
 
 /** Both sides of an entry of the layout, unscaled. */
 export interface PairPiece {
@@ -49,15 +49,6 @@ export function pairPieces(
 }
 
 function requireKnownShapes({ spec, paired }: MatchingLayout, tensors: NamedTensors): void {
-  for (const [name, { shape }] of tensors) {
-    const known = spec.tensors.get(name);
-    if (known === undefined || !sameShape(known.shape, shape)) {
-      throw new InvalidArgumentError({
-        field: name,
-        expected: known === undefined ? 'a tensor of the permutation spec' : `shape [${known.shape.join(', ')}]`,
-        got: known === undefined ? 'one it lacks' : `[${shape.join(', ')}]`,
-      });
-    }
-  }
+  for (const [name, tensor] of tensors) requireSpecShape(specOf(spec, name), tensor, name);
   for (const { tensor } of paired) getTensor(tensors, tensor);
 }

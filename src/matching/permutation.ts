@@ -173,6 +173,15 @@ export function composePermutations(first: Permutations, second: Permutations): 
   return composed;
 }
 
+/** The spec of a tensor. @throws InvalidArgumentError where there is none. */
+export function specOf(spec: PermutationSpec, name: string): TensorSpec {
+  const tensorSpec = spec.tensors.get(name);
+  if (tensorSpec === undefined) {
+    throw new InvalidArgumentError({ field: name, expected: 'a tensor of the permutation spec', got: 'one it lacks' });
+  }
+  return tensorSpec;
+}
+
 /**
  * Applies the permutations to every axis of every tensor that carries them (axes of the spec's VIEW of the tensor);
  * the inputs stay untouched, tensors without a moving axis are passed on, not copied.
@@ -186,11 +195,7 @@ export function permuteTensors(spec: PermutationSpec, tensors: NamedTensors, per
   requirePermutations(spec, perms);
   const permuted = new Map<string, Tensor>();
   for (const [name, tensor] of tensors) {
-    const tensorSpec = spec.tensors.get(name);
-    if (tensorSpec === undefined) {
-      throw new InvalidArgumentError({ field: name, expected: 'a tensor of the permutation spec', got: 'one it lacks' });
-    }
-    permuted.set(name, permuteTensor(tensorSpec, tensor, perms, name));
+    permuted.set(name, permuteTensor(specOf(spec, name), tensor, perms, name));
   }
   return permuted;
 }
@@ -203,6 +208,7 @@ function permuteTensor(spec: TensorSpec, tensor: Tensor, perms: Permutations, fi
   return { shape: tensor.shape, data: gatherAxes(tensor.data, spec.view, axisPerms) };
 }
 
+/** @throws InvalidArgumentError unless the tensor has the spec's shape. */
 export function requireSpecShape(spec: TensorSpec, tensor: Tensor, field: string): void {
   if (!sameShape(spec.shape, tensor.shape)) {
     throw new InvalidArgumentError({

@@ -5,11 +5,10 @@
  * through arrays of their own.
  */
 import type { Core, Scratch } from '../core/core.ts';
-import { InvalidArgumentError } from '../core/errors.ts';
-import type { PermutationSpec, TensorSpec } from '../model/permutation-spec.ts';
+import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { getTensor } from '../tensor/tensor.ts';
 import type { NamedTensors, Tensor, TensorWriter } from '../tensor/tensor.ts';
-import { axisPermutations, requirePermutations, requireSpecShape, walkOf } from './permutation.ts';
+import { axisPermutations, requirePermutations, requireSpecShape, specOf, walkOf } from './permutation.ts';
 import type { Permutations, Walk } from './permutation.ts';
 
 /** Numbers of a piece. */
@@ -110,14 +109,6 @@ export function readWritten(core: Core, write: TensorWriter, like: NamedTensors,
     });
   }
   return tensors;
-}
-
-/** The spec of a tensor. @throws InvalidArgumentError where there is none. */
-export function specOf(spec: PermutationSpec, name: string): TensorSpec {
-  const tensorSpec = spec.tensors.get(name);
-  if (tensorSpec === undefined)
-    throw new InvalidArgumentError({ field: name, expected: 'a tensor of the permutation spec', got: 'one it lacks' });
-  return tensorSpec;
 }
 
 /** base + the numbers at `changePtr` in the order of the walk. */

@@ -9,9 +9,8 @@ import { limits } from '../core/limits.ts';
 import type { PermutationSpec, TensorSpec } from '../model/permutation-spec.ts';
 import { getTensor, tensorBytes } from '../tensor/tensor.ts';
 import type { NamedTensors, TensorWriter } from '../tensor/tensor.ts';
-import { axisPermutations, requirePermutations, requireSpecShape, walkOf } from './permutation.ts';
+import { axisPermutations, requirePermutations, requireSpecShape, specOf, walkOf } from './permutation.ts';
 import type { Permutations } from './permutation.ts';
-import { specOf } from './permuted-change.ts';
 
 /** What such a line takes of a heap for parameters of so many bytes; 0 where they are too many. */
 export function residentLineBytes(parameterBytes: number, heapLimitBytes: number): number {

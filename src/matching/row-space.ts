@@ -39,6 +39,13 @@ export interface Coordinates {
   readonly right: Float32Array;
 }
 
+/** A matrix [rows, width] on the heap, and what each of its rows is multiplied by. */
+interface ScaledRows {
+  readonly matrixPtr: number;
+  readonly scales: Float64Array;
+  readonly width: number;
+}
+
 /** The largest rank at which T [m, k] · S [n, k]ᵀ is worth doing through a basis; 0 where none is. */
 export function largestUsefulRank(m: number, n: number, k: number): number {
   if (2 * m * n * k < SMALLEST_PRODUCT) return 0;
@@ -70,18 +77,17 @@ export function factorise(
 function rowBasis(core: Core, matrixPtr: number, rows: number, width: number, mostRank: number): Float32Array | undefined {
   const { kernels } = core;
   return core.scoped((scratch) => {
-    const scales = inverseNorms(core, matrixPtr, rows, width);
-    const sumCount = mostRank;
-    const sumsPtr = signedSums(core, scratch, matrixPtr, scales, width, sumCount, 0);
+    const matrix: ScaledRows = { matrixPtr, scales: inverseNorms(core, matrixPtr, rows, width), width };
+    const sumsPtr = signedSums(core, scratch, matrix, mostRank, 0);
     const rowBytes = 8 * width;
-    const norms = Float64Array.from({ length: sumCount }, (_, sum) =>
+    const norms = Float64Array.from({ length: mostRank }, (_, sum) =>
       kernels.orthogonaliseF64(sumsPtr, 0, sumsPtr + sum * rowBytes, width),
     );
     const largest = norms.reduce((a, b) => Math.max(a, b), 0);
     let rank = 0;
     let surplus = 0;
     // The basis takes the place of the sums it is made from: there are never more rows of it than sums used.
-    for (let sum = 0; sum < sumCount && surplus < SURPLUS_SUMS; sum++) {
+    for (let sum = 0; sum < mostRank && surplus < SURPLUS_SUMS; sum++) {
       const vectorPtr = sumsPtr + sum * rowBytes;
       const squared = kernels.orthogonaliseF64(sumsPtr, rank, vectorPtr, width);
       if (surplus > 0 || squared <= ROUNDING * ROUNDING * largest) surplus++;
@@ -93,15 +99,14 @@ function rowBasis(core: Core, matrixPtr: number, rows: number, width: number, mo
       rank++;
     }
     if (surplus < SURPLUS_SUMS) return undefined;
-    return misses(core, scratch, matrixPtr, scales, width, sumsPtr, rank) ? undefined : Float32Array.from(core.f64(sumsPtr, rank * width));
+    return misses(core, scratch, matrix, sumsPtr, rank) ? undefined : Float32Array.from(core.f64(sumsPtr, rank * width));
   });
 }
 
 /** Whether fresh sums say that the basis leaves more of the matrix than rounding. Their squares add up to those of the rows on average. */
-function misses(
-  core: Core, scratch: Scratch, matrixPtr: number, scales: Float64Array, width: number, basisPtr: number, rank: number,
-): boolean {
-  const sumsPtr = signedSums(core, scratch, matrixPtr, scales, width, CHECKING_SUMS, 1);
+function misses(core: Core, scratch: Scratch, matrix: ScaledRows, basisPtr: number, rank: number): boolean {
+  const { width } = matrix;
+  const sumsPtr = signedSums(core, scratch, matrix, CHECKING_SUMS, 1);
   let whole = 0;
   let left = 0;
   for (let sum = 0; sum < CHECKING_SUMS; sum++) {
@@ -124,9 +129,9 @@ function inverseNorms(core: Core, matrixPtr: number, rows: number, width: number
   });
 }
 
-/** Sums [count, width] f64 of the scaled rows, each row in one of them with a random sign. */
+/** Sums [count, width] f64 of the scaled rows, each row in one of them with a random sign; `index` of the random numbers' stream. */
 function signedSums(
-  core: Core, scratch: Scratch, matrixPtr: number, scales: Float64Array, width: number, count: number, index: number,
+  core: Core, scratch: Scratch, { matrixPtr, scales, width }: ScaledRows, count: number, index: number,
 ): number {
   const random = new Random(0, streams.rowSums, index);
   const places = random.permutation(scales.length).map((place) => place % count);

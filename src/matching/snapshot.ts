@@ -7,7 +7,8 @@ import { takeArray } from '../tensor/named-arrays.ts';
 import type { NamedArrays, NumberArray } from '../tensor/named-arrays.ts';
 import { codedRows, exactRows } from './coding.ts';
 import type { CodedRows } from './coding.ts';
-import type { LiveSlices, PairedTensor } from './layout.ts';
+import type { PairedTensor } from './layout.ts';
+import type { LiveSlices } from './live-slices.ts';
 
 /** Where a remembered similarity matrix belongs, in the order in which they are forgotten. */
 export interface AnchorFacts {

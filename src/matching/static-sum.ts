@@ -7,8 +7,8 @@ import type { Core, Scratch } from '../core/core.ts';
 import { matmulLeavingOutZeros } from '../core/sparse-matmul.ts';
 import { takeArray } from '../tensor/named-arrays.ts';
 import type { NamedArrays, NumberArray } from '../tensor/named-arrays.ts';
-import { liveOffsets, liveUnits } from './layout.ts';
 import type { StaticTensor } from './layout.ts';
+import { liveOffsets, liveUnits } from './live-slices.ts';
 import { factorise, largestUsefulRank } from './row-space.ts';
 
 /** Products with so few terms are always gathered. */

@@ -5,7 +5,8 @@
 import { MalformedFileError } from '../core/errors.ts';
 import type { NamedArrays, NumberArray } from '../tensor/named-arrays.ts';
 import { quantisedBytes, quantisedRows } from './coding.ts';
-import type { LiveSlices, PairedTensor, StoredPair } from './layout.ts';
+import type { PairedTensor } from './layout.ts';
+import type { LiveSlices, StoredPair } from './live-slices.ts';
 import { putSlices, takeSlices } from './snapshot.ts';
 import type { HistoryFacts } from './snapshot.ts';
 

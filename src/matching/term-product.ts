@@ -4,8 +4,9 @@
  * and units whose gradients are all zero take no part.
  */
 import type { Core, Scratch } from '../core/core.ts';
-import { positionsOf } from './layout.ts';
-import type { LiveSlices, StoredPair, TermLayout } from './layout.ts';
+import type { TermLayout } from './layout.ts';
+import { positionsOf } from './live-slices.ts';
+import type { LiveSlices, StoredPair } from './live-slices.ts';
 
 /** Elements of one operand that lie on the heap at a time (4 MiB), unless a single slice is larger. */
 const CHUNK_ELEMENTS = 2 ** 20;
