@@ -1,6 +1,8 @@
 /** Sums and products of two values, concatenation and slices along channels (the last axis). */
 import type { Tensor, TensorInfo } from '#tfjs';
-import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type InputGradients, type KernelCall } from './support.ts';
+import {
+  defineGradient, defineKernel, outputLike, required, run, sizeOf, sumInDoubles, type InputGradients, type KernelCall,
+} from './support.ts';
 
 const channelsOf = (info: TensorInfo): number => info.shape.at(-1) ?? 1;
 const withChannels = (info: TensorInfo, channels: number): number[] => [...info.shape.slice(0, -1), channels];
@@ -28,20 +30,17 @@ function multiply(call: KernelCall, a: TensorInfo, b: TensorInfo): TensorInfo {
 /** Gradient of b: Σ over an image's rows of dy · a, in f64. */
 function factorGradient(call: KernelCall): TensorInfo {
   const { backend } = call;
-  const { core } = backend;
   const [a, b, dy] = [required(call, 'a'), required(call, 'b'), required(call, 'dy')];
   const [images, rows, columns] = factorRows(a, b);
   if (images === 1 && rows === 1) return multiply(call, dy, a);
   const db = backend.makeOutput(b.shape, 'float32');
-  core.scoped((scratch) => {
-    const sums = scratch.f64(columns, 'sums');
-    for (let n = 0; n < images; n++) {
-      const at = 4 * n * rows * columns;
-      core.f64(sums, columns).fill(0);
-      core.kernels.columnProductSumsF32(backend.pointer(dy) + at, backend.pointer(a) + at, rows, columns, sums);
-      core.f32(backend.pointer(db) + 4 * n * columns, columns).set(core.f64(sums, columns));
-    }
-  });
+  const [aPtr, dyPtr, dbPtr] = [backend.pointer(a), backend.pointer(dy), backend.pointer(db)];
+  for (let n = 0; n < images; n++) {
+    const at = 4 * n * rows * columns;
+    sumInDoubles(backend, dbPtr + 4 * n * columns, columns, (sums) =>
+      backend.core.kernels.columnProductSumsF32(dyPtr + at, aPtr + at, rows, columns, sums),
+    );
+  }
   return db;
 }
 

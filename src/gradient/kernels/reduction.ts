@@ -1,20 +1,23 @@
 /** Sum and Mean with f64 accumulators: the stock kernel adds a million f32 one after the other and loses 2e-5. */
 import type { TensorInfo } from '#tfjs';
+import { elementCount } from '../../tensor/tensor.ts';
 import { defineGradient, defineKernel, required, run, sizeOf, type KernelCall } from './support.ts';
 
-const product = (extents: readonly number[]): number => extents.reduce((total, extent) => total * extent, 1);
+/** The attribute `axis`, counted from the front: one, several, or all where it is missing. */
+function summedAxes({ attrs }: KernelCall, { length: rank }: readonly number[]): ReadonlySet<number> {
+  const given = (attrs['axis'] as number | number[] | null | undefined) ?? Array.from({ length: rank }, (_, axis) => axis);
+  return new Set((Array.isArray(given) ? given : [given]).map((axis) => (axis < 0 ? axis + rank : axis)));
+}
 
 /** Sum over `axis`, divided by `divisor(elements summed)`. */
 function reduce(call: KernelCall, divisor: (count: number) => number): TensorInfo {
   const { backend } = call;
   const x = required(call, 'x');
-  const rank = x.shape.length;
-  const given = (call.attrs['axis'] as number | number[] | null | undefined) ?? x.shape.map((_, axis) => axis);
-  const axes = new Set((Array.isArray(given) ? given : [given]).map((axis) => (axis < 0 ? axis + rank : axis)));
+  const axes = summedAxes(call, x.shape);
   const kept = x.shape.map((_, axis) => axis).filter((axis) => !axes.has(axis));
   const keptExtents = kept.map((axis) => x.shape[axis] as number);
   const shape = call.attrs['keepDims'] === true ? x.shape.map((extent, axis) => (axes.has(axis) ? 1 : extent)) : keptExtents;
-  const columns = product(keptExtents);
+  const columns = elementCount(keptExtents);
   const rows = sizeOf(x) / Math.max(1, columns);
   // The kernel sums over rows, so summed axes must come first.
   const order = [...[...axes].toSorted((a, b) => a - b), ...kept];
@@ -48,8 +51,7 @@ export function registerReduction(): void {
     const { backend } = call;
     const dy = required(call, 'dy');
     const like = required(call, 'like');
-    const given = (call.attrs['axis'] as number | number[] | null | undefined) ?? like.shape.map((_, axis) => axis);
-    const axes = new Set((Array.isArray(given) ? given : [given]).map((axis) => (axis < 0 ? axis + like.shape.length : axis)));
+    const axes = summedAxes(call, like.shape);
     const out = backend.makeOutput(like.shape, 'float32');
     const from = backend.core.f32(backend.pointer(dy), sizeOf(dy));
     const to = backend.core.f32(backend.pointer(out), sizeOf(out));

@@ -1,7 +1,9 @@
 /** Norms and softmax over features, tokens and their tables: thin wrappers of `assembly/{row-norm,exponential,token}.ts`. */
 import type { TensorInfo } from '#tfjs';
 import { elementCount } from '../../tensor/tensor.ts';
-import { defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, together, viewOf, type KernelCall } from './support.ts';
+import {
+  defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, sumInDoubles, together, type KernelCall,
+} from './support.ts';
 
 /** [.., columns] as [rows, columns]. */
 function matrixOf(x: TensorInfo): readonly [number, number] {
@@ -73,43 +75,17 @@ function registerSoftmax(): void {
   });
 }
 
-function registerShapes(): void {
-  // The same buffer under another shape, {x [count, ..]}, {shape, from}: both without the batch axis.
-  defineKernel('Reinterpret', (call) => {
-    const x = required(call, 'x');
-    return viewOf(call.backend, x, [x.shape[0] as number, ...(call.attrs['shape'] as number[])]);
-  });
-  defineGradient('Reinterpret', { gradient: (dy, _saved, { from }) => ({ x: () => run('Reinterpret', { x: dy }, { shape: from }) }) });
-  // {x [count, a, b]} → [count, b, a]
-  defineKernel('TransposeTokens', (call) => {
-    const { backend } = call;
-    const x = required(call, 'x');
-    const [count = 0, a = 0, b = 0] = x.shape;
-    const y = backend.makeOutput([count, b, a], 'float32');
-    backend.core.kernels.transposeF32(backend.pointer(x), backend.pointer(y), count, a, b);
-    return y;
-  });
-  defineGradient('TransposeTokens', { gradient: (dy) => ({ x: () => run('TransposeTokens', { x: dy }) }) });
-  // Its input may come flat: the gradient goes back as [count, channels · height · width].
-  defineGradient('ChannelsLast', { gradient: (dy) => ({ x: () => run('FlattenChannelsFirst', { x: dy }) }) });
-}
-
-/** Sums over all but the last `columns` elements, as a tensor of `shape`. */
-function columnSums(call: KernelCall, x: TensorInfo, columns: number, shape: number[]): TensorInfo {
-  const { backend } = call;
+/** Sums over all but the last `columns` elements, as a tensor of `shape`: zeros behind the sums where that is larger. */
+function columnSums({ backend }: KernelCall, x: TensorInfo, columns: number, shape: number[]): TensorInfo {
   const { core } = backend;
   const out = backend.makeOutput(shape, 'float32');
-  core.scoped((scratch) => {
-    const sums = scratch.f64(columns, 'sums');
-    core.f64(sums, columns).fill(0);
-    core.kernels.columnSumsF32(backend.pointer(x), sizeOf(x) / columns, columns, sums);
-    const to = core.f32(backend.pointer(out), sizeOf(out)).fill(0);
-    to.set(core.f64(sums, columns));
-  });
+  const to = backend.pointer(out);
+  sumInDoubles(backend, to, columns, (sums) => core.kernels.columnSumsF32(backend.pointer(x), sizeOf(x) / columns, columns, sums));
+  core.f32(to, sizeOf(out)).fill(0, columns);
   return out;
 }
 
-function registerTables(): void {
+function registerScale(): void {
   // y = x · scale over the last axis.
   defineKernel('ScaleFeatures', (call) => {
     const { backend } = call;
@@ -121,16 +97,12 @@ function registerTables(): void {
   // Σ a · b over all but the last axis, as `shape`.
   defineKernel('ProductSums', (call) => {
     const { backend } = call;
-    const { core } = backend;
-    const a = required(call, 'a');
+    const [a, b] = [required(call, 'a'), required(call, 'b')];
     const [rows, columns] = matrixOf(a);
     const out = backend.makeOutput(call.attrs['shape'] as number[], 'float32');
-    core.scoped((scratch) => {
-      const sums = scratch.f64(columns, 'sums');
-      core.f64(sums, columns).fill(0);
-      core.kernels.columnProductSumsF32(backend.pointer(a), backend.pointer(required(call, 'b')), rows, columns, sums);
-      core.f32(backend.pointer(out), columns).set(core.f64(sums, columns));
-    });
+    sumInDoubles(backend, backend.pointer(out), columns, (sums) =>
+      backend.core.kernels.columnProductSumsF32(backend.pointer(a), backend.pointer(b), rows, columns, sums),
+    );
     return out;
   });
   defineGradient('ScaleFeatures', {
@@ -140,6 +112,9 @@ function registerTables(): void {
       x: () => run('ScaleFeatures', { x: dy, scale }, { inPlace: gradientInPlace }),
     }),
   });
+}
+
+function registerPositions(): void {
   // {x [count, tokens, features], table [.., positions, features]}: adds the first rows of the table to every input.
   defineKernel('AddPositions', (call) => {
     const { backend } = call;
@@ -160,6 +135,9 @@ function registerTables(): void {
       x: () => run('Identity', { x: dy }),
     }),
   });
+}
+
+function registerEmbedding(): void {
   // {table [vocabulary, features], indices [count, tokens] int32} → [count, tokens, features]
   defineKernel('Embedding', (call) => {
     const { backend } = call;
@@ -251,7 +229,8 @@ function registerTokens(): void {
 export function registerSequence(): void {
   registerNorm();
   registerSoftmax();
-  registerShapes();
-  registerTables();
+  registerScale();
+  registerPositions();
+  registerEmbedding();
   registerTokens();
 }

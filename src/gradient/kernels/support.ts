@@ -70,6 +70,16 @@ export function outputLike(call: KernelCall, info: TensorInfo): TensorInfo {
   return viewOf(call.backend, info, info.shape);
 }
 
+/** Rounds into the f32 at `to` what `add` sums up in as many f64, which start at zero. */
+export function sumInDoubles({ core }: HeapBackend, to: number, columns: number, add: (sums: number) => void): void {
+  core.scoped((scratch) => {
+    const sums = scratch.f64(columns, 'sums');
+    core.f64(sums, columns).fill(0);
+    add(sums);
+    core.f32(to, columns).set(core.f64(sums, columns));
+  });
+}
+
 /** Another shape on the same buffer. */
 export function viewOf(backend: HeapBackend, info: TensorInfo, shape: number[]): TensorInfo {
   backend.incRef(info.dataId);
