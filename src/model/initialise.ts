@@ -60,16 +60,16 @@ function fillParameter(
 ): void {
   if (role === 'scale') data.fill(initial ?? 1);
   // Tables of tokens and positions, and class tokens: as transformers start in GPT-2 and ViT, whatever the scheme.
-  if (role === 'embedding') fillNormal(core, data, 0, 0.02, seed, streams.initialise, index);
+  if (role === 'embedding') fillNormal(core, data, [0, 0.02], { seed, stream: streams.initialise, index });
   if (role !== 'weight' && role !== 'bias') return;
   if (scheme === 'pytorch') {
     // kaiming_uniform_ with a = √5 has the gain √(2 / 6), so its bound is √(3 · 2/6 / fan_in) = 1/√fan_in.
     const bound = 1 / Math.sqrt(fanIn);
-    fillUniform(core, data, -bound, bound, seed, streams.initialise, index);
+    fillUniform(core, data, [-bound, bound], { seed, stream: streams.initialise, index });
   } else if (role === 'weight') {
     // As PyTorch counts it: fan_out = weight[:, 0].numel(), whatever the groups.
     const fan = mode === 'fan_in' ? fanIn : elementCount(shape) / (shape[1 - outAxis] as number);
-    if (scheme === 'kaiming_normal') fillNormal(core, data, 0, Math.sqrt(2 / fan), seed, streams.initialise, index);
-    else fillUniform(core, data, -Math.sqrt(6 / fan), Math.sqrt(6 / fan), seed, streams.initialise, index);
+    if (scheme === 'kaiming_normal') fillNormal(core, data, [0, Math.sqrt(2 / fan)], { seed, stream: streams.initialise, index });
+    else fillUniform(core, data, [-Math.sqrt(6 / fan), Math.sqrt(6 / fan)], { seed, stream: streams.initialise, index });
   }
 }

@@ -6,7 +6,10 @@
 import type { Core } from '../core/core.ts';
 import { requireInteger, requireNumber } from '../core/require.ts';
 
-/** One purpose, one stream: drawing more for one never shifts another. */
+/**
+ * One purpose, one stream: drawing more for one never shifts another. A number stays with its purpose for good, since
+ * results follow from it; 8 was that of one that is gone.
+ */
 export const streams = {
   initialise: 1,
   split: 2,
@@ -19,6 +22,13 @@ export const streams = {
 } as const;
 
 type Stream = (typeof streams)[keyof typeof streams];
+
+/** Which random numbers: as the arguments of `Random`. */
+export interface Draw {
+  readonly seed: number;
+  readonly stream: Stream;
+  readonly index?: number;
+}
 
 const WORDS = 2 ** 32;
 
@@ -65,7 +75,7 @@ function multiplyHigh(a: number, b: number): number {
 }
 
 /** The key and the first counter of a stream. Checks all three. */
-function philoxSetup(seed: number, stream: Stream, index: number): { key: Uint32Array; counter: Uint32Array } {
+function philoxSetup({ seed, stream, index = 0 }: Draw): { key: Uint32Array; counter: Uint32Array } {
   requireInteger('seed', seed, 0);
   requireInteger('stream', stream, 0, WORDS - 1);
   requireInteger('index', index, 0, WORDS - 1);
@@ -86,7 +96,7 @@ export class Random {
    * @throws InvalidArgumentError
    */
   constructor(seed: number, stream: Stream, index = 0) {
-    ({ key: this.#key, counter: this.#counter } = philoxSetup(seed, stream, index));
+    ({ key: this.#key, counter: this.#counter } = philoxSetup({ seed, stream, index }));
   }
 
   /** 32 random bits. */
@@ -140,10 +150,10 @@ export class Random {
  * f32 (so `high` itself can occur by rounding).
  * @throws InvalidArgumentError for a bound that is not finite.
  */
-export function fillUniform(core: Core, data: Float32Array, low: number, high: number, seed: number, stream: Stream, index = 0): void {
+export function fillUniform(core: Core, data: Float32Array, [low, high]: readonly [number, number], draw: Draw): void {
   requireNumber('low', low);
   requireNumber('high', high);
-  fill(core, data, low, high, seed, stream, index, 'fillUniformF32');
+  fill(core, 'fillUniformF32', data, [low, high], draw);
 }
 
 /**
@@ -151,39 +161,25 @@ export function fillUniform(core: Core, data: Float32Array, low: number, high: n
  * stream. The tails end at 6.8 standard deviations.
  * @throws InvalidArgumentError for a mean or deviation that is not finite, or a negative deviation.
  */
-export function fillNormal(
-  core: Core,
-  data: Float32Array,
-  mean: number,
-  standardDeviation: number,
-  seed: number,
-  stream: Stream,
-  index = 0,
-): void {
+export function fillNormal(core: Core, data: Float32Array, [mean, standardDeviation]: readonly [number, number], draw: Draw): void {
   requireNumber('mean', mean);
   requireNumber('standardDeviation', standardDeviation, 0);
-  fill(core, data, mean, standardDeviation, seed, stream, index, 'fillNormalF32');
+  fill(core, 'fillNormalF32', data, [mean, standardDeviation], draw);
 }
 
 /** Elements a call: 256 KiB of scratch, whatever the size of the tensor. A multiple of 4, so that chunks end with blocks. */
 const CHUNK_ELEMENTS = 65_536;
 
 function fill(
-  core: Core,
-  data: Float32Array,
-  a: number,
-  b: number,
-  seed: number,
-  stream: Stream,
-  index: number,
-  kernel: 'fillUniformF32' | 'fillNormalF32',
+  core: Core, kernel: 'fillUniformF32' | 'fillNormalF32', data: Float32Array, parameters: readonly [number, number], draw: Draw,
 ): void {
-  const { key } = philoxSetup(seed, stream, index);
+  const { stream, index = 0 } = draw;
+  const { key } = philoxSetup(draw);
   core.scoped((scratch) => {
     const pointer = scratch.f32(Math.min(data.length, CHUNK_ELEMENTS), 'random numbers');
     for (let start = 0; start < data.length; start += CHUNK_ELEMENTS) {
       const count = Math.min(CHUNK_ELEMENTS, data.length - start);
-      core.kernels[kernel](pointer, count, a, b, start / 4, index, stream, key[0] as number, key[1] as number);
+      core.kernels[kernel](pointer, count, ...parameters, start / 4, index, stream, key[0] as number, key[1] as number);
       data.set(core.f32(pointer, count), start);
     }
   });

@@ -73,7 +73,7 @@ export async function verify(options: VerifyOptions): Promise<Verification> {
   };
 
   const drawn = new Float32Array(count * elementCount(graph.input));
-  fillUniform(core, drawn, -1, 1, seed, streams.permutation, 1);
+  fillUniform(core, drawn, [-1, 1], { seed, stream: streams.permutation, index: 1 });
   const { vocabulary } = graph;
   const inputs =
     vocabulary === undefined
