@@ -84,14 +84,17 @@ export function jobArithmetic({ arithmetic }: Core): { readonly arithmetic?: 're
   return arithmetic === 'relaxed' ? { arithmetic } : {};
 }
 
+/** What a record is made of besides the binaries and the arithmetic, which are the core's. */
+interface RecordParts extends Pick<ResultRecord, 'kind' | 'settings' | 'inputs'> {
+  readonly graph: ModelGraph;
+  /** The result. */
+  readonly state: NetworkState;
+  readonly codedHistory?: ResultRecord['codedHistory'] | undefined;
+}
+
+/** The frozen record of a result. */
 export async function makeRecord(
-  kind: ResultRecord['kind'],
-  settings: { readonly [key: string]: JsonValue },
-  inputs: { readonly [role: string]: string },
-  graph: ModelGraph,
-  state: NetworkState,
-  core: Core,
-  codedHistory?: NonNullable<ResultRecord['codedHistory']>,
+  core: Core, { kind, settings, inputs, graph, state, codedHistory }: RecordParts,
 ): Promise<ResultRecord> {
   const relaxed = core.arithmetic === 'relaxed';
   return deepFreeze({

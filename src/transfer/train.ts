@@ -92,7 +92,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     });
   }
   const state = (progress.checkpoints.at(-1) as Checkpoint).state;
-  return resultOf(graph, state, progress, await makeRecord('train', recorded, inputs, graph, state, core));
+  return resultOf(graph, state, progress, await makeRecord(core, { kind: 'train', settings: recorded, inputs, graph, state }));
 }
 
 /** The weights to start from. Copied, because the first checkpoint is of them: a result shares no memory with what the caller gave. */

@@ -95,7 +95,14 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   // Steps that left the numbers there are may pass by: of NaN no two processors agree on the bits, and no bundle takes it.
   requireFiniteState(`step ${kept.step}`, kept.state);
   const { recorded, inputs } = described;
-  const record = await makeRecord('transfer', { ...recorded, chosenStep: kept.step }, inputs, graph, kept.state, core, codedHistoryOf(steps));
+  const record = await makeRecord(core, {
+    kind: 'transfer',
+    settings: { ...recorded, chosenStep: kept.step },
+    inputs,
+    graph,
+    state: kept.state,
+    codedHistory: codedHistoryOf(steps),
+  });
   return Object.freeze({
     graph,
     state: kept.state,
