@@ -15,10 +15,13 @@ export interface Elementary {
   pow(base: number, exponent: number): number;
   /** Within 1 ulp for |x| ≤ 1,647,099 (2^20 quarter turns); NaN beyond. */
   sin(x: number): number;
+  /** As `sin`. */
   cos(x: number): number;
   /** Within 2 ulp. */
   tanh(x: number): number;
+  /** 1 / (1 + e^−x), within 2 ulp. */
   sigmoid(x: number): number;
+  /** The error function, 2/√π · ∫₀ˣ e^(−t²) dt, within 2 ulp. */
   erf(x: number): number;
 }
 
