@@ -7,7 +7,7 @@ import { readForeign } from '../bundle/foreign/formats.ts';
 import type { NameRule } from '../bundle/foreign/name-rules.ts';
 import { parseNameRules } from '../bundle/foreign/name-rules.ts';
 import { MODEL_JSON_BYTES, partNames } from '../bundle/foreign/parts.ts';
-import { checkpointFiles } from '../bundle/foreign/network.ts';
+import { checkpointFiles } from '../bundle/foreign/checkpoint-files.ts';
 import { limits } from '../core/limits.ts';
 import { formatCount } from '../report/text.ts';
 import { thatFile } from './arguments.ts';
