@@ -41,6 +41,18 @@ export interface RawTensor {
   readonly bytes: Uint8Array;
 }
 
+/** @throws MalformedFileError where a tensor's bytes do not fill its shape. */
+export function requireBytesOfShape(name: string, { dtype, shape, bytes }: RawTensor): void {
+  const expected = (countElements(name, shape) * dtypeBits[dtype]) / 8;
+  if (bytes.byteLength !== expected) {
+    throw new MalformedFileError({
+      field: name,
+      expected: `${expected} bytes for [${shape.join(', ')}] of ${dtype}`,
+      got: `${bytes.byteLength}`,
+    });
+  }
+}
+
 export interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, RawTensor>;
   readonly metadata: ReadonlyMap<string, string>;
@@ -257,13 +269,10 @@ export function writeSafetensors(
   const file = into?.byteLength === fileBytes ? into : new Uint8Array(fileBytes);
   file.set(header);
   let at = header.byteLength;
-  for (const { name, bytes, shape, dtype } of list) {
-    const expected = (countElements(`${name}.shape`, shape) * dtypeBits[dtype]) / 8;
-    if (bytes.byteLength !== expected) {
-      throw new MalformedFileError({ field: name, expected: `${expected} bytes`, got: `${bytes.byteLength}` });
-    }
-    file.set(bytes, at);
-    at += bytes.byteLength;
+  for (const { name, ...tensor } of list) {
+    requireBytesOfShape(name, tensor);
+    file.set(tensor.bytes, at);
+    at += tensor.bytes.byteLength;
   }
   return file;
 }

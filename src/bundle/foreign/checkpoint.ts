@@ -2,8 +2,6 @@
 import { describe } from '../../core/describe.ts';
 import { LimitError, MalformedFileError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
-import { dtypeBits } from '../dtype.ts';
-import { countElements } from '../extents.ts';
 import type { JsonObject } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
 
@@ -86,16 +84,4 @@ export async function readPart(field: string, path: string, options: ReadForeign
     throw new MalformedFileError({ field, expected: `the part ${describe(path)} beside the file`, got: 'this file alone' });
   }
   return options.readBeside(path, options.signal);
-}
-
-/** @throws MalformedFileError where a tensor's bytes do not fill its shape. */
-export function requireBytesOfShape(name: string, { dtype, shape, bytes }: RawTensor): void {
-  const expected = (countElements(name, shape) * dtypeBits[dtype]) / 8;
-  if (bytes.byteLength !== expected) {
-    throw new MalformedFileError({
-      field: name,
-      expected: `${expected} bytes for [${shape.join(', ')}] of ${dtype}`,
-      got: `${bytes.byteLength}`,
-    });
-  }
 }

@@ -7,7 +7,7 @@ import { LimitError, MalformedFileError, UnsupportedError } from '../../core/err
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';
 import { decodeUtf8 } from '../json.ts';
-import type { RawTensor } from '../safetensors.ts';
+import { type RawTensor, requireBytesOfShape } from '../safetensors.ts';
 import { gather, rowMajorStrides } from './strided.ts';
 
 const MAGIC = '\u0093NUMPY';
@@ -169,14 +169,12 @@ export function isNumpyDtype(dtype: Dtype): boolean {
 /** NumPy (1.23 and later) leaves room for the first extent to grow to this many digits in place. */
 const GROWTH_DIGITS = 21;
 
-/** The file that NumPy itself would write (version 1.0, little-endian, C order). @throws UnsupportedError for types NumPy lacks. */
-export function writeNpy(name: string, { dtype, shape, bytes }: RawTensor): Uint8Array<ArrayBuffer> {
+/** The file that NumPy itself would write (version 1.0, little-endian, C order). @throws UnsupportedError for types NumPy lacks, MalformedFileError as `requireBytesOfShape`. */
+export function writeNpy(name: string, tensor: RawTensor): Uint8Array<ArrayBuffer> {
+  const { dtype, shape, bytes } = tensor;
   const code = codes.get(dtype);
   if (code === undefined) throw new UnsupportedError({ field: name, expected: 'a type that NumPy has', got: dtype });
-  const elements = countElements(`${name} shape`, shape);
-  if (bytes.byteLength !== (elements * dtypeBits[dtype]) / 8) {
-    throw new MalformedFileError({ field: name, expected: `${(elements * dtypeBits[dtype]) / 8} bytes`, got: `${bytes.byteLength}` });
-  }
+  requireBytesOfShape(name, tensor);
   const order = dtypeBits[dtype] === 8 ? '|' : '<';
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
   const growth = shape.length === 0 ? 0 : GROWTH_DIGITS - `${shape[0]}`.length;

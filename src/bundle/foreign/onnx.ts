@@ -2,12 +2,14 @@
  * ONNX: the initialisers of a model's graph, inside the file or in files of external data beside it. The graph itself,
  * its constants and subgraphs are not read.
  */
+import { concatBytes } from '../../core/bytes.ts';
 import { describe } from '../../core/describe.ts';
 import { LimitError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';
 import { decodeUtf8 } from '../json.ts';
+import { requireBytesOfShape } from '../safetensors.ts';
 import { ByteCursor } from './byte-cursor.ts';
 import { type ForeignCheckpoint, type ForeignFile, type ReadForeignOptions, TensorCollector, readPart } from './checkpoint.ts';
 import { type ProtobufField, readFields, readVarint, safeNumber } from './protobuf.ts';
@@ -61,14 +63,9 @@ export async function readOnnx({ name: field, bytes }: ForeignFile, options: Rea
     const { dtype, shape } = tensor;
     const byteLength = (countElements(label, shape) * dtypeBits[dtype]) / 8;
     const data = tensor.external === undefined ? tensor.data : await readExternal(label, tensor.external, byteLength, files, options);
-    if (data.byteLength !== byteLength) {
-      throw new MalformedFileError({
-        field: label,
-        expected: `${byteLength} bytes for [${shape.join(', ')}] of ${dtype}`,
-        got: `${data.byteLength}`,
-      });
-    }
-    collected.add(tensor.name, { dtype, shape, bytes: data });
+    const raw = { dtype, shape, bytes: data };
+    requireBytesOfShape(label, raw);
+    collected.add(tensor.name, raw);
   }
   return { tensors: collected.tensors, metadata, convention: 'pytorch' };
 }
@@ -179,14 +176,7 @@ function joinFixed(label: string, lists: readonly ProtobufField[], single: 1 | 5
     if (wire !== 2 && wire !== single)
       throw new MalformedFileError({ field: label, expected: 'floating-point numbers', got: `wire type ${wire}` });
   }
-  if (lists.length === 1) return (lists[0] as ProtobufField).bytes;
-  const whole = new Uint8Array(lists.reduce((sum, { bytes }) => sum + bytes.byteLength, 0));
-  let at = 0;
-  for (const { bytes } of lists) {
-    whole.set(bytes, at);
-    at += bytes.byteLength;
-  }
-  return whole;
+  return lists.length === 1 ? (lists[0] as ProtobufField).bytes : concatBytes(lists.map(({ bytes }) => bytes));
 }
 
 async function readExternal(

@@ -8,14 +8,13 @@ import { LimitError, MalformedFileError, UnsupportedError } from '../../core/err
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';
 import { type JsonObject, type JsonValue, decodeUtf8, isJsonObject, parseJsonObject } from '../json.ts';
-import type { RawTensor } from '../safetensors.ts';
+import { type RawTensor, requireBytesOfShape } from '../safetensors.ts';
 import {
   type ForeignCheckpoint,
   type ForeignFile,
   type ReadForeignOptions,
   TensorCollector,
   readPart,
-  requireBytesOfShape,
 } from './checkpoint.ts';
 
 const dtypes: Readonly<Record<string, Dtype>> = { float32: 'F32', int32: 'I32', bool: 'BOOL', complex64: 'C64' };
