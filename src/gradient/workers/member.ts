@@ -1,0 +1,130 @@
+/** One worker of a pool: what it is sent, and its answers. */
+import type { CoreOptions } from '../../core/core.ts';
+import { describe } from '../../core/describe.ts';
+import { InvalidArgumentError, KernelError } from '../../core/errors.ts';
+import type { ModelGraph } from '../../model/graph.ts';
+import type { NamedOuterProducts } from '../../tensor/outer-products.ts';
+import type { NamedTensors, NetworkState } from '../../tensor/tensor.ts';
+import type { NetworkOptions } from '../network.ts';
+import type { Run } from './dealing.ts';
+import { openPort, type NodePort, type Port, type WebPort } from './port.ts';
+import { errorOf, type Request, type Response } from './protocol.ts';
+
+/** What a run of blocks adds up to. */
+export interface Contribution {
+  /** Of each part. */
+  readonly losses: readonly number[];
+  readonly gradients: NamedTensors;
+  readonly factors: NamedOuterProducts;
+}
+
+interface Waiting {
+  readonly resolve: (response: Response) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** One worker: answers come in the order of what was asked. */
+export class Member {
+  readonly #field: string;
+  readonly #port: Port;
+  /** What is waited for, by request. */
+  readonly #waiting: Waiting[][] = [];
+  #failure: Error | undefined;
+
+  constructor(field: string, worker: WebPort | NodePort) {
+    this.#field = field;
+    this.#port = openPort(field, worker, {
+      onMessage: (message) => this.#receive(message as Response),
+      onFailure: (reason) => this.#fail(reason),
+    });
+  }
+
+  async open(core: CoreOptions): Promise<void> {
+    const [answer] = this.#ask({ kind: 'open', core }, 1);
+    await answer;
+  }
+
+  /**
+   * @param shared a copy of the state that other workers read too.
+   * @param arrays for the gradients of the runs, as long as there are some.
+   */
+  contributions(
+    graph: ModelGraph,
+    options: NetworkOptions,
+    state: NetworkState,
+    shared: NetworkState | undefined,
+    runs: readonly Run[],
+    arrays: readonly NamedTensors[],
+  ): Promise<Contribution>[] {
+    // Without memory to share, copied here and handed over: a structured clone copies on both sides, and the next
+    // worker starts only after this one's.
+    const own = shared ?? { parameters: copied(state.parameters, freshArray, arrays[0]), buffers: copied(state.buffers, freshArray) };
+    const spare = shared === undefined ? [own.parameters, ...arrays.slice(1)] : arrays;
+    const pieces = runs.map((run) => run.pieces);
+    const handedOver = [
+      ...(shared === undefined ? dataOf(own.buffers) : []),
+      ...spare.flatMap(dataOf),
+      ...pieces.flat(3).flatMap(({ inputs, labels, firstOutputs }) => [inputs, labels, ...(firstOutputs === undefined ? [] : [firstOutputs])]),
+    ];
+    const transfer = handedOver.map(({ buffer }) => buffer as ArrayBuffer);
+    return this.#ask({ kind: 'gradient', graph, options, state: own, runs: pieces, spare }, runs.length, transfer) as Promise<
+      Contribution & Response
+    >[];
+  }
+
+  end(): void {
+    this.#fail('the end of its pool');
+    this.#port.terminate();
+  }
+
+  #ask(request: Request, answers: number, transfer: ArrayBuffer[] = []): Promise<Response>[] {
+    if (this.#failure !== undefined) return Array.from({ length: answers }, () => Promise.reject(this.#failure as Error));
+    try {
+      this.#port.send(request, transfer);
+    } catch (error) {
+      // Nothing has been asked, so nothing is waited for.
+      const got = error instanceof Error ? error.message : describe(error);
+      throw new InvalidArgumentError({
+        field: `message to ${this.#field}`,
+        expected: 'plain records and numbers, which a worker can be sent',
+        got,
+      });
+    }
+    const waiting: Waiting[] = [];
+    const promises = Array.from({ length: answers }, () => new Promise<Response>((resolve, reject) => waiting.push({ resolve, reject })));
+    this.#waiting.push(waiting);
+    return promises;
+  }
+
+  #receive(response: Response): void {
+    const current = this.#waiting[0];
+    if (current === undefined) return;
+    if (response.kind === 'error') {
+      this.#waiting.shift();
+      for (const { reject } of current) reject(errorOf(response.error));
+      return;
+    }
+    current.shift()?.resolve(response);
+    if (current.length === 0) this.#waiting.shift();
+  }
+
+  #fail(reason: string): void {
+    this.#failure ??= new KernelError({ field: this.#field, expected: 'a worker that answers', got: reason });
+    for (const { reject } of this.#waiting.flat()) reject(this.#failure);
+    this.#waiting.length = 0;
+  }
+}
+
+const dataOf = (tensors: NamedTensors): Float32Array[] => [...tensors.values()].map(({ data }) => data);
+
+const freshArray = (length: number): Float32Array => new Float32Array(length);
+
+/** In `arrays` where they fit, else in fresh ones. */
+export function copied(tensors: NamedTensors, fresh: (length: number) => Float32Array, arrays?: NamedTensors): NamedTensors {
+  return new Map([...tensors].map(([name, { shape, data }]) => {
+    const old = arrays?.get(name)?.data;
+    const own = old?.length === data.length ? old : fresh(data.length);
+    own.set(data);
+    return [name, { shape, data: own }];
+  }));
+}
