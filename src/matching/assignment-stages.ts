@@ -36,16 +36,15 @@ function wantLists(method: AssignmentMethod, rows: number, denseRows = DENSE_ROW
   return Number(method === 'sparse' || (method === 'auto' && rows > denseRows));
 }
 
-/** The state of a solve around a matrix at `matrixPtr`, in `scratch`. */
+/** What is known of a solve before it is given memory. */
+interface MatrixOnHeap extends Pick<AssignmentState, 'matrixPtr' | 'rows' | 'columns' | 'elementBytes' | 'method'> {
+  /** Whether it starts from a caller's prices. */
+  readonly warm: boolean;
+}
+
+/** The state of a solve around a matrix on the heap, in `scratch`. */
 export function allocate(
-  core: Core,
-  scratch: Scratch,
-  matrixPtr: number,
-  rows: number,
-  columns: number,
-  elementBytes: number,
-  method: AssignmentMethod,
-  warm: boolean,
+  core: Core, scratch: Scratch, { matrixPtr, rows, columns, elementBytes, method, warm }: MatrixOnHeap,
 ): AssignmentState {
   const pricesPtr = scratch.f64(columns, 'assignment prices');
   return {

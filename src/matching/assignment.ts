@@ -137,7 +137,9 @@ function* solveProblem(core: Core, scratch: Scratch, problem: Problem): Pieces<A
   const kernels = kernelsFor(core, data instanceof Float64Array);
   const matrixPtr = scratch.bytes(data.byteLength, 'similarity matrix');
   const [fewer, more] = transposed ? [columns, rows] : [rows, columns];
-  const state = allocate(core, scratch, matrixPtr, fewer, more, data.BYTES_PER_ELEMENT, method, warmStart !== undefined);
+  const state = allocate(core, scratch, {
+    matrixPtr, rows: fewer, columns: more, elementBytes: data.BYTES_PER_ELEMENT, method, warm: warmStart !== undefined,
+  });
   const upload = { data, rows, columns, transposed, maximize };
   const start =
     warmStart === undefined || maximize ? warmStart : { rows: warmStart.rows.map((u) => -u), columns: warmStart.columns.map((v) => -v) };
@@ -166,7 +168,9 @@ export function assignOnHeap(core: Core, similarityPtr: number, n: number, optio
   const certify = requireFlag('certify', options.certify ?? false);
   return core.scoped((scratch) => {
     const kernels = kernelsFor(core, false);
-    const state = allocate(core, scratch, similarityPtr, n, n, 4, method, warmStart !== undefined);
+    const state = allocate(core, scratch, {
+      matrixPtr: similarityPtr, rows: n, columns: n, elementBytes: 4, method, warm: warmStart !== undefined,
+    });
     const matrix = { data: core.f32(similarityPtr, n * n), rows: n, columns: n, transposed: false, maximize: true };
     return runThrough(solve(core, kernels, state, () => {}, matrix, warmStart, certify), options.signal);
   });
