@@ -32,9 +32,7 @@ export function withNormalisation(set: ImageSet, normalisation: Normalisation): 
 }
 
 /** What goes into a bundle beside its record, only where images were normalised. */
-export function normalisationRecord(normalisation: Normalisation | undefined): {
-  readonly normalisation?: { readonly [key in keyof Normalisation]: readonly number[] };
-} {
+export function normalisationRecord(normalisation: Normalisation | undefined): { readonly normalisation?: Normalisation } {
   return normalisation === undefined ? {} : { normalisation: { ...normalisation } };
 }
 
