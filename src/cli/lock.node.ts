@@ -1,7 +1,8 @@
 /**
- * One output, one run. A lock is a file beside the output that names its process, made by linking a finished file so that it
- * is never seen half written; where the file system has no links, by an exclusive create, and then it may be for a moment. A lock whose process is gone is taken over; process numbers are used again, so the moment at
- * which the process started counts too.
+ * One output, one run. A lock is a file beside the output that names its process. It is made by linking a finished
+ * file, so that nobody sees it half written; where the file system has no links, by an exclusive create, after which it
+ * is half written for a moment. A lock whose process is gone is taken over; process numbers are used again, so the moment
+ * at which the process started counts too.
  */
 import { relative, resolve } from 'node:path';
 import { LockedError } from '../core/errors.ts';

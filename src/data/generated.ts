@@ -159,6 +159,7 @@ function drawInk(ink: Float64Array, glyph: Glyph, random: Random, { sin, cos }: 
   for (let i = 0; i < 4; i++) points.push((i % 2 === 0 ? x : y) + between(random, -DISTRACTOR_REACH, DISTRACTOR_REACH));
   drawCurve(ink, points, radius, faint);
 }
+
 /** Discs along the curve, soft at the rim, the darkest ink winning. */
 function drawCurve(ink: Float64Array, points: readonly number[], radius: number, strength: number): void {
   const [x0, y0, x1, y1, x2, y2] = points as [number, number, number, number, number, number];

@@ -67,12 +67,14 @@ export interface TransferHandlerOptions {
 type Caps = Required<Omit<TransferHandlerOptions, 'wasm' | 'allowedOrigins'>>;
 
 const defaults: Caps = {
-  heapLimitBytes: 32 * MiB, maxBundleBytes: 6 * MiB, maxManifestBytes: 256 * 1024, maxTargetBytes: 3 * MiB, maxDataBytes: 6 * MiB, maxLabelsBytes: 64 * 1024, maxGradients: 500, maxFlops: 1e12,
+  heapLimitBytes: 32 * MiB, maxBundleBytes: 6 * MiB, maxManifestBytes: 256 * 1024, maxTargetBytes: 3 * MiB,
+  maxDataBytes: 6 * MiB, maxLabelsBytes: 64 * 1024, maxGradients: 500, maxFlops: 1e12,
   maxHistoryBytes: 20 * MiB, maxHeldBytes: 18 * MiB, maxIdleMs: 10_000, maxReadMs: 60_000, maxWaiting: 4,
 };
 
 const optionNames: OptionNames<TransferHandlerOptions> = {
-  heapLimitBytes: true, maxBundleBytes: true, maxManifestBytes: true, maxTargetBytes: true, maxDataBytes: true, maxLabelsBytes: true, maxGradients: true, maxFlops: true, maxHistoryBytes: true,
+  heapLimitBytes: true, maxBundleBytes: true, maxManifestBytes: true, maxTargetBytes: true, maxDataBytes: true,
+  maxLabelsBytes: true, maxGradients: true, maxFlops: true, maxHistoryBytes: true,
   maxHeldBytes: true, maxIdleMs: true, maxReadMs: true, maxWaiting: true, allowedOrigins: true, wasm: true,
 };
 

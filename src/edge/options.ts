@@ -13,7 +13,8 @@ const kinds: { readonly [K in keyof Required<RequestOptions>]: Kind } = {
   method: 'a string', seed: 'a number', steps: 'a number', trajectory: 'a string', schedule: 'a string', batchesPerStep: 'a number',
   gmtBatches: 'a string', batchSize: 'a number', microBatch: 'a number', heldOutFraction: 'a number', heldOutSeed: 'a number', stopRule: 'a string',
   statisticsBatches: 'a number', historyBudgetBytes: 'a number', normalise: 'true or false', frozenGroups: 'a list of names',
-  skipParameters: 'a list of names', zeroHead: 'true or false', maxSweeps: 'a number', start: 'a string', solver: 'a string', loss: 'an object', from: 'a string', to: 'a string',
+  skipParameters: 'a list of names', zeroHead: 'true or false', maxSweeps: 'a number', start: 'a string',
+  solver: 'a string', loss: 'an object', from: 'a string', to: 'a string',
 };
 
 export const requestOptionNames: readonly string[] = Object.keys(kinds);

@@ -94,7 +94,11 @@ export class NetworkInputs {
     this.require(batch);
     const weight = this.#firstLayer?.weight;
     if (batch.firstOutputs === undefined || (weight !== undefined && isFactored(weight))) return;
-    throw new InvalidArgumentError({ field: 'batch.firstOutputs', expected: `none, unless the gradient of ${describe(weight)} stays in factors`, got: 'some' });
+    throw new InvalidArgumentError({
+      field: 'batch.firstOutputs',
+      expected: `none, unless the gradient of ${describe(weight)} stays in factors`,
+      got: 'some',
+    });
   }
 
   /** @throws InvalidArgumentError for a batch that is not the graph's. */

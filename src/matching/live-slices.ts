@@ -1,12 +1,12 @@
-/** What of a tensor's pairs is not zero, and alone stored and multiplied: live rows and columns of slices, live units. */
+/** What of a tensor's pairs is not zero, and alone stored and multiplied: live rows and columns, live units. */
 import { exactRows } from './coding.ts';
 import type { CodedRows } from './coding.ts';
 import type { PairedTensor, StaticTensor } from './layout.ts';
 
 /**
- * One side of one pair of a paired tensor: the matrices [slice][live row][live column], without the rows and columns that
- * are zero in every slice. ReLU units that no image of a batch wakes have zero gradients; in a Conv8 they were a third of
- * all units, and nothing is lost by neither storing nor multiplying them.
+ * One side of one pair of a paired tensor: the matrices [slice][live row][live column], without the rows and columns
+ * that are zero in every slice. ReLU units that no image of a batch wakes have zero gradients; in a Conv8 they were a
+ * third of all units, and nothing is lost by neither storing nor multiplying them.
  */
 export interface LiveSlices {
   readonly data: CodedRows;
@@ -23,7 +23,7 @@ export interface StoredPair {
   readonly source: LiveSlices;
 }
 
-/** [a, rows, b, columns, c] → [a · b · c][live rows][live columns], each element times `scale`; `norm` is the result's. */
+/** [a, rows, b, columns, c] → [a·b·c][live rows][live columns], each element times `scale`; `norm` is the result's. */
 export function liveSlices(tensor: PairedTensor, data: Float32Array, scale: number, norm: number): LiveSlices {
   const [before, between, behind] = tensor.extents;
   const rows = liveRows(tensor, data);

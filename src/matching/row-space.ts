@@ -21,7 +21,10 @@ const ROUNDING = 3e-6;
 const SURPLUS_SUMS = 10;
 /** Share of the largest sum below which even f64 has nothing left to normalise. */
 const NOTHING = 1e-13;
-/** What the basis may miss, ‖T − T·Qᵀ·Q‖ ÷ ‖T‖ of T with rows of norm 1: two to three times what f32 gradients miss of any basis by their own rounding. */
+/**
+ * What the basis may miss, ‖T − T·Qᵀ·Q‖ ÷ ‖T‖ of T with rows of norm 1: two to three times what f32 gradients miss of
+ * any basis by their own rounding.
+ */
 const LARGEST_RESIDUAL = 1e-6;
 /** Sums that the basis is checked with. */
 const CHECKING_SUMS = 16;
@@ -129,7 +132,7 @@ function inverseNorms(core: Core, matrixPtr: number, rows: number, width: number
   });
 }
 
-/** Sums [count, width] f64 of the scaled rows, each row in one of them with a random sign; `index` of the random numbers' stream. */
+/** Sums [count, width] f64 of the scaled rows, each row in one of them with a random sign from stream `index`. */
 function signedSums(
   core: Core, scratch: Scratch, { matrixPtr, scales, width }: ScaledRows, count: number, index: number,
 ): number {

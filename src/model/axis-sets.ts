@@ -196,7 +196,19 @@ export class AxisSets {
   }
 
   #entry(size: number, name: string, reason: string | null): Entry {
-    return { size, name, serial: this.#serial++, ownReason: reason, parent: null, parts: null, segments: null, family: null, stretch: false, origin: null, fixed: reason };
+    return {
+      size,
+      name,
+      serial: this.#serial++,
+      ownReason: reason,
+      parent: null,
+      parts: null,
+      segments: null,
+      family: null,
+      stretch: false,
+      origin: null,
+      fixed: reason,
+    };
   }
 
   /** Unites two roots of one size that are not split. */

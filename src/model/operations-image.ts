@@ -77,7 +77,9 @@ const transposedConvolution: OperationRule<'conv_transpose2d'> = {
 /** Which pixel of a window is its largest is kept as a u16. */
 const LARGEST_MAXIMUM = 2 ** 16;
 
-function requireNamedWinner(node: NodeOf<'max_pool' | 'average_pool' | 'global_max_pool' | 'global_average_pool'>, [height, width]: Pair): void {
+type PoolNode = NodeOf<'max_pool' | 'average_pool' | 'global_max_pool' | 'global_average_pool'>;
+
+function requireNamedWinner(node: PoolNode, [height, width]: Pair): void {
   if ((node.op === 'max_pool' || node.op === 'global_max_pool') && height * width > LARGEST_MAXIMUM)
     misfit(node, `a window of at most ${LARGEST_MAXIMUM} pixels`, `${height}×${width}`);
 }

@@ -6,7 +6,9 @@ import { elementCount } from '../tensor/tensor.ts';
 import type { Axis, AxisSegment, AxisSet, AxisSets } from './axis-sets.ts';
 import type { GraphNode } from './graph.ts';
 import { attentionShape, type SequenceOperation } from './operations-sequence.ts';
-import { elementwise, featuresOf, first, reasons, withFeatures, type NodeAxes, type PermutationRule, type ValueAxes } from './permutation-rule.ts';
+import {
+  elementwise, featuresOf, first, reasons, withFeatures, type NodeAxes, type PermutationRule, type ValueAxes,
+} from './permutation-rule.ts';
 
 const features = (inputs: readonly ValueAxes[]): Axis => featuresOf(first(inputs));
 

@@ -49,7 +49,17 @@ export interface PlanOptions extends TransferChoices {
   readonly compute?: Compute;
 }
 
-const optionNames: OptionNames<PlanOptions> = { ...choiceNames, graph: true, method: true, checkpoints: true, images: true, sweeps: true, heapLimitBytes: true, flopsPerSecond: true, compute: true };
+const optionNames: OptionNames<PlanOptions> = {
+  ...choiceNames,
+  graph: true,
+  method: true,
+  checkpoints: true,
+  images: true,
+  sweeps: true,
+  heapLimitBytes: true,
+  flopsPerSecond: true,
+  compute: true,
+};
 
 export interface TransferPlan {
   readonly method: TransferMethod;

@@ -57,7 +57,8 @@ export interface TransferOptions extends TransferChoices, JobControl<TransferEve
 }
 
 export const optionNames: OptionNames<TransferOptions> = {
-  ...choiceNames, ...controlNames, source: true, target: true, data: true, method: true, seed: true, from: true, to: true, oracleTarget: true, resume: true, compute: true,
+  ...choiceNames, ...controlNames, source: true, target: true, data: true, method: true, seed: true, from: true,
+  to: true, oracleTarget: true, resume: true, compute: true,
   workers: true,
 };
 

@@ -1,4 +1,4 @@
-/** The map that goes piece by piece: values and slopes in f64 wherever a number stands, over its input and beside it. */
+/** The map that goes piece by piece: values and slopes in f64 wherever a number is, over its input and beside it. */
 import { engine, type Tensor } from '#tfjs';
 import { describe, expect, it } from 'vitest';
 import { openedEngine } from './opened-engine.ts';

@@ -1,4 +1,4 @@
-/** Which files of a folder are checkpoints of a trajectory, in which order, under which labels: by their paths alone. */
+/** Which files of a folder are checkpoints of a trajectory, in which order, under which labels: by their paths. */
 import { describe } from '../../core/describe.ts';
 import { InvalidArgumentError, LimitError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';

@@ -169,7 +169,10 @@ export function isNumpyDtype(dtype: Dtype): boolean {
 /** NumPy (1.23 and later) leaves room for the first extent to grow to this many digits in place. */
 const GROWTH_DIGITS = 21;
 
-/** The file that NumPy itself would write (version 1.0, little-endian, C order). @throws UnsupportedError for types NumPy lacks, MalformedFileError as `requireBytesOfShape`. */
+/**
+ * The file that NumPy itself would write (version 1.0, little-endian, C order).
+ * @throws UnsupportedError for types that NumPy lacks, MalformedFileError as `requireBytesOfShape`.
+ */
 export function writeNpy(name: string, tensor: RawTensor): Uint8Array<ArrayBuffer> {
   const { dtype, shape, bytes } = tensor;
   const code = codes.get(dtype);

@@ -1,6 +1,6 @@
 /**
- * Element-wise maps. The rectifiers keep their output and may write in place; the others keep their slope, most of which comes with
- * the value, in place of their input.
+ * Element-wise maps. The rectifiers keep their output and may write in place; the others keep their slope, most of which
+ * comes with the value, in place of their input.
  */
 import { UnsupportedError } from '../../core/errors.ts';
 import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type Attributes, type KernelCall } from './support.ts';
@@ -76,7 +76,10 @@ function registerClamp(): void {
 /** Writes y = f(x) and, unless `slopePtr` is 0, slope = f′(x), either of which may lie over x. */
 type Map = (call: KernelCall, xPtr: number, yPtr: number, slopePtr: number, count: number) => void;
 
-/** {x}, {slopes, …} → [y, slope] to differentiate, which needs the slope, or [y]. In place, x's buffer takes the slope, or y. */
+/**
+ * {x}, {slopes, …} → [y, slope] to differentiate, which needs the slope, or [y]. In place, x's buffer takes the slope,
+ * or y.
+ */
 function defineMap(name: string, map: Map): void {
   defineKernel(name, (call) => {
     const { backend } = call;
@@ -119,8 +122,8 @@ function registerMaps(): void {
 const HARDSWISH_PIECE = 1024;
 
 /**
- * x · h with h = relu6(x + 3) / 6, and its slope h + x · h′: as exact as a kernel of its own, and x itself from 3 on, since
- * 6 · (1 / 6) rounds to 1. At −3 and 3, where it has two slopes, that of the outer side.
+ * x · h with h = relu6(x + 3) / 6, and its slope h + x · h′: as exact as a kernel of its own, and x itself from 3 on,
+ * since 6 · (1 / 6) rounds to 1. At −3 and 3, where it has two slopes, that of the outer side.
  */
 function hardswish({ backend: { core } }: KernelCall, xPtr: number, yPtr: number, slopePtr: number, count: number): void {
   const { kernels } = core;

@@ -1,5 +1,5 @@
 /**
- * Views, changes between PyTorch's NCHW, in which images come in and flattened features are ordered, and tfjs's NHWC, and
+ * Views; changes between PyTorch's NCHW, in which images come in and flattened features are ordered, and tfjs's NHWC;
  * tokens in the place of features.
  */
 import type { TensorInfo } from '#tfjs';

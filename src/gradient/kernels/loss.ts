@@ -4,7 +4,11 @@ import type { Loss } from '../loss.ts';
 import { defineGradient, defineKernel, required, run, runAll, sizeOf } from './support.ts';
 
 /** Numbers of the losses in `assembly/loss.ts`. */
-export const lossNumbers = { 'softmax-cross-entropy': 0, 'binary-cross-entropy': 1, 'mean-squared-error': 2 } as const satisfies Record<Loss['kind'], number>;
+export const lossNumbers = {
+  'softmax-cross-entropy': 0,
+  'binary-cross-entropy': 1,
+  'mean-squared-error': 2,
+} as const satisfies Record<Loss['kind'], number>;
 
 /** What the kernel `TargetLoss` is told. */
 type TargetLossAttributes = { readonly kind: Loss['kind']; readonly smoothing: number; readonly scale: number };

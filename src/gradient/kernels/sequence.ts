@@ -75,7 +75,7 @@ function registerSoftmax(): void {
   });
 }
 
-/** Sums over all but the last `columns` elements, as a tensor of `shape`: zeros behind the sums where that is larger. */
+/** Sums over all but the last `columns` elements, as a tensor of `shape`, zeros behind them where that is larger. */
 function columnSums({ backend }: KernelCall, x: TensorInfo, columns: number, shape: number[]): TensorInfo {
   const { core } = backend;
   const out = backend.makeOutput(shape, 'float32');

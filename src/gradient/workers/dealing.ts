@@ -16,7 +16,10 @@ export interface Run {
   readonly pieces: readonly (readonly Block<DealtPart>[])[];
 }
 
-/** Most blocks in a half's first run where others share the half: their contributions, a gradient's memory each, wait for it. */
+/**
+ * Most blocks in a half's first run where others share the half: their contributions, a gradient's memory each, wait for
+ * it.
+ */
 const LONGEST_RUN = 4;
 
 /**

@@ -64,7 +64,9 @@ export class Member {
     const handedOver = [
       ...(shared === undefined ? dataOf(own.buffers) : []),
       ...spare.flatMap(dataOf),
-      ...pieces.flat(3).flatMap(({ inputs, labels, firstOutputs }) => [inputs, labels, ...(firstOutputs === undefined ? [] : [firstOutputs])]),
+      ...pieces.flat(3).flatMap(({ inputs, labels, firstOutputs }) =>
+        firstOutputs === undefined ? [inputs, labels] : [inputs, labels, firstOutputs],
+      ),
     ];
     const transfer = handedOver.map(({ buffer }) => buffer as ArrayBuffer);
     return this.#ask({ kind: 'gradient', graph, options, state: own, runs: pieces, spare }, runs.length, transfer) as Promise<
