@@ -150,6 +150,9 @@ interface Storage {
   keepers: number;
 }
 
+/** Operations that a batch norm before them takes along (`gradient/program.ts`). */
+const RECTIFIERS: ReadonlySet<OperationName> = new Set<OperationName>(['relu', 'relu6']);
+
 /**
  * Follows one gradient through the graph: a value lives until its last reader, forward or backward, has run. In the
  * backward pass the gradients of a node's output and inputs stand beside what is still kept.
@@ -167,31 +170,35 @@ function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): nu
   const release = (storage: Storage): void => {
     if (storage.uses === 0 && storage.keepers === 0) live -= storage.elements;
   };
+  const norms = new Set<string>();
   for (const node of graph.nodes) {
+    if (node.op === 'batch_norm' && readers.get(node.name) === 1) norms.add(node.name);
     const inputs = node.inputs.map((name) => storages.get(name) as Storage);
-    const { value, keeps: kind } = footprints[node.op];
+    const { value, keeps } = footprints[node.op];
+    // A norm takes the rectifier along that alone reads it, and tells from its own input where that let pass.
+    const kind = RECTIFIERS.has(node.op) && norms.has(node.inputs[0] as string) ? 'nothing' : keeps;
     const fresh: Storage = { elements: sizeOf(node.name), uses: 0, keepers: 0 };
     const [first] = inputs as [Storage, ...Storage[]];
     const overwrites = value === 'over the input' && first.uses === 1 && first.keepers === 0;
     const output = value === 'of the input' || overwrites ? first : fresh;
     if (output === fresh) live += fresh.elements;
-    const keeps: Storage[] = [];
-    if (kind === 'input') keeps.push(first);
-    if (kind === 'inputs') keeps.push(...inputs);
-    if (kind === 'output') keeps.push(output);
-    if (kind === 'slope' && first.uses === 1 && first.keepers === 0) keeps.push(first);
+    const held: Storage[] = [];
+    if (kind === 'input') held.push(first);
+    if (kind === 'inputs') held.push(...inputs);
+    if (kind === 'output') held.push(output);
+    if (kind === 'slope' && first.uses === 1 && first.keepers === 0) held.push(first);
     else if (kind === 'winners' || kind === 'slope') {
       const beside: Storage = { elements: fresh.elements, uses: 0, keepers: 0 };
       live += beside.elements;
-      keeps.push(beside);
+      held.push(beside);
     }
     const statistics = statisticsElements(node, node.inputs.map((name) => shapes.get(name) as Shape));
     if (statistics > 0) {
       live += statistics;
-      keeps.push({ elements: statistics, uses: 0, keepers: 0 });
+      held.push({ elements: statistics, uses: 0, keepers: 0 });
     }
-    for (const storage of keeps) storage.keepers += 1;
-    kept.set(node.name, keeps);
+    for (const storage of held) storage.keepers += 1;
+    kept.set(node.name, held);
     peak = Math.max(peak, live);
     output.uses += readers.get(node.name) ?? 0;
     storages.set(node.name, output);
