@@ -1,7 +1,7 @@
 /** People's checkpoint files on disk: one with the parts beside it, and those of folders. */
 import { readdirSync } from 'node:fs';
 import type { Dirent } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import type { ForeignFileRead } from '../bundle/foreign/formats.ts';
 import { readForeign } from '../bundle/foreign/formats.ts';
 import type { NameRule } from '../bundle/foreign/name-rules.ts';
@@ -20,8 +20,9 @@ const FILE_LIMIT_BYTES = 2 * limits.heapBytes;
 /** Folders within folders that are looked through: `run/checkpoint-500/model.safetensors`. */
 const FOLDER_DEPTH = 2;
 
-/** Reads a file of any kind; its parts are looked for in its own folder. */
-export async function readCheckpointFile(path: string, signal?: AbortSignal): Promise<ForeignFileRead> {
+/** Reads a file of any kind, or the one checkpoint of a folder; its parts are looked for in its own folder. */
+export async function readCheckpointFile(fileOrFolder: string, signal?: AbortSignal): Promise<ForeignFileRead> {
+  const path = oneCheckpoint(fileOrFolder);
   const folder = dirname(path);
   return readForeign(
     { name: path, bytes: readWhole(path, FILE_LIMIT_BYTES) },
@@ -29,9 +30,17 @@ export async function readCheckpointFile(path: string, signal?: AbortSignal): Pr
   );
 }
 
-/** A file and the parts beside it that it names. */
+/** @throws FileError for a folder without a checkpoint, and for one of several. */
+function oneCheckpoint(path: string): string {
+  const [first = path, ...others] = listCheckpoints([path]);
+  if (others.length > 0)
+    throw new FileError(path, `a folder of ${formatCount(others.length + 1, 'checkpoint')}, where one is wanted: ${first}, say`);
+  return first;
+}
+
+/** A file, or what there is of a folder, and the parts beside it that it names. */
 export function weightFiles(path: string): readonly string[] {
-  return [path, ...partsNamedIn(path).map((part) => join(dirname(path), part))];
+  return isFolder(path) ? packedFiles(path) : [path, ...partsNamedIn(path).map((part) => join(dirname(path), part))];
 }
 
 function partsNamedIn(path: string): readonly string[] {
@@ -73,6 +82,15 @@ export function listCheckpoints(paths: readonly string[]): readonly string[] {
     }
     return found.map((file) => join(path, file));
   });
+}
+
+/** Notes where checkpoints of a folder come in the order of the alphabet, by which a port may run backwards. */
+export function remarkOrder(output: Output, paths: readonly string[]): void {
+  for (const folder of paths.filter(isFolder)) {
+    const names = listCheckpoints([folder]).map((file) => relative(folder, file));
+    if (names.length < 2 || names.every((name) => /\d/.test(name.slice(0, name.lastIndexOf('.'))))) continue;
+    output.warn(`${folder}: not all of its checkpoints have a number in their names, so they come as the alphabet has them: ${names[0]} first`);
+  }
 }
 
 /** Paths of files within a folder, with '/'. */

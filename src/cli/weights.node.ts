@@ -18,7 +18,7 @@ import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { readCheckpointFile } from './checkpoints.node.ts';
 import type { GlobalValues } from './command.ts';
 import { FileError, UsageError } from './exit.ts';
-import { openRandomAccess } from './files.node.ts';
+import { isFolder, openRandomAccess } from './files.node.ts';
 import { requireFiniteWeights } from './finite.ts';
 
 export const headOptions = {
@@ -79,7 +79,7 @@ export function requireHead(option: string, graph: ModelGraph): void {
     throw new UsageError(`--${option} needs a network whose outputs come of a dense layer or convolution of their own; this one's do not`);
 }
 
-/** What is in a file of any kind, or in a bundle's checkpoint `label` (default: the last). */
+/** What is in a file of any kind, in the one checkpoint of a folder, or in a bundle's checkpoint `label` (default: the last). */
 export async function readTensors(path: string, label?: string, signal?: AbortSignal): Promise<ForeignFileRead> {
   if (!isBundle(path)) return readCheckpointFile(path, signal);
   using opened = await openBundleFile(path, signal);
@@ -97,6 +97,7 @@ const HEAD_BYTES = 64;
 
 /** By content, since names lie: also what only begins like a bundle, which `openBundleFile` then says is cut short. */
 export function isBundle(path: string): boolean {
+  if (isFolder(path)) return false;
   const { begins, ends } = lookOver(path);
   return begins || ends;
 }

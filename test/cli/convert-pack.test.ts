@@ -45,6 +45,19 @@ describe('trajport convert', () => {
     expect((await run('convert', 'state-dict.pt', 'types.json')).stdout).toMatch(/^ {2}I64 → I32: 1 tensor, \S*num_batches_tracked$/m);
   });
 
+  it('takes a folder for the one checkpoint in it, and names one of several', async () => {
+    mkdirSync(join(directory, 'hub', 'v2'), { recursive: true });
+    copyFileSync(join(directory, 'state-dict.pt'), join(directory, 'hub', 'v2', 'pytorch_model.bin'));
+    writeFileSync(join(directory, 'hub', 'v2', 'config.json'), '{}');
+    const hashOf = async (from: string): Promise<unknown> => jsonLines((await run('convert', from, 'out.safetensors', '--json')).stdout).at(-1)?.['files'];
+    const files = await hashOf('hub/v2');
+    expect(files).toMatchObject([{ name: 'out.safetensors' }]);
+    expect(files).toEqual(await hashOf('state-dict.pt'));
+    const several = await run('convert', 'run', 'one.safetensors');
+    expect(several.code).toBe(3);
+    expect(several.stderr).toBe('error: run: a folder of 2 checkpoints, where one is wanted: run/epoch-9.pt, say\n');
+  });
+
   it('writes TensorFlow.js weights with their parts, which it reads again', async () => {
     expect((await run('convert', 'state-dict.pt', 'web/model.json')).code).toBe(0);
     expect(readdirSync(join(directory, 'web')).toSorted()).toEqual(['model-shard1of1.bin', 'model.json']);
@@ -265,6 +278,18 @@ describe('trajport pack', () => {
       expectedTensors('checkpoint.pt')['state_dict.head.weight']?.values,
     );
     expect((await run('inspect', 'run.zip')).stdout).toContain('epoch-10');
+  });
+
+  it('notes a folder whose names do not tell the order', async () => {
+    mkdirSync(join(directory, 'two'));
+    copyFileSync(join(directory, 'run', 'epoch-9.pt'), join(directory, 'two', 'v1.pt'));
+    copyFileSync(join(directory, 'run', 'epoch-10.pt'), join(directory, 'two', 'tuned.pt'));
+    const { code, stderr } = await run('pack', 'two', '--graph', 'network.json', '--out', 'two-packed.zip');
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: 'note: two: not all of its checkpoints have a number in their names, so they come as the alphabet has them: tuned.pt first\n',
+    });
+    expect((await run('pack', 'two/v1.pt', 'two/tuned.pt', '--graph', 'network.json', '--out', 'in-order.zip')).stderr).toBe('');
   });
 
   it('bounds chains by key frames, states what int8 loses, and warns of 16-bit files', async () => {

@@ -13,7 +13,7 @@ import type { ModelGraph } from '../../model/graph.ts';
 import { findHead } from '../../model/head.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatBytes, printable } from '../../report/text.ts';
-import { listCheckpoints, packedFiles, readCheckpointFile, readRules, remarkIdleRules, rulesOption } from '../checkpoints.node.ts';
+import { listCheckpoints, packedFiles, readCheckpointFile, readRules, remarkIdleRules, remarkOrder, rulesOption } from '../checkpoints.node.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { normalisationOf, normalisationOptions } from '../data-options.ts';
 import { UsageError, exitCodes } from '../exit.ts';
@@ -96,6 +96,7 @@ export const packCommand = defineCommand({
     const rules = readRules(values.rules);
     output.text(graphSummary(graph));
     remarkAssumed(output, values, graph);
+    remarkOrder(output, paths);
 
     const content = {
       graph,
