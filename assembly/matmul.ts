@@ -46,6 +46,11 @@ function pack(
   for (let p: i32 = 0; p < count; p += lanes) {
     const panelPtr = targetPtr + ((<usize>(p * innerCount)) << 2);
     const valid = min(lanes, count - p);
+    if (lanes == NR && stride == 1 && table == 0 && count - p >= 4 * NR) {
+      packFourPanels(sourcePtr, panelPtr, first + p, innerFirst, innerCount, innerStride, innerTable);
+      p += 3 * NR;
+      continue;
+    }
     if (valid == lanes && stride == 1 && (table == 0 || run % lanes == 0)) {
       packContiguous(sourcePtr, panelPtr, tableEntry(table, first + p), lanes, innerFirst, innerCount, innerStride, innerTable);
       continue;
@@ -93,11 +98,26 @@ function packContiguous(
   }
   for (let l: i32 = 0; l < innerCount; l++) {
     const offset = tableEntry(innerTable, innerFirst + l) * innerStride;
-    const fromPtr = basePtr + ((<usize>offset) << 2);
-    v128.store(panelPtr, v128.load(fromPtr));
-    v128.store(panelPtr, v128.load(fromPtr, 16), 16);
-    v128.store(panelPtr, v128.load(fromPtr, 32), 32);
-    v128.store(panelPtr, v128.load(fromPtr, 48), 48);
+    Lanes.copy(panelPtr, basePtr + ((<usize>offset) << 2));
+    panelPtr += 64;
+  }
+}
+
+/**
+ * Four panels of 16 lanes side by side in memory: of each l the 256 bytes that follow one another are read together. Rows of B lie pages apart,
+ * and one panel after the other read 64 bytes of each (128 × 784 × 4096: 3 % more).
+ */
+function packFourPanels(
+  sourcePtr: usize, panelPtr: usize, first: i32, innerFirst: i32, innerCount: i32, innerStride: i32, innerTable: usize,
+): void {
+  const basePtr = sourcePtr + ((<usize>first) << 2);
+  const panelBytes = (<usize>innerCount) << 6;
+  for (let l: i32 = 0; l < innerCount; l++) {
+    const fromPtr = basePtr + ((<usize>(tableEntry(innerTable, innerFirst + l) * innerStride)) << 2);
+    Lanes.copy(panelPtr, fromPtr);
+    Lanes.copy(panelPtr + panelBytes, fromPtr + 64);
+    Lanes.copy(panelPtr + panelBytes * 2, fromPtr + 128);
+    Lanes.copy(panelPtr + panelBytes * 3, fromPtr + 192);
     panelPtr += 64;
   }
 }
@@ -183,6 +203,15 @@ function packPairRuns(
 /** What is inlined: a decorator needs a class. */
 // oxlint-disable-next-line typescript/no-extraneous-class
 abstract class Lanes {
+  /** A panel's 16 lanes of one l. */
+  @inline
+  static copy(toPtr: usize, fromPtr: usize): void {
+    v128.store(toPtr, v128.load(fromPtr));
+    v128.store(toPtr, v128.load(fromPtr, 16), 16);
+    v128.store(toPtr, v128.load(fromPtr, 32), 32);
+    v128.store(toPtr, v128.load(fromPtr, 48), 48);
+  }
+
   /**
    * c + a · b. Rounded twice, so that every engine gives the same bytes; in the relaxed binary (`index-relaxed.ts`) as engine and
    * processor like it: V8 fuses them where there is FMA (Node 20 1.15, Deno 1.27 of the speed), JavaScriptCore rounds twice.
