@@ -61,7 +61,7 @@ it.each<[number, readonly string[], string]>([
   [3, ['inspect', 'v.safetensors', '--graph', 'rules.json'], 'rules.json: is a JSON list and no network: a graph is a JSON object { "version": 1, "input", "nodes", "output" }'],
   [3, ['inspect', '-'], '-: no such file: standard input is not read, give the name of a file'],
   [2, ['inspect', '-v2.safetensors'], 'did you mean ./-v2.safetensors ?'],
-  [3, ['inspect', 'folder'], 'folder: is a folder, where one file is read (pack takes folders of checkpoints'],
+  [3, ['inspect', 'folder'], 'folder: holds no file that is named like a checkpoint (.safetensors, .pt, '],
   [3, ['inspect', 'a\nerror: b'], 'error: a\ufffderror: b: no such file'],
 ])('%i for %j', async (expected, args, message) => {
   const { code, stderr } = await run(...args);

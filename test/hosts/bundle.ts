@@ -43,6 +43,8 @@ export async function bundleModule(
     },
   };
   const result = await build({
+    // Not that of a folder of its own (examples/worker), which knows nothing of src.
+    tsconfig: join(root, 'tsconfig.json'),
     absWorkingDir: root,
     entryPoints: [file],
     bundle: true,
