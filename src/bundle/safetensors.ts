@@ -69,7 +69,10 @@ function safetensorsHeaderLength(field: string, prefix: Uint8Array, fileBytes: n
   // A BigInt, because lengths above 2^53 would be rounded and those above 2^32 wrapped.
   const length = new DataView(prefix.buffer, prefix.byteOffset, LENGTH_BYTES).getBigUint64(0, true);
   if (length > BigInt(fileBytes - LENGTH_BYTES)) {
-    throw new MalformedFileError({ field, expected: `a header within the ${fileBytes} bytes of the file`, got: `${length} bytes` });
+    const zip = prefix[0] === 0x50 && prefix[1] === 0x4b ? ': this is a ZIP, as files of PyTorch, numpy and Keras are' : '';
+    throw new MalformedFileError({
+      field, expected: `a safetensors header within the ${fileBytes} bytes of the file`, got: `${length} bytes${zip}`,
+    });
   }
   if (length > BigInt(limits.safetensorsHeaderBytes)) {
     throw new LimitError({ field, expected: `a header of at most ${limits.safetensorsHeaderBytes} bytes`, got: `${length}` });

@@ -2,7 +2,7 @@
  * A transfer as one HTTP request: bundle and target in, transferred weights out. Sizes, time, work and memory are capped; every
  * refusal is a JSON error with the status that says whose fault it is. The defaults are for an isolate of 128 MB.
  */
-import { LimitError, MalformedFileError, TrajportError } from '../core/errors.ts';
+import { LimitError, MalformedFileError, TrajportError, UnsupportedError } from '../core/errors.ts';
 import { requireInteger, requireNumber } from '../core/require.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
@@ -139,6 +139,8 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     await requireCodec();
     using bundle = await openBundle(inputs.bundle, { signal, manifestBytes: Math.min(caps.maxManifestBytes, limits.manifestBytes) });
     const { graph, checkpoints } = bundle;
+    if (graph.vocabulary !== undefined)
+      throw new UnsupportedError({ field: 'bundle', expected: 'a network that reads images', got: 'one that reads tokens' });
     requireRecordFits(request, { ...choices, from: choices.from ?? checkpoints[0]?.label, to: choices.to ?? checkpoints.at(-1)?.label });
     const zeroed = wantsZeroHead(choices, bundle.training) ? headParameters(graph) : new Set<string>();
     const target = stateWithZeros(parameterLayout(graph), inputs.target, 'target', zeroed);

@@ -244,6 +244,18 @@ describe('handler', () => {
     expect((await handle(request({ ...inputs, options: options(fine) }))).status).toBe(200);
   });
 
+  it('says what a file is that it does not take', async () => {
+    using core = await openCore();
+    const graph = preset('gpt2', { input: [8], classes: 16, width: 8, depth: 1, heads: 2 });
+    const layout = parameterLayout(graph);
+    const state = initialise(core, graph, { seed: 1 });
+    const bundle = await writeBundle({ graph, checkpoints: [{ label: 'a', state }, { label: 'b', state }] });
+    const tokens = await problemOf(await handle(request({ ...inputs, bundle, target: stateToSafetensors(layout, state), options: options(fine) })));
+    expect(tokens).toMatchObject({ status: 422, body: { field: 'bundle', expected: 'a network that reads images', got: 'one that reads tokens' } });
+    const zip = await problemOf(await handle(request({ ...inputs, target: inputs['bundle'] as Uint8Array, options: options(fine) })));
+    expect(zip).toMatchObject({ status: 400, body: { field: 'target', got: expect.stringContaining('this is a ZIP, as files of PyTorch, numpy and Keras are') } });
+  });
+
   it('refuses other methods, other bodies and lying lengths', async () => {
     const put = await handle(new Request('https://port.example/', { method: 'PUT', body: 'x' }));
     expect([put.status, put.headers.get('allow')]).toEqual([405, 'GET, HEAD, POST']);
