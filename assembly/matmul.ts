@@ -104,8 +104,8 @@ function packContiguous(
 }
 
 /**
- * Four panels of 16 lanes side by side in memory: of each l the 256 bytes that follow one another are read together. Rows of B lie pages apart,
- * and one panel after the other read 64 bytes of each (128 × 784 × 4096: 3 % more).
+ * Four panels of 16 lanes side by side in memory: of each l the 256 bytes that follow one another are read together. Rows of B lie pages
+ * apart, and one panel after the other read 64 bytes of each (128 × 784 × 4096: 3 % slower).
  */
 function packFourPanels(
   sourcePtr: usize, panelPtr: usize, first: i32, innerFirst: i32, innerCount: i32, innerStride: i32, innerTable: usize,

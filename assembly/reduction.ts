@@ -1,8 +1,6 @@
 // Sums over rows. Every long sum runs in f64, four columns at a time: exacter than pairwise f32 (stock tfjs-wasm adds one million
 // f32 in sequence and loses 2e-5), in a fixed order, and still bound by memory.
-import { Clamp } from "./elementwise";
 import { Halves } from "./halves";
-import { Affine } from "./normalisation";
 
 /** sums[j] (f64) += Σ_i x[i, j]. */
 export function columnSumsF32(xPtr: usize, rows: i32, columns: i32, sumsPtr: usize): void {
@@ -29,7 +27,7 @@ export function columnSumsF32(xPtr: usize, rows: i32, columns: i32, sumsPtr: usi
  * met out of order: 0.5 from memory). What is left is the processor's two additions and conversions a cycle.
  */
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
-abstract class Moments {
+export abstract class Moments {
   /** Four columns of one row, or of two that lie `far` apart: their Σ a at sumPtr, Σ a · b at productPtr. */
   @inline
   static four(aPtr: usize, bPtr: usize, far: usize, sumPtr: usize, productPtr: usize, two: bool, squares: bool): void {
@@ -99,70 +97,6 @@ export function columnMomentsF32(xPtr: usize, rows: i32, columns: i32, sumsPtr: 
 /** sums[j] (f64) += Σ_i a[i, j] and sums[columns + j] += Σ_i a[i, j] · b[i, j], each product exact. */
 export function columnCrossMomentsF32(aPtr: usize, bPtr: usize, rows: i32, columns: i32, sumsPtr: usize): void {
   Moments.ofRows(aPtr, bPtr, rows, columns, sumsPtr, false);
-}
-
-// oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
-abstract class RectifierMoments {
-  /** All columns of a row of dy and x, or of two. */
-  @inline
-  static row(
-    dyPtr: usize, xPtr: usize, toPtr: usize, far: usize, rowBytes: usize, meanPtr: usize, scalePtr: usize, shiftPtr: usize, ceiling: f32,
-    sumsPtr: usize, two: bool,
-  ): void {
-    const productsPtr = sumsPtr + rowBytes * 2;
-    const most = f32x4.splat(ceiling);
-    let at: usize = 0;
-    for (; at + 16 <= rowBytes; at += 16) {
-      const mean = v128.load(meanPtr + at), scale = v128.load(scalePtr + at), shift = v128.load(shiftPtr + at);
-      const b = v128.load(xPtr + at);
-      const a = Clamp.gradientFour(v128.load(dyPtr + at), Affine.four(b, mean, scale, shift), most);
-      v128.store(toPtr + at, a);
-      let c = a, d = b;
-      if (two) {
-        d = v128.load(xPtr + at + far);
-        c = Clamp.gradientFour(v128.load(dyPtr + at + far), Affine.four(d, mean, scale, shift), most);
-        v128.store(toPtr + at + far, c);
-      }
-      Moments.add(a, b, c, d, sumsPtr + at * 2, productsPtr + at * 2, two);
-    }
-    for (; at < rowBytes; at += 4) {
-      RectifierMoments.one(dyPtr, xPtr, toPtr, at, meanPtr, scalePtr, shiftPtr, ceiling, sumsPtr, productsPtr);
-      if (two) RectifierMoments.one(dyPtr + far, xPtr + far, toPtr + far, at, meanPtr, scalePtr, shiftPtr, ceiling, sumsPtr, productsPtr);
-    }
-  }
-
-  @inline
-  static one(
-    dyPtr: usize, xPtr: usize, toPtr: usize, at: usize, meanPtr: usize, scalePtr: usize, shiftPtr: usize, ceiling: f32, sumsPtr: usize,
-    productsPtr: usize,
-  ): void {
-    const y = Affine.one(load<f32>(xPtr + at), load<f32>(meanPtr + at), load<f32>(scalePtr + at), load<f32>(shiftPtr + at));
-    store<f32>(toPtr + at, Clamp.gradientOne(load<f32>(dyPtr + at), y, ceiling));
-    Moments.one(toPtr + at, xPtr + at, sumsPtr + at * 2, productsPtr + at * 2);
-  }
-}
-
-/**
- * to = dy where 0 < y < ceiling, 0 elsewhere, of y = (x − mean) · scale + shift: the gradient before a rectifier behind y, which the forward
- * pass's own arithmetic tells again, so that nothing but dy and x is read. And of it the moments:
- * sums[j] (f64) += Σ_i to[i, j] and sums[columns + j] += Σ_i to[i, j] · x[i, j]. `toPtr` may be `dyPtr`.
- */
-export function rectifierGradientMomentsF32(
-  dyPtr: usize, xPtr: usize, toPtr: usize, rows: i32, columns: i32, meanPtr: usize, scalePtr: usize, shiftPtr: usize, ceiling: f32,
-  sumsPtr: usize,
-): void {
-  const rowBytes = (<usize>columns) << 2;
-  const half = rows >> 1;
-  const far = <usize>half * rowBytes;
-  for (let i: i32 = 0; i < half; i++) {
-    RectifierMoments.row(dyPtr, xPtr, toPtr, far, rowBytes, meanPtr, scalePtr, shiftPtr, ceiling, sumsPtr, true);
-    dyPtr += rowBytes;
-    xPtr += rowBytes;
-    toPtr += rowBytes;
-  }
-  if (rows & 1) {
-    RectifierMoments.row(dyPtr + far, xPtr + far, toPtr + far, 0, rowBytes, meanPtr, scalePtr, shiftPtr, ceiling, sumsPtr, false);
-  }
 }
 
 /** sums[j] (f64) += Σ_i a[i, j] · b[i, j], each product exact. */

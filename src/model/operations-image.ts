@@ -1,6 +1,6 @@
 /** Rules of the operations on images: convolutions, poolings, the norms of channels, and flatten. */
 import { elementCount } from '../tensor/tensor.ts';
-import type { NodeOf, OperationOf, Pair, Shape } from './operation-types.ts';
+import type { NodeOf, OperationOf, Pair } from './operation-types.ts';
 import { ONE, asImage, first, misfit, none, show, windows, type OperationRule, type ParameterDeclaration } from './operation-support.ts';
 
 const convolution: OperationRule<'conv2d'> = {
@@ -17,22 +17,10 @@ const convolution: OperationRule<'conv2d'> = {
   }),
   shape: (node, inputs) => {
     const image = asImage(node, inputs);
-    if (image[0] % node.groups !== 0 || node.out % node.groups !== 0) {
-      misfit(node, `input and output channels divisible by ${node.groups} groups`, `${image[0]} and ${node.out}`);
-    }
+    requireWholeGroups(node, image[0]);
     return [node.out, ...windows(node, image, node.kernel, node.stride, node.padding, node.dilation)];
   },
-  parameters: (node, inputs) => {
-    const perGroup = asImage(node, inputs)[0] / node.groups;
-    const fanIn = perGroup * node.kernel[0] * node.kernel[1];
-    const weight: ParameterDeclaration = {
-      suffix: 'weight',
-      shape: [node.out, perGroup, ...node.kernel],
-      role: 'weight',
-      fanIn,
-    };
-    return node.bias ? [weight, { suffix: 'bias', shape: [node.out], role: 'bias', fanIn }] : [weight];
-  },
+  parameters: (node, inputs) => weightAndBias(node, node.out, asImage(node, inputs)[0] / node.groups),
 };
 
 const transposedConvolution: OperationRule<'conv_transpose2d'> = {
@@ -50,9 +38,7 @@ const transposedConvolution: OperationRule<'conv_transpose2d'> = {
   }),
   shape: (node, inputs) => {
     const [channels, height, width] = asImage(node, inputs);
-    if (channels % node.groups !== 0 || node.out % node.groups !== 0) {
-      misfit(node, `input and output channels divisible by ${node.groups} groups`, `${channels} and ${node.out}`);
-    }
+    requireWholeGroups(node, channels);
     // Otherwise the convolution that this is the transpose of would not come from an image of that size.
     if (node.output_padding.some((extra, axis) => extra >= (node.stride[axis] as number))) {
       misfit(node, `output_padding below the stride ${show(node.stride)}`, show(node.output_padding));
@@ -64,15 +50,22 @@ const transposedConvolution: OperationRule<'conv_transpose2d'> = {
     if (rows < 1 || columns < 1) misfit(node, 'padding that leaves a pixel', `${rows}×${columns} pixels`);
     return [node.out, rows, columns];
   },
-  parameters: (node, inputs) => {
-    const perGroup = node.out / node.groups;
-    // PyTorch's fan-in of such a layer: weight.size(1) · kernel.
-    const fanIn = perGroup * node.kernel[0] * node.kernel[1];
-    const shape: Shape = [asImage(node, inputs)[0], perGroup, ...node.kernel];
-    const weight: ParameterDeclaration = { suffix: 'weight', shape, role: 'weight', fanIn };
-    return node.bias ? [weight, { suffix: 'bias', shape: [node.out], role: 'bias', fanIn }] : [weight];
-  },
+  parameters: (node, inputs) => weightAndBias(node, asImage(node, inputs)[0], node.out / node.groups),
 };
+
+type Convolution = NodeOf<'conv2d'> | NodeOf<'conv_transpose2d'>;
+
+function requireWholeGroups(node: Convolution, channels: number): void {
+  if (channels % node.groups === 0 && node.out % node.groups === 0) return;
+  misfit(node, `input and output channels divisible by ${node.groups} groups`, `${channels} and ${node.out}`);
+}
+
+/** A weight [rows, perGroup, kernel height, kernel width]; its fan-in is PyTorch's of both kinds, weight.size(1) · kernel. */
+function weightAndBias(node: Convolution, rows: number, perGroup: number): readonly ParameterDeclaration[] {
+  const fanIn = perGroup * node.kernel[0] * node.kernel[1];
+  const weight: ParameterDeclaration = { suffix: 'weight', shape: [rows, perGroup, ...node.kernel], role: 'weight', fanIn };
+  return node.bias ? [weight, { suffix: 'bias', shape: [node.out], role: 'bias', fanIn }] : [weight];
+}
 
 /** Which pixel of a window is its largest is kept as a u16. */
 const LARGEST_MAXIMUM = 2 ** 16;
