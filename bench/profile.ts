@@ -1,11 +1,11 @@
 /**
  * npm run -s bench:profile [-- PRESET …] [--kernels] [--json]
  *
- * Where a training step's time goes: the share of each family of kernels, wall time around every call of tfjs's registry, here and
- * not in the library. `rest` is the walk over the graph, the allocator and copies of batches. Bar: none of the families but products,
+ * Where a training step's time goes: the share of each family of kernels, wall time around every kernel of tfjs's registry, here and
+ * not in the library. `rest` is the walk over the graph, tensors and copies of batches. Bar: none of the families but products,
  * convolutions and attention (products and a softmax) takes more than 10 %. With --kernels, each kernel's milliseconds a step.
  */
-import { engine } from '#tfjs';
+import { getKernelsForBackend } from '#tfjs';
 import { openCore } from '../src/core/core.ts';
 import { openGradientEngine } from '../src/gradient/engine.ts';
 import { initialise } from '../src/model/initialise.ts';
@@ -78,9 +78,11 @@ console.log(
 );
 using core = await openCore();
 using gradients = openGradientEngine(core);
-const runKernel = engine().runKernel.bind(engine());
-engine().runKernel = ((name: string, ...others: [never, never]) =>
-  clocked(rules.find(([pattern]) => pattern.test(name))?.[1] ?? 'elementwise', name, () => runKernel(name, ...others))) as typeof runKernel;
+for (const registered of getKernelsForBackend('wasm')) {
+  const { kernelName, kernelFunc } = registered;
+  const family = rules.find(([pattern]) => pattern.test(kernelName))?.[1] ?? 'elementwise';
+  registered.kernelFunc = (call) => clocked(family, kernelName, () => kernelFunc(call));
+}
 const { sgdF32 } = core.kernels;
 (core as { kernels: typeof core.kernels }).kernels = {
   ...core.kernels,

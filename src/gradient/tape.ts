@@ -105,7 +105,7 @@ export class Tape {
     const result = take(output);
     if (result.isSole(this.#backend) || !this.#options.record) return result.tensor;
     // The output's own gradient rule kept it: the caller gets a view of its own.
-    const view = engine().runKernel('Identity', { x: result.tensor } as never) as unknown as Tensor;
+    const view = run('Identity', { x: result.tensor });
     result.release();
     return view;
   }
@@ -133,7 +133,7 @@ export class Tape {
     const inPlace = overwrites && (operands.get('x')?.isSole(this.#backend) ?? false);
     if (inPlace && inputs['x']?.dataId === this.#inputBuffer) this.#inputBuffer = undefined;
     const results = runAll(kernel, inputs, inPlace ? { ...instruction.attrs, inPlace } : instruction.attrs);
-    const outputs = (Array.isArray(results) ? results : [results]).map((tensor: Tensor) => new Held(tensor));
+    const outputs = results.map((tensor) => new Held(tensor));
     const [first, ...others] = outputs as [Held, ...Held[]];
     if (others.length > 0) this.#options.onSideOutputs?.(instruction, inputs['x'] as Tensor, others.map(({ tensor }) => tensor));
     if (this.#options.record) this.#steps.push(this.#record(instruction, inputs, operands, outputs));

@@ -10,7 +10,7 @@ import '@tensorflow/tfjs-core/dist/flags';
 export { BackendWasm } from '@tensorflow/tfjs-backend-wasm/dist/backend_wasm';
 export { engine } from '@tensorflow/tfjs-core/dist/globals';
 export { env } from '@tensorflow/tfjs-core/dist/environment';
-export { getGradient, getKernel, registerGradient, registerKernel } from '@tensorflow/tfjs-core/dist/kernel_registry';
+export { getGradient, getKernel, getKernelsForBackend, registerGradient, registerKernel } from '@tensorflow/tfjs-core/dist/kernel_registry';
 export { assertAndGetBroadcastShape } from '@tensorflow/tfjs-core/dist/ops/broadcast_util';
 export { computeConv2DInfo, computePool2DInfo } from '@tensorflow/tfjs-core/dist/ops/conv_util';
 export type { Tensor } from '@tensorflow/tfjs-core/dist/tensor';

@@ -1,5 +1,6 @@
 /** How kernels are written and registered here. */
-import { engine, registerGradient, registerKernel, type Tensor, type TensorInfo } from '#tfjs';
+import { engine, getKernel, registerGradient, registerKernel, type Tensor, type TensorInfo } from '#tfjs';
+import { KernelError } from '../../core/errors.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import type { HeapBackend } from '../backend.ts';
 
@@ -40,14 +41,40 @@ export function defineGradient(kernelName: string, { inputs = [], outputs = [], 
   });
 }
 
-/** Runs a registered kernel with one output. */
-export function run(kernel: string, inputs: Inputs, attrs: Attributes = {}): Tensor {
-  return engine().runKernel(kernel, inputs as never, attrs as never);
+type RegisteredKernel = NonNullable<ReturnType<typeof getKernel>>;
+/** What tfjs's registry answered: for every lookup it makes one name of two. */
+const found = new Map<string, RegisteredKernel>();
+
+/**
+ * `engine().runKernel` does the same through a scope, a profiler and a tape, all of which are off here: 4 % of a step of MobileNetV2 at
+ * half width (78.5 → 75.3 ms), 6 % of ConvNeXt at a third (9.6 → 9.0).
+ */
+function dispatch(kernel: string, inputs: Inputs, attrs: Attributes): TensorInfo | TensorInfo[] {
+  const { kernelFunc } = found.get(kernel) ?? find(kernel);
+  return kernelFunc({ inputs: inputs as never, attrs: attrs as never, backend: engine().backend });
 }
 
-/** Runs a registered kernel with several outputs. */
+function find(kernel: string): RegisteredKernel {
+  const registered = getKernel(kernel, 'wasm') as RegisteredKernel | undefined;
+  if (registered === undefined) throw new KernelError({ field: kernel, expected: 'a registered kernel', got: 'none' });
+  found.set(kernel, registered);
+  return registered;
+}
+
+/** The open tidy ends it. A kernel made of others answers with a tensor of theirs. */
+function asTensor(output: TensorInfo): Tensor {
+  return 'rank' in output ? (output as Tensor) : engine().makeTensorFromTensorInfo(output);
+}
+
+/** Runs a registered kernel with one output. */
+export function run(kernel: string, inputs: Inputs, attrs: Attributes = {}): Tensor {
+  return asTensor(dispatch(kernel, inputs, attrs) as TensorInfo);
+}
+
+/** Runs a registered kernel with any number of outputs. */
 export function runAll(kernel: string, inputs: Inputs, attrs: Attributes = {}): Tensor[] {
-  return engine().runKernel(kernel, inputs as never, attrs as never);
+  const outputs = dispatch(kernel, inputs, attrs);
+  return (Array.isArray(outputs) ? outputs : [outputs]).map(asTensor);
 }
 
 /** Results of one kernel, which the first to be asked for runs. */
