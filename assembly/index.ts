@@ -14,10 +14,10 @@ export { assignmentFavouritesF32, assignmentFavouritesF64 } from "./assignment-f
 export { assignmentCertifyF32, assignmentCertifyF64 } from "./assignment-certificate";
 export { foldPatchesF32, placeImagesF32, rotateFilterF32, tapOffsets, windowOffsets } from "./convolution";
 export {
-  countNonZeroOfTwoF32, sparseConvolutionF32, sparseConvolutionScratchBytes, sparseFilterGradientF32, sparseFilterGradientScratchBytes,
+  sparseConvolutionF32, sparseConvolutionScratchBytes, sparseFilterGradientF32, sparseFilterGradientScratchBytes,
   packFilterF32, packedFilterBytes, sparsePixelsF32, sparsePixelsScratchBytes,
 } from "./sparse-convolution";
-export { countNonZeroF32 } from "./nonzeros";
+export { sampleNonZeroF32 } from "./nonzeros";
 export { sparseProductF32, sparseProductScratchBytes } from "./sparse-product";
 export { reverseAxesF32, transposeF32 } from "./layout";
 export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 } from "./pooling";

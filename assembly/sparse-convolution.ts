@@ -3,7 +3,7 @@
 //
 // Entries: 8 bytes, the value (f32) and a byte offset (u32) of what it is multiplied with. Sums are taken in blocks (a row of taps,
 // KC windows), sequential inside; a zero left out changes no partial sum.
-import { ORDERS_BYTES, putFour, squeezeLanes, sumOfLanes } from "./nonzeros";
+import { ORDERS_BYTES, putFour, squeezeLanes } from "./nonzeros";
 
 /** Numbers that one run of entries adds to, in eight registers: this many channels of one image, or half of them of two. */
 const CHUNK: i32 = 32;
@@ -22,25 +22,6 @@ function putFourOfTwo(entriesPtr: usize, first: v128, second: v128, offsets: v12
   v128.store(entriesPtr, v128.shuffle<i32>(high, at, 0, 1, 6, 6), 32);
   v128.store(entriesPtr, v128.shuffle<i32>(high, at, 2, 3, 7, 7), 48);
   return entriesPtr + ((<usize>popcnt(set)) << 4);
-}
-
-/**
- * Of `count` numbers of one image and those in the same places of another, or of none where `secondPtr` is 0: how many are not zero, and in
- * how many places one of the two is not. `count` is a multiple of 4; added to the i32s at countsPtr.
- */
-export function countNonZeroOfTwoF32(firstPtr: usize, secondPtr: usize, count: i32, countsPtr: usize): void {
-  const zero = f32x4.splat(0);
-  // Lanes count downwards: true is −1.
-  let each = i32x4.splat(0), either = i32x4.splat(0);
-  const bytes = (<usize>count) << 2;
-  for (let at: usize = 0; at < bytes; at += 16) {
-    const first = f32x4.ne(v128.load(firstPtr + at), zero);
-    const second = secondPtr == 0 ? zero : f32x4.ne(v128.load(secondPtr + at), zero);
-    each = i32x4.add(each, i32x4.add(first, second));
-    either = i32x4.add(either, v128.or(first, second));
-  }
-  store<i32>(countsPtr, load<i32>(countsPtr) - sumOfLanes(each));
-  store<i32>(countsPtr, load<i32>(countsPtr, 4) - sumOfLanes(either), 4);
 }
 
 /** Bytes of scratch of `sparsePixelsF32`. */

@@ -267,7 +267,7 @@ export interface WinogradKernels {
 
 /** Numbers that are not zero, and products that leave out the others (`assembly/nonzeros.ts`, `sparse-product.ts`). */
 export interface SparseProductKernels {
-  countNonZeroF32(dataPtr: number, count: number): number;
+  sampleNonZeroF32(dataPtr: number, images: number, count: number, elements: number, countsPtr: number): void;
   sparseProductScratchBytes(): number;
   sparseProductF32(
     aPtr: number, bPtr: number, cPtr: number, m: number, n: number, k: number, transposeA: number, transposeB: number, scratchPtr: number,
@@ -276,7 +276,6 @@ export interface SparseProductKernels {
 
 /** Convolutions over images that are mostly zeros (`assembly/sparse-convolution.ts`). */
 export interface SparseConvolutionKernels {
-  countNonZeroOfTwoF32(firstPtr: number, secondPtr: number, count: number, countsPtr: number): void;
   sparsePixelsScratchBytes(): number;
   sparsePixelsF32(
     dataPtr: number, images: number, count: number, height: number, width: number, channels: number, startsPtr: number, entriesPtr: number,

@@ -5,6 +5,7 @@
  */
 import type { Core } from './core.ts';
 import { matmul, type MatmulOptions } from './matmul.ts';
+import { shareOfNonZero } from './nonzeros.ts';
 
 /** A whole product: no strides of its own, no tables, no batch. */
 export type PlainProduct = Pick<MatmulOptions, 'a' | 'b' | 'c' | 'm' | 'n' | 'k' | 'transposeA' | 'transposeB' | 'accumulate'>;
@@ -17,10 +18,6 @@ const LARGEST_SHARE = 0.65;
 
 /** Below so many columns, listing the zeros costs as much as they do. */
 const FEWEST_COLUMNS = 64;
-
-/** Numbers that are counted of an operand, in as many stretches as there are steps of `STRETCH` in it. */
-const SAMPLE = 16_384;
-const STRETCH = 1024;
 
 /**
  * C (+)= op(A) · op(B) without the zeros of `a` or, where the product is not added to C, of `b`, if a sample says that
@@ -69,15 +66,4 @@ export function gramLeavingOutZeros(core: Core, { a, c, m, k }: Pick<PlainProduc
   }
   const gram = core.f32(c, m * m);
   for (let row = 0; row < m; row++) for (let column = row + 1; column < m; column++) gram[row * m + column] = gram[column * m + row] as number;
-}
-
-/** Share of f32 numbers that are not zero, of a sample where there are many. */
-export function shareOfNonZero(core: Core, pointer: number, elements: number): number {
-  if (elements <= SAMPLE) return core.kernels.countNonZeroF32(pointer, elements) / elements;
-  const stretches = SAMPLE / STRETCH;
-  let nonZero = 0;
-  for (let i = 0; i < stretches; i++) {
-    nonZero += core.kernels.countNonZeroF32(pointer + 4 * Math.floor((i * (elements - STRETCH)) / (stretches - 1)), STRETCH);
-  }
-  return nonZero / SAMPLE;
 }

@@ -4,7 +4,7 @@
  * (`assembly/sparse-convolution.ts`).
  */
 import type { Core } from '../../core/core.ts';
-import { shareOfNonZero } from '../../core/sparse-matmul.ts';
+import { shareOfNonZero, sharesOfNonZero } from '../../core/nonzeros.ts';
 import type { Geometry } from './convolution-geometry.ts';
 import { suitsWinograd, winogradShare } from './winograd.ts';
 
@@ -18,10 +18,6 @@ const RATE_OF_TWO = 0.95;
 const LARGEST_TIME = 0.9;
 /** A multiplication of Winograd's form takes longer than the tiled product's by this: its transforms. */
 const TIME_OF_WINOGRAD = 1.2;
-/** Numbers of a pair of images that a sample holds: all of them, of MobileNetV2 at 224², took 3 % of a step. */
-const STRETCHES = 64;
-const STRETCH = 512;
-const GOLDEN_RATIO = 0.6180339887498949;
 /** Bytes of entries at once: they stay in the second-level cache. */
 const ENTRY_BYTES = 2 ** 19;
 
@@ -49,30 +45,6 @@ export function imagesAtOnce(core: Core, g: Geometry, imagesPtr: number, pixels:
 /** Whether a filter's gradient is computed faster from the non-zeros of dy [rows, g.out]; looks at a sample. */
 export function suitsSparseFilterGradient(core: Core, g: Geometry, dyPtr: number, rows: number): boolean {
   return isSparsable(g, g.channels, g.out) && shareOfNonZero(core, dyPtr, rows * g.out) / RATE_OF_ONE <= longest(g);
-}
-
-/**
- * Of images of `elements` numbers each: the share that is not zero, and the share of places where one of two images that follow one another
- * is not zero. Stretches of a pair each, spread over pairs and, by the golden ratio, over the places in them.
- */
-function sharesOfNonZero(core: Core, imagesPtr: number, count: number, elements: number): { readonly each: number; readonly either: number } {
-  const images = count > 1 ? 2 : 1;
-  const pairs = Math.floor(count / images);
-  const isFew = pairs * elements <= STRETCHES * STRETCH;
-  const [stretches, length] = isFew ? [pairs, elements] : [STRETCHES, Math.min(STRETCH, elements)];
-  const counts = core.scoped((scratch) => {
-    const countsPtr = scratch.i32(2, 'counts');
-    core.i32(countsPtr, 2).fill(0);
-    for (let i = 0; i < stretches; i++) {
-      const pair = isFew ? i : Math.floor((i * pairs) / stretches);
-      const place = (elements - length) * ((i * GOLDEN_RATIO) % 1);
-      const firstPtr = imagesPtr + 4 * (pair * images * elements + place - (place % 4));
-      core.kernels.countNonZeroOfTwoF32(firstPtr, images === 2 ? firstPtr + 4 * elements : 0, length, countsPtr);
-    }
-    return core.i32(countsPtr, 2).slice();
-  });
-  const [each, either] = counts as unknown as readonly [number, number];
-  return { each: each / (stretches * length * images), either: either / (stretches * length) };
 }
 
 /** Of the taps of all windows, the share that lies inside the image and not in its padding. */
