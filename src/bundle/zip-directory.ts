@@ -59,7 +59,7 @@ export function parseEndRecord(field: string, tail: Uint8Array, fileBytes: numbe
   let at = tail.byteLength - headerBytes.end;
   // The last signature counts, as for every reader that searches from the end; the record must fit the file exactly.
   while (at >= 0 && view.getUint32(at, true) !== signatures.end) at--;
-  if (at < 0) malformed(field, 'a ZIP end record', 'none, as of a file that is cut short');
+  if (at < 0) malformed(field, 'a ZIP end record', 'none, as of a file that is cut short or of another kind');
   const commentBytes = view.getUint16(at + 20, true);
   if (at + headerBytes.end + commentBytes !== tail.byteLength) {
     malformed(field, 'an end record at the very end', `${tail.byteLength - at - headerBytes.end} bytes behind it`);

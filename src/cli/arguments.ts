@@ -130,7 +130,11 @@ function valueOf(shown: string, spec: OptionSpec, text: string | undefined, inli
   }
   // `--out --json` is a forgotten value, `--momentum -0.5` a wrong one: the number check says the latter better.
   if (text === undefined || (!inline && /^-(?![\d.])/.test(text) && text !== '-')) {
-    throw new UsageError(`${shown} needs a value${spec.metavar === undefined ? '' : `: ${shown} ${spec.metavar}`}`);
+    throw new UsageError(
+      `${shown} needs a value${spec.metavar === undefined ? '' : `: ${shown} ${spec.metavar}`}`,
+      // `--target -v2.safetensors`: a file's name, since no option has an ending.
+      text !== undefined && namesFile(text) ? `${shown}=${text}` : undefined,
+    );
   }
   switch (spec.kind) {
     case 'string':
@@ -200,9 +204,14 @@ function bytesOf(shown: string, text: string, minimum = 0, maximum = Infinity): 
 }
 
 function unknownOption(rawName: string, known: readonly string[], given: string): UsageError {
-  // `-v2.safetensors` is read as the options v, 2 and so on; none has an ending.
-  if (/^-[^-=]+[./]/.test(given)) return new UsageError(`unknown option ${rawName}; a file whose name begins with a dash is`, `./${given}`);
+  // `-v2.safetensors` is read as the options v, 2 and so on.
+  if (namesFile(given)) return new UsageError(`unknown option ${rawName}`, `./${given}`);
   const bare = rawName.replace(/^-+/, '');
   const nearest = nearestName(bare, known);
   return new UsageError(`unknown option ${rawName}`, nearest === undefined ? undefined : `--${nearest}`);
+}
+
+/** Whether what begins with a dash looks like a file: no option has an ending. */
+function namesFile(given: string): boolean {
+  return /^-[^-=]+[./]/.test(given);
 }

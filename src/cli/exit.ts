@@ -104,8 +104,11 @@ export function errorRecord(error: unknown): Readonly<Record<string, unknown>> {
   if (error instanceof TrajportError) return { ...error.toJSON(), exitCode };
   if (error instanceof FileError && error.cause instanceof TrajportError)
     return { ...error.cause.toJSON(), message: error.message, exitCode };
-  if (error instanceof UsageError && error.option !== undefined)
-    return { error: error.name, option: error.option, message: error.message, exitCode };
+  if (error instanceof UsageError) {
+    const { option, suggestion, message } = error;
+    const known = { ...(option === undefined ? {} : { option }), ...(suggestion === undefined ? {} : { suggestion }) };
+    return { error: error.name, ...known, message, exitCode };
+  }
   if (error instanceof Error) return { error: error.name, message: error.message, exitCode };
   return { error: 'Error', message: String(error), exitCode };
 }

@@ -187,8 +187,10 @@ async function runInterruptibly(
     if (controller.signal.aborted && isAbort(error)) {
       removeTemporaries();
       const { text, resume } = leftBehind();
-      report(output, `interrupted; ${text}`, error, resume === undefined ? {} : { resume });
-      return process.exitCode === exitCodes.terminated ? exitCodes.terminated : exitCodes.interrupted;
+      const exitCode = process.exitCode === exitCodes.terminated ? exitCodes.terminated : exitCodes.interrupted;
+      const message = `interrupted; ${text}`;
+      report(output, message, error, { message, exitCode, ...(resume === undefined ? {} : { resume }) });
+      return exitCode;
     }
     throw error;
   } finally {

@@ -33,7 +33,7 @@ export async function readIdx(
     throw new MalformedFileError({
       field: name,
       expected: `an IDX file of ${ranks.map((axes) => `${axes} axes (magic ${UNSIGNED_BYTE * 256 + axes})`).join(' or ')}`,
-      got: bytes.length < 4 ? `${bytes.length} bytes` : `magic ${new DataView(bytes.buffer, bytes.byteOffset).getUint32(0)}`,
+      got: bytes.length < 4 ? `${bytes.length} bytes` : firstBytes(bytes),
     });
   }
   if (type !== UNSIGNED_BYTE) throw new UnsupportedError({ field: name, expected: 'IDX of unsigned bytes (type 8)', got: `type ${type}` });
@@ -56,6 +56,11 @@ export async function readIdx(
     });
   }
   return { shape, data: bytes.subarray(headerBytes) };
+}
+
+function firstBytes(bytes: Uint8Array): string {
+  const zip = bytes[0] === 0x50 && bytes[1] === 0x4b ? ': this is a ZIP, as .npz files are' : '';
+  return `magic ${new DataView(bytes.buffer, bytes.byteOffset).getUint32(0)}${zip}`;
 }
 
 export interface IdxFields {

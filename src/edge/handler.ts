@@ -168,6 +168,12 @@ export function createTransferHandler(options: TransferHandlerOptions = {}): (re
     const type = (request.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase();
     if (type !== 'multipart/form-data')
       return json(415, problem('ContentTypeError', 'content-type', 'multipart/form-data', type || 'none'));
+    // No runtime unpacks what a request sends; read as it is, a packed body would be called a form that is broken.
+    const coding = (request.headers.get('content-encoding') ?? 'identity').trim().toLowerCase();
+    if (coding !== 'identity') {
+      const wanted = 'none: images and labels may be gzipped, each by itself';
+      return json(415, problem('ContentTypeError', 'content-encoding', wanted, coding), { 'accept-encoding': 'identity' });
+    }
     try {
       return await port(request);
     } catch (error) {

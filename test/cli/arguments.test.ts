@@ -58,6 +58,10 @@ describe('arguments', () => {
     expect(refusal('--frobnicate').suggestion).toBeUndefined();
     expect(refusal('--method', 'gtm').suggestion).toBe('--method gmt');
     expect(refusal('-x').message).toBe('unknown option -x');
+    expect(refusal('-v2.safetensors').suggestion).toBe('./-v2.safetensors');
+    expect(refusal('--out', '-v2.safetensors').suggestion).toBe('--out=-v2.safetensors');
+    expect(refusal('--out', '--epochs').suggestion).toBeUndefined();
+    expect(parse('--out=-v2.safetensors').values.out).toBe('-v2.safetensors');
     for (const name of ['--constructor', '--__proto__', '--toString']) expect(refusal(name).message).toContain(name);
   });
 

@@ -835,7 +835,9 @@ describe('exit codes', () => {
     ] as const) {
       expect(jsonLines((await run(...args, '--json')).stdout).at(-1)).toMatchObject({ event: 'error', option, exitCode: 2 });
     }
-    expect(jsonLines((await run('trian', '--json')).stdout).at(-1)).not.toHaveProperty('option');
+    const misspelt = jsonLines((await run('trian', '--json')).stdout).at(-1);
+    expect(misspelt).toMatchObject({ suggestion: 'trajport train' });
+    expect(misspelt).not.toHaveProperty('option');
   });
 
   it('130 when interrupted, with nothing partial, and a resume point', async () => {

@@ -44,7 +44,9 @@ it('SIGINT leaves a resume point; the same command goes on and ends with the sam
   const { code, stdout, stderr } = await interrupted('out.zip', 'SIGINT');
   expect(code).toBe(130);
   const [done] = /\d+(?= iterations done)/.exec(stderr) ?? [];
-  expect(jsonLines(stdout).at(-1)).toMatchObject({ event: 'error', exitCode: 130, resume: { file: 'out.zip.resume', done: Number(done) } });
+  const message = `interrupted; out.zip.resume holds ${done} iterations done; the same command goes on from there`;
+  const resume = { file: 'out.zip.resume', done: Number(done) };
+  expect(jsonLines(stdout).at(-1)).toMatchObject({ event: 'error', message, exitCode: 130, resume });
   expect(stderr).toMatch(/interrupted; out\.zip\.resume holds \d+ iterations done; the same command goes on from there/);
   expect(leftovers().filter((name) => !name.startsWith('out.zip.resume'))).toEqual([]);
   const again = await run(training('out.zip'));
@@ -57,7 +59,8 @@ it('SIGINT leaves a resume point; the same command goes on and ends with the sam
 });
 
 it('other settings are refused and say what differs; --resume new starts over', async () => {
-  await interrupted('out.zip', 'SIGTERM');
+  const { code, stdout } = await interrupted('out.zip', 'SIGTERM');
+  expect([code, jsonLines(stdout).at(-1)]).toMatchObject([143, { event: 'error', exitCode: 143 }]);
   const other = await run(training('out.zip', '--learning-rate', '0.05', '--held-out', '0.2'));
   expect(other.code).toBe(3);
   expect(other.stderr).toContain(

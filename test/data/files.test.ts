@@ -163,6 +163,7 @@ describe('imageSetFromIdx', () => {
       'malformed-file',
       /x images: expected an IDX file of 3 axes \(magic 2051\) or 4 axes \(magic 2052\), got 0 bytes/,
     ],
+    ['npz as images', { images: new Uint8Array([0x50, 0x4b, 3, 4, 0, 0]) }, 'malformed-file', /got magic \d+: this is a ZIP, as \.npz files are$/],
     ['labels as images', { images: labels }, 'malformed-file', /magic 2052\), got magic 2049/],
     ['floats', { images: Buffer.concat([u32(0x0d03, 1, 1, 1), u32(0)]) }, 'unsupported', /type 13/],
     ['half a header', { images: u32(2051, 2) }, 'malformed-file', /a header of 16 bytes/],

@@ -264,6 +264,14 @@ describe('handler', () => {
         .status,
     ).toBe(415);
     const headers = { 'content-type': 'multipart/form-data; boundary=x' };
+    for (const coding of ['gzip', 'GZIP, identity', 'br']) {
+      const packed = new Request('https://port.example/', { method: 'POST', body: 'packed', headers: { ...headers, 'content-encoding': coding } });
+      const response = await handle(packed);
+      expect(response.headers.get('accept-encoding')).toBe('identity');
+      expect(await problemOf(response)).toMatchObject({ status: 415, body: { field: 'content-encoding', got: coding.toLowerCase() } });
+    }
+    const named = new Request('https://port.example/', { method: 'POST', body: 'not a form', headers: { ...headers, 'content-encoding': 'identity' } });
+    expect((await handle(named)).status).toBe(400);
     expect((await handle(new Request('https://port.example/', { method: 'POST', body: 'not a form', headers }))).status).toBe(400);
     expect((await handle(new Request('https://port.example/', { method: 'POST', headers }))).status).toBe(400);
   });
