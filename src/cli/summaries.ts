@@ -46,7 +46,9 @@ const NAMES_SHOWN = 4;
 
 /** What a bundle's record says of where it came from, as whoever ports it should know; a line each, ready for a terminal. */
 export function trainingSummary(training: unknown): readonly string[] {
-  const { packedFrom, zeroHead } = (training ?? {}) as { readonly packedFrom?: unknown; readonly zeroHead?: unknown };
+  const { packedFrom, zeroHead, pixelMaximum } = (training ?? {}) as {
+    readonly packedFrom?: unknown; readonly zeroHead?: unknown; readonly pixelMaximum?: unknown;
+  };
   const files = Array.isArray(packedFrom) ? packedFrom.filter((name) => typeof name === 'string').map(printable) : [];
   const named = files.length > NAMES_SHOWN ? `${formatCount(files.length, 'file')}, ${files[0]} to ${files.at(-1)}` : files.join(', ');
   const normalisation = recordedNormalisation(training);
@@ -54,6 +56,7 @@ export function trainingSummary(training: unknown): readonly string[] {
     ...(files.length > 0 ? [`packed from ${named}`] : []),
     ...(zeroHead === true ? ['the last layer of the first checkpoint became zeros (--zero-head); transfer does the same with its target'] : []),
     ...(normalisation === undefined ? [] : [`images normalised by mean ${normalisation.mean.join(', ')} and deviation ${normalisation.std.join(', ')}`]),
+    ...(typeof pixelMaximum === 'number' ? [`pixels 0 to ${pixelMaximum}`] : []),
   ];
 }
 

@@ -45,23 +45,50 @@ export async function scoreOfSource(
 ): Promise<Evaluation> {
   const { graph } = bundle;
   const index = to === undefined ? bundle.checkpoints.length - 1 : checkpointNumber(bundle, 'to', to);
-  const some = firstOf(data);
   const handle = await compute();
-  const score = await evaluate({ graph, state: await bundle.readCheckpoint(index, signal), data: some, loss, compute: handle, signal });
-  if (isTokenSet(some)) {
-    const beside = hasPerplexity(some, loss) ? ` (perplexity ${perplexity(handle.core, score.loss).toFixed(2)})` : '';
-    output.text(`source: a loss of ${score.loss.toFixed(4)}${beside} on ${formatCount(some.count, 'window')}\n`);
+  const state = await bundle.readCheckpoint(index, signal);
+  const scores: Evaluation[] = [];
+  for (const piece of piecesOf(data)) scores.push(await evaluate({ graph, state, data: piece, loss, compute: handle, signal }));
+  const score = together(scores);
+  if (isTokenSet(data)) {
+    const beside = hasPerplexity(data, loss) ? ` (perplexity ${perplexity(handle.core, score.loss).toFixed(2)})` : '';
+    output.text(`source: a loss of ${score.loss.toFixed(4)}${beside} on ${formatCount(score.count / data.length, 'window')}\n`);
     return score;
   }
-  output.text(`source: ${formatPercent(score.accuracy)} % right on ${formatInteger(some.count)} images\n`);
+  output.text(`source: ${formatPercent(score.accuracy)} % right on ${formatInteger(score.count)} images\n`);
   if (isByChance(score.accuracy, graph))
     output.warn('the source is right about as often as by chance: its heads, patch, classes or pixels (--pixel-mean) may not be those of its training');
   return score;
 }
 
-function firstOf(data: DataSet): DataSet {
-  if (!isTokenSet(data)) return selectRows(data, Int32Array.from({ length: Math.min(data.count, SOURCE_IMAGES) }, (_, i) => i));
-  return { ...data, count: Math.min(data.count, Math.ceil(SOURCE_TOKENS / data.length)) };
+/** Of windows, whose labels are tokens of the next, as many stretches as this. */
+const STRETCHES = 16;
+
+/**
+ * Some of a set, spread evenly over all of it: images may stand class by class, and a text is another at its end. On the first 256 of 624
+ * windows a source had a loss of 2.46 nats where it had 2.21 on all.
+ */
+function piecesOf(data: DataSet): readonly DataSet[] {
+  if (!isTokenSet(data)) {
+    const count = Math.min(data.count, SOURCE_IMAGES);
+    return [selectRows(data, Int32Array.from({ length: count }, (_, i) => Math.floor((i * data.count) / count)))];
+  }
+  const { tokens, length } = data;
+  const count = Math.ceil(SOURCE_TOKENS / length / STRETCHES);
+  if (data.count <= count * STRETCHES) return [data];
+  return Array.from({ length: STRETCHES }, (_, i) => {
+    const first = Math.floor((i * (data.count - count)) / (STRETCHES - 1));
+    return { ...data, count, tokens: tokens.subarray(first * length, (first + count) * length + 1) };
+  });
+}
+
+/** The evaluation of all pieces as one. */
+function together(pieces: readonly Evaluation[]): Evaluation {
+  // A division of their sums might round a mean otherwise.
+  if (pieces.length === 1) return pieces[0] as Evaluation;
+  const sum = (of: (piece: Evaluation) => number): number => pieces.reduce((total, piece) => total + of(piece), 0);
+  const [correct, count] = [sum((piece) => piece.correct), sum((piece) => piece.count)];
+  return { loss: sum((piece) => piece.loss * piece.count) / count, accuracy: correct / count, correct, count };
 }
 
 /** Of target, plain shift and result on the test part. */

@@ -1,8 +1,10 @@
 /**
- * What images are normalised by: (byte ÷ 255 − mean) ÷ std. Bundles carry it, so that whatever reads one shows its
+ * What images are normalised by: (byte ÷ 255 − mean) ÷ std, or byte ÷ maximum. Bundles carry it, so that whatever reads one shows its
  * networks the images that they were trained on.
  */
 import { InvalidArgumentError } from '../core/errors.ts';
+import { isTokenSet } from './data-set.ts';
+import type { DataSet } from './data-set.ts';
 import { normalised, requireImages } from './image-set.ts';
 import type { ImageSet } from './image-set.ts';
 
@@ -31,9 +33,21 @@ export function withNormalisation(set: ImageSet, normalisation: Normalisation): 
   return normalised(set, mean, std);
 }
 
-/** What goes into a bundle beside its record, only where images were normalised. */
-export function normalisationRecord(normalisation: Normalisation | undefined): { readonly normalisation?: Normalisation } {
-  return normalisation === undefined ? {} : { normalisation: { ...normalisation } };
+/** What goes into a bundle beside its record, only where images were not met as byte ÷ 255. */
+interface NormalisationRecord {
+  readonly normalisation?: Normalisation;
+  /** The byte that is 1 to the network, where that is not 255. */
+  readonly pixelMaximum?: number;
+}
+
+/** @param set what was trained on, where it is at hand: of few grey levels its largest byte is 1 to the network. */
+export function normalisationRecord(normalisation: Normalisation | undefined, set?: DataSet): NormalisationRecord {
+  if (normalisation !== undefined) return { normalisation: { ...normalisation } };
+  if (set === undefined || isTokenSet(set)) return {};
+  const [scale = 0] = set.scale;
+  const pixelMaximum = Math.round(1 / scale);
+  const isOne = pixelMaximum < 255 && scale === 1 / pixelMaximum && set.scale.every((each) => each === scale);
+  return isOne && set.offset.every((each) => each === 0) ? { pixelMaximum } : {};
 }
 
 /** What a bundle says of it; undefined where it says nothing that could be one. */
@@ -44,14 +58,20 @@ export function recordedNormalisation(training: unknown): Normalisation | undefi
 }
 
 /**
- * The images as the networks of a trajectory met them: normalised as its `training` says, and as they are where that says nothing.
- * @param training the `training` of an opened bundle. @throws InvalidArgumentError where it is of another number of channels.
+ * The images as the networks of a trajectory met them: normalised, or with the byte as 1, that its `training` says, and as they are
+ * where that says nothing.
+ * @param training the `training` of an opened bundle. @throws InvalidArgumentError where it is of another number of channels, or of
+ *   darker pixels.
  */
 export function normalisedAsRecorded(set: ImageSet, training: unknown): ImageSet {
   const recorded = recordedNormalisation(training);
   if (recorded !== undefined) return withNormalisation(set, recorded);
   requireImages(set);
-  return set;
+  const { pixelMaximum: maximum } = (training ?? {}) as { readonly pixelMaximum?: unknown };
+  if (typeof maximum !== 'number' || !Number.isInteger(maximum) || maximum < 1 || maximum > 255) return set;
+  const over = set.images.find((byte) => byte > maximum);
+  if (over === undefined) return { ...set, scale: set.scale.map(() => 1 / maximum), offset: set.offset.map(() => 0) };
+  throw new InvalidArgumentError({ field: 'images', expected: `pixels of at most ${maximum}, as the bundle was trained on`, got: `${over}` });
 }
 
 /** @throws InvalidArgumentError for images that are normalised otherwise than a trajectory's record says. */

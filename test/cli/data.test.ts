@@ -1,5 +1,5 @@
 /** Images on disk: files of arrays, how many classes, and of few grey levels what enters the network as 1, the same for every command on the folder. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -10,7 +10,9 @@ import { dataFiles, hasPart, loadImages } from '../../src/cli/data.node.ts';
 import type { LoadChoices } from '../../src/cli/data.node.ts';
 import { UsageError } from '../../src/cli/exit.ts';
 import { makeBatch } from '../../src/data/data-set.ts';
-import { idxImages, idxLabels } from './fixtures.ts';
+import { createTransferHandler } from '../../src/edge/index.ts';
+import { closeSharedCompute, openBundle } from '../../src/index.ts';
+import { idxImages, idxLabels, jsonLines, striped, trajport } from './fixtures.ts';
 
 let directory: string;
 beforeEach(() => void (directory = mkdtempSync(join(tmpdir(), 'trajport-data-'))));
@@ -49,6 +51,36 @@ it('takes a maximum by hand, above every pixel', async () => {
   expect(await inputs('train')).toEqual([0, 1]);
   expect(await inputs('train', { pixelMaximum: 32 })).toEqual([0, 0.25]);
   await expect(inputs('train', { pixelMaximum: 7 })).rejects.toThrow(UsageError);
+});
+
+it('is kept in the bundle of a training, so that the fetch handler ports as the command line does', async () => {
+  const { pixels, labels } = striped(120, 6, 3);
+  const images = idxImages(120, 6, 6, pixels.map((byte) => byte >> 4));
+  for (const part of ['train', 't10k']) {
+    writeFileSync(join(directory, `${part}-images-idx3-ubyte`), images);
+    writeFileSync(join(directory, `${part}-labels-idx1-ubyte`), idxLabels(labels));
+  }
+  const run = async (...args: string[]) => {
+    const { code, stdout, stderr } = await trajport([...args, '--data', '.', '--json'], { cwd: directory });
+    if (code !== 0) throw new Error(stderr);
+    return jsonLines(stdout).at(-1) as { readonly sha256: string };
+  };
+  await run('train', '--widths', '12', '--epochs', '2', '--batch-size', '16', '--out', 'tune.zip');
+  await run('train', '--widths', '12', '--epochs', '2', '--batch-size', '16', '--seed', '2', '--final', 'v2.safetensors');
+  const choices = ['--method', 'fgmt', '--batch-size', '32', '--steps', '3'];
+  const here = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', ...choices, '--out', 'x.safetensors');
+  const read = (name: string): Uint8Array<ArrayBuffer> => Uint8Array.from(readFileSync(join(directory, name)));
+  using bundle = await openBundle(read('tune.zip'));
+  expect(bundle.training).toMatchObject({ pixelMaximum: Math.max(...pixels) >> 4 });
+  const body = new FormData();
+  body.set('bundle', new Blob([read('tune.zip')]));
+  body.set('target', new Blob([read('v2.safetensors')]));
+  body.set('images', new Blob([read('train-images-idx3-ubyte')]));
+  body.set('labels', new Blob([read('train-labels-idx1-ubyte')]));
+  body.set('options', JSON.stringify({ method: 'fgmt', batchSize: 32, steps: 3 }));
+  const response = await createTransferHandler()(new Request('https://port.example/', { method: 'POST', body }));
+  await closeSharedCompute();
+  expect(JSON.parse(response.headers.get('trajport-record') ?? '{}')).toMatchObject({ sha256: here.sha256 });
 });
 
 it("counts the classes of CIFAR's files as ten, or as the network has fewer, unless a label says more", async () => {

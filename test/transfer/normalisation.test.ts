@@ -31,3 +31,15 @@ test('a transfer takes images as its bundle says that they were, and no others',
   await expect(port(normalised(images, mean, [0.25]), training)).rejects.toMatchObject({ field: 'data' });
   expect(normalisedAsRecorded(images, null)).toBe(images);
 });
+
+test('images of few grey levels are met with the byte as 1 that the bundle names, and darker ones than that are refused', () => {
+  const few = { ...images, images: images.images.map((byte) => byte >> 4) };
+  const recorded = normalisedAsRecorded(few, { pixelMaximum: 16 });
+  expect([recorded.scale, recorded.offset]).toEqual([[1 / 16], [0]]);
+  expect(normalisedAsRecorded(recorded, { pixelMaximum: 16 })).toEqual(recorded);
+  expect(() => normalisedAsRecorded(images, { pixelMaximum: 16 })).toThrow(
+    expect.objectContaining({ code: 'invalid-argument', field: 'images', expected: 'pixels of at most 16, as the bundle was trained on' }),
+  );
+  // What a stranger's manifest may hold instead says nothing.
+  for (const pixelMaximum of ['16', 0, -1, 300, 1.5, null]) expect(normalisedAsRecorded(images, { pixelMaximum })).toBe(images);
+});

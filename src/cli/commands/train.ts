@@ -190,7 +190,7 @@ export const trainCommand = defineCommand({
       const content = {
         graph,
         checkpoints: bundled(result.checkpoints, values),
-        training: { ...result.record, ...normalisationRecord(normalisationOf(chosen)) },
+        training: { ...result.record, ...normalisationRecord(normalisationOf(chosen), data) },
       };
       const bytes = await streamAtomically(values.out, (sink) =>
         writeBundleTo(sink, content, { signal, ...(values['store-seed'] ? { core } : {}) }),
