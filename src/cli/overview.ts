@@ -21,7 +21,7 @@ A fine-tune of your own, in four lines
   trajport train --data DATA_B --initial v1.safetensors --out fine-tune.zip
   trajport transfer fine-tune.zip --target v2.safetensors --zero-head --data DATA_B --out v2-ported.safetensors
 
-Files of PyTorch, Hugging Face, Keras … instead of what train makes; back with convert --like
+Files of PyTorch, Hugging Face, Keras … instead of what train makes; back with transfer --like
   trajport pack v1.pth fine-tuned.pth --model resnet18 --input 3,224,224 --classes 37 --zero-head --out fine-tune.zip
 
 Commands

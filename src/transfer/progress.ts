@@ -9,6 +9,7 @@ export interface ProgressEvent {
 }
 
 export interface JobControl<Event extends ProgressEvent = ProgressEvent> {
+  /** Called as the work goes on: `done` of `total`. */
   readonly onProgress?: ((event: Event) => void) | undefined;
   /** Aborting rejects the call with the signal's reason; nothing of the job stays allocated. */
   readonly signal?: AbortSignal | undefined;

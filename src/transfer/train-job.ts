@@ -32,6 +32,7 @@ export interface TrainEvent extends ProgressEvent {
 export interface TrainOptions extends JobControl<TrainEvent> {
   readonly graph: ModelGraph;
   readonly data: DataSet;
+  /** Initial weights, the order of the data and what is held out follow from it. An integer ≥ 0. */
   readonly seed: number;
   /** Passes over the training part; give either `epochs` or `iterations`. */
   readonly epochs?: number;
@@ -62,6 +63,7 @@ export interface TrainOptions extends JobControl<TrainEvent> {
   readonly evaluateAt?: readonly number[];
   /** Writes resume points and goes on from the newest: the same bytes as without a break. */
   readonly resume?: ResumeOptions;
+  /** Default: the one that calls without `compute` share in a realm, until `closeSharedCompute()`. */
   readonly compute?: Compute;
   /**
    * The micro-batches of each batch are computed in these at once and added in their own order, so the bytes are those of one thread and of

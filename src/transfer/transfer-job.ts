@@ -42,7 +42,9 @@ export interface TransferOptions extends TransferChoices, JobControl<TransferEve
   readonly target: NetworkState;
   /** Training images of the task the source learnt. */
   readonly data: DataSet;
+  /** `gmt`, or `fgmt` for fewer gradients; see `TransferMethod`. */
   readonly method: TransferMethod;
+  /** Mini-batches, the order of sweeps and, unless `heldOutSeed` says otherwise, the held-out images follow from it. An integer ≥ 0. */
   readonly seed: number;
   /** Labels of the checkpoints that begin and end the part of the trajectory to carry over. Default: first and last. */
   readonly from?: string;
@@ -51,6 +53,7 @@ export interface TransferOptions extends TransferChoices, JobControl<TransferEve
   readonly oracleTarget?: NetworkState;
   /** Writes resume points and goes on from the newest: the same bytes as without a break. */
   readonly resume?: ResumeOptions;
+  /** Default: the one that calls without `compute` share in a realm, until `closeSharedCompute()`. */
   readonly compute?: Compute;
   /** Gradients of source and target, and of their micro-batches, are computed in these at once; the result keeps its bytes. */
   readonly workers?: GradientWorkers;

@@ -15,7 +15,9 @@ export interface TransferStep {
   readonly objectiveErrorBound?: number;
   /** Σ over gradient pairs of ‖target gradient − π(source gradient)‖²: what it thereby minimised. */
   readonly residual?: number;
+  /** Sweeps that the matching took. */
   readonly sweeps?: number;
+  /** Whether the matching came to its end; false where `maxSweeps` cut it off. */
   readonly converged?: boolean;
   /** As `evaluate` gives it, but for rounding where a first layer's outputs were known along the line. */
   readonly heldOut?: Evaluation;

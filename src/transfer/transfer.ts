@@ -33,7 +33,9 @@ export interface TransferResult {
   /** The transferred network, ready to use or to train onward. */
   readonly state: NetworkState;
   readonly method: TransferMethod;
+  /** The step that the stop rule kept, which `state` is; 0 is the target as it was (its last layer zeros with `zeroHead`). */
   readonly chosenStep: number;
+  /** Every step, step 0 first: `steps[chosenStep].heldOut` has the score of the result. */
   readonly steps: readonly TransferStep[];
   /** π of the chosen step; the identity for step 0. */
   readonly permutations: Permutations;
