@@ -61,6 +61,10 @@ const PAGE_BYTES = 65_536;
 /** A vector. malloc gives multiples of half of it. */
 const VECTOR_BYTES = 16;
 
+/** Of other sizes malloc begins a heap of its own whenever it grows: what lies on either side of such a seam is never one block again. */
+const SEAMLESS_BYTES = 8;
+const seamless = (bytes: number): number => Math.ceil(bytes / SEAMLESS_BYTES) * SEAMLESS_BYTES;
+
 export class Core implements Disposable {
   readonly memory: WasmMemory;
   readonly kernels: CoreKernels;
@@ -68,8 +72,8 @@ export class Core implements Disposable {
   readonly heapLimitBytes: number;
   readonly arithmetic: Arithmetic;
   #disposed = false;
-  /** Of every live allocation the pointer that malloc gave for it. */
-  readonly #live = new Map<number, number>();
+  /** Of every live allocation the pointer that malloc gave for it, and its end. */
+  readonly #live = new Map<number, { readonly given: number; readonly end: number }>();
 
   constructor(tfjs: TfjsBinary, kernels: CoreKernels, heapLimitBytes: number, arithmetic: Arithmetic) {
     this.tfjs = tfjs;
@@ -97,18 +101,47 @@ export class Core implements Disposable {
    *   allocated before stays valid.
    */
   allocate(bytes: number, purpose: string): number {
-    const given = allocateOrThrow(this.tfjs, bytes, purpose, this.heapLimitBytes);
+    const given = this.#allocateOrThrow(bytes, purpose);
     const pointer = given + (given % VECTOR_BYTES);
-    this.#live.set(pointer, given);
+    this.#live.set(pointer, { given, end: pointer + bytes });
     return pointer;
+  }
+
+  /** malloc that never answers 0, of `bytes` and half a vector: tfjs's own caller would write to address 0. */
+  #allocateOrThrow(bytes: number, purpose: string): number {
+    requireInteger(purpose, bytes, 0);
+    // malloc takes 32 bits: of 2^32 + 64 bytes it would reserve 64. malloc(0) may answer 0; half a vector more keeps
+    // every pointer distinct and real.
+    const wanted = seamless(bytes + VECTOR_BYTES / 2);
+    let pointer = bytes > this.heapLimitBytes ? 0 : this.tfjs.malloc(wanted) >>> 0;
+    if (pointer === 0 && this.#liveEnd() + wanted <= this.heapLimitBytes) {
+      joinTail(this.tfjs, wanted);
+      pointer = this.tfjs.malloc(wanted) >>> 0;
+    }
+    if (pointer === 0) {
+      throw new OutOfMemoryError({
+        field: purpose,
+        expected: `room for ${bytes} bytes in a heap of at most ${this.heapLimitBytes} bytes`,
+        got: `${this.heapBytes} bytes of heap in use and no free block of that size`,
+        requestedBytes: bytes,
+      });
+    }
+    return pointer;
+  }
+
+  /** Where the highest live allocation ends. */
+  #liveEnd(): number {
+    let last = 0;
+    for (const { end } of this.#live.values()) last = Math.max(last, end);
+    return last;
   }
 
   /** Ends an allocation of `allocate`. @throws InvalidArgumentError for a pointer that is none, or was freed. */
   free(pointer: number): void {
-    const given = this.#live.get(pointer);
-    if (given === undefined) throw new InvalidArgumentError({ field: 'pointer', expected: 'a live allocation', got: `${pointer}` });
+    const live = this.#live.get(pointer);
+    if (live === undefined) throw new InvalidArgumentError({ field: 'pointer', expected: 'a live allocation', got: `${pointer}` });
     this.#live.delete(pointer);
-    this.tfjs.free(given);
+    this.tfjs.free(live.given);
   }
 
   /**
@@ -154,7 +187,7 @@ export class Core implements Disposable {
   /** Frees whatever is still allocated. The memory itself goes with the last reference to the core. */
   [Symbol.dispose](): void {
     this.#disposed = true;
-    for (const given of this.#live.values()) this.tfjs.free(given);
+    for (const { given } of this.#live.values()) this.tfjs.free(given);
     this.#live.clear();
   }
 }
@@ -207,21 +240,17 @@ export class Scratch {
   }
 }
 
-/** malloc that never answers 0, of `bytes` and half a vector. Shared with the tfjs backend, whose own caller would write to address 0. */
-function allocateOrThrow(tfjs: TfjsBinary, bytes: number, purpose: string, heapLimitBytes: number): number {
-  requireInteger(purpose, bytes, 0);
-  // malloc takes 32 bits: of 2^32 + 64 bytes it would reserve 64. malloc(0) may answer 0; half a vector more keeps
-  // every pointer distinct and real.
-  const pointer = bytes > heapLimitBytes ? 0 : tfjs.malloc(bytes + VECTOR_BYTES / 2) >>> 0;
-  if (pointer === 0) {
-    throw new OutOfMemoryError({
-      field: purpose,
-      expected: `room for ${bytes} bytes in a heap of at most ${heapLimitBytes} bytes`,
-      got: `${tfjs.memory.buffer.byteLength} bytes of heap in use and no free block of that size`,
-      requestedBytes: bytes,
-    });
+/**
+ * Makes one free block at the heap's end of what lies free there and of what the heap may still grow by: malloc wants
+ * all of a block from beyond the end, and refuses it where only both together are large enough. Blocks of a half of
+ * `bytes`, a quarter … have room on either side of the end; freed, they are one with what is beside them.
+ */
+function joinTail(tfjs: TfjsBinary, bytes: number): void {
+  const blocks: number[] = [];
+  for (let size = seamless(bytes / 2); size >= PAGE_BYTES; size = seamless(size / 2)) {
+    for (let block = tfjs.malloc(size); block !== 0; block = tfjs.malloc(size)) blocks.push(block);
   }
-  return pointer;
+  for (const block of blocks) tfjs.free(block);
 }
 
 /**

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { InvalidArgumentError, KernelError, OutOfMemoryError } from '../../src/core/errors.ts';
+import { Random, streams } from '../../src/tensor/random.ts';
 
 let core: Core;
 beforeEach(async () => {
@@ -49,6 +50,62 @@ it('allocations of any size lie at multiples of 16, apart from one another, and 
   // A gigabyte in all, in a heap of 64 MB.
   for (let i = 0; i < 1024; i++) core.free(core.allocate(2 ** 20 + 8 * i, 'a test'));
   expect(core.liveAllocations).toBe(0);
+});
+
+describe('what is free at the end of the heap and what it may grow by', () => {
+  const MB = 2 ** 20;
+
+  it('are one room', () => {
+    // 20 MB are free below the end and some 20 are left to grow by: neither alone has room for 30.
+    const below = core.allocate(22 * MB, 'a test');
+    core.free(core.allocate(20 * MB, 'a test'));
+    expect(core.heapBytes - below).toBeLessThan(52 * MB);
+    const pointer = core.allocate(30 * MB, 'a test');
+    expect(pointer).toBeGreaterThanOrEqual(below + 22 * MB);
+    core.u8(pointer, 30 * MB).fill(1);
+    core.free(pointer);
+    core.free(below);
+    expect(core.liveAllocations).toBe(0);
+  });
+
+  it('are had whatever was there before, to half a megabyte', () => {
+    const random = new Random(1, streams.batches);
+    for (let round = 0; round < 20; round++) {
+      const blocks = new Map<number, number>();
+      for (let i = 0; i < 60; i++) {
+        const bytes = random.below(2 ** (10 + random.below(13)));
+        try {
+          blocks.set(core.allocate(bytes, 'a test'), bytes);
+        } catch (error) {
+          expect(error).toBeInstanceOf(OutOfMemoryError);
+        }
+        for (const pointer of blocks.keys()) {
+          if (random.below(4) > 0) continue;
+          core.free(pointer);
+          blocks.delete(pointer);
+        }
+      }
+      const end = Math.max(0, ...[...blocks].map(([pointer, bytes]) => pointer + bytes));
+      core.free(core.allocate(core.heapLimitBytes - Math.max(end, 2 ** 17) - MB / 2, 'a test'));
+      for (const pointer of blocks.keys()) core.free(pointer);
+    }
+    expect(core.liveAllocations).toBe(0);
+  });
+
+  it.each([0, 1, 4, 7, 8, 12])('are one room where the heap has grown by megabytes and %i bytes', (odd) => {
+    const blocks = [15, 17, 19].map((size) => core.allocate(size * MB + odd, 'a test'));
+    for (const pointer of blocks) core.free(pointer);
+    // There is nothing left to grow by that would hold as many.
+    expect(core.allocate(51 * MB, 'a test')).toBe(blocks[0]);
+  });
+
+  it('are left alone where both together are too small', () => {
+    const below = core.allocate(30 * MB, 'a test');
+    const heap = core.heapBytes;
+    expect(() => core.allocate(40 * MB, 'a test')).toThrow(OutOfMemoryError);
+    expect(core.heapBytes).toBe(heap);
+    core.free(below);
+  });
 });
 
 it('a trap within a scope is a typed error, after which everything is freed', () => {

@@ -11,11 +11,11 @@ export interface MemoryFaultResult {
   readonly codes: Readonly<Record<string, number>>;
 }
 
-/** Makes malloc of this core answer 0 at the n-th call. */
+/** Makes malloc of this core answer 0 from the n-th call on: a single refusal is made up for. */
 function refuseAllocation(compute: Compute, at: number, counter: { calls: number }): void {
   const { core } = compute;
   const real = core.tfjs;
-  const tfjs = { ...real, malloc: (bytes: number) => (++counter.calls === at ? 0 : real.malloc(bytes)) };
+  const tfjs = { ...real, malloc: (bytes: number) => (++counter.calls >= at ? 0 : real.malloc(bytes)) };
   Object.defineProperty(core, 'tfjs', { value: tfjs });
 }
 
