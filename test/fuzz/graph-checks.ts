@@ -125,8 +125,23 @@ class Faults {
   }
 }
 
+/** Draws of what rounding does to a network, and how many there are where those few make a fault of it. */
+const DRAWS = 4;
+const MORE_DRAWS = 64;
+
 /** Loss, scores, gradients against f64; micro-batches, factors and the permuted network against the whole gradient. */
-export async function checkGradient(engine: GradientEngine, torch: Torch | undefined, given: GraphJob): Promise<string[]> {
+export async function checkGradient(engine: GradientEngine, torch: Torch | undefined, job: GraphJob): Promise<readonly string[]> {
+  const faults = await gradientFaults(engine, torch, job, DRAWS);
+  // Of values that cancel, rounding is a few ulp in one draw and none in the next.
+  return torch === undefined || faults.length === 0 ? faults : gradientFaults(engine, torch, job, MORE_DRAWS);
+}
+
+async function gradientFaults(
+  engine: GradientEngine,
+  torch: Torch | undefined,
+  given: GraphJob,
+  draws: number,
+): Promise<readonly string[]> {
   const faults = new Faults();
   const job = refusesSingleValues(engine, given, faults);
   const { graph, seed, loss, state, batch } = job;
@@ -135,7 +150,7 @@ export async function checkGradient(engine: GradientEngine, torch: Torch | undef
   const result = network.gradient(state, [batch]);
   const scores = network.logits(state, batch);
   const bounds =
-    torch === undefined ? checkByDifferences(engine, job, faults) : checkByTorch(await torch.of(job), job, result, scores, faults);
+    torch === undefined ? checkByDifferences(engine, job, faults) : checkByTorch(await torch.of(job, draws), job, result, scores, faults);
 
   if (fewestValues(graph) === undefined && batch.count > 1) {
     const parts = engine.compile(graph, { loss, microBatch: 1 + (seed % (batch.count - 1)) });

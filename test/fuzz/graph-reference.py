@@ -1,6 +1,6 @@
 """What PyTorch makes of a graph, for test/fuzz/graph-checks.ts: one request a line on stdin, one JSON answer a line.
 
-Request: graph, tensors (parameters and buffers by name: shape, data), trained (names), inputs, labels, count, loss.
+Request: graph, tensors (parameters and buffers by name: shape, data), trained (names), inputs, labels, count, loss, draws.
 Answer: scores in evaluation mode, and in training mode the loss and every gradient, all in f64; rounding, the largest
 error of a tensor's gradient that f32 causes. Shapes are worked out by PyTorch, not taken from us.
 """
@@ -179,16 +179,17 @@ def largest_error(gradients, truth):
 
 def rounding_of(request, tensors, gradients):
     """Everything on the way off in f64, and f32 itself from points that are off: each misses what the other happens to round to nothing."""
-    noise = [largest_error(compute(request, tensors, noisy)[2], gradients) for _ in range(4)]
-    for _ in range(4):
+    noise = [largest_error(compute(request, tensors, noisy)[2], gradients) for _ in range(request["draws"])]
+    for _ in range(request["draws"]):
         moved = {name: off(tensor).float().double() for name, tensor in tensors.items()}
         noise.append(largest_error(compute(request, moved, dtype=torch.float32)[2], compute(request, moved)[2]))
     return max(noise)
 
 
-torch.manual_seed(1)
 print(json.dumps({"torch": torch.__version__}), flush=True)
 for line in sys.stdin:
+    # A network's verdict must not depend on those before it.
+    torch.manual_seed(1)
     request = json.loads(line)
     tensors = {name: torch.tensor(data, dtype=torch.float64).reshape(shape) for name, (shape, data) in request["tensors"].items()}
     scores, loss, gradients = compute(request, tensors)

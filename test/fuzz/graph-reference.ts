@@ -34,12 +34,13 @@ export class Torch {
     return first.done === true ? undefined : new Torch(child, lines, (JSON.parse(first.value) as { torch: string }).torch);
   }
 
-  async of({ graph, state, batch, loss }: GraphJob): Promise<Truth> {
+  /** @param draws of rounding, twice as many. */
+  async of({ graph, state, batch, loss }: GraphJob, draws: number): Promise<Truth> {
     const tensors = Object.fromEntries(
       [...state.parameters, ...state.buffers].map(([name, { shape, data }]) => [name, [shape, [...data]]]),
     );
     const { count, labels, inputs } = batch;
-    const request = { graph, tensors, trained: [...state.parameters.keys()], inputs: [...inputs], labels: [...labels], count, loss };
+    const request = { graph, tensors, trained: [...state.parameters.keys()], inputs: [...inputs], labels: [...labels], count, loss, draws };
     this.#child.stdin?.write(`${JSON.stringify(request)}\n`);
     const line = await this.#lines.next();
     if (line.done === true) throw new Error('PyTorch has ended');
