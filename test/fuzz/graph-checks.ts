@@ -104,12 +104,25 @@ const dataOf = (tensors: NamedTensors): NamedArrays => new Map([...tensors].map(
 interface Bounds {
   /** On what has another truth than ours. */
   readonly truth: number;
-  /** On two gradients of ours that are the same to rounding. */
+  /** On two results of ours that are the same to rounding. */
   readonly rounding: number;
+}
+
+interface JobBounds {
+  readonly gradients: Bounds;
+  /** Scores and losses. */
+  readonly values: Bounds;
 }
 
 /** Without PyTorch: some elements against differences in f64, of networks that `normalisesFew` leaves. */
 const WITHOUT_TORCH: Bounds = { truth: 1e-4, rounding: 1e-5 };
+
+/** Ten times what rounding every value to f32 does. */
+function boundsOf(measured: number): Bounds {
+  const rounding = Math.max(1e-6, measured);
+  // Of what is rounding to a percent, only NaN can be told from what is right.
+  return { truth: rounding > 1e-2 ? Infinity : 10 * rounding, rounding };
+}
 
 class Faults {
   readonly list: string[] = [];
@@ -149,17 +162,17 @@ async function gradientFaults(
   poison(engine);
   const result = network.gradient(state, [batch]);
   const scores = network.logits(state, batch);
-  const bounds =
+  const { gradients, values } =
     torch === undefined ? checkByDifferences(engine, job, faults) : checkByTorch(await torch.of(job, draws), job, result, scores, faults);
 
   if (fewestValues(graph) === undefined && batch.count > 1) {
     const parts = engine.compile(graph, { loss, microBatch: 1 + (seed % (batch.count - 1)) });
-    faults.gradients('micro-batches', parts.gradient(state, [batch]).gradients, dataOf(result.gradients), bounds.rounding);
-    faults.within('scores in micro-batches', relativeError(parts.logits(state, batch), scores, SCORE_FLOOR), bounds.rounding);
+    faults.gradients('micro-batches', parts.gradient(state, [batch]).gradients, dataOf(result.gradients), gradients.rounding);
+    faults.within('scores in micro-batches', relativeError(parts.logits(state, batch), scores, SCORE_FLOOR), values.rounding);
   }
   const factored = engine.compile(graph, { loss, factored: factorableWeights(graph) }).gradient(state, [batch]);
   const multiplied = [...factored.factors].map(([name, factors]) => [name, product(factors)] as const);
-  faults.gradients('factors', new Map([...factored.gradients, ...multiplied]), dataOf(result.gradients), bounds.rounding);
+  faults.gradients('factors', new Map([...factored.gradients, ...multiplied]), dataOf(result.gradients), gradients.rounding);
 
   const spec = derivePermutationSpec(graph);
   const permutations = randomPermutations(spec, seed);
@@ -168,8 +181,8 @@ async function gradientFaults(
     buffers: permuteTensors(spec, state.buffers, permutations),
   };
   const permuted = permuteTensors(spec, result.gradients, permutations);
-  faults.gradients('the permuted network', network.gradient(twin, [batch]).gradients, dataOf(permuted), bounds.truth);
-  faults.within('scores of the permuted network', relativeError(network.logits(twin, batch), scores, SCORE_FLOOR), bounds.truth);
+  faults.gradients('the permuted network', network.gradient(twin, [batch]).gradients, dataOf(permuted), gradients.truth);
+  faults.within('scores of the permuted network', relativeError(network.logits(twin, batch), scores, SCORE_FLOOR), values.truth);
   if (engine.memory.liveTensors + engine.core.liveAllocations > 0) faults.list.push('something is left on the heap');
   return faults.list;
 }
@@ -188,32 +201,29 @@ function refusesSingleValues(engine: GradientEngine, job: GraphJob, faults: Faul
   return { ...job, batch: batchOf(graph, 3, seed) };
 }
 
-/** Our two references against one another, and ours against PyTorch's, within ten times what rounding every value to f32 does to it. */
+/** Our two references against one another, and ours against PyTorch's, within `boundsOf`. */
 function checkByTorch(
   truth: Truth,
   { graph, state, batch, loss }: GraphJob,
   result: GradientResult,
   scores: Float32Array,
   faults: Faults,
-): Bounds {
+): JobBounds {
   const tensors = new Map([...state.parameters, ...state.buffers].map(([name, { data }]) => [name, Float64Array.from(data)]));
   const forward = (training: boolean): Float64Array => forward64(graph, tensors, Float64Array.from(batch.inputs), batch.count, training);
   // A network that magnifies rounding does so to that of f64 too, which is 2^-29 of f32's.
-  const twin = Math.max(1e-9, 10 * 2 ** -29 * truth.rounding);
+  const twin = Math.max(1e-9, 10 * 2 ** -29 * truth.valueRounding);
   faults.within('loss of the f64 twin', relativeError([loss64(forward(true), batch.labels, loss)], [truth.loss], SCORE_FLOOR), twin);
   faults.within('scores of the f64 twin', relativeError(forward(false), truth.scores, SCORE_FLOOR), twin);
 
-  const gradients: NamedArrays = new Map(Object.entries(truth.gradients));
-  const rounding = Math.max(1e-6, truth.rounding);
-  // Of a gradient a percent of which is rounding, only NaN can be told from what is right.
-  const bound = rounding > 1e-2 ? Infinity : 10 * rounding;
-  faults.within('loss', relativeError(result.losses, [truth.loss], SCORE_FLOOR), bound);
-  faults.within('scores', relativeError(scores, truth.scores, SCORE_FLOOR), bound);
-  faults.gradients('gradient', result.gradients, gradients, bound);
-  return { truth: bound, rounding };
+  const [gradients, values] = [boundsOf(truth.rounding), boundsOf(truth.valueRounding)];
+  faults.within('loss', relativeError(result.losses, [truth.loss], SCORE_FLOOR), values.truth);
+  faults.within('scores', relativeError(scores, truth.scores, SCORE_FLOOR), values.truth);
+  faults.gradients('gradient', result.gradients, new Map(Object.entries(truth.gradients)), gradients.truth);
+  return { gradients, values };
 }
 
-function checkByDifferences(engine: GradientEngine, { graph, batch, seed, loss }: GraphJob, faults: Faults): Bounds {
+function checkByDifferences(engine: GradientEngine, { graph, batch, seed, loss }: GraphJob, faults: Faults): JobBounds {
   const bound = WITHOUT_TORCH.truth;
   const check = checkGradients(engine, undefined, {
     name: `graph ${seed}`,
@@ -226,7 +236,7 @@ function checkByDifferences(engine: GradientEngine, { graph, batch, seed, loss }
     seed: seed + 1,
   });
   if (!check.pass) faults.list.push(JSON.stringify(check));
-  return WITHOUT_TORCH;
+  return { gradients: WITHOUT_TORCH, values: WITHOUT_TORCH };
 }
 
 function product({ terms, left, right }: OuterProducts): Tensor {

@@ -2,7 +2,8 @@
 
 Request: graph, tensors (parameters and buffers by name: shape, data), trained (names), inputs, labels, count, loss, draws.
 Answer: scores in evaluation mode, and in training mode the loss and every gradient, all in f64; rounding, the largest
-error of a tensor's gradient that f32 causes. Shapes are worked out by PyTorch, not taken from us.
+error that f32 causes of a tensor's gradient, valueRounding, the same of scores and loss. Shapes are worked out by
+PyTorch, not taken from us.
 """
 import json
 import math
@@ -177,13 +178,25 @@ def largest_error(gradients, truth):
     return max([0.0] + [(gradients[name] - t).norm().item() / max(t.norm().item(), floor) for name, t in truth.items()])
 
 
-def rounding_of(request, tensors, gradients):
+def value_error(scores, loss, true_scores, true_loss):
+    """Of scores or loss, with a floor as graph-checks.ts has it."""
+    of = lambda a, b: (a - b).norm().item() / max(b.norm().item(), 1e-3)
+    return max(of(torch.tensor(x, dtype=torch.float64), torch.tensor(y, dtype=torch.float64)) for x, y in ((scores, true_scores), ([loss], [true_loss])))
+
+
+def rounding_of(request, tensors, truth):
     """Everything on the way off in f64, and f32 itself from points that are off: each misses what the other happens to round to nothing."""
-    noise = [largest_error(compute(request, tensors, noisy)[2], gradients) for _ in range(request["draws"])]
+    noise = []
+
+    def note(got, wanted):
+        noise.append((largest_error(got[2], wanted[2]), value_error(*got[:2], *wanted[:2])))
+
+    for _ in range(request["draws"]):
+        note(compute(request, tensors, noisy), truth)
     for _ in range(request["draws"]):
         moved = {name: off(tensor).float().double() for name, tensor in tensors.items()}
-        noise.append(largest_error(compute(request, moved, dtype=torch.float32)[2], compute(request, moved)[2]))
-    return max(noise)
+        note(compute(request, moved, dtype=torch.float32), compute(request, moved))
+    return [max(kind) for kind in zip(*noise)]
 
 
 print(json.dumps({"torch": torch.__version__}), flush=True)
@@ -192,6 +205,8 @@ for line in sys.stdin:
     torch.manual_seed(1)
     request = json.loads(line)
     tensors = {name: torch.tensor(data, dtype=torch.float64).reshape(shape) for name, (shape, data) in request["tensors"].items()}
-    scores, loss, gradients = compute(request, tensors)
+    truth = compute(request, tensors)
+    scores, loss, gradients = truth
     listed = {name: gradient.flatten().tolist() for name, gradient in gradients.items()}
-    print(json.dumps({"scores": scores, "loss": loss, "gradients": listed, "rounding": rounding_of(request, tensors, gradients)}), flush=True)
+    rounding, of_values = rounding_of(request, tensors, truth)
+    print(json.dumps({"scores": scores, "loss": loss, "gradients": listed, "rounding": rounding, "valueRounding": of_values}), flush=True)

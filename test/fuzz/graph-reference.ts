@@ -11,6 +11,8 @@ export interface Truth {
   readonly gradients: Readonly<Record<string, readonly number[]>>;
   /** The largest error of a tensor's gradient, as `largestError` has it, that f32 causes: measured, not bounded. */
   readonly rounding: number;
+  /** The same of the scores, or of the loss. */
+  readonly valueRounding: number;
 }
 
 export class Torch {
