@@ -206,12 +206,12 @@ class Hdf5File {
     const count = cursor.u16();
     for (let i = 0; i < count; i++) {
       this.#step();
-      const [nameAt, header, cache] = [cursor.u64(), cursor.u64(), cursor.u32()];
+      const [nameAt, header, cache] = [cursor.u64(), cursor.bytes(OFFSET_BYTES), cursor.u32()];
       cursor.skip(20);
       const end = names.indexOf(0, nameAt);
       if (nameAt >= names.byteLength || end < 0) cursor.fail(`a name within the ${names.byteLength} bytes of names`, `one at ${nameAt}`);
-      // Cache type 2 is a soft link.
-      if (cache !== 2) members.push([this.#name(names.subarray(nameAt, end)), header]);
+      // Cache type 2 is a soft link, whose address is none.
+      if (cache !== 2) members.push([this.#name(names.subarray(nameAt, end)), new ByteCursor(this.#field, header).u64()]);
     }
   }
 

@@ -9,7 +9,7 @@ import { expectTyped } from '../support.ts';
 import { expectVector, expectedTensors, kerasNetwork, vector } from './support.ts';
 
 describe('HDF5', () => {
-  it.each(['mixed.h5', 'latest.h5', 'keras2.h5'])('%s: every dataset as h5py holds it', (name) => {
+  it.each(['mixed.h5', 'latest.h5', 'keras2.h5', 'links.h5', 'links-latest.h5'])('%s: every dataset as h5py holds it', (name) => {
     expectVector(name, readHdf5(name, vector(name).bytes));
   });
 

@@ -277,6 +277,15 @@ def make_hdf5():
     record("keras2.h5", write(at("keras2.h5"), keras2))
     record("mixed.h5", write(at("mixed.h5"), mixed))
     record("latest.h5", write(at("latest.h5"), {k: v for k, v in mixed.items() if "/" not in k}, libver="latest"))
+    for name, how in (("links.h5", {}), ("links-latest.h5", {"libver": "latest"})):
+        listed = write(at(name), {"group/a": values(3)}, **how)
+        with h5py.File(at(name), "r+", **how) as file:
+            file["group/hard"] = file["group/a"]
+            file["group/soft"] = h5py.SoftLink("/group/a")
+            # A group of the old kind would become one of the new.
+            if how:
+                file["group/external"] = h5py.ExternalLink("other.h5", "/a")
+        record(name, {**listed, "group/hard": listed["group/a"]})
     inner = io.BytesIO()
     listed = write(inner, keras3, numbered=True)
     with zipfile.ZipFile(at("model.keras"), "w") as archive:
