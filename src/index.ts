@@ -93,10 +93,11 @@ export { derivePermutationSpec } from './model/permutation-spec.ts';
 export type { Arrangement, AxisSpec, BlockStructure, PermutationGroup, PermutationSpec, TensorSpec } from './model/permutation-spec.ts';
 
 // Data
-export { channelStatistics, imageSet, normalised, selectClasses, selectRows, splitRows } from './data/image-set.ts';
+export { channelStatistics, imageSet, normalised, selectClasses, selectRows } from './data/image-set.ts';
 export type { Batch } from './data/batch.ts';
 export { normalisedAsRecorded } from './data/normalisation.ts';
 export type { ImageSet, ImageSetFields } from './data/image-set.ts';
+export { splitRows } from './data/split.ts';
 export type { DataSet } from './data/data-set.ts';
 export { tokenSet, tokensFromBytes } from './data/token-set.ts';
 export type { TokenSet, TokenSetFields } from './data/token-set.ts';

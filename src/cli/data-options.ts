@@ -1,7 +1,7 @@
 /** Which data the options name. */
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
-import { splitRows } from '../data/image-set.ts';
+import { splitRows } from '../data/split.ts';
 import { SMALLEST_DEVIATION } from '../data/normalisation.ts';
 import type { Normalisation } from '../data/normalisation.ts';
 import type { Compute } from '../index.ts';

@@ -1,11 +1,10 @@
-/** Labelled images as bytes: sets, sets made of others, and the split of rows into training and held-out ones. */
+/** Labelled images as bytes: sets, and sets made of others. */
 import { describe } from '../core/describe.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import { requireInteger, requireList, requireMembers, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
-import { Random, streams } from '../tensor/random.ts';
 
 /** The input of a network is x = u8 · scale + offset per channel, each operation rounded to f32. */
 export interface ImageSet {
@@ -159,30 +158,6 @@ export function selectRows(set: ImageSet, rows: Int32Array | readonly number[], 
     labels[i] = set.labels[row] as number;
   }
   return imageSet({ ...set, name: name ?? set.name, images, labels });
-}
-
-/**
- * Rows 0 … count − 1 in two random parts, each in ascending order. The held-out part has `fraction` of them, rounded,
- * but at least one where `fraction` > 0.
- * @throws InvalidArgumentError where no training row would be left.
- */
-export function splitRows(count: number, fraction: number, seed: number): { training: Int32Array; heldOut: Int32Array } {
-  const heldOut = heldOutCount(count, fraction);
-  const order = new Random(seed, streams.split).permutation(count);
-  return { heldOut: order.slice(0, heldOut).toSorted(), training: order.slice(heldOut).toSorted() };
-}
-
-/** How many of `count` rows `splitRows` holds out. @throws as that. */
-export function heldOutCount(count: number, fraction: number): number {
-  requireInteger('count', count, 1, 2 ** 31 - 1);
-  requireNumber('heldOutFraction', fraction, 0, 1);
-  const heldOut = fraction === 0 ? 0 : Math.max(1, Math.round(count * fraction));
-  if (heldOut < count) return heldOut;
-  throw new InvalidArgumentError({
-    field: 'heldOutFraction',
-    expected: 'a fraction that leaves at least one row for training',
-    got: `${fraction} of ${count} rows`,
-  });
 }
 
 /**

@@ -8,7 +8,7 @@ import { InvalidArgumentError } from '../core/errors.ts';
 import { requireMembers, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import type { OptionNames } from '../core/options.ts';
-import { splitRows } from '../data/image-set.ts';
+import { splitRows } from '../data/split.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { TokenSet } from '../data/token-set.ts';

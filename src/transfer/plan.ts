@@ -6,7 +6,7 @@ import { requireInteger, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
-import { heldOutCount } from '../data/image-set.ts';
+import { heldOutCount } from '../data/split.ts';
 import { gradientHeapBytes, planMicroBatch } from '../gradient/memory.ts';
 import { groupsOnAxis } from '../matching/arrangement.ts';
 import type { HeldGroup } from '../matching/held-groups.ts';

@@ -2,7 +2,7 @@
 import { transferMethods } from '../../index.ts';
 import type { PlanOptions, TransferMethod, TransferPlan } from '../../index.ts';
 import { limits } from '../../core/limits.ts';
-import { heldOutCount } from '../../data/image-set.ts';
+import { heldOutCount } from '../../data/split.ts';
 import { formatBytes, formatCount, formatDuration, formatInteger, formatQuantity, printable } from '../../report/text.ts';
 import { mostFitting, planOn, planWithYardsticks } from '../../transfer/plan.ts';
 import { DEFAULT_HISTORY_BUDGET_BYTES } from '../../transfer/settings.ts';

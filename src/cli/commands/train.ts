@@ -5,7 +5,7 @@ import type { CheckpointContent } from '../../bundle/writer.ts';
 import type { Core } from '../../core/core.ts';
 import { TrajportError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
-import { splitRows } from '../../data/image-set.ts';
+import { splitRows } from '../../data/split.ts';
 import { normalisationRecord } from '../../data/normalisation.ts';
 import { DEFAULT_LOSS } from '../../gradient/loss.ts';
 import type { OptimiserSettings } from '../../gradient/optimiser.ts';
