@@ -39,9 +39,9 @@ const rules: readonly (readonly [RegExp, Family])[] = [
   [/Attention|SoftmaxRows/, 'attention'],
   [/Norm/, 'normalisation'],
   [/Pool/, 'pooling'],
-  [/Conv2D|MatMul|DenseRows/, 'products and convolutions'],
-  [/Sum|Mean/, 'reductions'],
-  [/Reshape|Identity|Transpose|Channels(Last|First)|Reinterpret|Tokens?$|Concat|Slice|Embedding|Cast/, 'layout'],
+  [/Conv2D|Dense/, 'products and convolutions'],
+  [/Sums/, 'reductions'],
+  [/Identity|Transpose|Channels(Last|First)|Reinterpret|Tokens?$|Concat|Slice|Embedding/, 'layout'],
 ];
 
 const words = process.argv.slice(2);

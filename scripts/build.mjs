@@ -28,17 +28,13 @@ const write = (path, contents) => {
   renameSync(`${path}.${process.pid}.tmp`, path);
 };
 
-/** Everything of tfjs's binary that the selection in `src/gradient/tfjs-entry.ts` and `core/` call. */
+/** Everything of tfjs's binary that `core/`, tfjs's backend and the selection in `src/gradient/tfjs-entry.ts` call. */
 const TFJS_EXPORTS = new Set(
-  (
-    'memory __indirect_function_table __wasm_call_ctors init init_with_threads_count get_threads_count register_tensor dispose_data dispose ' +
-    'malloc free __errno_location stackSave stackRestore stackAlloc dynCall_iijjiiii dynCall_jiji ' +
-    'Add AvgPool AvgPoolGrad FusedBatchNorm Multiply RealDiv Sub Transpose'
-  ).split(' '),
+  'memory __wasm_call_ctors malloc free stackSave stackRestore stackAlloc register_tensor dispose_data FusedBatchNorm'.split(' '),
 );
 
 /**
- * tfjs's binary without the kernels that ours replace: 137 → 77 KB gzip of a Worker's 250. What stays is not changed, and
+ * tfjs's binary without the kernels that ours replace: 137 → 51 KB gzip of a Worker's 250. What stays is not changed, and
  * without binaryen (a fresh clone's `npm start`) the whole binary does the same.
  */
 async function trimTfjsBinary(bytes) {
@@ -87,7 +83,7 @@ async function buildWasmModules() {
 
 /**
  * tfjs's Emscripten glue and its node, browser and worker branches are replaced by nothing (`core/` loads the binary), its
- * 64-bit hashes too (nobody asks for one; they weigh 12 KB), and the index of tfjs-core by the part that kernels use.
+ * 64-bit hashes too (nobody asks for one; they weigh 12 KB), and the index of tfjs-core by the part that is used.
  */
 const trimTfjs = {
   name: 'trim-tfjs',

@@ -3,6 +3,7 @@ import { parameterName, type GraphNode, type NodeOf, type Shape } from '../model
 import { attentionShape, type SequenceNode } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Instruction, ValueKey } from './instruction.ts';
+import type { DenseAttributes } from './kernels/dense.ts';
 
 /** One call with the node's name as its output. */
 function one(node: GraphNode, kernel: string, more: Partial<Instruction>): Instruction[] {
@@ -20,14 +21,10 @@ export function weightAndBias({ name, bias }: GraphNode & { readonly bias: boole
 }
 
 function dense(node: NodeOf<'dense'>, from: Shape): Instruction[] {
-  if (from.length !== 1 || node.transposed) {
-    return one(node, 'DenseRows', { parameters: weightAndBias(node, 'weight'), attrs: { transposed: node.transposed === true } });
-  }
-  // x [count, in] · Wᵀ with W [out, in]: PyTorch's layout is read as it is.
-  return one(node, node.bias ? '_FusedMatMul' : 'BatchMatMul', {
-    values: { a: node.inputs[0] as string },
-    parameters: weightAndBias(node, 'b'),
-    attrs: { transposeA: false, transposeB: true, activation: 'linear' },
+  const transposed = node.transposed === true;
+  return one(node, 'Dense', {
+    parameters: weightAndBias(node, 'weight'),
+    attrs: { transposed, leavesOutZeros: from.length === 1 && !transposed } satisfies DenseAttributes,
   });
 }
 
@@ -87,7 +84,10 @@ export function sequenceInstructions(node: SequenceNode, inputs: readonly Shape[
       return one(node, 'Attention', { values: { queries, keys, values }, attrs });
     }
     case 'tied_dense':
-      return one(node, 'DenseRows', { parameters: { weight: parameterName(node.with, 'weight') }, attrs: { transposed: false } });
+      return one(node, 'Dense', {
+        parameters: { weight: parameterName(node.with, 'weight') },
+        attrs: { transposed: false, leavesOutZeros: false } satisfies DenseAttributes,
+      });
     default:
       return node satisfies never;
   }

@@ -83,8 +83,8 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
   switch (node.op) {
     case 'conv2d':
       return one(
-        node.bias ? 'FusedConv2D' : 'Conv2D',
-        { strides: node.stride, pad: explicit(node.padding), dilations: node.dilation, groups: node.groups, dataFormat: 'NHWC' },
+        'Conv2D',
+        { strides: node.stride, pad: explicit(node.padding), dilations: node.dilation, groups: node.groups },
         { parameters: weightAndBias(node, 'filter') },
       );
     case 'conv_transpose2d': {
@@ -96,7 +96,6 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
           pad: explicit(node.padding),
           dilations: node.dilation,
           groups: node.groups,
-          dataFormat: 'NHWC',
           outputShape: [height, width, node.out],
         },
         { parameters: weightAndBias(node, 'filter') },
@@ -118,11 +117,11 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
     case 'hardswish':
       return one('Hardswish', { slopes: training } satisfies MapAttributes, { overwrites: true });
     case 'max_pool':
-      return pool('MaxPoolWinners', node.kernel, node.stride, node.padding);
+      return pool('MaxPool', node.kernel, node.stride, node.padding);
     case 'average_pool':
       return pool('PaddedAveragePool', node.kernel, node.stride, node.padding);
     case 'global_max_pool':
-      return pool('MaxPoolWinners', imageShape.slice(0, 2), [1, 1], [0, 0, 0, 0]);
+      return pool('MaxPool', imageShape.slice(0, 2), [1, 1], [0, 0, 0, 0]);
     case 'global_average_pool':
       return pool('PaddedAveragePool', imageShape.slice(0, 2), [1, 1], [0, 0, 0, 0]);
     case 'adaptive_max_pool':

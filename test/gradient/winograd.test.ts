@@ -53,10 +53,10 @@ describe("Winograd's form (64 channels or more): output and both gradients withi
         dy: make(data.dy, [count, rows, columns, out]),
         bias: make(data.bias, [out]),
       };
-      const attrs = { strides: [1, 1], dilations: [1, 1], dataFormat: 'NHWC', pad: [[0, 0], [top, bottom], [left, right], [0, 0]] };
+      const attrs = { strides: [1, 1], dilations: [1, 1], pad: [[0, 0], [top, bottom], [left, right], [0, 0]] };
       const { x, filter, dy, bias } = tensors;
       const got = {
-        y: outputOf('FusedConv2D', { x, filter, bias }, attrs),
+        y: outputOf('Conv2D', { x, filter, bias }, attrs),
         dx: outputOf('Conv2DBackpropInput', { dy, filter }, { ...attrs, inputShape: shape }),
         dw: outputOf('Conv2DBackpropFilter', { x, dy }, { ...attrs, filterShape: [3, 3, channels, out] }),
       };

@@ -66,7 +66,7 @@ export async function transferManyTimes(transfers: number, afterwards: (compute:
 
 /**
  * Takes all that malloc still gives, largest pieces first, and gives it back. Sees what was allocated behind the core's back
- * too (by the C++ kernels themselves, by XNNPACK), where the size of a heap that never shrinks shows nothing until it is full.
+ * too (by the C++ code itself), where the size of a heap that never shrinks shows nothing until it is full.
  */
 function countFreeBytes({ tfjs }: Compute['core']): number {
   const pieces: number[] = [];

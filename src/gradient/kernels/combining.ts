@@ -44,10 +44,7 @@ function factorGradient(call: KernelCall): TensorInfo {
   return db;
 }
 
-/**
- * x + b of one shape, without the broadcasting of tfjs's `Add`, whose gradient saves both to sum over what was
- * broadcast: a residual network kept every sum's inputs.
- */
+/** x + b of one shape: a gradient that allowed for broadcasting, as that of tfjs's `Add`, would keep both. */
 function registerSums(): void {
   defineKernel('AddAlike', (call) => {
     const { backend } = call;

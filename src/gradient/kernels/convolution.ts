@@ -1,16 +1,15 @@
 /**
  * conv2d of NHWC images with a filter [kernel height, kernel width, in / groups, out], depthwise included, and both gradients. Each
  * direction is one matrix product a group over a padded copy, addressed by tables (`assembly/matmul.ts`,
- * `assembly/convolution.ts`). Stock tfjs-wasm has no filter gradient, a scalar input gradient (1.6 GFLOP/s), and a forward kernel
- * whose packed weights go stale when weights change in place.
+ * `assembly/convolution.ts`).
  */
 import type { TensorInfo } from '#tfjs';
 import type { Core, Scratch } from '../../core/core.ts';
+import { biasGradient } from './column-sums.ts';
 import { geometry, type Geometry } from './convolution-geometry.ts';
 import { depthwiseFilterGradient, depthwiseForward, depthwiseInputGradient, isDepthwise } from './depthwise.ts';
-import { activate } from './matmul.ts';
 import { imagesAtOnce, sparseFilterGradient, sparseForward, sparseInputGradient, suitsSparseFilterGradient } from './sparse-convolution.ts';
-import { defineGradient, defineKernel, required, run, type Attributes, type KernelCall } from './support.ts';
+import { defineGradient, defineKernel, required, run, type KernelCall } from './support.ts';
 import { suitsWinograd, winogradFilterGradient, winogradForward } from './winograd.ts';
 
 /** A padded image and the tables that address its windows. */
@@ -20,13 +19,14 @@ interface Windows {
   readonly tapsPtr: number;
 }
 
-function forward(call: KernelCall, depthwise: boolean): TensorInfo {
+/** {x, filter, bias?}, {strides, pad, dilations, groups} → y */
+function forward(call: KernelCall): TensorInfo {
   const { backend } = call;
   const { core } = backend;
   const x = required(call, 'x');
   const filter = required(call, 'filter');
   const bias = call.inputs['bias'];
-  const g = geometry(x.shape, filter.shape, call.attrs, depthwise);
+  const g = geometry(x.shape, filter.shape, call.attrs);
   const rows = g.count * g.outHeight * g.outWidth;
   const out = backend.makeOutput([g.count, g.outHeight, g.outWidth, g.out], 'float32');
   const yPtr = backend.pointer(out);
@@ -37,16 +37,16 @@ function forward(call: KernelCall, depthwise: boolean): TensorInfo {
     if (bias === undefined) core.f32(yPtr, rows * g.out).fill(0);
     else core.kernels.fillRowsF32(yPtr, backend.pointer(bias), rows, g.out);
     sparseForward(core, { ...g, top, left }, images, backend.pointer(x), filterPtr, yPtr);
-    return activate(call, out);
+    return out;
   }
   if (suitsWinograd(g)) {
     const [top, , left] = g.padding;
     winogradForward(core, g, { imagePtr: backend.pointer(x), filterPtr, biasPtr: bias === undefined ? 0 : backend.pointer(bias), yPtr }, top, left);
-    return activate(call, out);
+    return out;
   }
   if (isDepthwise(g)) {
     depthwiseForward(core, g, { imagePtr: backend.pointer(x), filterPtr, biasPtr: bias === undefined ? 0 : backend.pointer(bias), yPtr });
-    return activate(call, out);
+    return out;
   }
   if (bias !== undefined) core.kernels.fillRowsF32(yPtr, backend.pointer(bias), rows, g.out);
   core.scoped((scratch) => {
@@ -60,16 +60,16 @@ function forward(call: KernelCall, depthwise: boolean): TensorInfo {
       );
     }
   });
-  return activate(call, out);
+  return out;
 }
 
 /** dW [taps · groupIn, out] = windowsᵀ · dy. */
-function filterGradient(call: KernelCall, depthwise: boolean): TensorInfo {
+function filterGradient(call: KernelCall): TensorInfo {
   const { backend } = call;
   const { core } = backend;
   const x = required(call, 'x');
   const filterShape = call.attrs['filterShape'] as number[];
-  const g = geometry(x.shape, filterShape, call.attrs, depthwise);
+  const g = geometry(x.shape, filterShape, call.attrs);
   const rows = g.count * g.outHeight * g.outWidth;
   const out = backend.makeOutput(filterShape, 'float32');
   const dyPtr = backend.pointer(required(call, 'dy'));
@@ -145,12 +145,12 @@ function phasesOf(extent: number, kernel: number, stride: number, dilation: numb
  * dx, phase by phase of the stride: each is a convolution of dy without stride by the taps that meet there, rotated. Inserting
  * zeros between dy's pixels instead would multiply the work by the square of the stride (measured: 9 GFLOP/s for 36).
  */
-function inputGradient(call: KernelCall, depthwise: boolean): TensorInfo {
+function inputGradient(call: KernelCall): TensorInfo {
   const { backend } = call;
   const { core } = backend;
   const filter = required(call, 'filter');
   const inputShape = call.attrs['inputShape'] as number[];
-  const g = geometry(inputShape, filter.shape, call.attrs, depthwise);
+  const g = geometry(inputShape, filter.shape, call.attrs);
   const out = backend.makeOutput(inputShape, 'float32');
   const pointers = { dy: backend.pointer(required(call, 'dy')), filter: backend.pointer(filter), dx: backend.pointer(out) };
   const images = imagesAtOnce(core, g, pointers.dy, g.outHeight * g.outWidth, g.out, g.channels);
@@ -295,34 +295,17 @@ function inputWindows(core: Core, scratch: Scratch, g: Geometry, xPtr: number): 
   return { imagePtr, rowsPtr, tapsPtr };
 }
 
+/** The gradients are also those of `TransposedConv2D`, the other way round. */
 export function registerConvolution(): void {
-  for (const [name, backwardInput, backwardFilter, depthwise] of [
-    ['Conv2D', 'Conv2DBackpropInput', 'Conv2DBackpropFilter', false],
-    ['FusedConv2D', undefined, undefined, false],
-    ['DepthwiseConv2dNative', 'DepthwiseConv2dNativeBackpropInput', 'DepthwiseConv2dNativeBackpropFilter', true],
-  ] as const) {
-    defineKernel(name, (call) => forward(call, depthwise));
-    if (backwardInput === undefined) continue;
-    defineKernel(backwardInput, (call) => inputGradient(call, depthwise));
-    defineKernel(backwardFilter, (call) => filterGradient(call, depthwise));
-  }
-  const backward = (kernel: string) => (dy: TensorInfo, saved: readonly TensorInfo[], attrs: Attributes) => {
-    const [x, filter] = saved as readonly [TensorInfo, TensorInfo];
-    return {
-      x: () => run(`${kernel}BackpropInput`, { dy, filter }, { ...attrs, inputShape: x.shape }),
-      filter: () => run(`${kernel}BackpropFilter`, { x, dy }, { ...attrs, filterShape: filter.shape }),
-      bias: () => run('Sum', { x: dy }, { axis: [0, 1, 2], keepDims: false }),
-    };
-  };
-  const inputs = ['x', 'filter'];
-  defineGradient('FusedConv2D', { inputs, gradient: backward('Conv2D') });
-  for (const kernel of ['Conv2D', 'DepthwiseConv2dNative']) {
-    defineGradient(kernel, {
-      inputs,
-      gradient: (dy, saved, attrs) => {
-        const { x, filter } = backward(kernel)(dy, saved, attrs);
-        return { x, filter };
-      },
-    });
-  }
+  defineKernel('Conv2D', forward);
+  defineKernel('Conv2DBackpropInput', inputGradient);
+  defineKernel('Conv2DBackpropFilter', filterGradient);
+  defineGradient('Conv2D', {
+    inputs: ['x', 'filter'],
+    gradient: (dy, [x, filter], attrs) => ({
+      x: () => run('Conv2DBackpropInput', { dy, filter }, { ...attrs, inputShape: x?.shape }),
+      filter: () => run('Conv2DBackpropFilter', { x, dy }, { ...attrs, filterShape: filter?.shape }),
+      bias: () => biasGradient(dy),
+    }),
+  });
 }

@@ -1,20 +1,19 @@
-/** Registers every kernel and gradient with tfjs: stock ones that are right, ours where stock is missing, wrong or slow. */
-import * as tfjs from '#tfjs';
+/** Registers every kernel and gradient with tfjs: the stock batch norm of evaluations, all others ours. */
+import { fusedBatchNormConfig, registerKernel } from '#tfjs';
 import { registerActivations } from './activation.ts';
 import { registerAdaptivePooling } from './adaptive-pooling.ts';
 import { registerAttention } from './attention.ts';
 import { registerBatchNorm } from './batch-norm.ts';
+import { registerColumnSums } from './column-sums.ts';
 import { registerCombining } from './combining.ts';
 import { registerConvolution } from './convolution.ts';
+import { registerDense } from './dense.ts';
 import { registerGroupNorm } from './group-norm.ts';
-import { registerDenseRows } from './dense-rows.ts';
 import { registerLayout } from './layout.ts';
 import { registerLoss } from './loss.ts';
-import { registerMatmul } from './matmul.ts';
 import { registerPooling } from './pooling.ts';
-import { registerReduction } from './reduction.ts';
-import { registerTransposedConvolution } from './transposed-convolution.ts';
 import { registerSequence } from './sequence.ts';
+import { registerTransposedConvolution } from './transposed-convolution.ts';
 
 let registered = false;
 
@@ -22,19 +21,8 @@ let registered = false;
 export function registerKernels(): void {
   if (registered) return;
   registered = true;
-  for (const config of [
-    tfjs.addConfig, tfjs.avgPoolConfig, tfjs.avgPoolGradConfig, tfjs.castConfig, tfjs.fusedBatchNormConfig, tfjs.multiplyConfig,
-    tfjs.realDivConfig, tfjs.reshapeConfig, tfjs.subConfig, tfjs.transposeConfig,
-  ]) {
-    tfjs.registerKernel(config);
-  }
-  for (const config of [
-    tfjs.addGradConfig, tfjs.avgPoolGradientConfig, tfjs.castGradConfig, tfjs.identityGradConfig, tfjs.multiplyGradConfig,
-    tfjs.reshapeGradConfig, tfjs.subGradConfig, tfjs.transposeGradConfig,
-  ]) {
-    tfjs.registerGradient(config);
-  }
-  registerMatmul();
+  registerKernel(fusedBatchNormConfig);
+  registerDense();
   registerConvolution();
   registerTransposedConvolution();
   registerPooling();
@@ -43,10 +31,9 @@ export function registerKernels(): void {
   registerCombining();
   registerBatchNorm();
   registerGroupNorm();
-  registerReduction();
+  registerColumnSums();
   registerLoss();
   registerLayout();
-  registerDenseRows();
   registerSequence();
   registerAttention();
 }

@@ -1,7 +1,7 @@
 /** Losses with integer labels, and the count of right answers. */
 import type { Tensor, TensorInfo } from '#tfjs';
 import type { Loss } from '../loss.ts';
-import { defineGradient, defineKernel, required, run, runAll, sizeOf } from './support.ts';
+import { defineKernel, required, runAll, sizeOf } from './support.ts';
 
 /** Numbers of the losses in `assembly/loss.ts`. */
 export const lossNumbers = {
@@ -38,10 +38,6 @@ export function registerLoss(): void {
     );
     backend.core.f32(backend.pointer(loss), 1)[0] = sum * scale;
     return [loss, gradient];
-  });
-  defineGradient('SparseSoftmaxCrossEntropy', {
-    outputs: [false, true],
-    gradient: (dy, [gradient]) => ({ logits: () => run('Multiply', { a: gradient, b: dy }) }),
   });
   // {logits [rows, classes], labels [rows] int32}, {kind, smoothing, scale} → [scale · Σ losses, its gradient by the logits]
   defineKernel('TargetLoss', (call) => {

@@ -1,11 +1,8 @@
-/**
- * Pooling of NHWC images. MaxPool and MaxPoolGrad replace the stock kernels, which lose the gradient of windows ≤ 0 and give ties to
- * the last maximum; MaxPoolWinners is the form that training uses: it remembers the winning taps in half the bytes of its output,
- * where the gradient by recomputation would keep the whole input. PaddedAveragePool counts padding, as PyTorch does.
- */
-import { computePool2DInfo, type TensorInfo } from '#tfjs';
+/** Pooling of NHWC images; both need the attribute `imageShape` [height, width, channels] for their gradients. */
+import type { TensorInfo } from '#tfjs';
 import { elementCount } from '../../tensor/tensor.ts';
-import { defineGradient, defineKernel, required, run, type Attributes, type KernelCall } from './support.ts';
+import { defineGradient, defineKernel, required, run, type Attributes } from './support.ts';
+import { windowGeometry } from './window-geometry.ts';
 
 interface Pool {
   /** Count, height, width, channels, output height, output width. */
@@ -16,91 +13,52 @@ interface Pool {
   readonly left: number;
 }
 
-type Shape4 = [number, number, number, number];
-
-/** From tfjs's attributes `filterSize`, `strides`, `pad` (explicit: [[0, 0], [top, bottom], [left, right], [0, 0]]). */
+/** @param attrs those of a window, and `filterSize` [height, width]. */
 function poolOf(xShape: readonly number[], attrs: Attributes): Pool {
-  const info = computePool2DInfo(
-    xShape as Shape4,
-    attrs['filterSize'] as [number, number],
-    attrs['strides'] as [number, number],
-    1,
-    attrs['pad'] as 'valid',
-    attrs['dimRoundingMode'] as 'floor',
-  );
-  const { filterHeight, filterWidth } = info;
-  return {
-    shape: [info.batchSize, info.inHeight, info.inWidth, info.inChannels, info.outHeight, info.outWidth],
-    kernel: [filterHeight, filterWidth],
-    stride: [info.strideHeight, info.strideWidth],
-    top: info.padInfo.top,
-    left: info.padInfo.left,
-  };
+  const g = windowGeometry(xShape, attrs['filterSize'] as readonly [number, number], attrs);
+  const [top, , left] = g.padding;
+  return { shape: [g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth], kernel: g.kernel, stride: g.stride, top, left };
 }
 
-const outputShape = ({ shape: [count, , , channels, height, width] }: Pool): Shape4 => [count, height, width, channels];
-const outputElements = (pool: Pool): number => elementCount(outputShape(pool));
+/** Of the images that `dy` is the gradient of. */
+const poolOfGradient = (dy: TensorInfo, attrs: Attributes): Pool =>
+  poolOf([dy.shape[0] as number, ...(attrs['imageShape'] as readonly number[])], attrs);
 
-/** Winners are u16: the graph has no larger windows (`model/operations.ts`). */
-function maximum({ backend }: KernelCall, x: TensorInfo, pool: Pool, yPtr: number, winnersPtr: number): void {
-  backend.core.kernels.maxPoolF32(
-    backend.pointer(x), yPtr, winnersPtr, ...pool.shape, ...pool.kernel, ...pool.stride, pool.top, pool.left,
-  );
-}
+const outputShape = ({ shape: [count, , , channels, height, width] }: Pool): number[] => [count, height, width, channels];
+const inputShape = ({ shape: [count, height, width, channels] }: Pool): number[] => [count, height, width, channels];
 
-function scatter({ backend }: KernelCall, dy: TensorInfo, pool: Pool, winnersPtr: number): TensorInfo {
-  const [count, height, width, channels] = pool.shape;
-  const dx = backend.makeOutput([count, height, width, channels], 'float32');
-  backend.core.kernels.maxPoolGradientF32(
-    backend.pointer(dy), winnersPtr, backend.pointer(dx), ...pool.shape, ...pool.kernel, ...pool.stride, pool.top, pool.left,
-  );
-  return dx;
-}
-
+/** The winning taps are remembered, in half the bytes of the output: to find them again, the whole input would have to be kept. */
 function registerMaximum(): void {
   defineKernel('MaxPool', (call) => {
+    const { backend } = call;
     const x = required(call, 'x');
     const pool = poolOf(x.shape, call.attrs);
-    const y = call.backend.makeOutput(outputShape(pool), 'float32');
-    call.backend.core.scoped((scratch) => {
-      maximum(call, x, pool, call.backend.pointer(y), scratch.bytes(2 * outputElements(pool), 'winners'));
-    });
-    return y;
-  });
-  defineKernel('MaxPoolGrad', (call) => {
-    const x = required(call, 'input');
-    const pool = poolOf(x.shape, call.attrs);
-    return call.backend.core.scoped((scratch) => {
-      const winners = scratch.bytes(2 * outputElements(pool), 'winners');
-      maximum(call, x, pool, scratch.f32(outputElements(pool), 'maxima'), winners);
-      return scatter(call, required(call, 'dy'), pool, winners);
-    });
-  });
-  defineGradient('MaxPool', {
-    inputs: ['x'],
-    outputs: [true],
-    gradient: (dy, [x, y], attrs) => ({ x: () => run('MaxPoolGrad', { dy, input: x, output: y }, attrs) }),
-  });
-  defineKernel('MaxPoolWinners', (call) => {
-    const x = required(call, 'x');
-    const pool = poolOf(x.shape, call.attrs);
-    const y = call.backend.makeOutput(outputShape(pool), 'float32');
-    // tfjs has no 16-bit type: two winners share an int32.
-    const winners = call.backend.makeOutput([Math.ceil(outputElements(pool) / 2)], 'int32');
-    maximum(call, x, pool, call.backend.pointer(y), call.backend.pointer(winners));
+    const y = backend.makeOutput(outputShape(pool), 'float32');
+    // u16, since the graph has no larger windows (`model/operations-image.ts`). tfjs has no 16-bit type: two winners share an int32.
+    const winners = backend.makeOutput([Math.ceil(elementCount(y.shape) / 2)], 'int32');
+    backend.core.kernels.maxPoolF32(
+      backend.pointer(x), backend.pointer(y), backend.pointer(winners), ...pool.shape, ...pool.kernel, ...pool.stride, pool.top, pool.left,
+    );
     return [y, winners];
   });
-  defineKernel('MaxPoolWinnersGrad', (call) => {
+  defineKernel('MaxPoolGrad', (call) => {
+    const { backend } = call;
     const dy = required(call, 'dy');
-    const pool = poolOf([dy.shape[0] as number, ...(call.attrs['imageShape'] as number[])], call.attrs);
-    return scatter(call, dy, pool, call.backend.pointer(required(call, 'winners')));
+    const pool = poolOfGradient(dy, call.attrs);
+    const dx = backend.makeOutput(inputShape(pool), 'float32');
+    const winnersPtr = backend.pointer(required(call, 'winners'));
+    backend.core.kernels.maxPoolGradientF32(
+      backend.pointer(dy), winnersPtr, backend.pointer(dx), ...pool.shape, ...pool.kernel, ...pool.stride, pool.top, pool.left,
+    );
+    return dx;
   });
-  defineGradient('MaxPoolWinners', {
+  defineGradient('MaxPool', {
     outputs: [false, true],
-    gradient: (dy, [winners], attrs) => ({ x: () => run('MaxPoolWinnersGrad', { dy, winners }, attrs) }),
+    gradient: (dy, [winners], attrs) => ({ x: () => run('MaxPoolGrad', { dy, winners }, attrs) }),
   });
 }
 
+/** Padding counts as zeros, as in PyTorch. */
 function registerAverage(): void {
   defineKernel('PaddedAveragePool', (call) => {
     const { backend } = call;
@@ -115,9 +73,8 @@ function registerAverage(): void {
   defineKernel('PaddedAveragePoolGrad', (call) => {
     const { backend } = call;
     const dy = required(call, 'dy');
-    const pool = poolOf([dy.shape[0] as number, ...(call.attrs['imageShape'] as number[])], call.attrs);
-    const [count, height, width, channels] = pool.shape;
-    const dx = backend.makeOutput([count, height, width, channels], 'float32');
+    const pool = poolOfGradient(dy, call.attrs);
+    const dx = backend.makeOutput(inputShape(pool), 'float32');
     backend.core.kernels.averagePoolGradientF32(
       backend.pointer(dy), backend.pointer(dx), ...pool.shape, ...pool.kernel, ...pool.stride, pool.top, pool.left,
     );
@@ -128,7 +85,6 @@ function registerAverage(): void {
   });
 }
 
-/** `MaxPoolWinners` and `PaddedAveragePool` need the attribute `imageShape` [height, width, channels] for their gradients. */
 export function registerPooling(): void {
   registerMaximum();
   registerAverage();

@@ -1,8 +1,7 @@
 /** Norms and softmax over features, tokens and their tables: thin wrappers of `assembly/{row-norm,exponential,token}.ts`. */
 import type { TensorInfo } from '#tfjs';
-import { elementCount } from '../../tensor/tensor.ts';
 import {
-  defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, sumInDoubles, together, type KernelCall,
+  defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, sumInDoubles, together,
 } from './support.ts';
 
 /** [.., columns] as [rows, columns]. */
@@ -75,16 +74,6 @@ function registerSoftmax(): void {
   });
 }
 
-/** Sums over all but the last `columns` elements, as a tensor of `shape`, zeros behind them where that is larger. */
-function columnSums({ backend }: KernelCall, x: TensorInfo, columns: number, shape: number[]): TensorInfo {
-  const { core } = backend;
-  const out = backend.makeOutput(shape, 'float32');
-  const to = backend.pointer(out);
-  sumInDoubles(backend, to, columns, (sums) => core.kernels.columnSumsF32(backend.pointer(x), sizeOf(x) / columns, columns, sums));
-  core.f32(to, sizeOf(out)).fill(0, columns);
-  return out;
-}
-
 function registerScale(): void {
   // y = x · scale over the last axis.
   defineKernel('ScaleFeatures', (call) => {
@@ -124,14 +113,10 @@ function registerPositions(): void {
     backend.core.kernels.addRowF32(backend.pointer(x), backend.pointer(required(call, 'table')), backend.pointer(y), count, sizeOf(x) / count);
     return y;
   });
-  defineKernel('AddPositionsGrad', (call) => {
-    const dy = required(call, 'dy');
-    return columnSums(call, dy, sizeOf(dy) / (dy.shape[0] as number), call.attrs['shape'] as number[]);
-  });
   defineGradient('AddPositions', {
     inputs: ['table'],
     gradient: (dy, [table]) => ({
-      table: () => run('AddPositionsGrad', { dy }, { shape: table?.shape }),
+      table: () => run('ColumnSums', { x: dy }, { columns: dy.size / (dy.shape[0] as number), shape: table?.shape }),
       x: () => run('Identity', { x: dy }),
     }),
   });
@@ -209,15 +194,13 @@ function registerTokens(): void {
     );
     return dx;
   });
-  defineKernel('ColumnSums', (call) => {
-    const x = required(call, 'x');
-    const shape = call.attrs['shape'] as number[];
-    return columnSums(call, x, elementCount(shape), shape);
-  });
   defineGradient('PrependToken', {
     inputs: ['token'],
     gradient: (dy, [token]) => ({
-      token: () => run('ColumnSums', { x: run('TakeTokens', { x: dy }, { first: 0, tokens: 1 }) }, { shape: token?.shape }),
+      token: () => {
+        const firsts = run('TakeTokens', { x: dy }, { first: 0, tokens: 1 });
+        return run('ColumnSums', { x: firsts }, { columns: token?.size, shape: token?.shape });
+      },
       x: () => run('TakeTokens', { x: dy }, { first: 1, tokens: (dy.shape[1] as number) - 1 }),
     }),
   });

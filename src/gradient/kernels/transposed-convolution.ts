@@ -3,6 +3,7 @@
  * gradient of the convolution that it transposes, backward that convolution's forward pass and filter gradient.
  */
 import type { TensorInfo } from '#tfjs';
+import { biasGradient } from './column-sums.ts';
 import { defineGradient, defineKernel, required, run, sizeOf } from './support.ts';
 
 /** {x, filter, bias?}, attributes of conv2d and outputShape [height, width, out]. */
@@ -24,7 +25,7 @@ export function registerTransposedConvolution(): void {
       return {
         x: () => run('Conv2D', { x: dy, filter }, attrs),
         filter: () => run('Conv2DBackpropFilter', { x: dy, dy: x }, { ...attrs, filterShape: filter?.shape }),
-        bias: () => run('Sum', { x: dy }, { axis: [0, 1, 2], keepDims: false }),
+        bias: () => biasGradient(dy),
       };
     },
   });
