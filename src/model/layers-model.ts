@@ -156,6 +156,21 @@ function isKind(kind: string): kind is (typeof kinds)[number] {
   return (kinds as readonly string[]).includes(kind);
 }
 
+/** One number stands for both axes. */
+function pairOf(config: Config, key: string, fallback: unknown = [1, 1]): readonly [number, number] {
+  const value = config[key] ?? fallback;
+  const [height, width] = (Array.isArray(value) ? value : [value, value]) as [number, number];
+  return [height, width];
+}
+
+function hasBias(config: Config): boolean {
+  return (config['use_bias'] ?? true) === true;
+}
+
+function refuseSetting({ kind, name, config }: KerasLayer, key: string, expected: string): never {
+  refuse(`layer ${describe(name)} (${kind}).${key}`, expected, describe(config[key]));
+}
+
 /** Collects the nodes of one model, layer by layer. */
 class Converter {
   readonly #nodes: GraphNode[] = [];
@@ -198,8 +213,6 @@ class Converter {
 
   #convert(layer: KerasLayer): Value {
     const { kind, name, config } = layer;
-    const no = (what: string, expected: string): never =>
-      refuse(`layer ${describe(name)} (${kind})${what}`, expected, describe(config[what.slice(1)]));
     const values = layer.inputs.map(
       (input) => this.#values.get(input) ?? invalid(`layer ${describe(name)}`, 'inputs that stand before it', input),
     );
@@ -207,110 +220,121 @@ class Converter {
     if (silent.includes(kind)) return x;
     // Before what a layer of some kind may stand behind: it is the kind that is wrong.
     if (!isKind(kind)) return refuse(`layer ${describe(name)}`, 'a kind of layer that a graph has', describe(kind));
-    if ((config['data_format'] ?? 'channels_last') !== 'channels_last') no('.data_format', 'channels_last');
+    if ((config['data_format'] ?? 'channels_last') !== 'channels_last') refuseSetting(layer, 'data_format', 'channels_last');
     const paddable = kind === 'Conv2D' || kind === 'DepthwiseConv2D';
     if (values.some((value) => value.padding !== undefined) && (!paddable || config['padding'] === 'same')) {
       refuse(`layer ${describe(name)} (${kind})`, 'a convolution without padding of its own after a ZeroPadding2D', kind);
     }
-    const one = (op: OperationName, settings: Config = {}): Value => this.#node(name, op, settings, [x]);
-    const pair = (key: string, fallback: unknown = [1, 1]): readonly [number, number] => {
-      const value = config[key] ?? fallback;
-      const [height, width] = (Array.isArray(value) ? value : [value, value]) as [number, number];
-      return [height, width];
-    };
-    const bias = (config['use_bias'] ?? true) === true;
     switch (kind) {
-      case 'Dense': {
+      case 'Dense':
         if (x.shape.length !== 1) refuse(`layer ${describe(name)} (Dense)`, 'an input of features (flatten before it?)', describe(x.shape));
-        return this.#activated(layer, one('dense', { out: config['units'], bias }));
-      }
+        return this.#activated(layer, this.#node(name, 'dense', { out: config['units'], bias: hasBias(config) }, [x]));
       case 'Conv2D':
+        return this.#convolution(layer, x, config['filters'], config['groups'] ?? 1);
       case 'DepthwiseConv2D': {
-        const [kernel, stride, dilation] = [pair('kernel_size'), pair('strides'), pair('dilation_rate')];
         const channels = x.shape[0] as number;
-        const depthwise = kind === 'DepthwiseConv2D';
-        const out = depthwise ? channels * ((config['depth_multiplier'] as number | undefined) ?? 1) : config['filters'];
-        const padding = x.padding ?? this.#samePadding(layer, x.shape, kernel, stride, dilation);
-        const groups = depthwise ? channels : (config['groups'] ?? 1);
-        return this.#activated(layer, one('conv2d', { out, kernel, stride, dilation, padding, groups, bias }));
+        return this.#convolution(layer, x, channels * ((config['depth_multiplier'] as number | undefined) ?? 1), channels);
       }
-      case 'Conv2DTranspose': {
-        const [kernel, stride] = [pair('kernel_size'), pair('strides')];
-        if (Math.max(...pair('dilation_rate')) > 1) no('.dilation_rate', '1');
-        if (config['output_padding'] !== undefined && config['output_padding'] !== null) no('.output_padding', 'none');
-        const same = config['padding'] === 'same';
-        // Keras's output: extent · stride with `same`, and at least that without.
-        const surplus = kernel.map((extent, axis) => extent - (stride[axis] as number));
-        const half = surplus
-          .map((extent) => (same ? Math.max(0, extent) : 0))
-          .flatMap((extent) => [Math.floor(extent / 2), Math.ceil(extent / 2)]);
-        const output_padding = surplus.map((extent) => Math.max(0, -extent));
-        return this.#activated(
-          layer,
-          one('conv_transpose2d', { out: config['filters'], kernel, stride, padding: half, output_padding, bias }),
-        );
-      }
-      case 'BatchNormalization': {
-        this.#requireLastAxis(layer, x);
-        if (config['center'] === false) no('.center', 'true');
-        if (config['scale'] === false) no('.scale', 'true');
-        return one('batch_norm', {
-          epsilon: config['epsilon'] ?? 1e-3,
-          momentum: 1 - ((config['momentum'] as number | undefined) ?? 0.99),
-        });
-      }
+      case 'Conv2DTranspose':
+        return this.#transposedConvolution(layer, x);
+      case 'BatchNormalization':
+        return this.#batchNorm(layer, x);
       case 'GroupNormalization':
         this.#requireLastAxis(layer, x);
-        return one('group_norm', { groups: config['groups'], epsilon: config['epsilon'] ?? 1e-3 });
+        return this.#node(name, 'group_norm', { groups: config['groups'], epsilon: config['epsilon'] ?? 1e-3 }, [x]);
       case 'MaxPooling2D':
-      case 'AveragePooling2D': {
-        const kernel = pair('pool_size', [2, 2]);
-        const stride = config['strides'] === null ? kernel : pair('strides', kernel);
-        const padding = this.#samePadding(layer, x.shape, kernel, stride, [1, 1]);
-        // Keras leaves padding out of the divisor, PyTorch and the graph count it.
-        if (kind === 'AveragePooling2D' && Math.max(...padding) > 0) no('.padding', 'valid, or images that need no padding');
-        return one(kind === 'MaxPooling2D' ? 'max_pool' : 'average_pool', { kernel, stride, padding });
-      }
+        return this.#pooling(layer, 'max_pool', x);
+      case 'AveragePooling2D':
+        return this.#pooling(layer, 'average_pool', x);
       case 'GlobalMaxPooling2D':
-      case 'GlobalAveragePooling2D': {
-        const op = kind === 'GlobalMaxPooling2D' ? 'global_max_pool' : 'global_average_pool';
-        const keeps = (config['keepdims'] ?? config['keep_dims']) === true;
-        if (keeps) return one(op);
-        return this.#node(name, 'flatten', {}, [this.#node(`${name}.pool`, op, {}, [x])]);
-      }
+        return this.#globalPooling(layer, 'global_max_pool', x);
+      case 'GlobalAveragePooling2D':
+        return this.#globalPooling(layer, 'global_average_pool', x);
       case 'ZeroPadding2D': {
-        const [vertical, horizontal] = pair('padding') as unknown as readonly [number | number[], number | number[]];
+        const [vertical, horizontal] = pairOf(config, 'padding') as readonly [number | number[], number | number[]];
         const both = (extent: number | number[]): number[] => (Array.isArray(extent) ? extent : [extent, extent]);
         return { ...x, padding: [...both(vertical), ...both(horizontal)] };
       }
       case 'Flatten':
-        return one('flatten');
+        return this.#node(name, 'flatten', {}, [x]);
       case 'Reshape': {
         const target = listOf(`layer ${describe(name)}.target_shape`, config['target_shape']);
         if (x.shape.length !== 1 || target.length !== 3 || target[0] !== 1 || target[1] !== 1)
-          no('.target_shape', 'features as an image of 1×1 ([1, 1, C])');
-        return one('reshape', { shape: [x.shape[0], 1, 1] });
+          refuseSetting(layer, 'target_shape', 'features as an image of 1×1 ([1, 1, C])');
+        return this.#node(name, 'reshape', { shape: [x.shape[0], 1, 1] }, [x]);
       }
       case 'Activation':
         return this.#activated(layer, x, name);
-      case 'ReLU': {
-        if ((config['negative_slope'] ?? 0) !== 0 || (config['threshold'] ?? 0) !== 0) no('.negative_slope', '0, with threshold 0');
-        const most = config['max_value'] ?? null;
-        if (most !== null && most !== 6) no('.max_value', '6 or none');
-        return one(most === null ? 'relu' : 'relu6');
-      }
+      case 'ReLU':
+        return this.#rectifier(layer, x);
       case 'LeakyReLU':
-        return one('leaky_relu', { slope: config['alpha'] ?? config['negative_slope'] ?? 0.3 });
+        return this.#node(name, 'leaky_relu', { slope: config['alpha'] ?? config['negative_slope'] ?? 0.3 }, [x]);
       case 'Softmax':
         return this.#activated({ ...layer, config: { activation: 'softmax' } }, x, name);
       case 'Add':
+        return this.#node(name, 'add', {}, values);
       case 'Multiply':
-      case 'Concatenate': {
-        if (kind === 'Concatenate') this.#requireLastAxis(layer, x);
-        if (kind === 'Multiply' && values.length !== 2) refuse(`layer ${describe(name)} (Multiply)`, '2 inputs', `${values.length}`);
-        return this.#node(name, kind === 'Add' ? 'add' : kind === 'Multiply' ? 'multiply' : 'concat', {}, values);
-      }
+        if (values.length !== 2) refuse(`layer ${describe(name)} (Multiply)`, '2 inputs', `${values.length}`);
+        return this.#node(name, 'multiply', {}, values);
+      case 'Concatenate':
+        this.#requireLastAxis(layer, x);
+        return this.#node(name, 'concat', {}, values);
     }
+  }
+
+  #convolution(layer: KerasLayer, x: Value, out: unknown, groups: unknown): Value {
+    const { name, config } = layer;
+    const [kernel, stride, dilation] = [pairOf(config, 'kernel_size'), pairOf(config, 'strides'), pairOf(config, 'dilation_rate')];
+    const padding = x.padding ?? this.#samePadding(layer, x.shape, kernel, stride, dilation);
+    return this.#activated(layer, this.#node(name, 'conv2d', { out, kernel, stride, dilation, padding, groups, bias: hasBias(config) }, [x]));
+  }
+
+  #transposedConvolution(layer: KerasLayer, x: Value): Value {
+    const { name, config } = layer;
+    const [kernel, stride] = [pairOf(config, 'kernel_size'), pairOf(config, 'strides')];
+    if (Math.max(...pairOf(config, 'dilation_rate')) > 1) refuseSetting(layer, 'dilation_rate', '1');
+    if (config['output_padding'] !== undefined && config['output_padding'] !== null) refuseSetting(layer, 'output_padding', 'none');
+    // Keras's output: extent · stride with `same`, and at least that without.
+    const surplus = kernel.map((extent, axis) => extent - (stride[axis] as number));
+    const padding = surplus
+      .map((extent) => (config['padding'] === 'same' ? Math.max(0, extent) : 0))
+      .flatMap((extent) => [Math.floor(extent / 2), Math.ceil(extent / 2)]);
+    const settings = {
+      out: config['filters'], kernel, stride, padding, output_padding: surplus.map((extent) => Math.max(0, -extent)), bias: hasBias(config),
+    };
+    return this.#activated(layer, this.#node(name, 'conv_transpose2d', settings, [x]));
+  }
+
+  #batchNorm(layer: KerasLayer, x: Value): Value {
+    const { name, config } = layer;
+    this.#requireLastAxis(layer, x);
+    for (const part of ['center', 'scale']) if (config[part] === false) refuseSetting(layer, part, 'true');
+    const momentum = 1 - ((config['momentum'] as number | undefined) ?? 0.99);
+    return this.#node(name, 'batch_norm', { epsilon: config['epsilon'] ?? 1e-3, momentum }, [x]);
+  }
+
+  #pooling(layer: KerasLayer, op: 'max_pool' | 'average_pool', x: Value): Value {
+    const { name, config } = layer;
+    const kernel = pairOf(config, 'pool_size', [2, 2]);
+    const stride = config['strides'] === null ? kernel : pairOf(config, 'strides', kernel);
+    const padding = this.#samePadding(layer, x.shape, kernel, stride, [1, 1]);
+    // Keras leaves padding out of the divisor, PyTorch and the graph count it.
+    if (op === 'average_pool' && Math.max(...padding) > 0) refuseSetting(layer, 'padding', 'valid, or images that need no padding');
+    return this.#node(name, op, { kernel, stride, padding }, [x]);
+  }
+
+  #globalPooling({ name, config }: KerasLayer, op: 'global_max_pool' | 'global_average_pool', x: Value): Value {
+    if ((config['keepdims'] ?? config['keep_dims']) === true) return this.#node(name, op, {}, [x]);
+    return this.#node(name, 'flatten', {}, [this.#node(`${name}.pool`, op, {}, [x])]);
+  }
+
+  #rectifier(layer: KerasLayer, x: Value): Value {
+    const { name, config } = layer;
+    if ((config['negative_slope'] ?? 0) !== 0 || (config['threshold'] ?? 0) !== 0)
+      refuseSetting(layer, 'negative_slope', '0, with threshold 0');
+    const most = config['max_value'] ?? null;
+    if (most !== null && most !== 6) refuseSetting(layer, 'max_value', '6 or none');
+    return this.#node(name, most === null ? 'relu' : 'relu6', {}, [x]);
   }
 
   /** The layer's `activation` after `x`. A softmax at the model's output is left out. */
