@@ -11,7 +11,7 @@ import { evaluate, openCompute, trajectoryFromStates, transfer, type TransferOpt
 import { GradientHistory } from '../src/matching/history.ts';
 import { matchingLayout } from '../src/matching/layout.ts';
 import { identityPermutations } from '../src/matching/permutation.ts';
-import { matchingSolvers } from '../src/matching/matching-solvers.ts';
+import { matchingSolvers } from '../src/matching/exported-solvers.ts';
 import { solverNames, type SolverName } from '../src/matching/solvers.ts';
 import type { ModelGraph } from '../src/model/graph.ts';
 import { derivePermutationSpec } from '../src/model/permutation-spec.ts';

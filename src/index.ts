@@ -131,8 +131,8 @@ export { historySize } from './matching/history-size.ts';
 export type { HistorySize } from './matching/history-size.ts';
 export { solverNames } from './matching/solvers.ts';
 export type { SolverName } from './matching/solvers.ts';
-export { matchingSolvers } from './matching/matching-solvers.ts';
-export type { MatchingOptions, MatchingSolver } from './matching/matching-solvers.ts';
+export { matchingSolvers } from './matching/exported-solvers.ts';
+export type { MatchingOptions, MatchingSolver } from './matching/exported-solvers.ts';
 export type { MatchingCounts, MatchingLap, MatchingResult, SolveOptions } from './matching/coordinate-descent.ts';
 
 // Foundations

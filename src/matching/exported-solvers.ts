@@ -1,4 +1,4 @@
-/** The solvers for callers from outside: seeded by a number, as everything else that they call is. */
+/** What `solvers.ts` has, for callers from outside: seeded by a number, as everything else that they call is. */
 import { runThrough } from '../core/breather.ts';
 import { requireMembers } from '../core/require.ts';
 import { requireOptions, type OptionNames } from '../core/options.ts';
