@@ -11,6 +11,7 @@ import type { ImageSet } from '../../data/image-set.ts';
 import { defaultPortSettings, methodLabels, portFineTune } from '../../experiments/port-fine-tune.ts';
 import type { PortOutcome, PortRow, PortSettings, Task } from '../../experiments/port-fine-tune.ts';
 import { transferFigure } from '../../report/figure.ts';
+import { indentedJson } from '../../report/json.ts';
 import { formatSpread, mean } from '../../report/statistics.ts';
 import { formatDuration, formatInteger, formatPercent } from '../../report/text.ts';
 import type { ValuesOf } from '../arguments.ts';
@@ -211,7 +212,7 @@ async function compareAndWrite(
     // Apart from the rest, since they are the one thing that differs from run to run.
     elapsedMs,
   };
-  writeAtomically(files.record, `${JSON.stringify(record, null, 2)}\n`);
+  writeAtomically(files.record, indentedJson(record));
   writeAtomically(
     files.figure,
     transferFigure(
