@@ -4,7 +4,7 @@ import type { ForeignFileRead, ForeignFormat } from '../../bundle/foreign/format
 import { mapNames, mappingOptions, requireFit } from '../../bundle/foreign/map-names.ts';
 import { type NameRule, type Renamed, idleRules, recordedRules, renameTensors } from '../../bundle/foreign/name-rules.ts';
 import { stateFromForeign } from '../../bundle/foreign/network.ts';
-import type { WriteForeignOptions } from '../../bundle/foreign/write.ts';
+import type { WriteForeignOptions, WrittenForeign } from '../../bundle/foreign/write.ts';
 import type { RawTensor } from '../../bundle/safetensors.ts';
 import { MalformedFileError } from '../../core/errors.ts';
 import { parameterLayout } from '../../model/graph.ts';
@@ -16,6 +16,7 @@ import { defineCommand } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { remarkNotFinite } from '../finite.ts';
 import { givenTask, graphOfShape, modelOptions, refuseNetwork, remarkAssumed, shapeOptions } from '../networks.ts';
+import type { Output } from '../output.ts';
 import { leftOutOf, leftOutSummary, namingOf } from '../summaries.ts';
 import { checkpointIndex, isBundle, openBundleFile } from '../weights.node.ts';
 import { claimParts, filesOf, formatOf, likeOption, readLike, tensorsLike, writeFiles } from '../written-weights.node.ts';
@@ -91,31 +92,18 @@ export const convertCommand = defineCommand({
     const like = await readLike(values.like, signal);
     const ruled = like?.file ?? read;
     remarkIdleRules(output, values.rules, rules, idleRules(ruled.tensors.keys(), rules), like?.path ?? from);
-    const {
-      tensors,
-      partsOf,
-      naming = '',
-      leftOut,
-      besides = { metadata: read.metadata },
-    } = like !== undefined && graph !== undefined
-      ? asIn(like, from, read, graph, rules.length > 0 ? rules : recordedRules(training))
-      : given === undefined
-        ? withRules(from, read, values.rules === undefined ? undefined : rules)
-        : forNetwork(from, read, given, rules);
-    const { files, changed } = await filesOf(to, tensors, { format, dtype: values.dtype, ...besides });
+    const taken =
+      like !== undefined && graph !== undefined
+        ? asIn(like, from, read, graph, rules.length > 0 ? rules : recordedRules(training))
+        : given === undefined
+          ? withRules(from, read, values.rules === undefined ? undefined : rules)
+          : forNetwork(from, read, given, rules);
+    const besides = taken.besides ?? { metadata: read.metadata };
+    const { files, changed } = await filesOf(to, taken.tensors, { format, dtype: values.dtype, ...besides });
     claimParts(claim, 'OUT', files);
     writeFiles(files);
 
-    const listed = [...tensors].map(([name, { dtype, shape }]) => {
-      const parts = partsOf.get(name);
-      return {
-        name,
-        dtype,
-        shape,
-        becomes: changed.find((change) => change.name === name)?.to ?? dtype,
-        ...(parts === undefined ? {} : { parts }),
-      };
-    });
+    const tensors = listed(taken, changed);
     output.record({
       event: 'result',
       command: 'convert',
@@ -124,51 +112,63 @@ export const convertCommand = defineCommand({
       ...(kind.checkpoint === undefined ? {} : { checkpoint: kind.checkpoint }),
       output: to,
       files: files.map(({ name, bytes }) => ({ name, bytes: bytes.byteLength })),
-      tensors: listed,
+      tensors,
       ...(values.like === undefined ? {} : { like: values.like }),
-      ...(leftOut === undefined ? {} : { leftOut }),
+      ...(taken.leftOut === undefined ? {} : { leftOut: taken.leftOut }),
     });
-    output.text(`${printable(from)} (${printable(kind.name)}): ${formatCount(tensors.size, 'tensor')}${naming}`);
-    const besideThem = leftOutSummary(leftOut ?? []);
+    output.text(`${printable(from)} (${printable(kind.name)}): ${formatCount(tensors.length, 'tensor')}${taken.naming ?? ''}`);
+    const besideThem = leftOutSummary(taken.leftOut ?? []);
     if (besideThem !== undefined) output.text(`  ${besideThem}`);
-    for (const [types, names] of changesOf(listed)) {
-      const [first = '', ...others] = names;
-      output.text(`  ${types}: ${formatCount(names.length, 'tensor')}, ${printable(first)}${others.length === 0 ? '' : ' and others'}`);
-    }
-    if (values.verbose) {
-      output.text(
-        output.table(
-          [
-            { title: 'tensor' },
-            { title: 'shape', align: 'right' },
-            { title: 'dtype' },
-            { title: listed.some(({ parts }) => parts !== undefined) ? 'joined of' : '' },
-          ],
-          listed.map(({ name, dtype, shape, becomes, parts = [] }) => [
-            printable(name),
-            shape.join('×') || 'scalar',
-            becomes === dtype ? dtype : `${dtype} → ${becomes}`,
-            printable(parts.join(' + ')),
-          ]),
-        ),
-      );
-    }
+    showChanges(output, tensors);
+    if (values.verbose) output.text(tensorsTable(output, tensors));
     for (const { path, bytes } of files) output.text(`wrote ${printable(path)} (${formatBytes(bytes.byteLength)})`);
     return exitCodes.ok;
   },
 });
 
-/** Names of the tensors whose numbers are kept as another type, by `F64 → F32`. */
-function changesOf(
-  listed: readonly { readonly name: string; readonly dtype: string; readonly becomes: string }[],
-): ReadonlyMap<string, readonly string[]> {
+/** A written tensor, as --json and --verbose list it. */
+interface Listed {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** The type that its numbers are kept as. */
+  readonly becomes: string;
+  readonly parts?: readonly string[];
+}
+
+function listed({ tensors, partsOf }: Taken, changed: WrittenForeign['changed']): readonly Listed[] {
+  return [...tensors].map(([name, { dtype, shape }]) => {
+    const parts = partsOf.get(name);
+    const becomes = changed.find((change) => change.name === name)?.to ?? dtype;
+    return { name, dtype, shape, becomes, ...(parts === undefined ? {} : { parts }) };
+  });
+}
+
+/** A line for each element type that became another. */
+function showChanges(output: Output, tensors: readonly Listed[]): void {
   const changes = new Map<string, string[]>();
-  for (const { name, dtype, becomes } of listed) {
+  for (const { name, dtype, becomes } of tensors) {
     if (becomes === dtype) continue;
     const types = `${dtype} → ${becomes}`;
     changes.set(types, [...(changes.get(types) ?? []), name]);
   }
-  return changes;
+  for (const [types, names] of changes) {
+    const [first = '', ...others] = names;
+    output.text(`  ${types}: ${formatCount(names.length, 'tensor')}, ${printable(first)}${others.length === 0 ? '' : ' and others'}`);
+  }
+}
+
+function tensorsTable(output: Output, tensors: readonly Listed[]): string {
+  const joined = tensors.some(({ parts }) => parts !== undefined);
+  return output.table(
+    [{ title: 'tensor' }, { title: 'shape', align: 'right' }, { title: 'dtype' }, { title: joined ? 'joined of' : '' }],
+    tensors.map(({ name, dtype, shape, becomes, parts = [] }) => [
+      printable(name),
+      shape.join('×') || 'scalar',
+      becomes === dtype ? dtype : `${dtype} → ${becomes}`,
+      printable(parts.join(' + ')),
+    ]),
+  );
 }
 
 /** Tensors, and how what they were read from is called. */

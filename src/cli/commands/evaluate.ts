@@ -1,5 +1,7 @@
 /** `trajport evaluate`: loss and accuracy of weights on images or text. */
+import type { DataSet } from '../../data/data-set.ts';
 import { evaluate } from '../../index.ts';
+import type { TrajectoryBundle } from '../../index.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
@@ -12,6 +14,7 @@ import { hasPerplexity, perplexity, scoreFields } from '../scores.ts';
 import { dataOptions, loadData } from '../data-options.ts';
 import { lossOf, lossOptions } from '../loss-options.ts';
 import { givenTask, graphOf, modelOptions, refuseNetwork } from '../networks.ts';
+import type { ModelValues } from '../networks.ts';
 import { dataSummary, lossSummary } from '../summaries.ts';
 import { checkpointIndex, isBundle, openBundleFile, readWeights, refuseWithoutNetwork } from '../weights.node.ts';
 import { withTaskData } from '../task.ts';
@@ -60,8 +63,11 @@ export const evaluateCommand = defineCommand({
     const loss = lossOf(values) ?? lossOfRecord(task?.training);
     const perplexed = hasPerplexity(data, loss);
     const { core } = await compute();
+    output.text(`${dataSummary(data)}, ${values.part} part\nloss: ${lossSummary(loss)}\n`);
     const rows: string[][] = [];
-    const score = async (label: string, graph: ModelGraph, state: NetworkState): Promise<void> => {
+    for await (const { label, graph, state } of opened === undefined
+      ? fromFile(weights, values, data, task?.training)
+      : fromBundle(opened.bundle, values.checkpoint, signal)) {
       const result = await evaluate({
         graph,
         state,
@@ -91,16 +97,6 @@ export const evaluateCommand = defineCommand({
         ...(perplexed ? [perplexity(core, result.loss).toFixed(2)] : []),
         `${result.correct} of ${result.count}`,
       ]);
-    };
-    output.text(`${dataSummary(data)}, ${values.part} part\nloss: ${lossSummary(loss)}\n`);
-    if (opened !== undefined) {
-      const { bundle } = opened;
-      const chosen = values.checkpoint === undefined ? bundle.checkpoints.keys() : [checkpointIndex(bundle, values.checkpoint)];
-      for (const index of chosen)
-        await score(bundle.checkpoints[index]?.label ?? '', bundle.graph, await bundle.readCheckpoint(index, signal));
-    } else {
-      const graph = (await graphOf(values, data)) ?? (await refuseWithoutNetwork(weights));
-      await score(weights, graph, await readWeights(weights, graph, task?.training));
     }
     output.text(
       output.table(
@@ -117,3 +113,22 @@ export const evaluateCommand = defineCommand({
     return exitCodes.ok;
   },
 });
+
+/** What is evaluated, and what it is called. */
+interface Weights {
+  readonly label: string;
+  readonly graph: ModelGraph;
+  readonly state: NetworkState;
+}
+
+/** One checkpoint after the other, read as it is wanted: the one asked for, or all. */
+async function* fromBundle(bundle: TrajectoryBundle, wanted: string | undefined, signal: AbortSignal): AsyncGenerator<Weights> {
+  const chosen = wanted === undefined ? bundle.checkpoints.keys() : [checkpointIndex(bundle, wanted)];
+  for (const index of chosen)
+    yield { label: bundle.checkpoints[index]?.label ?? '', graph: bundle.graph, state: await bundle.readCheckpoint(index, signal) };
+}
+
+async function* fromFile(path: string, values: ModelValues, data: DataSet, training: unknown): AsyncGenerator<Weights> {
+  const graph = (await graphOf(values, data)) ?? (await refuseWithoutNetwork(path));
+  yield { label: path, graph, state: await readWeights(path, graph, training) };
+}

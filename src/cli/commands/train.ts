@@ -1,7 +1,7 @@
 /** `trajport train`: makes the trajectory that a transfer carries over. */
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundleTo } from '../../bundle/writer.ts';
-import type { CheckpointContent } from '../../bundle/writer.ts';
+import type { BundleContent, CheckpointContent } from '../../bundle/writer.ts';
 import type { Core } from '../../core/core.ts';
 import { TrajportError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
@@ -11,7 +11,7 @@ import { DEFAULT_LOSS } from '../../gradient/loss.ts';
 import type { OptimiserSettings } from '../../gradient/optimiser.ts';
 import { planMicroBatch } from '../../gradient/memory.ts';
 import { train } from '../../index.ts';
-import type { Compute, TrainResult } from '../../index.ts';
+import type { Compute, TrainOptions, TrainResult } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import { formatBytes, formatPercent, printable } from '../../report/text.ts';
@@ -20,7 +20,7 @@ import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { readCheckpointFile, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
-import type { GlobalValues } from '../command.ts';
+import type { Context, GlobalValues } from '../command.ts';
 import { dataOptions, loadData, normalisationOf, remarkLargeBatch } from '../data-options.ts';
 import { FileError, UsageError, exitCodes } from '../exit.ts';
 import { requireFile, streamAtomically, writeAtomically } from '../files.node.ts';
@@ -141,16 +141,7 @@ export const trainCommand = defineCommand({
     remarkOneRate(output, values, splitRows(data.count, values['held-out'], 0).training.length / batchSize);
     const initial = values.initial === undefined ? undefined : await readInitial(values.initial, graph, values, compute, task?.training);
     const loss = lossOf(values);
-    const microBatch = microBatchOf(values, graph, batchSize, output, () =>
-      planMicroBatch(graph, batchSize, values['heap-limit'] ?? limits.heapBytes),
-    );
-    if (values.workers !== undefined && microBatch === undefined) {
-      throw new UsageError(
-        values['micro-batch'] === undefined
-          ? '--workers of train needs --micro-batch N: the parts of a batch are what workers share'
-          : `--workers of train needs a smaller --micro-batch: whole batches of ${batchSize} cannot be shared`,
-      );
-    }
+    const microBatch = microBatchFor(output, values, graph, batchSize);
     using workers = await openWorkers(values);
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}`);
     const { core } = await compute();
@@ -159,19 +150,12 @@ export const trainCommand = defineCommand({
       train({
         graph,
         data,
-        seed: values.seed,
         batchSize,
-        optimiser: optimiserOf(values),
-        learningRate: values['learning-rate'] ?? (values.optimiser === 'sgd' ? 0.01 : 0.001),
-        learningRateSchedule: values['learning-rate-schedule'],
-        heldOutFraction: values['held-out'],
-        ...(values.iterations === undefined ? { epochs: values.epochs ?? DEFAULT_EPOCHS } : { iterations: values.iterations }),
+        ...trainingChoices(values),
         ...(initial === undefined ? {} : { initial }),
         ...(loss === undefined ? {} : { loss }),
         ...(microBatch === undefined ? {} : { microBatch }),
         ...(workers === undefined ? {} : { workers }),
-        ...(values.checkpoints === undefined ? {} : { checkpointEpochs: values.checkpoints }),
-        ...(values['checkpoint-iterations'] === undefined ? {} : { checkpointIterations: values['checkpoint-iterations'] }),
         ...(job.resume === undefined ? {} : { resume: job.resume }),
         compute: await compute(),
         signal,
@@ -185,25 +169,13 @@ export const trainCommand = defineCommand({
 
     showEvaluations(output, core, result.evaluations, perplexed);
     remarkWorse(output, result.evaluations);
-    const written: Record<string, string | number> = {};
-    if (values.out !== undefined) {
-      const content = {
-        graph,
-        checkpoints: bundled(result.checkpoints, values),
-        training: { ...result.record, ...normalisationRecord(normalisationOf(chosen), data) },
-      };
-      const bytes = await streamAtomically(values.out, (sink) =>
-        writeBundleTo(sink, content, { signal, ...(values['store-seed'] ? { core } : {}) }),
-      );
-      written['bundle'] = values.out;
-      written['bundleBytes'] = bytes;
-      output.text(`wrote ${printable(values.out)}: ${result.checkpoints.length} checkpoints, ${formatBytes(bytes)}`);
-    }
-    if (values.final !== undefined) {
-      writeAtomically(values.final, stateToSafetensors(parameterLayout(graph), result.state));
-      written['final'] = values.final;
-      output.text(`wrote ${printable(values.final)}`);
-    }
+    const content = {
+      graph,
+      checkpoints: bundled(result.checkpoints, values),
+      training: { ...result.record, ...normalisationRecord(normalisationOf(chosen), data) },
+    };
+    const bundle = values.out === undefined ? {} : await writeOut(context, values.out, content, values['store-seed'] ? { core } : {});
+    const final = values.final === undefined ? {} : writeFinal(output, values.final, result);
     job.finish();
     const last = result.evaluations.at(-1);
     output.hash('weights', result.record.sha256);
@@ -213,7 +185,8 @@ export const trainCommand = defineCommand({
       sha256: result.record.sha256,
       checkpoints: result.checkpoints.map(({ label, iteration }) => ({ label, iteration })),
       heldOut: last === undefined ? null : scoreFields(core, last.heldOut, perplexed),
-      ...written,
+      ...bundle,
+      ...final,
       record: result.record,
     });
     return exitCodes.ok;
@@ -264,6 +237,35 @@ async function readInitial(path: string, graph: ModelGraph, values: Values, comp
   }
 }
 
+/** The micro-batch that --micro-batch asks for. @throws UsageError for workers without one, who would have nothing to share. */
+function microBatchFor(output: Output, values: Values, graph: ModelGraph, batchSize: number): number | undefined {
+  const microBatch = microBatchOf(values, graph, batchSize, output, () =>
+    planMicroBatch(graph, batchSize, values['heap-limit'] ?? limits.heapBytes),
+  );
+  if (values.workers !== undefined && microBatch === undefined) {
+    throw new UsageError(
+      values['micro-batch'] === undefined
+        ? '--workers of train needs --micro-batch N: the parts of a batch are what workers share'
+        : `--workers of train needs a smaller --micro-batch: whole batches of ${batchSize} cannot be shared`,
+    );
+  }
+  return microBatch;
+}
+
+/** What the options say as they stand. */
+function trainingChoices(values: Values): Omit<TrainOptions, 'graph' | 'data' | 'batchSize'> {
+  return {
+    seed: values.seed,
+    optimiser: optimiserOf(values),
+    learningRate: values['learning-rate'] ?? (values.optimiser === 'sgd' ? 0.01 : 0.001),
+    learningRateSchedule: values['learning-rate-schedule'],
+    heldOutFraction: values['held-out'],
+    ...(values.iterations === undefined ? { epochs: values.epochs ?? DEFAULT_EPOCHS } : { iterations: values.iterations }),
+    ...(values.checkpoints === undefined ? {} : { checkpointEpochs: values.checkpoints }),
+    ...(values['checkpoint-iterations'] === undefined ? {} : { checkpointIterations: values['checkpoint-iterations'] }),
+  };
+}
+
 function optimiserOf(values: Values): OptimiserSettings {
   const weightDecay = values['weight-decay'];
   if (values.optimiser === 'sgd') return { kind: 'sgd', momentum: values.momentum ?? 0.9, weightDecay };
@@ -303,6 +305,25 @@ function remarkWorse(output: Output, evaluations: TrainResult['evaluations']): v
     `this training made the network worse: a held-out loss of ${first.loss.toPrecision(4)} at the start and ${last.loss.toPrecision(4)} at the end; ` +
       'a lower --learning-rate may help',
   );
+}
+
+/** Writes the bundle and says so; answers what --json tells of it. */
+async function writeOut(
+  { output, signal }: Context,
+  path: string,
+  content: BundleContent & { readonly checkpoints: readonly CheckpointContent[] },
+  seeded: { readonly core?: Core },
+): Promise<object> {
+  const bundleBytes = await streamAtomically(path, (sink) => writeBundleTo(sink, content, { signal, ...seeded }));
+  output.text(`wrote ${printable(path)}: ${content.checkpoints.length} checkpoints, ${formatBytes(bundleBytes)}`);
+  return { bundle: path, bundleBytes };
+}
+
+/** As `writeOut`, the last weights. */
+function writeFinal(output: Output, path: string, { graph, state }: TrainResult): object {
+  writeAtomically(path, stateToSafetensors(parameterLayout(graph), state));
+  output.text(`wrote ${printable(path)}`);
+  return { final: path };
 }
 
 /** The checkpoints as a bundle takes them; weights that were given came from no seed of this run. */

@@ -7,12 +7,12 @@ import { limits } from '../../core/limits.ts';
 import { sha256Hex } from '../../core/sha256.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
 import { plan, transfer } from '../../index.ts';
-import type { ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions } from '../../index.ts';
+import type { Compute, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
-import type { ModelGraph } from '../../model/graph.ts';
 import { findHead } from '../../model/head.ts';
 import { initialise } from '../../model/initialise.ts';
 import { derivePermutationSpec } from '../../model/permutation-spec.ts';
+import { indentedJson } from '../../report/json.ts';
 import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import { dataSha256 } from '../../transfer/record.ts';
 import {
@@ -30,9 +30,11 @@ import { hasPart } from '../data.node.ts';
 import { FileError, UsageError, exitCodes } from '../exit.ts';
 import { writeAtomically } from '../files.node.ts';
 import { lossOf, lossOptions } from '../loss-options.ts';
+import type { Task } from '../networks.ts';
 import type { Output } from '../output.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
+import type { LongJob } from '../resume.node.ts';
 import { hasPerplexity } from '../scores.ts';
 import { dataSummary, graphSummary } from '../summaries.ts';
 import { requireTakenByNetwork } from '../taken-options.ts';
@@ -135,47 +137,24 @@ export const transferCommand = defineCommand({
     const job = beginLongJob({ ...context, outputs: outputsOf(context, values) }, values, 'steps', { ...options, ...globalOptionsOf({}) });
     using opened = await openBundleFile(bundlePath, signal);
     const { bundle } = opened;
-    const { graph } = bundle;
+    const { graph, training } = bundle;
     requireTakenByNetwork(values, graph);
     const choices = choicesOf(values);
     // Before any data is read, which takes seconds: whatever the bundle and the weights alone can refuse.
     requirePart(bundlePath, bundle, values, choices);
-    const heads = { ...values, 'zero-head': wantsZeroHead(choices, bundle.training) };
-    const target =
-      values.target === undefined
-        ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
-        : await readStart(values.target, graph, heads, compute, bundle.training);
-    const like = await readLike(values.like, signal);
-    const filesAs = async (state: NetworkState): Promise<LikeFiles | undefined> =>
-      like === undefined || values.out === undefined ? undefined : filesLike(values.out, like, graph, state, bundle.training);
-    // Of the target they have the names of the result's, and whatever is wrong with the file of --like shows.
-    if (like !== undefined) claimParts(context.claim, '--out', (await filesAs(target))?.files ?? []);
-    const skip = skipPredicate(values.skip ?? [], target.parameters);
-    const zeroHead = requireHeads(bundle, values, choices, skip);
-    const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph, bundle.training);
-    const task = { path: bundlePath, graph, training: bundle.training };
-    const chosen = await withTaskData(context, values, task, 'refused');
-    const data = await loadData(chosen, 'train', compute, graph);
-    await remarkOtherData(context, task, data);
-    // Read before the work, so that a test part that cannot be used is not met after it.
-    const test = (await hasPart(chosen.data, 'test')) ? await loadData(chosen, 'test', compute, graph) : undefined;
+    const networks = await readNetworks(context, values, bundle, choices);
+    const { data, test } = await readTaskData(context, values, { path: bundlePath, graph, training });
     output.text(`${graphSummary(graph)}\n${dataSummary(data)}\n`);
-    const { heldOutFraction } = readSplit(values.seed, choices, bundle.training, await dataSha256(data));
-    remarkLargeBatch(output, values['batch-size'], data, heldOutFraction);
-    if (heldOutFraction === 0) remarkNothingHeldOut(output, bundlePath, values, data);
-    const heapLimitBytes = values['heap-limit'] ?? limits.heapBytes;
-    const microBatch = microBatchOf(values, graph, values['batch-size'] ?? DEFAULT_BATCH_SIZE, output, () =>
-      plan({ ...choices, heldOutFraction, graph, method: values.method, images: data.count, checkpoints: bundle.checkpoints.length, heapLimitBytes })
-        .microBatch,
-    );
-    if (microBatch === undefined) remarkIdleWorkers(output, values.workers ?? 0);
+    const { heldOutFraction } = readSplit(values.seed, choices, training, await dataSha256(data));
+    remarkSplit(output, bundlePath, values, data, heldOutFraction);
+    const microBatch = microBatchFor(output, values, bundle, { ...choices, heldOutFraction }, data);
 
     using workers = await openWorkers(values);
     const common = {
       ...choices,
       ...(microBatch === undefined ? {} : { microBatch }),
       source: bundle,
-      target,
+      target: networks.target,
       data,
       seed: values.seed,
       ...(values.from === undefined ? {} : { from: values.from }),
@@ -184,35 +163,19 @@ export const transferCommand = defineCommand({
       compute: await compute(),
       signal,
     } satisfies Omit<TransferOptions, 'method'>;
-    const { core } = common.compute;
-    const tokens = isTokenSet(data);
-    const loss = lossOf(values) ?? lossOfRecord(bundle.training);
+    const loss = lossOf(values) ?? lossOfRecord(training);
     const perplexed = hasPerplexity(data, loss);
-    const sourceScore = await scoreOfSource(context, bundle, values.to, test ?? data, loss);
-    const headKept = [...(findHead(graph) ?? [])].every(skip);
-    const remarksHead = values.target !== undefined && !zeroHead && !values['fresh-head'] && !tokens && !headKept;
-    const result = await job.run(async () =>
-      transfer({
-        ...common,
-        method: values.method,
-        ...(oracleTarget === undefined ? {} : { oracleTarget }),
-        ...(job.resume === undefined ? {} : { resume: job.resume }),
-        onProgress: ({ done, total, detail, steps }) => {
-          for (const step of steps) emitStep(output, core, step, perplexed);
-          if (remarksHead && steps[0]?.step === 0) remarkGuessingTarget(output, graph, steps[0].heldOut);
-          output.progress(`porting by ${values.method}`, done, total, detail);
-        },
-      }),
-    );
-    const onProgress = ({ done, total }: ProgressEvent): void => output.progress('the plain shift beside it', done, total, {});
-    const naive = values.method === 'naive' ? result : await transfer({ ...common, method: 'naive', onProgress });
+    const source = await scoreOfSource(context, bundle, values.to, test ?? data, loss);
+    const { result, naive } = await port(output, values, job, common, networks, perplexed);
     const scoringFrom = performance.now();
-    const scores = test === undefined ? undefined : await testEvaluations(context, [target, naive.state, result.state], graph, test, loss);
-    const written = await filesAs(result.state);
+    const states = [networks.target, naive.state, result.state];
+    const scores = test === undefined ? undefined : await testEvaluations(context, states, graph, test, loss);
+    const testMs = performance.now() - scoringFrom;
+    const written = await filesLike(values, networks.like, bundle, result.state);
     const ported: Ported = {
       result,
       naive,
-      tokens,
+      tokens: isTokenSet(data),
       perplexed,
       budgetBytes: values['history-budget'] ?? DEFAULT_HISTORY_BUDGET_BYTES,
       files: values,
@@ -220,16 +183,16 @@ export const transferCommand = defineCommand({
         written === undefined
           ? undefined
           : { path: values.like as string, leftOut: written.leftOut, files: await hashed(written.files) },
-      source: sourceScore,
+      source,
       test: scores,
-      testMs: performance.now() - scoringFrom,
+      testMs,
     };
 
     if (written !== undefined) writeFiles(written.files);
     else if (values.out !== undefined) writeAtomically(values.out, stateToSafetensors(parameterLayout(graph), result.state));
-    if (values.record !== undefined) writeAtomically(values.record, `${JSON.stringify(recordOf(ported), null, 2)}\n`);
+    if (values.record !== undefined) writeAtomically(values.record, indentedJson(recordOf(ported)));
     job.finish();
-    reportTransfer(output, core, ported);
+    reportTransfer(output, common.compute.core, ported);
     return exitCodes.ok;
   },
 });
@@ -257,11 +220,90 @@ function outputsOf({ outputs }: Context, { like, out }: Values): Context['output
   return outputs.map((output) => (output.path === out && output.holds === 'weights' ? { ...output, holds: 'any' } : output));
 }
 
+/** What is read of weights before the work. */
+interface Networks {
+  readonly target: NetworkState;
+  readonly oracleTarget: NetworkState | undefined;
+  readonly like: Like | undefined;
+  /** The target's last layer is a given one, and changes: it may answer another task. */
+  readonly changesGivenHead: boolean;
+}
+
+/** @throws what does not fit the network, or one another; as `transfer`, once it has data, for a last layer of zeros. */
+async function readNetworks(context: Context, values: Values, bundle: TrajectoryBundle, choices: TransferChoices): Promise<Networks> {
+  const { claim, compute, signal } = context;
+  const { graph, training } = bundle;
+  const heads = { ...values, 'zero-head': wantsZeroHead(choices, training) };
+  const target =
+    values.target === undefined
+      ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
+      : await readStart(values.target, graph, heads, compute, training);
+  const like = await readLike(values.like, signal);
+  // Of the target they have the names of the result's, and whatever is wrong with the file of --like shows.
+  if (like !== undefined) claimParts(claim, '--out', (await filesLike(values, like, bundle, target))?.files ?? []);
+  const skip = skipPredicate(values.skip ?? [], target.parameters);
+  const zeroHead = requireHeads(bundle, values, choices, skip);
+  const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph, training);
+  const headKept = [...(findHead(graph) ?? [])].every(skip);
+  return { target, oracleTarget, like, changesGivenHead: values.target !== undefined && !zeroHead && !values['fresh-head'] && !headKept };
+}
+
+/** The training part, and the test part where there is one: read now, so that one that cannot be used is not met after the work. */
+async function readTaskData(
+  context: Context, values: Values, task: Task,
+): Promise<{ readonly data: DataSet; readonly test: DataSet | undefined }> {
+  const { compute } = context;
+  const chosen = await withTaskData(context, values, task, 'refused');
+  const data = await loadData(chosen, 'train', compute, task.graph);
+  await remarkOtherData(context, task, data);
+  return { data, test: (await hasPart(chosen.data, 'test')) ? await loadData(chosen, 'test', compute, task.graph) : undefined };
+}
+
+/** The micro-batch that --micro-batch and --workers ask for; undefined where batches stay whole. */
+function microBatchFor(
+  output: Output, values: Values, { graph, checkpoints }: TrajectoryBundle, choices: TransferChoices, data: DataSet,
+): number | undefined {
+  const heapLimitBytes = values['heap-limit'] ?? limits.heapBytes;
+  const microBatch = microBatchOf(values, graph, values['batch-size'] ?? DEFAULT_BATCH_SIZE, output, () =>
+    plan({ ...choices, graph, method: values.method, images: data.count, checkpoints: checkpoints.length, heapLimitBytes }).microBatch,
+  );
+  if (microBatch === undefined) remarkIdleWorkers(output, values.workers ?? 0);
+  return microBatch;
+}
+
+/** The port by the method asked for, with its resume points, and the plain shift beside it. */
+async function port(
+  output: Output, values: Values, job: LongJob, common: Omit<TransferOptions, 'method'> & { readonly compute: Compute },
+  { oracleTarget, changesGivenHead }: Networks, perplexed: boolean,
+): Promise<Pick<Ported, 'result' | 'naive'>> {
+  const { source, data, compute } = common;
+  const remarksHead = changesGivenHead && !isTokenSet(data);
+  const result = await job.run(async () =>
+    transfer({
+      ...common,
+      method: values.method,
+      ...(oracleTarget === undefined ? {} : { oracleTarget }),
+      ...(job.resume === undefined ? {} : { resume: job.resume }),
+      onProgress: ({ done, total, detail, steps }) => {
+        for (const step of steps) emitStep(output, compute.core, step, perplexed);
+        if (remarksHead && steps[0]?.step === 0) remarkGuessingTarget(output, source.graph, steps[0].heldOut);
+        output.progress(`porting by ${values.method}`, done, total, detail);
+      },
+    }),
+  );
+  const onProgress = ({ done, total }: ProgressEvent): void => output.progress('the plain shift beside it', done, total, {});
+  return { result, naive: values.method === 'naive' ? result : await transfer({ ...common, method: 'naive', onProgress }) };
+}
+
 interface LikeFiles extends Pick<LikeTensors, 'leftOut'> {
   readonly files: readonly WeightFile[];
 }
 
-async function filesLike(out: string, like: Like, graph: ModelGraph, state: NetworkState, training: unknown): Promise<LikeFiles> {
+/** `state` as the file of --like has it; undefined without that. */
+async function filesLike(
+  { out }: Values, like: Like | undefined, { graph, training }: TrajectoryBundle, state: NetworkState,
+): Promise<LikeFiles | undefined> {
+  if (like === undefined || out === undefined) return undefined;
   const { tensors, besides, leftOut } = tensorsLike(like, graph, state, recordedRules(training));
   return { leftOut, files: (await filesOf(out, tensors, { format: formatOf('--out', out), ...besides })).files };
 }
@@ -295,9 +337,10 @@ function requireHeads({ graph, checkpoints, training }: TrajectoryBundle, { meth
   return settings.zeroHead;
 }
 
-/** Without held-out images no step can be chosen. */
-function remarkNothingHeldOut(output: Output, bundlePath: string, values: Values, data: DataSet): void {
-  if (values['stop-rule'] !== undefined) return;
+/** Of batches larger than what is trained on, and of nothing held out, without which no step can be chosen. */
+function remarkSplit(output: Output, bundlePath: string, values: Values, data: DataSet, heldOutFraction: number): void {
+  remarkLargeBatch(output, values['batch-size'], data, heldOutFraction);
+  if (heldOutFraction > 0 || values['stop-rule'] !== undefined) return;
   const why =
     values['held-out'] === 0
       ? '--held-out 0'
