@@ -92,7 +92,9 @@ export function encodeFile(
   return { method: methods.deflated, crc32, bytes, parts };
 }
 
-function encodeSteps(codec: Codec, bits: 4 | 8, file: Uint8Array, base: Uint8Array, range: ParameterRange, write: (bytes: Uint8Array) => void): void {
+function encodeSteps(
+  codec: Codec, bits: 4 | 8, file: Uint8Array, base: Uint8Array, range: ParameterRange, write: (bytes: Uint8Array) => void,
+): void {
   for (const [begin, end] of [[0, range.begin], [range.end, file.byteLength]] as const) {
     const rest = file.slice(begin, end);
     xorInto(rest, base.subarray(begin, end));

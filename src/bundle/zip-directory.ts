@@ -220,7 +220,9 @@ export function parseDirectory(field: string, directory: Uint8Array, end: EndRec
   return placeEntries(field, entries, end.directoryOffset);
 }
 
-function parseCentralHeader(label: string, header: Uint8Array, nameEnd: number, extraEnd: number, fileBytes: number): Omit<ZipEntry, 'end'> {
+function parseCentralHeader(
+  label: string, header: Uint8Array, nameEnd: number, extraEnd: number, fileBytes: number,
+): Omit<ZipEntry, 'end'> {
   const view = viewOf(header);
   const nameBytes = header.subarray(headerBytes.central, nameEnd);
   const entryFlags = view.getUint16(8, true);

@@ -120,7 +120,9 @@ export function readRules(path: string | undefined): readonly NameRule[] {
  * Notes rules that apply to no tensor: a misspelt one changes nothing, and shows nowhere else.
  * @param path of the rules. @param idle from `idleRules`. @param files those whose names they are.
  */
-export function remarkIdleRules(output: Output, path: string | undefined, rules: readonly NameRule[], idle: readonly number[], files: string): void {
+export function remarkIdleRules(
+  output: Output, path: string | undefined, rules: readonly NameRule[], idle: readonly number[], files: string,
+): void {
   const [first, ...others] = idle;
   if (path === undefined || first === undefined) return;
   const more = others.length === 0 ? ' applies' : ` and ${formatCount(others.length, 'more rule')} apply`;

@@ -31,14 +31,20 @@ export interface AssignmentKernels {
   assignmentNegateF32(valuesPtr: number, count: number): void;
   assignmentNegateF64(valuesPtr: number, count: number): void;
   /** 1 while every row so far has one of its greatest columns for itself. */
-  assignmentFavouritesF32(slicePtr: number, firstRow: number, count: number, columns: number, takenPtr: number, columnOfRowPtr: number): number;
-  assignmentFavouritesF64(slicePtr: number, firstRow: number, count: number, columns: number, takenPtr: number, columnOfRowPtr: number): number;
+  assignmentFavouritesF32(
+    slicePtr: number, firstRow: number, count: number, columns: number, takenPtr: number, columnOfRowPtr: number,
+  ): number;
+  assignmentFavouritesF64(
+    slicePtr: number, firstRow: number, count: number, columns: number, takenPtr: number, columnOfRowPtr: number,
+  ): number;
   /** Over all rows, call after call with the last answer as `groups`; see `matching/assignment-constants.ts`. */
   assignmentConstantsF32(
-    matrixPtr: number, firstRow: number, count: number, columns: number, rowsPtr: number, maskPtr: number, groupsPtr: number, groups: number,
+    matrixPtr: number, firstRow: number, count: number, columns: number, rowsPtr: number, maskPtr: number, groupsPtr: number,
+    groups: number,
   ): number;
   assignmentConstantsF64(
-    matrixPtr: number, firstRow: number, count: number, columns: number, rowsPtr: number, maskPtr: number, groupsPtr: number, groups: number,
+    matrixPtr: number, firstRow: number, count: number, columns: number, rowsPtr: number, maskPtr: number, groupsPtr: number,
+    groups: number,
   ): number;
   assignmentSampleRowsF32(matrixPtr: number, rows: number, columns: number, samples: number, toPtr: number): void;
   assignmentSampleRowsF64(matrixPtr: number, rows: number, columns: number, samples: number, toPtr: number): void;
@@ -101,14 +107,16 @@ export interface PoolingKernels {
   ): void;
   maxPoolGradientF32(
     dyPtr: number, tapPtr: number, dxPtr: number, count: number, height: number, width: number, channels: number,
-    outHeight: number, outWidth: number, kernelHeight: number, kernelWidth: number, strideY: number, strideX: number, top: number, left: number,
+    outHeight: number, outWidth: number, kernelHeight: number, kernelWidth: number, strideY: number, strideX: number,
+    top: number, left: number,
   ): void;
 }
 
 /** What a matching is judged by (`assembly/inner-products.ts`): f64 sums over f32 matrices, pairs of positions in i32. */
 export interface InnerProductKernels {
   pairedInnersF32(
-    aPtr: number, aWidth: number, bPtr: number, bWidth: number, rowsPtr: number, rowCount: number, columnsPtr: number, columnCount: number, sumsPtr: number,
+    aPtr: number, aWidth: number, bPtr: number, bWidth: number, rowsPtr: number, rowCount: number, columnsPtr: number,
+    columnCount: number, sumsPtr: number,
   ): void;
   rowsTimesVectorF32(xPtr: number, rows: number, columns: number, vectorPtr: number, outPtr: number): void;
   vectorTimesRowsF32(vectorPtr: number, xPtr: number, rows: number, columns: number, outPtr: number): void;
@@ -157,7 +165,8 @@ export interface ActivationKernels {
 /** Losses (`assembly/loss.ts`). */
 export interface LossKernels {
   targetLossF32(
-    kind: number, logitsPtr: number, labelsPtr: number, gradientPtr: number, rows: number, classes: number, smoothing: number, scale: number,
+    kind: number, logitsPtr: number, labelsPtr: number, gradientPtr: number, rows: number, classes: number, smoothing: number,
+    scale: number,
   ): number;
   countCorrectF32(logitsPtr: number, labelsPtr: number, rows: number, classes: number): number;
   softmaxCrossEntropyF32(
@@ -185,7 +194,8 @@ export interface OptimiserKernels {
 export interface PermuteKernels {
   addGatheredF32(outPtr: number, fromPtr: number, startsPtr: number, count: number, run: number, columnsPtr: number): void;
   addGatheredMoveF32(
-    outPtr: number, basePtr: number, aPtr: number, bPtr: number, c: number, startsPtr: number, count: number, run: number, columnsPtr: number,
+    outPtr: number, basePtr: number, aPtr: number, bPtr: number, c: number, startsPtr: number, count: number, run: number,
+    columnsPtr: number,
   ): void;
   gatherColumnDifferencesF32(
     sourcePtr: number, sourceStride: number, nowPtr: number, beforePtr: number, count: number,
@@ -286,7 +296,8 @@ export interface SparseConvolutionKernels {
   sparseConvolutionScratchBytes(): number;
   sparseConvolutionF32(
     startsPtr: number, filterPtr: number, outPtr: number, images: number, count: number, height: number, width: number, outHeight: number,
-    outWidth: number, channels: number, outChannels: number, kernelHeight: number, kernelWidth: number, top: number, left: number, scratchPtr: number,
+    outWidth: number, channels: number, outChannels: number, kernelHeight: number, kernelWidth: number, top: number, left: number,
+    scratchPtr: number,
   ): void;
   sparseFilterGradientScratchBytes(outChannels: number): number;
   sparseFilterGradientF32(

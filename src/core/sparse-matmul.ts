@@ -65,5 +65,7 @@ export function gramLeavingOutZeros(core: Core, { a, c, m, k }: Pick<PlainProduc
     matmul(core, { a: a + 4 * first * k, b: a, c: c + 4 * first * m, m: end - first, n: end, k, transposeB: true, ldc: m });
   }
   const gram = core.f32(c, m * m);
-  for (let row = 0; row < m; row++) for (let column = row + 1; column < m; column++) gram[row * m + column] = gram[column * m + row] as number;
+  for (let row = 0; row < m; row++) {
+    for (let column = row + 1; column < m; column++) gram[row * m + column] = gram[column * m + row] as number;
+  }
 }

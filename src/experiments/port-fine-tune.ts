@@ -168,7 +168,8 @@ export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
       result,
     });
   }
-  complete({ method: 'scratch', accuracies: await onward(methodLabels.scratch, settings.zeroHead ? withZeroHead(graph, v2Base) : v2Base), gradients: 0, milliseconds: 0, chosenStep: 0 });
+  const scratch = await onward(methodLabels.scratch, settings.zeroHead ? withZeroHead(graph, v2Base) : v2Base);
+  complete({ method: 'scratch', accuracies: scratch, gradients: 0, milliseconds: 0, chosenStep: 0 });
 
   return {
     seed: options.seed,

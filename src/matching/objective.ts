@@ -24,7 +24,9 @@ export function matchingObjective(history: GradientHistory, permutations: readon
 }
 
 /** ⟨target, π(source)⟩ of one pair of a tensor, row by row. */
-function pairObjective(core: Core, tensor: PairedTensor, { target, source }: StoredPair, rowPerm: Int32Array, columnPerm: Int32Array): number {
+function pairObjective(
+  core: Core, tensor: PairedTensor, { target, source }: StoredPair, rowPerm: Int32Array, columnPerm: Int32Array,
+): number {
   const rows = livePairs(target.rows, rowPerm, positionsOf(source.rows, tensor.rows));
   const columns = livePairs(target.columns, columnPerm, positionsOf(source.columns, tensor.columns));
   const count = rows.length / 2;

@@ -286,7 +286,8 @@ class Converter {
     const { name, config } = layer;
     const [kernel, stride, dilation] = [pairOf(config, 'kernel_size'), pairOf(config, 'strides'), pairOf(config, 'dilation_rate')];
     const padding = x.padding ?? this.#samePadding(layer, x.shape, kernel, stride, dilation);
-    return this.#activated(layer, this.#node(name, 'conv2d', { out, kernel, stride, dilation, padding, groups, bias: hasBias(config) }, [x]));
+    const settings = { out, kernel, stride, dilation, padding, groups, bias: hasBias(config) };
+    return this.#activated(layer, this.#node(name, 'conv2d', settings, [x]));
   }
 
   #transposedConvolution(layer: KerasLayer, x: Value): Value {

@@ -1,6 +1,9 @@
 /** JSON for files that people look into. */
 
-/** `value` with two spaces an indentation and a newline at the end. A list of numbers and words takes one line: permutations have thousands. */
+/**
+ * `value` with two spaces an indentation and a newline at the end. A list of numbers and words takes one line: permutations have
+ * thousands.
+ */
 export function indentedJson(value: unknown): string {
   // First through JSON, which leaves out what it cannot hold.
   return `${text(JSON.parse(JSON.stringify(value)), '\n')}\n`;

@@ -72,7 +72,9 @@ export function formatTable(
 
 /** A row in as many lines as its wrapped cells take. @param left what the other columns leave of a line. */
 function wrappedRow(columns: readonly Column[], row: readonly string[], left: number): readonly (readonly string[])[] {
-  const cells = columns.map(({ wrapAt }, c) => (wrapAt === undefined ? [row[c] ?? ''] : wrapWords(row[c] ?? '', Math.max(NARROWEST, Math.min(wrapAt, left)))));
+  const cells = columns.map(({ wrapAt }, c) =>
+    wrapAt === undefined ? [row[c] ?? ''] : wrapWords(row[c] ?? '', Math.max(NARROWEST, Math.min(wrapAt, left))),
+  );
   return Array.from({ length: Math.max(1, ...cells.map(({ length }) => length)) }, (_, i) => cells.map((lines) => lines[i] ?? ''));
 }
 

@@ -154,8 +154,10 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
   }
   const squares = moving.map(({ size }) => size * size);
   const assignments = moving.length * matchings * laps;
+  const startedOnce =
+    started?.training && counts ? savedFlops(started.layer, gradients * settings.batchSize, counts.training, 3, heapBytes) : 0;
   const flops = {
-    gradients: gradients * cost.flops - (started?.training && counts ? savedFlops(started.layer, gradients * settings.batchSize, counts.training, 3, heapBytes) : 0),
+    gradients: gradients * cost.flops - startedOnce,
     similarity,
     assignment: matchings * laps * 40 * sum(squares),
     ...(counts === undefined
@@ -237,17 +239,24 @@ function readReckoning({ flopsPerSecond, heapLimitBytes, sweeps = 4 }: PlanOptio
   };
 }
 
-/** As `transfer` reads them; and where the data's size is known, batches as large as they can get and the numbers of inputs of either part. */
+/**
+ * As `transfer` reads them; and where the data's size is known, batches as large as they can get and the numbers of inputs of either
+ * part.
+ */
 function settingsFor(options: PlanOptions): TransferSettings & { readonly asked: TransferSettings; readonly counts?: RowCounts } {
   const settings = readSettings(options.method, 0, options, requireInteger('checkpoints', options.checkpoints ?? 2, 0, limits.checkpoints));
   if (options.images === undefined) return { ...settings, asked: settings };
   const images = requireInteger('images', options.images, 1, 2 ** 31 - 1);
   const heldOut = heldOutCount(images, settings.heldOutFraction);
   const batchSize = Math.min(settings.batchSize, images - heldOut);
-  return { ...settings, batchSize, microBatch: Math.min(settings.microBatch, batchSize), asked: settings, counts: { training: images - heldOut, heldOut } };
+  const microBatch = Math.min(settings.microBatch, batchSize);
+  return { ...settings, batchSize, microBatch, asked: settings, counts: { training: images - heldOut, heldOut } };
 }
 
-/** Of inputs that pass forward alone, `flops` each: held-out ones at every step and the start, those of statistics where these are estimated. */
+/**
+ * Of inputs that pass forward alone, `flops` each: held-out ones at every step and the start, those of statistics where these are
+ * estimated.
+ */
 function evaluationFlops(
   graph: ModelGraph, { steps, stopRule, statisticsBatches, batchSize }: TransferSettings, heldOut: number, flops: number,
   started: RowsToStart | undefined, heapBytes: number,
@@ -275,7 +284,10 @@ function residentBytesOf(
 ): number {
   if (settings.trajectory !== 'linear') return 0;
   const line = residentLineBytes(4 * gradientCost(graph, 1).parameterElements, heapLimitBytes);
-  if (counts === undefined) return line + (findFirstLayer(graph) === undefined ? 0 : 2 * Math.min(limits.startedRowBytes, Math.floor(limits.startedRowShare * heapLimitBytes)));
+  if (counts === undefined) {
+    const most = Math.min(limits.startedRowBytes, Math.floor(limits.startedRowShare * heapLimitBytes));
+    return line + (findFirstLayer(graph) === undefined ? 0 : 2 * most);
+  }
   const started = rowsToStart(graph, spec, settings, counts);
   if (started === undefined) return line;
   const kept = (wanted: boolean, rows: number, both: boolean): number =>

@@ -38,7 +38,9 @@ export async function stateSha256(graph: ModelGraph, state: NetworkState): Promi
 }
 
 /** The same of several, by role; their files take one piece of memory, since fresh pages cost more than hashing. */
-export async function stateHashes(graph: ModelGraph, states: { readonly [role: string]: NetworkState }): Promise<{ [role: string]: string }> {
+export async function stateHashes(
+  graph: ModelGraph, states: { readonly [role: string]: NetworkState },
+): Promise<{ [role: string]: string }> {
   const hashes: { [role: string]: string } = {};
   let file: Uint8Array<ArrayBuffer> | undefined;
   for (const [role, state] of Object.entries(states)) {

@@ -52,5 +52,6 @@ export function stateFromForeign(
 export function fitsWithoutHead(graph: ModelGraph, checkpoint: ForeignCheckpoint, rules: readonly NameRule[] = []): boolean {
   const replaced = findHead(graph);
   if (replaced === undefined) return false;
-  return mapNames(checkpoint.tensors, parameterLayout(graph), rules, { ...mappingOptions(graph, checkpoint.convention, rules), replaced }).report.fits;
+  const mapping = { ...mappingOptions(graph, checkpoint.convention, rules), replaced };
+  return mapNames(checkpoint.tensors, parameterLayout(graph), rules, mapping).report.fits;
 }

@@ -13,7 +13,10 @@ import { TorchStorage, type TorchValue, flattenTorch, materialiseTorch, torchHos
 /** The first pickle of every such file after its protocol: the magic number as a LONG1 of ten bytes, STOP. */
 const MAGIC = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
 /** What is before it: the protocol, and since the fourth a frame of the magic's length. */
-const PROLOGUES = [[0x80, 2], [0x80, 3], [0x80, 4, 0x95, MAGIC.length, 0, 0, 0, 0, 0, 0, 0], [0x80, 5, 0x95, MAGIC.length, 0, 0, 0, 0, 0, 0, 0]];
+const PROLOGUES = [
+  [0x80, 2], [0x80, 3],
+  [0x80, 4, 0x95, MAGIC.length, 0, 0, 0, 0, 0, 0, 0], [0x80, 5, 0x95, MAGIC.length, 0, 0, 0, 0, 0, 0, 0],
+];
 const BEGINNINGS = PROLOGUES.map((prologue) => [...prologue, ...MAGIC]);
 const FORMAT_VERSION = 1001;
 

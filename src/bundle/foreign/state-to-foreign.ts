@@ -88,7 +88,9 @@ function arrivalsOf(
  * `like` with the network's number of classes in its last layer, where only that differs and no rule says in which extents
  * it is read; else itself. Its numbers there are of no account.
  */
-function withHeadOf(graph: ModelGraph, like: ForeignCheckpoint, rules: readonly NameRule[], { misshapen }: MappingReport): ForeignCheckpoint {
+function withHeadOf(
+  graph: ModelGraph, like: ForeignCheckpoint, rules: readonly NameRule[], { misshapen }: MappingReport,
+): ForeignCheckpoint {
   if (!fitsWithoutHead(graph, like, rules) || rules.some(({ view, shape }) => view !== undefined || shape !== undefined)) return like;
   const resized = misshapen.map(({ from, expected: [classes] }): readonly [string, RawTensor] | undefined => {
     const shape = [...(like.tensors.get(from)?.shape ?? [])];
@@ -100,7 +102,9 @@ function withHeadOf(graph: ModelGraph, like: ForeignCheckpoint, rules: readonly 
 }
 
 /** @throws MalformedFileError where all but the last layer is there, whose names in the file nobody knows then. */
-function requireHeadIn(field: string, graph: ModelGraph, given: ForeignCheckpoint, rules: readonly NameRule[], { missing }: MappingReport): void {
+function requireHeadIn(
+  field: string, graph: ModelGraph, given: ForeignCheckpoint, rules: readonly NameRule[], { missing }: MappingReport,
+): void {
   const head = findHead(graph);
   const lacking = missing.filter(({ name }) => head?.has(name) === true).map(({ name }) => name);
   if (lacking.length === 0 || !fitsWithoutHead(graph, given, rules)) return;
@@ -149,5 +153,6 @@ function asRaw(shape: readonly number[], values: Float32Array): RawTensor {
 
 /** The longest of the containers that all names lie in; empty where there is none. */
 function containerOf(names: readonly string[], containers: ReadonlySet<string>): string {
-  return [...containers].filter((container) => names.every((name) => name.startsWith(container))).toSorted((a, b) => b.length - a.length)[0] ?? '';
+  const shared = [...containers].filter((container) => names.every((name) => name.startsWith(container)));
+  return shared.toSorted((a, b) => b.length - a.length)[0] ?? '';
 }

@@ -130,7 +130,9 @@ export function isTfjsDtype(dtype: Dtype): boolean {
  * Weights for `tf.io`, without a topology unless `modelJson` has one. Parts are called `<stem>-shard1of2.bin`. Deterministic.
  * @throws UnsupportedError for types that tfjs's weight files cannot hold.
  */
-export function writeTfjs(tensors: ReadonlyMap<string, RawTensor>, stem = 'group1', modelJson: JsonObject = { format: 'weights' }): TfjsFiles {
+export function writeTfjs(
+  tensors: ReadonlyMap<string, RawTensor>, stem = 'group1', modelJson: JsonObject = { format: 'weights' },
+): TfjsFiles {
   const weights: JsonObject[] = [];
   for (const [name, tensor] of tensors) {
     const type = written[tensor.dtype];

@@ -81,7 +81,9 @@ export async function writeForeign(tensors: ReadonlyMap<string, RawTensor>, opti
   return { files: await encode(fitting, options), changed };
 }
 
-async function encode(tensors: ReadonlyMap<string, RawTensor>, { format, name, metadata, modelJson }: WriteForeignOptions): Promise<WrittenFile[]> {
+async function encode(
+  tensors: ReadonlyMap<string, RawTensor>, { format, name, metadata, modelJson }: WriteForeignOptions,
+): Promise<WrittenFile[]> {
   if (format === 'safetensors') return [{ name, bytes: writeSafetensors(tensors, metadata) }];
   if (format === 'npz') return [{ name, bytes: await writeNpz(tensors) }];
   const { json, shards } = writeTfjs(tensors, name.replace(/\.json$/i, ''), modelJson);

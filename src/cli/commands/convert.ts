@@ -192,7 +192,8 @@ async function readBundled(path: string, wanted: string | undefined, signal: Abo
   const { bundle } = opened;
   const { index, label: checkpoint } = bundle.checkpoint(checkpointIndex(bundle, wanted));
   const read = await readForeign({ name: path, bytes: await bundle.readCheckpointFile(index, signal) }, { signal });
-  return { read, graph: bundle.graph, training: bundle.training, kind: { format: 'bundle', name: `bundle, checkpoint ${checkpoint}`, checkpoint } };
+  const kind = { format: 'bundle', name: `bundle, checkpoint ${checkpoint}`, checkpoint } as const;
+  return { read, graph: bundle.graph, training: bundle.training, kind };
 }
 
 /** What is written, and by its name what each joined tensor was joined of. */

@@ -100,7 +100,8 @@ function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBund
         { title: 'step norm', align: 'right' }, { title: 'error', align: 'right' }, { title: 'sha256' },
       ],
       bundle.checkpoints.map(({ label, storedBytes, bytes, coding, stepNorm, stepError, sha256 }) => [
-        printable(label), formatBytes(storedBytes), formatBytes(bytes), coding, stepNorm.toPrecision(4), stepError === 0 ? 'none' : stepError.toExponential(1), sha256.slice(0, 16),
+        printable(label), formatBytes(storedBytes), formatBytes(bytes), coding, stepNorm.toPrecision(4),
+        stepError === 0 ? 'none' : stepError.toExponential(1), sha256.slice(0, 16),
       ]),
     ),
   );
@@ -135,7 +136,8 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
   );
   const metadata = [...file.metadata];
   for (const [key, value] of metadata.slice(0, METADATA_SHOWN)) output.text(`  ${printable(key)}: ${printable(value)}`);
-  if (metadata.length > METADATA_SHOWN) output.text(`  … and ${formatInteger(metadata.length - METADATA_SHOWN)} more of what is no tensor (--json has all)`);
+  if (metadata.length > METADATA_SHOWN)
+    output.text(`  … and ${formatInteger(metadata.length - METADATA_SHOWN)} more of what is no tensor (--json has all)`);
   output.text(
     output.table(
       [{ title: 'tensor' }, { title: 'dtype' }, { title: 'shape', align: 'right' }, { title: 'size', align: 'right' }],
@@ -200,12 +202,17 @@ async function inspectFit(
     output.text(output.table([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], ordered));
   const untold = tensors.length - told.length;
   if (untold > 0)
-    output.text(untold === tensors.length ? `all ${formatCount(untold, 'tensor')} fit` : `${formatCount(untold, 'tensor')} besides fit as they are (--verbose lists them)`);
+    output.text(
+      untold === tensors.length
+        ? `all ${formatCount(untold, 'tensor')} fit`
+        : `${formatCount(untold, 'tensor')} besides fit as they are (--verbose lists them)`,
+    );
   if (report.ignored.length > 0) {
+    const leftOut = verbose ? report.ignored.map(({ from: name, why }) => [name, why]) : foldedByModule(report.ignored);
     output.text(
       output.table(
         [{ title: 'left out' }, { title: 'why' }],
-        (verbose ? report.ignored.map(({ from: name, why }) => [name, why]) : foldedByModule(report.ignored)).map((row) => row.map(printable)),
+        leftOut.map((row) => row.map(printable)),
       ),
     );
   }
@@ -218,7 +225,8 @@ async function inspectFit(
     ...(report.ignored.length > 0 ? [`${report.ignored.length} left out`] : []),
   ];
   output.text(`${report.fits ? 'fits' : 'does not fit'}: ${counts.join(', ')}${namingOf(report)}`);
-  if (!report.fits && headless) output.text('all but the last layer fits: --zero-head of pack and transfer takes the file, with zeros there');
+  if (!report.fits && headless)
+    output.text('all but the last layer fits: --zero-head of pack and transfer takes the file, with zeros there');
   return report.fits ? exitCodes.ok : exitCodes.fellShort;
 }
 

@@ -137,7 +137,9 @@ function optionsOf(values: Values, inputs: PlannedInputs | undefined): Omit<Comm
 }
 
 /** The micro-batch that was asked for; and where the heap has no room for it, what has. */
-function planHeap(common: Common, values: Values, limit: number, output: Output): { readonly chosen: Partial<PlanOptions>; readonly remark?: string } {
+function planHeap(
+  common: Common, values: Values, limit: number, output: Output,
+): { readonly chosen: Partial<PlanOptions>; readonly remark?: string } {
   // The heap is the same of every method: of a gradient, or of one matching.
   const planned = (sizes: Partial<PlanOptions>): TransferPlan => planOn({ ...common, ...sizes, method: 'fgmt' }, limit);
   const wholeBatches = common.graph.nodes.some(({ op }) => op === 'batch_norm');

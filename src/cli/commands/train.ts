@@ -215,7 +215,9 @@ function requireUsage(values: Values): void {
  * Weights to start from. Where nobody has named a network it is the default MLP, and weights of another width are told
  * which that would be.
  */
-async function readInitial(path: string, graph: ModelGraph, values: Values, compute: () => Promise<Compute>, training: unknown): Promise<NetworkState> {
+async function readInitial(
+  path: string, graph: ModelGraph, values: Values, compute: () => Promise<Compute>, training: unknown,
+): Promise<NetworkState> {
   try {
     return await readStart(path, graph, values, compute, training);
   } catch (error) {

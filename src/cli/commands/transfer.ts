@@ -331,7 +331,9 @@ function requirePart(path: string, bundle: TrajectoryBundle, { method, from, to 
 }
 
 /** Whether the last layer begins with zeros. @throws as `transfer`, once it has data, for what does not go with that. */
-function requireHeads({ graph, checkpoints, training }: TrajectoryBundle, { method, seed }: Values, choices: TransferChoices, skip: (name: string) => boolean): boolean {
+function requireHeads(
+  { graph, checkpoints, training }: TrajectoryBundle, { method, seed }: Values, choices: TransferChoices, skip: (name: string) => boolean,
+): boolean {
   const settings = readSettings(method, seed, choices, checkpoints.length, training);
   if (settings.zeroHead) requireZeroHead(graph, settings, derivePermutationSpec(graph), skip);
   return settings.zeroHead;

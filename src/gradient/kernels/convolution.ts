@@ -39,13 +39,14 @@ function forward(call: KernelCall): TensorInfo {
     sparseForward(core, { ...g, top, left }, images, backend.pointer(x), filterPtr, yPtr);
     return out;
   }
+  const pointers = { imagePtr: backend.pointer(x), filterPtr, biasPtr: bias === undefined ? 0 : backend.pointer(bias), yPtr };
   if (suitsWinograd(g)) {
     const [top, , left] = g.padding;
-    winogradForward(core, g, { imagePtr: backend.pointer(x), filterPtr, biasPtr: bias === undefined ? 0 : backend.pointer(bias), yPtr }, top, left);
+    winogradForward(core, g, pointers, top, left);
     return out;
   }
   if (isDepthwise(g)) {
-    depthwiseForward(core, g, { imagePtr: backend.pointer(x), filterPtr, biasPtr: bias === undefined ? 0 : backend.pointer(bias), yPtr });
+    depthwiseForward(core, g, pointers);
     return out;
   }
   if (bias !== undefined) core.kernels.fillRowsF32(yPtr, backend.pointer(bias), rows, g.out);
@@ -183,7 +184,8 @@ function inputGradient(call: KernelCall): TensorInfo {
   const columnPhases = phasesOf(g.width, g.kernel[1], g.stride[1], g.dilation[1], g.padding[2]);
   const single = rowPhases.length * columnPhases.length === 1;
   // Of a single phase, only one without a tap is not written: an image no larger than the stride may lie between all taps.
-  if (!single || rowPhases[0]?.taps === 0 || columnPhases[0]?.taps === 0) core.f32(pointers.dx, g.count * g.height * g.width * g.channels).fill(0);
+  if (!single || rowPhases[0]?.taps === 0 || columnPhases[0]?.taps === 0)
+    core.f32(pointers.dx, g.count * g.height * g.width * g.channels).fill(0);
   for (const rows of rowPhases) {
     for (const columns of columnPhases) {
       if (rows.taps * columns.taps === 0) continue;

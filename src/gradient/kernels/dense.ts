@@ -33,7 +33,8 @@ function forward(call: KernelCall): TensorInfo {
   const c = backend.pointer(y);
   if (bias !== undefined) backend.core.kernels.fillRowsF32(c, backend.pointer(bias), m, n);
   multiply(call, {
-    a: backend.pointer(x), b: backend.pointer(weight), c, m, n, k, transposeB: call.attrs['transposed'] !== true, accumulate: bias !== undefined,
+    a: backend.pointer(x), b: backend.pointer(weight), c, m, n, k,
+    transposeB: call.attrs['transposed'] !== true, accumulate: bias !== undefined,
   });
   return y;
 }

@@ -11,8 +11,10 @@ export function isDepthwise(g: Geometry): boolean {
 
 /** Whether the kernels of 3×3 filters take it. */
 function suits3(g: Geometry, left: number): boolean {
-  return g.kernel.every((extent) => extent === 3) && g.dilation.every((step) => step === 1) && g.stride[0] === g.stride[1] && g.stride[0] <= 2 &&
-    g.channels >= 4 && left >= 0;
+  return (
+    g.kernel.every((extent) => extent === 3) && g.dilation.every((step) => step === 1) && g.stride[0] === g.stride[1] &&
+    g.stride[0] <= 2 && g.channels >= 4 && left >= 0
+  );
 }
 
 function scratch3(core: Core, scratch: Scratch, g: Geometry): number {
@@ -22,14 +24,19 @@ function scratch3(core: Core, scratch: Scratch, g: Geometry): number {
 
 /** Whether the kernels of 7×7 filters over packed channels take it: 14 → 31 GFLOP/s and more. */
 function suitsPacked(g: Geometry, left: number): boolean {
-  return g.kernel.every((extent) => extent === 7) && g.dilation.every((step) => step === 1) && g.stride.every((step) => step === 1) &&
-    g.channels >= 4 && left >= 0 && left < 7;
+  return (
+    g.kernel.every((extent) => extent === 7) && g.dilation.every((step) => step === 1) && g.stride.every((step) => step === 1) &&
+    g.channels >= 4 && left >= 0 && left < 7
+  );
 }
 
-function packedScratch(core: Core, scratch: Scratch, g: Pick<Geometry, 'width' | 'channels' | 'outHeight' | 'outWidth'>, left: number): number {
+function packedScratch(
+  core: Core, scratch: Scratch, g: Pick<Geometry, 'width' | 'channels' | 'outHeight' | 'outWidth'>, left: number,
+): number {
   // A row of outputs and the seven that it reads, of up to 64 blocks of four channels at once.
   const rows = 8 * 16 * Math.min(64, Math.floor(g.channels / 4)) * Math.max(g.width, g.outWidth);
-  return scratch.told(core.kernels.depthwisePackedScratchBytes(g.width, g.channels, g.outHeight, g.outWidth, left), rows, 'packed channels');
+  const bytes = core.kernels.depthwisePackedScratchBytes(g.width, g.channels, g.outHeight, g.outWidth, left);
+  return scratch.told(bytes, rows, 'packed channels');
 }
 
 interface Pointers {
@@ -65,7 +72,9 @@ export function depthwiseForward(core: Core, g: Geometry, { imagePtr, filterPtr,
 }
 
 /** Of stride 1 a convolution of dy by the rotated filter, which stores each pixel once; scattering loads and stores it for every tap. */
-export function depthwiseInputGradient(core: Core, g: Geometry, { dyPtr, filterPtr, dxPtr }: { readonly dyPtr: number; readonly filterPtr: number; readonly dxPtr: number }): void {
+export function depthwiseInputGradient(
+  core: Core, g: Geometry, { dyPtr, filterPtr, dxPtr }: { readonly dyPtr: number; readonly filterPtr: number; readonly dxPtr: number },
+): void {
   const [top, , left] = g.padding;
   const [kernelHeight, kernelWidth] = g.kernel;
   if (g.stride[0] !== 1 || g.stride[1] !== 1) {
@@ -78,7 +87,8 @@ export function depthwiseInputGradient(core: Core, g: Geometry, { dyPtr, filterP
       return;
     }
     core.kernels.depthwiseInputGradientF32(
-      dyPtr, filterPtr, dxPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, ...g.kernel, ...g.stride, ...g.dilation, top, left,
+      dyPtr, filterPtr, dxPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, ...g.kernel, ...g.stride,
+      ...g.dilation, top, left,
     );
     return;
   }
@@ -96,7 +106,8 @@ export function depthwiseInputGradient(core: Core, g: Geometry, { dyPtr, filterP
     }
     if (suits3(g, 2 - left)) {
       core.kernels.depthwise3F32(
-        dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, 1, 2 - top, 2 - left, scratch3(core, scratch, g),
+        dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, 1, 2 - top, 2 - left,
+        scratch3(core, scratch, g),
       );
       return;
     }
@@ -108,7 +119,9 @@ export function depthwiseInputGradient(core: Core, g: Geometry, { dyPtr, filterP
   });
 }
 
-export function depthwiseFilterGradient(core: Core, g: Geometry, { imagePtr, dyPtr, dwPtr }: { readonly imagePtr: number; readonly dyPtr: number; readonly dwPtr: number }): void {
+export function depthwiseFilterGradient(
+  core: Core, g: Geometry, { imagePtr, dyPtr, dwPtr }: { readonly imagePtr: number; readonly dyPtr: number; readonly dwPtr: number },
+): void {
   const [top, , left] = g.padding;
   const elements = g.taps * g.channels;
   core.scoped((scratch) => {
@@ -121,13 +134,15 @@ export function depthwiseFilterGradient(core: Core, g: Geometry, { imagePtr, dyP
     }
     if (suits3(g, left)) {
       core.kernels.depthwise3FilterGradientF32(
-        imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, g.stride[0], top, left, scratch3(core, scratch, g),
+        imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, g.stride[0], top, left,
+        scratch3(core, scratch, g),
       );
       return;
     }
     const sums = scratch.f64(elements, 'filter gradient');
     core.kernels.depthwiseFilterGradientF32(
-      imagePtr, dyPtr, sums, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, ...g.kernel, ...g.stride, ...g.dilation, top, left,
+      imagePtr, dyPtr, sums, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, ...g.kernel, ...g.stride,
+      ...g.dilation, top, left,
       scratch.f32(g.width * g.channels + 1, 'a row of zeros'),
     );
     core.f32(dwPtr, elements).set(core.f64(sums, elements));

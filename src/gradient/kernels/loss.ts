@@ -14,7 +14,9 @@ export const lossNumbers = {
 type TargetLossAttributes = { readonly kind: Loss['kind']; readonly smoothing: number; readonly scale: number };
 
 /** `scale` · Σ of the images' losses, and its gradient by the logits. */
-export function lossAndGradient(loss: Loss, logits: TensorInfo, labels: TensorInfo, scale: number): readonly [sum: Tensor, gradient: Tensor] {
+export function lossAndGradient(
+  loss: Loss, logits: TensorInfo, labels: TensorInfo, scale: number,
+): readonly [sum: Tensor, gradient: Tensor] {
   const smoothing = loss.kind === 'softmax-cross-entropy' ? loss.labelSmoothing : 0;
   const plain = loss.kind === 'softmax-cross-entropy' && smoothing === 0;
   const results = plain
@@ -49,7 +51,8 @@ export function registerLoss(): void {
     const loss = backend.makeOutput([], 'float32');
     const gradient = backend.makeOutput(logits.shape, 'float32');
     const sum = backend.core.kernels.targetLossF32(
-      lossNumbers[kind], backend.pointer(logits), backend.pointer(required(call, 'labels')), backend.pointer(gradient), rows, classes, smoothing, scale,
+      lossNumbers[kind], backend.pointer(logits), backend.pointer(required(call, 'labels')), backend.pointer(gradient), rows, classes,
+      smoothing, scale,
     );
     backend.core.f32(backend.pointer(loss), 1)[0] = sum * scale;
     return [loss, gradient];

@@ -1,8 +1,6 @@
 /** Norms and softmax over features, tokens and their tables: thin wrappers of `assembly/{row-norm,exponential,token}.ts`. */
 import type { TensorInfo } from '#tfjs';
-import {
-  defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, sumInDoubles, together,
-} from './support.ts';
+import { defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, sumInDoubles, together } from './support.ts';
 
 /** [.., columns] as [rows, columns]. */
 function matrixOf(x: TensorInfo): readonly [number, number] {
@@ -65,7 +63,8 @@ function registerSoftmax(): void {
     const { backend } = call;
     const dy = required(call, 'dy');
     const dx = outputLike(call, dy);
-    backend.core.kernels.softmaxGradientF32(backend.pointer(dy), backend.pointer(required(call, 'y')), backend.pointer(dx), ...matrixOf(dy));
+    const yPtr = backend.pointer(required(call, 'y'));
+    backend.core.kernels.softmaxGradientF32(backend.pointer(dy), yPtr, backend.pointer(dx), ...matrixOf(dy));
     return dx;
   });
   defineGradient('SoftmaxRows', {
@@ -110,7 +109,8 @@ function registerPositions(): void {
     const x = required(call, 'x');
     const [count = 0] = x.shape;
     const y = outputLike(call, x);
-    backend.core.kernels.addRowF32(backend.pointer(x), backend.pointer(required(call, 'table')), backend.pointer(y), count, sizeOf(x) / count);
+    const tablePtr = backend.pointer(required(call, 'table'));
+    backend.core.kernels.addRowF32(backend.pointer(x), tablePtr, backend.pointer(y), count, sizeOf(x) / count);
     return y;
   });
   defineGradient('AddPositions', {
@@ -175,7 +175,8 @@ function registerTokens(): void {
     const { first, tokens } = call.attrs as { first: number; tokens: number };
     const y = backend.makeOutput([count, tokens, features], 'float32');
     backend.core.kernels.copyBlocks(
-      backend.pointer(x) + 4 * features * first, 4 * features * all, backend.pointer(y), 4 * features * tokens, 4 * features * tokens, count,
+      backend.pointer(x) + 4 * features * first, 4 * features * all, backend.pointer(y), 4 * features * tokens,
+      4 * features * tokens, count,
     );
     return y;
   });
