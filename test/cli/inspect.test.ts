@@ -8,6 +8,7 @@ import { writeBundle } from '../../src/bundle/writer.ts';
 import { GraphBuilder, sequential } from '../../src/model/builder.ts';
 import { parameterLayout } from '../../src/model/graph.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
+import { preset } from '../../src/model/presets.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 import { jsonLines, trajport } from './fixtures.ts';
 
@@ -121,6 +122,28 @@ describe('of weights against a network', () => {
     expect(stderr).toBe('note: rules.json[1] ("nothing") and 1 more rule apply to no name in stem.safetensors\n');
     writeFileSync(join(directory, 'rules.json'), JSON.stringify(rules.slice(0, 2)));
     expect((await against('stem.safetensors', '--rules', 'rules.json')).stderr).toBe('note: rules.json[1] ("nothing") applies to no name in stem.safetensors\n');
+  });
+});
+
+describe('the width of weights that do not fit a network by name', () => {
+  const write = (name: string, graph: ModelGraph): void =>
+    writeWeights(name, parameterLayout(graph).parameters.map(({ name: tensor, shape }) => [tensor, shape] as const));
+  it.each([
+    ['features of a token', 'mixer', { width: 24, depth: 2 }, ['--depth', '2'], 24],
+    ['channels of the first stage', 'small-conv', { width: 12 }, [], 12],
+    ['a factor', 'conv4', { width: 0.25 }, [], 0.25],
+  ] as const)('%s', async (_, model, options, words, width) => {
+    write('narrow.safetensors', preset(model, { input: [3, 16, 16], classes: 4, ...options }));
+    const args = ['inspect', 'narrow.safetensors', '--model', model, '--input', '3,16,16', '--classes', '4', ...words];
+    expect((await run(...args)).stdout).toContain(`it is of another width: --width ${width}\n`);
+    expect(jsonLines((await run(...args, '--json')).stdout)).toMatchObject([{ event: 'fit', fits: false, fittingWidth: width }]);
+    expect((await run(...args, '--width', `${width}`)).code).toBe(0);
+  });
+
+  it('is not told where another width would not do', async () => {
+    write('deep.safetensors', preset('mixer', { input: [3, 16, 16], classes: 4, width: 24, depth: 3 }));
+    const { code, stdout } = await run('inspect', 'deep.safetensors', '--model', 'mixer', '--input', '3,16,16', '--classes', '4', '--depth', '2');
+    expect([code, stdout.includes('--width')]).toEqual([1, false]);
   });
 });
 

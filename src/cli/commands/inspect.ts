@@ -16,6 +16,7 @@ import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import type { ExitCode } from '../exit.ts';
 import { remarkNotFinite } from '../finite.ts';
+import { fittingWidth } from '../fitting-width.ts';
 import type { Output } from '../output.ts';
 import { graphOfShape, modelOptions, refuseNetwork, remarkAssumed, shapeOptions } from '../networks.ts';
 import { graphSummary, namingOf, trainingSummary } from '../summaries.ts';
@@ -151,7 +152,10 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
  * where `verbose`.
  */
 async function inspectFit(
-  { output, signal }: Context, path: string, graph: ModelGraph, values: { readonly rules: string | undefined; readonly verbose: boolean },
+  { output, signal }: Context,
+  path: string,
+  graph: ModelGraph,
+  values: Parameters<typeof fittingWidth>[0] & { readonly rules: string | undefined; readonly verbose: boolean },
 ): Promise<ExitCode> {
   const { verbose } = values;
   const rules = readRules(values.rules);
@@ -159,7 +163,9 @@ async function inspectFit(
   remarkNotFinite(output, path, file.tensors);
   remarkIdleRules(output, values.rules, rules, idleRules(file.tensors.keys(), rules), path);
   const layout = parameterLayout(graph);
-  const { report } = mapNames(file.tensors, layout, rules, mappingOptions(graph, file.convention, rules));
+  const reportOn = (network: ModelGraph): MappingReport =>
+    mapNames(file.tensors, parameterLayout(network), rules, mappingOptions(network, file.convention, rules)).report;
+  const report = reportOn(graph);
   const show = (shape: readonly number[]): string => shape.join('×') || 'scalar';
   const from = new Map(report.mapped.map((item) => [item.to, item]));
   const misshapen = new Map(report.misshapen.map((item) => [item.to, item]));
@@ -196,7 +202,11 @@ async function inspectFit(
   });
   const ordered = [...rows.filter((row) => !fitting(row)).flat(), ...unexpected, ...rows.filter(fitting).flat()];
   const headless = fitsWithoutHead(graph, file, rules);
-  output.record({ event: 'fit', path, format: file.format, ...report, fitsWithoutHead: headless });
+  const fits = (network: ModelGraph): boolean => reportOn(network).fits || fitsWithoutHead(network, file, rules);
+  const width = fits(graph) ? undefined : await fittingWidth(values, report.misshapen, fits);
+  output.record({
+    event: 'fit', path, format: file.format, ...report, fitsWithoutHead: headless, ...(width === undefined ? {} : { fittingWidth: width }),
+  });
   output.text(`${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]} against ${graphSummary(graph)}\n`);
   if (ordered.length > 0)
     output.text(output.table([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], ordered));
@@ -225,6 +235,7 @@ async function inspectFit(
     ...(report.ignored.length > 0 ? [`${report.ignored.length} left out`] : []),
   ];
   output.text(`${report.fits ? 'fits' : 'does not fit'}: ${counts.join(', ')}${namingOf(report)}`);
+  if (width !== undefined) output.text(`it is of another width: --width ${width}`);
   if (!report.fits && headless)
     output.text('all but the last layer fits: --zero-head of pack and transfer takes the file, with zeros there');
   return report.fits ? exitCodes.ok : exitCodes.fellShort;
