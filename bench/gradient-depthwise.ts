@@ -47,8 +47,8 @@ export async function depthwise(
     const bytes = 4 * (x.size + dy.size);
     const directions = {
       forward: ['Conv2D', { x, filter }, attrs],
-      'input gradient': ['Conv2DBackpropInput', { dy, filter }, { ...attrs, inputShape: x.shape }],
-      'filter gradient': ['Conv2DBackpropFilter', { x, dy }, { ...attrs, filterShape: filter.shape }],
+      'input gradient': ['Conv2DBackpropInput', { dy, filter, like: x }, attrs],
+      'filter gradient': ['Conv2DBackpropFilter', { x, dy, like: filter }, attrs],
     } as const;
     const stockX = stock.randomUniform([count, extent, extent, channels]) as ReturnType<StockTfjs['tensor4d']>;
     const stockFilter = stock.randomUniform([kernel, kernel, channels, 1]) as ReturnType<StockTfjs['tensor4d']>;

@@ -133,8 +133,8 @@ function convolutions(yardstick: Yardstick): void {
     const attrs = { strides: [stride, stride], pad: [[0, 0], [pad, pad], [pad, pad], [0, 0]], dataFormat: 'NHWC', dilations: [1, 1], groups };
     const directions = {
       forward: ['Conv2D', { x, filter }, attrs],
-      'input gradient': ['Conv2DBackpropInput', { dy, filter }, { ...attrs, inputShape: x.shape }],
-      'filter gradient': ['Conv2DBackpropFilter', { x, dy }, { ...attrs, filterShape: filter.shape }],
+      'input gradient': ['Conv2DBackpropInput', { dy, filter, like: x }, attrs],
+      'filter gradient': ['Conv2DBackpropFilter', { x, dy, like: filter }, attrs],
     } as const;
     for (const [direction, [kernelName, inputs, attributes]] of Object.entries(directions)) {
       const { ratio, gflops, y } = against(yardstick, flops, () => {

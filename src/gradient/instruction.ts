@@ -17,6 +17,17 @@ export interface Instruction {
   readonly overwrites: boolean;
 }
 
+/** An instruction and what each walk over a program asks of it, told once. */
+export interface LinkedInstruction extends Instruction {
+  /** `values` and `parameters`, as lists. */
+  readonly operands: readonly (readonly [input: string, value: ValueKey])[];
+  readonly borrowed: readonly (readonly [input: string, parameter: string])[];
+  /** Those of `operands` that a gradient must reach. */
+  readonly reached: LinkedInstruction['operands'];
+  /** `attrs` for the gradient rule, which may write over the gradient of the output or must not. */
+  readonly gradientAttrs: { readonly inPlace: Attributes; readonly apart: Attributes };
+}
+
 /** A value that need not be computed: its numbers are written to where it is to stand. */
 export interface KnownValue {
   readonly value: ValueKey;

@@ -3,13 +3,13 @@ import { inferShapes, parameterName, type GraphNode, type ModelGraph, type Paddi
 import { featuresOf } from '../model/operation-support.ts';
 import { isSequenceNode } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import type { Instruction, ValueKey } from './instruction.ts';
+import type { Instruction, LinkedInstruction, ValueKey } from './instruction.ts';
 import type { MapAttributes, SmoothMapAttributes } from './kernels/activation.ts';
 import type { Attributes } from './kernels/support.ts';
 import { inside, reinterpret, sequenceInstructions, weightAndBias } from './program-sequence.ts';
 
 export interface Program {
-  readonly instructions: readonly Instruction[];
+  readonly instructions: readonly LinkedInstruction[];
   readonly output: string;
   /** Value → number of its readers; the program's output counts one more. */
   readonly readers: ReadonlyMap<ValueKey, number>;
@@ -32,7 +32,21 @@ export function compileProgram(graph: ModelGraph, trained: ReadonlySet<string>, 
       reached.add(output);
     }
   }
-  return { instructions, output: graph.output, readers, reached };
+  return { instructions: instructions.map((each) => linked(each, reached)), output: graph.output, readers, reached };
+}
+
+function linked(instruction: Instruction, reached: ReadonlySet<ValueKey>): LinkedInstruction {
+  const operands = Object.entries(instruction.values);
+  return {
+    ...instruction,
+    operands,
+    borrowed: Object.entries(instruction.parameters),
+    reached: operands.filter(([, value]) => reached.has(value)),
+    gradientAttrs: {
+      inPlace: { ...instruction.attrs, gradientInPlace: true },
+      apart: { ...instruction.attrs, gradientInPlace: false },
+    },
+  };
 }
 
 function readersOf(instructions: readonly Instruction[], output: string): Map<ValueKey, number> {

@@ -8,7 +8,7 @@ import { KernelError } from '../core/errors.ts';
 import type { HeapBackend } from './backend.ts';
 import { run, runAll, type InputGradients } from './kernels/support.ts';
 import type { HeapParameters } from './parameters.ts';
-import type { Instruction, KnownValue, ValueKey } from './instruction.ts';
+import type { KnownValue, LinkedInstruction, ValueKey } from './instruction.ts';
 import type { Program } from './program.ts';
 
 /** A tensor and how many still need it. */
@@ -36,7 +36,7 @@ class Held {
 }
 
 interface Step {
-  readonly instruction: Instruction;
+  readonly instruction: LinkedInstruction;
   /** What the kernel's gradient asked to keep, in its order: values held, parameters borrowed. */
   readonly saved: readonly Tensor[];
   readonly held: readonly Held[];
@@ -48,7 +48,7 @@ export interface TapeOptions {
   /** The numbers of the input as the caller holds them, to be shared by factors where they stand in the same order on the heap. */
   readonly inputNumbers?: Float32Array | undefined;
   /** Called with the outputs after the first of kernels that have several, before they are freed. */
-  readonly onSideOutputs?: (instruction: Instruction, x: Tensor, outputs: readonly Tensor[]) => void;
+  readonly onSideOutputs?: (instruction: LinkedInstruction, x: Tensor, outputs: readonly Tensor[]) => void;
 }
 
 export class Tape {
@@ -80,13 +80,13 @@ export class Tape {
   forwardFrom({ value, shape, write }: KnownValue): Tensor {
     const { instructions } = this.#program;
     const at = instructions.findIndex(({ output }) => output === value);
-    if (this.#options.record) this.#steps.push({ instruction: instructions[at] as Instruction, saved: [], held: [] });
+    if (this.#options.record) this.#steps.push({ instruction: instructions[at] as LinkedInstruction, saved: [], held: [] });
     const known = engine().makeTensorFromTensorInfo(this.#backend.makeOutput([...shape], 'float32'));
     write(this.#backend.pointer(known));
     return this.#run(value, known, instructions.slice(at + 1));
   }
 
-  #run(first: ValueKey, tensor: Tensor, instructions: readonly Instruction[]): Tensor {
+  #run(first: ValueKey, tensor: Tensor, instructions: readonly LinkedInstruction[]): Tensor {
     const { output, readers } = this.#program;
     const values = new Map<ValueKey, { readonly held: Held; left: number }>();
     const put = (name: ValueKey, held: Held): void => void values.set(name, { held, left: readers.get(name) ?? 0 });
@@ -99,8 +99,9 @@ export class Tape {
     };
     put(first, new Held(tensor));
     for (const instruction of instructions) {
-      const operands = Object.entries(instruction.values).map(([name, value]) => [name, take(value)] as const);
-      put(instruction.output, this.#execute(instruction, new Map(operands)));
+      const operands = new Map<string, Held>();
+      for (const [input, value] of instruction.operands) operands.set(input, take(value));
+      put(instruction.output, this.#execute(instruction, operands));
     }
     const result = take(output);
     if (result.isSole(this.#backend) || !this.#options.record) return result.tensor;
@@ -125,11 +126,11 @@ export class Tape {
     for (const gradient of gradients.values()) gradient.release();
   }
 
-  #execute(instruction: Instruction, operands: ReadonlyMap<string, Held>): Held {
-    const { kernel, parameters, overwrites } = instruction;
+  #execute(instruction: LinkedInstruction, operands: ReadonlyMap<string, Held>): Held {
+    const { kernel, borrowed, overwrites } = instruction;
     const inputs: { [name: string]: Tensor } = {};
     for (const [name, { tensor }] of operands) inputs[name] = tensor;
-    for (const [name, parameter] of Object.entries(parameters)) inputs[name] = this.#parameters.value(parameter);
+    for (const [name, parameter] of borrowed) inputs[name] = this.#parameters.value(parameter);
     const inPlace = overwrites && (operands.get('x')?.isSole(this.#backend) ?? false);
     if (inPlace && inputs['x']?.dataId === this.#inputBuffer) this.#inputBuffer = undefined;
     const results = runAll(kernel, inputs, inPlace ? { ...instruction.attrs, inPlace } : instruction.attrs);
@@ -144,7 +145,7 @@ export class Tape {
 
   /** Holds what the registered gradient of this kernel saves. */
   #record(
-    instruction: Instruction,
+    instruction: LinkedInstruction,
     inputs: { readonly [name: string]: Tensor },
     operands: ReadonlyMap<string, Held>,
     outputs: readonly Held[],
@@ -156,38 +157,31 @@ export class Tape {
     return { instruction, saved, held };
   }
 
-  #differentiate(instruction: Instruction, dy: Held, saved: readonly Tensor[], gradients: Map<ValueKey, Held>): void {
-    const attrs = { ...instruction.attrs, gradientInPlace: dy.isSole(this.#backend) };
-    const rules = this.#gradientOf(instruction).gradFunc(dy.tensor, saved as Tensor[], attrs) as InputGradients;
-    const { parameters, values } = instruction;
-    // Parameters first: an in-place gradient of x overwrites dy.
-    const factored = Object.keys(parameters).filter((input) => this.#parameters.isFactored(parameters[input] as string));
-    // A dense layer keeps its input first, where it has not been passed over.
-    const x = saved[0];
-    const shared = x === undefined || x.dataId === this.#inputBuffer ? this.#options.inputNumbers : undefined;
-    for (const input of factored) this.#parameters.addFactors(parameters[input] as string, dy.tensor, shared ?? (x as Tensor));
-    const wanted = [
-      ...Object.keys(parameters).filter((input) => !factored.includes(input)),
-      ...Object.keys(values).filter((input) => this.#program.reached.has(values[input] as ValueKey)),
-    ];
-    // One tidy for all: kernels with several outputs compute them together, and the intermediate tensors of stock gradients,
-    // which are compositions of operations, end here.
-    const results = engine().tidy(() =>
-      wanted.map((input) => {
-        const rule = rules[input];
-        if (rule !== undefined) return rule();
-        throw new KernelError({ field: instruction.kernel, expected: `a gradient of its input ${input}`, got: 'none' });
-      }),
-    );
-    for (const [i, input] of wanted.entries()) {
-      const gradient = results[i] as Tensor;
-      const parameter = parameters[input];
-      if (parameter === undefined) this.#accumulate(gradients, values[input] as ValueKey, gradient);
-      else this.#parameters.addGradient(parameter, gradient);
+  #differentiate(instruction: LinkedInstruction, dy: Held, saved: readonly Tensor[], gradients: Map<ValueKey, Held>): void {
+    const { borrowed, reached, gradientAttrs } = instruction;
+    const attrs = dy.isSole(this.#backend) ? gradientAttrs.inPlace : gradientAttrs.apart;
+    const rules = this.#gradientOf(instruction).gradFunc(dy.tensor, saved as Tensor[], attrs as never) as InputGradients;
+    const computed: (readonly [input: string, parameter: string])[] = [];
+    for (const each of borrowed) {
+      const [, parameter] = each;
+      if (!this.#parameters.isFactored(parameter)) computed.push(each);
+      else this.#parameters.addFactors(parameter, dy.tensor, this.#rightFactor(saved[0]));
     }
+    // One tidy for all: kernels with several outputs compute them together, and what else kernels made of others leave ends here.
+    // Parameters first: an in-place gradient of x overwrites dy.
+    const results = engine().tidy(() => [...computed, ...reached].map(([input]) => ruleOf(instruction, rules, input)()));
+    for (const [i, [, parameter]] of computed.entries()) this.#parameters.addGradient(parameter, results[i] as Tensor);
+    for (const [i, [, value]] of reached.entries()) this.#accumulate(gradients, value, results[computed.length + i] as Tensor);
   }
 
-  #gradientOf({ kernel }: Instruction): ReturnType<typeof getGradient> {
+  /** What a dense layer's factors have on the right: its input, which it keeps first where it has not been passed over. */
+  #rightFactor(x: Tensor | undefined): Tensor | Float32Array {
+    const { inputNumbers } = this.#options;
+    const isInput = x === undefined || x.dataId === this.#inputBuffer;
+    return isInput && inputNumbers !== undefined ? inputNumbers : (x as Tensor);
+  }
+
+  #gradientOf({ kernel }: LinkedInstruction): ReturnType<typeof getGradient> {
     const gradient = getGradient(kernel) as ReturnType<typeof getGradient> | undefined;
     if (gradient === undefined) throw new KernelError({ field: kernel, expected: 'a registered gradient', got: 'none' });
     return gradient;
@@ -207,4 +201,10 @@ export class Tape {
     }
     dx.dispose();
   }
+}
+
+function ruleOf({ kernel }: LinkedInstruction, rules: InputGradients, input: string): () => Tensor {
+  const rule = rules[input];
+  if (rule !== undefined) return rule;
+  throw new KernelError({ field: kernel, expected: `a gradient of its input ${input}`, got: 'none' });
 }

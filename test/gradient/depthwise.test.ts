@@ -96,9 +96,9 @@ function check(c: Case): void {
   const label = JSON.stringify(c);
   const y = outputOf('Conv2D', { x: tensors.x, filter: tensors.filter, bias: tensors.bias }, attrs);
   expect(relativeError(y, expected.y), `output ${label}`).toBeLessThan(1e-6);
-  const dx = outputOf('Conv2DBackpropInput', { dy: tensors.dy, filter: tensors.filter }, { ...attrs, inputShape: shapes.x });
+  const dx = outputOf('Conv2DBackpropInput', { dy: tensors.dy, filter: tensors.filter, like: tensors.x }, attrs);
   expect(relativeError(dx, expected.dx), `input gradient ${label}`).toBeLessThan(1e-6);
-  const dw = outputOf('Conv2DBackpropFilter', { x: tensors.x, dy: tensors.dy }, { ...attrs, filterShape: shapes.filter });
+  const dw = outputOf('Conv2DBackpropFilter', { x: tensors.x, dy: tensors.dy, like: tensors.filter }, attrs);
   expect(relativeError(dw, expected.dw), `filter gradient ${label}`).toBeLessThan(1e-6);
   for (const tensor of Object.values(tensors)) tensor.dispose();
 }

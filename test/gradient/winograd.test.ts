@@ -57,8 +57,8 @@ describe("Winograd's form (64 channels or more): output and both gradients withi
       const { x, filter, dy, bias } = tensors;
       const got = {
         y: outputOf('Conv2D', { x, filter, bias }, attrs),
-        dx: outputOf('Conv2DBackpropInput', { dy, filter }, { ...attrs, inputShape: shape }),
-        dw: outputOf('Conv2DBackpropFilter', { x, dy }, { ...attrs, filterShape: [3, 3, channels, out] }),
+        dx: outputOf('Conv2DBackpropInput', { dy, filter, like: x }, attrs),
+        dw: outputOf('Conv2DBackpropFilter', { x, dy, like: filter }, attrs),
       };
       const want = {
         y: Float64Array.from({ length: data.dy.length }, (_, i) => data.bias[i % out] as number),

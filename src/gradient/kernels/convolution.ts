@@ -64,15 +64,15 @@ function forward(call: KernelCall): TensorInfo {
   return out;
 }
 
-/** dW [taps · groupIn, out] = windowsᵀ · dy. */
+/** {x, dy, like: the filter}, attributes of Conv2D → dW [taps · groupIn, out] = windowsᵀ · dy. */
 function filterGradient(call: KernelCall): TensorInfo {
   const { backend } = call;
   const { core } = backend;
   const x = required(call, 'x');
-  const filterShape = call.attrs['filterShape'] as number[];
-  const g = geometry(x.shape, filterShape, call.attrs);
+  const { shape } = required(call, 'like');
+  const g = geometry(x.shape, shape, call.attrs);
   const rows = g.count * g.outHeight * g.outWidth;
-  const out = backend.makeOutput(filterShape, 'float32');
+  const out = backend.makeOutput(shape, 'float32');
   const dyPtr = backend.pointer(required(call, 'dy'));
   const dwPtr = backend.pointer(out);
   if (suitsSparseFilterGradient(core, g, dyPtr, rows)) {
@@ -143,16 +143,16 @@ function phasesOf(extent: number, kernel: number, stride: number, dilation: numb
 }
 
 /**
- * dx, phase by phase of the stride: each is a convolution of dy without stride by the taps that meet there, rotated. Inserting
+ * {dy, filter, like: of the shape of x}, attributes of Conv2D → dx, phase by phase of the stride: each is a convolution of dy without stride by the taps that meet there, rotated. Inserting
  * zeros between dy's pixels instead would multiply the work by the square of the stride (measured: 9 GFLOP/s for 36).
  */
 function inputGradient(call: KernelCall): TensorInfo {
   const { backend } = call;
   const { core } = backend;
   const filter = required(call, 'filter');
-  const inputShape = call.attrs['inputShape'] as number[];
-  const g = geometry(inputShape, filter.shape, call.attrs);
-  const out = backend.makeOutput(inputShape, 'float32');
+  const { shape } = required(call, 'like');
+  const g = geometry(shape, filter.shape, call.attrs);
+  const out = backend.makeOutput(shape, 'float32');
   const pointers = { dy: backend.pointer(required(call, 'dy')), filter: backend.pointer(filter), dx: backend.pointer(out) };
   const images = imagesAtOnce(core, g, pointers.dy, g.outHeight * g.outWidth, g.out, g.channels);
   if (images !== 0) {
@@ -305,8 +305,8 @@ export function registerConvolution(): void {
   defineGradient('Conv2D', {
     inputs: ['x', 'filter'],
     gradient: (dy, [x, filter], attrs) => ({
-      x: () => run('Conv2DBackpropInput', { dy, filter }, { ...attrs, inputShape: x?.shape }),
-      filter: () => run('Conv2DBackpropFilter', { x, dy }, { ...attrs, filterShape: filter?.shape }),
+      x: () => run('Conv2DBackpropInput', { dy, filter, like: x }, attrs),
+      filter: () => run('Conv2DBackpropFilter', { x, dy, like: filter }, attrs),
       bias: () => biasGradient(dy),
     }),
   });

@@ -11,8 +11,8 @@ export function registerTransposedConvolution(): void {
   defineKernel('TransposedConv2D', (call) => {
     const { backend } = call;
     const [x, filter, bias] = [required(call, 'x'), required(call, 'filter'), call.inputs['bias']];
-    const inputShape = [x.shape[0] as number, ...(call.attrs['outputShape'] as readonly number[])];
-    const y: TensorInfo = run('Conv2DBackpropInput', { dy: x, filter }, { ...call.attrs, inputShape });
+    const shape = [x.shape[0] as number, ...(call.attrs['outputShape'] as readonly number[])];
+    const y: TensorInfo = run('Conv2DBackpropInput', { dy: x, filter, like: { ...x, shape } }, call.attrs);
     if (bias !== undefined) {
       const channels = sizeOf(bias);
       backend.core.kernels.addRowF32(backend.pointer(y), backend.pointer(bias), backend.pointer(y), sizeOf(y) / channels, channels);
@@ -24,7 +24,7 @@ export function registerTransposedConvolution(): void {
     gradient: (dy, [x, filter], attrs) => {
       return {
         x: () => run('Conv2D', { x: dy, filter }, attrs),
-        filter: () => run('Conv2DBackpropFilter', { x: dy, dy: x }, { ...attrs, filterShape: filter?.shape }),
+        filter: () => run('Conv2DBackpropFilter', { x: dy, dy: x, like: filter }, attrs),
         bias: () => biasGradient(dy),
       };
     },
