@@ -23,7 +23,7 @@ export { reverseAxesF32, transposeF32 } from "./layout";
 export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 } from "./pooling";
 export { columnCrossMomentsF32, columnMomentsF32, columnProductSumsF32, columnSumsF32, innerF32 } from "./reduction";
 export { pairedInnersF32, rowsTimesVectorF32, vectorTimesRowsF32 } from "./inner-products";
-export { batchNormF32, batchNormGradientF32, batchNormScratchBytes } from "./batch-norm";
+export { batchNormByStatisticsF32, batchNormF32, batchNormGradientF32, batchNormScratchBytes } from "./batch-norm";
 export { fillRowsF32, normaliseF32, normaliseGradientF32 } from "./normalisation";
 export { addF32, leakyReluF32, leakyReluGradientF32, scaleF32 } from "./activation";
 export { smoothMapF32, smoothMapScratchBytes } from "./smooth-map";

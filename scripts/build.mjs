@@ -28,13 +28,11 @@ const write = (path, contents) => {
   renameSync(`${path}.${process.pid}.tmp`, path);
 };
 
-/** Everything of tfjs's binary that `core/`, tfjs's backend and the selection in `src/gradient/tfjs-entry.ts` call. */
-const TFJS_EXPORTS = new Set(
-  'memory __wasm_call_ctors malloc free stackSave stackRestore stackAlloc register_tensor dispose_data FusedBatchNorm'.split(' '),
-);
+/** Everything of tfjs's binary that `src/core/core.ts` calls. */
+const TFJS_EXPORTS = new Set('memory __wasm_call_ctors malloc free'.split(' '));
 
 /**
- * tfjs's binary without the kernels that ours replace: 137 → 51 KB gzip of a Worker's 250. What stays is not changed, and
+ * tfjs's binary without the kernels that ours replace: 137 → 14 KB gzip. What stays is not changed, and
  * without binaryen (a fresh clone's `npm start`) the whole binary does the same.
  */
 async function trimTfjsBinary(bytes) {

@@ -45,15 +45,12 @@ export function requireModules(call: string, wasm: NonNullable<CoreOptions['wasm
   requireOptions(call, wasm, moduleNames, within);
 }
 
-/** The exports of tfjs-backend-wasm's binary that we call by name; `gradient/` binds the kernels by string. */
+/** The exports of tfjs-backend-wasm's binary that are called: its allocator. */
 interface TfjsBinary {
   readonly memory: WasmMemory;
+  readonly [name: string]: unknown;
   readonly malloc: (bytes: number) => number;
   readonly free: (pointer: number) => void;
-  readonly stackSave: () => number;
-  readonly stackRestore: (pointer: number) => void;
-  readonly stackAlloc: (bytes: number) => number;
-  readonly [name: string]: unknown;
 }
 
 const PAGE_BYTES = 65_536;
@@ -145,18 +142,16 @@ export class Core implements Disposable {
   }
 
   /**
-   * Runs `body` with a scratch allocator whose allocations are freed when `body` returns or throws; a kernel that
-   * throws leaves the C++ shadow stack where it was. Whatever computes does so in here, so this is where a trap gets its type.
+   * Runs `body` with a scratch allocator whose allocations are freed when `body` returns or throws. Whatever computes does so in here,
+   * so this is where a trap gets its type.
    * @throws KernelError for a trap: no later result of this core is to be trusted.
    */
   scoped<T>(body: (scratch: Scratch) => T): T {
-    const stack = this.tfjs.stackSave();
     const scratch = new Scratch(this);
     try {
       return withTypedTraps(() => body(scratch));
     } finally {
       scratch.release();
-      this.tfjs.stackRestore(stack);
     }
   }
 

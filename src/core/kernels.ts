@@ -133,6 +133,10 @@ export interface ReductionKernels {
 
 /** Batch norm, and what group norm shares with it (`assembly/{batch-norm,normalisation}.ts`). */
 export interface NormalisationKernels {
+  batchNormByStatisticsF32(
+    xPtr: number, yPtr: number, rows: number, channels: number, weightPtr: number, shiftPtr: number, epsilon: number,
+    meanPtr: number, variancePtr: number, ceiling: number, slopesPtr: number,
+  ): void;
   batchNormF32(
     xPtr: number, yPtr: number, rows: number, channels: number, weightPtr: number, shiftPtr: number, epsilon: number,
     statisticsPtr: number, ceiling: number, scratchPtr: number,

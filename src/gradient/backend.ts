@@ -1,6 +1,6 @@
 /**
  * tfjs's wasm backend on our core's heap. The shim below stands in for the Emscripten module; it makes what is silent in
- * stock tfjs an error: malloc never answers 0, and a kernel that throws leaves the C++ shadow stack where it was.
+ * stock tfjs an error: malloc never answers 0.
  */
 import { BackendWasm, engine, env } from '#tfjs';
 import type { Core } from '../core/core.ts';
@@ -140,41 +140,20 @@ const platform = {
     ArrayBuffer.isView(value) && !(value instanceof DataView),
 };
 
-/** The part of Emscripten's module that BackendWasm and its kernels touch. */
+/** The part of Emscripten's module that BackendWasm touches: the heap. C++ kernels, which would look tensors up by id, are not called. */
 function emscriptenModule(core: Core): EmscriptenModule {
-  const { tfjs } = core;
-  const call = (name: string): ((...values: number[]) => number) => tfjs[name] as (...values: number[]) => number;
   const module = {
     get HEAPU8(): Uint8Array {
       return new Uint8Array(core.memory.buffer);
     },
     _malloc: (bytes: number): number => core.allocate(bytes, 'a tfjs tensor'),
     _free: (pointer: number): void => core.free(pointer >>> 0),
-    /** Array arguments are copied to the C++ stack for the duration of the call. */
-    cwrap: (name: string, _result: unknown, types: readonly string[]) => {
-      const kernel = call(name);
-      return (...values: (number | Uint8Array)[]): number => {
-        const stack = tfjs.stackSave();
-        try {
-          const plain = values.map((value, i) => {
-            if (types[i] !== 'array') return value as number;
-            const bytes = value as Uint8Array;
-            const pointer = tfjs.stackAlloc(bytes.byteLength);
-            core.u8(pointer, bytes.byteLength).set(bytes);
-            return pointer;
-          });
-          return kernel(...plain);
-        } finally {
-          tfjs.stackRestore(stack);
-        }
-      };
-    },
     tfjs: {
       init: (): void => {},
       initWithThreadsCount: (): void => {},
       getThreadsCount: (): number => 1,
-      registerTensor: call('register_tensor'),
-      disposeData: call('dispose_data'),
+      registerTensor: (): void => {},
+      disposeData: (): void => {},
       dispose: (): void => {},
     },
   };

@@ -60,10 +60,9 @@ function ceilingOf({ kernel, attrs }: Instruction): number | undefined {
   return kernel === 'Relu' ? Infinity : kernel === 'Clamp' ? (attrs['ceiling'] as number) : undefined;
 }
 
-/**
- * A batch norm in training mode takes a rectifier along that alone reads it: its last pass writes the rectifier's value
- * as fast as its own.
- */
+const NORMS: ReadonlySet<string> = new Set(['BatchNorm', 'BatchNormTraining']);
+
+/** A batch norm takes a rectifier along that alone reads it: its last pass writes the rectifier's value as fast as its own. */
 function withRectifiers(instructions: readonly Instruction[], readers: ReadonlyMap<ValueKey, number>): readonly Instruction[] {
   const rectifiers = new Map(
     instructions.filter((each) => ceilingOf(each) !== undefined).map((each) => [each.values['x'] as ValueKey, each]),
@@ -71,7 +70,7 @@ function withRectifiers(instructions: readonly Instruction[], readers: ReadonlyM
   const taken = new Set<Instruction>();
   const joined = instructions.map((each) => {
     const rectifier = rectifiers.get(each.output);
-    if (each.kernel !== 'BatchNormTraining' || rectifier === undefined || readers.get(each.output) !== 1) return each;
+    if (!NORMS.has(each.kernel) || rectifier === undefined || readers.get(each.output) !== 1) return each;
     taken.add(rectifier);
     return {
       ...each,
@@ -150,7 +149,7 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       const affine = { scale: parameter('weight'), offset: parameter('bias') };
       if (training) return one('BatchNormTraining', { epsilon: node.epsilon, node: node.name }, { parameters: affine });
       const running = { mean: parameter('running_mean'), variance: parameter('running_var') };
-      return one('FusedBatchNorm', { varianceEpsilon: node.epsilon }, { parameters: { ...affine, ...running } });
+      return one('BatchNorm', { epsilon: node.epsilon }, { parameters: { ...affine, ...running }, overwrites: true });
     }
     case 'flatten':
       if (inputs[0]?.length === 2) return reinterpret(node, x, inputs[0], [elementCount(inputs[0])]);

@@ -13,6 +13,3 @@ export { env } from '@tensorflow/tfjs-core/dist/environment';
 export { getGradient, getKernel, getKernelsForBackend, registerGradient, registerKernel } from '@tensorflow/tfjs-core/dist/kernel_registry';
 export type { Tensor } from '@tensorflow/tfjs-core/dist/tensor';
 export type { TensorInfo } from '@tensorflow/tfjs-core/dist/tensor_info';
-
-// The one stock kernel that is right, and quick where it matters.
-export { fusedBatchNormConfig } from '@tensorflow/tfjs-backend-wasm/dist/kernels/FusedBatchNorm';

@@ -104,6 +104,36 @@ describe.each(shapes)('%i rows of %i channels', (rows, channels) => {
 });
 
 test.each([
+  ['without a rectifier', 0],
+  ['with one', Infinity],
+  ['with a ceiling', 0.7],
+])('by given statistics, %s: the formula in f64, also over its input', (_, ceiling) => {
+  for (const [rows, channels] of shapes) {
+    const [x, weight, shift, mean] = [1, 2, 3, 4].map((seed) => numbers(seed === 1 ? rows : 1, channels, seed, 1)) as [
+      Float32Array, Float32Array, Float32Array, Float32Array,
+    ];
+    const variance = numbers(1, channels, 5, 0).map((value, c) => (c % 3 === 0 ? 0 : value * value));
+    const [y, over] = core.scoped((scratch) => {
+      const [xPtr, yPtr, slopes] = [scratch.upload(x), scratch.f32(x.length), scratch.f32(channels)];
+      const given = [weight, shift, mean, variance].map((values) => scratch.upload(values)) as [number, number, number, number];
+      const [weightPtr, shiftPtr, ...statistics] = given;
+      for (const to of [yPtr, xPtr])
+        core.kernels.batchNormByStatisticsF32(xPtr, to, rows, channels, weightPtr, shiftPtr, 1e-3, ...statistics, ceiling, slopes);
+      return [core.f32(yPtr, x.length).slice(), core.f32(xPtr, x.length).slice()];
+    });
+    expect(over).toEqual(y);
+    for (const [i, got] of y.entries()) {
+      const c = i % channels;
+      const slope = (weight[c] as number) / Math.sqrt((variance[c] as number) + 1e-3);
+      const plain = ((x[i] as number) - (mean[c] as number)) * slope + (shift[c] as number);
+      const wanted = ceiling === 0 ? plain : Math.min(Math.max(plain, 0), ceiling);
+      const scale = Math.abs(slope) * (Math.abs(x[i] as number) + Math.abs(mean[c] as number)) + Math.abs(shift[c] as number);
+      expect(Math.abs(got - wanted), `${i} of ${rows} × ${channels}: ${got} for ${wanted}`).toBeLessThanOrEqual(3e-7 * scale);
+    }
+  }
+});
+
+test.each([
   ['a rectifier', Infinity],
   ['a ceiling', 0.7],
 ])('%s in the same pass gives the bytes of one behind it', (_, ceiling) => {

@@ -77,17 +77,6 @@ describe('running out of memory', () => {
   });
 });
 
-it('where something throws, the C++ stack is put back', () => {
-  const stack = core.tfjs.stackSave();
-  const failing = (): void =>
-    core.scoped(() => {
-      core.tfjs.stackAlloc(64);
-      throw new RangeError('on purpose');
-    });
-  expect(failing).toThrow(RangeError);
-  expect(core.tfjs.stackSave()).toBe(stack);
-});
-
 it('weights written in place are seen by the next product and convolution (stock keeps packed copies by id)', () => {
   tidy(() => {
     const x = tensor([1, 2, 3, 4], [2, 2]);

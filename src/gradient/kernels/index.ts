@@ -1,5 +1,4 @@
-/** Registers every kernel and gradient with tfjs: the stock batch norm of evaluations, all others ours. */
-import { fusedBatchNormConfig, registerKernel } from '#tfjs';
+/** Registers every kernel and gradient with tfjs, all of which are ours. */
 import { registerActivations } from './activation.ts';
 import { registerAdaptivePooling } from './adaptive-pooling.ts';
 import { registerAttention } from './attention.ts';
@@ -21,7 +20,6 @@ let registered = false;
 export function registerKernels(): void {
   if (registered) return;
   registered = true;
-  registerKernel(fusedBatchNormConfig);
   registerDense();
   registerConvolution();
   registerTransposedConvolution();
