@@ -12,7 +12,10 @@ import { parameterLayout, parseGraph } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 
-/** The part that all records share. `settings` holds every option with its default filled in. */
+/**
+ * The part that all records share. `settings` holds every option with its default filled in, and as `data` what `inputs.data` does not
+ * tell of the data: shape, classes, and how bytes become what enters the network.
+ */
 export interface ResultRecord {
   readonly kind: 'train' | 'transfer';
   readonly recordVersion: 1;
@@ -52,12 +55,12 @@ export async function stateHashes(
 
 /**
  * What a data set is besides its numbers and its name: shape, classes, how bytes become what enters the network. Member
- * by member, as it may be a literal of the caller's.
+ * by member, as it may be a literal of the caller's, and copied, since records are frozen.
  */
 export function dataForm(data: DataSet): JsonValue {
   if (isTokenSet(data)) return { count: data.count, length: data.length, classes: data.classes };
   const { count, channels, height, width, classes, scale, offset } = data;
-  return { count, channels, height, width, classes, scale, offset };
+  return { count, channels, height, width, classes, scale: [...scale], offset: [...offset] };
 }
 
 /** SHA-256 of pixels and labels, in that order; of tokens as they are in memory (two bytes each above a vocabulary of 256). */

@@ -104,9 +104,9 @@ function startOf({ graph, seed, settings }: TrainJob, initial: NetworkState | un
 
 /** What the record says of a training, and by what its resume points are known. */
 async function identify({ graph, data, seed, settings, iterations }: TrainJob, start: NetworkState, core: Core) {
-  const recorded = { ...settings, iterations, seed };
+  const recorded = { ...settings, iterations, seed, data: dataForm(data) };
   const inputs = { graph: await graphSha256(graph), data: await dataSha256(data), initial: await stateSha256(graph, start) };
-  const identity: JobIdentity = { kind: 'train', settings: { ...recorded, ...jobArithmetic(core), data: dataForm(data) }, inputs };
+  const identity: JobIdentity = { kind: 'train', settings: { ...recorded, ...jobArithmetic(core) }, inputs };
   return { recorded, inputs, identity };
 }
 

@@ -163,10 +163,10 @@ export function pointsOf(
 
 /** What the record says of a transfer. */
 export async function describeJob(job: TransferJob) {
-  const { graph, settings, from, to, oracleTarget } = job;
+  const { graph, settings, data, from, to, oracleTarget } = job;
   // A real trajectory has the spacing of its checkpoints.
   const { schedule: _schedule, ...others } = settings;
-  const recorded = { ...(settings.trajectory === 'real' ? others : settings), from, to };
+  const recorded = { ...(settings.trajectory === 'real' ? others : settings), from, to, data: dataForm(data) };
   const inputs = {
     graph: await graphSha256(graph),
     data: job.dataHash,
@@ -179,14 +179,14 @@ export async function describeJob(job: TransferJob) {
 
 /** By what resume points of the job are known. @param points that the trajectory visits, each of which is read where it is real. */
 export async function identify(
-  { graph, settings, data, readSource }: TransferJob,
+  { graph, settings, readSource }: TransferJob,
   { recorded, inputs }: Awaited<ReturnType<typeof describeJob>>,
   points: readonly number[],
   core: Core,
 ): Promise<JobIdentity> {
   return {
     kind: 'transfer',
-    settings: { ...recorded, ...jobArithmetic(core), data: dataForm(data) },
+    settings: { ...recorded, ...jobArithmetic(core) },
     inputs: settings.trajectory === 'real' ? { ...inputs, sourceBetween: await sourceSha256(graph, points, readSource) } : inputs,
   };
 }
