@@ -83,6 +83,8 @@ export interface Command<S extends OptionSpecs = OptionSpecs> {
   /** False where a seed would change nothing. Default: `computes`. */
   readonly draws?: boolean;
   readonly positionals: readonly Positional[];
+  /** The option that a file too many is probably meant for. */
+  readonly nextFile?: string;
   readonly options: S;
   /** Options of another command from which nothing follows here: its command line may be copied, and a note names them. */
   readonly passedOver?: OptionSpecs;

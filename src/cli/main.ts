@@ -49,7 +49,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   // Values of options that the command does not take are undefined, and it asks for none.
   const own = Object.entries(parsed.values).filter(([option]) => Object.hasOwn(specs, option));
   const values = Object.fromEntries(own) as ValuesOf<OptionSpecs> & GlobalValues;
-  requirePositionals(command, positionals);
+  requirePositionals(command, positionals, parsed.given);
   requireTakenBeside(specs, values);
   const output = newOutput(values.json, values.quiet, !values['relaxed-simd']);
   if (passedOver.length > 0)
@@ -152,12 +152,16 @@ function findCommand(name: string): Command {
   );
 }
 
-function requirePositionals(command: Command, given: readonly string[]): void {
+/** @param options that were given. */
+function requirePositionals(command: Command, given: readonly string[], options: readonly string[]): void {
   const names = command.positionals.map(({ name }) => name);
   const required = names.filter((name) => !name.endsWith('?'));
   if (given.length < required.length) throw new UsageError(`${command.name} needs ${required.slice(given.length).join(' and ')}`);
   if (given.length > names.length && names.at(-1)?.endsWith('…') !== true) {
-    throw new UsageError(`${command.name} takes no further argument ${JSON.stringify(given[names.length])}`);
+    const surplus = JSON.stringify(given[names.length]);
+    const { nextFile } = command;
+    const isMissed = nextFile !== undefined && !options.includes(nextFile);
+    throw new UsageError(`${command.name} takes no further argument ${surplus}`, isMissed ? `--${nextFile} ${surplus}` : undefined);
   }
 }
 

@@ -530,6 +530,8 @@ describe('exit codes', () => {
     [2, ['transfer'], 'needs BUNDLE'],
     [2, ['transfer', 'tune.zip', '--data', 'b', '--out', 'x'], 'either --target FILE or --target-seed N'],
     [2, ['inspect', 'a', 'b'], 'no further argument'],
+    [2, ['transfer', 'tune.zip', 'v2.pth'], 'did you mean --target "v2.pth" ?'],
+    [2, ['transfer', 'tune.zip', 'v3.pth', '--target', 'v2.pth'], 'no further argument "v3.pth"\n'],
     [
       2,
       ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'x.npz'],

@@ -37,6 +37,7 @@ export const evaluateCommand = defineCommand({
   draws: false,
   summary: 'loss and accuracy of weights on images, and perplexity on text',
   positionals: [{ name: 'WEIGHTS', reads: weightFiles }],
+  nextFile: 'graph',
   options,
   examples: [
     {

@@ -102,6 +102,7 @@ export const transferCommand = defineCommand({
   name: 'transfer',
   summary: 'port the trajectory in a bundle to other base weights',
   positionals: [{ name: 'BUNDLE', reads: thatFile }],
+  nextFile: 'target',
   options,
   examples: [
     {
