@@ -96,7 +96,7 @@ function fallback(name, license) {
   return comment.trim();
 }
 
-const XNNPACK = `XNNPACK, compiled into dist/tfjs.wasm (BSD-3-Clause)
+const XNNPACK = `XNNPACK, compiled into tfjs's binary, of which dist/tfjs.wasm is a part (BSD-3-Clause)
 
 Copyright (c) Facebook, Inc. and its affiliates. All rights reserved.
 Copyright 2019 Google LLC

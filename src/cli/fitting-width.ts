@@ -1,6 +1,6 @@
 /** The --width that a file of weights fits, where it does not fit the network by name that the options make. */
 import type { MappingReport } from '../bundle/foreign/map-names.ts';
-import { InvalidArgumentError } from '../core/errors.ts';
+import { InvalidArgumentError, LimitError } from '../core/errors.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { ValuesOf } from './arguments.ts';
 import { graphOfShape, takenBy } from './networks.ts';
@@ -29,12 +29,12 @@ export async function fittingWidth(
   return undefined;
 }
 
-/** Undefined where the network has no such width. */
+/** Undefined where the network has no such width: an extent may be taken for a factor, and make it too large. */
 async function graphOfWidth(values: Parameters<typeof graphOfShape>[0]): Promise<ModelGraph | undefined> {
   try {
     return await graphOfShape(values);
   } catch (error) {
-    if (error instanceof InvalidArgumentError) return undefined;
+    if (error instanceof InvalidArgumentError || error instanceof LimitError) return undefined;
     throw error;
   }
 }

@@ -5,7 +5,7 @@
 import { dataSha256, recordedData } from '../transfer/record.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
-import { recordedNormalisation } from '../data/normalisation.ts';
+import { recordedNormalisation, recordedPixelMaximum } from '../data/normalisation.ts';
 import { officialTrainings } from '../data/official-files.ts';
 import { formatInteger } from '../report/text.ts';
 import type { Context } from './command.ts';
@@ -53,8 +53,13 @@ function withRecordedNormalisation<V extends DataValues>(
   { output }: Context, values: V, task: Task | undefined, another: 'remarked on' | 'refused',
 ): V {
   const recorded = recordedNormalisation(task?.training);
-  if (task === undefined || recorded === undefined || !namesFiles(values.data ?? DEFAULT_DATA)) return values;
+  if (task === undefined || !namesFiles(values.data ?? DEFAULT_DATA)) return values;
   const given = normalisationOf(values);
+  if (recorded === undefined) {
+    const maximum = recordedPixelMaximum(task.training);
+    const isAsked = given !== undefined || values['pixel-maximum'] !== undefined;
+    return maximum === undefined || isAsked ? values : { ...values, 'pixel-maximum': maximum };
+  }
   if (given === undefined && values['pixel-maximum'] === undefined)
     return { ...values, 'pixel-mean': recorded.mean, 'pixel-std': recorded.std };
   if (JSON.stringify(given) !== JSON.stringify(recorded)) {

@@ -61,7 +61,7 @@ export async function scoreOfSource(
   return score;
 }
 
-/** Of windows, whose labels are tokens of the next, as many stretches as this. */
+/** Of windows, whose labels are tokens of the next, as many stretches as this, or fewer long windows. */
 const STRETCHES = 16;
 
 /**
@@ -74,10 +74,12 @@ function piecesOf(data: DataSet): readonly DataSet[] {
     return [selectRows(data, Int32Array.from({ length: count }, (_, i) => Math.floor((i * data.count) / count)))];
   }
   const { tokens, length } = data;
-  const count = Math.ceil(SOURCE_TOKENS / length / STRETCHES);
-  if (data.count <= count * STRETCHES) return [data];
-  return Array.from({ length: STRETCHES }, (_, i) => {
-    const first = Math.floor((i * (data.count - count)) / (STRETCHES - 1));
+  const windows = Math.max(1, Math.floor(SOURCE_TOKENS / length));
+  if (data.count <= windows) return [data];
+  const stretches = Math.min(STRETCHES, windows);
+  const count = Math.floor(windows / stretches);
+  return Array.from({ length: stretches }, (_, i) => {
+    const first = Math.floor((i * (data.count - count)) / Math.max(1, stretches - 1));
     return { ...data, count, tokens: tokens.subarray(first * length, (first + count) * length + 1) };
   });
 }

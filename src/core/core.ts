@@ -48,7 +48,8 @@ export function requireModules(call: string, wasm: NonNullable<CoreOptions['wasm
 /** The exports of tfjs-backend-wasm's binary that are called: its allocator. */
 interface TfjsBinary {
   readonly memory: WasmMemory;
-  readonly [name: string]: unknown;
+  /** Of its C++: called once, first. */
+  readonly ['__wasm_call_ctors']: () => void;
   readonly malloc: (bytes: number) => number;
   readonly free: (pointer: number) => void;
 }
@@ -298,7 +299,7 @@ export async function openCore(options: CoreOptions = {}): Promise<Core> {
   });
   const tfjs = tfjsInstance.exports as unknown as TfjsBinary;
   memory = tfjs.memory;
-  (tfjs['__wasm_call_ctors'] as () => void)();
+  tfjs['__wasm_call_ctors']();
   const imports = { env: { memory } };
   const strict = (await instantiate(sources.core, coreModule, imports)).exports;
   // The relaxed binary has a few of the kernels, under the same names.

@@ -33,7 +33,7 @@ export function withNormalisation(set: ImageSet, normalisation: Normalisation): 
   return normalised(set, mean, std);
 }
 
-/** What goes into a bundle beside its record, only where images were not met as byte ÷ 255. */
+/** What goes into a bundle beside its record: nothing where images were met as byte ÷ 255, or by scales of a library's caller. */
 interface NormalisationRecord {
   readonly normalisation?: Normalisation;
   /** The byte that is 1 to the network, where that is not 255. */
@@ -57,18 +57,24 @@ export function recordedNormalisation(training: unknown): Normalisation | undefi
   return areNumbers(mean, 0) && areNumbers(std, SMALLEST_DEVIATION) ? { mean, std } : undefined;
 }
 
+/** The byte that entered its networks as 1, where a bundle says so. */
+export function recordedPixelMaximum(training: unknown): number | undefined {
+  const { pixelMaximum: maximum } = (training ?? {}) as { readonly pixelMaximum?: unknown };
+  return typeof maximum === 'number' && Number.isInteger(maximum) && maximum >= 1 && maximum <= 255 ? maximum : undefined;
+}
+
 /**
  * The images as the networks of a trajectory met them: normalised, or with the byte as 1, that its `training` says, and as they are
  * where that says nothing.
  * @param training the `training` of an opened bundle. @throws InvalidArgumentError where it is of another number of channels, or of
- *   darker pixels.
+ *   pixels above it.
  */
 export function normalisedAsRecorded(set: ImageSet, training: unknown): ImageSet {
   const recorded = recordedNormalisation(training);
   if (recorded !== undefined) return withNormalisation(set, recorded);
   requireImages(set);
-  const { pixelMaximum: maximum } = (training ?? {}) as { readonly pixelMaximum?: unknown };
-  if (typeof maximum !== 'number' || !Number.isInteger(maximum) || maximum < 1 || maximum > 255) return set;
+  const maximum = recordedPixelMaximum(training);
+  if (maximum === undefined) return set;
   const over = set.images.find((byte) => byte > maximum);
   if (over === undefined) return { ...set, scale: set.scale.map(() => 1 / maximum), offset: set.offset.map(() => 0) };
   throw new InvalidArgumentError({ field: 'images', expected: `pixels of at most ${maximum}, as the bundle was trained on`, got: `${over}` });

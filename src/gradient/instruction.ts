@@ -21,9 +21,9 @@ export interface Instruction {
 export interface LinkedInstruction extends Instruction {
   /** `values` and `parameters`, as lists. */
   readonly operands: readonly (readonly [input: string, value: ValueKey])[];
-  readonly borrowed: readonly (readonly [input: string, parameter: string])[];
+  readonly parameterInputs: readonly (readonly [input: string, parameter: string])[];
   /** Those of `operands` that a gradient must reach. */
-  readonly reached: LinkedInstruction['operands'];
+  readonly reachedOperands: LinkedInstruction['operands'];
   /** `attrs` for the gradient rule, which may write over the gradient of the output or must not. */
   readonly gradientAttrs: { readonly inPlace: Attributes; readonly apart: Attributes };
 }

@@ -40,8 +40,8 @@ function linked(instruction: Instruction, reached: ReadonlySet<ValueKey>): Linke
   return {
     ...instruction,
     operands,
-    borrowed: Object.entries(instruction.parameters),
-    reached: operands.filter(([, value]) => reached.has(value)),
+    parameterInputs: Object.entries(instruction.parameters),
+    reachedOperands: operands.filter(([, value]) => reached.has(value)),
     gradientAttrs: {
       inPlace: { ...instruction.attrs, gradientInPlace: true },
       apart: { ...instruction.attrs, gradientInPlace: false },

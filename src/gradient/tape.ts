@@ -127,10 +127,10 @@ export class Tape {
   }
 
   #execute(instruction: LinkedInstruction, operands: ReadonlyMap<string, Held>): Held {
-    const { kernel, borrowed, overwrites } = instruction;
+    const { kernel, parameterInputs, overwrites } = instruction;
     const inputs: { [name: string]: Tensor } = {};
     for (const [name, { tensor }] of operands) inputs[name] = tensor;
-    for (const [name, parameter] of borrowed) inputs[name] = this.#parameters.value(parameter);
+    for (const [name, parameter] of parameterInputs) inputs[name] = this.#parameters.value(parameter);
     const inPlace = overwrites && (operands.get('x')?.isSole(this.#backend) ?? false);
     if (inPlace && inputs['x']?.dataId === this.#inputBuffer) this.#inputBuffer = undefined;
     const results = runAll(kernel, inputs, inPlace ? { ...instruction.attrs, inPlace } : instruction.attrs);
@@ -158,27 +158,28 @@ export class Tape {
   }
 
   #differentiate(instruction: LinkedInstruction, dy: Held, saved: readonly Tensor[], gradients: Map<ValueKey, Held>): void {
-    const { borrowed, reached, gradientAttrs } = instruction;
+    const { parameterInputs, reachedOperands, gradientAttrs } = instruction;
     const attrs = dy.isSole(this.#backend) ? gradientAttrs.inPlace : gradientAttrs.apart;
     const rules = this.#gradientOf(instruction).gradFunc(dy.tensor, saved as Tensor[], attrs as never) as InputGradients;
     const computed: (readonly [input: string, parameter: string])[] = [];
-    for (const each of borrowed) {
+    for (const each of parameterInputs) {
       const [, parameter] = each;
       if (!this.#parameters.isFactored(parameter)) computed.push(each);
       else this.#parameters.addFactors(parameter, dy.tensor, this.#rightFactor(saved[0]));
     }
     // One tidy for all: kernels with several outputs compute them together, and what else kernels made of others leave ends here.
     // Parameters first: an in-place gradient of x overwrites dy.
-    const results = engine().tidy(() => [...computed, ...reached].map(([input]) => ruleOf(instruction, rules, input)()));
+    const results = engine().tidy(() => [...computed, ...reachedOperands].map(([input]) => ruleOf(instruction, rules, input)()));
     for (const [i, [, parameter]] of computed.entries()) this.#parameters.addGradient(parameter, results[i] as Tensor);
-    for (const [i, [, value]] of reached.entries()) this.#accumulate(gradients, value, results[computed.length + i] as Tensor);
+    for (const [i, [, value]] of reachedOperands.entries()) this.#accumulate(gradients, value, results[computed.length + i] as Tensor);
   }
 
   /** What a dense layer's factors have on the right: its input, which it keeps first where it has not been passed over. */
   #rightFactor(x: Tensor | undefined): Tensor | Float32Array {
-    const { inputNumbers } = this.#options;
     const isInput = x === undefined || x.dataId === this.#inputBuffer;
-    return isInput && inputNumbers !== undefined ? inputNumbers : (x as Tensor);
+    const factor = isInput ? (this.#options.inputNumbers ?? x) : x;
+    if (factor !== undefined) return factor;
+    throw new KernelError({ field: 'factor', expected: 'the input of a dense layer, or its numbers', got: 'neither' });
   }
 
   #gradientOf({ kernel }: LinkedInstruction): ReturnType<typeof getGradient> {

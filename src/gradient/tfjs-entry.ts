@@ -6,7 +6,7 @@
 // The switches that the engine reads (debugging, leak checks: all off).
 import '@tensorflow/tfjs-core/dist/flags';
 
-// The engine, its registries and its wasm backend.
+// The engine, its registries and its wasm backend. `getKernelsForBackend` is for a test and a bench, which look at all kernels.
 export { BackendWasm } from '@tensorflow/tfjs-backend-wasm/dist/backend_wasm';
 export { engine } from '@tensorflow/tfjs-core/dist/globals';
 export { env } from '@tensorflow/tfjs-core/dist/environment';

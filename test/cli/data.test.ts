@@ -67,6 +67,8 @@ it('is kept in the bundle of a training, so that the fetch handler ports as the 
   };
   await run('train', '--widths', '12', '--epochs', '2', '--batch-size', '16', '--out', 'tune.zip');
   await run('train', '--widths', '12', '--epochs', '2', '--batch-size', '16', '--seed', '2', '--final', 'v2.safetensors');
+  // The new task's images are all darker: their own largest byte would be another.
+  writeFileSync(join(directory, 'train-images-idx3-ubyte'), idxImages(120, 6, 6, pixels.map((byte) => byte >> 5)));
   const choices = ['--method', 'fgmt', '--batch-size', '32', '--steps', '3'];
   const here = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', ...choices, '--out', 'x.safetensors');
   const read = (name: string): Uint8Array<ArrayBuffer> => Uint8Array.from(readFileSync(join(directory, name)));
@@ -78,6 +80,11 @@ it('is kept in the bundle of a training, so that the fetch handler ports as the 
   body.set('images', new Blob([read('train-images-idx3-ubyte')]));
   body.set('labels', new Blob([read('train-labels-idx1-ubyte')]));
   body.set('options', JSON.stringify({ method: 'fgmt', batchSize: 32, steps: 3 }));
+  const brighter = idxImages(120, 6, 6, pixels);
+  writeFileSync(join(directory, 't10k-images-idx3-ubyte'), brighter);
+  writeFileSync(join(directory, 'train-images-idx3-ubyte'), brighter);
+  await expect(run('transfer', 'tune.zip', '--target', 'v2.safetensors', ...choices, '--out', 'y.safetensors')).rejects.toThrow(/the bundle's own, is below a pixel/);
+  await run('transfer', 'tune.zip', '--target', 'v2.safetensors', ...choices, '--pixel-maximum', '255', '--out', 'y.safetensors');
   const response = await createTransferHandler()(new Request('https://port.example/', { method: 'POST', body }));
   await closeSharedCompute();
   expect(JSON.parse(response.headers.get('trajport-record') ?? '{}')).toMatchObject({ sha256: here.sha256 });

@@ -129,12 +129,13 @@ describe('the width of weights that do not fit a network by name', () => {
   const write = (name: string, graph: ModelGraph): void =>
     writeWeights(name, parameterLayout(graph).parameters.map(({ name: tensor, shape }) => [tensor, shape] as const));
   it.each([
-    ['features of a token', 'mixer', { width: 24, depth: 2 }, ['--depth', '2'], 24],
-    ['channels of the first stage', 'small-conv', { width: 12 }, [], 12],
-    ['a factor', 'conv4', { width: 0.25 }, [], 0.25],
-  ] as const)('%s', async (_, model, options, words, width) => {
-    write('narrow.safetensors', preset(model, { input: [3, 16, 16], classes: 4, ...options }));
-    const args = ['inspect', 'narrow.safetensors', '--model', model, '--input', '3,16,16', '--classes', '4', ...words];
+    ['features of a token', 'mixer', 16, { width: 24, depth: 2 }, ['--depth', '2'], 24],
+    ['channels of the first stage', 'small-conv', 16, { width: 12 }, [], 12],
+    ['a factor', 'conv4', 16, { width: 0.25 }, [], 0.25],
+    ['a factor, where its extents as one would make too large a network', 'vgg11', 32, { width: 0.5 }, [], 0.5],
+  ] as const)('%s', async (_, model, side, options, words, width) => {
+    write('narrow.safetensors', preset(model, { input: [3, side, side], classes: 4, ...options }));
+    const args = ['inspect', 'narrow.safetensors', '--model', model, '--input', `3,${side},${side}`, '--classes', '4', ...words];
     expect((await run(...args)).stdout).toContain(`it is of another width: --width ${width}\n`);
     expect(jsonLines((await run(...args, '--json')).stdout)).toMatchObject([{ event: 'fit', fits: false, fittingWidth: width }]);
     expect((await run(...args, '--width', `${width}`)).code).toBe(0);

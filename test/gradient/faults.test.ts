@@ -1,9 +1,10 @@
-/** Every fault of stock tfjs-backend-wasm 4.22 that training would meet, shown to be gone on our backend. */
+/** Faults of stock tfjs-backend-wasm 4.22 that our backend and kernels must not have. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { engine, type Tensor } from '#tfjs';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { InvalidArgumentError, OutOfMemoryError } from '../../src/core/errors.ts';
 import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
+import { run, runAll } from '../../src/gradient/kernels/support.ts';
 import { sequential } from '../../src/model/builder.ts';
 import { normals, randomBatch, randomState } from './checks.ts';
 
@@ -18,9 +19,6 @@ afterEach(() => {
   core[Symbol.dispose]();
 });
 
-type Inputs = { [name: string]: Tensor | undefined };
-const run = (kernel: string, inputs: Inputs, attrs: object = {}): Tensor =>
-  engine().runKernel(kernel, inputs as never, attrs as never);
 const tensor = (data: Float32Array | number[], shape: number[]): Tensor => engine().makeTensor(Float32Array.from(data), shape, 'float32');
 const values = (count: number, seed: number): Tensor => tensor(normals(count, seed), [count]);
 const heapView = ({ dataId, size }: Tensor): Float32Array =>
@@ -97,7 +95,7 @@ it('max pooling: a window of negatives keeps its gradient, a tie gives it to the
   tidy(() => {
     const x = tensor([-4, -1, 7, 7, -3, -2, 7, 7], [1, 2, 4, 1]);
     const attrs = { filterSize: [2, 2], strides: [2, 2], pad: [[0, 0], [0, 0], [0, 0], [0, 0]], imageShape: [2, 4, 1] };
-    const [output, winners] = run('MaxPool', { x }, attrs) as unknown as [Tensor, Tensor];
+    const [output, winners] = runAll('MaxPool', { x }, attrs) as [Tensor, Tensor];
     expect([...output.dataSync()]).toEqual([-1, 7]);
     const dx = run('MaxPoolGrad', { dy: tensor([10, 20], [1, 1, 2, 1]), winners }, attrs);
     expect([...dx.dataSync()]).toEqual([0, 10, 20, 0, 0, 0, 0, 0]);

@@ -2,6 +2,7 @@
 import { engine, type Tensor } from '#tfjs';
 import { describe, expect, it } from 'vitest';
 import { openedEngine } from './opened-engine.ts';
+import { runAll } from '../../src/gradient/kernels/support.ts';
 
 const { core, gradients } = await openedEngine();
 
@@ -14,8 +15,7 @@ const slope = (x: number): number => (x <= -3 ? 0 : x >= 3 ? 1 : (2 * x + 3) / 6
 /** [values, slopes] or [values], as the tape asks for them. */
 function hardswish(x: Float32Array, attrs: { readonly slopes: boolean; readonly inPlace?: boolean }): Float32Array[] {
   const input = engine().makeTensor(x.slice(), [x.length], 'float32') as Tensor;
-  const results = engine().runKernel('Hardswish', { x: input } as never, attrs as never) as unknown as Tensor | Tensor[];
-  const outputs = [results].flat();
+  const outputs = runAll('Hardswish', { x: input }, attrs);
   const numbers = outputs.map((output) => output.dataSync<'float32'>().slice());
   for (const tensor of [...outputs, input]) tensor.dispose();
   return numbers as Float32Array[];

@@ -32,7 +32,7 @@ test('a transfer takes images as its bundle says that they were, and no others',
   expect(normalisedAsRecorded(images, null)).toBe(images);
 });
 
-test('images of few grey levels are met with the byte as 1 that the bundle names, and darker ones than that are refused', () => {
+test('images of few grey levels are met with the byte as 1 that the bundle names, and brighter ones than that are refused', () => {
   const few = { ...images, images: images.images.map((byte) => byte >> 4) };
   const recorded = normalisedAsRecorded(few, { pixelMaximum: 16 });
   expect([recorded.scale, recorded.offset]).toEqual([[1 / 16], [0]]);

@@ -143,8 +143,9 @@ function phasesOf(extent: number, kernel: number, stride: number, dilation: numb
 }
 
 /**
- * {dy, filter, like: of the shape of x}, attributes of Conv2D → dx, phase by phase of the stride: each is a convolution of dy without stride by the taps that meet there, rotated. Inserting
- * zeros between dy's pixels instead would multiply the work by the square of the stride (measured: 9 GFLOP/s for 36).
+ * {dy, filter, like: of the shape of x}, attributes of Conv2D → dx, phase by phase of the stride: each is a convolution of dy without
+ * stride by the taps that meet there, rotated. Inserting zeros between dy's pixels instead would multiply the work by the square of the
+ * stride (measured: 9 GFLOP/s for 36).
  */
 function inputGradient(call: KernelCall): TensorInfo {
   const { backend } = call;

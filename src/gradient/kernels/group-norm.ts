@@ -109,7 +109,7 @@ function backward(call: KernelCall): TensorInfo[] {
       }
       // dx = inverse · (γ dy − mean over the group of γ dy − x̂ · mean over the group of γ dy x̂)
       const weighted = (values: Float64Array): Float64Array =>
-      overGroups(values.map((value, c) => value * (weights[c] as number)), extents);
+        overGroups(values.map((value, c) => value * (weights[c] as number)), extents);
       const [meanGradient, meanProduct] = [weighted(sums), weighted(products)];
       core.f32(aPtr, channels).set(inverse.map((value, c) => value * (weights[c] as number)));
       core.f32(offsetPtr, channels).set(meanGradient.map((value, c) => value * (inverse[c] as number)));

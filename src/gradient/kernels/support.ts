@@ -24,20 +24,18 @@ export interface GradientRule {
   readonly gradient: (dy: Tensor, saved: readonly Tensor[], attrs: Attributes) => InputGradients;
 }
 
-/** Registers a kernel for the wasm backend under tfjs's name for it, or a name of our own. */
+/** Registers a kernel for the wasm backend, under tfjs's name where tfjs has one. */
 export function defineKernel(kernelName: string, kernel: (call: KernelCall) => TensorInfo | TensorInfo[]): void {
   registerKernel({ kernelName, backendName: 'wasm', kernelFunc: kernel as never });
 }
 
-/** Registers the gradient that tfjs's tape and ours use for a kernel. */
+/** Registers a kernel's gradient, by its first output. */
 export function defineGradient(kernelName: string, { inputs = [], outputs = [], gradient }: GradientRule): void {
   registerGradient({
     kernelName,
     inputsToSave: [...inputs],
     outputsToSave: [...outputs],
-    // tfjs's tape hands a list of gradients to a kernel with several outputs; only the first is differentiable in ours.
-    gradFunc: ((dy: Tensor | Tensor[], saved: readonly Tensor[], attrs: Attributes) =>
-      gradient(Array.isArray(dy) ? (dy[0] as Tensor) : dy, saved, attrs)) as never,
+    gradFunc: gradient as never,
   });
 }
 
