@@ -239,7 +239,7 @@ export class Scratch {
 /**
  * Makes one free block at the heap's end of what lies free there and of what the heap may still grow by: malloc wants
  * all of a block from beyond the end, and refuses it where only both together are large enough. Blocks of a half of
- * `bytes`, a quarter … have room on either side of the end; freed, they are one with what is beside them.
+ * `bytes`, a quarter … down to a page have room on either side of the end; freed, they are one with what is beside them.
  */
 function joinTail(tfjs: TfjsBinary, bytes: number): void {
   const blocks: number[] = [];

@@ -66,8 +66,8 @@ export function recordedPixelMaximum(training: unknown): number | undefined {
 /**
  * The images as the networks of a trajectory met them: normalised, or with the byte as 1, that its `training` says, and as they are
  * where that says nothing.
- * @param training the `training` of an opened bundle. @throws InvalidArgumentError where it is of another number of channels, or of
- *   pixels above it.
+ * @param training the `training` of an opened bundle. @throws InvalidArgumentError where it is of another number of channels, or a
+ *   pixel is above that byte.
  */
 export function normalisedAsRecorded(set: ImageSet, training: unknown): ImageSet {
   const recorded = recordedNormalisation(training);
