@@ -86,42 +86,37 @@ export function batchNormGradientF32(
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 abstract class RectifierMoments {
-  /** All columns of a row of dy and x, or of two. */
+  /** All columns of a row of dy and x, or where `count` is 4 of four that lie `far` apart. */
   @inline
   static row(
     dyPtr: usize, xPtr: usize, toPtr: usize, far: usize, rowBytes: usize, meanPtr: usize, scalePtr: usize, shiftPtr: usize, ceiling: f32,
-    sumsPtr: usize, two: bool,
+    sumsPtr: usize, count: i32,
   ): void {
     const productsPtr = sumsPtr + rowBytes * 2;
     const most = f32x4.splat(ceiling);
     let at: usize = 0;
     for (; at + 16 <= rowBytes; at += 16) {
       const mean = v128.load(meanPtr + at), scale = v128.load(scalePtr + at), shift = v128.load(shiftPtr + at);
-      const b = v128.load(xPtr + at);
-      const a = Clamp.gradientFour(v128.load(dyPtr + at), Affine.four(b, mean, scale, shift), most);
-      v128.store(toPtr + at, a);
-      let c = a, d = b;
-      if (two) {
-        d = v128.load(xPtr + at + far);
-        c = Clamp.gradientFour(v128.load(dyPtr + at + far), Affine.four(d, mean, scale, shift), most);
-        v128.store(toPtr + at + far, c);
-      }
-      Moments.add(a, b, c, d, sumsPtr + at * 2, productsPtr + at * 2, two);
+      const dy = dyPtr + at, x = xPtr + at, to = toPtr + at;
+      const b0 = v128.load(x), a0 = Clamp.gradientFour(v128.load(dy), Affine.four(b0, mean, scale, shift), most);
+      v128.store(to, a0);
+      if (count == 4) {
+        const b1 = v128.load(x + far), a1 = Clamp.gradientFour(v128.load(dy + far), Affine.four(b1, mean, scale, shift), most);
+        v128.store(to + far, a1);
+        const b2 = v128.load(x + far * 2), a2 = Clamp.gradientFour(v128.load(dy + far * 2), Affine.four(b2, mean, scale, shift), most);
+        v128.store(to + far * 2, a2);
+        const b3 = v128.load(x + far * 3), a3 = Clamp.gradientFour(v128.load(dy + far * 3), Affine.four(b3, mean, scale, shift), most);
+        v128.store(to + far * 3, a3);
+        Moments.addRows(a0, a1, a2, a3, b0, b1, b2, b3, sumsPtr + at * 2, productsPtr + at * 2);
+      } else Moments.addRow(a0, b0, sumsPtr + at * 2, productsPtr + at * 2);
     }
     for (; at < rowBytes; at += 4) {
-      RectifierMoments.one(dyPtr, xPtr, toPtr, at, meanPtr, scalePtr, shiftPtr, ceiling, sumsPtr, productsPtr);
-      if (two) RectifierMoments.one(dyPtr + far, xPtr + far, toPtr + far, at, meanPtr, scalePtr, shiftPtr, ceiling, sumsPtr, productsPtr);
+      const mean = load<f32>(meanPtr + at), scale = load<f32>(scalePtr + at), shift = load<f32>(shiftPtr + at);
+      for (let i: i32 = 0, dy = dyPtr + at, x = xPtr + at, to = toPtr + at; i < count; i++, dy += far, x += far, to += far) {
+        store<f32>(to, Clamp.gradientOne(load<f32>(dy), Affine.one(load<f32>(x), mean, scale, shift), ceiling));
+      }
+      Moments.column(toPtr + at, xPtr + at, far, sumsPtr + at * 2, productsPtr + at * 2, count);
     }
-  }
-
-  @inline
-  static one(
-    dyPtr: usize, xPtr: usize, toPtr: usize, at: usize, meanPtr: usize, scalePtr: usize, shiftPtr: usize, ceiling: f32, sumsPtr: usize,
-    productsPtr: usize,
-  ): void {
-    const y = Affine.one(load<f32>(xPtr + at), load<f32>(meanPtr + at), load<f32>(scalePtr + at), load<f32>(shiftPtr + at));
-    store<f32>(toPtr + at, Clamp.gradientOne(load<f32>(dyPtr + at), y, ceiling));
-    Moments.one(toPtr + at, xPtr + at, sumsPtr + at * 2, productsPtr + at * 2);
   }
 }
 
@@ -135,15 +130,15 @@ function rectifierGradientMomentsF32(
   sumsPtr: usize,
 ): void {
   const rowBytes = (<usize>columns) << 2;
-  const half = rows >> 1;
-  const far = <usize>half * rowBytes;
-  for (let i: i32 = 0; i < half; i++) {
-    RectifierMoments.row(dyPtr, xPtr, toPtr, far, rowBytes, meanPtr, scalePtr, shiftPtr, ceiling, sumsPtr, true);
-    dyPtr += rowBytes;
-    xPtr += rowBytes;
-    toPtr += rowBytes;
+  const quarter = rows >> 2;
+  const far = <usize>quarter * rowBytes;
+  for (let i: i32 = 0; i < quarter; i++, dyPtr += rowBytes, xPtr += rowBytes, toPtr += rowBytes) {
+    RectifierMoments.row(dyPtr, xPtr, toPtr, far, rowBytes, meanPtr, scalePtr, shiftPtr, ceiling, sumsPtr, 4);
   }
-  if (rows & 1) {
-    RectifierMoments.row(dyPtr + far, xPtr + far, toPtr + far, 0, rowBytes, meanPtr, scalePtr, shiftPtr, ceiling, sumsPtr, false);
+  dyPtr += far * 3;
+  xPtr += far * 3;
+  toPtr += far * 3;
+  for (let i = rows & 3; i > 0; i--, dyPtr += rowBytes, xPtr += rowBytes, toPtr += rowBytes) {
+    RectifierMoments.row(dyPtr, xPtr, toPtr, 0, rowBytes, meanPtr, scalePtr, shiftPtr, ceiling, sumsPtr, 1);
   }
 }

@@ -1,5 +1,6 @@
-// Affine maps per channel and the input gradient of batch norm, on [rows, channels]: by two rows at a time, one of each
-// half of the rows, for which a channel's numbers are loaded once (0.25 → 0.22 ns a value, the gradient 0.29 → 0.21).
+// Affine maps per channel and the input gradient of batch norm, on [rows, channels]: by four rows at a time, one of each
+// quarter of the rows, for which a channel's numbers are loaded once (against two: 0.20 → 0.17 ns a value in the cache, 0.63 → 0.57
+// from memory; the gradient 0.22 → 0.19, 0.64 → 0.57).
 
 import { Clamp } from "./elementwise";
 
@@ -32,22 +33,28 @@ export abstract class Affine {
     return f32x4.sub(f32x4.sub(f32x4.mul(scale, dy), offset), f32x4.mul(slope, f32x4.sub(x, mean)));
   }
 
+  /** A row, or where `count` is 4 four that lie `far` apart. */
   @inline
   static row(
-    xPtr: usize, yPtr: usize, far: usize, rowBytes: usize, meanPtr: usize, scalePtr: usize, shiftPtr: usize, ceiling: f32, two: bool, clamp: bool,
+    xPtr: usize, yPtr: usize, far: usize, rowBytes: usize, meanPtr: usize, scalePtr: usize, shiftPtr: usize, ceiling: f32, count: i32,
+    clamp: bool,
   ): void {
     let at: usize = 0;
     for (; at + 16 <= rowBytes; at += 16) {
       const mean = v128.load(meanPtr + at), scale = v128.load(scalePtr + at), shift = v128.load(shiftPtr + at);
       const x = xPtr + at, y = yPtr + at;
       v128.store(y, Affine.clampedFour(v128.load(x), mean, scale, shift, ceiling, clamp));
-      if (two) v128.store(y + far, Affine.clampedFour(v128.load(x + far), mean, scale, shift, ceiling, clamp));
+      if (count == 4) {
+        v128.store(y + far, Affine.clampedFour(v128.load(x + far), mean, scale, shift, ceiling, clamp));
+        v128.store(y + far * 2, Affine.clampedFour(v128.load(x + far * 2), mean, scale, shift, ceiling, clamp));
+        v128.store(y + far * 3, Affine.clampedFour(v128.load(x + far * 3), mean, scale, shift, ceiling, clamp));
+      }
     }
     for (; at < rowBytes; at += 4) {
       const mean = load<f32>(meanPtr + at), scale = load<f32>(scalePtr + at), shift = load<f32>(shiftPtr + at);
-      const x = xPtr + at, y = yPtr + at;
-      store<f32>(y, Affine.clampedOne(load<f32>(x), mean, scale, shift, ceiling, clamp));
-      if (two) store<f32>(y + far, Affine.clampedOne(load<f32>(x + far), mean, scale, shift, ceiling, clamp));
+      for (let i: i32 = 0, x = xPtr + at, y = yPtr + at; i < count; i++, x += far, y += far) {
+        store<f32>(y, Affine.clampedOne(load<f32>(x), mean, scale, shift, ceiling, clamp));
+      }
     }
   }
 
@@ -56,20 +63,23 @@ export abstract class Affine {
     xPtr: usize, yPtr: usize, rows: i32, channels: i32, meanPtr: usize, scalePtr: usize, shiftPtr: usize, ceiling: f32, clamp: bool,
   ): void {
     const rowBytes = (<usize>channels) << 2;
-    const half = rows >> 1;
-    const far = <usize>half * rowBytes;
-    for (let i: i32 = 0; i < half; i++) {
-      Affine.row(xPtr, yPtr, far, rowBytes, meanPtr, scalePtr, shiftPtr, ceiling, true, clamp);
-      xPtr += rowBytes;
-      yPtr += rowBytes;
+    const quarter = rows >> 2;
+    const far = <usize>quarter * rowBytes;
+    for (let i: i32 = 0; i < quarter; i++, xPtr += rowBytes, yPtr += rowBytes) {
+      Affine.row(xPtr, yPtr, far, rowBytes, meanPtr, scalePtr, shiftPtr, ceiling, 4, clamp);
     }
-    if (rows & 1) Affine.row(xPtr + far, yPtr + far, 0, rowBytes, meanPtr, scalePtr, shiftPtr, ceiling, false, clamp);
+    xPtr += far * 3;
+    yPtr += far * 3;
+    for (let i = rows & 3; i > 0; i--, xPtr += rowBytes, yPtr += rowBytes) {
+      Affine.row(xPtr, yPtr, 0, rowBytes, meanPtr, scalePtr, shiftPtr, ceiling, 1, clamp);
+    }
   }
 
+  /** A row, or where `count` is 4 four that lie `far` apart. */
   @inline
   static gradientRow(
     dyPtr: usize, xPtr: usize, dxPtr: usize, far: usize, rowBytes: usize, meanPtr: usize, scalePtr: usize, offsetPtr: usize, slopePtr: usize,
-    two: bool,
+    count: i32,
   ): void {
     let at: usize = 0;
     for (; at + 16 <= rowBytes; at += 16) {
@@ -77,13 +87,18 @@ export abstract class Affine {
       const offset = v128.load(offsetPtr + at), slope = v128.load(slopePtr + at);
       const dy = dyPtr + at, x = xPtr + at, dx = dxPtr + at;
       v128.store(dx, Affine.gradient(v128.load(dy), v128.load(x), mean, scale, offset, slope));
-      if (two) v128.store(dx + far, Affine.gradient(v128.load(dy + far), v128.load(x + far), mean, scale, offset, slope));
+      if (count == 4) {
+        v128.store(dx + far, Affine.gradient(v128.load(dy + far), v128.load(x + far), mean, scale, offset, slope));
+        v128.store(dx + far * 2, Affine.gradient(v128.load(dy + far * 2), v128.load(x + far * 2), mean, scale, offset, slope));
+        v128.store(dx + far * 3, Affine.gradient(v128.load(dy + far * 3), v128.load(x + far * 3), mean, scale, offset, slope));
+      }
     }
     for (; at < rowBytes; at += 4) {
       const mean = load<f32>(meanPtr + at), scale = load<f32>(scalePtr + at);
       const offset = load<f32>(offsetPtr + at), slope = load<f32>(slopePtr + at);
-      store<f32>(dxPtr + at, scale * load<f32>(dyPtr + at) - offset - slope * (load<f32>(xPtr + at) - mean));
-      if (two) store<f32>(dxPtr + at + far, scale * load<f32>(dyPtr + at + far) - offset - slope * (load<f32>(xPtr + at + far) - mean));
+      for (let i: i32 = 0, dy = dyPtr + at, x = xPtr + at, dx = dxPtr + at; i < count; i++, dy += far, x += far, dx += far) {
+        store<f32>(dx, scale * load<f32>(dy) - offset - slope * (load<f32>(x) - mean));
+      }
     }
   }
 }
@@ -104,15 +119,17 @@ export function normaliseGradientF32(
   dyPtr: usize, xPtr: usize, dxPtr: usize, rows: i32, channels: i32, meanPtr: usize, scalePtr: usize, offsetPtr: usize, slopePtr: usize,
 ): void {
   const rowBytes = (<usize>channels) << 2;
-  const half = rows >> 1;
-  const far = <usize>half * rowBytes;
-  for (let i: i32 = 0; i < half; i++) {
-    Affine.gradientRow(dyPtr, xPtr, dxPtr, far, rowBytes, meanPtr, scalePtr, offsetPtr, slopePtr, true);
-    dyPtr += rowBytes;
-    xPtr += rowBytes;
-    dxPtr += rowBytes;
+  const quarter = rows >> 2;
+  const far = <usize>quarter * rowBytes;
+  for (let i: i32 = 0; i < quarter; i++, dyPtr += rowBytes, xPtr += rowBytes, dxPtr += rowBytes) {
+    Affine.gradientRow(dyPtr, xPtr, dxPtr, far, rowBytes, meanPtr, scalePtr, offsetPtr, slopePtr, 4);
   }
-  if (rows & 1) Affine.gradientRow(dyPtr + far, xPtr + far, dxPtr + far, 0, rowBytes, meanPtr, scalePtr, offsetPtr, slopePtr, false);
+  dyPtr += far * 3;
+  xPtr += far * 3;
+  dxPtr += far * 3;
+  for (let i = rows & 3; i > 0; i--, dyPtr += rowBytes, xPtr += rowBytes, dxPtr += rowBytes) {
+    Affine.gradientRow(dyPtr, xPtr, dxPtr, 0, rowBytes, meanPtr, scalePtr, offsetPtr, slopePtr, 1);
+  }
 }
 
 /** Every row of y [rows, columns] becomes `row`. */

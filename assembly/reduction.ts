@@ -22,70 +22,93 @@ export function columnSumsF32(xPtr: usize, rows: i32, columns: i32, sumsPtr: usi
 }
 
 /**
- * Moments go by two rows at a time, one of each half of the rows: their sums are loaded and stored once for both, and each half is read in
- * order, so that the processor reads ahead (0.36 → 0.23 ns a square, 0.42 → 0.34 a product; neighbouring rows, whose cache lines are
- * met out of order: 0.5 from memory). What is left is the processor's two additions and conversions a cycle.
+ * Moments go by four rows at a time, one of each quarter of the rows, and the last rows one by one. From memory a pass waits less for what
+ * it reads, above all for the addresses of its pages, than for one to come after another: four quarters read in order keep four on
+ * their way. A square takes 0.4 ns, by halves 0.9, by four neighbouring rows 0.8; in the cache 0.27 each (the Xeon of docs/gradient.md).
  */
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 export abstract class Moments {
-  /** Four columns of one row, or of two that lie `far` apart: their Σ a at sumPtr, Σ a · b at productPtr. */
+  /** Four columns of one row. */
   @inline
-  static four(aPtr: usize, bPtr: usize, far: usize, sumPtr: usize, productPtr: usize, two: bool, squares: bool): void {
-    const a = v128.load(aPtr), c = two ? v128.load(aPtr + far) : a;
-    Moments.add(a, squares ? a : v128.load(bPtr), c, squares ? c : v128.load(bPtr + far), sumPtr, productPtr, two);
-  }
-
-  /** Adds one row's a, b and, where there are `two`, the other's c, d. */
-  @inline
-  static add(a: v128, b: v128, c: v128, d: v128, sumPtr: usize, productPtr: usize, two: bool): void {
+  static addRow(a: v128, b: v128, sumPtr: usize, productPtr: usize): void {
     const low = Halves.low(a), high = Halves.high(a);
-    let sumLow = f64x2.add(v128.load(sumPtr), low), sumHigh = f64x2.add(v128.load(sumPtr, 16), high);
-    let productLow = f64x2.add(v128.load(productPtr), f64x2.mul(low, Halves.low(b)));
-    let productHigh = f64x2.add(v128.load(productPtr, 16), f64x2.mul(high, Halves.high(b)));
-    if (two) {
-      const lower = Halves.low(c), upper = Halves.high(c);
-      sumLow = f64x2.add(sumLow, lower);
-      sumHigh = f64x2.add(sumHigh, upper);
-      productLow = f64x2.add(productLow, f64x2.mul(lower, Halves.low(d)));
-      productHigh = f64x2.add(productHigh, f64x2.mul(upper, Halves.high(d)));
+    v128.store(sumPtr, f64x2.add(v128.load(sumPtr), low));
+    v128.store(sumPtr, f64x2.add(v128.load(sumPtr, 16), high), 16);
+    v128.store(productPtr, f64x2.add(v128.load(productPtr), f64x2.mul(low, Halves.low(b))));
+    v128.store(productPtr, f64x2.add(v128.load(productPtr, 16), f64x2.mul(high, Halves.high(b))), 16);
+  }
+
+  /** Four columns of four rows a0 … a3 and b0 … b3. */
+  @inline
+  static addRows(
+    a0: v128, a1: v128, a2: v128, a3: v128, b0: v128, b1: v128, b2: v128, b3: v128, sumPtr: usize, productPtr: usize,
+  ): void {
+    Moments.addHalves(
+      Halves.low(a0), Halves.low(a1), Halves.low(a2), Halves.low(a3), Halves.low(b0), Halves.low(b1), Halves.low(b2), Halves.low(b3),
+      sumPtr, productPtr,
+    );
+    Moments.addHalves(
+      Halves.high(a0), Halves.high(a1), Halves.high(a2), Halves.high(a3), Halves.high(b0), Halves.high(b1), Halves.high(b2), Halves.high(b3),
+      sumPtr + 16, productPtr + 16,
+    );
+  }
+
+  /** Two columns in f64 of four rows, whose pairs are added first. */
+  @inline
+  static addHalves(
+    a0: v128, a1: v128, a2: v128, a3: v128, b0: v128, b1: v128, b2: v128, b3: v128, sumPtr: usize, productPtr: usize,
+  ): void {
+    v128.store(sumPtr, f64x2.add(v128.load(sumPtr), f64x2.add(f64x2.add(a0, a1), f64x2.add(a2, a3))));
+    const first = f64x2.add(f64x2.mul(a0, b0), f64x2.mul(a1, b1));
+    v128.store(productPtr, f64x2.add(v128.load(productPtr), f64x2.add(first, f64x2.add(f64x2.mul(a2, b2), f64x2.mul(a3, b3)))));
+  }
+
+  /** A column of a row, or where `count` is 4 of four that lie `far` apart, added up as four columns are. */
+  @inline
+  static column(aPtr: usize, bPtr: usize, far: usize, sumPtr: usize, productPtr: usize, count: i32): void {
+    const a0 = <f64>load<f32>(aPtr);
+    let sum = a0, product = a0 * <f64>load<f32>(bPtr);
+    if (count == 4) {
+      const a1 = <f64>load<f32>(aPtr + far), a2 = <f64>load<f32>(aPtr + far * 2), a3 = <f64>load<f32>(aPtr + far * 3);
+      sum = (sum + a1) + (a2 + a3);
+      product = (product + a1 * <f64>load<f32>(bPtr + far)) + (a2 * <f64>load<f32>(bPtr + far * 2) + a3 * <f64>load<f32>(bPtr + far * 3));
     }
-    v128.store(sumPtr, sumLow);
-    v128.store(sumPtr, sumHigh, 16);
-    v128.store(productPtr, productLow);
-    v128.store(productPtr, productHigh, 16);
+    store<f64>(sumPtr, load<f64>(sumPtr) + sum);
+    store<f64>(productPtr, load<f64>(productPtr) + product);
   }
 
-  /** A column of a row. */
+  /** All columns of a row, or where `count` is 4 of four that lie `far` apart. */
   @inline
-  static one(aPtr: usize, bPtr: usize, sumPtr: usize, productPtr: usize): void {
-    const a = <f64>load<f32>(aPtr);
-    store<f64>(sumPtr, load<f64>(sumPtr) + a);
-    store<f64>(productPtr, load<f64>(productPtr) + a * <f64>load<f32>(bPtr));
-  }
-
-  /** All columns of a row, or of two. */
-  @inline
-  static row(aPtr: usize, bPtr: usize, far: usize, rowBytes: usize, sumsPtr: usize, two: bool, squares: bool): void {
+  static row(aPtr: usize, bPtr: usize, far: usize, rowBytes: usize, sumsPtr: usize, count: i32, squares: bool): void {
     const productsPtr = sumsPtr + rowBytes * 2;
     let at: usize = 0;
-    for (; at + 16 <= rowBytes; at += 16) Moments.four(aPtr + at, bPtr + at, far, sumsPtr + at * 2, productsPtr + at * 2, two, squares);
-    for (; at < rowBytes; at += 4) {
-      Moments.one(aPtr + at, bPtr + at, sumsPtr + at * 2, productsPtr + at * 2);
-      if (two) Moments.one(aPtr + at + far, bPtr + at + far, sumsPtr + at * 2, productsPtr + at * 2);
+    for (; at + 16 <= rowBytes; at += 16) {
+      const a = aPtr + at, b = bPtr + at;
+      const a0 = v128.load(a), b0 = squares ? a0 : v128.load(b);
+      if (count == 4) {
+        const a1 = v128.load(a + far), a2 = v128.load(a + far * 2), a3 = v128.load(a + far * 3);
+        const b1 = squares ? a1 : v128.load(b + far);
+        const b2 = squares ? a2 : v128.load(b + far * 2);
+        const b3 = squares ? a3 : v128.load(b + far * 3);
+        Moments.addRows(a0, a1, a2, a3, b0, b1, b2, b3, sumsPtr + at * 2, productsPtr + at * 2);
+      } else Moments.addRow(a0, b0, sumsPtr + at * 2, productsPtr + at * 2);
     }
+    for (; at < rowBytes; at += 4) Moments.column(aPtr + at, bPtr + at, far, sumsPtr + at * 2, productsPtr + at * 2, count);
   }
 
   @inline
   static ofRows(aPtr: usize, bPtr: usize, rows: i32, columns: i32, sumsPtr: usize, squares: bool): void {
     const rowBytes = (<usize>columns) << 2;
-    const half = rows >> 1;
-    const far = <usize>half * rowBytes;
-    for (let i: i32 = 0; i < half; i++) {
-      Moments.row(aPtr, bPtr, far, rowBytes, sumsPtr, true, squares);
-      aPtr += rowBytes;
-      bPtr += rowBytes;
+    const quarter = rows >> 2;
+    const far = <usize>quarter * rowBytes;
+    for (let i: i32 = 0; i < quarter; i++, aPtr += rowBytes, bPtr += rowBytes) {
+      Moments.row(aPtr, bPtr, far, rowBytes, sumsPtr, 4, squares);
     }
-    if (rows & 1) Moments.row(aPtr + far, bPtr + far, 0, rowBytes, sumsPtr, false, squares);
+    aPtr += far * 3;
+    bPtr += far * 3;
+    for (let i = rows & 3; i > 0; i--, aPtr += rowBytes, bPtr += rowBytes) {
+      Moments.row(aPtr, bPtr, 0, rowBytes, sumsPtr, 1, squares);
+    }
   }
 }
 
