@@ -35,7 +35,7 @@ export const dataOptions = {
   },
   context: {
     kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536,
-    help: 'text: tokens of a window (default: as many as the network given takes, else 64)',
+    help: 'text and tokens: length of a window in tokens (default: as many as the network given takes, else 64)',
   },
   vocabulary: {
     kind: 'string', reads: thatFile, metavar: 'FILE',
@@ -107,8 +107,8 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
       trainCount: values['train-count'],
     });
   }
-  for (const option of ['context', 'vocabulary'] as const)
-    if (values[option] !== undefined) throw new UsageError(`--${option} is for --data text:PATH`);
+  if (values.context !== undefined) throw new UsageError('--context is for --data text:PATH, tokens:FILE');
+  if (values.vocabulary !== undefined) throw new UsageError('--vocabulary is for --data text:PATH');
   const normalisation = normalisationOf(values);
   const choices: LoadChoices = {
     seed: values['data-seed'] ?? 1,

@@ -1,5 +1,6 @@
 /** Exit codes, and the errors that only a command line can make. */
 import { TrajportError } from '../core/errors.ts';
+import type { ErrorCode } from '../core/errors.ts';
 import { printable } from '../report/text.ts';
 
 /** What the process answers. Documented in docs/cli.md; a code never changes meaning between versions. */
@@ -80,10 +81,13 @@ export function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError';
 }
 
+/** Errors about an option that are answered by another command line: also micro-batches of a network with batch norm. */
+const ofTheCommandLine: readonly ErrorCode[] = ['invalid-argument', 'unsupported'];
+
 export function exitCodeOf(error: unknown): ExitCode {
   if (isAbort(error)) return exitCodes.interrupted;
   if (error instanceof UsageError) return exitCodes.usage;
-  if (error instanceof OptionError) return error.cause.code === 'invalid-argument' ? exitCodes.usage : exitCodeOf(error.cause);
+  if (error instanceof OptionError) return ofTheCommandLine.includes(error.cause.code) ? exitCodes.usage : exitCodeOf(error.cause);
   if (error instanceof FileError) return exitCodes.badInput;
   if (error instanceof TrajportError) {
     if (error.code === 'budget' || error.code === 'out-of-memory') return exitCodes.outOfMemory;

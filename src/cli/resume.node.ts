@@ -192,12 +192,14 @@ function inOptions(differences: readonly JobDifference[], values: Readonly<Recor
     // The number of iterations follows from the epochs unless it is what was asked for.
     if (name === 'settings.iterations') return values['iterations'] === undefined && named.get('settings.epochs')?.stored !== null;
     if (name === 'settings.data') return named.has('inputs.data');
+    // Where no file gave the first weights, seed and network did.
+    if (name === 'inputs.initial') return values['initial'] === undefined && (named.has('settings.seed') || named.has('inputs.graph'));
     const leader = named.get(followers[name] ?? '');
     return leader !== undefined && leader.now === now && leader.stored === stored;
   };
   const said = differences.filter((one) => !follows(one)).map(({ name, now, stored }) => {
     const [part, key = ''] = name.split('.', 2);
-    if (part === 'inputs') return `another ${inputNames[key] ?? key}`;
+    if (part === 'inputs') return `another ${key === 'target' && values['target'] === undefined ? key : (inputNames[key] ?? key)}`;
     if (part === 'binaries') return 'another version of trajport';
     if (part === 'kind') return `of ${differenceText(stored)}`;
     return `${optionOf(key, specs) ?? key} ${differenceText(stored)} → ${differenceText(now)}`;

@@ -75,6 +75,7 @@ it('other settings are refused and say what differs; --resume new starts over', 
   // What follows from other settings is not laid to an option that nobody gave: iterations from epochs and batches.
   const batches = await run(training('out.zip').map((arg, i, args) => (args[i - 1] === '--batch-size' ? '32' : arg)));
   expect(batches.stderr).toContain("resume point: --batch-size 16 → 32\n");
+  expect((await run(training('out.zip', '--seed', '9'))).stderr).toMatch(/resume point: --seed \d+ → 9\n/);
   const fresh = await run(training('out.zip', '--resume', 'new'));
   expect(jsonLines(fresh.stdout).filter(({ event }) => event === 'continued')).toEqual([]);
   expect(sha256('out.zip')).toBe(whole);
@@ -103,7 +104,7 @@ it('calls what differs in a transfer by its options, and the micro-batch that is
   expect(code).toBe(3);
   expect(stderr).toContain(`error: ${path('p.safetensors.resume')}: holds another job's resume point: --steps 10 → 4, `);
   expect(stderr).toContain(', --batch-size 64 → 128, ');
-  expect(stderr).toContain('another --data, another start of the trajectory, another end of the trajectory, another --target');
+  expect(stderr).toContain('another --data, another start of the trajectory, another end of the trajectory, another target');
   expect(stderr).not.toMatch(/micro|settings\.|inputs\./);
   writeFileSync(path('p.safetensors.resume'), Buffer.concat([Buffer.from('TRJPNT01'), Buffer.alloc(90)]));
   const damaged = await run(['transfer', 'whole.zip', '--target-seed', '2', '--data', 'a', '--method', 'naive', '--out', 'p.safetensors']);

@@ -27,7 +27,7 @@ const options = {
   ...shapeOptions,
   rules: {
     ...rulesOption,
-    help: 'JSON list of { from, to, transpose?, part? }: renames, turns and joins tensors (with --like: those of FILE); see docs/formats.md',
+    help: 'JSON list of { from, to, view?, transpose?, shape?, part? }: renames, turns and joins tensors (with --like: those of FILE); see docs/formats.md',
   },
   like: {
     ...likeOption,

@@ -32,7 +32,7 @@ const options = {
   'pixel-std': normalisationOptions['pixel-std'],
   rules: {
     ...rulesOption,
-    help: "JSON list of { from, to, transpose?, part? }: names in the files to the network's; see docs/formats.md",
+    help: "JSON list of { from, to, view?, transpose?, shape?, part? }: names in the files to the network's; see docs/formats.md",
   },
   'zero-head': {
     kind: 'flag',
