@@ -53,7 +53,7 @@ export const transferOptions = {
   },
   'history-budget': {
     kind: 'bytes',
-    field: ['historyBudgetBytes', 'budgetBytes'],
+    field: 'historyBudgetBytes',
     metavar: 'SIZE',
     help: `cap of the gradient history (default ${formatBytes(DEFAULT_HISTORY_BUDGET_BYTES)})`,
   },

@@ -4,7 +4,7 @@
 import { runBreathing } from '../core/breather.ts';
 import type { Breather } from '../core/breather.ts';
 import type { Core } from '../core/core.ts';
-import { InvalidArgumentError } from '../core/errors.ts';
+import { BudgetError, InvalidArgumentError } from '../core/errors.ts';
 import type { Batch } from '../data/batch.ts';
 import type { GradientResult, Network } from '../gradient/network.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
@@ -70,8 +70,20 @@ export function matchingFor(shared: TransferContext, oracleTarget: NetworkState 
   const { core, spec, settings } = shared;
   const { method, historyBudgetBytes: budgetBytes, normalise, frozenGroups } = settings;
   if (method === 'naive') return { match: async () => undefined, history: undefined };
-  const history = new GradientHistory(core, spec, { budgetBytes, normalise, frozenGroups });
-  return { match: matcherFor(method, { ...shared, history }, oracleTarget), history };
+  try {
+    const history = new GradientHistory(core, spec, { budgetBytes, normalise, frozenGroups });
+    const match = matcherFor(method, { ...shared, history }, oracleTarget);
+    return { match: (step, previous) => match(step, previous).catch(throwAsOption), history };
+  } catch (error) {
+    return throwAsOption(error);
+  }
+}
+
+/** The history's `budgetBytes` is `historyBudgetBytes` to whoever called `transfer`. */
+function throwAsOption(error: unknown): never {
+  if (!(error instanceof BudgetError) || error.field !== 'budgetBytes') throw error;
+  const { expected, got, requiredBytes } = error;
+  throw new BudgetError({ field: 'historyBudgetBytes', expected, got, requiredBytes });
 }
 
 function matcherFor(method: Exclude<TransferMethod, 'naive'>, context: MatchingContext, oracleTarget: NetworkState | undefined): Matcher {

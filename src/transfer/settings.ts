@@ -78,7 +78,7 @@ export interface TransferChoices {
   readonly normalise?: boolean;
   /** Permutation groups that stay the identity. */
   readonly frozenGroups?: readonly string[];
-  /** Parameters, by name or by a prefix that ends at a dot, whose update is not carried over: the target keeps its own. */
+  /** Parameters whose update is not carried over, so that the target keeps its own: by name, or `linear2` for all of `linear2.*`. */
   readonly skipParameters?: readonly string[];
   /**
    * Whether the last layer begins with zeros, in the source's trajectory and in the target: all that the source's became is then

@@ -44,9 +44,9 @@ export interface TrainResult {
 /**
  * Trains `graph` on `data`, which must not change until the call has ended: images are read batch by batch. Weights are copied, and the
  * result shares no memory with them.
- * @throws InvalidArgumentError for options, shapes and labels that do not fit; NotFiniteError when loss or weights diverge;
- *   OutOfMemoryError at the heap's cap; of `resume` InvalidArgumentError for the point of another job, IntegrityError where
- *   none is whole, and what its store throws. Rejects with the signal's reason when aborted, after a last resume point.
+ * @throws InvalidArgumentError for options, shapes and labels that do not fit, UnsupportedError for `microBatch` with batch norm,
+ *   NotFiniteError when loss or weights diverge, OutOfMemoryError at the heap's cap; of `resume` InvalidArgumentError for the
+ *   point of another job, IntegrityError where none is whole, and what its store throws. Rejects with the signal's reason when aborted, after a last resume point.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const job = readJob(options);

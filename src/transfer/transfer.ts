@@ -49,8 +49,9 @@ export interface TransferResult {
  * Transfers the source's trajectory to the target. Data, the states of the source and `oracleTarget` must not change
  * until the call has ended: they are read as the steps need them, and hashed beforehand. The target is copied, and the
  * result shares no memory with it.
- * @throws InvalidArgumentError for options and inputs that do not fit, NotFiniteError for NaN or infinite weights, of inputs or result,
- *   BudgetError when the gradient history cannot fit its budget, OutOfMemoryError at the heap's cap; of `resume`
+ * @throws InvalidArgumentError for options and inputs that do not fit, UnsupportedError for a smaller `microBatch` with batch norm,
+ *   NotFiniteError for NaN or infinite weights, of inputs or result, BudgetError when the gradient history cannot fit its
+ *   budget, OutOfMemoryError at the heap's cap; of `resume`
  *   InvalidArgumentError for the point of another job, IntegrityError where none is whole, and what its store throws.
  *   Rejects with the signal's reason when aborted; the resume point of the last whole step stays.
  */
