@@ -1,4 +1,4 @@
-/** The library's examples in docs/formats.md, docs/resume.md and docs/format.md, as they stand there, in a process of their own. */
+/** The library's examples in docs, as they stand there, in a process of their own. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,9 +11,10 @@ import { generateTaskPair, initialise, openCompute, parameterLayout, preset, sta
 import { idxImages, idxLabels, root } from '../cli/fixtures.ts';
 
 const examplesOf = (page: string): string[] =>
-  [...readFileSync(join(root, 'docs', page), 'utf8').matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code as string);
+  [...readFileSync(join(root, 'docs', page), 'utf8').matchAll(/^```[tj]s\n(.*?)^```/gms)].map(([, code]) => code as string);
 
 let folder: string;
+const library = pathToFileURL(join(root, 'dist', 'index.js')).href;
 /** Runs TypeScript where the files of `beforeAll` are; the imports of several examples may repeat one another. */
 function run(...parts: readonly string[]): string {
   const imports = new Set<string>();
@@ -24,7 +25,6 @@ function run(...parts: readonly string[]): string {
     const known = named.get(from as string) ?? new Set();
     named.set(from as string, new Set([...known, ...(names as string).split(', ')]));
   }
-  const library = pathToFileURL(join(root, 'dist', 'index.js')).href;
   const head = [...named].map(([from, names]) => `import { ${[...names].join(', ')} } from '${from === 'trajport' ? library : from}';`);
   const { code } = transformSync([...head, ...rest].join('\n'), { loader: 'ts', target: 'node20', format: 'esm' });
   writeFileSync(join(folder, 'example.mjs'), code);
@@ -96,4 +96,18 @@ const get = async (key, { range }) => {
 const env = { BUCKET: { get } };
 `;
   expect(run(bucket, example, "console.log(state.parameters.get('linear1.weight').shape.join());")).toBe('512,784');
+});
+
+it('docs/gradient.md: two workers, and the bytes of none', () => {
+  const [worker, example] = examplesOf('gradient.md') as [string, string];
+  const served = worker.replace("'trajport'", JSON.stringify(library)).replace('(self)', '(parentPort)');
+  writeFileSync(join(folder, 'gradient-worker.js'), `import { parentPort } from 'node:worker_threads';\n${served}`);
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+  const [there] = examplesOf('formats.md') as [string];
+  const said = run(
+    DATA, there, "import { Worker } from 'node:worker_threads';\n", example,
+    "const alone = await transfer({ source, target, data, method: 'fgmt', seed: 1 });\n",
+    'console.log(workers.size, result.record.sha256 === alone.record.sha256);\n',
+  );
+  expect(said).toBe('2 true');
 });
