@@ -416,7 +416,7 @@ describe('trajport inspect against a network', () => {
     const json = await run('inspect', 'state-dict.pt', '--graph', 'wider.json', '--json');
     expect(json.code).toBe(1);
     expect(jsonLines(json.stdout)).toMatchObject([{
-      event: 'fit', fits: false, missing: [{ name: 'stem.weight', shape: [2, 1, 3, 3] }, { name: 'stem.bias' }],
+      event: 'result', kind: 'fit', fits: false, missing: [{ name: 'stem.weight', shape: [2, 1, 3, 3] }, { name: 'stem.bias' }],
       misshapen: [{ to: 'head.weight', expected: [5, 8], got: [3, 8] }, { to: 'head.bias' }],
     }]);
   });
@@ -467,7 +467,7 @@ describe('trajport inspect against a network', () => {
 describe('weights of any kind', () => {
   it('are taken where weights are asked for', async () => {
     const inspected = await run('inspect', 'state-dict.pt', '--json');
-    expect(jsonLines(inspected.stdout)[0]).toMatchObject({ event: 'weights', format: 'pytorch' });
+    expect(jsonLines(inspected.stdout)[0]).toMatchObject({ event: 'result', kind: 'weights', format: 'pytorch' });
     writeImageFolder(join(directory, 'images'), { size: 4, classes: 3 });
     const evaluated = await run('evaluate', 'run/epoch-10.pt', '--graph', 'network.json', '--data', 'images', '--json');
     expect({ code: evaluated.code, stderr: evaluated.stderr }).toEqual({ code: 0, stderr: '' });

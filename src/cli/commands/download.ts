@@ -67,6 +67,7 @@ export const download = defineCommand({
       output.record({ event: 'file', path, sha256: file.sha256, bytes: bytes.length, fetched: present === undefined });
       if (members.length > 0) await unpack(context, members, file, bytes);
     }
+    output.record({ event: 'result', command: 'download', sets: chosen, to: values.to });
     return exitCodes.ok;
   },
 });

@@ -77,12 +77,14 @@ const MEMBERS_WIDTH = 72;
 /** Training checkpoints keep every number of their optimiser's settings. */
 const METADATA_SHOWN = 12;
 
+const inspected = { event: 'result', command: 'inspect' } as const;
+
 function inspectBundle({ output }: Context, path: string, bundle: TrajectoryBundle): void {
   const { graph } = bundle;
   const spec = derivePermutationSpec(graph);
   const held = new Map(heldGroups(spec, []).map(({ id, reason }) => [id, reason]));
   const groups = spec.groups.map(({ id, size, members }) => ({ id, size, members, ...(held.has(id) ? { held: held.get(id) } : {}) }));
-  output.record({ event: 'bundle', path, graph, groups, checkpoints: bundle.checkpoints, manifest: bundle.manifest });
+  output.record({ ...inspected, kind: 'bundle', path, graph, groups, checkpoints: bundle.checkpoints, manifest: bundle.manifest });
   output.text([output.style('bold', printable(path)), graphSummary(graph), ...trainingSummary(bundle.training)].join('\n'));
   output.text(layersTable(output, graph));
   output.text(
@@ -131,7 +133,7 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
   remarkNotFinite(output, path, file.tensors);
   const tensors = [...file.tensors].map(([name, { dtype, shape, bytes }]) => ({ name, dtype, shape, bytes: bytes.byteLength }));
   const elements = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  output.record({ event: 'weights', path, format: file.format, metadata: Object.fromEntries(file.metadata), tensors });
+  output.record({ ...inspected, kind: 'weights', path, format: file.format, metadata: Object.fromEntries(file.metadata), tensors });
   output.text(
     `${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]}: ${tensors.length} tensors, ${formatInteger(elements)} numbers\n`,
   );
@@ -205,7 +207,8 @@ async function inspectFit(
   const fits = (network: ModelGraph): boolean => reportOn(network).fits || fitsWithoutHead(network, file, rules);
   const width = fits(graph) ? undefined : await fittingWidth(values, report.misshapen, fits);
   output.record({
-    event: 'fit', path, format: file.format, ...report, fitsWithoutHead: headless, ...(width === undefined ? {} : { fittingWidth: width }),
+    ...inspected, kind: 'fit', path, format: file.format, ...report, fitsWithoutHead: headless,
+    ...(width === undefined ? {} : { fittingWidth: width }),
   });
   output.text(`${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]} against ${graphSummary(graph)}\n`);
   if (ordered.length > 0)

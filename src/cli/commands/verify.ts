@@ -45,7 +45,10 @@ export const verifyCommand = defineCommand({
       output.text(`${mark(context, report.passed)} hashes of ${bundle.checkpoints.length} checkpoints, ${formatBytes(bytes)}`);
       for (const { labels, error } of faults(report))
         output.text(`  ${labels.map(printable).join(', ')}: ${error.field}: expected ${error.expected}, got ${error.got}`);
-      if (!report.passed) return exitCodes.fellShort;
+      if (!report.passed) {
+        output.record({ event: 'result', command: 'verify', passed: false });
+        return exitCodes.fellShort;
+      }
       const state = await bundle.readCheckpoint(checkpointIndex(bundle, values.checkpoint), signal);
       const same = await checkFunction(context, bundle.graph, state, values.seed);
       return same ? exitCodes.ok : exitCodes.fellShort;
