@@ -160,6 +160,8 @@ try {
     }
   }
   run(join(folder, 'node_modules', '.bin', 'trajport'), ['--help'], folder);
+  // Of a folder that is installed already only the link is npm's.
+  run(join(root, 'build', 'package', 'dist', 'cli.js'), ['--version'], folder);
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

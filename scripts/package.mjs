@@ -1,6 +1,6 @@
 // `npm run package`: writes build/package, what would be published: no dependencies, because esbuild has bundled tfjs and
 // fflate into dist/, and therefore with their licence notices.
-import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureInstalled, root, run } from './setup.mjs';
 
@@ -24,6 +24,8 @@ export async function writePackage() {
   rmSync(target, { recursive: true, force: true });
   mkdirSync(target, { recursive: true });
   cpSync(at('dist'), join(target, 'dist'), { recursive: true });
+  // npm makes it so when it installs, but an installed folder is a link, whose file the next package replaces.
+  chmodSync(join(target, 'dist', 'cli.js'), 0o755);
   for (const file of ['README.md', 'LICENSE', 'CHANGELOG.md']) {
     if (existsSync(at(file))) copyFileSync(at(file), join(target, file));
   }

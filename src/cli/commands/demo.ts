@@ -5,9 +5,11 @@ import { writeBundleTo } from '../../bundle/writer.ts';
 import { limits } from '../../core/limits.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import { findHead } from '../../model/head.ts';
+import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import { transferMethods } from '../../index.ts';
 import type { TransferMethod } from '../../index.ts';
 import type { ImageSet } from '../../data/image-set.ts';
+import { requireZeroHead } from '../../transfer/settings.ts';
 import { defaultPortSettings, methodLabels, portFineTune } from '../../experiments/port-fine-tune.ts';
 import type { PortOutcome, PortRow, PortSettings, Task } from '../../experiments/port-fine-tune.ts';
 import { transferFigure } from '../../report/figure.ts';
@@ -73,7 +75,15 @@ const options = {
     default: defaultPortSettings.learningRate,
     help: 'SGD with momentum 0.9, for all training',
   },
-  steps: { kind: 'integer', metavar: 'T', minimum: 1, maximum: 1000, default: defaultPortSettings.steps, help: 'steps of each port' },
+  steps: {
+    kind: 'integer',
+    field: 'steps',
+    metavar: 'T',
+    minimum: 1,
+    maximum: 1000,
+    default: defaultPortSettings.steps,
+    help: 'steps of each port',
+  },
   'batches-per-step': {
     kind: 'integer',
     field: 'batchesPerStep',
@@ -162,6 +172,8 @@ async function compareAndWrite(
     zeroHead: !values['kept-heads'] && findHead(graph) !== undefined,
     iterations,
   };
+  // Else the first port says so, once all networks of a pair are trained.
+  if (settings.zeroHead) requireZeroHead(graph, { method: 'gmt', steps: settings.steps }, derivePermutationSpec(graph), () => false);
   output.text(
     `${output.style('bold', 'Base v1 was fine-tuned from task A to task B. Its fine-tune is ported to base v2.')}\n` +
       `${settings.zeroHead ? '  Last layers of the bases, which answer task A, are zeros before each port (--kept-heads keeps them).\n' : ''}` +
