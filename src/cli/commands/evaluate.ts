@@ -45,7 +45,7 @@ export const evaluateCommand = defineCommand({
       run: 'trajport evaluate v2-ported.safetensors --graph fine-tune.zip --data generated:after',
     },
     { say: 'every checkpoint of a bundle', run: 'trajport evaluate fine-tune.zip --data generated:after' },
-    { say: 'a PyTorch MLP saved as safetensors', run: 'trajport evaluate mlp.safetensors --model mlp --widths 512,512 --data mnist' },
+    { say: 'a PyTorch MLP saved as safetensors', run: 'trajport evaluate mlp.safetensors --model mlp --widths 512,512 --data images/mnist' },
   ],
   async run(context, values, [path]) {
     const { output, signal, compute } = context;

@@ -50,7 +50,7 @@ export const planCommand = defineCommand({
   passedOver,
   examples: [
     { say: 'for a bundle', run: 'trajport plan fine-tune.zip' },
-    { say: 'for a network that does not exist yet', run: 'trajport plan --model mlp --widths 4096 --data mnist --steps 10' },
+    { say: 'for a network that does not exist yet', run: 'trajport plan --model mlp --widths 4096 --data images/mnist --steps 10' },
     { say: 'for large images, without having any', run: 'trajport plan --model resnet18 --input 3,224,224 --classes 1000 --method fgmt' },
     {
       say: 'on an edge worker',

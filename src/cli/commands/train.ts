@@ -111,7 +111,7 @@ export const trainCommand = defineCommand({
     },
     {
       say: 'on MNIST, as the paper does',
-      run: 'trajport train --data mnist --model mlp --widths 4096 --epochs 10 --out source.trajectory.zip',
+      run: 'trajport train --data images/mnist --model mlp --widths 4096 --epochs 10 --out source.trajectory.zip',
     },
     {
       say: 'a small language model on a text, byte by byte',
@@ -119,7 +119,7 @@ export const trainCommand = defineCommand({
     },
     {
       say: 'a convolutional net with AdamW',
-      run: 'trajport train --data cifar10 --model conv8 --width 0.5 --optimiser adamw --out conv.zip',
+      run: 'trajport train --data images/cifar10 --model conv8 --width 0.5 --optimiser adamw --out conv.zip',
     },
   ],
   notes: [

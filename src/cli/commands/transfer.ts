@@ -119,7 +119,7 @@ export const transferCommand = defineCommand({
     },
     {
       say: 'to a network that was never trained',
-      run: 'trajport transfer source.trajectory.zip --target-seed 2 --data mnist --out ported.safetensors --record record.json',
+      run: 'trajport transfer source.trajectory.zip --target-seed 2 --data images/mnist --out ported.safetensors --record record.json',
     },
     {
       say: "keep the new base's head, choose the step without labels",

@@ -28,7 +28,7 @@ export const verifyCommand = defineCommand({
   options,
   examples: [
     { say: 'everything in a bundle', run: 'trajport verify fine-tune.zip' },
-    { say: 'weights of your own', run: 'trajport verify mlp.safetensors --model mlp --widths 512 --data mnist' },
+    { say: 'weights of your own', run: 'trajport verify mlp.safetensors --model mlp --widths 512 --data images/mnist' },
     { say: 'a network by name, with random weights', run: 'trajport verify --model resnet18 --input 3,64,64 --classes 10' },
   ],
   notes: ['Exit code 1 where a hash disagrees or the function changes: then the weights must not be transferred.'],
