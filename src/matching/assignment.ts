@@ -31,6 +31,7 @@ export interface SimilarityMatrix {
 const methods: readonly AssignmentMethod[] = ['auto', 'sparse', 'dense'];
 
 export interface AssignmentOptions {
+  /** `sparse` works on candidate lists, `dense` on the whole matrix, `auto` (default) chooses. All are exact. */
   readonly method?: AssignmentMethod;
   /**
    * Duals of a similar problem of the same size, say the last step's. They change the time taken, not the optimal value
@@ -38,7 +39,7 @@ export interface AssignmentOptions {
    * the duals of unassigned columns must start from zero.
    */
   readonly warmStart?: Duals;
-  /** Also computes `certificate`, in one more pass over the matrix. */
+  /** Also computes `certificate`, in one more pass over the matrix. Default false. */
   readonly certify?: boolean;
   /**
    * Looked at between pieces of some milliseconds; throws its reason. Without returning to the event loop nothing of the caller's can
@@ -62,6 +63,8 @@ export interface AssignmentResult {
 
 /**
  * Solves the linear sum assignment problem exactly.
+ *
+ * @param options `maximize` (default true): the largest sum; false: the smallest.
  *
  * A pair that must not be assigned is marked −Infinity when maximising, +Infinity when minimising.
  * @throws InvalidArgumentError for an option that there is not, when sizes and data disagree, or no complete assignment
