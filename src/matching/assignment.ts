@@ -64,9 +64,8 @@ export interface AssignmentResult {
 /**
  * Solves the linear sum assignment problem exactly.
  *
- * @param options `maximize` (default true): the largest sum; false: the smallest.
- *
  * A pair that must not be assigned is marked −Infinity when maximising, +Infinity when minimising.
+ * @param options `maximize` (default true): the largest sum; false: the smallest.
  * @throws InvalidArgumentError for an option that there is not, when sizes and data disagree, or no complete assignment
  *   avoids the forbidden pairs.
  * @throws NotFiniteError for NaN or for an infinity that is not the mark of a forbidden pair.
