@@ -1,4 +1,5 @@
 /** Which data the options name. */
+import { onlyDefined } from '../core/only-defined.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { splitRows } from '../data/split.ts';
@@ -112,11 +113,13 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
   const normalisation = normalisationOf(values);
   const choices: LoadChoices = {
     seed: values['data-seed'] ?? 1,
-    ...(values['train-count'] === undefined ? {} : { trainCount: values['train-count'] }),
-    ...(values.classes === undefined ? {} : { classes: values.classes }),
-    ...(graph === undefined ? {} : { networkClasses: outputClasses(graph) }),
-    ...(values['pixel-maximum'] === undefined ? {} : { pixelMaximum: values['pixel-maximum'] }),
-    ...(normalisation === undefined ? {} : { normalisation }),
+    ...onlyDefined({
+      trainCount: values['train-count'],
+      classes: values.classes,
+      networkClasses: graph === undefined ? undefined : outputClasses(graph),
+      pixelMaximum: values['pixel-maximum'],
+      normalisation,
+    }),
   };
   return loadImages(data, part, choices, compute);
 }

@@ -1,4 +1,5 @@
 /** Which network the options name: by `--model`, shaped by the data or by hand, or that of `--graph`. */
+import { onlyDefined } from '../core/only-defined.ts';
 import { limits } from '../core/limits.ts';
 import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
@@ -152,14 +153,10 @@ export async function graphOf(
   const options: PresetOptions = {
     input: 'input' in data ? data.input : isTokenSet(data) ? [data.length] : [data.channels, data.height, data.width],
     classes: data.classes,
-    ...(values.widths === undefined ? {} : { widths: values.widths }),
-    ...(values.width === undefined ? {} : { width: values.width }),
-    ...(values.depth === undefined ? {} : { depth: values.depth }),
-    ...(values.heads === undefined ? {} : { heads: values.heads }),
-    ...(values.patch === undefined ? {} : { patch: values.patch }),
-    ...(values.activation === undefined ? {} : { activation: values.activation }),
-    ...(values['no-bias'] ? { bias: false } : {}),
-    ...(values.stem === undefined ? {} : { stem: values.stem }),
+    ...onlyDefined({
+      widths: values.widths, width: values.width, depth: values.depth, heads: values.heads, patch: values.patch,
+      activation: values.activation, bias: values['no-bias'] ? false : undefined, stem: values.stem,
+    }),
   };
   return preset(name, options);
 }

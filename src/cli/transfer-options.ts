@@ -1,9 +1,12 @@
 /** Options that say how to transfer, which `plan` and `transfer` share. */
+import { onlyDefined } from '../core/only-defined.ts';
 import { limits } from '../core/limits.ts';
 import { solverNames, stopRules, transferMethods } from '../index.ts';
+import type { TransferChoices } from '../index.ts';
 import { formatBytes } from '../report/text.ts';
 import { DEFAULT_BATCH_SIZE } from '../transfer/inputs.ts';
 import { DEFAULT_HISTORY_BUDGET_BYTES } from '../transfer/settings.ts';
+import type { ValuesOf } from './arguments.ts';
 
 export const transferOptions = {
   method: {
@@ -113,3 +116,31 @@ export const scoringOptions = {
     help: 'mini-batches to re-estimate batch-norm statistics from (default 20)',
   },
 } as const;
+
+/** Choices that no option here makes: `transfer` alone reads them, from options of its own. */
+export type ChoicesApart = 'microBatch' | 'zeroHead' | 'start' | 'loss';
+
+/** A command that takes only some of the options has no values of the others. */
+type ChoiceValues = Partial<ValuesOf<Omit<typeof transferOptions, 'method'> & typeof partOptions & typeof scoringOptions>>;
+
+/** The choices that the options above make. The type names every one, so that a new one cannot be forgotten. */
+export function choicesOf(values: ChoiceValues): Omit<TransferChoices, ChoicesApart> {
+  return onlyDefined({
+    steps: values.steps,
+    trajectory: values.trajectory,
+    schedule: values.schedule,
+    batchesPerStep: values['batches-per-step'],
+    gmtBatches: values['gmt-batches'],
+    batchSize: values['batch-size'],
+    heldOutFraction: values['held-out'],
+    heldOutSeed: values['held-out-seed'],
+    stopRule: values['stop-rule'],
+    statisticsBatches: values['statistics-batches'],
+    historyBudgetBytes: values['history-budget'],
+    normalise: values['normalise-terms'],
+    frozenGroups: values.freeze,
+    skipParameters: values.skip,
+    maxSweeps: values['max-sweeps'],
+    solver: values.solver,
+  } satisfies { readonly [K in Exclude<keyof TransferChoices, ChoicesApart>]: TransferChoices[K] | undefined });
+}

@@ -1,6 +1,7 @@
 /** `trajport plan`: what a transfer will cost, before running it. */
 import { transferMethods } from '../../index.ts';
 import type { PlanOptions, TransferMethod, TransferPlan } from '../../index.ts';
+import { onlyDefined } from '../../core/only-defined.ts';
 import { limits } from '../../core/limits.ts';
 import { heldOutCount } from '../../data/split.ts';
 import { formatBytes, formatCount, formatDuration, formatInteger, formatQuantity, printable } from '../../report/text.ts';
@@ -22,7 +23,7 @@ import type { PlannedInputs } from '../plan-inputs.ts';
 import { graphSummary } from '../summaries.ts';
 import { requireTakenByNetwork } from '../taken-options.ts';
 import { openBundleFile } from '../weights.node.ts';
-import { partOptions, scoringOptions, transferOptions } from '../transfer-options.ts';
+import { choicesOf, partOptions, scoringOptions, transferOptions } from '../transfer-options.ts';
 import { transferCommand } from './transfer.ts';
 
 // Neither changes what a transfer takes.
@@ -91,7 +92,7 @@ export const planCommand = defineCommand({
     const heap = planHeap(common, values, limit, output);
     const flopsPerSecond = measureFlopRate((await compute()).core);
     const plans = methods.map((name) => planWithYardsticks(
-        { ...common, ...heap.chosen, method: name, ...(flopsPerSecond === undefined ? {} : { flopsPerSecond }) },
+        { ...common, ...heap.chosen, ...onlyDefined({ flopsPerSecond }), method: name },
         inputs?.testImages ?? 0,
         limit,
       ));
@@ -116,24 +117,9 @@ export const planCommand = defineCommand({
 type Values = ValuesOf<typeof options> & GlobalValues;
 type Common = Omit<PlanOptions, 'method'>;
 
+/** The choices of the options; what is held out as the bundle's training did, where its record is of this data. */
 function optionsOf(values: Values, inputs: PlannedInputs | undefined): Omit<Common, 'graph'> {
-  const heldOut = inputs?.heldOutFraction ?? values['held-out'];
-  return {
-    trajectory: values.trajectory,
-    ...(values['gmt-batches'] === undefined ? {} : { gmtBatches: values['gmt-batches'] }),
-    ...(values['batches-per-step'] === undefined ? {} : { batchesPerStep: values['batches-per-step'] }),
-    ...(values['history-budget'] === undefined ? {} : { historyBudgetBytes: values['history-budget'] }),
-    ...(values['statistics-batches'] === undefined ? {} : { statisticsBatches: values['statistics-batches'] }),
-    ...(inputs === undefined ? {} : { images: inputs.images }),
-    ...(heldOut === undefined ? {} : { heldOutFraction: heldOut }),
-    ...(values['stop-rule'] === undefined ? {} : { stopRule: values['stop-rule'] }),
-    ...(values['batch-size'] === undefined ? {} : { batchSize: values['batch-size'] }),
-    ...(values.steps === undefined ? {} : { steps: values.steps }),
-    ...(values.solver === undefined ? {} : { solver: values.solver }),
-    ...(values['max-sweeps'] === undefined ? {} : { maxSweeps: values['max-sweeps'] }),
-    ...(values.freeze === undefined ? {} : { frozenGroups: values.freeze }),
-    ...(values.skip === undefined ? {} : { skipParameters: values.skip }),
-  };
+  return { ...choicesOf(values), ...onlyDefined({ images: inputs?.images, heldOutFraction: inputs?.heldOutFraction ?? values['held-out'] }) };
 }
 
 /** The micro-batch that was asked for; and where the heap has no room for it, what has. */
@@ -146,7 +132,7 @@ function planHeap(
   const batchSize = planned({}).microBatch;
   const most = mostFitting({ ...common, method: 'fgmt' }, limit);
   const asked = microBatchOf(values, common.graph, batchSize, output, () => most ?? 1);
-  const chosen = asked === undefined ? {} : { microBatch: asked };
+  const chosen = onlyDefined({ microBatch: asked });
   const { heap } = planned(chosen).bytes;
   if (heap <= limit) return { chosen };
   const images = asked ?? batchSize;

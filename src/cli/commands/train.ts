@@ -4,6 +4,7 @@ import { writeBundleTo } from '../../bundle/writer.ts';
 import type { BundleContent, CheckpointContent } from '../../bundle/writer.ts';
 import type { Core } from '../../core/core.ts';
 import { TrajportError } from '../../core/errors.ts';
+import { onlyDefined } from '../../core/only-defined.ts';
 import { limits } from '../../core/limits.ts';
 import { splitRows } from '../../data/split.ts';
 import { normalisationRecord } from '../../data/normalisation.ts';
@@ -152,11 +153,7 @@ export const trainCommand = defineCommand({
         data,
         batchSize,
         ...trainingChoices(values),
-        ...(initial === undefined ? {} : { initial }),
-        ...(loss === undefined ? {} : { loss }),
-        ...(microBatch === undefined ? {} : { microBatch }),
-        ...(workers === undefined ? {} : { workers }),
-        ...(job.resume === undefined ? {} : { resume: job.resume }),
+        ...onlyDefined({ initial, loss, microBatch, workers, resume: job.resume }),
         compute: await compute(),
         signal,
         onProgress: ({ done, total, detail, evaluations }) => {
@@ -263,8 +260,7 @@ function trainingChoices(values: Values): Omit<TrainOptions, 'graph' | 'data' | 
     learningRateSchedule: values['learning-rate-schedule'],
     heldOutFraction: values['held-out'],
     ...(values.iterations === undefined ? { epochs: values.epochs ?? DEFAULT_EPOCHS } : { iterations: values.iterations }),
-    ...(values.checkpoints === undefined ? {} : { checkpointEpochs: values.checkpoints }),
-    ...(values['checkpoint-iterations'] === undefined ? {} : { checkpointIterations: values['checkpoint-iterations'] }),
+    ...onlyDefined({ checkpointEpochs: values.checkpoints, checkpointIterations: values['checkpoint-iterations'] }),
   };
 }
 

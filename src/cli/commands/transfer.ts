@@ -3,6 +3,7 @@ import { recordedRules } from '../../bundle/foreign/name-rules.ts';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { isTokenSet } from '../../data/data-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
+import { onlyDefined } from '../../core/only-defined.ts';
 import { limits } from '../../core/limits.ts';
 import { sha256Hex } from '../../core/sha256.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
@@ -39,7 +40,8 @@ import { hasPerplexity } from '../scores.ts';
 import { dataSummary, graphSummary } from '../summaries.ts';
 import { requireTakenByNetwork } from '../taken-options.ts';
 import { remarkOtherData, withTaskData } from '../task.ts';
-import { partOptions, scoringOptions, transferOptions } from '../transfer-options.ts';
+import { choicesOf, partOptions, scoringOptions, transferOptions } from '../transfer-options.ts';
+import type { ChoicesApart } from '../transfer-options.ts';
 import { emitStep, recordOf, reportTransfer } from '../transfer-report.ts';
 import type { Ported, WrittenAs } from '../transfer-report.ts';
 import { remarkGuessingTarget, scoreOfSource, testEvaluations } from '../transfer-scores.ts';
@@ -140,7 +142,7 @@ export const transferCommand = defineCommand({
     const { bundle } = opened;
     const { graph, training } = bundle;
     requireTakenByNetwork(values, graph);
-    const choices = choicesOf(values);
+    const choices = allChoicesOf(values);
     // Before any data is read, which takes seconds: whatever the bundle and the weights alone can refuse.
     requirePart(bundlePath, bundle, values, choices);
     const networks = await readNetworks(context, values, bundle, choices);
@@ -153,14 +155,11 @@ export const transferCommand = defineCommand({
     using workers = await openWorkers(values);
     const common = {
       ...choices,
-      ...(microBatch === undefined ? {} : { microBatch }),
+      ...onlyDefined({ microBatch, from: values.from, to: values.to, workers }),
       source: bundle,
       target: networks.target,
       data,
       seed: values.seed,
-      ...(values.from === undefined ? {} : { from: values.from }),
-      ...(values.to === undefined ? {} : { to: values.to }),
-      ...(workers === undefined ? {} : { workers }),
       compute: await compute(),
       signal,
     } satisfies Omit<TransferOptions, 'method'>;
@@ -282,9 +281,8 @@ async function port(
   const result = await job.run(async () =>
     transfer({
       ...common,
+      ...onlyDefined({ oracleTarget, resume: job.resume }),
       method: values.method,
-      ...(oracleTarget === undefined ? {} : { oracleTarget }),
-      ...(job.resume === undefined ? {} : { resume: job.resume }),
       onProgress: ({ done, total, detail, steps }) => {
         for (const step of steps) emitStep(output, compute.core, step, perplexed);
         if (remarksHead && steps[0]?.step === 0) remarkGuessingTarget(output, source.graph, steps[0].heldOut);
@@ -312,15 +310,16 @@ async function filesLike(
 const hashed = (files: readonly WeightFile[]): Promise<WrittenAs['files']> =>
   Promise.all(files.map(async ({ path, name, bytes }) => ({ path, name, bytes: bytes.byteLength, sha256: await sha256Hex(bytes) })));
 
-function choicesOf(values: Values): TransferChoices {
-  return given<TransferChoices>({
-    steps: values.steps, trajectory: values.trajectory, schedule: values.schedule, batchesPerStep: values['batches-per-step'],
-    gmtBatches: values['gmt-batches'], batchSize: values['batch-size'], microBatch: undefined, heldOutFraction: values['held-out'],
-    heldOutSeed: values['held-out-seed'], stopRule: values['stop-rule'], statisticsBatches: values['statistics-batches'],
-    historyBudgetBytes: values['history-budget'], normalise: values['normalise-terms'], frozenGroups: values.freeze, skipParameters: values.skip,
-    zeroHead: headOptionOf(values) === undefined ? undefined : values['zero-head'],
-    maxSweeps: values['max-sweeps'], start: values.start, solver: values.solver, loss: lossOf(values),
-  });
+/** Every choice but the micro-batch, which is read once the data are known. */
+function allChoicesOf(values: Values): Omit<TransferChoices, 'microBatch'> {
+  return {
+    ...choicesOf(values),
+    ...onlyDefined({
+      zeroHead: headOptionOf(values) === undefined ? undefined : values['zero-head'],
+      start: values.start,
+      loss: lossOf(values),
+    } satisfies { readonly [K in Exclude<ChoicesApart, 'microBatch'>]: TransferChoices[K] | undefined }),
+  };
 }
 
 /** What of the trajectory is asked for, and by which choices. @throws what `transfer` would, once it has data. */
@@ -354,9 +353,4 @@ function remarkSplit(output: Output, bundlePath: string, values: Values, data: D
 function remarkIdleWorkers(output: Output, workers: number): void {
   if (workers > 2)
     output.warn(`--workers ${workers}: without --micro-batch no more than two have work, one for the source and one for the target`);
-}
-
-/** The choices that were made. A type over every choice: a new one cannot be forgotten by who lists them. */
-function given<T>(choices: { readonly [K in keyof Required<T>]: T[K] | undefined }): T {
-  return Object.fromEntries(Object.entries(choices).filter(([, value]) => value !== undefined)) as T;
 }
