@@ -3,28 +3,29 @@ import { basename, join } from 'node:path';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundleTo } from '../../bundle/writer.ts';
 import { limits } from '../../core/limits.ts';
-import { parameterLayout } from '../../model/graph.ts';
-import { findHead } from '../../model/head.ts';
-import { derivePermutationSpec } from '../../model/permutation-spec.ts';
+import { defaultPortSettings, portFineTune } from '../../experiments/port-fine-tune.ts';
+import type { PortOutcome, PortSettings } from '../../experiments/port-fine-tune.ts';
 import { transferMethods } from '../../index.ts';
 import type { TransferMethod } from '../../index.ts';
-import type { ImageSet } from '../../data/image-set.ts';
+import { parameterLayout } from '../../model/graph.ts';
+import type { ModelGraph } from '../../model/graph.ts';
+import { findHead } from '../../model/head.ts';
+import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import { requireZeroHead } from '../../transfer/settings.ts';
-import { defaultPortSettings, methodLabels, portFineTune } from '../../experiments/port-fine-tune.ts';
-import type { PortOutcome, PortRow, PortSettings, Task } from '../../experiments/port-fine-tune.ts';
 import { transferFigure } from '../../report/figure.ts';
 import { indentedJson } from '../../report/json.ts';
-import { formatSpread, mean } from '../../report/statistics.ts';
-import { formatDuration, formatInteger, formatPercent } from '../../report/text.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { defineCommand } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
-import { dataFiles, hasPart, loadImages, requireFolder } from '../data.node.ts';
+import { dataFiles } from '../data.node.ts';
+import { closingLines, figureOf, pairsText, plainOutcome, plainRow, resultTable, summaryOf, unportedLines } from '../demo-report.ts';
+import { loadTasks, taskFiles } from '../demo-tasks.ts';
+import type { DemoTasks } from '../demo-tasks.ts';
 import { type ExitCode, UsageError, exitCodes } from '../exit.ts';
 import { streamAtomically, writeAtomically } from '../files.node.ts';
 import { graphOf, modelOptions } from '../networks.ts';
-import { dataSummary, graphSummary } from '../summaries.ts';
-import { namesTokens } from '../tokens.node.ts';
+import type { Output } from '../output.ts';
+import { graphSummary } from '../summaries.ts';
 
 const options = {
   data: {
@@ -151,6 +152,12 @@ interface DemoFiles extends Readonly<Record<'bundle' | 'target' | 'record' | 'fi
   readonly ported: Readonly<Record<TransferMethod, string>>;
 }
 
+/** What is compared, and how. */
+interface Comparison extends DemoTasks {
+  readonly graph: ModelGraph;
+  readonly settings: PortSettings;
+}
+
 /** Everything but the choice of names; `files` are locked. */
 async function compareAndWrite(
   context: Context,
@@ -158,11 +165,33 @@ async function compareAndWrite(
   iterations: readonly number[],
   files: DemoFiles,
 ): Promise<ExitCode> {
-  const { output, signal, compute } = context;
-  const { before, after, names, summaries } = await loadTasks(context, values);
-  const graph = await graphOf(values, before.train, 'mlp');
+  const { output, signal } = context;
+  const tasks = await loadTasks(context, values);
+  const graph = await graphOf(values, tasks.before.train, 'mlp');
   if (graph === undefined) throw new UsageError('give --model NAME or --graph FILE');
-  const settings: PortSettings = {
+  const comparison = { ...tasks, graph, settings: settingsOf(values, graph, iterations) };
+  output.text(openingLines(output, values, comparison));
+
+  const startedAt = performance.now();
+  const outcomes = await portPairs(context, values, comparison);
+  const elapsedMs = performance.now() - startedAt;
+  signal.throwIfAborted();
+
+  const written = [
+    ...(await writeFirstPair(files, graph, outcomes[0] as PortOutcome, signal)),
+    ...writeComparison(files, values, comparison, outcomes, elapsedMs),
+  ];
+  output.text(resultTable(output, outcomes, iterations));
+  for (const line of unportedLines(outcomes)) output.text(output.style('yellow', line));
+  output.text(closingLines(outcomes, elapsedMs));
+  output.text(output.style('faint', `wrote ${written.join(', ')}`));
+  output.record({ event: 'result', command: 'demo', pairs: values.pairs, elapsedMs, written, methods: summaryOf(outcomes, iterations) });
+  return exitCodes.ok;
+}
+
+/** @throws InvalidArgumentError for steps that are too few behind zeros. */
+function settingsOf(values: Values, graph: ModelGraph, iterations: readonly number[]): PortSettings {
+  const settings = {
     ...defaultPortSettings,
     baseEpochs: values['base-epochs'],
     fineTuneEpochs: values['fine-tune-epochs'],
@@ -174,14 +203,22 @@ async function compareAndWrite(
   };
   // Else the first port says so, once all networks of a pair are trained.
   if (settings.zeroHead) requireZeroHead(graph, { method: 'gmt', steps: settings.steps }, derivePermutationSpec(graph), () => false);
-  output.text(
-    `${output.style('bold', 'Base v1 was fine-tuned from task A to task B. Its fine-tune is ported to base v2.')}\n` +
-      `${settings.zeroHead ? '  Last layers of the bases, which answer task A, are zeros before each port (--kept-heads keeps them).\n' : ''}` +
-      `  network  ${graphSummary(graph)}\n  task A   ${summaries.before}\n  task B   ${summaries.after}\n` +
-      `  pairs    ${values.pairs}, seeds ${values.seed}${values.pairs > 1 ? ` to ${values.seed + values.pairs - 1}` : ''}\n`,
-  );
+  return settings;
+}
 
-  const startedAt = performance.now();
+function openingLines(output: Output, { pairs, seed }: Values & GlobalValues, { graph, settings, summaries }: Comparison): string {
+  return (
+    `${output.style('bold', 'Base v1 was fine-tuned from task A to task B. Its fine-tune is ported to base v2.')}\n` +
+    `${settings.zeroHead ? '  Last layers of the bases, which answer task A, are zeros before each port (--kept-heads keeps them).\n' : ''}` +
+    `  network  ${graphSummary(graph)}\n  task A   ${summaries.before}\n  task B   ${summaries.after}\n` +
+    `  pairs    ${pairs}, seeds ${seed}${pairs > 1 ? ` to ${seed + pairs - 1}` : ''}\n`
+  );
+}
+
+/** The ports of each pair of networks, one pair after the other. */
+async function portPairs(
+  { output, signal, compute }: Context, values: Values & GlobalValues, { graph, before, after, settings }: Comparison,
+): Promise<readonly PortOutcome[]> {
   const outcomes: PortOutcome[] = [];
   for (let pair = 0; pair < values.pairs; pair++) {
     const seed = values.seed + pair;
@@ -195,25 +232,31 @@ async function compareAndWrite(
       signal,
       onProgress: (label, { done, total, detail }) =>
         output.progress(values.pairs > 1 ? `pair ${pair + 1}: ${label}` : label, done, total, detail),
-      onRow: (row) => output.record({ event: 'method', seed, ...plainRow(row, iterations) }),
+      onRow: (row) => output.record({ event: 'method', seed, ...plainRow(row, settings.iterations) }),
     });
     outcomes.push(outcome);
   }
-  const elapsedMs = performance.now() - startedAt;
-  signal.throwIfAborted();
+  return outcomes;
+}
 
-  const first = outcomes[0] as PortOutcome;
-  const written = [files.bundle, files.target];
-  const content = { graph, checkpoints: first.source.checkpoints, training: first.source.record };
+/** The fine-tune, the target and the ported weights of the first pair. @returns the files, in their order. */
+async function writeFirstPair(
+  files: DemoFiles, graph: ModelGraph, { source, target, rows }: PortOutcome, signal: AbortSignal,
+): Promise<readonly string[]> {
+  const content = { graph, checkpoints: source.checkpoints, training: source.record };
   await streamAtomically(files.bundle, (sink) => writeBundleTo(sink, content, { signal }));
   const layout = parameterLayout(graph);
-  writeAtomically(files.target, stateToSafetensors(layout, first.target));
-  for (const { method, result } of first.rows) {
-    if (result === undefined || method === 'scratch') continue;
-    const file = files.ported[method];
-    writeAtomically(file, stateToSafetensors(layout, result.state));
-    written.push(file);
-  }
+  writeAtomically(files.target, stateToSafetensors(layout, target));
+  const ported = rows.flatMap(({ method, result }) => (result === undefined || method === 'scratch' ? [] : [{ method, result }]));
+  for (const { method, result } of ported) writeAtomically(files.ported[method], stateToSafetensors(layout, result.state));
+  return [files.bundle, files.target, ...ported.map(({ method }) => files.ported[method])];
+}
+
+/** The record and the figure of all pairs. @returns the files. */
+function writeComparison(
+  files: DemoFiles, values: Values & GlobalValues, { names, graph, settings }: Comparison, outcomes: readonly PortOutcome[], elapsedMs: number,
+): readonly string[] {
+  const { iterations } = settings;
   const record = {
     recordVersion: 1,
     ...(values['relaxed-simd'] ? { identical: false } : {}),
@@ -225,191 +268,7 @@ async function compareAndWrite(
     elapsedMs,
   };
   writeAtomically(files.record, indentedJson(record));
-  writeAtomically(
-    files.figure,
-    transferFigure(
-      figureOf(
-        outcomes,
-        iterations,
-        `${graphSummary(graph)} · ${names.before} → ${names.after} · ${pairsText(values.pairs)}`,
-        basename(files.record),
-      ),
-    ),
-  );
-  written.push(files.record, files.figure);
-
-  output.text(resultTable(context, outcomes, iterations));
-  for (const line of unportedLines(outcomes)) output.text(output.style('yellow', line));
-  output.text(closingLines(outcomes, elapsedMs));
-  output.text(output.style('faint', `wrote ${written.join(', ')}`));
-  output.record({ event: 'result', command: 'demo', pairs: values.pairs, elapsedMs, written, methods: summaryOf(outcomes, iterations) });
-  return exitCodes.ok;
-}
-
-interface Loaded {
-  readonly before: Task;
-  readonly after: Task;
-  readonly names: { readonly before: string; readonly after: string };
-  /** Of each as it is: one network reads both, with as many classes as the one that has more. */
-  readonly summaries: { readonly before: string; readonly after: string };
-}
-
-async function loadTasks({ compute }: Context, values: Values): Promise<Loaded> {
-  const found =
-    values.data === undefined
-      ? undefined
-      : values['data-after'] === undefined
-        ? await pairIn(values.data)
-        : { before: values.data, after: values['data-after'] };
-  if (values.data === undefined && values['data-after'] !== undefined) throw new UsageError('--data-after needs --data for task A');
-  for (const name of Object.values(found ?? {}))
-    if (namesTokens(name)) throw new UsageError(`${name === found?.before ? '--data' : '--data-after'} of demo takes images, not ${name}`);
-  const names = found ?? { before: 'generated:before', after: 'generated:after' };
-  // The generated pair is drawn from a seed of its own, so that --seed varies the networks and not the tasks.
-  const choices = { seed: 1, trainCount: values['train-count'] };
-  const load = async (name: string, classes?: number): Promise<Task> => {
-    const chosen = classes === undefined ? choices : { ...choices, classes };
-    return { train: await loadImages(name, 'train', chosen, compute), test: await loadImages(name, 'test', chosen, compute) };
-  };
-  let before = await load(names.before);
-  let after = await load(names.after);
-  const summaries = { before: dataSummary(before.train), after: dataSummary(after.train) };
-  const classes = Math.max(...[before.train, before.test, after.train, after.test].map((set: ImageSet) => set.classes));
-  if ([before.train, before.test, after.train, after.test].some((set) => set.classes !== classes)) {
-    before = await load(names.before, classes);
-    after = await load(names.after, classes);
-  }
-  const shape = ({ channels, height, width }: ImageSet): string => `${channels}×${height}×${width}`;
-  if (shape(before.train) !== shape(after.train)) {
-    throw new UsageError(
-      `--data-after ${names.after} has images of ${shape(after.train)}, and --data ${names.before} of ${shape(before.train)}: one network is to read both`,
-    );
-  }
-  return { before, after, summaries, names: { before: before.train.name, after: after.train.name } };
-}
-
-/** Where a folder of both tasks has each. */
-function foldersIn(directory: string): { readonly before: string; readonly after: string } {
-  return { before: join(directory, 'mnist'), after: join(directory, 'fashion-mnist') };
-}
-
-/** What may be read of a value of --data: one task, or both. */
-function taskFiles(value: string): readonly string[] {
-  return [value, ...Object.values(foldersIn(value))].flatMap(dataFiles);
-}
-
-/** MNIST and Fashion-MNIST under one folder. */
-async function pairIn(directory: string): Promise<{ before: string; after: string }> {
-  if (directory.startsWith('generated:') || namesTokens(directory))
-    throw new UsageError(`--data ${directory} is one task: give the other with --data-after, or neither for the generated pair`);
-  requireFolder(directory);
-  const pair = foldersIn(directory);
-  const there = (name: string): Promise<boolean> => hasPart(name, 'train').catch(() => false);
-  if ((await there(pair.before)) && (await there(pair.after))) return pair;
-  throw new UsageError(`--data ${directory} has no mnist/ and fashion-mnist/ in it: give task B with --data-after DIR`);
-}
-
-function pairsText(pairs: number): string {
-  return pairs === 1 ? 'one pair of networks' : `mean of ${pairs} pairs of networks`;
-}
-
-/** Everything of a row that is words and numbers. */
-function plainRow({ method, accuracies, gradients, milliseconds, chosenStep, result }: PortRow, iterations: readonly number[]) {
-  return {
-    method,
-    test: Object.fromEntries(iterations.map((iteration, i) => [iteration, accuracies[i]])),
-    gradients,
-    chosenStep,
-    milliseconds,
-    sha256: result?.record.sha256 ?? null,
-  };
-}
-
-function plainOutcome({ seed, reference, rows, source }: PortOutcome, iterations: readonly number[]) {
-  return {
-    seed,
-    reference,
-    source: source.record,
-    methods: rows.map((row) => ({
-      ...plainRow(row, iterations),
-      steps: row.result?.steps ?? null,
-      record: row.result?.record ?? null,
-      timings: row.result?.timings ?? null,
-    })),
-  };
-}
-
-/** The rows of one method over all pairs, in the order of the table. */
-function byMethod(outcomes: readonly PortOutcome[]): { method: PortRow['method']; rows: readonly PortRow[] }[] {
-  const order = ['scratch', ...transferMethods] as const;
-  return order.flatMap((method) => {
-    const rows = outcomes.flatMap((outcome) => outcome.rows.filter((row) => row.method === method));
-    return rows.length === 0 ? [] : [{ method, rows }];
-  });
-}
-
-function summaryOf(outcomes: readonly PortOutcome[], iterations: readonly number[]) {
-  return byMethod(outcomes).map(({ method, rows }) => ({
-    method,
-    test: Object.fromEntries(iterations.map((iteration, i) => [iteration, mean(rows.map(({ accuracies }) => accuracies[i] as number))])),
-    gradients: mean(rows.map(({ gradients }) => gradients)),
-    milliseconds: mean(rows.map(({ milliseconds }) => milliseconds)),
-  }));
-}
-
-function resultTable({ output }: Context, outcomes: readonly PortOutcome[], iterations: readonly number[]): string {
-  const groups = byMethod(outcomes);
-  const numeric = (title: string) => ({ title, align: 'right' }) as const;
-  return output.table(
-    [
-      { title: 'test accuracy, %' },
-      ...iterations.map((iteration) => numeric(iteration === 0 ? 'before training' : `after ${iteration}`)),
-      numeric('gradients'),
-      numeric('time'),
-    ],
-    groups.map(({ method, rows }) => [
-      methodLabels[method],
-      ...iterations.map((_, i) => formatSpread(rows.map(({ accuracies }) => accuracies[i] as number))),
-      method === 'scratch' ? '–' : formatInteger(Math.round(mean(rows.map(({ gradients }) => gradients)))),
-      method === 'scratch' ? '–' : formatDuration(mean(rows.map(({ milliseconds }) => milliseconds))),
-    ]),
-    { style: (cell, row) => (groups[row]?.method === 'gmt' || groups[row]?.method === 'fgmt' ? output.style('bold', cell) : cell) },
-  );
-}
-
-/** Ports that came to nothing, a line each. */
-function unportedLines(outcomes: readonly PortOutcome[]): string[] {
-  return byMethod(outcomes).flatMap(({ method, rows }) => {
-    const unported = rows.filter(({ result }) => result?.chosenStep === 0).length;
-    return unported === 0
-      ? []
-      : [
-          `  ${methodLabels[method]} kept step 0 in ${unported} of ${rows.length}: v2 as it was, because no step scored better on the held-out images.`,
-        ];
-  });
-}
-
-function closingLines(outcomes: readonly PortOutcome[], elapsedMs: number): string {
-  const of = (key: keyof PortOutcome['reference']): string => formatPercent(mean(outcomes.map(({ reference }) => reference[key])));
-  return (
-    `  On task B itself: v1 truly fine-tuned ${of('v1FineTuned')}, v2 truly fine-tuned ${of('v2FineTuned')}. On task A: bases ${of('v1Base')} and ${of('v2Base')}.\n` +
-    `  ${outcomes.length === 1 ? 'One pair of networks' : `Mean ± standard deviation over ${outcomes.length} pairs of networks`}; From scratch: v2 trained on B without a port.\n` +
-    `  Gradients and time are those of the port; training onward adds one gradient an iteration. In all ${formatDuration(elapsedMs)}.`
-  );
-}
-
-/** @param record name of the file beside it that holds the settings */
-function figureOf(outcomes: readonly PortOutcome[], iterations: readonly number[], subtitle: string, record: string) {
-  return {
-    title: 'A fine-tune of base v1, ported to base v2',
-    subtitle,
-    iterations,
-    methods: byMethod(outcomes).map(({ method, rows }) => ({
-      method,
-      label: methodLabels[method],
-      accuracies: rows.map(({ accuracies }) => accuracies),
-    })),
-    reference: { label: 'v1, truly fine-tuned', accuracy: mean(outcomes.map(({ reference }) => reference.v1FineTuned)) },
-    footnote: `Test accuracy, never chosen on. From scratch: v2 trained on the new task without a port.${outcomes.length > 1 ? ' Dots: single pairs.' : ''} Made by: trajport demo, settings in ${record}`,
-  };
+  const subtitle = `${graphSummary(graph)} · ${names.before} → ${names.after} · ${pairsText(values.pairs)}`;
+  writeAtomically(files.figure, transferFigure(figureOf(outcomes, iterations, subtitle, basename(files.record))));
+  return [files.record, files.figure];
 }
