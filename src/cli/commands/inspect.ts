@@ -1,25 +1,21 @@
 /** `trajport inspect`: what is in a bundle or a file of weights. */
 import { foreignFormatNames } from '../../bundle/foreign/formats.ts';
-import { type MappingReport, mapNames, mappingOptions } from '../../bundle/foreign/map-names.ts';
-import { idleRules } from '../../bundle/foreign/name-rules.ts';
-import { fitsWithoutHead } from '../../bundle/foreign/network.ts';
+import type { TrajectoryBundle } from '../../bundle/reader.ts';
 import { heldGroups } from '../../matching/held-groups.ts';
 import { inferShapes, parameterLayout } from '../../model/graph.ts';
-import { derivePermutationSpec } from '../../model/permutation-spec.ts';
-import type { TrajectoryBundle } from '../../bundle/reader.ts';
 import type { GraphNode, ModelGraph } from '../../model/graph.ts';
+import { derivePermutationSpec } from '../../model/permutation-spec.ts';
 import { formatBytes, formatCount, formatInteger, printable } from '../../report/text.ts';
 import { elementCount } from '../../tensor/tensor.ts';
-import { readCheckpointFile, readRules, remarkIdleRules, rulesOption, weightFiles } from '../checkpoints.node.ts';
+import { readCheckpointFile, rulesOption, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import type { ExitCode } from '../exit.ts';
 import { remarkNotFinite } from '../finite.ts';
-import { fittingWidth } from '../fitting-width.ts';
-import type { Output } from '../output.ts';
+import { inspectFit } from '../inspect-fit.ts';
 import { graphOfShape, modelOptions, refuseNetwork, remarkAssumed, shapeOptions } from '../networks.ts';
-import { graphSummary, namingOf, trainingSummary } from '../summaries.ts';
+import type { Output } from '../output.ts';
+import { graphSummary, trainingSummary } from '../summaries.ts';
 import { isBundle, openBundleFile } from '../weights.node.ts';
 
 export const inspect = defineCommand({
@@ -147,127 +143,4 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
       tensors.map(({ name, dtype, shape, bytes }) => [printable(name), dtype, shape.join('×') || 'scalar', formatBytes(bytes)]),
     ),
   );
-}
-
-/**
- * The tensors of a network beside what a file has for them, and what the file has besides; those that fit as they are only
- * where `verbose`.
- */
-async function inspectFit(
-  { output, signal }: Context,
-  path: string,
-  graph: ModelGraph,
-  values: Parameters<typeof fittingWidth>[0] & { readonly rules: string | undefined; readonly verbose: boolean },
-): Promise<ExitCode> {
-  const { verbose } = values;
-  const rules = readRules(values.rules);
-  const file = await readCheckpointFile(path, signal);
-  remarkNotFinite(output, path, file.tensors);
-  remarkIdleRules(output, values.rules, rules, idleRules(file.tensors.keys(), rules), path);
-  const layout = parameterLayout(graph);
-  const reportOn = (network: ModelGraph): MappingReport =>
-    mapNames(file.tensors, parameterLayout(network), rules, mappingOptions(network, file.convention, rules)).report;
-  const report = reportOn(graph);
-  const show = (shape: readonly number[]): string => shape.join('×') || 'scalar';
-  const from = new Map(report.mapped.map((item) => [item.to, item]));
-  const misshapen = new Map(report.misshapen.map((item) => [item.to, item]));
-  const repeated = new Map(report.repeated.map((item) => [item.to, item]));
-  const tensors = [...layout.parameters, ...layout.buffers];
-  const asItIs = (name: string): boolean => {
-    const fit = from.get(name);
-    return fit !== undefined && fit.from === name && fit.parts === undefined && !fit.turned;
-  };
-  const told = tensors.filter(({ name }) => verbose || !asItIs(name));
-  const rows = told.map(({ name, shape }) => {
-    const [fit, wrong, several] = [from.get(name), misshapen.get(name), repeated.get(name)];
-    // What is joined of several would be wider than any terminal in one line.
-    const [source = '', ...more] = fit?.parts?.map((part, i, { length }) => (i < length - 1 ? `${part} +` : part)) ?? [
-      fit?.from ?? wrong?.from ?? several?.from.join(', ') ?? '',
-    ];
-    const verdict =
-      fit !== undefined
-        ? fit.turned
-          ? 'fits, turned'
-          : 'fits'
-        : wrong !== undefined
-          ? `is ${show(wrong.got)}`
-          : several !== undefined
-            ? 'more than one'
-            : 'missing';
-    return [[printable(name), show(shape), printable(source), verdict], ...more.map((part) => ['', '', printable(part), ''])];
-  });
-  // What does not fit comes first: among hundreds of rows that do it would not be seen.
-  const fitting = ([first]: readonly (readonly string[])[]): boolean => first?.at(-1)?.startsWith('fits') === true;
-  const unexpected = report.unexpected.map(({ from: name, to, shape }) => {
-    const renamed = name === report.prefix + to ? name : `${name} → ${to}`;
-    return ['', '', printable(renamed), `unexpected, ${show(shape)}`];
-  });
-  const ordered = [...rows.filter((row) => !fitting(row)).flat(), ...unexpected, ...rows.filter(fitting).flat()];
-  const headless = fitsWithoutHead(graph, file, rules);
-  const fits = (network: ModelGraph): boolean => reportOn(network).fits || fitsWithoutHead(network, file, rules);
-  const width = fits(graph) ? undefined : await fittingWidth(values, report.misshapen, fits);
-  output.record({
-    ...inspected, kind: 'fit', path, format: file.format, ...report, fitsWithoutHead: headless,
-    ...(width === undefined ? {} : { fittingWidth: width }),
-  });
-  output.text(`${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]} against ${graphSummary(graph)}\n`);
-  if (ordered.length > 0)
-    output.text(output.table([{ title: 'network' }, { title: 'shape', align: 'right' }, { title: 'file' }, { title: '' }], ordered));
-  const untold = tensors.length - told.length;
-  if (untold > 0)
-    output.text(
-      untold === tensors.length
-        ? `all ${formatCount(untold, 'tensor')} fit`
-        : `${formatCount(untold, 'tensor')} besides fit as they are (--verbose lists them)`,
-    );
-  if (report.ignored.length > 0) {
-    const leftOut = verbose ? report.ignored.map(({ from: name, why }) => [name, why]) : foldedByModule(report.ignored);
-    output.text(
-      output.table(
-        [{ title: 'left out' }, { title: 'why' }],
-        leftOut.map((row) => row.map(printable)),
-      ),
-    );
-  }
-  const counts = [
-    `${report.mapped.length} fit`,
-    `${report.missing.length} missing`,
-    `${report.unexpected.length} unexpected`,
-    `${report.misshapen.length} of another shape`,
-    ...(report.repeated.length > 0 ? [`${report.repeated.length} given more than once`] : []),
-    ...(report.ignored.length > 0 ? [`${report.ignored.length} left out`] : []),
-  ];
-  output.text(`${report.fits ? 'fits' : 'does not fit'}: ${counts.join(', ')}${namingOf(report)}`);
-  if (width !== undefined) output.text(`it is of another width: --width ${width}`);
-  if (!report.fits && headless)
-    output.text('all but the last layer fits: --zero-head of pack and transfer takes the file, with zeros there');
-  return report.fits ? exitCodes.ok : exitCodes.fellShort;
-}
-
-/**
- * Names and why they are left out; those that begin with the same part for the same reason in one row, by what all of them begin
- * with: an optimiser has hundreds, and under a prefix all of a network begins the same.
- */
-function foldedByModule(ignored: MappingReport['ignored']): readonly (readonly string[])[] {
-  const rows = new Map<string, { readonly why: string; readonly names: string[] }>();
-  for (const { from, why } of ignored) {
-    const module = /^[^./]*[./]/.exec(from)?.[0] ?? from;
-    const key = `${module}\n${why}`;
-    const row = rows.get(key);
-    if (row === undefined) rows.set(key, { why, names: [from] });
-    else row.names.push(from);
-  }
-  const called = (names: readonly string[]): string => (names.length === 1 ? (names[0] as string) : `${commonModules(names)}* (${names.length})`);
-  return [...rows.values()].map(({ why, names }) => [called(names), why]);
-}
-
-/** The parts, `.` or `/` behind each, that all names begin with. */
-function commonModules([first = '', ...others]: readonly string[]): string {
-  const parts = first.match(/[^./]*[./]/g) ?? [];
-  let common = '';
-  for (const part of parts) {
-    if (!others.every((name) => name.startsWith(common + part))) break;
-    common += part;
-  }
-  return common;
 }
