@@ -66,9 +66,9 @@ export function rowsToStart(
 }
 
 /** What the line is computed with. */
-interface Tools {
+export interface LineTools {
   readonly core: Core;
-  /** Where on it each step is. */
+  /** Where along the trajectory each step is. */
   readonly fractions: readonly number[];
   readonly stopwatch: Stopwatch;
   readonly signal: AbortSignal | undefined;
@@ -84,7 +84,7 @@ export class FirstLayerLine implements Disposable {
   }
 
   /** Of a job where nothing is gained it has no rows. @throws the signal's reason; OutOfMemoryError. */
-  static async open(job: TransferJob, { core, fractions, stopwatch, signal }: Tools): Promise<FirstLayerLine> {
+  static async open(job: TransferJob, { core, fractions, stopwatch, signal }: LineTools): Promise<FirstLayerLine> {
     const { graph, settings, spec, data, training, heldOut, target, sourceStart, sourceEnd } = job;
     const line = new FirstLayerLine(fractions);
     const which = rowsToStart(graph, spec, settings, { training: training.length, heldOut: heldOut.length });

@@ -5,8 +5,8 @@ import type { StartedBatch } from '../gradient/network-inputs.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { EVALUATION_BATCH, evaluatePieces } from './evaluate.ts';
 import type { Evaluation } from './evaluate.ts';
-import type { TransferContext } from './matchers.ts';
 import type { DrawnBatch } from './started-rows.ts';
+import type { TransferContext } from './transfer-context.ts';
 import type { TransferStep } from './transfer-step.ts';
 
 type Score = Pick<TransferStep, 'heldOut' | 'agreement'>;

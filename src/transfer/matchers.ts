@@ -2,12 +2,9 @@
  * How each method finds the permutation of a step: the four strategies behind one function type.
  */
 import { runBreathing } from '../core/breather.ts';
-import type { Breather } from '../core/breather.ts';
-import type { Core } from '../core/core.ts';
 import { BudgetError, InvalidArgumentError } from '../core/errors.ts';
 import type { Batch } from '../data/batch.ts';
-import type { GradientResult, Network } from '../gradient/network.ts';
-import type { GradientWorkers } from '../gradient/workers/pool.ts';
+import type { GradientResult } from '../gradient/network.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import { sourceSideBytes } from '../matching/factored-product.ts';
 import type { KnownSources } from '../matching/factored-product.ts';
@@ -16,40 +13,14 @@ import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import type { HistorySnapshot } from '../matching/snapshot.ts';
 import { solvers } from '../matching/solvers.ts';
-import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { tensorBytes } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import type { FirstLayerLine } from './first-layer-line.ts';
-import type { Points, Side } from './points.ts';
-import type { TransferMethod, TransferSettings } from './settings.ts';
+import type { Side } from './points.ts';
+import type { TransferMethod } from './settings.ts';
 import type { DrawnBatch } from './started-rows.ts';
-import type { Stopwatch } from './timing.ts';
-import type { TransferCounts } from './transfer-step.ts';
 import { subtract } from './trajectory.ts';
-
-/** Everything that one transfer shares. */
-export interface TransferContext {
-  readonly core: Core;
-  readonly settings: TransferSettings;
-  readonly spec: PermutationSpec;
-  readonly network: Network;
-  /** The caller's, for gradients. */
-  readonly workers: GradientWorkers | undefined;
-  /** θ₂⁰ with its buffers. */
-  readonly target: NetworkState;
-  /** The next g mini-batches of the seeded order; those in passing are overwritten by the next in passing. */
-  readonly drawBatches: (use: 'kept' | 'passing') => readonly DrawnBatch[];
-  /** What is known of drawn batches along the line. */
-  readonly firstLayer: FirstLayerLine;
-  /** By step of the schedule. */
-  readonly points: Points;
-  readonly stopwatch: Stopwatch;
-  readonly signal: AbortSignal | undefined;
-  /** Pauses after every gradient. */
-  readonly breather: Breather;
-  readonly counts: { -readonly [count in keyof TransferCounts]: number };
-}
+import type { TransferContext } from './transfer-context.ts';
 
 /** What the strategies that match have besides. */
 interface MatchingContext extends TransferContext {

@@ -1,26 +1,20 @@
 /** A transfer under way, step by step. */
 import { Breather } from '../core/breather.ts';
-import type { Core } from '../core/core.ts';
 import { PassingBatches, isTokenSet, makeBatch } from '../data/data-set.ts';
 import { BatchSampler } from '../data/batch-sampler.ts';
-import type { Network } from '../gradient/network.ts';
-import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { MatchingResult } from '../matching/coordinate-descent.ts';
 import type { GradientHistory } from '../matching/history.ts';
 import { identityPermutations } from '../matching/permutation.ts';
 import type { Permutations } from '../matching/permutation.ts';
 import { Random, streams } from '../tensor/random.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
-import type { FirstLayerLine } from './first-layer-line.ts';
 import { scorer } from './held-out-score.ts';
 import { matchingFor } from './matchers.ts';
-import type { Matcher, TransferContext } from './matchers.ts';
-import type { Points } from './points.ts';
-import type { JobControl } from './progress.ts';
+import type { Matcher } from './matchers.ts';
 import type { ResumePoint } from './resume.ts';
 import type { DrawnBatch } from './started-rows.ts';
 import { chooseStep } from './stop-rule.ts';
-import type { Stopwatch } from './timing.ts';
+import type { TransferContext, TransferTools } from './transfer-context.ts';
 import type { TransferJob } from './transfer-job.ts';
 import { takeTransferPoint, transferPoint } from './transfer-point.ts';
 import type { KeptStep, TransferProgress } from './transfer-point.ts';
@@ -28,19 +22,6 @@ import type { TransferCounts, TransferStep } from './transfer-step.ts';
 
 /** A small network's gradient takes a millisecond or two, as a turn of the event loop does in Node; in browsers that takes four. */
 const GRADIENTS_A_BREATH = 8;
-
-/** What a transfer computes with. */
-export interface TransferTools {
-  readonly core: Core;
-  readonly network: Network;
-  readonly points: Points;
-  readonly firstLayer: FirstLayerLine;
-  /** Where along the trajectory each step is. */
-  readonly fractions: readonly number[];
-  readonly workers: GradientWorkers | undefined;
-  readonly signal: JobControl['signal'];
-  readonly stopwatch: Stopwatch;
-}
 
 /** What a run sets up once. */
 interface Workings {
@@ -57,17 +38,15 @@ type Begun = Pick<TransferProgress, 'steps' | 'permutations' | 'kept'>;
 export class TransferRun {
   readonly steps: TransferStep[];
   readonly #job: TransferJob;
-  readonly #tools: TransferTools;
   readonly #workings: Workings;
   #permutations: Permutations;
   #kept: KeptStep;
   /** Arrays of a state that is not kept, for the next. */
   #spare: NamedTensors | undefined;
 
-  private constructor(job: TransferJob, tools: TransferTools, workings: Workings, { steps, permutations, kept }: Begun) {
+  private constructor(job: TransferJob, workings: Workings, { steps, permutations, kept }: Begun) {
     this.steps = steps;
     this.#job = job;
-    this.#tools = tools;
     this.#workings = workings;
     this.#permutations = permutations;
     this.#kept = kept;
@@ -79,9 +58,11 @@ export class TransferRun {
     const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.batches, 1));
     const passing = Array.from({ length: settings.batchesPerStep }, () => new PassingBatches(data));
     const drawn = { batches: 0 };
-    const { core, network, points, firstLayer, workers, stopwatch, signal } = tools;
     const context: TransferContext = {
-      core, settings, spec, network, workers, target, points, firstLayer, stopwatch, signal,
+      ...tools,
+      settings,
+      spec,
+      target,
       drawBatches: (use) => {
         drawn.batches += settings.batchesPerStep;
         const make = (slot: number): DrawnBatch => {
@@ -90,7 +71,7 @@ export class TransferRun {
         };
         return Array.from({ length: settings.batchesPerStep }, (_, slot) => make(slot));
       },
-      breather: new Breather(signal, GRADIENTS_A_BREATH),
+      breather: new Breather(tools.signal, GRADIENTS_A_BREATH),
       counts: { gradients: 0, reusedGradients: 0, reusedPairs: 0, matchings: 0, assignments: 0 },
     };
     const { match, history } = matchingFor(context, job.oracleTarget);
@@ -98,17 +79,17 @@ export class TransferRun {
     const permutations = identityPermutations(spec);
     const start: KeptStep = { step: 0, state: target, permutations };
     if (found === undefined) {
-      const steps = [{ step: 0, fraction: 0, ...(await workings.score(target, firstLayer.startHeldOut(0, permutations))) }];
-      return new TransferRun(job, tools, workings, { steps, permutations, kept: start });
+      const steps = [{ step: 0, fraction: 0, ...(await workings.score(target, tools.firstLayer.startHeldOut(0, permutations))) }];
+      return new TransferRun(job, workings, { steps, permutations, kept: start });
     }
-    const begun = takeTransferPoint(found, start, network.layout, spec, history);
+    const begun = takeTransferPoint(found, start, tools.network.layout, spec, history);
     Object.assign(context.counts, begun.counts);
     // Fixed batches are drawn again, point by point.
     if (settings.method !== 'gmt' || settings.gmtBatches === 'fresh') {
       drawn.batches = begun.batches;
       sampler.skip(begun.batches);
     }
-    return new TransferRun(job, tools, workings, begun);
+    return new TransferRun(job, workings, begun);
   }
 
   /** The step that the stop rule would keep now. */
@@ -123,18 +104,18 @@ export class TransferRun {
   /** @throws NotFiniteError where gradients leave the numbers there are. */
   async advance(step: number): Promise<void> {
     const { settings, heldOut, target, data } = this.#job;
-    const { match, history, score } = this.#workings;
+    const { context, match, history, score } = this.#workings;
     const matching = await match(step, this.#permutations);
     this.#permutations = matching?.permutations ?? this.#permutations;
-    const parameters = await this.#tools.points.arrive(step, this.#permutations, this.#spare);
+    const parameters = await context.points.arrive(step, this.#permutations, this.#spare);
     const moved = { parameters, buffers: target.buffers };
     // Where no step is scored the last is kept, and statistics of the others would be read by nobody.
     const state = heldOut.length > 0 || step === settings.steps ? await this.#reestimated(moved, step) : moved;
     this.steps.push({
       step,
-      fraction: this.#tools.fractions[step] as number,
+      fraction: context.fractions[step] as number,
       ...(matching === undefined ? {} : summary(matching, history)),
-      ...(await score(state, this.#tools.firstLayer.startHeldOut(step, this.#permutations))),
+      ...(await score(state, context.firstLayer.startHeldOut(step, this.#permutations))),
     });
     // Only the state that the rule would choose now is kept, so that T does not multiply the memory.
     const chosen = chooseStep(settings.stopRule, this.steps, isTokenSet(data) ? 'loss' : 'accuracy') === step;
@@ -158,7 +139,7 @@ export class TransferRun {
    */
   async #reestimated(state: NetworkState, step: number): Promise<NetworkState> {
     const { settings, data, training } = this.#job;
-    const { network, stopwatch, signal } = this.#tools;
+    const { network, stopwatch, signal } = this.#workings.context;
     if (state.buffers.size === 0) return state;
     const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.statistics, step));
     const batches = new PassingBatches(data);
