@@ -14,7 +14,7 @@ const ALLOWANCE = 1.15;
 
 /**
  * Estimate, from above, of the heap of one gradient over `images` at once: parameters, their gradients, and those of
- * the open half and block where `parts` of them are added up (`summation.ts`), values (`model/cost.ts`), and the
+ * the open half and block where `parts` of them are added up (`summation.ts`), values (`model/activation-memory.ts`), and the
  * workspace of the largest kernel. Checked by running gradients under a cap of just that size.
  * @throws InvalidArgumentError unless `images` is an integer ≥ 1.
  */

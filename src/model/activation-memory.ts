@@ -1,0 +1,224 @@
+/**
+ * How much memory the values of one gradient take at once: which operation's value lies where, what stays for the backward
+ * step, and a walk through the graph that counts what is alive.
+ */
+import { elementCount } from '../tensor/tensor.ts';
+import { INPUT, type GraphNode, type ModelGraph, type OperationName, type Shape } from './graph.ts';
+import { featuresOf } from './operation-support.ts';
+import { attentionShape } from './operations-sequence.ts';
+
+/** The most elements of one image that values and their gradients take at once in a gradient. */
+export function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): number {
+  const walk = new GradientWalk(graph, shapes);
+  walk.forward();
+  walk.backward();
+  return walk.peak;
+}
+
+/** A value's memory; operations that work in place share one. */
+interface Storage {
+  readonly elements: number;
+  /** Readers still to come in the forward pass. */
+  uses: number;
+  /** Nodes whose backward step reads it. */
+  keepers: number;
+}
+
+const storageOf = (elements: number, uses = 0): Storage => ({ elements, uses, keepers: 0 });
+
+/** Nobody but the one reader at hand needs it: it may be overwritten. */
+const isReadOnce = ({ uses, keepers }: Storage): boolean => uses === 1 && keepers === 0;
+
+/** Operations that a batch norm before them takes along (`gradient/program.ts`). */
+const RECTIFIERS: ReadonlySet<OperationName> = new Set<OperationName>(['relu', 'relu6']);
+
+/**
+ * Follows one gradient through the graph: a value lives until its last reader, forward or backward, has run. In the
+ * backward pass the gradients of a node's output and inputs stand beside what is still kept.
+ */
+class GradientWalk {
+  /** The most elements that were alive at once so far. */
+  peak = 0;
+  #live = 0;
+  readonly #graph: ModelGraph;
+  readonly #shapes: ReadonlyMap<string, Shape>;
+  /** Readers of each value in the forward pass; the graph's output counts one more. */
+  readonly #readers: ReadonlyMap<string, number>;
+  /** Memory of each value, by the name of its node. */
+  readonly #storages = new Map<string, Storage>();
+  /** What each node's backward step reads. */
+  readonly #kept = new Map<string, readonly Storage[]>();
+
+  constructor(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>) {
+    this.#graph = graph;
+    this.#shapes = shapes;
+    const readers = new Map<string, number>([[graph.output, 1]]);
+    for (const node of graph.nodes) for (const name of node.inputs) readers.set(name, (readers.get(name) ?? 0) + 1);
+    this.#readers = readers;
+  }
+
+  forward(): void {
+    const input = this.#sizeOf(INPUT);
+    this.#storages.set(INPUT, storageOf(input, this.#readers.get(INPUT) ?? 0));
+    this.#live = input;
+    // Images come in with their channels first, and are turned.
+    this.peak = this.#graph.input.length === 3 ? 2 * input : input;
+    const readOnceNorms = new Set<string>();
+    for (const node of this.#graph.nodes) {
+      if (node.op === 'batch_norm' && this.#readers.get(node.name) === 1) readOnceNorms.add(node.name);
+      this.#forwardStep(node, RECTIFIERS.has(node.op) && readOnceNorms.has(node.inputs[0] as string));
+    }
+  }
+
+  /** @param afterNorm a rectifier that a norm takes along: the norm tells from its own input where it let pass. */
+  #forwardStep(node: GraphNode, afterNorm: boolean): void {
+    const inputs = node.inputs.map((name) => this.#storages.get(name) as Storage);
+    const [first] = inputs as [Storage, ...Storage[]];
+    const { value, keeps } = footprints[node.op];
+    const size = this.#sizeOf(node.name);
+    const shares = value === 'of the input' || (value === 'over the input' && isReadOnce(first));
+    const output = shares ? first : storageOf(size);
+    if (!shares) this.#live += size;
+    const kept = this.#keptFor(afterNorm ? 'nothing' : keeps, inputs, output, size);
+    const statistics = statisticsElements(node, node.inputs.map((name) => this.#shapes.get(name) as Shape));
+    if (statistics > 0) kept.push(this.#beside(statistics));
+    for (const storage of kept) storage.keepers += 1;
+    this.#kept.set(node.name, kept);
+    this.peak = Math.max(this.peak, this.#live);
+    output.uses += this.#readers.get(node.name) ?? 0;
+    this.#storages.set(node.name, output);
+    for (const storage of inputs) {
+      storage.uses -= 1;
+      if (storage !== output) this.#release(storage);
+    }
+  }
+
+  /** What stays of a node for its backward step, statistics apart. @param size of its value. */
+  #keptFor(keeps: Footprint['keeps'], inputs: readonly Storage[], output: Storage, size: number): Storage[] {
+    const [first] = inputs as [Storage, ...Storage[]];
+    switch (keeps) {
+      case 'nothing':
+        return [];
+      case 'input':
+        return [first];
+      case 'inputs':
+        return [...inputs];
+      case 'output':
+        return [output];
+      case 'winners':
+        return [this.#beside(size)];
+      case 'slope':
+        return [isReadOnce(first) ? first : this.#beside(size)];
+    }
+  }
+
+  backward(): void {
+    const { nodes, output } = this.#graph;
+    // Gradients of values, by name; that of the output is made beside the output itself, and then replaces it.
+    this.peak = Math.max(this.peak, this.#live + this.#sizeOf(output));
+    const gradients = new Set<string>([output]);
+    for (const node of nodes.toReversed()) {
+      const own = gradients.delete(node.name) ? this.#sizeOf(node.name) : 0;
+      // Every input gets one, also the same a second time; what a gradient is added to stays alone.
+      let made = 0;
+      let added = 0;
+      for (const name of node.inputs) {
+        if (name === INPUT) continue;
+        made += this.#sizeOf(name);
+        if (!gradients.has(name)) added += this.#sizeOf(name);
+        gradients.add(name);
+      }
+      const inPlace = footprints[node.op].gradient === 'over the output' && made === own;
+      this.peak = Math.max(this.peak, this.#live + (inPlace ? 0 : made));
+      this.#live += added - own;
+      for (const storage of this.#kept.get(node.name) ?? []) {
+        storage.keepers -= 1;
+        this.#release(storage);
+      }
+    }
+  }
+
+  #sizeOf(name: string): number {
+    return elementCount(this.#shapes.get(name) as Shape);
+  }
+
+  /** Memory that lives beside values, from now until its keeper lets go of it. */
+  #beside(elements: number): Storage {
+    this.#live += elements;
+    return storageOf(elements);
+  }
+
+  #release(storage: Storage): void {
+    if (storage.uses === 0 && storage.keepers === 0) this.#live -= storage.elements;
+  }
+}
+
+/** Numbers of one image that stay for the backward step beside values: of vectors and narrow heads as many as these. */
+function statisticsElements(node: GraphNode, inputs: readonly Shape[]): number {
+  // A mean and an inverse deviation a channel; the largest score and a sum a row of scores.
+  if (node.op === 'group_norm') return 2 * featuresOf(inputs[0] as Shape);
+  return node.op === 'attention' ? 2 * node.heads * attentionShape(node, inputs).tokens : 0;
+}
+
+/** What an operation's values and gradients take of memory. */
+interface Footprint {
+  /** Where its value lies: in memory of its own, in its first input's, or there only where nobody else reads that. */
+  readonly value: 'own' | 'of the input' | 'over the input';
+  /**
+   * What stays for the backward step. `winners`: which element of each window was the largest, counted as f32. `slope`: over the
+   * input where nobody else reads that.
+   */
+  readonly keeps: 'nothing' | 'input' | 'inputs' | 'output' | 'winners' | 'slope';
+  /** Where the gradient of its input lies; over that of its output only where they are of one size. */
+  readonly gradient: 'own' | 'over the output';
+}
+
+const PRODUCT: Footprint = { value: 'own', keeps: 'input', gradient: 'own' };
+const MAP: Footprint = { value: 'own', keeps: 'input', gradient: 'over the output' };
+const SLOPED: Footprint = { value: 'own', keeps: 'slope', gradient: 'over the output' };
+const OVERWRITING: Footprint = { value: 'over the input', keeps: 'output', gradient: 'over the output' };
+const MAXIMUM: Footprint = { value: 'own', keeps: 'winners', gradient: 'own' };
+const VIEW: Footprint = { value: 'of the input', keeps: 'nothing', gradient: 'over the output' };
+const OWN: Footprint = { value: 'own', keeps: 'nothing', gradient: 'own' };
+
+/** As `gradient/` runs them; `test/model/cost.test.ts` holds them against what the kernels' gradients save. */
+export const footprints: { readonly [K in OperationName]: Footprint } = {
+  dense: PRODUCT,
+  tied_dense: PRODUCT,
+  conv2d: PRODUCT,
+  conv_transpose2d: PRODUCT,
+  embedding: PRODUCT,
+  attention: { value: 'own', keeps: 'inputs', gradient: 'own' },
+  multiply: { value: 'own', keeps: 'inputs', gradient: 'own' },
+  batch_norm: MAP,
+  group_norm: MAP,
+  layer_norm: MAP,
+  rms_norm: MAP,
+  layer_scale: MAP,
+  tanh: SLOPED,
+  sigmoid: SLOPED,
+  silu: SLOPED,
+  hardswish: SLOPED,
+  gelu: SLOPED,
+  relu: OVERWRITING,
+  relu6: OVERWRITING,
+  leaky_relu: OVERWRITING,
+  softmax: OVERWRITING,
+  position_embedding: { value: 'over the input', keeps: 'nothing', gradient: 'over the output' },
+  max_pool: MAXIMUM,
+  global_max_pool: MAXIMUM,
+  adaptive_max_pool: MAXIMUM,
+  flatten: VIEW,
+  tokens: VIEW,
+  reshape: VIEW,
+  add: { value: 'own', keeps: 'nothing', gradient: 'over the output' },
+  average_pool: OWN,
+  global_average_pool: OWN,
+  adaptive_average_pool: OWN,
+  concat: OWN,
+  slice: OWN,
+  transpose: OWN,
+  class_token: OWN,
+  select_token: OWN,
+  mean_tokens: OWN,
+};
