@@ -4,6 +4,7 @@
 import { BudgetError, UnsupportedError } from '../core/errors.ts';
 import { requireInteger, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
+import { onlyDefined } from '../core/only-defined.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { heldOutCount } from '../data/split.ts';
@@ -32,6 +33,8 @@ import { LARGEST_SWEEPS, choiceNames, readSettings, skipPredicate } from './sett
 import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
 import { startedBytes, startedHeapBytes } from './started-rows.ts';
 import { measureFlopRate } from './timing.ts';
+
+const F32_BYTES = 4;
 
 export interface PlanOptions extends TransferChoices {
   readonly graph: ModelGraph;
@@ -119,75 +122,51 @@ export function plan(options: PlanOptions): TransferPlan {
   return planOn(options, options.heapLimitBytes ?? limits.heapBytes);
 }
 
-/** The same on a heap of that size, which the micro-batch need not fit. */
+/**
+ * The same of a transfer that runs on a heap of `heapBytes`: what it keeps there follows from that. Its micro-batch need fit
+ * `options.heapLimitBytes` alone, where that is given.
+ */
 export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
   requireOptions('plan', options, optionNames);
   const { flopsPerSecond, heapLimitBytes, ownSweeps } = readReckoning(options);
-  const { counts, asked, ...settings } = settingsFor(options);
-  const { laps, products, operands } = solverWork(settings.solver, ownSweeps, settings.maxSweeps);
-  const sweeps = Math.min(ownSweeps, settings.maxSweeps);
-  const spec = derivePermutationSpec(options.graph);
-  const cost = gradientCost(options.graph, settings.batchSize);
-  const started = counts === undefined ? undefined : rowsToStart(options.graph, spec, asked, counts);
-  const residentBytes = residentBytesOf(options.graph, spec, asked, counts, heapBytes);
-  const besideBytes = heapLimitBytes === undefined ? 0 : residentBytesOf(options.graph, spec, asked, counts, heapLimitBytes);
-  const microBatch = microBatchOf(options.graph, heapLimitBytes, besideBytes, settings);
-  // A gradient of GMT is of several batches.
-  const parts = Math.ceil(settings.batchSize / microBatch) * settings.batchesPerStep;
+  const job = jobOf(options);
+  const { graph, spec, settings } = job;
+  const solver = solverWork(settings.solver, ownSweeps, settings.maxSweeps);
+  const cost = gradientCost(graph, settings.batchSize);
+  const microBatch = microBatchOf(job, heapLimitBytes);
   const { gradients, matchings, pairsSolved, pairsKept } = pairCounts(settings);
   const layout = matchingLayout(spec, settings.frozenGroups);
-  const ids = new Set(layout.groups.map(({ id }) => id));
-  const moving = spec.groups.filter(({ id }) => ids.has(id));
-  const parameters = new Set(parameterLayout(options.graph).parameters.map(({ name }) => name));
-  skipPredicate(settings.skipParameters, parameters);
-  const terms = moving.flatMap((group) =>
-    group.members
-      .filter(({ tensor }) => parameters.has(tensor))
-      .map(({ tensor }) => termCost(spec, tensor, group.size, ids)),
-  );
-
-  let similarity = 0;
-  for (const { flops, alone } of terms) {
+  skipPredicate(settings.skipParameters, new Set(parameterLayout(graph).parameters.map(({ name }) => name)));
+  const matching = matchingWork(job, layout);
+  const flops = {
+    gradients: gradients * cost.flops - savedByStarting(job, gradients, heapBytes),
     // A term that carries one permutation is summed once a pair; the others are reckoned anew in every sweep, which is
     // an upper bound: similarities are updated in the changed places only.
-    similarity += alone ? flops * pairsSolved.added : flops * pairsSolved.inSolves * products;
-  }
-  const squares = moving.map(({ size }) => size * size);
-  const assignments = moving.length * matchings * laps;
-  const startedOnce =
-    started?.training && counts ? savedFlops(started.layer, gradients * settings.batchSize, counts.training, 3, heapBytes) : 0;
-  const flops = {
-    gradients: gradients * cost.flops - startedOnce,
-    similarity,
-    assignment: matchings * laps * 40 * sum(squares),
-    ...(counts === undefined
-      ? {}
-      : evaluationFlops(options.graph, settings, counts.heldOut, cost.forwardFlops / settings.batchSize, started, heapBytes)),
+    similarity: matching.aloneFlops * pairsSolved.added + matching.pairedFlops * pairsSolved.inSolves * solver.products,
+    assignment: matchings * solver.laps * 40 * sum(matching.squares),
+    ...evaluationFlops(job, cost.forwardFlops / settings.batchSize, heapBytes),
   };
-  const parameterBytes = cost.parameterElements * 4;
+  const parameterBytes = F32_BYTES * cost.parameterElements;
   const rate = flopsPerSecond ?? (options.compute === undefined ? undefined : measureFlopRate(options.compute.core));
-  const largestTensor = Math.max(0, ...terms.map(({ elements }) => elements));
   return {
     method: settings.method,
     steps: settings.steps,
     microBatch,
     gradients,
     matchings,
-    sweeps,
-    laps,
-    assignments,
+    sweeps: Math.min(ownSweeps, settings.maxSweeps),
+    laps: solver.laps,
+    assignments: matching.squares.length * matchings * solver.laps,
     heldGroups: layout.held,
     flops,
     bytes: {
       parameters: parameterBytes,
       ...historyBytes(layout, settings, pairsKept),
       keptGradients: keepsGradients(settings) ? Math.min(2 * settings.steps * parameterBytes, settings.historyBudgetBytes) : 0,
-      batches: 4 * settings.batchesPerStep * settings.batchSize * elementCount(options.graph.input),
-      heap:
-        residentBytes +
-        Math.max(gradientHeapBytes(options.graph, microBatch, parts), 4 * (operands * largestTensor + 2 * Math.max(0, ...squares))),
+      batches: F32_BYTES * settings.batchesPerStep * settings.batchSize * elementCount(graph.input),
+      heap: residentBytesOf(job, heapBytes) + Math.max(gradientBytes(job, microBatch), matchingBytes(matching, solver.operands)),
     },
-    ...(rate === undefined ? {} : { seconds: sum(Object.values(flops)) / rate }),
+    ...onlyDefined({ seconds: rate === undefined ? undefined : sum(Object.values(flops)) / rate }),
   };
 }
 
@@ -196,13 +175,13 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
  * batches, which are whole. Undefined where not even one does.
  */
 export function mostFitting(options: Omit<PlanOptions, 'heapLimitBytes'>, heapLimitBytes: number): number | undefined {
-  const { counts, asked, ...settings } = settingsFor(options);
-  const besideBytes = residentBytesOf(options.graph, derivePermutationSpec(options.graph), asked, counts, heapLimitBytes);
-  const whole = options.graph.nodes.some(({ op }) => op === 'batch_norm');
+  const job = jobOf(options);
+  const { settings } = job;
+  const whole = needsWholeBatches(job.graph);
   for (let images = settings.batchSize; ; images = Math.ceil(images / 2)) {
     try {
       const sizes = whole ? { batchSize: images, microBatch: images } : { microBatch: images };
-      return microBatchOf(options.graph, heapLimitBytes, besideBytes, { ...settings, ...sizes });
+      return microBatchOf({ ...job, settings: { ...settings, ...sizes } }, heapLimitBytes);
     } catch (error) {
       if (!(error instanceof BudgetError)) throw error;
       // Micro-batches were halved already.
@@ -239,33 +218,56 @@ function readReckoning({ flopsPerSecond, heapLimitBytes, sweeps = 4 }: PlanOptio
   };
 }
 
-/**
- * As `transfer` reads them; and where the data's size is known, batches as large as they can get and the numbers of inputs of either
- * part.
- */
-function settingsFor(options: PlanOptions): TransferSettings & { readonly asked: TransferSettings; readonly counts?: RowCounts } {
-  const settings = readSettings(options.method, 0, options, requireInteger('checkpoints', options.checkpoints ?? 2, 0, limits.checkpoints));
-  if (options.images === undefined) return { ...settings, asked: settings };
+/** A transfer that is planned. */
+interface PlannedJob {
+  readonly graph: ModelGraph;
+  readonly spec: PermutationSpec;
+  /** As `transfer` reads them, with batches as large as the data allow, where their size is known. */
+  readonly settings: TransferSettings;
+  /** Numbers of inputs of either part, where that is known. */
+  readonly counts: RowCounts | undefined;
+  /** Which of them have their first layer computed beforehand. */
+  readonly started: RowsToStart | undefined;
+}
+
+function jobOf(options: PlanOptions): PlannedJob {
+  const { graph } = options;
+  const asked = readSettings(options.method, 0, options, requireInteger('checkpoints', options.checkpoints ?? 2, 0, limits.checkpoints));
+  const spec = derivePermutationSpec(graph);
+  if (options.images === undefined) return { graph, spec, settings: asked, counts: undefined, started: undefined };
   const images = requireInteger('images', options.images, 1, 2 ** 31 - 1);
-  const heldOut = heldOutCount(images, settings.heldOutFraction);
-  const batchSize = Math.min(settings.batchSize, images - heldOut);
-  const microBatch = Math.min(settings.microBatch, batchSize);
-  return { ...settings, batchSize, microBatch, asked: settings, counts: { training: images - heldOut, heldOut } };
+  const heldOut = heldOutCount(images, asked.heldOutFraction);
+  const counts = { training: images - heldOut, heldOut };
+  const batchSize = Math.min(asked.batchSize, counts.training);
+  const settings = { ...asked, batchSize, microBatch: Math.min(asked.microBatch, batchSize) };
+  return { graph, spec, settings, counts, started: rowsToStart(graph, spec, asked, counts) };
+}
+
+/** Statistics of batch norm belong to whole batches. */
+function needsWholeBatches({ nodes }: ModelGraph): boolean {
+  return nodes.some(({ op }) => op === 'batch_norm');
 }
 
 /**
  * Of inputs that pass forward alone, `flops` each: held-out ones at every step and the start, those of statistics where these are
- * estimated.
+ * estimated. Nothing where the number of inputs is not known.
  */
 function evaluationFlops(
-  graph: ModelGraph, { steps, stopRule, statisticsBatches, batchSize }: TransferSettings, heldOut: number, flops: number,
-  started: RowsToStart | undefined, heapBytes: number,
-): { readonly evaluation: number; readonly statistics: number } {
+  { graph, settings: { steps, stopRule, statisticsBatches, batchSize }, counts, started }: PlannedJob, flops: number, heapBytes: number,
+): { readonly evaluation?: number; readonly statistics?: number } {
+  if (counts === undefined) return {};
+  const { heldOut } = counts;
   // The agreement that needs no labels takes a pass of the source's end.
   const scores = stopRule === 'label-free' ? steps + 2 : steps + 1;
   const estimates = parameterLayout(graph).buffers.length === 0 ? 0 : heldOut > 0 ? steps : 1;
   const saved = started?.heldOut ? savedFlops(started.layer, (steps + 1) * heldOut, heldOut, 2, heapBytes) : 0;
   return { evaluation: flops * heldOut * scores - saved, statistics: flops * estimates * statisticsBatches * batchSize };
+}
+
+/** What of the gradients is saved where the first layer of their inputs is computed beforehand. */
+function savedByStarting({ settings, counts, started }: PlannedJob, gradients: number, heapBytes: number): number {
+  if (started?.training !== true || counts === undefined) return 0;
+  return savedFlops(started.layer, gradients * settings.batchSize, counts.training, 3, heapBytes);
 }
 
 /**
@@ -279,28 +281,31 @@ function savedFlops(layer: FirstLayer, rows: number, known: number, forms: 2 | 3
 }
 
 /** What of the heap is taken during the whole transfer: a quarter of it at most. Of data of unknown size, as much as there can be. */
-function residentBytesOf(
-  graph: ModelGraph, spec: PermutationSpec, settings: TransferSettings, counts: RowCounts | undefined, heapLimitBytes: number,
-): number {
+function residentBytesOf({ graph, settings, counts, started }: PlannedJob, heapBytes: number): number {
   if (settings.trajectory !== 'linear') return 0;
-  const line = residentLineBytes(4 * gradientCost(graph, 1).parameterElements, heapLimitBytes);
+  const line = residentLineBytes(F32_BYTES * gradientCost(graph, 1).parameterElements, heapBytes);
   if (counts === undefined) {
-    const most = Math.min(limits.startedRowBytes, Math.floor(limits.startedRowShare * heapLimitBytes));
+    const most = Math.min(limits.startedRowBytes, Math.floor(limits.startedRowShare * heapBytes));
     return line + (findFirstLayer(graph) === undefined ? 0 : 2 * most);
   }
-  const started = rowsToStart(graph, spec, settings, counts);
   if (started === undefined) return line;
   const kept = (wanted: boolean, rows: number, both: boolean): number =>
-    wanted ? startedHeapBytes(startedBytes(started.layer, rows, both), heapLimitBytes) : 0;
+    wanted ? startedHeapBytes(startedBytes(started.layer, rows, both), heapBytes) : 0;
   return line + kept(started.training, counts.training, true) + kept(started.heldOut, counts.heldOut, false);
 }
 
+/** Of the heap, a gradient; of GMT it is of several batches. */
+function gradientBytes({ graph, settings: { batchSize, batchesPerStep } }: PlannedJob, microBatch: number): number {
+  return gradientHeapBytes(graph, microBatch, Math.ceil(batchSize / microBatch) * batchesPerStep);
+}
+
 /** What was chosen, or the largest that fits. */
-function microBatchOf(graph: ModelGraph, heapLimitBytes: number | undefined, besideBytes: number, settings: TransferSettings): number {
+function microBatchOf(job: PlannedJob, heapLimitBytes: number | undefined): number {
+  const { graph, settings } = job;
   const { batchSize, microBatch, batchesPerStep: batches } = settings;
   const chosen = Math.min(microBatch, batchSize);
-  const norm = graph.nodes.some(({ op }) => op === 'batch_norm');
-  if (norm && chosen < batchSize) {
+  const whole = needsWholeBatches(graph);
+  if (whole && chosen < batchSize) {
     throw new UnsupportedError({
       field: 'microBatch',
       expected: `whole batches of ${batchSize}, because statistics of batch norm belong to these`,
@@ -308,7 +313,8 @@ function microBatchOf(graph: ModelGraph, heapLimitBytes: number | undefined, bes
     });
   }
   if (heapLimitBytes === undefined) return chosen;
-  if (!norm) return planMicroBatch(graph, batchSize, heapLimitBytes, { most: chosen, batches, besideBytes });
+  const besideBytes = residentBytesOf(job, heapLimitBytes);
+  if (!whole) return planMicroBatch(graph, batchSize, heapLimitBytes, { most: chosen, batches, besideBytes });
   const requiredBytes = besideBytes + gradientHeapBytes(graph, batchSize, batches);
   if (requiredBytes <= heapLimitBytes) return batchSize;
   throw new BudgetError({
@@ -330,12 +336,39 @@ function historyBytes(
   return { history: totalBytes, codedHistory: fixedBytes + pairs * codedBytesPerPair };
 }
 
-/** One term of a group's similarity: [n, n] += T[n, rest] · S[n, rest]ᵀ. */
-function termCost(spec: PermutationSpec, tensor: string, size: number, moving: ReadonlySet<string>) {
-  const entry = spec.tensors.get(tensor);
-  const elements = elementCount(entry?.shape ?? []);
-  const groups = new Set((entry?.axes ?? []).flatMap(groupsOnAxis).filter((group) => moving.has(group)));
-  return { elements, flops: 2 * size * elements, alone: groups.size <= 1 };
+/** What the matchings of a transfer are about. */
+interface MatchingWork {
+  /** Of one pair's products, of the terms that carry one permutation, and of those that carry two. */
+  readonly aloneFlops: number;
+  readonly pairedFlops: number;
+  /** n² of each group that moves. */
+  readonly squares: readonly number[];
+  readonly largestTensor: number;
+}
+
+/** Every term of a group's similarity is [n, n] += T[n, rest] · S[n, rest]ᵀ. */
+function matchingWork({ graph, spec }: PlannedJob, layout: MatchingLayout): MatchingWork {
+  const ids = new Set(layout.groups.map(({ id }) => id));
+  const moving = spec.groups.filter(({ id }) => ids.has(id));
+  const parameters = new Set(parameterLayout(graph).parameters.map(({ name }) => name));
+  let [aloneFlops, pairedFlops, largestTensor] = [0, 0, 0];
+  for (const { size, members } of moving) {
+    for (const { tensor } of members) {
+      if (!parameters.has(tensor)) continue;
+      const { shape = [], axes = [] } = spec.tensors.get(tensor) ?? {};
+      const elements = elementCount(shape);
+      const carried = new Set(axes.flatMap(groupsOnAxis).filter((group) => ids.has(group)));
+      if (carried.size <= 1) aloneFlops += 2 * size * elements;
+      else pairedFlops += 2 * size * elements;
+      largestTensor = Math.max(largestTensor, elements);
+    }
+  }
+  return { aloneFlops, pairedFlops, squares: moving.map(({ size }) => size * size), largestTensor };
+}
+
+/** Of the heap, the largest matching. */
+function matchingBytes({ squares, largestTensor }: MatchingWork, operands: number): number {
+  return F32_BYTES * (operands * largestTensor + 2 * Math.max(0, ...squares));
 }
 
 function sum(values: readonly number[]): number {
