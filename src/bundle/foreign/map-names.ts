@@ -1,6 +1,7 @@
 /** Tensors of any file against what a network has: what fits, and exactly what does not. */
 import { MalformedFileError } from '../../core/errors.ts';
 import { requireMembers } from '../../core/require.ts';
+import { onlyDefined } from '../../core/only-defined.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
 import { flattenedInputs } from '../../model/flattened-units.ts';
@@ -102,70 +103,107 @@ export function mapNames(
   requireOptions('mapNames', options, optionNames);
   requireMembers('tensors', tensors, ['entries', 'get'], 'tensors by name: a Map');
   requireMembers('layout', layout, ['parameters', 'buffers'], 'parameterLayout(graph)');
-  const own = new Map([...layout.parameters, ...layout.buffers].map(({ name, shape }) => [name, shape]));
-  const counters = new Set(
-    [...own.keys()].flatMap((name) =>
-      name.endsWith('.running_mean') ? [`${name.slice(0, -'running_mean'.length)}num_batches_tracked`] : [],
-    ),
-  );
-  const { convention = 'pytorch', inputExtents = new Map(), tied = new Set(), replaced = new Set() } = options;
-  const wanted = new Map([...own].filter(([name]) => !replaced.has(name)));
+  const wanted = wantedOf(layout, options);
+  const { tied = new Set() } = options;
+  const read = readNames(tensors, layout, rules, options, wanted);
+  const { found, ignored, others } = sortOut(read, layout, wanted, options.replaced ?? new Set());
+  const unexpected = others.filter(({ from, to, tensor }) => {
+    const constant = storedConstant(to, tensor);
+    const original = constant === undefined ? originalOf(tensor, found, tied) : undefined;
+    if (constant !== undefined) ignored.push(ignoredAs(from, 'constant', constant));
+    if (original !== undefined)
+      ignored.push({ ...ignoredAs(from, 'copy', `a copy of ${original}, which the network uses twice`), copyOf: original });
+    return constant === undefined && original === undefined;
+  });
+  const { scheme, frame: { prefix, added, prefixes } } = read;
+  return collect(wanted, found, {
+    prefix,
+    added,
+    ...onlyDefined({ scheme, prefixes }),
+    ignored,
+    unexpected: unexpected.map(({ from, to, tensor: { shape } }) => ({ from, to, shape })),
+  });
+}
+
+/** Name → shape. */
+type Shapes = ReadonlyMap<string, readonly number[]>;
+
+/** What the file is to have: what the network has, without what the caller replaces. */
+function wantedOf({ parameters, buffers }: StateLayout, { replaced }: MappingOptions): Shapes {
+  const own = [...parameters, ...buffers].filter(({ name }) => replaced?.has(name) !== true);
+  return new Map(own.map(({ name, shape }) => [name, shape]));
+}
+
+/** A file's tensors under the names that rules give them, and how these differ from the network's. */
+interface ReadNames {
+  readonly renamed: readonly Renamed[];
+  readonly frame: Frame;
+  /** Whose names they were, where no rules were given and those of a known scheme apply. */
+  readonly scheme: string | undefined;
+}
+
+/** Renames by the rules or, where there are none and names do not fit, by the first scheme of names that does. */
+function readNames(
+  tensors: ReadonlyMap<string, RawTensor>, layout: StateLayout, rules: readonly NameRule[], options: MappingOptions, wanted: Shapes,
+): ReadNames {
+  const { convention = 'pytorch', inputExtents = new Map(), replaced = new Set() } = options;
   const inputsFirst = new Set(layout.parameters.flatMap(({ name, outAxis }) => (outAxis === 1 ? [name] : [])));
-  let applied = rules;
-  let renamed = renameTensors(tensors, convention, rules, inputExtents, inputsFirst, replaced);
-  let frame = frameOf(renamed, wanted, replaced.size > 0);
-  let scheme: string | undefined;
-  if (frame === undefined && rules.length === 0) {
-    for (const found of namingSchemesOf(tensors.keys())) {
-      const translated = renameTensors(tensors, convention, found.rules, inputExtents, inputsFirst, replaced);
-      frame = frameOf(translated, wanted, replaced.size > 0);
-      if (frame === undefined) continue;
-      [scheme, applied, renamed] = [found.name, found.rules, translated];
-      break;
-    }
-  }
-  const { prefix, added, prefixes } = frame ?? { prefix: '', added: '' };
-  if (prefix !== added) {
-    // Again with the prefixes known, since a kernel's turn may depend on the name that it ends up with.
-    const framed = (name: string): string => prefix + name.slice(added.length);
+  /** @param framed the name in the file's frame of one of the network's: a kernel's turn depends on the name that it ends up with. */
+  const rename = (by: readonly NameRule[], framed = (name: string): string => name): readonly Renamed[] => {
     const extents = new Map([...inputExtents].map(([name, value]) => [framed(name), value] as const));
     const framedSet = (names: ReadonlySet<string>): ReadonlySet<string> => new Set([...names].map(framed));
-    renamed = renameTensors(tensors, convention, applied, extents, framedSet(inputsFirst), framedSet(replaced));
+    return renameTensors(tensors, convention, by, extents, framedSet(inputsFirst), framedSet(replaced));
+  };
+  const candidates = function* (): Generator<{ readonly rules: readonly NameRule[]; readonly name?: string }> {
+    yield { rules };
+    if (rules.length === 0) yield* namingSchemesOf(tensors.keys());
+  };
+  let plain: readonly Renamed[] | undefined;
+  for (const { rules: applied, name: scheme } of candidates()) {
+    const renamed = rename(applied);
+    plain ??= renamed;
+    const frame = frameOf(renamed, wanted, replaced.size > 0);
+    if (frame === undefined) continue;
+    const { prefix, added } = frame;
+    const reread = prefix === added ? renamed : rename(applied, (name) => prefix + name.slice(added.length));
+    return { renamed: reread, frame, scheme };
   }
-  const ignored: IgnoredTensor[] = [];
-  const ignore = (from: string, kind: IgnoredKind, why: string, more: Pick<IgnoredTensor, 'copyOf'> = {}): void =>
-    void ignored.push({ from, kind, why, belongs: kind !== 'outside' && kind !== 'left-out', ...more });
-  const unexpected: (Renamed & { readonly to: string })[] = [];
+  return { renamed: plain ?? [], frame: { prefix: '', added: '' }, scheme: undefined };
+}
+
+/** A tensor under the name in the network that it would have. */
+interface Named extends Renamed {
+  readonly to: string;
+}
+
+const ignoredAs = (from: string, kind: IgnoredKind, why: string): IgnoredTensor => ({
+  from, kind, why, belongs: kind !== 'outside' && kind !== 'left-out',
+});
+
+/** Which tensors are the network's, which are known to be none of its weights, and which others there are. */
+function sortOut(
+  { renamed, frame: { prefix, added }, scheme }: ReadNames, layout: StateLayout, wanted: Shapes, replaced: ReadonlySet<string>,
+): { readonly found: ReadonlyMap<string, readonly Renamed[]>; readonly ignored: IgnoredTensor[]; readonly others: readonly Named[] } {
+  const own = new Set([...layout.parameters, ...layout.buffers].map(({ name }) => name));
+  const counters = new Set([...own].map((name) => name.replace(/\.running_mean$/, '.num_batches_tracked')).filter((name) => !own.has(name)));
   const found = new Map<string, Renamed[]>();
+  const ignored: IgnoredTensor[] = [];
+  const others: Named[] = [];
   for (const item of renamed) {
     const inner = item.to?.startsWith(prefix) === true ? item.to.slice(prefix.length) : undefined;
     const to = inner !== undefined && own.has(added + inner) ? added + inner : inner;
-    if (item.to === undefined && scheme !== undefined) ignore(item.from, 'unread', 'a part that the network does not read');
-    else if (item.to === undefined) ignore(item.from, 'left-out', 'a rule leaves it out');
-    else if (to === undefined) ignore(item.from, 'outside', `outside the prefix ${prefix}`);
-    else if (counters.has(to)) ignore(item.from, 'count', 'a count of batches');
-    else if (replaced.has(to)) ignore(item.from, 'replaced', 'replaced by the caller');
+    if (item.to === undefined && scheme !== undefined) ignored.push(ignoredAs(item.from, 'unread', 'a part that the network does not read'));
+    else if (item.to === undefined) ignored.push(ignoredAs(item.from, 'left-out', 'a rule leaves it out'));
+    else if (to === undefined) ignored.push(ignoredAs(item.from, 'outside', `outside the prefix ${prefix}`));
+    else if (counters.has(to)) ignored.push(ignoredAs(item.from, 'count', 'a count of batches'));
+    else if (replaced.has(to)) ignored.push(ignoredAs(item.from, 'replaced', 'replaced by the caller'));
     else if (wanted.has(to)) {
       const items = found.get(to);
       if (items === undefined) found.set(to, [item]);
       else items.push(item);
-    } else unexpected.push({ ...item, to });
+    } else others.push({ ...item, to });
   }
-  const unused = unexpected.filter(({ from, to, tensor }) => {
-    const constant = storedConstant(to, tensor);
-    const original = constant === undefined ? originalOf(tensor, found, tied) : undefined;
-    if (constant !== undefined) ignore(from, 'constant', constant);
-    if (original !== undefined) ignore(from, 'copy', `a copy of ${original}, which the network uses twice`, { copyOf: original });
-    return constant === undefined && original === undefined;
-  });
-  return collect(wanted, found, {
-    prefix,
-    added,
-    ...(scheme === undefined ? {} : { scheme }),
-    ...(prefixes === undefined ? {} : { prefixes }),
-    ignored,
-    unexpected: unused.map(({ from, to, tensor: { shape } }) => ({ from, to, shape })),
-  });
+  return { found, ignored, others };
 }
 
 /** The tied weight that `tensor` is the same bytes as. */
@@ -184,7 +222,7 @@ function originalOf(
 }
 
 function collect(
-  wanted: ReadonlyMap<string, readonly number[]>,
+  wanted: Shapes,
   found: ReadonlyMap<string, readonly Renamed[]>,
   rest: Pick<MappingReport, 'prefix' | 'added' | 'scheme' | 'prefixes' | 'ignored' | 'unexpected'>,
 ): MappedTensors {
@@ -214,6 +252,9 @@ function fitsInto(shape: readonly number[], expected: readonly number[], bySchem
   return sameShape(shape, expected) || (byScheme && sameShape(proper(shape), proper(expected)));
 }
 
+/** What stands before the names: `prefix` before the file's, `added` before the network's. */
+type Frame = Pick<MappingReport, 'prefix' | 'added' | 'prefixes'>;
+
 /**
  * How the file's names and the network's differ in what stands before them all. Training checkpoints keep the network under
  * `state_dict.`, DataParallel under `module.`; base models lack what a network with a head puts before them, `transformer.`.
@@ -222,9 +263,9 @@ function fitsInto(shape: readonly number[], expected: readonly number[], bySchem
  */
 function frameOf(
   renamed: readonly Renamed[],
-  wanted: ReadonlyMap<string, readonly number[]>,
+  wanted: Shapes,
   isPart: boolean,
-): { readonly prefix: string; readonly added: string; readonly prefixes?: readonly string[] } | undefined {
+): Frame | undefined {
   const names = new Set(renamed.flatMap(({ to }) => (to === undefined ? [] : [to])));
   const own = [...wanted.keys()];
   for (const added of new Set(['', sharedPrefix(own)])) {
