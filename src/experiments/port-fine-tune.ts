@@ -107,82 +107,110 @@ const jobs = { v1Base: 0, v2Base: 1, v1FineTune: 2, v2FineTune: 3, transfer: 2, 
  * @throws what `train`, `transfer` and `evaluate` throw.
  */
 export async function portFineTune(options: PortOptions): Promise<PortOutcome> {
-  const { graph, before, after, settings, compute, signal, onProgress, onRow } = options;
-  const seedOf = (job: keyof typeof jobs): number => options.seed * 8 + jobs[job];
-  const common = { graph, batchSize: settings.batchSize, learningRate: settings.learningRate, compute, signal };
-  const learn = (label: string, job: keyof typeof jobs, choice: Pick<TrainOptions, 'data' | 'epochs' | 'initial'>): Promise<TrainResult> =>
-    train({ ...common, ...choice, seed: seedOf(job), checkpointEpochs: [], onProgress: (event) => onProgress(label, event) });
-  const accuracyOf = async (state: NetworkState, data: ImageSet): Promise<number> =>
-    (await evaluate({ graph, state, data, compute, signal })).accuracy;
-
-  const baseOf = async (version: 'v1' | 'v2'): Promise<NetworkState> => {
-    const job = `${version}Base` as const;
-    if (settings.baseEpochs === 0) return initialise(compute.core, graph, { seed: seedOf(job) });
-    const base = (await learn(`training base ${version} on A`, job, { data: before.train, epochs: settings.baseEpochs })).state;
-    return settings.freshHeads ? withFreshHead(compute, graph, base, seedOf(`${version}Head`)) : base;
-  };
-  const v1Base = await baseOf('v1');
-  const v2Base = await baseOf('v2');
-  const tune = { data: after.train, epochs: settings.fineTuneEpochs };
-  const source = await train({
-    ...common, ...tune, initial: v1Base, seed: seedOf('v1FineTune'), onProgress: (event) => onProgress('fine-tuning v1 on B', event),
-  });
-  const oracle = await learn('fine-tuning v2 on B (for Oracle)', 'v2FineTune', { ...tune, initial: v2Base });
-
-  const onward = async (label: string, state: NetworkState): Promise<number[]> => {
-    const accuracies: number[] = [];
-    for (const iterations of settings.iterations) {
-      // Each count anew from the same state: the same seed makes the shorter run a beginning of the longer one.
-      const trained =
-        iterations === 0
-          ? state
-          : (
-              await train({
-                ...common, data: after.train, initial: state, iterations, heldOutFraction: 0, checkpointEpochs: [], seed: seedOf('onward'),
-                onProgress: (event) => onProgress(`${label}: training onward`, event),
-              })
-            ).state;
-      accuracies.push(await accuracyOf(trained, after.test));
-    }
-    return accuracies;
-  };
-
+  const { before, after, seed, onRow } = options;
+  const networks = await trainNetworks(options);
   const rows: PortRow[] = [];
-  const complete = (row: PortRow): void => {
+  for await (const row of rowsOf(options, networks)) {
     rows.push(row);
     onRow?.(row);
-  };
-  for (const method of settings.methods) {
-    const result = await transfer({
-      source: source.trajectory, target: v2Base, data: after.train, method, seed: seedOf('transfer'), steps: settings.steps,
-      batchesPerStep: settings.batchesPerStep, batchSize: settings.batchSize, zeroHead: settings.zeroHead, compute, signal,
-      ...(method === 'oracle' ? { oracleTarget: oracle.state } : {}),
-      onProgress: (event) => onProgress(`porting by ${methodLabels[method]}`, event),
-    });
-    complete({
-      method,
-      accuracies: await onward(methodLabels[method], result.state),
-      gradients: result.counts.gradients,
-      milliseconds: result.timings.totalMs,
-      chosenStep: result.chosenStep,
-      result,
-    });
   }
-  const scratch = await onward(methodLabels.scratch, settings.zeroHead ? withZeroHead(graph, v2Base) : v2Base);
-  complete({ method: 'scratch', accuracies: scratch, gradients: 0, milliseconds: 0, chosenStep: 0 });
-
+  const { v1Base, v2Base, source, oracle } = networks;
   return {
-    seed: options.seed,
+    seed,
     rows,
     source,
     target: v2Base,
     reference: {
-      v1Base: await accuracyOf(v1Base, before.test),
-      v2Base: await accuracyOf(v2Base, before.test),
-      v1FineTuned: await accuracyOf(source.state, after.test),
-      v2FineTuned: await accuracyOf(oracle.state, after.test),
+      v1Base: await accuracyOf(options, v1Base, before.test),
+      v2Base: await accuracyOf(options, v2Base, before.test),
+      v1FineTuned: await accuracyOf(options, source.state, after.test),
+      v2FineTuned: await accuracyOf(options, oracle.state, after.test),
     },
   };
+}
+
+/** What is trained before anything is ported. */
+interface Networks {
+  readonly v1Base: NetworkState;
+  readonly v2Base: NetworkState;
+  /** v1's fine-tune, with its trajectory. */
+  readonly source: TrainResult;
+  /** v2's, which a port does without. */
+  readonly oracle: TrainResult;
+}
+
+function seedOf({ seed }: PortOptions, job: keyof typeof jobs): number {
+  return seed * 8 + jobs[job];
+}
+
+type Training = Pick<TrainOptions, 'data'> & Partial<Omit<TrainOptions, 'onProgress'>>;
+
+/** A training as all of the pair are, with what is particular to it. */
+function learn(options: PortOptions, label: string, job: keyof typeof jobs, particulars: Training): Promise<TrainResult> {
+  const { graph, settings: { batchSize, learningRate }, compute, signal, onProgress } = options;
+  return train({
+    graph, batchSize, learningRate, compute, signal, ...particulars, seed: seedOf(options, job), onProgress: (event) => onProgress(label, event),
+  });
+}
+
+async function accuracyOf({ graph, compute, signal }: PortOptions, state: NetworkState, data: ImageSet): Promise<number> {
+  return (await evaluate({ graph, state, data, compute, signal })).accuracy;
+}
+
+async function trainNetworks(options: PortOptions): Promise<Networks> {
+  const { after, settings } = options;
+  const v1Base = await baseOf(options, 'v1');
+  const v2Base = await baseOf(options, 'v2');
+  const tune = { data: after.train, epochs: settings.fineTuneEpochs };
+  const source = await learn(options, 'fine-tuning v1 on B', 'v1FineTune', { ...tune, initial: v1Base });
+  const oracle = await learn(options, 'fine-tuning v2 on B (for Oracle)', 'v2FineTune', { ...tune, initial: v2Base, checkpointEpochs: [] });
+  return { v1Base, v2Base, source, oracle };
+}
+
+async function baseOf(options: PortOptions, version: 'v1' | 'v2'): Promise<NetworkState> {
+  const { graph, before, settings, compute } = options;
+  const job = `${version}Base` as const;
+  if (settings.baseEpochs === 0) return initialise(compute.core, graph, { seed: seedOf(options, job) });
+  const choices = { data: before.train, epochs: settings.baseEpochs, checkpointEpochs: [] };
+  const { state } = await learn(options, `training base ${version} on A`, job, choices);
+  return settings.freshHeads ? withFreshHead(compute, graph, state, seedOf(options, `${version}Head`)) : state;
+}
+
+/** A port by every method and From scratch, each trained onward. */
+async function* rowsOf(options: PortOptions, { v2Base, source, oracle }: Networks): AsyncGenerator<PortRow> {
+  const { graph, after, settings, compute, signal, onProgress } = options;
+  const { steps, batchesPerStep, batchSize, zeroHead } = settings;
+  for (const method of settings.methods) {
+    const result = await transfer({
+      source: source.trajectory, target: v2Base, data: after.train, method, seed: seedOf(options, 'transfer'),
+      steps, batchesPerStep, batchSize, zeroHead, compute, signal,
+      ...(method === 'oracle' ? { oracleTarget: oracle.state } : {}),
+      onProgress: (event) => onProgress(`porting by ${methodLabels[method]}`, event),
+    });
+    yield {
+      method,
+      accuracies: await accuraciesOnward(options, methodLabels[method], result.state),
+      gradients: result.counts.gradients,
+      milliseconds: result.timings.totalMs,
+      chosenStep: result.chosenStep,
+      result,
+    };
+  }
+  const scratch = await accuraciesOnward(options, methodLabels.scratch, zeroHead ? withZeroHead(graph, v2Base) : v2Base);
+  yield { method: 'scratch', accuracies: scratch, gradients: 0, milliseconds: 0, chosenStep: 0 };
+}
+
+/** Test accuracies after each of the numbers of onward iterations. */
+async function accuraciesOnward(options: PortOptions, label: string, state: NetworkState): Promise<number[]> {
+  const { after, settings } = options;
+  const accuracies: number[] = [];
+  for (const iterations of settings.iterations) {
+    // Each count anew from the same state: the same seed makes the shorter run a beginning of the longer one.
+    const choices = { data: after.train, initial: state, iterations, heldOutFraction: 0, checkpointEpochs: [] };
+    const trained = iterations === 0 ? state : (await learn(options, `${label}: training onward`, 'onward', choices)).state;
+    accuracies.push(await accuracyOf(options, trained, after.test));
+  }
+  return accuracies;
 }
 
 /** How the methods are called in tables and figures. */
