@@ -76,9 +76,9 @@ export interface BatchPart extends StartedBatchArrays {
 export type PartRun = readonly (readonly Block<BatchPart>[])[];
 
 export interface Evaluation {
-  /** Mean loss an image. */
+  /** Mean loss an image, in nats for cross-entropies. */
   readonly loss: number;
-  /** 0 to 1. */
+  /** Share of images classified rightly, 0 to 1. */
   readonly accuracy: number;
   readonly correct: number;
   readonly count: number;

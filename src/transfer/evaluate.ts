@@ -6,7 +6,7 @@ import type { OptionNames } from '../core/options.ts';
 import { BatchPieces } from '../data/batch-pieces.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { Loss } from '../gradient/loss.ts';
-import type { Network } from '../gradient/network.ts';
+import type { Evaluation, Network } from '../gradient/network.ts';
 import type { StartedBatch } from '../gradient/network-inputs.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
@@ -16,14 +16,7 @@ import { controlNames, requireData, requireParts, requireState } from './inputs.
 import type { JobControl } from './progress.ts';
 import type { Stopwatch } from './timing.ts';
 
-export interface Evaluation {
-  /** Mean loss an image, in nats for cross-entropies. */
-  readonly loss: number;
-  /** Share of images classified rightly, 0 to 1. */
-  readonly accuracy: number;
-  readonly correct: number;
-  readonly count: number;
-}
+export type { Evaluation } from '../gradient/network.ts';
 
 export interface EvaluateOptions extends JobControl {
   readonly graph: ModelGraph;

@@ -16,6 +16,7 @@ import type { NetworkState } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
 import { withZeroHead } from './replaced-head.ts';
 import { controlNames, requireBatches, requireData, requireParts, requireState, splitData } from './inputs.ts';
+import { pairCounts } from './pair-counts.ts';
 import type { JobControl, ProgressEvent } from './progress.ts';
 import { dataForm, dataSha256, graphSha256, jobArithmetic, stateHashes, stateSha256 } from './record.ts';
 import { requireResume } from './resume.ts';
@@ -140,9 +141,8 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
 }
 
 /** The longest run of one sampler: of gradients over the whole transfer, or of statistics at each step. */
-function batchesDrawn({ method, gmtBatches, steps, batchesPerStep, statisticsBatches }: TransferSettings): number {
-  const points = { naive: 0, oracle: 0, fgmt: steps, gmt: gmtBatches === 'fixed' ? steps : (steps * (steps + 1)) / 2 }[method];
-  return Math.max(points * batchesPerStep, statisticsBatches);
+function batchesDrawn(settings: TransferSettings): number {
+  return Math.max(pairCounts(settings).draws * settings.batchesPerStep, settings.statisticsBatches);
 }
 
 /** The points of the schedule: fractions of the line, or checkpoint numbers; and both as fractions for the report. */
