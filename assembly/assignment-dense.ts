@@ -4,13 +4,13 @@ import { BLOCK, Problem } from "./assignment-problem";
 import { Halves } from "./halves";
 
 /**
- * Dijkstra from `start` to the nearest free column, then the change of prices and the augmentation.
- * Distances are relative: the start row's own price is a constant that cancels. Answers false when no free column can
- * be reached (every way crosses a forbidden pair).
+ * Dijkstra from `start` to the nearest free column, then the change of prices and the augmentation. Distances are relative: the
+ * start row's own price is a constant that cancels. Answers false when no free column can be reached (every way crosses a forbidden
+ * pair).
  *
- * A scanned column gets the price +Infinity until the end, so the vector loop needs no mask for it. `sink` prunes:
- * a column that lies no nearer than the nearest free column is never stored. Ties: the lowest column index is scanned
- * first, and the first free column found at the shortest distance is the one taken.
+ * A scanned column has the price +Infinity until the end, so the vector loop needs no mask for it. `sink` is the nearest free
+ * column so far: columns that are no nearer are not stored. Ties: the lowest column index is scanned first, and the first free
+ * column found at the shortest distance is the one taken.
  */
 export function densePhase<T>(problem: Problem, start: i32): bool {
   const columns = problem.columns;
@@ -184,8 +184,8 @@ function scanFirst<T>(problem: Problem, start: i32): void {
 }
 
 /**
- * The first place of a block that holds this distance: all at once, as a branch for each ends in a misprediction (5 %
- * of a solve at n = 128).
+ * The first place of a block that holds this distance. All places are compared at once: a branch for each would end in a
+ * misprediction (5 % of a solve at n = 128).
  */
 function firstWith(block: usize, distance: v128): i32 {
   let places: u32 = 0;

@@ -7,7 +7,10 @@ import { collect, floorOf, keepBest, scanChunks, shortFloorOf } from "./assignme
 import { LIST, Problem, SHORT_LIST } from "./assignment-problem";
 import { profitOf, profitsOfTwo } from "./assignment-profits";
 
-/** At n = 2048 and 1 % drift lists of 4.6 columns on rank 10, made anew for no row, and of 2.7 on rank 784, anew for one in 100. */
+/**
+ * How far a first list reaches, in average changes of a row's price. At n = 2048 and 1 % drift lists then have 4.6 columns on rank
+ * 10, where none has to be made anew, and 2.7 on rank 784, where one in 100 has.
+ */
 const DRIFTS: f64 = 16;
 
 /** The largest s_ij − v_j over what row i does not list, in f64. */
@@ -48,8 +51,9 @@ export function makeList<T>(problem: Problem, row: i32, want: i32, floor: f64): 
 }
 
 /**
- * Row i's first list, from its chunk maxima. Where prices are nearly right few columns will do: those within DRIFTS times what rows' prices
- * have changed by on the average, of those between a quarter of the way from the best to the last of SHORT_LIST and all of it.
+ * Row i's first list, from its chunk maxima. Where prices are nearly right, as after a warm start, few columns will do: those whose
+ * profit is within DRIFTS times the average change of a row's price. The list reaches at least a quarter of the way from the best
+ * profit to the last of SHORT_LIST columns, and at most all of it.
  */
 export function makeFirstList<T>(problem: Problem, row: i32, maximaPtr: usize): void {
   if (problem.rowPrices === 0) {

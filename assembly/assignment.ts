@@ -11,47 +11,47 @@ import { sparsePhase } from "./assignment-sparse";
 import { Heap } from "./indexed-heap";
 
 /**
- * Steps of augmenting row reduction, a row: exact ones, and those of the coarse round. Similarities of gradients take
- * 70 to 100 of these at n = 4096; with only 32 the round was undone and the dense solver took 3 to 5 s instead of 0.25.
+ * Steps of augmenting row reduction per row: in the exact round, and in the coarse one. Similarities of gradients take 70 to 100 of
+ * the coarse ones at n = 4096; with only 32 the round was undone, and the dense solver took 3 to 5 s instead of 0.25.
  */
 const REDUCTIONS: i32 = 8;
 const COARSE_REDUCTIONS: i32 = 128;
-/** Exact ones after a warm start: the paths of its few free rows are short. */
+/** The exact ones after a warm start: the paths of its few free rows are short. */
 const WARM_REDUCTIONS: i32 = 4;
 /**
- * Of these, a chain as long as one row in so many is a price war, and the path of the row that began it is cheaper: 1 %
- * drift at n = 2048, rank 10, 0.85 → 0.71 ms.
+ * After a warm start a chain of more than rows / WARM_CHAIN bids is a price war. The path of the row that began it is then cheaper:
+ * 0.85 → 0.71 ms with 1 % drift at n = 2048, rank 10.
  */
 const WARM_CHAIN: i32 = 16;
 /**
- * Looks at whole rows of the matrix, a row: in all before the paths, in the paths, and in the paths where the coarse
- * round was undone. Beyond these lists do not pay, and the dense solver takes over.
+ * How many whole rows of the matrix may be scanned, per row: in all before the paths, in the paths, and in the paths where the
+ * coarse round was undone. Beyond that lists do not pay, and the dense solver takes over.
  */
 const SCANS: i32 = 24;
 const PATH_SCANS: i32 = 8;
 const REVERTED_SCANS: i32 = 2;
 /**
- * With fewer than one free row in so many after the greedy choice the prices are good already. Those of a warm start
- * are better than a coarse round's until much has moved: 1 % drift at n = 2048 3.8 → 3.3 ms on rank 10, 3.1 → 2.6 on
- * rank 784; with 10 % drift the round is worth twice its time.
+ * A coarse round is run where more than rows / this are still free after the greedy choice; otherwise the prices are good already.
+ * Those of a warm start are better than a coarse round's until much has moved: 3.8 → 3.3 ms with 1 % drift at n = 2048 on rank 10,
+ * 3.1 → 2.6 on rank 784. With 10 % drift the round is worth twice its time.
  */
 const WORTH_A_COARSE_ROUND: i32 = 16;
 const WARM_WORTH_A_COARSE_ROUND: i32 = 4;
-/** With more than one row in so many whose two best columns tie, a coarse round would have them outbid one another. */
+/** No coarse round where more than rows / this have two best columns that tie: they would outbid one another. */
 const TOO_MANY_TIES: i32 = 16;
 /**
- * With more than one constant row in so many, a coarse round raises prices that the paths of these must lower (dead
- * rows at 256: 0.7 ms instead of 0.5).
+ * No coarse round where more than rows / this are constant: it raises prices that the paths of these must lower again (dead rows at
+ * n = 256: 0.7 ms instead of 0.5).
  */
 const TOO_MANY_CONSTANTS: i32 = 16;
-/** With more than one row in so many still free after it, the coarse round has made things worse. */
+/** Where more than rows / this are still free after it, the coarse round has made things worse, and is undone. */
 const COARSE_HAS_FAILED: i32 = 8;
 /**
- * Up to SMALL rows a look at a whole row costs little more than one at its list, and lists are given up on early, for
- * the dense solver: when the coarse round lags (see `coarseIsSlow`), takes more than SMALL_COARSE_REDUCTIONS steps a
- * row (gradients take 11 to 36, distances, sums of vectors and near duplicates all they get) or leaves every fourth row
- * free, when else more than one row in SMALL_FREE is left to the paths, or when these look from more than SMALL_POPS
- * rows a row. Distances on a line at n = 256: 6.0 → 1.8 ms.
+ * Up to SMALL rows, scanning a whole row costs little more than scanning its list, and lists are given up early, for the dense
+ * solver (distances on a line at n = 256: 6.0 → 1.8 ms). The coarse round is given up when it lags (see `coarseIsSlow`), takes more
+ * than SMALL_COARSE_REDUCTIONS steps a row (gradients take 11 to 36; distances, sums of vectors and near duplicates take all they
+ * get) or leaves more than rows / SMALL_COARSE_HAS_FAILED free. Later, lists are given up when more than rows / SMALL_FREE are left
+ * to the paths, or when the paths look from more than SMALL_POPS rows for each row of the matrix.
  */
 const SMALL: i32 = 512;
 const SMALL_COARSE_REDUCTIONS: i32 = 56;
@@ -120,10 +120,11 @@ function work(problem: Problem): i64 {
 }
 
 /**
- * Whether the coarse round of few rows lags behind what similarities of gradients do: 0.22 of the free rows, and 1/44
- * more a step a row, to 0.8: whoever has come that far finishes (with 0.92, upper triangles at 512 were given up on in
- * the end: 7.0 → 12.7 ms). A row given up on for its price war counts against one served (constant rows, which do not
- * bid, do not).
+ * Whether the coarse round of few rows lags behind what similarities of gradients do. They have served 0.22 of the free rows after
+ * the first steps and 1/44 more with each step a row. From 0.8 on a round is never slow: whoever has come that far finishes (with
+ * 0.92, upper triangles at n = 512 were given up on near the end: 7.0 → 12.7 ms).
+ *
+ * A row that was given up on for its price war counts against one that was served; constant rows, which do not bid, do not.
  */
 function coarseIsSlow(problem: Problem): bool {
   const steps = <f64>problem.reductions / <f64>problem.rows;
@@ -177,8 +178,8 @@ function advance<T>(problem: Problem, budget: i32): i32 {
           problem.coarse = true;
           memory.copy(problem.savedPrices, problem.prices, <usize>problem.columns << 3);
           problem.reductionsLeft = (rows > SMALL ? COARSE_REDUCTIONS : SMALL_COARSE_REDUCTIONS) * rows;
-          // A chain as long as there are rows is a price war, and the path of the row that began it is cheaper (heavy tails at n = 1024:
-          // 25 → 20 ms; an upper triangle at 256 3.0 → 1.5).
+          // A chain of as many bids as there are rows is a price war, and the path of the row that began it is cheaper (heavy tails
+          // at n = 1024: 25 → 20 ms; an upper triangle at n = 256: 3.0 → 1.5).
           problem.chainLimit = rows;
           problem.stage = Stage.coarse;
         } else {

@@ -1,5 +1,6 @@
-// Batch norm on [rows, channels]: in training mode, forward and backward in one call each, and by given statistics. What is reckoned a
-// channel took, in JavaScript, a third of the time of MobileNetV2's batch norms at half width.
+// Batch norm on [rows, channels]. Training mode has a kernel for the forward pass and one for the gradient; evaluation mode has one
+// that takes given statistics. What is computed once per channel is computed here too: in JavaScript it took a third of the time of
+// MobileNetV2's batch norms at half width.
 import { Clamp } from "./elementwise";
 import { Affine, normaliseF32, normaliseGradientF32 } from "./normalisation";
 import { columnCrossMomentsF32, columnMomentsF32, Moments } from "./reduction";
@@ -22,8 +23,8 @@ export function batchNormF32(
   columnMomentsF32(xPtr, rows, channels, scratchPtr);
   for (let at: usize = 0; at < bytes; at += 4) {
     const mean = load<f64>(scratchPtr + at * 2) / <f64>rows;
-    // The cancellation costs some 1e-16 · √rows · mean²: where the mean is 10⁶ deviations, which f32 holds to 6 % of one, 5 % of the
-    // variance of 260,000 rows.
+    // E[x²] − mean² cancels, which costs about 1e-16 · √rows · mean². At worst, with a mean of 10⁶ deviations (f32 then holds x
+    // itself only to 6 % of a deviation), that is 5 % of the variance over 260,000 rows.
     const variance = max<f64>(0, load<f64>(scratchPtr + (bytes + at) * 2) / <f64>rows - mean * mean);
     store<f32>(statisticsPtr + at, <f32>mean);
     store<f32>(statisticsPtr + bytes + at, <f32>variance);
@@ -72,8 +73,8 @@ export function batchNormGradientF32(
     // Σ dy · (x − mean)
     const product = load<f64>(scratchPtr + (bytes + at) * 2) - <f64>load<f32>(statisticsPtr + at) * sum;
     const inverse = 1 / sqrt<f64>(<f64>load<f32>(statisticsPtr + bytes + at) + epsilon);
-    // Of the variance in f32 and not the forward pass's scale: of the two this one breaks the ties of convbn4's max poolings as PyTorch does
-    // (1.8e-6 instead of 1.6e-2 off after an epoch).
+    // The inverse comes from the variance as it was stored in f32, not from the forward pass's scale. Both are accurate, but only
+    // this one breaks the ties of convbn4's max poolings as PyTorch does (off by 1.8e-6 after an epoch instead of 1.6e-2).
     const scale = inverse * <f64>load<f32>(weightPtr + at);
     store<f32>(scalePtr + at, <f32>scale);
     store<f32>(offsetPtr + at, <f32>(scale * sum / <f64>rows));
@@ -86,7 +87,7 @@ export function batchNormGradientF32(
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 abstract class RectifierMoments {
-  /** All columns of a row of dy and x, or where `count` is 4 of four that lie `far` apart. */
+  /** All columns of one row of dy and x or, where `count` is 4, of four rows that lie `far` bytes apart. */
   @inline
   static row(
     dyPtr: usize, xPtr: usize, toPtr: usize, far: usize, rowBytes: usize, meanPtr: usize, scalePtr: usize, shiftPtr: usize, ceiling: f32,
@@ -121,9 +122,11 @@ abstract class RectifierMoments {
 }
 
 /**
- * to = dy where 0 < y < ceiling, 0 elsewhere, of y = (x − mean) · scale + shift: the gradient before a rectifier behind y, which the forward
- * pass's own arithmetic tells again, so that nothing but dy and x is read. And of it the moments:
- * sums[j] (f64) += Σ_i to[i, j] and sums[columns + j] += Σ_i to[i, j] · x[i, j]. `toPtr` may be `dyPtr`.
+ * The gradient before a rectifier that follows y = (x − mean) · scale + shift: to = dy where 0 < y < ceiling, else 0. y is computed
+ * again with the forward pass's own arithmetic, so that only dy and x are read.
+ *
+ * Adds up its moments on the way: sums[j] (f64) += Σ_i to[i, j] and sums[columns + j] += Σ_i to[i, j] · x[i, j]. `toPtr` may be
+ * `dyPtr`.
  */
 function rectifierGradientMomentsF32(
   dyPtr: usize, xPtr: usize, toPtr: usize, rows: i32, columns: i32, meanPtr: usize, scalePtr: usize, shiftPtr: usize, ceiling: f32,

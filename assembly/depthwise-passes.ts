@@ -1,6 +1,6 @@
-// Inner loops of depthwise 7×7 convolutions over planes of four channels (`depthwise-strip.ts`), 16 bytes a position; taps and running
-// sums stay in registers, of which V8 leaves fifteen. It also moves loads to the front of a basic block and spills: columns of the
-// filter gradient have a way out of the loop between them.
+// Inner loops of depthwise 7×7 convolutions over planes of four channels (`depthwise-strip.ts`), 16 bytes a position. Taps and
+// running sums stay in registers, of which V8 has fifteen to give. Between the columns of the filter gradient the loop has exits
+// that end V8's basic blocks: inside one, V8 moves all loads to the front and then spills.
 import { Halves } from "./halves";
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function

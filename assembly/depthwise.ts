@@ -1,7 +1,7 @@
-// Depthwise convolution of NHWC images, filter [kernel height, kernel width, channels]: every channel by itself, so there is no product
-// to build it on. Blocks of four channels pass over a row of outputs, taps in registers where the filter is 3×3, four pixels side by
-// side otherwise. Rows are finished one after the other and read once in order beforehand, since four channels of every pixel are a
-// stride that prefetchers do not follow.
+// Depthwise convolution of NHWC images, filter [kernel height, kernel width, channels]. Every channel is convolved by itself, so
+// there is no matrix product to build it on. Blocks of four channels pass over a row of outputs: with a 3×3 filter the taps stay in
+// registers, otherwise four neighbouring pixels are computed side by side. Rows are finished one after the other, and each is read
+// once in order beforehand: a block reads four channels of every pixel, a stride that prefetchers do not follow.
 import { Halves } from "./halves";
 
 /** Row `y` of an image, or the row of zeros that stands for padding. */
@@ -9,7 +9,10 @@ export function rowOf(imagePtr: usize, zeroRowPtr: usize, y: i32, height: i32, r
   return y >= 0 && y < height ? imagePtr + <usize>y * rowBytes : zeroRowPtr;
 }
 
-/** One output of `lanes` ≤ 4 channels, taps outside the row left out: borders, and what is left over. */
+/**
+ * One output of four channels from `c` on or, where fewer than four are left, of channel `c` alone. Taps outside the row are left
+ * out. For borders, and for what blocks leave over.
+ */
 function oneOutput(
   rowsPtr: usize, weightPtr: usize, biasPtr: usize, outPtr: usize, x0: i32, width: i32, channels: i32, c: i32,
   kernelHeight: i32, kernelWidth: i32, dilationX: i32,

@@ -1,4 +1,4 @@
-// Element-wise arithmetic of several operands, and blocks of bytes, on [rows, columns].
+// Element-wise arithmetic of several operands on [rows, columns], and copies of blocks of bytes.
 
 /** y[i, j] = x[i, j] + row[j]. `yPtr` may be `xPtr`. */
 export function addRowF32(xPtr: usize, rowPtr: usize, yPtr: usize, rows: i32, columns: i32): void {

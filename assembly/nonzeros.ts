@@ -33,7 +33,7 @@ export function sampleNonZeroF32(dataPtr: usize, images: i32, count: i32, elemen
   }
 }
 
-/** Numbers that are not zero; eight a turn, of which the loop is half the time of four (0.137 → 0.069 ns a number). */
+/** Counts numbers that are not zero, eight per loop iteration: half the time of four (0.137 → 0.069 ns a number). */
 function countNonZero(dataPtr: usize, count: i32): i32 {
   const end = dataPtr + ((<usize>count) << 2);
   const whole = dataPtr + ((<usize>(count & ~7)) << 2);

@@ -8,7 +8,10 @@ import { ORDERS_BYTES, putFour, squeezeLanes } from "./nonzeros";
 /** Numbers that one run of entries adds to, in eight registers: this many channels of one image, or half of them of two. */
 const CHUNK: i32 = 32;
 
-/** Those of four channels of two images that are not zero in both, as entries of 16 bytes: two values, the offset twice. */
+/**
+ * Entries for four channels of two images, of 16 bytes each: the two values, then the offset twice. A channel that is zero in both
+ * images gets none.
+ */
 function putFourOfTwo(entriesPtr: usize, first: v128, second: v128, offsets: v128, ordersPtr: usize): usize {
   const set = i32x4.bitmask(f32x4.ne(v128.or(first, second), f32x4.splat(0)));
   const order = v128.load(ordersPtr + ((<usize>set) << 4));
@@ -94,16 +97,16 @@ export function sparseConvolutionScratchBytes(): i32 {
 }
 
 /**
- * out [count, outHeight, outWidth, outChannels] += image ∗ filter, stride 1. `startsPtr`: the pixels of an image
- * [count, height, width] as `sparsePixelsF32` left them; `filterPtr`: [kernelHeight · kernelWidth · channels,
- * outChannels] as `packFilterF32` left it. With `images` 2, `count` is of pairs, and outputs, too, lie pair by pair.
+ * out [count, outHeight, outWidth, outChannels] += image ∗ filter, stride 1. `startsPtr`: the pixels of an image [count, height,
+ * width] as `sparsePixelsF32` left them; `filterPtr`: [kernelHeight · kernelWidth · channels, outChannels] as `packFilterF32` left
+ * it. With `images` 2, `count` is of pairs, and outputs, too, lie pair by pair.
  *
- * Entries of neighbouring pixels lie one behind the other, so the taps of a row of the filter are one run of them: each
- * run ends in a mispredicted branch. As many rows of the filter as stay in L1 (all of 3×3 · 64 channels, one of 128)
- * meet a row of windows, and their sum is added to `out`, before the next ones come.
+ * Entries of neighbouring pixels lie one behind the other, so the taps of one row of the filter are a single run of them. Long runs
+ * pay, because each ends in a mispredicted branch. As many rows of the filter as fit L1 (all of 3×3 · 64 channels, one of 128) meet
+ * a row of windows, and their sum is added to `out`, before the next rows of the filter come.
  *
- * An entry of one image takes ten loads for eight products and sums, one of two images seven: the processor does two
- * loads of the one and four of the others at a time. The price is the zeros that meet a non-zero of the other image.
+ * An entry of one image takes ten loads for eight products and sums, an entry of two images seven: the processor does two loads at
+ * a time, but four products or sums. The price of pairs is the zeros that meet a non-zero of the other image.
  */
 export function sparseConvolutionF32(
   startsPtr: usize, filterPtr: usize, outPtr: usize, images: i32, count: i32, height: i32, width: i32, outHeight: i32, outWidth: i32,
@@ -164,7 +167,7 @@ function addWindow(startPtr: usize, span: i32, width: i32, rows: i32, tapPtr: us
       c1 = f32x4.add(c1, f32x4.mul(value, v128.load(fromPtr, 16)));
       c2 = f32x4.add(c2, f32x4.mul(value, v128.load(fromPtr, 32)));
       c3 = f32x4.add(c3, f32x4.mul(value, v128.load(fromPtr, 48)));
-      // Never: keeps V8 from moving all eight loads to the front, which spills (20 → 29 GFLOP/s).
+      // Never taken. It ends V8's basic block: otherwise V8 moves all eight loads to the front and spills (29 → 20 GFLOP/s).
       if (entryPtr == end) break;
       c4 = f32x4.add(c4, f32x4.mul(value, v128.load(fromPtr, 64)));
       c5 = f32x4.add(c5, f32x4.mul(value, v128.load(fromPtr, 80)));

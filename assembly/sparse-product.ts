@@ -156,8 +156,8 @@ function packTransposedPanel(fromPtr: usize, stride: i32, columns: i32, depth: i
 }
 
 /**
- * 32 numbers += Σ of entries times rows of the panel. At least one entry. The way out in the middle keeps the sums in
- * registers (see matmul.ts).
+ * 32 numbers += Σ of entries times rows of the panel. At least one entry. The exit in the middle of the loop is never taken; it
+ * keeps the sums in registers (see `addWindow` in sparse-convolution.ts).
  */
 function run(entryPtr: usize, endPtr: usize, panelPtr: usize, toPtr: usize): void {
   let c0 = f32x4.splat(0), c1 = f32x4.splat(0), c2 = f32x4.splat(0), c3 = f32x4.splat(0);
