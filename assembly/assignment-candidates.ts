@@ -289,7 +289,8 @@ function gatherAbove<T>(problem: Problem, maximaPtr: usize, at: usize, prices: u
         if (sizeof<T>() === 4) {
           bits = above16(base, price, thresholds) | (above16(base + 64, price + 64, thresholds) << 16);
         } else {
-          for (let k = 0; k < 8; k++) bits |= i64x2.bitmask(f64x2.gt(profitsAt<T>(base + (k << 4), price + (k << 4)), thresholds)) << (k * 2);
+          for (let k = 0; k < 8; k++)
+            bits |= i64x2.bitmask(f64x2.gt(profitsAt<T>(base + (k << 4), price + (k << 4)), thresholds)) << (k * 2);
         }
       } else {
         for (let k = 0; k < left; k++) {

@@ -103,7 +103,10 @@ function columnWith<T>(problem: Problem, row: usize, best: f64): i32 {
   const bests = f64x2.splat(best);
   const last = problem.columns - 4;
   let j = 0;
-  while (j <= last && !v128.any_true(v128.or(f64x2.eq(profitsOfTwo<T>(row, prices, j), bests), f64x2.eq(profitsOfTwo<T>(row, prices, j + 2), bests)))) j += 4;
+  while (
+    j <= last &&
+    !v128.any_true(v128.or(f64x2.eq(profitsOfTwo<T>(row, prices, j), bests), f64x2.eq(profitsOfTwo<T>(row, prices, j + 2), bests)))
+  ) j += 4;
   while (profitOf<T>(row, prices, j) !== best) j++;
   return j;
 }

@@ -186,7 +186,8 @@ const FEW: i32 = 16;
 function listsPay(problem: Problem): bool {
   const scans = problem.scans - problem.pathScans;
   const few = problem.rows / FEW;
-  return problem.scans < problem.scanLimit && (scans <= few || problem.repeatedRows > few || scans * POPS_A_SCAN <= problem.pops - problem.pathPops);
+  return problem.scans < problem.scanLimit &&
+    (scans <= few || problem.repeatedRows > few || scans * POPS_A_SCAN <= problem.pops - problem.pathPops);
 }
 
 /**

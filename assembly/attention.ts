@@ -18,17 +18,23 @@ function blockRows(tokens: i32): i32 {
 export function attentionScratchBytes(tokens: i32, headFeatures: i32, valueFeatures: i32): i32 {
   const rows = blockRows(tokens);
   const width = max(headFeatures, valueFeatures);
-  const panels = max(matmulScratchBytes(rows, tokens, width), max(matmulScratchBytes(rows, width, tokens), matmulScratchBytes(tokens, width, rows)));
+  const panels = max(
+    matmulScratchBytes(rows, tokens, width), max(matmulScratchBytes(rows, width, tokens), matmulScratchBytes(tokens, width, rows)),
+  );
   return 2 * ((rows * tokens) << 2) + panels;
 }
 
 /** A[rows, width] · B[columns, width]ᵀ, both strided. */
-function scoresOf(aPtr: usize, aStride: i32, bPtr: usize, bStride: i32, outPtr: usize, ld: i32, rows: i32, columns: i32, width: i32, panelsPtr: usize): void {
+function scoresOf(
+  aPtr: usize, aStride: i32, bPtr: usize, bStride: i32, outPtr: usize, ld: i32, rows: i32, columns: i32, width: i32, panelsPtr: usize,
+): void {
   productF32(aPtr, aStride, 1, 0, 1, 0, 1, bPtr, 1, bStride, 0, 0, outPtr, ld, rows, columns, width, false, panelsPtr);
 }
 
 /** Softmax over a block of scores; a causal row i sees i + 1 keys, and zeros stand behind them. stats: largest score, 1 / sum. */
-function softmaxBlock(scoresPtr: usize, ld: i32, first: i32, rows: i32, columns: i32, causal: bool, factor: f32, statsPtr: usize, known: bool): void {
+function softmaxBlock(
+  scoresPtr: usize, ld: i32, first: i32, rows: i32, columns: i32, causal: bool, factor: f32, statsPtr: usize, known: bool,
+): void {
   for (let i: i32 = 0; i < rows; i++) {
     const rowPtr = scoresPtr + ((<usize>(i * ld)) << 2);
     const statPtr = statsPtr + ((<usize>(first + i)) << 3);
@@ -63,7 +69,9 @@ export function attentionF32(
       for (let first: i32 = 0; first < tokens; first += most) {
         const rows = min(most, tokens - first);
         const columns = causal ? first + rows : tokens;
-        scoresOf(headQ + ((<usize>(first * qStride)) << 2), qStride, headK, kStride, scratchPtr, tokens, rows, columns, headFeatures, panelsPtr);
+        scoresOf(
+          headQ + ((<usize>(first * qStride)) << 2), qStride, headK, kStride, scratchPtr, tokens, rows, columns, headFeatures, panelsPtr,
+        );
         softmaxBlock(scratchPtr, tokens, first, rows, columns, causal, factor, statsPtr, false);
         productF32(
           scratchPtr, tokens, 1, 0, 1, 0, 1, headV, vStride, 1, 0, 0,

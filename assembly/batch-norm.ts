@@ -65,7 +65,9 @@ export function batchNormGradientF32(
   memory.fill(scratchPtr, 0, bytes * 4);
   if (ceiling == 0) columnCrossMomentsF32(dyPtr, xPtr, rows, channels, scratchPtr);
   else {
-    rectifierGradientMomentsF32(dyPtr, xPtr, dxPtr, rows, channels, statisticsPtr, statisticsPtr + bytes * 2, shiftPtr, ceiling, scratchPtr);
+    rectifierGradientMomentsF32(
+      dyPtr, xPtr, dxPtr, rows, channels, statisticsPtr, statisticsPtr + bytes * 2, shiftPtr, ceiling, scratchPtr,
+    );
     dyPtr = dxPtr;
   }
   for (let at: usize = 0; at < bytes; at += 4) {

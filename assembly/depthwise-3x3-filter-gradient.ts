@@ -65,7 +65,8 @@ export function depthwise3FilterGradientF32(
   const rowsPtr = sinkPtr + 16;
   memory.fill(scratchPtr, 0, <usize>blocks * 3 * SUMS_BYTES + 16 + <usize>width * apart);
   const endPtr = xPtr + <usize>(count * height) * rowBytes, dyEndPtr = dyPtr + <usize>(count * outHeight * outWidth) * pixelBytes;
-  let xAhead = apart == pixelBytes ? firstAhead(xPtr, endPtr, dyEndPtr - dyPtr) : endPtr, dyAhead = firstAhead(dyPtr, dyEndPtr, endPtr - xPtr);
+  let xAhead = apart == pixelBytes ? firstAhead(xPtr, endPtr, dyEndPtr - dyPtr) : endPtr,
+    dyAhead = firstAhead(dyPtr, dyEndPtr, endPtr - xPtr);
   const tile = max(1, FLUSH_PIXELS / outWidth);
   for (let n: i32 = 0; n < count; n++) {
     let copied: i32 = 0;

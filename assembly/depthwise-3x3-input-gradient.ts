@@ -120,7 +120,9 @@ abstract class Tile {
       v128.store(to0, f32x4.mul(a0, w4));
       v128.store(to0 + pixelBytes, f32x4.add(f32x4.mul(a0, w5), f32x4.mul(a1, w3)));
       v128.store(to1, f32x4.add(f32x4.mul(a0, w7), f32x4.mul(b0, w1)));
-      v128.store(to1 + pixelBytes, f32x4.add(f32x4.add(f32x4.mul(a0, w8), f32x4.mul(a1, w6)), f32x4.add(f32x4.mul(b0, w2), f32x4.mul(b1, w0))));
+      v128.store(
+        to1 + pixelBytes, f32x4.add(f32x4.add(f32x4.mul(a0, w8), f32x4.mul(a1, w6)), f32x4.add(f32x4.mul(b0, w2), f32x4.mul(b1, w0))),
+      );
       aPtr += 16;
       bPtr += 16;
       to0Ptr += 16;
@@ -145,7 +147,8 @@ function pairs4(
 
 /** A pair of which only some pixels of dy, or one column, lie inside: the first column from pixel k, the second from k and k + 1. */
 function pairAtRim(
-  a: usize, b: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, hasThis: bool, hasNext: bool, first: bool, second: bool,
+  a: usize, b: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, hasThis: bool, hasNext: bool, first: bool,
+  second: bool,
 ): void {
   const end = tapsPtr + <usize>blocks * TAPS_BYTES;
   const zero = f32x4.splat(0);
@@ -206,7 +209,8 @@ function pairRow(
       continue;
     }
     pairAtRim(
-      a + from, b + from, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, k >= 0 && k < outWidth, k + 1 >= 0 && k + 1 < outWidth, x >= 0, x + 1 < width,
+      a + from, b + from, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, k >= 0 && k < outWidth, k + 1 >= 0 && k + 1 < outWidth, x >= 0,
+      x + 1 < width,
     );
     k++;
     x += 2;
@@ -239,7 +243,8 @@ export function depthwise3InputGradientF32(
       pairRow(a, b, to0, to1, scratchPtr, whole, width, outWidth, left, pixelBytes);
       if (blocksOf(channels) > whole) {
         pairRow(
-          a + overlap, b + overlap, to0 + overlap, to1 + overlap, scratchPtr + <usize>whole * TAPS_BYTES, 1, width, outWidth, left, pixelBytes,
+          a + overlap, b + overlap, to0 + overlap, to1 + overlap, scratchPtr + <usize>whole * TAPS_BYTES, 1, width, outWidth, left,
+          pixelBytes,
         );
       }
     }

@@ -36,7 +36,8 @@ abstract class Tile {
   /** Stride 1: a column is the last of one output, the middle one of the next and the first of the one after. */
   @inline
   static stride1(
-    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
+    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize,
+    before: bool,
     behind: bool, sinkPtr: usize,
   ): void {
     const end = tapsPtr + <usize>blocks * TAPS_BYTES;
@@ -140,7 +141,8 @@ abstract class Tile {
   /** Stride 2: every other column is the last of one output and the first of the next. */
   @inline
   static stride2(
-    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
+    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize,
+    before: bool,
     behind: bool, sinkPtr: usize,
   ): void {
     const end = tapsPtr + <usize>blocks * TAPS_BYTES;
@@ -264,35 +266,40 @@ abstract class Tile {
 }
 
 function outputs7(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool, behind: bool,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
+  behind: bool,
   sinkPtr: usize,
 ): void {
   Tile.stride1(7, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
 }
 
 function outputs4(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool, behind: bool,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
+  behind: bool,
   sinkPtr: usize,
 ): void {
   Tile.stride1(4, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
 }
 
 function output(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool, behind: bool,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
+  behind: bool,
   sinkPtr: usize,
 ): void {
   Tile.stride1(1, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
 }
 
 function everyOther7(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool, behind: bool,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
+  behind: bool,
   sinkPtr: usize,
 ): void {
   Tile.stride2(7, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
 }
 
 function everyOther4(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool, behind: bool,
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
+  behind: bool,
   sinkPtr: usize,
 ): void {
   Tile.stride2(4, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
@@ -319,7 +326,9 @@ export function outputTile(
 export function outputOfColumn(a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32): void {
   const end = tapsPtr + <usize>blocks * TAPS_BYTES;
   for (; tapsPtr < end; tapsPtr += TAPS_BYTES) {
-    v128.store(toPtr, Column.sum(v128.load(a), v128.load(b), v128.load(c), v128.load(tapsPtr), v128.load(tapsPtr, 48), v128.load(tapsPtr, 96)));
+    v128.store(
+      toPtr, Column.sum(v128.load(a), v128.load(b), v128.load(c), v128.load(tapsPtr), v128.load(tapsPtr, 48), v128.load(tapsPtr, 96)),
+    );
     a += 16;
     b += 16;
     c += 16;

@@ -23,7 +23,8 @@ export function rowsBytes(width: i32, pixelBytes: usize): usize {
 /** Copies rows [from, end) of an image, each in place of the one three before it; returns where it ended. */
 export function copyRows(imagePtr: usize, rowsPtr: usize, from: i32, end: i32, width: i32, pixelBytes: usize): i32 {
   for (; from < end; from++) {
-    let x = imagePtr + <usize>(from * width) * pixelBytes, to = rowsPtr + <usize>(1 + from % ROWS) * <usize>width * rowPixelBytes(pixelBytes);
+    let x = imagePtr + <usize>(from * width) * pixelBytes,
+      to = rowsPtr + <usize>(1 + from % ROWS) * <usize>width * rowPixelBytes(pixelBytes);
     for (let column: i32 = 0; column < width; column++) {
       for (const endPtr = x + pixelBytes; x < endPtr; x += 64) {
         v128.store(to, v128.load(x));

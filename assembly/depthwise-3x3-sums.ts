@@ -197,7 +197,9 @@ abstract class Tile {
       if (sumsPtr == end) break;
     }
     // Every exit of the loop reads all sums here. Otherwise V8 would move additions past the breaks, to where the sums are used.
-    v128.store(sinkPtr, f32x4.add(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)), f32x4.add(f32x4.add(f32x4.add(s4, s5), f32x4.add(s6, s7)), s8)));
+    v128.store(
+      sinkPtr, f32x4.add(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)), f32x4.add(f32x4.add(f32x4.add(s4, s5), f32x4.add(s6, s7)), s8)),
+    );
   }
 
   /** Stride 2: every other column of x meets two pixels of dy, the others one. */
@@ -398,7 +400,9 @@ abstract class Tile {
       if (sumsPtr == end) break;
     }
     // Every exit of the loop reads all sums here. Otherwise V8 would move additions past the breaks, to where the sums are used.
-    v128.store(sinkPtr, f32x4.add(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)), f32x4.add(f32x4.add(f32x4.add(s4, s5), f32x4.add(s6, s7)), s8)));
+    v128.store(
+      sinkPtr, f32x4.add(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)), f32x4.add(f32x4.add(f32x4.add(s4, s5), f32x4.add(s6, s7)), s8)),
+    );
   }
 }
 

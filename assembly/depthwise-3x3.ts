@@ -40,7 +40,9 @@ export function endInside(stride: i32, left: i32, width: i32, outWidth: i32): i3
 }
 
 /** An output whose window's middle column lies outside of the row: at most one of the other two lies in it. */
-function outputOutside(a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, column: i32, width: i32): void {
+function outputOutside(
+  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, column: i32, width: i32,
+): void {
   if (column == -1) outputOfColumn(a, b, c, toPtr, tapsPtr + 32, blocks);
   else if (column == width) {
     const last = <usize>(width - 1) * pixelBytes;
@@ -95,7 +97,8 @@ export function depthwise3F32(
   const rowsPtr = sinkPtr + 16;
   const endPtr = xPtr + <usize>(count * height) * rowBytes;
   const outEndPtr = outPtr + <usize>(count * outHeight * outWidth) * pixelBytes;
-  let ahead = apart == pixelBytes ? firstAhead(xPtr, endPtr, outEndPtr - outPtr) : endPtr, outAhead = firstAhead(outPtr, outEndPtr, endPtr - xPtr);
+  let ahead = apart == pixelBytes ? firstAhead(xPtr, endPtr, outEndPtr - outPtr) : endPtr,
+    outAhead = firstAhead(outPtr, outEndPtr, endPtr - xPtr);
   packTaps(weightPtr, scratchPtr, 9, channels);
   memory.fill(rowsPtr, 0, <usize>width * apart);
   for (let n: i32 = 0; n < count; n++) {

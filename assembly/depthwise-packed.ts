@@ -79,7 +79,8 @@ export function depthwisePackedF32(
           band7(planePtr, pitchBytes, tapsPtr, toPtr, positions);
         }
         unpackStrip(
-          firstPtr, outputBytes, wide, biasesPtr + <usize>(block * 16), outPtr + <usize>(firstRow * outWidth) * pixelBytes + at, rows, outWidth, pitch,
+          firstPtr, outputBytes, wide, biasesPtr + <usize>(block * 16), outPtr + <usize>(firstRow * outWidth) * pixelBytes + at, rows,
+          outWidth, pitch,
           pixelBytes,
         );
       }
@@ -108,7 +109,9 @@ export function depthwisePackedFilterGradientF32(
   const firstPtr = outputsPtr + (<usize>(KERNEL - 1) << 4);
   // Columns after the last that still meet a pixel of dy.
   const behind = KERNEL - 1;
-  memory.fill(scratchPtr, 0, <usize>(blocks * TAPS * 32) + <usize>mostBlocks(channels) * outputBytes + <usize>mostBlocks(channels) * inputBytes);
+  memory.fill(
+    scratchPtr, 0, <usize>(blocks * TAPS * 32) + <usize>mostBlocks(channels) * outputBytes + <usize>mostBlocks(channels) * inputBytes,
+  );
   for (let n: i32 = 0; n < count; n++) {
     for (let firstRow: i32 = 0; firstRow < outHeight; firstRow += band) {
       const rows = min(band, outHeight - firstRow);

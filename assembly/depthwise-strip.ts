@@ -85,7 +85,8 @@ function copyIn(fromPtr: usize, pixelBytes: usize, toPtr: usize, planeBytes: usi
  * of the image, and rows outside of it, are written: the planes are zeros at first.
  */
 export function packStrip(
-  imagePtr: usize, planesPtr: usize, planeBytes: usize, blocks: i32, firstRow: i32, rows: i32, height: i32, width: i32, left: i32, pitch: i32,
+  imagePtr: usize, planesPtr: usize, planeBytes: usize, blocks: i32, firstRow: i32, rows: i32, height: i32, width: i32, left: i32,
+  pitch: i32,
   pixelBytes: usize,
 ): void {
   for (let row: i32 = 0; row < rows; row++) {

@@ -243,7 +243,10 @@ export function depthwiseF32(
         let ox: i32 = 0;
         if (c + 4 <= channels) {
           for (; ox < firstInside; ox++) {
-            oneOutput(rowsPtr, weightPtr, biasPtr, outPtr + <usize>ox * pixelBytes, ox * strideX - left, width, channels, c, kernelHeight, kernelWidth, dilationX);
+            oneOutput(
+              rowsPtr, weightPtr, biasPtr, outPtr + <usize>ox * pixelBytes, ox * strideX - left, width, channels, c, kernelHeight,
+              kernelWidth, dilationX,
+            );
           }
           const bias = biasPtr == 0 ? f32x4.splat(0) : v128.load(biasPtr + channelBytes);
           for (; ox < blockEnd; ox += 4) {
@@ -274,7 +277,10 @@ export function depthwiseF32(
           }
         }
         for (; ox < outWidth; ox++) {
-          oneOutput(rowsPtr, weightPtr, biasPtr, outPtr + <usize>ox * pixelBytes, ox * strideX - left, width, channels, c, kernelHeight, kernelWidth, dilationX);
+          oneOutput(
+            rowsPtr, weightPtr, biasPtr, outPtr + <usize>ox * pixelBytes, ox * strideX - left, width, channels, c, kernelHeight,
+            kernelWidth, dilationX,
+          );
         }
       }
       outPtr += <usize>outWidth * pixelBytes;

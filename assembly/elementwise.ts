@@ -72,6 +72,7 @@ export function clampGradientF32(dyPtr: usize, yPtr: usize, dxPtr: usize, count:
   const end = yPtr + ((<usize>count) << 2);
   const vectorEnd = yPtr + ((<usize>(count & ~3)) << 2);
   const most = f32x4.splat(ceiling);
-  for (; yPtr < vectorEnd; yPtr += 16, dyPtr += 16, dxPtr += 16) v128.store(dxPtr, Clamp.gradientFour(v128.load(dyPtr), v128.load(yPtr), most));
+  for (; yPtr < vectorEnd; yPtr += 16, dyPtr += 16, dxPtr += 16)
+    v128.store(dxPtr, Clamp.gradientFour(v128.load(dyPtr), v128.load(yPtr), most));
   for (; yPtr < end; yPtr += 4, dyPtr += 4, dxPtr += 4) store<f32>(dxPtr, Clamp.gradientOne(load<f32>(dyPtr), load<f32>(yPtr), ceiling));
 }

@@ -40,7 +40,8 @@ export { addRowF32, clampF32, clampGradientF32, copyBlocks, multiplyRowF32 } fro
 export { adamwF32, sgdF32 } from "./optimiser";
 export { orthogonaliseF64, scaledRowSumsF32 } from "./basis";
 export {
-  addGatheredF32, addGatheredMoveF32, gatherColumnDifferencesF32, gatherRowDifferencesF32, interpolateF32, scatterAddF32, shiftRowsF32, subtractF32,
+  addGatheredF32, addGatheredMoveF32, gatherColumnDifferencesF32, gatherRowDifferencesF32, interpolateF32, scatterAddF32, shiftRowsF32,
+  subtractF32,
 } from "./permute";
 export { cosF64, erfF64, expF64, expm1F64, logF64, powF64, sigmoidF64, sinF64, tanhF64 } from "./elementary";
 export { fillNormalF32, fillUniformF32 } from "./random";

@@ -52,7 +52,8 @@ export function pairedInnersF32(
     // The last rows stand in for those that are missing, and write the same.
     const first = pairAt(rowsPtr, k), second = pairAt(rowsPtr, min<i32>(k + 1, rowCount - 1));
     const third = pairAt(rowsPtr, min<i32>(k + 2, rowCount - 1)), fourth = pairAt(rowsPtr, min<i32>(k + 3, rowCount - 1));
-    const a0 = rowAt(aPtr, aWidth, <i32>first), a1 = rowAt(aPtr, aWidth, <i32>second), a2 = rowAt(aPtr, aWidth, <i32>third), a3 = rowAt(aPtr, aWidth, <i32>fourth);
+    const a0 = rowAt(aPtr, aWidth, <i32>first), a1 = rowAt(aPtr, aWidth, <i32>second), a2 = rowAt(aPtr, aWidth, <i32>third),
+      a3 = rowAt(aPtr, aWidth, <i32>fourth);
     const b0 = rowAt(bPtr, bWidth, <i32>(first >> 32)), b1 = rowAt(bPtr, bWidth, <i32>(second >> 32));
     const b2 = rowAt(bPtr, bWidth, <i32>(third >> 32)), b3 = rowAt(bPtr, bWidth, <i32>(fourth >> 32));
     let sum0: f64 = 0, sum1: f64 = 0, sum2: f64 = 0, sum3: f64 = 0;

@@ -19,7 +19,8 @@ function manyClasses(logitsPtr: usize, label: i32, gradientPtr: usize, classes: 
   const sum = exponentials(logitsPtr, gradientPtr, classes, largest, 1);
   scaleRow(gradientPtr, classes, <f32>(scale / sum));
   const drop = <f32>(share * scale);
-  if (share != 0) for (let j: i32 = 0; j < classes; j++) store<f32>(gradientPtr + ((<usize>j) << 2), load<f32>(gradientPtr + ((<usize>j) << 2)) - drop);
+  if (share != 0)
+    for (let j: i32 = 0; j < classes; j++) store<f32>(gradientPtr + ((<usize>j) << 2), load<f32>(gradientPtr + ((<usize>j) << 2)) - drop);
   // Probability and target may cancel here, so in f64.
   store<f32>(gradientPtr + ((<usize>label) << 2), <f32>((expF64(own) / sum - (1.0 - smoothing + share)) * scale));
   return logF64(sum) - (1.0 - smoothing) * own - share * total;
@@ -90,7 +91,8 @@ export function targetLossF32(
   const share = smoothing / <f64>classes;
   for (let i: i32 = 0; i < rows; i++) {
     const label = load<i32>(labelsPtr + ((<usize>i) << 2));
-    if (kind == SOFTMAX_CROSS_ENTROPY && classes >= MANY_CLASSES) loss += manyClasses(logitsPtr, label, gradientPtr, classes, smoothing, scale);
+    if (kind == SOFTMAX_CROSS_ENTROPY && classes >= MANY_CLASSES)
+      loss += manyClasses(logitsPtr, label, gradientPtr, classes, smoothing, scale);
     else if (kind == SOFTMAX_CROSS_ENTROPY) {
       let largest = load<f32>(logitsPtr);
       for (let j: i32 = 1; j < classes; j++) largest = max(largest, load<f32>(logitsPtr + ((<usize>j) << 2)));

@@ -8,9 +8,9 @@ const GOLDEN_RATIO: f64 = 0.6180339887498949;
 
 /**
  * Counts in a sample of `count` images of `elements` numbers, or of so many pairs of images that follow one another (`images` 2, `elements`
- * a multiple of 4): at countsPtr [3] (i32) the places that it looks at in an image, how many of their numbers, of both images, are not zero,
- * and in how many places one of the two images has such a number. Stretches are spread over images and, by the golden ratio, over the places
- * in them.
+ * a multiple of 4): at countsPtr [3] (i32) the places that it looks at in an image, how many of their numbers, of both images, are not
+ * zero, and in how many places one of the two images has such a number. Stretches are spread over images and, by the golden ratio, over the
+ * places in them.
  */
 export function sampleNonZeroF32(dataPtr: usize, images: i32, count: i32, elements: i32, countsPtr: usize): void {
   const isFew = <i64>count * <i64>elements <= <i64>(STRETCHES * STRETCH);

@@ -78,7 +78,8 @@ export abstract class Affine {
   /** One row or, where `count` is 4, four rows that lie `far` bytes apart. */
   @inline
   static gradientRow(
-    dyPtr: usize, xPtr: usize, dxPtr: usize, far: usize, rowBytes: usize, meanPtr: usize, scalePtr: usize, offsetPtr: usize, slopePtr: usize,
+    dyPtr: usize, xPtr: usize, dxPtr: usize, far: usize, rowBytes: usize, meanPtr: usize, scalePtr: usize, offsetPtr: usize,
+    slopePtr: usize,
     count: i32,
   ): void {
     let at: usize = 0;

@@ -180,7 +180,8 @@ export function addGatheredF32(outPtr: usize, fromPtr: usize, startsPtr: usize, 
       for (; x < vectorBytes; x += 16) v128.store(outPtr + x, f32x4.add(v128.load(outPtr + x), v128.load(startPtr + x)));
       for (; x < bytes; x += 4) store<f32>(outPtr + x, load<f32>(outPtr + x) + load<f32>(startPtr + x));
     } else {
-      for (; x < bytes; x += 4) store<f32>(outPtr + x, load<f32>(outPtr + x) + load<f32>(startPtr + ((<usize>load<i32>(columnsPtr + x)) << 2)));
+      for (; x < bytes; x += 4)
+        store<f32>(outPtr + x, load<f32>(outPtr + x) + load<f32>(startPtr + ((<usize>load<i32>(columnsPtr + x)) << 2)));
     }
     outPtr += bytes;
   }

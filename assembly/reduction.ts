@@ -48,7 +48,8 @@ export abstract class Moments {
       sumPtr, productPtr,
     );
     Moments.addHalves(
-      Halves.high(a0), Halves.high(a1), Halves.high(a2), Halves.high(a3), Halves.high(b0), Halves.high(b1), Halves.high(b2), Halves.high(b3),
+      Halves.high(a0), Halves.high(a1), Halves.high(a2), Halves.high(a3), Halves.high(b0), Halves.high(b1), Halves.high(b2),
+      Halves.high(b3),
       sumPtr + 16, productPtr + 16,
     );
   }

@@ -118,7 +118,10 @@ abstract class Lanes {
     const signed = Lanes.withSignOf(size, x);
     let rise: v128;
     if (kind == SILU) rise = signed;
-    else if (kind == GELU_TANH) rise = f32x4.mul(signed, f32x4.add(f32x4.splat(1.5957691216057308), f32x4.mul(f32x4.mul(size, size), f32x4.splat(0.2140644488147995))));
+    else if (kind == GELU_TANH)
+      rise = f32x4.mul(
+        signed, f32x4.add(f32x4.splat(1.5957691216057308), f32x4.mul(f32x4.mul(size, size), f32x4.splat(0.2140644488147995))),
+      );
     else return unreachable();
     return f32x4.add(f32x4.mul(v128.bitselect(one, e, positive), inverse), f32x4.mul(rise, product));
   }

@@ -188,7 +188,9 @@ function addWindow(startPtr: usize, span: i32, width: i32, rows: i32, tapPtr: us
 }
 
 /** The same for two images, 16 numbers of each. */
-function addWindowOfTwo(startPtr: usize, span: i32, width: i32, rows: i32, tapPtr: usize, tapRowBytes: i32, toPtr: usize, secondPtr: usize): void {
+function addWindowOfTwo(
+  startPtr: usize, span: i32, width: i32, rows: i32, tapPtr: usize, tapRowBytes: i32, toPtr: usize, secondPtr: usize,
+): void {
   let a0 = f32x4.splat(0), a1 = f32x4.splat(0), a2 = f32x4.splat(0), a3 = f32x4.splat(0);
   let b0 = f32x4.splat(0), b1 = f32x4.splat(0), b2 = f32x4.splat(0), b3 = f32x4.splat(0);
   for (; rows > 0; rows--) {
@@ -226,7 +228,8 @@ function addWindowOfTwo(startPtr: usize, span: i32, width: i32, rows: i32, tapPt
 
 /** Either, where of the numbers of an image only `lanes`, a multiple of 4, count. */
 function addRimWindow(
-  startPtr: usize, span: i32, width: i32, rows: i32, tapPtr: usize, tapRowBytes: i32, toPtr: usize, images: i32, imageBytes: usize, lanes: i32,
+  startPtr: usize, span: i32, width: i32, rows: i32, tapPtr: usize, tapRowBytes: i32, toPtr: usize, images: i32, imageBytes: usize,
+  lanes: i32,
   scratchPtr: usize,
 ): void {
   memory.fill(scratchPtr, 0, CHUNK * 4);
@@ -258,7 +261,8 @@ export function sparseFilterGradientScratchBytes(outChannels: i32): i32 {
  * All channels meet one place of the windows before the next one comes: what it holds of a block of pixels stays in L1.
  */
 export function sparseFilterGradientF32(
-  dyPtr: usize, imagePtr: usize, rowsPtr: usize, outPtr: usize, rows: i32, outChannels: i32, kernelHeight: i32, runElements: i32, rowElements: i32,
+  dyPtr: usize, imagePtr: usize, rowsPtr: usize, outPtr: usize, rows: i32, outChannels: i32, kernelHeight: i32, runElements: i32,
+  rowElements: i32,
   scratchPtr: usize,
 ): void {
   const ordersPtr = scratchPtr;
@@ -277,7 +281,8 @@ export function sparseFilterGradientF32(
         const startPtr = load<usize>(boundsPtr), endPtr = load<usize>(boundsPtr, 4);
         if (startPtr != endPtr) {
           let at: i32 = 0;
-          for (; at + CHUNK <= runElements; at += CHUNK) addWindow(boundsPtr, 1, 0, 1, rowPtr + ((<usize>at) << 2), 0, placePtr + ((<usize>at) << 2));
+          for (; at + CHUNK <= runElements; at += CHUNK)
+            addWindow(boundsPtr, 1, 0, 1, rowPtr + ((<usize>at) << 2), 0, placePtr + ((<usize>at) << 2));
           for (; at < runElements; at += 4) addFour(startPtr, endPtr, rowPtr + ((<usize>at) << 2), placePtr + ((<usize>at) << 2));
         }
         boundsPtr += 8;
@@ -291,7 +296,9 @@ export function sparseFilterGradientF32(
  * Rows `first` to `last` of dy as a list of entries for each channel, which point to the row's window; `boundsPtr`
  * receives its start and its end.
  */
-function listRows(dyPtr: usize, rowsPtr: usize, first: i32, last: i32, outChannels: i32, listsPtr: usize, boundsPtr: usize, ordersPtr: usize): void {
+function listRows(
+  dyPtr: usize, rowsPtr: usize, first: i32, last: i32, outChannels: i32, listsPtr: usize, boundsPtr: usize, ordersPtr: usize,
+): void {
   for (let o: i32 = 0; o < outChannels; o++) {
     store<usize>(boundsPtr + ((<usize>o) << 3), listsPtr);
     store<usize>(boundsPtr + ((<usize>o) << 3), listsPtr, 4);

@@ -53,7 +53,8 @@ for (const name of chosen) {
   for (const solver of solverNames) {
     const { objectives, solveMs, transferMs, laps, accuracies } = solvers[solver];
     const line = {
-      bench: 'alternatives', network: name, solver, draws, pairs: PAIRS, objectiveRatio: mean(objectives.map((objective, draw) => objective / (reference[draw] as number))),
+      bench: 'alternatives', network: name, solver, draws, pairs: PAIRS,
+      objectiveRatio: mean(objectives.map((objective, draw) => objective / (reference[draw] as number))),
       solveCpuMs: mean(solveMs), transferCpuMs: mean(transferMs), laps: mean(laps), accuracy: mean(accuracies), accuracies,
       naiveAccuracy: mean(naive), oracleAccuracy: mean(oracle), sourceAccuracy: mean(source),
     };

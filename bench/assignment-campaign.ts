@@ -14,7 +14,10 @@ import { type Kind, below, smallKinds, uniformFrom } from '../test/matching/matr
 import { machine } from './measure.ts';
 import { Scipy, scipyIsMissing } from './scipy.ts';
 
-const degenerate = ['few integers', 'zero or one', 'constant', 'zeros', 'duplicate rows', 'duplicate columns', 'dead units', 'dead units, the others worse', 'constant rows and columns', 'rank 1', 'product of indices'];
+const degenerate = [
+  'few integers', 'zero or one', 'constant', 'zeros', 'duplicate rows', 'duplicate columns', 'dead units',
+  'dead units, the others worse', 'constant rows and columns', 'rank 1', 'product of indices',
+];
 const ordinary = Object.keys(smallKinds).filter((name) => !degenerate.includes(name));
 const BATCH = 500;
 
@@ -91,5 +94,7 @@ if (scipy === undefined) {
     rmSync(folder, { recursive: true, force: true });
     scipy.close();
   }
-  console.log(JSON.stringify({ matrices: done, integral, largestGap, largestCertificate, ...scipy.versions, ...machine(), pass: process.exitCode !== 1 }));
+  console.log(JSON.stringify({
+    matrices: done, integral, largestGap, largestCertificate, ...scipy.versions, ...machine(), pass: process.exitCode !== 1,
+  }));
 }

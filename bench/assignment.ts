@@ -170,7 +170,8 @@ function line(row: AssignmentRow): string {
   const figures =
     row.ratio === null
       ? 'no scipy'
-      : `${(row.peerMilliseconds as number).toFixed(2).padStart(9)} ms  ${row.ratio.toFixed(1).padStart(6)} × (bar ${row.bar})  gap ${(row.gap as number).toExponential(0)}`;
+      : `${(row.peerMilliseconds as number).toFixed(2).padStart(9)} ms  ${row.ratio.toFixed(1).padStart(6)} × (bar ${row.bar})  gap ` +
+        `${(row.gap as number).toExponential(0)}`;
   const verdict = row.pass === null ? '' : row.pass ? '  ok' : '  SHORT';
   return `${row.matrix.padEnd(62)} ${String(row.n).padStart(5)} ${row.milliseconds.toFixed(3).padStart(9)} ms  ${figures}${verdict}`;
 }

@@ -43,7 +43,9 @@ export async function depthwise(
       random([kernel, kernel, 1, channels]),
       random([count, side, side, channels]),
     ];
-    const attrs = { strides: [stride, stride], pad: [[0, 0], [pad, pad], [pad, pad], [0, 0]], dataFormat: 'NHWC', dilations: [1, 1], groups: channels };
+    const attrs = {
+      strides: [stride, stride], pad: [[0, 0], [pad, pad], [pad, pad], [0, 0]], dataFormat: 'NHWC', dilations: [1, 1], groups: channels,
+    };
     const bytes = 4 * (x.size + dy.size);
     const directions = {
       forward: ['Conv2D', { x, filter }, attrs],

@@ -130,7 +130,9 @@ function convolutions(yardstick: Yardstick): void {
     const x = random([count, extent, extent, channels]);
     const filter = random([kernel, kernel, channels / groups, out]);
     const dy = random([count, side, side, out]);
-    const attrs = { strides: [stride, stride], pad: [[0, 0], [pad, pad], [pad, pad], [0, 0]], dataFormat: 'NHWC', dilations: [1, 1], groups };
+    const attrs = {
+      strides: [stride, stride], pad: [[0, 0], [pad, pad], [pad, pad], [0, 0]], dataFormat: 'NHWC', dilations: [1, 1], groups,
+    };
     const directions = {
       forward: ['Conv2D', { x, filter }, attrs],
       'input gradient': ['Conv2DBackpropInput', { dy, filter, like: x }, attrs],

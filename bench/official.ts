@@ -166,10 +166,21 @@ async function runCase(name: string, about: Case): Promise<void> {
     await writeJob(folder, graph, data, source, target, method, batchSize);
     const rounds: Round[] = [];
     for (let round = 0; round < (roundsGiven ?? about.rounds); round++) {
-      const { value: ours, ms: cpuMs } = await clockedLater(() => transfer({ source, target, data, ...(method === 'gmt-fixed' ? { method: 'gmt', gmtBatches: 'fixed' } : { method }), steps: STEPS, seed: SEED, heldOutSeed: SEED, batchSize, compute }));
+      const { value: ours, ms: cpuMs } = await clockedLater(() => transfer({
+        source,
+        target,
+        data,
+        ...(method === 'gmt-fixed' ? { method: 'gmt', gmtBatches: 'fixed' } : { method }),
+        steps: STEPS,
+        seed: SEED,
+        heldOutSeed: SEED,
+        batchSize,
+        compute,
+      }));
       const limitSeconds = bounded.includes(method) && !values.whole ? (STOPPED_AT * bar * cpuMs) / 1000 : Infinity;
       console.error(
-        `${name} ${method}: ours ${(cpuMs / 1000).toFixed(2)} s; now PyTorch${limitSeconds === Infinity ? '' : ` for at most ${limitSeconds.toFixed(0)} s`}`,
+        `${name} ${method}: ours ${(cpuMs / 1000).toFixed(2)} s; now ` +
+        `PyTorch${limitSeconds === Infinity ? '' : ` for at most ${limitSeconds.toFixed(0)} s`}`,
       );
       rounds.push({ ours, cpuMs, peer: await torch.ask(folder, limitSeconds) });
     }
@@ -286,7 +297,8 @@ function printTable(): void {
       .map((share) => Math.round(100 * share))
       .join(' / ');
   console.log(
-    'Shares: gradients / similarity / assignment / evaluation, %; the rest moves parameters. Difference of objectives: first step, last step that both finished.',
+    'Shares: gradients / similarity / assignment / evaluation, %; the rest moves parameters. Difference of objectives: first step, ' +
+    'last step that both finished.',
   );
   console.log(
     formatTable(

@@ -128,9 +128,13 @@ async function main(): Promise<void> {
   if (json) return;
   console.log(Object.entries({ ...machine(), ...versions }).map(([key, value]) => `${key} ${value}`).join(' · '));
   console.log(
-    `Bars: stock tfjs-wasm NN ≥ ${BARS.stock}; OpenBLAS (SSE) ≥ ${BARS.openblas} in Node and Bun; Deno ≥ ${BARS.deno} of Node; two threads ≥ ${BARS.threads}; the same bytes. Relaxed: over strict in Node, Deno, Bun.`,
+    `Bars: stock tfjs-wasm NN ≥ ${BARS.stock}; OpenBLAS (SSE) ≥ ${BARS.openblas} in Node and Bun; Deno ≥ ${BARS.deno} of Node; two ` +
+    `threads ≥ ${BARS.threads}; the same bytes. Relaxed: over strict in Node, Deno, Bun.`,
   );
-  const columns = ['form', 'size', 'gflops', 'againstStock', 'againstOpenblas', 'denoAgainstNode', 'bunAgainstOpenblas', 'twoThreads', 'relaxed', 'denoRelaxed', 'bunRelaxed', 'sameBytes', 'pass'];
+  const columns = [
+    'form', 'size', 'gflops', 'againstStock', 'againstOpenblas', 'denoAgainstNode', 'bunAgainstOpenblas', 'twoThreads', 'relaxed',
+    'denoRelaxed', 'bunRelaxed', 'sameBytes', 'pass',
+  ];
   console.log(
     formatTable(
       columns.map((title) => ({ title, align: 'right' as const })),

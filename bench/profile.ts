@@ -29,7 +29,9 @@ const jobs: readonly (readonly [string, PresetName, PresetOptions, number])[] = 
   ['gpt2, third of the width', 'gpt2', { input: [128], classes: 2000, width: 256, depth: 2, heads: 4 }, 2],
 ];
 
-const families = ['products and convolutions', 'normalisation', 'elementwise', 'pooling', 'attention', 'reductions', 'loss', 'layout', 'optimiser', 'rest'] as const;
+const families = [
+  'products and convolutions', 'normalisation', 'elementwise', 'pooling', 'attention', 'reductions', 'loss', 'layout', 'optimiser', 'rest',
+] as const;
 type Family = (typeof families)[number];
 const BAR = 0.1;
 /** Families without a bar: what a network is for, and what no kernel takes. */
@@ -118,10 +120,13 @@ for (const [label, name, options, count] of jobs) {
   if (json) {
     const shares = Object.fromEntries(families.map((family) => [family, percent(family)]));
     const kernels = perKernel ? { kernels: Object.fromEntries([...byKernel].map(([kernel, ms]) => [kernel, ms / steps])) } : {};
-    console.log(JSON.stringify({ bench: 'profile', preset: name, label, batch: count, msAStep: total / steps, shares, ...kernels, bar: 100 * BAR, worst, pass }));
+    console.log(JSON.stringify({
+      bench: 'profile', preset: name, label, batch: count, msAStep: total / steps, shares, ...kernels, bar: 100 * BAR, worst, pass,
+    }));
   } else {
     console.log(
-      `| ${label}, batch ${count} | ${(total / steps).toFixed(0)} | ${families.map((family) => percent(family).toFixed(0)).join(' | ')} | ${pass ? 'pass' : `SHORT: ${worst}`} |`,
+      `| ${label}, batch ${count} | ${(total / steps).toFixed(0)} | ` +
+      `${families.map((family) => percent(family).toFixed(0)).join(' | ')} | ${pass ? 'pass' : `SHORT: ${worst}`} |`,
     );
     if (perKernel)
       console.log(

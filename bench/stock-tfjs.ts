@@ -16,7 +16,8 @@ export async function openStockTfjs(): Promise<StockTfjs> {
   await build({
     stdin: {
       contents:
-        "export * from '@tensorflow/tfjs-core'; export { setWasmPaths } from '@tensorflow/tfjs-backend-wasm'; import '@tensorflow/tfjs-core/dist/register_all_gradients';",
+        "export * from '@tensorflow/tfjs-core'; export { setWasmPaths } from '@tensorflow/tfjs-backend-wasm'; import " +
+        "'@tensorflow/tfjs-core/dist/register_all_gradients';",
       resolveDir: process.cwd(),
     },
     outfile,

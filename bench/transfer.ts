@@ -97,7 +97,9 @@ async function runCase(name: string): Promise<void> {
     const runs = runsOf(name);
     for (let run = 0; run < runs; run++) {
       console.error(`${name} ${method}: run ${run + 1} of ${runs}`);
-      const { value: result, ms: cpuMs } = await clockedLater(() => transfer({ source: source.trajectory, target, data, method, steps: STEPS, seed: 3, compute }));
+      const { value: result, ms: cpuMs } = await clockedLater(() => transfer({
+        source: source.trajectory, target, data, method, steps: STEPS, seed: 3, compute,
+      }));
       measured.push({ result, cpuMs });
     }
     const sorted = measured.toSorted((a, b) => a.result.timings.totalMs - b.result.timings.totalMs);

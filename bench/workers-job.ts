@@ -56,7 +56,8 @@ export async function run({ code, node, rounds, training }: WorkersJob): Promise
     const start = performance.now();
     if (training) {
       const { record } = await train({
-        graph, data, initial: state, seed: 1, iterations, batchSize: count, microBatch: 16, heldOutFraction: 0, checkpointEpochs: [], compute, workers: pool,
+        graph, data, initial: state, seed: 1, iterations, batchSize: count, microBatch: 16, heldOutFraction: 0, checkpointEpochs: [],
+        compute, workers: pool,
       });
       const spent = performance.now() - start;
       if (iterations === TRAINING_STEPS) sha256.push(record.sha256);

@@ -46,11 +46,15 @@ for (const host of chosen) {
   const same = sha256.every((hash) => hash === first);
   const pass = ratio >= BAR && same;
   short ||= !pass;
-  const record = { bench: 'workers', what: options.training ? 'training' : 'gradient', host, version: status.version, oneMs: median(oneMs), twoMs: median(twoMs), ratio, bar: BAR, ceiling, sameBytes: same, sha256: sha256[0], pass };
+  const record = {
+    bench: 'workers', what: options.training ? 'training' : 'gradient', host, version: status.version, oneMs: median(oneMs),
+    twoMs: median(twoMs), ratio, bar: BAR, ceiling, sameBytes: same, sha256: sha256[0], pass,
+  };
   if (options.json) console.log(JSON.stringify(record));
   else
     console.log(
-      `${host.padEnd(9)} one ${record.oneMs.toFixed(0)} ms  two ${record.twoMs.toFixed(0)} ms  ${ratio.toFixed(2)} × (bar ${BAR}, two at once ${ceiling.toFixed(2)})  bytes ${same ? 'equal' : 'DIFFER'}  ${pass ? 'pass' : 'SHORT'}`,
+      `${host.padEnd(9)} one ${record.oneMs.toFixed(0)} ms  two ${record.twoMs.toFixed(0)} ms  ${ratio.toFixed(2)} × (bar ${BAR}, two ` +
+      `at once ${ceiling.toFixed(2)})  bytes ${same ? 'equal' : 'DIFFER'}  ${pass ? 'pass' : 'SHORT'}`,
     );
 }
 if (short) process.exitCode = 1;

@@ -25,7 +25,8 @@ const packages = {
 const clocks = ['src/core/clock.ts'];
 /** Exact in every engine; everything else of Math is not. */
 const exactMath = [
-  'abs', 'ceil', 'clz32', 'floor', 'fround', 'imul', 'max', 'min', 'round', 'sign', 'sqrt', 'trunc', 'PI', 'SQRT2', 'SQRT1_2', 'E', 'LN2', 'LN10', 'LOG2E', 'LOG10E',
+  'abs', 'ceil', 'clz32', 'floor', 'fround', 'imul', 'max', 'min', 'round', 'sign', 'sqrt', 'trunc', 'PI', 'SQRT2', 'SQRT1_2', 'E', 'LN2',
+  'LN10', 'LOG2E', 'LOG10E',
 ];
 const runtimeGlobals = ['process', 'Buffer', 'require', '__dirname', '__filename', 'Deno', 'Bun', 'window', 'document', 'localStorage'];
 

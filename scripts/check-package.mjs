@@ -1,5 +1,6 @@
 // Packs build/package, installs the archive into an empty project as a user would, and uses it there: the same small job
-// in Node, Deno and Bun must give one hash, library and fetch handler must get on in one process, the declarations must compile without `skipLibCheck`, the command must answer.
+// in Node, Deno and Bun must give one hash, library and fetch handler must get on in one process, the declarations must compile without
+// `skipLibCheck`, the command must answer.
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';

@@ -33,14 +33,16 @@ const iterations = Object.keys(result.methods[0].test);
 const percent = (share) => (share * 100).toFixed(1);
 const mean = (key) => percent(pairs.reduce((sum, { reference }) => sum + reference[key], 0) / pairs.length);
 const table = [
-  `| test accuracy, %, mean of ${result.pairs} pairs | ${iterations.map((n) => (n === '0' ? 'before training' : `after ${n} iterations`)).join(' | ')} | gradients |`,
+  `| test accuracy, %, mean of ${result.pairs} pairs | ` +
+  `${iterations.map((n) => (n === '0' ? 'before training' : `after ${n} iterations`)).join(' | ')} | gradients |`,
   `|---|${iterations.map(() => '---:').join('|')}|---:|`,
   ...result.methods.map(
     ({ method, test, gradients }) =>
       `| ${labels[method]} | ${iterations.map((n) => percent(test[n])).join(' | ')} | ${method === 'scratch' ? '–' : gradients} |`,
   ),
   '',
-  `A true fine-tune reaches ${mean('v1FineTuned')} (v1) and ${mean('v2FineTuned')} (v2). The accuracies come out the same to the last digit on every machine and runtime.`,
+  `A true fine-tune reaches ${mean('v1FineTuned')} (v1) and ${mean('v2FineTuned')} (v2). The accuracies come out the same to the last ` +
+  `digit on every machine and runtime.`,
 ].join('\n');
 
 const path = join(root, 'README.md');

@@ -82,7 +82,8 @@ async function readStream(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
   const idleMs = options.idleMs ?? limits.networkIdleMs;
-  const tooLarge = (got: string): LimitError => new LimitError({ field: 'source', expected: `at most ${maximumBytes} bytes in memory`, got });
+  const tooLarge = (got: string): LimitError =>
+    new LimitError({ field: 'source', expected: `at most ${maximumBytes} bytes in memory`, got });
   if (expectedBytes > maximumBytes) {
     giveUp(stream);
     throw tooLarge(`${expectedBytes}`);

@@ -34,7 +34,9 @@ export interface OpenBundleOptions extends SourceOptions {
   readonly manifestBytes?: number;
 }
 
-const optionNames: OptionNames<OpenBundleOptions> = { ...sourceOptionNames, name: true, core: true, inflatedBytes: true, manifestBytes: true };
+const optionNames: OptionNames<OpenBundleOptions> = {
+  ...sourceOptionNames, name: true, core: true, inflatedBytes: true, manifestBytes: true,
+};
 
 export interface BundleCheckpoint extends CheckpointRecord {
   readonly index: number;

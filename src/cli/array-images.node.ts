@@ -32,7 +32,9 @@ export async function loadArrayImages(path: string, part: DataPart, classes: num
   const pair = pairOf(arrays, part);
   if (pair === undefined) {
     const wanted = names[part].map((both) => both.join(' and ')).join(', ');
-    throw new FileError(path, `has no ${part} images: looked for arrays ${wanted}; there are ${[...arrays.keys()].slice(0, 8).join(', ') || 'none'}`);
+    throw new FileError(
+      path, `has no ${part} images: looked for arrays ${wanted}; there are ${[...arrays.keys()].slice(0, 8).join(', ') || 'none'}`,
+    );
   }
   const [images, labels] = pair;
   if (images.dtype !== 'U8') throw new FileError(path, `holds images of ${images.dtype}; wanted are bytes (uint8), 0 to 255`);

@@ -89,7 +89,9 @@ export function remarkOrder(output: Output, paths: readonly string[]): void {
   for (const folder of paths.filter(isFolder)) {
     const names = listCheckpoints([folder]).map((file) => relative(folder, file));
     if (names.length < 2 || names.every((name) => /\d/.test(name.slice(0, name.lastIndexOf('.'))))) continue;
-    output.warn(`${folder}: not all of its checkpoints have a number in their names, so they come as the alphabet has them: ${names[0]} first`);
+    output.warn(
+      `${folder}: not all of its checkpoints have a number in their names, so they come as the alphabet has them: ${names[0]} first`,
+    );
   }
 }
 

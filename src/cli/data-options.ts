@@ -21,16 +21,22 @@ import { loadTokens, namesTokens } from './tokens.node.ts';
 export const normalisationOptions = {
   'pixel-mean': {
     kind: 'numbers', field: 'pixelMean', metavar: 'X,…', minimum: 0, maximum: 1,
-    help: "pixels enter the network as (byte ÷ 255 − mean) ÷ std, a mean per channel or one for all, e.g. 0.485,0.456,0.406 (default: what the bundle says, else as they are)",
+    help:
+      "pixels enter the network as (byte ÷ 255 − mean) ÷ std, a mean per channel or one for all, e.g. 0.485,0.456,0.406 (default: what " +
+      "the bundle says, else as they are)",
   },
-  'pixel-std': { kind: 'numbers', field: 'pixelStd', metavar: 'X,…', minimum: SMALLEST_DEVIATION, maximum: 1, help: 'the standard deviations that go with --pixel-mean' },
+  'pixel-std': {
+    kind: 'numbers', field: 'pixelStd', metavar: 'X,…', minimum: SMALLEST_DEVIATION, maximum: 1,
+    help: 'the standard deviations that go with --pixel-mean',
+  },
 } as const satisfies OptionSpecs;
 
 export const dataOptions = {
   data: {
     kind: 'string', reads: dataFiles, metavar: 'DIR',
     help:
-      "images: a folder of files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not, or one .npz with x_train, y_train, x_test, y_test (colour, any " +
+      "images: a folder of files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not, or one .npz with x_train, y_train, x_test, " +
+      "y_test (colour, any " +
       'size); or generated:before, generated:after; text:PATH, ' +
       'tokens:FILE for language models (default: generated:before, or the one of the two that the bundle was trained on)',
   },
@@ -42,10 +48,14 @@ export const dataOptions = {
     kind: 'string', reads: thatFile, metavar: 'FILE',
     help: 'text: tokens are the characters that occur in this text, by code point (default: bytes)',
   },
-  'train-count': { kind: 'integer', field: 'trainCount', metavar: 'N', minimum: 1, help: 'use only the first N training images or windows' },
+  'train-count': {
+    kind: 'integer', field: 'trainCount', metavar: 'N', minimum: 1, help: 'use only the first N training images or windows',
+  },
   classes: {
     kind: 'integer', field: ['classes', 'data.classes'], metavar: 'N', minimum: 1, maximum: 65_536,
-    help: "number of classes (default: the largest label and one; of CIFAR's files at least 10, or what the network given has); tokens: size of the vocabulary",
+    help:
+      "number of classes (default: the largest label and one; of CIFAR's files at least 10, or what the network given has); tokens: " +
+      "size of the vocabulary",
   },
   'pixel-maximum': {
     kind: 'integer', metavar: 'N', minimum: 1, maximum: 255,

@@ -115,7 +115,8 @@ async function withPixelMaximum(set: ImageSet, part: DataPart, folder: string, c
     if (maximum >= FEW_GREY_LEVELS || maximum === 0) return set;
   }
   const over = set.images.find((byte) => byte > maximum);
-  if (over !== undefined) throw new UsageError(`--pixel-maximum ${maximum}, given or the bundle's own, is below a pixel of ${set.name}, ${over}`);
+  if (over !== undefined)
+    throw new UsageError(`--pixel-maximum ${maximum}, given or the bundle's own, is below a pixel of ${set.name}, ${over}`);
   return { ...set, scale: set.scale.map(() => 1 / maximum) };
 }
 

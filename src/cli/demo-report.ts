@@ -81,7 +81,8 @@ export function unportedLines(outcomes: readonly PortOutcome[]): string[] {
     return unported === 0
       ? []
       : [
-          `  ${methodLabels[method]} kept step 0 in ${unported} of ${rows.length}: v2 as it was, because no step scored better on the held-out images.`,
+          `  ${methodLabels[method]} kept step 0 in ${unported} of ${rows.length}: v2 as it was, because no step scored better on the ` +
+          `held-out images.`,
         ];
   });
 }
@@ -89,8 +90,10 @@ export function unportedLines(outcomes: readonly PortOutcome[]): string[] {
 export function closingLines(outcomes: readonly PortOutcome[], elapsedMs: number): string {
   const of = (key: keyof PortOutcome['reference']): string => formatPercent(mean(outcomes.map(({ reference }) => reference[key])));
   return (
-    `  On task B itself: v1 truly fine-tuned ${of('v1FineTuned')}, v2 truly fine-tuned ${of('v2FineTuned')}. On task A: bases ${of('v1Base')} and ${of('v2Base')}.\n` +
-    `  ${outcomes.length === 1 ? 'One pair of networks' : `Mean ± standard deviation over ${outcomes.length} pairs of networks`}; From scratch: v2 trained on B without a port.\n` +
+    `  On task B itself: v1 truly fine-tuned ${of('v1FineTuned')}, v2 truly fine-tuned ${of('v2FineTuned')}. On task A: bases ` +
+    `${of('v1Base')} and ${of('v2Base')}.\n` +
+    `  ${outcomes.length === 1 ? 'One pair of networks' : `Mean ± standard deviation over ${outcomes.length} pairs of networks`}; From ` +
+    `scratch: v2 trained on B without a port.\n` +
     `  Gradients and time are those of the port; training onward adds one gradient an iteration. In all ${formatDuration(elapsedMs)}.`
   );
 }
@@ -107,6 +110,8 @@ export function figureOf(outcomes: readonly PortOutcome[], iterations: readonly 
       accuracies: rows.map(({ accuracies }) => accuracies),
     })),
     reference: { label: 'v1, truly fine-tuned', accuracy: mean(outcomes.map(({ reference }) => reference.v1FineTuned)) },
-    footnote: `Test accuracy, never chosen on. From scratch: v2 trained on the new task without a port.${outcomes.length > 1 ? ' Dots: single pairs.' : ''} Made by: trajport demo, settings in ${record}`,
+    footnote:
+      `Test accuracy, never chosen on. From scratch: v2 trained on the new task without a ` +
+      `port.${outcomes.length > 1 ? ' Dots: single pairs.' : ''} Made by: trajport demo, settings in ${record}`,
   };
 }

@@ -52,7 +52,8 @@ export async function loadTasks({ compute }: Context, values: TaskValues): Promi
   const shape = ({ channels, height, width }: ImageSet): string => `${channels}×${height}×${width}`;
   if (shape(before.train) !== shape(after.train)) {
     throw new UsageError(
-      `--data-after ${names.after} has images of ${shape(after.train)}, and --data ${names.before} of ${shape(before.train)}: one network is to read both`,
+      `--data-after ${names.after} has images of ${shape(after.train)}, and --data ${names.before} of ${shape(before.train)}: one ` +
+      `network is to read both`,
     );
   }
   return { before, after, summaries, names: { before: before.train.name, after: after.train.name } };

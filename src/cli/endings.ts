@@ -12,7 +12,9 @@ const kinds = {
 export type OutputKind = keyof typeof kinds | 'any';
 
 /** Endings that promise something; any other, or none, promises nothing. */
-const promising = ['.zip', '.safetensors', '.json', '.npz', '.npy', '.pt', '.pth', '.ckpt', '.bin', '.h5', '.hdf5', '.keras', '.onnx', '.gguf'];
+const promising = [
+  '.zip', '.safetensors', '.json', '.npz', '.npy', '.pt', '.pth', '.ckpt', '.bin', '.h5', '.hdf5', '.keras', '.onnx', '.gguf',
+];
 
 /** @throws UsageError where the file that an option names ends like another kind than it will hold. */
 export function requireEnding(option: string, path: string, kind: OutputKind): void {

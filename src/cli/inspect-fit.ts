@@ -148,7 +148,8 @@ function foldedByModule(ignored: MappingReport['ignored']): readonly (readonly s
     if (row === undefined) rows.set(key, { why, names: [from] });
     else row.names.push(from);
   }
-  const called = (names: readonly string[]): string => (names.length === 1 ? (names[0] as string) : `${commonModules(names)}* (${names.length})`);
+  const called = (names: readonly string[]): string =>
+    (names.length === 1 ? (names[0] as string) : `${commonModules(names)}* (${names.length})`);
   return [...rows.values()].map(({ why, names }) => [called(names), why]);
 }
 

@@ -25,11 +25,19 @@ export const modelOptions = {
   width: {
     kind: 'number', field: 'width', metavar: 'X', minimum: 0,
     help:
-      'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet, convnext: channels of the first stage; vit, gpt2, mixer: ' +
+      'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet, convnext: channels of the first stage; vit, gpt2, ' +
+      'mixer: ' +
       'features of a token',
   },
   depth: { kind: 'integer', field: 'depth', metavar: 'N', minimum: 1, maximum: 256, help: 'vit, gpt2, mixer: blocks (default 12)' },
-  heads: { kind: 'integer', field: 'heads', metavar: 'N', minimum: 1, maximum: 65_536, help: 'vit, gpt2: heads of an attention (default: width ÷ 64, rounded)' },
+  heads: {
+    kind: 'integer',
+    field: 'heads',
+    metavar: 'N',
+    minimum: 1,
+    maximum: 65_536,
+    help: 'vit, gpt2: heads of an attention (default: width ÷ 64, rounded)',
+  },
   patch: {
     kind: 'integer', field: 'patch', metavar: 'N', minimum: 1, maximum: 1024,
     help: "vit, mixer, convnext: pixels of a patch's side (default 16, or 4 for small images and convnext)",
@@ -57,7 +65,8 @@ function requireTaken(values: ModelValues, name: PresetName | undefined, otherwi
   for (const [option, names] of Object.entries(takenBy) as [keyof typeof takenBy, RegExp][]) {
     if (values[option] === undefined || values[option] === false || (name !== undefined && names.test(name))) continue;
     throw new UsageError(
-      `--${option} is for --model ${presetNames.filter((one) => names.test(one)).join(', ')}, ${name === undefined ? otherwise : `not for ${name}`}`,
+      `--${option} is for --model ${presetNames.filter((one) => names.test(one)).join(', ')}, ` +
+      `${name === undefined ? otherwise : `not for ${name}`}`,
     );
   }
 }
@@ -100,11 +109,16 @@ export function remarkAssumed(output: Output, values: ModelValues, graph: ModelG
   const patches = graph.nodes.flatMap((node) => (node.op === 'conv2d' ? [node] : []))[0];
   const assumed = [
     ...(values.heads === undefined && attention !== undefined ? [{ option: '--heads', what: formatCount(attention.heads, 'head') }] : []),
-    ...(values.patch === undefined && patches !== undefined ? [{ option: '--patch', what: `patches of ${patches.kernel.join('×')} pixels` }] : []),
+    ...(values.patch === undefined && patches !== undefined
+      ? [{ option: '--patch', what: `patches of ${patches.kernel.join('×')} pixels` }]
+      : []),
   ];
   if (assumed.length === 0) return;
   const width = inferShapes(graph).get(attention?.name ?? graph.output)?.at(-1);
-  output.warn(`${model} of width ${width} is taken to have ${assumed.map(({ what }) => what).join(' and ')} (${assumed.map(({ option }) => option).join(', ')})`);
+  output.warn(
+    `${model} of width ${width} is taken to have ` +
+    `${assumed.map(({ what }) => what).join(' and ')} (${assumed.map(({ option }) => option).join(', ')})`,
+  );
 }
 
 /** The network of `--graph`, or of `--model` with the shape of `--input` and `--classes`, else of the data. */
@@ -192,7 +206,11 @@ function readGraph(path: string): ModelGraph {
   if (isLayersModel(json)) return graphFromLayersModel(json);
   if (typeof json !== 'object' || json === null || !('nodes' in json)) {
     const what = Array.isArray(json) ? 'a JSON list' : 'JSON without nodes';
-    throw new FileError(path, `is ${what} and no network: a graph is a JSON object { "version": 1, "input", "nodes", "output" } (docs/networks.md), and a bundle holds one too`);
+    throw new FileError(
+      path,
+      `is ${what} and no network: a graph is a JSON object { "version": 1, "input", "nodes", "output" } (docs/networks.md), and a ` +
+      `bundle holds one too`,
+    );
   }
   return parseGraph(json);
 }

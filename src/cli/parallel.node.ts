@@ -14,7 +14,9 @@ export const microBatchOptions = {
     // Networks call it by the second name.
     field: ['microBatch', 'options.microBatch'],
     metavar: 'N|auto',
-    help: 'images on the heap at once, or auto: the whole batch, or the first of its half, quarter … that --heap-limit has room for; gradients are the same to rounding (default: the whole batch)',
+    help:
+      'images on the heap at once, or auto: the whole batch, or the first of its half, quarter … that --heap-limit has room for; ' +
+      'gradients are the same to rounding (default: the whole batch)',
   },
 } as const satisfies OptionSpecs;
 
@@ -47,7 +49,8 @@ export function microBatchOf(
     const norm = graph.nodes.find(({ op }) => op === 'batch_norm');
     if (norm !== undefined) {
       output.warn(
-        `--micro-batch auto takes whole batches of ${batchSize}: the statistics of ${norm.name} (batch norm) belong to the whole batch, and parts would change the gradient`,
+        `--micro-batch auto takes whole batches of ${batchSize}: the statistics of ${norm.name} (batch norm) belong to the whole ` +
+        `batch, and parts would change the gradient`,
       );
       return undefined;
     }

@@ -54,8 +54,12 @@ export function trainingSummary(training: unknown): readonly string[] {
   const normalisation = recordedNormalisation(training);
   return [
     ...(files.length > 0 ? [`packed from ${named}`] : []),
-    ...(zeroHead === true ? ['the last layer of the first checkpoint became zeros (--zero-head); transfer does the same with its target'] : []),
-    ...(normalisation === undefined ? [] : [`images normalised by mean ${normalisation.mean.join(', ')} and deviation ${normalisation.std.join(', ')}`]),
+    ...(zeroHead === true
+      ? ['the last layer of the first checkpoint became zeros (--zero-head); transfer does the same with its target']
+      : []),
+    ...(normalisation === undefined
+      ? []
+      : [`images normalised by mean ${normalisation.mean.join(', ')} and deviation ${normalisation.std.join(', ')}`]),
     ...(typeof pixelMaximum === 'number' ? [`pixels 0 to ${pixelMaximum}`] : []),
   ];
 }
@@ -64,7 +68,8 @@ export function trainingSummary(training: unknown): readonly string[] {
 export function dataSummary(data: DataSet): string {
   if (isTokenSet(data))
     return `${data.name}: ${formatInteger(data.count)} windows of ${data.length} tokens, vocabulary ${formatInteger(data.classes)}`;
-  return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ${data.classes} classes${pixelSummary(data)}`;
+  return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ` +
+    `${data.classes} classes${pixelSummary(data)}`;
 }
 
 /** How pixels enter the network, where that is not as byte ÷ 255: of few grey levels (data.node.ts), or normalised. */
@@ -100,5 +105,6 @@ export function leftOutOf({ ignored }: MappingReport): readonly string[] {
 export function leftOutSummary(names: readonly string[]): string | undefined {
   const [first] = names;
   if (first === undefined) return undefined;
-  return `${formatCount(names.length, 'tensor')} of it left out, no part of the network: ${printable(first)}${names.length > 1 ? ' and others' : ''}`;
+  return `${formatCount(names.length, 'tensor')} of it left out, no part of the network: ` +
+    `${printable(first)}${names.length > 1 ? ' and others' : ''}`;
 }

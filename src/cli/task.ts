@@ -38,7 +38,8 @@ export async function withTaskData<V extends DataValues>(
   const official = officialTraining(training);
   if (official !== undefined) {
     throw new UsageError(
-      `${path} was trained on ${official.dataset}: give --data DIR, the folder of its files (trajport download ${official.dataset} fetches them)`,
+      `${path} was trained on ${official.dataset}: give --data DIR, the folder of its files (trajport download ` +
+      `${official.dataset} fetches them)`,
     );
   }
   const data = await generatedTaskOf(context, values, task);
@@ -64,7 +65,8 @@ function withRecordedNormalisation<V extends DataValues>(
     return { ...values, 'pixel-mean': recorded.mean, 'pixel-std': recorded.std };
   if (JSON.stringify(given) !== JSON.stringify(recorded)) {
     const { mean, std } = recorded;
-    const text = `${task.path} is of images normalised by --pixel-mean ${mean.join(',')} --pixel-std ${std.join(',')}, not as asked for here`;
+    const text =
+      `${task.path} is of images normalised by --pixel-mean ${mean.join(',')} --pixel-std ${std.join(',')}, not as asked for here`;
     if (another === 'refused') throw new UsageError(`${text}; without these options its own are taken`);
     output.warn(text);
   }
@@ -92,7 +94,8 @@ export async function remarkOtherData({ output }: Context, { path, training }: T
   const recorded = recordedData(training);
   if (recorded === undefined || recorded === (await dataSha256(data))) return;
   output.warn(
-    `${path} was trained on other data than the ${formatInteger(data.count)} ${isTokenSet(data) ? 'windows' : 'images'} of ${data.name}: on another task, or on more or fewer of them; ` +
+    `${path} was trained on other data than the ${formatInteger(data.count)} ${isTokenSet(data) ? 'windows' : 'images'} of ` +
+    `${data.name}: on another task, or on more or fewer of them; ` +
       'what is held out here its source may have seen',
   );
 }

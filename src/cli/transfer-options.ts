@@ -14,7 +14,8 @@ export const transferOptions = {
     choices: transferMethods,
     default: 'gmt',
     help:
-      'fgmt (matches with 2 gradients a step), gmt (matches every pair anew at each step, so T + 1 gradients a step; best where the published ' +
+      'fgmt (matches with 2 gradients a step), gmt (matches every pair anew at each step, so T + 1 gradients a step; best where the ' +
+      'published ' +
       'comparisons differ), naive (plain shift), oracle (yardstick; needs --oracle-target)',
   },
   steps: {
@@ -36,7 +37,8 @@ export const transferOptions = {
     kind: 'choice',
     choices: ['fresh', 'fixed'],
     help:
-      'gmt: new mini-batches for every pair at every step (default), or each point keeps its own (fixed: about half of the gradients, kept in ' +
+      'gmt: new mini-batches for every pair at every step (default), or each point keeps its own (fixed: about half of the gradients, ' +
+      'kept in ' +
       'memory)',
   },
   'batches-per-step': {
@@ -70,7 +72,8 @@ export const transferOptions = {
     kind: 'choice',
     choices: solverNames,
     help:
-      'how each matching is solved: one descent (default), the best of five seeded ones, or Frank-Wolfe (1.3 to 5 times the transfer for up to 1 % of the ' +
+      'how each matching is solved: one descent (default), the best of five seeded ones, or Frank-Wolfe (1.3 to 5 times the transfer ' +
+      'for up to 1 % of the ' +
       'objective)',
   },
   'max-sweeps': {
@@ -98,7 +101,8 @@ export const scoringOptions = {
   'held-out': {
     kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9,
     help:
-      "share of the images held out, on which every step is scored (default: what the bundle's training held out of them, else 0.1); with 0 no step is " +
+      "share of the images held out, on which every step is scored (default: what the bundle's training held out of them, else 0.1); " +
+      "with 0 no step is " +
       'scored, which may save most of the time, and the last one is kept',
   },
   'held-out-seed': {
@@ -108,7 +112,8 @@ export const scoringOptions = {
   'stop-rule': {
     kind: 'choice', field: 'stopRule', choices: stopRules,
     help:
-      'which step is kept: best on the held-out images (default; by accuracy, then loss, text by loss alone), agreeing most with the source ' +
+      'which step is kept: best on the held-out images (default; by accuracy, then loss, text by loss alone), agreeing most with the ' +
+      'source ' +
       '(label-free), or the last, which scores the steps all the same to show them',
   },
   'statistics-batches': {

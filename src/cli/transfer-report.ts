@@ -67,7 +67,8 @@ export function reportTransfer(output: Output, core: Core, ported: Ported): void
   const { codedHistory } = result.record;
   if (codedHistory !== undefined) {
     output.warn(
-      `gradients did not fit --history-budget ${formatBytes(budgetBytes)}: from step ${codedHistory.fromStep} on they were kept as 8-bit codes; ` +
+      `gradients did not fit --history-budget ${formatBytes(budgetBytes)}: from step ${codedHistory.fromStep} on they were kept as ` +
+      `8-bit codes; ` +
         `no objective is off by more than ${codedHistory.objectiveErrorBound.toPrecision(2)}`,
     );
   }
@@ -162,9 +163,11 @@ function stepsTable(output: Output, result: TransferResult): string {
 function summaryLines(core: Core, { result, naive, test, testMs, perplexed, files, like }: Ported): string {
   const { timings, counts } = result;
   const lines = [
-    `${formatCount(counts.gradients, 'gradient')}, ${formatCount(counts.assignments, 'assignment')} in ${formatDuration(timings.totalMs)}: ` +
+    `${formatCount(counts.gradients, 'gradient')}, ${formatCount(counts.assignments, 'assignment')} in ` +
+    `${formatDuration(timings.totalMs)}: ` +
       `gradients ${formatDuration(timings.gradientsMs)}, similarity ${formatDuration(timings.similarityMs)}, ` +
-      `assignment ${formatDuration(timings.assignmentMs)}, evaluation ${formatDuration(timings.evaluationMs)}, the rest (hashes, batches, shifts) ${formatDuration(timings.otherMs)}`,
+      `assignment ${formatDuration(timings.assignmentMs)}, evaluation ${formatDuration(timings.evaluationMs)}, the rest (hashes, ` +
+      `batches, shifts) ${formatDuration(timings.otherMs)}`,
   ];
   const besides = [
     ...(result.method === 'naive' ? [] : [`the plain shift ${formatDuration(naive.timings.totalMs)}`]),

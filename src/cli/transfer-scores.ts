@@ -26,7 +26,8 @@ function isByChance(accuracy: number, graph: ModelGraph): boolean {
 export function remarkGuessingTarget(output: Output, graph: ModelGraph, heldOut: TransferStep['heldOut']): void {
   if (heldOut === undefined || !isByChance(heldOut.accuracy, graph)) return;
   output.warn(
-    `the target is right on ${formatPercent(heldOut.accuracy)} % of what is held out, about as often as by chance: where its last layer is of another task, ` +
+    `the target is right on ${formatPercent(heldOut.accuracy)} % of what is held out, about as often as by chance: where its last ` +
+    `layer is of another task, ` +
       '--zero-head ports better',
   );
 }
@@ -57,7 +58,10 @@ export async function scoreOfSource(
   }
   output.text(`source: ${formatPercent(score.accuracy)} % right on ${formatInteger(score.count)} images\n`);
   if (isByChance(score.accuracy, graph))
-    output.warn('the source is right about as often as by chance: its heads, patch, classes or pixels (--pixel-mean) may not be those of its training');
+    output.warn(
+      'the source is right about as often as by chance: its heads, patch, classes or pixels (--pixel-mean) may not be those of its ' +
+      'training',
+    );
   return score;
 }
 
@@ -105,7 +109,8 @@ export async function testEvaluations(
   const evaluations: Evaluation[] = [];
   for (const state of states) {
     const before = evaluations.length * data.count;
-    const onProgress = ({ done }: ProgressEvent): void => output.progress('scoring on test images', before + done, states.length * data.count, {});
+    const onProgress = ({ done }: ProgressEvent): void =>
+      output.progress('scoring on test images', before + done, states.length * data.count, {});
     evaluations.push(await evaluate({ graph, state, data, loss, compute: handle, signal, onProgress }));
   }
   const [target, naive, transferred] = evaluations as [Evaluation, Evaluation, Evaluation];

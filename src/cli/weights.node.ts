@@ -24,11 +24,14 @@ import { requireFiniteWeights } from './finite.ts';
 export const headOptions = {
   'fresh-head': {
     kind: 'flag',
-    help: 'give the weights a random last layer first, drawn from --seed, whatever the file has for it: the old answers are not carried along',
+    help:
+      'give the weights a random last layer first, drawn from --seed, whatever the file has for it: the old answers are not carried along',
   },
   'zero-head': {
     kind: 'flag',
-    help: 'give the weights zeros as last layer first, whatever the file has for it: for a base with another number of classes, or without a head',
+    help:
+      'give the weights zeros as last layer first, whatever the file has for it: for a base with another number of classes, or without ' +
+      'a head',
   },
 } as const satisfies OptionSpecs;
 

@@ -427,7 +427,9 @@ export interface SequenceKernels {
 
 /** All of them. */
 export interface CoreKernels extends
-  MatmulKernels, AssignmentKernels, ConvolutionKernels, LayoutKernels, PoolingKernels, ReductionKernels, NormalisationKernels, ActivationKernels,
+  MatmulKernels, AssignmentKernels, ConvolutionKernels, LayoutKernels, PoolingKernels, ReductionKernels, NormalisationKernels,
+  ActivationKernels,
   LossKernels, OptimiserKernels, PermuteKernels, ElementaryKernels, RandomKernels, CodecKernels, WinogradKernels, SparseProductKernels,
-  SparseConvolutionKernels, BasisKernels, AdaptivePoolingKernels, DepthwiseKernels, Depthwise3Kernels, DepthwisePackedKernels, ElementwiseKernels,
+  SparseConvolutionKernels, BasisKernels, AdaptivePoolingKernels, DepthwiseKernels, Depthwise3Kernels, DepthwisePackedKernels,
+  ElementwiseKernels,
   InnerProductKernels, SequenceKernels {}

@@ -55,7 +55,8 @@ function channelsFirst(images: Uint8Array, count: number, pixels: number, channe
   for (let image = 0; image < count; image++) {
     for (let channel = 0; channel < channels; channel++) {
       const plane = image * size + channel * pixels;
-      for (let pixel = 0, at = image * size + channel; pixel < pixels; pixel++, at += channels) planes[plane + pixel] = images[at] as number;
+      for (let pixel = 0, at = image * size + channel; pixel < pixels; pixel++, at += channels)
+        planes[plane + pixel] = images[at] as number;
     }
   }
   return planes;

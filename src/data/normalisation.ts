@@ -77,7 +77,9 @@ export function normalisedAsRecorded(set: ImageSet, training: unknown): ImageSet
   if (maximum === undefined) return set;
   const over = set.images.find((byte) => byte > maximum);
   if (over === undefined) return { ...set, scale: set.scale.map(() => 1 / maximum), offset: set.offset.map(() => 0) };
-  throw new InvalidArgumentError({ field: 'images', expected: `pixels of at most ${maximum}, as the bundle was trained on`, got: `${over}` });
+  throw new InvalidArgumentError({
+    field: 'images', expected: `pixels of at most ${maximum}, as the bundle was trained on`, got: `${over}`,
+  });
 }
 
 /** @throws InvalidArgumentError for images that are normalised otherwise than a trajectory's record says. */
@@ -91,7 +93,9 @@ export function requireNormalisation(field: string, set: ImageSet, training: unk
   if (near(set.scale.map((each) => 255 * each), scale.map((each) => 255 * each)) && near(set.offset, offset)) return;
   throw new InvalidArgumentError({
     field,
-    expected: `images normalised as the source's were, by mean ${recorded.mean.join(', ')} and deviation ${recorded.std.join(', ')} (normalisedAsRecorded(images, source.training))`,
+    expected:
+      `images normalised as the source's were, by mean ${recorded.mean.join(', ')} and deviation ` +
+      `${recorded.std.join(', ')} (normalisedAsRecorded(images, source.training))`,
     got: `scale ${set.scale.join(', ')} and offset ${set.offset.join(', ')}`,
   });
 }

@@ -11,7 +11,8 @@ type Kind = 'a number' | 'a string' | 'a list of names' | 'true or false' | 'an 
 /** What a request may choose, by kind; ranges are checked by `transfer`. A type over every choice: a new one cannot be forgotten here. */
 const kinds: { readonly [K in keyof Required<RequestOptions>]: Kind } = {
   method: 'a string', seed: 'a number', steps: 'a number', trajectory: 'a string', schedule: 'a string', batchesPerStep: 'a number',
-  gmtBatches: 'a string', batchSize: 'a number', microBatch: 'a number', heldOutFraction: 'a number', heldOutSeed: 'a number', stopRule: 'a string',
+  gmtBatches: 'a string', batchSize: 'a number', microBatch: 'a number', heldOutFraction: 'a number', heldOutSeed: 'a number',
+  stopRule: 'a string',
   statisticsBatches: 'a number', historyBudgetBytes: 'a number', normalise: 'true or false', frozenGroups: 'a list of names',
   skipParameters: 'a list of names', zeroHead: 'true or false', maxSweeps: 'a number', start: 'a string',
   solver: 'a string', loss: 'an object', from: 'a string', to: 'a string',
@@ -57,7 +58,10 @@ export function readOptions(bytes: Uint8Array | undefined): RequestOptions {
   return options;
 }
 
-/** A field as whoever sent the options knows it: `transfer` names its own, `steps`, which stood at `options.steps`. The manifest is no option. */
+/**
+ * A field as whoever sent the options knows it: `transfer` names its own, `steps`, which stood at `options.steps`. The manifest
+ * is no option.
+ */
 export function fieldInOptions(field: string): string {
   if (field.startsWith(MANIFEST_ENTRY)) return field;
   return Object.hasOwn(kinds, /^\w*/.exec(field)?.[0] ?? '') ? `options.${field}` : field;

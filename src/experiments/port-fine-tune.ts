@@ -149,7 +149,8 @@ type Training = Pick<TrainOptions, 'data'> & Partial<Omit<TrainOptions, 'onProgr
 function learn(options: PortOptions, label: string, job: keyof typeof jobs, particulars: Training): Promise<TrainResult> {
   const { graph, settings: { batchSize, learningRate }, compute, signal, onProgress } = options;
   return train({
-    graph, batchSize, learningRate, compute, signal, ...particulars, seed: seedOf(options, job), onProgress: (event) => onProgress(label, event),
+    graph, batchSize, learningRate, compute, signal, ...particulars, seed: seedOf(options, job),
+    onProgress: (event) => onProgress(label, event),
   });
 }
 

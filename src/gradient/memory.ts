@@ -34,7 +34,9 @@ export function planMicroBatch(
   graph: ModelGraph,
   batchSize: number,
   heapBytes: number,
-  { most = batchSize, batches = 1, besideBytes = 0 }: { readonly most?: number; readonly batches?: number; readonly besideBytes?: number } = {},
+  {
+    most = batchSize, batches = 1, besideBytes = 0,
+  }: { readonly most?: number; readonly batches?: number; readonly besideBytes?: number } = {},
 ): number {
   requireInteger('batchSize', batchSize, 1);
   let images = most;

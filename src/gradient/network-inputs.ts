@@ -141,7 +141,10 @@ export class NetworkInputs {
     if (numbers > 0 && fits) return;
     throw new InvalidArgumentError({
       field: 'batch.firstOutputs',
-      expected: numbers === 0 ? 'none: the first layer is no dense layer of whole inputs' : `${numbers} values in a Float32Array, or a function that writes them`,
+      expected:
+        numbers === 0
+          ? 'none: the first layer is no dense layer of whole inputs'
+          : `${numbers} values in a Float32Array, or a function that writes them`,
       got: firstOutputs instanceof Float32Array ? `${firstOutputs.length}` : describe(firstOutputs),
     });
   }

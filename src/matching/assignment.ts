@@ -127,7 +127,8 @@ function requireProblem(similarity: SimilarityMatrix, options: AssignmentOptions
   requireOptions('linearSumAssignment', options, optionNames);
   const { rows, columns, data } = requireMatrix(similarity);
   return {
-    rows, columns, data, maximize: requireFlag('maximize', options.maximize ?? true), warmStart: requireWarmStart(options.warmStart, rows, columns),
+    rows, columns, data, maximize: requireFlag('maximize', options.maximize ?? true),
+    warmStart: requireWarmStart(options.warmStart, rows, columns),
     method: requireChoice('method', options.method ?? 'auto', methods), certify: requireFlag('certify', options.certify ?? false),
   };
 }

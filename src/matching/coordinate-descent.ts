@@ -179,7 +179,9 @@ class Descent {
       // A sweep that passes a group by would be taken for one that found nothing to improve.
       const indices = order.map((id) => layout.groups.findIndex((group) => group.id === id));
       if (indices.length === moving.size && new Set(indices).size === moving.size && !indices.includes(-1)) return indices;
-      throw new InvalidArgumentError({ field: `orders[${sweep}]`, expected: `each of ${describe([...moving])} once`, got: describe(order) });
+      throw new InvalidArgumentError({
+        field: `orders[${sweep}]`, expected: `each of ${describe([...moving])} once`, got: describe(order),
+      });
     });
     this.#permutations = layout.groups.map(({ id }) => (options.start.get(id) as Int32Array).slice());
   }

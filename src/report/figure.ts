@@ -97,7 +97,8 @@ function barPanel({ methods, reference }: TransferFigure): string {
     const average = mean(draws);
     parts.push(
       `<text x="${x0 - 10}" y="${n(middle + 4.5)}" text-anchor="end">${escape(label)}</text>`,
-      `<rect class="fill-${method}" x="${x0}" y="${n(middle - height / 2)}" width="${n(Math.max(1, scale(average) - x0))}" height="${n(height)}" rx="3"/>`,
+      `<rect class="fill-${method}" x="${x0}" y="${n(middle - height / 2)}" width="${n(Math.max(1, scale(average) - x0))}" ` +
+      `height="${n(height)}" rx="3"/>`,
     );
     if (draws.length > 1) {
       for (const draw of draws) parts.push(`<circle class="draw" cx="${n(scale(draw))}" cy="${n(middle)}" r="3.2"/>`);
@@ -106,7 +107,8 @@ function barPanel({ methods, reference }: TransferFigure): string {
     // Inside the bar where there is room: outside, the value of a good method would lie under the reference line.
     parts.push(
       average > 0.25
-        ? `<text class="number" x="${n(scale(Math.min(average, ...draws)) - 9)}" y="${n(middle + 4.5)}" text-anchor="end" style="fill: var(--paper); font-weight: 600">${percent(average)}</text>`
+        ? `<text class="number" x="${n(scale(Math.min(average, ...draws)) - 9)}" y="${n(middle + 4.5)}" text-anchor="end" style="fill: ` +
+          `var(--paper); font-weight: 600">${percent(average)}</text>`
         : `<text class="number" x="${n(scale(end) + 8)}" y="${n(middle + 4.5)}" style="font-weight: 600">${percent(average)}</text>`,
     );
   });
@@ -115,7 +117,8 @@ function barPanel({ methods, reference }: TransferFigure): string {
     const x = scale(reference.accuracy);
     parts.push(
       line('reference', x, y0 - 4, x, y1),
-      `<text class="faint small" x="${n(x)}" y="${y1 + 36}" text-anchor="${reference.accuracy > 0.5 ? 'end' : 'start'}">┆ ${escape(reference.label)} ${percent(reference.accuracy)}</text>`,
+      `<text class="faint small" x="${n(x)}" y="${y1 + 36}" text-anchor="${reference.accuracy > 0.5 ? 'end' : 'start'}">┆ ` +
+      `${escape(reference.label)} ${percent(reference.accuracy)}</text>`,
     );
   }
   return parts.join('\n');
@@ -167,7 +170,8 @@ function curvePanel({ methods, iterations, reference }: TransferFigure): string 
     const place = places[m] as number;
     parts.push(
       `<path class="line-${method}" fill="none" stroke-opacity=".6" d="M${x1 + 5} ${n(end)} L${x1 + 16} ${n(place)}"/>`,
-      `<text x="${x1 + LABEL_GAP}" y="${n(place + 4.5)}" class="fill-${method}" style="font-weight: 600">${escape(label)} <tspan class="number">${values[m]}</tspan></text>`,
+      `<text x="${x1 + LABEL_GAP}" y="${n(place + 4.5)}" class="fill-${method}" style="font-weight: 600">${escape(label)} <tspan ` +
+      `class="number">${values[m]}</tspan></text>`,
     );
   });
   return parts.join('\n');

@@ -90,7 +90,10 @@ function stacked(
       const cell = row[c] ?? '';
       if (cell === '' && c > 0) return [];
       if (wrapAt !== undefined)
-        return [`${indent}${indent}${title}`, ...wrapWords(cell, room - 2 * indent.length).map((part) => `${indent.repeat(3)}${style(part, r, c)}`)];
+        return [
+          `${indent}${indent}${title}`,
+          ...wrapWords(cell, room - 2 * indent.length).map((part) => `${indent.repeat(3)}${style(part, r, c)}`),
+        ];
       return [`${indent}${c === 0 ? '' : indent}${title}${title === '' ? '' : '  '}${style(cell, r, c)}`.trimEnd()];
     }),
   );

@@ -118,7 +118,9 @@ export class FirstLayerLine implements Disposable {
   startAsArrays(side: Side, point: number, permutations: Permutations, batches: readonly DrawnBatch[]): readonly StartedBatchArrays[] {
     const read = (write: StartedBatch['firstOutputs'], count: number): Float32Array | undefined =>
       typeof write === 'function' ? this.#training?.read(write, count) : write;
-    return this.start(side, point, permutations, batches).map((batch) => ({ ...batch, firstOutputs: read(batch.firstOutputs, batch.count) }));
+    return this.start(side, point, permutations, batches).map((batch) => ({
+      ...batch, firstOutputs: read(batch.firstOutputs, batch.count),
+    }));
   }
 
   /** Batches of held-out rows as the target is scored on them at a step. */

@@ -29,7 +29,9 @@ export async function scorer(
   if (settings.stopRule !== 'label-free') return async (state, start) => ({ heldOut: await evaluate(state, start) });
 
   const { labelsPerInput, classes } = network;
-  const predict = async (state: NetworkState, start?: Start): Promise<{ readonly evaluation: Evaluation; readonly predictions: Int32Array }> => {
+  const predict = async (
+    state: NetworkState, start?: Start,
+  ): Promise<{ readonly evaluation: Evaluation; readonly predictions: Int32Array }> => {
     const predictions = new Int32Array(heldOut.length * labelsPerInput);
     let at = 0;
     const evaluation = await evaluate(state, start, (scores) => {

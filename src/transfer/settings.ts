@@ -203,7 +203,8 @@ export function readSplit(
   if (unseen !== undefined && heldOutFraction > unseen) {
     throw new InvalidArgumentError({
       field: 'heldOutFraction',
-      expected: `at most ${unseen}, what the source's training held out of these data (it has seen the others; another heldOutSeed draws from all)`,
+      expected:
+        `at most ${unseen}, what the source's training held out of these data (it has seen the others; another heldOutSeed draws from all)`,
       got: `${heldOutFraction}`,
     });
   }
@@ -276,11 +277,14 @@ export function wantsZeroHead({ zeroHead }: Pick<TransferChoices, 'zeroHead'>, t
  *   step: at its one point nothing before the last layer has a gradient.
  */
 export function requireZeroHead(
-  graph: ModelGraph, { method, steps }: Pick<TransferSettings, 'method' | 'steps'>, { groups }: PermutationSpec, skip: (name: string) => boolean,
+  graph: ModelGraph, { method, steps }: Pick<TransferSettings, 'method' | 'steps'>, { groups }: PermutationSpec,
+  skip: (name: string) => boolean,
 ): void {
   const skipped = [...headParameters(graph)].find(skip);
   if (skipped !== undefined)
-    throw new InvalidArgumentError({ field: 'skipParameters', expected: 'none of the last layer, which zeroHead makes zeros', got: describe(skipped) });
+    throw new InvalidArgumentError({
+      field: 'skipParameters', expected: 'none of the last layer, which zeroHead makes zeros', got: describe(skipped),
+    });
   if (steps === 1 && groups.length > 1 && (method === 'gmt' || method === 'fgmt')) {
     throw new InvalidArgumentError({
       field: 'steps',

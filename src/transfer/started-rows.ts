@@ -208,7 +208,9 @@ export class StartedRows implements Disposable {
       const { data } = getTensor(of, name);
       const pointer = scratch.upload(data, name);
       if (minus !== undefined)
-        this.#core.scoped((own) => this.#core.kernels.subtractF32(pointer, own.upload(getTensor(minus, name).data, name), pointer, data.length));
+        this.#core.scoped((own) => this.#core.kernels.subtractF32(
+          pointer, own.upload(getTensor(minus, name).data, name), pointer, data.length,
+        ));
       return pointer;
     };
     const { weight, bias } = this.#layer;

@@ -130,7 +130,8 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
     return state;
   };
   const givenStart = await readState(first);
-  const readSource = async (number: number): Promise<NetworkState> => (number === first ? beginning(await readState(number)) : readState(number));
+  const readSource = async (number: number): Promise<NetworkState> =>
+    (number === first ? beginning(await readState(number)) : readState(number));
   const sourceStart = beginning(givenStart);
   const sourceEnd = await readSource(last);
   return {
@@ -171,7 +172,8 @@ export async function describeJob(job: TransferJob) {
     graph: await graphSha256(graph),
     data: job.dataHash,
     ...(await stateHashes(graph, {
-      sourceStart: job.given.sourceStart, sourceEnd: job.sourceEnd, target: job.given.target, ...(oracleTarget === undefined ? {} : { oracleTarget }),
+      sourceStart: job.given.sourceStart, sourceEnd: job.sourceEnd, target: job.given.target,
+      ...(oracleTarget === undefined ? {} : { oracleTarget }),
     })),
   };
   return { recorded, inputs };

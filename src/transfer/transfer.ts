@@ -64,7 +64,8 @@ export async function transfer(options: TransferOptions): Promise<TransferResult
   requireWorkers(workers, core);
   const { points: numbers, fractions } = pointsOf(core, job);
   using points = new Points({
-    core, spec, target: target.parameters, start: job.sourceStart.parameters, end: job.sourceEnd.parameters, points: numbers, skip: job.skip,
+    core, spec, target: target.parameters, start: job.sourceStart.parameters, end: job.sourceEnd.parameters, points: numbers,
+    skip: job.skip,
     ...(settings.trajectory === 'real' ? { read: async (number: number) => (await job.readSource(number)).parameters } : {}),
   });
   const described = await describeJob(job);

@@ -187,7 +187,8 @@ describe('a fault on opening is an error of the network', () => {
 
 describe('a fault on reading is an error of the network, and the bundle goes on', () => {
   const faults: Fault[] = [
-    'changes ETag', 'changes Last-Modified', 'changes size', 'sends less', 'sends more', 'sends another range', 'stalls', 'hangs up', 'hangs up within',
+    'changes ETag', 'changes Last-Modified', 'changes size', 'sends less', 'sends more', 'sends another range', 'stalls', 'hangs up',
+    'hangs up within',
     '416 later', '500 later', '200 later',
   ];
   test.each(faults)('%s', async (now) => {

@@ -136,7 +136,8 @@ describe('writing', () => {
     const folder = mkdtempSync(join(tmpdir(), 'trajport-'));
     writeFileSync(join(folder, 'a.npz'), await writeNpz(samples));
     const script =
-      'import numpy as np,sys; a=dict(np.load(sys.argv[1])); np.savez_compressed(sys.argv[2], **a); print({n: (v.dtype.str, v.shape) for n, v in a.items()})';
+      'import numpy as np,sys; a=dict(np.load(sys.argv[1])); np.savez_compressed(sys.argv[2], **a); print({n: (v.dtype.str, v.shape) ' +
+      'for n, v in a.items()})';
     const printed = execFileSync('python3', ['-c', script, join(folder, 'a.npz'), join(folder, 'b.npz')]).toString();
     expect(printed.trim()).toBe(
       "{'w': ('<f4', (2, 2)), 'scalar': ('<f8', ()), 'empty': ('<f2', (0, 3)), 'layer/é': ('<i8', (1,)), 'flags': ('|b1', (3,))}",

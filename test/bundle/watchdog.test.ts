@@ -29,7 +29,9 @@ async function read(
   return watchdog.readBody(body, maximum, options);
 }
 
-test.each([0, 1, 999, 70_000, 200_000, 300_000])('what was sent comes out, %i bytes announced, in a buffer of its own length', async (expectedBytes) => {
+test.each([
+  0, 1, 999, 70_000, 200_000, 300_000,
+])('what was sent comes out, %i bytes announced, in a buffer of its own length', async (expectedBytes) => {
   const next = generator(expectedBytes);
   const sent = Uint8Array.from({ length: 200_000 }, () => next() & 255);
   let at = 0;

@@ -32,7 +32,9 @@ describe('arguments', () => {
     const { values, positionals } = parse();
     expect(values).toEqual({ epochs: 10, momentum: 0.9, widths: [512, 512], method: 'gmt', json: false });
     expect(positionals).toEqual([]);
-    const given = parse('a.zip', '--out', 'x', '--epochs=3', '--momentum', '.5', '--widths', '64,32', '-j', '--skip', 'head, stem', '--', '--b.zip');
+    const given = parse(
+      'a.zip', '--out', 'x', '--epochs=3', '--momentum', '.5', '--widths', '64,32', '-j', '--skip', 'head, stem', '--', '--b.zip',
+    );
     expect(given.values).toEqual({
       out: 'x',
       epochs: 3,

@@ -131,7 +131,9 @@ it('locks one future output once, by whichever of its links it is named, and wri
   writeFileSync(path('later/new.safetensors.lock'), JSON.stringify({ pid: process.pid, host: hostname(), started: '' }));
   for (const name of ['one.safetensors', 'two.safetensors']) expect((await run('convert', 'real.safetensors', name)).code).toBe(75);
   rmSync(path('later/new.safetensors.lock'));
-  const doubled = await run('train', '--data', 'a', '--widths', '4', '--iterations', '1', '--final', 'one.safetensors', '--resume-file', 'two.safetensors');
+  const doubled = await run(
+    'train', '--data', 'a', '--widths', '4', '--iterations', '1', '--final', 'one.safetensors', '--resume-file', 'two.safetensors',
+  );
   expect(doubled).toMatchObject({ code: 2, stderr: expect.stringContaining('two.safetensors is named for two outputs') });
   expect(await run('convert', 'real.safetensors', 'one.safetensors')).toMatchObject({ code: 0, stderr: '' });
   expect(readdirSync(path('later'))).toEqual(['new.safetensors']);

@@ -49,7 +49,8 @@ describe('trajport convert', () => {
     mkdirSync(join(directory, 'hub', 'v2'), { recursive: true });
     copyFileSync(join(directory, 'state-dict.pt'), join(directory, 'hub', 'v2', 'pytorch_model.bin'));
     writeFileSync(join(directory, 'hub', 'v2', 'config.json'), '{}');
-    const hashOf = async (from: string): Promise<unknown> => jsonLines((await run('convert', from, 'out.safetensors', '--json')).stdout).at(-1)?.['files'];
+    const hashOf = async (from: string): Promise<unknown> =>
+      jsonLines((await run('convert', from, 'out.safetensors', '--json')).stdout).at(-1)?.['files'];
     const files = await hashOf('hub/v2');
     expect(files).toMatchObject([{ name: 'out.safetensors' }]);
     expect(files).toEqual(await hashOf('state-dict.pt'));
@@ -88,12 +89,14 @@ describe('trajport convert', () => {
   });
 
   it('goes back to a LayersModel, topology and all', async () => {
-    for (const name of ['tfjs-layers.json', 'tfjs-layers.bin']) copyFileSync(join(root, 'test', 'bundle', 'foreign', 'vectors', name), join(directory, name));
+    for (const name of ['tfjs-layers.json', 'tfjs-layers.bin'])
+      copyFileSync(join(root, 'test', 'bundle', 'foreign', 'vectors', name), join(directory, name));
     const network = ['--graph', 'tfjs-layers.json'];
     expect(await run('convert', 'tfjs-layers.json', 'inside.safetensors', ...network)).toMatchObject({ code: 0, stderr: '' });
     const back = await run('convert', 'inside.safetensors', 'back/model.json', ...network, '--like', 'tfjs-layers.json');
     expect(back).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('8 tensors as tfjs-layers.json has them') });
-    const json = (name: string) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as { weightsManifest: [{ weights: unknown; paths: unknown }] };
+    const json = (name: string) =>
+      JSON.parse(readFileSync(join(directory, name), 'utf8')) as { weightsManifest: [{ weights: unknown; paths: unknown }] };
     const [there, again] = [json('tfjs-layers.json'), json('back/model.json')];
     expect(again).toEqual({ ...there, weightsManifest: [{ ...there.weightsManifest[0], paths: ['model-shard1of1.bin'] }] });
     expect(read('back/model-shard1of1.bin')).toEqual(read('tfjs-layers.bin'));
@@ -117,7 +120,9 @@ describe('trajport convert', () => {
     expect(await run('convert', 'state-dict.pt', 'never.safetensors', '--graph', 'network.json', '--like', 'dtypes.pth')).toMatchObject({
       code: 3, stderr: expect.stringContaining('dtypes.pth'),
     });
-    expect(await run('convert', 'dtypes.pth', 'never.safetensors', '--graph', 'network.json', '--like', 'state-dict.pt')).toMatchObject({ code: 3 });
+    expect(
+      await run('convert', 'dtypes.pth', 'never.safetensors', '--graph', 'network.json', '--like', 'state-dict.pt'),
+    ).toMatchObject({ code: 3 });
     expect(existsSync(join(directory, 'never.safetensors'))).toBe(false);
   });
 
@@ -180,7 +185,9 @@ describe('trajport convert', () => {
       join(directory, 'hf-vit.safetensors'),
       writeSafetensors(new Map(shapes.map(([name, shape], i) => [name, numbers(shape, 100 * i)]))),
     );
-    const network = ['--model', 'vit', '--input', '1,8,8', '--classes', '3', '--width', '4', '--depth', '1', '--heads', '1', '--patch', '4'];
+    const network = [
+      '--model', 'vit', '--input', '1,8,8', '--classes', '3', '--width', '4', '--depth', '1', '--heads', '1', '--patch', '4',
+    ];
     const { code, stdout } = await run('inspect', 'hf-vit.safetensors', ...network);
     expect(stdout).toMatch(
       /^ +blocks\.0\.attn\.qkv\.weight +12×4 +vit\.\S+\.query\.weight \+ +fits\n +vit\.\S+\.key\.weight \+ *\n +vit\.\S+\.value\.weight *\n/m,
@@ -308,7 +315,10 @@ describe('trajport pack', () => {
     };
     await halves('state-dict.pt', 'a.safetensors');
     await halves('checkpoint.pt', 'b.safetensors');
-    const args = ['a.safetensors', 'b.safetensors', 'run/epoch-9.pt', 'run/epoch-10.pt', '--graph', 'network.json', '--coding', 'int8', '--key-frame-every', '3'];
+    const args = [
+      'a.safetensors', 'b.safetensors', 'run/epoch-9.pt', 'run/epoch-10.pt', '--graph', 'network.json', '--coding', 'int8',
+      '--key-frame-every', '3',
+    ];
     const { code, stdout, stderr } = await run('pack', ...args, '--out', 'int8.zip');
     expect(code).toBe(0);
     expect(stderr.match(/16-bit floats/g)?.length).toBe(2);
@@ -336,11 +346,13 @@ describe('trajport pack', () => {
 });
 
 describe('what convert and pack say they did', () => {
-  const numbers = (shape: readonly number[]) => ({ dtype: 'F32' as const, shape, bytes: new Uint8Array(4 * shape.reduce((product, extent) => product * extent, 1)) });
+  const numbers = (shape: readonly number[]) =>
+    ({ dtype: 'F32' as const, shape, bytes: new Uint8Array(4 * shape.reduce((product, extent) => product * extent, 1)) });
   const network = ['--model', 'mlp', '--widths', '4', '--input', '1,2,2', '--classes', '3'];
   const hidden = [['linear1.weight', numbers([4, 4])], ['linear1.bias', numbers([4])]] as const;
   const whole = [...hidden, ['linear2.weight', numbers([3, 4])], ['linear2.bias', numbers([3])]] as const;
-  const write = (name: string, tensors: Iterable<readonly [string, ReturnType<typeof numbers>]>) => writeFileSync(join(directory, name), writeSafetensors(new Map(tensors)));
+  const write = (name: string, tensors: Iterable<readonly [string, ReturnType<typeof numbers>]>) =>
+    writeFileSync(join(directory, name), writeSafetensors(new Map(tensors)));
 
   it('names the last layer that became zeros, and what the file has there', async () => {
     write('tuned.safetensors', whole);
@@ -348,7 +360,9 @@ describe('what convert and pack say they did', () => {
     write('headless.safetensors', hidden);
     const zeros = 'the last layer becomes zeros, linear2.weight 3×4, linear2.bias 3; the file has';
     for (const [base, there] of [['base', 'linear2.weight 9×4, linear2.bias 9'], ['headless', 'none']] as const) {
-      const { code, stdout } = await run('pack', `${base}.safetensors`, 'tuned.safetensors', ...network, '--zero-head', '--out', 'zeroed.zip');
+      const { code, stdout } = await run(
+        'pack', `${base}.safetensors`, 'tuned.safetensors', ...network, '--zero-head', '--out', 'zeroed.zip',
+      );
       expect(code).toBe(0);
       expect(stdout.split('\n').filter((line) => line.includes('zeros'))).toEqual([`${base}.safetensors: ${zeros} ${there}`]);
     }
@@ -356,9 +370,18 @@ describe('what convert and pack say they did', () => {
   });
 
   it('counts what they left out of a file, and is silent on counts of batches', async () => {
-    write('training.safetensors', [...whole.map(([name, tensor]) => [`state_dict.${name}`, tensor] as const), ['optimizer.a', numbers([1])], ['optimizer.b', numbers([1])]]);
+    write(
+      'training.safetensors',
+      [
+        ...whole.map(([name, tensor]) => [`state_dict.${name}`, tensor] as const),
+        ['optimizer.a', numbers([1])],
+        ['optimizer.b', numbers([1])],
+      ],
+    );
     const told = '2 tensors of it left out, no part of the network: optimizer.a and others';
-    expect((await run('pack', 'training.safetensors', ...network, '--out', 'left.zip')).stdout).toContain(`\ntraining.safetensors: ${told}\n`);
+    expect(
+      (await run('pack', 'training.safetensors', ...network, '--out', 'left.zip')).stdout,
+    ).toContain(`\ntraining.safetensors: ${told}\n`);
     expect((await run('convert', 'training.safetensors', 'left.safetensors', ...network)).stdout).toContain(`\n  ${told}\n`);
     const [record] = jsonLines((await run('convert', 'training.safetensors', 'left.safetensors', ...network, '--json')).stdout);
     expect(record).toMatchObject({ event: 'result', leftOut: ['optimizer.a', 'optimizer.b'] });
@@ -373,10 +396,20 @@ describe('what convert and pack say they did', () => {
       [['--patch', '4'], 'note: vit of width 128 is taken to have 2 heads (--heads)\n'],
       [['--heads', '4', '--patch', '4'], ''],
     ] as const) {
-      for (const command of [['inspect', 'tuned.safetensors'], ['convert', 'tuned.safetensors', 'never.safetensors'], ['pack', 'tuned.safetensors', '--out', 'never.zip']])
-        expect((await run(...command, ...vit, ...options)).stderr.split(/(?<=\n)/).filter((line) => line.includes('taken to have')).join('')).toBe(note);
+      for (const command of [
+        ['inspect', 'tuned.safetensors'],
+        ['convert', 'tuned.safetensors', 'never.safetensors'],
+        ['pack', 'tuned.safetensors', '--out', 'never.zip'],
+      ])
+        expect((await run(
+          ...command, ...vit, ...options,
+        )).stderr.split(/(?<=\n)/).filter((line) => line.includes('taken to have')).join('')).toBe(note);
     }
-    expect((await run('inspect', 'tuned.safetensors', '--model', 'gpt2', '--input', '4', '--classes', '8', '--width', '64', '--depth', '1')).stderr).toBe(
+    expect(
+      (await run(
+        'inspect', 'tuned.safetensors', '--model', 'gpt2', '--input', '4', '--classes', '8', '--width', '64', '--depth', '1',
+      )).stderr,
+    ).toBe(
       'note: gpt2 of width 64 is taken to have 1 head (--heads)\n',
     );
   });
@@ -386,13 +419,21 @@ describe('what convert and pack say they did', () => {
     writeFileSync(join(directory, 'mine.json'), JSON.stringify([{ from: 'my_**', to: '$1' }, { from: 'extra', to: null }]));
     const note = (files: string) => `note: mine.json[1] ("extra") applies to no name in ${files}\n`;
     const rules = ['--rules', 'mine.json', ...network];
-    expect(await run('convert', 'mine.safetensors', 'm.safetensors', ...rules)).toMatchObject({ code: 0, stderr: note('mine.safetensors') });
-    expect(await run('convert', 'tuned.safetensors', 'm.safetensors', ...rules, '--like', 'mine.safetensors')).toMatchObject({ code: 0, stderr: note('mine.safetensors') });
-    expect(await run('pack', 'tuned.safetensors', 'mine.safetensors', ...rules, '--out', 'm.zip')).toMatchObject({ code: 0, stderr: note('any of the 2 files') });
+    expect(
+      await run('convert', 'mine.safetensors', 'm.safetensors', ...rules),
+    ).toMatchObject({ code: 0, stderr: note('mine.safetensors') });
+    expect(
+      await run('convert', 'tuned.safetensors', 'm.safetensors', ...rules, '--like', 'mine.safetensors'),
+    ).toMatchObject({ code: 0, stderr: note('mine.safetensors') });
+    expect(
+      await run('pack', 'tuned.safetensors', 'mine.safetensors', ...rules, '--out', 'm.zip'),
+    ).toMatchObject({ code: 0, stderr: note('any of the 2 files') });
     write('more.safetensors', [...whole, ['extra', numbers([1])]]);
     expect(await run('pack', 'more.safetensors', 'mine.safetensors', ...rules, '--out', 'm.zip')).toMatchObject({ code: 0, stderr: '' });
     // Where the file does not fit, that may be why.
-    expect((await run('pack', 'dtypes.pth', 'mine.safetensors', ...rules, '--out', 'm.zip')).stderr).toContain('note: mine.json[0] ("my_**") and 1 more rule apply to no name in dtypes.pth\n');
+    expect(
+      (await run('pack', 'dtypes.pth', 'mine.safetensors', ...rules, '--out', 'm.zip')).stderr,
+    ).toContain('note: mine.json[0] ("my_**") and 1 more rule apply to no name in dtypes.pth\n');
   });
 });
 
@@ -405,7 +446,12 @@ describe('trajport inspect against a network', () => {
   });
 
   it('names what is missing, unexpected and of another shape, and exits with 1', async () => {
-    const wider = { ...pytorchNetwork, nodes: pytorchNetwork.nodes.map((node) => (node.name === 'head' ? { ...node, out: 5 } : node.name === 'conv' ? { ...node, name: 'stem' } : node.name === 'norm' ? { ...node, inputs: ['stem'] } : node)) };
+    const wider = {
+      ...pytorchNetwork,
+      nodes: pytorchNetwork.nodes.map((node) => (node.name === 'head'
+        ? { ...node, out: 5 }
+        : node.name === 'conv' ? { ...node, name: 'stem' } : node.name === 'norm' ? { ...node, inputs: ['stem'] } : node)),
+    };
     writeFileSync(join(directory, 'wider.json'), JSON.stringify(wider));
     const human = await run('inspect', 'state-dict.pt', '--graph', 'wider.json');
     expect(human.code).toBe(1);
@@ -422,7 +468,8 @@ describe('trajport inspect against a network', () => {
   });
 
   it('says in one line what fits as it is, and lists it only where asked', async () => {
-    const fitting = async (...more: string[]) => (await run('inspect', 'state-dict.pt', '--graph', 'network.json', ...more)).stdout.split('\n');
+    const fitting = async (...more: string[]) =>
+      (await run('inspect', 'state-dict.pt', '--graph', 'network.json', ...more)).stdout.split('\n');
     const brief = await fitting();
     expect(brief).toContain('all 8 tensors fit');
     expect(brief.filter((line) => line.includes('conv.weight'))).toEqual([]);

@@ -1,4 +1,7 @@
-/** Images on disk: files of arrays, how many classes, and of few grey levels what enters the network as 1, the same for every command on the folder. */
+/**
+ * Images on disk: files of arrays, how many classes, and of few grey levels what enters the network as 1, the same for every
+ * command on the folder.
+ */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -83,7 +86,9 @@ it('is kept in the bundle of a training, so that the fetch handler ports as the 
   const brighter = idxImages(120, 6, 6, pixels);
   writeFileSync(join(directory, 't10k-images-idx3-ubyte'), brighter);
   writeFileSync(join(directory, 'train-images-idx3-ubyte'), brighter);
-  await expect(run('transfer', 'tune.zip', '--target', 'v2.safetensors', ...choices, '--out', 'y.safetensors')).rejects.toThrow(/the bundle's own, is below a pixel/);
+  await expect(run(
+    'transfer', 'tune.zip', '--target', 'v2.safetensors', ...choices, '--out', 'y.safetensors',
+  )).rejects.toThrow(/the bundle's own, is below a pixel/);
   await run('transfer', 'tune.zip', '--target', 'v2.safetensors', ...choices, '--pixel-maximum', '255', '--out', 'y.safetensors');
   const response = await createTransferHandler()(new Request('https://port.example/', { method: 'POST', body }));
   await closeSharedCompute();
@@ -107,7 +112,8 @@ describe('one file of arrays', () => {
   // Number of an element: image · 100 + channel · 10 + pixel.
   const array = (shape: readonly number[], of: (at: number) => number): RawTensor =>
     ({ dtype: 'U8', shape, bytes: Uint8Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, at) => of(at)) });
-  const labels = (...values: number[]): RawTensor => ({ dtype: 'I64', shape: [values.length, 1], bytes: new Uint8Array(BigInt64Array.from(values.map(BigInt)).buffer) });
+  const labels = (...values: number[]): RawTensor =>
+    ({ dtype: 'I64', shape: [values.length, 1], bytes: new Uint8Array(BigInt64Array.from(values.map(BigInt)).buffer) });
   const refuse = () => Promise.reject(new Error('no need to compute'));
   const load = async (arrays: ReadonlyMap<string, RawTensor>, part: 'train' | 'test', name = 'set.npz') => {
     const path = join(directory, name);
@@ -117,8 +123,17 @@ describe('one file of arrays', () => {
   const [height, width] = [5, 6];
 
   it.each([
-    ['channels last', [2, height, width, 3], (at: number) => (Math.floor(at / (3 * height * width)) * 100 + (at % 3) * 10 + (Math.floor(at / 3) % (height * width))) % 256],
-    ['channels first', [2, 3, height, width], (at: number) => (Math.floor(at / (3 * height * width)) * 100 + (Math.floor(at / (height * width)) % 3) * 10 + (at % (height * width))) % 256],
+    [
+      'channels last',
+      [2, height, width, 3],
+      (at: number) => (Math.floor(at / (3 * height * width)) * 100 + (at % 3) * 10 + (Math.floor(at / 3) % (height * width))) % 256,
+    ],
+    [
+      'channels first',
+      [2, 3, height, width],
+      (at: number) => (Math.floor(at / (3 * height * width)) * 100 + (Math.floor(at / (height * width)) % 3) * 10 +
+        (at % (height * width))) % 256,
+    ],
   ] as const)('of colour, %s', async (_, shape, of) => {
     for (const name of ['set.npz', 'set.safetensors']) {
       const set = await load(new Map([['x_train', array(shape, of)], ['y_train', labels(2, 0)]]), 'train', name);
@@ -148,7 +163,11 @@ describe('one file of arrays', () => {
 
   it.each([
     ['other names', [['pictures', array([1, 5, 6], () => 0)], ['y_train', labels(0)]], 'looked for arrays x_train and y_train'],
-    ['floats', [['x_train', { dtype: 'F32', shape: [1, 5, 6], bytes: new Uint8Array(120) }], ['y_train', labels(0)]], 'wanted are bytes (uint8)'],
+    [
+      'floats',
+      [['x_train', { dtype: 'F32', shape: [1, 5, 6], bytes: new Uint8Array(120) }], ['y_train', labels(0)]],
+      'wanted are bytes (uint8)',
+    ],
     ['labels below zero', [['x_train', array([1, 5, 6], () => 0)], ['y_train', labels(-1)]], 'labels are 0 to 255'],
     ['labels that are missing', [['x_train', array([2, 5, 6], () => 0)], ['y_train', labels(0)]], '1 images of 1×5×6'],
     ['five channels', [['x_train', array([1, 5, 5, 5], () => 0)], ['y_train', labels(0)]], 'up to 4 channels'],

@@ -18,16 +18,22 @@ const run = (...args: string[]) => trajport(args, { cwd: directory });
 /** Every tensor of the network with numbers that differ, by its name. */
 function weightsOf(graph: ModelGraph) {
   const { parameters } = parameterLayout(graph);
-  return new Map(parameters.map(({ name, shape }, at) => [name, { shape, data: Float32Array.from({ length: elementCount(shape) }, (_, i) => at + i / 64) }]));
+  return new Map(parameters.map(({ name, shape }, at) => [
+    name, { shape, data: Float32Array.from({ length: elementCount(shape) }, (_, i) => at + i / 64) },
+  ]));
 }
 
 /** A safetensors file of tensors with those names and shapes. */
 function writeWeights(name: string, shapes: Iterable<readonly [string, readonly number[]]>, metadata?: ReadonlyMap<string, string>): void {
-  const tensors = [...shapes].map(([tensor, shape]) => [tensor, { dtype: 'F32' as const, shape, bytes: new Uint8Array(4 * elementCount(shape)) }] as const);
+  const tensors = [...shapes].map(([tensor, shape]) => [
+    tensor, { dtype: 'F32' as const, shape, bytes: new Uint8Array(4 * elementCount(shape)) },
+  ] as const);
   writeFileSync(join(directory, name), writeSafetensors(new Map(tensors), metadata));
 }
 
-const network = sequential([1, 2, 2], [{ op: 'flatten' }, { op: 'dense', name: 'lin1', out: 4 }, { op: 'relu' }, { op: 'dense', name: 'lin2', out: 3 }]);
+const network = sequential(
+  [1, 2, 2], [{ op: 'flatten' }, { op: 'dense', name: 'lin1', out: 4 }, { op: 'relu' }, { op: 'dense', name: 'lin2', out: 3 }],
+);
 const shapes = parameterLayout(network).parameters.map(({ name, shape }) => [name, shape] as const);
 
 beforeAll(() => {
@@ -55,7 +61,9 @@ describe('of a bundle', () => {
   });
 
   it('tells many files by the first and the last, and nothing where nothing is recorded', async () => {
-    expect(await packed('many.zip', network, { packedFrom: Array.from({ length: 9 }, (_, i) => `e${i}.pt`) })).toContain('\npacked from 9 files, e0.pt to e8.pt\n');
+    expect(
+      await packed('many.zip', network, { packedFrom: Array.from({ length: 9 }, (_, i) => `e${i}.pt`) }),
+    ).toContain('\npacked from 9 files, e0.pt to e8.pt\n');
     expect(await packed('silent.zip', network, { zeroHead: false })).toMatch(/^silent\.zip\n.* parameters\n +layer/);
   });
 
@@ -102,7 +110,9 @@ describe('of weights against a network', () => {
 
   it("counts what is left out by the beginnings of its names, and lists it where asked", async () => {
     const optimiser = Array.from({ length: 18 }, (_, i) => [`optimizer.state.${i}.exp_avg`, [2]] as const);
-    writeWeights('training.safetensors', [...shapes.map(([name, shape]) => [`state_dict.${name}`, shape] as const), ...optimiser, ['epoch', []]]);
+    writeWeights(
+      'training.safetensors', [...shapes.map(([name, shape]) => [`state_dict.${name}`, shape] as const), ...optimiser, ['epoch', []]],
+    );
     const { code, stdout } = await against('training.safetensors');
     expect(code).toBe(0);
     expect(stdout).toMatch(/^ +optimizer\.state\.\* \(18\) +outside the prefix state_dict\. *$/m);
@@ -121,7 +131,9 @@ describe('of weights against a network', () => {
     expect(stdout).toMatch(/^ +state_dict\.stem\.weight → state_dict\.line1\.weight +unexpected, 4×4 *$/m);
     expect(stderr).toBe('note: rules.json[1] ("nothing") and 1 more rule apply to no name in stem.safetensors\n');
     writeFileSync(join(directory, 'rules.json'), JSON.stringify(rules.slice(0, 2)));
-    expect((await against('stem.safetensors', '--rules', 'rules.json')).stderr).toBe('note: rules.json[1] ("nothing") applies to no name in stem.safetensors\n');
+    expect((await against('stem.safetensors', '--rules', 'rules.json')).stderr).toBe(
+      'note: rules.json[1] ("nothing") applies to no name in stem.safetensors\n',
+    );
   });
 });
 
@@ -143,7 +155,9 @@ describe('the width of weights that do not fit a network by name', () => {
 
   it('is not told where another width would not do', async () => {
     write('deep.safetensors', preset('mixer', { input: [3, 16, 16], classes: 4, width: 24, depth: 3 }));
-    const { code, stdout } = await run('inspect', 'deep.safetensors', '--model', 'mixer', '--input', '3,16,16', '--classes', '4', '--depth', '2');
+    const { code, stdout } = await run(
+      'inspect', 'deep.safetensors', '--model', 'mixer', '--input', '3,16,16', '--classes', '4', '--depth', '2',
+    );
     expect([code, stdout.includes('--width')]).toEqual([1, false]);
   });
 });

@@ -17,7 +17,8 @@ const bytesOf = (name: string): Uint8Array => new Uint8Array(readFileSync(path(n
 const tensorsOf = (name: string): ReadonlyMap<string, RawTensor> => readSafetensors(bytesOf(name), name).tensors;
 const sha256 = (name: string): string => createHash('sha256').update(bytesOf(name)).digest('hex');
 const floats = ({ bytes }: RawTensor): number[] => [...new Float32Array(bytes.slice().buffer)];
-const raw = (shape: readonly number[]): RawTensor => ({ dtype: 'F32', shape, bytes: new Uint8Array(4 * shape.reduce((product, extent) => product * extent, 1)) });
+const raw = (shape: readonly number[]): RawTensor =>
+  ({ dtype: 'F32', shape, bytes: new Uint8Array(4 * shape.reduce((product, extent) => product * extent, 1)) });
 
 const how = ['--target', 'v2.safetensors', '--data', 'a', '--method', 'fgmt', '--steps', '2'];
 const port = (...more: string[]) => run('transfer', 'tune.zip', ...how, ...more);
@@ -40,7 +41,8 @@ beforeAll(async () => {
     name.replace('.weight', '/kernel').replace('.bias', '/bias'), raw(shape.toReversed()),
   ]);
   mkdirSync(path('keras'));
-  for (const { name, bytes } of (await writeForeign(new Map(keras), { format: 'tfjs', name: 'model.json' })).files) writeFileSync(path(join('keras', name)), bytes);
+  for (const { name, bytes } of (await writeForeign(new Map(keras), { format: 'tfjs', name: 'model.json' })).files)
+    writeFileSync(path(join('keras', name)), bytes);
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -50,9 +52,13 @@ it('writes what the result would be under the names of the file, and says what o
   expect(stdout).toContain('weights are as torch.safetensors has them; 1 tensor of it left out, no part of the network: momentum');
   const written = tensorsOf('ported.safetensors');
   expect([...written]).toEqual(
-    ['linear2.bias', 'linear2.weight', 'linear1.weight', 'linear1.bias'].map((name) => [`module.${name}`, tensorsOf('plain.safetensors').get(name)]),
+    [
+      'linear2.bias', 'linear2.weight', 'linear1.weight', 'linear1.bias',
+    ].map((name) => [`module.${name}`, tensorsOf('plain.safetensors').get(name)]),
   );
-  expect(await run('convert', 'plain.safetensors', 'after.safetensors', '--graph', 'tune.zip', '--like', 'torch.safetensors')).toMatchObject({ code: 0 });
+  expect(
+    await run('convert', 'plain.safetensors', 'after.safetensors', '--graph', 'tune.zip', '--like', 'torch.safetensors'),
+  ).toMatchObject({ code: 0 });
   expect(sha256('ported.safetensors')).toBe(sha256('after.safetensors'));
   expect(JSON.parse(readFileSync(path('record.json'), 'utf8'))).toMatchObject({
     sha256: sha256('plain.safetensors'), files: [{ name: 'ported.safetensors', sha256: sha256('ported.safetensors') }],
@@ -65,7 +71,9 @@ it('writes a model in parts, its kernels turned, and one for numpy', async () =>
   expect(code).toBe(0);
   expect(jsonLines(stdout).at(-1)).toMatchObject({
     event: 'result', like: 'keras/model.json', leftOut: [],
-    files: ['ported.json', 'ported-shard1of1.bin'].map((name) => ({ name, bytes: bytesOf(`web/${name}`).byteLength, sha256: sha256(`web/${name}`) })),
+    files: ['ported.json', 'ported-shard1of1.bin'].map((name) => ({
+      name, bytes: bytesOf(`web/${name}`).byteLength, sha256: sha256(`web/${name}`),
+    })),
   });
   expect(readdirSync(path('web')).toSorted()).toEqual(['ported-shard1of1.bin', 'ported.json']);
   const read = async (name: string) =>
@@ -84,7 +92,9 @@ it('writes a model in parts, its kernels turned, and one for numpy', async () =>
 it('refuses a file of another network before it looks for data, and leaves nothing', async () => {
   writeFileSync(path('other.safetensors'), writeSafetensors(new Map([['linear1.weight', raw([2, 2])]])));
   const refused = ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'nowhere', '--out', 'new/never.safetensors'];
-  expect(await run(...refused, '--like', 'other.safetensors')).toMatchObject({ code: 3, stderr: expect.stringMatching(/other\.safetensors: expected the network's tensors/) });
+  expect(await run(...refused, '--like', 'other.safetensors')).toMatchObject({
+    code: 3, stderr: expect.stringMatching(/other\.safetensors: expected the network's tensors/),
+  });
   expect(await run(...refused, '--like', 'torch.safetensors')).toMatchObject({ code: 3, stderr: expect.stringContaining('nowhere') });
   expect(existsSync(path('new'))).toBe(false);
 });
@@ -94,7 +104,10 @@ it.each([
   [['--out', 'ported', '--like', 'torch.safetensors'], '--out is a name that ends with .safetensors, .npz, .json, not ported'],
   [['--out', 'ported.npz'], '--out ported.npz would hold safetensors'],
   [['--out', 'torch.safetensors', '--like', 'torch.safetensors'], '--out torch.safetensors is an input of the same command'],
-  [['--out', 'keras/new.json', '--like', 'keras/model.json', '--resume-file', 'keras/new-shard1of1.bin'], 'new-shard1of1.bin is named for two outputs'],
+  [
+    ['--out', 'keras/new.json', '--like', 'keras/model.json', '--resume-file', 'keras/new-shard1of1.bin'],
+    'new-shard1of1.bin is named for two outputs',
+  ],
   [['--out', 'tune.json', '--like', 'keras/model.json', '--record', 'tune.json'], 'tune.json is named for two outputs'],
 ])('%j is a wrong command line', async (more, says) => {
   expect(await port(...more)).toMatchObject({ code: 2, stderr: expect.stringContaining(says) });

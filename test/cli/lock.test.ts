@@ -143,7 +143,9 @@ describe('without hard links', () => {
       ...more(real),
     }));
 
-  it.each(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EISDIR'])('%s: a lock is made, kept from others, taken over when stale and released', (code) => {
+  it.each([
+    'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EISDIR',
+  ])('%s: a lock is made, kept from others, taken over when stale and released', (code) => {
     const restore = linkless(code);
     try {
       const locked = lockOutputs([output]);
@@ -177,7 +179,9 @@ describe('without hard links', () => {
     } finally {
       restore();
     }
-    expect({ looks, left: readFileSync(lock, 'utf8'), names: readdirSync(directory) }).toEqual({ looks: 3, left: ALIVE, names: ['out.lock'] });
+    expect({
+      looks, left: readFileSync(lock, 'utf8'), names: readdirSync(directory),
+    }).toEqual({ looks: 3, left: ALIVE, names: ['out.lock'] });
   });
 
   it('a disk that is full meanwhile leaves no lock', () => {

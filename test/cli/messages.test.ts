@@ -58,7 +58,11 @@ it.each<[number, readonly string[], string]>([
     ['inspect', 'v.safetensors', '--model', 'resnet18'],
     '--model needs --input C,H,W and --classes N, e.g. --input 3,224,224 --classes 1000',
   ],
-  [3, ['inspect', 'v.safetensors', '--graph', 'rules.json'], 'rules.json: is a JSON list and no network: a graph is a JSON object { "version": 1, "input", "nodes", "output" }'],
+  [
+    3,
+    ['inspect', 'v.safetensors', '--graph', 'rules.json'],
+    'rules.json: is a JSON list and no network: a graph is a JSON object { "version": 1, "input", "nodes", "output" }',
+  ],
   [3, ['inspect', '-'], '-: no such file: standard input is not read, give the name of a file'],
   [2, ['inspect', '-v2.safetensors'], 'did you mean ./-v2.safetensors ?'],
   [3, ['inspect', 'folder'], 'folder: holds no file that is named like a checkpoint (.safetensors, .pt, '],
@@ -75,7 +79,10 @@ it('knows the number of images of an official set without its files', async () =
 });
 
 it('tells of each task of the demo the classes that it has', async () => {
-  const { code, stdout } = await run('demo', '--data', 'three', '--data-after', 'five', '--widths', '8', '--pairs', '1', '--base-epochs', '1', '--fine-tune-epochs', '1', '--iterations', '0', '--steps', '1');
+  const { code, stdout } = await run(
+    'demo', '--data', 'three', '--data-after', 'five', '--widths', '8', '--pairs', '1', '--base-epochs', '1', '--fine-tune-epochs',
+    '1', '--iterations', '0', '--steps', '1',
+  );
   expect(code).toBe(0);
   expect(stdout).toMatch(/task A +three: 240 images 1×6×6, 3 classes\n +task B +five: 240 images 1×6×6, 5 classes\n/);
 });

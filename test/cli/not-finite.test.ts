@@ -22,7 +22,9 @@ function changed(out: string, tensor: string, change: (data: Float32Array) => vo
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'trajport-finite-'));
   writeImageFolder(join(directory, 'a'));
-  const { code, stderr } = await run('train', '--data', 'a', '--widths', '8', '--epochs', '1', '--out', 'tune.zip', '--final', 'v.safetensors');
+  const { code, stderr } = await run(
+    'train', '--data', 'a', '--widths', '8', '--epochs', '1', '--out', 'tune.zip', '--final', 'v.safetensors',
+  );
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   changed('nan.safetensors', 'linear1.bias', (data) => (data[3] = Number.NaN));
   // Finite, and too large for any product with them.
@@ -59,7 +61,9 @@ it('weights that overflow: the loss is remarked on, and the gradient is not take
     stderr: expect.stringMatching(/^note: huge\.safetensors: the loss is (NaN|Infinity): the network overflows/),
     loss: null,
   });
-  const ported = await run('transfer', 'tune.zip', '--target', 'huge.safetensors', '--data', 'a', '--method', 'fgmt', '--out', 'x.safetensors');
+  const ported = await run(
+    'transfer', 'tune.zip', '--target', 'huge.safetensors', '--data', 'a', '--method', 'fgmt', '--out', 'x.safetensors',
+  );
   expect(ported).toMatchObject({
     code: 3,
     stderr: expect.stringMatching(

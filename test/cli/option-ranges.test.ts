@@ -83,7 +83,8 @@ describe('a number out of range', () => {
     // What it advises is an option too.
     [
       [...port, '--held-out', '0.9'],
-      "--held-out: expected at most 0.2, what the source's training held out of these data (it has seen the others; another --held-out-seed draws from all), got 0.9",
+      "--held-out: expected at most 0.2, what the source's training held out of these data (it has seen the others; another " +
+      "--held-out-seed draws from all), got 0.9",
     ],
   ])('%j', async (args, message) => {
     const { code, stderr } = await trajport(args, { cwd: directory });

@@ -99,7 +99,9 @@ describe('output', () => {
     for (let done = 0; done <= 100; done++, wait(90)) output.progress('quick', done, 100, {});
     expect(stderr).toEqual([]);
     for (let done = 0; done <= 100; done++, wait(1_000)) output.progress('GMT', done, 100, { loss: 0.5 });
-    expect(stderr.map((line) => /^GMT  (\d+)\/100 · loss 0.500/.exec(line)?.[1])).toEqual(['10', '20', '30', '40', '50', '60', '70', '80', '90', '100']);
+    expect(stderr.map((line) => /^GMT  (\d+)\/100 · loss 0.500/.exec(line)?.[1])).toEqual([
+      '10', '20', '30', '40', '50', '60', '70', '80', '90', '100',
+    ]);
     expect(stderr[4]).toBe('GMT  50/100 · loss 0.500 · 50.0 s left\n');
     stderr.splice(0);
     for (let done = 0; done < 10; done++, wait(10_000)) output.progress('slow', done, 1000, {});

@@ -17,14 +17,20 @@ const sha256 = (name: string): string => createHash('sha256').update(readFileSyn
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'trajport-parallel-'));
   writeImageFolder(join(directory, 'a'));
-  const made = await run('train', '--data', 'a', '--model', 'mlp', '--widths', '16', '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--out', 'tune.zip');
+  const made = await run(
+    'train', '--data', 'a', '--model', 'mlp', '--widths', '16', '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1',
+    '--out', 'tune.zip',
+  );
   expect({ code: made.code, stderr: made.stderr }).toEqual({ code: 0, stderr: '' });
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 describe('transfer', () => {
   const port = (out: string, ...more: string[]) =>
-    run('transfer', 'tune.zip', '--target-seed', '2', '--data', 'a', '--batch-size', '16', '--method', 'fgmt', '--steps', '3', '--stop-rule', 'last', '--out', out, '--record', `${out}.json`, ...more);
+    run(
+      'transfer', 'tune.zip', '--target-seed', '2', '--data', 'a', '--batch-size', '16', '--method', 'fgmt', '--steps', '3',
+      '--stop-rule', 'last', '--out', out, '--record', `${out}.json`, ...more,
+    );
 
   it('gives the same bytes with workers, with and without micro-batches', async () => {
     for (const parts of [[], ['--micro-batch', '4']]) {
@@ -53,7 +59,11 @@ describe('relaxed SIMD', () => {
       cwd: directory,
       runtime: [process.execPath, ...(old ? ['--experimental-wasm-relaxed-simd'] : [])],
     });
-  const port = (...more: string[]) => relaxed('transfer', 'tune.zip', '--target-seed', '2', '--method', 'fgmt', '--steps', '2', '--stop-rule', 'last', '--out', 'r.safetensors', '--record', 'r.json', ...more);
+  const port = (...more: string[]) =>
+    relaxed(
+      'transfer', 'tune.zip', '--target-seed', '2', '--method', 'fgmt', '--steps', '2', '--stop-rule', 'last', '--out',
+      'r.safetensors', '--record', 'r.json', ...more,
+    );
 
   it('says so in every result, record and bundle, and on stderr', async () => {
     const { code, stdout, stderr } = await port();
@@ -73,7 +83,9 @@ describe('relaxed SIMD', () => {
   });
 
   it.runIf(old)('is refused where the runtime has none', async () => {
-    const { code, stderr } = await run('transfer', 'tune.zip', '--target-seed', '2', '--data', 'a', '--out', 'n.safetensors', '--relaxed-simd');
+    const { code, stderr } = await run(
+      'transfer', 'tune.zip', '--target-seed', '2', '--data', 'a', '--out', 'n.safetensors', '--relaxed-simd',
+    );
     expect(code).toBe(2);
     expect(stderr).toMatch(/--relaxed-simd: expected a runtime with WebAssembly relaxed SIMD .* got one that rejects our binary/);
   });
@@ -81,14 +93,20 @@ describe('relaxed SIMD', () => {
 
 describe('train', () => {
   const train = (model: string, ...more: string[]) =>
-    run('train', '--data', 'a', '--model', model, '--width', '8', '--iterations', '1', '--batch-size', '64', '--final', 'f.safetensors', '--json', ...more);
+    run(
+      'train', '--data', 'a', '--model', model, '--width', '8', '--iterations', '1', '--batch-size', '64', '--final',
+      'f.safetensors', '--json', ...more,
+    );
   const microBatchOf = ({ stdout }: { stdout: string }): unknown =>
     (jsonLines(stdout).at(-1) as { record: { settings: { microBatch?: number } } }).record.settings.microBatch;
 
   it('plans the micro-batch that a heap has room for', async () => {
     expect(microBatchOf(await train('small-conv', '--micro-batch', '16'))).toBe(16);
     expect(microBatchOf(await train('small-conv', '--micro-batch', 'auto'))).toBeUndefined();
-    const tight = await run('train', '--data', 'generated:before', '--train-count', '300', '--model', 'small-conv', '--width', '16', '--iterations', '1', '--batch-size', '256', '--final', 'f.safetensors', '--json', '--micro-batch', 'auto', '--heap-limit', '20MiB');
+    const tight = await run(
+      'train', '--data', 'generated:before', '--train-count', '300', '--model', 'small-conv', '--width', '16', '--iterations', '1',
+      '--batch-size', '256', '--final', 'f.safetensors', '--json', '--micro-batch', 'auto', '--heap-limit', '20MiB',
+    );
     expect({ code: tight.code, stderr: tight.stderr }).toEqual({ code: 0, stderr: '' });
     const planned = microBatchOf(tight) as number;
     // Of the batch a half, a quarter …, as --help says: the first of which the heap has room.
@@ -100,7 +118,10 @@ describe('train', () => {
   });
 
   it('gives the same bytes with workers, in parts that do not divide the batch', async () => {
-    const parts = ['--data', 'a', '--model', 'small-conv', '--width', '6', '--iterations', '6', '--batch-size', '16', '--micro-batch', '5', '--learning-rate', '0.1'];
+    const parts = [
+      '--data', 'a', '--model', 'small-conv', '--width', '6', '--iterations', '6', '--batch-size', '16', '--micro-batch', '5',
+      '--learning-rate', '0.1',
+    ];
     const [alone, threads] = [
       await run('train', ...parts, '--final', 'one.safetensors'),
       await run('train', ...parts, '--workers', '2', '--final', 'two.safetensors'),

@@ -100,13 +100,19 @@ it('reckons with the solver and its sweeps, and says how many', async () => {
   expect(await at('--solver', 'seeded-starts', '--max-sweeps', '2')).toMatchObject({ assignments: 2 * 10 * 10, laps: 10, sweeps: 2 });
   const text = async (...more: string[]) => (await run('plan', ...net, ...more)).stdout;
   expect(await text('--max-sweeps', '1')).toContain('reckoned at 1 sweep a matching;');
-  expect(await text('--solver', 'seeded-starts')).toContain('reckoned at 24 assignments of each group (seeded-starts, 4 sweeps a descent) a matching;');
+  expect(await text('--solver', 'seeded-starts')).toContain(
+    'reckoned at 24 assignments of each group (seeded-starts, 4 sweeps a descent) a matching;',
+  );
 });
 
 it('takes the command line of a transfer: what nothing follows from is named, neither read nor written, and the rest reckoned with', async () => {
   const more = ['--method', 'gmt', '--steps', '3'];
-  const { code, stderr, plans } = await plan('folder.zip', ...more, '--target', 'nowhere.safetensors', '--zero-head', '--seed', '7', '--resume', 'new', '--out', 'none.safetensors');
-  expect({ code, stderr }).toEqual({ code: 0, stderr: 'note: --target, --zero-head, --seed, --resume, --out: passed over, since nothing here follows from that\n' });
+  const { code, stderr, plans } = await plan(
+    'folder.zip', ...more, '--target', 'nowhere.safetensors', '--zero-head', '--seed', '7', '--resume', 'new', '--out', 'none.safetensors',
+  );
+  expect({ code, stderr }).toEqual({
+    code: 0, stderr: 'note: --target, --zero-head, --seed, --resume, --out: passed over, since nothing here follows from that\n',
+  });
   const { seconds: _seconds, ...expected } = await only('folder.zip', ...more);
   expect(plans).toEqual([{ ...expected, seconds: expect.any(Number) as number }]);
   expect(existsSync(join(directory, 'none.safetensors'))).toBe(false);
@@ -119,18 +125,24 @@ it('takes the command line of a transfer: what nothing follows from is named, ne
 it('reckons with the part that is carried over', async () => {
   expect((await run('train', '--data', 'a', '--widths', '16', '--epochs', '3', '--out', 'three.zip')).code).toBe(0);
   const real = ['three.zip', '--method', 'fgmt', '--trajectory', 'real'];
-  expect([await only(...real), await only(...real, '--from', 'epoch-1'), await only(...real, '--from', 'epoch-1', '--to', 'epoch-2')]).toMatchObject([
+  expect([
+    await only(...real), await only(...real, '--from', 'epoch-1'), await only(...real, '--from', 'epoch-1', '--to', 'epoch-2'),
+  ]).toMatchObject([
     { steps: 3 }, { steps: 2 }, { steps: 1 },
   ]);
   // A first layer that stays is on no line, and its outputs are computed at every step: of the plain shift, and of nothing beside it.
-  const scored = async (...more: string[]) => (await only('three.zip', '--data', 'a', '--method', 'naive', '--steps', '5', ...more)).flops.evaluation as number;
+  const scored = async (...more: string[]) =>
+    (await only('three.zip', '--data', 'a', '--method', 'naive', '--steps', '5', ...more)).flops.evaluation as number;
   expect((await scored('--skip', 'linear1')) - (await scored())).toBeCloseTo(24 * 2 * 36 * 16 * (6 - 2), 3);
 });
 
 it('--micro-batch auto is what transfer then takes', async () => {
   const net = ['--model', 'small-conv', '--width', '16'];
   expect((await run('train', '--data', 'a', ...net, '--iterations', '1', '--out', 'conv.zip')).code).toBe(0);
-  const how = ['--data', 'a', '--method', 'fgmt', '--steps', '1', '--batch-size', '128', '--batches-per-step', '3', '--micro-batch', 'auto', '--heap-limit', '16MiB'];
+  const how = [
+    '--data', 'a', '--method', 'fgmt', '--steps', '1', '--batch-size', '128', '--batches-per-step', '3', '--micro-batch', 'auto',
+    '--heap-limit', '16MiB',
+  ];
   const ported = await run('transfer', 'conv.zip', '--target-seed', '2', ...how, '--record', 'auto.json');
   expect(ported.code).toBe(0);
   const { settings } = JSON.parse(readFileSync(join(directory, 'auto.json'), 'utf8')) as { settings: { microBatch: number } };

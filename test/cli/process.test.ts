@@ -23,9 +23,17 @@ beforeAll(async () => {
   writeImageFolder(join(directory, 'a'));
   writeImageFolder(join(directory, 'b'), { shift: 2 });
   const made = [
-    await run('train', '--data', 'a', ...model, '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--final', 'v1.safetensors'),
-    await run('train', '--data', 'a', ...model, '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--seed', '2', '--final', 'v2.safetensors'),
-    await run('train', '--data', 'b', ...model, '--epochs', '4', '--batch-size', '16', '--learning-rate', '0.1', '--seed', '3', '--initial', 'v1.safetensors', '--out', 'tune.zip', '--json'),
+    await run(
+      'train', '--data', 'a', ...model, '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--final', 'v1.safetensors',
+    ),
+    await run(
+      'train', '--data', 'a', ...model, '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--seed', '2', '--final',
+      'v2.safetensors',
+    ),
+    await run(
+      'train', '--data', 'b', ...model, '--epochs', '4', '--batch-size', '16', '--learning-rate', '0.1', '--seed', '3', '--initial',
+      'v1.safetensors', '--out', 'tune.zip', '--json',
+    ),
   ];
   for (const { code, stderr } of made) expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
 });
@@ -33,7 +41,10 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 describe('the way of a fine-tune', () => {
   it('transfers, and the file has the hash that is printed', async () => {
-    const args = ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--batch-size', '32', '--out', 'ported.safetensors', '--record', 'record.json'];
+    const args = [
+      'transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--batch-size', '32', '--out', 'ported.safetensors',
+      '--record', 'record.json',
+    ];
     const { code, stdout, stderr } = await run(...args, '--json');
     expect(stderr).toMatch(/^note: the target is right on 8\.3 %[^\n]* --zero-head ports better\n$/);
     expect(code).toBe(0);
@@ -64,15 +75,25 @@ describe('the way of a fine-tune', () => {
     const long = ['--data', 'a', ...model, '--batch-size', '16'];
     const jobs = [
       until('"iteration":14,', 'train', ...long, '--epochs', '500', '--final', 'long.safetensors', '--resume', 'off'),
-      until('"step":1,', 'transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--steps', '3000', '--out', 'long-port.safetensors', '--resume', 'off'),
-      until('"method":"naive"', 'demo', ...model, '--train-count', '400', '--base-epochs', '1', '--fine-tune-epochs', '1', '--iterations', '100', '--steps', '500', '--out-dir', 'long-demo'),
+      until(
+        '"step":1,', 'transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--steps', '3000', '--out',
+        'long-port.safetensors', '--resume', 'off',
+      ),
+      until(
+        '"method":"naive"', 'demo', ...model, '--train-count', '400', '--base-epochs', '1', '--fine-tune-epochs', '1',
+        '--iterations', '100', '--steps', '500', '--out-dir', 'long-demo',
+      ),
     ];
     const events = (await Promise.all(jobs)).map(({ stdout }) => jsonLines(stdout).map(({ event }) => event));
     for (const [i, told] of ['evaluation', 'step', 'method'].entries()) expect(new Set(events[i])).toEqual(new Set([told, 'error']));
   });
 
   it('remarks on a training that made the network worse, and on none that did not', async () => {
-    const at = (rate: string) => run('train', '--data', 'a', ...model, '--batch-size', '16', '--epochs', '2', '--learning-rate', rate, '--final', 'rate.safetensors', '--json');
+    const at = (rate: string) =>
+      run(
+        'train', '--data', 'a', ...model, '--batch-size', '16', '--epochs', '2', '--learning-rate', rate, '--final',
+        'rate.safetensors', '--json',
+      );
     const diverged = await at('1e6');
     expect(diverged.code).toBe(0);
     const losses = jsonLines(diverged.stdout).flatMap(({ event, loss }) => (event === 'evaluation' ? [loss as number] : []));
@@ -85,7 +106,10 @@ describe('the way of a fine-tune', () => {
 
   it('gives the same bytes again, and others with another seed', async () => {
     const port = (out: string, ...more: string[]) =>
-      run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--batch-size', '8', '--stop-rule', 'last', '--method', 'fgmt', '--out', out, ...more);
+      run(
+        'transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--batch-size', '8', '--stop-rule', 'last', '--method',
+        'fgmt', '--out', out, ...more,
+      );
     await port('one.safetensors');
     await port('again.safetensors');
     await port('other.safetensors', '--seed', '77');
@@ -95,7 +119,10 @@ describe('the way of a fine-tune', () => {
 
   it('keeps GMT\'s mini-batches with --gmt-batches fixed, and reckons with it', async () => {
     const port = async (kind: string) => {
-      const { stdout } = await run('transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--batch-size', '32', '--steps', '4', '--gmt-batches', kind, '--record', `${kind}.json`, '--json');
+      const { stdout } = await run(
+        'transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--batch-size', '32', '--steps', '4', '--gmt-batches', kind,
+        '--record', `${kind}.json`, '--json',
+      );
       const { settings } = JSON.parse(readFileSync(join(directory, `${kind}.json`), 'utf8')) as { settings: { gmtBatches: string } };
       expect(settings.gmtBatches).toBe(kind);
       return (jsonLines(stdout).at(-1) as { counts: { gradients: number; reusedGradients: number } }).counts;
@@ -135,9 +162,14 @@ describe('the way of a fine-tune', () => {
   });
 
   it('tells of 8-bit codes in text, in --json and in the record', async () => {
-    await run('train', '--data', 'a', '--widths', '64,64', '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--out', 'deep.zip');
+    await run(
+      'train', '--data', 'a', '--widths', '64,64', '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--out', 'deep.zip',
+    );
     const port = (...more: string[]) =>
-      run('transfer', 'deep.zip', '--target-seed', '2', '--data', 'a', '--method', 'fgmt', '--steps', '4', '--stop-rule', 'last', '--record', 'coded.json', ...more);
+      run(
+        'transfer', 'deep.zip', '--target-seed', '2', '--data', 'a', '--method', 'fgmt', '--steps', '4', '--stop-rule', 'last',
+        '--record', 'coded.json', ...more,
+      );
     expect((await port()).stderr).toBe('');
     expect(readFileSync(join(directory, 'coded.json'), 'utf8')).not.toContain('coded');
     const { code, stdout, stderr } = await port('--history-budget', '130KiB', '--json');
@@ -158,7 +190,9 @@ describe('the way of a fine-tune', () => {
   });
 
   it('speaks to people without --json, without colour into a pipe', async () => {
-    const { stdout, code } = await run('transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--batch-size', '32', '--method', 'fgmt', '--out', 'p.safetensors');
+    const { stdout, code } = await run(
+      'transfer', 'tune.zip', '--target-seed', '5', '--data', 'b', '--batch-size', '32', '--method', 'fgmt', '--out', 'p.safetensors',
+    );
     expect(code).toBe(0);
     expect(stdout).toMatch(/held-out accuracy, %/);
     // Naive keeps a step of its own, which is said; booked times add up to the whole.
@@ -171,14 +205,22 @@ describe('the way of a fine-tune', () => {
     expect(naive.stdout).toMatch(
       /^test accuracy: target before [\d.]+ %, plain shift \(Naive, step (0: the target as it was|\d+ of 10)\) [\d.]+ %$/m,
     );
-    const oracle = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--oracle-target', 'v2.safetensors', '--method', 'oracle', '--data', 'b', '--steps', '1', '--out', 'p.safetensors');
-    expect(oracle.stdout).toMatch(/^0 gradients, 1 assignment in .*\nbesides: the plain shift .*, scores on the test part .*\ntest accuracy: .*, Oracle \([^)]+\) [\d.]+ %$/m);
+    const oracle = await run(
+      'transfer', 'tune.zip', '--target', 'v2.safetensors', '--oracle-target', 'v2.safetensors', '--method', 'oracle', '--data',
+      'b', '--steps', '1', '--out', 'p.safetensors',
+    );
+    expect(oracle.stdout).toMatch(
+      /^0 gradients, 1 assignment in .*\nbesides: the plain shift .*, scores on the test part .*\ntest accuracy: .*, Oracle \([^)]+\) [\d.]+ %$/m,
+    );
   });
 
   it('says where the plain shift does better than the result, and which step of it is shown', async () => {
     // The source's own start as the target: its change, unpermuted, is the fine-tune itself; one step of Oracle against
     // the start has no such luck.
-    const { code, stdout, stderr } = await run('transfer', 'tune.zip', '--target', 'v1.safetensors', '--data', 'b', '--seed', '3', '--method', 'oracle', '--oracle-target', 'v2.safetensors', '--stop-rule', 'last', '--steps', '4', '--out', 'p.safetensors', '--json');
+    const { code, stdout, stderr } = await run(
+      'transfer', 'tune.zip', '--target', 'v1.safetensors', '--data', 'b', '--seed', '3', '--method', 'oracle', '--oracle-target',
+      'v2.safetensors', '--stop-rule', 'last', '--steps', '4', '--out', 'p.safetensors', '--json',
+    );
     expect({ code, stderr }).toEqual({
       code: 0,
       stderr: expect.stringMatching(
@@ -190,7 +232,10 @@ describe('the way of a fine-tune', () => {
 
   it('tells of options that change nothing, or less than they say', async () => {
     const noted = async (...more: string[]) =>
-      (await run('transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--steps', '1', '--method', 'fgmt', '--out', 'p.safetensors', ...more)).stderr.split('\n').filter((line) => !/plain shift|by chance/.test(line));
+      (await run(
+        'transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--steps', '1', '--method', 'fgmt', '--out',
+        'p.safetensors', ...more,
+      )).stderr.split('\n').filter((line) => !/plain shift|by chance/.test(line));
     expect(await noted()).toEqual(['']);
     expect(await noted('--held-out', '0')).toEqual([
       expect.stringMatching(/^note: --held-out 0 leaves nothing to choose a step by: the last one is kept/),
@@ -207,7 +252,9 @@ describe('the way of a fine-tune', () => {
       '',
     ]);
     expect(await noted('--workers', '3', '--micro-batch', '16')).toEqual(['']);
-    const trained = await run('train', '--data', 'a', '--iterations', '1', '--widths', '4', '--batch-size', '300', '--final', 'p.safetensors');
+    const trained = await run(
+      'train', '--data', 'a', '--iterations', '1', '--widths', '4', '--batch-size', '300', '--final', 'p.safetensors',
+    );
     expect(trained.stderr).toMatch(/^note: --batch-size 300 is more than the 216 images/);
     const packed = await run('pack', 'v1.safetensors', '--graph', 'tune.zip', '--out', 'one.zip');
     expect(packed).toMatchObject({ code: 0, stderr: expect.stringMatching(/^note: one checkpoint is no trajectory/) });
@@ -229,7 +276,9 @@ describe('the way of a fine-tune', () => {
   it('takes the last checkpoint of a bundle where weights are asked for', async () => {
     const from = (target: string, out: string) =>
       run('transfer', 'tune.zip', '--target', target, '--data', 'b', '--method', 'naive', '--stop-rule', 'last', '--out', out);
-    await run('train', '--data', 'a', ...model, '--epochs', '1', '--initial', 'tune.zip', '--out', 'further.zip', '--final', 'further.safetensors');
+    await run(
+      'train', '--data', 'a', ...model, '--epochs', '1', '--initial', 'tune.zip', '--out', 'further.zip', '--final', 'further.safetensors',
+    );
     expect(await from('further.zip', 'of-bundle.safetensors')).toMatchObject({ code: 0, stderr: '' });
     await from('further.safetensors', 'of-weights.safetensors');
     expect(sha256('of-bundle.safetensors')).toBe(sha256('of-weights.safetensors'));
@@ -242,14 +291,19 @@ describe('the way of a fine-tune', () => {
       return Object.fromEntries([...tensors].map(([name, { bytes }]) => [name, createHash('sha256').update(bytes).digest('hex')]));
     };
     await run('train', '--data', 'b', ...model, '--iterations', '1', '--seed', '9', '--out', 'random.zip');
-    await run('train', '--data', 'b', ...model, '--iterations', '1', '--seed', '9', '--initial', 'v1.safetensors', '--fresh-head', '--out', 'head.zip');
+    await run(
+      'train', '--data', 'b', ...model, '--iterations', '1', '--seed', '9', '--initial', 'v1.safetensors', '--fresh-head', '--out',
+      'head.zip',
+    );
     const [base, random, fresh] = [await layers('v1.safetensors'), await layers('random.zip'), await layers('head.zip')];
     // The last layer is that of a network drawn from the same seed.
     expect(fresh).toEqual({ ...base, 'linear2.weight': random['linear2.weight'], 'linear2.bias': random['linear2.bias'] });
     expect(base['linear2.weight']).not.toBe(random['linear2.weight']);
 
     const start = async (...target: string[]): Promise<string | undefined> => {
-      await run('transfer', 'head.zip', '--data', 'b', ...target, '--seed', '9', '--method', 'naive', '--steps', '1', '--record', 'start.json');
+      await run(
+        'transfer', 'head.zip', '--data', 'b', ...target, '--seed', '9', '--method', 'naive', '--steps', '1', '--record', 'start.json',
+      );
       return (JSON.parse(readFileSync(join(directory, 'start.json'), 'utf8')) as { inputs: { target: string } }).inputs.target;
     };
     expect(await start('--target', 'v1.safetensors', '--fresh-head')).toBe(await start('--target', 'head.zip.safetensors'));
@@ -273,12 +327,20 @@ describe('the way of a fine-tune', () => {
     expect(await run(...pack)).toMatchObject({ code: 3, stderr: expect.stringContaining('--zero-head') });
     expect(await run(...pack, '--zero-head')).toMatchObject({ code: 0, stderr: '' });
     const port = (source: string, ...target: string[]) =>
-      run('transfer', source, '--target', ...target, '--data', 'b', '--method', 'fgmt', '--steps', '2', '--held-out', '0', '--stop-rule', 'last', '--out', 'headless.safetensors');
+      run(
+        'transfer', source, '--target', ...target, '--data', 'b', '--method', 'fgmt', '--steps', '2', '--held-out', '0',
+        '--stop-rule', 'last', '--out', 'headless.safetensors',
+      );
     const unasked = await port('tune.zip', 'published.safetensors');
     expect(unasked).toMatchObject({ code: 3, stderr: expect.stringContaining('--zero-head or --fresh-head') });
     const hashes: string[] = [];
     // Whatever stood there on either side, it is zeros: the bundle that has the first last layer as it was, too.
-    for (const [source, target] of [['headless.zip', 'published.safetensors'], ['headless.zip', 'bare.safetensors'], ['tune.zip', 'v1.safetensors'], ['tune.zip', 'tune-base.zip']] as const) {
+    for (const [source, target] of [
+      ['headless.zip', 'published.safetensors'],
+      ['headless.zip', 'bare.safetensors'],
+      ['tune.zip', 'v1.safetensors'],
+      ['tune.zip', 'tune-base.zip'],
+    ] as const) {
       if (target === 'tune-base.zip') await run('pack', 'v1.safetensors', '--graph', 'tune.zip', '--out', target);
       expect(await port(source, target, '--zero-head')).toMatchObject({ code: 0 });
       hashes.push(sha256('headless.safetensors'));
@@ -291,12 +353,21 @@ describe('the way of a fine-tune', () => {
       expect(await port('headless.zip', target)).toMatchObject({ code: 0 });
       expect(sha256('headless.safetensors')).toBe(hashes[0]);
     }
-    await run('pack', 'published.safetensors', '--model', 'mlp', '--widths', '16', '--input', '1,6,6', '--classes', String((weight.shape[0] as number) + 3), '--out', 'published.zip');
-    expect(await port('tune.zip', 'published.zip')).toMatchObject({ code: 3, stderr: expect.stringMatching(/published\.zip.*--zero-head or --fresh-head/) });
-    expect(await run('convert', 'headless.safetensors', 'like.safetensors', '--graph', 'tune.zip', '--like', 'tune.zip')).toMatchObject({ code: 0, stderr: '' });
+    await run(
+      'pack', 'published.safetensors', '--model', 'mlp', '--widths', '16', '--input', '1,6,6', '--classes',
+      String((weight.shape[0] as number) + 3), '--out', 'published.zip',
+    );
+    expect(await port('tune.zip', 'published.zip')).toMatchObject({
+      code: 3, stderr: expect.stringMatching(/published\.zip.*--zero-head or --fresh-head/),
+    });
+    expect(
+      await run('convert', 'headless.safetensors', 'like.safetensors', '--graph', 'tune.zip', '--like', 'tune.zip'),
+    ).toMatchObject({ code: 0, stderr: '' });
     expect(sha256('like.safetensors')).not.toBe(sha256('published.safetensors'));
 
-    const trained = await run('train', '--data', 'b', ...model, '--iterations', '1', '--initial', 'bare.safetensors', '--zero-head', '--out', 'zero.zip');
+    const trained = await run(
+      'train', '--data', 'b', ...model, '--iterations', '1', '--initial', 'bare.safetensors', '--zero-head', '--out', 'zero.zip',
+    );
     expect(trained).toMatchObject({ code: 0, stderr: '' });
     await run('convert', 'zero.zip', 'zero.safetensors', '--checkpoint', 'start');
     const start = readSafetensors(new Uint8Array(readFileSync(join(directory, 'zero.safetensors'))), 'zero').tensors;
@@ -309,27 +380,43 @@ describe('the way of a fine-tune', () => {
       data[0] = value;
       return [name, { dtype, shape, bytes: new Uint8Array(data.buffer) }];
     };
-    writeFileSync(join(directory, 'always.safetensors'), writeSafetensors(new Map([...tensors, always('linear2.weight', 0), always('linear2.bias', 1)])));
+    writeFileSync(
+      join(directory, 'always.safetensors'),
+      writeSafetensors(new Map([...tensors, always('linear2.weight', 0), always('linear2.bias', 1)])),
+    );
     const scored = async (...target: string[]) =>
-      (await run('transfer', 'tune.zip', '--target', ...target, '--data', 'b', '--method', 'naive', '--steps', '1', '--record', 'scored.json')).stderr;
-    expect(await scored('always.safetensors')).toMatch(/^note: the target is right on [\d.]+ % of what is held out, about as often as by chance: .*--zero-head ports better$/m);
-    for (const target of [['always.safetensors', '--zero-head'], ['tuned.safetensors']]) expect(await scored(...target)).not.toContain('by chance');
-    for (const more of [['--zero-head', '--fresh-head'], ['--zero-head', '--skip', 'linear2']]) expect((await port('tune.zip', 'v1.safetensors', ...more)).code).toBe(2);
+      (await run(
+        'transfer', 'tune.zip', '--target', ...target, '--data', 'b', '--method', 'naive', '--steps', '1', '--record', 'scored.json',
+      )).stderr;
+    expect(await scored('always.safetensors')).toMatch(
+      /^note: the target is right on [\d.]+ % of what is held out, about as often as by chance: .*--zero-head ports better$/m,
+    );
+    for (const target of [['always.safetensors', '--zero-head'], ['tuned.safetensors']])
+      expect(await scored(...target)).not.toContain('by chance');
+    for (const more of [['--zero-head', '--fresh-head'], ['--zero-head', '--skip', 'linear2']])
+      expect((await port('tune.zip', 'v1.safetensors', ...more)).code).toBe(2);
   });
 
   it('reads a target by the rules that its bundle was packed with, and without those that need none', async () => {
     const renamed = (name: string): void => {
       const { tensors } = readSafetensors(new Uint8Array(readFileSync(join(directory, name))), name);
-      writeFileSync(join(directory, `own-${name}`), writeSafetensors(new Map([...tensors].map(([key, tensor]) => [key.replace('linear', 'my.layer'), tensor]))));
+      writeFileSync(
+        join(directory, `own-${name}`),
+        writeSafetensors(new Map([...tensors].map(([key, tensor]) => [key.replace('linear', 'my.layer'), tensor]))),
+      );
     };
     await run('convert', 'tune.zip', 'tuned.safetensors');
     for (const name of ['v1.safetensors', 'v2.safetensors', 'tuned.safetensors']) renamed(name);
     const network = ['--model', 'mlp', '--widths', '16', '--input', '1,6,6', '--classes', '3'];
     writeFileSync(join(directory, 'own.json'), JSON.stringify([{ from: 'my.layer*.*', to: 'linear$1.$2' }]));
-    expect(await run('pack', 'own-v1.safetensors', 'own-tuned.safetensors', ...network, '--rules', 'own.json', '--out', 'own.zip')).toMatchObject({ code: 0, stderr: '' });
+    expect(
+      await run('pack', 'own-v1.safetensors', 'own-tuned.safetensors', ...network, '--rules', 'own.json', '--out', 'own.zip'),
+    ).toMatchObject({ code: 0, stderr: '' });
     await run('pack', 'v1.safetensors', 'tuned.safetensors', ...network, '--out', 'plain.zip');
     const port = async (bundle: string, target: string): Promise<string> => {
-      const { code, stderr } = await run('transfer', bundle, '--target', target, '--data', 'b', '--method', 'fgmt', '--steps', '2', '--out', 'own-ported.safetensors');
+      const { code, stderr } = await run(
+        'transfer', bundle, '--target', target, '--data', 'b', '--method', 'fgmt', '--steps', '2', '--out', 'own-ported.safetensors',
+      );
       return code === 0 ? sha256('own-ported.safetensors') : stderr;
     };
     const expected = await port('plain.zip', 'v2.safetensors');
@@ -337,10 +424,15 @@ describe('the way of a fine-tune', () => {
     expect(await port('own.zip', 'v2.safetensors')).toBe(expected);
     expect(await port('plain.zip', 'own-v2.safetensors')).toContain('names that are its own take --rules of pack, or of convert');
     expect((await run('evaluate', 'own-v2.safetensors', '--graph', 'own.zip', '--data', 'b')).code).toBe(0);
-    expect((await run('convert', 'own-ported.safetensors', 'own-like.safetensors', '--graph', 'own.zip', '--like', 'own-v2.safetensors')).code).toBe(0);
+    expect(
+      (await run('convert', 'own-ported.safetensors', 'own-like.safetensors', '--graph', 'own.zip', '--like', 'own-v2.safetensors')).code,
+    ).toBe(0);
     const { tensors } = readSafetensors(new Uint8Array(readFileSync(join(directory, 'own-like.safetensors'))), 'own-like');
     expect([...tensors.keys()][0]).toMatch(/^my\.layer/);
-    const like = await run('transfer', 'own.zip', '--target', 'v2.safetensors', '--data', 'b', '--method', 'fgmt', '--steps', '2', '--like', 'own-v2.safetensors', '--out', 'own-at-once.safetensors');
+    const like = await run(
+      'transfer', 'own.zip', '--target', 'v2.safetensors', '--data', 'b', '--method', 'fgmt', '--steps', '2', '--like',
+      'own-v2.safetensors', '--out', 'own-at-once.safetensors',
+    );
     expect(like.code).toBe(0);
     expect(sha256('own-at-once.safetensors')).toBe(sha256('own-like.safetensors'));
   });
@@ -351,12 +443,17 @@ describe('the way of a fine-tune', () => {
     writeFileSync(join(directory, 'silent.safetensors'), writeSafetensors(silent));
     await run('pack', 'v1.safetensors', 'silent.safetensors', '--graph', 'tune.zip', '--out', 'silent.zip');
     const port = (bundle: string, ...more: string[]) =>
-      run('transfer', bundle, '--target', 'v2.safetensors', '--data', 'b', '--method', 'naive', '--steps', '1', '--record', 'silent.json', ...more);
+      run(
+        'transfer', bundle, '--target', 'v2.safetensors', '--data', 'b', '--method', 'naive', '--steps', '1', '--record',
+        'silent.json', ...more,
+      );
     expect((await port('silent.zip')).stderr).toMatch(/^note: the source is right about as often as by chance: its heads/m);
     const known = await port('tune.zip');
     expect(known.stderr).not.toContain('the source is right');
     const accuracyOf = async (checkpoint: string): Promise<number> =>
-      (jsonLines((await run('evaluate', 'tune.zip', '--checkpoint', checkpoint, '--data', 'b', '--json')).stdout).at(-1) as { accuracy: number }).accuracy;
+      (jsonLines(
+        (await run('evaluate', 'tune.zip', '--checkpoint', checkpoint, '--data', 'b', '--json')).stdout,
+      ).at(-1) as { accuracy: number }).accuracy;
     const accuracy = await accuracyOf('epoch-4');
     expect(known.stdout).toContain(`source: ${(accuracy * 100).toFixed(1)} % right on 60 images`);
     expect(jsonLines((await port('tune.zip', '--json')).stdout).at(-1)).toMatchObject({ sourceAccuracy: accuracy });
@@ -368,13 +465,16 @@ describe('the way of a fine-tune', () => {
 
   it('does not take a target that knows two classes for one that guesses', async () => {
     writeImageFolder(join(directory, 'pair'), { classes: 2 });
-    const train = (...more: string[]) => run('train', '--data', 'pair', ...model, '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', ...more);
+    const train = (...more: string[]) =>
+      run('train', '--data', 'pair', ...model, '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', ...more);
     await train('--out', 'pair.zip');
     const trained = await train('--seed', '2', '--final', 'pair.safetensors', '--json');
     const { accuracy } = (jsonLines(trained.stdout).at(-1) as { heldOut: { accuracy: number } }).heldOut;
     // Between a tenth of the way from chance to certainty, and twice chance, which two classes never reach.
     expect(accuracy).toBeGreaterThan(0.55);
-    const ported = await run('transfer', 'pair.zip', '--target', 'pair.safetensors', '--data', 'pair', '--method', 'fgmt', '--steps', '2', '--record', 'pair.json');
+    const ported = await run(
+      'transfer', 'pair.zip', '--target', 'pair.safetensors', '--data', 'pair', '--method', 'fgmt', '--steps', '2', '--record', 'pair.json',
+    );
     expect(ported.code).toBe(0);
     expect(ported.stderr).not.toContain('by chance');
   });
@@ -445,7 +545,10 @@ describe('the way of a fine-tune', () => {
   });
 
   it('evaluates by the loss that the network was trained for, and says which', async () => {
-    const trained = await run('train', '--data', 'b', ...model, '--epochs', '2', '--batch-size', '16', '--loss', 'mean-squared-error', '--out', 'squares.zip', '--final', 'squares.safetensors');
+    const trained = await run(
+      'train', '--data', 'b', ...model, '--epochs', '2', '--batch-size', '16', '--loss', 'mean-squared-error', '--out',
+      'squares.zip', '--final', 'squares.safetensors',
+    );
     expect({ code: trained.code, stderr: trained.stderr }).toEqual({ code: 0, stderr: '' });
     // In f64, from the file and the images as they were written.
     const tensors = readSafetensors(readFileSync(join(directory, 'squares.safetensors'))).tensors;
@@ -485,13 +588,17 @@ describe('the way of a fine-tune', () => {
       expect(result['loss']).toBeCloseTo(loss, 5);
     }
     expect((await run('evaluate', 'squares.zip', '--data', 'b')).stdout).toContain('loss: mean-squared-error');
-    const ported = await run('transfer', 'squares.zip', '--target', 'squares.safetensors', '--data', 'b', '--method', 'naive', '--steps', '1', '--stop-rule', 'last', '--record', 'squares.json', '--json');
+    const ported = await run(
+      'transfer', 'squares.zip', '--target', 'squares.safetensors', '--data', 'b', '--method', 'naive', '--steps', '1',
+      '--stop-rule', 'last', '--record', 'squares.json', '--json',
+    );
     expect((jsonLines(ported.stdout).at(-1) as { testLoss: { target: number } }).testLoss.target).toBeCloseTo(squares, 5);
   });
 
   it('runs the demo on two folders and writes what it says', async () => {
     const { code, stdout, stderr } = await run(
-      'demo', '--data', 'a', '--data-after', 'b', '--widths', '16', '--pairs', '2', '--base-epochs', '2', '--fine-tune-epochs', '2', '--iterations', '0,2', '--kept-heads', '--out-dir', 'out', '--json',
+      'demo', '--data', 'a', '--data-after', 'b', '--widths', '16', '--pairs', '2', '--base-epochs', '2', '--fine-tune-epochs', '2',
+      '--iterations', '0,2', '--kept-heads', '--out-dir', 'out', '--json',
     );
     expect(stderr).toBe('');
     expect(code).toBe(0);
@@ -509,13 +616,19 @@ describe('the way of a fine-tune', () => {
     expect({ ...settings, ...names }).toMatchObject({ baseEpochs: 2, fineTuneEpochs: 2, before: 'a', after: 'b' });
     // A port that came to nothing is told in the text, beside the table.
     expect(settings).toMatchObject({ zeroHead: false });
-    const plain = await run('demo', '--data', 'a', '--data-after', 'b', '--widths', '16', '--pairs', '1', '--base-epochs', '1', '--fine-tune-epochs', '1', '--iterations', '0', '--steps', '2', '--out-dir', 'plain');
+    const plain = await run(
+      'demo', '--data', 'a', '--data-after', 'b', '--widths', '16', '--pairs', '1', '--base-epochs', '1', '--fine-tune-epochs', '1',
+      '--iterations', '0', '--steps', '2', '--out-dir', 'plain',
+    );
     expect(plain.stdout).toContain('are zeros before each port');
     expect(JSON.parse(readFileSync(join(directory, 'plain', 'record.json'), 'utf8'))).toMatchObject({ settings: { zeroHead: true } });
     const methods = lines.filter(({ event }) => event === 'method') as { method: string; chosenStep: number }[];
     const unported = methods.filter(({ method, chosenStep }) => method === 'naive' && chosenStep === 0).length;
     expect(unported).toBe(1);
-    const text = await run('demo', '--data', 'a', '--data-after', 'b', '--widths', '16', '--pairs', '2', '--base-epochs', '2', '--fine-tune-epochs', '2', '--iterations', '0,2', '--kept-heads', '--out-dir', 'out');
+    const text = await run(
+      'demo', '--data', 'a', '--data-after', 'b', '--widths', '16', '--pairs', '2', '--base-epochs', '2', '--fine-tune-epochs', '2',
+      '--iterations', '0,2', '--kept-heads', '--out-dir', 'out',
+    );
     expect(text.stdout).toContain('Naive kept step 0 in 1 of 2: v2 as it was');
     const gmt = lines.find((line) => line['event'] === 'method' && line['method'] === 'gmt');
     expect(sha256('out/v2-gmt.safetensors')).toBe(gmt?.['sha256']);

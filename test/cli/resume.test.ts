@@ -81,7 +81,8 @@ it('other settings are refused and say what differs; --resume new starts over', 
   expect(sha256('out.zip')).toBe(whole);
 });
 
-it('calls what differs in a transfer by its options, and the micro-batch that is the batch by none; files by the paths that were given', async () => {
+it('calls what differs in a transfer by its options, and the micro-batch that is the batch by none; files by the paths that were ' +
+  'given', async () => {
   const settings = { seed: 1, heldOutSeed: 1, steps: 10, batchSize: 64, microBatch: 64, method: 'fgmt', gmtBatches: 'fresh' };
   writeFileSync(
     path('p.safetensors.resume'),
@@ -154,11 +155,19 @@ it('two runs on one output: one is told that it is locked; a lock whose process 
 });
 
 it.each([
-  ['pack', 'packed.zip', ['weights.safetensors', '--model', 'mlp', '--widths', '4', '--input', '1,28,28', '--classes', '10', '--out', 'packed.zip']],
+  [
+    'pack',
+    'packed.zip',
+    ['weights.safetensors', '--model', 'mlp', '--widths', '4', '--input', '1,28,28', '--classes', '10', '--out', 'packed.zip'],
+  ],
   ['convert', 'other.npz', ['weights.safetensors', 'other.npz']],
   ['demo', 'v2.safetensors', ['--out-dir', '.', '--train-count', '100']],
 ])('%s takes the same lock: %s is not written while another run has it, and the lock goes with the run', async (command, name, args) => {
-  expect((await run(['train', '--data', 'generated:before', '--widths', '4', '--epochs', '1', '--train-count', '128', '--final', 'weights.safetensors'])).code).toBe(0);
+  expect(
+    (await run([
+      'train', '--data', 'generated:before', '--widths', '4', '--epochs', '1', '--train-count', '128', '--final', 'weights.safetensors',
+    ])).code,
+  ).toBe(0);
   writeFileSync(path(`${name}.lock`), JSON.stringify({ pid: process.pid, host: hostname(), started: '' }));
   const refused = await run([command, ...args, '--json']);
   expect(refused.code).toBe(75);

@@ -55,14 +55,22 @@ describe.skipIf(!deno.available)('Deno with the permissions that the docs name, 
   const writing = '--allow-read --allow-write --allow-sys=hostname';
 
   it('reads with one, writes with three, and says what it lacks in one line', async () => {
-    const trained = await run(writing, 'train', '--data', 'a', '--widths', '8', '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--out', 'least.zip', '--final', 'least.safetensors');
+    const trained = await run(
+      writing, 'train', '--data', 'a', '--widths', '8', '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--out',
+      'least.zip', '--final', 'least.safetensors',
+    );
     expect(trained).toMatchObject({ code: 0, stderr: '' });
-    const ported = await run(writing, 'transfer', 'least.zip', '--target-seed', '2', '--data', 'a', '--batch-size', '32', '--workers', '2', '--micro-batch', '8', '--out', 'least-ported.safetensors');
+    const ported = await run(
+      writing, 'transfer', 'least.zip', '--target-seed', '2', '--data', 'a', '--batch-size', '32', '--workers', '2',
+      '--micro-batch', '8', '--out', 'least-ported.safetensors',
+    );
     expect(ported).toMatchObject({ code: 0, stderr: '' });
     for (const command of ['inspect', 'verify'])
       expect(await run('--allow-read', command, 'least.zip')).toMatchObject({ code: 0, stderr: '' });
     expect(await run('--allow-read', 'inspect', 'none.zip')).toMatchObject({ code: 3, stderr: 'error: none.zip: no such file\n' });
-    const refused = await run('--allow-read --allow-write', 'train', '--data', 'a', '--widths', '8', '--epochs', '1', '--out', 'refused.zip');
+    const refused = await run(
+      '--allow-read --allow-write', 'train', '--data', 'a', '--widths', '8', '--epochs', '1', '--out', 'refused.zip',
+    );
     expect(refused.code).toBe(3);
     expect(refused.stderr).toMatch(/^error: .*hostname.*\n$/);
   });

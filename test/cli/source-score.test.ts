@@ -17,7 +17,9 @@ async function constant(graph: ModelGraph, bias: string, besides: string[] = [])
   return state;
 }
 
-async function told(graph: ModelGraph, state: NetworkState, data: DataSet): Promise<{ readonly text: string; readonly accuracy: number; readonly count: number }> {
+async function told(
+  graph: ModelGraph, state: NetworkState, data: DataSet,
+): Promise<{ readonly text: string; readonly accuracy: number; readonly count: number }> {
   using compute = await openCompute();
   using bundle = await openBundle(await writeBundle({ graph, checkpoints: [{ label: 'start', state }, { label: 'end', state }] }));
   let text = '';
@@ -49,6 +51,8 @@ it('is of windows from all of a text, its beginning and its end', async () => {
   expect(Math.abs(score.accuracy - 0.5)).toBeLessThan(0.01);
   expect(score.text).toContain('on 2,048 windows');
   // No more than there are: as they are.
-  const short = await told(graph, state, tokenSet({ name: 'short', tokens: tokens.subarray(4 * windows - 80, 4 * windows + 81), length: 8, vocabulary: 4 }));
+  const short = await told(
+    graph, state, tokenSet({ name: 'short', tokens: tokens.subarray(4 * windows - 80, 4 * windows + 81), length: 8, vocabulary: 4 }),
+  );
   expect([short.count, short.accuracy]).toEqual([160, 0.5]);
 });

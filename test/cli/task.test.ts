@@ -15,10 +15,21 @@ beforeAll(async () => {
   writeImageFolder(join(directory, 'b'), { shift: 2 });
   writeFileSync(join(directory, 'words.txt'), 'so many words so few letters '.repeat(40));
   const made = [
-    await run('train', '--data', 'generated:after', ...few, '--widths', '16', '--epochs', '1', '--out', 'glyphs.zip', '--final', 'glyphs.safetensors'),
-    await run('train', '--data', 'a', '--widths', '16', '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--out', 'folder.zip', '--final', 'folder.safetensors'),
-    await run('train', '--data', 'text:words.txt', '--model', 'gpt2', '--width', '16', '--depth', '1', '--heads', '2', '--context', '8', '--iterations', '2', '--out', 'words.zip', '--final', 'words.safetensors'),
-    await run('train', '--data', 'generated:after', ...few, '--widths', '16', '--epochs', '1', '--seed', '2', '--final', 'later.safetensors'),
+    await run(
+      'train', '--data', 'generated:after', ...few, '--widths', '16', '--epochs', '1', '--out', 'glyphs.zip', '--final',
+      'glyphs.safetensors',
+    ),
+    await run(
+      'train', '--data', 'a', '--widths', '16', '--epochs', '3', '--batch-size', '16', '--learning-rate', '0.1', '--out',
+      'folder.zip', '--final', 'folder.safetensors',
+    ),
+    await run(
+      'train', '--data', 'text:words.txt', '--model', 'gpt2', '--width', '16', '--depth', '1', '--heads', '2', '--context', '8',
+      '--iterations', '2', '--out', 'words.zip', '--final', 'words.safetensors',
+    ),
+    await run(
+      'train', '--data', 'generated:after', ...few, '--widths', '16', '--epochs', '1', '--seed', '2', '--final', 'later.safetensors',
+    ),
     await run('pack', 'glyphs.safetensors', 'later.safetensors', '--graph', 'glyphs.zip', '--out', 'packed.zip'),
   ];
   for (const { code, stderr } of made) expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -28,7 +39,12 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 describe('without --data', () => {
   it('takes the built-in task that the bundle was trained on', async () => {
     const port = async (...more: string[]) =>
-      (jsonLines((await run('transfer', 'glyphs.zip', '--target-seed', '2', ...few, '--method', 'naive', '--stop-rule', 'last', '--out', 'p.safetensors', '--json', ...more)).stdout).at(-1) as { test: object }).test;
+      (jsonLines(
+        (await run(
+          'transfer', 'glyphs.zip', '--target-seed', '2', ...few, '--method', 'naive', '--stop-rule', 'last', '--out',
+          'p.safetensors', '--json', ...more,
+        )).stdout,
+      ).at(-1) as { test: object }).test;
     expect(await port()).toEqual(await port('--data', 'generated:after'));
     for (const weights of [['glyphs.zip'], ['glyphs.safetensors', '--graph', 'glyphs.zip']]) {
       const { stdout, stderr } = await run('evaluate', ...weights, ...few, '--json');
@@ -42,7 +58,8 @@ describe('without --data', () => {
     [
       'transfer',
       ['transfer', 'folder.zip', '--target-seed', '2', '--out', 'x.safetensors'],
-      'folder.zip was not trained on generated:before or generated:after as drawn here: give --data DIR, or the --train-count of its training',
+      'folder.zip was not trained on generated:before or generated:after as drawn here: give --data DIR, or the --train-count of its ' +
+      'training',
     ],
     ['evaluate', ['evaluate', 'folder.zip'], 'give --data DIR'],
     ['train', ['train', '--graph', 'folder.zip', '--iterations', '1', '--final', 'x.safetensors'], 'give --data DIR'],
@@ -73,7 +90,8 @@ describe('without --data', () => {
 });
 
 it('remarks on other data than the source was trained on, and on a port that keeps the target as it was', async () => {
-  const port = (...more: string[]) => run('transfer', 'folder.zip', '--target', 'folder.safetensors', '--method', 'naive', '--out', 'q.safetensors', ...more);
+  const port = (...more: string[]) =>
+    run('transfer', 'folder.zip', '--target', 'folder.safetensors', '--method', 'naive', '--out', 'q.safetensors', ...more);
   const right = await port('--data', 'a', '--stop-rule', 'last');
   expect({ code: right.code, stderr: right.stderr }).toEqual({ code: 0, stderr: '' });
   // The whole update once more on what it made: the target is the best that there is.
@@ -105,11 +123,16 @@ describe('what images were normalised by', () => {
     for (const bundle of ['normal.zip', 'normal-packed.zip']) expect(await loss('normal.safetensors', '--graph', bundle)).toEqual(expected);
     expect((await loss('normal.safetensors', '--graph', 'folder.zip')).loss).not.toBe(expected.loss);
 
-    const onward = await run('train', '--graph', 'normal.zip', '--initial', 'normal.safetensors', '--data', 'a', '--iterations', '1', '--out', 'onward.zip');
+    const onward = await run(
+      'train', '--graph', 'normal.zip', '--initial', 'normal.safetensors', '--data', 'a', '--iterations', '1', '--out', 'onward.zip',
+    );
     expect({ code: onward.code, stderr: onward.stderr }).toEqual({ code: 0, stderr: '' });
     expect(await loss('normal.safetensors', '--graph', 'onward.zip')).toEqual(expected);
     const port = async (...more: string[]) => {
-      const { code, stdout, stderr } = await run('transfer', 'normal.zip', '--target', 'folder.safetensors', '--data', 'a', '--batch-size', '16', '--steps', '2', '--out', 'p.safetensors', '--json', ...more);
+      const { code, stdout, stderr } = await run(
+        'transfer', 'normal.zip', '--target', 'folder.safetensors', '--data', 'a', '--batch-size', '16', '--steps', '2', '--out',
+        'p.safetensors', '--json', ...more,
+      );
       return { code, stderr, sha256: jsonLines(stdout).at(-1)?.['sha256'] };
     };
     const ported = await port(...normalised);
@@ -140,7 +163,9 @@ describe('what images were normalised by', () => {
       code: 2,
       stderr: expect.stringContaining('--pixel-mean is for folders of images'),
     });
-    const misfit = await run('pack', 'folder.safetensors', '--graph', 'folder.zip', '--pixel-mean', '0.5,0.5,0.5', '--pixel-std', '0.5', '--out', 'misfit.zip');
+    const misfit = await run(
+      'pack', 'folder.safetensors', '--graph', 'folder.zip', '--pixel-mean', '0.5,0.5,0.5', '--pixel-std', '0.5', '--out', 'misfit.zip',
+    );
     expect(misfit).toMatchObject({ code: 2, stderr: expect.stringContaining('--pixel-mean: expected one number, for one channel, got 3') });
   });
 });

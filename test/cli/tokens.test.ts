@@ -39,7 +39,10 @@ describe('train, transfer, evaluate', () => {
     const made = [
       await run('train', '--data', 'text:before.txt', ...training, '--iterations', '100', '--final', 'v1.safetensors'),
       await run('train', '--data', 'text:before.txt', ...training, '--iterations', '100', '--seed', '2', '--final', 'v2.safetensors'),
-      await run('train', '--data', 'text:after.txt', ...training, '--iterations', '60', '--seed', '3', '--initial', 'v1.safetensors', '--out', 'tune.zip'),
+      await run(
+        'train', '--data', 'text:after.txt', ...training, '--iterations', '60', '--seed', '3', '--initial', 'v1.safetensors',
+        '--out', 'tune.zip',
+      ),
     ];
     for (const { code, stderr } of made) expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const evaluations = jsonLines(made[2]?.stdout ?? '').filter(({ event }) => event === 'evaluation') as {
@@ -49,7 +52,10 @@ describe('train, transfer, evaluate', () => {
     for (const { loss, perplexity } of evaluations) expect(perplexity).toBeCloseTo(Math.exp(loss), 9);
 
     const data = ['--data', 'text:after.txt', '--vocabulary', 'alphabet.txt', '--json'];
-    const ported = await run('transfer', 'tune.zip', '--target', 'v2.safetensors', ...data, '--method', 'fgmt', '--steps', '6', '--batch-size', '32', '--out', 'ported.safetensors');
+    const ported = await run(
+      'transfer', 'tune.zip', '--target', 'v2.safetensors', ...data, '--method', 'fgmt', '--steps', '6', '--batch-size', '32',
+      '--out', 'ported.safetensors',
+    );
     expect({ code: ported.code, stderr: ported.stderr }).toEqual({ code: 0, stderr: '' });
     const { testLoss, testPerplexity, ...result } = jsonLines(ported.stdout).at(-1) as {
       testLoss: Record<string, number>;
@@ -66,7 +72,9 @@ describe('train, transfer, evaluate', () => {
       perplexity: testPerplexity['transferred'],
     });
     // How the source itself does is told before the work.
-    const source = jsonLines((await run('evaluate', 'tune.zip', ...data)).stdout).at(-1) as Record<'loss' | 'accuracy' | 'perplexity', number>;
+    const source = jsonLines(
+      (await run('evaluate', 'tune.zip', ...data)).stdout,
+    ).at(-1) as Record<'loss' | 'accuracy' | 'perplexity', number>;
     expect(result).toMatchObject({ sourceLoss: source.loss, sourceAccuracy: source.accuracy });
     const naive = ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--method', 'naive', '--steps', '1', '--record', 'shifted.json'];
     const told = `source: a loss of ${source.loss.toFixed(4)} (perplexity ${source.perplexity.toFixed(2)}) on 62 windows\n`;

@@ -35,7 +35,8 @@ function text(line: ReportLine): string {
       : `free ${accuracy(line.freeRunning.accuracies.ours)}, same permutations ${line.freeRunning.agreement}`,
     line.ownDraws === undefined
       ? ''
-      : `draws ${line.ownDraws.mean.toFixed(1)} ± ${line.ownDraws.standardDeviation.toFixed(1)} (theirs ${line.ownDraws.theirs.final_mean.toFixed(1)} ± ${line.ownDraws.theirs.final_std.toFixed(1)})`,
+      : `draws ${line.ownDraws.mean.toFixed(1)} ± ${line.ownDraws.standardDeviation.toFixed(1)} (theirs ` +
+        `${line.ownDraws.theirs.final_mean.toFixed(1)} ± ${line.ownDraws.theirs.final_std.toFixed(1)})`,
     ...line.failures,
   ]
     .filter((part) => part !== '')

@@ -42,7 +42,9 @@ function norm(x: Float32Array, dy: Float32Array, weight: Float32Array, shift: Fl
       number,
       number,
     ];
-    const [yPtr, statistics, dWeight, dShift] = [scratch.f32(x.length), scratch.f32(3 * channels), scratch.f32(channels), scratch.f32(channels)];
+    const [yPtr, statistics, dWeight, dShift] = [
+      scratch.f32(x.length), scratch.f32(3 * channels), scratch.f32(channels), scratch.f32(channels),
+    ];
     const space = scratch.bytes(core.kernels.batchNormScratchBytes(channels));
     core.kernels.batchNormF32(xPtr, yPtr, rows, channels, weightPtr, shiftPtr, 1e-5, statistics, ceiling, space);
     core.kernels.batchNormGradientF32(
@@ -51,7 +53,8 @@ function norm(x: Float32Array, dy: Float32Array, weight: Float32Array, shift: Fl
     const read = (pointer: number, length: number): Float32Array => core.f32(pointer, length).slice();
     return {
       y: read(yPtr, x.length), dx: read(dyPtr, x.length),
-      mean: read(statistics, channels), variance: read(statistics + 4 * channels, channels), dWeight: read(dWeight, channels), dShift: read(dShift, channels),
+      mean: read(statistics, channels), variance: read(statistics + 4 * channels, channels), dWeight: read(dWeight, channels),
+      dShift: read(dShift, channels),
     };
   });
 }

@@ -13,7 +13,8 @@ const trap = new Proxy({}, { getPrototypeOf: () => { throw new Error('trap'); } 
 group('describe', () => {
   const cases: [unknown, string][] = [
     ['a text', '"a text"'], [10n, '10n'], [null, 'null'], [undefined, 'undefined'], [1.5, '1.5'], [true, 'true'], [() => 1, 'a function'],
-    [{}, 'Object'], [Object.create(null), 'object'], [new Named(), 'Named'], [new Map(), 'Map'], [new Float32Array(2), 'Float32Array of 8 bytes'],
+    [{}, 'Object'], [Object.create(null), 'object'], [new Named(), 'Named'], [new Map(), 'Map'],
+    [new Float32Array(2), 'Float32Array of 8 bytes'],
     [[1, 'a', null], '[1, "a", null]'], [[1, 2, 3, 4, 5, 6, 7, 8, 9], '[1, 2, 3, 4, 5, 6, 7, 8, … 9 in all]'],
     [parsed('{"constructor":{"name":{}}}'), 'Object'], [parsed('{"constructor":{"name":{"toString":null,"valueOf":null}}}'), 'Object'],
     [parsed('{"constructor":null}'), 'Object'], [parsed('{"__proto__":{"constructor":{"name":"x"}}}'), 'Object'],

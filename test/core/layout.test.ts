@@ -26,7 +26,8 @@ function permuted(count: number, kernel: (from: number, to: number) => void): nu
 }
 
 it.each([
-  [1, 1, 1], [1, 5, 1], [1, 64, 1], [1, 5, 9], [9, 5, 1], [5, 1, 9], [3, 2, 4], [16, 3, 9], [9, 3, 16], [17, 4, 9], [9, 4, 35], [33, 7, 18], [18, 7, 33], [64, 5, 1], [15, 2, 15], [50, 1, 49],
+  [1, 1, 1], [1, 5, 1], [1, 64, 1], [1, 5, 9], [9, 5, 1], [5, 1, 9], [3, 2, 4], [16, 3, 9], [9, 3, 16], [17, 4, 9], [9, 4, 35], [33, 7, 18],
+  [18, 7, 33], [64, 5, 1], [15, 2, 15], [50, 1, 49],
 ])('reverses [%i, %i, %i]', (a, b, c) => {
   const out = permuted(a * b * c, (from, to) => core.kernels.reverseAxesF32(from, to, a, b, c));
   expect(out).toEqual(Array.from({ length: a * b * c }, (_, at) => {

@@ -117,7 +117,9 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
       'view',
     ],
     [
-      (options: object) => api.stateFromForeign(graph, { tensors: new Map(), metadata: new Map(), convention: 'pytorch' }, [], 'x', options),
+      (options: object) => api.stateFromForeign(
+        graph, { tensors: new Map(), metadata: new Map(), convention: 'pytorch' }, [], 'x', options,
+      ),
       'zerohead',
       'zeroHead',
     ],
@@ -141,7 +143,11 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
   imageSet: [[(options: object) => api.imageSet({ ...image, ...options }), 'clases', 'classes']],
   tokenSet: [[(options: object) => api.tokenSet({ name: 'set', tokens: bytes, length: 2, ...options }), 'vocabularly', 'vocabulary']],
   generateTaskPair: [[(options: object) => api.generateTaskPair(core, { seed: 1, ...options }), 'traincount', 'trainCount']],
-  imageSetFromArray: [[(options: object) => api.imageSetFromArray({ name: 'set', shape: [1, 1, 1], images: bytes, labels: bytes, ...options }), 'clases', 'classes']],
+  imageSetFromArray: [[
+    (options: object) => api.imageSetFromArray({ name: 'set', shape: [1, 1, 1], images: bytes, labels: bytes, ...options }),
+    'clases',
+    'classes',
+  ]],
   imageSetFromIdx: [
     [(options: object) => api.imageSetFromIdx({ name: 'set', images: bytes, labels: bytes, ...options }), 'clases', 'classes'],
     [
@@ -184,9 +190,13 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
 
 /** What takes no options: numbers, names, arrays and what others of these made. */
 const without: readonly string[] = [
-  'TrajectoryBundle', 'channelStatistics', 'closeSharedCompute', 'composePermutations', 'decodeResumePoint', 'derivePermutationSpec', 'describeMisfits', 'detect',
-  'flattenedInputs', 'graphFromLayersModel', 'historySize', 'identityPermutations', 'inferShapes', 'invertPermutations', 'lintPermutationSpec', 'normalised', 'outputClasses',
-  'normalisedAsRecorded', 'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'recordedRules', 'requireFit',   'selectClasses', 'selectRows', 'serveGradients', 'splitRows', 'stateFromSafetensors', 'stateSha256', 'stateToForeign', 'stateToSafetensors',
+  'TrajectoryBundle', 'channelStatistics', 'closeSharedCompute', 'composePermutations', 'decodeResumePoint', 'derivePermutationSpec',
+  'describeMisfits', 'detect',
+  'flattenedInputs', 'graphFromLayersModel', 'historySize', 'identityPermutations', 'inferShapes', 'invertPermutations',
+  'lintPermutationSpec', 'normalised', 'outputClasses',
+  'normalisedAsRecorded', 'parameterLayout', 'parseGraph', 'permuteTensors', 'randomPermutations', 'readSafetensors', 'recordedRules',
+  'requireFit',   'selectClasses', 'selectRows', 'serveGradients', 'splitRows', 'stateFromSafetensors', 'stateSha256', 'stateToForeign',
+  'stateToSafetensors',
   'tiedWeights', 'tokensFromBytes', 'trajectoryFromStates', 'withFreshHead', 'withZeroHead', 'writableFormatOf', 'writeSafetensors',
 ];
 

@@ -10,7 +10,8 @@ const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root);
 const program = ts.createProgram(doors, options);
 const checker = program.getTypeChecker();
 
-const resolved = (symbol: ts.Symbol): ts.Symbol => ((symbol.flags & ts.SymbolFlags.Alias) !== 0 ? checker.getAliasedSymbol(symbol) : symbol);
+const resolved = (symbol: ts.Symbol): ts.Symbol =>
+  ((symbol.flags & ts.SymbolFlags.Alias) !== 0 ? checker.getAliasedSymbol(symbol) : symbol);
 
 const exported = new Set(
   doors.flatMap((door) => {
@@ -41,10 +42,14 @@ const isOurs = (symbol: ts.Symbol): boolean =>
   symbol.declarations?.some((declaration) => declaration.getSourceFile().fileName.startsWith(join(root, 'src'))) === true &&
   (symbol.flags & ts.SymbolFlags.TypeParameter) === 0;
 
-/** Parts of handles that the library makes and works on itself, and abbreviations within one public type: nobody outside is given one alone. */
+/**
+ * Parts of handles that the library makes and works on itself, and abbreviations within one public type: nobody outside is given
+ * one alone.
+ */
 const workings = new Set([
   'CheckpointLayout', 'Codec', 'CoreKernels', 'Declared', 'Evaluation', 'FactoredPair', 'HeapBackend', 'HeapParameters', 'HistorySnapshot',
-  'KnownSources', 'MatchingLayout', 'Member', 'Method', 'OptimiserState', 'Padding', 'Pair', 'PairedTensor', 'PartRun', 'Plain', 'Pool', 'Relaxed',
+  'KnownSources', 'MatchingLayout', 'Member', 'Method', 'OptimiserState', 'Padding', 'Pair', 'PairedTensor', 'PartRun', 'Plain', 'Pool',
+  'Relaxed',
   'Required', 'Segment', 'SimilarityCache', 'StoredPair', 'Stream', 'TfjsBinary', 'Trainable', 'ZipReader',
 ]);
 

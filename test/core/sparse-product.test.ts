@@ -21,7 +21,9 @@ test.each([
         // What is there is added to; a guard behind must stay.
         const before = sparseValues(m * n + 8, 3, 1);
         const [sparse, tiled] = [scratch.upload(before), scratch.upload(before)];
-        core.kernels.sparseProductF32(a, b, sparse, m, n, k, Number(transposeA), Number(transposeB), scratch.bytes(core.kernels.sparseProductScratchBytes()));
+        core.kernels.sparseProductF32(
+          a, b, sparse, m, n, k, Number(transposeA), Number(transposeB), scratch.bytes(core.kernels.sparseProductScratchBytes()),
+        );
         matmul(core, { a, b, c: tiled, m, n, k, transposeA, transposeB, accumulate: true });
         expect(core.f32(sparse, m * n + 8).slice()).toEqual(core.f32(tiled, m * n + 8).slice());
       });
@@ -76,7 +78,9 @@ describe('matmulLeavingOutZeros', () => {
   });
 });
 
-test.each([[1, 5], [31, 40], [32, 300], [45, 784], [130, 513]])('A · Aᵀ of %i rows over %i terms: the bytes of the whole product, in part of its work', (m, k) => {
+test.each([
+  [1, 5], [31, 40], [32, 300], [45, 784], [130, 513],
+])('A · Aᵀ of %i rows over %i terms: the bytes of the whole product, in part of its work', (m, k) => {
   for (const share of [0.2, 1]) {
     core.scoped((scratch) => {
       const a = scratch.upload(sparseValues(m * k, 4, share));

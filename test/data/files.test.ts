@@ -135,7 +135,8 @@ describe('imageSetFromIdx', () => {
   test('colour: a fourth axis, of channels before the height or last', async () => {
     const planes = Array.from({ length: 60 }, (_unused, i) => i);
     // Of [2, 3, 2, 5], pixel by pixel: what stands at [image, channel, pixel].
-    const pixels = [0, 30].flatMap((image) => planes.slice(0, 10).flatMap((pixel) => [0, 10, 20].map((channel) => image + channel + pixel)));
+    const pixels = [0, 30].flatMap((image) => planes.slice(0, 10).flatMap((pixel) => [0, 10, 20].map((channel) => image + channel +
+      pixel)));
     for (const [axes, bytes] of [[[2, 3, 2, 5], planes], [[2, 2, 5, 3], pixels]] as const) {
       const file = Buffer.concat([u32(2052, ...axes), Buffer.from(bytes)]);
       const set = await imageSetFromIdx({ name: 'c', images: file, labels: idxLabels(1, 0) });
@@ -163,7 +164,12 @@ describe('imageSetFromIdx', () => {
       'malformed-file',
       /x images: expected an IDX file of 3 axes \(magic 2051\) or 4 axes \(magic 2052\), got 0 bytes/,
     ],
-    ['npz as images', { images: new Uint8Array([0x50, 0x4b, 3, 4, 0, 0]) }, 'malformed-file', /got magic \d+: this is a ZIP, as \.npz files are$/],
+    [
+      'npz as images',
+      { images: new Uint8Array([0x50, 0x4b, 3, 4, 0, 0]) },
+      'malformed-file',
+      /got magic \d+: this is a ZIP, as \.npz files are$/,
+    ],
     ['labels as images', { images: labels }, 'malformed-file', /magic 2052\), got magic 2049/],
     ['floats', { images: Buffer.concat([u32(0x0d03, 1, 1, 1), u32(0)]) }, 'unsupported', /type 13/],
     ['half a header', { images: u32(2051, 2) }, 'malformed-file', /a header of 16 bytes/],

@@ -16,7 +16,9 @@ const [kinds, numbered] = [...readFileSync(join(root, 'docs', 'formats.md'), 'ut
 const file = (shapes: Readonly<Record<string, readonly number[]>>) => ({
   convention: 'pytorch' as const,
   metadata: new Map(),
-  tensors: new Map(Object.entries(shapes).map(([name, shape]) => [name, { dtype: 'F32' as const, shape, bytes: new Uint8Array(4 * elementCount(shape)) }])),
+  tensors: new Map(Object.entries(shapes).map(([name, shape]) => [
+    name, { dtype: 'F32' as const, shape, bytes: new Uint8Array(4 * elementCount(shape)) },
+  ])),
 });
 
 it('take an nn.Sequential for the MLP', () => {
@@ -28,6 +30,9 @@ it('take an nn.Sequential for the MLP', () => {
 
 it('of every kind give the names of the MLP', () => {
   const graph = preset('mlp', { input: [64, 7, 7], widths: [512], classes: 3 });
-  const mixed = file({ 'optimizer_weights/a/b': [2], proj: [7 * 7 * 64, 512], 'model_weights/linear1/linear1/bias': [512], 'fc2.weight': [3, 512], 'fc2.bias': [3] });
+  const mixed = file({
+    'optimizer_weights/a/b': [2], proj: [7 * 7 * 64, 512], 'model_weights/linear1/linear1/bias': [512], 'fc2.weight': [3, 512],
+    'fc2.bias': [3],
+  });
   expect(describeMisfits(stateFromForeign(graph, mixed, kinds).report)).toEqual([]);
 });

@@ -57,13 +57,21 @@ function transferTable(): string[] {
     const field = requestOptionNames.includes(name) ? name : '';
     // These the library does not choose.
     const library = name === 'method' || name === 'seed' ? '' : shown(name, settings[name]);
-    return [line(code(`--${option}`), code(name), code(field), defaultOf(spec), field === '' ? '' : shown(name, requested[name]) || library, library)];
+    return [line(
+      code(`--${option}`), code(name), code(field), defaultOf(spec), field === '' ? '' : shown(name, requested[name]) || library, library,
+    )];
   });
-  return [line('option', '`transfer()`', 'request', 'default of `trajport transfer`', 'of a request', 'of `transfer()`'), line('---', '---', '---', '---', '---', '---'), ...rows];
+  return [
+    line('option', '`transfer()`', 'request', 'default of `trajport transfer`', 'of a request', 'of `transfer()`'),
+    line('---', '---', '---', '---', '---', '---'),
+    ...rows,
+  ];
 }
 
 function commandTable(): string[] {
-  const libraries: Readonly<Record<string, Readonly<Record<string, unknown>>>> = { train: trainNames, transfer: transferNames, plan: transferNames, evaluate: evaluateNames };
+  const libraries: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+    train: trainNames, transfer: transferNames, plan: transferNames, evaluate: evaluateNames,
+  };
   const rows = new Map<string, { option: string; library: string; default: string; of: string[] }>();
   for (const { name } of commands) {
     for (const [option, spec] of Object.entries(specsOf(name))) {
@@ -78,7 +86,9 @@ function commandTable(): string[] {
   return [
     line('option', 'of', 'library', 'default'),
     line('---', '---', '---', '---'),
-    ...[...rows.values()].toSorted((a, b) => (a.option < b.option ? -1 : a.option > b.option ? 1 : 0)).map((row) => line(code(`--${row.option}`), everywhere(row.of), code(row.library), row.default)),
+    ...[...rows.values()].toSorted((a, b) => (a.option < b.option ? -1 : a.option > b.option ? 1 : 0)).map((row) => line(
+      code(`--${row.option}`), everywhere(row.of), code(row.library), row.default,
+    )),
   ];
 }
 

@@ -105,18 +105,24 @@ describe('handler', () => {
     const asked = { ...fine, zeroHead: true };
     const hashes: string[] = [];
     using opened = await openBundle(inputs['bundle'] as Uint8Array);
-    const checkpoints = await Promise.all(opened.checkpoints.map(async ({ label }, i) => ({ label, state: await opened.readCheckpoint(i) })));
+    const checkpoints = await Promise.all(opened.checkpoints.map(async ({ label }, i) => ({
+      label, state: await opened.readCheckpoint(i),
+    })));
     const packed = await writeBundle({ graph: opened.graph, checkpoints, training: { ...(opened.training as object), zeroHead: true } });
     for (const classes of [0, 7, 3]) {
       const target = new Map([...tensors].flatMap(([name, { dtype, shape, bytes }]): [string, RawTensor][] => {
         if (!name.startsWith('linear2.')) return [[name, { dtype, shape, bytes }]];
-        return classes === 0 ? [] : [[name, { dtype, shape: [classes, ...shape.slice(1)], bytes: new Uint8Array((bytes.byteLength / 3) * classes).fill(1) }]];
+        return classes === 0
+          ? []
+          : [[name, { dtype, shape: [classes, ...shape.slice(1)], bytes: new Uint8Array((bytes.byteLength / 3) * classes).fill(1) }]];
       }));
       const response = await handle(request({ ...inputs, target: writeSafetensors(target), options: options(asked) }));
       expect(response.status).toBe(200);
       // As a bundle asks that was packed so.
       const told = await handle(request({ ...inputs, bundle: packed, target: writeSafetensors(target), options: options(fine) }));
-      expect(await sha256Of(new Uint8Array(await told.arrayBuffer()))).toBe(await sha256Of(new Uint8Array(await response.clone().arrayBuffer())));
+      expect(await sha256Of(new Uint8Array(await told.arrayBuffer()))).toBe(
+        await sha256Of(new Uint8Array(await response.clone().arrayBuffer())),
+      );
       const refused = await handle(request({ ...inputs, target: writeSafetensors(target), options: options(fine) }));
       expect(refused.status).toBe(classes === 3 ? 200 : 400);
       hashes.push(await sha256Of(new Uint8Array(await response.arrayBuffer())));
@@ -124,7 +130,9 @@ describe('handler', () => {
     expect(new Set(hashes).size).toBe(1);
     using source = await openBundle(inputs['bundle'] as Uint8Array);
     const target = stateFromSafetensors(parameterLayout(source.graph), inputs['target'] as Uint8Array);
-    const data = imageSet({ name: 'x', images: images.pixels, labels: Uint8Array.from(images.labels), channels: 1, height: SIZE, width: SIZE, classes: 3 });
+    const data = imageSet({
+      name: 'x', images: images.pixels, labels: Uint8Array.from(images.labels), channels: 1, height: SIZE, width: SIZE, classes: 3,
+    });
     const compute = await computeInTurn({ heapLimitBytes: 32 * 2 ** 20 });
     expect((await transfer({ ...asked, source, target, data, compute } as TransferOptions)).record.sha256).toBe(hashes[0]);
   });
@@ -250,10 +258,16 @@ describe('handler', () => {
     const layout = parameterLayout(graph);
     const state = initialise(core, graph, { seed: 1 });
     const bundle = await writeBundle({ graph, checkpoints: [{ label: 'a', state }, { label: 'b', state }] });
-    const tokens = await problemOf(await handle(request({ ...inputs, bundle, target: stateToSafetensors(layout, state), options: options(fine) })));
-    expect(tokens).toMatchObject({ status: 422, body: { field: 'bundle', expected: 'a network that reads images', got: 'one that reads tokens' } });
+    const tokens = await problemOf(
+      await handle(request({ ...inputs, bundle, target: stateToSafetensors(layout, state), options: options(fine) })),
+    );
+    expect(tokens).toMatchObject({
+      status: 422, body: { field: 'bundle', expected: 'a network that reads images', got: 'one that reads tokens' },
+    });
     const zip = await problemOf(await handle(request({ ...inputs, target: inputs['bundle'] as Uint8Array, options: options(fine) })));
-    expect(zip).toMatchObject({ status: 400, body: { field: 'target', got: expect.stringContaining('this is a ZIP, as files of PyTorch, numpy and Keras are') } });
+    expect(zip).toMatchObject({
+      status: 400, body: { field: 'target', got: expect.stringContaining('this is a ZIP, as files of PyTorch, numpy and Keras are') },
+    });
   });
 
   it('refuses other methods, other bodies and lying lengths', async () => {

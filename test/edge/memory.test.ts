@@ -88,7 +88,9 @@ async function bundleWith(training: string): Promise<Uint8Array<ArrayBuffer>> {
 
 const empties = (count: number): string => `[${'{},'.repeat(count - 1)}{}]`;
 
-async function requestOf(options: object, { announce = true, pack = false, changed = {} as Record<string, Uint8Array> }): Promise<{ request: Request; whole: Uint8Array }> {
+async function requestOf(
+  options: object, { announce = true, pack = false, changed = {} as Record<string, Uint8Array> },
+): Promise<{ request: Request; whole: Uint8Array }> {
   const form = new FormData();
   for (const [name, bytes] of Object.entries({ ...parts, ...changed }))
     form.set(name, new Blob([Uint8Array.from(pack && name === 'images' ? gzipSync(bytes, { level: 0 }) : bytes)]));
@@ -145,7 +147,11 @@ it.each([
 }, 60_000);
 
 it.each([
-  ['a bundle whose manifest unpacks to five million lists', async () => ({ bundle: await bundleWith(`[${'[],'.repeat(5_400_000)}[]]`) }), 'trajectory.json'],
+  [
+    'a bundle whose manifest unpacks to five million lists',
+    async () => ({ bundle: await bundleWith(`[${'[],'.repeat(5_400_000)}[]]`) }),
+    'trajectory.json',
+  ],
   ['one with more objects than a manifest of its size has', async () => ({ bundle: await bundleWith(empties(80_000)) }), 'trajectory.json'],
   ['weights whose header is a million objects', () => {
     const header = new TextEncoder().encode(`{"a":${empties(1_000_000)}}`);

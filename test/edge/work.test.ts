@@ -11,7 +11,9 @@ it('counts the matchings of the solver that is asked for, to the operation', () 
   const operations = (choices: Partial<RequestOptions>): number =>
     Object.values(plan({ method: 'fgmt', ...choices, ...inputs }).flops).reduce((sum, part) => sum + part, 0);
   const ask = (maxFlops: number, choices: Partial<RequestOptions>) => () =>
-    requireWork({ heapLimitBytes: 2 ** 25, maxGradients: 1e6, maxHistoryBytes: 1e12, maxFlops }, { method: 'fgmt', seed: 1, ...choices }, inputs);
+    requireWork(
+      { heapLimitBytes: 2 ** 25, maxGradients: 1e6, maxHistoryBytes: 1e12, maxFlops }, { method: 'fgmt', seed: 1, ...choices }, inputs,
+    );
   const descent = operations({});
   for (const solver of ['seeded-starts', 'frank-wolfe'] as const) {
     const needed = operations({ solver });

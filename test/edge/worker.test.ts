@@ -5,7 +5,8 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
-  generateTaskPair, imageSet, initialise, openBundle, openCompute, parameterLayout, preset, stateToSafetensors, train, transfer, writeBundle,
+  generateTaskPair, imageSet, initialise, openBundle, openCompute, parameterLayout, preset, stateToSafetensors, train, transfer,
+  writeBundle,
 } from '../../src/index.ts';
 import type { ImageSet, NetworkState } from '../../src/index.ts';
 import { idxImages, idxLabels } from '../cli/fixtures.ts';

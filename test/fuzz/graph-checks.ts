@@ -273,7 +273,9 @@ export async function checkRoundTrips({ graph, state }: GraphJob): Promise<strin
   const faults: string[] = [];
   const text = JSON.stringify(graph);
   if (JSON.stringify(parseGraph(JSON.parse(text))) !== text) faults.push('the graph does not come back from its JSON');
-  using bundle = await openBundle(await writeBundle({ graph, checkpoints: [{ label: 'a', state }, { label: 'b', state }] }, { coding: 'lossless' }));
+  using bundle = await openBundle(
+    await writeBundle({ graph, checkpoints: [{ label: 'a', state }, { label: 'b', state }] }, { coding: 'lossless' }),
+  );
   if (JSON.stringify(bundle.graph) !== text) faults.push('the graph does not come back from a bundle');
   const read = await bundle.readCheckpoint(1);
   for (const [name, { data }] of [...state.parameters, ...state.buffers]) {
@@ -304,7 +306,10 @@ export async function checkMemory({ graph, state, seed, loss }: GraphJob): Promi
   }
 }
 
-const ODD = [null, true, false, 0, -1, -0, 0.5, 1, 2, 3, 7, 2 ** 24, 2 ** 24 + 1, 2 ** 31, 2 ** 53, 1e300, Number.NaN, Number.POSITIVE_INFINITY, '', 'input', 'relu', '__proto__', [], {}, [1, 1], [0, 0], [9, 9, 9, 9]];
+const ODD = [
+  null, true, false, 0, -1, -0, 0.5, 1, 2, 3, 7, 2 ** 24, 2 ** 24 + 1, 2 ** 31, 2 ** 53, 1e300, Number.NaN,
+  Number.POSITIVE_INFINITY, '', 'input', 'relu', '__proto__', [], {}, [1, 1], [0, 0], [9, 9, 9, 9],
+];
 
 type Json = Record<string, unknown> | unknown[];
 

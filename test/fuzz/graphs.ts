@@ -80,6 +80,7 @@ const figures = {
 console.log(
   values.json
     ? JSON.stringify(figures)
-    : `${count - failed.size} of ${count} networks from seed ${first} pass, against ${figures.reference}; ${refused} of ${figures.damaged} damaged ones refused; ${heaps} heaps`,
+    : `${count - failed.size} of ${count} networks from seed ${first} pass, against ${figures.reference}; ${refused} of ` +
+      `${figures.damaged} damaged ones refused; ${heaps} heaps`,
 );
 process.exitCode = figures.pass ? 0 : 1;

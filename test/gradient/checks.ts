@@ -466,7 +466,8 @@ const presetCases: readonly GradientCase[] = presetNames.map((name) => {
 });
 
 export const gradientCases: readonly GradientCase[] = [
-  ...otherCases, ...lossCases, ...sequenceCases, ...convolutionCases, ...depthwiseCases, ...transposedCases, oneChannelTransposed, ...missingCases, ...combiningCases, ...poolCases, ...activationCases, ...presetCases,
+  ...otherCases, ...lossCases, ...sequenceCases, ...convolutionCases, ...depthwiseCases, ...transposedCases, oneChannelTransposed,
+  ...missingCases, ...combiningCases, ...poolCases, ...activationCases, ...presetCases,
 ];
 
 /** Elements of a tensor compared with central differences: all of a small one, a spread of a large one. */

@@ -59,15 +59,23 @@ const narrowHeads = (name: string): Layer[] => [{ op: 'dense', name, out: 12 }, 
 // found each beyond its estimate.
 describe.each<[string, ModelGraph, number]>([
   ['a sum of four', joined([120], [], 'add', 4, []), 20_000],
-  ['a concatenation of eight', joined([1, 8, 8], [{ op: 'conv2d', name: 'wide', out: 10, kernel: 1 }], 'concat', 8, [{ op: 'global_average_pool' }, { op: 'flatten' }]), 1200],
+  [
+    'a concatenation of eight',
+    joined(
+      [1, 8, 8], [{ op: 'conv2d', name: 'wide', out: 10, kernel: 1 }], 'concat', 8, [{ op: 'global_average_pool' }, { op: 'flatten' }],
+    ),
+    1200,
+  ],
   ['group norms of vectors', sequential([12], [
-    { op: 'dense', name: 'a', out: 36 }, { op: 'group_norm', groups: 6 }, { op: 'group_norm', groups: 1 }, { op: 'dense', name: 'b', out: 3 },
+    { op: 'dense', name: 'a', out: 36 }, { op: 'group_norm', groups: 6 }, { op: 'group_norm', groups: 1 },
+    { op: 'dense', name: 'b', out: 3 },
   ]), 20_000],
   ['attention of narrow heads', sequential([3, 4, 4], [
     { op: 'tokens' }, ...['a', 'b', 'c', 'd'].flatMap(narrowHeads), { op: 'mean_tokens' }, { op: 'dense', name: 'end', out: 3 },
   ]), 8000],
   ['a dilated transposed convolution', sequential([29, 6, 2], [
-    { op: 'conv_transpose2d', name: 'a', out: 4, kernel: 3, padding: 1, dilation: [2, 3] }, { op: 'global_average_pool' }, { op: 'flatten' }, { op: 'dense', name: 'end', out: 3 },
+    { op: 'conv_transpose2d', name: 'a', out: 4, kernel: 3, padding: 1, dilation: [2, 3] }, { op: 'global_average_pool' },
+    { op: 'flatten' }, { op: 'dense', name: 'end', out: 3 },
   ]), 2500],
 ])('%s', (_name, graph, images) => {
   it(`${images} images fit into what was reckoned`, async () => {

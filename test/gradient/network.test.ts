@@ -225,7 +225,9 @@ it('adds up the gradient of a token that occurs everywhere to f64', () => {
     const rows = scratch.upload(Float32Array.from({ length: count * columns }, (_, i) => 0.1 + (i % columns)));
     const indices = scratch.upload(Int32Array.from({ length: count }, (_, i) => (i === 7 ? 2 : 1)));
     const table = scratch.upload(new Float32Array(numbers * columns).fill(9));
-    core.kernels.sumRowsF32(rows, indices, table, count, numbers, columns, scratch.bytes(core.kernels.sumRowsScratchBytes(count, numbers, columns)));
+    core.kernels.sumRowsF32(
+      rows, indices, table, count, numbers, columns, scratch.bytes(core.kernels.sumRowsScratchBytes(count, numbers, columns)),
+    );
     const sums = core.f32(table, numbers * columns);
     for (let j = 0; j < columns; j++) {
       const value = Math.fround(0.1 + j);
@@ -405,7 +407,9 @@ describe('batches whose first layer is known', () => {
   /** Nothing may read the layer's own parameters. */
   const unread: NetworkState = {
     ...state,
-    parameters: new Map([...state.parameters].map(([name, { shape, data }]) => [name, name.startsWith('linear1.') ? { shape, data: data.map(() => NaN) } : { shape, data }])),
+    parameters: new Map([...state.parameters].map(([name, { shape, data }]) => [
+      name, name.startsWith('linear1.') ? { shape, data: data.map(() => NaN) } : { shape, data },
+    ])),
   };
 
   it.each([
@@ -416,11 +420,15 @@ describe('batches whose first layer is known', () => {
   ])('have the gradient and the scores of whole ones, of %s', (_, known, microBatch) => {
     const network = engine.compile(graph, { factored: ['linear1.weight'], ...(microBatch === undefined ? {} : { microBatch }) });
     const before = core.tfjs.memory.buffer.byteLength;
-    const [whole, started] = [network.gradient(state, [batch, batch]), network.gradient(unread, [{ ...batch, firstOutputs: known }, { ...batch, firstOutputs: known }])];
+    const [whole, started] = [
+      network.gradient(state, [batch, batch]),
+      network.gradient(unread, [{ ...batch, firstOutputs: known }, { ...batch, firstOutputs: known }]),
+    ];
     expect(core.tfjs.memory.buffer.byteLength).toBe(before);
     expect(started.losses[0]).toBeCloseTo(whole.losses[0] as number, 6);
     expect([...started.gradients.keys()]).toEqual([...whole.gradients.keys()]);
-    for (const [name, { data }] of whole.gradients) expect(relativeError((started.gradients.get(name) as Tensor).data, data), name).toBeLessThan(2e-6);
+    for (const [name, { data }] of whole.gradients)
+      expect(relativeError((started.gradients.get(name) as Tensor).data, data), name).toBeLessThan(2e-6);
     const [own, wanted] = [started, whole].map(({ factors }) => factors.get('linear1.weight') as OuterProducts) as [OuterProducts, OuterProducts];
     expect(relativeError(own.left, wanted.left)).toBeLessThan(2e-6);
     expect([own.terms, own.right]).toEqual([wanted.terms, wanted.right]);
@@ -436,14 +444,22 @@ describe('batches whose first layer is known', () => {
 
   it('are refused where they do not fit, and where a gradient would need the inputs', () => {
     const wrong = { ...batch, firstOutputs: firstOutputs.subarray(1) };
-    expect(() => engine.compile(graph).evaluate(state, [wrong])).toThrow(/batch.firstOutputs: expected 108 values in a Float32Array, or a function that writes them, got 107/);
+    expect(() => engine.compile(graph).evaluate(state, [wrong])).toThrow(
+      /batch.firstOutputs: expected 108 values in a Float32Array, or a function that writes them, got 107/,
+    );
     const wide = { ...batch, firstOutputs: new Float64Array(108) as unknown as Float32Array };
     expect(() => engine.compile(graph).evaluate(state, [wide])).toThrow(/batch.firstOutputs: expected 108 values in a Float32Array/);
     const trainer = engine.compile(graph, { factored: ['linear1.weight'] }).trainer(state, { kind: 'sgd', momentum: 0, weightDecay: 0 });
-    expect(() => trainer.step({ ...batch, firstOutputs } as Batch, 0.1)).toThrow(/none, unless the gradient of "linear1.weight" stays in factors/);
+    expect(() => trainer.step({ ...batch, firstOutputs } as Batch, 0.1)).toThrow(
+      /none, unless the gradient of "linear1.weight" stays in factors/,
+    );
     trainer[Symbol.dispose]();
-    expect(() => engine.compile(graph).gradient(state, [{ ...batch, firstOutputs }])).toThrow(/none, unless the gradient of "linear1.weight" stays in factors/);
+    expect(() => engine.compile(graph).gradient(state, [{ ...batch, firstOutputs }])).toThrow(
+      /none, unless the gradient of "linear1.weight" stays in factors/,
+    );
     const images = randomBatch(conv, 2, 1);
-    expect(() => engine.compile(conv).evaluate(randomState(conv, 1), [{ ...images, firstOutputs }])).toThrow(/batch.firstOutputs: expected none/);
+    expect(() => engine.compile(conv).evaluate(
+      randomState(conv, 1), [{ ...images, firstOutputs }],
+    )).toThrow(/batch.firstOutputs: expected none/);
   });
 });

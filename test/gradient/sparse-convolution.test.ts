@@ -22,10 +22,13 @@ const WINDOWS = 256;
 const rowTerms = (kernel: number, channels: number): number =>
   kernel * channels * Math.max(1, Math.min(kernel, Math.floor((36 * 1024) / (kernel * channels * 16 * 4))));
 
-function geometryOf(count: number, height: number, width: number, channels: number, out: number, kernel: number, padding: number): Geometry {
+function geometryOf(
+  count: number, height: number, width: number, channels: number, out: number, kernel: number, padding: number,
+): Geometry {
   const [outHeight, outWidth] = [height + 2 * padding - kernel + 1, width + 2 * padding - kernel + 1];
   return {
-    count, height, width, channels, outHeight, outWidth, out, groups: 1, groupIn: channels, groupOut: out, kernel: [kernel, kernel], taps: kernel * kernel,
+    count, height, width, channels, outHeight, outWidth, out, groups: 1, groupIn: channels, groupOut: out, kernel: [kernel, kernel],
+    taps: kernel * kernel,
     stride: [1, 1], dilation: [1, 1], padding: [padding, padding, padding, padding],
   };
 }
@@ -169,7 +172,9 @@ describe('sparse convolution', () => {
       });
       return core.scoped((scratch) => {
         const pointer = scratch.upload(kept);
-        return [imagesAtOnce(core, g, pointer, side * side, channels, channels), suitsSparseFilterGradient(core, g, pointer, count * side * side)];
+        return [
+          imagesAtOnce(core, g, pointer, side * side, channels, channels), suitsSparseFilterGradient(core, g, pointer, count * side * side),
+        ];
       });
     };
     expect(chosen(() => true), 'dense').toEqual([0, false]);

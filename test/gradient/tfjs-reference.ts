@@ -34,7 +34,8 @@ async function openTfjs(precision: 'f32' | 'f64'): Promise<Tfjs> {
   await build({
     stdin: {
       contents:
-        "export * from '@tensorflow/tfjs-core'; import '@tensorflow/tfjs-core/dist/register_all_gradients'; import '@tensorflow/tfjs-backend-cpu';",
+        "export * from '@tensorflow/tfjs-core'; import '@tensorflow/tfjs-core/dist/register_all_gradients'; import " +
+        "'@tensorflow/tfjs-backend-cpu';",
       resolveDir: process.cwd(),
     },
     outfile,

@@ -59,7 +59,9 @@ export async function serveWorker(host: Host, binary: string, bundle: HostBundle
 const config :Workerd.Config = (
   services = [(name = "main", worker = (
     modules = [${modules.join(', ')}],
-    compatibilityDate = "${COMPATIBILITY_DATE}", compatibilityFlags = ${COMPATIBILITY_FLAGS},${r2 === undefined ? '' : '\n    bindings = [(name = "BUCKET", r2Bucket = "r2")],'}
+    compatibilityDate = "${COMPATIBILITY_DATE}", compatibilityFlags = ${COMPATIBILITY_FLAGS},${r2 === undefined
+      ? ''
+      : '\n    bindings = [(name = "BUCKET", r2Bucket = "r2")],'}
   ))${r2 === undefined ? '' : `, (name = "r2", external = (address = "${r2}", http = ()))`}],
   sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")],
 );

@@ -57,7 +57,10 @@ function tasksOf(network: NetworkName, core: Core): Tasks {
 
 /** MobileNetV2's parts without its depth (the preset's 53 convolutions would take a minute a host): both strides, one residual. */
 function depthwiseNetwork(input: readonly number[], classes: number): ModelGraph {
-  const normed = (name: string, settings: { readonly out: number; readonly kernel: number; readonly stride?: number; readonly padding?: number; readonly groups?: number }): Layer[] => [
+  const normed = (
+    name: string,
+    settings: { readonly out: number; readonly kernel: number; readonly stride?: number; readonly padding?: number; readonly groups?: number },
+  ): Layer[] => [
     { op: 'conv2d', name, bias: false, ...settings }, { op: 'batch_norm', name: `${name}.norm` },
   ];
   const inverted = (name: string, out: number, stride: number): Layer[] => [

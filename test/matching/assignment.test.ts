@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Core, openCore } from '../../src/core/core.ts';
 import { InvalidArgumentError, LimitError, NotFiniteError } from '../../src/core/errors.ts';
-import { type AssignmentResult, type SimilarityMatrix, assignOnHeap, linearSumAssignment, linearSumAssignmentAsync } from '../../src/matching/assignment.ts';
+import {
+  type AssignmentResult, type SimilarityMatrix, assignOnHeap, linearSumAssignment, linearSumAssignmentAsync,
+} from '../../src/matching/assignment.ts';
 import { below, matrixOf, normal, smallKinds, uniformFrom } from './matrices.ts';
 import { bruteForce, hungarian } from './reference-assignment.ts';
 

@@ -113,7 +113,9 @@ test('refuses sides that disagree, other sizes, tensors with the group elsewhere
 });
 
 test('is worth it for wide layers over few inputs, on rows alone', () => {
-  const layout = matchingLayout(specOf({ wide: [[512, 'h'], [784, null]], narrow: [[8, 'g'], [784, null]], out: [[10, null], [512, 'h']], between: [[512, 'h'], [8, 'g']] }));
+  const layout = matchingLayout(specOf({
+    wide: [[512, 'h'], [784, null]], narrow: [[8, 'g'], [784, null]], out: [[10, null], [512, 'h']], between: [[512, 'h'], [8, 'g']],
+  }));
   expect(tensorsWorthFactoring(layout, 128)).toEqual(['wide']);
   expect(tensorsWorthFactoring(layout, 2048)).toEqual([]);
   expect(tensorsWorthFactoring(layout, 1)).toEqual(['wide', 'narrow']);

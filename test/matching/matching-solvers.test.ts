@@ -1,7 +1,8 @@
 /** The solvers as the package exports them: from its index alone, seeded by a number, as `transfer` calls them. */
 import { afterAll, describe, expect, test } from 'vitest';
 import {
-  GradientHistory, InvalidArgumentError, derivePermutationSpec, identityPermutations, initialise, matchingSolvers, openCompute, permuteTensors, randomPermutations,
+  GradientHistory, InvalidArgumentError, derivePermutationSpec, identityPermutations, initialise, matchingSolvers, openCompute,
+  permuteTensors, randomPermutations,
   sequential, solverNames, trajectoryFromStates, transfer, generateTaskPair, type MatchingLap, type MatchingOptions, type NamedTensors,
 } from '../../src/index.ts';
 
@@ -76,7 +77,9 @@ test('seed and index are those of a transfer and its step', async () => {
   for (const [i, level] of data.images.entries()) batch.inputs[i] = level * (data.scale[0] as number) + (data.offset[0] as number);
   batch.labels.set(data.labels);
   // One batch of all images: whichever way they are drawn, the gradient is the same but for the order of its sums.
-  const ported = await transfer({ source, target, data, method: 'fgmt', seed: 7, steps: 1, batchSize: data.count, heldOutFraction: 0, stopRule: 'last', compute });
+  const ported = await transfer({
+    source, target, data, method: 'fgmt', seed: 7, steps: 1, batchSize: data.count, heldOutFraction: 0, stopRule: 'last', compute,
+  });
   const network = compute.engine.compile(graph);
   const gradient = (state: typeof target): NamedTensors => network.gradient(state, [batch]).gradients;
   const result = matchingSolvers['coordinate-descent'](historyOf(gradient(target), gradient(start)), {

@@ -49,7 +49,9 @@ afterAll(() => {
 test('base + π(now − before), of points of both kinds', () => {
   const between = map(before, now, (x, y) => x + 0.3 * (y - x));
   for (const moved of [randomPermutations(spec, 2), identityPermutations(spec)]) {
-    for (const [numbers, point] of [[now, pointAt(core, spec, before, now)], [between, pointBetween(core, spec, before, now, 0.3)]] as const) {
+    for (const [numbers, point] of [
+      [now, pointAt(core, spec, before, now)], [between, pointBetween(core, spec, before, now, 0.3)],
+    ] as const) {
       const change = permuteTensors(spec, map(numbers, before, (x, y) => x - y), moved);
       const write = permutedChange(core, spec, base, point.writeChange as TensorWriter, moved);
       expectSame(readWritten(core, write, base), map(base, change, (x, y) => x + y));

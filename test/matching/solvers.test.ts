@@ -47,7 +47,8 @@ function historyOf(pairs: readonly Pair[], frozenGroups: readonly string[] = [])
 
 const random = (seed: number): Random => new Random(seed, streams.sweepOrder);
 
-const solveBy = (name: SolverName) => (...parameters: Parameters<(typeof solvers)[SolverName]>) => runThrough(solvers[name](...parameters), undefined);
+const solveBy = (name: SolverName) =>
+  (...parameters: Parameters<(typeof solvers)[SolverName]>) => runThrough(solvers[name](...parameters), undefined);
 
 describe.each(solverNames)('%s', (name) => {
   const solve = solveBy(name);

@@ -91,7 +91,8 @@ describe('what stays for the backward step is what the gradients of the kernels 
         sequential(
           [4, 3, 3],
           [
-            { op: 'batch_norm', name: 'norm' }, { op: rectifierOp, name: 'rectifier' }, { op: 'max_pool', kernel: 3, stride: 3 }, { op: 'flatten' },
+            { op: 'batch_norm', name: 'norm' }, { op: rectifierOp, name: 'rectifier' }, { op: 'max_pool', kernel: 3, stride: 3 },
+            { op: 'flatten' },
             { op: 'dense', name: 'c', out: 2 },
           ],
         ),

@@ -44,7 +44,8 @@ function judge(name: string, graph: ModelGraph, leastMoved: number, all: boolean
     if (values.json === true)
       console.log(JSON.stringify({ preset: name, mode, groups: spec.groups.length, problems, difference, moved, pass }));
     else {
-      const figures = `${String(spec.groups.length).padStart(3)} groups  difference ${difference.toExponential(1)}  moved ${(100 * moved).toFixed(1)} %`;
+      const figures =
+        `${String(spec.groups.length).padStart(3)} groups  difference ${difference.toExponential(1)}  moved ${(100 * moved).toFixed(1)} %`;
       console.log(`${name.padEnd(28)} ${mode.padEnd(10)} ${figures}  ${pass ? 'ok' : 'FAILS'}`);
     }
   }

@@ -36,7 +36,8 @@ describe('read the units of a flattened image', () => {
       head,
     ];
     expect(Object.keys(read(sequential(image, layers)))).toEqual([
-      'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_var', 'ln.weight', 'ln.bias', 'rms.weight', 'gn.weight', 'gn.bias', 'ls.gamma', 'head.weight',
+      'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_var', 'ln.weight', 'ln.bias', 'rms.weight', 'gn.weight', 'gn.bias', 'ls.gamma',
+      'head.weight',
     ]);
   });
 

@@ -25,7 +25,8 @@ test('every operation stands in the table of docs/networks.md with its settings,
   expect([...told.keys()].toSorted()).toEqual([...operationNames].toSorted());
   // Of one operation a kind: what its canonical form holds besides its name.
   const layers: readonly [string, object][] = [
-    ['conv2d', { out: 2, kernel: 1 }], ['gelu', {}], ['leaky_relu', {}], ['max_pool', { kernel: 1 }], ['batch_norm', {}], ['group_norm', {}],
+    ['conv2d', { out: 2, kernel: 1 }], ['gelu', {}], ['leaky_relu', {}], ['max_pool', { kernel: 1 }], ['batch_norm', {}],
+    ['group_norm', {}],
     ['layer_norm', {}], ['layer_scale', { parameter: 'layer_scale' }], ['slice', { length: 1 }], ['adaptive_max_pool', { size: 1 }],
   ];
   for (const [op, settings] of layers) {

@@ -1,7 +1,8 @@
 /**
  * The two real-data cases that an independent implementation should reproduce (REFERENCE.md): a whole training of a
  * ReLU MLP on MNIST ported to another random initialisation, and a Fashion-MNIST fine-tune ported between two bases
- * that were trained on MNIST; and the latter once more by ports that begin with zeros as last layer, which no reference has. What is asked of the figures stands here, once.
+ * that were trained on MNIST; and the latter once more by ports that begin with zeros as last layer, which no reference has. What is asked
+ * of the figures stands here, once.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -61,7 +61,8 @@ function printJson({ name, outcomes, checks }: CaseResult): void {
 function printText({ name, outcomes, checks }: CaseResult): void {
   const numeric = (title: string) => ({ title, align: 'right' }) as const;
   console.log(
-    `${name}: MLP 784-512-10, ${fullSize.trainCount} images, ${fullSize.epochs} epochs, T = 10 cosine, ${outcomes.length} pairs; accuracy in %`,
+    `${name}: MLP 784-512-10, ${fullSize.trainCount} images, ${fullSize.epochs} epochs, T = 10 cosine, ${outcomes.length} pairs; ` +
+    `accuracy in %`,
   );
   console.log(
     formatTable(

@@ -52,9 +52,11 @@ describe('figure', () => {
 
   it('keeps every text inside the frame, in a font as wide as DejaVu Sans', () => {
     const subtitle =
-      'MLP 1×28×28 → 512-10 · 407,050 parameters · a-folder-with-a-long-name → another-folder-with-a-long-name · mean of 2 pairs of networks';
+      'MLP 1×28×28 → 512-10 · 407,050 parameters · a-folder-with-a-long-name → another-folder-with-a-long-name · mean of 2 pairs of ' +
+      'networks';
     const footnote =
-      'Test accuracy, never chosen on. From scratch: v2 trained on the new task without a port. Dots: single pairs. Made by: trajport demo, settings in record.json';
+      'Test accuracy, never chosen on. From scratch: v2 trained on the new task without a port. Dots: single pairs. Made by: trajport ' +
+      'demo, settings in record.json';
     const svg = transferFigure({ ...figure, subtitle, footnote });
     const [, width, height] = (/viewBox="0 0 (\d+) (\d+)"/.exec(svg) ?? []).map(Number) as [number, number, number];
     const lines = [...svg.matchAll(/<text class="(title|faint|faint small)" x="28" y="(\d+)">([^<]*)</g)].map(([, name, y, text]) => ({

@@ -45,7 +45,8 @@ export async function abortEverywhere(every = 1): Promise<AbortResult> {
     const { liveAllocations } = compute.core;
     if (liveTensors !== 0 || liveAllocations !== 0 || compute.core.heapBytes !== heapBytes || handles() !== before) {
       throw new Error(
-        `abort at ${at}: ${liveTensors} tensors, ${liveAllocations} allocations, heap ${heapBytes} → ${compute.core.heapBytes}, handles ${before} → ${handles()}`,
+        `abort at ${at}: ${liveTensors} tensors, ${liveAllocations} allocations, heap ${heapBytes} → ${compute.core.heapBytes}, ` +
+        `handles ${before} → ${handles()}`,
       );
     }
   }

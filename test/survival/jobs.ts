@@ -29,12 +29,18 @@ const small = ['train', '--widths', '24', '--batch-size', '16', '--epochs', '3']
 export const jobs: readonly Job[] = [
   {
     name: 'train',
-    argv: ['train', '--data', 'before', '--widths', '48', '--batch-size', '16', '--epochs', '24', '--optimiser', 'adamw', '--checkpoint-iterations', '5,20', '--out', 'out.zip', '--final', 'out.safetensors', '--json'],
+    argv: [
+      'train', '--data', 'before', '--widths', '48', '--batch-size', '16', '--epochs', '24', '--optimiser', 'adamw',
+      '--checkpoint-iterations', '5,20', '--out', 'out.zip', '--final', 'out.safetensors', '--json',
+    ],
     outputs: ['out.zip', 'out.safetensors'],
   },
   {
     name: 'transfer',
-    argv: ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'after', '--method', 'fgmt', '--steps', '24', '--batch-size', '16', '--out', 'ported.safetensors', '--record', 'record.json', '--json'],
+    argv: [
+      'transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'after', '--method', 'fgmt', '--steps', '24', '--batch-size',
+      '16', '--out', 'ported.safetensors', '--record', 'record.json', '--json',
+    ],
     outputs: ['ported.safetensors', 'record.json'],
   },
 ];

@@ -16,7 +16,8 @@ try {
   if (options.json) console.log(JSON.stringify({ ...result, pass: true }));
   else
     console.log(
-      `${transfers} transfers after ${result.warmUp}: no tensor or allocation left, ${result.freeBytes} bytes of the WebAssembly heap free throughout, JavaScript heap ${result.jsDriftBytes} bytes more`,
+      `${transfers} transfers after ${result.warmUp}: no tensor or allocation left, ${result.freeBytes} bytes of the WebAssembly heap ` +
+      `free throughout, JavaScript heap ${result.jsDriftBytes} bytes more`,
     );
 } catch (error) {
   if (options.json) console.log(JSON.stringify({ transfers, pass: false, error: String(error) }));

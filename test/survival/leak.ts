@@ -85,7 +85,9 @@ async function oneTransfer(compute: Compute, index: number, graph: ModelGraph, d
   const state = (offset: number) => initialise(compute.core, graph, { seed: 3 * index + offset });
   const source = trajectoryFromStates(graph, [{ label: 'start', state: state(0) }, { label: 'end', state: state(1) }]);
   const method = index % 2 === 0 ? 'fgmt' : 'gmt';
-  await transfer({ source, target: state(2), data, method, steps: 2, maxSweeps: 3, batchSize: 16, statisticsBatches: 2, seed: index, compute });
+  await transfer({
+    source, target: state(2), data, method, steps: 2, maxSweeps: 3, batchSize: 16, statisticsBatches: 2, seed: index, compute,
+  });
 }
 
 function jsHeapBytes(collect: () => void): number {

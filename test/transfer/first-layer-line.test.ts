@@ -1,4 +1,7 @@
-/** The first layer along a line: its outputs against f64 products, the jobs that know them beforehand, and the same bytes on a small heap. */
+/**
+ * The first layer along a line: its outputs against f64 products, the jobs that know them beforehand, and the same bytes on a
+ * small heap.
+ */
 import { afterAll, expect, test } from 'vitest';
 import { Breather } from '../../src/core/breather.ts';
 import { openCore } from '../../src/core/core.ts';
@@ -84,7 +87,9 @@ test.each([
 ])('outputs at a point are those of the weights there, on a heap with room and without: %s', async (_, channels, bias) => {
   const [graph, data] = [mlpOf(channels, 130, bias), pictures(2600, channels)];
   const layer = findFirstLayer(graph) as FirstLayer;
-  expect(layer).toEqual({ name: 'in', inputs: channels * SIZE * SIZE, outputs: 130, weight: 'in.weight', bias: bias ? 'in.bias' : undefined });
+  expect(layer).toEqual({
+    name: 'in', inputs: channels * SIZE * SIZE, outputs: 130, weight: 'in.weight', bias: bias ? 'in.bias' : undefined,
+  });
   const spec = derivePermutationSpec(graph);
   const [start, end, base] = [1, 2, 3].map((seed) => initialise(core, graph, { seed }).parameters) as [NamedTensors, NamedTensors, NamedTensors];
   const permutations = randomPermutations(spec, 4);
@@ -120,7 +125,9 @@ test.each([
 
 const startedBy = (graph: ModelGraph, method: TransferMethod, images: number, choices: TransferChoices = {}) => {
   const heldOut = images * (choices.heldOutFraction ?? 0.1);
-  const found = rowsToStart(graph, derivePermutationSpec(graph), readSettings(method, 1, choices, 2), { training: images - heldOut, heldOut });
+  const found = rowsToStart(
+    graph, derivePermutationSpec(graph), readSettings(method, 1, choices, 2), { training: images - heldOut, heldOut },
+  );
   return found && [found.training, found.heldOut];
 };
 
@@ -168,7 +175,9 @@ test('units in groups, which are more than one order, are computed as ever, and 
     const at = (seed: number) => initialise(core, graph, { seed });
     expect(derivePermutationSpec(graph).tensors.get('in.weight')?.view.length).toBe(3);
     const source = trajectoryFromStates(graph, [{ label: 'start', state: at(1) }, { label: 'end', state: at(2) }]);
-    const { state, steps, permutations } = await transferred({ source, target: at(3), data, method: 'gmt', seed: 2, stopRule: 'last', ...choices });
+    const { state, steps, permutations } = await transferred({
+      source, target: at(3), data, method: 'gmt', seed: 2, stopRule: 'last', ...choices,
+    });
     expect([...permutations.values()].some((order) => order.some((unit, i) => unit !== i))).toBe(true);
     using compute = await openCompute();
     const { heldOut } = splitData(data, 0.2, 2);
@@ -191,7 +200,9 @@ test.each(['gmt', 'fgmt'] as const)('%s of known outputs: the bytes of a small h
   const [, ...others] = graph.nodes.map(({ inputs: _inputs, ...layer }) => layer as Layer);
   const behind = sequential([1, SIZE, SIZE], [{ op: 'average_pool', kernel: 1 }, { op: 'flatten' }, ...others]);
   expect(startedBy(behind, method, 900, choices)).toBeUndefined();
-  const without = await transferred({ ...job, source: trajectoryFromStates(behind, [{ label: 'start', state: at(1) }, { label: 'end', state: at(2) }]) });
+  const without = await transferred({
+    ...job, source: trajectoryFromStates(behind, [{ label: 'start', state: at(1) }, { label: 'end', state: at(2) }]),
+  });
   // Losses are sums in f32, which may hide rounding; objectives do not.
   if (method === 'gmt') expect(without.steps).not.toEqual(ours.steps);
   for (const [i, { heldOut, objective }] of without.steps.entries()) {

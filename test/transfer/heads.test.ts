@@ -22,7 +22,8 @@ afterAll(() => compute[Symbol.dispose]());
 describe('a head', () => {
   test('is the last layer with weights, whatever follows it without', () => {
     const pooled = sequential([3, 8, 8], [
-      { op: 'conv2d', name: 'features', out: 4, kernel: 3 }, { op: 'relu' }, { op: 'conv2d', name: 'answer', out: 5, kernel: 1, bias: false },
+      { op: 'conv2d', name: 'features', out: 4, kernel: 3 }, { op: 'relu' },
+      { op: 'conv2d', name: 'answer', out: 5, kernel: 1, bias: false },
       { op: 'global_average_pool' }, { op: 'flatten' }, { op: 'softmax' },
     ]);
     expect([...headParameters(pooled)]).toEqual(['answer.weight']);
@@ -54,7 +55,12 @@ describe('a head', () => {
 
 describe('a transfer with zeroHead', () => {
   const states = (first: NetworkState) =>
-    trajectoryFromStates(graph, [['start', first], ['between', between], ['end', end]].map(([label, state]) => ({ label: label as string, state: state as NetworkState })));
+    trajectoryFromStates(
+      graph,
+      [['start', first], ['between', between], ['end', end]].map(([label, state]) => ({
+        label: label as string, state: state as NetworkState,
+      })),
+    );
   const port = async (first: NetworkState, to: NetworkState, choices: TransferChoices & { readonly from?: string }) =>
     transfer({ source: states(first), target: to, data: images, method: 'gmt', seed: 1, batchSize: 32, compute, ...choices });
 
@@ -86,14 +92,17 @@ describe('a transfer with zeroHead', () => {
   });
 
   test('carries the whole of the last layer over, in the order of the units before it', async () => {
-    const { state, permutations } = await port(start as NetworkState, target as NetworkState, { steps: 2, zeroHead: true, stopRule: 'last' });
+    const { state, permutations } = await port(
+      start as NetworkState, target as NetworkState, { steps: 2, zeroHead: true, stopRule: 'last' },
+    );
     const order = [...permutations.values()].at(-1) as Int32Array;
     const name = [...headParameters(graph)].find((parameter) => parameter.endsWith('weight')) as string;
     const [carried, original] = [state, end].map((one) => one?.parameters.get(name)) as [{ data: Float32Array; shape: readonly number[] }, { data: Float32Array }];
     const [classes, units] = carried.shape as [number, number];
     expect(order.some((from, unit) => from !== unit)).toBe(true);
     for (let c = 0; c < classes; c++)
-      for (let unit = 0; unit < units; unit++) expect(carried.data[c * units + unit]).toBe(original.data[c * units + (order[unit] as number)]);
+      for (let unit = 0; unit < units; unit++)
+        expect(carried.data[c * units + unit]).toBe(original.data[c * units + (order[unit] as number)]);
   });
 
   test.each([true, false])('records the target as it was when it was copied, whatever becomes of it meanwhile: %s', async (zeroHead) => {
@@ -103,7 +112,9 @@ describe('a transfer with zeroHead', () => {
       for (const { data } of given.parameters.values()) data[0] = 7;
       return source.readCheckpoint(index);
     } };
-    const { record } = await transfer({ source: meddling, target: given, data: images, method: 'gmt', seed: 1, batchSize: 32, compute, steps: 2, zeroHead });
+    const { record } = await transfer({
+      source: meddling, target: given, data: images, method: 'gmt', seed: 1, batchSize: 32, compute, steps: 2, zeroHead,
+    });
     expect(given.parameters.values().next().value?.data[0]).toBe(7);
     const undisturbed = await port(start as NetworkState, target as NetworkState, { steps: 2, zeroHead });
     expect(record).toEqual(undisturbed.record);
@@ -111,7 +122,9 @@ describe('a transfer with zeroHead', () => {
 
   test('refuses to leave out what it carries', async () => {
     const name = [...headParameters(graph)][0] as string;
-    await expect(port(start as NetworkState, target as NetworkState, { steps: 2, zeroHead: true, skipParameters: [name] })).rejects.toMatchObject({
+    await expect(port(
+      start as NetworkState, target as NetworkState, { steps: 2, zeroHead: true, skipParameters: [name] },
+    )).rejects.toMatchObject({
       code: 'invalid-argument', field: 'skipParameters',
     });
   });
@@ -131,7 +144,9 @@ describe('a transfer with zeroHead', () => {
     const checkpoints = [{ label: 'a', state: start as NetworkState }, { label: 'b', state: end as NetworkState }];
     const options = { target: target as NetworkState, data: images, method: 'fgmt', seed: 1, batchSize: 32, steps: 2, compute } as const;
     const hashOf = async (training: object | undefined, zeroHead?: boolean): Promise<string> =>
-      (await transfer({ ...options, source: trajectoryFromStates(graph, checkpoints, training), ...(zeroHead === undefined ? {} : { zeroHead }) })).record.sha256;
+      (await transfer({
+        ...options, source: trajectoryFromStates(graph, checkpoints, training), ...(zeroHead === undefined ? {} : { zeroHead }),
+      })).record.sha256;
     const [zeroed, kept] = [await hashOf(undefined, true), await hashOf(undefined)];
     expect(await hashOf({ zeroHead: true })).toBe(zeroed);
     expect(await hashOf({ zeroHead: true }, false)).toBe(kept);

@@ -19,7 +19,10 @@ const start = api.identityPermutations(spec);
 const matrix = { rows: 2, columns: 2, data: Float64Array.of(1, 2, 3, 5) };
 const history = (...options: readonly unknown[]): unknown => new api.GradientHistory(compute.core, spec, options[0] as never);
 type Loose = (...args: readonly unknown[]) => unknown;
-const { transfer, train, plan, verify, evaluate, generateTaskPair, preset, imageSetFromIdx, stateFromSafetensors, parameterLayout, outputClasses, openBundle, linearSumAssignment, historySize, initialise: init } = api as unknown as Readonly<Record<string, Loose>>;
+const {
+  transfer, train, plan, verify, evaluate, generateTaskPair, preset, imageSetFromIdx, stateFromSafetensors, parameterLayout,
+  outputClasses, openBundle, linearSumAssignment, historySize, initialise: init,
+} = api as unknown as Readonly<Record<string, Loose>>;
 
 test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['transfer()', transfer, [], 'source', /openBundle\(\).*got undefined/],
@@ -106,7 +109,10 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['a plan with a word for sweeps', plan, [{ ...planned, sweeps: 'x' }], 'sweeps', /got "x"/],
   ['a plan at a rate of 0', plan, [{ ...planned, flopsPerSecond: 0 }], 'flopsPerSecond', /a finite number ≥ 1, got 0/],
   ['a plan at a rate below 0', plan, [{ ...planned, flopsPerSecond: -1 }], 'flopsPerSecond', /a finite number ≥ 1, got -1/],
-  ['a plan that skips what is not there', plan, [{ ...planned, skipParameters: ['linear9'] }], 'skipParameters', /a parameter of the network .*got "linear9"/],
+  [
+    'a plan that skips what is not there', plan, [{ ...planned, skipParameters: ['linear9'] }], 'skipParameters',
+    /a parameter of the network .*got "linear9"/,
+  ],
   ['a plan for half an image', plan, [{ ...planned, images: 1.5 }], 'images', /an integer in .*got 1.5/],
   ['a plan for no image', plan, [{ ...planned, images: 0 }], 'images', /an integer in .*got 0/],
   ['a plan for a heap that is no number', plan, [{ ...planned, heapLimitBytes: NaN }], 'heapLimitBytes', /an integer ≥ 0, got NaN/],

@@ -288,7 +288,10 @@ test('GMT with fixed batches: a resumed job, which computes its first gradients 
   const source = await train({ graph, data: before, seed: 1, epochs: 2, batchSize: 32, compute });
   const target = (await train({ graph, data: after, seed: 2, epochs: 1, batchSize: 32, compute })).state;
   const steps = 4;
-  const options: TransferOptions = { source: source.trajectory, target, data: before, method: 'gmt', gmtBatches: 'fixed', steps, seed: 3, batchSize: 32, batchesPerStep: 2, stopRule: 'last', compute };
+  const options: TransferOptions = {
+    source: source.trajectory, target, data: before, method: 'gmt', gmtBatches: 'fixed', steps, seed: 3, batchSize: 32,
+    batchesPerStep: 2, stopRule: 'last', compute,
+  };
   const all = memory();
   const whole = await transfer({ ...options, resume: all.resume });
   // Of 2 · (4 + 3 + 2 + 1) pairs of gradients the source's once a point, and the target's at the start once; more where nothing moved.

@@ -153,7 +153,9 @@ test('batch-norm statistics are those of the transferred weights on the data, no
   const graph = networks['resnet-small'];
   const source = await trained(graph, 1);
   const { state: target } = await trained(graph, 2);
-  const { state } = await transfer({ source: source.trajectory, target, data, method: 'naive', seed: 3, steps: 2, stopRule: 'last', heldOutFraction: 0, compute });
+  const { state } = await transfer({
+    source: source.trajectory, target, data, method: 'naive', seed: 3, steps: 2, stopRule: 'last', heldOutFraction: 0, compute,
+  });
   // The first norm's input is the first convolution's output, here in f64 over every image.
   const [conv, norm] = graph.nodes as [ModelGraph['nodes'][number], ModelGraph['nodes'][number]];
   const weights = new Map([...state.parameters].map(([name, tensor]) => [name, Float64Array.from(tensor.data)]));
@@ -265,7 +267,10 @@ test('batches for statistics are made one by one: an abort among them is noticed
   ];
   const source = trajectoryFromStates(graph, [{ label: 'start', state: start }, { label: 'end', state: end }]);
   const run = (statisticsBatches: number, signal?: AbortSignal) =>
-    transfer({ source, target, data, method: 'naive', seed: 1, steps: 1, batchSize: 180, stopRule: 'last', heldOutFraction: 0, statisticsBatches, compute, ...(signal ? { signal } : {}) });
+    transfer({
+      source, target, data, method: 'naive', seed: 1, steps: 1, batchSize: 180, stopRule: 'last', heldOutFraction: 0,
+      statisticsBatches, compute, ...(signal ? { signal } : {}),
+    });
   const controller = new AbortController();
   const running = run(10_000, controller.signal);
   setTimeout(() => controller.abort(new Error('enough')), 100);
@@ -296,7 +301,10 @@ test('a result shares no memory with the weights that were given, and does not f
   const target = initialise(compute.core, graph, { seed: 2 });
   const last = [...target.parameters.keys()].at(-1) as string;
   const run = (more: Partial<TransferOptions> = {}) =>
-    transfer({ source: source.trajectory, target, data, method: 'naive', seed: 1, steps: 2, statisticsBatches: 1, stopRule: 'last', skipParameters: [last], compute, ...more });
+    transfer({
+      source: source.trajectory, target, data, method: 'naive', seed: 1, steps: 2, statisticsBatches: 1, stopRule: 'last',
+      skipParameters: [last], compute, ...more,
+    });
   const result = await run();
   expect(shared(result.state, target)).toEqual([]);
   // A target that every step makes worse is kept as it was.
@@ -421,7 +429,8 @@ describe('bad input: a typed error that names the culprit', async () => {
   });
 });
 
-test('GMT with fixed batches keeps gradients as long as they fit the budget once more; what does not fit is computed again, to the same bytes', async () => {
+test('GMT with fixed batches keeps gradients as long as they fit the budget once more; what does not fit is computed again, to the ' +
+  'same bytes', async () => {
   const graph = networks.mlp;
   const source = await trained(graph, 1);
   const port = (historyBudgetBytes: number) =>
@@ -451,7 +460,8 @@ test('the bytes of kept gradients are those of their factors too, each array onc
   const graph = networks.mlp;
   const source = await trained(graph, 1);
   const port = (batchSize: number, batchesPerStep: number) => transfer({
-    source: source.trajectory, target: initialise(compute.core, graph, { seed: 2 }), data, method: 'gmt', gmtBatches: 'fixed', steps: 5, seed: 1, batchSize, batchesPerStep,
+    source: source.trajectory, target: initialise(compute.core, graph, { seed: 2 }), data, method: 'gmt', gmtBatches: 'fixed', steps: 5,
+    seed: 1, batchSize, batchesPerStep,
     historyBudgetBytes: 29_000, compute,
   });
   // linear1 [24, 64] comes as 16 outer products: 1536 bytes of the left, 1968 of the other tensors, for both sides;
@@ -470,7 +480,10 @@ test('says which steps were matched by 8-bit codes and how far their objectives 
   const source = await trained(graph, 1);
   const target = initialise(compute.core, graph, { seed: 2 });
   const run = (historyBudgetBytes: number) =>
-    transfer({ source: source.trajectory, target, data, method: 'gmt', seed: 5, steps: 4, batchSize: 32, stopRule: 'last', historyBudgetBytes, compute });
+    transfer({
+      source: source.trajectory, target, data, method: 'gmt', seed: 5, steps: 4, batchSize: 32, stopRule: 'last',
+      historyBudgetBytes, compute,
+    });
   const { fixedBytes, bytesPerPair } = historySize(derivePermutationSpec(graph), 4);
   const exact = await run(2 ** 26);
   expect(JSON.stringify([exact.steps, exact.record])).not.toMatch(/coded|ErrorBound/);
@@ -490,7 +503,8 @@ test('says which steps were matched by 8-bit codes and how far their objectives 
 test('weights that leave the numbers there are on the way are refused by step and name, not hashed', async () => {
   // Finite on all sides: the squares of what the convolution gives are not.
   const graph = sequential([1, 8, 8], [
-    { op: 'conv2d', name: 'c', out: 4, kernel: 1, bias: false }, { op: 'batch_norm', name: 'n' }, { op: 'flatten' }, { op: 'dense', name: 'head', out: 4 },
+    { op: 'conv2d', name: 'c', out: 4, kernel: 1, bias: false }, { op: 'batch_norm', name: 'n' }, { op: 'flatten' },
+    { op: 'dense', name: 'head', out: 4 },
   ]);
   const [start, end, target] = [1, 2, 3].map((seed): NetworkState => {
     const { parameters, buffers } = initialise(compute.core, graph, { seed });
@@ -498,7 +512,9 @@ test('weights that leave the numbers there are on the way are refused by step an
     return { parameters: new Map([...parameters, ['c.weight', { shape: loud.shape, data: loud.data.map((w) => w * 1e20) }]]), buffers };
   });
   const source = trajectoryFromStates(graph, [{ label: 'start', state: start! }, { label: 'end', state: end! }]);
-  await expect(transfer({ source, target: target!, data, method: 'naive', steps: 2, seed: 1, heldOutFraction: 0, compute })).rejects.toMatchObject({
+  await expect(transfer({
+    source, target: target!, data, method: 'naive', steps: 2, seed: 1, heldOutFraction: 0, compute,
+  })).rejects.toMatchObject({
     code: 'not-finite', field: expect.stringMatching(/^step [12]\.n\.running_var\[\d\]$/) as string,
   });
 });
@@ -510,7 +526,10 @@ test('statistics are estimated at steps that are scored, and at the one that is 
   for (const [heldOutFraction, expected] of [[0.1, 3], [0, 1]] as const) {
     estimates.mockClear();
     const target = initialise(compute.core, graph, { seed: 2 });
-    const result = await transfer({ source: source.trajectory, target, data, method: 'naive', seed: 1, steps: 3, statisticsBatches: 1, stopRule: 'last', heldOutFraction, compute });
+    const result = await transfer({
+      source: source.trajectory, target, data, method: 'naive', seed: 1, steps: 3, statisticsBatches: 1, stopRule: 'last',
+      heldOutFraction, compute,
+    });
     expect(estimates).toHaveBeenCalledTimes(expected);
     expect(result.state.buffers).not.toEqual(target.buffers);
   }

@@ -71,7 +71,9 @@ test.each(solverNames)('the plan of %s reckons the assignments from above, and n
     const choices = { method: 'fgmt', steps: 4, batchSize: 32, stopRule: 'last', solver, maxSweeps } as const;
     const { counts } = await transfer({ ...choices, source, target: c!, data: quadrants(100, 1), seed: 1, compute });
     const planned = plan({ ...choices, graph });
-    expect({ solver, maxSweeps, enough: planned.assignments >= counts.assignments, most: planned.assignments <= 3 * counts.assignments }).toEqual({
+    expect({
+      solver, maxSweeps, enough: planned.assignments >= counts.assignments, most: planned.assignments <= 3 * counts.assignments,
+    }).toEqual({
       solver, maxSweeps, enough: true, most: true,
     });
     expect(planned.assignments).toBe(2 * counts.matchings * planned.laps);
@@ -117,7 +119,9 @@ test('the plan reckons evaluation, statistics and batches where it knows the dat
   const statistics = { batchSize: 16, statisticsBatches: 7 };
   const ofOneStep = gradientCost(resnet, 1).forwardFlops * 7 * 16;
   // Where nothing is held out no step is scored, and those of the last are estimated alone.
-  expect(of({ heldOutFraction: 0, ...statistics }, resnet).flops).toMatchObject({ evaluation: 0, statistics: expect.closeTo(ofOneStep, 0) as number });
+  expect(of({ heldOutFraction: 0, ...statistics }, resnet).flops).toMatchObject({
+    evaluation: 0, statistics: expect.closeTo(ofOneStep, 0) as number,
+  });
   expect(of(statistics, resnet).flops.statistics).toBeCloseTo(5 * ofOneStep, 0);
   expect(of({}).flops.statistics).toBe(0);
   const whole = of({ method: 'fgmt', batchSize: 1e9, batchesPerStep: 3 });

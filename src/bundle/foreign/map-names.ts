@@ -185,14 +185,16 @@ function sortOut(
   { renamed, frame: { prefix, added }, scheme }: ReadNames, layout: StateLayout, wanted: Shapes, replaced: ReadonlySet<string>,
 ): { readonly found: ReadonlyMap<string, readonly Renamed[]>; readonly ignored: IgnoredTensor[]; readonly others: readonly Named[] } {
   const own = new Set([...layout.parameters, ...layout.buffers].map(({ name }) => name));
-  const counters = new Set([...own].map((name) => name.replace(/\.running_mean$/, '.num_batches_tracked')).filter((name) => !own.has(name)));
+  const counts = [...own].map((name) => name.replace(/\.running_mean$/, '.num_batches_tracked'));
+  const counters = new Set(counts.filter((name) => !own.has(name)));
   const found = new Map<string, Renamed[]>();
   const ignored: IgnoredTensor[] = [];
   const others: Named[] = [];
   for (const item of renamed) {
     const inner = item.to?.startsWith(prefix) === true ? item.to.slice(prefix.length) : undefined;
     const to = inner !== undefined && own.has(added + inner) ? added + inner : inner;
-    if (item.to === undefined && scheme !== undefined) ignored.push(ignoredAs(item.from, 'unread', 'a part that the network does not read'));
+    if (item.to === undefined && scheme !== undefined)
+      ignored.push(ignoredAs(item.from, 'unread', 'a part that the network does not read'));
     else if (item.to === undefined) ignored.push(ignoredAs(item.from, 'left-out', 'a rule leaves it out'));
     else if (to === undefined) ignored.push(ignoredAs(item.from, 'outside', `outside the prefix ${prefix}`));
     else if (counters.has(to)) ignored.push(ignoredAs(item.from, 'count', 'a count of batches'));
@@ -304,7 +306,9 @@ export function describeMisfits(report: MappingReport): readonly string[] {
   const shape = (extents: readonly number[]): string => `[${extents.join(', ')}]`;
   const { prefixes = [] } = report;
   return [
-    ...(prefixes.length === 0 ? [] : [`the network stands under ${prefixes.join(' and under ')}: a rule is to choose, ${choiceOf(prefixes)}`]),
+    ...(prefixes.length === 0
+      ? []
+      : [`the network stands under ${prefixes.join(' and under ')}: a rule is to choose, ${choiceOf(prefixes)}`]),
     ...report.missing.map((item) => `missing: ${item.name} ${shape(item.shape)}`),
     ...report.unexpected.map(({ from, to, shape: extents }) => `unexpected: ${from === to ? from : `${from}, as ${to}`} ${shape(extents)}`),
     ...report.misshapen.map(

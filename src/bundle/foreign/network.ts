@@ -35,7 +35,8 @@ const optionNames: OptionNames<StateFromForeignOptions> = { zeroHead: true };
  *   cannot be followed; InvalidArgumentError for `zeroHead` of a network whose output is no layer of its own.
  */
 export function stateFromForeign(
-  graph: ModelGraph, checkpoint: ForeignCheckpoint, rules: readonly NameRule[] = [], field = 'checkpoint', options: StateFromForeignOptions = {},
+  graph: ModelGraph, checkpoint: ForeignCheckpoint, rules: readonly NameRule[] = [], field = 'checkpoint',
+  options: StateFromForeignOptions = {},
 ): MappedState {
   requireMembers('checkpoint', checkpoint, ['tensors', 'convention'], 'what readForeign gives');
   requireOptions('stateFromForeign', options, optionNames);

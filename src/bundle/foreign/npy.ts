@@ -16,7 +16,8 @@ const LONGEST_HEADER = 65_535;
 
 /** NumPy's type codes without byte order. */
 const dtypes: Readonly<Record<string, Dtype>> = {
-  b1: 'BOOL', i1: 'I8', u1: 'U8', i2: 'I16', u2: 'U16', f2: 'F16', i4: 'I32', u4: 'U32', f4: 'F32', i8: 'I64', u8: 'U64', f8: 'F64', c8: 'C64',
+  b1: 'BOOL', i1: 'I8', u1: 'U8', i2: 'I16', u2: 'U16', f2: 'F16', i4: 'I32', u4: 'U32', f4: 'F32', i8: 'I64', u8: 'U64', f8: 'F64',
+  c8: 'C64',
 };
 const codes = new Map(Object.entries(dtypes).map(([code, dtype]) => [dtype, code]));
 

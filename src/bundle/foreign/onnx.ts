@@ -18,13 +18,15 @@ import { type ProtobufField, readFields, readVarint, safeNumber } from './protob
 const model = { irVersion: 1, producerName: 2, producerVersion: 3, graph: 7 } as const;
 const graph = { initializer: 5, sparseInitializer: 15 } as const;
 const proto = {
-  dims: 1, dataType: 2, segment: 3, floatData: 4, int32Data: 5, stringData: 6, int64Data: 7, name: 8, rawData: 9, doubleData: 10, uint64Data: 11,
+  dims: 1, dataType: 2, segment: 3, floatData: 4, int32Data: 5, stringData: 6, int64Data: 7, name: 8, rawData: 9, doubleData: 10,
+  uint64Data: 11,
   externalData: 13, dataLocation: 14,
 } as const;
 const entry = { key: 1, value: 2 } as const;
 
 const dtypes: Readonly<Record<number, Dtype>> = {
-  1: 'F32', 2: 'U8', 3: 'I8', 4: 'U16', 5: 'I16', 6: 'I32', 7: 'I64', 9: 'BOOL', 10: 'F16', 11: 'F64', 12: 'U32', 13: 'U64', 14: 'C64', 16: 'BF16',
+  1: 'F32', 2: 'U8', 3: 'I8', 4: 'U16', 5: 'I16', 6: 'I32', 7: 'I64', 9: 'BOOL', 10: 'F16', 11: 'F64', 12: 'U32', 13: 'U64', 14: 'C64',
+  16: 'BF16',
 };
 
 /** Which list of numbers holds a type's elements when `raw_data` does not. */

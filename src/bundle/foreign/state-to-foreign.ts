@@ -116,7 +116,9 @@ function requireHeadIn(
 /** What a copy of a weight that the network uses twice becomes. @throws UnsupportedError where it is laid out otherwise. */
 function asCopy(name: string, { shape }: RawTensor, weight: Tensor): RawTensor {
   if (sameShape(shape, weight.shape)) return asRaw(shape, weight.data);
-  throw new UnsupportedError({ field: name, expected: `a copy laid out as the weight, [${weight.shape.join(', ')}]`, got: `[${shape.join(', ')}]` });
+  throw new UnsupportedError({
+    field: name, expected: `a copy laid out as the weight, [${weight.shape.join(', ')}]`, got: `[${shape.join(', ')}]`,
+  });
 }
 
 /** Tensors that are joined to one, or one, with the numbers of their elements instead of values. */

@@ -27,12 +27,15 @@ const options = {
   ...shapeOptions,
   rules: {
     ...rulesOption,
-    help: 'JSON list of { from, to, view?, transpose?, shape?, part? }: renames, turns and joins tensors (with --like: those of FILE); see docs/formats.md',
+    help:
+      'JSON list of { from, to, view?, transpose?, shape?, part? }: renames, turns and joins tensors (with --like: those of FILE); ' +
+      'see docs/formats.md',
   },
   like: {
     ...likeOption,
     help:
-      "under FILE's names and in its layouts, with the masks and counts that its framework keeps beside weights, and of a TensorFlow.js model its topology: what " +
+      "under FILE's names and in its layouts, with the masks and counts that its framework keeps beside weights, and of a " +
+      "TensorFlow.js model its topology: what " +
       'a transfer wrote goes back to its framework; FILE is best the fine-tune, whose last layer is there',
   },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },
@@ -68,10 +71,15 @@ export const convertCommand = defineCommand({
     { say: 'for TensorFlow.js: model.json and its parts', run: 'trajport convert model.safetensors model.json' },
   ],
   notes: [
-    'OUT is safetensors, npz or TensorFlow.js weights by its ending: .safetensors, .npz, .json. Files in parts are given by their index or model.json.',
-    "With --model or --graph, OUT holds that network's tensors by its names and in its layouts, also of Keras files whose images are flattened; what does not fit is refused.",
-    'With --like FILE, OUT has what FILE has, by its names and in its layouts: the weights from IN as F32, and what belongs beside them as it is. FILE holds the same network; its last layer may have another number of classes, but must be there: the file of the fine-tune has it, a published base may not.',
-    'Without these and --rules, names and layouts stay as they are. With --rules alone, kernels of Keras and TensorFlow.js files that no rule says otherwise of are turned to [out, in] and OIHW.',
+    'OUT is safetensors, npz or TensorFlow.js weights by its ending: .safetensors, .npz, .json. Files in parts are given by their ' +
+    'index or model.json.',
+    "With --model or --graph, OUT holds that network's tensors by its names and in its layouts, also of Keras files whose images are " +
+    "flattened; what does not fit is refused.",
+    'With --like FILE, OUT has what FILE has, by its names and in its layouts: the weights from IN as F32, and what belongs beside ' +
+    'them as it is. FILE holds the same network; its last layer may have another number of classes, but must be there: the file of the ' +
+    'fine-tune has it, a published base may not.',
+    'Without these and --rules, names and layouts stay as they are. With --rules alone, kernels of Keras and TensorFlow.js files that ' +
+    'no rule says otherwise of are turned to [out, in] and OIHW.',
     'An element type that OUT cannot hold becomes one that holds all of its values; where there is none, nothing is written.',
   ],
   async run({ output, signal, outputs, claim }, values, [input, target]) {

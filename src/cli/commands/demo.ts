@@ -96,7 +96,9 @@ const options = {
   },
   'kept-heads': {
     kind: 'flag',
-    help: 'ports begin with the last layers of the bases, which answer task A; without it, and where a network has one, with zeros (transfer --zero-head)',
+    help:
+      'ports begin with the last layers of the bases, which answer task A; without it, and where a network has one, with zeros ' +
+      '(transfer --zero-head)',
   },
   iterations: {
     kind: 'integers',
@@ -125,7 +127,9 @@ export const demo = defineCommand({
     },
   ],
   notes: [
-    'v1 and v2 are trained on task A from different seeds; v1 is fine-tuned on task B and its change is ported to v2. Naive adds the change as it is; FGMT and GMT first find out which hidden unit of v1 is which of v2, by matching gradients; Oracle matches against a v2 that was truly fine-tuned; From scratch is v2 fine-tuned on B without any port.',
+    'v1 and v2 are trained on task A from different seeds; v1 is fine-tuned on task B and its change is ported to v2. Naive adds the ' +
+    'change as it is; FGMT and GMT first find out which hidden unit of v1 is which of v2, by matching gradients; Oracle matches ' +
+    'against a v2 that was truly fine-tuned; From scratch is v2 fine-tuned on B without any port.',
     'The last layers of the bases answer task A, so ports begin with zeros there, and all of what v1\'s became is carried over.',
     'The step of a port that is kept is chosen on held-out training images. Test accuracy is only reported.',
   ],
@@ -207,9 +211,10 @@ function settingsOf(values: Values, graph: ModelGraph, iterations: readonly numb
 }
 
 function openingLines(output: Output, { pairs, seed }: Values & GlobalValues, { graph, settings, summaries }: Comparison): string {
+  const zeroed = '  Last layers of the bases, which answer task A, are zeros before each port (--kept-heads keeps them).\n';
   return (
     `${output.style('bold', 'Base v1 was fine-tuned from task A to task B. Its fine-tune is ported to base v2.')}\n` +
-    `${settings.zeroHead ? '  Last layers of the bases, which answer task A, are zeros before each port (--kept-heads keeps them).\n' : ''}` +
+    `${settings.zeroHead ? zeroed : ''}` +
     `  network  ${graphSummary(graph)}\n  task A   ${summaries.before}\n  task B   ${summaries.after}\n` +
     `  pairs    ${pairs}, seeds ${seed}${pairs > 1 ? ` to ${seed + pairs - 1}` : ''}\n`
   );
@@ -254,7 +259,8 @@ async function writeFirstPair(
 
 /** The record and the figure of all pairs. @returns the files. */
 function writeComparison(
-  files: DemoFiles, values: Values & GlobalValues, { names, graph, settings }: Comparison, outcomes: readonly PortOutcome[], elapsedMs: number,
+  files: DemoFiles, values: Values & GlobalValues, { names, graph, settings }: Comparison, outcomes: readonly PortOutcome[],
+  elapsedMs: number,
 ): readonly string[] {
   const { iterations } = settings;
   const record = {

@@ -43,7 +43,8 @@ export const inspect = defineCommand({
   ],
   notes: [
     'Only the manifest of a bundle is read, not its checkpoints; trajport verify reads and checks them all.',
-    'Of tensors that fit under their own names only the number is told, and what is left out is counted by the beginnings of its names; --verbose lists all, and so does --json.',
+    'Of tensors that fit under their own names only the number is told, and what is left out is counted by the beginnings of its ' +
+    'names; --verbose lists all, and so does --json.',
     'With --model or --graph, exit status 1 says that the weights do not fit: missing, unexpected, or of another shape.',
   ],
   async run(context, values, [path]) {
@@ -121,7 +122,8 @@ function layersTable(output: Output, graph: ModelGraph): string {
 /** With what no shape tells. */
 function operationOf(node: GraphNode): string {
   if (node.op !== 'attention') return node.op;
-  return `attention, ${formatCount(node.heads, 'head')}${node.key_heads === node.heads ? '' : `, ${formatCount(node.key_heads, 'key head')}`}`;
+  const keyHeads = node.key_heads === node.heads ? '' : `, ${formatCount(node.key_heads, 'key head')}`;
+  return `attention, ${formatCount(node.heads, 'head')}${keyHeads}`;
 }
 
 async function inspectWeights({ output, signal }: Context, path: string): Promise<void> {
@@ -131,7 +133,8 @@ async function inspectWeights({ output, signal }: Context, path: string): Promis
   const elements = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   output.record({ ...inspected, kind: 'weights', path, format: file.format, metadata: Object.fromEntries(file.metadata), tensors });
   output.text(
-    `${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]}: ${tensors.length} tensors, ${formatInteger(elements)} numbers\n`,
+    `${output.style('bold', printable(path))}\n${foreignFormatNames[file.format]}: ${tensors.length} tensors, ` +
+    `${formatInteger(elements)} numbers\n`,
   );
   const metadata = [...file.metadata];
   for (const [key, value] of metadata.slice(0, METADATA_SHOWN)) output.text(`  ${printable(key)}: ${printable(value)}`);

@@ -13,7 +13,9 @@ import type { ModelGraph } from '../../model/graph.ts';
 import { findHead } from '../../model/head.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatBytes, printable } from '../../report/text.ts';
-import { listCheckpoints, packedFiles, readCheckpointFile, readRules, remarkIdleRules, remarkOrder, rulesOption } from '../checkpoints.node.ts';
+import {
+  listCheckpoints, packedFiles, readCheckpointFile, readRules, remarkIdleRules, remarkOrder, rulesOption,
+} from '../checkpoints.node.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { normalisationOf, normalisationOptions } from '../data-options.ts';
 import { UsageError, exitCodes } from '../exit.ts';
@@ -27,7 +29,9 @@ const options = {
   ...shapeOptions,
   'pixel-mean': {
     ...normalisationOptions['pixel-mean'],
-    help: 'what the images of the training were normalised by, (byte ÷ 255 − mean) ÷ std, a mean per channel or one for all: the bundle tells every command on it',
+    help:
+      'what the images of the training were normalised by, (byte ÷ 255 − mean) ÷ std, a mean per channel or one for all: the bundle ' +
+      'tells every command on it',
   },
   'pixel-std': normalisationOptions['pixel-std'],
   rules: {
@@ -37,7 +41,8 @@ const options = {
   'zero-head': {
     kind: 'flag',
     help:
-      "the first checkpoint's last layer is zeros, whatever its file has: a base with another number of classes, or without a head, whose fine-tune " +
+      "the first checkpoint's last layer is zeros, whatever its file has: a base with another number of classes, or without a head, " +
+      "whose fine-tune " +
       'began with a new one that nobody kept',
   },
   coding: {
@@ -77,8 +82,10 @@ export const packCommand = defineCommand({
     },
   ],
   notes: [
-    "Files of a folder come in the order of the numbers in their names; files given one by one, in the order given. Labels are the files' names.",
-    'Every tensor must fit the network. What does not is listed (missing, unexpected, shape expected and got) and nothing is written. A prefix such as state_dict. or module. is found by itself.',
+    "Files of a folder come in the order of the numbers in their names; files given one by one, in the order given. Labels are the " +
+    "files' names.",
+    'Every tensor must fit the network. What does not is listed (missing, unexpected, shape expected and got) and nothing is written. ' +
+    'A prefix such as state_dict. or module. is found by itself.',
   ],
   async run({ output, signal, outputs, claim }, values, paths) {
     if (values.out === undefined) throw new UsageError('nothing would be written: give --out FILE');
@@ -102,7 +109,8 @@ export const packCommand = defineCommand({
       graph,
       checkpoints: readCheckpoints({ output, signal }, graph, files, labels, rules, values),
       training: {
-        packedFrom: files.map((path) => basename(path)), ...normalisationRecord(normalisation), ...(values['zero-head'] ? { zeroHead: true } : {}),
+        packedFrom: files.map((path) => basename(path)), ...normalisationRecord(normalisation),
+        ...(values['zero-head'] ? { zeroHead: true } : {}),
         // By which a target's file, which has the same names, is read too.
         ...(rules.length === 0 ? {} : { rules }),
       },

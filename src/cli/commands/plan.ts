@@ -60,9 +60,14 @@ export const planCommand = defineCommand({
     { say: 'evaluation included, of a bundle that was trained on data of your own', run: 'trajport plan fine-tune.zip --data mydata' },
   ],
   notes: [
-    'Seconds come from a matrix product timed on this machine, so they say the order of magnitude, not the second. They are of the whole command: every step scored on the held-out images, those of the plain shift beside it too, and three networks on the test images. Where the number of images is not known, evaluation is not in them, and a line says so.',
-    'It takes every option of transfer, whose command line can stand here as it is. What changes nothing of the cost (--target, --zero-head, --out …) is passed over, unread and unwritten, and a note says so.',
-    'Bytes are what a transfer takes at most: gradients of units and inputs that are zero are not kept. Exit status 1 says that no method that matches is sure to fit --heap-limit (without it the 2 GiB that there are at most), or --history-budget even as 8-bit codes.',
+    'Seconds come from a matrix product timed on this machine, so they say the order of magnitude, not the second. They are of the ' +
+    'whole command: every step scored on the held-out images, those of the plain shift beside it too, and three networks on the test ' +
+    'images. Where the number of images is not known, evaluation is not in them, and a line says so.',
+    'It takes every option of transfer, whose command line can stand here as it is. What changes nothing of the cost (--target, ' +
+    '--zero-head, --out …) is passed over, unread and unwritten, and a note says so.',
+    'Bytes are what a transfer takes at most: gradients of units and inputs that are zero are not kept. Exit status 1 says that no ' +
+    'method that matches is sure to fit --heap-limit (without it the 2 GiB that there are at most), or --history-budget even as 8-bit ' +
+    'codes.',
   ],
   async run(context, values, [path]) {
     const { output, signal, compute } = context;
@@ -101,7 +106,8 @@ export const planCommand = defineCommand({
     output.text(plansTable(output, plans, values['gmt-batches'] === 'fixed'));
     const faint = (text: string): void => output.text(output.style('faint', `  ${text}`));
     faint(
-      `Assignments and similarity are reckoned at ${lapsText(values.solver, plans[0])} a matching; where one group of units is matched, one assignment settles it.`,
+      `Assignments and similarity are reckoned at ${lapsText(values.solver, plans[0])} a matching; where one group of units is ` +
+      `matched, one assignment settles it.`,
     );
     for (const line of evaluationLines(plans, inputs)) faint(line);
     for (const { id, reason } of plans[0]?.heldGroups ?? []) faint(`Held where it is: ${printable(id)} (${reason}).`);
@@ -119,7 +125,9 @@ type Common = Omit<PlanOptions, 'method'>;
 
 /** The choices of the options; what is held out as the bundle's training did, where its record is of this data. */
 function optionsOf(values: Values, inputs: PlannedInputs | undefined): Omit<Common, 'graph'> {
-  return { ...choicesOf(values), ...onlyDefined({ images: inputs?.images, heldOutFraction: inputs?.heldOutFraction ?? values['held-out'] }) };
+  return {
+    ...choicesOf(values), ...onlyDefined({ images: inputs?.images, heldOutFraction: inputs?.heldOutFraction ?? values['held-out'] }),
+  };
 }
 
 /** The micro-batch that was asked for; and where the heap has no room for it, what has. */
@@ -136,7 +144,8 @@ function planHeap(
   const { heap } = planned(chosen).bytes;
   if (heap <= limit) return { chosen };
   const images = asked ?? batchSize;
-  const over = `${formatBytes(heap)} of heap, over ${values['heap-limit'] === undefined ? 'the cap of' : '--heap-limit'} ${formatBytes(limit)}`;
+  const over =
+    `${formatBytes(heap)} of heap, over ${values['heap-limit'] === undefined ? 'the cap of' : '--heap-limit'} ${formatBytes(limit)}`;
   if (most !== undefined && images <= most) return { chosen, remark: `a matching may take ${over}, whatever is computed at once` };
   const ofOne = planned(wholeBatches ? { batchSize: 1 } : { microBatch: 1 }).bytes.heap;
   const one = images === 1 ? 'and there is no smaller one' : `and of one ${formatBytes(ofOne)}`;
@@ -146,7 +155,9 @@ function planHeap(
 
 function lapsText(solver: string | undefined, reckoned: TransferPlan | undefined): string {
   const { sweeps = 0, laps = 0 } = reckoned ?? {};
-  return laps === sweeps ? formatCount(sweeps, 'sweep') : `${laps} assignments of each group (${solver}, ${formatCount(sweeps, 'sweep')} a descent)`;
+  return laps === sweeps
+    ? formatCount(sweeps, 'sweep')
+    : `${laps} assignments of each group (${solver}, ${formatCount(sweeps, 'sweep')} a descent)`;
 }
 
 function plansTable(output: Output, plans: readonly TransferPlan[], keepsGradients: boolean): string {
@@ -158,7 +169,8 @@ function plansTable(output: Output, plans: readonly TransferPlan[], keepsGradien
     ],
     plans.map(({ method: name, gradients, assignments, flops, bytes, seconds }) => [
       name, formatInteger(gradients), formatInteger(assignments), formatQuantity(flops.gradients), formatQuantity(flops.similarity),
-      formatBytes(bytes.history), formatBytes(bytes.codedHistory), ...(keepsGradients ? [formatBytes(bytes.keptGradients)] : []), formatBytes(bytes.heap),
+      formatBytes(bytes.history), formatBytes(bytes.codedHistory), ...(keepsGradients ? [formatBytes(bytes.keptGradients)] : []),
+      formatBytes(bytes.heap),
       seconds === undefined || seconds === 0 ? '' : formatDuration(seconds * 1000),
     ]),
   );
@@ -182,10 +194,15 @@ function evaluationLines(plans: readonly TransferPlan[], inputs: PlannedInputs |
   return [
     ...(evaluation === 0
       ? []
-      : [`The time includes ${formatQuantity(evaluation)} FLOP of evaluation: ${[scored, tested].filter((text) => text !== '').join(', ')}.`]),
+      : [
+        `The time includes ${formatQuantity(evaluation)} FLOP of evaluation: ${[scored, tested].filter((text) => text !== '').join(', ')}.`,
+      ]),
     ...(statistics === 0
       ? []
-      : [`It includes ${formatQuantity(statistics)} FLOP of batch-norm statistics at ${heldOut === 0 ? 'the last step' : 'every step'} (--statistics-batches N: fewer).`]),
+      : [
+        `It includes ${formatQuantity(statistics)} FLOP of batch-norm statistics at ` +
+        `${heldOut === 0 ? 'the last step' : 'every step'} (--statistics-batches N: fewer).`,
+      ]),
   ];
 }
 
@@ -197,8 +214,10 @@ function overBudget(output: Output, plans: readonly TransferPlan[], budget: numb
     const { history, codedHistory } = item.bytes;
     output.warn(
       over.includes(item)
-        ? `${item.method}: even as 8-bit codes gradients may take ${formatBytes(codedHistory)}, over --history-budget ${formatBytes(budget)}`
-        : `${item.method}: gradients may take ${formatBytes(history)}, over --history-budget ${formatBytes(budget)}; they would be kept as 8-bit codes, at most ${formatBytes(codedHistory)}`,
+        ? `${item.method}: even as 8-bit codes gradients may take ${formatBytes(codedHistory)}, over --history-budget ` +
+          `${formatBytes(budget)}`
+        : `${item.method}: gradients may take ${formatBytes(history)}, over --history-budget ${formatBytes(budget)}; they would be ` +
+          `kept as 8-bit codes, at most ${formatBytes(codedHistory)}`,
     );
   }
   return over;

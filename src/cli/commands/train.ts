@@ -116,7 +116,9 @@ export const trainCommand = defineCommand({
     },
     {
       say: 'a small language model on a text, byte by byte',
-      run: 'trajport train --data text:corpus.txt --context 64 --model gpt2 --width 64 --depth 2 --heads 4 --optimiser adamw --epochs 1 --out lm.zip',
+      run:
+        'trajport train --data text:corpus.txt --context 64 --model gpt2 --width 64 --depth 2 --heads 4 --optimiser adamw --epochs 1 ' +
+        '--out lm.zip',
     },
     {
       say: 'a convolutional net with AdamW',
@@ -230,7 +232,8 @@ async function readInitial(
     const widths = layers.slice(0, -1).map(({ shape }) => shape[0]).join(',');
     throw new FileError(
       path,
-      `${error.message}\n       no network is named, so it is --model mlp --widths 512${widths === '' ? '' : `; were these weights of an MLP, it would be --widths ${widths}`}`,
+      `${error.message}\n       no network is named, so it is --model mlp --widths ` +
+      `512${widths === '' ? '' : `; were these weights of an MLP, it would be --widths ${widths}`}`,
       error,
     );
   }
@@ -300,7 +303,8 @@ function remarkWorse(output: Output, evaluations: TrainResult['evaluations']): v
   const [first, last] = [evaluations[0]?.heldOut, evaluations.at(-1)?.heldOut];
   if (first === undefined || last === undefined || last.loss <= RISE * first.loss || last.accuracy > first.accuracy) return;
   output.warn(
-    `this training made the network worse: a held-out loss of ${first.loss.toPrecision(4)} at the start and ${last.loss.toPrecision(4)} at the end; ` +
+    `this training made the network worse: a held-out loss of ${first.loss.toPrecision(4)} at the start and ` +
+    `${last.loss.toPrecision(4)} at the end; ` +
       'a lower --learning-rate may help',
   );
 }

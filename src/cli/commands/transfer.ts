@@ -73,7 +73,8 @@ const options = {
     ...headOptions['zero-head'],
     field: 'zeroHead',
     help:
-      'begin with zeros as last layer, in the target and in the trajectory (default where the bundle was packed so): for a fine-tune on another task ' +
+      'begin with zeros as last layer, in the target and in the trajectory (default where the bundle was packed so): for a fine-tune ' +
+      'on another task ' +
       'than that of the bases, also of bases with another number of classes or without a head',
   },
   'oracle-target': {
@@ -93,7 +94,8 @@ const options = {
   like: {
     ...likeOption,
     help:
-      "--out is as FILE has it, by its names and in its layouts, with what its framework keeps beside weights: the fine-tune's own file, say, as convert " +
+      "--out is as FILE has it, by its names and in its layouts, with what its framework keeps beside weights: the fine-tune's own " +
+      "file, say, as convert " +
       '--like would make it afterwards (.safetensors, .npz or .json of TensorFlow.js by the ending of --out)',
   },
   record: { kind: 'string', writes: 'record', metavar: 'FILE', help: 'how the result came about, as JSON' },
@@ -117,7 +119,8 @@ export const transferCommand = defineCommand({
     },
     {
       say: "under the names and in the layouts of the fine-tune's own file, for its framework",
-      run: 'trajport transfer fine-tune.zip --target v2.pth --zero-head --data pets.npz --out v2-fine-tuned.safetensors --like fine-tuned.pth',
+      run:
+        'trajport transfer fine-tune.zip --target v2.pth --zero-head --data pets.npz --out v2-fine-tuned.safetensors --like fine-tuned.pth',
     },
     {
       say: 'to a network that was never trained',
@@ -125,12 +128,16 @@ export const transferCommand = defineCommand({
     },
     {
       say: "keep the new base's head, choose the step without labels",
-      run: 'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --skip linear2 --stop-rule label-free --out ported.safetensors',
+      run:
+        'trajport transfer fine-tune.zip --target v2.safetensors --data mydata --skip linear2 --stop-rule label-free --out ' +
+        'ported.safetensors',
     },
   ],
   notes: [
-    'The data is the task that the source learnt. No step is ever chosen on test images; where DATA has a test part, the accuracy on it is shown for the target, the plain shift (Naive) and the result, the last two at the step that the stop rule keeps of each.',
-    'SHA-256 of the written file is the one shown and recorded: the same command gives the same bytes in every runtime. With --like each file has its own, beside that of the weights by the names of the network.',
+    'The data is the task that the source learnt. No step is ever chosen on test images; where DATA has a test part, the accuracy on ' +
+    'it is shown for the target, the plain shift (Naive) and the result, the last two at the step that the stop rule keeps of each.',
+    'SHA-256 of the written file is the one shown and recorded: the same command gives the same bytes in every runtime. With --like ' +
+    'each file has its own, beside that of the weights by the names of the network.',
     'Interrupted, killed or cut off from power, the same command goes on from the last whole step and ends with the same bytes.',
   ],
   async run(context, values, [path]) {

@@ -87,7 +87,8 @@ async function checkFunction(context: Context, graph: ModelGraph, state: Network
     `${mark(context, result.passed)} ${graphSummary(graph)}\n` +
       `  ${formatCount(result.groups.length, 'permutation group')} (${result.groups.map(({ id, size }) => `${id} ${size}`).join(', ')})\n` +
       `  a random permutation moved ${formatPercent(result.movedFraction)} % of the weights and the outputs by ` +
-      `${result.largestOutputDifference.toExponential(1)} of ${result.largestOutput.toPrecision(3)} (at most ${result.tolerance.toExponential(1)} passes)`,
+      `${result.largestOutputDifference.toExponential(1)} of ${result.largestOutput.toPrecision(3)} (at most ` +
+      `${result.tolerance.toExponential(1)} passes)`,
   );
   for (const problem of result.problems) output.text(`  ${JSON.stringify(problem)}`);
   return result.passed;

@@ -13,7 +13,10 @@ interface Numbers {
   readonly ceiling?: number;
 }
 
-/** {x, scale, offset}, {epsilon, ceiling of the rectifier taken along, if there is one} → [y, statistics [3, channels]: mean, variance, slope]. */
+/**
+ * {x, scale, offset}, {epsilon, ceiling of the rectifier taken along, if there is one} → [y, statistics [3, channels]: mean,
+ * variance, slope].
+ */
 function forward(call: KernelCall): TensorInfo[] {
   const { backend } = call;
   const { kernels } = backend.core;
@@ -28,7 +31,8 @@ function forward(call: KernelCall): TensorInfo[] {
   const statistics = backend.makeOutput([3, channels], 'float32');
   backend.core.scoped((scratch) =>
     kernels.batchNormF32(
-      backend.pointer(x), backend.pointer(y), rows, channels, backend.pointer(required(call, 'scale')), backend.pointer(required(call, 'offset')),
+      backend.pointer(x), backend.pointer(y), rows, channels, backend.pointer(required(call, 'scale')),
+      backend.pointer(required(call, 'offset')),
       epsilon, backend.pointer(statistics), ceiling, scratch.bytes(kernels.batchNormScratchBytes(channels)),
     ),
   );
@@ -48,7 +52,8 @@ function backward(call: KernelCall): TensorInfo[] {
   const dx = outputLike(call, dy);
   backend.core.scoped((scratch) =>
     kernels.batchNormGradientF32(
-      backend.pointer(dy), backend.pointer(x), backend.pointer(dx), sizeOf(x) / channels, channels, backend.pointer(required(call, 'scale')),
+      backend.pointer(dy), backend.pointer(x), backend.pointer(dx), sizeOf(x) / channels, channels,
+      backend.pointer(required(call, 'scale')),
       backend.pointer(required(call, 'offset')), epsilon, backend.pointer(required(call, 'statistics')), ceiling, backend.pointer(dScale),
       backend.pointer(dOffset), scratch.bytes(kernels.batchNormScratchBytes(channels)),
     ),

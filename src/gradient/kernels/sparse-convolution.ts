@@ -85,7 +85,8 @@ export function sparseForward(core: Core, c: SparseConvolution, images: 1 | 2, i
       const toPtr = yPtr + 4 * first * images * outElements;
       kernels.sparsePixelsF32(fromPtr, images, count, c.height, c.width, c.channels, starts, entries, orders);
       kernels.sparseConvolutionF32(
-        starts, packed, toPtr, images, count, c.height, c.width, c.outHeight, c.outWidth, c.channels, c.out, ...c.kernel, c.top, c.left, sums,
+        starts, packed, toPtr, images, count, c.height, c.width, c.outHeight, c.outWidth, c.channels, c.out, ...c.kernel, c.top, c.left,
+        sums,
       );
     }
   });
@@ -112,7 +113,8 @@ export function sparseInputGradient(
 
 /** dW [taps · channels, out] from the padded image [count, ·, paddedWidth, channels] and the offsets of its windows. */
 export function sparseFilterGradient(
-  core: Core, g: Geometry, paddedWidth: number, pointers: { readonly image: number; readonly rows: number; readonly dy: number; readonly dw: number },
+  core: Core, g: Geometry, paddedWidth: number,
+  pointers: { readonly image: number; readonly rows: number; readonly dy: number; readonly dw: number },
 ): void {
   const { kernels } = core;
   const terms = g.taps * g.channels;
@@ -120,7 +122,8 @@ export function sparseFilterGradient(
     const transposed = scratch.f32(terms * g.out, 'transposed gradient of a filter');
     core.f32(transposed, terms * g.out).fill(0);
     kernels.sparseFilterGradientF32(
-      pointers.dy, pointers.image, pointers.rows, transposed, g.count * g.outHeight * g.outWidth, g.out, g.kernel[0], g.kernel[1] * g.channels,
+      pointers.dy, pointers.image, pointers.rows, transposed, g.count * g.outHeight * g.outWidth, g.out, g.kernel[0],
+      g.kernel[1] * g.channels,
       paddedWidth * g.channels, scratch.told(kernels.sparseFilterGradientScratchBytes(g.out), 2048 * g.out, 'entries of rows'),
     );
     kernels.transposeF32(transposed, pointers.dw, 1, g.out, terms);

@@ -20,7 +20,9 @@ describe('folders of checkpoints', () => {
 
   it('compares numbers by value', () => {
     const names = ['a2b', 'a10b', 'a010c', 'a1', 'b', 'a', 'a02b', 'a99999999999999999999', 'a100000000000000000000'];
-    expect(names.toSorted(compareNatural)).toEqual(['a', 'a1', 'a02b', 'a2b', 'a10b', 'a010c', 'a99999999999999999999', 'a100000000000000000000', 'b']);
+    expect(names.toSorted(compareNatural)).toEqual([
+      'a', 'a1', 'a02b', 'a2b', 'a10b', 'a010c', 'a99999999999999999999', 'a100000000000000000000', 'b',
+    ]);
   });
 
   it('are labelled by what tells them apart', async () => {

@@ -59,7 +59,10 @@ const rules = [{ from: 'fc*.weight', to: 'linears.$1.weight', transpose: [1, 0] 
 
 /** `data.pkl` of PyTorch files: behind a ZIP's checksums hardly any damage would reach the unpickler. */
 async function pickles(): Promise<Uint8Array[]> {
-  const names = ['state-dict.pt', 'state-dict-protocol4.pt', 'views.pt', 'checkpoint.pt', 'training.pt', 'classes.pt', 'refused-call.pt', 'refused-whole-model.pt'];
+  const names = [
+    'state-dict.pt', 'state-dict-protocol4.pt', 'views.pt', 'checkpoint.pt', 'training.pt', 'classes.pt', 'refused-call.pt',
+    'refused-whole-model.pt',
+  ];
   return Promise.all(names.map(async (name) => (await openZip(memorySource(vector(name).bytes))).read(`${name.slice(0, -3)}/data.pkl`)));
 }
 
@@ -82,7 +85,9 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   { name: 'pickle', seeds: pickles, parse: parsePickle },
   {
     name: 'pytorch-legacy',
-    seeds: files('state-dict-legacy.pt', 'views-legacy.pt', 'training-protocol4-legacy.pt', 'classes-protocol4-legacy.pt', 'refused-call-legacy.pt'),
+    seeds: files(
+      'state-dict-legacy.pt', 'views-legacy.pt', 'training-protocol4-legacy.pt', 'classes-protocol4-legacy.pt', 'refused-call-legacy.pt',
+    ),
     parse: (bytes) => readLegacyPytorch({ name: 'fuzz', bytes }),
   },
   { name: 'pytorch', seeds: files('state-dict.pt', 'views.pt', 'dtypes.pth'), parse: (bytes) => readPytorch({ name: 'fuzz', bytes }) },

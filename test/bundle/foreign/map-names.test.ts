@@ -88,8 +88,12 @@ describe('mapping to a network', () => {
     const { report, tensors: mapped } = mapNames(tensors, layout);
     expect(describeMisfits(report)).toEqual([]);
     expect(report).toMatchObject({ fits: true, prefix: 'state_dict.' });
-    expect(report.ignored).toContainEqual({ from: 'state_dict.norm.num_batches_tracked', kind: 'count', why: 'a count of batches', belongs: true });
-    expect(report.ignored).toContainEqual({ from: 'optimizer.state.0.momentum_buffer', kind: 'outside', why: 'outside the prefix state_dict.', belongs: false });
+    expect(report.ignored).toContainEqual({
+      from: 'state_dict.norm.num_batches_tracked', kind: 'count', why: 'a count of batches', belongs: true,
+    });
+    expect(report.ignored).toContainEqual({
+      from: 'optimizer.state.0.momentum_buffer', kind: 'outside', why: 'outside the prefix state_dict.', belongs: false,
+    });
     expect([...mapped.keys()]).toEqual([...layout.parameters, ...layout.buffers].map(({ name }) => name));
     expect(mapped.get('head.weight')).toEqual(tensors.get('state_dict.head.weight'));
   });
@@ -127,7 +131,9 @@ describe('mapping to a network', () => {
     expect(mapNames(tensors, layout, JSON.parse(line.slice(line.indexOf('['))) as NameRule[]).report.fits).toBe(true);
     const { report: chosen } = mapNames(tensors, layout, [{ from: 'model.**', to: '$1' }, { from: 'ema.**', to: null }]);
     expect(chosen.fits).toBe(true);
-    expect(chosen.ignored.map(({ from, kind, belongs }) => [from.split('.')[0], kind, belongs])).toEqual(layout.parameters.concat(layout.buffers).map(() => ['ema', 'left-out', false]));
+    expect(chosen.ignored.map(({ from, kind, belongs }) => [
+      from.split('.')[0], kind, belongs,
+    ])).toEqual(layout.parameters.concat(layout.buffers).map(() => ['ema', 'left-out', false]));
   });
 
   it("turns Keras's kernels, the inputs of a layer behind a flatten among them", () => {

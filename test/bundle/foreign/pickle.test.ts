@@ -14,7 +14,10 @@ const flatten = (bytes: Uint8Array) => flattenTorch('p', read(bytes));
 
 describe('the unpickler', () => {
   it('builds plain values', () => {
-    const value = read(pickle('}', '(', 'X', [1, 0, 0, 0], 'a', 'K', 7, 'X', [1, 0, 0, 0], 'b', ']', '(', 'G', [0x3f, 0xf0, 0, 0, 0, 0, 0, 0], 'N', [0x88], [0x8a, 2, 0xff, 0x7f], 'e', 'u', '.'));
+    const value = read(pickle(
+      '}', '(', 'X', [1, 0, 0, 0], 'a', 'K', 7, 'X', [1, 0, 0, 0], 'b', ']', '(', 'G', [0x3f, 0xf0, 0, 0, 0, 0, 0, 0], 'N', [0x88],
+      [0x8a, 2, 0xff, 0x7f], 'e', 'u', '.',
+    ));
     expect(value).toBeInstanceOf(PyDict);
     const [[, seven], [, list]] = (value as PyDict<never>).entries as [[string, number], [string, PyList<never>]];
     expect(seven).toBe(7);
@@ -42,7 +45,10 @@ describe('the unpickler', () => {
     ['__builtin__.getattr', [[0x8c, 11], '__builtin__', [0x8c, 7], 'getattr', [0x93], ')', 'R', '.']],
     ['toString', ['c\ntoString\n', ')', 'R', '.']],
     ['subprocess.Popen', ['csubprocess\nPopen\n', 'X', [2, 0, 0, 0], 'ls', [0x85], 'R', '.']],
-    ['os.path.system', ['c__builtin__\ngetattr\n', 'cos\npath\n', 'X', [6, 0, 0, 0], 'system', [0x86], 'R', 'X', [2, 0, 0, 0], 'ls', [0x85], 'R', '.']],
+    [
+      'os.path.system',
+      ['c__builtin__\ngetattr\n', 'cos\npath\n', 'X', [6, 0, 0, 0], 'system', [0x86], 'R', 'X', [2, 0, 0, 0], 'ls', [0x85], 'R', '.'],
+    ],
     ['builtins.getattr', ['cbuiltins\ngetattr\n', '}', 'X', [1, 0, 0, 0], 'a', [0x86], 'R', '.']],
     ['functools.partial', ['cfunctools\npartial\n', 'cos\nsystem\n', [0x85], 'R', 'X', [2, 0, 0, 0], 'ls', [0x85], 'R', '.']],
     ['a.Member', ['ca\nMember\n', 'K', 1, [0x85], 'R', ')', 'R', '.']],
@@ -60,7 +66,11 @@ describe('the unpickler', () => {
     ['a kind of list', 'a.List', ['ca\nList\n', ')', [0x81], '(', 'N', 'N', 'e', 'N', 'a', '.']],
     ['a set', 'builtins.set', [[0x8f], '(', 'K', 1, [0x90], '.']],
     ['a frozenset', 'builtins.frozenset', ['(', 'K', 1, [0x91], '.']],
-    ['an object of protocol 1', 'a.Old', ['ccopy_reg\n_reconstructor\n', 'ca\nOld\n', 'c__builtin__\nobject\n', 'N', [0x87], 'R', '}', 'b', '.']],
+    [
+      'an object of protocol 1',
+      'a.Old',
+      ['ccopy_reg\n_reconstructor\n', 'ca\nOld\n', 'c__builtin__\nobject\n', 'N', [0x87], 'R', '}', 'b', '.'],
+    ],
     ['a type of types', '_operator.getitem', ['c_operator\ngetitem\n', 'ctyping\nList\n', 'c__builtin__\nint\n', [0x86], 'R', '.']],
     ['the type of None', '__builtin__.type', ['c__builtin__\ntype\n', 'N', [0x85], 'R', '.']],
     ['a path', 'pathlib.PosixPath', ['cpathlib\nPosixPath\n', 'X', [1, 0, 0, 0], 'a', [0x85], 'R', '.']],
@@ -74,12 +84,20 @@ describe('the unpickler', () => {
   it.each([
     ['a member of an enum', new PyOpaque('m.Colour', '"red"'), ['cm\nColour\n', 'X', [3, 0, 0, 0], 'red', [0x85], 'R', '.']],
     ['one whose value is no plain one', new PyOpaque('m.Colour'), ['cm\nColour\n', 'K', 1, 'K', 2, [0x86, 0x85], 'R', '.']],
-    ['one as Python 3.11.2 writes it', new PyGlobal('m.Colour.RED'), ['c__builtin__\ngetattr\n', 'cm\nColour\n', 'X', [3, 0, 0, 0], 'RED', [0x86], 'R', '.']],
+    [
+      'one as Python 3.11.2 writes it',
+      new PyGlobal('m.Colour.RED'),
+      ['c__builtin__\ngetattr\n', 'cm\nColour\n', 'X', [3, 0, 0, 0], 'RED', [0x86], 'R', '.'],
+    ],
     [
       'one of a class within a class', new PyOpaque('m.Outer.In', '1'),
       ['c__builtin__\ngetattr\n', 'cm\nOuter\n', 'X', [2, 0, 0, 0], 'In', [0x86], 'R', 'K', 1, [0x85], 'R', '.'],
     ],
-    ['an instance of one', new PyOpaque('m.Outer.In'), ['c__builtin__\ngetattr\n', 'cm\nOuter\n', 'X', [2, 0, 0, 0], 'In', [0x86], 'R', ')', [0x81], '}', 'b', '.']],
+    [
+      'an instance of one',
+      new PyOpaque('m.Outer.In'),
+      ['c__builtin__\ngetattr\n', 'cm\nOuter\n', 'X', [2, 0, 0, 0], 'In', [0x86], 'R', ')', [0x81], '}', 'b', '.'],
+    ],
     ['a kind of deque', new PyDict('m.Queue'), ['cm\nQueue\n', ')', 'R', '(', 'K', 1, 'K', 2, 'e', '}', 'b', '.']],
   ] as const)('takes %s for what it is', (_what, expected, parts) => {
     const value = read(pickle(...parts));
@@ -87,7 +105,9 @@ describe('the unpickler', () => {
   });
 
   it('reads the items of a kind of OrderedDict, without its attributes', () => {
-    const value = read(pickle('cm\nWeights\n', ')', 'R', '(', 'K', 1, 'K', 2, 'K', 3, 'N', 'u', '}', 'K', 4, 'K', 5, 's', 'b', '.')) as PyDict<never>;
+    const value = read(pickle(
+      'cm\nWeights\n', ')', 'R', '(', 'K', 1, 'K', 2, 'K', 3, 'N', 'u', '}', 'K', 4, 'K', 5, 's', 'b', '.',
+    )) as PyDict<never>;
     expect(value.entries).toEqual([[1, 2], [3, null]]);
   });
 
@@ -111,7 +131,11 @@ describe('the unpickler', () => {
     ['a key without a value of an object', ['ca\nB\n', ')', [0x81], '(', 'K', 1, 'u', '.'], 'malformed-file'],
     ['attributes of a name', ['ca\nB\n', '}', 'b', '.'], 'unsupported'],
     ['a name of 257 characters', ['X', [1, 1, 0, 0], 'm'.repeat(257), 'X', [1, 0, 0, 0], 'a', [0x93], '.'], 'limit'],
-    ['a storage of an unknown type', ['(', 'X', [7, 0, 0, 0], 'storage', 'ctorch\nQInt8Storage\n', 'N', 'N', 'N', 't', 'Q', '.'], 'unsupported'],
+    [
+      'a storage of an unknown type',
+      ['(', 'X', [7, 0, 0, 0], 'storage', 'ctorch\nQInt8Storage\n', 'N', 'N', 'N', 't', 'Q', '.'],
+      'unsupported',
+    ],
     ['a call of a storage', ['ctorch\nFloatStorage\n', ')', 'R', '.'], 'unsupported'],
     ['a text opcode of protocol 0', ['I1\n', '.'], 'unsupported'],
     ['attributes of a list', [']', '}', 'b', '.'], 'unsupported'],

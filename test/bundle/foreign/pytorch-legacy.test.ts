@@ -5,7 +5,9 @@ import { expectTyped } from '../support.ts';
 import { expectVector, vector } from './support.ts';
 
 describe('PyTorch files of the form before 1.6', () => {
-  it.each(['state-dict-legacy.pt', 'views-legacy.pt', 'training-protocol4-legacy.pt', 'classes-protocol4-legacy.pt'])('%s: every tensor as torch holds it', (name) => {
+  it.each([
+    'state-dict-legacy.pt', 'views-legacy.pt', 'training-protocol4-legacy.pt', 'classes-protocol4-legacy.pt',
+  ])('%s: every tensor as torch holds it', (name) => {
     const read = readLegacyPytorch(vector(name));
     expectVector(name, read.tensors);
     expect(read.convention).toBe('pytorch');

@@ -40,7 +40,8 @@ describe("Hugging Face's ViT", () => {
   const graph = preset('vit', { input: [3, 8, 8], classes: 5, width: 4, depth: 2, heads: 2, patch: 4 });
   const block = (i: number): [string, readonly number[]][] => {
     const within = `vit.encoder.layer.${i}.`;
-    const dense = (name: string, out: number, inputs: number): [string, readonly number[]][] => [[`${within}${name}.weight`, [out, inputs]], [`${within}${name}.bias`, [out]]];
+    const dense = (name: string, out: number, inputs: number): [string, readonly number[]][] =>
+      [[`${within}${name}.weight`, [out, inputs]], [`${within}${name}.bias`, [out]]];
     const norm = (name: string): [string, readonly number[]][] => [[`${within}${name}.weight`, [4]], [`${within}${name}.bias`, [4]]];
     return [
       ...['query', 'key', 'value'].flatMap((name) => dense(`attention.attention.${name}`, 4, 4)), ...dense('attention.output.dense', 4, 4),
@@ -62,7 +63,9 @@ describe("Hugging Face's ViT", () => {
     const written = expectRoundTrip(graph, state, like);
     expect(shapesOf(written)).toEqual(shapesOf(like.tensors));
     for (const [part, name] of ['query', 'key', 'value'].entries()) {
-      expect(numbersOf(written.get(`vit.encoder.layer.1.attention.attention.${name}.weight`) as RawTensor)).toEqual([...qkv.subarray(16 * part, 16 * part + 16)]);
+      expect(numbersOf(
+        written.get(`vit.encoder.layer.1.attention.attention.${name}.weight`) as RawTensor,
+      )).toEqual([...qkv.subarray(16 * part, 16 * part + 16)]);
     }
   });
 
@@ -79,19 +82,24 @@ describe("Hugging Face's ViT", () => {
   });
 
   it('comes as a base with a pooler and without a head, and the pooler stays where it is', () => {
-    const base = new Map([...published(5)].flatMap(([name, tensor]) => (name.startsWith('vit.') ? [[name.slice('vit.'.length), tensor] as const] : [])));
+    const base = new Map([...published(5)].flatMap(([name, tensor]) => (name.startsWith('vit.')
+      ? [[name.slice('vit.'.length), tensor] as const]
+      : [])));
     const pooler = zeros([4, 4]);
     base.set('pooler.dense.weight', pooler).set('pooler.dense.bias', zeros([4]));
     const { state: read, report } = stateFromForeign(graph, pytorch(base), [], 'base.bin', { zeroHead: true });
     expect(read?.parameters.get('head.weight')?.data).toEqual(new Float32Array(20));
-    expect(report.ignored.map(({ from, kind, belongs }) => [from, kind, belongs])).toEqual([['pooler.dense.weight', 'unread', true], ['pooler.dense.bias', 'unread', true]]);
+    expect(report.ignored.map(({ from, kind, belongs }) => [from, kind, belongs])).toEqual([
+      ['pooler.dense.weight', 'unread', true], ['pooler.dense.bias', 'unread', true],
+    ]);
     const whole = published(5).set('vit.pooler.dense.weight', pooler);
     expect(stateToForeign(graph, state, pytorch(whole)).get('vit.pooler.dense.weight')).toBe(pooler);
   });
 
   it('is refused without a head, with what would do, and with no such advice for any other misfit', async () => {
     const without = (...names: string[]) => pytorch(new Map([...published(5)].filter(([name]) => !names.includes(name))));
-    const refusal = async (given: ForeignCheckpoint) => (await expectTyped(() => stateToForeign(graph, state, given, [], 'base.bin'), 'malformed-file')).message;
+    const refusal = async (given: ForeignCheckpoint) =>
+      (await expectTyped(() => stateToForeign(graph, state, given, [], 'base.bin'), 'malformed-file')).message;
     const advice = "base.bin: expected a file with the network's last layer, as that of the fine-tune has it, got one without head.";
     expect(await refusal(without('classifier.weight', 'classifier.bias'))).toBe(`${advice}weight, head.bias`);
     expect(await refusal(without('classifier.weight'))).toBe(`${advice}weight`);
@@ -127,7 +135,9 @@ it("turns Keras's kernels and the order of flattened images back", () => {
     metadata: new Map(),
     tensors: new Map([
       ['conv2d/kernel', zeros([height, width, inputs, out])], ['conv2d/bias', zeros([out])],
-      ...['gamma', 'beta', 'moving_mean', 'moving_variance'].map((name): [string, RawTensor] => [`batch_normalization/${name}`, zeros([out])]),
+      ...[
+        'gamma', 'beta', 'moving_mean', 'moving_variance',
+      ].map((name): [string, RawTensor] => [`batch_normalization/${name}`, zeros([out])]),
       ['dense/kernel', zeros([units, classes])], ['dense/bias', zeros([classes])],
     ]),
   };
@@ -145,7 +155,8 @@ it("turns Keras's kernels and the order of flattened images back", () => {
   const start = state.parameters.get('dense.weight')?.data[0] as number;
   for (let y = 0, at = 0; y < side; y++)
     for (let x = 0; x < side; x++)
-      for (let c = 0; c < out; c++) for (let o = 0; o < classes; o++, at++) expect(dense[at]).toBe(start + o * units + (c * side + y) * side + x);
+      for (let c = 0; c < out; c++)
+        for (let o = 0; o < classes; o++, at++) expect(dense[at]).toBe(start + o * units + (c * side + y) * side + x);
 });
 
 it('takes a head with other classes of Keras too, and by rules that do not turn it', () => {
@@ -153,7 +164,9 @@ it('takes a head with other classes of Keras too, and by rules that do not turn 
   const [out, inputs, height, width] = [2, 1, 3, 3];
   const tensors = new Map([
     ['conv2d/kernel', zeros([height, width, inputs, out])], ['conv2d/bias', zeros([out])],
-    ...['gamma', 'beta', 'moving_mean', 'moving_variance'].map((name): [string, RawTensor] => [`batch_normalization/${name}`, zeros([out])]),
+    ...[
+      'gamma', 'beta', 'moving_mean', 'moving_variance',
+    ].map((name): [string, RawTensor] => [`batch_normalization/${name}`, zeros([out])]),
     ['dense/kernel', zeros([8, 1000])], ['dense/bias', zeros([1000])],
   ]);
   const like: ForeignCheckpoint = { convention: 'keras', metadata: new Map(), tensors };
@@ -163,7 +176,9 @@ it('takes a head with other classes of Keras too, and by rules that do not turn 
 
   const torch = counted(torchGraph, 1);
   const { parameters, buffers } = parameterLayout(torchGraph);
-  const named = new Map([...parameters, ...buffers].map(({ name, shape }) => [name.replace('conv.', 'stem.'), zeros(name.startsWith('head.') ? [9, ...shape.slice(1)] : shape)]));
+  const named = new Map([...parameters, ...buffers].map(({ name, shape }) => [
+    name.replace('conv.', 'stem.'), zeros(name.startsWith('head.') ? [9, ...shape.slice(1)] : shape),
+  ]));
   const renamed = stateToForeign(torchGraph, torch, pytorch(named), [{ from: 'stem.*', to: 'conv.$1' }]);
   expect(renamed.get('head.weight')?.shape).toEqual([3, 8]);
   expect(numbersOf(renamed.get('stem.weight') as RawTensor)).toEqual([...(torch.parameters.get('conv.weight')?.data ?? [])]);
@@ -197,7 +212,12 @@ it('writes a copy as the network has the weight, whatever its original looks lik
   const tensors = new Map(parameterLayout(graph).parameters.map(({ name, shape }) => [name, zeros(shape)]));
   tensors.delete('transformer.wte.weight');
   const halves = new Map(tensors).set('wte.0', zeros([1, 2])).set('wte.1', zeros([2, 2])).set('lm_head.weight', zeros([3, 2]));
-  const joined = stateToForeign(graph, state, pytorch(halves), [{ from: 'wte.0', to: 'transformer.wte.weight', part: [0, 2] }, { from: 'wte.1', to: 'transformer.wte.weight', part: [1, 2] }]);
+  const joined = stateToForeign(
+    graph,
+    state,
+    pytorch(halves),
+    [{ from: 'wte.0', to: 'transformer.wte.weight', part: [0, 2] }, { from: 'wte.1', to: 'transformer.wte.weight', part: [1, 2] }],
+  );
   expect(numbersOf(joined.get('lm_head.weight') as RawTensor)).toEqual(weight);
   expect(numbersOf(joined.get('wte.1') as RawTensor)).toEqual(weight.slice(2));
   const turnedRule = { from: 'wte_t', to: 'transformer.wte.weight', transpose: [1, 0] };
@@ -231,7 +251,9 @@ describe('a base whose head is of another task', () => {
   it.each([['of 1000 classes', 1000], ['there is none', undefined], ['of as many classes', 4]] as const)('zeros it: %s', (_, classes) => {
     const { state, report } = stateFromForeign(graph, base(classes), [], 'base.pth', { zeroHead: true });
     expect(report.fits).toBe(true);
-    expect(report.ignored.map(({ from, kind }) => [from, kind])).toEqual(classes === undefined ? [] : [['fc.weight', 'replaced'], ['fc.bias', 'replaced']]);
+    expect(report.ignored.map(({ from, kind }) => [from, kind])).toEqual(
+      classes === undefined ? [] : [['fc.weight', 'replaced'], ['fc.bias', 'replaced']],
+    );
     expect([...(state?.parameters.keys() ?? [])]).toEqual(parameters.map(({ name }) => name));
     for (const { name, shape } of parameters) {
       const tensor = state?.parameters.get(name);
@@ -249,7 +271,9 @@ describe('a base whose head is of another task', () => {
 
   it('is told from a file that lacks more, under a prefix too', () => {
     const under = (prefix: string, lacking?: string) =>
-      pytorch(new Map([...base(undefined).tensors].flatMap(([name, tensor]) => (name === lacking ? [] : [[prefix + name, tensor] as const]))));
+      pytorch(
+        new Map([...base(undefined).tensors].flatMap(([name, tensor]) => (name === lacking ? [] : [[prefix + name, tensor] as const]))),
+      );
     for (const prefix of ['', 'module.']) {
       expect(fitsWithoutHead(graph, under(prefix))).toBe(true);
       expect(fitsWithoutHead(graph, under(prefix, 'layer1.0.conv1.weight'))).toBe(false);
@@ -263,7 +287,17 @@ describe('a base whose head is of another task', () => {
   });
 
   it('is not turned by rules that are for another size', () => {
-    const { report } = stateFromForeign(torchGraph, pytorch(new Map([...parameterLayout(torchGraph).parameters, ...parameterLayout(torchGraph).buffers].map(({ name, shape }) => [name, zeros(name === 'head.weight' ? [1000, 8] : shape)]))), [{ from: 'head.weight', to: 'head.weight', view: [3, 8] }], 'x', { zeroHead: true });
+    const { report } = stateFromForeign(
+      torchGraph,
+      pytorch(
+        new Map([
+          ...parameterLayout(torchGraph).parameters, ...parameterLayout(torchGraph).buffers,
+        ].map(({ name, shape }) => [name, zeros(name === 'head.weight' ? [1000, 8] : shape)])),
+      ),
+      [{ from: 'head.weight', to: 'head.weight', view: [3, 8] }],
+      'x',
+      { zeroHead: true },
+    );
     expect(report.fits).toBe(true);
   });
 

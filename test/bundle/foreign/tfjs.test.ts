@@ -91,7 +91,11 @@ describe('tfjs weights', () => {
   });
 
   it.each([
-    ['quantised codes', model([{ name: 'w', shape: [4], dtype: 'float32', quantization: { dtype: 'uint8', min: 0, scale: 1 } }]), 'unsupported'],
+    [
+      'quantised codes',
+      model([{ name: 'w', shape: [4], dtype: 'float32', quantization: { dtype: 'uint8', min: 0, scale: 1 } }]),
+      'unsupported',
+    ],
     ['strings', model([{ name: 'w', shape: [1], dtype: 'string' }]), 'unsupported'],
     ['more bytes than weights', model([{ name: 'w', shape: [1], dtype: 'bool' }]), 'malformed-file'],
     ['fewer bytes than weights', model([{ name: 'w', shape: [2], dtype: 'float32' }]), 'malformed-file'],
