@@ -1,10 +1,12 @@
 /**
- * What bench/workers.ts runs in each runtime: gradients of Conv8 at full width, or steps of its training, in one
- * worker, in two, and twice at once in one each, in turn.
+ * What bench/workers.ts runs in each runtime: gradients of Conv8 at full width, steps of its training, or a transfer of a
+ * ResNet-18, in one worker, in two, and (but for the transfer) twice at once in one each, in turn.
  */
 import { sha256Hex } from '../src/core/sha256.ts';
 import { imageSet } from '../src/data/image-set.ts';
-import { openCompute, openGradientWorkers, train, type GradientWorkers } from '../src/index.ts';
+import {
+  openCompute, openGradientWorkers, train, trajectoryFromStates, transfer, type GradientWorkers, type NetworkState,
+} from '../src/index.ts';
 import { initialise } from '../src/model/initialise.ts';
 import { preset } from '../src/model/presets.ts';
 import { startWorker } from '../test/hosts/fixtures/start-worker.ts';
@@ -16,7 +18,7 @@ export interface WorkersMeasurement {
   /** Wall milliseconds of each round. */
   readonly oneMs: readonly number[];
   readonly twoMs: readonly number[];
-  /** Two whole ones at once, which share nothing: what the machine has to give to two threads. */
+  /** Two whole ones at once, which share nothing: what the machine has to give to two threads. None of a transfer, which also matches. */
   readonly bothMs: readonly number[];
   /** Of all gradients or of the trained weights, with one worker and with two. */
   readonly sha256: readonly string[];
@@ -26,10 +28,10 @@ export interface WorkersJob {
   readonly code: string;
   readonly node: boolean;
   readonly rounds: number;
-  readonly training: boolean;
+  readonly what: 'gradient' | 'training' | 'transfer';
 }
 
-export async function run({ code, node, rounds, training }: WorkersJob): Promise<WorkersMeasurement> {
+export async function run({ code, node, rounds, what }: WorkersJob): Promise<WorkersMeasurement> {
   const graph = preset('conv8', { input: [3, 32, 32], classes: 10 });
   const count = 128;
   const inputs = Float32Array.from({ length: count * 3072 }, (_, i) => ((i * 7919) % 1009) / 1009);
@@ -52,9 +54,20 @@ export async function run({ code, node, rounds, training }: WorkersJob): Promise
     await openGradientWorkers(workers.slice(3)),
   ] as const;
   const sha256: string[] = [];
+  const resnet = preset('resnet18', { input: [3, 32, 32], classes: 10, width: 16, stem: 'cifar' });
+  const [before, after, target] = [1, 2, 3].map((seed) => initialise(compute.core, resnet, { seed })) as [NetworkState, NetworkState, NetworkState];
+  const source = trajectoryFromStates(resnet, [{ label: 'start', state: before }, { label: 'end', state: after }]);
   const milliseconds = async (pool: GradientWorkers, iterations = TRAINING_STEPS): Promise<number> => {
     const start = performance.now();
-    if (training) {
+    if (what === 'transfer') {
+      const { record } = await transfer({
+        source, target, data, method: 'fgmt', seed: 1, steps: 2, batchSize: 32, heldOutFraction: 0.5, compute, workers: pool,
+      });
+      const spent = performance.now() - start;
+      sha256.push(record.sha256);
+      return spent;
+    }
+    if (what === 'training') {
       const { record } = await train({
         graph, data, initial: state, seed: 1, iterations, batchSize: count, microBatch: 16, heldOutFraction: 0, checkpointEpochs: [],
         compute, workers: pool,
@@ -80,6 +93,7 @@ export async function run({ code, node, rounds, training }: WorkersJob): Promise
   for (let round = 0; round < rounds; round++) {
     oneMs.push(await milliseconds(pools[0]));
     twoMs.push(await milliseconds(pools[1]));
+    if (what === 'transfer') continue;
     const start = performance.now();
     await Promise.all([milliseconds(pools[0]), milliseconds(pools[2])]);
     bothMs.push(performance.now() - start);

@@ -162,6 +162,7 @@ export { lossKinds } from './gradient/loss.ts';
 export type { Loss } from './gradient/loss.ts';
 export type { Random } from './tensor/random.ts';
 export type { GradientEngine } from './gradient/engine.ts';
+export type { BatchStatistics } from './gradient/batch-statistics.ts';
 export type { GradientResult, Network, NetworkOptions, StatisticsEstimate } from './gradient/network.ts';
-export type { BatchStatistics, Trainer } from './gradient/trainer.ts';
+export type { Trainer } from './gradient/trainer.ts';
 export type { OptimiserSettings } from './gradient/optimiser.ts';

@@ -1,4 +1,4 @@
-/** How much of a gradient is computed at once, and in how many workers: `--micro-batch`, `--workers`. */
+/** How much of a gradient is computed at once, and in how many workers anything is: `--micro-batch`, `--workers`. */
 import { Worker } from 'node:worker_threads';
 import { openGradientWorkers } from '../index.ts';
 import type { GradientWorkers } from '../index.ts';
@@ -26,7 +26,7 @@ export const workerOptions = {
     metavar: 'N',
     minimum: 1,
     maximum: 64,
-    help: 'compute gradients in N threads; the same bytes (default: in this one)',
+    help: 'compute in N threads; the same bytes (default: in this one)',
   },
 } as const satisfies OptionSpecs;
 

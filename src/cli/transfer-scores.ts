@@ -3,7 +3,7 @@ import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { selectRows } from '../data/image-set.ts';
 import { evaluate } from '../index.ts';
-import type { Evaluation, Loss, ProgressEvent, TrajectoryBundle, TransferStep } from '../index.ts';
+import type { EvaluateOptions, Evaluation, ProgressEvent, TrajectoryBundle, TransferStep } from '../index.ts';
 import { outputClasses } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { formatCount, formatInteger, formatPercent } from '../report/text.ts';
@@ -32,6 +32,9 @@ export function remarkGuessingTarget(output: Output, graph: ModelGraph, heldOut:
   );
 }
 
+/** What is measured, and where. */
+type HowToScore = Required<Pick<EvaluateOptions, 'loss'>> & Pick<EvaluateOptions, 'workers'>;
+
 /** Images, and tokens of windows, that tell whether a source is what it is taken for. */
 const SOURCE_IMAGES = 1000;
 const SOURCE_TOKENS = 16_384;
@@ -42,17 +45,17 @@ const SOURCE_TOKENS = 16_384;
  * other heads it is that of a worse one (1.49 → 2.23 of one of 4 heads, taken to have 1), which no chance tells.
  */
 export async function scoreOfSource(
-  { compute, output, signal }: Context, bundle: TrajectoryBundle, to: string | undefined, data: DataSet, loss: Loss,
+  { compute, output, signal }: Context, bundle: TrajectoryBundle, to: string | undefined, data: DataSet, how: HowToScore,
 ): Promise<Evaluation> {
   const { graph } = bundle;
   const index = to === undefined ? bundle.checkpoints.length - 1 : checkpointNumber(bundle, 'to', to);
   const handle = await compute();
   const state = await bundle.readCheckpoint(index, signal);
   const scores: Evaluation[] = [];
-  for (const piece of piecesOf(data)) scores.push(await evaluate({ graph, state, data: piece, loss, compute: handle, signal }));
+  for (const piece of piecesOf(data)) scores.push(await evaluate({ graph, state, data: piece, ...how, compute: handle, signal }));
   const score = together(scores);
   if (isTokenSet(data)) {
-    const beside = hasPerplexity(data, loss) ? ` (perplexity ${perplexity(handle.core, score.loss).toFixed(2)})` : '';
+    const beside = hasPerplexity(data, how.loss) ? ` (perplexity ${perplexity(handle.core, score.loss).toFixed(2)})` : '';
     output.text(`source: a loss of ${score.loss.toFixed(4)}${beside} on ${formatCount(score.count / data.length, 'window')}\n`);
     return score;
   }
@@ -103,7 +106,7 @@ export async function testEvaluations(
   states: readonly NetworkState[],
   graph: ModelGraph,
   data: DataSet,
-  loss: Loss,
+  how: HowToScore,
 ): Promise<Three<Evaluation>> {
   const handle = await compute();
   const evaluations: Evaluation[] = [];
@@ -111,7 +114,7 @@ export async function testEvaluations(
     const before = evaluations.length * data.count;
     const onProgress = ({ done }: ProgressEvent): void =>
       output.progress('scoring on test images', before + done, states.length * data.count, {});
-    evaluations.push(await evaluate({ graph, state, data, loss, compute: handle, signal, onProgress }));
+    evaluations.push(await evaluate({ graph, state, data, ...how, compute: handle, signal, onProgress }));
   }
   const [target, naive, transferred] = evaluations as [Evaluation, Evaluation, Evaluation];
   return { target, naive, transferred };

@@ -30,10 +30,28 @@ export class BatchPieces implements Iterable<Batch> {
 
   /** What came before may be overwritten by the next. */
   *[Symbol.iterator](): Iterator<Batch> {
-    for (let piece = 0; piece * this.#size < this.count; piece++) {
-      const rows = this.#rows.subarray(piece * this.#size, (piece + 1) * this.#size);
-      yield this.#keeps ? (this.#kept[piece] ??= makeBatch(this.#set, rows)) : this.#passing.make(rows);
+    for (let piece = 0; piece < this.#pieces; piece++) yield this.#keeps ? this.#keep(piece) : this.#passing.make(this.#rowsOf(piece));
+  }
+
+  /** Up to `many` pieces that are there at the same time. */
+  *together(many: number): Generator<readonly Batch[]> {
+    for (let first = 0; first < this.#pieces; first += many) {
+      yield Array.from({ length: Math.min(many, this.#pieces - first) }, (_, i) =>
+        this.#keeps ? this.#keep(first + i) : makeBatch(this.#set, this.#rowsOf(first + i)),
+      );
     }
+  }
+
+  get #pieces(): number {
+    return Math.ceil(this.count / this.#size);
+  }
+
+  #rowsOf(piece: number): Int32Array {
+    return this.#rows.subarray(piece * this.#size, (piece + 1) * this.#size);
+  }
+
+  #keep(piece: number): Batch {
+    return (this.#kept[piece] ??= makeBatch(this.#set, this.#rowsOf(piece)));
   }
 }
 

@@ -11,7 +11,7 @@ import type { OptionNames } from '../core/options.ts';
 import type { Batch } from '../data/batch.ts';
 import { inferShapes, parameterLayout, parameterName, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
 import { sumOfOuterProducts, type NamedOuterProducts } from '../tensor/outer-products.ts';
-import { elementCount, type NamedTensors, type NetworkState, type Tensor, type WrittenState } from '../tensor/tensor.ts';
+import type { NamedTensors, NetworkState, WrittenState } from '../tensor/tensor.ts';
 import { requireOptimiser, type OptimiserSettings } from './optimiser.ts';
 import { HeapParameters } from './parameters.ts';
 import type { HeapBackend } from './backend.ts';
@@ -22,7 +22,8 @@ import { NetworkInputs, rowsOf, type StartedBatch, type StartedBatchArrays } fro
 import { compileProgram, type Program } from './program.ts';
 import { halvesOf, type Block } from './summation.ts';
 import { Tape, type TapeOptions } from './tape.ts';
-import { Trainer, type BatchStatistics } from './trainer.ts';
+import { StatisticsAverage, type BatchStatistics } from './batch-statistics.ts';
+import { Trainer } from './trainer.ts';
 
 export interface NetworkOptions {
   /**
@@ -63,6 +64,8 @@ export function factorableWeights(graph: ModelGraph): readonly string[] {
 /** Batch-norm statistics in the making. */
 export interface StatisticsEstimate {
   add(batch: Batch): void;
+  /** The next batch's, where they were computed elsewhere by `batchStatistics`. */
+  addFound(statistics: readonly BatchStatistics[]): void;
   /** The state with the statistics of what was added. */
   state(): NetworkState;
 }
@@ -231,31 +234,24 @@ export class Network implements Disposable {
    * @throws as `gradient`.
    */
   estimateStatistics(state: NetworkState): StatisticsEstimate {
-    const buffers = new Map<string, Tensor>(
-      this.layout.buffers.map(({ name, shape }) => [name, { shape, data: new Float32Array(elementCount(shape)) }]),
-    );
-    let batches = 0;
+    const average = new StatisticsAverage(this.layout);
     return {
-      add: (batch) => {
-        this.#inputs.require(batch);
-        const found: BatchStatistics[] = [];
-        this.#backend.scope(() => {
-          const parameters = new HeapParameters(this.#backend, this.layout, state);
-          const tape = this.#tape(this.#training, parameters, { record: false }, (statistics) => void found.push(statistics));
-          tape.forward(this.#inputs.upload(batch.inputs, batch.count)).dispose();
-        });
-        // Not before the whole pass has succeeded: of a batch that fails nothing may stay.
-        batches++;
-        for (const { node, rows, mean, variance } of found) {
-          averageInto(buffers, `${node}.running_mean`, mean, 1, 1 / batches);
-          averageInto(buffers, `${node}.running_var`, variance, rows / (rows - 1), 1 / batches);
-        }
-      },
-      state: () => {
-        if (batches === 0) throw new InvalidArgumentError({ field: 'batches', expected: 'at least one batch', got: 'none' });
-        return { parameters: state.parameters, buffers };
-      },
+      add: (batch) => average.add(this.batchStatistics(state, batch)),
+      addFound: (statistics) => average.add(statistics),
+      state: () => ({ parameters: state.parameters, buffers: average.buffers() }),
     };
+  }
+
+  /** Every batch norm's statistics of this batch, in the order of the graph. @throws as `gradient`. */
+  batchStatistics(state: NetworkState, batch: Batch): BatchStatistics[] {
+    this.#inputs.require(batch);
+    const found: BatchStatistics[] = [];
+    this.#backend.scope(() => {
+      const parameters = new HeapParameters(this.#backend, this.layout, state);
+      const tape = this.#tape(this.#training, parameters, { record: false }, (statistics) => void found.push(statistics));
+      tape.forward(this.#inputs.upload(batch.inputs, batch.count)).dispose();
+    });
+    return found;
   }
 
   /**
@@ -355,14 +351,5 @@ function addInOrder<Part>(parameters: HeapParameters, halves: readonly (readonly
 
 function meanFactors(parameters: HeapParameters, batches: number): NamedOuterProducts {
   return new Map([...parameters.factors].map(([name, parts]) => [name, sumOfOuterProducts(parts, 1 / batches)]));
-}
-
-/** buffer += (scale · value − buffer) · weight. */
-function averageInto(buffers: NamedTensors, name: string, values: Float32Array, scale: number, weight: number): void {
-  const { data } = buffers.get(name) as Tensor;
-  for (let c = 0; c < data.length; c++) {
-    const before = data[c] as number;
-    data[c] = before + ((values[c] as number) * scale - before) * weight;
-  }
 }
 

@@ -6,17 +6,8 @@ import type { ModelGraph, NodeOf, ParameterLayout } from '../model/graph.ts';
 import type { NamedTensors, NetworkState } from '../tensor/tensor.ts';
 import { Optimiser, type OptimiserSettings, type OptimiserState } from './optimiser.ts';
 import { HeapParameters } from './parameters.ts';
+import type { BatchStatistics } from './batch-statistics.ts';
 import type { HeapBackend } from './backend.ts';
-
-/** Statistics of one batch-norm node in one pass, over `rows` values a channel. */
-export interface BatchStatistics {
-  readonly node: string;
-  readonly rows: number;
-  /** [channels] */
-  readonly mean: Float32Array;
-  /** [channels], divided by `rows` (biased). */
-  readonly variance: Float32Array;
-}
 
 /** What a trainer needs of a network; the network makes its trainers, so it is not imported here. */
 export interface Trainable {

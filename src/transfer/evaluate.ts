@@ -1,5 +1,5 @@
 /** Loss and accuracy of a network on images, in pieces so that the host's event loop stays alive. */
-import { Breather } from '../core/breather.ts';
+import { Breather, breathe } from '../core/breather.ts';
 import { requireInteger } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -8,11 +8,13 @@ import type { DataSet } from '../data/data-set.ts';
 import type { Loss } from '../gradient/loss.ts';
 import type { Evaluation, Network } from '../gradient/network.ts';
 import type { StartedBatch } from '../gradient/network-inputs.ts';
+import type { Predictions } from '../gradient/predictions.ts';
+import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
-import { controlNames, requireData, requireParts, requireState } from './inputs.ts';
+import { controlNames, requireData, requireParts, requireState, requireWorkers } from './inputs.ts';
 import type { JobControl } from './progress.ts';
 import type { Stopwatch } from './timing.ts';
 
@@ -27,6 +29,8 @@ export interface EvaluateOptions extends JobControl {
   /** Default: softmax cross-entropy without label smoothing. */
   readonly loss?: Loss;
   readonly compute?: Compute;
+  /** Forward passes are computed in these at once; the result keeps its bytes. */
+  readonly workers?: GradientWorkers;
 }
 
 export const optionNames: OptionNames<EvaluateOptions> = {
@@ -37,6 +41,7 @@ export const optionNames: OptionNames<EvaluateOptions> = {
   batchSize: true,
   loss: true,
   compute: true,
+  workers: true,
 };
 
 /** Images a forward pass where the caller names no other number. */
@@ -49,14 +54,18 @@ export const EVALUATION_BATCH = 256;
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   requireParts(options, { graph: 'graph', state: 'state', data: 'data' });
   requireOptions('evaluate', options, optionNames);
-  const { graph, state, data } = options;
+  const { graph, state, data, workers } = options;
   const batchSize = requireInteger('batchSize', options.batchSize ?? EVALUATION_BATCH, 1);
   requireData(graph, data);
   requireState('state', graph, state);
-  const { engine } = await useCompute(options.compute);
+  const { core, engine } = await useCompute(options.compute);
+  requireWorkers(workers, core);
   using network = engine.compile(graph, options.loss === undefined ? {} : { loss: options.loss });
   const rows = Int32Array.from({ length: data.count }, (_, row) => row);
-  return evaluatePieces(network, state, new BatchPieces(data, rows, batchSize, false), options);
+  const pieces = new BatchPieces(data, rows, batchSize, false);
+  // One forward pass is shared by nobody.
+  if (workers === undefined || data.count <= batchSize) return evaluatePieces(network, state, pieces, options);
+  return evaluateInWorkers(workers, network, state, pieces, options);
 }
 
 /**
@@ -72,17 +81,54 @@ export async function evaluatePieces(
   onLogits?: (scores: Float32Array) => void,
 ): Promise<Evaluation> {
   const breather = new Breather(control.signal, 4);
-  let lossSum = 0;
-  let correct = 0;
-  let count = 0;
+  const sum = new EvaluationSum();
   for (const batch of pieces) {
     const run = () => network.evaluate(state, [batch], onLogits);
-    const part = stopwatch === undefined ? run() : stopwatch.measure('evaluation', run);
-    lossSum += part.loss * part.count;
-    correct += part.correct;
-    count += part.count;
-    control.onProgress?.({ stage: 'evaluate', done: count, total: pieces.count, detail: {} });
+    sum.add(stopwatch === undefined ? run() : stopwatch.measure('evaluation', run));
+    control.onProgress?.({ stage: 'evaluate', done: sum.count, total: pieces.count, detail: {} });
     await breather.pause();
   }
-  return { loss: lossSum / count, accuracy: correct / count, correct, count };
+  return sum.result();
+}
+
+/** As `evaluatePieces`, as many pieces at once as there are workers. */
+export async function evaluateInWorkers(
+  workers: GradientWorkers,
+  network: Network,
+  state: NetworkState,
+  pieces: BatchPieces,
+  control: JobControl,
+  stopwatch?: Stopwatch,
+  predictions?: Predictions,
+): Promise<Evaluation> {
+  const sum = new EvaluationSum();
+  for (const batches of pieces.together(workers.size)) {
+    const ask = () => workers.evaluations(network.graph, state, batches, network.options, predictions !== undefined);
+    const answers = await (stopwatch === undefined ? ask() : stopwatch.measureLater('evaluation', ask));
+    for (const { evaluation, predictions: classes } of answers) {
+      sum.add(evaluation);
+      if (classes !== undefined) predictions?.add(classes);
+    }
+    control.onProgress?.({ stage: 'evaluate', done: sum.count, total: pieces.count, detail: {} });
+    await breathe(control.signal);
+  }
+  return sum.result();
+}
+
+/** Evaluations of pieces as one of them all. */
+class EvaluationSum {
+  count = 0;
+  #loss = 0;
+  #correct = 0;
+
+  add({ loss, correct, count }: Evaluation): void {
+    this.#loss += loss * count;
+    this.#correct += correct;
+    this.count += count;
+  }
+
+  result(): Evaluation {
+    const { count } = this;
+    return { loss: this.#loss / count, accuracy: this.#correct / count, correct: this.#correct, count };
+  }
 }

@@ -123,10 +123,10 @@ export class FirstLayerLine implements Disposable {
     }));
   }
 
-  /** Batches of held-out rows as the target is scored on them at a step. */
-  startHeldOut(step: number, permutations: Permutations): (batch: DrawnBatch) => StartedBatch {
+  /** Batches of held-out rows as the target is scored on them at a step; undefined where nothing of them is known beforehand. */
+  startHeldOut(step: number, permutations: Permutations): ((batch: DrawnBatch) => StartedBatch) | undefined {
     const started = this.#heldOut;
-    if (started === undefined) return (batch) => batch;
+    if (started === undefined) return undefined;
     return (batch) => ({ ...batch, firstOutputs: started.target(this.#fractions[step] as number, permutations, batch) });
   }
 

@@ -2,8 +2,9 @@
 import { BatchPieces } from '../data/batch-pieces.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { StartedBatch } from '../gradient/network-inputs.ts';
+import { Predictions } from '../gradient/predictions.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import { EVALUATION_BATCH, evaluatePieces } from './evaluate.ts';
+import { EVALUATION_BATCH, evaluateInWorkers, evaluatePieces } from './evaluate.ts';
 import type { Evaluation } from './evaluate.ts';
 import type { DrawnBatch } from './started-rows.ts';
 import type { TransferContext } from './transfer-context.ts';
@@ -22,29 +23,28 @@ export async function scorer(
   sourceEnd: NetworkState,
 ): Promise<(state: NetworkState, start?: Start) => Promise<Score>> {
   if (heldOut.length === 0) return async () => ({});
-  const { network, stopwatch, signal, settings } = context;
+  const { network, workers, stopwatch, signal, settings } = context;
   const pieces = new BatchPieces(data, heldOut, EVALUATION_BATCH, true);
-  const evaluate = (state: NetworkState, start?: Start, onLogits?: (scores: Float32Array) => void): Promise<Evaluation> =>
-    evaluatePieces(network, state, start === undefined ? pieces : startedPieces(pieces, heldOut, start), { signal }, stopwatch, onLogits);
+  const evaluate = (state: NetworkState, start?: Start, predictions?: Predictions): Promise<Evaluation> => {
+    // What is known beforehand of a first layer is known here alone, and leaves little to do.
+    if (start !== undefined)
+      return evaluatePieces(network, state, startedPieces(pieces, heldOut, start), { signal }, stopwatch, predictions?.take);
+    if (workers === undefined) return evaluatePieces(network, state, pieces, { signal }, stopwatch, predictions?.take);
+    return evaluateInWorkers(workers, network, state, pieces, { signal }, stopwatch, predictions);
+  };
   if (settings.stopRule !== 'label-free') return async (state, start) => ({ heldOut: await evaluate(state, start) });
 
-  const { labelsPerInput, classes } = network;
   const predict = async (
     state: NetworkState, start?: Start,
-  ): Promise<{ readonly evaluation: Evaluation; readonly predictions: Int32Array }> => {
-    const predictions = new Int32Array(heldOut.length * labelsPerInput);
-    let at = 0;
-    const evaluation = await evaluate(state, start, (scores) => {
-      predictions.set(largestIndices(scores, classes), at);
-      at += scores.length / classes;
-    });
-    return { evaluation, predictions };
+  ): Promise<{ readonly evaluation: Evaluation; readonly classes: Int32Array }> => {
+    const predictions = new Predictions(network, heldOut.length);
+    return { evaluation: await evaluate(state, start, predictions), classes: predictions.classes };
   };
-  const { predictions: taught } = await predict(sourceEnd);
+  const { classes: taught } = await predict(sourceEnd);
   return async (state, start) => {
-    const { evaluation, predictions } = await predict(state, start);
+    const { evaluation, classes } = await predict(state, start);
     let agreeing = 0;
-    for (let row = 0; row < taught.length; row++) if (predictions[row] === taught[row]) agreeing++;
+    for (let row = 0; row < taught.length; row++) if (classes[row] === taught[row]) agreeing++;
     return { heldOut: evaluation, agreement: agreeing / taught.length };
   };
 }
@@ -61,18 +61,4 @@ function startedPieces(pieces: BatchPieces, rows: Int32Array, start: Start): Ite
       }
     },
   };
-}
-
-/** Index of the largest of each row of [count, classes]; the first among equals. */
-function largestIndices(logits: Float32Array, classes: number): Int32Array {
-  const count = logits.length / classes;
-  const indices = new Int32Array(count);
-  for (let row = 0; row < count; row++) {
-    let best = 0;
-    for (let c = 1; c < classes; c++) {
-      if ((logits[row * classes + c] as number) > (logits[row * classes + best] as number)) best = c;
-    }
-    indices[row] = best;
-  }
-  return indices;
 }

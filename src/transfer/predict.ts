@@ -11,7 +11,7 @@ import { EVALUATION_BATCH } from './evaluate.ts';
 import type { EvaluateOptions } from './evaluate.ts';
 import { controlNames, requireData, requireParts, requireState } from './inputs.ts';
 
-export type PredictOptions = Omit<EvaluateOptions, 'loss'>;
+export type PredictOptions = Omit<EvaluateOptions, 'loss' | 'workers'>;
 
 const optionNames: OptionNames<PredictOptions> = { ...controlNames, graph: true, state: true, data: true, batchSize: true, compute: true };
 

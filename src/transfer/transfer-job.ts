@@ -56,7 +56,10 @@ export interface TransferOptions extends TransferChoices, JobControl<TransferEve
   readonly resume?: ResumeOptions;
   /** Default: the one that calls without `compute` share in a realm, until `closeSharedCompute()`. */
   readonly compute?: Compute;
-  /** Gradients of source and target, and of their micro-batches, are computed in these at once; the result keeps its bytes. */
+  /**
+   * Gradients of source and target, and of their micro-batches, are computed in these at once, and so are the batch-norm statistics and
+   * scores of a step, batch by batch; the result keeps its bytes.
+   */
   readonly workers?: GradientWorkers;
 }
 

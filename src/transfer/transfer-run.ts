@@ -140,12 +140,23 @@ export class TransferRun {
    */
   async #reestimated(state: NetworkState, step: number): Promise<NetworkState> {
     const { settings, data, training } = this.#job;
-    const { network, stopwatch, signal } = this.#workings.context;
+    const { network, workers, stopwatch, signal } = this.#workings.context;
     if (state.buffers.size === 0) return state;
     const sampler = new BatchSampler(training, settings.batchSize, new Random(settings.seed, streams.statistics, step));
-    const batches = new PassingBatches(data);
     const estimate = network.estimateStatistics(state);
     const breather = new Breather(signal, 16);
+    if (workers !== undefined) {
+      for (let left = settings.statisticsBatches; left > 0; left -= workers.size) {
+        const batches = Array.from({ length: Math.min(left, workers.size) }, () => makeBatch(data, sampler.next()));
+        const found = await stopwatch.measureLater('evaluation', () =>
+          workers.batchStatistics(network.graph, state, batches, network.options),
+        );
+        for (const statistics of found) estimate.addFound(statistics);
+        await breather.pause();
+      }
+      return estimate.state();
+    }
+    const batches = new PassingBatches(data);
     for (let batch = 0; batch < settings.statisticsBatches; batch++) {
       stopwatch.measure('evaluation', () => estimate.add(batches.make(sampler.next())));
       await breather.pause();

@@ -51,6 +51,16 @@ describe('transfer', () => {
   });
 });
 
+it('evaluate gives the same scores with workers', async () => {
+  const score = (...more: string[]) =>
+    run('evaluate', 'tune.zip', '--data', 'a', '--part', 'train', '--batch-size', '16', '--json', ...more);
+  const [alone, threads] = [await score(), await score('--workers', '2')];
+  expect([alone.code, threads.code, threads.stderr]).toEqual([0, 0, '']);
+  const results = [alone, threads].map(({ stdout }) => jsonLines(stdout).filter(({ event }) => event === 'result'));
+  expect(results[0]?.length).toBeGreaterThan(1);
+  expect(results[1]).toEqual(results[0]);
+});
+
 describe('relaxed SIMD', () => {
   // The binary's own validity is the feature; Node 20 needs a flag for it.
   const old = process.versions.node.startsWith('20.');

@@ -248,7 +248,7 @@ describe('the way of a fine-tune', () => {
     ]);
     expect(await noted('--batch-size', '216')).toEqual(['']);
     expect(await noted('--workers', '3')).toEqual([
-      expect.stringMatching(/^note: --workers 3: without --micro-batch no more than two have work/),
+      expect.stringMatching(/^note: --workers 3: without --micro-batch gradients are work for two/),
       '',
     ]);
     expect(await noted('--workers', '3', '--micro-batch', '16')).toEqual(['']);

@@ -14,14 +14,21 @@ describe.each(hosts.filter((host) => host !== 'workerd'))('%s', (host) => {
   it.skipIf(!available && !requireAllHosts)('gives the same bytes without workers, with one, two and three', async () => {
     const node = host.startsWith('node');
     const { code } = await bundleModule(host, join(fixtures, `gradient-worker.${node ? 'node' : 'web'}.ts`));
-    const { startsRows, hashes, errors } = (await runInHost(host, join(fixtures, 'gradient-workers.ts'), { code, node })) as WorkersReport;
+    const report = (await runInHost(host, join(fixtures, 'gradient-workers.ts'), { code, node })) as WorkersReport;
+    const { startsRows, batches, hashes, errors } = report;
     expect(startsRows).toBe(true);
+    // Of three pools and two rules: three steps of four batches; three pieces of steps 0 to 3, and of the source where labels are not
+    // looked at. Five pieces of an evaluation. The rest are the errors'.
+    expect(batches).toEqual({ batchStatistics: 3 * 2 * 3 * 4 + 2, evaluations: 3 * (4 + 5) * 3 + 3 * 5 + 3 });
     expect(Object.keys(hashes)).toEqual([
       'conv in micro-batches',
       'mlp in factors',
       'language model',
       'resnet',
       'transfer',
+      'batch norms, held-out',
+      'batch norms, label-free',
+      'evaluation',
       'training',
       'after errors',
     ]);
@@ -35,6 +42,8 @@ describe.each(hosts.filter((host) => host !== 'workerd'))('%s', (host) => {
     expect(errors[1]).toMatch(/^InvalidArgumentError: options.factored\[0\]: /);
     expect(errors[2]).toMatch(/^InvalidArgumentError: message to workers\[1\]: expected plain records/);
     expect(errors[3]).toMatch(/^InvalidArgumentError: workers\[1\]: expected a Worker of this runtime/);
-    expect(errors[4]).toMatch(/^InvalidArgumentError: workers: expected an open pool/);
+    expect(errors[4]).toMatch(/^InvalidArgumentError: batch.labels\[0\]: expected a class below 5/);
+    expect(errors[5]).toMatch(/^InvalidArgumentError: options.factored\[0\]: /);
+    expect(errors[6]).toMatch(/^InvalidArgumentError: workers: expected an open pool/);
   });
 });

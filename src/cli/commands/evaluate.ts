@@ -1,4 +1,5 @@
 /** `trajport evaluate`: loss and accuracy of weights on images or text. */
+import { onlyDefined } from '../../core/only-defined.ts';
 import type { DataSet } from '../../data/data-set.ts';
 import { evaluate } from '../../index.ts';
 import type { TrajectoryBundle } from '../../index.ts';
@@ -16,6 +17,7 @@ import { lossOf, lossOptions } from '../loss-options.ts';
 import { givenTask, graphOf, modelOptions, refuseNetwork } from '../networks.ts';
 import type { ModelValues } from '../networks.ts';
 import { dataSummary, lossSummary } from '../summaries.ts';
+import { openWorkers, workerOptions } from '../parallel.node.ts';
 import { checkpointIndex, isBundle, openBundleFile, readWeights, refuseWithoutNetwork } from '../weights.node.ts';
 import { withTaskData } from '../task.ts';
 
@@ -30,6 +32,7 @@ const options = {
   part: { kind: 'choice', choices: ['test', 'train'], default: 'test', help: 'which part of the data' },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: one checkpoint only (default: all)' },
   'batch-size': { kind: 'integer', field: 'batchSize', metavar: 'N', minimum: 1, default: 256, help: 'images or windows a forward pass' },
+  ...workerOptions,
 } as const;
 
 export const evaluateCommand = defineCommand({
@@ -64,6 +67,7 @@ export const evaluateCommand = defineCommand({
     const loss = lossOf(values) ?? lossOfRecord(task?.training);
     const perplexed = hasPerplexity(data, loss);
     const { core } = await compute();
+    using workers = await openWorkers(values);
     output.text(`${dataSummary(data)}, ${values.part} part\nloss: ${lossSummary(loss)}\n`);
     const rows: string[][] = [];
     for await (const { label, graph, state } of opened === undefined
@@ -76,6 +80,7 @@ export const evaluateCommand = defineCommand({
         loss,
         batchSize: Math.min(values['batch-size'], data.count),
         compute: await compute(),
+        ...onlyDefined({ workers }),
         signal,
         onProgress: ({ done, total }) => output.progress(`evaluating ${label}`, done, total, {}),
       });

@@ -172,11 +172,12 @@ export const transferCommand = defineCommand({
     } satisfies Omit<TransferOptions, 'method'>;
     const loss = lossOf(values) ?? lossOfRecord(training);
     const perplexed = hasPerplexity(data, loss);
-    const source = await scoreOfSource(context, bundle, values.to, test ?? data, loss);
+    const scoring = { loss, ...onlyDefined({ workers }) };
+    const source = await scoreOfSource(context, bundle, values.to, test ?? data, scoring);
     const { result, naive } = await port(output, values, job, common, networks, perplexed);
     const scoringFrom = performance.now();
     const states = [networks.target, naive.state, result.state];
-    const scores = test === undefined ? undefined : await testEvaluations(context, states, graph, test, loss);
+    const scores = test === undefined ? undefined : await testEvaluations(context, states, graph, test, scoring);
     const testMs = performance.now() - scoringFrom;
     const written = await filesLike(values, networks.like, bundle, result.state);
     const ported: Ported = {
@@ -359,5 +360,5 @@ function remarkSplit(output: Output, bundlePath: string, values: Values, data: D
 
 function remarkIdleWorkers(output: Output, workers: number): void {
   if (workers > 2)
-    output.warn(`--workers ${workers}: without --micro-batch no more than two have work, one for the source and one for the target`);
+    output.warn(`--workers ${workers}: without --micro-batch gradients are work for two, source and target; the others only score steps`);
 }

@@ -5,10 +5,11 @@ import { InvalidArgumentError, KernelError } from '../../core/errors.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NamedOuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState } from '../../tensor/tensor.ts';
+import type { StartedBatchArrays } from '../network-inputs.ts';
 import type { NetworkOptions } from '../network.ts';
 import type { Run } from './dealing.ts';
 import { openPort, type NodePort, type Port, type WebPort } from './port.ts';
-import { errorOf, type Request, type Response } from './protocol.ts';
+import { errorOf, type BatchAnswer, type BatchQuestion, type Request, type Response } from './protocol.ts';
 
 /** What a run of blocks adds up to. */
 export interface Contribution {
@@ -56,22 +57,29 @@ export class Member {
     runs: readonly Run[],
     arrays: readonly NamedTensors[],
   ): Promise<Contribution>[] {
-    // Without memory to share, copied here and handed over: a structured clone copies on both sides, and the next
-    // worker starts only after this one's.
-    const own = shared ?? { parameters: copied(state.parameters, freshArray, arrays[0]), buffers: copied(state.buffers, freshArray) };
+    const own = shared ?? ownCopy(state, arrays[0]);
     const spare = shared === undefined ? [own.parameters, ...arrays.slice(1)] : arrays;
     const pieces = runs.map((run) => run.pieces);
-    const handedOver = [
-      ...(shared === undefined ? dataOf(own.buffers) : []),
-      ...spare.flatMap(dataOf),
-      ...pieces.flat(3).flatMap(({ inputs, labels, firstOutputs }) =>
-        firstOutputs === undefined ? [inputs, labels] : [inputs, labels, firstOutputs],
-      ),
-    ];
-    const transfer = handedOver.map(({ buffer }) => buffer as ArrayBuffer);
-    return this.#ask({ kind: 'gradient', graph, options, state: own, runs: pieces, spare }, runs.length, transfer) as Promise<
+    const stateArrays = shared === undefined ? dataOf(own.buffers) : [];
+    const handedOver = [...stateArrays, ...spare.flatMap(dataOf), ...pieces.flat(3).flatMap(batchArrays)];
+    return this.#ask({ kind: 'gradient', graph, options, state: own, runs: pieces, spare }, runs.length, handedOver) as Promise<
       Contribution & Response
     >[];
+  }
+
+  /** What each of those batches says by itself. @param batches are handed over. */
+  eachBatch(
+    question: BatchQuestion,
+    graph: ModelGraph,
+    options: NetworkOptions,
+    state: NetworkState,
+    shared: NetworkState | undefined,
+    batches: readonly StartedBatchArrays[],
+  ): Promise<BatchAnswer>[] {
+    const own = shared ?? ownCopy(state);
+    const stateArrays = shared === undefined ? [...dataOf(own.parameters), ...dataOf(own.buffers)] : [];
+    const handedOver = [...stateArrays, ...batches.flatMap(batchArrays)];
+    return this.#ask({ ...question, graph, options, state: own, batches }, batches.length, handedOver) as Promise<BatchAnswer & Response>[];
   }
 
   end(): void {
@@ -79,10 +87,10 @@ export class Member {
     this.#port.terminate();
   }
 
-  #ask(request: Request, answers: number, transfer: ArrayBuffer[] = []): Promise<Response>[] {
+  #ask(request: Request, answers: number, handedOver: readonly (Float32Array | Int32Array)[] = []): Promise<Response>[] {
     if (this.#failure !== undefined) return Array.from({ length: answers }, () => Promise.reject(this.#failure as Error));
     try {
-      this.#port.send(request, transfer);
+      this.#port.send(request, handedOver.map(({ buffer }) => buffer as ArrayBuffer));
     } catch (error) {
       // Nothing has been asked, so nothing is waited for.
       const got = error instanceof Error ? error.message : describe(error);
@@ -119,7 +127,18 @@ export class Member {
 
 const dataOf = (tensors: NamedTensors): Float32Array[] => [...tensors.values()].map(({ data }) => data);
 
+const batchArrays = ({ inputs, labels, firstOutputs }: StartedBatchArrays): (Float32Array | Int32Array)[] =>
+  firstOutputs === undefined ? [inputs, labels] : [inputs, labels, firstOutputs];
+
 const freshArray = (length: number): Float32Array => new Float32Array(length);
+
+/**
+ * Without memory to share, a state is copied here and handed over: a structured clone copies on both sides, and the next worker starts only
+ * after this one's.
+ */
+function ownCopy(state: NetworkState, arrays?: NamedTensors): NetworkState {
+  return { parameters: copied(state.parameters, freshArray, arrays), buffers: copied(state.buffers, freshArray) };
+}
 
 /** In `arrays` where they fit, else in fresh ones. */
 export function copied(tensors: NamedTensors, fresh: (length: number) => Float32Array, arrays?: NamedTensors): NamedTensors {

@@ -1,7 +1,7 @@
 /**
- * Gradients in several workers, the same bytes as in one thread. The unit of work is a micro-batch (a whole batch where there
- * are none); how they are dealt out depends on the number of workers, what is computed and in which order it is added
- * (`summation.ts`) does not.
+ * Gradients and evaluations in several workers, the same bytes as in one thread. The unit of work is a micro-batch (a whole batch where
+ * there are none, and in evaluations); how they are dealt out depends on the number of workers, what is computed and in which order it
+ * is added (`summation.ts`) does not.
  */
 import { requireCoreOptions } from '../../core/core.ts';
 import type { Arithmetic, CoreOptions } from '../../core/core.ts';
@@ -14,15 +14,23 @@ import { sumOfOuterProducts, type OuterProducts } from '../../tensor/outer-produ
 import type { NamedTensors, NetworkState, Tensor } from '../../tensor/tensor.ts';
 import { NetworkInputs, type StartedBatchArrays } from '../network-inputs.ts';
 import { networkOptionNames } from '../network.ts';
-import type { GradientResult, NetworkOptions } from '../network.ts';
+import type { BatchStatistics } from '../batch-statistics.ts';
+import type { Evaluation, GradientResult, NetworkOptions } from '../network.ts';
 import { requireLayout } from '../parameters.ts';
 import { Dealer, partsOf, type Run } from './dealing.ts';
 import { Member, copied, type Contribution } from './member.ts';
 import type { NodePort, WebPort } from './port.ts';
+import type { BatchAnswer, BatchQuestion } from './protocol.ts';
 
 export interface GradientJob {
   readonly state: NetworkState;
   readonly batches: readonly StartedBatchArrays[];
+}
+
+export interface EvaluatedBatch {
+  readonly evaluation: Evaluation;
+  /** [labels]; undefined where they were not asked for. */
+  readonly predictions: Int32Array | undefined;
 }
 
 export interface PoolOptions {
@@ -73,10 +81,8 @@ export class GradientWorkers implements Disposable {
    * @throws what `Network.gradient` throws; KernelError where a worker failed, after which the pool is of no use.
    */
   async gradients(graph: ModelGraph, jobs: readonly GradientJob[], options: NetworkOptions = {}): Promise<GradientResult[]> {
-    if (this.#closed) throw new InvalidArgumentError({ field: 'workers', expected: 'an open pool', got: 'a closed one' });
-    requireOptions('gradients', options, networkOptionNames);
+    this.#require('gradients', options);
     const { microBatch } = options;
-    if (microBatch !== undefined) requireInteger('options.microBatch', microBatch, 1);
     const dealer = new Dealer(this.size, jobs.length);
     // Before anything is asked of a worker: what one cannot read would come back without a name, or not at all.
     requireJobs(graph, jobs);
@@ -91,6 +97,70 @@ export class GradientWorkers implements Disposable {
     // By now every worker has read them.
     this.#sharedStates.push(...plans.flatMap(({ shared }) => shared ?? []));
     return results;
+  }
+
+  /**
+   * `Network.batchStatistics` of each batch, a batch a worker in turn. As many batches as workers are a good number: they are copied first.
+   * @throws as `gradients`.
+   */
+  async batchStatistics(
+    graph: ModelGraph,
+    state: NetworkState,
+    batches: readonly StartedBatchArrays[],
+    options: NetworkOptions = {},
+  ): Promise<(readonly BatchStatistics[])[]> {
+    this.#require('batchStatistics', options);
+    const answers = await this.#eachBatch({ kind: 'statistics' }, graph, state, batches, options);
+    return answers.map((answer) => (answer as BatchAnswer & { kind: 'statistics' }).statistics);
+  }
+
+  /**
+   * `Network.evaluate` of each batch by itself, as `batchStatistics`.
+   * @param predictions whether the predicted classes of each are wanted, too: of a row the first largest score.
+   * @throws as `gradients`.
+   */
+  async evaluations(
+    graph: ModelGraph,
+    state: NetworkState,
+    batches: readonly StartedBatchArrays[],
+    options: NetworkOptions = {},
+    predictions = false,
+  ): Promise<EvaluatedBatch[]> {
+    this.#require('evaluations', options);
+    return (await this.#eachBatch({ kind: 'evaluation', predictions }, graph, state, batches, options)) as (BatchAnswer & EvaluatedBatch)[];
+  }
+
+  /** A worker's batches go in one request. What one answers comes back in the order of batches. */
+  async #eachBatch(
+    question: BatchQuestion,
+    graph: ModelGraph,
+    state: NetworkState,
+    batches: readonly StartedBatchArrays[],
+    options: NetworkOptions,
+  ): Promise<BatchAnswer[]> {
+    requireJobs(graph, [{ state, batches }]);
+    const shared = Math.min(batches.length, this.size) > 1 ? this.#shared(state) : undefined;
+    const asked: Promise<BatchAnswer>[] = [];
+    for (const [w, member] of this.#members.entries()) {
+      const own = batches.filter((_, b) => b % this.size === w);
+      if (own.length === 0) continue;
+      const parts = own.flatMap((batch) => partsOf(batch, 0, batch.count));
+      for (const [i, answer] of member.eachBatch(question, graph, options, state, shared, parts).entries()) {
+        // The first error in the order of batches is reported; the others must not count as unhandled.
+        answer.catch(() => undefined);
+        asked[i * this.size + w] = answer;
+      }
+    }
+    const answers: BatchAnswer[] = [];
+    for (const answer of asked) answers.push(await answer);
+    if (shared !== undefined) this.#sharedStates.push(shared);
+    return answers;
+  }
+
+  #require(where: string, options: NetworkOptions): void {
+    if (this.#closed) throw new InvalidArgumentError({ field: 'workers', expected: 'an open pool', got: 'a closed one' });
+    requireOptions(where, options, networkOptionNames);
+    if (options.microBatch !== undefined) requireInteger('options.microBatch', options.microBatch, 1);
   }
 
   /** All runs of one job that a worker computes go in one request, so that the job's state is sent once. */

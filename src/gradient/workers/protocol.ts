@@ -13,7 +13,9 @@ import {
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NamedOuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState } from '../../tensor/tensor.ts';
-import type { NetworkOptions, PartRun } from '../network.ts';
+import type { BatchStatistics } from '../batch-statistics.ts';
+import type { StartedBatchArrays } from '../network-inputs.ts';
+import type { Evaluation, NetworkOptions, PartRun } from '../network.ts';
 
 export type Request =
   /** The first message: loads the core. */
@@ -28,7 +30,24 @@ export type Request =
       readonly runs: readonly PartRun[];
       /** Arrays for the gradients of the runs, as long as there are some: those of `state` among them, where it is this worker's own. */
       readonly spare: readonly NamedTensors[];
-    };
+    }
+  /** What each of some batches says by itself; answered one by one, in order. */
+  | (BatchQuestion & {
+      readonly graph: ModelGraph;
+      readonly options: NetworkOptions;
+      /** As of a gradient. */
+      readonly state: NetworkState;
+      readonly batches: readonly StartedBatchArrays[];
+    });
+
+export type BatchQuestion =
+  | { readonly kind: 'statistics' }
+  /** @property predictions whether they are wanted, too. */
+  | { readonly kind: 'evaluation'; readonly predictions: boolean };
+
+export type BatchAnswer =
+  | { readonly kind: 'statistics'; readonly statistics: readonly BatchStatistics[] }
+  | { readonly kind: 'evaluation'; readonly evaluation: Evaluation; readonly predictions: Int32Array | undefined };
 
 export type Response =
   | { readonly kind: 'open' }
@@ -38,6 +57,7 @@ export type Response =
       readonly gradients: NamedTensors;
       readonly factors: NamedOuterProducts;
     }
+  | BatchAnswer
   /** Of the last request: nothing more comes of it. */
   | { readonly kind: 'error'; readonly error: ErrorRecord };
 
@@ -57,7 +77,7 @@ export function errorRecord(error: unknown): ErrorRecord {
     return { code, field, expected, got, requestedBytes };
   }
   const got = error instanceof Error ? `${error.name}: ${error.message}` : describe(error);
-  return { code: 'kernel', field: 'worker', expected: 'a gradient', got, requestedBytes };
+  return { code: 'kernel', field: 'worker', expected: 'an answer', got, requestedBytes };
 }
 
 /** The typed error again, of the classes that a gradient throws. */

@@ -6,11 +6,12 @@ import type { NamedOuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors } from '../../tensor/tensor.ts';
 import { openGradientEngine, type GradientEngine } from '../engine.ts';
 import type { Network, NetworkOptions } from '../network.ts';
+import { Predictions } from '../predictions.ts';
 import { openPort, type NodePort, type WebPort } from './port.ts';
 import { errorRecord, type Request, type Response } from './protocol.ts';
 
 /**
- * Computes gradients for the pool that holds this worker. The whole of a worker's file is
+ * Computes gradients and evaluations for the pool that holds this worker. The whole of a worker's file is
  * `serveGradients(self)`, or in Node `serveGradients(parentPort)` with `parentPort` of `node:worker_threads`.
  * @throws InvalidArgumentError for something that is no worker's scope.
  */
@@ -36,6 +37,22 @@ export function serveGradients(scope: WebPort | NodePort): void {
           const factors = new Map([...shared].map(([name, own]) => [name, { ...own, right: own.right.slice() }]));
           answer({ kind: 'contribution', losses, gradients, factors }, buffersOf(gradients, factors));
         });
+        return;
+      }
+      case 'statistics': {
+        const network = networkOf(request.graph, request.options);
+        for (const batch of request.batches) {
+          answer({ kind: 'statistics', statistics: network.batchStatistics(request.state, batch) });
+        }
+        return;
+      }
+      case 'evaluation': {
+        const network = networkOf(request.graph, request.options);
+        for (const batch of request.batches) {
+          const predictions = request.predictions ? new Predictions(network, batch.count) : undefined;
+          const evaluation = network.evaluate(request.state, [batch], predictions?.take);
+          answer({ kind: 'evaluation', evaluation, predictions: predictions?.classes });
+        }
       }
     }
   };
