@@ -30,7 +30,8 @@ describe('gunzip', () => {
 
   test('name, comment, extra field and header checksum are passed over', async () => {
     const body = Buffer.concat([deflateRawSync(Buffer.from('abc')), Buffer.from([0xc2, 0x41, 0x24, 0x35, 3, 0, 0, 0])]);
-    const head = Buffer.from([0x1f, 0x8b, 8, 4 + 8 + 16 + 2, 0, 0, 0, 0, 0, 3, 2, 0, 7, 7, 0x61, 0, 0x62, 0x63, 0, 9, 9]);
+    const extra = Buffer.alloc(259);
+    const head = Buffer.from([0x1f, 0x8b, 8, 4 + 8 + 16 + 2, 0, 0, 0, 0, 0, 3, 3, 1, ...extra, 0x61, 0, 0x62, 0x63, 0, 9, 9]);
     expect(Buffer.from(await gunzip('x', Buffer.concat([head, body]))).toString()).toBe('abc');
   });
 
@@ -226,9 +227,10 @@ describe('imageSetFromCifar', () => {
 
 describe('readTar', () => {
   /** One ustar entry; the checksum is taken over the header with spaces in its own place. */
-  const entry = (name: string, content: string, type = '0', size = content.length): Buffer => {
+  const entry = (name: string, content: string, type = '0', size = content.length, folder = ''): Buffer => {
     const header = Buffer.alloc(512);
     header.write(name, 0);
+    header.write(folder, 345);
     header.write(size.toString(8).padStart(11, '0'), 124);
     header.write('        ', 148);
     header.write(type, 156);
@@ -236,7 +238,7 @@ describe('readTar', () => {
     header.write(header.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, '0') + '\0 ', 148);
     return Buffer.concat([header, Buffer.from(content), Buffer.alloc((512 - (content.length % 512)) % 512)]);
   };
-  const archive = Buffer.concat([entry('d/', '', '5'), entry('d/a', 'hello'), entry('d/b', 'x'.repeat(600)), Buffer.alloc(1024)]);
+  const archive = Buffer.concat([entry('d/', '', '5'), entry('d/a', 'hello'), entry('b', 'x'.repeat(600), '0', 600, 'd'), Buffer.alloc(1024)]);
 
   test('regular files by name', () => {
     const files = readTar('t', archive);

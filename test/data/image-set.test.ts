@@ -92,4 +92,9 @@ test('shrink averages whole blocks, half up', () => {
   expect([small.height, small.width]).toEqual([1, 1]);
   // Channel 0 of image 0: (0 + 1 + 3 + 4) / 4 = 2; channel 1: (6 + 7 + 9 + 10) / 4 = 8.
   expect([...small.images.subarray(0, 4)]).toEqual([2, 8, 42, 48]);
+  // Of four pixels a quarter, a half and three quarters.
+  const quarters = imageSet({
+    name: 'quarters', images: Uint8Array.of(0, 0, 0, 1, 0, 1, 1, 0, 1, 0, 1, 1), labels: Uint8Array.of(0), channels: 3, height: 2, width: 2,
+  });
+  expect([...shrink(quarters, 2).images]).toEqual([0, 1, 1]);
 });

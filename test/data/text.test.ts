@@ -1,5 +1,7 @@
-/** Text as tokens: against code points spelled out by hand, chunk borders, what is refused. */
+/** Text as tokens, and windows of these: against code points and tokens spelled out by hand, chunk borders, what is refused. */
 import { describe, expect, test } from 'vitest';
+import { makeBatch } from '../../src/data/data-set.ts';
+import { tokenSet, tokensFromBytes } from '../../src/data/token-set.ts';
 import { characterVocabulary, splitTokens, tokensFromCharacters } from '../../src/data/text.ts';
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -11,18 +13,19 @@ describe('characters', () => {
     expect([...tokensFromCharacters('t', utf8('a\u{1f600}b\né'), vocabulary)]).toEqual([1, 4, 2, 0, 3]);
   });
 
-  test('across the borders of chunks are whole, and a byte order mark is none', () => {
+  // The mark's three bytes move what follows behind the borders: without it both characters lie across one.
+  test.each(['', '\u{feff}'])('across the borders of chunks are whole, and a byte order mark is none: %j', (mark) => {
     const text = `${'a'.repeat(65_535)}é${'b'.repeat(65_534)}\u{1f600}a`;
     const vocabulary = characterVocabulary('v', utf8('éab\u{1f600}'));
-    const tokens = tokensFromCharacters('t', utf8(`\u{feff}${text}`), vocabulary);
+    const tokens = tokensFromCharacters('t', utf8(`${mark}${text}`), vocabulary);
     const expected = [...text].map((character) => vocabulary.indexOf(character.codePointAt(0) as number));
     expect(Buffer.compare(Buffer.from(tokens), Buffer.from(expected))).toBe(0);
   });
 
-  test('take two bytes where there are more than 256', () => {
-    const all = String.fromCodePoint(...Array.from({ length: 300 }, (_, i) => 0x4e00 + i));
+  test.each([[256, Uint8Array], [257, Uint16Array]])('of %i kinds are numbers of a %o', (length, numbers) => {
+    const all = String.fromCodePoint(...Array.from({ length }, (_, i) => 0x4e00 + i));
     const tokens = tokensFromCharacters('t', utf8(all), characterVocabulary('v', utf8(all)));
-    expect(tokens).toEqual(Uint16Array.from({ length: 300 }, (_, i) => i));
+    expect(tokens).toEqual(numbers.from({ length }, (_, i) => i));
   });
 
   test('that are strange, bytes that are no text and an empty vocabulary are refused', () => {
@@ -32,6 +35,27 @@ describe('characters', () => {
     expect(() => characterVocabulary('v', Uint8Array.of(97, 0xff))).toThrow(/v: expected UTF-8, got other bytes between 0 and 2/);
     expect(() => characterVocabulary('v', Uint8Array.of(97, 0xc3))).toThrow(/expected UTF-8/);
     expect(() => characterVocabulary('v', new Uint8Array(0))).toThrow(/at least one character/);
+  });
+});
+
+describe('a token set', () => {
+  test('has the windows whose last token has one behind it, labels one further', () => {
+    const set = tokenSet({ name: 't', tokens: Uint8Array.from({ length: 12 }, (_, i) => 10 + i), length: 4 });
+    // The twelfth token is the label of none: the third window would need a thirteenth.
+    expect(set.count).toBe(2);
+    const { inputs, labels } = makeBatch(set, [1, 0]);
+    expect([[...inputs], [...labels]]).toEqual([[14, 15, 16, 17, 10, 11, 12, 13], [15, 16, 17, 18, 11, 12, 13, 14]]);
+    expect(tokenSet({ name: 't', tokens: new Uint8Array(13), length: 4 }).count).toBe(3);
+    expect(() => makeBatch(set, [2])).toThrow(/rows\[0\]/);
+    expect(() => tokenSet({ name: 't', tokens: Uint8Array.of(1, 2), length: 2 })).toThrow(/at least 3 tokens/);
+    expect(() => tokenSet({ name: 't', tokens: Uint8Array.of(1, 2, 3), length: 2, vocabulary: 3 })).toThrow(/t\.tokens\[2\]/);
+  });
+
+  test('of u16 is read little-endian wherever its bytes begin', () => {
+    const bytes = Uint8Array.of(9, 1, 2, 0xff, 0x80).subarray(1);
+    expect(tokensFromBytes(bytes, 16)).toEqual(Uint16Array.of(0x0201, 0x80ff));
+    expect(tokensFromBytes(bytes, 8)).toBe(bytes);
+    expect(() => tokensFromBytes(bytes.subarray(1), 16)).toThrow(/two bytes a token/);
   });
 });
 

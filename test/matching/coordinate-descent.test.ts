@@ -92,8 +92,11 @@ function similarity(history: GradientHistory, group: number, perms: readonly Int
 }
 
 describe('similarity', () => {
-  test.each([false, true])('is the definition within 1e-6, normalised: %s', (normalise) => {
-    const pairs = pairsOf(chain, 3, 5);
+  // Norms' products of the last two lie on both sides of the official code's 1e-12, below which nothing is divided.
+  test.each([[false, 1], [true, 1], [true, 3e-6], [true, 3e-8]])('is the definition within 1e-6, normalised: %s, times %f', (normalise, scale) => {
+    const scaled = (tensors: Pair['target']): Pair['target'] =>
+      new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x) => x * scale) }]));
+    const pairs = pairsOf(chain, 3, 5).map(({ target, source }) => ({ target: scaled(target), source: scaled(source) }));
     const history = historyOf(chain, pairs, { normalise });
     const perms = randomPermutations(chain, 7);
     chain.groups.forEach(({ id, size }, group) => {
@@ -415,6 +418,30 @@ describe('GradientHistory', () => {
     const expected = objectiveOf(chain, pairs, result.permutations);
     expect(Math.abs(result.objective - expected)).toBeLessThan(1e-6 * Math.abs(expected));
     expect(result.largestDeviation).toBeLessThan(1e-6);
+  });
+
+  test('a similarity that has drifted is computed anew, and its group is solved again', () => {
+    const pairs = pairsOf(chain, 3, 9, true);
+    const truth = solveMatching(historyOf(chain, pairs), { start: identityPermutations(chain), random: random(1) }).permutations;
+    const history = historyOf(chain, pairs);
+    solveMatching(history, { start: truth, random: random(1) });
+    const { facts, arrays } = history.snapshot();
+    const anchors = facts.anchors.map((anchor) => ({ ...anchor, updates: 1 }));
+    const drifted = new Map([...arrays].map(([name, array]) => [
+      name, name.startsWith('anchor/') && name.endsWith('/matrix') ? array.map((x, i) => (i % 7 === 0 ? -20 * x : x)) : array,
+    ]));
+    const other = new GradientHistory(core, chain, { budgetBytes });
+    other.restore({ facts: { ...facts, anchors }, arrays: drifted });
+    const result = solveMatching(other, { start: truth, random: random(2) });
+    expect(result.largestDeviation).toBeGreaterThan(1e-3);
+    expect([result.converged, result.permutations]).toEqual([true, truth]);
+  });
+
+  test.each([{ absoluteTolerance: 1e30 }, { relativeTolerance: 1, absoluteTolerance: 0 }])('a gain within %o is taken and is no progress', (tolerances) => {
+    const history = historyOf(chain, pairsOf(chain, 3, 5));
+    const start = solveMatching(history, { start: identityPermutations(chain), random: random(1), maxSweeps: 1 });
+    const { sweeps, converged, objective } = solveMatching(history, { start: start.permutations, random: random(2), ...tolerances });
+    expect([sweeps, converged, objective > start.objective]).toEqual([1, true, true]);
   });
 
   test('a tie keeps the current permutation', () => {

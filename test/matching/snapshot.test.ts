@@ -1,13 +1,14 @@
 // A history restored from its snapshot goes on to the last bit, remembered similarities and codes included.
 import { afterAll, expect, test } from 'vitest';
 import { openCore } from '../../src/core/core.ts';
-import { MalformedFileError } from '../../src/core/errors.ts';
+import { MalformedFileError, OutOfMemoryError } from '../../src/core/errors.ts';
 import { solveMatching } from '../../src/matching/coordinate-descent.ts';
 import { GradientHistory } from '../../src/matching/history.ts';
 import { historySize } from '../../src/matching/history-size.ts';
 import { identityPermutations } from '../../src/matching/permutation.ts';
 import type { HistorySnapshot } from '../../src/matching/snapshot.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
+import { elementCount, type NamedTensors } from '../../src/tensor/tensor.ts';
 import { randomTensors, specOf } from './straightforward.ts';
 
 const core = await openCore();
@@ -80,8 +81,35 @@ test('what does not fit is refused, and the history is empty then', () => {
     expect(() => other.restore({ ...good, arrays: longer }), name).toThrow(MalformedFileError);
     expect(other.pairs).toBe(0);
   }
+  const beyond = good.facts.anchors.map((anchor) => ({ ...anchor, included: good.facts.pairs + 1 }));
+  expect(beyond.length).toBeGreaterThan(0);
+  expect(() => other.restore({ ...good, facts: { ...good.facts, anchors: beyond } })).toThrow(MalformedFileError);
+  expect(other.pairs).toBe(0);
   other.restore(good);
   expect(other.snapshot()).toEqual(good);
+});
+
+test('out of heap between two tensors nothing of the pair is left, and the history goes on as a new one', async () => {
+  using small = await openCore({ heapLimitBytes: 2 ** 24 });
+  const spec = specOf({ narrow: [[20, 'a'], [80, null]], wide: [[20, 'a'], [20_000, null]] });
+  const whole: NamedTensors = new Map([...spec.tensors].map(([name, { shape }]) => {
+    const data = Float32Array.from({ length: elementCount(shape) }, (_, i) => Math.sin(i * i));
+    return [name, { shape, data }];
+  }));
+  const narrow: NamedTensors = new Map([...whole].filter(([name]) => name === 'narrow'));
+  const [history, fresh] = [1, 2].map(() => new GradientHistory(small, spec, { budgetBytes: 2 ** 26 })) as [GradientHistory, GradientHistory];
+  // What is left has room for a gradient of the first tensor, and not for the 1.6 MB of the second.
+  for (let bytes = 2 ** 23; bytes >= 2 ** 19; bytes /= 2) {
+    try {
+      small.allocate(bytes, 'a test');
+    } catch (error) {
+      expect(error).toBeInstanceOf(OutOfMemoryError);
+    }
+  }
+  expect(() => history.add(whole, whole)).toThrow(OutOfMemoryError);
+  expect([history.pairs, history.squaredNorms, history.staticSimilarity(0)]).toEqual([0, 0, null]);
+  for (const one of [history, fresh]) one.add(narrow, narrow);
+  expect(history.staticSimilarity(0)).toEqual(fresh.staticSimilarity(0));
 });
 
 test('products that are gathered and not yet multiplied are kept as they are', () => {

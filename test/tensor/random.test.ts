@@ -68,6 +68,15 @@ describe('Random', () => {
     expect(new Random(3, streams.sweepOrder).below(2 ** 32)).toBe(new Random(3, streams.sweepOrder).u32());
   });
 
+  test('below throws away the words that would favour small results', () => {
+    const [random, plain] = [new Random(4, streams.split), new Random(4, streams.split)];
+    // Of a bound of three quarters of all words every fourth is thrown away.
+    const bound = 3 * 2 ** 30;
+    const words = Array.from({ length: 400 }, () => plain.u32()).filter((word) => word < bound);
+    expect(words.length).toBeLessThan(350);
+    expect(words.map(() => random.below(bound))).toEqual(words);
+  });
+
   test('uniform lies in [0, 1) with mean 1/2 and variance 1/12', () => {
     const random = new Random(11, streams.initialise);
     let sum = 0;

@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import { initialise, normalised, normalisedAsRecorded, openBundle, openCompute, transfer, writeBundle } from '../../src/index.ts';
 import type { ImageSet, NetworkState } from '../../src/index.ts';
+import { normalisationRecord } from '../../src/data/normalisation.ts';
 import { networks, quadrants } from './networks.ts';
 
 const graph = networks.mlp;
@@ -28,7 +29,8 @@ test('a transfer takes images as its bundle says that they were, and no others',
   await expect(port(images, training)).rejects.toMatchObject({
     code: 'invalid-argument', field: 'data', expected: expect.stringContaining('normalisedAsRecorded(images, source.training)'),
   });
-  await expect(port(normalised(images, mean, [0.25]), training)).rejects.toMatchObject({ field: 'data' });
+  for (const other of [normalised(images, mean, [0.25]), normalised(images, [0.5], std)])
+    await expect(port(other, training)).rejects.toMatchObject({ field: 'data' });
   expect(normalisedAsRecorded(images, null)).toBe(images);
 });
 
@@ -40,6 +42,11 @@ test('images of few grey levels are met with the byte as 1 that the bundle names
   expect(() => normalisedAsRecorded(images, { pixelMaximum: 16 })).toThrow(
     expect.objectContaining({ code: 'invalid-argument', field: 'images', expected: 'pixels of at most 16, as the bundle was trained on' }),
   );
+  // A bundle names the byte where all channels have it, and nothing is taken away.
+  const record = (scale: readonly number[], offset: readonly number[]): object => normalisationRecord(undefined, { ...few, scale, offset });
+  expect(record([1 / 16, 1 / 16], [0, 0])).toEqual({ pixelMaximum: 16 });
+  for (const [scale, offset] of [[[1 / 16, 1 / 17], [0, 0]], [[1 / 16, 1 / 16], [0, 0.5]], [[1 / 255], [0]], [[0.07], [0]]] as const)
+    expect(record(scale, offset)).toEqual({});
   // What a stranger's manifest may hold instead says nothing.
   for (const pixelMaximum of ['16', 0, -1, 300, 1.5, null]) expect(normalisedAsRecorded(images, { pixelMaximum })).toBe(images);
 });
