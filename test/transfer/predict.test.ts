@@ -28,7 +28,7 @@ describe.each(Object.entries(networks))('%s', (_, graph) => {
   });
 });
 
-test('of a language model it has every token, whose largest scores are those that evaluate counts', async () => {
+test('of a language model it has every token, whose largest scores and likelihoods are those that evaluate counts', async () => {
   const graph = preset('gpt2', { input: [6], classes: 11, width: 8, depth: 1, heads: 2 });
   const state = initialise(compute.core, graph, { seed: 1 });
   const tokens = tokenSet({ name: 'counting', tokens: Uint8Array.from({ length: 61 }, (_, i) => (i * i) % 11), length: 6, vocabulary: 11 });
@@ -40,7 +40,17 @@ test('of a language model it has every token, whose largest scores are those tha
     return own.indexOf(Math.max(...own));
   };
   const right = labels.reduce((sum, label, row) => sum + (largest(row) === label ? 1 : 0), 0);
-  expect(right).toBe((await evaluate({ graph, state, data: tokens, compute })).correct);
+  const negativeLog = (row: number): number => {
+    const own = [...scores.subarray(row * 11, row * 11 + 11)];
+    return Math.log(own.reduce((sum, score) => sum + Math.exp(score), 0)) - (own[labels[row] as number] as number);
+  };
+  const loss = labels.reduce((sum, _, row) => sum + negativeLog(row), 0) / labels.length;
+  // Whole, and in pieces of which the last is smaller.
+  for (const batchSize of [64, 4]) {
+    const evaluation = await evaluate({ graph, state, data: tokens, batchSize, compute });
+    expect([evaluation.correct, evaluation.count]).toEqual([right, labels.length]);
+    expect(evaluation.loss).toBeCloseTo(loss, 5);
+  }
 });
 
 test('refuses what evaluate refuses, and stops when asked to', async () => {

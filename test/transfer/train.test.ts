@@ -102,6 +102,10 @@ test('a batch of one, which batch norm over vectors has no variance for, is refu
   } as const;
   await expect(transfer({ ...port, method: 'naive' })).rejects.toMatchObject(refusal);
   await expect(transfer({ ...port, method: 'fgmt', statisticsBatches: 1, batchesPerStep: 2 })).rejects.toMatchObject(refusal);
+  // Two steps of GMT draw three batches of 32, the last of which is one; where they are fixed, two.
+  const gmt = { ...port, method: 'gmt', batchSize: 32, steps: 2, statisticsBatches: 1 } as const;
+  await expect(transfer(gmt)).rejects.toMatchObject({ field: 'batchSize' });
+  await expect(transfer({ ...gmt, gmtBatches: 'fixed' })).resolves.toMatchObject({ chosenStep: 2 });
   await expect(transfer({ ...port, method: 'fgmt', statisticsBatches: 1 })).resolves.toMatchObject({
     chosenStep: 1,
     counts: { gradients: 2, matchings: 1 },

@@ -4,6 +4,8 @@
  */
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { makeBatch } from '../../src/data/data-set.ts';
+import { selectRows } from '../../src/data/image-set.ts';
+import { splitRows } from '../../src/data/split.ts';
 import { Network } from '../../src/gradient/network.ts';
 import { historySize } from '../../src/matching/history-size.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
@@ -11,9 +13,11 @@ import { sequential } from '../../src/model/builder.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { inferShapes, type ModelGraph } from '../../src/model/graph.ts';
 import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
-import { getTensor } from '../../src/tensor/tensor.ts';
+import { getTensor, zeros } from '../../src/tensor/tensor.ts';
 import type { NamedTensors, NetworkState, Tensor } from '../../src/tensor/tensor.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
+import { Points } from '../../src/transfer/points.ts';
+import { predict } from '../../src/transfer/predict.ts';
 import { stateSha256 } from '../../src/transfer/record.ts';
 import { train } from '../../src/transfer/train.ts';
 import { trajectoryFromStates } from '../../src/transfer/trajectory.ts';
@@ -235,6 +239,19 @@ test('GMT along a real trajectory reads every checkpoint between the ends once, 
   expect(record.sha256).toBe((await transfer({ ...options, source: source.trajectory })).record.sha256);
 });
 
+test('of checkpoints on a real trajectory as many are kept as 32 MiB hold, and the others read at every pass', async () => {
+  const weights: NamedTensors = new Map([['w', zeros([3 * 2 ** 20])]]);
+  const reads: number[] = [];
+  const read = async (checkpoint: number): Promise<NamedTensors> => {
+    reads.push(checkpoint);
+    return new Map(weights);
+  };
+  const spec = { groups: [], tensors: new Map() };
+  using points = new Points({ core: compute.core, spec, target: weights, start: weights, end: weights, points: [0, 1, 2, 3], read, skip: () => false });
+  for (const step of [1, 2, 3, 1, 2, 3]) await points.pass(step, new Map());
+  expect(reads).toEqual([1, 2, 3, 3]);
+});
+
 test('the record names the schedule of a line, and none for a real trajectory, which has the spacing of its checkpoints', async () => {
   const source = await trained(networks.mlp, 1);
   const target = initialise(compute.core, networks.mlp, { seed: 2 });
@@ -248,13 +265,22 @@ test('stop rules keep the step they name', async () => {
   const graph = networks.mlp;
   const source = await trained(graph, 1);
   const target = initialise(compute.core, graph, { seed: 2 });
-  const run = (stopRule: 'held-out' | 'label-free') =>
-    transfer({ source: source.trajectory, target, data, method: 'fgmt', seed: 1, stopRule, compute });
+  const run = (stopRule: 'held-out' | 'label-free', split: Pick<TransferOptions, 'heldOutFraction' | 'heldOutSeed'> = {}) =>
+    transfer({ source: source.trajectory, target, data, method: 'fgmt', seed: 1, stopRule, compute, ...split });
   const heldOut = await run('held-out');
   const best = Math.max(...heldOut.steps.map((step) => step.heldOut?.accuracy ?? 0));
   expect(heldOut.steps[heldOut.chosenStep]?.heldOut?.accuracy).toBe(best);
   expect(best).toBeGreaterThan(heldOut.steps[0]?.heldOut?.accuracy ?? 1);
-  const free = await run('label-free');
+  // 280 rows are more than pass a network at once.
+  const free = await run('label-free', { heldOutFraction: 0.7, heldOutSeed: 9 });
+  const rows = splitRows(data.count, 0.7, 9).heldOut;
+  const [ported, taught] = await Promise.all([free.state, source.state].map(async (state) => {
+    const { data: scores } = await predict({ graph, state, data: selectRows(data, rows), compute });
+    return Array.from(rows, (_, i) => [...scores.subarray(4 * i, 4 * i + 4)]).map((own) => own.indexOf(Math.max(...own)));
+  })) as [number[], number[]];
+  const agreeing = ported.filter((label, i) => label === taught[i]).length;
+  expect(free.steps[free.chosenStep]?.agreement).toBe(agreeing / rows.length);
+  expect(agreeing).toBeLessThan(rows.length);
   expect(free.steps[free.chosenStep]?.agreement).toBe(Math.max(...free.steps.map((step) => step.agreement ?? 0)));
 });
 
