@@ -128,6 +128,29 @@ describe('what is touched', () => {
   });
 });
 
+test('what was decoded on the way to a checkpoint that could not be read is not taken for the one before', async () => {
+  // Of 250 kB each, so that the second last is not in the end that opening reads.
+  const graph = preset('mlp', { input: [200], widths: [300], classes: 10 });
+  const checkpoints = trajectory(graph, 4);
+  const bytes = await writeBundle({ graph, checkpoints });
+  const { offset } = [...(await openZip(memorySource(bytes))).entries.values()][2] as { readonly offset: number };
+  let works = true;
+  const source: RandomAccess = {
+    byteLength: bytes.byteLength,
+    read: async (from, length) => {
+      if (!works && from >= offset) throw new Error('connection reset');
+      return bytes.subarray(from, from + length);
+    },
+  };
+  using bundle = await openBundle(source);
+  const first = bitsOf(await bundle.readCheckpoint(0));
+  works = false;
+  await expect(bundle.readCheckpoint(2)).rejects.toThrow('connection reset');
+  expect(bitsOf(await bundle.readCheckpoint(0))).toEqual(first);
+  works = true;
+  expect(bitsOf(await bundle.readCheckpoint(2))).toEqual(bitsOf((checkpoints[2] as CheckpointContent).state));
+});
+
 test('every kind of source gives the same', async () => {
   const checkpoints = trajectory(mlp, 3);
   const bytes = await writeBundle({ graph: mlp, checkpoints });

@@ -72,6 +72,7 @@ describe('handler', () => {
   const handle = createTransferHandler({
     heapLimitBytes: 32 * 2 ** 20,
     maxDataBytes: 64 * 1024,
+    maxLabelsBytes: 32 * 1024,
     maxBundleBytes: 64 * 1024,
     maxTargetBytes: 16 * 1024,
     maxGradients: 100,
@@ -233,7 +234,7 @@ describe('handler', () => {
     ],
     ['batches without end', { options: options({ ...fine, batchesPerStep: 1e9 }) }, 422, 'options.batchesPerStep'],
     ['images that unpack to more than allowed', { images: gzipSync(new Uint8Array(2 ** 20)) }, 413, 'images'],
-    ['labels that unpack to more than allowed', { labels: gzipSync(new Uint8Array(2 ** 20)) }, 413, 'labels'],
+    ['labels that unpack to more than allowed', { labels: gzipSync(new Uint8Array(48 * 1024)) }, 413, 'labels'],
     [
       'an option with a constructor of its own',
       { options: '{"seed":{"constructor":{"name":{"toString":null,"valueOf":null}}}}' },

@@ -1,5 +1,8 @@
-/** What a request would cost is refused by what its solver takes. */
+/** What a request would cost is refused by what its solver takes, and by what it holds in memory. */
 import { expect, it } from 'vitest';
+import { LimitError } from '../../src/core/errors.ts';
+import { HeldBytes } from '../../src/edge/body.ts';
+import { Refusal } from '../../src/edge/refusal.ts';
 import { requireWork } from '../../src/edge/work.ts';
 import type { RequestOptions } from '../../src/edge/options.ts';
 import { plan } from '../../src/transfer/plan.ts';
@@ -26,4 +29,35 @@ it('counts the matchings of the solver that is asked for, to the operation', () 
     expect(operations({ solver, maxSweeps: 10_000 })).toBe(needed);
   }
   expect(ask(descent, {})).not.toThrow();
+});
+
+it('counts the checkpoints that GMT reads again on a real trajectory, up to the 32 MiB that are kept of them', () => {
+  const graph = preset('mlp', { input: [1, 28, 28], widths: [256, 256], classes: 10 });
+  const bytes = 4 * (784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10);
+  const held = (method: 'gmt' | 'fgmt', trajectory: 'real' | 'linear', checkpoints: number): number => {
+    const caps = { heapLimitBytes: 2 ** 25, maxGradients: 1e6, maxHistoryBytes: 0, maxFlops: 1e18 };
+    try {
+      requireWork(caps, { method, seed: 1, trajectory, steps: 10 }, { graph, checkpoints, images: 200 });
+    } catch (error) {
+      expect(error).toBeInstanceOf(LimitError);
+      return Number((error as LimitError).got);
+    }
+    throw new Error('not refused');
+  };
+  expect(held('gmt', 'real', 11) - held('gmt', 'linear', 11)).toBe(11 * bytes);
+  expect(held('gmt', 'real', 200) - held('gmt', 'linear', 200)).toBe(32 * 2 ** 20);
+  expect(held('fgmt', 'real', 11)).toBe(held('fgmt', 'linear', 11));
+});
+
+it('takes no more account of a body once its client has left, though its request never ends', () => {
+  const client = new AbortController();
+  using left = new HeldBytes(100, client.signal);
+  using next = new HeldBytes(100, new AbortController().signal);
+  left.resize(60);
+  expect(() => next.resize(50)).toThrow(Refusal);
+  client.abort();
+  expect(() => next.resize(100)).not.toThrow();
+  // What still comes of it is given up.
+  left.resize(80);
+  expect(() => next.resize(90)).not.toThrow();
 });
