@@ -102,3 +102,15 @@ test.each([0, 10])('one byte beyond the cap is refused, %i announced', async (ex
   expect((await read(of(100), 100, { expectedBytes }))?.length).toBe(100);
   expect(await read(of(101), 100, { expectedBytes })).toBeUndefined();
 });
+
+test('a watchdog that is done leaves no timer, which would keep a process alive', () => {
+  vi.useFakeTimers();
+  try {
+    const watchdog = new Watchdog(1000, undefined, 60_000);
+    expect(vi.getTimerCount()).toBe(2);
+    watchdog[Symbol.dispose]();
+    expect(vi.getTimerCount()).toBe(0);
+  } finally {
+    vi.useRealTimers();
+  }
+});

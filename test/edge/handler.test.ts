@@ -376,6 +376,13 @@ describe('handler', () => {
     expect((await strict(dripping)).status).toBe(408);
   });
 
+  it('refuses a manifest that unpacks to more than allowed', async () => {
+    const strict = createTransferHandler({ heapLimitBytes: 32 * 2 ** 20, maxManifestBytes: 300 });
+    expect(await problemOf(await strict(request({ ...inputs, options: options(fine) })))).toMatchObject({
+      status: 413, body: { error: 'LimitError', field: 'trajectory.json', expected: 'at most 300 bytes' },
+    });
+  });
+
   it('holds no more bytes of bodies than allowed, and forgets them with their requests', async () => {
     const narrow = createTransferHandler({ heapLimitBytes: 32 * 2 ** 20, maxIdleMs: 1000, maxHeldBytes: 256 * 1024 });
     const announced = narrow(unfinished(10, { 'content-length': `${200 * 1024}` }));

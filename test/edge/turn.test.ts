@@ -47,6 +47,20 @@ it('does not wait for a job that its client left, nor use the core it worked on 
   requirePlace(0);
 });
 
+it('is still in its turn where a job that was left settles late', async () => {
+  const client = new AbortController();
+  let settle = (): void => undefined;
+  const left = inTurn(() => new Promise<void>((resolve) => (settle = resolve)), client.signal);
+  await pause(1);
+  client.abort();
+  await inTurn(async () => {
+    await computeInTurn({});
+    settle();
+    await left;
+    await expect(useCompute(undefined)).rejects.toThrow('no open handle');
+  }, new AbortController().signal);
+});
+
 it('keeps the core of a client that leaves after its answer', async () => {
   const client = new AbortController();
   const core = await inTurn(async () => computeInTurn({}), client.signal);

@@ -49,6 +49,22 @@ it('counts the checkpoints that GMT reads again on a real trajectory, up to the 
   expect(held('fgmt', 'real', 11)).toBe(held('fgmt', 'linear', 11));
 });
 
+it('counts gradients as they are kept: exact where they fit the budget that is asked for, else as codes', () => {
+  const graph = preset('mlp', { input: [1, 28, 28], widths: [256, 256], classes: 10 });
+  const { history, codedHistory, batches } = plan({ graph, method: 'fgmt', images: 200 }).bytes;
+  expect(codedHistory).toBeLessThan(history);
+  const ask = (maxHistoryBytes: number, historyBudgetBytes?: number) => () =>
+    requireWork(
+      { heapLimitBytes: 2 ** 25, maxGradients: 1e6, maxHistoryBytes, maxFlops: 1e18 },
+      { method: 'fgmt', seed: 1, ...(historyBudgetBytes === undefined ? {} : { historyBudgetBytes }) },
+      { graph, checkpoints: 2, images: 200 },
+    );
+  for (const [needed, budget] of [[history, undefined], [history, history], [codedHistory, history - 1]] as const) {
+    expect(ask(needed + batches, budget)).not.toThrow();
+    expect(ask(needed + batches - 1, budget)).toThrow(LimitError);
+  }
+});
+
 it('takes no more account of a body once its client has left, though its request never ends', () => {
   const client = new AbortController();
   using left = new HeldBytes(100, client.signal);
@@ -60,4 +76,6 @@ it('takes no more account of a body once its client has left, though its request
   // What still comes of it is given up.
   left.resize(80);
   expect(() => next.resize(90)).not.toThrow();
+  // Alone, one may hold more than all together: it would never be taken else.
+  expect(() => next.resize(150)).not.toThrow();
 });
