@@ -170,6 +170,8 @@ describe('reading', () => {
     ['a tensor that is null', '{"a":null}', 0],
     ['a type in small letters', `{"a":${info(0, 4, '[1]', 'f32')}}`, 4],
     ['a type that Object.prototype has', `{"a":${info(0, 4, '[1]', 'constructor')}}`, 4],
+    ['more bytes than the shape has', `{"a":${info(0, 8, '[1]')}}`, 8],
+    ['fewer bytes than the shape has', `{"a":${info(0, 3, '[1]')}}`, 3],
     ['half a byte', `{"a":${info(0, 1, '[1]', 'F4')}}`, 1],
     ['metadata that is null', '{"__metadata__":null}', 0],
     ['metadata with a number', '{"__metadata__":{"a":1}}', 0],

@@ -299,9 +299,14 @@ describe('trainer', () => {
 describe('bad input is refused by name', () => {
   const state = randomState(mlp, 1);
   const good = randomBatch(mlp, 4, 2);
+  const tokens = preset('gpt2', { input: [3], classes: 5, width: 4, depth: 1, heads: 1 });
+  const ids = { inputs: Int32Array.of(1, 2, 3), labels: Int32Array.of(2, 3, 4), count: 1 };
   const cases: [string, () => unknown, RegExp][] = [
     ['no batches', () => engine.compile(mlp).gradient(state, []), /batches/],
     ['no images', () => engine.compile(mlp).evaluate(state, []), /batches/],
+    ['a label below zero', () => engine.compile(mlp).gradient(state, [{ ...good, labels: Int32Array.of(0, -1, 1, 0) }]), /labels\[1\]/],
+    ['a token below zero', () => engine.compile(tokens).logits(randomState(tokens, 1), { ...ids, inputs: Int32Array.of(1, -1, 2) }), /inputs\[1\]/],
+    ['a token beyond the vocabulary', () => engine.compile(tokens).logits(randomState(tokens, 1), { ...ids, inputs: Int32Array.of(1, 2, 5) }), /inputs\[2\]/],
     ['a label out of range', () => engine.compile(mlp).gradient(state, [{ ...good, labels: Int32Array.of(0, 1, 3, 0) }]), /labels\[2\]/],
     [
       'labels of another width',
@@ -357,6 +362,8 @@ describe('gradients in factors', () => {
       [2, 3, 2],
       [{ op: 'tokens' }, { op: 'flatten' }, { op: 'dense', name: 'linear1', out: 8 }],
     ),
+    // Written over the input on the heap, which is no longer what the caller holds.
+    'a rectifier of the input': sequential([6], [{ op: 'relu' }, { op: 'dense', name: 'linear1', out: 8 }]),
     'channels of one pixel': sequential([6, 1, 1], [{ op: 'flatten' }, { op: 'dense', name: 'linear1', out: 8 }]),
   };
   const factored = ['linear1.weight'];
