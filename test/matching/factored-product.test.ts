@@ -50,6 +50,8 @@ test('a tensor that comes whole and in factors is refused, and counted by neithe
 describe.each([false, true])('normalise %s', (normalise) => {
   test.each([
     ['the same inputs on both sides', products(9, 1), products(9, 2, products(9, 1).right)],
+    ['inputs of which the last number is another', products(9, 1), products(9, 2, products(9, 1).right.with(9 * width - 1, 20))],
+    ['as many other inputs', products(9, 1), products(9, 2)],
     ['other inputs, and another number of them', products(9, 1), products(13, 2)],
   ])('%s', (_, target, source) => {
     const options = { budgetBytes: 2 ** 24, normalise };
