@@ -201,6 +201,15 @@ function joined(op: 'multiply' | 'concat', left: readonly Layer[], right: readon
   return builder.build(builder.chain(join, [{ op: 'flatten' }, { op: 'dense', name: 'after', out: 4 }]));
 }
 
+/** A sum of two layers, one of which is also read before it: its gradient is added to where the other's still lies beneath it. */
+function readBefore(): ModelGraph {
+  const builder = new GraphBuilder([7]);
+  const [other, own] = ['other', 'own'].map((name) => builder.add({ op: 'dense', name, out: 5 }, builder.input)) as [string, string];
+  const early = builder.add({ op: 'dense', name: 'early', out: 3 }, own);
+  const join = builder.add({ op: 'concat' }, builder.add({ op: 'add' }, own, other), early);
+  return builder.build(builder.chain(join, [{ op: 'dense', name: 'after', out: 4 }]));
+}
+
 const scored = sequential([7], [{ op: 'dense', name: 'before', out: 9 }, { op: 'tanh' }, { op: 'dense', name: 'after', out: 4 }]);
 const lossCases: readonly GradientCase[] = [
   operation('loss: label smoothing', scored, { loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0.1 } }),
@@ -323,6 +332,7 @@ const otherCases: readonly GradientCase[] = [
       { op: 'relu' },
     ),
   ),
+  operation('add, of which one side is read before it, too', readBefore()),
   operation(
     'add of three branches',
     around([2, 5, 4], {
