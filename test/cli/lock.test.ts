@@ -133,6 +133,13 @@ it.skipIf(thisProcess().namespace === '').each([
   expect(readdirSync(directory)).toEqual([basename(temporary)]);
 });
 
+it('temporary files of another process that is still there stay', () => {
+  const [theirs, gone] = [process.ppid, 2 ** 22 + 1].map((pid) => `.out.${originHere()}.${pid}.0.tmp`) as [string, string];
+  for (const name of [theirs, gone]) writeFileSync(join(directory, name), '');
+  lockOutputs([output])[Symbol.dispose]();
+  expect(readdirSync(directory)).toEqual([theirs]);
+});
+
 describe('without hard links', () => {
   const linkless = (code: string, more: (real: FileSystem) => Partial<FileSystem> = () => ({})): (() => void) =>
     replaceFileSystem((real) => ({

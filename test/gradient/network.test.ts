@@ -322,6 +322,11 @@ describe('bad input is refused by name', () => {
     ['an empty batch', () => engine.compile(mlp).gradient(state, [{ ...good, count: 0 }]), /batch\.count/],
     ['a missing parameter', () => engine.compile(mlp).gradient({ ...state, parameters: new Map() }, [good]), /linear1\.weight/],
     ['a micro-batch of 0', () => engine.compile(mlp, { microBatch: 0 }), /microBatch/],
+    ...(['beta1', 'beta2'] as const).map((name): [string, () => unknown, RegExp] => [
+      // 1 − βᵗ would be 0, and every weight NaN after the first step.
+      `a ${name} of 1`, () => engine.compile(mlp).trainer(state, { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, [name]: 1 }),
+      new RegExp(`optimiser\\.${name}`),
+    ]),
     ['a negative weight decay', () => engine.compile(mlp).trainer(state, { kind: 'sgd', momentum: 0, weightDecay: -1 }), /weightDecay/],
     [
       'one value a channel',

@@ -45,5 +45,6 @@ describe.each(hosts.filter((host) => host !== 'workerd'))('%s', (host) => {
     expect(errors[4]).toMatch(/^InvalidArgumentError: batch.labels\[0\]: expected a class below 5/);
     expect(errors[5]).toMatch(/^InvalidArgumentError: options.factored\[0\]: /);
     expect(errors[6]).toMatch(/^InvalidArgumentError: workers: expected an open pool/);
+    expect(errors[7]).toMatch(/^KernelError: workers\[\d\]: expected a worker that answers, got the end of its pool/);
   });
 });
