@@ -105,5 +105,10 @@ it('never removes what is no resume point: refused before a new job, left with a
     expect(warnings).toEqual([`${other} is no resume point, and stays`]);
     expect(readdirSync(directory)).toEqual([basename(other)]);
     rmSync(other);
+    // An empty file is nobody's, and what a disk may leave of a point.
+    writeFileSync(other, '');
+    store.requireOwn();
+    store.remove();
+    expect(readdirSync(directory)).toEqual([]);
   }
 });

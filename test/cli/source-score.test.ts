@@ -50,6 +50,9 @@ it('is of windows from all of a text, its beginning and its end', async () => {
   expect(score.count).toBe(16_384);
   expect(Math.abs(score.accuracy - 0.5)).toBeLessThan(0.01);
   expect(score.text).toContain('on 2,048 windows');
+  // Never right, up to the label behind each stretch.
+  const ones = tokenSet({ name: 'ones', tokens: new Uint8Array(8 * windows + 1).fill(1), length: 8, vocabulary: 4 });
+  expect((await told(graph, state, ones)).accuracy).toBe(0);
   // No more than there are: as they are.
   const short = await told(
     graph, state, tokenSet({ name: 'short', tokens: tokens.subarray(4 * windows - 80, 4 * windows + 81), length: 8, vocabulary: 4 }),

@@ -69,6 +69,15 @@ describe('running out of memory', () => {
     trainer.step(randomBatch(graph, 3, 2), 0.1);
     expect(trainer.state()).not.toEqual(state);
   });
+  // 36 MB of weights of 64: not twice.
+  it.each([['moments', 'dense'], ['a filter in another order', 'conv2d']] as const)('leaves nothing of a trainer for whose %s there is no room', (_, op) => {
+    const out = 9e6;
+    const wide = sequential([1, 1, 1], op === 'dense' ? [{ op: 'flatten' }, { op, name: 'a', out, bias: false }] : [{ op, name: 'a', out, kernel: 1, bias: false }, { op: 'flatten' }]);
+    const parameters = new Map([['a.weight', { shape: op === 'dense' ? [out, 1] : [out, 1, 1, 1], data: new Float32Array(out) }]]);
+    const open = () => gradients.compile(wide).trainer({ parameters, buffers: new Map() }, { kind: 'sgd', momentum: 0, weightDecay: 0 });
+    expect(open).toThrow(OutOfMemoryError);
+    expect([gradients.memory.liveTensors, core.liveAllocations]).toEqual([0, 0]);
+  });
   it('throws out of a kernel (stock places the tensor at address 0)', () => {
     expect(() => tidy(() => void run('AddAlike', { x: values(9e6, 1), b: values(9e6, 2) }))).toThrow(OutOfMemoryError);
     expect(engine().memory().numTensors).toBe(0);
