@@ -5,6 +5,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { writeNpz } from '../../src/bundle/foreign/npz.ts';
 import { writeSafetensors } from '../../src/bundle/safetensors.ts';
@@ -106,6 +107,13 @@ it("counts the classes of CIFAR's files as ten, or as the network has fewer, unl
   expect(await classes(3, { networkClasses: 37 })).toBe(10);
   expect(await classes(12, { networkClasses: 37 })).toBe(13);
   expect(await classes(3, { networkClasses: 4, classes: 6 })).toBe(6);
+});
+
+it('reads a file that lies packed and unpacked side by side once', async () => {
+  const record = Uint8Array.from({ length: 3073 }, (_, i) => i % 10);
+  writeFileSync(join(directory, 'train-1.bin'), record);
+  for (const name of ['train-1.bin.gz', 'train-2.bin.gz']) writeFileSync(join(directory, name), gzipSync(record));
+  expect((await loadImages(directory, 'train', { seed: 1 }, () => Promise.reject(new Error('no need to compute')))).count).toBe(2);
 });
 
 describe('one file of arrays', () => {

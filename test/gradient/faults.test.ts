@@ -5,7 +5,7 @@ import { openCore, type Core } from '../../src/core/core.ts';
 import { InvalidArgumentError, OutOfMemoryError } from '../../src/core/errors.ts';
 import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
 import { run, runAll } from '../../src/gradient/kernels/support.ts';
-import { sequential } from '../../src/model/builder.ts';
+import { sequential, type Layer } from '../../src/model/builder.ts';
 import { normals, randomBatch, randomState } from './checks.ts';
 
 let core: Core;
@@ -70,12 +70,14 @@ describe('running out of memory', () => {
     expect(trainer.state()).not.toEqual(state);
   });
   // 36 MB of weights of 64: not twice.
-  it.each([['moments', 'dense'], ['a filter in another order', 'conv2d']] as const)('leaves nothing of a trainer for whose %s there is no room', (_, op) => {
-    const out = 9e6;
-    const wide = sequential([1, 1, 1], op === 'dense' ? [{ op: 'flatten' }, { op, name: 'a', out, bias: false }] : [{ op, name: 'a', out, kernel: 1, bias: false }, { op: 'flatten' }]);
-    const parameters = new Map([['a.weight', { shape: op === 'dense' ? [out, 1] : [out, 1, 1, 1], data: new Float32Array(out) }]]);
-    const open = () => gradients.compile(wide).trainer({ parameters, buffers: new Map() }, { kind: 'sgd', momentum: 0, weightDecay: 0 });
-    expect(open).toThrow(OutOfMemoryError);
+  const out = 9e6;
+  it.each<[string, number[], Layer[]]>([
+    ['moments', [out, 1], [{ op: 'flatten' }, { op: 'dense', name: 'a', out, bias: false }]],
+    ['a filter in another order', [out, 1, 1, 1], [{ op: 'conv2d', name: 'a', out, kernel: 1, bias: false }, { op: 'flatten' }]],
+  ])('leaves nothing of a trainer for whose %s there is no room', (_, filter, layers) => {
+    const wide = gradients.compile(sequential([1, 1, 1], layers));
+    const state = { parameters: new Map([['a.weight', { shape: filter, data: new Float32Array(out) }]]), buffers: new Map() };
+    expect(() => wide.trainer(state, { kind: 'sgd', momentum: 0, weightDecay: 0 })).toThrow(OutOfMemoryError);
     expect([gradients.memory.liveTensors, core.liveAllocations]).toEqual([0, 0]);
   });
   it('throws out of a kernel (stock places the tensor at address 0)', () => {

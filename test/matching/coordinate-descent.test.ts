@@ -93,7 +93,9 @@ function similarity(history: GradientHistory, group: number, perms: readonly Int
 
 describe('similarity', () => {
   // Norms' products of the last two lie on both sides of the official code's 1e-12, below which nothing is divided.
-  test.each([[false, 1], [true, 1], [true, 3e-6], [true, 3e-8]])('is the definition within 1e-6, normalised: %s, times %f', (normalise, scale) => {
+  test.each([
+    [false, 1], [true, 1], [true, 3e-6], [true, 3e-8],
+  ])('is the definition within 1e-6, normalised: %s, times %f', (normalise, scale) => {
     const scaled = (tensors: Pair['target']): Pair['target'] =>
       new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((x) => x * scale) }]));
     const pairs = pairsOf(chain, 3, 5).map(({ target, source }) => ({ target: scaled(target), source: scaled(source) }));
@@ -440,7 +442,9 @@ describe('GradientHistory', () => {
     expect([result.converged, result.permutations]).toEqual([true, truth]);
   });
 
-  test.each([{ absoluteTolerance: 1e30 }, { relativeTolerance: 1, absoluteTolerance: 0 }])('a gain within %o is taken and is no progress', (tolerances) => {
+  test.each([
+    { absoluteTolerance: 1e30 }, { relativeTolerance: 1, absoluteTolerance: 0 },
+  ])('a gain within %o is taken and is no progress', (tolerances) => {
     const history = historyOf(chain, pairsOf(chain, 3, 5));
     const start = solveMatching(history, { start: identityPermutations(chain), random: random(1), maxSweeps: 1 });
     const { sweeps, converged, objective } = solveMatching(history, { start: start.permutations, random: random(2), ...tolerances });

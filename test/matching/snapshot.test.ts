@@ -97,7 +97,8 @@ test('out of heap between two tensors nothing of the pair is left, and the histo
     return [name, { shape, data }];
   }));
   const narrow: NamedTensors = new Map([...whole].filter(([name]) => name === 'narrow'));
-  const [history, fresh] = [1, 2].map(() => new GradientHistory(small, spec, { budgetBytes: 2 ** 26 })) as [GradientHistory, GradientHistory];
+  const create = (): GradientHistory => new GradientHistory(small, spec, { budgetBytes: 2 ** 26 });
+  const [history, fresh] = [create(), create()];
   // What is left has room for a gradient of the first tensor, and not for the 1.6 MB of the second.
   for (let bytes = 2 ** 23; bytes >= 2 ** 19; bytes /= 2) {
     try {

@@ -3,7 +3,7 @@ import { getGradient } from '#tfjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { openGradientEngine, type GradientEngine } from '../../src/gradient/engine.ts';
-import { sequential, type Layer } from '../../src/model/builder.ts';
+import { GraphBuilder, sequential, type Layer } from '../../src/model/builder.ts';
 import { compileProgram } from '../../src/gradient/program.ts';
 import { footprints } from '../../src/model/activation-memory.ts';
 import { gradientCost } from '../../src/model/cost.ts';
@@ -34,6 +34,15 @@ describe('gradientCost', () => {
     const graph = (groups: number): ModelGraph => sequential([8, 6, 6], [{ op: 'conv2d', name: 'c', out: 8, kernel: 3, groups }]);
     expect(gradientCost(graph(4), 3).flops * 4).toBe(gradientCost(graph(1), 3).flops);
     expect(gradientCost(graph(8), 3).parameterElements).toBe(80);
+  });
+
+  test('a last layer that is the embedding costs two products backwards, as one of its own does', () => {
+    const builder = new GraphBuilder([6], 13);
+    const tied = gradientCost(builder.build(builder.chain(builder.input, [
+      { op: 'embedding', name: 'e', features: 8 }, { op: 'tied_dense', name: 'head', with: 'e' },
+    ])), 2);
+    const product = 2 * 2 * 6 * 8 * 13;
+    expect([tied.forwardFlops, tied.flops, tied.parameterElements]).toEqual([product, 3 * product, 8 * 13]);
   });
 
   test('a batch of no images is refused', () => {

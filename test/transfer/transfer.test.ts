@@ -247,7 +247,9 @@ test('of checkpoints on a real trajectory as many are kept as 32 MiB hold, and t
     return new Map(weights);
   };
   const spec = { groups: [], tensors: new Map() };
-  using points = new Points({ core: compute.core, spec, target: weights, start: weights, end: weights, points: [0, 1, 2, 3], read, skip: () => false });
+  const { core } = compute;
+  const ends = { target: weights, start: weights, end: weights };
+  using points = new Points({ core, spec, ...ends, points: [0, 1, 2, 3], read, skip: () => false });
   for (const step of [1, 2, 3, 1, 2, 3]) await points.pass(step, new Map());
   expect(reads).toEqual([1, 2, 3, 3]);
 });
