@@ -89,6 +89,19 @@ it('writes a model in parts, its kernels turned, and one for numpy', async () =>
   }
 });
 
+it('reads the file by the rules that the bundle was packed with, in transfer and in convert', async () => {
+  const own = new Map([...tensorsOf('v2.safetensors')].map(([name, tensor]) => [name.replace('linear', 'mine_'), tensor]));
+  writeFileSync(path('own.safetensors'), writeSafetensors(own));
+  writeFileSync(path('rules.json'), '[{ "from": "mine_**", "to": "linear$1" }]');
+  const files = ['own.safetensors', 'own2.safetensors'];
+  writeFileSync(path('own2.safetensors'), writeSafetensors(own));
+  expect(await run('pack', ...files, '--graph', 'tune.zip', '--rules', 'rules.json', '--out', 'ruled.zip')).toMatchObject({ code: 0 });
+  expect(await run('convert', 'v2.safetensors', 'back.safetensors', '--graph', 'ruled.zip', '--like', 'own.safetensors')).toMatchObject({ code: 0 });
+  // The two packed are the same, so a port moves nothing.
+  expect(await run('transfer', 'ruled.zip', ...how, '--like', 'own.safetensors', '--out', 'moved.safetensors')).toMatchObject({ code: 0 });
+  for (const name of ['back.safetensors', 'moved.safetensors']) expect([...tensorsOf(name)]).toEqual([...own]);
+});
+
 it('refuses a file of another network before it looks for data, and leaves nothing', async () => {
   writeFileSync(path('other.safetensors'), writeSafetensors(new Map([['linear1.weight', raw([2, 2])]])));
   const refused = ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'nowhere', '--out', 'new/never.safetensors'];
