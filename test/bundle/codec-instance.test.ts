@@ -162,6 +162,18 @@ describe('broken streams', () => {
     await expectTyped(() => inflate(stream, 0, crc), 'malformed-file');
   });
 
+  test('with a match that begins before the output, whatever lies there', async () => {
+    // Fixed codes: "a", then three bytes from `distance` back, then the end.
+    const match = (distance: 1 | 2): Uint8Array => {
+      const bits = `1${'10'}${'10010001'}${'0000001'}${distance === 1 ? '00000' : '00001'}${'0000000'}`.padEnd(32, '0');
+      return Uint8Array.from({ length: 4 }, (_, i) => Number.parseInt([...bits.slice(8 * i, 8 * i + 8)].toReversed().join(''), 2));
+    };
+    const a = 0x61;
+    expect(inflate(match(1), 4, crcOf(Uint8Array.of(a, a, a, a)))).toEqual(Uint8Array.of(a, a, a, a));
+    for (let stale = 0; stale < 256; stale++)
+      await expectTyped(() => inflate(match(2), 4, crcOf(Uint8Array.of(a, stale, a, stale))), 'malformed-file');
+  });
+
   test('10,000 mutations: an error or the same bytes, and never other than what zlib says', async () => {
     const next = generator(77);
     const small = deflateRawSync(sample('text', 600, 1));
