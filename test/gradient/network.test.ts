@@ -296,6 +296,25 @@ describe('trainer', () => {
   });
 });
 
+it('group norm of one large value everywhere is its offset: a variance that rounds below zero is none', () => {
+  const graph = sequential(
+    [2, 33, 31],
+    [{ op: 'group_norm', name: 'norm', groups: 1 }, { op: 'flatten' }, { op: 'dense', name: 'head', out: 3 }],
+  );
+  const state = randomState(graph, 1);
+  const [offset, bias, weight] = ['norm.bias', 'head.bias', 'head.weight'].map((name) => (state.parameters.get(name) as Tensor).data) as [
+    Float32Array, Float32Array, Float32Array,
+  ];
+  const expected = bias.map((b, row) => {
+    const own = weight.subarray(2046 * row, 2046 * (row + 1));
+    return own.reduce((sum, w, i) => sum + w * (offset[i < 1023 ? 0 : 1] as number), b);
+  });
+  for (const value of [9_999_991, 12_345_679, 16_777_213]) {
+    const scores = engine.compile(graph).logits(state, { inputs: new Float32Array(2046).fill(value), labels: Int32Array.of(0), count: 1 });
+    expect(relativeError(scores, expected), `${value}`).toBeLessThan(1e-5);
+  }
+});
+
 describe('bad input is refused by name', () => {
   const state = randomState(mlp, 1);
   const good = randomBatch(mlp, 4, 2);
