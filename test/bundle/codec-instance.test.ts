@@ -166,7 +166,7 @@ describe('broken streams', () => {
     // Fixed codes: "a", then three bytes from `distance` back, then the end.
     const match = (distance: 1 | 2): Uint8Array => {
       const bits = `1${'10'}${'10010001'}${'0000001'}${distance === 1 ? '00000' : '00001'}${'0000000'}`.padEnd(32, '0');
-      return Uint8Array.from({ length: 4 }, (_, i) => Number.parseInt([...bits.slice(8 * i, 8 * i + 8)].toReversed().join(''), 2));
+      return Uint8Array.from({ length: 4 }, (_, i) => Number.parseInt(Array.from(bits.slice(8 * i, 8 * i + 8)).toReversed().join(''), 2));
     };
     const a = 0x61;
     expect(inflate(match(1), 4, crcOf(Uint8Array.of(a, a, a, a)))).toEqual(Uint8Array.of(a, a, a, a));

@@ -96,7 +96,8 @@ it('reads the file by the rules that the bundle was packed with, in transfer and
   const files = ['own.safetensors', 'own2.safetensors'];
   writeFileSync(path('own2.safetensors'), writeSafetensors(own));
   expect(await run('pack', ...files, '--graph', 'tune.zip', '--rules', 'rules.json', '--out', 'ruled.zip')).toMatchObject({ code: 0 });
-  expect(await run('convert', 'v2.safetensors', 'back.safetensors', '--graph', 'ruled.zip', '--like', 'own.safetensors')).toMatchObject({ code: 0 });
+  const back = ['v2.safetensors', 'back.safetensors', '--graph', 'ruled.zip', '--like', 'own.safetensors'];
+  expect(await run('convert', ...back)).toMatchObject({ code: 0 });
   // The two packed are the same, so a port moves nothing.
   expect(await run('transfer', 'ruled.zip', ...how, '--like', 'own.safetensors', '--out', 'moved.safetensors')).toMatchObject({ code: 0 });
   for (const name of ['back.safetensors', 'moved.safetensors']) expect([...tensorsOf(name)]).toEqual([...own]);
