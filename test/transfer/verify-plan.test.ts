@@ -37,6 +37,13 @@ test('a network whose groups have two units or one is judged too', async () => {
   }
 });
 
+test('weights that are all alike prove nothing: no permutation moves them', async () => {
+  const { parameters, buffers } = initialise(compute.core, networks.mlp, { seed: 3 });
+  const state = { parameters: new Map([...parameters].map(([name, { shape, data }]) => [name, { shape, data: data.map(() => 0.1) }])), buffers };
+  const { passed, movedFraction, problems, largestOutputDifference } = await verify({ graph: networks.mlp, state, compute });
+  expect([passed, movedFraction, problems, largestOutputDifference]).toEqual([false, 0, [], 0]);
+});
+
 test('blocks that a draw leaves in place are swapped as wholes: two heads of one feature', async () => {
   const layers = [
     { op: 'tokens' }, { op: 'dense', name: 'projection', out: 6 }, { op: 'attention', heads: 2 }, { op: 'dense', name: 'out', out: 2 },
