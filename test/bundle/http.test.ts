@@ -164,6 +164,15 @@ describe('a fault on opening is an error of the network', () => {
     expect(error).toMatchObject({ field: `http://127.0.0.1:${port}/x.zip`, got: expect.stringContaining('ECONNREFUSED') });
   });
 
+  test('a whole file that came compressed may announce the length that it had on the wire', async () => {
+    const answer = (headers: Record<string, string>) => async () => new Response(bytes.slice(), { headers });
+    const length = `${bytes.byteLength - 1}`;
+    using bundle = await openBundle(url, { fetch: answer({ 'content-encoding': 'gzip', 'content-length': length }) });
+    expect(bundle.checkpoints.length).toBeGreaterThan(0);
+    const cut = await expectTyped(() => openBundle(url, { fetch: answer({ 'content-length': length }) }), 'network');
+    expect(cut.expected).toBe(`${length} bytes, as declared`);
+  });
+
   test('nothing of a signature comes out, whatever the runtime says', async () => {
     // As browsers and Node word it: the URL in the message, in the cause, in a field.
     const failure = Object.assign(new TypeError(`Failed to fetch ${url.href}`, { cause: new Error(url.href) }), { input: url.href });

@@ -49,6 +49,10 @@ describe('reading', () => {
     const data = new Uint8Array(8);
     new DataView(data.buffer).setFloat64(0, -1.5);
     expect([...rawToFloat32('x', readNpy(npy(header('()', "'>f8'"), data)))]).toEqual([-1.5]);
+    // Of a complex number each part by itself.
+    const [real, imaginary] = [Uint8Array.of(0x3f, 0x80, 0, 0), Uint8Array.of(0xc0, 0x20, 0, 0)];
+    const { bytes } = readNpy(npy(header('()', "'>c8'"), Uint8Array.of(...real, ...imaginary)));
+    expect(bytes).toEqual(floats(1, -2.5));
   });
 
   test.each<[string, string | Uint8Array]>([

@@ -114,3 +114,23 @@ test('a watchdog that is done leaves no timer, which would keep a process alive'
     vi.useRealTimers();
   }
 });
+
+test('a body that comes slowly but steadily is read to its end, however long that takes', async () => {
+  vi.useFakeTimers();
+  try {
+    let left = 5;
+    const body = new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        await new Promise((resolve) => void setTimeout(resolve, 800));
+        if (left-- === 0) controller.close();
+        else controller.enqueue(Uint8Array.of(left));
+      },
+    }, { highWaterMark: 0 });
+    using watchdog = new Watchdog(1000, undefined);
+    const reading = watchdog.readBody(body, 100).catch(String);
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(await reading).toEqual(Uint8Array.of(4, 3, 2, 1, 0));
+  } finally {
+    vi.useRealTimers();
+  }
+});

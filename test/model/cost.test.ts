@@ -34,6 +34,9 @@ describe('gradientCost', () => {
     const graph = (groups: number): ModelGraph => sequential([8, 6, 6], [{ op: 'conv2d', name: 'c', out: 8, kernel: 3, groups }]);
     expect(gradientCost(graph(4), 3).flops * 4).toBe(gradientCost(graph(1), 3).flops);
     expect(gradientCost(graph(8), 3).parameterElements).toBe(80);
+    const transposed = (groups: number): ModelGraph =>
+      sequential([8, 6, 6], [{ op: 'conv_transpose2d', name: 'c', out: 8, kernel: 3, groups }]);
+    for (const groups of [1, 4]) expect(gradientCost(transposed(groups), 3).forwardFlops).toBe((3 * 2 * 8 * 36 * 8 * 9) / groups);
   });
 
   test('a last layer that is the embedding costs two products backwards, as one of its own does', () => {
