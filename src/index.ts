@@ -36,7 +36,7 @@ export type { Compute } from './transfer/compute.ts';
 
 // Gradients in several workers
 export { openGradientWorkers } from './gradient/workers/pool.ts';
-export type { GradientJob, GradientWorkers, PoolOptions } from './gradient/workers/pool.ts';
+export type { EvaluatedBatch, GradientJob, GradientWorkers, PoolOptions } from './gradient/workers/pool.ts';
 export type { RowWriter, StartedBatch, StartedBatchArrays } from './gradient/network-inputs.ts';
 export { serveGradients } from './gradient/workers/serve.ts';
 export type { NodePort, WebPort } from './gradient/workers/port.ts';
