@@ -138,7 +138,7 @@ export class GradientWorkers implements Disposable {
     batches: readonly StartedBatchArrays[],
     options: NetworkOptions,
   ): Promise<BatchAnswer[]> {
-    requireJobs(graph, [{ state, batches }]);
+    requireJobs(graph, [{ state, batches }], () => '');
     const shared = Math.min(batches.length, this.size) > 1 ? this.#shared(state) : undefined;
     const asked: Promise<BatchAnswer>[] = [];
     for (const [w, member] of this.#members.entries()) {
@@ -251,17 +251,18 @@ export async function openGradientWorkers(workers: readonly (WebPort | NodePort)
   return new GradientWorkers(members, options.core?.arithmetic ?? 'strict');
 }
 
-function requireJobs(graph: ModelGraph, jobs: readonly GradientJob[]): void {
+/** @param place where an error's field says that job number `i` stands. */
+function requireJobs(graph: ModelGraph, jobs: readonly GradientJob[], place = (i: number): string => `jobs[${i}].`): void {
   const layout = parameterLayout(graph);
   const inputs = new NetworkInputs(graph);
   for (const [i, { state, batches }] of jobs.entries()) {
-    if (batches.length === 0) throw new InvalidArgumentError({ field: `jobs[${i}].batches`, expected: 'at least one batch', got: 'none' });
-    requireLayout(`jobs[${i}].state`, layout, state);
+    if (batches.length === 0) throw new InvalidArgumentError({ field: `${place(i)}batches`, expected: 'at least one batch', got: 'none' });
+    requireLayout(`${place(i)}state`, layout, state);
     for (const batch of batches) {
       inputs.require(batch);
       if (typeof batch.firstOutputs !== 'function') continue;
       throw new InvalidArgumentError({
-        field: `jobs[${i}].batches.firstOutputs`,
+        field: `${place(i)}batches.firstOutputs`,
         expected: 'a Float32Array, which a worker can be sent',
         got: 'a function',
       });
