@@ -64,7 +64,7 @@ export function factorableWeights(graph: ModelGraph): readonly string[] {
 /** Batch-norm statistics in the making. */
 export interface StatisticsEstimate {
   add(batch: Batch): void;
-  /** The next batch's, where they were computed elsewhere by `batchStatistics`. */
+  /** The next batch's, where they were computed elsewhere by `batchStatistics`. @throws InvalidArgumentError for another network's. */
   addFound(statistics: readonly BatchStatistics[]): void;
   /** The state with the statistics of what was added. */
   state(): NetworkState;

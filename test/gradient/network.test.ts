@@ -322,6 +322,16 @@ describe('bad input is refused by name', () => {
   const ids = { inputs: Int32Array.of(1, 2, 3), labels: Int32Array.of(2, 3, 4), count: 1 };
   const cases: [string, () => unknown, RegExp][] = [
     ['no batches', () => engine.compile(mlp).gradient(state, []), /batches/],
+    ['statistics of no batch norm', () => engine.compile(resnet).estimateStatistics(randomState(resnet, 1)).addFound([]), /statistics/],
+    [
+      'statistics of another network',
+      () => {
+        const narrower = preset('resnet-small', { input: [1, 8, 8], classes: 4, width: 2 });
+        const found = engine.compile(narrower).batchStatistics(randomState(narrower, 1), randomBatch(narrower, 4, 2));
+        engine.compile(resnet).estimateStatistics(randomState(resnet, 1)).addFound(found);
+      },
+      /statistics: expected those of each batch norm/,
+    ],
     ['no images', () => engine.compile(mlp).evaluate(state, []), /batches/],
     ['a label below zero', () => engine.compile(mlp).gradient(state, [{ ...good, labels: Int32Array.of(0, -1, 1, 0) }]), /labels\[1\]/],
     ...([['below zero', -1], ['beyond the vocabulary', 5]] as const).map(([where, token]): [string, () => unknown, RegExp] => [
