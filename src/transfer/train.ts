@@ -46,7 +46,8 @@ export interface TrainResult {
  * result shares no memory with them.
  * @throws InvalidArgumentError for options, shapes and labels that do not fit, UnsupportedError for `microBatch` with batch norm,
  *   NotFiniteError when loss or weights diverge, OutOfMemoryError at the heap's cap; of `resume` InvalidArgumentError for the
- *   point of another job, IntegrityError where none is whole, and what its store throws. Rejects with the signal's reason when aborted, after a last resume point.
+ *   point of another job, IntegrityError where none is whole, and what its store throws. Rejects with the signal's reason when
+ *   aborted, after a last resume point.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const job = readJob(options);

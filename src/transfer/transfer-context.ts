@@ -17,7 +17,7 @@ export interface TransferTools extends LineTools {
   readonly points: Points;
   /** What is known of drawn batches along the line. */
   readonly firstLayer: FirstLayerLine;
-  /** The caller's, for gradients. */
+  /** The caller's, for gradients, batch-norm statistics and scores. */
   readonly workers: GradientWorkers | undefined;
 }
 

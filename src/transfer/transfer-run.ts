@@ -134,9 +134,8 @@ export class TransferRun {
   }
 
   /**
-   * A shifted network's batch-norm statistics belong to neither parent: they are estimated anew, as in the official code. Their batches
-   * come
-   * from a stream of their own, so that they do not shift those of the gradients.
+   * A shifted network's batch-norm statistics belong to neither parent: they are estimated anew, as in the official code. Their
+   * batches come from a stream of their own, so that they do not shift those of the gradients.
    */
   async #reestimated(state: NetworkState, step: number): Promise<NetworkState> {
     const { settings, data, training } = this.#job;

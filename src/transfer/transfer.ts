@@ -51,9 +51,9 @@ export interface TransferResult {
  * result shares no memory with it.
  * @throws InvalidArgumentError for options and inputs that do not fit, UnsupportedError for a smaller `microBatch` with batch norm,
  *   NotFiniteError for NaN or infinite weights, of inputs or result, BudgetError when the gradient history cannot fit its
- *   budget, OutOfMemoryError at the heap's cap; of `resume`
- *   InvalidArgumentError for the point of another job, IntegrityError where none is whole, and what its store throws.
- *   Rejects with the signal's reason when aborted; the resume point of the last whole step stays.
+ *   budget, OutOfMemoryError at the heap's cap; of `resume` InvalidArgumentError for the point of another job, IntegrityError
+ *   where none is whole, and what its store throws. Rejects with the signal's reason when aborted; the resume point of the
+ *   last whole step stays.
  */
 export async function transfer(options: TransferOptions): Promise<TransferResult> {
   const stopwatch = new Stopwatch();
