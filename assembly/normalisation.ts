@@ -79,8 +79,7 @@ export abstract class Affine {
   @inline
   static gradientRow(
     dyPtr: usize, xPtr: usize, dxPtr: usize, far: usize, rowBytes: usize, meanPtr: usize, scalePtr: usize, offsetPtr: usize,
-    slopePtr: usize,
-    count: i32,
+    slopePtr: usize, count: i32,
   ): void {
     let at: usize = 0;
     for (; at + 16 <= rowBytes; at += 16) {

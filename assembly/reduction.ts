@@ -22,9 +22,10 @@ export function columnSumsF32(xPtr: usize, rows: i32, columns: i32, sumsPtr: usi
 }
 
 /**
- * Moments go by four rows at a time, one of each quarter of the rows, and the last rows one by one. From memory a pass waits less for what
- * it reads, above all for the addresses of its pages, than for one to come after another: four quarters read in order keep four on
- * their way. A square takes 0.4 ns, by halves 0.9, by four neighbouring rows 0.8; in the cache 0.27 each (the Xeon of docs/gradient.md).
+ * Moments go by four rows at a time, one of each quarter of the rows, and the last rows one by one. A pass over memory mostly waits,
+ * above all for the addresses of pages. Rows in sequence wait for one page after another; four quarters, each read in order, have
+ * four on their way. A square takes 0.4 ns, by halves 0.9, by four neighbouring rows 0.8; in the cache 0.27 each (the Xeon of
+ * docs/gradient.md).
  */
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 export abstract class Moments {
