@@ -29,7 +29,7 @@ export interface EvaluateOptions extends JobControl {
   /** Default: softmax cross-entropy without label smoothing. */
   readonly loss?: Loss;
   readonly compute?: Compute;
-  /** Forward passes are computed in these at once; the result keeps its bytes. */
+  /** Forward passes are computed in these at once, each of `batchSize` images of its own; the result keeps its bytes. */
   readonly workers?: GradientWorkers;
 }
 
