@@ -47,7 +47,7 @@ const isOurs = (symbol: ts.Symbol): boolean =>
  * one alone.
  */
 const workings = new Set([
-  'CheckpointLayout', 'Codec', 'CoreKernels', 'Declared', 'Evaluation', 'FactoredPair', 'HeapBackend', 'HeapParameters', 'HistorySnapshot',
+  'CheckpointLayout', 'Codec', 'CoreKernels', 'Declared', 'FactoredPair', 'HeapBackend', 'HeapParameters', 'HistorySnapshot',
   'KnownSources', 'MatchingLayout', 'Member', 'Method', 'OptimiserState', 'Padding', 'Pair', 'PairedTensor', 'PartRun', 'Plain', 'Pool',
   'Relaxed',
   'Required', 'Segment', 'SimilarityCache', 'StoredPair', 'Stream', 'TfjsBinary', 'Trainable', 'ZipReader',
