@@ -56,7 +56,8 @@ for (const host of chosen) {
   else
     console.log(
       `${host.padEnd(9)} one ${record.oneMs.toFixed(0)} ms  two ${record.twoMs.toFixed(0)} ms  ${ratio.toFixed(2)} ×` +
-      `${what === 'transfer' ? '' : ` (bar ${BAR}, two at once ${ceiling.toFixed(2)})`}  bytes ${same ? 'equal' : 'DIFFER'}  ${pass ? 'pass' : 'SHORT'}`,
+      `${what === 'transfer' ? '' : ` (bar ${BAR}, two at once ${ceiling.toFixed(2)})`}  bytes ${same ? 'equal' : 'DIFFER'}  ` +
+      `${pass ? 'pass' : 'SHORT'}`,
     );
 }
 if (short) process.exitCode = 1;

@@ -28,7 +28,6 @@ export const takenBeside: Readonly<Record<string, readonly Condition[]>> = {
   'gmt-batches': [{ option: 'method', values: /^(gmt|all)$/ }],
   'batches-per-step': [COMPUTES_GRADIENTS],
   'micro-batch': [COMPUTES_GRADIENTS],
-  workers: [COMPUTES_GRADIENTS],
   'history-budget': [MATCHES],
   freeze: [MATCHES],
   'normalise-terms': [MATCHES],

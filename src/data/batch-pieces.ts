@@ -30,19 +30,19 @@ export class BatchPieces implements Iterable<Batch> {
 
   /** What came before may be overwritten by the next. */
   *[Symbol.iterator](): Iterator<Batch> {
-    for (let piece = 0; piece < this.#pieces; piece++) yield this.#keeps ? this.#keep(piece) : this.#passing.make(this.#rowsOf(piece));
+    for (let piece = 0; piece < this.pieces; piece++) yield this.#keeps ? this.#keep(piece) : this.#passing.make(this.#rowsOf(piece));
   }
 
   /** Up to `many` pieces that are there at the same time. */
   *together(many: number): Generator<readonly Batch[]> {
-    for (let first = 0; first < this.#pieces; first += many) {
-      yield Array.from({ length: Math.min(many, this.#pieces - first) }, (_, i) =>
+    for (let first = 0; first < this.pieces; first += many) {
+      yield Array.from({ length: Math.min(many, this.pieces - first) }, (_, i) =>
         this.#keeps ? this.#keep(first + i) : makeBatch(this.#set, this.#rowsOf(first + i)),
       );
     }
   }
 
-  get #pieces(): number {
+  get pieces(): number {
     return Math.ceil(this.count / this.#size);
   }
 

@@ -62,10 +62,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   requireWorkers(workers, core);
   using network = engine.compile(graph, options.loss === undefined ? {} : { loss: options.loss });
   const rows = Int32Array.from({ length: data.count }, (_, row) => row);
-  const pieces = new BatchPieces(data, rows, batchSize, false);
-  // One forward pass is shared by nobody.
-  if (workers === undefined || data.count <= batchSize) return evaluatePieces(network, state, pieces, options);
-  return evaluateInWorkers(workers, network, state, pieces, options);
+  return evaluateShared(workers, network, state, new BatchPieces(data, rows, batchSize, false), options);
 }
 
 /**
@@ -91,9 +88,9 @@ export async function evaluatePieces(
   return sum.result();
 }
 
-/** As `evaluatePieces`, as many pieces at once as there are workers. */
-export async function evaluateInWorkers(
-  workers: GradientWorkers,
+/** As `evaluatePieces`, as many pieces at once as there are workers; a single piece is shared by nobody. */
+export async function evaluateShared(
+  workers: GradientWorkers | undefined,
   network: Network,
   state: NetworkState,
   pieces: BatchPieces,
@@ -101,6 +98,7 @@ export async function evaluateInWorkers(
   stopwatch?: Stopwatch,
   predictions?: Predictions,
 ): Promise<Evaluation> {
+  if (workers === undefined || pieces.pieces === 1) return evaluatePieces(network, state, pieces, control, stopwatch, predictions?.take);
   const sum = new EvaluationSum();
   for (const batches of pieces.together(workers.size)) {
     const ask = () => workers.evaluations(network.graph, state, batches, network.options, predictions !== undefined);

@@ -4,7 +4,7 @@ import type { DataSet } from '../data/data-set.ts';
 import type { StartedBatch } from '../gradient/network-inputs.ts';
 import { Predictions } from '../gradient/predictions.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import { EVALUATION_BATCH, evaluateInWorkers, evaluatePieces } from './evaluate.ts';
+import { EVALUATION_BATCH, evaluatePieces, evaluateShared } from './evaluate.ts';
 import type { Evaluation } from './evaluate.ts';
 import type { DrawnBatch } from './started-rows.ts';
 import type { TransferContext } from './transfer-context.ts';
@@ -29,8 +29,7 @@ export async function scorer(
     // What is known beforehand of a first layer is known here alone, and leaves little to do.
     if (start !== undefined)
       return evaluatePieces(network, state, startedPieces(pieces, heldOut, start), { signal }, stopwatch, predictions?.take);
-    if (workers === undefined) return evaluatePieces(network, state, pieces, { signal }, stopwatch, predictions?.take);
-    return evaluateInWorkers(workers, network, state, pieces, { signal }, stopwatch, predictions);
+    return evaluateShared(workers, network, state, pieces, { signal }, stopwatch, predictions);
   };
   if (settings.stopRule !== 'label-free') return async (state, start) => ({ heldOut: await evaluate(state, start) });
 

@@ -734,8 +734,8 @@ describe('exit codes', () => {
     ],
     [
       2,
-      ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--method', 'naive', '--workers', '2', '--data', 'b', '--out', 'x'],
-      '--workers is for --method fgmt, gmt, not for naive',
+      ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--method', 'naive', '--micro-batch', '4', '--data', 'b', '--out', 'x'],
+      '--micro-batch is for --method fgmt, gmt, not for naive',
     ],
     [2, ['train', '--data', 'a', '--store-seed', '--final', 'x'], '--store-seed goes with --out FILE'],
     [

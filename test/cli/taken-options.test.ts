@@ -29,7 +29,6 @@ const expected: Readonly<Record<string, Readonly<Record<string, readonly string[
   'gmt-batches': { method: ['gmt', 'all'] },
   'batches-per-step': { method: ['fgmt', 'gmt', 'all'] },
   'micro-batch': { method: ['fgmt', 'gmt', 'all'] },
-  workers: { method: ['fgmt', 'gmt'] },
   'history-budget': { method: ['fgmt', 'gmt', 'oracle', 'all'] },
   freeze: { method: ['fgmt', 'gmt', 'oracle', 'all'] },
   'normalise-terms': { method: ['fgmt', 'gmt', 'oracle'] },

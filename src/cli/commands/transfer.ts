@@ -275,7 +275,7 @@ function microBatchFor(
   const microBatch = microBatchOf(values, graph, values['batch-size'] ?? DEFAULT_BATCH_SIZE, output, () =>
     plan({ ...choices, graph, method: values.method, images: data.count, checkpoints: checkpoints.length, heapLimitBytes }).microBatch,
   );
-  if (microBatch === undefined) remarkIdleWorkers(output, values.workers ?? 0);
+  if (microBatch === undefined && (values.method === 'fgmt' || values.method === 'gmt')) remarkIdleWorkers(output, values.workers ?? 0);
   return microBatch;
 }
 
@@ -360,5 +360,5 @@ function remarkSplit(output: Output, bundlePath: string, values: Values, data: D
 
 function remarkIdleWorkers(output: Output, workers: number): void {
   if (workers > 2)
-    output.warn(`--workers ${workers}: without --micro-batch gradients are work for two, source and target; the others only score steps`);
+    output.warn(`--workers ${workers}: without --micro-batch gradients are work for two; the others only help with scores`);
 }
