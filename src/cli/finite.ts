@@ -24,9 +24,6 @@ export function remarkNotFinite(output: Output, path: string, tensors: ReadonlyM
   });
   const [first] = found;
   if (first === undefined) return;
-  output.warn(
-    `${path}: ${first.at} is ` +
-    `${first.value}${found.length === 1 ? '' : `, and so is a number of ${formatCount(found.length - 1, 'more tensor')}`}; no network ` +
-    `computes with that`,
-  );
+  const others = found.length === 1 ? '' : `, and so is a number of ${formatCount(found.length - 1, 'more tensor')}`;
+  output.warn(`${path}: ${first.at} is ${first.value}${others}; no network computes with that`);
 }

@@ -25,9 +25,8 @@ export const modelOptions = {
   width: {
     kind: 'number', field: 'width', metavar: 'X', minimum: 0,
     help:
-      'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet, convnext: channels of the first stage; vit, gpt2, ' +
-      'mixer: ' +
-      'features of a token',
+      'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet, convnext: channels of the first stage; ' +
+      'vit, gpt2, mixer: features of a token',
   },
   depth: { kind: 'integer', field: 'depth', metavar: 'N', minimum: 1, maximum: 256, help: 'vit, gpt2, mixer: blocks (default 12)' },
   heads: {

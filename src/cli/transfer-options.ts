@@ -14,9 +14,8 @@ export const transferOptions = {
     choices: transferMethods,
     default: 'gmt',
     help:
-      'fgmt (matches with 2 gradients a step), gmt (matches every pair anew at each step, so T + 1 gradients a step; best where the ' +
-      'published ' +
-      'comparisons differ), naive (plain shift), oracle (yardstick; needs --oracle-target)',
+      'fgmt (matches with 2 gradients a step), gmt (matches every pair anew at each step, so T + 1 gradients a step; ' +
+      'best where the published comparisons differ), naive (plain shift), oracle (yardstick; needs --oracle-target)',
   },
   steps: {
     kind: 'integer',
@@ -37,9 +36,8 @@ export const transferOptions = {
     kind: 'choice',
     choices: ['fresh', 'fixed'],
     help:
-      'gmt: new mini-batches for every pair at every step (default), or each point keeps its own (fixed: about half of the gradients, ' +
-      'kept in ' +
-      'memory)',
+      'gmt: new mini-batches for every pair at every step (default), or each point keeps its own ' +
+      '(fixed: about half of the gradients, kept in memory)',
   },
   'batches-per-step': {
     kind: 'integer',
@@ -72,9 +70,8 @@ export const transferOptions = {
     kind: 'choice',
     choices: solverNames,
     help:
-      'how each matching is solved: one descent (default), the best of five seeded ones, or Frank-Wolfe (1.3 to 5 times the transfer ' +
-      'for up to 1 % of the ' +
-      'objective)',
+      'how each matching is solved: one descent (default), the best of five seeded ones, or Frank-Wolfe ' +
+      '(1.3 to 5 times the transfer for up to 1 % of the objective)',
   },
   'max-sweeps': {
     kind: 'integer',
@@ -112,9 +109,8 @@ export const scoringOptions = {
   'stop-rule': {
     kind: 'choice', field: 'stopRule', choices: stopRules,
     help:
-      'which step is kept: best on the held-out images (default; by accuracy, then loss, text by loss alone), agreeing most with the ' +
-      'source ' +
-      '(label-free), or the last, which scores the steps all the same to show them',
+      'which step is kept: best on the held-out images (default; by accuracy, then loss, text by loss alone), ' +
+      'agreeing most with the source (label-free), or the last, which scores the steps all the same to show them',
   },
   'statistics-batches': {
     kind: 'integer', field: 'statisticsBatches', metavar: 'N', minimum: 1, maximum: limits.stepBatches,

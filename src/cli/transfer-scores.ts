@@ -26,9 +26,8 @@ function isByChance(accuracy: number, graph: ModelGraph): boolean {
 export function remarkGuessingTarget(output: Output, graph: ModelGraph, heldOut: TransferStep['heldOut']): void {
   if (heldOut === undefined || !isByChance(heldOut.accuracy, graph)) return;
   output.warn(
-    `the target is right on ${formatPercent(heldOut.accuracy)} % of what is held out, about as often as by chance: where its last ` +
-    `layer is of another task, ` +
-      '--zero-head ports better',
+    `the target is right on ${formatPercent(heldOut.accuracy)} % of what is held out, about as often as by chance: ` +
+      'where its last layer is of another task, --zero-head ports better',
   );
 }
 
@@ -62,8 +61,8 @@ export async function scoreOfSource(
   output.text(`source: ${formatPercent(score.accuracy)} % right on ${formatInteger(score.count)} images\n`);
   if (isByChance(score.accuracy, graph))
     output.warn(
-      'the source is right about as often as by chance: its heads, patch, classes or pixels (--pixel-mean) may not be those of its ' +
-      'training',
+      'the source is right about as often as by chance: ' +
+        'its heads, patch, classes or pixels (--pixel-mean) may not be those of its training',
     );
   return score;
 }

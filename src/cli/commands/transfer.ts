@@ -73,9 +73,8 @@ const options = {
     ...headOptions['zero-head'],
     field: 'zeroHead',
     help:
-      'begin with zeros as last layer, in the target and in the trajectory (default where the bundle was packed so): for a fine-tune ' +
-      'on another task ' +
-      'than that of the bases, also of bases with another number of classes or without a head',
+      'begin with zeros as last layer, in the target and in the trajectory (default where the bundle was packed so): ' +
+      'for a fine-tune on another task than that of the bases, also of bases with another number of classes or without a head',
   },
   'oracle-target': {
     kind: 'string',
