@@ -5,6 +5,11 @@
 // Deno and Bun alike. A block of B (KC × NC, 1 MiB) lives in the second-level cache, a block of A
 // (MC × KC, 128 KiB) beside it.
 //
+// Up to MC rows, as batches have, a packed panel of B is used once: four are packed at a time, just before their use. Where k takes
+// several blocks, too, sums stay in scratch, tile after tile as they are used, and go to C once, row by row: the lines of C in a
+// column of tiles lie a row apart and share few places of a cache. 128 × 784 × 4096 took 1.09 times as long without, other products of
+// 128 rows up to 1.05 (the Xeon of docs/gradient.md).
+//
 // Order of sums: an element of C is the sum over blocks of KC of the sequential sum inside the block, whatever its place in the
 // tiles, the shape of the matrix or the way the operands are addressed. Results are therefore the same bytes for a
 // product whole or in parts of rows and columns, plain or gathered.
@@ -19,15 +24,18 @@ const NR: i32 = 16;
 const KC: i32 = 256;
 const MC: i32 = 128;
 const NC: i32 = 1024;
+/** Columns that are packed at a time for a single block of rows: those that `packFourPanels` reads together. */
+const GROUP: i32 = 4 * NR;
 
 function roundUp(value: i32, unit: i32): i32 {
   return ((value + unit - 1) / unit) * unit;
 }
 
-/** Bytes of scratch that a product of this size needs: one packed block of A, one of B and a tile for the rim. */
+/** Bytes of scratch that a product of this size needs, or a smaller one. */
 export function matmulScratchBytes(m: i32, n: i32, k: i32): i32 {
-  const kc = min(k, KC);
-  return (min(roundUp(m, MR), MC) * kc + min(roundUp(n, NR), NC) * kc + MR * NR) << 2;
+  const rows = min(roundUp(m, MR), MC), columns = min(roundUp(n, NR), NC), kc = min(k, KC);
+  const single = (rows + min(columns, GROUP)) * kc + (k > KC ? rows * columns : 0);
+  return ((m > MC ? max(single, (rows + columns) * kc) : single) + MR * NR) << 2;
 }
 
 function tableEntry(tablePtr: usize, index: i32): i32 {
@@ -46,7 +54,7 @@ function pack(
   for (let p: i32 = 0; p < count; p += lanes) {
     const panelPtr = targetPtr + ((<usize>(p * innerCount)) << 2);
     const valid = min(lanes, count - p);
-    if (lanes == NR && stride == 1 && table == 0 && count - p >= 4 * NR) {
+    if (lanes == NR && stride == 1 && table == 0 && count - p >= GROUP) {
       packFourPanels(sourcePtr, panelPtr, first + p, innerFirst, innerCount, innerStride, innerTable);
       p += 3 * NR;
       continue;
@@ -223,7 +231,7 @@ abstract class Lanes {
 }
 
 /**
- * A 2 × 16 tile: rows at c0Ptr and c1Ptr (+)= panel of A · panel of B over `count` > 0 steps of k.
+ * A 2 × 16 tile: rows at to0Ptr and to1Ptr = (rows at from0Ptr and from1Ptr +) panel of A · panel of B over `count` > 0 steps of k.
  *
  * An iteration takes four steps, and the loop may end after each of them, which takes care of the remainder. Speed relative to one
  * step an iteration: 1.11 in Node 20, 1.04 in Node 24. The steps are written out because the eight sums must stay in registers: a
@@ -231,7 +239,9 @@ abstract class Lanes {
  * 24: Deno checks every load against the end of memory, offset by offset (V8's trap handler is off there). In GFLOP/s: Deno 33 →
  * 37, Bun 33 → 38, Node 20 43 → 44.
  */
-function tile(count: i32, aPtr: usize, bPtr: usize, c0Ptr: usize, c1Ptr: usize, add: bool): void {
+function tile(
+  count: i32, aPtr: usize, bPtr: usize, add: bool, from0Ptr: usize, from1Ptr: usize, to0Ptr: usize, to1Ptr: usize,
+): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);
   let a0: v128, a1: v128, b: v128;
@@ -306,36 +316,69 @@ function tile(count: i32, aPtr: usize, bPtr: usize, c0Ptr: usize, c1Ptr: usize, 
     bPtr += 64;
   } while (aPtr < end);
   if (add) {
-    c00 = f32x4.add(v128.load(c0Ptr), c00);
-    c01 = f32x4.add(v128.load(c0Ptr, 16), c01);
-    c02 = f32x4.add(v128.load(c0Ptr, 32), c02);
-    c03 = f32x4.add(v128.load(c0Ptr, 48), c03);
-    c10 = f32x4.add(v128.load(c1Ptr), c10);
-    c11 = f32x4.add(v128.load(c1Ptr, 16), c11);
-    c12 = f32x4.add(v128.load(c1Ptr, 32), c12);
-    c13 = f32x4.add(v128.load(c1Ptr, 48), c13);
+    c00 = f32x4.add(v128.load(from0Ptr), c00);
+    c01 = f32x4.add(v128.load(from0Ptr, 16), c01);
+    c02 = f32x4.add(v128.load(from0Ptr, 32), c02);
+    c03 = f32x4.add(v128.load(from0Ptr, 48), c03);
+    c10 = f32x4.add(v128.load(from1Ptr), c10);
+    c11 = f32x4.add(v128.load(from1Ptr, 16), c11);
+    c12 = f32x4.add(v128.load(from1Ptr, 32), c12);
+    c13 = f32x4.add(v128.load(from1Ptr, 48), c13);
   }
-  v128.store(c0Ptr, c00);
-  v128.store(c0Ptr, c01, 16);
-  v128.store(c0Ptr, c02, 32);
-  v128.store(c0Ptr, c03, 48);
-  v128.store(c1Ptr, c10);
-  v128.store(c1Ptr, c11, 16);
-  v128.store(c1Ptr, c12, 32);
-  v128.store(c1Ptr, c13, 48);
+  v128.store(to0Ptr, c00);
+  v128.store(to0Ptr, c01, 16);
+  v128.store(to0Ptr, c02, 32);
+  v128.store(to0Ptr, c03, 48);
+  v128.store(to1Ptr, c10);
+  v128.store(to1Ptr, c11, 16);
+  v128.store(to1Ptr, c12, 32);
+  v128.store(to1Ptr, c13, 48);
 }
 
-/** A tile over the rim of C: computed whole in `rimPtr`, of which `rows` × `columns` count. */
-function rimTile(
-  count: i32, aPtr: usize, bPtr: usize, cPtr: usize, ldcBytes: usize, rows: i32, columns: i32, add: bool, rimPtr: usize,
+/** `rows` × `columns` of a tile into C, whose rows lie `ldcBytes` apart, or unless `toC` from there. */
+function copyRim(tilePtr: usize, cPtr: usize, ldcBytes: usize, rows: i32, columns: i32, toC: bool): void {
+  const bytes = (<usize>columns) << 2;
+  for (let i: i32 = 0; i < rows; i++, tilePtr += NR * 4, cPtr += ldcBytes) {
+    memory.copy(toC ? cPtr : tilePtr, toC ? tilePtr : cPtr, bytes);
+  }
+}
+
+/**
+ * The tiles of `rows` rows and up to 16 columns of C. With `add`, each is added to what C has so far, or unless `fromC` to the sums at
+ * `tilePtr`; it goes to C, or unless `toC` to `tilePtr`, which moves on by `tileBytes` a tile and is the place of rims in any case.
+ */
+function tileColumn(
+  depth: i32, rows: i32, columns: i32, aPanelPtr: usize, bPanelPtr: usize, cTilePtr: usize, ldcBytes: usize,
+  add: bool, fromC: bool, toC: bool, tilePtr: usize, tileBytes: usize,
 ): void {
-  tile(count, aPtr, bPtr, rimPtr, rimPtr + NR * 4, false);
-  for (let i: i32 = 0; i < rows; i++) {
-    for (let j: i32 = 0; j < columns; j++) {
-      const at = cPtr + (<usize>i) * ldcBytes + ((<usize>j) << 2);
-      const value = load<f32>(rimPtr + ((<usize>(i * NR + j)) << 2));
-      store<f32>(at, add ? load<f32>(at) + value : value);
+  for (let i: i32 = 0; i < rows; i += MR) {
+    const height = min(MR, rows - i);
+    const besidePtr = tilePtr + NR * 4;
+    if (columns == NR && height == MR) {
+      const belowPtr = cTilePtr + ldcBytes;
+      tile(
+        depth, aPanelPtr, bPanelPtr, add, fromC ? cTilePtr : tilePtr, fromC ? belowPtr : besidePtr,
+        toC ? cTilePtr : tilePtr, toC ? belowPtr : besidePtr,
+      );
+    } else {
+      if (add && fromC) copyRim(tilePtr, cTilePtr, ldcBytes, height, columns, false);
+      tile(depth, aPanelPtr, bPanelPtr, add, tilePtr, besidePtr, tilePtr, besidePtr);
+      if (toC) copyRim(tilePtr, cTilePtr, ldcBytes, height, columns, true);
     }
+    cTilePtr += MR * ldcBytes;
+    aPanelPtr += (<usize>(MR * depth)) << 2;
+    tilePtr += tileBytes;
+  }
+}
+
+/** Writes sums that were kept as columns of tiles to `rows` × `columns` of C, row by row. */
+function storeSums(tilesPtr: usize, cPtr: usize, ldcBytes: usize, rows: i32, columns: i32): void {
+  const columnBytes = (<usize>roundUp(rows, MR)) << 6;
+  for (let i: i32 = 0; i < rows; i++, tilesPtr += NR * 4, cPtr += ldcBytes) {
+    let fromPtr = tilesPtr, toPtr = cPtr;
+    let j: i32 = 0;
+    for (; j + NR <= columns; j += NR, fromPtr += columnBytes, toPtr += NR * 4) Lanes.copy(toPtr, fromPtr);
+    if (j < columns) memory.copy(toPtr, fromPtr, (<usize>(columns - j)) << 2);
   }
 }
 
@@ -369,31 +412,34 @@ export function productF32(
   }
   const kc = min(k, KC);
   const packedAPtr = scratchPtr;
+  const single = m <= MC;
+  const held = single && k > KC;
+  const groupColumns = single ? GROUP : NC;
   const packedBPtr = packedAPtr + ((<usize>(min(roundUp(m, MR), MC) * kc)) << 2);
-  const rimPtr = packedBPtr + ((<usize>(min(roundUp(n, NR), NC) * kc)) << 2);
+  const rimPtr = packedBPtr + ((<usize>(min(roundUp(n, NR), groupColumns) * kc)) << 2);
+  const heldPtr = rimPtr + MR * NR * 4;
   for (let jc: i32 = 0; jc < n; jc += NC) {
     const columns = min(NC, n - jc);
     for (let pc: i32 = 0; pc < k; pc += KC) {
       const depth = min(KC, k - pc);
       const add = accumulate || pc > 0;
-      pack(bPtr, packedBPtr, jc, columns, NR, bColumnStride, bColumnsPtr, 1, pc, depth, bInnerStride, bInnerPtr, 1);
+      const fromC = !held || pc == 0;
       for (let ic: i32 = 0; ic < m; ic += MC) {
         const rows = min(MC, m - ic);
         pack(aPtr, packedAPtr, ic, rows, MR, aRowStride, aRowsPtr, aRowsRun, pc, depth, aInnerStride, aInnerPtr, aInnerRun);
-        for (let j: i32 = 0; j < columns; j += NR) {
-          const bPanelPtr = packedBPtr + ((<usize>(j * depth)) << 2);
-          const width = min(NR, columns - j);
-          let cTilePtr = cPtr + <usize>ic * ldcBytes + ((<usize>(jc + j)) << 2);
-          let aPanelPtr = packedAPtr;
-          for (let i: i32 = 0; i < rows; i += MR) {
-            const height = min(MR, rows - i);
-            if (width == NR && height == MR) tile(depth, aPanelPtr, bPanelPtr, cTilePtr, cTilePtr + ldcBytes, add);
-            else rimTile(depth, aPanelPtr, bPanelPtr, cTilePtr, ldcBytes, height, width, add, rimPtr);
-            cTilePtr += MR * ldcBytes;
-            aPanelPtr += (<usize>(MR * depth)) << 2;
+        for (let group: i32 = 0; group < columns; group += groupColumns) {
+          const width = min(groupColumns, columns - group);
+          if (ic == 0) pack(bPtr, packedBPtr, jc + group, width, NR, bColumnStride, bColumnsPtr, 1, pc, depth, bInnerStride, bInnerPtr, 1);
+          for (let j = group; j < group + width; j += NR) {
+            tileColumn(
+              depth, rows, min(NR, columns - j), packedAPtr, packedBPtr + ((<usize>((j - group) * depth)) << 2),
+              cPtr + <usize>ic * ldcBytes + ((<usize>(jc + j)) << 2), ldcBytes, add, fromC, !held,
+              held ? heldPtr + ((<usize>(j * roundUp(m, MR))) << 2) : rimPtr, held ? MR * NR * 4 : 0,
+            );
           }
         }
       }
     }
+    if (held) storeSums(heldPtr, cPtr + ((<usize>jc) << 2), ldcBytes, m, columns);
   }
 }
