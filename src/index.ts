@@ -13,6 +13,8 @@ export { transferMethods } from './transfer/settings.ts';
 export type { TransferChoices, TransferMethod, TransferSettings } from './transfer/settings.ts';
 export { evaluate } from './transfer/evaluate.ts';
 export type { EvaluateOptions, Evaluation } from './transfer/evaluate.ts';
+export { evaluateEnsemble } from './transfer/ensemble.ts';
+export type { EnsembleEvaluation, EvaluateEnsembleOptions } from './transfer/ensemble.ts';
 export { withFreshHead, withZeroHead } from './transfer/replaced-head.ts';
 export { predict } from './transfer/predict.ts';
 export type { PredictOptions } from './transfer/predict.ts';

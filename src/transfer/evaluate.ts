@@ -79,10 +79,12 @@ export async function evaluatePieces(
 ): Promise<Evaluation> {
   const breather = new Breather(control.signal, 4);
   const sum = new EvaluationSum();
+  let done = 0;
   for (const batch of pieces) {
     const run = () => network.evaluate(state, [batch], onLogits);
     sum.add(stopwatch === undefined ? run() : stopwatch.measure('evaluation', run));
-    control.onProgress?.({ stage: 'evaluate', done: sum.count, total: pieces.count, detail: {} });
+    done += batch.count;
+    control.onProgress?.({ stage: 'evaluate', done, total: pieces.count, detail: {} });
     await breather.pause();
   }
   return sum.result();
@@ -100,6 +102,7 @@ export async function evaluateShared(
 ): Promise<Evaluation> {
   if (workers === undefined || pieces.pieces === 1) return evaluatePieces(network, state, pieces, control, stopwatch, predictions?.take);
   const sum = new EvaluationSum();
+  let done = 0;
   for (const batches of pieces.together(workers.size)) {
     const ask = () => workers.evaluations(network.graph, state, batches, network.options, predictions !== undefined);
     const answers = await (stopwatch === undefined ? ask() : stopwatch.measureLater('evaluation', ask));
@@ -107,26 +110,27 @@ export async function evaluateShared(
       sum.add(evaluation);
       if (classes !== undefined) predictions?.add(classes);
     }
-    control.onProgress?.({ stage: 'evaluate', done: sum.count, total: pieces.count, detail: {} });
+    for (const { count } of batches) done += count;
+    control.onProgress?.({ stage: 'evaluate', done, total: pieces.count, detail: {} });
     await breathe(control.signal);
   }
   return sum.result();
 }
 
 /** Evaluations of pieces as one of them all. */
-class EvaluationSum {
-  count = 0;
+export class EvaluationSum {
+  #count = 0;
   #loss = 0;
   #correct = 0;
 
   add({ loss, correct, count }: Evaluation): void {
     this.#loss += loss * count;
     this.#correct += correct;
-    this.count += count;
+    this.#count += count;
   }
 
   result(): Evaluation {
-    const { count } = this;
+    const count = this.#count;
     return { loss: this.#loss / count, accuracy: this.#correct / count, correct: this.#correct, count };
   }
 }
