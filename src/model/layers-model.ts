@@ -67,6 +67,7 @@ function layersOf(json: unknown): { readonly layers: readonly KerasLayer[]; read
   const config = topology['config'];
   if (kind === 'Sequential') return sequentialLayers(Array.isArray(config) ? { layers: config } : config);
   if (kind === 'Functional' || kind === 'Model') return functionalLayers(config);
+  if (typeof kind !== 'string') return invalid('modelTopology.class_name', 'the name of a kind of model', kind);
   return refuse('modelTopology.class_name', 'Sequential, Functional or Model', describe(kind));
 }
 

@@ -173,4 +173,16 @@ describe('refused by name', () => {
   ])('%s', (_name, json, message) => {
     expect(() => graphFromLayersModel(json)).toThrow(message);
   });
+
+  test.each<[string, unknown, object]>([
+    ['an object without a kind', {}, { code: 'invalid-argument', field: 'modelTopology.class_name', got: 'undefined' }],
+    ['a topology without a kind', { modelTopology: { config: {} } }, { code: 'invalid-argument', field: 'modelTopology.class_name' }],
+    [
+      'a kind of model that is not taken',
+      { class_name: 'Subclassed', config: {} },
+      { code: 'unsupported', field: 'modelTopology.class_name', got: '"Subclassed"' },
+    ],
+  ])('what is no topology is a wrong argument, what is one of another kind unsupported: %s', (_name, json, facts) => {
+    expect(() => graphFromLayersModel(json)).toThrow(expect.objectContaining(facts));
+  });
 });
