@@ -22,6 +22,7 @@ import { recordedData } from './record.ts';
 import type { ScheduleKind } from './schedule.ts';
 import { stopRules } from './stop-rule.ts';
 import type { StopRule } from './stop-rule.ts';
+import { requireEnds } from './trajectory.ts';
 
 /**
  * - `naive`: the source's update added as it is (π = identity), the plain parameter shift.
@@ -148,13 +149,7 @@ export function readSettings(
 ): TransferSettings {
   requireChoice('method', method, transferMethods);
   requireInteger('seed', seed, 0);
-  if (checkpointCount < 2) {
-    throw new InvalidArgumentError({
-      field: 'source.checkpoints',
-      expected: 'at least 2, the start and the end of a trajectory',
-      got: `${checkpointCount}`,
-    });
-  }
+  requireEnds('source.checkpoints', checkpointCount);
   const trajectory = requireChoice('trajectory', choices.trajectory ?? 'linear', ['linear', 'real']);
   const defaultSteps = trajectory === 'real' ? checkpointCount - 1 : 10;
   const { heldOutFraction, heldOutSeed } = readSplit(seed, choices, training, data);

@@ -17,8 +17,9 @@ export interface Trajectory {
 
 /**
  * A trajectory held in memory, whose states are read as they are at the time.
+ * @param checkpoints at least two, from the start to the end.
  * @param training the record of the training that made it, as a bundle has it: splits, data and loss of a transfer follow it.
- * @throws InvalidArgumentError for what are no checkpoints; from `readCheckpoint`, for a number that none has.
+ * @throws InvalidArgumentError for what are no checkpoints, or fewer than two; from `readCheckpoint`, for a number that none has.
  */
 export function trajectoryFromStates(
   graph: ModelGraph,
@@ -29,6 +30,7 @@ export function trajectoryFromStates(
     requireMembers(field, item, ['label', 'state']);
     return item as (typeof checkpoints)[number];
   });
+  requireEnds('checkpoints', kept.length);
   return {
     graph,
     training,
@@ -45,6 +47,12 @@ export function trajectoryFromStates(
       return found.state;
     },
   };
+}
+
+/** @throws InvalidArgumentError for too few checkpoints to carry anything over. */
+export function requireEnds(field: string, count: number): void {
+  if (count >= 2) return;
+  throw new InvalidArgumentError({ field, expected: 'at least 2, the start and the end of a trajectory', got: `${count}` });
 }
 
 /** Number of the checkpoint with that label. */

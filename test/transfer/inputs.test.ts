@@ -62,6 +62,11 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ],
   ['trajectoryFromStates of options', api.trajectoryFromStates as unknown as Loose, [{ graph, checkpoints: [] }], 'checkpoints', /a list/],
   ['trajectoryFromStates of states', api.trajectoryFromStates as unknown as Loose, [graph, [state]], 'checkpoints[0]', /label/],
+  ['trajectoryFromStates of none', api.trajectoryFromStates as unknown as Loose, [graph, []], 'checkpoints', /at least 2, .*got 0/],
+  [
+    'trajectoryFromStates of one', api.trajectoryFromStates as unknown as Loose, [graph, [{ label: 'end', state }]],
+    'checkpoints', /at least 2, .*got 1/,
+  ],
   ['openBundle of a path', openBundle, ['fine-tune.zip'], 'source', /got "fine-tune.zip" \(an address is new URL/],
   ['an option of another job', transfer, [{ ...job, iterations: 3 }], 'iterations', /one that it does not have \(there are steps, /],
   ['a word for the direction', linearSumAssignment, [compute.core, matrix, { maximize: 'no' }], 'maximize', /true or false, got "no"/],
