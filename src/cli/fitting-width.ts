@@ -2,8 +2,9 @@
 import type { MappingReport } from '../bundle/foreign/map-names.ts';
 import { InvalidArgumentError, LimitError } from '../core/errors.ts';
 import type { ModelGraph } from '../model/graph.ts';
+import { readsOption } from '../model/presets.ts';
 import type { ValuesOf } from './arguments.ts';
-import { graphOfShape, takenBy } from './networks.ts';
+import { graphOfShape } from './networks.ts';
 import type { ModelValues, shapeOptions } from './networks.ts';
 
 /** Networks that are tried: the first tensors of a file have its width among their extents. */
@@ -18,7 +19,7 @@ export async function fittingWidth(
   misshapen: MappingReport['misshapen'],
   fits: (graph: ModelGraph) => boolean,
 ): Promise<number | undefined> {
-  if (values.model === undefined || !takenBy.width.test(values.model)) return undefined;
+  if (values.model === undefined || !readsOption(values.model, 'width')) return undefined;
   const candidates = misshapen.flatMap(({ expected, got }) =>
     got.flatMap((extent, axis) => (extent === expected[axis] ? [] : [extent, ((values.width ?? 1) * extent) / (expected[axis] ?? 0)])),
   );

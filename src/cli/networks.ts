@@ -7,7 +7,7 @@ import type { Compute } from '../index.ts';
 import { inferShapes, parseGraph } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { graphFromLayersModel, isLayersModel } from '../model/layers-model.ts';
-import { preset, presetNames } from '../model/presets.ts';
+import { preset, presetNames, readsOption } from '../model/presets.ts';
 import type { PresetName, PresetOptions } from '../model/presets.ts';
 import { formatCount } from '../report/text.ts';
 import { thatFile } from './arguments.ts';
@@ -53,18 +53,19 @@ export const modelOptions = {
   },
 } as const satisfies OptionSpecs;
 
-/** Which networks by name take each option of theirs; with any other, and with --graph, it would change nothing. */
-export const takenBy: { readonly [O in Exclude<keyof typeof modelOptions, 'model' | 'graph'>]: RegExp } = {
-  widths: /^mlp$/, activation: /^mlp$/, 'no-bias': /^mlp$/,
-  width: /^(?!mlp$)/, depth: /^(vit|gpt2|mixer)$/, heads: /^(vit|gpt2)$/, patch: /^(vit|mixer|convnext)$/,
-  stem: /^(resnet\d+|mobilenet_v2|vgg.*)$/,
-};
+/** What the library calls each option of networks by name; which of them read it, it knows. */
+const presetOptions = {
+  widths: 'widths', activation: 'activation', 'no-bias': 'bias', width: 'width', depth: 'depth', heads: 'heads', patch: 'patch',
+  stem: 'stem',
+} as const satisfies { readonly [O in Exclude<keyof typeof modelOptions, 'model' | 'graph'>]: keyof PresetOptions };
 
+/** @throws UsageError for an option that the network does not read; without a name, as with --graph, none is. */
 function requireTaken(values: ModelValues, name: PresetName | undefined, otherwise = 'not for --graph'): void {
-  for (const [option, names] of Object.entries(takenBy) as [keyof typeof takenBy, RegExp][]) {
-    if (values[option] === undefined || values[option] === false || (name !== undefined && names.test(name))) continue;
+  for (const option of Object.keys(presetOptions) as (keyof typeof presetOptions)[]) {
+    const read = presetOptions[option];
+    if (values[option] === undefined || values[option] === false || (name !== undefined && readsOption(name, read))) continue;
     throw new UsageError(
-      `--${option} is for --model ${presetNames.filter((one) => names.test(one)).join(', ')}, ` +
+      `--${option} is for --model ${presetNames.filter((one) => readsOption(one, read)).join(', ')}, ` +
       `${name === undefined ? otherwise : `not for ${name}`}`,
     );
   }

@@ -2,7 +2,7 @@
  * Networks by name. Parameter names follow the published PyTorch code of each, so that its checkpoints load as they are.
  */
 import { requireChoice, requireInteger, requireMembers } from '../core/require.ts';
-import { requireOptions, type OptionNames } from '../core/options.ts';
+import { requireOptions } from '../core/options.ts';
 import { GraphBuilder, sequential, type Layer } from './builder.ts';
 import type { ModelGraph } from './graph.ts';
 import { mobilenetV2 } from './presets-mobilenet.ts';
@@ -28,30 +28,34 @@ export type PresetName = keyof typeof presets;
 
 export const presetNames = Object.keys(presets) as readonly PresetName[];
 
-/** Of all presets: which of them a network reads stands beside each in `PresetOptions`. */
-const optionNames: OptionNames<PresetOptions> = {
-  input: true,
-  classes: true,
-  widths: true,
-  activation: true,
-  bias: true,
-  width: true,
-  depth: true,
-  heads: true,
-  patch: true,
-  positions: true,
-  blocks: true,
-  stem: true,
+/** Which networks read each option besides shape and classes; with any other it would change nothing. */
+const readBy: { readonly [O in Exclude<keyof PresetOptions, 'input' | 'classes'>]: RegExp } = {
+  widths: /^mlp$/,
+  activation: /^mlp$/,
+  bias: /^mlp$/,
+  width: /^(?!mlp$)/,
+  depth: /^(vit|gpt2|mixer)$/,
+  heads: /^(vit|gpt2)$/,
+  patch: /^(vit|mixer|convnext)$/,
+  positions: /^gpt2$/,
+  blocks: /^convnext$/,
+  stem: /^(resnet\d+|mobilenet_v2|vgg.*)$/,
 };
+
+/** Whether a named network reads that option. */
+export function readsOption(name: PresetName, option: keyof typeof readBy): boolean {
+  return readBy[option].test(name);
+}
 
 /**
  * The graph of a named network.
- * @throws InvalidArgumentError for an unknown name or an option that does not fit it.
+ * @throws InvalidArgumentError for an unknown name, an option that this network does not read, or one that does not fit it.
  */
 export function preset(name: PresetName, options: PresetOptions): ModelGraph {
   const make = presets[requireChoice('preset', name, presetNames)];
   requireMembers('options', options, ['input', 'classes']);
-  requireOptions('preset', options, optionNames);
+  const read = Object.entries(readBy).filter(([, names]) => names.test(name));
+  requireOptions(`preset ${name}`, options, { input: true, classes: true, ...Object.fromEntries(read) });
   requireInteger('classes', options.classes, 1, 2 ** 20);
   return make(options);
 }

@@ -448,7 +448,8 @@ function languageModel(): ModelGraph {
 function smallOptions(name: PresetName): PresetOptions {
   if (name === 'mlp') return { input: [1, 8, 8], classes: 5, widths: [24, 12] };
   if (name === 'gpt2') return { input: [9], classes: 23, width: 16, depth: 2, heads: 2, positions: 11 };
-  if (name === 'vit' || name === 'mixer') return { input: [3, 12, 12], classes: 5, width: 16, depth: 2, heads: 2 };
+  if (name === 'vit') return { input: [3, 12, 12], classes: 5, width: 16, depth: 2, heads: 2 };
+  if (name === 'mixer') return { input: [3, 12, 12], classes: 5, width: 16, depth: 2 };
   if (name === 'convnext') return { input: [3, 32, 32], classes: 5, width: 4, blocks: [1, 1, 2, 1] };
   if (name.startsWith('vgg')) return { input: [1, 32, 32], classes: 5, width: 1 / 64 };
   if (/^resnet\d/.test(name)) return { input: [3, 16, 16], classes: 5, width: 4, stem: 'cifar' };

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { graphFromArchitecture } from '../conformance/architecture.ts';
 import { inferShapes, outputClasses, parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
-import { preset, presetNames, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
+import { preset, presetNames, readsOption, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
 
 const count = (graph: ModelGraph): number =>
@@ -117,6 +117,29 @@ describe('presets', () => {
     const last = (options: PresetOptions): readonly number[] | undefined => inferShapes(preset('resnet50', options)).get('layer4.2.bn3');
     expect(last(imageNet)).toEqual([2048, 7, 7]);
     expect(last({ input: [3, 32, 32], classes: 10, stem: 'cifar', width: 4 })).toEqual([128, 4, 4]);
+  });
+
+  const every: Required<Omit<PresetOptions, 'input' | 'classes'>> = {
+    widths: [8], activation: 'relu', bias: true, width: 2, depth: 1, heads: 1, patch: 1, positions: 99, blocks: [1], stem: 'imagenet',
+  };
+
+  test.each(presetNames)('%s takes the options that it reads, and refuses each other by its name', (name) => {
+    const read = new Set<PropertyKey>();
+    const given: PresetOptions = { ...colour, ...(name === 'gpt2' ? { input: [16] } : {}) };
+    preset(name, new Proxy(given, { get: (target, option: keyof PresetOptions) => (read.add(option), target[option]) }));
+    for (const option of Object.keys(every) as (keyof typeof every)[]) {
+      expect(readsOption(name, option), option).toBe(read.has(option));
+      const call = () => preset(name, { ...given, [option]: every[option] });
+      if (read.has(option)) expect(call, option).not.toThrow();
+      else expect(call, option).toThrow(expect.objectContaining({ code: 'invalid-argument', field: option }));
+    }
+  });
+
+  test('an option of another preset is said to be that, and one that is undefined is none', () => {
+    expect(() => preset('mlp', { ...grey, width: 8 })).toThrow(
+      'width: expected an option of preset mlp, got one that it does not have (did you mean widths?)',
+    );
+    expect(preset('mlp', { ...grey, width: undefined } as unknown as PresetOptions)).toEqual(preset('mlp', grey));
   });
 
   test('an unknown preset is refused', () => {
