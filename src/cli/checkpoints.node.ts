@@ -8,7 +8,9 @@ import type { NameRule } from '../bundle/foreign/name-rules.ts';
 import { parseNameRules } from '../bundle/foreign/name-rules.ts';
 import { MODEL_JSON_BYTES, partNames } from '../bundle/foreign/parts.ts';
 import { checkpointFiles } from '../bundle/foreign/checkpoint-files.ts';
+import { UnsupportedError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { isLayersModel } from '../model/layers-model.ts';
 import { formatCount } from '../report/text.ts';
 import { thatFile } from './arguments.ts';
 import { FileError } from './exit.ts';
@@ -20,14 +22,36 @@ const FILE_LIMIT_BYTES = 2 * limits.heapBytes;
 /** Folders within folders that are looked through: `run/checkpoint-500/model.safetensors`. */
 const FOLDER_DEPTH = 2;
 
-/** Reads a file of any kind, or the one checkpoint of a folder; its parts are looked for in its own folder. */
+/**
+ * Reads a file of any kind, or the one checkpoint of a folder; its parts are looked for in its own folder.
+ * @throws FileError for a network's JSON, which goes with --graph.
+ */
 export async function readCheckpointFile(fileOrFolder: string, signal?: AbortSignal): Promise<ForeignFileRead> {
   const path = oneCheckpoint(fileOrFolder);
   const folder = dirname(path);
-  return readForeign(
-    { name: path, bytes: readWhole(path, FILE_LIMIT_BYTES) },
-    { ...(signal === undefined ? {} : { signal }), readBeside: async (part) => readWhole(join(folder, part), FILE_LIMIT_BYTES) },
-  );
+  const bytes = readWhole(path, FILE_LIMIT_BYTES);
+  try {
+    return await readForeign(
+      { name: path, bytes },
+      { ...(signal === undefined ? {} : { signal }), readBeside: async (part) => readWhole(join(folder, part), FILE_LIMIT_BYTES) },
+    );
+  } catch (error) {
+    if (error instanceof UnsupportedError && isNetworkAlone(bytes))
+      throw new FileError(path, 'holds a network and no weights; it goes with --graph, beside a file of weights', error);
+    throw error;
+  }
+}
+
+/** Whether this is the JSON of a graph, or of a LayersModel without weights. */
+function isNetworkAlone(bytes: Uint8Array): boolean {
+  if (bytes[0] !== 0x7b) return false;
+  try {
+    const json = JSON.parse(new TextDecoder().decode(bytes)) as object;
+    return 'nodes' in json || (isLayersModel(json) && !('weightsManifest' in json));
+  } catch {
+    // A safetensors file may begin so.
+    return false;
+  }
 }
 
 /** @throws FileError for a folder without a checkpoint, and for one of several. */

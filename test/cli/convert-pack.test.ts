@@ -260,7 +260,7 @@ describe('trajport convert', () => {
   it.each([
     [['convert', 'refused-call.pt', 'o.safetensors'], 3, 'posix.system'],
     [['convert', 'dtypes.pth', 'o.json'], 3, 'float64'],
-    [['convert', 'network.json', 'o.npz'], 3, 'PyTorch'],
+    [['convert', 'network.json', 'o.npz'], 3, '--graph'],
     [['convert', 'dtypes.pth', 'o.xyz'], 2, '.safetensors'],
     [['convert', 'dtypes.pth'], 2, 'OUT'],
     [['convert', 'dtypes.pth', 'o.npz', '--checkpoint', 'epoch-9'], 2, '--checkpoint needs a bundle'],

@@ -42,6 +42,33 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
+describe('of a network where weights are wanted', () => {
+  const layersModel = { class_name: 'Sequential', config: { layers: [] } };
+
+  it.each<[string, object]>([['graph', network], ['topology', layersModel], ['model', { modelTopology: layersModel }]])(
+    'says of a %s that it goes with --graph', async (name, json) => {
+      writeFileSync(join(directory, `${name}.json`), JSON.stringify(json));
+      const { code, stderr } = await run('inspect', `${name}.json`);
+      expect(stderr).toBe(`error: ${name}.json: holds a network and no weights; it goes with --graph, beside a file of weights\n`);
+      expect(code).toBe(3);
+    },
+  );
+
+  it('says of other JSON what it begins with', async () => {
+    writeFileSync(join(directory, 'other.json'), '{"version":1}');
+    expect((await run('inspect', 'other.json')).stderr).toContain('got bytes that begin with "{\\"versio"');
+  });
+
+  it("leaves a model's weights that cannot be read to their reader", async () => {
+    const weights = [{ name: 'a', shape: [1], dtype: 'string' }];
+    writeFileSync(
+      join(directory, 'text.json'), JSON.stringify({ modelTopology: layersModel, weightsManifest: [{ paths: ['text.bin'], weights }] }),
+    );
+    writeFileSync(join(directory, 'text.bin'), new Uint8Array(5));
+    expect((await run('inspect', 'text.json')).stderr).toContain('"string"');
+  });
+});
+
 describe('of a bundle', () => {
   const packed = async (name: string, graph: ModelGraph, training: Parameters<typeof writeBundle>[0]['training']): Promise<string> => {
     const state = { parameters: weightsOf(graph), buffers: new Map() };
