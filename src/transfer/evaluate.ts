@@ -49,7 +49,7 @@ export const EVALUATION_BATCH = 256;
 
 /**
  * Evaluates `state` in evaluation mode (batch norm with its running statistics).
- * @throws InvalidArgumentError, NotFiniteError: see `requireState` and `requireData`.
+ * @throws InvalidArgumentError, NotFiniteError: see `requireState`, `requireData` and `requireWorkers`.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   requireParts(options, { graph: 'graph', state: 'state', data: 'data' });

@@ -14,6 +14,7 @@ import type { DataSet } from '../data/data-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
 import type { NetworkOptions } from '../gradient/network.ts';
 import { requireLayout } from '../gradient/parameters.ts';
+import { requireOpenPool } from '../gradient/workers/pool.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
 import { inferShapes, labelsPerInput, outputClasses, parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -121,9 +122,14 @@ export function requireState(role: string, graph: ModelGraph, state: NetworkStat
   requireFiniteState(role, state);
 }
 
-/** @throws InvalidArgumentError for workers that compute in another arithmetic than the core: records name one. */
+/**
+ * @throws InvalidArgumentError for a closed pool, also where nothing would be asked of it, and for workers that compute in another
+ *   arithmetic than the core: records name one.
+ */
 export function requireWorkers(workers: GradientWorkers | undefined, { arithmetic }: Core): void {
-  if (workers !== undefined && workers.arithmetic !== arithmetic) {
+  if (workers === undefined) return;
+  requireOpenPool(workers);
+  if (workers.arithmetic !== arithmetic) {
     throw new InvalidArgumentError({ field: 'workers', expected: `${arithmetic} arithmetic, as that of compute`, got: workers.arithmetic });
   }
 }

@@ -1,6 +1,7 @@
 /** Calls as JavaScript can make them, without what types demand: each refusal is typed and names what is missing. */
 import { afterAll, expect, test } from 'vitest';
 import * as api from '../../src/index.ts';
+import { GradientWorkers } from '../../src/gradient/workers/pool.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { networks, quadrants } from './networks.ts';
 
@@ -18,6 +19,8 @@ const spec = api.derivePermutationSpec(graph);
 const start = api.identityPermutations(spec);
 const matrix = { rows: 2, columns: 2, data: Float64Array.of(1, 2, 3, 5) };
 const history = (...options: readonly unknown[]): unknown => new api.GradientHistory(compute.core, spec, options[0] as never);
+const closed = new GradientWorkers([], 'strict');
+closed[Symbol.dispose]();
 type Loose = (...args: readonly unknown[]) => unknown;
 const {
   transfer, train, plan, verify, evaluate, generateTaskPair, preset, imageSetFromIdx, stateFromSafetensors, parameterLayout,
@@ -40,6 +43,10 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['verify({ graph })', verify, [{ graph }], 'state', /weights/],
   ['evaluate({ graph })', evaluate, [{ graph }], 'state', /weights/],
   ['evaluate({ graph, state })', evaluate, [{ graph, state }], 'data', /a data set/],
+  // One forward pass, or none: nothing would be asked of its workers.
+  ['evaluate with a closed pool', evaluate, [{ graph, state, data, compute, workers: closed }], 'workers', /an open pool, got a closed one/],
+  ['transfer with a closed pool', transfer, [{ ...job, compute, workers: closed }], 'workers', /an open pool, got a closed one/],
+  ['train with a closed pool', train, [{ ...training, compute, workers: closed }], 'workers', /an open pool, got a closed one/],
   ['generateTaskPair(undefined)', generateTaskPair, [undefined, {}], 'core', /openCore\(\)/],
   ['generateTaskPair(core, {})', generateTaskPair, [compute.core, {}], 'options', /without seed/],
   ['preset(name)', preset, ['mlp'], 'options', /input, classes/],

@@ -75,6 +75,11 @@ export class GradientWorkers implements Disposable {
     return this.#members.length;
   }
 
+  /** Whether its workers have been ended. */
+  get disposed(): boolean {
+    return this.#closed;
+  }
+
   /**
    * What `Network.gradient` gives for each job, to the last bit.
    * @param options as for `compile`: part of the result's bytes.
@@ -158,7 +163,7 @@ export class GradientWorkers implements Disposable {
   }
 
   #require(where: string, options: NetworkOptions): void {
-    if (this.#closed) throw new InvalidArgumentError({ field: 'workers', expected: 'an open pool', got: 'a closed one' });
+    requireOpenPool(this);
     requireOptions(where, options, networkOptionNames);
     if (options.microBatch !== undefined) requireInteger('options.microBatch', options.microBatch, 1);
   }
@@ -226,6 +231,11 @@ export class GradientWorkers implements Disposable {
     this.#sharedStates.length = 0;
     for (const member of this.#members) member.end();
   }
+}
+
+/** @throws InvalidArgumentError for a pool whose workers have been ended. */
+export function requireOpenPool({ disposed }: GradientWorkers): void {
+  if (disposed) throw new InvalidArgumentError({ field: 'workers', expected: 'an open pool', got: 'a closed one' });
 }
 
 /**
