@@ -752,7 +752,7 @@ describe('exit codes', () => {
     [2, ['plan', '--model', 'mlp', '--input', '3,8,8'], '--model needs --input C,H,W and --classes N'],
     [2, ['plan', '--model', 'mlp', '--input', '3,8,8', '--classes', '4', '--data', 'a'], '--input and --data exclude each other'],
     [2, ['verify', '--graph', 'tune.zip', '--input', '3,8,8'], '--input goes with --model'],
-    [2, ['demo', '--train-count', '50', '--widths', '8,8', '--steps', '1'], '--steps: expected at least 2 with zeroHead'],
+    [2, ['demo', '--train-count', '50', '--widths', '8,8', '--steps', '1'], '--steps must be at least 2 without --kept-heads: behind last'],
     [2, ['demo', '--data', 'generated:after'], '--data generated:after is one task: give the other with --data-after'],
     [2, ['demo', '--data', 'text:a', '--data-after', 'b'], '--data of demo takes images, not text:a'],
     [3, ['demo', '--data', 'nosuch'], 'nosuch: no such folder of images'],

@@ -2,6 +2,7 @@
 import { basename, join } from 'node:path';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundleTo } from '../../bundle/writer.ts';
+import { InvalidArgumentError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { defaultPortSettings, portFineTune } from '../../experiments/port-fine-tune.ts';
 import type { PortOutcome, PortSettings } from '../../experiments/port-fine-tune.ts';
@@ -193,7 +194,7 @@ async function compareAndWrite(
   return exitCodes.ok;
 }
 
-/** @throws InvalidArgumentError for steps that are too few behind zeros. */
+/** @throws UsageError for steps that are too few behind zeros. */
 function settingsOf(values: Values, graph: ModelGraph, iterations: readonly number[]): PortSettings {
   const settings = {
     ...defaultPortSettings,
@@ -205,8 +206,17 @@ function settingsOf(values: Values, graph: ModelGraph, iterations: readonly numb
     zeroHead: !values['kept-heads'] && findHead(graph) !== undefined,
     iterations,
   };
+  if (!settings.zeroHead) return settings;
   // Else the first port says so, once all networks of a pair are trained.
-  if (settings.zeroHead) requireZeroHead(graph, { method: 'gmt', steps: settings.steps }, derivePermutationSpec(graph), () => false);
+  try {
+    requireZeroHead(graph, { method: 'gmt', steps: settings.steps }, derivePermutationSpec(graph), () => false);
+  } catch (error) {
+    // Of a network with a head only steps can be wrong; the library names an option that demo does not have.
+    if (!(error instanceof InvalidArgumentError) || error.field !== 'steps') throw error;
+    throw new UsageError(
+      '--steps must be at least 2 without --kept-heads: behind last layers of zeros nothing has a gradient at the first point',
+    );
+  }
   return settings;
 }
 
