@@ -2,11 +2,12 @@
 import { basename } from 'node:path';
 import { readForeign } from '../bundle/foreign/formats.ts';
 import type { RawTensor } from '../bundle/safetensors.ts';
+import { openZip } from '../bundle/zip-reader.ts';
 import { limits } from '../core/limits.ts';
 import { imageSetFromArray } from '../data/array-images.ts';
 import type { ImageSet } from '../data/image-set.ts';
 import { FileError } from './exit.ts';
-import { readWhole } from './files.node.ts';
+import { openRandomAccess, readWhole } from './files.node.ts';
 import { integers } from './integers.ts';
 
 type DataPart = 'train' | 'test';
@@ -22,8 +23,23 @@ export function namesArrayImages(data: string): boolean {
   return /\.(npz|safetensors)$/i.test(data);
 }
 
+/** Of an npz only its directory is read: all arrays of one as large as MNIST took 0.24 s and 130 MB, and are read again where wanted. */
 export async function hasArrayPart(path: string, part: DataPart): Promise<boolean> {
-  return pairOf(await readArrays(path), part) !== undefined;
+  const arrays = (await namesInNpz(path)) ?? new Set((await readArrays(path)).keys());
+  return names[part].some((pair) => pair.every((name) => arrays.has(name)));
+}
+
+/** Names of the arrays of an npz; undefined for a file of another kind. */
+async function namesInNpz(path: string): Promise<ReadonlySet<string> | undefined> {
+  const file = openRandomAccess(path);
+  try {
+    // "PK": by content as `readForeign` tells it.
+    if (file.byteLength < 2 || file.peek(2).some((byte, i) => byte !== 'PK'.charCodeAt(i))) return undefined;
+    const { entries } = await openZip(file, { field: path });
+    return new Set([...entries.keys()].map((name) => name.replace(/\.npy$/, '')));
+  } finally {
+    file.close();
+  }
 }
 
 /** @throws FileError for arrays that are not there, or no images of bytes; what `imageSetFromArray` throws. */

@@ -169,6 +169,22 @@ describe('one file of arrays', () => {
     expect(dataFiles(join(directory, 'set.npz'))).toEqual([join(directory, 'set.npz')]);
   });
 
+  it('tell which parts they have: an npz by its directory alone, images without their labels not at all', async () => {
+    const path = join(directory, 'set.npz');
+    const grey = array([2, height, width], () => 7);
+    const npz = await writeNpz(new Map([['x_test', grey], ['y_test', labels(0, 1)], ['x_train', grey]]));
+    // The first array's bytes: whoever reads it meets another checksum.
+    npz[200] = (npz[200] as number) ^ 0xff;
+    writeFileSync(path, npz);
+    expect(await hasPart(path, 'test')).toBe(true);
+    expect(await hasPart(path, 'train')).toBe(false);
+    await expect(loadImages(path, 'test', { seed: 1 }, refuse)).rejects.toThrow(/x_test.*CRC-32/);
+    writeFileSync(path, writeSafetensors(new Map([['x_test', grey], ['y_test', labels(0, 1)]])));
+    expect([await hasPart(path, 'test'), await hasPart(path, 'train')]).toEqual([true, false]);
+    writeFileSync(path, '');
+    await expect(hasPart(path, 'test')).rejects.toThrow('set.npz: expected a file with content, got an empty one');
+  });
+
   it.each([
     ['other names', [['pictures', array([1, 5, 6], () => 0)], ['y_train', labels(0)]], 'looked for arrays x_train and y_train'],
     [
