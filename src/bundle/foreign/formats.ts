@@ -13,7 +13,7 @@ import { type RawTensor, readSafetensors } from '../safetensors.ts';
 import { openZip } from '../zip-reader.ts';
 import type { ForeignCheckpoint, ForeignFile, ReadForeignOptions } from './checkpoint.ts';
 import { isGguf, readGguf } from './gguf.ts';
-import { isHdf5 } from './hdf5.ts';
+import { isHdf5, userBlockBytes } from './hdf5.ts';
 import { KERAS_WEIGHTS, readKeras, readKerasHdf5 } from './keras.ts';
 import { readNpy } from './npy.ts';
 import { readNpz } from './npz.ts';
@@ -126,6 +126,9 @@ export async function readForeign(file: ForeignFile, options: ReadForeignOptions
   if (file.bytes.byteLength === 0) throw new MalformedFileError({ field: file.name, expected: 'a file with content', got: 'an empty one' });
   const format = await detect(file);
   if (format === undefined) {
+    const userBlock = userBlockBytes(file.bytes);
+    if (userBlock !== undefined)
+      throw new UnsupportedError({ field: file.name, expected: 'HDF5 without a user block', got: `one of ${userBlock} bytes` });
     throw new UnsupportedError({
       field: file.name,
       expected: `a file of ${Object.values(foreignFormatNames).join(', ')}`,

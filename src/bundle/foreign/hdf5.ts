@@ -23,6 +23,12 @@ export function isHdf5(bytes: Uint8Array): boolean {
   return SIGNATURE.every((byte, i) => bytes[i] === byte);
 }
 
+/** Bytes before a superblock that does not stand at the beginning: 512, 1024 … in files of MATLAB 7.3. Undefined for other files. */
+export function userBlockBytes(bytes: Uint8Array): number | undefined {
+  for (let at = 512; at < bytes.byteLength; at *= 2) if (isHdf5(bytes.subarray(at))) return at;
+  return undefined;
+}
+
 /** Every dataset by its path, e.g. `model_weights/dense/kernel:0`. @throws MalformedFileError, UnsupportedError, LimitError */
 export function readHdf5(field: string, bytes: Uint8Array): ReadonlyMap<string, RawTensor> {
   const file = new Hdf5File(field, bytes);

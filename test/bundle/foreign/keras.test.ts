@@ -6,6 +6,7 @@ import { parseGraph } from '../../../src/model/graph.ts';
 import { describeMisfits } from '../../../src/bundle/foreign/map-names.ts';
 import { stateFromForeign } from '../../../src/bundle/foreign/network.ts';
 import { expectTyped } from '../support.ts';
+import { hdf5File } from './hdf5-file.ts';
 import { expectVector, expectedTensors, kerasNetwork, vector } from './support.ts';
 
 describe('HDF5', () => {
@@ -21,6 +22,27 @@ describe('HDF5', () => {
     const { message } = await expectTyped(() => readHdf5(name, vector(name).bytes), 'unsupported');
     expect(message).toContain(named);
     expect(message.split(name)).toHaveLength(2);
+  });
+
+  const vectors = [['second', [1, -2.5]], ['first', [3, 4, 5]]] as const;
+
+  it.each([true, false])('reads links of a group in the file\'s order, their creation order kept: %s', (ordered) => {
+    const read = [...readHdf5('ordered.h5', hdf5File({ vectors, ordered }))];
+    expect(read.map(([name, { dtype, shape, bytes }]) => [name, dtype, shape, [...new Float32Array(bytes.slice().buffer)]])).toEqual(
+      vectors.map(([name, values]) => [name, 'F32', [values.length], values]),
+    );
+  });
+
+  it.each([true, false])('refuses links in a fractal heap, their creation order kept: %s', async (ordered) => {
+    const { message } = await expectTyped(() => readHdf5('many.h5', hdf5File({ vectors, ordered, heap: 48 })), 'unsupported');
+    expect(message).toContain('links in a fractal heap');
+  });
+
+  it.each([512, 4096])('refuses a user block of %i bytes by that name', async (userBlock) => {
+    const file = { name: 'matlab.mat', bytes: hdf5File({ vectors, ordered: false, userBlock }) };
+    const { message } = await expectTyped(() => readForeign(file), 'unsupported');
+    expect(message).toBe(`matlab.mat: expected HDF5 without a user block, got one of ${userBlock} bytes`);
+    expect(await detect({ name: 'x', bytes: file.bytes.subarray(8) })).toBeUndefined();
   });
 
   it('refuses truncations', async () => {

@@ -1,0 +1,50 @@
+/**
+ * HDF5 files with what h5py's `track_order=True` and `userblock_size` leave in them, by the format's specification (version 3): a
+ * superblock of version 2, a root group of one header and vectors of f32. Checksums are zeros.
+ */
+export interface Hdf5Choices {
+  readonly vectors: readonly (readonly [name: string, values: readonly number[]])[];
+  /** Whether the order in which links and attributes were made is kept. */
+  readonly ordered: boolean;
+  /** Address of a fractal heap with the links; without one they stand in the group. */
+  readonly heap?: number;
+  /** Bytes before the superblock. */
+  readonly userBlock?: number;
+}
+
+const bytesOf = (size: number, value: number): number[] => Array.from({ length: size }, (_, i) => Math.floor(value / 2 ** (8 * i)) % 256);
+const text = (value: string): number[] => [...value].map((letter) => letter.charCodeAt(0));
+const UNDEFINED: readonly number[] = Array.from({ length: 8 }, () => 0xff);
+const SUPERBLOCK_BYTES = 48;
+
+export function hdf5File({ vectors, ordered, heap, userBlock = 0 }: Hdf5Choices): Uint8Array {
+  const body: number[] = [];
+  const append = (part: readonly number[]): number => body.push(...part) + SUPERBLOCK_BYTES - part.length;
+  const header = (messages: readonly (readonly [type: number, data: readonly number[]])[]): number => {
+    const order = ordered ? bytesOf(2, 7) : [];
+    const block = messages.flatMap(([type, data]) => [type, ...bytesOf(2, data.length), 0, ...order, ...data]);
+    // Its times, and a length of two bytes.
+    const flags = 0x20 | 1 | (ordered ? 0x0c : 0);
+    return append([...text('OHDR'), 2, flags, ...bytesOf(16, 0), ...bytesOf(2, block.length), ...block, ...bytesOf(4, 0)]);
+  };
+  const links = vectors.map(([name, values], i): readonly [number, readonly number[]] => {
+    const content = [...new Uint8Array(Float32Array.from(values).buffer)];
+    const dataset = header([
+      [1, [2, 1, 0, 1, ...bytesOf(8, values.length)]],
+      [3, [0x11, 0x20, 0x1f, 0, ...bytesOf(4, 4), ...bytesOf(2, 0), ...bytesOf(2, 32), 23, 8, 0, 23, ...bytesOf(4, 127)]],
+      [8, [3, 1, ...bytesOf(8, append(content)), ...bytesOf(8, content.length)]],
+    ]);
+    return [6, [1, 0x10 | (ordered ? 4 : 0), ...(ordered ? bytesOf(8, i) : []), 1, name.length, ...text(name), ...bytesOf(8, dataset)]];
+  });
+  const order = ordered ? bytesOf(8, vectors.length) : [];
+  const indexed = ordered ? UNDEFINED : [];
+  const linkInfo = [0, ordered ? 3 : 0, ...order, ...(heap === undefined ? UNDEFINED : bytesOf(8, heap)), ...UNDEFINED, ...indexed];
+  const root = header([[2, linkInfo], ...links]);
+  const end = userBlock + SUPERBLOCK_BYTES + body.length;
+  return Uint8Array.of(
+    ...text('x'.repeat(userBlock)),
+    0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a, 2, 8, 8, 0,
+    ...bytesOf(8, userBlock), ...UNDEFINED, ...bytesOf(8, end), ...bytesOf(8, root), ...bytesOf(4, 0),
+    ...body,
+  );
+}
