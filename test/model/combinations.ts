@@ -148,6 +148,35 @@ function generatedTokens(causal: boolean): ModelGraph {
   );
 }
 
+/** Tokens and features of several dense layers, met by an attention or side by side: their tokens move together or not at all. */
+function tokenSets(names: readonly string[], joint: Extract<Layer, { op: 'attention' | 'concat' }>): ModelGraph {
+  const builder = new GraphBuilder([6]);
+  const sets = names.map((name) =>
+    builder.chain(builder.input, [
+      { op: 'dense', name: `${name}0`, out: 20 },
+      { op: 'tanh' },
+      { op: 'reshape', shape: [4, 5] },
+      { op: 'dense', name, out: 6 },
+    ]));
+  return builder.build(builder.chain(builder.add(joint, ...sets), [{ op: 'flatten' }, { op: 'dense', name: 'fc', out: 3 }]));
+}
+
+/** A grouped convolution of channels that two layers made, where no border between groups is one between the layers. */
+function groupsAcross(op: 'conv2d' | 'conv_transpose2d'): ModelGraph {
+  const builder = new GraphBuilder([2, 5, 4]);
+  const made = ([['a', 4], ['b', 6]] as const).map(([name, out]) =>
+    builder.chain(builder.input, [{ op: 'conv2d', name, out, kernel: 3, padding: 1 }, { op: 'tanh' }]));
+  return builder.build(
+    builder.chain(builder.add({ op: 'concat' }, ...made), [
+      { op, name: 'c', out: 32, kernel: 2, groups: 2 },
+      { op: 'tanh' },
+      { op: 'global_average_pool' },
+      { op: 'flatten' },
+      { op: 'dense', name: 'fc', out: 3 },
+    ]),
+  );
+}
+
 /** Tokens that a dense layer makes, or a transposition out of channels: only a mean reads them, no weight. */
 function averaged(...layers: readonly Layer[]): ModelGraph {
   return sequential([2, 4, 3], [...layers, { op: 'mean_tokens' }, { op: 'dense', name: 'fc', out: 3 }]);
@@ -202,6 +231,10 @@ export const combinations: Readonly<Record<string, { readonly graph: ModelGraph;
   'images-of-units-added': { graph: generatedTwice('add'), groups: ['a[0]', 'c'] },
   'tokens-of-units': { graph: generatedTokens(false), groups: ['a[0]', 'a[1]', 'qkv'] },
   'tokens-of-units-in-order': { graph: generatedTokens(true), groups: ['a[1]', 'qkv'] },
+  'token-sets-attended': { graph: tokenSets(['q', 'k', 'v'], { op: 'attention', heads: 2 }), groups: ['q0[0]', 'q0[1]', 'q', 'k0[1]', 'v0[1]'] },
+  'token-sets-joined': { graph: tokenSets(['a', 'b'], { op: 'concat' }), groups: ['a0[0]', 'a0[1]', 'a', 'b0[1]', 'b'] },
+  'groups-across': { graph: groupsAcross('conv2d'), groups: ['c'] },
+  'groups-across-transposed': { graph: groupsAcross('conv_transpose2d'), groups: ['c'] },
   'tokens-averaged': {
     graph: averaged(
       { op: 'flatten' },

@@ -81,6 +81,13 @@ describe('permutations through rarer operations', () => {
     expect(derivePermutationSpec(graph).tensors.get('a.bias')?.reasons[0]).toMatch(/^sliced by graph node "slice1"/);
   });
 
+  test.each(['groups-across', 'groups-across-transposed'])('%s: channels that groups cut otherwise stay, and say why', (name) => {
+    const { graph } = combinations[name] as { graph: ModelGraph };
+    const { tensors } = derivePermutationSpec(graph);
+    for (const bias of ['a.bias', 'b.bias']) expect(tensors.get(bias)?.reasons[0]).toMatch(/^not divisible into the 2 groups of .*"c"/);
+    expect(tensors.get('c.bias')?.reasons).toEqual([expect.stringMatching(/^groups of .*"c"/), null]);
+  });
+
   test('heads that do not match say so', () => {
     const { graph } = combinations['clashing-heads'] as { graph: ModelGraph };
     expect(derivePermutationSpec(graph).tensors.get('q.bias')?.reasons[0]).toMatch(/its heads or parts do not match across the attention/);
