@@ -1,7 +1,7 @@
 /** The whole job on a small network: train, port by each method, verify; the same weights everywhere. */
 import { imageSet } from '../../src/data/image-set.ts';
 import type { ImageSet } from '../../src/data/image-set.ts';
-import { openCompute, stateSha256, train, transfer, verify } from '../../src/index.ts';
+import { evaluateEnsemble, openCompute, stateSha256, train, transfer, verify } from '../../src/index.ts';
 import { preset } from '../../src/model/presets.ts';
 import { ok, sameEverywhere, test, throws } from './harness.ts';
 import { values } from './values.ts';
@@ -46,6 +46,16 @@ test('transfer: every method gives the same weights everywhere, and GMT helps', 
   }
   const { naive = -1, gmt = -1 } = accuracies;
   ok(naive >= 0 && gmt >= naive, `accuracy of naive ${naive}, of gmt ${gmt}`);
+});
+
+test('evaluateEnsemble: the same numbers everywhere', async () => {
+  using compute = await openCompute();
+  const data = patterns(10);
+  const trained = (seed: number) => train({ graph, data, seed, iterations: 6, batchSize: 16, compute });
+  const states = [(await trained(1)).state, (await trained(2)).state, (await trained(3)).state];
+  const { loss, accuracy, disagreement, members } = await evaluateEnsemble({ graph, states, data, compute });
+  await sameEverywhere('ensemble', Float64Array.of(loss, accuracy, disagreement, ...members.map((member) => member.loss)));
+  ok(disagreement > 0, 'members answer alike');
 });
 
 test('verify: a permuted network computes the same function', async () => {
