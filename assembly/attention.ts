@@ -31,14 +31,30 @@ function scoresOf(
   productF32(aPtr, aStride, 1, 0, 1, 0, 1, bPtr, 1, bStride, 0, 0, outPtr, ld, rows, columns, width, false, panelsPtr);
 }
 
-/** Softmax over a block of scores; a causal row i sees i + 1 keys, and zeros stand behind them. stats: largest score, 1 / sum. */
+/** −∞ as the score of each key whose token is `padding`: e to it is exactly 0, and so is all that comes of it in the backward pass. */
+function leaveOut(rowPtr: usize, tokensPtr: usize, columns: i32, padding: i32): void {
+  const end = rowPtr + ((<usize>columns) << 2);
+  const paddings = i32x4.splat(padding);
+  const nothing = f32x4.splat(-Infinity);
+  for (; rowPtr + 16 <= end; rowPtr += 16, tokensPtr += 16) {
+    v128.store(rowPtr, v128.bitselect(nothing, v128.load(rowPtr), i32x4.eq(v128.load(tokensPtr), paddings)));
+  }
+  for (; rowPtr < end; rowPtr += 4, tokensPtr += 4) if (load<i32>(tokensPtr) == padding) store<f32>(rowPtr, -Infinity);
+}
+
+/**
+ * Softmax over a block of scores; a causal row i sees i + 1 keys, and zeros stand behind them, as they do for keys that are padding
+ * (`tokensPtr` 0: none is). stats: largest score, 1 / sum.
+ */
 function softmaxBlock(
-  scoresPtr: usize, ld: i32, first: i32, rows: i32, columns: i32, causal: bool, factor: f32, statsPtr: usize, known: bool,
+  scoresPtr: usize, ld: i32, first: i32, rows: i32, columns: i32, causal: bool, factor: f32, tokensPtr: usize, padding: i32,
+  statsPtr: usize, known: bool,
 ): void {
   for (let i: i32 = 0; i < rows; i++) {
     const rowPtr = scoresPtr + ((<usize>(i * ld)) << 2);
     const statPtr = statsPtr + ((<usize>(first + i)) << 3);
     const seen = causal ? min(columns, first + i + 1) : columns;
+    if (tokensPtr != 0) leaveOut(rowPtr, tokensPtr, seen, padding);
     if (!known) store<f32>(statPtr, rowMaximum(rowPtr, seen));
     const sum = exponentials(rowPtr, rowPtr, seen, load<f32>(statPtr), factor);
     if (!known) store<f32>(statPtr, <f32>(1.0 / sum), 4);
@@ -50,17 +66,20 @@ function softmaxBlock(
 /**
  * out [count, tokens, heads · valueFeatures] = softmax(q · kᵀ / √headFeatures) · v, head by head. Strides are those of a token, in
  * elements; head h lies at h · headFeatures of a token's queries, and shares the keys and values of head h · keyHeads / heads.
- * stats [count, heads, tokens, 2] keeps what the gradient needs. `scratchPtr`: `attentionScratchBytes`.
+ * stats [count, heads, tokens, 2] keeps what the gradient needs. `tokensPtr`: 0, or i32 [count, tokens], of which those that are
+ * `padding` are left out as keys; each row must see another. `scratchPtr`: `attentionScratchBytes`.
  */
 export function attentionF32(
   qPtr: usize, qStride: i32, kPtr: usize, kStride: i32, vPtr: usize, vStride: i32, outPtr: usize, outStride: i32, statsPtr: usize,
-  count: i32, tokens: i32, heads: i32, keyHeads: i32, headFeatures: i32, valueFeatures: i32, causal: bool, factor: f32, scratchPtr: usize,
+  count: i32, tokens: i32, heads: i32, keyHeads: i32, headFeatures: i32, valueFeatures: i32, causal: bool, factor: f32,
+  tokensPtr: usize, padding: i32, scratchPtr: usize,
 ): void {
   const most = blockRows(tokens);
   const panelsPtr = scratchPtr + 2 * ((<usize>(most * tokens)) << 2);
   const sharing = heads / keyHeads;
   for (let n: i32 = 0; n < count; n++) {
     const row = n * tokens;
+    const keysPtr = tokensPtr == 0 ? 0 : tokensPtr + ((<usize>row) << 2);
     for (let h: i32 = 0; h < heads; h++) {
       const headQ = qPtr + ((<usize>(row * qStride + h * headFeatures)) << 2);
       const headK = kPtr + ((<usize>(row * kStride + (h / sharing) * headFeatures)) << 2);
@@ -72,7 +91,7 @@ export function attentionF32(
         scoresOf(
           headQ + ((<usize>(first * qStride)) << 2), qStride, headK, kStride, scratchPtr, tokens, rows, columns, headFeatures, panelsPtr,
         );
-        softmaxBlock(scratchPtr, tokens, first, rows, columns, causal, factor, statsPtr, false);
+        softmaxBlock(scratchPtr, tokens, first, rows, columns, causal, factor, keysPtr, padding, statsPtr, false);
         productF32(
           scratchPtr, tokens, 1, 0, 1, 0, 1, headV, vStride, 1, 0, 0,
           headOut + ((<usize>(first * outStride)) << 2), outStride, rows, valueFeatures, columns, false, panelsPtr,
@@ -90,7 +109,7 @@ export function attentionF32(
 export function attentionGradientF32(
   dyPtr: usize, dyStride: i32, qPtr: usize, qStride: i32, kPtr: usize, kStride: i32, vPtr: usize, vStride: i32, statsPtr: usize,
   dqPtr: usize, dkPtr: usize, dvPtr: usize, count: i32, tokens: i32, heads: i32, keyHeads: i32, headFeatures: i32, valueFeatures: i32,
-  causal: bool, factor: f32, scratchPtr: usize,
+  causal: bool, factor: f32, tokensPtr: usize, padding: i32, scratchPtr: usize,
 ): void {
   const most = blockRows(tokens);
   const changesPtr = scratchPtr + ((<usize>(most * tokens)) << 2);
@@ -98,6 +117,7 @@ export function attentionGradientF32(
   const sharing = heads / keyHeads;
   for (let n: i32 = 0; n < count; n++) {
     const row = n * tokens;
+    const keysPtr = tokensPtr == 0 ? 0 : tokensPtr + ((<usize>row) << 2);
     for (let h: i32 = 0; h < heads; h++) {
       const atQ = (<usize>(row * qStride + h * headFeatures)) << 2;
       const atK = (<usize>(row * kStride + (h / sharing) * headFeatures)) << 2;
@@ -109,7 +129,7 @@ export function attentionGradientF32(
         const blockQ = atQ + ((<usize>(first * qStride)) << 2);
         const blockDy = headDy + ((<usize>(first * dyStride)) << 2);
         scoresOf(qPtr + blockQ, qStride, kPtr + atK, kStride, scratchPtr, tokens, rows, columns, headFeatures, panelsPtr);
-        softmaxBlock(scratchPtr, tokens, first, rows, columns, causal, factor, statsPtr, true);
+        softmaxBlock(scratchPtr, tokens, first, rows, columns, causal, factor, keysPtr, padding, statsPtr, true);
         // dv += pᵀ · dy
         productF32(
           scratchPtr, 1, tokens, 0, 1, 0, 1, blockDy, dyStride, 1, 0, 0,

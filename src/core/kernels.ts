@@ -400,12 +400,13 @@ export interface SequenceKernels {
   attentionF32(
     qPtr: number, qStride: number, kPtr: number, kStride: number, vPtr: number, vStride: number, outPtr: number, outStride: number,
     statsPtr: number, count: number, tokens: number, heads: number, keyHeads: number, headFeatures: number, valueFeatures: number,
-    causal: number, factor: number, scratchPtr: number,
+    causal: number, factor: number, tokensPtr: number, padding: number, scratchPtr: number,
   ): void;
   attentionGradientF32(
     dyPtr: number, dyStride: number, qPtr: number, qStride: number, kPtr: number, kStride: number, vPtr: number, vStride: number,
     statsPtr: number, dqPtr: number, dkPtr: number, dvPtr: number, count: number, tokens: number, heads: number, keyHeads: number,
-    headFeatures: number, valueFeatures: number, causal: number, factor: number, scratchPtr: number,
+    headFeatures: number, valueFeatures: number, causal: number, factor: number, tokensPtr: number, padding: number,
+    scratchPtr: number,
   ): void;
   /** to = e^((from − shift) · factor) over a row. @returns the sum, in f64. */
   exponentials(fromPtr: number, toPtr: number, columns: number, shift: number, factor: number): number;

@@ -149,9 +149,9 @@ export class NetworkInputs {
     });
   }
 
-  /** Rows of embeddings are read by these numbers, so none may lie outside. */
+  /** Rows of embeddings are read by these numbers, so none may lie outside; and a softmax over no key at all is no number. */
   #requireTokens({ inputs }: Batch): void {
-    const { vocabulary } = this.#graph;
+    const { vocabulary, padding } = this.#graph;
     if (!(vocabulary === undefined ? inputs instanceof Float32Array : inputs instanceof Int32Array)) {
       throw new InvalidArgumentError({
         field: 'batch.inputs',
@@ -163,6 +163,13 @@ export class NetworkInputs {
     const wrong = (inputs as Int32Array).findIndex((token) => token < 0 || token >= vocabulary);
     if (wrong >= 0) {
       throw new InvalidArgumentError({ field: `batch.inputs[${wrong}]`, expected: `a token below ${vocabulary}`, got: `${inputs[wrong]}` });
+    }
+    if (padding === undefined) return;
+    for (let first = 0; first < inputs.length; first += this.#elements) {
+      if (inputs.subarray(first, first + this.#elements).some((token) => token !== padding)) continue;
+      throw new InvalidArgumentError({
+        field: `batch.inputs[${first}]`, expected: `a sequence with a token that is not the padding, ${padding}`, got: 'padding only',
+      });
     }
   }
 }

@@ -1,5 +1,5 @@
 /** The kernel calls of operations on features and on sequences; continues `program.ts`. Images are [count, H, W, C] inside. */
-import { parameterName, type GraphNode, type NodeOf, type Shape } from '../model/graph.ts';
+import { INPUT, parameterName, type GraphNode, type ModelGraph, type NodeOf, type Shape } from '../model/graph.ts';
 import { attentionShape, type SequenceNode } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Instruction, ValueKey } from './instruction.ts';
@@ -28,7 +28,7 @@ function dense(node: NodeOf<'dense'>, from: Shape): Instruction[] {
   });
 }
 
-export function sequenceInstructions(node: SequenceNode, inputs: readonly Shape[]): Instruction[] {
+export function sequenceInstructions(node: SequenceNode, inputs: readonly Shape[], { padding }: ModelGraph): Instruction[] {
   const parameter = (suffix: string): string => parameterName(node.name, suffix);
   const x = node.inputs[0] as string;
   const from = inputs[0] as Shape;
@@ -79,9 +79,11 @@ export function sequenceInstructions(node: SequenceNode, inputs: readonly Shape[
     }
     case 'attention': {
       const [queries = '', keys, values] = node.inputs;
-      const attrs = { shape: attentionShape(node, inputs), causal: node.causal };
-      if (keys === undefined || values === undefined) return one(node, 'FusedAttention', { values: { queries }, attrs });
-      return one(node, 'Attention', { values: { queries, keys, values }, attrs });
+      const masked = node.masked === true;
+      const attrs = { shape: attentionShape(node, inputs), causal: node.causal, ...(masked ? { padding } : {}) };
+      const tokens = masked ? { tokens: INPUT } : {};
+      if (keys === undefined || values === undefined) return one(node, 'FusedAttention', { values: { queries, ...tokens }, attrs });
+      return one(node, 'Attention', { values: { queries, keys, values, ...tokens }, attrs });
     }
     case 'tied_dense':
       return one(node, 'Dense', {

@@ -21,7 +21,7 @@ export interface Program {
 export function compileProgram(graph: ModelGraph, trained: ReadonlySet<string>, training: boolean): Program {
   const shapes = inferShapes(graph);
   const plain = graph.nodes.flatMap((node) =>
-    instructionsOf(node, node.inputs.map((name) => shapes.get(name) as Shape), shapes.get(node.name) as Shape, training),
+    instructionsOf(node, node.inputs.map((name) => shapes.get(name) as Shape), shapes.get(node.name) as Shape, graph, training),
   );
   const instructions = withRectifiers(plain, readersOf(plain, graph.output));
   const readers = readersOf(instructions, graph.output);
@@ -84,7 +84,7 @@ function withRectifiers(instructions: readonly Instruction[], readers: ReadonlyM
 /** tfjs's explicit padding. */
 const explicit = ([top, bottom, left, right]: Padding): number[][] => [[0, 0], [top, bottom], [left, right], [0, 0]];
 
-function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape, training: boolean): Instruction[] {
+function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape, graph: ModelGraph, training: boolean): Instruction[] {
   const x = node.inputs[0] as string;
   const imageShape = inside(inputs[0] as Shape);
   const parameter = (suffix: string): string => parameterName(node.name, suffix);
@@ -174,6 +174,6 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       }));
     }
     default:
-      return isSequenceNode(node) ? sequenceInstructions(node, inputs) : (node satisfies never);
+      return isSequenceNode(node) ? sequenceInstructions(node, inputs, graph) : (node satisfies never);
   }
 }

@@ -13,6 +13,7 @@
  */
 import { describe } from '../core/describe.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
+import { onlyDefined } from '../core/only-defined.ts';
 import { requireList } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -46,7 +47,7 @@ const residualNames: OptionNames<Residual> = { op: true, body: true, shortcut: t
 export class GraphBuilder {
   readonly input = INPUT;
   readonly #shape: readonly number[];
-  readonly #vocabulary: number | undefined;
+  readonly #tokens: Pick<ModelGraph, 'vocabulary' | 'padding'>;
   readonly #nodes: object[] = [];
   readonly #names = new Set<string>([INPUT]);
   readonly #counters = new Map<string, number>();
@@ -54,10 +55,11 @@ export class GraphBuilder {
   /**
    * @param shape [channels, height, width] or [features]; [tokens] with a vocabulary
    * @param vocabulary the input is token numbers below this
+   * @param padding the one of them that attentions with `masked` leave out
    */
-  constructor(shape: readonly number[], vocabulary?: number) {
+  constructor(shape: readonly number[], vocabulary?: number, padding?: number) {
     this.#shape = shape;
-    this.#vocabulary = vocabulary;
+    this.#tokens = onlyDefined({ vocabulary, padding });
   }
 
   /**
@@ -95,8 +97,7 @@ export class GraphBuilder {
 
   /** The graph whose value is the node `output`. @throws what `parseGraph` throws. */
   build(output: string): ModelGraph {
-    const vocabulary = this.#vocabulary === undefined ? {} : { vocabulary: this.#vocabulary };
-    return parseGraph({ version: 1, input: this.#shape, ...vocabulary, nodes: this.#nodes, output });
+    return parseGraph({ version: 1, input: this.#shape, ...this.#tokens, nodes: this.#nodes, output });
   }
 
   #freshName(op: string): string {

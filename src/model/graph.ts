@@ -5,6 +5,7 @@
  */
 import { describe } from '../core/describe.ts';
 import { InvalidArgumentError, LimitError, UnsupportedError } from '../core/errors.ts';
+import { onlyDefined } from '../core/only-defined.ts';
 import { requireInteger, requireMembers } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { elementCount } from '../tensor/tensor.ts';
@@ -54,6 +55,7 @@ export function parseGraph(json: unknown): ModelGraph {
     throw new UnsupportedError({ field: 'graph.version', expected: '1', got: describe(version) });
   }
   const vocabulary = fields.take('vocabulary') === undefined ? undefined : fields.count('vocabulary');
+  const padding = fields.take('padding') === undefined ? undefined : requirePadding(fields.index('padding', 0), vocabulary);
   const input = parseInputShape(fields.list('input'), vocabulary !== undefined);
   const rawNodes = fields.list('nodes');
   if (rawNodes.length === 0) {
@@ -68,7 +70,7 @@ export function parseGraph(json: unknown): ModelGraph {
   const known = new Set<string>([INPUT]);
   const nodes: GraphNode[] = [];
   for (const [index, raw] of rawNodes.entries()) nodes.push(parseNode(index, raw, known));
-  const graph: ModelGraph = { version: 1, input, ...(vocabulary === undefined ? {} : { vocabulary }), nodes, output };
+  const graph: ModelGraph = { version: 1, input, ...onlyDefined({ vocabulary, padding }), nodes, output };
   requireTokensEmbedded(graph);
   requireAllUsed(graph);
   inferShapes(graph);
@@ -161,6 +163,16 @@ export function inputShapes(node: GraphNode, shapes: ReadonlyMap<string, Shape>)
       throw new InvalidArgumentError({ field: `${nodePath(node)}.inputs`, expected: 'names of earlier nodes', got: describe(name) });
     }
     return shape;
+  });
+}
+
+/** Of a vocabulary of one token, that one would be all there is. */
+function requirePadding(padding: number, vocabulary = 0): number {
+  if (vocabulary > 1 && padding < vocabulary) return padding;
+  throw new InvalidArgumentError({
+    field: 'graph.padding',
+    expected: vocabulary > 1 ? `a token below the vocabulary, ${vocabulary}` : 'none without a vocabulary of two tokens or more',
+    got: `${padding}`,
   });
 }
 

@@ -391,7 +391,7 @@ class Converter {
       shape: rule.shape(
         node,
         inputs.map(({ shape }) => shape),
-        { nodes: this.#nodes },
+        { input: [], nodes: this.#nodes },
       ),
     };
   }

@@ -14,7 +14,7 @@ export interface ParameterDeclaration {
 }
 
 /** What a rule may know of the network around its node. */
-export type GraphContext = Pick<ModelGraph, 'vocabulary' | 'nodes'>;
+export type GraphContext = Pick<ModelGraph, 'input' | 'vocabulary' | 'padding' | 'nodes'>;
 
 export interface OperationRule<K extends OperationName> {
   /** Fewest and most inputs. */

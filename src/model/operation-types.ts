@@ -122,9 +122,10 @@ export interface Operations {
   /**
    * Scaled dot-product attention of `heads` heads. One input: queries, keys and values side by side, [tokens, (heads + 2 ·
    * key_heads) · d]; or three: queries [tokens, heads · d], keys [tokens, key_heads · d], values [tokens, key_heads · dv].
-   * Queries heads / key_heads at a time share keys and values (grouped queries). Gives [tokens, heads · dv].
+   * Queries heads / key_heads at a time share keys and values (grouped queries). Gives [tokens, heads · dv]. With `masked` keys whose
+   * token in the network's input is the graph's `padding` are left out: no query sees them.
    */
-  attention: { readonly heads: number; readonly key_heads: number; readonly causal: boolean };
+  attention: { readonly heads: number; readonly key_heads: number; readonly causal: boolean; readonly masked?: true };
   /** Scores against the rows of an embedding's weight, which it shares: [tokens, features] → [tokens, vocabulary]. */
   tied_dense: { readonly with: string };
 }
@@ -146,6 +147,11 @@ export interface ModelGraph {
   readonly input: Shape;
   /** The input is `input[0]` integers below this (token numbers) instead of real numbers. */
   readonly vocabulary?: number;
+  /**
+   * The token number that fills shorter sequences up to `input[0]`, below `vocabulary`. Attentions with `masked` leave it out; every
+   * other operation takes it for a token.
+   */
+  readonly padding?: number;
   /** In an order of evaluation: a node's inputs stand before it. */
   readonly nodes: readonly GraphNode[];
   /** Name of the node whose value is the network's output. */

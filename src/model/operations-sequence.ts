@@ -193,10 +193,18 @@ export const sequenceRules: { readonly [K in SequenceOperation]: OperationRule<K
     arity: [1, 3],
     parse: (fields) => {
       const heads = fields.count('heads');
-      return { op: 'attention', heads, key_heads: fields.count('key_heads', heads), causal: fields.flag('causal', false) };
+      const [keyHeads, causal] = [fields.count('key_heads', heads), fields.flag('causal', false)];
+      // As of `dense`.
+      return { op: 'attention', heads, key_heads: keyHeads, causal, ...(fields.flag('masked', false) ? { masked: true as const } : {}) };
     },
-    shape: (node, inputs) => {
+    shape: (node, inputs, { input, padding }) => {
       const { tokens, heads, valueFeatures } = attentionShape(node, inputs);
+      if (node.masked) {
+        if (padding === undefined) misfit(node, "masked only where the graph has a padding", 'masked');
+        if (tokens !== input[0]) misfit(node, `the ${input[0]} tokens of the network's input, which tell what is masked`, `${tokens}`);
+        // Of a row that sees nothing but padding before it no weight would be a number.
+        if (node.causal) misfit(node, 'masked or causal', 'both');
+      }
       return [tokens, heads * valueFeatures];
     },
     parameters: none,

@@ -100,8 +100,9 @@ export const sequencePermutationRules: { readonly [K in SequenceOperation]: Perm
       sets.unify(axes?.[1] ?? [], sets.arrange(segments, name), through);
     if (inputs.length === 1) tie(inputs[0], node.inputs[0] as string, queries, keys, read);
     else for (const [i, segment] of [queries, keys, read].entries()) tie(inputs[i], node.inputs[i] as string, segment);
-    // Tokens meet one another in the order of their positions where the attention is causal; without it they are a set.
-    if (node.causal) for (const axes of inputs) sets.fix(axes[0] ?? [], reasons.token);
+    // Tokens meet one another in the order of their positions where the attention is causal, and those of the input tell what is
+    // masked; without either they are a set.
+    if (node.causal || node.masked) for (const axes of inputs) sets.fix(axes[0] ?? [], reasons.token);
     for (const axes of inputs.slice(1)) sets.unify(first(inputs)[0] ?? [], axes[0] ?? [], through);
     return { value: [first(inputs)[0] ?? [], sets.arrange([stretch(values, sharing)], node.name)], parameters: {} };
   },

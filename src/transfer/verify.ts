@@ -74,11 +74,15 @@ export async function verify(options: VerifyOptions): Promise<Verification> {
 
   const drawn = new Float32Array(count * elementCount(graph.input));
   fillUniform(core, drawn, [-1, 1], { seed, stream: streams.permutation, index: 1 });
-  const { vocabulary } = graph;
+  const { vocabulary, padding } = graph;
   const inputs =
     vocabulary === undefined
       ? drawn
-      : Int32Array.from(drawn, (value) => Math.min(vocabulary - 1, Math.floor(0.5 * (value + 1) * vocabulary)));
+      : Int32Array.from(drawn, (value, i) => {
+          const token = Math.min(vocabulary - 1, Math.floor(0.5 * (value + 1) * vocabulary));
+          // The first of a sequence is none of the padding, which alone would be no input.
+          return token === padding && i % elementCount(graph.input) === 0 ? (token + 1) % vocabulary : token;
+        });
   const classes = outputClasses(graph);
   const labels = Int32Array.from({ length: count * labelsPerInput(graph) }, (_, row) => row % classes);
   const batch: Batch = { inputs, labels, count };

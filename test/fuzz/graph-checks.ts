@@ -16,7 +16,7 @@ import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
 import type { OuterProducts } from '../../src/tensor/outer-products.ts';
 import { elementCount, getTensor, type NamedTensors, type NetworkState, type Tensor } from '../../src/tensor/tensor.ts';
-import { checkGradients, poison, randomBatch, randomState, relativeError } from '../gradient/checks.ts';
+import { checkGradients, padded, poison, randomBatch, randomState, relativeError } from '../gradient/checks.ts';
 import { loss64 } from '../gradient/reference.ts';
 import { measureEquivalence } from '../model/equivalence.ts';
 import { forward64 } from '../model/forward.ts';
@@ -65,7 +65,8 @@ function batchOf(graph: ModelGraph, count: number, seed: number): Batch {
   const batch = randomBatch(graph, count, seed);
   return {
     ...batch,
-    inputs: batch.inputs instanceof Int32Array ? batch.inputs.map(() => random.below(graph.vocabulary as number)) : batch.inputs,
+    inputs:
+      batch.inputs instanceof Int32Array ? padded(graph, batch.inputs.map(() => random.below(graph.vocabulary as number))) : batch.inputs,
   };
 }
 

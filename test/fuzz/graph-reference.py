@@ -45,7 +45,7 @@ def transposed(node, x, weight, bias):
     return y if bias is None else y + per_channel(bias, y)
 
 
-def attention(node, inputs):
+def attention(node, inputs, padded):
     heads, key_heads = node["heads"], node["key_heads"]
     if len(inputs) == 1:
         width = inputs[0].shape[2] // (heads + 2 * key_heads)
@@ -55,10 +55,12 @@ def attention(node, inputs):
     scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
     if node["causal"]:
         scores = scores.masked_fill(torch.ones(scores.shape[2:], dtype=torch.bool).triu(1), -math.inf)
+    if node.get("masked"):
+        scores = scores.masked_fill(padded[:, None, None, :], -math.inf)
     return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
-def apply(node, inputs, of, training):
+def apply(node, inputs, of, training, padded):
     op, name, x = node["op"], node["name"], inputs[0]
     own = lambda suffix: of(f"{name}.{suffix}")
     bias = own("bias") if node.get("bias") else None
@@ -125,7 +127,7 @@ def apply(node, inputs, of, training):
     if op == "mean_tokens":
         return x.mean(1)
     if op == "attention":
-        return attention(node, inputs)
+        return attention(node, inputs, padded)
     raise ValueError(op)
 
 
@@ -159,10 +161,12 @@ def compute(request, tensors, rounded=lambda x: x, dtype=torch.float64):
     own = {**tensors, **trained}
     inputs = torch.tensor(request["inputs"], dtype=torch.long if "vocabulary" in graph else dtype).reshape(request["count"], *graph["input"])
 
+    padded = inputs == graph["padding"] if "padding" in graph else None
+
     def forward(training):
         values = {"input": inputs}
         for node in graph["nodes"]:
-            values[node["name"]] = rounded(apply(node, [values[name] for name in node["inputs"]], own.__getitem__, training))
+            values[node["name"]] = rounded(apply(node, [values[name] for name in node["inputs"]], own.__getitem__, training, padded))
         return values[graph["output"]]
 
     loss = loss_of(forward(True), torch.tensor(request["labels"]), request["loss"])

@@ -82,15 +82,22 @@ export function randomBatch(graph: ModelGraph, count: number, seed: number, grid
   const labels = Int32Array.from({ length: count * labelsPerInput(graph) }, (_, i) => (i * 7 + seed) % outputClasses(graph));
   const { vocabulary } = graph;
   if (vocabulary !== undefined) {
-    return {
-      inputs: Int32Array.from({ length: count * elementCount(graph.input) }, (_, i) => (i * i * 5 + seed) % vocabulary),
-      labels,
-      count,
-    };
+    const tokens = Int32Array.from({ length: count * elementCount(graph.input) }, (_, i) => (i * i * 5 + seed) % vocabulary);
+    return { inputs: padded(graph, tokens), labels, count };
   }
   const inputs = normals(count * elementCount(graph.input), seed);
   if (grid !== undefined) inputs.forEach((value, i) => (inputs[i] = Math.round(value / grid) * grid));
   return { inputs, labels, count };
+}
+
+/** Where the network has a padding, input n ends with n of it, the first of all tokens is another, and others are where they fall. */
+export function padded({ input: [length = 1], vocabulary = 1, padding }: ModelGraph, tokens: Int32Array): Int32Array {
+  if (padding === undefined) return tokens;
+  return tokens.map((token, i) => {
+    const [n, at] = [Math.floor(i / length), i % length];
+    if (at === 0) return token === padding ? (padding + 1) % vocabulary : token;
+    return at >= length - n ? padding : token;
+  });
 }
 
 /** Convolution before and dense layer behind, so that the operation's input gradient shows in a parameter's. */
@@ -419,6 +426,9 @@ const sequenceCases: readonly GradientCase[] = [
   // More than one block of query rows.
   operation('attention of 150 tokens, causal', longAttention(true), { count: 2, samples: 4 }),
   operation('attention of 150 tokens', longAttention(false), { count: 2, samples: 4 }),
+  operation('attention, 3 heads, masked', maskedAttention(false)),
+  operation('attention of three inputs, shared keys, masked', maskedAttention(true)),
+  operation('attention of 150 tokens, masked', maskedAttention(false, 150), { count: 2, samples: 4 }),
   operation('embedding with a tied head', languageModel()),
 ];
 
@@ -431,6 +441,17 @@ function longAttention(causal: boolean): ModelGraph {
     { op: 'mean_tokens' },
     { op: 'dense', name: 'after', out: 4 },
   ]);
+}
+
+/** Tokens with padding 2, of which each input has some. */
+function maskedAttention(apart: boolean, tokens = 9): ModelGraph {
+  const builder = new GraphBuilder([tokens], 11, 2);
+  const embedded = builder.add({ op: 'embedding', name: 'before', features: 6 }, builder.input);
+  const dense = (name: string, out: number, bias = true): string => builder.add({ op: 'dense', name, out, bias }, embedded);
+  const mixed = apart
+    ? builder.add({ op: 'attention', heads: 6, key_heads: 2, masked: true }, dense('q', 18), dense('k', 6, false), dense('v', 10))
+    : builder.add({ op: 'attention', heads: 3, masked: true }, dense('qkv', 45));
+  return builder.build(builder.chain(mixed, [{ op: 'select_token', index: 0 }, { op: 'dense', name: 'after', out: 4 }]));
 }
 
 function languageModel(): ModelGraph {

@@ -167,13 +167,20 @@ function forward(tf: Tfjs, graph: ModelGraph, parameters: ReadonlyMap<string, Co
   for (const node of graph.nodes) {
     const operands = node.inputs.map((name) => values.get(name) as Core.Tensor);
     const shape = shapes.get(node.name) as readonly number[];
-    values.set(node.name, apply(tf, node, shape, operands, (name) => parameters.get(name) as Core.Tensor));
+    const of = (name: string): Core.Tensor => parameters.get(name) as Core.Tensor;
+    values.set(node.name, apply(tf, node, shape, operands, of, () => paddedTokens(tf, input, graph)));
   }
   return values.get(graph.output) as Core.Tensor;
 }
 
+/** 1 where a token is padding, [count, tokens]. */
+function paddedTokens(tf: Tfjs, input: Core.Tensor, { padding = -1 }: ModelGraph): Core.Tensor {
+  return tf.cast(tf.equal(input, tf.scalar(padding, 'int32')), 'float32');
+}
+
 function apply(
   tf: Tfjs, node: GraphNode, shape: readonly number[], operands: readonly Core.Tensor[], of: (name: string) => Core.Tensor,
+  padded: () => Core.Tensor,
 ): Core.Tensor {
   const get = (suffix: string): Core.Tensor => of(`${node.name}.${suffix}`);
   const x = operands[0] as Core.Tensor4D;
@@ -241,7 +248,7 @@ function apply(
       return operands.reduce((sum, operand) => tf.add(sum, operand));
     default:
       if (!isSequenceNode(node)) return node satisfies never;
-      return sequenceTfjs(tf, node, operands, (suffix) => of(parameterName(node.name, suffix)), of);
+      return sequenceTfjs(tf, node, operands, (suffix) => of(parameterName(node.name, suffix)), of, padded);
   }
 }
 

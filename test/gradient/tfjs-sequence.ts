@@ -7,7 +7,7 @@ import type { Tfjs } from './tfjs-reference.ts';
 type Get = (name: string) => Core.Tensor;
 
 export function sequenceTfjs(
-  tf: Tfjs, node: SequenceNode, operands: readonly Core.Tensor[], own: Get, of: Get,
+  tf: Tfjs, node: SequenceNode, operands: readonly Core.Tensor[], own: Get, of: Get, padded: () => Core.Tensor,
 ): Core.Tensor {
   const x = operands[0] as Core.Tensor;
   const [count = 0] = x.shape;
@@ -59,13 +59,15 @@ export function sequenceTfjs(
     case 'mean_tokens':
       return tf.mean(x, 1);
     case 'attention':
-      return attention(tf, node, operands);
+      return attention(tf, node, operands, node.masked ? padded() : undefined);
     default:
       return node satisfies never;
   }
 }
 
-function attention(tf: Tfjs, node: NodeOf<'attention'>, operands: readonly Core.Tensor[]): Core.Tensor {
+function attention(
+  tf: Tfjs, node: NodeOf<'attention'>, operands: readonly Core.Tensor[], padded: Core.Tensor | undefined,
+): Core.Tensor {
   const { heads, key_heads: keyHeads } = node;
   const x = operands[0] as Core.Tensor;
   const [count = 0, tokens = 0, all = 0] = x.shape;
@@ -84,6 +86,7 @@ function attention(tf: Tfjs, node: NodeOf<'attention'>, operands: readonly Core.
         scores,
         tf.tensor2d(Array.from({ length: tokens }, (_, i) => Array.from({ length: tokens }, (__, j) => (j > i ? -1e9 : 0)))),
       );
+    if (padded !== undefined) scores = tf.sub(scores, tf.mul(tf.expandDims(padded, 1), 1e9));
     parts.push(tf.matMul(tf.softmax(scores), read(v, shared, (v.shape[2] as number) / keyHeads)));
   }
   return parts.length === 1 ? (parts[0] as Core.Tensor) : tf.concat(parts, 2);

@@ -103,7 +103,10 @@ export function measureEquivalence(graph: ModelGraph, spec: PermutationSpec, see
   let largest = 0;
   for (let trial = 0; trial < 2; trial++) {
     const draw = (): number => (graph.vocabulary === undefined ? random.uniform() * 2 - 1 : random.below(graph.vocabulary));
-    const input = Float64Array.from({ length: elementCount(graph.input) }, draw);
+    const drawn = Float64Array.from({ length: elementCount(graph.input) }, draw);
+    // An input of nothing but padding is none.
+    const { padding, vocabulary = 1 } = graph;
+    const input = drawn.map((token, i) => (i === 0 && token === padding ? (token + 1) % vocabulary : token));
     const before = forward64(graph, parameters, input, 1, training);
     const after = forward64(graph, permuted, input, 1, training);
     for (const [i, value] of before.entries()) {

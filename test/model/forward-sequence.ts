@@ -27,10 +27,10 @@ function softmax(scores: readonly number[]): readonly number[] {
   return powers.map((power) => power / sum);
 }
 
-/** @param own this node's parameters by suffix; `of` any tensor by name, for operations that share one. */
+/** @param own this node's parameters by suffix; `of` any tensor by name, for operations that share one; `padded` which tokens are padding. */
 export function sequenceForward(
   node: SequenceNode, operands: readonly Float64Array[], shapes: readonly Shape[], to: Shape,
-  own: Get, of: Get,
+  own: Get, of: Get, padded: readonly boolean[],
 ): Float64Array {
   const x = operands[0] as Float64Array;
   const from = shapes[0] as Shape;
@@ -91,7 +91,7 @@ export function sequenceForward(
       return y;
     }
     case 'attention':
-      return attention(node, operands, shapes, to);
+      return attention(node, operands, shapes, to, node.masked ? padded : []);
     default:
       return node satisfies never;
   }
@@ -119,7 +119,9 @@ function dense(
   return y;
 }
 
-function attention(node: NodeOf<'attention'>, operands: readonly Float64Array[], shapes: readonly Shape[], to: Shape): Float64Array {
+function attention(
+  node: NodeOf<'attention'>, operands: readonly Float64Array[], shapes: readonly Shape[], to: Shape, padded: readonly boolean[],
+): Float64Array {
   const [tokens, outFeatures] = to as [number, number];
   const { heads, key_heads: keyHeads } = node;
   const fused = operands.length === 1;
@@ -134,14 +136,15 @@ function attention(node: NodeOf<'attention'>, operands: readonly Float64Array[],
   for (let h = 0; h < heads; h++) {
     const shared = Math.floor((h * keyHeads) / heads);
     for (let i = 0; i < tokens; i++) {
-      const seen = node.causal ? i + 1 : tokens;
+      const keys = Array.from({ length: node.causal ? i + 1 : tokens }, (_, j) => j).filter((j) => padded[j] !== true);
       const scores: number[] = [];
-      for (let j = 0; j < seen; j++) {
+      for (const j of keys) {
         let score = 0;
         for (let d = 0; d < width; d++) score += read(0, i, h * width + d) * read(1, j, shared * width + d);
         scores.push(score / Math.sqrt(width));
       }
-      for (const [j, weight] of softmax(scores).entries()) {
+      for (const [seen, weight] of softmax(scores).entries()) {
+        const j = keys[seen] as number;
         for (let d = 0; d < valueWidth; d++) {
           const to1 = i * outFeatures + h * valueWidth + d;
           y[to1] = at(y, to1) + weight * read(2, j, shared * valueWidth + d);

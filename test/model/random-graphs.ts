@@ -31,6 +31,10 @@ class Grower {
   readonly #random: Random;
   readonly #builder: GraphBuilder;
   readonly #vocabulary: number;
+  /** Draws of its own, so that the networks of older seeds stay what they are but for padding. */
+  readonly #masks: Random;
+  /** Tokens of an input with padding; 0 without. */
+  readonly #padded: number;
   readonly #values: Value[] = [];
   readonly #embeddings: Value[] = [];
   readonly #used = new Set<string>();
@@ -43,7 +47,10 @@ class Grower {
     this.#largest = this.#chance(8) ? 1500 : 200;
     this.#vocabulary = this.#chance(8) ? this.#pick(VOCABULARIES) : 0;
     const shape = this.#vocabulary > 0 ? [this.#pick(TOKENS)] : this.#pick(INPUTS);
-    this.#builder = new GraphBuilder(shape, this.#vocabulary > 0 ? this.#vocabulary : undefined);
+    this.#masks = new Random(seed, streams.permutation, 2);
+    this.#padded = this.#vocabulary > 0 && this.#masks.below(2) === 0 ? (shape[0] as number) : 0;
+    const padding = this.#padded > 0 ? this.#masks.below(this.#vocabulary) : undefined;
+    this.#builder = new GraphBuilder(shape, this.#vocabulary > 0 ? this.#vocabulary : undefined, padding);
     if (this.#vocabulary > 0) this.#embed(shape, this.#pick([1, 4, 6]));
     else this.#values.push({ name: this.#builder.input, shape });
   }
@@ -243,10 +250,11 @@ class Grower {
     const heads = this.#pick([1, 2, 4]);
     const keyHeads = this.#pick(divisorsOf(heads));
     const causal = this.#chance(3);
+    const masked = !causal && tokens === this.#padded && this.#masks.below(3) > 0 ? { masked: true as const } : {};
     const width = this.#pick([1, 2, 3]);
     const fused = (): void => {
       this.#add(
-        { op: 'attention', heads, key_heads: keyHeads, causal },
+        { op: 'attention', heads, key_heads: keyHeads, causal, ...masked },
         [tokens, heads * width],
         this.#dense(x, (heads + 2 * keyHeads) * width),
       );
@@ -260,7 +268,7 @@ class Grower {
         () => this.#dense(x, keyHeads * this.#pick([1, 2])),
       ])();
       this.#add(
-        { op: 'attention', heads, key_heads: keyHeads, causal },
+        { op: 'attention', heads, key_heads: keyHeads, causal, ...masked },
         [tokens, ((values.shape[1] as number) / keyHeads) * heads],
         queries,
         keys,

@@ -15,6 +15,8 @@ interface Operand {
 
 type Names = readonly [string, string, string];
 const INPUTS: Names = ['queries', 'keys', 'values'];
+/** [count, tokens] int32: what is padding is left out as key. Only of calls that have it. */
+const TOKENS = 'tokens';
 
 /** The three operands of the tensors at hand: one tensor holds them one behind the other, by features. */
 function operandsOf(call: KernelCall, tensors: readonly TensorInfo[], shape: AttentionShape): readonly [Operand, Operand, Operand] {
@@ -33,7 +35,14 @@ function inputsOf(call: KernelCall, names: Names): TensorInfo[] {
 
 const settingsOf = (call: KernelCall) => {
   const shape = call.attrs['shape'] as AttentionShape;
-  return { shape, causal: Number(call.attrs['causal']), factor: 1 / Math.sqrt(shape.headFeatures) };
+  const { [TOKENS]: tokens } = call.inputs;
+  return {
+    shape,
+    causal: Number(call.attrs['causal']),
+    factor: 1 / Math.sqrt(shape.headFeatures),
+    tokensPtr: tokens === undefined ? 0 : call.backend.pointer(tokens),
+    padding: (call.attrs['padding'] as number | undefined) ?? 0,
+  };
 };
 
 function scoresScratch(core: Core, scratch: Scratch, { tokens, headFeatures, valueFeatures }: AttentionShape): number {
@@ -42,13 +51,13 @@ function scoresScratch(core: Core, scratch: Scratch, { tokens, headFeatures, val
   return scratch.told(core.kernels.attentionScratchBytes(tokens, headFeatures, valueFeatures), atLeast, 'scores of an attention');
 }
 
-/** {queries, keys?, values?}, {shape, causal} → [out, stats] */
+/** {queries, keys?, values?, tokens?}, {shape, causal, padding?} → [out, stats] */
 function forward(call: KernelCall): TensorInfo[] {
   const { backend } = call;
   const { core } = backend;
   const inputs = inputsOf(call, INPUTS);
   const count = required(call, 'queries').shape[0] as number;
-  const { shape, causal, factor } = settingsOf(call);
+  const { shape, causal, factor, tokensPtr, padding } = settingsOf(call);
   const { tokens, heads, keyHeads, headFeatures, valueFeatures } = shape;
   const out = backend.makeOutput([count, tokens, heads * valueFeatures], 'float32');
   const stats = backend.makeOutput([count, heads, tokens, 2], 'float32');
@@ -57,19 +66,19 @@ function forward(call: KernelCall): TensorInfo[] {
     const [q, k, v] = operandsOf(call, inputs, shape);
     core.kernels.attentionF32(
       q.pointer, q.stride, k.pointer, k.stride, v.pointer, v.stride, backend.pointer(out), heads * valueFeatures, backend.pointer(stats),
-      count, tokens, heads, keyHeads, headFeatures, valueFeatures, causal, factor, scratchPtr,
+      count, tokens, heads, keyHeads, headFeatures, valueFeatures, causal, factor, tokensPtr, padding, scratchPtr,
     );
   });
   return [out, stats];
 }
 
-/** {dy, stats, queries, keys?, values?} → a gradient each input */
+/** {dy, stats, queries, keys?, values?, tokens?} → a gradient each of queries, keys, values */
 function backward(call: KernelCall): TensorInfo[] {
   const { backend } = call;
   const { core } = backend;
   const dy = required(call, 'dy');
   const inputs = inputsOf(call, INPUTS);
-  const { shape, causal, factor } = settingsOf(call);
+  const { shape, causal, factor, tokensPtr, padding } = settingsOf(call);
   const { tokens, heads, keyHeads, headFeatures, valueFeatures } = shape;
   const gradients = inputs.map((input) => backend.makeOutput(input.shape, 'float32'));
   for (const gradient of gradients) core.f32(backend.pointer(gradient), sizeOf(gradient)).fill(0);
@@ -80,7 +89,7 @@ function backward(call: KernelCall): TensorInfo[] {
     core.kernels.attentionGradientF32(
       backend.pointer(dy), heads * valueFeatures, q.pointer, q.stride, k.pointer, k.stride, v.pointer, v.stride,
       backend.pointer(required(call, 'stats')), dq.pointer, dk.pointer, dv.pointer,
-      dy.shape[0] as number, tokens, heads, keyHeads, headFeatures, valueFeatures, causal, factor, scratchPtr,
+      dy.shape[0] as number, tokens, heads, keyHeads, headFeatures, valueFeatures, causal, factor, tokensPtr, padding, scratchPtr,
     );
   });
   return gradients;
@@ -90,10 +99,10 @@ export function registerAttention(): void {
   for (const [kernel, inputs] of [['FusedAttention', INPUTS.slice(0, 1)], ['Attention', INPUTS]] as const) {
     defineKernel(kernel, forward);
     defineGradient(kernel, {
-      inputs,
+      inputs: [...inputs, TOKENS],
       outputs: [false, true],
       gradient: (dy, saved, attrs) => {
-        const named = Object.fromEntries(inputs.map((name, i) => [name, saved[i]]));
+        const named = Object.fromEntries([...inputs, TOKENS].map((name, i) => [name, saved[i]]));
         const result = together(() => runAll('AttentionGrad', { dy, stats: saved.at(-1), ...named }, attrs));
         return Object.fromEntries(inputs.map((name, i) => [name, result(i)]));
       },
