@@ -1,6 +1,7 @@
 /**
- * Networks of tokens and of layer norms, name for name: vision transformers and MLP-Mixers as timm publishes them, GPT-2 as
- * Hugging Face does, ConvNeXt as torchvision does. Dropout and stochastic depth are left out: they do nothing in evaluation.
+ * Networks of tokens and of layer norms, name for name: vision transformers and MLP-Mixers as timm publishes them, GPT-2 and
+ * DistilBERT as Hugging Face does, ConvNeXt as torchvision does. Dropout and stochastic depth are left out: they do nothing in
+ * evaluation.
  */
 import { InvalidArgumentError } from '../core/errors.ts';
 import { requireInteger } from '../core/require.ts';
@@ -10,12 +11,15 @@ import { requireImage, type PresetOptions } from './preset-options.ts';
 
 type Layers = readonly (Layer | Residual)[];
 
-export const transformerPresets = { vit, gpt2, mixer, convnext } as const;
+export const transformerPresets = { vit, gpt2, distilbert, mixer, convnext } as const;
 
 const LARGEST = 65_536;
 
 /** timm's ε for its layer norms; GPT-2 has PyTorch's 1e-5. */
 const EPSILON = 1e-6;
+
+/** That of BERT and its kin. */
+const BERT_EPSILON = 1e-12;
 
 /** The published 16 for images of 112 pixels and more; 4 for smaller ones, where 16 would leave nothing to attend to. */
 function patchOf({ input, patch }: PresetOptions): number {
@@ -80,16 +84,20 @@ function patches([, height = 0, width = 0]: Shape, patch: number): number {
   return Math.floor(height / patch) * Math.floor(width / patch);
 }
 
+/** @throws InvalidArgumentError unless the input is [tokens]. */
+function tokensOf(input: Shape): number {
+  const [tokens] = input;
+  if (input.length === 1 && tokens !== undefined) return tokens;
+  throw new InvalidArgumentError({ field: 'input', expected: '[tokens]', got: `[${input.join(', ')}]` });
+}
+
 /**
  * `GPT2LMHeadModel`: `input` is [tokens], `classes` the vocabulary. The published small one has 50,257 tokens in the vocabulary,
  * 1,024 positions, width 768, 12 blocks and 12 heads. The head shares the weight of the token embedding.
  */
 function gpt2(options: PresetOptions): ModelGraph {
   const { input, classes } = options;
-  const [tokens] = input;
-  if (input.length !== 1 || tokens === undefined) {
-    throw new InvalidArgumentError({ field: 'input', expected: '[tokens]', got: `[${input.join(', ')}]` });
-  }
+  const tokens = tokensOf(input);
   const width = requireInteger('width', options.width ?? 768, 1, LARGEST);
   const heads = headsOf(options, width);
   const positions = requireInteger('positions', options.positions ?? tokens, tokens, LARGEST);
@@ -117,6 +125,51 @@ function gpt2(options: PresetOptions): ModelGraph {
   }
   layers.push({ op: 'layer_norm', name: 'transformer.ln_f' }, { op: 'tied_dense', with: 'transformer.wte' });
   return builder.build(builder.chain(builder.input, layers));
+}
+
+/**
+ * `DistilBertForSequenceClassification`: `input` is [tokens], of which 0 is padding. The published base has 30,522 tokens in the
+ * vocabulary, 512 positions, width 768, 6 blocks and 12 heads. What a sequence is taken for is read at its first token.
+ */
+function distilbert(options: PresetOptions): ModelGraph {
+  const { input, classes } = options;
+  const tokens = tokensOf(input);
+  const width = requireInteger('width', options.width ?? 768, 1, LARGEST);
+  const heads = headsOf(options, width);
+  const positions = requireInteger('positions', options.positions ?? Math.max(512, tokens), tokens, LARGEST);
+  const vocabulary = requireInteger('vocabulary', options.vocabulary ?? 30_522, 2, 2 ** 20);
+  const builder = new GraphBuilder(input, vocabulary, 0);
+  let value = builder.chain(builder.input, [
+    { op: 'embedding', name: 'distilbert.embeddings.word_embeddings', features: width },
+    { op: 'position_embedding', name: 'distilbert.embeddings.position_embeddings', positions },
+    { op: 'layer_norm', name: 'distilbert.embeddings.LayerNorm', epsilon: BERT_EPSILON },
+  ]);
+  for (let index = 0; index < depthOf(options, 6); index++) {
+    const block = `distilbert.transformer.layer.${index}`;
+    const before = value;
+    const [q = '', k = '', v = ''] = ['q_lin', 'k_lin', 'v_lin'].map((name) =>
+      builder.add({ op: 'dense', name: `${block}.attention.${name}`, out: width }, before),
+    );
+    const attended = builder.chain(builder.add({ op: 'attention', heads, masked: true }, q, k, v), [
+      { op: 'dense', name: `${block}.attention.out_lin`, out: width },
+    ]);
+    value = builder.chain(builder.add({ op: 'add' }, attended, before), [
+      { op: 'layer_norm', name: `${block}.sa_layer_norm`, epsilon: BERT_EPSILON },
+      residual([
+        { op: 'dense', name: `${block}.ffn.lin1`, out: 4 * width },
+        { op: 'gelu' },
+        { op: 'dense', name: `${block}.ffn.lin2`, out: width },
+      ]),
+      { op: 'layer_norm', name: `${block}.output_layer_norm`, epsilon: BERT_EPSILON },
+    ]);
+  }
+  const scores = builder.chain(value, [
+    { op: 'select_token', index: 0 },
+    { op: 'dense', name: 'pre_classifier', out: width },
+    { op: 'relu' },
+    { op: 'dense', name: 'classifier', out: classes },
+  ]);
+  return builder.build(scores);
 }
 
 /** timm's `mixer_b16_224`: width 768, 12 blocks; token layers of half, channel layers of four times the width. */

@@ -20,6 +20,7 @@ describe('published sizes', () => {
     ['vit_small_patch16_224', 'vit', { ...imageNet, width: 384 }, 22_050_664, 152],
     ['gpt2', 'gpt2', gpt2, 124_439_808, 148],
     ['gpt2-medium', 'gpt2', { ...gpt2, width: 1024, depth: 24 }, 354_823_168, 292],
+    ['distilbert-base-uncased, two classes', 'distilbert', { input: [128], classes: 2 }, 66_955_010, 104],
     ['mixer_b16_224', 'mixer', imageNet, 59_880_472, 150],
     ['mixer_s16_224', 'mixer', { ...imageNet, width: 512, depth: 8 }, 18_528_264, 102],
     ['convnext_tiny', 'convnext', imageNet, 28_589_128, 182],
@@ -79,6 +80,37 @@ describe('published sizes', () => {
     });
   });
 
+  test('names and shapes of DistilBERT (Hugging Face)', () => {
+    const shapes = shapesOf(preset('distilbert', { input: [128], classes: 2 }));
+    expect(Object.fromEntries([...shapes].filter(([name]) => !/\.layer\.[1-5]\./.test(name)))).toEqual({
+      'distilbert.embeddings.word_embeddings.weight': [30_522, 768],
+      'distilbert.embeddings.position_embeddings.weight': [512, 768],
+      'distilbert.embeddings.LayerNorm.weight': [768],
+      'distilbert.embeddings.LayerNorm.bias': [768],
+      'distilbert.transformer.layer.0.attention.q_lin.weight': [768, 768],
+      'distilbert.transformer.layer.0.attention.q_lin.bias': [768],
+      'distilbert.transformer.layer.0.attention.k_lin.weight': [768, 768],
+      'distilbert.transformer.layer.0.attention.k_lin.bias': [768],
+      'distilbert.transformer.layer.0.attention.v_lin.weight': [768, 768],
+      'distilbert.transformer.layer.0.attention.v_lin.bias': [768],
+      'distilbert.transformer.layer.0.attention.out_lin.weight': [768, 768],
+      'distilbert.transformer.layer.0.attention.out_lin.bias': [768],
+      'distilbert.transformer.layer.0.sa_layer_norm.weight': [768],
+      'distilbert.transformer.layer.0.sa_layer_norm.bias': [768],
+      'distilbert.transformer.layer.0.ffn.lin1.weight': [3072, 768],
+      'distilbert.transformer.layer.0.ffn.lin1.bias': [3072],
+      'distilbert.transformer.layer.0.ffn.lin2.weight': [768, 3072],
+      'distilbert.transformer.layer.0.ffn.lin2.bias': [768],
+      'distilbert.transformer.layer.0.output_layer_norm.weight': [768],
+      'distilbert.transformer.layer.0.output_layer_norm.bias': [768],
+      'pre_classifier.weight': [768, 768],
+      'pre_classifier.bias': [768],
+      'classifier.weight': [2, 768],
+      'classifier.bias': [2],
+    });
+    expect(shapes.has('distilbert.transformer.layer.5.output_layer_norm.bias')).toBe(true);
+  });
+
   test.each<[PresetName, PresetOptions, Record<string, number[]>]>([
     [
       'mixer',
@@ -125,6 +157,13 @@ test('heads are of one width', () => {
   expect(() => preset('vit', { input: [3, 32, 32], classes: 10, width: 64, depth: 1, heads: 5 })).toThrow(refused);
 });
 
+test('distilbert has one label a sequence; 0 is its padding, and it has at least as many positions as tokens', () => {
+  const graph = preset('distilbert', { input: [600], classes: 3, width: 8, depth: 1, heads: 2, vocabulary: 31 });
+  expect([outputClasses(graph), labelsPerInput(graph), graph.vocabulary, graph.padding]).toEqual([3, 1, 31, 0]);
+  expect(shapesOf(graph).get('distilbert.embeddings.position_embeddings.weight')).toEqual([600, 8]);
+  expect(() => preset('distilbert', { input: [600], classes: 3, positions: 512 })).toThrow(/^positions: expected an integer .*600/);
+});
+
 describe('a language model', () => {
   test('scores every token', () => {
     const graph = preset('gpt2', { input: [12], classes: 31, width: 8, depth: 1, heads: 2 });
@@ -132,7 +171,8 @@ describe('a language model', () => {
     expect(labelsPerInput(graph)).toBe(12);
   });
 
-  test('wants token numbers', () => {
+  test('wants token numbers, and so does a classifier of text', () => {
+    expect(() => preset('distilbert', { input: [1, 28, 28], classes: 10 })).toThrow(/input: expected \[tokens\]/);
     expect(() => preset('gpt2', { input: [1, 28, 28], classes: 10 })).toThrow(/input: expected \[tokens\]/);
   });
 });
@@ -143,6 +183,14 @@ test.each<[PresetName, PresetOptions, string[]]>([
     'gpt2',
     { input: [8], classes: 100, depth: 1, width: 64, heads: 4 },
     ['transformer.wte', 'transformer.h.0.attn.c_attn', 'transformer.h.0.mlp.c_fc'],
+  ],
+  [
+    'distilbert',
+    { input: [8], classes: 3, depth: 1, width: 64, heads: 4, vocabulary: 100 },
+    [
+      'distilbert.embeddings.word_embeddings', 'distilbert.transformer.layer.0.attention.q_lin', 'distilbert.transformer.layer.0.ffn.lin1',
+      'pre_classifier',
+    ],
   ],
   [
     'mixer',
@@ -156,5 +204,5 @@ test.each<[PresetName, PresetOptions, string[]]>([
   expect(lintPermutationSpec(graph, spec)).toEqual([]);
   const heads = spec.groups.find(({ structure }) => structure !== undefined);
   if (name === 'vit') expect(heads?.structure).toEqual({ blocks: 3, parts: [64, 64] });
-  if (name === 'gpt2') expect(heads?.structure).toEqual({ blocks: 4, parts: [16, 16] });
+  if (name === 'gpt2' || name === 'distilbert') expect(heads?.structure).toEqual({ blocks: 4, parts: [16, 16] });
 });

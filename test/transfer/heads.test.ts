@@ -28,6 +28,9 @@ describe('a head', () => {
     ]);
     expect([...headParameters(pooled)]).toEqual(['answer.weight']);
     expect([...headParameters(preset('resnet18', { input: [3, 32, 32], classes: 7 }))]).toEqual(['fc.weight', 'fc.bias']);
+    expect([...headParameters(preset('distilbert', { input: [4], classes: 7, width: 8, heads: 1 }))]).toEqual([
+      'classifier.weight', 'classifier.bias',
+    ]);
     expect([...headParameters(preset('vit', { input: [3, 32, 32], classes: 7 }))]).toEqual(['head.weight', 'head.bias']);
   });
 
