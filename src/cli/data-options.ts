@@ -1,12 +1,11 @@
 /** Which data the options name. */
 import { onlyDefined } from '../core/only-defined.ts';
-import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { splitRows } from '../data/split.ts';
 import { SMALLEST_DEVIATION } from '../data/normalisation.ts';
 import type { Normalisation } from '../data/normalisation.ts';
 import type { Compute } from '../index.ts';
-import { outputClasses } from '../model/graph.ts';
+import { outputClasses, readsSequences } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { formatInteger } from '../report/text.ts';
 import { thatFile } from './arguments.ts';
@@ -15,7 +14,9 @@ import { DEFAULT_DATA, dataFiles, loadImages } from './data.node.ts';
 import type { DataPart, LoadChoices } from './data.node.ts';
 import { UsageError } from './exit.ts';
 import type { Output } from './output.ts';
-import { loadTokens, namesTokens } from './tokens.node.ts';
+import { loadSequences } from './sequences.node.ts';
+import { itemsOf } from './summaries.ts';
+import { loadTokens, namesSequences, namesTokens } from './tokens.node.ts';
 
 /** What images were normalised by, as torchvision's Normalize takes it. */
 export const normalisationOptions = {
@@ -38,18 +39,21 @@ export const dataOptions = {
       "images: a folder of files named as MNIST's (IDX) or CIFAR's (.bin), gzipped or not, or one .npz with x_train, y_train, x_test, " +
       "y_test (colour, any " +
       'size); or generated:before, generated:after; text:PATH, ' +
-      'tokens:FILE for language models (default: generated:before, or the one of the two that the bundle was trained on)',
+      'tokens:FILE for language models, sequences:PATH for classifiers of texts (default: generated:before, or the one of the two that ' +
+      'the bundle was trained on)',
   },
   context: {
     kind: 'integer', metavar: 'N', minimum: 1, maximum: 65_536,
-    help: 'text and tokens: length of a window in tokens (default: as many as the network given takes, else 64)',
+    help:
+      'text and tokens: length of a window in tokens; sequences: to which they are padded (default: as many as the network given takes, ' +
+      'else 64)',
   },
   vocabulary: {
     kind: 'string', reads: thatFile, metavar: 'FILE',
     help: 'text: tokens are the characters that occur in this text, by code point (default: bytes)',
   },
   'train-count': {
-    kind: 'integer', field: 'trainCount', metavar: 'N', minimum: 1, help: 'use only the first N training images or windows',
+    kind: 'integer', field: 'trainCount', metavar: 'N', minimum: 1, help: 'use only the first N training images, windows or sequences',
   },
   classes: {
     kind: 'integer', field: ['classes', 'data.classes'], metavar: 'N', minimum: 1, maximum: 65_536,
@@ -98,12 +102,12 @@ export function normalisationOf(values: Partial<ValuesOf<typeof normalisationOpt
   return undefined;
 }
 
-/** Tokens of a window where neither --context nor a network says. */
+/** Tokens of a window or an input where neither --context nor a network says. */
 const CONTEXT = 64;
 
 /**
  * Reads one part of the data that the options name. @param graph the network they are for, where it is known: it says
- * how long windows of tokens are.
+ * how long windows of tokens are, and what pads sequences.
  */
 export async function loadData(values: DataValues, part: DataPart, compute: () => Promise<Compute>, graph?: ModelGraph): Promise<DataSet> {
   const { data = DEFAULT_DATA } = values;
@@ -111,14 +115,28 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
     const given = (['pixel-maximum', 'pixel-mean', 'pixel-std'] as const).find((option) => values[option] !== undefined);
     if (given !== undefined) throw new UsageError(`--${given} is for images`);
     const fitting = graph?.vocabulary === undefined ? undefined : graph.input[0];
+    const context = values.context ?? fitting ?? CONTEXT;
+    if (namesSequences(data)) {
+      if (values.vocabulary !== undefined) throw new UsageError('--vocabulary is for --data text:PATH');
+      if (graph !== undefined && !readsSequences(graph))
+        throw new UsageError('--data sequences:PATH is for networks that read tokens and give one answer to all of them');
+      return loadSequences(data, part, {
+        length: context,
+        // Of a network by name, which the data are to shape, 0.
+        padding: graph === undefined ? 0 : graph.padding,
+        vocabulary: graph?.vocabulary,
+        classes: values.classes ?? (graph === undefined ? undefined : outputClasses(graph)),
+        trainCount: values['train-count'],
+      });
+    }
     return loadTokens(data, part, {
-      context: values.context ?? fitting ?? CONTEXT,
+      context,
       vocabulary: values.classes ?? (values.vocabulary === undefined ? graph?.vocabulary : undefined),
       characters: values.vocabulary,
       trainCount: values['train-count'],
     });
   }
-  if (values.context !== undefined) throw new UsageError('--context is for --data text:PATH, tokens:FILE');
+  if (values.context !== undefined) throw new UsageError('--context is for --data text:PATH, tokens:FILE, sequences:PATH');
   if (values.vocabulary !== undefined) throw new UsageError('--vocabulary is for --data text:PATH');
   const normalisation = normalisationOf(values);
   const choices: LoadChoices = {
@@ -138,8 +156,7 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
 export function remarkLargeBatch(output: Output, batchSize: number | undefined, data: DataSet, heldOutFraction: number): void {
   const { length } = splitRows(data.count, heldOutFraction, 0).training;
   if (batchSize === undefined || batchSize <= length) return;
-  const items = isTokenSet(data) ? 'windows' : 'images';
   output.warn(
-    `--batch-size ${batchSize} is more than the ${formatInteger(length)} ${items} that are not held out: each batch is all of them`,
+    `--batch-size ${batchSize} is more than the ${formatInteger(length)} ${itemsOf(data)} that are not held out: each batch is all of them`,
   );
 }

@@ -72,7 +72,7 @@ export async function hasPart(name: string, part: DataPart): Promise<boolean> {
   return files.some((file) => idxNames[part].images.test(file) || cifarNames[part].test(file));
 }
 
-/** Every file that `loadImages` or `loadTokens` may read of a value of --data; none of what is not there. */
+/** Every file that `loadImages`, `loadTokens` or `loadSequences` may read of a value of --data; none of what is not there. */
 export function dataFiles(name: string): readonly string[] {
   if (name.startsWith('generated:')) return [];
   if (namesTokens(name)) return tokenFiles(name);
@@ -157,9 +157,10 @@ function list(directory: string): string[] {
     throw new FileError(
       directory,
       code === 'ENOTDIR'
-        ? `a file, where --data takes a folder of images (text:${directory} is its text, tokens:${directory} its numbers)`
+        ? `a file, where --data takes a folder of images (text:${directory} is its text, tokens:${directory} its numbers, ` +
+          `sequences:${directory} its JSON Lines)`
         : 'no such folder of images (`download` puts those that it fetches in images/; --data also takes generated:before, ' +
-          'generated:after, text:PATH and tokens:FILE)',
+          'generated:after, text:PATH, tokens:FILE and sequences:PATH)',
       cause,
     );
   }

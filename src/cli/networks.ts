@@ -1,7 +1,7 @@
 /** Which network the options name: by `--model`, shaped by the data or by hand, or that of `--graph`. */
 import { onlyDefined } from '../core/only-defined.ts';
 import { limits } from '../core/limits.ts';
-import { isTokenSet } from '../data/data-set.ts';
+import { isImageSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { Compute } from '../index.ts';
 import { inferShapes, parseGraph } from '../model/graph.ts';
@@ -17,6 +17,7 @@ import type { DataValues } from './data-options.ts';
 import { FileError, UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
 import type { Output } from './output.ts';
+import { itemsOf } from './summaries.ts';
 import { isBundle, openBundleFile } from './weights.node.ts';
 
 export const modelOptions = {
@@ -26,20 +27,26 @@ export const modelOptions = {
     kind: 'number', field: 'width', metavar: 'X', minimum: 0,
     help:
       'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet, convnext: channels of the first stage; ' +
-      'vit, gpt2, mixer: features of a token',
+      'vit, gpt2, distilbert, mixer: features of a token',
   },
-  depth: { kind: 'integer', field: 'depth', metavar: 'N', minimum: 1, maximum: 256, help: 'vit, gpt2, mixer: blocks (default 12)' },
+  depth: {
+    kind: 'integer', field: 'depth', metavar: 'N', minimum: 1, maximum: 256,
+    help: 'vit, gpt2, distilbert, mixer: blocks (default 12; distilbert: 6)',
+  },
   heads: {
     kind: 'integer',
     field: 'heads',
     metavar: 'N',
     minimum: 1,
     maximum: 65_536,
-    help: 'vit, gpt2: heads of an attention (default: width ÷ 64, rounded)',
+    help: 'vit, gpt2, distilbert: heads of an attention (default: width ÷ 64, rounded)',
   },
   patch: {
     kind: 'integer', field: 'patch', metavar: 'N', minimum: 1, maximum: 1024,
     help: "vit, mixer, convnext: pixels of a patch's side (default 16, or 4 for small images and convnext)",
+  },
+  'vocabulary-size': {
+    kind: 'integer', field: 'vocabulary', metavar: 'N', minimum: 2, maximum: 2 ** 20, help: 'distilbert: tokens there are (default 30522)',
   },
   activation: { kind: 'choice', choices: ['relu', 'none'], help: 'mlp: between the layers (default relu)' },
   'no-bias': { kind: 'flag', help: 'mlp: without biases' },
@@ -56,7 +63,7 @@ export const modelOptions = {
 /** What the library calls each option of networks by name; which of them read it, it knows. */
 const presetOptions = {
   widths: 'widths', activation: 'activation', 'no-bias': 'bias', width: 'width', depth: 'depth', heads: 'heads', patch: 'patch',
-  stem: 'stem',
+  'vocabulary-size': 'vocabulary', stem: 'stem',
 } as const satisfies { readonly [O in Exclude<keyof typeof modelOptions, 'model' | 'graph'>]: keyof PresetOptions };
 
 /** @throws UsageError for an option that the network does not read; without a name, as with --graph, none is. */
@@ -71,6 +78,11 @@ function requireTaken(values: ModelValues, name: PresetName | undefined, otherwi
   }
 }
 
+/** What a network by name reads. */
+function itemsRead(name: PresetName): ReturnType<typeof itemsOf> {
+  return name === 'gpt2' ? 'windows' : name === 'distilbert' ? 'sequences' : 'images';
+}
+
 /** For what `--model` is shaped where no data say it. */
 export const shapeOptions = {
   input: {
@@ -78,7 +90,7 @@ export const shapeOptions = {
     field: 'input',
     metavar: 'C,H,W',
     minimum: 1,
-    help: '--model: channels, height and width of an image; gpt2: number of tokens',
+    help: '--model: channels, height and width of an image; gpt2, distilbert: number of tokens',
   },
   classes: { kind: 'integer', field: 'classes', metavar: 'N', minimum: 1, maximum: 65_536, help: '--model: number of classes' },
 } as const satisfies OptionSpecs;
@@ -89,9 +101,10 @@ export async function graphOfShape(values: ModelValues & Partial<ValuesOf<typeof
   const shape = input !== undefined ? '--input' : classes !== undefined ? '--classes' : undefined;
   if (values.model === undefined && shape !== undefined)
     throw new UsageError(`${shape} goes with --model; the network of a file has a shape of its own`);
-  if (values.model !== undefined && (input?.length !== (values.model === 'gpt2' ? 1 : 3) || classes === undefined)) {
+  if (values.model !== undefined && (input?.length !== (itemsRead(values.model) === 'images' ? 3 : 1) || classes === undefined)) {
     throw new UsageError(
       values.model === 'gpt2' ? '--model gpt2 needs --input TOKENS and --classes VOCABULARY, e.g. --input 1024 --classes 50257'
+        : values.model === 'distilbert' ? '--model distilbert needs --input TOKENS and --classes N, e.g. --input 128 --classes 2'
         : '--model needs --input C,H,W and --classes N, e.g. --input 3,224,224 --classes 1000',
     );
   }
@@ -104,7 +117,7 @@ export async function graphOfShape(values: ModelValues & Partial<ValuesOf<typeof
  */
 export function remarkAssumed(output: Output, values: ModelValues, graph: ModelGraph | undefined): void {
   const { model } = values;
-  if (graph === undefined || (model !== 'vit' && model !== 'gpt2')) return;
+  if (graph === undefined || (model !== 'vit' && model !== 'gpt2' && model !== 'distilbert')) return;
   const attention = graph.nodes.flatMap((node) => (node.op === 'attention' ? [node] : []))[0];
   const patches = graph.nodes.flatMap((node) => (node.op === 'conv2d' ? [node] : []))[0];
   const assumed = [
@@ -157,19 +170,23 @@ export async function graphOf(
   const name = values.model ?? fallback;
   requireTaken(values, name, 'and no network is named');
   if (name === undefined) return undefined;
-  if (!('input' in data) && isTokenSet(data) !== (name === 'gpt2')) {
+  if (!('input' in data) && itemsOf(data) !== itemsRead(name)) {
     throw new UsageError(
       name === 'gpt2'
         ? '--model gpt2 reads --data text:PATH or tokens:FILE'
-        : '--data text:PATH and tokens:FILE need --model gpt2, or a --graph that reads tokens',
+        : name === 'distilbert'
+          ? '--model distilbert reads --data sequences:PATH'
+          : itemsOf(data) === 'sequences'
+            ? '--data sequences:PATH needs --model distilbert, or a --graph that reads tokens'
+            : '--data text:PATH and tokens:FILE need --model gpt2, or a --graph that reads tokens',
     );
   }
   const options: PresetOptions = {
-    input: 'input' in data ? data.input : isTokenSet(data) ? [data.length] : [data.channels, data.height, data.width],
+    input: 'input' in data ? data.input : isImageSet(data) ? [data.channels, data.height, data.width] : [data.length],
     classes: data.classes,
     ...onlyDefined({
       widths: values.widths, width: values.width, depth: values.depth, heads: values.heads, patch: values.patch,
-      activation: values.activation, bias: values['no-bias'] ? false : undefined, stem: values.stem,
+      vocabulary: values['vocabulary-size'], activation: values.activation, bias: values['no-bias'] ? false : undefined, stem: values.stem,
     }),
   };
   return preset(name, options);

@@ -1,10 +1,10 @@
 /** Networks, data and losses in one line. */
 import type { MappingReport } from '../bundle/foreign/map-names.ts';
-import { isTokenSet } from '../data/data-set.ts';
+import { isImageSet, isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { recordedNormalisation } from '../data/normalisation.ts';
 import type { ImageSet } from '../data/image-set.ts';
-import { parameterLayout } from '../model/graph.ts';
+import { outputClasses, parameterLayout, readsSequences } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { Loss } from '../gradient/loss.ts';
 import { formatCount, formatInteger, printable } from '../report/text.ts';
@@ -17,14 +17,14 @@ export function graphSummary(graph: ModelGraph): string {
 }
 
 function describedGraph(graph: ModelGraph): string {
-  const { vocabulary, nodes } = graph;
+  const { vocabulary, nodes, input: [tokens] } = graph;
   if (vocabulary !== undefined) {
     const attentions = nodes.flatMap((node) => (node.op === 'attention' ? [node.heads] : []));
     const width = nodes.flatMap((node) => (node.op === 'embedding' ? [node.features] : []))[0];
-    return (
-      `language model, ${formatCount(attentions.length, 'attention')} of ${formatCount(attentions[0] ?? 0, 'head')}, width ${width}, ` +
-      `context ${graph.input[0]}, vocabulary ${formatInteger(vocabulary)}`
-    );
+    const body =
+      `${formatCount(attentions.length, 'attention')} of ${formatCount(attentions[0] ?? 0, 'head')}, width ${width}, ` +
+      `context ${tokens}, vocabulary ${formatInteger(vocabulary)}`;
+    return readsSequences(graph) ? `classifier of texts, ${body} → ${outputClasses(graph)}` : `language model, ${body}`;
   }
   const widths = graph.nodes.flatMap((node) => (node.op === 'dense' || node.op === 'conv2d' ? [node.out] : []));
   const shown = widths.length > 8 ? [...widths.slice(0, 4), '…', ...widths.slice(-3)] : widths;
@@ -64,10 +64,21 @@ export function trainingSummary(training: unknown): readonly string[] {
   ];
 }
 
+/** What a set has so many of. */
+export function itemsOf(data: DataSet): 'images' | 'windows' | 'sequences' {
+  if (isImageSet(data)) return 'images';
+  return isTokenSet(data) ? 'windows' : 'sequences';
+}
+
 /** One line that says what a data set is. */
 export function dataSummary(data: DataSet): string {
   if (isTokenSet(data))
     return `${data.name}: ${formatInteger(data.count)} windows of ${data.length} tokens, vocabulary ${formatInteger(data.classes)}`;
+  if (!isImageSet(data)) {
+    const mean = (data.sequences.length / data.count).toFixed(1);
+    return `${data.name}: ${formatInteger(data.count)} sequences of up to ${data.length} tokens, ${mean} on average, ` +
+      `${data.classes} classes`;
+  }
   return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ` +
     `${data.classes} classes${pixelSummary(data)}`;
 }

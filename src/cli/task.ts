@@ -3,10 +3,10 @@
  * hash is taken and no other, and --data that has another hash is remarked on.
  */
 import { dataSha256, recordedData } from '../transfer/record.ts';
-import { isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { recordedNormalisation, recordedPixelMaximum } from '../data/normalisation.ts';
 import { officialTrainings } from '../data/official-files.ts';
+import { readsSequences } from '../model/graph.ts';
 import { formatInteger } from '../report/text.ts';
 import type { Context } from './command.ts';
 import { DEFAULT_DATA, generatedTasks, namesFiles } from './data.node.ts';
@@ -14,6 +14,7 @@ import { UsageError } from './exit.ts';
 import { loadData, normalisationOf } from './data-options.ts';
 import type { DataValues } from './data-options.ts';
 import type { Task } from './networks.ts';
+import { itemsOf } from './summaries.ts';
 
 /**
  * The options with --data filled in, and with what the bundle says that its images were normalised by.
@@ -30,7 +31,8 @@ export async function withTaskData<V extends DataValues>(
   if (values.data !== undefined || task === undefined)
     return { ...withRecordedNormalisation(context, values, task, another), data: values.data ?? DEFAULT_DATA };
   const { path, graph, training } = task;
-  if (graph.vocabulary !== undefined) throw new UsageError(`${path} reads tokens: give --data text:PATH or tokens:FILE`);
+  if (graph.vocabulary !== undefined)
+    throw new UsageError(`${path} reads tokens: give --data ${readsSequences(graph) ? 'sequences:PATH' : 'text:PATH or tokens:FILE'}`);
   if (training === undefined) return { ...values, data: DEFAULT_DATA };
   const recorded = recordedData(training);
   if (recorded === undefined)
@@ -94,7 +96,7 @@ export async function remarkOtherData({ output }: Context, { path, training }: T
   const recorded = recordedData(training);
   if (recorded === undefined || recorded === (await dataSha256(data))) return;
   output.warn(
-    `${path} was trained on other data than the ${formatInteger(data.count)} ${isTokenSet(data) ? 'windows' : 'images'} of ` +
+    `${path} was trained on other data than the ${formatInteger(data.count)} ${itemsOf(data)} of ` +
     `${data.name}: on another task, or on more or fewer of them; ` +
       'what is held out here its source may have seen',
   );

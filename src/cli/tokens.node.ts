@@ -15,7 +15,7 @@ import { integers } from './integers.ts';
 import { FileError, UsageError } from './exit.ts';
 import { isFolder, readWhole } from './files.node.ts';
 
-type DataPart = 'train' | 'test';
+export type DataPart = 'train' | 'test';
 
 export interface TokenChoices {
   /** Tokens of a window. */
@@ -30,23 +30,28 @@ export interface TokenChoices {
 
 type Tokens = Uint8Array | Uint16Array;
 
-const KINDS = ['text:', 'tokens:'] as const;
+const KINDS = ['text:', 'tokens:', 'sequences:'] as const;
 
+/** Also of labelled sequences, which `sequences.node.ts` reads. */
 export function namesTokens(data: string): boolean {
   return KINDS.some((kind) => data.startsWith(kind));
 }
 
-/** Every file that `loadTokens` may read of a value of --data. */
+export function namesSequences(data: string): boolean {
+  return data.startsWith('sequences:');
+}
+
+/** Every file that `loadTokens` or `loadSequences` may read of a value of --data. */
 export function tokenFiles(data: string): readonly string[] {
   const path = data.slice(data.indexOf(':') + 1);
-  return isFolder(path) ? (['train', 'test'] as const).flatMap((part) => textFile(path, part) ?? []) : [path];
+  return isFolder(path) ? (['train', 'test'] as const).flatMap((part) => partFile(path, part, endingOf(data)) ?? []) : [path];
 }
 
 /** Whether there is such a part. @throws what reading a file of tokens does, which alone says whether it has it. */
 export async function hasTokenPart(data: string, part: DataPart): Promise<boolean> {
   const path = pathOf(data);
   if (data.startsWith('tokens:')) return path.endsWith('.bin') || partOf(path, await readArrays(path), part) !== undefined;
-  return !isFolder(path) || textFile(path, part) !== undefined;
+  return !isFolder(path) || partFile(path, part, endingOf(data)) !== undefined;
 }
 
 /**
@@ -76,24 +81,29 @@ export async function loadTokens(data: string, part: DataPart, choices: TokenCho
   return tokenSet({ name: basename(path), tokens: windows, length, vocabulary: size });
 }
 
-function pathOf(data: string): string {
+const endingOf = (data: string): string => (namesSequences(data) ? 'jsonl' : 'txt');
+
+/** What a value of --data names after its kind. @throws UsageError for nothing. */
+export function pathOf(data: string): string {
   const path = data.slice(data.indexOf(':') + 1);
   if (path === '') throw new UsageError(`--data ${data} names no file`);
   return path;
 }
 
-function textFile(folder: string, part: DataPart): string | undefined {
-  return [`${part}.txt`, `${part}.txt.gz`].map((name) => join(folder, name)).find((path) => existsSync(path));
+/** A folder's file of one part, gzipped or not. */
+export function partFile(folder: string, part: DataPart, ending: string): string | undefined {
+  return [`${part}.${ending}`, `${part}.${ending}.gz`].map((name) => join(folder, name)).find((path) => existsSync(path));
 }
 
 async function textPart(path: string, part: DataPart, tokenise: (name: string, bytes: Uint8Array) => Tokens): Promise<Tokens> {
   if (!isFolder(path)) return splitTokens(tokenise(path, await readText(path)))[part];
-  const file = textFile(path, part);
+  const file = partFile(path, part, 'txt');
   if (file === undefined) throw new FileError(path, `holds no ${part}.txt or ${part}.txt.gz`);
   return tokenise(file, await readText(file));
 }
 
-async function readText(path: string): Promise<Uint8Array> {
+/** @throws FileError for a file that is missing, empty or too large. */
+export async function readText(path: string): Promise<Uint8Array> {
   const bytes = readWhole(path, limits.textFileBytes);
   const text = isGzip(bytes) ? await gunzip(path, bytes, limits.textFileBytes) : bytes;
   if (text.length === 0) throw new FileError(path, 'is empty');

@@ -1,7 +1,8 @@
 /** What `transfer` scores besides its steps: the source before the work, target and results after it; and where one of them guesses. */
-import { isTokenSet } from '../data/data-set.ts';
+import { isImageSet, isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { selectRows } from '../data/image-set.ts';
+import { selectSequences } from '../data/sequence-set.ts';
 import { evaluate } from '../index.ts';
 import type { EvaluateOptions, Evaluation, ProgressEvent, TrajectoryBundle, TransferStep } from '../index.ts';
 import { outputClasses } from '../model/graph.ts';
@@ -12,6 +13,7 @@ import { checkpointNumber } from '../transfer/trajectory.ts';
 import type { Context } from './command.ts';
 import type { Output } from './output.ts';
 import { hasPerplexity, perplexity } from './scores.ts';
+import { itemsOf } from './summaries.ts';
 import type { Three } from './transfer-report.ts';
 
 /** Share of the way from chance to certainty below which a network knows nothing of the task. */
@@ -34,7 +36,7 @@ export function remarkGuessingTarget(output: Output, graph: ModelGraph, heldOut:
 /** What is measured, and where. */
 type HowToScore = Required<Pick<EvaluateOptions, 'loss'>> & Pick<EvaluateOptions, 'workers'>;
 
-/** Images, and tokens of windows, that tell whether a source is what it is taken for. */
+/** Images, and tokens of windows or sequences, that tell whether a source is what it is taken for. */
 const SOURCE_IMAGES = 1000;
 const SOURCE_TOKENS = 16_384;
 
@@ -58,11 +60,11 @@ export async function scoreOfSource(
     output.text(`source: a loss of ${score.loss.toFixed(4)}${beside} on ${formatCount(score.count / data.length, 'window')}\n`);
     return score;
   }
-  output.text(`source: ${formatPercent(score.accuracy)} % right on ${formatInteger(score.count)} images\n`);
+  output.text(`source: ${formatPercent(score.accuracy)} % right on ${formatInteger(score.count)} ${itemsOf(data)}\n`);
   if (isByChance(score.accuracy, graph))
     output.warn(
       'the source is right about as often as by chance: ' +
-        'its heads, patch, classes or pixels (--pixel-mean) may not be those of its training',
+        `its heads, ${isImageSet(data) ? 'patch, classes or pixels (--pixel-mean)' : 'classes or tokens'} may not be those of its training`,
     );
   return score;
 }
@@ -76,8 +78,9 @@ const STRETCHES = 16;
  */
 function piecesOf(data: DataSet): readonly DataSet[] {
   if (!isTokenSet(data)) {
-    const count = Math.min(data.count, SOURCE_IMAGES);
-    return [selectRows(data, Int32Array.from({ length: count }, (_, i) => Math.floor((i * data.count) / count)))];
+    const count = Math.min(data.count, isImageSet(data) ? SOURCE_IMAGES : Math.max(1, Math.floor(SOURCE_TOKENS / data.length)));
+    const rows = Int32Array.from({ length: count }, (_, i) => Math.floor((i * data.count) / count));
+    return [isImageSet(data) ? selectRows(data, rows) : selectSequences(data, rows)];
   }
   const { tokens, length } = data;
   const windows = Math.max(1, Math.floor(SOURCE_TOKENS / length));
@@ -112,7 +115,7 @@ export async function testEvaluations(
   for (const state of states) {
     const before = evaluations.length * data.count;
     const onProgress = ({ done }: ProgressEvent): void =>
-      output.progress('scoring on test images', before + done, states.length * data.count, {});
+      output.progress(`scoring on test ${itemsOf(data)}`, before + done, states.length * data.count, {});
     evaluations.push(await evaluate({ graph, state, data, ...how, compute: handle, signal, onProgress }));
   }
   const [target, naive, transferred] = evaluations as [Evaluation, Evaluation, Evaluation];

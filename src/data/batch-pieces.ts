@@ -1,7 +1,7 @@
 /** Rows of a set that are passed whole, in pieces: what a network is evaluated on. */
 import { limits } from '../core/limits.ts';
 import type { Batch } from './batch.ts';
-import { PassingBatches, isTokenSet, makeBatch } from './data-set.ts';
+import { PassingBatches, isImageSet, isTokenSet, makeBatch } from './data-set.ts';
 import type { DataSet } from './data-set.ts';
 
 export class BatchPieces implements Iterable<Batch> {
@@ -57,5 +57,6 @@ export class BatchPieces implements Iterable<Batch> {
 
 /** Of a batch, labels included. */
 function bytesOfRow(set: DataSet): number {
-  return 4 * (isTokenSet(set) ? 2 * set.length : set.channels * set.height * set.width + 1);
+  if (isImageSet(set)) return 4 * (set.channels * set.height * set.width + 1);
+  return 4 * (isTokenSet(set) ? 2 * set.length : set.length + 1);
 }

@@ -3,7 +3,7 @@
  * networks the images that they were trained on.
  */
 import { InvalidArgumentError } from '../core/errors.ts';
-import { isTokenSet } from './data-set.ts';
+import { isImageSet } from './data-set.ts';
 import type { DataSet } from './data-set.ts';
 import { normalised, requireImages } from './image-set.ts';
 import type { ImageSet } from './image-set.ts';
@@ -43,7 +43,7 @@ interface NormalisationRecord {
 /** @param set what was trained on, where it is at hand: of few grey levels its largest byte is 1 to the network. */
 export function normalisationRecord(normalisation: Normalisation | undefined, set?: DataSet): NormalisationRecord {
   if (normalisation !== undefined) return { normalisation: { ...normalisation } };
-  if (set === undefined || isTokenSet(set)) return {};
+  if (set === undefined || !isImageSet(set)) return {};
   const [scale = 0] = set.scale;
   const pixelMaximum = Math.round(1 / scale);
   const isOne = pixelMaximum < 255 && scale === 1 / pixelMaximum && set.scale.every((each) => each === scale);

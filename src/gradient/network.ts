@@ -334,7 +334,9 @@ export class Network implements Disposable {
   }
 
   get #evaluationChunk(): number {
-    return this.options.microBatch ?? Math.max(1, Math.floor(EVALUATION_CHUNK / Math.max(1, this.labelsPerInput / 16)));
+    const { vocabulary, input: [tokens = 1] } = this.graph;
+    const labelsOrTokens = vocabulary === undefined ? this.labelsPerInput : Math.max(this.labelsPerInput, tokens);
+    return this.options.microBatch ?? Math.max(1, Math.floor(EVALUATION_CHUNK / Math.max(1, labelsOrTokens / 16)));
   }
 }
 

@@ -137,6 +137,11 @@ export function labelsPerInput(graph: ModelGraph): number {
   return scoresOf(graph).labels;
 }
 
+/** Whether it reads tokens and has one label for all of them. @throws as `outputClasses`. */
+export function readsSequences(graph: ModelGraph): boolean {
+  return graph.vocabulary !== undefined && inferShapes(graph).get(graph.output)?.length === 1;
+}
+
 function scoresOf(graph: ModelGraph): { readonly classes: number; readonly labels: number } {
   const shape = inferShapes(graph).get(graph.output) ?? [];
   const classes = shape.at(-1);

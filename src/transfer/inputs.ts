@@ -9,14 +9,15 @@ import { requireMembers, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import type { OptionNames } from '../core/options.ts';
 import { splitRows } from '../data/split.ts';
-import { isTokenSet } from '../data/data-set.ts';
+import { isImageSet, isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
+import type { SequenceSet } from '../data/sequence-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
 import type { NetworkOptions } from '../gradient/network.ts';
 import { requireLayout } from '../gradient/parameters.ts';
 import { requireOpenPool } from '../gradient/workers/pool.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
-import { inferShapes, labelsPerInput, outputClasses, parameterLayout } from '../model/graph.ts';
+import { inferShapes, labelsPerInput, outputClasses, parameterLayout, readsSequences } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { elementCount, requireFiniteState, sameShape } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
@@ -26,7 +27,7 @@ import type { JobControl } from './progress.ts';
 const parts = {
   graph: ['a network: preset(), sequential(), a GraphBuilder', ['input', 'nodes', 'output']],
   state: ['weights, { parameters, buffers }', ['parameters', 'buffers']],
-  data: ['a data set: imageSet(), imageSetFromIdx(), tokenSet() …', ['count', 'classes']],
+  data: ['a data set: imageSet(), imageSetFromIdx(), tokenSet(), sequenceSet() …', ['count', 'classes']],
   source: [
     'a trajectory: openBundle(), the `trajectory` of a training, trajectoryFromStates()',
     ['graph', 'checkpoints', 'readCheckpoint'],
@@ -54,6 +55,10 @@ export function requireData(graph: ModelGraph, data: DataSet): void {
   }
   if (isTokenSet(data)) {
     requireTokens(graph, data);
+    return;
+  }
+  if (!isImageSet(data)) {
+    requireSequences(graph, data);
     return;
   }
   if (graph.vocabulary !== undefined)
@@ -111,6 +116,32 @@ function requireTokens(graph: ModelGraph, data: TokenSet): void {
       got: `${data.classes}`,
     });
   }
+}
+
+function requireSequences(graph: ModelGraph, data: SequenceSet): void {
+  const [tokens] = graph.input;
+  if (graph.vocabulary === undefined || !readsSequences(graph)) {
+    throw new InvalidArgumentError({
+      field: 'data',
+      expected: graph.vocabulary === undefined ? 'images: the network reads no tokens' : 'tokens: the network has a label for each',
+      got: 'labelled sequences',
+    });
+  }
+  if (data.length !== tokens || data.padding !== graph.padding) {
+    const form = (length: number | undefined, padding: number | undefined): string =>
+      `${length} tokens${padding === undefined ? '' : `, of which ${padding} is padding`}`;
+    throw new InvalidArgumentError({
+      field: 'data.length', expected: form(tokens, graph.padding), got: form(data.length, data.padding),
+    });
+  }
+  if (data.vocabulary > graph.vocabulary) {
+    throw new InvalidArgumentError({
+      field: 'data.vocabulary', expected: `at most ${graph.vocabulary}, that of the network`, got: `${data.vocabulary}`,
+    });
+  }
+  const classes = outputClasses(graph);
+  if (data.classes !== classes)
+    throw new InvalidArgumentError({ field: 'data.classes', expected: `${classes}, the outputs of the network`, got: `${data.classes}` });
 }
 
 /**

@@ -4,6 +4,7 @@ import { LimitError } from '../core/errors.ts';
 import { requireInteger } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
+import { isTokenSet } from '../data/data-set.ts';
 import { BatchPieces } from '../data/batch-pieces.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { useCompute } from './compute.ts';
@@ -51,5 +52,5 @@ export async function predict(options: PredictOptions): Promise<Tensor> {
     options.onProgress?.({ stage: 'predict', done, total: data.count, detail: {} });
     await breather.pause();
   }
-  return { shape: graph.vocabulary === undefined ? [data.count, classes] : [data.count, labelsPerInput, classes], data: scores };
+  return { shape: isTokenSet(data) ? [data.count, labelsPerInput, classes] : [data.count, classes], data: scores };
 }

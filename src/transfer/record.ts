@@ -4,9 +4,11 @@
 import type { JsonValue } from '../bundle/json.ts';
 import { binaryHashes, relaxedBinaryHash } from '../core/core.ts';
 import type { Core } from '../core/core.ts';
+import { concatBytes } from '../core/bytes.ts';
+import { onlyDefined } from '../core/only-defined.ts';
 import { sha256Hex } from '../core/sha256.ts';
 import { stateToSafetensors } from '../bundle/network-state.ts';
-import { isTokenSet } from '../data/data-set.ts';
+import { isImageSet, isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { parameterLayout, parseGraph } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -59,17 +61,29 @@ export async function stateHashes(
  */
 export function dataForm(data: DataSet): JsonValue {
   if (isTokenSet(data)) return { count: data.count, length: data.length, classes: data.classes };
+  if (!isImageSet(data)) {
+    const { count, length, padding, classes } = data;
+    return { count, length, ...onlyDefined({ padding }), classes };
+  }
   const { count, channels, height, width, classes, scale, offset } = data;
   return { count, channels, height, width, classes, scale: [...scale], offset: [...offset] };
 }
 
-/** SHA-256 of pixels and labels, in that order; of tokens as they are in memory (two bytes each above a vocabulary of 256). */
+/**
+ * SHA-256 of pixels and labels, in that order; of tokens as they are in memory (two bytes each above a vocabulary of 256); of sequences
+ * where each starts, their tokens and their labels.
+ */
 export async function dataSha256(data: DataSet): Promise<string> {
-  if (isTokenSet(data)) return sha256Hex(new Uint8Array(data.tokens.buffer as ArrayBuffer, data.tokens.byteOffset, data.tokens.byteLength));
+  if (isTokenSet(data)) return sha256Hex(bytesOf(data.tokens));
+  if (!isImageSet(data)) return sha256Hex(concatBytes([data.starts, data.sequences, data.labels].map(bytesOf)));
   const bytes = new Uint8Array(data.images.length + data.labels.length);
   bytes.set(data.images);
   bytes.set(data.labels, data.images.length);
   return sha256Hex(bytes);
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Uint8Array | Uint16Array | Int32Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
 }
 
 /** What the record of a training says of the data that it was on: their `dataSha256`; undefined where it says nothing. */

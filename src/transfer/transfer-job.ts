@@ -4,7 +4,7 @@ import { InvalidArgumentError } from '../core/errors.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { sha256Hex } from '../core/sha256.ts';
-import { isTokenSet } from '../data/data-set.ts';
+import { isImageSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { requireNormalisation } from '../data/normalisation.ts';
 import type { GradientWorkers } from '../gradient/workers/pool.ts';
@@ -105,7 +105,7 @@ export async function readJob(options: TransferOptions): Promise<TransferJob> {
   const { graph } = source;
   const { first, last } = partOf(source, options);
   requireData(graph, data);
-  if (!isTokenSet(data)) requireNormalisation('data', data, source.training);
+  if (isImageSet(data)) requireNormalisation('data', data, source.training);
   const dataHash = await dataSha256(data);
   const spec = derivePermutationSpec(graph);
   const settings = inNetworkOrder(readSettings(options.method, options.seed, options, last - first + 1, source.training, dataHash), spec);

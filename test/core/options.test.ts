@@ -141,6 +141,12 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
   preset: [[(options: object) => api.preset('mlp', { input: [4], classes: 2, ...options }), 'widhts', 'widths']],
   initialise: [[(options: object) => api.initialise(core, graph, { seed: 1, ...options }), 'shceme', 'scheme']],
   imageSet: [[(options: object) => api.imageSet({ ...image, ...options }), 'clases', 'classes']],
+  sequenceSet: [
+    [(options: object) => api.sequenceSet({ name: 'set', sequences: [[1]], labels: [0], length: 2, ...options }), 'paddin', 'padding'],
+  ],
+  sequenceSetFromJsonLines: [
+    [(options: object) => api.sequenceSetFromJsonLines({ name: 'set', bytes, length: 2, ...options }), 'clases', 'classes'],
+  ],
   tokenSet: [[(options: object) => api.tokenSet({ name: 'set', tokens: bytes, length: 2, ...options }), 'vocabularly', 'vocabulary']],
   generateTaskPair: [[(options: object) => api.generateTaskPair(core, { seed: 1, ...options }), 'traincount', 'trainCount']],
   imageSetFromArray: [[

@@ -37,7 +37,7 @@ import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import type { LongJob } from '../resume.node.ts';
 import { hasPerplexity } from '../scores.ts';
-import { dataSummary, graphSummary } from '../summaries.ts';
+import { dataSummary, graphSummary, itemsOf } from '../summaries.ts';
 import { requireTakenByNetwork } from '../taken-options.ts';
 import { remarkOtherData, withTaskData } from '../task.ts';
 import { choicesOf, partOptions, scoringOptions, transferOptions } from '../transfer-options.ts';
@@ -353,7 +353,7 @@ function remarkSplit(output: Output, bundlePath: string, values: Values, data: D
   const why =
     values['held-out'] === 0
       ? '--held-out 0'
-      : `${bundlePath} was trained on all of these ${isTokenSet(data) ? 'windows' : 'images'}, which`;
+      : `${bundlePath} was trained on all of these ${itemsOf(data)}, which`;
   output.warn(`${why} leaves nothing to choose a step by: the last one is kept, as with --stop-rule last`);
 }
 

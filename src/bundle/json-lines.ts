@@ -1,0 +1,55 @@
+/** Labelled token sequences as JSON Lines: UTF-8, `{"tokens":[101,2054,102],"label":1}` a line. Other members are passed over. */
+import { describe } from '../core/describe.ts';
+import { LimitError, MalformedFileError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import { requireOptions } from '../core/options.ts';
+import type { OptionNames } from '../core/options.ts';
+import { requireBytes, requireMembers } from '../core/require.ts';
+import { formNames, SequenceCollector, type SequenceForm, type SequenceSet } from '../data/sequence-set.ts';
+import { decodeUtf8, parseJsonObject } from './json.ts';
+
+export interface JsonLinesFields extends SequenceForm {
+  readonly bytes: Uint8Array;
+}
+
+const fieldNames: OptionNames<JsonLinesFields> = { ...formNames, bytes: true };
+
+const [LINE_FEED, COMMA] = [0x0a, 0x2c];
+
+/**
+ * The sequences of such a file, in its order; every message names the line. A line feed may end the last line.
+ * @throws MalformedFileError for a line that is not UTF-8, no object or without tokens; InvalidArgumentError as `sequenceSet`;
+ *   LimitError beyond `limits.textFileBytes`, or for a line of too many values.
+ */
+export function sequenceSetFromJsonLines(fields: JsonLinesFields): SequenceSet {
+  requireMembers('fields', fields, ['name', 'bytes', 'length']);
+  requireOptions('sequenceSetFromJsonLines', fields, fieldNames);
+  const { name, bytes } = fields;
+  requireBytes('bytes', bytes);
+  if (bytes.length > limits.textFileBytes)
+    throw new LimitError({ field: name, expected: `at most ${limits.textFileBytes} bytes`, got: `${bytes.length}` });
+  const [lines, commas] = counts(bytes);
+  // A comma stands between every two tokens.
+  const collector = new SequenceCollector(fields, commas + lines, lines);
+  for (let from = 0, line = 1; from < bytes.length; line++) {
+    const feed = bytes.indexOf(LINE_FEED, from);
+    const end = feed < 0 ? bytes.length : feed;
+    const field = `${name}, line ${line}`;
+    const { tokens, label } = parseJsonObject(decodeUtf8(field, bytes.subarray(from, end)), { field });
+    if (!Array.isArray(tokens))
+      throw new MalformedFileError({ field: `${field}: tokens`, expected: 'a list of numbers', got: describe(tokens) });
+    collector.add(`${field}: tokens`, tokens, `${field}: label`, label);
+    from = end + 1;
+  }
+  return collector.set();
+}
+
+/** Lines, and commas in them. */
+function counts(bytes: Uint8Array): readonly [lines: number, commas: number] {
+  let [feeds, commas] = [0, 0];
+  for (const byte of bytes) {
+    if (byte === LINE_FEED) feeds += 1;
+    else if (byte === COMMA) commas += 1;
+  }
+  return [bytes.at(-1) === LINE_FEED ? feeds : feeds + 1, commas];
+}

@@ -1,0 +1,78 @@
+/** JSON Lines of labelled sequences: what they hold, and a line number with all that is wrong. */
+import { expect, test } from 'vitest';
+import { sequenceSetFromJsonLines } from '../../src/bundle/json-lines.ts';
+import { TrajportError } from '../../src/core/errors.ts';
+import { sequenceSet } from '../../src/data/sequence-set.ts';
+
+const form = { name: 'data.jsonl', length: 4, padding: 0 };
+const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
+const read = (text: string, more: object = {}) => sequenceSetFromJsonLines({ ...form, bytes: bytesOf(text), ...more });
+
+const good = '{"tokens":[5,6,7],"label":1}';
+
+test.each<[string, string]>([
+  ['a line feed at the end', `${good}\n{"label":0,"tokens":[5]}\n`],
+  ['none', `${good}\n{"label":0,"tokens":[5]}`],
+  ["Windows' ends of lines", `${good}\r\n{"label":0,"tokens":[5]}\r\n`],
+  [
+    'other members, which may have commas and braces',
+    '{"text":"a, {b}, é","tokens":[5,6,7],"label":1,"attention_mask":[1,1,1]}\n{"tokens":[5],"label":0}\n',
+  ],
+])('with %s', (_, text) => {
+  expect(read(text)).toEqual(sequenceSet({ ...form, sequences: [[5, 6, 7], [5]], labels: [1, 0] }));
+});
+
+test.each<[string, string, object, string, RegExp]>([
+  ['nothing', '', {}, 'invalid-argument', /^data\.jsonl: expected at least one sequence, got none$/],
+  ['an empty line', `${good}\n\n${good}\n`, {}, 'malformed-file', /^data\.jsonl, line 2/],
+  ['a cut line', `${good}\n{"tokens":[1,`, {}, 'malformed-file', /^data\.jsonl, line 2/],
+  ['no object', `${good}\n[1,2]`, {}, 'malformed-file', /^data\.jsonl, line 2: expected an object/],
+  ['two objects', `${good}${good}`, {}, 'malformed-file', /^data\.jsonl, line 1/],
+  ['no tokens', `${good}\n{"label":1}`, {}, 'malformed-file', /^data\.jsonl, line 2: tokens: expected a list of numbers, got undefined$/],
+  ['tokens twice', '{"tokens":[1],"tokens":[2],"label":1}', {}, 'malformed-file', /^data\.jsonl, line 1/],
+  ['a text for tokens', '{"tokens":"1 2","label":1}', {}, 'malformed-file', /^data\.jsonl, line 1: tokens: expected a list of numbers/],
+  ['a list within', '{"tokens":[1,[2]],"label":1}', {}, 'invalid-argument', /^data\.jsonl, line 1: tokens\[1\]: expected a token below/],
+  [
+    'a token of no vocabulary', `${good}\n{"tokens":[8],"label":1}`, { vocabulary: 8 }, 'invalid-argument',
+    /^data\.jsonl, line 2: tokens\[0\]: expected a token below 8, got 8$/,
+  ],
+  ['half a token', '{"tokens":[1.5],"label":1}', {}, 'invalid-argument', /^data\.jsonl, line 1: tokens\[0\]: .*, got 1\.5$/],
+  [
+    'a long sequence', `${good}\n{"tokens":[1,2,3,4,5],"label":1}`, {}, 'invalid-argument',
+    /^data\.jsonl, line 2: tokens: expected 1 to 4 tokens, got 5$/,
+  ],
+  ['no sequence', '{"tokens":[],"label":1}', {}, 'invalid-argument', /^data\.jsonl, line 1: tokens: expected 1 to 4 tokens, got 0$/],
+  [
+    'padding only', `${good}\n{"tokens":[0,0],"label":1}`, {}, 'invalid-argument',
+    /^data\.jsonl, line 2: tokens: expected a token that is not the padding/,
+  ],
+  ['no label', '{"tokens":[1]}', {}, 'invalid-argument', /^data\.jsonl, line 1: label: expected a class below 256, got undefined$/],
+  [
+    'a label as text', '{"tokens":[1],"label":"1"}', {}, 'invalid-argument',
+    /^data\.jsonl, line 1: label: expected a class below 256, got "1"$/,
+  ],
+  [
+    'a label of no class', `${good}\n{"tokens":[1],"label":2}`, { classes: 2 }, 'invalid-argument',
+    /^data\.jsonl, line 2: label: expected a class below 2, got 2$/,
+  ],
+])('%s is refused', (_, text, more, code, message) => {
+  try {
+    read(text, more);
+    expect.unreachable();
+  } catch (error) {
+    expect(error).toBeInstanceOf(TrajportError);
+    expect((error as TrajportError).message).toMatch(message);
+    expect((error as TrajportError).code).toBe(code);
+  }
+});
+
+test('what is not UTF-8 is told by its line', () => {
+  const bytes = Uint8Array.from([...bytesOf(`${good}\n{"text":"`), 0xff, ...bytesOf('","tokens":[1],"label":0}')]);
+  expect(() => sequenceSetFromJsonLines({ ...form, bytes })).toThrow(/^data\.jsonl, line 2: expected UTF-8/);
+});
+
+test('many lines are read one by one', () => {
+  const { count, labels } = read(Array.from({ length: 20_000 }, (_, i) => `{"tokens":[1,${2 + (i % 7)}],"label":${i % 5}}\n`).join(''));
+  expect(count).toBe(20_000);
+  expect([...labels.subarray(0, 6)]).toEqual([0, 1, 2, 3, 4, 0]);
+});

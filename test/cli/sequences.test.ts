@@ -1,0 +1,147 @@
+/** Classifiers of texts on the command line: train → transfer → evaluate on JSON Lines, how files divide, and what is refused. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadSequences } from '../../src/cli/sequences.node.ts';
+import { hasTokenPart, tokenFiles } from '../../src/cli/tokens.node.ts';
+import { Random, streams } from '../../src/tensor/random.ts';
+import { jsonLines, trajport } from './fixtures.ts';
+
+let directory: string;
+const at = (name: string): string => join(directory, name);
+const run = (...args: string[]) => trajport(args, { cwd: directory });
+
+const line = (tokens: readonly number[], label: number): string => `${JSON.stringify({ tokens, label })}\n`;
+
+/** Seven words of ten are of the eight that a class has; `shift` says which class has which. */
+function texts(seed: number, shift: number, count: number): string {
+  const random = new Random(seed, streams.generatedImages);
+  return Array.from({ length: count }, () => {
+    const label = random.below(3);
+    const words = Array.from({ length: 4 + random.below(8) }, () =>
+      random.below(10) < 7 ? 3 + ((label + shift) % 3) * 8 + random.below(8) : 3 + random.below(24),
+    );
+    return line([1, ...words, 2], label);
+  }).join('');
+}
+
+const shape = ['--model', 'distilbert', '--width', '24', '--depth', '1', '--heads', '4', '--vocabulary-size', '27', '--context', '16'];
+const training = [...shape, '--optimiser', 'adamw', '--learning-rate', '0.002', '--batch-size', '32', '--json'];
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'trajport-sequences-'));
+  writeFileSync(at('before.jsonl'), texts(1, 0, 900));
+  writeFileSync(at('after.jsonl'), texts(2, 1, 900));
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe('train, transfer, evaluate', () => {
+  it('ports a fine-tune of a classifier: it is right more often than the target and the plain shift before any training', async () => {
+    const data = ['--data', 'sequences:after.jsonl'];
+    for (const args of [
+      ['--data', 'sequences:before.jsonl', '--iterations', '80', '--final', 'v1.safetensors'],
+      ['--data', 'sequences:before.jsonl', '--iterations', '80', '--seed', '2', '--final', 'v2.safetensors'],
+      [...data, '--iterations', '60', '--seed', '3', '--initial', 'v1.safetensors', '--out', 'tune.zip'],
+    ]) {
+      const { code, stderr } = await run('train', ...training, ...args);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    }
+    const ported = await run(
+      'transfer', 'tune.zip', '--target', 'v2.safetensors', ...data, '--method', 'gmt', '--steps', '5', '--batch-size', '32', '--json',
+      '--out', 'ported.safetensors',
+    );
+    expect(ported.code, ported.stderr).toBe(0);
+    const { test: scores, ...result } = jsonLines(ported.stdout).at(-1) as { test: Record<string, number> };
+    const { target = 1, naive = 1, transferred = 0 } = scores;
+    expect(transferred, JSON.stringify(scores)).toBeGreaterThan(Math.max(target, naive) + 0.1);
+
+    const [evaluated] = jsonLines((await run('evaluate', 'ported.safetensors', '--graph', 'tune.zip', ...data, '--json')).stdout);
+    // A tenth of 900 lines.
+    expect(evaluated).toMatchObject({ count: 90, accuracy: transferred });
+    expect(evaluated).not.toHaveProperty('perplexity');
+    const source = jsonLines((await run('evaluate', 'tune.zip', ...data, '--json')).stdout).at(-1);
+    expect(result).toMatchObject({ sourceAccuracy: source?.['accuracy'] });
+
+    expect((await run('verify', 'tune.zip')).code).toBe(0);
+    const inspected = await run('inspect', 'ported.safetensors', ...shape.slice(0, -2), '--input', '16', '--classes', '3');
+    expect(inspected.stdout).toContain('classifier of texts, 1 attention of 4 heads, width 24, context 16, vocabulary 27 → 3');
+    expect(inspected.stdout).toMatch(/^fits: /m);
+    const planned = await run('plan', 'tune.zip', ...data, '--method', 'gmt');
+    expect(planned.stdout).toContain('81 held-out inputs at every step (--held-out 0: none), 90 test inputs thrice');
+    expect((await run('evaluate', 'tune.zip')).stderr).toContain('tune.zip reads tokens: give --data sequences:PATH');
+  }, 60_000);
+
+  it.each<[string, readonly string[], number, RegExp]>([
+    [
+      'a longer sequence', ['--data', 'sequences:bad.jsonl', '--context', '3'], 3,
+      /bad\.jsonl, line 2: tokens: expected 1 to 3 tokens, got 4/,
+    ],
+    [
+      'a token of another vocabulary', ['--data', 'sequences:bad.jsonl', '--context', '4', '--vocabulary-size', '9'], 3,
+      /data\.vocabulary: expected at most 9, that of the network, got 10/,
+    ],
+    [
+      'a label of no class', ['--data', 'sequences:bad.jsonl', '--classes', '2'], 3,
+      /bad\.jsonl, line 3: label: expected a class below 2, got 2/,
+    ],
+    ['no file', ['--data', 'sequences:none.jsonl'], 3, /none\.jsonl/],
+    ['an empty file', ['--data', 'sequences:empty.jsonl'], 3, /empty\.jsonl: is empty/],
+    ['a single line', ['--data', 'sequences:one.jsonl'], 3, /one\.jsonl: holds one sequence: two are the fewest/],
+    ['no name', ['--data', 'sequences:'], 2, /--data sequences: names no file/],
+    ['images', ['--data', 'generated:before'], 2, /--model distilbert reads --data sequences:PATH/],
+    ['sequences for an MLP', ['--data', 'sequences:bad.jsonl', '--model', 'mlp'], 2, /--data sequences:PATH needs --model distilbert/],
+    ['sequences for gpt2', ['--data', 'sequences:bad.jsonl', '--model', 'gpt2'], 2, /--model gpt2 reads --data text:PATH or tokens:FILE/],
+    ['a file of characters', ['--data', 'sequences:bad.jsonl', '--vocabulary', 'bad.jsonl'], 2, /--vocabulary is for --data text:PATH/],
+    [
+      '--vocabulary-size for another network', ['--model', 'gpt2', '--vocabulary-size', '9'], 2,
+      /--vocabulary-size is for --model distilbert/,
+    ],
+    ['pixels', ['--data', 'sequences:bad.jsonl', '--pixel-maximum', '9'], 2, /--pixel-maximum is for images/],
+  ])('%s is refused', async (_, args, code, message) => {
+    writeFileSync(at('bad.jsonl'), line([1, 5, 2], 0) + line([1, 5, 9, 2], 1) + line([1], 2));
+    writeFileSync(at('empty.jsonl'), '');
+    writeFileSync(at('one.jsonl'), line([1, 5, 2], 0));
+    const given = args.includes('--model') ? args : [...args, '--model', 'distilbert', '--width', '8', '--depth', '1'];
+    const result = await run('train', ...given, '--iterations', '1', '--final', 'x.safetensors');
+    expect(result.stderr).toMatch(message);
+    expect(result.code).toBe(code);
+  });
+
+  it('a shape by hand is that of tokens', async () => {
+    writeFileSync(at('bad.jsonl'), '');
+    const { code, stderr } = await run('inspect', 'bad.jsonl', '--model', 'distilbert', '--input', '3,8,8', '--classes', '2');
+    expect(stderr).toContain('--model distilbert needs --input TOKENS and --classes N, e.g. --input 128 --classes 2');
+    expect(code).toBe(2);
+  });
+});
+
+describe('files of sequences', () => {
+  const choices = { length: 4, padding: 0, vocabulary: undefined, classes: undefined };
+  const numbered = (count: number): string => Array.from({ length: count }, (_, i) => line([i + 1], i < count / 2 ? 0 : 1)).join('');
+
+  it('a tenth of a single file is its test part, of all classes though the lines are sorted, and the rest is the other', async () => {
+    writeFileSync(at('sorted.jsonl'), numbered(200));
+    const load = (part: 'train' | 'test') => loadSequences(`sequences:${at('sorted.jsonl')}`, part, choices);
+    const [train, test] = [await load('train'), await load('test')];
+    expect([train.count, test.count]).toEqual([180, 20]);
+    expect([...train.sequences, ...test.sequences].toSorted((a, b) => a - b)).toEqual(Array.from({ length: 200 }, (_, i) => i + 1));
+    expect(new Set(test.labels)).toEqual(new Set([0, 1]));
+    expect([train.name, train.classes, test.classes, test.vocabulary]).toEqual(['sorted.jsonl', 2, 2, 201]);
+    const few = await loadSequences(`sequences:${at('sorted.jsonl')}`, 'train', { ...choices, trainCount: 7 });
+    expect([...few.sequences]).toEqual([...train.sequences.subarray(0, 7)]);
+  });
+
+  it('a folder holds train.jsonl and test.jsonl, gzipped or not', async () => {
+    mkdirSync(at('folder'));
+    writeFileSync(at('folder/train.jsonl'), numbered(3));
+    expect(await hasTokenPart(`sequences:${at('folder')}`, 'test')).toBe(false);
+    await expect(loadSequences(`sequences:${at('folder')}`, 'test', choices)).rejects.toThrow('holds no test.jsonl or test.jsonl.gz');
+    writeFileSync(at('folder/test.jsonl.gz'), gzipSync(numbered(2)));
+    expect([...(await loadSequences(`sequences:${at('folder')}`, 'train', choices)).sequences]).toEqual([1, 2, 3]);
+    expect([...(await loadSequences(`sequences:${at('folder')}`, 'test', choices)).labels]).toEqual([0, 1]);
+    expect(await hasTokenPart(`sequences:${at('folder')}`, 'test')).toBe(true);
+    expect(tokenFiles(`sequences:${at('folder')}`)).toEqual([at('folder/train.jsonl'), at('folder/test.jsonl.gz')]);
+  });
+});
