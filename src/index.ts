@@ -104,7 +104,7 @@ export type { DataSet } from './data/data-set.ts';
 export { sequenceSetFromJsonLines } from './bundle/json-lines.ts';
 export type { JsonLinesFields } from './bundle/json-lines.ts';
 export { sequenceSet } from './data/sequence-set.ts';
-export type { SequenceSet, SequenceSetFields } from './data/sequence-set.ts';
+export type { SequenceForm, SequenceSet, SequenceSetFields } from './data/sequence-set.ts';
 export { tokenSet, tokensFromBytes } from './data/token-set.ts';
 export type { TokenSet, TokenSetFields } from './data/token-set.ts';
 export { generateTaskPair } from './data/generated.ts';

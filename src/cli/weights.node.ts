@@ -9,7 +9,7 @@ import { fitsWithoutHead, stateFromForeign } from '../bundle/foreign/network.ts'
 import type { MappedState } from '../bundle/foreign/network.ts';
 import { openBundle } from '../bundle/reader.ts';
 import type { TrajectoryBundle } from '../bundle/reader.ts';
-import { withFreshHead } from '../transfer/replaced-head.ts';
+import { withFresh } from '../transfer/replaced-head.ts';
 import type { Compute } from '../index.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { findHead } from '../model/head.ts';
@@ -54,11 +54,11 @@ export async function readStart(
   const option = headOptionOf(values);
   if (option !== undefined) requireHead(option, graph);
   const file = await readTensors(path);
-  const { state, report, rules } = mapState(graph, file, path, training, option !== undefined);
+  const { state, report, rules, zeroed } = mapState(graph, file, path, training, option !== undefined);
   const otherHead = !report.fits && option === undefined && fitsWithoutHead(graph, file, rules);
   requireFit(path, report, otherHead ? '--zero-head or --fresh-head replaces the last layer' : remedyOf(report));
   requireFiniteWeights(path, state as NetworkState);
-  return option === 'fresh-head' ? withFreshHead(await compute(), graph, state as NetworkState, values.seed) : (state as NetworkState);
+  return option === 'fresh-head' ? withFresh(await compute(), graph, state as NetworkState, values.seed, zeroed) : (state as NetworkState);
 }
 
 /** By the file's names as they are, else by the rules that the bundle's own files were read by. */

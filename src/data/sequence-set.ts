@@ -5,7 +5,7 @@ import { limits } from '../core/limits.ts';
 import { onlyDefined } from '../core/only-defined.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
-import { requireInteger, requireMembers } from '../core/require.ts';
+import { requireInteger, requireList, requireMembers } from '../core/require.ts';
 import { room, type Batch } from './batch.ts';
 
 export interface SequenceSet {
@@ -59,7 +59,9 @@ const LARGEST_VOCABULARY = 2 ** 24;
 export function sequenceSet(fields: SequenceSetFields): SequenceSet {
   requireMembers('fields', fields, ['name', 'sequences', 'labels', 'length']);
   requireOptions('sequenceSet', fields, fieldNames);
-  const { name, sequences, labels } = fields;
+  const { name, labels } = fields;
+  const sequences = requireList(`${name}.sequences`, fields.sequences, requireNumbers);
+  requireNumbers(`${name}.labels`, labels);
   if (labels.length !== sequences.length) {
     throw new InvalidArgumentError({ field: `${name}.labels`, expected: `${sequences.length}, one a sequence`, got: `${labels.length}` });
   }
@@ -68,6 +70,12 @@ export function sequenceSet(fields: SequenceSetFields): SequenceSet {
   for (const [i, sequence] of sequences.entries())
     collector.add(`${name}.sequences[${i}]`, sequence, `${name}.labels[${i}]`, labels[i]);
   return collector.set();
+}
+
+/** Numbers by place, which are checked one by one. */
+function requireNumbers(field: string, value: unknown): ArrayLike<number> {
+  if (Array.isArray(value) || (ArrayBuffer.isView(value) && 'length' in value)) return value as unknown as ArrayLike<number>;
+  throw new InvalidArgumentError({ field, expected: 'a list of numbers', got: describe(value) });
 }
 
 /** Checks sequences one by one, each under a name of its own for messages. */

@@ -1,6 +1,6 @@
 /** A network's head: its last layer, which belongs to one task where all before it may serve another. */
 import { InvalidArgumentError } from '../core/errors.ts';
-import { parameterLayout } from './graph.ts';
+import { inferShapes, parameterLayout, readsSequences } from './graph.ts';
 import type { GraphNode, ModelGraph } from './graph.ts';
 
 /**
@@ -9,8 +9,32 @@ import type { GraphNode, ModelGraph } from './graph.ts';
  */
 export function findHead(graph: ModelGraph): ReadonlySet<string> | undefined {
   const node = headNode(graph);
-  if (node?.op !== 'dense' && node?.op !== 'conv2d') return undefined;
-  const { name } = node;
+  return node?.op === 'dense' || node?.op === 'conv2d' ? parametersOf(graph, node) : undefined;
+}
+
+/**
+ * The head; and of a classifier of texts with it, one more each time, the dense layers right before it that read the one vector that is
+ * left of a text. Bases of another task may lack those too: DistilBERT's masked language model has no `pre_classifier`. Empty where
+ * there is no head.
+ */
+export function headsOf(graph: ModelGraph): readonly ReadonlySet<string>[] {
+  const head = findHead(graph);
+  if (head === undefined) return [];
+  const heads = [head];
+  if (!readsSequences(graph)) return heads;
+  const shapes = inferShapes(graph);
+  const nodes = new Map(graph.nodes.map((node) => [node.name, node]));
+  const owners = new Set(parameterLayout(graph).parameters.map(({ node }) => node));
+  let node = nodes.get(headNode(graph)?.inputs[0] as string);
+  while (node !== undefined && node.inputs.length === 1 && shapes.get(node.inputs[0] as string)?.length === 1) {
+    if (node.op === 'dense') heads.push(new Set([...(heads.at(-1) ?? []), ...parametersOf(graph, node)]));
+    else if (owners.has(node.name)) break;
+    node = nodes.get(node.inputs[0] as string);
+  }
+  return heads;
+}
+
+function parametersOf(graph: ModelGraph, { name }: GraphNode): ReadonlySet<string> {
   return new Set(parameterLayout(graph).parameters.flatMap((info) => (info.node === name ? [info.name] : [])));
 }
 

@@ -13,12 +13,18 @@ import type { Compute } from './compute.ts';
  * @throws InvalidArgumentError, also for a network whose output is no layer of its own.
  */
 export function withFreshHead(compute: Pick<Compute, 'core'>, graph: ModelGraph, state: NetworkState, seed: number): NetworkState {
+  return withFresh(compute, graph, state, seed);
+}
+
+/** The same of any parameters, by name; of the last layer where none are named. */
+export function withFresh(
+  compute: Pick<Compute, 'core'>, graph: ModelGraph, state: NetworkState, seed: number, names?: ReadonlySet<string>,
+): NetworkState {
   requireMembers('compute', compute, ['core'], 'a handle: openCompute()');
   requireCore(compute.core);
   const fresh = initialise(compute.core, graph, { seed }).parameters;
   requireMembers('state', state, ['parameters', 'buffers'], 'weights, { parameters, buffers }');
-  const head = headParameters(graph);
-  return withHead(state, head, (name) => getTensor(fresh, name));
+  return withHead(state, names ?? headParameters(graph), (name) => getTensor(fresh, name));
 }
 
 /**

@@ -1,9 +1,14 @@
 /** Classifiers of texts on the command line: train → transfer → evaluate on JSON Lines, how files divide, and what is refused. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readForeign } from '../../src/bundle/foreign/formats.ts';
+import { writeForeign } from '../../src/bundle/foreign/write.ts';
+import { openCore } from '../../src/core/core.ts';
+import { initialise } from '../../src/model/initialise.ts';
+import { preset } from '../../src/model/presets.ts';
 import { loadSequences } from '../../src/cli/sequences.node.ts';
 import { hasTokenPart, tokenFiles } from '../../src/cli/tokens.node.ts';
 import { Random, streams } from '../../src/tensor/random.ts';
@@ -71,6 +76,43 @@ describe('train, transfer, evaluate', () => {
     const planned = await run('plan', 'tune.zip', ...data, '--method', 'gmt');
     expect(planned.stdout).toContain('81 held-out inputs at every step (--held-out 0: none), 90 test inputs thrice');
     expect((await run('evaluate', 'tune.zip')).stderr).toContain('tune.zip reads tokens: give --data sequences:PATH');
+  }, 60_000);
+
+  it('a base as it is published, without the two layers of a classifier, begins with zeros there, or with fresh ones', async () => {
+    const fitted = [...shape.slice(0, -2), '--input', '16', '--classes', '3'];
+    const graph = preset('distilbert', { input: [16], classes: 3, width: 24, depth: 1, heads: 4, vocabulary: 27 });
+    using core = await openCore();
+    for (const [seed, name] of [[1, 'base1'], [2, 'base2']] as const) {
+      const { parameters } = initialise(core, graph, { seed });
+      const tensors = [...parameters].filter(([tensor]) => tensor.startsWith('distilbert.')).map(([tensor, { shape: extents, data }]) =>
+        [tensor, { dtype: 'F32', shape: extents, bytes: new Uint8Array(data.buffer) }] as const);
+      const head = { dtype: 'F32', shape: [27], bytes: new Uint8Array(27 * 4) } as const;
+      const { files } = await writeForeign(new Map([...tensors, ['vocab_projector.bias', head]]), { format: 'safetensors', name });
+      writeFileSync(at(`${name}.safetensors`), files[0]?.bytes ?? '');
+    }
+    const data = ['--data', 'sequences:after.jsonl'];
+    const tuned = await run(
+      'train', ...training, ...data, '--iterations', '60', '--initial', 'base1.safetensors', '--fresh-head', '--final', 'tuned.safetensors',
+    );
+    expect({ code: tuned.code, stderr: tuned.stderr }).toEqual({ code: 0, stderr: '' });
+    // From zeros in both nothing would have learnt.
+    expect((jsonLines(tuned.stdout).at(-1) as { heldOut: { accuracy: number } }).heldOut.accuracy).toBeGreaterThan(0.6);
+    const packing = ['pack', 'base1.safetensors', 'tuned.safetensors', ...fitted, '--out', 'packed.zip'];
+    expect((await run(...packing)).stderr).toContain('--zero-head replaces the last layer of the first file');
+    const packed = await run(...packing, '--zero-head');
+    expect(packed.stdout).toContain(
+      'the last layer becomes zeros, pre_classifier.weight 24×24, pre_classifier.bias 24, classifier.weight 3×24, classifier.bias 3; ' +
+      'the file has none',
+    );
+    const ported = await run(
+      'transfer', 'packed.zip', '--target', 'base2.safetensors', ...data, '--method', 'naive', '--steps', '2', '--stop-rule', 'last',
+      '--out', 'p.safetensors',
+    );
+    expect({ code: ported.code, stdout: ported.stdout }).toMatchObject({ code: 0, stdout: expect.stringContaining('wrote p.safetensors') });
+    // All that the layer is came with the fine-tune.
+    const read = async (name: string) =>
+      (await readForeign({ name, bytes: readFileSync(at(name)) })).tensors.get('pre_classifier.bias')?.bytes;
+    expect(await read('p.safetensors')).toEqual(await read('tuned.safetensors'));
   }, 60_000);
 
   it.each<[string, readonly string[], number, RegExp]>([

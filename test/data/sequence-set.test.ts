@@ -40,6 +40,9 @@ test('rows make a set of their own', () => {
 test.each<[string, Partial<SequenceSetFields>, RegExp]>([
   ['no sequences', { sequences: [], labels: [] }, /^set: expected at least one sequence, got none$/],
   ['a label too few', { labels: [1, 0] }, /^set\.labels: expected 3, one a sequence, got 2$/],
+  ['a text for a list', { sequences: 'none' as never }, /^set\.sequences: expected a list, got "none"$/],
+  ['a text for a sequence', { sequences: ['one'] as never, labels: [0] }, /^set\.sequences\[0\]: expected a list of numbers, got "one"$/],
+  ['no list of labels', { labels: 3 as never }, /^set\.labels: expected a list of numbers, got 3$/],
   ['a sequence that is too long', { length: 2 }, /^set\.sequences\[0\]: expected 1 to 2 tokens, got 3$/],
   ['an empty sequence', { sequences: [[5], [], [6]] }, /^set\.sequences\[1\]: expected 1 to 4 tokens, got 0$/],
   ['nothing but padding', { padding: 5 }, /^set\.sequences\[1\]: expected a token that is not the padding, 5, got padding only$/],

@@ -11,7 +11,7 @@ import type { StateLayout } from '../network-state.ts';
 import type { RawTensor } from '../safetensors.ts';
 import type { KernelConvention } from './checkpoint.ts';
 import { type NameRule, type Renamed, renameTensors } from './name-rules.ts';
-import { namingSchemesOf } from './naming-schemes.ts';
+import { isOtherHead, namingSchemesOf } from './naming-schemes.ts';
 import { storedConstant } from './stored-constants.ts';
 
 /**
@@ -109,6 +109,10 @@ export function mapNames(
   const { found, ignored, others } = sortOut(read, layout, wanted, options.replaced ?? new Set());
   const unexpected = others.filter(({ from, to, tensor }) => {
     const constant = storedConstant(to, tensor);
+    if (isOtherHead(to, wanted)) {
+      ignored.push(ignoredAs(from, 'unread', 'a part that the network does not read'));
+      return false;
+    }
     const original = constant === undefined ? originalOf(tensor, found, tied) : undefined;
     if (constant !== undefined) ignored.push(ignoredAs(from, 'constant', constant));
     if (original !== undefined)

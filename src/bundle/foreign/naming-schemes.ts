@@ -211,6 +211,15 @@ const timmMobilenetV2: NamingScheme = {
   ]),
 };
 
+/**
+ * Whether a tensor that the network lacks is of the head that its base is published with, under the very names of the rest: of DistilBERT
+ * as a masked language model.
+ */
+export function isOtherHead(name: string, network: ReadonlyMap<string, unknown>): boolean {
+  const isDistilbert = network.has('distilbert.embeddings.word_embeddings.weight');
+  return isDistilbert && /^vocab_(transform|layer_norm|projector)\.(weight|bias)$/.test(name);
+}
+
 /** A base model's names end those of the same model with a classifier, so they come after them. */
 const schemes: readonly NamingScheme[] = [
   torchvisionVit, huggingFaceVit('vit.'), huggingFaceVit('deit.'), huggingFaceVit(''), huggingFaceResnet('resnet.'), huggingFaceResnet(''),

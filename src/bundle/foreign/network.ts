@@ -3,11 +3,11 @@ import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
 import { requireFlag, requireMembers } from '../../core/require.ts';
 import { type ModelGraph, parameterLayout } from '../../model/graph.ts';
-import { findHead, headParameters } from '../../model/head.ts';
+import { headParameters, headsOf } from '../../model/head.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { stateFromRawTensors, zeroTensors } from '../network-state.ts';
 import type { ForeignCheckpoint } from './checkpoint.ts';
-import { type MappingReport, mapNames, mappingOptions } from './map-names.ts';
+import { type MappedTensors, type MappingReport, mapNames, mappingOptions } from './map-names.ts';
 import type { NameRule } from './name-rules.ts';
 
 export interface MappedState {
@@ -16,12 +16,15 @@ export interface MappedState {
   readonly report: MappingReport;
   /** Names of tensors of 16-bit floats: late steps of a trajectory may be smaller than their spacing. */
   readonly narrow: readonly string[];
+  /** Names of parameters that became zeros by `zeroHead`: those of the last layer, and of layers before it that the file lacks. */
+  readonly zeroed: ReadonlySet<string>;
 }
 
 export interface StateFromForeignOptions {
   /**
    * The last layer becomes zeros, whatever the file has for it: the weights of a base whose head is of another task, or that
-   * has none. Default false.
+   * has none. Of a classifier of texts so do the dense layers right before it (`pre_classifier`), where the file has nothing for them.
+   * Default false.
    */
   readonly zeroHead?: boolean;
 }
@@ -41,18 +44,45 @@ export function stateFromForeign(
   requireMembers('checkpoint', checkpoint, ['tensors', 'convention'], 'what readForeign gives');
   requireOptions('stateFromForeign', options, optionNames);
   const layout = parameterLayout(graph);
-  const replaced = requireFlag('zeroHead', options.zeroHead ?? false) ? headParameters(graph) : new Set<string>();
-  const mapped = mapNames(checkpoint.tensors, layout, rules, { ...mappingOptions(graph, checkpoint.convention, rules), replaced });
+  const zeroHead = requireFlag('zeroHead', options.zeroHead ?? false);
+  if (zeroHead) headParameters(graph);
+  const { mapped, replaced } = mapWithout(zeroHead ? headsOf(graph) : [new Set()], graph, checkpoint, rules);
   const { report } = mapped;
   const tensors = new Map([...mapped.tensors, ...zeroTensors(layout, replaced)]);
   const narrow = [...tensors].flatMap(([name, { dtype }]) => (dtype === 'F16' || dtype === 'BF16' ? [name] : []));
-  return { state: report.fits ? stateFromRawTensors(layout, tensors, field) : undefined, report, narrow };
+  return { state: report.fits ? stateFromRawTensors(layout, tensors, field) : undefined, report, narrow, zeroed: replaced };
 }
 
-/** Whether a file holds the network but for its last layer, whatever it has for that. */
+/** A file's tensors without those that are replaced. */
+interface Attempt {
+  readonly mapped: MappedTensors;
+  readonly replaced: ReadonlySet<string>;
+}
+
+/**
+ * The file's tensors by the first of some sets of names that it can do without; by the first of all where it cannot. What a later set
+ * has besides must be missing altogether: of another shape it is a mistake.
+ */
+function mapWithout(
+  sets: readonly ReadonlySet<string>[], graph: ModelGraph, { tensors, convention }: ForeignCheckpoint, rules: readonly NameRule[],
+): Attempt {
+  const mapping = mappingOptions(graph, convention, rules);
+  const attempt = (replaced: ReadonlySet<string>): Attempt => ({
+    mapped: mapNames(tensors, parameterLayout(graph), rules, { ...mapping, replaced }), replaced,
+  });
+  const [least = new Set(), ...more] = sets;
+  const first = attempt(least);
+  const missing = new Set(first.mapped.report.missing.map(({ name }) => name));
+  for (const replaced of first.mapped.report.fits ? [] : more) {
+    if (![...replaced].every((name) => least.has(name) || missing.has(name))) break;
+    const next = attempt(replaced);
+    if (next.mapped.report.fits) return next;
+  }
+  return first;
+}
+
+/** Whether a file holds the network but for its last layer, whatever it has for that, and what `zeroHead` besides makes zeros. */
 export function fitsWithoutHead(graph: ModelGraph, checkpoint: ForeignCheckpoint, rules: readonly NameRule[] = []): boolean {
-  const replaced = findHead(graph);
-  if (replaced === undefined) return false;
-  const mapping = { ...mappingOptions(graph, checkpoint.convention, rules), replaced };
-  return mapNames(checkpoint.tensors, parameterLayout(graph), rules, mapping).report.fits;
+  const heads = headsOf(graph);
+  return heads.length > 0 && mapWithout(heads, graph, checkpoint, rules).mapped.report.fits;
 }

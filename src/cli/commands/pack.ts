@@ -10,7 +10,6 @@ import { MalformedFileError } from '../../core/errors.ts';
 import { normalisationRecord, perChannel } from '../../data/normalisation.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
-import { findHead } from '../../model/head.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatBytes, printable } from '../../report/text.ts';
 import {
@@ -164,14 +163,14 @@ async function* readCheckpoints(
     output.progress('packing', i, files.length, { file: basename(path) });
     const checkpoint = await readCheckpointFile(path, signal);
     const zeroHead = values['zero-head'] && i === 0;
-    const { state, report, narrow } = stateFromForeign(graph, checkpoint, rules, path, { zeroHead });
+    const { state, report, narrow, zeroed } = stateFromForeign(graph, checkpoint, rules, path, { zeroHead });
     const idleHere = new Set(idleRules(checkpoint.tensors.keys(), rules));
     idle = idle.filter((rule) => idleHere.has(rule));
     if (!report.fits) remarkIdleRules(output, values.rules, rules, [...idleHere], path);
     requireMapping(output, path, report, !report.fits && i === 0 && files.length > 1 && fitsWithoutHead(graph, checkpoint, rules));
     if (narrow.length > 0)
       output.warn(`${path} holds ${narrow.length} tensors of 16-bit floats: late steps may be smaller than their spacing`);
-    if (zeroHead) output.text(`${printable(path)}: ${zeroedHead(graph, checkpoint, report)}`);
+    if (zeroHead) output.text(`${printable(path)}: ${zeroedHead(graph, zeroed, checkpoint, report)}`);
     const leftOut = leftOutSummary(leftOutOf(report));
     if (leftOut !== undefined) output.text(`${printable(path)}: ${leftOut}`);
     const { label, epoch } = labels[i] as CheckpointLabel;
@@ -181,10 +180,11 @@ async function* readCheckpoints(
 }
 
 /** What became zeros, and what the file has there. */
-function zeroedHead(graph: ModelGraph, { tensors }: ForeignCheckpoint, { ignored }: MappingReport): string {
+function zeroedHead(
+  graph: ModelGraph, zeroed: ReadonlySet<string>, { tensors }: ForeignCheckpoint, { ignored }: MappingReport,
+): string {
   const named = (name: string, shape: readonly number[] = []): string => `${printable(name)} ${shape.join('×')}`;
-  const head = findHead(graph);
-  const zeros = parameterLayout(graph).parameters.flatMap(({ name, shape }) => (head?.has(name) === true ? [named(name, shape)] : []));
+  const zeros = parameterLayout(graph).parameters.flatMap(({ name, shape }) => (zeroed.has(name) ? [named(name, shape)] : []));
   const replaced = ignored.flatMap(({ from, kind }) => (kind === 'replaced' ? [named(from, tensors.get(from)?.shape)] : []));
   return `the last layer becomes zeros, ${zeros.join(', ')}; the file has ${replaced.length === 0 ? 'none' : replaced.join(', ')}`;
 }

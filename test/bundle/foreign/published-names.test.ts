@@ -100,6 +100,69 @@ describe('GPT-2', () => {
   });
 });
 
+describe('DistilBERT', () => {
+  const graph = preset('distilbert', { input: [4], classes: 3, vocabulary: 9, positions: 5, width: 6, depth: 2, heads: 2 });
+  const layout = parameterLayout(graph).parameters;
+  const base = layout.filter(({ name }) => name.startsWith('distilbert.'));
+  const own = (prefix = 'distilbert.') =>
+    new Map(base.map(({ name, shape }) => [prefix + name.slice('distilbert.'.length), weights(shape)]));
+  const heads = (): Map<string, RawTensor> =>
+    new Map(layout.filter(({ name }) => !name.startsWith('distilbert.')).map(({ name, shape }) => [name, weights(shape)]));
+  // What the hub's distilbert-base-uncased has besides, and what old exports kept.
+  const languageModel = (): Map<string, RawTensor> =>
+    new Map([
+      ...['vocab_transform', 'vocab_layer_norm', 'vocab_projector'].flatMap((name): [string, RawTensor][] => [
+        [`${name}.weight`, weights(name === 'vocab_layer_norm' ? [6] : [name === 'vocab_projector' ? 9 : 6, 6])],
+        [`${name}.bias`, weights([name === 'vocab_projector' ? 9 : 6])],
+      ]),
+      ['distilbert.embeddings.position_ids', raw('I64', [1, 5], [0, 1, 2, 3, 4])],
+    ]);
+  const stateOf = (tensors: ReadonlyMap<string, RawTensor>, zeroHead: boolean) =>
+    stateFromForeign(graph, { tensors, metadata: new Map(), convention: 'pytorch' }, [], 'base', { zeroHead });
+
+  it('a classifier is taken as it is; as a base of another task with another head', () => {
+    const tensors = new Map([...own(), ...heads()]);
+    const report = expectMapped(tensors, graph, new Map(layout.map(({ name }) => [name, name])));
+    expect(report).toMatchObject({ prefix: '', ignored: [], fits: true });
+    const other = stateOf(new Map([...tensors, ['classifier.weight', weights([5, 6])]]), true);
+    expect([...other.zeroed]).toEqual(['classifier.weight', 'classifier.bias']);
+    expect(other.state?.parameters.get('classifier.weight')?.data.every((value) => value === 0)).toBe(true);
+    const kept = new Float32Array((tensors.get('pre_classifier.weight') as RawTensor).bytes.buffer as ArrayBuffer);
+    expect(other.state?.parameters.get('pre_classifier.weight')?.data).toEqual(kept);
+  });
+
+  it.each<[string, () => Map<string, RawTensor>]>([
+    ['the masked language model', () => new Map([...own(), ...languageModel()])],
+    ['the bare model', () => own('')],
+  ])('%s lacks both layers of the classifier, which become zeros', (_, tensors) => {
+    const { state, report, zeroed } = stateOf(tensors(), true);
+    expect(describeMisfits(report)).toEqual([]);
+    expect([...zeroed]).toEqual(['classifier.weight', 'classifier.bias', 'pre_classifier.weight', 'pre_classifier.bias']);
+    for (const { name } of layout)
+      expect([name, state?.parameters.get(name)?.data.every((value) => value === 0)]).toEqual([name, zeroed.has(name)]);
+  });
+
+  it('what the language model has besides is none of the network; as much of another is', () => {
+    const { report } = map(new Map([...own(), ...heads(), ...languageModel()]), graph);
+    expect(report.fits).toBe(true);
+    expect(report.ignored.filter(({ kind }) => kind === 'unread').map(({ from }) => from)).toHaveLength(6);
+    const odd = map(new Map([...own(), ...heads(), ['vocab_other.weight', weights([6, 6])]]), graph);
+    expect(describeMisfits(odd.report)).toEqual(['unexpected: vocab_other.weight [6, 6]']);
+  });
+
+  it.each<[string, (tensors: Map<string, RawTensor>) => unknown, string]>([
+    ['a layer of another shape', (tensors) => tensors.set('pre_classifier.weight', weights([7, 6])), 'shape: pre_classifier.weight'],
+    ['half a layer', (tensors) => tensors.delete('pre_classifier.bias'), 'missing: pre_classifier.bias [6]'],
+    ['a block less', (tensors) => tensors.delete('distilbert.transformer.layer.1.ffn.lin1.weight'), 'missing: distilbert.transformer'],
+  ])('%s is no such base', (_, change, misfit) => {
+    const tensors = new Map([...own(), ...heads()]);
+    change(tensors);
+    const { state, report } = stateOf(tensors, true);
+    expect(state).toBeUndefined();
+    expect(describeMisfits(report).join()).toContain(misfit);
+  });
+});
+
 describe("torchvision's vit_b_16 at the vit preset", () => {
   const graph = preset('vit', { input: [3, 8, 8], classes: 5, width: 6, depth: 11, heads: 2, patch: 4 });
   // Names and order of torchvision's state dict; in_proj stacks queries, keys and values as qkv does (nn.MultiheadAttention: `chunk(3)`).
