@@ -73,6 +73,15 @@ it('docs/formats.md: there and back again', () => {
   expect(off.reduce((most, one) => Math.max(most, one), 0)).toBeLessThan(1e-6);
 });
 
+it('docs/formats.md: labelled texts', () => {
+  const [, , example] = examplesOf('formats.md') as [string, string, string];
+  const lines = [...readFileSync(join(root, 'docs', 'cli.md'), 'utf8').matchAll(/^\{"tokens".*\}$/gm)].map(([line]) => line);
+  writeFileSync(join(folder, 'reviews.jsonl'), lines.join('\n'));
+  const check = "import { predict } from 'trajport';\nawait predict({ graph, state: {}, data }).catch(({ message }) => console.log(message));\n";
+  // Graph and data fit: what is missing are weights.
+  expect(run(example, check, 'console.log(data.count, data.labels.join());')).toMatch(/^state.*\n2 1,0$/);
+});
+
 it('docs/resume.md: goes on from the point in the file, and to the same weights', () => {
   const [example] = examplesOf('resume.md') as [string];
   const graph = "import { preset, stateSha256 } from 'trajport';\nconst graph = preset('mlp', { input: [1, 28, 28], classes: 10, widths: [16] });\n";

@@ -17,12 +17,14 @@ const graphs = {
   vit: preset('vit', { ...shape, width: 12, depth: 2, heads: 3, patch: 3 }),
   mixer: preset('mixer', { ...shape, width: 12, depth: 1, patch: 3 }),
   gpt2: preset('gpt2', { input: [10], classes: shape.classes, width: 12, depth: 2, heads: 2 }),
+  distilbert: preset('distilbert', { input: [10], classes: 5, vocabulary: 5, positions: 10, width: 12, depth: 2, heads: 2 }),
 };
 
 function batchOf(count: number, seed: number, graph?: ModelGraph): Batch {
   if (graph?.vocabulary !== undefined) {
     const tokens = Int32Array.from({ length: count * 11 }, (_, i) => (i * i + seed) % shape.classes);
-    return { inputs: tokens.slice(0, count * 10), labels: tokens.slice(1, count * 10 + 1), count };
+    const labels = graph.padding === undefined ? tokens.slice(1, count * 10 + 1) : tokens.slice(1, count + 1);
+    return { inputs: tokens.slice(0, count * 10), labels, count };
   }
   const labels = Int32Array.from({ length: count }, (_, i) => (i * 7 + seed) % shape.classes);
   return { inputs: values(count * 2 * 9 * 9, seed), labels, count };
