@@ -5,6 +5,7 @@ import { openCodec } from '../../src/bundle/codec-instance.ts';
 import { type Coding, codedBytes, decodeFile } from '../../src/bundle/coding.ts';
 import { readNpy, writeNpy } from '../../src/bundle/foreign/npy.ts';
 import { readNpz, writeNpz } from '../../src/bundle/foreign/npz.ts';
+import { sequenceSetFromJsonLines } from '../../src/bundle/json-lines.ts';
 import { checkpointLayout } from '../../src/bundle/layout.ts';
 import { parseManifest } from '../../src/bundle/manifest.ts';
 import { openBundle } from '../../src/bundle/reader.ts';
@@ -110,6 +111,13 @@ export const targets: readonly FuzzTarget[] = [
     parse: (bytes) => readNpy(bytes),
   },
   { name: 'npz', seeds: async () => [await writeNpz(tensors)], parse: (bytes) => readNpz(bytes) },
+  {
+    name: 'labelled sequences',
+    seeds: async () => [
+      text('{"tokens":[1,2,3],"label":1}\n{"label":0,"tokens":[4],"text":"a, \\u00e9"}\n'), text('{"tokens":[7,0,0,0],"label":2}'),
+    ],
+    parse: (bytes) => sequenceSetFromJsonLines({ name: 'fuzz', bytes, length: 4, padding: 0, vocabulary: 9, classes: 3 }),
+  },
   { name: 'deflate', seeds: streams, parse: parseStream },
   { name: 'manifest', seeds: manifests, parse: parseManifest },
   { name: 'bundle', seeds: bundles, parse: parseBundle },
