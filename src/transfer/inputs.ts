@@ -139,6 +139,20 @@ function requireSequences(graph: ModelGraph, data: SequenceSet): void {
       field: 'data.vocabulary', expected: `at most ${graph.vocabulary}, that of the network`, got: `${data.vocabulary}`,
     });
   }
+  const { count, starts, labels, sequences } = data;
+  // A set may be a literal of the caller's.
+  if (labels.length !== count || starts.length !== count + 1 || starts[0] !== 0 || starts[count] !== sequences.length) {
+    throw new InvalidArgumentError({
+      field: 'data',
+      expected: `${count} labels and as many starts and one, from 0 to the ${sequences.length} tokens`,
+      got: `${labels.length} and ${starts.length}, from ${starts[0]} to ${starts.at(-1)}`,
+    });
+  }
+  for (let row = 0; row < count; row++) {
+    const length = (starts[row + 1] as number) - (starts[row] as number);
+    if (length < 1 || length > data.length)
+      throw new InvalidArgumentError({ field: `data.starts[${row + 1}]`, expected: `1 to ${data.length} tokens on`, got: `${length}` });
+  }
   const classes = outputClasses(graph);
   if (data.classes !== classes)
     throw new InvalidArgumentError({ field: 'data.classes', expected: `${classes}, the outputs of the network`, got: `${data.classes}` });

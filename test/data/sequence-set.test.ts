@@ -76,6 +76,11 @@ describe('beside a network', () => {
     ['of another padding', [graph, sequenceSet({ ...fields, padding: 8 })], /^data\.length: .*, got 4 tokens, of which 8 is padding$/],
     ['of more tokens', [graph, sequenceSet({ ...fields, vocabulary: 11 })], /^data\.vocabulary: expected at most 10, .* got 11$/],
     ['of other classes', [graph, sequenceSet({ ...fields, classes: 5 })], /^data\.classes: expected 4, the outputs of the network, got 5$/],
+    ['of fewer labels', [graph, { ...sequenceSet(fields), labels: Uint8Array.of(1) }], /^data: expected 3 labels and .*, got 1 and 4, /],
+    [
+      'that overlap', [graph, { ...sequenceSet(fields), starts: Int32Array.of(0, 5, 4, 6) }],
+      /^data\.starts\[1\]: expected 1 to 4 tokens on, got 5$/,
+    ],
     ['that reads images', [preset('mlp', { input: [4], classes: 4 }), sequenceSet(fields)], /^data: expected images: the network reads no/],
     [
       'that has a label a token', [preset('gpt2', { input: [4], classes: 10, width: 8, depth: 1, heads: 2 }), sequenceSet(fields)],
