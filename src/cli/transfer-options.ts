@@ -52,7 +52,7 @@ export const transferOptions = {
     field: 'batchSize',
     metavar: 'N',
     minimum: 1,
-    help: `images (windows of tokens) a mini-batch (default ${DEFAULT_BATCH_SIZE})`,
+    help: `images (windows or sequences of tokens) a mini-batch (default ${DEFAULT_BATCH_SIZE})`,
   },
   'history-budget': {
     kind: 'bytes',

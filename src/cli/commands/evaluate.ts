@@ -33,7 +33,9 @@ const options = {
   },
   part: { kind: 'choice', choices: ['test', 'train'], default: 'test', help: 'which part of the data' },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: one checkpoint only (default: all)' },
-  'batch-size': { kind: 'integer', field: 'batchSize', metavar: 'N', minimum: 1, default: 256, help: 'images or windows a forward pass' },
+  'batch-size': {
+    kind: 'integer', field: 'batchSize', metavar: 'N', minimum: 1, default: 256, help: 'images, windows or sequences a forward pass',
+  },
   ensemble: {
     kind: 'flag',
     help: 'what all the weights, or checkpoints of a bundle, answer together: the mean of their softmax probabilities',

@@ -54,7 +54,7 @@ const options = {
     field: 'batchSize',
     metavar: 'N',
     minimum: 1,
-    help: `images (windows of tokens) a step (default ${DEFAULT_BATCH_SIZE})`,
+    help: `images (windows or sequences of tokens) a step (default ${DEFAULT_BATCH_SIZE})`,
   },
   optimiser: { kind: 'choice', choices: ['sgd', 'adamw'], default: 'sgd', help: 'sgd (with momentum) or adamw' },
   ...microBatchOptions,
@@ -119,6 +119,12 @@ export const trainCommand = defineCommand({
       run:
         'trajport train --data text:corpus.txt --context 64 --model gpt2 --width 64 --depth 2 --heads 4 --optimiser adamw --epochs 1 ' +
         '--out lm.zip',
+    },
+    {
+      say: 'a classifier of texts from a base as it is published',
+      run:
+        'trajport train --data sequences:reviews.jsonl --context 128 --model distilbert --classes 2 --initial v1/model.safetensors ' +
+        '--fresh-head --optimiser adamw --learning-rate 0.00005 --batch-size 16 --epochs 1 --out fine-tune.zip',
     },
     {
       say: 'a convolutional net with AdamW',
