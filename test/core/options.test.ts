@@ -62,6 +62,7 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
     [(options: object) => api.transfer({ ...transferring, resume: { store, ...options } }), 'resume.oncontinue', 'onContinue'],
   ],
   evaluate: [[(options: object) => api.evaluate({ graph, state, data, ...options }), 'batchSise', 'batchSize']],
+  evaluateEnsemble: [[(options: object) => api.evaluateEnsemble({ graph, states: [state], data, ...options }), 'batchSise', 'batchSize']],
   predict: [[(options: object) => api.predict({ graph, state, data, ...options }), 'batchSise', 'batchSize']],
   verify: [[(options: object) => api.verify({ graph, state, ...options }), 'sead', 'seed']],
   plan: [[(options: object) => api.plan({ graph, method: 'gmt', ...options }), 'batchsPerStep', 'batchesPerStep']],

@@ -120,12 +120,13 @@ describe('presets', () => {
   });
 
   const every: Required<Omit<PresetOptions, 'input' | 'classes'>> = {
-    widths: [8], activation: 'relu', bias: true, width: 2, depth: 1, heads: 1, patch: 1, positions: 99, blocks: [1], stem: 'imagenet',
+    widths: [8], activation: 'relu', bias: true, width: 2, depth: 1, heads: 1, patch: 1, positions: 99, vocabulary: 7, blocks: [1],
+    stem: 'imagenet',
   };
 
   test.each(presetNames)('%s takes the options that it reads, and refuses each other by its name', (name) => {
     const read = new Set<PropertyKey>();
-    const given: PresetOptions = { ...colour, ...(name === 'gpt2' ? { input: [16] } : {}) };
+    const given: PresetOptions = { ...colour, ...(name === 'gpt2' || name === 'distilbert' ? { input: [16] } : {}) };
     preset(name, new Proxy(given, { get: (target, option: keyof PresetOptions) => (read.add(option), target[option]) }));
     for (const option of Object.keys(every) as (keyof typeof every)[]) {
       expect(readsOption(name, option), option).toBe(read.has(option));
