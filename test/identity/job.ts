@@ -10,7 +10,7 @@ import { sha256Hex } from '../../src/core/sha256.ts';
 import { sequential } from '../../src/model/builder.ts';
 import type { Layer } from '../../src/model/builder.ts';
 import type { NetworkName } from './networks.ts';
-import { CONTEXT, VOCABULARY, glyphs, language } from './tasks.ts';
+import { CONTEXT, LANGUAGES, VOCABULARY, glyphs, language, texts } from './tasks.ts';
 import type { Tasks } from './tasks.ts';
 
 export interface IdentityResult {
@@ -47,11 +47,14 @@ function graphOf(network: NetworkName): ModelGraph {
       return preset('mixer', { ...image, width: 24, depth: 2, patch: 7 });
     case 'gpt2':
       return preset('gpt2', { input: [CONTEXT], classes: VOCABULARY, width: 24, depth: 2, heads: 2 });
+    case 'distilbert':
+      return preset('distilbert', { input: [CONTEXT], classes: LANGUAGES, vocabulary: VOCABULARY + 1, width: 24, depth: 2, heads: 2 });
   }
 }
 
 function tasksOf(network: NetworkName, core: Core): Tasks {
   if (network === 'gpt2') return language();
+  if (network === 'distilbert') return texts();
   return glyphs(core, network === 'vgg' || network === 'convnext' ? 2 : 0);
 }
 
