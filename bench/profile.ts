@@ -27,6 +27,7 @@ const jobs: readonly (readonly [string, PresetName, PresetOptions, number])[] = 
   ['vit tiny, published width', 'vit', { ...image, width: 192, depth: 4, heads: 3 }, 8],
   ['mixer, width 128', 'mixer', { ...image, width: 128, depth: 4 }, 8],
   ['gpt2, third of the width', 'gpt2', { input: [128], classes: 2000, width: 256, depth: 2, heads: 4 }, 2],
+  ['distilbert, third of the width', 'distilbert', { input: [128], classes: 10, vocabulary: 2000, width: 256, depth: 2, heads: 4 }, 4],
 ];
 
 const families = [
