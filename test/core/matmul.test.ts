@@ -143,6 +143,29 @@ describe('matmul addressing gives the very bytes of the plain product', () => {
   });
 });
 
+it.each<[number, number, number]>([[128, 1030, 300], [129, 1030, 300], [128, 70, 256], [37, 19, 257], [260, 15, 9]])(
+  'the scratch of %i×%i×%i is enough for it and for smaller ones, and nothing behind it is written',
+  (mostM, mostN, mostK) => {
+    const guard = 4096;
+    const smaller = (most: number): number[] => [most, Math.min(most, 128), Math.ceil(most / 2), 1];
+    core.scoped((scratch) => {
+      const bytes = core.kernels.matmulScratchBytes(mostM, mostN, mostK);
+      const packed = scratch.bytes(bytes + guard);
+      const [a, b] = [scratch.upload(values(mostM * mostK, 1)), scratch.upload(values(mostK * mostN, 2))];
+      const [given, own] = [scratch.f32(mostM * mostN), scratch.f32(mostM * mostN)];
+      for (const m of smaller(mostM)) for (const n of smaller(mostN)) for (const k of smaller(mostK)) {
+        const whole = new Uint8Array(core.memory.buffer, packed, bytes + guard);
+        // Whatever is read of it without having been written is NaN.
+        whole.fill(0xff);
+        core.kernels.productF32(a, k, 1, 0, 1, 0, 1, b, n, 1, 0, 0, given, n, m, n, k, 0, packed);
+        expect(whole.subarray(bytes).every((byte) => byte === 0xff), `${m}×${n}×${k}`).toBe(true);
+        matmul(core, { a, b, c: own, m, n, k });
+        expect(core.f32(given, m * n).every((value, i) => value === core.f32(own, m * n)[i]), `${m}×${n}×${k}`).toBe(true);
+      }
+    });
+  },
+);
+
 it('refuses sizes that are no counts and frees its scratch', () => {
   expect(() => matmul(core, { a: 0, b: 0, c: 0, m: -1, n: 1, k: 1 })).toThrow(InvalidArgumentError);
   expect(() => matmul(core, { a: 0, b: 0, c: 0, m: 1, n: 1.5, k: 1 })).toThrow(InvalidArgumentError);

@@ -80,6 +80,47 @@ describe.each([['queries, keys and values in one', false], ['three inputs', true
   });
 });
 
+/** Queries that share keys, and the answer read at the last token: padding may stand in front of it. */
+function answeredAtTheEnd(tokens: number): ModelGraph {
+  const builder = new GraphBuilder([tokens], VOCABULARY, PADDING);
+  const embedded = builder.add({ op: 'embedding', name: 'embedding', features: 8 }, builder.input);
+  const value = builder.chain(embedded, [
+    { op: 'dense', name: 'qkv', out: 16 },
+    { op: 'attention', heads: 4, key_heads: 2, masked: true },
+    { op: 'select_token', index: tokens - 1 },
+    { op: 'dense', name: 'out', out: 3 },
+  ]);
+  return builder.build(value);
+}
+
+test.each([9, 150, 300])('padding in front and between, of %i tokens with shared keys and by micro-batches', (length) => {
+  const graph = answeredAtTheEnd(length);
+  const state = randomState(graph, 7);
+  const rows = [[1, 5, 7, 9, 2], [4], [1, 11, 0, 6, 8, 10, 2]];
+  // The first token is padding, and so are others at no regular distance; the last is none.
+  const spread = rows.map((row) => {
+    const tokens = Array.from({ length }, () => PADDING);
+    for (const [i, token] of row.entries()) tokens[length - 1 - Math.floor(((row.length - 1 - i) * (length - 2)) / row.length)] = token;
+    return tokens;
+  });
+  expect(spread.every(([first, ...others]) => first === PADDING && others.at(-1) !== PADDING)).toBe(true);
+  const scores = engine.compile(graph).logits(state, batchOf(spread, length));
+  const sums = new Map<string, Float64Array>();
+  for (const [i, row] of rows.entries()) {
+    const short = engine.compile(answeredAtTheEnd(row.length));
+    const alone = { ...batchOf([row], row.length), labels: Int32Array.of(i % 3) };
+    for (const [c, score] of short.logits(state, alone).entries()) expect(scores[3 * i + c]).toBeCloseTo(score, 5);
+    for (const [name, { data }] of short.gradient(state, [alone]).gradients) {
+      const sum = sums.get(name) ?? new Float64Array(data.length);
+      sums.set(name, sum.map((value, at) => value + (data[at] as number) / rows.length));
+    }
+  }
+  const { gradients } = engine.compile(graph, { microBatch: 2 }).gradient(state, [batchOf(spread, length)]);
+  expect([...gradients.keys()]).toEqual([...sums.keys()]);
+  for (const [name, sum] of sums)
+    for (const [at, value] of sum.entries()) expect(gradients.get(name)?.data[at], `${name}[${at}]`).toBeCloseTo(value, 5);
+});
+
 test('a sequence of padding only is refused, wherever it stands', () => {
   const network = engine.compile(classifier(4, false));
   const state = randomState(network.graph, 1);
