@@ -78,6 +78,11 @@ export const limits = {
    * matters of an edge isolate's.
    */
   residentLineShare: 1 / 256,
+  /**
+   * Probabilities that the mean of an ensemble adds up at once: five windows of 64 tokens with GPT-2's vocabulary. Of 256 windows of
+   * 1,024 tokens they would be 105 GB.
+   */
+  meanProbabilityBytes: 128 * MiB,
   /** Mini-batches of one gradient, or of one estimate of batch-norm statistics: CIFAR's 50,000 images in batches of 5. */
   stepBatches: 10_000,
   /** Steps of a transfer schedule. */

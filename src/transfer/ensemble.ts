@@ -2,6 +2,7 @@
 import { Breather } from '../core/breather.ts';
 import { describe } from '../core/describe.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { requireInteger } from '../core/require.ts';
@@ -32,8 +33,8 @@ const optionNames: OptionNames<EvaluateEnsembleOptions> = {
 
 /**
  * Loss and accuracy of the mean of the members' softmax probabilities, in evaluation mode. The loss is −log of the label's mean
- * probability: softmax cross-entropy, and never above the mean of the members' (Jensen's inequality). It is infinite where no member
- * gives a label any probability.
+ * probability: softmax cross-entropy, and never above the mean of the members' (Jensen's inequality). Fewer inputs than `batchSize` are
+ * passed at once where their probabilities would take more than `limits.meanProbabilityBytes`, as those of a large vocabulary do.
  * @throws InvalidArgumentError, NotFiniteError: see `requireState` and `requireData`; of a member under its place in `states`.
  */
 export async function evaluateEnsemble(options: EvaluateEnsembleOptions): Promise<EnsembleEvaluation> {
@@ -52,8 +53,10 @@ export async function evaluateEnsemble(options: EvaluateEnsembleOptions): Promis
   const whole = new EvaluationSum();
   const breather = new Breather(options.signal, 4);
   let done = 0;
-  for (const batch of new BatchPieces(data, rows, batchSize, false)) {
-    const mean = new MeanProbabilities(core, batch.labels.length, network.classes);
+  const perInput = 8 * network.labelsPerInput * network.classes;
+  const size = Math.min(batchSize, Math.max(1, Math.floor(limits.meanProbabilityBytes / perInput)));
+  for (const batch of new BatchPieces(data, rows, size, false)) {
+    const mean = new MeanProbabilities(core, batch.labels, network.classes);
     for (const { state, sum, predictions } of members) {
       const addToMean = mean.member();
       sum.add(network.evaluate(state, [batch], (scores) => {
@@ -62,7 +65,7 @@ export async function evaluateEnsemble(options: EvaluateEnsembleOptions): Promis
       }));
       await breather.pause();
     }
-    const { lossSum, correct } = mean.score(batch.labels);
+    const { lossSum, correct } = mean.score();
     const count = batch.labels.length;
     whole.add({ loss: lossSum / count, correct, accuracy: correct / count, count });
     done += batch.count;

@@ -1,5 +1,6 @@
 /** An ensemble's loss and accuracy against softmax means of `predict`'s scores in f64, with JavaScript's own functions. */
 import { afterAll, describe, expect, test } from 'vitest';
+import { limits } from '../../src/core/limits.ts';
 import { tokenSet } from '../../src/data/token-set.ts';
 import { makeBatch, type DataSet } from '../../src/data/data-set.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
@@ -74,6 +75,17 @@ test('evaluations count inputs, not labels, as done', async () => {
   const state = initialise(compute.core, language, { seed: 1 });
   await evaluate({ graph: language, state, data: counting, batchSize: 4, compute, onProgress: ({ done }) => seen.push(done) });
   expect(seen).toEqual([4, 8, 10]);
+});
+
+test('of a large vocabulary fewer inputs are passed at once', async () => {
+  const large = preset('gpt2', { input: [16], classes: 65_536, width: 1, depth: 1, heads: 1 });
+  // 8 MiB of probabilities a window.
+  const most = limits.meanProbabilityBytes / (8 * 16 * 65_536);
+  const windows = tokenSet({ name: 'few', tokens: new Uint16Array(16 * (most + 1) + 1), length: 16 });
+  const seen: number[] = [];
+  const state = initialise(compute.core, large, { seed: 1 });
+  await evaluateEnsemble({ graph: large, states: [state], data: windows, compute, onProgress: ({ done }) => seen.push(done) });
+  expect(seen).toEqual([most, most + 1]);
 });
 
 test('refuses no members, weights of another network by their place, and options it does not have', async () => {
