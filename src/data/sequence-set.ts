@@ -1,6 +1,6 @@
 /** Labelled sequences of token numbers: the data of a network that tells which class a text is of. */
 import { describe } from '../core/describe.ts';
-import { InvalidArgumentError } from '../core/errors.ts';
+import { InvalidArgumentError, LimitError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { onlyDefined } from '../core/only-defined.ts';
 import { requireOptions } from '../core/options.ts';
@@ -54,7 +54,7 @@ const LARGEST_VOCABULARY = 2 ** 24;
 /**
  * A checked set.
  * @throws InvalidArgumentError for no sequences, one that is too long or too short, holds nothing but padding, or has a token or a
- *   label out of range.
+ *   label out of range; LimitError for more tokens in all than `limits.tensorElements`.
  */
 export function sequenceSet(fields: SequenceSetFields): SequenceSet {
   requireMembers('fields', fields, ['name', 'sequences', 'labels', 'length']);
@@ -90,7 +90,7 @@ export class SequenceCollector {
 
   /**
    * @param tokens as many as all sequences have, or more; `count` likewise of the sequences.
-   * @throws InvalidArgumentError for a form that none is.
+   * @throws InvalidArgumentError for a form that none is; LimitError for more tokens than 32 bits of `starts` tell apart.
    */
   constructor(form: SequenceForm, tokens: number, count: number) {
     const { name, length, padding, vocabulary, classes } = form;
@@ -98,6 +98,8 @@ export class SequenceCollector {
     if (vocabulary !== undefined) requireInteger(`${name}.vocabulary`, vocabulary, 1, LARGEST_VOCABULARY);
     if (padding !== undefined) requireInteger(`${name}.padding`, padding, 0, (vocabulary ?? LARGEST_VOCABULARY) - 1);
     if (classes !== undefined) requireInteger(`${name}.classes`, classes, 1, limits.classes);
+    if (tokens > limits.tensorElements)
+      throw new LimitError({ field: name, expected: `at most ${limits.tensorElements} tokens in all`, got: `${tokens}` });
     this.#form = form;
     this.#tokens = new Int32Array(tokens);
     this.#starts = new Int32Array(count + 1);

@@ -88,15 +88,13 @@ export function requireData(graph: ModelGraph, data: DataSet): void {
       got: `${data.labels.length} and ${data.images.length}`,
     });
   }
-  for (let row = 0; row < data.count; row++) {
-    if ((data.labels[row] as number) >= classes) {
-      throw new InvalidArgumentError({
-        field: `data.labels[${row}]`,
-        expected: `a class below ${classes}`,
-        got: `${data.labels[row]}`,
-      });
-    }
-  }
+  requireLabels(data.labels, classes);
+}
+
+function requireLabels(labels: Uint8Array, classes: number): void {
+  const row = labels.findIndex((label) => label >= classes);
+  if (row < 0) return;
+  throw new InvalidArgumentError({ field: `data.labels[${row}]`, expected: `a class below ${classes}`, got: `${labels[row]}` });
 }
 
 function requireTokens(graph: ModelGraph, data: TokenSet): void {
@@ -150,12 +148,15 @@ function requireSequences(graph: ModelGraph, data: SequenceSet): void {
   }
   for (let row = 0; row < count; row++) {
     const length = (starts[row + 1] as number) - (starts[row] as number);
-    if (length < 1 || length > data.length)
-      throw new InvalidArgumentError({ field: `data.starts[${row + 1}]`, expected: `1 to ${data.length} tokens on`, got: `${length}` });
+    const least = data.padding === undefined ? data.length : 1;
+    if (length >= least && length <= data.length) continue;
+    const expected = `${least === data.length ? '' : `${least} to `}${data.length} tokens on`;
+    throw new InvalidArgumentError({ field: `data.starts[${row + 1}]`, expected, got: `${length}` });
   }
   const classes = outputClasses(graph);
   if (data.classes !== classes)
     throw new InvalidArgumentError({ field: 'data.classes', expected: `${classes}, the outputs of the network`, got: `${data.classes}` });
+  requireLabels(labels, classes);
 }
 
 /**

@@ -1,7 +1,9 @@
 /** Labelled token sequences: what is checked, and the batches that they become. */
 import { describe, expect, test } from 'vitest';
+import { LimitError } from '../../src/core/errors.ts';
 import { PassingBatches, makeBatch } from '../../src/data/data-set.ts';
 import { selectSequences, sequenceSet, type SequenceSetFields } from '../../src/data/sequence-set.ts';
+import { GraphBuilder } from '../../src/model/builder.ts';
 import { preset } from '../../src/model/presets.ts';
 import { requireData } from '../../src/transfer/inputs.ts';
 import { dataForm, dataSha256 } from '../../src/transfer/record.ts';
@@ -58,6 +60,14 @@ test.each<[string, Partial<SequenceSetFields>, RegExp]>([
   expect(() => sequenceSet({ ...fields, ...changed })).toThrow(message);
 });
 
+test('more tokens than their places have numbers are refused before room is made for them', () => {
+  const long = new Uint8Array(65_536);
+  const sequences = Array.from({ length: 32_768 }, () => long);
+  expect(() => sequenceSet({ name: 'set', length: long.length, sequences, labels: new Uint8Array(sequences.length) })).toThrow(
+    new LimitError({ field: 'set', expected: 'at most 2147483647 tokens in all', got: '2147483648' }),
+  );
+});
+
 test('without padding all have one length', () => {
   const { padding: _, ...bare } = fields;
   expect(() => sequenceSet(bare)).toThrow(/^set\.sequences\[0\]: expected 4 tokens: there is no padding, got 3$/);
@@ -81,6 +91,10 @@ describe('beside a network', () => {
       'that overlap', [graph, { ...sequenceSet(fields), starts: Int32Array.of(0, 5, 4, 6) }],
       /^data\.starts\[1\]: expected 1 to 4 tokens on, got 5$/,
     ],
+    [
+      'whose labels are none of the classes', [graph, { ...sequenceSet(fields), labels: Uint8Array.of(1, 4, 3) }],
+      /^data\.labels\[1\]: expected a class below 4, got 4$/,
+    ],
     ['that reads images', [preset('mlp', { input: [4], classes: 4 }), sequenceSet(fields)], /^data: expected images: the network reads no/],
     [
       'that has a label a token', [preset('gpt2', { input: [4], classes: 10, width: 8, depth: 1, heads: 2 }), sequenceSet(fields)],
@@ -88,6 +102,18 @@ describe('beside a network', () => {
     ],
   ])('%s they are refused', (_, [network, data], message) => {
     expect(() => requireData(network, data)).toThrow(message);
+  });
+
+  test('a literal of shorter sequences is refused where nothing fills them up', () => {
+    const builder = new GraphBuilder([2], 10);
+    const scores = builder.chain(builder.input, [
+      { op: 'embedding', name: 'e', features: 4 }, { op: 'select_token', index: 0 }, { op: 'dense', name: 'out', out: 2 },
+    ]);
+    const unpadded = builder.build(scores);
+    const set = sequenceSet({ name: 'set', length: 2, sequences: [[1, 2], [3, 4]], labels: [0, 1] });
+    expect(() => requireData(unpadded, set)).not.toThrow();
+    const shorter = { ...set, sequences: Int32Array.of(1, 2, 3), starts: Int32Array.of(0, 2, 3) };
+    expect(() => requireData(unpadded, shorter)).toThrow(/^data\.starts\[2\]: expected 2 tokens on, got 1$/);
   });
 
   test('a record tells sets apart by tokens, by where sequences end and by labels', async () => {
