@@ -25,8 +25,7 @@ export function namesArrayImages(data: string): boolean {
 
 /** Of an npz only its directory is read: all arrays of one as large as MNIST took 0.24 s and 130 MB, and are read again where wanted. */
 export async function hasArrayPart(path: string, part: DataPart): Promise<boolean> {
-  const arrays = (await namesInNpz(path)) ?? new Set((await readArrays(path)).keys());
-  return names[part].some((pair) => pair.every((name) => arrays.has(name)));
+  return pairIn((await namesInNpz(path)) ?? (await readArrays(path)), part) !== undefined;
 }
 
 /** Names of the arrays of an npz; undefined for a file of another kind. */
@@ -45,14 +44,14 @@ async function namesInNpz(path: string): Promise<ReadonlySet<string> | undefined
 /** @throws FileError for arrays that are not there, or no images of bytes; what `imageSetFromArray` throws. */
 export async function loadArrayImages(path: string, part: DataPart, classes: number | undefined): Promise<ImageSet> {
   const arrays = await readArrays(path);
-  const pair = pairOf(arrays, part);
+  const pair = pairIn(arrays, part);
   if (pair === undefined) {
     const wanted = names[part].map((both) => both.join(' and ')).join(', ');
     throw new FileError(
       path, `has no ${part} images: looked for arrays ${wanted}; there are ${[...arrays.keys()].slice(0, 8).join(', ') || 'none'}`,
     );
   }
-  const [images, labels] = pair;
+  const [images, labels] = pair.map((name) => arrays.get(name)) as [RawTensor, RawTensor];
   if (images.dtype !== 'U8') throw new FileError(path, `holds images of ${images.dtype}; wanted are bytes (uint8), 0 to 255`);
   return imageSetFromArray({
     name: basename(path), shape: images.shape, images: images.bytes,
@@ -65,10 +64,7 @@ async function readArrays(path: string): Promise<ReadonlyMap<string, RawTensor>>
   return (await readForeign({ name: path, bytes: readWhole(path, limits.imageFileBytes) })).tensors;
 }
 
-function pairOf(arrays: ReadonlyMap<string, RawTensor>, part: DataPart): readonly [RawTensor, RawTensor] | undefined {
-  for (const [images, labels] of names[part]) {
-    const pair = [arrays.get(images), arrays.get(labels)] as const;
-    if (pair[0] !== undefined && pair[1] !== undefined) return [pair[0], pair[1]];
-  }
-  return undefined;
+/** What images and labels of a part are called in a file that has arrays of these names. */
+function pairIn(arrays: { has(name: string): boolean }, part: DataPart): readonly [images: string, labels: string] | undefined {
+  return names[part].find((pair) => pair.every((name) => arrays.has(name)));
 }
