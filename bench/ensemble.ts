@@ -18,9 +18,11 @@ import { machine } from './measure.ts';
 
 const TRAIN_COUNT = 20_000;
 const EPOCHS = 10;
-/** Iterations onward: none, some, an epoch and ten of the source's training (141 each). */
-const iterations = [0, 50, 141, 1410];
 const job = { learningRate: 0.01, batchSize: 128 } as const;
+/** Iterations of an epoch of the source's training: what is not held out, in batches of which the last is smaller. */
+const EPOCH = Math.ceil((0.9 * TRAIN_COUNT) / job.batchSize);
+/** Onward: none, some, an epoch and as many as the source had. */
+const iterations = [0, 50, EPOCH, EPOCHS * EPOCH];
 
 const { values } = parseArgs({
   options: {
@@ -57,7 +59,7 @@ else console.log(Object.entries(machine()).map(([name, value]) => `${name} ${val
 
 const source = await train({ graph, data, epochs: EPOCHS, seed: 1, compute, ...job });
 const alone = await evaluate({ graph, state: source.state, data: test, compute });
-print({ bench: 'ensemble', what: 'source', iterations: EPOCHS * 141, accuracy: alone.accuracy, loss: alone.loss });
+print({ bench: 'ensemble', what: 'source', iterations: EPOCHS * EPOCH, accuracy: alone.accuracy, loss: alone.loss });
 
 const targets = Array.from({ length: members }, (_, i) => initialise(compute.core, graph, { seed: 100 + i }));
 const ports: NetworkState[] = [];
@@ -77,7 +79,7 @@ for (const count of iterations) {
     const meanAccuracy = result.members.reduce((sum, { accuracy }) => sum + accuracy, 0) / members;
     const meanLoss = result.members.reduce((sum, { loss }) => sum + loss, 0) / members;
     // Every iteration there is: those of the run that was ported, too.
-    const all = members * count + (what === 'ports' ? EPOCHS * 141 : 0);
+    const all = members * count + (what === 'ports' ? EPOCHS * EPOCH : 0);
     const { accuracy, loss, disagreement } = result;
     print({ bench: 'ensemble', what, members, iterations: count, iterationsInAll: all, meanAccuracy, accuracy, meanLoss, loss, disagreement });
     rows.push([
@@ -87,7 +89,7 @@ for (const count of iterations) {
 }
 
 if (!values.json) {
-  console.log(`the run itself: ${EPOCHS * 141} iterations, accuracy ${percent(alone.accuracy)} %, loss ${alone.loss.toFixed(3)}`);
+  console.log(`the run itself: ${EPOCHS * EPOCH} iterations, accuracy ${percent(alone.accuracy)} %, loss ${alone.loss.toFixed(3)}`);
   const numeric = (title: string) => ({ title, align: 'right' }) as const;
   console.log(formatTable(
     [

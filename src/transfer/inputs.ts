@@ -51,7 +51,7 @@ export const controlNames: OptionNames<JobControl> = { onProgress: true, signal:
 /** @throws InvalidArgumentError where data and network disagree in shape or classes, or the data is empty or mislabelled. */
 export function requireData(graph: ModelGraph, data: DataSet): void {
   if (data.count === 0) {
-    throw new InvalidArgumentError({ field: 'data.count', expected: 'at least one image', got: '0' });
+    throw new InvalidArgumentError({ field: 'data.count', expected: 'at least one input', got: '0' });
   }
   if (isTokenSet(data)) {
     requireTokens(graph, data);
