@@ -14,11 +14,12 @@ export interface JsonLinesFields extends SequenceForm {
 
 const fieldNames: OptionNames<JsonLinesFields> = { ...formNames, bytes: true };
 
-const [LINE_FEED, COMMA] = [0x0a, 0x2c];
+const [LINE_FEED, CARRIAGE_RETURN, COMMA] = [0x0a, 0x0d, 0x2c];
 
 /**
- * The sequences of such a file, in its order; every message names the line. A line feed may end the last line.
- * @throws MalformedFileError for a line that is not UTF-8, no object or without tokens; InvalidArgumentError as `sequenceSet`;
+ * The sequences of such a file, in its order; every message names the line. A line feed may end the last line, and a byte order mark
+ * may begin the first.
+ * @throws MalformedFileError for a line that is empty, not UTF-8, no object or without tokens; InvalidArgumentError as `sequenceSet`;
  *   LimitError beyond `limits.textFileBytes`, or for a line of too many values.
  */
 export function sequenceSetFromJsonLines(fields: JsonLinesFields): SequenceSet {
@@ -31,17 +32,27 @@ export function sequenceSetFromJsonLines(fields: JsonLinesFields): SequenceSet {
   const [lines, commas] = counts(bytes);
   // A comma stands between every two tokens.
   const collector = new SequenceCollector(fields, commas + lines, lines);
-  for (let from = 0, line = 1; from < bytes.length; line++) {
+  for (let from = beginsWithMark(bytes) ? MARK.length : 0, line = 1; from < bytes.length; line++) {
     const feed = bytes.indexOf(LINE_FEED, from);
     const end = feed < 0 ? bytes.length : feed;
     const field = `${name}, line ${line}`;
-    const { tokens, label } = parseJsonObject(decodeUtf8(field, bytes.subarray(from, end)), { field });
+    if (end === from || (end === from + 1 && bytes[from] === CARRIAGE_RETURN))
+      throw new MalformedFileError({ field, expected: 'an object', got: 'an empty line' });
+    // Numbers of texts that stand beside the tokens may have 64 bits.
+    const { tokens, label } = parseJsonObject(decodeUtf8(field, bytes.subarray(from, end)), { field, roundedIntegers: true });
     if (!Array.isArray(tokens))
       throw new MalformedFileError({ field: `${field}: tokens`, expected: 'a list of numbers', got: describe(tokens) });
     collector.add(`${field}: tokens`, tokens, `${field}: label`, label);
     from = end + 1;
   }
   return collector.set();
+}
+
+/** What Windows' editors put before UTF-8. */
+const MARK = [0xef, 0xbb, 0xbf];
+
+function beginsWithMark(bytes: Uint8Array): boolean {
+  return MARK.every((byte, i) => bytes[i] === byte);
 }
 
 /** Lines, and commas in them. */

@@ -23,6 +23,8 @@ interface JsonOptions {
   readonly maximumValues?: number;
   /** Refuse numbers with a fraction, an exponent or a minus zero: `16.0` is not an offset. */
   readonly integersOnly?: boolean;
+  /** Take integers that a double does not hold exactly, rounded: where strangers' numbers stand beside those that are read. */
+  readonly roundedIntegers?: boolean;
 }
 
 export const MAXIMUM_DEPTH = 64;
@@ -71,6 +73,7 @@ class Parser {
   readonly #maximumDepth: number;
   readonly #maximumValues: number;
   readonly #integersOnly: boolean;
+  readonly #roundedIntegers: boolean;
   #at = 0;
   #values = 0;
 
@@ -80,6 +83,7 @@ class Parser {
     this.#maximumDepth = options.maximumDepth ?? MAXIMUM_DEPTH;
     this.#maximumValues = options.maximumValues ?? limits.jsonValues;
     this.#integersOnly = options.integersOnly ?? false;
+    this.#roundedIntegers = options.roundedIntegers ?? false;
   }
 
   document(): JsonValue {
@@ -146,7 +150,8 @@ class Parser {
     const value = Number(token);
     if (fraction === undefined && exponent === undefined) {
       // An integer that a double cannot hold exactly would be read as another one.
-      if (!Number.isSafeInteger(value)) this.#fail('an integer of magnitude below 2^53');
+      const taken = this.#roundedIntegers ? Number.isFinite(value) : Number.isSafeInteger(value);
+      if (!taken) this.#fail('an integer of magnitude below 2^53');
       if (this.#integersOnly && Object.is(value, -0)) this.#fail('an integer');
     } else if (this.#integersOnly) {
       this.#fail('an integer');

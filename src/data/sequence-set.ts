@@ -120,7 +120,9 @@ export class SequenceCollector {
     for (let i = 0; i < tokens.length; i++) {
       const token = tokens[i];
       if (typeof token !== 'number' || !Number.isInteger(token) || token < 0 || token >= vocabulary) {
-        throw new InvalidArgumentError({ field: `${field}[${i}]`, expected: `a token below ${vocabulary}`, got: describe(token) });
+        throw new InvalidArgumentError({
+          field: `${field}[${i}]`, expected: `a token, an integer from 0 to ${vocabulary - 1}`, got: describe(token),
+        });
       }
       if (token === padding) padded += 1;
       if (token > this.#largestToken) this.#largestToken = token;
@@ -129,7 +131,7 @@ export class SequenceCollector {
     if (padded === tokens.length)
       throw new InvalidArgumentError({ field, expected: `a token that is not the padding, ${padding}`, got: 'padding only' });
     if (typeof label !== 'number' || !Number.isInteger(label) || label < 0 || label >= classes)
-      throw new InvalidArgumentError({ field: labelField, expected: `a class below ${classes}`, got: describe(label) });
+      throw new InvalidArgumentError({ field: labelField, expected: `a class, an integer from 0 to ${classes - 1}`, got: describe(label) });
     if (label > this.#largestLabel) this.#largestLabel = label;
     this.#labels[this.#count] = label;
     this.#starts[++this.#count] = start + tokens.length;

@@ -13,6 +13,8 @@ const good = '{"tokens":[5,6,7],"label":1}';
 test.each<[string, string]>([
   ['a line feed at the end', `${good}\n{"label":0,"tokens":[5]}\n`],
   ['none', `${good}\n{"label":0,"tokens":[5]}`],
+  ['a byte order mark', `\ufeff${good}\n{"label":0,"tokens":[5]}\n`],
+  ['other members of 64 bits', `{"id":1212092628029698048,"tokens":[5,6,7],"label":1}\n{"tokens":[5],"label":0,"id":18446744073709551615}`],
   ["Windows' ends of lines", `${good}\r\n{"label":0,"tokens":[5]}\r\n`],
   [
     'other members, which may have commas and braces',
@@ -24,17 +26,31 @@ test.each<[string, string]>([
 
 test.each<[string, string, object, string, RegExp]>([
   ['nothing', '', {}, 'invalid-argument', /^data\.jsonl: expected at least one sequence, got none$/],
-  ['an empty line', `${good}\n\n${good}\n`, {}, 'malformed-file', /^data\.jsonl, line 2/],
+  ['an empty line', `${good}\n\n${good}\n`, {}, 'malformed-file', /^data\.jsonl, line 2: expected an object, got an empty line$/],
+  ['an empty last line', `${good}\r\n\r\n`, {}, 'malformed-file', /^data\.jsonl, line 2: expected an object, got an empty line$/],
+  ['a byte order mark alone', '\ufeff', {}, 'invalid-argument', /^data\.jsonl: expected at least one sequence, got none$/],
+  ['a byte order mark further on', `${good}\n\ufeff${good}\n`, {}, 'malformed-file', /^data\.jsonl, line 2: expected a JSON value/],
+  [
+    'a token of 64 bits', '{"tokens":[18446744073709551615],"label":1}', {}, 'invalid-argument',
+    /^data\.jsonl, line 1: tokens\[0\]: expected a token, an integer from 0 to 16777215, got 18446744073709552000$/,
+  ],
+  [
+    'a number of 400 digits', `{"tokens":[1],"label":1,"id":1${'0'.repeat(400)}}`, {}, 'malformed-file',
+    /^data\.jsonl, line 1: expected an integer/,
+  ],
   ['a cut line', `${good}\n{"tokens":[1,`, {}, 'malformed-file', /^data\.jsonl, line 2/],
   ['no object', `${good}\n[1,2]`, {}, 'malformed-file', /^data\.jsonl, line 2: expected an object/],
   ['two objects', `${good}${good}`, {}, 'malformed-file', /^data\.jsonl, line 1/],
   ['no tokens', `${good}\n{"label":1}`, {}, 'malformed-file', /^data\.jsonl, line 2: tokens: expected a list of numbers, got undefined$/],
   ['tokens twice', '{"tokens":[1],"tokens":[2],"label":1}', {}, 'malformed-file', /^data\.jsonl, line 1/],
   ['a text for tokens', '{"tokens":"1 2","label":1}', {}, 'malformed-file', /^data\.jsonl, line 1: tokens: expected a list of numbers/],
-  ['a list within', '{"tokens":[1,[2]],"label":1}', {}, 'invalid-argument', /^data\.jsonl, line 1: tokens\[1\]: expected a token below/],
+  [
+    'a list within', '{"tokens":[1,[2]],"label":1}', {}, 'invalid-argument',
+    /^data\.jsonl, line 1: tokens\[1\]: expected a token, an integer from 0 to 16777215, got \[2\]$/,
+  ],
   [
     'a token of no vocabulary', `${good}\n{"tokens":[8],"label":1}`, { vocabulary: 8 }, 'invalid-argument',
-    /^data\.jsonl, line 2: tokens\[0\]: expected a token below 8, got 8$/,
+    /^data\.jsonl, line 2: tokens\[0\]: expected a token, an integer from 0 to 7, got 8$/,
   ],
   ['half a token', '{"tokens":[1.5],"label":1}', {}, 'invalid-argument', /^data\.jsonl, line 1: tokens\[0\]: .*, got 1\.5$/],
   [
@@ -46,14 +62,17 @@ test.each<[string, string, object, string, RegExp]>([
     'padding only', `${good}\n{"tokens":[0,0],"label":1}`, {}, 'invalid-argument',
     /^data\.jsonl, line 2: tokens: expected a token that is not the padding/,
   ],
-  ['no label', '{"tokens":[1]}', {}, 'invalid-argument', /^data\.jsonl, line 1: label: expected a class below 256, got undefined$/],
+  [
+    'no label', '{"tokens":[1]}', {}, 'invalid-argument',
+    /^data\.jsonl, line 1: label: expected a class, an integer from 0 to 255, got undefined$/,
+  ],
   [
     'a label as text', '{"tokens":[1],"label":"1"}', {}, 'invalid-argument',
-    /^data\.jsonl, line 1: label: expected a class below 256, got "1"$/,
+    /^data\.jsonl, line 1: label: expected a class, an integer from 0 to 255, got "1"$/,
   ],
   [
     'a label of no class', `${good}\n{"tokens":[1],"label":2}`, { classes: 2 }, 'invalid-argument',
-    /^data\.jsonl, line 2: label: expected a class below 2, got 2$/,
+    /^data\.jsonl, line 2: label: expected a class, an integer from 0 to 1, got 2$/,
   ],
 ])('%s is refused', (_, text, more, code, message) => {
   try {

@@ -126,7 +126,7 @@ describe('train, transfer, evaluate', () => {
     ],
     [
       'a label of no class', ['--data', 'sequences:bad.jsonl', '--classes', '2'], 3,
-      /bad\.jsonl, line 3: label: expected a class below 2, got 2/,
+      /bad\.jsonl, line 3: label: expected a class, an integer from 0 to 1, got 2/,
     ],
     ['no file', ['--data', 'sequences:none.jsonl'], 3, /none\.jsonl/],
     ['an empty file', ['--data', 'sequences:empty.jsonl'], 3, /empty\.jsonl: is empty/],
