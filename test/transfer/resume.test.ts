@@ -1,6 +1,8 @@
 // A job that is broken off and resumed ends with the same bytes; points of other jobs and damaged ones are refused.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { NotFiniteError } from '../../src/core/errors.ts';
+import { sequenceSet } from '../../src/data/sequence-set.ts';
+import { preset } from '../../src/model/presets.ts';
 import type { NetworkState } from '../../src/tensor/tensor.ts';
 import { openCompute } from '../../src/transfer/compute.ts';
 import { decodeResumePoint } from '../../src/transfer/resume.ts';
@@ -307,4 +309,43 @@ test('GMT with fixed batches: a resumed job, which computes its first gradients 
   const fresh = await transfer({ ...options, gmtBatches: 'fresh' });
   expect(fresh.counts.reusedGradients).toBe(0);
   expect(fresh.record.sha256).not.toBe(whole.record.sha256);
+});
+
+describe('labelled sequences', () => {
+  const graph = preset('distilbert', { input: [6], classes: 2, width: 8, depth: 1, heads: 2, vocabulary: 9 });
+  // Of 2 to 5 tokens, so that all are padded; the class is that of the second.
+  const sequences = Array.from({ length: 90 }, (_, i) => [1, 3 + (i % 6), ...Array.from({ length: i % 4 }, (__, j) => 3 + ((i * j) % 6))]);
+  const fields = { name: 'texts', sequences, labels: sequences.map(([, second = 0]) => second % 2), length: 6, padding: 0, vocabulary: 9 };
+  const data = sequenceSet(fields);
+  const training = {
+    graph, data, seed: 1, epochs: 3, batchSize: 16, microBatch: 8, compute,
+    optimiser: { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 },
+  } as const;
+
+  test('train and every method of transfer go on from their points to the same bytes', async () => {
+    const again = (job: TrainOptions) => (resume?: ResumeOptions) => train({ ...job, ...(resume === undefined ? {} : { resume }) });
+    expect(await sameFromEveryPoint(again(training), spread)).toBe(18);
+    const [source, target, oracle] = [await train(training), await train({ ...training, seed: 2 }), await train({ ...training, seed: 3 })];
+    for (const method of ['gmt', 'fgmt', 'naive', 'oracle'] as const) {
+      const job: TransferOptions = {
+        source: source.trajectory, target: target.state, data, method, seed: 9, steps: 4, batchSize: 16, compute,
+        ...(method === 'oracle' ? { oracleTarget: oracle.state } : {}),
+      };
+      const port = (resume?: ResumeOptions) => transfer({ ...job, ...(resume === undefined ? {} : { resume }) });
+      expect(await sameFromEveryPoint(port, (points) => [...points.keys()]), method).toBe(4);
+    }
+  });
+
+  test('points of other texts, labels or ends of texts are refused', async () => {
+    const { resume } = memory();
+    await train({ ...training, resume });
+    // The same tokens one behind the other, one of them of the next text.
+    const [first = [], second = [], ...rest] = sequences;
+    const moved = [[...first, ...second.slice(0, 1)], second.slice(1), ...rest];
+    for (const other of [{ sequences: [[1, 8], ...sequences.slice(1)] }, { sequences: moved }, { labels: fields.labels.toReversed() }]) {
+      await expect(train({ ...training, data: sequenceSet({ ...fields, ...other }), resume })).rejects.toMatchObject({
+        field: 'resume.inputs.data',
+      });
+    }
+  });
 });
