@@ -48,6 +48,10 @@ export const modelOptions = {
   'vocabulary-size': {
     kind: 'integer', field: 'vocabulary', metavar: 'N', minimum: 2, maximum: 2 ** 20, help: 'distilbert: tokens there are (default 30522)',
   },
+  positions: {
+    kind: 'integer', field: 'positions', metavar: 'N', minimum: 1, maximum: 65_536,
+    help: 'gpt2, distilbert: rows of the table of positions (default: as many as an input has tokens; distilbert: at least 512)',
+  },
   activation: { kind: 'choice', choices: ['relu', 'none'], help: 'mlp: between the layers (default relu)' },
   'no-bias': { kind: 'flag', help: 'mlp: without biases' },
   stem: {
@@ -63,7 +67,7 @@ export const modelOptions = {
 /** What the library calls each option of networks by name; which of them read it, it knows. */
 const presetOptions = {
   widths: 'widths', activation: 'activation', 'no-bias': 'bias', width: 'width', depth: 'depth', heads: 'heads', patch: 'patch',
-  'vocabulary-size': 'vocabulary', stem: 'stem',
+  'vocabulary-size': 'vocabulary', positions: 'positions', stem: 'stem',
 } as const satisfies { readonly [O in Exclude<keyof typeof modelOptions, 'model' | 'graph'>]: keyof PresetOptions };
 
 /** @throws UsageError for an option that the network does not read; without a name, as with --graph, none is. */
@@ -186,7 +190,8 @@ export async function graphOf(
     classes: data.classes,
     ...onlyDefined({
       widths: values.widths, width: values.width, depth: values.depth, heads: values.heads, patch: values.patch,
-      vocabulary: values['vocabulary-size'], activation: values.activation, bias: values['no-bias'] ? false : undefined, stem: values.stem,
+      vocabulary: values['vocabulary-size'], positions: values.positions, activation: values.activation,
+      bias: values['no-bias'] ? false : undefined, stem: values.stem,
     }),
   };
   return preset(name, options);
