@@ -93,6 +93,11 @@ export function refuseData(values: DataValues): void {
 /** Of a command that does not take all of them the others are undefined. */
 export type DataValues = Partial<ValuesOf<typeof dataOptions>>;
 
+/** Of a network that is made for the data what they are held against all the same. */
+interface NetworkValues {
+  readonly 'vocabulary-size'?: number | undefined;
+}
+
 /** @throws UsageError for one of the two without the other. */
 export function normalisationOf(values: Partial<ValuesOf<typeof normalisationOptions>>): Normalisation | undefined {
   const { 'pixel-mean': mean, 'pixel-std': std } = values;
@@ -109,8 +114,12 @@ const CONTEXT = 64;
  * Reads one part of the data that the options name. @param graph the network they are for, where it is known: it says
  * how long windows of tokens are, and what pads sequences.
  */
-export async function loadData(values: DataValues, part: DataPart, compute: () => Promise<Compute>, graph?: ModelGraph): Promise<DataSet> {
+export async function loadData(
+  values: DataValues & NetworkValues, part: DataPart, compute: () => Promise<Compute>, graph?: ModelGraph,
+): Promise<DataSet> {
   const { data = DEFAULT_DATA } = values;
+  if (graph !== undefined && readsSequences(graph) && !namesSequences(data))
+    throw new UsageError(`the network tells which class a text is of: --data sequences:PATH is for it, not ${data}`);
   if (namesTokens(data)) {
     const given = (['pixel-maximum', 'pixel-mean', 'pixel-std'] as const).find((option) => values[option] !== undefined);
     if (given !== undefined) throw new UsageError(`--${given} is for images`);
@@ -124,7 +133,8 @@ export async function loadData(values: DataValues, part: DataPart, compute: () =
         length: context,
         // Of a network by name, which the data are to shape, 0.
         padding: graph === undefined ? 0 : graph.padding,
-        vocabulary: graph?.vocabulary,
+        // Held against it here, a token beyond is told by its line.
+        vocabulary: graph === undefined ? values['vocabulary-size'] : graph.vocabulary,
         classes: values.classes ?? (graph === undefined ? undefined : outputClasses(graph)),
         trainCount: values['train-count'],
       });

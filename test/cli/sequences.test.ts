@@ -1,5 +1,5 @@
 /** Classifiers of texts on the command line: train → transfer → evaluate on JSON Lines, how files divide, and what is refused. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -76,6 +76,12 @@ describe('train, transfer, evaluate', () => {
     const planned = await run('plan', 'tune.zip', ...data, '--method', 'gmt');
     expect(planned.stdout).toContain('81 held-out inputs at every step (--held-out 0: none), 90 test inputs thrice');
     expect((await run('evaluate', 'tune.zip')).stderr).toContain('tune.zip reads tokens: give --data sequences:PATH');
+    for (const other of ['text:after.jsonl', 'tokens:after.jsonl', 'generated:before']) {
+      expect(await run('evaluate', 'tune.zip', '--data', other)).toMatchObject({
+        code: 2,
+        stderr: `error: the network tells which class a text is of: --data sequences:PATH is for it, not ${other}\n`,
+      });
+    }
   }, 60_000);
 
   it('a base as it is published, without the two layers of a classifier, begins with zeros there, or with fresh ones', async () => {
@@ -122,7 +128,19 @@ describe('train, transfer, evaluate', () => {
     ],
     [
       'a token of another vocabulary', ['--data', 'sequences:bad.jsonl', '--context', '4', '--vocabulary-size', '9'], 3,
-      /data\.vocabulary: expected at most 9, that of the network, got 10/,
+      /bad\.jsonl, line 2: tokens\[2\]: expected a token, an integer from 0 to 8, got 9/,
+    ],
+    [
+      'a token beyond the published vocabulary', ['--data', 'sequences:beyond.jsonl'], 3,
+      /data\.vocabulary: expected at most 30522, that of the network, got 30523/,
+    ],
+    [
+      'a table of fewer positions than tokens', ['--data', 'sequences:bad.jsonl', '--context', '4', '--positions', '3'], 2,
+      /--positions: expected an integer in \[4, 65536\], got 3/,
+    ],
+    [
+      '--positions for another network', ['--data', 'sequences:bad.jsonl', '--positions', '9', '--model', 'mlp'], 2,
+      /--positions is for --model gpt2, distilbert, not for mlp/,
     ],
     [
       'a label of no class', ['--data', 'sequences:bad.jsonl', '--classes', '2'], 3,
@@ -143,6 +161,7 @@ describe('train, transfer, evaluate', () => {
     ['pixels', ['--data', 'sequences:bad.jsonl', '--pixel-maximum', '9'], 2, /--pixel-maximum is for images/],
   ])('%s is refused', async (_, args, code, message) => {
     writeFileSync(at('bad.jsonl'), line([1, 5, 2], 0) + line([1, 5, 9, 2], 1) + line([1], 2));
+    writeFileSync(at('beyond.jsonl'), [0, 1, 1].map((label) => line([1, 30_522], label)).join(''));
     writeFileSync(at('empty.jsonl'), '');
     writeFileSync(at('one.jsonl'), line([1, 5, 2], 0));
     const given = args.includes('--model') ? args : [...args, '--model', 'distilbert', '--width', '8', '--depth', '1'];
@@ -151,12 +170,66 @@ describe('train, transfer, evaluate', () => {
     expect(result.code).toBe(code);
   });
 
+  it('a table of positions may have any number of rows from that of the tokens on', async () => {
+    const sized = ['--model', 'distilbert', '--width', '8', '--depth', '1', '--vocabulary-size', '9', '--context', '4', '--positions', '5'];
+    writeFileSync(at('few.jsonl'), line([1, 5, 2], 0) + line([1, 6, 2], 1) + line([1, 7, 2], 1));
+    const made = await run('train', '--data', 'sequences:few.jsonl', ...sized, '--iterations', '1', '--final', 'few.safetensors');
+    expect(made.code, made.stderr).toBe(0);
+    const { tensors } = await readForeign({ name: 'few', bytes: readFileSync(at('few.safetensors')) });
+    expect(tensors.get('distilbert.embeddings.position_embeddings.weight')?.shape).toEqual([5, 8]);
+  });
+
   it('a shape by hand is that of tokens', async () => {
     writeFileSync(at('bad.jsonl'), '');
     const { code, stderr } = await run('inspect', 'bad.jsonl', '--model', 'distilbert', '--input', '3,8,8', '--classes', '2');
     expect(stderr).toContain('--model distilbert needs --input TOKENS and --classes N, e.g. --input 128 --classes 2');
     expect(code).toBe(2);
   });
+});
+
+describe('a job that Ctrl-C broke off goes on to the same bytes, and not on other texts', () => {
+  const fine = ['--data', 'sequences:after.jsonl', ...training];
+  const bytes = (name: string): Buffer => readFileSync(at(name));
+  /** The same command on other texts is refused, and on those that it began with it ends as `whole`. */
+  const goesOn = async (args: readonly string[], out: string, whole: string): Promise<void> => {
+    const relabelled = readFileSync(at('after.jsonl'), 'utf8').replaceAll('"label":0', '"label":3').replaceAll('"label":1', '"label":0');
+    writeFileSync(at('relabelled.jsonl'), relabelled.replaceAll('"label":3', '"label":1'));
+    const other = await run(...args.map((arg) => (arg === 'sequences:after.jsonl' ? 'sequences:relabelled.jsonl' : arg)), '--out', out);
+    expect(other).toMatchObject({
+      code: 3, stderr: expect.stringContaining(`error: ${out}.resume: holds another job's resume point: another --data\n`),
+    });
+    const { code, stdout, stderr } = await run(...args, '--out', out);
+    expect(code, stderr).toBe(0);
+    expect(jsonLines(stdout).filter(({ event }) => event === 'continued')).toEqual([
+      expect.objectContaining({ file: `${out}.resume`, done: expect.any(Number) }),
+    ]);
+    expect(bytes(out)).toEqual(bytes(whole));
+    expect(existsSync(at(`${out}.resume`))).toBe(false);
+  };
+
+  it('train', async () => {
+    const job = ['train', ...fine, '--iterations', '400', '--seed', '4'];
+    expect((await run(...job, '--out', 'whole.zip')).code).toBe(0);
+    // The later, the slower the machine: a point must have been written.
+    for (let afterMs = 400; !existsSync(at('cut.zip.resume')); afterMs += 200) {
+      const { code } = await trajport([...job, '--out', 'cut.zip'], { cwd: directory, signal: { name: 'SIGINT', afterMs } });
+      expect(code, 'it ended before it was broken off').toBe(130);
+    }
+    await goesOn(job, 'cut.zip', 'whole.zip');
+  }, 60_000);
+
+  it('transfer', async () => {
+    expect((await run('train', ...fine, '--iterations', '10', '--out', 'short.zip')).code).toBe(0);
+    const job = [
+      'transfer', 'short.zip', '--target-seed', '5', '--data', 'sequences:after.jsonl', '--method', 'fgmt', '--steps', '12',
+      '--batch-size', '32', '--json',
+    ];
+    expect((await run(...job, '--out', 'whole.safetensors')).code).toBe(0);
+    const signal = { name: 'SIGINT', after: '"event":"step","step":2' } as const;
+    const broken = await trajport([...job, '--out', 'cut.safetensors'], { cwd: directory, signal });
+    expect(broken).toMatchObject({ code: 130, stderr: expect.stringMatching(/cut\.safetensors\.resume holds \d+ steps? done/) });
+    await goesOn(job, 'cut.safetensors', 'whole.safetensors');
+  }, 60_000);
 });
 
 describe('files of sequences', () => {
