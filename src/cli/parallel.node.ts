@@ -15,8 +15,8 @@ export const microBatchOptions = {
     field: ['microBatch', 'options.microBatch'],
     metavar: 'N|auto',
     help:
-      'images on the heap at once, or auto: the whole batch, or the first of its half, quarter … that --heap-limit has room for; ' +
-      'gradients are the same to rounding (default: the whole batch)',
+      'images, windows or sequences on the heap at once, or auto: the whole batch, or the first of its half, quarter … that ' +
+      '--heap-limit has room for; gradients are the same to rounding (default: the whole batch)',
   },
 } as const satisfies OptionSpecs;
 

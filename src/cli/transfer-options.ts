@@ -98,7 +98,7 @@ export const scoringOptions = {
   'held-out': {
     kind: 'number', field: 'heldOutFraction', metavar: 'X', minimum: 0, maximum: 0.9,
     help:
-      "share of the images held out, on which every step is scored (default: what the bundle's training held out of them, else 0.1); " +
+      "share of the data held out, on which every step is scored (default: what the bundle's training held out of them, else 0.1); " +
       "with 0 no step is " +
       'scored, which may save most of the time, and the last one is kept',
   },

@@ -38,7 +38,8 @@ const options = {
   },
   ensemble: {
     kind: 'flag',
-    help: 'what all the weights, or checkpoints of a bundle, answer together: the mean of their softmax probabilities',
+    help:
+      'also what all the weights, or checkpoints of a bundle, answer together: the mean of their softmax probabilities; in one thread',
   },
   ...workerOptions,
 } as const;
@@ -48,7 +49,7 @@ type Values = ValuesOf<typeof options> & GlobalValues;
 export const evaluateCommand = defineCommand({
   name: 'evaluate',
   draws: false,
-  summary: 'loss and accuracy of weights on images, and perplexity on text',
+  summary: 'loss and accuracy of weights on images or labelled texts, and perplexity on text',
   positionals: [{ name: 'WEIGHTS…', reads: weightFiles }],
   options,
   examples: [
@@ -60,6 +61,10 @@ export const evaluateCommand = defineCommand({
     {
       say: 'ports of one fine-tune to several networks, each alone and all as an ensemble',
       run: 'trajport evaluate port-*.safetensors --ensemble --graph fine-tune.zip --data generated:after',
+    },
+    {
+      say: 'a classifier of texts',
+      run: 'trajport evaluate v2-fine-tuned.safetensors --graph fine-tune.zip --data sequences:reviews.jsonl',
     },
     { say: 'a PyTorch MLP saved as safetensors', run: 'trajport evaluate mlp.safetensors --model mlp --widths 512,512 --data images/mnist' },
   ],

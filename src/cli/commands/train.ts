@@ -46,7 +46,7 @@ const options = {
     metavar: 'N',
     minimum: 1,
     maximum: limits.checkpoints - 1,
-    help: `passes over the training images (default ${DEFAULT_EPOCHS})`,
+    help: `passes over the training part (default ${DEFAULT_EPOCHS})`,
   },
   iterations: { kind: 'integer', field: 'iterations', metavar: 'N', minimum: 1, help: 'optimiser steps instead of epochs' },
   'batch-size': {
@@ -91,7 +91,7 @@ const options = {
     minimum: 0,
     maximum: 0.9,
     default: 0.1,
-    help: 'share of the images kept out of training, for the evaluations shown',
+    help: 'share of the data kept out of training, for the evaluations shown',
   },
   out: { kind: 'string', writes: 'bundle', metavar: 'FILE', help: 'the bundle to write, e.g. source.trajectory.zip' },
   'store-seed': { kind: 'flag', help: 'with --out: initial weights as their seed, without bytes (not for Python)' },
