@@ -76,8 +76,8 @@ export function dataSummary(data: DataSet): string {
     return `${data.name}: ${formatInteger(data.count)} windows of ${data.length} tokens, vocabulary ${formatInteger(data.classes)}`;
   if (!isImageSet(data)) {
     const mean = (data.sequences.length / data.count).toFixed(1);
-    return `${data.name}: ${formatInteger(data.count)} sequences of up to ${data.length} tokens, ${mean} on average, ` +
-      `${data.classes} classes`;
+    return `${data.name}: ${formatCount(data.count, 'sequence')} of up to ${data.length} tokens, ${mean} on average, ` +
+      `${data.classes === 1 ? '1 class' : `${data.classes} classes`}`;
   }
   return `${data.name}: ${formatInteger(data.count)} images ${data.channels}×${data.height}×${data.width}, ` +
     `${data.classes} classes${pixelSummary(data)}`;
