@@ -1,8 +1,11 @@
 /** `evaluate` of several weights, and with `--ensemble` of what they answer together. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readForeign } from '../../src/bundle/foreign/formats.ts';
+import { writeForeign } from '../../src/bundle/foreign/write.ts';
+import type { RawTensor } from '../../src/bundle/safetensors.ts';
 import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
@@ -39,6 +42,28 @@ describe('weights', () => {
     const loss = (record: Record<string, unknown> | undefined): number => record?.['loss'] as number;
     expect(loss(together[3])).toBeLessThan(alone.reduce((sum, record) => sum + loss(record), 0) / 3);
     expect(together[3]?.['disagreement']).toBeGreaterThan(0);
+  });
+
+  it('that are all sure of another class have an infinite loss together, and a note that says why', async () => {
+    const { tensors } = await readForeign({ name: '1', bytes: readFileSync(join(directory, '1.safetensors')) });
+    // A bias that outweighs every input: class 0, by 5,000, and e to the −5,000 is zero.
+    const { bytes = new Uint8Array(), ...bias } = tensors.get('linear2.bias') ?? {};
+    const values = new Float32Array(bytes.length / 4);
+    values[0] = 5000;
+    const sure = new Map([...tensors, ['linear2.bias', { ...bias, bytes: new Uint8Array(values.buffer) } as RawTensor]]);
+    const { files: [file] } = await writeForeign(sure, { format: 'safetensors', name: 'sure.safetensors' });
+    writeFileSync(join(directory, 'sure.safetensors'), file?.bytes ?? '');
+    const { code, stdout, stderr } = await run(
+      'evaluate', 'sure.safetensors', 'sure.safetensors', '--ensemble', '--graph', 'one.zip', ...data, '--json',
+    );
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr:
+        'note: ensemble of 2: the loss is Infinity: no member gives some of the labels a probability that a double can tell from zero\n',
+    });
+    const [alone, , together] = jsonLines(stdout);
+    expect(alone?.['loss']).toBeGreaterThan(1000);
+    expect(together).toMatchObject({ loss: null, disagreement: 0, accuracy: alone?.['accuracy'] });
   });
 
   it('are shown with what they disagree on', async () => {
