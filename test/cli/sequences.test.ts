@@ -102,6 +102,14 @@ describe('train, transfer, evaluate', () => {
     );
     expect({ code: tuned.code, stderr: tuned.stderr }).toEqual({ code: 0, stderr: '' });
     // From zeros in both nothing would have learnt.
+    const fromZeros = (initial: string) =>
+      run('train', ...training, ...data, '--iterations', '1', '--initial', initial, '--zero-head', '--final', 'zeros.safetensors');
+    expect(await fromZeros('base1.safetensors')).toMatchObject({
+      code: 2, stderr: expect.stringContaining('--zero-head begins with zeros in two layers, since base1.safetensors lacks both (classifier'),
+    });
+    expect(existsSync(at('zeros.safetensors'))).toBe(false);
+    // One layer of zeros learns, as of a base that has the other.
+    expect((await fromZeros('tuned.safetensors')).code).toBe(0);
     expect((jsonLines(tuned.stdout).at(-1) as { heldOut: { accuracy: number } }).heldOut.accuracy).toBeGreaterThan(0.6);
     const packing = ['pack', 'base1.safetensors', 'tuned.safetensors', ...fitted, '--out', 'packed.zip'];
     expect((await run(...packing)).stderr).toContain('--zero-head replaces the last layer of the first file');

@@ -15,6 +15,7 @@ import { train } from '../../index.ts';
 import type { Compute, TrainOptions, TrainResult } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
+import { headsOf } from '../../model/head.ts';
 import { formatBytes, formatPercent, printable } from '../../report/text.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
@@ -224,7 +225,9 @@ async function readInitial(
   path: string, graph: ModelGraph, values: Values, compute: () => Promise<Compute>, training: unknown,
 ): Promise<NetworkState> {
   try {
-    return await readStart(path, graph, values, compute, training);
+    const initial = await readStart(path, graph, values, compute, training);
+    if (values['zero-head']) refuseZeros(path, graph, initial);
+    return initial;
   } catch (error) {
     if (
       !(error instanceof TrajportError) ||
@@ -243,6 +246,16 @@ async function readInitial(
       error,
     );
   }
+}
+
+/** @throws UsageError for zeros in two layers one behind the other: the gradients of both are zero, and stay so. */
+function refuseZeros(path: string, graph: ModelGraph, { parameters }: NetworkState): void {
+  const [, two] = headsOf(graph);
+  if (two === undefined || ![...two].every((name) => parameters.get(name)?.data.every((value) => value === 0))) return;
+  throw new UsageError(
+    `--zero-head begins with zeros in two layers, since ${path} lacks both (${[...two].join(', ')}): ` +
+    'training would move nothing but a bias; --fresh-head draws both',
+  );
 }
 
 /** The micro-batch that --micro-batch asks for. @throws UsageError for workers without one, who would have nothing to share. */
