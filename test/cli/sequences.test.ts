@@ -105,7 +105,8 @@ describe('train, transfer, evaluate', () => {
     const fromZeros = (initial: string) =>
       run('train', ...training, ...data, '--iterations', '1', '--initial', initial, '--zero-head', '--final', 'zeros.safetensors');
     expect(await fromZeros('base1.safetensors')).toMatchObject({
-      code: 2, stderr: expect.stringContaining('--zero-head begins with zeros in two layers, since base1.safetensors lacks both (classifier'),
+      code: 2,
+      stderr: expect.stringContaining('--zero-head begins with zeros in two layers, since base1.safetensors lacks both (classifier'),
     });
     expect(existsSync(at('zeros.safetensors'))).toBe(false);
     // One layer of zeros learns, as of a base that has the other.
