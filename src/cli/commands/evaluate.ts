@@ -93,9 +93,7 @@ export const evaluateCommand = defineCommand({
     const perplexed = hasPerplexity(data, loss);
     const rows: string[][] = [];
     for await (const { label, of, ...result } of values.ensemble ? evaluateTogether(job, found) : evaluateEach(job, found)) {
-      if (result.loss === Infinity && 'ensemble' in of)
-        output.warn(`${label}: the loss is Infinity: no member gives some of the labels a probability that a double can tell from zero`);
-      else if (!Number.isFinite(result.loss))
+      if (!Number.isFinite(result.loss))
         output.warn(`${label}: the loss is ${result.loss}: the network overflows on some of these inputs, and its accuracy says nothing`);
       output.record({
         event: 'result',
