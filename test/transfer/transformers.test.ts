@@ -1,6 +1,7 @@
 /** FGMT on networks with attention: bases from two seeds, a fine-tune of one on a second task, ported to the other. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DataSet } from '../../src/data/data-set.ts';
+import { sequenceSet } from '../../src/data/sequence-set.ts';
 import { tokenSet, tokensFromBytes } from '../../src/data/token-set.ts';
 import { imageSet, type ImageSet } from '../../src/data/image-set.ts';
 import { preset } from '../../src/model/presets.ts';
@@ -20,8 +21,7 @@ beforeAll(async () => {
 afterAll(() => compute[Symbol.dispose]());
 
 /** A made-up language: each of 24 letters is followed by one of two, the likelier nine times of ten. `shift` moves the likelier. */
-function language(seed: number, shift: number, length: number): Uint8Array {
-  const random = new Random(seed, streams.generatedImages);
+function language(random: Random, shift: number, length: number): Uint8Array {
   const text = new Uint8Array(length);
   for (let i = 1; i < length; i++) {
     const before = text[i - 1] as number;
@@ -30,24 +30,33 @@ function language(seed: number, shift: number, length: number): Uint8Array {
   return text;
 }
 
+/** Texts of 6 to 16 letters, 1 … 24, each in one of four languages, which is its label; 0 is padding. */
+function labelledTexts(name: string, seed: number, shift: number, count: number): DataSet {
+  const random = new Random(seed, streams.generatedImages);
+  const labels = Uint8Array.from({ length: count }, () => random.below(4));
+  const sequences = Array.from(labels, (label) => language(random, shift + label, 6 + random.below(11)).map((letter) => letter + 1));
+  return sequenceSet({ name, sequences, labels, length: 16, padding: 0, vocabulary: 25, classes: 4 });
+}
+
 interface Job {
   readonly graph: ModelGraph;
   readonly before: DataSet;
   readonly after: DataSet;
   readonly test: DataSet;
   readonly rate: number;
+  readonly zeroHead?: boolean;
 }
 
 const adamw = { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 } as const;
 
-async function port({ graph, before, after, test: held, rate }: Job) {
+async function port({ graph, before, after, test: held, rate, zeroHead = false }: Job) {
   const common = { graph, batchSize: 32, optimiser: adamw, learningRate: rate, compute } as const;
   const source = await train({ ...common, data: before, seed: 1, iterations: 100 });
   const target = await train({ ...common, data: before, seed: 2, iterations: 100 });
   const tuned = await train({ ...common, data: after, seed: 3, iterations: 60, initial: source.state });
   const accuracy = async (state: typeof target.state): Promise<number> => (await evaluate({ graph, state, data: held, compute })).accuracy;
   const ported = async (method: 'fgmt' | 'naive') =>
-    transfer({ source: tuned.trajectory, target: target.state, data: after, method, steps: 6, batchSize: 32, seed: 4, compute });
+    transfer({ source: tuned.trajectory, target: target.state, data: after, method, steps: 6, batchSize: 32, seed: 4, zeroHead, compute });
   const [fgmt, naive] = [await ported('fgmt'), await ported('naive')];
   const figures = {
     start: await accuracy(target.state),
@@ -73,13 +82,27 @@ describe('a fine-tune is ported', () => {
   test('gpt2: FGMT beats naive on bytes of text', async () => {
     const graph = preset('gpt2', { input: [16], classes: 24, width: 32, depth: 2, heads: 4 });
     const tokens = (name: string, seed: number, shift: number): DataSet =>
-      tokenSet({ name, tokens: language(seed, shift, 16 * 512 + 1), length: 16, vocabulary: 24 });
+      tokenSet({ name, tokens: language(new Random(seed, streams.generatedImages), shift, 16 * 512 + 1), length: 16, vocabulary: 24 });
     const result = await port({
       graph,
       before: tokens('before', 1, 0),
       after: tokens('after', 2, 7),
       test: tokens('test', 3, 7),
       rate: 3e-3,
+    });
+    expect(result.fgmtAccuracy, JSON.stringify(result.figures)).toBeGreaterThan(result.naiveAccuracy + 0.05);
+    expect((await verify({ graph, state: result.target, compute })).passed).toBe(true);
+  });
+
+  test('distilbert: FGMT beats naive on texts of several lengths', async () => {
+    const graph = preset('distilbert', { input: [16], classes: 4, vocabulary: 25, width: 64, depth: 2, heads: 4, positions: 16 });
+    const result = await port({
+      graph,
+      before: labelledTexts('before', 1, 0, 512),
+      after: labelledTexts('after', 2, 9, 512),
+      test: labelledTexts('test', 3, 9, 512),
+      rate: 2e-3,
+      zeroHead: true,
     });
     expect(result.fgmtAccuracy, JSON.stringify(result.figures)).toBeGreaterThan(result.naiveAccuracy + 0.05);
     expect((await verify({ graph, state: result.target, compute })).passed).toBe(true);
