@@ -28,6 +28,11 @@ function dense(node: NodeOf<'dense'>, from: Shape): Instruction[] {
   });
 }
 
+/** The first `columns` numbers of a table added to every so many of the input. */
+function addRows(node: GraphNode, table: string, columns: number): Instruction[] {
+  return one(node, 'AddRows', { parameters: { table }, attrs: { columns }, overwrites: true });
+}
+
 export function sequenceInstructions(node: SequenceNode, inputs: readonly Shape[], { padding }: ModelGraph): Instruction[] {
   const parameter = (suffix: string): string => parameterName(node.name, suffix);
   const x = node.inputs[0] as string;
@@ -54,7 +59,9 @@ export function sequenceInstructions(node: SequenceNode, inputs: readonly Shape[
     case 'embedding':
       return one(node, 'Embedding', { parameters: { table: parameter('weight') } });
     case 'position_embedding':
-      return one(node, 'AddPositions', { parameters: { table: parameter(node.bare ? '' : 'weight') }, overwrites: true });
+      return addRows(node, parameter(node.bare ? '' : 'weight'), elementCount(from));
+    case 'type_embedding':
+      return addRows(node, parameter('weight'), from[1] as number);
     case 'class_token':
       return one(node, 'PrependToken', { parameters: { token: parameter('') } });
     case 'select_token': {

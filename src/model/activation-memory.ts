@@ -179,6 +179,7 @@ const SLOPED: Footprint = { value: 'own', keeps: 'slope', gradient: 'over the ou
 const OVERWRITING: Footprint = { value: 'over the input', keeps: 'output', gradient: 'over the output' };
 const MAXIMUM: Footprint = { value: 'own', keeps: 'winners', gradient: 'own' };
 const VIEW: Footprint = { value: 'of the input', keeps: 'nothing', gradient: 'over the output' };
+const ADDED: Footprint = { value: 'over the input', keeps: 'nothing', gradient: 'over the output' };
 const OWN: Footprint = { value: 'own', keeps: 'nothing', gradient: 'own' };
 
 /** As `gradient/` runs them; `test/model/cost.test.ts` holds them against what the kernels' gradients save. */
@@ -204,7 +205,8 @@ export const footprints: { readonly [K in OperationName]: Footprint } = {
   relu6: OVERWRITING,
   leaky_relu: OVERWRITING,
   softmax: OVERWRITING,
-  position_embedding: { value: 'over the input', keeps: 'nothing', gradient: 'over the output' },
+  position_embedding: ADDED,
+  type_embedding: ADDED,
   max_pool: MAXIMUM,
   global_max_pool: MAXIMUM,
   adaptive_max_pool: MAXIMUM,

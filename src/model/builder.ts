@@ -23,7 +23,7 @@ import { INPUT, parseGraph, type ModelGraph, type OperationName, type Operations
 type Relaxed<T> = T extends Padding ? number | Pair | Padding : T extends Pair ? number | Pair : T;
 
 /** Settings without a default. */
-type Required = 'out' | 'kernel' | 'size' | 'length' | 'heads' | 'features' | 'positions' | 'shape' | 'with';
+type Required = 'out' | 'kernel' | 'size' | 'length' | 'heads' | 'features' | 'positions' | 'types' | 'shape' | 'with';
 
 export type LayerOf<K extends OperationName> = { readonly op: K; readonly name?: string } & {
   readonly [F in keyof Operations[K] as F extends Required ? F : never]: Relaxed<Operations[K][F]>;

@@ -75,6 +75,7 @@ function nodeFlops(node: GraphNode, inputs: readonly Shape[], shape: Shape): num
       return 24 * out;
     case 'layer_scale':
     case 'position_embedding':
+    case 'type_embedding':
       return out;
     case 'mean_tokens':
       return elementCount(input);

@@ -113,6 +113,11 @@ export interface Operations {
    * the node's own name, [1, positions, features].
    */
   position_embedding: { readonly positions: number; readonly bare: boolean };
+  /**
+   * Adds row 0 of a learned table to every token: weight [types, features]. Where a model tells apart which of several texts a token is
+   * of, as BERT does, that is a single text; no gradient reaches the other rows.
+   */
+  type_embedding: { readonly types: number };
   /** Puts a learned token in front, [tokens, features] → [1 + tokens, features]: a parameter of the node's own name, [1, 1, features]. */
   class_token: Plain;
   /** One token of a sequence: [tokens, features] → [features]. */

@@ -76,7 +76,7 @@ export function attentionShape(node: NodeOf<'attention'>, inputs: readonly Shape
 
 export type SequenceOperation =
   | 'dense' | 'layer_norm' | 'rms_norm' | 'softmax' | 'layer_scale' | 'tokens' | 'transpose' | 'reshape' | 'embedding'
-  | 'position_embedding' | 'class_token' | 'select_token' | 'mean_tokens' | 'attention' | 'tied_dense';
+  | 'position_embedding' | 'type_embedding' | 'class_token' | 'select_token' | 'mean_tokens' | 'attention' | 'tied_dense';
 
 /** A node of this family. */
 export type SequenceNode = Extract<GraphNode, { op: SequenceOperation }>;
@@ -163,6 +163,14 @@ export const sequenceRules: { readonly [K in SequenceOperation]: OperationRule<K
         ? [{ suffix: '', shape: [1, positions, features], role: 'embedding', fanIn: 0, outAxis: 2 }]
         : [{ suffix: 'weight', shape: [positions, features], role: 'embedding', fanIn: 0, outAxis: 1 }];
     },
+  },
+  type_embedding: {
+    arity: ONE,
+    parse: (fields) => ({ op: 'type_embedding', types: fields.count('types') }),
+    shape: (node, inputs) => asSequence(node, inputs),
+    parameters: ({ types }, inputs) => [
+      { suffix: 'weight', shape: [types, featuresOf(first(inputs))], role: 'embedding', fanIn: 0, outAxis: 1 },
+    ],
   },
   class_token: {
     arity: ONE,

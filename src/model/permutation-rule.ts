@@ -29,6 +29,7 @@ export const reasons = {
   spatial: 'spatial position',
   token: 'position of the token',
   vocabulary: 'number of the token',
+  type: 'type of the token',
   mixed: 'mixed by the softmax',
   kernel: 'kernel position',
   single: 'one unit alone',

@@ -120,6 +120,8 @@ def apply(node, inputs, of, training, padded):
         return F.embedding(x, own("weight"))
     if op == "position_embedding":
         return x + (of(name)[0] if node["bare"] else own("weight"))[: x.shape[1]]
+    if op == "type_embedding":
+        return x + own("weight")[0]
     if op == "class_token":
         return torch.cat([of(name).expand(x.shape[0], 1, -1), x], 1)
     if op == "select_token":

@@ -415,6 +415,8 @@ const sequenceCases: readonly GradientCase[] = [
     'position_embedding, a parameter of its own',
     sequence({ op: 'position_embedding', name: 'positions', positions: 12, bare: true }, { op: 'tanh' }),
   ),
+  operation('type_embedding', sequence({ op: 'type_embedding', name: 'types', types: 2 }, { op: 'tanh' })),
+  operation('type_embedding of one type', sequence({ op: 'type_embedding', name: 'types', types: 1 }, { op: 'tanh' })),
   operation('select_token', sequence({ op: 'tanh' }, { op: 'select_token', index: 7 })),
   operation('mean_tokens', sequence({ op: 'tanh' }, { op: 'mean_tokens' })),
   operation('attention, one head', sequence(qkv(21), { op: 'attention', heads: 1 })),

@@ -52,6 +52,8 @@ export function sequenceTfjs(
       const table = tf.reshape(own(node.bare ? '' : 'weight'), [node.positions, features]);
       return tf.add(x, tf.slice(table, [0, 0], [x.shape[1] as number, features]));
     }
+    case 'type_embedding':
+      return tf.add(x, tf.slice(own('weight'), [0, 0], [1, features]));
     case 'class_token':
       return tf.concat([tf.tile(own(''), [count, 1, 1]), x], 1);
     case 'select_token':

@@ -81,6 +81,8 @@ export function sequenceForward(
       return y.map((_, i) => at(own('weight') as Float64Array, at(x, Math.floor(i / node.features)) * node.features + (i % node.features)));
     case 'position_embedding':
       return x.map((value, i) => value + at(own(node.bare ? '' : 'weight') as Float64Array, i));
+    case 'type_embedding':
+      return x.map((value, i) => value + at(own('weight') as Float64Array, i % (from[1] as number)));
     case 'class_token':
       return Float64Array.from([...(own('') as Float64Array), ...x]);
     case 'select_token':

@@ -283,6 +283,7 @@ class Grower {
       () => this.#add({ op: 'mean_tokens' }, [features], x),
       () => this.#add({ op: 'select_token', index: this.#random.below(tokens) }, [features], x),
       () => this.#add({ op: 'class_token' }, [tokens + 1, features], x),
+      () => this.#add({ op: 'type_embedding', types: 1 + this.#random.below(3) }, x.shape, x),
       () => this.#add({ op: 'position_embedding', positions: tokens + this.#random.below(3), bare: causal }, x.shape, x),
       () => this.#add({ op: 'flatten' }, [tokens * features], x),
       () => {

@@ -102,21 +102,21 @@ function registerScale(): void {
   });
 }
 
-function registerPositions(): void {
-  // {x [count, tokens, features], table [.., positions, features]}: adds the first rows of the table to every input.
-  defineKernel('AddPositions', (call) => {
+function registerTables(): void {
+  // {x, table}, {columns}: adds the first `columns` numbers of the table to every so many of x.
+  defineKernel('AddRows', (call) => {
     const { backend } = call;
     const x = required(call, 'x');
-    const [count = 0] = x.shape;
+    const columns = call.attrs['columns'] as number;
     const y = outputLike(call, x);
     const tablePtr = backend.pointer(required(call, 'table'));
-    backend.core.kernels.addRowF32(backend.pointer(x), tablePtr, backend.pointer(y), count, sizeOf(x) / count);
+    backend.core.kernels.addRowF32(backend.pointer(x), tablePtr, backend.pointer(y), sizeOf(x) / columns, columns);
     return y;
   });
-  defineGradient('AddPositions', {
+  defineGradient('AddRows', {
     inputs: ['table'],
-    gradient: (dy, [table]) => ({
-      table: () => run('ColumnSums', { x: dy }, { columns: dy.size / (dy.shape[0] as number), shape: table?.shape }),
+    gradient: (dy, [table], { columns }) => ({
+      table: () => run('ColumnSums', { x: dy }, { columns, shape: table?.shape }),
       x: () => run('Identity', { x: dy }),
     }),
   });
@@ -214,7 +214,7 @@ export function registerSequence(): void {
   registerNorm();
   registerSoftmax();
   registerScale();
-  registerPositions();
+  registerTables();
   registerEmbedding();
   registerTokens();
 }
