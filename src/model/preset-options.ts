@@ -3,7 +3,7 @@ import { InvalidArgumentError } from '../core/errors.ts';
 import type { Shape } from './graph.ts';
 
 export interface PresetOptions {
-  /** [channels, height, width] or, for `mlp`, also [features]; [tokens] for `gpt2` and `distilbert`. */
+  /** [channels, height, width] or, for `mlp`, also [features]; [tokens] for `gpt2`, `distilbert` and `bert`. */
   readonly input: Shape;
   /** Classes; for `gpt2` the vocabulary. */
   readonly classes: number;
@@ -16,22 +16,22 @@ export interface PresetOptions {
   /**
    * Convolutional presets: for `conv4/6/8` and `vgg…` a factor on the published channel counts (default 1; channels are
    * rounded, at least 1), for `mobilenet_v2` one whose products are rounded to multiples of 8; for `small-conv` and
-   * `resnet…` the channels of the first stage (default 32; 16 and 64), for `convnext` too (96). `vit`, `mixer`, `gpt2`, `distilbert`:
-   * features of a token (default 192, 768, 768, 768).
+   * `resnet…` the channels of the first stage (default 32; 16 and 64), for `convnext` too (96). `vit`, `mixer`, `gpt2`, `distilbert`,
+   * `bert`: features of a token (default 768, of `vit` 192).
    */
   readonly width?: number;
-  /** `vit`, `mixer`, `gpt2`, `distilbert`: blocks (default 12, of `distilbert` 6). */
+  /** `vit`, `mixer`, `gpt2`, `distilbert`, `bert`: blocks (default 12, of `distilbert` 6). */
   readonly depth?: number;
-  /** `vit`, `gpt2`, `distilbert`: heads of an attention (default: width ÷ 64, rounded, and at least 1). */
+  /** `vit`, `gpt2`, `distilbert`, `bert`: heads of an attention (default: width ÷ 64, rounded, and at least 1). */
   readonly heads?: number;
   /** `vit`, `mixer`: pixels of a patch's side (default 16, or 4 below 112 pixels); `convnext`: the same of its stem (default 4). */
   readonly patch?: number;
   /**
-   * `gpt2`, `distilbert`: rows of the table of positions (default as many as tokens, 1,024 in GPT-2's published weights; of `distilbert`
-   * 512, or as many as tokens where those are more).
+   * `gpt2`, `distilbert`, `bert`: rows of the table of positions (default as many as tokens, 1,024 in GPT-2's published weights; of
+   * `distilbert` and `bert` 512, or as many as tokens where those are more).
    */
   readonly positions?: number;
-  /** `distilbert`: tokens there are (default 30,522). */
+  /** `distilbert`, `bert`: tokens there are (default 30,522). */
   readonly vocabulary?: number;
   /** `convnext`: blocks of each stage (default 3, 3, 9, 3). */
   readonly blocks?: readonly number[];

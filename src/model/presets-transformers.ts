@@ -1,6 +1,6 @@
 /**
- * Networks of tokens and of layer norms, name for name: vision transformers and MLP-Mixers as timm publishes them, GPT-2 and
- * DistilBERT as Hugging Face does, ConvNeXt as torchvision does. Dropout and stochastic depth are left out: they do nothing in
+ * Networks of tokens and of layer norms, name for name: vision transformers and MLP-Mixers as timm publishes them, GPT-2, DistilBERT
+ * and BERT as Hugging Face does, ConvNeXt as torchvision does. Dropout and stochastic depth are left out: they do nothing in
  * evaluation.
  */
 import { InvalidArgumentError } from '../core/errors.ts';
@@ -11,7 +11,7 @@ import { requireImage, type PresetOptions } from './preset-options.ts';
 
 type Layers = readonly (Layer | Residual)[];
 
-export const transformerPresets = { vit, gpt2, distilbert, mixer, convnext } as const;
+export const transformerPresets = { vit, gpt2, distilbert, bert, mixer, convnext } as const;
 
 const LARGEST = 65_536;
 
@@ -127,18 +127,53 @@ function gpt2(options: PresetOptions): ModelGraph {
   return builder.build(builder.chain(builder.input, layers));
 }
 
-/**
- * `DistilBertForSequenceClassification`: `input` is [tokens], of which 0 is padding. The published base has 30,522 tokens in the
- * vocabulary, 512 positions, width 768, 6 blocks and 12 heads. What a sequence is taken for is read at its first token.
- */
-function distilbert(options: PresetOptions): ModelGraph {
-  const { input, classes } = options;
+/** What BERT and its kin are told; `begin` is a builder of the graph, whose padding is 0. */
+function textOptions(options: PresetOptions): {
+  readonly begin: () => GraphBuilder; readonly width: number; readonly heads: number; readonly positions: number;
+} {
+  const { input } = options;
   const tokens = tokensOf(input);
   const width = requireInteger('width', options.width ?? 768, 1, LARGEST);
   const heads = headsOf(options, width);
   const positions = requireInteger('positions', options.positions ?? Math.max(512, tokens), tokens, LARGEST);
   const vocabulary = requireInteger('vocabulary', options.vocabulary ?? 30_522, 2, 2 ** 20);
-  const builder = new GraphBuilder(input, vocabulary, 0);
+  return { begin: () => new GraphBuilder(input, vocabulary, 0), width, heads, positions };
+}
+
+/** Names of the layers of one of BERT's blocks. */
+interface BertBlock {
+  readonly queries: string;
+  readonly keys: string;
+  readonly values: string;
+  readonly attended: string;
+  readonly attendedNorm: string;
+  readonly up: string;
+  readonly down: string;
+  readonly norm: string;
+}
+
+/** Attention that leaves padding out, then two dense layers, each with a norm behind its residual. */
+function bertBlock(builder: GraphBuilder, before: string, names: BertBlock, heads: number, width: number): string {
+  const [q = '', k = '', v = ''] = [names.queries, names.keys, names.values].map((name) =>
+    builder.add({ op: 'dense', name, out: width }, before),
+  );
+  const attended = builder.chain(builder.add({ op: 'attention', heads, masked: true }, q, k, v), [
+    { op: 'dense', name: names.attended, out: width },
+  ]);
+  return builder.chain(builder.add({ op: 'add' }, attended, before), [
+    { op: 'layer_norm', name: names.attendedNorm, epsilon: BERT_EPSILON },
+    residual([{ op: 'dense', name: names.up, out: 4 * width }, { op: 'gelu' }, { op: 'dense', name: names.down, out: width }]),
+    { op: 'layer_norm', name: names.norm, epsilon: BERT_EPSILON },
+  ]);
+}
+
+/**
+ * `DistilBertForSequenceClassification`: `input` is [tokens], of which 0 is padding. The published base has 30,522 tokens in the
+ * vocabulary, 512 positions, width 768, 6 blocks and 12 heads. What a sequence is taken for is read at its first token.
+ */
+function distilbert(options: PresetOptions): ModelGraph {
+  const { begin, width, heads, positions } = textOptions(options);
+  const builder = begin();
   let value = builder.chain(builder.input, [
     { op: 'embedding', name: 'distilbert.embeddings.word_embeddings', features: width },
     { op: 'position_embedding', name: 'distilbert.embeddings.position_embeddings', positions },
@@ -146,28 +181,51 @@ function distilbert(options: PresetOptions): ModelGraph {
   ]);
   for (let index = 0; index < depthOf(options, 6); index++) {
     const block = `distilbert.transformer.layer.${index}`;
-    const before = value;
-    const [q = '', k = '', v = ''] = ['q_lin', 'k_lin', 'v_lin'].map((name) =>
-      builder.add({ op: 'dense', name: `${block}.attention.${name}`, out: width }, before),
-    );
-    const attended = builder.chain(builder.add({ op: 'attention', heads, masked: true }, q, k, v), [
-      { op: 'dense', name: `${block}.attention.out_lin`, out: width },
-    ]);
-    value = builder.chain(builder.add({ op: 'add' }, attended, before), [
-      { op: 'layer_norm', name: `${block}.sa_layer_norm`, epsilon: BERT_EPSILON },
-      residual([
-        { op: 'dense', name: `${block}.ffn.lin1`, out: 4 * width },
-        { op: 'gelu' },
-        { op: 'dense', name: `${block}.ffn.lin2`, out: width },
-      ]),
-      { op: 'layer_norm', name: `${block}.output_layer_norm`, epsilon: BERT_EPSILON },
-    ]);
+    const names: BertBlock = {
+      queries: `${block}.attention.q_lin`, keys: `${block}.attention.k_lin`, values: `${block}.attention.v_lin`,
+      attended: `${block}.attention.out_lin`, attendedNorm: `${block}.sa_layer_norm`,
+      up: `${block}.ffn.lin1`, down: `${block}.ffn.lin2`, norm: `${block}.output_layer_norm`,
+    };
+    value = bertBlock(builder, value, names, heads, width);
   }
   const scores = builder.chain(value, [
     { op: 'select_token', index: 0 },
     { op: 'dense', name: 'pre_classifier', out: width },
     { op: 'relu' },
-    { op: 'dense', name: 'classifier', out: classes },
+    { op: 'dense', name: 'classifier', out: options.classes },
+  ]);
+  return builder.build(scores);
+}
+
+/**
+ * `BertForSequenceClassification` of single texts, all of whose tokens are of type 0: `input` is [tokens], of which 0 is padding. The
+ * published base has 30,522 tokens in the vocabulary, 512 positions, 2 types, width 768, 12 blocks and 12 heads.
+ */
+function bert(options: PresetOptions): ModelGraph {
+  const { begin, width, heads, positions } = textOptions(options);
+  const builder = begin();
+  // Types before positions, as the published code adds them: in f32 the other order rounds otherwise.
+  let value = builder.chain(builder.input, [
+    { op: 'embedding', name: 'bert.embeddings.word_embeddings', features: width },
+    { op: 'type_embedding', name: 'bert.embeddings.token_type_embeddings', types: 2 },
+    { op: 'position_embedding', name: 'bert.embeddings.position_embeddings', positions },
+    { op: 'layer_norm', name: 'bert.embeddings.LayerNorm', epsilon: BERT_EPSILON },
+  ]);
+  for (let index = 0; index < depthOf(options, 12); index++) {
+    const block = `bert.encoder.layer.${index}`;
+    const attention = `${block}.attention`;
+    const names: BertBlock = {
+      queries: `${attention}.self.query`, keys: `${attention}.self.key`, values: `${attention}.self.value`,
+      attended: `${attention}.output.dense`, attendedNorm: `${attention}.output.LayerNorm`,
+      up: `${block}.intermediate.dense`, down: `${block}.output.dense`, norm: `${block}.output.LayerNorm`,
+    };
+    value = bertBlock(builder, value, names, heads, width);
+  }
+  const scores = builder.chain(value, [
+    { op: 'select_token', index: 0 },
+    { op: 'dense', name: 'bert.pooler.dense', out: width },
+    { op: 'tanh' },
+    { op: 'dense', name: 'classifier', out: options.classes },
   ]);
   return builder.build(scores);
 }

@@ -471,7 +471,7 @@ function languageModel(): ModelGraph {
 function smallOptions(name: PresetName): PresetOptions {
   if (name === 'mlp') return { input: [1, 8, 8], classes: 5, widths: [24, 12] };
   if (name === 'gpt2') return { input: [9], classes: 23, width: 16, depth: 2, heads: 2, positions: 11 };
-  if (name === 'distilbert') return { input: [7], classes: 5, width: 12, depth: 2, heads: 2, positions: 9, vocabulary: 17 };
+  if (name === 'distilbert' || name === 'bert') return { input: [7], classes: 5, width: 12, depth: 2, heads: 2, positions: 9, vocabulary: 17 };
   if (name === 'vit') return { input: [3, 12, 12], classes: 5, width: 16, depth: 2, heads: 2 };
   if (name === 'mixer') return { input: [3, 12, 12], classes: 5, width: 16, depth: 2 };
   if (name === 'convnext') return { input: [3, 32, 32], classes: 5, width: 4, blocks: [1, 1, 2, 1] };
@@ -531,6 +531,11 @@ export function poison({ core }: GradientEngine): void {
   core.scoped((scratch) => void core.f32(scratch.f32(FLOATS, 'poison'), FLOATS).fill(Number.NaN));
 }
 
+/** A bias before batch norm, or of keys, has the gradient 0: such a tensor is judged against the size of the whole gradient. */
+function floorOf(gradients: NamedTensors): number {
+  return 1e-3 * Math.max(...[...gradients.values()].map(({ data }) => Math.hypot(...data)));
+}
+
 /** @param references the second opinion, absent where only differences are wanted. */
 export function checkGradients(engine: GradientEngine, references: References | undefined, test: GradientCase): GradientCheck {
   const { graph, count, grid } = test;
@@ -550,8 +555,7 @@ export function checkGradients(engine: GradientEngine, references: References | 
 
   const lossError = relativeError(losses, [loss(tensors)]);
   const differentiable = grid === undefined && test.samples !== 0;
-  // A bias before batch norm has the gradient 0: judge such a tensor against the size of the whole gradient.
-  const floor = 1e-3 * Math.max(...[...gradients.values()].map(({ data }) => Math.hypot(...data)));
+  const floor = floorOf(gradients);
   const supported = references !== undefined && graph.nodes.every(tfjsSupports);
   const exact = supported ? tfjsGradient(references.f64, graph, state, batch, kind) : undefined;
   let byDifferences = 0;
@@ -577,7 +581,9 @@ export function checkGradients(engine: GradientEngine, references: References | 
       const other = randomState(graph, i + 1);
       const truth = tfjsGradient((references as References).f64, graph, other, batch, kind);
       const ours = network.gradient(other, [batch]).gradients;
-      for (const [name, { data }] of ours) byTfjs = Math.max(byTfjs, relativeError(data, truth.get(name) as Float64Array, floor));
+      // That of seed 3 is half the size of another seed's for bert, whose biases of keys then err by 1.02e-4 where 5.5e-5 is meant.
+      const otherFloor = floorOf(ours);
+      for (const [name, { data }] of ours) byTfjs = Math.max(byTfjs, relativeError(data, truth.get(name) as Float64Array, otherFloor));
       return wholeErrors(ours, tfjsGradient((references as References).f32, graph, other, batch, kind), truth);
     });
     const own = (): WholeErrors => wholeErrors(gradients, tfjsGradient((references as References).f32, graph, state, batch, kind), exact);

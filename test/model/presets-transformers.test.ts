@@ -21,6 +21,7 @@ describe('published sizes', () => {
     ['gpt2', 'gpt2', gpt2, 124_439_808, 148],
     ['gpt2-medium', 'gpt2', { ...gpt2, width: 1024, depth: 24 }, 354_823_168, 292],
     ['distilbert-base-uncased, two classes', 'distilbert', { input: [128], classes: 2 }, 66_955_010, 104],
+    ['bert-base-uncased, two classes', 'bert', { input: [128], classes: 2 }, 109_483_778, 201],
     ['mixer_b16_224', 'mixer', imageNet, 59_880_472, 150],
     ['mixer_s16_224', 'mixer', { ...imageNet, width: 512, depth: 8 }, 18_528_264, 102],
     ['convnext_tiny', 'convnext', imageNet, 28_589_128, 182],
@@ -111,6 +112,51 @@ describe('published sizes', () => {
     expect(shapes.has('distilbert.transformer.layer.5.output_layer_norm.bias')).toBe(true);
   });
 
+  test('names and shapes of BERT (Hugging Face), of whose tokens all are of one type', () => {
+    const graph = preset('bert', { input: [128], classes: 2 });
+    const shapes = shapesOf(graph);
+    expect(Object.fromEntries([...shapes].filter(([name]) => !/\.layer\.([1-9]|1\d)\./.test(name)))).toEqual({
+      'bert.embeddings.word_embeddings.weight': [30_522, 768],
+      'bert.embeddings.position_embeddings.weight': [512, 768],
+      'bert.embeddings.token_type_embeddings.weight': [2, 768],
+      'bert.embeddings.LayerNorm.weight': [768],
+      'bert.embeddings.LayerNorm.bias': [768],
+      'bert.encoder.layer.0.attention.self.query.weight': [768, 768],
+      'bert.encoder.layer.0.attention.self.query.bias': [768],
+      'bert.encoder.layer.0.attention.self.key.weight': [768, 768],
+      'bert.encoder.layer.0.attention.self.key.bias': [768],
+      'bert.encoder.layer.0.attention.self.value.weight': [768, 768],
+      'bert.encoder.layer.0.attention.self.value.bias': [768],
+      'bert.encoder.layer.0.attention.output.dense.weight': [768, 768],
+      'bert.encoder.layer.0.attention.output.dense.bias': [768],
+      'bert.encoder.layer.0.attention.output.LayerNorm.weight': [768],
+      'bert.encoder.layer.0.attention.output.LayerNorm.bias': [768],
+      'bert.encoder.layer.0.intermediate.dense.weight': [3072, 768],
+      'bert.encoder.layer.0.intermediate.dense.bias': [3072],
+      'bert.encoder.layer.0.output.dense.weight': [768, 3072],
+      'bert.encoder.layer.0.output.dense.bias': [768],
+      'bert.encoder.layer.0.output.LayerNorm.weight': [768],
+      'bert.encoder.layer.0.output.LayerNorm.bias': [768],
+      'bert.pooler.dense.weight': [768, 768],
+      'bert.pooler.dense.bias': [768],
+      'classifier.weight': [2, 768],
+      'classifier.bias': [2],
+    });
+    expect(shapes.has('bert.encoder.layer.11.output.LayerNorm.bias')).toBe(true);
+    // What the names and shapes do not tell. In f32 the other order of the two tables would round otherwise.
+    expect(graph.nodes.slice(0, 3).map(({ name, inputs }) => [name, inputs])).toEqual([
+      ['bert.embeddings.word_embeddings', ['input']],
+      ['bert.embeddings.token_type_embeddings', ['bert.embeddings.word_embeddings']],
+      ['bert.embeddings.position_embeddings', ['bert.embeddings.token_type_embeddings']],
+    ]);
+    const settings = (op: string): object[] => graph.nodes.flatMap((node) => (node.op === op ? [{ ...node, name: '', inputs: [] }] : []));
+    const shared = { name: '', inputs: [] };
+    expect(settings('layer_norm')).toEqual(Array.from({ length: 25 }, () => ({ op: 'layer_norm', epsilon: 1e-12, ...shared })));
+    expect(settings('gelu')).toEqual(Array.from({ length: 12 }, () => ({ op: 'gelu', approximate: 'none', ...shared })));
+    const attention = { op: 'attention', heads: 12, key_heads: 12, causal: false, masked: true, ...shared };
+    expect(settings('attention')).toEqual(Array.from({ length: 12 }, () => attention));
+  });
+
   test.each<[PresetName, PresetOptions, Record<string, number[]>]>([
     [
       'mixer',
@@ -157,11 +203,11 @@ test('heads are of one width', () => {
   expect(() => preset('vit', { input: [3, 32, 32], classes: 10, width: 64, depth: 1, heads: 5 })).toThrow(refused);
 });
 
-test('distilbert has one label a sequence; 0 is its padding, and it has at least as many positions as tokens', () => {
-  const graph = preset('distilbert', { input: [600], classes: 3, width: 8, depth: 1, heads: 2, vocabulary: 31 });
+test.each(['distilbert', 'bert'] as const)('%s has one label a sequence, 0 for padding, at least as many positions as tokens', (name) => {
+  const graph = preset(name, { input: [600], classes: 3, width: 8, depth: 1, heads: 2, vocabulary: 31 });
   expect([outputClasses(graph), labelsPerInput(graph), graph.vocabulary, graph.padding]).toEqual([3, 1, 31, 0]);
-  expect(shapesOf(graph).get('distilbert.embeddings.position_embeddings.weight')).toEqual([600, 8]);
-  expect(() => preset('distilbert', { input: [600], classes: 3, positions: 512 })).toThrow(/^positions: expected an integer .*600/);
+  expect(shapesOf(graph).get(`${name}.embeddings.position_embeddings.weight`)).toEqual([600, 8]);
+  expect(() => preset(name, { input: [600], classes: 3, positions: 512 })).toThrow(/^positions: expected an integer .*600/);
 });
 
 describe('a language model', () => {
@@ -173,6 +219,7 @@ describe('a language model', () => {
 
   test('wants token numbers, and so does a classifier of text', () => {
     expect(() => preset('distilbert', { input: [1, 28, 28], classes: 10 })).toThrow(/input: expected \[tokens\]/);
+    expect(() => preset('bert', { input: [1, 28, 28], classes: 10 })).toThrow(/input: expected \[tokens\]/);
     expect(() => preset('gpt2', { input: [1, 28, 28], classes: 10 })).toThrow(/input: expected \[tokens\]/);
   });
 });
@@ -193,6 +240,14 @@ test.each<[PresetName, PresetOptions, string[]]>([
     ],
   ],
   [
+    'bert',
+    { input: [8], classes: 3, depth: 1, width: 64, heads: 4, vocabulary: 100 },
+    [
+      'bert.embeddings.word_embeddings', 'bert.encoder.layer.0.attention.self.query', 'bert.encoder.layer.0.intermediate.dense',
+      'bert.pooler.dense',
+    ],
+  ],
+  [
     'mixer',
     { input: [3, 32, 32], classes: 10, depth: 1, width: 32 },
     ['stem.proj', 'blocks.0.mlp_tokens.fc1', 'blocks.0.mlp_channels.fc1'],
@@ -204,5 +259,5 @@ test.each<[PresetName, PresetOptions, string[]]>([
   expect(lintPermutationSpec(graph, spec)).toEqual([]);
   const heads = spec.groups.find(({ structure }) => structure !== undefined);
   if (name === 'vit') expect(heads?.structure).toEqual({ blocks: 3, parts: [64, 64] });
-  if (name === 'gpt2' || name === 'distilbert') expect(heads?.structure).toEqual({ blocks: 4, parts: [16, 16] });
+  if (/^(gpt2|distilbert|bert)$/.test(name)) expect(heads?.structure).toEqual({ blocks: 4, parts: [16, 16] });
 });

@@ -18,6 +18,7 @@ const graphs = {
   mixer: preset('mixer', { ...shape, width: 12, depth: 1, patch: 3 }),
   gpt2: preset('gpt2', { input: [10], classes: shape.classes, width: 12, depth: 2, heads: 2 }),
   distilbert: preset('distilbert', { input: [10], classes: 5, vocabulary: 5, positions: 10, width: 12, depth: 2, heads: 2 }),
+  bert: preset('bert', { input: [10], classes: 5, vocabulary: 5, positions: 10, width: 12, depth: 2, heads: 2 }),
 };
 
 function batchOf(count: number, seed: number, graph?: ModelGraph): Batch {
