@@ -146,7 +146,7 @@ interface ReadNames {
   readonly scheme: string | undefined;
 }
 
-/** Renames by the rules or, where there are none and names do not fit, by the first scheme of names that does. */
+/** Renames by the rules or, where there are none and names do not fit, by the first scheme that does; one of few names goes first. */
 function readNames(
   tensors: ReadonlyMap<string, RawTensor>, layout: StateLayout, rules: readonly NameRule[], options: MappingOptions, wanted: Shapes,
 ): ReadNames {
@@ -158,14 +158,14 @@ function readNames(
     const framedSet = (names: ReadonlySet<string>): ReadonlySet<string> => new Set([...names].map(framed));
     return renameTensors(tensors, convention, by, extents, framedSet(inputsFirst), framedSet(replaced));
   };
-  const candidates = function* (): Generator<{ readonly rules: readonly NameRule[]; readonly name?: string }> {
-    yield { rules };
-    if (rules.length === 0) yield* namingSchemesOf(tensors.keys());
-  };
+  const schemes = rules.length === 0 ? namingSchemesOf(tensors.keys(), wanted.keys()) : [];
+  const candidates: readonly { readonly rules: readonly NameRule[]; readonly name?: string }[] = [
+    ...schemes.filter(({ changesFew }) => changesFew), { rules }, ...schemes.filter(({ changesFew }) => !changesFew),
+  ];
   let plain: readonly Renamed[] | undefined;
-  for (const { rules: applied, name: scheme } of candidates()) {
+  for (const { rules: applied, name: scheme } of candidates) {
     const renamed = rename(applied);
-    plain ??= renamed;
+    if (scheme === undefined) plain = renamed;
     const frame = frameOf(renamed, wanted, replaced.size > 0);
     if (frame === undefined) continue;
     const { prefix, added } = frame;

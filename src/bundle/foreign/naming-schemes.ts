@@ -8,6 +8,8 @@ export interface NamingScheme {
   readonly anchor: string;
   /** Those without a new name are of parts that networks of the kind have elsewhere and this one does not read. */
   readonly rules: readonly NameRule[];
+  /** It changes few names, and the others are the network's own: it is tried before these, unless the network has its anchor itself. */
+  readonly changesFew?: true;
 }
 
 /** Modules by their own name and the preset's: all tensors directly within them. */
@@ -211,32 +213,51 @@ const timmMobilenetV2: NamingScheme = {
   ]),
 };
 
-/**
- * Whether a tensor that the network lacks is of the head that its base is published with, under the very names of the rest: of DistilBERT
- * as a masked language model.
- */
+/** As the authors' TensorFlow checkpoints have it; bert-base-uncased is published so to this day. */
+const olderBert: NamingScheme = {
+  name: "BERT's first release",
+  anchor: 'embeddings.LayerNorm.gamma',
+  rules: [
+    { from: '**.LayerNorm.gamma', to: '$1.LayerNorm.weight' },
+    { from: '**.LayerNorm.beta', to: '$1.LayerNorm.bias' },
+  ],
+  changesFew: true,
+};
+
+/** Heads that bases are published with, under the very names of the rest: by a tensor of the network, what they are called. */
+const otherHeads: readonly (readonly [network: string, names: RegExp])[] = [
+  // DistilBERT as a masked language model.
+  ['distilbert.embeddings.word_embeddings.weight', /^vocab_(transform|layer_norm|projector)\.(weight|bias)$/],
+  // BERT as one, and as what tells whether a sentence follows another.
+  ['bert.embeddings.word_embeddings.weight', /^cls\.(predictions\.(decoder|transform\.dense)|seq_relationship)\.(weight|bias)$/],
+  ['bert.embeddings.word_embeddings.weight', /^cls\.predictions\.(bias|transform\.LayerNorm\.(weight|bias|gamma|beta))$/],
+];
+
+/** Whether a tensor that the network lacks is of another head that its base is published with. */
 export function isOtherHead(name: string, network: ReadonlyMap<string, unknown>): boolean {
-  const isDistilbert = network.has('distilbert.embeddings.word_embeddings.weight');
-  return isDistilbert && /^vocab_(transform|layer_norm|projector)\.(weight|bias)$/.test(name);
+  return otherHeads.some(([tensor, names]) => network.has(tensor) && names.test(name));
 }
 
 /** A base model's names end those of the same model with a classifier, so they come after them. */
 const schemes: readonly NamingScheme[] = [
   torchvisionVit, huggingFaceVit('vit.'), huggingFaceVit('deit.'), huggingFaceVit(''), huggingFaceResnet('resnet.'), huggingFaceResnet(''),
-  huggingFaceConvnext('convnext.'), huggingFaceConvnext(''), timmConvnext, authorsConvnext, timmMobilenetV2,
+  huggingFaceConvnext('convnext.'), huggingFaceConvnext(''), timmConvnext, authorsConvnext, timmMobilenetV2, olderBert,
 ];
 
-/**
- * The schemes that `names` may be of, with their rules under the prefix that the names have there; none of which there
- * are several networks.
- */
-export function namingSchemesOf(names: Iterable<string>): readonly { readonly name: string; readonly rules: readonly NameRule[] }[] {
-  const list = [...names];
-  return schemes.flatMap(({ name, anchor, rules }) => {
-    const prefixes = list.filter((one) => one === anchor || one.endsWith(`.${anchor}`)).map((one) => one.slice(0, -anchor.length));
+/** A scheme with its rules under the prefix that its names have in a file. */
+export type FoundScheme = Pick<NamingScheme, 'name' | 'rules' | 'changesFew'>;
+
+/** The schemes that `names` may be of; none of which there are several networks. `network`: the names that are to come out. */
+export function namingSchemesOf(names: Iterable<string>, network: Iterable<string>): readonly FoundScheme[] {
+  const [list, own] = [[...names], [...network]];
+  return schemes.flatMap((scheme): FoundScheme[] => {
+    const { anchor, rules, changesFew } = scheme;
+    const isAnchor = (one: string): boolean => one === anchor || one.endsWith(`.${anchor}`);
+    const prefixes = list.filter(isAnchor).map((one) => one.slice(0, -anchor.length));
     const [prefix] = prefixes;
     // Of rules, these are wildcards and references.
     if (prefix === undefined || prefixes.length > 1 || /[*$]/.test(prefix)) return [];
-    return [{ name, rules: rules.map((rule) => ({ ...rule, from: prefix + rule.from, to: rule.to === null ? null : prefix + rule.to })) }];
+    if (changesFew && own.some(isAnchor)) return [];
+    return [{ ...scheme, rules: rules.map((rule) => ({ ...rule, from: prefix + rule.from, to: rule.to === null ? null : prefix + rule.to })) }];
   });
 }

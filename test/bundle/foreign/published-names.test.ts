@@ -2,11 +2,14 @@
 import { describe, expect, it } from 'vitest';
 import { describeMisfits, mapNames } from '../../../src/bundle/foreign/map-names.ts';
 import { stateFromForeign } from '../../../src/bundle/foreign/network.ts';
+import { stateToForeign } from '../../../src/bundle/foreign/state-to-foreign.ts';
 import type { RawTensor } from '../../../src/bundle/safetensors.ts';
+import { sequential } from '../../../src/model/builder.ts';
 import { parameterLayout, tiedWeights } from '../../../src/model/graph.ts';
 import type { ModelGraph } from '../../../src/model/graph.ts';
 import { preset } from '../../../src/model/presets.ts';
 import { elementCount } from '../../../src/tensor/tensor.ts';
+import type { NetworkState } from '../../../src/tensor/tensor.ts';
 
 /** Numbers that no other tensor has. */
 let drawn = 0;
@@ -160,6 +163,87 @@ describe('DistilBERT', () => {
     const { state, report } = stateOf(tensors, true);
     expect(state).toBeUndefined();
     expect(describeMisfits(report).join()).toContain(misfit);
+  });
+});
+
+describe('BERT', () => {
+  const graph = preset('bert', { input: [4], classes: 3, vocabulary: 9, positions: 5, width: 6, depth: 2, heads: 2 });
+  const layout = parameterLayout(graph).parameters;
+  const classifier = ['classifier.weight', 'classifier.bias'];
+  const pooler = ['bert.pooler.dense.weight', 'bert.pooler.dense.bias'];
+  const older = (name: string): string => name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
+  const same = (name: string): string => name;
+  /** Each tensor by itself tells where it went: no two have a number in common. */
+  const tensorsUnder = (rename: (name: string) => string, without: readonly string[]): Map<string, RawTensor> =>
+    new Map(
+      layout.flatMap(({ name, shape }, at) =>
+        without.includes(name) ? [] : [[rename(name), raw('F32', shape, Array.from({ length: elementCount(shape) }, (_, i) => 1000 * at + i))]],
+      ),
+    );
+  const bare = (name: string): string => name.replace(/^bert\./, '');
+  /** The heads of `BertForPreTraining`, and the positions that its old exports kept. */
+  const pretraining = (rename: (name: string) => string): [string, RawTensor][] => [
+    ...([
+      ['cls.predictions.bias', [9]], ['cls.predictions.transform.dense.weight', [6, 6]], ['cls.predictions.transform.dense.bias', [6]],
+      ['cls.predictions.transform.LayerNorm.weight', [6]], ['cls.predictions.transform.LayerNorm.bias', [6]],
+      ['cls.predictions.decoder.weight', [9, 6]], ['cls.predictions.decoder.bias', [9]],
+      ['cls.seq_relationship.weight', [2, 6]], ['cls.seq_relationship.bias', [2]],
+    ] as const).map(([name, shape]): [string, RawTensor] => [rename(name), weights(shape)]),
+    ['bert.embeddings.position_ids', raw('I64', [1, 5], [0, 1, 2, 3, 4])],
+  ];
+  const stateOf = (tensors: ReadonlyMap<string, RawTensor>, zeroHead: boolean) =>
+    stateFromForeign(graph, { tensors, metadata: new Map(), convention: 'pytorch' }, [], 'base', { zeroHead });
+
+  it.each<[string, Map<string, RawTensor>, readonly string[]]>([
+    ['a classifier', tensorsUnder(same, []), classifier],
+    ['as it was pretrained', new Map([...tensorsUnder(same, classifier), ...pretraining(same)]), classifier],
+    ['as it was pretrained, with gamma and beta', new Map([...tensorsUnder(older, classifier), ...pretraining(older)]), classifier],
+    ['the bare model', tensorsUnder(bare, classifier), classifier],
+    ['the bare model, with gamma and beta', tensorsUnder((name) => older(bare(name)), classifier), classifier],
+    [
+      'a masked language model, which has no pooler', new Map([...tensorsUnder(same, [...classifier, ...pooler]), ...pretraining(same)]),
+      [...classifier, ...pooler],
+    ],
+    [
+      'within a module, with gamma and beta', tensorsUnder((name) => `module.${older(name)}`, classifier), classifier,
+    ],
+  ])('%s as a base: every tensor is where it belongs, and zeros are what it lacks and the last layer', (_, tensors, zeros) => {
+    const { state, report, zeroed } = stateOf(tensors, true);
+    expect(describeMisfits(report)).toEqual([]);
+    expect([...zeroed]).toEqual(zeros);
+    for (const [at, { name, shape }] of layout.entries()) {
+      const expected = Array.from({ length: elementCount(shape) }, (__, i) => (zeros.includes(name) ? 0 : 1000 * at + i));
+      expect(Array.from(state?.parameters.get(name)?.data ?? []), name).toEqual(expected);
+    }
+  });
+
+  it('a classifier with gamma and beta is told as that, and goes back under its names', () => {
+    const tensors = tensorsUnder(older, []);
+    const { state, report } = stateOf(tensors, false);
+    expect(report).toMatchObject({ scheme: "BERT's first release", prefix: '', added: '', ignored: [], fits: true });
+    const written = stateToForeign(graph, state as NetworkState, { tensors, metadata: new Map(), convention: 'pytorch' });
+    expect(written).toEqual(tensors);
+    expect(map(tensorsUnder(same, []), graph).report.scheme).toBeUndefined();
+  });
+
+  it.each<[string, (tensors: Map<string, RawTensor>) => unknown, string]>([
+    ['another head', (tensors) => tensors.set('cls.other.weight', weights([6, 6])), 'unexpected: cls.other.weight [6, 6]'],
+    ['a norm under both names', (tensors) => tensors.set('bert.embeddings.LayerNorm.gamma', weights([6])), 'more than one tensor for bert.emb'],
+    ['a table of three types', (tensors) => tensors.set('bert.embeddings.token_type_embeddings.weight', weights([3, 6])), 'expected [2, 6]'],
+    ['positions that do not count', (tensors) => tensors.set('bert.embeddings.position_ids', raw('I64', [1, 2], [0, 2])), 'unexpected: bert'],
+  ])('not with %s', (_, change, misfit) => {
+    const tensors = tensorsUnder(same, []);
+    change(tensors);
+    expect(describeMisfits(stateOf(tensors, true).report).join()).toContain(misfit);
+  });
+
+  it('gamma stays the name of a network that has it itself', () => {
+    const own = sequential([4], [
+      { op: 'dense', name: 'a', out: 6 }, { op: 'layer_scale', name: 'embeddings.LayerNorm' }, { op: 'dense', name: 'b', out: 2 },
+    ]);
+    const names = parameterLayout(own).parameters;
+    expect(names.map(({ name }) => name)).toContain('embeddings.LayerNorm.gamma');
+    expect(map(new Map(names.map(({ name, shape }) => [name, weights(shape)])), own).report.fits).toBe(true);
   });
 });
 
