@@ -27,11 +27,11 @@ export const modelOptions = {
     kind: 'number', field: 'width', metavar: 'X', minimum: 0,
     help:
       'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet, convnext: channels of the first stage; ' +
-      'vit, gpt2, distilbert, mixer: features of a token',
+      'vit, gpt2, distilbert, bert, mixer: features of a token',
   },
   depth: {
     kind: 'integer', field: 'depth', metavar: 'N', minimum: 1, maximum: 256,
-    help: 'vit, gpt2, distilbert, mixer: blocks (default 12; distilbert: 6)',
+    help: 'vit, gpt2, distilbert, bert, mixer: blocks (default 12; distilbert: 6)',
   },
   heads: {
     kind: 'integer',
@@ -39,14 +39,15 @@ export const modelOptions = {
     metavar: 'N',
     minimum: 1,
     maximum: 65_536,
-    help: 'vit, gpt2, distilbert: heads of an attention (default: width ÷ 64, rounded)',
+    help: 'vit, gpt2, distilbert, bert: heads of an attention (default: width ÷ 64, rounded)',
   },
   patch: {
     kind: 'integer', field: 'patch', metavar: 'N', minimum: 1, maximum: 1024,
     help: "vit, mixer, convnext: pixels of a patch's side (default 16, or 4 for small images and convnext)",
   },
   'vocabulary-size': {
-    kind: 'integer', field: 'vocabulary', metavar: 'N', minimum: 2, maximum: 2 ** 20, help: 'distilbert: tokens there are (default 30522)',
+    kind: 'integer', field: 'vocabulary', metavar: 'N', minimum: 2, maximum: 2 ** 20,
+    help: 'distilbert, bert: tokens there are (default 30522)',
   },
   positions: {
     kind: 'integer', field: 'positions', metavar: 'N', minimum: 1, maximum: 65_536,
@@ -84,7 +85,7 @@ function requireTaken(values: ModelValues, name: PresetName | undefined, otherwi
 
 /** What a network by name reads. */
 function itemsRead(name: PresetName): ReturnType<typeof itemsOf> {
-  return name === 'gpt2' ? 'windows' : name === 'distilbert' ? 'sequences' : 'images';
+  return name === 'gpt2' ? 'windows' : name === 'distilbert' || name === 'bert' ? 'sequences' : 'images';
 }
 
 /** For what `--model` is shaped where no data say it. */
@@ -94,7 +95,7 @@ export const shapeOptions = {
     field: 'input',
     metavar: 'C,H,W',
     minimum: 1,
-    help: '--model: channels, height and width of an image; gpt2, distilbert: number of tokens',
+    help: '--model: channels, height and width of an image; gpt2, distilbert, bert: number of tokens',
   },
   classes: { kind: 'integer', field: 'classes', metavar: 'N', minimum: 1, maximum: 65_536, help: '--model: number of classes' },
 } as const satisfies OptionSpecs;
@@ -108,7 +109,8 @@ export async function graphOfShape(values: ModelValues & Partial<ValuesOf<typeof
   if (values.model !== undefined && (input?.length !== (itemsRead(values.model) === 'images' ? 3 : 1) || classes === undefined)) {
     throw new UsageError(
       values.model === 'gpt2' ? '--model gpt2 needs --input TOKENS and --classes VOCABULARY, e.g. --input 1024 --classes 50257'
-        : values.model === 'distilbert' ? '--model distilbert needs --input TOKENS and --classes N, e.g. --input 128 --classes 2'
+        : itemsRead(values.model) === 'sequences'
+          ? `--model ${values.model} needs --input TOKENS and --classes N, e.g. --input 128 --classes 2`
         : '--model needs --input C,H,W and --classes N, e.g. --input 3,224,224 --classes 1000',
     );
   }
@@ -121,7 +123,7 @@ export async function graphOfShape(values: ModelValues & Partial<ValuesOf<typeof
  */
 export function remarkAssumed(output: Output, values: ModelValues, graph: ModelGraph | undefined): void {
   const { model } = values;
-  if (graph === undefined || (model !== 'vit' && model !== 'gpt2' && model !== 'distilbert')) return;
+  if (graph === undefined || model === undefined || (model !== 'vit' && itemsRead(model) === 'images')) return;
   const attention = graph.nodes.flatMap((node) => (node.op === 'attention' ? [node] : []))[0];
   const patches = graph.nodes.flatMap((node) => (node.op === 'conv2d' ? [node] : []))[0];
   const assumed = [
@@ -178,10 +180,10 @@ export async function graphOf(
     throw new UsageError(
       name === 'gpt2'
         ? '--model gpt2 reads --data text:PATH or tokens:FILE'
-        : name === 'distilbert'
-          ? '--model distilbert reads --data sequences:PATH'
+        : itemsRead(name) === 'sequences'
+          ? `--model ${name} reads --data sequences:PATH`
           : itemsOf(data) === 'sequences'
-            ? '--data sequences:PATH needs --model distilbert, or a --graph that reads tokens'
+            ? '--data sequences:PATH needs --model distilbert or bert, or a --graph that reads tokens'
             : '--data text:PATH and tokens:FILE need --model gpt2, or a --graph that reads tokens',
     );
   }
