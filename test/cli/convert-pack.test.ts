@@ -405,10 +405,11 @@ describe('what convert and pack say they did', () => {
           ...command, ...vit, ...options,
         )).stderr.split(/(?<=\n)/).filter((line) => line.includes('taken to have')).join('')).toBe(note);
     }
+    const small = ['--input', '4', '--classes', '8', '--width', '64', '--depth', '1'];
     for (const model of ['gpt2', 'distilbert', 'bert'])
-      expect(
-        (await run('inspect', 'tuned.safetensors', '--model', model, '--input', '4', '--classes', '8', '--width', '64', '--depth', '1')).stderr,
-      ).toBe(`note: ${model} of width 64 is taken to have 1 head (--heads)\n`);
+      expect((await run('inspect', 'tuned.safetensors', '--model', model, ...small)).stderr).toBe(
+        `note: ${model} of width 64 is taken to have 1 head (--heads)\n`,
+      );
   });
 
   it('note rules that apply to no name: of the file, of that of --like, or of all files that are packed', async () => {

@@ -205,7 +205,7 @@ describe('train, transfer, evaluate', () => {
     ['no name', ['--data', 'sequences:'], 2, /--data sequences: names no file/],
     ['images', ['--data', 'generated:before'], 2, /--model distilbert reads --data sequences:PATH/],
     ['images for bert', ['--data', 'generated:before', '--model', 'bert'], 2, /--model bert reads --data sequences:PATH/],
-    ['sequences for an MLP', ['--data', 'sequences:bad.jsonl', '--model', 'mlp'], 2, /--data sequences:PATH needs --model distilbert or bert/],
+    ['sequences for an MLP', ['--data', 'sequences:bad.jsonl', '--model', 'mlp'], 2, /sequences:PATH needs --model distilbert or bert/],
     ['sequences for gpt2', ['--data', 'sequences:bad.jsonl', '--model', 'gpt2'], 2, /--model gpt2 reads --data text:PATH or tokens:FILE/],
     ['a file of characters', ['--data', 'sequences:bad.jsonl', '--vocabulary', 'bad.jsonl'], 2, /--vocabulary is for --data text:PATH/],
     [

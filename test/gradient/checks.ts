@@ -471,7 +471,7 @@ function languageModel(): ModelGraph {
 function smallOptions(name: PresetName): PresetOptions {
   if (name === 'mlp') return { input: [1, 8, 8], classes: 5, widths: [24, 12] };
   if (name === 'gpt2') return { input: [9], classes: 23, width: 16, depth: 2, heads: 2, positions: 11 };
-  if (name === 'distilbert' || name === 'bert') return { input: [7], classes: 5, width: 12, depth: 2, heads: 2, positions: 9, vocabulary: 17 };
+  if (/^(distil)?bert$/.test(name)) return { input: [7], classes: 5, width: 12, depth: 2, heads: 2, positions: 9, vocabulary: 17 };
   if (name === 'vit') return { input: [3, 12, 12], classes: 5, width: 16, depth: 2, heads: 2 };
   if (name === 'mixer') return { input: [3, 12, 12], classes: 5, width: 16, depth: 2 };
   if (name === 'convnext') return { input: [3, 32, 32], classes: 5, width: 4, blocks: [1, 1, 2, 1] };

@@ -213,7 +213,7 @@ const timmMobilenetV2: NamingScheme = {
   ]),
 };
 
-/** As the authors' TensorFlow checkpoints have it; bert-base-uncased is published so to this day. */
+/** As the authors' TensorFlow checkpoints have it; the model.safetensors of bert-base-uncased still does. */
 const olderBert: NamingScheme = {
   name: "BERT's first release",
   anchor: 'embeddings.LayerNorm.gamma',
@@ -258,6 +258,7 @@ export function namingSchemesOf(names: Iterable<string>, network: Iterable<strin
     // Of rules, these are wildcards and references.
     if (prefix === undefined || prefixes.length > 1 || /[*$]/.test(prefix)) return [];
     if (changesFew && own.some(isAnchor)) return [];
-    return [{ ...scheme, rules: rules.map((rule) => ({ ...rule, from: prefix + rule.from, to: rule.to === null ? null : prefix + rule.to })) }];
+    const within = (rule: NameRule): NameRule => ({ ...rule, from: prefix + rule.from, to: rule.to === null ? null : prefix + rule.to });
+    return [{ ...scheme, rules: rules.map(within) }];
   });
 }

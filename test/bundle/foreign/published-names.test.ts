@@ -171,14 +171,15 @@ describe('BERT', () => {
   const layout = parameterLayout(graph).parameters;
   const classifier = ['classifier.weight', 'classifier.bias'];
   const pooler = ['bert.pooler.dense.weight', 'bert.pooler.dense.bias'];
-  const older = (name: string): string => name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
+  const older = (name: string): string => name.replace('LayerNorm.weight', 'LayerNorm.gamma').replace('LayerNorm.bias', 'LayerNorm.beta');
   const same = (name: string): string => name;
   /** Each tensor by itself tells where it went: no two have a number in common. */
   const tensorsUnder = (rename: (name: string) => string, without: readonly string[]): Map<string, RawTensor> =>
     new Map(
-      layout.flatMap(({ name, shape }, at) =>
-        without.includes(name) ? [] : [[rename(name), raw('F32', shape, Array.from({ length: elementCount(shape) }, (_, i) => 1000 * at + i))]],
-      ),
+      layout.flatMap(({ name, shape }, at) => {
+        const data = Array.from({ length: elementCount(shape) }, (_, i) => 1000 * at + i);
+        return without.includes(name) ? [] : [[rename(name), raw('F32', shape, data)]];
+      }),
     );
   const bare = (name: string): string => name.replace(/^bert\./, '');
   /** The heads of `BertForPreTraining`, and the positions that its old exports kept. */
@@ -228,9 +229,9 @@ describe('BERT', () => {
 
   it.each<[string, (tensors: Map<string, RawTensor>) => unknown, string]>([
     ['another head', (tensors) => tensors.set('cls.other.weight', weights([6, 6])), 'unexpected: cls.other.weight [6, 6]'],
-    ['a norm under both names', (tensors) => tensors.set('bert.embeddings.LayerNorm.gamma', weights([6])), 'more than one tensor for bert.emb'],
-    ['a table of three types', (tensors) => tensors.set('bert.embeddings.token_type_embeddings.weight', weights([3, 6])), 'expected [2, 6]'],
-    ['positions that do not count', (tensors) => tensors.set('bert.embeddings.position_ids', raw('I64', [1, 2], [0, 2])), 'unexpected: bert'],
+    ['a norm under both names', (tensors) => tensors.set('bert.embeddings.LayerNorm.gamma', weights([6])), 'more than one tensor for bert'],
+    ['three types', (tensors) => tensors.set('bert.embeddings.token_type_embeddings.weight', weights([3, 6])), 'expected [2, 6]'],
+    ['odd positions', (tensors) => tensors.set('bert.embeddings.position_ids', raw('I64', [1, 2], [0, 2])), 'unexpected: bert'],
   ])('not with %s', (_, change, misfit) => {
     const tensors = tensorsUnder(same, []);
     change(tensors);
