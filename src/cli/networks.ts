@@ -51,7 +51,7 @@ export const modelOptions = {
   },
   positions: {
     kind: 'integer', field: 'positions', metavar: 'N', minimum: 1, maximum: 65_536,
-    help: 'gpt2, distilbert: rows of the table of positions (default: as many as an input has tokens; distilbert: at least 512)',
+    help: 'gpt2, distilbert, bert: rows of the table of positions (default: as many as an input has tokens; of the last two at least 512)',
   },
   activation: { kind: 'choice', choices: ['relu', 'none'], help: 'mlp: between the layers (default relu)' },
   'no-bias': { kind: 'flag', help: 'mlp: without biases' },

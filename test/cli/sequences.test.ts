@@ -193,7 +193,7 @@ describe('train, transfer, evaluate', () => {
     ],
     [
       '--positions for another network', ['--data', 'sequences:bad.jsonl', '--positions', '9', '--model', 'mlp'], 2,
-      /--positions is for --model gpt2, distilbert, not for mlp/,
+      /--positions is for --model gpt2, distilbert, bert, not for mlp/,
     ],
     [
       'a label of no class', ['--data', 'sequences:bad.jsonl', '--classes', '2'], 3,
