@@ -215,4 +215,6 @@ for line in sys.stdin:
     scores, loss, gradients = truth
     listed = {name: gradient.flatten().tolist() for name, gradient in gradients.items()}
     rounding, of_values = rounding_of(request, tensors, truth)
+    # JSON has no infinity, which f32 may end in where f64 does not.
+    rounding, of_values = (min(error, 1e300) for error in (rounding, of_values))
     print(json.dumps({"scores": scores, "loss": loss, "gradients": listed, "rounding": rounding, "valueRounding": of_values}), flush=True)

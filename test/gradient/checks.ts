@@ -531,9 +531,12 @@ export function poison({ core }: GradientEngine): void {
   core.scoped((scratch) => void core.f32(scratch.f32(FLOATS, 'poison'), FLOATS).fill(Number.NaN));
 }
 
-/** A bias before batch norm, or of keys, has the gradient 0: such a tensor is judged against the size of the whole gradient. */
+/**
+ * A bias before batch norm, or of keys, has the gradient 0: such a tensor is judged against the size of the whole gradient, which is 0
+ * itself where there is one class.
+ */
 function floorOf(gradients: NamedTensors): number {
-  return 1e-3 * Math.max(...[...gradients.values()].map(({ data }) => Math.hypot(...data)));
+  return Math.max(1e-9, 1e-3 * Math.max(...[...gradients.values()].map(({ data }) => Math.hypot(...data))));
 }
 
 /** @param references the second opinion, absent where only differences are wanted. */
