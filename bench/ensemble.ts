@@ -51,15 +51,15 @@ const test = normalised(await load('t10k', 10_000), mean, standardDeviation);
 const graph = preset('mlp', { input: [1, 28, 28], classes: 10, widths: [512] });
 using compute = await openCompute();
 
-const print = (record: object): void => {
+const report = (record: object): void => {
   if (values.json) console.log(JSON.stringify(record));
 };
-if (values.json) print({ bench: 'machine', ...machine() });
+if (values.json) report({ bench: 'machine', ...machine() });
 else console.log(Object.entries(machine()).map(([name, value]) => `${name} ${value}`).join(', '));
 
 const source = await train({ graph, data, epochs: EPOCHS, seed: 1, compute, ...job });
 const alone = await evaluate({ graph, state: source.state, data: test, compute });
-print({ bench: 'ensemble', what: 'source', iterations: EPOCHS * EPOCH, accuracy: alone.accuracy, loss: alone.loss });
+report({ bench: 'ensemble', what: 'source', iterations: EPOCHS * EPOCH, accuracy: alone.accuracy, loss: alone.loss });
 
 const targets = Array.from({ length: members }, (_, i) => initialise(compute.core, graph, { seed: 100 + i }));
 const ports: NetworkState[] = [];
@@ -81,7 +81,9 @@ for (const count of iterations) {
     // Every iteration there is: those of the run that was ported, too.
     const all = members * count + (what === 'ports' ? EPOCHS * EPOCH : 0);
     const { accuracy, loss, disagreement } = result;
-    print({ bench: 'ensemble', what, members, iterations: count, iterationsInAll: all, meanAccuracy, accuracy, meanLoss, loss, disagreement });
+    report({
+      bench: 'ensemble', what, members, iterations: count, iterationsInAll: all, meanAccuracy, accuracy, meanLoss, loss, disagreement,
+    });
     rows.push([
       what, `${count}`, `${all}`, percent(meanAccuracy), percent(accuracy), meanLoss.toFixed(3), loss.toFixed(3), percent(disagreement),
     ]);

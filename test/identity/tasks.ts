@@ -45,7 +45,8 @@ export function language(): Tasks {
 export const LANGUAGES = 4;
 
 export function texts(): Tasks {
-  return { before: labelled('before', 3, 0, TRAIN), after: labelled('after', 4, LANGUAGES, TRAIN), test: labelled('test', 5, LANGUAGES, TEST) };
+  const [before, after] = [labelled('before', 3, 0, TRAIN), labelled('after', 4, LANGUAGES, TRAIN)];
+  return { before, after, test: labelled('test', 5, LANGUAGES, TEST) };
 }
 
 /** Texts of 4 to `CONTEXT` letters, 1 … 24; 0 is padding. Their languages are `windows`' with shifts from `first` on. */

@@ -35,7 +35,8 @@ const options = {
     ...likeOption,
     help:
       "under FILE's names and in its layouts, with the masks and counts that its framework keeps beside weights, " +
-      'and of a TensorFlow.js model its topology: what a transfer wrote goes back to its framework; FILE is best the fine-tune, whose last layer is there',
+      'and of a TensorFlow.js model its topology: what a transfer wrote goes back to its framework; ' +
+      'FILE is best the fine-tune, whose last layer is there',
   },
   checkpoint: { kind: 'string', metavar: 'LABEL', help: 'bundles: which checkpoint (default: the last)' },
   verbose: { kind: 'flag', help: 'list every tensor' },

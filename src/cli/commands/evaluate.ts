@@ -66,7 +66,10 @@ export const evaluateCommand = defineCommand({
       say: 'a classifier of texts',
       run: 'trajport evaluate v2-fine-tuned.safetensors --graph fine-tune.zip --data sequences:reviews.jsonl',
     },
-    { say: 'a PyTorch MLP saved as safetensors', run: 'trajport evaluate mlp.safetensors --model mlp --widths 512,512 --data images/mnist' },
+    {
+      say: 'a PyTorch MLP saved as safetensors',
+      run: 'trajport evaluate mlp.safetensors --model mlp --widths 512,512 --data images/mnist',
+    },
   ],
   async run(context, values, paths) {
     const { output, signal, compute } = context;
@@ -206,7 +209,9 @@ async function* evaluateTogether({ context, values, data }: Job, found: AsyncIte
 }
 
 /** One checkpoint after the other, read as it is wanted: the one asked for, or all. */
-async function* fromBundle(path: string, bundle: TrajectoryBundle, wanted: string | undefined, signal: AbortSignal): AsyncGenerator<Weights> {
+async function* fromBundle(
+  path: string, bundle: TrajectoryBundle, wanted: string | undefined, signal: AbortSignal,
+): AsyncGenerator<Weights> {
   const chosen = wanted === undefined ? bundle.checkpoints.keys() : [checkpointIndex(bundle, wanted)];
   for (const index of chosen) {
     const label = bundle.checkpoints[index]?.label ?? '';
