@@ -4,6 +4,7 @@ import { attentionShape, type SequenceNode } from '../model/operations-sequence.
 import { elementCount } from '../tensor/tensor.ts';
 import type { Instruction, ValueKey } from './instruction.ts';
 import type { DenseAttributes } from './kernels/dense.ts';
+import type { TypeAttributes } from './kernels/sequence.ts';
 
 /** One call with the node's name as its output. */
 function one(node: GraphNode, kernel: string, more: Partial<Instruction>): Instruction[] {
@@ -61,7 +62,11 @@ export function sequenceInstructions(node: SequenceNode, inputs: readonly Shape[
     case 'position_embedding':
       return addRows(node, parameter(node.bare ? '' : 'weight'), elementCount(from));
     case 'type_embedding':
-      return addRows(node, parameter('weight'), from[1] as number);
+      if (node.separator === undefined) return addRows(node, parameter('weight'), from[1] as number);
+      return one(node, 'AddTypeRows', {
+        values: { x, tokens: INPUT }, parameters: { table: parameter('weight') },
+        attrs: { separator: node.separator, padding } satisfies TypeAttributes, overwrites: true,
+      });
     case 'class_token':
       return one(node, 'PrependToken', { parameters: { token: parameter('') } });
     case 'select_token': {

@@ -206,6 +206,7 @@ export const footprints: { readonly [K in OperationName]: Footprint } = {
   leaky_relu: OVERWRITING,
   softmax: OVERWRITING,
   position_embedding: ADDED,
+  // With a separator, as with a mask, the network's own tokens stay too: their embedding keeps them longer.
   type_embedding: ADDED,
   max_pool: MAXIMUM,
   global_max_pool: MAXIMUM,

@@ -114,10 +114,11 @@ export interface Operations {
    */
   position_embedding: { readonly positions: number; readonly bare: boolean };
   /**
-   * Adds row 0 of a learned table to every token: weight [types, features]. Where a model tells apart which of several texts a token is
-   * of, as BERT does, that is a single text; no gradient reaches the other rows.
+   * Adds to every token the row of its type: weight [types, features]. With a `separator`, a token of the network's input, what stands
+   * behind the first one of a sequence is of type 1, as the second text of BERT's pairs is; the graph's `padding` never is. All else is
+   * of type 0, and without a separator every token. No gradient reaches rows of types that no token has.
    */
-  type_embedding: { readonly types: number };
+  type_embedding: { readonly types: number; readonly separator?: number };
   /** Puts a learned token in front, [tokens, features] → [1 + tokens, features]: a parameter of the node's own name, [1, 1, features]. */
   class_token: Plain;
   /** One token of a sequence: [tokens, features] → [features]. */
@@ -153,8 +154,8 @@ export interface ModelGraph {
   /** The input is `input[0]` integers below this (token numbers) instead of real numbers. */
   readonly vocabulary?: number;
   /**
-   * The token number that fills shorter sequences up to `input[0]`, below `vocabulary`. Attentions with `masked` leave it out; every
-   * other operation takes it for a token.
+   * The token number that fills shorter sequences up to `input[0]`, below `vocabulary`. Attentions with `masked` leave it out, and
+   * it is of type 0; every other operation takes it for a token.
    */
   readonly padding?: number;
   /** In an order of evaluation: a node's inputs stand before it. */

@@ -166,8 +166,22 @@ export const sequenceRules: { readonly [K in SequenceOperation]: OperationRule<K
   },
   type_embedding: {
     arity: ONE,
-    parse: (fields) => ({ op: 'type_embedding', types: fields.count('types') }),
-    shape: (node, inputs) => asSequence(node, inputs),
+    parse: (fields) => {
+      const types = fields.count('types');
+      // As of `dense`.
+      const separator = fields.take('separator') === undefined ? {} : { separator: fields.index('separator', 0) };
+      return { op: 'type_embedding', types, ...separator };
+    },
+    shape: (node, inputs, { input, vocabulary = 0, padding }) => {
+      const [tokens, features] = asSequence(node, inputs);
+      const { types, separator } = node;
+      if (separator === undefined) return [tokens, features];
+      if (types < 2) misfit(node, 'two types or more where there is a separator', `${types}`);
+      if (separator >= vocabulary) misfit(node, `a separator below the graph's vocabulary, ${vocabulary}`, `${separator}`);
+      if (separator === padding) misfit(node, 'a separator that is not the padding', `${separator}`);
+      if (tokens !== input[0]) misfit(node, `the ${input[0]} tokens of the network's input, which tell the types`, `${tokens}`);
+      return [tokens, features];
+    },
     parameters: ({ types }, inputs) => [
       { suffix: 'weight', shape: [types, featuresOf(first(inputs))], role: 'embedding', fanIn: 0, outAxis: 1 },
     ],

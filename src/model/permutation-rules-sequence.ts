@@ -75,10 +75,11 @@ export const sequencePermutationRules: { readonly [K in SequenceOperation]: Perm
     const table = [positions, features(inputs)];
     return { value: first(inputs), parameters: node.bare ? { '': [sets.fixed(1, reasons.single), ...table] } : { weight: table } };
   },
-  type_embedding: (node, inputs, _shape, sets) => ({
-    // The same for every token, so that these stay free to move.
-    value: first(inputs), parameters: { weight: [sets.fixed(node.types, reasons.type), features(inputs)] },
-  }),
+  type_embedding: (node, inputs, _shape, sets) => {
+    // Without a separator the same for every token, so that these stay free to move.
+    if (node.separator !== undefined) sets.fix(first(inputs)[0] ?? [], reasons.token);
+    return { value: first(inputs), parameters: { weight: [sets.fixed(node.types, reasons.type), features(inputs)] } };
+  },
   class_token: (_node, inputs, shape, sets) => {
     sets.fix(first(inputs)[0] ?? [], reasons.token);
     const one = sets.fixed(1, reasons.single);

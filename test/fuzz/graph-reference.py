@@ -60,7 +60,14 @@ def attention(node, inputs, padded):
     return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
-def apply(node, inputs, of, training, padded):
+def types(separator, tokens, padded):
+    """1 behind the first separator, but for padding."""
+    is_separator = (tokens == separator).long()
+    behind = is_separator.cumsum(1) - is_separator > 0
+    return (behind if padded is None else behind & ~padded).long()
+
+
+def apply(node, inputs, of, training, tokens, padded):
     op, name, x = node["op"], node["name"], inputs[0]
     own = lambda suffix: of(f"{name}.{suffix}")
     bias = own("bias") if node.get("bias") else None
@@ -121,7 +128,7 @@ def apply(node, inputs, of, training, padded):
     if op == "position_embedding":
         return x + (of(name)[0] if node["bare"] else own("weight"))[: x.shape[1]]
     if op == "type_embedding":
-        return x + own("weight")[0]
+        return x + (F.embedding(types(node["separator"], tokens, padded), own("weight")) if "separator" in node else own("weight")[0])
     if op == "class_token":
         return torch.cat([of(name).expand(x.shape[0], 1, -1), x], 1)
     if op == "select_token":
@@ -168,7 +175,7 @@ def compute(request, tensors, rounded=lambda x: x, dtype=torch.float64):
     def forward(training):
         values = {"input": inputs}
         for node in graph["nodes"]:
-            values[node["name"]] = rounded(apply(node, [values[name] for name in node["inputs"]], own.__getitem__, training, padded))
+            values[node["name"]] = rounded(apply(node, [values[name] for name in node["inputs"]], own.__getitem__, training, inputs, padded))
         return values[graph["output"]]
 
     loss = loss_of(forward(True), torch.tensor(request["labels"]), request["loss"])

@@ -168,19 +168,14 @@ function forward(tf: Tfjs, graph: ModelGraph, parameters: ReadonlyMap<string, Co
     const operands = node.inputs.map((name) => values.get(name) as Core.Tensor);
     const shape = shapes.get(node.name) as readonly number[];
     const of = (name: string): Core.Tensor => parameters.get(name) as Core.Tensor;
-    values.set(node.name, apply(tf, node, shape, operands, of, () => paddedTokens(tf, input, graph)));
+    values.set(node.name, apply(tf, node, shape, operands, of, input, graph.padding));
   }
   return values.get(graph.output) as Core.Tensor;
 }
 
-/** 1 where a token is padding, [count, tokens]. */
-function paddedTokens(tf: Tfjs, input: Core.Tensor, { padding = -1 }: ModelGraph): Core.Tensor {
-  return tf.cast(tf.equal(input, tf.scalar(padding, 'int32')), 'float32');
-}
-
 function apply(
   tf: Tfjs, node: GraphNode, shape: readonly number[], operands: readonly Core.Tensor[], of: (name: string) => Core.Tensor,
-  padded: () => Core.Tensor,
+  tokens: Core.Tensor, padding: number | undefined,
 ): Core.Tensor {
   const get = (suffix: string): Core.Tensor => of(`${node.name}.${suffix}`);
   const x = operands[0] as Core.Tensor4D;
@@ -248,7 +243,7 @@ function apply(
       return operands.reduce((sum, operand) => tf.add(sum, operand));
     default:
       if (!isSequenceNode(node)) return node satisfies never;
-      return sequenceTfjs(tf, node, operands, (suffix) => of(parameterName(node.name, suffix)), of, padded);
+      return sequenceTfjs(tf, node, operands, (suffix) => of(parameterName(node.name, suffix)), of, tokens, padding);
   }
 }
 

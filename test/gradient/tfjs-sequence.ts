@@ -7,7 +7,7 @@ import type { Tfjs } from './tfjs-reference.ts';
 type Get = (name: string) => Core.Tensor;
 
 export function sequenceTfjs(
-  tf: Tfjs, node: SequenceNode, operands: readonly Core.Tensor[], own: Get, of: Get, padded: () => Core.Tensor,
+  tf: Tfjs, node: SequenceNode, operands: readonly Core.Tensor[], own: Get, of: Get, tokens: Core.Tensor, padding: number | undefined,
 ): Core.Tensor {
   const x = operands[0] as Core.Tensor;
   const [count = 0] = x.shape;
@@ -52,8 +52,14 @@ export function sequenceTfjs(
       const table = tf.reshape(own(node.bare ? '' : 'weight'), [node.positions, features]);
       return tf.add(x, tf.slice(table, [0, 0], [x.shape[1] as number, features]));
     }
-    case 'type_embedding':
-      return tf.add(x, tf.slice(own('weight'), [0, 0], [1, features]));
+    case 'type_embedding': {
+      const row = (type: number): Core.Tensor => tf.slice(own('weight'), [type, 0], [1, features]);
+      if (node.separator === undefined) return tf.add(x, row(0));
+      const separatorsBefore = tf.cumsum(isToken(tf, tokens, node.separator), 1, true);
+      const behind = tf.cast(tf.greater(separatorsBefore, 0), 'float32');
+      const second = tf.expandDims(tf.mul(behind, tf.sub(1, isToken(tf, tokens, padding))), 2);
+      return tf.add(x, tf.add(tf.mul(second, row(1)), tf.mul(tf.sub(1, second), row(0))));
+    }
     case 'class_token':
       return tf.concat([tf.tile(own(''), [count, 1, 1]), x], 1);
     case 'select_token':
@@ -61,10 +67,15 @@ export function sequenceTfjs(
     case 'mean_tokens':
       return tf.mean(x, 1);
     case 'attention':
-      return attention(tf, node, operands, node.masked ? padded() : undefined);
+      return attention(tf, node, operands, node.masked ? isToken(tf, tokens, padding) : undefined);
     default:
       return node satisfies never;
   }
+}
+
+/** 1 where a token is that one, [count, tokens]. */
+function isToken(tf: Tfjs, tokens: Core.Tensor, token = -1): Core.Tensor {
+  return tf.cast(tf.equal(tokens, tf.scalar(token, 'int32')), 'float32');
 }
 
 function attention(

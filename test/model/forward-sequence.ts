@@ -27,10 +27,19 @@ function softmax(scores: readonly number[]): readonly number[] {
   return powers.map((power) => power / sum);
 }
 
-/** @param own this node's parameters by suffix; `of` any tensor by name, for operations that share one; `padded` which tokens are padding. */
+/**
+ * Of BERT's pairs: 1 for what has a separator somewhere before it, but for padding.
+ * @param tokens one sequence
+ */
+export function tokenTypes(tokens: ArrayLike<number>, separator: number | undefined, padding: number | undefined): readonly (0 | 1)[] {
+  const all = Array.from(tokens);
+  return all.map((token, i) => (separator !== undefined && all.slice(0, i).includes(separator) && token !== padding ? 1 : 0));
+}
+
+/** @param own this node's parameters by suffix; `of` any tensor by name, for operations that share one; `input` the network's own. */
 export function sequenceForward(
   node: SequenceNode, operands: readonly Float64Array[], shapes: readonly Shape[], to: Shape,
-  own: Get, of: Get, padded: readonly boolean[],
+  own: Get, of: Get, input: Float64Array, padding: number | undefined,
 ): Float64Array {
   const x = operands[0] as Float64Array;
   const from = shapes[0] as Shape;
@@ -81,8 +90,13 @@ export function sequenceForward(
       return y.map((_, i) => at(own('weight') as Float64Array, at(x, Math.floor(i / node.features)) * node.features + (i % node.features)));
     case 'position_embedding':
       return x.map((value, i) => value + at(own(node.bare ? '' : 'weight') as Float64Array, i));
-    case 'type_embedding':
-      return x.map((value, i) => value + at(own('weight') as Float64Array, i % (from[1] as number)));
+    case 'type_embedding': {
+      const features = from[1] as number;
+      const types = tokenTypes(input, node.separator, padding);
+      // Without a separator the tokens may be others than the network's.
+      const rowOf = (i: number): number => types[Math.floor(i / features)] ?? 0;
+      return x.map((value, i) => value + at(own('weight') as Float64Array, rowOf(i) * features + (i % features)));
+    }
     case 'class_token':
       return Float64Array.from([...(own('') as Float64Array), ...x]);
     case 'select_token':
@@ -93,7 +107,7 @@ export function sequenceForward(
       return y;
     }
     case 'attention':
-      return attention(node, operands, shapes, to, node.masked ? padded : []);
+      return attention(node, operands, shapes, to, node.masked ? Array.from(input, (token) => token === padding) : []);
     default:
       return node satisfies never;
   }

@@ -42,19 +42,19 @@ const maps: { [op: string]: (x: number) => number } = {
 export function forward64(graph: ModelGraph, tensors: Arrays, inputs: Float64Array, count: number, training: boolean): Float64Array {
   const shapes = inferShapes(graph);
   const values = new Map<string, Float64Array>([['input', inputs]]);
-  const padded = Array.from(inputs, (token) => token === graph.padding);
   for (const node of graph.nodes) {
     const operands = node.inputs.map((name) => values.get(name) as Float64Array);
     const from = node.inputs.map((name) => shapes.get(name) as readonly number[]);
     const to = shapes.get(node.name) as readonly number[];
-    values.set(node.name, combine(node, operands, from, to) ?? apply(node, operands, from, to, count, tensors, training, padded));
+    const value = combine(node, operands, from, to) ?? apply(node, operands, from, to, count, tensors, training, inputs, graph.padding);
+    values.set(node.name, value);
   }
   return values.get(graph.output) as Float64Array;
 }
 
 function apply(
   node: GraphNode, operands: readonly Float64Array[], shapes: readonly (readonly number[])[], to: readonly number[], count: number,
-  tensors: Arrays, training: boolean, padded: readonly boolean[],
+  tensors: Arrays, training: boolean, input: Float64Array, padding: number | undefined,
 ): Float64Array {
   const x = operands[0] as Float64Array;
   const from = shapes[0] as readonly number[];
@@ -130,8 +130,8 @@ function apply(
       for (let n = 0; n < count; n++) {
         const inputs = operands.map((operand) => operand.subarray((n * operand.length) / count, ((n + 1) * operand.length) / count));
         const own = (suffix: string): Float64Array | undefined => tensors.get(parameterName(node.name, suffix));
-        const leftOut = padded.slice((n * padded.length) / count, ((n + 1) * padded.length) / count);
-        y.set(sequenceForward(node, inputs, shapes, to, own, (name) => tensors.get(name), leftOut), n * size(to));
+        const given = input.subarray((n * input.length) / count, ((n + 1) * input.length) / count);
+        y.set(sequenceForward(node, inputs, shapes, to, own, (name) => tensors.get(name), given, padding), n * size(to));
       }
       return y;
     }

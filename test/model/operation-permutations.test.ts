@@ -40,6 +40,16 @@ function inception(sliced: boolean): ModelGraph {
   ]));
 }
 
+/** Tokens made of units, with types: the same for all, or told by the network's own tokens, of which one in two is a separator. */
+function typedTokens(separator: { readonly separator?: number }): ModelGraph {
+  const builder = new GraphBuilder([4], 2);
+  return builder.build(builder.chain(builder.input, [
+    { op: 'embedding', name: 'e', features: 6 }, { op: 'flatten' }, { op: 'dense', name: 'a', out: 20 },
+    { op: 'reshape', shape: [4, 5] }, { op: 'type_embedding', name: 't', types: 2, ...separator }, { op: 'dense', name: 'b', out: 6 },
+    { op: 'tanh' }, { op: 'mean_tokens' }, { op: 'dense', name: 'fc', out: 3 },
+  ]));
+}
+
 describe('permutations through rarer operations', () => {
   test.each<[string, ModelGraph, readonly string[]]>([
     ['depthwise', between({ op: 'conv2d', name: 'b', out: 12, kernel: 3, groups: 12 }), ['a']],
@@ -56,6 +66,8 @@ describe('permutations through rarer operations', () => {
     ['squeeze and excitation', squeezeExcite(), ['a', 'down']],
     ['a slice takes stretches, which go on moving', inception(true), ['a[0:3]', 'a[3:6]', 'b[0:2]', 'b[2:4]', 'c']],
     ...Object.entries(combinations).map(([name, { graph, groups }]): [string, ModelGraph, readonly string[]] => [name, graph, groups]),
+    ['tokens of one type', typedTokens({}), ['e', 'a[0]', 'a[1]', 'b']],
+    ['tokens of two types stay where these are told', typedTokens({ separator: 1 }), ['e', 'a[1]', 'b']],
     ['what a concatenation joins goes on moving', inception(false), ['a', 'b', 'c']],
   ])('%s', (_name, graph, groups) => {
     const spec = derivePermutationSpec(graph);

@@ -33,6 +33,11 @@ class Grower {
   readonly #vocabulary: number;
   /** Draws of its own, so that the networks of older seeds stay what they are but for padding. */
   readonly #masks: Random;
+  /** Draws of its own, so that the networks of older seeds stay what they are but for separators. */
+  readonly #separators: Random;
+  /** Tokens of an input that has them; 0 of another. */
+  readonly #read: number;
+  readonly #padding: number | undefined;
   /** Tokens of an input with padding; 0 without. */
   readonly #padded: number;
   readonly #values: Value[] = [];
@@ -49,8 +54,10 @@ class Grower {
     const shape = this.#vocabulary > 0 ? [this.#pick(TOKENS)] : this.#pick(INPUTS);
     this.#masks = new Random(seed, streams.permutation, 2);
     this.#padded = this.#vocabulary > 0 && this.#masks.below(2) === 0 ? (shape[0] as number) : 0;
-    const padding = this.#padded > 0 ? this.#masks.below(this.#vocabulary) : undefined;
-    this.#builder = new GraphBuilder(shape, this.#vocabulary > 0 ? this.#vocabulary : undefined, padding);
+    this.#padding = this.#padded > 0 ? this.#masks.below(this.#vocabulary) : undefined;
+    this.#separators = new Random(seed, streams.permutation, 3);
+    this.#read = this.#vocabulary > 0 ? (shape[0] as number) : 0;
+    this.#builder = new GraphBuilder(shape, this.#vocabulary > 0 ? this.#vocabulary : undefined, this.#padding);
     if (this.#vocabulary > 0) this.#embed(shape, this.#pick([1, 4, 6]));
     else this.#values.push({ name: this.#builder.input, shape });
   }
@@ -73,6 +80,13 @@ class Grower {
     if (ends.length === 1 && only.name !== this.#builder.input && only.shape.length < 3 && this.#chance(3)) return only.name;
     const scores = ends.map(({ name }) => this.#builder.chain(name, [{ op: 'flatten' }, { op: 'dense', name: `end-${name}`, out: 3 }]));
     return scores.length === 1 ? (scores[0] as string) : this.#builder.add({ op: this.#pick(['add', 'concat'] as const) }, ...scores);
+  }
+
+  /** Of two thirds of the values that can have one. */
+  #separator(tokens: number, types: number): { readonly separator?: number } {
+    if (tokens !== this.#read || types < 2 || this.#separators.below(3) === 0) return {};
+    const separator = this.#separators.below(this.#vocabulary);
+    return { separator: separator === this.#padding ? (separator + 1) % this.#vocabulary : separator };
   }
 
   #pick<T>(items: readonly T[]): T {
@@ -283,7 +297,10 @@ class Grower {
       () => this.#add({ op: 'mean_tokens' }, [features], x),
       () => this.#add({ op: 'select_token', index: this.#random.below(tokens) }, [features], x),
       () => this.#add({ op: 'class_token' }, [tokens + 1, features], x),
-      () => this.#add({ op: 'type_embedding', types: 1 + this.#random.below(3) }, x.shape, x),
+      () => {
+        const types = 1 + this.#random.below(3);
+        this.#add({ op: 'type_embedding', types, ...this.#separator(tokens, types) }, x.shape, x);
+      },
       () => this.#add({ op: 'position_embedding', positions: tokens + this.#random.below(3), bare: causal }, x.shape, x),
       () => this.#add({ op: 'flatten' }, [tokens * features], x),
       () => {

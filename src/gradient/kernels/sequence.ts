@@ -1,6 +1,8 @@
 /** Norms and softmax over features, tokens and their tables: thin wrappers of `assembly/{row-norm,exponential,token}.ts`. */
 import type { TensorInfo } from '#tfjs';
-import { defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, sumInDoubles, together } from './support.ts';
+import {
+  defineGradient, defineKernel, outputLike, required, run, runAll, sizeOf, sumInDoubles, together, type KernelCall,
+} from './support.ts';
 
 /** [.., columns] as [rows, columns]. */
 function matrixOf(x: TensorInfo): readonly [number, number] {
@@ -122,6 +124,76 @@ function registerTables(): void {
   });
 }
 
+/** What tells the types of tokens, by their numbers; `padding` where the graph has one. */
+export type TypeAttributes = {
+  readonly separator: number;
+  readonly padding: number | undefined;
+};
+
+/**
+ * Calls `each` with runs of consecutive tokens of one type, in their order: the first, how many, the type. What stands behind the first
+ * separator of its sequence and is not padding is of type 1, all else of type 0. Runs reach across sequences: single texts, whose types
+ * are all 0, are one run, so that they are added up as they would be without types.
+ * @param tokens [count, tokens] int32
+ */
+function eachTypeRun(call: KernelCall, tokens: TensorInfo, each: (first: number, rows: number, type: 0 | 1) => void): void {
+  const { separator, padding } = call.attrs as TypeAttributes;
+  const numbers = call.backend.core.i32(call.backend.pointer(tokens), sizeOf(tokens));
+  const length = tokens.shape.at(-1) ?? 1;
+  let [first, type]: [number, 0 | 1] = [0, 0];
+  let behind = false;
+  for (let i = 0; i < numbers.length; i++) {
+    if (i % length === 0) behind = false;
+    const own = behind && numbers[i] !== padding ? 1 : 0;
+    behind ||= numbers[i] === separator;
+    if (own === type) continue;
+    if (i > first) each(first, i - first, type);
+    [first, type] = [i, own];
+  }
+  each(first, numbers.length - first, type);
+}
+
+function registerTypes(): void {
+  // {x [count, tokens, features], tokens [count, tokens] int32, table [types, features]}, {separator, padding}: adds to each token the row
+  // of its type.
+  defineKernel('AddTypeRows', (call) => {
+    const { backend } = call;
+    const x = required(call, 'x');
+    const columns = x.shape.at(-1) ?? 1;
+    const y = outputLike(call, x);
+    const [from, to, tablePtr] = [x, y, required(call, 'table')].map((info) => backend.pointer(info)) as [number, number, number];
+    eachTypeRun(call, required(call, 'tokens'), (first, rows, type) => {
+      const offset = 4 * columns * first;
+      backend.core.kernels.addRowF32(from + offset, tablePtr + 4 * columns * type, to + offset, rows, columns);
+    });
+    return y;
+  });
+  // {dy, tokens}, {separator, padding, shape [types, features]}: sums of the rows of each type, zeros for types that no token has
+  defineKernel('TypeRowSums', (call) => {
+    const { backend } = call;
+    const { core } = backend;
+    const dy = required(call, 'dy');
+    const shape = call.attrs['shape'] as [number, number];
+    const [, columns] = shape;
+    const out = backend.makeOutput(shape, 'float32');
+    const to = backend.pointer(out);
+    sumInDoubles(backend, to, 2 * columns, (sums) =>
+      eachTypeRun(call, required(call, 'tokens'), (first, rows, type) =>
+        core.kernels.columnSumsF32(backend.pointer(dy) + 4 * columns * first, rows, columns, sums + 8 * columns * type),
+      ),
+    );
+    core.f32(to, sizeOf(out)).fill(0, 2 * columns);
+    return out;
+  });
+  defineGradient('AddTypeRows', {
+    inputs: ['tokens', 'table'],
+    gradient: (dy, [tokens, table], { separator, padding }) => ({
+      table: () => run('TypeRowSums', { dy, tokens }, { separator, padding, shape: table?.shape }),
+      x: () => run('Identity', { x: dy }),
+    }),
+  });
+}
+
 function registerEmbedding(): void {
   // {table [vocabulary, features], indices [count, tokens] int32} → [count, tokens, features]
   defineKernel('Embedding', (call) => {
@@ -215,6 +287,7 @@ export function registerSequence(): void {
   registerSoftmax();
   registerScale();
   registerTables();
+  registerTypes();
   registerEmbedding();
   registerTokens();
 }
