@@ -33,6 +33,11 @@ export interface PresetOptions {
   readonly positions?: number;
   /** `distilbert`, `bert`: tokens there are (default 30,522). */
   readonly vocabulary?: number;
+  /**
+   * `bert`: the token that ends each text. What stands behind the first one of a sequence is of type 1, as the second text of a pair is.
+   * Default 102, [SEP] in the vocabularies of BERT's authors; none, and type 0 for all, where the vocabulary ends before it.
+   */
+  readonly separator?: number;
   /** `convnext`: blocks of each stage (default 3, 3, 9, 3). */
   readonly blocks?: readonly number[];
   /**

@@ -130,6 +130,7 @@ function gpt2(options: PresetOptions): ModelGraph {
 /** What BERT and its kin are told; `begin` is a builder of the graph, whose padding is 0. */
 function textOptions(options: PresetOptions): {
   readonly begin: () => GraphBuilder; readonly width: number; readonly heads: number; readonly positions: number;
+  readonly vocabulary: number;
 } {
   const { input } = options;
   const tokens = tokensOf(input);
@@ -137,7 +138,7 @@ function textOptions(options: PresetOptions): {
   const heads = headsOf(options, width);
   const positions = requireInteger('positions', options.positions ?? Math.max(512, tokens), tokens, LARGEST);
   const vocabulary = requireInteger('vocabulary', options.vocabulary ?? 30_522, 2, 2 ** 20);
-  return { begin: () => new GraphBuilder(input, vocabulary, 0), width, heads, positions };
+  return { begin: () => new GraphBuilder(input, vocabulary, 0), width, heads, positions, vocabulary };
 }
 
 /** Names of the layers of one of BERT's blocks. */
@@ -197,17 +198,22 @@ function distilbert(options: PresetOptions): ModelGraph {
   return builder.build(scores);
 }
 
+/** [SEP] in the vocabularies of BERT's authors. */
+const SEPARATOR = 102;
+
 /**
- * `BertForSequenceClassification` of single texts, all of whose tokens are of type 0: `input` is [tokens], of which 0 is padding. The
- * published base has 30,522 tokens in the vocabulary, 512 positions, 2 types, width 768, 12 blocks and 12 heads.
+ * `BertForSequenceClassification` of texts and of pairs of them, whose second begins behind the first separator: `input` is [tokens], of
+ * which 0 is padding. The published base has 30,522 tokens in the vocabulary, 512 positions, 2 types, width 768, 12 blocks and 12 heads.
  */
 function bert(options: PresetOptions): ModelGraph {
-  const { begin, width, heads, positions } = textOptions(options);
+  const { begin, width, heads, positions, vocabulary } = textOptions(options);
   const builder = begin();
+  const given = options.separator ?? (SEPARATOR < vocabulary ? SEPARATOR : undefined);
+  const separator = given === undefined ? {} : { separator: requireInteger('separator', given, 1, vocabulary - 1) };
   // Types before positions, as the published code adds them: in f32 the other order rounds otherwise.
   let value = builder.chain(builder.input, [
     { op: 'embedding', name: 'bert.embeddings.word_embeddings', features: width },
-    { op: 'type_embedding', name: 'bert.embeddings.token_type_embeddings', types: 2 },
+    { op: 'type_embedding', name: 'bert.embeddings.token_type_embeddings', types: 2, ...separator },
     { op: 'position_embedding', name: 'bert.embeddings.position_embeddings', positions },
     { op: 'layer_norm', name: 'bert.embeddings.LayerNorm', epsilon: BERT_EPSILON },
   ]);

@@ -39,6 +39,7 @@ const readBy: { readonly [O in Exclude<keyof PresetOptions, 'input' | 'classes'>
   patch: /^(vit|mixer|convnext)$/,
   positions: /^(gpt2|distilbert|bert)$/,
   vocabulary: /^(distilbert|bert)$/,
+  separator: /^bert$/,
   blocks: /^convnext$/,
   stem: /^(resnet\d+|mobilenet_v2|vgg.*)$/,
 };

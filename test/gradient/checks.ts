@@ -417,6 +417,8 @@ const sequenceCases: readonly GradientCase[] = [
   ),
   operation('type_embedding', sequence({ op: 'type_embedding', name: 'types', types: 2 }, { op: 'tanh' })),
   operation('type_embedding of one type', sequence({ op: 'type_embedding', name: 'types', types: 1 }, { op: 'tanh' })),
+  operation('type_embedding of pairs', pairs(2, 2)),
+  operation('type_embedding of pairs, three types, no padding', pairs(3)),
   operation('select_token', sequence({ op: 'tanh' }, { op: 'select_token', index: 7 })),
   operation('mean_tokens', sequence({ op: 'tanh' }, { op: 'mean_tokens' })),
   operation('attention, one head', sequence(qkv(21), { op: 'attention', heads: 1 })),
@@ -431,8 +433,27 @@ const sequenceCases: readonly GradientCase[] = [
   operation('attention, 3 heads, masked', maskedAttention(false)),
   operation('attention of three inputs, shared keys, masked', maskedAttention(true)),
   operation('attention of 150 tokens, masked', maskedAttention(false, 150), { count: 2, samples: 4 }),
+  operation(
+    'type_embedding of pairs whose padding is masked',
+    pairs(2, 2, { op: 'dense', name: 'qkv', out: 45 }, { op: 'attention', heads: 3, masked: true }),
+  ),
   operation('embedding with a tied head', languageModel()),
 ];
+
+/** Tokens of which each input has some of both types, and of those of type 1 some in front of padding. */
+function pairs(types: number, padding?: number, ...layers: readonly Layer[]): ModelGraph {
+  const builder = new GraphBuilder([9], 11, padding);
+  return builder.build(
+    builder.chain(builder.input, [
+      { op: 'embedding', name: 'before', features: 6 },
+      { op: 'type_embedding', name: 'types', types, separator: 9 },
+      ...layers,
+      { op: 'tanh' },
+      { op: 'flatten' },
+      { op: 'dense', name: 'after', out: 4 },
+    ]),
+  );
+}
 
 function longAttention(causal: boolean): ModelGraph {
   return sequential([2, 15, 10], [
@@ -481,8 +502,13 @@ function smallOptions(name: PresetName): PresetOptions {
   return { input: [1, 8, 8], classes: 5, width: name.startsWith('conv') ? 1 / 16 : 4 };
 }
 
-const presetCases: readonly GradientCase[] = presetNames.map((name) => {
-  const graph = preset(name, smallOptions(name));
+const presetCases: readonly GradientCase[] = [
+  ...presetNames.map((name) => presetCase(name)),
+  presetCase('bert', 'bert of pairs', { separator: 16 }),
+];
+
+function presetCase(of: PresetName, name: string = of, more: Partial<PresetOptions> = {}): GradientCase {
+  const graph = preset(of, { ...smallOptions(of), ...more });
   const { parameters } = parameterLayout(graph);
   const weights = parameters.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   return {
@@ -498,7 +524,7 @@ const presetCases: readonly GradientCase[] = presetNames.map((name) => {
     // element the relative error is by chance (convnext 1.1e-4, of the whole tensor 1e-5).
     samples: weights > 200_000 || parameters.length > 80 ? 0 : parameters.length > 30 ? 2 : 10,
   };
-});
+}
 
 export const gradientCases: readonly GradientCase[] = [
   ...otherCases, ...lossCases, ...sequenceCases, ...convolutionCases, ...depthwiseCases, ...transposedCases, oneChannelTransposed,
@@ -543,7 +569,7 @@ function floorOf(gradients: NamedTensors): number {
 export function checkGradients(engine: GradientEngine, references: References | undefined, test: GradientCase): GradientCheck {
   const { graph, count, grid } = test;
   const state = randomState(graph, test.seed ?? 3);
-  const batch = randomBatch(graph, count, 11, grid);
+  const batch = randomBatch(graph, count, BATCH_SEED, grid);
   const bias = state.parameters.get('before.bias');
   bias?.data.forEach((value, i) => (bias.data[i] = value + (test.shift ?? 0)));
   const kind = test.loss ?? DEFAULT_LOSS;
@@ -605,6 +631,9 @@ export function checkGradients(engine: GradientEngine, references: References | 
     pass: Math.max(byDifferences, byTfjs, logits, lossError) <= test.bound && (ratio ?? 0) <= LARGEST_RATIO,
   };
 }
+
+/** Of the batch that a case is checked with. */
+export const BATCH_SEED = 11;
 
 /** Issue 3: within twice the error of an f32 reference. */
 export const LARGEST_RATIO = 2;

@@ -1,7 +1,8 @@
 /** The short form of `npm run gradcheck`: gradients against f64 differences and tfjs's cpu backend. */
 import { describe, expect, it } from 'vitest';
 import { operationNames } from '../../src/model/operations.ts';
-import { LARGEST_RATIO, checkGradients, gradientCases } from './checks.ts';
+import { tokenTypes } from '../model/forward-sequence.ts';
+import { BATCH_SEED, LARGEST_RATIO, checkGradients, gradientCases, randomBatch } from './checks.ts';
 import { openedEngine } from './opened-engine.ts';
 import { openReferences } from './tfjs-reference.ts';
 
@@ -13,6 +14,20 @@ it('every operation has a case', () => {
     gradientCases.filter(({ kind }) => kind === 'operation').flatMap(({ graph }) => graph.nodes.map(({ op }) => op)),
   );
   expect([...operationNames].filter((op) => !met.has(op))).toEqual([]);
+});
+
+it('cases of pairs have texts of tokens of both types, and padding behind those of the second', () => {
+  const cases = gradientCases.flatMap(({ graph, count }) =>
+    graph.nodes.flatMap((node) => (node.op === 'type_embedding' && node.separator !== undefined ? [{ node, graph, count }] : [])),
+  );
+  expect(cases).toHaveLength(4);
+  for (const { node, graph, count } of cases) {
+    const { inputs } = randomBatch(graph, count, BATCH_SEED);
+    const [length = 0] = graph.input;
+    const types = Array.from({ length: count }, (_, n) =>
+      tokenTypes(inputs.slice(n * length, (n + 1) * length), node.separator, graph.padding).join(''));
+    expect(types, types.join()).toContainEqual(expect.stringMatching(graph.padding === undefined ? /^0+1+$/ : /^0+1+0+$/));
+  }
 });
 
 describe('gradients agree with central differences in f64 and with tfjs on its cpu backend in f64', () => {

@@ -1,10 +1,15 @@
-/** The presets `distilbert` and `bert` against PyTorch, by published names: vectors/text-classifiers.py made what is expected here. */
+/**
+ * The presets `distilbert` and `bert` against PyTorch, by published names: vectors/text-classifiers.py made what is expected here. Of
+ * BERT also pairs of texts, and that single ones keep their bytes where the types are told.
+ */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { openGradientEngine } from '../../src/gradient/engine.ts';
 import { openCore } from '../../src/core/core.ts';
-import { parameterLayout } from '../../src/model/graph.ts';
+import type { Batch } from '../../src/data/batch.ts';
+import { parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
 import { preset, type PresetOptions } from '../../src/model/presets.ts';
+import type { NetworkState } from '../../src/tensor/tensor.ts';
 
 interface Vectors {
   readonly preset: PresetOptions;
@@ -16,7 +21,6 @@ interface Vectors {
   readonly gradients: Readonly<Record<string, readonly number[]>>;
 }
 
-
 /** Largest difference, relative to the largest number expected. */
 function difference(got: ArrayLike<number>, expected: readonly number[]): number {
   expect(got).toHaveLength(expected.length);
@@ -24,20 +28,29 @@ function difference(got: ArrayLike<number>, expected: readonly number[]): number
   return Math.max(...expected.map((value, i) => Math.abs(value - (got[i] as number)))) / scale;
 }
 
-test.each(['distilbert', 'bert'] as const)('%s: scores, loss and every gradient of padded sequences are those of PyTorch', async (name) => {
-  const vectors = JSON.parse(readFileSync(new URL(`vectors/${name}.json`, import.meta.url), 'utf8')) as Vectors;
+const vectorsOf = (name: string): Vectors =>
+  JSON.parse(readFileSync(new URL(`vectors/${name}.json`, import.meta.url), 'utf8')) as Vectors;
+
+function stateOf(graph: ModelGraph, { parameters }: Vectors): NetworkState {
+  const infos = parameterLayout(graph).parameters;
+  return {
+    parameters: new Map(infos.map(({ name, shape }) => [name, { shape, data: Float32Array.from(parameters[name] ?? []) }])),
+    buffers: new Map(),
+  };
+}
+
+const batchOf = ({ tokens, labels }: Vectors): Batch =>
+  ({ inputs: Int32Array.from(tokens), labels: Int32Array.from(labels), count: labels.length });
+
+test.each([
+  ['distilbert', 'distilbert'], ['bert', 'bert'], ['bert-pairs', 'bert'],
+] as const)('%s: scores, loss and every gradient of padded sequences are those of PyTorch', async (file, name) => {
+  const vectors = vectorsOf(file);
   using core = await openCore();
   using engine = openGradientEngine(core);
   const graph = preset(name, vectors.preset);
-  const { parameters } = parameterLayout(graph);
-  expect(parameters.map((info) => info.name)).toEqual(Object.keys(vectors.parameters));
-  const state = {
-    parameters: new Map(
-      parameters.map(({ name: own, shape }) => [own, { shape, data: Float32Array.from(vectors.parameters[own] ?? []) }]),
-    ),
-    buffers: new Map(),
-  };
-  const batch = { inputs: Int32Array.from(vectors.tokens), labels: Int32Array.from(vectors.labels), count: vectors.labels.length };
+  expect(parameterLayout(graph).parameters.map((info) => info.name)).toEqual(Object.keys(vectors.parameters));
+  const [state, batch] = [stateOf(graph, vectors), batchOf(vectors)];
   const network = engine.compile(graph);
   expect(difference(network.logits(state, batch), vectors.scores)).toBeLessThan(1e-5);
   const { losses, gradients } = network.gradient(state, [batch]);
@@ -49,6 +62,35 @@ test.each(['distilbert', 'bert'] as const)('%s: scores, loss and every gradient 
     if (/(k_lin|key)\.bias$/.test(own)) expect(Math.max(...Array.from(data, Math.abs)), own).toBeLessThan(1e-6 * largest);
     else expect(difference(data, expected), own).toBeLessThan(1e-5);
     // Of the type that no token has.
-    if (own.endsWith('token_type_embeddings.weight')) expect(Array.from(data.slice(-6))).toEqual([0, 0, 0, 0, 0, 0]);
+    if (file === 'bert' && own.endsWith('token_type_embeddings.weight')) expect(Array.from(data.slice(-6))).toEqual([0, 0, 0, 0, 0, 0]);
   }
+});
+
+test('the pairs have both types: without a separator nothing is right', async () => {
+  const vectors = vectorsOf('bert-pairs');
+  using core = await openCore();
+  using engine = openGradientEngine(core);
+  const { separator: _, ...options } = vectors.preset;
+  const graph = preset('bert', options);
+  const scores = engine.compile(graph).logits(stateOf(graph, vectors), batchOf(vectors));
+  const wrong = Array.from({ length: 5 }, (__, i) => difference(scores.slice(3 * i, 3 * i + 3), vectors.scores.slice(3 * i, 3 * i + 3)));
+  // All but the single one.
+  expect(wrong.map((error) => error > 0.01)).toEqual([true, true, true, false, true]);
+});
+
+test.each([1, 2, 4])('single texts have the bytes that they have without a separator, by micro-batches of %i', async (microBatch) => {
+  const vectors = vectorsOf('bert');
+  using core = await openCore();
+  using engine = openGradientEngine(core);
+  const [plain, told] = [{}, { separator: 2 }].map((more) => {
+    const graph = preset('bert', { ...vectors.preset, ...more });
+    expect(JSON.stringify(graph).includes('separator')).toBe('separator' in more);
+    const network = engine.compile(graph, { microBatch });
+    const [state, batch] = [stateOf(graph, vectors), batchOf(vectors)];
+    const { losses, gradients } = network.gradient(state, [batch]);
+    return { scores: network.logits(state, batch), losses, gradients };
+  });
+  // Text by text the last token is the separator, and padding may stand behind it.
+  expect(told).toEqual(plain);
+  expect(Object.is(told?.gradients.get('bert.embeddings.token_type_embeddings.weight')?.data.at(-1), 0)).toBe(true);
 });

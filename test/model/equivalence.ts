@@ -137,7 +137,10 @@ export function smallOptions(name: PresetName): PresetOptions {
   if (name === 'mlp') return { input: [2, 9, 9], classes: 3, widths: [9, 7] };
   if (name.startsWith('vgg')) return { input: [1, 32, 32], classes: 3, width: 0.02 };
   if (name === 'gpt2') return { input: [7], classes: 11, width: 12, depth: 2, heads: 3, positions: 9 };
-  if (/^(distil)?bert$/.test(name)) return { input: [7], classes: 3, width: 12, depth: 2, heads: 3, positions: 9, vocabulary: 11 };
+  if (/^(distil)?bert$/.test(name)) {
+    const types = name === 'bert' ? { vocabulary: 5, separator: 3 } : { vocabulary: 11 };
+    return { input: [7], classes: 3, width: 12, depth: 2, heads: 3, positions: 9, ...types };
+  }
   if (name === 'vit') return { input: [2, 9, 9], classes: 3, width: 12, depth: 2, heads: 3 };
   if (name === 'mixer') return { input: [2, 9, 9], classes: 3, width: 12, depth: 2 };
   if (name === 'convnext') return { input: [2, 32, 32], classes: 3, width: 2, blocks: [1, 1, 2, 1] };

@@ -112,7 +112,7 @@ describe('published sizes', () => {
     expect(shapes.has('distilbert.transformer.layer.5.output_layer_norm.bias')).toBe(true);
   });
 
-  test('names and shapes of BERT (Hugging Face), of whose tokens all are of one type', () => {
+  test('names and shapes of BERT (Hugging Face)', () => {
     const graph = preset('bert', { input: [128], classes: 2 });
     const shapes = shapesOf(graph);
     expect(Object.fromEntries([...shapes].filter(([name]) => !/\.layer\.([1-9]|1\d)\./.test(name)))).toEqual({
@@ -155,6 +155,28 @@ describe('published sizes', () => {
     expect(settings('gelu')).toEqual(Array.from({ length: 12 }, () => ({ op: 'gelu', approximate: 'none', ...shared })));
     const attention = { op: 'attention', heads: 12, key_heads: 12, causal: false, masked: true, ...shared };
     expect(settings('attention')).toEqual(Array.from({ length: 12 }, () => attention));
+  });
+
+  test.each<[string, Partial<PresetOptions>, number | undefined]>([
+    ['102 of the published vocabulary', {}, 102],
+    ['102 of the smallest that has it', { vocabulary: 103 }, 102],
+    ['none of a smaller one', { vocabulary: 102 }, undefined],
+    ['that of the option', { separator: 4 }, 4],
+    ['that of the option, in a smaller vocabulary', { vocabulary: 9, separator: 8 }, 8],
+  ])("BERT's separator is %s", (_, options, separator) => {
+    const graph = preset('bert', { input: [8], classes: 2, width: 8, depth: 1, heads: 1, ...options });
+    expect(graph.nodes.flatMap((node) => (node.op === 'type_embedding' ? [node] : []))).toEqual([
+      {
+        op: 'type_embedding', name: 'bert.embeddings.token_type_embeddings', inputs: ['bert.embeddings.word_embeddings'], types: 2,
+        ...(separator === undefined ? {} : { separator }),
+      },
+    ]);
+  });
+
+  test.each([0, 9, -1, 1.5])('a separator of %d is refused in a vocabulary of 9, whose 0 is padding', (separator) => {
+    expect(() => preset('bert', { input: [8], classes: 2, width: 8, depth: 1, vocabulary: 9, separator })).toThrow(
+      `separator: expected an integer in [1, 8], got ${separator}`,
+    );
   });
 
   test.each<[PresetName, PresetOptions, Record<string, number[]>]>([

@@ -120,8 +120,8 @@ describe('presets', () => {
   });
 
   const every: Required<Omit<PresetOptions, 'input' | 'classes'>> = {
-    widths: [8], activation: 'relu', bias: true, width: 2, depth: 1, heads: 1, patch: 1, positions: 99, vocabulary: 7, blocks: [1],
-    stem: 'imagenet',
+    widths: [8], activation: 'relu', bias: true, width: 2, depth: 1, heads: 1, patch: 1, positions: 99, vocabulary: 7, separator: 5,
+    blocks: [1], stem: 'imagenet',
   };
 
   test.each(presetNames)('%s takes the options that it reads, and refuses each other by its name', (name) => {

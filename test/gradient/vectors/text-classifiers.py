@@ -1,4 +1,4 @@
-"""Makes distilbert.json and bert.json beside it: scores, loss and gradients of tiny classifiers of texts, in f64.
+"""Makes distilbert.json, bert.json and bert-pairs.json beside it: scores, loss and gradients of tiny classifiers of texts, in f64.
 
 Written from the papers' descriptions with nn.functional alone, and as PyTorch's users have it: a mask of keys by -inf.
 /usr/bin/python3 text-classifiers.py; made with torch 1.13.
@@ -33,6 +33,13 @@ NAMES = {
 # Full length, short, of one token, and padding amidst.
 TOKENS = torch.tensor([[1, 4, 7, 9, 10, 2], [1, 5, 2, 0, 0, 0], [3, 0, 0, 0, 0, 0], [1, 8, 0, 6, 2, 0]])
 LABELS = torch.tensor([0, 2, 1, 2])
+
+# Pairs for BERT, each text ended by a 2: full length, short, of three texts, a single one, and padding amidst the second. Types are as
+# Hugging Face's tokeniser gives them.
+SEPARATOR = 2
+PAIRS = torch.tensor([[1, 4, 2, 7, 9, 2], [1, 2, 8, 2, 0, 0], [1, 2, 5, 2, 6, 2], [1, 5, 10, 2, 0, 0], [1, 2, 3, 0, 6, 2]])
+PAIRS_TYPES = torch.tensor([[0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 1]])
+PAIRS_LABELS = torch.tensor([2, 0, 1, 2, 0])
 
 
 def shapes_of(network):
@@ -75,7 +82,7 @@ def parameters_of(network):
     return parameters
 
 
-def scores_of(network, parameters, tokens):
+def scores_of(network, parameters, tokens, types):
     names = NAMES[network]
 
     def table(name):
@@ -97,7 +104,7 @@ def scores_of(network, parameters, tokens):
     mask = tokens == PADDING
     x = F.embedding(tokens, table("word_embeddings"))
     if network == "bert":
-        x = x + F.embedding(torch.zeros_like(tokens), table("token_type_embeddings"))
+        x = x + F.embedding(types, table("token_type_embeddings"))
     x = norm(f"{network}.embeddings.LayerNorm", x + table("position_embeddings")[: tokens.shape[1]])
     for n in range(DEPTH):
         layer = names["layer"].format(n)
@@ -113,22 +120,23 @@ def listed(tensor):
     return [float(f"{value:.6g}") for value in tensor.flatten().tolist()]
 
 
-for network in NAMES:
+def write(name, network, tokens, types, labels, more):
+    """The same parameters for every file of a network."""
     torch.manual_seed(1)
     parameters = parameters_of(network)
-    scores = scores_of(network, parameters, TOKENS)
-    loss = F.cross_entropy(scores, LABELS)
+    scores = scores_of(network, parameters, tokens, types)
+    loss = F.cross_entropy(scores, labels)
     loss.backward()
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{network}.json"), "w") as file:
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.json"), "w") as file:
         json.dump(
             {
                 "torch": torch.__version__,
                 "preset": {
-                    "input": [TOKENS.shape[1]], "classes": CLASSES, "vocabulary": VOCABULARY, "positions": POSITIONS, "width": WIDTH,
-                    "heads": HEADS, "depth": DEPTH,
+                    "input": [tokens.shape[1]], "classes": CLASSES, "vocabulary": VOCABULARY, "positions": POSITIONS, "width": WIDTH,
+                    "heads": HEADS, "depth": DEPTH, **more,
                 },
-                "tokens": TOKENS.flatten().tolist(),
-                "labels": LABELS.tolist(),
+                "tokens": tokens.flatten().tolist(),
+                "labels": labels.tolist(),
                 "parameters": {name: [round(value, 2) for value in tensor.flatten().tolist()] for name, tensor in parameters.items()},
                 "scores": listed(scores),
                 "loss": float(f"{loss.item():.9g}"),
@@ -138,3 +146,8 @@ for network in NAMES:
             separators=(",", ":"),
         )
         file.write("\n")
+
+
+for network in NAMES:
+    write(network, network, TOKENS, torch.zeros_like(TOKENS), LABELS, {})
+write("bert-pairs", "bert", PAIRS, PAIRS_TYPES, PAIRS_LABELS, {"separator": SEPARATOR})
