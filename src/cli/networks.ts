@@ -49,6 +49,10 @@ export const modelOptions = {
     kind: 'integer', field: 'vocabulary', metavar: 'N', minimum: 2, maximum: 2 ** 20,
     help: 'distilbert, bert: tokens there are (default 30522)',
   },
+  separator: {
+    kind: 'integer', field: 'separator', metavar: 'N', minimum: 1, maximum: 2 ** 20 - 1,
+    help: 'bert: the token behind which the second text of a pair begins, [SEP] (default 102)',
+  },
   positions: {
     kind: 'integer', field: 'positions', metavar: 'N', minimum: 1, maximum: 65_536,
     help: 'gpt2, distilbert, bert: rows of the table of positions (default: as many as an input has tokens; of the last two at least 512)',
@@ -68,7 +72,7 @@ export const modelOptions = {
 /** What the library calls each option of networks by name; which of them read it, it knows. */
 const presetOptions = {
   widths: 'widths', activation: 'activation', 'no-bias': 'bias', width: 'width', depth: 'depth', heads: 'heads', patch: 'patch',
-  'vocabulary-size': 'vocabulary', positions: 'positions', stem: 'stem',
+  'vocabulary-size': 'vocabulary', separator: 'separator', positions: 'positions', stem: 'stem',
 } as const satisfies { readonly [O in Exclude<keyof typeof modelOptions, 'model' | 'graph'>]: keyof PresetOptions };
 
 /** @throws UsageError for an option that the network does not read; without a name, as with --graph, none is. */
@@ -119,7 +123,7 @@ export async function graphOfShape(values: ModelValues & Partial<ValuesOf<typeof
 
 /**
  * Notes how many heads, and what patches, weights are taken to have where nobody said: those of another number of heads fit as
- * well, and compute something else.
+ * well, and compute something else. So do those of another vocabulary, whose separator may be another token.
  */
 export function remarkAssumed(output: Output, values: ModelValues, graph: ModelGraph | undefined): void {
   const { model } = values;
@@ -132,6 +136,9 @@ export function remarkAssumed(output: Output, values: ModelValues, graph: ModelG
       ? [{ option: '--patch', what: `patches of ${patches.kernel.join('×')} pixels` }]
       : []),
   ];
+  const types = graph.nodes.flatMap((node) => (node.op === 'type_embedding' ? [node] : []))[0];
+  if (types !== undefined && values['vocabulary-size'] !== undefined && values.separator === undefined)
+    assumed.push({ option: '--separator', what: types.separator === undefined ? 'no separator' : `the separator ${types.separator}` });
   if (assumed.length === 0) return;
   const width = inferShapes(graph).get(attention?.name ?? graph.output)?.at(-1);
   output.warn(
@@ -192,7 +199,7 @@ export async function graphOf(
     classes: data.classes,
     ...onlyDefined({
       widths: values.widths, width: values.width, depth: values.depth, heads: values.heads, patch: values.patch,
-      vocabulary: values['vocabulary-size'], positions: values.positions, activation: values.activation,
+      vocabulary: values['vocabulary-size'], separator: values.separator, positions: values.positions, activation: values.activation,
       bias: values['no-bias'] ? false : undefined, stem: values.stem,
     }),
   };

@@ -389,7 +389,7 @@ describe('what convert and pack say they did', () => {
     expect((await run('convert', 'state-dict.pt', 'counts.safetensors', '--graph', 'network.json')).stdout).not.toContain('left out');
   });
 
-  it('note the heads and patches that a transformer is taken to have where none are given', async () => {
+  it('note the heads, patches and separator that a transformer is taken to have where none are given', async () => {
     const vit = ['--model', 'vit', '--input', '1,8,8', '--classes', '3', '--width', '128', '--depth', '1'];
     for (const [options, note] of [
       [[], 'note: vit of width 128 is taken to have 2 heads and patches of 4×4 pixels (--heads, --patch)\n'],
@@ -409,6 +409,15 @@ describe('what convert and pack say they did', () => {
     for (const model of ['gpt2', 'distilbert', 'bert'])
       expect((await run('inspect', 'tuned.safetensors', '--model', model, ...small)).stderr).toBe(
         `note: ${model} of width 64 is taken to have 1 head (--heads)\n`,
+      );
+    // Of another vocabulary than the published one the separator may be another token.
+    for (const [options, what] of [
+      [['--vocabulary-size', '28996'], '1 head and the separator 102 (--heads, --separator)'],
+      [['--vocabulary-size', '50'], '1 head and no separator (--heads, --separator)'],
+      [['--vocabulary-size', '50', '--separator', '4'], '1 head (--heads)'],
+    ] as const)
+      expect((await run('inspect', 'tuned.safetensors', '--model', 'bert', ...small, ...options)).stderr).toBe(
+        `note: bert of width 64 is taken to have ${what}\n`,
       );
   });
 

@@ -174,6 +174,41 @@ describe('train, transfer, evaluate', () => {
     );
   }, 60_000);
 
+  it("BERT's pairs: the second type is trained where the separator is told, and the bundle carries it", async () => {
+    const random = new Random(1, streams.generatedImages);
+    const words = (count: number): number[] => Array.from({ length: count }, () => 3 + random.below(24));
+    const lines = Array.from({ length: 40 }, (_, i) => line([1, ...words(3 + (i % 3)), 2, ...words(4), 2], i % 2));
+    writeFileSync(at('pairs.jsonl'), lines.join(''));
+    const network = ['--model', 'bert', '--width', '8', '--depth', '1', '--heads', '2', '--vocabulary-size', '27'];
+    const train = [...network, '--data', 'sequences:pairs.jsonl', '--context', '16', '--batch-size', '8', '--learning-rate', '0.1'];
+    const types = 'bert.embeddings.token_type_embeddings.weight';
+    const secondType = async (name: string) =>
+      (await readForeign({ name, bytes: readFileSync(at(name)) })).tensors.get(types)?.bytes.slice(8 * 4);
+    for (const args of [
+      [...train, '--separator', '2', '--iterations', '3', '--final', 'pairs1.safetensors'],
+      [...train, '--separator', '2', '--initial', 'pairs1.safetensors', '--iterations', '2', '--out', 'pairs.zip'],
+      [...train, '--initial', 'pairs1.safetensors', '--iterations', '2', '--final', 'untold.safetensors'],
+    ]) {
+      const { code, stderr } = await run('train', ...args, '--json');
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    }
+    const ported = await run(
+      'transfer', 'pairs.zip', '--target', 'pairs1.safetensors', '--data', 'sequences:pairs.jsonl', '--method', 'naive',
+      '--stop-rule', 'last', '--out', 'told.safetensors',
+    );
+    expect(ported.code, ported.stderr).toBe(0);
+    expect(await secondType('told.safetensors')).not.toEqual(await secondType('pairs1.safetensors'));
+    expect(await secondType('untold.safetensors')).toEqual(await secondType('pairs1.safetensors'));
+    // What is not told the separator computes something else.
+    const evaluating = ['evaluate', 'pairs1.safetensors', '--data', 'sequences:pairs.jsonl', '--json'];
+    const lossOf = async (...given: string[]) => jsonLines((await run(...evaluating, ...given)).stdout).at(-1)?.['loss'];
+    const loss = await lossOf('--graph', 'pairs.zip');
+    expect(loss).toEqual(expect.any(Number));
+    expect(await lossOf(...network, '--context', '16', '--separator', '2')).toBe(loss);
+    expect(await lossOf(...network, '--context', '16')).toEqual(expect.any(Number));
+    expect(await lossOf(...network, '--context', '16')).not.toBe(loss);
+  }, 60_000);
+
   it.each<[string, readonly string[], number, RegExp]>([
     [
       'a longer sequence', ['--data', 'sequences:bad.jsonl', '--context', '3'], 3,
@@ -211,6 +246,19 @@ describe('train, transfer, evaluate', () => {
     [
       '--vocabulary-size for another network', ['--model', 'gpt2', '--vocabulary-size', '9'], 2,
       /--vocabulary-size is for --model distilbert, bert, not for gpt2/,
+    ],
+    [
+      '--separator for another network', ['--data', 'sequences:bad.jsonl', '--separator', '2'], 2,
+      /--separator is for --model bert, not for distilbert/,
+    ],
+    [
+      'a separator beyond the vocabulary',
+      ['--data', 'sequences:bad.jsonl', '--model', 'bert', '--width', '8', '--vocabulary-size', '12', '--separator', '12'], 2,
+      /--separator: expected an integer in \[1, 11\], got 12/,
+    ],
+    [
+      'the padding for a separator', ['--data', 'sequences:bad.jsonl', '--model', 'bert', '--separator', '0'], 2,
+      /--separator is an integer from 1 to 1048575, not "0"/,
     ],
     ['pixels', ['--data', 'sequences:bad.jsonl', '--pixel-maximum', '9'], 2, /--pixel-maximum is for images/],
   ])('%s is refused', async (_, args, code, message) => {
