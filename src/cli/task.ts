@@ -55,23 +55,27 @@ export async function withTaskData<V extends DataValues>(
 function withRecordedNormalisation<V extends DataValues>(
   { output }: Context, values: V, task: Task | undefined, another: 'remarked on' | 'refused',
 ): V {
-  const recorded = recordedNormalisation(task?.training);
   if (task === undefined || !namesFiles(values.data ?? DEFAULT_DATA)) return values;
+  const recorded = recordedNormalisation(task.training);
+  const maximum = recordedPixelMaximum(task.training);
+  if (recorded === undefined && maximum === undefined) return values;
   const given = normalisationOf(values);
-  if (recorded === undefined) {
-    const maximum = recordedPixelMaximum(task.training);
-    const isAsked = given !== undefined || values['pixel-maximum'] !== undefined;
-    return maximum === undefined || isAsked ? values : { ...values, 'pixel-maximum': maximum };
+  const givenMaximum = values['pixel-maximum'];
+  if (given === undefined && givenMaximum === undefined) {
+    return recorded === undefined
+      ? { ...values, 'pixel-maximum': maximum }
+      : { ...values, 'pixel-mean': recorded.mean, 'pixel-std': recorded.std };
   }
-  if (given === undefined && values['pixel-maximum'] === undefined)
-    return { ...values, 'pixel-mean': recorded.mean, 'pixel-std': recorded.std };
-  if (JSON.stringify(given) !== JSON.stringify(recorded)) {
-    const { mean, std } = recorded;
-    const text =
-      `${task.path} is of images normalised by --pixel-mean ${mean.join(',')} --pixel-std ${std.join(',')}, not as asked for here`;
-    if (another === 'refused') throw new UsageError(`${text}; without these options its own are taken`);
-    output.warn(text);
-  }
+  const isSame = recorded === undefined ? given === undefined && givenMaximum === maximum : JSON.stringify(given) === JSON.stringify(recorded);
+  if (isSame) return values;
+  const own = recorded === undefined
+    ? `with --pixel-maximum ${maximum}`
+    : `normalised by --pixel-mean ${recorded.mean.join(',')} --pixel-std ${recorded.std.join(',')}`;
+  const text = `${task.path} is of images ${own}, not as asked for here`;
+  // Another byte may be 1 where the images are of another depth, which only they can tell.
+  if (another === 'refused' && (recorded !== undefined || given !== undefined))
+    throw new UsageError(`${text}; without these options its own are taken`);
+  output.warn(text);
   return values;
 }
 

@@ -82,20 +82,29 @@ export function normalisedAsRecorded(set: ImageSet, training: unknown): ImageSet
   });
 }
 
-/** @throws InvalidArgumentError for images that are normalised otherwise than a trajectory's record says. */
+/**
+ * @throws InvalidArgumentError for images that enter a network otherwise than a trajectory's record says. Where it names the byte that
+ *   is 1, images with a byte above that are of another depth and have another such byte: these may have any scale.
+ */
 export function requireNormalisation(field: string, set: ImageSet, training: unknown): void {
   const recorded = recordedNormalisation(training);
-  if (recorded === undefined) return;
-  const { scale, offset } = withNormalisation(set, recorded);
+  const maximum = recordedPixelMaximum(training);
+  if (recorded === undefined && maximum === undefined) return;
+  const { scale, offset } = recorded === undefined
+    ? { scale: set.scale.map(() => 1 / (maximum ?? 255)), offset: set.offset.map(() => 0) }
+    : withNormalisation(set, recorded);
   // However they were computed: another order of the same operations is no other normalisation.
   const near = (got: readonly number[], wanted: readonly number[]): boolean =>
     wanted.every((value, channel) => Math.abs((got[channel] ?? Number.NaN) - value) <= 1e-6 * Math.max(1, Math.abs(value)));
-  if (near(set.scale.map((each) => 255 * each), scale.map((each) => 255 * each)) && near(set.offset, offset)) return;
+  const hasScale = near(set.scale.map((each) => 255 * each), scale.map((each) => 255 * each));
+  const isDeeper = (): boolean => recorded === undefined && maximum !== undefined && set.images.some((byte) => byte > maximum);
+  if (near(set.offset, offset) && (hasScale || isDeeper())) return;
+  const how = recorded === undefined
+    ? `as byte ÷ ${maximum}, as the source's were`
+    : `normalised as the source's were, by mean ${recorded.mean.join(', ')} and deviation ${recorded.std.join(', ')}`;
   throw new InvalidArgumentError({
     field,
-    expected:
-      `images normalised as the source's were, by mean ${recorded.mean.join(', ')} and deviation ` +
-      `${recorded.std.join(', ')} (normalisedAsRecorded(images, source.training))`,
+    expected: `images ${how} (normalisedAsRecorded(images, source.training))`,
     got: `scale ${set.scale.join(', ')} and offset ${set.offset.join(', ')}`,
   });
 }

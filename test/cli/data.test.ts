@@ -78,6 +78,9 @@ it('is kept in the bundle of a training, so that the fetch handler ports as the 
   const read = (name: string): Uint8Array<ArrayBuffer> => Uint8Array.from(readFileSync(join(directory, name)));
   using bundle = await openBundle(read('tune.zip'));
   expect(bundle.training).toMatchObject({ pixelMaximum: Math.max(...pixels) >> 4 });
+  const otherwise = ['transfer', 'tune.zip', '--target', 'v2.safetensors', ...choices, '--out', 'z.safetensors'];
+  await expect(run(...otherwise, '--pixel-maximum', '255')).rejects.toThrow(/not as asked for here\n.*data: expected images as byte ÷ 15/);
+  await expect(run(...otherwise, '--pixel-mean', '0.5', '--pixel-std', '0.5')).rejects.toThrow(/without these options its own are taken/);
   const body = new FormData();
   body.set('bundle', new Blob([read('tune.zip')]));
   body.set('target', new Blob([read('v2.safetensors')]));

@@ -31,6 +31,19 @@ test('a transfer takes images as its bundle says that they were, and no others',
   });
   for (const other of [normalised(images, mean, [0.25]), normalised(images, [0.5], std)])
     await expect(port(other, training)).rejects.toMatchObject({ field: 'data' });
+  // Where the record names the byte that was 1: 16 of the bytes of `few` is what 255 is of those of `images`.
+  const few = { ...images, images: images.images.map((byte) => byte >> 4) };
+  const byte16 = { pixelMaximum: 16 };
+  const sixteenths = { ...few, scale: [1 / 16] };
+  expect(await port(normalisedAsRecorded(few, byte16), byte16)).toBe(await port(sixteenths));
+  for (const other of [few, { ...few, scale: [1] }, { ...sixteenths, offset: [-0.5] }, { ...images, offset: [-0.5] }]) {
+    await expect(port(other, byte16)).rejects.toMatchObject({
+      code: 'invalid-argument', field: 'data',
+      expected: "images as byte ÷ 16, as the source's were (normalisedAsRecorded(images, source.training))",
+    });
+  }
+  // Their largest byte is beyond 16, so 16 is not their 1.
+  expect(await port(images, byte16)).toBe(await port(images));
   expect(normalisedAsRecorded(images, null)).toBe(images);
 });
 

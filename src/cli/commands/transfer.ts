@@ -1,8 +1,9 @@
 /** `trajport transfer`: carries a bundle's trajectory over to other base weights. */
 import { recordedRules } from '../../bundle/foreign/name-rules.ts';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
-import { isTokenSet } from '../../data/data-set.ts';
+import { isImageSet, isTokenSet } from '../../data/data-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
+import { requireNormalisation } from '../../data/normalisation.ts';
 import { onlyDefined } from '../../core/only-defined.ts';
 import { limits } from '../../core/limits.ts';
 import { sha256Hex } from '../../core/sha256.ts';
@@ -262,6 +263,8 @@ async function readTaskData(
   const { compute } = context;
   const chosen = await withTaskData(context, values, task, 'refused');
   const data = await loadData(chosen, 'train', compute, task.graph);
+  // `transfer` would refuse them too, behind remarks on what the source makes of them.
+  if (isImageSet(data)) requireNormalisation('data', data, task.training);
   await remarkOtherData(context, task, data);
   return { data, test: (await hasPart(chosen.data, 'test')) ? await loadData(chosen, 'test', compute, task.graph) : undefined };
 }
