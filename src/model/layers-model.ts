@@ -97,15 +97,6 @@ function sequentialLayers(config: unknown): ReturnType<typeof layersOf> {
 
 function functionalLayers(config: unknown): ReturnType<typeof layersOf> {
   if (!isObject(config)) return invalid('modelTopology.config', 'an object', config);
-  const only = (key: string): string => {
-    // One end is written [name, 0, 0] or [[name, 0, 0]].
-    const list = listOf(`modelTopology.config.${key}`, config[key]);
-    const ends = typeof list[0] === 'string' ? [list] : list;
-    const name = Array.isArray(ends[0]) ? (ends[0][0] as unknown) : undefined;
-    if (ends.length !== 1 || typeof name !== 'string') refuse(`modelTopology.config.${key}`, 'one', `${ends.length}`);
-    return name as string;
-  };
-  only('input_layers');
   const layers = listOf('modelTopology.config.layers', config['layers']).map((raw, i): KerasLayer => {
     const layer = readLayer(`layers[${i}]`, raw);
     const nodes = listOf(`layer ${describe(layer.name)}.inbound_nodes`, layer.raw['inbound_nodes']);
@@ -118,6 +109,22 @@ function functionalLayers(config: unknown): ReturnType<typeof layersOf> {
     });
     return { ...layer, inputs };
   });
+  const only = (key: string): string => {
+    const field = `modelTopology.config.${key}`;
+    // One end is written [name, 0, 0] or [[name, 0, 0]].
+    const list = listOf(field, config[key]);
+    const ends = list.length === 0 || Array.isArray(list[0]) ? list : [list];
+    if (ends.length !== 1) refuse(field, 'one', `${ends.length}`);
+    const [end] = ends;
+    const [name, node = 0, tensor = 0] = Array.isArray(end) ? (end as readonly unknown[]) : [];
+    if (typeof name !== 'string' || typeof node !== 'number') return invalid(field, 'the name of a layer and two zeros, [[name, 0, 0]]', end);
+    if (tensor !== 0) refuse(field, 'a layer with one output', describe(end));
+    const layer = layers.find((each) => each.name === name);
+    if (layer === undefined || (key === 'input_layers' && layer.kind !== 'InputLayer'))
+      return invalid(field, key === 'input_layers' ? 'the name of an InputLayer' : 'the name of one of the layers', name);
+    return name;
+  };
+  only('input_layers');
   return { layers, output: only('output_layers') };
 }
 

@@ -175,6 +175,39 @@ describe('refused by name', () => {
   });
 
   test.each<[string, unknown, object]>([
+    ['a list of nothing', [[]], { code: 'invalid-argument', got: '[]' }],
+    ['no name but a number', [[3, 0, 0]], { code: 'invalid-argument', got: '[3, 0, 0]' }],
+    ['null', [null], { code: 'invalid-argument', got: '[null]' }],
+    ['names alone', ['image', 'head'], { code: 'invalid-argument', got: '["image", "head"]' }],
+    ['no list', { a: ['head', 0, 0] }, { code: 'invalid-argument', expected: 'a list', got: 'Object' }],
+    ['a layer that is not there', [['nosuch', 0, 0]], { code: 'invalid-argument', got: '"nosuch"' }],
+    ['none', [], { code: 'unsupported', expected: 'one', got: '0' }],
+    ['two', [['head', 0, 0], ['image', 0, 0]], { code: 'unsupported', expected: 'one', got: '2' }],
+    ['a second output of a layer', [['head', 0, 1]], { code: 'unsupported', got: '["head", 0, 1]' }],
+  ])('ends of a functional model, under the name of the field: %s', (_name, ends, facts) => {
+    const model = (fields: Config): unknown => ({
+      class_name: 'Functional',
+      config: {
+        layers: [
+          { ...layer('InputLayer', 'image', { batch_input_shape: [null, 4] }), inbound_nodes: [] },
+          { ...layer('Dense', 'head', { units: 2 }), inbound_nodes: [[['image', 0, 0, {}]]] },
+        ],
+        input_layers: ['image', 0, 0], output_layers: ['head', 0, 0], ...fields,
+      },
+    });
+    expect(graphFromLayersModel(model({})).output).toBe('head');
+    for (const key of ['input_layers', 'output_layers']) {
+      expect(() => graphFromLayersModel(model({ [key]: ends }))).toThrow(
+        expect.objectContaining({ ...facts, field: `modelTopology.config.${key}` }),
+      );
+    }
+    // An input that is a layer of another kind.
+    expect(() => graphFromLayersModel(model({ input_layers: [['head', 0, 0]] }))).toThrow(
+      expect.objectContaining({ code: 'invalid-argument', field: 'modelTopology.config.input_layers', got: '"head"' }),
+    );
+  });
+
+  test.each<[string, unknown, object]>([
     ['an object without a kind', {}, { code: 'invalid-argument', field: 'modelTopology.class_name', got: 'undefined' }],
     ['a topology without a kind', { modelTopology: { config: {} } }, { code: 'invalid-argument', field: 'modelTopology.class_name' }],
     [
