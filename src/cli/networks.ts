@@ -1,10 +1,11 @@
 /** Which network the options name: by `--model`, shaped by the data or by hand, or that of `--graph`. */
+import { InvalidArgumentError } from '../core/errors.ts';
 import { onlyDefined } from '../core/only-defined.ts';
 import { limits } from '../core/limits.ts';
 import { isImageSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import type { Compute } from '../index.ts';
-import { inferShapes, parseGraph } from '../model/graph.ts';
+import { inferShapes, parseGraph, readsSequences } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { graphFromLayersModel, isLayersModel } from '../model/layers-model.ts';
 import { preset, presetNames, readsOption } from '../model/presets.ts';
@@ -87,10 +88,19 @@ function requireTaken(values: ModelValues, name: PresetName | undefined, otherwi
   }
 }
 
-/** What a network by name reads. */
+/** What a network by name reads, as one for a single token says; those of images have no such. */
 function itemsRead(name: PresetName): ReturnType<typeof itemsOf> {
-  return name === 'gpt2' ? 'windows' : name === 'distilbert' || name === 'bert' ? 'sequences' : 'images';
+  try {
+    const graph = preset(name, { input: [1], classes: 2 });
+    return graph.vocabulary === undefined ? 'images' : readsSequences(graph) ? 'sequences' : 'windows';
+  } catch (error) {
+    if (error instanceof InvalidArgumentError && error.field === 'input') return 'images';
+    throw error;
+  }
 }
+
+/** The networks by name that read such. */
+const namesReading = (items: ReturnType<typeof itemsOf>): string => presetNames.filter((name) => itemsRead(name) === items).join(' or ');
 
 /** For what `--model` is shaped where no data say it. */
 export const shapeOptions = {
@@ -110,12 +120,14 @@ export async function graphOfShape(values: ModelValues & Partial<ValuesOf<typeof
   const shape = input !== undefined ? '--input' : classes !== undefined ? '--classes' : undefined;
   if (values.model === undefined && shape !== undefined)
     throw new UsageError(`${shape} goes with --model; the network of a file has a shape of its own`);
-  if (values.model !== undefined && (input?.length !== (itemsRead(values.model) === 'images' ? 3 : 1) || classes === undefined)) {
+  const items = values.model === undefined ? undefined : itemsRead(values.model);
+  if (items !== undefined && (input?.length !== (items === 'images' ? 3 : 1) || classes === undefined)) {
     throw new UsageError(
-      values.model === 'gpt2' ? '--model gpt2 needs --input TOKENS and --classes VOCABULARY, e.g. --input 1024 --classes 50257'
-        : itemsRead(values.model) === 'sequences'
-          ? `--model ${values.model} needs --input TOKENS and --classes N, e.g. --input 128 --classes 2`
-        : '--model needs --input C,H,W and --classes N, e.g. --input 3,224,224 --classes 1000',
+      {
+        windows: `--model ${values.model} needs --input TOKENS and --classes VOCABULARY, e.g. --input 1024 --classes 50257`,
+        sequences: `--model ${values.model} needs --input TOKENS and --classes N, e.g. --input 128 --classes 2`,
+        images: '--model needs --input C,H,W and --classes N, e.g. --input 3,224,224 --classes 1000',
+      }[items],
     );
   }
   return graphOf(values, { input: input ?? [1, 1, 1], classes: classes ?? 1 });
@@ -183,17 +195,7 @@ export async function graphOf(
   const name = values.model ?? fallback;
   requireTaken(values, name, 'and no network is named');
   if (name === undefined) return undefined;
-  if (!('input' in data) && itemsOf(data) !== itemsRead(name)) {
-    throw new UsageError(
-      name === 'gpt2'
-        ? '--model gpt2 reads --data text:PATH or tokens:FILE'
-        : itemsRead(name) === 'sequences'
-          ? `--model ${name} reads --data sequences:PATH`
-          : itemsOf(data) === 'sequences'
-            ? '--data sequences:PATH needs --model distilbert or bert, or a --graph that reads tokens'
-            : '--data text:PATH and tokens:FILE need --model gpt2, or a --graph that reads tokens',
-    );
-  }
+  if (!('input' in data)) requireRead(name, data);
   const options: PresetOptions = {
     input: 'input' in data ? data.input : isImageSet(data) ? [data.channels, data.height, data.width] : [data.length],
     classes: data.classes,
@@ -204,6 +206,18 @@ export async function graphOf(
     }),
   };
   return preset(name, options);
+}
+
+/** @throws UsageError for data of another kind than a network by name reads. */
+function requireRead(name: PresetName, data: DataSet): void {
+  const [has, reads] = [itemsOf(data), itemsRead(name)];
+  if (has === reads) return;
+  if (reads === 'windows') throw new UsageError(`--model ${name} reads --data text:PATH or tokens:FILE`);
+  if (reads === 'sequences') throw new UsageError(`--model ${name} reads --data sequences:PATH`);
+  throw new UsageError(
+    `--data ${has === 'sequences' ? 'sequences:PATH needs' : 'text:PATH and tokens:FILE need'} --model ${namesReading(has)}, or a --graph ` +
+    'that reads tokens',
+  );
 }
 
 /** A network and what was done with it: a bundle's, or a graph's JSON, which has no `training`. */
