@@ -205,7 +205,14 @@ export async function graphOf(
       bias: values['no-bias'] ? false : undefined, stem: values.stem,
     }),
   };
-  return preset(name, options);
+  const graph = preset(name, options);
+  if ('sequences' in data && graph.vocabulary !== undefined && data.vocabulary > graph.vocabulary) {
+    throw new UsageError(
+      `--vocabulary-size of ${name} is ${graph.vocabulary}, and ${data.name} has a token ${data.vocabulary - 1}: give ` +
+      `--vocabulary-size ${data.vocabulary}, or what the tokeniser has`,
+    );
+  }
+  return graph;
 }
 
 /** @throws UsageError for data of another kind than a network by name reads. */

@@ -134,7 +134,8 @@ function requireSequences(graph: ModelGraph, data: SequenceSet): void {
   }
   if (data.vocabulary > graph.vocabulary) {
     throw new InvalidArgumentError({
-      field: 'data.vocabulary', expected: `at most ${graph.vocabulary}, that of the network`, got: `${data.vocabulary}`,
+      field: 'data.vocabulary', expected: `at most ${graph.vocabulary}, that of the network (of one by name its \`vocabulary\`)`,
+      got: `${data.vocabulary}`,
     });
   }
   const { count, starts, labels, sequences } = data;

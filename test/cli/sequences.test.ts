@@ -219,8 +219,8 @@ describe('train, transfer, evaluate', () => {
       /bad\.jsonl, line 2: tokens\[2\]: expected a token, an integer from 0 to 8, got 9/,
     ],
     [
-      'a token beyond the published vocabulary', ['--data', 'sequences:beyond.jsonl'], 3,
-      /data\.vocabulary: expected at most 30522, that of the network, got 30523/,
+      'a token beyond the published vocabulary', ['--data', 'sequences:beyond.jsonl'], 2,
+      /--vocabulary-size of distilbert is 30522, and beyond\.jsonl has a token 30522: give --vocabulary-size 30523,/,
     ],
     [
       'a table of fewer positions than tokens', ['--data', 'sequences:bad.jsonl', '--context', '4', '--positions', '3'], 2,
