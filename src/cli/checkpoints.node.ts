@@ -8,10 +8,10 @@ import type { NameRule } from '../bundle/foreign/name-rules.ts';
 import { parseNameRules } from '../bundle/foreign/name-rules.ts';
 import { MODEL_JSON_BYTES, partNames } from '../bundle/foreign/parts.ts';
 import { checkpointFiles } from '../bundle/foreign/checkpoint-files.ts';
-import { UnsupportedError } from '../core/errors.ts';
+import { TrajportError, UnsupportedError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { isLayersModel } from '../model/layers-model.ts';
-import { formatCount } from '../report/text.ts';
+import { formatCount, printable } from '../report/text.ts';
 import { thatFile } from './arguments.ts';
 import { FileError } from './exit.ts';
 import { isFolder, openRandomAccess, readWhole, reason } from './files.node.ts';
@@ -22,9 +22,11 @@ const FILE_LIMIT_BYTES = 2 * limits.heapBytes;
 /** Folders within folders that are looked through: `run/checkpoint-500/model.safetensors`. */
 const FOLDER_DEPTH = 2;
 
+const LINE_FEED = 0x0a;
+
 /**
  * Reads a file of any kind, or the one checkpoint of a folder; its parts are looked for in its own folder.
- * @throws FileError for a network's JSON, which goes with --graph.
+ * @throws FileError for a network's JSON, which goes with --graph, and for JSON Lines, which --data reads.
  */
 export async function readCheckpointFile(fileOrFolder: string, signal?: AbortSignal): Promise<ForeignFileRead> {
   const path = oneCheckpoint(fileOrFolder);
@@ -38,6 +40,11 @@ export async function readCheckpointFile(fileOrFolder: string, signal?: AbortSig
   } catch (error) {
     if (error instanceof UnsupportedError && isNetworkAlone(bytes))
       throw new FileError(path, 'holds a network and no weights; it goes with --graph, beside a file of weights', error);
+    if (error instanceof TrajportError && isJsonLines(bytes)) {
+      throw new FileError(
+        path, `is JSON Lines and holds no weights; sequences of tokens in it go with --data sequences:${printable(path)}`, error,
+      );
+    }
     throw error;
   }
 }
@@ -50,6 +57,21 @@ function isNetworkAlone(bytes: Uint8Array): boolean {
     return 'nodes' in json || (isLayersModel(json) && !('weightsManifest' in json));
   } catch {
     // A safetensors file may begin so.
+    return false;
+  }
+}
+
+/** Whether each line is an object, as far as the first two show; of a single line, one with `tokens`. */
+function isJsonLines(bytes: Uint8Array): boolean {
+  const end = bytes.indexOf(LINE_FEED);
+  const line = bytes.subarray(0, end < 0 ? bytes.length : end);
+  if (line.length > limits.manifestBytes) return false;
+  try {
+    // Without a byte order mark, which the decoder takes away.
+    const json: unknown = JSON.parse(new TextDecoder().decode(line));
+    if (typeof json !== 'object' || json === null || Array.isArray(json)) return false;
+    return 'tokens' in json || bytes[line.length + 1] === 0x7b;
+  } catch {
     return false;
   }
 }

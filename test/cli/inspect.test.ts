@@ -54,6 +54,27 @@ describe('of a network where weights are wanted', () => {
     },
   );
 
+  it.each([
+    ['two lines', '{"tokens":[1,2],"label":0}\n{"tokens":[3],"label":1}\n'],
+    ['a line', '{"tokens":[1,2],"label":0}'],
+    ['lines as Windows has them', '\uFEFF{"label":0,"text":"\u00fc"}\r\n{"label":1,"text":"o"}\r\n'],
+  ])('says of JSON Lines that they go with --data sequences: %s', async (_, text) => {
+    writeFileSync(join(directory, 'b.jsonl'), text);
+    const { code, stderr } = await run('inspect', 'b.jsonl');
+    expect(stderr).toBe(
+      'error: b.jsonl: is JSON Lines and holds no weights; sequences of tokens in it go with --data sequences:b.jsonl\n',
+    );
+    expect(code).toBe(3);
+  });
+
+  it('leaves JSON that breaks off, and what follows it on another line, to its reader', async () => {
+    for (const text of ['{"tokens":[1,2]', '{"a":1}\n]', '[1]\n[2]\n']) {
+      writeFileSync(join(directory, 'broken.json'), text);
+      const { code, stderr } = await run('inspect', 'broken.json');
+      expect({ code, told: stderr.includes('JSON Lines') }).toEqual({ code: 3, told: false });
+    }
+  });
+
   it('says of other JSON what it begins with', async () => {
     writeFileSync(join(directory, 'other.json'), '{"version":1}');
     expect((await run('inspect', 'other.json')).stderr).toContain('got bytes that begin with "{\\"versio"');
