@@ -43,7 +43,10 @@ export interface PlanOptions extends TransferChoices {
   readonly checkpoints?: number;
   /** Inputs of the data set: with them batches are no larger than its training part, and evaluation is reckoned too. */
   readonly images?: number;
-  /** Sweeps of each coordinate descent to reckon with, `maxSweeps` at most. Default 4, what MLPs and small conv nets take. */
+  /**
+   * Sweeps of each coordinate descent to reckon with, `maxSweeps` at most. Default 4, what narrow MLPs and conv nets take. Nothing tells
+   * beforehand how many it takes: more for wide networks, and about 8 for the small ResNet of docs/matching.md.
+   */
   readonly sweeps?: number;
   /** Size of the heap that the micro-batch is to fit. Without it the plan is for `microBatch`, or for whole batches. */
   readonly heapLimitBytes?: number;
