@@ -20,19 +20,22 @@ console.log(await stateSha256(graph, result.state));
 /** Both doors in one realm: one backend of tfjs, one class of each error, and neither ends what the other can do. */
 const BOTH = `
 import {
-  InvalidArgumentError, closeSharedCompute, generateTaskPair, imageSet, initialise, openBundle, openCompute, parameterLayout, preset, stateToSafetensors,
-  train, transfer, writeBundle,
+  InvalidArgumentError, closeSharedCompute, generateTaskPair, imageSet, initialise, openBundle, openCompute, parameterLayout, preset,
+  stateToSafetensors, train, transfer, writeBundle,
 } from 'trajport';
 import { createTransferHandler } from 'trajport/edge';
 const print = console.log;
-for (const level of ['debug', 'info', 'log', 'warn', 'error']) console[level] = (...words) => { throw new Error('console.' + level + ': ' + words); };
+for (const level of ['debug', 'info', 'log', 'warn', 'error']) {
+  console[level] = (...words) => { throw new Error('console.' + level + ': ' + words); };
+}
 const expect = (what, got, expected) => { if (got !== expected) throw new Error(what + ': expected ' + expected + ', got ' + got); };
 const graph = preset('mlp', { input: [1, 28, 28], classes: 10, widths: [16] });
 const choices = { method: 'fgmt', seed: 7, steps: 2, batchSize: 16 };
 let target, data, bundle;
 {
   const compute = await openCompute();
-  const { name, images, labels, channels, height, width, classes } = generateTaskPair(compute.core, { seed: 1, trainCount: 64, testCount: 16 }).before.train;
+  const { before } = generateTaskPair(compute.core, { seed: 1, trainCount: 64, testCount: 16 });
+  const { name, images, labels, channels, height, width, classes } = before.train;
   // As the handler reads them from IDX files: bytes ÷ 255.
   data = imageSet({ name, images, labels, channels, height, width, classes });
   bundle = await writeBundle(await train({ graph, data, seed: 1, iterations: 3, batchSize: 16, heldOutFraction: 0.25, compute }));
@@ -48,7 +51,8 @@ const idx = (kind, sizes, bytes) => {
   return file;
 };
 const parts = {
-  bundle, target: stateToSafetensors(parameterLayout(graph), target), images: idx(0x803, [64, 28, 28], data.images), labels: idx(0x801, [64], data.labels),
+  bundle, target: stateToSafetensors(parameterLayout(graph), target),
+  images: idx(0x803, [64, 28, 28], data.images), labels: idx(0x801, [64], data.labels),
 };
 const handle = createTransferHandler();
 const post = () => {

@@ -81,7 +81,8 @@ function notices(bundled) {
     const folder = at('node_modules', name);
     const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
     const file = readdirSync(folder).find((candidate) => /^licen[cs]e/i.test(candidate));
-    return `${name} ${version} (${license})\n\n${file === undefined ? fallback(name, license) : readFileSync(join(folder, file), 'utf8').trim()}\n`;
+    const text = file === undefined ? fallback(name, license) : readFileSync(join(folder, file), 'utf8').trim();
+    return `${name} ${version} (${license})\n\n${text}\n`;
   });
   parts.push(XNNPACK);
   return `The files in dist/ contain the following works.\n\n${parts.join(`\n${'-'.repeat(80)}\n\n`)}`;

@@ -222,8 +222,8 @@ function requireRead(name: PresetName, data: DataSet): void {
   if (reads === 'windows') throw new UsageError(`--model ${name} reads --data text:PATH or tokens:FILE`);
   if (reads === 'sequences') throw new UsageError(`--model ${name} reads --data sequences:PATH`);
   throw new UsageError(
-    `--data ${has === 'sequences' ? 'sequences:PATH needs' : 'text:PATH and tokens:FILE need'} --model ${namesReading(has)}, or a --graph ` +
-    'that reads tokens',
+    `--data ${has === 'sequences' ? 'sequences:PATH needs' : 'text:PATH and tokens:FILE need'} --model ${namesReading(has)}, or a ` +
+    '--graph that reads tokens',
   );
 }
 

@@ -66,7 +66,9 @@ function withRecordedNormalisation<V extends DataValues>(
       ? { ...values, 'pixel-maximum': maximum }
       : { ...values, 'pixel-mean': recorded.mean, 'pixel-std': recorded.std };
   }
-  const isSame = recorded === undefined ? given === undefined && givenMaximum === maximum : JSON.stringify(given) === JSON.stringify(recorded);
+  const isSame = recorded === undefined
+    ? given === undefined && givenMaximum === maximum
+    : JSON.stringify(given) === JSON.stringify(recorded);
   if (isSame) return values;
   const own = recorded === undefined
     ? `with --pixel-maximum ${maximum}`

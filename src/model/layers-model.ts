@@ -117,7 +117,8 @@ function functionalLayers(config: unknown): ReturnType<typeof layersOf> {
     if (ends.length !== 1) refuse(field, 'one', `${ends.length}`);
     const [end] = ends;
     const [name, node = 0, tensor = 0] = Array.isArray(end) ? (end as readonly unknown[]) : [];
-    if (typeof name !== 'string' || typeof node !== 'number') return invalid(field, 'the name of a layer and two zeros, [[name, 0, 0]]', end);
+    if (typeof name !== 'string' || typeof node !== 'number')
+      return invalid(field, 'the name of a layer and two zeros, [[name, 0, 0]]', end);
     if (tensor !== 0) refuse(field, 'a layer with one output', describe(end));
     const layer = layers.find((each) => each.name === name);
     if (layer === undefined || (key === 'input_layers' && layer.kind !== 'InputLayer'))

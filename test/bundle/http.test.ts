@@ -15,8 +15,11 @@ import type { NetworkState } from '../../src/tensor/tensor.ts';
 import { expectTyped } from './support.ts';
 
 type Fault =
-  | 'none' | 'ignores Range' | 'ignores Range, lies about length' | '416 to suffixes' | 'changes ETag' | 'changes size' | 'changes Last-Modified'
-  | 'sends less' | 'sends more' | 'sends another range' | 'states no range' | 'states no size' | 'stalls' | 'stalls at once' | 'hangs up' | 'hangs up within' | '404' | '416 later' | '500 later' | '200 later' | 'endless' | 'announces 5 GB';
+  | 'none' | 'ignores Range' | 'ignores Range, lies about length' | '416 to suffixes'
+  | 'changes ETag' | 'changes size' | 'changes Last-Modified'
+  | 'sends less' | 'sends more' | 'sends another range' | 'states no range' | 'states no size'
+  | 'stalls' | 'stalls at once' | 'hangs up' | 'hangs up within'
+  | '404' | '416 later' | '500 later' | '200 later' | 'endless' | 'announces 5 GB';
 
 const graph = preset('mlp', { input: [300], widths: [300], classes: 10 });
 const requests: { range: string; sent: number }[] = [];

@@ -8,7 +8,9 @@ import { preset } from '../../src/model/presets.ts';
 import { expectTyped } from './support.ts';
 import { trajectory } from './trajectory.ts';
 
-type Fault = 'none' | 'no object' | 'throws' | 'stalls before' | 'stalls within' | 'breaks off' | 'sends less' | 'sends more' | 'is endless' | 'changes' | 'ignores the condition' | 'changes size';
+type Fault =
+  | 'none' | 'no object' | 'throws' | 'stalls before' | 'stalls within' | 'breaks off' | 'sends less' | 'sends more' | 'is endless'
+  | 'changes' | 'ignores the condition' | 'changes size';
 
 const graph = preset('mlp', { input: [300], widths: [300], classes: 10 });
 let bytes: Uint8Array<ArrayBuffer>;

@@ -98,7 +98,8 @@ describe('writing', () => {
     expect(readdirSync(directory)).toHaveLength(41);
   });
 
-  it.skipIf(process.platform === 'win32').each([0o600, 0o640, 0o666, 0o444])('keeps the permissions of a file that is replaced: %i', async (mode) => {
+  const modes = [0o600, 0o640, 0o666, 0o444];
+  it.skipIf(process.platform === 'win32').each(modes)('keeps the permissions of a file that is replaced: %i', async (mode) => {
     const path = join(directory, 'private');
     const permissions = (name: string): number => statSync(join(directory, name)).mode & 0o777;
     // Seen while it is written: no reader may open it in between.

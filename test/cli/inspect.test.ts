@@ -145,7 +145,9 @@ describe('of weights against a network', () => {
     const { code, stdout } = await against(file);
     expect(code).toBe(1);
     expect(stdout.includes(`${advice} pack and transfer takes the file`)).toBe(fits);
-    expect(jsonLines((await against(file, '--json')).stdout)).toMatchObject([{ event: 'result', kind: 'fit', fits: false, fitsWithoutHead: fits }]);
+    expect(jsonLines((await against(file, '--json')).stdout)).toMatchObject([
+      { event: 'result', kind: 'fit', fits: false, fitsWithoutHead: fits },
+    ]);
   });
 
   it('has no such advice where all fits, and has it where rules are needed', async () => {
@@ -197,7 +199,9 @@ describe('the width of weights that do not fit a network by name', () => {
     write('narrow.safetensors', preset(model, { input: [3, side, side], classes: 4, ...options }));
     const args = ['inspect', 'narrow.safetensors', '--model', model, '--input', `3,${side},${side}`, '--classes', '4', ...words];
     expect((await run(...args)).stdout).toContain(`it is of another width: --width ${width}\n`);
-    expect(jsonLines((await run(...args, '--json')).stdout)).toMatchObject([{ event: 'result', kind: 'fit', fits: false, fittingWidth: width }]);
+    expect(jsonLines((await run(...args, '--json')).stdout)).toMatchObject([
+      { event: 'result', kind: 'fit', fits: false, fittingWidth: width },
+    ]);
     expect((await run(...args, '--width', `${width}`)).code).toBe(0);
   });
 

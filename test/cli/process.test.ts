@@ -871,7 +871,9 @@ describe('exit codes', () => {
         .join(', ')}: spoilt.zip: checkpoint epoch-1 as stored: expected`,
     );
     const told = await run('verify', 'spoilt.zip', '--json');
-    expect(jsonLines(told.stdout)).toMatchObject([{ event: 'bundle', passed: false }, { event: 'result', command: 'verify', passed: false }]);
+    expect(jsonLines(told.stdout)).toMatchObject([
+      { event: 'bundle', passed: false }, { event: 'result', command: 'verify', passed: false },
+    ]);
     // Whatever reads it names the file and says what that means.
     for (const args of [
       ['evaluate', 'spoilt.zip', '--data', 'b'],

@@ -25,7 +25,9 @@ async function told(
   let text = '';
   const output = { text: (more: string) => (text += more), warn: () => undefined };
   const context = { compute: async () => compute, output, signal: new AbortController().signal } as unknown as Context;
-  const { accuracy, count } = await scoreOfSource(context, bundle, undefined, data, { loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0 } });
+  const { accuracy, count } = await scoreOfSource(
+    context, bundle, undefined, data, { loss: { kind: 'softmax-cross-entropy', labelSmoothing: 0 } },
+  );
   return { text, accuracy, count };
 }
 

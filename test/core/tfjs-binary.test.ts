@@ -29,7 +29,9 @@ const store = {
   save: async (point, done) => { if (done === 2) writeFileSync(to, point); },
 };
 const resume = { store, onContinue: (done) => { continued = done; } };
-const { checkpoints, record } = await train({ graph, data: before.train, seed: 1, iterations: 4, batchSize: 16, heldOutFraction: 0, compute, resume });
+const { checkpoints, record } = await train({
+  graph, data: before.train, seed: 1, iterations: 4, batchSize: 16, heldOutFraction: 0, compute, resume,
+});
 const bundle = createHash('sha256').update(await writeBundle({ graph, checkpoints, training: record })).digest('hex');
 console.log(JSON.stringify({ record, bundle, continued }));
 `;

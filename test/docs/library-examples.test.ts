@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { transformSync } from 'esbuild';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { generateTaskPair, initialise, openCompute, parameterLayout, preset, stateToSafetensors, train, writeBundle } from '../../src/index.ts';
+import {
+  generateTaskPair, initialise, openCompute, parameterLayout, preset, stateToSafetensors, train, writeBundle,
+} from '../../src/index.ts';
 import { idxImages, idxLabels, root } from '../cli/fixtures.ts';
 
 const examplesOf = (page: string): string[] =>
@@ -46,23 +48,29 @@ beforeAll(async () => {
   const states = [checkpoints[0], checkpoints[1], { state: initialise(compute.core, graph, { seed: 2 }) }];
   for (const [i, name] of ['v1.pt', 'v1-fine-tuned.pt', 'v2.pt'].entries()) {
     // A file is known by its bytes.
-    writeFileSync(join(folder, name), stateToSafetensors(parameterLayout(graph), states[i]?.state as NonNullable<(typeof states)[0]>['state']));
+    const { state } = states[i] as NonNullable<(typeof states)[0]>;
+    writeFileSync(join(folder, name), stateToSafetensors(parameterLayout(graph), state));
   }
   writeFileSync(join(folder, 'images'), idxImages(200, 28, 28, before.train.images));
   writeFileSync(join(folder, 'labels'), idxLabels(before.train.labels));
-  writeFileSync(join(folder, 'fine-tune.zip'), await writeBundle({ graph, checkpoints: checkpoints.map((one) => ({ ...one, label: one.label.replace('epoch-1', 'epoch-10') })) }));
+  const renamed = checkpoints.map((one) => ({ ...one, label: one.label.replace('epoch-1', 'epoch-10') }));
+  writeFileSync(join(folder, 'fine-tune.zip'), await writeBundle({ graph, checkpoints: renamed }));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 it('docs/formats.md: there and back again', () => {
   const [there, back] = examplesOf('formats.md') as [string, string];
-  const port = "import { transfer } from 'trajport';\nconst result = await transfer({ source, target, data, method: 'naive', seed: 1, stopRule: 'last' });\n";
+  const port =
+    "import { transfer } from 'trajport';\n" +
+    "const result = await transfer({ source, target, data, method: 'naive', seed: 1, stopRule: 'last' });\n";
   const said = run(DATA, there, port, back, "console.log(result.record.sha256);");
   const written = readFileSync(join(folder, 'v2-ported.safetensors'));
   // What Hugging Face asks for is in the header, so the hash is not that of the record.
   expect(said).not.toBe(createHash('sha256').update(written).digest('hex'));
   const headerBytes = Number(written.readBigUInt64LE(0));
-  expect(JSON.parse(written.toString('utf8', 8, 8 + headerBytes))).toMatchObject({ __metadata__: { format: 'pt' }, 'linear1.weight': { shape: [512, 784] } });
+  expect(JSON.parse(written.toString('utf8', 8, 8 + headerBytes))).toMatchObject({
+    __metadata__: { format: 'pt' }, 'linear1.weight': { shape: [512, 784] },
+  });
   // Naive's last step is v2 with all of v1's change.
   const [v1, tuned, v2, ported] = ['v1.pt', 'v1-fine-tuned.pt', 'v2.pt', 'v2-ported.safetensors'].map((name) => {
     const bytes = readFileSync(join(folder, name));
@@ -77,14 +85,18 @@ it('docs/formats.md: labelled texts', () => {
   const [, , example] = examplesOf('formats.md') as [string, string, string];
   const lines = [...readFileSync(join(root, 'docs', 'cli.md'), 'utf8').matchAll(/^\{"tokens".*\}$/gm)].map(([line]) => line);
   writeFileSync(join(folder, 'reviews.jsonl'), lines.join('\n'));
-  const check = "import { predict } from 'trajport';\nawait predict({ graph, state: {}, data }).catch(({ message }) => console.log(message));\n";
+  const check =
+    "import { predict } from 'trajport';\n" +
+    "await predict({ graph, state: {}, data }).catch(({ message }) => console.log(message));\n";
   // Graph and data fit: what is missing are weights.
   expect(run(example, check, 'console.log(data.count, data.labels.join());')).toMatch(/^state.*\n2 1,0$/);
 });
 
 it('docs/resume.md: goes on from the point in the file, and to the same weights', () => {
   const [example] = examplesOf('resume.md') as [string];
-  const graph = "import { preset, stateSha256 } from 'trajport';\nconst graph = preset('mlp', { input: [1, 28, 28], classes: 10, widths: [16] });\n";
+  const graph =
+    "import { preset, stateSha256 } from 'trajport';\n" +
+    "const graph = preset('mlp', { input: [1, 28, 28], classes: 10, widths: [16] });\n";
   const hash = 'console.log(await stateSha256(graph, state));\n';
   const whole = run(DATA, graph, example, hash);
   expect(whole).toMatch(/^[0-9a-f]{64}$/);

@@ -29,8 +29,10 @@ for (const test of cases) {
   if (json) console.log(JSON.stringify(check));
   else {
     const verdict = check.pass ? '' : '   ABOVE ITS BOUND';
+    const ratio = (check.ratio === null ? '—' : check.ratio.toFixed(2)).padStart(7);
     console.log(
-      `${check.name.padEnd(58)}${show(check.differences)}${show(check.tfjs64)}${(check.ratio === null ? '—' : check.ratio.toFixed(2)).padStart(7)}${show(check.logits)}${show(check.bound)}  ${check.worst}${verdict}`,
+      `${check.name.padEnd(58)}${show(check.differences)}${show(check.tfjs64)}${ratio}${show(check.logits)}${show(check.bound)}  ` +
+      `${check.worst}${verdict}`,
     );
   }
 }

@@ -477,7 +477,7 @@ describe('batches whose first layer is known', () => {
     expect([...started.gradients.keys()]).toEqual([...whole.gradients.keys()]);
     for (const [name, { data }] of whole.gradients)
       expect(relativeError((started.gradients.get(name) as Tensor).data, data), name).toBeLessThan(2e-6);
-    const [own, wanted] = [started, whole].map(({ factors }) => factors.get('linear1.weight') as OuterProducts) as [OuterProducts, OuterProducts];
+    const [own, wanted] = [started, whole].map(({ factors }) => factors.get('linear1.weight')) as [OuterProducts, OuterProducts];
     expect(relativeError(own.left, wanted.left)).toBeLessThan(2e-6);
     expect([own.terms, own.right]).toEqual([wanted.terms, wanted.right]);
     const scores = (scored: NetworkState, batches: readonly StartedBatch[]): Float32Array => {

@@ -62,7 +62,9 @@ function tasksOf(network: NetworkName, core: Core): Tasks {
 function depthwiseNetwork(input: readonly number[], classes: number): ModelGraph {
   const normed = (
     name: string,
-    settings: { readonly out: number; readonly kernel: number; readonly stride?: number; readonly padding?: number; readonly groups?: number },
+    settings: {
+      readonly out: number; readonly kernel: number; readonly stride?: number; readonly padding?: number; readonly groups?: number;
+    },
   ): Layer[] => [
     { op: 'conv2d', name, bias: false, ...settings }, { op: 'batch_norm', name: `${name}.norm` },
   ];

@@ -231,7 +231,10 @@ export const combinations: Readonly<Record<string, { readonly graph: ModelGraph;
   'images-of-units-added': { graph: generatedTwice('add'), groups: ['a[0]', 'c'] },
   'tokens-of-units': { graph: generatedTokens(false), groups: ['a[0]', 'a[1]', 'qkv'] },
   'tokens-of-units-in-order': { graph: generatedTokens(true), groups: ['a[1]', 'qkv'] },
-  'token-sets-attended': { graph: tokenSets(['q', 'k', 'v'], { op: 'attention', heads: 2 }), groups: ['q0[0]', 'q0[1]', 'q', 'k0[1]', 'v0[1]'] },
+  'token-sets-attended': {
+    graph: tokenSets(['q', 'k', 'v'], { op: 'attention', heads: 2 }),
+    groups: ['q0[0]', 'q0[1]', 'q', 'k0[1]', 'v0[1]'],
+  },
   'token-sets-joined': { graph: tokenSets(['a', 'b'], { op: 'concat' }), groups: ['a0[0]', 'a0[1]', 'a', 'b0[1]', 'b'] },
   'groups-across': { graph: groupsAcross('conv2d'), groups: ['c'] },
   'groups-across-transposed': { graph: groupsAcross('conv_transpose2d'), groups: ['c'] },

@@ -91,7 +91,9 @@ test('of a large vocabulary fewer inputs are passed at once', async () => {
 test('refuses no members, weights of another network by their place, and options it does not have', async () => {
   const graph = networks.mlp, data = quadrants(4, 1);
   const state = initialise(compute.core, graph, { seed: 1 });
-  await expect(evaluateEnsemble({ graph, states: [], data, compute })).rejects.toThrow('states: expected the weights of at least one network');
+  await expect(evaluateEnsemble({ graph, states: [], data, compute })).rejects.toThrow(
+    'states: expected the weights of at least one network',
+  );
   const other = initialise(compute.core, language, { seed: 1 });
   await expect(evaluateEnsemble({ graph, states: [state, other], data, compute })).rejects.toThrow(/^states\[1\]/);
   await expect(evaluateEnsemble({ graph, states: [state], data, workers: 2, compute } as never)).rejects.toThrow(

@@ -91,7 +91,8 @@ test.each([
     name: 'in', inputs: channels * SIZE * SIZE, outputs: 130, weight: 'in.weight', bias: bias ? 'in.bias' : undefined,
   });
   const spec = derivePermutationSpec(graph);
-  const [start, end, base] = [1, 2, 3].map((seed) => initialise(core, graph, { seed }).parameters) as [NamedTensors, NamedTensors, NamedTensors];
+  const random = (seed: number): NamedTensors => initialise(core, graph, { seed }).parameters;
+  const [start, end, base] = [random(1), random(2), random(3)];
   const permutations = randomPermutations(spec, 4);
   const rows = Int32Array.from({ length: 2500 }, (_unused, i) => 2599 - i);
   const batchRows = Int32Array.from([7 + 93, 2599, 1000, 100, 1001, 998]);

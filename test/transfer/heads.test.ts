@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   initialise, openCompute, outputClasses, parameterLayout, stateSha256, trajectoryFromStates, transfer, withFreshHead, withZeroHead,
 } from '../../src/index.ts';
-import type { Compute, ModelGraph, NetworkState, TransferChoices } from '../../src/index.ts';
+import type { Compute, ModelGraph, NetworkState, Tensor, TransferChoices } from '../../src/index.ts';
 import { findHead, headParameters } from '../../src/model/head.ts';
 import { preset } from '../../src/model/presets.ts';
 import { sequential } from '../../src/model/builder.ts';
@@ -100,7 +100,7 @@ describe('a transfer with zeroHead', () => {
     );
     const order = [...permutations.values()].at(-1) as Int32Array;
     const name = [...headParameters(graph)].find((parameter) => parameter.endsWith('weight')) as string;
-    const [carried, original] = [state, end].map((one) => one?.parameters.get(name)) as [{ data: Float32Array; shape: readonly number[] }, { data: Float32Array }];
+    const [carried, original] = [state, end].map((one) => one?.parameters.get(name)) as [Tensor, Tensor];
     const [classes, units] = carried.shape as [number, number];
     expect(order.some((from, unit) => from !== unit)).toBe(true);
     for (let c = 0; c < classes; c++)
@@ -134,7 +134,8 @@ describe('a transfer with zeroHead', () => {
 
   test('wants a second step where units lie behind the zeros: at the first, they have no gradient', async () => {
     const deep = preset('mlp', { input: graph.input, classes: outputClasses(graph), widths: [8, 8] });
-    const [from, to, base] = [1, 2, 3].map((seed) => initialise(compute.core, deep, { seed })) as [NetworkState, NetworkState, NetworkState];
+    const random = (seed: number): NetworkState => initialise(compute.core, deep, { seed });
+    const [from, to, base] = [random(1), random(2), random(3)];
     const source = trajectoryFromStates(deep, [{ label: 'a', state: from }, { label: 'b', state: to }]);
     const options = { source, target: base, data: images, method: 'fgmt', seed: 1, batchSize: 32, compute, zeroHead: true } as const;
     await expect(transfer({ ...options, steps: 1 })).rejects.toMatchObject({ code: 'invalid-argument', field: 'steps' });

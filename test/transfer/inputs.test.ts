@@ -44,7 +44,10 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['evaluate({ graph })', evaluate, [{ graph }], 'state', /weights/],
   ['evaluate({ graph, state })', evaluate, [{ graph, state }], 'data', /a data set/],
   // One forward pass, or none: nothing would be asked of its workers.
-  ['evaluate with a closed pool', evaluate, [{ graph, state, data, compute, workers: closed }], 'workers', /an open pool, got a closed one/],
+  [
+    'evaluate with a closed pool', evaluate, [{ graph, state, data, compute, workers: closed }], 'workers',
+    /an open pool, got a closed one/,
+  ],
   ['transfer with a closed pool', transfer, [{ ...job, compute, workers: closed }], 'workers', /an open pool, got a closed one/],
   ['train with a closed pool', train, [{ ...training, compute, workers: closed }], 'workers', /an open pool, got a closed one/],
   ['generateTaskPair(undefined)', generateTaskPair, [undefined, {}], 'core', /openCore\(\)/],

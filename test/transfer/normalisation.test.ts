@@ -10,7 +10,8 @@ const images = quadrants(200, 1);
 
 test('a transfer takes images as its bundle says that they were, and no others', async () => {
   using compute = await openCompute();
-  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [NetworkState, NetworkState, NetworkState];
+  const random = (seed: number): NetworkState => initialise(compute.core, graph, { seed });
+  const [start, end, target] = [random(1), random(2), random(3)];
   const checkpoints = [{ label: 'start', state: start }, { label: 'end', state: end }];
   const [mean, std] = [[0.25], [0.5]];
   const port = async (data: ImageSet, training?: object): Promise<string> => {

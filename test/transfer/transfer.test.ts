@@ -449,7 +449,10 @@ describe('bad input: a typed error that names the culprit', async () => {
     ['a target of oracle for another method', { method: 'gmt', oracleTarget: target }, 'invalid-argument', 'oracleTarget'],
     ['a stop rule without held-out data', { stopRule: 'held-out', heldOutFraction: 0 }, 'invalid-argument', 'stopRule'],
     ['a budget too small for sums of similarities', { historyBudgetBytes: 100 }, 'budget', 'historyBudgetBytes'],
-    ['a budget too small for a pair', { historyBudgetBytes: historySize(derivePermutationSpec(graph), 0).totalBytes }, 'budget', 'historyBudgetBytes'],
+    [
+      'a budget too small for a pair', { historyBudgetBytes: historySize(derivePermutationSpec(graph), 0).totalBytes }, 'budget',
+      'historyBudgetBytes',
+    ],
     ['a negative seed', { seed: -1 }, 'invalid-argument', 'seed'],
   ];
   test.each(cases)('%s', async (_, change, code, field) => {

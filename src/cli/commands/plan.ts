@@ -62,7 +62,8 @@ export const planCommand = defineCommand({
   notes: [
     'Seconds come from a matrix product timed on this machine, so they say the order of magnitude, not the second. They are of the ' +
     'whole command: every step scored on the held-out images, those of the plain shift beside it too, and three networks on the test ' +
-    'images. Matchings are reckoned at four sweeps; those of ResNets and wide networks may take twice as many. Where the number of images is not known, evaluation is not in them, and a line says so.',
+    'images. Matchings are reckoned at four sweeps; those of ResNets and wide networks may take twice as many. Where the ' +
+    'number of images is not known, evaluation is not in them, and a line says so.',
     'It takes every option of transfer, whose command line can stand here as it is. What changes nothing of the cost (--target, ' +
     '--zero-head, --out …) is passed over, unread and unwritten, and a note says so.',
     'Bytes are what a transfer takes at most: gradients of units and inputs that are zero are not kept. Exit status 1 says that no ' +
