@@ -154,106 +154,132 @@ function goDense<T>(problem: Problem): void {
 function advance<T>(problem: Problem, budget: i32): i32 {
   const end = work(problem) + <i64>budget;
   do {
-    const rows = problem.rows;
     switch (problem.stage) {
-      // First lists. (Dense: everything that precedes the paths.)
       case Stage.lists: {
-        if (problem.sparse === 0) {
-          greedy<T>(problem);
-          reduceAllRows<T>(problem);
-          listFreeColumns(problem);
-          goDense<T>(problem);
-          problem.stage = Stage.paths;
-          break;
-        }
-        buildLists<T>(problem, min<i32>(rows, problem.nextList + LISTS_A_SLICE));
-        if (problem.nextList < rows) break;
-        // Prices that are raised on columns which then stay free would not be optimal duals of a rectangular problem, and
-        // columns that go to constant rows must have the least price.
-        const coarse =
-          !problem.reverted && rows === problem.columns &&
-          problem.freeRowCount > rows / (problem.rowPrices !== 0 ? WARM_WORTH_A_COARSE_ROUND : WORTH_A_COARSE_ROUND) &&
-          problem.tiedRows < rows / TOO_MANY_TIES && problem.constantRows < rows / TOO_MANY_CONSTANTS;
-        if (coarse) {
-          problem.coarse = true;
-          memory.copy(problem.savedPrices, problem.prices, <usize>problem.columns << 3);
-          problem.reductionsLeft = (rows > SMALL ? COARSE_REDUCTIONS : SMALL_COARSE_REDUCTIONS) * rows;
-          // A chain of as many bids as there are rows is a price war, and the path of the row that began it is cheaper (heavy tails
-          // at n = 1024: 25 → 20 ms; an upper triangle at n = 256: 3.0 → 1.5).
-          problem.chainLimit = rows;
-          problem.stage = Stage.coarse;
-        } else {
-          problem.reductionsLeft = (problem.rowPrices !== 0 ? WARM_REDUCTIONS : REDUCTIONS) * rows;
-          problem.chainLimit = problem.rowPrices !== 0 ? max<i32>(1, rows / WARM_CHAIN) : i32.MAX_VALUE;
-          problem.stage = Stage.reduction;
-        }
+        if (problem.sparse !== 0) listSome<T>(problem);
+        else prepareDense<T>(problem);
         break;
       }
-      // Auction with steps of at least epsilon: good prices cheaply, but not an exact assignment: start again with them.
       case Stage.coarse: {
-        const done = reduceRows<T>(problem, true, STEPS_A_SLICE);
-        if (rows <= SMALL && (done ? problem.reductionsLeft === 0 : coarseIsSlow(problem))) {
-          startDense(problem);
-          break;
-        }
-        if (!done) break;
-        freeAll(problem);
-        takeAllBest<T>(problem);
-        problem.reductionsLeft = REDUCTIONS * rows;
-        problem.chainLimit = i32.MAX_VALUE;
-        problem.stage = Stage.reduction;
+        bidSome<T>(problem);
         break;
       }
       case Stage.reduction: {
-        if (!reduceRows<T>(problem, false, STEPS_A_SLICE)) break;
-        const free = freeOrdinaryRows(problem);
-        if (problem.coarse && free > rows / (rows > SMALL ? COARSE_HAS_FAILED : SMALL_COARSE_HAS_FAILED)) {
-          // Nearly equal columns outbid one another and the prices are worse than before: back to the first ones.
-          // Where even that took too many scans, lists do not pay at all.
-          if (problem.scans >= problem.scanLimit || rows <= SMALL) {
-            startDense(problem);
-            break;
-          }
-          problem.coarse = false;
-          problem.reverted = true;
-          for (let j = 0; j < problem.columns; j++) raisePrice(problem, j, load<f64>(problem.savedPrices + (<usize>j << 3)));
-          freeAll(problem);
-          problem.nextList = 0;
-          problem.listUsed = rows * LIST;
-          problem.scanLimit += rows;
-          problem.stage = Stage.lists;
-          break;
-        }
-        listFreeColumns(problem);
-        problem.pathScans = problem.scans;
-        problem.pathPops = problem.pops;
-        problem.scanLimit = problem.scans + (problem.reverted ? REVERTED_SCANS : PATH_SCANS) * rows;
-        if (rows <= SMALL && !problem.reverted) {
-          if (problem.freeRowCount > rows / SMALL_FREE) goDense<T>(problem);
-          problem.popLimit = problem.pops + SMALL_POPS * rows;
-        }
-        problem.stage = Stage.paths;
+        reduceSome<T>(problem);
         break;
       }
       default: {
         if (problem.nextFreeRow === problem.freeRowCount) return 0;
         const row = load<i32>(problem.freeRows + (<usize>problem.nextFreeRow << 2));
-        if (problem.sparse !== 0 && problem.pops > problem.popLimit) goDense<T>(problem);
-        if (problem.sparse !== 0) {
-          if (!sparsePhase<T>(problem, row)) {
-            if (!problem.givenUp) return -1 - row;
-            // Lists do not pay here.
-            goDense<T>(problem);
-            break;
-          }
-        } else if (!densePhase<T>(problem, row)) {
-          return -1 - row;
-        }
-        problem.nextFreeRow++;
+        if (!augmentFrom<T>(problem, row)) return -1 - row;
       }
     }
   } while (work(problem) < end);
   return 1;
+}
+
+/** Everything that precedes the paths of the dense solver. */
+function prepareDense<T>(problem: Problem): void {
+  greedy<T>(problem);
+  reduceAllRows<T>(problem);
+  listFreeColumns(problem);
+  goDense<T>(problem);
+  problem.stage = Stage.paths;
+}
+
+/** First lists of some rows; after the last, which round follows. */
+function listSome<T>(problem: Problem): void {
+  const rows = problem.rows;
+  buildLists<T>(problem, min<i32>(rows, problem.nextList + LISTS_A_SLICE));
+  if (problem.nextList < rows) return;
+  // Prices that are raised on columns which then stay free would not be optimal duals of a rectangular problem, and
+  // columns that go to constant rows must have the least price.
+  const coarse =
+    !problem.reverted && rows === problem.columns &&
+    problem.freeRowCount > rows / (problem.rowPrices !== 0 ? WARM_WORTH_A_COARSE_ROUND : WORTH_A_COARSE_ROUND) &&
+    problem.tiedRows < rows / TOO_MANY_TIES && problem.constantRows < rows / TOO_MANY_CONSTANTS;
+  if (coarse) {
+    problem.coarse = true;
+    memory.copy(problem.savedPrices, problem.prices, <usize>problem.columns << 3);
+    problem.reductionsLeft = (rows > SMALL ? COARSE_REDUCTIONS : SMALL_COARSE_REDUCTIONS) * rows;
+    // A chain of as many bids as there are rows is a price war, and the path of the row that began it is cheaper (heavy tails
+    // at n = 1024: 25 → 20 ms; an upper triangle at n = 256: 3.0 → 1.5).
+    problem.chainLimit = rows;
+    problem.stage = Stage.coarse;
+  } else {
+    problem.reductionsLeft = (problem.rowPrices !== 0 ? WARM_REDUCTIONS : REDUCTIONS) * rows;
+    problem.chainLimit = problem.rowPrices !== 0 ? max<i32>(1, rows / WARM_CHAIN) : i32.MAX_VALUE;
+    problem.stage = Stage.reduction;
+  }
+}
+
+/**
+ * Some steps of the coarse round, an auction with steps of at least epsilon: good prices cheaply, but not an exact assignment, so that
+ * the next round starts again with them.
+ */
+function bidSome<T>(problem: Problem): void {
+  const rows = problem.rows;
+  const done = reduceRows<T>(problem, true, STEPS_A_SLICE);
+  if (rows <= SMALL && (done ? problem.reductionsLeft === 0 : coarseIsSlow(problem))) {
+    startDense(problem);
+    return;
+  }
+  if (!done) return;
+  freeAll(problem);
+  takeAllBest<T>(problem);
+  problem.reductionsLeft = REDUCTIONS * rows;
+  problem.chainLimit = i32.MAX_VALUE;
+  problem.stage = Stage.reduction;
+}
+
+/** Some steps of the exact row reduction; after the last, the way back to first lists or on to the paths. */
+function reduceSome<T>(problem: Problem): void {
+  const rows = problem.rows;
+  if (!reduceRows<T>(problem, false, STEPS_A_SLICE)) return;
+  const free = freeOrdinaryRows(problem);
+  if (problem.coarse && free > rows / (rows > SMALL ? COARSE_HAS_FAILED : SMALL_COARSE_HAS_FAILED)) {
+    // Nearly equal columns outbid one another and the prices are worse than before: back to the first ones.
+    // Where even that took too many scans, lists do not pay at all.
+    if (problem.scans >= problem.scanLimit || rows <= SMALL) {
+      startDense(problem);
+      return;
+    }
+    problem.coarse = false;
+    problem.reverted = true;
+    for (let j = 0; j < problem.columns; j++) raisePrice(problem, j, load<f64>(problem.savedPrices + (<usize>j << 3)));
+    freeAll(problem);
+    problem.nextList = 0;
+    problem.listUsed = rows * LIST;
+    problem.scanLimit += rows;
+    problem.stage = Stage.lists;
+    return;
+  }
+  listFreeColumns(problem);
+  problem.pathScans = problem.scans;
+  problem.pathPops = problem.pops;
+  problem.scanLimit = problem.scans + (problem.reverted ? REVERTED_SCANS : PATH_SCANS) * rows;
+  if (rows <= SMALL && !problem.reverted) {
+    if (problem.freeRowCount > rows / SMALL_FREE) goDense<T>(problem);
+    problem.popLimit = problem.pops + SMALL_POPS * rows;
+  }
+  problem.stage = Stage.paths;
+}
+
+/** A path from a free row, or what takes the place of lists that do not pay. Answers false where the row cannot have a column. */
+function augmentFrom<T>(problem: Problem, row: i32): bool {
+  if (problem.sparse !== 0 && problem.pops > problem.popLimit) goDense<T>(problem);
+  if (problem.sparse !== 0) {
+    if (!sparsePhase<T>(problem, row)) {
+      if (!problem.givenUp) return false;
+      // Lists do not pay here.
+      goDense<T>(problem);
+      return true;
+    }
+  } else if (!densePhase<T>(problem, row)) {
+    return false;
+  }
+  problem.nextFreeRow++;
+  return true;
 }
 
 /**
