@@ -43,6 +43,11 @@ interface Bend {
   tail?: Uint8Array;
 }
 
+/** Of the one entry of an archive. @param stored `content`, deflated. */
+const deflatedFacts = (content: Uint8Array, stored: Uint8Array): EntryFacts => ({
+  name: 'a.txt', method: 8, crc32: codec.crc32(content), compressedBytes: stored.byteLength, bytes: content.byteLength, offset: 0,
+});
+
 function handmade(bend: Bend = {}): Uint8Array {
   const edit = (bytes: Uint8Array, change?: (record: DataView, bytes: Uint8Array) => void): Uint8Array => {
     change?.(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), bytes);
@@ -50,15 +55,7 @@ function handmade(bend: Bend = {}): Uint8Array {
   };
   const content = utf8('hello hello hello hello');
   const stored = bend.stored ?? deflateRawSync(content);
-  const facts: EntryFacts = {
-    name: 'a.txt',
-    method: 8,
-    crc32: codec.crc32(content),
-    compressedBytes: stored.byteLength,
-    bytes: content.byteLength,
-    offset: 0,
-    ...bend.facts,
-  };
+  const facts: EntryFacts = { ...deflatedFacts(content, stored), ...bend.facts };
   const front = concat(
     edit(localHeader(facts), bend.local),
     stored,
@@ -161,14 +158,7 @@ describe('reading', () => {
   ): Uint8Array => {
     const content = utf8('hello hello hello hello');
     const stored = deflateRawSync(content);
-    const facts = {
-      name: 'a.txt',
-      method: 8,
-      crc32: codec.crc32(content),
-      compressedBytes: stored.byteLength,
-      bytes: content.byteLength,
-      offset: 0,
-    };
+    const facts = deflatedFacts(content, stored);
     const {
       localBytes = 0,
       bytes = 0,

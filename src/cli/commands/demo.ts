@@ -3,7 +3,6 @@ import { basename, join } from 'node:path';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundleTo } from '../../bundle/writer.ts';
 import { InvalidArgumentError } from '../../core/errors.ts';
-import { limits } from '../../core/limits.ts';
 import { defaultPortSettings, portFineTune } from '../../experiments/port-fine-tune.ts';
 import type { PortOutcome, PortSettings } from '../../experiments/port-fine-tune.ts';
 import { transferMethods } from '../../index.ts';
@@ -27,6 +26,7 @@ import { streamAtomically, writeAtomically } from '../files.node.ts';
 import { graphOf, modelOptions } from '../networks.ts';
 import type { Output } from '../output.ts';
 import { graphSummary } from '../summaries.ts';
+import { transferOptions } from '../transfer-options.ts';
 
 const options = {
   data: {
@@ -87,11 +87,7 @@ const options = {
     help: 'steps of each port',
   },
   'batches-per-step': {
-    kind: 'integer',
-    field: 'batchesPerStep',
-    metavar: 'G',
-    minimum: 1,
-    maximum: limits.stepBatches,
+    ...transferOptions['batches-per-step'],
     default: defaultPortSettings.batchesPerStep,
     help: 'mini-batches averaged for one gradient',
   },
