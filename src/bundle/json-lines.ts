@@ -14,6 +14,16 @@ export interface JsonLinesFields extends SequenceForm {
 
 const fieldNames: OptionNames<JsonLinesFields> = { ...formNames, bytes: true };
 
+/** What a stranger's file may take of memory that its bytes alone do not bound. */
+export interface JsonLinesCaps {
+  /** Sequences. */
+  readonly lines: number;
+  /** Tokens in all, each of four bytes. */
+  readonly tokens: number;
+  /** JSON values of any kind in one line, those that are passed over too: an empty object takes two bytes of it and 144 of memory. */
+  readonly lineValues: number;
+}
+
 const [LINE_FEED, CARRIAGE_RETURN, COMMA] = [0x0a, 0x0d, 0x2c];
 
 /**
@@ -25,13 +35,19 @@ const [LINE_FEED, CARRIAGE_RETURN, COMMA] = [0x0a, 0x0d, 0x2c];
 export function sequenceSetFromJsonLines(fields: JsonLinesFields): SequenceSet {
   requireMembers('fields', fields, ['name', 'bytes', 'length']);
   requireOptions('sequenceSetFromJsonLines', fields, fieldNames);
+  requireBytes('bytes', fields.bytes);
+  return cappedSequences(fields, { lines: Infinity, tokens: Infinity, lineValues: limits.jsonValues });
+}
+
+/** The same under caps, which are held before the memory that they are about is taken. @throws LimitError */
+export function cappedSequences(fields: JsonLinesFields, caps: JsonLinesCaps): SequenceSet {
   const { name, bytes } = fields;
-  requireBytes('bytes', bytes);
   if (bytes.length > limits.textFileBytes)
     throw new LimitError({ field: name, expected: `at most ${limits.textFileBytes} bytes`, got: `${bytes.length}` });
   const [lines, commas] = counts(bytes);
+  if (lines > caps.lines) throw new LimitError({ field: name, expected: `at most ${caps.lines} lines`, got: `${lines}` });
   // A comma stands between every two tokens.
-  const collector = new SequenceCollector(fields, commas + lines, lines);
+  const collector = new SequenceCollector(fields, commas + lines, lines, caps.tokens);
   for (let from = beginsWithMark(bytes) ? MARK.length : 0, line = 1; from < bytes.length; line++) {
     const feed = bytes.indexOf(LINE_FEED, from);
     const end = feed < 0 ? bytes.length : feed;
@@ -39,7 +55,9 @@ export function sequenceSetFromJsonLines(fields: JsonLinesFields): SequenceSet {
     if (end === from || (end === from + 1 && bytes[from] === CARRIAGE_RETURN))
       throw new MalformedFileError({ field, expected: 'an object', got: 'an empty line' });
     // Numbers of texts that stand beside the tokens may have 64 bits.
-    const { tokens, label } = parseJsonObject(decodeUtf8(field, bytes.subarray(from, end)), { field, roundedIntegers: true });
+    const { tokens, label } = parseJsonObject(
+      decodeUtf8(field, bytes.subarray(from, end)), { field, roundedIntegers: true, maximumValues: caps.lineValues },
+    );
     if (!Array.isArray(tokens))
       throw new MalformedFileError({ field: `${field}: tokens`, expected: 'a list of numbers', got: describe(tokens) });
     collector.add(`${field}: tokens`, tokens, `${field}: label`, label);

@@ -8,6 +8,7 @@ import type { Compute } from '../index.ts';
 import { outputClasses, readsSequences } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { formatInteger } from '../report/text.ts';
+import { sequenceFormOf } from '../transfer/inputs.ts';
 import { thatFile } from './arguments.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { DEFAULT_DATA, dataFiles, loadImages } from './data.node.ts';
@@ -121,23 +122,18 @@ export async function loadData(
   if (graph !== undefined && readsSequences(graph) && !namesSequences(data))
     throw new UsageError(`the network tells which class a text is of: --data sequences:PATH is for it, not ${data}`);
   if (namesTokens(data)) {
-    const given = (['pixel-maximum', 'pixel-mean', 'pixel-std'] as const).find((option) => values[option] !== undefined);
-    if (given !== undefined) throw new UsageError(`--${given} is for images`);
+    const ofImages = (['pixel-maximum', 'pixel-mean', 'pixel-std'] as const).find((option) => values[option] !== undefined);
+    if (ofImages !== undefined) throw new UsageError(`--${ofImages} is for images`);
     const fitting = graph?.vocabulary === undefined ? undefined : graph.input[0];
     const context = values.context ?? fitting ?? CONTEXT;
     if (namesSequences(data)) {
       if (values.vocabulary !== undefined) throw new UsageError('--vocabulary is for --data text:PATH');
       if (graph !== undefined && !readsSequences(graph))
         throw new UsageError('--data sequences:PATH is for networks that read tokens and give one answer to all of them');
-      return loadSequences(data, part, {
-        length: context,
-        // Of a network by name, which the data are to shape, 0.
-        padding: graph === undefined ? 0 : graph.padding,
-        // Held against it here, a token beyond is told by its line.
-        vocabulary: graph === undefined ? values['vocabulary-size'] : graph.vocabulary,
-        classes: values.classes ?? (graph === undefined ? undefined : outputClasses(graph)),
-        trainCount: values['train-count'],
-      });
+      // Of a network by name, which the data are to shape, padding is 0.
+      const form = graph === undefined ? { padding: 0, ...onlyDefined({ vocabulary: values['vocabulary-size'] }) } : sequenceFormOf(graph);
+      const given = onlyDefined({ classes: values.classes, trainCount: values['train-count'] });
+      return loadSequences(data, part, { ...form, length: context, ...given });
     }
     return loadTokens(data, part, {
       context,

@@ -4,7 +4,6 @@
  */
 import { basename } from 'node:path';
 import { sequenceSetFromJsonLines } from '../bundle/json-lines.ts';
-import { onlyDefined } from '../core/only-defined.ts';
 import { selectSequences } from '../data/sequence-set.ts';
 import type { SequenceForm, SequenceSet } from '../data/sequence-set.ts';
 import { splitRows } from '../data/split.ts';
@@ -13,12 +12,9 @@ import { isFolder } from './files.node.ts';
 import { partFile, pathOf, readText } from './tokens.node.ts';
 import type { DataPart } from './tokens.node.ts';
 
-export interface SequenceChoices extends Pick<SequenceForm, 'length'> {
-  readonly padding: number | undefined;
-  readonly vocabulary: number | undefined;
-  readonly classes: number | undefined;
+export interface SequenceChoices extends Omit<SequenceForm, 'name'> {
   /** Only the first so many sequences of the training part. */
-  readonly trainCount?: number | undefined;
+  readonly trainCount?: number;
 }
 
 /** Files are sorted by label often enough that their end would be one class. */
@@ -27,11 +23,11 @@ const TEST_SHARE = 0.1;
 /** @throws FileError for a file that is missing, empty or of a single line; the errors of `sequenceSetFromJsonLines` for what is in it. */
 export async function loadSequences(data: string, part: DataPart, choices: SequenceChoices): Promise<SequenceSet> {
   const path = pathOf(data);
-  const { trainCount, length, padding, vocabulary, classes } = choices;
+  const { trainCount, ...form } = choices;
   const file = isFolder(path) ? partFile(path, part, 'jsonl') : path;
   if (file === undefined) throw new FileError(path, `holds no ${part}.jsonl or ${part}.jsonl.gz`);
   const bytes = await readText(file);
-  const whole = sequenceSetFromJsonLines({ name: file, bytes, length, ...onlyDefined({ padding, vocabulary, classes }) });
+  const whole = sequenceSetFromJsonLines({ name: file, bytes, ...form });
   const named = { ...whole, name: basename(path) };
   const set = file === path ? selectSequences(named, rowsOfPart(path, whole.count, part)) : named;
   if (part === 'test' || trainCount === undefined || trainCount >= set.count) return set;

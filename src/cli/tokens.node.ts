@@ -7,7 +7,7 @@ import { basename, join } from 'node:path';
 import { readForeign } from '../bundle/foreign/formats.ts';
 import type { RawTensor } from '../bundle/safetensors.ts';
 import { limits } from '../core/limits.ts';
-import { gunzip, isGzip } from '../data/gzip.ts';
+import { unpacked } from '../data/gzip.ts';
 import { characterVocabulary, splitTokens, tokensFromCharacters } from '../data/text.ts';
 import { tokenSet, tokensFromBytes } from '../data/token-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
@@ -104,8 +104,7 @@ async function textPart(path: string, part: DataPart, tokenise: (name: string, b
 
 /** @throws FileError for a file that is missing, empty or too large. */
 export async function readText(path: string): Promise<Uint8Array> {
-  const bytes = readWhole(path, limits.textFileBytes);
-  const text = isGzip(bytes) ? await gunzip(path, bytes, limits.textFileBytes) : bytes;
+  const text = await unpacked(path, readWhole(path, limits.textFileBytes), limits.textFileBytes);
   if (text.length === 0) throw new FileError(path, 'is empty');
   return text;
 }

@@ -6,7 +6,7 @@ import { MalformedFileError } from '../core/errors.ts';
 import { requireChoice, requireMembers } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
-import { gunzip, isGzip } from './gzip.ts';
+import { unpacked } from './gzip.ts';
 import { imageSet, type ImageSet } from './image-set.ts';
 
 const CHANNELS = 3;
@@ -51,7 +51,7 @@ export async function imageSetFromCifar(fields: CifarFields): Promise<ImageSet> 
   for (const [index, file] of fields.files.entries()) {
     const name = fields.fileNames?.[index] ?? `${fields.name} file ${index + 1}`;
     // A record could begin like gzip only with the label 31 and the pixels 139, 8.
-    const bytes = isGzip(file) ? await gunzip(name, file) : file;
+    const bytes = await unpacked(name, file);
     if (bytes.length === 0 || bytes.length % recordBytes !== 0) {
       throw new MalformedFileError({
         field: name,

@@ -15,6 +15,11 @@ export function isGzip(bytes: Uint8Array): boolean {
   return bytes[0] === 0x1f && bytes[1] === 0x8b && bytes[2] === 8;
 }
 
+/** A file as it is, or where it begins as gzip does its content. @throws as `gunzip`. */
+export async function unpacked(name: string, bytes: Uint8Array, limitBytes?: number): Promise<Uint8Array> {
+  return isGzip(bytes) ? gunzip(name, bytes, limitBytes) : bytes;
+}
+
 /**
  * The content of a gzip file.
  * @param name how errors call the file

@@ -8,7 +8,7 @@ import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { imageSetFromArray } from './array-images.ts';
-import { gunzip, isGzip } from './gzip.ts';
+import { unpacked } from './gzip.ts';
 import type { ImageSet } from './image-set.ts';
 
 const UNSIGNED_BYTE = 0x08;
@@ -27,7 +27,7 @@ export async function readIdx(
   ranks: readonly number[],
   limitBytes: number = limits.imageFileBytes,
 ): Promise<{ readonly shape: readonly number[]; readonly data: Uint8Array }> {
-  const bytes = isGzip(file) ? await gunzip(name, file, limitBytes) : file;
+  const bytes = await unpacked(name, file, limitBytes);
   const [zero, anotherZero, type, rank = 0] = bytes;
   if (bytes.length < 4 || zero !== 0 || anotherZero !== 0 || type === 0 || !ranks.includes(rank)) {
     throw new MalformedFileError({

@@ -90,23 +90,26 @@ export class SequenceCollector {
 
   /**
    * @param tokens as many as all sequences have, or more; `count` likewise of the sequences.
+   * @param most tokens that they may have in all.
    * @throws InvalidArgumentError for a form that none is; LimitError for more tokens than 32 bits of `starts` tell apart.
    */
-  constructor(form: SequenceForm, tokens: number, count: number) {
+  constructor(form: SequenceForm, tokens: number, count: number, most = Infinity) {
     const { name, length, padding, vocabulary, classes } = form;
     requireInteger(`${name}.length`, length, 1, 65_536);
     if (vocabulary !== undefined) requireInteger(`${name}.vocabulary`, vocabulary, 1, LARGEST_VOCABULARY);
     if (padding !== undefined) requireInteger(`${name}.padding`, padding, 0, (vocabulary ?? LARGEST_VOCABULARY) - 1);
     if (classes !== undefined) requireInteger(`${name}.classes`, classes, 1, limits.classes);
-    if (tokens > limits.tensorElements)
-      throw new LimitError({ field: name, expected: `at most ${limits.tensorElements} tokens in all`, got: `${tokens}` });
+    // None has more than `length`, whatever a file of commas lets expect.
+    const capacity = Math.min(tokens, count * length, most);
+    if (capacity > limits.tensorElements)
+      throw new LimitError({ field: name, expected: `at most ${limits.tensorElements} tokens in all`, got: `${capacity}` });
     this.#form = form;
-    this.#tokens = new Int32Array(tokens);
+    this.#tokens = new Int32Array(capacity);
     this.#starts = new Int32Array(count + 1);
     this.#labels = new Uint8Array(count);
   }
 
-  /** @throws InvalidArgumentError as `sequenceSet`. */
+  /** @throws InvalidArgumentError as `sequenceSet`; LimitError for more tokens than there may be. */
   add(field: string, tokens: ArrayLike<unknown>, labelField: string, label: unknown): void {
     const { length, padding, vocabulary = LARGEST_VOCABULARY, classes = limits.classes } = this.#form;
     const fits = padding === undefined ? tokens.length === length : tokens.length > 0 && tokens.length <= length;
@@ -116,6 +119,8 @@ export class SequenceCollector {
       });
     }
     const start = this.#starts[this.#count] as number;
+    if (start + tokens.length > this.#tokens.length)
+      throw new LimitError({ field, expected: `at most ${this.#tokens.length} tokens in all`, got: 'more' });
     let padded = 0;
     for (let i = 0; i < tokens.length; i++) {
       const token = tokens[i];

@@ -36,20 +36,25 @@ const fieldNames: OptionNames<TokenSetFields> = { name: true, tokens: true, leng
 export function tokenSet(fields: TokenSetFields): TokenSet {
   requireMembers('fields', fields, ['name', 'tokens', 'length']);
   requireOptions('tokenSet', fields, fieldNames);
+  return tokenSetOf(fields, `${fields.name}.tokens`);
+}
+
+/** The same of tokens that messages call `field`. */
+export function tokenSetOf(fields: TokenSetFields, field: string): TokenSet {
   const { name, tokens } = fields;
   const length = requireInteger(`${name}.length`, fields.length, 1, 65_536);
   const classes = requireInteger(`${name}.vocabulary`, fields.vocabulary ?? (tokens instanceof Uint8Array ? 256 : 65_536), 1, 65_536);
   const count = Math.floor((tokens.length - 1) / length);
   if (count < 1) {
     throw new InvalidArgumentError({
-      field: `${name}.tokens`,
+      field,
       expected: `at least ${length + 1} tokens, a window and a label`,
       got: `${tokens.length}`,
     });
   }
   const wrong = tokens.findIndex((token) => token >= classes);
   if (wrong >= 0) {
-    throw new InvalidArgumentError({ field: `${name}.tokens[${wrong}]`, expected: `a token below ${classes}`, got: `${tokens[wrong]}` });
+    throw new InvalidArgumentError({ field: `${field}[${wrong}]`, expected: `a token below ${classes}`, got: `${tokens[wrong]}` });
   }
   return { name, tokens, count, length, classes };
 }

@@ -5,13 +5,14 @@
 import type { Core } from '../core/core.ts';
 import { describe } from '../core/describe.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
+import { onlyDefined } from '../core/only-defined.ts';
 import { requireMembers, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import type { OptionNames } from '../core/options.ts';
 import { splitRows } from '../data/split.ts';
 import { isImageSet, isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
-import type { SequenceSet } from '../data/sequence-set.ts';
+import type { SequenceForm, SequenceSet } from '../data/sequence-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
 import type { NetworkOptions } from '../gradient/network.ts';
 import { requireLayout } from '../gradient/parameters.ts';
@@ -114,6 +115,12 @@ function requireTokens(graph: ModelGraph, data: TokenSet): void {
       got: `${data.classes}`,
     });
   }
+}
+
+/** What sequences for a classifier of texts are held against as they are read, so that a token beyond is told by its place. */
+export function sequenceFormOf(graph: ModelGraph): Omit<SequenceForm, 'name'> {
+  const { input: [length = 1], padding, vocabulary = 1 } = graph;
+  return { length, ...onlyDefined({ padding }), vocabulary, classes: outputClasses(graph) };
 }
 
 function requireSequences(graph: ModelGraph, data: SequenceSet): void {

@@ -1,6 +1,6 @@
 /** JSON Lines of labelled sequences: what they hold, and a line number with all that is wrong. */
 import { expect, test } from 'vitest';
-import { sequenceSetFromJsonLines } from '../../src/bundle/json-lines.ts';
+import { cappedSequences, sequenceSetFromJsonLines } from '../../src/bundle/json-lines.ts';
 import { TrajportError } from '../../src/core/errors.ts';
 import { sequenceSet } from '../../src/data/sequence-set.ts';
 
@@ -94,4 +94,30 @@ test('many lines are read one by one', () => {
   const { count, labels } = read(Array.from({ length: 20_000 }, (_, i) => `{"tokens":[1,${2 + (i % 7)}],"label":${i % 5}}\n`).join(''));
   expect(count).toBe(20_000);
   expect([...labels.subarray(0, 6)]).toEqual([0, 1, 2, 3, 4, 0]);
+});
+
+test('caps hold to the line, the token and the value, before memory is taken for what is beyond them', () => {
+  const text = `${good}\n{"tokens":[5,6,7],"label":0,"text":"a, b, c, d, e"}\n`;
+  const under = (caps: object, of = text) =>
+    cappedSequences({ ...form, bytes: bytesOf(of) }, { lines: 2, tokens: 6, lineValues: 7, ...caps });
+  expect(under({})).toEqual(read(text));
+  expect(() => under({ lines: 1 })).toThrow('data.jsonl: expected at most 1 lines, got 2');
+  expect(() => under({ tokens: 5 })).toThrow('data.jsonl, line 2: tokens: expected at most 5 tokens in all, got more');
+  // An object, a list, three tokens, a label and a text.
+  expect(() => under({ lineValues: 6 })).toThrow('data.jsonl, line 2: expected at most 6 values, got more');
+
+  const taken: number[] = [];
+  const arrays = globalThis.Int32Array;
+  globalThis.Int32Array = new Proxy(arrays, {
+    construct: (target, [length]: [number]) => (taken.push(length), new target(length)),
+  });
+  try {
+    expect(() => under({}, `${good}\n${','.repeat(1e6)}`)).toThrow('data.jsonl, line 2: expected a JSON value');
+    expect(() => under({ tokens: Infinity }, ','.repeat(1e6))).toThrow('data.jsonl, line 1: expected a JSON value');
+    expect(() => under({}, '\n'.repeat(1e6))).toThrow('data.jsonl: expected at most 2 lines, got 1000000');
+  } finally {
+    globalThis.Int32Array = arrays;
+  }
+  // Of tokens 6, as capped, and 4 a line; of starts one more than lines.
+  expect(taken).toEqual([6, 3, 4, 2]);
 });

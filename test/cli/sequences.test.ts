@@ -337,7 +337,7 @@ describe('a job that Ctrl-C broke off goes on to the same bytes, and not on othe
 });
 
 describe('files of sequences', () => {
-  const choices = { length: 4, padding: 0, vocabulary: undefined, classes: undefined };
+  const choices = { length: 4, padding: 0 };
   const numbered = (count: number): string => Array.from({ length: count }, (_, i) => line([i + 1], i < count / 2 ? 0 : 1)).join('');
 
   it('a tenth of a single file is its test part, of all classes though the lines are sorted, and the rest is the other', async () => {
