@@ -80,14 +80,24 @@ export function stateToSafetensors(
  * @throws MalformedFileError, LimitError, UnsupportedError
  */
 export function stateFromSafetensors(layout: StateLayout, bytes: Uint8Array, field = 'safetensors'): NetworkState {
-  return stateWithZeros(layout, bytes, field, new Set());
+  return stateWithZeroHead(layout, bytes, field, []);
 }
 
-/** The same with zeros for the parameters of these names, whatever the file has for them. */
-export function stateWithZeros(layout: StateLayout, bytes: Uint8Array, field: string, zeroed: ReadonlySet<string>): NetworkState {
+/**
+ * The same with zeros for the parameters of a head, whatever the file has for them.
+ * @param heads as `headsOf` gives them, none for no zeros. What a later one has besides becomes zeros where the file lacks all of it.
+ */
+export function stateWithZeroHead(
+  layout: StateLayout, bytes: Uint8Array, field: string, heads: readonly ReadonlySet<string>[],
+): NetworkState {
   requireMembers('layout', layout, ['parameters', 'buffers'], 'parameterLayout(graph)');
   const tensorCount = layout.parameters.length + layout.buffers.length + counterNames(layout).length;
   const { tensors } = readSafetensorsOf(tensorCount, bytes, field);
+  let [zeroed = new Set<string>()]: readonly ReadonlySet<string>[] = heads;
+  for (const next of heads.slice(1)) {
+    if ([...next].some((name) => !zeroed.has(name) && tensors.has(name))) break;
+    zeroed = next;
+  }
   return stateFromRawTensors(layout, new Map([...tensors, ...zeroTensors(layout, zeroed)]), field);
 }
 

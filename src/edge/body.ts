@@ -8,11 +8,14 @@ import { LimitError, MalformedFileError } from '../core/errors.ts';
 import { multipartParts } from './multipart.ts';
 import { Refusal, busy } from './refusal.ts';
 
-/** Multipart framing: boundaries and part headers of the five parts are far below this. */
+/** Multipart framing: boundaries and part headers of the parts are far below this. */
 const FRAMING_BYTES = 64 * 1024;
 
-/** Cap of each part by its name, in bytes. Parts of other names are refused. */
-type PartLimits = Readonly<Record<string, number>>;
+/** Cap of each part by its name, in bytes, and of all that may come together. Parts of other names are refused. */
+export interface PartLimits {
+  readonly parts: Readonly<Record<string, number>>;
+  readonly totalBytes: number;
+}
 
 interface ReadingCaps {
   /** A client that sends nothing for so long, or is not through after so long, has lost its place. */
@@ -59,12 +62,11 @@ export class HeldBytes implements Disposable {
  */
 export async function readParts(
   request: Request,
-  partLimits: PartLimits,
+  { parts: partLimits, totalBytes }: PartLimits,
   caps: ReadingCaps,
   held: HeldBytes,
 ): Promise<ReadonlyMap<string, Uint8Array<ArrayBuffer>>> {
-  const totalBytes = Object.values(partLimits).reduce((sum, bytes) => sum + bytes, FRAMING_BYTES);
-  const body = await readBody(request, totalBytes, caps, held);
+  const body = await readBody(request, totalBytes + FRAMING_BYTES, caps, held);
   const parts = new Map<string, Uint8Array<ArrayBuffer>>();
   for (const [name, part] of multipartParts(body, request.headers.get('content-type') ?? '')) {
     const limit = Object.hasOwn(partLimits, name) ? (partLimits[name] as number) : undefined;

@@ -17,9 +17,15 @@ export interface TransferHandlerOptions {
   readonly maxManifestBytes?: number;
   /** Default 3 MiB: 786,432 parameters, of which a transfer holds ten copies. */
   readonly maxTargetBytes?: number;
-  /** Images, packed and unpacked. Default 6 MiB: eight thousand of 28 × 28. */
+  /**
+   * Images, sequences, text or tokens, packed and unpacked, and the tokens of sequences as numbers of four bytes. Default 6 MiB: eight
+   * thousand images of 28 × 28, or 1.5 million tokens.
+   */
   readonly maxDataBytes?: number;
-  /** Labels, packed and unpacked. Default 64 KiB; each costs twenty bytes of row numbers besides. */
+  /**
+   * Labels, packed and unpacked; also the most sequences, or windows of tokens. Default 64 KiB; each costs twenty bytes of row numbers
+   * besides.
+   */
   readonly maxLabelsBytes?: number;
   /** Backward passes, or steps, that one request may ask for (see `plan`). Default 500. */
   readonly maxGradients?: number;

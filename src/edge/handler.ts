@@ -2,23 +2,25 @@
  * A transfer as one HTTP request: bundle and target in, transferred weights out. Sizes, time, work and memory are capped; every
  * refusal is a JSON error with the status that says whose fault it is.
  */
-import { stateToSafetensors, stateWithZeros } from '../bundle/network-state.ts';
+import { stateToSafetensors, stateWithZeroHead } from '../bundle/network-state.ts';
 import { openBundle } from '../bundle/reader.ts';
 import { requireModules } from '../core/core.ts';
 import type { CoreOptions } from '../core/core.ts';
-import { MalformedFileError, TrajportError, UnsupportedError } from '../core/errors.ts';
+import { TrajportError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { onlyDefined } from '../core/only-defined.ts';
 import { requireOptions } from '../core/options.ts';
-import { imageSetFromIdx } from '../data/idx.ts';
-import { normalisedAsRecorded } from '../data/normalisation.ts';
-import { outputClasses, parameterLayout } from '../model/graph.ts';
-import { headParameters } from '../model/head.ts';
+import { parameterLayout } from '../model/graph.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import { headParameters, headsOf } from '../model/head.ts';
 import { wantsZeroHead } from '../transfer/settings.ts';
 import { transfer } from '../transfer/transfer.ts';
 import { HeldBytes, readParts } from './body.ts';
+import type { PartLimits } from './body.ts';
 import { optionNames, readCaps } from './caps.ts';
 import type { Caps, TransferHandlerOptions } from './caps.ts';
+import { dataPartLimits, readData, requireKindOf, requireOneKind, requirePart } from './data.ts';
+import type { RequestData } from './data.ts';
 import { readOptions } from './options.ts';
 import type { RequestOptions } from './options.ts';
 import { withOrigins } from './origins.ts';
@@ -36,14 +38,16 @@ interface Service {
 interface Inputs {
   readonly bundle: Uint8Array<ArrayBuffer>;
   readonly target: Uint8Array<ArrayBuffer>;
-  readonly images: Uint8Array<ArrayBuffer>;
-  readonly labels: Uint8Array<ArrayBuffer>;
+  readonly data: RequestData;
 }
 
 /**
  * A fetch handler. POST multipart/form-data with the parts
  * - `bundle`: a trajectory bundle; `target`: the base weights to port to, safetensors (with the choice `zeroHead` whatever last layer);
- * - `images`, `labels`: the source's task as IDX files, gzipped or not; colour has a fourth axis;
+ * - the source's task, as the network reads it, gzipped or not:
+ *   - `images`, `labels`: IDX files; colour has a fourth axis;
+ *   - `sequences`: labelled texts as JSON Lines, for a classifier of texts;
+ *   - `text`, whose bytes are the tokens, or `tokens` of two bytes each, little-endian: for a language model;
  * - `options`: JSON, optional: `method` (default `fgmt`), `seed` (default 1) and the choices of `transfer`;
  * answers the transferred weights as safetensors with the record in the header `trajport-record`, or both as
  * multipart/form-data where the request's Accept header says so. GET answers what is accepted, as JSON.
@@ -76,12 +80,7 @@ async function port(service: Service, request: Request): Promise<Response> {
   requirePlace(caps.maxWaiting);
   using held = new HeldBytes(caps.maxHeldBytes, request.signal);
   const parts = await readParts(request, partLimits(caps), caps, held);
-  const inputs = {
-    bundle: part(parts, 'bundle'),
-    target: part(parts, 'target'),
-    images: part(parts, 'images'),
-    labels: part(parts, 'labels'),
-  };
+  const inputs = { bundle: requirePart(parts, 'bundle'), target: requirePart(parts, 'target'), data: requireOneKind(parts) };
   const choices = readOptions(parts.get('options'));
   // Others may have come while the body was read: a slow client takes no turn.
   requirePlace(caps.maxWaiting);
@@ -101,20 +100,11 @@ async function answer({ caps, core }: Service, request: Request, inputs: Inputs,
   await requireCodec();
   using bundle = await openBundle(inputs.bundle, { signal, manifestBytes: Math.min(caps.maxManifestBytes, limits.manifestBytes) });
   const { graph, checkpoints } = bundle;
-  if (graph.vocabulary !== undefined)
-    throw new UnsupportedError({ field: 'bundle', expected: 'a network that reads images', got: 'one that reads tokens' });
+  requireKindOf(graph, inputs.data);
   requireRecordFits(request, { ...choices, from: choices.from ?? checkpoints[0]?.label, to: choices.to ?? checkpoints.at(-1)?.label });
-  const zeroed = wantsZeroHead(choices, bundle.training) ? headParameters(graph) : new Set<string>();
-  const target = stateWithZeros(parameterLayout(graph), inputs.target, 'target', zeroed);
-  const images = await imageSetFromIdx({
-    name: 'data',
-    images: inputs.images,
-    labels: inputs.labels,
-    fileNames: { images: 'images', labels: 'labels' },
-    classes: outputClasses(graph),
-    limitBytes: { images: caps.maxDataBytes, labels: caps.maxLabelsBytes },
-  });
-  const data = normalisedAsRecorded(images, bundle.training);
+  const zeroed = wantsZeroHead(choices, bundle.training) ? replacedHeads(graph) : [];
+  const target = stateWithZeroHead(parameterLayout(graph), inputs.target, 'target', zeroed);
+  const data = await readData(inputs.data, graph, bundle.training, caps);
   requireWork(caps, choices, { graph, checkpoints: checkpoints.length, images: data.count });
   const result = await transfer({ ...choices, source: bundle, target, data, compute: await computeInTurn(core), signal });
   const { record, chosenStep, counts, steps } = result;
@@ -123,15 +113,21 @@ async function answer({ caps, core }: Service, request: Request, inputs: Inputs,
   });
 }
 
-/** Cap of each part of a request, in bytes. */
-function partLimits({ maxBundleBytes, maxTargetBytes, maxDataBytes, maxLabelsBytes }: Caps) {
-  return { bundle: maxBundleBytes, target: maxTargetBytes, images: maxDataBytes, labels: maxLabelsBytes, options: 64 * 1024 };
+const OPTIONS_BYTES = 64 * 1024;
+
+/** Caps of a request's body, in bytes: of each part, and of all of them, of which images with their labels are the largest data. */
+function partLimits(caps: Caps): PartLimits {
+  const { maxBundleBytes, maxTargetBytes, maxDataBytes, maxLabelsBytes } = caps;
+  return {
+    parts: { bundle: maxBundleBytes, target: maxTargetBytes, ...dataPartLimits(caps), options: OPTIONS_BYTES },
+    totalBytes: maxBundleBytes + maxTargetBytes + maxDataBytes + maxLabelsBytes + OPTIONS_BYTES,
+  };
 }
 
-function part(parts: ReadonlyMap<string, Uint8Array<ArrayBuffer>>, name: string): Uint8Array<ArrayBuffer> {
-  const found = parts.get(name);
-  if (found === undefined) throw new MalformedFileError({ field: name, expected: 'a part of this name', got: 'none' });
-  return found;
+/** What `zeroHead` may make zeros of. @throws InvalidArgumentError for a network without a head. */
+function replacedHeads(graph: ModelGraph): readonly ReadonlySet<string>[] {
+  headParameters(graph);
+  return headsOf(graph);
 }
 
 /** Whether what a job failed of may have left the shared core at its cap or in disorder: a fault that nobody foresaw is taken for one. */

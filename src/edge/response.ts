@@ -2,6 +2,7 @@
 import { LimitError, TrajportError } from '../core/errors.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { Caps } from './caps.ts';
+import { dataPartUses } from './data.ts';
 import { edgeMethods, fieldInOptions, requestOptionNames } from './options.ts';
 import { Refusal } from './refusal.ts';
 
@@ -30,7 +31,7 @@ export function requestProblem({ method, headers }: Request): Response | undefin
   // No runtime unpacks what a request sends; read as it is, a packed body would be called a form that is broken.
   const coding = (headers.get('content-encoding') ?? 'identity').trim().toLowerCase();
   if (coding === 'identity') return undefined;
-  const wanted = 'none: images and labels may be gzipped, each by itself';
+  const wanted = 'none: data may be gzipped, each part by itself';
   return json(415, problem('ContentTypeError', 'content-encoding', wanted, coding), { 'accept-encoding': 'identity' });
 }
 
@@ -80,8 +81,7 @@ export function describeService(caps: Caps): object {
     parts: {
       bundle: 'trajectory bundle',
       target: 'base weights to port to, safetensors',
-      images: "the source's task, IDX, gzipped or not: [count, height, width], in colour [count, channels, height, width]",
-      labels: 'their labels, IDX, gzipped or not',
+      ...dataPartUses,
       options: `JSON, optional: ${requestOptionNames.join(', ')}`,
     },
     methods: edgeMethods,

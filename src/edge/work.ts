@@ -4,6 +4,7 @@
  */
 import { LimitError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { labelsPerInput } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { planOn } from '../transfer/plan.ts';
 import type { RequestOptions } from './options.ts';
@@ -16,7 +17,8 @@ interface WorkCaps {
 }
 
 /**
- * @param inputs what the request brings: the network, the checkpoints of the whole trajectory (a part of it takes no more), the images.
+ * @param inputs what the request brings: the network, the checkpoints of the whole trajectory (a part of it takes no more), and how
+ *   many images, texts or windows.
  * @throws LimitError; what `plan` throws for options that `transfer` would refuse too.
  */
 export function requireWork(
@@ -38,9 +40,11 @@ export function requireWork(
   const history = bytes.history <= (choices.historyBudgetBytes ?? Infinity) ? bytes.history : bytes.codedHistory;
   const rereads = choices.method === 'gmt' && choices.trajectory === 'real';
   const checkpoints = rereads ? Math.min(inputs.checkpoints * bytes.parameters, limits.readCheckpointBytes) : 0;
+  // Every token of a language model's input has a label, of as many bytes.
+  const labels = labelsPerInput(inputs.graph) > 1 ? bytes.batches : 0;
   cap(
     'gradients, checkpoints and batches kept with bytes',
     caps.maxHistoryBytes,
-    history + bytes.keptGradients + bytes.batches + checkpoints,
+    history + bytes.keptGradients + bytes.batches + labels + checkpoints,
   );
 }

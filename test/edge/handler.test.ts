@@ -18,16 +18,12 @@ import { closeSharedCompute, openBundle, openCompute, train, transfer } from '..
 import type { TransferOptions } from '../../src/index.ts';
 import { imageSet, normalised } from '../../src/data/image-set.ts';
 import { idxImages, idxLabels, striped } from '../cli/fixtures.ts';
+import { problemOf, request, sha256Of } from './requests.ts';
 
 const SIZE = 6;
 const images = striped(160, SIZE, 3);
 const inputs: Record<string, Uint8Array> = {};
 let expectedSha256: string;
-
-async function sha256Of(bytes: Uint8Array): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', Uint8Array.from(bytes)));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
-}
 
 beforeAll(async () => {
   const data = imageSet({
@@ -50,23 +46,8 @@ beforeAll(async () => {
 });
 afterAll(closeSharedCompute);
 
-function request(parts: Record<string, Uint8Array | string>, init: { accept?: string; signal?: AbortSignal } = {}): Request {
-  const form = new FormData();
-  for (const [name, value] of Object.entries(parts)) form.set(name, typeof value === 'string' ? value : new Blob([Uint8Array.from(value)]));
-  return new Request('https://port.example/', {
-    method: 'POST',
-    body: form,
-    headers: init.accept === undefined ? {} : { accept: init.accept },
-    ...(init.signal === undefined ? {} : { signal: init.signal }),
-  });
-}
-
 const options = (value: unknown): string => JSON.stringify(value);
 const fine = { method: 'fgmt', batchSize: 32, steps: 3, seed: 4 };
-const problemOf = async (response: Response) => ({
-  status: response.status,
-  body: (await response.json()) as { error: string; field: string },
-});
 
 describe('handler', () => {
   const handle = createTransferHandler({
@@ -90,7 +71,7 @@ describe('handler', () => {
     };
     expect(record.counts.gradients).toBe(6);
     expect(record.settings.seed).toBe(4);
-    expectedSha256 = await sha256Of(new Uint8Array(await response.arrayBuffer()));
+    expectedSha256 = await sha256Of(response);
     expect(expectedSha256).toBe(record.sha256);
   });
 
@@ -98,7 +79,7 @@ describe('handler', () => {
     const grey = inputs['images'] as Uint8Array;
     const header = Buffer.concat([Buffer.from([0, 0, 8, 4]), grey.subarray(4, 8), Buffer.from([0, 0, 0, 1]), grey.subarray(8, 16)]);
     const response = await handle(request({ ...inputs, images: Buffer.concat([header, grey.subarray(16)]), options: options(fine) }));
-    expect(await sha256Of(new Uint8Array(await response.arrayBuffer()))).toBe(expectedSha256);
+    expect(await sha256Of(response)).toBe(expectedSha256);
   });
 
   it('ports to a base whose last layer is of another size, or is missing, from zeros there', async () => {
@@ -121,12 +102,10 @@ describe('handler', () => {
       expect(response.status).toBe(200);
       // As a bundle asks that was packed so.
       const told = await handle(request({ ...inputs, bundle: packed, target: writeSafetensors(target), options: options(fine) }));
-      expect(await sha256Of(new Uint8Array(await told.arrayBuffer()))).toBe(
-        await sha256Of(new Uint8Array(await response.clone().arrayBuffer())),
-      );
+      expect(await sha256Of(told)).toBe(await sha256Of(response.clone()));
       const refused = await handle(request({ ...inputs, target: writeSafetensors(target), options: options(fine) }));
       expect(refused.status).toBe(classes === 3 ? 200 : 400);
-      hashes.push(await sha256Of(new Uint8Array(await response.arrayBuffer())));
+      hashes.push(await sha256Of(response));
     }
     expect(new Set(hashes).size).toBe(1);
     using source = await openBundle(inputs['bundle'] as Uint8Array);
@@ -167,7 +146,7 @@ describe('handler', () => {
       data: normalised(data, mean, std),
       compute: await computeInTurn({ heapLimitBytes: 32 * 2 ** 20 }),
     });
-    const sha256 = await sha256Of(new Uint8Array(await response.arrayBuffer()));
+    const sha256 = await sha256Of(response);
     expect(sha256).toBe(expected.record.sha256);
     expect(sha256).not.toBe(expectedSha256);
   });
@@ -210,6 +189,13 @@ describe('handler', () => {
 
   it.each([
     ['a part that is missing', { target: undefined }, 400, 'target'],
+    ['images without labels', { labels: undefined }, 400, 'labels'],
+    ['labels without images', { images: undefined }, 400, 'images'],
+    ['no data', { images: undefined, labels: undefined }, 400, 'body'],
+    ['data of two kinds', { sequences: '{"tokens":[1],"label":0}' }, 422, 'sequences'],
+    ['labels beside data that have theirs', { images: undefined, text: 'x' }, 422, 'text'],
+    ['text for a network that reads images', { images: undefined, labels: undefined, text: 'x' }, 422, 'text'],
+    ['sequences for one', { images: undefined, labels: undefined, sequences: '{"tokens":[1],"label":0}' }, 422, 'sequences'],
     ['a part of another name', { weights: 'x' }, 400, 'body'],
     ['a bundle that is none', { bundle: 'PK but no ZIP' }, 400, undefined],
     ['a target that is none', { target: 'nothing' }, 400, 'target'],
@@ -244,10 +230,7 @@ describe('handler', () => {
     ['a loss too long for a header', { options: options({ ...fine, from: 'x'.repeat(5000) }) }, 413, 'options'],
     ['a history budget too small', { options: options({ ...fine, historyBudgetBytes: 0 }) }, 503, undefined],
   ] as const)('refuses %s', async (_name, change, status, field) => {
-    const parts = Object.fromEntries(
-      Object.entries({ ...inputs, options: options(fine), ...change }).filter(([, value]) => value !== undefined),
-    );
-    const { status: got, body } = await problemOf(await handle(request(parts as Record<string, Uint8Array | string>)));
+    const { status: got, body } = await problemOf(await handle(request({ ...inputs, options: options(fine), ...change })));
     expect({ got, body }).toMatchObject({ got: status, body: { error: expect.any(String), ...(field === undefined ? {} : { field }) } });
     // Nothing that was refused spoils what comes after.
     expect((await handle(request({ ...inputs, options: options(fine) }))).status).toBe(200);
@@ -263,7 +246,7 @@ describe('handler', () => {
       await handle(request({ ...inputs, bundle, target: stateToSafetensors(layout, state), options: options(fine) })),
     );
     expect(tokens).toMatchObject({
-      status: 422, body: { field: 'bundle', expected: 'a network that reads images', got: 'one that reads tokens' },
+      status: 422, body: { field: 'images', expected: 'text or tokens: the network is a language model', got: 'images' },
     });
     const zip = await problemOf(await handle(request({ ...inputs, target: inputs['bundle'] as Uint8Array, options: options(fine) })));
     expect(zip).toMatchObject({

@@ -65,6 +65,26 @@ it('counts gradients as they are kept: exact where they fit the budget that is a
   }
 });
 
+it("counts the labels of a language model's batches beside their tokens, and of a classifier's none", () => {
+  const [gpt2, distilbert] = [
+    preset('gpt2', { input: [32], classes: 50, width: 8, depth: 1, heads: 2 }),
+    preset('distilbert', { input: [32], classes: 3, vocabulary: 50, width: 8, depth: 1, heads: 2 }),
+  ];
+  // 16 inputs of 32 numbers of four bytes each.
+  const tokens = 16 * 32 * 4;
+  for (const [graph, batches] of [[gpt2, 2 * tokens], [distilbert, tokens]] as const) {
+    const { history } = plan({ graph, method: 'fgmt', batchSize: 16, images: 200 }).bytes;
+    const ask = (maxHistoryBytes: number) => () =>
+      requireWork(
+        { heapLimitBytes: 2 ** 25, maxGradients: 1e6, maxHistoryBytes, maxFlops: 1e18 },
+        { method: 'fgmt', seed: 1, batchSize: 16 },
+        { graph, checkpoints: 2, images: 200 },
+      );
+    expect(ask(history + batches)).not.toThrow();
+    expect(ask(history + batches - 1)).toThrow(LimitError);
+  }
+});
+
 it('takes no more account of a body once its client has left, though its request never ends', () => {
   const client = new AbortController();
   using left = new HeldBytes(100, client.signal);
