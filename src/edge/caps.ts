@@ -31,7 +31,7 @@ export interface TransferHandlerOptions {
   readonly maxGradients?: number;
   /** Floating-point operations of its gradients, matchings and evaluations. Default 10¹²: a few minutes. */
   readonly maxFlops?: number;
-  /** Gradients, checkpoints and mini-batches that it may keep in JavaScript memory. Default 20 MiB. */
+  /** Gradients, similarities, checkpoints, mini-batches and numbers of tokens that it may keep in JavaScript memory. Default 25 MiB. */
   readonly maxHistoryBytes?: number;
   /** Bodies of all requests together, from the first byte to the answer; more are told to come back. Default 18 MiB. */
   readonly maxHeldBytes?: number;
@@ -53,7 +53,7 @@ export type Caps = Required<Omit<TransferHandlerOptions, 'wasm' | 'allowedOrigin
 const defaults: Caps = {
   heapLimitBytes: 32 * MiB, maxBundleBytes: 6 * MiB, maxManifestBytes: 256 * 1024, maxTargetBytes: 3 * MiB,
   maxDataBytes: 6 * MiB, maxLabelsBytes: 64 * 1024, maxGradients: 500, maxFlops: 1e12,
-  maxHistoryBytes: 20 * MiB, maxHeldBytes: 18 * MiB, maxIdleMs: 10_000, maxReadMs: 60_000, maxWaiting: 4,
+  maxHistoryBytes: 25 * MiB, maxHeldBytes: 18 * MiB, maxIdleMs: 10_000, maxReadMs: 60_000, maxWaiting: 4,
 };
 
 export const optionNames: OptionNames<TransferHandlerOptions> = {

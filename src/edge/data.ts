@@ -5,6 +5,7 @@
 import { cappedSequences } from '../bundle/json-lines.ts';
 import { InvalidArgumentError, LimitError, MalformedFileError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { isImageSet, isTokenSet } from '../data/data-set.ts';
 import type { DataSet } from '../data/data-set.ts';
 import { unpacked } from '../data/gzip.ts';
 import { imageSetFromIdx } from '../data/idx.ts';
@@ -112,4 +113,11 @@ function readTokens(part: 'text' | 'tokens', bytes: Uint8Array, graph: ModelGrap
   if (set.count > maxLabelsBytes)
     throw new LimitError({ field: part, expected: `at most ${maxLabelsBytes} windows of ${length} tokens`, got: `${set.count}` });
   return set;
+}
+
+/** What a set's tokens take as numbers, beside the part that they came in: text is taken as it is. */
+export function tokenBytesOf(set: DataSet): number {
+  if (isImageSet(set)) return 0;
+  if (isTokenSet(set)) return set.tokens instanceof Uint8Array ? 0 : set.tokens.byteLength;
+  return set.sequences.byteLength;
 }

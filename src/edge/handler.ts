@@ -19,7 +19,7 @@ import { HeldBytes, readParts } from './body.ts';
 import type { PartLimits } from './body.ts';
 import { optionNames, readCaps } from './caps.ts';
 import type { Caps, TransferHandlerOptions } from './caps.ts';
-import { dataPartLimits, readData, requireKindOf, requireOneKind, requirePart } from './data.ts';
+import { dataPartLimits, readData, requireKindOf, requireOneKind, requirePart, tokenBytesOf } from './data.ts';
 import type { RequestData } from './data.ts';
 import { readOptions } from './options.ts';
 import type { RequestOptions } from './options.ts';
@@ -105,7 +105,7 @@ async function answer({ caps, core }: Service, request: Request, inputs: Inputs,
   const zeroed = wantsZeroHead(choices, bundle.training) ? replacedHeads(graph) : [];
   const target = stateWithZeroHead(parameterLayout(graph), inputs.target, 'target', zeroed);
   const data = await readData(inputs.data, graph, bundle.training, caps);
-  requireWork(caps, choices, { graph, checkpoints: checkpoints.length, images: data.count });
+  requireWork(caps, choices, { graph, checkpoints: checkpoints.length, images: data.count, tokenBytes: tokenBytesOf(data) });
   const result = await transfer({ ...choices, source: bundle, target, data, compute: await computeInTurn(core), signal });
   const { record, chosenStep, counts, steps } = result;
   return portResponse(request, stateToSafetensors(parameterLayout(graph), result.state), {

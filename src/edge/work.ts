@@ -4,8 +4,11 @@
  */
 import { LimitError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { rememberedBytes } from '../matching/history-size.ts';
+import { matchingLayout } from '../matching/layout.ts';
 import { labelsPerInput } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
+import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import { planOn } from '../transfer/plan.ts';
 import type { RequestOptions } from './options.ts';
 
@@ -17,14 +20,16 @@ interface WorkCaps {
 }
 
 /**
- * @param inputs what the request brings: the network, the checkpoints of the whole trajectory (a part of it takes no more), and how
- *   many images, texts or windows.
+ * @param inputs what the request brings: the network, the checkpoints of the whole trajectory (a part of it takes no more), how
+ *   many images, texts or windows, and the bytes of their tokens as numbers.
  * @throws LimitError; what `plan` throws for options that `transfer` would refuse too.
  */
 export function requireWork(
   caps: WorkCaps,
   { seed: _seed, from: _from, to: _to, ...choices }: RequestOptions,
-  inputs: { readonly graph: ModelGraph; readonly checkpoints: number; readonly images: number },
+  { tokenBytes, ...inputs }: {
+    readonly graph: ModelGraph; readonly checkpoints: number; readonly images: number; readonly tokenBytes: number;
+  },
 ): void {
   const { gradients, steps, flops, bytes } = planOn({ ...choices, ...inputs }, caps.heapLimitBytes);
   const cap = (expected: string, limit: number, got: number): void => {
@@ -37,14 +42,19 @@ export function requireWork(
     caps.maxFlops,
     Object.values(flops).reduce((sum, part) => sum + part, 0),
   );
-  const history = bytes.history <= (choices.historyBudgetBytes ?? Infinity) ? bytes.history : bytes.codedHistory;
+  const { historyBudgetBytes = Infinity } = choices;
+  const history = bytes.history <= historyBudgetBytes ? bytes.history : bytes.codedHistory;
+  // Of a transformer they take half of what its gradients do.
+  const layout = matchingLayout(derivePermutationSpec(inputs.graph), choices.frozenGroups);
+  const remembered = choices.method === 'naive' ? 0 : rememberedBytes(layout);
   const rereads = choices.method === 'gmt' && choices.trajectory === 'real';
   const checkpoints = rereads ? Math.min(inputs.checkpoints * bytes.parameters, limits.readCheckpointBytes) : 0;
   // Every token of a language model's input has a label, of as many bytes.
   const labels = labelsPerInput(inputs.graph) > 1 ? bytes.batches : 0;
   cap(
-    'gradients, checkpoints and batches kept with bytes',
+    'gradients, similarities, checkpoints, batches and tokens kept with bytes',
     caps.maxHistoryBytes,
-    history + bytes.keptGradients + bytes.batches + labels + checkpoints,
+    Math.min(history + remembered, Math.max(history, historyBudgetBytes)) +
+      bytes.keptGradients + bytes.batches + labels + checkpoints + tokenBytes,
   );
 }

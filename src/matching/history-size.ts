@@ -5,6 +5,7 @@ import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { matchingLayout } from './layout.ts';
 import type { MatchingLayout } from './layout.ts';
 import { staticSumBytes } from './static-sum.ts';
+import { outer } from './term-product.ts';
 
 /** What a history of `pairs` gradient pairs takes at most; rows and columns of zeros are not stored. */
 export interface HistorySize {
@@ -35,4 +36,9 @@ export function sizeOf(layout: MatchingLayout, pairs: number): HistorySize {
   const bytesPerPair = layout.paired.reduce((bytes, { elements }) => bytes + 8 * elements, 0);
   const codedBytesPerPair = layout.paired.reduce((bytes, { elements, rows, slices }) => bytes + 2 * (elements + 4 * rows * slices), 0);
   return { fixedBytes, bytesPerPair, codedBytesPerPair, totalBytes: fixedBytes + pairs * bytesPerPair };
+}
+
+/** What descents remember beside it of similarities, at most, as far as the budget leaves room: of each term two matrices. */
+export function rememberedBytes(layout: MatchingLayout): number {
+  return 8 * layout.groups.reduce((sum, { terms }) => terms.reduce((of, term) => of + outer(term) * outer(term), sum), 0);
 }

@@ -5,8 +5,8 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
-  generateTaskPair, imageSet, initialise, openBundle, openCompute, parameterLayout, preset, stateToSafetensors, train, transfer,
-  writeBundle,
+  generateTaskPair, imageSet, initialise, openBundle, openCompute, parameterLayout, preset, sequenceSet, stateToSafetensors, tokenSet,
+  train, transfer, writeBundle,
 } from '../../src/index.ts';
 import type { ImageSet, NetworkState } from '../../src/index.ts';
 import { idxImages, idxLabels } from '../cli/fixtures.ts';
@@ -106,6 +106,42 @@ describe.skipIf(!status.available && !requireAllHosts)('examples/worker in worke
     expect(JSON.parse(response.headers.get('trajport-record') ?? '')).toMatchObject({ kind: 'transfer', settings: { method: 'fgmt' } });
   });
 
+  it.each<['sequences' | 'tokens' | 'text', string]>([
+    ['sequences', 'a classifier of texts'], ['tokens', 'a language model'], ['text', 'one of bytes'],
+  ])('answers those of the part %s, for %s', async (part) => {
+    const shape = { input: [10], width: 16, depth: 1, heads: 2 };
+    const network = part === 'sequences'
+      ? preset('distilbert', { ...shape, classes: 3, vocabulary: 300 })
+      : preset('gpt2', { ...shape, classes: 300 });
+    const numbers = Array.from({ length: 600 }, (_, i) => 1 + ((i * i) % (part === 'text' ? 250 : 299)));
+    const texts = Array.from({ length: 60 }, (_, i) => ({ tokens: numbers.slice(9 * i, 9 * i + 3 + (i % 6)), label: i % 3 }));
+    const contents = {
+      sequences: new TextEncoder().encode(texts.map((text) => `${JSON.stringify(text)}\n`).join('')),
+      tokens: Uint8Array.from(numbers.flatMap((number) => [number & 255, number >>> 8])),
+      text: Uint8Array.from(numbers),
+    };
+    const data = part === 'sequences'
+      ? sequenceSet({
+          name: part, sequences: texts.map(({ tokens }) => tokens), labels: texts.map(({ label }) => label), length: 10, padding: 0,
+          vocabulary: 300, classes: 3,
+        })
+      : tokenSet({ name: part, tokens: Uint16Array.from(numbers), length: 10, vocabulary: 300 });
+    using compute = await openCompute();
+    const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, network, { seed })) as [
+      NetworkState, NetworkState, NetworkState,
+    ];
+    const bundle = await writeBundle({ graph: network, checkpoints: [{ label: 'start', state: start }, { label: 'end', state: end }] });
+    using source = await openBundle(bundle);
+    const choices = { method: 'gmt', seed: 7, steps: 2, batchSize: 16, stopRule: 'last' } as const;
+    const { record } = await transfer({ ...choices, source, target, data, compute });
+    const targetFile = stateToSafetensors(parameterLayout(network), target);
+    const response = await post(
+      form({ bundle, target: targetFile, images: null, labels: null, [part]: contents[part], options: JSON.stringify(choices) }),
+    );
+    expect(response.status, await response.clone().text()).toBe(200);
+    expect(sha256(await response.arrayBuffer())).toBe(record.sha256);
+  });
+
   const spoilt = (): Uint8Array<ArrayBuffer> => {
     const [[name, tensor] = ['', undefined]] = material.target.parameters;
     if (tensor === undefined) throw new Error('no parameters');
@@ -129,6 +165,12 @@ describe.skipIf(!status.available && !requireAllHosts)('examples/worker in worke
       { code: 'invalid-argument' },
     ],
     ['zero steps', () => form({ options: '{"steps":0}' }), 422, { code: 'invalid-argument' }],
+    [
+      'sequences for a network that reads images',
+      () => form({ images: null, labels: null, sequences: '{"tokens":[1],"label":0}' }),
+      422,
+      { code: 'invalid-argument', field: 'sequences' },
+    ],
     ['an unknown option', () => form({ options: '{"speed":9}' }), 422, { code: 'invalid-argument', field: 'options.speed' }],
     ['options that are no JSON', () => form({ options: '{' }), 400, { code: 'malformed-file', field: 'options' }],
     ['more gradients than allowed', () => form({ options: '{"method":"gmt","steps":200}' }), 413, { code: 'limit', field: 'options' }],
