@@ -356,6 +356,21 @@ describe('caps', () => {
     }
   });
 
+  it('counts the numbers of tokens with what is kept, but for text, which is as it came', async () => {
+    const words = texts.reduce((sum, { tokens }) => sum + tokens.length, 0);
+    for (const [name, tokenBytes] of [['bert', 4 * words], ['words', 2 * numbers.length], ['bytes', 0]] as const) {
+      const { method, batchSize, steps, stopRule } = fine;
+      const { history, batches } = plan({ graph: graphs[name], method, batchSize, steps, stopRule, images: sets[name].count }).bytes;
+      // With a budget of just the history nothing else is remembered; a language model's batches have labels as large.
+      const needed = history + (name === 'bert' ? batches : 2 * batches) + tokenBytes;
+      const ask = (maxHistoryBytes: number) => createTransferHandler({ maxHistoryBytes })(
+        request({ ...inputsOf(name), options: options({ ...fine, historyBudgetBytes: history }) }),
+      );
+      expect((await ask(needed)).status).toBe(200);
+      expect(await problemOf(await ask(needed - 1))).toMatchObject({ status: 413, body: { field: 'options' } });
+    }
+  });
+
   it('says so where a batch of scores of a large vocabulary does not fit the heap, and goes on', async () => {
     const graph = preset('gpt2', { input: [64], classes: 20_000, width: 4, depth: 1, heads: 1 });
     using core = await openCore();
