@@ -44,7 +44,7 @@ export function requireWork(
   );
   const { historyBudgetBytes = Infinity } = choices;
   const history = bytes.history <= historyBudgetBytes ? bytes.history : bytes.codedHistory;
-  // Of a transformer they take half of what its gradients do.
+  // Of a DistilBERT of three blocks and the largest target they are 11 MB, beside 20 of seven steps of FGMT; of an MLP 5.
   const layout = matchingLayout(derivePermutationSpec(inputs.graph), choices.frozenGroups);
   const remembered = choices.method === 'naive' ? 0 : rememberedBytes(layout);
   const rereads = choices.method === 'gmt' && choices.trajectory === 'real';

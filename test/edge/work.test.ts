@@ -23,7 +23,9 @@ it('counts the matchings of the solver that is asked for, to the operation', () 
     Object.values(plan({ method: 'fgmt', ...choices, ...inputs }).flops).reduce((sum, part) => sum + part, 0);
   const ask = (maxFlops: number, choices: Partial<RequestOptions>) => () =>
     requireWork(
-      { heapLimitBytes: 2 ** 25, maxGradients: 1e6, maxHistoryBytes: 1e12, maxFlops }, { method: 'fgmt', seed: 1, ...choices }, { ...inputs, tokenBytes: 0 },
+      { heapLimitBytes: 2 ** 25, maxGradients: 1e6, maxHistoryBytes: 1e12, maxFlops },
+      { method: 'fgmt', seed: 1, ...choices },
+      { ...inputs, tokenBytes: 0 },
     );
   const descent = operations({});
   for (const solver of ['seeded-starts', 'frank-wolfe'] as const) {
@@ -104,7 +106,9 @@ it("counts the labels of a language model's batches beside their tokens, and of 
 it('reckons with what a transfer of a transformer remembers of similarities, to the byte', async () => {
   using compute = await openCompute();
   const graph = preset('distilbert', { input: [8], classes: 3, vocabulary: 30, width: 16, depth: 1, heads: 2 });
-  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [NetworkState, NetworkState, NetworkState];
+  const [start, end, target] = [1, 2, 3].map((seed) => initialise(compute.core, graph, { seed })) as [
+    NetworkState, NetworkState, NetworkState,
+  ];
   const data = sequenceSet({
     name: 'texts', length: 8, padding: 0, vocabulary: 30, classes: 3, labels: Array.from({ length: 40 }, (_, i) => i % 3),
     sequences: Array.from({ length: 40 }, (_, i) => [1, 2 + (i % 28), 5, 2 + ((i * 7) % 28)]),
