@@ -73,7 +73,11 @@ export { describeMisfits, mapNames, requireFit } from './bundle/foreign/map-name
 export type { IgnoredKind, IgnoredTensor, MappedTensors, MappingOptions, MappingReport } from './bundle/foreign/map-names.ts';
 export { parseNameRules, recordedRules, renameTensors } from './bundle/foreign/name-rules.ts';
 export type { NameRule, Renamed } from './bundle/foreign/name-rules.ts';
-export { stateFromForeign } from './bundle/foreign/network.ts';
+export { isAdapter, readAdapter } from './bundle/foreign/adapter.ts';
+export type { Adapter, LowRankFactors, WholeTensor } from './bundle/foreign/adapter.ts';
+export { portAdapter } from './transfer/adapter.ts';
+export type { AdapterOptions, PortAdapterOptions } from './transfer/adapter.ts';
+export { stateFromAdapter, stateFromForeign } from './bundle/foreign/network.ts';
 export { stateToForeign } from './bundle/foreign/state-to-foreign.ts';
 export type { MappedState, StateFromForeignOptions } from './bundle/foreign/network.ts';
 

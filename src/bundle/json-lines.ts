@@ -1,4 +1,7 @@
-/** Labelled token sequences as JSON Lines: UTF-8, `{"tokens":[101,2054,102],"label":1}` a line. Other members are passed over. */
+/**
+ * Labelled token sequences as JSON Lines: UTF-8, `{"tokens":[101,2054,102],"label":1}` a line, or with the names that Hugging Face's
+ * tokenisers and data sets have, `input_ids` and `labels`. Other members are passed over.
+ */
 import { describe } from '../core/describe.ts';
 import { LimitError, MalformedFileError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
@@ -6,7 +9,7 @@ import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { requireBytes, requireMembers } from '../core/require.ts';
 import { formNames, SequenceCollector, type SequenceForm, type SequenceSet } from '../data/sequence-set.ts';
-import { decodeUtf8, parseJsonObject } from './json.ts';
+import { decodeUtf8, type JsonObject, type JsonValue, parseJsonObject } from './json.ts';
 
 export interface JsonLinesFields extends SequenceForm {
   readonly bytes: Uint8Array;
@@ -48,22 +51,33 @@ export function cappedSequences(fields: JsonLinesFields, caps: JsonLinesCaps): S
   if (lines > caps.lines) throw new LimitError({ field: name, expected: `at most ${caps.lines} lines`, got: `${lines}` });
   // A comma stands between every two tokens.
   const collector = new SequenceCollector(fields, commas + lines, lines, caps.tokens);
-  for (let from = beginsWithMark(bytes) ? MARK.length : 0, line = 1; from < bytes.length; line++) {
+  for (let from = beginsWithMark(bytes) ? MARK.length : 0, number = 1; from < bytes.length; number++) {
     const feed = bytes.indexOf(LINE_FEED, from);
     const end = feed < 0 ? bytes.length : feed;
-    const field = `${name}, line ${line}`;
+    const field = `${name}, line ${number}`;
     if (end === from || (end === from + 1 && bytes[from] === CARRIAGE_RETURN))
       throw new MalformedFileError({ field, expected: 'an object', got: 'an empty line' });
     // Numbers of texts that stand beside the tokens may have 64 bits.
-    const { tokens, label } = parseJsonObject(
+    const line = parseJsonObject(
       decodeUtf8(field, bytes.subarray(from, end)), { field, roundedIntegers: true, maximumValues: caps.lineValues },
     );
-    if (!Array.isArray(tokens))
-      throw new MalformedFileError({ field: `${field}: tokens`, expected: 'a list of numbers', got: describe(tokens) });
-    collector.add(`${field}: tokens`, tokens, `${field}: label`, label);
+    const [tokens, label] = [member(field, line, 'tokens', 'input_ids'), member(field, line, 'label', 'labels')];
+    if (!Array.isArray(tokens.value))
+      throw new MalformedFileError({ field: tokens.field, expected: 'a list of numbers', got: describe(tokens.value) });
+    collector.add(tokens.field, tokens.value, label.field, label.value);
     from = end + 1;
   }
   return collector.set();
+}
+
+/** A member by either of its names. @throws MalformedFileError for both. */
+function member(
+  field: string, line: JsonObject, name: string, otherName: string,
+): { readonly field: string; readonly value: JsonValue | undefined } {
+  const [value, other] = [line[name], line[otherName]];
+  if (value !== undefined && other !== undefined)
+    throw new MalformedFileError({ field, expected: `${name} or ${otherName}`, got: 'both' });
+  return other === undefined ? { field: `${field}: ${name}`, value } : { field: `${field}: ${otherName}`, value: other };
 }
 
 /** What Windows' editors put before UTF-8. */

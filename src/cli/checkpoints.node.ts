@@ -1,7 +1,7 @@
 /** People's checkpoint files on disk: one with the parts beside it, and those of folders. */
 import { readdirSync } from 'node:fs';
 import type { Dirent } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import type { ForeignFileRead } from '../bundle/foreign/formats.ts';
 import { readForeign } from '../bundle/foreign/formats.ts';
 import type { NameRule } from '../bundle/foreign/name-rules.ts';
@@ -29,7 +29,7 @@ const LINE_FEED = 0x0a;
  * @throws FileError for a network's JSON, which goes with --graph, and for JSON Lines, which --data reads.
  */
 export async function readCheckpointFile(fileOrFolder: string, signal?: AbortSignal): Promise<ForeignFileRead> {
-  const path = oneCheckpoint(fileOrFolder);
+  const path = checkpointPath(fileOrFolder);
   const folder = dirname(path);
   const bytes = readWhole(path, FILE_LIMIT_BYTES);
   try {
@@ -70,14 +70,14 @@ function isJsonLines(bytes: Uint8Array): boolean {
     // Without a byte order mark, which the decoder takes away.
     const json: unknown = JSON.parse(new TextDecoder().decode(line));
     if (typeof json !== 'object' || json === null || Array.isArray(json)) return false;
-    return 'tokens' in json || bytes[line.length + 1] === 0x7b;
+    return 'tokens' in json || 'input_ids' in json || bytes[line.length + 1] === 0x7b;
   } catch {
     return false;
   }
 }
 
-/** @throws FileError for a folder without a checkpoint, and for one of several. */
-function oneCheckpoint(path: string): string {
+/** A file, or the one checkpoint in a folder. @throws FileError for a folder without a checkpoint, and for one of several. */
+export function checkpointPath(path: string): string {
   const [first = path, ...others] = listCheckpoints([path]);
   if (others.length > 0)
     throw new FileError(path, `a folder of ${formatCount(others.length + 1, 'checkpoint')}, where one is wanted: ${first}, say`);
@@ -86,8 +86,14 @@ function oneCheckpoint(path: string): string {
 
 /** A file, or what there is of a folder, and the parts beside it that it names. */
 export function weightFiles(path: string): readonly string[] {
-  return isFolder(path) ? packedFiles(path) : [path, ...partsNamedIn(path).map((part) => join(dirname(path), part))];
+  if (isFolder(path)) return packedFiles(path);
+  return [path, ...[...partsNamedIn(path), ...adapterConfig(path)].map((part) => join(dirname(path), part))];
 }
+
+/** PEFT's file beside an adapter's, which is read with it. */
+export const ADAPTER_CONFIG = 'adapter_config.json';
+
+const adapterConfig = (path: string): readonly string[] => (basename(path).startsWith('adapter_model.') ? [ADAPTER_CONFIG] : []);
 
 function partsNamedIn(path: string): readonly string[] {
   try {

@@ -1,4 +1,5 @@
 /** Bundles and weights on disk, of any kind, for a network. */
+import { isAdapter } from '../bundle/foreign/adapter.ts';
 import { foreignFormatNames, readForeign } from '../bundle/foreign/formats.ts';
 import type { ForeignFileRead } from '../bundle/foreign/formats.ts';
 import { requireFit } from '../bundle/foreign/map-names.ts';
@@ -65,6 +66,8 @@ export async function readStart(
 function mapState(
   graph: ModelGraph, file: ForeignFileRead, path: string, training: unknown, zeroHead: boolean,
 ): MappedState & { readonly rules: readonly NameRule[] } {
+  if (isAdapter(file))
+    throw new FileError(path, 'is a LoRA adapter, which needs its base: trajport pack BASE ADAPTER --out FILE makes a bundle of the two');
   const plain = { ...stateFromForeign(graph, file, [], path, { zeroHead }), rules: [] };
   if (plain.report.fits) return plain;
   const rules = recordedRules(training);

@@ -76,8 +76,8 @@ export async function filesOf(
 }
 
 /** Parts have names once there are tensors. @param by names the output whose parts they are. @throws as `claim`. */
-export function claimParts(claim: Claims['claim'], by: string, [main, ...parts]: readonly WeightFile[]): void {
-  claim(parts.map(({ path }) => ({ by: `a part of ${by} ${main?.path},`, path, unlocked: true })));
+export function claimParts(claim: Claims['claim'], by: string, [main, ...parts]: readonly string[]): void {
+  claim(parts.map((path) => ({ by: `a part of ${by} ${main},`, path, unlocked: true })));
 }
 
 /**

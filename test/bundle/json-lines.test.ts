@@ -20,6 +20,10 @@ test.each<[string, string]>([
     'other members, which may have commas and braces',
     '{"text":"a, {b}, é","tokens":[5,6,7],"label":1,"attention_mask":[1,1,1]}\n{"tokens":[5],"label":0}\n',
   ],
+  [
+    "Hugging Face's names",
+    '{"input_ids":[5,6,7],"token_type_ids":[0,0,0],"attention_mask":[1,1,1],"labels":1}\n{"input_ids":[5],"label":0}\n',
+  ],
 ])('with %s', (_, text) => {
   expect(read(text)).toEqual(sequenceSet({ ...form, sequences: [[5, 6, 7], [5]], labels: [1, 0] }));
 });
@@ -42,6 +46,14 @@ test.each<[string, string, object, string, RegExp]>([
   ['no object', `${good}\n[1,2]`, {}, 'malformed-file', /^data\.jsonl, line 2: expected an object/],
   ['two objects', `${good}${good}`, {}, 'malformed-file', /^data\.jsonl, line 1/],
   ['no tokens', `${good}\n{"label":1}`, {}, 'malformed-file', /^data\.jsonl, line 2: tokens: expected a list of numbers, got undefined$/],
+  [
+    'tokens by two names', `${good}\n{"tokens":[1],"input_ids":[1],"label":1}`, {}, 'malformed-file',
+    /^data\.jsonl, line 2: expected tokens or input_ids, got both$/,
+  ],
+  [
+    'a bad token by another name', '{"input_ids":[1.5],"label":1}', {}, 'invalid-argument',
+    /^data\.jsonl, line 1: input_ids\[0\]: .*, got 1\.5$/,
+  ],
   ['tokens twice', '{"tokens":[1],"tokens":[2],"label":1}', {}, 'malformed-file', /^data\.jsonl, line 1/],
   ['a text for tokens', '{"tokens":"1 2","label":1}', {}, 'malformed-file', /^data\.jsonl, line 1: tokens: expected a list of numbers/],
   [

@@ -188,6 +188,18 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
       ],
     ]),
   ),
+  portAdapter: [
+    [
+      (options: object) => {
+        const base = { tensors: new Map(), metadata: new Map(), convention: 'pytorch' as const };
+        const adapter = { names: [], factors: [], whole: [] };
+        const result = { state, permutations: api.identityPermutations(spec), chosenStep: 0, steps: [] };
+        return api.portAdapter({ graph, adapter, base, target: state, result, ...options });
+      },
+      'rulez',
+      'rules',
+    ],
+  ],
   createTransferHandler: [
     [(options: object) => edge.createTransferHandler(options), 'maxBundlebytes', 'maxBundleBytes'],
     [(options: object) => edge.createTransferHandler({ wasm: options }), 'wasm.tfj', 'tfjs'],
@@ -197,6 +209,7 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
 
 /** What takes no options: numbers, names, arrays and what others of these made. */
 const without: readonly string[] = [
+  'isAdapter', 'readAdapter', 'stateFromAdapter',
   'TrajectoryBundle', 'channelStatistics', 'closeSharedCompute', 'composePermutations', 'decodeResumePoint', 'derivePermutationSpec',
   'describeMisfits', 'detect',
   'flattenedInputs', 'graphFromLayersModel', 'historySize', 'identityPermutations', 'inferShapes', 'invertPermutations',

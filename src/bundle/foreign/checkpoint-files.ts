@@ -4,7 +4,7 @@ import { InvalidArgumentError, LimitError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 
 const CHECKPOINT_FILE =
-  /\.(safetensors|pt|pth|ckpt|npz|onnx|gguf|h5|hdf5|keras)$|(^|\/)(model\.json|pytorch_model\.bin|[^/]+\.(safetensors|bin)\.index\.json)$/i;
+  /\.(safetensors|pt|pth|ckpt|npz|onnx|gguf|h5|hdf5|keras|(safetensors|bin)\.index\.json)$|(^|\/)(model\.json|(pytorch|adapter)_model\.bin)$/i;
 /** Parts that an index or manifest names. */
 const PART = /-\d{5}-of-\d{5}\.(safetensors|bin)$/i;
 /** What training scripts keep beside the weights, by Hugging Face's names. */

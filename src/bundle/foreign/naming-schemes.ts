@@ -44,39 +44,71 @@ const torchvisionVit: NamingScheme = {
   ],
 };
 
+/** What transformers calls the parts of a block: in files that it saves, and from version 5 on in the network and its `state_dict`. */
+const vitBlocks = {
+  saved: {
+    block: 'encoder.layer.*', attention: ['attention.attention.query', 'attention.attention.key', 'attention.attention.value'],
+    projection: 'attention.output.dense', up: 'intermediate.dense', down: 'output.dense',
+  },
+  state: {
+    block: 'layers.*', attention: ['attention.q_proj', 'attention.k_proj', 'attention.v_proj'],
+    projection: 'attention.o_proj', up: 'mlp.fc1', down: 'mlp.fc2',
+  },
+} as const;
+
 /**
  * Hugging Face keeps the network under its own name and the classifier beside it; a base model's file has neither that
  * name nor a classifier.
  * @param module `vit.`, `deit.`, or nothing for a base model.
  */
-function huggingFaceVit(module: string): NamingScheme {
-  const block = `${module}encoder.layer.*`;
+function huggingFaceVit(module: string, names: keyof typeof vitBlocks): NamingScheme {
+  const { attention, projection, up, down, ...parts } = vitBlocks[names];
+  const block = `${module}${parts.block}`;
   return {
     name: "Hugging Face's vision transformer",
-    anchor: `${module}embeddings.cls_token`,
+    // Both kinds have a `cls_token`.
+    anchor: names === 'saved' ? `${module}embeddings.cls_token` : `${module}${parts.block.replace('*', '0')}.${attention[0]}.weight`,
     rules: [
       // A base model's summary of its first token, which classifiers do without.
       { from: `${module}pooler.dense.*`, to: null },
       { from: `${module}embeddings.cls_token`, to: 'cls_token' },
       { from: `${module}embeddings.position_embeddings`, to: 'pos_embed' },
-      ...['query', 'key', 'value'].map((name, part): NameRule => ({
-        from: `${block}.attention.attention.${name}.*`,
-        to: 'blocks.$1.attn.qkv.$2',
-        part: [part, 3],
-      })),
+      ...attention.map((name, part): NameRule => ({ from: `${block}.${name}.*`, to: 'blocks.$1.attn.qkv.$2', part: [part, 3] })),
       ...modules([
         [`${module}embeddings.patch_embeddings.projection`, 'patch_embed.proj'],
         [`${block}.layernorm_before`, 'blocks.$1.norm1'],
-        [`${block}.attention.output.dense`, 'blocks.$1.attn.proj'],
+        [`${block}.${projection}`, 'blocks.$1.attn.proj'],
         [`${block}.layernorm_after`, 'blocks.$1.norm2'],
-        [`${block}.intermediate.dense`, 'blocks.$1.mlp.fc1'],
-        [`${block}.output.dense`, 'blocks.$1.mlp.fc2'],
+        [`${block}.${up}`, 'blocks.$1.mlp.fc1'],
+        [`${block}.${down}`, 'blocks.$1.mlp.fc2'],
         [`${module}layernorm`, 'norm'],
         ['classifier', 'head'],
       ]),
     ],
   };
 }
+
+/** A name of either kind as one of the other. */
+function otherVitName(from: keyof typeof vitBlocks, to: keyof typeof vitBlocks): (name: string) => string {
+  const partsOf = ({ attention, projection, up, down }: (typeof vitBlocks)[keyof typeof vitBlocks]): readonly string[] =>
+    [...attention, projection, up, down, 'layernorm_before', 'layernorm_after'];
+  const [theirs, ours] = [partsOf(vitBlocks[from]), partsOf(vitBlocks[to])];
+  const block = vitBlocks[from].block.replaceAll('.', '\\.').replace('*', '(\\d+)');
+  const pattern = new RegExp(`^(.*\\.)?${block}\\.(.+)\\.(weight|bias)$`);
+  return (name) => {
+    const [, module = '', layer = '', part = '', kind = ''] = pattern.exec(name) ?? [];
+    const index = theirs.indexOf(part);
+    return index < 0 ? name : `${module}${vitBlocks[to].block.replace('*', layer)}.${ours[index]}.${kind}`;
+  };
+}
+
+/**
+ * Under which names the tensors of a base's file may be known to an adapter: adapters have the names that the network had where they
+ * were trained, and not those that files are saved by.
+ */
+export const adapterNames: readonly ((name: string) => string)[] = [
+  (name) => name, otherVitName('saved', 'state'), otherVitName('state', 'saved'),
+];
 
 const STAGES = [0, 1, 2, 3] as const;
 
@@ -240,7 +272,8 @@ export function isOtherHead(name: string, network: ReadonlyMap<string, unknown>)
 
 /** A base model's names end those of the same model with a classifier, so they come after them. */
 const schemes: readonly NamingScheme[] = [
-  torchvisionVit, huggingFaceVit('vit.'), huggingFaceVit('deit.'), huggingFaceVit(''), huggingFaceResnet('resnet.'), huggingFaceResnet(''),
+  torchvisionVit, ...['vit.', 'deit.', ''].map((module) => huggingFaceVit(module, 'state')),
+  ...['vit.', 'deit.', ''].map((module) => huggingFaceVit(module, 'saved')), huggingFaceResnet('resnet.'), huggingFaceResnet(''),
   huggingFaceConvnext('convnext.'), huggingFaceConvnext(''), timmConvnext, authorsConvnext, timmMobilenetV2, olderBert,
 ];
 

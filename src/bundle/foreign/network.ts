@@ -1,11 +1,13 @@
 /** From a file's tensors to a network's state. */
+import { UnsupportedError } from '../../core/errors.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
 import { requireFlag, requireMembers } from '../../core/require.ts';
-import { type ModelGraph, parameterLayout } from '../../model/graph.ts';
+import { type ModelGraph, parameterLayout, tiedWeights } from '../../model/graph.ts';
 import { headParameters, headsOf } from '../../model/head.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { stateFromRawTensors, zeroTensors } from '../network-state.ts';
+import { type Adapter, changedTensors, withAdapter } from './adapter.ts';
 import type { ForeignCheckpoint } from './checkpoint.ts';
 import { type MappedTensors, type MappingReport, mapNames, mappingOptions } from './map-names.ts';
 import type { NameRule } from './name-rules.ts';
@@ -51,6 +53,35 @@ export function stateFromForeign(
   const tensors = new Map([...mapped.tensors, ...zeroTensors(layout, replaced)]);
   const narrow = [...tensors].flatMap(([name, { dtype }]) => (dtype === 'F16' || dtype === 'BF16' ? [name] : []));
   return { state: report.fits ? stateFromRawTensors(layout, tensors, field) : undefined, report, narrow, zeroed: replaced };
+}
+
+/**
+ * A base's file with a LoRA adapter merged into it, as the state of `graph`: a fine-tune's end.
+ * @param field what messages call the adapter.
+ * @throws as `stateFromForeign`; MalformedFileError where the base has not what the adapter changes, UnsupportedError for an adapter of
+ *   a weight that the network uses twice, an embedding that gives the scores too: PEFT changes one of its uses only.
+ */
+export function stateFromAdapter(
+  graph: ModelGraph, base: ForeignCheckpoint, adapter: Adapter, rules: readonly NameRule[] = [], field = 'adapter',
+): MappedState {
+  requireMembers('base', base, ['tensors', 'convention'], 'what readForeign gives');
+  requireMembers('adapter', adapter, ['factors', 'whole'], 'what readAdapter gives');
+  const mapped = stateFromForeign(graph, withAdapter(base, adapter, 'base'), rules, field);
+  requireUntied(graph, adapter, mapped.report, field);
+  return mapped;
+}
+
+/** @throws UnsupportedError for an adapter of a weight that the network uses twice. */
+export function requireUntied(graph: ModelGraph, adapter: Adapter, { mapped }: MappingReport, field: string): void {
+  const tied = tiedWeights(graph);
+  const changed = changedTensors(adapter);
+  const twice = mapped.find(({ from, to }) => tied.has(to) && changed.has(from));
+  if (twice === undefined) return;
+  throw new UnsupportedError({
+    field: `${field}: ${twice.from}`,
+    expected: 'weights that the network uses once',
+    got: 'one that gives the scores too, and stays as it is there',
+  });
 }
 
 /** A file's tensors without those that are replaced. */

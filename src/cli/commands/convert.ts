@@ -1,4 +1,5 @@
 /** `trajport convert`: weights from a file of one kind into one of another. */
+import { isAdapter } from '../../bundle/foreign/adapter.ts';
 import { foreignFormatNames, readForeign } from '../../bundle/foreign/formats.ts';
 import type { ForeignFileRead, ForeignFormat } from '../../bundle/foreign/formats.ts';
 import { mapNames, mappingOptions, requireFit } from '../../bundle/foreign/map-names.ts';
@@ -98,6 +99,8 @@ export const convertCommand = defineCommand({
     if (values.like !== undefined && graph === undefined)
       throw new UsageError('--like needs the network: give --graph BUNDLE, --graph FILE.json or --model NAME');
     const like = await readLike(values.like, signal);
+    if (like !== undefined && isAdapter(like.file))
+      throw new UsageError(`--like ${like.path} is a LoRA adapter: transfer writes one, which knows the order of the target's units`);
     const ruled = like?.file ?? read;
     remarkIdleRules(output, values.rules, rules, idleRules(ruled.tensors.keys(), rules), like?.path ?? from);
     const taken =
@@ -108,7 +111,7 @@ export const convertCommand = defineCommand({
           : forNetwork(from, read, given, rules);
     const besides = taken.besides ?? { metadata: read.metadata };
     const { files, changed } = await filesOf(to, taken.tensors, { format, dtype: values.dtype, ...besides });
-    claimParts(claim, 'OUT', files);
+    claimParts(claim, 'OUT', files.map(({ path }) => path));
     writeFiles(files);
 
     const tensors = listed(taken, changed);

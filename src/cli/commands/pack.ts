@@ -1,25 +1,28 @@
 /** `trajport pack`: a bundle from checkpoints of any kind. */
 import { basename } from 'node:path';
+import { type Adapter, isAdapter } from '../../bundle/foreign/adapter.ts';
 import type { ForeignCheckpoint } from '../../bundle/foreign/checkpoint.ts';
 import { type MappingReport, describeMisfits } from '../../bundle/foreign/map-names.ts';
 import { type NameRule, idleRules } from '../../bundle/foreign/name-rules.ts';
 import { type CheckpointLabel, checkpointLabels } from '../../bundle/foreign/checkpoint-files.ts';
-import { fitsWithoutHead, stateFromForeign } from '../../bundle/foreign/network.ts';
+import { fitsWithoutHead, stateFromAdapter, stateFromForeign } from '../../bundle/foreign/network.ts';
 import { type CheckpointContent, writeBundleTo } from '../../bundle/writer.ts';
 import { MalformedFileError } from '../../core/errors.ts';
 import { normalisationRecord, perChannel } from '../../data/normalisation.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
-import { formatBytes, printable } from '../../report/text.ts';
+import { formatBytes, formatCount, printable } from '../../report/text.ts';
+import { adapterOf } from '../adapters.node.ts';
 import {
   listCheckpoints, packedFiles, readCheckpointFile, readRules, remarkIdleRules, remarkOrder, rulesOption,
 } from '../checkpoints.node.ts';
 import { type Context, defineCommand } from '../command.ts';
 import { normalisationOf, normalisationOptions } from '../data-options.ts';
-import { UsageError, exitCodes } from '../exit.ts';
+import { FileError, UsageError, exitCodes } from '../exit.ts';
 import { streamAtomically } from '../files.node.ts';
 import { graphOfShape, modelOptions, remarkAssumed, shapeOptions } from '../networks.ts';
+import type { Output } from '../output.ts';
 import { graphSummary, leftOutOf, leftOutSummary } from '../summaries.ts';
 import { openBundleFile, requireHead } from '../weights.node.ts';
 
@@ -76,11 +79,17 @@ export const packCommand = defineCommand({
       run: 'trajport pack start.safetensors end.safetensors --graph network.json --rules names.json --out source.trajectory.zip',
     },
     {
+      say: 'a LoRA adapter on its base, by the folder that PEFT saved',
+      run: 'trajport pack v1.safetensors adapter/ --model distilbert --input 128 --classes 2 --zero-head --out fine-tune.zip',
+    },
+    {
       say: 'a fine-tune to 37 classes of a base that has 1000',
       run: 'trajport pack v1.pth fine-tuned.pth --model resnet18 --input 3,224,224 --classes 37 --zero-head --out fine-tune.zip',
     },
   ],
   notes: [
+    "A LoRA adapter that PEFT saved (adapter_model.safetensors with adapter_config.json beside it, or their folder) stands for the " +
+    "weights that it makes of the first file's.",
     "Files of a folder come in the order of the numbers in their names; files given one by one, in the order given. Labels are the " +
     "files' names.",
     'Every tensor must fit the network. What does not is listed (missing, unexpected, shape expected and got) and nothing is written. ' +
@@ -159,24 +168,45 @@ async function* readCheckpoints(
   values: { readonly rules: string | undefined; readonly 'zero-head': boolean },
 ): AsyncGenerator<CheckpointContent> {
   let idle = [...rules.keys()];
+  let base: ForeignCheckpoint | undefined;
   for (const [i, path] of files.entries()) {
     output.progress('packing', i, files.length, { file: basename(path) });
-    const checkpoint = await readCheckpointFile(path, signal);
+    const file = await readCheckpointFile(path, signal);
     const zeroHead = values['zero-head'] && i === 0;
-    const { state, report, narrow, zeroed } = stateFromForeign(graph, checkpoint, rules, path, { zeroHead });
-    const idleHere = new Set(idleRules(checkpoint.tensors.keys(), rules));
+    const { state, report, narrow, zeroed } = isAdapter(file)
+      ? stateFromAdapter(graph, ...baseAndAdapter(output, base, path, file), rules, path)
+      : stateFromForeign(graph, file, rules, path, { zeroHead });
+    base ??= file;
+    // An adapter's tensors have the base's names once they are merged.
+    const idleHere = isAdapter(file) ? new Set(idle) : new Set(idleRules(file.tensors.keys(), rules));
     idle = idle.filter((rule) => idleHere.has(rule));
     if (!report.fits) remarkIdleRules(output, values.rules, rules, [...idleHere], path);
-    requireMapping(output, path, report, !report.fits && i === 0 && files.length > 1 && fitsWithoutHead(graph, checkpoint, rules));
+    requireMapping(output, path, report, !report.fits && i === 0 && files.length > 1 && fitsWithoutHead(graph, file, rules));
     if (narrow.length > 0)
       output.warn(`${path} holds ${narrow.length} tensors of 16-bit floats: late steps may be smaller than their spacing`);
-    if (zeroHead) output.text(`${printable(path)}: ${zeroedHead(graph, zeroed, checkpoint, report)}`);
+    if (zeroHead) output.text(`${printable(path)}: ${zeroedHead(graph, zeroed, file, report)}`);
     const leftOut = leftOutSummary(leftOutOf(report));
     if (leftOut !== undefined) output.text(`${printable(path)}: ${leftOut}`);
     const { label, epoch } = labels[i] as CheckpointLabel;
     yield { label, state: state as NetworkState, ...(epoch === undefined ? {} : { epoch }) };
   }
   remarkIdleRules(output, values.rules, rules, idle, files.length === 1 ? (files[0] as string) : `any of the ${files.length} files`);
+}
+
+/** The first file, and an adapter on it. @throws FileError where the adapter is the first itself. */
+function baseAndAdapter(
+  output: Output, base: ForeignCheckpoint | undefined, path: string, file: ForeignCheckpoint,
+): readonly [base: ForeignCheckpoint, adapter: Adapter] {
+  if (base === undefined)
+    throw new FileError(path, 'is a LoRA adapter: the first file is to be its base, trajport pack BASE ADAPTER');
+  const { adapter } = adapterOf(path, file);
+  const { factors, whole } = adapter;
+  output.text(
+    `${printable(path)}: a LoRA adapter on the first file, ${formatCount(factors.length, 'weight')} of rank ` +
+      `${[...new Set(factors.map(({ rank }) => rank))].toSorted((a, b) => a - b).join(', ')}` +
+      `${whole.length === 0 ? '' : `, ${formatCount(whole.length, 'whole tensor')}`}`,
+  );
+  return [base, adapter];
 }
 
 /** What became zeros, and what the file has there. */

@@ -9,7 +9,7 @@ import { limits } from '../../core/limits.ts';
 import { sha256Hex } from '../../core/sha256.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
 import { plan, transfer } from '../../index.ts';
-import type { Compute, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions } from '../../index.ts';
+import type { Compute, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions, TransferResult } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import { findHead } from '../../model/head.ts';
 import { initialise } from '../../model/initialise.ts';
@@ -24,6 +24,8 @@ import { partOf } from '../../transfer/trajectory.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
+import { adapterFiles, adapterPaths, isAdapterLike, requireAdapter } from '../adapters.node.ts';
+import type { AdapterPort } from '../adapters.node.ts';
 import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
@@ -96,7 +98,8 @@ const options = {
     help:
       "--out is as FILE has it, by its names and in its layouts, with what its framework keeps beside weights: the fine-tune's own " +
       "file, say, as convert " +
-      '--like would make it afterwards (.safetensors, .npz or .json of TensorFlow.js by the ending of --out)',
+      '--like would make it afterwards (.safetensors, .npz or .json of TensorFlow.js by the ending of --out); of the LoRA adapter that ' +
+      'the fine-tune is, an adapter for the target, with its adapter_config.json beside it',
   },
   record: { kind: 'string', writes: 'record', metavar: 'FILE', help: 'how the result came about, as JSON' },
   ...resumeOptions,
@@ -121,6 +124,12 @@ export const transferCommand = defineCommand({
       say: "under the names and in the layouts of the fine-tune's own file, for its framework",
       run:
         'trajport transfer fine-tune.zip --target v2.pth --zero-head --data pets.npz --out v2-fine-tuned.safetensors --like fine-tuned.pth',
+    },
+    {
+      say: 'a LoRA adapter, for PEFT again',
+      run:
+        'trajport transfer fine-tune.zip --target v2.safetensors --zero-head --data sequences:texts --like adapter/ ' +
+        '--out v2-adapter/adapter_model.safetensors',
     },
     {
       say: 'to a network that was never trained',
@@ -179,7 +188,7 @@ export const transferCommand = defineCommand({
     const states = [networks.target, naive.state, result.state];
     const scores = test === undefined ? undefined : await testEvaluations(context, states, graph, test, scoring);
     const testMs = performance.now() - scoringFrom;
-    const written = await filesLike(values, networks.like, bundle, result.state);
+    const written = await writtenFiles(values, networks, bundle, result);
     const ported: Ported = {
       result,
       naive,
@@ -247,8 +256,13 @@ async function readNetworks(context: Context, values: Values, bundle: Trajectory
       ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
       : await readStart(values.target, graph, heads, compute, training);
   const like = await readLike(values.like, signal);
-  // Of the target they have the names of the result's, and whatever is wrong with the file of --like shows.
-  if (like !== undefined) claimParts(claim, '--out', (await filesLike(values, like, bundle, target))?.files ?? []);
+  if (isAdapterLike(like)) {
+    await requireAdapter(adapterPort(values, like, bundle), partOf(bundle, values));
+    claimParts(claim, '--out', adapterPaths(values.out as string));
+  } else if (like !== undefined) {
+    // Of the target they have the names of the result's, and whatever is wrong with the file of --like shows.
+    claimParts(claim, '--out', (await filesLike(values, like, bundle, target))?.files.map(({ path }) => path) ?? []);
+  }
   const skip = skipPredicate(values.skip ?? [], target.parameters);
   const zeroHead = requireHeads(bundle, values, choices, skip);
   const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph, training);
@@ -302,6 +316,24 @@ async function port(
   );
   const onProgress = ({ done, total }: ProgressEvent): void => output.progress('the plain shift beside it', done, total, {});
   return { result, naive: values.method === 'naive' ? result : await transfer({ ...common, method: 'naive', onProgress }) };
+}
+
+/** @throws UsageError for choices by which a port is no longer an adapter's change. */
+function adapterPort(values: Values, like: Like, bundle: TrajectoryBundle): AdapterPort {
+  const excluded = ['target-seed', 'skip', 'fresh-head'] as const;
+  const refused = excluded.find((option) => values[option] !== undefined && values[option] !== false);
+  if (refused !== undefined) throw new UsageError(`--${refused} does not go with --like ${like.path}, a LoRA adapter`);
+  if (values.trajectory === 'real')
+    throw new UsageError(`--trajectory real does not go with --like ${like.path}, a LoRA adapter: what a step adds is no share of it`);
+  return { like, bundle, targetPath: values.target as string, out: values.out as string };
+}
+
+/** What is written instead of the network's own file; undefined without --like. */
+async function writtenFiles(
+  values: Values, { like, target }: Networks, bundle: TrajectoryBundle, result: TransferResult,
+): Promise<LikeFiles | undefined> {
+  if (!isAdapterLike(like)) return filesLike(values, like, bundle, result.state);
+  return { leftOut: [], files: await adapterFiles(adapterPort(values, like, bundle), target, result) };
 }
 
 interface LikeFiles extends Pick<LikeTensors, 'leftOut'> {

@@ -1,0 +1,81 @@
+/** LoRA adapters on disk, as PEFT has them: `adapter_model.safetensors` and, beside it, `adapter_config.json`. */
+import { dirname, join } from 'node:path';
+import { type Adapter, isAdapter, readAdapter } from '../bundle/foreign/adapter.ts';
+import type { ForeignCheckpoint } from '../bundle/foreign/checkpoint.ts';
+import { recordedRules } from '../bundle/foreign/name-rules.ts';
+import { decodeUtf8, type JsonObject, parseJsonObject } from '../bundle/json.ts';
+import { limits } from '../core/limits.ts';
+import type { TrajectoryBundle, TransferResult } from '../index.ts';
+import { indentedJson } from '../report/json.ts';
+import type { NetworkState } from '../tensor/tensor.ts';
+import { portAdapter, requireAdapterOf } from '../transfer/adapter.ts';
+import { ADAPTER_CONFIG, checkpointPath } from './checkpoints.node.ts';
+import { UsageError } from './exit.ts';
+import { readWhole } from './files.node.ts';
+import { readTensors } from './weights.node.ts';
+import type { Like, WeightFile } from './written-weights.node.ts';
+import { filesOf, formatOf } from './written-weights.node.ts';
+
+interface AdapterFile {
+  readonly adapter: Adapter;
+  readonly config: JsonObject;
+}
+
+/** @param path the adapter's file or folder. @param file what is in it. @throws FileError without a config beside it. */
+export function adapterOf(path: string, file: ForeignCheckpoint): AdapterFile {
+  const configPath = join(dirname(checkpointPath(path)), ADAPTER_CONFIG);
+  const config = parseJsonObject(decodeUtf8(configPath, readWhole(configPath, limits.manifestBytes)), { field: configPath });
+  return { adapter: readAdapter(file, config, path), config };
+}
+
+/** Which port is to be written as an adapter. */
+export interface AdapterPort {
+  readonly like: Like;
+  readonly bundle: TrajectoryBundle;
+  /** The file of the base that is ported to: it has the names that the adapter's base has, or some that are known for them. */
+  readonly targetPath: string;
+  readonly out: string;
+}
+
+/** Whether the file of --like is an adapter, so that an adapter is written. */
+export function isAdapterLike(like: Like | undefined): like is Like {
+  return like !== undefined && isAdapter(like.file);
+}
+
+/**
+ * Holds an adapter to the part of the bundle that is ported, before the work.
+ * @throws UsageError, and MalformedFileError where it is not what was fine-tuned there.
+ */
+export async function requireAdapter(
+  { like, bundle, targetPath, out }: AdapterPort, part: { readonly first: number; readonly last: number },
+): Promise<void> {
+  if (formatOf('--out', out) !== 'safetensors') throw new UsageError(`--out is to end with .safetensors for an adapter, not ${out}`);
+  const { graph, training } = bundle;
+  const { adapter } = adapterOf(like.path, like.file);
+  const base = await readTensors(targetPath);
+  const [before, after] = [await bundle.readCheckpoint(part.first), await bundle.readCheckpoint(part.last)];
+  requireAdapterOf({ graph, adapter, base, rules: recordedRules(training) }, before, after);
+}
+
+/** The ported adapter, and its config beside it. */
+export async function adapterFiles(
+  { like, bundle, targetPath, out }: AdapterPort, target: NetworkState, result: TransferResult,
+): Promise<readonly WeightFile[]> {
+  const { graph, training } = bundle;
+  const { adapter, config } = adapterOf(like.path, like.file);
+  const base = await readTensors(targetPath);
+  const tensors = portAdapter({ graph, adapter, base, rules: recordedRules(training), target, result });
+  const { files } = await filesOf(out, tensors, { format: 'safetensors', metadata: new Map([['format', 'pt']]) });
+  return [...files, configFile(out, config)];
+}
+
+/** The files that `adapterFiles` gives, by their names. */
+export const adapterPaths = (out: string): readonly string[] => [out, configPathOf(out)];
+
+const configPathOf = (out: string): string => join(dirname(out), ADAPTER_CONFIG);
+
+/** It no longer names a base: that of the given adapter is v1, which a loader would put it on without a word. */
+function configFile(out: string, config: JsonObject): WeightFile {
+  const text = indentedJson({ ...config, base_model_name_or_path: null, revision: null });
+  return { name: ADAPTER_CONFIG, path: configPathOf(out), bytes: new TextEncoder().encode(text) };
+}

@@ -1,0 +1,188 @@
+/**
+ * Which element of a network is which element of a file: for an adapter, whose factors know the file's rows and columns only.
+ *
+ * Nothing of names, joined tensors and layouts is known here. A tensor of the file is read once more with the numbers of its rows, and
+ * of its columns, as elements, and where these arrive is where the elements belong. Rows and columns are fewer than 2²⁴, which f32
+ * holds, where elements may be more.
+ */
+import { baseForAdapter, changedTensors } from '../bundle/foreign/adapter.ts';
+import type { Adapter } from '../bundle/foreign/adapter.ts';
+import type { ForeignCheckpoint } from '../bundle/foreign/checkpoint.ts';
+import { mapNames, mappingOptions } from '../bundle/foreign/map-names.ts';
+import type { MappedTensors } from '../bundle/foreign/map-names.ts';
+import type { NameRule } from '../bundle/foreign/name-rules.ts';
+import { requireUntied } from '../bundle/foreign/network.ts';
+import { toFloat32 } from '../bundle/dtype.ts';
+import type { RawTensor } from '../bundle/safetensors.ts';
+import { KernelError, MalformedFileError } from '../core/errors.ts';
+import { permuteTensors } from '../matching/permutation.ts';
+import type { Permutations } from '../matching/permutation.ts';
+import { parameterLayout } from '../model/graph.ts';
+import type { ModelGraph } from '../model/graph.ts';
+import { derivePermutationSpec } from '../model/permutation-spec.ts';
+import type { PermutationSpec } from '../model/permutation-spec.ts';
+import { elementCount, getTensor } from '../tensor/tensor.ts';
+import type { NetworkState, Tensor } from '../tensor/tensor.ts';
+
+/** A tensor of the file: its rows are along its first axis, its columns along all others. */
+interface FilePart {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly rows: number;
+  readonly columns: number;
+  /** Numbers of the first of each, counted through all parts of a tensor of the network. */
+  readonly firstRow: number;
+  readonly firstColumn: number;
+}
+
+/** A tensor of the network, and those of the file that are joined to it: one as a rule. */
+interface Owner {
+  readonly to: string;
+  readonly parts: readonly FilePart[];
+}
+
+/** Where each row and each column of a tensor comes from. */
+export interface Origins {
+  readonly rows: Int32Array;
+  readonly columns: Int32Array;
+}
+
+/** A tensor of the file as several states of the network have it. */
+export interface FileValues {
+  readonly name: string;
+  /** A state each, in the file's layout. */
+  readonly values: readonly Float32Array[];
+}
+
+export class AdapterPlaces {
+  readonly #spec: PermutationSpec;
+  readonly #tensors: ReadonlyMap<string, RawTensor>;
+  readonly #map: (tensors: ReadonlyMap<string, RawTensor>) => MappedTensors;
+  readonly #owners: readonly Owner[];
+
+  /**
+   * @param base a file with the names that a base of the adapter has. @param rules those with which it is read.
+   * @throws MalformedFileError where the file or the network has not what the adapter changes, UnsupportedError as `stateFromAdapter`.
+   */
+  constructor(graph: ModelGraph, adapter: Adapter, base: ForeignCheckpoint, rules: readonly NameRule[]) {
+    const { tensors, convention } = baseForAdapter(base, adapter);
+    const mapping = mappingOptions(graph, convention, rules);
+    this.#spec = derivePermutationSpec(graph);
+    this.#tensors = new Map([...tensors, ...adapter.whole.map(({ name, tensor }) => [name, tensor] as const)]);
+    this.#map = (given) => mapNames(given, parameterLayout(graph), rules, mapping);
+    const changed = changedTensors(adapter);
+    const { report } = this.#map(this.#tensors);
+    requireUntied(graph, adapter, report, 'adapter');
+    this.#owners = report.mapped.flatMap(({ to, from, parts = [from] }) =>
+      parts.some((part) => changed.has(part)) ? [{ to, parts: this.#partsOf(parts) }] : [],
+    );
+    const found = new Set(this.#owners.flatMap(({ parts }) => parts.map(({ name }) => name)));
+    const missing = [...changed].find((name) => !found.has(name));
+    if (missing !== undefined)
+      throw new MalformedFileError({
+        field: `adapter: ${missing}`, expected: "one of the network's tensors", got: 'none of that name and shape',
+      });
+  }
+
+  /** The network's tensors that the adapter changes, some only in part. */
+  get owners(): ReadonlySet<string> {
+    return new Set(this.#owners.map(({ to }) => to));
+  }
+
+  /** Extents of a tensor in the file. */
+  shapeOf(name: string): readonly number[] {
+    return (this.#tensors.get(name) as RawTensor).shape;
+  }
+
+  /**
+   * Where rows and columns of the file's tensors come from once the network is permuted, by the names in `RenamedBase`.
+   * @throws KernelError where it is no permutation of rows and one of columns.
+   */
+  origins(permutations: Permutations): ReadonlyMap<string, Origins> {
+    const origins = new Map<string, Origins>();
+    for (const owner of this.#owners) {
+      const { rows, columns } = this.#placesOf(owner);
+      const permuted = (tensor: Tensor): Tensor =>
+        getTensor(permuteTensors(this.#spec, new Map([[owner.to, tensor]]), permutations), owner.to);
+      const [fromRows, fromColumns] = [originsOf(owner.to, rows, permuted(rows)), originsOf(owner.to, columns, permuted(columns))];
+      for (const part of owner.parts)
+        origins.set(part.name, {
+          rows: within(owner.to, fromRows, part.firstRow, part.rows),
+          columns: within(owner.to, fromColumns, part.firstColumn, part.columns),
+        });
+    }
+    return origins;
+  }
+
+  /** Every tensor of the file that is part of one that the adapter changes, one after the other. */
+  *inFile(states: readonly NetworkState[]): Generator<FileValues> {
+    for (const owner of this.#owners) {
+      const places = this.#placesOf(owner);
+      const [rows, columns] = [places.rows.data, places.columns.data];
+      const sources = states.map(({ parameters }) => getTensor(parameters, owner.to).data);
+      for (const part of owner.parts) {
+        const values = states.map(() => new Float32Array(part.rows * part.columns));
+        for (let i = 0; i < rows.length; i++) {
+          const row = (rows[i] as number) - part.firstRow;
+          if (row < 0 || row >= part.rows) continue;
+          const at = row * part.columns + (columns[i] as number) - part.firstColumn;
+          for (let k = 0; k < values.length; k++) (values[k] as Float32Array)[at] = (sources[k] as Float32Array)[i] as number;
+        }
+        yield { name: part.name, values };
+      }
+    }
+  }
+
+  #partsOf(names: readonly string[]): readonly FilePart[] {
+    let [firstRow, firstColumn] = [0, 0];
+    return names.map((name) => {
+      const { shape } = this.#tensors.get(name) as RawTensor;
+      const rows = shape[0] ?? 1;
+      const part = { name, shape, rows, columns: elementCount(shape) / rows, firstRow, firstColumn };
+      firstRow += part.rows;
+      firstColumn += part.columns;
+      return part;
+    });
+  }
+
+  /** The numbers of every element's row and column in the file, one tensor at a time: together they are twice the network. */
+  #placesOf(owner: Owner): { readonly rows: Tensor; readonly columns: Tensor } {
+    return {
+      rows: this.#arrivals(owner, ({ firstRow, columns }, element) => firstRow + Math.floor(element / columns)),
+      columns: this.#arrivals(owner, ({ firstColumn, columns }, element) => firstColumn + (element % columns)),
+    };
+  }
+
+  #arrivals({ to, parts }: Owner, numberOf: (part: FilePart, element: number) => number): Tensor {
+    const numbered = parts.map((part): [string, RawTensor] => {
+      const values = new Int32Array(part.rows * part.columns);
+      for (let element = 0; element < values.length; element++) values[element] = numberOf(part, element);
+      return [part.name, { dtype: 'I32', shape: part.shape, bytes: new Uint8Array(values.buffer) }];
+    });
+    const { dtype, shape, bytes } = this.#map(new Map([...this.#tensors, ...numbered])).tensors.get(to) as RawTensor;
+    return { shape, data: toFloat32(to, dtype, bytes) };
+  }
+}
+
+/** origins[number] = the number that stands in its place once permuted. */
+function originsOf(field: string, before: Tensor, after: Tensor): Int32Array {
+  const count = before.data.reduce((most, number) => Math.max(most, number), 0) + 1;
+  const origins = new Int32Array(count).fill(-1);
+  for (const [i, number] of before.data.entries()) {
+    const origin = after.data[i] as number;
+    if (origins[number] !== -1 && origins[number] !== origin) throw notByAxes(field);
+    origins[number] = origin;
+  }
+  return origins;
+}
+
+/** Those of one part, counted from its own first. */
+function within(field: string, origins: Int32Array, first: number, count: number): Int32Array {
+  const own = origins.slice(first, first + count).map((origin) => origin - first);
+  if (own.some((origin) => origin < 0 || origin >= count)) throw notByAxes(field);
+  return own;
+}
+
+function notByAxes(field: string): KernelError {
+  return new KernelError({ field, expected: 'a permutation of rows and one of columns', got: 'elements that move otherwise' });
+}

@@ -1,0 +1,165 @@
+/** LoRA adapters: PEFT's own, merged as PEFT merges them, under whatever names the base's file has; and what is refused. */
+import { describe, expect, it } from 'vitest';
+import { isAdapter, readAdapter, withAdapter } from '../../../src/bundle/foreign/adapter.ts';
+import type { ForeignCheckpoint } from '../../../src/bundle/foreign/checkpoint.ts';
+import { stateFromAdapter, stateFromForeign } from '../../../src/bundle/foreign/network.ts';
+import type { JsonObject, JsonValue } from '../../../src/bundle/json.ts';
+import type { RawTensor } from '../../../src/bundle/safetensors.ts';
+import { openCore } from '../../../src/core/core.ts';
+import { openGradientEngine } from '../../../src/gradient/engine.ts';
+import type { NetworkState } from '../../../src/tensor/tensor.ts';
+import { expectTyped } from '../support.ts';
+import { adaptedCase, adaptedNetworks, furthest, valuesOf } from './adapters/cases.ts';
+
+const raw = (shape: readonly number[], values: readonly number[]): RawTensor =>
+  ({ dtype: 'F32', shape, bytes: new Uint8Array(Float32Array.from(values).buffer) });
+const filled = (shape: readonly number[], value: number): RawTensor =>
+  raw(shape, Array.from({ length: shape.reduce((a, b) => a * b) }, () => value));
+const file = (tensors: Readonly<Record<string, RawTensor>>): ForeignCheckpoint =>
+  ({ tensors: new Map(Object.entries(tensors)), metadata: new Map(), convention: 'pytorch' });
+const renamed = (base: ForeignCheckpoint, rename: (name: string) => string): ForeignCheckpoint =>
+  ({ ...base, tensors: new Map([...base.tensors].map(([name, tensor]) => [rename(name), tensor])) });
+
+describe.each(adaptedNetworks)('%s with an adapter of PEFT', (network) => {
+  it('becomes the weights that PEFT merges the two to, of which many are far from the base', async () => {
+    const { base, adapter, merged } = await adaptedCase(network);
+    const { tensors } = withAdapter(base, adapter);
+    let moved = 0;
+    for (const name of merged.tensors.keys()) {
+      if (name === 'scores') continue;
+      expect(furthest(valuesOf(tensors, name), valuesOf(merged.tensors, name)), name).toBeLessThan(3e-7);
+      if (furthest(valuesOf(base.tensors, name), valuesOf(merged.tensors, name)) > 0.01) moved++;
+    }
+    expect(moved).toBeGreaterThanOrEqual(adapter.factors.length);
+  });
+
+  it("has PEFT's scores, as a network of ours", async () => {
+    const { graph, batch, base, adapter, merged } = await adaptedCase(network);
+    const { state, report } = stateFromAdapter(graph, base, adapter);
+    expect(report.fits).toBe(true);
+    using core = await openCore();
+    using engine = openGradientEngine(core);
+    using compiled = engine.compile(graph);
+    const scores = valuesOf(merged.tensors, 'scores');
+    // transformers' ViT adds 1e-12 to variances where ours adds 1e-6, and those of these tiny weights are as small as 1e-4.
+    const bound = network === 'vit' ? 2e-3 : 2e-6;
+    expect(furthest(compiled.logits(state as NetworkState, batch), scores)).toBeLessThan(bound);
+    expect(furthest(compiled.logits(stateFromForeign(graph, base).state as NetworkState, batch), scores)).toBeGreaterThan(0.05);
+  });
+});
+
+it('is refused where the network uses a weight twice, and PEFT changes one of its uses', async () => {
+  const { graph, base } = await adaptedCase('gpt2');
+  const embedding = file({
+    'base_model.model.transformer.wte.lora_embedding_A': filled([1, 11], 1),
+    'base_model.model.transformer.wte.lora_embedding_B': filled([8, 1], 1),
+  });
+  const adapter = readAdapter(embedding, { peft_type: 'LORA', lora_alpha: 1 });
+  const error = await expectTyped(() => stateFromAdapter(graph, base, adapter), 'unsupported');
+  expect(error.field).toContain('transformer.wte.weight');
+});
+
+describe("the base's names", () => {
+  it('may stand under a prefix, or lack that of the network', async () => {
+    const { base, adapter } = await adaptedCase('distilbert');
+    const { tensors } = withAdapter(base, adapter);
+    const name = 'distilbert.transformer.layer.1.ffn.lin1.weight';
+    for (const rename of [(own: string) => `state_dict.module.${own}`, (own: string) => own.replace(/^distilbert\./, '')])
+      expect(valuesOf(withAdapter(renamed(base, rename), adapter).tensors, name)).toEqual(valuesOf(tensors, name));
+  });
+
+  it('may be those that transformers saves where the adapter has those of the network, and the other way round', async () => {
+    const { graph, base, adapter, file: given, config } = await adaptedCase('vit');
+    const saved = (name: string): string => name
+      .replace(/layers\.(\d+)\./, 'encoder.layer.$1.')
+      .replace(/attention\.([qkv])_proj/, (_, letter: string) => `attention.attention.${{ q: 'query', k: 'key', v: 'value' }[letter]}`)
+      .replace('attention.o_proj', 'attention.output.dense')
+      .replace('mlp.fc1', 'intermediate.dense')
+      .replace('mlp.fc2', 'output.dense');
+    const { state } = stateFromForeign(graph, withAdapter(base, adapter));
+    expect(stateFromForeign(graph, withAdapter(renamed(base, saved), adapter)).state).toEqual(state);
+    const older = readAdapter(renamed(given, saved), config);
+    expect(older.factors.map(({ weight }) => weight)).toContain('vit.encoder.layer.1.attention.attention.value.weight');
+    expect(stateFromForeign(graph, withAdapter(base, older)).state).toEqual(state);
+    expect(stateFromForeign(graph, renamed(base, saved)).state).toEqual(stateFromForeign(graph, base).state);
+  });
+});
+
+describe('factors', () => {
+  const config = { peft_type: 'LORA', lora_alpha: 6, r: 2 } as const;
+  const a = raw([2, 3], [1, 2, 3, 4, 5, 6]);
+  const b = raw([4, 2], [1, 0, 0, 1, 1, 1, 2, -1]);
+  // B·A, by hand.
+  const product = [[1, 2, 3], [4, 5, 6], [5, 7, 9], [-2, -1, 0]];
+  const adapterOf = (settings: JsonObject = {}, tensors: Readonly<Record<string, RawTensor>> = {}) =>
+    readAdapter(
+      file({ 'base_model.model.fc.lora_A.weight': a, 'base_model.model.fc.lora_B.weight': b, ...tensors }), { ...config, ...settings },
+    );
+  const merged = (adapter: ReturnType<typeof adapterOf>, weight: RawTensor, name = 'fc.weight'): number[] =>
+    [...valuesOf(withAdapter(file({ [name]: weight }), adapter).tensors, name)];
+  const flat = (scale: number, rows = product): number[] => rows.flat().map((value) => 10 + Math.fround(scale * value));
+
+  it('count alpha ÷ rank, or alpha ÷ √rank, with an alpha of their own where one is told', () => {
+    const weight = filled([4, 3], 10);
+    expect(merged(adapterOf(), weight)).toEqual(flat(3));
+    expect(merged(adapterOf({ alpha_pattern: { fc: 1 } }), weight)).toEqual(flat(0.5));
+    expect(merged(adapterOf({ alpha_pattern: { '^fc': 1 } }), weight)).toEqual(flat(0.5));
+    expect(merged(adapterOf({ alpha_pattern: { c: 1 } }), weight)).toEqual(flat(3));
+    const four = {
+      'base_model.model.fc.lora_A.weight': raw([4, 1], [1, 1, 1, 1]), 'base_model.model.fc.lora_B.weight': raw([1, 4], [1, 2, 3, 4]),
+    };
+    expect(merged(adapterOf({ use_rslora: true }, four), raw([1, 1], [0]))).toEqual([30]);
+  });
+
+  it('lie the other way in a weight of [inputs, outputs]', () => {
+    const turned = [0, 1, 2].map((input) => product.map((row) => row[input] as number));
+    expect(merged(adapterOf(), filled([3, 4], 10))).toEqual(flat(3, turned));
+    const square = { 'base_model.model.fc.lora_B.weight': raw([3, 2], [1, 0, 0, 1, 1, 1]) };
+    const weight = filled([3, 3], 10);
+    expect(merged(adapterOf({}, square), weight)).toEqual(flat(3, product.slice(0, 3)));
+    expect(merged(adapterOf({ fan_in_fan_out: true }, square), weight)).toEqual(flat(3, turned.map((row) => row.slice(0, 3))));
+  });
+
+  it('of a convolution have a kernel in A', () => {
+    const adapter = adapterOf({}, {
+      'base_model.model.fc.lora_A.weight': raw([2, 3, 1, 1], [1, 2, 3, 4, 5, 6]),
+      'base_model.model.fc.lora_B.weight': raw([4, 2, 1, 1], [1, 0, 0, 1, 1, 1, 2, -1]),
+    });
+    expect(merged(adapter, filled([4, 3, 1, 1], 10))).toEqual(flat(3));
+    const taps = adapterOf({}, { 'base_model.model.fc.lora_A.weight': raw([2, 1, 1, 3], [1, 2, 3, 4, 5, 6]) });
+    expect(merged(taps, filled([4, 1, 1, 3], 10))).toEqual(flat(3));
+  });
+
+  it.each<[string, JsonValue]>([
+    ['use_dora', true], ['lora_bias', true], ['target_parameters', ['fc.weight']], ['trainable_token_indices', [1]], ['peft_type', 'LOHA'],
+    ['alpha_pattern', { '.*fc': 2 }],
+  ])('of adapters with %s are refused', async (name, value) => {
+    const error = await expectTyped(() => adapterOf({ [name]: value }), 'unsupported');
+    expect(error.field).toContain(name);
+  });
+
+  it.each<[string, JsonObject, Readonly<Record<string, RawTensor>>, string]>([
+    ['without an alpha', { lora_alpha: null }, {}, 'lora_alpha'],
+    ['with an alpha of their own that is no number', { alpha_pattern: { fc: 'x' } }, {}, 'alpha_pattern'],
+    ['of two ranks', {}, { 'base_model.model.fc.lora_B.weight': filled([4, 3], 1) }, 'fc'],
+    ['of which one is missing', {}, { 'base_model.model.other.lora_A.weight': a }, 'other'],
+  ])('%s are refused', async (_, settings, tensors, field) => {
+    const error = await expectTyped(() => adapterOf(settings, tensors), 'malformed-file');
+    expect(error.field).toContain(field);
+  });
+
+  it('of another kind are refused', async () => {
+    await expectTyped(() => adapterOf({}, { 'base_model.model.fc.lora_magnitude_vector': raw([4], [1, 1, 1, 1]) }), 'unsupported');
+    expect(isAdapter(file({ 'fc.weight': a }))).toBe(false);
+    await expectTyped(() => readAdapter(file({ 'fc.weight': a }), config), 'malformed-file');
+  });
+
+  it.each([
+    ['without the weight', { 'other.weight': filled([4, 3], 0) }],
+    ['of other extents', { 'fc.weight': filled([4, 4], 0) }],
+    ['with two of the name', { 'a.fc.weight': filled([4, 3], 0), 'b.fc.weight': filled([4, 3], 0) }],
+  ])('are not merged into a base %s', async (_, tensors) => {
+    const error = await expectTyped(() => withAdapter(file(tensors), adapterOf(), 'v1'), 'malformed-file');
+    expect(`${error.field} ${error.expected}`).toContain('fc.weight');
+  });
+});

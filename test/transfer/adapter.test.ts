@@ -1,0 +1,112 @@
+/** An adapter ported: the target with it is the network that a transfer gave, whatever units moved, and another change is refused. */
+import { afterAll, describe, expect, it } from 'vitest';
+import { type Adapter, readAdapter } from '../../src/bundle/foreign/adapter.ts';
+import { stateFromAdapter, stateFromForeign } from '../../src/bundle/foreign/network.ts';
+import type { RawTensor } from '../../src/bundle/safetensors.ts';
+import { openCompute, trajectoryFromStates, transfer } from '../../src/index.ts';
+import type { TransferResult } from '../../src/index.ts';
+import { sequenceSet } from '../../src/data/sequence-set.ts';
+import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
+import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
+import type { NamedTensors, NetworkState } from '../../src/tensor/tensor.ts';
+import { type PortAdapterOptions, portAdapter, requireAdapterOf } from '../../src/transfer/adapter.ts';
+import { adaptedCase, adaptedNetworks, furthest, valuesOf } from '../bundle/foreign/adapters/cases.ts';
+import type { AdaptedCase, AdaptedNetwork } from '../bundle/foreign/adapters/cases.ts';
+import { expectTyped } from '../bundle/support.ts';
+
+const compute = await openCompute();
+afterAll(() => compute[Symbol.dispose]());
+
+const mapTensors = (tensors: NamedTensors, make: (name: string, i: number, value: number) => number): NamedTensors =>
+  new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.map((value, i) => make(name, i, value)) }]));
+const networkOf = (parameters: NamedTensors): NetworkState => ({ parameters, buffers: new Map() });
+const at = (tensors: NamedTensors, name: string, i: number): number => tensors.get(name)?.data[i] as number;
+
+/** v1, v1 with the adapter, and v2: other weights in a file with the names of v1's. */
+async function parts(network: AdaptedNetwork) {
+  const given = await adaptedCase(network);
+  const { graph, base, adapter } = given;
+  const v2 = new Map([...base.tensors].map(([name, tensor]): [string, RawTensor] => {
+    const values = valuesOf(base.tensors, name).map((value, i) => value / 2 + ((i * 37) % 11) / 50);
+    return [name, { ...tensor, bytes: new Uint8Array(values.buffer) }];
+  }));
+  const target = { ...base, tensors: v2 };
+  const stateOf = (file: AdaptedCase['base']): NetworkState => stateFromForeign(graph, file).state as NetworkState;
+  return {
+    ...given, target, before: stateOf(base), after: stateFromAdapter(graph, base, adapter).state as NetworkState, start: stateOf(target),
+  };
+}
+
+/** What a transfer along a line gives at `fraction`, by arithmetic of its own. */
+function portOf(
+  { graph, before, after, start }: Awaited<ReturnType<typeof parts>>, seed: number, fraction: number,
+): PortAdapterOptions['result'] {
+  const permutations = randomPermutations(derivePermutationSpec(graph), seed);
+  const change = mapTensors(after.parameters, (name, i, value) => value - at(before.parameters, name, i));
+  const moved = permuteTensors(derivePermutationSpec(graph), change, permutations);
+  const state = networkOf(mapTensors(start.parameters, (name, i, value) => value + fraction * at(moved, name, i)));
+  return { state, permutations, chosenStep: 1, steps: [{ step: 0, fraction: 0 }, { step: 1, fraction }] };
+}
+
+describe.each(adaptedNetworks)('%s', (network) => {
+  it.each([1, 0.25])('with the ported adapter is the ported network, at %d of the way', async (fraction) => {
+    const given = await parts(network);
+    const { graph, adapter, target, start, file, config } = given;
+    const result = portOf(given, 7, fraction);
+    const ported = portAdapter({ graph, adapter, base: target, target: start, result });
+    expect([...ported.keys()]).toEqual([...file.tensors.keys()]);
+    // Units did move: the factors are others.
+    const [{ names }] = adapter.factors as [Adapter['factors'][number]];
+    expect(furthest(valuesOf(ported, names.b), valuesOf(file.tensors, names.b).map((value) => fraction * value))).toBeGreaterThan(0.01);
+    const again = readAdapter({ ...file, tensors: ported }, config);
+    const { parameters } = stateFromAdapter(graph, target, again).state as NetworkState;
+    for (const [name, { data }] of result.state.parameters)
+      expect(furthest((parameters.get(name) as { data: Float32Array }).data, data), name).toBeLessThan(1e-6);
+  });
+
+  it('is known as the base of its own adapter only', async () => {
+    const { graph, adapter, base, before, after } = await parts(network);
+    expect(() => requireAdapterOf({ graph, adapter, base }, before, after)).not.toThrow();
+    const [first, ...others] = adapter.factors as [Adapter['factors'][number]];
+    const other = { ...adapter, factors: [{ ...first, scale: 1.3 * first.scale }, ...others] };
+    const error = await expectTyped(() => requireAdapterOf({ graph, adapter: other, base }, before, after), 'malformed-file');
+    expect(error.field).toContain(first.weight);
+    // What the adapter has not may not change either.
+    const name = [...after.parameters.keys()].find((parameter) => /norm|ln_/i.test(parameter)) as string;
+    const more = mapTensors(after.parameters, (parameter, i, value) => (parameter === name && i === 0 ? value + 0.01 : value));
+    const changed = await expectTyped(() => requireAdapterOf({ graph, adapter, base }, before, networkOf(more)), 'malformed-file');
+    expect(changed.field).toContain(name);
+  });
+});
+
+describe('a transfer', () => {
+  const data = sequenceSet({
+    name: 'texts', vocabulary: 11, length: 8, padding: 0, classes: 3,
+    sequences: Array.from({ length: 60 }, (_, i) => Int32Array.from({ length: 8 }, (__, k) => 1 + ((i * 7 + k * k + i * k) % 10))),
+    labels: Int32Array.from({ length: 60 }, (_, i) => i % 3),
+  });
+  const run = (given: Awaited<ReturnType<typeof parts>>, more: object = {}): Promise<TransferResult> => {
+    const { graph, before, after, start } = given;
+    const source = trajectoryFromStates(graph, [{ label: 'v1', state: before }, { label: 'v1 with the adapter', state: after }]);
+    return transfer({ source, target: start, data, method: 'fgmt', seed: 1, steps: 3, batchSize: 10, stopRule: 'last', compute, ...more });
+  };
+
+  it('gives the network that the target is with the ported adapter', async () => {
+    const given = await parts('distilbert');
+    const { graph, adapter, target, start, file, config } = given;
+    const result = await run(given);
+    expect([...result.permutations.values()].some((permutation) => permutation.some((from, i) => from !== i))).toBe(true);
+    const ported = portAdapter({ graph, adapter, base: target, target: start, result });
+    const { parameters } = stateFromAdapter(graph, target, readAdapter({ ...file, tensors: ported }, config)).state as NetworkState;
+    for (const [name, { data: wanted }] of result.state.parameters)
+      expect(furthest((parameters.get(name) as { data: Float32Array }).data, wanted), name).toBeLessThan(1e-6);
+  });
+
+  it('that left out what the adapter changes gives none', async () => {
+    const given = await parts('distilbert');
+    const { graph, adapter, target, start } = given;
+    const result = await run(given, { skipParameters: ['distilbert.transformer.layer.1.ffn.lin1'] });
+    const error = await expectTyped(() => portAdapter({ graph, adapter, base: target, target: start, result }), 'malformed-file');
+    expect(error.field).toContain('layer.1.ffn.lin1.weight');
+  });
+});
