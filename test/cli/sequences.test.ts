@@ -294,6 +294,8 @@ describe('train, transfer, evaluate', () => {
 describe('a job that Ctrl-C broke off goes on to the same bytes, and not on other texts', () => {
   const fine = ['--data', 'sequences:after.jsonl', ...training];
   const bytes = (name: string): Buffer => readFileSync(at(name));
+  /** On a slow machine the signal may come before the process listens for it, and ends it then without a code. */
+  const expectBrokenOff = (code: number | null): void => expect([130, null], 'it ended before it was broken off').toContain(code);
   /** The same command on other texts is refused, and on those that it began with it ends as `whole`. */
   const goesOn = async (args: readonly string[], out: string, whole: string): Promise<void> => {
     const relabelled = readFileSync(at('after.jsonl'), 'utf8').replaceAll('"label":0', '"label":3').replaceAll('"label":1', '"label":0');
@@ -317,7 +319,7 @@ describe('a job that Ctrl-C broke off goes on to the same bytes, and not on othe
     // The later, the slower the machine: a point must have been written.
     for (let afterMs = 400; !existsSync(at('cut.zip.resume')); afterMs += 200) {
       const { code } = await trajport([...job, '--out', 'cut.zip'], { cwd: directory, signal: { name: 'SIGINT', afterMs } });
-      expect(code, 'it ended before it was broken off').toBe(130);
+      expectBrokenOff(code);
     }
     await goesOn(job, 'cut.zip', 'whole.zip');
   }, 60_000);

@@ -1,4 +1,5 @@
 /** The portable suite: every file of it, and the entry that the launcher runs in each host. */
+import './adapter.ts';
 import './assignment.ts';
 import './bundle.ts';
 import './codings.ts';
