@@ -4,7 +4,7 @@
  * under that file's own names and layouts, so that all that is known about names holds for both.
  */
 import { describe } from '../../core/describe.ts';
-import { MalformedFileError, UnsupportedError } from '../../core/errors.ts';
+import { InvalidArgumentError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { requireMembers } from '../../core/require.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { toFloat32 } from '../dtype.ts';
@@ -69,21 +69,15 @@ export function isAdapter({ tensors }: Pick<ForeignCheckpoint, 'tensors'>): bool
  * @param checkpoint from `readForeign`, of `adapter_model.safetensors` or `.bin`. @param config what `adapter_config.json` says.
  * @param field what messages call the adapter.
  * @throws UnsupportedError for kinds of adapters that are no sum of a base and a product (DoRA, AdaLoRA …); MalformedFileError for
- *   factors of which one is missing or that do not go together, and for a config that does not say how much they count.
+ *   factors of which one is missing or that do not go together, for names that are one within the network, and for a config that does
+ *   not say how much they count.
  */
 export function readAdapter(checkpoint: ForeignCheckpoint, config: JsonObject, field = 'adapter'): Adapter {
   requireMembers('checkpoint', checkpoint, ['tensors', 'convention'], 'what readForeign gives');
+  if (!isJsonObject(config))
+    throw new InvalidArgumentError({ field: 'config', expected: 'what adapter_config.json says, an object', got: describe(config) });
   const settings = readConfig(config, `${field}: adapter_config.json`);
-  const pairs = new Map<string, { A?: string; B?: string }>();
-  const whole: WholeTensor[] = [];
-  for (const [from, tensor] of checkpoint.tensors) {
-    const name = innerName(from);
-    const [, module, factor] = FACTOR.exec(name) ?? [];
-    if (module !== undefined) pairs.set(module, { ...pairs.get(module), [factor as 'A' | 'B']: from });
-    else if (name.includes('.lora_'))
-      throw new UnsupportedError({ field: `${field}: ${from}`, expected: 'factors lora_A and lora_B alone', got: 'another kind' });
-    else whole.push({ from, name, tensor });
-  }
+  const { pairs, whole } = sortOut(field, checkpoint.tensors);
   const factors = [...pairs].map(([module, { A, B }]) => {
     if (A === undefined || B === undefined)
       throw new MalformedFileError({
@@ -93,7 +87,42 @@ export function readAdapter(checkpoint: ForeignCheckpoint, config: JsonObject, f
   });
   if (factors.length === 0)
     throw new MalformedFileError({ field, expected: 'tensors named …lora_A.weight and …lora_B.weight', got: 'none' });
+  const factored = new Set(factors.map(({ weight }) => weight));
+  const both = whole.find(({ name }) => factored.has(name));
+  if (both !== undefined)
+    throw new UnsupportedError({
+      field: `${field}: ${both.from}`,
+      expected: 'a weight as factors or whole (save_pretrained with save_embedding_layers=False leaves out that of the base)',
+      got: 'both',
+    });
   return { names: [...checkpoint.tensors.keys()], factors, whole };
+}
+
+interface Sorted {
+  /** The names of the factors of each module. */
+  readonly pairs: ReadonlyMap<string, { readonly A?: string; readonly B?: string }>;
+  readonly whole: readonly WholeTensor[];
+}
+
+function sortOut(field: string, tensors: ForeignCheckpoint['tensors']): Sorted {
+  const pairs = new Map<string, { A?: string; B?: string }>();
+  const whole: WholeTensor[] = [];
+  const seen = new Map<string, string>();
+  for (const [from, tensor] of tensors) {
+    const name = innerName(from);
+    const [, module, factor] = FACTOR.exec(name) ?? [];
+    // Of two, one would be left out without a word: with and without PEFT's wrapper, or factors of a layer and of an embedding.
+    const within = module === undefined ? name : `${module}.lora_${factor}`;
+    const other = seen.get(within);
+    if (other !== undefined)
+      throw new MalformedFileError({ field: `${field}: ${from}`, expected: `one tensor for ${within}`, got: `${other} besides` });
+    seen.set(within, from);
+    if (module !== undefined) pairs.set(module, { ...pairs.get(module), [factor as 'A' | 'B']: from });
+    else if (name.includes('.lora_'))
+      throw new UnsupportedError({ field: `${field}: ${from}`, expected: 'factors lora_A and lora_B alone', got: 'another kind' });
+    else whole.push({ from, name, tensor });
+  }
+  return { pairs, whole };
 }
 
 const innerName = (from: string): string =>
@@ -102,6 +131,8 @@ const innerName = (from: string): string =>
 /** Settings by each of which a weight is no sum of a base and a product of two factors of its own. */
 const OTHER_KINDS = [
   'use_dora', 'use_qalora', 'use_bdlora', 'lora_bias', 'layer_replication', 'target_parameters', 'trainable_token_indices',
+  // For some tokens only, for some inputs only, and on a base without its smallest singular values.
+  'alora_invocation_tokens', 'arrow_config', 'kasa_config',
 ] as const;
 
 interface Settings {
@@ -126,22 +157,37 @@ function readConfig(config: JsonObject, field: string): Settings {
   const alpha = numberOf(config['lora_alpha']) ?? bad('lora_alpha', 'a number');
   const patterns = config['alpha_pattern'] ?? {};
   const own = isJsonObject(patterns) ? Object.entries(patterns) : bad('alpha_pattern', 'an object of numbers');
-  const alphas = own.map(([pattern, value]) => {
+  const alphas = own.map(([pattern, value]): [string, number] => {
     // PEFT takes any regular expression; people write ends of names.
     if (!/^\^?[\w.]+$/.test(pattern))
       throw new UnsupportedError({ field: `${field}: alpha_pattern`, expected: 'names of modules, or their ends', got: describe(pattern) });
-    return { pattern, alpha: numberOf(value) ?? bad('alpha_pattern', 'an object of numbers') };
+    return [pattern, numberOf(value) ?? bad('alpha_pattern', 'an object of numbers')];
   });
-  const matches = (module: string, pattern: string): boolean =>
-    pattern.startsWith('^') ? module === pattern.slice(1) : module === pattern || module.endsWith(`.${pattern}`);
   return {
-    alphaOf: (module) => alphas.find(({ pattern }) => matches(module, pattern))?.alpha ?? alpha,
+    alphaOf: alphaBy(alphas, alpha),
     byRoot: flag('use_rslora'),
     inputsFirst: flag('fan_in_fan_out'),
   };
 }
 
-const numberOf = (value: JsonValue | undefined): number | undefined => (typeof value === 'number' ? value : undefined);
+/**
+ * The alpha of the first pattern that a module's name ends with. Looked up by the ends of the name: a stranger's config may have two
+ * million patterns, an adapter 50,000 modules, and to try 100,000 on each of 2,000 took 6 s.
+ */
+function alphaBy(patterns: readonly (readonly [pattern: string, alpha: number])[], otherwise: number): Settings['alphaOf'] {
+  const places = new Map(patterns.map(([pattern], place) => [pattern, place]));
+  return (module) => {
+    let first = places.get(`^${module}`) ?? Infinity;
+    for (let at = 0, dot = 0; dot >= 0; at = dot + 1) {
+      first = Math.min(first, places.get(module.slice(at)) ?? Infinity);
+      dot = module.indexOf('.', at);
+    }
+    return patterns[first]?.[1] ?? otherwise;
+  };
+}
+
+const numberOf = (value: JsonValue | undefined): number | undefined =>
+  typeof value === 'number' && Number.isFinite(value) ? value : undefined;
 
 const isNothing = (value: JsonValue | undefined): boolean =>
   value === undefined || value === null || value === false || (Array.isArray(value) && value.length === 0);
@@ -190,10 +236,12 @@ export interface RenamedBase extends ForeignCheckpoint {
 /**
  * The tensors of a base's file by the names that the adapter's network has: without what a training script put before them, with
  * what a base model lacks (`distilbert.`), and by the names of the version of the framework that trained the adapter.
- * @throws MalformedFileError where a weight that the adapter changes is missing or of another shape.
+ * @throws MalformedFileError where a weight that the adapter changes is missing or of another shape, and where two tensors would have
+ *   one name.
  */
 export function baseForAdapter(base: ForeignCheckpoint, { factors }: Adapter, field = 'base'): RenamedBase {
-  const [first] = factors as [LowRankFactors];
+  const [first] = factors;
+  if (first === undefined) throw new InvalidArgumentError({ field: 'adapter.factors', expected: 'one or more', got: 'none' });
   for (const rename of adapterNames) {
     const names = [...base.tensors.keys()];
     const renamed = names.map(rename);
@@ -202,11 +250,22 @@ export function baseForAdapter(base: ForeignCheckpoint, { factors }: Adapter, fi
     const { prefix, added } = frame;
     const to = renamed.map((name) => (name.startsWith(prefix) ? added + name.slice(prefix.length) : name));
     const tensors = new Map(names.map((name, i) => [to[i] as string, base.tensors.get(name) as RawTensor]));
+    requireApart(field, names, to);
     for (const one of factors) requireWeight(field, one, tensors.get(one.weight));
     const { containers: _, ...rest } = base;
     return { ...rest, tensors, fileNames: new Map(names.map((name, i) => [to[i] as string, name])) };
   }
   throw new MalformedFileError({ field, expected: `the base of the adapter, with ${first.weight}`, got: 'none of that name' });
+}
+
+function requireApart(field: string, names: readonly string[], renamed: readonly string[]): void {
+  const seen = new Map<string, string>();
+  for (const [i, name] of names.entries()) {
+    const other = seen.get(renamed[i] as string);
+    if (other !== undefined)
+      throw new MalformedFileError({ field: `${field}: ${name}`, expected: `one tensor for the adapter's ${renamed[i]}`, got: `${other} besides` });
+    seen.set(renamed[i] as string, name);
+  }
 }
 
 /** What stands before `wanted` in the file, and what before the file's name in `wanted`; undefined where it is not there, or twice. */

@@ -105,6 +105,12 @@ describe('factors', () => {
     expect(merged(adapterOf({ alpha_pattern: { fc: 1 } }), weight)).toEqual(flat(0.5));
     expect(merged(adapterOf({ alpha_pattern: { '^fc': 1 } }), weight)).toEqual(flat(0.5));
     expect(merged(adapterOf({ alpha_pattern: { c: 1 } }), weight)).toEqual(flat(3));
+    const within = { 'base_model.model.a.b.fc.lora_A.weight': a, 'base_model.model.a.b.fc.lora_B.weight': b };
+    const alphaOf = (alpha_pattern: JsonObject): number | undefined =>
+      adapterOf({ alpha_pattern }, within).factors.find((one) => one.weight === 'a.b.fc.weight')?.scale;
+    // The first that fits, as PEFT has it, though a later one may fit more of the name.
+    expect([{ 'b.fc': 2, 'fc': 4, '^a.b.fc': 8 }, { 'fc': 4, 'b.fc': 2 }, { '^b.fc': 4, '^a.b.fc': 8 }, { '.b.fc': 2 }].map(alphaOf))
+      .toEqual([1, 2, 4, 3]);
     const four = {
       'base_model.model.fc.lora_A.weight': raw([4, 1], [1, 1, 1, 1]), 'base_model.model.fc.lora_B.weight': raw([1, 4], [1, 2, 3, 4]),
     };
@@ -132,7 +138,7 @@ describe('factors', () => {
 
   it.each<[string, JsonValue]>([
     ['use_dora', true], ['lora_bias', true], ['target_parameters', ['fc.weight']], ['trainable_token_indices', [1]], ['peft_type', 'LOHA'],
-    ['alpha_pattern', { '.*fc': 2 }],
+    ['alpha_pattern', { '.*fc': 2 }], ['alora_invocation_tokens', [1, 2]], ['kasa_config', {}], ['arrow_config', {}],
   ])('of adapters with %s are refused', async (name, value) => {
     const error = await expectTyped(() => adapterOf({ [name]: value }), 'unsupported');
     expect(error.field).toContain(name);
@@ -141,11 +147,32 @@ describe('factors', () => {
   it.each<[string, JsonObject, Readonly<Record<string, RawTensor>>, string]>([
     ['without an alpha', { lora_alpha: null }, {}, 'lora_alpha'],
     ['with an alpha of their own that is no number', { alpha_pattern: { fc: 'x' } }, {}, 'alpha_pattern'],
+    ['with an infinite alpha', { lora_alpha: Infinity }, {}, 'lora_alpha'],
+    ['of which one is there twice', {}, { 'fc.lora_A.weight': a }, 'fc.lora_A.weight'],
+    ['of a layer and of an embedding at once', {}, { 'base_model.model.fc.lora_embedding_A': a }, 'fc.lora_embedding_A'],
+    ['beside a whole tensor that is there twice', {}, { 'x.bias': a, 'base_model.model.x.bias': a }, 'base_model.model.x.bias'],
     ['of two ranks', {}, { 'base_model.model.fc.lora_B.weight': filled([4, 3], 1) }, 'fc'],
     ['of which one is missing', {}, { 'base_model.model.other.lora_A.weight': a }, 'other'],
   ])('%s are refused', async (_, settings, tensors, field) => {
     const error = await expectTyped(() => adapterOf(settings, tensors), 'malformed-file');
     expect(error.field).toContain(field);
+  });
+
+  it('of an embedding whose weight PEFT saved beside them are refused: its base is the one and not that of the file', async () => {
+    const name = 'base_model.model.fc.base_layer.weight';
+    const error = await expectTyped(() => adapterOf({}, { [name]: filled([4, 3], 1) }), 'unsupported');
+    expect(error.field).toContain(name);
+    expect(error.expected).toContain('save_embedding_layers=False');
+  });
+
+  it.each([undefined, null, 'LORA'])('with %j for a config are refused', async (settings) => {
+    const given = file({ 'fc.lora_A.weight': a, 'fc.lora_B.weight': b });
+    expect(await expectTyped(() => readAdapter(given, settings as unknown as JsonObject), 'invalid-argument')).toMatchObject({ field: 'config' });
+  });
+
+  it('of which there are none are merged into nothing', async () => {
+    const error = await expectTyped(() => withAdapter(file({ x: a }), { names: [], factors: [], whole: [] }), 'invalid-argument');
+    expect(error.field).toBe('adapter.factors');
   });
 
   it('of another kind are refused', async () => {
@@ -161,5 +188,11 @@ describe('factors', () => {
   ])('are not merged into a base %s', async (_, tensors) => {
     const error = await expectTyped(() => withAdapter(file(tensors), adapterOf(), 'v1'), 'malformed-file');
     expect(`${error.field} ${error.expected}`).toContain('fc.weight');
+  });
+
+  it('are not merged into a base of which two tensors would have one name, and one would be lost', async () => {
+    const base = file({ 'm.fc.weight': filled([4, 3], 0), 'm.x': filled([1], 0), x: filled([1], 0) });
+    const error = await expectTyped(() => withAdapter(base, adapterOf(), 'v1'), 'malformed-file');
+    expect(error).toMatchObject({ field: 'v1: x', got: 'm.x besides' });
   });
 });
