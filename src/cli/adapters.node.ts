@@ -2,13 +2,13 @@
 import { dirname, join } from 'node:path';
 import { type Adapter, isAdapter, readAdapter } from '../bundle/foreign/adapter.ts';
 import type { ForeignCheckpoint } from '../bundle/foreign/checkpoint.ts';
-import { recordedRules } from '../bundle/foreign/name-rules.ts';
+import { type NameRule, recordedRules } from '../bundle/foreign/name-rules.ts';
 import { decodeUtf8, type JsonObject, parseJsonObject } from '../bundle/json.ts';
 import { limits } from '../core/limits.ts';
 import type { TrajectoryBundle, TransferResult } from '../index.ts';
 import { indentedJson } from '../report/json.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import { portAdapter, requireAdapterOf } from '../transfer/adapter.ts';
+import { type AdapterOptions, portAdapter, requireAdapterOf } from '../transfer/adapter.ts';
 import { ADAPTER_CONFIG, checkpointPath } from './checkpoints.node.ts';
 import { UsageError } from './exit.ts';
 import { readWhole } from './files.node.ts';
@@ -19,21 +19,19 @@ import { filesOf, formatOf } from './written-weights.node.ts';
 interface AdapterFile {
   readonly adapter: Adapter;
   readonly config: JsonObject;
+  readonly configPath: string;
 }
 
 /** @param path the adapter's file or folder. @param file what is in it. @throws FileError without a config beside it. */
 export function adapterOf(path: string, file: ForeignCheckpoint): AdapterFile {
   const configPath = join(dirname(checkpointPath(path)), ADAPTER_CONFIG);
   const config = parseJsonObject(decodeUtf8(configPath, readWhole(configPath, limits.manifestBytes)), { field: configPath });
-  return { adapter: readAdapter(file, config, path), config };
+  return { adapter: readAdapter(file, config, path), config, configPath };
 }
 
-/** Which port is to be written as an adapter. */
-export interface AdapterPort {
-  readonly like: Like;
-  readonly bundle: TrajectoryBundle;
-  /** The file of the base that is ported to: it has the names that the adapter's base has, or some that are known for them. */
-  readonly targetPath: string;
+/** A port that is to be written as an adapter. All that this takes is read before the work: a file that is gone after it loses none. */
+export interface AdapterPort extends AdapterFile, Pick<AdapterOptions, 'graph' | 'base'> {
+  readonly rules: readonly NameRule[];
   readonly out: string;
 }
 
@@ -43,28 +41,28 @@ export function isAdapterLike(like: Like | undefined): like is Like {
 }
 
 /**
- * Holds an adapter to the part of the bundle that is ported, before the work.
- * @throws UsageError, and MalformedFileError where it is not what was fine-tuned there.
+ * Reads what an adapter is ported by, and holds it to the part of the bundle that is ported.
+ * @param files the base that is ported to has the names that the adapter's base has, or some that are known for them.
+ * @throws UsageError, and MalformedFileError where the adapter is not what was fine-tuned there.
  */
-export async function requireAdapter(
-  { like, bundle, targetPath, out }: AdapterPort, part: { readonly first: number; readonly last: number },
-): Promise<void> {
+export async function openAdapterPort(
+  { like, target, out }: { readonly like: Like; readonly target: string; readonly out: string },
+  bundle: TrajectoryBundle, part: { readonly first: number; readonly last: number },
+): Promise<AdapterPort> {
   if (formatOf('--out', out) !== 'safetensors') throw new UsageError(`--out is to end with .safetensors for an adapter, not ${out}`);
   const { graph, training } = bundle;
-  const { adapter } = adapterOf(like.path, like.file);
-  const base = await readTensors(targetPath);
+  const port = { ...adapterOf(like.path, like.file), graph, base: await readTensors(target), rules: recordedRules(training), out };
+  const { adapter, base, rules } = port;
   const [before, after] = [await bundle.readCheckpoint(part.first), await bundle.readCheckpoint(part.last)];
-  requireAdapterOf({ graph, adapter, base, rules: recordedRules(training) }, before, after);
+  requireAdapterOf({ graph, adapter, base, rules }, before, after);
+  return port;
 }
 
 /** The ported adapter, and its config beside it. */
 export async function adapterFiles(
-  { like, bundle, targetPath, out }: AdapterPort, target: NetworkState, result: TransferResult,
+  { graph, adapter, config, base, rules, out }: AdapterPort, target: NetworkState, result: TransferResult,
 ): Promise<readonly WeightFile[]> {
-  const { graph, training } = bundle;
-  const { adapter, config } = adapterOf(like.path, like.file);
-  const base = await readTensors(targetPath);
-  const tensors = portAdapter({ graph, adapter, base, rules: recordedRules(training), target, result });
+  const tensors = portAdapter({ graph, adapter, base, rules, target, result });
   const { files } = await filesOf(out, tensors, { format: 'safetensors', metadata: new Map([['format', 'pt']]) });
   return [...files, configFile(out, config)];
 }

@@ -26,10 +26,11 @@ export interface Claims {
   readonly outputs: readonly OutputFile[];
   /**
    * Makes sure before the work that these can be written after it, and keeps other runs from them until the command ends.
+   * @param reads what the command reads besides what its options and arguments say.
    * @throws UsageError for a file that the command reads, that two of them name, or that is named like another kind;
    *   FileError, LockedError.
    */
-  claim(outputs: readonly OutputFile[]): void;
+  claim(outputs: readonly OutputFile[], reads?: readonly string[]): void;
 }
 
 interface Files {
@@ -59,10 +60,10 @@ export function claimsOf(
   const written = new Set<string>();
   return {
     outputs,
-    claim: (claimed) => {
+    claim: (claimed, reads = []) => {
       prepare(
         claimed,
-        named.flatMap(({ value, use }) => use.reads?.(value) ?? []),
+        [...named.flatMap(({ value, use }) => use.reads?.(value) ?? []), ...reads],
         written,
       );
       locks.push(lockOutputs(claimed.filter(({ unlocked }) => unlocked !== true).map(({ path }) => path)));

@@ -75,9 +75,9 @@ export async function filesOf(
   return { files: files.map((file) => ({ ...file, path: join(dirname(path), file.name) })), changed };
 }
 
-/** Parts have names once there are tensors. @param by names the output whose parts they are. @throws as `claim`. */
-export function claimParts(claim: Claims['claim'], by: string, [main, ...parts]: readonly string[]): void {
-  claim(parts.map((path) => ({ by: `a part of ${by} ${main},`, path, unlocked: true })));
+/** Parts have names once there are tensors. @param by names the output whose parts they are. @param reads, @throws as of `claim`. */
+export function claimParts(claim: Claims['claim'], by: string, [main, ...parts]: readonly string[], reads?: readonly string[]): void {
+  claim(parts.map((path) => ({ by: `a part of ${by} ${main},`, path, unlocked: true })), reads);
 }
 
 /**

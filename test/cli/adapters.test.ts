@@ -8,6 +8,12 @@ import { readForeign } from '../../src/bundle/foreign/formats.ts';
 import { stateFromAdapter, stateFromForeign } from '../../src/bundle/foreign/network.ts';
 import { writeForeign } from '../../src/bundle/foreign/write.ts';
 import type { JsonObject } from '../../src/bundle/json.ts';
+import { adapterFiles, openAdapterPort } from '../../src/cli/adapters.node.ts';
+import { openBundleFile } from '../../src/cli/weights.node.ts';
+import { type Like, readLike } from '../../src/cli/written-weights.node.ts';
+import type { TransferResult } from '../../src/index.ts';
+import { randomPermutations } from '../../src/matching/permutation.ts';
+import { derivePermutationSpec } from '../../src/model/permutation-spec.ts';
 import type { NetworkState } from '../../src/tensor/tensor.ts';
 import { adaptedCase, folderOf, furthest, valuesOf } from '../bundle/foreign/adapters/cases.ts';
 import { jsonLines, trajport } from './fixtures.ts';
@@ -101,6 +107,34 @@ describe('transfer --like ADAPTER', () => {
     const { code, stderr } = await run(...port, ...options, '--like', 'lora', '--out', 'none/adapter_model.safetensors');
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(message) as string });
     expect(existsSync(at('none'))).toBe(false);
+  });
+
+  it('does not replace the config of the given adapter, whatever that is called', async () => {
+    mkdirSync(at('named'), { recursive: true });
+    cpSync(at('lora/adapter_model.safetensors'), at('named/mine.safetensors'));
+    cpSync(at('lora/adapter_config.json'), at('named/adapter_config.json'));
+    const { code, stderr } = await run(
+      ...port, '--target', 'v2.safetensors', '--like', 'named/mine.safetensors', '--out', 'named/ported.safetensors',
+    );
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('named/adapter_config.json is an input') as string });
+    expect(readFileSync(at('named/adapter_config.json'))).toEqual(readFileSync(at('lora/adapter_config.json')));
+  });
+
+  it('needs neither the adapter nor the target once the work has begun', async () => {
+    mkdirSync(at('gone'), { recursive: true });
+    for (const name of ['adapter_model.safetensors', 'adapter_config.json']) cpSync(at(`lora/${name}`), at(`gone/${name}`));
+    cpSync(at('v2.safetensors'), at('gone-v2.safetensors'));
+    using opened = await openBundleFile(at('tune.zip'));
+    const like = (await readLike(at('gone'), new AbortController().signal)) as Like;
+    const { graph } = opened.bundle;
+    const files = { like, target: at('gone-v2.safetensors'), out: at('ported/adapter_model.safetensors') };
+    const ported = await openAdapterPort(files, opened.bundle, { first: 0, last: 1 });
+    for (const name of ['gone', 'gone-v2.safetensors']) rmSync(at(name), { recursive: true });
+    const state = stateFromForeign(graph, await read('v2.safetensors')).state as NetworkState;
+    const permutations = randomPermutations(derivePermutationSpec(graph), 1);
+    const result = { state, permutations, chosenStep: 0, steps: [{ step: 0, fraction: 0 }] } as unknown as TransferResult;
+    const written = await adapterFiles(ported, state, result);
+    expect(written.map(({ name }) => name)).toEqual(['adapter_model.safetensors', 'adapter_config.json']);
   });
 
   it('refuses the adapter of another fine-tune, before the work, and a name that PEFT would not read', async () => {

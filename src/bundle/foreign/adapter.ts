@@ -261,10 +261,11 @@ export function baseForAdapter(base: ForeignCheckpoint, { factors }: Adapter, fi
 function requireApart(field: string, names: readonly string[], renamed: readonly string[]): void {
   const seen = new Map<string, string>();
   for (const [i, name] of names.entries()) {
-    const other = seen.get(renamed[i] as string);
+    const to = renamed[i] as string;
+    const other = seen.get(to);
     if (other !== undefined)
-      throw new MalformedFileError({ field: `${field}: ${name}`, expected: `one tensor for the adapter's ${renamed[i]}`, got: `${other} besides` });
-    seen.set(renamed[i] as string, name);
+      throw new MalformedFileError({ field: `${field}: ${name}`, expected: `one tensor for the adapter's ${to}`, got: `${other} besides` });
+    seen.set(to, name);
   }
 }
 

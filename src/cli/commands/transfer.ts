@@ -24,7 +24,7 @@ import { partOf } from '../../transfer/trajectory.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
-import { adapterFiles, adapterPaths, isAdapterLike, requireAdapter } from '../adapters.node.ts';
+import { adapterFiles, adapterPaths, isAdapterLike, openAdapterPort } from '../adapters.node.ts';
 import type { AdapterPort } from '../adapters.node.ts';
 import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
@@ -242,6 +242,8 @@ interface Networks {
   readonly target: NetworkState;
   readonly oracleTarget: NetworkState | undefined;
   readonly like: Like | undefined;
+  /** Where --like is one. */
+  readonly adapter: AdapterPort | undefined;
   /** The target's last layer is a given one, and changes: it may answer another task. */
   readonly changesGivenHead: boolean;
 }
@@ -256,18 +258,16 @@ async function readNetworks(context: Context, values: Values, bundle: Trajectory
       ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
       : await readStart(values.target, graph, heads, compute, training);
   const like = await readLike(values.like, signal);
-  if (isAdapterLike(like)) {
-    await requireAdapter(adapterPort(values, like, bundle), partOf(bundle, values));
-    claimParts(claim, '--out', adapterPaths(values.out as string));
-  } else if (like !== undefined) {
-    // Of the target they have the names of the result's, and whatever is wrong with the file of --like shows.
-    claimParts(claim, '--out', (await filesLike(values, like, bundle, target))?.files.map(({ path }) => path) ?? []);
-  }
+  const adapter = isAdapterLike(like) ? await openAdapter(context, values, like, bundle) : undefined;
+  // Of the target they have the names of the result's, and whatever is wrong with the file of --like shows.
+  const files = adapter === undefined ? await filesLike(values, like, bundle, target) : undefined;
+  if (files !== undefined) claimParts(claim, '--out', files.files.map(({ path }) => path));
   const skip = skipPredicate(values.skip ?? [], target.parameters);
   const zeroHead = requireHeads(bundle, values, choices, skip);
   const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph, training);
   const headKept = [...(findHead(graph) ?? [])].every(skip);
-  return { target, oracleTarget, like, changesGivenHead: values.target !== undefined && !zeroHead && !values['fresh-head'] && !headKept };
+  const changesGivenHead = values.target !== undefined && !zeroHead && !values['fresh-head'] && !headKept;
+  return { target, oracleTarget, like, adapter, changesGivenHead };
 }
 
 /** The training part, and the test part where there is one: read now, so that one that cannot be used is not met after the work. */
@@ -318,22 +318,25 @@ async function port(
   return { result, naive: values.method === 'naive' ? result : await transfer({ ...common, method: 'naive', onProgress }) };
 }
 
-/** @throws UsageError for choices by which a port is no longer an adapter's change. */
-function adapterPort(values: Values, like: Like, bundle: TrajectoryBundle): AdapterPort {
+/** What the adapter of --like is ported by. @throws UsageError for choices by which a port is no longer an adapter's change. */
+async function openAdapter({ claim }: Context, values: Values, like: Like, bundle: TrajectoryBundle): Promise<AdapterPort> {
   const excluded = ['target-seed', 'skip', 'fresh-head'] as const;
   const refused = excluded.find((option) => values[option] !== undefined && values[option] !== false);
   if (refused !== undefined) throw new UsageError(`--${refused} does not go with --like ${like.path}, a LoRA adapter`);
   if (values.trajectory === 'real')
     throw new UsageError(`--trajectory real does not go with --like ${like.path}, a LoRA adapter: what a step adds is no share of it`);
-  return { like, bundle, targetPath: values.target as string, out: values.out as string };
+  const [out, target] = [values.out as string, values.target as string];
+  const adapter = await openAdapterPort({ like, target, out }, bundle, partOf(bundle, values));
+  claimParts(claim, '--out', adapterPaths(out), [adapter.configPath]);
+  return adapter;
 }
 
 /** What is written instead of the network's own file; undefined without --like. */
 async function writtenFiles(
-  values: Values, { like, target }: Networks, bundle: TrajectoryBundle, result: TransferResult,
+  values: Values, { like, adapter, target }: Networks, bundle: TrajectoryBundle, result: TransferResult,
 ): Promise<LikeFiles | undefined> {
-  if (!isAdapterLike(like)) return filesLike(values, like, bundle, result.state);
-  return { leftOut: [], files: await adapterFiles(adapterPort(values, like, bundle), target, result) };
+  if (adapter === undefined) return filesLike(values, like, bundle, result.state);
+  return { leftOut: [], files: await adapterFiles(adapter, target, result) };
 }
 
 interface LikeFiles extends Pick<LikeTensors, 'leftOut'> {
