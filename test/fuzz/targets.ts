@@ -3,9 +3,13 @@ import { deflateRawSync } from 'node:zlib';
 import { memorySource } from '../../src/bundle/random-access.ts';
 import { openCodec } from '../../src/bundle/codec-instance.ts';
 import { type Coding, codedBytes, decodeFile } from '../../src/bundle/coding.ts';
+import { readAdapter } from '../../src/bundle/foreign/adapter.ts';
+import type { ForeignCheckpoint } from '../../src/bundle/foreign/checkpoint.ts';
+import { stateFromAdapter, stateFromForeign } from '../../src/bundle/foreign/network.ts';
 import { readNpy, writeNpy } from '../../src/bundle/foreign/npy.ts';
 import { readNpz, writeNpz } from '../../src/bundle/foreign/npz.ts';
 import { sequenceSetFromJsonLines } from '../../src/bundle/json-lines.ts';
+import type { JsonValue } from '../../src/bundle/json.ts';
 import { checkpointLayout } from '../../src/bundle/layout.ts';
 import { parseManifest } from '../../src/bundle/manifest.ts';
 import { openBundle } from '../../src/bundle/reader.ts';
@@ -14,7 +18,11 @@ import type { RawTensor } from '../../src/bundle/safetensors.ts';
 import { writeBundle } from '../../src/bundle/writer.ts';
 import { openZip } from '../../src/bundle/zip-reader.ts';
 import { ZipWriter, memorySink } from '../../src/bundle/zip-writer.ts';
+import { parameterLayout } from '../../src/model/graph.ts';
 import { preset } from '../../src/model/presets.ts';
+import { elementCount } from '../../src/tensor/tensor.ts';
+import type { NetworkState } from '../../src/tensor/tensor.ts';
+import { requireAdapterOf } from '../../src/transfer/adapter.ts';
 import { arrays, fuzzTargets as foreignTargets, type FuzzTarget } from '../bundle/foreign/fuzz-targets.ts';
 import { trajectory } from '../bundle/trajectory.ts';
 
@@ -96,6 +104,56 @@ const coded = (coding: Exclude<Coding, 'seed'>): FuzzTarget => ({
   },
 });
 
+const numbered = (shape: readonly number[]): RawTensor => {
+  const values = Float32Array.from({ length: elementCount(shape) }, (_, i) => ((i * 7) % 11) / 8);
+  return { dtype: 'F32', shape, bytes: new Uint8Array(values.buffer) };
+};
+const fileOf = (shapes: Iterable<readonly [string, readonly number[]]>): ForeignCheckpoint =>
+  ({ tensors: new Map([...shapes].map(([name, shape]) => [name, numbered(shape)])), metadata: new Map(), convention: 'pytorch' });
+const base = fileOf(parameterLayout(graph).parameters.map(({ name, shape }) => [name, shape]));
+const v1 = stateFromForeign(graph, base).state as NetworkState;
+
+const CONFIG_KEYS = ['peft_type', 'lora_alpha', 'alpha_pattern', 'use_rslora', 'fan_in_fan_out', 'use_dora', 'target_parameters'];
+const CONFIG_VALUES: readonly JsonValue[] = [
+  'LORA', 4, {}, false, true, null, [], -1, 0, 1e300, Number.MIN_VALUE, 'x', [1], { linear1: 3 }, { '^linear2': 2, '': 1 }, { '.*': 1 },
+  { a: [] },
+];
+const NAME_BEGINNINGS = ['base_model.model.', '', 'base_model.', '.', '__proto__.'];
+const NAME_ENDINGS = [
+  '.lora_A.weight', '.lora_B.weight', '.lora_A', '.lora_B', '.lora_embedding_A', '.lora_embedding_B', '.weight', '.bias', '',
+  '.base_layer.weight', '.lora_A.default.weight', '.lora_magnitude_vector', '.modules_to_save.weight',
+];
+const modules = [...base.tensors.keys()].map((name) => name.replace(/\.(weight|bias)$/, ''));
+const TENSOR_BYTES = 7;
+
+/**
+ * LoRA adapters, each byte of which chooses something of one: damage to the files themselves would hardly reach behind their readers.
+ * First a value for each setting, then of each tensor beginning, module, ending, rank and three extents.
+ */
+async function adapters(): Promise<Uint8Array[]> {
+  const plain = [0, 1, 2, 3, 3, 3, 6];
+  const [first, last] = [0, modules.length - 1];
+  const factors = [[0, first, 0, 2, 2, 3, 1], [0, first, 1, 2, 5, 2, 1]].flat();
+  return [
+    [...plain, ...factors],
+    [0, 1, 13, 4, 3, 3, 6, ...factors, 0, first, 7, 1, 5, 1, 1],
+    [0, 1, 2, 3, 4, 5, 5, 1, last, 3, 2, 2, 1, 1, 1, last, 2, 2, 1, 5, 1, ...factors],
+  ].map((bytes) => Uint8Array.from(bytes));
+}
+
+function parseAdapter(bytes: Uint8Array): void {
+  const choice = <T>(list: readonly T[], at: number): T => list[(bytes[at] ?? 0) % list.length] as T;
+  const config = Object.fromEntries(CONFIG_KEYS.map((key, i) => [key, choice(CONFIG_VALUES, i)]));
+  const shapes = new Map<string, readonly number[]>();
+  for (let at = CONFIG_KEYS.length; at + TENSOR_BYTES <= bytes.length; at += TENSOR_BYTES) {
+    const name = choice(NAME_BEGINNINGS, at) + choice(modules, at + 1) + choice(NAME_ENDINGS, at + 2);
+    shapes.set(name, [...bytes.subarray(at + 4, at + 4 + ((bytes[at + 3] as number) % 4))].map((extent) => extent % 9));
+  }
+  const adapter = readAdapter(fileOf(shapes), config, 'fuzz');
+  const { state } = stateFromAdapter(graph, base, adapter);
+  if (state !== undefined) requireAdapterOf({ graph, adapter, base }, v1, state);
+}
+
 export const targets: readonly FuzzTarget[] = [
   { name: 'zip', seeds: zips, parse: parseZip },
   {
@@ -118,6 +176,7 @@ export const targets: readonly FuzzTarget[] = [
     ],
     parse: (bytes) => sequenceSetFromJsonLines({ name: 'fuzz', bytes, length: 4, padding: 0, vocabulary: 9, classes: 3 }),
   },
+  { name: 'adapter', seeds: adapters, parse: parseAdapter },
   { name: 'deflate', seeds: streams, parse: parseStream },
   { name: 'manifest', seeds: manifests, parse: parseManifest },
   { name: 'bundle', seeds: bundles, parse: parseBundle },
