@@ -3,6 +3,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { type Adapter, readAdapter } from '../../src/bundle/foreign/adapter.ts';
 import { stateFromAdapter, stateFromForeign } from '../../src/bundle/foreign/network.ts';
 import type { RawTensor } from '../../src/bundle/safetensors.ts';
+import { openBundle } from '../../src/bundle/reader.ts';
+import { writeBundle } from '../../src/bundle/writer.ts';
 import { openCompute, trajectoryFromStates, transfer } from '../../src/index.ts';
 import type { TransferResult } from '../../src/index.ts';
 import { sequenceSet } from '../../src/data/sequence-set.ts';
@@ -64,11 +66,19 @@ describe.each(adaptedNetworks)('%s', (network) => {
       expect(furthest((parameters.get(name) as { data: Float32Array }).data, data), name).toBeLessThan(1e-6);
   });
 
+  it.each(['lossless', 'int8', 'int4'] as const)('is known as the base of its adapter from a bundle coded %s', async (coding) => {
+    const { graph, adapter, base, before, after } = await parts(network);
+    const checkpoints = [{ label: 'v1', state: before }, { label: 'v1 with the adapter', state: after }];
+    using bundle = await openBundle(await writeBundle({ graph, checkpoints }, { coding }));
+    const [start, end] = [await bundle.readCheckpoint(0), await bundle.readCheckpoint(1)];
+    expect(() => requireAdapterOf({ graph, adapter, base }, start, end)).not.toThrow();
+  });
+
   it('is known as the base of its own adapter only', async () => {
     const { graph, adapter, base, before, after } = await parts(network);
     expect(() => requireAdapterOf({ graph, adapter, base }, before, after)).not.toThrow();
     const [first, ...others] = adapter.factors as [Adapter['factors'][number]];
-    const other = { ...adapter, factors: [{ ...first, scale: 1.3 * first.scale }, ...others] };
+    const other = { ...adapter, factors: [{ ...first, scale: 1.5 * first.scale }, ...others] };
     const error = await expectTyped(() => requireAdapterOf({ graph, adapter: other, base }, before, after), 'malformed-file');
     expect(error.field).toContain(first.weight);
     // What the adapter has not may not change either.
