@@ -158,7 +158,7 @@ export const packCommand = defineCommand({
   },
 });
 
-/** One checkpoint after the other, so that no two files are in memory at a time. */
+/** One checkpoint after the other, so that no two files are in memory at a time, but for the base that adapters are merged into. */
 async function* readCheckpoints(
   { output, signal }: Pick<Context, 'output' | 'signal'>,
   graph: ModelGraph,
@@ -173,12 +173,13 @@ async function* readCheckpoints(
     output.progress('packing', i, files.length, { file: basename(path) });
     const file = await readCheckpointFile(path, signal);
     const zeroHead = values['zero-head'] && i === 0;
-    const { state, report, narrow, zeroed } = isAdapter(file)
-      ? stateFromAdapter(graph, ...baseAndAdapter(output, base, path, file), rules, path)
-      : stateFromForeign(graph, file, rules, path, { zeroHead });
-    base ??= file;
+    const adapter = isAdapter(file) ? adapterOn(output, files[0], path, file) : undefined;
+    if (adapter !== undefined) base ??= await readCheckpointFile(files[0] as string, signal);
+    const { state, report, narrow, zeroed } = adapter === undefined || base === undefined
+      ? stateFromForeign(graph, file, rules, path, { zeroHead })
+      : stateFromAdapter(graph, base, adapter, rules, path);
     // An adapter's tensors have the base's names once they are merged.
-    const idleHere = isAdapter(file) ? new Set(idle) : new Set(idleRules(file.tensors.keys(), rules));
+    const idleHere = new Set(adapter === undefined ? idleRules(file.tensors.keys(), rules) : idle);
     idle = idle.filter((rule) => idleHere.has(rule));
     if (!report.fits) remarkIdleRules(output, values.rules, rules, [...idleHere], path);
     requireMapping(output, path, report, !report.fits && i === 0 && files.length > 1 && fitsWithoutHead(graph, file, rules));
@@ -193,11 +194,9 @@ async function* readCheckpoints(
   remarkIdleRules(output, values.rules, rules, idle, files.length === 1 ? (files[0] as string) : `any of the ${files.length} files`);
 }
 
-/** The first file, and an adapter on it. @throws FileError where the adapter is the first itself. */
-function baseAndAdapter(
-  output: Output, base: ForeignCheckpoint | undefined, path: string, file: ForeignCheckpoint,
-): readonly [base: ForeignCheckpoint, adapter: Adapter] {
-  if (base === undefined)
+/** Reads an adapter, and says what it has. @throws FileError where it is the first file itself. */
+function adapterOn(output: Output, basePath: string | undefined, path: string, file: ForeignCheckpoint): Adapter {
+  if (path === basePath)
     throw new FileError(path, 'is a LoRA adapter: the first file is to be its base, trajport pack BASE ADAPTER');
   const { adapter } = adapterOf(path, file);
   const { factors, whole } = adapter;
@@ -206,7 +205,7 @@ function baseAndAdapter(
       `${[...new Set(factors.map(({ rank }) => rank))].toSorted((a, b) => a - b).join(', ')}` +
       `${whole.length === 0 ? '' : `, ${formatCount(whole.length, 'whole tensor')}`}`,
   );
-  return [base, adapter];
+  return adapter;
 }
 
 /** What became zeros, and what the file has there. */
