@@ -131,8 +131,6 @@ const innerName = (from: string): string =>
 /** Settings by each of which a weight is no sum of a base and a product of two factors of its own. */
 const OTHER_KINDS = [
   'use_dora', 'use_qalora', 'use_bdlora', 'lora_bias', 'layer_replication', 'target_parameters', 'trainable_token_indices',
-  // For some tokens only, for some inputs only, and on a base without its smallest singular values.
-  'alora_invocation_tokens', 'arrow_config', 'kasa_config',
 ] as const;
 
 interface Settings {

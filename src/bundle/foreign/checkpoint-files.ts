@@ -3,8 +3,11 @@ import { describe } from '../../core/describe.ts';
 import { InvalidArgumentError, LimitError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 
-const CHECKPOINT_FILE =
-  /\.(safetensors|pt|pth|ckpt|npz|onnx|gguf|h5|hdf5|keras|(safetensors|bin)\.index\.json)$|(^|\/)(model\.json|(pytorch|adapter)_model\.bin)$/i;
+const CHECKPOINT_FILE = new RegExp(
+  String.raw`\.(safetensors|pt|pth|ckpt|npz|onnx|gguf|h5|hdf5|keras|(safetensors|bin)\.index\.json)$` +
+  String.raw`|(^|/)(model\.json|(pytorch|adapter)_model\.bin)$`,
+  'i',
+);
 /** Parts that an index or manifest names. */
 const PART = /-\d{5}-of-\d{5}\.(safetensors|bin)$/i;
 /** What training scripts keep beside the weights, by Hugging Face's names. */

@@ -138,7 +138,7 @@ describe('factors', () => {
 
   it.each<[string, JsonValue]>([
     ['use_dora', true], ['lora_bias', true], ['target_parameters', ['fc.weight']], ['trainable_token_indices', [1]], ['peft_type', 'LOHA'],
-    ['alpha_pattern', { '.*fc': 2 }], ['alora_invocation_tokens', [1, 2]], ['kasa_config', {}], ['arrow_config', {}],
+    ['alpha_pattern', { '.*fc': 2 }],
   ])('of adapters with %s are refused', async (name, value) => {
     const error = await expectTyped(() => adapterOf({ [name]: value }), 'unsupported');
     expect(error.field).toContain(name);
