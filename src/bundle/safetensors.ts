@@ -41,6 +41,11 @@ export interface RawTensor {
   readonly bytes: Uint8Array;
 }
 
+/** Numbers as files carry them; the bytes are a view. */
+export function rawF32(shape: readonly number[], { buffer, byteOffset, byteLength }: Float32Array): RawTensor {
+  return { dtype: 'F32', shape, bytes: new Uint8Array(buffer, byteOffset, byteLength) };
+}
+
 /** @throws MalformedFileError where a tensor's bytes do not fill its shape. */
 export function requireBytesOfShape(name: string, { dtype, shape, bytes }: RawTensor): void {
   const expected = (countElements(name, shape) * dtypeBits[dtype]) / 8;

@@ -3,12 +3,12 @@
  * permutation of a weight's outputs and inputs is one of B's rows and A's columns. So the ported change has the same low rank, and
  * v2 with the adapter that is made here is the ported network.
  */
-import { addProduct, outputAxis, rawF32 } from '../bundle/foreign/adapter.ts';
+import { addProduct, outputAxis } from '../bundle/foreign/adapter.ts';
 import type { Adapter, LowRankFactors } from '../bundle/foreign/adapter.ts';
 import type { ForeignCheckpoint } from '../bundle/foreign/checkpoint.ts';
 import type { NameRule } from '../bundle/foreign/name-rules.ts';
 import { toFloat32 } from '../bundle/dtype.ts';
-import type { RawTensor } from '../bundle/safetensors.ts';
+import { type RawTensor, rawF32 } from '../bundle/safetensors.ts';
 import { MalformedFileError } from '../core/errors.ts';
 import { requireMembers } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';

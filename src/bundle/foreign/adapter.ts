@@ -9,7 +9,7 @@ import { requireMembers } from '../../core/require.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { toFloat32 } from '../dtype.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../json.ts';
-import type { RawTensor } from '../safetensors.ts';
+import { type RawTensor, rawF32 } from '../safetensors.ts';
 import type { ForeignCheckpoint } from './checkpoint.ts';
 import { adapterNames } from './naming-schemes.ts';
 
@@ -321,8 +321,4 @@ export function addProduct(values: Float32Array, { a, b, rank, inputs, outputs, 
       values[at] = (values[at] as number) + scale * (row[i] as number);
     }
   }
-}
-
-export function rawF32(shape: readonly number[], values: Float32Array): RawTensor {
-  return { dtype: 'F32', shape, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
 }

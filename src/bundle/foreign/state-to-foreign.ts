@@ -13,7 +13,7 @@ import type { ModelGraph } from '../../model/graph.ts';
 import { findHead } from '../../model/head.ts';
 import { elementCount, sameShape } from '../../tensor/tensor.ts';
 import type { NetworkState, Tensor } from '../../tensor/tensor.ts';
-import type { RawTensor } from '../safetensors.ts';
+import { type RawTensor, rawF32 } from '../safetensors.ts';
 import type { ForeignCheckpoint } from './checkpoint.ts';
 import { mapNames, mappingOptions, requireFit } from './map-names.ts';
 import type { MappingReport } from './map-names.ts';
@@ -56,7 +56,7 @@ export function stateToForeign(
     for (const name of sourcesOf(item)) {
       const { shape } = like.tensors.get(name) as RawTensor;
       const count = elementCount(shape);
-      written.set(name, asRaw(shape, values.subarray(0, count)));
+      written.set(name, rawF32(shape, values.subarray(0, count)));
       values = values.subarray(count);
     }
   }
@@ -96,7 +96,7 @@ function withHeadOf(
     const shape = [...(like.tensors.get(from)?.shape ?? [])];
     if (shape.length === 0 || classes === undefined) return undefined;
     shape[like.convention === 'keras' ? shape.length - 1 : 0] = classes;
-    return [from, asRaw(shape, new Float32Array(elementCount(shape)))];
+    return [from, rawF32(shape, new Float32Array(elementCount(shape)))];
   });
   return { ...like, tensors: new Map([...like.tensors, ...resized.filter((item) => item !== undefined)]) };
 }
@@ -115,7 +115,7 @@ function requireHeadIn(
 
 /** What a copy of a weight that the network uses twice becomes. @throws UnsupportedError where it is laid out otherwise. */
 function asCopy(name: string, { shape }: RawTensor, weight: Tensor): RawTensor {
-  if (sameShape(shape, weight.shape)) return asRaw(shape, weight.data);
+  if (sameShape(shape, weight.shape)) return rawF32(shape, weight.data);
   throw new UnsupportedError({
     field: name, expected: `a copy laid out as the weight, [${weight.shape.join(', ')}]`, got: `[${shape.join(', ')}]`,
   });
@@ -147,10 +147,6 @@ function requireTensor(name: string, tensor: Tensor | undefined, shape: readonly
     expected: `shape [${shape.join(', ')}]`,
     got: tensor === undefined ? 'none of that name' : `[${tensor.shape.join(', ')}] of ${tensor.data.length} numbers`,
   });
-}
-
-function asRaw(shape: readonly number[], values: Float32Array): RawTensor {
-  return { dtype: 'F32', shape, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
 }
 
 /** The longest of the containers that all names lie in; empty where there is none. */
