@@ -1,5 +1,5 @@
 /** LoRA adapters on disk, as PEFT has them: `adapter_model.safetensors` and, beside it, `adapter_config.json`. */
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { type Adapter, isAdapter, readAdapter } from '../bundle/foreign/adapter.ts';
 import type { ForeignCheckpoint } from '../bundle/foreign/checkpoint.ts';
 import { type NameRule, recordedRules } from '../bundle/foreign/name-rules.ts';
@@ -10,8 +10,10 @@ import { indentedJson } from '../report/json.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { type AdapterOptions, portAdapter, requireAdapterOf } from '../transfer/adapter.ts';
 import { ADAPTER_CONFIG, checkpointPath } from './checkpoints.node.ts';
-import { UsageError } from './exit.ts';
+import { FileError, UsageError } from './exit.ts';
+import { files } from './file-system.node.ts';
 import { readWhole } from './files.node.ts';
+import type { Output } from './output.ts';
 import { readTensors } from './weights.node.ts';
 import type { Like, WeightFile } from './written-weights.node.ts';
 import { filesOf, formatOf } from './written-weights.node.ts';
@@ -25,6 +27,8 @@ interface AdapterFile {
 /** @param path the adapter's file or folder. @param file what is in it. @throws FileError without a config beside it. */
 export function adapterOf(path: string, file: ForeignCheckpoint): AdapterFile {
   const configPath = join(dirname(checkpointPath(path)), ADAPTER_CONFIG);
+  if (!files().exists(configPath))
+    throw new FileError(configPath, "no such file; PEFT saves it beside an adapter's weights, and it says how much they count");
   const config = parseJsonObject(decodeUtf8(configPath, readWhole(configPath, limits.manifestBytes)), { field: configPath });
   return { adapter: readAdapter(file, config, path), config, configPath };
 }
@@ -63,12 +67,18 @@ export async function adapterFiles(
   { graph, adapter, config, base, rules, out }: AdapterPort, target: NetworkState, result: TransferResult,
 ): Promise<readonly WeightFile[]> {
   const tensors = portAdapter({ graph, adapter, base, rules, target, result });
-  const { files } = await filesOf(out, tensors, { format: 'safetensors', metadata: new Map([['format', 'pt']]) });
-  return [...files, configFile(out, config)];
+  const written = await filesOf(out, tensors, { format: 'safetensors', metadata: new Map([['format', 'pt']]) });
+  return [...written.files, configFile(out, config)];
 }
 
 /** The files that `adapterFiles` gives, by their names. */
 export const adapterPaths = (out: string): readonly string[] => [out, configPathOf(out)];
+
+/** PEFT looks for one name only. */
+export function remarkAdapterName(output: Output, out: string): void {
+  if (basename(out) === 'adapter_model.safetensors') return;
+  output.warn(`${out}: PEFT looks for an adapter as adapter_model.safetensors, in the folder of its ${ADAPTER_CONFIG}`);
+}
 
 const configPathOf = (out: string): string => join(dirname(out), ADAPTER_CONFIG);
 

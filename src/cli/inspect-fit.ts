@@ -15,6 +15,7 @@ import { remarkNotFinite } from './finite.ts';
 import { fittingWidth } from './fitting-width.ts';
 import type { Output } from './output.ts';
 import { graphSummary, namingOf } from './summaries.ts';
+import { refuseAdapter } from './weights.node.ts';
 
 type FitValues = Parameters<typeof fittingWidth>[0] & { readonly rules: string | undefined; readonly verbose: boolean };
 
@@ -22,6 +23,7 @@ type FitValues = Parameters<typeof fittingWidth>[0] & { readonly rules: string |
 export async function inspectFit({ output, signal }: Context, path: string, graph: ModelGraph, values: FitValues): Promise<ExitCode> {
   const rules = readRules(values.rules);
   const file = await readCheckpointFile(path, signal);
+  refuseAdapter(path, file);
   remarkNotFinite(output, path, file.tensors);
   remarkIdleRules(output, values.rules, rules, idleRules(file.tensors.keys(), rules), path);
   const reportOn = (network: ModelGraph): MappingReport =>

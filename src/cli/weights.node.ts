@@ -66,13 +66,18 @@ export async function readStart(
 function mapState(
   graph: ModelGraph, file: ForeignFileRead, path: string, training: unknown, zeroHead: boolean,
 ): MappedState & { readonly rules: readonly NameRule[] } {
-  if (isAdapter(file))
-    throw new FileError(path, 'is a LoRA adapter, which needs its base: trajport pack BASE ADAPTER --out FILE makes a bundle of the two');
+  refuseAdapter(path, file);
   const plain = { ...stateFromForeign(graph, file, [], path, { zeroHead }), rules: [] };
   if (plain.report.fits) return plain;
   const rules = recordedRules(training);
   const ruled = { ...stateFromForeign(graph, file, rules, path, { zeroHead }), rules };
   return ruled.report.mapped.length > plain.report.mapped.length ? ruled : plain;
+}
+
+/** @throws FileError for an adapter in the place of a network's weights. */
+export function refuseAdapter(path: string, file: ForeignFileRead): void {
+  if (isAdapter(file))
+    throw new FileError(path, 'is a LoRA adapter, which needs its base: trajport pack BASE ADAPTER --out FILE makes a bundle of the two');
 }
 
 function remedyOf({ mapped }: MappingReport): string | undefined {

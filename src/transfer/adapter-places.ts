@@ -5,8 +5,8 @@
  * of its columns, as elements, and where these arrive is where the elements belong. Rows and columns are fewer than 2²⁴, which f32
  * holds, where elements may be more.
  */
-import { baseForAdapter, changedTensors } from '../bundle/foreign/adapter.ts';
-import type { Adapter } from '../bundle/foreign/adapter.ts';
+import { type Adapter, changedTensors } from '../bundle/foreign/adapter.ts';
+import { baseForAdapter } from '../bundle/foreign/adapter-merge.ts';
 import type { ForeignCheckpoint } from '../bundle/foreign/checkpoint.ts';
 import { mapNames, mappingOptions } from '../bundle/foreign/map-names.ts';
 import type { MappedTensors } from '../bundle/foreign/map-names.ts';
@@ -77,7 +77,9 @@ export class AdapterPlaces {
       parts.some((part) => changed.has(part)) ? [{ to, parts: this.#partsOf(parts) }] : [],
     );
     const found = new Set(this.#owners.flatMap(({ parts }) => parts.map(({ name }) => name)));
-    const missing = [...changed].find((name) => !found.has(name));
+    // Batch norms that were trained whole count their batches, which nothing of ours reads.
+    const counts = new Set(report.ignored.flatMap(({ from, kind }) => (kind === 'count' ? [from] : [])));
+    const missing = [...changed].find((name) => !found.has(name) && !counts.has(name));
     if (missing !== undefined)
       throw new MalformedFileError({
         field: `adapter: ${missing}`, expected: "one of the network's tensors", got: 'none of that name and shape',
@@ -95,7 +97,7 @@ export class AdapterPlaces {
   }
 
   /**
-   * Where rows and columns of the file's tensors come from once the network is permuted, by the names in `RenamedBase`.
+   * Where rows and columns of the file's tensors come from once the network is permuted, by the names of `baseForAdapter`.
    * @throws KernelError where it is no permutation of rows and one of columns.
    */
   origins(permutations: Permutations): ReadonlyMap<string, Origins> {
@@ -119,7 +121,7 @@ export class AdapterPlaces {
     for (const owner of this.#owners) {
       const places = this.#placesOf(owner);
       const [rows, columns] = [places.rows.data, places.columns.data];
-      const sources = states.map(({ parameters }) => getTensor(parameters, owner.to).data);
+      const sources = states.map(({ parameters, buffers }) => getTensor(parameters.has(owner.to) ? parameters : buffers, owner.to).data);
       for (const part of owner.parts) {
         const values = states.map(() => new Float32Array(part.rows * part.columns));
         for (let i = 0; i < rows.length; i++) {

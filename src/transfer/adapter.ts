@@ -3,16 +3,17 @@
  * permutation of a weight's outputs and inputs is one of B's rows and A's columns. So the ported change has the same low rank, and
  * v2 with the adapter that is made here is the ported network.
  */
-import { addProduct, outputAxis } from '../bundle/foreign/adapter.ts';
+import { addProduct, outputAxis } from '../bundle/foreign/adapter-merge.ts';
 import type { Adapter, LowRankFactors } from '../bundle/foreign/adapter.ts';
 import type { ForeignCheckpoint } from '../bundle/foreign/checkpoint.ts';
 import type { NameRule } from '../bundle/foreign/name-rules.ts';
 import { toFloat32 } from '../bundle/dtype.ts';
 import { type RawTensor, rawF32 } from '../bundle/safetensors.ts';
-import { MalformedFileError } from '../core/errors.ts';
+import { MalformedFileError, UnsupportedError } from '../core/errors.ts';
 import { requireMembers } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
+import { parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { getTensor } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
@@ -50,7 +51,8 @@ const optionNames: OptionNames<PortAdapterOptions> = { graph: true, adapter: tru
 /**
  * The adapter that makes of v2 what the transfer made of it: the given one's tensors by its names, in its order, as F32.
  * @throws MalformedFileError where `base` or the network has not what the adapter changes, and where the transfer did not change
- *   just that: of another fine-tune, with parameters skipped, or with batch-norm statistics, which no adapter has.
+ *   just that: of another fine-tune, or with parameters skipped. UnsupportedError for a network with batch-norm statistics that the
+ *   adapter has not.
  */
 export function portAdapter(options: PortAdapterOptions): ReadonlyMap<string, RawTensor> {
   requireOptions('portAdapter', options, optionNames);
@@ -58,6 +60,7 @@ export function portAdapter(options: PortAdapterOptions): ReadonlyMap<string, Ra
   requireMembers('adapter', adapter, ['names', 'factors', 'whole'], 'what readAdapter gives');
   requireMembers('result', result, ['state', 'permutations', 'chosenStep', 'steps'], 'what transfer gives');
   const places = new AdapterPlaces(graph, adapter, base, rules);
+  requireStatistics(graph, places);
   const fraction = result.steps[result.chosenStep]?.fraction ?? 0;
   const origins = places.origins(result.permutations);
   const factors = adapter.factors.map((one) => movedFactors(one, places.shapeOf(one.weight), origins.get(one.weight) as Origins, fraction));
@@ -67,21 +70,38 @@ export function portAdapter(options: PortAdapterOptions): ReadonlyMap<string, Ra
     ported.set(names.a, rawF32(shapes.a, a));
     ported.set(names.b, rawF32(shapes.b, b));
   }
-  for (const { from, name, tensor } of adapter.whole) ported.set(from, rawF32(tensor.shape, whole.get(name) as Float32Array));
+  for (const { from, name, tensor } of adapter.whole) {
+    const values = whole.get(name);
+    ported.set(from, values === undefined ? tensor : rawF32(tensor.shape, values));
+  }
   return new Map(adapter.names.map((name) => [name, ported.get(name) as RawTensor]));
 }
 
 /**
  * @param before v1. @param after v1 with the adapter, as a bundle has the two.
- * @throws MalformedFileError where the adapter is not what changed from one to the other.
+ * @throws MalformedFileError where the adapter is not what changed from one to the other; UnsupportedError as `portAdapter`.
  */
 export function requireAdapterOf({ graph, adapter, base, rules = [] }: AdapterOptions, before: NetworkState, after: NetworkState): void {
   const places = new AdapterPlaces(graph, adapter, base, rules);
+  requireStatistics(graph, places);
   const whole = requireChange('adapter', places, adapter, before, after);
   for (const { name, tensor } of adapter.whole) {
+    const found = whole.get(name);
+    if (found === undefined) continue;
     const wanted = toFloat32(name, tensor.dtype, tensor.bytes);
-    if (!isNear(whole.get(name) as Float32Array, wanted, CHANGE_TOLERANCE * norm(wanted))) throw anotherChange('adapter', name);
+    if (!isNear(found, wanted, CHANGE_TOLERANCE * norm(wanted))) throw anotherChange('adapter', name);
   }
+}
+
+/** A port estimates running statistics anew, so that the adapter must have a place for them. @throws UnsupportedError */
+function requireStatistics(graph: ModelGraph, { owners }: AdapterPlaces): void {
+  const missing = parameterLayout(graph).buffers.find(({ name }) => !owners.has(name));
+  if (missing === undefined) return;
+  throw new UnsupportedError({
+    field: `adapter: ${missing.name}`,
+    expected: 'the statistics of every batch norm, which a port estimates anew (modules_to_save)',
+    got: 'none',
+  });
 }
 
 /** B's rows and A's columns from where the weight's come from; `fraction` of the change. */
@@ -132,7 +152,10 @@ function requireChange(
 }
 
 function anotherChange(field: string, name: string): MalformedFileError {
-  return new MalformedFileError({ field: `${field}: ${name}`, expected: 'changed by just what the adapter says', got: 'another change' });
+  const between = field === 'adapter' ? ' from the first checkpoint that is ported to the last' : '';
+  return new MalformedFileError({
+    field: `${field}: ${name}`, expected: 'changed by just what the adapter says', got: `another change${between}`,
+  });
 }
 
 function norm(values: Float32Array): number {

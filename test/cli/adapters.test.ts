@@ -66,7 +66,7 @@ describe('pack', () => {
 
   it.each([
     ['an adapter without its base', ['lora'], 'lora/adapter_model.safetensors: is a LoRA adapter: the first file is to be its base'],
-    ['an adapter without its config', ['v1.safetensors', 'bare/adapter_model.safetensors'], 'bare/adapter_config.json'],
+    ['an adapter without its config', ['v1.safetensors', 'bare/adapter_model.safetensors'], 'bare/adapter_config.json: no such file; PEFT saves it'],
   ])('refuses %s', async (_, files, message) => {
     mkdirSync(at('bare'), { recursive: true });
     cpSync(at('lora/adapter_model.safetensors'), at('bare/adapter_model.safetensors'));
@@ -97,6 +97,18 @@ describe('transfer --like ADAPTER', () => {
     const wanted = stateFromForeign(graph, await read('ported.safetensors')).state as NetworkState;
     for (const [name, { data }] of wanted.parameters)
       expect(furthest(parameters.get(name)?.data as Float32Array, data), name).toBeLessThan(1e-6);
+  });
+
+  it('takes a bundle that keeps the change in 4 bits, and says by which name PEFT finds an adapter', async () => {
+    expect((await run('pack', 'v1.safetensors', 'lora', ...shape, '--coding', 'int4', '--out', 'coded.zip')).code).toBe(0);
+    const [, , ...options] = port;
+    const coded = await run(
+      'transfer', 'coded.zip', ...options, '--target', 'v2.safetensors', '--like', 'lora', '--out', 'coded/other.safetensors',
+    );
+    expect(coded.code, coded.stderr).toBe(0);
+    expect(coded.stderr).toContain('coded/other.safetensors: PEFT looks for an adapter as adapter_model.safetensors');
+    const lossless = await run(...port, '--target', 'v2.safetensors', '--like', 'lora', '--out', 'named/adapter_model.safetensors');
+    expect(lossless.stderr).not.toContain('PEFT');
   });
 
   it.each([
@@ -156,6 +168,8 @@ it('an adapter in the place of weights is told what it is', async () => {
   for (const args of [
     [...port, '--target', 'lora/adapter_model.safetensors', '--out', 'x.safetensors'],
     ['evaluate', 'lora/adapter_model.safetensors', '--graph', 'tune.zip', '--data', 'sequences:texts.jsonl'],
+    ['convert', 'lora', 'x.safetensors', ...shape],
+    ['inspect', 'lora', ...shape],
   ]) {
     const { code, stderr } = await run(...args);
     expect(code).toBeGreaterThan(1);

@@ -5,7 +5,7 @@ import { stateFromAdapter, stateFromForeign } from '../../src/bundle/foreign/net
 import type { RawTensor } from '../../src/bundle/safetensors.ts';
 import { openBundle } from '../../src/bundle/reader.ts';
 import { writeBundle } from '../../src/bundle/writer.ts';
-import { openCompute, trajectoryFromStates, transfer } from '../../src/index.ts';
+import { openCompute, sequential, trajectoryFromStates, transfer } from '../../src/index.ts';
 import type { TransferResult } from '../../src/index.ts';
 import { sequenceSet } from '../../src/data/sequence-set.ts';
 import { permuteTensors, randomPermutations } from '../../src/matching/permutation.ts';
@@ -86,6 +86,67 @@ describe.each(adaptedNetworks)('%s', (network) => {
     const more = mapTensors(after.parameters, (parameter, i, value) => (parameter === name && i === 0 ? value + 0.01 : value));
     const changed = await expectTyped(() => requireAdapterOf({ graph, adapter, base }, before, networkOf(more)), 'malformed-file');
     expect(changed.field).toContain(name);
+  });
+});
+
+describe('batch norms', () => {
+  const graph = sequential([1, 4, 4], [
+    { op: 'conv2d', name: 'conv', out: 6, kernel: 3, padding: 1, bias: false }, { op: 'batch_norm', name: 'norm' }, { op: 'relu' },
+    { op: 'global_average_pool' }, { op: 'flatten' }, { op: 'dense', name: 'head', out: 3 },
+  ]);
+  const shapes = { 'norm.weight': [6], 'norm.bias': [6], 'norm.running_mean': [6], 'norm.running_var': [6] } as const;
+  const tensor = (shape: readonly number[], seed: number): RawTensor => {
+    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => 0.5 + ((i * seed) % 11) / 10);
+    return { dtype: 'F32', shape, bytes: new Uint8Array(values.buffer) };
+  };
+  const base = (seed: number): AdaptedCase['base'] => ({
+    format: 'safetensors', metadata: new Map(), convention: 'pytorch', tensors: new Map([
+      ['conv.weight', tensor([6, 1, 3, 3], seed)], ['head.weight', tensor([3, 6], seed + 1)], ['head.bias', tensor([3], seed)],
+      ...Object.entries(shapes).map(([name, shape], i) => [name, tensor(shape, seed + i)] as const),
+    ]),
+  } as AdaptedCase['base']);
+  const count: RawTensor = { dtype: 'I64', shape: [], bytes: new Uint8Array(BigInt64Array.of(12n).buffer) };
+  /** What PEFT saves of `target_modules: ['conv']`, and of `modules_to_save: ['norm']`. */
+  const adapterOf = (whole: readonly string[]): Adapter => readAdapter({
+    ...base(1), tensors: new Map([
+      ['base_model.model.conv.lora_A.weight', tensor([2, 1, 3, 3], 5)], ['base_model.model.conv.lora_B.weight', tensor([6, 2, 1, 1], 4)],
+      ...whole.map((name) => [`base_model.model.norm.${name}`, tensor([6], 8)] as const),
+      ['base_model.model.norm.num_batches_tracked', count],
+    ]),
+  }, { peft_type: 'LORA', lora_alpha: 2 });
+  const stateOf = (file: AdaptedCase['base']): NetworkState => stateFromForeign(graph, file).state as NetworkState;
+
+  it('that the adapter has whole are ported with their statistics, and their counts stay', () => {
+    const adapter = adapterOf(['weight', 'bias', 'running_mean', 'running_var']);
+    const [before, start] = [stateOf(base(3)), stateOf(base(7))];
+    const after = stateFromAdapter(graph, base(3), adapter).state as NetworkState;
+    expect(() => requireAdapterOf({ graph, adapter, base: base(7) }, before, after)).not.toThrow();
+    const spec = derivePermutationSpec(graph);
+    const permutations = randomPermutations(spec, 7);
+    const change = mapTensors(after.parameters, (name, i, value) => value - at(before.parameters, name, i));
+    const moved = permuteTensors(spec, change, permutations);
+    // As a transfer does: weights change by what moved, statistics are estimated anew.
+    const state = {
+      parameters: mapTensors(start.parameters, (name, i, value) => value + at(moved, name, i)),
+      buffers: mapTensors(start.buffers, (_, i, value) => 2 * value + i),
+    };
+    const result = { state, permutations, chosenStep: 0, steps: [{ step: 0, fraction: 1 }] };
+    const ported = portAdapter({ graph, adapter, base: base(7), target: start, result });
+    expect(ported.get('base_model.model.norm.num_batches_tracked')).toEqual(count);
+    for (const [kind, names] of [['buffers', ['running_mean', 'running_var']], ['parameters', ['weight', 'bias']]] as const)
+      for (const name of names)
+        expect(valuesOf(ported, `base_model.model.norm.${name}`), name).toEqual(state[kind].get(`norm.${name}`)?.data);
+    const again = readAdapter({ ...base(7), tensors: ported }, { peft_type: 'LORA', lora_alpha: 2 });
+    const { parameters } = stateFromAdapter(graph, base(7), again).state as NetworkState;
+    for (const [name, { data }] of state.parameters)
+      expect(furthest((parameters.get(name) as { data: Float32Array }).data, data), name).toBeLessThan(1e-5);
+  });
+
+  it('whose statistics the adapter has not are refused before a port', async () => {
+    const adapter = adapterOf(['weight', 'bias', 'running_mean']);
+    const after = stateFromAdapter(graph, base(3), adapter).state as NetworkState;
+    const error = await expectTyped(() => requireAdapterOf({ graph, adapter, base: base(3) }, stateOf(base(3)), after), 'unsupported');
+    expect(error.field).toContain('norm.running_var');
   });
 });
 

@@ -108,6 +108,8 @@ function otherVitName(from: keyof typeof vitBlocks, to: keyof typeof vitBlocks):
  */
 export const adapterNames: readonly ((name: string) => string)[] = [
   (name) => name, otherVitName('saved', 'state'), otherVitName('state', 'saved'),
+  // Of BERT's first release, which transformers renames as it loads.
+  (name) => name.replace(/(?<=(^|\.)LayerNorm\.)(gamma|beta)$/, (kind) => (kind === 'gamma' ? 'weight' : 'bias')),
 ];
 
 const STAGES = [0, 1, 2, 3] as const;

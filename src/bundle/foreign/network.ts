@@ -7,7 +7,8 @@ import { type ModelGraph, parameterLayout, tiedWeights } from '../../model/graph
 import { headParameters, headsOf } from '../../model/head.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { stateFromRawTensors, zeroTensors } from '../network-state.ts';
-import { type Adapter, changedTensors, withAdapter } from './adapter.ts';
+import { type Adapter, changedTensors } from './adapter.ts';
+import { withAdapter } from './adapter-merge.ts';
 import type { ForeignCheckpoint } from './checkpoint.ts';
 import { type MappedTensors, type MappingReport, mapNames, mappingOptions } from './map-names.ts';
 import type { NameRule } from './name-rules.ts';

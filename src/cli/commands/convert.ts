@@ -19,7 +19,7 @@ import { remarkNotFinite } from '../finite.ts';
 import { givenTask, graphOfShape, modelOptions, refuseNetwork, remarkAssumed, shapeOptions } from '../networks.ts';
 import type { Output } from '../output.ts';
 import { leftOutOf, leftOutSummary, namingOf } from '../summaries.ts';
-import { checkpointIndex, isBundle, openBundleFile } from '../weights.node.ts';
+import { checkpointIndex, isBundle, openBundleFile, refuseAdapter } from '../weights.node.ts';
 import { claimParts, filesOf, formatOf, likeOption, readLike, tensorsLike, writeFiles } from '../written-weights.node.ts';
 import type { Like } from '../written-weights.node.ts';
 
@@ -94,6 +94,7 @@ export const convertCommand = defineCommand({
     const { read, kind, graph = given, training = (await givenTask(values))?.training } = isBundle(from)
       ? await readBundled(from, values.checkpoint, signal)
       : await readFile(from, values.checkpoint, signal);
+    if (graph !== undefined) refuseAdapter(from, read);
     remarkNotFinite(output, from, read.tensors);
     const rules = readRules(values.rules);
     if (values.like !== undefined && graph === undefined)

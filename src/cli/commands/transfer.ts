@@ -24,7 +24,7 @@ import { partOf } from '../../transfer/trajectory.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
-import { adapterFiles, adapterPaths, isAdapterLike, openAdapterPort } from '../adapters.node.ts';
+import { adapterFiles, adapterPaths, isAdapterLike, openAdapterPort, remarkAdapterName } from '../adapters.node.ts';
 import type { AdapterPort } from '../adapters.node.ts';
 import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
@@ -319,7 +319,7 @@ async function port(
 }
 
 /** What the adapter of --like is ported by. @throws UsageError for choices by which a port is no longer an adapter's change. */
-async function openAdapter({ claim }: Context, values: Values, like: Like, bundle: TrajectoryBundle): Promise<AdapterPort> {
+async function openAdapter({ claim, output }: Context, values: Values, like: Like, bundle: TrajectoryBundle): Promise<AdapterPort> {
   const excluded = ['target-seed', 'skip', 'fresh-head'] as const;
   const refused = excluded.find((option) => values[option] !== undefined && values[option] !== false);
   if (refused !== undefined) throw new UsageError(`--${refused} does not go with --like ${like.path}, a LoRA adapter`);
@@ -328,6 +328,7 @@ async function openAdapter({ claim }: Context, values: Values, like: Like, bundl
   const [out, target] = [values.out as string, values.target as string];
   const adapter = await openAdapterPort({ like, target, out }, bundle, partOf(bundle, values));
   claimParts(claim, '--out', adapterPaths(out), [adapter.configPath]);
+  remarkAdapterName(output, out);
   return adapter;
 }
 

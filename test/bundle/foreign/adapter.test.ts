@@ -1,6 +1,7 @@
 /** LoRA adapters: PEFT's own, merged as PEFT merges them, under whatever names the base's file has; and what is refused. */
 import { describe, expect, it } from 'vitest';
-import { isAdapter, readAdapter, withAdapter } from '../../../src/bundle/foreign/adapter.ts';
+import { isAdapter, readAdapter } from '../../../src/bundle/foreign/adapter.ts';
+import { withAdapter } from '../../../src/bundle/foreign/adapter-merge.ts';
 import type { ForeignCheckpoint } from '../../../src/bundle/foreign/checkpoint.ts';
 import { stateFromAdapter, stateFromForeign } from '../../../src/bundle/foreign/network.ts';
 import type { JsonObject, JsonValue } from '../../../src/bundle/json.ts';
@@ -82,6 +83,31 @@ describe("the base's names", () => {
     expect(older.factors.map(({ weight }) => weight)).toContain('vit.encoder.layer.1.attention.attention.value.weight');
     expect(stateFromForeign(graph, withAdapter(base, older)).state).toEqual(state);
     expect(stateFromForeign(graph, renamed(base, saved)).state).toEqual(stateFromForeign(graph, base).state);
+    // As of target_modules="all-linear": the classifier, whose name is the same in both, comes first.
+    const withHead = { ...given, tensors: new Map([
+      ['base_model.model.classifier.lora_A.weight', filled([1, 8], 0.5)],
+      ['base_model.model.classifier.lora_B.weight', filled([3, 1], 0.5)],
+      ...[...given.tensors].filter(([name]) => !name.includes('classifier')),
+    ]) };
+    const headFirst = readAdapter(withHead, config);
+    expect(headFirst.factors[0]?.weight).toBe('classifier.weight');
+    expect(stateFromForeign(graph, withAdapter(renamed(base, saved), headFirst)).state)
+      .toEqual(stateFromForeign(graph, withAdapter(base, headFirst)).state);
+  });
+
+  it("may be those of BERT's first release, whose norms transformers renames as it loads", () => {
+    const base = file({
+      'bert.q.weight': filled([2, 2], 1), 'bert.LayerNorm.gamma': raw([2], [1, 1]), 'bert.LayerNorm.beta': raw([2], [0, 0]),
+    });
+    const factors = {
+      'base_model.model.bert.q.lora_A.weight': filled([1, 2], 1), 'base_model.model.bert.q.lora_B.weight': filled([2, 1], 1),
+    };
+    const names = (whole: Readonly<Record<string, RawTensor>>): string[] =>
+      [...withAdapter(base, readAdapter(file({ ...factors, ...whole }), { peft_type: 'LORA', lora_alpha: 1 })).tensors.keys()];
+    expect(names({ 'base_model.model.bert.LayerNorm.bias': raw([2], [3, 4]) }))
+      .toEqual(['bert.q.weight', 'bert.LayerNorm.weight', 'bert.LayerNorm.bias']);
+    // Where the adapter has none of them, names stay.
+    expect(names({})).toEqual([...base.tensors.keys()]);
   });
 });
 
@@ -111,6 +137,9 @@ describe('factors', () => {
     // The first that fits, as PEFT has it, though a later one may fit more of the name.
     expect([{ 'b.fc': 2, 'fc': 4, '^a.b.fc': 8 }, { 'fc': 4, 'b.fc': 2 }, { '^b.fc': 4, '^a.b.fc': 8 }, { '.b.fc': 2 }].map(alphaOf))
       .toEqual([1, 2, 4, 3]);
+    // A regular expression, in which a point stands for any character.
+    expect(merged(adapterOf({ alpha_pattern: { 'f.': 1 } }), weight)).toEqual(flat(0.5));
+    expect(merged(adapterOf({ alpha_pattern: { 'f\\.': 1 } }), weight)).toEqual(flat(3));
     const four = {
       'base_model.model.fc.lora_A.weight': raw([4, 1], [1, 1, 1, 1]), 'base_model.model.fc.lora_B.weight': raw([1, 4], [1, 2, 3, 4]),
     };
@@ -138,10 +167,24 @@ describe('factors', () => {
 
   it.each<[string, JsonValue]>([
     ['use_dora', true], ['lora_bias', true], ['target_parameters', ['fc.weight']], ['trainable_token_indices', [1]], ['peft_type', 'LOHA'],
-    ['alpha_pattern', { '.*fc': 2 }],
+    ['alpha_pattern', { '.*fc': 2 }], ['alora_invocation_tokens', [5]], ['init_lora_weights', 'pissa_niter_4'],
+    ['init_lora_weights', 'OLoRA'], ['init_lora_weights', 'corda'], ['init_lora_weights', 'loftq'], ['init_lora_weights', 3],
   ])('of adapters with %s are refused', async (name, value) => {
     const error = await expectTyped(() => adapterOf({ [name]: value }), 'unsupported');
     expect(error.field).toContain(name);
+  });
+
+  it.each<JsonValue>([true, false, null, 'gaussian', 'orthogonal', 'eva'])('that began as %s are taken: the base was left', (start) => {
+    expect(merged(adapterOf({ init_lora_weights: start }), filled([4, 3], 10))).toEqual(flat(3));
+  });
+
+  it('stand beside what a module was before, which is passed over (bias "all" with modules_to_save)', () => {
+    const names = ['head.bias', 'head.modules_to_save.bias', 'head.original_module.bias'].map((name) => `base_model.model.${name}`);
+    const adapter = adapterOf({}, Object.fromEntries(names.map((name, i) => [name, raw([1], [i < 2 ? 7 : 1])])));
+    expect(adapter.whole.map(({ from, name }) => [from, name])).toEqual(names.slice(0, 2).map((from) => [from, 'head.bias']));
+    expect(adapter.names).not.toContain(names[2]);
+    const { tensors } = withAdapter(file({ 'fc.weight': filled([4, 3], 10), 'head.bias': raw([1], [1]) }), adapter);
+    expect([[...tensors.keys()], [...valuesOf(tensors, 'head.bias')]]).toEqual([['fc.weight', 'head.bias'], [7]]);
   });
 
   it.each<[string, JsonObject, Readonly<Record<string, RawTensor>>, string]>([
@@ -150,7 +193,7 @@ describe('factors', () => {
     ['with an infinite alpha', { lora_alpha: Infinity }, {}, 'lora_alpha'],
     ['of which one is there twice', {}, { 'fc.lora_A.weight': a }, 'fc.lora_A.weight'],
     ['of a layer and of an embedding at once', {}, { 'base_model.model.fc.lora_embedding_A': a }, 'fc.lora_embedding_A'],
-    ['beside a whole tensor that is there twice', {}, { 'x.bias': a, 'base_model.model.x.bias': a }, 'base_model.model.x.bias'],
+    ['beside a whole tensor that is there twice and not alike', {}, { 'x.bias': a, 'base_model.model.x.bias': b }, 'base_model.model.x.bias'],
     ['of two ranks', {}, { 'base_model.model.fc.lora_B.weight': filled([4, 3], 1) }, 'fc'],
     ['of which one is missing', {}, { 'base_model.model.other.lora_A.weight': a }, 'other'],
   ])('%s are refused', async (_, settings, tensors, field) => {
@@ -179,6 +222,12 @@ describe('factors', () => {
   it('of another kind are refused', async () => {
     await expectTyped(() => adapterOf({}, { 'base_model.model.fc.lora_magnitude_vector': raw([4], [1, 1, 1, 1]) }), 'unsupported');
     expect(isAdapter(file({ 'fc.weight': a }))).toBe(false);
+    for (const name of ['ia3_l', 'hada_w1_a', 'lokr_w2', 'vera_lambda_b', 'oft_R.weight', 'boft_R']) {
+      const other = file({ [`base_model.model.fc.${name}`]: a });
+      expect(isAdapter(other), name).toBe(true);
+      const error = await expectTyped(() => readAdapter(other, { ...config, peft_type: 'IA3' }), 'unsupported');
+      expect(error.field).toContain('peft_type');
+    }
     await expectTyped(() => readAdapter(file({ 'fc.weight': a }), config), 'malformed-file');
   });
 
