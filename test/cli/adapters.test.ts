@@ -66,7 +66,10 @@ describe('pack', () => {
 
   it.each([
     ['an adapter without its base', ['lora'], 'lora/adapter_model.safetensors: is a LoRA adapter: the first file is to be its base'],
-    ['an adapter without its config', ['v1.safetensors', 'bare/adapter_model.safetensors'], 'bare/adapter_config.json: no such file; PEFT saves it'],
+    [
+      'an adapter without its config', ['v1.safetensors', 'bare/adapter_model.safetensors'],
+      'bare/adapter_config.json: no such file; PEFT saves it',
+    ],
   ])('refuses %s', async (_, files, message) => {
     mkdirSync(at('bare'), { recursive: true });
     cpSync(at('lora/adapter_model.safetensors'), at('bare/adapter_model.safetensors'));

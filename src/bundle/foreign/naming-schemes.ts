@@ -59,7 +59,7 @@ const vitBlocks = {
 /**
  * Hugging Face keeps the network under its own name and the classifier beside it; a base model's file has neither that
  * name nor a classifier.
- * @param module `vit.`, `deit.`, or nothing for a base model.
+ * @param module `vit.`, or nothing for a base model.
  */
 function huggingFaceVit(module: string, names: keyof typeof vitBlocks): NamingScheme {
   const { attention, projection, up, down, ...parts } = vitBlocks[names];
@@ -274,9 +274,8 @@ export function isOtherHead(name: string, network: ReadonlyMap<string, unknown>)
 
 /** A base model's names end those of the same model with a classifier, so they come after them. */
 const schemes: readonly NamingScheme[] = [
-  torchvisionVit, ...['vit.', 'deit.', ''].map((module) => huggingFaceVit(module, 'state')),
-  ...['vit.', 'deit.', ''].map((module) => huggingFaceVit(module, 'saved')), huggingFaceResnet('resnet.'), huggingFaceResnet(''),
-  huggingFaceConvnext('convnext.'), huggingFaceConvnext(''), timmConvnext, authorsConvnext, timmMobilenetV2, olderBert,
+  torchvisionVit, huggingFaceVit('vit.', 'state'), huggingFaceVit('', 'state'), huggingFaceVit('vit.', 'saved'), huggingFaceVit('', 'saved'),
+  huggingFaceResnet('resnet.'), huggingFaceResnet(''), huggingFaceConvnext('convnext.'), huggingFaceConvnext(''), timmConvnext, authorsConvnext, timmMobilenetV2, olderBert,
 ];
 
 /** A scheme with its rules under the prefix that its names have in a file. */

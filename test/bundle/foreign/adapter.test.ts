@@ -193,7 +193,7 @@ describe('factors', () => {
     ['with an infinite alpha', { lora_alpha: Infinity }, {}, 'lora_alpha'],
     ['of which one is there twice', {}, { 'fc.lora_A.weight': a }, 'fc.lora_A.weight'],
     ['of a layer and of an embedding at once', {}, { 'base_model.model.fc.lora_embedding_A': a }, 'fc.lora_embedding_A'],
-    ['beside a whole tensor that is there twice and not alike', {}, { 'x.bias': a, 'base_model.model.x.bias': b }, 'base_model.model.x.bias'],
+    ['beside a whole tensor that is there twice, not alike', {}, { 'x.bias': a, 'base_model.model.x.bias': b }, 'base_model.model.x.bias'],
     ['of two ranks', {}, { 'base_model.model.fc.lora_B.weight': filled([4, 3], 1) }, 'fc'],
     ['of which one is missing', {}, { 'base_model.model.other.lora_A.weight': a }, 'other'],
   ])('%s are refused', async (_, settings, tensors, field) => {
