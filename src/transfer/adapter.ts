@@ -64,7 +64,7 @@ export function portAdapter(options: PortAdapterOptions): ReadonlyMap<string, Ra
   const fraction = result.steps[result.chosenStep]?.fraction ?? 0;
   const origins = places.origins(result.permutations);
   const factors = adapter.factors.map((one) => movedFactors(one, places.shapeOf(one.weight), origins.get(one.weight) as Origins, fraction));
-  const whole = requireChange('result', places, { factors, whole: adapter.whole }, target, result.state);
+  const whole = readChange('result', places, { factors, whole: adapter.whole }, target, result.state);
   const ported = new Map<string, RawTensor>();
   for (const { names, shapes, a, b } of factors) {
     ported.set(names.a, rawF32(shapes.a, a));
@@ -84,7 +84,7 @@ export function portAdapter(options: PortAdapterOptions): ReadonlyMap<string, Ra
 export function requireAdapterOf({ graph, adapter, base, rules = [] }: AdapterOptions, before: NetworkState, after: NetworkState): void {
   const places = new AdapterPlaces(graph, adapter, base, rules);
   requireStatistics(graph, places);
-  const whole = requireChange('adapter', places, adapter, before, after);
+  const whole = readChange('adapter', places, adapter, before, after);
   for (const { name, tensor } of adapter.whole) {
     const found = whole.get(name);
     if (found === undefined) continue;
@@ -122,11 +122,11 @@ function movedFactors(factors: LowRankFactors, shape: readonly number[], { rows,
 }
 
 /**
- * Holds what a state became to what an adapter says.
+ * Reads what a state became, in the file's layout, and holds it to what an adapter says.
  * @returns the adapter's whole tensors as `after` has them, by the network's names of the adapter, in the file's layout.
  * @throws MalformedFileError for a tensor whose change is another.
  */
-function requireChange(
+function readChange(
   field: string, places: AdapterPlaces, { factors, whole }: Pick<Adapter, 'factors' | 'whole'>, before: NetworkState, after: NetworkState,
 ): ReadonlyMap<string, Float32Array> {
   const byWeight = new Map(factors.map((one) => [one.weight, one]));

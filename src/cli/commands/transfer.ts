@@ -1,15 +1,13 @@
 /** `trajport transfer`: carries a bundle's trajectory over to other base weights. */
-import { recordedRules } from '../../bundle/foreign/name-rules.ts';
 import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { isImageSet, isTokenSet } from '../../data/data-set.ts';
 import type { DataSet } from '../../data/data-set.ts';
 import { requireNormalisation } from '../../data/normalisation.ts';
 import { onlyDefined } from '../../core/only-defined.ts';
 import { limits } from '../../core/limits.ts';
-import { sha256Hex } from '../../core/sha256.ts';
 import { lossOfRecord } from '../../gradient/loss.ts';
 import { plan, transfer } from '../../index.ts';
-import type { Compute, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions, TransferResult } from '../../index.ts';
+import type { Compute, ProgressEvent, TrajectoryBundle, TransferChoices, TransferOptions } from '../../index.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import { findHead } from '../../model/head.ts';
 import { initialise } from '../../model/initialise.ts';
@@ -24,8 +22,6 @@ import { partOf } from '../../transfer/trajectory.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { thatFile } from '../arguments.ts';
 import type { ValuesOf } from '../arguments.ts';
-import { adapterFiles, adapterPaths, isAdapterLike, openAdapterPort, remarkAdapterName } from '../adapters.node.ts';
-import type { AdapterPort } from '../adapters.node.ts';
 import { weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
@@ -37,6 +33,8 @@ import { lossOf, lossOptions } from '../loss-options.ts';
 import type { Task } from '../networks.ts';
 import type { Output } from '../output.ts';
 import { microBatchOf, microBatchOptions, openWorkers, workerOptions } from '../parallel.node.ts';
+import { filesLike, hashed, openLike } from '../ported-files.node.ts';
+import type { LikeOutput } from '../ported-files.node.ts';
 import { beginLongJob, resumeOptions } from '../resume.node.ts';
 import type { LongJob } from '../resume.node.ts';
 import { hasPerplexity } from '../scores.ts';
@@ -46,11 +44,10 @@ import { remarkOtherData, withTaskData } from '../task.ts';
 import { choicesOf, partOptions, scoringOptions, transferOptions } from '../transfer-options.ts';
 import type { ChoicesApart } from '../transfer-options.ts';
 import { emitStep, recordOf, reportTransfer } from '../transfer-report.ts';
-import type { Ported, WrittenAs } from '../transfer-report.ts';
+import type { Ported } from '../transfer-report.ts';
 import { remarkGuessingTarget, scoreOfSource, testEvaluations } from '../transfer-scores.ts';
 import { headOptionOf, headOptions, openBundleFile, readStart, readWeights } from '../weights.node.ts';
-import { claimParts, filesOf, formatOf, likeOption, readLike, tensorsLike, writeFiles } from '../written-weights.node.ts';
-import type { Like, LikeTensors, WeightFile } from '../written-weights.node.ts';
+import { formatOf, likeOption, writeFiles } from '../written-weights.node.ts';
 
 const options = {
   ...dataOptions,
@@ -188,7 +185,7 @@ export const transferCommand = defineCommand({
     const states = [networks.target, naive.state, result.state];
     const scores = test === undefined ? undefined : await testEvaluations(context, states, graph, test, scoring);
     const testMs = performance.now() - scoringFrom;
-    const written = await writtenFiles(values, networks, bundle, result);
+    const written = networks.like && (await filesLike(networks.like, bundle, networks.target, result));
     const ported: Ported = {
       result,
       naive,
@@ -196,10 +193,7 @@ export const transferCommand = defineCommand({
       perplexed,
       budgetBytes: values['history-budget'] ?? DEFAULT_HISTORY_BUDGET_BYTES,
       files: values,
-      like:
-        written === undefined
-          ? undefined
-          : { path: values.like as string, leftOut: written.leftOut, files: await hashed(written.files) },
+      like: written && (await hashed(written)),
       source,
       test: scores,
       testMs,
@@ -241,33 +235,27 @@ function outputsOf({ outputs }: Context, { like, out }: Values): Context['output
 interface Networks {
   readonly target: NetworkState;
   readonly oracleTarget: NetworkState | undefined;
-  readonly like: Like | undefined;
-  /** Where --like is one. */
-  readonly adapter: AdapterPort | undefined;
+  readonly like: LikeOutput | undefined;
   /** The target's last layer is a given one, and changes: it may answer another task. */
   readonly changesGivenHead: boolean;
 }
 
 /** @throws what does not fit the network, or one another; as `transfer`, once it has data, for a last layer of zeros. */
 async function readNetworks(context: Context, values: Values, bundle: TrajectoryBundle, choices: TransferChoices): Promise<Networks> {
-  const { claim, compute, signal } = context;
+  const { compute } = context;
   const { graph, training } = bundle;
   const heads = { ...values, 'zero-head': wantsZeroHead(choices, training) };
   const target =
     values.target === undefined
       ? initialise((await compute()).core, graph, { seed: values['target-seed'] as number })
       : await readStart(values.target, graph, heads, compute, training);
-  const like = await readLike(values.like, signal);
-  const adapter = isAdapterLike(like) ? await openAdapter(context, values, like, bundle) : undefined;
-  // Of the target they have the names of the result's, and whatever is wrong with the file of --like shows.
-  const files = adapter === undefined ? await filesLike(values, like, bundle, target) : undefined;
-  if (files !== undefined) claimParts(claim, '--out', files.files.map(({ path }) => path));
+  const like = await openLike(context, values, bundle, target);
   const skip = skipPredicate(values.skip ?? [], target.parameters);
   const zeroHead = requireHeads(bundle, values, choices, skip);
   const oracleTarget = values['oracle-target'] === undefined ? undefined : await readWeights(values['oracle-target'], graph, training);
   const headKept = [...(findHead(graph) ?? [])].every(skip);
   const changesGivenHead = values.target !== undefined && !zeroHead && !values['fresh-head'] && !headKept;
-  return { target, oracleTarget, like, adapter, changesGivenHead };
+  return { target, oracleTarget, like, changesGivenHead };
 }
 
 /** The training part, and the test part where there is one: read now, so that one that cannot be used is not met after the work. */
@@ -317,44 +305,6 @@ async function port(
   const onProgress = ({ done, total }: ProgressEvent): void => output.progress('the plain shift beside it', done, total, {});
   return { result, naive: values.method === 'naive' ? result : await transfer({ ...common, method: 'naive', onProgress }) };
 }
-
-/** What the adapter of --like is ported by. @throws UsageError for choices by which a port is no longer an adapter's change. */
-async function openAdapter({ claim, output }: Context, values: Values, like: Like, bundle: TrajectoryBundle): Promise<AdapterPort> {
-  const excluded = ['target-seed', 'skip', 'fresh-head'] as const;
-  const refused = excluded.find((option) => values[option] !== undefined && values[option] !== false);
-  if (refused !== undefined) throw new UsageError(`--${refused} does not go with --like ${like.path}, a LoRA adapter`);
-  if (values.trajectory === 'real')
-    throw new UsageError(`--trajectory real does not go with --like ${like.path}, a LoRA adapter: what a step adds is no share of it`);
-  const [out, target] = [values.out as string, values.target as string];
-  const adapter = await openAdapterPort({ like, target, out }, bundle, partOf(bundle, values));
-  claimParts(claim, '--out', adapterPaths(out), [adapter.configPath]);
-  remarkAdapterName(output, out);
-  return adapter;
-}
-
-/** What is written instead of the network's own file; undefined without --like. */
-async function writtenFiles(
-  values: Values, { like, adapter, target }: Networks, bundle: TrajectoryBundle, result: TransferResult,
-): Promise<LikeFiles | undefined> {
-  if (adapter === undefined) return filesLike(values, like, bundle, result.state);
-  return { leftOut: [], files: await adapterFiles(adapter, target, result) };
-}
-
-interface LikeFiles extends Pick<LikeTensors, 'leftOut'> {
-  readonly files: readonly WeightFile[];
-}
-
-/** `state` as the file of --like has it; undefined without that. */
-async function filesLike(
-  { out }: Values, like: Like | undefined, { graph, training }: TrajectoryBundle, state: NetworkState,
-): Promise<LikeFiles | undefined> {
-  if (like === undefined || out === undefined) return undefined;
-  const { tensors, besides, leftOut } = tensorsLike(like, graph, state, recordedRules(training));
-  return { leftOut, files: (await filesOf(out, tensors, { format: formatOf('--out', out), ...besides })).files };
-}
-
-const hashed = (files: readonly WeightFile[]): Promise<WrittenAs['files']> =>
-  Promise.all(files.map(async ({ path, name, bytes }) => ({ path, name, bytes: bytes.byteLength, sha256: await sha256Hex(bytes) })));
 
 /** Every choice but the micro-batch, which is read once the data are known. */
 function allChoicesOf(values: Values): Omit<TransferChoices, 'microBatch'> {
