@@ -65,9 +65,14 @@ export function changedTensors({ factors, whole }: Adapter): ReadonlySet<string>
 /** Of IA³, LoHa, LoKr, VeRA and orthogonal fine-tuning: `readAdapter` refuses them by their kind. */
 const OTHER_FACTOR = /\.(ia3_l|hada_[wt]\d|lokr_[wt]\d|vera_lambda_|b?oft_[rs])/i;
 
-/** Whether these are the tensors of an adapter, LoRA or of another kind, which are no network by themselves. */
-export function isAdapter({ tensors }: Pick<ForeignCheckpoint, 'tensors'>): boolean {
-  return [...tensors.keys()].some((name) => /\.lora_(embedding_)?[AB](\.|$)/.test(name) || OTHER_FACTOR.test(name));
+/**
+ * Whether these are the tensors of an adapter, LoRA or of another kind, which are no network by themselves.
+ * @throws InvalidArgumentError for what is no checkpoint.
+ */
+export function isAdapter(checkpoint: Pick<ForeignCheckpoint, 'tensors'>): boolean {
+  requireMembers('checkpoint', checkpoint, ['tensors'], 'what readForeign gives');
+  requireMembers('checkpoint.tensors', checkpoint.tensors, ['entries', 'get'], 'tensors by name: a Map');
+  return [...checkpoint.tensors.keys()].some((name) => /\.lora_(embedding_)?[AB](\.|$)/.test(name) || OTHER_FACTOR.test(name));
 }
 
 /**
