@@ -32,7 +32,7 @@ export interface LikeOutput {
   readonly adapter: AdapterPort | undefined;
 }
 
-interface LikeFiles extends Pick<WrittenAs, 'path' | 'leftOut'> {
+interface LikeFiles extends Pick<WrittenAs, 'path' | 'leftOut' | 'isAdapter'> {
   readonly files: readonly WeightFile[];
 }
 
@@ -74,18 +74,19 @@ export async function filesLike(
   output: LikeOutput, bundle: TrajectoryBundle, target: NetworkState, result: TransferResult,
 ): Promise<LikeFiles> {
   if (output.adapter === undefined) return weightsLike(output, bundle, result.state);
-  return { path: output.like.path, leftOut: [], files: await adapterFiles(output.adapter, target, result) };
+  return { path: output.like.path, leftOut: [], isAdapter: true, files: await adapterFiles(output.adapter, target, result) };
 }
 
 async function weightsLike(
   { like, out }: Pick<LikeOutput, 'like' | 'out'>, { graph, training }: TrajectoryBundle, state: NetworkState,
 ): Promise<LikeFiles> {
   const { tensors, besides, leftOut } = tensorsLike(like, graph, state, recordedRules(training));
-  return { path: like.path, leftOut, files: (await filesOf(out, tensors, { format: formatOf('--out', out), ...besides })).files };
+  const { files } = await filesOf(out, tensors, { format: formatOf('--out', out), ...besides });
+  return { path: like.path, leftOut, isAdapter: false, files };
 }
 
-export async function hashed({ path: like, leftOut, files }: LikeFiles): Promise<WrittenAs> {
+export async function hashed({ files, ...like }: LikeFiles): Promise<WrittenAs> {
   const withHash = async ({ path, name, bytes }: WeightFile): Promise<WrittenAs['files'][number]> =>
     ({ path, name, bytes: bytes.byteLength, sha256: await sha256Hex(bytes) });
-  return { path: like, leftOut, files: await Promise.all(files.map(withHash)) };
+  return { ...like, files: await Promise.all(files.map(withHash)) };
 }

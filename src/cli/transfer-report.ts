@@ -24,6 +24,8 @@ export interface WrittenAs {
   /** The file of --like, and what it has besides the network. */
   readonly path: string;
   readonly leftOut: readonly string[];
+  /** It is a LoRA adapter, and so is what is written. */
+  readonly isAdapter: boolean;
   readonly files: readonly { readonly path: string; readonly name: string; readonly bytes: number; readonly sha256: string }[];
 }
 
@@ -187,7 +189,12 @@ function summaryLines(core: Core, { result, naive, test, testMs, perplexed, file
   for (const file of [...weights, files.record]) if (file !== undefined) lines.push(`wrote ${printable(file)}`);
   if (like !== undefined) {
     const leftOut = leftOutSummary(like.leftOut);
-    lines.push(`weights are as ${printable(like.path)} has them${leftOut === undefined ? '' : `; ${leftOut}`}`);
+    const given = printable(like.path);
+    lines.push(
+      like.isAdapter
+        ? `the target with this adapter, which is ${given} re-ordered, is the ported network`
+        : `weights are as ${given} has them${leftOut === undefined ? '' : `; ${leftOut}`}`,
+    );
   }
   return lines.join('\n');
 }

@@ -88,6 +88,8 @@ describe('transfer --like ADAPTER', () => {
     expect(ported.code, ported.stderr).toBe(0);
     const result = jsonLines(ported.stdout).find(({ event }) => event === 'result') as { files: { name: string }[]; sha256: string };
     expect(result.files.map(({ name }) => name)).toEqual(['adapter_model.safetensors', 'adapter_config.json']);
+    const told = await run(...port, '--target', 'v2.safetensors', '--like', 'lora', '--out', 'v2-lora/adapter_model.safetensors');
+    expect(told.stdout).toContain('the target with this adapter, which is lora re-ordered, is the ported network');
     const plain = await run(...port, '--target', 'v2.safetensors', '--out', 'ported.safetensors', '--json');
     expect(jsonLines(plain.stdout).find(({ event }) => event === 'result')).toMatchObject({ sha256: result.sha256 });
 
