@@ -9,13 +9,17 @@ const OTHER_KINDS = [
   'alora_invocation_tokens', 'arrow_config', 'kasa_config', 'monteclora_config',
 ] as const;
 
-/** Each is tried on every module: twice what the largest networks have modules. */
+/** One for each of a network's modules are far fewer. */
 const MOST_PATTERNS = 10_000;
+/** Patterns tried on modules, a microsecond each: 2 s. A large network with a pattern for each of 500 modules makes 250,000. */
+const MOST_TRIALS = 2_000_000;
 
 /** Starts that leave the base as it is. Others take a part of it away (PiSSA, OLoRA …), and again wherever PEFT loads the adapter. */
 const PLAIN_STARTS: ReadonlySet<unknown> = new Set([undefined, null, true, false, 'gaussian', 'orthogonal', 'eva', 'mica']);
 
 export interface AdapterSettings {
+  /** @throws LimitError where it would take too long to find so many modules' alphas. */
+  readonly requireModules: (count: number) => void;
   readonly alphaOf: (module: string) => number;
   /** Ranks count by their roots (rank-stabilised LoRA). */
   readonly byRoot: boolean;
@@ -47,15 +51,37 @@ export function readAdapterConfig(config: JsonObject, field: string): AdapterSet
   if (own.length > MOST_PATTERNS)
     throw new LimitError({ field: `${field}: alpha_pattern`, expected: `at most ${MOST_PATTERNS} patterns`, got: `${own.length}` });
   const alphas = own.map(([pattern, value]) => {
-    // PEFT takes any regular expression; people write ends of names. Short and without repetitions, they are matched at once.
+    // PEFT takes any regular expression; people write ends of names.
     if (!/^\^?(\w|\\?\.){1,500}$/.test(pattern))
       throw new UnsupportedError({ field: `${field}: alpha_pattern`, expected: 'names of modules, or their ends', got: describe(pattern) });
-    return { matches: new RegExp(`^(.*\\.)?(${pattern})$`), alpha: numberOf(value) ?? bad('alpha_pattern', 'an object of numbers') };
+    return { matches: endMatcher(pattern), alpha: numberOf(value) ?? bad('alpha_pattern', 'an object of numbers') };
   });
   return {
-    alphaOf: (module) => alphas.find(({ matches }) => matches.test(module))?.alpha ?? alpha,
+    requireModules: (count) => {
+      if (count * alphas.length > MOST_TRIALS)
+        throw new LimitError({
+          field: `${field}: alpha_pattern`,
+          expected: `at most ${MOST_TRIALS} patterns times modules`,
+          got: `${alphas.length} times ${count}`,
+        });
+    },
+    alphaOf: (module) => alphas.find(({ matches }) => matches(module))?.alpha ?? alpha,
     byRoot: flag('use_rslora'),
     inputsFirst: flag('fan_in_fan_out'),
+  };
+}
+
+/**
+ * Whether a module's name, or an end of it behind a dot, fits a pattern, `(.*\.)?(pattern)$` in PEFT. Each of its characters stands for one
+ * of the name, so that one end alone can fit, and no other is tried.
+ */
+function endMatcher(pattern: string): (module: string) => boolean {
+  const whole = pattern.startsWith('^');
+  const { length } = pattern.slice(whole ? 1 : 0).replaceAll('\\.', '.');
+  const fits = new RegExp(`^(${pattern})$`);
+  return (module) => {
+    const from = module.length - length;
+    return (from === 0 || (!whole && module[from - 1] === '.')) && fits.test(module.slice(from));
   };
 }
 

@@ -89,6 +89,7 @@ export function readAdapter(checkpoint: ForeignCheckpoint, config: JsonObject, f
   const settings = readAdapterConfig(config, `${field}: adapter_config.json`);
   const read = new Map([...checkpoint.tensors].filter(([from]) => !ORIGINAL.test(from)));
   const { pairs, whole } = sortOut(field, read);
+  settings.requireModules(pairs.size);
   const factors = [...pairs].map(([module, { A, B }]) => {
     if (A === undefined || B === undefined)
       throw new MalformedFileError({

@@ -219,6 +219,17 @@ describe('factors', () => {
     expect(error.field).toBe('adapter.factors');
   });
 
+  it('are not looked for where patterns and modules are too many', async () => {
+    const many = Object.fromEntries(Array.from({ length: 9000 }, (_, i) => [`m${i}`, 1]));
+    const pairOf = (_: unknown, i: number): [string, RawTensor][] => [[`m${i}.lora_A.weight`, a], [`m${i}.lora_B.weight`, b]];
+    const modules = Object.fromEntries(Array.from({ length: 300 }, pairOf).flat());
+    expect(adapterOf({ alpha_pattern: many }).factors).toHaveLength(1);
+    const error = await expectTyped(() => adapterOf({ alpha_pattern: many }, modules), 'limit');
+    expect(error.field).toContain('alpha_pattern');
+    const more = Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`n${i}`, 1]));
+    await expectTyped(() => adapterOf({ alpha_pattern: { ...many, ...more } }), 'limit');
+  });
+
   it('of another kind are refused', async () => {
     await expectTyped(() => adapterOf({}, { 'base_model.model.fc.lora_magnitude_vector': raw([4], [1, 1, 1, 1]) }), 'unsupported');
     expect(isAdapter(file({ 'fc.weight': a }))).toBe(false);
