@@ -22,7 +22,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount, getTensor } from '../tensor/tensor.ts';
-import type { NetworkState, Tensor } from '../tensor/tensor.ts';
+import type { NamedTensors, NetworkState, Tensor } from '../tensor/tensor.ts';
 
 /** A tensor of the file: its rows are along its first axis, its columns along all others. */
 interface FilePart {
@@ -40,6 +40,19 @@ interface Owner {
   readonly to: string;
   readonly parts: readonly FilePart[];
 }
+
+/** An owner, with the numbers of every element's row and column in the file. */
+interface PlacedOwner {
+  readonly owner: Owner;
+  readonly rows: Tensor;
+  readonly columns: Tensor;
+}
+
+/**
+ * Elements that are numbered together: 6 MB in all. One owner at a time, a network of thousands of small tensors had all of its names
+ * read thousands of times, in minutes.
+ */
+const ELEMENTS_AT_ONCE = 2 ** 18;
 
 /** Where each row and each column of a tensor comes from. */
 export interface Origins {
@@ -102,24 +115,25 @@ export class AdapterPlaces {
    */
   origins(permutations: Permutations): ReadonlyMap<string, Origins> {
     const origins = new Map<string, Origins>();
-    for (const owner of this.#owners) {
-      const { rows, columns } = this.#placesOf(owner);
-      const permuted = (tensor: Tensor): Tensor =>
-        getTensor(permuteTensors(this.#spec, new Map([[owner.to, tensor]]), permutations), owner.to);
-      const [fromRows, fromColumns] = [originsOf(owner.to, rows, permuted(rows)), originsOf(owner.to, columns, permuted(columns))];
-      for (const part of owner.parts)
-        origins.set(part.name, {
-          rows: within(owner.to, fromRows, part.firstRow, part.rows),
-          columns: within(owner.to, fromColumns, part.firstColumn, part.columns),
-        });
+    for (const placed of this.#placed()) {
+      const permuted = (axis: 'rows' | 'columns'): NamedTensors =>
+        permuteTensors(this.#spec, new Map(placed.map(({ owner, [axis]: numbers }) => [owner.to, numbers])), permutations);
+      const [movedRows, movedColumns] = [permuted('rows'), permuted('columns')];
+      for (const { owner: { to, parts }, rows, columns } of placed) {
+        const [fromRows, fromColumns] = [originsOf(to, rows, getTensor(movedRows, to)), originsOf(to, columns, getTensor(movedColumns, to))];
+        for (const part of parts)
+          origins.set(part.name, {
+            rows: within(to, fromRows, part.firstRow, part.rows),
+            columns: within(to, fromColumns, part.firstColumn, part.columns),
+          });
+      }
     }
     return origins;
   }
 
   /** Every tensor of the file that is part of one that the adapter changes, one after the other. */
   *inFile(states: readonly NetworkState[]): Generator<FileValues> {
-    for (const owner of this.#owners) {
-      const places = this.#placesOf(owner);
+    for (const { owner, ...places } of this.#eachPlaced()) {
       const [rows, columns] = [places.rows.data, places.columns.data];
       const sources = states.map(({ parameters, buffers }) => getTensor(parameters.has(owner.to) ? parameters : buffers, owner.to).data);
       for (const part of owner.parts) {
@@ -147,23 +161,47 @@ export class AdapterPlaces {
     });
   }
 
-  /** The numbers of every element's row and column in the file, one tensor at a time: together they are twice the network. */
-  #placesOf(owner: Owner): { readonly rows: Tensor; readonly columns: Tensor } {
-    return {
-      rows: this.#arrivals(owner, ({ firstRow, columns }, element) => firstRow + Math.floor(element / columns)),
-      columns: this.#arrivals(owner, ({ firstColumn, columns }, element) => firstColumn + (element % columns)),
-    };
+  *#eachPlaced(): Generator<PlacedOwner> {
+    for (const placed of this.#placed()) yield* placed;
   }
 
-  #arrivals({ to, parts }: Owner, numberOf: (part: FilePart, element: number) => number): Tensor {
-    const numbered = parts.map((part): [string, RawTensor] => {
+  /** All owners, some at a time: the numbers of all together are twice the network. */
+  *#placed(): Generator<readonly PlacedOwner[]> {
+    for (const owners of grouped(this.#owners)) {
+      const rows = this.#arrivals(owners, ({ firstRow, columns }, element) => firstRow + Math.floor(element / columns));
+      const columns = this.#arrivals(owners, ({ firstColumn, columns: width }, element) => firstColumn + (element % width));
+      yield owners.map((owner) => ({ owner, rows: getTensor(rows, owner.to), columns: getTensor(columns, owner.to) }));
+    }
+  }
+
+  /** Where the numbers of elements of the file arrive in the network. */
+  #arrivals(owners: readonly Owner[], numberOf: (part: FilePart, element: number) => number): NamedTensors {
+    const numbered = owners.flatMap(({ parts }) => parts.map((part): [string, RawTensor] => {
       const values = new Int32Array(part.rows * part.columns);
       for (let element = 0; element < values.length; element++) values[element] = numberOf(part, element);
       return [part.name, { dtype: 'I32', shape: part.shape, bytes: new Uint8Array(values.buffer) }];
-    });
-    const { dtype, shape, bytes } = this.#map(new Map([...this.#tensors, ...numbered])).tensors.get(to) as RawTensor;
-    return { shape, data: toFloat32(to, dtype, bytes) };
+    }));
+    const { tensors } = this.#map(new Map([...this.#tensors, ...numbered]));
+    return new Map(owners.map(({ to }) => {
+      const { dtype, shape, bytes } = tensors.get(to) as RawTensor;
+      return [to, { shape, data: toFloat32(to, dtype, bytes) }];
+    }));
   }
+}
+
+function* grouped(owners: readonly Owner[]): Generator<readonly Owner[]> {
+  let group: Owner[] = [];
+  let elements = 0;
+  for (const owner of owners) {
+    const more = owner.parts.reduce((sum, { rows, columns }) => sum + rows * columns, 0);
+    if (group.length > 0 && elements + more > ELEMENTS_AT_ONCE) {
+      yield group;
+      [group, elements] = [[], 0];
+    }
+    group.push(owner);
+    elements += more;
+  }
+  if (group.length > 0) yield group;
 }
 
 /** origins[number] = the number that stands in its place once permuted. */
