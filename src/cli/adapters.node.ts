@@ -1,6 +1,6 @@
 /** LoRA adapters on disk, as PEFT has them: `adapter_model.safetensors` and, beside it, `adapter_config.json`. */
 import { basename, dirname, join } from 'node:path';
-import { type Adapter, isAdapter, readAdapter } from '../bundle/foreign/adapter.ts';
+import { type Adapter, adapterMetadata, isAdapter, readAdapter } from '../bundle/foreign/adapter.ts';
 import type { ForeignCheckpoint } from '../bundle/foreign/checkpoint.ts';
 import { type NameRule, recordedRules } from '../bundle/foreign/name-rules.ts';
 import { decodeUtf8, type JsonObject, parseJsonObject } from '../bundle/json.ts';
@@ -8,7 +8,7 @@ import { limits } from '../core/limits.ts';
 import type { TrajectoryBundle, TransferResult } from '../index.ts';
 import { indentedJson } from '../report/json.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
-import { type AdapterOptions, portAdapter, requireAdapterOf } from '../transfer/adapter.ts';
+import { type AdapterOptions, portAdapter, requireAdapterOfPart } from '../transfer/adapter.ts';
 import { ADAPTER_CONFIG, checkpointPath } from './checkpoints.node.ts';
 import { FileError, UsageError } from './exit.ts';
 import { files } from './file-system.node.ts';
@@ -57,8 +57,7 @@ export async function openAdapterPort(
   const { graph, training } = bundle;
   const port = { ...adapterOf(like.path, like.file), graph, base: await readTensors(target), rules: recordedRules(training), out };
   const { adapter, base, rules } = port;
-  const [before, after] = [await bundle.readCheckpoint(part.first), await bundle.readCheckpoint(part.last)];
-  requireAdapterOf({ graph, adapter, base, rules }, before, after);
+  await requireAdapterOfPart({ graph, adapter, base, rules }, bundle, part);
   return port;
 }
 
@@ -67,7 +66,7 @@ export async function adapterFiles(
   { graph, adapter, config, base, rules, out }: AdapterPort, target: NetworkState, result: TransferResult,
 ): Promise<readonly WeightFile[]> {
   const tensors = portAdapter({ graph, adapter, base, rules, target, result });
-  const written = await filesOf(out, tensors, { format: 'safetensors', metadata: new Map([['format', 'pt']]) });
+  const written = await filesOf(out, tensors, { format: 'safetensors', metadata: adapterMetadata });
   return [...written.files, configFile(out, config)];
 }
 

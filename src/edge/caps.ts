@@ -15,8 +15,16 @@ export interface TransferHandlerOptions {
   readonly maxBundleBytes?: number;
   /** What a bundle's manifest may unpack to. Default 256 KiB: five hundred checkpoints. */
   readonly maxManifestBytes?: number;
-  /** Default 3 MiB: 786,432 parameters, of which a transfer holds ten copies. */
+  /**
+   * Of the target, and of the base of an adapter. Default 3 MiB: 786,432 parameters, of which a transfer holds ten copies. Networks of
+   * more, of whatever type their weights are, are refused.
+   */
   readonly maxTargetBytes?: number;
+  /**
+   * A LoRA adapter's weights. Default 1 MiB: rank 16 of all layers of a DistilBERT of the largest size is a third of it. As numbers of
+   * four bytes its factors count among what is kept.
+   */
+  readonly maxAdapterBytes?: number;
   /**
    * Images, sequences, text or tokens, packed and unpacked, and the tokens of sequences as numbers of four bytes. Default 6 MiB: eight
    * thousand images of 28 × 28, or 1.5 million tokens.
@@ -29,9 +37,12 @@ export interface TransferHandlerOptions {
   readonly maxLabelsBytes?: number;
   /** Backward passes, or steps, that one request may ask for (see `plan`). Default 500. */
   readonly maxGradients?: number;
-  /** Floating-point operations of its gradients, matchings and evaluations. Default 10¹²: a few minutes. */
+  /** Floating-point operations of its gradients, matchings, evaluations and adapter. Default 10¹²: a few minutes. */
   readonly maxFlops?: number;
-  /** Gradients, similarities, checkpoints, mini-batches and numbers of tokens that it may keep in JavaScript memory. Default 25 MiB. */
+  /**
+   * Gradients, similarities, checkpoints, mini-batches, numbers of tokens and an adapter's factors that it may keep in JavaScript memory.
+   * Default 25 MiB.
+   */
   readonly maxHistoryBytes?: number;
   /** Bodies of all requests together, from the first byte to the answer; more are told to come back. Default 18 MiB. */
   readonly maxHeldBytes?: number;
@@ -52,13 +63,13 @@ export type Caps = Required<Omit<TransferHandlerOptions, 'wasm' | 'allowedOrigin
 
 const defaults: Caps = {
   heapLimitBytes: 32 * MiB, maxBundleBytes: 6 * MiB, maxManifestBytes: 256 * 1024, maxTargetBytes: 3 * MiB,
-  maxDataBytes: 6 * MiB, maxLabelsBytes: 64 * 1024, maxGradients: 500, maxFlops: 1e12,
+  maxAdapterBytes: MiB, maxDataBytes: 6 * MiB, maxLabelsBytes: 64 * 1024, maxGradients: 500, maxFlops: 1e12,
   maxHistoryBytes: 25 * MiB, maxHeldBytes: 18 * MiB, maxIdleMs: 10_000, maxReadMs: 60_000, maxWaiting: 4,
 };
 
 export const optionNames: OptionNames<TransferHandlerOptions> = {
-  heapLimitBytes: true, maxBundleBytes: true, maxManifestBytes: true, maxTargetBytes: true, maxDataBytes: true,
-  maxLabelsBytes: true, maxGradients: true, maxFlops: true, maxHistoryBytes: true,
+  heapLimitBytes: true, maxBundleBytes: true, maxManifestBytes: true, maxTargetBytes: true, maxAdapterBytes: true,
+  maxDataBytes: true, maxLabelsBytes: true, maxGradients: true, maxFlops: true, maxHistoryBytes: true,
   maxHeldBytes: true, maxIdleMs: true, maxReadMs: true, maxWaiting: true, allowedOrigins: true, wasm: true,
 };
 

@@ -17,8 +17,8 @@ import type { ModelGraph } from '../model/graph.ts';
 import { sequenceFormOf } from '../transfer/inputs.ts';
 import type { Caps } from './caps.ts';
 
-type Bytes = Uint8Array<ArrayBuffer>;
-type Parts = ReadonlyMap<string, Bytes>;
+export type Bytes = Uint8Array<ArrayBuffer>;
+export type Parts = ReadonlyMap<string, Bytes>;
 type DataCaps = Pick<Caps, 'maxDataBytes' | 'maxLabelsBytes'>;
 
 /** The parts that are data, as GET tells of them. */

@@ -2,30 +2,40 @@
  * A transfer as one HTTP request: bundle and target in, transferred weights out. Sizes, time, work and memory are capped; every
  * refusal is a JSON error with the status that says whose fault it is.
  */
+import { adapterMetadata } from '../bundle/foreign/adapter.ts';
+import { baseForAdapter } from '../bundle/foreign/adapter-merge.ts';
+import { stateFromForeign } from '../bundle/foreign/network.ts';
 import { stateToSafetensors, stateWithZeroHead } from '../bundle/network-state.ts';
-import { openBundle } from '../bundle/reader.ts';
+import { writeSafetensors } from '../bundle/safetensors.ts';
 import { requireModules } from '../core/core.ts';
 import type { CoreOptions } from '../core/core.ts';
-import { TrajportError } from '../core/errors.ts';
-import { limits } from '../core/limits.ts';
+import { describe } from '../core/describe.ts';
+import { InvalidArgumentError, TrajportError } from '../core/errors.ts';
 import { onlyDefined } from '../core/only-defined.ts';
 import { requireOptions } from '../core/options.ts';
+import { sha256Hex } from '../core/sha256.ts';
 import { parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { headParameters, headsOf } from '../model/head.ts';
+import type { NetworkState } from '../tensor/tensor.ts';
+import { portAdapter, requireAdapterOfPart } from '../transfer/adapter.ts';
+import type { AdapterOptions } from '../transfer/adapter.ts';
 import { wantsZeroHead } from '../transfer/settings.ts';
+import { partOf } from '../transfer/trajectory.ts';
 import { transfer } from '../transfer/transfer.ts';
 import { HeldBytes, readParts } from './body.ts';
 import type { PartLimits } from './body.ts';
 import { optionNames, readCaps } from './caps.ts';
 import type { Caps, TransferHandlerOptions } from './caps.ts';
 import { dataPartLimits, readData, requireKindOf, requireOneKind, requirePart, tokenBytesOf } from './data.ts';
-import type { RequestData } from './data.ts';
+import type { Bytes, RequestData } from './data.ts';
 import { readOptions } from './options.ts';
 import type { RequestOptions } from './options.ts';
 import { withOrigins } from './origins.ts';
 import { Refusal } from './refusal.ts';
 import { describeService, errorResponse, json, portResponse, requestProblem, requireRecordFits } from './response.ts';
+import { fittingState, openSource, readAdapterParts, requireSource, sourcePartLimits, weightsOf } from './source.ts';
+import type { RequestSource } from './source.ts';
 import { computeInTurn, discardCompute, inTurn, requireCodec, requirePlace } from './turn.ts';
 import { requireWork } from './work.ts';
 
@@ -36,20 +46,23 @@ interface Service {
 }
 
 interface Inputs {
-  readonly bundle: Uint8Array<ArrayBuffer>;
-  readonly target: Uint8Array<ArrayBuffer>;
+  readonly source: RequestSource;
+  readonly target: Bytes;
   readonly data: RequestData;
 }
 
 /**
  * A fetch handler. POST multipart/form-data with the parts
  * - `bundle`: a trajectory bundle; `target`: the base weights to port to, safetensors (with the choice `zeroHead` whatever last layer);
+ * - `adapter`, `config`: the LoRA adapter of PEFT, safetensors, and its JSON, that the bundle's fine-tune is: the answer is the
+ *   adapter for the target then, which has the names of the adapter's base; or without a bundle
+ *   - `base`: the weights that the adapter was trained on; `graph`: their network as JSON;
  * - the source's task, as the network reads it, gzipped or not:
  *   - `images`, `labels`: IDX files; colour has a fourth axis;
  *   - `sequences`: labelled texts as JSON Lines, for a classifier of texts;
  *   - `text`, whose bytes are the tokens, or `tokens` of two bytes each, little-endian: for a language model;
  * - `options`: JSON, optional: `method` (default `fgmt`), `seed` (default 1) and the choices of `transfer`;
- * answers the transferred weights as safetensors with the record in the header `trajport-record`, or both as
+ * answers the transferred weights, or the adapter, as safetensors with the record in the header `trajport-record`, or both as
  * multipart/form-data where the request's Accept header says so. GET answers what is accepted, as JSON.
  * @throws InvalidArgumentError for options that there are not, and for a cap that is no number; what a request is refused for is an answer.
  */
@@ -80,7 +93,7 @@ async function port(service: Service, request: Request): Promise<Response> {
   requirePlace(caps.maxWaiting);
   using held = new HeldBytes(caps.maxHeldBytes, request.signal);
   const parts = await readParts(request, partLimits(caps), caps, held);
-  const inputs = { bundle: requirePart(parts, 'bundle'), target: requirePart(parts, 'target'), data: requireOneKind(parts) };
+  const inputs = { source: requireSource(parts), target: requirePart(parts, 'target'), data: requireOneKind(parts) };
   const choices = readOptions(parts.get('options'));
   // Others may have come while the body was read: a slow client takes no turn.
   requirePlace(caps.maxWaiting);
@@ -95,32 +108,75 @@ async function port(service: Service, request: Request): Promise<Response> {
 }
 
 /** The port itself, while no other computes. */
-async function answer({ caps, core }: Service, request: Request, inputs: Inputs, choices: RequestOptions): Promise<Response> {
+async function answer({ caps, core }: Service, request: Request, inputs: Inputs, options: RequestOptions): Promise<Response> {
   const { signal } = request;
+  const { normalisation, ...choices } = options;
   await requireCodec();
-  using bundle = await openBundle(inputs.bundle, { signal, manifestBytes: Math.min(caps.maxManifestBytes, limits.manifestBytes) });
-  const { graph, checkpoints } = bundle;
+  using source = await openSource(inputs.source, normalisation, caps, signal);
+  const { graph, checkpoints, training } = source;
   requireKindOf(graph, inputs.data);
   requireRecordFits(request, { ...choices, from: choices.from ?? checkpoints[0]?.label, to: choices.to ?? checkpoints.at(-1)?.label });
-  const zeroed = wantsZeroHead(choices, bundle.training) ? replacedHeads(graph) : [];
-  const target = stateWithZeroHead(parameterLayout(graph), inputs.target, 'target', zeroed);
-  const data = await readData(inputs.data, graph, bundle.training, caps);
-  requireWork(caps, choices, { graph, checkpoints: checkpoints.length, images: data.count, tokenBytes: tokenBytesOf(data) });
-  const result = await transfer({ ...choices, source: bundle, target, data, compute: await computeInTurn(core), signal });
-  const { record, chosenStep, counts, steps } = result;
-  return portResponse(request, stateToSafetensors(parameterLayout(graph), result.state), {
-    ...record, chosenStep, counts, heldOut: steps[chosenStep]?.heldOut ?? null,
+  const zeroHead = wantsZeroHead(choices, training);
+  const { target, adapted } = readTarget(inputs, graph, choices, zeroHead);
+  const data = await readData(inputs.data, graph, training, caps);
+  requireWork(caps, choices, {
+    graph, checkpoints: checkpoints.length, images: data.count, tokenBytes: tokenBytesOf(data),
+    ...onlyDefined({ adapter: adapted?.adapter }),
   });
+  const trajectory = source.trajectory(adapted?.adapter, zeroHead);
+  if (adapted !== undefined) await requireAdapterOfPart(adapted, trajectory, partOf(trajectory, choices), signal);
+  const result = await transfer({ ...choices, source: trajectory, target, data, compute: await computeInTurn(core), signal });
+  const { record, chosenStep, counts, steps } = result;
+  const told = { ...record, chosenStep, counts, heldOut: steps[chosenStep]?.heldOut ?? null };
+  if (adapted === undefined) {
+    const weights = stateToSafetensors(parameterLayout(graph), result.state);
+    return portResponse(request, { part: 'weights', name: 'transferred.safetensors', bytes: weights }, told);
+  }
+  const bytes = writeSafetensors(portAdapter({ ...adapted, target, result }), adapterMetadata);
+  const name = 'adapter_model.safetensors';
+  return portResponse(request, { part: 'adapter', name, bytes }, { ...told, files: [{ name, sha256: await sha256Hex(bytes) }] });
+}
+
+interface Target {
+  readonly target: NetworkState;
+  /** Where the answer is to be an adapter: what it is made of. */
+  readonly adapted?: AdapterOptions;
+}
+
+/**
+ * The weights to port to, and the adapter that is ported. Beside one they are by the names of its base, whosever these are, where they are
+ * to be the network's own else.
+ * @throws MalformedFileError where they do not fit network or adapter.
+ */
+function readTarget({ source, target: bytes }: Inputs, graph: ModelGraph, choices: RequestOptions, zeroHead: boolean): Target {
+  const zeroed = zeroHead ? replacedHeads(graph) : [];
+  if (source.adapter === undefined) return { target: stateWithZeroHead(parameterLayout(graph), bytes, 'target', zeroed) };
+  requireWholeChange(choices);
+  const adapter = readAdapterParts(source.adapter, graph);
+  const base = weightsOf('target', bytes, graph);
+  baseForAdapter(base, adapter, 'target');
+  return { target: fittingState('target', stateFromForeign(graph, base, [], 'target', { zeroHead })), adapted: { graph, adapter, base } };
+}
+
+/** @throws InvalidArgumentError for choices by which a port is no longer an adapter's change. */
+function requireWholeChange({ trajectory, skipParameters = [] }: RequestOptions): void {
+  const refuse = (field: string, expected: string, got: string): never => {
+    throw new InvalidArgumentError({ field, expected: `${expected}, for an adapter`, got });
+  };
+  // What a step adds is no share of it then.
+  if (trajectory === 'real') refuse('trajectory', 'linear', trajectory);
+  if (skipParameters.length > 0) refuse('skipParameters', 'none', describe(skipParameters));
 }
 
 const OPTIONS_BYTES = 64 * 1024;
 
 /** Caps of a request's body, in bytes: of each part, and of all of them, of which images with their labels are the largest data. */
 function partLimits(caps: Caps): PartLimits {
-  const { maxBundleBytes, maxTargetBytes, maxDataBytes, maxLabelsBytes } = caps;
+  const { maxTargetBytes, maxDataBytes, maxLabelsBytes } = caps;
+  const source = sourcePartLimits(caps);
   return {
-    parts: { bundle: maxBundleBytes, target: maxTargetBytes, ...dataPartLimits(caps), options: OPTIONS_BYTES },
-    totalBytes: maxBundleBytes + maxTargetBytes + maxDataBytes + maxLabelsBytes + OPTIONS_BYTES,
+    parts: { ...source.parts, target: maxTargetBytes, ...dataPartLimits(caps), options: OPTIONS_BYTES },
+    totalBytes: source.totalBytes + maxTargetBytes + maxDataBytes + maxLabelsBytes + OPTIONS_BYTES,
   };
 }
 

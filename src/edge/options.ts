@@ -5,6 +5,8 @@ import { MANIFEST_ENTRY } from '../bundle/manifest.ts';
 import { requireOptions } from '../core/options.ts';
 import { transferMethods } from '../transfer/settings.ts';
 import type { TransferChoices, TransferMethod } from '../transfer/settings.ts';
+import { recordedNormalisation } from '../data/normalisation.ts';
+import type { Normalisation } from '../data/normalisation.ts';
 
 type Kind = 'a number' | 'a string' | 'a list of names' | 'true or false' | 'an object';
 
@@ -16,6 +18,7 @@ const kinds: { readonly [K in keyof Required<RequestOptions>]: Kind } = {
   statisticsBatches: 'a number', historyBudgetBytes: 'a number', normalise: 'true or false', frozenGroups: 'a list of names',
   skipParameters: 'a list of names', zeroHead: 'true or false', maxSweeps: 'a number', start: 'a string',
   solver: 'a string', loss: 'an object', from: 'a string', to: 'a string',
+  normalisation: 'an object',
 };
 
 export const requestOptionNames: readonly string[] = Object.keys(kinds);
@@ -28,6 +31,8 @@ export interface RequestOptions extends TransferChoices {
   readonly seed: number;
   readonly from?: string;
   readonly to?: string;
+  /** What the images of a base's fine-tune were normalised by, where there is no bundle to say it. */
+  readonly normalisation?: Normalisation;
 }
 
 /**
@@ -55,7 +60,17 @@ export function readOptions(bytes: Uint8Array | undefined): RequestOptions {
       got: describe(options.method),
     });
   }
+  if (options.normalisation !== undefined) requireNormalisation(options.normalisation);
   return options;
+}
+
+function requireNormalisation(given: Normalisation): void {
+  if (Object.keys(given).length === 2 && recordedNormalisation({ normalisation: given }) !== undefined) return;
+  throw new InvalidArgumentError({
+    field: 'options.normalisation',
+    expected: '{ mean, std }, a number per channel each, from 0 (a deviation from 0.000001) to 1',
+    got: describe(given),
+  });
 }
 
 /**

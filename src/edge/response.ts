@@ -3,6 +3,7 @@ import { LimitError, TrajportError } from '../core/errors.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { Caps } from './caps.ts';
 import { dataPartUses } from './data.ts';
+import { sourcePartUses } from './source.ts';
 import { edgeMethods, fieldInOptions, requestOptionNames } from './options.ts';
 import { Refusal } from './refusal.ts';
 
@@ -53,17 +54,24 @@ function takesMultipart(request: Request): boolean {
   return (request.headers.get('accept') ?? '').toLowerCase().includes('multipart/form-data');
 }
 
-export function portResponse(request: Request, weights: Uint8Array<ArrayBuffer>, record: object): Response {
+/** What is answered: a part of that name where the client takes several, and a file of that name. */
+export interface Ported {
+  readonly part: 'weights' | 'adapter';
+  readonly name: string;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+export function portResponse(request: Request, { part, name, bytes }: Ported, record: object): Response {
   if (takesMultipart(request)) {
     const form = new FormData();
     form.set('record', JSON.stringify(record));
-    form.set('weights', new Blob([weights], { type: 'application/octet-stream' }), 'transferred.safetensors');
+    form.set(part, new Blob([bytes], { type: 'application/octet-stream' }), name);
     return new Response(form);
   }
-  return new Response(weights, {
+  return new Response(bytes, {
     headers: {
       'content-type': 'application/octet-stream',
-      'content-disposition': 'attachment; filename="transferred.safetensors"',
+      'content-disposition': `attachment; filename="${name}"`,
       'trajport-record': asciiJson(record),
     },
   });
@@ -79,7 +87,7 @@ export function describeService(caps: Caps): object {
     service: 'trajport',
     usage: 'POST multipart/form-data',
     parts: {
-      bundle: 'trajectory bundle',
+      ...sourcePartUses,
       target: 'base weights to port to, safetensors',
       ...dataPartUses,
       options: `JSON, optional: ${requestOptionNames.join(', ')}`,

@@ -120,7 +120,8 @@ export class AdapterPlaces {
         permuteTensors(this.#spec, new Map(placed.map(({ owner, [axis]: numbers }) => [owner.to, numbers])), permutations);
       const [movedRows, movedColumns] = [permuted('rows'), permuted('columns')];
       for (const { owner: { to, parts }, rows, columns } of placed) {
-        const [fromRows, fromColumns] = [originsOf(to, rows, getTensor(movedRows, to)), originsOf(to, columns, getTensor(movedColumns, to))];
+        const fromRows = originsOf(to, rows, getTensor(movedRows, to));
+        const fromColumns = originsOf(to, columns, getTensor(movedColumns, to));
         for (const part of parts)
           origins.set(part.name, {
             rows: within(to, fromRows, part.firstRow, part.rows),

@@ -19,6 +19,7 @@ import { getTensor } from '../tensor/tensor.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
 import { AdapterPlaces } from './adapter-places.ts';
 import type { Origins } from './adapter-places.ts';
+import type { partOf, Trajectory } from './trajectory.ts';
 import type { TransferResult } from './transfer.ts';
 
 /**
@@ -91,6 +92,13 @@ export function requireAdapterOf({ graph, adapter, base, rules = [] }: AdapterOp
     const wanted = toFloat32(name, tensor.dtype, tensor.bytes);
     if (!isNear(found, wanted, CHANGE_TOLERANCE * norm(wanted))) throw anotherChange('adapter', name);
   }
+}
+
+/** As `requireAdapterOf`, for the part of a trajectory that is ported. */
+export async function requireAdapterOfPart(
+  options: AdapterOptions, trajectory: Trajectory, { first, last }: ReturnType<typeof partOf>, signal?: AbortSignal,
+): Promise<void> {
+  requireAdapterOf(options, await trajectory.readCheckpoint(first, signal), await trajectory.readCheckpoint(last, signal));
 }
 
 /** A port estimates running statistics anew, so that the adapter must have a place for them. @throws UnsupportedError */

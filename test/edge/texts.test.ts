@@ -389,7 +389,9 @@ describe('caps', () => {
 describe('requests', () => {
   it('are told of in GET', async () => {
     const { parts } = (await (await handle(new Request('https://port.example/'))).json()) as { parts: Record<string, string> };
-    expect(Object.keys(parts)).toEqual(['bundle', 'target', 'images', 'labels', 'sequences', 'text', 'tokens', 'options']);
+    expect(Object.keys(parts)).toEqual([
+      'bundle', 'adapter', 'config', 'base', 'graph', 'target', 'images', 'labels', 'sequences', 'text', 'tokens', 'options',
+    ]);
     // The line that is shown is one that is read.
     const [shown] = /\{"tokens".*?\}/.exec(parts['sequences'] as string) as RegExpExecArray;
     expect(JSON.parse(shown)).toEqual({ tokens: expect.any(Array), label: 1 });

@@ -104,6 +104,11 @@ export function withAdapter(base: ForeignCheckpoint, adapter: Adapter, field = '
   return { ...renamed, tensors };
 }
 
+/** Floating-point operations of all products of an adapter's factors, added up once. */
+export function productFlops({ factors }: Pick<Adapter, 'factors'>): number {
+  return factors.reduce((sum, { rank, inputs, outputs, taps }) => sum + 2 * rank * inputs * taps * outputs, 0);
+}
+
 /** values [outputs, inputs, taps], or [inputs, outputs] where outputs are axis 1, += scale · B·A. */
 export function addProduct(values: Float32Array, { a, b, rank, inputs, outputs, taps, scale }: LowRankFactors, axis: 0 | 1): void {
   const width = inputs * taps;

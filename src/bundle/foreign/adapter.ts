@@ -57,6 +57,9 @@ export interface Adapter {
   readonly whole: readonly WholeTensor[];
 }
 
+/** What PEFT writes into the file beside the tensors. */
+export const adapterMetadata: ReadonlyMap<string, string> = new Map([['format', 'pt']]);
+
 /** The names in the network of what an adapter changes. */
 export function changedTensors({ factors, whole }: Adapter): ReadonlySet<string> {
   return new Set([...factors.map(({ weight }) => weight), ...whole.map(({ name }) => name)]);
