@@ -49,8 +49,8 @@ interface PlacedOwner {
 }
 
 /**
- * Elements that are numbered together: 6 MB in all. One owner at a time, a network of thousands of small tensors had all of its names
- * read thousands of times, in minutes.
+ * Elements that are numbered together: some megabytes. One tensor at a time, all names of the file were read for each: of 500 layers of
+ * one number a port and its check took 14 s, where together they take 0.2.
  */
 const ELEMENTS_AT_ONCE = 2 ** 18;
 

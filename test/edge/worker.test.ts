@@ -10,6 +10,7 @@ import {
 } from '../../src/index.ts';
 import type { ImageSet, NetworkState } from '../../src/index.ts';
 import { idxImages, idxLabels } from '../cli/fixtures.ts';
+import { materialOf, portedByLibrary } from './adapters.ts';
 import { bundleModule } from '../hosts/bundle.ts';
 import { hostStatus, requireAllHosts } from '../hosts/launch.ts';
 import { root } from '../hosts/root.ts';
@@ -140,6 +141,19 @@ describe.skipIf(!status.available && !requireAllHosts)('examples/worker in worke
     );
     expect(response.status, await response.clone().text()).toBe(200);
     expect(sha256(await response.arrayBuffer())).toBe(record.sha256);
+  });
+
+  it.each(['bundle', 'base'] as const)('answers the adapter that Node ports, by way of a %s', async (way) => {
+    const given = await materialOf('distilbert');
+    const { common, adapterParts, basePart, bundle } = given;
+    const parts = { ...common, ...adapterParts, ...(way === 'bundle' ? {} : basePart) };
+    using compute = await openCompute();
+    const wanted = await portedByLibrary('distilbert', given, compute);
+    const response = await post(form({ bundle: way === 'bundle' ? bundle : null, images: null, labels: null, ...parts }));
+    expect(response.status, await response.clone().text()).toBe(200);
+    expect(sha256(await response.arrayBuffer())).toBe(sha256(wanted.buffer));
+    const alone = await post(form({ bundle, images: null, labels: null, ...parts, base: null, graph: null, config: null }));
+    expect({ status: alone.status, answer: await alone.json() }).toMatchObject({ status: 400, answer: { field: 'config' } });
   });
 
   const spoilt = (): Uint8Array<ArrayBuffer> => {
