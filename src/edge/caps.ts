@@ -13,7 +13,7 @@ export interface TransferHandlerOptions {
   readonly heapLimitBytes?: number;
   /** Default 6 MiB. */
   readonly maxBundleBytes?: number;
-  /** What a bundle's manifest may unpack to. Default 256 KiB: five hundred checkpoints. */
+  /** What a bundle's manifest may unpack to, and the network of a base. Default 256 KiB: five hundred checkpoints. */
   readonly maxManifestBytes?: number;
   /**
    * Of the target, and of the base of an adapter. Default 3 MiB: 786,432 parameters, of which a transfer holds ten copies. Networks of

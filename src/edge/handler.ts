@@ -54,9 +54,9 @@ interface Inputs {
 /**
  * A fetch handler. POST multipart/form-data with the parts
  * - `bundle`: a trajectory bundle; `target`: the base weights to port to, safetensors (with the choice `zeroHead` whatever last layer);
- * - `adapter`, `config`: the LoRA adapter of PEFT, safetensors, and its JSON, that the bundle's fine-tune is: the answer is the
- *   adapter for the target then, which has the names of the adapter's base; or without a bundle
- *   - `base`: the weights that the adapter was trained on; `graph`: their network as JSON;
+ * - `adapter`, `config`: the LoRA adapter that the bundle's fine-tune is, safetensors, and its JSON, as PEFT saves them: the answer is
+ *   the adapter of the target then, which may have the names of the file that the adapter was trained on;
+ * - `base`, `graph`: with an adapter, instead of a bundle: the weights that it was trained on, safetensors, and their network as JSON;
  * - the source's task, as the network reads it, gzipped or not:
  *   - `images`, `labels`: IDX files; colour has a fourth axis;
  *   - `sequences`: labelled texts as JSON Lines, for a classifier of texts;
