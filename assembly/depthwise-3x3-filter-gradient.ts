@@ -1,13 +1,12 @@
-// Filter gradient of the depthwise 3×3 convolution without dilation, of stride 1 and 2: rows of dy one after the other
-// in tiles (`depthwise-3x3-sums.ts`).
+// Filter gradient of the depthwise 3×3 convolution without dilation, of stride 1 and 2: strips of rows of dy one after
+// the other (`depthwise-3x3-sums.ts`).
 import { blockOffset, blocksOf, endInside, firstInside } from "./depthwise-3x3";
-import { tileColumns } from "./depthwise-3x3-outputs";
-import { copyRows, rowPixelBytes, rowUnder } from "./depthwise-3x3-rows";
-import { sumOfColumn, SUMS_BYTES, sumTile } from "./depthwise-3x3-sums";
+import { stripRows } from "./depthwise-3x3-outputs";
+import { sumOfColumn, SUMS_BYTES, sumsDown } from "./depthwise-3x3-sums";
+import { rowOf } from "./depthwise";
 import { Halves } from "./halves";
-import { firstAhead, readAhead } from "./read-ahead";
 
-/** Pixels of dy whose products one f32 sum takes before it goes into f64: whole rows of together so many, or one. */
+/** Pixels of dy whose products one f32 sum takes at most before it goes into f64. */
 const FLUSH_PIXELS: i32 = 64;
 
 /** f64 sums += f32 sums, `sums` of four lanes; the latter are zeros then. */
@@ -21,35 +20,43 @@ function flush(fromPtr: usize, toPtr: usize, sums: i32): void {
   }
 }
 
-/** Blocks [0, blocks) of a row of dy; a, b, c: the three rows of x under it. */
-function sumRow(
-  a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, width: i32, outWidth: i32, stride: i32, left: i32,
-  pixelBytes: usize, dyPixelBytes: usize, sinkPtr: usize,
+/** Sums += a column of x by a column of a strip of dy, for strips of any stride. */
+function columnOfStrip(
+  rows: i32, stride: i32, first: usize, base: usize, last: usize, rowBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
+  blocks: i32,
 ): void {
-  const first = firstInside(stride, left, outWidth), end = endInside(stride, left, width, outWidth);
-  for (let x: i32 = 0; x < outWidth;) {
-    const column = x * stride - left + 1;
-    const dy = dyPtr + <usize>x * dyPixelBytes;
-    if (x < first || x >= end) {
-      const last = <usize>(width - 1) * pixelBytes;
-      if (column == -1) sumOfColumn(a, b, c, dy, sumsPtr + 32, blocks);
-      else if (column == width) sumOfColumn(a + last, b + last, c + last, dy, sumsPtr, blocks);
-      x++;
+  for (let row: i32 = 0; row < rows; row++) {
+    const middle = base + <usize>(row * stride) * rowBytes;
+    sumOfColumn(row > 0 ? middle - rowBytes : first, middle, row + 1 < rows ? middle + rowBytes : last, dyPtr, sumsPtr, blocks);
+    dyPtr += dyRowBytes;
+  }
+}
+
+/** Blocks [0, blocks) of columns [x, to) of a strip of `rows` rows of dy; first, base, last: as for `strip` of the outputs. */
+function sumStrip(
+  rows: i32, first: usize, base: usize, last: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, x: i32, to: i32, width: i32, outWidth: i32,
+  stride: i32, left: i32, pixelBytes: usize,
+): void {
+  const begin = firstInside(stride, left, outWidth), end = endInside(stride, left, width, outWidth);
+  const rowBytes = <usize>width * pixelBytes, dyRowBytes = <usize>outWidth * pixelBytes;
+  for (; x < to; x++) {
+    const column = x * stride - left + 1, dy = dyPtr + <usize>x * pixelBytes;
+    if (x < begin || x >= end) {
+      const at = <usize>(width - 1) * pixelBytes;
+      if (column == -1) columnOfStrip(rows, stride, first, base, last, rowBytes, dy, dyRowBytes, sumsPtr + 32, blocks);
+      else if (column == width) columnOfStrip(rows, stride, first + at, base + at, last + at, rowBytes, dy, dyRowBytes, sumsPtr, blocks);
       continue;
     }
-    const columns = tileColumns(end - x);
-    const at = <usize>column * pixelBytes;
-    sumTile(
-      columns, stride, a + at, b + at, c + at, dy, sumsPtr, blocks, pixelBytes, dyPixelBytes, column > 0,
-      column + (columns - 1) * stride + 1 < width, sinkPtr,
+    const at = <usize>(column - 1) * pixelBytes;
+    sumsDown(
+      rows, stride, first + at, base + at, last + at, rowBytes, pixelBytes, dy, dyRowBytes, sumsPtr, blocks, column > 0, column + 1 < width,
     );
-    x += columns;
   }
 }
 
 /**
- * dw [3, 3, channels] = Σ x · dy, `channels` ≥ 4, left ≥ 0, by images, then rows, then columns: lane by lane in f32
- * over 64 pixels, these sums in f64. Scratch: `depthwise3ScratchBytes`.
+ * dw [3, 3, channels] = Σ x · dy, `channels` ≥ 4, left ≥ 0, by images, then strips of rows, then columns: lane by lane in
+ * f32 over 64 pixels, these sums in f64. Scratch: `depthwise3ScratchBytes`.
  */
 export function depthwise3FilterGradientF32(
   xPtr: usize, dyPtr: usize, dwPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32, stride: i32,
@@ -57,39 +64,41 @@ export function depthwise3FilterGradientF32(
 ): void {
   const pixelBytes = (<usize>channels) << 2;
   const rowBytes = <usize>width * pixelBytes;
-  const apart = rowPixelBytes(pixelBytes);
   const blocks = blocksOf(channels), whole = channels >> 2;
-  const overlap = blockOffset(whole, channels);
+  const overlap = blockOffset(whole, channels), overlapSums = <usize>whole * SUMS_BYTES;
   const sumsPtr = scratchPtr + <usize>blocks * 2 * SUMS_BYTES;
-  const sinkPtr = sumsPtr + <usize>blocks * SUMS_BYTES;
-  const rowsPtr = sinkPtr + 16;
-  memory.fill(scratchPtr, 0, <usize>blocks * 3 * SUMS_BYTES + 16 + <usize>width * apart);
-  const endPtr = xPtr + <usize>(count * height) * rowBytes, dyEndPtr = dyPtr + <usize>(count * outHeight * outWidth) * pixelBytes;
-  let xAhead = apart == pixelBytes ? firstAhead(xPtr, endPtr, dyEndPtr - dyPtr) : endPtr,
-    dyAhead = firstAhead(dyPtr, dyEndPtr, endPtr - xPtr);
-  const tile = max(1, FLUSH_PIXELS / outWidth);
+  const zeroPtr = sumsPtr + <usize>blocks * SUMS_BYTES;
+  const begin = firstInside(stride, top, outHeight), end = endInside(stride, top, height, outHeight);
+  memory.fill(scratchPtr, 0, <usize>blocks * 3 * SUMS_BYTES + rowBytes);
+  let pixels: i32 = 0;
   for (let n: i32 = 0; n < count; n++) {
-    let copied: i32 = 0;
-    for (let oy: i32 = 0; oy < outHeight; oy++) {
+    for (let oy: i32 = 0; oy < outHeight;) {
+      const rows = oy >= begin && oy < end ? stripRows(end - oy) : 1;
       const y = oy * stride - top;
-      const a = rowUnder(xPtr, rowsPtr, y, height, width, pixelBytes);
-      const b = rowUnder(xPtr, rowsPtr, y + 1, height, width, pixelBytes);
-      const c = rowUnder(xPtr, rowsPtr, y + 2, height, width, pixelBytes);
-      if (apart != pixelBytes) copied = copyRows(xPtr, rowsPtr, copied, min(height, y + 3), width, pixelBytes);
-      xAhead = readAhead(xAhead, min(endPtr, xPtr + <usize>(y + 3 + stride) * rowBytes));
-      dyAhead = readAhead(dyAhead, min(dyEndPtr, dyPtr + <usize>(2 * outWidth) * pixelBytes));
-      sumRow(a, b, c, dyPtr, sumsPtr, whole, width, outWidth, stride, left, apart, pixelBytes, sinkPtr);
-      if (blocks > whole) {
-        sumRow(
-          a + overlap, b + overlap, c + overlap, dyPtr + overlap, sumsPtr + <usize>whole * SUMS_BYTES, 1, width, outWidth, stride,
-          left, apart, pixelBytes, sinkPtr,
-        );
+      const first = rowOf(xPtr, zeroPtr, y, height, rowBytes), base = rowOf(xPtr, zeroPtr, y + 1, height, rowBytes);
+      const last = rowOf(xPtr, zeroPtr, y + (rows - 1) * stride + 2, height, rowBytes);
+      for (let x: i32 = 0; x < outWidth;) {
+        if (pixels + rows > FLUSH_PIXELS) {
+          flush(sumsPtr, scratchPtr, 9 * blocks);
+          pixels = 0;
+        }
+        const to = min(outWidth, x + (FLUSH_PIXELS - pixels) / rows);
+        sumStrip(rows, first, base, last, dyPtr, sumsPtr, whole, x, to, width, outWidth, stride, left, pixelBytes);
+        if (blocks > whole) {
+          sumStrip(
+            rows, first + overlap, base + overlap, last + overlap, dyPtr + overlap, sumsPtr + overlapSums, 1, x, to, width, outWidth,
+            stride, left, pixelBytes,
+          );
+        }
+        pixels += rows * (to - x);
+        x = to;
       }
-      if ((oy + 1) % tile == 0 || oy + 1 == outHeight) flush(sumsPtr, scratchPtr, 9 * blocks);
-      dyPtr += <usize>outWidth * pixelBytes;
+      dyPtr += <usize>(rows * outWidth) * pixelBytes;
+      oy += rows;
     }
     xPtr += <usize>height * rowBytes;
   }
+  flush(sumsPtr, scratchPtr, 9 * blocks);
   for (let block: i32 = 0; block < blocks; block++) {
     const at = blockOffset(block, channels);
     for (let tap: i32 = 0; tap < 9; tap++) {

@@ -1,148 +1,124 @@
 // Input gradient of the depthwise 3×3 convolution of stride 2 without dilation. Two by two pixels of dx come from two
-// by two of dy: one, two, two and four taps; each pixel is stored once. Tiles of such pairs of columns, channels
-// innermost as in `depthwise-3x3-outputs.ts`.
+// by two of dy: one, two, two and four taps; each pixel is stored once. Strips of pairs of rows from the left to the
+// right, channels innermost, as in `depthwise-3x3-outputs.ts`: first the left pixel of a pair in all rows, then the right one, so
+// that each row of dx is one stream that runs in order.
 import { blockOffset, blocksOf, packTaps } from "./depthwise-3x3";
-import { TAPS_BYTES, tileColumns } from "./depthwise-3x3-outputs";
+import { stripRows, TAPS_BYTES } from "./depthwise-3x3-outputs";
 import { rowOf } from "./depthwise";
-import { firstAhead, readAhead } from "./read-ahead";
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
-abstract class Tile {
-  /**
-   * `pairs` times two columns of two rows of dx, to0 and to1. a, b: the pixel of dy of the first pair in its two rows,
-   * of which each pair takes two; `behind`: whether the last one lies in dy.
-   */
+abstract class Strip {
+  /** Left pixels of pairs that lie below one another. */
   @inline
-  static pairs(
-    pairs: i32, aPtr: usize, bPtr: usize, to0Ptr: usize, to1Ptr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, behind: bool,
+  static left(
+    pairs: i32, basePtr: usize, last: usize, dyRowBytes: usize, toPtr: usize, toLast: usize, rowBytes: usize, tapsPtr: usize, endPtr: usize,
   ): void {
-    const end = tapsPtr + <usize>blocks * TAPS_BYTES;
-    while (true) {
-      const w0 = v128.load(tapsPtr), w1 = v128.load(tapsPtr, 16), w2 = v128.load(tapsPtr, 32);
-      const w3 = v128.load(tapsPtr, 48), w4 = v128.load(tapsPtr, 64), w5 = v128.load(tapsPtr, 80);
-      const w6 = v128.load(tapsPtr, 96), w7 = v128.load(tapsPtr, 112), w8 = v128.load(tapsPtr, 128);
-      let a = aPtr + pixelBytes, b = bPtr + pixelBytes, to0 = to0Ptr, to1 = to1Ptr;
-      let a0 = v128.load(aPtr), b0 = v128.load(bPtr), a1 = a0, b1 = b0;
+    for (; tapsPtr < endPtr; tapsPtr += TAPS_BYTES) {
+      const w1 = v128.load(tapsPtr, 16), w4 = v128.load(tapsPtr, 64), w7 = v128.load(tapsPtr, 112);
+      let a = v128.load(basePtr), b = a, base = basePtr, to = toPtr;
       if (pairs > 1) {
-        a1 = v128.load(a);
-        b1 = v128.load(b);
-        a += pixelBytes;
-        b += pixelBytes;
-        v128.store(to0, f32x4.mul(a0, w4));
-        to0 += pixelBytes;
-        v128.store(to0, f32x4.add(f32x4.mul(a0, w5), f32x4.mul(a1, w3)));
-        to0 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.mul(a0, w7), f32x4.mul(b0, w1)));
-        to1 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.add(f32x4.mul(a0, w8), f32x4.mul(a1, w6)), f32x4.add(f32x4.mul(b0, w2), f32x4.mul(b1, w0))));
-        to1 += pixelBytes;
-        a0 = a1;
-        b0 = b1;
-        a1 = v128.load(a);
-        b1 = v128.load(b);
-        a += pixelBytes;
-        b += pixelBytes;
-        v128.store(to0, f32x4.mul(a0, w4));
-        to0 += pixelBytes;
-        v128.store(to0, f32x4.add(f32x4.mul(a0, w5), f32x4.mul(a1, w3)));
-        to0 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.mul(a0, w7), f32x4.mul(b0, w1)));
-        to1 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.add(f32x4.mul(a0, w8), f32x4.mul(a1, w6)), f32x4.add(f32x4.mul(b0, w2), f32x4.mul(b1, w0))));
-        to1 += pixelBytes;
-        a0 = a1;
-        b0 = b1;
-        a1 = v128.load(a);
-        b1 = v128.load(b);
-        a += pixelBytes;
-        b += pixelBytes;
-        v128.store(to0, f32x4.mul(a0, w4));
-        to0 += pixelBytes;
-        v128.store(to0, f32x4.add(f32x4.mul(a0, w5), f32x4.mul(a1, w3)));
-        to0 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.mul(a0, w7), f32x4.mul(b0, w1)));
-        to1 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.add(f32x4.mul(a0, w8), f32x4.mul(a1, w6)), f32x4.add(f32x4.mul(b0, w2), f32x4.mul(b1, w0))));
-        to1 += pixelBytes;
-        a0 = a1;
-        b0 = b1;
+        base += dyRowBytes;
+        b = v128.load(base);
+        v128.store(to, f32x4.mul(a, w4));
+        to += rowBytes;
+        v128.store(to, f32x4.add(f32x4.mul(a, w7), f32x4.mul(b, w1)));
+        to += rowBytes;
+        base += dyRowBytes;
+        a = v128.load(base);
+        v128.store(to, f32x4.mul(b, w4));
+        to += rowBytes;
+        v128.store(to, f32x4.add(f32x4.mul(b, w7), f32x4.mul(a, w1)));
+        to += rowBytes;
       }
-      if (pairs > 4) {
-        a1 = v128.load(a);
-        b1 = v128.load(b);
-        a += pixelBytes;
-        b += pixelBytes;
-        v128.store(to0, f32x4.mul(a0, w4));
-        to0 += pixelBytes;
-        v128.store(to0, f32x4.add(f32x4.mul(a0, w5), f32x4.mul(a1, w3)));
-        to0 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.mul(a0, w7), f32x4.mul(b0, w1)));
-        to1 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.add(f32x4.mul(a0, w8), f32x4.mul(a1, w6)), f32x4.add(f32x4.mul(b0, w2), f32x4.mul(b1, w0))));
-        to1 += pixelBytes;
-        a0 = a1;
-        b0 = b1;
-        a1 = v128.load(a);
-        b1 = v128.load(b);
-        a += pixelBytes;
-        b += pixelBytes;
-        v128.store(to0, f32x4.mul(a0, w4));
-        to0 += pixelBytes;
-        v128.store(to0, f32x4.add(f32x4.mul(a0, w5), f32x4.mul(a1, w3)));
-        to0 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.mul(a0, w7), f32x4.mul(b0, w1)));
-        to1 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.add(f32x4.mul(a0, w8), f32x4.mul(a1, w6)), f32x4.add(f32x4.mul(b0, w2), f32x4.mul(b1, w0))));
-        to1 += pixelBytes;
-        a0 = a1;
-        b0 = b1;
-        a1 = v128.load(a);
-        b1 = v128.load(b);
-        a += pixelBytes;
-        b += pixelBytes;
-        v128.store(to0, f32x4.mul(a0, w4));
-        to0 += pixelBytes;
-        v128.store(to0, f32x4.add(f32x4.mul(a0, w5), f32x4.mul(a1, w3)));
-        to0 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.mul(a0, w7), f32x4.mul(b0, w1)));
-        to1 += pixelBytes;
-        v128.store(to1, f32x4.add(f32x4.add(f32x4.mul(a0, w8), f32x4.mul(a1, w6)), f32x4.add(f32x4.mul(b0, w2), f32x4.mul(b1, w0))));
-        to1 += pixelBytes;
-        a0 = a1;
-        b0 = b1;
+      if (pairs > 3) {
+        base += dyRowBytes;
+        b = v128.load(base);
+        v128.store(to, f32x4.mul(a, w4));
+        to += rowBytes;
+        v128.store(to, f32x4.add(f32x4.mul(a, w7), f32x4.mul(b, w1)));
+        to += rowBytes;
+        a = b;
       }
-      a1 = f32x4.splat(0);
-      b1 = a1;
-      if (behind) {
-        a1 = v128.load(a);
-        b1 = v128.load(b);
-      }
-      v128.store(to0, f32x4.mul(a0, w4));
-      v128.store(to0 + pixelBytes, f32x4.add(f32x4.mul(a0, w5), f32x4.mul(a1, w3)));
-      v128.store(to1, f32x4.add(f32x4.mul(a0, w7), f32x4.mul(b0, w1)));
-      v128.store(
-        to1 + pixelBytes, f32x4.add(f32x4.add(f32x4.mul(a0, w8), f32x4.mul(a1, w6)), f32x4.add(f32x4.mul(b0, w2), f32x4.mul(b1, w0))),
-      );
-      aPtr += 16;
-      bPtr += 16;
-      to0Ptr += 16;
-      to1Ptr += 16;
-      tapsPtr += TAPS_BYTES;
-      if (tapsPtr == end) break;
+      v128.store(to, f32x4.mul(a, w4));
+      v128.store(toLast, f32x4.add(f32x4.mul(a, w7), f32x4.mul(v128.load(last), w1)));
+      basePtr += 16;
+      last += 16;
+      toPtr += 16;
+      toLast += 16;
     }
+  }
+
+  /** The pixel of the lower row from all four of dy. */
+  @inline
+  static lower(a: v128, b: v128, c: v128, d: v128, w0: v128, w2: v128, w6: v128, w8: v128): v128 {
+    return f32x4.add(f32x4.add(f32x4.mul(a, w8), f32x4.mul(b, w6)), f32x4.add(f32x4.mul(c, w2), f32x4.mul(d, w0)));
+  }
+
+  /** Their right pixels: a and c of dy belong to the pair, b and d lie right of them. */
+  @inline
+  static right(
+    pairs: i32, basePtr: usize, last: usize, dyRowBytes: usize, toPtr: usize, toLast: usize, pixelBytes: usize, rowBytes: usize,
+    tapsPtr: usize, endPtr: usize,
+  ): void {
+    for (; tapsPtr < endPtr; tapsPtr += TAPS_BYTES) {
+      const w0 = v128.load(tapsPtr), w2 = v128.load(tapsPtr, 32), w3 = v128.load(tapsPtr, 48), w5 = v128.load(tapsPtr, 80);
+      const w6 = v128.load(tapsPtr, 96), w8 = v128.load(tapsPtr, 128);
+      let a = v128.load(basePtr), b = v128.load(basePtr + pixelBytes), c = a, d = b, base = basePtr, to = toPtr;
+      if (pairs > 1) {
+        base += dyRowBytes;
+        c = v128.load(base);
+        d = v128.load(base + pixelBytes);
+        v128.store(to, f32x4.add(f32x4.mul(a, w5), f32x4.mul(b, w3)));
+        to += rowBytes;
+        v128.store(to, Strip.lower(a, b, c, d, w0, w2, w6, w8));
+        to += rowBytes;
+        base += dyRowBytes;
+        a = v128.load(base);
+        b = v128.load(base + pixelBytes);
+        v128.store(to, f32x4.add(f32x4.mul(c, w5), f32x4.mul(d, w3)));
+        to += rowBytes;
+        v128.store(to, Strip.lower(c, d, a, b, w0, w2, w6, w8));
+        to += rowBytes;
+      }
+      if (pairs > 3) {
+        base += dyRowBytes;
+        c = v128.load(base);
+        d = v128.load(base + pixelBytes);
+        v128.store(to, f32x4.add(f32x4.mul(a, w5), f32x4.mul(b, w3)));
+        to += rowBytes;
+        v128.store(to, Strip.lower(a, b, c, d, w0, w2, w6, w8));
+        to += rowBytes;
+        a = c;
+        b = d;
+      }
+      v128.store(to, f32x4.add(f32x4.mul(a, w5), f32x4.mul(b, w3)));
+      v128.store(toLast, Strip.lower(a, b, v128.load(last), v128.load(last + pixelBytes), w0, w2, w6, w8));
+      basePtr += 16;
+      last += 16;
+      toPtr += 16;
+      toLast += 16;
+    }
+  }
+
+  @inline
+  static pair(
+    pairs: i32, base: usize, last: usize, dyRowBytes: usize, to: usize, toLast: usize, pixelBytes: usize, rowBytes: usize, tapsPtr: usize,
+    endPtr: usize,
+  ): void {
+    Strip.left(pairs, base, last, dyRowBytes, to, toLast, rowBytes, tapsPtr, endPtr);
+    Strip.right(pairs, base, last, dyRowBytes, to + pixelBytes, toLast + pixelBytes, pixelBytes, rowBytes, tapsPtr, endPtr);
   }
 }
 
-function pairs7(
-  a: usize, b: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, behind: bool,
+/** Pairs whose four pixels of dy, of dx too, lie inside; `base`, `last`: the left ones of dy in the first row and below the strip. */
+function pairsDown(
+  pairs: i32, base: usize, last: usize, dyRowBytes: usize, to: usize, toLast: usize, pixelBytes: usize, rowBytes: usize, tapsPtr: usize,
+  blocks: i32,
 ): void {
-  Tile.pairs(7, a, b, to0, to1, tapsPtr, blocks, pixelBytes, behind);
-}
-
-function pairs4(
-  a: usize, b: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, behind: bool,
-): void {
-  Tile.pairs(4, a, b, to0, to1, tapsPtr, blocks, pixelBytes, behind);
+  const endPtr = tapsPtr + <usize>blocks * TAPS_BYTES;
+  if (pairs == 4) Strip.pair(4, base, last, dyRowBytes, to, toLast, pixelBytes, rowBytes, tapsPtr, endPtr);
+  else if (pairs == 3) Strip.pair(3, base, last, dyRowBytes, to, toLast, pixelBytes, rowBytes, tapsPtr, endPtr);
+  else Strip.pair(1, base, last, dyRowBytes, to, toLast, pixelBytes, rowBytes, tapsPtr, endPtr);
 }
 
 /** A pair of which only some pixels of dy, or one column, lie inside: the first column from pixel k, the second from k and k + 1. */
@@ -178,42 +154,31 @@ function pairAtRim(
 }
 
 /**
- * Pairs of the widest tile whose pixels of dx and of dy stay in the first cache while four turns use up their lines. A
- * distance of pixels that is a multiple of a large power of two leaves them few of its sets of lines (64 times 64
- * bytes; mostly 12 or 8 lines each), of which half as many again as fit still pay: tiles of four at 512 channels (14²:
- * 25.1 → 10.0 cycles), of one at 1024 (74 → 12.5).
+ * Blocks [0, blocks) of `pairs` pairs of rows of dx. base, last: the rows of dy of the first pair and below the last one; to, toLast:
+ * the first and the last row of dx.
  */
-function widestTile(pixelBytes: usize): i32 {
-  const lines = max(1, min(64, 4096 >> <i32>ctz(pixelBytes))) << 4;
-  return lines >= 52 ? 7 : lines >= 31 ? 4 : 1;
-}
-
-/** Blocks [0, blocks) of two rows of dx, to0 and to1, from two of dy, a and b. */
-function pairRow(
-  a: usize, b: usize, to0: usize, to1: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, left: i32, pixelBytes: usize,
+function strip(
+  pairs: i32, base: usize, last: usize, to: usize, toLast: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, left: i32,
+  pixelBytes: usize,
 ): void {
-  const widest = widestTile(pixelBytes);
+  const rowBytes = <usize>width * pixelBytes, dyRowBytes = <usize>outWidth * pixelBytes;
   let k = (left - 1) >> 1;
   // 2k + 1 − left, the first column of a pair, is −1 or 0 at first.
-  for (let x = 2 * k + 1 - left; x < width;) {
-    const from = <usize>k * pixelBytes, to = <usize>max(x, 0) * pixelBytes;
-    const inside = x < 0 || k < 0 ? 0 : min(outWidth - k, (width - x) >> 1);
-    if (inside > 0) {
-      const pairs = tileColumns(min(inside, widest));
-      const behind = k + pairs < outWidth;
-      if (pairs == 7) pairs7(a + from, b + from, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, behind);
-      else if (pairs == 4) pairs4(a + from, b + from, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, behind);
-      else pairAtRim(a + from, b + from, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, true, behind, true, true);
-      k += pairs;
-      x += 2 * pairs;
-      continue;
+  for (let x = 2 * k + 1 - left; x < width; x += 2) {
+    const from = <usize>k * pixelBytes, at = <usize>max(x, 0) * pixelBytes;
+    if (x >= 0 && x + 1 < width && k >= 0 && k + 1 < outWidth) {
+      pairsDown(pairs, base + from, last + from, dyRowBytes, to + at, toLast + at, pixelBytes, rowBytes, tapsPtr, blocks);
+    } else {
+      for (let pair: i32 = 0; pair < pairs; pair++) {
+        const a = base + <usize>pair * dyRowBytes, upper = to + <usize>(2 * pair) * rowBytes;
+        const final = pair + 1 == pairs;
+        pairAtRim(
+          a + from, (final ? last : a + dyRowBytes) + from, upper + at, (final ? toLast : upper + rowBytes) + at, tapsPtr, blocks, pixelBytes,
+          k >= 0 && k < outWidth, k + 1 >= 0 && k + 1 < outWidth, x >= 0, x + 1 < width,
+        );
+      }
     }
-    pairAtRim(
-      a + from, b + from, to0 + to, to1 + to, tapsPtr, blocks, pixelBytes, k >= 0 && k < outWidth, k + 1 >= 0 && k + 1 < outWidth, x >= 0,
-      x + 1 < width,
-    );
     k++;
-    x += 2;
   }
 }
 
@@ -230,23 +195,23 @@ export function depthwise3InputGradientF32(
   const zeroPtr = scratchPtr + <usize>blocksOf(channels) * TAPS_BYTES, sinkPtr = zeroPtr + outRowBytes;
   packTaps(weightPtr, scratchPtr, 9, channels);
   memory.fill(zeroPtr, 0, outRowBytes);
-  const dyEndPtr = dyPtr + <usize>(count * outHeight) * outRowBytes, dxEndPtr = dxPtr + <usize>(count * height) * rowBytes;
-  let dyAhead = firstAhead(dyPtr, dyEndPtr, dxEndPtr - dxPtr), dxAhead = firstAhead(dxPtr, dxEndPtr, dyEndPtr - dyPtr);
   const firstPair = (top - 1) >> 1, endPair = (height + top) >> 1;
   for (let n: i32 = 0; n < count; n++) {
-    for (let m = firstPair; m < endPair; m++) {
+    for (let m = firstPair; m < endPair;) {
       const y = 2 * m + 1 - top;
-      const to0 = rowOf(dxPtr, sinkPtr, y, height, rowBytes), to1 = rowOf(dxPtr, sinkPtr, y + 1, height, rowBytes);
-      const a = rowOf(dyPtr, zeroPtr, m, outHeight, outRowBytes), b = rowOf(dyPtr, zeroPtr, m + 1, outHeight, outRowBytes);
-      dyAhead = readAhead(dyAhead, min(dyEndPtr, dyPtr + <usize>(m + 3) * outRowBytes));
-      dxAhead = readAhead(dxAhead, min(dxEndPtr, dxPtr + <usize>(y + 2) * rowBytes));
-      pairRow(a, b, to0, to1, scratchPtr, whole, width, outWidth, left, pixelBytes);
+      // Of a strip of more than one pair all rows of dx lie inside, and all of dy but for the one below.
+      const inside = m >= 0 && y >= 0 ? min(outHeight - m, (height - y) >> 1) : 0;
+      const pairs = inside > 0 ? stripRows(inside) : 1;
+      const to = rowOf(dxPtr, sinkPtr, y, height, rowBytes), toLast = rowOf(dxPtr, sinkPtr, y + 2 * pairs - 1, height, rowBytes);
+      const base = rowOf(dyPtr, zeroPtr, m, outHeight, outRowBytes), last = rowOf(dyPtr, zeroPtr, m + pairs, outHeight, outRowBytes);
+      strip(pairs, base, last, to, toLast, scratchPtr, whole, width, outWidth, left, pixelBytes);
       if (blocksOf(channels) > whole) {
-        pairRow(
-          a + overlap, b + overlap, to0 + overlap, to1 + overlap, scratchPtr + <usize>whole * TAPS_BYTES, 1, width, outWidth, left,
-          pixelBytes,
+        strip(
+          pairs, base + overlap, last + overlap, to + overlap, toLast + overlap, scratchPtr + <usize>whole * TAPS_BYTES, 1, width, outWidth,
+          left, pixelBytes,
         );
       }
+      m += pairs;
     }
     dyPtr += <usize>outHeight * outRowBytes;
     dxPtr += <usize>height * rowBytes;

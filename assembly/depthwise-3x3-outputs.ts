@@ -1,25 +1,19 @@
-// Inner loops of depthwise 3×3 outputs without dilation: tiles of seven, four or one output of a row, over all blocks of four
-// channels. Channels are the innermost loop: four successive iterations use up a cache line, however far apart pixels lie, and all
-// loads and stores run in order along the channels.
+// Inner loops of depthwise 3×3 outputs without dilation: one pixel each of four, three or one rows that lie below one another (a
+// strip), over all blocks of four channels. Channels are the innermost loop, pixels the next one. So every row of the strip is a
+// stream that runs in order through memory, and prefetchers follow it.
 //
-// An iteration is straight code. It loads each column of three pixels once and adds it to the sums of the outputs that the column
-// belongs to. From the second-level cache an output (four channels) takes 4.7 to 5.0 cycles; with a loop over the columns it took
-// 5.5 to 5.7, and the processor's ports allow 4.25. V8 keeps six of the nine taps in registers and loads three again from the
-// stack.
+// From the second-level cache an output (four channels) takes 6.0 cycles on the Xeon, whose three ports allow 5.7: nine
+// multiplications, eight additions. A strip of four rows loads each pixel 4.5 times an output, and each tap a quarter time.
 //
-// The `break`s in the middle are never taken: scratch does not lie at address 1, 2, 3 …. They end V8's basic blocks. Inside one, V8
-// moves loads to the front and computations back to where their results are stored, and then spills: 4.7 cycles with the breaks,
-// 8.0 without, in one run.
+// The `break`s in the middle of loops are never taken: scratch does not lie at address 1, 2, 3. They end V8's basic blocks. Inside
+// one, V8 moves loads to the front and then spills.
 
 /** Bytes of a block's nine taps. */
 export const TAPS_BYTES: usize = 144;
 
-/**
- * Outputs of the next tile where `left` are still to do. Seven at best: rows of 7, 14, 28, 56 and 112 outputs then leave nothing
- * over.
- */
-export function tileColumns(left: i32): i32 {
-  return left >= 7 ? 7 : left >= 4 ? 4 : 1;
+/** Rows of the next strip where `left` are still to do: of four and three, but for one, two and five in all. */
+export function stripRows(left: i32): i32 {
+  return left >= 7 || left == 4 || left == 5 ? 4 : left == 3 || left == 6 ? 3 : 1;
 }
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
@@ -29,300 +23,262 @@ abstract class Column {
   static sum(x: v128, y: v128, z: v128, u: v128, v: v128, w: v128): v128 {
     return f32x4.add(f32x4.add(f32x4.mul(x, u), f32x4.mul(y, v)), f32x4.mul(z, w));
   }
+
+  @inline
+  static addTo(toPtr: usize, sum: v128): void {
+    v128.store(toPtr, f32x4.add(v128.load(toPtr), sum));
+  }
 }
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
-abstract class Tile {
-  /** Stride 1: a column is the last of one output, the middle one of the next and the first of the one after. */
+abstract class Strip {
+  /** Stride 1. first, base, last: the left column of the first window in the rows above, under and below the strip. */
   @inline
   static stride1(
-    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize,
-    before: bool,
-    behind: bool, sinkPtr: usize,
+    rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, to: usize, toRowBytes: usize, tapsPtr: usize,
+    endPtr: usize, before: bool, behind: bool, sinkPtr: usize,
   ): void {
-    const end = tapsPtr + <usize>blocks * TAPS_BYTES;
-    let p = f32x4.splat(0), q = p, x = p, y = p, z = p;
+    let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, x = s0, y = s0, z = s0, u = s0, v = s0, w = s0;
     while (true) {
-      const w0 = v128.load(tapsPtr), w1 = v128.load(tapsPtr, 16), w2 = v128.load(tapsPtr, 32);
-      const w3 = v128.load(tapsPtr, 48), w4 = v128.load(tapsPtr, 64), w5 = v128.load(tapsPtr, 80);
-      const w6 = v128.load(tapsPtr, 96), w7 = v128.load(tapsPtr, 112), w8 = v128.load(tapsPtr, 128);
-      let a = aPtr, b = bPtr, c = cPtr, to = toPtr;
-      p = f32x4.splat(0);
-      if (before) p = Column.sum(v128.load(a - pixelBytes), v128.load(b - pixelBytes), v128.load(c - pixelBytes), w0, w3, w6);
-      x = v128.load(a);
-      y = v128.load(b);
-      z = v128.load(c);
-      p = f32x4.add(p, Column.sum(x, y, z, w1, w4, w7));
-      if (columns > 1) {
-        q = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 1) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
-        q = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 2) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
-        q = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 3) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
+      s0 = f32x4.splat(0);
+      s1 = s0;
+      s2 = s0;
+      s3 = s0;
+      let p = base;
+      if (before) {
+        u = v128.load(tapsPtr);
+        v = v128.load(tapsPtr, 48);
+        w = v128.load(tapsPtr, 96);
+        x = v128.load(first);
+        y = v128.load(p);
+        if (rows > 1) {
+          p += rowBytes;
+          z = v128.load(p);
+          s0 = Column.sum(x, y, z, u, v, w);
+          p += rowBytes;
+          x = v128.load(p);
+          s1 = Column.sum(y, z, x, u, v, w);
+          if (rows > 3) {
+            p += rowBytes;
+            y = v128.load(p);
+            s2 = Column.sum(z, x, y, u, v, w);
+            if (tapsPtr == 1) break;
+            s3 = Column.sum(x, y, v128.load(last), u, v, w);
+          } else s2 = Column.sum(z, x, v128.load(last), u, v, w);
+        } else s0 = Column.sum(x, y, v128.load(last), u, v, w);
       }
-      if (columns > 4) {
-        q = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 4) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
-        q = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 5) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
-        q = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 6) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = f32x4.add(q, Column.sum(x, y, z, w1, w4, w7));
-      }
+      u = v128.load(tapsPtr, 16);
+      v = v128.load(tapsPtr, 64);
+      w = v128.load(tapsPtr, 112);
+      p = base + pixelBytes;
+      x = v128.load(first + pixelBytes);
+      y = v128.load(p);
+      if (rows > 1) {
+        p += rowBytes;
+        z = v128.load(p);
+        s0 = f32x4.add(s0, Column.sum(x, y, z, u, v, w));
+        p += rowBytes;
+        x = v128.load(p);
+        s1 = f32x4.add(s1, Column.sum(y, z, x, u, v, w));
+        if (rows > 3) {
+          p += rowBytes;
+          y = v128.load(p);
+          s2 = f32x4.add(s2, Column.sum(z, x, y, u, v, w));
+          if (tapsPtr == 2) break;
+          s3 = f32x4.add(s3, Column.sum(x, y, v128.load(last + pixelBytes), u, v, w));
+        } else s2 = f32x4.add(s2, Column.sum(z, x, v128.load(last + pixelBytes), u, v, w));
+      } else s0 = f32x4.add(s0, Column.sum(x, y, v128.load(last + pixelBytes), u, v, w));
       if (behind) {
-        p = f32x4.add(p, Column.sum(v128.load(a + pixelBytes), v128.load(b + pixelBytes), v128.load(c + pixelBytes), w2, w5, w8));
+        u = v128.load(tapsPtr, 32);
+        v = v128.load(tapsPtr, 80);
+        w = v128.load(tapsPtr, 128);
+        p = base + (pixelBytes << 1);
+        x = v128.load(first + (pixelBytes << 1));
+        y = v128.load(p);
+        if (rows > 1) {
+          p += rowBytes;
+          z = v128.load(p);
+          s0 = f32x4.add(s0, Column.sum(x, y, z, u, v, w));
+          p += rowBytes;
+          x = v128.load(p);
+          s1 = f32x4.add(s1, Column.sum(y, z, x, u, v, w));
+          if (rows > 3) {
+            p += rowBytes;
+            y = v128.load(p);
+            s2 = f32x4.add(s2, Column.sum(z, x, y, u, v, w));
+            if (tapsPtr == 3) break;
+            s3 = f32x4.add(s3, Column.sum(x, y, v128.load(last + (pixelBytes << 1)), u, v, w));
+          } else s2 = f32x4.add(s2, Column.sum(z, x, v128.load(last + (pixelBytes << 1)), u, v, w));
+        } else s0 = f32x4.add(s0, Column.sum(x, y, v128.load(last + (pixelBytes << 1)), u, v, w));
       }
-      v128.store(to, p);
-      aPtr += 16;
-      bPtr += 16;
-      cPtr += 16;
-      toPtr += 16;
+      let q = to;
+      v128.store(q, s0);
+      if (rows > 1) {
+        q += toRowBytes;
+        v128.store(q, s1);
+        q += toRowBytes;
+        v128.store(q, s2);
+      }
+      if (rows > 3) v128.store(q + toRowBytes, s3);
+      first += 16;
+      base += 16;
+      last += 16;
+      to += 16;
       tapsPtr += TAPS_BYTES;
-      if (tapsPtr == end) break;
+      if (tapsPtr == endPtr) break;
     }
-    // Every exit of the loop reads both sums here. Otherwise V8 would move additions past the breaks, to where the sums are used.
-    v128.store(sinkPtr, f32x4.add(p, q));
+    // Every exit of the loop reads what is in registers here. Otherwise V8 would move computations past the breaks.
+    v128.store(sinkPtr, f32x4.add(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)), f32x4.add(f32x4.add(x, y), f32x4.add(z, w))));
   }
 
-  /** Stride 2: every other column is the last of one output and the first of the next. */
+  /** Stride 2: outputs += one column. */
   @inline
-  static stride2(
-    columns: i32, aPtr: usize, bPtr: usize, cPtr: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize,
-    before: bool,
-    behind: bool, sinkPtr: usize,
+  static add2(
+    rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, toPtr: usize, toRowBytes: usize, tapsPtr: usize, endPtr: usize,
   ): void {
-    const end = tapsPtr + <usize>blocks * TAPS_BYTES;
-    let p = f32x4.splat(0), x = p, y = p, z = p;
-    while (true) {
-      const w0 = v128.load(tapsPtr), w1 = v128.load(tapsPtr, 16), w2 = v128.load(tapsPtr, 32);
-      const w3 = v128.load(tapsPtr, 48), w4 = v128.load(tapsPtr, 64), w5 = v128.load(tapsPtr, 80);
-      const w6 = v128.load(tapsPtr, 96), w7 = v128.load(tapsPtr, 112), w8 = v128.load(tapsPtr, 128);
-      let a = aPtr, b = bPtr, c = cPtr, to = toPtr;
-      p = f32x4.splat(0);
-      if (before) p = Column.sum(v128.load(a - pixelBytes), v128.load(b - pixelBytes), v128.load(c - pixelBytes), w0, w3, w6);
-      p = f32x4.add(p, Column.sum(v128.load(a), v128.load(b), v128.load(c), w1, w4, w7));
-      if (columns > 1) {
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 1) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        p = f32x4.add(p, Column.sum(v128.load(a), v128.load(b), v128.load(c), w1, w4, w7));
-        if (tapsPtr == 2) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 3) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        p = f32x4.add(p, Column.sum(v128.load(a), v128.load(b), v128.load(c), w1, w4, w7));
-        if (tapsPtr == 4) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 5) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        p = f32x4.add(p, Column.sum(v128.load(a), v128.load(b), v128.load(c), w1, w4, w7));
-        if (tapsPtr == 6) break;
+    for (; tapsPtr < endPtr; tapsPtr += TAPS_BYTES) {
+      const u = v128.load(tapsPtr), v = v128.load(tapsPtr, 48), w = v128.load(tapsPtr, 96);
+      let x = v128.load(first), y = v128.load(base), z = x, p = base, to = toPtr;
+      if (rows > 1) {
+        p += rowBytes;
+        z = v128.load(p);
+        Column.addTo(to, Column.sum(x, y, z, u, v, w));
+        p += rowBytes;
+        y = v128.load(p);
+        p += rowBytes;
+        x = v128.load(p);
+        to += toRowBytes;
+        Column.addTo(to, Column.sum(z, y, x, u, v, w));
+        p += rowBytes;
+        y = v128.load(p);
+        to += toRowBytes;
       }
-      if (columns > 4) {
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 7) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        p = f32x4.add(p, Column.sum(v128.load(a), v128.load(b), v128.load(c), w1, w4, w7));
-        if (tapsPtr == 8) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 9) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        p = f32x4.add(p, Column.sum(v128.load(a), v128.load(b), v128.load(c), w1, w4, w7));
-        if (tapsPtr == 10) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        x = v128.load(a);
-        y = v128.load(b);
-        z = v128.load(c);
-        v128.store(to, f32x4.add(p, Column.sum(x, y, z, w2, w5, w8)));
-        to += outPixelBytes;
-        p = Column.sum(x, y, z, w0, w3, w6);
-        if (tapsPtr == 11) break;
-        a += pixelBytes;
-        b += pixelBytes;
-        c += pixelBytes;
-        p = f32x4.add(p, Column.sum(v128.load(a), v128.load(b), v128.load(c), w1, w4, w7));
-        if (tapsPtr == 12) break;
+      if (rows > 3) {
+        p += rowBytes;
+        z = v128.load(p);
+        Column.addTo(to, Column.sum(x, y, z, u, v, w));
+        p += rowBytes;
+        y = v128.load(p);
+        to += toRowBytes;
+        x = z;
       }
-      if (behind) {
-        p = f32x4.add(p, Column.sum(v128.load(a + pixelBytes), v128.load(b + pixelBytes), v128.load(c + pixelBytes), w2, w5, w8));
-      }
-      v128.store(to, p);
-      aPtr += 16;
-      bPtr += 16;
-      cPtr += 16;
+      Column.addTo(to, Column.sum(x, y, v128.load(last), u, v, w));
+      first += 16;
+      base += 16;
+      last += 16;
       toPtr += 16;
-      tapsPtr += TAPS_BYTES;
-      if (tapsPtr == end) break;
     }
-    // Every exit of the loop reads both sums here. Otherwise V8 would move additions past the breaks, to where the sums are used.
-    v128.store(sinkPtr, p);
+  }
+
+  /** Stride 2: outputs += one column, and those `next` to them = the same column by other taps. */
+  @inline
+  static share2(
+    rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, toPtr: usize, next: usize, toRowBytes: usize, tapsPtr: usize,
+    endPtr: usize,
+  ): void {
+    for (; tapsPtr < endPtr; tapsPtr += TAPS_BYTES) {
+      const u = v128.load(tapsPtr, 32), v = v128.load(tapsPtr, 80), w = v128.load(tapsPtr, 128);
+      const a = v128.load(tapsPtr), b = v128.load(tapsPtr, 48), c = v128.load(tapsPtr, 96);
+      let x = v128.load(first), y = v128.load(base), z = x, p = base, to = toPtr, q = next;
+      if (rows > 1) {
+        p += rowBytes;
+        z = v128.load(p);
+        Column.addTo(to, Column.sum(x, y, z, u, v, w));
+        v128.store(q, Column.sum(x, y, z, a, b, c));
+        p += rowBytes;
+        y = v128.load(p);
+        p += rowBytes;
+        x = v128.load(p);
+        to += toRowBytes;
+        q += toRowBytes;
+        Column.addTo(to, Column.sum(z, y, x, u, v, w));
+        v128.store(q, Column.sum(z, y, x, a, b, c));
+        p += rowBytes;
+        y = v128.load(p);
+        to += toRowBytes;
+        q += toRowBytes;
+      }
+      if (rows > 3) {
+        p += rowBytes;
+        z = v128.load(p);
+        Column.addTo(to, Column.sum(x, y, z, u, v, w));
+        v128.store(q, Column.sum(x, y, z, a, b, c));
+        p += rowBytes;
+        y = v128.load(p);
+        to += toRowBytes;
+        q += toRowBytes;
+        x = z;
+      }
+      z = v128.load(last);
+      Column.addTo(to, Column.sum(x, y, z, u, v, w));
+      v128.store(q, Column.sum(x, y, z, a, b, c));
+      first += 16;
+      base += 16;
+      last += 16;
+      toPtr += 16;
+      next += 16;
+    }
   }
 }
 
-function outputs7(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
-  behind: bool,
-  sinkPtr: usize,
+function strip4(
+  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, to: usize, toRowBytes: usize, tapsPtr: usize,
+  endPtr: usize, before: bool, behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(7, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
+  Strip.stride1(4, first, base, last, rowBytes, pixelBytes, to, toRowBytes, tapsPtr, endPtr, before, behind, sinkPtr);
 }
 
-function outputs4(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
-  behind: bool,
-  sinkPtr: usize,
+function strip3(
+  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, to: usize, toRowBytes: usize, tapsPtr: usize,
+  endPtr: usize, before: bool, behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(4, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
+  Strip.stride1(3, first, base, last, rowBytes, pixelBytes, to, toRowBytes, tapsPtr, endPtr, before, behind, sinkPtr);
 }
 
-function output(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
-  behind: bool,
-  sinkPtr: usize,
+function strip1(
+  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, to: usize, toRowBytes: usize, tapsPtr: usize,
+  endPtr: usize, before: bool, behind: bool, sinkPtr: usize,
 ): void {
-  Tile.stride1(1, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
-}
-
-function everyOther7(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
-  behind: bool,
-  sinkPtr: usize,
-): void {
-  Tile.stride2(7, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
-}
-
-function everyOther4(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, outPixelBytes: usize, before: bool,
-  behind: bool,
-  sinkPtr: usize,
-): void {
-  Tile.stride2(4, a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
+  Strip.stride1(1, first, base, last, rowBytes, pixelBytes, to, toRowBytes, tapsPtr, endPtr, before, behind, sinkPtr);
 }
 
 /**
- * A tile of `columns` outputs, of `tileColumns`. a, b, c: the middle column of the first output's window in its three
- * rows; `before`, `behind`: whether the first column of the first output and the last one of the last lie in the row.
- * `sinkPtr`: 16 bytes.
+ * Stride 1: one output each of `rows` rows, of `stripRows`. first, base, last: the window's left column in the row above the middle
+ * row of the first output, in that row, and in the row below the middle row of the last one; `before`, `behind`: whether the left and
+ * the right column lie in the row. `sinkPtr`: 16 bytes.
  */
-export function outputTile(
-  columns: i32, stride: i32, a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize,
-  outPixelBytes: usize, before: bool, behind: bool, sinkPtr: usize,
+export function outputsDown(
+  rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, to: usize, toRowBytes: usize, tapsPtr: usize,
+  blocks: i32, before: bool, behind: bool, sinkPtr: usize,
 ): void {
-  if (columns == 1) output(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
-  else if (stride == 1) {
-    if (columns == 7) outputs7(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
-    else outputs4(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
-  } else if (columns == 7) everyOther7(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
-  else everyOther4(a, b, c, toPtr, tapsPtr, blocks, pixelBytes, outPixelBytes, before, behind, sinkPtr);
+  const endPtr = tapsPtr + <usize>blocks * TAPS_BYTES;
+  if (rows == 4) strip4(first, base, last, rowBytes, pixelBytes, to, toRowBytes, tapsPtr, endPtr, before, behind, sinkPtr);
+  else if (rows == 3) strip3(first, base, last, rowBytes, pixelBytes, to, toRowBytes, tapsPtr, endPtr, before, behind, sinkPtr);
+  else strip1(first, base, last, rowBytes, pixelBytes, to, toRowBytes, tapsPtr, endPtr, before, behind, sinkPtr);
 }
 
-/** An output of whose window one column alone lies in the row; `tapsPtr` is that column's first tap of the first block. */
+/** Stride 2: outputs of `rows` rows += one column of their windows; `tapsPtr` is that column's first tap of the first block. */
+export function addColumnDown2(
+  rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, to: usize, toRowBytes: usize, tapsPtr: usize, blocks: i32,
+): void {
+  const endPtr = tapsPtr + <usize>blocks * TAPS_BYTES;
+  if (rows == 4) Strip.add2(4, first, base, last, rowBytes, to, toRowBytes, tapsPtr, endPtr);
+  else if (rows == 3) Strip.add2(3, first, base, last, rowBytes, to, toRowBytes, tapsPtr, endPtr);
+  else Strip.add2(1, first, base, last, rowBytes, to, toRowBytes, tapsPtr, endPtr);
+}
+
+/** Stride 2: one column is the last of an output, to which it is added, and the first of the next, which starts with it. */
+export function shareColumnDown2(
+  rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, to: usize, next: usize, toRowBytes: usize, tapsPtr: usize,
+  blocks: i32,
+): void {
+  const endPtr = tapsPtr + <usize>blocks * TAPS_BYTES;
+  if (rows == 4) Strip.share2(4, first, base, last, rowBytes, to, next, toRowBytes, tapsPtr, endPtr);
+  else if (rows == 3) Strip.share2(3, first, base, last, rowBytes, to, next, toRowBytes, tapsPtr, endPtr);
+  else Strip.share2(1, first, base, last, rowBytes, to, next, toRowBytes, tapsPtr, endPtr);
+}
+
+/** An output's sum over one column of its window; `tapsPtr` is that column's first tap of the first block. */
 export function outputOfColumn(a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32): void {
   const end = tapsPtr + <usize>blocks * TAPS_BYTES;
   for (; tapsPtr < end; tapsPtr += TAPS_BYTES) {

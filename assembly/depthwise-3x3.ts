@@ -1,11 +1,9 @@
 // Depthwise 3×3 convolution without dilation, of stride 1 and 2: outputs, and with the rotated filter the input
-// gradient of stride 1. Rows are finished one after the other in tiles (`depthwise-3x3-outputs.ts`); the three rows
-// under one stay in the caches, into which they are read ahead. Rows outside the image are a row of zeros, columns
-// outside are left out.
-import { outputOfColumn, outputTile, TAPS_BYTES, tileColumns } from "./depthwise-3x3-outputs";
-import { copyRows, rowPixelBytes, rowsBytes, rowUnder } from "./depthwise-3x3-rows";
+// gradient of stride 1. Images are finished strip by strip of up to four rows, from the left to the right
+// (`depthwise-3x3-outputs.ts`). Rows outside the image are a row of zeros, columns outside are left out.
+import { addColumnDown2, outputOfColumn, outputsDown, shareColumnDown2, stripRows, TAPS_BYTES } from "./depthwise-3x3-outputs";
+import { rowOf } from "./depthwise";
 import { addRowF32 } from "./elementwise";
-import { firstAhead, readAhead } from "./read-ahead";
 
 /** Blocks of four channels; the last one overlaps the one before where four do not divide. */
 export function blocksOf(channels: i32): i32 {
@@ -29,7 +27,7 @@ export function packTaps(fromPtr: usize, toPtr: usize, taps: i32, channels: i32)
   }
 }
 
-/** The first output of a row in whose window the middle column lies in the image. */
+/** The first output of a row in whose window the middle column lies in the image; so, too, of a column the middle row. */
 export function firstInside(stride: i32, left: i32, outWidth: i32): i32 {
   return left <= 1 ? 0 : min(outWidth, (left - 2 + stride) / stride);
 }
@@ -39,45 +37,67 @@ export function endInside(stride: i32, left: i32, width: i32, outWidth: i32): i3
   return max(firstInside(stride, left, outWidth), min(outWidth, (width - 2 + left + stride) / stride));
 }
 
-/** An output whose window's middle column lies outside of the row: at most one of the other two lies in it. */
-function outputOutside(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, pixelBytes: usize, column: i32, width: i32,
+/** Outputs of one column of a strip, each of one column of its window, or 0 where that lies outside, too. */
+function stripColumn(
+  rows: i32, stride: i32, first: usize, base: usize, last: usize, rowBytes: usize, to: usize, toRowBytes: usize, tapsPtr: usize,
+  blocks: i32, inside: bool,
 ): void {
-  if (column == -1) outputOfColumn(a, b, c, toPtr, tapsPtr + 32, blocks);
-  else if (column == width) {
-    const last = <usize>(width - 1) * pixelBytes;
-    outputOfColumn(a + last, b + last, c + last, toPtr, tapsPtr, blocks);
-  } else memory.fill(toPtr, 0, (<usize>blocks) << 4);
-}
-
-/** Blocks [0, blocks) of a row of outputs; a, b, c: the three rows under it. */
-function outputRow(
-  a: usize, b: usize, c: usize, toPtr: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, stride: i32, left: i32,
-  pixelBytes: usize, outPixelBytes: usize, sinkPtr: usize,
-): void {
-  const first = firstInside(stride, left, outWidth), end = endInside(stride, left, width, outWidth);
-  for (let x: i32 = 0; x < outWidth;) {
-    const column = x * stride - left + 1;
-    const to = toPtr + <usize>x * outPixelBytes;
-    if (x < first || x >= end) {
-      outputOutside(a, b, c, to, tapsPtr, blocks, pixelBytes, column, width);
-      x++;
-      continue;
+  for (let row: i32 = 0; row < rows; row++) {
+    if (!inside) memory.fill(to, 0, (<usize>blocks) << 4);
+    else {
+      const middle = base + <usize>(row * stride) * rowBytes;
+      outputOfColumn(row > 0 ? middle - rowBytes : first, middle, row + 1 < rows ? middle + rowBytes : last, to, tapsPtr, blocks);
     }
-    const columns = tileColumns(end - x);
-    const at = <usize>column * pixelBytes;
-    outputTile(
-      columns, stride, a + at, b + at, c + at, to, tapsPtr, blocks, pixelBytes, outPixelBytes, column > 0,
-      column + (columns - 1) * stride + 1 < width, sinkPtr,
-    );
-    x += columns;
+    to += toRowBytes;
   }
 }
 
-/** Scratch of `depthwise3F32` and of the gradients: packed taps or sums, 16 bytes, and rows of zeros or of what is not wanted. */
+/**
+ * Blocks [0, blocks) of a strip of `rows` rows of outputs. first, base, last: the row above the middle row of the first outputs, that
+ * row, and the one below the middle row of the last outputs.
+ */
+function strip(
+  rows: i32, first: usize, base: usize, last: usize, toPtr: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, stride: i32,
+  left: i32, pixelBytes: usize, sinkPtr: usize,
+): void {
+  const begin = firstInside(stride, left, outWidth), end = endInside(stride, left, width, outWidth);
+  const rowBytes = <usize>width * pixelBytes, toRowBytes = <usize>outWidth * pixelBytes;
+  for (let x: i32 = 0; x < outWidth; x++) {
+    const column = x * stride - left + 1, to = toPtr + <usize>x * pixelBytes;
+    if (x < begin || x >= end) {
+      // At most one of the other two columns lies in the row.
+      const at = column == width ? <usize>(width - 1) * pixelBytes : 0;
+      stripColumn(
+        rows, stride, first + at, base + at, last + at, rowBytes, to, toRowBytes, column == width ? tapsPtr : tapsPtr + 32, blocks,
+        column == width || column == -1,
+      );
+      continue;
+    }
+    const at = <usize>column * pixelBytes, before = at - pixelBytes, behind = at + pixelBytes;
+    if (stride == 1) {
+      outputsDown(
+        rows, first + before, base + before, last + before, rowBytes, pixelBytes, to, toRowBytes, tapsPtr, blocks, column > 0,
+        column + 1 < width, sinkPtr,
+      );
+      continue;
+    }
+    if (x == begin) {
+      stripColumn(rows, 2, first + before, base + before, last + before, rowBytes, to, toRowBytes, tapsPtr, blocks, column > 0);
+    }
+    addColumnDown2(rows, first + at, base + at, last + at, rowBytes, to, toRowBytes, tapsPtr + 16, blocks);
+    if (x + 1 < end) {
+      shareColumnDown2(
+        rows, first + behind, base + behind, last + behind, rowBytes, to, to + pixelBytes, toRowBytes, tapsPtr, blocks,
+      );
+    } else if (column + 1 < width) {
+      addColumnDown2(rows, first + behind, base + behind, last + behind, rowBytes, to, toRowBytes, tapsPtr + 32, blocks);
+    }
+  }
+}
+
+/** Scratch of `depthwise3F32` and of the gradients: packed taps or sums, 16 bytes, a row of zeros, and a row of what is not wanted. */
 export function depthwise3ScratchBytes(width: i32, outWidth: i32, channels: i32): i32 {
-  const pixelBytes = (<usize>channels) << 2, widest = max(width, outWidth);
-  return <i32>(<usize>(blocksOf(channels) * 9 * 48 + 16) + <usize>widest * pixelBytes + rowsBytes(widest, pixelBytes));
+  return blocksOf(channels) * 9 * 48 + 16 + ((max(width, outWidth) * channels) << 3);
 }
 
 /**
@@ -90,36 +110,30 @@ export function depthwise3F32(
 ): void {
   const pixelBytes = (<usize>channels) << 2;
   const rowBytes = <usize>width * pixelBytes;
-  const apart = rowPixelBytes(pixelBytes);
   const whole = channels >> 2;
-  const overlap = blockOffset(whole, channels);
+  const overlap = blockOffset(whole, channels), overlapTaps = <usize>whole * TAPS_BYTES;
   const sinkPtr = scratchPtr + <usize>blocksOf(channels) * TAPS_BYTES;
-  const rowsPtr = sinkPtr + 16;
-  const endPtr = xPtr + <usize>(count * height) * rowBytes;
-  const outEndPtr = outPtr + <usize>(count * outHeight * outWidth) * pixelBytes;
-  let ahead = apart == pixelBytes ? firstAhead(xPtr, endPtr, outEndPtr - outPtr) : endPtr,
-    outAhead = firstAhead(outPtr, outEndPtr, endPtr - xPtr);
+  const zeroPtr = sinkPtr + 16;
+  const begin = firstInside(stride, top, outHeight), end = endInside(stride, top, height, outHeight);
   packTaps(weightPtr, scratchPtr, 9, channels);
-  memory.fill(rowsPtr, 0, <usize>width * apart);
+  memory.fill(zeroPtr, 0, rowBytes);
   for (let n: i32 = 0; n < count; n++) {
-    let copied: i32 = 0;
-    for (let oy: i32 = 0; oy < outHeight; oy++) {
+    for (let oy: i32 = 0; oy < outHeight;) {
+      // Rows between the first and the last one that a strip reads follow one another in the image.
+      const rows = oy >= begin && oy < end ? stripRows(end - oy) : 1;
       const y = oy * stride - top;
-      const a = rowUnder(xPtr, rowsPtr, y, height, width, pixelBytes);
-      const b = rowUnder(xPtr, rowsPtr, y + 1, height, width, pixelBytes);
-      const c = rowUnder(xPtr, rowsPtr, y + 2, height, width, pixelBytes);
-      if (apart != pixelBytes) copied = copyRows(xPtr, rowsPtr, copied, min(height, y + 3), width, pixelBytes);
-      ahead = readAhead(ahead, min(endPtr, xPtr + <usize>(y + 3 + stride) * rowBytes));
-      outAhead = readAhead(outAhead, outPtr + <usize>outWidth * pixelBytes);
-      outputRow(a, b, c, outPtr, scratchPtr, whole, width, outWidth, stride, left, apart, pixelBytes, sinkPtr);
+      const first = rowOf(xPtr, zeroPtr, y, height, rowBytes), base = rowOf(xPtr, zeroPtr, y + 1, height, rowBytes);
+      const last = rowOf(xPtr, zeroPtr, y + (rows - 1) * stride + 2, height, rowBytes);
+      strip(rows, first, base, last, outPtr, scratchPtr, whole, width, outWidth, stride, left, pixelBytes, sinkPtr);
       if (blocksOf(channels) > whole) {
-        outputRow(
-          a + overlap, b + overlap, c + overlap, outPtr + overlap, scratchPtr + <usize>whole * TAPS_BYTES, 1, width, outWidth, stride, left,
-          apart, pixelBytes, sinkPtr,
+        strip(
+          rows, first + overlap, base + overlap, last + overlap, outPtr + overlap, scratchPtr + overlapTaps, 1, width, outWidth, stride,
+          left, pixelBytes, sinkPtr,
         );
       }
-      if (biasPtr != 0) addRowF32(outPtr, biasPtr, outPtr, outWidth, channels);
-      outPtr += <usize>outWidth * pixelBytes;
+      if (biasPtr != 0) addRowF32(outPtr, biasPtr, outPtr, rows * outWidth, channels);
+      outPtr += <usize>(rows * outWidth) * pixelBytes;
+      oy += rows;
     }
     xPtr += <usize>height * rowBytes;
   }
