@@ -1,24 +1,13 @@
 // Filter gradient of the depthwise 3×3 convolution without dilation, of stride 1 and 2: strips of rows of dy one after
 // the other (`depthwise-3x3-sums.ts`).
-import { blockOffset, blocksOf, endInside, firstInside } from "./depthwise-3x3";
+import { endInside, firstInside } from "./depthwise-3x3";
 import { stripRows } from "./depthwise-3x3-outputs";
 import { sumOfColumn, SUMS_BYTES, sumsDown } from "./depthwise-3x3-sums";
+import { blockOffset, blocksOf, flushSums, unpackSums } from "./depthwise-taps";
 import { rowOf } from "./depthwise";
-import { Halves } from "./halves";
 
 /** Pixels of dy whose products one f32 sum takes at most before it goes into f64. */
 const FLUSH_PIXELS: i32 = 64;
-
-/** f64 sums += f32 sums, `sums` of four lanes; the latter are zeros then. */
-function flush(fromPtr: usize, toPtr: usize, sums: i32): void {
-  const end = fromPtr + ((<usize>sums) << 4);
-  for (; fromPtr < end; fromPtr += 16) {
-    const sum = v128.load(fromPtr);
-    Halves.addTo(toPtr, sum);
-    v128.store(fromPtr, f32x4.splat(0));
-    toPtr += 32;
-  }
-}
 
 /** Sums += a column of x by a column of a strip of dy, for strips of any stride. */
 function columnOfStrip(
@@ -43,7 +32,7 @@ function sumStrip(
     const column = x * stride - left + 1, dy = dyPtr + <usize>x * pixelBytes;
     if (x < begin || x >= end) {
       const at = <usize>(width - 1) * pixelBytes;
-      if (column == -1) columnOfStrip(rows, stride, first, base, last, rowBytes, dy, dyRowBytes, sumsPtr + 32, blocks);
+      if (column == -1) columnOfStrip(rows, stride, first, base, last, rowBytes, dy, dyRowBytes, sumsPtr + 96, blocks);
       else if (column == width) columnOfStrip(rows, stride, first + at, base + at, last + at, rowBytes, dy, dyRowBytes, sumsPtr, blocks);
       continue;
     }
@@ -79,7 +68,7 @@ export function depthwise3FilterGradientF32(
       const last = rowOf(xPtr, zeroPtr, y + (rows - 1) * stride + 2, height, rowBytes);
       for (let x: i32 = 0; x < outWidth;) {
         if (pixels + rows > FLUSH_PIXELS) {
-          flush(sumsPtr, scratchPtr, 9 * blocks);
+          flushSums(sumsPtr, scratchPtr, 9 * blocks);
           pixels = 0;
         }
         const to = min(outWidth, x + (FLUSH_PIXELS - pixels) / rows);
@@ -98,13 +87,6 @@ export function depthwise3FilterGradientF32(
     }
     xPtr += <usize>height * rowBytes;
   }
-  flush(sumsPtr, scratchPtr, 9 * blocks);
-  for (let block: i32 = 0; block < blocks; block++) {
-    const at = blockOffset(block, channels);
-    for (let tap: i32 = 0; tap < 9; tap++) {
-      const low = f32x4.demote_f64x2_zero(v128.load(scratchPtr)), high = f32x4.demote_f64x2_zero(v128.load(scratchPtr, 16));
-      v128.store(dwPtr + <usize>tap * pixelBytes + at, v128.shuffle<i64>(low, high, 0, 2));
-      scratchPtr += 32;
-    }
-  }
+  flushSums(sumsPtr, scratchPtr, 9 * blocks);
+  unpackSums(scratchPtr, dwPtr, 3, channels);
 }

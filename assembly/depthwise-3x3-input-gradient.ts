@@ -2,8 +2,8 @@
 // by two of dy: one, two, two and four taps; each pixel is stored once. Strips of pairs of rows from the left to the
 // right, channels innermost, as in `depthwise-3x3-outputs.ts`: first the left pixel of a pair in all rows, then the right one, so
 // that each row of dx is one stream that runs in order.
-import { blockOffset, blocksOf, packTaps } from "./depthwise-3x3";
 import { stripRows, TAPS_BYTES } from "./depthwise-3x3-outputs";
+import { blockOffset, blocksOf, packTaps } from "./depthwise-taps";
 import { rowOf } from "./depthwise";
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
@@ -14,7 +14,7 @@ abstract class Strip {
     pairs: i32, basePtr: usize, last: usize, dyRowBytes: usize, toPtr: usize, toLast: usize, rowBytes: usize, tapsPtr: usize, endPtr: usize,
   ): void {
     for (; tapsPtr < endPtr; tapsPtr += TAPS_BYTES) {
-      const w1 = v128.load(tapsPtr, 16), w4 = v128.load(tapsPtr, 64), w7 = v128.load(tapsPtr, 112);
+      const w1 = v128.load(tapsPtr, 48), w4 = v128.load(tapsPtr, 64), w7 = v128.load(tapsPtr, 80);
       let a = v128.load(basePtr), b = a, base = basePtr, to = toPtr;
       if (pairs > 1) {
         base += dyRowBytes;
@@ -61,8 +61,8 @@ abstract class Strip {
     tapsPtr: usize, endPtr: usize,
   ): void {
     for (; tapsPtr < endPtr; tapsPtr += TAPS_BYTES) {
-      const w0 = v128.load(tapsPtr), w2 = v128.load(tapsPtr, 32), w3 = v128.load(tapsPtr, 48), w5 = v128.load(tapsPtr, 80);
-      const w6 = v128.load(tapsPtr, 96), w8 = v128.load(tapsPtr, 128);
+      const w0 = v128.load(tapsPtr), w2 = v128.load(tapsPtr, 96), w3 = v128.load(tapsPtr, 16), w5 = v128.load(tapsPtr, 112);
+      const w6 = v128.load(tapsPtr, 32), w8 = v128.load(tapsPtr, 128);
       let a = v128.load(basePtr), b = v128.load(basePtr + pixelBytes), c = a, d = b, base = basePtr, to = toPtr;
       if (pairs > 1) {
         base += dyRowBytes;
@@ -134,15 +134,15 @@ function pairAtRim(
     const a1 = hasNext ? v128.load(a + pixelBytes) : zero, b1 = hasNext ? v128.load(b + pixelBytes) : zero;
     if (first) {
       v128.store(to0, f32x4.mul(a0, v128.load(tapsPtr, 64)));
-      v128.store(to1, f32x4.add(f32x4.mul(a0, v128.load(tapsPtr, 112)), f32x4.mul(b0, v128.load(tapsPtr, 16))));
+      v128.store(to1, f32x4.add(f32x4.mul(a0, v128.load(tapsPtr, 80)), f32x4.mul(b0, v128.load(tapsPtr, 48))));
     }
     if (second) {
-      v128.store(to0 + next, f32x4.add(f32x4.mul(a0, v128.load(tapsPtr, 80)), f32x4.mul(a1, v128.load(tapsPtr, 48))));
+      v128.store(to0 + next, f32x4.add(f32x4.mul(a0, v128.load(tapsPtr, 112)), f32x4.mul(a1, v128.load(tapsPtr, 16))));
       v128.store(
         to1 + next,
         f32x4.add(
-          f32x4.add(f32x4.mul(a0, v128.load(tapsPtr, 128)), f32x4.mul(a1, v128.load(tapsPtr, 96))),
-          f32x4.add(f32x4.mul(b0, v128.load(tapsPtr, 32)), f32x4.mul(b1, v128.load(tapsPtr))),
+          f32x4.add(f32x4.mul(a0, v128.load(tapsPtr, 128)), f32x4.mul(a1, v128.load(tapsPtr, 32))),
+          f32x4.add(f32x4.mul(b0, v128.load(tapsPtr, 96)), f32x4.mul(b1, v128.load(tapsPtr))),
         ),
       );
     }
@@ -193,7 +193,7 @@ export function depthwise3InputGradientF32(
   const overlap = blockOffset(whole, channels);
   // Rows of dx outside of it go to a row that nobody reads.
   const zeroPtr = scratchPtr + <usize>blocksOf(channels) * TAPS_BYTES, sinkPtr = zeroPtr + outRowBytes;
-  packTaps(weightPtr, scratchPtr, 9, channels);
+  packTaps(weightPtr, scratchPtr, 3, channels);
   memory.fill(zeroPtr, 0, outRowBytes);
   const firstPair = (top - 1) >> 1, endPair = (height + top) >> 1;
   for (let n: i32 = 0; n < count; n++) {

@@ -47,8 +47,8 @@ abstract class Strip {
       let p = base;
       if (before) {
         u = v128.load(tapsPtr);
-        v = v128.load(tapsPtr, 48);
-        w = v128.load(tapsPtr, 96);
+        v = v128.load(tapsPtr, 16);
+        w = v128.load(tapsPtr, 32);
         x = v128.load(first);
         y = v128.load(p);
         if (rows > 1) {
@@ -67,9 +67,9 @@ abstract class Strip {
           } else s2 = Column.sum(z, x, v128.load(last), u, v, w);
         } else s0 = Column.sum(x, y, v128.load(last), u, v, w);
       }
-      u = v128.load(tapsPtr, 16);
+      u = v128.load(tapsPtr, 48);
       v = v128.load(tapsPtr, 64);
-      w = v128.load(tapsPtr, 112);
+      w = v128.load(tapsPtr, 80);
       p = base + pixelBytes;
       x = v128.load(first + pixelBytes);
       y = v128.load(p);
@@ -89,8 +89,8 @@ abstract class Strip {
         } else s2 = f32x4.add(s2, Column.sum(z, x, v128.load(last + pixelBytes), u, v, w));
       } else s0 = f32x4.add(s0, Column.sum(x, y, v128.load(last + pixelBytes), u, v, w));
       if (behind) {
-        u = v128.load(tapsPtr, 32);
-        v = v128.load(tapsPtr, 80);
+        u = v128.load(tapsPtr, 96);
+        v = v128.load(tapsPtr, 112);
         w = v128.load(tapsPtr, 128);
         p = base + (pixelBytes << 1);
         x = v128.load(first + (pixelBytes << 1));
@@ -137,7 +137,7 @@ abstract class Strip {
     rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, toPtr: usize, toRowBytes: usize, tapsPtr: usize, endPtr: usize,
   ): void {
     for (; tapsPtr < endPtr; tapsPtr += TAPS_BYTES) {
-      const u = v128.load(tapsPtr), v = v128.load(tapsPtr, 48), w = v128.load(tapsPtr, 96);
+      const u = v128.load(tapsPtr), v = v128.load(tapsPtr, 16), w = v128.load(tapsPtr, 32);
       let x = v128.load(first), y = v128.load(base), z = x, p = base, to = toPtr;
       if (rows > 1) {
         p += rowBytes;
@@ -177,8 +177,8 @@ abstract class Strip {
     endPtr: usize,
   ): void {
     for (; tapsPtr < endPtr; tapsPtr += TAPS_BYTES) {
-      const u = v128.load(tapsPtr, 32), v = v128.load(tapsPtr, 80), w = v128.load(tapsPtr, 128);
-      const a = v128.load(tapsPtr), b = v128.load(tapsPtr, 48), c = v128.load(tapsPtr, 96);
+      const u = v128.load(tapsPtr, 96), v = v128.load(tapsPtr, 112), w = v128.load(tapsPtr, 128);
+      const a = v128.load(tapsPtr), b = v128.load(tapsPtr, 16), c = v128.load(tapsPtr, 32);
       let x = v128.load(first), y = v128.load(base), z = x, p = base, to = toPtr, q = next;
       if (rows > 1) {
         p += rowBytes;
@@ -283,7 +283,7 @@ export function outputOfColumn(a: usize, b: usize, c: usize, toPtr: usize, tapsP
   const end = tapsPtr + <usize>blocks * TAPS_BYTES;
   for (; tapsPtr < end; tapsPtr += TAPS_BYTES) {
     v128.store(
-      toPtr, Column.sum(v128.load(a), v128.load(b), v128.load(c), v128.load(tapsPtr), v128.load(tapsPtr, 48), v128.load(tapsPtr, 96)),
+      toPtr, Column.sum(v128.load(a), v128.load(b), v128.load(c), v128.load(tapsPtr), v128.load(tapsPtr, 16), v128.load(tapsPtr, 32)),
     );
     a += 16;
     b += 16;

@@ -18,7 +18,7 @@ abstract class Column {
     let x = v128.load(first), p = base;
     let s0 = Column.add(v128.load(sumsPtr), x, d0);
     x = v128.load(p);
-    let s1 = Column.add(v128.load(sumsPtr, 48), x, d0), s2 = v128.load(sumsPtr, 96);
+    let s1 = Column.add(v128.load(sumsPtr, 16), x, d0), s2 = v128.load(sumsPtr, 32);
     if (rows > 1) {
       s0 = Column.add(s0, x, d1);
       p += rowBytes;
@@ -39,15 +39,15 @@ abstract class Column {
       }
     }
     v128.store(sumsPtr, s0);
-    v128.store(sumsPtr, s1, 48);
-    v128.store(sumsPtr, Column.add(s2, v128.load(last), rows == 1 ? d0 : rows == 3 ? d2 : d3), 96);
+    v128.store(sumsPtr, s1, 16);
+    v128.store(sumsPtr, Column.add(s2, v128.load(last), rows == 1 ? d0 : rows == 3 ? d2 : d3), 32);
   }
 
   /** Stride 2: the same. Every other row of x belongs to two pixels of dy. */
   @inline
   static down2(rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, d0: v128, d1: v128, d2: v128, d3: v128, sumsPtr: usize): void {
     let x = v128.load(first), p = base;
-    let s0 = Column.add(v128.load(sumsPtr), x, d0), s1 = Column.add(v128.load(sumsPtr, 48), v128.load(p), d0), s2 = v128.load(sumsPtr, 96);
+    let s0 = Column.add(v128.load(sumsPtr), x, d0), s1 = Column.add(v128.load(sumsPtr, 16), v128.load(p), d0), s2 = v128.load(sumsPtr, 32);
     if (rows > 1) {
       p += rowBytes;
       x = v128.load(p);
@@ -71,8 +71,8 @@ abstract class Column {
       s1 = Column.add(s1, v128.load(p), d3);
     }
     v128.store(sumsPtr, s0);
-    v128.store(sumsPtr, s1, 48);
-    v128.store(sumsPtr, Column.add(s2, v128.load(last), rows == 1 ? d0 : rows == 3 ? d2 : d3), 96);
+    v128.store(sumsPtr, s1, 16);
+    v128.store(sumsPtr, Column.add(s2, v128.load(last), rows == 1 ? d0 : rows == 3 ? d2 : d3), 32);
   }
 }
 
@@ -96,12 +96,12 @@ abstract class Strip {
       const two = pixelBytes << 1;
       if (stride == 1) {
         if (before) Column.down(rows, first, base, last, rowBytes, d0, d1, d2, d3, sumsPtr);
-        Column.down(rows, first + pixelBytes, base + pixelBytes, last + pixelBytes, rowBytes, d0, d1, d2, d3, sumsPtr + 16);
-        if (behind) Column.down(rows, first + two, base + two, last + two, rowBytes, d0, d1, d2, d3, sumsPtr + 32);
+        Column.down(rows, first + pixelBytes, base + pixelBytes, last + pixelBytes, rowBytes, d0, d1, d2, d3, sumsPtr + 48);
+        if (behind) Column.down(rows, first + two, base + two, last + two, rowBytes, d0, d1, d2, d3, sumsPtr + 96);
       } else {
         if (before) Column.down2(rows, first, base, last, rowBytes, d0, d1, d2, d3, sumsPtr);
-        Column.down2(rows, first + pixelBytes, base + pixelBytes, last + pixelBytes, rowBytes, d0, d1, d2, d3, sumsPtr + 16);
-        if (behind) Column.down2(rows, first + two, base + two, last + two, rowBytes, d0, d1, d2, d3, sumsPtr + 32);
+        Column.down2(rows, first + pixelBytes, base + pixelBytes, last + pixelBytes, rowBytes, d0, d1, d2, d3, sumsPtr + 48);
+        if (behind) Column.down2(rows, first + two, base + two, last + two, rowBytes, d0, d1, d2, d3, sumsPtr + 96);
       }
       first += 16;
       base += 16;
@@ -178,8 +178,8 @@ export function sumOfColumn(a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr:
   for (; sumsPtr < end; sumsPtr += SUMS_BYTES) {
     const d = v128.load(dyPtr);
     v128.store(sumsPtr, f32x4.add(v128.load(sumsPtr), f32x4.mul(v128.load(a), d)));
-    v128.store(sumsPtr, f32x4.add(v128.load(sumsPtr, 48), f32x4.mul(v128.load(b), d)), 48);
-    v128.store(sumsPtr, f32x4.add(v128.load(sumsPtr, 96), f32x4.mul(v128.load(c), d)), 96);
+    v128.store(sumsPtr, f32x4.add(v128.load(sumsPtr, 16), f32x4.mul(v128.load(b), d)), 16);
+    v128.store(sumsPtr, f32x4.add(v128.load(sumsPtr, 32), f32x4.mul(v128.load(c), d)), 32);
     a += 16;
     b += 16;
     c += 16;

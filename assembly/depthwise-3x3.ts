@@ -2,30 +2,9 @@
 // gradient of stride 1. Images are finished strip by strip of up to four rows, from the left to the right
 // (`depthwise-3x3-outputs.ts`). Rows outside the image are a row of zeros, columns outside are left out.
 import { addColumnDown2, outputOfColumn, outputsDown, shareColumnDown2, stripRows, TAPS_BYTES } from "./depthwise-3x3-outputs";
+import { blockOffset, blocksOf, packTaps } from "./depthwise-taps";
 import { rowOf } from "./depthwise";
 import { addRowF32 } from "./elementwise";
-
-/** Blocks of four channels; the last one overlaps the one before where four do not divide. */
-export function blocksOf(channels: i32): i32 {
-  return (channels + 3) >> 2;
-}
-
-/** Bytes from a pixel's first channel to a block's. */
-export function blockOffset(block: i32, channels: i32): usize {
-  return (<usize>min(block << 2, channels - 4)) << 2;
-}
-
-/** toPtr [block][taps][4] ← filter [taps, channels], or biases as one tap. */
-export function packTaps(fromPtr: usize, toPtr: usize, taps: i32, channels: i32): void {
-  const pixelBytes = (<usize>channels) << 2;
-  for (let block: i32 = 0; block < blocksOf(channels); block++) {
-    const at = blockOffset(block, channels);
-    for (let tap: i32 = 0; tap < taps; tap++) {
-      v128.store(toPtr, v128.load(fromPtr + <usize>tap * pixelBytes + at));
-      toPtr += 16;
-    }
-  }
-}
 
 /** The first output of a row in whose window the middle column lies in the image; so, too, of a column the middle row. */
 export function firstInside(stride: i32, left: i32, outWidth: i32): i32 {
@@ -68,7 +47,7 @@ function strip(
       // At most one of the other two columns lies in the row.
       const at = column == width ? <usize>(width - 1) * pixelBytes : 0;
       stripColumn(
-        rows, stride, first + at, base + at, last + at, rowBytes, to, toRowBytes, column == width ? tapsPtr : tapsPtr + 32, blocks,
+        rows, stride, first + at, base + at, last + at, rowBytes, to, toRowBytes, column == width ? tapsPtr : tapsPtr + 96, blocks,
         column == width || column == -1,
       );
       continue;
@@ -84,13 +63,13 @@ function strip(
     if (x == begin) {
       stripColumn(rows, 2, first + before, base + before, last + before, rowBytes, to, toRowBytes, tapsPtr, blocks, column > 0);
     }
-    addColumnDown2(rows, first + at, base + at, last + at, rowBytes, to, toRowBytes, tapsPtr + 16, blocks);
+    addColumnDown2(rows, first + at, base + at, last + at, rowBytes, to, toRowBytes, tapsPtr + 48, blocks);
     if (x + 1 < end) {
       shareColumnDown2(
         rows, first + behind, base + behind, last + behind, rowBytes, to, to + pixelBytes, toRowBytes, tapsPtr, blocks,
       );
     } else if (column + 1 < width) {
-      addColumnDown2(rows, first + behind, base + behind, last + behind, rowBytes, to, toRowBytes, tapsPtr + 32, blocks);
+      addColumnDown2(rows, first + behind, base + behind, last + behind, rowBytes, to, toRowBytes, tapsPtr + 96, blocks);
     }
   }
 }
@@ -115,7 +94,7 @@ export function depthwise3F32(
   const sinkPtr = scratchPtr + <usize>blocksOf(channels) * TAPS_BYTES;
   const zeroPtr = sinkPtr + 16;
   const begin = firstInside(stride, top, outHeight), end = endInside(stride, top, height, outHeight);
-  packTaps(weightPtr, scratchPtr, 9, channels);
+  packTaps(weightPtr, scratchPtr, 3, channels);
   memory.fill(zeroPtr, 0, rowBytes);
   for (let n: i32 = 0; n < count; n++) {
     for (let oy: i32 = 0; oy < outHeight;) {

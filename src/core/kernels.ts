@@ -373,14 +373,14 @@ export interface Depthwise3Kernels {
   ): void;
 }
 
-/** Depthwise 7×7 convolution of stride 1 over packed channels, four or more (`assembly/depthwise-packed.ts`). */
-export interface DepthwisePackedKernels {
-  depthwisePackedScratchBytes(width: number, channels: number, outHeight: number, outWidth: number, left: number): number;
-  depthwisePackedF32(
+/** Depthwise 7×7 convolution of stride 1 of four or more channels (`assembly/depthwise-7x7*.ts`). */
+export interface Depthwise7Kernels {
+  depthwise7ScratchBytes(width: number, channels: number): number;
+  depthwise7F32(
     xPtr: number, weightPtr: number, biasPtr: number, outPtr: number, count: number, height: number, width: number, channels: number,
     outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
   ): void;
-  depthwisePackedFilterGradientF32(
+  depthwise7FilterGradientF32(
     xPtr: number, dyPtr: number, dwPtr: number, count: number, height: number, width: number, channels: number,
     outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
   ): void;
@@ -431,6 +431,6 @@ export interface CoreKernels extends
   MatmulKernels, AssignmentKernels, ConvolutionKernels, LayoutKernels, PoolingKernels, ReductionKernels, NormalisationKernels,
   ActivationKernels,
   LossKernels, OptimiserKernels, PermuteKernels, ElementaryKernels, RandomKernels, CodecKernels, WinogradKernels, SparseProductKernels,
-  SparseConvolutionKernels, BasisKernels, AdaptivePoolingKernels, DepthwiseKernels, Depthwise3Kernels, DepthwisePackedKernels,
+  SparseConvolutionKernels, BasisKernels, AdaptivePoolingKernels, DepthwiseKernels, Depthwise3Kernels, Depthwise7Kernels,
   ElementwiseKernels,
   InnerProductKernels, SequenceKernels {}

@@ -22,21 +22,16 @@ function scratch3(core: Core, scratch: Scratch, g: Geometry): number {
   return scratch.told(core.kernels.depthwise3ScratchBytes(g.width, g.outWidth, g.channels), rows, 'taps or sums, and a row');
 }
 
-/** Whether the kernels of 7×7 filters over packed channels take it: 14 → 31 GFLOP/s and more. */
-function suitsPacked(g: Geometry, left: number): boolean {
+/** Whether the kernels of 7×7 filters take it. */
+function suits7(g: Geometry, left: number): boolean {
   return (
     g.kernel.every((extent) => extent === 7) && g.dilation.every((step) => step === 1) && g.stride.every((step) => step === 1) &&
-    g.channels >= 4 && left >= 0 && left < 7
+    g.channels >= 4 && left >= 0
   );
 }
 
-function packedScratch(
-  core: Core, scratch: Scratch, g: Pick<Geometry, 'width' | 'channels' | 'outHeight' | 'outWidth'>, left: number,
-): number {
-  // A row of outputs and the seven that it reads, of up to 64 blocks of four channels at once.
-  const rows = 8 * 16 * Math.min(64, Math.floor(g.channels / 4)) * Math.max(g.width, g.outWidth);
-  const bytes = core.kernels.depthwisePackedScratchBytes(g.width, g.channels, g.outHeight, g.outWidth, left);
-  return scratch.told(bytes, rows, 'packed channels');
+function scratch7(core: Core, scratch: Scratch, width: number, channels: number): number {
+  return scratch.told(core.kernels.depthwise7ScratchBytes(width, channels), 52 * width * channels, 'taps or sums, and thirteen rows');
 }
 
 interface Pointers {
@@ -50,10 +45,10 @@ interface Pointers {
 export function depthwiseForward(core: Core, g: Geometry, { imagePtr, filterPtr, biasPtr, yPtr }: Pointers): void {
   const [top, , left] = g.padding;
   core.scoped((scratch) => {
-    if (suitsPacked(g, left)) {
-      core.kernels.depthwisePackedF32(
+    if (suits7(g, left)) {
+      core.kernels.depthwise7F32(
         imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
-        packedScratch(core, scratch, g, left),
+        scratch7(core, scratch, g.width, g.channels),
       );
       return;
     }
@@ -95,12 +90,11 @@ export function depthwiseInputGradient(
   core.scoped((scratch) => {
     const rotated = scratch.f32(g.taps * g.channels, 'rotated filter');
     core.kernels.rotateFilterF32(filterPtr, rotated, kernelWidth, 0, 1, kernelHeight, 0, 1, kernelWidth, 1, g.channels, 1);
-    if (suitsPacked(g, kernelWidth - 1 - left)) {
+    if (suits7(g, kernelWidth - 1 - left)) {
       // Input and output change places.
-      const swapped = { width: g.outWidth, channels: g.channels, outHeight: g.height, outWidth: g.width };
-      core.kernels.depthwisePackedF32(
+      core.kernels.depthwise7F32(
         dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, kernelHeight - 1 - top,
-        kernelWidth - 1 - left, packedScratch(core, scratch, swapped, kernelWidth - 1 - left),
+        kernelWidth - 1 - left, scratch7(core, scratch, g.outWidth, g.channels),
       );
       return;
     }
@@ -125,10 +119,10 @@ export function depthwiseFilterGradient(
   const [top, , left] = g.padding;
   const elements = g.taps * g.channels;
   core.scoped((scratch) => {
-    if (suitsPacked(g, left)) {
-      core.kernels.depthwisePackedFilterGradientF32(
+    if (suits7(g, left)) {
+      core.kernels.depthwise7FilterGradientF32(
         imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
-        packedScratch(core, scratch, g, left),
+        scratch7(core, scratch, g.width, g.channels),
       );
       return;
     }

@@ -1,0 +1,145 @@
+// Depthwise 7×7 convolution of stride 1 without dilation: outputs, which by the rotated filter are input gradients too, and filter
+// gradients. Images are passed strip by strip of up to seven rows, from the left to the right (`depthwise-7x7-strips.ts`). Rows of
+// strips at the rim are copied, with zeros outside; columns outside are left out.
+import { BLOCK_BYTES, COLUMN_BYTES, outputsDown7, stripRows7, sumsDown7 } from "./depthwise-7x7-strips";
+import { blockOffset, blocksOf, flushSums, packTaps, unpackSums } from "./depthwise-taps";
+import { addRowF32 } from "./elementwise";
+
+const KERNEL: i32 = 7;
+const TAPS: i32 = KERNEL * KERNEL;
+/** Rows under the tallest strip. */
+const MOST_ROWS: i32 = 2 * KERNEL - 1;
+
+/** Pixels of dy whose products one f32 sum takes at most before it goes into f64. */
+const FLUSH_PIXELS: i32 = 256;
+
+/**
+ * Blocks whose sums stay in the first cache: 19 KB. All 192 of 768 channels at once take an eighth longer; outputs only read taps, and
+ * are as fast with them.
+ */
+const SUM_BLOCKS: i32 = 24;
+
+/** Scratch of both functions below: taps or sums, 16 bytes, and a strip's rows. */
+export function depthwise7ScratchBytes(width: i32, channels: i32): i32 {
+  return blocksOf(channels) * TAPS * 48 + 16 + ((MOST_ROWS * width * channels) << 2);
+}
+
+/** The rows of x under `rows` rows of outputs, of which the first one is row y: in place or, where some lie outside, a copy. */
+function rowsUnder(imagePtr: usize, copyPtr: usize, y: i32, rows: i32, height: i32, rowBytes: usize): usize {
+  const end = y + rows + KERNEL - 1;
+  if (y >= 0 && end <= height) return imagePtr + <usize>y * rowBytes;
+  for (let to = copyPtr; y < end; y++) {
+    if (y >= 0 && y < height) memory.copy(to, imagePtr + <usize>y * rowBytes, rowBytes);
+    else memory.fill(to, 0, rowBytes);
+    to += rowBytes;
+  }
+  return copyPtr;
+}
+
+/**
+ * y [count, outHeight, outWidth, channels] = Σ over taps of x · w, column by column of the taps, + bias; `channels` ≥ 4, `biasPtr` may
+ * be 0, left ≥ 0.
+ */
+export function depthwise7F32(
+  xPtr: usize, weightPtr: usize, biasPtr: usize, outPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32,
+  outWidth: i32, top: i32, left: i32, scratchPtr: usize,
+): void {
+  const pixelBytes = (<usize>channels) << 2;
+  const rowBytes = <usize>width * pixelBytes, outRowBytes = <usize>outWidth * pixelBytes;
+  const whole = channels >> 2;
+  const overlap = blockOffset(whole, channels), overlapTaps = <usize>whole * BLOCK_BYTES;
+  const sinkPtr = scratchPtr + <usize>blocksOf(channels) * BLOCK_BYTES;
+  const copyPtr = sinkPtr + 16;
+  packTaps(weightPtr, scratchPtr, KERNEL, channels);
+  for (let n: i32 = 0; n < count; n++) {
+    for (let oy: i32 = 0; oy < outHeight;) {
+      const rows = stripRows7(outHeight - oy);
+      const base = rowsUnder(xPtr, copyPtr, oy - top, rows, height, rowBytes);
+      for (let x: i32 = 0; x < outWidth; x++) {
+        const to = outPtr + <usize>x * pixelBytes;
+        const first = max(0, left - x), columns = min(KERNEL, width + left - x) - first;
+        if (columns <= 0) {
+          for (let row: i32 = 0; row < rows; row++) memory.fill(to + <usize>row * outRowBytes, 0, pixelBytes);
+          continue;
+        }
+        const from = base + <usize>(x - left + first) * pixelBytes, tapsPtr = scratchPtr + <usize>first * COLUMN_BYTES;
+        outputsDown7(rows, from, rowBytes, pixelBytes, to, outRowBytes, tapsPtr, whole, columns, sinkPtr);
+        if (blocksOf(channels) > whole) {
+          outputsDown7(
+            rows, from + overlap, rowBytes, pixelBytes, to + overlap, outRowBytes, tapsPtr + overlapTaps, 1, columns, sinkPtr,
+          );
+        }
+      }
+      if (biasPtr != 0) addRowF32(outPtr, biasPtr, outPtr, rows * outWidth, channels);
+      outPtr += <usize>rows * outRowBytes;
+      oy += rows;
+    }
+    xPtr += <usize>height * rowBytes;
+  }
+}
+
+/** Blocks [0, blocks) of columns [x, to) of a strip of dy. */
+function sumStrip(
+  rows: i32, base: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, x: i32, to: i32, width: i32, outWidth: i32, left: i32,
+  pixelBytes: usize, sinkPtr: usize,
+): void {
+  for (; x < to; x++) {
+    const first = max(0, left - x), columns = min(KERNEL, width + left - x) - first;
+    if (columns <= 0) continue;
+    sumsDown7(
+      rows, base + <usize>(x - left + first) * pixelBytes, <usize>width * pixelBytes, pixelBytes, dyPtr + <usize>x * pixelBytes,
+      <usize>outWidth * pixelBytes, sumsPtr + <usize>first * COLUMN_BYTES, blocks, columns, sinkPtr,
+    );
+  }
+}
+
+/**
+ * dw [7, 7, channels] = Σ x · dy, sizes as above, by images, then strips of rows, then columns: lane by lane in f32 over 256 pixels,
+ * these sums in f64.
+ */
+export function depthwise7FilterGradientF32(
+  xPtr: usize, dyPtr: usize, dwPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32,
+  top: i32, left: i32, scratchPtr: usize,
+): void {
+  const pixelBytes = (<usize>channels) << 2;
+  const rowBytes = <usize>width * pixelBytes;
+  const blocks = blocksOf(channels), whole = channels >> 2;
+  const overlap = blockOffset(whole, channels), overlapSums = <usize>whole * BLOCK_BYTES;
+  const sumsPtr = scratchPtr + <usize>blocks * 2 * BLOCK_BYTES;
+  const sinkPtr = sumsPtr + <usize>blocks * BLOCK_BYTES;
+  const copyPtr = sinkPtr + 16;
+  memory.fill(scratchPtr, 0, <usize>blocks * 3 * BLOCK_BYTES);
+  let pixels: i32 = 0;
+  for (let n: i32 = 0; n < count; n++) {
+    for (let oy: i32 = 0; oy < outHeight;) {
+      const rows = stripRows7(outHeight - oy);
+      const base = rowsUnder(xPtr, copyPtr, oy - top, rows, height, rowBytes);
+      for (let x: i32 = 0; x < outWidth;) {
+        if (pixels + rows > FLUSH_PIXELS) {
+          flushSums(sumsPtr, scratchPtr, TAPS * blocks);
+          pixels = 0;
+        }
+        const to = min(outWidth, x + (FLUSH_PIXELS - pixels) / rows);
+        for (let block: i32 = 0; block < whole; block += SUM_BLOCKS) {
+          const at = (<usize>block) << 4;
+          sumStrip(
+            rows, base + at, dyPtr + at, sumsPtr + <usize>block * BLOCK_BYTES, min(SUM_BLOCKS, whole - block), x, to, width, outWidth, left,
+            pixelBytes, sinkPtr,
+          );
+        }
+        if (blocks > whole) {
+          sumStrip(
+            rows, base + overlap, dyPtr + overlap, sumsPtr + overlapSums, 1, x, to, width, outWidth, left, pixelBytes, sinkPtr,
+          );
+        }
+        pixels += rows * (to - x);
+        x = to;
+      }
+      dyPtr += <usize>(rows * outWidth) * pixelBytes;
+      oy += rows;
+    }
+    xPtr += <usize>height * rowBytes;
+  }
+  flushSums(sumsPtr, scratchPtr, TAPS * blocks);
+  unpackSums(scratchPtr, dwPtr, KERNEL, channels);
+}
