@@ -4,6 +4,8 @@
  * start in one: twelve chains just fill the processor and lose what they once wait for one another (0.93 of thirteen,
  * the most that fit fifteen registers with w and b).
  */
+import { compiled } from './compiled-loop.ts';
+
 const CHAINS = 13;
 
 const source = `export function peak(turns: i32, ptr: usize): void {
@@ -22,23 +24,10 @@ export interface ArithmeticPeak {
 }
 
 export async function openArithmeticPeak(): Promise<ArithmeticPeak> {
-  const asc = await import('assemblyscript/asc');
-  let binary: Uint8Array<ArrayBuffer> | undefined;
-  const { error, stderr } = await asc.main(
-    ['peak.ts', '--outFile', 'peak.wasm', '-O3', '--noAssert', '--runtime', 'stub', '--importMemory', '--enable', 'simd'],
-    {
-      readFile: (name) => (name === 'peak.ts' ? source : null),
-      writeFile: (name, contents) => {
-        if (name === 'peak.wasm') binary = Uint8Array.from(contents as Uint8Array);
-      },
-      listFiles: () => [],
-    },
-  );
-  if (error !== null || binary === undefined) throw new Error(`the arithmetic loop does not compile: ${stderr.toString()}`);
+  const module = await compiled('peak', source);
   const memory = new WebAssembly.Memory({ initial: 1 });
   new Float32Array(memory.buffer).set([0.5, 0.5, 0.5, 0.5, 1, 1, 1, 1]);
-  const { instance } = await WebAssembly.instantiate(binary, { env: { memory } });
-  const peak = instance.exports['peak'] as (turns: number, ptr: number) => void;
+  const peak = new WebAssembly.Instance(module, { env: { memory } }).exports['peak'] as (turns: number, ptr: number) => void;
   const turns = 100_000;
   return { flops: turns * CHAINS * 8, once: () => peak(turns, 0) };
 }

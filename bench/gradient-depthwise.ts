@@ -1,14 +1,13 @@
 /**
- * Depthwise convolution against its roof: the lower of what a plain SIMD triad (y += x, two reads and a write) moves in
- * the same moments, over two arrays that together are as large as the shape's two tensors so that the same caches hold
- * them, and of what a loop in registers alone computes (`arithmetic-peak.ts`), in bytes that each direction must read
- * and write at least. And against the same convolution of stock tfjs-wasm, which has a forward pass only.
+ * Depthwise convolution against its roof: the longer of the times that a loop takes which reads and writes the same bytes and computes
+ * nothing (`streaming.ts`), and that the same multiplications and additions take in registers alone (`arithmetic-peak.ts`). And against
+ * the same convolution of stock tfjs-wasm, which has a forward pass only.
  */
 import { engine, type Tensor } from '#tfjs';
-import type { Core } from '../src/core/core.ts';
 import { openArithmeticPeak } from './arithmetic-peak.ts';
 import { median, timed, warmUp } from './measure.ts';
 import type { StockTfjs } from './stock-tfjs.ts';
+import { openStreaming } from './streaming.ts';
 
 /** Of the roof. */
 const BAR = 0.8;
@@ -24,11 +23,10 @@ const shapes = [
 ] as const;
 
 export async function depthwise(
-  core: Core,
   stock: StockTfjs,
   judge: (record: { readonly [field: string]: string | number }, figure: number, relation: 'at least', bar: number) => void,
 ): Promise<void> {
-  const peak = await openArithmeticPeak();
+  const peak = await openArithmeticPeak(), streaming = await openStreaming();
   for (const [name, count, extent, channels, kernel, stride] of shapes) {
     const pad = (kernel - 1) / 2;
     const side = Math.floor((extent + 2 * pad - kernel) / stride) + 1;
@@ -55,39 +53,38 @@ export async function depthwise(
     const stockX = stock.randomUniform([count, extent, extent, channels]) as ReturnType<StockTfjs['tensor4d']>;
     const stockFilter = stock.randomUniform([kernel, kernel, channels, 1]) as ReturnType<StockTfjs['tensor4d']>;
     const stockOnce = (): void => stock.depthwiseConv2d(stockX, stockFilter, stride, 'same').dispose();
-    core.scoped((scratch) => {
-      const triadSize = Math.round((x.size + dy.size) / 2);
-      const [from, to] = [scratch.f32(triadSize), scratch.f32(triadSize)];
-      core.f32(from, triadSize).fill(1);
-      const triad = (): void => core.kernels.addF32(from, to, triadSize);
-      for (const [direction, [kernelName, inputs, attributes]] of Object.entries(directions)) {
-        const once = (): void => (engine().runKernel(kernelName, inputs as never, attributes as never) as unknown as Tensor).dispose();
-        const samples = interleaved({ triad, peak: peak.once, once, stockOnce });
-        const triadRate = (12 * triadSize) / samples.triad / 1e6;
-        const rate = bytes / samples.once / 1e6;
-        const flops = 2 * dy.size * kernel * kernel;
-        const arithmeticRate = (peak.flops / samples.peak / 1e6) * (bytes / flops);
-        const roof = Math.min(triadRate, arithmeticRate);
-        judge(
-          {
-            bench: 'depthwise',
-            direction,
-            shape: name,
-            MB: bytes / 1e6,
-            'GB/s': rate,
-            'triad GB/s': triadRate,
-            'arithmetic GB/s': arithmeticRate,
-            bound: triadRate < arithmeticRate ? 'memory' : 'arithmetic',
-            'ratio to the roof': rate / roof,
-            'GFLOP/s': flops / samples.once / 1e6,
-            ...(direction === 'forward' ? { 'times stock': samples.stockOnce / samples.once } : {}),
-          },
-          rate / roof,
-          'at least',
-          BAR,
-        );
-      }
-    });
+    const [xBytes, dyBytes] = [4 * x.size, 4 * dy.size];
+    const streams = {
+      forward: streaming(xBytes, dyBytes),
+      'input gradient': streaming(dyBytes, xBytes),
+      'filter gradient': streaming(xBytes + dyBytes, 0),
+    };
+    for (const [direction, [kernelName, inputs, attributes]] of Object.entries(directions)) {
+      const once = (): void => (engine().runKernel(kernelName, inputs as never, attributes as never) as unknown as Tensor).dispose();
+      const stream = streams[direction as keyof typeof streams].once;
+      const samples = interleaved({ stream, peak: peak.once, once, stockOnce });
+      const flops = 2 * dy.size * kernel * kernel;
+      const arithmetic = (samples.peak * flops) / peak.flops;
+      const share = Math.max(samples.stream, arithmetic) / samples.once;
+      judge(
+        {
+          bench: 'depthwise',
+          direction,
+          shape: name,
+          MB: bytes / 1e6,
+          'GB/s': bytes / samples.once / 1e6,
+          'streamed GB/s': bytes / samples.stream / 1e6,
+          'GFLOP/s': flops / samples.once / 1e6,
+          'arithmetic GFLOP/s': flops / arithmetic / 1e6,
+          bound: samples.stream > arithmetic ? 'memory' : 'arithmetic',
+          'ratio to the roof': share,
+          ...(direction === 'forward' ? { 'times stock': samples.stockOnce / samples.once } : {}),
+        },
+        share,
+        'at least',
+        BAR,
+      );
+    }
     for (const tensor of [x, filter, dy, stockX, stockFilter]) tensor.dispose();
   }
 }

@@ -316,7 +316,7 @@ if (['products', 'convolutions', 'depthwise', 'networks', 'transformers'].some(w
   using gradients = openGradientEngine(core);
   if (wanted('products')) products(core, yardstick);
   if (wanted('convolutions')) convolutions(yardstick);
-  if (wanted('depthwise')) await depthwise(core, stock, judge);
+  if (wanted('depthwise')) await depthwise(stock, judge);
   if (wanted('networks')) networks(core, gradients, stock, yardstick);
   if (wanted('transformers')) transformers(core, gradients, stock, yardstick);
 }
