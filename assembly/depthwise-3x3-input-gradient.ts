@@ -200,7 +200,7 @@ export function depthwise3InputGradientF32(
     for (let m = firstPair; m < endPair;) {
       const y = 2 * m + 1 - top;
       // Of a strip of more than one pair all rows of dx lie inside, and all of dy but for the one below.
-      const inside = m >= 0 && y >= 0 ? min(outHeight - m, (height - y) >> 1) : 0;
+      const inside = m >= 0 && y >= 0 ? (height - y) >> 1 : 0;
       const pairs = inside > 0 ? stripRows(inside) : 1;
       const to = rowOf(dxPtr, sinkPtr, y, height, rowBytes), toLast = rowOf(dxPtr, sinkPtr, y + 2 * pairs - 1, height, rowBytes);
       const base = rowOf(dyPtr, zeroPtr, m, outHeight, outRowBytes), last = rowOf(dyPtr, zeroPtr, m + pairs, outHeight, outRowBytes);
