@@ -3,11 +3,8 @@
 import { endInside, firstInside } from "./depthwise-3x3";
 import { stripRows } from "./depthwise-3x3-outputs";
 import { sumOfColumn, SUMS_BYTES, sumsDown } from "./depthwise-3x3-sums";
-import { blockOffset, blocksOf, flushSums, unpackSums } from "./depthwise-taps";
+import { blockOffset, blocksOf, FLUSH_PIXELS, flushSums, unpackSums } from "./depthwise-taps";
 import { rowOf } from "./depthwise";
-
-/** Pixels of dy whose products one f32 sum takes at most before it goes into f64. */
-const FLUSH_PIXELS: i32 = 64;
 
 /** Sums += a column of x by a column of a strip of dy, for strips of any stride. */
 function columnOfStrip(
@@ -45,7 +42,7 @@ function sumStrip(
 
 /**
  * dw [3, 3, channels] = Σ x · dy, `channels` ≥ 4, left ≥ 0, by images, then strips of rows, then columns: lane by lane in
- * f32 over 64 pixels, these sums in f64. Scratch: `depthwise3ScratchBytes`.
+ * f32 over 256 pixels, these sums in f64. Scratch: `depthwise3ScratchBytes`.
  */
 export function depthwise3FilterGradientF32(
   xPtr: usize, dyPtr: usize, dwPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32, stride: i32,

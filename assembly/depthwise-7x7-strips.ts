@@ -10,8 +10,13 @@ export const COLUMN_BYTES: usize = 112;
 export const BLOCK_BYTES: usize = 784;
 
 /** Rows of the next strip of outputs where `left` are still to do. */
-export function stripRows7(left: i32): i32 {
+export function outputRows7(left: i32): i32 {
   return left % 7 == 0 ? 7 : left >= 4 ? 4 : 1;
+}
+
+/** The same of dy, of which seven pixels beside seven sums are one too many for the registers: 10.7 ns a pixel, four 10.3. */
+export function sumRows7(left: i32): i32 {
+  return left % 4 == 0 ? 4 : outputRows7(left);
 }
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
@@ -366,7 +371,7 @@ function sums1(
 }
 
 /**
- * One output each of `rows` rows, of `stripRows7`, from `columns` ≥ 1 columns of their windows. base: the first of these columns in the
+ * One output each of `rows` rows, of `outputRows7`, from `columns` ≥ 1 columns of their windows. base: the first of these columns in the
  * windows' first row; `tapsPtr` [blocks][7 columns][7 rows][4], its first block's first of these columns. `sinkPtr`: 16 bytes.
  */
 export function outputsDown7(
@@ -379,7 +384,7 @@ export function outputsDown7(
   else outputs1(base, rowBytes, pixelBytes, to, toRowBytes, tapsPtr, end, columnsBytes, sinkPtr);
 }
 
-/** Sums, which lie like taps, += x by one pixel of dy each of `rows` rows; the rest as for `outputsDown7`. */
+/** Sums, which lie like taps, += x by one pixel of dy each of `rows` rows, of `sumRows7`; the rest as for `outputsDown7`. */
 export function sumsDown7(
   rows: i32, base: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, blocks: i32, columns: i32,
   sinkPtr: usize,

@@ -1,17 +1,14 @@
 // Depthwise 7×7 convolution of stride 1 without dilation: outputs, which by the rotated filter are input gradients too, and filter
 // gradients. Images are passed strip by strip of up to seven rows, from the left to the right (`depthwise-7x7-strips.ts`). Rows of
 // strips at the rim are copied, with zeros outside; columns outside are left out.
-import { BLOCK_BYTES, COLUMN_BYTES, outputsDown7, stripRows7, sumsDown7 } from "./depthwise-7x7-strips";
-import { blockOffset, blocksOf, flushSums, packTaps, unpackSums } from "./depthwise-taps";
+import { BLOCK_BYTES, COLUMN_BYTES, outputRows7, outputsDown7, sumRows7, sumsDown7 } from "./depthwise-7x7-strips";
+import { blockOffset, blocksOf, FLUSH_PIXELS, flushSums, packTaps, unpackSums } from "./depthwise-taps";
 import { addRowF32 } from "./elementwise";
 
 const KERNEL: i32 = 7;
 const TAPS: i32 = KERNEL * KERNEL;
 /** Rows under the tallest strip. */
 const MOST_ROWS: i32 = 2 * KERNEL - 1;
-
-/** Pixels of dy whose products one f32 sum takes at most before it goes into f64. */
-const FLUSH_PIXELS: i32 = 256;
 
 /**
  * Blocks whose sums stay in the first cache: 19 KB. All 192 of 768 channels at once take an eighth longer; outputs only read taps, and
@@ -53,7 +50,7 @@ export function depthwise7F32(
   packTaps(weightPtr, scratchPtr, KERNEL, channels);
   for (let n: i32 = 0; n < count; n++) {
     for (let oy: i32 = 0; oy < outHeight;) {
-      const rows = stripRows7(outHeight - oy);
+      const rows = outputRows7(outHeight - oy);
       const base = rowsUnder(xPtr, copyPtr, oy - top, rows, height, rowBytes);
       for (let x: i32 = 0; x < outWidth; x++) {
         const to = outPtr + <usize>x * pixelBytes;
@@ -112,7 +109,7 @@ export function depthwise7FilterGradientF32(
   let pixels: i32 = 0;
   for (let n: i32 = 0; n < count; n++) {
     for (let oy: i32 = 0; oy < outHeight;) {
-      const rows = stripRows7(outHeight - oy);
+      const rows = sumRows7(outHeight - oy);
       const base = rowsUnder(xPtr, copyPtr, oy - top, rows, height, rowBytes);
       for (let x: i32 = 0; x < outWidth;) {
         if (pixels + rows > FLUSH_PIXELS) {

@@ -26,6 +26,9 @@ export function packTaps(fromPtr: usize, toPtr: usize, kernel: i32, channels: i3
   }
 }
 
+/** Pixels of dy whose products one f32 sum of a filter gradient takes at most before it goes into f64. */
+export const FLUSH_PIXELS: i32 = 256;
+
 /** f64 sums += f32 sums, `sums` of four lanes; the latter are zeros then. */
 export function flushSums(fromPtr: usize, toPtr: usize, sums: i32): void {
   const end = fromPtr + ((<usize>sums) << 4);
