@@ -11,8 +11,8 @@ const TAPS: i32 = KERNEL * KERNEL;
 const MOST_ROWS: i32 = 2 * KERNEL - 1;
 
 /**
- * Blocks whose sums stay in the first cache: 19 KB. All 192 of 768 channels at once take an eighth longer; outputs only read taps, and
- * are as fast with them.
+ * Blocks whose sums stay in the first cache: 19 KB. All 48 of 192 channels at 28² at once take 12.6 ns a pixel of dy in place of 10.8;
+ * outputs only read taps, and are as fast with all.
  */
 const SUM_BLOCKS: i32 = 24;
 
