@@ -375,7 +375,7 @@ export interface Depthwise3Kernels {
 
 /** Depthwise 7×7 convolution of stride 1 of four or more channels (`assembly/depthwise-7x7*.ts`). */
 export interface Depthwise7Kernels {
-  depthwise7ScratchBytes(width: number, channels: number): number;
+  depthwise7ScratchBytes(width: number, channels: number, outHeight: number): number;
   depthwise7F32(
     xPtr: number, weightPtr: number, biasPtr: number, outPtr: number, count: number, height: number, width: number, channels: number,
     outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,

@@ -55,6 +55,11 @@ function joined(
 
 const narrowHeads = (name: string): Layer[] => [{ op: 'dense', name, out: 12 }, { op: 'attention', heads: 4 }];
 
+const depthwiseOf = (input: readonly [channels: number, height: number, width: number], kernel: number): ModelGraph => sequential(input, [
+  { op: 'conv2d', name: 'a', out: input[0], kernel, padding: (kernel - 1) / 2, groups: input[0] }, { op: 'global_average_pool' },
+  { op: 'flatten' }, { op: 'dense', name: 'end', out: 3 },
+]);
+
 // A value that is read several times, statistics as large as values, windows that reach far: `npm run fuzz:graphs`
 // found each beyond its estimate.
 describe.each<[string, ModelGraph, number]>([
@@ -77,6 +82,10 @@ describe.each<[string, ModelGraph, number]>([
     { op: 'conv_transpose2d', name: 'a', out: 4, kernel: 3, padding: 1, dilation: [2, 3] }, { op: 'global_average_pool' },
     { op: 'flatten' }, { op: 'dense', name: 'end', out: 3 },
   ]), 2500],
+  // Of one row, or two, the copy of the rows under a strip is larger than the image.
+  ['a depthwise 7×7 convolution of one row', depthwiseOf([64, 1, 8192], 7), 1],
+  ['a depthwise 7×7 convolution of two rows', depthwiseOf([64, 2, 16_384], 7), 1],
+  ['a depthwise 3×3 convolution of one row', depthwiseOf([64, 1, 16_384], 3), 1],
 ])('%s', (_name, graph, images) => {
   it(`${images} images fit into what was reckoned`, async () => {
     const reckoned = gradientHeapBytes(graph, images);

@@ -30,8 +30,10 @@ function suits7(g: Geometry, left: number): boolean {
   );
 }
 
-function scratch7(core: Core, scratch: Scratch, width: number, channels: number): number {
-  return scratch.told(core.kernels.depthwise7ScratchBytes(width, channels), 52 * width * channels, 'taps or sums, and thirteen rows');
+/** @param outHeight rows of what is computed, or of dy: of a flat image a strip is lower, and `gradientHeapBytes` reckons with that. */
+function scratch7(core: Core, scratch: Scratch, width: number, channels: number, outHeight: number): number {
+  const rows = 4 * (Math.min(outHeight, 7) + 6) * width * channels;
+  return scratch.told(core.kernels.depthwise7ScratchBytes(width, channels, outHeight), rows, "taps or sums, and a strip's rows");
 }
 
 interface Pointers {
@@ -48,7 +50,7 @@ export function depthwiseForward(core: Core, g: Geometry, { imagePtr, filterPtr,
     if (suits7(g, left)) {
       core.kernels.depthwise7F32(
         imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
-        scratch7(core, scratch, g.width, g.channels),
+        scratch7(core, scratch, g.width, g.channels, g.outHeight),
       );
       return;
     }
@@ -94,7 +96,7 @@ export function depthwiseInputGradient(
       // Input and output change places.
       core.kernels.depthwise7F32(
         dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, kernelHeight - 1 - top,
-        kernelWidth - 1 - left, scratch7(core, scratch, g.outWidth, g.channels),
+        kernelWidth - 1 - left, scratch7(core, scratch, g.outWidth, g.channels, g.height),
       );
       return;
     }
@@ -122,7 +124,7 @@ export function depthwiseFilterGradient(
     if (suits7(g, left)) {
       core.kernels.depthwise7FilterGradientF32(
         imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
-        scratch7(core, scratch, g.width, g.channels),
+        scratch7(core, scratch, g.width, g.channels, g.outHeight),
       );
       return;
     }
