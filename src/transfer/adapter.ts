@@ -89,7 +89,7 @@ export function requireAdapterOf({ graph, adapter, base, rules = [] }: AdapterOp
   for (const { name, tensor } of adapter.whole) {
     const found = whole.get(name);
     if (found === undefined) continue;
-    const wanted = toFloat32(name, tensor.dtype, tensor.bytes);
+    const wanted = toFloat32(`adapter: ${name}`, tensor.dtype, tensor.bytes);
     if (!isNear(found, wanted, CHANGE_TOLERANCE * norm(wanted))) throw anotherChange('adapter', name);
   }
 }
@@ -172,11 +172,12 @@ function norm(values: Float32Array): number {
   return Math.sqrt(sum);
 }
 
+/** Infinite values are near none: of an infinite change the tolerance would be infinite too. */
 function isNear(values: Float32Array, wanted: Float32Array, tolerance: number): boolean {
   let sum = 0;
   for (let i = 0; i < values.length; i++) {
     const difference = (values[i] as number) - (wanted[i] as number);
     sum += difference * difference;
   }
-  return Math.sqrt(sum) <= tolerance;
+  return sum < Infinity && Math.sqrt(sum) <= tolerance;
 }

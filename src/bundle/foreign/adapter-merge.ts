@@ -96,7 +96,7 @@ export function withAdapter(base: ForeignCheckpoint, adapter: Adapter, field = '
   for (const factors of adapter.factors) {
     const { weight } = factors;
     const { dtype, shape, bytes } = tensors.get(weight) as RawTensor;
-    const values = toFloat32(weight, dtype, bytes);
+    const values = toFloat32(`${field}: ${weight}`, dtype, bytes);
     addProduct(values, factors, outputAxis(factors, shape) as 0 | 1);
     tensors.set(weight, rawF32(shape, values));
   }

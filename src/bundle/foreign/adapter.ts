@@ -163,8 +163,8 @@ function readFactors(
   return {
     weight: `${module}.weight`,
     names,
-    a: toFloat32(names.a, a.dtype, a.bytes),
-    b: toFloat32(names.b, b.dtype, b.bytes),
+    a: toFloat32(`${field}: ${names.a}`, a.dtype, a.bytes),
+    b: toFloat32(`${field}: ${names.b}`, b.dtype, b.bytes),
     shapes: { a: a.shape, b: b.shape },
     rank, inputs, outputs, taps,
     scale: alphaOf(module) / (byRoot ? Math.sqrt(rank) : rank),
