@@ -14,8 +14,16 @@ export interface Normalisation {
   readonly std: readonly number[];
 }
 
+/** What errors call the two. */
+interface NormalisationFields {
+  readonly mean: string;
+  readonly std: string;
+}
+
+const optionFields: NormalisationFields = { mean: 'pixelMean', std: 'pixelStd' };
+
 /** With a number per channel. @throws InvalidArgumentError for another number of means or deviations. */
-export function perChannel({ mean, std }: Normalisation, channels: number): Normalisation {
+function perChannel({ mean, std }: Normalisation, channels: number, fields = optionFields): Normalisation {
   const each = (field: string, values: readonly number[]): readonly number[] => {
     if (values.length === channels) return values;
     if (values.length === 1) return Array.from({ length: channels }, () => values[0] as number);
@@ -25,7 +33,15 @@ export function perChannel({ mean, std }: Normalisation, channels: number): Norm
       got: `${values.length}`,
     });
   };
-  return { mean: each('pixelMean', mean), std: each('pixelStd', std) };
+  return { mean: each(fields.mean, mean), std: each(fields.std, std) };
+}
+
+/**
+ * What the images of a network were normalised by, with a number per channel. @param input that of its graph: vectors tell no channels,
+ * so that it is as given then. @throws as `perChannel`.
+ */
+export function normalisationFor(input: readonly number[], given: Normalisation, fields = optionFields): Normalisation {
+  return input.length === 1 ? given : perChannel(given, input[0] as number, fields);
 }
 
 export function withNormalisation(set: ImageSet, normalisation: Normalisation): ImageSet {
@@ -71,8 +87,14 @@ export function recordedPixelMaximum(training: unknown): number | undefined {
  */
 export function normalisedAsRecorded(set: ImageSet, training: unknown): ImageSet {
   const recorded = recordedNormalisation(training);
-  if (recorded !== undefined) return withNormalisation(set, recorded);
   requireImages(set);
+  if (recorded !== undefined) {
+    const other = [recorded.mean, recorded.std].find(({ length }) => length !== 1 && length !== set.channels);
+    if (other === undefined) return withNormalisation(set, recorded);
+    throw new InvalidArgumentError({
+      field: 'images', expected: `${other.length} channels, as of those that the source was trained on`, got: `${set.channels}`,
+    });
+  }
   const maximum = recordedPixelMaximum(training);
   if (maximum === undefined) return set;
   const over = set.images.find((byte) => byte > maximum);

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { preset } from '../../src/index.ts';
 import { jsonLines, trajport, writeImageFolder } from './fixtures.ts';
 
 let directory: string;
@@ -122,6 +123,11 @@ describe('what images were normalised by', () => {
     expect(await loss('normal.zip')).toEqual(expected);
     for (const bundle of ['normal.zip', 'normal-packed.zip']) expect(await loss('normal.safetensors', '--graph', bundle)).toEqual(expected);
     expect((await loss('normal.safetensors', '--graph', 'folder.zip')).loss).not.toBe(expected.loss);
+    // A network of vectors tells no channels.
+    writeFileSync(join(directory, 'flat.json'), JSON.stringify(preset('mlp', { input: [36], widths: [16], classes: 3 })));
+    const flat = ['pack', 'folder.safetensors', 'normal.safetensors', '--graph', 'flat.json', ...normalised, '--out', 'flat.zip'];
+    expect(await run(...flat)).toMatchObject({ code: 0 });
+    expect(await loss('normal.safetensors', '--graph', 'flat.zip')).toEqual(expected);
 
     const onward = await run(
       'train', '--graph', 'normal.zip', '--initial', 'normal.safetensors', '--data', 'a', '--iterations', '1', '--out', 'onward.zip',

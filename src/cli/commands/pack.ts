@@ -8,7 +8,7 @@ import { type CheckpointLabel, checkpointLabels } from '../../bundle/foreign/che
 import { fitsWithoutHead, stateFromAdapter, stateFromForeign } from '../../bundle/foreign/network.ts';
 import { type CheckpointContent, writeBundleTo } from '../../bundle/writer.ts';
 import { MalformedFileError } from '../../core/errors.ts';
-import { normalisationRecord, perChannel } from '../../data/normalisation.ts';
+import { normalisationFor, normalisationRecord } from '../../data/normalisation.ts';
 import { parameterLayout } from '../../model/graph.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
@@ -104,7 +104,7 @@ export const packCommand = defineCommand({
     const labels = checkpointLabels(files.map((path) => path.replaceAll('\\', '/')));
     const given = normalisationOf(values);
     if (given !== undefined && graph.vocabulary !== undefined) throw new UsageError('--pixel-mean is for images');
-    const normalisation = given && perChannel(given, graph.input[0] as number);
+    const normalisation = given && normalisationFor(graph.input, given);
     claim(outputs);
     if (files.length === 1)
       output.warn('one checkpoint is no trajectory: transfer needs the weights before a fine-tune and those after it');
