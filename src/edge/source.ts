@@ -14,7 +14,7 @@ import { openBundle } from '../bundle/reader.ts';
 import { readSafetensorsOf } from '../bundle/safetensors.ts';
 import { InvalidArgumentError, LimitError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-import { normalisationRecord } from '../data/normalisation.ts';
+import { normalisationFor, normalisationRecord } from '../data/normalisation.ts';
 import type { Normalisation } from '../data/normalisation.ts';
 import { parameterLayout, parseGraph } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -53,6 +53,8 @@ export function sourcePartLimits({ maxBundleBytes, maxManifestBytes, maxTargetBy
   };
 }
 
+const normalisationFields = { mean: 'options.normalisation.mean', std: 'options.normalisation.std' };
+
 interface AdapterParts {
   readonly weights: Bytes;
   readonly config: Bytes;
@@ -88,7 +90,7 @@ export interface OpenedSource extends Disposable {
 /**
  * @param normalisation what the images of a base's fine-tune were normalised by; a bundle says it itself.
  * @throws what the readers of bundles and graphs do; LimitError for more parameters than a target may have; InvalidArgumentError for
- *   `normalisation` of what has none.
+ *   `normalisation` of what has none, or of another number of channels.
  */
 export async function openSource(
   source: RequestSource, normalisation: Normalisation | undefined, caps: SourceCaps, signal: AbortSignal,
@@ -110,7 +112,7 @@ export async function openSource(
   const graph = parseGraph(parseJsonObject(decodeUtf8('graph', source.graph), { field: 'graph', maximumValues }));
   requireSize('graph', graph, caps);
   if (graph.vocabulary !== undefined) refuseNormalisation(normalisation, 'a network that reads tokens');
-  const training = normalisationRecord(normalisation);
+  const training = normalisationRecord(normalisation && normalisationFor(graph.input, normalisation, normalisationFields));
   return {
     graph, training, checkpoints: [{ label: 'base' }, { label: 'adapter' }], [Symbol.dispose]: () => undefined,
     trajectory: (adapter, zeroHead) => adapterTrajectory(graph, source.base, adapter as Adapter, { training, zeroHead }),

@@ -199,6 +199,10 @@ describe('what is refused', () => {
   const tensorsOf = (bytes: unknown): Map<string, RawTensor> => new Map(readSafetensors(bytes as Uint8Array).tensors);
   const without = (bytes: unknown, drop: (name: string) => boolean): Uint8Array =>
     writeSafetensors(new Map([...tensorsOf(bytes)].filter(([name]) => !drop(name))));
+  const withTensor = (bytes: unknown, name: string, change: (tensor: RawTensor) => RawTensor): Uint8Array => {
+    const tensors = tensorsOf(bytes);
+    return writeSafetensors(tensors.set(name, change(tensors.get(name) as RawTensor)));
+  };
   const spoilt = (bytes: unknown): Uint8Array => {
     const [[name, tensor], ...others] = [...tensorsOf(bytes)] as [[string, RawTensor], ...[string, RawTensor][]];
     const values = new Float32Array(Uint8Array.from(tensor.bytes).buffer);
@@ -251,6 +255,22 @@ describe('what is refused', () => {
         got: 'another change from the first checkpoint that is ported to the last',
       },
     }],
+    // Infinite changes: of 1e308 times a factor, and of a tensor that is whole.
+    ['an alpha that no number holds', ['bundle'], (one) => ({ config: json({ lora_alpha: 1e308 })(one) }), {
+      status: 400, body: { field: expect.stringMatching(/^adapter: distilbert\..*lin.*\.weight$/) as string },
+    }],
+    ['a whole tensor of infinities', ['bundle'], ({ adapterParts }) => ({
+      adapter: withTensor(adapterParts.adapter, 'base_model.model.classifier.weight', (tensor) => ({
+        ...tensor, bytes: new Uint8Array(new Float32Array(tensor.bytes.length / 4).fill(Infinity).buffer),
+      })),
+    }), { status: 400, body: { field: 'adapter: classifier.weight' } }],
+    ...['classifier.weight', 'distilbert.transformer.layer.0.ffn.lin1.lora_A.weight'].map((name): Case => [
+      `numbers that are no floats in ${name}`, ways, ({ adapterParts }) => ({
+        adapter: withTensor(adapterParts.adapter, `base_model.model.${name}`, ({ shape, bytes }) => ({
+          dtype: 'F8_E4M3', shape, bytes: new Uint8Array(bytes.length / 4),
+        })),
+      }), { status: 422, body: { code: 'unsupported', field: expect.stringMatching(/^adapter\b/) as string } },
+    ]),
     ['NaN in the adapter', ['base'], ({ adapterParts }) => ({ adapter: spoilt(adapterParts.adapter) }), {
       status: 422, body: { code: 'not-finite', field: expect.stringMatching(/^adapter/) as string },
     }],
@@ -298,7 +318,13 @@ describe('what is refused', () => {
     ['has more to it', 'base', { ...normalisation, scale: 1 }], ['is of two channels', 'base', { mean: [0, 0], std: [1, 1] }],
   ])('a normalisation that %s', async (_what, way, given) => {
     const answer = await post('vit', way, { options: options({ ...choices, normalisation: given }) });
-    expect(await problemOf(answer)).toMatchObject({ status: 422 });
+    const field = expect.stringMatching(/^options\.normalisation/) as string;
+    expect(await problemOf(answer)).toMatchObject({ status: 422, body: { field } });
+  });
+
+  it.each(ways)('grey images, of a network of three channels, by way of a %s', async (way) => {
+    const images = Buffer.concat([Buffer.from([0, 0, 8, 3, 0, 0, 0, 60, 0, 0, 0, 8, 0, 0, 0, 8]), pixels.subarray(0, 60 * 64)]);
+    expect(await problemOf(await post('vit', way, { images }))).toMatchObject({ status: 422, body: { field: 'images', got: '1' } });
   });
 });
 
