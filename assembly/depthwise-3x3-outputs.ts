@@ -3,7 +3,7 @@
 // stream that runs in order through memory, and prefetchers follow it.
 //
 // From the second-level cache an output (four channels) takes 6.0 cycles on the Xeon, whose three ports allow 5.7: nine
-// multiplications, eight additions. A strip of four rows loads each pixel 4.5 times an output, and each tap a quarter time.
+// multiplications, eight additions. A strip of four rows loads four and a half pixels an output, and a quarter of the nine taps.
 //
 // The `break`s in the middle of loops are never taken: scratch does not lie at address 1, 2, 3. They end V8's basic blocks. Inside
 // one, V8 moves loads to the front and then spills.
@@ -11,7 +11,7 @@
 /** Bytes of a block's nine taps. */
 export const TAPS_BYTES: usize = 144;
 
-/** Rows of the next strip where `left` are still to do: of four and three, but for one, two and five in all. */
+/** Rows of the next strip where `left` are still to do: four, but three each of the last six or three, and one each of the last two or one. */
 export function stripRows(left: i32): i32 {
   return left >= 7 || left == 4 || left == 5 ? 4 : left == 3 || left == 6 ? 3 : 1;
 }

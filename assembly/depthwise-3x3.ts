@@ -1,6 +1,7 @@
 // Depthwise 3×3 convolution without dilation, of stride 1 and 2: outputs, and with the rotated filter the input
 // gradient of stride 1. Images are finished strip by strip of up to four rows, from the left to the right
-// (`depthwise-3x3-outputs.ts`). Rows outside the image are a row of zeros, columns outside are left out.
+// (`depthwise-3x3-outputs.ts`). Rows outside the image are a row of zeros, columns outside are left out: only a tap, or a pixel of dy
+// in a filter gradient, that is infinite or NaN meets these zeros and makes NaN of them.
 import { addColumnDown2, outputOfColumn, outputsDown, shareColumnDown2, stripRows, TAPS_BYTES } from "./depthwise-3x3-outputs";
 import { blockOffset, blocksOf, packTaps } from "./depthwise-taps";
 import { rowOf } from "./depthwise";

@@ -143,6 +143,46 @@ describe('depthwise convolution, output and both gradients within 1e-6 of f64', 
     }
   });
 
+  it('NaN of a pixel reaches what its windows reach, and nothing at the rim or in other channels', () => {
+    for (const [kernel, stride] of [[3, 1], [3, 2], [7, 1]] as const) {
+      for (const padding of [[1, 1, 1, 1], [3, 2, 4, 3]] as const) {
+        const c: Case = { kernel, stride, dilation: 1, extent: [9, 8, 6], padding };
+        const [rows, columns] = outExtent(c);
+        const [xSize, ySize] = [count * 9 * 8 * 6, count * rows * columns * 6];
+        const attrs = {
+          strides: [stride, stride], pad: [[0, 0], padding.slice(0, 2), padding.slice(2), [0, 0]], dilations: [1, 1], groups: 6,
+        };
+        const filter = engine().makeTensor(normals(kernel * kernel * 6, 1), [kernel, kernel, 1, 6], 'float32');
+        const spoilt = (size: number, at: number) => normals(size, 2).map((value, i) => (i === at ? NaN : value));
+        // All corners of the first image, the middle, and the last channel of all.
+        for (const [row, column] of [[0, 0], [0, 1], [1, 0], [0.5, 0.5], [1, 1]] as const) {
+          const of = (height: number, width: number) =>
+            (Math.round(row * (height - 1)) * width + Math.round(column * (width - 1))) * 6 + (row === 1 ? 5 : 0);
+          const [xNaN, dyNaN] = [of(9, 8), of(rows, columns)];
+          const reached = { y: new Set<number>(), dx: new Set<number>(), dw: new Set<number>() };
+          eachProduct(c, (y, x, w) => {
+            if (x === xNaN) {
+              reached.y.add(y);
+              reached.dw.add(w);
+            }
+            if (y === dyNaN) reached.dx.add(x);
+          });
+          const x = engine().makeTensor(spoilt(xSize, xNaN), [count, 9, 8, 6], 'float32');
+          const dy = engine().makeTensor(spoilt(ySize, dyNaN), [count, rows, columns, 6], 'float32');
+          const whole = engine().makeTensor(normals(ySize, 3), [count, rows, columns, 6], 'float32');
+          const nans = (values: Float32Array) => [...values.keys()].filter((i) => Number.isNaN(values[i]));
+          const sorted = (set: Set<number>) => [...set].toSorted((a, b) => a - b);
+          const label = JSON.stringify({ ...c, row, column });
+          expect(nans(outputOf('Conv2D', { x, filter }, attrs)), label).toEqual(sorted(reached.y));
+          expect(nans(outputOf('Conv2DBackpropInput', { dy, filter, like: x }, attrs)), label).toEqual(sorted(reached.dx));
+          expect(nans(outputOf('Conv2DBackpropFilter', { x, dy: whole, like: filter }, attrs)), label).toEqual(sorted(reached.dw));
+          for (const tensor of [x, dy, whole]) tensor.dispose();
+        }
+        filter.dispose();
+      }
+    }
+  });
+
   it('many pixels and channels: sums that go into f64 in the middle of a strip, blocks that are summed up one part after the other', () => {
     check({ kernel: 7, stride: 1, dilation: 1, extent: [61, 59, 66], padding: [3, 3, 3, 3] });
     check({ kernel: 7, stride: 1, dilation: 1, extent: [29, 47, 70], padding: [5, 1, 0, 6] });
