@@ -1,8 +1,8 @@
 // Filter gradient of the depthwise 3×3 convolution without dilation, of stride 1 and 2: strips of rows of dy one after
 // the other (`depthwise-3x3-sums.ts`).
 import { endInside, firstInside } from "./depthwise-3x3";
-import { stripRows } from "./depthwise-3x3-outputs";
-import { sumOfColumn, SUMS_BYTES, sumsDown } from "./depthwise-3x3-sums";
+import { stripRows, TAPS_BYTES } from "./depthwise-3x3-outputs";
+import { sumOfColumn, sumsDown } from "./depthwise-3x3-sums";
 import { blockOffset, blocksOf, FLUSH_PIXELS, flushSums, unpackSums } from "./depthwise-taps";
 import { rowOf } from "./depthwise";
 
@@ -51,11 +51,11 @@ export function depthwise3FilterGradientF32(
   const pixelBytes = (<usize>channels) << 2;
   const rowBytes = <usize>width * pixelBytes;
   const blocks = blocksOf(channels), whole = channels >> 2;
-  const overlap = blockOffset(whole, channels), overlapSums = <usize>whole * SUMS_BYTES;
-  const sumsPtr = scratchPtr + <usize>blocks * 2 * SUMS_BYTES;
-  const zeroPtr = sumsPtr + <usize>blocks * SUMS_BYTES;
+  const overlap = blockOffset(whole, channels), overlapSums = <usize>whole * TAPS_BYTES;
+  const sumsPtr = scratchPtr + <usize>blocks * 2 * TAPS_BYTES;
+  const zeroPtr = sumsPtr + <usize>blocks * TAPS_BYTES;
   const begin = firstInside(stride, top, outHeight), end = endInside(stride, top, height, outHeight);
-  memory.fill(scratchPtr, 0, <usize>blocks * 3 * SUMS_BYTES + rowBytes);
+  memory.fill(scratchPtr, 0, <usize>blocks * 3 * TAPS_BYTES + rowBytes);
   let pixels: i32 = 0;
   for (let n: i32 = 0; n < count; n++) {
     for (let oy: i32 = 0; oy < outHeight;) {

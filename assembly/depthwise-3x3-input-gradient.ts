@@ -173,7 +173,8 @@ function strip(
         const a = base + <usize>pair * dyRowBytes, upper = to + <usize>(2 * pair) * rowBytes;
         const final = pair + 1 == pairs;
         pairAtRim(
-          a + from, (final ? last : a + dyRowBytes) + from, upper + at, (final ? toLast : upper + rowBytes) + at, tapsPtr, blocks, pixelBytes,
+          a + from, (final ? last : a + dyRowBytes) + from, upper + at, (final ? toLast : upper + rowBytes) + at, tapsPtr, blocks,
+          pixelBytes,
           k >= 0 && k < outWidth, k + 1 >= 0 && k + 1 < outWidth, x >= 0, x + 1 < width,
         );
       }

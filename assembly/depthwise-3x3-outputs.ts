@@ -11,9 +11,9 @@
 /** Bytes of a block's nine taps. */
 export const TAPS_BYTES: usize = 144;
 
-/** Rows of the next strip where `left` are still to do: four, but three each of the last six or three, and one each of the last two or one. */
+/** Rows of the next strip where `left` are still to do: four and three, so that nothing is left over but of one, two and five in all. */
 export function stripRows(left: i32): i32 {
-  return left >= 7 || left == 4 || left == 5 ? 4 : left == 3 || left == 6 ? 3 : 1;
+  return left == 3 || left == 6 || left == 9 ? 3 : left >= 4 ? 4 : 1;
 }
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function

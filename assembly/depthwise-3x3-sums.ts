@@ -1,9 +1,8 @@
 // Inner loops of the depthwise 3×3 filter gradient without dilation: one pixel of dy each of four, three or one rows that lie below
 // one another, by the columns of x around it, over all blocks of four channels. Rows are streams that run in order, as in
-// `depthwise-3x3-outputs.ts`. A column's three sums are loaded, added to in registers, and stored once for all rows.
+// `depthwise-3x3-outputs.ts`. Sums lie like taps. A column's three sums are loaded, added to in registers, and stored once for all rows.
 
-/** Bytes of a block's nine f32 sums. */
-export const SUMS_BYTES: usize = 144;
+import { TAPS_BYTES } from "./depthwise-3x3-outputs";
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 abstract class Column {
@@ -14,7 +13,9 @@ abstract class Column {
 
   /** Stride 1: the three sums of a column of taps += a column of x by the pixels of dy. `sumsPtr`: the first of the three. */
   @inline
-  static down(rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, d0: v128, d1: v128, d2: v128, d3: v128, sumsPtr: usize): void {
+  static down(
+    rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, d0: v128, d1: v128, d2: v128, d3: v128, sumsPtr: usize,
+  ): void {
     let x = v128.load(first), p = base;
     let s0 = Column.add(v128.load(sumsPtr), x, d0);
     x = v128.load(p);
@@ -45,7 +46,9 @@ abstract class Column {
 
   /** Stride 2: the same. Every other row of x belongs to two pixels of dy. */
   @inline
-  static down2(rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, d0: v128, d1: v128, d2: v128, d3: v128, sumsPtr: usize): void {
+  static down2(
+    rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, d0: v128, d1: v128, d2: v128, d3: v128, sumsPtr: usize,
+  ): void {
     let x = v128.load(first), p = base;
     let s0 = Column.add(v128.load(sumsPtr), x, d0), s1 = Column.add(v128.load(sumsPtr, 16), v128.load(p), d0), s2 = v128.load(sumsPtr, 32);
     if (rows > 1) {
@@ -83,7 +86,7 @@ abstract class Strip {
     rows: i32, stride: i32, first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize,
     sumsPtr: usize, endPtr: usize, before: bool, behind: bool,
   ): void {
-    for (; sumsPtr < endPtr; sumsPtr += SUMS_BYTES) {
+    for (; sumsPtr < endPtr; sumsPtr += TAPS_BYTES) {
       const d0 = v128.load(dyPtr);
       let d1 = d0, d2 = d0, d3 = d0, dy = dyPtr;
       if (rows > 1) {
@@ -112,43 +115,43 @@ abstract class Strip {
 }
 
 function sums4stride1(
-  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, endPtr: usize,
-  before: bool, behind: bool,
+  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
+  endPtr: usize, before: bool, behind: bool,
 ): void {
   Strip.down(4, 1, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
 }
 
 function sums3stride1(
-  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, endPtr: usize,
-  before: bool, behind: bool,
+  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
+  endPtr: usize, before: bool, behind: bool,
 ): void {
   Strip.down(3, 1, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
 }
 
 function sums1stride1(
-  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, endPtr: usize,
-  before: bool, behind: bool,
+  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
+  endPtr: usize, before: bool, behind: bool,
 ): void {
   Strip.down(1, 1, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
 }
 
 function sums4stride2(
-  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, endPtr: usize,
-  before: bool, behind: bool,
+  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
+  endPtr: usize, before: bool, behind: bool,
 ): void {
   Strip.down(4, 2, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
 }
 
 function sums3stride2(
-  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, endPtr: usize,
-  before: bool, behind: bool,
+  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
+  endPtr: usize, before: bool, behind: bool,
 ): void {
   Strip.down(3, 2, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
 }
 
 function sums1stride2(
-  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, endPtr: usize,
-  before: bool, behind: bool,
+  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
+  endPtr: usize, before: bool, behind: bool,
 ): void {
   Strip.down(1, 2, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
 }
@@ -162,7 +165,7 @@ export function sumsDown(
   rows: i32, stride: i32, first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize,
   sumsPtr: usize, blocks: i32, before: bool, behind: bool,
 ): void {
-  const endPtr = sumsPtr + <usize>blocks * SUMS_BYTES;
+  const endPtr = sumsPtr + <usize>blocks * TAPS_BYTES;
   if (stride == 1) {
     if (rows == 4) sums4stride1(first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
     else if (rows == 3) sums3stride1(first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
@@ -174,8 +177,8 @@ export function sumsDown(
 
 /** The three sums of one column of taps, of which `sumsPtr` is the first, += one column of x by a pixel of dy. */
 export function sumOfColumn(a: usize, b: usize, c: usize, dyPtr: usize, sumsPtr: usize, blocks: i32): void {
-  const end = sumsPtr + <usize>blocks * SUMS_BYTES;
-  for (; sumsPtr < end; sumsPtr += SUMS_BYTES) {
+  const end = sumsPtr + <usize>blocks * TAPS_BYTES;
+  for (; sumsPtr < end; sumsPtr += TAPS_BYTES) {
     const d = v128.load(dyPtr);
     v128.store(sumsPtr, f32x4.add(v128.load(sumsPtr), f32x4.mul(v128.load(a), d)));
     v128.store(sumsPtr, f32x4.add(v128.load(sumsPtr, 16), f32x4.mul(v128.load(b), d)), 16);

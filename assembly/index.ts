@@ -34,7 +34,7 @@ export {
 export { depthwise3F32, depthwise3ScratchBytes } from "./depthwise-3x3";
 export { depthwise3FilterGradientF32 } from "./depthwise-3x3-filter-gradient";
 export { depthwise3InputGradientF32 } from "./depthwise-3x3-input-gradient";
-export { depthwise7F32, depthwise7FilterGradientF32, depthwise7ScratchBytes } from "./depthwise-7x7";
+export { depthwiseLargeF32, depthwiseLargeFilterGradientF32, depthwiseLargeScratchBytes } from "./depthwise-large";
 export { depthwiseF32, depthwiseFilterGradientF32, depthwiseInputGradientF32, depthwiseScratchBytes } from "./depthwise";
 export { addRowF32, clampF32, clampGradientF32, copyBlocks, multiplyRowF32 } from "./elementwise";
 export { adamwF32, sgdF32 } from "./optimiser";

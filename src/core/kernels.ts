@@ -373,15 +373,16 @@ export interface Depthwise3Kernels {
   ): void;
 }
 
-/** Depthwise 7×7 convolution of stride 1 of four or more channels (`assembly/depthwise-7x7*.ts`). */
-export interface Depthwise7Kernels {
-  depthwise7ScratchBytes(width: number, channels: number, outHeight: number): number;
-  depthwise7F32(
-    xPtr: number, weightPtr: number, biasPtr: number, outPtr: number, count: number, height: number, width: number, channels: number,
+/** Depthwise 5×5 and 7×7 convolutions of stride 1 of four or more channels (`assembly/depthwise-large*.ts`). */
+export interface DepthwiseLargeKernels {
+  depthwiseLargeScratchBytes(kernel: number, width: number, channels: number, outHeight: number): number;
+  depthwiseLargeF32(
+    kernel: number, xPtr: number, weightPtr: number, biasPtr: number, outPtr: number, count: number, height: number, width: number,
+    channels: number,
     outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
   ): void;
-  depthwise7FilterGradientF32(
-    xPtr: number, dyPtr: number, dwPtr: number, count: number, height: number, width: number, channels: number,
+  depthwiseLargeFilterGradientF32(
+    kernel: number, xPtr: number, dyPtr: number, dwPtr: number, count: number, height: number, width: number, channels: number,
     outHeight: number, outWidth: number, top: number, left: number, scratchPtr: number,
   ): void;
 }
@@ -431,6 +432,6 @@ export interface CoreKernels extends
   MatmulKernels, AssignmentKernels, ConvolutionKernels, LayoutKernels, PoolingKernels, ReductionKernels, NormalisationKernels,
   ActivationKernels,
   LossKernels, OptimiserKernels, PermuteKernels, ElementaryKernels, RandomKernels, CodecKernels, WinogradKernels, SparseProductKernels,
-  SparseConvolutionKernels, BasisKernels, AdaptivePoolingKernels, DepthwiseKernels, Depthwise3Kernels, Depthwise7Kernels,
+  SparseConvolutionKernels, BasisKernels, AdaptivePoolingKernels, DepthwiseKernels, Depthwise3Kernels, DepthwiseLargeKernels,
   ElementwiseKernels,
   InnerProductKernels, SequenceKernels {}

@@ -22,18 +22,22 @@ function scratch3(core: Core, scratch: Scratch, g: Geometry): number {
   return scratch.told(core.kernels.depthwise3ScratchBytes(g.width, g.outWidth, g.channels), rows, 'taps or sums, and a row');
 }
 
-/** Whether the kernels of 7×7 filters take it. */
-function suits7(g: Geometry, left: number): boolean {
+/** Whether the kernels of 5×5 and 7×7 filters take it. */
+function suitsLarge(g: Geometry, left: number): boolean {
   return (
-    g.kernel.every((extent) => extent === 7) && g.dilation.every((step) => step === 1) && g.stride.every((step) => step === 1) &&
-    g.channels >= 4 && left >= 0
+    g.kernel[0] === g.kernel[1] && (g.kernel[0] === 5 || g.kernel[0] === 7) && g.dilation.every((step) => step === 1) &&
+    g.stride.every((step) => step === 1) && g.channels >= 4 && left >= 0
   );
 }
 
 /** @param outHeight rows of what is computed, or of dy: of a flat image a strip is lower, and `gradientHeapBytes` reckons with that. */
-function scratch7(core: Core, scratch: Scratch, width: number, channels: number, outHeight: number): number {
-  const rows = 4 * (Math.min(outHeight, 7) + 6) * width * channels;
-  return scratch.told(core.kernels.depthwise7ScratchBytes(width, channels, outHeight), rows, "taps or sums, and a strip's rows");
+function scratchLarge(
+  core: Core, scratch: Scratch, [kernel]: Geometry['kernel'], width: number, channels: number, outHeight: number,
+): number {
+  const rows = 4 * (Math.min(outHeight, 7) + kernel - 1) * width * channels;
+  return scratch.told(
+    core.kernels.depthwiseLargeScratchBytes(kernel, width, channels, outHeight), rows, 'taps or sums, and the rows under a strip',
+  );
 }
 
 interface Pointers {
@@ -47,10 +51,10 @@ interface Pointers {
 export function depthwiseForward(core: Core, g: Geometry, { imagePtr, filterPtr, biasPtr, yPtr }: Pointers): void {
   const [top, , left] = g.padding;
   core.scoped((scratch) => {
-    if (suits7(g, left)) {
-      core.kernels.depthwise7F32(
-        imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
-        scratch7(core, scratch, g.width, g.channels, g.outHeight),
+    if (suitsLarge(g, left)) {
+      core.kernels.depthwiseLargeF32(
+        g.kernel[0], imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
+        scratchLarge(core, scratch, g.kernel, g.width, g.channels, g.outHeight),
       );
       return;
     }
@@ -92,11 +96,11 @@ export function depthwiseInputGradient(
   core.scoped((scratch) => {
     const rotated = scratch.f32(g.taps * g.channels, 'rotated filter');
     core.kernels.rotateFilterF32(filterPtr, rotated, kernelWidth, 0, 1, kernelHeight, 0, 1, kernelWidth, 1, g.channels, 1);
-    if (suits7(g, kernelWidth - 1 - left)) {
+    if (suitsLarge(g, kernelWidth - 1 - left)) {
       // Input and output change places.
-      core.kernels.depthwise7F32(
-        dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, kernelHeight - 1 - top,
-        kernelWidth - 1 - left, scratch7(core, scratch, g.outWidth, g.channels, g.height),
+      core.kernels.depthwiseLargeF32(
+        g.kernel[0], dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, kernelHeight - 1 - top,
+        kernelWidth - 1 - left, scratchLarge(core, scratch, g.kernel, g.outWidth, g.channels, g.height),
       );
       return;
     }
@@ -121,10 +125,10 @@ export function depthwiseFilterGradient(
   const [top, , left] = g.padding;
   const elements = g.taps * g.channels;
   core.scoped((scratch) => {
-    if (suits7(g, left)) {
-      core.kernels.depthwise7FilterGradientF32(
-        imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
-        scratch7(core, scratch, g.width, g.channels, g.outHeight),
+    if (suitsLarge(g, left)) {
+      core.kernels.depthwiseLargeFilterGradientF32(
+        g.kernel[0], imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
+        scratchLarge(core, scratch, g.kernel, g.width, g.channels, g.outHeight),
       );
       return;
     }
