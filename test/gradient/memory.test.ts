@@ -85,6 +85,7 @@ describe.each<[string, ModelGraph, number]>([
   // Of one row, or two, the copy of the rows under a strip is larger than the image.
   ['a depthwise 7×7 convolution of one row', depthwiseOf([64, 1, 8192], 7), 1],
   ['a depthwise 7×7 convolution of two rows', depthwiseOf([64, 2, 16_384], 7), 1],
+  ['a depthwise 5×5 convolution of one row', depthwiseOf([64, 1, 16_384], 5), 1],
   ['a depthwise 3×3 convolution of one row', depthwiseOf([64, 1, 16_384], 3), 1],
 ])('%s', (_name, graph, images) => {
   it(`${images} images fit into what was reckoned`, async () => {
