@@ -1,4 +1,4 @@
-// Depthwise filters as the strips of `depthwise-3x3*.ts` and `depthwise-7x7*.ts` read them: block by block of four channels, column by
+// Depthwise filters as the strips of `depthwise-3x3*.ts` and `depthwise-large*.ts` read them: block by block of four channels, column by
 // column of taps. Sums of filter gradients lie likewise.
 import { Halves } from "./halves";
 
