@@ -19,6 +19,7 @@ const shapes = [
   ['MobileNetV2 384 at 14²', 16, 14, 384, 3, 1],
   ['512 at 14²', 8, 14, 512, 3, 1],
   ['MobileNetV2 960 at 7²', 16, 7, 960, 3, 1],
+  ['EfficientNet 480 at 14², 5×5', 4, 14, 480, 5, 1],
   ['ConvNeXt 96 at 56², 7×7', 4, 56, 96, 7, 1],
 ] as const;
 
