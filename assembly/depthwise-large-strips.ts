@@ -39,6 +39,7 @@ abstract class Column {
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 abstract class Strip {
+  /** `kernel` and `rows` are constants of each instance below: what their conditions leave out is not compiled. */
   @inline
   static outputs(
     kernel: i32, rows: i32, basePtr: usize, rowBytes: usize, pixelBytes: usize, toPtr: usize, toRowBytes: usize, tapsPtr: usize,
