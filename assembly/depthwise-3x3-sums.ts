@@ -1,7 +1,6 @@
 // Inner loops of the depthwise 3×3 filter gradient without dilation: one pixel of dy each of four, three or one rows that lie below
 // one another, by the columns of x around it, over all blocks of four channels. Rows are streams that run in order, as in
 // `depthwise-3x3-outputs.ts`. Sums lie like taps. A column's three sums are loaded, added to in registers, and stored once for all rows.
-
 import { TAPS_BYTES } from "./depthwise-3x3-outputs";
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function

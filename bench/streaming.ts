@@ -5,7 +5,7 @@
  */
 import { compiled } from './compiled-loop.ts';
 
-/** Bytes of a turn's reads and writes are multiples of a cache line. */
+/** Reads and writes of a turn are whole lines of the cache, of so many bytes. */
 const LINE = 64;
 
 const source = `export function pass(from: usize, to: usize, turns: i32, reads: i32, writes: i32, sink: usize): void {
