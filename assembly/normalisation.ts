@@ -5,7 +5,7 @@
 import { Clamp } from "./elementwise";
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
-export abstract class Affine {
+abstract class Affine {
   @inline
   static four(x: v128, mean: v128, scale: v128, shift: v128): v128 {
     return f32x4.add(f32x4.mul(f32x4.sub(x, mean), scale), shift);

@@ -28,7 +28,7 @@ export function columnSumsF32(xPtr: usize, rows: i32, columns: i32, sumsPtr: usi
  * docs/gradient.md).
  */
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
-export abstract class Moments {
+abstract class Moments {
   /** Four columns of one row. */
   @inline
   static addRow(a: v128, b: v128, sumPtr: usize, productPtr: usize): void {

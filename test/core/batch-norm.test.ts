@@ -107,6 +107,27 @@ describe.each(shapes)('%i rows of %i channels', (rows, channels) => {
 });
 
 test.each([
+  ['about zero', 0, 0],
+  ['about 1000', 1000, 0],
+  ['about a million', 1e6, 0],
+  ['with a first row 3000 deviations away', 1, 3000],
+])('statistics of values %s are right to 1e-6, of few rows and of many', (_, center, outlier) => {
+  for (const [rows, channels] of [[2, 3], [63, 5], [64, 5], [71, 6], [1003, 9], [20_000, 4]] as const) {
+    const x = numbers(rows, channels, 6, center, outlier);
+    const ones = new Float32Array(channels).fill(1);
+    const got = norm(x, x.slice(), ones, ones, channels);
+    for (let c = 0; c < channels; c++) {
+      const values = column(x, channels, c);
+      const mean = sum(values) / rows;
+      const variance = sum(values.map((value) => (value - mean) ** 2)) / rows;
+      const label = `channel ${c} of ${rows} rows`;
+      expect(Math.abs((got.mean[c] as number) - mean), label).toBeLessThan(1e-7 * (Math.abs(mean) + Math.sqrt(variance)));
+      expect(Math.abs((got.variance[c] as number) - variance), label).toBeLessThan(1e-6 * variance);
+    }
+  }
+});
+
+test.each([
   ['without a rectifier', 0],
   ['with one', Infinity],
   ['with a ceiling', 0.7],
