@@ -146,7 +146,7 @@ describe('sparse convolution', () => {
           scratch.upload(Float32Array.from(images.flatMap((image) => [...image]))),
           16,
           8,
-          8,
+          32,
         );
       expect(of(half, half)).toBe(2);
       expect(of(half, rest)).toBe(1);
@@ -158,9 +158,23 @@ describe('sparse convolution', () => {
     });
   });
 
+  it('lists nothing that is multiplied a few times only', async () => {
+    using core = await openCore();
+    const images = sparseValues(128 * 64, 1, 0.5);
+    core.scoped((scratch) => {
+      const pointer = scratch.upload(images);
+      const of = (kernel: number, out: number): number =>
+        imagesAtOnce(core, geometryOf(8, 8, 8, 16, out, kernel, (kernel - 1) / 2), pointer, 64, 16, out);
+      expect([of(1, 8), of(1, 16), of(1, 64), of(5, 16)].map((count) => count > 0)).toEqual([false, false, true, true]);
+      const ofGradient = (channels: number): boolean =>
+        suitsSparseFilterGradient(core, geometryOf(8, 8, 8, channels, 16, 1, 0), pointer, 512);
+      expect([ofGradient(16), ofGradient(64)]).toEqual([false, true]);
+    });
+  });
+
   it('tells from a sample of larger batches what all of them would', async () => {
     using core = await openCore();
-    const [count, side, channels] = [9, 24, 32];
+    const [count, side, channels] = [9, 12, 128];
     const g = geometryOf(count, side, side, channels, channels, 1, 0);
     const dense = values(count * side * side * channels, 1).map((value) => value || 1);
     /** Numbers stay where `keeps` says so. */

@@ -14,7 +14,9 @@ import { suitsWinograd, winogradShare } from './winograd.ts';
  */
 const RATE_OF_ONE = 0.75;
 const RATE_OF_TWO = 0.95;
-/** What lists must leave of the other form's time: they are written, and the filter is packed, besides. */
+/** Listing a number takes as long as the tiled product takes for so many multiplications. */
+const LISTING = 14;
+/** What lists must leave of the other form's time: the filter is packed besides. */
 const LARGEST_TIME = 0.9;
 /** A multiplication of Winograd's form takes longer than the tiled product's by this: its transforms. */
 const TIME_OF_WINOGRAD = 1.2;
@@ -38,13 +40,14 @@ export function imagesAtOnce(core: Core, g: Geometry, imagesPtr: number, pixels:
   if (!isSparsable(g, channels, out)) return 0;
   const { each, either } = sharesOfNonZero(core, imagesPtr, g.count, pixels * channels);
   const [one, two] = [each / RATE_OF_ONE, either / RATE_OF_TWO];
-  if (Math.min(one, two) * insideShare(g) > longest(g)) return 0;
+  if (Math.min(one, two) * insideShare(g) + LISTING / (g.taps * out) > longest(g)) return 0;
   return g.count > 1 && two < one ? 2 : 1;
 }
 
 /** Whether a filter's gradient is computed faster from the non-zeros of dy [rows, g.out]; looks at a sample. */
 export function suitsSparseFilterGradient(core: Core, g: Geometry, dyPtr: number, rows: number): boolean {
-  return isSparsable(g, g.channels, g.out) && shareOfNonZero(core, dyPtr, rows * g.out) / RATE_OF_ONE <= longest(g);
+  if (!isSparsable(g, g.channels, g.out)) return false;
+  return shareOfNonZero(core, dyPtr, rows * g.out) / RATE_OF_ONE + LISTING / (g.taps * g.channels) <= longest(g);
 }
 
 /** Of the taps of all windows, the share that lies inside the image and not in its padding. */
