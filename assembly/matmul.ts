@@ -59,6 +59,11 @@ function pack(
       p += 3 * NR;
       continue;
     }
+    if (lanes == MR && stride == 1 && count - p >= 4 * MR && (table == 0 || (run | (first + p)) % (4 * MR) == 0)) {
+      packFourPairs(sourcePtr, panelPtr, tableEntry(table, first + p), innerFirst, innerCount, innerStride, innerTable);
+      p += 3 * MR;
+      continue;
+    }
     if (valid == lanes && stride == 1 && (table == 0 || run % lanes == 0)) {
       packContiguous(sourcePtr, panelPtr, tableEntry(table, first + p), lanes, innerFirst, innerCount, innerStride, innerTable);
       continue;
@@ -127,6 +132,36 @@ function packFourPanels(
     Lanes.copy(panelPtr + panelBytes * 2, fromPtr + 128);
     Lanes.copy(panelPtr + panelBytes * 3, fromPtr + 192);
     panelPtr += 64;
+  }
+}
+
+/**
+ * Four panels of 2 lanes side by side in memory, two steps of k at a time. A panel alone takes 8 bytes of each l, which made up a third of
+ * a product of few columns (transposed A, 96 × 16 × 8192: 27 → 32 GFLOP/s, 128 × 32 × 2304: 33 → 38).
+ */
+function packFourPairs(
+  sourcePtr: usize, panelPtr: usize, first: i32, innerFirst: i32, innerCount: i32, innerStride: i32, innerTable: usize,
+): void {
+  const basePtr = sourcePtr + ((<usize>first) << 2);
+  const panelBytes = (<usize>innerCount) << 3;
+  let l: i32 = 0;
+  for (; l + 2 <= innerCount; l += 2) {
+    const onePtr = basePtr + ((<usize>(tableEntry(innerTable, innerFirst + l) * innerStride)) << 2);
+    const twoPtr = basePtr + ((<usize>(tableEntry(innerTable, innerFirst + l + 1) * innerStride)) << 2);
+    const a = v128.load(onePtr), b = v128.load(onePtr, 16), c = v128.load(twoPtr), d = v128.load(twoPtr, 16);
+    v128.store(panelPtr, v128.shuffle<i64>(a, c, 0, 2));
+    v128.store(panelPtr + panelBytes, v128.shuffle<i64>(a, c, 1, 3));
+    v128.store(panelPtr + panelBytes * 2, v128.shuffle<i64>(b, d, 0, 2));
+    v128.store(panelPtr + panelBytes * 3, v128.shuffle<i64>(b, d, 1, 3));
+    panelPtr += 16;
+  }
+  if (l < innerCount) {
+    const fromPtr = basePtr + ((<usize>(tableEntry(innerTable, innerFirst + l) * innerStride)) << 2);
+    const a = v128.load(fromPtr), b = v128.load(fromPtr, 16);
+    v128.store64_lane(panelPtr, a, 0);
+    v128.store64_lane(panelPtr + panelBytes, a, 1);
+    v128.store64_lane(panelPtr + panelBytes * 2, b, 0);
+    v128.store64_lane(panelPtr + panelBytes * 3, b, 1);
   }
 }
 
