@@ -17,6 +17,8 @@ interface Windows {
   readonly imagePtr: number;
   readonly rowsPtr: number;
   readonly tapsPtr: number;
+  /** How many entries of the taps' table follow one another, each one more than the last. */
+  readonly tapsRun: number;
 }
 
 /** {x, filter, bias?}, {strides, pad, dilations, groups} → y */
@@ -55,7 +57,7 @@ function forward(call: KernelCall): TensorInfo {
     const panels = scratch.bytes(core.kernels.matmulScratchBytes(rows, g.groupOut, g.taps * g.groupIn), 'packed panels');
     for (let i = 0; i < g.groups; i++) {
       core.kernels.productF32(
-        windows.imagePtr + 4 * i * g.groupIn, 1, 1, windows.rowsPtr, 1, windows.tapsPtr, g.groupIn,
+        windows.imagePtr + 4 * i * g.groupIn, 1, 1, windows.rowsPtr, 1, windows.tapsPtr, windows.tapsRun,
         filterPtr + 4 * i * g.groupOut, g.out, 1, 0, 0,
         yPtr + 4 * i * g.groupOut, g.out, rows, g.groupOut, g.taps * g.groupIn, Number(bias !== undefined), panels,
       );
@@ -95,7 +97,7 @@ function filterGradient(call: KernelCall): TensorInfo {
     const panels = scratch.bytes(core.kernels.matmulScratchBytes(g.taps * g.groupIn, g.groupOut, rows), 'packed panels');
     for (let i = 0; i < g.groups; i++) {
       core.kernels.productF32(
-        windows.imagePtr + 4 * i * g.groupIn, 1, 1, windows.tapsPtr, g.groupIn, windows.rowsPtr, 1,
+        windows.imagePtr + 4 * i * g.groupIn, 1, 1, windows.tapsPtr, windows.tapsRun, windows.rowsPtr, 1,
         dyPtr + 4 * i * g.groupOut, g.out, 1, 0, 0,
         dwPtr + 4 * i * g.groupOut, g.out, g.taps * g.groupIn, g.groupOut, rows, 0, panels,
       );
@@ -295,7 +297,9 @@ function inputWindows(core: Core, scratch: Scratch, g: Geometry, xPtr: number): 
   core.kernels.windowOffsets(rowsPtr, g.count, height, width, g.channels, g.outHeight, g.outWidth, ...g.stride);
   const tapsPtr = scratch.i32(g.taps * g.groupIn, 'tap table');
   core.kernels.tapOffsets(tapsPtr, width, g.channels, ...g.kernel, g.groupIn, ...g.dilation);
-  return { imagePtr, rowsPtr, tapsPtr };
+  // Channels side by side and, where nothing lies between the taps of a row, these: patches of three channels are read as vectors then.
+  const tapsRun = g.groups === 1 && g.dilation[1] === 1 ? g.kernel[1] * g.channels : g.groupIn;
+  return { imagePtr, rowsPtr, tapsPtr, tapsRun };
 }
 
 /** The gradients are also those of `TransposedConv2D`, the other way round. */
