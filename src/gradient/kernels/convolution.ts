@@ -5,6 +5,7 @@
  */
 import type { TensorInfo } from '#tfjs';
 import type { Core, Scratch } from '../../core/core.ts';
+import { matmul } from '../../core/matmul.ts';
 import { biasGradient } from './column-sums.ts';
 import { geometry, type Geometry } from './convolution-geometry.ts';
 import { depthwiseFilterGradient, depthwiseForward, depthwiseInputGradient, isDepthwise } from './depthwise.ts';
@@ -19,6 +20,11 @@ interface Windows {
   readonly tapsPtr: number;
   /** How many entries of the taps' table follow one another, each one more than the last. */
   readonly tapsRun: number;
+}
+
+/** 1×1 of stride 1: a product of images and filter as they lie, without tables. */
+function isPointwise(g: Geometry): boolean {
+  return g.groups * g.taps * g.stride[0] * g.stride[1] === 1 && g.padding.every((pixels) => pixels === 0);
 }
 
 /** {x, filter, bias?}, {strides, pad, dilations, groups} → y */
@@ -52,6 +58,10 @@ function forward(call: KernelCall): TensorInfo {
     return out;
   }
   if (bias !== undefined) core.kernels.fillRowsF32(yPtr, backend.pointer(bias), rows, g.out);
+  if (isPointwise(g)) {
+    matmul(core, { a: backend.pointer(x), b: filterPtr, c: yPtr, m: rows, n: g.out, k: g.channels, accumulate: bias !== undefined });
+    return out;
+  }
   core.scoped((scratch) => {
     const windows = inputWindows(core, scratch, g, backend.pointer(x));
     const panels = scratch.bytes(core.kernels.matmulScratchBytes(rows, g.groupOut, g.taps * g.groupIn), 'packed panels');
@@ -90,6 +100,10 @@ function filterGradient(call: KernelCall): TensorInfo {
   }
   if (isDepthwise(g)) {
     depthwiseFilterGradient(core, g, { imagePtr: backend.pointer(x), dyPtr, dwPtr });
+    return out;
+  }
+  if (isPointwise(g)) {
+    matmul(core, { a: backend.pointer(x), b: dyPtr, c: dwPtr, m: g.channels, n: g.out, k: rows, transposeA: true });
     return out;
   }
   core.scoped((scratch) => {
@@ -181,6 +195,11 @@ function inputGradient(call: KernelCall): TensorInfo {
   }
   if (isDepthwise(g)) {
     depthwiseInputGradient(core, g, { dyPtr: pointers.dy, filterPtr: pointers.filter, dxPtr: pointers.dx });
+    return out;
+  }
+  if (isPointwise(g)) {
+    const rows = g.count * g.height * g.width;
+    matmul(core, { a: pointers.dy, b: pointers.filter, c: pointers.dx, m: rows, n: g.channels, k: g.out, transposeB: true });
     return out;
   }
   const rowPhases = phasesOf(g.height, g.kernel[0], g.stride[0], g.dilation[0], g.padding[0]);
