@@ -65,8 +65,10 @@ export function maxPoolGradientF32(
   dyPtr: usize, tapPtr: usize, dxPtr: usize, count: i32, height: i32, width: i32, channels: i32, outHeight: i32, outWidth: i32,
   kernelHeight: i32, kernelWidth: i32, strideY: i32, strideX: i32, top: i32, left: i32,
 ): void {
-  // Windows side by side, whatever lies beyond them: each number of dx is written once.
-  if (channels % 4 == 0 && strideY == kernelHeight && strideX == kernelWidth && top == 0 && left == 0) {
+  // Windows side by side and all of them inside, whatever lies beyond them: each number of dx is written once.
+  const sideBySide = strideY == kernelHeight && strideX == kernelWidth && top == 0 && left == 0;
+  const inside = outHeight * kernelHeight <= height && outWidth * kernelWidth <= width;
+  if (channels % 4 == 0 && sideBySide && inside) {
     maxPoolGradientSideBySide(dyPtr, tapPtr, dxPtr, count, height, width, channels, outHeight, outWidth, kernelHeight, kernelWidth);
     return;
   }
