@@ -127,6 +127,28 @@ test.each([
   }
 });
 
+test.each([10, 100, -3000])('statistics are right to 2e-6 where the first rows of all quarters lie %i from two values', (away) => {
+  for (const [rows, channels] of [[64, 5], [1003, 9], [20_000, 4]] as const) {
+    const quarter = rows >> 2;
+    const x = Float32Array.from({ length: rows * channels }, (_, i) => {
+      const [row, c] = [Math.floor(i / channels), i % channels];
+      // In the last channel no row lies apart, so that its pivot stays.
+      const apart = row % quarter === 0 && row < 4 * quarter && c < channels - 1;
+      return apart ? away : (row * 7) % 10 === c % 10 ? 0.3 : 0.1;
+    });
+    const ones = new Float32Array(channels).fill(1);
+    const got = norm(x, x.slice(), ones, ones, channels);
+    for (let c = 0; c < channels; c++) {
+      const values = column(x, channels, c);
+      const mean = sum(values) / rows;
+      const variance = sum(values.map((value) => (value - mean) ** 2)) / rows;
+      const label = `channel ${c} of ${rows} rows`;
+      expect(Math.abs((got.mean[c] as number) - mean), label).toBeLessThan(2e-7 * (Math.abs(mean) + Math.sqrt(variance)));
+      expect(Math.abs((got.variance[c] as number) - variance), label).toBeLessThan(2e-6 * variance);
+    }
+  }
+});
+
 test.each([
   ['without a rectifier', 0],
   ['with one', Infinity],
