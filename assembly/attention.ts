@@ -64,7 +64,7 @@ function softmaxBlock(
 }
 
 /**
- * out [count, tokens, heads · valueFeatures] = softmax(q · kᵀ / √headFeatures) · v, head by head. Strides are those of a token, in
+ * out [count, tokens, heads · valueFeatures] = softmax(q · kᵀ · factor) · v, head by head; factor > 0. Strides are those of a token, in
  * elements; head h lies at h · headFeatures of a token's queries, and shares the keys and values of head h · keyHeads / heads.
  * stats [count, heads, tokens, 2] keeps what the gradient needs. `tokensPtr`: 0, or i32 [count, tokens], of which those that are
  * `padding` are left out as keys; each row must see another. `scratchPtr`: `attentionScratchBytes`.

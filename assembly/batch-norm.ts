@@ -80,7 +80,7 @@ export function batchNormGradientF32(
     const product = load<f64>(scratchPtr + (bytes + at) * 2);
     const inverse = 1 / sqrt<f64>(<f64>load<f32>(statisticsPtr + bytes + at) + epsilon);
     // The inverse comes from the variance as it was stored in f32, not from the forward pass's scale. Both are accurate, but only
-    // this one breaks the ties of convbn4's max poolings as PyTorch does (off by 1.8e-6 after an epoch instead of 1.6e-2).
+    // this one breaks the ties of convbn4's max poolings as PyTorch does (off by 1.2e-6 after an epoch instead of 1.6e-2).
     const scale = inverse * <f64>load<f32>(weightPtr + at);
     store<f32>(scalePtr + at, <f32>scale);
     store<f32>(offsetPtr + at, <f32>(scale * sum / <f64>rows));

@@ -1,5 +1,6 @@
-// What a convolution needs around the matrix product. All three directions are `productF32` over a padded copy of one
-// operand, addressed by a table of pixel offsets and a table of tap offsets: no im2col matrix is ever stored.
+// What a convolution needs around the matrix product. Where no other form suits better, all three directions are `productF32` over a
+// padded copy of one operand, addressed by a table of pixel offsets and a table of tap offsets, without an im2col matrix. Only the input
+// gradient of a few channels has one, some windows at a time, and folds it.
 import { transposeBlock } from "./layout";
 
 /**

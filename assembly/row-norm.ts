@@ -9,8 +9,8 @@ function rowSum(xPtr: usize, columns: i32): f64 {
   let high = f64x2.splat(0);
   for (; xPtr + 16 <= end; xPtr += 16) {
     const x = v128.load(xPtr);
-    low = f64x2.add(low, f64x2.promote_low_f32x4(x));
-    high = f64x2.add(high, f64x2.promote_low_f32x4(v128.shuffle<i64>(x, x, 1, 1)));
+    low = f64x2.add(low, Halves.low(x));
+    high = f64x2.add(high, Halves.high(x));
   }
   low = f64x2.add(low, high);
   let sum = f64x2.extract_lane(low, 0) + f64x2.extract_lane(low, 1);

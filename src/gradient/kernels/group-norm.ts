@@ -1,6 +1,6 @@
 /**
  * Group norm of [count, …, channels]: each image's groups of consecutive channels are normalised by their own mean and biased
- * variance. Sums are f64 and per channel first, so that images of any size take three passes, as batch norm does.
+ * variance. Sums are f64 and per channel first, so that either direction reads an image twice, as batch norm does.
  */
 import type { Core } from '../../core/core.ts';
 import type { TensorInfo } from '#tfjs';
@@ -39,7 +39,7 @@ function moments(core: Core, xPtr: number, extents: Extents): { readonly mean: F
     core.f64(sums, 2 * channels).fill(0);
     core.kernels.columnMomentsF32(xPtr, pixels, channels, sums);
     const mean = overGroups(core.f64(sums, channels), extents);
-    // What the cancellation costs: assembly/batch-norm.ts.
+    // The two cancel, but each square is exact in f64: of a mean 10⁴ deviations from 0 the variance keeps seven digits.
     const squares = overGroups(core.f64(sums + 8 * channels, channels), extents);
     const variance = squares.map((square, c) => Math.max(0, square - (mean[c] as number) * (mean[c] as number)));
     return { mean, variance };
