@@ -261,6 +261,10 @@ const poolCases: readonly GradientCase[] = [
     'max_pool overlapping, asymmetric padding',
     around([1, 7, 6], { op: 'max_pool', kernel: 3, stride: [2, 1], padding: [1, 0, 0, 2] }),
   ),
+  operation(
+    'max_pool side by side, the last windows half in padding',
+    aroundChannels(8, [1, 5, 7], [{ op: 'max_pool', kernel: 2, padding: [0, 1, 0, 1] }]),
+  ),
   // Every window negative: stock tfjs-wasm loses these gradients.
   operation('max_pool of negative windows', around([1, 6, 6], { op: 'max_pool', kernel: 3, stride: 2 }), { shift: -20 }),
   operation('max_pool with ties', around([1, 6, 6], { op: 'relu' }, { op: 'max_pool', kernel: 3, stride: 2, padding: 1 }), { grid: 1 }),
