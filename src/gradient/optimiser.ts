@@ -24,6 +24,9 @@ const settingNames: { readonly [K in OptimiserSettings['kind']]: SettingsOf<K> }
   adamw: { kind: true, beta1: true, beta2: true, epsilon: true, weightDecay: true },
 };
 
+/** The smallest normal f32: kernels add epsilon in f32, where 0 would make a parameter NaN whose gradients have all been 0. */
+const LEAST_EPSILON = 2 ** -126;
+
 /**
  * Settings from untrusted JSON in their canonical form: one order of members whatever the caller's, because records and
  * resume points hold their text.
@@ -42,7 +45,7 @@ export function requireOptimiser(value: unknown): OptimiserSettings {
     kind: 'adamw',
     beta1: requireNumber('optimiser.beta1', settings.beta1, 0, belowOne),
     beta2: requireNumber('optimiser.beta2', settings.beta2, 0, belowOne),
-    epsilon: requireNumber('optimiser.epsilon', settings.epsilon, Number.MIN_VALUE),
+    epsilon: requireNumber('optimiser.epsilon', settings.epsilon, LEAST_EPSILON),
     weightDecay,
   };
 }

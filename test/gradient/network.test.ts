@@ -363,6 +363,11 @@ describe('bad input is refused by name', () => {
       },
       new RegExp(`optimiser\\.${name}`),
     ]),
+    [
+      'an epsilon that is 0 in f32',
+      () => engine.compile(mlp).trainer(state, { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-46, weightDecay: 0 }),
+      /optimiser\.epsilon/,
+    ],
     ['a negative weight decay', () => engine.compile(mlp).trainer(state, { kind: 'sgd', momentum: 0, weightDecay: -1 }), /weightDecay/],
     [
       'one value a channel',
@@ -372,7 +377,7 @@ describe('bad input is refused by name', () => {
           .gradient(randomState(sequential([2], [{ op: 'batch_norm', name: 'norm' }]), 1), [
             { inputs: new Float32Array(2), labels: Int32Array.of(0), count: 1 },
           ]),
-      /batch_norm/,
+      /norm: expected at least 2 values a channel for batch norm/,
     ],
   ];
   for (const [name, body, pattern] of cases) {

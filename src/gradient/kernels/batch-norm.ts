@@ -11,6 +11,8 @@ interface Numbers {
   readonly epsilon: number;
   /** Of a rectifier taken along. */
   readonly ceiling?: number;
+  /** Its name in the graph. */
+  readonly node?: string;
 }
 
 /**
@@ -23,10 +25,10 @@ function forward(call: KernelCall): TensorInfo[] {
   const x = required(call, 'x');
   const channels = x.shape.at(-1) ?? 1;
   const rows = sizeOf(x) / channels;
+  const { epsilon, ceiling = 0, node = 'batch_norm' } = call.attrs as unknown as Numbers;
   if (rows < 2) {
-    throw new InvalidArgumentError({ field: 'batch_norm', expected: 'at least 2 values a channel in training mode', got: `${rows}` });
+    throw new InvalidArgumentError({ field: node, expected: 'at least 2 values a channel for batch norm in training', got: `${rows}` });
   }
-  const { epsilon, ceiling = 0 } = call.attrs as unknown as Numbers;
   const y = backend.makeOutput(x.shape, 'float32');
   const statistics = backend.makeOutput([3, channels], 'float32');
   backend.core.scoped((scratch) =>

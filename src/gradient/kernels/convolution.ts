@@ -1,7 +1,8 @@
 /**
  * conv2d of NHWC images with a filter [kernel height, kernel width, in / groups, out], depthwise included, and both gradients. Each
  * direction is one matrix product a group over a padded copy, addressed by tables (`assembly/matmul.ts`,
- * `assembly/convolution.ts`).
+ * `assembly/convolution.ts`), where none of the other forms is faster: lists of what is not zero, Winograd's, depthwise strips, products
+ * without tables, and for gradients of few channels patches that are folded.
  */
 import type { TensorInfo } from '#tfjs';
 import type { Core, Scratch } from '../../core/core.ts';

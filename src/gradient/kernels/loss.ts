@@ -1,7 +1,7 @@
 /** Losses with integer labels, and the count of right answers. */
 import type { Tensor, TensorInfo } from '#tfjs';
 import type { Loss } from '../loss.ts';
-import { defineKernel, required, runAll, sizeOf } from './support.ts';
+import { defineKernel, required, runAll, sizeOf, type KernelCall } from './support.ts';
 
 /** Numbers of the losses in `assembly/loss.ts`. */
 export const lossNumbers = {
@@ -25,37 +25,32 @@ export function lossAndGradient(
   return results as [Tensor, Tensor];
 }
 
-export function registerLoss(): void {
-  // {logits [.., classes], labels [rows] int32}, {scale} → [scale · Σ losses, its gradient by the logits]
-  defineKernel('SparseSoftmaxCrossEntropy', (call) => {
+/** Writes the gradient and answers with the sum of the losses. All but the call and the last two are pointers. */
+type LossSum = (call: KernelCall, logits: number, labels: number, gradient: number, rows: number, classes: number) => number;
+
+/** {logits [.., classes], labels [rows] int32}, {scale} → [scale · Σ losses, its gradient by the logits] */
+function defineLoss(kernelName: string, sumOf: LossSum): void {
+  defineKernel(kernelName, (call) => {
     const { backend } = call;
     const logits = required(call, 'logits');
     const classes = logits.shape.at(-1) ?? 1;
-    const rows = sizeOf(logits) / classes;
-    const scale = call.attrs['scale'] as number;
     const loss = backend.makeOutput([], 'float32');
     const gradient = backend.makeOutput(logits.shape, 'float32');
-    const sum = backend.core.kernels.softmaxCrossEntropyF32(
-      backend.pointer(logits), backend.pointer(required(call, 'labels')), backend.pointer(gradient), rows, classes, scale,
-    );
-    backend.core.f32(backend.pointer(loss), 1)[0] = sum * scale;
+    const pointers = [logits, required(call, 'labels'), gradient].map((tensor) => backend.pointer(tensor)) as [number, number, number];
+    const sum = sumOf(call, ...pointers, sizeOf(logits) / classes, classes);
+    backend.core.f32(backend.pointer(loss), 1)[0] = sum * (call.attrs['scale'] as number);
     return [loss, gradient];
   });
-  // {logits [rows, classes], labels [rows] int32}, {kind, smoothing, scale} → [scale · Σ losses, its gradient by the logits]
-  defineKernel('TargetLoss', (call) => {
-    const { backend } = call;
-    const logits = required(call, 'logits');
-    const classes = logits.shape.at(-1) ?? 1;
-    const rows = sizeOf(logits) / classes;
-    const { kind, smoothing, scale } = call.attrs as TargetLossAttributes;
-    const loss = backend.makeOutput([], 'float32');
-    const gradient = backend.makeOutput(logits.shape, 'float32');
-    const sum = backend.core.kernels.targetLossF32(
-      lossNumbers[kind], backend.pointer(logits), backend.pointer(required(call, 'labels')), backend.pointer(gradient), rows, classes,
-      smoothing, scale,
-    );
-    backend.core.f32(backend.pointer(loss), 1)[0] = sum * scale;
-    return [loss, gradient];
+}
+
+export function registerLoss(): void {
+  defineLoss('SparseSoftmaxCrossEntropy', ({ backend: { core }, attrs }, logits, labels, gradient, rows, classes) =>
+    core.kernels.softmaxCrossEntropyF32(logits, labels, gradient, rows, classes, attrs['scale'] as number),
+  );
+  // Also {kind, smoothing}.
+  defineLoss('TargetLoss', ({ backend: { core }, attrs }, logits, labels, gradient, rows, classes) => {
+    const { kind, smoothing, scale } = attrs as TargetLossAttributes;
+    return core.kernels.targetLossF32(lossNumbers[kind], logits, labels, gradient, rows, classes, smoothing, scale);
   });
   // {logits, labels} → number of rows whose first largest logit is at the label, int32
   defineKernel('CountCorrect', (call) => {

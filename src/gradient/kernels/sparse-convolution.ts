@@ -1,7 +1,7 @@
 /**
  * Convolutions of stride 1 over images that are mostly zeros: gradients behind a max pooling (at most one pixel of a window; of a
  * global one, one of the whole image) and behind rectifiers. Only what is not zero, and no padding, is multiplied
- * (`assembly/sparse-convolution.ts`).
+ * (`assembly/sparse-convolution.ts`): an infinity or NaN that only meets zeros leaves no trace.
  */
 import type { Core } from '../../core/core.ts';
 import { shareOfNonZero, sharesOfNonZero } from '../../core/nonzeros.ts';
