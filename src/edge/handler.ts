@@ -4,7 +4,7 @@
  */
 import { adapterMetadata } from '../bundle/foreign/adapter.ts';
 import { baseForAdapter } from '../bundle/foreign/adapter-merge.ts';
-import { stateFromForeign } from '../bundle/foreign/network.ts';
+import { adapterFields, stateFromForeign } from '../bundle/foreign/network.ts';
 import { stateToSafetensors, stateWithZeroHead } from '../bundle/network-state.ts';
 import { writeSafetensors } from '../bundle/safetensors.ts';
 import { requireModules } from '../core/core.ts';
@@ -154,7 +154,7 @@ function readTarget({ source, target: bytes }: Inputs, graph: ModelGraph, choice
   requireWholeChange(choices);
   const adapter = readAdapterParts(source.adapter, graph);
   const base = weightsOf('target', bytes, graph);
-  baseForAdapter(base, adapter, 'target');
+  baseForAdapter(base, adapter, adapterFields(graph, base, [], 'target', 'adapter'));
   return { target: fittingState('target', stateFromForeign(graph, base, [], 'target', { zeroHead })), adapted: { graph, adapter, base } };
 }
 

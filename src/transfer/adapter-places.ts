@@ -6,12 +6,12 @@
  * holds, where elements may be more.
  */
 import { type Adapter, changedTensors } from '../bundle/foreign/adapter.ts';
-import { baseForAdapter } from '../bundle/foreign/adapter-merge.ts';
+import { baseForAdapter, meantFor } from '../bundle/foreign/adapter-merge.ts';
 import type { ForeignCheckpoint } from '../bundle/foreign/checkpoint.ts';
 import { mapNames, mappingOptions } from '../bundle/foreign/map-names.ts';
 import type { MappedTensors } from '../bundle/foreign/map-names.ts';
 import type { NameRule } from '../bundle/foreign/name-rules.ts';
-import { requireUntied } from '../bundle/foreign/network.ts';
+import { adapterFields, requireUntied } from '../bundle/foreign/network.ts';
 import { toFloat32 } from '../bundle/dtype.ts';
 import type { RawTensor } from '../bundle/safetensors.ts';
 import { KernelError, MalformedFileError } from '../core/errors.ts';
@@ -21,7 +21,7 @@ import { parameterLayout } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
 import type { PermutationSpec } from '../model/permutation-spec.ts';
-import { elementCount, getTensor } from '../tensor/tensor.ts';
+import { elementCount, getTensor, sameShape } from '../tensor/tensor.ts';
 import type { NamedTensors, NetworkState, Tensor } from '../tensor/tensor.ts';
 
 /** A tensor of the file: its rows are along its first axis, its columns along all others. */
@@ -78,7 +78,7 @@ export class AdapterPlaces {
    * @throws MalformedFileError where the file or the network has not what the adapter changes, UnsupportedError as `stateFromAdapter`.
    */
   constructor(graph: ModelGraph, adapter: Adapter, base: ForeignCheckpoint, rules: readonly NameRule[]) {
-    const { tensors, convention } = baseForAdapter(base, adapter);
+    const { tensors, convention } = baseForAdapter(base, adapter, adapterFields(graph, base, rules, 'base', 'adapter'));
     const mapping = mappingOptions(graph, convention, rules);
     this.#spec = derivePermutationSpec(graph);
     this.#tensors = new Map([...tensors, ...adapter.whole.map(({ name, tensor }) => [name, tensor] as const)]);
@@ -93,10 +93,13 @@ export class AdapterPlaces {
     // Batch norms that were trained whole count their batches, which nothing of ours reads.
     const counts = new Set(report.ignored.flatMap(({ from, kind }) => (kind === 'count' ? [from] : [])));
     const missing = [...changed].find((name) => !found.has(name) && !counts.has(name));
-    if (missing !== undefined)
+    if (missing !== undefined) {
+      const shape = this.#tensors.get(missing)?.shape ?? [];
+      const meant = meantFor(missing, this.#tensors, changed, (tensor) => sameShape(tensor.shape, shape));
       throw new MalformedFileError({
-        field: `adapter: ${missing}`, expected: "one of the network's tensors", got: 'none of that name and shape',
+        field: `adapter: ${missing}`, expected: "one of the network's tensors", got: `none of that name and shape${meant}`,
       });
+    }
   }
 
   /** The network's tensors that the adapter changes, some only in part. */

@@ -169,6 +169,26 @@ describe('transfer --like ADAPTER', () => {
   });
 });
 
+it.each([
+  ['pack', () => ['pack', 'v1.safetensors', 'misnamed', ...shape, '--out', 'none.zip'], 'misnamed/adapter_model.safetensors: distilbert.'],
+  [
+    'transfer --like',
+    () => [...port, '--target', 'v2.safetensors', '--like', 'misnamed', '--out', 'none/adapter_model.safetensors'], 'adapter: distilbert.',
+  ],
+])('%s tells of an adapter that names a module which the network has not', async (_, args, field) => {
+  mkdirSync(at('misnamed'), { recursive: true });
+  cpSync(at('lora/adapter_config.json'), at('misnamed/adapter_config.json'));
+  const { tensors } = await read('lora/adapter_model.safetensors');
+  const names = new Map([...tensors].map(([name, tensor]) => [name.replace('0.attention.q_lin', '0.attention.query'), tensor]));
+  const { files } = await writeForeign(names, { format: 'safetensors', name: 'adapter_model.safetensors' });
+  writeFileSync(at('misnamed/adapter_model.safetensors'), files[0]?.bytes ?? new Uint8Array(0));
+  const { code, stderr } = await run(...args());
+  expect({ code, stderr }).toEqual({ code: 3, stderr: expect.stringContaining(
+    `${field}transformer.layer.0.attention.query.weight: expected one of the network's weights, got one that it does not have ` +
+      '(did you mean distilbert.transformer.layer.0.attention.q_lin.weight?)',
+  ) as string });
+});
+
 it('an adapter in the place of weights is told what it is', async () => {
   for (const args of [
     [...port, '--target', 'lora/adapter_model.safetensors', '--out', 'x.safetensors'],

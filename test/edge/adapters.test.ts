@@ -247,7 +247,25 @@ describe('what is refused', () => {
     ['one factor alone', ways, ({ adapterParts }) => ({
       adapter: without(adapterParts.adapter, (name) => name.includes('1.ffn.lin1.lora_B')),
     }), { status: 400, body: { field: 'adapter: distilbert.transformer.layer.1.ffn.lin1', got: 'lora_A alone' } }],
-    ['an adapter of another network', ways, () => ({ ...materials.gpt2.adapterParts }), { status: 400, body: { field: 'target' } }],
+    ['an adapter of another network', ways, () => ({ ...materials.gpt2.adapterParts }), {
+      status: 400, body: { field: 'adapter: transformer.h.0.attn.c_attn.weight', got: 'one that it does not have' },
+    }],
+    ['an adapter of a module that the network has not', ways, ({ adapterParts }) => ({
+      adapter: writeSafetensors(new Map([...tensorsOf(adapterParts.adapter)].map(([name, tensor]) =>
+        [name.replace('1.ffn.lin1', '1.ffn.line1'), tensor] as const))),
+    }), {
+      status: 400,
+      body: {
+        field: 'adapter: distilbert.transformer.layer.1.ffn.line1.weight', expected: "one of the network's weights",
+        got: 'one that it does not have (did you mean distilbert.transformer.layer.1.ffn.lin1.weight?)',
+      },
+    }],
+    ['an adapter of a whole tensor that the network has not', ['bundle'], ({ adapterParts }) => ({
+      adapter: writeSafetensors(new Map([...tensorsOf(adapterParts.adapter)].map(([name, tensor]) =>
+        [name.replace('classifier.weight', 'clasifier.weight'), tensor] as const))),
+    }), {
+      status: 400, body: { field: 'adapter: clasifier.weight', got: 'none of that name and shape (did you mean classifier.weight?)' },
+    }],
     ['an adapter that is not the change in the bundle', ['bundle'], (one) => ({ config: json({ lora_alpha: 9 })(one) }), {
       status: 400,
       body: {

@@ -1,5 +1,6 @@
 /** A LoRA adapter and its base's file: which tensors of it are meant, and the two merged. */
 import { InvalidArgumentError, MalformedFileError } from '../../core/errors.ts';
+import { nearestName } from '../../core/nearest-name.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { toFloat32 } from '../dtype.ts';
 import { type RawTensor, rawF32 } from '../safetensors.ts';
@@ -16,35 +17,67 @@ export function outputAxis({ inputs, outputs, taps, inputsFirst }: LowRankFactor
   return outFirst ? 0 : inFirst ? 1 : undefined;
 }
 
+/** What messages call the two files, and which of them is at fault where the base has not what the adapter changes. */
+export interface AdapterFields {
+  readonly base: string;
+  readonly adapter: string;
+  /**
+   * Whether the base's tensors are all that the network has, so that an adapter that names a weight besides is another network's. They
+   * come by the names that the adapter has for them, as far as these are known.
+   */
+  readonly baseIsWhole: (tensors: ReadonlyMap<string, RawTensor>, weight: string) => boolean;
+}
+
+const defaultFields: AdapterFields = { base: 'base', adapter: 'adapter', baseIsWhole: () => false };
+
 /**
  * The tensors of a base's file by the names that the adapter's network has: without what a training script put before them, with
  * what a base model lacks (`distilbert.`), and by the names of the version of the framework that trained the adapter.
- * @throws MalformedFileError where a weight that the adapter changes is missing or of another shape, and where two tensors would have
- *   one name; InvalidArgumentError for an adapter that changes none.
+ * @throws MalformedFileError where a weight that the adapter changes is missing or of another shape, of the file that is at fault, and
+ *   where two tensors would have one name; InvalidArgumentError for an adapter that changes none.
  */
-export function baseForAdapter(base: ForeignCheckpoint, adapter: Adapter, field = 'base'): ForeignCheckpoint {
+export function baseForAdapter(base: ForeignCheckpoint, adapter: Adapter, fields = defaultFields): ForeignCheckpoint {
   const [first] = adapter.factors;
   if (first === undefined) throw new InvalidArgumentError({ field: 'adapter.factors', expected: 'one or more', got: 'none' });
   const names = [...base.tensors.keys()];
+  const changed = [...changedTensors(adapter)];
+  const found = namesWith(names, first.weight, changed);
+  if (found === undefined) {
+    // By the names that others of its weights give the file's, so that what may be meant is told by a name of the adapter's.
+    const own = adapter.factors.slice(1, 1 + FRAMES_TRIED).map(({ weight }) => namesWith(names, weight, changed)).find(Boolean) ?? names;
+    const tensors = byNames(base, own);
+    if (fields.baseIsWhole(tensors, first.weight)) throw misfit(fields, first, tensors, changed);
+    throw new MalformedFileError({
+      field: fields.base, expected: `the base of the adapter, with ${first.weight}`, got: 'none of that name',
+    });
+  }
+  requireApart(fields.base, names, found);
+  const tensors = byNames(base, found);
+  const amiss = adapter.factors.find((factors) => !fitsIn(factors, tensors.get(factors.weight)));
+  if (amiss !== undefined) throw misfit(fields, amiss, tensors, changed);
+  const { containers: _, ...rest } = base;
+  return { ...rest, tensors };
+}
+/** The adapter's weights by which the names of a file are looked for, where the first is not among them. */
+const FRAMES_TRIED = 32;
+
+/** A file's names as an adapter has them that changes `weight`, by which most of what it changes is there; undefined without it. */
+function namesWith(names: readonly string[], weight: string, changed: readonly string[]): readonly string[] | undefined {
   const candidates = adapterNames.flatMap((rename) => {
-    const renamed = framed(names.map(rename), first.weight);
+    const renamed = framed(names.map(rename), weight);
     return renamed === undefined ? [] : [renamed];
   });
   // Some names are the same in all versions, `classifier`, so that one tensor does not tell them apart.
-  const changed = [...changedTensors(adapter)];
   const lacks = (renamed: readonly string[]): number => {
     const own = new Set(renamed);
     return changed.filter((name) => !own.has(name)).length;
   };
-  const [found] = candidates.toSorted((a, b) => lacks(a) - lacks(b));
-  if (found === undefined)
-    throw new MalformedFileError({ field, expected: `the base of the adapter, with ${first.weight}`, got: 'none of that name' });
-  requireApart(field, names, found);
-  const tensors = new Map(names.map((name, i) => [found[i] as string, base.tensors.get(name) as RawTensor]));
-  for (const factors of adapter.factors) requireWeight(field, factors, tensors.get(factors.weight));
-  const { containers: _, ...rest } = base;
-  return { ...rest, tensors };
+  return candidates.toSorted((a, b) => lacks(a) - lacks(b))[0];
 }
+
+/** A file's tensors by other names, in their order. */
+const byNames = ({ tensors }: ForeignCheckpoint, names: readonly string[]): ReadonlyMap<string, RawTensor> =>
+  new Map([...tensors.values()].map((tensor, i) => [names[i] as string, tensor]));
 
 /** Names with `wanted` among them, once what stands before them all is the same; undefined where it is not there, or twice. */
 function framed(names: readonly string[], wanted: string): readonly string[] | undefined {
@@ -75,14 +108,40 @@ function frameOf(names: readonly string[], wanted: string): { readonly prefix: s
   return shorter[0] === undefined || longer.length > 1 ? undefined : { prefix: '', added: wanted.slice(0, -shorter[0].length) };
 }
 
-function requireWeight(field: string, factors: LowRankFactors, tensor: RawTensor | undefined): void {
+const fitsIn = (factors: LowRankFactors, tensor: RawTensor | undefined): boolean =>
+  tensor !== undefined && outputAxis(factors, tensor.shape) !== undefined;
+
+function misfit(
+  { base, adapter, baseIsWhole }: AdapterFields, factors: LowRankFactors, tensors: ReadonlyMap<string, RawTensor>,
+  changed: readonly string[],
+): MalformedFileError {
   const { weight, inputs, outputs, shapes } = factors;
-  if (tensor !== undefined && outputAxis(factors, tensor.shape) !== undefined) return;
-  throw new MalformedFileError({
-    field: `${field}: ${weight}`,
-    expected: `a weight of ${outputs} outputs and ${inputs} inputs (B is [${shapes.b.join(', ')}], A [${shapes.a.join(', ')}])`,
-    got: tensor === undefined ? 'none of that name' : `[${tensor.shape.join(', ')}]`,
+  const shape = tensors.get(weight)?.shape;
+  const given = `B is [${shapes.b.join(', ')}], A [${shapes.a.join(', ')}]`;
+  const wanted = `a weight of ${outputs} outputs and ${inputs} inputs (${given})`;
+  if (!baseIsWhole(tensors, weight))
+    return new MalformedFileError({
+      field: `${base}: ${weight}`, expected: wanted, got: shape === undefined ? 'none of that name' : `[${shape.join(', ')}]`,
+    });
+  if (shape !== undefined)
+    return new MalformedFileError({ field: `${adapter}: ${weight}`, expected: `factors of [${shape.join(', ')}]`, got: given });
+  return new MalformedFileError({
+    field: `${adapter}: ${weight}`, expected: "one of the network's weights",
+    got: `one that it does not have${meantFor(weight, tensors, changed, (tensor) => fitsIn(factors, tensor))}`,
   });
+}
+
+/** Names that are compared with one that is not found: two of 50 characters take 10 µs. */
+const COMPARED_NAMES = 10_000;
+
+/** A hint at the tensor that was probably meant: of those that `fits` takes and the adapter does not change already. */
+export function meantFor(
+  name: string, tensors: ReadonlyMap<string, RawTensor>, changed: Iterable<string>, fits: (tensor: RawTensor) => boolean,
+): string {
+  const taken = new Set(changed);
+  const left = [...tensors].filter(([other, tensor]) => !taken.has(other) && fits(tensor)).slice(0, COMPARED_NAMES);
+  const nearest = nearestName(name, left.map(([other]) => other));
+  return nearest === undefined ? '' : ` (did you mean ${nearest}?)`;
 }
 
 /**
@@ -90,13 +149,13 @@ function requireWeight(field: string, factors: LowRankFactors, tensor: RawTensor
  * whole tensors in the place of the base's, or beside them. Names are those of `baseForAdapter`.
  * @throws as `baseForAdapter`.
  */
-export function withAdapter(base: ForeignCheckpoint, adapter: Adapter, field = 'base'): ForeignCheckpoint {
-  const renamed = baseForAdapter(base, adapter, field);
+export function withAdapter(base: ForeignCheckpoint, adapter: Adapter, fields = defaultFields): ForeignCheckpoint {
+  const renamed = baseForAdapter(base, adapter, fields);
   const tensors = new Map(renamed.tensors);
   for (const factors of adapter.factors) {
     const { weight } = factors;
     const { dtype, shape, bytes } = tensors.get(weight) as RawTensor;
-    const values = toFloat32(`${field}: ${weight}`, dtype, bytes);
+    const values = toFloat32(`${fields.base}: ${weight}`, dtype, bytes);
     addProduct(values, factors, outputAxis(factors, shape) as 0 | 1);
     tensors.set(weight, rawF32(shape, values));
   }

@@ -8,7 +8,7 @@ import { headParameters, headsOf } from '../../model/head.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { stateFromRawTensors, zeroTensors } from '../network-state.ts';
 import { type Adapter, changedTensors } from './adapter.ts';
-import { withAdapter } from './adapter-merge.ts';
+import { type AdapterFields, withAdapter } from './adapter-merge.ts';
 import type { ForeignCheckpoint } from './checkpoint.ts';
 import { type MappedTensors, type MappingReport, mapNames, mappingOptions } from './map-names.ts';
 import type { NameRule } from './name-rules.ts';
@@ -59,17 +59,37 @@ export function stateFromForeign(
 /**
  * A base's file with a LoRA adapter merged into it, as the state of `graph`: a fine-tune's end.
  * @param field what messages call the adapter.
- * @throws as `stateFromForeign`; MalformedFileError where the base has not what the adapter changes, UnsupportedError for an adapter of
- *   a weight that the network uses twice, an embedding that gives the scores too: PEFT changes one of its uses only.
+ * @throws as `stateFromForeign`; MalformedFileError where the base has not what the adapter changes, by the adapter's name where the
+ *   network has it neither; UnsupportedError for an adapter of a weight that the network uses twice, an embedding that gives the scores
+ *   too: PEFT changes one of its uses only.
  */
 export function stateFromAdapter(
   graph: ModelGraph, base: ForeignCheckpoint, adapter: Adapter, rules: readonly NameRule[] = [], field = 'adapter',
 ): MappedState {
   requireMembers('base', base, ['tensors', 'convention'], 'what readForeign gives');
   requireMembers('adapter', adapter, ['factors', 'whole'], 'what readAdapter gives');
-  const mapped = stateFromForeign(graph, withAdapter(base, adapter, 'base'), rules, field);
+  const mapped = stateFromForeign(graph, withAdapter(base, adapter, adapterFields(graph, base, rules, 'base', field)), rules, field);
   requireUntied(graph, adapter, mapped.report, field);
   return mapped;
+}
+
+/**
+ * What `baseForAdapter` says of which file. One that holds the network lacks nothing of it, but where a last layer is replaced: a
+ * weight that it has not then is none of the network's.
+ */
+export function adapterFields(
+  graph: ModelGraph, { convention }: ForeignCheckpoint, rules: readonly NameRule[], base: string, adapter: string,
+): AdapterFields {
+  const baseIsWhole: AdapterFields['baseIsWhole'] = (tensors, weight) => {
+    const mapped = (sets: readonly ReadonlySet<string>[]): Attempt =>
+      mapWithout(sets, graph, { tensors, metadata: new Map(), convention }, rules);
+    if (mapped([new Set()]).mapped.report.fits) return true;
+    const heads = headsOf(graph);
+    if (heads.length === 0) return false;
+    const { mapped: { report }, replaced } = mapped(heads);
+    return report.fits && ![...replaced].some((name) => `.${weight}`.endsWith(`.${name}`) || `.${name}`.endsWith(`.${weight}`));
+  };
+  return { base, adapter, baseIsWhole };
 }
 
 /** @throws UnsupportedError for an adapter of a weight that the network uses twice. */

@@ -60,6 +60,65 @@ it('is refused where the network uses a weight twice, and PEFT changes one of it
   expect(error.field).toContain('transformer.wte.weight');
 });
 
+describe('an adapter that names what the network has not', () => {
+  const [query, key] = ['distilbert.transformer.layer.0.attention.q_lin', 'distilbert.transformer.layer.0.attention.query'];
+  const misnamed = async (renamedTo = (name: string) => name.replace(query, key)) => {
+    const given = await adaptedCase('distilbert');
+    return { ...given, adapter: readAdapter(renamed(given.file, renamedTo), given.config) };
+  };
+
+  it('is at fault itself, and told what it may mean, whichever of its weights it is', async () => {
+    const { graph, base, adapter } = await misnamed();
+    const [first, ...others] = adapter.factors as [typeof adapter.factors[number]];
+    expect(first.weight).toBe(`${key}.weight`);
+    // As a base model is saved: without its own prefix, and without layers of a task.
+    const body = { ...base, tensors: new Map([...base.tensors].filter(([name]) => name.startsWith('distilbert.'))) };
+    const headless = renamed(body, (name) => name.replace(/^distilbert\./, ''));
+    for (const factors of [[first, ...others], [...others, first]])
+      for (const one of [base, headless]) {
+        const error = await expectTyped(() => stateFromAdapter(graph, one, { ...adapter, factors }, [], 'lora/'), 'malformed-file');
+        expect(error).toMatchObject({
+          field: `lora/: ${key}.weight`, expected: "one of the network's weights",
+          got: `one that it does not have (did you mean ${query}.weight?)`,
+        });
+      }
+  });
+
+  it('is told nothing where no name is near, nor where the adapter changes that already', async () => {
+    for (const rename of [(name: string) => name.replace(query, 'tower'), (name: string) => name.replace('layer.0', 'layer.7')]) {
+      const { graph, base, adapter } = await misnamed(rename);
+      const error = await expectTyped(() => stateFromAdapter(graph, base, adapter), 'malformed-file');
+      expect(error.field).toMatch(/^adapter: (tower|distilbert\.transformer\.layer\.7\.)/);
+      expect(error.got).not.toContain('layer.1');
+    }
+  });
+
+  it('is at fault for factors of other extents too', async () => {
+    const { graph, base, adapter } = await adaptedCase('distilbert');
+    const factors = adapter.factors.map((one, i) => (i === 0 ? { ...one, outputs: 9, shapes: { ...one.shapes, b: [9, 3] } } : one));
+    const error = await expectTyped(() => stateFromAdapter(graph, base, { ...adapter, factors }), 'malformed-file');
+    expect(error).toMatchObject({ field: `adapter: ${query}.weight`, expected: 'factors of [8, 8]', got: 'B is [9, 3], A [3, 8]' });
+  });
+
+  it('is not where the base lacks a weight of the network, its last layer or another', async () => {
+    const { graph, base, adapter, file: given, config } = await adaptedCase('distilbert');
+    const lacking = (part: string): ForeignCheckpoint =>
+      ({ ...base, tensors: new Map([...base.tensors].filter(([name]) => !name.startsWith(part))) });
+    const first = await expectTyped(() => stateFromAdapter(graph, lacking(`${query}.weight`), adapter), 'malformed-file');
+    expect(first).toMatchObject({ field: 'base', expected: `the base of the adapter, with ${query}.weight` });
+    const { weight } = adapter.factors[1] as { readonly weight: string };
+    const error = await expectTyped(() => stateFromAdapter(graph, lacking(weight), adapter), 'malformed-file');
+    expect(error).toMatchObject({ field: `base: ${weight}`, got: 'none of that name' });
+    const withHead = readAdapter({ ...given, tensors: new Map([
+      ...[...given.tensors].filter(([name]) => !name.includes('classifier')),
+      ['base_model.model.classifier.lora_A.weight', filled([1, 8], 0.5)],
+      ['base_model.model.classifier.lora_B.weight', filled([3, 1], 0.5)],
+    ]) }, config);
+    const head = await expectTyped(() => stateFromAdapter(graph, lacking('classifier'), withHead), 'malformed-file');
+    expect(`${head.field} ${head.expected}`).toMatch(/^base\b.* classifier\.weight|^base: classifier\.weight/);
+  });
+});
+
 describe("the base's names", () => {
   it('may stand under a prefix, or lack that of the network', async () => {
     const { base, adapter } = await adaptedCase('distilbert');
@@ -242,18 +301,20 @@ describe('factors', () => {
     await expectTyped(() => readAdapter(file({ 'fc.weight': a }), config), 'malformed-file');
   });
 
+  const fields = { base: 'v1', adapter: 'lora', baseIsWhole: () => false };
+
   it.each([
     ['without the weight', { 'other.weight': filled([4, 3], 0) }],
     ['of other extents', { 'fc.weight': filled([4, 4], 0) }],
     ['with two of the name', { 'a.fc.weight': filled([4, 3], 0), 'b.fc.weight': filled([4, 3], 0) }],
   ])('are not merged into a base %s', async (_, tensors) => {
-    const error = await expectTyped(() => withAdapter(file(tensors), adapterOf(), 'v1'), 'malformed-file');
+    const error = await expectTyped(() => withAdapter(file(tensors), adapterOf(), fields), 'malformed-file');
     expect(`${error.field} ${error.expected}`).toContain('fc.weight');
   });
 
   it('are not merged into a base of which two tensors would have one name, and one would be lost', async () => {
     const base = file({ 'm.fc.weight': filled([4, 3], 0), 'm.x': filled([1], 0), x: filled([1], 0) });
-    const error = await expectTyped(() => withAdapter(base, adapterOf(), 'v1'), 'malformed-file');
+    const error = await expectTyped(() => withAdapter(base, adapterOf(), fields), 'malformed-file');
     expect(error).toMatchObject({ field: 'v1: x', got: 'm.x besides' });
   });
 });
