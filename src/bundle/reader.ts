@@ -3,7 +3,7 @@
  * those of the checkpoints it builds on, back to the last that stands alone.
  */
 import { type Core, openCore } from '../core/core.ts';
-import { describe } from '../core/describe.ts';
+import { describe, listed } from '../core/describe.ts';
 import { IntegrityError, InvalidArgumentError, LimitError, MalformedFileError, TrajportError } from '../core/errors.ts';
 import { requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
@@ -99,16 +99,12 @@ export class TrajectoryBundle implements Disposable {
   checkpoint(which: number | string): BundleCheckpoint {
     const found = this.checkpoints.find(({ index, label }) => (typeof which === 'number' ? index === which : label === which));
     if (found === undefined) {
-      const labels = this.checkpoints
-        .slice(0, 8)
-        .map(({ label }) => label)
-        .join(', ');
       throw new InvalidArgumentError({
         field: 'checkpoint',
         expected:
           typeof which === 'number'
             ? `an index below ${this.checkpoints.length}`
-            : `one of ${labels}${this.checkpoints.length > 8 ? ', …' : ''}`,
+            : `one of ${listed(this.checkpoints.map(({ label }) => label))}`,
         got: describe(which),
       });
     }

@@ -4,6 +4,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { listed } from '../core/describe.ts';
 import { limits } from '../core/limits.ts';
 import { imageSetFromCifar } from '../data/cifar.ts';
 import { generateTaskPair } from '../data/generated.ts';
@@ -227,7 +228,7 @@ function firstImages(set: ImageSet, count: number | undefined): ImageSet {
 /** The one file of that name; packed and unpacked side by side are the same file twice, of which the unpacked is read. */
 function only(directory: string, files: readonly string[]): string | undefined {
   const distinct = withoutTwins(files);
-  if (distinct.length > 1) throw new FileError(directory, `holds ${distinct.join(' and ')}; which one is meant?`);
+  if (distinct.length > 1) throw new FileError(directory, `holds ${listed(distinct, ' and ')}; which one is meant?`);
   return distinct[0];
 }
 

@@ -1,5 +1,5 @@
 /** Exit codes, and the errors that only a command line can make. */
-import { TrajportError } from '../core/errors.ts';
+import { TrajportError, bounded } from '../core/errors.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { printable } from '../report/text.ts';
 
@@ -44,7 +44,7 @@ export class UsageError extends Error {
   /** The option at fault, `--steps`; undefined where it is none, or one that is missing. */
   readonly option: string | undefined;
   constructor(message: string, suggestion?: string) {
-    super(message);
+    super(bounded(message));
     this.name = 'UsageError';
     this.suggestion = suggestion;
     this.option = /^(?:unknown option )?(--?[a-z][a-z-]*)/i.exec(message)?.[1];
@@ -70,7 +70,7 @@ export class FileError extends Error {
   readonly path: string;
   constructor(path: string, message: string, cause?: unknown) {
     // Line ends in messages are ours; in a name they would look so.
-    super(`${printable(path)}: ${message}`, cause === undefined ? undefined : { cause });
+    super(`${printable(path)}: ${bounded(message)}`, cause === undefined ? undefined : { cause });
     this.name = 'FileError';
     this.path = path;
   }

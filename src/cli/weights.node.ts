@@ -21,6 +21,7 @@ import type { GlobalValues } from './command.ts';
 import { FileError, UsageError } from './exit.ts';
 import { isFolder, openRandomAccess } from './files.node.ts';
 import { requireFiniteWeights } from './finite.ts';
+import { listed } from '../core/describe.ts';
 
 export const headOptions = {
   'fresh-head': {
@@ -179,7 +180,7 @@ export function checkpointIndex(bundle: TrajectoryBundle, label: string | undefi
   if (label === undefined) return bundle.checkpoints.length - 1;
   const index = bundle.checkpoints.findIndex((checkpoint) => checkpoint.label === label);
   if (index < 0) {
-    throw new UsageError(`there is no checkpoint ${JSON.stringify(label)}; there are ${bundle.checkpoints.map((c) => c.label).join(', ')}`);
+    throw new UsageError(`there is no checkpoint ${JSON.stringify(label)}; there are ${listed(bundle.checkpoints.map((c) => c.label))}`);
   }
   return index;
 }

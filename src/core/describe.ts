@@ -3,6 +3,18 @@
 /** Longest text or name of a class that an error repeats. */
 const DESCRIBED_CHARACTERS = 80;
 
+/** Items of a list that an error names: all of a small network's, where ten thousand would be megabytes. */
+const LISTED_ITEMS = 20;
+/** Longest of them: two names and two shapes, as published ones are, take half of it. */
+const LISTED_CHARACTERS = 300;
+
+/** Names or lines for the words of an error, the first few of many: `a, b, … and 1234 more`. */
+export function listed(items: readonly string[], separator = ', '): string {
+  const shown = items.slice(0, LISTED_ITEMS).map((item) => shorten(item, LISTED_CHARACTERS)).join(separator);
+  const more = items.length - LISTED_ITEMS;
+  return more > 0 ? `${shown}${separator}… and ${more} more` : shown;
+}
+
 /** Short printable form of an untrusted value for the `got` of an error: never throws, never floods. */
 export function describe(value: unknown): string {
   try {
@@ -30,6 +42,6 @@ function className(value: object): string {
   return typeof name === 'string' && name !== '' ? shorten(name) : 'object';
 }
 
-function shorten(text: string): string {
-  return text.length > DESCRIBED_CHARACTERS ? `${text.slice(0, DESCRIBED_CHARACTERS - 3)}…` : text;
+function shorten(text: string, characters = DESCRIBED_CHARACTERS): string {
+  return text.length > characters ? `${text.slice(0, characters - 3)}…` : text;
 }

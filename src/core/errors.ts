@@ -26,6 +26,15 @@ export interface ErrorFacts {
   readonly cause?: unknown;
 }
 
+/** Longest text of each fact. What lists names keeps to less by itself (`listed`); this is for a file that no list foresaw. */
+const FACT_CHARACTERS = 8192;
+
+/** A text for an error, whose end is left out where it is longer than any that a person reads. What callers call a text may be none. */
+export function bounded(text: string): string {
+  const words = String(text);
+  return words.length > FACT_CHARACTERS ? `${words.slice(0, FACT_CHARACTERS - 1)}…` : words;
+}
+
 /** Base class: `catch (e) { if (e instanceof TrajportError) … e.code, e.field, e.expected, e.got }`. */
 export class TrajportError extends Error {
   readonly code: ErrorCode;
@@ -34,15 +43,13 @@ export class TrajportError extends Error {
   readonly got: string;
 
   constructor(code: ErrorCode, facts: ErrorFacts) {
-    super(
-      `${facts.field}: expected ${facts.expected}, got ${facts.got}`,
-      facts.cause === undefined ? undefined : { cause: facts.cause },
-    );
+    const [field, expected, got] = [bounded(facts.field), bounded(facts.expected), bounded(facts.got)];
+    super(`${field}: expected ${expected}, got ${got}`, facts.cause === undefined ? undefined : { cause: facts.cause });
     this.name = new.target.name;
     this.code = code;
-    this.field = facts.field;
-    this.expected = facts.expected;
-    this.got = facts.got;
+    this.field = field;
+    this.expected = expected;
+    this.got = got;
   }
 
   /** Plain record for `--json` output and HTTP error bodies. */

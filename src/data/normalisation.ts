@@ -2,6 +2,7 @@
  * What images are normalised by: (byte ÷ 255 − mean) ÷ std, or byte ÷ maximum. Bundles carry it, so that whatever reads one shows its
  * networks the images that they were trained on.
  */
+import { listed } from '../core/describe.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import { isImageSet } from './data-set.ts';
 import type { DataSet } from './data-set.ts';
@@ -123,13 +124,16 @@ export function requireNormalisation(field: string, set: ImageSet, training: unk
   if (near(set.offset, offset) && (hasScale || isDeeper())) return;
   const how = recorded === undefined
     ? `as byte ÷ ${maximum}, as the source's were`
-    : `normalised as the source's were, by mean ${recorded.mean.join(', ')} and deviation ${recorded.std.join(', ')}`;
+    : `normalised as the source's were, by mean ${numbers(recorded.mean)} and deviation ${numbers(recorded.std)}`;
   throw new InvalidArgumentError({
     field,
     expected: `images ${how} (normalisedAsRecorded(images, source.training))`,
-    got: `scale ${set.scale.join(', ')} and offset ${set.offset.join(', ')}`,
+    got: `scale ${numbers(set.scale)} and offset ${numbers(set.offset)}`,
   });
 }
+
+/** One a channel, of which a network of vectors has as many as it has inputs. */
+const numbers = (values: readonly number[]): string => listed(values.map(String));
 
 /** Of values in 0 … 1; smaller ones would make inputs of millions. */
 export const SMALLEST_DEVIATION = 1e-6;

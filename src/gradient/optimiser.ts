@@ -1,5 +1,6 @@
 /** SGD with momentum and AdamW in PyTorch's forms, updating parameters in place on the heap. */
 import { engine, type Tensor } from '#tfjs';
+import { listed } from '../core/describe.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import { requireChoice, requireMembers, requireNumber } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
@@ -128,10 +129,12 @@ export class Optimiser {
   /** @throws InvalidArgumentError where a moment is missing or of another size; nothing has changed then. */
   restore({ moments, beta1Power, beta2Power }: OptimiserState): void {
     for (const [name, tensors] of this.#moments) {
-      const lengths = (moments.get(name) ?? []).map(({ length }) => length).join();
-      const expected = tensors.map(({ size }) => size).join();
-      if (lengths !== expected)
-        throw new InvalidArgumentError({ field: `optimiser.${name}`, expected: `moments of ${expected} numbers`, got: lengths });
+      const lengths = (moments.get(name) ?? []).map(({ length }) => String(length));
+      const expected = tensors.map(({ size }) => String(size));
+      if (lengths.join() !== expected.join())
+        throw new InvalidArgumentError({
+          field: `optimiser.${name}`, expected: `moments of ${listed(expected)} numbers`, got: listed(lengths),
+        });
     }
     for (const [name, tensors] of this.#moments) {
       tensors.forEach((moment, i) => this.#view(moment).set(moments.get(name)?.[i] as Float32Array));

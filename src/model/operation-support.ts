@@ -1,5 +1,5 @@
 /** What the rules of operations are made of: their type, shapes of windows, and the refusal of inputs that do not fit. */
-import { describe } from '../core/describe.ts';
+import { describe, listed } from '../core/describe.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import type { FieldReader } from './fields.ts';
 import type { ModelGraph, NodeOf, OperationName, OperationOf, Padding, Pair, ParameterRole, Shape } from './operation-types.ts';
@@ -45,6 +45,8 @@ export function misfit(node: Named, expected: string, got: string): never {
 }
 
 export const show = (shape: Shape): string => `[${shape.join(', ')}]`;
+
+export const showAll = (shapes: readonly Shape[]): string => listed(shapes.map(show), ' and ');
 
 /** The one input as [channels, height, width]. */
 export function asImage(node: Named, inputs: readonly Shape[]): readonly [number, number, number] {

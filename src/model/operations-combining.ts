@@ -1,14 +1,14 @@
 /** Rules of the operations that join values and take them apart: sums, products, concatenation, slices. */
 import { sameShape } from '../tensor/tensor.ts';
 import type { Shape } from './operation-types.ts';
-import { ONE, featureAxis, featuresOf, first, misfit, none, show, type OperationRule } from './operation-support.ts';
+import { ONE, featureAxis, featuresOf, first, misfit, none, showAll, type OperationRule } from './operation-support.ts';
 
 const add: OperationRule<'add'> = {
   arity: [2, Infinity],
   parse: () => ({ op: 'add' }),
   shape: (node, inputs) => {
     for (const shape of inputs) {
-      if (!sameShape(shape, first(inputs))) misfit(node, 'inputs of one shape', inputs.map(show).join(' and '));
+      if (!sameShape(shape, first(inputs))) misfit(node, 'inputs of one shape', showAll(inputs));
     }
     return first(inputs);
   },
@@ -25,7 +25,7 @@ const multiply: OperationRule<'multiply'> = {
     const perChannel = a.length === 3 && b.length === 3 && a[0] === b[0];
     if (perChannel && b[1] === 1 && b[2] === 1) return a;
     if (perChannel && a[1] === 1 && a[2] === 1) return b;
-    return misfit(node, 'inputs of one shape, or [C, H, W] and [C, 1, 1]', inputs.map(show).join(' and '));
+    return misfit(node, 'inputs of one shape, or [C, H, W] and [C, 1, 1]', showAll(inputs));
   },
   parameters: none,
 };
@@ -37,7 +37,7 @@ const concat: OperationRule<'concat'> = {
     const shape = first(inputs);
     const others = (one: Shape): Shape => one.with(featureAxis(one), 1);
     if (inputs.some((one) => one.length !== shape.length || !sameShape(others(one), others(shape)))) {
-      misfit(node, 'inputs that differ in their channels (or features) only', inputs.map(show).join(' and '));
+      misfit(node, 'inputs that differ in their channels (or features) only', showAll(inputs));
     }
     return shape.with(featureAxis(shape), inputs.reduce((sum, one) => sum + featuresOf(one), 0));
   },

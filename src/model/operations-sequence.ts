@@ -12,7 +12,7 @@ import {
   first,
   misfit,
   none,
-  show,
+  show, showAll,
   type Named,
   type OperationRule,
   type ParameterDeclaration,
@@ -70,7 +70,7 @@ export function attentionShape(node: NodeOf<'attention'>, inputs: readonly Shape
   }
   const headFeatures = whole(queries, heads, 'features of queries');
   if (keys !== keyHeads * headFeatures) misfit(node, `${keyHeads * headFeatures} features of keys`, `${keys}`);
-  if (inputs.some(([length]) => length !== tokens)) misfit(node, 'inputs of one length', inputs.map(show).join(' and '));
+  if (inputs.some(([length]) => length !== tokens)) misfit(node, 'inputs of one length', showAll(inputs));
   return { tokens, heads, keyHeads, headFeatures, valueFeatures: whole(values, keyHeads, 'features of values') };
 }
 

@@ -1,5 +1,5 @@
 /** A source trajectory, from a bundle or from memory. */
-import { describe } from '../core/describe.ts';
+import { describe, listed } from '../core/describe.ts';
 import { InvalidArgumentError } from '../core/errors.ts';
 import { requireList, requireMembers } from '../core/require.ts';
 import type { ModelGraph } from '../model/graph.ts';
@@ -61,7 +61,7 @@ export function checkpointNumber(trajectory: Trajectory, field: string, label: s
   if (index < 0) {
     throw new InvalidArgumentError({
       field,
-      expected: `one of the bundle's checkpoints (${trajectory.checkpoints.map((c) => c.label).join(', ')})`,
+      expected: `one of the source's checkpoints (${listed(trajectory.checkpoints.map((c) => c.label))})`,
       got: describe(label),
     });
   }

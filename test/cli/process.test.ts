@@ -664,7 +664,7 @@ describe('exit codes', () => {
     [
       2,
       ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'b', '--out', 'x', '--from', 'nope'],
-      '--from: expected one of the bundle',
+      "--from: expected one of the source's checkpoints (start, ",
     ],
     [
       2,
@@ -779,7 +779,7 @@ describe('exit codes', () => {
     [
       2,
       ['transfer', 'tune.zip', '--target-seed', '2', '--data', 'nowhere', '--out', 'x', '--from', 'nope'],
-      '--from: expected one of the bundle',
+      "--from: expected one of the source's checkpoints (start, ",
     ],
     [3, ['transfer', 'tune.zip', '--target', 'v2.safetensors', '--data', 'b', '--out', 'a'], 'is a directory'],
     // Node 20's own recursive mkdir never ends there.

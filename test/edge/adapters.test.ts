@@ -316,10 +316,13 @@ describe('what is refused', () => {
       'what is not carried over', ways, () => ({ options: options({ ...choices, skipParameters: ['classifier'] }) }),
       { status: 422, body: { field: 'options.skipParameters', expected: 'none, for an adapter' } },
     ],
-    [
-      'a checkpoint that there is not', ways, () => ({ options: options({ ...choices, from: 'epoch 7' }) }),
-      { status: 422, body: { field: 'options.from' } },
-    ],
+    ...ways.map((way): Case => [
+      `a checkpoint that there is not, of a ${way}`, [way], () => ({ options: options({ ...choices, from: 'epoch 7' }) }),
+      { status: 422, body: {
+        field: 'options.from',
+        expected: `one of the source's checkpoints (${way === 'bundle' ? 'v1, v1 with the adapter' : 'base, adapter'})`,
+      } },
+    ]),
     [
       'how texts are normalised', ways, () => ({ options: options({ ...choices, normalisation }) }),
       { status: 422, body: { field: 'options.normalisation' } },

@@ -1,4 +1,5 @@
 /** Tensors of any file against what a network has: what fits, and exactly what does not. */
+import { listed } from '../../core/describe.ts';
 import { MalformedFileError } from '../../core/errors.ts';
 import { requireMembers } from '../../core/require.ts';
 import { onlyDefined } from '../../core/only-defined.ts';
@@ -312,13 +313,13 @@ export function describeMisfits(report: MappingReport): readonly string[] {
   return [
     ...(prefixes.length === 0
       ? []
-      : [`the network stands under ${prefixes.join(' and under ')}: a rule is to choose, ${choiceOf(prefixes)}`]),
+      : [`the network stands under ${listed(prefixes, ' and under ')}: a rule is to choose, ${choiceOf(prefixes)}`]),
     ...report.missing.map((item) => `missing: ${item.name} ${shape(item.shape)}`),
     ...report.unexpected.map(({ from, to, shape: extents }) => `unexpected: ${from === to ? from : `${from}, as ${to}`} ${shape(extents)}`),
     ...report.misshapen.map(
       ({ from, to, expected, got }) => `shape: ${from === to ? to : `${from}, as ${to}`} expected ${shape(expected)}, got ${shape(got)}`,
     ),
-    ...report.repeated.map(({ to, from }) => `more than one tensor for ${to}: ${from.join(', ')}`),
+    ...report.repeated.map(({ to, from }) => `more than one tensor for ${to}: ${listed(from)}`),
   ];
 }
 
@@ -334,10 +335,9 @@ function choiceOf([first = '', ...others]: readonly string[]): string {
 export function requireFit(field: string, report: MappingReport, remedy?: string): void {
   if (report.fits) return;
   const misfits = describeMisfits(report);
-  const shown = misfits.slice(0, 12);
   throw new MalformedFileError({
     field,
     expected: `the network's tensors${remedy === undefined ? '' : ` (${remedy})`}`,
-    got: `${misfits.length} that do not fit (${shown.join('; ')}${misfits.length > shown.length ? '; …' : ''})`,
+    got: `${misfits.length} that do not fit (${listed(misfits, '; ')})`,
   });
 }

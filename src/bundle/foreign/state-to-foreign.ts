@@ -6,6 +6,7 @@
  * their elements' numbers, and where each number arrives is where its value is to be taken from: whatever rules, views
  * and orders of flattened images did, this undoes.
  */
+import { listed } from '../../core/describe.ts';
 import { InvalidArgumentError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { requireMembers } from '../../core/require.ts';
 import { parameterLayout } from '../../model/graph.ts';
@@ -109,7 +110,7 @@ function requireHeadIn(
   const lacking = missing.filter(({ name }) => head?.has(name) === true).map(({ name }) => name);
   if (lacking.length === 0 || !fitsWithoutHead(graph, given, rules)) return;
   throw new MalformedFileError({
-    field, expected: "a file with the network's last layer, as that of the fine-tune has it", got: `one without ${lacking.join(', ')}`,
+    field, expected: "a file with the network's last layer, as that of the fine-tune has it", got: `one without ${listed(lacking)}`,
   });
 }
 

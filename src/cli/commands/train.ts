@@ -3,6 +3,7 @@ import { stateToSafetensors } from '../../bundle/network-state.ts';
 import { writeBundleTo } from '../../bundle/writer.ts';
 import type { BundleContent, CheckpointContent } from '../../bundle/writer.ts';
 import type { Core } from '../../core/core.ts';
+import { listed } from '../../core/describe.ts';
 import { TrajportError } from '../../core/errors.ts';
 import { onlyDefined } from '../../core/only-defined.ts';
 import { limits } from '../../core/limits.ts';
@@ -238,11 +239,11 @@ async function readInitial(
     )
       throw error;
     const layers = [...(await readCheckpointFile(path)).tensors.values()].filter(({ shape }) => shape.length === 2);
-    const widths = layers.slice(0, -1).map(({ shape }) => shape[0]).join(',');
+    const widths = layers.slice(0, -1).map(({ shape }) => String(shape[0]));
     throw new FileError(
       path,
       `${error.message}\n       no network is named, so it is --model mlp --widths ` +
-      `512${widths === '' ? '' : `; were these weights of an MLP, it would be --widths ${widths}`}`,
+      `512${widths.length === 0 ? '' : `; were these weights of an MLP, it would be --widths ${listed(widths, ',')}`}`,
       error,
     );
   }
@@ -253,7 +254,7 @@ function refuseZeros(path: string, graph: ModelGraph, { parameters }: NetworkSta
   const [, two] = headsOf(graph);
   if (two === undefined || ![...two].every((name) => parameters.get(name)?.data.every((value) => value === 0))) return;
   throw new UsageError(
-    `--zero-head begins with zeros in two layers, since ${path} lacks both (${[...two].join(', ')}): ` +
+    `--zero-head begins with zeros in two layers, since ${path} lacks both (${listed([...two])}): ` +
     'training would move nothing but a bias; --fresh-head draws both',
   );
 }
