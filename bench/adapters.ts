@@ -82,11 +82,11 @@ for (let pair = 1; pair <= pairs; pair++) {
     stateFromForeign(graph, file, [], 'base', { zeroHead: true }).state as NetworkState;
   const target = start(next);
   const source = trajectoryFromStates(graph, [
-    { label: 'v1', state: start(base) }, { label: 'adapted', state: stateFromAdapter(graph, base, adapter).state as NetworkState },
+    { label: 'v1', state: start(base) }, { label: 'adapted', state: (await stateFromAdapter(graph, base, adapter)).state as NetworkState },
   ]);
   for (const method of methods) {
     const result = await transfer({ source, target, data, method, seed: 1, zeroHead: true, compute });
-    const ported = portAdapter({ graph, adapter, base: next, target, result });
+    const ported = await portAdapter({ graph, adapter, base: next, target, result });
     const name = `${method}-${pair}`;
     mkdirSync(at(name));
     const metadata = new Map([['format', 'pt']]);

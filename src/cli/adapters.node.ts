@@ -5,6 +5,7 @@ import type { ForeignCheckpoint } from '../bundle/foreign/checkpoint.ts';
 import { type NameRule, recordedRules } from '../bundle/foreign/name-rules.ts';
 import { decodeUtf8, type JsonObject, parseJsonObject } from '../bundle/json.ts';
 import { limits } from '../core/limits.ts';
+import { onlyDefined } from '../core/only-defined.ts';
 import type { TrajectoryBundle, TransferResult } from '../index.ts';
 import { indentedJson } from '../report/json.ts';
 import type { NetworkState } from '../tensor/tensor.ts';
@@ -51,21 +52,21 @@ export function isAdapterLike(like: Like | undefined): like is Like {
  */
 export async function openAdapterPort(
   { like, target, out }: { readonly like: Like; readonly target: string; readonly out: string },
-  bundle: TrajectoryBundle, part: { readonly first: number; readonly last: number },
+  bundle: TrajectoryBundle, part: { readonly first: number; readonly last: number }, signal?: AbortSignal,
 ): Promise<AdapterPort> {
   if (formatOf('--out', out) !== 'safetensors') throw new UsageError(`--out is to end with .safetensors for an adapter, not ${out}`);
   const { graph, training } = bundle;
   const port = { ...adapterOf(like.path, like.file), graph, base: await readTensors(target), rules: recordedRules(training), out };
   const { adapter, base, rules } = port;
-  await requireAdapterOfPart({ graph, adapter, base, rules }, bundle, part);
+  await requireAdapterOfPart({ graph, adapter, base, rules }, bundle, part, signal);
   return port;
 }
 
 /** The ported adapter, and its config beside it. */
 export async function adapterFiles(
-  { graph, adapter, config, base, rules, out }: AdapterPort, target: NetworkState, result: TransferResult,
+  { graph, adapter, config, base, rules, out }: AdapterPort, target: NetworkState, result: TransferResult, signal?: AbortSignal,
 ): Promise<readonly WeightFile[]> {
-  const tensors = portAdapter({ graph, adapter, base, rules, target, result });
+  const tensors = await portAdapter({ graph, adapter, base, rules, target, result, ...onlyDefined({ signal }) });
   const written = await filesOf(out, tensors, { format: 'safetensors', metadata: adapterMetadata });
   return [...written.files, configFile(out, config)];
 }

@@ -56,14 +56,14 @@ export async function openLike(
 
 /** @throws UsageError for choices by which a port is no longer an adapter's change. */
 async function openAdapter(
-  { claim, output }: Context, values: LikeValues, like: Like, out: string, bundle: TrajectoryBundle,
+  { claim, output, signal }: Context, values: LikeValues, like: Like, out: string, bundle: TrajectoryBundle,
 ): Promise<AdapterPort> {
   const excluded = ['target-seed', 'skip', 'fresh-head'] as const;
   const refused = excluded.find((option) => values[option] !== undefined && values[option] !== false);
   if (refused !== undefined) throw new UsageError(`--${refused} does not go with --like ${like.path}, a LoRA adapter`);
   if (values.trajectory === 'real')
     throw new UsageError(`--trajectory real does not go with --like ${like.path}, a LoRA adapter: what a step adds is no share of it`);
-  const adapter = await openAdapterPort({ like, target: values.target as string, out }, bundle, partOf(bundle, values));
+  const adapter = await openAdapterPort({ like, target: values.target as string, out }, bundle, partOf(bundle, values), signal);
   claimParts(claim, '--out', adapterPaths(out), [adapter.configPath]);
   remarkAdapterName(output, out);
   return adapter;
@@ -71,10 +71,10 @@ async function openAdapter(
 
 /** What is written of a result. */
 export async function filesLike(
-  output: LikeOutput, bundle: TrajectoryBundle, target: NetworkState, result: TransferResult,
+  output: LikeOutput, bundle: TrajectoryBundle, target: NetworkState, result: TransferResult, signal: AbortSignal,
 ): Promise<LikeFiles> {
   if (output.adapter === undefined) return weightsLike(output, bundle, result.state);
-  return { path: output.like.path, leftOut: [], isAdapter: true, files: await adapterFiles(output.adapter, target, result) };
+  return { path: output.like.path, leftOut: [], isAdapter: true, files: await adapterFiles(output.adapter, target, result, signal) };
 }
 
 async function weightsLike(

@@ -123,7 +123,7 @@ async function answer({ caps, core }: Service, request: Request, inputs: Inputs,
     graph, checkpoints: checkpoints.length, images: data.count, tokenBytes: tokenBytesOf(data),
     ...onlyDefined({ adapter: adapted?.adapter }),
   });
-  const trajectory = source.trajectory(adapted?.adapter, zeroHead);
+  const trajectory = await source.trajectory(adapted?.adapter, zeroHead);
   if (adapted !== undefined) await requireAdapterOfPart(adapted, trajectory, partOf(trajectory, choices), signal);
   const result = await transfer({ ...choices, source: trajectory, target, data, compute: await computeInTurn(core), signal });
   const { record, chosenStep, counts, steps } = result;
@@ -132,7 +132,7 @@ async function answer({ caps, core }: Service, request: Request, inputs: Inputs,
     const weights = stateToSafetensors(parameterLayout(graph), result.state);
     return portResponse(request, { part: 'weights', name: 'transferred.safetensors', bytes: weights }, told);
   }
-  const bytes = writeSafetensors(portAdapter({ ...adapted, target, result }), adapterMetadata);
+  const bytes = writeSafetensors(await portAdapter({ ...adapted, target, result, signal }), adapterMetadata);
   const name = 'adapter_model.safetensors';
   return portResponse(request, { part: 'adapter', name, bytes }, { ...told, files: [{ name, sha256: await sha256Hex(bytes) }] });
 }

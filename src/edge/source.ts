@@ -84,7 +84,7 @@ export interface OpenedSource extends Disposable {
   readonly checkpoints: readonly { readonly label: string }[];
   readonly training: unknown;
   /** The trajectory, for which the memory is taken now. @throws what is wrong with base or adapter. */
-  readonly trajectory: (adapter: Adapter | undefined, zeroHead: boolean) => Trajectory;
+  readonly trajectory: (adapter: Adapter | undefined, zeroHead: boolean) => Promise<Trajectory>;
 }
 
 /**
@@ -106,7 +106,7 @@ export async function openSource(
       throw error;
     }
     const { graph, checkpoints, training } = bundle;
-    return { graph, checkpoints, training, trajectory: () => bundle, [Symbol.dispose]: () => bundle[Symbol.dispose]() };
+    return { graph, checkpoints, training, trajectory: async () => bundle, [Symbol.dispose]: () => bundle[Symbol.dispose]() };
   }
   const maximumValues = Math.floor(manifestBytes / limits.bytesPerValue);
   const graph = parseGraph(parseJsonObject(decodeUtf8('graph', source.graph), { field: 'graph', maximumValues }));
@@ -115,7 +115,7 @@ export async function openSource(
   const training = normalisationRecord(normalisation && normalisationFor(graph.input, normalisation, normalisationFields));
   return {
     graph, training, checkpoints: [{ label: 'base' }, { label: 'adapter' }], [Symbol.dispose]: () => undefined,
-    trajectory: (adapter, zeroHead) => adapterTrajectory(graph, source.base, adapter as Adapter, { training, zeroHead }),
+    trajectory: (adapter, zeroHead) => adapterTrajectory(graph, source.base, adapter as Adapter, { training, zeroHead, signal }),
   };
 }
 
@@ -133,14 +133,14 @@ function requireSize(field: string, graph: ModelGraph, { maxTargetBytes }: Sourc
 }
 
 /** As `pack BASE ADAPTER` makes one, under names that no rules were given for. */
-function adapterTrajectory(
-  graph: ModelGraph, base: Bytes, adapter: Adapter, { training, zeroHead }: { readonly training: object; readonly zeroHead: boolean },
-): Trajectory {
+async function adapterTrajectory(
+  graph: ModelGraph, base: Bytes, adapter: Adapter,
+  { training, zeroHead, signal }: { readonly training: object; readonly zeroHead: boolean; readonly signal: AbortSignal },
+): Promise<Trajectory> {
   const file = weightsOf('base', base, graph);
-  return trajectoryFromStates(graph, [
-    { label: 'base', state: fittingState('base', stateFromForeign(graph, file, [], 'base', { zeroHead })) },
-    { label: 'adapter', state: fittingState('adapter', stateFromAdapter(graph, file, adapter)) },
-  ], training);
+  const start = fittingState('base', stateFromForeign(graph, file, [], 'base', { zeroHead }));
+  const end = fittingState('adapter', await stateFromAdapter(graph, file, adapter, [], 'adapter', { signal }));
+  return trajectoryFromStates(graph, [{ label: 'base', state: start }, { label: 'adapter', state: end }], training);
 }
 
 /** A part that is a file of weights of about that network. @throws MalformedFileError, LimitError */

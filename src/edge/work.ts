@@ -17,8 +17,8 @@ import type { RequestOptions } from './options.ts';
 /** A base's merge with its adapter, the adapter held to the change that is ported, and the ported one held to its own. */
 const ADAPTER_PRODUCTS = 3;
 /**
- * What an operation of these products counts. They are made outside of the kernels, several times as slowly, and each in one go, in
- * which no client that leaves is noticed: at the default of `maxFlops` one takes some 15 seconds at most.
+ * What an operation of these products counts. They are made outside of the kernels, several times as slowly, and where the clock stands
+ * still meanwhile no client that leaves is noticed: at the default of `maxFlops` one takes some 15 seconds at most.
  */
 const PRODUCT_FLOPS = 16;
 

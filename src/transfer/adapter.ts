@@ -9,6 +9,8 @@ import type { ForeignCheckpoint } from '../bundle/foreign/checkpoint.ts';
 import type { NameRule } from '../bundle/foreign/name-rules.ts';
 import { toFloat32 } from '../bundle/dtype.ts';
 import { type RawTensor, rawF32 } from '../bundle/safetensors.ts';
+import { runBreathing } from '../core/breather.ts';
+import type { Pieces } from '../core/breather.ts';
 import { MalformedFileError, UnsupportedError } from '../core/errors.ts';
 import { requireMembers } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
@@ -45,27 +47,39 @@ export interface PortAdapterOptions extends AdapterOptions {
   readonly target: NetworkState;
   /** What `transfer` gave for a linear trajectory that ends at v1 with the adapter. */
   readonly result: Pick<TransferResult, 'state' | 'permutations' | 'chosenStep' | 'steps'>;
+  /** Ends it between two of its pieces, of some milliseconds each. */
+  readonly signal?: AbortSignal;
 }
 
-const optionNames: OptionNames<PortAdapterOptions> = { graph: true, adapter: true, base: true, rules: true, target: true, result: true };
+const optionNames: OptionNames<PortAdapterOptions> = {
+  graph: true, adapter: true, base: true, rules: true, target: true, result: true, signal: true,
+};
 
 /**
  * The adapter that makes of v2 what the transfer made of it: the given one's tensors by its names, in its order, as F32.
  * @throws MalformedFileError where `base` or the network has not what the adapter changes, and where the transfer did not change
  *   just that: of another fine-tune, or with parameters skipped. UnsupportedError for a network with batch-norm statistics that the
- *   adapter has not.
+ *   adapter has not; the signal's reason. The event loop has its turns meanwhile.
  */
-export function portAdapter(options: PortAdapterOptions): ReadonlyMap<string, RawTensor> {
+export async function portAdapter(options: PortAdapterOptions): Promise<ReadonlyMap<string, RawTensor>> {
   requireOptions('portAdapter', options, optionNames);
-  const { graph, adapter, base, rules = [], target, result } = options;
+  const { adapter, result, signal } = options;
   requireMembers('adapter', adapter, ['names', 'factors', 'whole'], 'what readAdapter gives');
   requireMembers('result', result, ['state', 'permutations', 'chosenStep', 'steps'], 'what transfer gives');
+  return await runBreathing(portedPieces(options), signal);
+}
+
+function* portedPieces({ graph, adapter, base, rules = [], target, result }: PortAdapterOptions): Pieces<ReadonlyMap<string, RawTensor>> {
   const places = new AdapterPlaces(graph, adapter, base, rules);
   requireStatistics(graph, places);
   const fraction = result.steps[result.chosenStep]?.fraction ?? 0;
   const origins = places.origins(result.permutations);
-  const factors = adapter.factors.map((one) => movedFactors(one, places.shapeOf(one.weight), origins.get(one.weight) as Origins, fraction));
-  const whole = readChange('result', places, { factors, whole: adapter.whole }, target, result.state);
+  const factors: LowRankFactors[] = [];
+  for (const one of adapter.factors) {
+    yield;
+    factors.push(movedFactors(one, places.shapeOf(one.weight), origins.get(one.weight) as Origins, fraction));
+  }
+  const whole = yield* readChange('result', places, { factors, whole: adapter.whole }, target, result.state);
   const ported = new Map<string, RawTensor>();
   for (const { names, shapes, a, b } of factors) {
     ported.set(names.a, rawF32(shapes.a, a));
@@ -80,12 +94,19 @@ export function portAdapter(options: PortAdapterOptions): ReadonlyMap<string, Ra
 
 /**
  * @param before v1. @param after v1 with the adapter, as a bundle has the two.
- * @throws MalformedFileError where the adapter is not what changed from one to the other; UnsupportedError as `portAdapter`.
+ * @throws MalformedFileError where the adapter is not what changed from one to the other; UnsupportedError as `portAdapter`; the
+ *   signal's reason.
  */
-export function requireAdapterOf({ graph, adapter, base, rules = [] }: AdapterOptions, before: NetworkState, after: NetworkState): void {
+export async function requireAdapterOf(
+  options: AdapterOptions, before: NetworkState, after: NetworkState, signal?: AbortSignal,
+): Promise<void> {
+  await runBreathing(heldToChange(options, before, after), signal);
+}
+
+function* heldToChange({ graph, adapter, base, rules = [] }: AdapterOptions, before: NetworkState, after: NetworkState): Pieces<void> {
   const places = new AdapterPlaces(graph, adapter, base, rules);
   requireStatistics(graph, places);
-  const whole = readChange('adapter', places, adapter, before, after);
+  const whole = yield* readChange('adapter', places, adapter, before, after);
   for (const { name, tensor } of adapter.whole) {
     const found = whole.get(name);
     if (found === undefined) continue;
@@ -98,7 +119,8 @@ export function requireAdapterOf({ graph, adapter, base, rules = [] }: AdapterOp
 export async function requireAdapterOfPart(
   options: AdapterOptions, trajectory: Trajectory, { first, last }: ReturnType<typeof partOf>, signal?: AbortSignal,
 ): Promise<void> {
-  requireAdapterOf(options, await trajectory.readCheckpoint(first, signal), await trajectory.readCheckpoint(last, signal));
+  const [before, after] = [await trajectory.readCheckpoint(first, signal), await trajectory.readCheckpoint(last, signal)];
+  await requireAdapterOf(options, before, after, signal);
 }
 
 /** A port estimates running statistics anew, so that the adapter must have a place for them. @throws UnsupportedError */
@@ -134,13 +156,14 @@ function movedFactors(factors: LowRankFactors, shape: readonly number[], { rows,
  * @returns the adapter's whole tensors as `after` has them, by the network's names of the adapter, in the file's layout.
  * @throws MalformedFileError for a tensor whose change is another.
  */
-function readChange(
+function* readChange(
   field: string, places: AdapterPlaces, { factors, whole }: Pick<Adapter, 'factors' | 'whole'>, before: NetworkState, after: NetworkState,
-): ReadonlyMap<string, Float32Array> {
+): Pieces<ReadonlyMap<string, Float32Array>> {
   const byWeight = new Map(factors.map((one) => [one.weight, one]));
   const wholeNames = new Set(whole.map(({ name }) => name));
   const found = new Map<string, Float32Array>();
   for (const { name, values } of places.inFile([before, after])) {
+    yield;
     const [was, is] = values as [Float32Array, Float32Array];
     if (wholeNames.has(name)) {
       found.set(name, is);
@@ -148,7 +171,7 @@ function readChange(
     }
     const change = new Float32Array(was.length);
     const one = byWeight.get(name);
-    if (one !== undefined) addProduct(change, one, outputAxis(one, places.shapeOf(name)) as 0 | 1);
+    if (one !== undefined) yield* addProduct(change, one, outputAxis(one, places.shapeOf(name)) as 0 | 1);
     const tolerance = CHANGE_TOLERANCE * norm(change) + WEIGHT_TOLERANCE * (one === undefined ? 0 : norm(was));
     if (!isNear(is, was.map((value, i) => value + (change[i] as number)), tolerance)) throw anotherChange(field, name);
   }

@@ -8,6 +8,7 @@ import { readForeign } from '../../src/bundle/foreign/formats.ts';
 import { stateFromAdapter, stateFromForeign } from '../../src/bundle/foreign/network.ts';
 import { writeForeign } from '../../src/bundle/foreign/write.ts';
 import type { JsonObject } from '../../src/bundle/json.ts';
+import type { RawTensor } from '../../src/bundle/safetensors.ts';
 import { adapterFiles, openAdapterPort } from '../../src/cli/adapters.node.ts';
 import { openBundleFile } from '../../src/cli/weights.node.ts';
 import { type Like, readLike } from '../../src/cli/written-weights.node.ts';
@@ -98,7 +99,7 @@ describe('transfer --like ADAPTER', () => {
     expect(written).toEqual({ ...given, base_model_name_or_path: null, revision: null });
     const { graph } = await adaptedCase('distilbert');
     const adapter = readAdapter(await read('v2-lora/adapter_model.safetensors'), written as JsonObject);
-    const { parameters } = stateFromAdapter(graph, await read('v2.safetensors'), adapter).state as NetworkState;
+    const { parameters } = (await stateFromAdapter(graph, await read('v2.safetensors'), adapter)).state as NetworkState;
     const wanted = stateFromForeign(graph, await read('ported.safetensors')).state as NetworkState;
     for (const [name, { data }] of wanted.parameters)
       expect(furthest(parameters.get(name)?.data as Float32Array, data), name).toBeLessThan(1e-6);
@@ -187,6 +188,37 @@ it.each([
     `${field}transformer.layer.0.attention.query.weight: expected one of the network's weights, got one that it does not have ` +
       '(did you mean distilbert.transformer.layer.0.attention.q_lin.weight?)',
   ) as string });
+});
+
+it('Ctrl-C ends the merge of an adapter of rank 10,000 before it is done', async () => {
+  mkdirSync(at('wide'));
+  const [rank, width] = [10_000, 400];
+  const zeros = (dtype: 'F32' | 'F16', extents: readonly number[]): RawTensor =>
+    ({ dtype, shape: extents, bytes: new Uint8Array((dtype === 'F32' ? 4 : 2) * extents.reduce((a, b) => a * b)) });
+  for (const [name, dtype, tensors] of [
+    [
+      'wide/base.safetensors', 'F16',
+      { 'linear1.weight': [width, width], 'linear1.bias': [width], 'linear2.weight': [2, width], 'linear2.bias': [2] },
+    ],
+    ['wide/adapter_model.safetensors', 'F32', { 'linear1.lora_A.weight': [rank, width], 'linear1.lora_B.weight': [width, rank] }],
+  ] as const) {
+    const named = new Map(Object.entries<readonly number[]>(tensors).map(([tensor, extents]) => [tensor, zeros(dtype, extents)]));
+    writeFileSync(at(name), (await writeForeign(named, { format: 'safetensors', name })).files[0]?.bytes ?? new Uint8Array(0));
+  }
+  writeFileSync(at('wide/adapter_config.json'), '{"peft_type":"LORA","lora_alpha":1}');
+  const { code, stderr } = await trajport(
+    [
+      'pack', 'wide/base.safetensors', 'wide/adapter_model.safetensors', '--model', 'mlp', '--widths', `${width}`, '--input', '1,20,20',
+      '--classes', '2', '--out', 'wide.zip',
+    ],
+    // The last that is said before the merge.
+    { cwd: directory, signal: { name: 'SIGINT', after: 'a LoRA adapter on the first file' } },
+  );
+  expect(code, stderr).toBe(130);
+  // Had the merge gone on to its end, the same would be said of the adapter's path.
+  expect(stderr).toContain('wide/base.safetensors holds 4 tensors of 16-bit floats');
+  expect(stderr).not.toContain('adapter_model.safetensors holds');
+  expect(existsSync(at('wide.zip'))).toBe(false);
 });
 
 it('an adapter in the place of weights is told what it is', async () => {

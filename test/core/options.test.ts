@@ -188,6 +188,16 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
       ],
     ]),
   ),
+  stateFromAdapter: [
+    [
+      (options: object) => {
+        const base = { tensors: new Map(), metadata: new Map(), convention: 'pytorch' as const };
+        return api.stateFromAdapter(graph, base, { names: [], factors: [], whole: [] }, [], 'adapter', options);
+      },
+      'signl',
+      'signal',
+    ],
+  ],
   portAdapter: [
     [
       (options: object) => {
@@ -209,7 +219,7 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
 
 /** What takes no options: numbers, names, arrays and what others of these made. */
 const without: readonly string[] = [
-  'isAdapter', 'readAdapter', 'stateFromAdapter',
+  'isAdapter', 'readAdapter',
   'TrajectoryBundle', 'channelStatistics', 'closeSharedCompute', 'composePermutations', 'decodeResumePoint', 'derivePermutationSpec',
   'describeMisfits', 'detect',
   'flattenedInputs', 'graphFromLayersModel', 'historySize', 'identityPermutations', 'inferShapes', 'invertPermutations',

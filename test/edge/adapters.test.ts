@@ -143,7 +143,7 @@ describe('the adapter', () => {
     const { graph, config, v2, common, bundle } = materials.distilbert;
     const bytes = new Uint8Array(await (await post('distilbert', 'base')).arrayBuffer());
     const adapter = readAdapter(await readForeign({ name: 'adapter_model.safetensors', bytes }), config);
-    const { parameters } = stateFromAdapter(graph, v2, adapter).state as NetworkState;
+    const { parameters } = (await stateFromAdapter(graph, v2, adapter)).state as NetworkState;
     const weights = await handle(request({ ...common, bundle }));
     expect(weights.headers.get('content-disposition')).toContain('transferred.safetensors');
     const { tensors } = readSafetensors(new Uint8Array(await weights.arrayBuffer()));

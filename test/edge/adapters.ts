@@ -80,7 +80,7 @@ export async function materialOf(network: AdaptedNetwork): Promise<Material> {
       graph,
       checkpoints: [
         { label: 'v1', state: stateOf(graph, base) },
-        { label: 'v1 with the adapter', state: stateFromAdapter(graph, base, adapter).state as NetworkState },
+        { label: 'v1 with the adapter', state: (await stateFromAdapter(graph, base, adapter)).state as NetworkState },
       ],
       training: network === 'vit' ? { normalisation } : null,
     }),
@@ -94,9 +94,9 @@ export async function portedByLibrary(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const source = trajectoryFromStates(graph, [
     { label: 'start', state: stateOf(graph, base) },
-    { label: 'end', state: stateFromAdapter(graph, base, adapter).state as NetworkState },
+    { label: 'end', state: (await stateFromAdapter(graph, base, adapter)).state as NetworkState },
   ]);
   const target = stateFromForeign(graph, v2, [], 'v2', { zeroHead: more.zeroHead ?? false }).state as NetworkState;
   const result = await transfer({ ...choices, ...more, source, target, data: data[network].set, compute });
-  return writeSafetensors(portAdapter({ graph, adapter, base: v2, target, result }), new Map([['format', 'pt']]));
+  return writeSafetensors(await portAdapter({ graph, adapter, base: v2, target, result }), new Map([['format', 'pt']]));
 }

@@ -96,7 +96,7 @@ async function adaptedMaterials(given: Parts): Promise<readonly [Parts, Parts]> 
       : [])));
   const config = { peft_type: 'LORA', lora_alpha: 0.01 };
   const adapter = readAdapter({ ...base, tensors: readSafetensors(file).tensors }, config);
-  const end = stateFromAdapter(graph, base, adapter).state as NetworkState;
+  const end = (await stateFromAdapter(graph, base, adapter)).state as NetworkState;
   const start = stateFromSafetensors(parameterLayout(graph), target);
   const common = { target, adapter: file, config: new TextEncoder().encode(JSON.stringify(config)), ...data };
   const checkpoints = [{ label: 'start', state: start }, { label: 'end', state: end }];

@@ -141,7 +141,7 @@ async function adapters(): Promise<Uint8Array[]> {
   ].map((bytes) => Uint8Array.from(bytes));
 }
 
-function parseAdapter(bytes: Uint8Array): void {
+async function parseAdapter(bytes: Uint8Array): Promise<void> {
   const choice = <T>(list: readonly T[], at: number): T => list[(bytes[at] ?? 0) % list.length] as T;
   const config = Object.fromEntries(CONFIG_KEYS.map((key, i) => [key, choice(CONFIG_VALUES, i)]));
   const shapes = new Map<string, readonly number[]>();
@@ -150,8 +150,8 @@ function parseAdapter(bytes: Uint8Array): void {
     shapes.set(name, [...bytes.subarray(at + 4, at + 4 + ((bytes[at + 3] as number) % 4))].map((extent) => extent % 9));
   }
   const adapter = readAdapter(fileOf(shapes), config, 'fuzz');
-  const { state } = stateFromAdapter(graph, base, adapter);
-  if (state !== undefined) requireAdapterOf({ graph, adapter, base }, v1, state);
+  const { state } = await stateFromAdapter(graph, base, adapter);
+  if (state !== undefined) await requireAdapterOf({ graph, adapter, base }, v1, state);
 }
 
 export const targets: readonly FuzzTarget[] = [

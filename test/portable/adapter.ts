@@ -37,7 +37,7 @@ test('adapter: merged and ported to the same bytes everywhere, and the target wi
   const [v1, v2] = [1, 2].map((seed) => initialise(compute.core, graph, { seed })) as [NetworkState, NetworkState];
   const config = { peft_type: 'LORA', r: RANK, lora_alpha: 2, use_rslora: true };
   const adapter = readAdapter(adapterFile(v1.parameters), config);
-  const end = stateFromAdapter(graph, baseFile(v1), adapter).state as NetworkState;
+  const end = (await stateFromAdapter(graph, baseFile(v1), adapter)).state as NetworkState;
   const pixels = Uint8Array.from(values(120 * 36, 40), (value) => 128 + Math.trunc(100 * value));
   const data = imageSet({
     name: 'noise', images: pixels, labels: Uint8Array.from({ length: 120 }, (_, i) => i % 4), channels: 1, height: 6, width: 6,
@@ -47,10 +47,10 @@ test('adapter: merged and ported to the same bytes everywhere, and the target wi
   ok([...result.permutations.values()].some((perm) => perm.some((from, i) => from !== i)), 'no unit moved');
 
   const base = baseFile(v2);
-  const ported = portAdapter({ graph, adapter, base, target: v2, result });
+  const ported = await portAdapter({ graph, adapter, base, target: v2, result });
   const { files } = await writeForeign(ported, { format: 'safetensors', name: 'adapter_model.safetensors' });
   await sameEverywhere('adapter ported', files[0]?.bytes ?? new Uint8Array(0));
-  const again = stateFromAdapter(graph, base, readAdapter(fileOf(ported), config)).state as NetworkState;
+  const again = (await stateFromAdapter(graph, base, readAdapter(fileOf(ported), config))).state as NetworkState;
   const plain = stateFromForeign(graph, base).state as NetworkState;
   let [furthest, moved] = [0, 0];
   for (const [name, { data: wanted }] of result.state.parameters)

@@ -1,4 +1,5 @@
 /** A LoRA adapter and its base's file: which tensors of it are meant, and the two merged. */
+import type { Pieces } from '../../core/breather.ts';
 import { InvalidArgumentError, MalformedFileError } from '../../core/errors.ts';
 import { nearestName } from '../../core/nearest-name.ts';
 import { elementCount } from '../../tensor/tensor.ts';
@@ -146,17 +147,18 @@ export function meantFor(
 
 /**
  * A base's file with an adapter merged into it: weights + scale · B·A, added up in f64 and rounded once to f32, and the adapter's
- * whole tensors in the place of the base's, or beside them. Names are those of `baseForAdapter`.
+ * whole tensors in the place of the base's, or beside them. Names are those of `baseForAdapter`. In pieces of milliseconds.
  * @throws as `baseForAdapter`.
  */
-export function withAdapter(base: ForeignCheckpoint, adapter: Adapter, fields = defaultFields): ForeignCheckpoint {
+export function* withAdapter(base: ForeignCheckpoint, adapter: Adapter, fields = defaultFields): Pieces<ForeignCheckpoint> {
   const renamed = baseForAdapter(base, adapter, fields);
   const tensors = new Map(renamed.tensors);
   for (const factors of adapter.factors) {
+    yield;
     const { weight } = factors;
     const { dtype, shape, bytes } = tensors.get(weight) as RawTensor;
     const values = toFloat32(`${fields.base}: ${weight}`, dtype, bytes);
-    addProduct(values, factors, outputAxis(factors, shape) as 0 | 1);
+    yield* addProduct(values, factors, outputAxis(factors, shape) as 0 | 1);
     tensors.set(weight, rawF32(shape, values));
   }
   for (const { name, tensor } of adapter.whole) tensors.set(name, tensor);
@@ -168,19 +170,40 @@ export function productFlops({ factors }: Pick<Adapter, 'factors'>): number {
   return factors.reduce((sum, { rank, inputs, outputs, taps }) => sum + 2 * rank * inputs * taps * outputs, 0);
 }
 
+/** Multiplications and additions in one go: some milliseconds. A layer of rank 10,000 may take a minute. */
+const PIECE_PRODUCTS = 2 ** 22;
+
 /** values [outputs, inputs, taps], or [inputs, outputs] where outputs are axis 1, += scale · B·A. */
-export function addProduct(values: Float32Array, { a, b, rank, inputs, outputs, taps, scale }: LowRankFactors, axis: 0 | 1): void {
+export function* addProduct(
+  values: Float32Array, { a, b, rank, inputs, outputs, taps, scale }: LowRankFactors, axis: 0 | 1,
+): Pieces<void> {
   const width = inputs * taps;
   const row = new Float64Array(width);
+  const ranksAtOnce = Math.max(1, Math.floor(PIECE_PRODUCTS / width));
+  let products = 0;
   for (let out = 0; out < outputs; out++) {
     row.fill(0);
-    for (let r = 0; r < rank; r++) {
-      const factor = b[out * rank + r] as number;
-      for (let i = 0; i < width; i++) row[i] = (row[i] as number) + factor * (a[r * width + i] as number);
+    for (let first = 0; first < rank; first += ranksAtOnce) {
+      const last = Math.min(first + ranksAtOnce, rank);
+      products += (last - first) * width;
+      if (products > PIECE_PRODUCTS) {
+        yield;
+        products = (last - first) * width;
+      }
+      addRanks(row, a, b.subarray(out * rank, (out + 1) * rank), first, last);
     }
     for (let i = 0; i < width; i++) {
       const at = axis === 0 ? out * width + i : i * outputs + out;
       values[at] = (values[at] as number) + scale * (row[i] as number);
     }
+  }
+}
+
+/** row += those of A from `first` to `last`, times their factors. */
+function addRanks(row: Float64Array, a: Float32Array, factors: Float32Array, first: number, last: number): void {
+  const width = row.length;
+  for (let r = first; r < last; r++) {
+    const factor = factors[r] as number;
+    for (let i = 0; i < width; i++) row[i] = (row[i] as number) + factor * (a[r * width + i] as number);
   }
 }

@@ -1,4 +1,5 @@
 /** From a file's tensors to a network's state. */
+import { runBreathing } from '../../core/breather.ts';
 import { UnsupportedError } from '../../core/errors.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
@@ -56,19 +57,29 @@ export function stateFromForeign(
   return { state: report.fits ? stateFromRawTensors(layout, tensors, field) : undefined, report, narrow, zeroed: replaced };
 }
 
+export interface StateFromAdapterOptions {
+  /** Ends the merge between two of its pieces, of some milliseconds each. */
+  readonly signal?: AbortSignal;
+}
+
+const adapterOptionNames: OptionNames<StateFromAdapterOptions> = { signal: true };
+
 /**
- * A base's file with a LoRA adapter merged into it, as the state of `graph`: a fine-tune's end.
+ * A base's file with a LoRA adapter merged into it, as the state of `graph`: a fine-tune's end. The event loop has its turns meanwhile.
  * @param field what messages call the adapter.
  * @throws as `stateFromForeign`; MalformedFileError where the base has not what the adapter changes, by the adapter's name where the
  *   network has it neither; UnsupportedError for an adapter of a weight that the network uses twice, an embedding that gives the scores
- *   too: PEFT changes one of its uses only.
+ *   too: PEFT changes one of its uses only; the signal's reason.
  */
-export function stateFromAdapter(
+export async function stateFromAdapter(
   graph: ModelGraph, base: ForeignCheckpoint, adapter: Adapter, rules: readonly NameRule[] = [], field = 'adapter',
-): MappedState {
+  options: StateFromAdapterOptions = {},
+): Promise<MappedState> {
   requireMembers('base', base, ['tensors', 'convention'], 'what readForeign gives');
   requireMembers('adapter', adapter, ['factors', 'whole'], 'what readAdapter gives');
-  const mapped = stateFromForeign(graph, withAdapter(base, adapter, adapterFields(graph, base, rules, 'base', field)), rules, field);
+  requireOptions('stateFromAdapter', options, adapterOptionNames);
+  const pieces = withAdapter(base, adapter, adapterFields(graph, base, rules, 'base', field));
+  const mapped = stateFromForeign(graph, await runBreathing(pieces, options.signal), rules, field);
   requireUntied(graph, adapter, mapped.report, field);
   return mapped;
 }

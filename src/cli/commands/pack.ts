@@ -177,7 +177,7 @@ async function* readCheckpoints(
     if (adapter !== undefined) base ??= await readCheckpointFile(files[0] as string, signal);
     const { state, report, narrow, zeroed } = adapter === undefined || base === undefined
       ? stateFromForeign(graph, file, rules, path, { zeroHead })
-      : stateFromAdapter(graph, base, adapter, rules, path);
+      : await stateFromAdapter(graph, base, adapter, rules, path, { signal });
     // An adapter's tensors have the base's names once they are merged.
     const idleHere = new Set(adapter === undefined ? idleRules(file.tensors.keys(), rules) : idle);
     idle = idle.filter((rule) => idleHere.has(rule));

@@ -185,7 +185,7 @@ export const transferCommand = defineCommand({
     const states = [networks.target, naive.state, result.state];
     const scores = test === undefined ? undefined : await testEvaluations(context, states, graph, test, scoring);
     const testMs = performance.now() - scoringFrom;
-    const written = networks.like && (await filesLike(networks.like, bundle, networks.target, result));
+    const written = networks.like && (await filesLike(networks.like, bundle, networks.target, result, signal));
     const ported: Ported = {
       result,
       naive,

@@ -1,11 +1,12 @@
 /** LoRA adapters: PEFT's own, merged as PEFT merges them, under whatever names the base's file has; and what is refused. */
 import { describe, expect, it } from 'vitest';
 import { isAdapter, readAdapter } from '../../../src/bundle/foreign/adapter.ts';
-import { withAdapter } from '../../../src/bundle/foreign/adapter-merge.ts';
+import { withAdapter as mergePieces } from '../../../src/bundle/foreign/adapter-merge.ts';
 import type { ForeignCheckpoint } from '../../../src/bundle/foreign/checkpoint.ts';
 import { stateFromAdapter, stateFromForeign } from '../../../src/bundle/foreign/network.ts';
 import type { JsonObject, JsonValue } from '../../../src/bundle/json.ts';
 import type { RawTensor } from '../../../src/bundle/safetensors.ts';
+import { runThrough } from '../../../src/core/breather.ts';
 import { openCore } from '../../../src/core/core.ts';
 import { openGradientEngine } from '../../../src/gradient/engine.ts';
 import type { NetworkState } from '../../../src/tensor/tensor.ts';
@@ -20,6 +21,8 @@ const file = (tensors: Readonly<Record<string, RawTensor>>): ForeignCheckpoint =
   ({ tensors: new Map(Object.entries(tensors)), metadata: new Map(), convention: 'pytorch' });
 const renamed = (base: ForeignCheckpoint, rename: (name: string) => string): ForeignCheckpoint =>
   ({ ...base, tensors: new Map([...base.tensors].map(([name, tensor]) => [rename(name), tensor])) });
+
+const withAdapter = (...given: Parameters<typeof mergePieces>): ForeignCheckpoint => runThrough(mergePieces(...given), undefined);
 
 describe.each(adaptedNetworks)('%s with an adapter of PEFT', (network) => {
   it('becomes the weights that PEFT merges the two to, of which many are far from the base', async () => {
@@ -36,7 +39,7 @@ describe.each(adaptedNetworks)('%s with an adapter of PEFT', (network) => {
 
   it("has PEFT's scores, as a network of ours", async () => {
     const { graph, batch, base, adapter, merged } = await adaptedCase(network);
-    const { state, report } = stateFromAdapter(graph, base, adapter);
+    const { state, report } = await stateFromAdapter(graph, base, adapter);
     expect(report.fits).toBe(true);
     using core = await openCore();
     using engine = openGradientEngine(core);
