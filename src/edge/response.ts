@@ -15,12 +15,12 @@ const statuses: Readonly<Record<ErrorCode, number>> = {
 
 /** The answer to a request that failed: whose fault it is, in its status, and what was wrong, as JSON. */
 export function errorResponse(error: unknown, signal: AbortSignal): Response {
+  // First: that its compute core was taken away is what a request whose client left may fail of, and no fault of its options.
+  if (signal.aborted) return json(499, problem('AbortError', 'request', 'a client that waits', 'one that left'));
   if (error instanceof Refusal) return json(error.status, error.facts, error.status === 503 ? { 'retry-after': '10' } : {});
   if (error instanceof TrajportError) return json(statuses[error.code], { ...error.toJSON(), field: fieldInOptions(error.field) });
-  // The client left, or the fault is ours: neither tells a stranger what happened inside.
-  return signal.aborted
-    ? json(499, problem('AbortError', 'request', 'a client that waits', 'one that left'))
-    : json(500, problem('InternalError', 'service', 'an answer', 'a fault of trajport'));
+  // The fault is ours, and tells a stranger nothing of what happened inside.
+  return json(500, problem('InternalError', 'service', 'an answer', 'a fault of trajport'));
 }
 
 /** The answer to a request that is no POST of a form as it should be; undefined where it is. */

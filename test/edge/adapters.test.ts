@@ -12,7 +12,9 @@ import { stateFromAdapter } from '../../src/bundle/foreign/network.ts';
 import { readSafetensors, writeSafetensors } from '../../src/bundle/safetensors.ts';
 import type { RawTensor } from '../../src/bundle/safetensors.ts';
 import { createTransferHandler } from '../../src/edge/index.ts';
-import { openCompute, plan, preset } from '../../src/index.ts';
+import { busy } from '../../src/edge/refusal.ts';
+import { errorResponse } from '../../src/edge/response.ts';
+import { InvalidArgumentError, openCompute, plan, preset } from '../../src/index.ts';
 import type { NetworkState } from '../../src/index.ts';
 import { adaptedNetworks } from '../bundle/foreign/adapters/cases.ts';
 import type { AdaptedNetwork } from '../bundle/foreign/adapters/cases.ts';
@@ -403,6 +405,14 @@ describe('caps', () => {
     expect(Object.keys(parts as object)).toEqual(expect.arrayContaining(['adapter', 'config', 'base', 'graph']));
     expect(caps).toMatchObject({ maxAdapterBytes: MiB });
   });
+});
+
+it.each([
+  new InvalidArgumentError({ field: 'compute', expected: 'an open handle', got: 'a disposed one' }), busy('service', 'memory', 'none'),
+  new Error('anything'),
+])('one whose client left is answered as such, whatever it failed of then: %s', (error) => {
+  expect(errorResponse(error, AbortSignal.abort()).status).toBe(499);
+  expect(errorResponse(error, new AbortController().signal).status).not.toBe(499);
 });
 
 it('one whose client leaves is given up, and the next is answered', async () => {
