@@ -1,7 +1,7 @@
 /** `evaluate` of several weights, and with `--ensemble` of what they answer together. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readForeign } from '../../src/bundle/foreign/formats.ts';
 import { writeForeign } from '../../src/bundle/foreign/write.ts';
@@ -23,6 +23,45 @@ beforeAll(async () => {
   }
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+/** As Hugging Face saves a model, and as a training leaves its checkpoints. */
+describe('a folder', () => {
+  beforeAll(() => {
+    for (const [from, to] of [['1', 'model/model'], ['1', 'run/epoch-1'], ['2', 'run/epoch-2']] as const) {
+      mkdirSync(dirname(join(directory, to)), { recursive: true });
+      copyFileSync(join(directory, `${from}.safetensors`), join(directory, `${to}.safetensors`));
+    }
+    mkdirSync(join(directory, 'empty'));
+  });
+
+  it('of one checkpoint stands for it, to be evaluated and to be trained onward', async () => {
+    const score = async (weights: string): Promise<object> => {
+      const { code, stdout, stderr } = await run('evaluate', weights, '--graph', 'one.zip', ...data, '--json');
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      return { ...jsonLines(stdout)[0], weights: null };
+    };
+    expect(await score('model')).toEqual(await score('1.safetensors'));
+    const trained = async (initial: string, final: string): Promise<Buffer> => {
+      const made = await run('train', '--data', 'a', '--widths', '16', '--iterations', '2', '--initial', initial, '--final', final);
+      expect({ code: made.code, stderr: made.stderr }).toEqual({ code: 0, stderr: '' });
+      return readFileSync(join(directory, final));
+    };
+    expect(await trained('model', 'onward-1.safetensors')).toEqual(await trained('1.safetensors', 'onward-2.safetensors'));
+  });
+
+  it.each([
+    ['run', 'run: a folder of 2 checkpoints, where one is wanted: run/epoch-1.safetensors, say'],
+    ['empty', 'empty: holds no file that is named like a checkpoint'],
+    ['none.safetensors', 'none.safetensors: no such file'],
+  ])('%s is refused where not one is meant', async (path, message) => {
+    for (const args of [
+      ['evaluate', path, '--graph', 'one.zip', ...data], ['train', '--data', 'a', '--initial', path, '--final', 'x.safetensors'],
+    ]) {
+      const { code, stderr } = await run(...args);
+      expect({ code, stderr }).toEqual({ code: 3, stderr: expect.stringContaining(message) as string });
+    }
+  });
+});
 
 describe('weights', () => {
   const files = ['1.safetensors', '2.safetensors', '3.safetensors'];

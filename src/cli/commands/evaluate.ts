@@ -7,7 +7,7 @@ import { DEFAULT_LOSS, lossOfRecord } from '../../gradient/loss.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { formatPercent } from '../../report/text.ts';
-import { weightFiles } from '../checkpoints.node.ts';
+import { checkpointPath, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
 import type { ValuesOf } from '../arguments.ts';
@@ -77,7 +77,7 @@ export const evaluateCommand = defineCommand({
     const bundled = isBundle(weights);
     refuseTogether(values, paths);
     if (bundled) refuseNetwork(values);
-    else for (const path of paths) requireFile(path);
+    else for (const path of paths) requireFile(checkpointPath(path));
     using opened = bundled ? await openBundleFile(weights, signal) : undefined;
     const task =
       opened === undefined ? await givenTask(values) : { path: weights, graph: opened.bundle.graph, training: opened.bundle.training };

@@ -21,7 +21,7 @@ import { formatBytes, formatPercent, printable } from '../../report/text.ts';
 import type { NetworkState } from '../../tensor/tensor.ts';
 import { DEFAULT_BATCH_SIZE } from '../../transfer/inputs.ts';
 import type { ValuesOf } from '../arguments.ts';
-import { readCheckpointFile, weightFiles } from '../checkpoints.node.ts';
+import { checkpointPath, readCheckpointFile, weightFiles } from '../checkpoints.node.ts';
 import { defineCommand, globalOptionsOf } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
 import { dataOptions, loadData, normalisationOf, remarkLargeBatch } from '../data-options.ts';
@@ -141,7 +141,7 @@ export const trainCommand = defineCommand({
     const { output, signal, compute } = context;
     requireUsage(values);
     const job = beginLongJob(context, values, 'iterations', { ...options, ...globalOptionsOf({}) });
-    if (values.initial !== undefined) requireFile(values.initial);
+    if (values.initial !== undefined) requireFile(checkpointPath(values.initial));
     const task = await givenTask(values);
     const chosen = await withTaskData(context, values, task);
     const data = await loadData(chosen, 'train', compute, task?.graph);
