@@ -79,7 +79,7 @@ export { portAdapter } from './transfer/adapter.ts';
 export type { AdapterOptions, PortAdapterOptions } from './transfer/adapter.ts';
 export { stateFromAdapter, stateFromForeign } from './bundle/foreign/network.ts';
 export { stateToForeign } from './bundle/foreign/state-to-foreign.ts';
-export type { MappedState, StateFromForeignOptions } from './bundle/foreign/network.ts';
+export type { MappedState, StateFromAdapterOptions, StateFromForeignOptions } from './bundle/foreign/network.ts';
 
 // Networks
 export { GraphBuilder, sequential } from './model/builder.ts';

@@ -36,7 +36,8 @@ async function parts(network: AdaptedNetwork) {
   const target = { ...base, tensors: v2 };
   const stateOf = (file: AdaptedCase['base']): NetworkState => stateFromForeign(graph, file).state as NetworkState;
   return {
-    ...given, target, before: stateOf(base), after: (await stateFromAdapter(graph, base, adapter)).state as NetworkState, start: stateOf(target),
+    ...given, target, before: stateOf(base), start: stateOf(target),
+    after: (await stateFromAdapter(graph, base, adapter)).state as NetworkState,
   };
 }
 
