@@ -59,6 +59,7 @@ export function baseForAdapter(base: ForeignCheckpoint, adapter: Adapter, fields
   const { containers: _, ...rest } = base;
   return { ...rest, tensors };
 }
+
 /** The adapter's weights by which the names of a file are looked for, where the first is not among them. */
 const FRAMES_TRIED = 32;
 
