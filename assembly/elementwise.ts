@@ -33,6 +33,21 @@ export function copyBlocks(fromPtr: usize, fromBytes: i32, toPtr: usize, toBytes
   }
 }
 
+/** Bytes that are copied at once: they stay in the first cache. */
+const FILL_BYTES: usize = 16384;
+
+/** Every row of y [rows, columns] becomes `row`. What is filled already is copied on: a row alone may be a few bytes. */
+export function fillRowsF32(yPtr: usize, rowPtr: usize, rows: i32, columns: i32): void {
+  const rowBytes = (<usize>columns) << 2, bytes = <usize>rows * rowBytes;
+  if (bytes == 0) return;
+  memory.copy(yPtr, rowPtr, rowBytes);
+  for (let done = rowBytes; done < bytes;) {
+    const next = min(bytes - done, min(done, max(rowBytes, FILL_BYTES / rowBytes * rowBytes)));
+    memory.copy(yPtr + done, yPtr, next);
+    done += next;
+  }
+}
+
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 export abstract class Clamp {
   @inline

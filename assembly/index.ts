@@ -24,7 +24,7 @@ export { averagePoolF32, averagePoolGradientF32, maxPoolF32, maxPoolGradientF32 
 export { columnCrossMomentsF32, columnMomentsF32, columnProductSumsF32, columnSumsF32, innerF32 } from "./reduction";
 export { pairedInnersF32, rowsTimesVectorF32, vectorTimesRowsF32 } from "./inner-products";
 export { batchNormByStatisticsF32, batchNormF32, batchNormGradientF32, batchNormScratchBytes } from "./batch-norm";
-export { fillRowsF32, normaliseF32, normaliseGradientF32 } from "./normalisation";
+export { normaliseF32, normaliseGradientF32 } from "./normalisation";
 export { addF32, leakyReluF32, leakyReluGradientF32, scaleF32 } from "./activation";
 export { smoothMapF32, smoothMapScratchBytes } from "./smooth-map";
 export { countCorrectF32, softmaxCrossEntropyF32, targetLossF32 } from "./loss";
@@ -36,7 +36,7 @@ export { depthwise3FilterGradientF32 } from "./depthwise-3x3-filter-gradient";
 export { depthwise3InputGradientF32 } from "./depthwise-3x3-input-gradient";
 export { depthwiseLargeF32, depthwiseLargeFilterGradientF32, depthwiseLargeScratchBytes } from "./depthwise-large";
 export { depthwiseF32, depthwiseFilterGradientF32, depthwiseInputGradientF32, depthwiseScratchBytes } from "./depthwise";
-export { addRowF32, clampF32, clampGradientF32, copyBlocks, multiplyRowF32 } from "./elementwise";
+export { addRowF32, clampF32, clampGradientF32, copyBlocks, fillRowsF32, multiplyRowF32 } from "./elementwise";
 export { adamwF32, sgdF32 } from "./optimiser";
 export { orthogonaliseF64, scaledRowSumsF32 } from "./basis";
 export {

@@ -131,9 +131,3 @@ export function normaliseGradientF32(
     Affine.gradientRow(dyPtr, xPtr, dxPtr, 0, rowBytes, meanPtr, scalePtr, offsetPtr, slopePtr, 1);
   }
 }
-
-/** Every row of y [rows, columns] becomes `row`. */
-export function fillRowsF32(yPtr: usize, rowPtr: usize, rows: i32, columns: i32): void {
-  const rowBytes = (<usize>columns) << 2;
-  for (let i: i32 = 0; i < rows; i++) memory.copy(yPtr + <usize>i * rowBytes, rowPtr, rowBytes);
-}
