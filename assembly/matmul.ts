@@ -2,7 +2,7 @@
 //
 // Layout: B is packed into panels of 16 columns ([k][16]), A into panels of 2 rows ([k][2]); a 2 × 16 tile of C stays in
 // eight registers. Wider tiles spill registers in V8 and JavaScriptCore: this one was the only one that was good in Node,
-// Deno and Bun alike. A block of B (KC × NC, 1 MiB) lives in the second-level cache, a block of A
+// Deno and Bun alike. Where the last panel of B is at most half full, a 4 × 8 tile takes the place of two. A block of B (KC × NC, 1 MiB) lives in the second-level cache, a block of A
 // (MC × KC, 128 KiB) beside it.
 //
 // Up to MC rows, as batches have, a packed panel of B is used once: four are packed at a time, just before their use. Where k takes
@@ -370,11 +370,82 @@ function tile(
   v128.store(to1Ptr, c13, 48);
 }
 
-/** `rows` × `columns` of a tile into C, whose rows lie `ldcBytes` apart, or unless `toC` from there. */
-function copyRim(tilePtr: usize, cPtr: usize, ldcBytes: usize, rows: i32, columns: i32, toC: bool): void {
+/**
+ * A 4 × 8 tile in place of two of 2 × 16 where a panel of B is at most half full: rows of two panels of A, of which `belowPtr` is the
+ * second. Four rows of sums, `rowBytes` apart, are written or, with `add`, added to.
+ */
+function narrowTile(count: i32, aPtr: usize, belowPtr: usize, bPtr: usize, add: bool, sumsPtr: usize, rowBytes: usize): void {
+  let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c10 = f32x4.splat(0), c11 = f32x4.splat(0);
+  let c20 = f32x4.splat(0), c21 = f32x4.splat(0), c30 = f32x4.splat(0), c31 = f32x4.splat(0);
+  let a0: v128, a1: v128, a2: v128, a3: v128, b: v128;
+  const end = aPtr + ((<usize>count) << 3);
+  do {
+    a0 = v128.load32_splat(aPtr);
+    a1 = v128.load32_splat(aPtr, 4);
+    a2 = v128.load32_splat(belowPtr);
+    a3 = v128.load32_splat(belowPtr, 4);
+    b = v128.load(bPtr);
+    c00 = Lanes.multiplyAdd(a0, b, c00);
+    c10 = Lanes.multiplyAdd(a1, b, c10);
+    c20 = Lanes.multiplyAdd(a2, b, c20);
+    c30 = Lanes.multiplyAdd(a3, b, c30);
+    b = v128.load(bPtr, 16);
+    c01 = Lanes.multiplyAdd(a0, b, c01);
+    c11 = Lanes.multiplyAdd(a1, b, c11);
+    c21 = Lanes.multiplyAdd(a2, b, c21);
+    c31 = Lanes.multiplyAdd(a3, b, c31);
+    aPtr += 8;
+    belowPtr += 8;
+    bPtr += 64;
+    if (aPtr == end) break;
+    a0 = v128.load32_splat(aPtr);
+    a1 = v128.load32_splat(aPtr, 4);
+    a2 = v128.load32_splat(belowPtr);
+    a3 = v128.load32_splat(belowPtr, 4);
+    b = v128.load(bPtr);
+    c00 = Lanes.multiplyAdd(a0, b, c00);
+    c10 = Lanes.multiplyAdd(a1, b, c10);
+    c20 = Lanes.multiplyAdd(a2, b, c20);
+    c30 = Lanes.multiplyAdd(a3, b, c30);
+    b = v128.load(bPtr, 16);
+    c01 = Lanes.multiplyAdd(a0, b, c01);
+    c11 = Lanes.multiplyAdd(a1, b, c11);
+    c21 = Lanes.multiplyAdd(a2, b, c21);
+    c31 = Lanes.multiplyAdd(a3, b, c31);
+    aPtr += 8;
+    belowPtr += 8;
+    bPtr += 64;
+  } while (aPtr < end);
+  const onePtr = sumsPtr + rowBytes, twoPtr = onePtr + rowBytes, threePtr = twoPtr + rowBytes;
+  if (add) {
+    c00 = f32x4.add(v128.load(sumsPtr), c00);
+    c01 = f32x4.add(v128.load(sumsPtr, 16), c01);
+    c10 = f32x4.add(v128.load(onePtr), c10);
+    c11 = f32x4.add(v128.load(onePtr, 16), c11);
+    c20 = f32x4.add(v128.load(twoPtr), c20);
+    c21 = f32x4.add(v128.load(twoPtr, 16), c21);
+    c30 = f32x4.add(v128.load(threePtr), c30);
+    c31 = f32x4.add(v128.load(threePtr, 16), c31);
+  }
+  v128.store(sumsPtr, c00);
+  v128.store(sumsPtr, c01, 16);
+  v128.store(onePtr, c10);
+  v128.store(onePtr, c11, 16);
+  v128.store(twoPtr, c20);
+  v128.store(twoPtr, c21, 16);
+  v128.store(threePtr, c30);
+  v128.store(threePtr, c31, 16);
+}
+
+/** `rows` × `columns` of a tile, whose rows lie `rowBytes` apart, into C, where they lie `ldcBytes` apart, or unless `toC` from there. */
+function copyRim(tilePtr: usize, rowBytes: usize, cPtr: usize, ldcBytes: usize, rows: i32, columns: i32, toC: bool): void {
   const bytes = (<usize>columns) << 2;
-  for (let i: i32 = 0; i < rows; i++, tilePtr += NR * 4, cPtr += ldcBytes) {
-    memory.copy(toC ? cPtr : tilePtr, toC ? tilePtr : cPtr, bytes);
+  for (let i: i32 = 0; i < rows; i++, tilePtr += rowBytes, cPtr += ldcBytes) {
+    const toPtr = toC ? cPtr : tilePtr, fromPtr = toC ? tilePtr : cPtr;
+    if (columns == NR / 2) {
+      v128.store(toPtr, v128.load(fromPtr));
+      v128.store(toPtr, v128.load(fromPtr, 16), 16);
+    } else memory.copy(toPtr, fromPtr, bytes);
   }
 }
 
@@ -386,7 +457,19 @@ function tileColumn(
   depth: i32, rows: i32, columns: i32, aPanelPtr: usize, bPanelPtr: usize, cTilePtr: usize, ldcBytes: usize,
   add: bool, fromC: bool, toC: bool, tilePtr: usize, tileBytes: usize,
 ): void {
-  for (let i: i32 = 0; i < rows; i += MR) {
+  let i: i32 = 0;
+  if (columns <= NR / 2) {
+    const rowBytes: usize = tileBytes == 0 ? NR * 2 : NR * 4, panelBytes = (<usize>(MR * depth)) << 2;
+    for (; i + 2 * MR <= rows; i += 2 * MR) {
+      if (add && fromC) copyRim(tilePtr, rowBytes, cTilePtr, ldcBytes, 2 * MR, columns, false);
+      narrowTile(depth, aPanelPtr, aPanelPtr + panelBytes, bPanelPtr, add, tilePtr, rowBytes);
+      if (toC) copyRim(tilePtr, rowBytes, cTilePtr, ldcBytes, 2 * MR, columns, true);
+      cTilePtr += 2 * MR * ldcBytes;
+      aPanelPtr += panelBytes * 2;
+      tilePtr += tileBytes * 2;
+    }
+  }
+  for (; i < rows; i += MR) {
     const height = min(MR, rows - i);
     const besidePtr = tilePtr + NR * 4;
     if (columns == NR && height == MR) {
@@ -396,9 +479,9 @@ function tileColumn(
         toC ? cTilePtr : tilePtr, toC ? belowPtr : besidePtr,
       );
     } else {
-      if (add && fromC) copyRim(tilePtr, cTilePtr, ldcBytes, height, columns, false);
+      if (add && fromC) copyRim(tilePtr, NR * 4, cTilePtr, ldcBytes, height, columns, false);
       tile(depth, aPanelPtr, bPanelPtr, add, tilePtr, besidePtr, tilePtr, besidePtr);
-      if (toC) copyRim(tilePtr, cTilePtr, ldcBytes, height, columns, true);
+      if (toC) copyRim(tilePtr, NR * 4, cTilePtr, ldcBytes, height, columns, true);
     }
     cTilePtr += MR * ldcBytes;
     aPanelPtr += (<usize>(MR * depth)) << 2;
