@@ -2,8 +2,8 @@
 //
 // Layout: B is packed into panels of 16 columns ([k][16]), A into panels of 2 rows ([k][2]); a 2 × 16 tile of C stays in
 // eight registers. Wider tiles spill registers in V8 and JavaScriptCore: this one was the only one that was good in Node,
-// Deno and Bun alike. Where the last panel of B is at most half full, a 4 × 8 tile takes the place of two. A block of B (KC × NC, 1 MiB) lives in the second-level cache, a block of A
-// (MC × KC, 128 KiB) beside it.
+// Deno and Bun alike. Where the last panel of B is at most half full, a 4 × 8 tile takes the place of two. A block of B
+// (KC × NC, 1 MiB) lives in the second-level cache, a block of A (MC × KC, 128 KiB) beside it.
 //
 // Up to MC rows, as batches have, a packed panel of B is used once: four are packed at a time, just before their use. Where k takes
 // several blocks, too, sums stay in scratch, tile after tile as they are used, and go to C once, row by row: the lines of C in a
