@@ -106,6 +106,21 @@ describe.each(shapes)('%i rows of %i channels', (rows, channels) => {
   });
 });
 
+/** Means within `meanBound` of mean and deviation, variances within a share of themselves. */
+function expectStatistics(x: Float32Array, channels: number, meanBound: number, varianceBound: number): void {
+  const rows = x.length / channels;
+  const ones = new Float32Array(channels).fill(1);
+  const got = norm(x, x.slice(), ones, ones, channels);
+  for (let c = 0; c < channels; c++) {
+    const values = column(x, channels, c);
+    const mean = sum(values) / rows;
+    const variance = sum(values.map((value) => (value - mean) ** 2)) / rows;
+    const label = `channel ${c} of ${rows} rows`;
+    expect(Math.abs((got.mean[c] as number) - mean), label).toBeLessThan(meanBound * (Math.abs(mean) + Math.sqrt(variance)));
+    expect(Math.abs((got.variance[c] as number) - variance), label).toBeLessThan(varianceBound * variance);
+  }
+}
+
 test.each([
   ['about zero', 0, 0],
   ['about 1000', 1000, 0],
@@ -114,16 +129,7 @@ test.each([
 ])('statistics of values %s are right to 1e-6, of few rows and of many', (_, center, outlier) => {
   for (const [rows, channels] of [[2, 3], [63, 5], [64, 5], [71, 6], [1003, 9], [20_000, 4]] as const) {
     const x = numbers(rows, channels, 6, center, outlier);
-    const ones = new Float32Array(channels).fill(1);
-    const got = norm(x, x.slice(), ones, ones, channels);
-    for (let c = 0; c < channels; c++) {
-      const values = column(x, channels, c);
-      const mean = sum(values) / rows;
-      const variance = sum(values.map((value) => (value - mean) ** 2)) / rows;
-      const label = `channel ${c} of ${rows} rows`;
-      expect(Math.abs((got.mean[c] as number) - mean), label).toBeLessThan(1e-7 * (Math.abs(mean) + Math.sqrt(variance)));
-      expect(Math.abs((got.variance[c] as number) - variance), label).toBeLessThan(1e-6 * variance);
-    }
+    expectStatistics(x, channels, 1e-7, 1e-6);
   }
 });
 
@@ -136,16 +142,7 @@ test.each([10, 100, -3000])('statistics are right to 2e-6 where the first rows o
       const apart = row % quarter === 0 && row < 4 * quarter && c < channels - 1;
       return apart ? away : (row * 7) % 10 === c % 10 ? 0.3 : 0.1;
     });
-    const ones = new Float32Array(channels).fill(1);
-    const got = norm(x, x.slice(), ones, ones, channels);
-    for (let c = 0; c < channels; c++) {
-      const values = column(x, channels, c);
-      const mean = sum(values) / rows;
-      const variance = sum(values.map((value) => (value - mean) ** 2)) / rows;
-      const label = `channel ${c} of ${rows} rows`;
-      expect(Math.abs((got.mean[c] as number) - mean), label).toBeLessThan(2e-7 * (Math.abs(mean) + Math.sqrt(variance)));
-      expect(Math.abs((got.variance[c] as number) - variance), label).toBeLessThan(2e-6 * variance);
-    }
+    expectStatistics(x, channels, 2e-7, 2e-6);
   }
 });
 
