@@ -31,9 +31,33 @@ const DENSE_ROWS_WITH_BACKGROUND = 320;
 /** Rows that try out the starting prices. */
 const SAMPLES = 32;
 
+/**
+ * Duals so many times the similarities are of no similar problem: those of the problem itself are at most some 2^15 times them. What f64
+ * subtracts from larger ones is rounded to nothing of use: from 2^43 on assignments were not the best, and certificates said 0.
+ */
+const LARGEST_WARM_SHARE = 2 ** 20;
+
 /** 1: candidate lists, 0: the whole matrix from the start. */
 function wantLists(method: AssignmentMethod, rows: number, denseRows = DENSE_ROWS): number {
   return Number(method === 'sparse' || (method === 'auto' && rows > denseRows));
+}
+
+/**
+ * Whether the duals are far beyond all similarities, so that a solve had better begin without them. One similarity that is large enough
+ * tells that they are not, and is mostly among the first; where all are 0, no assignment is better than another.
+ */
+function dwarfs({ rows, columns }: Duals, { data }: Upload): boolean {
+  let largest = 0;
+  for (const duals of [rows, columns]) for (let k = 0; k < duals.length; k++) largest = Math.max(largest, Math.abs(duals[k] as number));
+  const least = largest / LARGEST_WARM_SHARE;
+  let zeros = true;
+  for (let k = 0; k < data.length; k++) {
+    const magnitude = Math.abs(data[k] as number);
+    if (magnitude === Infinity) continue;
+    if (magnitude >= least) return false;
+    if (magnitude > 0) zeros = false;
+  }
+  return !zeros;
 }
 
 /** What is known of a solve before it is given memory. */
@@ -125,12 +149,14 @@ function* advance(kernels: TypedKernels, state: AssignmentState): Pieces<void> {
  * @throws what `linearSumAssignment` does once arguments are checked.
  */
 export function* assignRows(
-  core: Core, kernels: TypedKernels, state: AssignmentState, bring: (first: number, last: number) => void, upload: Upload,
-  warmStart: Duals | undefined,
+  core: Core, kernels: TypedKernels, given: AssignmentState, bring: (first: number, last: number) => void, upload: Upload,
+  givenStart: Duals | undefined,
 ): Pieces<void> {
-  const { rows, columns } = state;
-  const wide = state.elementBytes === 8;
-  const warm = warmStart !== undefined;
+  const { rows, columns } = given;
+  const wide = given.elementBytes === 8;
+  const warm = givenStart !== undefined && !dwarfs(givenStart, upload);
+  const warmStart = warm ? givenStart : undefined;
+  const state = warm ? given : { ...given, rowPricesPtr: 0 };
   const sparsePrices = wide || !(warmStart?.columns ?? []).some((price) => Math.abs(price) > LARGEST_SPARSE_F32);
   // Prices that are known beforehand: lists are made while the matrix is brought in.
   let listed = false;
@@ -139,7 +165,7 @@ export function* assignRows(
     listed = true;
     return kernels.list(state.scratchPtr, last, limit) === 1;
   };
-  if (warm) {
+  if (warmStart !== undefined) {
     core.f64(state.pricesPtr, columns).set(warmStart.columns);
     core.f64(state.rowPricesPtr, rows).set(warmStart.rows);
   }

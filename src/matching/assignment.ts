@@ -36,7 +36,8 @@ export interface AssignmentOptions {
   /**
    * Duals of a similar problem of the same size, say the last step's. They change the time taken, not the optimal value
    * (between equally good assignments the choice may differ). Without effect on matrices that are not square, where
-   * the duals of unassigned columns must start from zero.
+   * the duals of unassigned columns must start from zero, and where they are more than 2^20 times all similarities, of which their
+   * rounding would leave nothing.
    */
   readonly warmStart?: Duals;
   /** Also computes `certificate`, in one more pass over the matrix. Default false. */

@@ -221,6 +221,36 @@ describe('warm start', () => {
     }
   });
 
+  test('is passed by where its duals are so large that nothing is left of the similarities beside them', () => {
+    const random = uniformFrom(23);
+    for (const n of [2, 12, 40, 260]) {
+      for (const share of [1e8, 1e14, 1e20, 1e30]) {
+        for (const scale of [1, 1e-12]) {
+          for (const method of ['sparse', 'dense'] as const) {
+            const wide = matrixOf(n, n, () => scale * normal(random));
+            const data = n === 40 ? wide : Float32Array.from(wide);
+            const huge = (): Float64Array => Float64Array.from({ length: n }, () => scale * share * normal(random));
+            const rows = huge();
+            const columns = share === 1e14 ? new Float64Array(n) : huge();
+            const maximize = n !== 12;
+            const options = { method, maximize, certify: true } as const;
+            const cold = linearSumAssignment(core, { rows: n, columns: n, data }, options);
+            expect(linearSumAssignment(core, { rows: n, columns: n, data }, { ...options, warmStart: { rows, columns } })).toEqual(cold);
+          }
+        }
+      }
+    }
+  });
+
+  test('is taken as it is where all similarities are 0 or forbidden', () => {
+    const data = Float32Array.of(0, -Infinity, 0, 0);
+    const warmStart = { rows: Float64Array.of(1, 2), columns: Float64Array.of(-1, -2) };
+    for (const method of ['auto', 'sparse', 'dense'] as const) {
+      const { assignment, objective } = linearSumAssignment(core, { rows: 2, columns: 2, data }, { method, warmStart });
+      expect([...assignment, objective]).toEqual([0, 1, 0]);
+    }
+  });
+
   test('is accepted where it can have no effect', () => {
     const matrix = { rows: 2, columns: 3, data: Float32Array.of(1, 2, 3, 3, 2, 1) };
     const cold = linearSumAssignment(core, matrix);
