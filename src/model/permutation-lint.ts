@@ -1,6 +1,9 @@
 /**
- * Checks a permutation spec against the graph it is for, without trusting how it was derived: a spec that was loaded,
- * edited or derived wrongly gives a list of what is wrong.
+ * Checks a permutation spec against the graph it is for, without trusting how it was derived: that it has the network's
+ * tensors in their shapes, that groups and tensors agree on who moves with whom, and that each group is made and read.
+ * What it does not see is a tensor that stands still, or in another group of that size, where another tensor makes or
+ * reads the units instead: of 3,800 specs of random networks with one axis held it named half. Whether permuting keeps the
+ * function is told by computing it (`npm run -s equivalence`).
  */
 import { elementCount, sameShape } from '../tensor/tensor.ts';
 import { parameterLayout, type ModelGraph, type ParameterInfo, type Shape } from './graph.ts';
@@ -13,7 +16,7 @@ export interface SpecProblem {
   readonly problem: string;
 }
 
-/** Every problem found; empty for a sound spec. */
+/** Every problem found. Empty for a sound spec, and for some that are not: it does not follow the units through the network. */
 export function lintPermutationSpec(graph: ModelGraph, spec: PermutationSpec): readonly SpecProblem[] {
   const { parameters, buffers } = parameterLayout(graph);
   const infos = new Map([...parameters, ...buffers].map((info) => [info.name, info]));
