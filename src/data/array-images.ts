@@ -34,6 +34,9 @@ export function imageSetFromArray(fields: ArrayImagesFields): ImageSet {
   const { name, images, labels, classes } = fields;
   const shape = requireList(`${name}.shape`, fields.shape, (field, extent) => requireInteger(field, extent, 1, 2 ** 31));
   const [count = 0, ...axes] = shape;
+  // Here, since the shape's own count decides how channels are moved, and `imageSet` takes that of the labels.
+  if (labels.length !== count)
+    throw new InvalidArgumentError({ field: `${name}.labels`, expected: `${count}, one an image`, got: `${labels.length}` });
   const make = (channels: number, height: number, width: number, planes: Uint8Array): ImageSet =>
     imageSet({ name, images: planes, labels, channels, height, width, ...(classes === undefined ? {} : { classes }) });
   const [first, second, third] = axes as [number, number, number];

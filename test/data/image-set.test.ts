@@ -1,5 +1,6 @@
 /** Image sets: checks, batches as the network sees them. */
 import { describe, expect, test } from 'vitest';
+import { imageSetFromArray } from '../../src/data/array-images.ts';
 import { makeBatch } from '../../src/data/data-set.ts';
 import {
   channelStatistics,
@@ -10,6 +11,7 @@ import {
   shrink,
   type ImageSet,
 } from '../../src/data/image-set.ts';
+import { expectTyped } from '../bundle/support.ts';
 
 /** Five images of 2 channels, 2 × 3; pixel p of image i is 40 · i + p. */
 const set: ImageSet = imageSet({
@@ -97,4 +99,19 @@ test('shrink averages whole blocks, half up', () => {
     name: 'quarters', images: Uint8Array.of(0, 0, 0, 1, 0, 1, 1, 0, 1, 0, 1, 1), labels: Uint8Array.of(0), channels: 3, height: 2, width: 2,
   });
   expect([...shrink(quarters, 2).images]).toEqual([0, 1, 1]);
+});
+
+test('imageSetFromArray: channels are moved of every image, or the count is refused', async () => {
+  const images = Uint8Array.from({ length: 2 * 5 * 5 * 3 }, (_, i) => i);
+  const labels = Uint8Array.of(0, 1);
+  const colour = imageSetFromArray({ name: 'x', shape: [2, 5, 5, 3], images, labels });
+  for (let image = 0; image < 2; image++)
+    for (let channel = 0; channel < 3; channel++)
+      for (let pixel = 0; pixel < 25; pixel++)
+        expect(colour.images[(image * 3 + channel) * 25 + pixel]).toBe(images[(image * 25 + pixel) * 3 + channel]);
+  // Labels and bytes of two images, a shape of one or three: taken as they were, the channels would be pixels.
+  for (const count of [1, 3]) {
+    const { field } = await expectTyped(() => imageSetFromArray({ name: 'x', shape: [count, 5, 5, 3], images, labels }), 'invalid-argument');
+    expect(field).toBe('x.labels');
+  }
 });
