@@ -6,6 +6,7 @@
  */
 import { describe } from '../../core/describe.ts';
 import { LimitError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
+import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';
 import { decodeUtf8 } from '../json.ts';
@@ -214,10 +215,11 @@ class Hdf5File {
       this.#step();
       const [nameAt, header, cache] = [cursor.u64(), cursor.bytes(OFFSET_BYTES), cursor.u32()];
       cursor.skip(20);
-      const end = names.indexOf(0, nameAt);
-      if (nameAt >= names.byteLength || end < 0) cursor.fail(`a name within the ${names.byteLength} bytes of names`, `one at ${nameAt}`);
+      // No further than a name may reach: many symbols of one long name, soft links too, would cost its length each.
+      const length = names.subarray(nameAt, nameAt + limits.nameLength + 1).indexOf(0);
+      if (length < 0) cursor.fail(`a name of at most ${limits.nameLength} bytes within the ${names.byteLength} of names`, `one at ${nameAt}`);
       // Cache type 2 is a soft link, whose address is none.
-      if (cache !== 2) members.push([this.#name(names.subarray(nameAt, end)), new ByteCursor(this.#field, header).u64()]);
+      if (cache !== 2) members.push([this.#name(names.subarray(nameAt, nameAt + length)), new ByteCursor(this.#field, header).u64()]);
     }
   }
 

@@ -50,6 +50,27 @@ describe('HDF5', () => {
     for (let length = 0; length < bytes.length; length += 97) await expectTyped(() => readHdf5('cut', bytes.subarray(0, length)));
   });
 
+  it('refuses a name that is too long, of a soft link too', async () => {
+    const { bytes } = vector('links.h5');
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const [heap, symbols] = [Buffer.from(bytes).lastIndexOf('HEAP'), Buffer.from(bytes).lastIndexOf('SNOD') + 8];
+    // The names of the group with soft links move to the end of the file, with a longer one.
+    const names = bytes.subarray(Number(view.getBigUint64(heap + 24, true))).subarray(0, Number(view.getBigUint64(heap + 8, true)));
+    const longer = (letters: number): Uint8Array => {
+      const file = Uint8Array.of(...bytes, ...names, ...Array.from({ length: letters }, () => 0x78), 0);
+      const changed = new DataView(file.buffer);
+      changed.setBigUint64(heap + 8, BigInt(names.length + letters + 1), true);
+      changed.setBigUint64(heap + 24, BigInt(bytes.length), true);
+      const soft = Array.from({ length: view.getUint16(symbols - 2, true) }, (_, i) => symbols + 40 * i)
+        .find((symbol) => view.getUint32(symbol + 16, true) === 2) as number;
+      changed.setBigUint64(soft, BigInt(names.length), true);
+      return file;
+    };
+    expectVector('links.h5', readHdf5('links.h5', longer(1024)));
+    const { message } = await expectTyped(() => readHdf5('links.h5', longer(1025)), 'malformed-file');
+    expect(message).toContain('a name of at most 1024 bytes');
+  });
+
   it('ends where a group holds itself', async () => {
     const bytes = vector('keras2.h5').bytes.slice();
     const view = new DataView(bytes.buffer);
