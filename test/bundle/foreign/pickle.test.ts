@@ -13,6 +13,15 @@ const read = (bytes: Uint8Array) => readPickle(new ByteCursor('p', bytes), torch
 const flatten = (bytes: Uint8Array) => flattenTorch('p', read(bytes));
 
 describe('the unpickler', () => {
+  it('bounds what all names take together: a memo gives many values a long one', async () => {
+    const items = Array.from({ length: 300 }, () => ['K', 1] as const).flat();
+    const lists = Array.from({ length: 299 }, () => ['h', 1] as const).flat();
+    const name = 'k'.repeat(1000);
+    const bytes = pickle('}', 'X', [0xe8, 3, 0, 0], name, ']', '(', ']', '(', ...items, 'e', 'q', 1, ...lists, 'e', 's', '.');
+    const { message } = await expectTyped(() => flatten(bytes), 'limit');
+    expect(message).toContain('characters in all');
+  });
+
   it('builds plain values', () => {
     const value = read(pickle(
       '}', '(', 'X', [1, 0, 0, 0], 'a', 'K', 7, 'X', [1, 0, 0, 0], 'b', ']', '(', 'G', [0x3f, 0xf0, 0, 0, 0, 0, 0, 0], 'N', [0x88],
