@@ -46,16 +46,27 @@ export function requireDistinctNames(field: string, names: readonly string[]): v
     }
     seen.set(key, name);
   }
+  // Whatever is in the folder `a` comes, sorted, at the place of `a/`. Looking each folder of each name up took 6 s for 15,000
+  // names of 500 parts.
+  const sorted = [...seen.keys()].toSorted();
   for (const [key, name] of seen) {
-    for (let slash = key.indexOf('/'); slash >= 0; slash = key.indexOf('/', slash + 1)) {
-      const folder = seen.get(key.slice(0, slash));
-      if (folder !== undefined && !folder.endsWith('/')) {
-        throw new MalformedFileError({
-          field,
-          expected: 'files that are not also folders',
-          got: `${describe(folder)} and ${describe(name)}`,
-        });
-      }
-    }
+    const inside = name.endsWith('/') ? undefined : sorted[placeOf(sorted, `${key}/`)];
+    if (inside?.startsWith(`${key}/`) !== true) continue;
+    throw new MalformedFileError({
+      field,
+      expected: 'files that are not also folders',
+      got: `${describe(name)} and ${describe(seen.get(inside))}`,
+    });
   }
+}
+
+/** Where the first of the sorted texts is that does not come before `text`. */
+function placeOf(sorted: readonly string[], text: string): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((sorted[middle] as string) < text) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

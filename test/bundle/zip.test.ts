@@ -4,10 +4,11 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { deflateRawSync } from 'node:zlib';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { type RandomAccess, memorySource } from '../../src/bundle/random-access.ts';
 import { openCodec } from '../../src/bundle/codec-instance.ts';
 import { type EntryFacts, centralHeader, endRecords, localHeader } from '../../src/bundle/zip-format.ts';
+import { requireDistinctNames } from '../../src/bundle/zip-name.ts';
 import { openZip } from '../../src/bundle/zip-reader.ts';
 import { ZipWriter, memorySink } from '../../src/bundle/zip-writer.ts';
 import { concat, expectTyped, utf8 } from './support.ts';
@@ -257,6 +258,32 @@ describe('reading', () => {
       const directory = concat(centralHeader(first), centralHeader(second));
       await expectTyped(() => readAll(concat(front, directory, endRecords(2, front.byteLength, directory.byteLength))), 'malformed-file');
     }
+  });
+
+  test('files that are folders are found among names that sort between them, and folders may have what is in them', () => {
+    const refused = (...names: string[]): boolean => {
+      try {
+        requireDistinctNames('zip', names);
+        return false;
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'malformed-file' });
+        return true;
+      }
+    };
+    expect(refused('a', 'a!', 'a-b/c', 'a/b', 'a0')).toBe(true);
+    expect(refused('a/b/c', 'a.', 'a/b')).toBe(true);
+    expect(refused('x', 'e\u0301/a', 'é')).toBe(true);
+    expect(refused('a/', 'a/b', 'a!', 'a0/b', 'aa')).toBe(false);
+    expect(refused('a/b', 'a!', 'a/b.c', 'a/bc/d')).toBe(false);
+  });
+
+  test('names of many parts are compared whole, not part by part', () => {
+    const names = Array.from({ length: 50 }, (_, i) => `${i}${'/a'.repeat(400)}`);
+    const get = vi.spyOn(Map.prototype, 'get');
+    requireDistinctNames('zip', names);
+    const looks = get.mock.calls.length;
+    get.mockRestore();
+    expect(looks).toBeLessThan(names.length * 4);
   });
 
   test('refuses every truncation and every shift', async () => {
