@@ -41,8 +41,10 @@ export function* multipartParts(
 
 function nameOf(headers: string): string {
   const disposition = headers.split('\r\n').find((line) => /^content-disposition:\s*form-data\s*;/i.test(line));
-  const name = /;\s*name=(?:"([^"]*)"|([^\s;"]+))/i.exec(disposition ?? '');
-  return name === null ? malformed('parts with a name', 'one without') : ((name[1] ?? name[2]) as string);
+  // One parameter after the other: a file may be called `a; name=b`.
+  for (const [, parameter, quoted, plain] of (disposition ?? '').matchAll(/;\s*([^\s;="]+)=(?:"([^"]*)"|([^\s;"]+))/g))
+    if (parameter?.toLowerCase() === 'name') return (quoted ?? plain) as string;
+  return malformed('parts with a name', 'one without');
 }
 
 /** Where `pattern` begins. A line break comes by chance once in 65,536 bytes, so looking for its first byte is all the search there is. */

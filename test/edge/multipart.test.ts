@@ -45,6 +45,12 @@ describe('multipart', () => {
       [['a', 'x']],
     ],
     [
+      'a file name that looks like a parameter',
+      '--b\r\nContent-Disposition: form-data; filename="x; name=y"; Name="a"\r\n\r\nx\r\n--b--',
+      undefined,
+      [['a', 'x']],
+    ],
+    [
       'a boundary in quotes',
       '--a b\r\nContent-Disposition: form-data; name="n"\r\n\r\nx\r\n--a b--',
       'multipart/form-data; charset=utf-8; boundary="a b"',
