@@ -37,6 +37,7 @@ export const limits = {
   /**
    * What all deflated entries of one ZIP may expand to: this many times the archive's own size, and at least
    * `inflateFloorBytes`. Bundles stay below 10 times; a bomb of a megabyte claims a gigabyte.
+   * Tensors that are views of the same stored bytes, as tied weights are, may have as much in all.
    */
   inflateExpansion: 64,
   inflateFloorBytes: 48 * MiB,

@@ -45,9 +45,21 @@ export interface ForeignCheckpoint {
 export class TensorCollector {
   readonly tensors = new Map<string, RawTensor>();
   readonly #field: string;
+  #storedBytes: number;
+  #bytes = 0;
 
-  constructor(field: string) {
+  /**
+   * @param storedBytes what the tensors are views of; without it they are known to be apart. Tied weights are the same bytes a few times
+   *   over. A name costs a hundred bytes, so that 9 MB could be 23 GB to whatever looks at each tensor.
+   */
+  constructor(field: string, storedBytes = Infinity) {
     this.#field = field;
+    this.#storedBytes = storedBytes;
+  }
+
+  /** Of another file that tensors are views of. */
+  addStored(bytes: number): void {
+    this.#storedBytes += bytes;
   }
 
   /** @throws MalformedFileError, LimitError */
@@ -58,6 +70,13 @@ export class TensorCollector {
     }
     if (this.tensors.size >= limits.safetensorsTensors) {
       throw new LimitError({ field: this.#field, expected: `at most ${limits.safetensorsTensors} tensors`, got: 'more' });
+    }
+    this.#bytes += tensor.bytes.byteLength;
+    const most = Math.max(limits.inflateFloorBytes, limits.inflateExpansion * this.#storedBytes);
+    if (this.#bytes > most) {
+      throw new LimitError({
+        field: `${this.#field}.${name}`, expected: `tensors of at most ${most} bytes in all, of ${this.#storedBytes} stored`, got: 'more',
+      });
     }
     this.tensors.set(name, tensor);
   }

@@ -71,7 +71,7 @@ class Hdf5File {
     this.#field = field;
     this.#bytes = bytes;
     this.#steps = 1000 + bytes.byteLength / 4;
-    this.datasets = new TensorCollector(field);
+    this.datasets = new TensorCollector(field, bytes.byteLength);
   }
 
   #at(address: number): ByteCursor {

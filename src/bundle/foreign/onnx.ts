@@ -55,7 +55,7 @@ export async function readOnnx({ name: field, bytes }: ForeignFile, options: Rea
     else if (part.number === model.producerVersion) metadata.set('producer_version', textOf(field, part));
   }
   if (graphBytes === undefined) throw new MalformedFileError({ field, expected: 'an ONNX graph', got: 'none' });
-  const collected = new TensorCollector(field);
+  const collected = new TensorCollector(field, bytes.byteLength);
   const files = new Map<string, Uint8Array>();
   for (const part of readFields(`${field} graph`, graphBytes)) {
     if (part.number === graph.sparseInitializer) throw new UnsupportedError({ field, expected: 'dense initialisers', got: 'a sparse one' });
@@ -64,7 +64,9 @@ export async function readOnnx({ name: field, bytes }: ForeignFile, options: Rea
     const label = `${field}.${tensor.name}`;
     const { dtype, shape } = tensor;
     const byteLength = (countElements(label, shape) * dtypeBits[dtype]) / 8;
-    const data = tensor.external === undefined ? tensor.data : await readExternal(label, tensor.external, byteLength, files, options);
+    const data = tensor.external === undefined
+      ? tensor.data
+      : await readExternal(label, tensor.external, byteLength, files, collected, options);
     const raw = { dtype, shape, bytes: data };
     requireBytesOfShape(label, raw);
     collected.add(tensor.name, raw);
@@ -186,6 +188,7 @@ async function readExternal(
   facts: ReadonlyMap<string, string>,
   byteLength: number,
   files: Map<string, Uint8Array>,
+  collected: TensorCollector,
   options: ReadForeignOptions,
 ): Promise<Uint8Array> {
   const location = facts.get('location') ?? '';
@@ -200,6 +203,7 @@ async function readExternal(
   if (file === undefined) {
     file = await readPart(`${label} location`, location, options);
     files.set(location, file);
+    collected.addStored(file.byteLength);
   }
   return new ByteCursor(`${label} in ${location}`, file).seek(number('offset', 0)).bytes(number('length', byteLength));
 }

@@ -345,9 +345,10 @@ export function materialiseTorch(
   flat: FlattenedTorch,
   bytesOf: (storage: TorchStorage) => Uint8Array,
 ): Map<string, RawTensor> {
-  const collected = new TensorCollector(field);
   const stored = new Map(flat.tensors.map(([, { storage }]) => [storage.key, storage.bytes]));
-  let copyBudget = COPIES_OF_STORAGE * [...stored.values()].reduce((sum, bytes) => sum + bytes, 0);
+  const storedBytes = [...stored.values()].reduce((sum, bytes) => sum + bytes, 0);
+  const collected = new TensorCollector(field, storedBytes);
+  let copyBudget = COPIES_OF_STORAGE * storedBytes;
   // Once a storage, not once a view: 20,000 small views of 8 MB that begin at an odd byte took 22 s instead of 0.2.
   const aligned = new Map<string, Uint8Array>();
   const alignedBytes = ({ key }: TorchStorage, bytes: Uint8Array, width: number): Uint8Array => {

@@ -16,6 +16,22 @@ describe('ONNX', () => {
     expectVector('external.onnx', (await readOnnx(vector('external.onnx'), besideVector('external.onnx'))).tensors);
   });
 
+  it('takes external data for as many tensors as tie their weights, and for no more', async () => {
+    const part = (number: number, content: readonly number[]): number[] => [number * 8 + 2, content.length, ...content];
+    const text = (value: string): number[] => [...new TextEncoder().encode(value)];
+    // [2^20] bytes, all of the file `d`.
+    const initialiser = (i: number): number[] => part(5, [
+      8, 0x80, 0x80, 0x40, 16, 2, ...part(8, text(`t${i}`)), ...part(13, [...part(1, text('location')), ...part(2, text('d'))]), 14 * 8, 1,
+    ]);
+    const file = (count: number) => {
+      const graph = Array.from({ length: count }, (_, i) => initialiser(i)).flat();
+      return { name: 'x.onnx', bytes: Uint8Array.of(8, 7, 7 * 8 + 2, (graph.length & 127) | 128, graph.length >> 7, ...graph) };
+    };
+    const options = { readBeside: async () => new Uint8Array(2 ** 20) };
+    expect((await readOnnx(file(64), options)).tensors.size).toBe(64);
+    await expectTyped(() => readOnnx(file(66), options), 'limit');
+  });
+
   it('refuses external data that is cut short, elsewhere or not given', async () => {
     await expectTyped(() => readOnnx(vector('external.onnx'), { readBeside: async () => new Uint8Array(10) }), 'malformed-file');
     expect((await expectTyped(() => readOnnx(vector('external.onnx')), 'malformed-file')).message).toContain('external.onnx.data');

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { ByteCursor } from '../../../src/bundle/foreign/byte-cursor.ts';
 import { PyDict, PyGlobal, PyList, PyOpaque, PyTuple, readPickle } from '../../../src/bundle/foreign/pickle.ts';
-import { flattenTorch, torchHost } from '../../../src/bundle/foreign/pytorch-values.ts';
+import { flattenTorch, materialiseTorch, torchHost } from '../../../src/bundle/foreign/pytorch-values.ts';
 import { expectTyped, utf8 } from '../support.ts';
 
 /** Opcodes as letters and numbers, e.g. `pickle(']', 'q', 0, '.')`. */
@@ -168,6 +168,20 @@ describe('the unpickler', () => {
 });
 
 describe('flattening', () => {
+  it('takes a storage for as many tensors as tie their weights, and for no more', async () => {
+    const text = (value: string) => ['X', [value.length, 0, 0, 0], value] as const;
+    // A megabyte.
+    const storage = ['(', ...text('storage'), 'ctorch\nByteStorage\n', ...text('0'), 'N', 'J', [0, 0, 16, 0], 'N', 't', 'Q', 'q', 1] as const;
+    const all = ['K', 0, 'J', [0, 0, 16, 0], [0x85], 'K', 1, [0x85], 't', 'R'] as const;
+    const file = (count: number) => pickle(']', '(', ...Array.from({ length: count }, (_, i) => [
+      'ctorch._utils\n_rebuild_tensor\n', '(', ...(i === 0 ? storage : ['h', 1] as const), ...all,
+    ]).flat(), 'e', '.');
+    const materialise = (count: number) => materialiseTorch('p', flatten(file(count)), () => new Uint8Array(2 ** 20));
+    expect(materialise(64).size).toBe(64);
+    const { message } = await expectTyped(() => materialise(65), 'limit');
+    expect(message).toContain('tensors of at most 67108864 bytes in all, of 1048576 stored');
+  });
+
   it('ends where a list holds itself', async () => {
     await expectTyped(() => flatten(pickle(']', 'q', 0, 'h', 0, 'a', '.')), 'limit');
   });
