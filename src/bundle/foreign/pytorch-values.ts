@@ -258,7 +258,7 @@ interface FlattenedTorch {
 const FLATTENED_VALUES = 1_000_000;
 const FLATTENED_DEPTH = 32;
 /** Characters of all their names: a file of 5 KB could give a million values names of 1,000 characters each, a gigabyte once written. */
-const FLATTENED_NAMES = 2 ** 26;
+const FLATTENED_NAMES = 2 ** 24;
 
 /**
  * Nested containers as one list with dotted names: `{'state_dict': {'fc.weight': …}}` gives `state_dict.fc.weight`,
