@@ -148,8 +148,14 @@ export function torchHost(field: string): TorchHost {
     'torch.Size': ([items]) => (items instanceof PyTuple ? items : new PyTuple([])),
     // (storage, offset, shape, strides[, requires_grad, hooks, metadata]); version 3 inserts the element type.
     'torch._utils._rebuild_tensor': (args) => tensorOf(field, args, undefined),
-    'torch._utils._rebuild_tensor_v2': (args) => tensorOf(field, args, undefined),
-    'torch._utils._rebuild_tensor_v3': (args) => tensorOf(field, args, args[6]),
+    'torch._utils._rebuild_tensor_v2': (args) => {
+      requirePlainValues(field, args[6]);
+      return tensorOf(field, args, undefined);
+    },
+    'torch._utils._rebuild_tensor_v3': (args) => {
+      requirePlainValues(field, args[7]);
+      return tensorOf(field, args, args[6]);
+    },
     'torch._utils._rebuild_parameter': (args) => parameterOf(field, args),
     'torch._utils._rebuild_parameter_with_state': (args) => parameterOf(field, args),
   };
@@ -216,6 +222,21 @@ function parameterOf(field: string, [tensor]: readonly TorchValue[]): TorchTenso
   if (!(tensor instanceof TorchTensor))
     throw new MalformedFileError({ field, expected: 'a parameter made of a tensor', got: describe(tensor) });
   return tensor;
+}
+
+/**
+ * @param metadata says of a lazy view, such as `x.conj().imag`, that its values are those stored with another sign.
+ * @throws UnsupportedError for one.
+ */
+function requirePlainValues(field: string, metadata: TorchValue | undefined): void {
+  const marks = metadata instanceof PyDict ? metadata.entries.filter(([, value]) => value === true).map(([key]) => key) : [];
+  const sign = marks.find((mark) => mark === 'conj' || mark === 'neg');
+  if (sign === undefined) return;
+  throw new UnsupportedError({
+    field: `${field}: a tensor`,
+    expected: 'values as they are stored (resolve_conj() and resolve_neg() before torch.save)',
+    got: `a view marked ${sign}`,
+  });
 }
 
 function tensorOf(field: string, [storage, offset, shape, strides]: readonly TorchValue[], type: TorchValue | undefined): TorchTensor {

@@ -168,6 +168,21 @@ describe('the unpickler', () => {
 });
 
 describe('flattening', () => {
+  // `x.conj()`, `x.conj().imag` and views of either, as torch 2 writes them; 1.13 left the mark out.
+  it.each([
+    ['neg', '_rebuild_tensor_v2', []], ['conj', '_rebuild_tensor_v2', []], ['neg', '_rebuild_tensor_v3', ['ctorch\nfloat32\n']],
+  ] as const)('refuses a view that is marked %s, whose values are not those stored: %s', async (mark, rebuild, dtype) => {
+    const text = (value: string) => ['X', [value.length, 0, 0, 0], value] as const;
+    const other = mark === 'neg' ? 'conj' : 'neg';
+    const file = (marked: readonly number[]) => pickle(
+      ']', `ctorch._utils\n${rebuild}\n`, '(', '(', ...text('storage'), 'ctorch\nFloatStorage\n', ...text('0'), 'N', 'K', 1, 'N', 't', 'Q',
+      'K', 0, 'K', 1, [0x85], 'K', 1, [0x85, 0x89], '}', ...dtype, '}', '(', ...text(other), [0x89], ...text(mark), marked, 'u', 't', 'R', 'a', '.',
+    );
+    expect(flatten(file([0x89])).tensors).toHaveLength(1);
+    const { message } = await expectTyped(() => flatten(file([0x88])), 'unsupported');
+    expect(message).toContain(`a view marked ${mark}`);
+  });
+
   it('takes a storage for as many tensors as tie their weights, and for no more', async () => {
     const text = (value: string) => ['X', [value.length, 0, 0, 0], value] as const;
     // A megabyte.
