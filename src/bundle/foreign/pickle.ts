@@ -189,11 +189,13 @@ class Machine<H> {
       case opcodes.BINFLOAT:
         return this.#push(cursor.f64BigEndian());
       case opcodes.BINUNICODE:
-      case opcodes.BINSTRING:
         return this.#push(this.#text(cursor.u32()));
       case opcodes.SHORT_BINUNICODE:
-      case opcodes.SHORT_BINSTRING:
         return this.#push(this.#text(cursor.u8()));
+      case opcodes.BINSTRING:
+        return this.#push(this.#textOrBytes(cursor.u32()));
+      case opcodes.SHORT_BINSTRING:
+        return this.#push(this.#textOrBytes(cursor.u8()));
       case opcodes.BINUNICODE8:
         return this.#push(this.#text(cursor.u64()));
       case opcodes.BINBYTES:
@@ -408,5 +410,16 @@ class Machine<H> {
   #text(bytes: number): string {
     if (bytes > limits.manifestBytes) this.#limit(`strings of at most ${limits.manifestBytes} bytes`, `${bytes}`);
     return decodeUtf8(this.#cursor.field, this.#cursor.bytes(bytes));
+  }
+
+  /** Python 2 has one type for both: a number of numpy's beside the weights is eight bytes of it, which mostly are no text. */
+  #textOrBytes(length: number): string | Uint8Array {
+    if (length > limits.manifestBytes) this.#limit(`strings of at most ${limits.manifestBytes} bytes`, `${length}`);
+    const bytes = this.#cursor.bytes(length);
+    try {
+      return decodeUtf8(this.#cursor.field, bytes);
+    } catch {
+      return bytes;
+    }
   }
 }

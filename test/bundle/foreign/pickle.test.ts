@@ -39,6 +39,14 @@ describe('the unpickler', () => {
     expect(read(pickle([0x8a, 0], '.'))).toBe(0);
   });
 
+  it('takes strings of Python 2 that are no text for bytes, such as a number of numpy\'s', () => {
+    const value = read(pickle(
+      '}', 'U', [1], 'a', 'cnumpy.core.multiarray\nscalar\n', 'N', 'U', [3, 0x66, 0xff, 0x40, 0x86], 'R', 's', 'T', [2, 0, 0, 0, 0xc3, 0xa9],
+      'T', [1, 0, 0, 0, 0xc3], 's', '.',
+    ));
+    expect((value as PyDict<never>).entries).toEqual([['a', new PyOpaque('numpy.core.multiarray.scalar')], ['é', Uint8Array.of(0xc3)]]);
+  });
+
   it('makes references, tuples and marks as Python does', () => {
     const value = read(pickle(']', 'q', 0, '0', '(', 'h', 0, 'K', 1, 't', '.')) as PyTuple<never>;
     expect(value.items[0]).toBeInstanceOf(PyList);
