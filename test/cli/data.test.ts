@@ -196,7 +196,7 @@ describe('one file of arrays', () => {
       'wanted are bytes (uint8)',
     ],
     ['labels below zero', [['x_train', array([1, 5, 6], () => 0)], ['y_train', labels(-1)]], 'labels are 0 to 255'],
-    ['labels that are missing', [['x_train', array([2, 5, 6], () => 0)], ['y_train', labels(0)]], '1 images of 1×5×6'],
+    ['labels that are missing', [['x_train', array([2, 5, 6], () => 0)], ['y_train', labels(0)]], 'labels: expected 2, one an image, got 1'],
     ['five channels', [['x_train', array([1, 5, 5, 5], () => 0)], ['y_train', labels(0)]], 'up to 4 channels'],
   ] as [string, [string, RawTensor][], string][])('is refused with %s', async (_, arrays, message) => {
     await expect(load(new Map(arrays), 'train')).rejects.toThrow(message);
