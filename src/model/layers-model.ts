@@ -165,6 +165,11 @@ function isKind(kind: string): kind is (typeof kinds)[number] {
   return (kinds as readonly string[]).includes(kind);
 }
 
+/** A norm's scale and offset, which the graph's always have. */
+function requireAffine(layer: KerasLayer): void {
+  for (const part of ['center', 'scale']) if (layer.config[part] === false) refuseSetting(layer, part, 'true');
+}
+
 /** One number stands for both axes. */
 function pairOf(config: Config, key: string, fallback: unknown = [1, 1]): readonly [number, number] {
   const value = config[key] ?? fallback;
@@ -248,9 +253,12 @@ class Converter {
         return this.#transposedConvolution(layer, x);
       case 'BatchNormalization':
         return this.#batchNorm(layer, x);
-      case 'GroupNormalization':
+      case 'GroupNormalization': {
         this.#requireLastAxis(layer, x);
-        return this.#node(name, 'group_norm', { groups: config['groups'], epsilon: config['epsilon'] ?? 1e-3 }, [x]);
+        requireAffine(layer);
+        const groups = config['groups'] ?? 32;
+        return this.#node(name, 'group_norm', { groups: groups === -1 ? x.shape[0] : groups, epsilon: config['epsilon'] ?? 1e-3 }, [x]);
+      }
       case 'MaxPooling2D':
         return this.#pooling(layer, 'max_pool', x);
       case 'AveragePooling2D':
@@ -318,7 +326,7 @@ class Converter {
   #batchNorm(layer: KerasLayer, x: Value): Value {
     const { name, config } = layer;
     this.#requireLastAxis(layer, x);
-    for (const part of ['center', 'scale']) if (config[part] === false) refuseSetting(layer, part, 'true');
+    requireAffine(layer);
     const momentum = 1 - ((config['momentum'] as number | undefined) ?? 0.99);
     return this.#node(name, 'batch_norm', { epsilon: config['epsilon'] ?? 1e-3, momentum }, [x]);
   }

@@ -109,6 +109,13 @@ describe('layers', () => {
     expect(inferShapes(graph).get('up')).toEqual([2, 8, 8]);
   });
 
+  test.each([[{ groups: 2 }, 2], [{ groups: -1 }, 64], [{}, 32]])('group normalization of %o has %i groups', (config, groups) => {
+    const { nodes } = graphFromLayersModel(
+      sequential([4, 4, 64], layer('GroupNormalization', 'n', config), layer('GlobalAveragePooling2D', 'pool')),
+    );
+    expect(nodes[0]).toMatchObject({ op: 'group_norm', groups, epsilon: 1e-3 });
+  });
+
   test('a functional model with a residual, a squeeze and a concatenation', () => {
     const node = (class_name: string, name: string, inputs: readonly string[], config: Config = {}) =>
       ({ ...layer(class_name, name, config), name, inbound_nodes: inputs.length === 0 ? [] : [inputs.map((input) => [input, 0, 0, {}])] });
@@ -166,6 +173,7 @@ describe('refused by name', () => {
       sequential([4, 4, 3], layer('Flatten', 'f'), layer('BatchNormalization', 'n')),
       /node "n" \(batch_norm\).*dense layer/,
     ],
+    ['no offset', sequential([4, 4, 8], layer('GroupNormalization', 'n', { groups: 2, center: false })), /layer "n".*center/],
     ['no scale', sequential([4], layer('BatchNormalization', 'n', { scale: false })), /layer "n".*scale/],
     ['a graph model', { format: 'graph-model', modelTopology: {} }, /graph-model/],
     ['images of any size', sequential([null as unknown as number, 4, 3], conv('c')), /extents that are fixed/],
