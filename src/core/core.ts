@@ -77,6 +77,7 @@ export class Core implements Disposable {
   readonly heapLimitBytes: number;
   readonly arithmetic: Arithmetic;
   #disposed = false;
+  #liveBytes = 0;
   /** How the next staggered allocation lies in ALIAS_BYTES. */
   #stagger = 0;
   /** Of every live allocation the pointer that malloc gave for it, and its end. */
@@ -93,6 +94,11 @@ export class Core implements Disposable {
   /** Size of the heap in bytes. WebAssembly memory never shrinks, so this is its high-water mark too. */
   get heapBytes(): number {
     return this.memory.buffer.byteLength;
+  }
+
+  /** Bytes of allocations made by `allocate` and not yet freed. */
+  get liveBytes(): number {
+    return this.#liveBytes;
   }
 
   /** Allocations made by `allocate` and not yet freed: zero when nothing leaks. */
@@ -114,6 +120,7 @@ export class Core implements Disposable {
     const given = this.#allocateOrThrow(bytes, isStaggered ? ALIAS_BYTES : VECTOR_BYTES / 2, purpose);
     const pointer = given + (isStaggered ? this.#toStagger(given) : given % VECTOR_BYTES);
     this.#live.set(pointer, { given, end: pointer + bytes });
+    this.#liveBytes += bytes;
     return pointer;
   }
 
@@ -158,6 +165,7 @@ export class Core implements Disposable {
     const live = this.#live.get(pointer);
     if (live === undefined) throw new InvalidArgumentError({ field: 'pointer', expected: 'a live allocation', got: `${pointer}` });
     this.#live.delete(pointer);
+    this.#liveBytes -= live.end - pointer;
     this.tfjs.free(live.given);
   }
 
@@ -204,6 +212,7 @@ export class Core implements Disposable {
     this.#disposed = true;
     for (const { given } of this.#live.values()) this.tfjs.free(given);
     this.#live.clear();
+    this.#liveBytes = 0;
   }
 }
 

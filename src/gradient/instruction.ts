@@ -19,6 +19,8 @@ export interface Instruction {
 
 /** An instruction and what each walk over a program asks of it, told once. */
 export interface LinkedInstruction extends Instruction {
+  /** The place in the graph of the node whose value it makes, or helps to make; of a norm that takes a rectifier along, the norm's. */
+  readonly node: number;
   /** `values` and `parameters`, as lists. */
   readonly operands: readonly (readonly [input: string, value: ValueKey])[];
   readonly parameterInputs: readonly (readonly [input: string, parameter: string])[];

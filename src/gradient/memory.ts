@@ -1,8 +1,13 @@
-/** What a gradient takes on the WebAssembly heap, reckoned beforehand, and the micro-batch that a heap has room for. */
+/**
+ * What a gradient takes on the WebAssembly heap, reckoned beforehand; the micro-batch that a heap has room for, and what is to be
+ * computed anew on the way back where there is none.
+ */
 import { BudgetError } from '../core/errors.ts';
 import { requireInteger } from '../core/require.ts';
-import { gradientCost } from '../model/cost.ts';
-import { inferShapes, parameterLayout, type ModelGraph, type Shape } from '../model/graph.ts';
+import { peakElements } from '../model/activation-memory.ts';
+import { recomputedFlops } from '../model/cost.ts';
+import { INPUT, inferShapes, parameterLayout, type ModelGraph, type Shape } from '../model/graph.ts';
+import { cutsOf, segmentsOf, wholeOf, type Segment } from '../model/segments.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import { halvesOf } from './summation.ts';
 
@@ -12,6 +17,15 @@ const FIXED_BYTES = 6 * 2 ** 20;
 /** The allocator's fragments. */
 const ALLOWANCE = 1.15;
 
+/** How a gradient is to be computed. */
+export interface GradientNeeds {
+  /** Of the heap, from above. */
+  readonly bytes: number;
+  readonly segments: readonly Segment[];
+  /** FLOPs of what is computed anew. */
+  readonly recomputedFlops: number;
+}
+
 /**
  * Estimate, from above, of the heap of one gradient over `images` at once: parameters, their gradients, and those of
  * the open half and block where `parts` of them are added up (`summation.ts`), values (`model/activation-memory.ts`), and the
@@ -19,14 +33,98 @@ const ALLOWANCE = 1.15;
  * @throws InvalidArgumentError unless `images` is an integer ≥ 1.
  */
 export function gradientHeapBytes(graph: ModelGraph, images: number, parts = 1): number {
-  const { parameterElements, activationBytes } = gradientCost(graph, images);
-  const workspace = Math.max(largestParameter(graph), ...convolutionElements(graph, images));
-  return FIXED_BYTES + Math.ceil(ALLOWANCE * (F32_BYTES * ((1 + openSums(parts)) * parameterElements + workspace) + activationBytes));
+  return new GradientReckoning(graph, images, parts).of(wholeOf(graph)).bytes;
+}
+
+/**
+ * How a gradient over `images` at once fits `heapBytes`: with every value kept where there is room, else with the fewest FLOPs for
+ * what is computed anew (`model/segments.ts`), and where nothing fits, with the fewest bytes. The gradient's own bytes are the same.
+ */
+export function fitGradient(graph: ModelGraph, images: number, parts: number, heapBytes: number): GradientNeeds {
+  const reckoning = new GradientReckoning(graph, images, parts);
+  const whole = reckoning.of(wholeOf(graph));
+  if (whole.bytes <= heapBytes) return whole;
+  let least = whole;
+  let best: GradientNeeds | undefined;
+  for (const ends of cutsOf(graph, reckoning.elements)) {
+    const needs = (recomputed: number): GradientNeeds => reckoning.of(segmentsOf(graph, ends, recomputed));
+    const all = needs(ends.length);
+    if (all.bytes < least.bytes) least = all;
+    if (all.bytes > heapBytes) continue;
+    // As few of the first segments as fit, which are those of the largest images.
+    let [tooFew, found] = [0, { recomputed: ends.length, needs: all }];
+    while (found.recomputed - tooFew > 1) {
+      const recomputed = Math.floor((tooFew + found.recomputed) / 2);
+      const middle = needs(recomputed);
+      if (middle.bytes <= heapBytes) found = { recomputed, needs: middle };
+      else tooFew = recomputed;
+    }
+    if (best === undefined || found.needs.recomputedFlops < best.recomputedFlops) best = found.needs;
+  }
+  return best ?? least;
+}
+
+/** Answers of `fitGradient` for one network, each found once. */
+export class GradientFits {
+  readonly #graph: ModelGraph;
+  readonly #whole = new Map<string, GradientNeeds>();
+  readonly #cut = new Map<string, GradientNeeds>();
+
+  constructor(graph: ModelGraph) {
+    this.#graph = graph;
+  }
+
+  of(images: number, parts: number, heapBytes: number): GradientNeeds {
+    const key = `${images} × ${openSums(parts)}`;
+    const whole = this.#found(this.#whole, key, () => fitGradient(this.#graph, images, parts, Infinity));
+    if (whole.bytes <= heapBytes) return whole;
+    return this.#found(this.#cut, `${key} ${heapBytes}`, () => fitGradient(this.#graph, images, parts, heapBytes));
+  }
+
+  #found(known: Map<string, GradientNeeds>, key: string, find: () => GradientNeeds): GradientNeeds {
+    const needs = known.get(key) ?? find();
+    known.set(key, needs);
+    return needs;
+  }
+}
+
+/** Reckons one gradient with several ways to cut its network. */
+class GradientReckoning {
+  readonly #graph: ModelGraph;
+  readonly #images: number;
+  readonly #shapes: ReadonlyMap<string, Shape>;
+  /** Elements of all that does not depend on how it is cut. */
+  readonly #besideValues: number;
+  /** Of each node's value. */
+  readonly elements: readonly number[];
+
+  constructor(graph: ModelGraph, images: number, parts: number) {
+    requireInteger('images', images, 1);
+    this.#graph = graph;
+    this.#images = images;
+    const shapes = inferShapes(graph);
+    this.#shapes = shapes;
+    this.elements = graph.nodes.map(({ name }) => elementCount(shapes.get(name) as Shape));
+    const sizes = parameterLayout(graph).parameters.map(({ shape }) => elementCount(shape));
+    const parameters = sizes.reduce((sum, each) => sum + each, 0);
+    // Parameters change their layout through a copy, and a gradient is computed before it is added to what there is.
+    const workspace = Math.max(0, ...sizes, ...convolutionElements(graph, shapes, images));
+    this.#besideValues = (1 + openSums(parts)) * parameters + workspace;
+  }
+
+  of(segments: readonly Segment[]): GradientNeeds {
+    const values = this.#images * peakElements(this.#graph, this.#shapes, segments);
+    return {
+      bytes: FIXED_BYTES + Math.ceil(ALLOWANCE * F32_BYTES * (this.#besideValues + values)),
+      segments,
+      recomputedFlops: this.#images * recomputedFlops(this.#graph, this.#shapes, segments),
+    };
+  }
 }
 
 /**
  * The most images at once, of `most` or a half, a quarter … of it, with which a gradient of `batches` of `batchSize` fits `heapBytes`,
- * `besideBytes` of which something else has. Values are not computed anew in the backward pass: halving the micro-batch
+ * `besideBytes` of which something else has. Values of a single image alone are computed anew on the way back: halving the micro-batch
  * saves as much and costs nothing.
  * @throws BudgetError, with the bytes of a single image, where even that does not fit.
  */
@@ -41,20 +139,17 @@ export function planMicroBatch(
   requireInteger('batchSize', batchSize, 1);
   let images = most;
   requireInteger('heapBytes', heapBytes, 0);
-  const bytes = (): number => besideBytes + gradientHeapBytes(graph, images, Math.ceil(batchSize / images) * batches);
-  while (bytes() > heapBytes) {
-    if (images === 1) {
-      const requiredBytes = bytes();
-      throw new BudgetError({
-        field: 'heapBytes',
-        expected: `at least ${requiredBytes}, for one image at a time`,
-        got: `${heapBytes}`,
-        requiredBytes,
-      });
-    }
-    images = Math.ceil(images / 2);
-  }
-  return images;
+  const partsOf = (): number => Math.ceil(batchSize / images) * batches;
+  while (images > 1 && besideBytes + gradientHeapBytes(graph, images, partsOf()) > heapBytes) images = Math.ceil(images / 2);
+  if (images > 1) return images;
+  const requiredBytes = besideBytes + fitGradient(graph, 1, partsOf(), heapBytes - besideBytes).bytes;
+  if (requiredBytes <= heapBytes) return 1;
+  throw new BudgetError({
+    field: 'heapBytes',
+    expected: `at least ${requiredBytes}, for one image at a time`,
+    got: `${heapBytes}`,
+    requiredBytes,
+  });
 }
 
 /**
@@ -67,19 +162,13 @@ function openSums(parts: number): number {
   return second.length > 1 ? 3 : 2;
 }
 
-/** Parameters change their layout through a copy, and a gradient is computed before it is added to what there is. */
-function largestParameter(graph: ModelGraph): number {
-  return Math.max(0, ...parameterLayout(graph).parameters.map(({ shape }) => elementCount(shape)));
-}
-
 /**
  * Of each convolution: a padded copy of its input or of its gradient and the places of its windows, or the entries of
  * an image at least (`kernels/sparse-convolution.ts`: 8 bytes a number and a start a pixel), and the filter rotated and
  * packed or, for 3×3, in Winograd's form (`kernels/winograd.ts`); no less for the filter's gradient. A transposed one
  * is that from its output to its input.
  */
-function convolutionElements(graph: ModelGraph, images: number): number[] {
-  const shapes = inferShapes(graph);
+function convolutionElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>, images: number): number[] {
   return graph.nodes.flatMap((node) => {
     if (node.op !== 'conv2d' && node.op !== 'conv_transpose2d') return [];
     const ends = [node.inputs[0] as string, node.name].map((name) => shapes.get(name) as Shape);
@@ -91,12 +180,13 @@ function convolutionElements(graph: ModelGraph, images: number): number[] {
     // A tile of Winograd's may reach one pixel further. What is padded at the image is not at its gradient.
     const ofImage = (extent: number, padding: number): number => extent + padding + 1;
     const ofGradient = (extent: number, reach: number, padding: number): number => extent + Math.max(0, 2 * reach - padding) + 1;
-    const padded = Math.max(
-      channels * ofImage(height, top + bottom) * ofImage(width, left + right),
+    const paddedImage = channels * ofImage(height, top + bottom) * ofImage(width, left + right);
+    const paddedGradient =
       out *
-        ofGradient(outHeight, (kernelHeight - 1) * node.dilation[0], top + bottom) *
-        ofGradient(outWidth, (kernelWidth - 1) * node.dilation[1], left + right),
-    );
+      ofGradient(outHeight, (kernelHeight - 1) * node.dilation[0], top + bottom) *
+      ofGradient(outWidth, (kernelWidth - 1) * node.dilation[1], left + right);
+    // The network's own input has no gradient.
+    const padded = node.op === 'conv2d' && node.inputs[0] === INPUT ? paddedImage : Math.max(paddedImage, paddedGradient);
     const windows = Math.max(height * width, outHeight * outWidth);
     const entries = Math.max((2 * channels + 1) * height * width, (2 * out + 1) * outHeight * outWidth);
     const taps = kernelHeight * kernelWidth;

@@ -10,6 +10,7 @@ import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import type { Batch } from '../data/batch.ts';
 import { inferShapes, parameterLayout, parameterName, type ModelGraph, type ParameterLayout } from '../model/graph.ts';
+import type { Segment } from '../model/segments.ts';
 import { sumOfOuterProducts, type NamedOuterProducts } from '../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState, WrittenState } from '../tensor/tensor.ts';
 import { requireOptimiser, type OptimiserSettings } from './optimiser.ts';
@@ -18,6 +19,7 @@ import type { HeapBackend } from './backend.ts';
 import { lossAndGradient } from './kernels/loss.ts';
 import { run } from './kernels/support.ts';
 import { DEFAULT_LOSS, requireLoss, type Loss } from './loss.ts';
+import { GradientFits } from './memory.ts';
 import { NetworkInputs, rowsOf, type StartedBatch, type StartedBatchArrays } from './network-inputs.ts';
 import { compileProgram, type Program } from './program.ts';
 import { halvesOf, type Block } from './summation.ts';
@@ -104,6 +106,7 @@ export class Network implements Disposable {
   readonly #loss: Loss;
   readonly #factored: ReadonlySet<string>;
   readonly #inputs: NetworkInputs;
+  readonly #fits: GradientFits;
 
   constructor(backend: HeapBackend, graph: ModelGraph, options: NetworkOptions) {
     requireOptions('compile', options, networkOptionNames);
@@ -111,6 +114,7 @@ export class Network implements Disposable {
     this.graph = graph;
     this.layout = parameterLayout(graph);
     this.#inputs = new NetworkInputs(graph);
+    this.#fits = new GradientFits(graph);
     this.classes = this.#inputs.classes;
     this.labelsPerInput = this.#inputs.labelsPerInput;
     const trained = new Set(this.layout.parameters.map(({ name }) => name));
@@ -169,9 +173,10 @@ export class Network implements Disposable {
       try {
         for (const [i, own] of runs.entries()) {
           const losses: number[] = [];
+          const segmentsOf = this.#segmentsFor(parameters, own.flat().length);
           addInOrder(parameters, own, (part) => {
             this.#inputs.requireForGradient(part, (name) => parameters.isFactored(name));
-            losses.push(this.#accumulatePart(parameters, part, 0, part.count, part.wholeCount));
+            losses.push(this.#accumulatePart(parameters, part, 0, part.count, segmentsOf(part.count)));
           });
           visit(losses, parameters.readGradients(arrays[i]), meanFactors(parameters, 1));
           parameters.clearGradients();
@@ -273,35 +278,44 @@ export class Network implements Disposable {
       [...rowsOf(batch.count, this.options.microBatch ?? batch.count)].map(([first, rows]) => ({ index, batch, first, rows })),
     );
     const losses = batches.map(() => 0);
+    const segmentsOf = this.#segmentsFor(parameters, parts.length);
     addInOrder(parameters, halvesOf(parts), ({ index, batch, first, rows }) => {
-      losses[index] = (losses[index] as number) + this.#accumulatePart(parameters, batch, first, rows, batch.count, onStatistics);
+      const part = { ...batch, wholeCount: batch.count };
+      losses[index] = (losses[index] as number) + this.#accumulatePart(parameters, part, first, rows, segmentsOf(rows), onStatistics);
     });
     return losses;
   }
 
   /**
-   * Adds what some rows of a batch contribute to the gradient of the mean loss over `wholeCount` images to the open
+   * Adds what some rows of a batch contribute to the gradient of the mean loss over `batch.wholeCount` images to the open
    * block; returns theirs to the loss.
    */
   #accumulatePart(
     parameters: HeapParameters,
-    batch: StartedBatch,
+    batch: StartedBatch & Pick<BatchPart, 'wholeCount'>,
     first: number,
     rows: number,
-    wholeCount: number,
+    segments: readonly Segment[],
     onStatistics?: (statistics: BatchStatistics) => void,
   ): number {
     const inputs = this.#inputs.slice(batch, first, rows);
     const known = this.#inputs.sliceOfFirst(batch, first, rows, this.#backend);
     const inputNumbers = known === undefined ? this.#inputs.inOrder(inputs) : (inputs as Float32Array);
-    const tape = this.#tape(this.#training, parameters, { record: true, inputNumbers }, onStatistics);
+    const tape = this.#tape(this.#training, parameters, { record: true, segments, inputNumbers }, onStatistics);
     const logits = known === undefined ? tape.forward(this.#inputs.upload(inputs, rows)) : tape.forwardFrom(known);
     const labels = this.#inputs.uploadLabels(batch, first, rows);
-    const [part, gradient] = lossAndGradient(this.#loss, logits, labels, 1 / (wholeCount * this.labelsPerInput));
+    const [part, gradient] = lossAndGradient(this.#loss, logits, labels, 1 / (batch.wholeCount * this.labelsPerInput));
     const loss = part.dataSync()[0] as number;
     for (const tensor of [logits, labels, part]) tensor.dispose();
     tape.backward(gradient);
     return loss;
+  }
+
+  /** What of a gradient of some rows, one of `parts`, is computed anew: nothing, where the heap has room for every value. */
+  #segmentsFor(parameters: HeapParameters, parts: number): (rows: number) => readonly Segment[] {
+    const { core } = this.#backend;
+    const heapBytes = core.heapLimitBytes - (core.liveBytes - parameters.heapBytes);
+    return (rows) => this.#fits.of(rows, parts, heapBytes).segments;
   }
 
   [Symbol.dispose](): void {

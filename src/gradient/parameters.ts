@@ -63,6 +63,15 @@ export class HeapParameters {
     return [...this.#parameters.keys()];
   }
 
+  /** Of values and gradients, on the heap. */
+  get heapBytes(): number {
+    let elements = 0;
+    for (const { value, gradient, half, block } of [...this.#parameters.values(), ...this.#buffers.values()]) {
+      for (const tensor of [value, gradient, half, block]) elements += tensor?.size ?? 0;
+    }
+    return 4 * elements;
+  }
+
   value(name: string): TfjsTensor {
     return this.#slot(name).value;
   }

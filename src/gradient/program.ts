@@ -20,8 +20,9 @@ export interface Program {
 /** @param training batch norm by the batch's statistics instead of the running ones. */
 export function compileProgram(graph: ModelGraph, trained: ReadonlySet<string>, training: boolean): Program {
   const shapes = inferShapes(graph);
-  const plain = graph.nodes.flatMap((node) =>
-    instructionsOf(node, node.inputs.map((name) => shapes.get(name) as Shape), shapes.get(node.name) as Shape, graph, training),
+  const plain = graph.nodes.flatMap((node, i) =>
+    instructionsOf(node, node.inputs.map((name) => shapes.get(name) as Shape), shapes.get(node.name) as Shape, graph, training)
+      .map((each) => ({ ...each, node: i })),
   );
   const instructions = withRectifiers(plain, readersOf(plain, graph.output));
   const readers = readersOf(instructions, graph.output);
@@ -35,7 +36,10 @@ export function compileProgram(graph: ModelGraph, trained: ReadonlySet<string>, 
   return { instructions: instructions.map((each) => linked(each, reached)), output: graph.output, readers, reached };
 }
 
-function linked(instruction: Instruction, reached: ReadonlySet<ValueKey>): LinkedInstruction {
+/** An instruction and the place of its node in the graph. */
+type PlacedInstruction = Instruction & Pick<LinkedInstruction, 'node'>;
+
+function linked(instruction: PlacedInstruction, reached: ReadonlySet<ValueKey>): LinkedInstruction {
   const operands = Object.entries(instruction.values);
   return {
     ...instruction,
@@ -63,7 +67,9 @@ function ceilingOf({ kernel, attrs }: Instruction): number | undefined {
 const NORMS: ReadonlySet<string> = new Set(['BatchNorm', 'BatchNormTraining']);
 
 /** A batch norm takes a rectifier along that alone reads it: its last pass writes the rectifier's value as fast as its own. */
-function withRectifiers(instructions: readonly Instruction[], readers: ReadonlyMap<ValueKey, number>): readonly Instruction[] {
+function withRectifiers(
+  instructions: readonly PlacedInstruction[], readers: ReadonlyMap<ValueKey, number>,
+): readonly PlacedInstruction[] {
   const rectifiers = new Map(
     instructions.filter((each) => ceilingOf(each) !== undefined).map((each) => [each.values['x'] as ValueKey, each]),
   );

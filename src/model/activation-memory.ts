@@ -1,17 +1,21 @@
 /**
  * How much memory the values of one gradient take at once: which operation's value lies where, what stays for the backward
- * step, and a walk through the graph that counts what is alive.
+ * step, and a walk through the graph, segment by segment, that counts what is alive.
  */
 import { elementCount } from '../tensor/tensor.ts';
 import { INPUT, type GraphNode, type ModelGraph, type OperationName, type Shape } from './graph.ts';
 import { featuresOf } from './operation-support.ts';
 import { attentionShape } from './operations-sequence.ts';
+import { RECTIFIERS, inputsOf, readersIn, repeatedIn, wholeOf, type Segment } from './segments.ts';
 
-/** The most elements of one image that values and their gradients take at once in a gradient. */
-export function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>): number {
+/**
+ * The most elements of one image that values and their gradients take at once in a gradient.
+ * @param segments of the graph, those included that are computed anew. Default: everything is kept.
+ */
+export function peakElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>, segments: readonly Segment[] = wholeOf(graph)): number {
   const walk = new GradientWalk(graph, shapes);
-  walk.forward();
-  walk.backward();
+  walk.forward(segments);
+  walk.backward(segments);
   return walk.peak;
 }
 
@@ -20,7 +24,7 @@ interface Storage {
   readonly elements: number;
   /** Readers still to come in the forward pass. */
   uses: number;
-  /** Nodes whose backward step reads it. */
+  /** Nodes whose backward step reads it, and segments that are computed anew from it. */
   keepers: number;
 }
 
@@ -28,9 +32,6 @@ const storageOf = (elements: number, uses = 0): Storage => ({ elements, uses, ke
 
 /** Nobody but the one reader at hand needs it: it may be overwritten. */
 const isReadOnce = ({ uses, keepers }: Storage): boolean => uses === 1 && keepers === 0;
-
-/** Operations that a batch norm before them takes along (`gradient/program.ts`). */
-const RECTIFIERS: ReadonlySet<OperationName> = new Set<OperationName>(['relu', 'relu6']);
 
 /**
  * Follows one gradient through the graph: a value lives until its last reader, forward or backward, has run. In the
@@ -42,55 +43,105 @@ class GradientWalk {
   #live = 0;
   readonly #graph: ModelGraph;
   readonly #shapes: ReadonlyMap<string, Shape>;
-  /** Readers of each value in the forward pass; the graph's output counts one more. */
-  readonly #readers: ReadonlyMap<string, number>;
   /** Memory of each value, by the name of its node. */
   readonly #storages = new Map<string, Storage>();
   /** What each node's backward step reads. */
   readonly #kept = new Map<string, readonly Storage[]>();
+  /** Norms whose only reader takes them along, if it is a rectifier. */
+  readonly #readOnceNorms: ReadonlySet<string>;
+  /** Values whose gradients are there. */
+  readonly #gradients = new Set<string>();
 
   constructor(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>) {
     this.#graph = graph;
     this.#shapes = shapes;
-    const readers = new Map<string, number>([[graph.output, 1]]);
-    for (const node of graph.nodes) for (const name of node.inputs) readers.set(name, (readers.get(name) ?? 0) + 1);
-    this.#readers = readers;
+    const readers = this.#allReaders();
+    this.#readOnceNorms = new Set(graph.nodes.flatMap(({ op, name }) => (op === 'batch_norm' && readers.get(name) === 1 ? [name] : [])));
   }
 
-  forward(): void {
+  forward(segments: readonly Segment[]): void {
     const input = this.#sizeOf(INPUT);
-    this.#storages.set(INPUT, storageOf(input, this.#readers.get(INPUT) ?? 0));
+    const readers = this.#allReaders();
+    this.#storages.set(INPUT, storageOf(input, readers.get(INPUT) ?? 0));
     this.#live = input;
     // Images come in with their channels first, and are turned.
     this.peak = this.#graph.input.length === 3 ? 2 * input : input;
-    const readOnceNorms = new Set<string>();
-    for (const node of this.#graph.nodes) {
-      if (node.op === 'batch_norm' && this.#readers.get(node.name) === 1) readOnceNorms.add(node.name);
-      this.#forwardStep(node, RECTIFIERS.has(node.op) && readOnceNorms.has(node.inputs[0] as string));
+    for (const segment of segments) {
+      if (segment.recomputed) for (const storage of this.#inputsOf(segment)) storage.keepers += 1;
+      for (const node of this.#nodesOf(segment)) this.#forwardStep(node, readers, !segment.recomputed);
     }
   }
 
-  /** @param afterNorm a rectifier that a norm takes along: the norm tells from its own input where it let pass. */
-  #forwardStep(node: GraphNode, afterNorm: boolean): void {
-    const inputs = node.inputs.map((name) => this.#storages.get(name) as Storage);
+  backward(segments: readonly Segment[]): void {
+    const { output } = this.#graph;
+    // Gradients of values, by name; that of the output is made beside the output itself, and then replaces it.
+    this.peak = Math.max(this.peak, this.#live + this.#sizeOf(output));
+    this.#gradients.add(output);
+    for (const segment of segments.toReversed()) {
+      if (segment.recomputed) this.#computeAnew(segment);
+      for (const node of this.#nodesOf(segment).toReversed()) this.#backwardStep(node);
+    }
+  }
+
+  /** A segment's forward pass once more, from its inputs, and now with what its backward steps read. */
+  #computeAnew(segment: Segment): void {
+    const readers = readersIn(this.#graph, segment);
+    for (const name of inputsOf(this.#graph, segment)) {
+      const storage = this.#storages.get(name) as Storage;
+      storage.keepers -= 1;
+      storage.uses += readers.get(name) ?? 0;
+    }
+    const repeated = repeatedIn(this.#graph, segment);
+    for (const [i, node] of this.#nodesOf(segment).entries()) {
+      if (repeated.has(segment.from + i)) this.#forwardStep(node, readers, true);
+      else this.#passOver(node);
+    }
+  }
+
+  #forwardStep(node: GraphNode, readers: ReadonlyMap<string, number>, keep: boolean): void {
+    const inputs = this.#storagesOf(node);
     const [first] = inputs as [Storage, ...Storage[]];
-    const { value, keeps } = footprints[node.op];
+    const { value } = footprints[node.op];
+    const keeps = this.#keepsOf(node);
     const size = this.#sizeOf(node.name);
     const shares = value === 'of the input' || (value === 'over the input' && isReadOnce(first));
     const output = shares ? first : storageOf(size);
     if (!shares) this.#live += size;
-    const kept = this.#keptFor(afterNorm ? 'nothing' : keeps, inputs, output, size);
-    const statistics = statisticsElements(node, node.inputs.map((name) => this.#shapes.get(name) as Shape));
-    if (statistics > 0) kept.push(this.#beside(statistics));
-    for (const storage of kept) storage.keepers += 1;
-    this.#kept.set(node.name, kept);
-    this.peak = Math.max(this.peak, this.#live);
-    output.uses += this.#readers.get(node.name) ?? 0;
+    // Made beside the value, kept or not.
+    const besideValue = keeps === 'winners' || (keeps === 'slope' && !isReadOnce(first)) ? size : 0;
+    this.peak = Math.max(this.peak, this.#live + besideValue);
+    if (keep) this.#keep(node, this.#keptFor(keeps, inputs, output, size));
+    output.uses += readers.get(node.name) ?? 0;
     this.#storages.set(node.name, output);
     for (const storage of inputs) {
       storage.uses -= 1;
       if (storage !== output) this.#release(storage);
     }
+    // What only nodes of other segments read.
+    this.#release(output);
+  }
+
+  /** A node that is not computed again: its backward step reads its inputs alone. */
+  #passOver(node: GraphNode): void {
+    const inputs = this.#storagesOf(node);
+    this.#keep(node, this.#keptFor(this.#keepsOf(node), inputs, storageOf(0), 0));
+    for (const storage of inputs) {
+      storage.uses -= 1;
+      this.#release(storage);
+    }
+  }
+
+  #keep(node: GraphNode, kept: Storage[]): void {
+    const statistics = statisticsElements(node, node.inputs.map((name) => this.#shapes.get(name) as Shape));
+    if (statistics > 0) kept.push(this.#beside(statistics));
+    for (const storage of kept) storage.keepers += 1;
+    this.#kept.set(node.name, kept);
+    this.peak = Math.max(this.peak, this.#live);
+  }
+
+  /** Of a rectifier that a norm takes along nothing: the norm tells from its own input where it let pass. */
+  #keepsOf({ op, inputs }: GraphNode): Footprint['keeps'] {
+    return RECTIFIERS.has(op) && this.#readOnceNorms.has(inputs[0] as string) ? 'nothing' : footprints[op].keeps;
   }
 
   /** What stays of a node for its backward step, statistics apart. @param size of its value. */
@@ -112,30 +163,43 @@ class GradientWalk {
     }
   }
 
-  backward(): void {
-    const { nodes, output } = this.#graph;
-    // Gradients of values, by name; that of the output is made beside the output itself, and then replaces it.
-    this.peak = Math.max(this.peak, this.#live + this.#sizeOf(output));
-    const gradients = new Set<string>([output]);
-    for (const node of nodes.toReversed()) {
-      const own = gradients.delete(node.name) ? this.#sizeOf(node.name) : 0;
-      // Every input gets one, also the same a second time; what a gradient is added to stays alone.
-      let made = 0;
-      let added = 0;
-      for (const name of node.inputs) {
-        if (name === INPUT) continue;
-        made += this.#sizeOf(name);
-        if (!gradients.has(name)) added += this.#sizeOf(name);
-        gradients.add(name);
-      }
-      const inPlace = footprints[node.op].gradient === 'over the output' && made === own;
-      this.peak = Math.max(this.peak, this.#live + (inPlace ? 0 : made));
-      this.#live += added - own;
-      for (const storage of this.#kept.get(node.name) ?? []) {
-        storage.keepers -= 1;
-        this.#release(storage);
-      }
+  #backwardStep(node: GraphNode): void {
+    const own = this.#gradients.delete(node.name) ? this.#sizeOf(node.name) : 0;
+    // Every input gets one, also the same a second time; what a gradient is added to stays alone.
+    let made = 0;
+    let added = 0;
+    for (const name of node.inputs) {
+      if (name === INPUT) continue;
+      made += this.#sizeOf(name);
+      if (!this.#gradients.has(name)) added += this.#sizeOf(name);
+      this.#gradients.add(name);
     }
+    const inPlace = footprints[node.op].gradient === 'over the output' && made === own;
+    this.peak = Math.max(this.peak, this.#live + (inPlace ? 0 : made));
+    this.#live += added - own;
+    for (const storage of this.#kept.get(node.name) ?? []) {
+      storage.keepers -= 1;
+      this.#release(storage);
+    }
+  }
+
+  /** Readers of each value in the forward pass; the graph's output counts one more. */
+  #allReaders(): Map<string, number> {
+    const { nodes, output } = this.#graph;
+    const readers = readersIn(this.#graph, { from: 0, to: nodes.length, recomputed: false });
+    return readers.set(output, (readers.get(output) ?? 0) + 1);
+  }
+
+  #nodesOf({ from, to }: Segment): readonly GraphNode[] {
+    return this.#graph.nodes.slice(from, to);
+  }
+
+  #inputsOf(segment: Segment): Storage[] {
+    return inputsOf(this.#graph, segment).map((name) => this.#storages.get(name) as Storage);
+  }
+
+  #storagesOf({ inputs }: GraphNode): Storage[] {
+    return inputs.map((name) => this.#storages.get(name) as Storage);
   }
 
   #sizeOf(name: string): number {

@@ -7,6 +7,7 @@ import { elementCount } from '../tensor/tensor.ts';
 import { peakElements } from './activation-memory.ts';
 import { inferShapes, parameterLayout, type GraphNode, type ModelGraph, type Shape } from './graph.ts';
 import { featuresOf } from './operation-support.ts';
+import { repeatedIn, type Segment } from './segments.ts';
 import { attentionShape } from './operations-sequence.ts';
 
 interface GradientCost {
@@ -40,7 +41,7 @@ export function gradientCost(graph: ModelGraph, batch: number): GradientCost {
   for (const node of graph.nodes) {
     const passesBack = node.inputs.some((name) => reached.has(name));
     if (passesBack || owners.has(node.name)) reached.add(node.name);
-    const flops = batch * nodeFlops(node, node.inputs.map((name) => shapes.get(name) as Shape), shapes.get(node.name) as Shape);
+    const flops = batch * nodeFlops(node, shapes);
     forwardFlops += flops;
     backwardFlops += backwardTimes(node, owners.has(node.name), passesBack) * flops;
   }
@@ -52,10 +53,21 @@ export function gradientCost(graph: ModelGraph, batch: number): GradientCost {
   };
 }
 
+/** Of one image, what is computed a second time where some segments are computed anew on the way back. */
+export function recomputedFlops(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>, segments: readonly Segment[]): number {
+  let flops = 0;
+  for (const segment of segments) {
+    if (!segment.recomputed) continue;
+    for (const i of repeatedIn(graph, segment)) flops += nodeFlops(graph.nodes[i] as GraphNode, shapes);
+  }
+  return flops;
+}
+
 /** Of one image, forward. */
-function nodeFlops(node: GraphNode, inputs: readonly Shape[], shape: Shape): number {
+function nodeFlops(node: GraphNode, shapes: ReadonlyMap<string, Shape>): number {
+  const inputs = node.inputs.map((name) => shapes.get(name) as Shape);
   const [input = []] = inputs;
-  const out = elementCount(shape);
+  const out = elementCount(shapes.get(node.name) as Shape);
   switch (node.op) {
     case 'dense':
     case 'tied_dense':

@@ -8,7 +8,7 @@ import { onlyDefined } from '../core/only-defined.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { heldOutCount } from '../data/split.ts';
-import { gradientHeapBytes, planMicroBatch } from '../gradient/memory.ts';
+import { fitGradient, planMicroBatch, type GradientNeeds } from '../gradient/memory.ts';
 import { groupsOnAxis } from '../matching/arrangement.ts';
 import type { HeldGroup } from '../matching/held-groups.ts';
 import { sizeOf } from '../matching/history-size.ts';
@@ -85,6 +85,8 @@ export interface TransferPlan {
   readonly heldGroups: readonly HeldGroup[];
   readonly flops: {
     readonly gradients: number;
+    /** Besides, of values that gradients compute anew on their way back, because the heap has no room to keep them; mostly 0. */
+    readonly recomputation: number;
     readonly similarity: number;
     /** An assignment of n units is reckoned at 40·n² operations: measured growth is near quadratic to n = 4096. */
     readonly assignment: number;
@@ -141,8 +143,10 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
   const layout = matchingLayout(spec, settings.frozenGroups);
   skipPredicate(settings.skipParameters, new Set(parameterLayout(graph).parameters.map(({ name }) => name)));
   const matching = matchingWork(job, layout);
+  const needs = gradientNeeds(job, microBatch, heapBytes);
   const flops = {
     gradients: gradients * cost.flops - savedByStarting(job, gradients, heapBytes),
+    recomputation: gradients * Math.ceil(settings.batchSize / microBatch) * needs.recomputedFlops,
     // A term that carries one permutation is summed once a pair; the others are reckoned anew in every sweep, which is
     // an upper bound: similarities are updated in the changed places only.
     similarity: matching.aloneFlops * pairsSolved.added + matching.pairedFlops * pairsSolved.inSolves * solver.products,
@@ -167,7 +171,7 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
       ...historyBytes(layout, settings, pairsKept),
       keptGradients: keepsGradients(settings) ? Math.min(2 * settings.steps * parameterBytes, settings.historyBudgetBytes) : 0,
       batches: F32_BYTES * settings.batchesPerStep * settings.batchSize * elementCount(graph.input),
-      heap: residentBytesOf(job, heapBytes) + Math.max(gradientBytes(job, microBatch), matchingBytes(matching, solver.operands)),
+      heap: residentBytesOf(job, heapBytes) + Math.max(needs.bytes, matchingBytes(matching, solver.operands)),
     },
     ...onlyDefined({ seconds: rate === undefined ? undefined : sum(Object.values(flops)) / rate }),
   };
@@ -297,9 +301,10 @@ function residentBytesOf({ graph, settings, counts, started }: PlannedJob, heapB
   return line + kept(started.training, counts.training, true) + kept(started.heldOut, counts.heldOut, false);
 }
 
-/** Of the heap, a gradient; of GMT it is of several batches. */
-function gradientBytes({ graph, settings: { batchSize, batchesPerStep } }: PlannedJob, microBatch: number): number {
-  return gradientHeapBytes(graph, microBatch, Math.ceil(batchSize / microBatch) * batchesPerStep);
+/** A gradient on a heap of which other things have their part; of GMT it is of several batches. */
+function gradientNeeds(job: PlannedJob, images: number, heapBytes: number): GradientNeeds {
+  const { graph, settings: { batchSize, batchesPerStep } } = job;
+  return fitGradient(graph, images, Math.ceil(batchSize / images) * batchesPerStep, heapBytes - residentBytesOf(job, heapBytes));
 }
 
 /** What was chosen, or the largest that fits. */
@@ -318,7 +323,7 @@ function microBatchOf(job: PlannedJob, heapLimitBytes: number | undefined): numb
   if (heapLimitBytes === undefined) return chosen;
   const besideBytes = residentBytesOf(job, heapLimitBytes);
   if (!whole) return planMicroBatch(graph, batchSize, heapLimitBytes, { most: chosen, batches, besideBytes });
-  const requiredBytes = besideBytes + gradientHeapBytes(graph, batchSize, batches);
+  const requiredBytes = besideBytes + gradientNeeds(job, batchSize, heapLimitBytes).bytes;
   if (requiredBytes <= heapLimitBytes) return batchSize;
   throw new BudgetError({
     field: 'heapLimitBytes',

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { openCore } from '../../src/core/core.ts';
 import { BudgetError } from '../../src/core/errors.ts';
 import { openGradientEngine } from '../../src/gradient/engine.ts';
-import { gradientHeapBytes, planMicroBatch } from '../../src/gradient/memory.ts';
+import { fitGradient, gradientHeapBytes, planMicroBatch } from '../../src/gradient/memory.ts';
 import { GraphBuilder, sequential, type Layer } from '../../src/model/builder.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
 import { preset, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
@@ -109,6 +109,9 @@ describe('planMicroBatch', () => {
   });
   it('says how much one image takes where nothing fits', () => {
     expect(() => planMicroBatch(graph, 100, 2 ** 20)).toThrow(BudgetError);
-    expect(() => planMicroBatch(graph, 100, 2 ** 20)).toThrow(String(gradientHeapBytes(graph, 1, 100)));
+    const least = fitGradient(graph, 1, 100, 2 ** 20).bytes;
+    expect(() => planMicroBatch(graph, 100, 2 ** 20)).toThrow(String(least));
+    expect(least).toBeLessThan(gradientHeapBytes(graph, 1, 100));
+    expect(planMicroBatch(graph, 100, least)).toBe(1);
   });
 });

@@ -155,6 +155,21 @@ test('a micro-batch that is planned for a heap fits it with all that is there: b
   expect(mostFitting({ graph, method: 'fgmt' }, 2 ** 20)).toBeUndefined();
 });
 
+test('whole batches of batch norm fit less of a heap where values are computed anew, which the plan counts', () => {
+  const graph = preset('resnet18', { input: [3, 32, 32], classes: 10, width: 16, stem: 'cifar' });
+  const of = (heapLimitBytes: number) => plan({ graph, method: 'fgmt', steps: 2, batchSize: 64, batchesPerStep: 1, heapLimitBytes });
+  const roomy = of(2 ** 30);
+  expect(roomy.flops.recomputation).toBe(0);
+  const tight = of(Math.floor(0.7 * roomy.bytes.heap));
+  expect(tight.microBatch).toBe(64);
+  expect(tight.bytes.heap).toBeLessThanOrEqual(0.7 * roomy.bytes.heap);
+  expect(tight.flops.recomputation).toBeGreaterThan(0);
+  // Two gradients a step, and a forward pass more of each at most.
+  expect(tight.flops.recomputation).toBeLessThan(tight.gradients * gradientCost(graph, 64).forwardFlops);
+  expect(tight.flops.gradients).toBe(roomy.flops.gradients);
+  expect(() => of(2 ** 24)).toThrow(BudgetError);
+});
+
 test('the plan turns FLOPs into seconds at the rate given, and measures one where it can', () => {
   const graph = networks.mlp;
   const at = plan({ graph, method: 'gmt', flopsPerSecond: 1e9 });

@@ -4,7 +4,7 @@ import type { PlanOptions, TransferMethod, TransferPlan } from '../../index.ts';
 import { onlyDefined } from '../../core/only-defined.ts';
 import { limits } from '../../core/limits.ts';
 import { heldOutCount } from '../../data/split.ts';
-import { formatBytes, formatCount, formatDuration, formatInteger, formatQuantity, printable } from '../../report/text.ts';
+import { formatBytes, formatCount, formatDuration, formatInteger, formatPercent, formatQuantity, printable } from '../../report/text.ts';
 import { mostFitting, planOn, planWithYardsticks } from '../../transfer/plan.ts';
 import { DEFAULT_HISTORY_BUDGET_BYTES } from '../../transfer/settings.ts';
 import { measureFlopRate } from '../../transfer/timing.ts';
@@ -110,6 +110,7 @@ export const planCommand = defineCommand({
       `Assignments and similarity are reckoned at ${lapsText(values.solver, plans[0])} a matching; where one group of units is ` +
       `matched, one assignment settles it.`,
     );
+    if (heap.note !== undefined) faint(heap.note);
     for (const line of evaluationLines(plans, inputs)) faint(line);
     for (const { id, reason } of plans[0]?.heldGroups ?? []) faint(`Held where it is: ${printable(id)} (${reason}).`);
     const over = overBudget(output, plans, values['history-budget'] ?? DEFAULT_HISTORY_BUDGET_BYTES);
@@ -131,10 +132,16 @@ function optionsOf(values: Values, inputs: PlannedInputs | undefined): Omit<Comm
   };
 }
 
-/** The micro-batch that was asked for; and where the heap has no room for it, what has. */
-function planHeap(
-  common: Common, values: Values, limit: number, output: Output,
-): { readonly chosen: Partial<PlanOptions>; readonly remark?: string } {
+interface PlannedHeap {
+  readonly chosen: Partial<PlanOptions>;
+  /** What is computed anew to fit. */
+  readonly note?: string;
+  /** What does not fit. */
+  readonly remark?: string;
+}
+
+/** The micro-batch that was asked for; and where the heap has no room for it, or for all of its values, what has. */
+function planHeap(common: Common, values: Values, limit: number, output: Output): PlannedHeap {
   // The heap is the same of every method: of a gradient, or of one matching.
   const planned = (sizes: Partial<PlanOptions>): TransferPlan => planOn({ ...common, ...sizes, method: 'fgmt' }, limit);
   const wholeBatches = common.graph.nodes.some(({ op }) => op === 'batch_norm');
@@ -142,11 +149,20 @@ function planHeap(
   const most = mostFitting({ ...common, method: 'fgmt' }, limit);
   const asked = microBatchOf(values, common.graph, batchSize, output, () => most ?? 1);
   const chosen = onlyDefined({ microBatch: asked });
-  const { heap } = planned(chosen).bytes;
-  if (heap <= limit) return { chosen };
+  const { bytes: { heap }, flops: { recomputation, gradients } } = planned(chosen);
+  const cap = `${values['heap-limit'] === undefined ? 'the cap of' : '--heap-limit'} ${formatBytes(limit)}`;
+  if (recomputation === 0 && heap <= limit) return { chosen };
   const images = asked ?? batchSize;
-  const over =
-    `${formatBytes(heap)} of heap, over ${values['heap-limit'] === undefined ? 'the cap of' : '--heap-limit'} ${formatBytes(limit)}`;
+  if (heap <= limit) {
+    const without = wholeBatches || most === undefined || most >= images ? '' : ` --micro-batch ${most} does without.`;
+    return {
+      chosen,
+      note:
+        `To fit ${cap}, gradients compute values anew on their way back, ${formatPercent(recomputation / gradients)} % of their FLOP more, for ` +
+        `the same bytes.${without}`,
+    };
+  }
+  const over = `${formatBytes(heap)} of heap, over ${cap}`;
   if (most !== undefined && images <= most) return { chosen, remark: `a matching may take ${over}, whatever is computed at once` };
   const ofOne = planned(wholeBatches ? { batchSize: 1 } : { microBatch: 1 }).bytes.heap;
   const one = images === 1 ? 'and there is no smaller one' : `and of one ${formatBytes(ofOne)}`;

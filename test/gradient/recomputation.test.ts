@@ -1,0 +1,144 @@
+/**
+ * Segments that are computed anew on the way back: the bytes of a gradient that keeps everything, of every operation and preset, for
+ * any cut; each batch's statistics told once; and less memory where it is cut as planned.
+ */
+import { createHash } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { TensorInfo } from '#tfjs';
+import { openCore, type Core } from '../../src/core/core.ts';
+import { closeBackend, openBackend, type HeapBackend } from '../../src/gradient/backend.ts';
+import { openGradientEngine } from '../../src/gradient/engine.ts';
+import { registerKernels } from '../../src/gradient/kernels/index.ts';
+import { lossAndGradient } from '../../src/gradient/kernels/loss.ts';
+import { DEFAULT_LOSS } from '../../src/gradient/loss.ts';
+import { fitGradient, gradientHeapBytes } from '../../src/gradient/memory.ts';
+import { NetworkInputs } from '../../src/gradient/network-inputs.ts';
+import { HeapParameters } from '../../src/gradient/parameters.ts';
+import { compileProgram } from '../../src/gradient/program.ts';
+import { Tape } from '../../src/gradient/tape.ts';
+import { parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
+import { preset, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
+import { endsOf, wholeOf, type Segment } from '../../src/model/segments.ts';
+import type { NamedTensors } from '../../src/tensor/tensor.ts';
+import { gradientCases, randomBatch, randomState } from './checks.ts';
+
+const hashOf = ({ buffer, byteOffset, byteLength }: Float32Array): string =>
+  createHash('sha256').update(new Uint8Array(buffer, byteOffset, byteLength)).digest('hex');
+const hashesOf = (tensors: NamedTensors): Map<string, string> => new Map([...tensors].map(([name, { data }]) => [name, hashOf(data)]));
+
+interface Passed {
+  readonly scores: string;
+  readonly loss: number;
+  readonly gradients: Map<string, string>;
+  /** Outputs that kernels made, forward and backward. */
+  readonly outputs: number;
+  /** Nodes whose side outputs were told, in order. */
+  readonly told: readonly string[];
+}
+
+describe('any cut', () => {
+  let core: Core;
+  let backend: HeapBackend;
+  beforeAll(async () => {
+    core = await openCore();
+    registerKernels();
+    backend = openBackend(core);
+  });
+  afterAll(() => {
+    closeBackend(backend);
+    core[Symbol.dispose]();
+  });
+
+  function pass(graph: ModelGraph, count: number, segments: readonly Segment[] | undefined): Passed {
+    const layout = parameterLayout(graph);
+    const program = compileProgram(graph, new Set(layout.parameters.map(({ name }) => name)), true);
+    const inputs = new NetworkInputs(graph);
+    const batch = randomBatch(graph, count, 4);
+    const told: string[] = [];
+    let outputs = 0;
+    const { makeOutput } = backend;
+    backend.makeOutput = (...values): TensorInfo => {
+      outputs++;
+      return makeOutput.apply(backend, values);
+    };
+    try {
+      return backend.scope(() => {
+        const parameters = new HeapParameters(backend, layout, randomState(graph, 3));
+        const tape = new Tape(backend, program, parameters, {
+          record: true, segments, onSideOutputs: (instruction) => void told.push(String(instruction.output)),
+        });
+        const scores = tape.forward(inputs.upload(batch.inputs, count));
+        const labels = inputs.uploadLabels(batch, 0, count);
+        const [loss, gradient] = lossAndGradient(DEFAULT_LOSS, scores, labels, 1 / (count * inputs.labelsPerInput));
+        const result = { scores: hashOf(scores.dataSync<'float32'>()), loss: loss.dataSync<'float32'>()[0] as number };
+        for (const tensor of [scores, labels, loss]) tensor.dispose();
+        tape.backward(gradient);
+        parameters.endBlock();
+        parameters.endHalf();
+        const gradients = hashesOf(parameters.readGradients());
+        parameters.release();
+        expect(backend.liveTensors, 'tensors that nobody frees').toBe(0);
+        return { ...result, gradients, outputs, told };
+      });
+    } finally {
+      backend.makeOutput = makeOutput;
+    }
+  }
+
+  /** Segments that end behind every so many nodes, all computed anew, or all but the last. */
+  function every(graph: ModelGraph, nodes: number, last: boolean): Segment[] {
+    const cuts = [0, ...endsOf(graph).filter((end) => end % nodes === 0), graph.nodes.length];
+    return cuts.slice(1).map((to, i) => ({ from: cuts[i] as number, to, recomputed: last || to < graph.nodes.length }));
+  }
+
+  it.each(gradientCases.map((each) => [each.name, each] as const))('%s', (_name, { graph, count }) => {
+    const whole = pass(graph, count, undefined);
+    expect(pass(graph, count, wholeOf(graph))).toEqual(whole);
+    for (const [nodes, last] of [[1, false], [2, true], [3, false], [5, true], [graph.nodes.length, true]] as const) {
+      const segments = every(graph, nodes, last);
+      if (!segments.some(({ recomputed }) => recomputed)) continue;
+      const { outputs, ...cut } = pass(graph, count, segments);
+      const { outputs: least, ...expected } = whole;
+      expect(cut, `segments of ${nodes}`).toEqual(expected);
+      expect(outputs).toBeGreaterThanOrEqual(least);
+      if (nodes === graph.nodes.length) expect(outputs).toBeGreaterThanOrEqual(least + (graph.nodes.length > 1 ? 1 : 0));
+    }
+  });
+});
+
+const planned: readonly [PresetName, PresetOptions, number, readonly number[]][] = [
+  ['resnet18', { input: [3, 32, 32], classes: 10, width: 16, stem: 'cifar' }, 32, [0.6]],
+  ['mobilenet_v2', { input: [3, 32, 32], classes: 10, width: 0.35, stem: 'cifar' }, 16, [0.8, 0.45]],
+  ['vit', { input: [3, 32, 32], classes: 10, width: 64, depth: 4, heads: 2 }, 32, [0.5]],
+  ['gpt2', { input: [64], classes: 500, width: 64, depth: 3, heads: 2 }, 32, [0.7]],
+];
+
+describe.each(planned)('%s %o, a batch of %i', (name, options, count, shares) => {
+  const graph = preset(name, options);
+  const whole = gradientHeapBytes(graph, count);
+  const gradientIn = async (heapLimitBytes: number): Promise<readonly [NamedTensors, number, number]> => {
+    using core = await openCore({ heapLimitBytes });
+    using engine = openGradientEngine(core);
+    const { gradients } = engine.compile(graph).gradient(randomState(graph, 1), [randomBatch(graph, count, 2)]);
+    return [gradients, core.heapBytes, engine.memory.peakTensorBytes];
+  };
+
+  let expected: Map<string, string>;
+  let peak: number;
+  beforeAll(async () => {
+    const [gradients, , peakBytes] = await gradientIn(whole);
+    [expected, peak] = [hashesOf(gradients), peakBytes];
+  });
+
+  it.each(shares)('%f of the heap that keeps everything: fits, as planned, and gives the same bytes', async (share) => {
+    const limit = Math.floor(whole * share);
+    const { bytes, segments, recomputedFlops } = fitGradient(graph, count, 1, limit);
+    expect(bytes).toBeLessThanOrEqual(limit);
+    expect(segments.some(({ recomputed }) => recomputed)).toBe(true);
+    expect(recomputedFlops).toBeGreaterThan(0);
+    const [gradients, heapBytes, ownPeak] = await gradientIn(bytes);
+    expect(heapBytes).toBeLessThanOrEqual(bytes);
+    expect(ownPeak).toBeLessThan(0.9 * peak);
+    expect(hashesOf(gradients)).toEqual(expected);
+  });
+});
