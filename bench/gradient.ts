@@ -14,7 +14,7 @@ import type { GradientResult } from '../src/gradient/network.ts';
 import type { Batch } from '../src/data/batch.ts';
 import { gradientCost } from '../src/model/cost.ts';
 import { imageSet } from '../src/data/image-set.ts';
-import { gradientHeapBytes } from '../src/gradient/memory.ts';
+import { fitGradient, gradientHeapBytes } from '../src/gradient/memory.ts';
 import { openCompute, plan, stateSha256, trajectoryFromStates, transfer } from '../src/index.ts';
 import { initialise } from '../src/model/initialise.ts';
 import { preset } from '../src/model/presets.ts';
@@ -264,6 +264,43 @@ async function memory(): Promise<void> {
   }
 }
 
+/**
+ * Whole batches of batch norm, and a transformer's, in less and less of a heap: values are computed anew on the way back. Each capped
+ * gradient in turn with the one that keeps everything.
+ */
+async function recomputed(): Promise<void> {
+  const image = { input: [3, 32, 32], classes: 10, stem: 'cifar' } as const;
+  const jobs = [
+    ['MobileNetV2, published width, batch 32', preset('mobilenet_v2', image), 32],
+    ['ResNet-18, half width, batch 64', preset('resnet18', { ...image, width: 32 }), 64],
+    ['ViT, width 128, depth 6, batch 64', preset('vit', { input: [3, 32, 32], classes: 10, width: 128, depth: 6, heads: 4 }), 64],
+  ] as const;
+  for (const [network, graph, count] of jobs) {
+    const whole = gradientHeapBytes(graph, count);
+    const batch = batchOf(graph, count, 10);
+    const gradientIn = async (heapLimitBytes: number) => {
+      using core = await openCore({ heapLimitBytes });
+      using gradients = openGradientEngine(core);
+      using compiled = gradients.compile(graph);
+      const state = initialise(core, graph, { seed: 1 });
+      let result = compiled.gradient(state, [batch]);
+      const ms = timed(2, () => void (result = compiled.gradient(state, [batch], result)));
+      return { ms, heapMB: core.heapBytes / MB, sha256: await stateSha256(graph, { parameters: result.gradients, buffers: state.buffers }) };
+    };
+    const { flops } = gradientCost(graph, count);
+    for (const share of [0.75, 0.6, 0.45]) {
+      const { bytes, recomputedFlops } = fitGradient(graph, count, 1, share * whole);
+      const [free, tight] = [await gradientIn(whole), await gradientIn(bytes)];
+      const same = free.sha256 === tight.sha256;
+      const figures = {
+        bench: 'memory', network, 'everything kept, MB': free.heapMB, 'reckoned MB': bytes / MB, 'heap MB': tight.heapMB,
+        'computed anew, % of FLOPs': (100 * recomputedFlops) / flops, 'times as long': tight.ms / free.ms, 'same bytes': String(same),
+      };
+      judge(figures, same ? tight.heapMB : Infinity, 'at most', bytes / MB);
+    }
+  }
+}
+
 /** FGMT of half-width Conv8 under an edge isolate's heap, in the micro-batch that `plan` finds room for, and the same uncapped. */
 async function capped(): Promise<void> {
   const graph = preset('conv8', { input: [3, 32, 32], classes: 10, width: 0.5 });
@@ -323,5 +360,6 @@ if (['products', 'convolutions', 'depthwise', 'networks', 'transformers'].some(w
 if (wanted('memory')) {
   await memory();
   await capped();
+  await recomputed();
 }
 if (short) process.exitCode = 1;

@@ -4,7 +4,7 @@
  */
 import type { Tensor as TfjsTensor } from '#tfjs';
 import { describe } from '../core/describe.ts';
-import { InvalidArgumentError, UnsupportedError } from '../core/errors.ts';
+import { InvalidArgumentError, OutOfMemoryError, UnsupportedError } from '../core/errors.ts';
 import { requireChoice, requireInteger } from '../core/require.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -172,11 +172,13 @@ export class Network implements Disposable {
       const parameters = new HeapParameters(this.#backend, this.layout, state, this.#factored, undefined, unread);
       try {
         for (const [i, own] of runs.entries()) {
-          const losses: number[] = [];
-          const segmentsOf = this.#segmentsFor(parameters, own.flat().length);
-          addInOrder(parameters, own, (part) => {
-            this.#inputs.requireForGradient(part, (name) => parameters.isFactored(name));
-            losses.push(this.#accumulatePart(parameters, part, 0, part.count, segmentsOf(part.count)));
+          for (const part of own.flat(2)) this.#inputs.requireForGradient(part, (name) => parameters.isFactored(name));
+          const losses = this.#whereThereIsRoom(parameters, own.flat().length, (segmentsOf) => {
+            const found: number[] = [];
+            addInOrder(parameters, own, (part) => {
+              found.push(this.#accumulatePart(parameters, part, 0, part.count, segmentsOf(part.count)));
+            });
+            return found;
           });
           visit(losses, parameters.readGradients(arrays[i]), meanFactors(parameters, 1));
           parameters.clearGradients();
@@ -277,13 +279,17 @@ export class Network implements Disposable {
     const parts = batches.flatMap((batch, index) =>
       [...rowsOf(batch.count, this.options.microBatch ?? batch.count)].map(([first, rows]) => ({ index, batch, first, rows })),
     );
-    const losses = batches.map(() => 0);
-    const segmentsOf = this.#segmentsFor(parameters, parts.length);
-    addInOrder(parameters, halvesOf(parts), ({ index, batch, first, rows }) => {
-      const part = { ...batch, wholeCount: batch.count };
-      losses[index] = (losses[index] as number) + this.#accumulatePart(parameters, part, first, rows, segmentsOf(rows), onStatistics);
+    return this.#whereThereIsRoom(parameters, parts.length, (segmentsOf) => {
+      const losses = batches.map(() => 0);
+      const told: BatchStatistics[] = [];
+      addInOrder(parameters, halvesOf(parts), ({ index, batch, first, rows }) => {
+        const part = { ...batch, wholeCount: batch.count };
+        const tell = (statistics: BatchStatistics): void => void told.push(statistics);
+        losses[index] = (losses[index] as number) + this.#accumulatePart(parameters, part, first, rows, segmentsOf(rows), tell);
+      });
+      if (onStatistics !== undefined) told.forEach(onStatistics);
+      return losses;
     });
-    return losses;
   }
 
   /**
@@ -311,11 +317,32 @@ export class Network implements Disposable {
     return loss;
   }
 
-  /** What of a gradient of some rows, one of `parts`, is computed anew: nothing, where the heap has room for every value. */
-  #segmentsFor(parameters: HeapParameters, parts: number): (rows: number) => readonly Segment[] {
+  /**
+   * What `accumulate` gives, a gradient of `parts`. Told of some rows what of it is to be computed anew: nothing where the heap has room
+   * for every value, and more of it, from the start, where what was reckoned found no room.
+   */
+  #whereThereIsRoom<T>(
+    parameters: HeapParameters, parts: number, accumulate: (segmentsOf: (rows: number) => readonly Segment[]) => T,
+  ): T {
     const { core } = this.#backend;
     const heapBytes = core.heapLimitBytes - (core.liveBytes - parameters.heapBytes);
-    return (rows) => this.#fits.of(rows, parts, heapBytes).segments;
+    for (;;) {
+      let tried: { readonly rows: number; readonly bytes: number } | undefined;
+      try {
+        return this.#backend.scope(() =>
+          accumulate((rows) => {
+            const { bytes, segments } = this.#fits.of(rows, parts, heapBytes);
+            tried = { rows, bytes };
+            return segments;
+          }),
+        );
+      } catch (error) {
+        parameters.clearGradients();
+        if (!(error instanceof OutOfMemoryError) || tried === undefined) throw error;
+        this.#fits.tighten(tried.bytes);
+        if (this.#fits.of(tried.rows, parts, heapBytes).bytes >= tried.bytes) throw error;
+      }
+    }
   }
 
   [Symbol.dispose](): void {

@@ -303,7 +303,11 @@ export async function checkMemory({ graph, state, seed, loss }: GraphJob): Promi
   const gradientIn = async (heapLimitBytes: number): Promise<NamedTensors> => {
     using core = await openCore({ heapLimitBytes });
     using engine = openGradientEngine(core);
-    return engine.compile(graph, { loss }).gradient(state, [randomBatch(graph, count, seed)]).gradients;
+    const network = engine.compile(graph, { loss });
+    const batch = randomBatch(graph, count, seed);
+    // The first ones leave the heap in pieces.
+    for (let i = 0; i < 2; i++) network.gradient(state, [batch]);
+    return network.gradient(state, [batch]).gradients;
   };
   let least = reckoned;
   try {
