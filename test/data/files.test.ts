@@ -9,6 +9,7 @@ import { gunzip } from '../../src/data/gzip.ts';
 import { imageSetFromIdx, readIdx } from '../../src/data/idx.ts';
 import { officialFiles } from '../../src/data/official-files.ts';
 import { readTar } from '../../src/data/tar.ts';
+import { type HeaderFields, longName as long, paxHeader as pax, tarEntry as entry } from './tar-archive.ts';
 
 /** Bytes that compress a little, longer than the windows of the decoder. */
 const noise = (length: number): Buffer => {
@@ -226,18 +227,8 @@ describe('imageSetFromCifar', () => {
 });
 
 describe('readTar', () => {
-  /** One ustar entry; the checksum is taken over the header with spaces in its own place. */
-  const entry = (name: string, content: string, type = '0', size = content.length, folder = ''): Buffer => {
-    const header = Buffer.alloc(512);
-    header.write(name, 0);
-    header.write(folder, 345);
-    header.write(size.toString(8).padStart(11, '0'), 124);
-    header.write('        ', 148);
-    header.write(type, 156);
-    header.write('ustar\u000000', 257);
-    header.write(header.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, '0') + '\0 ', 148);
-    return Buffer.concat([header, Buffer.from(content), Buffer.alloc((512 - (content.length % 512)) % 512)]);
-  };
+  const filesOf = (...parts: readonly Buffer[]): Record<string, string> =>
+    Object.fromEntries([...readTar('t', Buffer.concat(parts))].map(([name, bytes]) => [name, Buffer.from(bytes).toString()]));
   const [folder, first] = [entry('d/', '', '5'), entry('d/a', 'hello')];
   const archive = Buffer.concat([folder, first, entry('b', 'x'.repeat(600), '0', 600, 'd'), Buffer.alloc(1024)]);
 
@@ -248,13 +239,86 @@ describe('readTar', () => {
     expect(files.get('d/b')!.length).toBe(600);
   });
 
+  const path = `${'d/'.repeat(60)}data_batch_`;
+  const cut = path.slice(0, 100);
+
+  test('GNU\'s long names are whole: cut to 100 letters they would be one', () => {
+    expect(filesOf(long(`${path}1`), entry(cut, 'one'), long(`${path}2`), entry(cut, 'two'), entry('c', 'three'))).toEqual({
+      [`${path}1`]: 'one', [`${path}2`]: 'two', c: 'three',
+    });
+    // Of a link that is no file the name is used up too.
+    expect(filesOf(long(`${path}1`), long('target', 'K'), entry(cut, '', '2'), entry('c', 'three'))).toEqual({ c: 'three' });
+  });
+
+  test('pax: names and sizes of one entry, of all that follow, taken back, and of Sun\'s older kind', () => {
+    const text = `${path}é\n=漢`;
+    expect(filesOf(pax('x', ['comment', 'path=no\n'], ['path', text]), entry(cut, 'one'), entry('b', 'two')))
+      .toEqual({ [text]: 'one', b: 'two' });
+    // The header's own size is one that it has no room for.
+    expect(filesOf(pax('x', ['size', '5']), entry('a', 'hello', '0', 0), pax('X', ['path', 'z']), entry('b', '2')))
+      .toEqual({ a: 'hello', z: '2' });
+    const both = [pax('g', ['path', 'all']), entry('a', '1'), pax('x', ['path', 'b']), entry('c', '2')];
+    expect(filesOf(...both, pax('x', ['path', '']), entry('d', '3'))).toEqual({ all: '1', b: '2', d: '3' });
+  });
+
+  test('a hard link is the file that it names, under long names too; other links are none', () => {
+    const links = [
+      entry('hard', '', '1', 5, '', { at: [[157, 'a']] }), long(`${path}1`, 'K'), entry('gnu', '', '1'),
+      pax('x', ['linkpath', `${path}1`]), entry('pax', '', '1'), entry('soft', '', '2', 0, '', { at: [[157, 'a']] }),
+      entry('nowhere', '', '1', 0, '', { at: [[157, 'b']] }),
+    ];
+    expect(filesOf(entry('a', 'hello'), long(`${path}1`), entry(cut, 'one'), ...links)).toEqual({
+      a: 'hello', [`${path}1`]: 'one', hard: 'hello', gnu: 'one', pax: 'one',
+    });
+  });
+
+  test('of several entries of one name the last one holds, whatever it is', () => {
+    const entries = [entry('a', 'old'), entry('b', '1'), entry('a', 'new'), entry('c', '2'), entry('c', '', '2')];
+    expect(filesOf(...entries)).toEqual({ b: '1', a: 'new' });
+    expect(filesOf(entry('a', 'old'), entry('a/', '', '5', 4096))).toEqual({});
+  });
+
+  test('what other writers do: base 256, signed checksums, blanks, folders by name, contiguous files, GNU\'s times for a prefix', () => {
+    const sized = (bytes: readonly number[] | string): HeaderFields => ({ at: [[124, bytes]] });
+    expect(filesOf(entry('a', 'hello', '0', 0, '', sized([0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5])))).toEqual({ a: 'hello' });
+    const blanks = [entry('b', 'hello', '0', 0, '', sized('         5 \0')), entry('c', '', '0', 0, '', sized(' '.repeat(12)))];
+    expect(filesOf(...blanks)).toEqual({ b: 'hello', c: '' });
+    expect(filesOf(entry('é', 'hello', '0', 5, '', { signed: true }))).toEqual({ é: 'hello' });
+    expect(filesOf(entry('d/', '', '\0'), entry('d/a', '1', '\0'), entry('d/b', '2', '7'))).toEqual({ 'd/a': '1', 'd/b': '2' });
+    expect(filesOf(entry('a', '1', '0', 1, '14000000000', { at: [[257, 'ustar  \0']] }))).toEqual({ a: '1' });
+  });
+
+  test('names that are no UTF-8 stay apart', () => {
+    const files = filesOf(entry('', '1', '0', 1, '', { at: [[0, [0x61, 0xe9]]] }), entry('', '2', '0', 1, '', { at: [[0, [0x61, 0xe8]]] }));
+    expect(files).toEqual({ 'a\udce9': '1', 'a\udce8': '2' });
+  });
+
   test.each<[string, Buffer, RegExp]>([
     ['a changed header', Buffer.concat([Buffer.from('D'), archive.subarray(1)]), /checksum/],
     ['an entry beyond the end', entry('a', 'hello', '0', 9999), /an entry of 9999 bytes/],
     ['half a header', archive.subarray(0, 700), /whole blocks/],
     ['no tar at all', Buffer.alloc(512, 65), /octal/],
-  ])('%s is refused', (_what, bytes, message) => {
-    expect(() => readTar('t', bytes)).toThrow(message);
+    ['a size beyond 2^53', entry('a', '', '0', 0, '', { at: [[124, [0x80, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]]] }), /below 2\^53/],
+    ['a size below 0', entry('a', '', '0', 0, '', { at: [[124, Array.from({ length: 12 }, () => 0xff)]] }), /octal/],
+    ['a long name of no entry', Buffer.concat([long('a'), Buffer.alloc(1024)]), /at byte 1024: expected the entry that an extended/],
+    ['a long name of a megabyte', long('a'.repeat(2 ** 20)), /at most 1048576 bytes/],
+    ['a pax record without its end', entry('x', '10 path=ab\n', 'x'), /a pax record/],
+    ['a pax record of length 0', entry('x', '0 path=ab\n', 'x'), /a pax record/],
+    ['a pax record without a key', entry('x', '6 =ab\n', 'x'), /a pax record/],
+    ['a pax record that leaves the header', entry('x', '99 path=ab\n', 'x'), /a pax record/],
+    ['a pax size that is none', Buffer.concat([pax('x', ['size', '-5']), entry('a', 'hello')]), /a pax size/],
+    ['a pax size beyond the end', Buffer.concat([pax('x', ['size', '6000']), entry('a', 'hello')]), /an entry of 6000 bytes/],
+    ['a sparse file of GNU', entry('s', '', 'S'), /s: expected files that are stored whole/],
+    ['a sparse file of pax', Buffer.concat([pax('x', ['GNU.sparse.major', '1']), entry('s', 'hello')]), /s: expected files that are/],
+  ])('%s is refused', async (_what, bytes, message) => {
+    expect((await failure((async () => readTar('t', bytes))())).message).toMatch(message);
+  });
+
+  test('entries are as many as are allowed, extended headers not counted', () => {
+    const some = Buffer.concat([pax('x', ['path', 'a']), entry('b', '')]);
+    const most = Buffer.alloc(some.length * 65_535, some);
+    expect([...readTar('t', most).keys()]).toEqual(['a']);
+    expect(() => readTar('t', Buffer.concat([most, some]))).toThrow(/at most 65535 entries/);
   });
 });
 
@@ -274,7 +338,7 @@ describe.skipIf(!existsSync(data))('real files (skipped where ../shared is absen
   test('the test part of MNIST and of Fashion-MNIST: hashes, counts, first pixels and labels', async () => {
     for (const [dataset, firstLabels, total] of [['mnist', [7, 2, 1], 264_923_200], ['fashion-mnist', [9, 2, 1], undefined]] as const) {
       const images = read(`${dataset}/t10k-images-idx3-ubyte.gz`);
-      const official = officialFiles.find((entry) => entry.dataset === dataset && entry.file === 't10k-images-idx3-ubyte.gz')!;
+      const official = officialFiles.find((one) => one.dataset === dataset && one.file === 't10k-images-idx3-ubyte.gz')!;
       expect(createHash('sha256').update(images).digest('hex')).toBe(official.sha256);
       expect(images.length).toBe(official.bytes);
       const set = await imageSetFromIdx({ name: dataset, images, labels: read(`${dataset}/t10k-labels-idx1-ubyte.gz`) });

@@ -1,5 +1,5 @@
 // The parsers of bundles as targets for mutation fuzzing, beside those of people's files.
-import { deflateRawSync } from 'node:zlib';
+import { deflateRawSync, gzipSync } from 'node:zlib';
 import { memorySource } from '../../src/bundle/random-access.ts';
 import { openCodec } from '../../src/bundle/codec-instance.ts';
 import { type Coding, codedBytes, decodeFile } from '../../src/bundle/coding.ts';
@@ -18,6 +18,10 @@ import type { RawTensor } from '../../src/bundle/safetensors.ts';
 import { writeBundle } from '../../src/bundle/writer.ts';
 import { openZip } from '../../src/bundle/zip-reader.ts';
 import { ZipWriter, memorySink } from '../../src/bundle/zip-writer.ts';
+import { imageSetFromCifar } from '../../src/data/cifar.ts';
+import { gunzip } from '../../src/data/gzip.ts';
+import { imageSetFromIdx, readIdx } from '../../src/data/idx.ts';
+import { readTar } from '../../src/data/tar.ts';
 import { parameterLayout } from '../../src/model/graph.ts';
 import { preset } from '../../src/model/presets.ts';
 import { elementCount } from '../../src/tensor/tensor.ts';
@@ -25,6 +29,7 @@ import type { NetworkState } from '../../src/tensor/tensor.ts';
 import { requireAdapterOf } from '../../src/transfer/adapter.ts';
 import { arrays, fuzzTargets as foreignTargets, type FuzzTarget } from '../bundle/foreign/fuzz-targets.ts';
 import { trajectory } from '../bundle/trajectory.ts';
+import { longName, paxHeader, tarEntry } from '../data/tar-archive.ts';
 
 const codec = await openCodec();
 const graph = preset('mlp', { input: [3], widths: [5], classes: 2 });
@@ -154,6 +159,37 @@ async function parseAdapter(bytes: Uint8Array): Promise<void> {
   if (state !== undefined) await requireAdapterOf({ graph, adapter, base }, v1, state);
 }
 
+/** Tar archives with every kind of extended header. */
+const archives = async (): Promise<Uint8Array[]> => [
+  Uint8Array.from(Buffer.concat([longName('d/'.repeat(80)), longName('b', 'K'), tarEntry('a', 'hello'), tarEntry('d/', '', '5')])),
+  Uint8Array.from(Buffer.concat([
+    paxHeader('g', ['comment', 'é']), paxHeader('x', ['path', 'p'], ['size', '5'], ['linkpath', 'q']),
+    tarEntry('a', 'hello', '0', 0, 'folder'),
+    tarEntry('b', '', '1', 0, '', { at: [[157, 'p']] }), Buffer.alloc(1024),
+  ])),
+];
+
+/** Every block's checksum is made right, or hardly any damage would be looked at. */
+function parseTar(bytes: Uint8Array): void {
+  for (let at = 0; at + 512 <= bytes.length; at += 512) {
+    const block = bytes.subarray(at, at + 512);
+    // Blocks of content have none of a header's magic.
+    if (String.fromCharCode(...block.subarray(257, 260)) !== 'ust') continue;
+    block.fill(0x20, 148, 156);
+    block.set(text(block.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, '0')), 148);
+  }
+  readTar('fuzz', bytes);
+}
+
+/** An IDX file of bytes. */
+const idx = (shape: readonly number[]): Uint8Array => {
+  const file = new Uint8Array(4 + 4 * shape.length + elementCount(shape)).fill(1);
+  file.set([0, 0, 8, shape.length]);
+  for (const [axis, extent] of shape.entries()) new DataView(file.buffer).setUint32(4 + 4 * axis, extent);
+  return file;
+};
+const small = 65_536;
+
 export const targets: readonly FuzzTarget[] = [
   { name: 'zip', seeds: zips, parse: parseZip },
   {
@@ -175,6 +211,21 @@ export const targets: readonly FuzzTarget[] = [
       text('{"tokens":[1,2,3],"label":1}\n{"label":0,"tokens":[4],"text":"a, \\u00e9"}\n'), text('{"tokens":[7,0,0,0],"label":2}'),
     ],
     parse: (bytes) => sequenceSetFromJsonLines({ name: 'fuzz', bytes, length: 4, padding: 0, vocabulary: 9, classes: 3 }),
+  },
+  { name: 'tar', seeds: archives, parse: parseTar },
+  {
+    name: 'gzip',
+    seeds: async () => [text('a'), text('abc'.repeat(99))].map((content) => new Uint8Array(gzipSync(content))),
+    parse: (bytes) => gunzip('fuzz', bytes, small),
+  },
+  {
+    name: 'images',
+    seeds: async () => [idx([3, 2, 2]), idx([3, 2, 2, 3]), idx([5]), new Uint8Array(gzipSync(idx([3, 2, 2])))],
+    parse: async (bytes) => {
+      const images = await readIdx('fuzz', bytes, [1, 3, 4], small).catch(() => undefined);
+      if (images === undefined || images.shape.length === 1) await imageSetFromCifar({ name: 'fuzz', files: [bytes], format: 'cifar10' });
+      else await imageSetFromIdx({ name: 'fuzz', images: bytes, labels: idx([images.shape[0] as number]), classes: 2 });
+    },
   },
   { name: 'adapter', seeds: adapters, parse: parseAdapter },
   { name: 'deflate', seeds: streams, parse: parseStream },
