@@ -88,7 +88,7 @@ class Hdf5File {
   }
 
   #unsupported(what: string, expected: string, got: string): never {
-    return unsupported(`${this.#field}: ${what}`, expected, got);
+    return unsupported(what === '' ? this.#field : `${this.#field}: ${what}`, expected, got);
   }
 
   #expectText(cursor: ByteCursor, text: string): void {
@@ -120,7 +120,7 @@ class Hdf5File {
   }
 
   /** Reads a group's members, and theirs. */
-  readGroup(path: string, address: number, depth: number, messages = this.#messages(address)): void {
+  readGroup(path: string, address: number, depth: number, messages = this.#messages(path, address)): void {
     if (depth > GROUP_DEPTH)
       throw new LimitError({ field: `${this.#field}: ${path}`, expected: `groups nested at most ${GROUP_DEPTH} deep`, got: 'deeper' });
     if (this.#entered.has(address)) this.#unsupported(path, 'groups that are linked once', 'a second link');
@@ -128,9 +128,11 @@ class Hdf5File {
     for (const [name, member] of this.#members(path, messages)) {
       const full = path === '' ? name : `${path}/${name}`;
       requireNameLength(this.#field, full);
-      const inner = this.#messages(member);
-      if (inner.some(({ type }) => type === messageTypes.datatype)) this.datasets.add(full, this.#dataset(full, inner));
-      else this.readGroup(full, member, depth + 1, inner);
+      const inner = this.#messages(full, member);
+      const has = (wanted: number): boolean => inner.some(({ type }) => type === wanted);
+      if (has(messageTypes.dataspace) || has(messageTypes.layout)) this.datasets.add(full, this.#dataset(full, inner));
+      // A type by itself is one that has a name, and no dataset.
+      else if (!has(messageTypes.datatype)) this.readGroup(full, member, depth + 1, inner);
     }
   }
 
@@ -224,7 +226,7 @@ class Hdf5File {
   }
 
   /** The messages of an object header of either version, continuations included. */
-  #messages(address: number): Message[] {
+  #messages(path: string, address: number): Message[] {
     const messages: Message[] = [];
     const cursor = this.#at(address);
     const modern = this.#bytes[address] === 0x4f;
@@ -233,7 +235,7 @@ class Hdf5File {
     if (modern) {
       this.#expectText(cursor, 'OHDR');
       const version = cursor.u8();
-      if (version !== 2) this.#unsupported('object header', 'version 2', `${version}`);
+      if (version !== 2) this.#unsupported(`object header of ${path}`, 'version 2', `${version}`);
       flags = cursor.u8();
       if ((flags & 0x20) !== 0) cursor.skip(16);
       if ((flags & 0x10) !== 0) cursor.skip(4);
@@ -241,7 +243,7 @@ class Hdf5File {
       blocks.push([cursor.at, length]);
     } else {
       const version = cursor.u8();
-      if (version !== 1) this.#unsupported('object header', 'version 1 or 2', `${version}`);
+      if (version !== 1) this.#unsupported(`object header of ${path}`, 'version 1 or 2', `${version}`);
       cursor.skip(7);
       const length = cursor.u32();
       cursor.skip(4);
@@ -249,7 +251,7 @@ class Hdf5File {
     }
     for (let block = blocks.shift(); block !== undefined; block = blocks.shift()) {
       this.#step();
-      for (const message of this.#blockMessages(block, modern, (flags & 4) !== 0)) {
+      for (const message of this.#blockMessages(path, block, modern, (flags & 4) !== 0)) {
         if (message.type === messageTypes.continuation) {
           const target = new ByteCursor(this.#field, message.data);
           const [at, length] = [target.u64(), target.u64()];
@@ -263,7 +265,7 @@ class Hdf5File {
     return messages;
   }
 
-  #blockMessages([at, length]: [number, number], modern: boolean, ordered: boolean): Message[] {
+  #blockMessages(path: string, [at, length]: [number, number], modern: boolean, ordered: boolean): Message[] {
     const cursor = new ByteCursor(this.#field, this.#at(at).bytes(length));
     const head = modern ? (ordered ? 6 : 4) : 8;
     const messages: Message[] = [];
@@ -276,7 +278,7 @@ class Hdf5File {
       const data = cursor.bytes(size);
       const wanted = (Object.values(messageTypes) as number[]).includes(type);
       // A shared message stands elsewhere; h5py shares only named types.
-      if (wanted && (flags & 2) !== 0) this.#unsupported('object header', 'messages of its own', 'a shared message');
+      if (wanted && (flags & 2) !== 0) this.#unsupported(path, 'a type of its own', 'one that has a name or is shared');
       if (wanted) messages.push({ type, data });
     }
     return messages;
@@ -300,15 +302,16 @@ class Hdf5File {
     const rank = cursor.u8();
     cursor.skip(1);
     if (version === 1) cursor.skip(5);
-    // Type 2 is a dataspace without elements at all.
-    else if (version !== 2 || cursor.u8() === 2) unsupported(label, 'a simple dataspace', `version ${version}`);
+    else if (version !== 2) unsupported(label, 'a dataspace of version 1 or 2', `version ${version}`);
+    else if (cursor.u8() === 2) unsupported(label, 'a shape', 'a null dataspace, without elements at all');
     return Array.from({ length: rank }, () => cursor.u64());
   }
 
   #dtype(label: string, cursor: ByteCursor): Dtype {
-    const kind = cursor.u8() & 15;
-    const bits = cursor.u8();
-    cursor.skip(2);
+    const head = cursor.u8();
+    const [version, kind] = [head >> 4, head & 15];
+    const [bits, high] = [cursor.u8(), cursor.u8()];
+    cursor.skip(1);
     const size = cursor.u32();
     const [fixed, float, enumeration] = [0, 1, 8];
     if (kind === fixed || kind === float) {
@@ -321,13 +324,21 @@ class Hdf5File {
       const dtype = ({ 1: ['U8', 'I8'], 2: ['U16', 'I16'], 4: ['U32', 'I32'], 8: ['U64', 'I64'] } as const)[size as 1]?.[signed ? 1 : 0];
       if (dtype !== undefined) return dtype;
     } else if (kind === float) {
-      cursor.skip(1);
-      const exponentBits = cursor.u8();
+      const [exponentAt = 0, exponentBits = 0, fractionAt = 0, fractionBits = 0] = cursor.bytes(4);
+      const bias = cursor.u32();
       const dtype = ({ '2,5': 'F16', '2,8': 'BF16', '4,8': 'F32', '8,11': 'F64' } as const)[`${size},${exponentBits}` as '2,5'];
+      // Sign, exponent, fraction with a leading one that is not stored, and the bias: HDF5 can state any, and other numbers would be read.
+      const ieee =
+        (bits & 0x70) === 0x20 && high === 8 * size - 1 && exponentAt === fractionBits && fractionAt === 0 &&
+        exponentBits + fractionBits === high && bias === (1 << (exponentBits - 1)) - 1;
+      if (dtype !== undefined && !ieee) unsupported(label, `${dtype} with IEEE's places and bias`, 'a float of another make');
       if (dtype !== undefined) return dtype;
     } else if (kind === enumeration && size === 1) {
-      // h5py's booleans.
-      return 'BOOL';
+      // h5py's booleans: two names, padded in older files, and their values behind the integer type. Other enumerations are no numbers.
+      const names = version < 3 ? 'FALSE\0\0\0TRUE\0\0\0\0' : 'FALSE\0TRUE\0';
+      cursor.skip(12);
+      const expected = `${names}\0\u0001`;
+      if (cursor.remaining >= expected.length && String.fromCharCode(...cursor.bytes(expected.length)) === expected) return 'BOOL';
     }
     return unsupported(label, 'integers, floats or booleans', `type class ${kind} of ${size} bytes`);
   }
@@ -342,11 +353,11 @@ class Hdf5File {
       if (size !== byteLength) cursor.fail(`${byteLength} bytes`, `${size}`);
       return cursor.bytes(size);
     }
-    if (kind !== contiguous) unsupported(label, 'contiguous elements', 'chunks');
+    if (kind !== contiguous) unsupported(label, 'contiguous elements', kind === 3 ? 'a view of other datasets' : 'chunks');
     const address = cursor.bytes(OFFSET_BYTES);
     const size = cursor.u64();
     if (byteLength === 0) return new Uint8Array(0);
-    if (isUndefined(address)) unsupported(label, 'elements that were written', 'none yet');
+    if (isUndefined(address)) unsupported(label, 'elements that were written to this file', 'none');
     if (size !== byteLength) cursor.fail(`${byteLength} bytes`, `${size}`);
     return this.#at(new ByteCursor(label, address).u64()).bytes(byteLength);
   }

@@ -8,16 +8,25 @@ export interface Hdf5Choices {
   readonly ordered: boolean;
   /** Address of a fractal heap with the links; without one they stand in the group. */
   readonly heap?: number;
+  /** The datatype message of every vector, and the bytes of its values as they are; default little-endian f32. */
+  readonly datatype?: readonly number[];
+  /** Name of a type that is linked beside the vectors, twice. */
+  readonly namedType?: string;
+  /** Whether vectors have a null dataspace. */
+  readonly shapeless?: boolean;
   /** Bytes before the superblock. */
   readonly userBlock?: number;
 }
+
+/** Little-endian f32. */
+export const F32_DATATYPE: readonly number[] = [0x11, 0x20, 0x1f, 0, 4, 0, 0, 0, 0, 0, 32, 0, 23, 8, 0, 23, 127, 0, 0, 0];
 
 const bytesOf = (size: number, value: number): number[] => Array.from({ length: size }, (_, i) => Math.floor(value / 2 ** (8 * i)) % 256);
 const text = (value: string): number[] => [...value].map((letter) => letter.charCodeAt(0));
 const UNDEFINED: readonly number[] = Array.from({ length: 8 }, () => 0xff);
 const SUPERBLOCK_BYTES = 48;
 
-export function hdf5File({ vectors, ordered, heap, userBlock = 0 }: Hdf5Choices): Uint8Array {
+export function hdf5File({ vectors, ordered, heap, datatype, namedType, shapeless, userBlock = 0 }: Hdf5Choices): Uint8Array {
   const body: number[] = [];
   const append = (part: readonly number[]): number => body.push(...part) + SUPERBLOCK_BYTES - part.length;
   const header = (messages: readonly (readonly [type: number, data: readonly number[]])[]): number => {
@@ -27,15 +36,22 @@ export function hdf5File({ vectors, ordered, heap, userBlock = 0 }: Hdf5Choices)
     const flags = 0x20 | 1 | (ordered ? 0x0c : 0);
     return append([...text('OHDR'), 2, flags, ...bytesOf(16, 0), ...bytesOf(2, block.length), ...block, ...bytesOf(4, 0)]);
   };
+  const type = datatype ?? F32_DATATYPE;
+  const link = (name: string, i: number, address: number): readonly [number, readonly number[]] =>
+    [6, [1, 0x10 | (ordered ? 4 : 0), ...(ordered ? bytesOf(8, i) : []), 1, name.length, ...text(name), ...bytesOf(8, address)]];
   const links = vectors.map(([name, values], i): readonly [number, readonly number[]] => {
-    const content = [...new Uint8Array(Float32Array.from(values).buffer)];
+    const content = datatype === undefined ? [...new Uint8Array(Float32Array.from(values).buffer)] : [...values];
     const dataset = header([
-      [1, [2, 1, 0, 1, ...bytesOf(8, values.length)]],
-      [3, [0x11, 0x20, 0x1f, 0, ...bytesOf(4, 4), ...bytesOf(2, 0), ...bytesOf(2, 32), 23, 8, 0, 23, ...bytesOf(4, 127)]],
+      [1, shapeless === true ? [2, 0, 0, 2] : [2, 1, 0, 1, ...bytesOf(8, content.length / (type[4] as number))]],
+      [3, type],
       [8, [3, 1, ...bytesOf(8, append(content)), ...bytesOf(8, content.length)]],
     ]);
-    return [6, [1, 0x10 | (ordered ? 4 : 0), ...(ordered ? bytesOf(8, i) : []), 1, name.length, ...text(name), ...bytesOf(8, dataset)]];
+    return link(name, i, dataset);
   });
+  if (namedType !== undefined) {
+    const address = header([[3, type]]);
+    links.push(link(namedType, vectors.length, address), link(`${namedType} again`, vectors.length + 1, address));
+  }
   const order = ordered ? bytesOf(8, vectors.length) : [];
   const indexed = ordered ? UNDEFINED : [];
   const linkInfo = [0, ordered ? 3 : 0, ...order, ...(heap === undefined ? UNDEFINED : bytesOf(8, heap)), ...UNDEFINED, ...indexed];

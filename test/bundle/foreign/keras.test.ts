@@ -6,7 +6,7 @@ import { parseGraph } from '../../../src/model/graph.ts';
 import { describeMisfits } from '../../../src/bundle/foreign/map-names.ts';
 import { stateFromForeign } from '../../../src/bundle/foreign/network.ts';
 import { expectTyped } from '../support.ts';
-import { hdf5File } from './hdf5-file.ts';
+import { F32_DATATYPE, hdf5File } from './hdf5-file.ts';
 import { expectVector, expectedTensors, kerasNetwork, vector } from './support.ts';
 
 describe('HDF5', () => {
@@ -36,6 +36,49 @@ describe('HDF5', () => {
   it.each([true, false])('refuses links in a fractal heap, their creation order kept: %s', async (ordered) => {
     const { message } = await expectTyped(() => readHdf5('many.h5', hdf5File({ vectors, ordered, heap: 48 })), 'unsupported');
     expect(message).toContain('links in a fractal heap');
+  });
+
+  it('passes over a type that has a name', () => {
+    expect([...readHdf5('types.h5', hdf5File({ vectors, ordered: true, namedType: 'float' })).keys()]).toEqual(['second', 'first']);
+  });
+
+  /** The bytes 1 to 12, as elements of that datatype message. */
+  const typed = (datatype: readonly number[]): Uint8Array =>
+    hdf5File({ vectors: [['w', Array.from({ length: 12 }, (_, i) => i + 1)]], ordered: false, datatype });
+  const f32With = (...changes: readonly (readonly [at: number, byte: number])[]): readonly number[] =>
+    F32_DATATYPE.map((byte, at) => changes.find(([place]) => place === at)?.[1] ?? byte);
+
+  it('reads floats with the places and the bias of IEEE alone', async () => {
+    expect(readHdf5('f.h5', typed(F32_DATATYPE)).get('w')).toMatchObject({ dtype: 'F32', shape: [3] });
+    // Brain floats: sign at 15, exponent of 8 bits behind a fraction of 7.
+    const brain = f32With([2, 15], [4, 2], [10, 16], [12, 7], [15, 7]);
+    expect(readHdf5('f.h5', typed(brain)).get('w')).toMatchObject({ dtype: 'BF16', shape: [6] });
+    const others: Readonly<Record<string, readonly (readonly [number, number])[]>> = {
+      bias: [[16, 128]], 'bias of 257': [[17, 1]], sign: [[2, 23]], exponent: [[12, 22]], fraction: [[14, 1]], 'fraction of 22': [[15, 22]],
+      'a spare bit': [[2, 30], [12, 22], [15, 22]], 'leading one': [[1, 0x10]], 'as a VAX has it': [[1, 0x60]],
+    };
+    for (const [what, changes] of Object.entries(others)) {
+      const { message } = await expectTyped(() => readHdf5('f.h5', typed(f32With(...changes))), 'unsupported');
+      const got = 'got a float of another make';
+      expect({ what, message }).toEqual({ what, message: `f.h5: w: expected F32 with IEEE's places and bias, ${got}` });
+    }
+  });
+
+  it('reads enumerations that are h5py\'s booleans, and no others', async () => {
+    const names = (text: string): number[] => [...text].map((letter) => letter.charCodeAt(0));
+    const of = (version: number, members: string, count = 2): readonly number[] =>
+      [version * 16 + 8, count, 0, 0, 1, 0, 0, 0, 0x10, 8, 0, 0, 1, 0, 0, 0, 0, 0, 8, 0, ...names(members)];
+    for (const booleans of [of(3, 'FALSE\0TRUE\0\0\u0001'), of(1, 'FALSE\0\0\0TRUE\0\0\0\0\0\u0001')])
+      expect(readHdf5('e.h5', typed(booleans)).get('w')).toMatchObject({ dtype: 'BOOL', shape: [12] });
+    const maybe = of(3, 'FALSE\0TRUE\0MAYBE\0\0\u0001\u0002', 3);
+    const others = [of(3, 'RED\0BLUE\0\0\u0001'), of(3, 'FALSE\0TRUE\0\u0001\0'), maybe, of(3, 'A\0', 1)];
+    for (const other of others)
+      expect((await expectTyped(() => readHdf5('e.h5', typed(other)), 'unsupported')).message).toContain('e.h5: w: expected integers');
+  });
+
+  it('refuses a null dataspace as itself', async () => {
+    const { message } = await expectTyped(() => readHdf5('n.h5', hdf5File({ vectors, ordered: false, shapeless: true })), 'unsupported');
+    expect(message).toBe('n.h5: second: expected a shape, got a null dataspace, without elements at all');
   });
 
   it.each([512, 4096])('refuses a user block of %i bytes by that name', async (userBlock) => {
