@@ -3,7 +3,7 @@
  * of blocks would lose the steps of a trajectory. Extents stand innermost first, so they are reversed to PyTorch's order.
  */
 import { describe } from '../../core/describe.ts';
-import { LimitError, UnsupportedError } from '../../core/errors.ts';
+import { LimitError, MalformedFileError, UnsupportedError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type Dtype, dtypeBits } from '../dtype.ts';
 import { countElements } from '../extents.ts';
@@ -63,7 +63,13 @@ export function readGguf({ name: field, bytes }: ForeignFile): ForeignCheckpoint
   requireApart(cursor, placed, alignment);
   const collected = new TensorCollector(field);
   for (const { name, dtype, shape, offset, byteLength } of placed) {
-    collected.add(name, { dtype, shape, bytes: byteLength === 0 ? new Uint8Array(0) : cursor.seek(begin + offset).bytes(byteLength) });
+    const at = begin + offset;
+    if (byteLength > 0 && at + byteLength > bytes.byteLength) {
+      throw new MalformedFileError({
+        field: `${field}.${name}`, expected: `${byteLength} bytes from byte ${at} on`, got: `a file of ${bytes.byteLength}`,
+      });
+    }
+    collected.add(name, { dtype, shape, bytes: bytes.subarray(at, at + byteLength) });
   }
   return { tensors: collected.tensors, metadata, convention: 'pytorch' };
 }
@@ -88,7 +94,7 @@ function readName(cursor: ByteCursor): string {
   return readText(cursor, limits.nameLength);
 }
 
-/** A value as text; arrays (vocabularies) are passed over. */
+/** A value as text; arrays are passed over, with texts that are no UTF-8 too: tokens of vocabularies may be parts of letters. */
 function readValue(cursor: ByteCursor, type: number, depth: number): string {
   if (type === types.string) return readText(cursor, limits.manifestBytes);
   if (type === types.array) {
@@ -98,7 +104,8 @@ function readValue(cursor: ByteCursor, type: number, depth: number): string {
     const items = cursor.u64();
     const width = valueBytes[itemType];
     // Each string or array takes 8 bytes or more, so the file's end bounds the loop.
-    if (width === undefined) for (let i = 0; i < items; i++) readValue(cursor, itemType, depth + 1);
+    if (itemType === types.string) for (let i = 0; i < items; i++) cursor.skip(cursor.u64());
+    else if (width === undefined) for (let i = 0; i < items; i++) readValue(cursor, itemType, depth + 1);
     else cursor.skip(items * width);
     return `${items} values`;
   }

@@ -75,6 +75,18 @@ describe('GGUF', () => {
     expect((await expectTyped(() => readGguf({ name, bytes: damaged }), 'unsupported')).message).toContain('blk.0.bias');
   });
 
+  it('takes vocabularies whose tokens are no UTF-8, and says which tensor is cut short', async () => {
+    const { name, bytes } = vector('model.gguf');
+    const odd = bytes.slice();
+    // Of "tokens", an array (9) of texts (8) of which there are two, the first letter of the first becomes a half letter's byte.
+    const array = Buffer.from(odd).indexOf(Buffer.from([...Buffer.from('tokens'), 9, 0, 0, 0, 8, 0, 0, 0, 2]));
+    expect(array).toBeGreaterThan(0);
+    odd[array + 6 + 4 + 4 + 8 + 8] = 0xe6;
+    expectVector('model.gguf', readGguf({ name, bytes: odd }).tensors);
+    const { message } = await expectTyped(() => readGguf({ name, bytes: bytes.subarray(0, -65) }), 'malformed-file');
+    expect(message).toMatch(/^model\.gguf\.blk\.0\.[a-z.]+: expected \d+ bytes from byte \d+ on, got a file of \d+$/);
+  });
+
   it('refuses overlaps and truncations', async () => {
     const { name, bytes } = vector('model.gguf');
     const damaged = bytes.slice();
