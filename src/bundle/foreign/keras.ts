@@ -19,6 +19,8 @@ const variableNames: Readonly<Record<string, readonly string[]>> = {
   conv1d: ['kernel', 'bias'],
   conv2d: ['kernel', 'bias'],
   depthwise_conv2d: ['depthwise_kernel', 'bias'],
+  layer_normalization: ['gamma', 'beta'],
+  group_normalization: ['gamma', 'beta'],
   batch_normalization: ['gamma', 'beta', 'moving_mean', 'moving_variance'],
 };
 
@@ -49,8 +51,9 @@ function variableName(path: string, all: ReadonlyMap<string, RawTensor>): string
   const [, folder, layer, index] = match as unknown as [string, string, string, string];
   const kind = layer.replace(/_\d+$/, '');
   const names = Object.hasOwn(variableNames, kind) ? variableNames[kind] : undefined;
-  // Without scale or shift, a batch norm's variables have other numbers: better left than guessed.
-  const whole = kind !== 'batch_normalization' || all.has(`${folder}${layer}/vars/3`);
-  const name = whole ? names?.[Number(index)] : undefined;
+  if (names === undefined) return path;
+  // Without scale or shift, a norm's variables have other numbers: better left than guessed.
+  const whole = !kind.endsWith('_normalization') || all.has(`${folder}${layer}/vars/${names.length - 1}`);
+  const name = whole ? names[Number(index)] : undefined;
   return name === undefined ? path : `${folder}${layer}/${name}`;
 }

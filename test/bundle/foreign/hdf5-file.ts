@@ -3,6 +3,7 @@
  * superblock of version 2, a root group of one header and vectors of f32. Checksums are zeros.
  */
 export interface Hdf5Choices {
+  /** With '/' in the name of what is in a group. */
   readonly vectors: readonly (readonly [name: string, values: readonly number[]])[];
   /** Whether the order in which links and attributes were made is kept. */
   readonly ordered: boolean;
@@ -39,23 +40,30 @@ export function hdf5File({ vectors, ordered, heap, datatype, namedType, shapeles
   const type = datatype ?? F32_DATATYPE;
   const link = (name: string, i: number, address: number): readonly [number, readonly number[]] =>
     [6, [1, 0x10 | (ordered ? 4 : 0), ...(ordered ? bytesOf(8, i) : []), 1, name.length, ...text(name), ...bytesOf(8, address)]];
-  const links = vectors.map(([name, values], i): readonly [number, readonly number[]] => {
+  const vector = (values: readonly number[]): number => {
     const content = datatype === undefined ? [...new Uint8Array(Float32Array.from(values).buffer)] : [...values];
-    const dataset = header([
+    return header([
       [1, shapeless === true ? [2, 0, 0, 2] : [2, 1, 0, 1, ...bytesOf(8, content.length / (type[4] as number))]],
       [3, type],
       [8, [3, 1, ...bytesOf(8, append(content)), ...bytesOf(8, content.length)]],
     ]);
-    return link(name, i, dataset);
-  });
-  if (namedType !== undefined) {
-    const address = header([[3, type]]);
-    links.push(link(namedType, vectors.length, address), link(`${namedType} again`, vectors.length + 1, address));
-  }
-  const order = ordered ? bytesOf(8, vectors.length) : [];
-  const indexed = ordered ? UNDEFINED : [];
-  const linkInfo = [0, ordered ? 3 : 0, ...order, ...(heap === undefined ? UNDEFINED : bytesOf(8, heap)), ...UNDEFINED, ...indexed];
-  const root = header([[2, linkInfo], ...links]);
+  };
+  const group = (members: Hdf5Choices['vectors'], linked: readonly (readonly [string, number])[] = []): number => {
+    const names = new Set(members.map(([name]) => name.split('/', 1)[0] as string));
+    const addresses = [...names].map((name): readonly [string, number] => {
+      const own = members.find(([path]) => path === name);
+      const within = members.filter(([path]) => path.startsWith(`${name}/`));
+      const inner = within.map(([path, values]) => [path.slice(name.length + 1), values] as const);
+      return [name, own === undefined ? group(inner) : vector(own[1])];
+    });
+    const links = [...addresses, ...linked];
+    const order = ordered ? bytesOf(8, links.length) : [];
+    const indexed = ordered ? UNDEFINED : [];
+    const linkInfo = [0, ordered ? 3 : 0, ...order, ...(heap === undefined ? UNDEFINED : bytesOf(8, heap)), ...UNDEFINED, ...indexed];
+    return header([[2, linkInfo], ...links.map(([name, address], i) => link(name, i, address))]);
+  };
+  const named = namedType === undefined ? undefined : header([[3, type]]);
+  const root = group(vectors, named === undefined ? [] : [[`${namedType}`, named], [`${namedType} again`, named]]);
   const end = userBlock + SUPERBLOCK_BYTES + body.length;
   return Uint8Array.of(
     ...text('x'.repeat(userBlock)),

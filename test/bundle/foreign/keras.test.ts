@@ -132,6 +132,26 @@ describe('Keras', () => {
     expectVector('model.keras', read.tensors);
   });
 
+  it('gives the variables of norms their names where all of them are there, and guesses none', async () => {
+    const numbered = (layer: string, count: number) => Array.from({ length: count }, (_, i) => [`layers/${layer}/vars/${i}`, [i]] as const);
+    const file = hdf5File({
+      vectors: [
+        numbered('layer_normalization', 2), numbered('layer_normalization_1', 1), numbered('group_normalization_12', 2),
+        numbered('batch_normalization', 4), numbered('batch_normalization_1', 3), numbered('dense_3', 1), numbered('constructor', 1),
+      ].flat(),
+      ordered: false,
+    });
+    const { tensors } = await readForeign({ name: 'x.weights.h5', bytes: file });
+    expect([...tensors].map(([name, { bytes }]) => [name.replace('layers/', ''), new Float32Array(bytes.slice().buffer)[0]])).toEqual([
+      ['layer_normalization/gamma', 0], ['layer_normalization/beta', 1], ['layer_normalization_1/vars/0', 0],
+      ['group_normalization_12/gamma', 0], ['group_normalization_12/beta', 1],
+      ['batch_normalization/gamma', 0], ['batch_normalization/beta', 1], ['batch_normalization/moving_mean', 2],
+      ['batch_normalization/moving_variance', 3],
+      ['batch_normalization_1/vars/0', 0], ['batch_normalization_1/vars/1', 1], ['batch_normalization_1/vars/2', 2],
+      ['dense_3/kernel', 0], ['constructor/vars/0', 0],
+    ]);
+  });
+
   it('is told from HDF5 and ZIP files of other kinds', async () => {
     expect(await detect({ ...vector('model.keras'), name: 'x' })).toBe('keras');
     expect(await detect({ ...vector('keras2.h5'), name: 'x' })).toBe('keras-hdf5');
