@@ -13,10 +13,12 @@ import { decodeUtf8 } from '../json.ts';
 import type { RawTensor } from '../safetensors.ts';
 import { ByteCursor } from './byte-cursor.ts';
 import { TensorCollector, requireNameLength } from './checkpoint.ts';
+import { lookup3 } from './lookup3.ts';
 
 const SIGNATURE = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a];
 const OFFSET_BYTES = 8;
 const GROUP_DEPTH = 32;
+const CHECKED_BYTES_PER_STEP = 16;
 
 const messageTypes = { dataspace: 1, linkInfo: 2, datatype: 3, link: 6, layout: 8, continuation: 16, symbolTable: 17 } as const;
 
@@ -44,6 +46,9 @@ interface Message {
 
 /** Addresses of all ones mean: nothing there. */
 const isUndefined = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0xff);
+
+/** The root has no name. */
+const described = (path: string): string => (path === '' ? 'the root' : path);
 
 /** A length of 1, 2, 4 or 8 bytes, as the two lowest flags say. */
 function sizedInteger(cursor: ByteCursor, flags: number): number {
@@ -78,13 +83,25 @@ class Hdf5File {
     return new ByteCursor(this.#field, this.#bytes).seek(address);
   }
 
-  #step(): void {
-    if (--this.#steps < 0)
+  #step(count = 1): void {
+    this.#steps -= count;
+    if (this.#steps < 0)
       throw new LimitError({
         field: this.#field,
         expected: 'each part of the file to be read about once',
         got: 'parts that refer to one another',
       });
+  }
+
+  /** Newer parts end with a checksum: damage to an address, a shape or a type would be read as other numbers. */
+  #requireChecksum(what: string, begin: number, end: number): void {
+    const cursor = this.#at(begin);
+    const content = cursor.bytes(end - begin);
+    const stated = cursor.u32();
+    // Blocks that many messages lead to would be added up as often.
+    this.#step(content.byteLength / CHECKED_BYTES_PER_STEP);
+    const sum = lookup3(content);
+    if (sum !== stated) cursor.fail(`${what} whose checksum is ${stated}`, `${sum}`);
   }
 
   #unsupported(what: string, expected: string, got: string): never {
@@ -116,7 +133,9 @@ class Hdf5File {
     const end = cursor.u64();
     if (end > this.#bytes.byteLength) cursor.fail(`an end by byte ${this.#bytes.byteLength}, that of the file`, `${end}`);
     if (version <= 1) cursor.skip(2 * OFFSET_BYTES);
-    return cursor.u64();
+    const root = cursor.u64();
+    if (version > 1) this.#requireChecksum('a superblock', 0, cursor.at);
+    return root;
   }
 
   /** Reads a group's members, and theirs. */
@@ -235,15 +254,16 @@ class Hdf5File {
     if (modern) {
       this.#expectText(cursor, 'OHDR');
       const version = cursor.u8();
-      if (version !== 2) this.#unsupported(`object header of ${path}`, 'version 2', `${version}`);
+      if (version !== 2) this.#unsupported(`header of ${described(path)}`, 'version 2', `${version}`);
       flags = cursor.u8();
       if ((flags & 0x20) !== 0) cursor.skip(16);
       if ((flags & 0x10) !== 0) cursor.skip(4);
       const length = sizedInteger(cursor, flags);
+      this.#requireChecksum(`a header of ${described(path)}`, address, cursor.at + length);
       blocks.push([cursor.at, length]);
     } else {
       const version = cursor.u8();
-      if (version !== 1) this.#unsupported(`object header of ${path}`, 'version 1 or 2', `${version}`);
+      if (version !== 1) this.#unsupported(`header of ${described(path)}`, 'version 1 or 2', `${version}`);
       cursor.skip(7);
       const length = cursor.u32();
       cursor.skip(4);
@@ -258,6 +278,7 @@ class Hdf5File {
           // Newer blocks stand between a signature and a checksum.
           if (modern) this.#expectText(this.#at(at), 'OCHK');
           if (modern && length < 8) target.fail('a block of 8 bytes or more', `${length}`);
+          if (modern) this.#requireChecksum(`a part of the header of ${described(path)}`, at, at + length - 4);
           blocks.push(modern ? [at + 4, length - 8] : [at, length]);
         } else messages.push(message);
       }

@@ -1,6 +1,8 @@
+import { lookup3 } from '../../../src/bundle/foreign/lookup3.ts';
+
 /**
  * HDF5 files with what h5py's `track_order=True` and `userblock_size` leave in them, by the format's specification (version 3): a
- * superblock of version 2, a root group of one header and vectors of f32. Checksums are zeros.
+ * superblock of version 2, groups of one header each and vectors of f32.
  */
 export interface Hdf5Choices {
   /** With '/' in the name of what is in a group. */
@@ -13,6 +15,8 @@ export interface Hdf5Choices {
   readonly datatype?: readonly number[];
   /** Name of a type that is linked beside the vectors, twice. */
   readonly namedType?: string;
+  /** Whether the messages of each header but its first stand in a block of their own. */
+  readonly continued?: boolean;
   /** Whether vectors have a null dataspace. */
   readonly shapeless?: boolean;
   /** Bytes before the superblock. */
@@ -26,16 +30,40 @@ const bytesOf = (size: number, value: number): number[] => Array.from({ length: 
 const text = (value: string): number[] => [...value].map((letter) => letter.charCodeAt(0));
 const UNDEFINED: readonly number[] = Array.from({ length: 8 }, () => 0xff);
 const SUPERBLOCK_BYTES = 48;
+/** With its checksum behind it; that files of h5py are read holds the sum itself. */
+const summed = (part: readonly number[]): number[] => [...part, ...bytesOf(4, lookup3(Uint8Array.from(part)))];
 
-export function hdf5File({ vectors, ordered, heap, datatype, namedType, shapeless, userBlock = 0 }: Hdf5Choices): Uint8Array {
+/** Makes the checksums of a damaged file right again, of its superblock and of the first block of every header. */
+export function mendChecksums(file: Uint8Array): void {
+  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
+  const mend = (begin: number, end: number): void => {
+    if (end + 4 <= file.byteLength) view.setUint32(end, lookup3(file.subarray(begin, end)), true);
+  };
+  if ((file[8] ?? 0) > 1) mend(0, SUPERBLOCK_BYTES - 4);
+  for (let at = file.length - 16; at >= 0; at--) {
+    if (!text('OHDR').every((byte, i) => file[at + i] === byte)) continue;
+    const flags = file[at + 5] as number;
+    const lengthAt = at + 6 + ((flags & 0x20) === 0 ? 0 : 16) + ((flags & 0x10) === 0 ? 0 : 4);
+    const width = 1 << (flags & 3);
+    const length = [...file.subarray(lengthAt, lengthAt + width)].reduceRight((sum, byte) => sum * 256 + byte, 0);
+    mend(at, lengthAt + width + length);
+  }
+}
+
+export function hdf5File({ vectors, ordered, heap, datatype, namedType, continued, shapeless, userBlock = 0 }: Hdf5Choices): Uint8Array {
   const body: number[] = [];
   const append = (part: readonly number[]): number => body.push(...part) + SUPERBLOCK_BYTES - part.length;
   const header = (messages: readonly (readonly [type: number, data: readonly number[]])[]): number => {
     const order = ordered ? bytesOf(2, 7) : [];
-    const block = messages.flatMap(([type, data]) => [type, ...bytesOf(2, data.length), 0, ...order, ...data]);
+    const written = messages.map(([type, data]) => [type, ...bytesOf(2, data.length), 0, ...order, ...data]);
+    if (continued === true && written.length > 1) {
+      const part = summed([...text('OCHK'), ...written.splice(1).flat()]);
+      written.push([16, ...bytesOf(2, 16), 0, ...order, ...bytesOf(8, append(part)), ...bytesOf(8, part.length)]);
+    }
+    const block = written.flat();
     // Its times, and a length of two bytes.
     const flags = 0x20 | 1 | (ordered ? 0x0c : 0);
-    return append([...text('OHDR'), 2, flags, ...bytesOf(16, 0), ...bytesOf(2, block.length), ...block, ...bytesOf(4, 0)]);
+    return append(summed([...text('OHDR'), 2, flags, ...bytesOf(16, 0), ...bytesOf(2, block.length), ...block]));
   };
   const type = datatype ?? F32_DATATYPE;
   const link = (name: string, i: number, address: number): readonly [number, readonly number[]] =>
@@ -67,8 +95,10 @@ export function hdf5File({ vectors, ordered, heap, datatype, namedType, shapeles
   const end = userBlock + SUPERBLOCK_BYTES + body.length;
   return Uint8Array.of(
     ...text('x'.repeat(userBlock)),
-    0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a, 2, 8, 8, 0,
-    ...bytesOf(8, userBlock), ...UNDEFINED, ...bytesOf(8, end), ...bytesOf(8, root), ...bytesOf(4, 0),
+    ...summed([
+      0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a, 2, 8, 8, 0,
+      ...bytesOf(8, userBlock), ...UNDEFINED, ...bytesOf(8, end), ...bytesOf(8, root),
+    ]),
     ...body,
   );
 }

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { detect, readForeign } from '../../../src/bundle/foreign/formats.ts';
 import { readHdf5 } from '../../../src/bundle/foreign/hdf5.ts';
+import { TrajportError } from '../../../src/core/errors.ts';
 import { parseGraph } from '../../../src/model/graph.ts';
 import { describeMisfits } from '../../../src/bundle/foreign/map-names.ts';
 import { stateFromForeign } from '../../../src/bundle/foreign/network.ts';
@@ -36,6 +37,28 @@ describe('HDF5', () => {
   it.each([true, false])('refuses links in a fractal heap, their creation order kept: %s', async (ordered) => {
     const { message } = await expectTyped(() => readHdf5('many.h5', hdf5File({ vectors, ordered, heap: 48 })), 'unsupported');
     expect(message).toContain('links in a fractal heap');
+  });
+
+  it('notices every damaged bit of newer headers by their checksums, of continued ones too', async () => {
+    const file = hdf5File({ vectors: [['g/w', [1, 2]], ['v', [3]]], ordered: true, continued: true });
+    const facts = (bytes: Uint8Array) => [...readHdf5('x.h5', bytes)].map(([name, { dtype, shape }]) => [name, dtype, shape]);
+    const whole = facts(file);
+    expect(whole).toEqual([['g/w', 'F32', [2]], ['v', 'F32', [1]]]);
+    let taken = 0;
+    for (let bit = 0; bit < 8 * file.length; bit++) {
+      const damaged = file.slice();
+      damaged[bit >> 3]! ^= 1 << (bit & 7);
+      const got = await Promise.resolve().then(() => facts(damaged)).catch((error: unknown) => error);
+      if (got instanceof Error) expect(got).toBeInstanceOf(TrajportError);
+      else expect(got).toEqual(whole);
+      taken += got instanceof Error ? 0 : 1;
+    }
+    // The values alone.
+    expect(taken).toBe(3 * 32);
+    const damaged = file.slice();
+    damaged[Buffer.from(file).indexOf('OCHK') + 9]! ^= 1;
+    const { message } = await expectTyped(() => readHdf5('x.h5', damaged), 'malformed-file');
+    expect(message).toMatch(/^x\.h5 at byte \d+: expected a part of the header of [gvw/]+ whose checksum is \d+, got \d+$/);
   });
 
   it('passes over a type that has a name', () => {
