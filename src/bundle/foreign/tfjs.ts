@@ -31,6 +31,7 @@ export function isTfjsModel(json: JsonObject): boolean {
 export async function readTfjs({ name: field, bytes }: ForeignFile, options: ReadForeignOptions): Promise<ForeignCheckpoint> {
   const root = parseJsonObject(decodeUtf8(field, bytes), { field });
   const collected = new TensorCollector(field);
+  const seen = new Set<string>();
   let shards = 0;
   for (const [index, group] of listOf(`${field}.weightsManifest`, root['weightsManifest']).entries()) {
     const label = `${field}.weightsManifest[${index}]`;
@@ -39,7 +40,7 @@ export async function readTfjs({ name: field, bytes }: ForeignFile, options: Rea
     const paths = listOf(`${label}.paths`, group['paths']);
     shards += paths.length;
     if (shards > SHARDS) throw new LimitError({ field: label, expected: `at most ${SHARDS} parts`, got: 'more' });
-    const data = await readGroup(label, paths, options);
+    const data = await readGroup(label, paths, seen, options);
     let at = 0;
     for (const { name, dtype, shape, byteLength } of weights) {
       const tensor = { dtype, shape, bytes: data.subarray(at, at + byteLength) };
@@ -91,11 +92,12 @@ function parseWeight(field: string, value: JsonValue): Weight {
   return { name, dtype: 'F16', shape, byteLength: elements * 2 };
 }
 
-async function readGroup(label: string, paths: readonly JsonValue[], options: ReadForeignOptions): Promise<Uint8Array> {
+async function readGroup(
+  label: string, paths: readonly JsonValue[], seen: Set<string>, options: ReadForeignOptions,
+): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
-  const seen = new Set<string>();
   for (const path of paths) {
-    // A part named a thousand times would multiply the bytes of a small file.
+    // A part named a thousand times, of a group or of as many groups, would multiply the bytes of a small file.
     if (typeof path !== 'string' || seen.has(path)) {
       throw new MalformedFileError({ field: `${label}.paths`, expected: 'file names that occur once', got: describe(path) });
     }

@@ -90,6 +90,13 @@ describe('tfjs weights', () => {
     );
   });
 
+  it('refuses a part that two groups name: many would multiply its bytes', async () => {
+    const group = (name: string) => ({ paths: ['a.bin'], weights: [{ name, shape: [1], dtype: 'float32' }] });
+    const twice = { weightsManifest: [group('v'), group('w')] };
+    const { message } = await expectTyped(() => read(twice, { 'a.bin': new Uint8Array(4) }), 'malformed-file');
+    expect(message).toBe('model.json.weightsManifest[1].paths: expected file names that occur once, got "a.bin"');
+  });
+
   it.each([
     [
       'quantised codes',
