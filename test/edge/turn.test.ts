@@ -1,4 +1,6 @@
 /** Turns: one after another, and past a job whose client left and that never settles. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, expect, it } from 'vitest';
 import { openCompute, useCompute } from '../../src/transfer/compute.ts';
 import { computeInTurn, discardCompute, inTurn, requirePlace } from '../../src/edge/turn.ts';
@@ -84,4 +86,22 @@ it("lets the library's own calls have its core's place between turns, not within
   const shared = await useCompute(undefined);
   expect([core.disposed, shared.disposed]).toEqual([true, false]);
   shared[Symbol.dispose]();
+});
+
+it('keeps nothing of the turns that are over', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const live = (): number => {
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  const turns = async (count: number): Promise<void> => {
+    for (let i = 0; i < count; i++) await inTurn(async () => i, new AbortController().signal);
+  };
+  await turns(2000);
+  await pause(1);
+  const before = live();
+  await turns(50_000);
+  await pause(1);
+  expect(live() - before).toBeLessThan(1e6);
 });
