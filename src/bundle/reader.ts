@@ -129,7 +129,8 @@ export class TrajectoryBundle implements Disposable {
   #inTurn<T>(which: number | string, signal: AbortSignal | undefined, take: (file: Uint8Array) => T): Promise<T> {
     const { index } = this.checkpoint(which);
     const reading = this.#queue.then(async () => take(await this.#decode(index, signal)));
-    this.#queue = reading.catch(() => undefined);
+    // Of no value: it would keep what was read last, a whole network, for as long as the bundle.
+    this.#queue = reading.then(() => undefined, () => undefined);
     return reading;
   }
 

@@ -1,5 +1,7 @@
 // Bundles: what is written is read, in few bytes, from any source; what was bent is noticed.
 import { createHash } from 'node:crypto';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
 import { type RandomAccess, memorySource } from '../../src/bundle/random-access.ts';
 import { stateFromSafetensors, stateToSafetensors } from '../../src/bundle/network-state.ts';
@@ -218,6 +220,17 @@ test('a checkpoint is written before the next is asked for, and the writer waits
   expect(events).toEqual(['asked', 'written', 'asked', 'written', 'asked', 'written', 'asked', 'written']);
   expect(Buffer.compare(Buffer.concat(parts), await writeBundle({ graph: mlp, checkpoints }))).toBe(0);
   expect(parts.reduce((sum, { byteLength }) => sum + byteLength, 0)).toBe(length);
+});
+
+test('a checkpoint that its reader gave up is not kept', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  using bundle = await openBundle(await writeBundle({ graph: mlp, checkpoints: trajectory(mlp, 2) }));
+  const read = new WeakRef(await bundle.readCheckpoint(1));
+  // A weak reference holds what it was made of until the turn is over.
+  await new Promise((resolve) => void setTimeout(resolve, 0));
+  collect();
+  expect(read.deref() === undefined).toBe(true);
 });
 
 test('concurrent reads of two bundles do not disturb each other', async () => {
