@@ -1,6 +1,7 @@
 /** The options part of a request: an untrusted JSON object, made the choices of a transfer or refused by name. */
 import { describe } from '../core/describe.ts';
-import { InvalidArgumentError, MalformedFileError } from '../core/errors.ts';
+import { InvalidArgumentError } from '../core/errors.ts';
+import { decodeUtf8, parseJsonObject } from '../bundle/json.ts';
 import { MANIFEST_ENTRY } from '../bundle/manifest.ts';
 import { requireOptions } from '../core/options.ts';
 import { transferMethods } from '../transfer/settings.ts';
@@ -37,14 +38,12 @@ export interface RequestOptions extends TransferChoices {
 
 /**
  * `method` (default `fgmt`), `seed` (default 1) and the choices given.
- * @throws MalformedFileError for what is not a JSON object, InvalidArgumentError for an unknown name or a wrong kind of
- *   value; ranges are checked by `transfer` itself.
+ * @throws MalformedFileError for what is not a JSON object or names an option twice, LimitError for one that is nested deeply (which
+ *   no stack would hold when it is printed), InvalidArgumentError for an unknown name or a wrong kind of value; ranges are checked by
+ *   `transfer` itself.
  */
 export function readOptions(bytes: Uint8Array | undefined): RequestOptions {
-  const parsed = bytes === undefined ? {} : parseJson(bytes);
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
-    throw new MalformedFileError({ field: 'options', expected: 'a JSON object', got: describe(parsed) });
-  }
+  const parsed = bytes === undefined ? {} : parseJsonObject(textOf(bytes), { field: 'options' });
   requireOptions('a transfer', parsed, kinds, 'options');
   for (const [name, value] of Object.entries(parsed)) requireKind(`options.${name}`, kinds[name as keyof typeof kinds], value);
   // Names that repeat choose nothing more, and would take room in the header that the record is sent in.
@@ -82,12 +81,9 @@ export function fieldInOptions(field: string): string {
   return Object.hasOwn(kinds, /^\w*/.exec(field)?.[0] ?? '') ? `options.${field}` : field;
 }
 
-function parseJson(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (cause) {
-    throw new MalformedFileError({ field: 'options', expected: 'JSON', got: 'bytes that do not parse as it', cause });
-  }
+/** Without the byte order mark that editors of Windows begin with. */
+function textOf(bytes: Uint8Array): string {
+  return decodeUtf8('options', bytes).replace(/^\uFEFF/, '');
 }
 
 function requireKind(field: string, kind: Kind, value: unknown): void {
