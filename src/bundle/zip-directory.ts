@@ -252,6 +252,9 @@ function checkFileType(label: string, name: string, mode: number): void {
   if (type !== 0 && type !== expected) malformed(label, 'a plain file or folder', `file type 0o${type.toString(8)}`);
 }
 
+/** What may lie around an entry's content beside header and name: the longest extra field, and the longest data descriptor. */
+const AROUND_BYTES = 65_535 + 24;
+
 /** Gives every entry its end: the next one's beginning. The first begins the file, the last ends at the directory. */
 function placeEntries(field: string, entries: readonly Omit<ZipEntry, 'end'>[], directoryOffset: number): ZipEntry[] {
   const order = entries.toSorted((a, b) => a.offset - b.offset);
@@ -268,6 +271,9 @@ function placeEntries(field: string, entries: readonly Omit<ZipEntry, 'end'>[], 
         `at least ${least - entry.offset} bytes at ${entry.offset}, the next at ${end}`,
       );
     }
+    // Looked at before it is read: from afar a gap would be read into memory, however many gigabytes a directory says that it has.
+    if (end > least + AROUND_BYTES)
+      malformed(`${field} ${entry.name}`, 'an entry that ends where the next begins', `${end - least - AROUND_BYTES} bytes between them`);
     ends.set(entry, end);
     cursor = end;
   }

@@ -23,7 +23,7 @@ interface ZipOptions {
   /** What the archive is called in errors; default `zip`. */
   readonly field?: string;
   readonly signal?: AbortSignal;
-  /** What one entry may hold; default `limits.entryBytes`. */
+  /** What one entry may hold, packed or not; default `limits.entryBytes`. */
   readonly entryBytes?: number;
   /** What all deflated entries together may expand to; default from `limits.inflateExpansion`. */
   readonly inflatedBytes?: number;
@@ -126,9 +126,9 @@ function requireBounded(field: string, entries: readonly ZipEntry[], fileBytes: 
   let inflated = 0;
   for (const entry of entries) {
     const label = `${field} ${entry.name}`;
-    if (entry.bytes > entryBytes) {
-      throw new LimitError({ field: label, expected: `at most ${entryBytes} bytes`, got: `${entry.bytes}` });
-    }
+    // Packed, too: as many are read into memory.
+    const most = Math.max(entry.bytes, entry.compressedBytes);
+    if (most > entryBytes) throw new LimitError({ field: label, expected: `at most ${entryBytes} bytes`, got: `${most}` });
     if (entry.method === methods.stored && entry.bytes !== entry.compressedBytes) {
       throw new MalformedFileError({ field: label, expected: `${entry.compressedBytes} bytes, as stored`, got: `${entry.bytes}` });
     }

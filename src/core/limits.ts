@@ -28,7 +28,7 @@ export const limits = {
    */
   jsonValues: 2 ** 21,
   bytesPerValue: 8,
-  /** What one ZIP entry may expand to unless the caller allows more. */
+  /** What one ZIP entry may have, packed or expanded, unless the caller allows more. */
   entryBytes: 512 * MiB,
   /** Largest expansion factor of a deflate stream that we accept: deflate itself cannot exceed 1032. Real bundles stay below 20. */
   inflateRatio: 1032,

@@ -304,6 +304,37 @@ describe('reading', () => {
     await expectTyped(() => openZip(memorySource(bomb), { entryBytes: 1 << 19 }), 'limit');
   });
 
+  test('what a directory says of gigabytes is refused before they are asked for', async () => {
+    const content = utf8('hello hello hello hello');
+    const compressedBytes = deflateRawSync(content).byteLength;
+    const far = (facts: Partial<EntryFacts>, entryEnd: number): RandomAccess & { asked: number } => {
+      const directory = centralHeader({ ...deflatedFacts(content, deflateRawSync(content)), ...facts });
+      const tail = concat(directory, endRecords(1, entryEnd, directory.byteLength));
+      const source = {
+        byteLength: entryEnd + tail.byteLength,
+        asked: 0,
+        read: async (offset: number, length: number) => {
+          source.asked = Math.max(source.asked, length);
+          if (offset < entryEnd - 2 ** 20) throw new Error('asked for');
+          const bytes = new Uint8Array(length);
+          if (offset + length > entryEnd) bytes.set(tail, entryEnd - offset);
+          return bytes;
+        },
+      };
+      return source;
+    };
+    const gap = far({}, 3e9);
+    await expectTyped(() => openZip(gap).then((zip) => zip.read('a.txt')), 'malformed-file');
+    expect(gap.asked).toBeLessThan(2 ** 17);
+    const packed = far({ compressedBytes: 3e9 }, 3e9 + 35);
+    await expectTyped(() => openZip(packed).then((zip) => zip.read('a.txt')), 'limit');
+    expect(packed.asked).toBeLessThan(2 ** 17);
+    // An extra field and a descriptor of the most bytes that they may have are none.
+    const close = 30 + 5 + compressedBytes + 65_535 + 24;
+    expect((await openZip(far({}, close))).entry('a.txt').end).toBe(close);
+    await expectTyped(() => openZip(far({}, close + 1)), 'malformed-file');
+  });
+
   test('a source that gives too little or too much is not believed', async () => {
     const good = handmade();
     for (const delta of [-1, 1]) {
