@@ -6,8 +6,9 @@ import { NetworkError, TrajportError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
+import { requireMembers, requireText } from '../core/require.ts';
 import { FIRST_RANGE_BYTES, type RandomAccess, withTail } from './random-access.ts';
-import { Watchdog } from './watchdog.ts';
+import { Watchdog, giveUp } from './watchdog.ts';
 
 /** What is used of an `R2Object`; one without `body` did not satisfy the condition. */
 export interface R2ObjectLike {
@@ -45,9 +46,11 @@ interface Part {
 /**
  * An object of a bucket as a source for `openBundle`: one request opens it, and one reads each range.
  * @throws NetworkError where there is no such object, it changes, or the bucket stalls or sends other than what was asked for;
- *   InvalidArgumentError for options that there are not.
+ *   InvalidArgumentError for what is no bucket, a key that is no text, and options that there are not.
  */
 export async function openR2(bucket: R2BucketLike, key: string, options: R2Options = {}): Promise<RandomAccess> {
+  requireMembers('bucket', bucket, ['get'], "a Worker's binding of a bucket");
+  requireText('key', key);
   requireOptions('openR2', options, optionNames);
   const { size, etag, bytes } = await request(
     bucket,
@@ -84,7 +87,12 @@ async function request(
   const idleMs = options.idleMs ?? limits.networkIdleMs;
   using watchdog = new Watchdog(idleMs, signal);
   try {
-    const object = await watchdog.race(bucket.get(key, wanted));
+    const asked = bucket.get(key, wanted);
+    const object = await watchdog.race(asked).catch((cause: unknown) => {
+      // One that comes when nobody waits any more holds its connection until its body is read or given up.
+      asked.then((late) => giveUp(late?.body ?? null), () => undefined);
+      throw cause;
+    });
     watchdog.alive();
     if (object === null) return fail(key, 'an object of that key', 'none');
     const { size, etag, body } = object;

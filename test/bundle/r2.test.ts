@@ -105,3 +105,19 @@ test('abort ends a stalled read at once, as an abort', async () => {
     await expect(bundle.readCheckpoint(0, AbortSignal.timeout(30))).rejects.toThrow(/abort|timeout/i);
   }
 });
+
+test('an object that comes too late is given back to the bucket', async () => {
+  cancelled = 0;
+  let deliver: ((object: R2ObjectLike) => void) | undefined;
+  const late: R2BucketLike = { get: () => new Promise((resolve) => (deliver = resolve)) };
+  await expectTyped(() => openR2(late, 'a.zip', { idleMs: 20 }), 'network');
+  deliver?.({ size: bytes.byteLength, etag: 'a', body: streamOf(bytes, 'none') });
+  await new Promise((resolve) => void setTimeout(resolve, 0));
+  expect(cancelled).toBe(1);
+});
+
+test('a binding that there is not, or a key that is no text, is the fault of the call', async () => {
+  expect(await expectTyped(() => openR2(undefined as never, 'a.zip'), 'invalid-argument')).toMatchObject({ field: 'bucket' });
+  expect(await expectTyped(() => openR2({} as never, 'a.zip'), 'invalid-argument')).toMatchObject({ field: 'bucket' });
+  expect(await expectTyped(() => openR2(bucketWith('none', 0), undefined as never), 'invalid-argument')).toMatchObject({ field: 'key' });
+});
