@@ -6,7 +6,7 @@ import { describe } from '../core/describe.ts';
 import { InvalidArgumentError, LimitError, NetworkError, TrajportError, UnsupportedError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { OptionNames } from '../core/options.ts';
-import { type HttpOptions, openHttp } from './http-source.ts';
+import { type HttpOptions, maximumBytesOf, openHttp } from './http-source.ts';
 import { type RandomAccess, memorySource } from './random-access.ts';
 import { Watchdog, announcedBytes, giveUp } from './watchdog.ts';
 
@@ -80,7 +80,9 @@ async function readStream(
   options: SourceOptions,
   expectedBytes = 0,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
+  const maximumBytes = maximumBytesOf(options);
+  if (stream.locked)
+    throw new InvalidArgumentError({ field: 'source', expected: 'a stream that nobody reads', got: 'one that is locked to a reader' });
   const idleMs = options.idleMs ?? limits.networkIdleMs;
   const tooLarge = (got: string): LimitError =>
     new LimitError({ field: 'source', expected: `at most ${maximumBytes} bytes in memory`, got });

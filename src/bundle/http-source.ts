@@ -6,17 +6,23 @@
 import { describe } from '../core/describe.ts';
 import { InvalidArgumentError, LimitError, NetworkError, TrajportError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { requireCap } from '../core/require.ts';
 import { FIRST_RANGE_BYTES, type RandomAccess, memorySource, withTail } from './random-access.ts';
 import { Watchdog, announcedBytes, giveUp } from './watchdog.ts';
 
 export interface HttpOptions {
   readonly signal?: AbortSignal;
-  /** Cap for sources that must be read into memory; default `limits.streamedSourceBytes`. */
+  /** Cap for sources that must be read into memory, `Infinity` for none; default `limits.streamedSourceBytes`. */
   readonly maximumBytes?: number;
   /** For URLs: another `fetch` (a service binding, a test). */
   readonly fetch?: typeof globalThis.fetch;
   /** For far sources: one that sends nothing for this long has stalled; default `limits.networkIdleMs`. */
   readonly idleMs?: number;
+}
+
+/** @throws InvalidArgumentError for a cap that is none. */
+export function maximumBytesOf(options: HttpOptions): number {
+  return requireCap('maximumBytes', options.maximumBytes ?? limits.streamedSourceBytes);
 }
 
 interface Validator {
@@ -96,10 +102,10 @@ async function request(
   }
 }
 
-/** `Content-Range: bytes 0-99/1234`. */
+/** `Content-Range: bytes 0-99/1234`; the unit in whatever case (RFC 9110, 14.1). */
 function parseContentRange(url: URL, headers: Headers): { readonly first: number; readonly last: number; readonly size: number } {
   const text = headers.get('content-range');
-  const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/.exec(text ?? '');
+  const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/i.exec(text ?? '');
   if (match === null) return fail(url, 'a Content-Range that states range and size', text ?? 'none');
   const [first, last, size] = match.slice(1).map(Number) as [number, number, number];
   if (first > last || last >= size) fail(url, 'a Content-Range within the file', text as string);
@@ -121,7 +127,7 @@ export async function openHttp(url: URL, options: HttpOptions = {}): Promise<Ran
       got: `one with them, of ${url.origin}`,
     });
   }
-  const maximumBytes = options.maximumBytes ?? limits.streamedSourceBytes;
+  const maximumBytes = maximumBytesOf(options);
   const suffix = `bytes=-${FIRST_RANGE_BYTES}`;
   const bound = (status: number): number | undefined => ({ 200: maximumBytes, 206: FIRST_RANGE_BYTES, 416: FIRST_RANGE_BYTES })[status];
   let reply = await request(url, suffix, bound, options);
@@ -144,6 +150,9 @@ export async function openHttp(url: URL, options: HttpOptions = {}): Promise<Ran
   return withTail(size, reply.body, (offset, length, signal) => readRange(url, offset, length, { size, ...validator }, options, signal));
 }
 
+const versionText = ({ size, etag, lastModified }: Validator & { readonly size: number }): string =>
+  `${size} bytes, ETag ${etag}, Last-Modified ${lastModified}`;
+
 /** One range of a file that must still be the one that was opened. */
 async function readRange(
   url: URL,
@@ -156,10 +165,9 @@ async function readRange(
   const last = offset + length - 1;
   const reply = await request(url, `bytes=${offset}-${last}`, (status) => (status === 206 ? length : undefined), options, signal);
   const range = parseContentRange(url, reply.headers);
-  const { etag, lastModified } = validatorOf(reply.headers);
-  if (range.size !== opened.size || etag !== opened.etag || lastModified !== opened.lastModified) {
-    fail(url, `the file that was opened (${opened.size} bytes, ETag ${opened.etag})`, `${range.size} bytes, ETag ${etag}`);
-  }
+  const now = { size: range.size, ...validatorOf(reply.headers) };
+  if (now.size !== opened.size || now.etag !== opened.etag || now.lastModified !== opened.lastModified)
+    fail(url, `the file that was opened (${versionText(opened)})`, versionText(now));
   if (range.first !== offset || range.last !== last || reply.body.byteLength !== length) {
     fail(url, `bytes ${offset}-${last}`, `${reply.body.byteLength} bytes as ${range.first}-${range.last}`);
   }

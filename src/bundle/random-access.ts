@@ -20,6 +20,7 @@ export function withTail(byteLength: number, tail: Uint8Array, readFar: RandomAc
   return {
     byteLength,
     read: async (offset, length, signal) => {
+      if (length === 0) return new Uint8Array(0);
       if (offset >= tailBegin) return tail.subarray(offset - tailBegin, offset - tailBegin + length);
       const farBytes = Math.min(length, tailBegin - offset);
       const far = await readFar(offset, farBytes, signal);

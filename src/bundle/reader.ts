@@ -5,7 +5,7 @@
 import { type Core, openCore } from '../core/core.ts';
 import { describe, listed } from '../core/describe.ts';
 import { IntegrityError, InvalidArgumentError, LimitError, MalformedFileError, TrajportError } from '../core/errors.ts';
-import { requireNumber } from '../core/require.ts';
+import { requireCap, requireNumber } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
@@ -225,6 +225,7 @@ function requireCanonical(field: string, got: Uint8Array, expected: Uint8Array):
 export async function openBundle(source: ByteSource, options: OpenBundleOptions = {}): Promise<TrajectoryBundle> {
   requireOptions('openBundle', options, optionNames);
   const manifestBytes = requireNumber('manifestBytes', options.manifestBytes ?? limits.manifestBytes, 0);
+  if (options.inflatedBytes !== undefined) requireCap('inflatedBytes', options.inflatedBytes);
   const access = await openSource(source, options);
   const field = options.name ?? 'bundle';
   const { signal, inflatedBytes } = options;

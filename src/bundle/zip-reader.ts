@@ -147,7 +147,10 @@ function requireBounded(field: string, entries: readonly ZipEntry[], fileBytes: 
   }
 }
 
-/** A source that gives other than what was asked for must not be taken at its word. */
+/**
+ * A source that gives other than what was asked for must not be taken at its word. Shared memory is copied: others may write to it, and
+ * what makes hashes takes none.
+ */
 export async function readExactly(
   source: RandomAccess,
   field: string,
@@ -162,7 +165,7 @@ export async function readExactly(
     const got = bytes instanceof Uint8Array ? `${bytes.byteLength}` : typeof bytes;
     throw new MalformedFileError({ field, expected: `${length} bytes at ${offset}`, got });
   }
-  return bytes;
+  return bytes.buffer instanceof ArrayBuffer ? bytes : bytes.slice();
 }
 
 /** Where an entry's content lies in its region, once everything around it is as the central directory says. */

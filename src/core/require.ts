@@ -28,6 +28,11 @@ export function requireNumber(field: string, value: unknown, minimum = -Infinity
   return value;
 }
 
+/** @returns `value`. @throws InvalidArgumentError unless it is a number ≥ 0, or `Infinity` for no cap: NaN would be none unasked. */
+export function requireCap(field: string, value: unknown): number {
+  return value === Infinity ? value : requireNumber(field, value, 0);
+}
+
 function rangeText(minimum: number, maximum: number): string {
   if (minimum > -Infinity && maximum < Infinity) return ` in [${minimum}, ${maximum}]`;
   if (minimum > -Infinity) return ` ≥ ${minimum}`;

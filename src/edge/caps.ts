@@ -3,7 +3,7 @@ import { LONGEST_TIMER_MS } from '../bundle/watchdog.ts';
 import type { CoreOptions } from '../core/core.ts';
 import { limits } from '../core/limits.ts';
 import type { OptionNames } from '../core/options.ts';
-import { requireInteger, requireNumber } from '../core/require.ts';
+import { requireCap, requireInteger, requireNumber } from '../core/require.ts';
 
 const MiB = 2 ** 20;
 
@@ -80,8 +80,7 @@ export const optionNames: OptionNames<TransferHandlerOptions> = {
 export function readCaps(options: TransferHandlerOptions): Caps {
   const caps: { -readonly [K in keyof Caps]: number } = { ...defaults };
   for (const name of Object.keys(defaults) as (keyof Caps)[]) {
-    const value: unknown = options[name] ?? defaults[name];
-    caps[name] = value === Infinity ? value : requireNumber(name, value, 0);
+    caps[name] = requireCap(name, options[name] ?? defaults[name]);
   }
   requireInteger('heapLimitBytes', caps.heapLimitBytes, limits.smallestHeapBytes, limits.heapBytes);
   for (const name of ['maxIdleMs', 'maxReadMs'] as const) requireNumber(name, caps[name], 0, LONGEST_TIMER_MS);

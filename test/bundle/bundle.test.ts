@@ -41,6 +41,12 @@ function counting(bytes: Uint8Array): RandomAccess & { reads: [number, number][]
   };
 }
 
+function inSharedMemory(bytes: Uint8Array): Uint8Array {
+  const shared = new Uint8Array(new SharedArrayBuffer(bytes.byteLength));
+  shared.set(bytes);
+  return shared;
+}
+
 describe.each([['an MLP', mlp], ['a batch-norm residual net', residual]] as const)('%s', (_, graph) => {
   test.each<BundleOptions>([
     {}, { core }, { coding: 'full' }, { coding: 'lossless', keyFrameEvery: 1 }, { coding: 'lossless', keyFrameEvery: 3, core },
@@ -164,6 +170,8 @@ test('every kind of source gives the same', async () => {
     new Response(bytes),
     stream(),
     counting(bytes),
+    inSharedMemory(bytes),
+    counting(inSharedMemory(bytes)),
     new URL(`data:application/zip;base64,${Buffer.from(bytes).toString('base64')}`),
   ]) {
     using bundle = await openBundle(source);
@@ -177,6 +185,9 @@ test('every kind of source gives the same', async () => {
   });
   await expect(openBundle(far)).rejects.toMatchObject({ code: 'network', field: 'https://example.org/a/tune.zip', got: 'status 404' });
   await expectTyped(() => openBundle('bundle.zip' as never), 'invalid-argument');
+  const locked = stream();
+  locked.getReader();
+  await expectTyped(() => openBundle(locked), 'invalid-argument');
   await expectTyped(() => openBundle(new URL('data:none')), 'network');
   await expectTyped(() => openBundle(new URL('blob:nodata:gone')), 'network');
   await expectTyped(() => openBundle(new URL('ftp://localhost/a')), 'unsupported');

@@ -3,6 +3,7 @@ import { type IncomingMessage, type Server, type ServerResponse, createServer } 
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openSource } from '../../src/bundle/byte-source.ts';
 import { stateToSafetensors } from '../../src/bundle/network-state.ts';
 import { openBundle } from '../../src/bundle/reader.ts';
 import { writeBundle } from '../../src/bundle/writer.ts';
@@ -12,6 +13,7 @@ import { parameterLayout } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import { preset } from '../../src/model/presets.ts';
 import type { NetworkState } from '../../src/tensor/tensor.ts';
+import { generator } from './generator.ts';
 import { expectTyped } from './support.ts';
 
 type Fault =
@@ -19,7 +21,7 @@ type Fault =
   | 'changes ETag' | 'changes size' | 'changes Last-Modified'
   | 'sends less' | 'sends more' | 'sends another range' | 'states no range' | 'states no size'
   | 'stalls' | 'stalls at once' | 'hangs up' | 'hangs up within'
-  | '404' | '416 later' | '500 later' | '200 later' | 'endless' | 'announces 5 GB';
+  | 'says Bytes' | '404' | '416 later' | '500 later' | '200 later' | 'endless' | 'announces 5 GB';
 
 const graph = preset('mlp', { input: [300], widths: [300], classes: 10 });
 const requests: { range: string; sent: number }[] = [];
@@ -87,7 +89,8 @@ function respond(request: IncomingMessage, response: ServerResponse): void {
     later && fault === 'sends another range'
       ? `bytes ${first + 1}-${last + 1}/${size}`
       : `bytes ${first}-${last}/${fault === 'states no size' ? '*' : size}`;
-  const contentRange = fault === 'states no range' ? {} : { 'Content-Range': stated };
+  const contentRange: Record<string, string> =
+    fault === 'states no range' ? {} : { 'Content-Range': fault === 'says Bytes' ? stated.replace('b', 'B') : stated };
   if (later && fault === 'sends less') return end(206, contentRange, body.subarray(1));
   if (later && fault === 'sends more') return end(206, contentRange, new Uint8Array(body.byteLength + 1));
   return end(206, contentRange, body);
@@ -129,6 +132,26 @@ test('a checkpoint costs one request for the end and one for each link of its ch
   const own = bundle.checkpoint(0).storedBytes + bundle.checkpoint(1).storedBytes;
   expect((requests[1]?.sent as number) + (requests[2]?.sent as number)).toBeLessThan(own + 200);
   expect(bytes.byteLength).toBeGreaterThan(2 * own);
+});
+
+test('ranges are of bytes, however that is spelt', async () => {
+  using bundle = await open('says Bytes');
+  for (const { index } of bundle.checkpoints) await expectCheckpoint(bundle, index);
+});
+
+test('any range is what the file has there, an empty one without a request', async () => {
+  fault = 'none';
+  requests.length = 0;
+  const source = await openSource(url);
+  const next = generator(5);
+  for (let i = 0; i < 40; i++) {
+    const offset = next() % bytes.byteLength;
+    const length = i % 4 === 0 ? 0 : next() % (bytes.byteLength - offset);
+    const asked = requests.length;
+    expect(Buffer.compare(await source.read(offset, length), bytes.subarray(offset, offset + length))).toBe(0);
+    const isFar = length > 0 && offset < bytes.byteLength - 131_072;
+    expect(requests.length - asked).toBe(isFar ? 1 : 0);
+  }
 });
 
 describe('a server that does not know ranges is read once, whole', () => {
@@ -210,6 +233,29 @@ describe('a fault on reading is an error of the network, and the bundle goes on'
     fault = 'none';
     await expectCheckpoint(bundle, 0);
   });
+});
+
+test('of a file that changed it is told what changed', async () => {
+  using bundle = await open('changes Last-Modified');
+  expect(await expectTyped(() => bundle.readCheckpoint(0), 'network')).toMatchObject({
+    expected: `the file that was opened (${bytes.byteLength} bytes, ETag "a", Last-Modified Mon)`,
+    got: `${bytes.byteLength} bytes, ETag "a", Last-Modified Tue`,
+  });
+});
+
+test.each([Number.NaN, -1, '1000', {}])('%s is no cap', async (maximumBytes) => {
+  fault = 'ignores Range';
+  for (const source of [url, new Blob([bytes.slice()]).stream(), new Response(bytes.slice())])
+    expect(await expectTyped(() => openBundle(source, { maximumBytes: maximumBytes as number }), 'invalid-argument'))
+      .toMatchObject({ field: 'maximumBytes' });
+  expect(await expectTyped(() => openBundle(bytes, { inflatedBytes: maximumBytes as number }), 'invalid-argument'))
+    .toMatchObject({ field: 'inflatedBytes' });
+});
+
+test('there may be none', async () => {
+  fault = 'ignores Range';
+  using bundle = await openBundle(url, { maximumBytes: Infinity });
+  await expectCheckpoint(bundle, 1);
 });
 
 test('a length that the file does not have is noticed', async () => {
