@@ -14,7 +14,7 @@ import { tokenSetOf, tokensFromBytes } from '../data/token-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
 import { outputClasses, readsSequences } from '../model/graph.ts';
 import type { ModelGraph } from '../model/graph.ts';
-import { sequenceFormOf } from '../transfer/inputs.ts';
+import { requireData, sequenceFormOf } from '../transfer/inputs.ts';
 import type { Caps } from './caps.ts';
 
 export type Bytes = Uint8Array<ArrayBuffer>;
@@ -83,9 +83,23 @@ function readBy(graph: ModelGraph): readonly [read: readonly RequestData['kind']
 /**
  * The set; all of it is the training part.
  * @param training what the bundle says of its own: how its images were normalised.
- * @throws what the readers do, by the name of the part; LimitError for what unpacks to more than the caps.
+ * @throws what the readers do, and what `transfer` would of data that do not fit the network, by the name of the part; LimitError for
+ *   what unpacks to more than the caps.
  */
 export async function readData(data: RequestData, graph: ModelGraph, training: unknown, caps: DataCaps): Promise<DataSet> {
+  try {
+    const set = await readSet(data, graph, training, caps);
+    requireData(graph, set);
+    return set;
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    // Who sent parts knows of no `data`.
+    const field = error.field.replace(/^data\b(\.labels\b)?/, (_, labels?: string) => (labels === undefined ? data.kind : 'labels'));
+    throw new InvalidArgumentError({ field, expected: error.expected, got: error.got });
+  }
+}
+
+async function readSet(data: RequestData, graph: ModelGraph, training: unknown, caps: DataCaps): Promise<DataSet> {
   if (data.kind === 'images') {
     const images = await imageSetFromIdx({
       name: 'data',
