@@ -3,6 +3,8 @@
  * product of factors. Flattening [C, H, W] gives an axis with the factors C, H, W; a grouped convolution splits its
  * channels into groups × channels of a group. A set that must not move carries the reason.
  */
+import { LimitError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
 
 /** One factor of an axis. Only `AxisSets` looks inside. */
 export interface AxisSet {
@@ -52,6 +54,7 @@ interface Entry extends AxisSet {
 
 export class AxisSets {
   #serial = 0;
+  #stretches = 0;
 
   /** A new factor that may move. */
   create(size: number, name: string): Axis {
@@ -96,7 +99,7 @@ export class AxisSets {
     if (leading.fixed !== null) return [...this.fixed(to - from, leading.fixed), ...rest];
     if (!this.#cut(leading, from) || !this.#cut(leading, to)) return null;
     let at = 0;
-    const taken = stretchesOf(leading).filter(({ set, repeat }) => {
+    const taken = this.#stretchesOf(leading).filter(({ set, repeat }) => {
       at += set.size * repeat;
       return at > from && at <= to;
     });
@@ -111,7 +114,9 @@ export class AxisSets {
     for (const axis of axes) {
       const [set, ...more] = axis.length === 1 ? [find(axis[0] as Entry)] : this.leaves(axis);
       if (set === undefined || more.length > 0 || (set as Entry).parts !== null) return null;
-      segments.push(...((set as Entry).segments ?? [{ set, blocks: 1, repeat: 1 }]));
+      const own = (set as Entry).segments ?? [{ set, blocks: 1, repeat: 1 }];
+      this.#count(own.length);
+      for (const segment of own) segments.push(segment);
     }
     return this.arrange(segments, name);
   }
@@ -119,7 +124,7 @@ export class AxisSets {
   /** The stretches of a factor that `arrange` made, each with the representative of its set and why it may not move; null for others. */
   segmentsOf(factor: AxisSet): readonly (AxisSegment & { readonly reason: string | null })[] | null {
     const root = find(factor as Entry);
-    return root.segments === null ? null : stretchesOf(root).map((segment) => ({ ...segment, reason: segment.set.fixed }));
+    return root.segments === null ? null : this.#stretchesOf(root).map((segment) => ({ ...segment, reason: segment.set.fixed }));
   }
 
   familyOf(factor: AxisSet): AxisFamily | null {
@@ -213,7 +218,7 @@ export class AxisSets {
 
   /** Unites two roots of one size that are not split. */
   #unite(x: Entry, y: Entry, through: string): void {
-    const [a, b] = [aloneIn(x), aloneIn(y)];
+    const [a, b] = [this.#aloneIn(x), this.#aloneIn(y)];
     if (a !== null && b !== null) {
       if (a !== b) unitePlain(a, b, through);
       for (const root of [x, y]) if (find(root) !== find(a)) root.parent = find(a);
@@ -228,14 +233,14 @@ export class AxisSets {
     }
     const plain = a ?? b ?? other;
     if (plain.fixed !== null) fixEntry(structured, tied(plain.fixed, through));
-    structured.segments = stretchesOf(structured);
+    structured.segments = this.#stretchesOf(structured);
     for (const root of [plain, other]) root.parent = structured;
   }
 
   /** Both are arranged. False where a stretch of one lies across a head of the other, or heads differ. */
   #uniteStretches(x: Entry, y: Entry, through: string): boolean {
     for (let i = 0; ; ) {
-      const [a, b] = [stretchesOf(x)[i], stretchesOf(y)[i]];
+      const [a, b] = [this.#stretchesOf(x)[i], this.#stretchesOf(y)[i]];
       if (a === undefined || b === undefined) return true;
       const [sizeA, sizeB] = [extentOf(a), extentOf(b)];
       if (sizeA === sizeB) {
@@ -253,7 +258,7 @@ export class AxisSets {
     if (place === 0 || place === root.size) return true;
     if (root.segments !== null) {
       let start = 0;
-      for (const segment of stretchesOf(root)) {
+      for (const segment of this.#stretchesOf(root)) {
         const size = extentOf(segment);
         if (place < start + size) return place === start || (isPlain(segment) && this.#cut(segment.set, place - start));
         start += size;
@@ -268,6 +273,34 @@ export class AxisSets {
     };
     root.segments = [piece(0, place), piece(place, root.size)];
     return true;
+  }
+
+  /** What a root consists of down to the sets that move as one; itself where it does. */
+  #stretchesOf(root: Entry): Stretch[] {
+    const segments = root.segments ?? [{ set: root, blocks: 1, repeat: 1 }];
+    this.#count(segments.length);
+    return segments.flatMap((segment) => {
+      const set = find(segment.set as Entry);
+      const nested = set !== root && set.segments !== null && segment.blocks === 1 && segment.repeat === 1;
+      return nested ? this.#stretchesOf(set) : [{ ...segment, set }];
+    });
+  }
+
+  /** The set that a root consists of alone, moving as one; null where there are several, or heads. */
+  #aloneIn(root: Entry): Entry | null {
+    const [only, ...more] = this.#stretchesOf(root);
+    return only !== undefined && more.length === 0 && isPlain(only) ? only.set : null;
+  }
+
+  /** Before as many stretches are looked at: an axis joined with itself has twice as many, again and again. @throws LimitError */
+  #count(stretches: number): void {
+    this.#stretches += stretches;
+    if (this.#stretches <= limits.axisStretches) return;
+    throw new LimitError({
+      field: 'graph',
+      expected: `concatenations and slices whose permutations take at most ${limits.axisStretches} stretches of axes to derive`,
+      got: 'more',
+    });
   }
 
   /** Splits a root into `leading` × the rest. */
@@ -293,26 +326,11 @@ interface Stretch extends AxisSegment {
   readonly set: Entry;
 }
 
-/** What a root consists of down to the sets that move as one; itself where it does. */
-function stretchesOf(root: Entry): Stretch[] {
-  return (root.segments ?? [{ set: root, blocks: 1, repeat: 1 }]).flatMap((segment) => {
-    const set = find(segment.set as Entry);
-    const nested = set !== root && set.segments !== null && segment.blocks === 1 && segment.repeat === 1;
-    return nested ? stretchesOf(set) : [{ ...segment, set }];
-  });
-}
-
 const extentOf = ({ set, repeat }: AxisSegment): number => set.size * repeat;
 
 /** Any permutation of its units will do. */
 function isPlain({ set, blocks, repeat }: Stretch): boolean {
   return blocks === 1 && repeat === 1 && set.family === null && set.segments === null && set.parts === null;
-}
-
-/** The set that a root consists of alone, moving as one; null where there are several, or heads. */
-function aloneIn(root: Entry): Entry | null {
-  const [only, ...more] = stretchesOf(root);
-  return only !== undefined && more.length === 0 && isPlain(only) ? only.set : null;
 }
 
 /** Two stretches of one extent; false where their heads differ. */

@@ -77,7 +77,10 @@ export interface PermutationSpec {
 /** Groups move as these units: a set of axes, or a family of sets. */
 type GroupKey = AxisSet | AxisFamily;
 
-/** The permutation spec of a network. A graph that `parseGraph` accepts always has one (perhaps without groups). */
+/**
+ * The permutation spec of a network. A graph that `parseGraph` accepts has one (perhaps without groups).
+ * @throws LimitError beyond `limits.axisStretches`.
+ */
 export function derivePermutationSpec(graph: ModelGraph): PermutationSpec {
   const sets = new AxisSets();
   const tensorAxes = traceAxes(graph, sets);

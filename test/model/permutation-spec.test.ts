@@ -11,10 +11,43 @@ import { readWithoutWeight } from '../../src/model/weightless-readers.ts';
 import { combinations } from './combinations.ts';
 import { measureEquivalence, smallOptions } from './equivalence.ts';
 
+/** Two axes, each joined with itself `times` times, and their sum. */
+function joinedWithItself(times: number): ModelGraph {
+  const builder = new GraphBuilder([1, 1, 1]);
+  const ends = ['a', 'b'].map((name) => {
+    let end = builder.add({ op: 'conv2d', name, out: 2, kernel: 1 }, builder.input);
+    for (let i = 0; i < times; i++) end = builder.add({ op: 'concat' }, end, end);
+    return end;
+  });
+  const sum = builder.chain(builder.add({ op: 'add' }, ...ends), [{ op: 'flatten' }, { op: 'dense', out: 2 }]);
+  return builder.build(sum);
+}
+
+/** What a concatenation joins is joined with more by the next: a block of a DenseNet. */
+function denseBlock(layers: number): ModelGraph {
+  const builder = new GraphBuilder([3, 2, 2]);
+  let all = builder.add({ op: 'conv2d', name: 'stem', out: 4, kernel: 1 }, builder.input);
+  for (let i = 0; i < layers; i++) {
+    const made = builder.chain(all, [
+      { op: 'batch_norm', name: `norm${i}` }, { op: 'relu' }, { op: 'conv2d', name: `conv${i}`, out: 2, kernel: 1 },
+    ]);
+    all = builder.add({ op: 'concat' }, all, made);
+  }
+  return builder.build(builder.chain(all, [{ op: 'global_average_pool' }, { op: 'flatten' }, { op: 'dense', name: 'head', out: 2 }]));
+}
+
 const axesOf = (spec: PermutationSpec): Record<string, readonly AxisSpec[]> =>
   Object.fromEntries([...spec.tensors].map(([name, { axes }]) => [name, axes]));
 
 describe('derivePermutationSpec', () => {
+  test('of an axis that is joined with itself again and again, no more than a network needs', () => {
+    expect(derivePermutationSpec(joinedWithItself(5)).groups.map(({ size }) => size)).toEqual([2]);
+    // 4,096 and 16 million stretches: one took 10 seconds, the other the stack.
+    for (const times of [12, 24])
+      expect(() => derivePermutationSpec(joinedWithItself(times))).toThrow(expect.objectContaining({ code: 'limit', field: 'graph' }));
+    expect(derivePermutationSpec(denseBlock(64)).groups).toHaveLength(65);
+  });
+
   test('a dense layer after a flattening has a view axis of channels', () => {
     const graph = sequential([1, 6, 6], [
       { op: 'conv2d', name: 'conv', out: 5, kernel: 3 },
