@@ -130,14 +130,12 @@ export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly str
       });
     }
   }
-  const groups = moving.map(({ id, size, structure }, index) => ({
-    id,
-    size,
-    structure,
-    terms: paired.flatMap((tensor): TermLayout[] => [
-      ...(tensor.rowGroup === index ? [{ tensor, side: 'rows' as const, other: tensor.columnGroup }] : []),
-      ...(tensor.columnGroup === index ? [{ tensor, side: 'columns' as const, other: tensor.rowGroup }] : []),
-    ]),
-  }));
+  // Tensor by tensor: looking at all of them for each group took 14 s of a network of 4,000 layers, which is 0.2 MB of JSON.
+  const terms: TermLayout[][] = moving.map(() => []);
+  for (const tensor of paired) {
+    terms[tensor.rowGroup]?.push({ tensor, side: 'rows', other: tensor.columnGroup });
+    terms[tensor.columnGroup]?.push({ tensor, side: 'columns', other: tensor.rowGroup });
+  }
+  const groups = moving.map(({ id, size, structure }, index) => ({ id, size, structure, terms: terms[index] ?? [] }));
   return { spec, held, groups, statics, paired };
 }
