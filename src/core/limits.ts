@@ -55,6 +55,11 @@ export const limits = {
    * took 10 seconds, and each time more four times as long.
    */
   axisStretches: 2 ** 21,
+  /**
+   * Pieces in which the tensors of a network are matched, one for each stretch of their axes: DenseNet-264 has some 10,000. Weights of 440
+   * stretches on both axes have 190,000 each, which took 32 s and 1 GB of a graph of 33 KB.
+   */
+  matchingPieces: 2 ** 16,
   /** Linear sum assignment: an n × n f32 matrix of this n takes 1 GiB, half of what a wasm32 heap of 2 GiB offers. */
   assignmentSize: 16_384,
   /** One image file after decompression: the 50,000 training images of CIFAR together take 154 MB. */

@@ -79,6 +79,15 @@ export function piecesOf({ view, axes }: TensorSpec, sizes: ReadonlyMap<string, 
   });
 }
 
+/** How many they are. */
+export function pieceCount({ axes }: TensorSpec): number {
+  return axes.reduce(
+    (product, mover) =>
+      mover === null || typeof mover === 'string' ? product : product * mover.segments.reduce((sum, { repeat }) => sum + repeat, 0),
+    1,
+  );
+}
+
 /** One piece a stretch and copy. */
 function axisPieces({ segments }: Arrangement, sizes: ReadonlyMap<string, number>): AxisPiece[] {
   let start = 0;

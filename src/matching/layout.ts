@@ -3,11 +3,12 @@
  * similarity does not depend on other permutations), which with two, and which not at all.
  */
 import { describe } from '../core/describe.ts';
-import { InvalidArgumentError } from '../core/errors.ts';
+import { InvalidArgumentError, LimitError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
 import { requireList, requireText } from '../core/require.ts';
 import type { BlockStructure, PermutationSpec } from '../model/permutation-spec.ts';
 import { elementCount } from '../tensor/tensor.ts';
-import { piecesOf } from './arrangement.ts';
+import { pieceCount, piecesOf } from './arrangement.ts';
 import type { Selection } from './arrangement.ts';
 import { heldGroups } from './held-groups.ts';
 import type { HeldGroup } from './held-groups.ts';
@@ -71,7 +72,7 @@ export interface MatchingLayout {
 
 /**
  * @param frozenGroups groups that stay where they are; their axes count as fixed.
- * @throws InvalidArgumentError for an unknown frozen group, or one instead of a list of them.
+ * @throws InvalidArgumentError for an unknown frozen group, or one instead of a list of them; LimitError beyond `limits.matchingPieces`.
  */
 export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly string[] = []): MatchingLayout {
   for (const id of requireList('frozenGroups', frozenGroups, requireText)) {
@@ -84,15 +85,17 @@ export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly str
     }
   }
   const held = heldGroups(spec, frozenGroups);
-  const still = [...frozenGroups, ...held.map(({ id }) => id)];
-  const moving = spec.groups.filter(({ id }) => !still.includes(id));
+  const still = new Set([...frozenGroups, ...held.map(({ id }) => id)]);
+  const moving = spec.groups.filter(({ id }) => !still.has(id));
   const indexOf = new Map(moving.map(({ id }, index) => [id, index]));
   const carried = new Set(moving.flatMap(({ members }) => members.map(({ tensor }) => tensor)));
   const statics: StaticTensor[] = [];
   const paired: PairedTensor[] = [];
   const sizes = new Map(moving.map(({ id, size }) => [id, size]));
+  let count = 0;
   for (const [tensor, tensorSpec] of spec.tensors) {
     if (tensorSpec.buffer === true || !carried.has(tensor)) continue;
+    requirePieces(tensor, (count += pieceCount(tensorSpec)));
     const pieces = piecesOf(tensorSpec, sizes);
     for (const [number, { view, groups, selection }] of pieces.entries()) {
       const name = pieces.length === 1 ? tensor : `${tensor}#${number}`;
@@ -138,4 +141,9 @@ export function matchingLayout(spec: PermutationSpec, frozenGroups: readonly str
   }
   const groups = moving.map(({ id, size, structure }, index) => ({ id, size, structure, terms: terms[index] ?? [] }));
   return { spec, held, groups, statics, paired };
+}
+
+function requirePieces(tensor: string, count: number): void {
+  if (count <= limits.matchingPieces) return;
+  throw new LimitError({ field: tensor, expected: `at most ${limits.matchingPieces} pieces of all tensors to match`, got: 'more' });
 }

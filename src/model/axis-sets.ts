@@ -275,15 +275,20 @@ export class AxisSets {
     return true;
   }
 
-  /** What a root consists of down to the sets that move as one; itself where it does. */
-  #stretchesOf(root: Entry): Stretch[] {
+  /**
+   * What a root consists of down to the sets that move as one; itself where it does.
+   * @param found what they are put behind: of an axis that is cut again and again each cut lies within the one before.
+   */
+  #stretchesOf(root: Entry, found: Stretch[] = []): Stretch[] {
     const segments = root.segments ?? [{ set: root, blocks: 1, repeat: 1 }];
     this.#count(segments.length);
-    return segments.flatMap((segment) => {
+    for (const segment of segments) {
       const set = find(segment.set as Entry);
       const nested = set !== root && set.segments !== null && segment.blocks === 1 && segment.repeat === 1;
-      return nested ? this.#stretchesOf(set) : [{ ...segment, set }];
-    });
+      if (nested) this.#stretchesOf(set, found);
+      else found.push({ ...segment, set });
+    }
+    return found;
   }
 
   /** The set that a root consists of alone, moving as one; null where there are several, or heads. */

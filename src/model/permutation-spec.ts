@@ -85,13 +85,15 @@ export function derivePermutationSpec(graph: ModelGraph): PermutationSpec {
   const sets = new AxisSets();
   const tensorAxes = traceAxes(graph, sets);
   const groups = new Map<GroupKey, PermutationGroup & { readonly members: { tensor: string; axis: number }[] }>();
+  const names = new Set<string>();
   const tensors = new Map<string, TensorSpec>();
   const groupOf = (set: AxisSet) => {
     const family = sets.familyOf(set);
     const key = family ?? set;
     const known = groups.get(key);
     if (known !== undefined) return known;
-    const id = freshName(key.name, groups);
+    const id = freshName(key.name, names);
+    names.add(id);
     const group =
       family === null
         ? { id, size: set.size, members: [] }
@@ -199,8 +201,7 @@ function factorsOf(sets: AxisSets, axis: Axis, extent: number): readonly Factor[
 }
 
 /** Two groups can share a name where a node makes several factors; the second is numbered. */
-function freshName(name: string, taken: ReadonlyMap<GroupKey, PermutationGroup>): string {
-  const used = new Set([...taken.values()].map(({ id }) => id));
+function freshName(name: string, used: ReadonlySet<string>): string {
   if (!used.has(name)) return name;
   let number = 2;
   while (used.has(`${name}#${number}`)) number++;
