@@ -6,6 +6,7 @@ import type { ModelGraph } from '../model/graph.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { coreOptions, type GlobalValues } from './command.ts';
 import { UsageError } from './exit.ts';
+import { reason } from './files.node.ts';
 import type { Output } from './output.ts';
 
 export const microBatchOptions = {
@@ -62,10 +63,20 @@ export function microBatchOf(
   return Number(asked) < batchSize ? Number(asked) : undefined;
 }
 
-/** Starts the workers, each with a core like the command's own; undefined where none are asked for. */
+/**
+ * Starts the workers, each with a core like the command's own; undefined where none are asked for.
+ * @throws UsageError for more than the system lets a process start.
+ */
 export async function openWorkers(values: ValuesOf<typeof workerOptions> & GlobalValues): Promise<GradientWorkers | undefined> {
   const { workers: count } = values;
   if (count === undefined) return undefined;
-  const started = Array.from({ length: count }, () => new Worker(new URL('./gradient-worker.js', import.meta.url)));
+  const started: Worker[] = [];
+  try {
+    while (started.length < count) started.push(new Worker(new URL('./gradient-worker.js', import.meta.url)));
+  } catch (cause) {
+    // Each keeps the process alive.
+    for (const worker of started) void worker.terminate();
+    throw new UsageError(`--workers ${count}: the system starts no more than ${started.length} here (${reason(cause)})`);
+  }
   return openGradientWorkers(started, { core: coreOptions(values) });
 }
