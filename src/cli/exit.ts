@@ -1,6 +1,7 @@
 /** Exit codes, and the errors that only a command line can make. */
 import { TrajportError, bounded } from '../core/errors.ts';
 import type { ErrorCode } from '../core/errors.ts';
+import { isRefusedMemory } from '../core/refused-memory.ts';
 import { printable } from '../report/text.ts';
 
 /** What the process answers. Documented in docs/cli.md; a code never changes meaning between versions. */
@@ -96,8 +97,7 @@ export function exitCodeOf(error: unknown): ExitCode {
   }
   // Deno was not given a permission; its message says which.
   if (error instanceof Error && error.name === 'NotCapable') return exitCodes.badInput;
-  // What engines throw when an array or a memory cannot be had: V8's "Array buffer allocation failed", JavaScriptCore's "Out of memory".
-  if (error instanceof RangeError && /allocation|memory|array length/i.test(error.message)) return exitCodes.outOfMemory;
+  if (isRefusedMemory(error)) return exitCodes.outOfMemory;
   return exitCodes.internal;
 }
 

@@ -1,7 +1,7 @@
 /** One worker of a pool: what it is sent, and its answers. */
 import type { CoreOptions } from '../../core/core.ts';
 import { describe } from '../../core/describe.ts';
-import { InvalidArgumentError, KernelError } from '../../core/errors.ts';
+import { InvalidArgumentError, KernelError, OutOfMemoryError } from '../../core/errors.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NamedOuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState } from '../../tensor/tensor.ts';
@@ -9,7 +9,7 @@ import type { StartedBatchArrays } from '../network-inputs.ts';
 import type { NetworkOptions } from '../network.ts';
 import type { Run } from './dealing.ts';
 import { openPort, type NodePort, type Port, type WebPort } from './port.ts';
-import { errorOf, type BatchAnswer, type BatchQuestion, type Request, type Response } from './protocol.ts';
+import { errorOf, isResponse, type BatchAnswer, type BatchQuestion, type Request, type Response } from './protocol.ts';
 
 /** What a run of blocks adds up to. */
 export interface Contribution {
@@ -35,8 +35,10 @@ export class Member {
   constructor(field: string, worker: WebPort | NodePort) {
     this.#field = field;
     this.#port = openPort(field, worker, {
-      onMessage: (message) => this.#receive(message as Response),
-      onFailure: (reason) => this.#fail(reason),
+      onMessage: (message) => {
+        if (isResponse(message)) this.#receive(message);
+      },
+      onFailure: (reason, refusedMemory) => this.#fail(reason, refusedMemory),
     });
   }
 
@@ -118,8 +120,9 @@ export class Member {
     if (current.length === 0) this.#waiting.shift();
   }
 
-  #fail(reason: string): void {
-    this.#failure ??= new KernelError({ field: this.#field, expected: 'a worker that answers', got: reason });
+  #fail(reason: string, refusedMemory = false): void {
+    const facts = { field: this.#field, expected: 'a worker that answers', got: reason };
+    this.#failure ??= refusedMemory ? new OutOfMemoryError({ ...facts, requestedBytes: 0 }) : new KernelError(facts);
     for (const { reject } of this.#waiting.flat()) reject(this.#failure);
     this.#waiting.length = 0;
   }

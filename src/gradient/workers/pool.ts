@@ -238,27 +238,43 @@ export function requireOpenPool({ disposed }: GradientWorkers): void {
   if (disposed) throw new InvalidArgumentError({ field: 'workers', expected: 'an open pool', got: 'a closed one' });
 }
 
+/** Workers of pools: answers carry no sender's name, so that two members of one worker would take each other's. */
+const taken = new WeakSet<object>();
+
 /**
  * A pool of workers that the caller has started, each of which runs `serveGradients`. They belong to the pool from then on:
- * disposing of it terminates them.
- * @param workers `Worker`s of the web's kind or of Node's `worker_threads`; at least one.
- * @throws InvalidArgumentError for no workers, and for options that there are not; KernelError where one cannot be
- *   started, UnsupportedError without SIMD.
+ * disposing of it terminates them, and so does this where it throws.
+ * @param workers `Worker`s of the web's kind or of Node's `worker_threads`, each once and of no other pool; at least one.
+ * @throws InvalidArgumentError for no workers, one that is in a pool or has ended (as Node and Bun tell), and for options
+ *   that there are not; KernelError where one cannot be started, OutOfMemoryError where it is for want of memory,
+ *   UnsupportedError without SIMD.
  */
 export async function openGradientWorkers(workers: readonly (WebPort | NodePort)[], options: PoolOptions = {}): Promise<GradientWorkers> {
-  requireOptions('openGradientWorkers', options, optionNames);
-  if (options.core !== undefined) requireCoreOptions('openGradientWorkers', options.core, 'core');
   requireList('workers', workers, (_, worker) => worker);
   if (workers.length === 0) throw new InvalidArgumentError({ field: 'workers', expected: 'at least one worker', got: 'none' });
   const members: Member[] = [];
   try {
-    for (const [i, worker] of workers.entries()) members.push(new Member(`workers[${i}]`, worker));
+    requireOptions('openGradientWorkers', options, optionNames);
+    if (options.core !== undefined) requireCoreOptions('openGradientWorkers', options.core, 'core');
+    for (const [i, worker] of workers.entries()) {
+      const field = `workers[${i}]`;
+      if (taken.has(worker)) throw new InvalidArgumentError({ field, expected: 'a worker of its own', got: 'one that is in a pool' });
+      members.push(new Member(field, worker));
+      taken.add(worker);
+    }
     await Promise.all(members.map((member) => member.open(options.core ?? {})));
   } catch (error) {
     for (const member of members) member.end();
+    // Nobody else would end these, and with them the process.
+    for (const worker of workers.slice(members.length)) if (!taken.has(worker)) end(worker);
     throw error;
   }
   return new GradientWorkers(members, options.core?.arithmetic ?? 'strict');
+}
+
+/** Whatever it is: it was taken for a worker. */
+function end(worker: Partial<WebPort | NodePort> | null): void {
+  if (typeof worker?.terminate === 'function') worker.terminate();
 }
 
 /** @param place where an error's field says that job number `i` stands. */

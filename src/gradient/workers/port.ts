@@ -4,7 +4,11 @@
  */
 import { describe } from '../../core/describe.ts';
 import { InvalidArgumentError } from '../../core/errors.ts';
+import { isRefusedMemory } from '../../core/refused-memory.ts';
 import { requireMembers } from '../../core/require.ts';
+
+/** `threadId` of a worker after its end, in Node and Bun. */
+const ENDED = -1;
 
 /** Any function: the runtimes' own declarations differ in what their listeners take. */
 type Method = (...parameters: never[]) => unknown;
@@ -30,21 +34,26 @@ export interface Port {
 
 export interface PortEvents {
   onMessage(message: unknown): void;
-  /** The other side failed to load, threw outside a request or ended. */
-  onFailure(reason: string): void;
+  /** The other side failed to load, threw outside a request or ended. @param refusedMemory whether it was for want of memory. */
+  onFailure(reason: string, refusedMemory?: boolean): void;
 }
 
-/** @throws InvalidArgumentError for something that is neither. */
+/** @throws InvalidArgumentError for something that is neither, and for a worker that has ended, of which no event comes. */
 export function openPort(field: string, worker: WebPort | NodePort, { onMessage, onFailure }: PortEvents): Port {
   requireMembers(field, worker, ['postMessage'], 'a Worker of this runtime');
   const terminate = (): void => void worker.terminate?.();
   const post = worker.postMessage.bind(worker) as (message: unknown, transfer: unknown) => void;
   // Node's first: its `parentPort` has both, and only `on` keeps the worker alive in every version.
   if ('on' in worker && typeof worker.on === 'function') {
+    if ('threadId' in worker && worker.threadId === ENDED)
+      throw new InvalidArgumentError({ field, expected: 'a worker that runs', got: 'one that has ended' });
     const on = worker.on.bind(worker) as (type: string, listener: (value: unknown) => void) => void;
     on('message', onMessage);
     on('messageerror', () => onFailure('a message that cannot be read'));
-    on('error', (error) => onFailure(error instanceof Error ? error.message : describe(error)));
+    on('error', (error) => {
+      const outOfHeap = error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY';
+      onFailure(error instanceof Error ? error.message : describe(error), outOfHeap || isRefusedMemory(error));
+    });
     on('exit', (code) => onFailure(`its end (exit code ${describe(code)})`));
     return { send: post, terminate };
   }

@@ -10,6 +10,7 @@ import {
   UnsupportedError,
   type ErrorCode,
 } from '../../core/errors.ts';
+import { isRefusedMemory } from '../../core/refused-memory.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NamedOuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState } from '../../tensor/tensor.ts';
@@ -61,6 +62,15 @@ export type Response =
   /** Of the last request: nothing more comes of it. */
   | { readonly kind: 'error'; readonly error: ErrorRecord };
 
+const responseKinds: { readonly [K in Response['kind']]: true } = {
+  open: true, contribution: true, statistics: true, evaluation: true, error: true,
+};
+
+/** Whether a worker's message answers a request: its file may say other things, too. */
+export function isResponse(message: unknown): message is Response {
+  return Object.hasOwn(responseKinds, String((message as Partial<Response> | null | undefined)?.kind));
+}
+
 export interface ErrorRecord {
   readonly code: ErrorCode;
   readonly field: string;
@@ -77,6 +87,7 @@ export function errorRecord(error: unknown): ErrorRecord {
     return { code, field, expected, got, requestedBytes };
   }
   const got = error instanceof Error ? `${error.name}: ${error.message}` : describe(error);
+  if (isRefusedMemory(error)) return { code: 'out-of-memory', field: 'worker', expected: 'memory for its work', got, requestedBytes };
   return { code: 'kernel', field: 'worker', expected: 'an answer', got, requestedBytes };
 }
 
