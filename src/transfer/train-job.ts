@@ -129,6 +129,7 @@ export function readJob(options: TrainOptions): TrainJob {
   requireWithin('checkpointEpochs', settings.checkpointEpochs, Math.floor(iterations / batchesPerEpoch), 'whole epochs');
   requireWithin('checkpointIterations', settings.checkpointIterations, iterations, 'iterations');
   requireWithin('evaluateAt', settings.evaluateAt, iterations, 'iterations');
+  requireKept(settings, iterations, batchesPerEpoch);
   requireBatches(graph, training.length, settings.batchSize, iterations);
   return { graph, data, seed, settings, training, heldOut, batchesPerEpoch, iterations };
 }
@@ -144,15 +145,15 @@ export function requireSharedWork(workers: GradientWorkers | undefined, core: Co
   });
 }
 
-/** The learning rate of each epoch. */
-export function epochRates(
+/** The learning rate by epoch, from 0. No list: of 2^31 iterations it had more epochs than V8 has memory for. */
+export function epochRate(
   core: Core,
   { settings: { learningRate, learningRateSchedule }, iterations, batchesPerEpoch }: TrainJob,
-): readonly number[] {
+): (epoch: number) => number {
   const { cos } = elementary(core);
   const epochs = Math.ceil(iterations / batchesPerEpoch);
   const factor = (epoch: number): number => (learningRateSchedule === 'constant' ? 1 : 0.5 * (1 + cos((Math.PI * epoch) / epochs)));
-  return Array.from({ length: epochs }, (_, epoch) => learningRate * factor(epoch));
+  return (epoch) => learningRate * factor(epoch);
 }
 
 /** The options with their defaults, as they go into the record. */
@@ -190,6 +191,20 @@ function readSettings(options: TrainOptions) {
 function requirePlaces(field: string, value: unknown): readonly number[] {
   const places = requireList(field, value, (place, item) => requireInteger(place, item, 1));
   return [...new Set(places)].toSorted((a, b) => a - b);
+}
+
+/** More checkpoints than a bundle holds would be met at the end of the training, when all is computed. */
+function requireKept({ checkpointEpochs, checkpointIterations }: TrainSettings, iterations: number, batchesPerEpoch: number): void {
+  const epochs = (checkpointEpochs ?? []).map((epoch) => epoch * batchesPerEpoch);
+  const asked = [...new Set([...epochs, ...(checkpointIterations ?? []), iterations])];
+  const ofAll = checkpointEpochs === null;
+  const kept = 1 + (ofAll ? Math.floor(iterations / batchesPerEpoch) + asked.filter((one) => one % batchesPerEpoch > 0).length : asked.length);
+  if (kept <= limits.checkpoints) return;
+  throw new InvalidArgumentError({
+    field: 'checkpointEpochs',
+    expected: `epochs of which at most ${limits.checkpoints} checkpoints are kept in all`,
+    got: `${kept}${ofAll ? ', one for the end of each epoch' : ''}`,
+  });
 }
 
 /** What is to be kept or seen must come to pass: a checkpoint that is missing is met at the end of the training. */

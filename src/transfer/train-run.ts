@@ -22,8 +22,8 @@ export interface TrainTools {
   readonly network: Network;
   readonly trainer: Trainer;
   readonly workers: GradientWorkers | undefined;
-  /** Learning rate of each epoch. */
-  readonly rates: readonly number[];
+  /** Learning rate of an epoch. */
+  readonly rateOf: (epoch: number) => number;
   readonly signal: JobControl['signal'];
 }
 
@@ -70,7 +70,7 @@ export class TrainRun {
   async advance(iteration: number): Promise<ProgressEvent['detail']> {
     const { heldOut, settings } = this.#job;
     const place = this.#placeOf(iteration);
-    const loss = await this.#step(this.#trainingBatches.make(this.#sampler.next()), this.#tools.rates[place.epoch] as number);
+    const loss = await this.#step(this.#trainingBatches.make(this.#sampler.next()), this.#tools.rateOf(place.epoch));
     if (!Number.isFinite(loss)) {
       throw new NotFiniteError({
         field: `loss of iteration ${iteration}`,

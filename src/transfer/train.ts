@@ -16,7 +16,7 @@ import { dataForm, dataSha256, deepFreeze, graphSha256, jobArithmetic, makeRecor
 import type { ResultRecord } from './record.ts';
 import { ResumePoints } from './resume.ts';
 import type { JobIdentity } from './resume.ts';
-import { epochRates, readJob, requireSharedWork } from './train-job.ts';
+import { epochRate, readJob, requireSharedWork } from './train-job.ts';
 import type { TrainEvent, TrainJob, TrainOptions } from './train-job.ts';
 import { takeTrainPoint, trainPoint } from './train-point.ts';
 import type { Checkpoint, TrainProgress } from './train-point.ts';
@@ -69,7 +69,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   };
   const { signal, workers } = options;
   const done = points?.found?.done ?? 0;
-  const run = new TrainRun(job, { network, trainer, workers, rates: epochRates(core, job), signal }, progress, done);
+  const run = new TrainRun(job, { network, trainer, workers, rateOf: epochRate(core, job), signal }, progress, done);
   const breather = new Breather(signal, 8);
   let told = 0;
   const tell = (finished: number, detail: TrainEvent['detail']): void => {

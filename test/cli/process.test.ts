@@ -104,6 +104,17 @@ describe('the way of a fine-tune', () => {
     expect((await at('0.1')).stderr).toBe('');
   });
 
+  it('keeps the ends of epochs for a bundle alone', async () => {
+    const kept = async (...outputs: string[]) => {
+      const { stdout } = await run('train', '--data', 'a', ...model, '--epochs', '3', '--json', ...outputs);
+      return (jsonLines(stdout).at(-1) as { checkpoints: { label: string }[] }).checkpoints.map(({ label }) => label);
+    };
+    expect(await kept('--final', 'kept.safetensors')).toEqual(['start', 'epoch-3']);
+    const weights = sha256('kept.safetensors');
+    expect(await kept('--final', 'kept.safetensors', '--out', 'kept.zip')).toEqual(['start', 'epoch-1', 'epoch-2', 'epoch-3']);
+    expect(sha256('kept.safetensors')).toBe(weights);
+  });
+
   it('gives the same bytes again, and others with another seed', async () => {
     const port = (out: string, ...more: string[]) =>
       run(

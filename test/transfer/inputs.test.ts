@@ -145,6 +145,20 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
     'checkpointEpochs',
     /at most 1, the whole epochs of this training, got 2/,
   ],
+  [
+    'more epochs than a bundle has checkpoints',
+    train,
+    [{ graph, data, seed: 1, iterations: 20_000, batchSize: 16 }],
+    'checkpointEpochs',
+    /at most 10000 checkpoints are kept in all, got 10001, one for the end of each epoch/,
+  ],
+  [
+    'more iterations than a bundle has checkpoints',
+    train,
+    [{ graph, data, seed: 1, iterations: 20_000, batchSize: 16, checkpointEpochs: [1], checkpointIterations: Array.from({ length: 9999 }, (_, i) => i + 1) }],
+    'checkpointEpochs',
+    /at most 10000 checkpoints are kept in all, got 10001$/,
+  ],
   ['a group for a list of them', transfer, [{ ...job, frozenGroups: 'linear1' }], 'frozenGroups', /a list, got "linear1"/],
   ['a list of numbers for names', transfer, [{ ...job, skipParameters: [1] }], 'skipParameters[0]', /a string, got 1/],
   ['a word for epochs', train, [{ ...training, checkpointEpochs: 'all' }], 'checkpointEpochs', /a list, got "all"/],
@@ -205,6 +219,22 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   );
   expect(error).toBeInstanceOf(api.InvalidArgumentError);
   expect(error).toMatchObject({ field, message: expect.stringMatching(message) });
+});
+
+test.each([
+  ['whose checkpoints a bundle just holds', { iterations: 19_998 }],
+  // A list of its epochs' rates had more elements than an array may have.
+  ['of more epochs than anything could list', { iterations: 2 ** 45, learningRateSchedule: 'cosine', checkpointEpochs: [] }],
+] as const)('a training %s begins', async (_, choices) => {
+  const controller = new AbortController();
+  const done: number[] = [];
+  const onProgress = (event: api.TrainEvent): void => {
+    if (done.push(event.done) > 2) controller.abort(new Error('enough'));
+  };
+  const { signal } = controller;
+  const begun = api.train({ graph, data, seed: 1, batchSize: 16, ...choices, compute, signal, onProgress });
+  await expect(begun).rejects.toThrow('enough');
+  expect(done.slice(0, 3)).toEqual([0, 1, 2]);
 });
 
 test('an option that is undefined is as good as none, whatever its name', () => {

@@ -283,7 +283,10 @@ function trainingChoices(values: Values): Omit<TrainOptions, 'graph' | 'data' | 
     learningRateSchedule: values['learning-rate-schedule'],
     heldOutFraction: values['held-out'],
     ...(values.iterations === undefined ? { epochs: values.epochs ?? DEFAULT_EPOCHS } : { iterations: values.iterations }),
-    ...onlyDefined({ checkpointEpochs: values.checkpoints, checkpointIterations: values['checkpoint-iterations'] }),
+    // Without a bundle none is written: those of all epochs were kept, and copied into every resume point.
+    ...(values.out === undefined
+      ? { checkpointEpochs: [] }
+      : onlyDefined({ checkpointEpochs: values.checkpoints, checkpointIterations: values['checkpoint-iterations'] })),
   };
 }
 
