@@ -2,13 +2,12 @@
  * What a command reads and writes, as its options and arguments say themselves (`FileUse`), and what follows for its outputs: none
  * replaces an input or another output, all can be written before the work begins, and no other run writes them meanwhile.
  */
-import { relative, resolve } from 'node:path';
 import type { FileUse, OptionSpecs } from './arguments.ts';
 import { requireEnding } from './endings.ts';
 import type { OutputKind } from './endings.ts';
 import { UsageError } from './exit.ts';
 import { files } from './file-system.node.ts';
-import { prepareOutput, writtenPath } from './files.node.ts';
+import { prepareOutput, shownPath, writtenPath } from './files.node.ts';
 import { lockOutputs } from './lock.node.ts';
 
 export interface OutputFile {
@@ -81,7 +80,7 @@ function prepare(outputs: readonly OutputFile[], inputs: readonly string[], writ
     if (read.has(identityOf(path))) throw new UsageError(`${by} ${path} is an input of the same command, which would be replaced`);
     const target = writtenPath(path);
     if (written.has(target))
-      throw new UsageError(`${relative('', resolve(path))} is named for two outputs: the second would replace the first`);
+      throw new UsageError(`${shownPath(path)} is named for two outputs: the second would replace the first`);
     written.add(target);
   }
   for (const { by, path, holds = 'any' } of outputs) requireEnding(by, path, holds);

@@ -2,7 +2,7 @@
  * Reading with caps and writing atomically, with node:fs's synchronous calls, which Node, Deno and Bun all have (through
  * `file-system.node.ts`).
  */
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import process from 'node:process';
 import { formatBytes } from '../report/text.ts';
 import { FileError } from './exit.ts';
@@ -209,10 +209,10 @@ const MOST_LINKS = 40;
 
 /**
  * The file that writing to `path` replaces or makes: a link is written through, also to what is not there yet, and so
- * are links to directories. @throws FileError for links that lead to one another.
+ * are links to directories. @throws FileError for links that lead to one another, and where there is no current folder.
  */
 export function writtenPath(path: string, links = 0): string {
-  const target = resolve(path);
+  const target = absolute(path);
   if (files().exists(target)) return files().realPath(target);
   if (links > MOST_LINKS) throw new FileError(path, 'is a link of too many, or of some that lead in a circle');
   const parent = dirname(target);
@@ -220,6 +220,24 @@ export function writtenPath(path: string, links = 0): string {
   const directory = writtenPath(parent, links);
   const named = files().readLink(target);
   return named === undefined ? join(directory, basename(target)) : writtenPath(resolve(directory, named), links + 1);
+}
+
+/** A folder may be removed while a shell, and what it starts, is in it. */
+function absolute(path: string): string {
+  try {
+    return resolve(path);
+  } catch (cause) {
+    throw new FileError(path, 'cannot be written (the current folder is gone)', cause);
+  }
+}
+
+/** A file as messages call it: as seen from the current folder, where there is one. */
+export function shownPath(path: string): string {
+  try {
+    return relative('', path);
+  } catch {
+    return path;
+  }
 }
 
 /** Makes sure before the work that `path` can be written after it: its directory exists, and it is a file or nothing yet. */
@@ -365,6 +383,8 @@ const reasons: Readonly<Record<string, string>> = {
   EISDIR: 'is a directory',
   ENOTDIR: 'a part of the path is not a directory',
   ENOSPC: 'the disk is full',
+  EDQUOT: 'the quota of the disk is used up',
+  EFBIG: 'larger than a file may be here',
   EROFS: 'the file system is read-only',
   EMFILE: 'too many open files',
   EIO: 'the disk reports an error',

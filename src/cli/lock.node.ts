@@ -4,7 +4,6 @@
  * is half written for a moment. A lock whose process is gone is taken over; process numbers are used again, so the moment
  * at which the process started counts too.
  */
-import { relative, resolve } from 'node:path';
 import { LockedError } from '../core/errors.ts';
 import { FileError } from './exit.ts';
 import { files } from './file-system.node.ts';
@@ -12,6 +11,7 @@ import {
   LOCK_LIMIT_BYTES,
   fill,
   keepUntilExit,
+  shownPath,
   readWhole,
   reason,
   removeAbandonedTemporaries,
@@ -27,10 +27,10 @@ const ATTEMPTS = 100;
 
 /**
  * Locks `path`, a file's own and not a link's, until the returned handle is disposed or the process ends.
- * @param named how messages call it.
+ * @param shown how messages call it.
  * @throws LockedError while another live process has it; FileError where the lock cannot be written, or is none of ours.
  */
-function lockFile(path: string, named: string): Disposable {
+function lockFile(path: string, shown: string): Disposable {
   const lock = `${path}.lock`;
   const text = JSON.stringify(thisProcess());
   for (let attempt = 1; !tryPlace(lock, text, 'link'); attempt++) {
@@ -38,8 +38,8 @@ function lockFile(path: string, named: string): Disposable {
     const found = readLock(lock);
     if (found === undefined || isBegun(found)) continue;
     const owner = parseOwner(lock, found);
-    if (isAlive(owner)) throw lockedBy(lock, named, owner);
-    if (takeOver(lock, found, text, named)) break;
+    if (isAlive(owner)) throw lockedBy(lock, shown, owner);
+    if (takeOver(lock, found, text, shown)) break;
   }
   const forget = keepUntilExit(lock, text);
   // Whoever made these has lost the lock, so it is gone.
@@ -51,8 +51,8 @@ function lockFile(path: string, named: string): Disposable {
  * Puts our lock in place of a stale one, under a lock of the lock: of two who find it stale, the second would else remove the first one's.
  * The name is never free meanwhile. False where another was faster.
  */
-function takeOver(lock: string, stale: string, text: string, named: string): boolean {
-  const alone = lockFile(lock, named);
+function takeOver(lock: string, stale: string, text: string, shown: string): boolean {
+  const alone = lockFile(lock, shown);
   try {
     return readLock(lock) === stale && tryPlace(lock, text, 'rename');
   } finally {
@@ -71,7 +71,7 @@ export function lockOutputs(paths: readonly string[]): Disposable {
   };
   try {
     // Of the files themselves, so that each has one lock by whichever link it is named.
-    for (const path of paths) locks.push(lockFile(writtenPath(path), relative('', resolve(path))));
+    for (const path of paths) locks.push(lockFile(writtenPath(path), shownPath(path)));
   } catch (error) {
     release();
     throw error;
@@ -92,7 +92,7 @@ function tryPlace(lock: string, text: string, how: 'link' | 'rename'): boolean {
   } catch (cause) {
     if (codeOf(cause) === 'EEXIST') return false;
     if (how === 'link' && linkless.includes(codeOf(cause))) return tryCreate(lock, text);
-    throw new FileError(relative('', lock), `cannot be written (${reason(cause)})`, cause);
+    throw new FileError(shownPath(lock), `cannot be written (${reason(cause)})`, cause);
   } finally {
     try {
       files().unlink(temporary);
@@ -109,14 +109,14 @@ function tryCreate(lock: string, text: string): boolean {
     file = files().open(lock, 'wx');
   } catch (cause) {
     if (codeOf(cause) === 'EEXIST') return false;
-    throw new FileError(relative('', lock), `cannot be written (${reason(cause)})`, cause);
+    throw new FileError(shownPath(lock), `cannot be written (${reason(cause)})`, cause);
   }
   try {
     fill(file, new TextEncoder().encode(text));
     return true;
   } catch (cause) {
     files().unlink(lock);
-    throw new FileError(relative('', lock), `cannot be written (${reason(cause)})`, cause);
+    throw new FileError(shownPath(lock), `cannot be written (${reason(cause)})`, cause);
   }
 }
 
@@ -143,7 +143,7 @@ function parseOwner(lock: string, text: string): Owner {
 
 function foreign(lock: string): FileError {
   return new FileError(
-    relative('', lock),
+    shownPath(lock),
     'stands where the lock of the output would, and is none of trajport: move it away, or name another output',
   );
 }
@@ -161,7 +161,7 @@ function lockedBy(lock: string, field: string, owner: Owner): LockedError {
   return new LockedError({
     field,
     expected: 'no other run that writes this file',
-    got: `${who}, by ${relative('', lock)}`,
+    got: `${who}, by ${shownPath(lock)}`,
   });
 }
 

@@ -221,7 +221,7 @@ function explain(error: unknown): string {
   const cause = error instanceof OptionError ? error.cause : error;
   if (cause instanceof TrajportError && cause.code === 'out-of-memory') {
     return `${said}\n       --heap-limit SIZE raises the cap (at most ${formatBytes(limits.heapBytes)}); --micro-batch auto of train ` +
-      `and transfer, or a smaller --batch-size, needs less`;
+      `and transfer, a smaller --batch-size or fewer --workers need less`;
   }
   if (cause instanceof TrajportError && cause.code === 'integrity')
     return `${said}\n       the file is damaged, or was changed after it was written`;

@@ -1,12 +1,11 @@
 /** How much of a gradient is computed at once, and in how many workers anything is: `--micro-batch`, `--workers`. */
 import { Worker } from 'node:worker_threads';
-import { openGradientWorkers } from '../index.ts';
+import { TrajportError, openGradientWorkers } from '../index.ts';
 import type { GradientWorkers } from '../index.ts';
 import type { ModelGraph } from '../model/graph.ts';
 import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { coreOptions, type GlobalValues } from './command.ts';
 import { UsageError } from './exit.ts';
-import { reason } from './files.node.ts';
 import type { Output } from './output.ts';
 
 export const microBatchOptions = {
@@ -73,10 +72,12 @@ export async function openWorkers(values: ValuesOf<typeof workerOptions> & Globa
   const started: Worker[] = [];
   try {
     while (started.length < count) started.push(new Worker(new URL('./gradient-worker.js', import.meta.url)));
-  } catch (cause) {
+    return await openGradientWorkers(started, { core: coreOptions(values) });
+  } catch (error) {
     // Each keeps the process alive.
     for (const worker of started) void worker.terminate();
-    throw new UsageError(`--workers ${count}: the system starts no more than ${started.length} here (${reason(cause)})`);
+    const cause = error instanceof TrajportError ? error.cause : error;
+    if (!(cause instanceof Error) || !('code' in cause) || cause.code !== 'ERR_WORKER_INIT_FAILED') throw error;
+    throw new UsageError(`--workers ${count}: the system does not start as many here (${cause.message})`);
   }
-  return openGradientWorkers(started, { core: coreOptions(values) });
 }

@@ -934,6 +934,22 @@ describe('exit codes', () => {
     expect(existsSync(join(directory, 'piped.safetensors'))).toBe(true);
   });
 
+  it.runIf(process.platform === 'linux')('3 from a folder that is gone; an output of a whole path is written', async () => {
+    const from = (out: string) =>
+      promisify(execFile)(
+        'bash',
+        [
+          '-c', 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', 'bash', process.execPath, cliPath, 'train', '--widths', '4',
+          '--train-count', '200', '--iterations', '1', '--final', out,
+        ],
+        { cwd: directory, encoding: 'utf8' },
+      ).then(() => ({ code: 0, stderr: '' }), ({ code, stderr }: { code: number; stderr: string }) => ({ code, stderr }));
+    const message = 'error: gone.safetensors: cannot be written (the current folder is gone)\n';
+    expect(await from('gone.safetensors')).toEqual({ code: 3, stderr: message });
+    expect(await from(join(directory, 'gone.safetensors'))).toEqual({ code: 0, stderr: '' });
+    expect(existsSync(join(directory, 'gone.safetensors'))).toBe(true);
+  });
+
   it.runIf(process.platform === 'linux')('3 at once for a pipe or a device where a file is read', async () => {
     execFileSync('mkfifo', [join(directory, 'pipe')]);
     for (const args of [

@@ -2,6 +2,8 @@
 import type { CoreOptions } from '../../core/core.ts';
 import { describe } from '../../core/describe.ts';
 import { InvalidArgumentError, KernelError, OutOfMemoryError } from '../../core/errors.ts';
+import { onlyDefined } from '../../core/only-defined.ts';
+import { isRefusedMemory } from '../../core/refused-memory.ts';
 import type { ModelGraph } from '../../model/graph.ts';
 import type { NamedOuterProducts } from '../../tensor/outer-products.ts';
 import type { NamedTensors, NetworkState } from '../../tensor/tensor.ts';
@@ -38,7 +40,7 @@ export class Member {
       onMessage: (message) => {
         if (isResponse(message)) this.#receive(message);
       },
-      onFailure: (reason, refusedMemory) => this.#fail(reason, refusedMemory),
+      onFailure: (reason, cause) => this.#fail(reason, cause),
     });
   }
 
@@ -120,12 +122,17 @@ export class Member {
     if (current.length === 0) this.#waiting.shift();
   }
 
-  #fail(reason: string, refusedMemory = false): void {
-    const facts = { field: this.#field, expected: 'a worker that answers', got: reason };
-    this.#failure ??= refusedMemory ? new OutOfMemoryError({ ...facts, requestedBytes: 0 }) : new KernelError(facts);
+  #fail(reason: string, cause?: unknown): void {
+    const facts = { field: this.#field, expected: 'a worker that answers', got: reason, ...onlyDefined({ cause }) };
+    this.#failure ??= isOutOfMemory(cause) ? new OutOfMemoryError({ ...facts, requestedBytes: 0 }) : new KernelError(facts);
     for (const { reject } of this.#waiting.flat()) reject(this.#failure);
     this.#waiting.length = 0;
   }
+}
+
+/** Also where the worker's own heap of JavaScript ended it, in Node. */
+function isOutOfMemory(cause: unknown): boolean {
+  return isRefusedMemory(cause) || (cause instanceof Error && 'code' in cause && cause.code === 'ERR_WORKER_OUT_OF_MEMORY');
 }
 
 const dataOf = (tensors: NamedTensors): Float32Array[] => [...tensors.values()].map(({ data }) => data);

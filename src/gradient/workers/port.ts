@@ -4,7 +4,6 @@
  */
 import { describe } from '../../core/describe.ts';
 import { InvalidArgumentError } from '../../core/errors.ts';
-import { isRefusedMemory } from '../../core/refused-memory.ts';
 import { requireMembers } from '../../core/require.ts';
 
 /** `threadId` of a worker after its end, in Node and Bun. */
@@ -34,8 +33,8 @@ export interface Port {
 
 export interface PortEvents {
   onMessage(message: unknown): void;
-  /** The other side failed to load, threw outside a request or ended. @param refusedMemory whether it was for want of memory. */
-  onFailure(reason: string, refusedMemory?: boolean): void;
+  /** The other side failed to load, threw outside a request or ended. @param cause where the runtime tells it. */
+  onFailure(reason: string, cause?: unknown): void;
 }
 
 /** @throws InvalidArgumentError for something that is neither, and for a worker that has ended, of which no event comes. */
@@ -50,10 +49,7 @@ export function openPort(field: string, worker: WebPort | NodePort, { onMessage,
     const on = worker.on.bind(worker) as (type: string, listener: (value: unknown) => void) => void;
     on('message', onMessage);
     on('messageerror', () => onFailure('a message that cannot be read'));
-    on('error', (error) => {
-      const outOfHeap = error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY';
-      onFailure(error instanceof Error ? error.message : describe(error), outOfHeap || isRefusedMemory(error));
-    });
+    on('error', (error) => onFailure(error instanceof Error ? error.message : describe(error), error));
     on('exit', (code) => onFailure(`its end (exit code ${describe(code)})`));
     return { send: post, terminate };
   }
