@@ -8,7 +8,7 @@ import type { OutputKind } from './endings.ts';
 import { UsageError } from './exit.ts';
 import { files } from './file-system.node.ts';
 import { prepareOutput, shownPath, writtenPath } from './files.node.ts';
-import { lockOutputs } from './lock.node.ts';
+import { lockOf, lockOutputs } from './lock.node.ts';
 
 export interface OutputFile {
   readonly path: string;
@@ -26,7 +26,7 @@ export interface Claims {
   /**
    * Makes sure before the work that these can be written after it, and keeps other runs from them until the command ends.
    * @param reads what the command reads besides what its options and arguments say.
-   * @throws UsageError for a file that the command reads, that two of them name, or that is named like another kind;
+   * @throws UsageError for a file that the command reads, that two of them name, that locks one, or is named like another kind;
    *   FileError, LockedError.
    */
   claim(outputs: readonly OutputFile[], reads?: readonly string[]): void;
@@ -83,6 +83,9 @@ function prepare(outputs: readonly OutputFile[], inputs: readonly string[], writ
       throw new UsageError(`${shownPath(path)} is named for two outputs: the second would replace the first`);
     written.add(target);
   }
+  // Written, it would end that lock: another run could begin the output meanwhile, and is then told of a file that is no lock.
+  const lock = [...written].map(lockOf).find((path) => written.has(path));
+  if (lock !== undefined) throw new UsageError(`${shownPath(lock)} is the lock of another output of the same command`);
   for (const { by, path, holds = 'any' } of outputs) requireEnding(by, path, holds);
   for (const { path } of outputs) prepareOutput(path);
 }

@@ -25,13 +25,18 @@ import type { Owner } from './owner.node.ts';
 /** Between two looks at a lock another run may end, or take over the same stale one; what is never there to be read is no lock. */
 const ATTEMPTS = 100;
 
+/** The lock of a file. */
+export function lockOf(path: string): string {
+  return `${path}.lock`;
+}
+
 /**
  * Locks `path`, a file's own and not a link's, until the returned handle is disposed or the process ends.
  * @param shown how messages call it.
  * @throws LockedError while another live process has it; FileError where the lock cannot be written, or is none of ours.
  */
 function lockFile(path: string, shown: string): Disposable {
-  const lock = `${path}.lock`;
+  const lock = lockOf(path);
   const text = JSON.stringify(thisProcess());
   for (let attempt = 1; !tryPlace(lock, text, 'link'); attempt++) {
     if (attempt === ATTEMPTS) throw foreign(lock);

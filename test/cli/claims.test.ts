@@ -141,6 +141,17 @@ it('locks one future output once, by whichever of its links it is named, and wri
   for (const name of ['one.safetensors', 'two.safetensors', 'later']) rmSync(path(name), { recursive: true });
 });
 
+it.each([
+  ['an output', ['--out', 'o.zip', '--final', 'o.zip.lock']],
+  ['resume points', ['--out', 'o.zip', '--resume-file', 'o.zip.lock']],
+])('refuses %s in place of the lock of another', async (_, outputs) => {
+  const before = everything();
+  expect(await run('train', '--data', 'a', '--widths', '4', '--iterations', '1', ...outputs)).toMatchObject({
+    code: 2, stderr: 'error: o.zip.lock is the lock of another output of the same command\n',
+  });
+  expect(everything()).toEqual(before);
+});
+
 it('writes beside what it reads, and over what it wrote before', async () => {
   mkdirSync(path('run'));
   copyFileSync(path('real.safetensors'), path('run/1.safetensors'));
