@@ -29,7 +29,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   const plain = newOutput(argv.includes('--json'), true);
   const [name, ...rest] = argv;
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
-    const wanted = name === 'help' ? rest[0] : undefined;
+    const wanted = name === 'help' ? rest.find((word) => word !== '--json') : undefined;
     return wanted === undefined
       ? answer(plain, 'help', { text: overview(commands, packageVersion(), plain.columns) })
       : answerHelp(plain, findCommand(wanted));
@@ -45,6 +45,8 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   const specs: OptionSpecs = { ...command.options, ...globalOptionsOf(command) };
   const parsed = parseArguments(rest, { ...command.passedOver, ...specs });
   const { positionals } = parsed;
+  // `-qh`: the letters are told apart by now.
+  if (parsed.given.includes('help')) return answerHelp(plain, command);
   const passedOver = parsed.given.filter((option) => !Object.hasOwn(specs, option));
   // Values of options that the command does not take are undefined, and it asks for none.
   const own = Object.entries(parsed.values).filter(([option]) => Object.hasOwn(specs, option));

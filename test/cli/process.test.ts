@@ -1017,6 +1017,8 @@ describe('exit codes', () => {
     // With --json the same as a result, like that of any command.
     for (const [args, fields] of [
       [['--help'], { command: 'help', text: overview.stdout }],
+      [['help'], { command: 'help', text: overview.stdout }],
+      [['train', '-qh'], { command: 'help', of: 'train', text: expect.stringContaining('--widths') }],
       [['help', 'train'], { command: 'help', of: 'train', text: expect.stringContaining('--widths') }],
       [['train', '--help'], { command: 'help', of: 'train', text: expect.stringContaining('--widths') }],
       [['--version'], { command: 'version', version: expect.stringMatching(/^\d/) }],
