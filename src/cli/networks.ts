@@ -62,7 +62,7 @@ export const modelOptions = {
   'no-bias': { kind: 'flag', help: 'mlp: without biases' },
   stem: {
     kind: 'choice', choices: ['imagenet', 'cifar'],
-    help: 'resnet18/34/50, mobilenet_v2: for large images (default) or small ones; vgg: imagenet pools to 7×7',
+    help: 'resnet18 and its kin, mobilenet_v2: for large images (default) or small ones; vgg: imagenet pools to 7×7',
   },
   graph: {
     kind: 'string', reads: thatFile, metavar: 'FILE',

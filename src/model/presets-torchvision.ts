@@ -13,19 +13,29 @@ type Preset = (options: PresetOptions) => ModelGraph;
 const resnet18 = resnet(basicBlock, [2, 2, 2, 2], 1);
 const resnet34 = resnet(basicBlock, [3, 4, 6, 3], 1);
 const resnet50 = resnet(bottleneck, [3, 4, 6, 3], 4);
+const resnet101 = resnet(bottleneck, [3, 4, 23, 3], 4);
+const resnet152 = resnet(bottleneck, [3, 8, 36, 3], 4);
 
-/** Convolutions of the five stages (Simonyan and Zisserman 2015, columns A and D). */
+/** Convolutions of the five stages (Simonyan and Zisserman 2015, columns A, B, D and E). */
 const vgg11 = [1, 1, 2, 2, 2];
+const vgg13 = [2, 2, 2, 2, 2];
 const vgg16 = [2, 2, 3, 3, 3];
+const vgg19 = [2, 2, 4, 4, 4];
 
 export const torchvisionPresets = {
   resnet18,
   resnet34,
   resnet50,
+  resnet101,
+  resnet152,
   vgg11: vgg(vgg11, false),
   vgg11_bn: vgg(vgg11, true),
+  vgg13: vgg(vgg13, false),
+  vgg13_bn: vgg(vgg13, true),
   vgg16: vgg(vgg16, false),
   vgg16_bn: vgg(vgg16, true),
+  vgg19: vgg(vgg19, false),
+  vgg19_bn: vgg(vgg19, true),
 } as const;
 
 type Block = (name: string, channels: number, stride: number, project: boolean) => readonly (Layer | Residual)[];

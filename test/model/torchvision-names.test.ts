@@ -8,6 +8,7 @@ import { readForeign } from '../../src/bundle/foreign/formats.ts';
 import { stateFromForeign } from '../../src/bundle/foreign/network.ts';
 import { parameterLayout } from '../../src/model/graph.ts';
 import { preset, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
+import { torchvisionPresets } from '../../src/model/presets-torchvision.ts';
 
 type Entry = readonly [name: string, shape: readonly number[]];
 
@@ -43,7 +44,9 @@ function resnet(counts: readonly number[], bottleneck: boolean, classes: number,
 /** torchvision's `cfgs`: 'M' is a pooling. */
 const cfgs = {
   A: [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
+  B: [64, 64, 'M', 128, 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
   D: [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M', 512, 512, 512, 'M', 512, 512, 512, 'M'],
+  E: [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 256, 'M', 512, 512, 512, 512, 'M', 512, 512, 512, 512, 'M'],
 } as const;
 
 function vgg(cfg: keyof typeof cfgs, batchNorm: boolean): Entry[] {
@@ -98,21 +101,33 @@ function mobilenetV2(classes: number): Entry[] {
 const imageNet: PresetOptions = { input: [3, 224, 224], classes: 1000 };
 const small: PresetOptions = { input: [3, 32, 32], classes: 10, stem: 'cifar' };
 
+/** The last number: parameters as torchvision publishes them with its weights; of the small ones by their lists. */
 const cases: readonly (readonly [PresetName, PresetOptions, readonly Entry[], number])[] = [
   ['resnet18', imageNet, resnet([2, 2, 2, 2], false, 1000, 7), 11_689_512],
   ['resnet34', imageNet, resnet([3, 4, 6, 3], false, 1000, 7), 21_797_672],
   ['resnet50', imageNet, resnet([3, 4, 6, 3], true, 1000, 7), 25_557_032],
+  ['resnet101', imageNet, resnet([3, 4, 23, 3], true, 1000, 7), 44_549_160],
+  ['resnet152', imageNet, resnet([3, 8, 36, 3], true, 1000, 7), 60_192_808],
   ['resnet18', small, resnet([2, 2, 2, 2], false, 10, 3), 11_173_962],
   ['vgg11', imageNet, vgg('A', false), 132_863_336],
   ['vgg11_bn', imageNet, vgg('A', true), 132_868_840],
+  ['vgg13', imageNet, vgg('B', false), 133_047_848],
+  ['vgg13_bn', imageNet, vgg('B', true), 133_053_736],
   ['vgg16', imageNet, vgg('D', false), 138_357_544],
   ['vgg16_bn', imageNet, vgg('D', true), 138_365_992],
+  ['vgg19', imageNet, vgg('E', false), 143_667_240],
+  ['vgg19_bn', imageNet, vgg('E', true), 143_678_248],
   ['vgg16', { ...imageNet, input: [3, 32, 32], stem: 'imagenet' }, vgg('D', false), 138_357_544],
   ['mobilenet_v2', imageNet, mobilenetV2(1000), 3_504_872],
   ['mobilenet_v2', small, mobilenetV2(10), 2_236_682],
 ];
 
 const size = (shape: readonly number[]): number => shape.reduce((product, extent) => product * extent, 1);
+
+test('every preset with these names has its list', () => {
+  const listed = new Set(cases.map(([name]) => name));
+  expect(Object.keys(torchvisionPresets).filter((name) => !listed.has(name as PresetName))).toEqual([]);
+});
 
 describe.each(cases)('%s %j', (name, options, entries, count) => {
   const graph = preset(name, options);

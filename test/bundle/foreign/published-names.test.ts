@@ -440,7 +440,9 @@ describe("Hugging Face's ViT with a classifier", () => {
 });
 
 describe("Hugging Face's ResNet", () => {
-  it.each([['resnet18', 2, [2, 2, 2, 2]], ['resnet50', 3, [3, 4, 6, 3]]] as const)('at %s', (name, convolutions, blocks) => {
+  it.each([
+    ['resnet18', 2, [2, 2, 2, 2]], ['resnet50', 3, [3, 4, 6, 3]], ['resnet152', 3, [3, 8, 36, 3]],
+  ] as const)('at %s', (name, convolutions, blocks) => {
     const graph = preset(name, { input: [3, 32, 32], classes: 5, width: 4 });
     const layers = blocks.flatMap((count, stage) => Array.from({ length: count }, (_, index): Names => {
       const [ours, theirs] = [`layer${stage + 1}.${index}`, `resnet.encoder.stages.${stage}.layers.${index}`];
