@@ -13,6 +13,7 @@ const SIGMOID: i32 = 1;
 const SILU: i32 = 2;
 const GELU: i32 = 3; // in gelu.ts
 const GELU_TANH: i32 = 4;
+const ELU: i32 = 5;
 
 /** The last one to three numbers of an array in the first lanes. */
 function loadTail(ptr: usize, count: i32): v128 {
@@ -71,30 +72,47 @@ abstract class Lanes {
   @inline
   static exponentialOf(kind: i32, x: v128): v128 {
     if (kind == TANH) return expF32x4(f32x4.mul(f32x4.abs(x), f32x4.splat(-2)));
-    if (kind == SIGMOID || kind == SILU) return expF32x4(f32x4.neg(f32x4.abs(x)));
+    if (kind == SIGMOID || kind == SILU || kind == ELU) return expF32x4(f32x4.neg(f32x4.abs(x)));
     if (kind == GELU_TANH) return Lanes.cubicExponential(x);
     return unreachable();
   }
 
-  /** tanh x: an odd polynomial below 0.55 (relative error 1e-9 before rounding), (1 − e) / (1 + e) with e = e^−2|x| from there on. */
+  /** tanh x for 0 ≤ a = x < 0.55: an odd polynomial, relative error 1e-9 before rounding. */
   @inline
-  static tanh(x: v128, e: v128): v128 {
-    const one = f32x4.splat(1);
-    const a = f32x4.abs(x);
-    const far = f32x4.div(f32x4.sub(one, e), f32x4.add(one, e));
+  static tanhNear(a: v128): v128 {
     const square = f32x4.mul(a, a);
     let sum = f32x4.splat(-0.006282467860728502);
     sum = f32x4.add(f32x4.mul(sum, square), f32x4.splat(0.021077755838632584));
     sum = f32x4.add(f32x4.mul(sum, square), f32x4.splat(-0.05385385826230049));
     sum = f32x4.add(f32x4.mul(sum, square), f32x4.splat(0.13332602381706238));
     sum = f32x4.add(f32x4.mul(sum, square), f32x4.splat(-0.33333319425582886));
-    const near = f32x4.add(a, f32x4.mul(f32x4.mul(a, square), sum));
-    return Lanes.withSignOf(v128.bitselect(near, far, f32x4.lt(a, f32x4.splat(0.55))), x);
+    return f32x4.add(a, f32x4.mul(f32x4.mul(a, square), sum));
+  }
+
+  /** tanh x: the polynomial below 0.55, (1 − e) / (1 + e) with e = e^−2|x| from there on. */
+  @inline
+  static tanh(x: v128, e: v128): v128 {
+    const one = f32x4.splat(1);
+    const a = f32x4.abs(x);
+    const far = f32x4.div(f32x4.sub(one, e), f32x4.add(one, e));
+    return Lanes.withSignOf(v128.bitselect(Lanes.tanhNear(a), far, f32x4.lt(a, f32x4.splat(0.55))), x);
+  }
+
+  /** x above 0, e − 1 with e = e^x elsewhere; near 0, where that cancels, as −2t / (1 + t) with t = tanh(−x / 2). */
+  @inline
+  static elu(x: v128, e: v128): v128 {
+    const one = f32x4.splat(1);
+    const half = f32x4.mul(f32x4.abs(x), f32x4.splat(0.5));
+    const t = Lanes.tanhNear(half);
+    const near = f32x4.div(f32x4.mul(f32x4.splat(-2), t), f32x4.add(one, t));
+    const below = v128.bitselect(near, f32x4.sub(e, one), f32x4.lt(half, f32x4.splat(0.55)));
+    return v128.bitselect(x, below, f32x4.gt(x, f32x4.splat(0)));
   }
 
   @inline
   static valueOf(kind: i32, x: v128, e: v128): v128 {
     if (kind == TANH) return Lanes.tanh(x, e);
+    if (kind == ELU) return Lanes.elu(x, e);
     const sigmoid = Lanes.logistic(e, f32x4.gt(x, f32x4.splat(0)));
     if (kind == SIGMOID) return sigmoid;
     const y = f32x4.mul(x, sigmoid);
@@ -106,6 +124,7 @@ abstract class Lanes {
   @inline
   static slopeOf(kind: i32, x: v128, e: v128): v128 {
     const one = f32x4.splat(1);
+    if (kind == ELU) return v128.bitselect(one, e, f32x4.gt(x, f32x4.splat(0)));
     const inverse = f32x4.div(one, f32x4.add(one, e));
     if (kind == TANH || kind == SIGMOID) {
       // σ′(x) = e / (1 + e)², and tanh′(x) = 4 σ′(2x): nothing cancels, as in 1 − tanh².
@@ -157,5 +176,6 @@ export function smoothMapF32(kind: i32, xPtr: usize, yPtr: usize, slopePtr: usiz
   else if (kind == SILU) Lanes.mapAll(SILU, xPtr, yPtr, slopePtr, count);
   else if (kind == GELU) geluF32(xPtr, yPtr, slopePtr, count, scratchPtr);
   else if (kind == GELU_TANH) Lanes.mapAll(GELU_TANH, xPtr, yPtr, slopePtr, count);
+  else if (kind == ELU) Lanes.mapAll(ELU, xPtr, yPtr, slopePtr, count);
   else unreachable();
 }

@@ -4,7 +4,7 @@ import { featuresOf } from '../model/operation-support.ts';
 import { isSequenceNode } from '../model/operations-sequence.ts';
 import { elementCount } from '../tensor/tensor.ts';
 import type { Instruction, LinkedInstruction, ValueKey } from './instruction.ts';
-import type { MapAttributes, SmoothMapAttributes } from './kernels/activation.ts';
+import type { EluAttributes, MapAttributes, SmoothMapAttributes } from './kernels/activation.ts';
 import type { Attributes } from './kernels/support.ts';
 import { inside, reinterpret, sequenceInstructions, weightAndBias } from './program-sequence.ts';
 
@@ -133,6 +133,8 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       const map = node.op === 'gelu' && node.approximate === 'tanh' ? 'gelu (tanh)' : node.op;
       return one('SmoothMap', { map, slopes: training } satisfies SmoothMapAttributes, { overwrites: true });
     }
+    case 'elu':
+      return one('Elu', { alpha: node.alpha, slopes: training } satisfies EluAttributes, { overwrites: true });
     case 'hardswish':
       return one('Hardswish', { slopes: training } satisfies MapAttributes, { overwrites: true });
     case 'max_pool':

@@ -263,6 +263,7 @@ export const footprints: { readonly [K in OperationName]: Footprint } = {
   tanh: SLOPED,
   sigmoid: SLOPED,
   silu: SLOPED,
+  elu: SLOPED,
   hardswish: SLOPED,
   gelu: SLOPED,
   relu: OVERWRITING,

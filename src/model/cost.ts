@@ -121,6 +121,7 @@ function nodeFlops(node: GraphNode, shapes: ReadonlyMap<string, Shape>): number 
     case 'tanh':
     case 'sigmoid':
     case 'gelu':
+    case 'elu':
       // An exponential and the polynomial behind it are about 30 operations.
       return 32 * out;
     case 'flatten':

@@ -131,7 +131,7 @@ function functionalLayers(config: unknown): ReturnType<typeof layersOf> {
 
 const activations: Readonly<Record<string, OperationName | undefined>> = {
   relu: 'relu', relu6: 'relu6', sigmoid: 'sigmoid', tanh: 'tanh', silu: 'silu', swish: 'silu', hard_silu: 'hardswish',
-  hard_swish: 'hardswish', gelu: 'gelu', softmax: 'softmax',
+  hard_swish: 'hardswish', elu: 'elu', gelu: 'gelu', softmax: 'softmax',
 };
 
 /** Layers that do nothing in evaluation. */
@@ -155,6 +155,7 @@ const kinds = [
   'Activation',
   'ReLU',
   'LeakyReLU',
+  'ELU',
   'Softmax',
   'Add',
   'Multiply',
@@ -286,6 +287,8 @@ class Converter {
         return this.#rectifier(layer, x);
       case 'LeakyReLU':
         return this.#node(name, 'leaky_relu', { slope: config['alpha'] ?? config['negative_slope'] ?? 0.3 }, [x]);
+      case 'ELU':
+        return this.#node(name, 'elu', { alpha: config['alpha'] ?? 1 }, [x]);
       case 'Softmax':
         return this.#activated({ ...layer, config: { activation: 'softmax' } }, x, name);
       case 'Add':

@@ -63,6 +63,8 @@ export interface Operations {
   sigmoid: Plain;
   /** x for x ≥ 0, slope · x below. */
   leaky_relu: { readonly slope: number };
+  /** x for x > 0, alpha · (eˣ − 1) elsewhere. */
+  elu: { readonly alpha: number };
   /** x · Φ(x), or PyTorch's tanh approximation of it. */
   gelu: { readonly approximate: 'none' | 'tanh' };
   /** Padding counts as −∞. */

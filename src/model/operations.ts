@@ -21,6 +21,7 @@ const rules: { readonly [K in OperationName]: OperationRule<K> } = {
   tanh: elementwise(() => ({ op: 'tanh' })),
   sigmoid: elementwise(() => ({ op: 'sigmoid' })),
   leaky_relu: elementwise((fields) => ({ op: 'leaky_relu', slope: fields.number('slope', 0.01, 0, 1) })),
+  elu: elementwise((fields) => ({ op: 'elu', alpha: fields.number('alpha', 1, 0, 1e6) })),
   gelu: elementwise((fields) => ({ op: 'gelu', approximate: fields.choice('approximate', ['none', 'tanh'], 'none') })),
 };
 

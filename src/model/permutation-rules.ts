@@ -94,6 +94,7 @@ const rules: { readonly [K in OperationName]: Rule<K> } = {
   tanh: elementwise,
   sigmoid: elementwise,
   leaky_relu: elementwise,
+  elu: elementwise,
   gelu: elementwise,
   max_pool: pooling,
   average_pool: pooling,

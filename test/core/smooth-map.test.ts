@@ -120,6 +120,10 @@ const accuracies: Readonly<Record<SmoothMap, Accuracy>> = {
     },
     slopeBound: 5.5, slopeRange: [-8.5, 30],
   },
+  elu: {
+    value: (x) => (x > 0 ? x : f.expm1(x)), valueBound: 2.5, valueRange: [-100, 30],
+    slope: (x) => [x > 0 ? 1 : f.exp(x), 0], slopeBound: 1, slopeRange: [-87, 30],
+  },
 };
 const maps = Object.keys(accuracies) as SmoothMap[];
 
@@ -160,6 +164,7 @@ test('at the ends', () => {
     silu: [1, [0, 0, 0, 100, largest, Infinity, Number.NaN]],
     gelu: [0, [0, 0, 0, 0, 100, largest, Infinity, Number.NaN]],
     'gelu (tanh)': [1, [0, 0, 0, 100, largest, Infinity, Number.NaN]],
+    elu: [0, [-1, -1, -1, 0, 100, largest, Infinity, Number.NaN]],
   };
   for (const map of maps) {
     const [from, values] = ends[map];

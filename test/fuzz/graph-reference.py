@@ -83,6 +83,8 @@ def apply(node, inputs, of, training, tokens, padded):
         return getattr(torch if op in ("relu", "tanh", "sigmoid") else F, op)(x)
     if op == "leaky_relu":
         return F.leaky_relu(x, node["slope"])
+    if op == "elu":
+        return F.elu(x, node["alpha"])
     if op == "gelu":
         return F.gelu(x, approximate=node["approximate"])
     if op == "max_pool":

@@ -286,6 +286,8 @@ const activationCases: readonly GradientCase[] = (
     { op: 'relu' },
     { op: 'relu6' },
     { op: 'leaky_relu', slope: 0.1 },
+    { op: 'elu' },
+    { op: 'elu', alpha: 1.7 },
     { op: 'tanh' },
     { op: 'sigmoid' },
     { op: 'silu' },
@@ -293,7 +295,10 @@ const activationCases: readonly GradientCase[] = (
     { op: 'gelu' },
     { op: 'gelu', approximate: 'tanh' },
   ] as const
-).map((layer) => operation(`${layer.op}${'approximate' in layer ? ' (tanh)' : ''}`, around([1, 5, 5], layer)));
+).map((layer) => {
+  const [op, ...settings] = Object.values(layer);
+  return operation([op, ...settings.map((value) => `(${value})`)].join(' '), around([1, 5, 5], layer));
+});
 
 const otherCases: readonly GradientCase[] = [
   operation('dense', vector()),

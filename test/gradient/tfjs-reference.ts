@@ -211,6 +211,8 @@ function apply(
       return tf.relu(x);
     case 'leaky_relu':
       return tf.leakyRelu(x, node.slope);
+    case 'elu':
+      return tf.add(tf.relu(x), tf.mul(node.alpha, tf.sub(tf.exp(tf.minimum(x, 0)), 1)));
     case 'tanh':
       return tf.tanh(x);
     case 'sigmoid':

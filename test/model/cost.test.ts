@@ -64,14 +64,14 @@ describe('what stays for the backward step is what the gradients of the kernels 
   function savedBy(graph: ModelGraph, node: ModelGraph['nodes'][number]): readonly string[] {
     const { instructions } = compileProgram(graph, new Set(), true);
     const saved = new Set<string>();
-    for (const { kernel, output, values } of instructions) {
+    for (const { kernel, output, values, attrs } of instructions) {
       if (output !== node.name && !(typeof output === 'symbol' && output.description?.startsWith(`${node.name} (`) === true)) continue;
       const { inputsToSave = [], outputsToSave = [] } = getGradient(kernel);
       for (const [input, value] of Object.entries(values)) if (inputsToSave.includes(input)) saved.add(`input ${String(value)}`);
       if (outputsToSave[0] === true) saved.add('output');
       // A second output of other kernels is a few statistics.
       if (outputsToSave[1] === true && kernel.includes('Max')) saved.add('winners');
-      if (outputsToSave[1] === true && (kernel === 'SmoothMap' || kernel === 'Hardswish')) saved.add('slope');
+      if (outputsToSave[1] === true && attrs['slopes'] === true) saved.add('slope');
     }
     return [...saved].toSorted();
   }

@@ -69,6 +69,8 @@ function apply(
       return x.map(maps[node.op] as (value: number) => number);
     case 'leaky_relu':
       return x.map((value) => (value > 0 ? value : node.slope * value));
+    case 'elu':
+      return x.map((value) => (value > 0 ? value : node.alpha * Math.expm1(value)));
     case 'gelu':
       return x.map((v) =>
         node.approximate === 'tanh'

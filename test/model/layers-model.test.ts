@@ -75,7 +75,7 @@ describe('layers', () => {
     ]);
   });
 
-  const renamed = [['swish', 'silu'], ['hard_silu', 'hardswish'], ['hard_swish', 'hardswish'], ['tanh', 'tanh']];
+  const renamed = [['swish', 'silu'], ['hard_silu', 'hardswish'], ['hard_swish', 'hardswish'], ['tanh', 'tanh'], ['elu', 'elu']];
   test.each(renamed)('activation %s is %s', (name, op) => {
     const json = sequential([4], layer('Dense', 'a', { units: 3, activation: name }), layer('Dense', 'b', { units: 2 }));
     expect(nodesOf(json)).toEqual(['a:dense', `a.activation:${op}`, 'b:dense']);

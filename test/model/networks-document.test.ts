@@ -4,10 +4,9 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { openCore } from '../../src/core/core.ts';
 import { openGradientEngine } from '../../src/gradient/engine.ts';
-import { sequential } from '../../src/model/builder.ts';
-import type { Layer } from '../../src/model/builder.ts';
-import type { ModelGraph } from '../../src/model/graph.ts';
-import { operationNames } from '../../src/model/operations.ts';
+import { FieldReader } from '../../src/model/fields.ts';
+import type { ModelGraph, OperationName } from '../../src/model/graph.ts';
+import { operationNames, ruleOf } from '../../src/model/operations.ts';
 import { initialise } from '../../src/model/initialise.ts';
 import type { PermutationSpec } from '../../src/model/permutation-spec.ts';
 import { measureEquivalence } from './equivalence.ts';
@@ -20,18 +19,19 @@ test('every operation stands in the table of docs/networks.md with its settings,
   const [, table = ''] = /^\| operation \|.*\n\|[-|]+\n((?:\|.*\n)+)/m.exec(document) ?? [];
   const rows = table.split('\n').map((line) => line.split(' |').map((cell) => cell.replace(/^\| /, '')));
   const told = new Map(
-    rows.flatMap(([names = '', settings = '']) => [...names.matchAll(/`(\w+)`/g)].map(([, name]) => [name as string, settings] as const)),
+    rows.flatMap(([names = '', settings = ''], i) => {
+      const all = settings.replace('the same', rows[i - 1]?.[1] ?? '');
+      return [...names.matchAll(/`(\w+)`/g)].map(([, name]) => [name as string, all] as const);
+    }),
   );
   expect([...told.keys()].toSorted()).toEqual([...operationNames].toSorted());
-  // Of one operation a kind: what its canonical form holds besides its name.
-  const layers: readonly [string, object][] = [
-    ['conv2d', { out: 2, kernel: 1 }], ['gelu', {}], ['leaky_relu', {}], ['max_pool', { kernel: 1 }], ['batch_norm', {}],
-    ['group_norm', {}],
-    ['layer_norm', {}], ['layer_scale', { parameter: 'layer_scale' }], ['slice', { length: 1 }], ['adaptive_max_pool', { size: 1 }],
-  ];
-  for (const [op, settings] of layers) {
-    const graph = sequential([2, 4, 4], [{ op, name: 'n', ...settings } as Layer]);
-    const { name: _, inputs: _inputs, op: _op, ...canonical } = graph.nodes[0] as unknown as Record<string, unknown>;
+  // With all that some operation must have, and what a canonical form leaves out by default: what it holds besides its name.
+  const given = {
+    out: 2, kernel: 1, size: 1, length: 1, shape: [2], features: 2, positions: 2, types: 2, heads: 1, with: 'n',
+    transposed: true, masked: true, separator: 1,
+  };
+  for (const op of operationNames) {
+    const { op: _op, ...canonical } = ruleOf({ op: op as OperationName }).parse(new FieldReader(op, given)) as { readonly op: string };
     for (const setting of Object.keys(canonical)) expect(told.get(op), `${op}: ${setting}`).toContain(`\`${setting}\``);
   }
 });

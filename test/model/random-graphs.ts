@@ -144,6 +144,7 @@ class Grower {
       { op: 'relu6' },
       { op: 'hardswish' },
       { op: 'leaky_relu', slope: this.#pick([0, 0.1, 1]) },
+      { op: 'elu', alpha: this.#pick([0, 0.5, 1]) },
     ]);
   }
 

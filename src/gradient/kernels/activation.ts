@@ -6,7 +6,7 @@ import { UnsupportedError } from '../../core/errors.ts';
 import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type Attributes, type KernelCall } from './support.ts';
 
 /** The smooth maps, by their numbers in `assembly/smooth-map.ts`. */
-export const smoothMaps = { tanh: 0, sigmoid: 1, silu: 2, gelu: 3, 'gelu (tanh)': 4 } as const;
+export const smoothMaps = { tanh: 0, sigmoid: 1, silu: 2, gelu: 3, 'gelu (tanh)': 4, elu: 5 } as const;
 
 export type SmoothMap = keyof typeof smoothMaps;
 
@@ -17,6 +17,9 @@ export type MapAttributes = {
 
 /** What the kernel `SmoothMap` is told. A type, so that an operation without a number does not compile. */
 export type SmoothMapAttributes = MapAttributes & { readonly map: SmoothMap };
+
+/** What the kernel `Elu` is told. */
+export type EluAttributes = MapAttributes & { readonly alpha: number };
 
 function slopeOf(attrs: Attributes): number {
   const alpha = (attrs['alpha'] as number | undefined) ?? 0;
@@ -100,14 +103,26 @@ function defineMap(name: string, map: Map): void {
   });
 }
 
+function smoothMap({ backend: { core } }: KernelCall, map: SmoothMap, xPtr: number, yPtr: number, slopePtr: number, count: number): void {
+  const { kernels } = core;
+  core.scoped((scratch) =>
+    kernels.smoothMapF32(smoothMaps[map], xPtr, yPtr, slopePtr, count, scratch.bytes(kernels.smoothMapScratchBytes())),
+  );
+}
+
+/** The smooth map has alpha 1. Any other is the slope of a rectifier behind it, as exact: the map leaves every sign as it is. */
+function elu(call: KernelCall, xPtr: number, yPtr: number, slopePtr: number, count: number): void {
+  const { kernels } = call.backend.core;
+  const { alpha } = call.attrs as EluAttributes;
+  smoothMap(call, 'elu', xPtr, yPtr, slopePtr, count);
+  if (alpha === 1) return;
+  kernels.leakyReluF32(yPtr, yPtr, count, alpha);
+  if (slopePtr !== 0) kernels.leakyReluGradientF32(slopePtr, yPtr, slopePtr, count, alpha);
+}
+
 function registerMaps(): void {
-  defineMap('SmoothMap', ({ backend: { core }, attrs }, xPtr, yPtr, slopePtr, count) => {
-    const { kernels } = core;
-    const { map } = attrs as SmoothMapAttributes;
-    core.scoped((scratch) =>
-      kernels.smoothMapF32(smoothMaps[map], xPtr, yPtr, slopePtr, count, scratch.bytes(kernels.smoothMapScratchBytes())),
-    );
-  });
+  defineMap('SmoothMap', (call, ...rest) => smoothMap(call, (call.attrs as SmoothMapAttributes).map, ...rest));
+  defineMap('Elu', elu);
   defineMap('Hardswish', hardswish);
   defineKernel('MapGrad', (call) => {
     const dy = required(call, 'dy');
