@@ -92,7 +92,8 @@ function safetensorsHeaderLength(field: string, prefix: Uint8Array, fileBytes: n
  */
 function parseSafetensorsHeader(field: string, header: Uint8Array, fileBytes: number, tensorCount: number): SafetensorsHeader {
   if (header[0] !== 0x7b) {
-    throw new MalformedFileError({ field, expected: "a header that begins with '{'", got: describe(header[0]) });
+    const got = header.length === 0 ? 'an empty one' : `one that begins with ${describe(String.fromCharCode(header[0] as number))}`;
+    throw new MalformedFileError({ field, expected: "a header that begins with '{'", got });
   }
   const root = parseJsonObject(decodeUtf8(field, header), {
     field,

@@ -31,6 +31,8 @@ function describeOne(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(shorten(value));
   if (typeof value === 'bigint') return `${shorten(value.toString())}n`;
   if (ArrayBuffer.isView(value)) return `${className(value)} of ${value.byteLength} bytes`;
+  // What a call gives that was not awaited is by far the likeliest.
+  if (value instanceof Promise) return 'a Promise (is `await` missing?)';
   if (typeof value === 'object' && value !== null) return className(value);
   if (typeof value === 'function') return 'a function';
   return shorten(String(value));

@@ -1,6 +1,7 @@
 /** What callers give, held to what a call takes: TypeScript's types hold no call from JavaScript to it. */
 import { describe } from './describe.ts';
 import { InvalidArgumentError } from './errors.ts';
+import { nearestName } from './nearest-name.ts';
 
 /** @returns `value`. @throws InvalidArgumentError unless it is a safe integer within [minimum, maximum]. */
 export function requireInteger(
@@ -42,7 +43,9 @@ function rangeText(minimum: number, maximum: number): string {
 /** @returns `value`. @throws InvalidArgumentError unless it is one of `choices`. */
 export function requireChoice<T extends string>(field: string, value: unknown, choices: readonly T[]): T {
   if (typeof value !== 'string' || !(choices as readonly string[]).includes(value)) {
-    throw new InvalidArgumentError({ field, expected: `one of ${choices.join(', ')}`, got: describe(value) });
+    const nearest = typeof value === 'string' ? nearestName(value, choices) : undefined;
+    const hint = nearest === undefined ? '' : ` (did you mean ${nearest}?)`;
+    throw new InvalidArgumentError({ field, expected: `one of ${choices.join(', ')}`, got: `${describe(value)}${hint}` });
   }
   return value as T;
 }
@@ -81,14 +84,29 @@ export function requireMembers(
   members: readonly string[],
   expected: string = `an object with ${members.join(', ')}`,
 ): void {
-  const object = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : undefined;
-  const missing = members.filter((member) => object?.[member] === undefined);
+  const missing = missingFrom(value, members);
   if (missing.length === 0) return;
+  const inside = missing.length === members.length ? memberWith(value, members) : undefined;
+  const hint = inside === undefined ? '' : `: its \`${inside}\` has them`;
+  const plain = typeof value !== 'object' || value === null || value instanceof Promise;
   throw new InvalidArgumentError({
     field,
     expected,
-    got: object === undefined ? describe(value) : `${describe(value)} without ${missing.join(', ')}`,
+    got: plain ? describe(value) : `${describe(value)} without ${missing.join(', ')}${hint}`,
   });
+}
+
+function missingFrom(value: unknown, members: readonly string[]): readonly string[] {
+  const object = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : undefined;
+  return members.filter((member) => object?.[member] === undefined);
+}
+
+/** A member of `value` that has what it lacks itself: the `state` of a result, the `train` of a task. */
+function memberWith(value: unknown, members: readonly string[]): string | undefined {
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) return undefined;
+  const object = value as Readonly<Record<string, unknown>>;
+  // Of a stranger's object as few as those of a result of ours.
+  return Object.keys(object).slice(0, 32).find((key) => missingFrom(object[key], members).length === 0);
 }
 
 /** @throws InvalidArgumentError unless it is a Uint8Array. */

@@ -61,6 +61,10 @@ export function imageSet(fields: ImageSetFields): ImageSet {
   const channels = requireInteger(`${name}.channels`, fields.channels, 1, 4096);
   const height = requireInteger(`${name}.height`, fields.height, 1, 65_536);
   const width = requireInteger(`${name}.width`, fields.width, 1, 65_536);
+  // Of other arrays floats would be read as bytes, and labels below 0 or text pass for class 0.
+  for (const [what, value] of [['images', images], ['labels', labels]] as const)
+    if (!(value instanceof Uint8Array))
+      throw new InvalidArgumentError({ field: `${name}.${what}`, expected: 'a Uint8Array, a byte each', got: describe(value) });
   const count = labels.length;
   if (count === 0) throw new InvalidArgumentError({ field: `${name}.labels`, expected: 'at least one image', got: 'none' });
   if (images.length !== count * channels * height * width) {

@@ -33,6 +33,9 @@ describe('imageSet', () => {
   test.each<[string, object, RegExp]>([
     ['no images', { images: new Uint8Array(), labels: new Uint8Array() }, /five.labels: expected at least one image/],
     ['too few bytes', { images: new Uint8Array(59) }, /five.images: expected 5 images of 2×2×3 bytes, got 59 bytes/],
+    ['pixels as floats', { images: new Float32Array(60) }, /five.images: expected a Uint8Array, a byte each, got Float32Array of 240/],
+    ['a label below 0', { labels: [0, 2, -1, 2, 0] }, /five.labels: expected a Uint8Array, a byte each, got \[0, 2, -1/],
+    ['labels as text', { labels: ['cat', 'dog', 'cat', 'dog', 'cat'] }, /five.labels: expected a Uint8Array.*got \["cat"/],
     ['a label out of range', { classes: 2 }, /five.labels\[1\]: expected a label below 2, got 2/],
     ['more classes than a byte counts', { classes: 257 }, /five.classes/],
     ['a scale of the wrong length', { scale: [1] }, /five.scale: expected 2 numbers/],

@@ -4,7 +4,7 @@
  */
 import { describe } from '../../core/describe.ts';
 import { LimitError, MalformedFileError, UnsupportedError, TrajportError } from '../../core/errors.ts';
-import { requireMembers } from '../../core/require.ts';
+import { requireBytes, requireMembers } from '../../core/require.ts';
 import { requireOptions } from '../../core/options.ts';
 import type { OptionNames } from '../../core/options.ts';
 import { memorySource } from '../random-access.ts';
@@ -71,7 +71,7 @@ const startsWith = (bytes: Uint8Array, prefix: readonly number[]): boolean => pr
  * @throws MalformedFileError, LimitError for archives and JSON documents that cannot be read.
  */
 export async function detect(file: ForeignFile): Promise<ForeignFormat | undefined> {
-  requireMembers('file', file, ['name', 'bytes'], "a file's { name, bytes }");
+  requireFile(file);
   const { name, bytes } = file;
   if (startsWith(bytes, [0x50, 0x4b, 0x03, 0x04])) return detectArchive(file);
   if (startsWith(bytes, [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59])) return 'npy';
@@ -108,6 +108,26 @@ function detectJson({ name, bytes }: ForeignFile): ForeignFormat | undefined {
   return isShardIndex(json) ? 'sharded' : undefined;
 }
 
+function requireFile(file: ForeignFile): void {
+  requireMembers('file', file, ['name', 'bytes'], "a file's { name, bytes }");
+  requireBytes('file.bytes', file.bytes);
+}
+
+/** What a download of weights often is instead of them. @throws MalformedFileError that says what to do. */
+function refuseStandIn({ name, bytes }: ForeignFile): void {
+  const head = String.fromCharCode(...bytes.subarray(0, 64)).trimStart().toLowerCase();
+  if (head.startsWith('version https://git-lfs'))
+    throw new MalformedFileError({
+      field: name, expected: 'the file itself, which `git lfs pull` fetches', got: "Git LFS's pointer to it, which a clone without LFS has",
+    });
+  if (/^<(!doctype html|html)/.test(head))
+    throw new MalformedFileError({
+      field: name,
+      expected: 'a file of weights',
+      got: "a web page: a site's page about a file is not its download (Hugging Face: resolve, not blob)",
+    });
+}
+
 const optionNames: OptionNames<ReadForeignOptions> = { readBeside: true, signal: true };
 
 export interface ForeignFileRead extends ForeignCheckpoint {
@@ -122,8 +142,9 @@ export interface ForeignFileRead extends ForeignCheckpoint {
 export async function readForeign(file: ForeignFile, options: ReadForeignOptions = {}): Promise<ForeignFileRead> {
   requireOptions('readForeign', options, optionNames);
   options.signal?.throwIfAborted();
-  requireMembers('file', file, ['name', 'bytes'], "a file's { name, bytes }");
+  requireFile(file);
   if (file.bytes.byteLength === 0) throw new MalformedFileError({ field: file.name, expected: 'a file with content', got: 'an empty one' });
+  refuseStandIn(file);
   const format = await detect(file);
   if (format === undefined) {
     const userBlock = userBlockBytes(file.bytes);

@@ -67,6 +67,8 @@ const accepts: Readonly<Record<WritableFormat, (dtype: Dtype) => boolean>> = {
  * @throws UnsupportedError naming the tensor whose values the kind cannot hold; InvalidArgumentError for an option that is none.
  */
 export async function writeForeign(tensors: ReadonlyMap<string, RawTensor>, options: WriteForeignOptions): Promise<WrittenForeign> {
+  if (!(tensors instanceof Map))
+    throw new InvalidArgumentError({ field: 'tensors', expected: 'a Map of tensors, as stateToForeign() gives it', got: describe(tensors) });
   requireOptions('writeForeign', options, optionNames);
   requireChoice('format', options.format, writableFormats);
   requireText('name', options.name);

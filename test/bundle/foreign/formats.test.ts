@@ -39,6 +39,25 @@ describe('kinds of files', () => {
     expect(await detect({ name: 'model.safetensors', bytes })).toBe('safetensors');
   });
 
+  it.each([
+    ['a pointer of Git LFS', 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 267\n', /git lfs pull/],
+    ['a web page', '\n<!DOCTYPE html>\n<html lang="en">', /resolve, not blob/],
+    ['a web page in other letters', '<HTML>', /resolve, not blob/],
+  ])('says what to do about %s', async (_what, text, advice) => {
+    for (const name of ['model.safetensors', 'pytorch_model.bin', 'model.onnx']) {
+      const error = await expectTyped(() => readForeign({ name, bytes: new TextEncoder().encode(text) }), 'malformed-file');
+      expect(error.message).toMatch(advice);
+    }
+  });
+
+  it('refuses bytes and tensors that are none, saying what would be', async () => {
+    for (const bytes of [new ArrayBuffer(8), new Blob(['a']), Promise.resolve(new Uint8Array(8)), 'a'])
+      expect((await expectTyped(() => readForeign({ name: 'a', bytes: bytes as never }), 'invalid-argument')).field).toBe('file.bytes');
+    const state = { parameters: new Map(), buffers: new Map() };
+    const error = await expectTyped(() => writeForeign(state as never, { format: 'npz', name: 'a.npz' }), 'invalid-argument');
+    expect(error.message).toMatch(/^tensors: expected a Map of tensors.*got Object$/);
+  });
+
   it('refuses what it does not know, saying what it would', async () => {
     for (const bytes of [utf8('hello world'), utf8('{"a":1}'), new Uint8Array(100)]) {
       const error = await expectTyped(() => readForeign({ name: 'notes.txt', bytes }), 'unsupported');
