@@ -18,12 +18,17 @@ export type OptimiserSettings =
       readonly weightDecay: number;
     };
 
+export type OptimiserKind = OptimiserSettings['kind'];
+
 type SettingsOf<K> = OptionNames<Extract<OptimiserSettings, { readonly kind: K }>>;
 
-const settingNames: { readonly [K in OptimiserSettings['kind']]: SettingsOf<K> } = {
+const settingNames: { readonly [K in OptimiserKind]: SettingsOf<K> } = {
   sgd: { kind: true, momentum: true, weightDecay: true },
   adamw: { kind: true, beta1: true, beta2: true, epsilon: true, weightDecay: true },
 };
+
+/** Tensors that each remembers per parameter: the velocity, or the first and second moment. */
+const momentCounts: { readonly [K in OptimiserKind]: number } = { sgd: 1, adamw: 2 };
 
 /** The smallest normal f32: kernels add epsilon in f32, where 0 would make a parameter NaN whose gradients have all been 0. */
 const LEAST_EPSILON = 2 ** -126;
@@ -34,7 +39,7 @@ const LEAST_EPSILON = 2 ** -126;
  * @throws InvalidArgumentError naming the setting that is out of range or that the kind does not have.
  */
 export function requireOptimiser(value: unknown): OptimiserSettings {
-  const kinds = Object.keys(settingNames) as (keyof typeof settingNames)[];
+  const kinds = Object.keys(settingNames) as OptimiserKind[];
   requireMembers('optimiser', value, ['kind'], `an object with a kind: ${kinds.join(', ')}`);
   const settings = value as OptimiserSettings;
   const kind = requireChoice('optimiser.kind', settings.kind, kinds);
@@ -53,7 +58,7 @@ export function requireOptimiser(value: unknown): OptimiserSettings {
 
 /** What an optimiser remembers from step to step, in the engine's own layouts: for putting it back, not for reading. */
 export interface OptimiserState {
-  /** Per parameter: the velocity (sgd), or the first and second moment (adamw). */
+  /** Per parameter as many as `momentCounts` has. */
   readonly moments: ReadonlyMap<string, readonly Float32Array[]>;
   /** β₁ᵗ and β₂ᵗ of the t steps done. */
   readonly beta1Power: number;
@@ -63,7 +68,6 @@ export interface OptimiserState {
 export class Optimiser {
   readonly #backend: HeapBackend;
   readonly #settings: OptimiserSettings;
-  /** Per parameter: the velocity, or the first and second moment. */
   readonly #moments = new Map<string, readonly Tensor[]>();
   /** β^t by repeated products: `Math.pow` differs between engines. */
   #beta1Power = 1;
@@ -76,7 +80,7 @@ export class Optimiser {
       for (const name of parameters.names) {
         const moments: Tensor[] = [];
         this.#moments.set(name, moments);
-        for (let i = 0; i < (settings.kind === 'sgd' ? 1 : 2); i++) {
+        for (let i = 0; i < momentCounts[settings.kind]; i++) {
           const moment = engine().makeTensorFromTensorInfo(backend.makeOutput(parameters.value(name).shape, 'float32'));
           moments.push(moment);
           backend.core.f32(backend.pointer(moment), moment.size).fill(0);

@@ -10,7 +10,7 @@ import { limits } from '../../core/limits.ts';
 import { splitRows } from '../../data/split.ts';
 import { normalisationRecord } from '../../data/normalisation.ts';
 import { DEFAULT_LOSS } from '../../gradient/loss.ts';
-import type { OptimiserSettings } from '../../gradient/optimiser.ts';
+import type { OptimiserKind, OptimiserSettings } from '../../gradient/optimiser.ts';
 import { planMicroBatch } from '../../gradient/memory.ts';
 import { train } from '../../index.ts';
 import type { Compute, TrainOptions, TrainResult } from '../../index.ts';
@@ -279,7 +279,7 @@ function trainingChoices(values: Values): Omit<TrainOptions, 'graph' | 'data' | 
   return {
     seed: values.seed,
     optimiser: optimiserOf(values),
-    learningRate: values['learning-rate'] ?? (values.optimiser === 'sgd' ? 0.01 : 0.001),
+    learningRate: values['learning-rate'] ?? learningRates[values.optimiser],
     learningRateSchedule: values['learning-rate-schedule'],
     heldOutFraction: values['held-out'],
     ...(values.iterations === undefined ? { epochs: values.epochs ?? DEFAULT_EPOCHS } : { iterations: values.iterations }),
@@ -289,6 +289,9 @@ function trainingChoices(values: Values): Omit<TrainOptions, 'graph' | 'data' | 
       : onlyDefined({ checkpointEpochs: values.checkpoints, checkpointIterations: values['checkpoint-iterations'] })),
   };
 }
+
+/** As --help of --learning-rate has them. */
+const learningRates: { readonly [K in OptimiserKind]: number } = { sgd: 0.01, adamw: 0.001 };
 
 function optimiserOf(values: Values): OptimiserSettings {
   const weightDecay = values['weight-decay'];
