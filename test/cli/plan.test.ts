@@ -199,6 +199,17 @@ describe('the heap', () => {
     expect((await plan(...conv, '--heap-limit', '64MiB', '--micro-batch', `${2 * Number(fits)}`)).code).toBe(1);
   });
 
+  it('holds a smaller batch of BERT, where no part of a larger one fits beside the sum of gradients', async () => {
+    const bert = ['--model', 'bert', '--input', '128', '--classes', '2', '--history-budget', '8GiB'];
+    for (const more of [[], ['--micro-batch', 'auto']]) {
+      const { code, stderr } = await plan(...bert, ...more);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/over the cap of 2\.0 GiB; --batch-size 8 fits\n$/);
+      expect(await plan(...bert, ...more, '--batch-size', '8')).toMatchObject({ code: 0, stderr: '' });
+      expect((await plan(...bert, ...more, '--batch-size', '16')).code).toBe(1);
+    }
+  });
+
   it('does not hold some networks at all; micro-batches are not for batch norm', async () => {
     const none = await plan('--model', 'vgg16', ...large, '--heap-limit', '64MiB');
     expect(none).toMatchObject({ code: 1, stderr: expect.stringMatching(/over --heap-limit 64\.0 MiB; and of one [\d.]+ GiB\n$/) });

@@ -166,7 +166,11 @@ function planHeap(common: Common, values: Values, limit: number, output: Output)
   if (most !== undefined && images <= most) return { chosen, remark: `a matching may take ${over}, whatever is computed at once` };
   const ofOne = planned(wholeBatches ? { batchSize: 1 } : { microBatch: 1 }).bytes.heap;
   const one = images === 1 ? 'and there is no smaller one' : `and of one ${formatBytes(ofOne)}`;
-  const advice = most === undefined ? one : `${wholeBatches ? '--batch-size' : '--micro-batch'} ${most} fits`;
+  // Parts of a batch have a sum of gradients beside them, as large as the weights: a smaller batch may fit where no part of one does.
+  let whole = most === undefined && typeof values['micro-batch'] !== 'number' ? batchSize >> 1 : 0;
+  while (whole > 0 && planned({ batchSize: whole, microBatch: whole }).bytes.heap > limit) whole >>= 1;
+  const advice =
+    most !== undefined ? `${wholeBatches ? '--batch-size' : '--micro-batch'} ${most} fits` : whole > 0 ? `--batch-size ${whole} fits` : one;
   return { chosen, remark: `a gradient of ${formatCount(images, 'input')} at once may take ${over}; ${advice}` };
 }
 
