@@ -143,8 +143,8 @@ class Grower {
       { op: 'sigmoid' },
       { op: 'relu6' },
       { op: 'hardswish' },
-      { op: 'leaky_relu', slope: this.#pick([0, 0.1, 1]) },
-      { op: 'elu', alpha: this.#pick([0, 0.5, 1]) },
+      // One draw for both, so that the networks of the other seeds stay as they were.
+      this.#pick<Layer>([{ op: 'elu', alpha: 0.5 }, { op: 'leaky_relu', slope: 0.1 }, { op: 'leaky_relu', slope: 1 }]),
     ]);
   }
 

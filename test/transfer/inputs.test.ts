@@ -33,7 +33,7 @@ test.each<[string, Loose | undefined, readonly unknown[], string, RegExp]>([
   ['transfer of a state', transfer, [{ source: state }], 'source', /got Object without graph, checkpoints, readCheckpoint/],
   ['transfer without a target', transfer, [{ source }], 'target', /weights/],
   ['transfer with tensors for a target', transfer, [{ source, target: state.parameters }], 'target', /got Map without parameters, buffers/],
-  ['transfer to the result of a training', transfer, [{ source, target: { state } }], 'target', /without parameters, buffers: its `state` has/],
+  ['transfer to the result of a training', transfer, [{ source, target: { state } }], 'target', /buffers: its `state` has/],
   ['transfer to a promise', transfer, [{ source, target: Promise.resolve(state) }], 'target', /got a Promise \(is `await` missing\?\)$/],
   ['transfer with data of both parts', transfer, [{ source, target: state, data: { train: data } }], 'data', /its `train` has them/],
   ['transfer with a promise of data', transfer, [{ source, target: state, data: Promise.resolve(data) }], 'data', /got a Promise \(/],

@@ -68,7 +68,7 @@ const accepts: Readonly<Record<WritableFormat, (dtype: Dtype) => boolean>> = {
  */
 export async function writeForeign(tensors: ReadonlyMap<string, RawTensor>, options: WriteForeignOptions): Promise<WrittenForeign> {
   if (!(tensors instanceof Map))
-    throw new InvalidArgumentError({ field: 'tensors', expected: 'a Map of tensors, as stateToForeign() gives it', got: describe(tensors) });
+    throw new InvalidArgumentError({ field: 'tensors', expected: 'a Map of tensors, as of stateToForeign()', got: describe(tensors) });
   requireOptions('writeForeign', options, optionNames);
   requireChoice('format', options.format, writableFormats);
   requireText('name', options.name);
