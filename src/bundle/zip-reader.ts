@@ -151,7 +151,7 @@ function requireBounded(field: string, entries: readonly ZipEntry[], fileBytes: 
  * A source that gives other than what was asked for must not be taken at its word. Shared memory is copied: others may write to it, and
  * what makes hashes takes none.
  */
-export async function readExactly(
+async function readExactly(
   source: RandomAccess,
   field: string,
   offset: number,

@@ -36,11 +36,6 @@ export class ZipWriter {
     return new ZipWriter(sink, await openCodec());
   }
 
-  /** Bytes written so far. */
-  get byteLength(): number {
-    return this.#offset;
-  }
-
   async #write(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     this.#offset += bytes.byteLength;
     await this.#sink(bytes);

@@ -15,7 +15,7 @@ export interface Three<T> {
   readonly transferred: T;
 }
 
-export function each<T, U>({ target, naive, transferred }: Three<T>, take: (item: T) => U): Three<U> {
+function each<T, U>({ target, naive, transferred }: Three<T>, take: (item: T) => U): Three<U> {
   return { target: take(target), naive: take(naive), transferred: take(transferred) };
 }
 

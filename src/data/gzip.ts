@@ -11,7 +11,7 @@ const PIECE_BYTES = 16_384;
 const TRAILER_BYTES = 8;
 
 /** Whether a file begins as gzip with its only method does: 1f 8b 08. */
-export function isGzip(bytes: Uint8Array): boolean {
+function isGzip(bytes: Uint8Array): boolean {
   return bytes[0] === 0x1f && bytes[1] === 0x8b && bytes[2] === 8;
 }
 

@@ -21,8 +21,6 @@ interface ReadingCaps {
   /** A client that sends nothing for so long, or is not through after so long, has lost its place. */
   readonly maxIdleMs: number;
   readonly maxReadMs: number;
-  /** Of the bodies of all requests together, from their first byte to their answer. */
-  readonly maxHeldBytes: number;
 }
 
 /** Bytes of bodies that this realm holds, whichever handler reads them: its memory is one. */

@@ -12,7 +12,7 @@ import type { LiveSlices, StoredPair } from './live-slices.ts';
 const CHUNK_ELEMENTS = 2 ** 20;
 
 /** Units on the axis that is summed over. */
-export function inner({ side, tensor }: TermLayout): number {
+function inner({ side, tensor }: TermLayout): number {
   return side === 'rows' ? tensor.columns : tensor.rows;
 }
 

@@ -43,18 +43,6 @@ export function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((extent, axis) => extent === b[axis]);
 }
 
-/** @throws InvalidArgumentError where the data does not fill the shape. */
-export function tensor(shape: readonly number[], data: Float32Array): Tensor {
-  if (data.length !== elementCount(shape)) {
-    throw new InvalidArgumentError({
-      field: 'tensor.data',
-      expected: `${elementCount(shape)} elements for shape [${shape.join(', ')}]`,
-      got: `${data.length}`,
-    });
-  }
-  return { shape, data };
-}
-
 /** Bytes that the numbers take. */
 export function tensorBytes(tensors: NamedTensors): number {
   return [...tensors.values()].reduce((bytes, { data }) => bytes + data.byteLength, 0);

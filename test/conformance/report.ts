@@ -12,7 +12,7 @@ import { replaySafetensors } from './safetensors.ts';
 import { type KnifeEdge, replayTeacherForced, type TeacherForced } from './teacher-forced.ts';
 import { replayTraining } from './training.ts';
 
-export const bounds = {
+const bounds = {
   /** Per tensor, relative Frobenius; batch norm divides by batch deviations and amplifies rounding. */
   gradient: 1e-4,
   gradientWithBatchNorm: 1e-3,

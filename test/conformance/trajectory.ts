@@ -9,7 +9,7 @@ import type { RunRecord } from './manifest.ts';
 import type { ReferenceCase } from './reference-case.ts';
 
 /** Element by element in f32. */
-export function combine(a: NamedTensors, b: NamedTensors, f: (x: number, y: number) => number): NamedTensors {
+function combine(a: NamedTensors, b: NamedTensors, f: (x: number, y: number) => number): NamedTensors {
   return new Map(
     [...a].map(([name, { shape, data }]) => {
       const other = b.get(name) as Tensor;

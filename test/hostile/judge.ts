@@ -5,7 +5,7 @@ import { type Host, HostFailure, openHost } from '../hosts/launch.ts';
 import { root } from '../hosts/root.ts';
 import type { Verdict } from './read.ts';
 
-export const classes = ['accept', 'reject', 'reject-ambiguous', 'unsupported', 'policy'] as const;
+const classes = ['accept', 'reject', 'reject-ambiguous', 'unsupported', 'policy'] as const;
 export type Class = (typeof classes)[number];
 
 export interface IndexLine {
