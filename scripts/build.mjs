@@ -28,7 +28,7 @@ const write = (path, contents) => {
   renameSync(`${path}.${process.pid}.tmp`, path);
 };
 
-/** Everything of tfjs's binary that `src/core/core.ts` calls. */
+/** Everything of tfjs's binary that `src/core/` calls. */
 const TFJS_EXPORTS = new Set('memory __wasm_call_ctors malloc free'.split(' '));
 
 /**

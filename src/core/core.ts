@@ -1,26 +1,20 @@
 /**
- * The compute core: tfjs-backend-wasm's binary and ours (and, where asked for, our relaxed one), instantiated on ONE
- * memory, behind one small allocator. Replaces tfjs's Emscripten glue (no fetch, no eval, no Blob, no process), so it
- * loads the same way in every runtime, and makes running out of memory and failing kernels typed errors instead of
- * silence (stock malloc answers 0 and the caller then writes to address 0).
+ * The compute core: tfjs-backend-wasm's binary and ours on ONE memory (`binaries.ts`), behind one small allocator. Running out of memory
+ * and failing kernels are typed errors instead of silence (stock malloc answers 0 and the caller then writes to address 0).
  */
-import * as bundled from '#wasm';
-import { InvalidArgumentError, KernelError, OutOfMemoryError, UnsupportedError } from './errors.ts';
+import { loadBinaries } from './binaries.ts';
+import type { Arithmetic, TfjsBinary } from './binaries.ts';
+import { InvalidArgumentError, OutOfMemoryError } from './errors.ts';
 import { requireChoice, requireInteger, requireMembers } from './require.ts';
-import { instantiate } from './instantiate.ts';
 import type { CoreKernels } from './kernels.ts';
 import { limits } from './limits.ts';
 import { requireOptions } from './options.ts';
 import type { OptionNames } from './options.ts';
 import { withTypedTraps } from './traps.ts';
-import type { WasmMemory, WasmModule, WasmSource } from './webassembly.ts';
+import { PAGE_BYTES } from './webassembly.ts';
+import type { WasmMemory, WasmSource } from './webassembly.ts';
 
-/**
- * - `strict`: every product is rounded, then every sum: the same bytes in every engine and on every processor.
- * - `relaxed`: matrix products (dense layers, convolutions, attention, similarities) with relaxed SIMD, which may round once
- *   instead: faster where the engine fuses, as accurate, and **not the same bytes** from one engine or processor to another.
- */
-export type Arithmetic = 'strict' | 'relaxed';
+export type { Arithmetic } from './binaries.ts';
 
 export interface CoreOptions {
   /** Cap of the WebAssembly heap in bytes. Rounded down to whole 64 KiB pages. Default: `limits.heapBytes`. */
@@ -44,17 +38,6 @@ export function requireCoreOptions(call: string, options: CoreOptions, within?: 
 export function requireModules(call: string, wasm: NonNullable<CoreOptions['wasm']>, within = 'wasm'): void {
   requireOptions(call, wasm, moduleNames, within);
 }
-
-/** The exports of tfjs-backend-wasm's binary that are called: its allocator. */
-interface TfjsBinary {
-  readonly memory: WasmMemory;
-  /** Of its C++: called once, first. */
-  readonly ['__wasm_call_ctors']: () => void;
-  readonly malloc: (bytes: number) => number;
-  readonly free: (pointer: number) => void;
-}
-
-const PAGE_BYTES = 65_536;
 
 /** A vector. malloc gives multiples of half of it. */
 const VECTOR_BYTES = 16;
@@ -289,107 +272,11 @@ export async function openCore(options: CoreOptions = {}): Promise<Core> {
       ? limits.heapBytes
       : requireInteger('heapLimitBytes', options.heapLimitBytes, limits.smallestHeapBytes, limits.heapBytes);
   const arithmetic = requireChoice('arithmetic', options.arithmetic ?? 'strict', ['strict', 'relaxed']);
-  const sources = {
-    tfjs: options.wasm?.tfjs ?? bundled.tfjsWasm(),
-    core: options.wasm?.core ?? bundled.coreWasm(),
-    relaxed: arithmetic === 'relaxed' ? requireRelaxed(options.wasm?.relaxed ?? bundled.relaxedWasm()) : undefined,
-  };
-  const [tfjsModule, coreModule, relaxedModule] = await Promise.all([
-    compile('wasm.tfjs', sources.tfjs),
-    compile('wasm.core', sources.core),
-    sources.relaxed === undefined ? undefined : compile('arithmetic', sources.relaxed, RELAXED_RUNTIMES),
-  ]);
-
-  let memory: WasmMemory | undefined;
-  const heap = (): WasmMemory => {
-    if (memory === undefined) throw new KernelError({ field: 'memory', expected: 'a memory', got: 'none yet' });
-    return memory;
-  };
-  const tfjsInstance = await instantiate(sources.tfjs, tfjsModule, {
-    env: {
-      abort: () => {
-        throw new KernelError({ field: 'tfjs-backend-wasm', expected: 'a kernel that returns', got: 'abort()' });
-      },
-      emscripten_memcpy_big: (to: number, from: number, bytes: number) => {
-        new Uint8Array(heap().buffer).copyWithin(to >>> 0, from >>> 0, (from >>> 0) + (bytes >>> 0));
-      },
-      emscripten_get_heap_max: () => heapLimitBytes,
-      emscripten_resize_heap: (requestedBytes: number) => growHeap(heap(), requestedBytes >>> 0, heapLimitBytes),
-    },
-    wasi_snapshot_preview1: {
-      fd_close: () => 0,
-      fd_seek: () => 0,
-      // What is written is a failure: an error, not a log line. Nothing that is called here does.
-      fd_write: () => {
-        throw new KernelError({ field: 'tfjs-backend-wasm', expected: 'a kernel that writes nothing', got: 'a line' });
-      },
-    },
-  });
-  const tfjs = tfjsInstance.exports as unknown as TfjsBinary;
-  memory = tfjs.memory;
-  tfjs['__wasm_call_ctors']();
-  const imports = { env: { memory } };
-  const strict = (await instantiate(sources.core, coreModule, imports)).exports;
-  // The relaxed binary has a few of the kernels, under the same names.
-  const relaxed =
-    sources.relaxed === undefined || relaxedModule === undefined
-      ? {}
-      : (await instantiate(sources.relaxed, relaxedModule, imports)).exports;
-  return new Core(tfjs, { ...strict, ...relaxed } as unknown as CoreKernels, heapLimitBytes, arithmetic);
+  const { tfjs, kernels } = await loadBinaries(options.wasm ?? {}, arithmetic, heapLimitBytes);
+  return new Core(tfjs, kernels, heapLimitBytes, arithmetic);
 }
 
 /** For what users call with a core themselves. A `Compute`, which has one, is the likeliest mistake. @throws InvalidArgumentError */
 export function requireCore(core: unknown): void {
   requireMembers('core', core, ['kernels', 'scoped'], 'a core: openCore(), or the `core` of openCompute()');
-}
-
-/** SHA-256 of the binaries, for records and resume points; of tfjs's as its npm package has it, however much of it was packaged. */
-export const binaryHashes = { core: bundled.coreWasmSha256, tfjs: bundled.tfjsWasmSha256 } as const;
-/** Of the one that `arithmetic: 'relaxed'` adds. */
-export const relaxedBinaryHash = bundled.relaxedWasmSha256;
-
-const RELAXED_RUNTIMES = 'a runtime with WebAssembly relaxed SIMD (Node 22 or later; Node 20 with --experimental-wasm-relaxed-simd)';
-
-function requireRelaxed(source: WasmSource | undefined): WasmSource {
-  if (source !== undefined) return source;
-  throw new UnsupportedError({
-    field: 'arithmetic',
-    expected: 'strict, or a module in options.wasm.relaxed: a Worker is built without it',
-    got: 'relaxed',
-  });
-}
-
-async function compile(field: string, source: WasmSource, needed = 'a runtime with WebAssembly 128-bit SIMD'): Promise<WasmModule> {
-  if (source instanceof WebAssembly.Module) return source;
-  // The binaries contain SIMD instructions, so validating them is the feature probe.
-  if (!WebAssembly.validate(source)) throw new UnsupportedError({ field, expected: needed, got: 'one that rejects our binary' });
-  try {
-    return await WebAssembly.compile(source);
-  } catch (cause) {
-    throw new UnsupportedError({
-      field,
-      expected: 'a runtime that compiles WebAssembly from bytes, or a WebAssembly.Module in options.wasm',
-      got: String(cause),
-      cause,
-    });
-  }
-}
-
-/** Grows at least to `requestedBytes`, geometrically while there is room; 0 tells malloc there is none. */
-function growHeap(memory: WasmMemory, requestedBytes: number, limitBytes: number): number {
-  const nowBytes = memory.buffer.byteLength;
-  const limitPages = Math.floor(limitBytes / PAGE_BYTES);
-  const neededPages = Math.ceil(requestedBytes / PAGE_BYTES);
-  if (neededPages > limitPages) return 0;
-  // 1/8 headroom: doubling would waste up to half of a 96 MB edge heap; exact growth costs a detach per allocation.
-  const roomyPages = Math.min(limitPages, neededPages + Math.ceil(nowBytes / PAGE_BYTES / 8));
-  for (const pages of [roomyPages, neededPages]) {
-    try {
-      memory.grow(Math.max(0, pages - nowBytes / PAGE_BYTES));
-      return 1;
-    } catch {
-      // The engine refused this much: try the bare minimum, then give up.
-    }
-  }
-  return 0;
 }

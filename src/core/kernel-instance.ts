@@ -4,9 +4,8 @@ import { OutOfMemoryError, UnsupportedError } from './errors.ts';
 import { instantiate } from './instantiate.ts';
 import type { CoreKernels } from './kernels.ts';
 import { withTypedTraps } from './traps.ts';
+import { PAGE_BYTES } from './webassembly.ts';
 import type { WasmMemory } from './webassembly.ts';
-
-const PAGE_BYTES = 65_536;
 
 interface KernelInstance {
   /** @throws KernelError for a trap. */

@@ -1,3 +1,6 @@
+/** Bytes of a page of WebAssembly memory, the unit in which it grows. */
+export const PAGE_BYTES = 65_536;
+
 /**
  * The two types of WebAssembly that our own declarations name. TypeScript knows them from `lib: ["dom"]` or a type package of the runtime;
  * @types/node 20 has none, and a server's project without `dom` must compile too.

@@ -2,7 +2,7 @@
  * How a result came about: a plain JSON record that goes with every result, and the one hash that stands for it.
  */
 import type { JsonValue } from '../bundle/json.ts';
-import { binaryHashes, relaxedBinaryHash } from '../core/core.ts';
+import { binaryHashes, relaxedBinaryHash } from '../core/binaries.ts';
 import type { Core } from '../core/core.ts';
 import { concatBytes } from '../core/bytes.ts';
 import { onlyDefined } from '../core/only-defined.ts';

@@ -8,7 +8,7 @@
 import { describe } from '../core/describe.ts';
 import { IntegrityError, InvalidArgumentError, MalformedFileError } from '../core/errors.ts';
 import { requireMembers } from '../core/require.ts';
-import { binaryHashes } from '../core/core.ts';
+import { binaryHashes } from '../core/binaries.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { sha256Hex } from '../core/sha256.ts';

@@ -1,5 +1,6 @@
 /** Loading both binaries, the shared heap and its cap, typed errors. */
-import { binaryHashes, openCore } from '../../src/core/core.ts';
+import { binaryHashes } from '../../src/core/binaries.ts';
+import { openCore } from '../../src/core/core.ts';
 import { TrajportError } from '../../src/core/errors.ts';
 import { equal, ok, test, throws } from './harness.ts';
 import { detectRuntime } from './runtime.ts';
