@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openBundle } from '../src/bundle/reader.ts';
 import { type CheckpointContent, writeBundleTo } from '../src/bundle/writer.ts';
-import { openRandomAccess } from '../src/cli/files.node.ts';
+import { openRandomAccess } from '../src/cli/read-files.node.ts';
 import { openCore } from '../src/core/core.ts';
 import { initialise } from '../src/model/initialise.ts';
 import { preset } from '../src/model/presets.ts';

@@ -13,7 +13,7 @@ import { type AdapterOptions, portAdapter, requireAdapterOfPart } from '../trans
 import { ADAPTER_CONFIG, checkpointPath } from './checkpoints.node.ts';
 import { FileError, UsageError } from './exit.ts';
 import { files } from './file-system.node.ts';
-import { readWhole } from './files.node.ts';
+import { readWhole } from './read-files.node.ts';
 import type { Output } from './output.ts';
 import { readTensors } from './weights.node.ts';
 import type { Like, WeightFile } from './written-weights.node.ts';

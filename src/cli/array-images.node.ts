@@ -7,7 +7,7 @@ import { limits } from '../core/limits.ts';
 import { imageSetFromArray } from '../data/array-images.ts';
 import type { ImageSet } from '../data/image-set.ts';
 import { FileError } from './exit.ts';
-import { openRandomAccess, readWhole } from './files.node.ts';
+import { openRandomAccess, readWhole } from './read-files.node.ts';
 import { integers } from './integers.ts';
 
 type DataPart = 'train' | 'test';

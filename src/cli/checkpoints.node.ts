@@ -14,7 +14,8 @@ import { isLayersModel } from '../model/layers-model.ts';
 import { formatCount, printable } from '../report/text.ts';
 import { thatFile } from './arguments.ts';
 import { FileError } from './exit.ts';
-import { isFolder, openRandomAccess, readWhole, reason } from './files.node.ts';
+import { reason } from './file-system.node.ts';
+import { isFolder, openRandomAccess, readWhole } from './read-files.node.ts';
 import type { Output } from './output.ts';
 
 /** Larger files could never be used: this is twice the WebAssembly heap. */

@@ -7,7 +7,7 @@ import { requireEnding } from './endings.ts';
 import type { OutputKind } from './endings.ts';
 import { UsageError } from './exit.ts';
 import { files } from './file-system.node.ts';
-import { prepareOutput, shownPath, writtenPath } from './files.node.ts';
+import { prepareOutput, shownPath, writtenPath } from './write-files.node.ts';
 import { lockOf, lockOutputs } from './lock.node.ts';
 
 export interface OutputFile {

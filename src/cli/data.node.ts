@@ -16,7 +16,8 @@ import type { Normalisation } from '../data/normalisation.ts';
 import type { Compute } from '../index.ts';
 import { hasArrayPart, loadArrayImages, namesArrayImages } from './array-images.node.ts';
 import { FileError, UsageError } from './exit.ts';
-import { readWhole, reason } from './files.node.ts';
+import { reason } from './file-system.node.ts';
+import { readWhole } from './read-files.node.ts';
 import { nearestName } from '../core/nearest-name.ts';
 import { hasTokenPart, namesTokens, tokenFiles } from './tokens.node.ts';
 

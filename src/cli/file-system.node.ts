@@ -113,3 +113,25 @@ export function replaceFileSystem(wrap: (real: FileSystem) => FileSystem): () =>
     current = node;
   };
 }
+
+const reasons: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file',
+  EACCES: 'no permission',
+  EPERM: 'not permitted',
+  EISDIR: 'is a directory',
+  ENOTDIR: 'a part of the path is not a directory',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the quota of the disk is used up',
+  EFBIG: 'larger than a file may be here',
+  EROFS: 'the file system is read-only',
+  EMFILE: 'too many open files',
+  EIO: 'the disk reports an error',
+  ELOOP: 'too many links',
+  ENAMETOOLONG: 'its name is too long',
+};
+
+/** Why a call on a file failed, in a person's words. */
+export function reason(cause: unknown): string {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  return reasons[code] ?? (cause instanceof Error ? cause.message : String(cause));
+}

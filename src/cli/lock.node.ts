@@ -6,19 +6,10 @@
  */
 import { LockedError } from '../core/errors.ts';
 import { FileError } from './exit.ts';
-import { files } from './file-system.node.ts';
-import {
-  LOCK_LIMIT_BYTES,
-  fill,
-  keepUntilExit,
-  shownPath,
-  readWhole,
-  reason,
-  removeAbandonedTemporaries,
-  temporaryBeside,
-  writeNew,
-  writtenPath,
-} from './files.node.ts';
+import { files, reason } from './file-system.node.ts';
+import { LOCK_LIMIT_BYTES, keepUntilExit } from './leftovers.node.ts';
+import { readWhole } from './read-files.node.ts';
+import { removeAbandonedTemporaries, shownPath, temporaryBeside, writeAndClose, writeNew, writtenPath } from './write-files.node.ts';
 import { isAlive, placeOf, thisProcess } from './owner.node.ts';
 import type { Owner } from './owner.node.ts';
 
@@ -117,7 +108,7 @@ function tryCreate(lock: string, text: string): boolean {
     throw new FileError(shownPath(lock), `cannot be written (${reason(cause)})`, cause);
   }
   try {
-    fill(file, new TextEncoder().encode(text));
+    writeAndClose(file, new TextEncoder().encode(text));
     return true;
   } catch (cause) {
     files().unlink(lock);

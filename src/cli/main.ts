@@ -14,7 +14,9 @@ import type { Command, Context, GlobalValues, LeftBehind } from './command.ts';
 import { commands } from './commands.ts';
 import { OptionError, UsageError, errorRecord, exitCodeOf, exitCodes, isAbort } from './exit.ts';
 import type { ExitCode } from './exit.ts';
-import { readWhole, reason, removeTemporaries } from './files.node.ts';
+import { reason } from './file-system.node.ts';
+import { removeLeftovers } from './leftovers.node.ts';
+import { readWhole } from './read-files.node.ts';
 import { nearestName } from '../core/nearest-name.ts';
 import { Output } from './output.ts';
 import type { Sink } from './output.ts';
@@ -112,7 +114,7 @@ function packageVersion(): string {
 function cannotPrint(error: unknown): void {
   const { code, name } = error as { readonly code?: unknown; readonly name?: unknown };
   if (code === 'EPIPE' || name === 'BrokenPipe') return;
-  removeTemporaries();
+  removeLeftovers();
   newOutput(false, true).error(`what is printed cannot be written (${reason(error)})`);
   process.exit(exitCodes.badInput);
 }
@@ -176,7 +178,7 @@ async function runInterruptibly(
   const controller = new AbortController();
   const interruptedBy = (code: ExitCode) => (): void => {
     const leave = (): void => {
-      removeTemporaries();
+      removeLeftovers();
       process.exit(code);
     };
     if (controller.signal.aborted) leave();
@@ -191,7 +193,7 @@ async function runInterruptibly(
     return await body(controller.signal);
   } catch (error) {
     if (controller.signal.aborted && isAbort(error)) {
-      removeTemporaries();
+      removeLeftovers();
       const { text, resume } = leftBehind();
       const exitCode = process.exitCode === exitCodes.terminated ? exitCodes.terminated : exitCodes.interrupted;
       const message = `interrupted; ${text}`;
@@ -245,7 +247,7 @@ process.stderr.on('error', () => undefined);
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  removeTemporaries();
+  removeLeftovers();
   report(newOutput(process.argv.includes('--json'), true), explain(error), error);
   process.exitCode = exitCodeOf(error);
 }

@@ -16,7 +16,7 @@ import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { givenDataOption, loadData } from './data-options.ts';
 import type { DataValues } from './data-options.ts';
 import { FileError, UsageError } from './exit.ts';
-import { readWhole } from './files.node.ts';
+import { readWhole } from './read-files.node.ts';
 import type { Output } from './output.ts';
 import { itemsOf } from './summaries.ts';
 import { isBundle, openBundleFile } from './weights.node.ts';

@@ -14,8 +14,9 @@ import type { OutputFile } from './claims.node.ts';
 import { NOTHING_LEFT } from './command.ts';
 import type { Context } from './command.ts';
 import { FileError } from './exit.ts';
-import { files } from './file-system.node.ts';
-import { openRandomAccess, readWhole, reason, removeAbandonedTemporaries, writeAtomically } from './files.node.ts';
+import { files, reason } from './file-system.node.ts';
+import { openRandomAccess, readWhole } from './read-files.node.ts';
+import { removeAbandonedTemporaries, writeAtomically } from './write-files.node.ts';
 
 export const resumeOptions = {
   resume: {

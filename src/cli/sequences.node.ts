@@ -8,7 +8,7 @@ import { selectSequences } from '../data/sequence-set.ts';
 import type { SequenceForm, SequenceSet } from '../data/sequence-set.ts';
 import { splitRows } from '../data/split.ts';
 import { FileError } from './exit.ts';
-import { isFolder } from './files.node.ts';
+import { isFolder } from './read-files.node.ts';
 import { partFile, pathOf, readText } from './tokens.node.ts';
 import type { DataPart } from './tokens.node.ts';
 

@@ -13,7 +13,7 @@ import { tokenSet, tokensFromBytes } from '../data/token-set.ts';
 import type { TokenSet } from '../data/token-set.ts';
 import { integers } from './integers.ts';
 import { FileError, UsageError } from './exit.ts';
-import { isFolder, readWhole } from './files.node.ts';
+import { isFolder, readWhole } from './read-files.node.ts';
 
 export type DataPart = 'train' | 'test';
 

@@ -19,7 +19,7 @@ import type { OptionSpecs, ValuesOf } from './arguments.ts';
 import { readCheckpointFile } from './checkpoints.node.ts';
 import type { GlobalValues } from './command.ts';
 import { FileError, UsageError } from './exit.ts';
-import { isFolder, openRandomAccess } from './files.node.ts';
+import { isFolder, openRandomAccess } from './read-files.node.ts';
 import { requireFiniteWeights } from './finite.ts';
 import { listed } from '../core/describe.ts';
 

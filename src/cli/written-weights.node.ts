@@ -13,7 +13,7 @@ import type { NetworkState } from '../tensor/tensor.ts';
 import { weightFiles } from './checkpoints.node.ts';
 import type { Claims } from './claims.node.ts';
 import { UsageError } from './exit.ts';
-import { writeAtomically } from './files.node.ts';
+import { writeAtomically } from './write-files.node.ts';
 import { readTensors } from './weights.node.ts';
 
 /** Of every command that writes weights so; each says what of. */

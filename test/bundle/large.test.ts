@@ -10,7 +10,7 @@ import { openBundle } from '../../src/bundle/reader.ts';
 import { writeBundle } from '../../src/bundle/writer.ts';
 import { openZip } from '../../src/bundle/zip-reader.ts';
 import { ZipWriter } from '../../src/bundle/zip-writer.ts';
-import { openRandomAccess } from '../../src/cli/files.node.ts';
+import { openRandomAccess } from '../../src/cli/read-files.node.ts';
 import { preset } from '../../src/model/presets.ts';
 import { utf8 } from './support.ts';
 import { trajectory } from './trajectory.ts';

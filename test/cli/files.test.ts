@@ -8,7 +8,8 @@ import process from 'node:process';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FileError } from '../../src/cli/exit.ts';
 import { replaceFileSystem } from '../../src/cli/file-system.node.ts';
-import { openRandomAccess, prepareOutput, readWhole, streamAtomically, writeAtomically, writtenPath } from '../../src/cli/files.node.ts';
+import { openRandomAccess, readWhole } from '../../src/cli/read-files.node.ts';
+import { prepareOutput, streamAtomically, writeAtomically, writtenPath } from '../../src/cli/write-files.node.ts';
 
 let directory: string;
 beforeEach(() => void (directory = mkdtempSync(join(tmpdir(), 'trajport-files-'))));

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FileError } from '../../src/cli/exit.ts';
 import { replaceFileSystem } from '../../src/cli/file-system.node.ts';
 import type { FileSystem } from '../../src/cli/file-system.node.ts';
-import { removeTemporaries } from '../../src/cli/files.node.ts';
+import { removeLeftovers } from '../../src/cli/leftovers.node.ts';
 import { lockOutputs } from '../../src/cli/lock.node.ts';
 import { originHere, thisProcess } from '../../src/cli/owner.node.ts';
 import { LockedError } from '../../src/core/errors.ts';
@@ -51,7 +51,7 @@ it('so are a directory and a link to nothing', () => {
 
 it.each([
   ['released', (locked: Disposable) => locked[Symbol.dispose]()],
-  ['interrupted', removeTemporaries],
+  ['interrupted', removeLeftovers],
 ])('is left to another that took its place when %s', (_, end) => {
   const locked = lockOutputs([output]);
   writeFileSync(lock, ALIVE);

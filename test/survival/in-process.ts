@@ -6,7 +6,7 @@ import { globalOptionsOf } from '../../src/cli/command.ts';
 import type { Command } from '../../src/cli/command.ts';
 import { trainCommand } from '../../src/cli/commands/train.ts';
 import { transferCommand } from '../../src/cli/commands/transfer.ts';
-import { removeTemporaries } from '../../src/cli/files.node.ts';
+import { removeLeftovers } from '../../src/cli/leftovers.node.ts';
 import { Output } from '../../src/cli/output.ts';
 import type { Compute } from '../../src/index.ts';
 
@@ -48,7 +48,7 @@ export async function runHere(
     return { error, warnings };
   } finally {
     process.chdir(directory);
-    removeTemporaries();
+    removeLeftovers();
     process.chdir(back);
   }
 }

@@ -22,7 +22,7 @@ import { closingLines, figureOf, pairsText, plainOutcome, plainRow, resultTable,
 import { loadTasks, taskFiles } from '../demo-tasks.ts';
 import type { DemoTasks } from '../demo-tasks.ts';
 import { type ExitCode, UsageError, exitCodes } from '../exit.ts';
-import { streamAtomically, writeAtomically } from '../files.node.ts';
+import { streamAtomically, writeAtomically } from '../write-files.node.ts';
 import { graphOf, modelOptions } from '../networks.ts';
 import type { Output } from '../output.ts';
 import { graphSummary } from '../summaries.ts';

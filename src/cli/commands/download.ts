@@ -12,7 +12,8 @@ import { defineCommand } from '../command.ts';
 import type { Context } from '../command.ts';
 import { UsageError, exitCodes } from '../exit.ts';
 import { fetchFile } from '../fetch-file.ts';
-import { readWhole, writeAtomically } from '../files.node.ts';
+import { readWhole } from '../read-files.node.ts';
+import { writeAtomically } from '../write-files.node.ts';
 import { nearestName } from '../../core/nearest-name.ts';
 
 /** Largest file or archive content: CIFAR-10's archive has 170 MB and unpacks to 184 MB. */

@@ -12,7 +12,7 @@ import { defineCommand } from '../command.ts';
 import type { Context, GlobalValues } from '../command.ts';
 import type { ValuesOf } from '../arguments.ts';
 import { UsageError, exitCodes } from '../exit.ts';
-import { requireFile } from '../files.node.ts';
+import { requireFile } from '../read-files.node.ts';
 import { hasPerplexity, perplexity, scoreFields } from '../scores.ts';
 import { dataOptions, loadData } from '../data-options.ts';
 import { lossOf, lossOptions } from '../loss-options.ts';

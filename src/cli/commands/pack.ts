@@ -20,7 +20,7 @@ import {
 import { type Context, defineCommand } from '../command.ts';
 import { normalisationOf, normalisationOptions } from '../data-options.ts';
 import { FileError, UsageError, exitCodes } from '../exit.ts';
-import { streamAtomically } from '../files.node.ts';
+import { streamAtomically } from '../write-files.node.ts';
 import { graphOfShape, modelOptions, remarkAssumed, shapeOptions } from '../networks.ts';
 import type { Output } from '../output.ts';
 import { graphSummary, leftOutOf, leftOutSummary } from '../summaries.ts';

@@ -28,7 +28,7 @@ import type { Context, GlobalValues } from '../command.ts';
 import { dataOptions, loadData, remarkLargeBatch } from '../data-options.ts';
 import { hasPart } from '../data.node.ts';
 import { FileError, UsageError, exitCodes } from '../exit.ts';
-import { writeAtomically } from '../files.node.ts';
+import { writeAtomically } from '../write-files.node.ts';
 import { lossOf, lossOptions } from '../loss-options.ts';
 import type { Task } from '../networks.ts';
 import type { Output } from '../output.ts';
