@@ -4,6 +4,9 @@
  */
 import { InvalidArgumentError, NotFiniteError } from '../core/errors.ts';
 
+/** Bytes of one of a tensor's numbers. */
+export const F32_BYTES = 4;
+
 /** A dense f32 tensor, C order. `data.length` is the product of `shape`. */
 export interface Tensor {
   readonly shape: readonly number[];

@@ -8,34 +8,31 @@ import { onlyDefined } from '../core/only-defined.ts';
 import { requireOptions } from '../core/options.ts';
 import type { OptionNames } from '../core/options.ts';
 import { heldOutCount } from '../data/split.ts';
-import { fitGradient, planMicroBatch, type GradientNeeds } from '../gradient/memory.ts';
-import { groupsOnAxis } from '../matching/arrangement.ts';
+import { planMicroBatch } from '../gradient/memory.ts';
 import type { HeldGroup } from '../matching/held-groups.ts';
-import { sizeOf } from '../matching/history-size.ts';
 import { matchingLayout } from '../matching/layout.ts';
-import type { MatchingLayout } from '../matching/layout.ts';
-import { residentLineBytes } from '../matching/resident-line.ts';
 import { solverWork } from '../matching/solvers.ts';
 import { gradientCost } from '../model/cost.ts';
-import { findFirstLayer } from '../model/first-layer.ts';
-import type { FirstLayer } from '../model/first-layer.ts';
-import type { ModelGraph } from '../model/graph.ts';
 import { parameterLayout } from '../model/graph.ts';
+import type { ModelGraph } from '../model/graph.ts';
 import { derivePermutationSpec } from '../model/permutation-spec.ts';
-import type { PermutationSpec } from '../model/permutation-spec.ts';
-import { elementCount } from '../tensor/tensor.ts';
+import { F32_BYTES, elementCount } from '../tensor/tensor.ts';
 import type { Compute } from './compute.ts';
 import { rowsToStart } from './first-layer-line.ts';
-import type { RowCounts, RowsToStart } from './first-layer-line.ts';
 import { requireParts } from './inputs.ts';
 import { keepsGradients, pairCounts } from './pair-counts.ts';
 import { LARGEST_SWEEPS, choiceNames, readSettings, skipPredicate } from './settings.ts';
-import type { TransferChoices, TransferMethod, TransferSettings } from './settings.ts';
-import { startedBytes, startedHeapBytes } from './started-rows.ts';
+import type { TransferChoices, TransferMethod } from './settings.ts';
 import { measureFlopRate } from './timing.ts';
+import {
+  evaluationFlops, gradientNeeds, historyBytes, matchingBytes, matchingWork, residentBytesOf, savedByStarting,
+} from './transfer-cost.ts';
+import type { PlannedJob } from './transfer-cost.ts';
 
-const F32_BYTES = 4;
+/** Operations of an assignment of n units, per n²: measured growth is near quadratic to n = 4096. */
+const ASSIGNMENT_FLOPS = 40;
 
+/** The transfer that is planned, and what its cost is reckoned with. */
 export interface PlanOptions extends TransferChoices {
   readonly graph: ModelGraph;
   readonly method: TransferMethod;
@@ -67,6 +64,7 @@ const optionNames: OptionNames<PlanOptions> = {
   compute: true,
 };
 
+/** What a transfer will cost. */
 export interface TransferPlan {
   readonly method: TransferMethod;
   readonly steps: number;
@@ -74,6 +72,7 @@ export interface TransferPlan {
   readonly microBatch: number;
   /** Backward passes of one mini-batch. */
   readonly gradients: number;
+  /** Solves of the whole matching problem, over all groups. */
   readonly matchings: number;
   /** Sweeps of a descent that were reckoned with. */
   readonly sweeps: number;
@@ -83,16 +82,17 @@ export interface TransferPlan {
   readonly assignments: number;
   /** Groups besides the frozen ones that no method moves, and why. */
   readonly heldGroups: readonly HeldGroup[];
+  /** Floating-point operations; a multiplication and an addition are two. */
   readonly flops: {
     readonly gradients: number;
     /** Besides, of values that gradients compute anew on their way back, because the heap has no room to keep them; mostly 0. */
     readonly recomputation: number;
     readonly similarity: number;
-    /** An assignment of n units is reckoned at 40·n² operations: measured growth is near quadratic to n = 4096. */
+    /** An assignment of n units is reckoned at 40·n² operations. */
     readonly assignment: number;
     /** Held-out scores. Only where `images` was given; so are the statistics. */
     readonly evaluation?: number;
-    /** Of batch norm, estimated anew at each step that is scored and at the last. */
+    /** Forward passes that estimate batch-norm statistics anew, at each step that is scored and at the last. */
     readonly statistics?: number;
   };
   readonly bytes: {
@@ -119,6 +119,8 @@ export interface TransferPlan {
 }
 
 /**
+ * What `transfer` would cost with these options, computed from the graph alone: nothing is run but, with `compute` and no
+ * `flopsPerSecond`, one timed matrix product.
  * @throws InvalidArgumentError for options that `transfer` would refuse too, UnsupportedError for micro-batches of
  *   batch norm; BudgetError where not even one image, or with batch norm not a whole batch, fits `heapLimitBytes`.
  */
@@ -128,8 +130,8 @@ export function plan(options: PlanOptions): TransferPlan {
 }
 
 /**
- * The same of a transfer that runs on a heap of `heapBytes`: what it keeps there follows from that. Its micro-batch need fit
- * `options.heapLimitBytes` alone, where that is given.
+ * As `plan`, for a transfer that runs on a heap of `heapBytes`, from which follows what it keeps there. The micro-batch has to fit
+ * `options.heapLimitBytes` only, where that is given.
  */
 export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
   requireOptions('plan', options, optionNames);
@@ -150,7 +152,7 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
     // A term that carries one permutation is summed once a pair; the others are reckoned anew in every sweep, which is
     // an upper bound: similarities are updated in the changed places only.
     similarity: matching.aloneFlops * pairsSolved.added + matching.pairedFlops * pairsSolved.inSolves * solver.products,
-    assignment: matchings * solver.laps * 40 * sum(matching.squares),
+    assignment: matchings * solver.laps * ASSIGNMENT_FLOPS * sum(matching.squares),
     ...evaluationFlops(job, cost.forwardFlops / settings.batchSize, heapBytes),
   };
   const parameterBytes = F32_BYTES * cost.parameterElements;
@@ -178,8 +180,8 @@ export function planOn(options: PlanOptions, heapBytes: number): TransferPlan {
 }
 
 /**
- * The most inputs at once of which a gradient of a transfer fits a heap: as its micro-batch, or with batch norm as its
- * batches, which are whole. Undefined where not even one does.
+ * The largest number of inputs whose gradient fits the heap in one pass: a micro-batch, or with batch norm, which takes whole batches,
+ * a batch. Undefined where not even one input fits.
  */
 export function mostFitting(options: Omit<PlanOptions, 'heapLimitBytes'>, heapLimitBytes: number): number | undefined {
   const job = jobOf(options);
@@ -216,25 +218,13 @@ export function planWithYardsticks(options: PlanOptions, testImages: number, hea
   return { ...item, flops, ...(flopsPerSecond === undefined ? {} : { seconds: sum(Object.values(flops)) / flopsPerSecond }) };
 }
 
-/** What is no choice of a transfer. A rate below 1 FLOP/s is a slip of the unit. */
+/** The options of `plan` that are no choices of a transfer. A rate below 1 FLOP/s is a slip of the unit. */
 function readReckoning({ flopsPerSecond, heapLimitBytes, sweeps = 4 }: PlanOptions) {
   return {
     ownSweeps: requireInteger('sweeps', sweeps, 1, LARGEST_SWEEPS),
     heapLimitBytes: heapLimitBytes === undefined ? undefined : requireInteger('heapLimitBytes', heapLimitBytes, 0),
     flopsPerSecond: flopsPerSecond === undefined ? undefined : requireNumber('flopsPerSecond', flopsPerSecond, 1),
   };
-}
-
-/** A transfer that is planned. */
-interface PlannedJob {
-  readonly graph: ModelGraph;
-  readonly spec: PermutationSpec;
-  /** As `transfer` reads them, with batches as large as the data allow, where their size is known. */
-  readonly settings: TransferSettings;
-  /** Numbers of inputs of either part, where that is known. */
-  readonly counts: RowCounts | undefined;
-  /** Which of them have their first layer computed beforehand. */
-  readonly started: RowsToStart | undefined;
 }
 
 function jobOf(options: PlanOptions): PlannedJob {
@@ -255,59 +245,7 @@ function needsWholeBatches({ nodes }: ModelGraph): boolean {
   return nodes.some(({ op }) => op === 'batch_norm');
 }
 
-/**
- * Of inputs that pass forward alone, `flops` each: held-out ones at every step and the start, those of statistics where these are
- * estimated. Nothing where the number of inputs is not known.
- */
-function evaluationFlops(
-  { graph, settings: { steps, stopRule, statisticsBatches, batchSize }, counts, started }: PlannedJob, flops: number, heapBytes: number,
-): { readonly evaluation?: number; readonly statistics?: number } {
-  if (counts === undefined) return {};
-  const { heldOut } = counts;
-  // The agreement that needs no labels takes a pass of the source's end.
-  const scores = stopRule === 'label-free' ? steps + 2 : steps + 1;
-  const estimates = parameterLayout(graph).buffers.length === 0 ? 0 : heldOut > 0 ? steps : 1;
-  const saved = started?.heldOut ? savedFlops(started.layer, (steps + 1) * heldOut, heldOut, 2, heapBytes) : 0;
-  return { evaluation: flops * heldOut * scores - saved, statistics: flops * estimates * statisticsBatches * batchSize };
-}
-
-/** What of the gradients is saved where the first layer of their inputs is computed beforehand. */
-function savedByStarting({ settings, counts, started }: PlannedJob, gradients: number, heapBytes: number): number {
-  if (started?.training !== true || counts === undefined) return 0;
-  return savedFlops(started.layer, gradients * settings.batchSize, counts.training, 3, heapBytes);
-}
-
-/**
- * What is saved of a first layer that is linear along the line, where `rows` pass it. @param forms what of `known` rows is
- * computed once, or on a heap too small for it of each that passes.
- */
-function savedFlops(layer: FirstLayer, rows: number, known: number, forms: 2 | 3, heapBytes: number): number {
-  const keeps = startedHeapBytes(startedBytes(layer, known, forms === 3), heapBytes) > 0;
-  // Two of three forms make the source's, and two the target's.
-  return 2 * layer.inputs * layer.outputs * (rows - (keeps ? forms * known : 2 * rows));
-}
-
-/** What of the heap is taken during the whole transfer: a quarter of it at most. Of data of unknown size, as much as there can be. */
-function residentBytesOf({ graph, settings, counts, started }: PlannedJob, heapBytes: number): number {
-  if (settings.trajectory !== 'linear') return 0;
-  const line = residentLineBytes(F32_BYTES * gradientCost(graph, 1).parameterElements, heapBytes);
-  if (counts === undefined) {
-    const most = Math.min(limits.startedRowBytes, Math.floor(limits.startedRowShare * heapBytes));
-    return line + (findFirstLayer(graph) === undefined ? 0 : 2 * most);
-  }
-  if (started === undefined) return line;
-  const kept = (wanted: boolean, rows: number, both: boolean): number =>
-    wanted ? startedHeapBytes(startedBytes(started.layer, rows, both), heapBytes) : 0;
-  return line + kept(started.training, counts.training, true) + kept(started.heldOut, counts.heldOut, false);
-}
-
-/** A gradient on a heap of which other things have their part; of GMT it is of several batches. */
-function gradientNeeds(job: PlannedJob, images: number, heapBytes: number): GradientNeeds {
-  const { graph, settings: { batchSize, batchesPerStep } } = job;
-  return fitGradient(graph, images, Math.ceil(batchSize / images) * batchesPerStep, heapBytes - residentBytesOf(job, heapBytes));
-}
-
-/** What was chosen, or the largest that fits. */
+/** Inputs at once: the number chosen, or the largest below it that fits `heapLimitBytes`. */
 function microBatchOf(job: PlannedJob, heapLimitBytes: number | undefined): number {
   const { graph, settings } = job;
   const { batchSize, microBatch, batchesPerStep: batches } = settings;
@@ -331,52 +269,6 @@ function microBatchOf(job: PlannedJob, heapLimitBytes: number | undefined): numb
     got: `${heapLimitBytes}`,
     requiredBytes,
   });
-}
-
-/** From above: rows and columns of zeros are not kept. */
-function historyBytes(
-  layout: MatchingLayout,
-  { method }: TransferSettings,
-  pairs: number,
-): Pick<TransferPlan['bytes'], 'history' | 'codedHistory'> {
-  if (method === 'naive') return { history: 0, codedHistory: 0 };
-  const { fixedBytes, totalBytes, codedBytesPerPair } = sizeOf(layout, pairs);
-  return { history: totalBytes, codedHistory: fixedBytes + pairs * codedBytesPerPair };
-}
-
-/** What the matchings of a transfer are about. */
-interface MatchingWork {
-  /** Of one pair's products, of the terms that carry one permutation, and of those that carry two. */
-  readonly aloneFlops: number;
-  readonly pairedFlops: number;
-  /** n² of each group that moves. */
-  readonly squares: readonly number[];
-  readonly largestTensor: number;
-}
-
-/** Every term of a group's similarity is [n, n] += T[n, rest] · S[n, rest]ᵀ. */
-function matchingWork({ graph, spec }: PlannedJob, layout: MatchingLayout): MatchingWork {
-  const ids = new Set(layout.groups.map(({ id }) => id));
-  const moving = spec.groups.filter(({ id }) => ids.has(id));
-  const parameters = new Set(parameterLayout(graph).parameters.map(({ name }) => name));
-  let [aloneFlops, pairedFlops, largestTensor] = [0, 0, 0];
-  for (const { size, members } of moving) {
-    for (const { tensor } of members) {
-      if (!parameters.has(tensor)) continue;
-      const { shape = [], axes = [] } = spec.tensors.get(tensor) ?? {};
-      const elements = elementCount(shape);
-      const carried = new Set(axes.flatMap(groupsOnAxis).filter((group) => ids.has(group)));
-      if (carried.size <= 1) aloneFlops += 2 * size * elements;
-      else pairedFlops += 2 * size * elements;
-      largestTensor = Math.max(largestTensor, elements);
-    }
-  }
-  return { aloneFlops, pairedFlops, squares: moving.map(({ size }) => size * size), largestTensor };
-}
-
-/** Of the heap, the largest matching. */
-function matchingBytes({ squares, largestTensor }: MatchingWork, operands: number): number {
-  return F32_BYTES * (operands * largestTensor + 2 * Math.max(0, ...squares));
 }
 
 function sum(values: readonly number[]): number {
