@@ -10,6 +10,7 @@ import { type HttpOptions, maximumBytesOf, openHttp } from './http-source.ts';
 import { type RandomAccess, memorySource } from './random-access.ts';
 import { Watchdog, announcedBytes, giveUp } from './watchdog.ts';
 
+/** Whatever a bundle can be read from: bytes, a body, an address, or a reader of one's own. */
 export type ByteSource = Uint8Array | ArrayBuffer | Blob | Response | ReadableStream<Uint8Array> | URL | RandomAccess;
 
 export type SourceOptions = HttpOptions;

@@ -16,6 +16,7 @@ import { methods } from './zip-format.ts';
 import type { PackedContent } from './zip-writer.ts';
 
 export const codings = ['full', 'planes', 'xor', 'int8', 'int4', 'seed'] as const;
+/** How a checkpoint is stored in a bundle (`docs/format.md`). */
 export type Coding = (typeof codings)[number];
 
 /** Codings that need the previous checkpoint. */

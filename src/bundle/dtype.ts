@@ -11,6 +11,7 @@ export const dtypeBits = {
   F8_E5M2FNUZ: 8, I16: 16, U16: 16, F16: 16, BF16: 16, I32: 32, U32: 32, F32: 32, C64: 64, F64: 64, I64: 64, U64: 64,
 } as const;
 
+/** Element types by safetensors' names. */
 export type Dtype = keyof typeof dtypeBits;
 
 export function isDtype(name: string): name is Dtype {

@@ -28,6 +28,7 @@ export interface SeedRecord {
   readonly mode: 'fan_in' | 'fan_out';
 }
 
+/** What the manifest says of a checkpoint. */
 export interface CheckpointRecord {
   readonly label: string;
   /** Epochs of training behind it, or null where nobody said. */
@@ -47,6 +48,7 @@ export interface CheckpointRecord {
   readonly seed?: SeedRecord;
 }
 
+/** `trajectory.json` of a bundle (`docs/format.md`). */
 export interface Manifest {
   readonly version: number;
   readonly revision: number;

@@ -23,6 +23,7 @@ import type { ZipEntry } from './zip-directory.ts';
 import { centralHeader, endRecords, localHeader } from './zip-format.ts';
 import { type ZipReader, openZip } from './zip-reader.ts';
 
+/** How a bundle is read, and what it may unpack to. */
 export interface OpenBundleOptions extends SourceOptions {
   /** What errors are to call it, a path for one. Default: none, and the file as a whole `bundle`. */
   readonly name?: string;
@@ -38,12 +39,14 @@ const optionNames: OptionNames<OpenBundleOptions> = {
   ...sourceOptionNames, name: true, core: true, inflatedBytes: true, manifestBytes: true,
 };
 
+/** A checkpoint as the manifest records it, with its place in the bundle. */
 export interface BundleCheckpoint extends CheckpointRecord {
   readonly index: number;
   /** Bytes that it takes in the bundle. */
   readonly storedBytes: number;
 }
 
+/** Whether every checkpoint has the bytes that its record states. */
 export interface BundleVerdict {
   readonly passed: boolean;
   readonly checkpoints: readonly {

@@ -58,6 +58,7 @@ export function requireBytesOfShape(name: string, { dtype, shape, bytes }: RawTe
   }
 }
 
+/** A safetensors file: its tensors by name, and its `__metadata__`. */
 export interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, RawTensor>;
   readonly metadata: ReadonlyMap<string, string>;

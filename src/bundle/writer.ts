@@ -21,7 +21,9 @@ import { stateToSafetensors } from './network-state.ts';
 import { methods } from './zip-format.ts';
 import { type ByteSink, type PackedContent, ZipWriter, memorySink } from './zip-writer.ts';
 
+/** A checkpoint to be written. */
 export interface CheckpointContent {
+  /** By which it is found again, unique in the bundle; and the epochs of training behind it. */
   readonly label: string;
   readonly epoch?: number;
   readonly state: NetworkState;
@@ -32,6 +34,7 @@ export interface CheckpointContent {
   readonly seed?: { readonly seed: number; readonly scheme?: SeedRecord['scheme']; readonly mode?: SeedRecord['mode'] };
 }
 
+/** What a bundle is made of. */
 export interface BundleContent {
   readonly graph: ModelGraph;
   readonly checkpoints: Iterable<CheckpointContent> | AsyncIterable<CheckpointContent>;
@@ -39,6 +42,7 @@ export interface BundleContent {
   readonly training?: unknown;
 }
 
+/** How checkpoints are coded. */
 export interface BundleOptions {
   /**
    * `lossless` (default): XOR with the previous checkpoint, byte planes. `full`: plain safetensors files.

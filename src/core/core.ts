@@ -16,6 +16,7 @@ import type { WasmMemory, WasmSource } from './webassembly.ts';
 
 export type { Arithmetic } from './binaries.ts';
 
+/** Memory and arithmetic of a core. */
 export interface CoreOptions {
   /** Cap of the WebAssembly heap in bytes. Rounded down to whole 64 KiB pages. Default: `limits.heapBytes`. */
   readonly heapLimitBytes?: number;
@@ -53,6 +54,10 @@ const STAGGER_BYTES = 2544;
 const SEAMLESS_BYTES = 8;
 const seamless = (bytes: number): number => Math.ceil(bytes / SEAMLESS_BYTES) * SEAMLESS_BYTES;
 
+/**
+ * The kernels and their heap. Pointers are byte offsets into `memory`; whatever is allocated inside `scoped` is freed with it.
+ * Opened by `openCore`, and disposed of by whoever opened it.
+ */
 export class Core implements Disposable {
   readonly memory: WasmMemory;
   readonly kernels: CoreKernels;
@@ -208,20 +213,27 @@ export class Scratch {
     this.#core = core;
   }
 
+  /**
+   * Reserves `count` bytes. @param purpose what an error calls them. @returns their address, a multiple of 16.
+   * @throws OutOfMemoryError
+   */
   bytes(count: number, purpose = 'scratch'): number {
     const pointer = this.#core.allocate(count, purpose);
     this.#pointers.push(pointer);
     return pointer;
   }
 
+  /** As `bytes`, for `count` numbers of 4 bytes. */
   f32(count: number, purpose?: string): number {
     return this.bytes(count * 4, purpose);
   }
 
+  /** As `bytes`, for `count` numbers of 8 bytes. */
   f64(count: number, purpose?: string): number {
     return this.bytes(count * 8, purpose);
   }
 
+  /** As `bytes`, for `count` integers of 4 bytes. */
   i32(count: number, purpose?: string): number {
     return this.bytes(count * 4, purpose);
   }
@@ -234,13 +246,14 @@ export class Scratch {
     return this.bytes(Math.max(count >>> 0, atLeast), purpose);
   }
 
-  /** Copies a typed array onto the heap. */
+  /** Copies a typed array onto the heap. @returns its address. */
   upload(data: Float32Array | Float64Array | Int32Array | Uint8Array, purpose?: string): number {
     const pointer = this.bytes(data.byteLength, purpose);
     this.#core.u8(pointer, data.byteLength).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
     return pointer;
   }
 
+  /** Frees all of them. */
   release(): void {
     for (const pointer of this.#pointers) this.#core.free(pointer);
     this.#pointers.length = 0;

@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'network' // a server did not answer as HTTP promises
   | 'not-finite'; // NaN or infinity where numbers were required
 
+/** What every error says: which field is at fault, what was expected there, and what was got. */
 export interface ErrorFacts {
   /** The option, file entry, tensor or header field at fault, e.g. `schedule.steps` or `linear1.weight`. */
   readonly field: string;
@@ -58,30 +59,35 @@ export class TrajportError extends Error {
   }
 }
 
+/** An option or an array passed to the API is wrong. */
 export class InvalidArgumentError extends TrajportError {
   constructor(facts: ErrorFacts) {
     super('invalid-argument', facts);
   }
 }
 
+/** Bytes are not what their format promises. */
 export class MalformedFileError extends TrajportError {
   constructor(facts: ErrorFacts) {
     super('malformed-file', facts);
   }
 }
 
+/** Well-formed, but something that is not read, run or built here. */
 export class UnsupportedError extends TrajportError {
   constructor(facts: ErrorFacts) {
     super('unsupported', facts);
   }
 }
 
+/** A hash, a checksum or a length disagrees with what was recorded. */
 export class IntegrityError extends TrajportError {
   constructor(facts: ErrorFacts) {
     super('integrity', facts);
   }
 }
 
+/** A named cap of `limits`, or one that the caller set, would be exceeded. */
 export class LimitError extends TrajportError {
   constructor(facts: ErrorFacts) {
     super('limit', facts);
@@ -97,6 +103,7 @@ export class BudgetError extends TrajportError {
   }
 }
 
+/** The WebAssembly heap has no room for `requestedBytes` more. */
 export class OutOfMemoryError extends TrajportError {
   readonly requestedBytes: number;
   constructor(facts: ErrorFacts & { readonly requestedBytes: number }) {
@@ -105,24 +112,28 @@ export class OutOfMemoryError extends TrajportError {
   }
 }
 
+/** A WebAssembly kernel trapped or failed: no later result of its core is to be trusted. */
 export class KernelError extends TrajportError {
   constructor(facts: ErrorFacts) {
     super('kernel', facts);
   }
 }
 
+/** Another run is writing the same output. */
 export class LockedError extends TrajportError {
   constructor(facts: ErrorFacts) {
     super('locked', facts);
   }
 }
 
+/** A server did not answer as HTTP promises. */
 export class NetworkError extends TrajportError {
   constructor(facts: ErrorFacts) {
     super('network', facts);
   }
 }
 
+/** NaN or an infinity where numbers were required. */
 export class NotFiniteError extends TrajportError {
   constructor(facts: ErrorFacts) {
     super('not-finite', facts);

@@ -7,6 +7,7 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 const GiB = 1024 * MiB;
 
+/** The caps by name: `…Bytes` in bytes, `…Ms` in milliseconds, `…Share` as fractions of the heap's cap. */
 export const limits = {
   /** Ranks above this occur in no network format; a rank of 100,000 is an attack on the parser. */
   tensorRank: 8,

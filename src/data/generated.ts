@@ -19,6 +19,7 @@ import type { OptionNames } from '../core/options.ts';
 import { Random, streams } from '../tensor/random.ts';
 import { imageSet, type ImageSet } from './image-set.ts';
 
+/** Which pair of generated tasks, and how many images. */
 export interface TaskPairOptions {
   readonly seed: number;
   /** Training images of each task; the first n are the same for every count ≥ n. Default 6000. */
@@ -29,6 +30,7 @@ export interface TaskPairOptions {
 
 const optionNames: OptionNames<TaskPairOptions> = { seed: true, trainCount: true, testCount: true };
 
+/** Images of one task. */
 export interface Task {
   readonly train: ImageSet;
   readonly test: ImageSet;

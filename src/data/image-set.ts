@@ -27,6 +27,7 @@ export interface ImageSet {
 /** u8 / 255: what `imageSet` uses unless told otherwise. */
 const UNIT_SCALE = 1 / 255;
 
+/** What `imageSet` makes a checked set of. */
 export interface ImageSetFields {
   readonly name: string;
   /** [count, channels, height, width] */
@@ -42,7 +43,7 @@ export interface ImageSetFields {
   readonly scale?: readonly number[];
   /** Per channel; default 0. */
   readonly offset?: readonly number[];
-  /** Of no effect: a set whose parts are exchanged has one, and it is counted anew. */
+  /** Without effect, and taken so that `{ ...set, images }` can be given: the images are counted anew. */
   readonly count?: number;
 }
 

@@ -8,6 +8,7 @@ import type { OptionNames } from '../core/options.ts';
 import { requireInteger, requireList, requireMembers } from '../core/require.ts';
 import { room, type Batch } from './batch.ts';
 
+/** Labelled texts as token numbers. */
 export interface SequenceSet {
   readonly name: string;
   /** Token numbers, one sequence behind the other. */

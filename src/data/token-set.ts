@@ -20,6 +20,7 @@ export interface TokenSet {
 
 export interface TokenSetFields {
   readonly name: string;
+  /** The token numbers of a text, in their order. */
   readonly tokens: Uint8Array | Uint16Array;
   /** Tokens of a window. */
   readonly length: number;

@@ -11,6 +11,7 @@ export type { Evaluation, GradientResult, Network, NetworkOptions } from './netw
 export type { OptimiserSettings, OptimiserState } from './optimiser.ts';
 export type { Trainer } from './trainer.ts';
 
+/** Compiles graphs into networks on one core. A realm has one at a time; of `openCompute` it is `engine`. */
 export class GradientEngine implements Disposable {
   readonly core: Core;
   readonly #backend: HeapBackend;
@@ -38,6 +39,7 @@ export class GradientEngine implements Disposable {
     };
   }
 
+  /** Begins `memory.peakTensorBytes` anew, at what is held now. */
   resetPeak(): void {
     this.#backend.resetPeak();
   }

@@ -27,6 +27,7 @@ import { Tape, type TapeOptions } from './tape.ts';
 import { StatisticsAverage, type BatchStatistics } from './batch-statistics.ts';
 import { Trainer } from './trainer.ts';
 
+/** How a graph is compiled. */
 export interface NetworkOptions {
   /**
    * Most images on the heap at once. A gradient is then accumulated over parts of each batch: the same to rounding (1e-6), with
@@ -44,12 +45,13 @@ export interface NetworkOptions {
 
 export const networkOptionNames: OptionNames<NetworkOptions> = { microBatch: true, loss: true, factored: true };
 
+/** Losses and mean gradient of some batches. */
 export interface GradientResult {
   /** Mean loss of each batch, over all its labels. */
   readonly losses: readonly number[];
   /** Mean over the batches, in the graph's order of parameters, without those of `NetworkOptions.factored`. */
   readonly gradients: NamedTensors;
-  /** Those: [out, in] each, a term an image. They may share the memory of the batch. */
+  /** The gradients of `NetworkOptions.factored`, [out, in] each, with one term an image. They may share the batch's memory. */
   readonly factors: NamedOuterProducts;
 }
 
@@ -80,11 +82,13 @@ export interface BatchPart extends StartedBatchArrays {
 /** Consecutive blocks of a half of a gradient's parts, or those of both halves (`summation.ts`). */
 export type PartRun = readonly (readonly Block<BatchPart>[])[];
 
+/** Scores over all labels of a data set. */
 export interface Evaluation {
   /** Mean loss an image, in nats for cross-entropies. */
   readonly loss: number;
   /** Share of images classified rightly, 0 to 1. */
   readonly accuracy: number;
+  /** Labels predicted rightly, and all of them. */
   readonly correct: number;
   readonly count: number;
 }
@@ -92,6 +96,7 @@ export interface Evaluation {
 /** Images at once in evaluations and logits: memory depends on it, and rounding, since zeros choose the form of a convolution. */
 const EVALUATION_CHUNK = 256;
 
+/** A graph compiled for one core: `GradientEngine.compile` makes it. */
 export class Network implements Disposable {
   readonly graph: ModelGraph;
   readonly layout: ParameterLayout;
@@ -101,7 +106,7 @@ export class Network implements Disposable {
   readonly #backend: HeapBackend;
   readonly #training: Program;
   readonly #evaluation: Program;
-  /** As compiled. */
+  /** What it was compiled with. */
   readonly options: NetworkOptions;
   readonly #loss: Loss;
   readonly #factored: ReadonlySet<string>;

@@ -17,6 +17,7 @@ export interface Trainable {
   accumulateGradient(parameters: HeapParameters, batches: readonly Batch[], onStatistics?: (statistics: BatchStatistics) => void): number[];
 }
 
+/** One training run; `Network.trainer` makes it, and it holds heap until it is disposed of. */
 export class Trainer implements Disposable {
   readonly #network: Trainable;
   readonly #backend: HeapBackend;

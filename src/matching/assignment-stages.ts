@@ -14,7 +14,9 @@ import { backgroundOf, followLevels, halfMaximaFit, moreDeadRows, spansDecades }
  * minimising) with equality on assigned pairs, and 0 for whatever stays unassigned; all up to f64 rounding.
  */
 export interface Duals {
+  /** [rows] */
   readonly rows: Float64Array;
+  /** [columns] */
   readonly columns: Float64Array;
 }
 

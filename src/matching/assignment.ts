@@ -25,11 +25,13 @@ export type { Duals } from './assignment-stages.ts';
 export interface SimilarityMatrix {
   readonly rows: number;
   readonly columns: number;
+  /** [rows · columns]: similarity[i, j] stands at i · columns + j. */
   readonly data: Float32Array | Float64Array;
 }
 
 const methods: readonly AssignmentMethod[] = ['auto', 'sparse', 'dense'];
 
+/** How an assignment is solved; the result is optimal whatever is chosen. */
 export interface AssignmentOptions {
   /** `sparse` works on candidate lists, `dense` on the whole matrix, `auto` (default) chooses. All are exact. */
   readonly method?: AssignmentMethod;
@@ -52,6 +54,7 @@ export interface AssignmentOptions {
 const heapOptionNames: OptionNames<AssignmentOptions> = { method: true, warmStart: true, certify: true, signal: true };
 const optionNames: OptionNames<AssignmentOptions & { readonly maximize?: boolean }> = { ...heapOptionNames, maximize: true };
 
+/** An optimal assignment and the prices that prove it. */
 export interface AssignmentResult {
   /** Column of each row, [rows]; −1 for a row left over when there are more rows than columns. */
   readonly assignment: Int32Array;

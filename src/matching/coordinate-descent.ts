@@ -18,6 +18,7 @@ import { assignedSum, matchingObjective, similarityDeviation } from './objective
 import { identity, isIdentity, requirePermutations } from './permutation.ts';
 import type { Permutations } from './permutation.ts';
 
+/** Where a solve starts and when it ends. */
 export interface SolveOptions {
   /** Where to start, usually the last step's permutations (warm) or the identity. */
   readonly start: Permutations;
@@ -63,17 +64,20 @@ export function requireSolveOptions(options: SolveOptions): void {
   requireMembers('options', options, ['start', 'random']);
 }
 
+/** One group's assignment with the other groups held. */
 export interface MatchingLap {
   readonly sweep: number;
   readonly group: string;
   /** [size, size] */
   readonly similarity: Float32Array;
+  /** [size]: the source unit at each place of the target. */
   readonly assignment: Int32Array;
   /** Σᵢ similarity[i, ·] before and after the assignment. */
   readonly before: number;
   readonly after: number;
 }
 
+/** Work of a solve. */
 export interface MatchingCounts {
   /** Laps that needed no assignment because nothing around the group had moved. */
   readonly skippedLaps: number;

@@ -11,9 +11,11 @@ import { outer } from './term-product.ts';
 export interface HistorySize {
   /** Independent of the number of pairs: the summed similarity matrices. */
   readonly fixedBytes: number;
+  /** Stored gradients of a pair, as f32. */
   readonly bytesPerPair: number;
-  /** When stored as 8-bit codes. */
+  /** The same as 8-bit codes. */
   readonly codedBytesPerPair: number;
+  /** fixedBytes + pairs · bytesPerPair. */
   readonly totalBytes: number;
 }
 

@@ -28,6 +28,7 @@ import type { HistorySnapshot } from './snapshot.ts';
 import { StaticSum } from './static-sum.ts';
 import { StoredPairs, bytesOf, codedBytesOf, codedPair } from './stored-pairs.ts';
 
+/** What a history may hold, and how. */
 export interface HistoryOptions {
   /**
    * Bytes that the history may hold in JavaScript memory: stored gradients and summed similarities; what is left of it
@@ -58,6 +59,7 @@ interface WeighedProduct {
 
 const NOTHING_FACTORED: FactoredPair = { target: new Map(), source: new Map() };
 
+/** Gradient pairs (target, source) within a budget of bytes: what `matchingSolvers` match. */
 export class GradientHistory {
   readonly core: Core;
   readonly layout: MatchingLayout;

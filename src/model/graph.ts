@@ -16,6 +16,7 @@ import { operationNames, ruleOf } from './operations.ts';
 
 export type * from './operation-types.ts';
 
+/** One tensor of a network. */
 export interface ParameterInfo {
   /** `<node>.<suffix>`, e.g. `convs.0.weight`; the node's own name where the suffix is empty. */
   readonly name: string;
@@ -31,6 +32,7 @@ export interface ParameterInfo {
   readonly fanIn: number;
 }
 
+/** All tensors of a network, by which its states are read and written. */
 export interface ParameterLayout {
   /** What is trained, in the order of the graph. */
   readonly parameters: readonly ParameterInfo[];

@@ -149,6 +149,7 @@ export type NodeOf<K extends OperationName> = { readonly name: string; readonly 
 /** A node of any kind: switch on `op`. */
 export type GraphNode = { readonly [K in OperationName]: NodeOf<K> }[OperationName];
 
+/** A network as a graph of operations: plain JSON (`docs/networks.md`). */
 export interface ModelGraph {
   readonly version: 1;
   /** [channels, height, width] or [features]; [tokens] where the network has a `vocabulary`. */

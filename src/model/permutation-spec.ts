@@ -67,6 +67,7 @@ export interface TensorSpec {
   readonly buffer?: true;
 }
 
+/** Which axes of which tensors are permuted together without changing what the network computes. */
 export interface PermutationSpec {
   /** In the order of their first member. */
   readonly groups: readonly PermutationGroup[];

@@ -1,7 +1,9 @@
 /** Plain arrays of numbers by name: what is put into a resume point and taken out of it again, with a check. */
 import { MalformedFileError } from '../core/errors.ts';
 
+/** The element types that a resume point may hold. */
 export type NumberArray = Float32Array | Float64Array | Int32Array | Int8Array;
+/** Array name → flat numbers, without a shape. */
 export type NamedArrays = ReadonlyMap<string, NumberArray>;
 
 const kinds = { f32: Float32Array, f64: Float64Array, i32: Int32Array, i8: Int8Array } as const;

@@ -8,6 +8,7 @@ import { InvalidArgumentError } from '../core/errors.ts';
 import { openGradientEngine } from '../gradient/engine.ts';
 import type { GradientEngine } from '../gradient/engine.ts';
 
+/** A core and the gradient engine on it, to be given to several calls. A realm has one at a time (`openCompute`). */
 export interface Compute extends Disposable {
   readonly core: Core;
   readonly engine: GradientEngine;

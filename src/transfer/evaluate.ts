@@ -20,6 +20,7 @@ import type { Stopwatch } from './timing.ts';
 
 export type { Evaluation } from '../gradient/network.ts';
 
+/** What is evaluated, and on which data. */
 export interface EvaluateOptions extends JobControl {
   readonly graph: ModelGraph;
   readonly state: NetworkState;

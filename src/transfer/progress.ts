@@ -8,6 +8,7 @@ export interface ProgressEvent {
   readonly detail: Readonly<Record<string, number | string>>;
 }
 
+/** How a caller follows a job, and ends it. */
 export interface JobControl<Event extends ProgressEvent = ProgressEvent> {
   /** Called as the work goes on: `done` of `total`. */
   readonly onProgress?: ((event: Event) => void) | undefined;

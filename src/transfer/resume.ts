@@ -29,6 +29,7 @@ export interface ResumeStore {
   due?(): boolean;
 }
 
+/** Where a job saves its resume points, and goes on from one that is there. */
 export interface ResumeOptions {
   readonly store: ResumeStore;
   /** Called once where a point was found: `done` of `total` iterations or steps need not be done again. */

@@ -8,6 +8,7 @@ import { InvalidArgumentError } from '../core/errors.ts';
 import { requireInteger } from '../core/require.ts';
 import { limits } from '../core/limits.ts';
 
+/** Spacing of the steps on the line: long strides first, or all alike. */
 export type ScheduleKind = 'cosine' | 'uniform';
 
 /**

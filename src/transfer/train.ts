@@ -27,6 +27,7 @@ import type { Trajectory } from './trajectory.ts';
 export type { TrainEvent, TrainOptions } from './train-job.ts';
 export type { Checkpoint } from './train-point.ts';
 
+/** The trained network, and how it came about. */
 export interface TrainResult {
   readonly graph: ModelGraph;
   /** The weights after the last iteration. */
@@ -34,7 +35,7 @@ export interface TrainResult {
   readonly checkpoints: readonly Checkpoint[];
   /** Held-out evaluations in the order of their iterations; iteration 0 is before training. */
   readonly evaluations: readonly { readonly iteration: number; readonly heldOut: Evaluation }[];
-  /** Training loss of each iteration. */
+  /** Mean training loss of each iteration's batch, before its step; in nats for cross-entropies. */
   readonly losses: readonly number[];
   readonly record: ResultRecord;
   /** The checkpoints as a trajectory, ready for `transfer`. */

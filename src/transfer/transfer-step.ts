@@ -25,6 +25,7 @@ export interface TransferStep {
   readonly agreement?: number;
 }
 
+/** Work of a whole transfer. */
 export interface TransferCounts {
   /** Backward passes of one mini-batch. */
   readonly gradients: number;
@@ -32,6 +33,8 @@ export interface TransferCounts {
   readonly reusedGradients: number;
   /** Pairs whose share of the similarities was taken as it was, because neither side had changed (`gmtBatches: 'fixed'`). */
   readonly reusedPairs: number;
+  /** Matching problems solved, each over all permutation groups. */
   readonly matchings: number;
+  /** Linear sum assignments solved for them, in all sweeps. */
   readonly assignments: number;
 }

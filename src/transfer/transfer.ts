@@ -28,6 +28,7 @@ import type { TransferCounts, TransferStep } from './transfer-step.ts';
 export type { TransferEvent, TransferOptions } from './transfer-job.ts';
 export type { TransferCounts, TransferStep } from './transfer-step.ts';
 
+/** The transferred network, and how it came about. */
 export interface TransferResult {
   readonly graph: ModelGraph;
   /** The transferred network, ready to use or to train onward. */

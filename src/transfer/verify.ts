@@ -21,6 +21,7 @@ import { useCompute } from './compute.ts';
 import type { Compute } from './compute.ts';
 import { requireParts, requireState } from './inputs.ts';
 
+/** What to check, and on how many inputs. */
 export interface VerifyOptions {
   readonly graph: ModelGraph;
   readonly state: NetworkState;
@@ -31,6 +32,7 @@ export interface VerifyOptions {
   readonly compute?: Compute;
 }
 
+/** Whether a network computes the same function with its units permuted, and by how far it does not. */
 export interface Verification {
   readonly passed: boolean;
   /** What is wrong with the permutation spec itself; empty when it is sound. */
@@ -39,8 +41,9 @@ export interface Verification {
   readonly groups: readonly { readonly id: string; readonly size: number }[];
   /** Share of the parameters' elements whose value changed under the permutation, 0 to 1. */
   readonly movedFraction: number;
-  /** Largest |difference| of an output, evaluation mode; and of a training-mode loss, which uses batch statistics. */
+  /** Largest |difference| of an output, in evaluation mode. */
   readonly largestOutputDifference: number;
+  /** |Difference| of the mean loss in training mode, which uses batch statistics. */
   readonly trainingLossDifference: number;
   /** Largest |output|, the scale of the differences. */
   readonly largestOutput: number;
@@ -54,6 +57,8 @@ const optionNames: OptionNames<VerifyOptions> = { graph: true, state: true, seed
 const RELATIVE_TOLERANCE = 1e-4;
 
 /**
+ * Checks a network's permutation spec: permutes all units that may move at random, and compares outputs and a training-mode loss with
+ * those of the network as it was, on random inputs.
  * @throws InvalidArgumentError, NotFiniteError for a state that does not fit the graph.
  */
 export async function verify(options: VerifyOptions): Promise<Verification> {

@@ -79,6 +79,7 @@ export function isAdapter(checkpoint: Pick<ForeignCheckpoint, 'tensors'>): boole
 }
 
 /**
+ * A LoRA adapter as PEFT saves it.
  * @param checkpoint from `readForeign`, of `adapter_model.safetensors` or `.bin`. @param config what `adapter_config.json` says.
  * @param field what messages call the adapter.
  * @throws UnsupportedError for kinds of adapters that are no sum of a base and a product (DoRA, AdaLoRA …); MalformedFileError for

@@ -33,6 +33,7 @@ export interface IgnoredTensor {
   readonly copyOf?: string;
 }
 
+/** How a file's tensors became a network's; all that does not fit is listed. */
 export interface MappingReport {
   /** The prefix that every used name has and that was left out, e.g. `state_dict.`; empty where there is none. */
   readonly prefix: string;
@@ -48,6 +49,7 @@ export interface MappingReport {
   readonly missing: readonly { readonly name: string; readonly shape: readonly number[] }[];
   /** What the file has and the network does not. */
   readonly unexpected: readonly { readonly from: string; readonly to: string; readonly shape: readonly number[] }[];
+  /** What both have under one name, in other shapes. */
   readonly misshapen: readonly {
     readonly from: string;
     readonly to: string;
@@ -61,12 +63,14 @@ export interface MappingReport {
   readonly fits: boolean;
 }
 
+/** A file's tensors under a network's names. */
 export interface MappedTensors {
   /** What fits, by the network's names, in its order. */
   readonly tensors: ReadonlyMap<string, RawTensor>;
   readonly report: MappingReport;
 }
 
+/** What is known of the file and the network beside their names. */
 export interface MappingOptions {
   /** How kernels lie in the file; default `pytorch`. */
   readonly convention?: KernelConvention;
@@ -329,6 +333,8 @@ function choiceOf([first = '', ...others]: readonly string[]): string {
 }
 
 /**
+ * Holds a file to a network: for callers that want nothing of one that does not fit as a whole.
+ * @param field what the message calls the file.
  * @param remedy what would make it fit, for the message.
  * @throws MalformedFileError that lists what does not fit.
  */

@@ -22,17 +22,20 @@ import { Member, copied, type Contribution } from './member.ts';
 import type { NodePort, WebPort } from './port.ts';
 import type { BatchAnswer, BatchQuestion } from './protocol.ts';
 
+/** Batches whose gradients are wanted, all at one state. */
 export interface GradientJob {
   readonly state: NetworkState;
   readonly batches: readonly StartedBatchArrays[];
 }
 
+/** Scores of one batch and, where they were asked for, predicted classes. */
 export interface EvaluatedBatch {
   readonly evaluation: Evaluation;
   /** [labels]; undefined where they were not asked for. */
   readonly predictions: Int32Array | undefined;
 }
 
+/** How the workers compute. */
 export interface PoolOptions {
   /** Heap cap, arithmetic and compiled modules of every worker's core. */
   readonly core?: CoreOptions;
