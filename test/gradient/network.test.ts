@@ -388,6 +388,17 @@ describe('bad input is refused by name', () => {
   }
 });
 
+it('the peak of tensors holds parameters, gradients and images at once, and begins anew', () => {
+  engine.resetPeak();
+  expect(engine.memory.peakTensorBytes).toBe(0);
+  const batch = randomBatch(mlp, 16, 2);
+  const parameterBytes = 4 * (8 * 6 + 8 + 3 * 8 + 3);
+  engine.compile(mlp).gradient(randomState(mlp, 1), [batch]);
+  expect(engine.memory.peakTensorBytes).toBeGreaterThanOrEqual(2 * parameterBytes + 4 * 16 * 6);
+  engine.resetPeak();
+  expect(engine.memory.peakTensorBytes).toBe(0);
+});
+
 it('a hundred gradients leave the heap as large as ten', () => {
   const state = randomState(conv, 1);
   const batch = randomBatch(conv, 8, 2);

@@ -57,8 +57,11 @@ describe('read the units of a flattened image', () => {
     ).toEqual({ 'head.weight': image });
   });
 
-  test.each(presetNames.filter((name) => !/^(gpt2|distilbert|bert)$/.test(name)))('of %s can be followed', (name) => {
-    expect(() => flattenedInputs(preset(name, { input: [3, 32, 32], classes: 10 }))).not.toThrow();
+  test.each(presetNames.filter((name) => !/^(gpt2|distilbert|bert)$/.test(name)))('of %s: of images in an MLP and a VGG alone', (name) => {
+    const input = [3, 224, 224];
+    // torchvision's VGG flattens 7 × 7 pixels of 512 channels.
+    const expected = name === 'mlp' ? { 'linear1.weight': input } : name.startsWith('vgg') ? { 'classifier.0.weight': [512, 7, 7] } : {};
+    expect(read(preset(name, { input, classes: 10 }))).toEqual(expected);
   });
 });
 
