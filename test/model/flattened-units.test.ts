@@ -57,7 +57,7 @@ describe('read the units of a flattened image', () => {
     ).toEqual({ 'head.weight': image });
   });
 
-  test.each(presetNames.filter((name) => !/^(gpt2|distilbert|bert)$/.test(name)))('of %s: of images in an MLP and a VGG alone', (name) => {
+  test.each(presetNames.filter((name) => !/^(gpt2|distilbert|bert)$/.test(name)))('of %s, where only an MLP and a VGG flatten images', (name) => {
     const input = [3, 224, 224];
     // torchvision's VGG flattens 7 × 7 pixels of 512 channels.
     const expected = name === 'mlp' ? { 'linear1.weight': input } : name.startsWith('vgg') ? { 'classifier.0.weight': [512, 7, 7] } : {};
