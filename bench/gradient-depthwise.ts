@@ -9,7 +9,7 @@ import { median, timed, warmUp } from './measure.ts';
 import type { StockTfjs } from './stock-tfjs.ts';
 import { openStreaming } from './streaming.ts';
 
-/** Of the roof. */
+/** Share of the roof. */
 const BAR = 0.8;
 
 /** Name, images, extent, channels, kernel, stride. */

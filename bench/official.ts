@@ -48,7 +48,7 @@ interface Case {
    * `npm run conformance`, which replays the authors' draws.
    */
   readonly lottery?: boolean;
-  /** Of the source's training. Default: two epochs, which is enough for what a transfer costs. */
+  /** How the source is trained. Default: for two epochs, which is enough for what a transfer costs. */
   readonly training?: { readonly epochs: number; readonly learningRate: number };
 }
 

@@ -20,7 +20,7 @@ import { openStockTfjs } from './stock-tfjs.ts';
 
 const BARS = { stock: 1.2, openblas: 1, deno: 0.8, threads: 1.9 };
 const ROUNDS = 5;
-/** Of 4096², where one product takes four seconds. */
+/** Rounds at 4096², where one product takes four seconds. */
 const LARGE_ROUNDS = 3;
 const THREADED_ROUNDS = 9;
 /** Large products a round take about this long. */

@@ -36,7 +36,7 @@ interface Line {
   readonly steps: number;
   readonly gradients: number;
   readonly assignments: number;
-  /** Of the median run. */
+  /** Figures of the median run. */
   readonly timings: Timings;
   readonly cpuMs: number;
   readonly peakHeapBytes: number;

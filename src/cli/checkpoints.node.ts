@@ -164,7 +164,7 @@ function entriesOf(folder: string): Dirent[] {
   }
 }
 
-/** Of every command that reads people's names; each says what it does with them. */
+/** The option of every command that reads people's names; each says in its help what it does with the rules. */
 export const rulesOption = { kind: 'string', reads: thatFile, metavar: 'FILE' } as const;
 
 export function readRules(path: string | undefined): readonly NameRule[] {

@@ -99,7 +99,7 @@ export function defineCommand<const S extends OptionSpecs>(command: Command<S>):
   return command;
 }
 
-/** Of help, where a terminal is wider or there is none. */
+/** Columns of help, where a terminal is wider or there is none. */
 const HELP_WIDTH = 96;
 
 export function helpWidth(columns: number): number {

@@ -70,7 +70,7 @@ export const dataOptions = {
   'data-seed': { kind: 'integer', metavar: 'N', minimum: 0, maximum: 2 ** 32 - 1, help: 'draws the generated images (default 1)' },
 } as const satisfies OptionSpecs;
 
-/** What of them says the shape of an input, for commands that look at nothing else of the data. */
+/** The options that say the shape of an input, for commands that look at nothing else of the data. */
 export const inputShapeOptions = {
   data: dataOptions.data, context: dataOptions.context, vocabulary: dataOptions.vocabulary, classes: dataOptions.classes,
 } as const;
@@ -91,10 +91,10 @@ export function refuseData(values: DataValues): void {
   if (given !== undefined) throw new UsageError(`--${given} goes with --model; a bundle's network has a shape of its own`);
 }
 
-/** Of a command that does not take all of them the others are undefined. */
+/** Values of those options that a command does not take are undefined. */
 export type DataValues = Partial<ValuesOf<typeof dataOptions>>;
 
-/** Of a network that is made for the data what they are held against all the same. */
+/** What data are held against that a network is yet to be made for. */
 interface NetworkValues {
   readonly 'vocabulary-size'?: number | undefined;
 }

@@ -99,7 +99,7 @@ function answer(output: Output, command: string, fields: { readonly text: string
   return exitCodes.ok;
 }
 
-/** Of the package.json beside dist/, so that it is stated once. */
+/** The version in the package.json beside dist/, so that it is stated once. */
 function packageVersion(): string {
   // Beside dist/ when built, two folders up when Deno or Bun run the sources.
   const [built, source] = ['../package.json', '../../package.json'].map((path) => fileURLToPath(new URL(path, import.meta.url)));

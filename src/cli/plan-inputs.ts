@@ -14,7 +14,7 @@ import type { scoringOptions } from './transfer-options.ts';
 
 export interface PlannedInputs {
   readonly images: number;
-  /** Of them, as a share: they score every step. */
+  /** Share of the images that is held out, 0 to 1: they score every step. */
   readonly heldOutFraction: number;
   /** On which `transfer` scores three networks in the end. */
   readonly testImages: number;

@@ -8,7 +8,7 @@ import type { Output } from './output.ts';
 import { perplexity, scoreFields } from './scores.ts';
 import { leftOutSummary } from './summaries.ts';
 
-/** Of the target before, of the plain shift and of the result. */
+/** A thing of the target before, the same of the plain shift, and of the result. */
 export interface Three<T> {
   readonly target: T;
   readonly naive: T;
@@ -33,13 +33,13 @@ export interface WrittenAs {
 export interface Ported {
   readonly result: TransferResult;
   readonly naive: TransferResult;
-  /** Of the source's end, on some of its task. */
+  /** Scores of the source's last checkpoint, on some of its task. */
   readonly source: Evaluation;
-  /** On test images, where there are some. */
+  /** Scores on test images, where there are some. */
   readonly test: Three<Evaluation> | undefined;
-  /** Wall time of those. */
+  /** Wall time that these scores took, in ms. */
   readonly testMs: number;
-  /** Of windows of tokens instead of images. */
+  /** The data are windows of tokens instead of images. */
   readonly tokens: boolean;
   /** Whether e to the loss is a perplexity, which is shown too. */
   readonly perplexed: boolean;

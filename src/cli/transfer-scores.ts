@@ -102,7 +102,7 @@ function together(pieces: readonly Evaluation[]): Evaluation {
   return { loss: sum((piece) => piece.loss * piece.count) / count, accuracy: correct / count, correct, count };
 }
 
-/** Of target, plain shift and result on the test part. */
+/** Scores of target, plain shift and result on the test part. */
 export async function testEvaluations(
   { compute, output, signal }: Context,
   states: readonly NetworkState[],

@@ -16,7 +16,7 @@ import { UsageError } from './exit.ts';
 import { writeAtomically } from './write-files.node.ts';
 import { readTensors } from './weights.node.ts';
 
-/** Of every command that writes weights so; each says what of. */
+/** The option of every command that writes weights as another file has them; each has a help text of its own. */
 export const likeOption = { kind: 'string', reads: weightFiles, metavar: 'FILE' } as const;
 
 /** The file of --like. */

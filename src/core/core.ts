@@ -50,7 +50,7 @@ const STAGGERED_BYTES = 16 * ALIAS_BYTES;
 /** From one staggered allocation to the next, modulo ALIAS_BYTES: by the golden section any few in a row lie well apart. */
 const STAGGER_BYTES = 2544;
 
-/** Of other sizes malloc begins a heap of its own whenever it grows: what lies on either side of such a seam is never one block again. */
+/** With other sizes malloc begins a new heap whenever it grows: what lies on either side of such a seam is never one block again. */
 const SEAMLESS_BYTES = 8;
 const seamless = (bytes: number): number => Math.ceil(bytes / SEAMLESS_BYTES) * SEAMLESS_BYTES;
 
@@ -68,7 +68,7 @@ export class Core implements Disposable {
   #liveBytes = 0;
   /** How the next staggered allocation lies in ALIAS_BYTES. */
   #stagger = 0;
-  /** Of every live allocation the pointer that malloc gave for it, and its end. */
+  /** For every live allocation, by its address: the pointer that malloc gave for it, and its end. */
   readonly #live = new Map<number, { readonly given: number; readonly end: number }>();
 
   constructor(tfjs: TfjsBinary, kernels: CoreKernels, heapLimitBytes: number, arithmetic: Arithmetic) {

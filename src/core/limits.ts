@@ -84,10 +84,10 @@ export const limits = {
    * ones: 512 units of 4,096 images, three numbers each.
    */
   startedRowBytes: 24 * MiB,
-  /** Of the heap's cap, what either may take: 4 MiB of an edge isolate's. Without room they are computed again for each batch. */
+  /** Share of the heap's cap that either may take: 4 MiB of an edge isolate's. Without room they are computed again for each batch. */
   startedRowShare: 1 / 8,
   /**
-   * Of the heap's cap, what a line of points may take during a whole transfer: 8 MiB of the default, nothing that
+   * Share of the heap's cap that a line of points may take during a whole transfer: 8 MiB of the default, nothing that
    * matters of an edge isolate's.
    */
   residentLineShare: 1 / 256,

@@ -2,18 +2,18 @@
 import type { Core } from './core.ts';
 
 export interface SharesOfNonZero {
-  /** Of all numbers. */
+  /** Share of all numbers that is not zero, 0 to 1. */
   readonly each: number;
-  /** Of the places in two images that follow one another, those where one of the two is not zero; `each` of a single image. */
+  /** Share of the places in two successive images where either is not zero; of a single image, as `each`. */
   readonly either: number;
 }
 
-/** Of `count` ≥ 1 images of `elements` ≥ 1 f32 numbers each: a multiple of 4 where there are two images or more. */
+/** Shares in `count` ≥ 1 images of `elements` ≥ 1 f32 numbers each: a multiple of 4 where there are two images or more. */
 export function sharesOfNonZero(core: Core, pointer: number, count: number, elements: number): SharesOfNonZero {
   return sampled(core, pointer, count > 1 ? 2 : 1, Math.max(1, count >> 1), elements);
 }
 
-/** Of `elements` ≥ 1 f32 numbers. */
+/** Share of `elements` ≥ 1 f32 numbers that is not zero. */
 export function shareOfNonZero(core: Core, pointer: number, elements: number): number {
   return sampled(core, pointer, 1, 1, elements).each;
 }

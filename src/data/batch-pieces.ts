@@ -55,7 +55,7 @@ export class BatchPieces implements Iterable<Batch> {
   }
 }
 
-/** Of a batch, labels included. */
+/** Bytes that a row takes in a batch, its labels included. */
 function bytesOfRow(set: DataSet): number {
   if (isImageSet(set)) return 4 * (set.channels * set.height * set.width + 1);
   return 4 * (isTokenSet(set) ? 2 * set.length : set.length + 1);

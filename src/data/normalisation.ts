@@ -135,7 +135,7 @@ export function requireNormalisation(field: string, set: ImageSet, training: unk
 /** One a channel, of which a network of vectors has as many as it has inputs. */
 const numbers = (values: readonly number[]): string => listed(values.map(String));
 
-/** Of values in 0 … 1; smaller ones would make inputs of millions. */
+/** Smallest deviation of values in 0 … 1: below it inputs would be millions. */
 export const SMALLEST_DEVIATION = 1e-6;
 
 function areNumbers(values: unknown, minimum: number): values is readonly number[] {

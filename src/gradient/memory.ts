@@ -8,10 +8,9 @@ import { peakElements } from '../model/activation-memory.ts';
 import { recomputedFlops } from '../model/cost.ts';
 import { INPUT, inferShapes, parameterLayout, type ModelGraph, type Shape } from '../model/graph.ts';
 import { cutsOf, segmentsOf, wholeOf, type Segment } from '../model/segments.ts';
-import { elementCount } from '../tensor/tensor.ts';
+import { F32_BYTES, elementCount } from '../tensor/tensor.ts';
 import { halvesOf } from './summation.ts';
 
-const F32_BYTES = 4;
 /** tfjs's own data and stack, packed panels and runs of tiles: independent of the network. */
 const FIXED_BYTES = 6 * 2 ** 20;
 /** The allocator's fragments. */

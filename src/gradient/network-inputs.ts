@@ -133,7 +133,7 @@ export class NetworkInputs {
     }
   }
 
-  /** Of fewer numbers the rest would be whatever lies on the heap. */
+  /** With fewer numbers than the batch has outputs, the rest would be whatever lies on the heap. @throws InvalidArgumentError */
   #requireFirstOutputs({ firstOutputs, count }: StartedBatch): void {
     if (firstOutputs === undefined) return;
     const numbers = count * (this.#firstLayer?.outputs ?? 0);

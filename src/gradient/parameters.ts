@@ -14,11 +14,11 @@ import type { HeapBackend } from './backend.ts';
 interface Slot {
   readonly info: ParameterInfo;
   readonly value: TfjsTensor;
-  /** Of the halves that have ended (`summation.ts`); absent until the first. */
+  /** Sum of the halves that have ended (`summation.ts`); absent until the first. */
   gradient: TfjsTensor | undefined;
-  /** Of the blocks that have ended in the open half; absent until the first. */
+  /** Sum of the blocks that have ended in the open half; absent until the first. */
   half: TfjsTensor | undefined;
-  /** Of the open block; absent until its first contribution. */
+  /** Sum of the open block; absent until its first contribution. */
   block: TfjsTensor | undefined;
 }
 
@@ -26,7 +26,7 @@ export class HeapParameters {
   readonly #backend: HeapBackend;
   readonly #parameters = new Map<string, Slot>();
   readonly #buffers = new Map<string, Slot>();
-  /** Of the weights whose gradients stay outer products: a part for each backward pass. */
+  /** Gradients that stay outer products, by weight: a part for each backward pass. */
   readonly #factors: ReadonlyMap<string, OuterProducts[]>;
   readonly #spare: NamedOuterProducts | undefined;
 

@@ -8,7 +8,7 @@ export function predictedClass(scores: Float32Array | Float64Array): number {
 }
 
 export class Predictions {
-  /** Of each label a row has, in the order of rows. */
+  /** The predicted class of each label, in the order of rows. */
   readonly classes: Int32Array;
   readonly #count: number;
   #filled = 0;

@@ -193,7 +193,7 @@ class Descent {
   *run(): Pieces<MatchingResult> {
     const history = this.#history;
     const before = history.similarities.counts;
-    // Of exact gradients the history knows the identity's; two that are to be compared are summed in the same way.
+    // The history knows the identity's objective where gradients are exact; two objectives that are compared are summed in the same way.
     let startObjective = !this.#orIdentity && !history.coded && this.#permutations.every(isIdentity)
       ? history.identityObjective
       : matchingObjective(history, this.#permutations);

@@ -64,7 +64,7 @@ export interface MatchingLayout {
   readonly spec: PermutationSpec;
   /** Groups that nobody froze and that stay where they are all the same. */
   readonly held: readonly HeldGroup[];
-  /** Those that move. */
+  /** The groups that move. */
   readonly groups: readonly GroupLayout[];
   readonly statics: readonly StaticTensor[];
   readonly paired: readonly PairedTensor[];

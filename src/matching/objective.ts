@@ -44,7 +44,7 @@ function pairObjective(
   });
 }
 
-/** Of each live target unit whose partner is live too: positions of both among the live ones, one pair behind the other. */
+/** Positions, among the live units, of each live target unit and its source partner where that is live too: one pair behind the other. */
 function livePairs(live: Int32Array, perm: Int32Array, sourcePositions: Int32Array): Int32Array {
   const pairs = new Int32Array(2 * live.length);
   let at = 0;

@@ -3,7 +3,7 @@
  * must be alive at once (`activation-memory.ts`). Products are counted in direct form (a multiplication and an addition each).
  */
 import { requireInteger } from '../core/require.ts';
-import { elementCount } from '../tensor/tensor.ts';
+import { F32_BYTES, elementCount } from '../tensor/tensor.ts';
 import { peakElements } from './activation-memory.ts';
 import { inferShapes, parameterLayout, type GraphNode, type ModelGraph, type Shape } from './graph.ts';
 import { featuresOf } from './operation-support.ts';
@@ -11,9 +11,9 @@ import { repeatedIn, type Segment } from './segments.ts';
 import { attentionShape } from './operations-sequence.ts';
 
 interface GradientCost {
-  /** Of one forward pass. */
+  /** Floating-point operations of one forward pass of the batch. */
   readonly forwardFlops: number;
-  /** Of one gradient: forward, gradients of the values that need one, gradients of the parameters. */
+  /** Floating-point operations of one gradient: forward, gradients of the values that need one, gradients of the parameters. */
   readonly flops: number;
   /** Trained numbers of the network. */
   readonly parameterElements: number;
@@ -23,8 +23,6 @@ interface GradientCost {
    */
   readonly activationBytes: number;
 }
-
-const F32_BYTES = 4;
 
 /**
  * @param batch images of a (micro-)batch
@@ -63,7 +61,7 @@ export function recomputedFlops(graph: ModelGraph, shapes: ReadonlyMap<string, S
   return flops;
 }
 
-/** Of one image, forward. */
+/** Floating-point operations of one image's forward pass. */
 function nodeFlops(node: GraphNode, shapes: ReadonlyMap<string, Shape>): number {
   const inputs = node.inputs.map((name) => shapes.get(name) as Shape);
   const [input = []] = inputs;

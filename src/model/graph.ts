@@ -173,7 +173,7 @@ export function inputShapes(node: GraphNode, shapes: ReadonlyMap<string, Shape>)
   });
 }
 
-/** Of a vocabulary of one token, that one would be all there is. */
+/** A vocabulary of one token would leave none beside padding. */
 function requirePadding(padding: number, vocabulary = 0): number {
   if (vocabulary > 1 && padding < vocabulary) return padding;
   throw new InvalidArgumentError({

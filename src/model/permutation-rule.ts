@@ -15,7 +15,7 @@ export interface NodeAxes {
 interface RuleContext {
   /** Axes of the parameters of earlier nodes, for operations that share them. */
   readonly tensorAxes: ReadonlyMap<string, readonly Axis[]>;
-  /** Of the network's input; 1 where it has none. */
+  /** Tokens in the vocabulary of the network's input; 1 where it has none. */
   readonly vocabulary: number;
 }
 

@@ -18,7 +18,7 @@ const LARGEST = 65_536;
 /** timm's ε for its layer norms; GPT-2 has PyTorch's 1e-5. */
 const EPSILON = 1e-6;
 
-/** That of BERT and its kin. */
+/** The epsilon of layer norms in BERT and its kin. */
 const BERT_EPSILON = 1e-12;
 
 /** The published 16 for images of 112 pixels and more; 4 for smaller ones, where 16 would leave nothing to attend to. */

@@ -220,7 +220,7 @@ function originsOf(field: string, before: Tensor, after: Tensor): Int32Array {
   return origins;
 }
 
-/** Those of one part, counted from its own first. */
+/** Places of one part, counted from its own first. */
 function within(field: string, origins: Int32Array, first: number, count: number): Int32Array {
   const own = origins.slice(first, first + count).map((origin) => origin - first);
   if (own.some((origin) => origin < 0 || origin >= count)) throw notByAxes(field);

@@ -25,9 +25,9 @@ import type { TransferJob } from './transfer-job.ts';
 /** Which rows are worth starting beforehand. */
 export interface RowsToStart {
   readonly layer: FirstLayer;
-  /** Those of the mini-batches, for source and target. */
+  /** Whether rows of the mini-batches are among them, for source and target. */
   readonly training: boolean;
-  /** Those that the target is scored on. */
+  /** Whether rows that the target is scored on are. */
   readonly heldOut: boolean;
 }
 

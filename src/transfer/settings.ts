@@ -123,7 +123,7 @@ export const choiceNames: OptionNames<TransferChoices> = {
 const DEFAULT_HELD_OUT = 0.1;
 export const DEFAULT_HISTORY_BUDGET_BYTES = 512 * 2 ** 20;
 const LARGEST_HELD_OUT = 0.9;
-/** Of a matching; the descent ends by itself after a few. */
+/** Most sweeps of a matching; the descent ends by itself after a few. */
 export const LARGEST_SWEEPS = 10_000;
 
 /** `TransferChoices` with nothing left open. */

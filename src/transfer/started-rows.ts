@@ -35,7 +35,7 @@ export function startedBytes({ outputs }: FirstLayer, rows: number, both: boolea
   return Float32Array.BYTES_PER_ELEMENT * rows * outputs * (both ? 3 : 2);
 }
 
-/** What of such bytes is kept on a heap of that size: all or nothing. */
+/** How many of `bytes` are kept on a heap of that cap: all or none. */
 export function startedHeapBytes(bytes: number, heapLimitBytes: number): number {
   return bytes <= limits.startedRowShare * heapLimitBytes ? bytes : 0;
 }
@@ -70,7 +70,7 @@ export class StartedRows implements Disposable {
   readonly #core: Core;
   readonly #layer: FirstLayer;
   readonly #spec: TensorSpec;
-  /** Of each row of the data, its place among those kept. */
+  /** The place of each row of the data among those kept. */
   readonly #places: Int32Array;
   /** What stays on the heap. */
   readonly #resident: Scratch;

@@ -29,7 +29,7 @@ export interface TransferStep {
 export interface TransferCounts {
   /** Backward passes of one mini-batch. */
   readonly gradients: number;
-  /** Those taken as they were, because neither state nor batch had changed (`gmtBatches: 'fixed'`). */
+  /** Gradients taken as they were, because neither state nor batch had changed (`gmtBatches: 'fixed'`). */
   readonly reusedGradients: number;
   /** Pairs whose share of the similarities was taken as it was, because neither side had changed (`gmtBatches: 'fixed'`). */
   readonly reusedPairs: number;

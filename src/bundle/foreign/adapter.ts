@@ -65,7 +65,7 @@ export function changedTensors({ factors, whole }: Adapter): ReadonlySet<string>
   return new Set([...factors.map(({ weight }) => weight), ...whole.map(({ name }) => name)]);
 }
 
-/** Of IA³, LoHa, LoKr, VeRA and orthogonal fine-tuning: `readAdapter` refuses them by their kind. */
+/** Tensors of IA³, LoHa, LoKr, VeRA and orthogonal fine-tuning: `readAdapter` refuses them by their kind. */
 const OTHER_FACTOR = /\.(ia3_l|hada_[wt]\d|lokr_[wt]\d|vera_lambda_|b?oft_[rs])/i;
 
 /**

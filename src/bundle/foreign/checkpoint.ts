@@ -57,7 +57,7 @@ export class TensorCollector {
     this.#storedBytes = storedBytes;
   }
 
-  /** Of another file that tensors are views of. */
+  /** Counts the bytes of another file that tensors are views of. */
   addStored(bytes: number): void {
     this.#storedBytes += bytes;
   }

@@ -44,7 +44,7 @@ export interface NameRule {
 const ruleNames: OptionNames<NameRule> = { from: true, to: true, view: true, transpose: true, shape: true, part: true };
 
 export interface Renamed {
-  /** Of a tensor joined of several, their names with ` + ` between. */
+  /** The tensor's name; where several were joined to it, their names with ` + ` between. */
   readonly from: string;
   /** Those names, in order. */
   readonly parts?: readonly string[];

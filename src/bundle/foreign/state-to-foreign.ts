@@ -75,7 +75,7 @@ export function stateToForeign(
 
 const sourcesOf = ({ from, parts }: MappingReport['mapped'][number]): readonly string[] => parts ?? [from];
 
-/** Of each tensor that comes in with its elements in another order, the number that every element of it had in the file. */
+/** For each tensor whose elements come in another order than in the file: the place in the file of every element. */
 function arrivalsOf(
   like: ForeignCheckpoint, { mapped }: MappingReport, bringIn: (tensors: ReadonlyMap<string, RawTensor>) => ReadonlyMap<string, RawTensor>,
 ): ReadonlyMap<string, RawTensor> {

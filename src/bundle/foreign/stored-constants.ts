@@ -6,7 +6,7 @@ import { toFloat32 } from '../dtype.ts';
 import type { Dtype } from '../dtype.ts';
 import type { RawTensor } from '../safetensors.ts';
 
-/** Of counts and masks. */
+/** Element types of counts and masks. */
 const types: ReadonlySet<Dtype> = new Set(['BOOL', 'U8', 'I32', 'I64', 'F16', 'BF16', 'F32']);
 
 /** What kind of constant it is, in words; undefined for what may be a weight. */

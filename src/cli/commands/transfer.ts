@@ -318,7 +318,7 @@ function allChoicesOf(values: Values): Omit<TransferChoices, 'microBatch'> {
   };
 }
 
-/** What of the trajectory is asked for, and by which choices. @throws what `transfer` would, once it has data. */
+/** Checks the part of the trajectory and the choices asked for. @throws what `transfer` would, once it has data. */
 function requirePart(path: string, bundle: TrajectoryBundle, { method, from, to }: Values, choices: TransferChoices): void {
   if (bundle.checkpoints.length < 2)
     throw new FileError(path, 'holds one checkpoint, and a transfer carries over what changed from one to another');
@@ -335,7 +335,7 @@ function requireHeads(
   return settings.zeroHead;
 }
 
-/** Of batches larger than what is trained on, and of nothing held out, without which no step can be chosen. */
+/** Warns of batches larger than what is trained on, and where nothing is held out, without which no step can be chosen. */
 function remarkSplit(output: Output, bundlePath: string, values: Values, data: DataSet, heldOutFraction: number): void {
   remarkLargeBatch(output, values['batch-size'], data, heldOutFraction);
   if (heldOutFraction > 0 || values['stop-rule'] !== undefined) return;

@@ -9,7 +9,7 @@ import { defineGradient, defineKernel, outputLike, required, runAll, sizeOf, tog
 
 interface Numbers {
   readonly epsilon: number;
-  /** Of a rectifier taken along. */
+  /** Ceiling of a rectifier taken along. */
   readonly ceiling?: number;
   /** Its name in the graph. */
   readonly node?: string;

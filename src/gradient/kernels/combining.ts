@@ -7,7 +7,7 @@ import {
 const channelsOf = (info: TensorInfo): number => info.shape.at(-1) ?? 1;
 const withChannels = (info: TensorInfo, channels: number): number[] => [...info.shape.slice(0, -1), channels];
 
-/** What of `a` one row of `b` multiplies: [images, rows an image, columns]. b is of a's shape, or [count, 1, 1, channels]. */
+/** How `b` is repeated along `a`, as [images, rows an image, columns]: b has a's shape, or [count, 1, 1, channels]. */
 function factorRows(a: TensorInfo, b: TensorInfo): readonly [number, number, number] {
   if (sizeOf(a) === sizeOf(b)) return [1, 1, sizeOf(a)];
   const count = a.shape[0] as number;

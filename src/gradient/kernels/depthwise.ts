@@ -72,7 +72,7 @@ export function depthwiseForward(core: Core, g: Geometry, { imagePtr, filterPtr,
   });
 }
 
-/** Of stride 1 a convolution of dy by the rotated filter, which stores each pixel once; scattering loads and stores it for every tap. */
+/** With stride 1, a convolution of dy by the rotated filter, which stores each pixel once; scattering loads and stores it for every tap. */
 export function depthwiseInputGradient(
   core: Core, g: Geometry, { dyPtr, filterPtr, dxPtr }: { readonly dyPtr: number; readonly filterPtr: number; readonly dxPtr: number },
 ): void {

@@ -50,7 +50,7 @@ export function suitsSparseFilterGradient(core: Core, g: Geometry, dyPtr: number
   return shareOfNonZero(core, dyPtr, rows * g.out) / RATE_OF_ONE + LISTING / (g.taps * g.channels) <= longest(g);
 }
 
-/** Of the taps of all windows, the share that lies inside the image and not in its padding. */
+/** Share of all windows' taps that lies inside the image and not in its padding, 0 to 1. */
 export function insideShare(g: Geometry): number {
   const along = (extent: number, outExtent: number, kernel: number, before: number): number => {
     let inside = 0;

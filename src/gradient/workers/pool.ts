@@ -58,7 +58,7 @@ type Asked = Map<Run, Promise<Contribution>>;
 /** Opened by `openGradientWorkers`. */
 export class GradientWorkers implements Disposable {
   readonly #members: readonly Member[];
-  /** Of every worker's core. */
+  /** Arithmetic of every worker's core. */
   readonly arithmetic: Arithmetic;
   /**
    * Gradients that have been added to others: states are copied into their arrays, and gradients read out into them. Fresh arrays come

@@ -59,7 +59,7 @@ export type Response =
       readonly factors: NamedOuterProducts;
     }
   | BatchAnswer
-  /** Of the last request: nothing more comes of it. */
+  /** Ends the last request: nothing more comes of it. */
   | { readonly kind: 'error'; readonly error: ErrorRecord };
 
 const responseKinds: { readonly [K in Response['kind']]: true } = {
