@@ -9,7 +9,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
-import { openCore } from '../src/core/core.ts';
+import { type Core, openCore } from '../src/core/core.ts';
 import { formatTable } from '../src/report/table.ts';
 import { hostStatus, openHost, type HostSession } from '../test/hosts/launch.ts';
 import { root } from '../test/hosts/root.ts';
@@ -33,6 +33,16 @@ const FORMS = ['NN', 'NT'] as const;
 if (isMainThread) await main();
 else await serveHalf();
 
+type Line = { readonly [column: string]: string | number | boolean };
+
+/** Who multiplies: this process, tfjs as it is published, numpy, and the other runtimes. */
+interface Peers {
+  readonly core: Core;
+  readonly stock: Awaited<ReturnType<typeof openStockTfjs>>;
+  readonly openblas: PythonPeer;
+  readonly runtimes: readonly HostSession[];
+}
+
 async function main(): Promise<void> {
   const words = process.argv.slice(2);
   const json = words.includes('--json');
@@ -48,84 +58,82 @@ async function main(): Promise<void> {
   for (const host of ['deno', 'bun'] as const) {
     if (hostStatus(host).available) runtimes.push(await openHost(host, join(root, 'bench', 'product-host.ts')));
   }
-  if (json)
-    console.log(
-      JSON.stringify({
-        bench: 'machine',
-        ...machine(),
-        ...versions,
-        ...Object.fromEntries(runtimes.map(({ host, version }) => [host, version])),
-      }),
-    );
-  const lines: { readonly [column: string]: string | number | boolean }[] = [];
-  const take = (line: (typeof lines)[number]): void => {
+  if (json) {
+    const hosts = Object.fromEntries(runtimes.map(({ host, version }) => [host, version]));
+    console.log(JSON.stringify({ bench: 'machine', ...machine(), ...versions, ...hosts }));
+  }
+  const lines: Line[] = [];
+  const take = (line: Line): void => {
     lines.push(line);
     if (json) console.log(JSON.stringify(line));
   };
-
-  for (const size of sizes) {
-    const repetitions = Math.max(1, Math.round(SAMPLE_FLOPS / (2 * size ** 3)));
-    const [x, y] = [stock.tensor2d(operand(size, 1), [size, size]), stock.tensor2d(operand(size, 2), [size, size])];
-    const stockMs = (): number => timed(repetitions, () => stock.matMul(x, y).dispose());
-    stockMs();
-    for (const form of forms) {
-      const gflops: Record<string, number[]> = {
-        node: [],
-        stock: [],
-        openblas: [],
-        ...Object.fromEntries(runtimes.map(({ host }) => [host, []])),
-      };
-      const book = (name: string, milliseconds: number): void => void gflops[name]?.push((2 * size ** 3) / milliseconds / 1e6);
-      const checksums = new Set<number>();
-      for (let round = 0; round < (size < 4096 ? ROUNDS : LARGE_ROUNDS); round++) {
-        book('stock', stockMs());
-        const own = timeProduct(core, form, size, repetitions);
-        book('node', own.milliseconds);
-        checksums.add(own.checksum);
-        book('openblas', (await openblas.ask<{ readonly milliseconds: number }>(form, size, repetitions)).milliseconds);
-        for (const runtime of runtimes) {
-          const answer = (await runtime.call({ form, size, repetitions })) as ProductAnswer;
-          book(runtime.host, answer.milliseconds);
-          checksums.add(answer.checksum);
-        }
-      }
-      const ratio = (over: string, under: string): number =>
-        median((gflops[over] ?? []).map((value, round) => value / (gflops[under]?.[round] as number)));
-      const against = { stock: ratio('node', 'stock'), openblas: ratio('node', 'openblas') };
-      const others = Object.fromEntries(
-        runtimes.map(({ host }) => [host, { node: ratio(host, 'node'), openblas: ratio(host, 'openblas') }]),
-      );
-      const pass =
-        against.stock >= BARS.stock &&
-        against.openblas >= BARS.openblas &&
-        (others['bun']?.openblas ?? BARS.openblas) >= BARS.openblas &&
-        (others['deno']?.node ?? BARS.deno) >= BARS.deno &&
-        checksums.size === 1;
-      take({
-        bench: 'product',
-        form,
-        size,
-        gflops: median(gflops['node'] as number[]),
-        againstStock: against.stock,
-        againstOpenblas: against.openblas,
-        ...Object.fromEntries(
-          Object.entries(others).flatMap(([name, { node, openblas: blas }]) => [
-            [`${name}AgainstNode`, node],
-            [`${name}AgainstOpenblas`, blas],
-          ]),
-        ),
-        sameBytes: checksums.size === 1,
-        pass,
-      });
-    }
-    stock.dispose([x, y]);
-  }
+  for (const size of sizes) for (const form of forms) take(await againstPeers({ core, stock, openblas, runtimes }, form, size));
   if (threads) for (const form of forms) take(await twoThreads(form));
   if (relaxed) for (const form of forms) take(await againstStrict(form, runtimes));
   openblas.close();
   for (const runtime of runtimes) await runtime.close();
   process.exitCode = lines.every(({ pass }) => pass !== false) ? 0 : 1;
-  if (json) return;
+  if (!json) printTable(lines, versions);
+}
+
+/** One form and size: everybody in turn, round after round. */
+async function againstPeers({ core, stock, openblas, runtimes }: Peers, form: ProductForm, size: number): Promise<Line> {
+  const repetitions = Math.max(1, Math.round(SAMPLE_FLOPS / (2 * size ** 3)));
+  const [x, y] = [stock.tensor2d(operand(size, 1), [size, size]), stock.tensor2d(operand(size, 2), [size, size])];
+  // Stock multiplies NN whatever the form, as the bars are set.
+  const stockMs = (): number => timed(repetitions, () => stock.matMul(x, y).dispose());
+  stockMs();
+  const names = ['node', 'stock', 'openblas', ...runtimes.map(({ host }) => host)];
+  const gflops: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]));
+  const book = (name: string, milliseconds: number): void => void gflops[name]?.push((2 * size ** 3) / milliseconds / 1e6);
+  const checksums = new Set<number>();
+  for (let round = 0; round < (size < 4096 ? ROUNDS : LARGE_ROUNDS); round++) {
+    book('stock', stockMs());
+    const own = timeProduct(core, form, size, repetitions);
+    book('node', own.milliseconds);
+    checksums.add(own.checksum);
+    book('openblas', (await openblas.ask<{ readonly milliseconds: number }>(form, size, repetitions)).milliseconds);
+    for (const runtime of runtimes) {
+      const answer = (await runtime.call({ form, size, repetitions })) as ProductAnswer;
+      book(runtime.host, answer.milliseconds);
+      checksums.add(answer.checksum);
+    }
+  }
+  stock.dispose([x, y]);
+  return lineOf(form, size, gflops, checksums.size === 1);
+}
+
+/** The ratios of a row, each the median of the rounds', held to the bars. @param gflops of each round, by who multiplied. */
+function lineOf(form: ProductForm, size: number, gflops: Readonly<Record<string, readonly number[]>>, sameBytes: boolean): Line {
+  const ratio = (over: string, under: string): number =>
+    median((gflops[over] ?? []).map((value, round) => value / (gflops[under]?.[round] as number)));
+  const { node = [], stock: _stock, openblas: _openblas, ...runtimes } = gflops;
+  const against = { stock: ratio('node', 'stock'), openblas: ratio('node', 'openblas') };
+  const others = Object.fromEntries(
+    Object.keys(runtimes).map((host) => [host, { node: ratio(host, 'node'), openblas: ratio(host, 'openblas') }]),
+  );
+  const pass =
+    against.stock >= BARS.stock &&
+    against.openblas >= BARS.openblas &&
+    (others['bun']?.openblas ?? BARS.openblas) >= BARS.openblas &&
+    (others['deno']?.node ?? BARS.deno) >= BARS.deno &&
+    sameBytes;
+  return {
+    bench: 'product',
+    form,
+    size,
+    gflops: median([...node]),
+    againstStock: against.stock,
+    againstOpenblas: against.openblas,
+    ...Object.fromEntries(
+      Object.entries(others).flatMap(([name, other]) => [[`${name}AgainstNode`, other.node], [`${name}AgainstOpenblas`, other.openblas]]),
+    ),
+    sameBytes,
+    pass,
+  };
+}
+
+function printTable(lines: readonly Line[], versions: Readonly<Record<string, string>>): void {
   console.log(Object.entries({ ...machine(), ...versions }).map(([key, value]) => `${key} ${value}`).join(' · '));
   console.log(
     `Bars: stock tfjs-wasm NN ≥ ${BARS.stock}; OpenBLAS (SSE) ≥ ${BARS.openblas} in Node and Bun; Deno ≥ ${BARS.deno} of Node; two ` +
@@ -135,14 +143,12 @@ async function main(): Promise<void> {
     'form', 'size', 'gflops', 'againstStock', 'againstOpenblas', 'denoAgainstNode', 'bunAgainstOpenblas', 'twoThreads', 'relaxed',
     'denoRelaxed', 'bunRelaxed', 'sameBytes', 'pass',
   ];
+  const cell = (value: Line[string] | undefined, column: string): string =>
+    typeof value === 'number' && column !== 'size' ? value.toFixed(2) : String(value ?? '');
   console.log(
     formatTable(
       columns.map((title) => ({ title, align: 'right' as const })),
-      lines.map((line) =>
-        columns.map((column) =>
-          typeof line[column] === 'number' && column !== 'size' ? line[column].toFixed(2) : String(line[column] ?? ''),
-        ),
-      ),
+      lines.map((line) => columns.map((column) => cell(line[column], column))),
     ),
   );
 }
@@ -167,7 +173,7 @@ function rowsOf(words: readonly string[]) {
 async function againstStrict(
   form: ProductForm,
   runtimes: readonly HostSession[],
-): Promise<{ readonly [column: string]: string | number | boolean }> {
+): Promise<Line> {
   const size = RELAXED_SIZE;
   const ask = { form, size, repetitions: Math.max(1, Math.round(SAMPLE_FLOPS / (2 * size ** 3))) };
   const here = { host: 'node', call: (input: unknown) => run(input as Parameters<typeof run>[0]) };
@@ -192,7 +198,7 @@ async function againstStrict(
  * Columns split over two workers with a core each, wall time against one worker with all of them. Columns, because a block of B is
  * packed once for its columns, and by both where rows are split.
  */
-async function twoThreads(form: ProductForm): Promise<{ readonly [column: string]: string | number | boolean }> {
+async function twoThreads(form: ProductForm): Promise<Line> {
   const size = THREADED_SIZE;
   const workers = [0, 1].map(() => new Worker(new URL(import.meta.url)));
   const ask = async (worker: Worker, first: number, columns: number): Promise<Float32Array> => {
