@@ -137,9 +137,9 @@ class GradientReckoning {
 
 /**
  * The most images at once, of `most` or a half, a quarter … of it, with which a gradient of `batches` of `batchSize` fits `heapBytes`,
- * `besideBytes` of which something else has. Values of a single image alone are computed anew on the way back: halving the micro-batch
- * saves as much and costs nothing.
- * @throws BudgetError, with the bytes of a single image, where even that does not fit.
+ * `besideBytes` of which something else has. Where there is no room for all values of a single one, some are computed anew on the way
+ * back: of one at a time, or of `most`, which may have fewer sums of gradients beside them. Halving costs less, and comes first.
+ * @throws BudgetError, with the bytes of a single image, where none of these fits.
  */
 export function planMicroBatch(
   graph: ModelGraph,
@@ -152,11 +152,14 @@ export function planMicroBatch(
   requireInteger('batchSize', batchSize, 1);
   let images = most;
   requireInteger('heapBytes', heapBytes, 0);
-  const partsOf = (): number => Math.ceil(batchSize / images) * batches;
-  while (images > 1 && besideBytes + gradientHeapBytes(graph, images, partsOf()) > heapBytes) images = Math.ceil(images / 2);
+  const partsOf = (atOnce: number): number => Math.ceil(batchSize / atOnce) * batches;
+  while (images > 1 && besideBytes + gradientHeapBytes(graph, images, partsOf(images)) > heapBytes) images = Math.ceil(images / 2);
   if (images > 1) return images;
-  const requiredBytes = besideBytes + fitGradient(graph, 1, partsOf(), heapBytes - besideBytes).bytes;
+  const leastOf = (atOnce: number): number =>
+    besideBytes + fitGradient(graph, atOnce, partsOf(atOnce), heapBytes - besideBytes).bytes;
+  const requiredBytes = leastOf(1);
   if (requiredBytes <= heapBytes) return 1;
+  if (leastOf(most) <= heapBytes) return most;
   throw new BudgetError({
     field: 'heapBytes',
     expected: `at least ${requiredBytes}, for one image at a time`,

@@ -107,6 +107,16 @@ describe('planMicroBatch', () => {
     expect(gradientHeapBytes(graph, planned, Math.ceil(100 / planned))).toBeLessThanOrEqual(40 * 2 ** 20);
     expect(gradientHeapBytes(graph, 2 * planned, Math.ceil(50 / planned))).toBeGreaterThan(40 * 2 ** 20);
   });
+  it('takes the whole batch where sums of gradients leave no room for parts of it', () => {
+    const wide = preset('vit', { input: [3, 32, 32], classes: 10, width: 192, depth: 6, heads: 3 });
+    // So large a batch that it fits with values computed anew alone.
+    const batch = [8, 10, 12, 14, 16, 20, 24].find((images) => gradientHeapBytes(wide, images) > fitGradient(wide, 1, images, 0).bytes) ?? 0;
+    const [parts, whole] = [fitGradient(wide, 1, batch, 0).bytes, fitGradient(wide, batch, 1, 0).bytes];
+    expect(whole).toBeLessThan(parts);
+    expect(planMicroBatch(wide, batch, parts)).toBe(1);
+    expect(planMicroBatch(wide, batch, parts - 1)).toBe(batch);
+    expect(() => planMicroBatch(wide, batch, whole - 1)).toThrow(BudgetError);
+  });
   it('says how much one image takes where nothing fits', () => {
     expect(() => planMicroBatch(graph, 100, 2 ** 20)).toThrow(BudgetError);
     const least = fitGradient(graph, 1, 100, 2 ** 20).bytes;
