@@ -287,12 +287,12 @@ export class Network implements Disposable {
     return this.#whereThereIsRoom(parameters, parts.length, (segmentsOf) => {
       const losses = batches.map(() => 0);
       const told: BatchStatistics[] = [];
+      const tell = onStatistics === undefined ? undefined : (statistics: BatchStatistics): void => void told.push(statistics);
       addInOrder(parameters, halvesOf(parts), ({ index, batch, first, rows }) => {
         const part = { ...batch, wholeCount: batch.count };
-        const tell = (statistics: BatchStatistics): void => void told.push(statistics);
         losses[index] = (losses[index] as number) + this.#accumulatePart(parameters, part, first, rows, segmentsOf(rows), tell);
       });
-      if (onStatistics !== undefined) told.forEach(onStatistics);
+      for (const statistics of told) onStatistics?.(statistics);
       return losses;
     });
   }
