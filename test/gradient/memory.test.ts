@@ -82,6 +82,14 @@ describe.each<[string, ModelGraph, number]>([
     { op: 'conv_transpose2d', name: 'a', out: 4, kernel: 3, padding: 1, dilation: [2, 3] }, { op: 'global_average_pool' },
     { op: 'flatten' }, { op: 'dense', name: 'end', out: 3 },
   ]), 2500],
+  // Numbers of images move where they are flattened: the rectifier keeps them before, the scale behind.
+  ['images that are kept and flattened', sequential([8, 64, 64], [
+    { op: 'relu' }, { op: 'flatten' }, { op: 'layer_scale', name: 'a' }, { op: 'dense', name: 'end', out: 2 },
+  ]), 400],
+  ['images that are kept and reshaped', sequential([8, 64, 64], [
+    { op: 'relu' }, { op: 'reshape', shape: [16, 32, 64] }, { op: 'layer_scale', name: 'a' }, { op: 'global_average_pool' }, { op: 'flatten' },
+    { op: 'dense', name: 'end', out: 2 },
+  ]), 400],
   // Of one row, or two, the copy of the rows under a strip is larger than the image.
   ['a depthwise 7×7 convolution of one row', depthwiseOf([64, 1, 8192], 7), 1],
   ['a depthwise 7×7 convolution of two rows', depthwiseOf([64, 2, 16_384], 7), 1],
