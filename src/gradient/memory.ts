@@ -70,8 +70,8 @@ export class GradientFits {
   readonly #graph: ModelGraph;
   readonly #whole = new Map<string, GradientNeeds>();
   readonly #cut = new Map<string, GradientNeeds>();
-  /** What a gradient may take at most, as far as failures tell. */
-  #mostBytes = Infinity;
+  /** What of a heap a gradient may take at most, as far as failures tell: fragments grow with it. */
+  #usableShare = 1;
 
   constructor(graph: ModelGraph) {
     this.#graph = graph;
@@ -80,7 +80,7 @@ export class GradientFits {
   /** @param heapBytes of the heap, what other things have of it apart. */
   of(images: number, parts: number, heapBytes: number): GradientNeeds {
     const key = `${images} × ${openSums(parts)}`;
-    const room = Math.min(heapBytes, this.#mostBytes);
+    const room = Math.floor(this.#usableShare * heapBytes);
     const whole = this.#found(this.#whole, key, () => fitGradient(this.#graph, images, parts, Infinity));
     if (whole.bytes <= room) return whole;
     return this.#found(this.#cut, `${key} ${room}`, () => fitGradient(this.#graph, images, parts, room));
@@ -88,10 +88,12 @@ export class GradientFits {
 
   /**
    * A gradient that was to take so many bytes had no room: the heap lies in too many pieces. (A third one of a ResNet-18 of half width,
-   * batch 64, found no 9 MB in 118 MB of which 93 were taken.) Later answers take less, where there is an answer that does.
+   * batch 64, found no 9 MB in 118 MB of which 93 were taken.) Later answers take less of a heap, where there is an answer that does. Not
+   * so where it was not reckoned to have room: once what others have of it is free, every value is kept again.
+   * @param heapBytes that there were for it.
    */
-  tighten(bytes: number): void {
-    this.#mostBytes = TIGHTENED * bytes;
+  tighten(bytes: number, heapBytes: number): void {
+    if (heapBytes > 0) this.#usableShare = Math.min(1, (TIGHTENED * bytes) / heapBytes);
   }
 
   #found(known: Map<string, GradientNeeds>, key: string, find: () => GradientNeeds): GradientNeeds {

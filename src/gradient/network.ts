@@ -344,7 +344,7 @@ export class Network implements Disposable {
       } catch (error) {
         parameters.clearGradients();
         if (!(error instanceof OutOfMemoryError) || tried === undefined) throw error;
-        this.#fits.tighten(tried.bytes);
+        this.#fits.tighten(tried.bytes, heapBytes);
         if (this.#fits.of(tried.rows, parts, heapBytes).bytes >= tried.bytes) throw error;
       }
     }

@@ -181,3 +181,25 @@ describe('a heap in too many pieces for what was reckoned', () => {
     }
   });
 });
+
+describe('a heap that others had a part of', () => {
+  it('keeps every value again once that is free, also behind a gradient that found no room', async () => {
+    const graph = preset('resnet18', { input: [3, 32, 32], classes: 10, width: 16, stem: 'cifar' });
+    const [state, batch] = [randomState(graph, 1), randomBatch(graph, 16, 2)];
+    const [whole, least] = [gradientHeapBytes(graph, 16), fitGradient(graph, 16, 1, 0).bytes];
+    using core = await openCore({ heapLimitBytes: Math.floor(1.3 * whole) });
+    using engine = openGradientEngine(core);
+    const network = engine.compile(graph);
+    const taken = (): { readonly hashes: Map<string, string>; readonly peak: number } => {
+      engine.resetPeak();
+      return { hashes: hashesOf(network.gradient(state, [batch]).gradients), peak: engine.memory.peakTensorBytes };
+    };
+    const roomy = taken();
+    const others = core.allocate(core.heapLimitBytes - Math.floor(0.4 * least), 'others');
+    const { liveBytes } = core;
+    expect(taken).toThrow(OutOfMemoryError);
+    expect([core.liveBytes, core.liveAllocations, engine.memory.liveTensors]).toEqual([liveBytes, 1, 0]);
+    core.free(others);
+    expect(taken()).toEqual(roomy);
+  });
+});
