@@ -141,7 +141,7 @@ class GradientReckoning {
  * The most images at once, of `most` or a half, a quarter … of it, with which a gradient of `batches` of `batchSize` fits `heapBytes`,
  * `besideBytes` of which something else has. Where there is no room for all values of a single one, some are computed anew on the way
  * back: of one at a time, or of `most`, which may have fewer sums of gradients beside them. Halving costs less, and comes first.
- * @throws BudgetError, with the bytes of a single image, where none of these fits.
+ * @throws BudgetError, with the fewest bytes of these two, where none of these fits.
  */
 export function planMicroBatch(
   graph: ModelGraph,
@@ -159,12 +159,14 @@ export function planMicroBatch(
   if (images > 1) return images;
   const leastOf = (atOnce: number): number =>
     besideBytes + fitGradient(graph, atOnce, partsOf(atOnce), heapBytes - besideBytes).bytes;
-  const requiredBytes = leastOf(1);
-  if (requiredBytes <= heapBytes) return 1;
-  if (leastOf(most) <= heapBytes) return most;
+  const ofOne = leastOf(1);
+  if (ofOne <= heapBytes) return 1;
+  const ofMost = leastOf(most);
+  if (ofMost <= heapBytes) return most;
+  const requiredBytes = Math.min(ofOne, ofMost);
   throw new BudgetError({
     field: 'heapBytes',
-    expected: `at least ${requiredBytes}, for one image at a time`,
+    expected: `at least ${requiredBytes}, for ${ofOne <= ofMost ? 'one image at a time' : `${most} images at once`}`,
     got: `${heapBytes}`,
     requiredBytes,
   });

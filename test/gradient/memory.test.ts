@@ -123,7 +123,11 @@ describe('planMicroBatch', () => {
     expect(whole).toBeLessThan(parts);
     expect(planMicroBatch(wide, batch, parts)).toBe(1);
     expect(planMicroBatch(wide, batch, parts - 1)).toBe(batch);
-    expect(() => planMicroBatch(wide, batch, whole - 1)).toThrow(BudgetError);
+    // What the error asks for is what the same call then takes.
+    expect(() => planMicroBatch(wide, batch, whole - 1)).toThrow(
+      expect.objectContaining({ code: 'budget', requiredBytes: whole, expected: `at least ${whole}, for ${batch} images at once` }),
+    );
+    expect(planMicroBatch(wide, batch, whole)).toBe(batch);
   });
   it('says how much one image takes where nothing fits', () => {
     expect(() => planMicroBatch(graph, 100, 2 ** 20)).toThrow(BudgetError);
