@@ -5,8 +5,12 @@ import { BudgetError } from '../../src/core/errors.ts';
 import { openGradientEngine } from '../../src/gradient/engine.ts';
 import { fitGradient, gradientHeapBytes, planMicroBatch } from '../../src/gradient/memory.ts';
 import { GraphBuilder, sequential, type Layer } from '../../src/model/builder.ts';
-import type { ModelGraph } from '../../src/model/graph.ts';
+import { peakElements } from '../../src/model/activation-memory.ts';
+import { recomputedFlops } from '../../src/model/cost.ts';
+import { inferShapes, type ModelGraph } from '../../src/model/graph.ts';
 import { preset, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
+import { cutsOf, segmentsOf } from '../../src/model/segments.ts';
+import { elementCount } from '../../src/tensor/tensor.ts';
 import { randomBatch, randomState } from './checks.ts';
 
 /** What tfjs's binary starts with. */
@@ -103,6 +107,33 @@ describe.each<[string, ModelGraph, number]>([
     using engine = openGradientEngine(core);
     const { gradients } = engine.compile(graph).gradient(randomState(graph, 1), [randomBatch(graph, images, 2)]);
     expect([...gradients.values()].every(({ data }) => data.every(Number.isFinite))).toBe(true);
+  });
+});
+
+describe.each<[PresetName, PresetOptions, number]>([
+  ['resnet18', { input: [3, 32, 32], classes: 10, width: 16, stem: 'cifar' }, 64],
+  ['mobilenet_v2', { input: [3, 32, 32], classes: 10, width: 0.35, stem: 'cifar' }, 16],
+  ['gpt2', { input: [64], classes: 500, width: 64, depth: 3, heads: 2 }, 32],
+])('fitGradient of %s %o, a batch of %i', (name, options, images) => {
+  it('takes the fewest FLOPs of all that fits, as trying every cut finds them, and the fewest bytes where nothing does', () => {
+    const graph = preset(name, options);
+    const shapes = inferShapes(graph);
+    const whole = gradientHeapBytes(graph, images);
+    const peak = peakElements(graph, shapes);
+    const elements = graph.nodes.map((node) => elementCount(shapes.get(node.name) ?? []));
+    const ways = cutsOf(graph, elements).flatMap((ends) => [0, ...ends].map((_, recomputed) => {
+      const segments = segmentsOf(graph, ends, recomputed);
+      // All but the values is the same of every cut.
+      const bytes = whole - 1.15 * 4 * images * (peak - peakElements(graph, shapes, segments));
+      return { bytes, flops: images * recomputedFlops(graph, shapes, segments) };
+    }));
+    for (const share of [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]) {
+      const limit = Math.floor(share * whole);
+      const fitting = ways.filter(({ bytes }) => bytes <= limit);
+      const found = fitGradient(graph, images, 1, limit);
+      if (fitting.length > 0) expect([share, found.recomputedFlops]).toEqual([share, Math.min(...fitting.map(({ flops }) => flops))]);
+      else expect(Math.abs(found.bytes - Math.min(...ways.map(({ bytes }) => bytes)))).toBeLessThan(2);
+    }
   });
 });
 

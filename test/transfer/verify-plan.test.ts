@@ -3,7 +3,7 @@ import { afterAll, expect, test } from 'vitest';
 import { BudgetError } from '../../src/core/errors.ts';
 import { sequential } from '../../src/model/builder.ts';
 import { solverNames } from '../../src/matching/solvers.ts';
-import { gradientHeapBytes } from '../../src/gradient/memory.ts';
+import { fitGradient, gradientHeapBytes } from '../../src/gradient/memory.ts';
 import { gradientCost } from '../../src/model/cost.ts';
 import type { ModelGraph } from '../../src/model/graph.ts';
 import { initialise } from '../../src/model/initialise.ts';
@@ -168,6 +168,19 @@ test('whole batches of batch norm fit less of a heap where values are computed a
   expect(tight.flops.recomputation).toBeLessThan(tight.gradients * gradientCost(graph, 64).forwardFlops);
   expect(tight.flops.gradients).toBe(roomy.flops.gradients);
   expect(() => of(2 ** 24)).toThrow(BudgetError);
+});
+
+test('the plan counts what is computed anew of every part of every gradient', () => {
+  const graph = preset('vit', { input: [3, 64, 64], classes: 10, width: 64, depth: 4, heads: 2 });
+  const of = (choices: object) =>
+    plan({ graph, method: 'fgmt', trajectory: 'real', checkpoints: 3, steps: 2, batchSize: 6, batchesPerStep: 1, ...choices });
+  // A heap for one image at a time, six a gradient, that has not room for all of its values.
+  const [all, least] = [gradientHeapBytes(graph, 1, 6), fitGradient(graph, 1, 6, 0).bytes];
+  const heapLimitBytes = Math.floor((all + least) / 2);
+  const { microBatch, gradients, flops } = of({ heapLimitBytes });
+  const { recomputedFlops } = fitGradient(graph, 1, 6, heapLimitBytes);
+  expect(recomputedFlops).toBeGreaterThan(0);
+  expect([microBatch, flops.recomputation]).toEqual([1, gradients * 6 * recomputedFlops]);
 });
 
 test('the plan turns FLOPs into seconds at the rate given, and measures one where it can', () => {
