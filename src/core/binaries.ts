@@ -1,6 +1,6 @@
 /**
- * The binaries of a core, compiled and instantiated on one memory: tfjs-backend-wasm's, ours and, where asked for, our relaxed one. Replaces
- * tfjs's Emscripten glue (no fetch, no eval, no Blob, no process), so it loads the same way in every runtime.
+ * The binaries of a core, compiled and instantiated on one memory: tfjs-backend-wasm's, ours and, where asked for, our relaxed one.
+ * Replaces tfjs's Emscripten glue (no fetch, no eval, no Blob, no process), so it loads the same way in every runtime.
  */
 import * as bundled from '#wasm';
 import { KernelError, UnsupportedError } from './errors.ts';

@@ -198,7 +198,8 @@ function requireKept({ checkpointEpochs, checkpointIterations }: TrainSettings, 
   const epochs = (checkpointEpochs ?? []).map((epoch) => epoch * batchesPerEpoch);
   const asked = [...new Set([...epochs, ...(checkpointIterations ?? []), iterations])];
   const ofAll = checkpointEpochs === null;
-  const kept = 1 + (ofAll ? Math.floor(iterations / batchesPerEpoch) + asked.filter((one) => one % batchesPerEpoch > 0).length : asked.length);
+  const ends = Math.floor(iterations / batchesPerEpoch);
+  const kept = 1 + (ofAll ? ends + asked.filter((one) => one % batchesPerEpoch > 0).length : asked.length);
   if (kept <= limits.checkpoints) return;
   throw new InvalidArgumentError({
     field: 'checkpointEpochs',

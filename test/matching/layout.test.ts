@@ -73,7 +73,8 @@ test('what is held of any tensors', () => {
     const axis = (): AxisSpec =>
       next() % 4 === 0 ? { segments: Array.from({ length: 1 + (next() % 3) }, segment) } : group();
     const tensor = () => ({
-      shape: [], view: [], reasons: [], axes: Array.from({ length: next() % 6 }, axis), ...(next() % 6 === 0 ? { buffer: true as const } : {}),
+      shape: [], view: [], reasons: [], axes: Array.from({ length: next() % 6 }, axis),
+      ...(next() % 6 === 0 ? { buffer: true as const } : {}),
     });
     const spec = { groups, tensors: new Map(Array.from({ length: next() % 7 }, (_, i) => [`t${i}`, tensor()])) };
     const frozen = groups.map(({ id }) => id).filter(() => next() % 4 === 0);

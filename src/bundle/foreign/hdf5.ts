@@ -238,7 +238,8 @@ class Hdf5File {
       cursor.skip(20);
       // No further than a name may reach: many symbols of one long name, soft links too, would cost its length each.
       const length = names.subarray(nameAt, nameAt + limits.nameLength + 1).indexOf(0);
-      if (length < 0) cursor.fail(`a name of at most ${limits.nameLength} bytes within the ${names.byteLength} of names`, `one at ${nameAt}`);
+      if (length < 0)
+        cursor.fail(`a name of at most ${limits.nameLength} bytes within the ${names.byteLength} of names`, `one at ${nameAt}`);
       // Cache type 2 is a soft link, whose address is none.
       if (cache !== 2) members.push([this.#name(names.subarray(nameAt, nameAt + length)), new ByteCursor(this.#field, header).u64()]);
     }

@@ -158,8 +158,8 @@ function planHeap(common: Common, values: Values, limit: number, output: Output)
     return {
       chosen,
       note:
-        `To fit ${cap}, gradients compute values anew on their way back, ${formatPercent(recomputation / gradients)} % of their FLOP more, for ` +
-        `the same bytes.${without}`,
+        `To fit ${cap}, gradients compute values anew on their way back, ${formatPercent(recomputation / gradients)} % of their FLOP ` +
+        `more, for the same bytes.${without}`,
     };
   }
   const over = `${formatBytes(heap)} of heap, over ${cap}`;
