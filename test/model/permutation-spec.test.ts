@@ -48,6 +48,22 @@ describe('derivePermutationSpec', () => {
     expect(derivePermutationSpec(denseBlock(64)).groups).toHaveLength(65);
   });
 
+  test('of an axis that is cut 9,000 times, each time within the cut before', () => {
+    const cuts = 9000;
+    const cut = (tied: boolean): ModelGraph => {
+      const builder = new GraphBuilder([cuts + 10]);
+      const whole = builder.chain(builder.input, [{ op: 'dense', name: 'a', out: cuts + 10, bias: false }]);
+      const slices = Array.from({ length: cuts }, (_, i) => ({ op: 'slice' as const, start: 0, length: cuts + 9 - i }));
+      const left = builder.chain(whole, [...slices, { op: 'dense', name: 'b', out: 3 }]);
+      if (!tied) return builder.build(left);
+      // The input does not move, and holds every piece of what is added to it.
+      const held = builder.chain(builder.add({ op: 'add' }, whole, builder.input), [{ op: 'dense', name: 'c', out: 3 }]);
+      return builder.build(builder.add({ op: 'add' }, left, held));
+    };
+    expect(derivePermutationSpec(cut(false)).groups.map(({ size }) => size)).toEqual([10]);
+    expect(derivePermutationSpec(cut(true)).groups).toEqual([]);
+  });
+
   test('a dense layer after a flattening has a view axis of channels', () => {
     const graph = sequential([1, 6, 6], [
       { op: 'conv2d', name: 'conv', out: 5, kernel: 3 },
