@@ -15,6 +15,7 @@ import { halvesOf } from './summation.ts';
 const FIXED_BYTES = 6 * 2 ** 20;
 /** The allocator's fragments. */
 const ALLOWANCE = 1.15;
+
 /** How a gradient is to be computed. */
 export interface GradientNeeds {
   /** Of the heap, from above. */

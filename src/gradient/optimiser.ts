@@ -58,7 +58,7 @@ export function requireOptimiser(value: unknown): OptimiserSettings {
 
 /** What an optimiser remembers from step to step, in the engine's own layouts: for putting it back, not for reading. */
 export interface OptimiserState {
-  /** Per parameter as many as `momentCounts` has. */
+  /** Per parameter: the velocity (sgd), or the first and second moment (adamw). */
   readonly moments: ReadonlyMap<string, readonly Float32Array[]>;
   /** β₁ᵗ and β₂ᵗ of the t steps done. */
   readonly beta1Power: number;

@@ -7,7 +7,8 @@ import { InvalidArgumentError } from '../core/errors.ts';
 import type { ParameterInfo, ParameterLayout } from '../model/graph.ts';
 import type { NamedOuterProducts, OuterProducts } from '../tensor/outer-products.ts';
 import {
-  requireSameLayout, requireWhole, zeros, type NamedTensors, type NetworkState, type Tensor, type TensorWriter, type WrittenState,
+  F32_BYTES, requireSameLayout, requireWhole, zeros, type NamedTensors, type NetworkState, type Tensor, type TensorWriter,
+  type WrittenState,
 } from '../tensor/tensor.ts';
 import type { HeapBackend } from './backend.ts';
 
@@ -69,7 +70,7 @@ export class HeapParameters {
     for (const { value, gradient, half, block } of [...this.#parameters.values(), ...this.#buffers.values()]) {
       for (const tensor of [value, gradient, half, block]) elements += tensor?.size ?? 0;
     }
-    return 4 * elements;
+    return F32_BYTES * elements;
   }
 
   value(name: string): TfjsTensor {
