@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { TensorInfo } from '#tfjs';
+import { getKernelsForBackend, type TensorInfo } from '#tfjs';
 import { openCore, type Core } from '../../src/core/core.ts';
 import { OutOfMemoryError } from '../../src/core/errors.ts';
 import { closeBackend, openBackend, type HeapBackend } from '../../src/gradient/backend.ts';
@@ -19,7 +19,7 @@ import { compileProgram } from '../../src/gradient/program.ts';
 import { Tape } from '../../src/gradient/tape.ts';
 import { parameterLayout, type ModelGraph } from '../../src/model/graph.ts';
 import { preset, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
-import { endsOf, wholeOf, type Segment } from '../../src/model/segments.ts';
+import { cutsOf, endsOf, repeatedIn, segmentsOf, wholeOf, type Segment } from '../../src/model/segments.ts';
 import type { NamedTensors } from '../../src/tensor/tensor.ts';
 import { gradientCases, randomBatch, randomState } from './checks.ts';
 
@@ -103,6 +103,39 @@ describe('any cut', () => {
       expect(cut, `segments of ${nodes}`).toEqual(expected);
       expect(outputs).toBeGreaterThanOrEqual(least);
       if (nodes === graph.nodes.length) expect(outputs).toBeGreaterThanOrEqual(least + (graph.nodes.length > 1 ? 1 : 0));
+    }
+  });
+
+  /** How often a kernel ran. */
+  function callsOf(name: string, body: () => void): number {
+    const kernels = getKernelsForBackend('wasm').filter(({ kernelName }) => kernelName === name);
+    const own = kernels.map(({ kernelFunc }) => kernelFunc);
+    let calls = 0;
+    for (const [i, kernel] of kernels.entries()) {
+      kernel.kernelFunc = (call) => {
+        calls++;
+        return (own[i] as typeof kernel.kernelFunc)(call);
+      };
+    }
+    try {
+      body();
+    } finally {
+      for (const [i, kernel] of kernels.entries()) kernel.kernelFunc = own[i] as typeof kernel.kernelFunc;
+    }
+    return calls;
+  }
+
+  it('behind products runs norms again, and no convolution', () => {
+    const graph = preset('resnet18', { input: [3, 16, 16], classes: 4, width: 4, stem: 'cifar' });
+    const [behindProducts = []] = cutsOf(graph, graph.nodes.map(() => 1));
+    const segments = segmentsOf(graph, behindProducts, behindProducts.length);
+    const repeated = segments.filter(({ recomputed }) => recomputed).flatMap((segment) => [...repeatedIn(graph, segment)]);
+    for (const [kernel, op] of [['Conv2D', 'conv2d'], ['BatchNormTraining', 'batch_norm'], ['Dense', 'dense']] as const) {
+      const all = graph.nodes.filter((node) => node.op === op).length;
+      expect(callsOf(kernel, () => void pass(graph, 2, undefined))).toBe(all);
+      const again = repeated.filter((i) => graph.nodes[i]?.op === op).length;
+      expect(again > 0).toBe(op === 'batch_norm');
+      expect(callsOf(kernel, () => void pass(graph, 2, segments)), kernel).toBe(all + again);
     }
   });
 });
