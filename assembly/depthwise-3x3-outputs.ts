@@ -11,6 +11,9 @@
 /** Bytes of a block's nine taps. */
 export const TAPS_BYTES: usize = 144;
 
+/** Rows of the tallest strip. */
+export const MOST_ROWS: i32 = 4;
+
 /** Rows of the next strip where `left` are still to do: four and three, so that nothing is left over but of one, two and five in all. */
 export function stripRows(left: i32): i32 {
   return left == 3 || left == 6 || left == 9 ? 3 : left >= 4 ? 4 : 1;

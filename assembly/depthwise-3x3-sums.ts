@@ -80,11 +80,13 @@ abstract class Column {
 
 // oxlint-disable-next-line typescript/no-extraneous-class -- the linter cannot read a decorated function
 abstract class Strip {
+  /** Stride 1: one pixel of dy in each row, and all three columns of x around it. */
   @inline
-  static down(
-    rows: i32, stride: i32, first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize,
-    sumsPtr: usize, endPtr: usize, before: bool, behind: bool,
+  static pixel(
+    rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
+    endPtr: usize, before: bool, behind: bool,
   ): void {
+    const two = pixelBytes << 1;
     for (; sumsPtr < endPtr; sumsPtr += TAPS_BYTES) {
       const d0 = v128.load(dyPtr);
       let d1 = d0, d2 = d0, d3 = d0, dy = dyPtr;
@@ -95,15 +97,43 @@ abstract class Strip {
         d2 = v128.load(dy);
       }
       if (rows > 3) d3 = v128.load(dy + dyRowBytes);
-      const two = pixelBytes << 1;
-      if (stride == 1) {
-        if (before) Column.down(rows, first, base, last, rowBytes, d0, d1, d2, d3, sumsPtr);
-        Column.down(rows, first + pixelBytes, base + pixelBytes, last + pixelBytes, rowBytes, d0, d1, d2, d3, sumsPtr + 48);
-        if (behind) Column.down(rows, first + two, base + two, last + two, rowBytes, d0, d1, d2, d3, sumsPtr + 96);
-      } else {
-        if (before) Column.down2(rows, first, base, last, rowBytes, d0, d1, d2, d3, sumsPtr);
-        Column.down2(rows, first + pixelBytes, base + pixelBytes, last + pixelBytes, rowBytes, d0, d1, d2, d3, sumsPtr + 48);
-        if (behind) Column.down2(rows, first + two, base + two, last + two, rowBytes, d0, d1, d2, d3, sumsPtr + 96);
+      if (before) Column.down(rows, first, base, last, rowBytes, d0, d1, d2, d3, sumsPtr);
+      Column.down(rows, first + pixelBytes, base + pixelBytes, last + pixelBytes, rowBytes, d0, d1, d2, d3, sumsPtr + 48);
+      if (behind) Column.down(rows, first + two, base + two, last + two, rowBytes, d0, d1, d2, d3, sumsPtr + 96);
+      first += 16;
+      base += 16;
+      last += 16;
+      dyPtr += 16;
+    }
+  }
+
+  /** Stride 2: one column of x, with the pixel of dy in each row to one column of sums and, if `next`, with that right of it to another. */
+  @inline
+  static column2(
+    rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, endPtr: usize,
+    dyPixelBytes: usize, shared: bool,
+  ): void {
+    for (; sumsPtr < endPtr; sumsPtr += TAPS_BYTES) {
+      let dy = dyPtr, d0 = v128.load(dy), d1 = d0, d2 = d0, d3 = d0;
+      if (rows > 1) {
+        dy += dyRowBytes;
+        d1 = v128.load(dy);
+        dy += dyRowBytes;
+        d2 = v128.load(dy);
+      }
+      if (rows > 3) d3 = v128.load(dy + dyRowBytes);
+      Column.down2(rows, first, base, last, rowBytes, d0, d1, d2, d3, sumsPtr);
+      if (shared) {
+        dy = dyPtr + dyPixelBytes;
+        d0 = v128.load(dy);
+        if (rows > 1) {
+          dy += dyRowBytes;
+          d1 = v128.load(dy);
+          dy += dyRowBytes;
+          d2 = v128.load(dy);
+        }
+        if (rows > 3) d3 = v128.load(dy + dyRowBytes);
+        Column.down2(rows, first, base, last, rowBytes, d0, d1, d2, d3, sumsPtr - 96);
       }
       first += 16;
       base += 16;
@@ -113,65 +143,78 @@ abstract class Strip {
   }
 }
 
-function sums4stride1(
+function pixel4(
   first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
   endPtr: usize, before: bool, behind: bool,
 ): void {
-  Strip.down(4, 1, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
+  Strip.pixel(4, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
 }
 
-function sums3stride1(
+function pixel3(
   first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
   endPtr: usize, before: bool, behind: bool,
 ): void {
-  Strip.down(3, 1, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
+  Strip.pixel(3, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
 }
 
-function sums1stride1(
+function pixel1(
   first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
   endPtr: usize, before: bool, behind: bool,
 ): void {
-  Strip.down(1, 1, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
+  Strip.pixel(1, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
 }
 
-function sums4stride2(
-  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
-  endPtr: usize, before: bool, behind: bool,
+function column4(
+  first: usize, base: usize, last: usize, rowBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, endPtr: usize,
+  dyPixelBytes: usize, shared: bool,
 ): void {
-  Strip.down(4, 2, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
+  if (shared) Strip.column2(4, first, base, last, rowBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, dyPixelBytes, true);
+  else Strip.column2(4, first, base, last, rowBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, dyPixelBytes, false);
 }
 
-function sums3stride2(
-  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
-  endPtr: usize, before: bool, behind: bool,
+function column3(
+  first: usize, base: usize, last: usize, rowBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, endPtr: usize,
+  dyPixelBytes: usize, shared: bool,
 ): void {
-  Strip.down(3, 2, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
+  if (shared) Strip.column2(3, first, base, last, rowBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, dyPixelBytes, true);
+  else Strip.column2(3, first, base, last, rowBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, dyPixelBytes, false);
 }
 
-function sums1stride2(
-  first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize,
-  endPtr: usize, before: bool, behind: bool,
+function column1(
+  first: usize, base: usize, last: usize, rowBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, endPtr: usize,
+  dyPixelBytes: usize, shared: bool,
 ): void {
-  Strip.down(1, 2, first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
+  if (shared) Strip.column2(1, first, base, last, rowBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, dyPixelBytes, true);
+  else Strip.column2(1, first, base, last, rowBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, dyPixelBytes, false);
 }
 
 /**
- * sums [blocks][9][4] += x by one pixel of dy each of `rows` rows, of `stripRows`. first, base, last: the window's left column in the
- * row above the middle row of the first pixel, in that row, and in the row below the middle row of the last one; `before`, `behind`:
- * whether the left and the right column lie in the row.
+ * Stride 1: sums [blocks][9][4] += x by one pixel of dy each of `rows` rows, of `stripRows`. first, base, last: the window's left column
+ * in the row above the middle row of the first pixel, in that row, and in the row below the middle row of the last one; `before`,
+ * `behind`: whether the left and the right column lie in the row.
  */
 export function sumsDown(
-  rows: i32, stride: i32, first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize,
+  rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize,
   sumsPtr: usize, blocks: i32, before: bool, behind: bool,
 ): void {
   const endPtr = sumsPtr + <usize>blocks * TAPS_BYTES;
-  if (stride == 1) {
-    if (rows == 4) sums4stride1(first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
-    else if (rows == 3) sums3stride1(first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
-    else sums1stride1(first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
-  } else if (rows == 4) sums4stride2(first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
-  else if (rows == 3) sums3stride2(first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
-  else sums1stride2(first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
+  if (rows == 4) pixel4(first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
+  else if (rows == 3) pixel3(first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
+  else pixel1(first, base, last, rowBytes, pixelBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, before, behind);
+}
+
+/**
+ * Stride 2: the same for one column of x, to whose sums `sumsPtr` leads. `shared`: it is the right one of this pixel of dy, and of the
+ * next one the left one.
+ */
+export function columnSumsDown2(
+  rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, dyPtr: usize, dyRowBytes: usize, dyPixelBytes: usize,
+  sumsPtr: usize, blocks: i32, shared: bool,
+): void {
+  const endPtr = sumsPtr + <usize>blocks * TAPS_BYTES;
+  if (rows == 4) column4(first, base, last, rowBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, dyPixelBytes, shared);
+  else if (rows == 3) column3(first, base, last, rowBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, dyPixelBytes, shared);
+  else column1(first, base, last, rowBytes, dyPtr, dyRowBytes, sumsPtr, endPtr, dyPixelBytes, shared);
 }
 
 /** The three sums of one column of taps, of which `sumsPtr` is the first, += one column of x by a pixel of dy. */

@@ -2,7 +2,8 @@
 // gradient of stride 1. Images are finished strip by strip of up to four rows, from the left to the right
 // (`depthwise-3x3-outputs.ts`). Rows outside the image are a row of zeros, columns outside are left out: only a tap, or a pixel of dy
 // in a filter gradient, that is infinite or NaN meets these zeros and makes NaN of them.
-import { addColumnDown2, outputOfColumn, outputsDown, shareColumnDown2, stripRows, TAPS_BYTES } from "./depthwise-3x3-outputs";
+import { copyRows, mostWindowRowBytes, windowPixelBytes, windowRowBytes } from "./cache-sets";
+import { addColumnDown2, outputOfColumn, MOST_ROWS, outputsDown, shareColumnDown2, stripRows, TAPS_BYTES } from "./depthwise-3x3-outputs";
 import { blockOffset, blocksOf, packTaps } from "./depthwise-taps";
 import { rowOf } from "./depthwise";
 import { addRowF32 } from "./elementwise";
@@ -37,13 +38,12 @@ function stripColumn(
  * row, and the one below the middle row of the last outputs.
  */
 function strip(
-  rows: i32, first: usize, base: usize, last: usize, toPtr: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, stride: i32,
-  left: i32, pixelBytes: usize, sinkPtr: usize,
+  rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, pixelBytes: usize, toPtr: usize, toRowBytes: usize,
+  toPixelBytes: usize, tapsPtr: usize, blocks: i32, width: i32, outWidth: i32, stride: i32, left: i32, sinkPtr: usize,
 ): void {
   const begin = firstInside(stride, left, outWidth), end = endInside(stride, left, width, outWidth);
-  const rowBytes = <usize>width * pixelBytes, toRowBytes = <usize>outWidth * pixelBytes;
   for (let x: i32 = 0; x < outWidth; x++) {
-    const column = x * stride - left + 1, to = toPtr + <usize>x * pixelBytes;
+    const column = x * stride - left + 1, to = toPtr + <usize>x * toPixelBytes;
     if (x < begin || x >= end) {
       // At most one of the other two columns lies in the row.
       const at = column == width ? <usize>(width - 1) * pixelBytes : 0;
@@ -67,7 +67,7 @@ function strip(
     addColumnDown2(rows, first + at, base + at, last + at, rowBytes, to, toRowBytes, tapsPtr + 48, blocks);
     if (x + 1 < end) {
       shareColumnDown2(
-        rows, first + behind, base + behind, last + behind, rowBytes, to, to + pixelBytes, toRowBytes, tapsPtr, blocks,
+        rows, first + behind, base + behind, last + behind, rowBytes, to, to + toPixelBytes, toRowBytes, tapsPtr, blocks,
       );
     } else if (column + 1 < width) {
       addColumnDown2(rows, first + behind, base + behind, last + behind, rowBytes, to, toRowBytes, tapsPtr + 96, blocks);
@@ -75,9 +75,27 @@ function strip(
   }
 }
 
-/** Scratch of `depthwise3F32` and of the gradients: packed taps or sums, 16 bytes, a row of zeros, and a row of what is not wanted. */
-export function depthwise3ScratchBytes(width: i32, outWidth: i32, channels: i32): i32 {
-  return blocksOf(channels) * 9 * 48 + 16 + ((max(width, outWidth) * channels) << 3);
+/**
+ * Scratch of `depthwise3F32` and of the gradients: packed taps or sums, 16 bytes, a row of zeros, and a row of what is not wanted or,
+ * with stride 1, a copy of the rows under the tallest strip.
+ */
+export function depthwise3ScratchBytes(width: i32, outWidth: i32, outHeight: i32, channels: i32, stride: i32): i32 {
+  const rowBytes = (max(width, outWidth) * channels) << 2;
+  const copyBytes = stride == 1 ? (min(outHeight, MOST_ROWS) + 2) * mostWindowRowBytes(width, channels) : rowBytes;
+  return blocksOf(channels) * 9 * 48 + 16 + rowBytes + copyBytes;
+}
+
+/**
+ * Bytes from one pixel to the next of what strips read: as in the image or, where many lines share a set (`cache-sets.ts`), in a copy.
+ * With stride 2 a copy takes longer than it saves (256 channels at 56² 9 → 15 ns an output). `scratchPtr`: 64 bytes.
+ */
+export function stripPixelBytes(width: i32, pixelBytes: usize, stride: i32, scratchPtr: usize): usize {
+  return stride == 1 ? windowPixelBytes(MOST_ROWS + 2, 3, width, pixelBytes, scratchPtr) : pixelBytes;
+}
+
+/** The same from one row to the next. */
+export function stripRowBytes(width: i32, pixelBytes: usize, stride: i32, scratchPtr: usize): usize {
+  return stride == 1 ? windowRowBytes(MOST_ROWS + 2, 3, width, pixelBytes, scratchPtr) : <usize>width * pixelBytes;
 }
 
 /**
@@ -89,11 +107,13 @@ export function depthwise3F32(
   outWidth: i32, stride: i32, top: i32, left: i32, scratchPtr: usize,
 ): void {
   const pixelBytes = (<usize>channels) << 2;
-  const rowBytes = <usize>width * pixelBytes;
+  const rowBytes = <usize>width * pixelBytes, toRowBytes = <usize>outWidth * pixelBytes;
+  const xPixelBytes = stripPixelBytes(width, pixelBytes, stride, scratchPtr);
+  const xRowBytes = stripRowBytes(width, pixelBytes, stride, scratchPtr);
   const whole = channels >> 2;
   const overlap = blockOffset(whole, channels), overlapTaps = <usize>whole * TAPS_BYTES;
   const sinkPtr = scratchPtr + <usize>blocksOf(channels) * TAPS_BYTES;
-  const zeroPtr = sinkPtr + 16;
+  const zeroPtr = sinkPtr + 16, copyPtr = zeroPtr + rowBytes;
   const begin = firstInside(stride, top, outHeight), end = endInside(stride, top, height, outHeight);
   packTaps(weightPtr, scratchPtr, 3, channels);
   memory.fill(zeroPtr, 0, rowBytes);
@@ -102,17 +122,26 @@ export function depthwise3F32(
       // Rows between the first and the last one that a strip reads follow one another in the image.
       const rows = oy >= begin && oy < end ? stripRows(end - oy) : 1;
       const y = oy * stride - top;
-      const first = rowOf(xPtr, zeroPtr, y, height, rowBytes), base = rowOf(xPtr, zeroPtr, y + 1, height, rowBytes);
-      const last = rowOf(xPtr, zeroPtr, y + (rows - 1) * stride + 2, height, rowBytes);
-      strip(rows, first, base, last, outPtr, scratchPtr, whole, width, outWidth, stride, left, pixelBytes, sinkPtr);
+      let first = rowOf(xPtr, zeroPtr, y, height, rowBytes), base = rowOf(xPtr, zeroPtr, y + 1, height, rowBytes);
+      let last = rowOf(xPtr, zeroPtr, y + (rows - 1) * stride + 2, height, rowBytes);
+      if (xRowBytes != rowBytes) {
+        copyRows(xPtr, copyPtr, y, rows + 2, height, width, pixelBytes, xPixelBytes, xRowBytes);
+        first = copyPtr;
+        base = copyPtr + xRowBytes;
+        last = copyPtr + <usize>(rows + 1) * xRowBytes;
+      }
+      strip(
+        rows, first, base, last, xRowBytes, xPixelBytes, outPtr, toRowBytes, pixelBytes, scratchPtr, whole, width, outWidth, stride, left,
+        sinkPtr,
+      );
       if (blocksOf(channels) > whole) {
         strip(
-          rows, first + overlap, base + overlap, last + overlap, outPtr + overlap, scratchPtr + overlapTaps, 1, width, outWidth, stride,
-          left, pixelBytes, sinkPtr,
+          rows, first + overlap, base + overlap, last + overlap, xRowBytes, xPixelBytes, outPtr + overlap, toRowBytes, pixelBytes,
+          scratchPtr + overlapTaps, 1, width, outWidth, stride, left, sinkPtr,
         );
       }
       if (biasPtr != 0) addRowF32(outPtr, biasPtr, outPtr, rows * outWidth, channels);
-      outPtr += <usize>(rows * outWidth) * pixelBytes;
+      outPtr += <usize>rows * toRowBytes;
       oy += rows;
     }
     xPtr += <usize>height * rowBytes;

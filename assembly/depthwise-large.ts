@@ -1,6 +1,7 @@
 // Depthwise 5×5 and 7×7 convolutions of stride 1 without dilation: outputs, which by the rotated filter are input gradients too, and filter
 // gradients. Images are passed strip by strip of up to seven rows, from the left to the right (`depthwise-large-strips.ts`). Rows of
 // strips at the rim are copied, with zeros outside; columns outside are left out.
+import { copyRows, mostWindowRowBytes, windowPixelBytes, windowRowBytes } from "./cache-sets";
 import { blockBytes, columnBytes, largeOutputsDown, largeSumsDown, MOST_ROWS, outputRows, sumRows } from "./depthwise-large-strips";
 import { blockOffset, blocksOf, FLUSH_PIXELS, flushSums, packTaps, unpackSums } from "./depthwise-taps";
 import { addRowF32 } from "./elementwise";
@@ -13,21 +14,7 @@ const SUM_BLOCKS: i32 = 24;
 
 /** Scratch of both functions below: taps or sums, 16 bytes, and the rows under the tallest strip, of no more rows than there are. */
 export function depthwiseLargeScratchBytes(kernel: i32, width: i32, channels: i32, outHeight: i32): i32 {
-  return blocksOf(channels) * kernel * kernel * 48 + 16 + (((min(outHeight, MOST_ROWS) + kernel - 1) * width * channels) << 2);
-}
-
-/** The rows of x under `rows` rows of outputs, of which the first one is row y: in place or, where some lie outside, a copy. */
-function rowsUnder(
-  kernel: i32, imagePtr: usize, copyPtr: usize, y: i32, rows: i32, height: i32, rowBytes: usize,
-): usize {
-  const end = y + rows + kernel - 1;
-  if (y >= 0 && end <= height) return imagePtr + <usize>y * rowBytes;
-  for (let to = copyPtr; y < end; y++) {
-    if (y >= 0 && y < height) memory.copy(to, imagePtr + <usize>y * rowBytes, rowBytes);
-    else memory.fill(to, 0, rowBytes);
-    to += rowBytes;
-  }
-  return copyPtr;
+  return blocksOf(channels) * kernel * kernel * 48 + 16 + (min(outHeight, MOST_ROWS) + kernel - 1) * mostWindowRowBytes(width, channels);
 }
 
 /**
@@ -40,6 +27,8 @@ export function depthwiseLargeF32(
 ): void {
   const pixelBytes = (<usize>channels) << 2;
   const rowBytes = <usize>width * pixelBytes, outRowBytes = <usize>outWidth * pixelBytes;
+  const stripPixelBytes = windowPixelBytes(MOST_ROWS + kernel - 1, kernel, width, pixelBytes, scratchPtr);
+  const stripRowBytes = windowRowBytes(MOST_ROWS + kernel - 1, kernel, width, pixelBytes, scratchPtr);
   const whole = channels >> 2;
   const overlap = blockOffset(whole, channels), overlapTaps = <usize>whole * blockBytes(kernel);
   const sinkPtr = scratchPtr + <usize>blocksOf(channels) * blockBytes(kernel);
@@ -48,7 +37,9 @@ export function depthwiseLargeF32(
   for (let n: i32 = 0; n < count; n++) {
     for (let oy: i32 = 0; oy < outHeight;) {
       const rows = outputRows(outHeight - oy);
-      const base = rowsUnder(kernel, xPtr, copyPtr, oy - top, rows, height, rowBytes);
+      const y = oy - top, under = rows + kernel - 1, inPlace = stripRowBytes == rowBytes && y >= 0 && y + under <= height;
+      const base = inPlace ? xPtr + <usize>y * rowBytes : copyPtr;
+      if (!inPlace) copyRows(xPtr, copyPtr, y, under, height, width, pixelBytes, stripPixelBytes, stripRowBytes);
       for (let x: i32 = 0; x < outWidth; x++) {
         const to = outPtr + <usize>x * pixelBytes;
         const first = max(0, left - x), columns = min(kernel, width + left - x) - first;
@@ -56,11 +47,14 @@ export function depthwiseLargeF32(
           for (let row: i32 = 0; row < rows; row++) memory.fill(to + <usize>row * outRowBytes, 0, pixelBytes);
           continue;
         }
-        const from = base + <usize>(x - left + first) * pixelBytes, tapsPtr = scratchPtr + <usize>first * columnBytes(kernel);
-        largeOutputsDown(kernel, rows, from, rowBytes, pixelBytes, to, outRowBytes, tapsPtr, whole, columns, sinkPtr);
+        const from = base + <usize>(x - left + first) * stripPixelBytes, tapsPtr = scratchPtr + <usize>first * columnBytes(kernel);
+        largeOutputsDown(
+          kernel, rows, from, stripRowBytes, stripPixelBytes, to, outRowBytes, tapsPtr, whole, columns, sinkPtr,
+        );
         if (blocksOf(channels) > whole) {
           largeOutputsDown(
-            kernel, rows, from + overlap, rowBytes, pixelBytes, to + overlap, outRowBytes, tapsPtr + overlapTaps, 1, columns, sinkPtr,
+            kernel, rows, from + overlap, stripRowBytes, stripPixelBytes, to + overlap, outRowBytes, tapsPtr + overlapTaps, 1, columns,
+            sinkPtr,
           );
         }
       }
@@ -74,15 +68,15 @@ export function depthwiseLargeF32(
 
 /** Blocks [0, blocks) of columns [x, to) of a strip of dy. */
 function sumStrip(
-  kernel: i32, rows: i32, base: usize, dyPtr: usize, sumsPtr: usize, blocks: i32, x: i32, to: i32, width: i32, outWidth: i32, left: i32,
-  pixelBytes: usize, sinkPtr: usize,
+  kernel: i32, rows: i32, base: usize, rowBytes: usize, pixelBytes: usize, dyPtr: usize, dyRowBytes: usize, dyPixelBytes: usize,
+  sumsPtr: usize, blocks: i32, x: i32, to: i32, width: i32, left: i32, sinkPtr: usize,
 ): void {
   for (; x < to; x++) {
     const first = max(0, left - x), columns = min(kernel, width + left - x) - first;
     if (columns <= 0) continue;
     largeSumsDown(
-      kernel, rows, base + <usize>(x - left + first) * pixelBytes, <usize>width * pixelBytes, pixelBytes, dyPtr + <usize>x * pixelBytes,
-      <usize>outWidth * pixelBytes, sumsPtr + <usize>first * columnBytes(kernel), blocks, columns, sinkPtr,
+      kernel, rows, base + <usize>(x - left + first) * pixelBytes, rowBytes, pixelBytes, dyPtr + <usize>x * dyPixelBytes, dyRowBytes,
+      sumsPtr + <usize>first * columnBytes(kernel), blocks, columns, sinkPtr,
     );
   }
 }
@@ -96,7 +90,9 @@ export function depthwiseLargeFilterGradientF32(
   outWidth: i32, top: i32, left: i32, scratchPtr: usize,
 ): void {
   const pixelBytes = (<usize>channels) << 2;
-  const rowBytes = <usize>width * pixelBytes;
+  const rowBytes = <usize>width * pixelBytes, dyRowBytes = <usize>outWidth * pixelBytes;
+  const stripPixelBytes = windowPixelBytes(MOST_ROWS + kernel - 1, kernel, width, pixelBytes, scratchPtr);
+  const stripRowBytes = windowRowBytes(MOST_ROWS + kernel - 1, kernel, width, pixelBytes, scratchPtr);
   const blocks = blocksOf(channels), whole = channels >> 2;
   const overlap = blockOffset(whole, channels), overlapSums = <usize>whole * blockBytes(kernel);
   const sumsPtr = scratchPtr + <usize>blocks * 2 * blockBytes(kernel);
@@ -107,7 +103,9 @@ export function depthwiseLargeFilterGradientF32(
   for (let n: i32 = 0; n < count; n++) {
     for (let oy: i32 = 0; oy < outHeight;) {
       const rows = sumRows(outHeight - oy, kernel);
-      const base = rowsUnder(kernel, xPtr, copyPtr, oy - top, rows, height, rowBytes);
+      const y = oy - top, under = rows + kernel - 1, inPlace = stripRowBytes == rowBytes && y >= 0 && y + under <= height;
+      const base = inPlace ? xPtr + <usize>y * rowBytes : copyPtr;
+      if (!inPlace) copyRows(xPtr, copyPtr, y, under, height, width, pixelBytes, stripPixelBytes, stripRowBytes);
       for (let x: i32 = 0; x < outWidth;) {
         if (pixels + rows > FLUSH_PIXELS) {
           flushSums(sumsPtr, scratchPtr, kernel * kernel * blocks);
@@ -117,19 +115,20 @@ export function depthwiseLargeFilterGradientF32(
         for (let block: i32 = 0; block < whole; block += SUM_BLOCKS) {
           const at = (<usize>block) << 4;
           sumStrip(
-            kernel, rows, base + at, dyPtr + at, sumsPtr + <usize>block * blockBytes(kernel), min(SUM_BLOCKS, whole - block), x, to,
-            width, outWidth, left, pixelBytes, sinkPtr,
+            kernel, rows, base + at, stripRowBytes, stripPixelBytes, dyPtr + at, dyRowBytes, pixelBytes,
+            sumsPtr + <usize>block * blockBytes(kernel), min(SUM_BLOCKS, whole - block), x, to, width, left, sinkPtr,
           );
         }
         if (blocks > whole) {
           sumStrip(
-            kernel, rows, base + overlap, dyPtr + overlap, sumsPtr + overlapSums, 1, x, to, width, outWidth, left, pixelBytes, sinkPtr,
+            kernel, rows, base + overlap, stripRowBytes, stripPixelBytes, dyPtr + overlap, dyRowBytes, pixelBytes, sumsPtr + overlapSums, 1,
+            x, to, width, left, sinkPtr,
           );
         }
         pixels += rows * (to - x);
         x = to;
       }
-      dyPtr += <usize>(rows * outWidth) * pixelBytes;
+      dyPtr += <usize>rows * dyRowBytes;
       oy += rows;
     }
     xPtr += <usize>height * rowBytes;

@@ -358,7 +358,7 @@ export interface DepthwiseKernels {
  * 2 (`assembly/depthwise-3x3*.ts`).
  */
 export interface Depthwise3Kernels {
-  depthwise3ScratchBytes(width: number, outWidth: number, channels: number): number;
+  depthwise3ScratchBytes(width: number, outWidth: number, outHeight: number, channels: number, stride: number): number;
   depthwise3F32(
     xPtr: number, weightPtr: number, biasPtr: number, outPtr: number, count: number, height: number, width: number, channels: number,
     outHeight: number, outWidth: number, stride: number, top: number, left: number, scratchPtr: number,

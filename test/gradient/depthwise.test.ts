@@ -143,21 +143,32 @@ describe('depthwise convolution, output and both gradients within 1e-6 of f64', 
     }
   });
 
+  it('images whose rows or pixels lie a power of two apart, which are copied strip by strip', () => {
+    for (const kernel of [3, 5, 7]) {
+      for (const extent of [[9, 8, 512], [6, 5, 1026], [13, 64, 16], [9, 256, 6], [11, 16, 64]] as const) {
+        for (const padding of [[1, 1, 1, 1], [3, 2, 4, 3], [0, 4, 0, 2]] as const) {
+          const c: Case = { kernel, stride: 1, dilation: 1, extent, padding };
+          if (Math.min(...outExtent(c)) > 0) check(c);
+        }
+      }
+    }
+  });
+
   it('NaN of a pixel reaches what its windows reach, and nothing at the rim or in other channels', () => {
-    for (const [kernel, stride] of [[3, 1], [3, 2], [7, 1]] as const) {
+    for (const [kernel, stride, channels] of [[3, 1, 6], [3, 2, 6], [7, 1, 6], [3, 1, 512], [7, 1, 128]] as const) {
       for (const padding of [[1, 1, 1, 1], [3, 2, 4, 3]] as const) {
-        const c: Case = { kernel, stride, dilation: 1, extent: [9, 8, 6], padding };
+        const c: Case = { kernel, stride, dilation: 1, extent: [9, 8, channels], padding };
         const [rows, columns] = outExtent(c);
-        const [xSize, ySize] = [count * 9 * 8 * 6, count * rows * columns * 6];
+        const [xSize, ySize] = [count * 9 * 8 * channels, count * rows * columns * channels];
         const attrs = {
-          strides: [stride, stride], pad: [[0, 0], padding.slice(0, 2), padding.slice(2), [0, 0]], dilations: [1, 1], groups: 6,
+          strides: [stride, stride], pad: [[0, 0], padding.slice(0, 2), padding.slice(2), [0, 0]], dilations: [1, 1], groups: channels,
         };
-        const filter = engine().makeTensor(normals(kernel * kernel * 6, 1), [kernel, kernel, 1, 6], 'float32');
+        const filter = engine().makeTensor(normals(kernel * kernel * channels, 1), [kernel, kernel, 1, channels], 'float32');
         const spoilt = (size: number, at: number) => normals(size, 2).map((value, i) => (i === at ? NaN : value));
         // All corners of the first image, the middle, and the last channel of all.
         for (const [row, column] of [[0, 0], [0, 1], [1, 0], [0.5, 0.5], [1, 1]] as const) {
           const of = (height: number, width: number) =>
-            (Math.round(row * (height - 1)) * width + Math.round(column * (width - 1))) * 6 + (row === 1 ? 5 : 0);
+            (Math.round(row * (height - 1)) * width + Math.round(column * (width - 1))) * channels + (row === 1 ? channels - 1 : 0);
           const [xNaN, dyNaN] = [of(9, 8), of(rows, columns)];
           const reached = { y: new Set<number>(), dx: new Set<number>(), dw: new Set<number>() };
           eachProduct(c, (y, x, w) => {
@@ -167,9 +178,9 @@ describe('depthwise convolution, output and both gradients within 1e-6 of f64', 
             }
             if (y === dyNaN) reached.dx.add(x);
           });
-          const x = engine().makeTensor(spoilt(xSize, xNaN), [count, 9, 8, 6], 'float32');
-          const dy = engine().makeTensor(spoilt(ySize, dyNaN), [count, rows, columns, 6], 'float32');
-          const whole = engine().makeTensor(normals(ySize, 3), [count, rows, columns, 6], 'float32');
+          const x = engine().makeTensor(spoilt(xSize, xNaN), [count, 9, 8, channels], 'float32');
+          const dy = engine().makeTensor(spoilt(ySize, dyNaN), [count, rows, columns, channels], 'float32');
+          const whole = engine().makeTensor(normals(ySize, 3), [count, rows, columns, channels], 'float32');
           const nans = (values: Float32Array) => [...values.keys()].filter((i) => Number.isNaN(values[i]));
           const sorted = (set: Set<number>) => [...set].toSorted((a, b) => a - b);
           const label = JSON.stringify({ ...c, row, column });

@@ -17,9 +17,15 @@ function suits3(g: Geometry, left: number): boolean {
   );
 }
 
-function scratch3(core: Core, scratch: Scratch, g: Geometry): number {
-  const rows = 8 * Math.max(g.width, g.outWidth) * g.channels;
-  return scratch.told(core.kernels.depthwise3ScratchBytes(g.width, g.outWidth, g.channels), rows, 'taps or sums, and a row');
+/** @param outHeight rows of what is computed, or of dy. */
+function scratch3(
+  core: Core, scratch: Scratch, { channels, stride: [stride] }: Geometry, width: number, outWidth: number, outHeight: number,
+): number {
+  const rows = (stride === 1 ? 1 + Math.min(outHeight, 4) + 2 : 2) * 4 * width * channels;
+  return scratch.told(
+    core.kernels.depthwise3ScratchBytes(width, outWidth, outHeight, channels, stride), rows,
+    'taps or sums, and the rows under a strip',
+  );
 }
 
 /** Whether the kernels of 5×5 and 7×7 filters take it. */
@@ -61,7 +67,7 @@ export function depthwiseForward(core: Core, g: Geometry, { imagePtr, filterPtr,
     if (suits3(g, left)) {
       core.kernels.depthwise3F32(
         imagePtr, filterPtr, biasPtr, yPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, g.stride[0], top, left,
-        scratch3(core, scratch, g),
+        scratch3(core, scratch, g, g.width, g.outWidth, g.outHeight),
       );
       return;
     }
@@ -82,7 +88,8 @@ export function depthwiseInputGradient(
     if (suits3(g, left)) {
       core.scoped((scratch) => {
         core.kernels.depthwise3InputGradientF32(
-          dyPtr, filterPtr, dxPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left, scratch3(core, scratch, g),
+          dyPtr, filterPtr, dxPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, top, left,
+          scratch3(core, scratch, g, g.width, g.outWidth, g.outHeight),
         );
       });
       return;
@@ -107,7 +114,7 @@ export function depthwiseInputGradient(
     if (suits3(g, 2 - left)) {
       core.kernels.depthwise3F32(
         dyPtr, rotated, 0, dxPtr, g.count, g.outHeight, g.outWidth, g.channels, g.height, g.width, 1, 2 - top, 2 - left,
-        scratch3(core, scratch, g),
+        scratch3(core, scratch, g, g.outWidth, g.width, g.height),
       );
       return;
     }
@@ -135,7 +142,7 @@ export function depthwiseFilterGradient(
     if (suits3(g, left)) {
       core.kernels.depthwise3FilterGradientF32(
         imagePtr, dyPtr, dwPtr, g.count, g.height, g.width, g.channels, g.outHeight, g.outWidth, g.stride[0], top, left,
-        scratch3(core, scratch, g),
+        scratch3(core, scratch, g, g.width, g.outWidth, g.outHeight),
       );
       return;
     }
