@@ -265,18 +265,18 @@ export interface CodecKernels {
 export interface WinogradKernels {
   winogradInputF32(
     imagePtr: number, vPtr: number, first: number, tiles: number, tilesY: number, tilesX: number, height: number, width: number,
-    channels: number,
+    channels: number, pitch: number,
   ): void;
-  winogradFilterF32(weightPtr: number, uPtr: number, plane: number): void;
+  winogradFilterF32(weightPtr: number, uPtr: number, plane: number, pitch: number): void;
   winogradOutputF32(
     mPtr: number, yPtr: number, biasPtr: number, first: number, tiles: number, tilesY: number, tilesX: number,
-    outHeight: number, outWidth: number, channels: number,
+    outHeight: number, outWidth: number, channels: number, pitch: number,
   ): void;
   winogradGradientF32(
     dyPtr: number, pPtr: number, first: number, tiles: number, tilesY: number, tilesX: number, outHeight: number,
-    outWidth: number, channels: number,
+    outWidth: number, channels: number, pitch: number,
   ): void;
-  winogradFilterGradientF32(sPtr: number, dwPtr: number, plane: number): void;
+  winogradFilterGradientF32(sPtr: number, dwPtr: number, plane: number, pitch: number): void;
 }
 
 /** Numbers that are not zero, and products that leave out the others (`assembly/nonzeros.ts`, `sparse-product.ts`). */

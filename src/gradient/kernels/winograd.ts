@@ -50,6 +50,14 @@ function tilingOf(g: Geometry): Tiling {
   return { y, x, all, run: Math.min(all, run) };
 }
 
+/**
+ * Bytes from one of sixteen matrices to the next (`assembly/winograd.ts`): an odd number of lines. On the EPYC, convolutions of 64 to 512
+ * channels take 5 to 20 % less time so.
+ */
+function pitchOf(elements: number): number {
+  return 64 * (Math.ceil(elements / 16) | 1);
+}
+
 /** The image with its padding, large enough that every tile's 4×4 patch lies inside. */
 function padded(core: Core, scratch: Scratch, g: Geometry, tiling: Tiling, imagePtr: number, top: number, left: number) {
   const height = 2 * tiling.y + 2;
@@ -71,21 +79,24 @@ export function winogradForward(
   const tiling = tilingOf(g);
   core.scoped((scratch) => {
     const image = padded(core, scratch, g, tiling, operands.imagePtr, top, left);
-    const u = scratch.f32(16 * g.channels * g.out, 'transformed filter');
-    kernels.winogradFilterF32(operands.filterPtr, u, g.channels * g.out);
-    const v = scratch.f32(16 * tiling.run * g.channels, 'transformed images');
-    const m = scratch.f32(16 * tiling.run * g.out, 'transformed output');
+    const pitch = { u: pitchOf(g.channels * g.out), v: pitchOf(tiling.run * g.channels), m: pitchOf(tiling.run * g.out) };
+    const u = scratch.bytes(16 * pitch.u, 'transformed filter');
+    kernels.winogradFilterF32(operands.filterPtr, u, g.channels * g.out, pitch.u);
+    const v = scratch.bytes(16 * pitch.v, 'transformed images');
+    const m = scratch.bytes(16 * pitch.m, 'transformed output');
     const panels = scratch.bytes(kernels.matmulScratchBytes(tiling.run, g.out, g.channels), 'packed panels');
     for (let first = 0; first < tiling.all; first += tiling.run) {
       const tiles = Math.min(tiling.run, tiling.all - first);
-      kernels.winogradInputF32(image.pointer, v, first, tiles, tiling.y, tiling.x, image.height, image.width, g.channels);
+      kernels.winogradInputF32(image.pointer, v, first, tiles, tiling.y, tiling.x, image.height, image.width, g.channels, pitch.v);
       for (let i = 0; i < 16; i++) {
         kernels.matmulF32(
-          v + 4 * i * tiles * g.channels, u + 4 * i * g.channels * g.out, m + 4 * i * tiles * g.out,
+          v + i * pitch.v, u + i * pitch.u, m + i * pitch.m,
           tiles, g.out, g.channels, 0, 0, 0, g.channels, g.out, g.out, 0, 0, 0, 0, panels,
         );
       }
-      kernels.winogradOutputF32(m, operands.yPtr, operands.biasPtr, first, tiles, tiling.y, tiling.x, g.outHeight, g.outWidth, g.out);
+      kernels.winogradOutputF32(
+        m, operands.yPtr, operands.biasPtr, first, tiles, tiling.y, tiling.x, g.outHeight, g.outWidth, g.out, pitch.m,
+      );
     }
   });
 }
@@ -100,21 +111,22 @@ export function winogradFilterGradient(
   const tiling = tilingOf(g);
   core.scoped((scratch) => {
     const image = padded(core, scratch, g, tiling, operands.imagePtr, g.padding[0], g.padding[2]);
-    const v = scratch.f32(16 * tiling.run * g.channels, 'transformed images');
-    const p = scratch.f32(16 * tiling.run * g.out, 'transformed gradient');
-    const s = scratch.f32(16 * g.channels * g.out, 'transformed filter gradient');
+    const pitch = { v: pitchOf(tiling.run * g.channels), p: pitchOf(tiling.run * g.out), s: pitchOf(g.channels * g.out) };
+    const v = scratch.bytes(16 * pitch.v, 'transformed images');
+    const p = scratch.bytes(16 * pitch.p, 'transformed gradient');
+    const s = scratch.bytes(16 * pitch.s, 'transformed filter gradient');
     const panels = scratch.bytes(kernels.matmulScratchBytes(g.channels, g.out, tiling.run), 'packed panels');
     for (let first = 0; first < tiling.all; first += tiling.run) {
       const tiles = Math.min(tiling.run, tiling.all - first);
-      kernels.winogradInputF32(image.pointer, v, first, tiles, tiling.y, tiling.x, image.height, image.width, g.channels);
-      kernels.winogradGradientF32(operands.dyPtr, p, first, tiles, tiling.y, tiling.x, g.outHeight, g.outWidth, g.out);
+      kernels.winogradInputF32(image.pointer, v, first, tiles, tiling.y, tiling.x, image.height, image.width, g.channels, pitch.v);
+      kernels.winogradGradientF32(operands.dyPtr, p, first, tiles, tiling.y, tiling.x, g.outHeight, g.outWidth, g.out, pitch.p);
       for (let i = 0; i < 16; i++) {
         kernels.matmulF32(
-          v + 4 * i * tiles * g.channels, p + 4 * i * tiles * g.out, s + 4 * i * g.channels * g.out,
+          v + i * pitch.v, p + i * pitch.p, s + i * pitch.s,
           g.channels, g.out, tiles, 1, 0, Number(first > 0), g.channels, g.out, g.out, 0, 0, 0, 0, panels,
         );
       }
     }
-    kernels.winogradFilterGradientF32(s, operands.dwPtr, g.channels * g.out);
+    kernels.winogradFilterGradientF32(s, operands.dwPtr, g.channels * g.out, pitch.s);
   });
 }
