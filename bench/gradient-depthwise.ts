@@ -21,6 +21,7 @@ const shapes = [
   ['MobileNetV2 960 at 7²', 16, 7, 960, 3, 1],
   ['EfficientNet 480 at 14², 5×5', 4, 14, 480, 5, 1],
   ['ConvNeXt 96 at 56², 7×7', 4, 56, 96, 7, 1],
+  ['ConvNeXt 384 at 14², 7×7', 8, 14, 384, 7, 1],
 ] as const;
 
 export async function depthwise(

@@ -179,9 +179,8 @@ function transposedConvolution(
   const [out, rows, columns] = to as [number, number, number];
   const [kh, kw] = node.kernel;
   const [inGroup, outGroup] = [channels / node.groups, out / node.groups];
-  const y = Float64Array.from({ length: count * size(to) }, (_, i) =>
-    node.bias ? at(get('bias'), Math.floor(i / (rows * columns)) % out) : 0,
-  );
+  const weight = get('weight'), bias = get('bias');
+  const y = Float64Array.from({ length: count * size(to) }, (_, i) => (node.bias ? at(bias, Math.floor(i / (rows * columns)) % out) : 0));
   for (let i = 0; i < x.length; i++) {
     const [n, c] = [Math.floor(i / size(from)), Math.floor(i / (height * width)) % channels];
     const [row, column] = [Math.floor(i / width) % height, i % width];
@@ -191,7 +190,7 @@ function transposedConvolution(
         const s = column * node.stride[1] + (tap % kw) * node.dilation[1] - node.padding[2];
         if (r < 0 || r >= rows || s < 0 || s >= columns) continue;
         const target = ((n * out + Math.floor(c / inGroup) * outGroup + o) * rows + r) * columns + s;
-        y[target] = at(y, target) + at(x, i) * at(get('weight'), (c * outGroup + o) * kh * kw + tap);
+        y[target] = at(y, target) + at(x, i) * at(weight, (c * outGroup + o) * kh * kw + tap);
       }
     }
   }
