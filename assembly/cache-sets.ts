@@ -12,24 +12,32 @@ function crowded(rows: i32, columns: i32, rowBytes: usize, pixelBytes: usize, sc
   memory.fill(scratchPtr, 0, SETS);
   let most: i32 = 0;
   for (let row: i32 = 0; row < rows; row++) {
-    let at = <usize>row * rowBytes;
+    let at = <usize>row * rowBytes, before = at + 64;
     for (let column: i32 = 0; column < columns; column++) {
-      const linesPtr = scratchPtr + ((at >> 6) & <usize>(SETS - 1)), count = <i32>load<u8>(linesPtr) + 1;
-      store<u8>(linesPtr, count);
-      most = max(most, count);
+      // Narrow pixels share a line, which is counted once.
+      if (at >> 6 != before >> 6) {
+        const linesPtr = scratchPtr + ((at >> 6) & <usize>(SETS - 1)), count = <i32>load<u8>(linesPtr) + 1;
+        store<u8>(linesPtr, count);
+        most = max(most, count);
+      }
+      before = at;
       at += pixelBytes;
     }
   }
   return most > WAYS;
 }
 
+/** Bytes from one pixel to the next in a copy: an odd number of lines, or as in the image where one line holds several. */
+function apartBytes(pixelBytes: usize): usize {
+  return pixelBytes < 64 ? pixelBytes : ((pixelBytes + 63) & ~63) | 64;
+}
+
 /**
- * Bytes from one pixel to the next where windows of `rows` by `columns` pixels are read: as in the image or, in a copy, an odd number of
- * lines. `scratchPtr`: 64 bytes.
+ * Bytes from one pixel to the next where windows of `rows` by `columns` pixels are read: as in the image or as in a copy. `scratchPtr`: 64
+ * bytes.
  */
 export function windowPixelBytes(rows: i32, columns: i32, width: i32, pixelBytes: usize, scratchPtr: usize): usize {
-  if (pixelBytes < 64 || !crowded(rows, columns, <usize>width * pixelBytes, pixelBytes, scratchPtr)) return pixelBytes;
-  return ((pixelBytes + 63) & ~63) | 64;
+  return crowded(rows, columns, <usize>width * pixelBytes, pixelBytes, scratchPtr) ? apartBytes(pixelBytes) : pixelBytes;
 }
 
 /** From one row to the next: as in the image or, in a copy, so that the sets of a window's row are followed by those of the next one. */
@@ -41,9 +49,9 @@ export function windowRowBytes(rows: i32, columns: i32, width: i32, pixelBytes: 
   return (least + ((wanted - least) & <usize>(SETS - 1))) << 6;
 }
 
-/** The most that `windowRowBytes` gives. */
-export function mostWindowRowBytes(width: i32, channels: i32): i32 {
-  return width * ((channels << 2) + 127) + 64 * 64;
+/** No less than `windowRowBytes` gives; in f64, as an image of a gigabyte has rows whose copies are more than 32 bits count. */
+export function mostWindowRowBytes(width: i32, channels: i32): f64 {
+  return <f64>width * <f64>apartBytes((<usize>channels) << 2) + 64 * 64;
 }
 
 /** toPtr [rows][width][channels], pixels and rows so far apart ← rows [y, y + rows) of an image, zeros for those outside. */

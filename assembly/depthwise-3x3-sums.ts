@@ -107,7 +107,7 @@ abstract class Strip {
     }
   }
 
-  /** Stride 2: one column of x, with the pixel of dy in each row to one column of sums and, if `next`, with that right of it to another. */
+  /** Stride 2: one column of x by the pixel of dy in each row to one column of sums and, if `shared`, by that right of it to another. */
   @inline
   static column2(
     rows: i32, first: usize, base: usize, last: usize, rowBytes: usize, dyPtr: usize, dyRowBytes: usize, sumsPtr: usize, endPtr: usize,

@@ -79,10 +79,10 @@ function strip(
  * Scratch of `depthwise3F32` and of the gradients: packed taps or sums, 16 bytes, a row of zeros, and a row of what is not wanted or,
  * with stride 1, a copy of the rows under the tallest strip.
  */
-export function depthwise3ScratchBytes(width: i32, outWidth: i32, outHeight: i32, channels: i32, stride: i32): i32 {
-  const rowBytes = (max(width, outWidth) * channels) << 2;
-  const copyBytes = stride == 1 ? (min(outHeight, MOST_ROWS) + 2) * mostWindowRowBytes(width, channels) : rowBytes;
-  return blocksOf(channels) * 9 * 48 + 16 + rowBytes + copyBytes;
+export function depthwise3ScratchBytes(width: i32, outWidth: i32, outHeight: i32, channels: i32, stride: i32): f64 {
+  const rowBytes = <f64>max(width, outWidth) * <f64>channels * 4;
+  const copyBytes = stride == 1 ? <f64>(min(outHeight, MOST_ROWS) + 2) * mostWindowRowBytes(width, channels) : rowBytes;
+  return <f64>blocksOf(channels) * (9 * 48) + 16 + rowBytes + copyBytes;
 }
 
 /**

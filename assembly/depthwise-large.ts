@@ -13,8 +13,9 @@ import { addRowF32 } from "./elementwise";
 const SUM_BLOCKS: i32 = 24;
 
 /** Scratch of both functions below: taps or sums, 16 bytes, and the rows under the tallest strip, of no more rows than there are. */
-export function depthwiseLargeScratchBytes(kernel: i32, width: i32, channels: i32, outHeight: i32): i32 {
-  return blocksOf(channels) * kernel * kernel * 48 + 16 + (min(outHeight, MOST_ROWS) + kernel - 1) * mostWindowRowBytes(width, channels);
+export function depthwiseLargeScratchBytes(kernel: i32, width: i32, channels: i32, outHeight: i32): f64 {
+  const copyBytes = <f64>(min(outHeight, MOST_ROWS) + kernel - 1) * mostWindowRowBytes(width, channels);
+  return <f64>blocksOf(channels) * <f64>(kernel * kernel * 48) + 16 + copyBytes;
 }
 
 /**
@@ -48,9 +49,7 @@ export function depthwiseLargeF32(
           continue;
         }
         const from = base + <usize>(x - left + first) * stripPixelBytes, tapsPtr = scratchPtr + <usize>first * columnBytes(kernel);
-        largeOutputsDown(
-          kernel, rows, from, stripRowBytes, stripPixelBytes, to, outRowBytes, tapsPtr, whole, columns, sinkPtr,
-        );
+        largeOutputsDown(kernel, rows, from, stripRowBytes, stripPixelBytes, to, outRowBytes, tapsPtr, whole, columns, sinkPtr);
         if (blocksOf(channels) > whole) {
           largeOutputsDown(
             kernel, rows, from + overlap, stripRowBytes, stripPixelBytes, to + overlap, outRowBytes, tapsPtr + overlapTaps, 1, columns,

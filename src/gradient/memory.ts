@@ -187,8 +187,8 @@ function openSums(parts: number): number {
  * Of each convolution: a padded copy of its input or of its gradient and the places of its windows, or the entries of
  * an image at least (`kernels/sparse-convolution.ts`: 8 bytes a number and a start a pixel), and the filter rotated and
  * packed or, for 3×3, in Winograd's form (`kernels/winograd.ts`); no less for the filter's gradient. A transposed one
- * is that from its output to its input. Depthwise ones copy no more than a padded image, in which pixels and rows may lie
- * further apart (`assembly/cache-sets.ts`).
+ * is that from its output to its input. Depthwise ones copy no more rows than a padded image has, in which pixels of a
+ * line or more, and rows, may lie further apart (`assembly/cache-sets.ts`: by less than two lines, and 64), and rotate a filter besides.
  */
 function convolutionElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shape>, images: number): number[] {
   return graph.nodes.flatMap((node) => {
@@ -213,7 +213,9 @@ function convolutionElements(graph: ModelGraph, shapes: ReadonlyMap<string, Shap
     const entries = Math.max((2 * channels + 1) * height * width, (2 * out + 1) * outHeight * outWidth);
     const taps = kernelHeight * kernelWidth;
     const filters = (channels / node.groups) * out * (taps === 9 ? 9 + 16 : 2 * taps);
-    const apart = node.groups > 1 ? (kernelHeight + 6) * (32 * Math.max(width, outWidth) + 1024) + taps * channels : 0;
-    return [Math.max(images * (padded + windows), entries) + filters + apart];
+    const depthwise = node.groups > 1 && node.groups === channels && node.groups === out;
+    const copiedRows = Math.min(7, Math.max(height, outHeight)) + kernelHeight - 1;
+    const apart = copiedRows * ((channels < 16 ? 0 : 32) * Math.max(width, outWidth) + 1024) + taps * channels;
+    return [Math.max(images * (padded + windows), entries) + filters + (depthwise ? apart : 0)];
   });
 }

@@ -21,10 +21,8 @@ function suits3(g: Geometry, left: number): boolean {
 function scratch3(
   core: Core, scratch: Scratch, { channels, stride: [stride] }: Geometry, width: number, outWidth: number, outHeight: number,
 ): number {
-  const rows = (stride === 1 ? 1 + Math.min(outHeight, 4) + 2 : 2) * 4 * width * channels;
-  return scratch.told(
-    core.kernels.depthwise3ScratchBytes(width, outWidth, outHeight, channels, stride), rows,
-    'taps or sums, and the rows under a strip',
+  return scratch.bytes(
+    core.kernels.depthwise3ScratchBytes(width, outWidth, outHeight, channels, stride), 'taps or sums, and the rows under a strip',
   );
 }
 
@@ -40,9 +38,8 @@ function suitsLarge(g: Geometry, left: number): boolean {
 function scratchLarge(
   core: Core, scratch: Scratch, [kernel]: Geometry['kernel'], width: number, channels: number, outHeight: number,
 ): number {
-  const rows = 4 * (Math.min(outHeight, 7) + kernel - 1) * width * channels;
-  return scratch.told(
-    core.kernels.depthwiseLargeScratchBytes(kernel, width, channels, outHeight), rows, 'taps or sums, and the rows under a strip',
+  return scratch.bytes(
+    core.kernels.depthwiseLargeScratchBytes(kernel, width, channels, outHeight), 'taps or sums, and the rows under a strip',
   );
 }
 
