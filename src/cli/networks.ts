@@ -27,7 +27,7 @@ export const modelOptions = {
   width: {
     kind: 'number', field: 'width', metavar: 'X', minimum: 0,
     help:
-      'conv4/6/8, vgg, mobilenet_v2: factor on the channels; small-conv, resnet, convnext: channels of the first stage; ' +
+      'conv4/6/8, vgg, mobilenet, efficientnet: factor on the channels; small-conv, resnet, convnext: channels of the first stage; ' +
       'vit, gpt2, distilbert, bert, mixer: features of a token',
   },
   depth: {
@@ -62,7 +62,7 @@ export const modelOptions = {
   'no-bias': { kind: 'flag', help: 'mlp: without biases' },
   stem: {
     kind: 'choice', choices: ['imagenet', 'cifar'],
-    help: 'resnet18 and its kin, mobilenet_v2: for large images (default) or small ones; vgg: imagenet pools to 7×7',
+    help: 'resnet18 and its kin, mobilenet, efficientnet: for large images (default) or small ones; vgg: imagenet pools to 7×7',
   },
   graph: {
     kind: 'string', reads: thatFile, metavar: 'FILE',

@@ -137,6 +137,8 @@ function instructionsOf(node: GraphNode, inputs: readonly Shape[], shape: Shape,
       return one('Elu', { alpha: node.alpha, slopes: training } satisfies EluAttributes, { overwrites: true });
     case 'hardswish':
       return one('Hardswish', { slopes: training } satisfies MapAttributes, { overwrites: true });
+    case 'hardsigmoid':
+      return one('HardSigmoid', {}, { overwrites: true });
     case 'max_pool':
       return pool('MaxPool', node.kernel, node.stride, node.padding);
     case 'average_pool':

@@ -283,6 +283,7 @@ export const footprints: { readonly [K in OperationName]: Footprint } = {
   gelu: SLOPED,
   relu: OVERWRITING,
   relu6: OVERWRITING,
+  hardsigmoid: OVERWRITING,
   leaky_relu: OVERWRITING,
   softmax: OVERWRITING,
   position_embedding: ADDED,

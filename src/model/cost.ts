@@ -112,6 +112,9 @@ function nodeFlops(node: GraphNode, shapes: ReadonlyMap<string, Shape>): number 
     case 'leaky_relu':
     case 'multiply':
       return out;
+    case 'hardsigmoid':
+      // A sum, a clamp and a product.
+      return 3 * out;
     case 'hardswish':
       // A sum, a clamp and two products, and three steps more for its slope.
       return 7 * out;

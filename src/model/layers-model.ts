@@ -44,7 +44,7 @@ export function isLayersModel(json: unknown): boolean {
 export function graphFromLayersModel(json: unknown): ModelGraph {
   const { layers, output } = layersOf(json);
   if (layers.length > limits.graphNodes) refuse('layers', `at most ${limits.graphNodes}`, `${layers.length}`);
-  const converter = new Converter(output);
+  const converter = new Converter(output, kerasVersionOf(json));
   for (const layer of layers) converter.add(layer);
   return converter.graph();
 }
@@ -131,8 +131,21 @@ function functionalLayers(config: unknown): ReturnType<typeof layersOf> {
 
 const activations: Readonly<Record<string, OperationName | undefined>> = {
   relu: 'relu', relu6: 'relu6', sigmoid: 'sigmoid', tanh: 'tanh', silu: 'silu', swish: 'silu', hard_silu: 'hardswish',
-  hard_swish: 'hardswish', elu: 'elu', gelu: 'gelu', softmax: 'softmax',
+  hard_swish: 'hardswish', hard_sigmoid: 'hardsigmoid', elu: 'elu', gelu: 'gelu', softmax: 'softmax',
 };
+
+/** What wrote the model, beside its topology; undefined where it says nothing. */
+function kerasVersionOf(json: unknown): unknown {
+  if (!isObject(json)) return undefined;
+  const topology = json['modelTopology'];
+  return (isObject(topology) ? topology['keras_version'] : undefined) ?? json['keras_version'];
+}
+
+/** Keras's since version 3 is relu6(x + 3) / 6. Before, and in TensorFlow.js, it is min(max(0.2 · x + 0.5, 0), 1). */
+function hasHardsigmoid(kerasVersion: unknown): boolean {
+  const major = typeof kerasVersion === 'string' ? /^(\d+)\./.exec(kerasVersion)?.[1] : undefined;
+  return major !== undefined && Number(major) >= 3;
+}
 
 /** Layers that do nothing in evaluation. */
 const silent = ['Dropout', 'SpatialDropout2D', 'GaussianNoise', 'GaussianDropout', 'AlphaDropout', 'ActivityRegularization'];
@@ -191,10 +204,12 @@ class Converter {
   readonly #nodes: GraphNode[] = [];
   readonly #values = new Map<string, Value>();
   readonly #output: string;
+  readonly #kerasVersion: unknown;
   #input: Shape | undefined;
 
-  constructor(output: string) {
+  constructor(output: string, kerasVersion: unknown) {
     this.#output = output;
+    this.#kerasVersion = kerasVersion;
   }
 
   graph(): ModelGraph {
@@ -368,6 +383,12 @@ class Converter {
         `layer ${describe(layer.name)} (${layer.kind}).activation`,
         `linear, ${Object.keys(activations).join(', ')}`,
         describe(kind),
+      );
+    if (op === 'hardsigmoid' && !hasHardsigmoid(this.#kerasVersion))
+      return refuse(
+        `layer ${describe(layer.name)} (${layer.kind}).activation`,
+        'a hard_sigmoid of Keras 3 (keras_version), which is relu6(x + 3) / 6',
+        `one of ${this.#kerasVersion === undefined ? 'an unknown version' : describe(this.#kerasVersion)}`,
       );
     return this.#node(name, op, {}, [x]);
   }

@@ -59,6 +59,8 @@ export interface Operations {
   silu: Plain;
   /** x · relu6(x + 3) / 6. */
   hardswish: Plain;
+  /** relu6(x + 3) / 6. */
+  hardsigmoid: Plain;
   tanh: Plain;
   sigmoid: Plain;
   /** x for x ≥ 0, slope · x below. */

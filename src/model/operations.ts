@@ -17,6 +17,7 @@ const rules: { readonly [K in OperationName]: OperationRule<K> } = {
   relu: elementwise(() => ({ op: 'relu' })),
   silu: elementwise(() => ({ op: 'silu' })),
   hardswish: elementwise(() => ({ op: 'hardswish' })),
+  hardsigmoid: elementwise(() => ({ op: 'hardsigmoid' })),
   relu6: elementwise(() => ({ op: 'relu6' })),
   tanh: elementwise(() => ({ op: 'tanh' })),
   sigmoid: elementwise(() => ({ op: 'sigmoid' })),

@@ -91,6 +91,7 @@ const rules: { readonly [K in OperationName]: Rule<K> } = {
   relu6: elementwise,
   silu: elementwise,
   hardswish: elementwise,
+  hardsigmoid: elementwise,
   tanh: elementwise,
   sigmoid: elementwise,
   leaky_relu: elementwise,

@@ -15,8 +15,8 @@ export interface PresetOptions {
   readonly bias?: boolean;
   /**
    * Convolutional presets: for `conv4/6/8` and `vgg…` a factor on the published channel counts (default 1; channels are
-   * rounded, at least 1), for `mobilenet_v2` one whose products are rounded to multiples of 8; for `small-conv` and
-   * `resnet…` the channels of the first stage (default 32; 16 and 64), for `convnext` too (96). `vit`, `mixer`, `gpt2`, `distilbert`,
+   * rounded, at least 1), for `mobilenet_…` and `efficientnet_b0` one whose products are rounded to multiples of 8; for `small-conv`
+   * and `resnet…` the channels of the first stage (default 32; 16 and 64), for `convnext` too (96). `vit`, `mixer`, `gpt2`, `distilbert`,
    * `bert`: features of a token (default 768, of `vit` 192).
    */
   readonly width?: number;
@@ -41,9 +41,9 @@ export interface PresetOptions {
   /** `convnext`: blocks of each stage (default 3, 3, 9, 3). */
   readonly blocks?: readonly number[];
   /**
-   * `resnet18/34/50`: 7×7 stride 2 and a pooling (default), or for small images 3×3 stride 1 without pooling. `mobilenet_v2`: with
-   * `cifar` the first two reductions are left out. `vgg…`: with `imagenet` torchvision's adaptive pooling to 7×7 stands before the
-   * dense layers, so that its checkpoints fit images of any size; without, they see what is left of the image.
+   * `resnet18/34/50`: 7×7 stride 2 and a pooling (default), or for small images 3×3 stride 1 without pooling. `mobilenet_…`,
+   * `efficientnet_b0`: with `cifar` the first two reductions are left out. `vgg…`: with `imagenet` torchvision's adaptive pooling to
+   * 7×7 stands before the dense layers, so that its checkpoints fit images of any size; without, they see what is left of the image.
    */
   readonly stem?: 'imagenet' | 'cifar';
 }

@@ -5,7 +5,7 @@ import { requireChoice, requireInteger, requireMembers } from '../core/require.t
 import { requireOptions } from '../core/options.ts';
 import { GraphBuilder, sequential, type Layer } from './builder.ts';
 import type { ModelGraph } from './graph.ts';
-import { mobilenetV2 } from './presets-mobilenet.ts';
+import { mobilenetPresets } from './presets-mobilenet.ts';
 import { basicBlock, torchvisionPresets } from './presets-torchvision.ts';
 import { transformerPresets } from './presets-transformers.ts';
 import { requireImage, scaledChannels, type PresetOptions } from './preset-options.ts';
@@ -20,7 +20,7 @@ const presets = {
   'small-conv': smallConv,
   'resnet-small': resnetSmall,
   ...torchvisionPresets,
-  mobilenet_v2: mobilenetV2,
+  ...mobilenetPresets,
   ...transformerPresets,
 } as const;
 
@@ -41,7 +41,7 @@ const readBy: { readonly [O in Exclude<keyof PresetOptions, 'input' | 'classes'>
   vocabulary: /^(distilbert|bert)$/,
   separator: /^bert$/,
   blocks: /^convnext$/,
-  stem: /^(resnet\d+|mobilenet_v2|vgg.*)$/,
+  stem: /^(resnet\d+|mobilenet_v\d.*|efficientnet.*|vgg.*)$/,
 };
 
 /** Whether a named network reads that option. */

@@ -79,7 +79,7 @@ def apply(node, inputs, of, training, tokens, padded):
         return F.conv2d(pad(x, node["padding"]), own("weight"), bias, node["stride"], 0, node["dilation"], node["groups"])
     if op == "conv_transpose2d":
         return transposed(node, x, own("weight"), bias)
-    if op in ("relu", "relu6", "silu", "hardswish", "tanh", "sigmoid"):
+    if op in ("relu", "relu6", "silu", "hardsigmoid", "hardswish", "tanh", "sigmoid"):
         return getattr(torch if op in ("relu", "tanh", "sigmoid") else F, op)(x)
     if op == "leaky_relu":
         return F.leaky_relu(x, node["slope"])

@@ -229,6 +229,8 @@ const lossCases: readonly GradientCase[] = [
 
 const combiningCases: readonly GradientCase[] = [
   operation('relu6 around its ceiling', around([2, 5, 4], { op: 'relu6' }), { shift: 6 }),
+  operation('hardsigmoid around its floor', around([2, 5, 4], { op: 'hardsigmoid' }), { shift: -3 }),
+  operation('hardsigmoid around its ceiling', around([2, 5, 4], { op: 'hardsigmoid' }), { shift: 3 }),
   operation('hardswish around its floor', around([2, 5, 4], { op: 'hardswish' }), { shift: -3 }),
   operation('hardswish around its ceiling', around([2, 5, 4], { op: 'hardswish' }), { shift: 3 }),
   operation('multiply', joined('multiply', [{ op: 'tanh' }], [{ op: 'conv2d', name: 'conv', out: 5, kernel: 1 }])),
@@ -293,6 +295,7 @@ const activationCases: readonly GradientCase[] = (
     { op: 'tanh' },
     { op: 'sigmoid' },
     { op: 'silu' },
+    { op: 'hardsigmoid' },
     { op: 'hardswish' },
     { op: 'gelu' },
     { op: 'gelu', approximate: 'tanh' },
@@ -509,7 +512,7 @@ function smallOptions(name: PresetName): PresetOptions {
   if (name === 'convnext') return { input: [3, 32, 32], classes: 5, width: 4, blocks: [1, 1, 2, 1] };
   if (name.startsWith('vgg')) return { input: [1, 32, 32], classes: 5, width: 1 / 64 };
   if (/^resnet\d/.test(name)) return { input: [3, 16, 16], classes: 5, width: deep.has(name) ? 2 : 4, stem: 'cifar' };
-  if (name === 'mobilenet_v2') return { input: [3, 16, 16], classes: 5, width: 0.1, stem: 'cifar' };
+  if (/^(mobilenet|efficientnet)/.test(name)) return { input: [3, 16, 16], classes: 5, width: 0.1, stem: 'cifar' };
   return { input: [1, 8, 8], classes: 5, width: name.startsWith('conv') ? 1 / 16 : 4 };
 }
 

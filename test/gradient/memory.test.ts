@@ -113,6 +113,7 @@ describe.each<[string, ModelGraph, number]>([
 describe.each<[PresetName, PresetOptions, number]>([
   ['resnet18', { input: [3, 32, 32], classes: 10, width: 16, stem: 'cifar' }, 64],
   ['mobilenet_v2', { input: [3, 32, 32], classes: 10, width: 0.35, stem: 'cifar' }, 16],
+  ['mobilenet_v3_small', { input: [3, 32, 32], classes: 10, width: 0.35, stem: 'cifar' }, 16],
   ['gpt2', { input: [64], classes: 500, width: 64, depth: 3, heads: 2 }, 32],
 ])('fitGradient of %s %o, a batch of %i', (name, options, images) => {
   it('takes the fewest FLOPs of all that fits, as trying every cut finds them, and the fewest bytes where nothing does', () => {

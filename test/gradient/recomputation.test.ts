@@ -143,6 +143,7 @@ describe('any cut', () => {
 const planned: readonly [PresetName, PresetOptions, number, readonly number[]][] = [
   ['resnet18', { input: [3, 32, 32], classes: 10, width: 16, stem: 'cifar' }, 64, [0.7]],
   ['mobilenet_v2', { input: [3, 32, 32], classes: 10, width: 0.35, stem: 'cifar' }, 16, [0.8, 0.45]],
+  ['mobilenet_v3_small', { input: [3, 32, 32], classes: 10, width: 0.35, stem: 'cifar' }, 16, [0.8, 0.6]],
   ['vit', { input: [3, 32, 32], classes: 10, width: 64, depth: 4, heads: 2 }, 32, [0.6]],
   ['gpt2', { input: [64], classes: 500, width: 64, depth: 3, heads: 2 }, 32, [0.75]],
 ];

@@ -219,6 +219,8 @@ function apply(
       return tf.sigmoid(x);
     case 'silu':
       return tf.mul(x, tf.sigmoid(x));
+    case 'hardsigmoid':
+      return tf.div(tf.relu6(tf.add(x, 3)), 6);
     case 'hardswish':
       return tf.div(tf.mul(x, tf.relu6(tf.add(x, 3))), 6);
     case 'gelu':

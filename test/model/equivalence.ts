@@ -145,7 +145,7 @@ export function smallOptions(name: PresetName): PresetOptions {
   if (name === 'mixer') return { input: [2, 9, 9], classes: 3, width: 12, depth: 2 };
   if (name === 'convnext') return { input: [2, 32, 32], classes: 3, width: 2, blocks: [1, 1, 2, 1] };
   if (name.startsWith('conv')) return { input: [2, 9, 9], classes: 3, width: 0.08 };
-  if (name === 'mobilenet_v2') return { input: [2, 16, 16], classes: 3, width: 0.1, stem: 'cifar' };
+  if (/^(mobilenet|efficientnet)/.test(name)) return { input: [2, 16, 16], classes: 3, width: 0.1, stem: 'cifar' };
   if (name === 'small-conv' || name === 'resnet-small') return { input: [2, 8, 8], classes: 3, width: 2 };
   return { input: [2, 8, 8], classes: 3, width: 2, stem: 'cifar' };
 }

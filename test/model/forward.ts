@@ -35,6 +35,7 @@ const maps: { [op: string]: (x: number) => number } = {
   tanh: Math.tanh,
   sigmoid: (x) => 1 / (1 + Math.exp(-x)),
   silu: (x) => x / (1 + Math.exp(-x)),
+  hardsigmoid: (x) => Math.min(Math.max(x + 3, 0), 6) / 6,
   hardswish: (x) => (x * Math.min(Math.max(x + 3, 0), 6)) / 6,
 };
 
@@ -65,6 +66,7 @@ function apply(
     case 'tanh':
     case 'sigmoid':
     case 'silu':
+    case 'hardsigmoid':
     case 'hardswish':
       return x.map(maps[node.op] as (value: number) => number);
     case 'leaky_relu':

@@ -81,6 +81,27 @@ describe('layers', () => {
     expect(nodesOf(json)).toEqual(['a:dense', `a.activation:${op}`, 'b:dense']);
   });
 
+  const hard = sequential(
+    [4], layer('Dense', 'a', { units: 3, activation: 'hard_sigmoid' }), layer('Activation', 'b', { activation: 'hard_sigmoid' }),
+  );
+  const versions: readonly (readonly [string, unknown])[] = [
+    ['a model.json', { modelTopology: { keras_version: '3.10.0', model_config: hard } }],
+    ['a topology', { keras_version: '3.0.0', model_config: hard }],
+    ['a topology of its own', { modelTopology: { ...hard, keras_version: '10.1.2' } }],
+  ];
+  test.each(versions)("Keras 3's hard_sigmoid is hardsigmoid: %s", (_form, json) => {
+    expect(nodesOf(json)).toEqual(['a:dense', 'a.activation:hardsigmoid', 'b:hardsigmoid']);
+  });
+
+  test.each(['2.15.0', 'tfjs-layers 4.22.0', 'tfjs-layers 3.1.0', undefined, 3, '3'])(
+    'the hard_sigmoid of version %s, or of one that is not said, is another function and is refused', (version) => {
+      const json = { modelTopology: { ...(version === undefined ? {} : { keras_version: version }), model_config: hard } };
+      expect(() => graphFromLayersModel(json)).toThrow(
+        expect.objectContaining({ code: 'unsupported', field: 'layer "a" (Dense).activation', got: expect.stringContaining('one of ') }),
+      );
+    },
+  );
+
   test('`same` pads below and to the right first, as TensorFlow does', () => {
     const graph = graphFromLayersModel(
       sequential([8, 7, 3], conv('a', { strides: [2, 2] }), layer('Flatten', 'f'), layer('Dense', 'd', { units: 2 })),

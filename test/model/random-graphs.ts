@@ -143,8 +143,10 @@ class Grower {
       { op: 'sigmoid' },
       { op: 'relu6' },
       { op: 'hardswish' },
-      // One draw for both, so that the networks of the other seeds stay as they were.
-      this.#pick<Layer>([{ op: 'elu', alpha: 0.5 }, { op: 'leaky_relu', slope: 0.1 }, { op: 'leaky_relu', slope: 1 }]),
+      // One draw for all of these, so that the networks of the other seeds stay as they were.
+      this.#pick<Layer>([
+        { op: 'elu', alpha: 0.5 }, { op: 'leaky_relu', slope: 0.1 }, { op: 'leaky_relu', slope: 1 }, { op: 'hardsigmoid' },
+      ]),
     ]);
   }
 

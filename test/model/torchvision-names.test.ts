@@ -6,8 +6,9 @@ import { describe, expect, test } from 'vitest';
 import { writeSafetensors, type RawTensor } from '../../src/bundle/safetensors.ts';
 import { readForeign } from '../../src/bundle/foreign/formats.ts';
 import { stateFromForeign } from '../../src/bundle/foreign/network.ts';
-import { parameterLayout } from '../../src/model/graph.ts';
+import { inferShapes, parameterLayout } from '../../src/model/graph.ts';
 import { preset, type PresetName, type PresetOptions } from '../../src/model/presets.ts';
+import { mobilenetPresets } from '../../src/model/presets-mobilenet.ts';
 import { torchvisionPresets } from '../../src/model/presets-torchvision.ts';
 
 type Entry = readonly [name: string, shape: readonly number[]];
@@ -98,6 +99,72 @@ function mobilenetV2(classes: number): Entry[] {
   return [...entries, conv('features.18.0', 1280, 320, 1), ...norm('features.18.1', 1280), ...linear('classifier.1', classes, 1280)];
 }
 
+/** `Conv2dNormActivation`: a convolution `0` and its norm `1`. */
+const convNorm = (name: string, out: number, from: number, kernel: number): Entry[] => [
+  conv(`${name}.0`, out, from, kernel), ...norm(`${name}.1`, out),
+];
+const withBias = (name: string, out: number, from: number): Entry[] => [conv(name, out, from, 1), bias(name, out)];
+
+/** Channels in, within and out, kernel, channels between the two convolutions of squeeze and excitation (0: none). */
+type ExcitedBlock = readonly [from: number, expanded: number, out: number, kernel: number, squeezed: number];
+
+function excitedBlock(name: string, [from, expanded, out, kernel, squeezed]: ExcitedBlock): Entry[] {
+  const parts: ((part: string) => Entry[])[] = [];
+  if (expanded !== from) parts.push((part) => convNorm(part, expanded, from, 1));
+  parts.push((part) => convNorm(part, expanded, 1, kernel));
+  if (squeezed > 0) parts.push((part) => [...withBias(`${part}.fc1`, squeezed, expanded), ...withBias(`${part}.fc2`, expanded, squeezed)]);
+  parts.push((part) => convNorm(part, out, expanded, 1));
+  return parts.flatMap((entries, i) => entries(`${name}.block.${i}`));
+}
+
+const v3Large: readonly ExcitedBlock[] = [
+  [16, 16, 16, 3, 0], [16, 64, 24, 3, 0], [24, 72, 24, 3, 0], [24, 72, 40, 5, 24], [40, 120, 40, 5, 32], [40, 120, 40, 5, 32],
+  [40, 240, 80, 3, 0], [80, 200, 80, 3, 0], [80, 184, 80, 3, 0], [80, 184, 80, 3, 0], [80, 480, 112, 3, 120], [112, 672, 112, 3, 168],
+  [112, 672, 160, 5, 168], [160, 960, 160, 5, 240], [160, 960, 160, 5, 240],
+];
+
+const v3Small: readonly ExcitedBlock[] = [
+  [16, 16, 16, 3, 8], [16, 72, 24, 3, 0], [24, 88, 24, 3, 0], [24, 96, 40, 5, 24], [40, 240, 40, 5, 64], [40, 240, 40, 5, 64],
+  [40, 120, 48, 5, 32], [48, 144, 48, 5, 40], [48, 288, 96, 5, 72], [96, 576, 96, 5, 144], [96, 576, 96, 5, 144],
+];
+
+/** The same at half width: products rounded to multiples of 8, and not below nine tenths. */
+const v3SmallHalved: readonly ExcitedBlock[] = [
+  [8, 8, 8, 3, 8], [8, 40, 16, 3, 0], [16, 48, 16, 3, 0], [16, 48, 24, 5, 16], [24, 120, 24, 5, 32], [24, 120, 24, 5, 32],
+  [24, 64, 24, 5, 16], [24, 72, 24, 5, 24], [24, 144, 48, 5, 40], [48, 288, 48, 5, 72], [48, 288, 48, 5, 72],
+];
+
+function mobilenetV3(blocks: readonly ExcitedBlock[], hidden: number, classes: number): Entry[] {
+  const [first, last] = [blocks[0]?.[0] as number, blocks.at(-1)?.[2] as number];
+  return [
+    ...convNorm('features.0', first, 3, 3),
+    ...blocks.flatMap((block, i) => excitedBlock(`features.${i + 1}`, block)),
+    ...convNorm(`features.${blocks.length + 1}`, 6 * last, last, 1),
+    ...linear('classifier.0', hidden, 6 * last),
+    ...linear('classifier.3', classes, hidden),
+  ];
+}
+
+/** Stage by stage, features.1 … features.7. */
+const b0: readonly (readonly ExcitedBlock[])[] = [
+  [[32, 32, 16, 3, 8]],
+  [[16, 96, 24, 3, 4], [24, 144, 24, 3, 6]],
+  [[24, 144, 40, 5, 6], [40, 240, 40, 5, 10]],
+  [[40, 240, 80, 3, 10], [80, 480, 80, 3, 20], [80, 480, 80, 3, 20]],
+  [[80, 480, 112, 5, 20], [112, 672, 112, 5, 28], [112, 672, 112, 5, 28]],
+  [[112, 672, 192, 5, 28], [192, 1152, 192, 5, 48], [192, 1152, 192, 5, 48], [192, 1152, 192, 5, 48]],
+  [[192, 1152, 320, 3, 48]],
+];
+
+function efficientnetB0(classes: number): Entry[] {
+  return [
+    ...convNorm('features.0', 32, 3, 3),
+    ...b0.flatMap((blocks, stage) => blocks.flatMap((block, i) => excitedBlock(`features.${stage + 1}.${i}`, block))),
+    ...convNorm('features.8', 1280, 320, 1),
+    ...linear('classifier.1', classes, 1280),
+  ];
+}
+
 const imageNet: PresetOptions = { input: [3, 224, 224], classes: 1000 };
 const small: PresetOptions = { input: [3, 32, 32], classes: 10, stem: 'cifar' };
 
@@ -120,13 +187,18 @@ const cases: readonly (readonly [PresetName, PresetOptions, readonly Entry[], nu
   ['vgg16', { ...imageNet, input: [3, 32, 32], stem: 'imagenet' }, vgg('D', false), 138_357_544],
   ['mobilenet_v2', imageNet, mobilenetV2(1000), 3_504_872],
   ['mobilenet_v2', small, mobilenetV2(10), 2_236_682],
+  ['mobilenet_v3_large', imageNet, mobilenetV3(v3Large, 1280, 1000), 5_483_032],
+  ['mobilenet_v3_small', imageNet, mobilenetV3(v3Small, 1024, 1000), 2_542_856],
+  ['mobilenet_v3_small', { ...small, width: 0.5 }, mobilenetV3(v3SmallHalved, 512, 10), 409_394],
+  ['efficientnet_b0', imageNet, efficientnetB0(1000), 5_288_548],
+  ['efficientnet_b0', small, efficientnetB0(10), 4_020_358],
 ];
 
 const size = (shape: readonly number[]): number => shape.reduce((product, extent) => product * extent, 1);
 
 test('every preset with these names has its list', () => {
   const listed = new Set(cases.map(([name]) => name));
-  expect(Object.keys(torchvisionPresets).filter((name) => !listed.has(name as PresetName))).toEqual([]);
+  expect(Object.keys({ ...torchvisionPresets, ...mobilenetPresets }).filter((name) => !listed.has(name as PresetName))).toEqual([]);
 });
 
 describe.each(cases)('%s %j', (name, options, entries, count) => {
@@ -142,7 +214,7 @@ describe.each(cases)('%s %j', (name, options, entries, count) => {
   });
 });
 
-describe.each(['resnet18', 'mobilenet_v2'] as const)('a file with the names of %s', (name) => {
+describe.each(['resnet18', 'mobilenet_v2', 'mobilenet_v3_small', 'efficientnet_b0'] as const)('a file with the names of %s', (name) => {
   const graph = preset(name, imageNet);
   const entries = cases.find(([preset_, options]) => preset_ === name && options === imageNet)?.[2] as readonly Entry[];
   const file = (rename: (entry: string) => string): Uint8Array => {
@@ -167,5 +239,56 @@ describe.each(['resnet18', 'mobilenet_v2'] as const)('a file with the names of %
       const data = (state?.parameters.get(entry) ?? state?.buffers.get(entry))?.data;
       expect([data?.[0], data?.at(-1)]).toEqual([i + 1, i + 1]);
     }
+  });
+});
+
+/** What no name tells: the settings of torchvision's modules, and which blocks have a shortcut. */
+describe('between the parameters', () => {
+  const sizes = (name: PresetName, options: PresetOptions): (readonly number[])[] => {
+    const graph = preset(name, options);
+    const shapes = inferShapes(graph);
+    return graph.nodes.flatMap((node) =>
+      node.op === 'conv2d' && node.stride[0] === 2 ? [(shapes.get(node.name) as readonly number[]).slice(1)] : [],
+    );
+  };
+  const sums = (name: PresetName): string[] => {
+    const graph = preset(name, imageNet);
+    const norms = graph.nodes.flatMap((node) => (node.op === 'add' ? [node.inputs[0] as string] : []));
+    return norms.map((norm_) => norm_.replace(/\.block.*/, ''));
+  };
+  const counted = (name: PresetName): Record<string, number> => {
+    const counts: Record<string, number> = {};
+    for (const { op } of preset(name, imageNet).nodes) {
+      if (/^(relu|silu|hard|sigmoid|multiply|global)/.test(op)) counts[op] = (counts[op] ?? 0) + 1;
+    }
+    return counts;
+  };
+
+  test('MobileNetV3: strides, shortcuts, activations and norms', () => {
+    expect(sizes('mobilenet_v3_large', imageNet).map(([height]) => height)).toEqual([112, 56, 28, 14, 7]);
+    expect(sizes('mobilenet_v3_small', imageNet).map(([height]) => height)).toEqual([112, 56, 28, 14, 7]);
+    expect(sizes('mobilenet_v3_large', small)).toEqual([[16, 16], [8, 8], [4, 4]]);
+    expect(sizes('mobilenet_v3_small', small)).toEqual([[16, 16], [8, 8], [4, 4]]);
+    expect(sums('mobilenet_v3_large')).toEqual([1, 3, 5, 6, 8, 9, 10, 12, 14, 15].map((i) => `features.${i}`));
+    expect(sums('mobilenet_v3_small')).toEqual([3, 5, 6, 8, 10, 11].map((i) => `features.${i}`));
+    // Of the large one 1 + 2 · 5 rectifiers of blocks and 8 of excitations; 2 · 9 hardswishes of blocks and 3 of stem and head.
+    expect(counted('mobilenet_v3_large')).toEqual({ relu: 19, hardswish: 21, hardsigmoid: 8, multiply: 8, global_average_pool: 9 });
+    expect(counted('mobilenet_v3_small')).toEqual({ relu: 14, hardswish: 19, hardsigmoid: 9, multiply: 9, global_average_pool: 10 });
+    for (const name of ['mobilenet_v3_large', 'mobilenet_v3_small'] as const) {
+      const norms = preset(name, imageNet).nodes.filter(({ op }) => op === 'batch_norm');
+      for (const node of norms) expect(node).toMatchObject({ epsilon: 1e-3, momentum: 0.01 });
+    }
+  });
+
+  test('EfficientNet-B0: strides, shortcuts, activations and norms', () => {
+    expect(sizes('efficientnet_b0', imageNet).map(([height]) => height)).toEqual([112, 56, 28, 14, 7]);
+    expect(sizes('efficientnet_b0', small)).toEqual([[16, 16], [8, 8], [4, 4]]);
+    expect(sums('efficientnet_b0')).toEqual(
+      ['2.1', '3.1', '4.1', '4.2', '5.1', '5.2', '6.1', '6.2', '6.3'].map((block) => `features.${block}`),
+    );
+    // Stem, head, the first block's one and two of each other; one of each of the 16 excitations.
+    expect(counted('efficientnet_b0')).toEqual({ silu: 49, sigmoid: 16, multiply: 16, global_average_pool: 17 });
+    const norms = preset('efficientnet_b0', imageNet).nodes.filter(({ op }) => op === 'batch_norm');
+    for (const node of norms) expect(node).toMatchObject({ epsilon: 1e-5, momentum: 0.1 });
   });
 });

@@ -2,6 +2,7 @@
  * Element-wise maps. The rectifiers keep their output and may write in place; the others keep their slope, most of which
  * comes with the value, in place of their input.
  */
+import type { Core } from '../../core/core.ts';
 import { UnsupportedError } from '../../core/errors.ts';
 import { defineGradient, defineKernel, outputLike, required, run, sizeOf, type Attributes, type KernelCall } from './support.ts';
 
@@ -133,41 +134,91 @@ function registerMaps(): void {
   });
 }
 
-/** Numbers that go through all steps of `hardswish` together: with what they become, they stay in the nearest cache. */
-const HARDSWISH_PIECE = 1024;
+/** Numbers that go through all steps of a map together: with what they become, they stay in the nearest cache. */
+const PIECE = 1024;
 
-/**
- * x · h with h = relu6(x + 3) / 6, and its slope h + x · h′: as exact as a kernel of its own, and x itself from 3 on,
- * since 6 · (1 / 6) rounds to 1. At −3 and 3, where it has two slopes, that of the outer side.
- */
-function hardswish({ backend: { core } }: KernelCall, xPtr: number, yPtr: number, slopePtr: number, count: number): void {
-  const { kernels } = core;
+/** Pointers to rows as long as a piece: of 3, of 1 / 6 and one to write. */
+interface PieceRows {
+  readonly threes: number;
+  readonly sixths: number;
+  readonly free: number;
+}
+
+/** Calls `step` piece by piece, with the bytes before the piece and the numbers in it. */
+function byPieces({ backend: { core } }: KernelCall, count: number, step: (at: number, length: number, rows: PieceRows) => void): void {
   core.scoped((scratch) => {
     const constants = (value: number): number => {
-      const pointer = scratch.f32(HARDSWISH_PIECE);
-      core.f32(pointer, HARDSWISH_PIECE).fill(value);
+      const pointer = scratch.f32(PIECE);
+      core.f32(pointer, PIECE).fill(value);
       return pointer;
     };
-    const [threes, sixths, h] = [constants(3), constants(1 / 6), scratch.f32(HARDSWISH_PIECE)];
-    for (let start = 0; start < count; start += HARDSWISH_PIECE) {
-      const length = Math.min(HARDSWISH_PIECE, count - start);
-      const x = xPtr + 4 * start;
-      kernels.addRowF32(x, threes, h, 1, length);
-      kernels.clampF32(h, h, length, 6);
-      kernels.multiplyRowF32(h, sixths, h, 1, length);
-      // y may lie over x, and so may the slope, which reads it once more.
-      kernels.multiplyRowF32(x, h, yPtr + 4 * start, 1, length);
-      if (slopePtr === 0) continue;
-      const slope = slopePtr + 4 * start;
-      kernels.clampGradientF32(x, h, slope, length, 1);
-      kernels.multiplyRowF32(slope, sixths, slope, 1, length);
-      kernels.addF32(h, slope, length);
-    }
+    const rows: PieceRows = { threes: constants(3), sixths: constants(1 / 6), free: scratch.f32(PIECE) };
+    for (let start = 0; start < count; start += PIECE) step(4 * start, Math.min(PIECE, count - start), rows);
+  });
+}
+
+/** y = relu6(x + 3) / 6 of one piece; y may be x. From 3 on it is 1, since 6 · (1 / 6) rounds to 1. */
+function hardSigmoidPiece({ kernels }: Core, xPtr: number, yPtr: number, length: number, { threes, sixths }: PieceRows): void {
+  kernels.addRowF32(xPtr, threes, yPtr, 1, length);
+  kernels.clampF32(yPtr, yPtr, length, 6);
+  kernels.multiplyRowF32(yPtr, sixths, yPtr, 1, length);
+}
+
+/**
+ * x · h with h = relu6(x + 3) / 6, and its slope h + x · h′: as exact as a kernel of its own, and x itself from 3 on. At −3 and 3, where
+ * it has two slopes, that of the outer side.
+ */
+function hardswish(call: KernelCall, xPtr: number, yPtr: number, slopePtr: number, count: number): void {
+  const { core } = call.backend;
+  const { kernels } = core;
+  byPieces(call, count, (at, length, rows) => {
+    const { sixths, free: h } = rows;
+    const x = xPtr + at;
+    hardSigmoidPiece(core, x, h, length, rows);
+    // y may lie over x, and so may the slope, which reads it once more.
+    kernels.multiplyRowF32(x, h, yPtr + at, 1, length);
+    if (slopePtr === 0) return;
+    const slope = slopePtr + at;
+    kernels.clampGradientF32(x, h, slope, length, 1);
+    kernels.multiplyRowF32(slope, sixths, slope, 1, length);
+    kernels.addF32(h, slope, length);
+  });
+}
+
+/**
+ * A rectifier: its value tells its slope, 1 / 6 where it is between 0 and 1, which is where x is between −3 and 3. Only the last number
+ * below 3 is rounded up to the value 1, and with it to the slope 0.
+ */
+function registerHardSigmoid(): void {
+  defineKernel('HardSigmoid', (call) => {
+    const { backend } = call;
+    const x = required(call, 'x');
+    const y = outputLike(call, x);
+    const [xPtr, yPtr] = [backend.pointer(x), backend.pointer(y)];
+    byPieces(call, sizeOf(x), (at, length, rows) => hardSigmoidPiece(backend.core, xPtr + at, yPtr + at, length, rows));
+    return y;
+  });
+  defineKernel('HardSigmoidGrad', (call) => {
+    const { backend } = call;
+    const { kernels } = backend.core;
+    const dy = required(call, 'dy');
+    const dx = outputLike(call, dy);
+    const [dyPtr, yPtr, dxPtr] = [backend.pointer(dy), backend.pointer(required(call, 'y')), backend.pointer(dx)];
+    byPieces(call, sizeOf(dy), (at, length, { sixths }) => {
+      kernels.clampGradientF32(dyPtr + at, yPtr + at, dxPtr + at, length, 1);
+      kernels.multiplyRowF32(dxPtr + at, sixths, dxPtr + at, 1, length);
+    });
+    return dx;
+  });
+  defineGradient('HardSigmoid', {
+    outputs: [true],
+    gradient: (dy, [y], { gradientInPlace }) => ({ x: () => run('HardSigmoidGrad', { dy, y }, { inPlace: gradientInPlace }) }),
   });
 }
 
 export function registerActivations(): void {
   registerRectifiers();
   registerClamp();
+  registerHardSigmoid();
   registerMaps();
 }
